@@ -1,0 +1,67 @@
+# Perennial. Plain `make` lists what it can do. Everything it makes is below PERENNIAL_HOME (.perennial).
+SHELL := /bin/bash -euo pipefail
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs lock
+
+export PERENNIAL_HOME ?= $(CURDIR)/.perennial
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
+VENVS := $(PERENNIAL_HOME)/venvs
+TOOLS := $(VENVS)/tools/bin
+PERENNIAL := $(PERENNIAL_HOME)/bin/perennial
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: ## make the environments from the lock files (minutes the first time, nothing the second)
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 is needed: install python3.11 (with its venv module), or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" include/perennial/local/environments.py
+
+demo: setup ## tell the whole story with real DAG runs, and leave the platform up
+	@"$(PERENNIAL)" demo
+
+up: setup ## start the platform: Airflow, MLflow, gateway, reports
+	@"$(PERENNIAL)" up
+
+down: ## stop what `make up` or `make demo` started, and nothing else
+	@"$(PERENNIAL)" down
+
+status: ## show what runs
+	@"$(PERENNIAL)" status
+
+test: setup ## run every test that this machine can (TESTS="unit" or "integration" or "e2e" for a part)
+	@"$(TOOLS)/python" tests/run.py $(TESTS)
+
+check: setup ## format, lint, types, import contracts, generated documents
+	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-contracts check-documents
+
+check-format:
+	@"$(TOOLS)/ruff" format --check --quiet . || { echo "Run make format." >&2; exit 1; }
+
+check-lint:
+	@"$(TOOLS)/ruff" check .
+
+check-types:
+	@"$(TOOLS)/mypy" --python-executable "$(VENVS)/workload/bin/python" include/perennial include/perennial_models include/perennial_datasets
+	@"$(TOOLS)/mypy" --python-executable "$(VENVS)/airflow/bin/python" plugins/perennial_airflow dags
+
+check-contracts:
+	@PYTHONPATH=include:plugins "$(TOOLS)/lint-imports" --no-logo
+
+check-documents:
+	@"$(PERENNIAL)" docs --check
+
+format: setup ## format the code and mend what ruff can mend
+	@"$(TOOLS)/ruff" check --fix-only .
+	@"$(TOOLS)/ruff" format .
+
+add-model: setup ## write the files of a new model: make add-model NAME=churn ARGS="--dataset customers --label left"
+	@"$(PERENNIAL)" add model "$(NAME)" $(ARGS)
+
+add-dataset: setup ## write the files of a new dataset: make add-dataset NAME=customers ARGS="--sample file.csv"
+	@"$(PERENNIAL)" add dataset "$(NAME)" $(ARGS)
+
+docs: setup ## write the documents that are made from the code
+	@"$(PERENNIAL)" docs
+
+lock: setup ## compile every requirements.in into its lock file
+	@"$(TOOLS)/python" include/perennial/local/environments.py lock

@@ -1,0 +1,37 @@
+"""One button: {title} goes back to its last good version at once.
+
+**When.** Only by hand. The answer is in within seconds; no request is lost.
+
+**What it does.** All traffic goes to the version that served before, a release under way is ended, and the ledger gets an entry
+with your reason. `perennial rollback --model {name}` does the same without Airflow.
+
+| task | it fails when | what to do |
+| --- | --- | --- |
+| `rollback` | there is no earlier version to go back to: not tried again | train and release one |
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from perennial import discovery
+from perennial.specs import ModelSpec
+from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.stage_task import STARTED_BY, param, stage_task
+
+PARAMS = {
+    "reason": Param(
+        "asked for by a person", type="string", minLength=1, maxLength=500, title="Reason", description="Why; kept in the ledger."
+    ),
+}
+
+
+def rollback(spec: ModelSpec) -> DAG:
+    """The rollback DAG of one model."""
+    with DAG(schedule=None, params=PARAMS, **dag_defaults(spec, "rollback", __doc__)) as dag:
+        stage_task("rollback", spec, reason=param("reason"), actor=STARTED_BY)
+    return dag
+
+
+for found in discovery.models().values():
+    rollback(found)

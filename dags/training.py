@@ -1,0 +1,81 @@
+"""Trains a candidate of {title} and lets the gate decide whether it becomes a version.
+
+**When.** Every night, when `{dataset}` has a new snapshot, when monitoring requests retraining, or by hand. An event only
+wakes the DAG: `validate` finds out what is new since the last version, and skips the rest if nothing is.
+
+**What it does.** `validate` decides on which snapshot and why. `train` fits on the oldest days, stops early on the validation
+days and seals a version folder. `evaluate` measures it on the newest days, beside the champion. `register` is the gate: a
+candidate that is not good enough, or not better than the champion, is refused and keeps its run and its reason. A
+registered candidate starts `{name}_release`.
+
+| task | it fails when | what to do |
+| --- | --- | --- |
+| `validate` | the data do not allow training | read its sentence |
+| `train` | it broke: it is tried again and goes on from its checkpoint | read the traceback in its log |
+| `evaluate` | it broke; tried again | the same |
+| `register` | the gate refused the candidate: not tried again | read the sentence, open *Evaluation* and *MLflow run* |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param
+
+from perennial import discovery
+from perennial.specs import ModelSpec
+from perennial_airflow import assets
+from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.stage_task import param, result_of, run_page, stage_task
+
+PARAMS = {
+    "reason": Param(
+        None, type=["null", "string"], maxLength=500, title="Reason", description="Your words for the record: why this training is wanted."
+    ),
+    "snapshot": Param(
+        None, type=["null", "integer"], minimum=0, title="Snapshot", description="Table version to train on; the newest if empty."
+    ),
+    "max_epochs": Param(
+        None, type=["null", "integer"], minimum=1, title="Max epochs", description="Overrides the spec's limit for this run."
+    ),
+    "force": Param(
+        False, type="boolean", title="Force", description="Train even if nothing is new: costs compute, and the gate still decides."
+    ),
+}
+# Nobody starts a nightly or woken run; `validate` refines the hint by what it finds new.
+CAUSE = "{{ {'manual': 'manual', 'scheduled': 'schedule'}.get(dag_run.run_type, 'data') }}"
+
+
+def training(spec: ModelSpec) -> DAG:
+    """The training DAG of one model."""
+    nightly = CronTriggerTimetable(spec.retrain.schedule, timezone="UTC")
+    schedule = AssetOrTimeSchedule(timetable=nightly, assets=assets.snapshot(spec.dataset) | assets.retraining(spec))
+    with DAG(schedule=schedule, params=PARAMS, **dag_defaults(spec, "training", __doc__)) as dag:
+        validate = stage_task(
+            "validate", spec, cause=CAUSE, snapshot=param("snapshot"), force=param("force"), reason=param("reason"), run_url=run_page()
+        )
+        train = stage_task(
+            "train",
+            spec,
+            snapshot=result_of("validate", "snapshot"),
+            cause=result_of("validate", "cause"),
+            request=result_of("validate", "request"),
+            max_epochs=param("max_epochs"),
+            reason=param("reason"),
+            run_url=run_page(),
+        )
+        version_folder: dict[str, Any] = {"digest": result_of("train", "digest"), "run_id": result_of("train", "run_id")}
+        evaluate = stage_task("evaluate", spec, **version_folder)
+        register = stage_task(
+            "register",
+            spec,
+            task={"outlets": [assets.candidate(spec)], "announces": assets.candidate_registered},
+            **version_folder,
+            evaluation=result_of("evaluate", "evaluation"),
+        )
+        validate >> train >> evaluate >> register
+    return dag
+
+
+for found in discovery.models().values():
+    training(found)

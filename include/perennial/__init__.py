@@ -1,0 +1,1 @@
+"""Perennial keeps models fresh: the library behind the stages. Knows no Airflow."""

@@ -1,0 +1,120 @@
+"""The command `perennial`: one subcommand per stage and per question a person asks. No logic.
+
+A stage is `perennial.stages.<name>` with `run(settings, store, **arguments) -> Result`;
+a question is `perennial.commands.<name>` with `run(settings, store, **arguments) -> int`. `options.py` holds their arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from perennial import options
+from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
+from perennial.results import Result
+from perennial.settings import Settings
+from perennial.store import open_store
+
+log = logging.getLogger("perennial")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code: 0 done or skipped, 2 refused, 1 fault."""
+    parser = _parser()
+    given = vars(parser.parse_args(arguments))
+    kind, name = given.pop("package"), given.pop("module")
+    result_file: Path | None = given.pop("result", None)
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    try:
+        settings = Settings.from_environment()
+        logging.getLogger("perennial").setLevel(settings.log_level)
+        store = open_store(settings.store)
+        module = importlib.import_module(f"perennial.{kind}.{name.replace('-', '_')}")
+        if kind == "commands":
+            code: int = module.run(settings, store, **given)
+            sys.stdout.flush()
+            return code
+        result: Result = module.run(settings, store, **given)
+        code = EXIT_DONE
+    except PerennialError as error:
+        log.debug("where it happened", exc_info=error)
+        code, result = (
+            error.exit_code,
+            Result(outcome="fault" if error.exit_code == EXIT_FAULT else "refused", sentence=str(error), links=getattr(error, "links", {})),
+        )
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if kind == "commands" and isinstance(error, BrokenPipeError):  # `perennial ledger show | head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_FAULT
+        if not (_is_disk_full(error) or (kind == "commands" and _names_a_file(error))):
+            log.exception("%s broke.", _subject(kind, name))
+        code, result = EXIT_FAULT, Result(outcome="fault", sentence=_sentence(_subject(kind, name), error))
+    if kind == "stages":
+        result = result.model_copy(update={"seconds": round(_seconds_since_process_start(), 3)})
+        try:
+            if result_file:
+                result_file.write_text(result.model_dump_json())
+        except OSError as error:
+            print(result.sentence, file=sys.stderr)
+            code, result = (
+                EXIT_FAULT,
+                Result(sentence=f"The result cannot be written to {result_file} ({error.strerror}): name another --result FILE."),
+            )
+    print(result.sentence, file=sys.stderr if code else sys.stdout, flush=True)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="perennial", description="Keeps machine-learning models fresh.")
+    subcommands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for kind, table in (("stages", options.STAGES), ("commands", options.COMMANDS)):
+        for name, (summary, wanted) in table.items():
+            sub = subcommands.add_parser(name, help=summary, description=summary)
+            sub.set_defaults(package=kind, module=name)
+            for option in wanted:
+                option.add_to(sub)
+            if kind == "stages":
+                sub.add_argument("--result", type=Path, metavar="FILE", help="write the result there as JSON")
+    return parser
+
+
+def _subject(kind: str, name: str) -> str:
+    return f"The {kind.removesuffix('s')} {name}"
+
+
+def _is_disk_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _names_a_file(error: Exception) -> bool:
+    return isinstance(error, OSError) and bool(error.filename and error.strerror)
+
+
+def _sentence(subject: str, error: Exception) -> str:
+    if isinstance(error, OSError) and _is_disk_full(error):
+        return (
+            f"The disk is full at {error.filename or 'an unnamed file'}: free some space, then run {subject[0].lower()}{subject[1:]} again."
+        )
+    if isinstance(error, OSError) and _names_a_file(error):
+        return f"{subject} cannot use {error.filename} ({error.strerror}): check that it is there, and its rights."
+    if isinstance(error, MemoryError):
+        return f"{subject} ran out of memory: give it more (the spec's compute.memory_gb) or less data."
+    return f"{subject} broke: {type(error).__name__}: {error}. The log above shows where."
+
+
+def _seconds_since_process_start() -> float:
+    import psutil
+
+    return time.time() - float(psutil.Process().create_time())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

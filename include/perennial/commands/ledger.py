@@ -1,0 +1,47 @@
+"""Verifies the ledger or shows it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from perennial import discovery
+from perennial.errors import EXIT_DONE, EXIT_FAULT
+from perennial.lineage.ledger import Entry, Ledger
+from perennial.serving.route import WHOLE
+from perennial.settings import Settings
+from perennial.store import Store
+
+
+def run(settings: Settings, store: Store, *, action: Literal["verify", "show"], model: str | None = None) -> int:
+    """Print the ledger of one model or of all, or whether it is sound; the exit code is 1 if one is not.
+
+    Raises:
+        UnknownName: there is no such model.
+        StoredDataDamaged: an entry to be shown cannot be read.
+    """
+    del settings
+    names = [discovery.model(model).name] if model else sorted(discovery.models())
+    if action == "show":
+        for name in names:
+            entries = Ledger(store, name).entries()
+            print("\n".join([f"{name}: {len(entries)} entries", *map(line, entries)]))
+        return EXIT_DONE
+    return EXIT_FAULT if sum(_damage(Ledger(store, name)) for name in names) else EXIT_DONE
+
+
+def line(entry: Entry) -> str:
+    """One entry in one line."""
+    weights = " ".join(f"{number}:{100 * weight / WHOLE:g}%" for number, weight in sorted(entry.weights.items()) if weight) or "-"
+    shadow = "" if entry.shadow is None else f" shadow:{entry.shadow}"
+    return f"  {entry.seq:>4}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<11} version {entry.version:<4} {weights}{shadow}  {entry.actor}: {entry.reason}  [{entry.hash[:12]}]"
+
+
+def _damage(ledger: Ledger) -> bool:
+    problems = ledger.verify()
+    if problems:
+        print(f"The ledger of {ledger.model} is damaged: {'; '.join(problems)}. Restore it from a copy of the store.")
+        return True
+    last = ledger.last()
+    end = f"{last.seq + 1} entries, the last of {last.time:%Y-%m-%d %H:%M:%S} UTC with hash {last.hash}" if last else "it is empty"
+    print(f"The ledger of {ledger.model} is sound: {end}.")
+    return False

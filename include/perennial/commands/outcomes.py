@@ -1,0 +1,158 @@
+"""Take in a file of outcomes: every row is checked, the file is taken whole or not at all, and only once."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from perennial import discovery
+from perennial.errors import BatchRefused
+from perennial.settings import Settings
+from perennial.specs import ModelSpec
+from perennial.store import Store
+
+WANTED, ALLOWED = {"prediction_id", "outcome"}, {"prediction_id", "outcome", "time"}
+SHOWN = 3  # bad rows that are named
+
+Row = Mapping[str, Any]
+
+
+def run(settings: Settings, store: Store, model: str, file: Path) -> int:
+    """Append a file's outcomes to the model's table and print what came in.
+
+    Columns: prediction_id, outcome (class name or number; the value of a regression) and, if known, time (ISO 8601; UTC where
+    no zone is given). Without a time an outcome counts from now.
+
+    Raises:
+        BatchRefused: the file cannot be read, or a row is wrong; nothing is taken in.
+    """
+    spec = discovery.model(model)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise BatchRefused(f"{file} cannot be read ({error.strerror}): give the path of a CSV, JSON lines or Parquet file.") from None
+    rows = check(_read(file.name, content), spec, file.name)
+
+    from perennial.data.tables import Table
+    from perennial.monitoring.outcomes import count_new, outcome_rows, outcomes_name
+    from perennial.monitoring.prediction_table import predictions_name
+
+    table, predictions = Table(store, outcomes_name(model)), Table(store, predictions_name(model))
+    digest = hashlib.sha256(content).hexdigest()
+    if table.has_batch(digest):
+        print(f"{file.name} was taken in before: nothing changed.")
+        return 0
+    given = outcome_rows(rows, file.name)
+    known = table.scan(["prediction_id", "outcome"]) if table.version() is not None else outcome_rows([], "")
+    ids = predictions.scan(["prediction_id"]) if predictions.version() is not None else outcome_rows([], "")
+    counts = count_new(given, known, ids)
+    table.append(given, digest)
+    print(
+        f"{len(rows)} outcomes of {model} taken in: {counts.first} first ones, {counts.repeated} that say what was known, {counts.other} that say otherwise (the later time counts). "
+        f"{counts.unknown} wait for their prediction."
+    )
+    return 0
+
+
+def _read(name: str, content: bytes) -> Iterable[tuple[str, Row]]:
+    """Rows with what a person calls them."""
+    plain = name.removesuffix(".gz")
+    try:
+        if plain != name:
+            content = gzip.decompress(content)
+        if plain.endswith(".csv"):
+            return _lines(name, _csv(name, content))
+        if plain.endswith((".jsonl", ".ndjson")):
+            return _lines(name, _json(name, content))
+        if plain.endswith(".parquet"):
+            import pyarrow.parquet as pq
+
+            return _lines(name, [(f"row {i}", row) for i, row in enumerate(pq.read_table(io.BytesIO(content)).to_pylist(), start=1)])
+    except UnicodeDecodeError as error:
+        raise BatchRefused(f"{name} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
+    except (OSError, EOFError, ValueError, NotImplementedError, csv.Error, zlib.error) as error:
+        raise BatchRefused(f"{name} cannot be read: {str(error).splitlines()[0].rstrip('.')}. Write it again.") from None
+    raise BatchRefused(f"{name} is none of .csv, .jsonl, .parquet (.csv and .jsonl also .gz): rename or convert it.")
+
+
+def _csv(name: str, content: bytes) -> list[tuple[str, Row]]:
+    reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+    found: list[tuple[str, Row]] = []
+    for row in reader:
+        if None in row or None in row.values():
+            raise BatchRefused(
+                f"{name}, line {reader.line_num}: it has not as many fields as the header. Correct it; nothing was taken in."
+            )
+        found.append((f"line {reader.line_num}", row))
+    return found
+
+
+def _json(name: str, content: bytes) -> Iterator[tuple[str, Row]]:
+    for number, line in enumerate(content.decode().split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise BatchRefused(f"{name}, line {number}: it is no JSON object. Correct it; nothing was taken in.")
+        yield f"line {number}", row
+
+
+def _lines(name: str, rows: Iterable[tuple[str, Row]]) -> list[tuple[str, Row]]:
+    found = list(rows)
+    if not found:
+        raise BatchRefused(f"{name} has no rows: nothing to take in.")
+    for where, row in found:
+        missing, strange = sorted(WANTED - set(row)), sorted(set(row) - ALLOWED)
+        if missing or strange:
+            what = f"lacks {' and '.join(missing)}" if missing else f"has the unknown column {strange[0]!r}"
+            raise BatchRefused(
+                f"{name}, {where}: it {what}. The columns are prediction_id, outcome and, if known, time; nothing was taken in."
+            )
+    return found
+
+
+def check(rows: Iterable[tuple[str, Row]], model: ModelSpec, name: str) -> list[dict[str, Any]]:
+    """The rows as the table has them. Raises BatchRefused with a sentence that names the wrong ones."""
+    from perennial.monitoring.outcomes import outcome_number
+
+    now = datetime.now(timezone.utc)
+    good: list[dict[str, Any]] = []
+    bad: list[str] = []
+    for where, row in rows:
+        identity, outcome, time = row["prediction_id"], outcome_number(row["outcome"], model), _time(row.get("time"), now)
+        if not isinstance(identity, str) or not identity.strip():
+            bad.append(f"{where} has no prediction_id")
+        elif outcome is None:
+            expected = f"one of {', '.join(model.classes)} or their numbers 0 to {len(model.classes) - 1}" if model.classes else "a number"
+            bad.append(f"{where}: outcome {row['outcome']!r} is not {expected}")
+        elif time is None:
+            bad.append(f"{where}: time {row['time']!r} is not like 2013-02-01T06:00")
+        else:
+            good.append({"prediction_id": identity.strip(), "outcome": outcome, "time": time})
+    if bad:
+        more = f" and {len(bad) - SHOWN} more rows" if len(bad) > SHOWN else ""
+        raise BatchRefused(
+            f"{name} is refused: {'; '.join(bad[:SHOWN])}{more}. Correct {'it' if len(bad) == 1 else 'them'}; nothing was taken in."
+        )
+    return good
+
+
+def _time(value: object, now: datetime) -> datetime | None:
+    if value is None or value == "":
+        return now
+    try:
+        when = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=timezone.utc)

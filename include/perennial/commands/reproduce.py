@@ -1,0 +1,115 @@
+"""Train a version again from its manifest, in a scratch folder, and say whether the same came out."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from perennial import discovery
+from perennial.data.snapshots import snapshot_at
+from perennial.errors import EXIT_DONE, EXIT_FAULT, StoredDataDamaged, UnknownName
+from perennial.lineage.manifest import Manifest, code_digest, lock_digest, training_parameters
+from perennial.lineage.version_folder import MANIFEST, fetch, read_manifest, seal
+from perennial.registry.model_registry import ModelRegistry
+from perennial.settings import Settings
+from perennial.specs import ModelSpec
+from perennial.stages.train import RECORD, fill_version_folder
+from perennial.store import Store
+
+
+def run(settings: Settings, store: Store, version: str) -> int:
+    """Print what came out; 0 if every file is the same to the last bit, else 1.
+
+    Raises:
+        UnknownName: there is no such version or snapshot.
+        StoredDataDamaged: the snapshot is no longer what the version was trained on.
+    """
+    model, number = named(version)
+    registered = ModelRegistry(settings).version(model, number)
+    if registered is None:
+        raise UnknownName(f"There is no version {number} of {model}: the registry at {settings.mlflow_url} lists them.")
+    spec, manifest = discovery.model(model), read_manifest(store, model, registered.digest)
+    dataset = discovery.dataset(manifest.dataset)
+    source = snapshot_at(store, dataset, manifest.snapshot)
+    if source.digest != manifest.snapshot_digest:
+        raise StoredDataDamaged(
+            f"Snapshot {manifest.snapshot} of {manifest.dataset} is not what {model}/{number} was trained on: restore the table from a backup."
+        )
+    for difference in differences(spec, manifest):
+        print(f"Not the same as then: {difference}.")
+    from perennial.training.trainer import Checkpoints
+
+    with tempfile.TemporaryDirectory(prefix="perennial-reproduce-") as scratch:
+        then, now = fetch(store, model, registered.digest, Path(scratch) / "then"), Path(scratch) / "now"
+        asked = manifest.parameters["max_epochs"]
+        fill_version_folder(
+            now, spec, dataset, source, checkpoints=Checkpoints(Path(scratch) / "run"), max_epochs=int(asked) if asked else None
+        )
+        files = seal(now, manifest).files
+        changed = sorted(name for name in {*files, *manifest.files} if files.get(name) != manifest.files.get(name))
+        if not changed:
+            print(f"{model}/{number} was trained again and is bit-equal: {', '.join(name for name in files if name != MANIFEST)}.")
+            return EXIT_DONE
+        print(f"{model}/{number} was trained again and differs in {', '.join(changed)}.")
+        print(f"Weights: {weights_apart(then / 'model.onnx', now / 'model.onnx')}.")
+        before, after = (json.loads((folder / RECORD).read_text())["metrics"] for folder in (then, now))
+        for name in sorted(before):
+            print(
+                f"Validation {name.replace('_', ' ')}: {before[name]:.6f} then, {after[name]:.6f} now, {abs(after[name] - before[name]):.2g} apart."
+            )
+    return EXIT_FAULT
+
+
+def named(version: str) -> tuple[str, int]:
+    """Model and number of `<model>/<number>`, or of a number where there is one model only. Raises UnknownName."""
+    model, _, number = version.rpartition("/")
+    known = discovery.models()
+    if not model and len(known) == 1:
+        model = next(iter(known))
+    if not model or not number.isdigit():
+        raise UnknownName(f"{version!r} names no version: write it like {next(iter(known), 'model')}/7.")
+    return discovery.model(model).name, int(number)
+
+
+def differences(spec: ModelSpec, manifest: Manifest) -> list[str]:
+    """What is another now than when the version was trained: code, lock file, parameters, seed."""
+    asked = manifest.parameters.get("max_epochs")
+    parameters = training_parameters(spec, int(asked) if asked else None)
+    found = [
+        f"{what} (was {before[:12]}, is {now[:12]})"
+        for what, before, now in (
+            ("the code", manifest.code_digest, code_digest(spec.name)),
+            ("the lock file", manifest.lock_digest, lock_digest()),
+        )
+        if before != now
+    ]
+    if manifest.seed != spec.training.seed:
+        found.append(f"the seed (was {manifest.seed}, is {spec.training.seed})")
+    for name in sorted({*parameters, *manifest.parameters}):
+        before, after = manifest.parameters.get(name), parameters.get(name)
+        if before != after:
+            found.append(f"{name} (was {before}, is {after})")
+    return found
+
+
+def weights_apart(then: Path, now: Path) -> str:
+    """The largest difference between the weights of two ONNX files."""
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    first, second = (
+        {weight.name: numpy_helper.to_array(weight) for weight in onnx.load(str(file)).graph.initializer} for file in (then, now)
+    )
+    if {name: value.shape for name, value in first.items()} != {name: value.shape for name, value in second.items()}:
+        return "of other shapes"
+    apart = max(
+        (
+            float(np.abs(value.astype(np.float64) - second[name]).max())
+            for name, value in first.items()
+            if value.size and value.dtype.kind == "f"
+        ),
+        default=0.0,
+    )
+    return f"at most {apart:.2g} apart"

@@ -1,0 +1,17 @@
+"""`perennial up`: start the platform on this machine. Does nothing that is done already."""
+
+from __future__ import annotations
+
+from perennial.local import airflow_programs, stack
+from perennial.settings import Settings
+from perennial.store import Store
+
+
+def run(settings: Settings, store: Store) -> int:
+    """Start the platform and say where it is."""
+    stack.start(settings, store, say=lambda sentence: print(sentence, flush=True))
+    user, _ = airflow_programs.login(settings)
+    for title, address in stack.addresses(settings).items():
+        print(f"  {title:<12} {address}")
+    print(f"Airflow's user is {user}; the password is in {airflow_programs.passwords_file(settings)}.")
+    return 0

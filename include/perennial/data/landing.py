@@ -1,0 +1,82 @@
+"""The landing zone: which files wait. What waits is the listing minus the receipts, so a lost event loses no file.
+
+Light: the landing-zone trigger of the orchestrator calls this every few seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+from perennial.store import Store, StoredObject
+
+UNFINISHED = (".part", ".tmp", ".partial", ".crdownload", ".filepart")
+
+
+@dataclass(frozen=True)
+class Landed:
+    """One file in the landing zone, as it was listed."""
+
+    key: str
+    name: str  # below landing/<dataset>/, as text
+    size: int  # bytes
+    modified: float  # seconds since the epoch
+    id: str  # names its receipt: the same name, size and identity are the same file
+
+    def is_unchanged(self, now: StoredObject | None) -> bool:
+        """Whether the object now under its key is still the one that was listed."""
+        return now is not None and _id(self.name, now) == self.id
+
+
+def folder(dataset: str) -> str:
+    """Key of a dataset's landing zone."""
+    return f"landing/{dataset}"
+
+
+def receipt_key(dataset: str, file_id: str) -> str:
+    """Key of the receipt of one landed file."""
+    return f"receipts/{dataset}/{file_id}.json"
+
+
+def listing(store: Store, dataset: str) -> list[Landed]:
+    """Every file in the landing zone, in order of name, with or without a receipt.
+
+    Hidden files and those whose name says that they are being written (`.part`, `.tmp` ...) are not there yet.
+    """
+    prefix = folder(dataset) + "/"
+    found = []
+    for item in store.list(folder(dataset)):
+        name = item.key.removeprefix(prefix)
+        if any(part.startswith(".") for part in name.split("/")) or name.lower().endswith(UNFINISHED):
+            continue
+        # A file system may hold bytes that are no text; receipts, results and events must be.
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        found.append(Landed(item.key, text, item.size, item.modified, _id(text, item)))
+    return found
+
+
+def waiting_files(store: Store, dataset: str, settle_seconds: float, now: float | None = None) -> tuple[list[Landed], list[Landed]]:
+    """Files without a receipt: those that may be taken, and those that may still be being written.
+
+    Args:
+        store: where the landing zone is.
+        dataset: name of the dataset.
+        settle_seconds: a file is ready once it was last written longer ago than this.
+        now: seconds since the epoch; the clock's time if absent.
+    """
+    now = time.time() if now is None else now
+    files = listing(store, dataset)
+    if not files:
+        return [], []
+    done = {item.key for item in store.list(f"receipts/{dataset}")}
+    ready: list[Landed] = []
+    still: list[Landed] = []
+    for file in files:
+        if receipt_key(dataset, file.id) not in done:
+            (ready if now - file.modified >= settle_seconds else still).append(file)
+    return ready, still
+
+
+def _id(name: str, item: StoredObject) -> str:
+    return hashlib.sha256(f"{name}|{item.size}|{item.etag}".encode()).hexdigest()

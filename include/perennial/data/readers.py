@@ -1,0 +1,301 @@
+"""Readers: a landed file becomes a table of exactly the dataset's columns and types, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from perennial.errors import BatchRefused
+from perennial.specs import ColumnType, DatasetSpec
+
+CSV, JSON_LINES, PARQUET = (".csv", ".csv.gz", ".csv.zip"), (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz"), (".parquet",)
+EXTENSIONS = (*CSV, *JSON_LINES, *PARQUET)
+_TYPES: dict[ColumnType, pa.DataType] = {
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "string": pa.string(),
+    "timestamp": pa.timestamp("us"),
+    "bool": pa.bool_(),
+}
+_MEANT = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "timestamp": "a time without zone such as 2013-01-31 06:15:00",
+    "bool": "true or false",
+}
+_CHUNK = 1 << 20
+_IN_MEMORY = 64 << 20
+
+
+def schema(spec: DatasetSpec) -> pa.Schema:
+    """The dataset's columns as Arrow types."""
+    return pa.schema([(column.name, _TYPES[column.type]) for column in spec.columns])
+
+
+def read_batch(path: Path, spec: DatasetSpec, name: str = "") -> pa.Table:
+    """Read a landed file.
+
+    Args:
+        path: the file; its extension says how it is read.
+        spec: what it must hold.
+        name: what the file is called in sentences; the name of `path` if empty.
+
+    Returns:
+        At least one row; exactly the columns of the spec, in its order, with its types. An empty field is null; so is NaN.
+
+    Raises:
+        BatchRefused: it cannot be read, is too large, or has other columns or types.
+    """
+    name = name or path.name
+    lower = path.name.lower()
+    refuse_too_large(path.stat().st_size, spec, name)
+    if not lower.endswith(EXTENSIONS):
+        raise BatchRefused(f"{name} has an extension that no reader knows: land one of {', '.join(EXTENSIONS)}.")
+    if not path.stat().st_size:
+        raise BatchRefused(f"{name} is empty: land it again with its rows.")
+    with _sentences(name):
+        if lower.endswith(PARQUET):
+            found = _parquet(path, spec, name)
+        else:
+            with _unpacked(path, spec, name) as file:
+                found = _csv(file) if lower.endswith(CSV) else _json_lines(file)
+    _refuse_other_columns(found.column_names, spec, name)
+    if not found.num_rows:
+        raise BatchRefused(f"{name} has a header but no rows: land it again with its rows.")
+    return pa.table([_typed(found[column.name], column.name, column.type, name) for column in spec.columns], schema=schema(spec))
+
+
+def refuse_too_large(size: int, spec: DatasetSpec, name: str) -> None:
+    """Raises BatchRefused if a file of `size` bytes, packed or unpacked, is beyond the dataset's limit."""
+    if size > spec.max_batch_bytes:
+        raise BatchRefused(
+            f"{name} is larger than {_megabytes(spec.max_batch_bytes)}, the most that {spec.name} takes in one file: split it by time into smaller files, or raise max_batch_bytes in the dataset's spec."
+        )
+
+
+def refuse_nulls(rows: pa.Table, spec: DatasetSpec) -> None:
+    """Raises BatchRefused if a column that must not lack values does; whatever the suite says, the table must not hold them."""
+    for column in spec.columns:
+        nulls = rows[column.name].null_count
+        if nulls and not column.nullable:
+            raise BatchRefused(
+                f"{column.name} is null in {nulls} of {rows.num_rows} rows and the spec of {spec.name} does not allow that: fill it, or make the column nullable."
+            )
+
+
+@contextmanager
+def _sentences(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        raise BatchRefused(f"{name} is cut short or damaged ({error}): land it again.") from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, RuntimeError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno:  # the disk, not the file's content
+            raise
+        raise BatchRefused(
+            f"{name} cannot be read: {str(error).splitlines()[0].rstrip('.')}. Land it again, whole and in the form its extension says."
+        ) from None
+
+
+@contextmanager
+def _unpacked(path: Path, spec: DatasetSpec, name: str) -> Iterator[IO[bytes]]:
+    """The file's text, unpacked to at most the dataset's limit and known to be UTF-8."""
+    with _opened(path, name) as packed, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as text:
+        decoder, line, size = codecs.getincrementaldecoder("utf-8")(), 1, 0
+        while chunk := packed.read(_CHUNK):
+            size += len(chunk)
+            refuse_too_large(size, spec, f"{name}, unpacked,")
+            line = _refuse_other_encodings(decoder, chunk, line, name)
+            text.write(chunk)
+        _refuse_other_encodings(decoder, b"", line, name)
+        if not size:
+            raise BatchRefused(f"{name} is empty: land it again with its rows.")
+        text.seek(0)
+        yield text
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    lower = path.name.lower()
+    if lower.endswith(".gz"):
+        with gzip.open(path) as file:
+            yield file
+    elif lower.endswith(".zip"):
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.infolist() if not m.is_dir()]
+            if len(members) != 1:
+                raise BatchRefused(
+                    f"{name} holds {len(members)} files ({', '.join(m.filename for m in members[:3])}{', ...' if len(members) > 3 else ''}): put exactly one into a zip."
+                )
+            with archive.open(members[0]) as member:
+                yield member
+    else:
+        with open(path, "rb") as file:
+            yield file
+
+
+def _refuse_other_encodings(decoder: codecs.IncrementalDecoder, chunk: bytes, line: int, name: str) -> int:
+    """Returns the line at which the next chunk begins."""
+    wrong: tuple[int, int] | None = None
+    held = decoder.getstate()[0]
+    try:
+        decoder.decode(chunk, final=not chunk)
+    except UnicodeDecodeError as error:
+        wrong = (max(0, error.start - len(held)), error.object[error.start])
+    if not wrong and (zero := chunk.find(0)) >= 0:  # UTF-16 without a mark decodes, full of zeros
+        wrong = (zero, 0)
+    if wrong:
+        where, byte = wrong
+        raise BatchRefused(
+            f"{name} is not UTF-8: line {line + chunk.count(10, 0, where)} has the byte 0x{byte:02X}. Write it as UTF-8 and land it again."
+        )
+    return line + chunk.count(10)
+
+
+def _csv(file: IO[bytes]) -> pa.Table:
+    """All columns as text, so that a value of the wrong type can be named with its row."""
+    header = _csv_header(file)
+    return pa.csv.read_csv(
+        file,
+        read_options=pa.csv.ReadOptions(block_size=8 << 20),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()), null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    )
+
+
+def _csv_header(file: IO[bytes]) -> list[str]:
+    import csv
+    import io
+
+    first = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    header = next(csv.reader(first), [])
+    first.detach()
+    file.seek(0)
+    return header
+
+
+def _json_lines(file: IO[bytes]) -> pa.Table:
+    size = file.seek(0, 2)
+    file.seek(0)
+    try:
+        # one block: rows are then counted from the beginning of the file
+        return pa.json.read_json(
+            file,
+            read_options=pa.json.ReadOptions(block_size=min(size + 1, (1 << 31) - 1)),
+            parse_options=pa.json.ParseOptions(newlines_in_values=False),
+        )
+    except pa.ArrowInvalid:
+        file.seek(0)
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                _refuse_no_object(line, number)
+        raise
+
+
+def _refuse_no_object(line: bytes, number: int) -> None:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise pa.ArrowInvalid(f"line {number} is no JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise pa.ArrowInvalid(f"line {number} is no JSON object")
+
+
+def _parquet(path: Path, spec: DatasetSpec, name: str) -> pa.Table:
+    with pa.parquet.ParquetFile(path) as file:
+        meta = file.metadata
+        unpacked = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+        refuse_too_large(
+            max(unpacked, meta.num_rows * meta.num_columns), spec, f"{name}, unpacked,"
+        )  # encodings can hide many rows in few bytes
+        return file.read()
+
+
+def _refuse_other_columns(names: list[str], spec: DatasetSpec, name: str) -> None:
+    wanted = [column.name for column in spec.columns]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    missing, unexpected = [n for n in wanted if n not in names], [n for n in names if n not in wanted]
+    said = [
+        f"{what} {', '.join(found)}"
+        for what, found in (("lacks the columns", missing), ("has unexpected columns", unexpected), ("has twice the columns", twice))
+        if found
+    ]
+    if said:
+        raise BatchRefused(
+            f"{name} {' and '.join(said)}: correct the file, or the columns in the spec of {spec.name} if the source has really changed."
+        )
+
+
+def _typed(values: pa.ChunkedArray, column: str, kind: ColumnType, name: str) -> pa.ChunkedArray:
+    """The column in the type of the spec.
+
+    Raises:
+        BatchRefused: names the column and the first row (the first row of values is 1) that has another type.
+    """
+    found = values.type
+    if pa.types.is_dictionary(found):
+        values, found = values.cast(found.value_type), found.value_type
+    text = pa.types.is_string(found) or pa.types.is_large_string(found)
+    allowed: dict[ColumnType, Callable[[pa.DataType], bool]] = {
+        "int": lambda t: pa.types.is_integer(t) or pa.types.is_floating(t),  # a nullable whole number often comes as 2.0
+        "float": lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t),
+        "string": lambda t: False,
+        "timestamp": lambda t: pa.types.is_date(t) or (pa.types.is_timestamp(t) and t.tz is None),
+        "bool": pa.types.is_boolean,
+    }
+    if not (text or pa.types.is_null(found) or allowed[kind](found)):
+        zone = " with a zone" if pa.types.is_timestamp(found) and found.tz else ""
+        raise BatchRefused(f"{name}: {column} has the type {found}{zone}, not {_MEANT[kind]}. Correct the file and land it again.")
+    if pa.types.is_floating(found):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, found), values)
+    try:
+        cast = _cast(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        row = _first_wrong(values, kind)
+        raise BatchRefused(
+            f"{name}: {column} is {str(values[row].as_py())[:60]!r} in row {row + 1}, which is not {_MEANT[kind]}. Correct the file and land it again."
+        ) from None
+    if kind == "float":
+        cast = pc.if_else(pc.is_nan(cast), pa.scalar(None, pa.float64()), cast)
+    return cast
+
+
+def _cast(values: pa.ChunkedArray, kind: ColumnType) -> pa.ChunkedArray:
+    if kind == "timestamp" and pa.types.is_timestamp(values.type):
+        return pc.cast(values, _TYPES[kind], safe=False)  # nanoseconds are cut to microseconds
+    return pc.cast(values, _TYPES[kind])
+
+
+def _first_wrong(values: pa.ChunkedArray, kind: ColumnType) -> int:
+    """Index of the first value that cannot be cast, by halving."""
+    low, high = 0, len(values)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            _cast(values.slice(low, middle - low), kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / (1 << 20):,.0f} MB" if size >= 1 << 20 else f"{size:,} bytes"

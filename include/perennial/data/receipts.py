@@ -1,0 +1,79 @@
+"""Receipts: what became of each landed file. They are the landing zone's watermark (`landing.waiting_files`).
+
+What becomes of a landed file:
+
+| what landed | outcome | rows |
+| --- | --- | --- |
+| a good batch | `appended` to the table in one commit; the file stays where it landed | all kept |
+| content that is already in the table, under whatever name | `duplicate`: nothing is appended | none kept twice |
+| empty file, or a header without rows | `refused` | 0 |
+| truncated or damaged Parquet, gzip or zip; zip with several members | `refused`, said how it is damaged | unknown |
+| not UTF-8 | `refused`, with line and byte | unknown |
+| missing or unexpected columns | `refused`, the columns are named | unknown |
+| values of the wrong type | `refused`, column and first row are named | unknown |
+| larger than the dataset's limit, as it is or unpacked | `refused` without being read further; the sentence says to split it | unknown |
+| an extension that no reader knows | `refused`, the known ones are named | unknown |
+| rows that the suite forbids (`critical`) | `refused`, with the expectations and a report | all refused |
+| a key that is already in the table, or twice in the file | `refused`, says which batch has it | all refused |
+| still being written (recently changed, `.part`, `.tmp`, hidden) | waits; no receipt | |
+
+Refused files move to `quarantine/<dataset>/<digest>/` with `reasons.json`. A batch is kept whole or refused whole:
+rows in = rows kept + rows refused.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from perennial.data.landing import receipt_key
+from perennial.errors import StoredDataDamaged
+from perennial.store import Store
+
+
+class Receipt(BaseModel):
+    """What became of one landed file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(description="Identity of the landed file.")
+    name: str = Field(description="Name of the landed file.")
+    size: int = Field(description="Size, bytes.")
+    digest: str = Field(default="", description="SHA-256 of the content; empty if it was too large to be read.")
+    outcome: Literal["appended", "duplicate", "refused"] = Field(description="What became of it.")
+    rows: int | None = Field(default=None, description="Rows of the file; none if it could not be read.")
+    version: int | None = Field(default=None, description="Table version with its rows.")
+    sentence: str = Field(description="What became of it, for a person.")
+    report: str = Field(default="", description="Store key of the validation report.")
+    quarantine: str = Field(default="", description="Folder in the store to which a refused file moved.")
+    time: datetime = Field(default_factory=lambda: datetime.now(timezone.utc), description="When.")
+
+
+def write_receipt(store: Store, dataset: str, receipt: Receipt) -> bool:
+    """Write it once; False if the file has one already (another process was faster, or this one ran before)."""
+    return store.put_if_absent(receipt_key(dataset, receipt.id), receipt.model_dump_json(indent=1).encode())
+
+
+def read_receipt(store: Store, dataset: str, file_id: str) -> Receipt | None:
+    """The receipt of one landed file, if it has one.
+
+    Raises:
+        StoredDataDamaged: what is stored is no receipt.
+    """
+    key = receipt_key(dataset, file_id)
+    try:
+        return Receipt.model_validate_json(store.read(key))
+    except KeyError:
+        return None
+    except ValidationError as error:
+        raise StoredDataDamaged(
+            f"The receipt {key} cannot be read ({error.error_count()} faults): restore it, or delete it to have its file taken again."
+        ) from None
+
+
+def receipts(store: Store, dataset: str) -> list[Receipt]:
+    """Every receipt of a dataset, oldest first."""
+    found = [read_receipt(store, dataset, item.key.rsplit("/", 1)[1].removesuffix(".json")) for item in store.list(f"receipts/{dataset}")]
+    return sorted((r for r in found if r is not None), key=lambda r: r.time)

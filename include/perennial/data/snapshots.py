@@ -1,0 +1,151 @@
+"""Snapshots: versions of a dataset's table, and how one is cut into train, validation and test by time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from perennial.data.tables import Table
+from perennial.errors import TrainingRefused, UnknownName
+from perennial.specs import DatasetSpec, ModelSpec
+from perennial.store import Store
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of a dataset's table; immutable."""
+
+    dataset: DatasetSpec
+    version: int
+    store: Store
+
+    @property
+    def table(self) -> Table:
+        """The table of which this is a version."""
+        return Table(self.store, self.dataset.name)
+
+    @property
+    def digest(self) -> str:
+        """Identity of the content: SHA-256 over the names and sizes of the table's files, which are written once."""
+        files = sorted(f"{file['path']} {file['size_bytes']}" for file in self.table.files(self.version))
+        return hashlib.sha256("\n".join(files).encode()).hexdigest()
+
+    def count(self) -> int:
+        """Number of rows."""
+        return self.table.count(self.version)
+
+    def rows(self, columns: Sequence[str] | None = None, since: datetime | None = None, until: datetime | None = None) -> pandas.DataFrame:
+        """Rows by event time and key, so that the same snapshot always gives the same frame.
+
+        Args:
+            columns: which columns, in this order; all, in the spec's order, if absent.
+            since: first event time, included.
+            until: last event time, not included.
+
+        Returns:
+            One row per row of the table. Nullable integers come as floats with NaN.
+        """
+        wanted = [c.name for c in self.dataset.columns] if columns is None else list(columns)
+        order = list(dict.fromkeys((self.dataset.event_time, *self.dataset.key)))
+        field, where = pc.field(self.dataset.event_time), None
+        if since is not None:
+            where = field >= naive(since)
+        if until is not None:
+            where = (field < naive(until)) if where is None else where & (field < naive(until))
+        found = self.table.scan(list(dict.fromkeys((*wanted, *order))), where, self.version)
+        return found.sort_by([(name, "ascending") for name in order]).select(wanted).to_pandas()
+
+    def newest(self) -> datetime:
+        """Newest event time.
+
+        Raises:
+            TrainingRefused: the snapshot has no rows.
+        """
+        files = [file for file in self.table.files(self.version) if file["num_records"]]
+        if not files:
+            raise TrainingRefused(f"Snapshot {self.version} of {self.dataset.name} has no rows: ingest a batch first.")
+        known = [end for end in (file.get(f"max.{self.dataset.event_time}") for file in files) if isinstance(end, datetime)]
+        if len(known) < len(files):  # Delta keeps statistics of the first 32 columns only
+            times = self.table.scan([self.dataset.event_time], version=self.version)
+            known = [pc.max(times[self.dataset.event_time]).as_py()]
+        return naive(max(known))
+
+
+@dataclass(frozen=True)
+class Split:
+    """A snapshot cut by whole days of event time; only rows whose label is known."""
+
+    train: pandas.DataFrame
+    validation: pandas.DataFrame
+    test: pandas.DataFrame
+    bounds: dict[str, list[str]]  # part -> [first day, day after the last], ISO dates
+
+
+def latest_snapshot(store: Store, dataset: DatasetSpec) -> Snapshot | None:
+    """The newest snapshot; None while nothing has been ingested (a table is made empty, a moment before its first batch)."""
+    version = Table(store, dataset.name).version()
+    return None if not version else Snapshot(dataset, version, store)
+
+
+def snapshot_at(store: Store, dataset: DatasetSpec, version: int) -> Snapshot:
+    """The snapshot with that version.
+
+    Raises:
+        UnknownName: the table has no such version.
+    """
+    newest = Table(store, dataset.name).version()
+    if not newest or not 1 <= version <= newest:
+        known = f"has the snapshots 1 to {newest}" if newest else "has no snapshot yet: ingest a batch first"
+        raise UnknownName(f"There is no snapshot {version} of {dataset.name}: it {known}.")
+    return Snapshot(dataset, version, store)
+
+
+def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any) -> Split:
+    """Cut a snapshot into train, validation and test: by whole days, oldest first, without overlap.
+
+    The newest day that has labelled rows is the last test day. Rows whose label is unknown (`features.label` gives NaN) are left out.
+
+    Raises:
+        TrainingRefused: the snapshot has too few labelled rows or days.
+    """
+    cut, event_time = spec.split, snapshot.dataset.event_time
+    rows = _labelled(snapshot.rows(), features_module)
+    if rows.empty:
+        raise TrainingRefused(
+            f"Snapshot {snapshot.version} of {snapshot.dataset.name} has no row with a known {spec.label}: ingest batches that have outcomes."
+        )
+    days = rows[event_time].dt.normalize()
+    end = days.max().to_pydatetime() + timedelta(days=1)
+    test = end - timedelta(days=cut.test_days)
+    validation = test - timedelta(days=cut.validation_days)
+    begin = days.min().to_pydatetime() if cut.train_days is None else validation - timedelta(days=cut.train_days)
+    bounds = {"train": (min(begin, validation), validation), "validation": (validation, test), "test": (test, end)}
+    parts = {name: rows[(days >= first) & (days < last)].reset_index(drop=True) for name, (first, last) in bounds.items()}
+    if len(parts["train"]) < cut.min_train_rows or not len(parts["validation"]) or not len(parts["test"]):
+        counts = ", ".join(f"{len(part)} rows for {name}" for name, part in parts.items())
+        raise TrainingRefused(
+            f"Snapshot {snapshot.version} of {snapshot.dataset.name} is too small for {spec.name}: {counts}; it needs {cut.min_train_rows} for train before "
+            f"{cut.validation_days} days for validation and {cut.test_days} for test. Ingest older or newer days, or change split in the spec."
+        )
+    return Split(**parts, bounds={name: [first.date().isoformat(), last.date().isoformat()] for name, (first, last) in bounds.items()})
+
+
+def _labelled(rows: pandas.DataFrame, features_module: ModuleType | Any) -> pandas.DataFrame:
+    import numpy as np
+
+    label = features_module.label({name: rows[name].to_numpy() for name in rows.columns})
+    return rows[~np.isnan(np.asarray(label, dtype=float))].reset_index(drop=True)
+
+
+def naive(when: datetime) -> datetime:
+    """Event times have no zone; a time with one is taken at its UTC reading."""
+    return when.astimezone(timezone.utc).replace(tzinfo=None) if when.tzinfo else when

@@ -1,0 +1,254 @@
+"""Delta Lake tables: batches go in exactly once, whatever is re-run, killed or done twice at the same time.
+
+Each commit carries two application transactions: the batch's digest, which says that it is in, and the order of commits,
+which makes any two concurrent appends conflict. The loser looks again: the batch may be in by now, or its keys taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from perennial.errors import BatchRefused, Fault, StoreUnreachable
+from perennial.store import Store
+
+BATCH = "_batch"  # column that tells which batch a row came from
+_ORDER = "perennial.order"
+_FOREVER = {
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+}  # a snapshot never goes
+_FIRST = "00000000000000000000.json"
+_ATTEMPTS = 40
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The commit that brought a batch in."""
+
+    version: int
+    metadata: Mapping[str, str]
+
+
+class Table:
+    """One Delta table below `tables/`: a dataset's rows, a model's predictions or its outcomes."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store, self.name = store, name
+        self.uri = store.uri(f"tables/{name}")
+
+    def version(self) -> int | None:
+        """Newest version; None while there is no table."""
+        table = self._open()
+        return None if table is None else table.version()
+
+    def count(self, version: int | None = None) -> int:
+        """Rows in a version, the newest if absent."""
+        table = self._open(version)
+        return 0 if table is None else sum(row["num_records"] for row in _files(table))
+
+    def files(self, version: int | None = None) -> list[dict[str, Any]]:
+        """The files of a version with their sizes and statistics: `path`, `size_bytes`, `num_records`, `min.<column>`, `max.<column>` ..."""
+        table = self._open(version)
+        return [] if table is None else _files(table)
+
+    def has_batch(self, digest: str) -> bool:
+        """Whether a batch with that digest is in."""
+        table = self._open()
+        return table is not None and table.transaction_version(digest) is not None
+
+    def commit_of(self, digest: str) -> Commit | None:
+        """The commit that brought a batch in; None if it is not in. Reads the whole history: for the rare case."""
+        table = self._open()
+        if table is None or table.transaction_version(digest) is None:
+            return None
+        for entry in table.history():
+            if entry.get("perennial.batch") == digest:
+                return Commit(entry["version"], {k: str(v) for k, v in entry.items() if k.startswith("perennial.")})
+        return Commit(table.version(), {})
+
+    def append(
+        self,
+        rows: pa.Table,
+        batch_digest: str,
+        *,
+        label: str = "",
+        metadata: Mapping[str, str] | None = None,
+        key: Sequence[str] = (),
+        event_time: str = "",
+    ) -> int:
+        """Append a batch exactly once; appending it again does nothing.
+
+        Args:
+            rows: the batch. Columns that the table lacks are added to it.
+            batch_digest: identity of the batch.
+            label: what the batch is called when a later one collides with it; its digest if empty.
+            metadata: further facts for the commit, read back by `commit_of`.
+            key: columns that must not repeat, neither in the batch nor in the table.
+            event_time: timestamp column among `key`, if any: only files of these times are searched for the keys.
+
+        Returns:
+            The version that has the batch.
+
+        Raises:
+            BatchRefused: a key is twice in the batch, or already in the table.
+            Fault: a column has another type in the table.
+            StoreUnreachable: the store does not take it.
+        """
+        _refuse_doubles(rows, key)
+        rows = rows.append_column(BATCH, pa.repeat(pa.scalar(label or batch_digest), rows.num_rows))
+        facts = {
+            "perennial.batch": batch_digest,
+            "perennial.rows": str(rows.num_rows),
+            **{f"perennial.{k}": v for k, v in (metadata or {}).items()},
+        }
+        for attempt in range(_ATTEMPTS):
+            table = self._open() or self._create(rows.schema)
+            if table.transaction_version(batch_digest) is not None:
+                return table.version()
+            self._refuse_other_types(table, rows)
+            self._refuse_taken(table, rows, key, event_time)
+            order = table.version() + 1
+            properties = CommitProperties(
+                app_transactions=[Transaction(batch_digest, 1), Transaction(_ORDER, order)], custom_metadata=facts
+            )
+            with self._sentences():
+                try:
+                    write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=properties)
+                except CommitFailedError as error:
+                    conflict = error
+                else:
+                    return table.version()
+            time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
+        raise Fault(f"The table {self.name} was being written by others through {_ATTEMPTS} attempts ({conflict}): try again.")
+
+    def scan(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None, version: int | None = None) -> pa.Table:
+        """Rows in no particular order; no rows and no columns while there is no table.
+
+        Args:
+            columns: which columns; all but `_batch` if absent.
+            where: a pyarrow expression.
+            version: table version; the newest if absent.
+        """
+        table = self._open(version)
+        if table is None:
+            return pa.table({})
+        return self._scan(table, columns, where)
+
+    def _create(self, schema: pa.Schema) -> DeltaTable:
+        """Make the table, empty, as its version 0.
+
+        Of several `DeltaTable.create` at the same time more than one succeeds; of several put-if-absent of the first commit, one does.
+        """
+        with tempfile.TemporaryDirectory(prefix="perennial-table-") as scratch:
+            DeltaTable.create(scratch, schema, configuration=_FOREVER)
+            self.store.put_if_absent(f"tables/{self.name}/_delta_log/{_FIRST}", (Path(scratch) / "_delta_log" / _FIRST).read_bytes())
+        table = self._open()
+        if table is None:
+            raise StoreUnreachable(
+                f"The table {self.name} in the store {self.store.root} was made but cannot be found: check that PERENNIAL_STORE and AWS_ENDPOINT_URL name the same store."
+            )
+        return table
+
+    def _scan(self, table: DeltaTable, columns: Sequence[str] | None, where: pc.Expression | None) -> pa.Table:
+        with self._sentences():
+            dataset = table.to_pyarrow_dataset()
+            wanted = [name for name in dataset.schema.names if name != BATCH] if columns is None else list(columns)
+            return dataset.to_table(columns=wanted, filter=where)
+
+    def _refuse_other_types(self, table: DeltaTable, rows: pa.Table) -> None:
+        """Delta Lake casts what is appended to the table's types without a word: 1.5 would go into a whole number as 1."""
+        known = pa.schema(table.schema())
+        for field in rows.schema:
+            if field.name in known.names and (wanted := _kind(known.field(field.name).type)) != (given := _kind(field.type)):
+                raise Fault(
+                    f"The column {field.name} of the table {self.name} holds {wanted}, and {given} was to be appended: a column keeps its type. Give it back its type, or name the new column otherwise."
+                )
+
+    def _refuse_taken(self, table: DeltaTable, rows: pa.Table, key: Sequence[str], event_time: str) -> None:
+        if not key or not rows.num_rows:
+            return
+        where = None
+        if event_time:
+            bounds = pc.min_max(rows[event_time])
+            where = (pc.field(event_time) >= bounds["min"]) & (pc.field(event_time) <= bounds["max"])
+        known = self._scan(table, [*key, BATCH], where)
+        taken = rows.select(list(key)).join(known.cast(_large_to_plain(known.schema)), keys=list(key), join_type="inner")
+        if taken.num_rows:
+            first = taken.slice(0, 1).to_pylist()[0]
+            others = sorted(set(taken[BATCH].to_pylist()))
+            named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+            raise BatchRefused(
+                f"{taken.num_rows} of {rows.num_rows} rows have a key that is already in the table {self.name}, from batch {named}; the first is {_shown(first, key)}. "
+                "Land only rows that are new; corrections of rows that are in are not taken."
+            )
+
+    def _open(self, version: int | None = None) -> DeltaTable | None:
+        with self._sentences():
+            try:
+                return DeltaTable(self.uri, version=version, storage_options=self.store.storage_options())
+            except TableNotFoundError:
+                return None
+
+    @contextlib.contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except CommitFailedError:
+            raise
+        except (OSError, DeltaError) as error:
+            raise StoreUnreachable(
+                f"The table {self.name} in the store {self.store.root} cannot be used: {_first_line(error)}. Check that the store is reachable, has room, and that the credentials are right."
+            ) from error
+
+
+def _files(table: DeltaTable) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    return found
+
+
+def _refuse_doubles(rows: pa.Table, key: Sequence[str]) -> None:
+    if not key or not rows.num_rows:
+        return
+    counts = rows.select(list(key)).group_by(list(key)).aggregate([([], "count_all")])
+    doubled = counts.filter(pc.field("count_all") > 1)
+    if doubled.num_rows:
+        first = doubled.slice(0, 1).to_pylist()[0]
+        raise BatchRefused(
+            f"{doubled.num_rows} keys ({', '.join(key)}) occur more than once; the first is {_shown(first, key)}. Land each row once."
+        )
+
+
+def _large_to_plain(schema: pa.Schema) -> pa.Schema:
+    """Joins want equal types on both sides; Delta may hand strings back as large or view strings."""
+    return pa.schema(
+        [pa.field(f.name, pa.string()) if pa.types.is_large_string(f.type) or pa.types.is_string_view(f.type) else f for f in schema]
+    )
+
+
+def _kind(found: pa.DataType) -> str:
+    """A type without what may differ between a table and what is appended to it at no loss."""
+    if pa.types.is_timestamp(found):
+        return "times with a zone" if found.tz else "times"
+    if pa.types.is_large_string(found) or pa.types.is_string_view(found):
+        return "string"
+    return "lists" if pa.types.is_nested(found) else str(found)
+
+
+def _shown(row: Mapping[str, Any], key: Sequence[str]) -> str:
+    return ", ".join(f"{name} {row[name]}" for name in key)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:300].rstrip(".")

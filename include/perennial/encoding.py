@@ -1,0 +1,292 @@
+"""Columns in, tensors out: a declarative encoder that is fitted once, written as JSON and used alike in training and serving.
+
+An encoder is a list of parts for each tensor. A part reads one column (a `Block` several), turns every row into the same
+number of values and never fails on a null or an unseen category. Only numpy is needed, 1.26 or newer.
+
+    encoder = Encoder({"numbers": [Number.fit(columns, "distance"), Cycle("minute", 1440)], "categories": [Category.fit(columns, "carrier")]})
+    encoder.encode(columns)      {"numbers": float32 [rows, 4], "categories": int64 [rows, 1]}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+Columns = Mapping[str, np.ndarray]
+Array = npt.NDArray[Any]
+
+
+def text(value: object) -> str | None:
+    """A category's name: null and NaN are None, a whole float is written as the integer that it is."""
+    if value is None or value != value:  # noqa: PLR0124  NaN and NaT alone differ from themselves
+        return None
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def numbers(values: Array) -> npt.NDArray[np.float64]:
+    """A column as float64, null as NaN. Raises ValueError where a value is no number."""
+    if values.dtype.kind in "fiub":
+        return values.astype(np.float64)
+    return np.array([np.nan if text(value) is None else float(value) for value in values.tolist()], dtype=np.float64)
+
+
+def times(values: Array) -> npt.NDArray[np.datetime64]:
+    """A column as datetime64[s], null as NaT. Reads ISO 8601; a zone is converted to UTC. Raises ValueError where a value is no time."""
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[s]")
+    return np.array([_time(value) for value in values.tolist()], dtype="datetime64[s]")
+
+
+def _time(value: object) -> np.datetime64:
+    if value is None or value != value:  # noqa: PLR0124
+        return np.datetime64("NaT", "s")
+    when = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if isinstance(when, datetime) and when.tzinfo:
+        offset = when.utcoffset()
+        when = when.replace(tzinfo=None) - offset if offset else when.replace(tzinfo=None)
+    if not isinstance(when, (date, np.datetime64)):
+        raise ValueError(f"{value!r} is no time")
+    return np.datetime64(when.isoformat() if isinstance(when, date) else str(when), "s")
+
+
+def columns_from_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Request rows as columns of Python objects; a name that a row lacks is None there."""
+    columns = {}
+    for name in names:
+        column = np.empty(len(rows), dtype=object)
+        column[:] = [row.get(name) for row in rows]
+        columns[name] = column
+    return columns
+
+
+def rows_from_columns(columns: Columns, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Columns as request rows that strict JSON can carry: null is None, a time is ISO 8601."""
+    lists = [[_plain(value) for value in _objects(columns[name])] for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
+
+
+def _objects(values: Array) -> list[Any]:
+    found: list[Any] = (values.astype("datetime64[s]") if values.dtype.kind == "M" else values).tolist()
+    return found
+
+
+def _plain(value: object) -> object:
+    if value is None or value != value:  # noqa: PLR0124
+        return None
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@dataclass(frozen=True)
+class Category:
+    """A category as its place in `values`, counted from 1; 0 for null and for what the training split did not have. int64."""
+
+    kind: ClassVar[str] = "category"
+    width: ClassVar[int] = 1
+    column: str
+    values: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, columns: Columns, column: str, min_rows: int = 1) -> Category:
+        """Keep the categories that at least `min_rows` rows have, in alphabetical order."""
+        counts = Counter(map(text, columns[column].tolist()))
+        return cls(column, tuple(sorted(name for name, rows in counts.items() if name is not None and rows >= min_rows)))
+
+    @property
+    def size(self) -> int:
+        """Number of different codes, the unknown one included."""
+        return len(self.values) + 1
+
+    def encode(self, columns: Columns) -> Array:
+        """int64 [rows, 1]."""
+        places = {name: place for place, name in enumerate(self.values, 1)}
+        return np.array([places.get(text(value), 0) for value in columns[self.column].tolist()], dtype=np.int64)[:, None]  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number in standard deviations from its mean, cut at `limit` of them; null is 0 and, if `nulls`, a second value of 1. float32."""
+
+    kind: ClassVar[str] = "number"
+    column: str
+    mean: float
+    deviation: float
+    limit: float = 8.0
+    nulls: bool = False
+
+    @classmethod
+    def fit(cls, columns: Columns, column: str, *, nulls: bool = False, limit: float = 8.0) -> Number:
+        """Mean and standard deviation of the rows that have the number."""
+        known = _known(columns, column)
+        mean, deviation = (float(known.mean()), float(known.std())) if known.size else (0.0, 1.0)
+        return cls(column, mean, deviation if deviation > _least(mean) else 1.0, limit, nulls)
+
+    @property
+    def width(self) -> int:
+        """Values per row."""
+        return 2 if self.nulls else 1
+
+    def encode(self, columns: Columns) -> Array:
+        """float32 [rows, width]."""
+        values = _bounded(numbers(columns[self.column]))
+        null = np.isnan(values)
+        scaled = np.clip((np.where(null, self.mean, values) - self.mean) / self.deviation, -self.limit, self.limit)
+        return _float32(np.stack([scaled, null], axis=1) if self.nulls else scaled[:, None])
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A number as how far it has passed each interval between `edges`, 0 to 1; then 1 if it is null, where all else is 0. float32.
+
+    The piecewise linear encoding of Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep Learning" (2022), 3.2.
+    """
+
+    kind: ClassVar[str] = "steps"
+    column: str
+    edges: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, columns: Columns, column: str, intervals: int = 16) -> Steps:
+        """Edges at equal shares of the known rows; fewer where values repeat."""
+        known = _known(columns, column)
+        quantiles = np.unique(np.quantile(known, np.linspace(0, 1, intervals + 1))).tolist() if known.size else [0.0]
+        edges = quantiles[:1]
+        for edge in quantiles[1:]:
+            if edge - edges[-1] > _least(edge):
+                edges.append(edge)
+        return cls(column, tuple(edges) if len(edges) > 1 else (edges[0], edges[0] + max(1.0, 2 * _least(edges[0]))))
+
+    @property
+    def width(self) -> int:
+        """Values per row."""
+        return len(self.edges)
+
+    def encode(self, columns: Columns) -> Array:
+        """float32 [rows, width]."""
+        values = _bounded(numbers(columns[self.column]))
+        null = np.isnan(values)
+        edges = np.array(self.edges)
+        passed = np.clip((np.where(null, edges[0], values)[:, None] - edges[:-1]) / np.diff(edges), 0, 1)
+        return _float32(np.concatenate([passed, null[:, None]], axis=1))
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A number that comes round, such as the hour of a day, as sine and cosine of `harmonics` frequencies; null is 0. float32."""
+
+    kind: ClassVar[str] = "cycle"
+    column: str
+    period: float
+    harmonics: int = 1
+
+    @property
+    def width(self) -> int:
+        """Values per row."""
+        return 2 * self.harmonics
+
+    def encode(self, columns: Columns) -> Array:
+        """float32 [rows, width]."""
+        values = _bounded(numbers(columns[self.column]))
+        angles = (values * (2 * np.pi / self.period))[:, None] * np.arange(1, self.harmonics + 1)
+        return _float32(np.nan_to_num(np.concatenate([np.sin(angles), np.cos(angles)], axis=1), nan=0.0))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Many columns as one array of `shape` (without rows), (value - offset) / scale, null as 0: pixels, spectra. float32.
+
+    The only part of its tensor.
+    """
+
+    kind: ClassVar[str] = "block"
+    columns: tuple[str, ...]
+    shape: tuple[int, ...]
+    offset: float = 0.0
+    scale: float = 1.0
+
+    def encode(self, columns: Columns) -> Array:
+        """float32 [rows, *shape]."""
+        values = np.stack([_bounded(numbers(columns[name])) for name in self.columns], axis=1)
+        scaled = np.nan_to_num((values - self.offset) / self.scale, nan=0.0)
+        return _float32(scaled.reshape(len(values), *self.shape))
+
+
+Part = Category | Number | Steps | Cycle | Block
+_PARTS: dict[str, Any] = {part.kind: part for part in (Category, Number, Steps, Cycle, Block)}
+
+
+class Encoder:
+    """Parts by tensor. Two encoders are equal when all their parts are."""
+
+    def __init__(self, tensors: Mapping[str, Sequence[Part]]) -> None:
+        self.tensors: dict[str, tuple[Part, ...]] = {name: tuple(parts) for name, parts in tensors.items()}
+        for name, parts in self.tensors.items():
+            kinds = {part.kind == "category" for part in parts}
+            if len(kinds) != 1 or (len(parts) > 1 and any(part.kind == "block" for part in parts)):
+                raise ValueError(f"tensor {name} must hold categories alone, numeric parts alone or one block")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Encoder) and self.tensors == other.tensors
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.tensors.items()))
+
+    def encode(self, columns: Columns) -> dict[str, np.ndarray]:
+        """The tensors of every row. Raises KeyError where a column is missing and ValueError where a value is of another type."""
+        return {
+            name: parts[0].encode(columns) if len(parts) == 1 else np.concatenate([part.encode(columns) for part in parts], axis=1)
+            for name, parts in self.tensors.items()
+        }
+
+    def width(self, tensor: str) -> int:
+        """Values per row of a tensor that is no block."""
+        return sum(part.width for part in self.tensors[tensor] if not isinstance(part, Block))
+
+    def sizes(self, tensor: str) -> list[int]:
+        """Number of codes of each category of a tensor."""
+        return [part.size for part in self.tensors[tensor] if isinstance(part, Category)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that was fitted, as JSON can carry it."""
+        return {name: [{"kind": part.kind, **asdict(part)} for part in parts] for name, parts in self.tensors.items()}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Encoder:
+        """The encoder that `to_json` described. Raises ValueError for an unknown kind of part."""
+        return cls({name: [_part(fields) for fields in parts] for name, parts in found.items()})
+
+
+def _part(fields: Mapping[str, Any]) -> Part:
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items() if name != "kind"}
+    if fields.get("kind") not in _PARTS:
+        raise ValueError(f"{fields.get('kind')!r} is no kind of part; known: {', '.join(_PARTS)}")
+    part: Part = _PARTS[fields["kind"]](**values)
+    return part
+
+
+def _known(columns: Columns, column: str) -> npt.NDArray[np.float64]:
+    values = _bounded(numbers(columns[column]))
+    return values[~np.isnan(values)]
+
+
+def _bounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Infinity as null, and nothing so large that its square is infinite."""
+    return np.where(np.isinf(values), np.nan, np.clip(values, -1e30, 1e30))
+
+
+def _least(value: float) -> float:
+    """The least difference from `value` that is more than rounding."""
+    return 1e-12 * max(1.0, abs(value))
+
+
+def _float32(values: Array) -> npt.NDArray[np.float32]:
+    return values.astype(np.float32)

@@ -1,0 +1,81 @@
+"""Every error Perennial raises on purpose. The docstring of a class is its meaning; the message is one sentence
+that says what, where, why and what to do.
+
+PerennialError
+├── Refused                 a decision: exit 2, never retried
+│   ├── BatchRefused          data did not meet its suite
+│   ├── TrainingRefused       there is nothing to train on, or training must not start
+│   ├── CandidateRefused      the gate turned a version down
+│   ├── ReleaseRefused        traffic may not move as asked
+│   └── UnknownName           no such model, dataset, version or stage
+└── Fault                   something broke: exit 1, retried with backoff
+    ├── SettingMissing        a setting is absent or malformed
+    ├── StoreUnreachable      the store does not answer, refuses the credentials or is full
+    ├── ServiceUnreachable    MLflow, the gateway or another server does not answer
+    ├── StoredDataDamaged     stored bytes do not match their digest
+    └── LedgerConflict        another writer took the next place in the ledger
+"""
+
+from __future__ import annotations
+
+EXIT_DONE, EXIT_FAULT, EXIT_REFUSED = 0, 1, 2
+
+
+class PerennialError(Exception):
+    """An error with a sentence for a person, and pages that show more, by title."""
+
+    exit_code = EXIT_FAULT
+
+    def __init__(self, sentence: str = "", links: dict[str, str] | None = None) -> None:
+        super().__init__(sentence)
+        self.links = links or {}
+
+
+class Refused(PerennialError):
+    """A decision, not a malfunction: repeating it would give the same answer."""
+
+    exit_code = EXIT_REFUSED
+
+
+class BatchRefused(Refused):
+    """A batch did not meet its dataset's suite or could not be read."""
+
+
+class TrainingRefused(Refused):
+    """Training must not start: bad data, or inputs that cannot give a model."""
+
+
+class CandidateRefused(Refused):
+    """The gate turned a version down."""
+
+
+class ReleaseRefused(Refused):
+    """Traffic may not move as asked."""
+
+
+class UnknownName(Refused):
+    """No model, dataset, version or stage has that name."""
+
+
+class Fault(PerennialError):
+    """Something broke; trying again may help."""
+
+
+class SettingMissing(Fault):
+    """A setting is absent or malformed."""
+
+
+class StoreUnreachable(Fault):
+    """The store does not answer, refuses the credentials or has no room."""
+
+
+class ServiceUnreachable(Fault):
+    """A server that the stage needs does not answer."""
+
+
+class StoredDataDamaged(Fault):
+    """Stored bytes do not match the digest under which they were stored."""
+
+
+class LedgerConflict(Fault):
+    """Another writer took the next place in the ledger."""

@@ -1,0 +1,247 @@
+"""The ledger: who served when, at what weight, why, on what evidence. Append-only and hash-chained.
+
+One object for each entry, `ledger/<model>/<8-digit number>.json`, written by put-if-absent: of two writers that want the
+same place one wins and the other is told. Each entry holds the hash of the one before it, so an entry that was changed,
+removed, moved or slipped in shows. Entries removed from the end leave a shorter chain that is whole in itself: compare
+the last hash with one that was noted elsewhere (the registry's tag `ledger` on every champion).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from perennial.errors import LedgerConflict, StoredDataDamaged
+from perennial.store import Store
+
+Kind = Literal["started", "weights", "paused", "released", "promoted", "rolled_back"]
+UNDER_WAY = ("started", "weights", "paused")
+FIRST = "0" * 64  # stands where the first entry names its predecessor
+NAME = re.compile(r"(\d{8})\.json")
+KEPT_GOOD = 5
+
+
+class Entry(BaseModel):
+    """One change: what holds from `time` on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seq: int = Field(ge=0, description="Place in the ledger, from 0.")
+    time: AwareDatetime = Field(description="When it was written, UTC; never before the entry before it.")
+    model: str = Field(description="Name of the model.")
+    kind: Kind = Field(description="What happened.")
+    version: int = Field(description="The version that it happened to.")
+    champion: int | None = Field(description="The version that has the role of champion from now on.")
+    good: tuple[int, ...] = Field(default=(), description="Earlier champions to which one can go back, newest first.")
+    weights: dict[int, int] = Field(description="Basis points of 10,000 for each version that runs.")
+    shadow: int | None = Field(default=None, description="Version that gets mirrored traffic.")
+    versions: dict[int, str] = Field(description="Content address of every version that is named here.")
+    reason: str = Field(description="Why, as a sentence.")
+    evidence: dict[str, Any] = Field(default_factory=dict, description="Figures behind the decision.")
+    actor: str = Field(description="Who decided: `perennial` or a person.")
+    previous: str = Field(description="Hash of the entry before.")
+    hash: str = Field(description="SHA-256 of this entry without this field.")
+
+    @property
+    def candidate(self) -> int | None:
+        """The version whose release is under way; None if none is."""
+        return self.version if self.kind in UNDER_WAY else None
+
+    @property
+    def last_good(self) -> int | None:
+        """The version to go back to; None if there is none."""
+        return self.good[0] if self.good else None
+
+
+class Ledger:
+    """One model's ledger."""
+
+    def __init__(self, store: Store, model: str) -> None:
+        self._store, self.model = store, model
+        self._folder = f"ledger/{model}"
+
+    def entries(self) -> list[Entry]:
+        """All entries, oldest first. Raises StoredDataDamaged if one cannot be read."""
+        return [self._read(number) for number in self._numbers()]
+
+    def last(self) -> Entry | None:
+        """The entry that holds now; None if the ledger is empty. Raises StoredDataDamaged if it cannot be read."""
+        numbers = self._numbers()
+        return self._read(numbers[-1]) if numbers else None
+
+    def append(
+        self,
+        kind: Kind,
+        *,
+        version: int,
+        champion: int | None,
+        weights: Mapping[int, int],
+        versions: Mapping[int, str],
+        reason: str,
+        actor: str,
+        after_seq: int | None,
+        good: tuple[int, ...] = (),
+        shadow: int | None = None,
+        evidence: Mapping[str, Any] | None = None,
+        now: datetime | None = None,
+    ) -> Entry:
+        """Write the next entry.
+
+        Args:
+            after_seq: number of the entry on which this decision rests, None for an empty ledger.
+            now: time of the entry, UTC; the clock's if absent. An entry is never dated before its predecessor.
+
+        Raises:
+            LedgerConflict: another entry stands there already; read the ledger again and decide again.
+            ValueError: a version has no digest, or the evidence is no JSON.
+        """
+        last = self.last()
+        if (last.seq if last else None) != after_seq:
+            raise self._conflict(after_seq)
+        good = tuple(number for number in good if number != champion)[:KEPT_GOOD]
+        named = {version, *weights, *good} | {number for number in (champion, shadow) if number is not None}
+        lacking = sorted(named - set(versions))
+        if lacking:
+            raise ValueError(f"version {lacking[0]} is named without its digest")
+        moment = (now or datetime.now(timezone.utc)).astimezone(timezone.utc)
+        body = {
+            "seq": 0 if last is None else last.seq + 1,
+            "time": (max(moment, last.time) if last else moment).isoformat(),
+            "model": self.model,
+            "kind": kind,
+            "version": version,
+            "champion": champion,
+            "good": list(good),
+            "weights": {str(number): weight for number, weight in weights.items()},
+            "shadow": shadow,
+            "versions": {str(number): versions[number] for number in sorted(named)},
+            "reason": reason,
+            "evidence": json.loads(_canonical(dict(evidence or {}))),
+            "actor": actor,
+            "previous": last.hash if last else FIRST,
+        }
+        sealed = {**body, "hash": _digest(body)}
+        if not self._store.put_if_absent(self._key(sealed["seq"]), _canonical(sealed)):
+            raise self._conflict(after_seq)
+        return Entry.model_validate_json(_canonical(sealed))
+
+    def verify(self) -> list[str]:
+        """Recompute the whole chain; a sentence for each thing that is wrong, none if it is sound."""
+        problems: list[str] = []
+        before: dict[str, Any] | None = None
+        wanted = 0
+        for item in self._store.list(self._folder):
+            name = item.key.rsplit("/", 1)[-1]
+            match = NAME.fullmatch(name)
+            if not match or item.key != f"{self._folder}/{name}":
+                problems.append(f"{item.key} is no entry of this ledger")
+                continue
+            number = int(match[1])
+            if number > wanted:
+                missing = f"entry {wanted} is" if number == wanted + 1 else f"entries {wanted} to {number - 1} are"
+                problems.append(f"{missing} missing")
+                before = None
+            data = self._store.read(item.key)
+            found = _parsed(data)
+            if found is None:
+                problems.append(f"entry {number} is not readable")
+            else:
+                problems += [f"entry {number} {what}" for what in self._faults(found, data, number, before, follows=number == wanted)]
+            before, wanted = found, number + 1
+        return problems
+
+    def served_at(self, time: datetime) -> Entry | None:
+        """The entry that held at that time; None before the first."""
+        held = None
+        for entry in self.entries():
+            if entry.time > time:
+                break
+            held = entry
+        return held
+
+    def _faults(self, found: dict[str, Any], data: bytes, number: int, before: dict[str, Any] | None, *, follows: bool) -> list[str]:
+        faults = []
+        if found.get("hash") != _digest({k: v for k, v in found.items() if k != "hash"}):
+            faults.append("was changed: its hash does not fit its content")
+        elif data != _canonical(found):
+            faults.append("was changed: it is not written as entries are")
+        if found.get("seq") != number:
+            faults.append(f"was moved: it calls itself {found.get('seq')}")
+        if found.get("model") != self.model:
+            faults.append(f"belongs to the model {found.get('model')}")
+        previous = FIRST if number == 0 else before.get("hash") if before else None
+        if previous is not None and found.get("previous") != previous:
+            faults.append("does not follow the entry before it")
+        if before and follows and _time(found) < _time(before):
+            faults.append("is dated before the entry before it")
+        try:
+            Entry.model_validate_json(data)
+        except ValidationError as error:
+            faults.append(f"lacks or garbles {error.errors()[0]['loc'][0] if error.errors()[0]['loc'] else 'its content'}")
+        return faults
+
+    def _numbers(self) -> list[int]:
+        names = (item.key.removeprefix(f"{self._folder}/") for item in self._store.list(self._folder))
+        return [int(match[1]) for match in map(NAME.fullmatch, names) if match]
+
+    def _key(self, seq: int) -> str:
+        return f"{self._folder}/{seq:08d}.json"
+
+    def _read(self, seq: int) -> Entry:
+        data = self._store.read(self._key(seq))
+        try:
+            entry, found = Entry.model_validate_json(data), _loaded(data)
+        except ValueError as error:
+            raise StoredDataDamaged(
+                f"Entry {seq} of the ledger of {self.model} cannot be read ({self._key(seq)}). Run `perennial ledger verify --model {self.model}`, then restore it from a copy."
+            ) from error
+        if entry.hash != _digest({k: v for k, v in found.items() if k != "hash"}):
+            raise StoredDataDamaged(
+                f"Entry {seq} of the ledger of {self.model} was changed ({self._key(seq)}). Run `perennial ledger verify --model {self.model}`, then restore it from a copy."
+            )
+        return entry
+
+    def _conflict(self, after_seq: int | None) -> LedgerConflict:
+        place = 0 if after_seq is None else after_seq + 1
+        return LedgerConflict(
+            f"Another writer took place {place} in the ledger of {self.model}. Run the stage again: it decides on what holds now."
+        )
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(dict(body))).hexdigest()
+
+
+def _parsed(data: bytes) -> dict[str, Any] | None:
+    try:
+        found = _loaded(data)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _loaded(data: bytes) -> Any:
+    """Raises ValueError for NaN and infinity too, which entries never hold and which have no canonical form."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(data, parse_constant=refuse)
+
+
+def _time(found: Mapping[str, Any]) -> datetime:
+    try:
+        when = datetime.fromisoformat(str(found.get("time")))
+        return when if when.tzinfo else when.replace(tzinfo=timezone.utc)
+    except ValueError:
+        return datetime.min.replace(tzinfo=timezone.utc) + timedelta(days=1)

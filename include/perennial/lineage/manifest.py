@@ -1,0 +1,123 @@
+"""Where a version comes from: the manifest in its folder, and the digests of code, lock file and run that it names.
+
+Light: the serving environment reads manifests too.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+import perennial
+from perennial.errors import SettingMissing
+from perennial.specs import Cause, ModelSpec
+
+Parameter = str | int | float | bool | None
+
+# The code between a snapshot and the files of a version folder: a change here asks for a new training, one elsewhere does not.
+TRAINING_CODE = (
+    "encoding.py",
+    "data/snapshots.py",
+    "training/batches.py",
+    "training/calibration.py",
+    "training/export.py",
+    "training/module.py",
+    "training/trainer.py",
+)
+_PACKAGE = Path(perennial.__file__).parent
+_LOCK = _PACKAGE.parent / "images" / "workload" / "requirements.txt"
+
+
+class Manifest(BaseModel):
+    """All that is needed to train a version again, and why it was trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(description="Name of the model.")
+    run_key: str = Field(description="Identity of the training: equal keys train the same version.")
+    dataset: str = Field(description="Dataset it was trained on.")
+    snapshot: int = Field(description="Table version.")
+    snapshot_digest: str = Field(description="Identity of the snapshot's content.")
+    code_digest: str = Field(description="Identity of the training code.")
+    lock_digest: str = Field(description="Identity of the lock file of the workload environment.")
+    parameters: dict[str, Parameter] = Field(description="What the spec and the run asked for, flat.")
+    seed: int = Field(description="Seed of every random choice.")
+    cause: Cause = Field(description="Why it was trained.")
+    reason: str = Field(default="", description="A person's words for the record.")
+    request: str = Field(default="", description="Key of the retraining request that it answers.")
+    parents: list[str] = Field(default_factory=list, description="Digests of the versions that it followed: the champion of that time.")
+    created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc), description="When it was sealed, UTC.")
+    event_time_end: str = Field(description="Newest event time of the training split, ISO 8601.")
+    files: dict[str, str] = Field(default_factory=dict, description="SHA-256 of each other file of the folder.")
+
+    @property
+    def digest(self) -> str:
+        """Content address: over the files and what made them, not over when, why and after whom."""
+        identity = self.model_dump(mode="json", exclude={"snapshot", "cause", "reason", "request", "parents", "created"})
+        return _sha256(_canonical(identity))
+
+
+def training_parameters(spec: ModelSpec, max_epochs: int | None = None) -> dict[str, Parameter]:
+    """Everything in a spec that shapes the weights, as flat text and numbers. `max_epochs` overrides the spec's."""
+    training = spec.training
+    return {
+        "task": spec.task,
+        "inputs": ",".join(spec.inputs),
+        "label": spec.label,
+        "classes": ",".join(spec.classes),
+        **spec.split.model_dump(),
+        "cpus": spec.compute.cpus,
+        "gpus": spec.compute.gpus,
+        "nodes": spec.compute.nodes,
+        "max_epochs": max_epochs or training.max_epochs,
+        "patience": training.patience,
+        "batch_size": training.batch_size,
+        **{f"hyperparameters.{name}": value for name, value in sorted(training.hyperparameters.items())},
+    }
+
+
+def code_digest(model: str) -> str:
+    """Identity of the code that training runs: comments, docstrings and layout apart. The spec counts by its parameters instead."""
+    folder = _PACKAGE.parent / "perennial_models" / model
+    files = [_PACKAGE / name for name in TRAINING_CODE] + sorted(
+        file for file in folder.rglob("*.py") if file.name not in ("spec.py", "__init__.py")
+    )
+    return _sha256(_canonical({file.relative_to(_PACKAGE.parent).as_posix(): _meaning(file) for file in files}))
+
+
+def lock_digest() -> str:
+    """Identity of the workload environment's lock file. Raises SettingMissing if the file is not where the source tree and the image have it."""
+    if not _LOCK.is_file():
+        raise SettingMissing(
+            f"The lock file {_LOCK} is missing: install Perennial from its source tree (pip install -e) or from the workload image."
+        )
+    return hashlib.sha256(_LOCK.read_bytes()).hexdigest()
+
+
+def run_key(model: str, snapshot_digest: str, code: str, lock: str, parameters: dict[str, Parameter], seed: int) -> str:
+    """24 hexadecimal digits that are the same for the same training, on any machine at any time."""
+    return _sha256(_canonical([model, snapshot_digest, code, lock, parameters, seed]))[:24]
+
+
+def _meaning(file: Path) -> str:
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _sha256(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()

@@ -1,0 +1,125 @@
+"""Version folders in the store: written once, addressed by their content, checked whenever they are read.
+
+    models/<model>/versions/<digest>/   model.onnx encoder.json signature.json golden.json features.py ... manifest.json
+    models/<model>/by_run/<run key>.json   which version a training gave
+
+`manifest.json` is written last: a folder without it does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from perennial.errors import StoredDataDamaged, UnknownName
+from perennial.lineage.manifest import Manifest
+from perennial.store import Store
+
+MANIFEST = "manifest.json"
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """The manifest with the SHA-256 of every file in the folder; written there too."""
+    files = {
+        file.relative_to(folder).as_posix(): _sha256(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST and "__pycache__" not in file.parts
+    }
+    sealed = manifest.model_copy(update={"files": files})
+    (folder / MANIFEST).write_text(sealed.model_dump_json(indent=1))
+    return sealed
+
+
+def publish(store: Store, model: str, folder: Path, manifest: Manifest) -> str:
+    """Seal a folder and write it into the store; returns its digest. Publishing the same content again writes nothing."""
+    sealed = seal(folder, manifest)
+    digest, target = sealed.digest, key(model, sealed.digest)
+    if not store.exists(f"{target}/{MANIFEST}"):
+        for name in sealed.files:
+            store.upload(folder / name, f"{target}/{name}")
+        store.put_if_absent(f"{target}/{MANIFEST}", (folder / MANIFEST).read_bytes())
+    store.put_if_absent(_by_run(model, sealed.run_key), json.dumps({"digest": digest}).encode())
+    return digest
+
+
+def published(store: Store, model: str, run_key: str) -> str | None:
+    """Digest of the version that this training gave, if it is sealed."""
+    try:
+        digest: str = json.loads(store.read(_by_run(model, run_key)))["digest"]
+    except KeyError:
+        return None
+    return digest
+
+
+def read_manifest(store: Store, model: str, digest: str) -> Manifest:
+    """The manifest of a version.
+
+    Raises:
+        UnknownName: there is no such version in the store.
+        StoredDataDamaged: the manifest does not belong to that digest.
+    """
+    try:
+        found = store.read(f"{key(model, digest)}/{MANIFEST}") if DIGEST.fullmatch(digest) else None
+    except KeyError:
+        found = None
+    if found is None:
+        raise UnknownName(f"The store has no version {digest[:12]} of {model}: take a digest that `train` printed or the registry shows.")
+    try:
+        manifest = Manifest.model_validate_json(found)
+    except ValidationError:
+        raise StoredDataDamaged(
+            f"The manifest of {model} {digest[:12]} cannot be read: restore {key(model, digest)}/ from a backup or train again."
+        ) from None
+    if manifest.digest != digest:
+        raise StoredDataDamaged(
+            f"The manifest of {model} {digest[:12]} was changed after sealing: restore {key(model, digest)}/ from a backup or train again."
+        )
+    return manifest
+
+
+def fetch(store: Store, model: str, digest: str, into: Path) -> Path:
+    """Copy a version's files into the folder `into`, replacing what is there, and verify each; returns `into`.
+
+    Raises:
+        UnknownName: there is no such version in the store.
+        StoredDataDamaged: a file is missing or not as it was sealed.
+    """
+    manifest = read_manifest(store, model, digest)
+    if into.exists():
+        shutil.rmtree(into)
+    into.mkdir(parents=True)
+    for name, expected in manifest.files.items():
+        path = into / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            store.download(f"{key(model, digest)}/{name}", path)
+        except KeyError:
+            raise StoredDataDamaged(
+                f"{name} of {model} {digest[:12]} is missing from the store: restore {key(model, digest)}/ from a backup or train again."
+            ) from None
+        if _sha256(path) != expected:
+            raise StoredDataDamaged(
+                f"{name} of {model} {digest[:12]} was changed after sealing: restore {key(model, digest)}/ from a backup or train again."
+            )
+    (into / MANIFEST).write_text(manifest.model_dump_json(indent=1))
+    return into
+
+
+def key(model: str, digest: str) -> str:
+    """Store key of a version folder."""
+    return f"models/{model}/versions/{digest}"
+
+
+def _by_run(model: str, run_key: str) -> str:
+    return f"models/{model}/by_run/{run_key}.json"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

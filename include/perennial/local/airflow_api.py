@@ -1,0 +1,137 @@
+"""What the demo and the end-to-end tests ask of Airflow's REST API."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import requests
+
+from perennial.errors import Fault, ServiceUnreachable
+
+ENDED = ("success", "failed")
+_Found = TypeVar("_Found")
+_RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Run:
+    """One DAG run."""
+
+    dag: str
+    id: str
+    state: str
+    url: str
+    seconds: float  # from the event that asked for it to its end; 0 while it runs
+
+
+class AirflowApi:
+    """A logged-in client of one Airflow."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self.url, self._user, self._password = url.rstrip("/"), user, password
+        self._session = requests.Session()
+
+    def _ask(self, method: str, path: str, *, patience: float = 30, **arguments: Any) -> Any:
+        """One request. While the server is away (a restart) it is asked again for `patience` seconds."""
+        until = time.monotonic() + patience
+        while True:
+            try:
+                if "Authorization" not in self._session.headers:
+                    self._log_in()
+                answer = self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **arguments)
+                if answer.status_code == 401:
+                    del self._session.headers["Authorization"]
+                elif answer.status_code < 500:
+                    break
+            except requests.ConnectionError:
+                pass  # asked again below, until patience ends
+            if time.monotonic() > until:
+                raise ServiceUnreachable(f"Airflow at {self.url} does not answer: see `perennial status`.")
+            time.sleep(_RETRY_SECONDS)
+        if answer.status_code == 404:
+            raise KeyError(path)
+        if not answer.ok:
+            raise Fault(f"Airflow refused {method} {path}: {answer.status_code} {answer.text[:300]}")
+        return answer.json() if answer.content else None
+
+    def _log_in(self) -> None:
+        answer = self._session.post(f"{self.url}/auth/token", json={"username": self._user, "password": self._password}, timeout=30)
+        if answer.status_code >= 500:
+            raise requests.ConnectionError(answer.text[:200])
+        if not answer.ok:
+            raise Fault(f"Airflow at {self.url} refuses user {self._user}: {answer.status_code}. Another platform may hold the port.")
+        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def dags(self) -> set[str]:
+        """Every DAG that was parsed."""
+        return {d["dag_id"] for d in self._ask("GET", "/dags", params={"limit": 200})["dags"]}
+
+    def import_errors(self) -> list[str]:
+        """Files that could not be parsed, with the reason."""
+        return [f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in self._ask("GET", "/importErrors")["import_errors"]]
+
+    def trigger(self, dag: str, **parameters: Any) -> Run:
+        """Start a run by hand with these parameters."""
+        return self._run(self._ask("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None, "conf": parameters}))
+
+    def runs(self, dag: str) -> list[Run]:
+        """The runs of a DAG, newest first."""
+        found = self._ask("GET", f"/dags/{dag}/dagRuns", params={"order_by": "-run_after", "limit": 100})
+        return [self._run(r) for r in found["dag_runs"]]
+
+    def run(self, dag: str, run_id: str) -> Run:
+        """One run as it is now."""
+        return self._run(self._ask("GET", f"/dags/{dag}/dagRuns/{quote(run_id, safe='')}"))
+
+    def wait(self, run: Run, seconds: float) -> Run:
+        """Wait until a run has ended. Raises Fault when the time is up."""
+        return self.until(
+            lambda: now if (now := self.run(run.dag, run.id)).state in ENDED else None, f"the end of {run.dag} {run.id}", seconds
+        )
+
+    def until(self, found: Callable[[], _Found | None], what: str, seconds: float) -> _Found:
+        """Ask again until something is found. Raises Fault when the time is up."""
+        end = time.monotonic() + seconds
+        while (answer := found()) is None:
+            if time.monotonic() > end:
+                raise Fault(f"Waited {seconds:.0f} s for {what}, in vain: open {self.url} to see why.")
+            time.sleep(_RETRY_SECONDS)
+        return answer
+
+    def tasks(self, run: Run) -> dict[str, str | None]:
+        """State of every task of a run."""
+        found = self._ask("GET", f"/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}/taskInstances")
+        return {t["task_id"]: t["state"] for t in found["task_instances"]}
+
+    def result(self, run: Run, task: str) -> dict[str, Any] | None:
+        """What a task returned (its stage's result); none if it returned nothing."""
+        try:
+            answer = self._ask(
+                "GET",
+                f"/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}/taskInstances/{task}/xcomEntries/return_value",
+                params={"deserialize": False},
+            )
+        except KeyError:
+            return None
+        value = answer["value"]
+        if isinstance(value, str):
+            value = json.loads(value)
+        found: dict[str, Any] = value
+        return found
+
+    def _run(self, answer: dict[str, Any]) -> Run:
+        began = answer.get("queued_at") or answer.get("start_date")
+        ended = answer.get("end_date")
+        seconds = (_time(ended) - _time(began)).total_seconds() if began and ended else 0.0
+        dag, run_id = answer["dag_id"], answer["dag_run_id"]
+        return Run(dag, run_id, answer["state"], f"{self.url}/dags/{dag}/runs/{quote(run_id, safe='')}", seconds)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(timezone.utc)

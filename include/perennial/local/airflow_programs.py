@@ -1,0 +1,132 @@
+"""Airflow's configuration on one machine, and its four components."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from perennial.errors import Fault
+from perennial.local import postgres
+from perennial.local.project import ROOT, executable, secret
+from perennial.settings import Settings
+
+USER = "admin"
+# Name of the program -> airflow's arguments. Task logs are read from the disk, so no component serves them over the network.
+COMPONENTS = {
+    "airflow-api-server": ("api-server",),
+    "airflow-scheduler": ("scheduler", "--skip-serve-logs"),
+    "airflow-dag-processor": ("dag-processor",),
+    "airflow-triggerer": ("triggerer", "--skip-serve-logs"),
+}
+
+
+def home(settings: Settings) -> Path:
+    """AIRFLOW_HOME."""
+    return settings.home / "airflow"
+
+
+def passwords_file(settings: Settings) -> Path:
+    """File with the web UI's user and password, as JSON."""
+    return home(settings) / "passwords.json"
+
+
+def login(settings: Settings) -> tuple[str, str]:
+    """User and password of the web UI and the REST API; the password is made at first use."""
+    file = passwords_file(settings)
+    if not file.exists():
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(json.dumps({USER: secret(settings, "airflow-password", 12)}))
+        os.replace(unfinished, file)
+    return USER, json.loads(file.read_text())[USER]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Everything that Airflow is told."""
+    fernet = base64.urlsafe_b64encode(hashlib.sha256(secret(settings, "airflow-fernet").encode()).digest()).decode()
+    folder = home(settings)
+    options = {
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__PARALLELISM": str(max(4, os.cpu_count() or 1)),
+        "CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks the name server, which a laptop may not reach
+        "CORE__FERNET_KEY": fernet,
+        "CORE__EXECUTION_API_SERVER_URL": f"http://{settings.host}:{settings.airflow_port}/execution/",
+        "CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(settings)),
+        "DATABASE__SQL_ALCHEMY_CONN": postgres.address(settings, "airflow", "psycopg"),
+        "DATABASE__SQL_ALCHEMY_CONN_ASYNC": postgres.address(settings, "airflow", "psycopg"),
+        "API__HOST": settings.host,
+        "API__PORT": str(settings.airflow_port),
+        "API__BASE_URL": settings.airflow_url,
+        "API__WORKERS": "1",
+        "API__SECRET_KEY": secret(settings, "airflow-api"),
+        "API_AUTH__JWT_SECRET": secret(settings, "airflow-jwt"),
+        "LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
+        "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(folder / "logs" / "dag_processor"),
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        # After a kill of the scheduler or of a task's process the task is found and run again within about a minute.
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "10",
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        "WORKERS__EXECUTION_API_TIMEOUT": "60",  # the default of 5 s fails tasks on a starved machine
+        "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "DAG_PROCESSOR__PARSING_PROCESSES": "1",
+    }
+    return {
+        **{f"AIRFLOW__{k}": v for k, v in options.items()},
+        "AIRFLOW_HOME": str(folder),
+        "PYTHONUNBUFFERED": "1",
+        "SPT_NOENV": "1",  # keeps the environment readable, by which a killed supervisor's children are found
+        **settings.environment(),
+    }
+
+
+def command(settings: Settings, component: str) -> list[str]:
+    """Command line of a component."""
+    return [executable(settings, "airflow", "airflow"), *COMPONENTS[component]]
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to this Airflow's version; skipped where that was seen to be done.
+
+    Raises:
+        Fault: the migration fails.
+    """
+    stamp = None if settings.postgres_url else postgres.data_folder(settings).with_name("airflow-migrated")
+    wanted = _state(settings) if stamp else ""
+    if stamp and stamp.exists() and stamp.read_text() == wanted:
+        return
+    log = settings.home / "logs" / "airflow-migrate.log"
+    with open(log, "w") as stream:
+        code = subprocess.run(
+            [executable(settings, "airflow", "airflow"), "db", "migrate"],
+            env={**_inherited(), **environment(settings)},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+    if code:
+        raise Fault(f"Airflow cannot bring its database up to date; {log} says why.")
+    if stamp:
+        stamp.write_text(wanted)
+
+
+def _state(settings: Settings) -> str:
+    """Changes with the lock file and when the database cluster is made anew."""
+    lock = hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest()
+    return json.dumps({"lock": lock, "database": (postgres.data_folder(settings) / "PG_VERSION").stat().st_mtime_ns})
+
+
+def _inherited() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "PYTHON"))}

@@ -1,0 +1,230 @@
+"""`make setup`: the virtual environments of this machine, from the lock files. Standard library only: nothing is installed yet.
+
+Run with Python 3.11 as a script; with the argument `lock` it compiles the lock files instead. A second run finds every stamp and does nothing; an environment without a stamp was cut
+short and is made anew. pip's own configuration (indexes, find-links, certificate) is handed on to uv, which installs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+LOCKS = {
+    "tools": ROOT / "include/perennial/local/requirements.txt",
+    "airflow": ROOT / "requirements.txt",
+    "workload": ROOT / "include/images/workload/requirements.txt",
+    "serving": ROOT / "include/images/serving/requirements.txt",
+}
+WITH_PROJECT = ("airflow", "workload", "serving")
+STAMP = "perennial-stamp"
+
+
+class SetupError(Exception):
+    """A sentence for a person."""
+
+
+def main() -> int:
+    """Make what is missing; 0 if all is there."""
+    home = Path(os.environ.get("PERENNIAL_HOME") or ROOT / ".perennial").expanduser().absolute()
+    try:
+        if sys.version_info[:2] != (3, 11):
+            raise SetupError(
+                f"Python 3.11 is needed and {sys.executable} is {sys.version.split()[0]}: install python3.11 (with its venv module), or name it: make setup PYTHON=/path/to/python3.11"
+            )
+        (home / "venvs").mkdir(parents=True, exist_ok=True)
+        with open(home / "venvs" / ".lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # two set-ups at once: the second waits, then finds all done
+            if sys.argv[1:] == ["lock"]:
+                compile_locks(home)
+                return 0
+            make_all(home)
+            launcher = write_launcher(home)
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"{error.filename or home} cannot be written ({error.strerror}): free some space or set PERENNIAL_HOME to another folder.",
+            file=sys.stderr,
+        )
+        return 1
+    if shutil.which("perennial") != str(launcher):
+        print(f'The command is {launcher}. To call it by its name: export PATH="{launcher.parent}:$PATH"')
+    return 0
+
+
+def make_all(home: Path) -> None:
+    """Bring every environment to its lock file."""
+    missing = [name for name in LOCKS if not _is_done(home, name)]
+    if not missing:
+        print("All environments are up to date.")
+        return
+    began = time.monotonic()
+    if "tools" in missing:
+        _make_tools(home)
+    rest = [name for name in missing if name != "tools"]
+    uv = [str(home / "venvs/tools/bin/uv")]
+    environment, options = uv_settings(_pip_settings(home), os.environ)
+    with ThreadPoolExecutor(2) as pool:
+        for name, seconds in pool.map(lambda n: _make(home, n, uv, options, environment), rest):
+            print(f"  {name:<10} {seconds:.0f} s", flush=True)
+    for name in rest:  # one after the other: each build writes the same metadata folder beside the source
+        _run(
+            [*uv, "pip", "install", "--quiet", "--python", _python(home, name), *options, "--no-deps", "--editable", str(ROOT)],
+            environment,
+            "the project itself",
+        )
+        _stamp(home, name)
+    print(f"All environments are ready ({time.monotonic() - began:.0f} s).")
+
+
+def uv_settings(pip: dict[str, str], outer: dict[str, str] | os._Environ[str]) -> tuple[dict[str, str], list[str]]:
+    """Environment and options that make uv look where pip looks. Variables of uv's own, where set, win."""
+    environment, options = dict(outer), []
+
+    def say(variable: str, option: str, values: str | None) -> None:
+        if values and variable not in outer:
+            for value in values.split():
+                options.extend([option, value])
+
+    say("UV_DEFAULT_INDEX", "--default-index", pip.get("index-url"))
+    say("UV_INDEX", "--index", pip.get("extra-index-url"))
+    say("UV_FIND_LINKS", "--find-links", pip.get("find-links"))
+    say("UV_INSECURE_HOST", "--allow-insecure-host", pip.get("trusted-host"))
+    if pip.get("extra-index-url") and "UV_INDEX_STRATEGY" not in outer:
+        environment["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip does: the best version of all indexes
+    if pip.get("no-index", "false").lower() in ("1", "true", "yes", "on"):
+        options.append("--no-index")
+    if pip.get("cert"):
+        environment.setdefault("SSL_CERT_FILE", pip["cert"])
+    environment.setdefault("UV_HTTP_TIMEOUT", pip.get("timeout") or pip.get("default-timeout") or "60")
+    if not os.access(outer.get("XDG_CACHE_HOME") or outer.get("HOME") or "/", os.W_OK):
+        environment.setdefault("UV_NO_CACHE", "1")
+    environment.pop("VIRTUAL_ENV", None)
+    return environment, options
+
+
+def parse_pip_settings(listing: str) -> dict[str, str]:
+    """What `pip config list` shows, by option; the environment wins over `[install]`, that over `[global]`."""
+    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    for line in listing.splitlines():
+        name, _, value = line.partition("=")
+        section, _, option = name.rpartition(".")
+        if section in found:
+            found[section][option] = " ".join(shlex.split(value)).replace("\\n", " ")
+    return {**found["global"], **found["install"], **found[":env:"]}
+
+
+def compile_locks(home: Path) -> None:
+    """Compile every `requirements.in` into the lock file beside it."""
+    environment, options = uv_settings(_pip_settings(home), os.environ)
+    for lock in LOCKS.values():
+        plain = ["--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url"]
+        _run(
+            [
+                str(home / "venvs/tools/bin/uv"),
+                "pip",
+                "compile",
+                "--quiet",
+                *plain,
+                *options,
+                str(lock.with_suffix(".in")),
+                "-o",
+                str(lock),
+            ],
+            environment,
+            lock.name,
+        )
+        lock.write_text(lock.read_text().replace("+cpu", ""))  # the lock fits machines that offer another build of the same version
+        print(f"Compiled {lock.relative_to(ROOT)}.")
+
+
+def write_launcher(home: Path) -> Path:
+    """The command `perennial` for this home."""
+    launcher = home / "bin" / "perennial"
+    launcher.parent.mkdir(exist_ok=True)
+    launcher.write_text(
+        f'#!/bin/sh\n: "${{PERENNIAL_HOME:={home}}}"\nexport PERENNIAL_HOME\nexec {shlex.quote(str(home / "venvs/workload/bin/perennial"))} "$@"\n'
+    )
+    launcher.chmod(0o755)
+    return launcher
+
+
+def _make_tools(home: Path) -> None:
+    began, folder = time.monotonic(), home / "venvs/tools"
+    shutil.rmtree(folder, ignore_errors=True)
+    made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise SetupError(
+            f"{sys.executable} cannot make environments: install its venv module (Debian: python3.11-venv), then run `make setup` again."
+        )
+    _run(
+        [_python(home, "tools"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(LOCKS["tools"])],
+        dict(os.environ),
+        "the tools",
+    )
+    _stamp(home, "tools")
+    print(f"  {'tools':<10} {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _make(home: Path, name: str, uv: list[str], options: list[str], environment: dict[str, str]) -> tuple[str, float]:
+    began, folder = time.monotonic(), home / "venvs" / name
+    if not (folder / STAMP).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        _run([*uv, "venv", "--quiet", "--python", sys.executable, str(folder)], environment, name)
+    (folder / STAMP).unlink(missing_ok=True)
+    _run(
+        [*uv, "pip", "sync", "--quiet", "--compile-bytecode", "--python", _python(home, name), *options, str(LOCKS[name])],
+        environment,
+        f"the environment {name}",
+    )
+    return name, time.monotonic() - began
+
+
+def _run(command: list[str], environment: dict[str, str], what: str) -> None:
+    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        print(done.stderr.strip(), file=sys.stderr)
+        raise SetupError(
+            f"Packages of {what} could not be installed; the lines above say why. Check the network and pip's own configuration (`pip config list`), then run `make setup` again."
+        )
+
+
+def _pip_settings(home: Path) -> dict[str, str]:
+    listing = subprocess.run(
+        [_python(home, "tools"), "-m", "pip", "--disable-pip-version-check", "config", "list"], capture_output=True, text=True, check=False
+    ).stdout
+    return parse_pip_settings(listing)
+
+
+def _python(home: Path, name: str) -> str:
+    return str(home / "venvs" / name / "bin" / "python")
+
+
+def _wanted(home: Path, name: str) -> str:
+    parts = [LOCKS[name].read_bytes(), str(home).encode(), sys.version.encode()]
+    if name in WITH_PROJECT:
+        parts += [(ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _is_done(home: Path, name: str) -> bool:
+    stamp = home / "venvs" / name / STAMP
+    return stamp.exists() and stamp.read_text() == _wanted(home, name)
+
+
+def _stamp(home: Path, name: str) -> None:
+    (home / "venvs" / name / STAMP).write_text(_wanted(home, name))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

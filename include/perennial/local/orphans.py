@@ -1,0 +1,85 @@
+"""Finds and ends processes that outlived the process which started them: by pid file and start time, or by the
+environment that supervisord gave them. Never by name: another Perennial, or somebody else's PostgreSQL, may run here.
+
+Run as a script by a program that starts again, it ends what the program's killed process left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+CLOCK_SLACK = 3.0  # seconds between a process's start and its pid file; the kernel's boot time is rounded
+ADDRESS, PROGRAM = "SUPERVISOR_SERVER_URL", "SUPERVISOR_PROCESS_NAME"
+
+
+@dataclass(frozen=True)
+class Left:
+    """A process that may still run: the file with its number, and how it wants to be stopped."""
+
+    pid_file: Path
+    stop_signal: str = "TERM"
+    seconds: float = 10
+
+
+def end_left(left: Iterable[Left]) -> list[int]:
+    """End the processes that wrote the pid files, all at once, and their children; returns their process ids, none for those long gone."""
+    found = [(process, item) for item in left if (process := _of(item.pid_file))]
+    return _end([(process, item.stop_signal) for process, item in found], max((item.seconds for _, item in found), default=0))
+
+
+def end_all(address: str, program: str | None = None, seconds: float = 10) -> list[int]:
+    """End every process that carries supervisord's address (and is of one program); returns their process ids."""
+    return _end([(process, "TERM") for process in _with_address(address, program)], seconds)
+
+
+def _of(pid_file: Path) -> psutil.Process | None:
+    try:
+        pid, written = int(pid_file.read_text()), pid_file.stat().st_mtime
+        process = psutil.Process(pid)
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return None
+    return process if abs(process.create_time() - written) < CLOCK_SLACK else None  # else somebody else has the number now
+
+
+def _end(processes: list[tuple[psutil.Process, str]], seconds: float) -> list[int]:
+    children = []
+    for process, stop_signal in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children += process.children(recursive=True)
+            process.send_signal(getattr(signal, f"SIG{stop_signal}"))
+    first = [process for process, _ in processes]
+    _, alive = psutil.wait_procs(first, timeout=seconds)
+    _, left = psutil.wait_procs(children, timeout=2)
+    for process in {*alive, *left}:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs({*alive, *left}, timeout=5)
+    return [p.pid for p in {*first, *children}]
+
+
+def _with_address(address: str, program: str | None) -> list[psutil.Process]:
+    mine = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    return [p for p in _others(mine) if _carries(p, address, program)]
+
+
+def _others(mine: set[int]) -> Iterable[psutil.Process]:
+    return (p for p in psutil.process_iter() if p.pid not in mine)
+
+
+def _carries(process: psutil.Process, address: str, program: str | None) -> bool:
+    try:
+        environment = process.environ()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+    return environment.get(ADDRESS) == address and program in (None, environment.get(PROGRAM))
+
+
+if __name__ == "__main__":
+    end_all(os.environ[ADDRESS], os.environ[PROGRAM], seconds=1)

@@ -1,0 +1,1 @@
+"""Watching live traffic: predictions and outcomes, drift, performance, and when training is asked for."""

@@ -1,0 +1,161 @@
+"""What really happened: outcomes, taken in whenever they come and joined to predictions by id.
+
+Every outcome ever sent stays in the table. Where a prediction has several, the last one by its own time counts. An outcome
+whose prediction is unknown waits in the table until the prediction comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perennial.monitoring.prediction_table import Collected, Table, collect, read_lines
+from perennial.specs import ModelSpec
+from perennial.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def outcomes_name(model: str) -> str:
+    """Name of the table of a model's outcomes."""
+    return f"{model}_outcomes"
+
+
+def collect_outcomes(store: Store, model: ModelSpec, table: Table) -> Collected:
+    """Take the outcomes that servers logged into the model's table.
+
+    Columns: prediction_id, outcome (class number, or the value of a regression), time (UTC), source, line.
+    """
+
+    def read(files: Sequence[Path]) -> tuple[pa.Table, int]:
+        query = f"""
+            select * from (select id as prediction_id, {_number(model)} as outcome, try_cast(time as timestamptz) as time, 'log' as source, row_number() over () as line from lines) read
+            where prediction_id <> '' and time is not null and outcome is not null
+        """  # noqa: S608 - class names are quoted
+        return read_lines(files, {"id": "VARCHAR", "outcome": "VARCHAR", "time": "VARCHAR"}, query)
+
+    return collect(store, f"outcomes/{model.name}", table, read)
+
+
+def _number(model: ModelSpec) -> str:
+    """SQL that turns the text of an outcome into its number, or null."""
+    value = "try_cast(lines.outcome as double)"
+    if not model.classes:
+        return f"case when isfinite({value}) then {value} end"
+    names = " ".join(f"when lines.outcome = '{name.replace(chr(39), chr(39) * 2)}' then {i}" for i, name in enumerate(model.classes))
+    yes_no = " when lower(lines.outcome) = 'true' then 1 when lower(lines.outcome) = 'false' then 0" if len(model.classes) == 2 else ""
+    return f"(case {names}{yes_no} when {value} in ({', '.join(map(str, range(len(model.classes))))}) then {value} end)::double"
+
+
+def outcome_number(value: object, model: ModelSpec) -> float | None:
+    """The number of an outcome as a person writes it: a class name or number, or the value of a regression; None if it is none."""
+    text = str(value).strip()
+    if text in model.classes:
+        return float(model.classes.index(text))
+    if len(model.classes) == 2 and text.lower() in ("true", "false"):
+        return float(text.lower() == "true")
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    fits = number in range(len(model.classes)) if model.classes else number - number == 0
+    return number if fits else None
+
+
+def outcome_rows(rows: Sequence[Mapping[str, Any]], source: str) -> pa.Table:
+    """Rows for the table of outcomes: each has prediction_id, outcome (a number) and time (aware)."""
+    import pyarrow as pa
+
+    schema = pa.schema(
+        [
+            ("prediction_id", pa.string()),
+            ("outcome", pa.float64()),
+            ("time", pa.timestamp("us", "UTC")),
+            ("source", pa.string()),
+            ("line", pa.int64()),
+        ]
+    )
+    return pa.Table.from_pylist([{**row, "source": source, "line": i} for i, row in enumerate(rows, start=1)], schema=schema)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How outcomes met predictions."""
+
+    predictions: int = 0
+    labelled: int = 0
+    repeated: int = 0  # outcomes beyond the first of the same prediction that say the same
+    contradicted: int = 0  # outcomes that were overruled by a later, different one
+    unknown: int = 0  # outcomes whose prediction has not come, over all windows
+    predicted_twice: int = 0  # prediction rows whose id was used again later
+
+
+def join(predictions: pa.Table, outcomes: pa.Table, *, known_ids: pa.Table | None = None) -> tuple[pa.Table, Counts]:
+    """Give every prediction its outcome.
+
+    Args:
+        predictions: rows of the prediction table; of rows with one id the last one served counts.
+        outcomes: rows of the outcome table, of any window.
+        known_ids: the prediction_id of every prediction there is, if `predictions` are only some; to count unknown ones.
+
+    Returns:
+        The predictions, in no particular order, with a column `outcome` (null while it is unknown), and the counts.
+    """
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.execute("set TimeZone = 'UTC'")
+    connection.register("p", predictions)
+    connection.register("o", outcomes)
+    connection.register("known", predictions if known_ids is None else known_ids)
+    connection.execute(
+        "create temp table last as select prediction_id, min(outcome) outcome, count(*) n, min(outcome) <> max(outcome) mixed, 0::bigint against from o group by 1"
+    )
+    # Only where outcomes contradict one another does their order matter: sorting all of them would cost several times the rest.
+    connection.execute(
+        "update last set outcome = settled.outcome, against = settled.against from ("
+        "select prediction_id, final.outcome, count(*) filter (o.outcome <> final.outcome) against from o join ("
+        "select prediction_id, arg_max(outcome, (time, source, line)) outcome from o semi join (select prediction_id from last where mixed) using (prediction_id) group by 1"
+        ") final using (prediction_id) group by 1, 2) settled where settled.prediction_id = last.prediction_id"
+    )
+    again = "qualify row_number() over (partition by prediction_id order by served_at desc) = 1"
+    unique = connection.execute("select count(*) = count(distinct prediction_id) from p").fetchone() == (True,)
+    connection.execute(f"create temp view once as select * from p {'' if unique else again}")  # noqa: S608
+    joined: pa.Table = connection.sql("select once.*, last.outcome from once left join last using (prediction_id)").to_arrow_table()
+    found = connection.execute(
+        "select count(*), count(last.n), coalesce(sum(last.n - 1 - last.against), 0)::bigint, coalesce(sum(last.against), 0)::bigint from once left join last using (prediction_id)"
+    ).fetchone()
+    unknown = connection.execute("select coalesce(sum(n), 0)::bigint from last anti join known using (prediction_id)").fetchone()
+    assert found is not None
+    assert unknown is not None
+    rows, labelled, repeated, contradicted = found
+    return joined, Counts(rows, labelled, repeated, contradicted, unknown[0], predictions.num_rows - rows)
+
+
+@dataclass(frozen=True)
+class NewCounts:
+    """How new outcomes meet those that are in, by row."""
+
+    first: int  # of predictions that had none
+    repeated: int  # that say what is known
+    other: int  # that say otherwise
+    unknown: int  # whose prediction has not come; counted besides the others
+
+
+def count_new(given: pa.Table, known: pa.Table, predictions: pa.Table) -> NewCounts:
+    """Count before appending: `given` and `known` have prediction_id and outcome, `predictions` has prediction_id."""
+    import duckdb
+
+    connection = duckdb.connect()
+    for name, table in (("given", given), ("known", known), ("predictions", predictions)):
+        connection.register(name, table.select(["prediction_id", *(["outcome"] if name != "predictions" else [])]))
+    found = connection.execute(
+        "select count(*) filter (not seen), count(*) filter (seen and same), count(*) filter (seen and not same), count(*) filter (not predicted) from ("
+        "select prediction_id in (select prediction_id from known) seen, (prediction_id, outcome) in (select (prediction_id, outcome) from known) same, "
+        "prediction_id in (select prediction_id from predictions) predicted from given)"
+    ).fetchone()
+    assert found is not None
+    return NewCounts(*found)

@@ -1,0 +1,224 @@
+"""How good the predictions were, once their outcomes are known, and how well the service answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Task = Literal["binary", "multiclass", "regression"]
+Floats = NDArray[np.float64]
+
+LOSS = {"binary": "log loss", "multiclass": "log loss", "regression": "squared error"}
+SMALLEST = 1e-7  # of a probability, so that one certain mistake has a finite loss
+RESAMPLES = 2000
+MIN_BLOCKS = 3  # days below which an interval over days says nothing
+JUMP_DAYS = 3
+PRIOR_DAYS = 4  # labelled days before a jump that tell what is usual
+MIN_LABELLED, MIN_COVERAGE = 30, 0.5  # of a day that may take part in the judgement of a jump
+
+
+def losses(task: Task, scores: Floats, outcomes: Floats) -> tuple[Floats, Floats | None]:
+    """Realised and expected loss of each row.
+
+    Realised: minus the logarithm of the score of what happened, or the squared error. Expected: what that is on average if
+    the scores are true probabilities, which is their entropy; a regression's scores say nothing of it.
+
+    Args:
+        task: what is predicted.
+        scores: [rows, classes], or [rows, 1] of a regression.
+        outcomes: [rows], class numbers or values; NaN where unknown gives NaN.
+    """
+    if task == "regression":
+        return (scores[:, 0] - outcomes) ** 2, None
+    clipped = np.clip(scores, SMALLEST, 1.0)
+    known = np.isfinite(outcomes)
+    realised = np.full(len(outcomes), np.nan)
+    realised[known] = -np.log(clipped[np.flatnonzero(known), outcomes[known].astype(int)])
+    return realised, -(clipped * np.log(clipped)).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class DayPerformance:
+    """One day of event time."""
+
+    day: date
+    predictions: int
+    labelled: int
+    realised: float | None  # mean loss over the labelled rows
+    expected: float | None  # mean expected loss over the same rows
+
+    @property
+    def coverage(self) -> float:
+        """Share of the predictions whose outcome is known."""
+        return self.labelled / self.predictions
+
+    @property
+    def excess(self) -> float | None:
+        """Realised minus expected loss."""
+        return None if self.realised is None or self.expected is None else self.realised - self.expected
+
+
+@dataclass(frozen=True)
+class Performance:
+    """A window's performance."""
+
+    loss: str  # name of the loss
+    predictions: int
+    labelled: int
+    realised: float | None = None
+    low: float | None = None  # 95 % interval of the realised loss
+    high: float | None = None
+    expected: float | None = None
+    excess: float | None = None
+    blocks: str = ""  # what was resampled: "days" or "rows"
+
+    @property
+    def coverage(self) -> float:
+        """Share of the predictions whose outcome is known."""
+        return self.labelled / self.predictions if self.predictions else 0.0
+
+
+def by_day(task: Task, joined: pa.Table) -> list[DayPerformance]:
+    """Performance of each day of event time, in order, from predictions with their outcomes (`outcomes.join`)."""
+    if not joined.num_rows:
+        return []
+    days, realised, expected = _columns(task, joined)
+    known = np.isfinite(realised)
+    found = []
+    for day in np.unique(days):
+        rows = days == day
+        some = rows & known
+        n = int(some.sum())
+        mean_expected = float(expected[some].mean()) if n and expected is not None else None
+        found.append(DayPerformance(day.astype(object), int(rows.sum()), n, float(realised[some].mean()) if n else None, mean_expected))
+    return found
+
+
+def over_window(task: Task, joined: pa.Table, seed: int) -> Performance:
+    """Performance of a window; its interval comes from resampling whole days, since rows of one day are not independent.
+
+    With fewer than three labelled days it comes from resampling rows, which makes it too narrow; `blocks` says which.
+    """
+    if not joined.num_rows:
+        return Performance(LOSS[task], 0, 0)
+    days, realised, expected = _columns(task, joined)
+    known = np.isfinite(realised)
+    if not known.any():
+        return Performance(LOSS[task], len(days), 0)
+    rng = np.random.default_rng(seed)
+    values, (names, block) = realised[known], np.unique(days[known], return_inverse=True)
+    by_days = len(names) >= MIN_BLOCKS
+    if by_days:
+        sums, sizes = np.bincount(block, values), np.bincount(block)
+        drawn = rng.integers(len(names), size=(RESAMPLES, len(names)))
+        means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    else:
+        means = _row_means(np.sort(values), rng)  # sorted: the rows come in no particular order, and the figures must not depend on it
+    low, high = np.quantile(means, [0.025, 0.975])
+    mean = float(values.mean())
+    mean_expected = None if expected is None else float(expected[known].mean())
+    excess = None if mean_expected is None else mean - mean_expected
+    return Performance(
+        LOSS[task], len(days), len(values), mean, float(low), float(high), mean_expected, excess, "days" if by_days else "rows"
+    )
+
+
+def _row_means(values: Floats, rng: np.random.Generator) -> Floats:
+    if len(values) > 10_000:  # so many rows that the bootstrap and the normal distribution agree to the third digit
+        normal: Floats = rng.normal(values.mean(), values.std() / np.sqrt(len(values)), RESAMPLES)
+        return normal
+    return np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)])
+
+
+def _columns(task: Task, joined: pa.Table) -> tuple[NDArray[np.datetime64], Floats, Floats | None]:
+    import pyarrow.compute as pc
+
+    days = joined["event_time"].cast("timestamp[us]").to_numpy().astype("datetime64[D]")
+    scores = joined["scores"].combine_chunks()
+    flat = np.asarray(pc.list_flatten(scores).to_numpy(zero_copy_only=False), dtype=float).reshape(joined.num_rows, -1)
+    outcomes = np.asarray(joined["outcome"].to_numpy(), dtype=float)
+    return days, *losses(task, flat, outcomes)
+
+
+@dataclass(frozen=True)
+class Jump:
+    """Whether the loss jumped."""
+
+    found: bool
+    sentence: str
+    worse: bool = False  # the last labelled days exceed the limit, though not beyond what is usual
+
+
+def find_jump(days: Sequence[DayPerformance], limit: float) -> Jump:
+    """Has the loss left what the model itself expects?
+
+    The last three labelled days' excess loss must exceed `limit` on each day, and their mean must exceed the mean of the
+    labelled days before by more than three standard errors of that difference (standard deviation over the days before,
+    times the root of 1/3 + 1/days). A day counts as labelled with half of its outcomes and at least thirty.
+
+    Args:
+        days: days of one version, in order.
+        limit: the spec's `monitoring.excess_loss`.
+    """
+    usable = [d.excess for d in days if d.excess is not None and d.labelled >= MIN_LABELLED and d.coverage >= MIN_COVERAGE]
+    if not usable:
+        return Jump(False, "No labelled day allows a judgement of the loss.")
+    last, before = usable[-JUMP_DAYS:], usable[:-JUMP_DAYS]
+    worse = len(last) == JUMP_DAYS and min(last) > limit
+    if not worse:
+        return Jump(
+            False, f"The last {len(last)} labelled days' excess loss is {_listed(last)}; a jump needs {JUMP_DAYS} days above {limit:g}."
+        )
+    if len(before) < PRIOR_DAYS:
+        return Jump(
+            False,
+            f"The last {JUMP_DAYS} labelled days' excess loss is {_listed(last)}, above {limit:g}, but {PRIOR_DAYS} labelled days before them are needed and there are {len(before)}.",
+            worse,
+        )
+    error = float(np.std(before, ddof=1)) * float(np.sqrt(1 / JUMP_DAYS + 1 / len(before)))
+    usual = float(np.mean(before))
+    found = float(np.mean(last)) > usual + 3 * error
+    sentence = f"The last {JUMP_DAYS} labelled days' excess loss is {_listed(last)}; over {len(before)} days before it was {usual:.3f}, three standard errors above are {usual + 3 * error:.3f}."
+    return Jump(found, sentence, worse)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{v:.3f}" for v in values)
+
+
+@dataclass(frozen=True)
+class Service:
+    """How the service answered in a window, from the predictions' own log."""
+
+    predictions: int
+    seconds: float  # from the first to the last answer
+    per_second: float
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+def service_figures(predictions: pa.Table) -> Service:
+    """Rate and answer times of a window's predictions (columns served_at and milliseconds)."""
+    if not predictions.num_rows:
+        return Service(0, 0.0, 0.0, None, None)
+    served = predictions["served_at"].cast("timestamp[us]").to_numpy()
+    seconds = float((served.max() - served.min()) / np.timedelta64(1, "s"))
+    took = np.asarray(predictions["milliseconds"].to_numpy(), dtype=float)
+    took = took[np.isfinite(took)]
+    p50, p99 = (float(q) for q in np.quantile(took, [0.5, 0.99])) if len(took) else (None, None)
+    return Service(predictions.num_rows, seconds, predictions.num_rows / max(seconds, 1.0), p50, p99)
+
+
+def latency_quantile(cumulative: Sequence[tuple[float, int]], share: float) -> float | None:
+    """Upper bound in ms of the histogram cell that holds a quantile; None if nothing was counted or it lies beyond the last finite bound."""
+    total = cumulative[-1][1] if cumulative else 0
+    bound: Any = next((b for b, n in cumulative if total and n >= share * total), None)
+    return None if bound is None or not np.isfinite(bound) else float(bound)

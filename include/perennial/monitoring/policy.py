@@ -1,0 +1,204 @@
+"""When does training start? Pure decisions from evidence, for the monitoring stage (`ask`) and the validate stage (`should_train`).
+
+All ages are by event time: replayed history is judged as it would have been then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from perennial.specs import Cause, RetrainSpec
+
+
+@dataclass(frozen=True)
+class Request:
+    """Ask for a retraining."""
+
+    cause: Cause
+    why: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """Ask for nothing."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the monitoring stage knows when it decides."""
+
+    now: datetime  # newest event time seen, in the predictions or in the dataset
+    newest_window: bool = True  # a look back over an older window asks for nothing
+    served_by: int | None = None  # version that answered most of the window
+    champion: int | None = None  # version that is champion now
+    champion_newest: datetime | None = None  # newest event time of the champion's snapshot
+    drifted: tuple[str, ...] = ()  # columns that drifted in this window
+    confirmed: tuple[str, ...] = ()  # columns that drifted in this and the windows before, as many as the spec wants
+    answered: frozenset[str] = frozenset()  # columns whose drift against this champion already led to a training
+    jump: bool = False  # the loss jumped
+    worse: bool = False  # the last labelled days are worse than expected, though that may be usual
+    jump_sentence: str = ""
+    new_data: bool = True  # the newest snapshot is not the one that the last training used
+    refusal: str = ""  # why a training on the newest snapshot was refused before: a quality break, say
+    last_training_newest: datetime | None = None  # newest event time of the last training's snapshot
+    active: str = ""  # key of the request that is open or claimed
+
+
+def ask(evidence: Evidence, spec: RetrainSpec) -> Request | Held:
+    """Decide whether a window's evidence asks for retraining."""
+    wanted = _wanted(evidence, spec)
+    if isinstance(wanted, Held):
+        return wanted
+    return _hindrance(evidence, spec, wanted) or wanted
+
+
+def _wanted(evidence: Evidence, spec: RetrainSpec) -> Request | Held:  # noqa: PLR0911 - rules in order read best as guards
+    if evidence.champion is None:
+        return Held("There is no champion yet: the first training comes with the data, not with monitoring.")
+    if evidence.jump:
+        return Request("performance", evidence.jump_sentence)
+    fresh = tuple(c for c in evidence.confirmed if c not in evidence.answered)
+    with_loss = evidence.worse or spec.on_drift == "confirmed"
+    if fresh and spec.on_drift != "never" and with_loss:
+        return Request("drift", f"{_columns(fresh)} drifted in {_windows(spec.drift_windows)}.")
+    if evidence.champion_newest is not None and spec.max_age_days is not None:
+        age = evidence.now - evidence.champion_newest
+        if age >= timedelta(days=spec.max_age_days):
+            return Request(
+                "schedule", f"Version {evidence.champion} knows nothing of the last {age.days} days; the spec allows {spec.max_age_days:g}."
+            )
+    if fresh:
+        reason = (
+            "the spec asks for no retraining on drift"
+            if spec.on_drift == "never"
+            else "the loss is not worse than expected, which the spec wants as well"
+        )
+        return Held(f"{_columns(fresh)} drifted in {_windows(spec.drift_windows)}, but {reason}.")
+    if evidence.confirmed:
+        return Held(
+            f"The drift of {_columns(evidence.confirmed)} since version {evidence.champion} has led to a training already; it counts once."
+        )
+    if evidence.drifted:
+        return Held(f"{_columns(evidence.drifted)} drifted in this window; it counts once it lasts through {_windows(spec.drift_windows)}.")
+    return Held("Nothing asks for retraining.")
+
+
+def _hindrance(evidence: Evidence, spec: RetrainSpec, wanted: Request) -> Held | None:  # noqa: PLR0911 - rules in order read best as guards
+    def held(why: str) -> Held:
+        return Held(f"{wanted.why} No request is made: {why}")
+
+    if not evidence.newest_window:
+        return held("this is a look back, and there are newer windows.")
+    if evidence.active:
+        return held(f"the request {evidence.active} has not ended yet.")
+    if evidence.served_by is not None and evidence.served_by != evidence.champion:
+        return held(f"the window was served by version {evidence.served_by}, and version {evidence.champion} is champion now.")
+    if evidence.refusal:
+        return held(f"training on the newest snapshot was refused before. {evidence.refusal}")
+    if not evidence.new_data:
+        return held("the newest snapshot has been trained on; new data must come in first.")
+    if evidence.last_training_newest is not None:
+        since = evidence.now - evidence.last_training_newest
+        if since < timedelta(days=spec.cooldown_days):
+            return held(
+                f"the last training knows the data up to {evidence.last_training_newest:%Y-%m-%d}, and requests rest for {spec.cooldown_days:g} days."
+            )
+    return None
+
+
+def _columns(names: tuple[str, ...]) -> str:
+    shown = ", ".join(f"`{n}`" for n in names[:3])
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _windows(count: int) -> str:
+    return "this window" if count == 1 else f"{count} windows in a row"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that took place."""
+
+    name: str  # as people call it: "version 12", or "candidate 3f2a..."
+    snapshot: int
+    code_digest: str
+    newest: datetime  # newest event time of its snapshot
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the validate stage knows when it decides."""
+
+    cause: Cause  # why the stage was started
+    snapshot: int  # table version that would be trained on
+    newest: datetime  # newest event time in it
+    code_digest: str
+    forced: bool = False
+    same: Training | None = None  # training on just these inputs: snapshot content, code, lock file, parameters
+    last: Training | None = None  # newest training
+    champion: Training | None = None
+    request: tuple[str, Cause] | None = None  # key and cause of the active retraining request
+
+
+@dataclass(frozen=True)
+class Train:
+    """Training starts."""
+
+    cause: Cause
+    why: str
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Training does not start."""
+
+    why: str
+
+
+def should_train(situation: Situation, spec: RetrainSpec) -> Train | Skip:  # noqa: PLR0911 - rules in order read best as guards
+    """Decide whether a training starts; never twice on the same inputs unless a person forces it."""
+    s = situation
+    if s.forced:
+        return Train("manual" if s.cause == "schedule" else s.cause, "A person forces it.")
+    if s.same is not None:
+        return Skip(f"Nothing new since {s.same.name} (snapshot {s.same.snapshot}, data up to {s.same.newest:%Y-%m-%d}).")
+    if s.last is None:
+        return Train(s.cause, f"First training, on snapshot {s.snapshot}.")
+    if s.cause == "manual":
+        return Train("manual", f"A person asks, and the inputs differ from those of {s.last.name}.")
+    if s.request is not None:
+        return Train(s.request[1], f"The retraining request {s.request[0]} asks for it.")
+    if s.code_digest != s.last.code_digest:
+        return Train("code", f"The code has changed since {s.last.name}.")
+    if s.snapshot == s.last.snapshot:
+        return Skip(
+            f"Nothing new since {s.last.name} (snapshot {s.last.snapshot}, data up to {s.last.newest:%Y-%m-%d}): only the environment or the parameters changed. Start a training by hand to use them."
+        )
+    if spec.on_new_snapshot == "always":
+        return Train(_own(s.cause, "data"), f"Snapshot {s.snapshot} is newer than that of {s.last.name}.")
+    return _if_due(s, s.last, spec)
+
+
+def _if_due(s: Situation, last: Training, spec: RetrainSpec) -> Train | Skip:
+    oldest = s.champion or last
+    if spec.max_age_days is None:
+        return Skip(
+            f"Snapshot {s.snapshot} is newer than that of {last.name} ({last.snapshot}), but training waits for drift or a jump of the loss."
+        )
+    due = max(oldest.newest + timedelta(days=spec.max_age_days), last.newest + timedelta(days=spec.cooldown_days))
+    if s.newest >= due:
+        return Train(
+            _own(s.cause, "schedule"),
+            f"The data of {oldest.name} ends {(s.newest - oldest.newest).days} days before the newest, and {spec.max_age_days:g} are allowed.",
+        )
+    return Skip(
+        f"Snapshot {s.snapshot} is newer than that of {last.name} ({last.snapshot}), but training is due only with data of {due:%Y-%m-%d}, or when drift or a jump of the loss asks for it."
+    )
+
+
+def _own(cause: Cause, usual: Cause) -> Cause:
+    # "drift" or "performance" belong to a request, and none is active here.
+    return cause if cause in ("data", "schedule", "code") else usual

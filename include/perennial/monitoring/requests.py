@@ -1,0 +1,166 @@
+"""The inbox of retraining requests of one model. Light: sensors and DAG files read it.
+
+Kept as numbered events below `requests/<model>/`, each written by put-if-absent, so of several writers exactly one takes
+the next place and the others look again before they decide. A request's state is what the events add up to:
+
+    asked -> open -> claimed by a run (again, if that run died) -> ended: trained or refused, with a sentence
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from perennial.errors import StoreUnreachable, UnknownName
+from perennial.specs import Cause
+from perennial.store import Store
+
+MAX_CLAIMS = 3
+_LOOKS = 200
+
+Outcome = Literal["trained", "refused"]
+
+
+class Event(BaseModel):
+    """One change of one request, as stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["asked", "claimed", "ended"]
+    key: str
+    time: datetime
+    writer: str = Field(default_factory=lambda: uuid.uuid4().hex, description="Makes the bytes of every event unique.")
+    cause: Cause | None = None
+    snapshot: int | None = None
+    evidence: dict[str, object] = Field(default_factory=dict)
+    run: str = ""
+    outcome: Outcome | None = None
+    sentence: str = ""
+
+
+class Request(BaseModel):
+    """A retraining request as it stands now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(description="`<snapshot>-<cause>`: what makes two requests the same.")
+    cause: Cause
+    snapshot: int = Field(description="Table version that was the newest when it was asked.")
+    evidence: dict[str, object] = Field(description="What the one who asked had seen.")
+    asked: datetime
+    state: Literal["open", "claimed", "ended"] = "open"
+    runs: tuple[str, ...] = Field(default=(), description="Runs that claimed it, in order; the last one holds it.")
+    outcome: Outcome | None = None
+    sentence: str = Field(default="", description="How it ended.")
+
+
+class Inbox:
+    """Retraining requests of one model: at most one is active (open or claimed) at any time."""
+
+    def __init__(self, store: Store, model: str) -> None:
+        self.store, self.model = store, model
+        self._seen: list[Event] = []
+
+    def all(self) -> list[Request]:
+        """Every request ever made, oldest first."""
+        known: dict[str, Request] = {}
+        for event in self._events():
+            if event.kind == "asked":
+                assert event.cause is not None
+                assert event.snapshot is not None
+                known[event.key] = Request(
+                    key=event.key, cause=event.cause, snapshot=event.snapshot, evidence=event.evidence, asked=event.time
+                )
+            elif event.kind == "claimed":
+                request = known[event.key]
+                known[event.key] = request.model_copy(update={"state": "claimed", "runs": (*request.runs, event.run)})
+            else:
+                known[event.key] = known[event.key].model_copy(
+                    update={"state": "ended", "outcome": event.outcome, "sentence": event.sentence}
+                )
+        return list(known.values())
+
+    def get(self, key: str) -> Request:
+        """The request of that key. Raises UnknownName."""
+        for request in self.all():
+            if request.key == key:
+                return request
+        raise UnknownName(f"{self.model} has no retraining request {key!r}; its requests are below requests/{self.model} in the store.")
+
+    def active(self) -> Request | None:
+        """The request that is open or claimed, if any."""
+        return next((r for r in self.all() if r.state != "ended"), None)
+
+    def open(self) -> list[Request]:
+        """Requests that no run has claimed: one at most."""
+        return [r for r in self.all() if r.state == "open"]
+
+    def ask(self, cause: Cause, snapshot: int, evidence: dict[str, object]) -> str | None:
+        """Make a request.
+
+        Returns:
+            Its key, or None where the same was asked before (same snapshot and cause) or another request is active.
+        """
+        key = f"{snapshot:08d}-{cause}"
+
+        def decide() -> Event | None:
+            if any(r.key == key or r.state != "ended" for r in self.all()):
+                return None
+            return Event(kind="asked", key=key, time=_now(), cause=cause, snapshot=snapshot, evidence=evidence)
+
+        return key if self._write(decide) else None
+
+    def claim(self, key: str, run: str) -> Request | None:
+        """Take a request for a run. Runs of one model follow one another, so a claim by another run is that of a dead one and is taken over.
+
+        Returns:
+            The request, or None where it has ended; a request that MAX_CLAIMS runs left without an end is ended here as refused.
+        """
+
+        def decide() -> Event | None:
+            request = self.get(key)
+            if request.state == "ended" or (request.runs and request.runs[-1] == run):
+                return None
+            if len(request.runs) >= MAX_CLAIMS:
+                sentence = f"{MAX_CLAIMS} runs took the request and none ended it, the last was {request.runs[-1]}: look at its log, then start a training by hand."
+                return Event(kind="ended", key=key, time=_now(), outcome="refused", sentence=sentence)
+            return Event(kind="claimed", key=key, time=_now(), run=run)
+
+        self._write(decide)
+        request = self.get(key)
+        return request if request.state == "claimed" and request.runs[-1] == run else None
+
+    def end(self, key: str, outcome: Outcome, sentence: str) -> Request:
+        """Close a request with what became of it. The first end counts; a second changes nothing."""
+        self._write(
+            lambda: (
+                None if self.get(key).state == "ended" else Event(kind="ended", key=key, time=_now(), outcome=outcome, sentence=sentence)
+            )
+        )
+        return self.get(key)
+
+    def _events(self) -> list[Event]:
+        for stored in self.store.list(f"requests/{self.model}"):
+            if stored.key == self._place(len(self._seen)):  # in order, without gaps, however the listing raced with a writer
+                self._seen.append(Event.model_validate_json(self.store.read(stored.key)))
+        return self._seen
+
+    def _place(self, number: int) -> str:
+        return f"requests/{self.model}/{number:08d}.json"
+
+    def _write(self, decide: Callable[[], Event | None]) -> bool:
+        for _ in range(_LOOKS):
+            event = decide()
+            if event is None:
+                return False
+            if self.store.put_if_absent(self._place(len(self._seen)), event.model_dump_json().encode()):
+                return True
+        raise StoreUnreachable(f"The inbox of {self.model} could not be written: other writers took {_LOOKS} places in a row. Try again.")
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,212 @@
+"""The arguments of every stage and command: one table, from which the command line, the tasks' argument lists and
+the documentation are made. Light: DAG files import this."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """One argument. A name without dashes is positional."""
+
+    name: str
+    help: str
+    type: Callable[[str], Any] = str
+    required: bool = False
+    default: Any = None
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def argument(self) -> str:
+        """Name of the keyword argument that receives it (`--from` and `--to` are `first` and `last`)."""
+        name = self.name.lstrip("-").replace("-", "_")
+        return {"from": "first", "to": "last"}.get(name, name)
+
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Declare this argument to argparse."""
+        if self.type is bool:
+            parser.add_argument(self.name, dest=self.argument, action="store_true", help=self.help)
+        elif self.name.startswith("-"):
+            parser.add_argument(
+                self.name,
+                dest=self.argument,
+                type=self.type,
+                required=self.required,
+                default=self.default,
+                choices=self.choices,
+                help=self.help,
+            )
+        else:
+            parser.add_argument(
+                self.name, type=self.type, choices=self.choices, help=self.help, nargs=None if self.required else "?", default=self.default
+            )
+
+
+def moment(text: str) -> datetime:
+    """An ISO 8601 date or time; UTC where no zone is given."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write it like 2013-02-01T06:00") from None
+    return when if when.tzinfo else when.replace(tzinfo=timezone.utc)
+
+
+def day(text: str) -> date:
+    """A date such as 2013-01-31."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date: write it like 2013-01-31") from None
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: give a whole number from 1 on")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    """A number from 0 on."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate: give a number from 0 on")
+    return number
+
+
+MODEL = Option("--model", "name of the model", required=True)
+DATASET = Option("--dataset", "name of the dataset", required=True)
+CAUSES = ("data", "drift", "schedule", "manual", "performance", "code")
+
+STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
+    "ingest": ("take in the files that have landed: append good batches, quarantine bad ones", (DATASET,)),
+    "validate": (
+        "decide whether training starts, on which snapshot and why",
+        (
+            MODEL,
+            Option("--cause", "why training is asked for", choices=CAUSES, default="schedule"),
+            Option("--snapshot", "table version to train on; the newest if absent", int),
+            Option("--force", "train even if nothing is new", bool),
+            Option("--reason", "a person's words for the record", default=""),
+            Option("--run-url", "address of the orchestrator's run, for the record", default=""),
+        ),
+    ),
+    "train": (
+        "train a candidate and seal its version folder",
+        (
+            MODEL,
+            Option("--snapshot", "table version to train on", int, required=True),
+            Option("--cause", "why it is trained", choices=CAUSES, default="manual"),
+            Option("--request", "key of the retraining request that this answers", default=""),
+            Option("--max-epochs", "overrides the spec's limit", count),
+            Option("--reason", "a person's words for the record", default=""),
+            Option("--run-url", "address of the orchestrator's run, for the record", default=""),
+        ),
+    ),
+    "evaluate": (
+        "measure a candidate on the test split, beside the champion",
+        (
+            MODEL,
+            Option("--digest", "content address of the candidate", required=True),
+            Option("--run-id", "MLflow run of the candidate", required=True),
+        ),
+    ),
+    "register": (
+        "let the gate decide and register the candidate",
+        (
+            MODEL,
+            Option("--digest", "content address of the candidate", required=True),
+            Option("--run-id", "MLflow run of the candidate", required=True),
+            Option("--evaluation", "store key of the evaluation", required=True),
+        ),
+    ),
+    "release": (
+        "take one look at a release: start it, advance, hold, promote or roll back",
+        (
+            MODEL,
+            Option("--version", "version to release; the registry's candidate if absent", int),
+            Option("--decision", "a person's decision", choices=("promote", "roll_back"), default=None),
+            Option("--actor", "who decides or started it", default="perennial"),
+            Option(
+                "--again",
+                "start although this version was rolled back before or was not compared with this champion; for the first look only",
+                bool,
+            ),
+        ),
+    ),
+    "monitor": (
+        "look at a window of live traffic; request retraining where the policy asks",
+        (MODEL, Option("--from", "begin of the window, event time", moment), Option("--to", "end of the window, event time", moment)),
+    ),
+    "rollback": (
+        "go back to the last good version at once",
+        (MODEL, Option("--reason", "why", default="asked for by a person"), Option("--actor", "who asks", default="perennial")),
+    ),
+}
+
+COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
+    "land": (
+        "replay a dataset's own source into the landing zone",
+        (
+            Option("dataset", "name of the dataset", required=True),
+            Option("--from", "first day", day, required=True),
+            Option("--to", "last day", day, required=True),
+        ),
+    ),
+    "outcomes": (
+        "take in a file of outcomes (CSV, JSON lines or Parquet: prediction_id, outcome)",
+        (Option("model", "name of the model", required=True), Option("file", "the file", Path, required=True)),
+    ),
+    "reproduce": (
+        "train a version again from its manifest and compare",
+        (Option("version", "version as <model>/<number>, or a number if there is one model", required=True),),
+    ),
+    "served-at": (
+        "tell which versions served at a time, at what weight and why",
+        (
+            Option("time", "ISO 8601; UTC where no zone is given", moment, required=True),
+            Option("--model", "name of the model; all if absent"),
+        ),
+    ),
+    "ledger": (
+        "verify or show the ledger",
+        (Option("action", "what to do", required=True, choices=("verify", "show")), Option("--model", "name of the model; all if absent")),
+    ),
+    "traffic": (
+        "replay a dataset's rows against the gateway",
+        (
+            MODEL,
+            Option("--from", "begin, event time", moment, required=True),
+            Option("--to", "end, event time", moment, required=True),
+            Option("--rate", "requests per second; as fast as they are answered if 0", rate, default=50.0),
+            Option("--limit", "rows at most; all if absent", count),
+        ),
+    ),
+    "up": ("start the platform on this machine", ()),
+    "down": ("stop what `up` started", ()),
+    "status": ("show what runs on this machine", ()),
+    "demo": ("tell the whole story with real DAG runs", ()),
+    "add": (
+        "write the files of a new model or dataset",
+        (
+            Option("kind", "what to add", required=True, choices=("model", "dataset")),
+            Option("name", "its name", required=True),
+            Option("--sample", "a file of the dataset: columns and classes are read from it", Path),
+            Option("--key", "columns that name a row of a new dataset, with commas between"),
+            Option("--event-time", "time column of a new dataset"),
+            Option("--dataset", "dataset that a new model learns from"),
+            Option("--label", "column that a new model predicts"),
+            Option("--task", "what a new model does", choices=("binary", "multiclass", "regression")),
+        ),
+    ),
+    "docs": ("write the generated documentation", (Option("--check", "write nothing; fail if a page is out of date", bool),)),
+}

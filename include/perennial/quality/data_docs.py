@@ -1,0 +1,138 @@
+"""Data Docs: Great Expectations' pages in the store, one for each validation, readable without a network.
+
+The pages' content is rendered by Great Expectations. What it would fetch from seven content networks (Bootstrap, jQuery, Vega ...) is
+replaced by a small style sheet and script of ours inside each page (docs/decisions/0004-data-docs-without-a-network.md). A page
+is written once, beside the others; the index is made from the listing alone, since a page's key says what it shows.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from perennial.quality import suites
+from perennial.store import Store
+
+Status = Literal["passed", "warning", "refused"]
+_SHOWN = 1000  # newest validations on the index
+_KEY = re.compile(r"(?P<batch>.+)~(?P<digest>[0-9a-f]*)~(?P<rows>\d+)~(?P<status>passed|warning|refused)\.html")
+
+
+@dataclass(frozen=True)
+class Page:
+    """One validation; the same content with the same verdict is the same page."""
+
+    dataset: str
+    batch: str
+    digest: str
+    rows: int
+    status: Status
+
+    @property
+    def key(self) -> str:
+        """Its store key."""
+        batch = re.sub(r"[^A-Za-z0-9._-]", "-", self.batch)[:150]
+        return f"{folder(self.dataset)}/validations/{batch}~{self.digest[:12]}~{self.rows}~{self.status}.html"
+
+
+def folder(dataset: str) -> str:
+    """Key of a dataset's Data Docs."""
+    return f"reports/{dataset}/docs"
+
+
+def index_key(dataset: str) -> str:
+    """Key of the index of a dataset's Data Docs."""
+    return f"{folder(dataset)}/index.html"
+
+
+def write_page(store: Store, page: Page, result: Any, sentence: str, failures: Sequence[tuple[str, str]]) -> None:
+    """Write the page of one validation.
+
+    Args:
+        store: where it goes.
+        page: what it shows.
+        result: Great Expectations' ExpectationSuiteValidationResult.
+        sentence: the verdict for a person.
+        failures: severity and clause of each expectation that does not hold, worst first.
+    """
+    reasons = "".join(f'<li><span class="status {severity}">{severity}</span> {html.escape(clause)}</li>' for severity, clause in failures)
+    verdict = f'<section class="verdict {page.status}"><strong>{html.escape(sentence)}</strong>{f"<ul>{reasons}</ul>" if reasons else ""}</section>'
+    body = _offline(_rendered(result, page), up="../")
+    store.write(page.key, _page(f"{page.batch}: {page.status}", f"{page.dataset} / {page.batch}", "../index.html", verdict + body))
+
+
+def write_index(store: Store, dataset: str) -> str:
+    """Write the index of a dataset's validations, newest first, and the page of its suite; returns the index's key."""
+    found = []
+    for item in store.list(f"{folder(dataset)}/validations"):
+        name = item.key.rsplit("/", 1)[1]
+        if parts := _KEY.fullmatch(name):
+            found.append((item.modified, name, parts))
+    found.sort(key=lambda entry: (entry[0], entry[1]), reverse=True)
+    counts = {status: sum(parts["status"] == status for _, _, parts in found) for status in get_args(Status)}
+    rows = "".join(
+        f'<tr><td><a href="validations/{html.escape(name)}">{html.escape(parts["batch"])}</a></td><td class="status {parts["status"]}">{parts["status"]}</td>'
+        f'<td class="number">{int(parts["rows"]):,}</td><td>{datetime.fromtimestamp(when, timezone.utc):%Y-%m-%d %H:%M:%S} UTC</td></tr>'
+        for when, name, parts in found[:_SHOWN]
+    )
+    older = (
+        f"<p>The newest {_SHOWN:,} are shown; the others lie beside them in <code>validations/</code>.</p>" if len(found) > _SHOWN else ""
+    )
+    said = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    table = f'<table id="validations"><thead><tr><th>batch</th><th>verdict</th><th class="number">rows</th><th>validated</th></tr></thead><tbody>{rows}</tbody></table>'
+    body = f'<main class="page"><h1>Validations of {html.escape(dataset)}</h1><p>{len(found):,} in all: {said}. <a href="suite.html">What the suite expects</a></p>{table}{older}</main>'
+    store.write(f"{folder(dataset)}/suite.html", _suite_page(dataset))
+    store.write(index_key(dataset), _page(f"Validations of {dataset}", dataset, "index.html", body))
+    return index_key(dataset)
+
+
+@functools.cache
+def _suite_page(dataset: str) -> bytes:
+    suites.great_expectations()
+    from great_expectations.render.renderer.page_renderer import ExpectationSuitePageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
+
+    view, renderer = cast(Any, DefaultJinjaPageView()), cast(Any, ExpectationSuitePageRenderer())  # neither is typed
+    content = view.render(renderer.render(suites.load_suite(dataset)))
+    return _page(f"Suite {dataset}", f"{dataset} / suite", "index.html", _offline(content, up=""))
+
+
+def _rendered(result: Any, page: Page) -> str:
+    from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
+
+    plain = json.loads(json.dumps(result.to_json_dict(), default=str))  # the renderer knows only plain numbers, not NumPy's
+    plain["meta"] = {**plain.get("meta", {}), "run_id": {"run_name": page.batch, "run_time": datetime.now(timezone.utc).isoformat()}}
+    read = expectationSuiteValidationResultSchema.load(plain)
+    view = cast(Any, DefaultJinjaPageView())
+    return cast(str, view.render(ValidationResultsPageRenderer().render(read)))
+
+
+def _offline(page: str, up: str) -> str:
+    """The content of a page of Great Expectations: without its head, scripts, page header and footer, with links that lead to our pages."""
+    body = page[page.index('<div class="container-fluid') : page.rindex("</body>")]
+    body = re.sub(r"<script\b.*?</script>|<footer\b.*?</footer>|<link\b[^>]*>", "", body, flags=re.DOTALL)
+    body = re.sub(r'href="[./]*expectations/[^"]*"', f'href="{up}suite.html"', body)
+    return re.sub(r'href="[./]*index\.html"', f'href="{up}index.html"', body)
+
+
+def _page(title: str, where: str, home: str, body: str) -> bytes:
+    style, script = _asset("data_docs.css"), _asset("data_docs.js")
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
+        f'<style>{style}</style></head><body><header class="page"><strong><a href="{home}">Data Docs</a></strong><span class="where">{html.escape(where)}</span></header>'
+        f"{body}<script>{script}</script></body></html>\n"
+    ).encode("utf-8", "backslashreplace")
+
+
+@functools.cache
+def _asset(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

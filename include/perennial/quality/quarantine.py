@@ -1,0 +1,47 @@
+"""Quarantine: where refused files are kept whole, beside the reasons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from perennial.store import Store
+
+REASONS = "reasons.json"
+_NAMESAKE = f"{REASONS}.landed"  # where a landed file of that name goes, which would otherwise be overwritten by its own reasons
+
+
+def quarantine(store: Store, dataset: str, name: str, digest: str, source: Path | str, reasons: Mapping[str, Any]) -> str:
+    """Copy a refused file into quarantine; the file in the landing zone is for the caller to remove afterwards.
+
+    Args:
+        store: where quarantine is.
+        dataset: name of the dataset.
+        name: name of the landed file.
+        digest: identity of the file; the same file refused again takes the same place.
+        source: the local file, or the store key of a file that is too large to be read.
+        reasons: why, as JSON.
+
+    Returns:
+        Key of the folder that holds the file and `reasons.json`.
+    """
+    folder = f"quarantine/{dataset}/{digest[:12]}"
+    place = f"{folder}/{_NAMESAKE if name == REASONS else name}"
+    if isinstance(source, Path):
+        store.upload(source, place)
+    else:
+        store.copy(source, place)
+    said = {"dataset": dataset, "file": name, "refused": datetime.now(timezone.utc).isoformat(timespec="seconds"), **reasons}
+    store.write(f"{folder}/{REASONS}", json.dumps(said, indent=1, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace"))
+    return folder
+
+
+def quarantined(store: Store, dataset: str) -> Iterator[tuple[str, str]]:
+    """Every file in quarantine, as its folder's key and its name."""
+    for item in store.list(f"quarantine/{dataset}"):
+        _, _, digest, name = item.key.split("/", 3)
+        if name != REASONS:
+            yield f"quarantine/{dataset}/{digest}", REASONS if name == _NAMESAKE else name

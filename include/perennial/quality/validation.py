@@ -1,0 +1,167 @@
+"""Validation: a batch, or a snapshot, against its dataset's suite. A failed `critical` expectation refuses it; others are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Literal
+
+from perennial.quality import data_docs, suites
+from perennial.quality.sentences import sentence, shown
+from perennial.specs import DatasetSpec
+from perennial.store import Store
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+Severity = Literal["critical", "warning", "info"]
+_ORDER: dict[str, int] = {"critical": 0, "warning": 1, "info": 2}
+_EXAMPLES = 20
+_LONG_AGO = datetime(1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One expectation that does not hold."""
+
+    expectation: str
+    column: str  # empty for a rule about the table or several columns
+    severity: Severity
+    unexpected: int | None  # rows that break it; none for a rule about a statistic
+    rows: int
+    sentence: str
+    note: str = ""  # why the suite expects it
+    examples: tuple[str, ...] = ()
+    row_numbers: tuple[int, ...] = ()  # the first of them; the first row of values is 1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the suite says of a batch or snapshot."""
+
+    dataset: str
+    batch: str
+    rows: int
+    passed: bool
+    worst_severity: Severity | None
+    failures: tuple[Failure, ...]  # critical ones first
+    report_key: str = ""  # store key of the page that shows it; empty if none was asked for
+
+    def sentence(self, link: str = "") -> str:
+        """What the suite says, with its worst reason, for a person."""
+        kept = [f for f in self.failures if self.passed or f.severity == "critical"]
+        first, more = (kept[0].sentence if kept else ""), len(kept) - 1
+        also = f" ({more} more {'reasons' if more > 1 else 'reason'})" if more > 0 else ""
+        report = f" Report: {link}" if link else ""
+        if not self.passed:
+            return f"Suite {self.dataset} refused batch {self.batch}: {first}{also}.{report}"
+        if first:
+            return f"Suite {self.dataset} passed batch {self.batch} with a warning: {first}{also}.{report}"
+        return f"Suite {self.dataset} passed batch {self.batch}: {self.rows:,} rows.{report}"
+
+    def reasons(self) -> list[dict[str, Any]]:
+        """The failures as JSON objects."""
+        return [asdict(failure) for failure in self.failures]
+
+
+def validate(
+    rows: pyarrow.Table | pandas.DataFrame,
+    dataset: DatasetSpec,
+    batch_name: str,
+    *,
+    digest: str = "",
+    newest: datetime | None = None,
+    now: datetime | None = None,
+    store: Store | None = None,
+) -> Verdict:
+    """Hold a batch against its dataset's suite.
+
+    Args:
+        rows: the batch, with the columns of the spec.
+        dataset: its spec; `freshness_days` bounds how old event times may be (suite parameter `oldest`).
+        batch_name: what it is called in sentences and pages.
+        digest: identity of its content; goes into the name of its page.
+        newest: newest event time in the table, from which freshness counts; no bound if absent.
+        now: the present, naive UTC; event times more than a day later are wrong (suite parameter `latest`).
+        store: where the page of Data Docs goes; none is written if absent.
+
+    Raises:
+        UnknownName: the dataset has no suite.
+    """
+    latest = (now or datetime.now(timezone.utc).replace(tzinfo=None)) + timedelta(days=1)
+    fresh = newest is not None and dataset.freshness_days is not None
+    oldest = newest - timedelta(days=dataset.freshness_days or 0) if fresh and newest else _LONG_AGO
+    return _validate(rows, dataset, batch_name, suites.load_suite(dataset.name), {"oldest": oldest, "latest": latest}, digest, store)
+
+
+def validate_snapshot(rows: pyarrow.Table | pandas.DataFrame, dataset: DatasetSpec, label: str, *, store: Store | None = None) -> Verdict:
+    """Hold rows of a snapshot against the suite, without the expectations that are about one batch (`meta.scope` is `batch`).
+
+    Args:
+        rows: the rows that training would use, with all columns of the spec.
+        dataset: its spec.
+        label: what the rows are called in sentences and pages, such as `snapshot 12`.
+        store: where the page of Data Docs goes; none is written if absent.
+    """
+    return _validate(rows, dataset, label, suites.load_suite(dataset.name, without_batch_only=True), {}, "", store)
+
+
+def _validate(
+    rows: Any, dataset: DatasetSpec, name: str, suite: Any, parameters: dict[str, Any], digest: str, store: Store | None
+) -> Verdict:
+    frame = rows.to_pandas() if hasattr(rows, "to_pandas") else rows
+    batch = suites.validator().data_sources.pandas_default.read_dataframe(frame)
+    result = batch.validate(
+        suite, expectation_parameters=parameters, result_format={"result_format": "SUMMARY", "partial_unexpected_count": _EXAMPLES}
+    )
+    failures = sorted((_failure(found, len(frame), parameters) for found in result.results if not found.success), key=_worst_first)
+    worst = result.get_max_severity_failure()
+    verdict = Verdict(
+        dataset=dataset.name,
+        batch=name,
+        rows=len(frame),
+        passed=worst is None or worst.value != "critical",
+        worst_severity=None if worst is None else worst.value,
+        failures=tuple(failures),
+    )
+    if store is None:
+        return verdict
+    status: data_docs.Status = "passed" if worst is None else "warning" if verdict.passed else "refused"
+    page = data_docs.Page(dataset=dataset.name, batch=name, digest=digest, rows=len(frame), status=status)
+    data_docs.write_page(
+        store, page, result, verdict.sentence(), [(f.severity, f"{f.sentence} ({f.note})" if f.note else f.sentence) for f in failures]
+    )
+    return replace(verdict, report_key=page.key)
+
+
+def _worst_first(failure: Failure) -> tuple[int, int]:
+    """By severity, then by rows that break it; a statistic is about all rows."""
+    return _ORDER[failure.severity], -(failure.rows if failure.unexpected is None else failure.unexpected)
+
+
+def _failure(found: Any, rows: int, parameters: Mapping[str, Any]) -> Failure:
+    config = found.expectation_config
+    kwargs = {k: parameters.get(v["$PARAMETER"], v) if isinstance(v, dict) and "$PARAMETER" in v else v for k, v in config.kwargs.items()}
+    result = found.result or {}
+    numbers = result.get("partial_unexpected_index_list") or ()
+    return Failure(
+        expectation=config.type,
+        column=kwargs.get("column", ""),
+        severity=config.severity.value,
+        unexpected=result.get("unexpected_count"),
+        rows=rows,
+        sentence=sentence(config.type, kwargs, result, _exception(found.exception_info)),
+        note=" ".join(((config.meta or {}).get("notes") or {}).get("content", ())),
+        examples=tuple(dict.fromkeys(shown(v) for v in result.get("partial_unexpected_list") or ())),
+        row_numbers=tuple(int(n) + 1 for n in numbers[:_EXAMPLES] if isinstance(n, int)),
+    )
+
+
+def _exception(info: Mapping[str, Any] | None) -> str:
+    """Why an expectation could not be evaluated; Great Expectations gives one report, or one for each metric."""
+    for report in (info, *((info or {}).values())):
+        if isinstance(report, Mapping) and report.get("raised_exception"):
+            return str(report.get("exception_message") or "no reason given").splitlines()[0].rstrip(".")
+    return ""

@@ -1,0 +1,135 @@
+"""Talks to an MLflow server over its REST interface.
+
+The mlflow package takes three seconds and 300 MB to import (it loads pandas and much else); a stage that moves an
+alias has no use for them. docs/decisions/0010 weighs it.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from perennial.errors import ServiceUnreachable
+
+ANSWER_SECONDS = 15.0
+
+
+class MlflowRefusal(Exception):
+    """The server answered with an error: `code` such as RESOURCE_DOES_NOT_EXIST, and its message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.status, self.code, self.message = status, code, message
+
+
+class MlflowServer:
+    """One server. The usual MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD, say who asks."""
+
+    def __init__(self, url: str, seconds: float = ANSWER_SECONDS) -> None:
+        self.url = url.rstrip("/")
+        self._parts = urlsplit(self.url)
+        self._seconds = seconds
+        self._connection: http.client.HTTPConnection | None = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection that is kept between calls; the next call opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def get(self, path: str, **query: str | int) -> dict[str, Any]:
+        """Ask. Raises MlflowRefusal or ServiceUnreachable."""
+        return self._call("GET", f"/api/2.0/mlflow/{path}?{urlencode(query)}")
+
+    def post(self, path: str, **body: Any) -> dict[str, Any]:
+        """Tell. Raises MlflowRefusal or ServiceUnreachable."""
+        return self._call("POST", f"/api/2.0/mlflow/{path}", body)
+
+    def patch(self, path: str, **body: Any) -> dict[str, Any]:
+        """Change. Raises MlflowRefusal or ServiceUnreachable."""
+        return self._call("PATCH", f"/api/2.0/mlflow/{path}", body)
+
+    def delete(self, path: str, **body: Any) -> dict[str, Any]:
+        """Remove. Raises MlflowRefusal or ServiceUnreachable."""
+        return self._call("DELETE", f"/api/2.0/mlflow/{path}", body)
+
+    def put_file(self, artifact_uri: str, name: str, data: bytes) -> None:
+        """Write a file into a run's folder.
+
+        Args:
+            artifact_uri: the run's own, as the server gave it.
+            name: relative path below it.
+            data: the file's bytes.
+
+        Raises:
+            ServiceUnreachable: the server does not answer, or does not take files itself.
+        """
+        parts = urlsplit(artifact_uri)
+        if parts.scheme != "mlflow-artifacts":
+            raise ServiceUnreachable(
+                f"MLflow at {self.url} does not take files itself (it names {artifact_uri}). Start it with --serve-artifacts."
+            )
+        self._call("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{quote(parts.path.strip('/'))}/{quote(name)}", data)
+
+    def _call(self, method: str, target: str, body: Mapping[str, Any] | bytes | None = None) -> dict[str, Any]:
+        headers = {"Content-Type": "application/octet-stream" if isinstance(body, bytes) else "application/json"} | _credentials()
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        try:
+            status, answer = self._exchange(method, self._parts.path + target, data, headers)
+        except (OSError, http.client.HTTPException) as error:
+            why = str(error) or type(error).__name__
+            raise ServiceUnreachable(f"MLflow at {self.url} does not answer ({why}). Start it, or correct PERENNIAL_MLFLOW_URL.") from error
+        if status in (401, 403):
+            raise ServiceUnreachable(
+                f"MLflow at {self.url} refuses the credentials ({status}). Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+            )
+        try:
+            found = json.loads(answer or b"{}")
+        except ValueError:
+            found = None
+        if status >= 500 or not isinstance(found, dict):
+            said = found.get("message", "") if isinstance(found, dict) else answer[:100].decode(errors="replace")
+            raise ServiceUnreachable(
+                f"MLflow at {self.url} failed with status {status} at {target.partition('?')[0]}: {said or 'no reason given'}. See its log."
+            )
+        if status >= 400:
+            raise MlflowRefusal(status, str(found.get("error_code", status)), str(found.get("message", "")))
+        return found
+
+    def _exchange(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        kept = self._connection is not None
+        try:
+            return self._once(method, target, data, headers)
+        except (ConnectionError, http.client.HTTPException):
+            if not kept:
+                raise
+            return self._once(method, target, data, headers)  # the server had closed the connection that was kept from the call before
+
+    def _once(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        if self._connection is None:
+            kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+            self._connection = kind(self._parts.hostname or "", self._parts.port, timeout=self._seconds)
+        try:
+            self._connection.request(method, target, data, headers)
+            response = self._connection.getresponse()
+            return response.status, response.read()
+        except BaseException:
+            self.close()
+            raise
+
+
+def _credentials() -> dict[str, str]:
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return {"Authorization": f"Bearer {token}"}
+    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        both = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
+        return {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
+    return {}

@@ -1,0 +1,411 @@
+"""The registry: what was trained, from what, and which version has which role. Kept by an MLflow server."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from perennial.errors import CandidateRefused, ServiceUnreachable, UnknownName
+from perennial.registry.mlflow_server import MlflowRefusal, MlflowServer
+from perennial.settings import Settings
+
+CHAMPION, CANDIDATE, LAST_GOOD = "champion", "candidate", "last_good"
+COMPARED_WITH = "compared_with"  # tag of what passed the gate: number of the champion it was compared with, or none
+REQUIRED = ("snapshot", "snapshot_digest", "code_digest", "lock_digest", "parameters", "seed", "cause", "parents")
+TAG_LIMIT, PARAMETER_LIMIT, BATCH = 5000, 500, 90
+ABSENT = "RESOURCE_DOES_NOT_EXIST"
+TAKEN = "RESOURCE_ALREADY_EXISTS"
+
+
+class Provenance(Protocol):
+    """Where a trained version comes from (`lineage.manifest.Manifest`)."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        ...
+
+    @property
+    def run_key(self) -> str:
+        """Identity of the training."""
+        ...
+
+    @property
+    def dataset(self) -> str:
+        """Dataset it was trained on."""
+        ...
+
+    @property
+    def snapshot(self) -> int:
+        """Table version."""
+        ...
+
+    @property
+    def snapshot_digest(self) -> str:
+        """Identity of the snapshot's content."""
+        ...
+
+    @property
+    def code_digest(self) -> str:
+        """Identity of the training code."""
+        ...
+
+    @property
+    def lock_digest(self) -> str:
+        """Identity of the lock file."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the training was asked for."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of every random choice."""
+        ...
+
+    @property
+    def cause(self) -> str:
+        """Why it was trained."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """A person's words."""
+        ...
+
+    @property
+    def request(self) -> str:
+        """Key of the retraining request that it answers."""
+        ...
+
+    @property
+    def parents(self) -> Sequence[str]:
+        """Digests of the versions it followed."""
+        ...
+
+    @property
+    def created(self) -> datetime:
+        """When it was sealed."""
+        ...
+
+    def model_dump_json(self, *, indent: int | None = None) -> str:
+        """The whole manifest as JSON."""
+        ...
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version."""
+
+    model: str
+    number: int
+    digest: str  # content address of its folder
+    run_id: str
+    snapshot: int | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+
+class ModelRegistry:
+    """Runs, versions and their aliases. Every method raises ServiceUnreachable when MLflow does not answer."""
+
+    def __init__(self, settings: Settings, server: MlflowServer | None = None) -> None:
+        self.url = settings.mlflow_url.rstrip("/")
+        self._server = server or MlflowServer(self.url)
+
+    def record_run(self, manifest: Provenance, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]], digest: str) -> str:
+        """Record a finished training; the id of its run.
+
+        Recording the same run key again completes what a killed call left and changes nothing else.
+
+        Args:
+            manifest: where the version comes from.
+            metrics: final figures.
+            history: figures of each epoch, first to last.
+            digest: content address of the version folder.
+        """
+        experiment = self._experiment(manifest.model)
+        run = self._run_of_key(experiment, manifest.run_key)
+        moment = _milliseconds(manifest.created)
+        tags = _run_tags(manifest, digest)
+        if run is None:
+            created = self._server.post(
+                "runs/create", experiment_id=experiment, run_name=digest[:12], start_time=moment, tags=_pairs({"run_key": manifest.run_key})
+            )
+            run = created["run"]
+        run_id: str = run["info"]["run_id"]
+        if run["info"].get("status") == "FINISHED" and _unpaired(run["data"].get("tags", ())).get("digest") == digest:
+            return run_id
+        parameters = {"seed": manifest.seed, **manifest.parameters}
+        figures = [_metric(name, value, moment, step) for step, epoch in enumerate(history) for name, value in epoch.items()]
+        figures += [_metric(name, value, moment, len(history)) for name, value in metrics.items()]
+        self._log(run_id, figures, {k: str(v)[:PARAMETER_LIMIT] for k, v in parameters.items()}, tags)
+        self._server.put_file(run["info"]["artifact_uri"], "manifest.json", manifest.model_dump_json(indent=1).encode())
+        self._server.post("runs/update", run_id=run_id, status="FINISHED", end_time=max(moment, int(datetime.now().timestamp() * 1000)))
+        return run_id
+
+    def annotate(
+        self,
+        run_id: str,
+        tags: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Add tags, figures and files to a run. Repeating it changes nothing.
+
+        Raises:
+            UnknownName: there is no such run.
+        """
+        run = self._run(run_id)
+        moment = int(run["info"].get("start_time", 0))
+        self._log(run_id, [_metric(name, value, moment, 0) for name, value in (metrics or {}).items()], {}, tags or {})
+        for name, data in (files or {}).items():
+            self._server.put_file(run["info"]["artifact_uri"], name, data)
+
+    def run_tags(self, run_id: str) -> dict[str, str]:
+        """What a run says of itself. Raises UnknownName."""
+        return _unpaired(self._run(run_id)["data"].get("tags", ()))
+
+    def register(self, model: str, run_id: str, digest: str, tags: Mapping[str, str] | None = None, description: str = "") -> Version:
+        """Give a sealed version folder its number. The same digest is registered once.
+
+        Args:
+            model: name of the model.
+            run_id: run that recorded its training.
+            digest: content address of the version folder.
+            tags: more to say of the version.
+            description: model card in Markdown.
+
+        Raises:
+            CandidateRefused: the run does not say where the version comes from, or speaks of another folder.
+            UnknownName: there is no such run.
+        """
+        said = self.run_tags(run_id)
+        lacking = [name for name in REQUIRED if not said.get(name)]
+        if lacking:
+            raise CandidateRefused(
+                f"Version {digest[:12]} of {model} cannot be registered: its run {run_id} does not record {_listed(lacking)}. Train it again with `perennial train`."
+            )
+        if said.get("digest") != digest:
+            raise CandidateRefused(
+                f"Version {digest[:12]} of {model} cannot be registered: its run {run_id} recorded the version {said.get('digest', 'none')[:12]}. Register it with the run that trained it."
+            )
+        self._create_model(model)
+        known = next((version for version in self.versions(model) if version.digest == digest), None)
+        if known is None:
+            kept = {name: said[name] for name in (*REQUIRED, "run_key", "dataset", "request", "reason") if said.get(name)}
+            body = {"name": model, "source": f"perennial:/models/{model}/versions/{digest}", "run_id": run_id, "description": description}
+            created = self._server.post("model-versions/create", **body, tags=_pairs({**kept, **(tags or {}), "digest": digest}))
+            return self._version(created["model_version"], ())
+        self.tag_version(model, known.number, tags or {})
+        if description:
+            self._server.patch("model-versions/update", name=model, version=str(known.number), description=description)
+        return Version(known.model, known.number, known.digest, known.run_id, known.snapshot, known.tags | dict(tags or {}), known.aliases)
+
+    def tag_version(self, model: str, number: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        for name, value in tags.items():
+            self._server.post("model-versions/set-tag", name=model, version=str(number), key=name, value=str(value)[:TAG_LIMIT])
+
+    def version(self, model: str, which: str | int) -> Version | None:
+        """The version with that alias or number; None if there is none."""
+        try:
+            if isinstance(which, int):
+                found = self._server.get("model-versions/get", name=model, version=which)
+            else:
+                found = self._server.get("registered-models/alias", name=model, alias=which)
+            return self._version(found["model_version"], self._aliases(model).get(int(found["model_version"]["version"]), ()))
+        except MlflowRefusal as refusal:
+            if refusal.code == ABSENT or (refusal.code == "INVALID_PARAMETER_VALUE" and "alias" in refusal.message.lower()):
+                return None
+            raise _broken(refusal) from refusal
+
+    def versions(self, model: str) -> list[Version]:
+        """All versions of a model, oldest first; none for a model that has no version yet."""
+        aliases = self._aliases(model)
+        found: list[Version] = []
+        page = ""
+        while True:
+            answer = self._server.get(
+                "model-versions/search", filter=f"name='{model}'", max_results=1000, **({"page_token": page} if page else {})
+            )
+            found += [self._version(item, aliases.get(int(item["version"]), ())) for item in answer.get("model_versions", ())]
+            page = answer.get("next_page_token", "")
+            if not page:
+                return sorted(found, key=lambda version: version.number)
+
+    def set_alias(self, model: str, alias: str, number: int) -> None:
+        """Give a version a role; the version that had it loses it. Raises UnknownName if there is no such version."""
+        try:
+            self._server.post("registered-models/alias", name=model, alias=alias, version=str(number))
+        except MlflowRefusal as refusal:
+            if refusal.code == ABSENT:
+                raise UnknownName(
+                    f"{model} has no version {number}: it cannot become {alias}. `{self.model_url(model)}` lists the versions."
+                ) from refusal
+            raise _broken(refusal) from refusal
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Take a role away from whichever version has it. No error if none has."""
+        try:
+            self._server.delete("registered-models/alias", name=model, alias=alias)
+        except MlflowRefusal as refusal:
+            if refusal.code != ABSENT:
+                raise _broken(refusal) from refusal
+
+    def run_url(self, run_id: str) -> str:
+        """Page of a run."""
+        try:
+            return f"{self.url}/#/experiments/{self._run(run_id)['info']['experiment_id']}/runs/{run_id}"
+        except UnknownName:
+            return self.url
+
+    def version_url(self, model: str, number: int) -> str:
+        """Page of a version."""
+        return f"{self.url}/#/models/{model}/versions/{number}"
+
+    def model_url(self, model: str) -> str:
+        """Page of a model: its versions and aliases."""
+        return f"{self.url}/#/models/{model}"
+
+    def _experiment(self, model: str) -> str:
+        for _ in range(2):
+            try:
+                found: str = self._server.get("experiments/get-by-name", experiment_name=model)["experiment"]["experiment_id"]
+                return found
+            except MlflowRefusal as refusal:
+                if refusal.code != ABSENT:
+                    raise _broken(refusal) from refusal
+            try:
+                made: str = self._server.post("experiments/create", name=model)["experiment_id"]
+                return made
+            except MlflowRefusal as refusal:
+                if refusal.code != TAKEN:  # another stage made it since
+                    raise _broken(refusal) from refusal
+        raise ServiceUnreachable(
+            f"MLflow at {self.url} says both that {model} is there and that it is not. Restore the deleted experiment {model} in its UI."
+        )
+
+    def _create_model(self, model: str) -> None:
+        try:
+            self._server.post("registered-models/create", name=model)
+        except MlflowRefusal as refusal:
+            if refusal.code != TAKEN:
+                raise _broken(refusal) from refusal
+
+    def _run_of_key(self, experiment: str, run_key: str) -> dict[str, Any] | None:
+        found = self._server.post(
+            "runs/search",
+            experiment_ids=[experiment],
+            filter=f"tags.run_key = '{run_key}'",
+            max_results=1,
+            order_by=["attributes.start_time ASC"],
+        )
+        return next(iter(found.get("runs", ())), None)
+
+    def _run(self, run_id: str) -> dict[str, Any]:
+        try:
+            run: dict[str, Any] = self._server.get("runs/get", run_id=run_id)["run"]
+            return run
+        except MlflowRefusal as refusal:
+            if refusal.code in (ABSENT, "INVALID_PARAMETER_VALUE"):
+                raise UnknownName(f"MLflow has no run {run_id!r}. {self.url} lists the runs.") from refusal
+            raise _broken(refusal) from refusal
+
+    def _log(self, run_id: str, metrics: list[dict[str, Any]], parameters: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        try:
+            for some in _batches(metrics, 500):
+                self._server.post("runs/log-batch", run_id=run_id, metrics=some)
+            for some in _batches(_pairs(parameters), BATCH):
+                self._server.post("runs/log-batch", run_id=run_id, params=some)
+            for some in _batches(_pairs({k: str(v)[:TAG_LIMIT] for k, v in tags.items()}), BATCH):
+                self._server.post("runs/log-batch", run_id=run_id, tags=some)
+        except MlflowRefusal as refusal:
+            raise _broken(refusal) from refusal
+
+    def _aliases(self, model: str) -> dict[int, tuple[str, ...]]:
+        try:
+            listed = self._server.get("registered-models/get", name=model)["registered_model"].get("aliases", ())
+        except MlflowRefusal as refusal:
+            if refusal.code == ABSENT:
+                return {}
+            raise _broken(refusal) from refusal
+        found: dict[int, tuple[str, ...]] = {}
+        for item in sorted(listed, key=lambda item: str(item["alias"])):
+            number = int(item["version"])
+            found[number] = (*found.get(number, ()), item["alias"])
+        return found
+
+    def _version(self, item: Mapping[str, Any], aliases: tuple[str, ...]) -> Version:
+        tags = _unpaired(item.get("tags", ()))
+        snapshot = tags.get("snapshot", "")
+        return Version(
+            item["name"],
+            int(item["version"]),
+            tags.get("digest", ""),
+            item.get("run_id", ""),
+            int(snapshot) if snapshot.isdigit() else None,
+            tags,
+            aliases,
+        )
+
+
+def _run_tags(manifest: Provenance, digest: str) -> dict[str, str]:
+    plain = (
+        "model",
+        "dataset",
+        "snapshot",
+        "snapshot_digest",
+        "code_digest",
+        "lock_digest",
+        "seed",
+        "cause",
+        "reason",
+        "request",
+        "run_key",
+    )
+    tags = {name: str(getattr(manifest, name)) for name in plain if getattr(manifest, name) is not None and str(getattr(manifest, name))}
+    return tags | {
+        "parameters": json.dumps(manifest.parameters, sort_keys=True),
+        "parents": json.dumps(list(manifest.parents)),
+        "digest": digest,
+    }
+
+
+def _metric(name: str, value: float, moment: int, step: int) -> dict[str, Any]:
+    number = float(value)
+    shown: float | str = number if math.isfinite(number) else "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+    return {"key": name, "value": shown, "timestamp": moment, "step": step}
+
+
+def _milliseconds(moment: datetime | str) -> int:
+    when = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return int(when.timestamp() * 1000)
+
+
+def _pairs(mapping: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in mapping.items()]
+
+
+def _unpaired(pairs: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    return {pair["key"]: pair.get("value", "") for pair in pairs}
+
+
+def _batches(items: list[dict[str, Any]], size: int) -> Iterable[list[dict[str, Any]]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _broken(refusal: MlflowRefusal) -> ServiceUnreachable:
+    return ServiceUnreachable(
+        f"MLflow refused a call that it should take ({refusal}). Its version may not fit: 3.17 is what this was tested with."
+    )

@@ -1,0 +1,243 @@
+"""The gate: may a trained version be registered? Pure functions of evidence.
+
+A candidate is refused when it is shown to be worse than the champion, by however little, and also when it is not shown to be
+within the spec's margin: the upper end of the interval of candidate minus (1 + margin) times champion must lie below zero.
+A candidate that is worse by the margin or more therefore passes with a chance of at most `alpha`, however few rows there
+are, and small losses cannot add up night after night unseen; one that is as good passes where there are rows enough to say
+so. (That holds from five test days on: fewer show nothing of how days differ.)
+(Asking for "better" would turn down nineteen of twenty candidates that are as good as the champion, and with them most
+nightly trainings; asking only for "not shown to be worse" would let through whatever is measured badly enough.)
+docs/decisions/0011 and `benchmarks/gate_simulation.py` show the error rates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+from perennial.specs import GateSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+HIGHER_IS_BETTER = frozenset({"accuracy", "precision", "recall", "f1", "roc_auc"})
+ENOUGH_DAYS = 5  # fewer whole days than this say nothing of how days differ: rows are drawn instead
+ROW_GROUPS = 2000  # rows that are drawn one by one are first put at random into this many groups: as good, and as fast for millions
+SLICE_ROWS = 200  # smaller slices of older data are too noisy to refuse by
+SEED = 2013  # the same evidence gives the same verdict
+CHUNK = 250
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that the gate looked at."""
+
+    name: str
+    passed: bool
+    sentence: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says, and why."""
+
+    passed: bool
+    sentence: str
+    checks: tuple[Check, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The verdict for the record."""
+        return {
+            "passed": self.passed,
+            "sentence": self.sentence,
+            "checks": [{"name": c.name, "passed": c.passed, "sentence": c.sentence, **c.numbers} for c in self.checks],
+        }
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses of two versions on the same rows, each float [rows]."""
+
+    candidate: Floats
+    champion: Floats
+    days: npt.NDArray[Any]  # day of each row's event time
+
+    def where(self, rows: npt.NDArray[np.bool_]) -> Losses:
+        """Some of the rows."""
+        return Losses(self.candidate[rows], self.champion[rows], self.days[rows])
+
+
+@dataclass(frozen=True)
+class Excess:
+    """How far the candidate's mean loss lies above an allowed multiple of the champion's; below zero is good."""
+
+    value: float
+    low: float
+    high: float  # each is passed by the truth with a chance of alpha
+    drawn: str  # what was resampled
+
+
+def judge(
+    gate: GateSpec,
+    metrics: Mapping[str, float],
+    golden: Check,
+    *,
+    losses: Losses | None = None,
+    older: Mapping[str, Losses] | None = None,
+    not_compared: str = "",
+) -> Verdict:
+    """The verdict on a candidate.
+
+    Args:
+        gate: what is asked.
+        metrics: the candidate's metrics on the test split.
+        golden: whether its golden rows match where it will be served.
+        losses: of candidate and champion on the test split; None if there is no champion to compare it with.
+        older: the same on older data, by slice.
+        not_compared: why there is no comparison.
+    """
+    failures = passes_floors(metrics, gate)
+    floors = Check(
+        "floors",
+        not failures,
+        "; ".join(failures) or "every floor is met",
+        {"metrics": {name: metrics.get(name) for name in gate.floors}, "floors": dict(gate.floors)},
+    )
+    checks = [floors, golden]
+    if losses is None:
+        checks.append(Check("champion", True, not_compared or "there is no champion yet"))
+    else:
+        checks.append(beats_champion(losses, gate))
+        checks.append(old_context(older or {}, gate))
+    refused = [check for check in checks if not check.passed]
+    chosen = refused or [check for check in checks if check.name == "champion"]
+    sentence = "; ".join(check.sentence for check in chosen)
+    return Verdict(not refused, sentence[:1].upper() + sentence[1:] + ".", tuple(checks))
+
+
+def passes_floors(metrics: Mapping[str, float], gate: GateSpec) -> list[str]:
+    """A sentence for each floor that is missed."""
+    failures = []
+    for name, floor in gate.floors.items():
+        value, higher = metrics.get(name), name in HIGHER_IS_BETTER
+        if value is None or not math.isfinite(value):
+            failures.append(f"{_words(name)} could not be computed, and its floor is {floor:g}")
+        elif (value < floor) if higher else (value > floor):
+            failures.append(f"{_words(name)} is {value:.4f} and must be {'at least' if higher else 'at most'} {floor:g}")
+    return failures
+
+
+def beats_champion(losses: Losses, gate: GateSpec) -> Check:
+    """Whether the candidate holds its own: it is shown to be within the margin of the champion, and not shown to be worse.
+
+    Paired bootstrap: both versions' losses on the same rows are drawn together.
+    """
+    margin = _allowance(gate.margin, gate)
+    found = excess(losses, margin, gate.alpha, gate.resamples)
+    plain = excess(losses, 0.0, gate.alpha, gate.resamples)
+    ours, theirs = float(losses.candidate.mean()), float(losses.champion.mean())
+    numbers = {
+        "rows": len(losses.candidate),
+        "candidate_loss": ours,
+        "champion_loss": theirs,
+        "difference": plain.value,
+        "interval": [plain.low, plain.high],
+        "allowed": margin * theirs,
+        "alpha": gate.alpha,
+        "drawn": found.drawn,
+    }
+    measured = f"its loss is {ours:.4f} and the champion's {theirs:.4f} on the same {len(losses.candidate):,} rows; the difference is {plain.low:+.4f} to {plain.high:+.4f} ({found.drawn} drawn); with {margin:.0%} of the champion's loss allowed its upper end is {found.high:+.4f}, and must be below 0"
+    if plain.low > 0:
+        return Check("champion", False, f"it is worse than the champion: {measured}", numbers)
+    if not found.high < 0:  # so that a loss that is no number passes nothing
+        return Check("champion", False, f"it is not shown to be as good as the champion: {measured}", numbers)
+    return Check("champion", True, f"it is {'better' if plain.high < 0 else 'not worse'} than the champion: {measured}", numbers)
+
+
+def old_context(slices: Mapping[str, Losses], gate: GateSpec) -> Check:
+    """Whether the candidate still does well on older data.
+
+    A slice speaks against it when its mean loss there exceeds the champion's by more than the margin and is worse beyond
+    chance, at alpha divided by the number of slices: among many slices some always look bad.
+    """
+    large = {name: losses for name, losses in slices.items() if len(losses.candidate) >= SLICE_ROWS}
+    margin = _allowance(gate.old_context_margin, gate)
+    worse, numbers = [], {}
+    for name, losses in large.items():
+        found = excess(losses, 0.0, gate.alpha / len(large), gate.resamples)
+        allowed = margin * float(losses.champion.mean())
+        numbers[name] = {"rows": len(losses.candidate), "difference": found.value, "low": found.low, "allowed": allowed}
+        if not (found.value <= allowed or found.low <= 0):
+            worse.append((found.value - allowed, f"{name} ({found.value:+.4f}, {allowed:.4f} is allowed)"))
+    if worse:
+        worst = [text for _, text in sorted(worse, reverse=True)]
+        more = f" and {len(worst) - 3} more" if len(worst) > 3 else ""
+        return Check(
+            "old_context", False, f"it is worse than the champion on older data: {', '.join(worst[:3])}{more}", {"slices": numbers}
+        )
+    return Check("old_context", True, f"none of {len(large)} slices of older data got worse", {"slices": numbers})
+
+
+def excess(losses: Losses, margin: float, alpha: float, resamples: int) -> Excess:
+    """Mean of candidate - (1 + margin) x champion with a bootstrap interval.
+
+    Whole days are drawn where there are at least five, since rows of one day are not independent; else rows. Few days spread
+    too little when drawn with replacement: deviations are widened by sqrt(n / (n - 1)) and by the ratio of Student's to the
+    normal quantile (Cameron, Gelbach, Miller 2008, "Bootstrap-based improvements for inference with clustered errors").
+
+    Args:
+        losses: of both versions, at least two rows.
+        margin: share of the champion's loss that is allowed on top of it.
+        alpha: chance that the truth lies above `high`; the same below `low`.
+        resamples: draws.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(SEED)
+    differences = losses.candidate - (1 + margin) * losses.champion
+    days, groups = np.unique(losses.days, return_inverse=True)
+    drawn = f"{len(days)} whole days"
+    if len(days) < ENOUGH_DAYS:
+        groups, drawn = rng.permutation(np.arange(len(differences)) % ROW_GROUPS), "rows"
+    sizes = np.bincount(groups)
+    sums = np.bincount(groups, weights=differences)
+    count = len(sizes)
+    value = float(sums.sum() / sizes.sum())
+    means = np.concatenate([_draw(rng, sums, sizes, min(CHUNK, resamples - begin)) for begin in range(0, resamples, CHUNK)])
+    widening = math.sqrt(count / max(count - 1, 1)) * student(1 - alpha, count - 1) / NormalDist().inv_cdf(1 - alpha)
+    low, high = (float(np.quantile(means - value, level)) * widening + value for level in (alpha, 1 - alpha))
+    return Excess(value, low, high, drawn)
+
+
+def student(level: float, freedom: int) -> float:
+    """Quantile of Student's t, by the expansion of Abramowitz and Stegun 26.7.5: within 1 % from four degrees of freedom on."""
+    z, n = NormalDist().inv_cdf(level), max(freedom, 1)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + math.fsum(term / n ** (power + 1) for power, term in enumerate(terms))
+
+
+def _draw(rng: np.random.Generator, sums: npt.NDArray[Any], sizes: npt.NDArray[Any], resamples: int) -> Floats:
+    picked = rng.integers(0, len(sizes), (resamples, len(sizes)))
+    means: Floats = sums[picked].sum(axis=1) / sizes[picked].sum(axis=1)
+    return means
+
+
+def _allowance(margin: float, gate: GateSpec) -> float:
+    """The margin as a share of the mean loss: losses of a regression are squared, a margin of its root is not."""
+    return (1 + margin) ** 2 - 1 if gate.metric == "rmse" else margin
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")

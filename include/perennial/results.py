@@ -1,0 +1,92 @@
+"""What a stage answers: one JSON document, the only thing that comes back up to the orchestrator."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from perennial.specs import Cause
+
+
+class Result(BaseModel):
+    """What every stage says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    outcome: Literal["done", "skipped", "refused", "fault"] = Field(
+        default="done", description="done: go on; skipped: nothing to do; refused: a decision against; fault: it broke."
+    )
+    sentence: str = Field(description="What happened, for a person.")
+    links: dict[str, str] = Field(default_factory=dict, description="Pages that show more, by title.")
+    seconds: float = Field(default=0.0, description="Wall time of the stage, process start to result, s.")
+
+
+class IngestResult(Result):
+    """What became of the files that had landed."""
+
+    snapshot: int | None = Field(default=None, description="Table version after the stage; none while the table does not exist.")
+    appended: dict[str, int] = Field(default_factory=dict, description="Rows appended by this call, by file.")
+    refused: dict[str, str] = Field(default_factory=dict, description="Sentence for each refused file.")
+    duplicates: tuple[str, ...] = Field(default=(), description="Files whose content was already in.")
+    waiting: tuple[str, ...] = Field(default=(), description="Files that are still being written.")
+
+
+class ValidateResult(Result):
+    """Whether training starts, on what and why."""
+
+    snapshot: int | None = Field(default=None, description="Table version to train on.")
+    cause: Cause = Field(default="schedule", description="Why training starts.")
+    request: str | None = Field(default=None, description="Key of the retraining request that this run answers.")
+    rows: int = Field(default=0, description="Rows of the snapshot.")
+
+
+class TrainResult(Result):
+    """A candidate: a sealed version folder."""
+
+    digest: str = Field(default="", description="Content address of the version folder.")
+    run_id: str = Field(default="", description="MLflow run.")
+    epochs: int = Field(default=0, description="Epochs trained, the best one's number included.")
+    metrics: dict[str, float] = Field(default_factory=dict, description="Metrics on the validation split.")
+
+
+class EvaluateResult(Result):
+    """The candidate's figures on the test split, beside the champion's."""
+
+    digest: str = Field(default="", description="Content address of the candidate.")
+    run_id: str = Field(default="", description="MLflow run.")
+    evaluation: str = Field(default="", description="Store key of the evaluation.")
+    champion: int | None = Field(default=None, description="Version it was compared with.")
+    metrics: dict[str, float] = Field(default_factory=dict, description="Metrics on the test split.")
+
+
+class RegisterResult(Result):
+    """The gate's verdict."""
+
+    version: int | None = Field(default=None, description="Registered version.")
+    run_id: str = Field(default="", description="MLflow run.")
+    evidence: dict[str, object] = Field(default_factory=dict, description="What the gate saw.")
+
+
+class ReleaseResult(Result):
+    """Where a release stands."""
+
+    action: Literal["started", "advance", "hold", "ask", "promoted", "rolled_back", "nothing"] = Field(
+        default="nothing", description="What was decided at this look."
+    )
+    version: int | None = Field(default=None, description="The candidate.")
+    champion: int | None = Field(default=None, description="The version it is compared with.")
+    weight: int = Field(default=0, description="Percent of traffic that the candidate now has.")
+    evidence: dict[str, object] = Field(default_factory=dict, description="Counts and test values behind the decision.")
+    look_again_seconds: float = Field(default=0.0, description="When to look again, if action is started, advance or hold.")
+
+
+class MonitorResult(Result):
+    """What a window of live traffic showed."""
+
+    report: str = Field(default="", description="Store key of the window's report.")
+    requests: int = Field(default=0, description="Predictions in the window.")
+    labelled: int = Field(default=0, description="Predictions whose outcome is known.")
+    drifted: tuple[str, ...] = Field(default=(), description="Columns that drifted.")
+    retraining: str | None = Field(default=None, description="Key of the retraining request that this window made, if it has not ended.")
+    cause: Cause | None = Field(default=None, description="Why that retraining was requested.")

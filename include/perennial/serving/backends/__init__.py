@@ -1,0 +1,62 @@
+"""What serves versions. One interface: processes behind Envoy on one machine (`local`), or Seldon Core on Kubernetes (`seldon`)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from perennial.errors import SettingMissing
+from perennial.serving.route import Arm, Route
+from perennial.settings import Settings
+from perennial.specs import ModelSpec
+
+
+class Backend(Protocol):
+    """Servers and the traffic between them."""
+
+    def apply(self, model: ModelSpec, route: Route) -> None:
+        """Make this the model's route: its versions run, or are being started, and have these weights. Repeating it changes nothing.
+
+        A version that is not ready yet gets no request, whatever its weight: wait for it with `wait_ready` before it gets one.
+
+        Raises:
+            ServiceUnreachable: servers cannot be started.
+        """
+        ...
+
+    def wait_ready(self, model: ModelSpec, version: int, seconds: float) -> None:
+        """Return once the version serves.
+
+        Raises:
+            ReleaseRefused: the version does not give its golden rows the scores that training gave them, or has damaged files.
+            ServiceUnreachable: it is not ready after `seconds`.
+        """
+        ...
+
+    def observe(self, model: ModelSpec) -> dict[int, Arm]:
+        """What every version of the model's route has shown so far: counts that only grow while a version is in the route.
+
+        Raises:
+            ServiceUnreachable: the gateway does not answer.
+        """
+        ...
+
+    def route(self, model: ModelSpec) -> Route | None:
+        """The route that is applied now; None if the model has none."""
+        ...
+
+    def reset(self, model: ModelSpec) -> None:
+        """Take the model off the gateway and stop its servers. No error if it has none."""
+        ...
+
+
+def open_backend(settings: Settings) -> Backend:
+    """The backend that the settings name.
+
+    Raises:
+        SettingMissing: this installation has no such backend.
+    """
+    if settings.serving == "local":
+        from perennial.serving.backends.local import LocalBackend
+
+        return LocalBackend(settings)
+    raise SettingMissing(f"PERENNIAL_SERVING is {settings.serving!r}: this installation serves on one machine only. Set it to local.")

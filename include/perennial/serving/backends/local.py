@@ -1,0 +1,290 @@
+"""Serves on this machine: one process per version under the supervisor, Envoy as gateway.
+
+`<home>/serving/state.json` remembers every model's route and ports; whoever changes it holds its lock, among processes too.
+The order of a change is: servers start, their clusters appear, traffic moves, old servers drain, old servers and clusters go.
+A change that is killed at any point is completed by applying the same route again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from perennial.errors import ReleaseRefused, ServiceUnreachable
+from perennial.serving import envoy
+from perennial.serving.backends.observation import Observations, read_arms
+from perennial.serving.route import Arm, Route
+from perennial.settings import Settings
+from perennial.specs import ModelSpec
+
+_TAKE_UP_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+_LAST_PORT = 65_535
+
+
+class Supervisor(Protocol):
+    """What keeps programs running."""
+
+    def add_program(self, name: str, command: list[str], environment: Mapping[str, str], *, stop_seconds: int) -> None:
+        """Keep a program running; the same one again changes nothing."""
+        ...
+
+    def remove_program(self, name: str) -> None:
+        """Stop a program and forget it."""
+        ...
+
+    def log(self, name: str) -> Path:
+        """File to which a program writes."""
+        ...
+
+
+class LocalBackend:
+    """Versions as processes of this machine."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor | None = None) -> None:
+        self.settings = settings
+        self.folder = settings.home / "serving"
+        self._supervisor = supervisor
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """What keeps the servers running."""
+        if self._supervisor is None:
+            from perennial.local.supervisor import Supervisor as LocalSupervisor
+
+            self._supervisor = LocalSupervisor(self.settings)
+        return self._supervisor
+
+    def apply(self, model: ModelSpec, route: Route) -> None:
+        """See `Backend.apply`. Returns once the gateway has taken up the route and servers that left it have answered what they had."""
+        with self._state() as state:
+            known = state.setdefault(model.name, {"ports": {}})
+            known.update(prefix=_prefix(model), timeout_seconds=model.serving.timeout_seconds, threads=model.serving.threads)
+            for version in route.versions:
+                if str(version) not in known["ports"]:
+                    known["ports"][str(version)] = self._free_port(state)
+            self._save(state)  # before anything starts: a port that a killed change had taken is found again
+            for version in route.versions:
+                self._start(model.name, known, version, route.digests[version])
+            before = {name: found.route for name, found in _served(state).items() if found.route is not None}
+            known["route"] = _to_json(route)
+            served = _served(state).values()
+            self._take_up(
+                "cluster_manager.cds.version_text", envoy.write(self.settings, "cds", envoy.clusters(served, self.settings.host, before))
+            )
+            version_text = envoy.write(self.settings, "rds", [envoy.routes(served)])
+            self._save(state)
+            self._take_up(f"http.{envoy.ROUTES}.rds.{envoy.ROUTES}.version_text", version_text)
+            leaving = [int(version) for version in known["ports"] if int(version) not in route.versions]
+        self._retire(model, leaving)
+
+    def wait_ready(self, model: ModelSpec, version: int, seconds: float) -> None:
+        """See `Backend.wait_ready`. Ready means that the server says so and that the gateway has seen it."""
+        deadline = time.monotonic() + seconds
+        port = self._read().get(model.name, {"ports": {}})["ports"].get(str(version))
+        if port is None:
+            raise ServiceUnreachable(f"Version {version} of {model.name} is not among the versions that run: apply a route that has it.")
+        reason = "its server does not answer"
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException, json.JSONDecodeError):
+                found = json.loads(_get(self.settings.host, port, "/ready", timeout=max(0.1, min(2.0, deadline - time.monotonic()))))
+                if found.get("version") == version and found.get("model") == model.name:
+                    if found["refused"]:
+                        raise ReleaseRefused(found["reason"])
+                    reason = found["reason"] or "the gateway has not seen it yet"
+                    if found["ready"] and self._arms().get(envoy.cluster_name(model.name, version), Arm(healthy=False)).healthy:
+                        return
+            if time.monotonic() >= deadline:
+                log = self.supervisor.log(_program(model.name, version))
+                raise ServiceUnreachable(f"Version {version} of {model.name} is not ready after {seconds:g} s: {reason}. Its log: {log}.")
+            time.sleep(_POLL_SECONDS)
+
+    def observe(self, model: ModelSpec) -> dict[int, Arm]:
+        """See `Backend.observe`. Counters that Envoy began anew are added to what they had shown before, as far as it was looked at."""
+        route = self.route(model)
+        if route is None:
+            return {}
+        with self._lock("observed"):
+            observations = Observations(self.folder / "observed.json")
+            return observations.add(model.name, route.versions, self._arms())
+
+    def route(self, model: ModelSpec) -> Route | None:
+        """See `Backend.route`."""
+        found = self._read().get(model.name, {}).get("route")
+        return None if found is None else _from_json(found)
+
+    def reset(self, model: ModelSpec) -> None:
+        """See `Backend.reset`."""
+        with self._state() as state:
+            if model.name not in state:
+                return
+            state[model.name].pop("route", None)
+            leaving = [int(version) for version in state[model.name]["ports"]]
+            version_text = envoy.write(self.settings, "rds", [envoy.routes(_served(state).values())])
+            self._save(state)
+            self._take_up(f"http.{envoy.ROUTES}.rds.{envoy.ROUTES}.version_text", version_text)
+        self._retire(model, leaving)
+
+    def resume(self) -> list[str]:
+        """Start the servers of every route again, as the platform does when it comes up; returns the models that have one."""
+        with self._state() as state:
+            served = {name: found.route for name, found in _served(state).items() if found.route is not None}
+            for name, route in served.items():
+                for version in route.versions:
+                    self._start(name, state[name], version, route.digests[version])
+        return sorted(served)
+
+    def _start(self, model: str, known: Mapping[str, Any], version: int, digest: str) -> None:
+        command = [
+            str(self.settings.venv("serving") / "bin" / "python"),
+            "-m",
+            "perennial.serving.server",
+            "--model",
+            model,
+            "--version",
+            str(version),
+        ]
+        command += ["--digest", digest, "--port", str(known["ports"][str(version)]), "--threads", str(known["threads"])]
+        self.supervisor.add_program(_program(model, version), command, self.settings.environment(), stop_seconds=30)
+
+    def _retire(self, model: ModelSpec, leaving: list[int]) -> None:
+        """Stop servers that no route names, once nothing runs in them. Not under the lock: a rollback must not wait for a slow request."""
+        if not leaving:
+            return
+        deadline = time.monotonic() + model.serving.timeout_seconds
+        names = {envoy.cluster_name(model.name, version) for version in leaving}
+        while any(running for cluster, running in self._running_requests().items() if cluster in names) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        with self._state() as state:
+            known = state.get(model.name, {"ports": {}})
+            route = _served(state)[model.name].route if model.name in state else None
+            gone = [version for version in leaving if str(version) in known["ports"] and (route is None or version not in route.versions)]
+            for version in gone:
+                del known["ports"][str(version)]
+            if model.name in state and route is None and not known["ports"]:
+                del state[model.name]
+            envoy.write(self.settings, "cds", envoy.clusters(_served(state).values(), self.settings.host))
+            for version in gone:
+                self.supervisor.remove_program(_program(model.name, version))
+            self._save(state)
+
+    def _free_port(self, state: Mapping[str, Any]) -> int:
+        taken = {port for known in state.values() for port in known["ports"].values()}
+        for port in range(self.settings.serving_port, _LAST_PORT + 1):
+            if port not in taken:
+                with socket.socket() as listener:
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    with contextlib.suppress(OSError):
+                        listener.bind((self.settings.host, port))
+                        return port
+        raise ServiceUnreachable(
+            f"No port from {self.settings.serving_port} upward is free for a server: set PERENNIAL_SERVING_PORT lower."
+        )
+
+    def _take_up(self, statistic: str, wanted: str) -> None:
+        """Wait until the gateway has taken up a file and its new clusters have been looked at."""
+        deadline = time.monotonic() + _TAKE_UP_SECONDS
+        while True:
+            text = self._admin(f"/stats?filter=^({statistic.replace('.', '[.]')}|cluster_manager[.]warming_clusters)$")
+            found = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+            if found.get(statistic, "").strip('"') == wanted and found.get("cluster_manager.warming_clusters", "0") == "0":
+                return
+            if time.monotonic() >= deadline:
+                raise ServiceUnreachable(
+                    f"The gateway did not take up {envoy.folder(self.settings)} in {_TAKE_UP_SECONDS:g} s: its log says why. Run `perennial status`."
+                )
+            time.sleep(_POLL_SECONDS / 5)
+
+    def _arms(self) -> dict[str, Arm]:
+        return read_arms(
+            self._admin("/clusters?format=json"),
+            self._admin("/stats?format=json&histogram_buckets=cumulative&filter=^cluster[.].*[.]upstream_rq_time$"),
+        )
+
+    def _running_requests(self) -> dict[str, int]:
+        text = self._admin("/stats?filter=^cluster[.].*[.]endpoint[.].*[.]rq_active$")
+        return {line.split(".")[1]: int(line.rsplit(": ", 1)[1]) for line in text.splitlines() if ": " in line}
+
+    def _admin(self, path: str) -> str:
+        try:
+            return _get(self.settings.host, self.settings.gateway_admin_port, path, timeout=5)
+        except (OSError, http.client.HTTPException) as error:
+            raise ServiceUnreachable(
+                f"The gateway's status port {self.settings.gateway_admin_port} does not answer ({error}): run `perennial up`."
+            ) from error
+
+    @contextlib.contextmanager
+    def _state(self) -> Iterator[dict[str, Any]]:
+        with self._lock("state"):
+            yield self._read()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def _save(self, state: Mapping[str, Any]) -> None:
+        unfinished = self.folder / f".state.{os.getpid()}.unfinished"
+        unfinished.write_text(json.dumps(state, indent=1))
+        unfinished.replace(self.folder / "state.json")
+
+    @contextlib.contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _program(model: str, version: int) -> str:
+    return f"serving-{model}-v{version}"
+
+
+def _prefix(model: ModelSpec) -> str:
+    return model.route.removesuffix("api/v1.0/predictions")
+
+
+def _served(state: Mapping[str, Any]) -> dict[str, envoy.Served]:
+    found = {}
+    for name, known in state.items():
+        ports = {int(version): port for version, port in known["ports"].items()}
+        route = _from_json(known["route"]) if known.get("route") else None
+        found[name] = envoy.Served(name, known["prefix"], known["timeout_seconds"], ports, route)
+    return found
+
+
+def _to_json(route: Route) -> dict[str, Any]:
+    return {
+        "weights": {str(k): v for k, v in route.weights.items()},
+        "shadow": route.shadow,
+        "digests": {str(k): v for k, v in route.digests.items()},
+        "champion": route.champion,
+    }
+
+
+def _from_json(found: Mapping[str, Any]) -> Route:
+    return Route(
+        {int(k): v for k, v in found["weights"].items()},
+        found["shadow"],
+        {int(k): v for k, v in found["digests"].items()},
+        found["champion"],
+    )
+
+
+def _get(host: str, port: int, path: str, timeout: float) -> str:
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()

@@ -1,0 +1,381 @@
+"""The gateway's configuration: Envoy's start-up file once, its clusters and routes whenever traffic moves.
+
+Clusters and routes are files that are renamed into place, which Envoy takes up live. One cluster for each version, never
+changed while it is served, so that its counters go on; a version that shares traffic is reached through an aggregate
+`<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perennial.serving.route import Route
+from perennial.settings import Settings
+
+Json = dict[str, Any]
+
+ROUTES = "models"  # name of the route table and prefix of its statistics
+VERSION_WANTED = "x-predictor"  # request header that addresses one version directly
+PREDICTION_ID = "x-prediction-id"
+HOST = "perennial"  # what servers get as host: a caller's could end as Envoy lets a mirrored request's end, in -shadow
+MAX_REQUEST_BYTES = 32 << 20  # twice what a server takes: between the two the caller gets the server's sentence
+UPSTREAM_IDLE_SECONDS = 60  # below the servers' own 75
+# Envoy counts whole milliseconds, so bounds between them are exact.
+BUCKETS_MS = (
+    0.5,
+    1.5,
+    2.5,
+    3.5,
+    4.5,
+    5.5,
+    6.5,
+    7.5,
+    8.5,
+    9.5,
+    12.5,
+    15.5,
+    20.5,
+    25.5,
+    30.5,
+    40.5,
+    50.5,
+    75.5,
+    100.5,
+    150.5,
+    250.5,
+    500.5,
+    1000.5,
+    2500.5,
+    5000.5,
+    10000.5,
+    30000.5,
+    3_600_000.5,
+)
+_TYPE = "type.googleapis.com/envoy."
+_BREAKERS = {
+    "thresholds": [
+        {
+            "max_connections": 1024,
+            "max_pending_requests": 1024,
+            "max_requests": 1024,
+            "retry_budget": {"budget_percent": {"value": 25}, "min_retry_concurrency": 64},
+        }
+    ]
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """One model as the gateway sees it."""
+
+    model: str
+    prefix: str  # path below which it answers, with a slash at both ends
+    timeout_seconds: float
+    ports: dict[int, int]  # version -> port of its server; also of versions that are leaving
+    route: Route | None
+
+
+def folder(settings: Settings) -> Path:
+    """Where Envoy's files are."""
+    return settings.home / "envoy"
+
+
+def prepare(settings: Settings) -> Path:
+    """Write the start-up file, and an empty set of clusters and routes if there is none; returns the start-up file's path."""
+    place = folder(settings)
+    place.mkdir(parents=True, exist_ok=True)
+    for name, resources in (("cds", []), ("rds", [routes([])])):
+        if not (place / f"{name}.json").exists():
+            write(settings, name, resources)
+    _replace(place / "bootstrap.json", json.dumps(bootstrap(settings), indent=1))
+    return place / "bootstrap.json"
+
+
+def command(settings: Settings) -> list[str]:
+    """How the gateway is started, after `prepare`."""
+    return [
+        str(settings.venv("tools") / "bin" / "envoy"),
+        "-c",
+        str(folder(settings) / "bootstrap.json"),
+        "--disable-hot-restart",
+        "--concurrency",
+        "2",
+        "--log-level",
+        "warning",
+    ]
+
+
+def write(settings: Settings, name: str, resources: list[Json]) -> str:
+    """Rename `cds` or `rds` into place unless it is there already; returns the version that Envoy shows once it has taken it up."""
+    version = hashlib.sha256(json.dumps(resources, sort_keys=True).encode()).hexdigest()[:16]
+    path = folder(settings) / f"{name}.json"
+    text = json.dumps({"version_info": version, "resources": resources}, indent=1)
+    if not path.exists() or path.read_text() != text:
+        _replace(path, text)
+    return version
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    with unfinished.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def clusters(served: Iterable[Served], host: str, before: Mapping[str, Route] | None = None) -> list[Json]:
+    """All clusters: one per running version, and the aggregates of each model's route and of the route it had `before`."""
+    found: dict[str, Json] = {}
+    for model in served:
+        for version, port in sorted(model.ports.items()):
+            found[cluster_name(model.model, version)] = _cluster(cluster_name(model.model, version), host, port)
+        for route in (model.route, (before or {}).get(model.model)):
+            if route is not None:
+                for version, then in _pairs(route).items():
+                    name = aggregate_name(model.model, version, then)
+                    found[name] = _aggregate(name, [cluster_name(model.model, version), cluster_name(model.model, then)])
+    return [found[name] for name in sorted(found)]
+
+
+def routes(served: Iterable[Served]) -> Json:
+    """The route table of all models."""
+    table = [route for model in sorted(served, key=lambda m: m.model) for route in _model_routes(model)]
+    return {
+        "@type": f"{_TYPE}config.route.v3.RouteConfiguration",
+        "name": ROUTES,
+        "virtual_hosts": [
+            {
+                "name": ROUTES,
+                "domains": ["*"],
+                "include_attempt_count_in_response": True,
+                "request_body_buffer_limit": MAX_REQUEST_BYTES,  # a larger body could not be sent a second time
+                # One id for a request however often it is tried and mirrored; a caller's own header must not repeat one.
+                "request_headers_to_add": [
+                    {"header": {"key": PREDICTION_ID, "value": "%UNIQUE_ID%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+                ],
+                "routes": table,
+            }
+        ],
+    }
+
+
+def cluster_name(model: str, version: int) -> str:
+    """The cluster of one version."""
+    return f"{model}-v{version}"
+
+
+def aggregate_name(model: str, version: int, then: int) -> str:
+    """The cluster that tries `version` first and the version `then` where it does not answer."""
+    return f"{model}-v{version}-then-v{then}"
+
+
+def _others(route: Route) -> list[int]:
+    """The versions that get a share of the traffic beside the stable one, the greatest share first."""
+    return sorted((v for v, weight in route.weights.items() if weight and v != route.stable), key=lambda v: (-route.weights[v], v))
+
+
+def _pairs(route: Route) -> dict[int, int]:
+    """Which version stands in for which: the stable one for all others, and the greatest other for the stable one."""
+    others = _others(route)
+    return {**dict.fromkeys(others, route.stable), **({route.stable: others[0]} if others and route.weights[route.stable] else {})}
+
+
+def _cluster(name: str, host: str, port: int) -> Json:
+    return {
+        "@type": f"{_TYPE}config.cluster.v3.Cluster",
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "0.5s",
+        "common_lb_config": {
+            "healthy_panic_threshold": {"value": 0},  # never send a request to a server that is not ready
+            "update_merge_window": "0s",  # tell the workers of a server's health at once; by default up to a second after it is shown
+        },
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}]}],
+        },
+        "health_checks": [
+            {
+                "timeout": "1s",
+                "interval": "1s",
+                "no_traffic_interval": "1s",
+                "unhealthy_interval": "0.25s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "http_health_check": {"path": "/ready"},
+            }
+        ],
+        # Only for servers that are gone, and briefly: ejecting the stable version for answers of 500 would turn bad requests into an outage.
+        "outlier_detection": {
+            "consecutive_gateway_failure": 3,
+            "enforcing_consecutive_gateway_failure": 100,
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_success_rate": 0,
+            "interval": "0.5s",
+            "base_ejection_time": "1s",
+            "max_ejection_time": "3s",
+            "max_ejection_percent": 100,
+        },
+        "circuit_breakers": _BREAKERS,
+        "typed_extension_protocol_options": {
+            f"{_TYPE.removeprefix('type.googleapis.com/')}extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http_protocol_options": {}},
+                "common_http_protocol_options": {"idle_timeout": f"{UPSTREAM_IDLE_SECONDS}s"},
+            }
+        },
+        "track_cluster_stats": {"per_endpoint_stats": True},
+    }
+
+
+def _aggregate(name: str, members: list[str]) -> Json:
+    return {
+        "@type": f"{_TYPE}config.cluster.v3.Cluster",
+        "name": name,
+        "connect_timeout": "0.5s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "circuit_breakers": _BREAKERS,  # its own default would allow 3 retries at a time
+        "cluster_type": {
+            "name": "envoy.clusters.aggregate",
+            "typed_config": {"@type": f"{_TYPE}extensions.clusters.aggregate.v3.ClusterConfig", "clusters": members},
+        },
+    }
+
+
+def _model_routes(model: Served) -> list[Json]:
+    route = model.route
+    if route is None:
+        return []
+    predictions = f"{model.prefix}api/v1.0/predictions"
+    common: Json = {"timeout": f"{model.timeout_seconds:g}s", "host_rewrite_literal": HOST}
+    stable: Json = {**common, "cluster": cluster_name(model.model, route.stable), "retry_policy": _retries(None)}
+    shared: Json = {
+        **common,
+        "weighted_clusters": {"clusters": _weighted(model, route)},
+        "retry_policy": _retries(model.timeout_seconds if _pairs(route) else None),
+    }
+    if route.shadow is not None:
+        shared["request_mirror_policies"] = [{"cluster": cluster_name(model.model, route.shadow)}]
+    direct = [
+        {
+            "match": {"prefix": model.prefix, "headers": [{"name": VERSION_WANTED, "string_match": {"exact": str(version)}}]},
+            "route": {**common, "cluster": cluster_name(model.model, version), "prefix_rewrite": "/"},
+        }
+        for version in route.versions
+    ]
+    whole = [
+        {"match": {"path": path}, "route": {**shared, "prefix_rewrite": "/api/v1.0/predictions"}}
+        for path in (model.prefix, model.prefix.rstrip("/"), predictions)
+    ]
+    return [*direct, *whole, {"match": {"prefix": model.prefix}, "route": {**stable, "prefix_rewrite": "/"}}]
+
+
+def _weighted(model: Served, route: Route) -> list[Json]:
+    """Shares in basis points.
+
+    A version whose server is gone or hangs has a stand-in. After an answer of 5xx only the stable version stands in for another: a request that
+    no version can answer must show as one error of the version it was given to, or the arms could not be compared.
+    """
+    again = [_header("x-envoy-retry-on", "5xx")]
+    pairs = _pairs(route)
+    found: list[Json] = []
+    for version in (route.stable, *_others(route)):
+        name = aggregate_name(model.model, version, pairs[version]) if version in pairs else cluster_name(model.model, version)
+        found.append(
+            {"name": name, "weight": route.weights[version], **({"request_headers_to_add": again} if version != route.stable else {})}
+        )
+    return [entry for entry in found if entry["weight"]]
+
+
+def _header(key: str, value: str) -> Json:
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _retries(timeout_seconds: float | None) -> Json:
+    """Try again what a server that went away left unanswered, on a version not tried yet; one that hangs is given half of the time."""
+    return {
+        "retry_on": "connect-failure,refused-stream,reset",
+        "num_retries": 2,
+        **({"per_try_timeout": f"{timeout_seconds / 2:g}s"} if timeout_seconds else {}),
+        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": f"{_TYPE}extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                "update_frequency": 1,
+            },
+        },
+    }
+
+
+def bootstrap(settings: Settings) -> Json:
+    """Envoy's start-up file: its listener, its own status port, and where the clusters and routes are."""
+
+    def watched(name: str) -> Json:
+        return {
+            "resource_api_version": "V3",
+            "path_config_source": {"path": str(folder(settings) / name), "watched_directory": {"path": str(folder(settings))}},
+        }
+
+    def at(port: int) -> Json:
+        return {"socket_address": {"address": settings.host, "port_value": port}}
+
+    manager = {
+        "@type": f"{_TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": ROUTES,
+        "codec_type": "AUTO",
+        "generate_request_id": False,
+        "drain_timeout": "5s",
+        "common_http_protocol_options": {"idle_timeout": "300s"},
+        "rds": {"route_config_name": ROUTES, "config_source": watched("rds.json")},
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.health_check",
+                "typed_config": {
+                    "@type": f"{_TYPE}extensions.filters.http.health_check.v3.HealthCheck",
+                    "pass_through_mode": False,
+                    "headers": [{"name": ":path", "string_match": {"exact": "/ready"}}],
+                },
+            },
+            # Servers get whole requests only: a slow caller holds the gateway's memory, not a server's thread.
+            {
+                "name": "envoy.filters.http.buffer",
+                "typed_config": {"@type": f"{_TYPE}extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": MAX_REQUEST_BYTES},
+            },
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_TYPE}extensions.filters.http.router.v3.Router"}},
+        ],
+    }
+    return {
+        "node": {"id": "gateway", "cluster": "perennial"},
+        "admin": {"address": at(settings.gateway_admin_port)},
+        "dynamic_resources": {"cds_config": watched("cds.json")},
+        "stats_flush_interval": "1s",  # histograms are read no newer than this
+        "stats_config": {"histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": list(BUCKETS_MS)}]},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": f"{_TYPE}extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": 5000,
+                    },
+                }
+            ]
+        },
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": ROUTES,
+                    "address": at(settings.gateway_port),
+                    "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
+                }
+            ]
+        },
+    }

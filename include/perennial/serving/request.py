@@ -1,0 +1,250 @@
+"""Prediction requests and outcomes: what a caller may send. Everything else is refused with a sentence that names the field."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import orjson
+
+from perennial import encoding
+
+MAX_ROWS = 10_000  # more belongs in several requests: one must not hold up a thread for seconds
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
+_TYPES: dict[str, tuple[frozenset[type], str]] = {
+    "int": (frozenset({int}), "a whole number"),
+    "float": (frozenset({int, float}), "a number"),
+    "string": (frozenset({str}), "a string"),
+    "timestamp": (frozenset({str}), "a time like 2013-02-01T06:00:00"),
+    "bool": (frozenset({bool}), "true or false"),
+}
+
+
+class BadRequest(ValueError):
+    """The request cannot be answered as it is; the message is one sentence for the caller."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One field of a row, as `signature.json` describes it."""
+
+    name: str
+    type: str
+    nullable: bool = False
+    min: float | None = None
+    max: float | None = None
+    values: frozenset[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prediction request: checked columns by name, rows as they came."""
+
+    columns: dict[str, np.ndarray]
+    rows: Sequence[Mapping[str, Any]]
+    id: str | None
+    event_time: str | None
+
+
+def read_inputs(signature: Mapping[str, Any]) -> tuple[Input, ...]:
+    """The fields that `signature.json` names. Raises ValueError for an unknown type."""
+    inputs = tuple(
+        Input(**{**given, "values": frozenset(given["values"]) if given.get("values") is not None else None})
+        for given in signature["inputs"]
+    )
+    for field in inputs:
+        if field.type not in _TYPES:
+            raise ValueError(f"signature.json gives {field.name} the type {field.type!r}: known are {', '.join(_TYPES)}")
+    return inputs
+
+
+def parse(body: bytes | str) -> dict[str, Any]:
+    """The JSON object of a request body. Raises BadRequest."""
+    if not body:
+        raise BadRequest("The request has no body: send JSON with the header Content-Type: application/json.")
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not JSON: {error}. NaN and infinity are not JSON either.") from None
+    if not isinstance(found, dict):
+        raise BadRequest('The body must be a JSON object like {"data": {"rows": [{...}]}}.')
+    return found
+
+
+def read_request(body: bytes | str, inputs: Sequence[Input], max_rows: int = MAX_ROWS) -> Request:
+    """Check a prediction request against a version's inputs.
+
+    Raises:
+        BadRequest: it is no JSON, has no rows or too many, or a row lacks a field, has one too many or a value that does not fit.
+    """
+    found = parse(body)
+    rows = _rows(found.get("data"), max_rows)
+    names = {field.name for field in inputs}
+    for place, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise BadRequest(f"Row {place} is not an object of field names and values.")
+        if row.keys() != names:
+            _name_the_difference(place, row, inputs, names)
+    columns = {field.name: _column(field, [row[field.name] for row in rows]) for field in inputs}
+    puid, event_time = _meta(found.get("meta"))
+    return Request(columns, rows, puid, event_time)
+
+
+def _rows(data: object, max_rows: int) -> list[Any]:
+    if not isinstance(data, dict):
+        raise BadRequest('The request has no data: send {"data": {"rows": [{...}]}}.')
+    if "rows" in data:
+        rows = data["rows"]
+        if not isinstance(rows, list):
+            raise BadRequest("data.rows must be a list of rows.")
+    elif "ndarray" in data:
+        names, values = data.get("names"), data["ndarray"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BadRequest("data.names must list the field names in the order of data.ndarray's columns.")
+        if len(set(names)) != len(names):
+            raise BadRequest(f"data.names names {next(n for n in names if names.count(n) > 1)} twice.")
+        if not isinstance(values, list):
+            raise BadRequest("data.ndarray must be a list of rows.")
+        for place, row in enumerate(values[: max_rows + 1]):
+            if not isinstance(row, list) or len(row) != len(names):
+                raise BadRequest(f"Row {place} of data.ndarray must be a list of {len(names)} values, one for each of data.names.")
+        rows = [dict(zip(names, row, strict=True)) for row in values[: max_rows + 1]]
+    else:
+        raise BadRequest("data has neither rows nor ndarray: one of them must hold the rows.")
+    if not rows:
+        raise BadRequest("The request has no rows: send at least one.")
+    if len(rows) > max_rows:
+        raise BadRequest(f"The request has more than {max_rows} rows: send them in several requests.")
+    return rows
+
+
+def _name_the_difference(place: int, row: Mapping[str, Any], inputs: Sequence[Input], names: set[str]) -> None:
+    missing = [field.name for field in inputs if field.name not in row]
+    if missing:
+        raise BadRequest(
+            f"Row {place} lacks the field {missing[0]}{'; send null where it is unknown' if _nullable(missing[0], inputs) else ''}."
+        )
+    unknown = sorted(set(row) - names)
+    raise BadRequest(f"Row {place} has the unknown field {unknown[0]!r}: the fields are {', '.join(field.name for field in inputs)}.")
+
+
+def _nullable(name: str, inputs: Sequence[Input]) -> bool:
+    return next(field.nullable for field in inputs if field.name == name)
+
+
+def _column(field: Input, values: list[Any]) -> np.ndarray:
+    allowed, wanted = _TYPES[field.type]
+    if field.type == "int":  # JSON knows one kind of number, and many callers write 2008.0
+        values = [int(value) if type(value) is float and value.is_integer() else value for value in values]
+    types = set(map(type, values))
+    if not types <= (allowed | {type(None)} if field.nullable else allowed):
+        for place, value in enumerate(values):
+            if value is None and not field.nullable:
+                raise BadRequest(f"Row {place}: {field.name} must not be null.")
+            if value is not None and type(value) not in allowed:
+                raise BadRequest(f"Row {place}: {field.name} must be {wanted}, not {_short(value)}.")
+    if field.values is not None:
+        for place, value in enumerate(values):
+            if value is not None and value not in field.values:
+                raise BadRequest(
+                    f"Row {place}: {field.name} is {_short(value)}: it must be one of {', '.join(map(str, sorted(field.values)))}."
+                )
+    if field.type in ("string", "bool"):
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+        return column
+    if field.type == "timestamp":
+        return _times(field, values)
+    return _numbers(field, values)
+
+
+def _numbers(field: Input, values: list[Any]) -> np.ndarray:
+    try:
+        column = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+    except OverflowError:
+        column = np.array([math.inf if value is not None and abs(value) > 2**1000 else 0.0 for value in values])
+    known = np.array([value is not None for value in values]) if field.nullable else np.ones(len(values), dtype=bool)
+    for fault, sentence in (
+        (~np.isfinite(column), "must be finite"),
+        (
+            column < field.min if field.min is not None else None,
+            f"is below {field.min:g}, the least it can be" if field.min is not None else "",
+        ),
+        (
+            column > field.max if field.max is not None else None,
+            f"is above {field.max:g}, the most it can be" if field.max is not None else "",
+        ),
+    ):
+        if fault is not None and (fault & known).any():
+            place = int(np.argmax(fault & known))
+            raise BadRequest(f"Row {place}: {field.name} is {_short(values[place])}: it {sentence}.")
+    return column
+
+
+def _times(field: Input, values: list[Any]) -> np.ndarray:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    try:
+        return encoding.times(column)
+    except (ValueError, OverflowError):
+        for place, value in enumerate(values):
+            try:
+                encoding.times(np.array([value], dtype=object))
+            except (ValueError, OverflowError):
+                raise BadRequest(f"Row {place}: {field.name} must be {_TYPES['timestamp'][1]}, not {_short(value)}.") from None
+        raise
+
+
+def _meta(meta: object) -> tuple[str | None, str | None]:
+    if meta is None:
+        return None, None
+    if not isinstance(meta, dict):
+        raise BadRequest("meta must be an object.")
+    puid = meta.get("puid")
+    if puid is not None and not (isinstance(puid, str) and _ID.fullmatch(puid)):
+        raise BadRequest(
+            f"meta.puid is {_short(puid)}: an id has 1 to 128 letters, digits and the signs . _ : - and begins with a letter or digit."
+        )
+    tags = meta.get("tags")
+    if tags is not None and not isinstance(tags, dict):
+        raise BadRequest("meta.tags must be an object.")
+    event_time = (tags or {}).get("event_time")
+    return puid, None if event_time is None else utc(event_time, "meta.tags.event_time")
+
+
+def utc(value: object, field: str) -> str:
+    """A time in ISO 8601 and UTC. Raises BadRequest where `value` is none; one without a zone counts as UTC."""
+    try:
+        when = datetime.fromisoformat(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise BadRequest(f"{field} must be {_TYPES['timestamp'][1]}, not {_short(value)}.") from None
+    return (when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)).isoformat()
+
+
+def read_outcome(puid: str, truth: object, classes: Sequence[str]) -> tuple[str, float]:
+    """The prediction id and the outcome of a feedback message: a class number for a classifier, any finite number otherwise.
+
+    Raises:
+        BadRequest: the id or the outcome is missing or does not fit the model.
+    """
+    if not _ID.fullmatch(puid or ""):
+        raise BadRequest(f"response.meta.puid is {_short(puid)}: it must be the id of a prediction row, like 5f0c…-0.")
+    while isinstance(truth, (list, tuple)) and len(truth) == 1:
+        truth = truth[0]
+    if isinstance(truth, str) and truth in classes:
+        truth = classes.index(truth)
+    if isinstance(truth, bool) or not isinstance(truth, (int, float)) or not math.isfinite(truth):
+        raise BadRequest('truth.data.ndarray must hold one number, the outcome, like {"truth": {"data": {"ndarray": [[1]]}}}.')
+    if classes and (truth != int(truth) or not 0 <= truth < len(classes)):
+        raise BadRequest(f"The outcome is {truth:g}: it must be the number of a class, 0 to {len(classes) - 1} ({', '.join(classes)}).")
+    return puid, float(truth)
+
+
+def _short(value: object) -> str:
+    text = repr(value) if not isinstance(value, (bool, type(None))) else {True: "true", False: "false", None: "null"}[value]
+    return text if len(text) <= 60 else text[:57] + "..."

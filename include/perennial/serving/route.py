@@ -1,0 +1,60 @@
+"""What serves a model, and what each version that serves has shown. Plain data, light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+WHOLE = 10_000  # weights are basis points of this
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a model's traffic is shared among versions.
+
+    The champion is the stable one, whatever its weight: it answers again what another version fails, and takes the outcomes.
+    Where none is named it is the version of greatest weight (the lower number at a tie).
+
+    Raises:
+        ValueError: weights do not add up to 10,000, a version lacks its digest, the shadow has a weight, or the champion has none.
+    """
+
+    weights: dict[int, int]  # version -> basis points of 10,000; a version of weight 0 runs and can be addressed, but gets no traffic
+    shadow: int | None = None  # version that gets a copy of all traffic and whose answers nobody sees
+    digests: dict[int, str] = field(default_factory=dict)  # version -> content address of its folder
+    champion: int | None = None
+
+    def __post_init__(self) -> None:
+        if any(weight < 0 for weight in self.weights.values()) or sum(self.weights.values()) != WHOLE:
+            raise ValueError(f"weights are {self.weights}: they must not be negative and add up to {WHOLE}")
+        if self.weights.get(self.shadow or 0, 0):
+            raise ValueError(f"version {self.shadow} is the shadow and has a weight: it can be one of them only")
+        if self.champion is not None and self.champion not in self.weights:
+            raise ValueError(f"version {self.champion} is the champion and not in the weights: give it one, 0 at least")
+        missing = [version for version in self.versions if version not in self.digests]
+        if missing:
+            raise ValueError(f"version {missing[0]} is in the route without the digest of its folder")
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """All versions that must run, in order."""
+        return tuple(sorted({*self.weights, *(() if self.shadow is None else (self.shadow,))}))
+
+    @property
+    def stable(self) -> int:
+        """The version that answers again what another one fails."""
+        return self.champion if self.champion is not None else min(self.weights, key=lambda version: (-self.weights[version], version))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one version has shown since it first served, as counts that only grow.
+
+    Every request a version was asked is counted once, also those that another version answered in its stead.
+    """
+
+    requests: int = 0
+    errors: int = 0  # answered with a 5xx, cut off, or too late
+    latency_ms: tuple[
+        tuple[float, int], ...
+    ] = ()  # (upper bound in ms, requests at most that slow): cumulative, the last bound infinite; up to a second behind
+    healthy: bool = True  # whether the gateway would send it a request now; a version that is not gives no evidence

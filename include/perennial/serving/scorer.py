@@ -1,0 +1,122 @@
+"""Scores rows with one version folder. Knows neither Seldon nor the network, so it runs in tests as it does in production."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import orjson
+
+from perennial import encoding
+from perennial.serving.request import BadRequest, Input, read_inputs, read_request
+
+
+class ScoringFailed(RuntimeError):
+    """A version did not give usable scores; the message is one sentence."""
+
+
+class Scorer:
+    """One version, loaded.
+
+    Raises:
+        ScoringFailed: the folder lacks a file, or a file cannot be loaded.
+    """
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        self.folder = folder
+        try:
+            signature = _read_json(folder / "signature.json")
+            self.inputs: tuple[Input, ...] = read_inputs(signature)
+            self.model: str = signature["model"]
+            self.classes: tuple[str, ...] = tuple(signature.get("classes") or ())
+            self.names: list[str] = list(self.classes) or ["value"]
+            self.encoder = encoding.Encoder.from_json(_read_json(folder / "encoder.json"))
+            self.features = _load_features(folder / "features.py")
+            self.session = _open_session(folder / "model.onnx", threads)
+            self._tensors = [tensor.name for tensor in self.session.get_inputs()]
+        except Exception as error:
+            raise ScoringFailed(f"The version folder {folder.name} cannot be loaded: {type(error).__name__}: {error}.") from error
+
+    def score(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Scores of every row, float64 [rows, classes] (one column for a regression).
+
+        Raises:
+            ScoringFailed: the version's own code fails, or a score is not a number.
+        """
+        rows = len(next(iter(columns.values())))
+        try:
+            tensors = self.features.encode(self.encoder, columns)
+            wanted = {name: tensors[name] for name in self._tensors}  # a graph may not use all that the encoder makes
+            scores = np.asarray(self.session.run(["scores"], wanted)[0], dtype=np.float64)
+        except Exception as error:
+            raise ScoringFailed(f"The version failed on this request: {type(error).__name__}: {error}.") from error
+        scores = scores.reshape(rows, -1) if scores.ndim == 1 else scores
+        if scores.shape != (rows, len(self.names)):
+            raise ScoringFailed(f"The version gave scores of shape {list(scores.shape)} for {rows} rows and {len(self.names)} scores each.")
+        if not np.isfinite(scores).all():
+            raise ScoringFailed(
+                f"The version gave row {int(np.argmin(np.isfinite(scores).all(axis=1)))} a score that is not a finite number."
+            )
+        return scores
+
+    def replay(self) -> str | None:
+        """Score the golden rows and compare: None if all agree with training's scores, else the sentence that says which row differs how far.
+
+        Rows are scored alone and together: both must agree, since requests come in both sizes.
+        """
+        try:
+            golden = _read_json(self.folder / "golden.json")
+            rows, wanted, tolerance = golden["rows"], np.array(golden["scores"], dtype=np.float64), float(golden["tolerance"])
+            if wanted.shape != (len(rows), len(self.names)) or not rows:
+                return f"golden.json has scores of shape {list(wanted.shape)} for {len(rows)} rows and {len(self.names)} scores each: train the version again."
+            columns = read_request(
+                orjson.dumps({"data": {"rows": rows}}), self.inputs, max_rows=len(rows)
+            ).columns  # the very path of a request
+            single = {name: values[:1] for name, values in columns.items()}
+            for found, expected in ((self.score(single), wanted[:1]), (self.score(columns), wanted)):
+                differences = np.abs(found - expected).max(axis=1)
+                if not (differences <= tolerance).all():  # a NaN among the wanted scores must not pass
+                    worst = int(np.argmax(differences))
+                    return f"Golden row {worst} scores {_numbers(found[worst])} here and scored {_numbers(expected[worst])} in training: they differ by {differences[worst]:.2g}, more than {tolerance:g}."
+        except (BadRequest, ScoringFailed) as error:
+            return f"The golden rows cannot be scored. {error}"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"golden.json cannot be replayed: {type(error).__name__}: {error}."
+        return None
+
+
+def _numbers(values: np.ndarray) -> str:
+    return "/".join(f"{value:.6f}" for value in values)
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _load_features(path: Path) -> ModuleType:
+    """The version's own features, under a module name of its own so that two versions never mix."""
+    name = f"_version_features_{abs(hash(str(path.absolute()))):x}"
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise ScoringFailed(f"{path} is no Python module")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # dataclasses look their module up there
+    found.loader.exec_module(module)
+    return module
+
+
+def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # spinning threads would burn the cores that other versions need
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

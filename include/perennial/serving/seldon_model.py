@@ -1,0 +1,237 @@
+"""The class that seldon-core's wrapper serves, one version per process, on its fast path: bytes in, bytes out.
+
+The wrapper finds `predict_raw` and, with PAYLOAD_PASSTHROUGH=true, hands it the body unread. What the wrapper lacks comes
+in through the blueprint that it registers for a model: /live, /ready, /metrics and sentences for unknown paths.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import time
+import uuid
+from http import HTTPStatus
+from pathlib import Path
+
+import flask
+import orjson
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from seldon_core.flask_utils import SeldonMicroserviceException
+from seldon_core.proto import prediction_pb2
+from werkzeug.exceptions import HTTPException
+
+from perennial.errors import PerennialError, StoredDataDamaged, StoreUnreachable, UnknownName
+from perennial.lineage import version_folder
+from perennial.serving.prediction_log import OutcomeLog, PredictionLog
+from perennial.serving.request import BadRequest, read_outcome, read_request
+from perennial.serving.scorer import Scorer, ScoringFailed
+from perennial.settings import Settings
+from perennial.store import open_store
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 16 << 20
+PREDICTION_ID_HEADER = "x-prediction-id"  # set by the gateway, so that a request keeps one id when another version answers it again
+VERSION_HEADER = "x-perennial-version"
+_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class SeldonModel:
+    """One version of one model: fetched, checked against its golden rows, then served."""
+
+    def __init__(self, model: str, version: int, digest: str, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.from_environment()
+        self.model, self.version, self.digest = model, int(version), digest
+        self.store = open_store(self.settings.store)
+        self.ready = False
+        self.refused = False  # not ready, and starting again would not help
+        self.reason = "The version is being loaded."
+        self.metrics = Metrics(model, self.version)
+        self.model_error_handler = _routes(self)  # the attribute under which the wrapper looks for a blueprint
+        self._answers_meta = {"model": model, "version": self.version}
+
+    def load(self) -> None:
+        """Fetch and load the version, replay its golden rows, open the logs. The wrapper calls it in the worker, after the fork.
+
+        A version that must not serve stays up and says why on /ready; what another try may mend ends the process.
+
+        Raises:
+            RuntimeError: the store does not answer. Never AttributeError: the wrapper takes that for a class without `load`.
+        """
+        try:
+            folder = version_folder.fetch(
+                self.store, self.model, self.digest, self.settings.home / "serving" / "versions" / self.model / str(self.version)
+            )
+            self.scorer = Scorer(Path(folder))
+            difference = self.scorer.replay()
+        except (ScoringFailed, StoredDataDamaged, UnknownName) as error:
+            difference = str(error)
+        except (PerennialError, KeyError, AttributeError) as error:
+            raise RuntimeError(f"Version {self.version} of {self.model} cannot be fetched: {error}") from error
+        self.predictions = PredictionLog(self.store, self.model, self.version)
+        self.outcomes = OutcomeLog(self.store, self.model, self.version)
+        self.metrics.dropped.set_function(lambda: self.predictions.segments.dropped)
+        atexit.register(self.close)
+        if difference:
+            self.refused, self.reason = True, f"Version {self.version} of {self.model} must not serve. {difference}"
+            log.error("%s", self.reason)
+            return
+        self.ready, self.reason = True, ""
+        log.info("Version %d of %s is ready: its golden rows score as they did in training.", self.version, self.model)
+
+    def close(self) -> None:
+        """Write what the logs still hold."""
+        self.predictions.segments.close()
+        self.outcomes.segments.close()
+
+    def predict_raw(self, body: bytes | str) -> bytes:
+        """Answer one prediction request.
+
+        Raises:
+            SeldonMicroserviceException: 400 for a request that does not fit, 500 if the version fails, 503 if it is not ready.
+        """
+        begun = time.perf_counter()
+        try:
+            if not self.ready:
+                raise SeldonMicroserviceException(self.reason, status_code=503, reason="NOT_READY")
+            request = read_request(body, self.scorer.inputs)
+            scores = self.scorer.score(request.columns)
+        except BadRequest as error:
+            self.metrics.count("400", time.perf_counter() - begun)
+            raise SeldonMicroserviceException(str(error), status_code=400, reason="BAD_REQUEST") from None
+        except ScoringFailed as error:
+            log.error("Version %d of %s: %s", self.version, self.model, error)
+            self.metrics.count("500", time.perf_counter() - begun)
+            raise SeldonMicroserviceException(
+                f"Version {self.version} of {self.model}: {error}", status_code=500, reason="SCORING_FAILED"
+            ) from None
+        except SeldonMicroserviceException:
+            self.metrics.count("503", time.perf_counter() - begun)
+            raise
+        headers, host = flask.request.headers, flask.request.environ.get("HTTP_HOST", "")
+        puid = request.id or headers.get(PREDICTION_ID_HEADER) or uuid.uuid4().hex
+        answer = orjson.dumps(
+            {"data": {"names": self.scorer.names, "ndarray": scores}, "meta": {"puid": puid, "tags": self._answers_meta}},
+            option=orjson.OPT_SERIALIZE_NUMPY,
+        )
+        seconds = time.perf_counter() - begun
+        shadow = host.partition(":")[0].endswith("-shadow")  # Envoy marks mirrored requests so; no caller's host gets past it
+        self.predictions.record(
+            puid, request.rows, scores, seconds * 1e3, body_bytes=len(body), event_time=request.event_time, shadow=shadow
+        )
+        self.metrics.count("200", seconds)
+        return answer
+
+    def send_feedback_raw(self, feedback: prediction_pb2.Feedback) -> prediction_pb2.SeldonMessage:
+        """Take in the outcome of one prediction row; the answer means that it is stored.
+
+        Raises:
+            SeldonMicroserviceException: 400 for an outcome that does not fit, 503 if the store does not take it or the version is not ready.
+        """
+        if not self.ready:
+            raise SeldonMicroserviceException(self.reason, status_code=503, reason="NOT_READY")
+        try:
+            prediction_id, outcome = read_outcome(feedback.response.meta.puid, _truth(feedback.truth), self.scorer.classes)
+            self.outcomes.record(prediction_id, outcome)
+        except BadRequest as error:
+            raise SeldonMicroserviceException(str(error), status_code=400, reason="BAD_REQUEST") from None
+        except StoreUnreachable as error:
+            raise SeldonMicroserviceException(str(error), status_code=503, reason="STORE_UNREACHABLE") from None
+        self.metrics.outcomes.inc()
+        answer = prediction_pb2.SeldonMessage()
+        answer.meta.puid = prediction_id
+        return answer
+
+    def health_status_raw(self) -> dict[str, object]:
+        """What the wrapper's own health path shows."""
+        return {
+            "ready": self.ready,
+            "refused": self.refused,
+            "reason": self.reason,
+            "model": self.model,
+            "version": self.version,
+            "digest": self.digest,
+        }
+
+    def init_metadata(self) -> dict[str, object]:
+        """What the wrapper's metadata path shows."""
+        return {"name": self.model, "versions": [str(self.version)], "platform": "perennial", "custom": {"digest": self.digest}}
+
+
+class Metrics:
+    """Counts of one serving process, in Prometheus' form."""
+
+    def __init__(self, model: str, version: int) -> None:
+        self.registry = CollectorRegistry()
+        labels = {"model": model, "version": str(version)}
+        names = list(labels)
+        answers = Counter(
+            "perennial_predictions", "Prediction requests answered, by status code.", [*names, "code"], registry=self.registry
+        )
+        self._answers = {code: answers.labels(code=code, **labels) for code in ("200", "400", "500", "503")}
+        self._seconds = Histogram(
+            "perennial_prediction_seconds", "Time to answer a prediction request, s.", names, buckets=_SECONDS, registry=self.registry
+        ).labels(**labels)
+        self.outcomes = Counter("perennial_outcomes", "Outcomes stored.", names, registry=self.registry).labels(**labels)
+        self.dropped = Gauge(
+            "perennial_prediction_log_dropped", "Answers that the prediction log had no room for.", names, registry=self.registry
+        ).labels(**labels)
+
+    def count(self, code: str, seconds: float) -> None:
+        """Count one answer."""
+        self._answers[code].inc()
+        self._seconds.observe(seconds)
+
+
+def _routes(model: SeldonModel) -> flask.Blueprint:
+    blueprint = flask.Blueprint("perennial", __name__)
+    version = str(model.version)
+
+    @blueprint.record_once
+    def _limit(state: flask.blueprints.BlueprintSetupState) -> None:
+        state.app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+
+    @blueprint.route("/live")
+    def _live() -> str:
+        return "live"
+
+    @blueprint.route("/ready")
+    def _ready() -> tuple[dict[str, object], int]:
+        return model.health_status_raw(), HTTPStatus.OK if model.ready else HTTPStatus.SERVICE_UNAVAILABLE
+
+    @blueprint.route("/metrics")
+    def _metrics() -> flask.Response:
+        return flask.Response(generate_latest(model.metrics.registry), mimetype=CONTENT_TYPE_LATEST)
+
+    @blueprint.after_app_request
+    def _name_the_version(response: flask.Response) -> flask.Response:
+        response.headers[VERSION_HEADER] = version
+        return response
+
+    @blueprint.app_errorhandler(HTTPException)
+    def _sentence(error: HTTPException) -> tuple[dict[str, object], int]:
+        if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            text = f"The request is larger than {MAX_BODY_BYTES >> 20} MB: send its rows in several requests."
+        else:
+            text = f"{flask.request.method} {flask.request.path}: {error.description}"
+        return {"status": {"status": 1, "info": text, "code": -1, "reason": "BAD_REQUEST"}}, error.code or 500
+
+    return blueprint
+
+
+def _truth(message: prediction_pb2.SeldonMessage) -> object:
+    """The outcome that a feedback message carries, in whichever of Seldon's forms."""
+    data = message.data
+    if message.WhichOneof("data_oneof") == "strData":
+        return message.strData
+    if data.WhichOneof("data_oneof") == "tensor":
+        return list(data.tensor.values)
+    values: object = data.ndarray
+    while hasattr(values, "values") and len(values.values) == 1:
+        first = values.values[0]
+        kind = first.WhichOneof("kind")
+        if kind != "list_value":
+            return getattr(first, kind) if kind in ("number_value", "string_value", "bool_value") else None
+        values = first.list_value
+    return None

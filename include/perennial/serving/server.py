@@ -1,0 +1,64 @@
+"""Serves one version: `python -m perennial.serving.server --model flight_delays --version 7 --digest ... --port 9100`.
+
+The wrapper's own command binds 0.0.0.0 and starts a second process and a manager for metrics that are empty here, so this
+puts the wrapper's application under the wrapper's gunicorn with the address of the settings. Runs in the serving environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+
+KEEP_ALIVE_SECONDS = 75  # above the gateway's idle time, so that the gateway always closes first and no request meets a closing connection
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until SIGTERM, which lets running requests end and the logs be written."""
+    parser = argparse.ArgumentParser(prog="python -m perennial.serving.server", description="Serves one version.")
+    parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument("--version", type=int, required=True, help="number of the version")
+    parser.add_argument("--digest", required=True, help="content address of its folder")
+    parser.add_argument("--port", type=int, required=True, help="port of predictions, /live, /ready and /metrics")
+    parser.add_argument("--threads", type=int, default=4, help="requests answered at the same time")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("seldon_core").setLevel(logging.CRITICAL)  # it logs every refused request as an error; this project logs what matters
+    os.environ["PAYLOAD_PASSTHROUGH"] = "true"  # read once, when the wrapper is imported
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    from seldon_core.gunicorn_utils import UserModelApplication
+    from seldon_core.wrapper import get_rest_microservice
+
+    from perennial.serving.seldon_model import SeldonModel
+    from perennial.settings import Settings
+
+    settings = Settings.from_environment()
+    model = SeldonModel(given.model, given.version, given.digest, settings)
+    options = {
+        "bind": f"{settings.host}:{given.port}",
+        "workers": 1,
+        "worker_class": "perennial.serving.worker.PatientWorker",
+        "threads": given.threads,
+        "keepalive": KEEP_ALIVE_SECONDS,
+        "timeout": 120,
+        "graceful_timeout": 20,
+        "loglevel": "warning",
+        "proc_name": f"{given.model} v{given.version}",
+    }
+    UserModelApplication(get_rest_microservice(model, _NoMetrics()), model, False, None, given.model, options=options).run()
+
+
+class _NoMetrics:
+    """In the place of the wrapper's metrics, which cost a process and a message to it per request. `/metrics` has our own."""
+
+    def update(self, custom_metrics: list[dict[str, object]], method: str) -> None:
+        """Nothing: no custom metrics go through the wrapper."""
+
+    def update_reward(self, reward: float) -> None:
+        """Nothing: outcomes are counted by the model."""
+
+
+if __name__ == "__main__":
+    main()

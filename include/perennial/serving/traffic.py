@@ -1,0 +1,47 @@
+"""Moves a model's traffic from the route that is applied to another one, so that no request is lost on the way."""
+
+from __future__ import annotations
+
+from perennial.serving.backends import Backend
+from perennial.serving.route import Route
+from perennial.specs import ModelSpec
+
+
+def move(backend: Backend, model: ModelSpec, route: Route) -> None:
+    """Make `route` the model's route. Repeating it changes nothing; a call that was killed is completed by the next one.
+
+    A version that is to get traffic and had none is started and waited for first; a version that leaves is stopped only
+    after its traffic has gone elsewhere.
+
+    Raises:
+        ReleaseRefused: a version that is to get traffic fails its golden rows.
+        ServiceUnreachable: it is not ready in time, or the servers cannot be reached.
+    """
+    now = backend.route(model)
+    if now is None:
+        backend.apply(model, route)
+        for version, weight in route.weights.items():
+            if weight:
+                backend.wait_ready(model, version, model.serving.start_seconds)
+        return
+    rising = [version for version, weight in route.weights.items() if weight and not now.weights.get(version)]
+    if rising:
+        _apply_unless(backend, model, _with_idle(now, rising, route))
+        for version in rising:
+            backend.wait_ready(model, version, model.serving.start_seconds)
+    leaving = [version for version in now.versions if version not in route.versions]
+    if leaving:
+        backend.apply(model, _with_idle(route, leaving, now))
+    backend.apply(model, route)
+
+
+def _with_idle(route: Route, versions: list[int], other: Route) -> Route:
+    """The route, with more versions that run but get nothing."""
+    weights = {**route.weights, **{version: 0 for version in versions if version not in route.weights}}
+    shadow = None if route.shadow in versions else route.shadow
+    return Route(weights, shadow, {**other.digests, **route.digests}, route.champion)
+
+
+def _apply_unless(backend: Backend, model: ModelSpec, route: Route) -> None:
+    if backend.route(model) != route:
+        backend.apply(model, route)

@@ -1,0 +1,124 @@
+"""The working file of a release: the evidence so far and the counters up to which it reaches.
+
+Both are written together, whole, after each look. A look that was killed, or one that ran beside another, therefore neither
+loses a request nor counts one twice: the next look goes on from the counters that belong to the evidence it finds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from perennial.serving import canary
+from perennial.serving.route import Arm
+from perennial.specs import ReleaseSpec
+from perennial.store import Store
+
+SHADOW_SHARE = 0.5  # a shadow gets one request for each one that the champion gets
+
+
+class Watch(BaseModel):
+    """What a release has shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidate: int = Field(description="The version that wants traffic.")
+    champion: int = Field(description="The version it is compared with.")
+    step: int = Field(default=-1, description="Ledger entry with which the present step began.")
+    since: datetime | None = Field(default=None, description="When it began, UTC.")
+    begun: datetime = Field(default_factory=lambda: datetime.now(timezone.utc), description="When it began to count, UTC.")
+    counters: dict[int, dict[str, Any]] = Field(description="What each arm had shown at the last look.")
+    labelled: dict[int, tuple[int, int]] = Field(
+        default_factory=dict, description="Outcomes of each arm known at the last look, and how many of them were wrong."
+    )
+    labelled_mark: str = Field(default="", description="Newest outcome in the store when they were last counted.")
+    labelled_at: datetime | None = Field(default=None, description="When they were last counted, UTC.")
+    usual_error: float | None = Field(
+        default=None,
+        description="A regression that errs by more than this is wrong. Read from the champion's outcomes, before those that it judges.",
+    )
+    edge_ms: float | None = Field(
+        default=None, description="Slower than this is slow. Read from the champion's past, before the requests that it judges."
+    )
+    evidence: canary.Evidence = Field(default=canary.Evidence(), description="What the counters say.")
+
+    @classmethod
+    def begin(cls, candidate: int, champion: int, arms: Mapping[int, Arm]) -> Watch:
+        """A watch that counts from now on."""
+        return cls(candidate=candidate, champion=champion, counters=_plain(arms))
+
+    @classmethod
+    def load(cls, store: Store, model: str, candidate: int) -> Watch | None:
+        """The working file of a candidate; None if there is none that can be read."""
+        try:
+            return cls.model_validate_json(store.read(_key(model, candidate)))
+        except (KeyError, ValidationError):
+            return None
+
+    def keep(self, store: Store, model: str) -> None:
+        """Write the working file."""
+        store.write(_key(model, self.candidate), self.model_dump_json().encode())
+
+    def on_step(self, step: int, since: datetime) -> Watch:
+        """The same on the step that began with that ledger entry."""
+        if step == self.step:
+            return self
+        return self.model_copy(update={"step": step, "since": since, "evidence": canary.next_step(self.evidence)})
+
+    def seen(
+        self, arms: Mapping[int, Arm], weight: float | None, release: ReleaseSpec, labelled: Mapping[int, tuple[int, int]] | None = None
+    ) -> Watch:
+        """The same after another look.
+
+        Args:
+            arms: counters of every version now.
+            weight: the candidate's share of the traffic, 0 to 1; None while it is a shadow.
+            release: the limits.
+            labelled: known outcomes of each version so far, and how many of them were wrong.
+        """
+        before = {number: _arm(counters) for number, counters in self.counters.items()}
+        candidate, champion = (
+            canary.increment(before.get(number, Arm()), arms.get(number, Arm())) for number in (self.candidate, self.champion)
+        )
+        counts = canary.compare(candidate, champion, self.edge_ms)
+        labelled = dict(labelled or self.labelled)
+        outcomes = canary.Counts(*self._newly_labelled(self.candidate, labelled), *self._newly_labelled(self.champion, labelled))
+        if outcomes.candidate_requests or outcomes.champion_requests:
+            counts["outcomes"] = outcomes
+        evidence = canary.add(
+            self.evidence, counts, SHADOW_SHARE if weight is None else weight, release, healthy=arms.get(self.candidate, Arm()).healthy
+        )
+        edge = self.edge_ms if self.edge_ms is not None else canary.latency_edge(arms.get(self.champion, Arm()))
+        return self.model_copy(update={"evidence": evidence, "counters": _plain(arms), "labelled": labelled, "edge_ms": edge})
+
+    def _newly_labelled(self, version: int, labelled: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
+        now, before = labelled.get(version, (0, 0)), self.labelled.get(version, (0, 0))
+        return max(0, now[0] - before[0]), max(0, now[1] - before[1])
+
+
+def _key(model: str, candidate: int) -> str:
+    return f"releases/{model}/{candidate}.json"
+
+
+def _plain(arms: Mapping[int, Arm]) -> dict[int, dict[str, Any]]:
+    """Counters as JSON, which has no infinity."""
+    return {
+        number: {
+            "requests": arm.requests,
+            "errors": arm.errors,
+            "latency_ms": [[bound if math.isfinite(bound) else None, count] for bound, count in arm.latency_ms],
+        }
+        for number, arm in arms.items()
+    }
+
+
+def _arm(counters: Mapping[str, Any]) -> Arm:
+    return Arm(
+        counters["requests"],
+        counters["errors"],
+        tuple((math.inf if bound is None else bound, count) for bound, count in counters["latency_ms"]),
+    )

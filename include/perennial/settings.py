@@ -1,0 +1,86 @@
+"""Where things are: read once from the environment, checked, passed on. What a model is lives in `specs.py`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from perennial.errors import SettingMissing
+
+PREFIX = "PERENNIAL_"
+
+
+class Settings(BaseModel):
+    """Every setting is an environment variable: `PERENNIAL_` and the field's name in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(default=Path(".perennial"), description="Folder of this machine's environments, logs, sockets and process state.")
+    store: str = Field(
+        default="", description="Folder or `s3://bucket/prefix` below which everything durable lives; `<home>/store` if empty."
+    )
+    runtime: Literal["process", "pod"] = Field(default="process", description="Where stages run: child processes or Kubernetes pods.")
+    serving: Literal["local", "seldon"] = Field(
+        default="local", description="What serves versions: Envoy and processes on this machine, or Seldon Core."
+    )
+    host: str = Field(default="127.0.0.1", description="Address every local server binds to.")
+    airflow_port: int = Field(default=8080, ge=1, le=65535, description="Port of the Airflow web UI.")
+    mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Port of the MLflow server.")
+    gateway_port: int = Field(default=8003, ge=1, le=65535, description="Port on which predictions are asked for (Envoy).")
+    gateway_admin_port: int = Field(default=9901, ge=1, le=65535, description="Envoy's own status port.")
+    reports_port: int = Field(default=8081, ge=1, le=65535, description="Port that shows the reports: Data Docs and evaluation pages.")
+    serving_port: int = Field(
+        default=9100, ge=1, le=65535, description="First port of the range given to serving processes, one for each version."
+    )
+    mlflow_url: str = Field(default="", description="MLflow server; `http://<host>:<mlflow_port>` if empty.")
+    gateway_url: str = Field(default="", description="Gateway as stages reach it; `http://<host>:<gateway_port>` if empty.")
+    airflow_url: str = Field(default="", description="Airflow as a browser reaches it; `http://<host>:<airflow_port>` if empty.")
+    reports_url: str = Field(default="", description="Reports as a browser reaches them; `http://<host>:<reports_port>` if empty.")
+    postgres_url: str = Field(
+        default="", description="Outside PostgreSQL as `postgresql://user:password@host:port`; the stack starts its own if empty."
+    )
+    landing_settle_seconds: float = Field(default=2.0, ge=0, description="A landed file is taken once it has been still for this long.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much stages log.")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings.
+
+        Raises:
+            SettingMissing: a variable is unknown, or its value is not of the field's type.
+        """
+        environment = os.environ if environment is None else environment
+        given = {k[len(PREFIX) :].lower(): v for k, v in environment.items() if k.startswith(PREFIX)}
+        unknown = sorted(set(given) - set(cls.model_fields))
+        if unknown:
+            raise SettingMissing(f"{PREFIX}{unknown[0].upper()} is no setting; docs/settings.md lists them. Unset it or correct its name.")
+        try:
+            settings = cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = PREFIX + str(first["loc"][0]).upper()
+            raise SettingMissing(f"{name} is {first['input']!r}: {first['msg']}. See docs/settings.md.") from None
+        home = settings.home.expanduser().absolute()
+        base = f"http://{settings.host}"
+        return settings.model_copy(
+            update={
+                "home": home,
+                "store": settings.store or str(home / "store"),
+                "mlflow_url": settings.mlflow_url or f"{base}:{settings.mlflow_port}",
+                "gateway_url": settings.gateway_url or f"{base}:{settings.gateway_port}",
+                "airflow_url": settings.airflow_url or f"{base}:{settings.airflow_port}",
+                "reports_url": settings.reports_url or f"{base}:{settings.reports_port}",
+            }
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give a child process these same settings."""
+        return {PREFIX + name.upper(): str(value) for name, value in self.model_dump().items() if value != ""}
+
+    def venv(self, name: Literal["airflow", "workload", "serving", "tools"]) -> Path:
+        """One of the virtual environments that `make setup` made on this machine."""
+        return self.home / "venvs" / name

@@ -1,0 +1,246 @@
+"""What a dataset and a model are: frozen objects that check themselves. Light: DAG files import this."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+Cause = Literal["data", "drift", "schedule", "manual", "performance", "code"]
+ColumnType = Literal["int", "float", "string", "timestamp", "bool"]
+
+
+class Spec(BaseModel):
+    """Base of all specs: immutable, keyword-only, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Named(Spec):
+    """A spec with a name and an owner."""
+
+    name: str = Field(description="Lower-case word; file, folder, DAG and table are named after it.")
+    title: str = Field(description="Name as people say it.")
+    owner: str = Field(description="Person or team that answers for it.")
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a name: use lower-case letters, digits and underscores, a letter first, at most 40")
+        return name
+
+
+class Column(Spec):
+    """One column of a dataset."""
+
+    name: str = Field(description="Column name.")
+    type: ColumnType = Field(description="Type in the table.")
+    nullable: bool = Field(default=False, description="Whether a row may lack it.")
+    meaning: str = Field(default="", description="What it says, with its unit.")
+
+
+class DatasetSpec(Named):
+    """One dataset: what a batch must look like and how its rows are told apart."""
+
+    columns: tuple[Column, ...] = Field(min_length=1, description="All columns, in table order.")
+    key: tuple[str, ...] = Field(min_length=1, description="Columns that name a row uniquely, over all batches.")
+    event_time: str = Field(description="Timestamp column by which rows are ordered, split and windowed.")
+    label_delay_days: float = Field(default=0, ge=0, description="Days after event time until the label is known.")
+    max_batch_bytes: int = Field(default=1 << 30, gt=0, description="Largest file taken (also unpacked); a larger one is refused whole.")
+    freshness_days: float | None = Field(
+        default=None, description="Oldest event time accepted, in days before the newest in the table; none if unset."
+    )
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> DatasetSpec:
+        names = [c.name for c in self.columns]
+        twice = {n for n in names if names.count(n) > 1}
+        if twice:
+            raise ValueError(f"columns named twice: {', '.join(sorted(twice))}")
+        for role, wanted in (("key", self.key), ("event_time", (self.event_time,))):
+            missing = [n for n in wanted if n not in names]
+            if missing:
+                raise ValueError(f"{role} names {', '.join(missing)}, which is no column")
+        if next(c for c in self.columns if c.name == self.event_time).type != "timestamp":
+            raise ValueError(f"event_time {self.event_time} must be a timestamp column")
+        return self
+
+    def column(self, name: str) -> Column:
+        """The column of that name; KeyError if there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+
+class SplitSpec(Spec):
+    """How a snapshot is cut by event time: ... train | validation | test -> newest."""
+
+    test_days: int = Field(default=7, ge=1, description="Newest labelled days, kept for evaluation alone.")
+    validation_days: int = Field(default=7, ge=1, description="Days before the test days: early stopping and calibration.")
+    train_days: int | None = Field(default=None, ge=1, description="Days before the validation days; all there are if unset.")
+    min_train_rows: int = Field(default=500, ge=1, description="Fewer labelled training rows than this are refused.")
+
+
+class ComputeSpec(Spec):
+    """What training may use."""
+
+    cpus: int = Field(default=2, ge=1, description="CPU threads of training.")
+    memory_gb: float = Field(default=4, gt=0, description="Memory of the stage, GB.")
+    gpus: int = Field(default=0, ge=0, description="GPUs of each node; 0 trains on the CPU.")
+    nodes: int = Field(default=1, ge=1, description="Machines that train together.")
+
+
+class TrainingSpec(Spec):
+    """How the LightningModule is trained."""
+
+    max_epochs: int = Field(default=30, ge=1, description="Passes over the training split at most.")
+    patience: int = Field(default=4, ge=1, description="Epochs without a better validation loss before stopping.")
+    batch_size: int = Field(default=1024, ge=1, description="Rows of one gradient step.")
+    seed: int = Field(default=2013, ge=0, description="Seed of every random choice.")
+    hyperparameters: dict[str, float | int | str | bool] = Field(default_factory=dict, description="Passed to the model's constructor.")
+
+
+class GateSpec(Spec):
+    """What a candidate must show before it is registered."""
+
+    metric: Literal["log_loss", "rmse", "mse"] = Field(
+        default="log_loss",
+        description="What the margins are a share of: `log_loss` of a classifier, `rmse` or `mse` of a regression. Candidate and champion are compared row by row, by log loss or squared error.",
+    )
+    floors: dict[str, float] = Field(description="Worst acceptable value of each metric on the test split.")
+    margin: float = Field(
+        default=0.05,
+        ge=0,
+        description="How much worse than the champion still passes, as a share of the champion's `metric` on the same rows. For `rmse` that is a larger share of the squared errors compared: 0.05 allows 1.05² of them. At 0 only a candidate that is shown to be better passes.",
+    )
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Chance of registering a candidate that is worse by `margin` or more.")
+    old_context_margin: float = Field(
+        default=0.05, ge=0, description="How much worse on a slice of older data still passes, as a share of the champion's `metric` there."
+    )
+    resamples: int = Field(default=2000, ge=200, description="Bootstrap resamples.")
+
+
+class ReleaseSpec(Spec):
+    """How a candidate takes traffic."""
+
+    mode: Literal["automatic", "approval", "manual"] = Field(
+        default="automatic",
+        description="Who lets a candidate take traffic: the evidence, a person's approval first, or only a person who starts the release.",
+    )
+    shadow: bool = Field(default=False, description="Begin with mirrored traffic whose answers nobody sees.")
+    steps: tuple[int, ...] = Field(default=(5, 25, 50, 100), description="Percent of traffic at each step.")
+    min_requests: int = Field(default=100, ge=1, description="Requests the candidate must have answered in a step before it may advance.")
+    min_seconds: float = Field(default=10, ge=0, description="Shortest stay on a step, seconds.")
+    max_seconds: float = Field(default=3600, gt=0, description="After this long on a step without a verdict a person is asked, seconds.")
+    observe_seconds: float = Field(default=3, gt=0, description="Time between two looks at the evidence, seconds.")
+    alpha: float = Field(
+        default=0.01,
+        gt=0,
+        lt=0.5,
+        description="Chance of rolling back a candidate that is as good as the champion, over the whole release.",
+    )
+    max_error_ratio: float = Field(
+        default=2.0, gt=1, description="Promotion needs evidence that the error rate is below this multiple of the champion's."
+    )
+    max_error_rate: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="Where errors are too rare to compare (fewer than 10 in both arms): promotion needs evidence that the rate is below this.",
+    )
+    promotion_alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="Chance of promoting a candidate whose error rate is at these limits."
+    )
+    max_latency_ratio: float = Field(
+        default=2.0,
+        ge=1,
+        description="How many times as many requests as the champion's may be slower than its 95th percentile before that speaks against the candidate.",
+    )
+
+    @model_validator(mode="after")
+    def _steps_rise_to_all(self) -> ReleaseSpec:
+        if list(self.steps) != sorted(set(self.steps)) or not self.steps or self.steps[-1] != 100 or self.steps[0] < 1:
+            raise ValueError(f"steps are {self.steps}: they must rise and end at 100")
+        return self
+
+
+class RetrainSpec(Spec):
+    """When training starts without a person."""
+
+    schedule: str = Field(default="0 2 * * *", description="Cron line of the nightly look for something new (UTC).")
+    on_drift: Literal["confirmed", "with_performance", "never"] = Field(
+        default="confirmed", description="Whether confirmed drift asks for retraining."
+    )
+    drift_windows: int = Field(default=2, ge=1, description="Windows in a row that must show drift before it counts as confirmed.")
+    max_age_days: float | None = Field(
+        default=30, gt=0, description="Age of the champion's snapshot, by event time, that asks for retraining."
+    )
+    cooldown_days: float = Field(
+        default=7, ge=0, description="No automatic request within this many days, by event time, of the last training."
+    )
+    on_new_snapshot: Literal["always", "when_due"] = Field(
+        default="when_due", description="Whether every new snapshot trains, or only when age, drift or performance ask."
+    )
+
+
+class MonitoringSpec(Spec):
+    """What the monitoring DAG looks at."""
+
+    schedule: str = Field(default="*/30 * * * *", description="Cron line of the monitoring DAG (UTC).")
+    window_days: int = Field(default=1, ge=1, description="Days of event time in one window.")
+    reference_days: int = Field(default=45, ge=2, description="Newest days of the champion's snapshot, which drift is measured against.")
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="False-alarm rate of the drift test over all columns together.")
+    min_effect: float = Field(default=0.1, ge=0, le=1, description="Smallest histogram distance (total variation) that counts as drift.")
+    excess_loss: float = Field(default=0.01, gt=0, description="Excess of realised over expected loss that counts as a performance jump.")
+
+
+class ServingSpec(Spec):
+    """How a version is served."""
+
+    threads: int = Field(default=4, ge=1, description="Threads of the serving process.")
+    start_seconds: float = Field(default=60, gt=0, description="Longest wait for a new version to be ready.")
+    timeout_seconds: float = Field(default=10, gt=0, description="Longest a request may take.")
+
+
+class ModelSpec(Named):
+    """One model: all that a DAG must know of it."""
+
+    dataset: str = Field(description="Dataset it learns from.")
+    task: Literal["binary", "multiclass", "regression"] = Field(description="What is predicted.")
+    inputs: tuple[str, ...] = Field(min_length=1, description="Columns a prediction request carries; all known at prediction time.")
+    label: str = Field(description="Column of the dataset from which the label is made (`features.label`).")
+    classes: tuple[str, ...] = Field(default=(), description="Class names of a classifier, in score order.")
+    slices: tuple[str, ...] = Field(default=(), description="Columns by which evaluation is broken down.")
+    split: SplitSpec = Field(default=SplitSpec(), description="How snapshots are cut.")
+    compute: ComputeSpec = Field(default=ComputeSpec(), description="What training may use.")
+    training: TrainingSpec = Field(default=TrainingSpec(), description="How it is trained.")
+    gate: GateSpec = Field(description="What a candidate must show.")
+    release: ReleaseSpec = Field(default=ReleaseSpec(), description="How a candidate takes traffic.")
+    retrain: RetrainSpec = Field(default=RetrainSpec(), description="When training starts by itself.")
+    monitoring: MonitoringSpec = Field(default=MonitoringSpec(), description="What is watched.")
+    serving: ServingSpec = Field(default=ServingSpec(), description="How it is served.")
+
+    @model_validator(mode="after")
+    def _classes_fit_the_task(self) -> ModelSpec:
+        if (self.task == "regression") == bool(self.classes):
+            raise ValueError(f"a {self.task} model has {'no classes' if self.task == 'regression' else 'classes'}")
+        if self.task == "binary" and len(self.classes) != 2:
+            raise ValueError("a binary model has two classes, the positive one last")
+        return self
+
+    @model_validator(mode="after")
+    def _metric_fits_the_task(self) -> ModelSpec:
+        if (self.task == "regression") == (self.gate.metric == "log_loss"):
+            fitting = "rmse or mse" if self.task == "regression" else "log_loss"
+            raise ValueError(f"the gate of a {self.task} model has the metric {fitting}, not {self.gate.metric}")
+        return self
+
+    @property
+    def route(self) -> str:
+        """Path of the prediction endpoint below the gateway; the same in every serving backend."""
+        return f"/seldon/perennial/{self.name.replace('_', '-')}/api/v1.0/predictions"

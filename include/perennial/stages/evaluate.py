@@ -1,0 +1,207 @@
+"""Measure a candidate on its test split, beside the champion on the same rows, and both on the champion's own older test days."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from perennial import discovery
+from perennial.data.snapshots import snapshot_at
+from perennial.encoding import Columns, rows_from_columns
+from perennial.lineage.manifest import Manifest
+from perennial.lineage.version_folder import fetch, read_manifest
+from perennial.registry.model_registry import ModelRegistry, Version
+from perennial.results import EvaluateResult
+from perennial.settings import Settings
+from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stages.train import RECORD
+from perennial.store import Store
+from perennial.training.evaluation import calibration_curve, intervals, metrics, per_row_loss, slice_metrics
+from perennial.training.report import page
+from perennial.training.scoring import load_features, score
+
+log = logging.getLogger("perennial.evaluate")
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A version on this machine."""
+
+    manifest: Manifest
+    folder: Path
+    number: int | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What its training wrote down: days of its split, metrics, history."""
+        found: dict[str, Any] = json.loads((self.folder / RECORD).read_text())
+        return found
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Rows on which versions are measured: labels, days, and each version's scores."""
+
+    columns: Columns
+    labels: np.ndarray
+    days: np.ndarray  # datetime64[D]
+    scores: dict[str, np.ndarray] = field(default_factory=dict)  # "candidate", "champion"
+
+
+def run(settings: Settings, store: Store, model: str, digest: str, run_id: str) -> EvaluateResult:
+    """Write `reports/<model>/<digest>/`: evaluation.json, losses.parquet (a row for each row and part) and evaluation.html.
+
+    Raises:
+        UnknownName: the store has no such version.
+        StoredDataDamaged: a file of a version is not as it was sealed.
+        ServiceUnreachable: MLflow does not answer.
+    """
+    spec = discovery.model(model)
+    dataset = discovery.dataset(spec.dataset)
+    registry = ModelRegistry(settings)
+    registered = registry.version(model, "champion")
+    with tempfile.TemporaryDirectory(prefix="perennial-evaluate-") as scratch:
+        candidate = Sealed(read_manifest(store, model, digest), fetch(store, model, digest, Path(scratch) / "candidate"))
+        champion, incomparable = _champion(store, spec, candidate, registered, Path(scratch))
+        parts = {"test": measure(store, dataset, candidate, candidate, champion)}
+        if champion:
+            parts["old_context"] = measure(store, dataset, champion, candidate, champion)
+        document = describe(spec, dataset, candidate, champion, parts) | {
+            "run_id": run_id,
+            "incomparable": incomparable,
+            "incomparable_with": registered.number if registered and incomparable else None,
+        }
+    prefix = f"reports/{model}/{digest}"
+    document["losses"] = f"{prefix}/losses.parquet"
+    shown = page(spec, document).encode()
+    encoded = json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode()
+    store.write(document["losses"], losses_table(spec, dataset, parts))
+    store.write(f"{prefix}/evaluation.html", shown)
+    store.write(f"{prefix}/evaluation.json", encoded)
+    figures: dict[str, float] = document["parts"]["test"]["candidate"]["metrics"]
+    address = f"{settings.reports_url}/{model}/{digest}/evaluation.html"
+    registry.annotate(
+        run_id,
+        {"evaluation": address},
+        {f"test_{name}": value for name, value in figures.items()},
+        {"evaluation.json": encoded, "evaluation.html": shown},
+    )
+    return EvaluateResult(
+        sentence=_sentence(spec, document),
+        links={"Evaluation": address, "MLflow run": registry.run_url(run_id)},
+        digest=digest,
+        run_id=run_id,
+        evaluation=f"{prefix}/evaluation.json",
+        champion=champion.number if champion else None,
+        metrics=figures,
+    )
+
+
+def measure(store: Store, dataset: DatasetSpec, source: Sealed, candidate: Sealed, champion: Sealed | None) -> Compared:
+    """Scores of both versions on the test days of `source`, from the snapshot that `source` was trained on; rows with a known label."""
+    first, end = (np.datetime64(day) for day in source.record["bounds"]["test"])
+    frame = snapshot_at(store, dataset, source.manifest.snapshot).rows(
+        since=first.astype("datetime64[s]").item(), until=end.astype("datetime64[s]").item()
+    )
+    columns = {name: frame[name].to_numpy() for name in frame.columns}
+    labels = load_features(candidate.folder).label(columns)
+    known = ~np.isnan(labels)
+    columns = {name: values[known] for name, values in columns.items()}
+    versions = {"candidate": candidate} | ({"champion": champion} if champion else {})
+    scores = {who: score(version.folder, columns, threads=2) for who, version in versions.items()}
+    return Compared(columns, labels[known], columns[dataset.event_time].astype("datetime64[D]"), scores)
+
+
+def describe(
+    spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed, champion: Sealed | None, parts: dict[str, Compared]
+) -> dict[str, Any]:
+    """The evaluation as JSON can carry it."""
+    first, end = candidate.record["bounds"]["test"]
+    document: dict[str, Any] = {
+        "model": spec.name,
+        "task": spec.task,
+        "digest": candidate.manifest.digest,
+        "snapshot": candidate.manifest.snapshot,
+        "bounds": candidate.record["bounds"],
+        "champion": {"version": champion.number, "digest": champion.manifest.digest} if champion else None,
+        # A champion that was trained on some of these days has an advantage that a new one can never have.
+        "champion_saw_test_days": bool(
+            champion and champion.record["bounds"]["validation"][1] > first and champion.record["bounds"]["train"][0] < end
+        ),
+        "parts": {},
+    }
+    for name, part in parts.items():
+        found: dict[str, Any] = {"rows": len(part.labels), "days": [str(part.days.min()), str(part.days.max())]}
+        for who, scores in part.scores.items():
+            found[who] = {"metrics": metrics(spec.task, part.labels, scores), "slices": _slices(spec, dataset, part, scores)}
+            if name == "test":
+                found[who]["intervals"] = intervals(spec.task, part.labels, scores, part.days, seed=spec.training.seed)
+                found[who]["curve"] = [] if spec.task == "regression" else calibration_curve(spec.task, part.labels, scores)
+        document["parts"][name] = found
+    return document
+
+
+def losses_table(spec: ModelSpec, dataset: DatasetSpec, parts: dict[str, Compared]) -> bytes:
+    """Parquet: part, day, key (JSON), slice columns, candidate and (if there is one) champion loss of every row."""
+    tables = []
+    for name, part in parts.items():
+        columns: dict[str, Any] = {
+            "part": [name] * len(part.labels),
+            "day": pa.array(part.days),
+            "key": [json.dumps(list(row.values())) for row in rows_from_columns(part.columns, dataset.key)],
+            **{f"slice_{column}": [str(value) for value in _slice_column(part, dataset, column).tolist()] for column in spec.slices},
+            **{who: per_row_loss(spec.task, part.labels, scores) for who, scores in part.scores.items()},
+        }
+        tables.append(pa.table(columns))
+    sink = io.BytesIO()
+    pq.write_table(pa.concat_tables(tables), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _champion(store: Store, spec: ModelSpec, candidate: Sealed, registered: Version | None, scratch: Path) -> tuple[Sealed | None, str]:
+    """The champion, if there is one other than the candidate; else why it cannot be compared."""
+    if registered is None or registered.digest == candidate.manifest.digest:
+        return None, ""
+    manifest = read_manifest(store, spec.name, registered.digest)
+    other = [name for name in ("task", "classes", "label") if manifest.parameters.get(name) != candidate.manifest.parameters.get(name)]
+    if other:
+        return None, f"The champion, version {registered.number}, has another {other[0]}: its losses cannot be compared."
+    return Sealed(manifest, fetch(store, spec.name, registered.digest, scratch / "champion"), registered.number), ""
+
+
+def _slices(spec: ModelSpec, dataset: DatasetSpec, part: Compared, scores: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        column: slice_metrics(spec.task, part.labels, scores, _slice_column(part, dataset, column).astype(str)) for column in spec.slices
+    }
+
+
+def _slice_column(part: Compared, dataset: DatasetSpec, column: str) -> np.ndarray:
+    """A column of the dataset, or `month`, `weekday` or `hour` of the event time where there is none of that name."""
+    if column in part.columns:
+        return part.columns[column]
+    event = part.columns[dataset.event_time].astype("datetime64[s]")
+    whole: dict[str, np.ndarray] = {
+        "month": event.astype("datetime64[M]"),
+        "weekday": (event.astype("datetime64[D]").astype(np.int64) + 3) % 7,
+        "hour": event.astype("datetime64[h]").astype(np.int64) % 24,
+    }
+    return whole[column]
+
+
+def _sentence(spec: ModelSpec, document: dict[str, Any]) -> str:
+    test = document["parts"]["test"]
+    metric = spec.gate.metric
+    low, high = test["candidate"]["intervals"][metric]
+    sentence = f"{metric.replace('_', ' ')} {test['candidate']['metrics'][metric]:.4f} ({low:.4f} to {high:.4f}) on {test['rows']} rows of {document['bounds']['test'][0]} onwards"
+    if "champion" in test:
+        sentence += f"; the champion, version {document['champion']['version']}, has {test['champion']['metrics'][metric]:.4f}"
+    return f"Candidate {document['digest'][:12]}: {sentence}. {document['incomparable']}".strip()

@@ -1,0 +1,304 @@
+"""Stage ingest: every file that has landed is appended to the table exactly once, or goes to quarantine with the reasons.
+
+Effects come in an order that lets the stage be killed anywhere and run again. A good file: append (a Delta transaction that happens once),
+then receipt. A refused file: copy to quarantine, then receipt, then removal from the landing zone. `data/receipts.py` lists every outcome.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from perennial.data.landing import Landed, folder, listing, waiting_files
+from perennial.data.receipts import Receipt, read_receipt, write_receipt
+from perennial.discovery import dataset as dataset_spec
+from perennial.errors import BatchRefused, Fault, PerennialError, StoreUnreachable
+from perennial.results import IngestResult
+from perennial.settings import Settings
+from perennial.specs import DatasetSpec
+from perennial.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Found:
+    appended: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    duplicates: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+    reports: list[str] = field(default_factory=list)
+
+
+def run(settings: Settings, store: Store, dataset: str) -> IngestResult:
+    """Take in what has landed.
+
+    Returns:
+        `done` if files were appended, known already or refused (`refused` says which and why; good files are in all the same);
+        `skipped` if nothing new has landed.
+
+    Raises:
+        UnknownName: there is no such dataset, or it has no suite.
+        StoreUnreachable: the store does not answer or is full.
+        Fault: a file could not be dealt with for another reason; all others have been.
+    """
+    spec = dataset_spec(dataset)
+    found = _Found()
+    _finish_removals(store, spec, found)
+    ready, still = waiting_files(store, dataset, settings.landing_settle_seconds)
+    found.waiting += [file.name for file in still]
+    if ready:
+        _take_in_all(settings, store, spec, ready, found)
+    return _result(settings, store, spec, found)
+
+
+def _take_in_all(settings: Settings, store: Store, spec: DatasetSpec, ready: list[Landed], found: _Found) -> None:
+    from perennial.quality.data_docs import write_index
+
+    log.info("%s to take in for %s.", _files(len(ready), verb=False), spec.name)
+    intake = _Intake(settings, store, spec, found)
+    try:
+        for number, file in enumerate(ready, start=1):
+            try:
+                sentence = intake.take_in(file)
+            except (StoreUnreachable, MemoryError, OSError):
+                raise
+            except PerennialError as error:
+                raise type(error)(f"{file.name}: {error}") from error
+            except Exception as error:
+                log.error(
+                    "%s could not be dealt with.", file.name, exc_info=None if found.broken else error
+                )  # what follows is mostly the same
+                found.broken[file.name] = f"{type(error).__name__}: {error}"
+            else:
+                log.info("[%s/%s] %s", number, len(ready), sentence)
+    finally:
+        if intake.pages_written:
+            write_index(store, spec.name)
+    if found.broken:
+        name, why = next(iter(found.broken.items()))
+        raise Fault(
+            f"{len(found.broken)} of {len(ready)} landed files of {spec.name} could not be dealt with; the others were. The first is {name} ({why}). The log above shows where."
+        )
+
+
+class _Intake:
+    """Takes in one file after the other. Loads the heavy libraries once."""
+
+    def __init__(self, settings: Settings, store: Store, spec: DatasetSpec, found: _Found) -> None:
+        from perennial.data.snapshots import latest_snapshot
+        from perennial.data.tables import Table
+
+        self.settings, self.store, self.spec, self.found = settings, store, spec, found
+        self.table = Table(store, spec.name)
+        self.pages_written = False
+        snapshot = latest_snapshot(store, spec)
+        self.newest: datetime | None = snapshot.newest() if snapshot and snapshot.count() else None
+
+    def take_in(self, file: Landed) -> str:
+        """Bring one file to its outcome; returns what it was, for the log."""
+        from perennial.data.readers import refuse_too_large
+
+        try:
+            refuse_too_large(file.size, self.spec, file.name)
+        except BatchRefused as refusal:
+            return self._refuse(file, file.id, file.key, str(refusal))
+        with tempfile.TemporaryDirectory(prefix="perennial-ingest-") as scratch:
+            path = Path(scratch) / Path(file.name).name
+            try:
+                self.store.download(file.key, path)
+            except KeyError:
+                return f"{file.name} is gone: somebody else took it."
+            if not file.is_unchanged(self.store.stat(file.key)):
+                self.found.waiting.append(file.name)
+                return f"{file.name} is still being written."
+            return self._take_in(file, path)
+
+    def _take_in(self, file: Landed, path: Path) -> str:
+        from perennial.data.readers import read_batch, refuse_nulls
+        from perennial.quality.validation import validate
+
+        with open(path, "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if self.table.has_batch(digest):
+            return self._already_in(file, digest)
+        rows = verdict = None
+        try:
+            rows = read_batch(path, self.spec, file.name)
+            verdict = validate(rows, self.spec, file.name, digest=digest, newest=self.newest, store=self.store)
+            self.pages_written = True
+            if not verdict.passed:
+                raise BatchRefused(verdict.sentence(self._link(verdict.report_key)))
+            refuse_nulls(rows, self.spec)
+            if not file.is_unchanged(self.store.stat(file.key)):
+                self.found.waiting.append(file.name)
+                return f"{file.name} was written again while it was read; it waits."
+            pruned_by = self.spec.event_time if self.spec.event_time in self.spec.key else ""
+            label = f"{file.name} ({digest[:12]})"
+            version = self.table.append(
+                rows, digest, label=label, metadata={"file": file.id, "name": file.name}, key=self.spec.key, event_time=pruned_by
+            )
+        except BatchRefused as refusal:
+            report = verdict.report_key if verdict else ""
+            return self._refuse(
+                file,
+                digest,
+                path,
+                str(refusal),
+                rows=rows.num_rows if rows else None,
+                report=report,
+                reasons=verdict.reasons() if verdict and not verdict.passed else [],
+            )
+        newest = max(rows[self.spec.event_time].to_pylist())
+        self.newest = newest if self.newest is None else max(self.newest, newest)
+        remark = "" if verdict.worst_severity is None else f" {verdict.sentence(self._link(verdict.report_key))}"
+        sentence = f"{file.name}: {rows.num_rows:,} rows are in the table {self.spec.name} since snapshot {version}.{remark}"
+        receipt = Receipt(
+            id=file.id,
+            name=file.name,
+            size=file.size,
+            digest=digest,
+            outcome="appended",
+            rows=rows.num_rows,
+            version=version,
+            sentence=sentence,
+            report=verdict.report_key,
+        )
+        return self._receive(file.name, receipt)
+
+    def _receive(self, name: str, receipt: Receipt) -> str:
+        if write_receipt(self.store, self.spec.name, receipt):
+            self.found.appended[name] = receipt.rows or 0
+        return receipt.sentence
+
+    def _already_in(self, file: Landed, digest: str) -> str:
+        commit = self.table.commit_of(digest)
+        version = commit.version if commit else None
+        rows = int(commit.metadata.get("perennial.rows", 0)) if commit else 0
+        own = Receipt(
+            id=file.id, name=file.name, size=file.size, digest=digest, outcome="duplicate", rows=rows, version=version, sentence=""
+        )
+        if commit and "perennial.file" in commit.metadata:
+            # The run that appended it may have died before its receipt; the file it came from may have been landed anew since.
+            first, name = commit.metadata["perennial.file"], commit.metadata.get("perennial.name", file.name)
+            sentence = f"{name}: {rows:,} rows are in the table {self.spec.name} since snapshot {version}; the run that appended them was cut short."
+            said = self._receive(name, own.model_copy(update={"id": first, "name": name, "outcome": "appended", "sentence": sentence}))
+            if first == file.id:
+                return said
+        sentence = f"{file.name}: its content is in the table {self.spec.name} already; nothing was appended."
+        if write_receipt(self.store, self.spec.name, own.model_copy(update={"sentence": sentence})):
+            self.found.duplicates.append(file.name)
+        return sentence
+
+    def _refuse(
+        self,
+        file: Landed,
+        digest: str,
+        source: Path | str,
+        sentence: str,
+        *,
+        rows: int | None = None,
+        report: str = "",
+        reasons: list[dict[str, object]] | None = None,
+    ) -> str:
+        from perennial.quality.quarantine import quarantine
+
+        if not file.is_unchanged(self.store.stat(file.key)):
+            self.found.waiting.append(file.name)
+            return f"{file.name} was written again while it was read; it waits."
+        said = {"sentence": sentence, "digest": digest, "rows": rows, "report": report, "reasons": reasons or []}
+        place = quarantine(self.store, self.spec.name, file.name, digest, source, said)
+        kept = digest if digest != file.id else ""
+        receipt = Receipt(
+            id=file.id,
+            name=file.name,
+            size=file.size,
+            digest=kept,
+            outcome="refused",
+            rows=rows,
+            sentence=sentence,
+            report=report,
+            quarantine=place,
+        )
+        if write_receipt(self.store, self.spec.name, receipt):
+            self.found.refused[file.name] = sentence
+            if report:
+                self.found.reports.append(report)
+        self.store.delete(file.key)
+        return f"{file.name} was refused and lies in {place}: {sentence}"
+
+    def _link(self, report: str) -> str:
+        return _url(self.settings, report)
+
+
+def _finish_removals(store: Store, spec: DatasetSpec, found: _Found) -> None:
+    """Remove refused files whose run was cut short between receipt and removal; they have not been reported either."""
+    from perennial.quality.quarantine import quarantined
+
+    names = {name for _, name in quarantined(store, spec.name)}
+    if not names:
+        return
+    for file in listing(store, spec.name):
+        receipt = read_receipt(store, spec.name, file.id) if file.name in names else None
+        if receipt and receipt.outcome == "refused":
+            store.delete(file.key)
+            found.refused[file.name] = receipt.sentence
+            log.info("%s was refused by an earlier run that was cut short: %s", file.name, receipt.sentence)
+
+
+def _result(settings: Settings, store: Store, spec: DatasetSpec, found: _Found) -> IngestResult:
+    from perennial.data.tables import Table
+
+    snapshot = Table(store, spec.name).version() or None  # version 0 is the empty table
+    waiting = f" {_files(len(found.waiting))} still being written: {', '.join(found.waiting[:3])}." if found.waiting else ""
+    acted = found.appended or found.duplicates or found.refused
+    sentence = _sentence(spec, found, snapshot) if acted else _nothing_new(store, spec)
+    report = found.reports[0] if len(found.reports) == 1 else f"reports/{spec.name}/docs/index.html"
+    return IngestResult(
+        outcome="done" if acted else "skipped",
+        sentence=sentence + waiting,
+        links={"Data Docs": _url(settings, report)} if acted else {},
+        snapshot=snapshot,
+        appended=found.appended,
+        refused=found.refused,
+        duplicates=tuple(found.duplicates),
+        waiting=tuple(found.waiting),
+    )
+
+
+def _sentence(spec: DatasetSpec, found: _Found, snapshot: int | None) -> str:
+    said = []
+    if found.appended:
+        said.append(
+            f"Appended {sum(found.appended.values()):,} rows of {_files(len(found.appended), verb=False)} to {spec.name}, now snapshot {snapshot}."
+        )
+    if found.duplicates:
+        said.append(
+            f"{_files(len(found.duplicates))} in already: {', '.join(found.duplicates[:3])}{' ...' if len(found.duplicates) > 3 else ''}."
+        )
+    if found.refused:
+        name, why = next(iter(found.refused.items()))
+        said.append(why if len(found.refused) == 1 else f"Refused {len(found.refused)} files; the first is {name}: {why}")
+    return " ".join(said)
+
+
+def _nothing_new(store: Store, spec: DatasetSpec) -> str:
+    newest = max((item.modified for item in store.list(f"receipts/{spec.name}")), default=None)
+    if newest is None:
+        return f"Nothing has landed for {spec.name} yet: put files into {store.uri(folder(spec.name))}/."
+    return f"Nothing new has landed for {spec.name} since {datetime.fromtimestamp(newest, timezone.utc):%Y-%m-%d %H:%M:%S} UTC."
+
+
+def _files(count: int, *, verb: bool = True) -> str:
+    return f"{count} file{'' if count == 1 else 's'}{(' is' if count == 1 else ' are') if verb else ''}"
+
+
+def _url(settings: Settings, key: str) -> str:
+    from urllib.parse import quote
+
+    return f"{settings.reports_url}/{quote(key.removeprefix('reports/'))}"

@@ -1,0 +1,203 @@
+"""Lets the gate decide on a candidate, and registers it if it passes."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import perennial
+from perennial import discovery
+from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, UnknownName
+from perennial.lineage.trainings import verdict_key
+from perennial.lineage.version_folder import fetch
+from perennial.registry.model_registry import CANDIDATE, CHAMPION, COMPARED_WITH, ModelRegistry, Version
+from perennial.registry.promotion import Check, Losses, Verdict, judge
+from perennial.results import RegisterResult
+from perennial.settings import Settings
+from perennial.specs import ModelSpec
+from perennial.store import Store
+
+log = logging.getLogger("perennial.register")
+
+REPLAY_SECONDS = 120
+
+
+def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: str, evaluation: str) -> RegisterResult:
+    """Judge and register. Repeating it changes nothing.
+
+    A refused candidate keeps its run: the tag `refused` says why, `gate.json` holds every check.
+
+    Raises:
+        CandidateRefused: the gate says no; the sentence says which check and by how much.
+        UnknownName: there is no such model, version, run or evaluation.
+        ServiceUnreachable: MLflow does not answer.
+        StoredDataDamaged: the version's files or the evaluation do not fit together.
+    """
+    spec = discovery.model(model)
+    registry = ModelRegistry(settings)
+    known = next((version for version in registry.versions(model) if version.digest == digest), None)
+    if known is not None:
+        result = _registered(
+            settings,
+            registry,
+            known,
+            {"registered_before": True},
+            f"Version {known.number} of {model} is {digest[:12]} already; the gate passed it before.",
+        )
+        if not store.exists(verdict_key(model, digest)):  # a call that was killed between the registry and the store
+            store.write(verdict_key(model, digest), json.dumps({"passed": True, "sentence": known.tags.get("gate", "")}, indent=1).encode())
+        return result
+    document = _document(store, evaluation, digest)
+    champion = registry.version(model, CHAMPION)
+    _same_champion(model, document, champion)
+    golden = replays_golden(settings, store, model, digest)
+    test, older = _losses(store, document, spec)
+    verdict = judge(
+        spec.gate,
+        document["parts"]["test"]["candidate"]["metrics"],
+        golden,
+        losses=test,
+        older=older,
+        not_compared=document.get("incomparable", "").rstrip("."),
+    )
+    evidence = verdict.as_json()
+    encoded = json.dumps(evidence, indent=1).encode()
+    registry.annotate(
+        run_id,
+        {"gate": "passed" if verdict.passed else "refused", **({} if verdict.passed else {"refused": verdict.sentence})},
+        files={"gate.json": encoded},
+    )
+    # The stored verdict says that this training needs no other, so it comes after all that must have happened.
+    if not verdict.passed:
+        store.write(verdict_key(model, digest), encoded)
+        raise CandidateRefused(
+            f"Candidate {digest[:12]} of {model} is refused. {verdict.sentence} Its run keeps the evidence: {registry.run_url(run_id)}",
+            _links(settings, registry, model, digest, run_id),
+        )
+    tags = {"gate": verdict.sentence, COMPARED_WITH: str(champion.number if champion else "none")}
+    version = registry.register(model, run_id, digest, tags, model_card(spec, verdict, document))
+    result = _registered(
+        settings, registry, version, evidence, f"Version {version.number} of {model} ({digest[:12]}) is registered: {verdict.sentence}"
+    )
+    store.write(verdict_key(model, digest), encoded)
+    return result
+
+
+def replays_golden(settings: Settings, store: Store, model: str, digest: str) -> Check:
+    """Replay the golden rows where the version will be served: in the serving environment of this machine, or else here.
+
+    Raises:
+        UnknownName: the store has no such version.
+        StoredDataDamaged: its files were changed.
+        Fault: the serving environment does not run.
+    """
+    with tempfile.TemporaryDirectory(prefix="perennial-register-") as scratch:
+        folder = fetch(store, model, digest, Path(scratch) / "version")
+        python = settings.venv("serving") / "bin" / "python"
+        if settings.runtime == "process" and python.exists():
+            answer, where = _replay_there(python, folder), "the serving environment"
+        else:
+            from perennial.serving.replay import replay
+
+            answer, where = replay(folder), "the workload environment; the server replays them again before it is ready"
+    matches = bool(answer["matches"])
+    sentence = (
+        f"its golden rows match in {where}"
+        if matches
+        else f"its golden rows do not match in {where}: {str(answer['sentence']).rstrip('.')}"
+    )
+    return Check("golden", matches, sentence, {"environment": answer["environment"]})
+
+
+def model_card(spec: ModelSpec, verdict: Verdict, document: Mapping[str, Any]) -> str:
+    """The version's model card in Markdown: what the model's folder says, then this version's figures."""
+    readme = Path(perennial.__file__).parent.parent / "perennial_models" / spec.name / "README.md"
+    card = readme.read_text() if readme.exists() else f"# {spec.title}\n"
+    test = document["parts"]["test"]
+    figures = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(test["candidate"]["metrics"].items()))
+    checks = "\n".join(f"* {check.name}: {check.sentence}" for check in verdict.checks)
+    return f"{card.rstrip()}\n\n## This version\n\nSnapshot {document['snapshot']}, {test['rows']:,} test rows, owner {spec.owner}.\n\n| metric | value |\n| --- | --- |\n{figures}\n\n{checks}\n"
+
+
+def _registered(
+    settings: Settings, registry: ModelRegistry, version: Version, evidence: dict[str, object], sentence: str
+) -> RegisterResult:
+    waiting = registry.version(version.model, CANDIDATE)
+    decided = {"promoted", "rolled_back"} & set(version.tags)  # a repeated call must not bring back what a release has decided
+    if not decided and (waiting is None or waiting.number < version.number):
+        registry.set_alias(version.model, CANDIDATE, version.number)
+    links = {
+        "Model version": registry.version_url(version.model, version.number),
+        **_links(settings, registry, version.model, version.digest, version.run_id),
+    }
+    return RegisterResult(sentence=sentence, version=version.number, run_id=version.run_id, evidence=evidence, links=links)
+
+
+def _links(settings: Settings, registry: ModelRegistry, model: str, digest: str, run_id: str) -> dict[str, str]:
+    return {"MLflow run": registry.run_url(run_id), "Evaluation": f"{settings.reports_url}/{model}/{digest}/evaluation.html"}
+
+
+def _document(store: Store, evaluation: str, digest: str) -> dict[str, Any]:
+    try:
+        found = store.read(evaluation)
+    except (KeyError, ValueError):  # no such object, or no key at all
+        raise UnknownName(f"The store has no evaluation {evaluation}. Run `perennial evaluate`; it prints the key.") from None
+    document: dict[str, Any] = json.loads(found)
+    if document.get("digest") != digest:
+        raise StoredDataDamaged(
+            f"The evaluation {evaluation} speaks of {str(document.get('digest'))[:12]}, not of {digest[:12]}. Run `perennial evaluate` for this candidate."
+        )
+    return document
+
+
+def _same_champion(model: str, document: Mapping[str, Any], champion: Version | None) -> None:
+    compared = document.get("incomparable_with") or (document.get("champion") or {}).get("version")
+    now = champion.number if champion and champion.digest != document["digest"] else None
+    if compared != now:
+        was, is_now = (f"version {number}" if number else "no champion" for number in (compared, now))
+        raise CandidateRefused(
+            f"The candidate {document['digest'][:12]} of {model} was compared with {was}, but {is_now} is the champion now. Run `perennial evaluate` and `perennial register` again."
+        )
+
+
+def _losses(store: Store, document: Mapping[str, Any], spec: ModelSpec) -> tuple[Losses | None, dict[str, Losses]]:
+    """Losses on the test split, and on older data by slice; None where there is no champion."""
+    if not document.get("champion"):
+        return None, {}
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(store.read(document["losses"])))
+    columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names if name != "key"}
+    whole = Losses(columns["candidate"].astype(np.float64), columns["champion"].astype(np.float64), columns["day"])
+    old = columns["part"] == "old_context"
+    older = {"all older rows": whole.where(old)} if old.any() else {}
+    for slice_name in spec.slices:
+        values = columns[f"slice_{slice_name}"]
+        older |= {f"{slice_name} {value}": whole.where(old & (values == value)) for value in np.unique(values[old].astype(str))}
+    return whole.where(columns["part"] == "test"), older
+
+
+def _replay_there(python: Path, folder: Path) -> dict[str, Any]:
+    said = ""
+    try:
+        ran = subprocess.run(
+            [str(python), "-m", "perennial.serving.replay", str(folder)],
+            capture_output=True,
+            text=True,
+            timeout=REPLAY_SECONDS,
+            check=False,
+        )
+        said = "".join(ran.stderr.strip().splitlines()[-1:])
+        answer: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
+        raise Fault(
+            f"The serving environment {python} could not replay the golden rows: {said or error}. Run `make setup` again."
+        ) from error
+    return answer

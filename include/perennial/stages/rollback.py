@@ -1,0 +1,93 @@
+"""Goes back to the last good version at once: first the traffic, then the paperwork."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from perennial import discovery
+from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused
+from perennial.lineage.ledger import Entry
+from perennial.registry.model_registry import ModelRegistry
+from perennial.results import ReleaseResult
+from perennial.serving.backends import open_backend
+from perennial.serving.route import WHOLE
+from perennial.settings import Settings
+from perennial.stages.release import PERENNIAL, TRIES, Release
+from perennial.store import Store
+
+REPEAT_SECONDS = 600  # a second wish within this time is the same wish: a retried task, two people, or a release that rolled back just now
+
+
+def run(settings: Settings, store: Store, *, model: str, reason: str = "asked for by a person", actor: str = PERENNIAL) -> ReleaseResult:
+    """Go back.
+
+    While a release is under way its candidate goes and the champion gets all traffic; otherwise the champion goes and the
+    last good version, which still runs, gets all traffic. The registry is told afterwards: its absence delays nothing.
+
+    Raises:
+        ReleaseRefused: there is nothing to go back to.
+        UnknownName: there is no such model.
+        ServiceUnreachable: the servers cannot be reached.
+        LedgerConflict: others keep writing to the ledger.
+    """
+    spec = discovery.model(model)
+    return go_back(Release(spec, settings, store, open_backend(settings), ModelRegistry(settings)), reason, actor)
+
+
+def go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
+    """Go back; see `run`. Where a look at a release was faster, it is decided anew on what that wrote."""
+    for attempt in range(TRIES):
+        try:
+            return _go_back(release, reason, actor)
+        except LedgerConflict:
+            if attempt == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
+    last = release.ledger.last()
+    if last is None:
+        raise ReleaseRefused(f"{release.name} has never served: there is nothing to go back to.")
+    if last.kind == "rolled_back" and (datetime.now(timezone.utc) - last.time).total_seconds() < REPEAT_SECONDS:
+        release.settle(last)
+        sentence = f"Version {last.version} of {release.name} was rolled back at {last.time:%H:%M:%S} UTC already; {_now_serves(last)}."
+        if last.last_good is not None:
+            sentence += f" To go further back: `perennial release --model {release.name} --version {last.last_good} --again --actor YOU`."
+        return _told(release, last, sentence)
+    if last.candidate is not None:
+        entry = release.roll_back(last, reason, actor)
+        return _told(
+            release, entry, f"The release of version {entry.version} of {release.name} was ended ({reason}); {_now_serves(entry)}."
+        )
+    if last.champion is None or last.last_good is None:
+        raise ReleaseRefused(
+            f"{release.name} has no version before {last.champion or last.version} that was good: there is nothing to go back to. Train and release a better one."
+        )
+    target, *older = last.good
+    weights = {target: WHOLE, **dict.fromkeys(older[:1], 0)}
+    entry = release.ledger.append(
+        "rolled_back",
+        version=last.champion,
+        champion=target,
+        good=tuple(older),
+        weights=weights,
+        versions=last.versions,
+        reason=reason,
+        actor=actor,
+        after_seq=last.seq,
+    )
+    release.settle(entry)
+    return _told(release, entry, f"Version {entry.version} of {release.name} was rolled back ({reason}); {_now_serves(entry)}.")
+
+
+def _told(release: Release, entry: Entry, sentence: str) -> ReleaseResult:
+    try:
+        release.follow(entry)
+    except PerennialError as error:
+        sentence += f" The registry was not told: {error} The next look of the DAG {release.name}_release does it."
+    return release.result(entry, "rolled_back", sentence)
+
+
+def _now_serves(entry: Entry) -> str:
+    return f"version {entry.champion} serves all traffic" if entry.champion else "nothing serves"

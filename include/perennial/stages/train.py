@@ -1,0 +1,205 @@
+"""Train a candidate and seal its version folder. The same snapshot, code, lock file, parameters and seed train once only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perennial import discovery
+from perennial.data.snapshots import Snapshot, snapshot_at, split
+from perennial.encoding import Columns
+from perennial.errors import EXIT_DONE, TrainingRefused
+from perennial.lineage.manifest import Manifest, code_digest, lock_digest, run_key, training_parameters
+from perennial.lineage.version_folder import key, publish, published, read_manifest
+from perennial.registry.model_registry import ModelRegistry
+from perennial.results import TrainResult
+from perennial.settings import Settings
+from perennial.specs import Cause, DatasetSpec, ModelSpec
+from perennial.store import Store
+
+if TYPE_CHECKING:
+    import pandas
+
+    from perennial.training.trainer import Checkpoints
+
+log = logging.getLogger("perennial.train")
+
+RECORD = "training.json"  # what training measured; part of the version folder
+
+
+def run(
+    settings: Settings,
+    store: Store,
+    *,
+    model: str,
+    snapshot: int,
+    cause: Cause = "manual",
+    request: str = "",
+    max_epochs: int | None = None,
+    reason: str = "",
+    run_url: str = "",
+) -> TrainResult:
+    """Train on a snapshot, seal and publish the version folder, record the run.
+
+    Raises:
+        TrainingRefused: the snapshot cannot give a model.
+        ServiceUnreachable: MLflow does not answer.
+    """
+    spec = discovery.model(model)
+    dataset = discovery.dataset(spec.dataset)
+    registry = ModelRegistry(settings)
+    champion = registry.version(model, "champion")
+    source = snapshot_at(store, dataset, snapshot)
+    manifest = begin_manifest(
+        spec, source, max_epochs, cause=cause, reason=reason, request=request, parents=[champion.digest] if champion else []
+    )
+    digest = published(store, model, manifest.run_key)
+    already = digest is not None
+    if digest is None:
+        from perennial.training.trainer import Checkpoints
+
+        checkpoints = Checkpoints(settings.home / "runs" / manifest.run_key, store, f"models/{model}/runs/{manifest.run_key}")
+        with tempfile.TemporaryDirectory(prefix="perennial-version-") as scratch:
+            if not fill_version_folder(Path(scratch), spec, dataset, source, checkpoints=checkpoints, max_epochs=max_epochs):
+                sys.exit(
+                    EXIT_DONE
+                )  # a helper of a training over several devices: the first process seals the version and alone may write a result
+            record = json.loads((Path(scratch) / RECORD).read_text())
+            digest = publish(store, model, Path(scratch), manifest.model_copy(update={"event_time_end": record["event_time_end"]}))
+        checkpoints.remove()
+    manifest = read_manifest(store, model, digest)
+    record = json.loads(store.read(f"{key(model, digest)}/{RECORD}"))
+    run_id = registry.record_run(
+        manifest, {f"validation_{name}": value for name, value in record["metrics"].items()}, record["history"], digest
+    )
+    if run_url:
+        registry.annotate(run_id, {"orchestrator": run_url}, {}, {})
+    figures = ", ".join(
+        f"{name.replace('_', ' ')} {record['metrics'][name]:.4f}" for name in ("log_loss", "roc_auc", "rmse") if name in record["metrics"]
+    )
+    what = "was trained before on these inputs" if already else f"trained {record['epochs']} epochs on {record['rows']['train']} rows"
+    return TrainResult(
+        sentence=f"Candidate {digest[:12]} of {model} {what}; validation: {figures}.",
+        links={"MLflow run": registry.run_url(run_id)},
+        digest=digest,
+        run_id=run_id,
+        epochs=record["epochs"],
+        metrics=record["metrics"],
+    )
+
+
+def begin_manifest(
+    spec: ModelSpec,
+    source: Snapshot,
+    max_epochs: int | None,
+    *,
+    cause: Cause,
+    reason: str = "",
+    request: str = "",
+    parents: list[str] | None = None,
+) -> Manifest:
+    """The manifest of a training that is about to start; its files and the end of its event time follow."""
+    parameters, code, lock, content = training_parameters(spec, max_epochs), code_digest(spec.name), lock_digest(), source.digest
+    return Manifest(
+        model=spec.name,
+        run_key=run_key(spec.name, content, code, lock, parameters, spec.training.seed),
+        dataset=spec.dataset,
+        snapshot=source.version,
+        snapshot_digest=content,
+        code_digest=code,
+        lock_digest=lock,
+        parameters=parameters,
+        seed=spec.training.seed,
+        cause=cause,
+        reason=reason,
+        request=request,
+        parents=parents or [],
+        event_time_end="",
+    )
+
+
+def fill_version_folder(
+    folder: Path, spec: ModelSpec, dataset: DatasetSpec, source: Snapshot, *, checkpoints: Checkpoints, max_epochs: int | None = None
+) -> bool:
+    """Train and write every file of the version folder but its manifest; False in a helper process of a training over several devices."""
+    features = discovery.model_part(spec.name, "features")
+    cut = split(source, spec, features)
+    labels = {name: features.label(columns_of(part)) for name, part in (("train", cut.train), ("validation", cut.validation))}
+    refuse_untrainable(spec, source, labels["train"], labels["validation"])
+    known = {name: columns_of(part, spec.inputs) for name, part in (("train", cut.train), ("validation", cut.validation))}
+    encoder = features.fit(known["train"])
+    log.info("%s: %d rows to train on (%s to %s), %d to validate.", spec.name, len(cut.train), *cut.bounds["train"], len(cut.validation))
+
+    from perennial.training.batches import rows_of
+    from perennial.training.evaluation import metrics
+    from perennial.training.export import export
+    from perennial.training.scoring import score
+    from perennial.training.trainer import train
+
+    rows = {name: rows_of(spec, features.encode(encoder, columns), labels[name]) for name, columns in known.items()}
+    trained = train(
+        spec,
+        model_class=discovery.model_part(spec.name, "model").Model,
+        encoder=encoder,
+        training=rows["train"],
+        validation=rows["validation"],
+        checkpoints=checkpoints,
+        max_epochs=max_epochs,
+    )
+    if not trained.main:
+        return False
+    export(
+        folder,
+        spec=spec,
+        dataset=dataset,
+        features=features,
+        encoder=encoder,
+        module=trained.module,
+        calibration=trained.calibration,
+        rows=rows["validation"],
+        columns=known["validation"],
+    )
+    figures = metrics(spec.task, labels["validation"], score(folder, known["validation"], threads=spec.compute.cpus))
+    record = {
+        "epochs": trained.epochs,
+        "history": trained.history,
+        "metrics": figures,
+        "calibration": {"scale": trained.calibration.scale, "shift": list(trained.calibration.shift)} if trained.calibration else None,
+        "rows": {"train": len(cut.train), "validation": len(cut.validation), "test": len(cut.test)},
+        "bounds": cut.bounds,
+        "event_time_end": cut.train[dataset.event_time].max().isoformat(),
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False))
+    return True
+
+
+def columns_of(frame: pandas.DataFrame, names: tuple[str, ...] | None = None) -> Columns:
+    """Columns of a frame as arrays; only the named ones, so that nothing else can reach the model."""
+    return {name: frame[name].to_numpy() for name in (names or tuple(frame.columns))}
+
+
+def refuse_untrainable(spec: ModelSpec, source: Snapshot, train: np.ndarray, validation: np.ndarray) -> None:
+    """Raises TrainingRefused where the labels cannot give a model."""
+    where = f"snapshot {source.version} of {spec.dataset}"
+    if spec.task == "regression":
+        if np.ptp(train) == 0:
+            raise TrainingRefused(
+                f"{spec.name} cannot learn from {where}: its label {spec.label} is {train[0]:g} in every training row. Ingest more varied days."
+            )
+        return
+    strange = sorted({float(value) for value in np.concatenate([train, validation])} - {float(c) for c in range(len(spec.classes))})
+    if strange:
+        raise TrainingRefused(
+            f"{spec.name} cannot learn from {where}: its label is {strange[0]:g} in some rows, and the spec names {len(spec.classes)} classes, counted from 0. Correct features.label or the spec."
+        )
+    missing = [name for place, name in enumerate(spec.classes) if not (train == place).any()]
+    if missing:
+        raise TrainingRefused(
+            f"{spec.name} cannot learn from {where}: no training row is {' or '.join(missing)}. Ingest days that have such rows."
+        )

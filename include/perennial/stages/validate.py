@@ -1,0 +1,167 @@
+"""Decide whether a training starts, on which snapshot and why; check the data it would use.
+
+The usual answer of a night is "nothing new": it is found without loading Great Expectations, MLflow or pandas.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import uuid
+from datetime import datetime, timedelta
+
+from perennial import discovery
+from perennial.data.snapshots import Snapshot, latest_snapshot, snapshot_at
+from perennial.errors import TrainingRefused
+from perennial.lineage.ledger import Ledger
+from perennial.lineage.manifest import Manifest, code_digest, lock_digest, run_key, training_parameters
+from perennial.lineage.trainings import judged, last_training
+from perennial.lineage.version_folder import published, read_manifest
+from perennial.monitoring.policy import Situation, Skip, Training, should_train
+from perennial.monitoring.requests import Inbox, Request
+from perennial.results import ValidateResult
+from perennial.settings import Settings
+from perennial.specs import Cause, DatasetSpec, ModelSpec
+from perennial.store import Store
+
+log = logging.getLogger("perennial.validate")
+
+
+def run(
+    settings: Settings,
+    store: Store,
+    model: str,
+    *,
+    cause: Cause = "schedule",
+    snapshot: int | None = None,
+    force: bool = False,
+    reason: str = "",
+    run_url: str = "",
+) -> ValidateResult:
+    """Decide, check the data, claim the retraining request that the training answers.
+
+    Raises:
+        UnknownName: there is no such snapshot.
+        TrainingRefused: the data must not be trained on, or a person asked for a training that cannot be.
+    """
+    spec = discovery.model(model)
+    dataset = discovery.dataset(spec.dataset)
+    source = latest_snapshot(store, dataset) if snapshot is None else snapshot_at(store, dataset, snapshot)
+    asked_by_person = force or cause == "manual"
+    too_small = f"{dataset.name} has no snapshot yet: ingest a batch first." if source is None else _too_small(spec, dataset, source)
+    inbox = Inbox(store, model)
+    if source is None or too_small:
+        if asked_by_person:
+            raise TrainingRefused(too_small)
+        return ValidateResult(outcome="skipped", sentence=too_small, cause=cause)
+    request = settle(inbox, store, model)
+    situation = _situation(spec, source, store, cause=cause, force=force, request=request)
+    decision = should_train(situation, spec.retrain)
+    if request and situation.same:
+        # Trained on these inputs: the request has its answer, whether or not a person forces another run.
+        inbox.end(
+            request.key,
+            "refused",
+            f"Nothing new since {situation.same.name} (snapshot {situation.same.snapshot}): the request waits for no other data.",
+        )
+        request = None
+    if isinstance(decision, Skip):
+        return ValidateResult(outcome="skipped", sentence=decision.why, snapshot=source.version, cause=cause, rows=source.count())
+    links = _check(settings, store, spec, source, inbox=inbox, request=request)
+    if request and inbox.claim(request.key, run_url or f"by hand {uuid.uuid4().hex[:12]}") is None:
+        raise TrainingRefused(f"The retraining request {request.key} of {model} has ended: {inbox.get(request.key).sentence}")
+    words = f" ({reason})" if reason else ""
+    return ValidateResult(
+        sentence=f"Training starts on snapshot {source.version} of {dataset.name}, cause {decision.cause}: {decision.why}{words}",
+        links=links,
+        snapshot=source.version,
+        cause=decision.cause,
+        request=request.key if request else None,
+        rows=source.count(),
+    )
+
+
+def settle(inbox: Inbox, store: Store, model: str) -> Request | None:
+    """The active retraining request, after ending it if a version that was trained for it has been judged by the gate."""
+    request, last = inbox.active(), last_training(store, model)
+    if request and last and last[1].request == request.key:
+        inbox.end(request.key, "trained", f"Candidate {last[0][:12]} was trained on snapshot {last[1].snapshot}.")
+        return None
+    return request
+
+
+def training_of(store: Store, dataset: DatasetSpec, digest: str, manifest: Manifest) -> Training:
+    """What the policies know of a training."""
+    entries = Ledger(store, manifest.model).entries()
+    number = next((n for entry in reversed(entries) for n, d in entry.versions.items() if d == digest), None)
+    name = f"candidate {digest[:12]}" if number is None else f"version {number}"
+    return Training(name, manifest.snapshot, manifest.code_digest, Snapshot(dataset, manifest.snapshot, store).newest())
+
+
+def _situation(spec: ModelSpec, source: Snapshot, store: Store, *, cause: Cause, force: bool, request: Request | None) -> Situation:
+    code = code_digest(spec.name)
+    same = published(
+        store, spec.name, run_key(spec.name, source.digest, code, lock_digest(), training_parameters(spec), spec.training.seed)
+    )
+    last, entry = last_training(store, spec.name), Ledger(store, spec.name).last()
+    champion = entry.versions[entry.champion] if entry and entry.champion is not None else None
+
+    def known(digest: str | None) -> Training | None:
+        return None if digest is None else training_of(store, source.dataset, digest, read_manifest(store, spec.name, digest))
+
+    return Situation(
+        cause=cause,
+        snapshot=source.version,
+        newest=source.newest(),
+        code_digest=code,
+        forced=force,
+        same=known(same if same and judged(store, spec.name, same) else None),
+        last=known(last[0] if last else None),
+        champion=known(champion),
+        request=(request.key, request.cause) if request else None,
+    )
+
+
+def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
+    """A sentence if the snapshot spans too few days for the split; empty if it does not. From the table's statistics alone."""
+    rows = source.count()
+    if not rows:
+        return f"Snapshot {source.version} of {dataset.name} has no rows: ingest a batch first."
+    days = (source.newest().date() - _oldest(dataset, source).date()).days + 1
+    wanted = spec.split.test_days + spec.split.validation_days + 1 + math.ceil(dataset.label_delay_days)
+    if days < wanted:
+        return f"Snapshot {source.version} of {dataset.name} spans {days} days; {spec.name} needs {wanted} at least ({spec.split.test_days} for test, {spec.split.validation_days} for validation): ingest {wanted - days} more."
+    if rows < spec.split.min_train_rows:
+        return f"Snapshot {source.version} of {dataset.name} has {rows} rows; {spec.name} needs {spec.split.min_train_rows} to train on: ingest more batches."
+    return ""
+
+
+def _oldest(dataset: DatasetSpec, source: Snapshot) -> datetime:
+    starts = [file.get(f"min.{dataset.event_time}") for file in source.table.files(source.version) if file["num_records"]]
+    known = [start.replace(tzinfo=None) for start in starts if isinstance(start, datetime)]
+    if len(known) == len(starts):  # Delta keeps statistics of the first 32 columns only
+        return min(known)
+    import pyarrow.compute as pc
+
+    oldest: datetime = pc.min(source.table.scan([dataset.event_time], version=source.version)[dataset.event_time]).as_py()
+    return oldest.replace(tzinfo=None)
+
+
+def _check(settings: Settings, store: Store, spec: ModelSpec, source: Snapshot, *, inbox: Inbox, request: Request | None) -> dict[str, str]:
+    """Hold the rows that training would use against the suite; links to the page. Raises TrainingRefused."""
+    from perennial.quality.validation import validate_snapshot
+
+    cut = spec.split
+    newest = source.newest().replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    # The newest days may have no labels yet: the split then reaches as much further back.
+    days = (cut.train_days or 0) + cut.validation_days + cut.test_days + math.ceil(source.dataset.label_delay_days)
+    since = None if cut.train_days is None else newest - timedelta(days=days)
+    verdict = validate_snapshot(source.rows(since=since), source.dataset, f"snapshot {source.version}", store=store)
+    link = f"{settings.reports_url}/{verdict.report_key.removeprefix('reports/')}" if verdict.report_key else ""
+    if verdict.passed:
+        log.info("%s", verdict.sentence())
+        return {"Data Docs": link} if link else {}
+    sentence = f"{spec.name} must not be trained on snapshot {source.version}. {verdict.sentence(link)}"
+    if request:
+        inbox.end(request.key, "refused", sentence)
+    raise TrainingRefused(sentence, {"Data Docs": link} if link else {})

@@ -1,0 +1,51 @@
+"""Rows as tensors, in batches whose order follows from seed and epoch alone: a resumed training sees what it would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from perennial.specs import ModelSpec
+
+Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded inputs [rows, ...] by tensor name, and labels [rows]: int64 class numbers, or float32 values of a regression."""
+
+    inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def rows_of(spec: ModelSpec, inputs: dict[str, np.ndarray], labels: np.ndarray) -> Rows:
+    """Encoded arrays as tensors."""
+    kind = np.float32 if spec.task == "regression" else np.int64
+    return Rows(
+        {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}, torch.from_numpy(labels.astype(kind))
+    )
+
+
+class Batches:
+    """One pass over the rows, shuffled if `seed` is given. Each of `world` processes gets every `world`-th row, all equally many."""
+
+    def __init__(self, rows: Rows, size: int, *, seed: int | None = None, epoch: int = 0, rank: int = 0, world: int = 1) -> None:
+        self.rows, self.size, self.seed, self.epoch, self.rank, self.world = rows, size, seed, epoch, rank, world
+
+    def __len__(self) -> int:
+        return max(1, -(-(len(self.rows) // self.world) // self.size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.arange(len(self.rows))
+        if self.seed is not None:
+            order = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))]
+        if self.world > 1:
+            order = order[self.rank : len(order) // self.world * self.world : self.world]
+        for places in torch.split(order, self.size):
+            yield {name: values[places] for name, values in self.rows.inputs.items()}, self.rows.labels[places]

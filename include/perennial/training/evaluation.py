@@ -1,0 +1,132 @@
+"""How good scores are: metrics, losses of single rows, slices and intervals. Pure functions of labels and scores.
+
+Shapes: labels [rows] are class numbers (0 or 1 for binary) or values of a regression; scores are [rows, classes], or [rows, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Task = Literal["binary", "multiclass", "regression"]
+Floats = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
+HIGHER_IS_BETTER = frozenset({"accuracy", "precision", "recall", "f1", "roc_auc"})
+_SMALLEST = np.finfo(np.float64).eps  # scikit-learn's cut for log loss
+
+
+def metrics(task: Task, labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> dict[str, float]:
+    """Every metric of the task; those of several classes are macro averages. One that cannot be computed (ROC AUC of one class) is left out.
+
+    Classes: accuracy, precision, recall, f1, roc_auc (one class against the rest), log_loss, calibration_error. Regression: mse, rmse, mae.
+    """
+    if task == "regression":
+        errors = scores[:, 0].astype(np.float64) - labels
+        mse = float(np.mean(errors**2))
+        return {"mse": mse, "rmse": mse**0.5, "mae": float(np.mean(np.abs(errors)))}
+    labels = labels.astype(np.int64)
+    classes = scores.shape[1]
+    predicted = predict(task, scores)
+    wanted = [1] if task == "binary" else sorted(set(labels.tolist()) | set(predicted.tolist()))
+    each = [_precision_recall_f1(labels == c, predicted == c) for c in wanted]
+    found = {"accuracy": float(np.mean(predicted == labels))}
+    found |= dict(zip(("precision", "recall", "f1"), np.mean(each, axis=0).tolist(), strict=True))
+    areas = [roc_auc(labels == c, scores[:, c]) for c in ([1] if task == "binary" else range(classes))]
+    if not any(area is None for area in areas):
+        found["roc_auc"] = float(np.mean([area for area in areas if area is not None]))
+    found["log_loss"] = float(np.mean(per_row_loss(task, labels, scores)))
+    found["calibration_error"] = calibration_error(task, labels, scores, bins)
+    return found
+
+
+def predict(task: Task, scores: np.ndarray) -> npt.NDArray[np.int64]:
+    """Class numbers: the positive class from a probability of one half upwards, else the likeliest class."""
+    found: npt.NDArray[np.int64] = (scores[:, 1] >= 0.5).astype(np.int64) if task == "binary" else scores.argmax(axis=1)
+    return found
+
+
+def per_row_loss(task: Task, labels: np.ndarray, scores: np.ndarray) -> Floats:
+    """-log of the probability given to what happened, in nats; the squared error of a regression."""
+    if task == "regression":
+        squared: Floats = (scores[:, 0].astype(np.float64) - labels) ** 2
+        return squared
+    scores = np.clip(scores.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+    losses: Floats = -np.log(scores[np.arange(len(labels)), labels.astype(np.int64)] / scores.sum(axis=1))
+    return losses
+
+
+def roc_auc(positive: np.ndarray, scores: np.ndarray) -> float | None:
+    """Chance that a positive row scores above a negative one, ties counted half (Mann-Whitney U); None if either kind is absent."""
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
+        return None
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def calibration_error(task: Task, labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> float:
+    """Expected calibration error: sum over bins of (rows of the bin / all rows) * |share that came true - mean score|.
+
+    Bins are `bins` equal widths of the positive class's probability (binary), or of the likeliest class's (multiclass).
+    Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (2015).
+    """
+    return float(sum(share * abs(observed - mean) for mean, observed, share in calibration_curve(task, labels, scores, bins)))
+
+
+def calibration_curve(task: Task, labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> list[tuple[float, float, float]]:
+    """For each bin that has rows: mean score, share that came true, share of all rows."""
+    if task == "binary":
+        claimed, true = scores[:, 1].astype(np.float64), labels == 1
+    else:
+        claimed, true = scores.max(axis=1).astype(np.float64), scores.argmax(axis=1) == labels
+    places = np.minimum((claimed * bins).astype(np.int64), bins - 1)
+    curve = []
+    for place in np.unique(places):
+        rows = places == place
+        curve.append((float(claimed[rows].mean()), float(true[rows].mean()), float(rows.mean())))
+    return curve
+
+
+def slice_metrics(task: Task, labels: np.ndarray, scores: np.ndarray, names: np.ndarray, min_rows: int = 30) -> dict[str, dict[str, float]]:
+    """Metrics and `rows` for each value of a column; values with fewer than `min_rows` rows are left out."""
+    found = {}
+    for name in sorted(set(names.tolist())):
+        rows = names == name
+        if int(rows.sum()) >= min_rows:
+            found[str(name)] = {"rows": float(rows.sum()), **metrics(task, labels[rows], scores[rows])}
+    return found
+
+
+def intervals(
+    task: Task, labels: np.ndarray, scores: np.ndarray, days: np.ndarray, *, seed: int = 0, resamples: int = 200, level: float = 0.95
+) -> dict[str, Interval]:
+    """Percentile bootstrap interval of every metric. Whole days are drawn, since rows of one day are not independent.
+
+    With one day only, rows are drawn: such an interval is too narrow, and all that can be had.
+    """
+    rng = np.random.default_rng(seed)
+    draw = _draw_days(days, rng) if len(np.unique(days)) > 1 else lambda: rng.integers(0, len(labels), len(labels))
+    drawn: dict[str, list[float]] = {}
+    for _ in range(resamples):
+        rows = draw()
+        for name, value in metrics(task, labels[rows], scores[rows]).items():
+            drawn.setdefault(name, []).append(value)
+    tail = (1 - level) / 2
+    return {name: (float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail))) for name, values in drawn.items()}
+
+
+def _draw_days(days: np.ndarray, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+    rows_of_day = [np.flatnonzero(days == day) for day in np.unique(days)]
+    return lambda: np.concatenate([rows_of_day[place] for place in rng.integers(0, len(rows_of_day), len(rows_of_day))])
+
+
+def _precision_recall_f1(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float, float]:
+    hits, claims, cases = float((actual & predicted).sum()), float(predicted.sum()), float(actual.sum())
+    precision, recall = hits / claims if claims else 0.0, hits / cases if cases else 0.0
+    return precision, recall, 2 * hits / (claims + cases) if claims + cases else 0.0

@@ -1,0 +1,135 @@
+"""From a trained module to the files of a version folder, checked: ONNX gives what torch gave."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from perennial.encoding import Columns, Encoder, rows_from_columns, text
+from perennial.errors import TrainingRefused
+from perennial.specs import DatasetSpec, ModelSpec
+from perennial.training.batches import Rows
+from perennial.training.calibration import Calibration
+from perennial.training.module import TaskModule
+from perennial.training.scoring import open_session, run_session
+
+TOLERANCE = 1e-4  # largest difference of a score between torch and ONNX, and between training and serving
+GOLDEN_ROWS = 48
+_OPSET = 18
+
+
+class _Scores(torch.nn.Module):
+    """Tensors by position, as ONNX wants them, to scores."""
+
+    def __init__(self, module: TaskModule, names: list[str], calibration: Calibration | None) -> None:
+        super().__init__()
+        self.module, self.names = module, names
+        self.calibration = calibration
+        self.shift = torch.tensor(calibration.shift if calibration else ())
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.module(**dict(zip(self.names, tensors, strict=True)))
+        return torch.softmax(logits * self.calibration.scale + self.shift, dim=-1) if self.calibration else logits
+
+
+def export(
+    folder: Path,
+    *,
+    spec: ModelSpec,
+    dataset: DatasetSpec,
+    features: ModuleType,
+    encoder: Encoder,
+    module: TaskModule,
+    calibration: Calibration | None,
+    rows: Rows,
+    columns: Columns,
+) -> None:
+    """Write model.onnx, encoder.json, signature.json, golden.json and features.py into `folder`.
+
+    `rows` and `columns` are the same rows of the validation split, encoded and as they came; some of them become golden rows.
+
+    Raises:
+        TrainingRefused: ONNX and torch differ by more than TOLERANCE.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = list(encoder.tensors)
+    scores = _Scores(module, names, calibration).eval()
+    _write_onnx(folder / "model.onnx", scores, names, {name: values[:2] for name, values in rows.inputs.items()})
+    encoder = Encoder.from_json(_write_json(folder / "encoder.json", encoder.to_json()))  # as serving will read it
+    _write_json(folder / "signature.json", _signature(spec, dataset))
+    shutil.copyfile(str(features.__file__), folder / "features.py")
+
+    golden = golden_columns(spec, dataset, columns)
+    encoded = features.encode(encoder, golden)
+    with torch.inference_mode():
+        expected = scores(*(torch.from_numpy(encoded[name]) for name in names)).numpy()
+    found = run_session(open_session(folder / "model.onnx"), encoded)
+    apart = float(np.abs(found - expected).max())
+    if not apart <= TOLERANCE:
+        raise TrainingRefused(
+            f"ONNX and torch differ by {apart:.2g} on the golden rows, more than {TOLERANCE:g}: use layers in {spec.name}/model.py that ONNX computes alike, then train again."
+        )
+    _write_json(
+        folder / "golden.json",
+        {"rows": rows_from_columns(golden, spec.inputs), "scores": expected.astype(np.float64).tolist(), "tolerance": TOLERANCE},
+    )
+
+
+def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> dict[str, np.ndarray]:
+    """Rows spread over the given ones, then for each nullable input a row without it, and for each text input a row with a value never seen."""
+    total = len(columns[spec.inputs[0]])
+    nullable = [name for name in spec.inputs if dataset.column(name).nullable]
+    unseen = [name for name in spec.inputs if dataset.column(name).type == "string"]
+    edges = len(nullable) + len(unseen) + (1 if nullable else 0)
+    places = np.linspace(0, total - 1, GOLDEN_ROWS + edges).astype(int)
+    found = {name: columns[name][places].astype(object) for name in spec.inputs}
+    for name in spec.inputs:
+        if dataset.column(name).type == "int":  # nullable ones come as floats; a request writes 2, not 2.0
+            found[name] = np.array([None if text(value) is None else int(value) for value in found[name]], dtype=object)
+    row = GOLDEN_ROWS
+    for name in nullable:
+        found[name][row] = None
+        row += 1
+    for name in unseen:
+        found[name][row] = "never seen"
+        row += 1
+    for name in nullable:
+        found[name][-1] = None
+    return found
+
+
+def _signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
+    inputs = [{"name": name, "type": dataset.column(name).type, "nullable": dataset.column(name).nullable} for name in spec.inputs]
+    return {"model": spec.name, "task": spec.task, "classes": list(spec.classes), "inputs": inputs}
+
+
+def _write_onnx(file: Path, scores: torch.nn.Module, names: list[str], example: dict[str, torch.Tensor]) -> None:
+    dynamic = {name: {0: "rows"} for name in [*names, "scores"]}
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # The tracing exporter: 0.1 s and bytes that follow from the weights alone; the newer one takes 3 s and writes machine paths into the file.
+        torch.onnx.export(
+            scores,
+            tuple(example[name] for name in names),
+            str(file),
+            input_names=names,
+            output_names=["scores"],
+            dynamic_axes=dynamic,
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    onnx.checker.check_model(str(file))
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> dict[str, Any]:
+    file.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False))
+    written: dict[str, Any] = json.loads(file.read_text())
+    return written

@@ -1,0 +1,64 @@
+"""Scores of a version folder, as serving computes them: its own features.py, its encoder, its ONNX file. Knows neither torch nor Lightning."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perennial.encoding import Columns, Encoder
+from perennial.errors import StoredDataDamaged
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+def score(version_folder: Path, columns: Columns, *, threads: int = 1, batch: int = 8192) -> np.ndarray:
+    """Scores [rows, classes] (regression [rows, 1]), float64, of rows given as columns; `batch` rows at a time.
+
+    Raises:
+        KeyError: a column that the version needs is missing.
+        StoredDataDamaged: the folder's features.py cannot be loaded.
+    """
+    features = load_features(version_folder)
+    encoder = Encoder.from_json(json.loads((version_folder / "encoder.json").read_text()))
+    names = [column["name"] for column in json.loads((version_folder / "signature.json").read_text())["inputs"]]
+    session = open_session(version_folder / "model.onnx", threads)
+    rows = len(columns[names[0]])
+    parts = [
+        run_session(session, features.encode(encoder, {name: columns[name][begin : begin + batch] for name in names}))
+        for begin in range(0, rows, batch)
+    ]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def load_features(version_folder: Path) -> ModuleType:
+    """The features.py that travels with the version, loaded under a name of its own."""
+    file = version_folder / "features.py"
+    found = importlib.util.spec_from_file_location(f"features_of_{version_folder.name}", file)
+    if found is None or found.loader is None or not file.is_file():
+        raise StoredDataDamaged(f"{file} is missing: fetch the version again.")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def open_session(file: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session that computes on `threads` threads and does not spin."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def run_session(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Scores [rows, classes] of encoded inputs; tensors that the graph does not use are left out."""
+    wanted = {given.name for given in session.get_inputs()}
+    found: np.ndarray = session.run(["scores"], {name: values for name, values in inputs.items() if name in wanted})[0]
+    return found

@@ -1,0 +1,284 @@
+"""Training: Lightning runs the epochs; after each one a checkpoint is kept here and in the store, so that a killed training goes on
+where it was, on this machine or on another one."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
+
+from perennial.encoding import Encoder
+from perennial.errors import Fault, TrainingRefused
+from perennial.specs import ModelSpec
+from perennial.store import Store
+from perennial.training.batches import Batches, Rows
+from perennial.training.calibration import Calibration, fit_calibration
+from perennial.training.module import TaskModule
+
+log = logging.getLogger("perennial.training")
+
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave."""
+
+    module: TaskModule
+    calibration: Calibration | None  # none for a regression
+    epochs: int  # trained in all, before and after a resumption
+    history: History  # epoch, train_loss, validation_loss, learning_rate of each epoch
+    resumed_from: int  # epochs that a killed training had done before
+    main: bool  # False in the helper processes of a training over several devices
+
+
+class Checkpoints:
+    """Where the checkpoints of one training are: a folder of this machine, and below `prefix` of the store for other machines."""
+
+    def __init__(self, folder: Path, store: Store | None = None, prefix: str = "") -> None:
+        self.folder, self.store, self.prefix = folder, store, prefix
+
+    @property
+    def last(self) -> Path:
+        """Everything needed to go on after the last finished epoch."""
+        return self.folder / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch; resumption needs them too."""
+        return self.folder / "best.ckpt"
+
+    def restore(self) -> Path | None:
+        """The checkpoint to go on from; None if nothing was trained yet. The store's goes before this machine's: all machines agree on it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.store and self.store.exists(self._key(self.last)):
+            for file in (self.best, self.last):
+                unfinished = file.with_name(f"{file.name}.{os.getpid()}.unfinished")  # several processes of a machine restore at once
+                self.store.download(self._key(file), unfinished)
+                os.replace(unfinished, file)
+        return self.last if self.last.exists() else None
+
+    def mirror(self, file: Path) -> None:
+        """Copy one checkpoint into the store."""
+        if self.store:
+            self.store.upload(file, self._key(file))
+
+    def remove(self) -> None:
+        """Forget this training, here and in the store."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.store:
+            for found in list(self.store.list(self.prefix)):
+                self.store.delete(found.key)
+
+    def _key(self, file: Path) -> str:
+        return f"{self.prefix}/{file.name}"
+
+
+def train(
+    spec: ModelSpec,
+    *,
+    model_class: type[TaskModule],
+    encoder: Encoder,
+    training: Rows,
+    validation: Rows,
+    checkpoints: Checkpoints,
+    max_epochs: int | None = None,
+) -> Trained:
+    """Train until the validation loss no longer improves; the same inputs give the same weights, resumed or not.
+
+    Raises:
+        TrainingRefused: the loss is no number.
+        Fault: this machine has fewer GPUs than the spec asks for.
+    """
+    if spec.compute.gpus > torch.cuda.device_count():
+        raise Fault(
+            f"{spec.name} asks for {spec.compute.gpus} GPUs and this machine shows {torch.cuda.device_count()}: run it where there are enough, or lower compute.gpus in its spec."
+        )
+    limit = max_epochs or spec.training.max_epochs
+    restored = checkpoints.restore()
+    torch.set_num_threads(spec.compute.cpus)
+    torch.manual_seed(spec.training.seed)
+    with _quiet():
+        module = model_class(encoder, spec)
+        diary = _Diary(limit, spec.training.seed)
+        stopping = EarlyStopping("validation_loss", patience=spec.training.patience, mode="min", check_finite=False)
+        trainer = _trainer(spec, limit, checkpoints.folder, [diary, stopping, _BestAndLast(checkpoints)])
+        state = _load(restored) if restored else {}
+        if restored:
+            log.info("Going on after epoch %d of a training that was interrupted.", state["epoch"] + 1)
+        if not _ended(state, stopping, limit):
+            trainer.fit(module, datamodule=_Data(spec, training, validation), ckpt_path=restored, weights_only=True)
+        else:
+            diary.load_state_dict(state["callbacks"][diary.state_key])
+        module.load_state_dict(_load(checkpoints.best)["state_dict"])
+    module.to("cpu").eval()
+    calibration = None if spec.task == "regression" else fit_calibration(logits_of(module, validation), validation.labels.numpy())
+    return Trained(module, calibration, len(diary.history), diary.history, state.get("epoch", -1) + 1, trainer.is_global_zero)
+
+
+def logits_of(module: LightningModule, rows: Rows, size: int = 8192) -> np.ndarray:
+    """Logits [rows, classes] of the module as it is, float32."""
+    with torch.inference_mode():
+        return np.concatenate([module(**inputs).numpy() for inputs, _ in Batches(rows, size)])
+
+
+def _trainer(spec: ModelSpec, limit: int, folder: Path, callbacks: list[Callback]) -> Trainer:
+    compute = spec.compute
+    several = max(compute.gpus, 1) * compute.nodes > 1
+    return Trainer(
+        accelerator="gpu" if compute.gpus else "cpu",
+        devices=compute.gpus or 1,
+        num_nodes=compute.nodes,
+        strategy="ddp" if several else "auto",
+        max_epochs=limit,
+        callbacks=callbacks,
+        deterministic=True,
+        use_distributed_sampler=False,  # Batches cuts the rows itself, so that order follows from seed and epoch
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=float(spec.training.hyperparameters.get("gradient_clip", 0.0)) or None,
+        default_root_dir=folder,
+    )
+
+
+class _Data(LightningDataModule):
+    """Batches of this process, made anew each epoch."""
+
+    def __init__(self, spec: ModelSpec, training: Rows, validation: Rows) -> None:
+        super().__init__()
+        self.spec, self.training, self.validation = spec, training, validation
+
+    def train_dataloader(self) -> Batches:
+        trainer = self.trainer
+        assert trainer is not None, "Lightning sets it before it asks for batches"
+        seed, epoch = self.spec.training.seed, trainer.current_epoch
+        return Batches(
+            self.training, self.spec.training.batch_size, seed=seed, epoch=epoch, rank=trainer.global_rank, world=trainer.world_size
+        )
+
+    def val_dataloader(self) -> Batches:
+        return Batches(self.validation, 8192)  # all of it in every process: there is less of it than it costs to share
+
+
+class _Diary(Callback):
+    """A line of the log for each epoch; also seeds each epoch, so that a resumed one draws the same random numbers."""
+
+    def __init__(self, limit: int, seed: int) -> None:
+        self.limit, self.seed = limit, seed
+        self.history: History = []
+        self._begin = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch * 1009 + trainer.global_rank)
+        self._begin = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        found: dict[str, float] = {}
+        for name in ("train_loss", "validation_loss"):
+            found[name] = float(trainer.callback_metrics[name])
+        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        seconds = time.monotonic() - self._begin
+        epoch = trainer.current_epoch + 1
+        self.history.append({"epoch": epoch, **found, "learning_rate": rate})
+        if trainer.is_global_zero:
+            losses = ", ".join(f"{name.replace('_', ' ')} {value:.5f}" for name, value in found.items())
+            log.info(
+                "Epoch %d of at most %d: %s, learning rate %.2g, %.1f s, at most %.0f s to go.",
+                epoch,
+                self.limit,
+                losses,
+                rate,
+                seconds,
+                seconds * (self.limit - epoch),
+            )
+        wrong = [name for name, value in found.items() if not math.isfinite(value)]
+        if wrong:
+            raise TrainingRefused(
+                f"The {wrong[0].replace('_', ' ')} of epoch {epoch} is no number: lower hyperparameters.learning_rate or look for extreme values in the inputs."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = list(state_dict["history"])
+
+
+class _BestAndLast(Checkpoint):
+    """`best.ckpt` and `last.ckpt`, each written whole or not at all, each mirrored into the store.
+
+    Lightning's ModelCheckpoint forgets which epoch was the best when a training goes on in another folder.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.lowest = math.inf
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loss = float(trainer.callback_metrics["validation_loss"])
+        if loss < self.lowest:
+            self.lowest = loss
+            self._save(trainer, self.checkpoints.best)
+        self._save(trainer, self.checkpoints.last)
+
+    def _save(self, trainer: Trainer, file: Path) -> None:
+        unfinished = file.with_suffix(".unfinished")
+        trainer.save_checkpoint(unfinished)
+        if trainer.is_global_zero:
+            os.replace(unfinished, file)
+            self.checkpoints.mirror(file)
+        trainer.strategy.barrier()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lowest": self.lowest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.lowest = float(state_dict["lowest"])
+
+
+def _ended(state: dict[str, Any], stopping: EarlyStopping, limit: int) -> bool:
+    """Whether the interrupted training had done its last epoch: another one would make it differ from one left alone."""
+    if state.get("epoch", -1) + 1 >= limit:
+        return True
+    kept = state.get("callbacks", {}).get(stopping.state_key, {})
+    return int(kept.get("wait_count", 0)) >= stopping.patience
+
+
+def _load(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's own log lines and advice out of the task log: the diary says what matters."""
+    loggers = [
+        logging.getLogger(name)
+        for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torch)\b.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

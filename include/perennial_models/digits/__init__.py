@@ -1,0 +1,1 @@
+"""Which digit a small handwritten image shows."""

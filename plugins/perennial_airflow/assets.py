@@ -1,0 +1,48 @@
+"""Names of assets are spelt here and nowhere else. An event only wakes a DAG; what is to be done, its stages find out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Asset, AssetWatcher
+
+from perennial.specs import DatasetSpec, ModelSpec
+from perennial_airflow.triggers.landing import LandingTrigger
+
+SCHEME = "x-perennial"  # for any scheme that does not begin with x-, Airflow loads every provider to ask who knows it
+
+
+def landing(dataset: DatasetSpec) -> Asset:
+    """Files of a dataset wait in the landing zone."""
+    return Asset(
+        f"{dataset.name}_landing",
+        uri=f"{SCHEME}://landing/{dataset.name}",
+        watchers=[AssetWatcher(name=f"{dataset.name}_landing", trigger=LandingTrigger(dataset.name))],
+    )
+
+
+def snapshot(dataset: str) -> Asset:
+    """A dataset's table has a new snapshot."""
+    return Asset(f"{dataset}_snapshot", uri=f"{SCHEME}://snapshot/{dataset}")
+
+
+def retraining(model: ModelSpec) -> Asset:
+    """Monitoring has requested retraining."""
+    return Asset(f"{model.name}_retraining", uri=f"{SCHEME}://retraining/{model.name}")
+
+
+def candidate(model: ModelSpec) -> Asset:
+    """A candidate has been registered."""
+    return Asset(f"{model.name}_candidate", uri=f"{SCHEME}://candidate/{model.name}")
+
+
+def snapshot_advanced(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Event of an ingestion: none if nothing was appended."""
+    # A duplicate may be what a killed try appended and could not announce.
+    return {"snapshot": result["snapshot"], "cause": "data"} if result["appended"] or result["duplicates"] else None
+
+
+def candidate_registered(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Event of a registration: none if there is no new version."""
+    return {"version": result["version"]} if result["version"] else None

@@ -1,0 +1,35 @@
+"""What all DAGs have in common."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from perennial.specs import DatasetSpec, ModelSpec
+
+RETRIES: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 3.0,
+    "max_retry_delay": timedelta(minutes=10),
+}
+
+
+def dag_defaults(spec: DatasetSpec | ModelSpec, kind: str, manual: str) -> dict[str, Any]:
+    """Arguments for `DAG(...)`.
+
+    Args:
+        spec: dataset or model that the DAG serves; its owner answers for the DAG.
+        kind: what the DAG does, the second half of its name.
+        manual: docstring of the DAG file, with `{name}`, `{title}` and (for a model) `{dataset}` to be filled in.
+    """
+    names = {"name": spec.name, "title": spec.title, "dataset": getattr(spec, "dataset", spec.name)}
+    return {
+        "dag_id": f"{spec.name}_{kind}",
+        "description": manual.strip().split("\n", 1)[0].format(**names).lstrip("# ").rstrip("."),
+        "doc_md": manual.format(**names),
+        "tags": {"perennial", kind, spec.name},
+        "default_args": {"owner": spec.owner, **RETRIES},
+        "max_active_runs": 1,
+        "catchup": False,
+    }

@@ -1,0 +1,37 @@
+"""Makes refused files visible: the run fails although the good batches are in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from perennial_airflow.stage_end import RefusalsAreFinal, refuse
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class TellRefused(BaseOperator):
+    """Fails with the sentences of the refused files of an ingestion, if there are any.
+
+    Args:
+        ingested_by: task whose result is looked at.
+    """
+
+    def __init__(self, *, ingested_by: str, **kwargs: Any) -> None:
+        super().__init__(**{"retry_policy": RefusalsAreFinal(), **kwargs})
+        self.ingested_by = ingested_by
+
+    def execute(self, context: Context) -> None:
+        """Tell each refused file on a line of its own."""
+        result = context["ti"].xcom_pull(task_ids=self.ingested_by)
+        refused: dict[str, str] = result["refused"]
+        taken = len(result["appended"]) + len(result["duplicates"])
+        if not refused:
+            self.log.info("No file was refused.")
+            return
+        for sentence in refused.values():
+            self.log.error("%s", sentence)
+        sentence = f"{len(refused)} of {len(refused) + taken} files were refused and lie in quarantine: {', '.join(sorted(refused))}. Correct them and land them again."
+        refuse(self, sentence)

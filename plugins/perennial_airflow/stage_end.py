@@ -1,0 +1,79 @@
+"""How a task ends that does not end well. Each way writes its sentence into the task's log, as the last line of ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from airflow.sdk import RetryAction, RetryDecision, RetryPolicy
+from airflow.sdk.exceptions import AirflowSkipException
+
+from perennial.errors import EXIT_FAULT, EXIT_REFUSED
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator, Context
+
+
+class NothingToDo(AirflowSkipException):
+    """The task is skipped."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__()  # without arguments: Airflow would write the sentence into the log again, in another form
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class StageEnded(SystemExit):
+    """The stage's exit code is the task's exit code.
+
+    Airflow prints a traceback of its own code for every exception but `SystemExit`. The reader of a task log wants the
+    stage's sentence, which stands right above.
+    """
+
+    def __init__(self, code: int, sentence: str) -> None:
+        super().__init__(code)
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class StageRefused(StageEnded):
+    """A decision: the task fails and is not tried again."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(EXIT_REFUSED, sentence)
+
+
+class StageFault(StageEnded):
+    """Something broke: the task is tried again, if tries are left."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(EXIT_FAULT, sentence)
+
+
+class RefusalsAreFinal(RetryPolicy):
+    """Retry faults as the task's settings say; never a refusal."""
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None) -> RetryDecision:
+        """Fail for good on a refusal, leave all else to the task's settings."""
+        return RetryDecision(RetryAction.FAIL if isinstance(exception, StageRefused) else RetryAction.DEFAULT)
+
+
+def skip(task: BaseOperator, sentence: str) -> NoReturn:
+    """There is nothing to do: the task and what follows are skipped."""
+    task.log.info("%s", sentence)
+    raise NothingToDo(sentence)
+
+
+def refuse(task: BaseOperator, sentence: str) -> NoReturn:
+    """A decision against: the task fails for good."""
+    task.log.error("%s", sentence)
+    raise StageRefused(sentence)
+
+
+def give_up(task: BaseOperator, sentence: str) -> NoReturn:
+    """Something broke: this try of the task fails."""
+    task.log.error("%s", sentence)
+    raise StageFault(sentence)

@@ -1,0 +1,1 @@
+"""What the stages add to the Airflow web UI."""

@@ -1,0 +1,109 @@
+"""The whole loop under the real scheduler, and what happens to it when something is killed in its middle."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from perennial import discovery
+from perennial.data.tables import Table
+from perennial.local.demo import Story
+from perennial.local.supervisor import Supervisor
+from perennial.serving.load import Call, send
+from perennial.store import open_store
+from perennial.testing import wait_until
+
+pytestmark = pytest.mark.timeout(1800)
+TOLD = (
+    "The platform starts",
+    "Four weeks of flights land",
+    "The first version is trained",
+    "It serves",
+    "A broken batch is quarantined",
+    "The mended batch is taken",
+    "Nothing is trained for one day",
+    "A worse model is refused",
+    "Retraining for drift",
+    "The better version takes over",
+    "A sabotaged version is rolled back",
+    "The ledger proves it",
+)
+
+
+def stage_processes(platform, stage):
+    """Processes of this platform that run a stage."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            if "perennial.cli" in command and stage in command and process.environ().get("PERENNIAL_HOME") == str(platform.settings.home):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def story_of(platform, *verbs):
+    """A story about the dataset and model `digits` on the platform."""
+    story = Story(platform.settings, open_store(platform.settings.store), platform.api, model="digits", dataset="digits")
+    for verb in verbs:
+        story.expect(verb)
+    return story
+
+
+def test_the_story_happens_as_told(platform):
+    """The demo, told after an earlier one was killed in its middle, ends with 0 and every line."""
+    assert platform.told.returncode == 0, platform.told.stdout[-3000:]
+    for line in TOLD:
+        assert f"✓ {line}" in platform.told.stdout
+
+
+def test_what_served_when_can_be_asked(platform):
+    """The ledger verifies, and names the version that serves now."""
+    verified = platform.perennial("ledger", "verify")
+    assert verified.returncode == 0, verified.stderr
+    now = platform.perennial("served-at", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "--model", "flight_delays")
+    assert "version 2" in now.stdout
+
+
+def test_a_killed_scheduler_and_a_killed_stage_lose_nothing(platform):
+    """The second model's first loop: the scheduler is killed while files are taken in, the stage while it trains. Every row is in once, and the version serves."""
+    story = story_of(platform, "ingestion", "training", "release")
+    assert platform.perennial("land", "digits", "--from", "2024-01-01", "--to", "2024-01-18").returncode == 0
+    supervisor = Supervisor(platform.settings)
+    wait_until(lambda: stage_processes(platform, "ingest"), 60, "the ingestion to begin")
+    scheduler = supervisor.programs()["airflow-scheduler"]
+    os.kill(scheduler.pid, signal.SIGKILL)
+    wait_until(
+        lambda: (again := supervisor.programs()["airflow-scheduler"]).state == "RUNNING" and again.pid != scheduler.pid,
+        60,
+        "the scheduler to come back",
+    )
+    wait_until(lambda: stage_processes(platform, "train"), 300, "the training to begin")
+    (training,) = stage_processes(platform, "train")
+    training.kill()
+    _, registered = story.next("training", "register", seconds=400, version=1)
+    assert registered["outcome"] == "done"
+    story.next("release", "move_traffic", seconds=200, action="promoted")
+    images = Table(story.store, "digits").scan(["image"])["image"].to_pylist()
+    assert sorted(images) == list(range(1797))
+
+
+def test_a_killed_server_comes_back_and_keeps_what_it_answered(platform):
+    """All predictions answered more than a second before the kill -9 of the server are in the log; a new server answers by itself."""
+    spec, store = discovery.model("digits"), open_store(platform.settings.store)
+    row = dict.fromkeys(spec.inputs, 5)
+    before = send(platform.settings, spec, [Call([row], f"kill-{number}") for number in range(300)], rate=100)
+    assert not before.failures
+    time.sleep(1.5)
+    supervisor = Supervisor(platform.settings)
+    (name,) = [n for n, p in supervisor.programs().items() if "digits" in n and p.state == "RUNNING"]
+    old = supervisor.programs()[name].pid
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: not send(platform.settings, spec, [Call([row])]).failures, 60, "a new server to answer")
+    assert supervisor.programs()[name].pid != old
+    assert platform.perennial("monitor", "--model", "digits").returncode == 0  # takes the log into the table
+    logged = set(Table(store, "digits_predictions").scan(["prediction_id"])["prediction_id"].to_pylist())
+    assert set(before.ids) <= logged

@@ -1,0 +1,43 @@
+"""The README tells the truth: every command in it runs on a platform on which the demo was told."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from perennial.local.demo import MODEL
+
+pytestmark = pytest.mark.timeout(900)
+README = (Path(__file__).parents[2] / "README.md").read_text()
+SHOWN = [*re.findall(r"`(perennial [a-z][^`]*)`", README), *re.findall(r"^\$ (perennial [^#\n]*)", README, re.MULTILINE)]
+
+
+def test_the_readme_shows_commands():
+    """The expressions above still find what is shown."""
+    assert len(SHOWN) >= 12
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_a_command_of_the_readme_runs(platform, shown):
+    """It ends with done or with a refusal in a sentence, never with a fault, a traceback or a complaint about its arguments."""
+    (trained,) = [
+        platform.api.result(run, "evaluate")
+        for run in platform.api.runs(f"{MODEL}_training")
+        if run.state == "success" and platform.api.tasks(run)["register"] == "success"
+    ][:1]
+    words = {"DIGEST": trained["digest"], "RUN": trained["run_id"], "KEY": trained["evaluation"]}
+    arguments = [words.get(word, word) for word in shlex.split(shown)[1:]]
+    done = platform.perennial(*arguments)
+    assert done.returncode in (0, 2), done.stderr
+    assert "usage:" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (done.stdout + done.stderr).strip()
+
+
+def test_every_make_target_of_the_readme_exists():
+    """`make x` is a line of the Makefile."""
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    targets = set(re.findall(r"make ([a-z-]+)", README))
+    assert {"demo", "test", "down", "up"} <= targets
+    assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.MULTILINE)] == []

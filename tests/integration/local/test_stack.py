@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from perennial.commands import down, status, up
+from perennial.errors import Fault, ServiceUnreachable, SettingMissing
+from perennial.local import airflow_programs, stack
+from perennial.local.orphans import ADDRESS
+from perennial.local.supervisor import Supervisor
+from perennial.settings import Settings
+from perennial.store import Store, open_store
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def settings(make_settings: Callable[..., Settings]) -> Iterator[Settings]:
+    """A home of this module; whatever a test leaves running is stopped at the end."""
+    found = make_settings()
+    yield found
+    stack.stop(found)
+
+
+@pytest.fixture(scope="module")
+def store(settings: Settings) -> Store:
+    """The home's store."""
+    return open_store(settings.store)
+
+
+@pytest.fixture
+def platform(settings: Settings, store: Store) -> Supervisor:
+    """The platform, up."""
+    assert up.run(settings, store) == 0
+    return Supervisor(settings)
+
+
+def ask(url: str, data: dict[str, str] | None = None) -> dict[str, object]:
+    """A JSON answer."""
+    request = urllib.request.Request(url, None if data is None else json.dumps(data).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: dict[str, object] = json.loads(answer.read())
+        return found
+
+
+def healthy(settings: Settings) -> bool:
+    """Whether Airflow says that all of it is well."""
+    try:
+        found = ask(f"{settings.airflow_url}/api/v2/monitor/health")
+    except OSError:
+        return False
+    return all(part["status"] == "healthy" for part in found.values() if isinstance(part, dict))
+
+
+def until(found: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.2)
+
+
+def pids_of(settings: Settings) -> set[int]:
+    """Every process that supervisord of this home started, found as a stranger would."""
+    address, found = f"unix://{Supervisor(settings).socket}", set()
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(ADDRESS) == address:
+                found.add(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_up_starts_everything_and_says_where(settings, store, capsys):
+    """One command; the password lets a person in."""
+    assert up.run(settings, store) == 0
+    printed = capsys.readouterr().out
+    for address in (
+        settings.airflow_url,
+        settings.mlflow_url,
+        settings.reports_url,
+        settings.gateway_url,
+        str(airflow_programs.passwords_file(settings)),
+    ):
+        assert address in printed
+    user, password = airflow_programs.login(settings)
+    assert "access_token" in ask(f"{settings.airflow_url}/auth/token", {"username": user, "password": password})
+    assert healthy(settings)
+
+
+def test_up_again_restarts_nothing(platform, settings, store, capsys):
+    """The same processes run on."""
+    before = {name: p.pid for name, p in platform.programs().items()}
+    assert up.run(settings, store) == 0
+    assert {name: p.pid for name, p in platform.programs().items()} == before
+    assert status.run(settings, store) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in before)
+
+
+def test_nothing_listens_to_other_machines(platform, settings):
+    """Every server binds to the address that the settings name."""
+    ours = pids_of(settings)
+    listening = {(c.laddr.ip, c.laddr.port) for c in psutil.net_connections("inet") if c.pid in ours and c.status == psutil.CONN_LISTEN}
+    assert (settings.host, settings.airflow_port) in listening
+    assert {address for address, _ in listening} == {settings.host}
+
+
+@pytest.mark.parametrize("name", ["airflow-scheduler", "mlflow", "postgres"])
+def test_a_killed_program_comes_back(platform, settings, name):
+    """kill -9, and the platform is whole again by itself."""
+    first = platform.programs()[name].pid
+    assert first
+    os.kill(first, signal.SIGKILL)
+    until(lambda: platform.programs()[name].pid not in (None, first))
+    until(lambda: all(p.state == "RUNNING" for p in platform.programs().values()) and healthy(settings))
+    until(lambda: stack._get(f"{settings.mlflow_url}/health") == b"OK")
+
+
+def test_two_at_once_do_not_meet(platform, settings, store):
+    """The second says what it waits for."""
+    with stack._only_one(settings), pytest.raises(ServiceUnreachable, match="Another `perennial up` or `down`"):
+        stack.start(settings, store)
+
+
+def test_down_also_ends_what_a_killed_supervisor_left(platform, settings, store, capsys):
+    """Nothing of the platform runs afterwards, and a second down is no error."""
+    os.kill(int((settings.home / "supervisor/supervisord.pid").read_text()), signal.SIGKILL)
+    until(lambda: not platform.running())
+    assert pids_of(settings)
+    assert status.run(settings, store) == 1
+    assert down.run(settings, store) == 0
+    assert pids_of(settings) == set()
+    assert not (settings.home / "postgres/data/postmaster.pid").exists()
+    assert down.run(settings, store) == 0
+    assert "is down" in capsys.readouterr().out
+
+
+def test_a_taken_port_is_named_with_its_setting(make_settings, store):
+    """Before anything was started."""
+    settings = make_settings()
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((settings.host, settings.mlflow_port))
+        taken.listen()
+        with pytest.raises(SettingMissing, match=f"Port {settings.mlflow_port} is taken .* PERENNIAL_MLFLOW_PORT"):
+            stack.start(settings, store)
+    assert stack.state(settings) == {}
+
+
+def test_a_host_that_is_not_ours_is_named(make_settings, store):
+    """A typo in an address is no taken port."""
+    with pytest.raises(SettingMissing, match="PERENNIAL_HOST"):
+        stack.start(make_settings(PERENNIAL_HOST="203.0.113.1"), store)
+
+
+def test_a_part_that_does_not_start_shows_its_last_words(make_settings, store, monkeypatch):
+    """The log's last line and where the rest is."""
+    settings = make_settings()
+    monkeypatch.setattr(stack.postgres, "command", lambda settings: ["/bin/sh", "-c", "echo no such luck; exit 1"])
+    monkeypatch.setattr(stack.postgres, "initialise", lambda settings: None)
+    monkeypatch.setattr(stack, "START_SECONDS", 2)
+    try:
+        with pytest.raises(Fault, match=r"postgres does not start .*no such luck.*postgres\.log"):
+            stack.start(settings, store)
+    finally:
+        stack.stop(settings)
+
+
+def test_an_unfinished_database_is_made_anew(make_settings, tmp_path: Path):
+    """A kill in the middle of initdb leaves a folder that nobody trusts."""
+    settings = make_settings()
+    unfinished = settings.home / "postgres/data.unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "half").touch()
+    stack.postgres.initialise(settings)
+    assert (settings.home / "postgres/data/PG_VERSION").exists()
+    assert not unfinished.exists()

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import psycopg
+import pytest
+
+from perennial.errors import Fault, ServiceUnreachable, SettingMissing
+from perennial.local import postgres
+from perennial.local.supervisor import Program, Supervisor, socket_folder
+from perennial.settings import Settings
+
+
+@pytest.fixture
+def supervisor(make_settings: Callable[..., Settings]) -> Iterator[Supervisor]:
+    """A running supervisor of an empty home."""
+    found = Supervisor(make_settings())
+    found.start()
+    yield found
+    found.shutdown()
+
+
+def until(found: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def running(supervisor: Supervisor, name: str) -> Program:
+    """The program, once it runs."""
+    until(lambda: supervisor.programs()[name].state == "RUNNING")
+    return supervisor.programs()[name]
+
+
+def test_a_program_gets_its_environment_literally(supervisor):
+    """Quotes, percent signs, line ends and dollars arrive as they are; the starter's settings do not leak."""
+    value = 'it\'s "50 %" of $HOME\nand more'
+    supervisor.add_program("says", ["/bin/sh", "-c", 'printf "%s|%s" "$VALUE" "$PERENNIAL_STORE"; exec sleep 100'], {"VALUE": value})
+    running(supervisor, "says")
+    until(lambda: supervisor.log("says").read_text() == f"{value}|")
+
+
+def test_the_same_definition_restarts_nothing_and_a_changed_one_does(supervisor):
+    """`perennial up` may be called at any time."""
+    supervisor.add_program("a", ["sleep", "100"], {"X": "1"})
+    first = running(supervisor, "a").pid
+    supervisor.add_program("a", ["sleep", "100"], {"X": "1"})
+    assert supervisor.programs()["a"].pid == first
+    supervisor.add_program("a", ["sleep", "100"], {"X": "2"})
+    assert running(supervisor, "a").pid != first
+    assert not psutil.pid_exists(first)
+
+
+def test_a_killed_program_comes_back_without_its_old_children(supervisor):
+    """Children of the killed process would hold its port, or work on beside the new one."""
+    supervisor.add_program("a", ["/bin/sh", "-c", "sleep 1001 & sleep 1002; true"], {})
+    first = running(supervisor, "a").pid
+    until(lambda: len(psutil.Process(first).children()) == 2)
+    children = psutil.Process(first).children()
+    os.kill(first, signal.SIGKILL)
+    until(lambda: supervisor.programs()["a"].pid not in (None, first))
+    until(lambda: not any(c.is_running() for c in children))
+    assert running(supervisor, "a").since is not None
+
+
+def test_a_program_that_ended_is_started_by_adding_it_again(supervisor):
+    """Also one that supervisord has given up, or a person has stopped."""
+    supervisor.add_program("a", ["sleep", "100"], {})
+    running(supervisor, "a")
+    supervisor._call("stopProcess", "a", True)
+    supervisor.add_program("a", ["sleep", "100"], {})
+    assert running(supervisor, "a").pid
+
+
+def test_restart_and_removal(supervisor):
+    """A removed program is forgotten; removing it again is no error."""
+    supervisor.add_program("a", ["sleep", "100"], {})
+    first = running(supervisor, "a").pid
+    supervisor.restart("a")
+    assert running(supervisor, "a").pid != first
+    supervisor.remove_program("a")
+    supervisor.remove_program("a")
+    assert supervisor.programs() == {}
+    with pytest.raises(ServiceUnreachable, match="No program a"):
+        supervisor.restart("a")
+
+
+def test_a_refusal_of_supervisord_is_a_sentence(supervisor):
+    """It names the call and the log."""
+    with pytest.raises(Fault, match="supervisord refused startProcess nobody"):
+        supervisor._call("startProcess", "nobody", True)
+
+
+def test_what_a_killed_supervisor_left_is_ended_by_the_next(supervisor):
+    """Its programs would hold the ports and the database."""
+    supervisor.add_program("a", ["sleep", "100"], {})
+    pid = running(supervisor, "a").pid
+    os.kill(int(supervisor._call("getPID")), signal.SIGKILL)
+    until(lambda: not supervisor.running())
+    with pytest.raises(ServiceUnreachable, match="perennial up"):
+        supervisor.programs()
+    assert psutil.pid_exists(pid)
+    supervisor.start()
+    assert not psutil.pid_exists(pid)
+    assert supervisor.programs() == {}
+
+
+def test_shutdown_ends_the_last_ones_last_and_can_be_repeated(supervisor):
+    """The database goes after those that use it."""
+    for name in ("first", "database"):
+        supervisor.add_program(
+            name, ["/bin/sh", "-c", f"trap 'echo {name} >> {supervisor.folder}/ended; exit' TERM; while true; do sleep 0.05; done"], {}
+        )
+    for name in ("first", "database"):
+        running(supervisor, name)
+    supervisor.shutdown(last=("database",))
+    assert (supervisor.folder / "ended").read_text().split() == ["first", "database"]
+    assert not supervisor.running()
+    supervisor.shutdown()
+
+
+def test_a_long_home_gets_a_short_socket(make_settings, tmp_path):
+    """The kernel allows 107 bytes."""
+    home = tmp_path / ("long" * 40)
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(home)})
+    folder = socket_folder(settings)
+    assert len(os.fsencode(folder / ".s.PGSQL.5432.lock")) < 107
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert socket_folder(settings) == folder
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(SettingMissing, match="belongs to somebody else"):
+        socket_folder(settings)
+    folder.unlink()
+
+
+def test_without_environments_the_sentence_names_set_up(tmp_path):
+    """Nothing is installed yet."""
+    with pytest.raises(Fault, match="make setup"):
+        Supervisor(Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})).start()
+
+
+def test_an_outside_database_server_is_used_where_one_is_named(make_settings, supervisor):
+    """The databases are made there once; nothing of an own server is needed."""
+    own = supervisor.settings
+    postgres.initialise(own)
+    port = own.serving_port
+    supervisor.add_program("outside", [*postgres.command(own), "--listen_addresses=127.0.0.1", f"--port={port}"], {}, stop_signal="INT")
+    settings = make_settings(PERENNIAL_POSTGRES_URL=f"postgresql://postgres@127.0.0.1:{port}")
+    until(lambda: postgres.answers(settings))
+    for _ in range(2):
+        postgres.create_databases(settings)
+        with psycopg.connect(postgres.address(settings, "mlflow")) as connection:
+            assert connection.execute("SELECT current_database()").fetchone() == ("mlflow",)

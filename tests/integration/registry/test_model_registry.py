@@ -1,0 +1,173 @@
+"""Runs, versions and aliases in a real MLflow server."""
+
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from perennial.errors import CandidateRefused, ServiceUnreachable, UnknownName
+from perennial.registry.model_registry import ModelRegistry
+from perennial.settings import Settings
+from perennial.testing import free_ports, small_manifest, wait_until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlflow")
+    port = free_ports(1)[0]
+    command = [str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    settings = Settings.from_environment({"PERENNIAL_MLFLOW_URL": f"http://127.0.0.1:{port}"})
+
+    def up():
+        assert process.poll() is None, (folder / "log").read_text()
+        try:
+            return ModelRegistry(settings).versions("nothing") == []
+        except ServiceUnreachable:
+            return False
+
+    wait_until(up, 120, "MLflow")
+    yield settings, folder
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture
+def registry(server):
+    return ModelRegistry(server[0])
+
+
+def recorded(registry, model, digest="d" * 64, **changes):
+    return registry.record_run(
+        small_manifest(model, run_key=digest[:24], **changes),
+        {"log_loss": 0.5, "roc_auc": float("nan")},
+        [{"loss": 1.0}, {"loss": 0.6}],
+        digest,
+    )
+
+
+def test_a_run_is_recorded_once_and_whole(registry, server):
+    """Tags, parameters, epochs and the manifest; the same run key again is the same run."""
+    run = recorded(registry, "once", parameters={"epochs": 3, "hidden": None}, parents=["p" * 64])
+    assert recorded(registry, "once", parameters={"epochs": 3, "hidden": None}, parents=["p" * 64]) == run
+    found = registry._server.get("runs/get", run_id=run)["run"]
+    assert found["info"]["status"] == "FINISHED"
+    assert {p["key"]: p["value"] for p in found["data"]["params"]} == {"seed": "0", "epochs": "3", "hidden": "None"}
+    tags = registry.run_tags(run)
+    assert (tags["snapshot"], tags["cause"], tags["parents"], tags["digest"]) == ("1", "manual", f'["{"p" * 64}"]', "d" * 64)
+    history = registry._server.get("metrics/get-history", run_id=run, metric_key="loss")["metrics"]
+    assert [(m["step"], m["value"]) for m in history] == [(0, 1.0), (1, 0.6)]
+    assert list((server[1] / "files").rglob("manifest.json"))
+
+
+def test_a_version_is_registered_once_with_its_provenance(registry, server):
+    """The tags say where it comes from; registering it again gives the same number."""
+    run = recorded(registry, "twice")
+    version = registry.register("twice", run, "d" * 64, {"gate": "passed"}, "# A card")
+    again = registry.register("twice", run, "d" * 64, {"gate": "passed again"}, "# Another card")
+    assert (version.number, again.number) == (1, 1)
+    found = registry.version("twice", 1)
+    assert (found.digest, found.run_id, found.snapshot, found.tags["gate"], found.tags["code_digest"]) == (
+        "d" * 64,
+        run,
+        1,
+        "passed again",
+        "c",
+    )
+    assert registry.register("twice", recorded(registry, "twice", "e" * 64), "e" * 64).number == 2
+    assert [v.number for v in registry.versions("twice")] == [1, 2]
+    assert registry.version_url("twice", 2) == f"{server[0].mlflow_url}/#/models/twice/versions/2"
+    assert registry.run_url(run).endswith(f"/runs/{run}")
+
+
+def test_a_run_without_provenance_cannot_be_registered(registry):
+    """The sentence names what the run does not record; a run of another folder is refused too."""
+    run = recorded(registry, "bare", code_digest="", lock_digest="")
+    with pytest.raises(CandidateRefused, match="does not record code_digest and lock_digest"):
+        registry.register("bare", run, "d" * 64)
+    whole = recorded(registry, "bare", "e" * 64)
+    with pytest.raises(CandidateRefused, match="recorded the version eeeeeeeeeeee"):
+        registry.register("bare", whole, "d" * 64)
+    with pytest.raises(UnknownName, match="no run"):
+        registry.register("bare", "0" * 32, "d" * 64)
+    assert registry.versions("bare") == []
+
+
+def test_aliases_move(registry):
+    """One version has a role at a time; taking it away twice is no error; a missing version is named."""
+    for digest in ("d" * 64, "e" * 64):
+        registry.register("roles", recorded(registry, "roles", digest), digest)
+    assert registry.version("roles", "champion") is None
+    registry.set_alias("roles", "champion", 1)
+    registry.set_alias("roles", "last_good", 1)
+    assert registry.version("roles", "champion").aliases == ("champion", "last_good")
+    registry.set_alias("roles", "champion", 2)
+    assert (registry.version("roles", "champion").number, registry.versions("roles")[0].aliases) == (2, ("last_good",))
+    registry.delete_alias("roles", "champion")
+    registry.delete_alias("roles", "champion")
+    registry.delete_alias("no_such_model", "champion")
+    assert registry.version("roles", "champion") is None
+    assert registry.version("roles", 77) is None
+    with pytest.raises(UnknownName, match="no version 77"):
+        registry.set_alias("roles", "champion", 77)
+    with pytest.raises(ServiceUnreachable, match="Invalid alias name"):
+        registry.set_alias("roles", "not an alias!", 1)
+
+
+def test_a_run_takes_notes_and_files(registry, server):
+    """Later stages add to it; an unknown run is named."""
+    run = recorded(registry, "notes")
+    registry.annotate(run, {"refused": "it is worse"}, {"test_log_loss": 0.7}, {"pages/gate.json": b"{}"})
+    assert registry.run_tags(run)["refused"] == "it is worse"
+    assert [path.read_bytes() for path in (server[1] / "files").rglob("gate.json")] == [b"{}"]
+    with pytest.raises(UnknownName):
+        registry.annotate("0" * 32, {"a": "b"})
+
+
+def test_a_connection_that_the_server_closed_is_opened_again(registry):
+    """A stage that trained for an hour finds its kept connection dead."""
+    registry.versions("nothing")
+    registry._server._connection.sock.shutdown(socket.SHUT_RDWR)
+    assert registry.versions("nothing") == []
+
+
+def test_a_server_that_is_not_there_is_a_sentence():
+    """Refused at once, and soon if it takes the call and says nothing."""
+    with pytest.raises(ServiceUnreachable, match=r"does not answer .*Start it, or correct PERENNIAL_MLFLOW_URL"):
+        ModelRegistry(Settings.from_environment({"PERENNIAL_MLFLOW_URL": "http://127.0.0.1:1"})).versions("m")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "refuses the credentials"),
+        (b"HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\n{}", "failed with status 500"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "failed with status 200"),
+        (b"nonsense", "does not answer"),
+    ],
+)
+def test_a_server_that_answers_badly_is_a_sentence(answer, words, monkeypatch):
+    """Wrong credentials, a crash, another server on the port."""
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "jo")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                asked.append(connection.recv(65536))
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ServiceUnreachable, match=words):
+            ModelRegistry(Settings.from_environment({"PERENNIAL_MLFLOW_URL": url})).versions("m")
+        thread.join()
+    assert b"Authorization: Basic am86d3Jvbmc=" in asked[0]

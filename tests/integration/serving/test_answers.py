@@ -1,0 +1,223 @@
+"""What callers of a real server behind a real gateway get: answers, sentences, ids; and what the store has afterwards."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from perennial import testing
+from perennial.serving.load import Call, send
+from perennial.serving.route import Route
+
+ROW = {"carrier": "UA", "origin": "EWR", "scheduled_departure": "2013-02-01T06:00:00", "distance": 500, "temp": None}
+
+
+@pytest.fixture(scope="module")
+def served(new_platform):
+    """Version 1 with all traffic, version 2 as its shadow."""
+    platform = new_platform()
+    platform.serve({1: 100}, {1: platform.version(1), 2: platform.version(2)}, shadow=2)
+    return platform
+
+
+def post(platform, body, suffix="api/v1.0/predictions", headers=None):
+    """Status, answer and headers of one request through the gateway."""
+    url = platform.settings.gateway_url + platform.model.route.removesuffix("api/v1.0/predictions") + suffix
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})}), timeout=10
+        ) as answer:
+            return answer.status, json.load(answer), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read()), error.headers
+
+
+def lines(platform, kind):
+    """All lines of a model's log in the store."""
+    return [
+        json.loads(line)
+        for stored in platform.store.list(f"{kind}/{platform.model.name}")
+        for line in platform.store.read(stored.key).splitlines()
+    ]
+
+
+def test_an_answer_carries_scores_id_and_version(served):
+    """The answer has one score per class, adding up to one, the asked-for id, model and version; the version is in a header too."""
+    status, answer, headers = post(served, {"data": {"rows": [ROW, ROW]}, "meta": {"puid": "mine"}})
+    assert status == 200
+    assert answer["data"]["names"] == ["on_time", "late"]
+    assert [sum(row) for row in answer["data"]["ndarray"]] == pytest.approx([1, 1], abs=1e-5)
+    assert answer["meta"] == {"puid": "mine", "tags": {"model": "small_delays", "version": 1}}
+    assert headers["x-perennial-version"] == "1"
+
+
+@pytest.mark.parametrize("suffix", ["", "predict", "api/v1.0/predictions"])
+def test_the_whole_path_may_be_left_out(served, suffix):
+    """The prediction path answers with and without its suffix."""
+    assert post(served, {"data": {"names": list(ROW), "ndarray": [list(ROW.values())]}}, suffix)[0] == 200
+
+
+def test_a_header_addresses_a_version(served):
+    """The header x-predictor reaches the shadow, which has no share of the traffic."""
+    assert post(served, {"data": {"rows": [ROW]}}, headers={"x-predictor": "2"})[1]["meta"]["tags"]["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"{", "The body is not JSON"),
+        ({"data": {"rows": []}}, "The request has no rows: send at least one."),
+        ({"data": {"rows": [{**ROW, "distance": "far"}]}}, "Row 0: distance must be a whole number, not 'far'."),
+        ({"data": {"rows": [{k: v for k, v in ROW.items() if k != "origin"}]}}, "Row 0 lacks the field origin."),
+    ],
+)
+def test_bad_input_gets_400_and_a_sentence(served, body, sentence):
+    """What does not fit the version's inputs is answered with 400 and one sentence that names the field."""
+    status, answer, _ = post(served, body)
+    assert status == 400
+    assert answer["status"]["info"].startswith(sentence)
+
+
+def test_too_large_a_request_gets_413_and_a_sentence(served):
+    """A body above the limit is not read."""
+    status, answer, _ = post(served, b'{"data": "' + b"x" * (17 << 20) + b'"}')
+    assert status == 413
+    assert "larger than 16 MB" in answer["status"]["info"]
+
+
+def test_an_outcome_is_stored_before_it_is_acknowledged(served):
+    """Once feedback is answered with 200 the outcome is in the store; what does not fit gets 400 and a sentence."""
+    message = {"response": {"meta": {"puid": "mine-0"}}, "truth": {"data": {"ndarray": [[1]]}}}
+    assert post(served, message, "api/v1.0/feedback")[0] == 200
+    assert [(line["id"], line["outcome"]) for line in lines(served, "outcomes")] == [("mine-0", 1)]
+    message["truth"]["data"]["ndarray"] = [[2]]
+    status, answer, _ = post(served, message, "api/v1.0/feedback")
+    assert (status, answer["status"]["info"]) == (400, "The outcome is 2: it must be the number of a class, 0 to 1 (on_time, late).")
+
+
+def test_the_shadow_logs_what_nobody_saw_under_the_same_id(served):
+    """A mirrored request is logged by the shadow as such, with the id that the caller got, also if the gateway made it."""
+    puid = post(served, {"data": {"rows": [ROW]}, "meta": {"tags": {"event_time": "2013-02-01T06:00"}}})[1]["meta"]["puid"]
+    found = testing.wait_until(lambda: two(line for line in lines(served, "predictions") if line["id"] == f"{puid}-0"), 5, "both lines")
+    assert {line["version"]: line.get("shadow", False) for line in found} == {1: False, 2: True}
+    assert {line["event_time"] for line in found} == {"2013-02-01T06:00:00+00:00"}
+    assert found[0]["row"] == ROW
+
+
+@pytest.mark.parametrize("wanted", [{}, {"x-predictor": "1"}])
+def test_no_caller_can_pass_for_a_shadow(served, wanted):
+    """A host that ends as Envoy lets a mirrored request's end: the prediction counts, and only the mirrored one is the shadow's."""
+    puid = post(served, {"data": {"rows": [ROW]}}, headers={"Host": "x-shadow", **wanted})[1]["meta"]["puid"]
+    testing.wait_until(
+        lambda: any(line["id"] == f"{puid}-0" and line["version"] == 1 for line in lines(served, "predictions")), 5, "the line"
+    )
+    found = [line for line in lines(served, "predictions") if line["id"] == f"{puid}-0"]
+    assert [line.get("shadow", False) for line in found if line["version"] == 1] == [False]
+    assert all(line["shadow"] for line in found if line["version"] == 2)
+
+
+def two(found):
+    """The items, if there are two."""
+    found = list(found)
+    return found if len(found) == 2 else None
+
+
+def test_metrics_and_liveness_are_the_servers_own(served):
+    """Each server shows its counts in Prometheus' form and that it lives."""
+    port = json.loads((served.settings.home / "serving" / "state.json").read_text())["small_delays"]["ports"]["1"]
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", "/metrics")
+    assert 'perennial_predictions_total{code="400",model="small_delays",version="1"}' in connection.getresponse().read().decode()
+    connection.request("GET", "/live")
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (200, b"live")
+    connection.close()
+
+
+def test_kill_9_loses_at_most_the_last_second_of_the_log(new_platform):
+    """After a kill -9 under load every answer older than a second is in the log, each id once."""
+    platform = new_platform()
+    platform.serve({1: 100}, {1: platform.version(1)})
+    stop = threading.Event()
+    rows = testing.small_rows(50)
+
+    def calls():
+        for number in range(100_000):
+            yield Call([rows[number % 50]], id=f"k{number}")
+
+    seen = []
+    background = threading.Thread(
+        target=lambda: seen.append(send(platform.settings, platform.model, calls(), rate=300, stop=stop, connections=4))
+    )
+    background.start()
+    time.sleep(3)
+    cut = time.monotonic()
+    for pid in platform.server_pids(1):
+        os.kill(pid, signal.SIGKILL)
+    stop.set()
+    background.join()
+    load = seen[0]
+    logged = [line["id"] for line in lines(platform, "predictions")]
+    old = [identity for identity, when in zip(load.ids, load.answered_at, strict=True) if when < cut - 1.0]
+    print(f"{len(load.ids)} answered, {len(old)} of them over a second before the kill, {len(set(load.ids) - set(logged))} lost")
+    assert len(old) > 300
+    assert set(old) - set(logged) == set()
+    assert len(logged) == len(set(logged))
+
+
+def test_idle_connections_hold_no_thread(served):
+    """More silent connections than threads do not keep a server from answering."""
+    port = json.loads((served.settings.home / "serving" / "state.json").read_text())["small_delays"]["ports"]["1"]
+    with contextlib.ExitStack() as held:
+        for _ in range(3 * served.model.serving.threads):
+            held.enter_context(socket.create_connection(("127.0.0.1", port)))
+        time.sleep(0.3)
+        load = send(served.settings, served.model, (Call([row]) for row in testing.small_rows(20)), connections=8)
+    assert load.failures == []
+
+
+def test_sigterm_writes_the_log_to_its_end(new_platform):
+    """A server that is asked to stop loses no answer."""
+    platform = new_platform()
+    platform.serve({1: 100}, {1: platform.version(1)})
+    load = send(platform.settings, platform.model, (Call([row]) for row in testing.small_rows(200)))
+    platform.programs.remove_program("serving-small_delays-v1")
+    assert load.failures == []
+    assert set(load.ids) == {line["id"] for line in lines(platform, "predictions")}
+
+
+def test_a_slow_candidate_costs_half_the_timeout_and_no_answer(new_platform):
+    """A candidate that hangs is given half of the time a request may take, then the champion answers; the candidate gets an error for it."""
+    platform = new_platform()
+    platform.model = testing.small_model(timeout_seconds=2)
+    good = platform.version(1)
+    digests = {1: good, 2: platform.saboteur(good, share=0.0, seconds=5.0)}
+    platform.serve({1: 50, 2: 50}, digests)
+    load = send(platform.settings, platform.model, (Call([row]) for row in testing.small_rows(12)), connections=4)
+    assert load.failures == []
+    assert load.by_version == {1: 12}
+    arms = platform.backend.observe(platform.model)
+    assert arms[2].errors == arms[2].requests > 0
+    assert arms[1].errors == 0
+
+
+def test_reset_takes_the_model_off_the_gateway(new_platform):
+    """After reset the model has no route and no server, and its ports are free again."""
+    platform = new_platform()
+    platform.serve({1: 100}, {1: platform.version(1)})
+    platform.backend.reset(platform.model)
+    assert platform.backend.route(platform.model) is None
+    assert set(platform.programs.programs()) == {"gateway"}
+    assert json.loads((platform.settings.home / "serving" / "state.json").read_text()) == {}
+    platform.backend.reset(platform.model)
+    platform.serve({3: 100}, {3: platform.version(1)})
+    assert platform.backend.route(platform.model) == Route({3: 10_000}, None, {3: platform.version(1)})

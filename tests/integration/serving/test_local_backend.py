@@ -1,0 +1,92 @@
+"""The local backend under the real supervisor, with several models and several writers."""
+
+import json
+import threading
+
+import pytest
+
+from perennial import testing
+from perennial.errors import ServiceUnreachable
+from perennial.local.supervisor import Supervisor
+from perennial.serving import envoy
+from perennial.serving.backends.local import LocalBackend
+from perennial.serving.load import Call, send
+from perennial.serving.route import Route
+from perennial.store import open_store
+
+from .conftest import settings_for
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """A home whose supervisor keeps a gateway running."""
+    settings = settings_for(tmp_path)
+    supervisor = Supervisor(settings)
+    supervisor.start()
+    try:
+        envoy.prepare(settings)
+        supervisor.add_program("gateway", envoy.command(settings), {})
+        backend = LocalBackend(settings)
+
+        def answers():
+            try:
+                return backend._admin("/ready")
+            except ServiceUnreachable:
+                return None
+
+        testing.wait_until(answers, 30, "the gateway's answer")
+        yield settings
+    finally:
+        supervisor.shutdown()
+
+
+def test_two_models_are_released_at_the_same_time(settings, tmp_path):
+    """Two writers at once give each model its own ports and servers; a second platform start brings the same routes back."""
+    store = open_store(settings.store)
+    models = [testing.small_model("one"), testing.small_model("two")]
+    digests = {model.name: testing.publish_small_version(store, tmp_path / model.name, model=model.name) for model in models}
+    failures = []
+
+    def release(model):
+        try:
+            backend = LocalBackend(settings)
+            backend.apply(model, Route({1: 10_000}, None, {1: digests[model.name]}))
+            backend.wait_ready(model, 1, 60)
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+
+    writers = [threading.Thread(target=release, args=(model,)) for model in models]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert failures == []
+    state = json.loads((settings.home / "serving" / "state.json").read_text())
+    ports = [port for known in state.values() for port in known["ports"].values()]
+    assert len(set(ports)) == 2
+    assert min(ports) >= settings.serving_port
+    for model in models:
+        assert send(settings, model, [Call([row]) for row in testing.small_rows(10)]).by_version == {1: 10}
+
+    supervisor, backend = Supervisor(settings), LocalBackend(settings)
+    for model in models:
+        supervisor.remove_program(f"serving-{model.name}-v1")
+    assert backend.resume() == ["one", "two"]
+    for model in models:
+        backend.wait_ready(model, 1, 60)
+        backend.apply(model, backend.route(model))
+        assert send(settings, model, [Call([row]) for row in testing.small_rows(10)]).failures == []
+
+
+def test_what_cannot_be_is_told_in_a_sentence(settings):
+    """A version that does not run, and a gateway that is gone, are told apart."""
+    backend, model = LocalBackend(settings), testing.small_model()
+    with pytest.raises(ServiceUnreachable, match="not among the versions that run"):
+        backend.wait_ready(model, 1, 1)
+    assert backend.observe(model) == {}
+    backend.apply(model, Route({1: 10_000}, None, {1: "0" * 64}))
+    with pytest.raises(Exception, match="has no version 000000000000"):
+        backend.wait_ready(model, 1, 60)
+    Supervisor(settings).remove_program("gateway")
+    with pytest.raises(ServiceUnreachable, match=r"The gateway's status port .* does not answer"):
+        backend.observe(model)

@@ -1,0 +1,117 @@
+"""Whole releases between real servers behind a real Envoy, under load, look by look."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from perennial import testing
+from perennial.lineage.ledger import Ledger
+from perennial.serving.load import Call, send
+from perennial.specs import ReleaseSpec
+from perennial.stages.release import Release, route_of
+from perennial.stages.rollback import go_back
+from perennial.testing import RegistryInMemory
+
+RELEASE = ReleaseSpec(min_seconds=3, observe_seconds=1)
+
+
+class World:
+    """A platform with a ledger and a registry."""
+
+    def __init__(self, platform) -> None:
+        self.platform, self.registry = platform, RegistryInMemory()
+        self.spec = platform.model.model_copy(update={"release": RELEASE})
+        self.ledger = Ledger(platform.store, self.spec.name)
+
+    def release(self) -> Release:
+        """A new process's view."""
+        return Release(self.spec, self.platform.settings, self.platform.store, self.platform.backend, self.registry)
+
+    def until_end(self, looks: int = 90):
+        """Look until the release has ended."""
+        for _ in range(looks):
+            result = self.release().look()
+            if result.action in ("promoted", "rolled_back", "ask", "nothing"):
+                return result
+            time.sleep(result.look_again_seconds)
+        raise AssertionError(result.sentence)
+
+
+@pytest.fixture(scope="module")
+def world(platform) -> World:
+    """With a first version that serves."""
+    world = World(platform)
+    world.registry.add(world.spec.name, platform.version(1))
+    assert world.release().look().action == "promoted"
+    return world
+
+
+class Load:
+    """Requests until the block ends."""
+
+    def __init__(self, world: World, rate: float) -> None:
+        self.world, self.rate, self.stop = world, rate, threading.Event()
+
+    def __enter__(self) -> "Load":
+        def calls() -> Iterator[Call]:
+            rows = testing.small_rows(500, seed=3)
+            for number in range(200_000):
+                yield Call([rows[number % len(rows)]])
+
+        def run() -> None:
+            self.traffic = send(self.world.platform.settings, self.world.spec, calls(), rate=self.rate, stop=self.stop)
+
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self._thread.join()
+
+
+def test_a_release_a_sabotaged_candidate_and_a_rollback_lose_no_request(world):
+    """An equal version is promoted, one that fails part of its traffic is rolled back by evidence, and the button goes back: every caller is answered."""
+    name = world.spec.name
+    with Load(world, 120) as load:
+        time.sleep(3)
+        begin = time.monotonic()
+        second = world.registry.add(name, world.platform.version(2))
+        promoted = world.until_end()
+        print(f"{time.monotonic() - begin:.1f} s: {promoted.sentence}")
+
+        begin = time.monotonic()
+        third = world.registry.add(name, world.platform.saboteur(second.digest, share=0.3))
+        sabotaged = world.until_end()
+        print(f"{time.monotonic() - begin:.1f} s: {sabotaged.sentence}")
+        last = world.ledger.last()
+
+        fourth = world.registry.add(name, world.platform.version(4))
+        assert world.release().look().action == "started"
+        ended = go_back(world.release(), "looks wrong", "jo")
+        time.sleep(1)
+    print(load.traffic.sentence())
+    assert (promoted.action, promoted.version) == ("promoted", second.number), promoted.sentence
+    assert (sabotaged.action, sabotaged.version, sabotaged.champion) == ("rolled_back", third.number, second.number)
+    assert "requests failed" in sabotaged.sentence
+    assert last.evidence["errors"]["evidence"] > last.evidence["errors"]["limit"]
+    assert (ended.version, ended.champion) == (fourth.number, second.number)
+    assert load.traffic.failures == []
+    assert world.ledger.verify() == []
+    assert world.platform.backend.route(world.spec) == route_of(world.ledger.last())
+
+
+def test_going_back_takes_no_start(world, monkeypatch):
+    """The version before the champion still runs: its traffic is back when the call returns."""
+    last = world.ledger.last()
+    monkeypatch.setattr("perennial.stages.rollback.REPEAT_SECONDS", 0)
+    begin = time.monotonic()
+    result = go_back(world.release(), "asked for", "jo")
+    took = time.monotonic() - begin
+    print(f"rolled back in {took:.2f} s")
+    traffic = send(world.platform.settings, world.spec, [Call([row]) for row in testing.small_rows(40)])
+    assert result.champion == last.last_good
+    assert traffic.by_version == {last.last_good: 40}
+    assert traffic.failures == []

@@ -1,0 +1,300 @@
+"""What the DAG files promise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
+from airflow.sdk.exceptions import ParamValidationError
+from airflow.serialization.serialized_objects import DagSerialization
+
+from perennial import discovery
+from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, ReleaseSpec, RetrainSpec
+from perennial_airflow.stage_command import stage_command
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:airflow"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy"),
+]
+
+DAGS = Path(__file__).parents[3] / "dags"
+FILES = sorted(DAGS.glob("*.py"))
+
+
+def _dataset(name="trips"):
+    columns = (Column(name="id", type="int"), Column(name="at", type="timestamp"), Column(name="late", type="bool"))
+    return DatasetSpec(name=name, title="Trips", owner="ada", columns=columns, key=("id",), event_time="at")
+
+
+def _model(name="lateness", mode="automatic"):
+    return ModelSpec(
+        name=name,
+        title="Lateness",
+        owner="grace",
+        dataset="trips",
+        task="binary",
+        inputs=("id",),
+        label="late",
+        classes=("no", "yes"),
+        gate=GateSpec(floors={"roc_auc": 0.6}),
+        release=ReleaseSpec(mode=mode),
+        retrain=RetrainSpec(schedule="15 3 * * *"),
+    )
+
+
+def _parsed(path=DAGS):
+    bag = DagBag(str(path), bundle_path=DAGS)
+    assert bag.import_errors == {}
+    return bag.dags
+
+
+@pytest.fixture
+def dags(monkeypatch):
+    """The DAGs of one dataset and three models, one for each mode of release."""
+    monkeypatch.setenv("PERENNIAL_AIRFLOW_URL", "http://airflow.test")
+    monkeypatch.setattr(discovery, "datasets", lambda: {"trips": _dataset()})
+    models = {mode: _model(mode, mode) for mode in ("automatic", "approval", "manual")}
+    monkeypatch.setattr(discovery, "models", lambda: models)
+    return _parsed()
+
+
+def _sequence(dag):
+    return [task.task_id for task in dag.topological_sort()]
+
+
+def _context(params, run_type="manual", user="ada", **results):
+    """What templates see."""
+
+    def xcom_pull(task_ids):
+        return results.get(task_ids)
+
+    return {
+        "params": params,
+        "dag_run": SimpleNamespace(run_type=run_type, triggering_user_name=user),
+        "dag": SimpleNamespace(dag_id="d"),
+        "run_id": "manual__1 2",
+        "ti": SimpleNamespace(xcom_pull=xcom_pull),
+    }
+
+
+def _command(task, **keywords):
+    """The argument list that a task would run with, after its templates were filled in."""
+    task.render_template_fields(_context(**keywords), task.dag.get_template_env())
+    return stage_command(task.stage, task.arguments)
+
+
+def test_there_is_a_dag_for_everything(dags):
+    """One ingestion per dataset, four DAGs per model."""
+    kinds = ("training", "release", "monitoring", "rollback")
+    assert set(dags) == {"trips_ingestion"} | {f"{m}_{k}" for m in ("automatic", "approval", "manual") for k in kinds}
+
+
+def test_the_project_s_own_dags_parse():
+    """Every dataset and model of this project has its DAGs, and they can be stored by Airflow."""
+    dags = _parsed()
+    assert {f"{name}_ingestion" for name in discovery.datasets()} | {f"{name}_training" for name in discovery.models()} <= set(dags)
+    for dag in dags.values():
+        DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+
+
+def test_parsing_twice_gives_the_same(dags):
+    """Otherwise Airflow would make a new version of the DAG at every parse."""
+    again = _parsed()
+    for name, dag in dags.items():
+        one, two = (json.dumps(DagSerialization.serialize_dag(d), sort_keys=True, default=str) for d in (dag, again[name]))
+        assert one == two
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks"),
+    [
+        ("trips_ingestion", ["wait_for_files", "ingest", "tell_refused"]),
+        ("automatic_training", ["validate", "train", "evaluate", "register"]),
+        ("automatic_release", ["move_traffic", "ask_person", "settle"]),
+        ("approval_release", ["may_start", "move_traffic", "ask_person", "settle"]),
+        ("manual_release", ["may_start", "move_traffic", "ask_person", "settle"]),
+        ("automatic_monitoring", ["monitor", "request_retraining"]),
+        ("automatic_rollback", ["rollback"]),
+    ],
+)
+def test_tasks_stand_in_one_line(dags, name, tasks):
+    """Sentence names, one after the other."""
+    assert _sequence(dags[name]) == tasks
+    for before, after in pairwise(tasks):
+        assert dags[name].get_task(before).downstream_task_ids == {after}
+
+
+def test_house_rules(dags):
+    """One run at a time, no runs of the past, an owner, tags, faults retried with growing pauses, and a manual without holes."""
+    for name, dag in dags.items():
+        kind = name.rsplit("_", 1)[1]
+        assert dag.max_active_runs == 1
+        assert dag.catchup is False
+        assert {"perennial", kind, name.removesuffix(f"_{kind}")} == dag.tags
+        assert dag.owner == ("ada" if kind == "ingestion" else "grace")
+        assert dag.description
+        assert not set("{}") & set(dag.doc_md)
+        for task in dag.tasks:
+            assert task.retries >= 2
+            assert task.retry_exponential_backoff > 1
+            assert f"`{task.task_id}`" in dag.doc_md
+
+
+def test_params_explain_themselves_and_are_safe(dags):
+    """Every Param has a type, a title and a description; started without any, nothing dangerous happens."""
+    for dag in dags.values():
+        for name, param in dag.params.items():
+            found = dag.params.get_param(name)
+            assert found.schema["type"]
+            assert found.schema["title"]
+            assert found.description.endswith(".")
+            assert param is not True
+    training = dags["automatic_training"].params
+    assert set(training) == {"reason", "snapshot", "max_epochs", "force"}
+    assert training["force"] is False
+    assert dags["automatic_release"].params["again"] is False
+
+
+@pytest.mark.parametrize(("name", "value"), [("snapshot", "newest"), ("max_epochs", 0), ("force", "yes"), ("reason", 5)])
+def test_params_refuse_what_has_the_wrong_type(dags, name, value):
+    """A mistake is found when the run is asked for."""
+    params = dags["automatic_training"].params
+    with pytest.raises(ParamValidationError):
+        params[name] = value
+
+
+def test_what_wakes_a_dag(dags):
+    """Files wake ingestion; night, snapshots and requests wake training; a candidate wakes release; nothing wakes rollback."""
+    training = dags["automatic_training"].timetable
+    assert isinstance(dags["automatic_training"].schedule, AssetOrTimeSchedule)
+    assert training.timetable == CronTriggerTimetable("15 3 * * *", timezone="UTC")
+    assert sorted(asset.name for asset in training.asset_condition.objects) == ["automatic_retraining", "trips_snapshot"]
+    watched = dags["trips_ingestion"].timetable.asset_condition.objects
+    assert [asset.name for asset in watched] == ["trips_landing"]
+    assert watched[0].watchers[0].trigger.serialize() == (
+        "perennial_airflow.triggers.landing.LandingTrigger",
+        {"dataset": "trips", "until": None},
+    )
+    assert [asset.name for asset in dags["automatic_release"].timetable.asset_condition.objects] == ["automatic_candidate"]
+    assert dags["automatic_rollback"].schedule is None
+
+
+def test_what_a_dag_announces(dags):
+    """The other end of each wire."""
+    ends = {
+        ("trips_ingestion", "ingest"): "trips_snapshot",
+        ("automatic_training", "register"): "automatic_candidate",
+        ("automatic_monitoring", "request_retraining"): "automatic_retraining",
+    }
+    for (dag, task), asset in ends.items():
+        assert [outlet.name for outlet in dags[dag].get_task(task).outlets] == [asset]
+
+
+NONE_SET = {"reason": "", "snapshot": None, "max_epochs": None, "force": False}
+
+
+@pytest.mark.parametrize(("run_type", "cause"), [("manual", "manual"), ("scheduled", "schedule"), ("asset_triggered", "data")])
+def test_validate_is_told_who_asked(dags, run_type, cause):
+    """A person, the night or an event; what was not set is not passed."""
+    found = _command(dags["automatic_training"].get_task("validate"), params=NONE_SET, run_type=run_type)
+    assert found == ["validate", "--model=automatic", f"--cause={cause}", "--run-url=http://airflow.test/dags/d/runs/manual__1%202"]
+
+
+def test_train_is_told_what_validate_decided(dags):
+    """Snapshot, cause and request come from the result, a person's wishes from the Params."""
+    decided = {"snapshot": 0, "cause": "drift", "request": None}
+    found = _command(
+        dags["automatic_training"].get_task("train"), params={**NONE_SET, "max_epochs": 3, "reason": "it's due"}, validate=decided
+    )
+    assert found[:6] == ["train", "--model=automatic", "--snapshot=0", "--cause=drift", "--max-epochs=3", "--reason=it's due"]
+
+
+def test_register_is_told_what_was_measured(dags):
+    """A digest of digits alone stays text."""
+    results = {"train": {"digest": "0123456789", "run_id": "9e5"}, "evaluate": {"evaluation": "reports/m/e.json"}}
+    found = _command(dags["automatic_training"].get_task("register"), params=NONE_SET, **results)
+    assert found == ["register", "--model=automatic", "--digest=0123456789", "--run-id=9e5", "--evaluation=reports/m/e.json"]
+
+
+def test_release_names_the_person(dags):
+    """Who started or approved it stands in the ledger; an event is nobody."""
+    params = {"version": None, "again": False}
+    by_event = _command(dags["automatic_release"].get_task("move_traffic"), params=params, run_type="asset_triggered", user=None)
+    assert by_event == ["release", "--model=automatic", "--actor=perennial"]
+    by_hand = _command(dags["manual_release"].get_task("move_traffic"), params={"version": 7, "again": True})
+    assert by_hand == ["release", "--model=manual", "--version=7", "--actor=ada", "--again"]
+    approved = _command(dags["approval_release"].get_task("move_traffic"), params=params, user=None, may_start={"actor": "grace"})
+    assert approved == ["release", "--model=approval", "--actor=grace"]
+    looked, answer = {"version": 7, "action": "ask"}, {"decision": "roll_back", "actor": "grace"}
+    settled = _command(dags["automatic_release"].get_task("settle"), params=params, move_traffic=looked, ask_person=answer)
+    assert settled == ["release", "--model=automatic", "--version=7", "--decision=roll_back", "--actor=grace"]
+
+
+@pytest.mark.parametrize(("action", "unsettled"), [("ask", "True"), ("promoted", "False")])
+def test_a_person_sees_the_evidence(dags, action, unsettled):
+    """Only an open question is asked, with sentence and figures."""
+    task = dags["automatic_release"].get_task("ask_person")
+    looked = {"action": action, "sentence": "Too few requests.", "evidence": {"requests": 12}}
+    task.render_template_fields(_context({}, move_traffic=looked), task.dag.get_template_env())
+    assert task.unsettled == unsettled
+    assert "Too few requests." in task.body
+    assert '"requests": 12' in task.body
+
+
+def test_monitoring_takes_a_window(dags):
+    """None by schedule; by hand any."""
+    task = dags["automatic_monitoring"].get_task("monitor")
+    assert _command(task, params={"from": "2013-06-01T00:00:00Z", "to": None}) == [
+        "monitor",
+        "--model=automatic",
+        "--from=2013-06-01T00:00:00Z",
+    ]
+
+
+def test_rollback_takes_a_reason(dags):
+    """It stands in the ledger with the person's name."""
+    found = _command(dags["automatic_rollback"].get_task("rollback"), params={"reason": "wrong fares"})
+    assert found == ["rollback", "--model=automatic", "--reason=wrong fares", "--actor=ada"]
+
+
+def test_a_runtime_that_is_not_there_is_told(monkeypatch):
+    """The import error is a sentence."""
+    monkeypatch.setenv("PERENNIAL_RUNTIME", "pod")
+    bag = DagBag(str(DAGS / "rollback.py"), bundle_path=DAGS)
+    assert "PERENNIAL_RUNTIME is pod" in next(iter(bag.import_errors.values()))
+
+
+MEASURE = """
+import json, sys, time, warnings
+warnings.simplefilter("ignore")
+import airflow.sdk, airflow.providers.standard.operators.hitl, airflow.triggers.base  # the DAG processor has them loaded
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, Param, chain
+from airflow.sdk.exceptions import TaskDeferred
+import runpy
+before, start = set(sys.modules), time.process_time()
+runpy.run_path(sys.argv[1], run_name="a_dag_file")
+print(json.dumps({"seconds": time.process_time() - start, "heavy": sorted({m.split(".")[0] for m in sys.modules} & {"torch", "lightning", "pytorch_lightning", "mlflow", "great_expectations", "pandas", "numpy", "pyarrow", "deltalake", "duckdb", "boto3"})}))
+"""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_parsing_is_light(file):
+    """Every task parses its DAG file again: less than 0.3 s of CPU and nothing heavy."""
+    answer = subprocess.run([sys.executable, "-c", MEASURE, str(file)], capture_output=True, text=True, check=True)
+    found = json.loads(answer.stdout.splitlines()[-1])
+    assert found["heavy"] == []
+    assert found["seconds"] < 0.3
+
+
+def test_nothing_else_lies_in_the_folder():
+    """Airflow parses every file there: helpers belong below plugins/."""
+    assert {path.name for path in DAGS.iterdir() if path.name != "__pycache__"} == {
+        f"{kind}.py" for kind in ("ingestion", "training", "release", "monitoring", "rollback")
+    }

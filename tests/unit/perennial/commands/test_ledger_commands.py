@@ -1,0 +1,81 @@
+"""`perennial served-at` and `perennial ledger` answer from the ledger alone."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from perennial.commands import ledger as ledger_command
+from perennial.commands import served_at
+from perennial.lineage.ledger import Ledger
+from perennial.settings import Settings
+from perennial.store import FolderStore
+from perennial.testing import small_model
+
+BEGIN = datetime(2026, 11, 21, 10, tzinfo=timezone.utc)
+SETTINGS = Settings.from_environment({})
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    store = FolderStore(str(tmp_path))
+    ledger = Ledger(store, "small_delays")
+    digests = {1: "a" * 64, 2: "b" * 64}
+    common = {"versions": digests, "actor": "perennial"}
+    ledger.append("released", version=1, champion=1, weights={1: 10_000}, reason="The first.", after_seq=None, now=BEGIN, **common)
+    ledger.append(
+        "weights", version=2, champion=1, weights={1: 9500, 2: 500}, reason="Ready.", after_seq=0, now=BEGIN + timedelta(hours=1), **common
+    )
+    ledger.append(
+        "rolled_back",
+        version=2,
+        champion=1,
+        weights={},
+        shadow=2,
+        reason="It failed.",
+        after_seq=1,
+        now=BEGIN + timedelta(hours=2),
+        **common,
+    )
+    for module in (served_at, ledger_command):
+        monkeypatch.setattr(module.discovery, "models", lambda: {"small_delays": small_model()})
+        monkeypatch.setattr(module.discovery, "model", small_model)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"),
+    [
+        (-1, ["nothing served"]),
+        (0.5, ["version 1 (aaaaaaaaaaaa) 100 %", "The first.", "entry 0"]),
+        (1.5, ["version 1 (aaaaaaaaaaaa) 95 %, version 2 (bbbbbbbbbbbb) 5 %", "Ready."]),
+        (3, ["nothing served", "It failed."]),
+    ],
+)
+def test_served_at_names_versions_weights_and_reason(store, capsys, hours, words):
+    """The entry that held at that time, before the first and after the last included."""
+    assert served_at.run(SETTINGS, store, time=BEGIN + timedelta(hours=hours)) == 0
+    printed = capsys.readouterr().out
+    for word in words:
+        assert word in printed
+
+
+def test_ledger_show_prints_every_entry(store, capsys):
+    """One line for each, oldest first."""
+    assert ledger_command.run(SETTINGS, store, action="show", model="small_delays") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "small_delays: 3 entries"
+    assert [line.split()[3] for line in lines[1:]] == ["released", "weights", "rolled_back"]
+    assert "1:95% 2:5%" in lines[2]
+
+
+def test_ledger_verify_says_sound_or_which_entry_is_not(store, capsys):
+    """Exit code 0 and the last hash, or 1 and the damaged entry."""
+    assert ledger_command.run(SETTINGS, store, action="verify") == 0
+    assert (
+        f"3 entries, the last of 2026-11-21 12:00:00 UTC with hash {Ledger(store, 'small_delays').last().hash}" in capsys.readouterr().out
+    )
+    store.write("ledger/small_delays/00000001.json", store.read("ledger/small_delays/00000001.json").replace(b"Ready", b"Steady"))
+    assert ledger_command.run(SETTINGS, store, action="verify") == 1
+    assert "entry 1 was changed" in capsys.readouterr().out
+    assert ledger_command.run(SETTINGS, store, action="verify", model="digits") == 0
+    assert "it is empty" in capsys.readouterr().out

@@ -1,0 +1,110 @@
+"""`perennial reproduce`: the same to the last bit, or by how much not and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+
+from perennial import discovery
+from perennial.commands import reproduce
+from perennial.data.snapshots import snapshot_at
+from perennial.data.tables import Table
+from perennial.errors import StoredDataDamaged, UnknownName
+from perennial.lineage.manifest import Manifest
+from perennial.lineage.version_folder import publish
+from perennial.registry.model_registry import Version
+from perennial.settings import Settings
+from perennial.stages.train import begin_manifest, fill_version_folder
+from perennial.store import FolderStore
+from perennial.training.trainer import Checkpoints
+
+January = Callable[[int, int], pa.Table]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, january: January) -> tuple[Settings, FolderStore, str]:
+    """A version trained for one epoch on every fourth flight of 26 days."""
+    root = tmp_path_factory.mktemp("reproduce")
+    store = FolderStore(str(root / "store"))
+    version = Table(store, "flights").append(january(1, 26), "first")
+    spec, dataset = discovery.model("flight_delays"), discovery.dataset("flights")
+    source = snapshot_at(store, dataset, version)
+    fill_version_folder(root / "version", spec, dataset, source, checkpoints=Checkpoints(root / "run"), max_epochs=1)
+    manifest = begin_manifest(spec, source, 1, cause="data")
+    return Settings(home=root / "home", store=store.root), store, publish(store, "flight_delays", root / "version", manifest)
+
+
+@pytest.fixture
+def version(trained: tuple[Settings, FolderStore, str], monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, FolderStore]:
+    """The registry knows it as version 2."""
+
+    class Registry:
+        def __init__(self, settings: Settings) -> None: ...
+
+        def version(self, model: str, number: int) -> Version | None:
+            return Version(model, 2, trained[2], "run") if number == 2 else None
+
+    monkeypatch.setattr(reproduce, "ModelRegistry", Registry)
+    return trained[0], trained[1]
+
+
+def test_it_comes_out_the_same(version: tuple[Settings, FolderStore], capsys: pytest.CaptureFixture[str]) -> None:
+    """Every file to the last bit."""
+    before = {found.key: found.etag for found in version[1].list("models")}
+    assert reproduce.run(*version, "flight_delays/2") == 0
+    said = capsys.readouterr().out
+    assert "flight_delays/2 was trained again and is bit-equal" in said
+    assert "model.onnx" in said
+    assert {found.key: found.etag for found in version[1].list("models")} == before
+
+
+def test_it_says_what_is_different(
+    version: tuple[Settings, FolderStore], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another seed and other code: named, and the distance of weights and metrics is given."""
+    spec = discovery.model("flight_delays")
+    changed = spec.model_copy(update={"training": spec.training.model_copy(update={"seed": 1})})
+    monkeypatch.setattr(reproduce.discovery, "model", lambda name: changed)
+    monkeypatch.setattr(reproduce, "code_digest", lambda model: "f" * 64)
+    assert reproduce.run(*version, "flight_delays/2") == 1
+    said = capsys.readouterr().out
+    assert "Not the same as then: the seed (was 2013, is 1)." in said
+    assert "the code (was " in said
+    assert "differs in " in said
+    assert "Weights: at most " in said
+    assert "Validation log loss: " in said
+
+
+def test_names_of_versions(version: tuple[Settings, FolderStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    """<model>/<number>; a number alone where there is one model; anything else is a sentence."""
+    one = {"flight_delays": discovery.model("flight_delays")}
+    monkeypatch.setattr(reproduce.discovery, "models", lambda: one)
+    assert reproduce.named("flight_delays/7") == reproduce.named("7") == ("flight_delays", 7)
+    with pytest.raises(UnknownName, match="names no version: write it like flight_delays/7"):
+        reproduce.named("flight_delays/new")
+    with pytest.raises(UnknownName, match="no version 9 of flight_delays"):
+        reproduce.run(*version, "flight_delays/9")
+    monkeypatch.setattr(reproduce.discovery, "models", lambda: one | {"other": one["flight_delays"]})
+    with pytest.raises(UnknownName, match="names no version"):
+        reproduce.named("7")
+
+
+def test_a_table_that_changed_is_damage(version: tuple[Settings, FolderStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot that is not what it was cannot reproduce anything."""
+    right = reproduce.read_manifest
+    monkeypatch.setattr(reproduce, "read_manifest", lambda *given: right(*given).model_copy(update={"snapshot_digest": "0"}))
+    with pytest.raises(StoredDataDamaged, match="Snapshot 1 of flights is not what flight_delays/2 was trained on"):
+        reproduce.run(*version, "flight_delays/2")
+
+
+def test_differences_name_parameters(version: tuple[Settings, FolderStore]) -> None:
+    """Each hyperparameter by its name, with both values."""
+    spec = discovery.model("flight_delays")
+    manifest = Manifest(
+        model=spec.name, run_key="k", dataset="flights", snapshot=0, snapshot_digest="s", code_digest="c", lock_digest="l",
+        parameters={"hyperparameters.hidden": 1}, seed=spec.training.seed, cause="data", event_time_end="",
+    )  # fmt: skip
+    assert f"hyperparameters.hidden (was 1, is {spec.training.hyperparameters['hidden']})" in reproduce.differences(spec, manifest)
+    assert any(found.startswith("the lock file (was l, is ") for found in reproduce.differences(spec, manifest))

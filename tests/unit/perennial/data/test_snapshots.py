@@ -1,0 +1,154 @@
+"""Snapshots and the split by time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from perennial.data.snapshots import Snapshot, latest_snapshot, snapshot_at, split
+from perennial.data.tables import Table
+from perennial.errors import TrainingRefused, UnknownName
+from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, SplitSpec
+from perennial.store import FolderStore
+
+FEATURES = SimpleNamespace(label=lambda columns: np.asarray(columns["amount"], dtype=float))
+
+
+def model(**cut: object) -> ModelSpec:
+    return ModelSpec(
+        name="amounts", title="Amounts", owner="tests", dataset="sales", task="regression", inputs=("shop",), label="amount", gate=GateSpec(metric="rmse", floors={}),
+        split=SplitSpec(**{"test_days": 2, "validation_days": 3, "min_train_rows": 5, **cut}),
+    )  # fmt: skip
+
+
+def days(count: int, begin: datetime = datetime(2013, 1, 1), unlabelled_last: int = 0) -> pa.Table:
+    times = np.datetime64(begin, "us") + np.arange(count * 24) * np.timedelta64(1, "h").astype("timedelta64[us]")
+    amounts = [float(n) if n < (count - unlabelled_last) * 24 else None for n in range(count * 24)]
+    return pa.table(
+        {
+            "sold": pa.array(times),
+            "shop": ["a"] * len(times),
+            "amount": amounts,
+            "items": pa.array([1] * len(times)),
+            "open": [True] * len(times),
+        }
+    )
+
+
+@pytest.fixture
+def snapshot(store: FolderStore, spec: DatasetSpec) -> Snapshot:
+    table = Table(store, "sales")
+    for number, day in enumerate((3, 1, 2)):  # landed out of order
+        table.append(days(4, datetime(2013, 1, 1 + 4 * (day - 1))), str(number))
+    found = latest_snapshot(store, spec)
+    assert found is not None
+    return found
+
+
+def test_there_is_no_snapshot_before_the_first_batch(store: FolderStore, spec: DatasetSpec) -> None:
+    """Nothing ingested, nothing to train on."""
+    assert latest_snapshot(store, spec) is None
+    with pytest.raises(UnknownName, match="has no snapshot yet: ingest a batch first"):
+        snapshot_at(store, spec, 1)
+
+
+def test_versions_are_checked(snapshot: Snapshot) -> None:
+    """A version that is not there is named beside those that are."""
+    assert snapshot_at(snapshot.store, snapshot.dataset, 2).count() == 192
+    with pytest.raises(UnknownName, match="has the snapshots 1 to 3"):
+        snapshot_at(snapshot.store, snapshot.dataset, 4)
+
+
+def test_rows_come_in_order_of_time(snapshot: Snapshot) -> None:
+    """Whatever the order of landing, the same snapshot gives the same frame."""
+    rows = snapshot.rows()
+    assert list(rows.columns) == [c.name for c in snapshot.dataset.columns]
+    assert rows["sold"].is_monotonic_increasing
+    assert len(rows) == snapshot.count() == 288
+
+
+def test_rows_between_two_times(snapshot: Snapshot) -> None:
+    """The first time is included, the last is not; times with a zone are taken at their UTC reading."""
+    rows = snapshot.rows(["amount", "sold"], datetime(2013, 1, 2), datetime(2013, 1, 3, tzinfo=timezone.utc))
+    assert list(rows.columns) == ["amount", "sold"]
+    assert (rows["sold"].min(), rows["sold"].max()) == (datetime(2013, 1, 2), datetime(2013, 1, 2, 23))
+    assert len(snapshot.rows(until=datetime(2013, 1, 2))) == 24
+
+
+def test_newest_is_the_newest_event_time(snapshot: Snapshot) -> None:
+    """Not the newest in order of landing."""
+    assert snapshot.newest() == datetime(2013, 1, 12, 23)
+    assert snapshot_at(snapshot.store, snapshot.dataset, 1).newest() == datetime(2013, 1, 12, 23)
+
+
+def test_newest_without_statistics(store: FolderStore) -> None:
+    """Delta keeps statistics of 32 columns; beyond them the column is read."""
+    columns = tuple(Column(name=f"c{n}", type="int") for n in range(40))
+    wide = DatasetSpec(
+        name="wide", title="Wide", owner="tests", key=("c0",), event_time="at", columns=(*columns, Column(name="at", type="timestamp"))
+    )
+    rows = pa.table({**{c.name: [1, 2] for c in columns}, "at": pa.array([datetime(2013, 1, 2), datetime(2013, 1, 1)], pa.timestamp("us"))})
+    Table(store, "wide").append(rows, "one")
+    found = latest_snapshot(store, wide)
+    assert found is not None
+    assert found.newest() == datetime(2013, 1, 2)
+
+
+def test_an_empty_snapshot_has_no_newest(store: FolderStore, spec: DatasetSpec) -> None:
+    """It says to ingest."""
+    Table(store, "sales").append(days(0), "one")
+    with pytest.raises(TrainingRefused, match="has no rows: ingest a batch first"):
+        Snapshot(spec, 1, store).newest()
+
+
+def test_the_digest_names_the_content(snapshot: Snapshot) -> None:
+    """The same version always has the same digest, another version another."""
+    again = Snapshot(snapshot.dataset, 3, snapshot.store)
+    assert again.digest == snapshot.digest
+    assert Snapshot(snapshot.dataset, 2, snapshot.store).digest != snapshot.digest
+
+
+def test_the_split_is_by_whole_days_without_overlap(snapshot: Snapshot) -> None:
+    """Newest days are tested on, those before validate, all others train; every row is in one part."""
+    parts = split(snapshot, model(), FEATURES)
+    assert parts.bounds == {
+        "train": ["2013-01-01", "2013-01-08"],
+        "validation": ["2013-01-08", "2013-01-11"],
+        "test": ["2013-01-11", "2013-01-13"],
+    }
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [7 * 24, 3 * 24, 2 * 24]
+    assert parts.train["sold"].max() < parts.validation["sold"].min()
+    assert parts.validation["sold"].max() < parts.test["sold"].min()
+
+
+def test_train_days_bound_the_past(snapshot: Snapshot) -> None:
+    """Older days are left out."""
+    parts = split(snapshot, model(train_days=2), FEATURES)
+    assert parts.bounds["train"] == ["2013-01-06", "2013-01-08"]
+    assert len(parts.train) == 48
+
+
+def test_rows_without_a_label_are_left_out(store: FolderStore, spec: DatasetSpec) -> None:
+    """The last test day is the newest day whose label is known."""
+    Table(store, "sales").append(days(12, unlabelled_last=3), "one")
+    parts = split(Snapshot(spec, 1, store), model(), FEATURES)
+    assert parts.bounds["test"] == ["2013-01-08", "2013-01-10"]
+    assert not parts.test["amount"].isna().any()
+
+
+@pytest.mark.parametrize(
+    ("count", "labelled", "said"),
+    [
+        (3, 3, "is too small for amounts: 0 rows for train, .* it needs 5 for train"),
+        (2, 0, "no row with a known amount: ingest batches that have outcomes"),
+    ],
+)
+def test_too_little_is_refused(store: FolderStore, spec: DatasetSpec, count: int, labelled: int, said: str) -> None:
+    """The sentence counts and says what to do."""
+    Table(store, "sales").append(days(count, unlabelled_last=count - labelled), "one")
+    with pytest.raises(TrainingRefused, match=said):
+        split(Snapshot(spec, 1, store), model(), FEATURES)

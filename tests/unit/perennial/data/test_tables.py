@@ -1,0 +1,229 @@
+"""Tables: a batch goes in exactly once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from deltalake.exceptions import CommitFailedError
+
+from perennial.data import tables
+from perennial.data.tables import BATCH, Table
+from perennial.errors import BatchRefused, Fault, StoreUnreachable
+from perennial.store import FolderStore
+
+KEY = ("shop", "sold")
+
+
+@pytest.fixture
+def table(store: FolderStore) -> Table:
+    return Table(store, "sales")
+
+
+def test_an_absent_table_is_empty(table: Table) -> None:
+    """No version, no rows, no batches."""
+    assert table.version() is None
+    assert table.count() == 0
+    assert table.scan().num_rows == 0
+    assert not table.has_batch("d")
+    assert table.commit_of("d") is None
+    assert table.files() == []
+
+
+def test_a_batch_goes_in_once(table: Table, rows: pa.Table) -> None:
+    """Appending the same batch again changes nothing and tells the version."""
+    assert table.append(rows, "one", metadata={"file": "f"}) == 1
+    assert table.append(rows, "one") == 1
+    assert table.append(rows, "two") == 2
+    assert table.append(rows, "one") == 2
+    assert (table.version(), table.count(), table.count(1), table.count(0)) == (2, 6, 3, 0)
+    commit = table.commit_of("one")
+    assert commit is not None
+    assert commit.version == 1
+    assert commit.metadata == {"perennial.batch": "one", "perennial.rows": "3", "perennial.file": "f"}
+
+
+def test_rows_come_back_as_they_went_in(table: Table, rows: pa.Table) -> None:
+    """Types, nulls and naive times survive; the batch column shows only when asked for."""
+    table.append(rows, "one", label="file one")
+    assert sorted(table.scan().to_pylist(), key=lambda row: row["sold"]) == rows.to_pylist()
+    assert set(table.scan([BATCH])[BATCH].to_pylist()) == {"file one"}
+    assert table.scan(["shop"], pc.field("sold") > datetime(2013, 1, 1, 1)).num_rows == 1
+    assert table.scan().schema.field("sold").type == pa.timestamp("us")
+
+
+def test_an_old_version_stays(table: Table, make_sales) -> None:
+    """A snapshot does not see what came later."""
+    table.append(make_sales(3), "one")
+    table.append(make_sales(4, shop="south"), "two")
+    assert set(table.scan(version=1)["shop"].to_pylist()) == {"north"}
+
+
+def test_keys_that_are_in_are_refused_with_their_batch(table: Table, make_sales) -> None:
+    """The sentence counts them and says which batch has them; nothing is appended."""
+    table.append(make_sales(3), "one", label="monday.csv", key=KEY, event_time="sold")
+    table.append(make_sales(3, shop="south"), "two", label="tuesday.csv", key=KEY, event_time="sold")
+    both = pa.concat_tables([make_sales(4), make_sales(1, shop="west")])
+    with pytest.raises(
+        BatchRefused,
+        match=r"3 of 5 rows have a key that is already in the table sales, from batch monday.csv; the first is shop north, sold 2013-01-01",
+    ):
+        table.append(both, "three", key=KEY, event_time="sold")
+    assert table.count() == 6
+
+
+def test_keys_without_event_time_are_looked_up_in_the_whole_table(table: Table, make_sales) -> None:
+    """A key that has no time in it is compared with all rows."""
+    table.append(make_sales(1), "one", key=("shop",))
+    with pytest.raises(BatchRefused, match="from batch one"):
+        table.append(make_sales(1, begin=datetime(2019, 1, 1)), "two", key=("shop",))
+
+
+def test_keys_that_repeat_in_a_batch_are_refused(table: Table, make_sales) -> None:
+    """Twice in one file is no batch."""
+    with pytest.raises(BatchRefused, match=r"2 keys \(shop, sold\) occur more than once"):
+        table.append(pa.concat_tables([make_sales(3), make_sales(2)]), "one", key=KEY)
+    assert table.version() is None
+
+
+def test_a_new_column_is_added(table: Table, rows: pa.Table) -> None:
+    """A column that the spec gained is null in older rows; one that it lost is null in newer ones."""
+    table.append(rows, "one")
+    table.append(rows.append_column("colour", pa.array(["red"] * 3)), "two")
+    table.append(rows.drop_columns(["items"]), "three")
+    found = table.scan(["colour", "items"])
+    assert (found["colour"].null_count, found["items"].null_count) == (6, 3 + 1 + 1)
+
+
+def test_threads_that_append_the_same_batch_append_it_once(table: Table, rows: pa.Table) -> None:
+    """Eight writers of one batch into an absent table: one commit."""
+    barrier, versions = threading.Barrier(8), []
+
+    def append() -> None:
+        barrier.wait()
+        versions.append(table.append(rows, "one", key=KEY, event_time="sold"))
+
+    threads = [threading.Thread(target=append) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert versions == [1] * 8
+    assert table.count() == 3
+
+
+def test_threads_that_append_different_batches_append_all(table: Table, make_sales) -> None:
+    """Six writers, six batches, no loss."""
+    barrier = threading.Barrier(6)
+
+    def append(number: int) -> None:
+        barrier.wait()
+        table.append(make_sales(2, shop=str(number)), str(number), key=KEY, event_time="sold")
+
+    threads = [threading.Thread(target=append, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (table.version(), table.count()) == (6, 12)
+
+
+def test_of_two_batches_with_the_same_keys_one_gets_in(table: Table, make_sales) -> None:
+    """Two files with the same rows, taken in at the same time: the loser sees the winner's keys and is refused."""
+    barrier, said = threading.Barrier(4), []
+
+    def append(number: int) -> None:
+        barrier.wait()
+        try:
+            table.append(make_sales(3), str(number), key=KEY, event_time="sold")
+        except BatchRefused as refusal:
+            said.append(str(refusal))
+
+    threads = [threading.Thread(target=append, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert table.count() == 3
+    assert len(said) == 3
+
+
+_APPEND = """
+import sys
+from datetime import datetime
+import pyarrow as pa
+from perennial.data.tables import Table
+from perennial.store import open_store
+rows = pa.table({"sold": pa.array([datetime(2013, 1, 1)], pa.timestamp("us")), "shop": ["a"]})
+sys.stdin.read(1)
+for number in range(5):
+    Table(open_store(sys.argv[1]), "sales").append(rows.set_column(1, "shop", pa.array([str(number)])), f"batch {number}", key=("shop", "sold"))
+"""
+
+
+def test_processes_that_append_the_same_batches_append_each_once(store: FolderStore) -> None:
+    """Three processes, the same five batches."""
+    processes = [subprocess.Popen([sys.executable, "-c", _APPEND, store.root], stdin=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("x")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=120)
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sorted(Table(store, "sales").scan()["shop"].to_pylist()) == ["0", "1", "2", "3", "4"]
+
+
+def test_conflicts_without_end_are_a_fault(table: Table, rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever always loses says so and can be tried again."""
+    table.append(rows, "one")
+
+    def conflict(*_: object, **__: object) -> None:
+        raise CommitFailedError("Concurrent transaction failed.")
+
+    monkeypatch.setattr(tables, "write_deltalake", conflict)
+    monkeypatch.setattr(tables.time, "sleep", lambda _: None)
+    with pytest.raises(Fault, match="being written by others"):
+        table.append(rows, "two")
+
+
+def test_a_full_store_is_a_sentence(table: Table, rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table, the store and the reason are named."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("Generic LocalFileSystem error: No space left on device (os error 28)\nmore")
+
+    monkeypatch.setattr(tables, "write_deltalake", full)
+    with pytest.raises(StoreUnreachable, match=r"The table sales in the store .* No space left on device .*has room"):
+        table.append(rows, "one")
+
+
+def test_a_file_in_place_of_the_table_is_a_sentence(store: FolderStore, rows: pa.Table) -> None:
+    """Not a traceback of another library."""
+    store.write("tables/sales", b"I am no folder")
+    with pytest.raises(StoreUnreachable, match="The table sales"):
+        Table(store, "sales").append(rows, "one")
+
+
+def test_a_killed_append_leaves_no_rows(table: Table, rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data files without a commit are not part of the table, and the batch can go in afterwards."""
+    table.append(rows, "one")
+    Path(table.uri, "part-orphan.parquet").write_bytes(b"PAR1 half")
+    assert table.count() == 3
+    assert table.append(rows, "two") == 2
+    assert table.scan().num_rows == 6
+
+
+@pytest.mark.parametrize("amounts", [[1.5, 2.5], ["1", "x"]])
+def test_a_column_keeps_its_type(table: Table, amounts: list[object]) -> None:
+    """Delta Lake would cast 1.5 to 1 without a word; nothing is appended instead."""
+    table.append(pa.table({"amount": [1, 2]}), "one")
+    with pytest.raises(Fault, match=r"The column amount of the table sales holds int64, and (double|string) was to be appended"):
+        table.append(pa.table({"amount": amounts}), "two")
+    assert (table.version(), table.scan()["amount"].to_pylist()) == (1, [1, 2])

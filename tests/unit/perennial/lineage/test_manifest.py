@@ -1,0 +1,119 @@
+"""Manifests and the digests in them: equal for equal trainings, different for different ones."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perennial import discovery
+from perennial.errors import SettingMissing
+from perennial.lineage import manifest as module
+from perennial.lineage.manifest import TRAINING_CODE, Manifest, code_digest, lock_digest, run_key, training_parameters
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    """Some manifest."""
+    return Manifest(
+        model="toy", run_key="k", dataset="rows", snapshot=3, snapshot_digest="s", code_digest="c", lock_digest="l", parameters={"a": 1}, seed=7,
+        cause="data", event_time_end="2013-01-01T00:00:00", files={"model.onnx": "0"},
+    )  # fmt: skip
+
+
+def test_the_address_is_that_of_the_content(manifest: Manifest) -> None:
+    """When, why, for whom and after whom a version was trained does not move it."""
+    other = {"cause": "drift", "reason": "why", "request": "r", "parents": ["p"], "snapshot": 4, "created": "2001-01-01T00:00:00Z"}
+    assert Manifest.model_validate(manifest.model_dump() | other).digest == manifest.digest
+
+
+@pytest.mark.parametrize(
+    "change", [{"files": {"model.onnx": "1"}}, {"seed": 8}, {"parameters": {"a": 2}}, {"code_digest": "d"}, {"event_time_end": "2014"}]
+)
+def test_another_content_has_another_address(manifest: Manifest, change: dict[str, object]) -> None:
+    """Every file and everything that made it counts."""
+    assert manifest.model_copy(update=change).digest != manifest.digest
+
+
+def test_a_manifest_survives_json(manifest: Manifest) -> None:
+    """What is written is what is read, digest included."""
+    assert Manifest.model_validate_json(manifest.model_dump_json(indent=1)).digest == manifest.digest
+
+
+def test_parameters_are_flat_and_all_that_shapes_weights() -> None:
+    """Plain values only; a change of the release or the schedule is none of training's business, one of a hyperparameter is."""
+    spec = discovery.model("flight_delays")
+    found = training_parameters(spec)
+    assert all(isinstance(value, (str, int, float, bool, type(None))) for value in found.values())
+    assert found["inputs"] == ",".join(spec.inputs)
+    assert training_parameters(spec, 3)["max_epochs"] == 3
+    assert training_parameters(spec.model_copy(update={"retrain": None, "release": None, "owner": "x"})) == found
+    changed = spec.training.model_copy(update={"hyperparameters": {**spec.training.hyperparameters, "dropout": 0.9}})
+    assert training_parameters(spec.model_copy(update={"training": changed})) != found
+
+
+def test_run_keys_tell_trainings_apart() -> None:
+    """The same inputs give the same key; each of them changes it."""
+    given = ("toy", "s", "c", "l", {"a": 1, "b": 2}, 7)
+    key = run_key(*given)
+    assert run_key("toy", "s", "c", "l", {"b": 2, "a": 1}, 7) == key
+    assert len(key) == 24
+    others = [
+        ("toz", *given[1:]),
+        ("toy", "t", *given[2:]),
+        (*given[:2], "d", *given[3:]),
+        (*given[:3], "m", *given[4:]),
+        (*given[:4], {"a": 2}, 7),
+        (*given[:5], 8),
+    ]
+    assert len({key, *(run_key(*other) for other in others)}) == 7
+
+
+@pytest.fixture
+def copy_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tree that code_digest reads, free to be changed."""
+    include = Path(module.__file__).parents[2]
+    for name in ("perennial", "perennial_models"):
+        shutil.copytree(include / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(module, "_PACKAGE", tmp_path / "perennial")
+    return tmp_path
+
+
+def test_only_the_meaning_of_training_code_counts(copy_of_the_code: Path) -> None:
+    """Comments, layout, docstrings and the spec do not ask for a new training; another line of features, model or trainer does."""
+    before = code_digest("flight_delays")
+    features = copy_of_the_code / "perennial_models/flight_delays/features.py"
+    text = features.read_text()
+    features.write_text("# A comment.\n" + text.replace('"""What the model', '"""All that the model') + "\n\n")
+    (copy_of_the_code / "perennial_models/flight_delays/spec.py").write_text("MODEL = None")
+    assert code_digest("flight_delays") == before
+    features.write_text(text.replace("LATE_MINUTES = 15", "LATE_MINUTES = 30"))
+    assert code_digest("flight_delays") != before
+    features.write_text(text)
+    trainer = copy_of_the_code / "perennial/training/trainer.py"
+    trainer.write_text(trainer.read_text() + "\nX = 1\n")
+    assert code_digest("flight_delays") != before
+
+
+def test_the_digest_covers_the_code_that_training_loads() -> None:
+    """Every module of perennial.training that the trainer and the exporter load, but what only measures, is among TRAINING_CODE."""
+    code = "import sys, perennial.training.trainer, perennial.training.export; print(*(n for n in sys.modules if n.startswith('perennial.training.')))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    wanted = {f"training/{name.removeprefix('perennial.training.')}.py" for name in loaded} - {"training/scoring.py"}
+    assert wanted <= set(TRAINING_CODE)
+    assert all((Path(module.__file__).parents[1] / name).is_file() for name in TRAINING_CODE)
+
+
+def test_the_lock_file_counts_byte_by_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed pin is another digest; a missing file is a sentence."""
+    lock = tmp_path / "requirements.txt"
+    monkeypatch.setattr(module, "_LOCK", lock)
+    with pytest.raises(SettingMissing, match=r"lock file .* is missing"):
+        lock_digest()
+    lock.write_text("numpy==1")
+    before = lock_digest()
+    lock.write_text("numpy==2")
+    assert lock_digest() != before

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from perennial.errors import Fault
+from perennial.local import airflow_programs, postgres
+from perennial.settings import Settings
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A home whose airflow writes down each call, and whose database is there."""
+    program = tmp_path / "venvs/airflow/bin/airflow"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\n[ ! -e {tmp_path}/broken ]\n')
+    program.chmod(0o755)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "postgres/data").mkdir(parents=True)
+    (tmp_path / "postgres/data/PG_VERSION").write_text("18")
+    return tmp_path
+
+
+def settings(home, **given):
+    return Settings.from_environment({"PERENNIAL_HOME": str(home), **given})
+
+
+def calls(home):
+    return (home / "calls").read_text().splitlines()
+
+
+def test_the_own_database_is_brought_up_to_date_once(home):
+    """A second start does not pay for what was seen to be done."""
+    airflow_programs.migrate(settings(home))
+    airflow_programs.migrate(settings(home))
+    assert calls(home) == ["db migrate"]
+
+
+def test_a_database_made_anew_is_brought_up_to_date_again(home):
+    """Whoever removes the data folder gets an empty platform, not a broken one."""
+    airflow_programs.migrate(settings(home))
+    version = postgres.data_folder(settings(home)) / "PG_VERSION"
+    version.unlink()
+    version.write_text("18")
+    airflow_programs.migrate(settings(home))
+    assert len(calls(home)) == 2
+
+
+def test_an_outside_database_is_looked_at_each_time(home):
+    """Nobody tells us when it was restored from a backup."""
+    outside = settings(home, PERENNIAL_POSTGRES_URL="postgresql://ada@db")
+    airflow_programs.migrate(outside)
+    airflow_programs.migrate(outside)
+    assert len(calls(home)) == 2
+
+
+def test_a_migration_that_fails_is_said_and_tried_again(home):
+    """The sentence names the log."""
+    (home / "broken").touch()
+    with pytest.raises(Fault, match=r"airflow-migrate\.log"):
+        airflow_programs.migrate(settings(home))
+    (home / "broken").unlink()
+    airflow_programs.migrate(settings(home))
+    assert len(calls(home)) == 2

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perennial.local import environments
+
+LISTING = """:env:.disable-pip-version-check='1'
+:env:.find-links='/wheels'
+global.cert='/certs.pem'
+global.extra-index-url='https://one/simple https://two/simple'
+global.find-links='/elsewhere'
+global.index-url='https://main/simple'
+install.timeout='180'
+wheel.find-links='/not-for-install'
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, and a project whose locks the test may change."""
+    root = tmp_path / "project"
+    (root / "locks").mkdir(parents=True)
+    (root / "pyproject.toml").write_text("[project]\n")
+    locks = {name: root / "locks" / f"{name}.txt" for name in environments.LOCKS}
+    for lock in locks.values():
+        lock.write_text("boto3==1\n")
+    monkeypatch.setattr(environments, "ROOT", root)
+    monkeypatch.setattr(environments, "LOCKS", locks)
+    monkeypatch.setattr(sys, "argv", ["environments.py"])
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+class Installer:
+    """Stands for every program that set-up starts."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.calls: list[list[str]] = []
+        self.fail_at = ""
+
+    def __call__(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        self.calls.append(command)
+        if self.fail_at and self.fail_at in " ".join(command):
+            return subprocess.CompletedProcess(command, 1, "", "error: no route to host")
+        if "venv" in command[1:3]:
+            (Path(command[-1]) / "bin").mkdir(parents=True)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+@pytest.fixture
+def installer(home: Path, monkeypatch: pytest.MonkeyPatch) -> Installer:
+    """The stand-in, in place."""
+    found = Installer(home)
+    monkeypatch.setattr(environments.subprocess, "run", found)
+    return found
+
+
+def test_pips_settings_win_in_pips_order():
+    """The environment wins over [install], that over [global]; other sections do not count."""
+    found = environments.parse_pip_settings(LISTING)
+    assert found["find-links"] == "/wheels"
+    assert found["timeout"] == "180"
+    assert found["extra-index-url"] == "https://one/simple https://two/simple"
+
+
+def test_uv_looks_where_pip_looks():
+    """Indexes, links and certificate are handed on; several indexes are weighed as pip weighs them."""
+    environment, options = environments.uv_settings(environments.parse_pip_settings(LISTING), {"HOME": "/"})
+    assert options == [
+        *("--default-index", "https://main/simple"),
+        *("--index", "https://one/simple"),
+        *("--index", "https://two/simple"),
+        *("--find-links", "/wheels"),
+    ]
+    assert environment["SSL_CERT_FILE"] == "/certs.pem"
+    assert environment["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    assert environment["UV_HTTP_TIMEOUT"] == "180"
+
+
+def test_a_plain_machine_changes_nothing_about_uv(tmp_path):
+    """Without a configuration of pip, uv's own defaults hold."""
+    environment, options = environments.uv_settings({}, {"HOME": str(tmp_path)})
+    assert options == []
+    assert environment == {"HOME": str(tmp_path), "UV_HTTP_TIMEOUT": "60"}
+
+
+def test_uvs_own_variables_win():
+    """Who has set uv up is not overruled."""
+    _, options = environments.uv_settings({"find-links": "/wheels", "no-index": "true"}, {"UV_FIND_LINKS": "/mine"})
+    assert options == ["--no-index"]
+
+
+def test_a_home_that_cannot_be_written_needs_no_cache():
+    """A service user without a home can set up too."""
+    environment, _ = environments.uv_settings({}, {"HOME": "/nonexistent"})
+    assert environment["UV_NO_CACHE"] == "1"
+
+
+def test_the_second_run_does_nothing(home, installer, capsys):
+    """Stamps tell that every environment is what its lock file says."""
+    assert environments.main() == 0
+    installer.calls.clear()
+    capsys.readouterr()
+    assert environments.main() == 0
+    assert installer.calls == []
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_a_changed_lock_brings_only_its_environment_up_to_date(home, installer):
+    """The others are left alone, and the environment is not made anew."""
+    environments.main()
+    installer.calls.clear()
+    environments.LOCKS["serving"].write_text("boto3==2\n")
+    assert environments.main() == 0
+    synced = [c[-1] for c in installer.calls if "sync" in c]
+    assert synced == [str(environments.LOCKS["serving"])]
+    assert not any("venv" in c[1:3] for c in installer.calls)
+
+
+def test_a_half_made_environment_is_made_anew(home, installer):
+    """A kill leaves no stamp, so nothing of it is trusted."""
+    environments.main()
+    (home / "venvs/workload/perennial-stamp").unlink()
+    (home / "venvs/workload/half-written").touch()
+    assert environments.main() == 0
+    assert not (home / "venvs/workload/half-written").exists()
+    assert (home / "venvs/workload/perennial-stamp").exists()
+
+
+@pytest.mark.parametrize("fail_at", ["pip install --quiet --disable", "pip sync", "--editable"])
+def test_a_network_that_fails_is_said_in_one_sentence(home, installer, capsys, fail_at):
+    """The sentence says what to check; the next run begins where this one ended."""
+    installer.fail_at = fail_at
+    assert environments.main() == 1
+    assert "Check the network" in capsys.readouterr().err
+    installer.fail_at = ""
+    assert environments.main() == 0
+
+
+def test_a_python_without_venv_is_said_in_one_sentence(home, installer, capsys):
+    """Debian packs the module separately."""
+    installer.fail_at = "-m venv"
+    assert environments.main() == 1
+    assert "python3.11-venv" in capsys.readouterr().err
+
+
+def test_another_python_is_refused(home, installer, monkeypatch, capsys):
+    """The locks are for one version of Python."""
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    assert environments.main() == 1
+    assert "Python 3.11 is needed" in capsys.readouterr().err
+    assert installer.calls == []
+
+
+def test_a_home_that_is_a_file_is_said_in_one_sentence(home, installer, capsys):
+    """No traceback for a path that cannot be."""
+    home.write_text("")
+    assert environments.main() == 1
+    assert "PERENNIAL_HOME" in capsys.readouterr().err
+
+
+def test_the_launcher_knows_its_home(home, installer):
+    """The command works from any folder; a home that is set wins."""
+    environments.main()
+    launcher = home / "bin" / "perennial"
+    assert launcher.stat().st_mode & stat.S_IXUSR
+    assert f"PERENNIAL_HOME:={home}" in launcher.read_text()
+
+
+def test_locks_fit_machines_with_another_build(home, installer, monkeypatch):
+    """A local build's suffix would tie the lock to this machine."""
+    environments.LOCKS["workload"].write_text("torch==2.13.0+cpu\n")
+    monkeypatch.setattr(sys, "argv", ["environments.py", "lock"])
+    assert environments.main() == 0
+    assert environments.LOCKS["workload"].read_text() == "torch==2.13.0\n"
+    assert sum("compile" in call for call in installer.calls) == len(environments.LOCKS)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from perennial.errors import StoreUnreachable
+from perennial.local.reports_server import ReportsServer
+from perennial.store import FolderStore, Store, open_store
+
+Ask = Callable[..., tuple[int, dict[str, str], str]]
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    """A store with two reports and a secret beside them."""
+    found = FolderStore(str(tmp_path))
+    found.write("reports/flights/2013-01.html", b"<h1>January</h1>")
+    found.write("reports/flights/docs/index.html", b"<h1>Docs</h1>")
+    found.write("reports/flights/docs/a b.json", b"{}")
+    found.write("ledger/flight_delays/00000000.json", b"hidden")
+    return found
+
+
+@pytest.fixture
+def ask(store) -> Iterator[Ask]:
+    """Asks a running server."""
+    server = ReportsServer(("127.0.0.1", 0), store)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+
+    def get(path: str, method: str = "GET") -> tuple[int, dict[str, str], str]:
+        connection = http.client.HTTPConnection(*server.server_address[:2], timeout=5)
+        connection.request(method, path)
+        answer = connection.getresponse()
+        found = answer.status, dict(answer.getheaders()), answer.read().decode()
+        connection.close()
+        return found
+
+    yield get
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_page_is_shown_as_it_is(ask):
+    """The key without reports/ is the path."""
+    status, headers, body = ask("/flights/2013-01.html")
+    assert (status, body) == (200, "<h1>January</h1>")
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert ask("/flights/docs/a%20b.json")[2] == "{}"
+
+
+def test_a_folder_lists_what_it_holds(ask):
+    """Also the top, where a person begins."""
+    assert '<a href="flights/">' in ask("/")[2]
+    _, _, body = ask("/flights/")
+    assert '<a href="2013-01.html">' in body
+    assert '<a href="docs/">' in body
+    assert "index.html" not in body
+
+
+def test_a_folder_with_an_index_shows_it(ask):
+    """Data Docs bring their own; their links are relative to the folder."""
+    assert ask("/flights/docs/")[2] == "<h1>Docs</h1>"
+    status, headers, _ = ask("/flights/docs")
+    assert (status, headers["Location"]) == (301, "/flights/docs/")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../ledger/flight_delays/00000000.json",
+        "/%2e%2e/ledger/flight_delays/00000000.json",
+        "/flights/../../ledger/flight_delays/00000000.json",
+        "/..%5cledger",
+        "/a%00b",
+    ],
+)
+def test_nothing_beside_the_reports_can_be_read(ask, path):
+    """However the way up is spelt."""
+    status, _, body = ask(path)
+    assert status == 404
+    assert "hidden" not in body
+
+
+def test_an_unknown_page_is_not_found(ask):
+    """And a question for its head gets no body."""
+    assert ask("/flights/2014.html")[0] == 404
+    status, headers, body = ask("/flights/2013-01.html", "HEAD")
+    assert (status, headers["Content-Length"], body) == (200, "16", "")
+
+
+def test_an_empty_store_says_so(tmp_path):
+    """A fresh platform is no error."""
+    from perennial.local import reports_server
+
+    status, _, body = reports_server._answer(FolderStore(str(tmp_path / "empty")), "/")
+    assert status == 200
+    assert b"No report was written yet" in body
+
+
+def test_a_store_that_does_not_answer_is_said(ask, store, monkeypatch, capsys):
+    """The page holds the sentence, the log a line."""
+
+    def fail(key: str) -> bytes:
+        raise StoreUnreachable("The store does not answer.")
+
+    monkeypatch.setattr(store, "read", fail)
+    status, _, body = ask("/flights/2013-01.html")
+    assert (status, body) == (502, "The store does not answer.")
+    assert "/flights/2013-01.html" in capsys.readouterr().err
+
+
+def test_reports_of_an_s3_store_are_shown_too(monkeypatch):
+    """The pages are the same wherever the store is."""
+    import boto3
+    from moto import mock_aws
+
+    from perennial.local import reports_server
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket="reports-bucket")
+        store = open_store("s3://reports-bucket/prefix")
+        store.write("reports/flights/a.html", b"<h1>A</h1>")
+        assert reports_server._answer(store, "/flights/a.html")[2] == b"<h1>A</h1>"
+        assert b'<a href="a.html">' in reports_server._answer(store, "/flights/")[2]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from perennial.errors import ReleaseRefused
+from perennial.lineage.ledger import Ledger
+from perennial.local import routes
+from perennial.settings import Settings
+from perennial.store import FolderStore
+
+
+class Backend:
+    """Keeps what it is asked to serve."""
+
+    def __init__(self) -> None:
+        self.applied: dict[str, dict[int, int]] = {}
+        self.waited: list[tuple[str, int]] = []
+        self.refuses = ""
+
+    def apply(self, model, route) -> None:
+        if model.name == self.refuses:
+            raise ReleaseRefused("It has damaged files.")
+        self.applied[model.name] = route.weights
+
+    def wait_ready(self, model, version, seconds) -> None:
+        self.waited.append((model.name, version))
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with the ledgers of two models that serve; a third has none."""
+    found = FolderStore(str(tmp_path))
+    for name in ("flight_delays", "digits"):
+        ledger = Ledger(found, name)
+        ledger.append(
+            "released",
+            version=1,
+            champion=1,
+            weights={1: 10_000},
+            versions={1: "a" * 64},
+            reason="first",
+            actor="perennial",
+            after_seq=None,
+        )
+    Ledger(found, "digits").append(
+        "weights",
+        version=2,
+        champion=1,
+        weights={1: 7_500, 2: 2_500},
+        versions={1: "a" * 64, 2: "b" * 64},
+        reason="canary",
+        actor="perennial",
+        after_seq=0,
+    )
+    return found
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    """A backend in place of Envoy, and three models."""
+    found = Backend()
+    models = {n: SimpleNamespace(name=n, serving=SimpleNamespace(start_seconds=1)) for n in ("flight_delays", "digits", "new")}
+    monkeypatch.setattr(routes, "open_backend", lambda settings: found)
+    monkeypatch.setattr(routes.discovery, "models", lambda: models)
+    return found
+
+
+def test_every_model_serves_again_what_its_ledger_says(store, backend):
+    """A release goes on from the step on which the platform went down."""
+    sentences = list(routes.resume(Settings.from_environment({}), store))
+    assert backend.applied == {"flight_delays": {1: 10_000}, "digits": {1: 7_500, 2: 2_500}}
+    assert set(backend.waited) == {("flight_delays", 1), ("digits", 1), ("digits", 2)}
+    assert "  digits serves version 1, 2" in sentences
+    assert len(sentences) == 2
+
+
+def test_a_model_that_cannot_serve_does_not_keep_the_others_down(store, backend):
+    """Its reason is told, the platform comes up."""
+    backend.refuses = "flight_delays"
+    sentences = list(routes.resume(Settings.from_environment({}), store))
+    assert "  flight_delays does not serve: It has damaged files." in sentences
+    assert list(backend.applied) == ["digits"]

@@ -1,0 +1,158 @@
+"""Realised and expected loss, their intervals, and what counts as a jump."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from perennial.monitoring.performance import DayPerformance, by_day, find_jump, latency_quantile, losses, over_window, service_figures
+
+START = datetime(2013, 2, 1, 6, tzinfo=timezone.utc)
+
+
+def joined(scores, outcomes, days):
+    """Predictions with outcomes, on days counted from 1 February 2013."""
+    when = [START + timedelta(days=int(d)) for d in days]
+    return pa.table(
+        {
+            "event_time": pa.array(when, pa.timestamp("us", "UTC")),
+            "scores": pa.array([list(s) for s in scores], pa.list_(pa.float64())),
+            "outcome": pa.array(outcomes, pa.float64()),
+        }
+    )
+
+
+def test_losses_follow_their_formulas():
+    """Log loss, entropy and squared error of single rows; an unknown outcome has no loss."""
+    realised, expected = losses("binary", np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]), np.array([0.0, 1.0, np.nan]))
+    np.testing.assert_allclose(realised[:2], [-np.log(0.9), np.log(2)])
+    assert np.isnan(realised[2])
+    np.testing.assert_allclose(expected, [-(0.9 * np.log(0.9) + 0.1 * np.log(0.1)), np.log(2), -(0.2 * np.log(0.2) + 0.8 * np.log(0.8))])
+    realised, expected = losses("regression", np.array([[3.0]]), np.array([1.0]))
+    assert (realised[0], expected) == (4.0, None)
+    assert np.isfinite(losses("binary", np.array([[1.0, 0.0]]), np.array([1.0]))[0]).all()
+
+
+def test_calibrated_scores_have_no_excess_and_others_do():
+    """Where outcomes follow the scores the excess vanishes; where the world changed it shows."""
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.05, 0.95, 20000)
+    scores, days = np.column_stack([1 - p, p]), np.arange(20000) % 10
+    honest = over_window("binary", joined(scores, (rng.random(20000) < p).astype(float), days), 1)
+    changed = over_window("binary", joined(scores, (rng.random(20000) < 1 - p).astype(float), days), 1)
+    assert abs(honest.excess) < 0.01
+    assert changed.excess > 0.3
+    assert honest.low < honest.realised < honest.high
+    assert (honest.labelled, honest.coverage, honest.blocks) == (20000, 1.0, "days")
+
+
+def test_the_interval_knows_that_days_differ():
+    """Days whose losses differ make the interval several times as wide as their rows alone would."""
+    rng = np.random.default_rng(1)
+    level = np.repeat(rng.uniform(0.1, 0.9, 20), 500)
+    table = joined(np.column_stack([1 - level, level]), np.ones(10000), np.repeat(np.arange(20), 500))
+    found = over_window("binary", table, 1)
+    by_rows = 1.96 * 2 * np.std(-np.log(level)) / np.sqrt(10000)
+    assert found.high - found.low > 5 * by_rows
+
+
+def test_the_interval_covers_the_truth():
+    """Over 100 simulations with day effects, 95 % intervals from 20 days hold the true mean in at least 86."""
+    hits = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        values = rng.normal(2, 0.5, 20).repeat(10) + rng.normal(0, 0.2, 200)
+        table = joined(np.zeros((200, 1)), np.sqrt(np.abs(values)), np.repeat(np.arange(20), 10))
+        found = over_window("regression", table, seed)
+        hits += found.low <= 2.0 <= found.high
+    assert hits >= 86
+
+
+def test_few_days_fall_back_to_rows_and_say_so():
+    """With one labelled day there are no days to resample."""
+    found = over_window("regression", joined([[1.0], [2.0], [4.0]], [1.0, 1.0, None], [0, 0, 1]), 1)
+    assert (found.blocks, found.labelled, found.predictions) == ("rows", 2, 3)
+    many = over_window("regression", joined(np.ones((12000, 1)), np.random.default_rng(0).normal(size=12000), np.zeros(12000)), 1)
+    assert many.low < many.realised < many.high
+
+
+def test_without_outcomes_there_is_no_loss():
+    """No label, no figure; no predictions, no day."""
+    found = over_window("binary", joined([[0.5, 0.5]], [None], [0]), 1)
+    assert (found.realised, found.labelled, found.predictions, found.coverage) == (None, 0, 1, 0.0)
+    assert by_day("binary", joined([[0.5, 0.5]], [None], [0]))[0].excess is None
+    empty = joined([[0.5, 0.5]], [None], [0]).slice(0, 0)
+    assert by_day("binary", empty) == []
+    assert over_window("binary", empty, 1).coverage == 0.0
+
+
+def test_days_are_told_apart():
+    """Each day has its own coverage and loss."""
+    found = by_day("regression", joined([[1.0], [1.0], [3.0]], [0.0, None, 1.0], [0, 0, 2]))
+    assert [(d.day, d.predictions, d.labelled, d.realised) for d in found] == [(date(2013, 2, 1), 2, 1, 1.0), (date(2013, 2, 3), 1, 1, 4.0)]
+    assert found[0].coverage == 0.5
+
+
+def a_day(number, excess, labelled=500, predictions=500):
+    """A day with that excess loss."""
+    return DayPerformance(date(2013, 1, 1) + timedelta(days=number), predictions, labelled, 0.5 + excess, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("excess", "found"),
+    [
+        ([0.0, 0.01, -0.01, 0.0, 0.02, 0.2, 0.25, 0.3], True),
+        ([0.0, 0.01, -0.01, 0.0, 0.02, 0.2, 0.25, 0.005], False),  # the last day is as expected
+        ([0.0, 0.3, -0.3, 0.2, -0.2, 0.1, 0.1, 0.1], False),  # within what is usual
+        ([0.0, 0.01, 0.2, 0.25, 0.3], False),  # too few days before
+        ([0.2, 0.25], False),
+        ([0.2, 0.21, 0.19, 0.2, 0.2, 0.2, 0.21, 0.2], False),  # always as bad: nothing jumped
+    ],
+)
+def test_jumps(excess, found):
+    """Three bad days in a row beyond what is usual make a jump; less does not."""
+    verdict = find_jump([a_day(i, e) for i, e in enumerate(excess)], 0.01)
+    assert verdict.found is found
+    assert verdict.sentence.endswith(".")
+
+
+def test_days_with_few_labels_do_not_judge():
+    """Half-known days, on which early outcomes may be unlike the others, take no part."""
+    days = (
+        [a_day(i, 0.0) for i in range(6)]
+        + [a_day(6 + i, 0.4, labelled=100) for i in range(3)]
+        + [a_day(9 + i, 0.4, labelled=20, predictions=20) for i in range(3)]
+    )
+    assert not find_jump(days, 0.01).worse
+    assert "No labelled day" in find_jump(days[6:], 0.01).sentence
+
+
+def test_chance_makes_few_jumps():
+    """Over 2,000 honest histories of 20 days, fewer than one in fifty looks finds a jump."""
+    rng = np.random.default_rng(2)
+    found = sum(find_jump([a_day(i, e) for i, e in enumerate(rng.normal(0, 0.05, 20))], 0.01).found for _ in range(2000))
+    assert found < 40
+
+
+def test_service_figures_come_from_the_log():
+    """Rate and quantiles of answer times; an empty window has none."""
+    served = [START + timedelta(milliseconds=100 * i) for i in range(101)]
+    table = pa.table({"served_at": pa.array(served, pa.timestamp("us", "UTC")), "milliseconds": np.arange(101.0)})
+    found = service_figures(table)
+    assert (found.predictions, found.seconds, found.p50_ms, found.p99_ms) == (101, 10.0, 50.0, 99.0)
+    assert found.per_second == pytest.approx(10.1)
+    assert service_figures(table.slice(0, 0)).p50_ms is None
+    assert service_figures(table.slice(0, 1).set_column(1, "milliseconds", pa.array([None], pa.float64()))).p99_ms is None
+
+
+def test_quantiles_of_a_cumulative_histogram():
+    """The bound of the cell that holds the quantile; none where nothing was counted or only the open cell holds it."""
+    cumulative = ((1.0, 50), (5.0, 98), (float("inf"), 100))
+    assert latency_quantile(cumulative, 0.5) == 1.0
+    assert latency_quantile(cumulative, 0.98) == 5.0
+    assert latency_quantile(cumulative, 0.99) is None
+    assert latency_quantile(((1.0, 0),), 0.5) is None
+    assert latency_quantile((), 0.5) is None

@@ -1,0 +1,242 @@
+"""Segments become rows of a table exactly once, whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from perennial.data.tables import Table
+from perennial.monitoring.prediction_table import Collected, collect_predictions
+from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
+from perennial.store import FolderStore
+
+DATASET = DatasetSpec(
+    name="flights",
+    title="Flights",
+    owner="tests",
+    columns=(
+        Column(name="id", type="int"),
+        Column(name="when", type="timestamp"),
+        Column(name="carrier", type="string", nullable=True),
+        Column(name="distance", type="int", nullable=True),
+        Column(name="time", type="float", nullable=True),
+        Column(name="cargo", type="bool", nullable=True),
+    ),
+    key=("id",),
+    event_time="when",
+)
+MODEL = ModelSpec(
+    name="delays", title="Delays", owner="tests", dataset="flights", task="binary", classes=("on_time", "late"), label="late",
+    inputs=("when", "carrier", "distance", "time", "cargo"), gate=GateSpec(floors={}),
+)  # fmt: skip
+
+
+def a_line(identity, **more):
+    """A line of the prediction log."""
+    row = {"when": "2013-02-01T06:30:00", "carrier": "UA", "distance": 719, "time": 1.5, "cargo": False}
+    line = {
+        "id": identity,
+        "model": "delays",
+        "version": 7,
+        "time": "2026-11-01T10:00:00+00:00",
+        "event_time": "2013-02-01T06:30:00",
+        "row": row,
+        "scores": [0.75, 0.25],
+        "ms": 1.25,
+    }
+    return json.dumps({**line, **more})
+
+
+class Killed(BaseException):
+    """What no handler catches."""
+
+
+class Dying(FolderStore):
+    """A store whose process dies at the given change, counted from now."""
+
+    def __init__(self, root, after):
+        super().__init__(root)
+        self.left = after
+
+    def _live(self):
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+    def put_if_absent(self, key, data):
+        """Or die."""
+        self._live()
+        return super().put_if_absent(key, data)
+
+    def delete(self, key):
+        """Or die."""
+        self._live()
+        super().delete(key)
+
+    def download(self, key, path):
+        """Or die."""
+        self._live()
+        super().download(key, path)
+
+
+class DyingTable(Table):
+    """A table whose process dies just before or just after its commit."""
+
+    when = "never"
+
+    def append(self, rows, batch_digest, **more):
+        """Or die before or after."""
+        if self.when == "before":
+            raise Killed
+        version = super().append(rows, batch_digest, **more)
+        if self.when == "after":
+            raise Killed
+        return version
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty store."""
+    return FolderStore(str(tmp_path))
+
+
+def logged(store, name, *lines):
+    """Write a segment."""
+    store.write(f"predictions/delays/{name}.jsonl", "".join(f"{line}\n" for line in lines).encode())
+
+
+def collected(store):
+    """Collect once."""
+    return collect_predictions(store, MODEL, DATASET, Table(store, "delays_predictions"))
+
+
+def ids(store):
+    """Ids in the table."""
+    return sorted(Table(store, "delays_predictions").scan(["prediction_id"])["prediction_id"].to_pylist())
+
+
+def test_every_field_arrives_with_its_type(store):
+    """Inputs have the dataset's types, times are UTC, shadows are marked, a missing event time is the time of serving."""
+    logged(
+        store,
+        "a",
+        a_line("x-0"),
+        a_line("x-1", shadow=True, event_time=None, row={"carrier": None, "distance": 719.0, "when": "2013-02-01T01:30:00-05:00"}),
+    )
+    assert collected(store) == Collected(segments=1, rows=2)
+    table = Table(store, "delays_predictions").scan().sort_by("prediction_id")
+    first, second = table.to_pylist()
+    assert {n: str(table.schema.field(n).type) for n in table.column_names if n.startswith("input_")} == {
+        "input_when": "timestamp[us, tz=UTC]", "input_carrier": "string", "input_distance": "int64", "input_time": "double", "input_cargo": "bool",
+    }  # fmt: skip
+    assert (first["prediction_id"], first["model_version"], first["shadow"], first["scores"], first["milliseconds"]) == (
+        "x-0",
+        7,
+        False,
+        [0.75, 0.25],
+        1.25,
+    )
+    assert (first["event_time"].isoformat(), first["served_at"].isoformat()) == ("2013-02-01T06:30:00+00:00", "2026-11-01T10:00:00+00:00")
+    assert (first["input_carrier"], first["input_distance"], first["input_time"], first["input_cargo"]) == ("UA", 719, 1.5, False)
+    assert (second["shadow"], second["event_time"], second["input_carrier"], second["input_distance"], second["input_time"]) == (
+        True,
+        second["served_at"],
+        None,
+        719,
+        None,
+    )
+    assert second["input_when"].isoformat() == "2013-02-01T06:30:00+00:00"
+
+
+def test_segments_are_taken_once_and_removed(store):
+    """A second call finds nothing; new segments go into one more commit."""
+    logged(store, "a", a_line("x-0"))
+    logged(store, "b", a_line("y-0"))
+    assert collected(store) == Collected(segments=2, rows=2)
+    assert collected(store) == Collected()
+    logged(store, "c", a_line("z-0"))
+    assert collected(store).rows == 1
+    assert ids(store) == ["x-0", "y-0", "z-0"]
+    assert len({r["_batch"] for r in Table(store, "delays_predictions").scan(["_batch"]).to_pylist()}) == 2
+    assert not any(o.key.endswith(".jsonl") for o in store.list("predictions/delays"))
+
+
+def test_damaged_lines_are_counted_and_the_others_kept(store):
+    """A line cut off by a crash, and one of another format, cost themselves alone."""
+    logged(store, "a", a_line("x-0"), a_line("x-1")[:60], '{"id": "x-2"}', a_line("x-3"))
+    assert collected(store) == Collected(segments=1, rows=2, damaged=2)
+    logged(store, "b", "{")
+    store.write("predictions/delays/c.jsonl", b"")
+    assert collected(store) == Collected(segments=2, rows=0, damaged=1)
+    assert collected(store) == Collected()
+    assert ids(store) == ["x-0", "x-3"]
+
+
+def test_other_objects_are_left_alone(store):
+    """Only finished segments directly below the folder are taken."""
+    store.write("predictions/delays/notes.txt", b"x")
+    store.write("predictions/delays/old/a.jsonl", a_line("x-0").encode())
+    assert collected(store) == Collected()
+    assert store.exists("predictions/delays/old/a.jsonl")
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_killed_at_any_change_of_the_store_nothing_doubles(tmp_path, after):
+    """Two batches with a kill at each possible change: the next call completes it, every row is in once, no segment stays."""
+    store = FolderStore(str(tmp_path))
+    logged(store, "a", a_line("x-0"), a_line("x-1"))
+    collected(store)
+    logged(store, "b", a_line("y-0"))
+    logged(store, "c", a_line("z-0"))
+    dying = Dying(str(tmp_path), after)
+    with pytest.raises(Killed):
+        collect_predictions(dying, MODEL, DATASET, Table(store, "delays_predictions"))
+    logged(store, "d", a_line("zz-0"))
+    collected(store)
+    assert ids(store) == ["x-0", "x-1", "y-0", "z-0", "zz-0"]
+    assert not any(o.key.endswith(".jsonl") for o in store.list("predictions/delays"))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_around_the_commit_nothing_doubles(store, when):
+    """The batch is written down before its commit and checked after it."""
+    logged(store, "a", a_line("x-0"))
+    table = DyingTable(store, "delays_predictions")
+    table.when = when
+    with pytest.raises(Killed):
+        collect_predictions(store, MODEL, DATASET, table)
+    logged(store, "b", a_line("y-0"))
+    collected(store)
+    assert ids(store) == ["x-0", "y-0"]
+
+
+def test_many_collectors_at_once_double_nothing(store):
+    """Four collectors beside a server that goes on logging."""
+    logged(store, "s000", a_line("s000-0"))
+    collected(store)
+
+    def log_on():
+        for i in range(1, 30):
+            logged(store, f"s{i:03d}", a_line(f"s{i:03d}-0"))
+
+    threads = [threading.Thread(target=log_on), *(threading.Thread(target=collected, args=(store,)) for _ in range(4))]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    collected(store)
+    assert ids(store) == [f"s{i:03d}-0" for i in range(30)]
+
+
+def test_a_lost_segment_does_not_stop_the_others(store, caplog):
+    """A segment that someone removed after its batch was written down is said to be gone; the rest goes in."""
+    store.put_if_absent("predictions/delays/batches/00000001.json", json.dumps({"segments": ["a.jsonl", "b.jsonl"]}).encode())
+    logged(store, "b", a_line("y-0"))
+    assert collected(store) == Collected(segments=1, rows=1)
+    assert "1 of 2 segments of predictions/delays are gone" in caplog.text
+
+
+def test_nothing_logged_makes_no_table(store):
+    """Without segments there is no commit."""
+    assert collected(store) == Collected()
+    assert Table(store, "delays_predictions").version() is None

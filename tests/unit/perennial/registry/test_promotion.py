@@ -1,0 +1,160 @@
+"""The gate refuses what is worse, as often as it says, and names the reason."""
+
+import numpy as np
+import pytest
+
+from perennial.registry.promotion import SLICE_ROWS, Check, Losses, beats_champion, excess, judge, old_context, passes_floors, student
+from perennial.specs import GateSpec
+
+GATE = GateSpec(floors={"log_loss": 0.6, "roc_auc": 0.6}, resamples=300)
+GOOD = {"log_loss": 0.5, "roc_auc": 0.7}
+MATCHING = Check("golden", True, "its golden rows match")
+
+
+def losses(rng, worse, *, days=7, rows=300, day_spread=0.006):
+    """Losses of two versions; the candidate is worse by that share of the champion's loss."""
+    day = np.repeat(np.arange(days), rows)
+    champion = rng.exponential(0.45, days * rows)
+    return Losses(champion + worse * 0.45 + rng.normal(0, 0.12, days * rows) + rng.normal(0, day_spread, days)[day], champion, day)
+
+
+def share_that_passes(worse, gate=GATE, runs=300, **shape):
+    rng = np.random.default_rng(11)
+    return sum(beats_champion(losses(rng, worse, **shape), gate).passed for _ in range(runs)) / runs
+
+
+@pytest.mark.parametrize("shape", [{"days": 7}, {"days": 14}, {"days": 2, "day_spread": 0.0}])
+def test_a_candidate_at_the_margin_seldom_passes(shape):
+    """With a chance of at most alpha (and three standard errors of this simulation), whole days drawn or rows."""
+    gate = GATE.model_copy(update={"alpha": 0.1})
+    assert share_that_passes(gate.margin, gate, runs=500, **shape) <= 0.1 + 3 * (0.1 * 0.9 / 500) ** 0.5
+
+
+def test_a_clearly_worse_candidate_does_not_pass():
+    """Twice the margin."""
+    assert share_that_passes(2 * GATE.margin, runs=100, rows=860) == 0
+
+
+@pytest.mark.parametrize(("worse", "least"), [(0.0, 0.8), (-0.02, 0.99)])
+def test_equal_and_better_candidates_pass(worse, least):
+    """On six thousand rows of seven days."""
+    assert share_that_passes(worse, runs=100, rows=860) >= least
+
+
+def test_drawing_rows_would_promise_too_much():
+    """Rows of one day are not independent: taking them so lets through several times alpha."""
+    rng, runs = np.random.default_rng(12), 150
+    passed = sum(
+        excess(Losses(x.candidate, x.champion, np.zeros(len(x.days))), GATE.margin, GATE.alpha, 300).high < 0
+        for x in (losses(rng, GATE.margin, rows=860) for _ in range(runs))
+    )
+    assert passed / runs > 2 * GATE.alpha
+
+
+def test_the_verdict_names_numbers():
+    """A refusal says by how much, on how many rows, and what is allowed."""
+    rng = np.random.default_rng(13)
+    worse = beats_champion(losses(rng, 0.2), GATE)
+    assert not worse.passed
+    assert worse.sentence.startswith("it is worse than the champion: its loss is 0.5")
+    assert "2,100 rows" in worse.sentence
+    assert "7 whole days drawn" in worse.sentence
+    assert beats_champion(losses(rng, -0.2), GATE).sentence.startswith("it is better than the champion")
+    unclear = beats_champion(losses(rng, 0.0, rows=10, days=3), GATE)
+    assert (unclear.passed, unclear.sentence.split(":")[0]) == (False, "it is not shown to be as good as the champion")
+    assert "rows drawn" in unclear.sentence
+
+
+def test_the_same_evidence_gives_the_same_verdict():
+    """A repeated stage decides alike."""
+    sample = losses(np.random.default_rng(14), 0.01)
+    assert beats_champion(sample, GATE) == beats_champion(sample, GATE)
+
+
+def test_a_loss_that_is_no_number_passes_nothing():
+    """Neither on the test split nor on older data."""
+    sample = losses(np.random.default_rng(16), -0.2)
+    sample.candidate[5] = np.nan
+    assert not beats_champion(sample, GATE).passed
+    assert not old_context({"all older rows": sample}, GATE).passed
+
+
+def test_identical_versions_pass():
+    """A version compared with itself differs by nothing."""
+    same = losses(np.random.default_rng(15), 0.0)
+    assert beats_champion(Losses(same.champion, same.champion, same.days), GATE).passed
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ({"log_loss": 0.7, "roc_auc": 0.7}, ["log loss is 0.7000 and must be at most 0.6"]),
+        ({"log_loss": 0.5, "roc_auc": 0.5}, ["roc auc is 0.5000 and must be at least 0.6"]),
+        (
+            {"log_loss": float("nan")},
+            ["log loss could not be computed, and its floor is 0.6", "roc auc could not be computed, and its floor is 0.6"],
+        ),
+        (GOOD, []),
+    ],
+)
+def test_floors(metrics, words):
+    """Each missed floor is named with both figures; a metric that could not be computed is missed."""
+    assert passes_floors(metrics, GATE) == words
+
+
+def test_good_on_new_and_bad_on_old_is_refused():
+    """A slice of older data that got worse beyond the margin and beyond chance."""
+    rng = np.random.default_rng(16)
+    slices = {
+        "all older rows": losses(rng, 0.0),
+        "carrier UA": losses(rng, 0.3),
+        "carrier AA": losses(rng, -0.1),
+        "carrier XX": losses(rng, 3.0, rows=2),
+    }
+    check = old_context(slices, GATE)
+    assert not check.passed
+    assert "carrier UA" in check.sentence
+    assert "carrier AA" not in check.sentence
+    assert "carrier XX" not in check.numbers["slices"], f"fewer than {SLICE_ROWS} rows"
+    verdict = judge(GATE, GOOD, MATCHING, losses=losses(rng, -0.1), older=slices)
+    assert (verdict.passed, [c.name for c in verdict.checks if not c.passed]) == (False, ["old_context"])
+
+
+def test_many_equal_slices_seldom_refuse():
+    """Alpha is divided among the slices: noise in some of twenty refuses at most one in twenty equal candidates."""
+    rng, runs = np.random.default_rng(17), 60
+    refused = sum(
+        not old_context({str(i): losses(rng, 0.0, rows=40, day_spread=0.004) for i in range(20)}, GATE).passed for _ in range(runs)
+    )
+    assert refused <= 5
+
+
+def test_the_first_version_meets_floors_and_golden_rows_only():
+    """Without a champion there is nothing to compare."""
+    assert judge(GATE, GOOD, MATCHING).passed
+    assert not judge(GATE, {"log_loss": 0.9, "roc_auc": 0.7}, MATCHING).passed
+    broken = judge(GATE, GOOD, Check("golden", False, "golden row 3 differs"))
+    assert (broken.passed, broken.sentence) == (False, "Golden row 3 differs.")
+    assert broken.as_json()["checks"][1] == {"name": "golden", "passed": False, "sentence": "golden row 3 differs"}
+
+
+def test_a_margin_on_the_root_is_one_on_squares():
+    """For rmse the losses are squared errors: two percent of the root are four of the square."""
+    sample = losses(np.random.default_rng(18), 0.0)
+    allowed = {m: beats_champion(sample, GateSpec(metric=m, floors={}, margin=0.02)).numbers["allowed"] for m in ("rmse", "mse")}
+    assert allowed["rmse"] == pytest.approx(allowed["mse"] * 2.02)
+
+
+def test_a_small_but_certain_loss_is_refused():
+    """Within the margin and shown to be worse: many of these would add up."""
+    champion = np.random.default_rng(19).exponential(0.45, 7000)
+    check = beats_champion(Losses(champion * 1.01, champion, np.repeat(np.arange(7), 1000)), GATE)
+    assert check.numbers["interval"][1] < check.numbers["allowed"]
+    assert not check.passed
+    assert "worse than the champion" in check.sentence
+
+
+@pytest.mark.parametrize(("level", "freedom", "value"), [(0.95, 4, 2.1318), (0.95, 6, 1.9432), (0.975, 10, 2.2281), (0.99, 30, 2.4573)])
+def test_students_quantile(level, freedom, value):
+    """Within one percent of the tables."""
+    assert student(level, freedom) == pytest.approx(value, rel=0.01)

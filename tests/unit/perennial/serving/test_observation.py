@@ -1,0 +1,95 @@
+"""Envoy's counters as arms."""
+
+import json
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perennial.serving.backends.observation import Observations, read_arms
+from perennial.serving.route import Arm
+
+
+def host(total, error, health=None):
+    """One endpoint as Envoy shows it."""
+    stats = [
+        {"name": name, "value": str(value)} if value else {"name": name}
+        for name, value in (("rq_total", total), ("rq_error", error), ("rq_success", total - error), ("rq_active", 0))
+    ]
+    return {"stats": stats, "health_status": {"eds_health_status": "HEALTHY", **(health or {})}}
+
+
+def histogram(cluster, *counts):
+    """A latency histogram as Envoy shows it."""
+    bounds = (0.5, 1.5, 3_600_000.5)
+    return {
+        "name": f"cluster.{cluster}.upstream_rq_time",
+        "buckets": [{"upper_bound": b, "cumulative": c, "interval": 0} for b, c in zip(bounds, counts, strict=True)],
+    }
+
+
+def test_requests_are_the_endpoints_own_and_latency_is_the_callers():
+    """Counts come from the version's endpoint; latency is summed over its own cluster and those that begin with it, and no other."""
+    clusters = {
+        "cluster_statuses": [
+            {"name": "m-v1", "host_statuses": [host(100, 0)]},
+            {"name": "m-v12", "host_statuses": [host(40, 7, {"failed_active_health_check": True})]},
+            {"name": "m-v12-then-v1", "host_statuses": [host(1, 1)]},
+            {"name": "empty"},
+        ]
+    }
+    found = [
+        histogram("m-v1", 50, 60, 61),
+        histogram("m-v12-then-v1", 1, 2, 3),
+        histogram("m-v12", 10, 20, 30),
+        histogram("m-v1.external", 9, 9, 9),
+    ]
+    arms = read_arms(
+        json.dumps(clusters), json.dumps({"stats": [{"name": "cluster.m-v1.upstream_rq_timeout", "value": 3}, {"histograms": found}]})
+    )
+    assert arms == {
+        "m-v1": Arm(100, 0, ((0.5, 50), (1.5, 60), (math.inf, 61)), True),
+        "m-v12": Arm(40, 7, ((0.5, 11), (1.5, 22), (math.inf, 33)), False),
+    }
+
+
+def test_a_version_that_the_gateway_does_not_know_shows_nothing(tmp_path):
+    """A version without a cluster has no requests and is not healthy."""
+    assert Observations(tmp_path / "o.json").add("m", [1], {}) == {1: Arm(0, 0, ((math.inf, 0),), False)}
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 50), st.booleans()), max_size=30))
+def test_totals_never_fall_and_count_all_that_was_looked_at(tmp_path_factory, events):
+    """However often the gateway begins anew between looks, the totals only grow and lose nothing that a look had seen."""
+    path = tmp_path_factory.mktemp("o") / "observed.json"
+    requests = errors = seen = 0
+    for more_errors, more, restart in events:
+        if restart:
+            requests = errors = 0
+        requests, errors = requests + more + more_errors, errors + more_errors
+        arm = Observations(path).add("m", [1], {"m-v1": Arm(requests, errors, ((math.inf, requests),))})[1]
+        assert arm.requests >= max(seen, requests)
+        assert arm.errors <= arm.requests
+        assert arm.latency_ms[-1][1] == arm.requests
+        if not any(again for _, _, again in events):
+            assert (arm.requests, arm.errors) == (requests, errors)
+        seen = arm.requests
+
+
+def test_an_aggregate_that_goes_counts_no_request_twice(tmp_path):
+    """Its latencies leave with it when a release ends; the endpoint's own counts go on."""
+    path = tmp_path / "observed.json"
+    Observations(path).add("m", [1], {"m-v1": Arm(1000, 5, ((1.5, 900), (math.inf, 1000)))})
+    arm = Observations(path).add("m", [1], {"m-v1": Arm(1010, 6, ((1.5, 90), (math.inf, 100)))})[1]
+    assert (arm.requests, arm.errors) == (1010, 6)
+    assert arm.latency_ms[-1][1] >= 1000
+
+
+def test_versions_that_left_are_forgotten_and_others_models_are_not(tmp_path):
+    """Totals are kept for the versions of the route; another model's are not touched."""
+    path = tmp_path / "observed.json"
+    Observations(path).add("m", [1, 2], {"m-v1": Arm(5), "m-v2": Arm(6)})
+    Observations(path).add("m_two", [1], {"m_two-v1": Arm(7)})
+    Observations(path).add("m", [2], {"m-v2": Arm(6)})
+    assert set(json.loads(path.read_text())) == {"m-v2", "m_two-v1"}
+    assert Observations(path).add("m", [1, 2], {"m-v1": Arm(5), "m-v2": Arm(6)})[1].requests == 5

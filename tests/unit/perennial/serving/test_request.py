@@ -1,0 +1,157 @@
+"""What prediction requests and outcomes may hold."""
+
+import contextlib
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perennial import testing
+from perennial.serving.request import BadRequest, read_inputs, read_outcome, read_request
+
+INPUTS = read_inputs({"inputs": [*testing.INPUTS, {"name": "weekend", "type": "bool", "nullable": True}]})
+ROW = {"carrier": "UA", "origin": "EWR", "scheduled_departure": "2013-02-01T06:00:00", "distance": 500, "temp": None, "weekend": True}
+
+
+def body(*rows, **more) -> bytes:
+    """A request."""
+    return json.dumps({"data": {"rows": rows}, **more}).encode()
+
+
+def test_columns_have_the_types_that_training_had():
+    """Numbers become float64 with null as NaN, times datetime64, texts stay objects; rows stay as they came."""
+    found = read_request(body(ROW, {**ROW, "temp": 3}), INPUTS)
+    assert found.columns["distance"].dtype == np.float64
+    assert found.columns["temp"].tolist()[1] == 3
+    assert math.isnan(found.columns["temp"][0])
+    assert found.columns["scheduled_departure"][0] == np.datetime64("2013-02-01T06:00:00")
+    assert found.columns["carrier"].tolist() == ["UA", "UA"]
+    assert found.columns["weekend"].tolist() == [True, True]
+    assert list(found.rows) == [ROW, {**ROW, "temp": 3}]
+
+
+def test_both_forms_of_a_request_say_the_same():
+    """Seldon's names and ndarray give the same columns as rows do."""
+    seldon = json.dumps({"data": {"names": list(ROW), "ndarray": [list(ROW.values())]}})
+    assert read_request(seldon, INPUTS).rows == read_request(body(ROW), INPUTS).rows
+
+
+def test_meta_carries_an_id_and_an_event_time():
+    """The id is taken as it is; the event time is turned into UTC."""
+    found = read_request(body(ROW, meta={"puid": "a-1", "tags": {"event_time": "2013-02-01T06:00:00+02:00", "else": 1}}), INPUTS)
+    assert (found.id, found.event_time) == ("a-1", "2013-02-01T04:00:00+00:00")
+    assert read_request(body(ROW, meta={}), INPUTS).id is None
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({**ROW, "distance": None}, "Row 0: distance must not be null."),
+        ({**ROW, "distance": 1.5}, "Row 0: distance must be a whole number, not 1.5."),
+        ({**ROW, "distance": True}, "Row 0: distance must be a whole number, not true."),
+        ({**ROW, "distance": 0}, "Row 0: distance is 0: it is below 1, the least it can be."),
+        ({**ROW, "distance": 20_001}, "Row 0: distance is 20001: it is above 20000, the most it can be."),
+        ({**ROW, "temp": "warm"}, "Row 0: temp must be a number, not 'warm'."),
+        ({**ROW, "carrier": 7}, "Row 0: carrier must be a string, not 7."),
+        ({**ROW, "origin": "SFO"}, "Row 0: origin is 'SFO': it must be one of EWR, JFK, LGA."),
+        ({**ROW, "weekend": 1}, "Row 0: weekend must be true or false, not 1."),
+        ({**ROW, "scheduled_departure": "tomorrow"}, "Row 0: scheduled_departure must be a time like 2013-02-01T06:00:00, not 'tomorrow'."),
+        (
+            {**ROW, "colour": "red"},
+            "Row 0 has the unknown field 'colour': the fields are carrier, origin, scheduled_departure, distance, temp, weekend.",
+        ),
+        ({k: v for k, v in ROW.items() if k != "temp"}, "Row 0 lacks the field temp; send null where it is unknown."),
+        ({k: v for k, v in ROW.items() if k != "distance"}, "Row 0 lacks the field distance."),
+        ([1], "Row 0 is not an object of field names and values."),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_by_field(row, sentence):
+    """Each way a row can be wrong has its sentence, which names the row and the field."""
+    with pytest.raises(BadRequest) as refused:
+        read_request(body(row), INPUTS)
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (b"", "The request has no body"),
+        (b"[]", "The body must be a JSON object"),
+        (b"{}", "The request has no data"),
+        (b'{"data": {}}', "data has neither rows nor ndarray"),
+        (b'{"data": {"rows": {}}}', "data.rows must be a list"),
+        (b'{"data": {"rows": []}}', "The request has no rows"),
+        (b'{"data": {"ndarray": [[1]]}}', "data.names must list the field names"),
+        (b'{"data": {"names": ["a", "a"], "ndarray": [[1, 2]]}}', "data.names names a twice"),
+        (b'{"data": {"names": ["a"], "ndarray": {}}}', "data.ndarray must be a list of rows"),
+        (b'{"data": {"names": ["a"], "ndarray": [[1, 2]]}}', "Row 0 of data.ndarray must be a list of 1 values"),
+        (b'{"data": {"rows": [NaN]}}', "The body is not JSON"),
+        (b"\xff", "The body is not JSON"),
+        (body(ROW, meta=[]), "meta must be an object"),
+        (body(ROW, meta={"puid": "a b"}), "meta.puid is 'a b'"),
+        (body(ROW, meta={"tags": 1}), "meta.tags must be an object"),
+        (body(ROW, meta={"tags": {"event_time": "noon"}}), "meta.tags.event_time must be a time"),
+        (body(*[ROW] * 11), "The request has more than 10 rows"),
+    ],
+)
+def test_a_body_that_does_not_fit_is_refused(given, sentence):
+    """Each way a body can be wrong has its sentence."""
+    with pytest.raises(BadRequest) as refused:
+        read_request(given, INPUTS, max_rows=10)
+    assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1" + "0" * 400])
+def test_infinite_numbers_are_refused(number):
+    """A number that float64 cannot hold never reaches a version."""
+    with pytest.raises(BadRequest):
+        read_request(body(ROW).replace(b"500", b"1").replace(b"null", number.encode()), INPUTS)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(values, st.sampled_from(sorted(ROW)))
+def test_any_value_is_taken_or_refused_with_a_sentence(value, field):
+    """Whatever JSON a caller sends, the answer is checked columns or a BadRequest, never another error."""
+    for given_body in (
+        {"data": {"rows": [{**ROW, field: value}]}},
+        {"data": value},
+        {"data": {"rows": value}},
+        {"data": {"rows": [ROW]}, "meta": value},
+    ):
+        with contextlib.suppress(BadRequest):
+            assert np.isfinite(read_request(json.dumps(given_body), INPUTS).columns["distance"]).all()
+
+
+@pytest.mark.parametrize(("truth", "outcome"), [(1, 1.0), ([[0]], 0.0), ([1.0], 1.0), ("late", 1.0)])
+def test_an_outcome_may_come_in_several_forms(truth, outcome):
+    """A class is named by its number, alone or in a list, or by its name."""
+    assert read_outcome("p-0", truth, ("on_time", "late")) == ("p-0", outcome)
+
+
+@pytest.mark.parametrize("truth", [None, True, "later", 2, 0.5, -1, math.nan, [[1, 2]], []])
+def test_an_outcome_that_is_no_class_is_refused(truth):
+    """What is no class number of the model never reaches the store."""
+    with pytest.raises(BadRequest):
+        read_outcome("p-0", truth, ("on_time", "late"))
+
+
+def test_an_outcome_needs_the_id_of_a_prediction():
+    """Without an id there is nothing to join."""
+    with pytest.raises(BadRequest, match=r"response\.meta\.puid"):
+        read_outcome("", 1, ())
+    assert read_outcome("p-0", 7.25, ()) == ("p-0", 7.25)
+
+
+def test_an_unknown_type_in_the_signature_is_an_error():
+    """A signature of a later release is not misread."""
+    with pytest.raises(ValueError, match="gives a the type 'image'"):
+        read_inputs({"inputs": [{"name": "a", "type": "image"}]})

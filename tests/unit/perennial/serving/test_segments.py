@@ -1,0 +1,160 @@
+"""Lines on their way into the store."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from perennial.errors import StoreUnreachable
+from perennial.serving.prediction_log import OutcomeLog, PredictionLog
+from perennial.serving.segments import SegmentWriter
+from perennial.store import FolderStore
+
+
+class Failing(FolderStore):
+    """A store that refuses its first writes, or waits for a gate."""
+
+    def __init__(self, root: str, failures: int = 0, gate: threading.Event | None = None) -> None:
+        super().__init__(root)
+        self.failures, self.gate, self.writing = failures, gate, threading.Event()
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write, when it may."""
+        self.writing.set()
+        if self.gate is not None:
+            self.gate.wait(10)
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnreachable("The store does not answer.")
+        super().write(key, data)
+
+
+def lines(store, prefix):
+    """What all segments hold, in order."""
+    return [json.loads(line) for stored in store.list(prefix) for line in store.read(stored.key).splitlines()]
+
+
+def number(value):
+    """Makes one line."""
+    return lambda: json.dumps(value).encode() + b"\n"
+
+
+def test_lines_come_out_once_and_in_order(tmp_path):
+    """What was put is in the segments after close, each line once, in the order in which it came."""
+    store = FolderStore(str(tmp_path))
+    writer = SegmentWriter(store, "predictions/m", "v1", linger_seconds=0.01)
+    for value in range(500):
+        assert writer.put(10, number(value))
+    writer.close()
+    assert lines(store, "predictions/m") == list(range(500))
+    assert writer.dropped == 0
+
+
+def test_segments_are_bounded_in_size(tmp_path):
+    """A segment holds no more than its limit, unless one entry alone is larger."""
+    store = FolderStore(str(tmp_path))
+    writer = SegmentWriter(store, "p", "v1", linger_seconds=0.2, max_segment_bytes=100)
+    for value in range(50):
+        writer.put(30, number(value))
+    writer.put(1000, number("large"))
+    writer.close()
+    found = [len(store.read(stored.key).splitlines()) for stored in store.list("p")]
+    assert sum(found) == 51
+    assert max(found) <= 3
+
+
+def test_two_starts_never_share_a_name(tmp_path):
+    """Writers of the same version have names of their own, so no segment is written twice."""
+    store = FolderStore(str(tmp_path))
+    writers = [SegmentWriter(store, "p", "v1", linger_seconds=0) for _ in range(5)]
+    for value, writer in enumerate(writers):
+        writer.put(1, number(value))
+        writer.close()
+    assert sorted(lines(store, "p")) == list(range(5))
+
+
+def test_a_store_that_fails_is_tried_again(tmp_path):
+    """Lines survive a store that refuses twice, once each."""
+    store = Failing(str(tmp_path), failures=2)
+    writer = SegmentWriter(store, "p", "v1", linger_seconds=0)
+    writer.put(1, number("kept"))
+    writer.close()
+    assert lines(store, "p") == ["kept"]
+
+
+def test_memory_is_bounded_and_drops_are_counted_and_said_once(tmp_path, caplog):
+    """Behind a store that hangs no more than the limit waits; the rest is dropped at once, counted, and said in one line."""
+    gate = threading.Event()
+    store = Failing(str(tmp_path), gate=gate)
+    writer = SegmentWriter(store, "p", "v1", linger_seconds=0, max_waiting_bytes=100)
+    writer.put(20, number(0))
+    assert store.writing.wait(5)
+    accepted = [writer.put(20, number(value)) for value in range(1, 10)]
+    assert accepted == [True] * 4 + [False] * 5
+    gate.set()
+    writer.close()
+    assert lines(store, "p") == [0, 1, 2, 3, 4]
+    assert writer.dropped == 5
+    said = [record for record in caplog.records if "dropped" in record.message]
+    assert len(said) == 1
+    assert not writer.put(1, number("late"))
+
+
+def test_a_line_that_cannot_be_made_costs_only_itself(tmp_path, caplog):
+    """An entry that is no JSON is dropped with a sentence; its neighbours are written."""
+    store = FolderStore(str(tmp_path))
+    writer = SegmentWriter(store, "p", "v1", linger_seconds=0.05)
+    writer.put(1, number(1))
+    writer.put(1, lambda: 1 // 0)
+    writer.put(1, number(2))
+    writer.close()
+    assert lines(store, "p") == [1, 2]
+    assert writer.dropped == 1
+    assert "could not be written as JSON" in caplog.text
+
+
+def test_a_prediction_line_says_all_that_monitoring_needs(tmp_path):
+    """Each row of an answer is one line with its own id, the inputs as they came, scores, times and version."""
+    store = FolderStore(str(tmp_path))
+    log = PredictionLog(store, "m", 7, linger_seconds=0)
+    assert log.record(
+        "abc", [{"x": 1}, {"x": None}], np.array([[0.25, 0.75], [0.5, 0.5]]), 1.2345, body_bytes=20, event_time="2013-02-01T06:00:00+00:00"
+    )
+    log.record("def", [{"x": 2}], np.array([[1.0, 0.0]]), 1, body_bytes=10, shadow=True)
+    log.segments.close()
+    first, second, third = lines(store, "predictions/m")
+    assert {k: first[k] for k in ("id", "model", "version", "event_time", "row", "scores", "ms")} == {
+        "id": "abc-0", "model": "m", "version": 7, "event_time": "2013-02-01T06:00:00+00:00", "row": {"x": 1}, "scores": [0.25, 0.75], "ms": 1.234,
+    }  # fmt: skip
+    assert (second["id"], second["row"]) == ("abc-1", {"x": None})
+    assert "shadow" not in first
+    assert third["shadow"] is True
+    assert third["event_time"] == third["time"]
+
+
+def test_an_outcome_is_in_the_store_when_record_returns(tmp_path):
+    """Outcomes from several callers are all stored by the time each hears so."""
+    store = FolderStore(str(tmp_path))
+    log = OutcomeLog(store, "m", 7)
+
+    def record(value):
+        log.record(f"p-{value}", value)
+        assert any(line["id"] == f"p-{value}" for line in lines(store, "outcomes/m"))
+
+    callers = [threading.Thread(target=record, args=(value,)) for value in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert sorted(line["outcome"] for line in lines(store, "outcomes/m")) == list(range(8))
+
+
+def test_an_outcome_that_is_not_stored_is_not_acknowledged(tmp_path):
+    """When the store hangs the caller is told to send it again."""
+    gate = threading.Event()
+    log = OutcomeLog(Failing(str(tmp_path), gate=gate), "m", 7, wait_seconds=0.05)
+    with pytest.raises(StoreUnreachable, match="send it again"):
+        log.record("p-0", 1)
+    gate.set()
+    log.segments.close()

@@ -1,0 +1,239 @@
+"""The stage evaluate: candidate and champion on the same rows, every figure traceable to the losses of single rows."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+import pytest
+
+from perennial import discovery
+from perennial.data.snapshots import snapshot_at
+from perennial.data.tables import Table
+from perennial.errors import StoredDataDamaged, UnknownName
+from perennial.lineage.manifest import Manifest
+from perennial.lineage.version_folder import key, publish, read_manifest
+from perennial.registry.model_registry import Version
+from perennial.results import EvaluateResult
+from perennial.settings import Settings
+from perennial.specs import SplitSpec
+from perennial.stages import evaluate as stage
+from perennial.stages.train import begin_manifest, fill_version_folder
+from perennial.store import FolderStore
+from perennial.training.trainer import Checkpoints
+
+January = Callable[[int, int], pa.Table]
+
+
+@dataclass
+class World:
+    """A store with two snapshots, a version trained on each, and what MLflow was told."""
+
+    settings: Settings
+    store: FolderStore
+    older: str
+    newer: str
+    champion: Version | None = None
+    annotated: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, january: January) -> World:
+    """Every fourth flight of January: 19 days, then a week more."""
+    root = tmp_path_factory.mktemp("evaluate")
+    store = FolderStore(str(root / "store"))
+    split = {
+        "split": SplitSpec(test_days=7, validation_days=7, train_days=90)
+    }  # what the days above are enough for, whatever the model's own
+    spec, dataset = discovery.model("flight_delays").model_copy(update=split), discovery.dataset("flights")
+    digests = []
+    for first, last in ((1, 19), (20, 26)):
+        version = Table(store, "flights").append(january(first, last), f"{first}")
+        source = snapshot_at(store, dataset, version)
+        folder = root / f"version{version}"
+        fill_version_folder(folder, spec, dataset, source, checkpoints=Checkpoints(root / f"run{version}"), max_epochs=1)
+        manifest = begin_manifest(spec, source, 1, cause="data").model_copy(update={"event_time_end": "2013"})
+        digests.append(publish(store, "flight_delays", folder, manifest))
+    return World(Settings(home=root / "home", store=store.root, reports_url="http://reports"), store, *digests)
+
+
+@pytest.fixture
+def world(trained: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The two versions, and a registry that has the older one as its champion."""
+    world = World(trained.settings, trained.store, trained.older, trained.newer)
+    world.champion = Version("flight_delays", 3, world.older, "run3")
+
+    class Registry:
+        def __init__(self, settings: Settings) -> None: ...
+
+        def version(self, model: str, which: str) -> Version | None:
+            return world.champion
+
+        def annotate(self, run_id: str, tags: dict[str, str], metrics: dict[str, float], files: dict[str, bytes]) -> None:
+            world.annotated = {"run_id": run_id, "tags": tags, "metrics": metrics, "files": files}
+
+        def run_url(self, run_id: str) -> str:
+            return f"http://mlflow/{run_id}"
+
+    monkeypatch.setattr(stage, "ModelRegistry", Registry)
+    return world
+
+
+def go(world: World, digest: str | None = None) -> tuple[EvaluateResult, dict[str, Any], pa.Table]:
+    """Run the stage; its result, its document and its losses."""
+    found = stage.run(world.settings, world.store, "flight_delays", digest or world.newer, "run4")
+    document = json.loads(world.store.read(found.evaluation))
+    return found, document, pq.read_table(io.BytesIO(world.store.read(document["losses"])))
+
+
+def test_candidate_and_champion_are_measured_on_the_same_rows(world: World) -> None:
+    """A loss of each for every test row of the candidate; their means are the log losses of the document."""
+    found, document, losses = go(world)
+    test = losses.filter(pa.compute.equal(losses["part"], "test"))
+    assert found.champion == 3
+    assert document["champion"] == {"version": 3, "digest": world.older}
+    assert len(test) == document["parts"]["test"]["rows"] > 500
+    for who in ("candidate", "champion"):
+        assert np.mean(test[who].to_numpy()) == pytest.approx(document["parts"]["test"][who]["metrics"]["log_loss"])
+    assert len(set(test["key"].to_pylist())) == len(test)
+    assert {str(day) for day in test["day"].to_pylist()} == {f"2013-01-{day}" for day in range(20, 27)}
+    assert found.metrics == document["parts"]["test"]["candidate"]["metrics"]
+
+
+def test_both_are_measured_on_the_champions_own_older_days(world: World) -> None:
+    """Frozen rows: the test days of the champion, from the snapshot it was trained on."""
+    _, document, losses = go(world)
+    old = losses.filter(pa.compute.equal(losses["part"], "old_context"))
+    assert document["parts"]["old_context"]["days"] == ["2013-01-13", "2013-01-19"]
+    assert len(old) == document["parts"]["old_context"]["rows"]
+    manifest = read_manifest(world.store, "flight_delays", world.older)
+    _, alone, _ = go(world, world.older)
+    assert manifest.digest == world.older
+    assert alone["parts"]["test"]["candidate"]["metrics"] == document["parts"]["old_context"]["champion"]["metrics"]
+
+
+def test_every_slice_of_the_spec_is_there(world: World) -> None:
+    """Columns and parts of the event time; a slice of each row stands beside its losses."""
+    _, document, losses = go(world)
+    slices = document["parts"]["test"]["candidate"]["slices"]
+    assert set(slices) == {"carrier", "origin", "month"}
+    assert set(slices["origin"]) == {"EWR", "JFK", "LGA"}
+    assert set(slices["month"]) == {"2013-01"}
+    rows = [origin for part, origin in zip(losses["part"].to_pylist(), losses["slice_origin"].to_pylist(), strict=True) if part == "test"]
+    assert rows.count("EWR") == slices["origin"]["EWR"]["rows"]
+
+
+def test_the_figures_have_intervals(world: World) -> None:
+    """Each metric lies within its own."""
+    _, document, _ = go(world)
+    candidate = document["parts"]["test"]["candidate"]
+    for name, value in candidate["metrics"].items():
+        if name != "calibration_error":  # resampled days are less well calibrated than all together
+            assert candidate["intervals"][name][0] <= value <= candidate["intervals"][name][1], name
+
+
+def test_the_run_tells_of_its_evaluation(world: World) -> None:
+    """The MLflow run gets the test figures, the document, the page and its address."""
+    found, document, _ = go(world)
+    assert world.annotated["run_id"] == "run4"
+    assert world.annotated["metrics"]["test_log_loss"] == found.metrics["log_loss"]
+    assert (
+        world.annotated["tags"]["evaluation"] == found.links["Evaluation"] == f"http://reports/flight_delays/{world.newer}/evaluation.html"
+    )
+    assert json.loads(world.annotated["files"]["evaluation.json"]) == document
+
+
+class Page(HTMLParser):
+    """Tags, and whatever the page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep it."""
+        self.tags.append(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_needs_nothing_else(world: World) -> None:
+    """Tables, the calibration plot, both versions, and no address to load anything from."""
+    go(world)
+    text = world.store.read(f"reports/flight_delays/{world.newer}/evaluation.html").decode()
+    page = Page()
+    page.feed(text)
+    assert not page.fetched
+    assert "script" not in page.tags
+    assert {"svg", "table"} <= set(page.tags)
+    assert "version 3, the champion" in text
+    assert "Older days" in text
+
+
+@pytest.mark.parametrize("champion", [None, "itself"])
+def test_a_first_version_stands_alone(world: World, champion: str | None) -> None:
+    """Without a champion, or being it, nothing is compared."""
+    world.champion = Version("flight_delays", 3, world.newer, "run3") if champion else None
+    found, document, losses = go(world)
+    assert found.champion is None
+    assert document["champion"] is None
+    assert set(document["parts"]) == {"test"}
+    assert "champion" not in losses.column_names
+    assert "There is no champion" in world.store.read(f"reports/flight_delays/{world.newer}/evaluation.html").decode()
+
+
+def test_a_champion_that_saw_the_days_is_flagged(world: World) -> None:
+    """Against a champion trained later the comparison is unfair, and says so."""
+    assert not go(world)[1]["champion_saw_test_days"]
+    world.champion = Version("flight_delays", 4, world.newer, "run4")
+    assert go(world, world.older)[1]["champion_saw_test_days"]
+    assert "was trained on some of these days" in world.store.read(f"reports/flight_delays/{world.older}/evaluation.html").decode()
+
+
+def test_a_champion_of_other_classes_cannot_be_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The candidate is measured alone, and the document says why."""
+    right = read_manifest
+
+    def other(store: FolderStore, model: str, digest: str) -> Manifest:
+        manifest = right(store, model, digest)
+        return (
+            manifest.model_copy(update={"parameters": {**manifest.parameters, "classes": "a,b,c"}}) if digest == world.older else manifest
+        )
+
+    monkeypatch.setattr(stage, "read_manifest", other)
+    found, document, _ = go(world)
+    assert document["champion"] is None
+    assert document["incomparable"] == "The champion, version 3, has another classes: its losses cannot be compared."
+    assert document["incomparable_with"] == 3
+    assert document["incomparable"] in found.sentence
+
+
+def test_a_tampered_candidate_is_not_measured(world: World) -> None:
+    """Changed bytes are damage; an unknown digest is no version."""
+    name = f"{key('flight_delays', world.newer)}/model.onnx"
+    kept = world.store.read(name)
+    world.store.write(name, kept[:-1] + bytes([kept[-1] ^ 1]))
+    try:
+        with pytest.raises(StoredDataDamaged, match="was changed after sealing"):
+            go(world)
+    finally:
+        world.store.write(name, kept)
+    with pytest.raises(UnknownName, match="has no version 000000000000"):
+        go(world, "0" * 64)
+
+
+def test_other_event_time_slices(world: World) -> None:
+    """Weekday and hour can be named as slices too."""
+    times = np.array(["2013-01-07T05:10", "2013-01-13T23:59"], dtype="datetime64[us]")
+    part = stage.Compared({"scheduled_departure": times}, np.zeros(2), times.astype("datetime64[D]"))
+    dataset = discovery.dataset("flights")
+    assert stage._slice_column(part, dataset, "weekday").tolist() == [0, 6]
+    assert stage._slice_column(part, dataset, "hour").tolist() == [5, 23]

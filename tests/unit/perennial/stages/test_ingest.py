@@ -1,0 +1,447 @@
+"""Stage ingest: every landed file comes to its stated outcome, exactly once, whatever is killed, doubled or run again.
+
+The suite is a stand-in here (negative amounts are refused); the real one is tested in quality/ and in integration/.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from perennial.commands.land import encode
+from perennial.data import tables
+from perennial.data.landing import listing
+from perennial.data.receipts import receipts
+from perennial.data.tables import Table
+from perennial.errors import Fault, StoreUnreachable, UnknownName
+from perennial.quality import data_docs, validation
+from perennial.quality.validation import Failure, Verdict
+from perennial.settings import Settings
+from perennial.specs import Column, DatasetSpec
+from perennial.stages import ingest
+from perennial.store import FolderStore
+
+SPEC = DatasetSpec(
+    name="sales", title="Sales", owner="tests", key=("shop", "sold"), event_time="sold", max_batch_bytes=100_000,
+    columns=(Column(name="sold", type="timestamp"), Column(name="shop", type="string"), Column(name="amount", type="float", nullable=True)),
+)  # fmt: skip
+SETTINGS = Settings(store="unused", landing_settle_seconds=0, reports_url="http://reports")
+
+
+def batch(day: int, rows: int = 3, amount: float = 1.0) -> pa.Table:
+    times = [datetime(2013, 1, day) + timedelta(hours=h) for h in range(rows)]
+    return pa.table({"sold": pa.array(times, pa.timestamp("us")), "shop": ["a"] * rows, "amount": [amount] * rows})
+
+
+def looks_at_amounts(rows: pa.Table, dataset: DatasetSpec, batch_name: str, **_: object) -> Verdict:
+    wrong = [v for v in rows["amount"].to_pylist() if v is not None and v < 0]
+    failures = (
+        (
+            Failure(
+                "expect_positive",
+                "amount",
+                "critical",
+                len(wrong),
+                rows.num_rows,
+                f"amount is negative in {len(wrong)} of {rows.num_rows} rows",
+            ),
+        )
+        if wrong
+        else ()
+    )
+    return Verdict(
+        dataset.name,
+        batch_name,
+        rows.num_rows,
+        not wrong,
+        "critical" if wrong else None,
+        failures,
+        f"reports/sales/docs/validations/{batch_name}.html",
+    )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def stand_ins() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest, "dataset_spec", lambda name: SPEC)
+        patch.setattr(validation, "validate", looks_at_amounts)
+        patch.setattr(data_docs, "write_index", lambda store, dataset: store.write(data_docs.index_key(dataset), b"index"))
+        yield
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(str(tmp_path / "store"))
+
+
+def land(store: FolderStore, name: str, data: bytes | pa.Table) -> None:
+    store.write(f"landing/sales/{name}", encode(name, data) if isinstance(data, pa.Table) else data)
+
+
+def run(store: FolderStore, **changes: object) -> ingest.IngestResult:
+    return ingest.run(SETTINGS.model_copy(update=changes), store, "sales")
+
+
+def in_landing(store: FolderStore) -> list[str]:
+    return [file.name for file in listing(store, "sales")]
+
+
+def test_nothing_has_landed(store: FolderStore) -> None:
+    """An empty landing zone is skipped, with the place to put files; afterwards with the time of the last one."""
+    first = run(store)
+    assert (first.outcome, first.snapshot) == ("skipped", None)
+    assert first.sentence == f"Nothing has landed for sales yet: put files into {store.root}/landing/sales/."
+    land(store, "a.csv", batch(1))
+    run(store)
+    second = run(store)
+    assert second.outcome == "skipped"
+    assert second.sentence.startswith("Nothing new has landed for sales since 20")
+    assert second.snapshot == 1
+
+
+def test_good_files_are_appended_and_stay(store: FolderStore) -> None:
+    """Each in one commit; the landing zone keeps them as the raw archive; the result counts rows by file."""
+    land(store, "a.csv", batch(1))
+    land(store, "b.parquet", batch(2, 4))
+    result = run(store)
+    assert (result.outcome, result.snapshot, result.appended) == ("done", 2, {"a.csv": 3, "b.parquet": 4})
+    assert result.sentence == "Appended 7 rows of 2 files to sales, now snapshot 2."
+    assert result.links == {"Data Docs": "http://reports/sales/docs/index.html"}
+    assert in_landing(store) == ["a.csv", "b.parquet"]
+    assert [(r.outcome, r.rows, r.version) for r in receipts(store, "sales")] == [("appended", 3, 1), ("appended", 4, 2)]
+
+
+def test_refused_files_move_and_good_ones_go_in_all_the_same(store: FolderStore) -> None:
+    """The result is done, tells what was refused, and links to the report; quarantine holds file and reasons."""
+    land(store, "bad.csv", batch(1, amount=-1))
+    land(store, "good.csv", batch(2))
+    result = run(store)
+    assert (result.outcome, result.snapshot, result.appended) == ("done", 1, {"good.csv": 3})
+    link = "http://reports/sales/docs/validations/bad.csv.html"
+    assert result.refused == {"bad.csv": f"Suite sales refused batch bad.csv: amount is negative in 3 of 3 rows. Report: {link}"}
+    assert result.links == {"Data Docs": link}
+    assert in_landing(store) == ["good.csv"]
+    refused = next(r for r in receipts(store, "sales") if r.outcome == "refused")
+    assert store.read(f"{refused.quarantine}/bad.csv") == encode("bad.csv", batch(1, amount=-1))
+    reasons = json.loads(store.read(f"{refused.quarantine}/reasons.json"))
+    assert (reasons["rows"], reasons["reasons"][0]["sentence"]) == (3, "amount is negative in 3 of 3 rows")
+
+
+def test_the_same_file_twice(store: FolderStore) -> None:
+    """Content that is in is a duplicate, under another name or landed again under its own; nothing is appended."""
+    land(store, "a.csv", batch(1))
+    run(store)
+    land(store, "copy.csv", batch(1))
+    land(store, "a.csv", batch(1))
+    os.utime(Path(store.root, "landing/sales/a.csv"), (1, 1))
+    result = run(store)
+    assert (result.outcome, result.appended, result.duplicates, result.snapshot) == ("done", {}, ("a.csv", "copy.csv"), 1)
+    assert result.sentence == "2 files are in already: a.csv, copy.csv."
+    assert Table(store, "sales").count() == 3
+
+
+def test_the_same_rows_in_another_form_are_refused(store: FolderStore) -> None:
+    """Other bytes, same keys: the batch that has them is named."""
+    land(store, "a.csv", batch(1))
+    run(store)
+    land(store, "again.parquet", batch(1))
+    sentence = run(store).refused["again.parquet"]
+    assert sentence.startswith("3 of 3 rows have a key that is already in the table sales, from batch a.csv (")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"sold,shop,amount\n", "has a header but no rows"),
+        ("a.parquet", encode("a.parquet", batch(1))[:-200], "cannot be read"),
+        ("a.csv.gz", gzip.compress(encode("a.csv", batch(1)))[:-20], "cut short or damaged"),
+        ("a.csv", "sold,shop,amount\n2013-01-01,caf\u00e9,1\n".encode("latin-1"), "is not UTF-8: line 2"),
+        ("a.csv", b"sold,shop,price\n2013-01-01,a,1\n", "lacks the columns amount and has unexpected columns price"),
+        ("a.csv", b"sold,shop,amount\n2013-01-01,a,much\n", "amount is 'much' in row 1"),
+        ("a.csv.gz", gzip.compress(b"0" * 10_000_000), "unpacked, is larger than"),
+        ("a.xlsx", b"PK", "no reader knows"),
+        ("a.csv", b"sold,shop,amount\n,a,1\n", "sold is null in 1 of 1 rows and the spec of sales does not allow that"),
+        ("a.csv", b"sold,shop,amount\n2013-01-01,a,1\n2013-01-01,a,2\n", "1 keys (shop, sold) occur more than once"),
+    ],
+)
+def test_unreadable_files_are_refused(store: FolderStore, name: str, data: bytes, said: str) -> None:
+    """Every stated outcome: the sentence is in the result and in quarantine, the file is kept whole there, the table is untouched."""
+    land(store, name, data)
+    result = run(store)
+    assert said in result.refused[name]
+    assert in_landing(store) == []
+    (receipt,) = receipts(store, "sales")
+    assert store.read(f"{receipt.quarantine}/{name}") == data
+    assert result.sentence.endswith(result.refused[name])
+    assert Table(store, "sales").count() == 0
+
+
+def test_a_file_of_two_gigabytes_is_refused_unread(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its size alone; it moves without being copied through this machine."""
+    store.write("landing/sales/big.csv", b"")
+    os.truncate(Path(store.root, "landing/sales/big.csv"), 2 << 30)
+    monkeypatch.setattr(FolderStore, "download", lambda *_: pytest.fail("it was read"))
+    result = run(store)
+    assert "big.csv is larger than 100,000 bytes" in result.refused["big.csv"]
+    assert "split it by time into smaller files" in result.refused["big.csv"]
+    assert in_landing(store) == []
+    (receipt,) = receipts(store, "sales")
+    assert receipt.digest == ""
+    found = store.stat(f"{receipt.quarantine}/big.csv")
+    assert found is not None
+    assert found.size == 2 << 30
+
+
+def test_a_file_still_being_written_waits(store: FolderStore) -> None:
+    """Recently changed, or named as unfinished; it is taken once it is still."""
+    land(store, "new.csv", batch(1))
+    land(store, "next.csv.part", b"sold,sh")
+    result = run(store, landing_settle_seconds=60)
+    assert (result.outcome, result.waiting) == ("skipped", ("new.csv",))
+    assert result.sentence.endswith("1 file is still being written: new.csv.")
+    assert run(store).appended == {"new.csv": 3}
+
+
+@pytest.mark.parametrize("amount", [1.0, -1.0])
+def test_a_file_that_changes_while_it_is_read_waits(store: FolderStore, monkeypatch: pytest.MonkeyPatch, amount: float) -> None:
+    """Neither half a file is appended nor is a growing one refused."""
+    land(store, "a.csv", batch(1, amount=amount))
+    path = Path(store.root, "landing/sales/a.csv")
+
+    def grows(rows: pa.Table, *rest: object, **named: object) -> Verdict:
+        path.write_bytes(encode("a.csv", batch(1, 5, amount)))
+        return looks_at_amounts(rows, *rest, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(validation, "validate", grows)
+        result = run(store)
+    assert (result.outcome, result.waiting, result.refused) == ("skipped", ("a.csv",), {})
+    assert Table(store, "sales").count() == 0
+    again = run(store)
+    assert again.appended == ({"a.csv": 5} if amount > 0 else {})
+    assert set(again.refused) == (set() if amount > 0 else {"a.csv"})
+
+
+def test_a_file_that_vanishes_is_passed_over(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process took it between listing and reading."""
+    land(store, "a.csv", batch(1))
+    land(store, "b.csv", batch(2))
+    download = FolderStore.download
+
+    def vanishing(self: FolderStore, key: str, path: Path) -> None:
+        if key.endswith("a.csv"):
+            self.delete(key)
+        download(self, key, path)
+
+    monkeypatch.setattr(FolderStore, "download", vanishing)
+    assert run(store).appended == {"b.csv": 3}
+
+
+def test_trouble_with_one_file_does_not_hold_up_the_others(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect is a fault that names the file, after all others are in; without the defect the file goes in."""
+    land(store, "a.csv", batch(1))
+    land(store, "b.csv", batch(2))
+
+    def breaks(rows: pa.Table, dataset: DatasetSpec, name: str, **rest: object) -> Verdict:
+        if name == "a.csv":
+            raise ZeroDivisionError("oh")
+        return looks_at_amounts(rows, dataset, name, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(validation, "validate", breaks)
+        with pytest.raises(
+            Fault,
+            match=r"1 of 2 landed files of sales could not be dealt with; the others were. The first is a.csv \(ZeroDivisionError: oh\)",
+        ):
+            run(store)
+    assert Table(store, "sales").count() == 3
+    assert run(store).appended == {"a.csv": 3}
+
+
+def test_an_unreachable_store_stops_at_once(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sentence is the stage's."""
+    land(store, "a.csv", batch(1))
+
+    def gone(*_: object) -> None:
+        raise StoreUnreachable("The store is gone: look for it.")
+
+    monkeypatch.setattr(FolderStore, "download", gone)
+    with pytest.raises(StoreUnreachable, match="The store is gone"):
+        run(store)
+
+
+def test_other_errors_of_ours_keep_their_kind(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset without a suite stays a refusal, with the file that met it."""
+    land(store, "a.csv", batch(1))
+
+    def no_suite(*_: object, **__: object) -> None:
+        raise UnknownName("The dataset sales has no suite: write one.")
+
+    monkeypatch.setattr(validation, "validate", no_suite)
+    with pytest.raises(UnknownName, match=r"a.csv: The dataset sales has no suite"):
+        run(store)
+
+
+def test_many_refusals_are_counted(store: FolderStore) -> None:
+    """The sentence names the first; the result all."""
+    land(store, "a.csv", b"")
+    land(store, "b.csv", b"")
+    result = run(store)
+    assert result.sentence == "Refused 2 files; the first is a.csv: a.csv is empty: land it again with its rows."
+    assert set(result.refused) == {"a.csv", "b.csv"}
+
+
+class Killed(BaseException):
+    """What kill -9 looks like from inside: nothing below may catch it."""
+
+
+EFFECTS = ("write", "put_if_absent", "delete", "upload", "copy")
+
+
+class Mortal:
+    """Lets the stage die before or after its nth effect on the store or the table."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, nth: int, after: bool) -> None:
+        self.left, self.after = nth, after
+        for name in EFFECTS:
+            patch.setattr(FolderStore, name, self._deadly(getattr(FolderStore, name)))
+        patch.setattr(tables, "write_deltalake", self._deadly(tables.write_deltalake))
+
+    def _deadly(self, act: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*given: object, **named: object) -> object:
+            self.left -= 1
+            if self.left == 0 and not self.after:
+                raise Killed
+            done = act(*given, **named)
+            if self.left == 0:
+                raise Killed
+            return done
+
+        return wrapped
+
+
+def run_mortal(store: FolderStore, nth: int, after: bool) -> ingest.IngestResult | None:
+    with pytest.MonkeyPatch.context() as patch:
+        Mortal(patch, nth, after)
+        try:
+            return run(store)
+        except Killed:
+            return None
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("nth", range(1, 12))
+def test_killed_at_any_effect_and_run_again(store: FolderStore, nth: int, after: bool) -> None:
+    """One good and one bad file: whatever effect the stage dies at, the next run completes the work and both are reported."""
+    land(store, "bad.csv", batch(1, amount=-1))
+    land(store, "good.csv", batch(2))
+    first = run_mortal(store, nth, after)
+    second = run(store)
+    assert Table(store, "sales").count() == 3
+    assert in_landing(store) == ["good.csv"]
+    assert Counter(r.outcome for r in receipts(store, "sales")) == {"appended": 1, "refused": 1}
+    (refused,) = [r for r in receipts(store, "sales") if r.outcome == "refused"]
+    assert store.exists(f"{refused.quarantine}/bad.csv")
+    assert store.exists(f"{refused.quarantine}/reasons.json")
+    if first is None:  # what the dead run did is told by the next one, but for what already had its receipt when it died
+        assert set(second.refused) <= {"bad.csv"}
+        assert set(second.appended) <= {"good.csv"}
+        assert run(store).outcome == "skipped"
+
+
+act = st.one_of(
+    st.tuples(st.just("land"), st.integers(1, 4), st.booleans(), st.sampled_from(["csv", "parquet", "csv.gz"])),
+    st.tuples(st.just("duplicate"), st.integers(1, 4), st.integers(0, 2)),
+    st.tuples(st.just("garbage"), st.integers(0, 2)),
+    st.tuples(st.just("run")),
+    st.tuples(st.just("kill"), st.integers(1, 10), st.booleans()),
+)
+
+
+@given(st.lists(act, max_size=12))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_history_keeps_each_good_batch_exactly_once(
+    tmp_path_factory: pytest.TempPathFactory, history: list[tuple[object, ...]]
+) -> None:
+    """Files land, land again, are garbage; the stage runs, is killed at any effect, runs again. In the end the table holds each good
+    day once, every landed file has one receipt, and rows in = rows kept + rows refused + rows that were in already."""
+    store = FolderStore(str(tmp_path_factory.mktemp("store")))
+    good: set[int] = set()
+    for number, (kind, *rest) in enumerate([*history, ("run",)]):
+        if kind == "land":
+            day, is_good, extension = rest
+            land(store, f"{number}-day{day}.{extension}", batch(day, 2 + day, 1.0 if is_good else -1.0))
+            good |= {day} if is_good else set()
+        elif kind == "duplicate":
+            day, copy = rest
+            land(store, f"copy{copy}-day{day}.csv", batch(day, 2 + day))
+            good.add(day)
+        elif kind == "garbage":
+            land(store, f"garbage{rest[0]}.csv", b"sold,shop\n2013")
+        elif kind == "kill":
+            run_mortal(store, *rest)
+        else:
+            run(store)
+    kept = [row["sold"] for row in Table(store, "sales").scan().to_pylist()]
+    assert Counter(time.day for time in kept) == {day: 2 + day for day in good}
+    done = receipts(store, "sales")
+    assert {r.id for r in done} >= {file.id for file in listing(store, "sales")}
+    assert all(r.outcome != "refused" for r in done if r.id in {file.id for file in listing(store, "sales")})
+    assert sum(r.rows or 0 for r in done if r.outcome == "appended") == len(kept)
+    assert run(store).outcome == "skipped"
+
+
+def test_receipts_tell_apart_what_a_dead_run_appended_and_what_came_twice(store: FolderStore) -> None:
+    """Killed between append and receipt: the file itself is `appended` at the next run, its copy is a duplicate."""
+    land(store, "a.csv", batch(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest, "write_receipt", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            run(store)
+    land(store, "copy.csv", batch(1))
+    result = run(store)
+    assert (result.appended, result.duplicates) == ({"a.csv": 3}, ("copy.csv",))
+    assert "the run that appended them was cut short" in receipts(store, "sales")[0].sentence
+
+
+def test_a_file_landed_anew_after_its_run_was_killed(store: FolderStore) -> None:
+    """Appended, killed before the receipt, then landed again: the first landing gets its receipt, the second is a duplicate."""
+    land(store, "a.csv", batch(1))
+    run_mortal(store, 3, after=False)
+    land(store, "a.csv", batch(1))
+    os.utime(Path(store.root, "landing/sales/a.csv"), (1, 1))
+    result = run(store)
+    assert (result.appended, result.duplicates) == ({"a.csv": 3}, ("a.csv",))
+    assert sorted(r.outcome for r in receipts(store, "sales")) == ["appended", "duplicate"]
+
+
+def test_a_receipt_that_another_process_wrote_first_is_not_counted_twice(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs of the same file: one reports it."""
+    land(store, "a.csv", batch(1))
+    run(store)
+    file = replace(listing(store, "sales")[0])
+    monkeypatch.setattr(ingest, "waiting_files", lambda *_: ([file], []))
+    assert run(store).appended == {}
+    assert Table(store, "sales").count() == 3
+
+
+def test_a_name_that_is_no_text_comes_to_an_outcome(store: FolderStore) -> None:
+    """Receipts and results are JSON, which cannot hold such a name: it is written out, and the file neither lost nor tried for ever."""
+    (store.path / "landing" / "sales").mkdir(parents=True)
+    (store.path / "landing" / "sales" / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"x")
+    result = run(store)
+    assert list(result.refused) == ["caf\\xe9.txt"]
+    assert json.loads(result.model_dump_json())["outcome"] == "done"
+    assert run(store).outcome == "skipped"

@@ -1,0 +1,239 @@
+"""The gate's verdict is recorded either way; what passes is registered once and becomes candidate."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from perennial.errors import CandidateRefused, Fault, ServiceUnreachable, StoredDataDamaged, UnknownName
+from perennial.lineage.trainings import judged
+from perennial.registry.model_registry import Version
+from perennial.settings import Settings
+from perennial.stages import register
+from perennial.store import FolderStore
+from perennial.testing import RegistryInMemory, publish_small_version, small_model
+
+RUN = "run1"
+
+
+class Registry(RegistryInMemory):
+    """Also takes annotations and registrations."""
+
+    def __init__(self):
+        super().__init__()
+        self.notes, self.files, self.cards = {}, {}, []
+
+    def annotate(self, run_id, tags=None, metrics=None, files=None):
+        self.notes.update(tags or {})
+        self.files.update(files or {})
+
+    def register(self, model, run_id, digest, tags=None, description=""):
+        self.cards.append(description)
+        version = self.add(model, digest, "none", tags or {})
+        self.delete_alias(model, "none")
+        return Version(model, version.number, digest, run_id, 1, dict(tags or {}))
+
+    def run_url(self, run_id):
+        return f"http://registry/runs/{run_id}"
+
+
+class World:
+    """A candidate with its evaluation."""
+
+    def __init__(self, tmp_path, monkeypatch):
+        self.spec = small_model().model_copy(update={"slices": ("carrier",)})
+        self.settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path / "home")})
+        self.store, self.registry = FolderStore(str(tmp_path / "store")), Registry()
+        self.tmp_path = tmp_path
+        self.digest = publish_small_version(self.store, tmp_path / "a", seed=1)
+        monkeypatch.setattr(register.discovery, "model", lambda name: self.spec)
+        monkeypatch.setattr(register, "ModelRegistry", lambda settings: self.registry)
+
+    def evaluated(self, worse=None, champion=None, log_loss=0.5, old_worse=0.0):
+        rng, rows = np.random.default_rng(3), 2100
+        prefix = f"reports/{self.spec.name}/{self.digest}"
+        document = {
+            "digest": self.digest,
+            "snapshot": 4,
+            "champion": champion and {"version": champion, "digest": "c" * 64},
+            "incomparable": "",
+            "losses": f"{prefix}/losses.parquet",
+        }
+        document["parts"] = {"test": {"rows": rows, "candidate": {"metrics": {"log_loss": log_loss}}}}
+        if worse is not None:
+            base = rng.exponential(0.45, 2 * rows)
+            part = np.repeat(["test", "old_context"], rows)
+            carrier = np.array(["AA", "UA"])[np.arange(2 * rows) % 2]
+            shift = np.where(part == "test", worse, np.where(carrier == "UA", old_worse, 0.0))
+            table = pa.table(
+                {
+                    "part": part,
+                    "day": np.arange(2 * rows) % 7,
+                    "key": ["[]"] * (2 * rows),
+                    "slice_carrier": carrier,
+                    "champion": base,
+                    "candidate": base + shift + rng.normal(0, 0.02, 2 * rows),
+                }
+            )
+            sink = io.BytesIO()
+            pq.write_table(table, sink)
+            self.store.write(document["losses"], sink.getvalue())
+        self.store.write(f"{prefix}/evaluation.json", json.dumps(document).encode())
+        return f"{prefix}/evaluation.json"
+
+    def run(self, evaluation):
+        return register.run(self.settings, self.store, model=self.spec.name, digest=self.digest, run_id=RUN, evaluation=evaluation)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    return World(tmp_path, monkeypatch)
+
+
+def test_the_first_version_is_registered_as_candidate(world):
+    """Floors and golden rows; the card carries the figures; the evidence is in the store and on the run."""
+    result = world.run(world.evaluated())
+    assert (result.outcome, result.version, result.run_id) == ("done", 1, RUN)
+    assert world.registry.version(world.spec.name, "candidate").number == 1
+    assert "| log_loss | 0.5000 |" in world.registry.cards[0]
+    assert "workload environment" in result.evidence["checks"][1]["sentence"]
+    assert json.loads(world.registry.files["gate.json"])["passed"]
+    assert json.loads(world.store.read(f"reports/{world.spec.name}/{world.digest}/gate.json")) == result.evidence
+    assert world.registry.notes == {"gate": "passed"}
+    assert world.registry.version(world.spec.name, 1).tags["compared_with"] == "none"
+
+
+def test_repeating_it_registers_nothing_twice(world):
+    """And does not bring back a candidate that a release has decided on."""
+    evaluation = world.evaluated()
+    world.run(evaluation)
+    world.registry.delete_alias(world.spec.name, "candidate")
+    assert world.run(evaluation).version == 1
+    assert world.registry.version(world.spec.name, "candidate").number == 1
+    world.registry.tag_version(world.spec.name, 1, {"rolled_back": "it failed"})
+    world.registry.delete_alias(world.spec.name, "candidate")
+    world.run(evaluation)
+    assert world.registry.version(world.spec.name, "candidate") is None
+    assert len(world.registry.versions(world.spec.name)) == 1
+
+
+def with_champion(world):
+    world.registry.add(world.spec.name, "c" * 64, "champion")
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ({"worse": 0.1}, "It is worse than the champion"),
+        ({"worse": 0.0, "log_loss": 2.0}, "Log loss is 2.0000 and must be at most 0.9"),
+        ({"worse": -0.1, "old_worse": 0.3}, "carrier UA"),
+    ],
+)
+def test_a_worse_candidate_keeps_its_run_and_its_reason(world, shape, words):
+    """Refused: nothing is registered, the run says why, the refusal links to it."""
+    with pytest.raises(CandidateRefused, match=words) as refusal:
+        world.run(world.evaluated(champion=with_champion(world), **shape))
+    assert words in world.registry.notes["refused"]
+    assert refusal.value.links["MLflow run"] == f"http://registry/runs/{RUN}"
+    assert not json.loads(world.registry.files["gate.json"])["passed"]
+    assert judged(world.store, world.spec.name, world.digest)
+    assert world.registry.version(world.spec.name, "candidate") is None
+
+
+def test_one_that_holds_its_own_passes(world):
+    """Beside a champion, on the same rows."""
+    result = world.run(world.evaluated(champion=with_champion(world), worse=0.0))
+    assert result.version == 2
+    assert "not worse than the champion" in result.sentence
+    assert world.registry.version(world.spec.name, 2).tags["compared_with"] == "1"
+
+
+def test_a_comparison_with_a_former_champion_does_not_count(world):
+    """Somebody was promoted since: evaluate again."""
+    evaluation = world.evaluated()
+    with_champion(world)
+    with pytest.raises(CandidateRefused, match="compared with no champion, but version 1 is the champion now"):
+        world.run(evaluation)
+
+
+def test_a_champion_that_could_not_be_compared_may_be_followed_by_one_that_can(world):
+    """The candidate was excused from comparison with one champion only."""
+    key = world.evaluated()
+    document = json.loads(world.store.read(key))
+    why = {"incomparable": "The champion, version 1, has other classes.", "incomparable_with": 1}
+    world.store.write(key, json.dumps(document | why).encode())
+    world.registry.add(world.spec.name, "c" * 64, "champion")
+    world.registry.add(world.spec.name, "d" * 64, "champion")
+    with pytest.raises(CandidateRefused, match="compared with version 1, but version 2 is the champion now"):
+        world.run(key)
+    world.registry.set_alias(world.spec.name, "champion", 1)
+    assert world.run(key).version == 3
+    assert world.registry.version(world.spec.name, 3).tags["compared_with"] == "1"
+
+
+@pytest.mark.parametrize("late", ["register", "set_alias"])
+def test_a_candidate_that_passed_counts_as_judged_only_once_it_is_candidate(world, monkeypatch, late):
+    """Else a registry that is away would leave a version that nobody releases and that no night trains again."""
+    key = world.evaluated()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.registry, late, lambda *arguments, **named: (_ for _ in ()).throw(ServiceUnreachable("MLflow is away.")))
+        with pytest.raises(ServiceUnreachable):
+            world.run(key)
+    assert not judged(world.store, world.spec.name, world.digest)
+    world.run(key)
+    assert judged(world.store, world.spec.name, world.digest)
+    assert world.registry.version(world.spec.name, "candidate").number == 1
+
+
+def test_golden_rows_that_differ_refuse(world):
+    """A version whose scores are not training's."""
+    folder = world.tmp_path / "a"
+    golden = json.loads((folder / "golden.json").read_text())
+    golden["scores"][0] = [0.5, 0.5]
+    (folder / "golden.json").write_text(json.dumps(golden))
+    from perennial.lineage import version_folder
+    from perennial.testing import small_manifest
+
+    world.digest = version_folder.publish(world.store, world.spec.name, folder, small_manifest(run_key="1" * 24))
+    with pytest.raises(CandidateRefused, match="golden rows do not match"):
+        world.run(world.evaluated())
+
+
+def test_golden_rows_are_replayed_in_the_serving_environment(world):
+    """Its Python is asked where there is one; one that does not answer is a fault, not a verdict."""
+    python = world.settings.venv("serving") / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    answer = {"matches": True, "sentence": "", "environment": "Python 3.11"}
+    python.write_text(f"#!/bin/sh\n[ -f $3/golden.json ] && echo '{json.dumps(answer)}'\n")
+    python.chmod(0o755)
+    check = register.replays_golden(world.settings, world.store, world.spec.name, world.digest)
+    assert (check.passed, check.sentence, check.numbers) == (
+        True,
+        "its golden rows match in the serving environment",
+        {"environment": "Python 3.11"},
+    )
+    python.write_text("#!/bin/sh\necho no such module >&2; exit 1\n")
+    with pytest.raises(Fault, match="no such module"):
+        world.run(world.evaluated())
+    python.write_text("#!/bin/sh\nexit 0\n")
+    with pytest.raises(Fault, match="could not replay the golden rows: list index out of range"):
+        world.run(world.evaluated())
+    python.chmod(0o644)
+    with pytest.raises(Fault, match="Permission denied"):
+        world.run(world.evaluated())
+
+
+def test_an_evaluation_must_be_this_candidates(world):
+    """A missing one and one of another digest."""
+    with pytest.raises(UnknownName, match="no evaluation"):
+        world.run("reports/nothing.json")
+    with pytest.raises(UnknownName, match="no evaluation"):
+        world.run("../elsewhere.json")
+    evaluation = world.evaluated()
+    world.digest = "e" * 64
+    with pytest.raises(StoredDataDamaged, match="speaks of"):
+        world.run(evaluation)

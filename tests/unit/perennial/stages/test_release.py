@@ -1,0 +1,543 @@
+"""A release moves traffic by evidence, may be killed anywhere, and leaves ledger, gateway and registry in agreement."""
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import pyarrow as pa
+import pytest
+
+from perennial.errors import ReleaseRefused, ServiceUnreachable, UnknownName
+from perennial.lineage.ledger import Ledger
+from perennial.monitoring import arms
+from perennial.serving.watch import Watch
+from perennial.settings import Settings
+from perennial.specs import Column, DatasetSpec, ReleaseSpec
+from perennial.stages import release as stage
+from perennial.stages import rollback
+from perennial.stages.release import Release, route_of
+from perennial.store import FolderStore
+from perennial.testing import RegistryInMemory, RehearsedBackend, small_model
+
+SETTINGS = Settings.from_environment({})
+
+
+class World:
+    """One model, its servers, registry and ledger; every look is a new process as far as the release can tell."""
+
+    def __init__(self, tmp_path, **release):
+        self.spec = small_model().model_copy(update={"release": ReleaseSpec(**{"min_seconds": 0, "min_requests": 100, **release})})
+        self.store = FolderStore(str(tmp_path))
+        self.backend, self.registry = RehearsedBackend(), RegistryInMemory()
+        self.ledger = Ledger(self.store, self.spec.name)
+
+    def candidate(self, digest):
+        return self.registry.add(self.spec.name, digest).number
+
+    def look(self, *arguments, **named):
+        return Release(self.spec, SETTINGS, self.store, self.backend, self.registry).look(*arguments, **named)
+
+    def with_champion(self):
+        self.candidate("a" * 64)
+        assert self.look().action == "promoted"
+        return self
+
+    def until_end(self, looks=60, requests=2000, **served):
+        for _ in range(looks):
+            result = self.look()
+            if result.action in ("promoted", "rolled_back", "ask", "nothing"):
+                return result
+            self.backend.serve(requests, **served)
+        raise AssertionError(f"no end after {looks} looks: {result}")
+
+    def alias(self, name):
+        found = self.registry.version(self.spec.name, name)
+        return found and found.number
+
+    def agrees(self):
+        last = self.ledger.last()
+        assert self.ledger.verify() == []
+        assert self.backend.route(self.spec) == route_of(last)
+        assert (self.alias("champion"), self.alias("last_good"), self.alias("candidate")) == (last.champion, last.last_good, None)
+
+
+def test_the_first_version_goes_straight_to_all_traffic(tmp_path):
+    """With no champion there is nothing to compare: ready means 100 %."""
+    world = World(tmp_path)
+    assert world.look().outcome == "skipped"
+    world.candidate("a" * 64)
+    result = world.look()
+    assert (result.action, result.version, result.weight) == ("promoted", 1, 100)
+    assert [entry.kind for entry in world.ledger.entries()] == ["started", "released"]
+    world.agrees()
+
+
+def test_an_equal_candidate_climbs_every_step_and_becomes_champion(tmp_path):
+    """Weights rise as the spec says, evidence is in the ledger, and the old champion stays warm."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    result = world.until_end(errors={1: 0.002, 2: 0.002})
+    assert (result.action, result.version, result.weight, result.look_again_seconds) == ("promoted", 2, 100, 0)
+    assert [entry.weights.get(2) for entry in world.ledger.entries()[2:]] == [0, 500, 2500, 5000, 10000]
+    assert world.ledger.last().evidence["errors"]["candidate_requests"] > 500
+    assert world.backend.route(world.spec).weights == {2: 10_000, 1: 0}
+    world.agrees()
+
+
+def test_a_failing_candidate_is_rolled_back_and_never_comes_back_by_itself(tmp_path):
+    """The champion gets everything at once; another start wants --again."""
+    world = World(tmp_path).with_champion()
+    number = world.candidate("b" * 64)
+    result = world.until_end(errors={2: 0.3})
+    assert result.action == "rolled_back"
+    assert "of the candidate's" in result.sentence
+    assert world.backend.route(world.spec).weights == {1: 10_000}
+    assert "failed" in world.registry.version(world.spec.name, number).tags["rolled_back"]
+    world.agrees()
+
+    assert world.look(number).action == "rolled_back"  # the same release, looked at again
+    world.registry.set_alias(world.spec.name, "candidate", number)
+    assert world.look().action == "rolled_back"
+    world.candidate("c" * 64)
+    assert world.until_end().version == 3
+    world.registry.set_alias(world.spec.name, "candidate", number)
+    refused = world.look()
+    assert refused.outcome == "skipped"
+    assert "--again" in refused.sentence
+    assert world.look(number, again=True, actor="jo").action == "started"
+    assert world.ledger.last().champion == 3
+
+
+def test_a_slow_candidate_is_rolled_back(tmp_path):
+    """Requests beyond the champion's 95th percentile count, once the champion has a past to read it from."""
+    world = World(tmp_path).with_champion()
+    world.backend.serve(3000)
+    world.candidate("b" * 64)
+    result = world.until_end(slow={2: 0.6})
+    assert result.action == "rolled_back"
+    assert "were slow" in result.sentence
+    assert result.evidence["slow_above_ms"] == 25
+
+
+@pytest.mark.parametrize("error", [ReleaseRefused("Golden row 3 differs."), ServiceUnreachable("Not ready after 60 s.")])
+def test_a_candidate_that_is_not_ready_never_gets_a_request(tmp_path, error):
+    """Golden rows that differ, or a server that does not come up, end a release before it moves traffic."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.backend.refusals[2] = error
+    result = world.look()
+    assert result.action == "rolled_back"
+    assert str(error) in result.sentence
+    assert not any(route.weights.get(2) for route in world.backend.history)
+    world.agrees()
+
+
+def test_a_first_version_that_is_not_ready_leaves_nothing_served(tmp_path):
+    """No champion, no last good: the gateway is cleared and the next version is the first."""
+    world = World(tmp_path)
+    world.candidate("a" * 64)
+    world.backend.refusals[1] = ReleaseRefused("Golden row 3 differs.")
+    assert world.look().action == "rolled_back"
+    assert world.backend.route(world.spec) is None
+    world.candidate("b" * 64)
+    assert world.look().action == "promoted"
+    assert world.ledger.last().good == ()
+    world.agrees()
+
+
+def test_a_candidate_that_the_gateway_took_out_is_rolled_back(tmp_path):
+    """No requests although they are due: silence is no good news."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.backend.deaf.add(2)
+    result = world.until_end()
+    assert result.action == "rolled_back"
+    assert "gets no requests" in result.sentence
+
+
+def test_without_traffic_a_release_holds_and_then_asks(tmp_path):
+    """No requests is no evidence either way; a person's word ends the pause."""
+    world = World(tmp_path, max_seconds=1e-6).with_champion()
+    world.candidate("b" * 64)
+    assert world.look().action == "started"
+    asked = world.look()
+    assert asked.action == "ask"
+    assert world.look().action == "ask"
+    assert [entry.kind for entry in world.ledger.entries()][-1] == "paused"
+    result = world.look(2, "promote", "jo")
+    assert (result.action, world.ledger.last().actor) == ("promoted", "jo")
+    assert world.look(2, "promote", "jo").action == "promoted"  # repeated after a kill
+    world.agrees()
+
+
+def test_a_person_may_decide_against_it(tmp_path):
+    """`--decision roll_back` ends the release, paused or not."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.look()
+    assert world.look(None, "roll_back", "jo").action == "rolled_back"
+    world.agrees()
+    with pytest.raises(ReleaseRefused, match="nothing to decide"):
+        world.look(None, "promote", "jo")
+
+
+def test_a_paused_release_still_rolls_back_by_evidence(tmp_path):
+    """Waiting for a person does not switch the safety off."""
+    world = World(tmp_path, max_seconds=1e-6).with_champion()
+    world.candidate("b" * 64)
+    world.look()
+    assert world.look().action == "ask"
+    world.backend.serve(2000, errors={2: 0.5})
+    assert world.look().action == "rolled_back"
+
+
+@pytest.mark.parametrize("mode", ["manual", "approval"])
+def test_modes_that_want_a_person_refuse_to_start_alone(tmp_path, mode):
+    """The sentence says who must act and how; a named person starts it."""
+    world = World(tmp_path)
+    world.candidate("a" * 64)
+    world.spec = world.spec.model_copy(update={"release": world.spec.release.model_copy(update={"mode": mode})})
+    with pytest.raises(ReleaseRefused, match="waits for a person"):
+        world.look()
+    assert world.look(actor="jo").action == "promoted"
+    assert {entry.actor for entry in world.ledger.entries()} == {"jo"}
+
+
+def test_shadow_comes_first_where_the_spec_says_so(tmp_path):
+    """Mirrored traffic alone convicts a candidate that fails, and no user request meets it."""
+    world = World(tmp_path, shadow=True).with_champion()
+    world.candidate("b" * 64)
+    assert world.look().weight == 0
+    assert world.backend.route(world.spec).shadow == 2
+    world.backend.serve(1000, errors={2: 0.2})
+    assert world.look().action == "rolled_back"
+    assert not any(route.weights.get(2) for route in world.backend.history)
+
+    world.candidate("c" * 64)
+    assert world.until_end().action == "promoted"
+    assert [entry.weights.get(3) for entry in world.ledger.entries()[-6:]] == [0, None, 500, 2500, 5000, 10_000]
+    world.agrees()
+
+
+def test_a_spec_with_one_step_promotes_once_ready(tmp_path):
+    """Steps (100,) mean: golden rows, then all traffic."""
+    world = World(tmp_path, steps=(100,)).with_champion()
+    world.candidate("b" * 64)
+    assert world.look().action == "promoted"
+    world.agrees()
+
+
+def test_only_one_version_is_released_at_a_time(tmp_path):
+    """A newer candidate waits; asking for it says so."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.look()
+    third = world.candidate("c" * 64)
+    with pytest.raises(ReleaseRefused, match="Version 2 of small_delays is being released"):
+        world.look(third)
+    assert world.until_end(errors={2: 0.3}).action == "rolled_back"
+    assert world.alias("candidate") == third
+    assert world.until_end().version == third
+    world.agrees()
+
+
+def test_a_version_meets_only_the_champion_it_was_compared_with(tmp_path):
+    """Another was promoted since the gate: refused before anything moves, until a person says --again."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.look()
+    third = world.candidate("c" * 64)
+    assert world.until_end().champion == 2
+    before = world.ledger.last()
+    with pytest.raises(
+        ReleaseRefused, match=r"was compared with version 1, but version 2 is the champion now: train again .* --version 3 --again"
+    ):
+        world.look()
+    assert world.ledger.last() == before
+    assert world.look(third, again=True, actor="jo").action == "started"
+    assert world.until_end().champion == third
+    with pytest.raises(ReleaseRefused, match="Version 1 of small_delays was compared with no champion, but version 3 is"):
+        world.look(1)
+    assert world.look(1, again=True, actor="jo").action == "started"  # it was champion before
+
+
+def test_a_version_that_did_not_pass_the_gate_is_not_released_by_itself(tmp_path):
+    """Registered past the gate, it does not say what it was compared with; also where nothing serves yet."""
+    world = World(tmp_path)
+    world.registry.add(world.spec.name, "a" * 64, tags={})
+    with pytest.raises(ReleaseRefused, match="Version 1 of small_delays did not pass the gate: train again"):
+        world.look()
+    assert world.ledger.last() is None
+    assert world.look(again=True, actor="jo").action == "promoted"
+    world.agrees()
+
+
+def test_an_unknown_version_is_named(tmp_path):
+    """A number that the registry does not have."""
+    with pytest.raises(UnknownName, match="no version 9"):
+        World(tmp_path).look(9)
+
+
+def test_the_registry_may_be_down_while_evidence_is_gathered(tmp_path):
+    """Looks do not need MLflow; a promotion it missed is completed by the next look."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.look()
+    world.registry.unreachable = True
+    with pytest.raises(ServiceUnreachable):
+        world.until_end()
+    assert world.ledger.last().kind == "promoted"
+    assert world.backend.route(world.spec).weights[2] == 10_000
+    world.registry.unreachable = False
+    assert world.look().action == "promoted"
+    world.agrees()
+
+
+def test_a_rollback_by_somebody_else_ends_the_release(tmp_path):
+    """The next look sees the ledger, says rolled back, and does not bring the candidate back."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.look()
+    other = Release(world.spec, SETTINGS, world.store, world.backend, world.registry)
+    other.roll_back(world.ledger.last(), "pressed the button", "jo")
+    assert world.look(2).action == "rolled_back"
+    assert world.backend.route(world.spec).weights == {1: 10_000}
+    world.agrees()
+
+
+def test_a_rollback_during_a_look_holds(tmp_path):
+    """A look that applied what it had read before notices and applies what holds now."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.look()
+    world.backend.serve(2000)
+    apply, others = world.backend.apply, []
+
+    def apply_late(model, route):
+        if not others:
+            others.append(Release(world.spec, SETTINGS, world.store, world.backend, world.registry))
+            others[0].roll_back(world.ledger.last(), "pressed the button", "jo")
+        apply(model, route)
+
+    world.backend.apply = apply_late
+    assert world.look().action == "rolled_back"
+    world.agrees()
+
+
+@pytest.mark.parametrize(("kind", "weight"), [("weights", 2500), ("promoted", 10_000)])
+def test_a_rollback_between_a_decision_and_its_traffic_holds(tmp_path, monkeypatch, kind, weight):
+    """Neither traffic nor an alias goes to a version that was rolled back just before this look moved them."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    put, pressed = world.store.put_if_absent, []
+
+    def put_then_button(key, data):
+        won, entry = put(key, data), json.loads(data)
+        if not pressed and (entry["kind"], entry["weights"].get("2")) == (kind, weight):
+            pressed.append(key)
+            rollback.go_back(Release(world.spec, SETTINGS, world.store, world.backend, world.registry), "pressed the button", "jo")
+        return won
+
+    monkeypatch.setattr(world.store, "put_if_absent", put_then_button)
+    while not pressed:
+        result = world.look(2)
+        world.backend.serve(2000)
+    assert result.action == "rolled_back"
+    assert world.backend.route(world.spec).weights == {1: 10_000}
+    world.agrees()
+
+
+def test_a_gateway_that_is_away_condemns_nobody(tmp_path, monkeypatch):
+    """Waiting for a candidate fails while the gateway starts again: a fault to repeat, and the release goes on."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    away = ServiceUnreachable("The gateway does not answer.")
+
+    def no_answer(model):
+        raise away
+
+    world.backend.refusals[2] = away
+    with monkeypatch.context() as patch:
+        patch.setattr(world.backend, "observe", no_answer)
+        with pytest.raises(ServiceUnreachable, match="gateway"):
+            world.look()
+    assert world.ledger.last().kind == "started"
+    del world.backend.refusals[2]
+    assert world.until_end().action == "promoted"
+    world.agrees()
+
+
+def test_a_shadow_that_comes_up_wrong_ends_its_release(tmp_path):
+    """Its server began anew and its golden rows differ now: the release ends, and the next candidate is not blocked."""
+    world = World(tmp_path, shadow=True).with_champion()
+    world.candidate("b" * 64)
+    world.look()
+    world.backend.serve(1000)
+    world.backend.refusals[2] = ReleaseRefused("Golden row 3 differs.")
+    with pytest.raises(ReleaseRefused, match="Golden row 3"):
+        world.look()
+    assert world.look().action == "rolled_back"
+    world.agrees()
+    world.candidate("c" * 64)
+    assert world.look().action == "started"
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize(("errors", "end"), [({}, "promoted"), ({2: 0.4}, "rolled_back")])
+def test_a_look_may_be_killed_anywhere(tmp_path, monkeypatch, errors, end):
+    """Before or after every single effect on ledger, working file, gateway and registry: the repeated look comes to the same end."""
+    calls = 0
+
+    def deadly(function, at):
+        def wrapped(*arguments, **named):
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise Killed
+            found = function(*arguments, **named)
+            calls += 1
+            if calls == at:
+                raise Killed
+            return found
+
+        return wrapped
+
+    def play(at):
+        nonlocal calls
+        calls = 0
+        world = World(tmp_path / str(at)).with_champion()
+        world.candidate("b" * 64)
+        for owner, names in (
+            (world.store, ("write", "put_if_absent")),
+            (world.backend, ("apply", "reset")),
+            (world.registry, ("set_alias", "delete_alias", "tag_version")),
+        ):
+            for name in names:
+                monkeypatch.setattr(owner, name, deadly(getattr(owner, name), at))
+        killed = 0
+        for _ in range(60):
+            try:
+                result = world.look(2)
+            except Killed:
+                killed += 1
+                continue
+            if result.action in ("promoted", "rolled_back"):
+                break
+            world.backend.serve(1500, errors=errors)
+        assert result.action == end
+        world.agrees()
+        kinds = [entry.kind for entry in world.ledger.entries()]
+        assert kinds.count(end) == 1
+        return killed, world
+
+    untouched, world = play(0)
+    assert untouched == 0
+    total = calls
+    assert total > 10
+    for at in range(1, total + 1):
+        killed, again = play(at)
+        assert killed == 1
+        assert [entry.weights for entry in again.ledger.entries()] == [entry.weights for entry in world.ledger.entries()]
+
+
+def test_a_lost_working_file_only_costs_time(tmp_path):
+    """The evidence begins anew; nothing is advanced on evidence that nobody has."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.look()
+    world.backend.serve(5000)
+    world.store.delete(f"releases/{world.spec.name}/2.json")
+    assert world.look().action == "hold"
+    assert world.until_end().action == "promoted"
+
+
+def small_dataset():
+    """Where the small model's inputs come from."""
+    kinds = {
+        "carrier": "string",
+        "origin": "string",
+        "scheduled_departure": "timestamp",
+        "distance": "int",
+        "temp": "float",
+        "late": "bool",
+    }
+    columns = tuple(Column(name=name, type=kind) for name, kind in kinds.items())
+    return DatasetSpec(name="flights", title="Flights", owner="tests", columns=columns, key=("carrier",), event_time="scheduled_departure")
+
+
+def log_predictions(world, version, count, correct, moment):
+    """What a server and its users would have logged: predictions of one version and their outcomes."""
+    row = {"carrier": "AA", "origin": "JFK", "scheduled_departure": "2013-02-01T06:00:00", "distance": 500, "temp": None}
+    common = {"model": world.spec.name, "version": version, "time": moment.isoformat(), "event_time": moment.isoformat()}
+    ids = [f"v{version}-{moment:%H%M%S%f}-{i}" for i in range(count)]
+    predictions = [{"id": name, **common, "row": row, "scores": [0.8, 0.2], "ms": 2.0} for name in ids]
+    outcomes = [{"id": name, "outcome": 0 if i < correct else 1, "time": moment.isoformat()} for i, name in enumerate(ids)]
+    for name, lines in (("predictions", predictions), ("outcomes", outcomes)):
+        world.store.write(
+            f"{name}/{world.spec.name}/{version}-{moment:%H%M%S%f}.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode()
+        )
+
+
+def half_a_minute_later(world):
+    """Outcomes may be counted again."""
+    Watch.load(world.store, world.spec.name, 2).model_copy(update={"labelled_at": None}).keep(world.store, world.spec.name)
+
+
+def test_outcomes_convict_a_candidate_that_is_wrong_more_often(tmp_path, monkeypatch):
+    """It answers fast and without errors, and its answers are worse; outcomes from before the release count for nobody."""
+    world = World(tmp_path).with_champion()
+    monkeypatch.setattr(stage.discovery, "dataset", lambda name: small_dataset())
+    world.candidate("b" * 64)
+    log_predictions(world, 2, 400, 0, datetime.now(timezone.utc) - timedelta(hours=1))
+    world.look()
+    world.backend.serve(1000)
+    assert world.look().action == "hold"
+    for version, correct in ((1, 320), (2, 200)):
+        log_predictions(world, version, 400, correct, datetime.now(timezone.utc))
+    assert world.look().action == "hold"  # counted a moment ago
+    half_a_minute_later(world)
+    result = world.look()
+    assert result.action == "rolled_back"
+    assert "200 of the candidate's 400 answers turned out wrong, 80 of the champion's 400" in result.sentence
+    world.agrees()
+
+
+def test_outcomes_of_equal_arms_convict_nobody(tmp_path, monkeypatch):
+    """Each outcome counts once, however often they are counted."""
+    world = World(tmp_path).with_champion()
+    monkeypatch.setattr(stage.discovery, "dataset", lambda name: small_dataset())
+    world.candidate("b" * 64)
+    world.look()
+    for version in (1, 2):
+        log_predictions(world, version, 300, 225, datetime.now(timezone.utc))
+    for _ in range(3):
+        half_a_minute_later(world)
+        assert world.look().action == "hold"
+    counted = Watch.load(world.store, world.spec.name, 2).evidence.tallies["outcomes"]
+    assert (counted.candidate_requests, counted.candidate_events, counted.champion_requests, counted.champion_events) == (300, 75, 300, 75)
+
+
+def test_a_regression_is_wrong_where_it_errs_more_than_the_champion_used_to():
+    """The edge comes from the champion's first outcomes."""
+
+    def rows(version, error, count):
+        return [{"model_version": version, "scores": [10.0 + error], "outcome": 10.0}] * count
+
+    found = pa.Table.from_pylist([*rows(1, 1.0, 150), *rows(1, 3.0, 100), {"model_version": 2, "scores": [0.0], "outcome": None}])
+    assert arms.usual_error(found, 1) == 1.0
+    assert arms.usual_error(found, 2) is None
+    assert arms.wrong_by_version(found, "regression", 1.0) == {1: (250, 100)}
+    assert arms.wrong_by_version(found, "regression", None) == {1: (250, 0)}
+    assert arms.wrong_by_version(found.slice(250), "regression", 1.0) == {}
+
+
+def test_run_finds_model_backend_and_registry(tmp_path, monkeypatch):
+    """The stage as the command line calls it."""
+    world = World(tmp_path)
+    monkeypatch.setattr(stage.discovery, "model", lambda name: world.spec)
+    monkeypatch.setattr(stage, "open_backend", lambda settings: world.backend)
+    monkeypatch.setattr(stage, "ModelRegistry", lambda settings: world.registry)
+    world.candidate("a" * 64)
+    assert stage.run(SETTINGS, world.store, model=world.spec.name).action == "promoted"

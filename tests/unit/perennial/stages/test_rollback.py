@@ -1,0 +1,140 @@
+"""Going back moves traffic first, happens once per wish, and says when there is nothing to go back to."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from perennial.errors import ReleaseRefused
+from perennial.lineage.ledger import Ledger
+from perennial.settings import Settings
+from perennial.specs import ReleaseSpec
+from perennial.stages import rollback
+from perennial.stages.release import Release, route_of
+from perennial.store import FolderStore
+from perennial.testing import RegistryInMemory, RehearsedBackend, small_model
+
+SETTINGS = Settings.from_environment({})
+
+
+@pytest.fixture
+def world(tmp_path):
+    spec = small_model().model_copy(update={"release": ReleaseSpec(steps=(100,))})
+    return Release(spec, SETTINGS, FolderStore(str(tmp_path)), RehearsedBackend(), RegistryInMemory())
+
+
+def released(world, *digests):
+    for digest in digests:
+        world.registry.add(world.name, digest * 64)
+        assert world.look().action == "promoted"
+
+
+def later(monkeypatch, seconds):
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(seconds=seconds)
+
+    monkeypatch.setattr(rollback, "datetime", Clock)
+
+
+def test_the_last_good_version_serves_again(world):
+    """Champion out, last good in; both aliases follow; the one before it is the next to go back to."""
+    released(world, "a", "b", "c")
+    result = rollback.go_back(world, "wrong scores", "jo")
+    assert (result.action, result.version, result.champion, result.weight) == ("rolled_back", 3, 2, 0)
+    last = world.ledger.last()
+    assert (last.kind, last.version, last.champion, last.good, last.actor) == ("rolled_back", 3, 2, (1,), "jo")
+    assert world.backend.route(world.spec).weights == {2: 10_000, 1: 0}
+    assert world.registry.version(world.name, "champion").number == 2
+    assert world.registry.version(world.name, "last_good").number == 1
+    assert world.registry.version(world.name, 3).tags["rolled_back"] == "wrong scores"
+
+
+def test_traffic_never_points_at_a_version_that_is_not_there(world):
+    """Every route on the way gives all traffic to a version that ran before it got some, and what leaves is idle first."""
+    released(world, "a", "b")
+    begin = len(world.backend.history)
+    before = world.backend.history[-1]
+    rollback.go_back(world, "wrong scores", "jo")
+    for route in world.backend.history[begin:]:
+        assert all(version in before.versions for version, weight in route.weights.items() if weight)
+        assert all(not before.weights.get(version) for version in before.versions if version not in route.versions)
+        before = route
+
+
+def test_a_second_wish_at_once_is_the_same_wish(world, monkeypatch):
+    """A retried task goes back one version, not two; later it goes further."""
+    released(world, "a", "b", "c")
+    rollback.go_back(world, "wrong scores", "jo")
+    world.backend.reset(world.spec)  # a kill between ledger and gateway
+    again = rollback.go_back(world, "wrong scores", "jo")
+    assert "already" in again.sentence
+    assert world.backend.route(world.spec).weights == {2: 10_000, 1: 0}
+    assert len([entry for entry in world.ledger.entries() if entry.kind == "rolled_back"]) == 1
+    later(monkeypatch, rollback.REPEAT_SECONDS + 1)
+    assert rollback.go_back(world, "still wrong", "jo").champion == 1
+    later(monkeypatch, 2 * rollback.REPEAT_SECONDS)
+    with pytest.raises(ReleaseRefused, match="nothing to go back to"):
+        rollback.go_back(world, "still wrong", "jo")
+
+
+def test_a_running_release_is_what_goes(world):
+    """The champion gets all traffic; the candidate, not the champion, is rolled back."""
+    released(world, "a", "b")
+    world.spec = world.spec.model_copy(update={"release": ReleaseSpec()})
+    world.registry.add(world.name, "c" * 64)
+    assert world.look().action == "started"
+    result = rollback.go_back(world, "looks wrong", "jo")
+    assert (result.version, result.champion) == (3, 2)
+    assert world.backend.route(world.spec) == route_of(world.ledger.last())
+    assert world.look(3).action == "rolled_back"
+
+
+def test_a_look_that_was_faster_does_not_stop_it(world, monkeypatch):
+    """The candidate was promoted while the button was pressed: it goes all the same."""
+    released(world, "a")
+    world.spec = world.spec.model_copy(update={"release": ReleaseSpec()})
+    world.registry.add(world.name, "b" * 64)
+    assert world.look().action == "started"
+    append, others = world.ledger.append, []
+
+    def late(*arguments, **named):
+        if not others:
+            others.append(Release(world.spec, SETTINGS, world.store, world.backend, world.registry).look(2, "promote", "sam"))
+        return append(*arguments, **named)
+
+    monkeypatch.setattr(world.ledger, "append", late)
+    assert rollback.go_back(world, "wrong scores", "jo").champion == 1
+    assert others[0].action == "promoted"
+    assert world.backend.route(world.spec).weights == {1: 10_000}
+
+
+@pytest.mark.parametrize("digests", ["", "a"])
+def test_nothing_to_go_back_to_is_said(world, digests):
+    """Before the first version, and with only one."""
+    released(world, *digests)
+    with pytest.raises(ReleaseRefused, match="nothing to go back to"):
+        rollback.go_back(world, "wrong", "jo")
+
+
+def test_a_registry_that_is_down_delays_nothing(world):
+    """Traffic moves; the sentence says that the aliases follow, and the next look of the release does it."""
+    released(world, "a", "b")
+    world.registry.unreachable = True
+    result = rollback.go_back(world, "wrong", "jo")
+    assert "The registry was not told" in result.sentence
+    assert world.backend.route(world.spec).weights[1] == 10_000
+    world.registry.unreachable = False
+    world.look()
+    assert world.registry.version(world.name, "champion").number == 1
+
+
+def test_run_finds_model_backend_and_registry(world, monkeypatch):
+    """The stage as the command line calls it."""
+    released(world, "a", "b")
+    monkeypatch.setattr(rollback.discovery, "model", lambda name: world.spec)
+    monkeypatch.setattr(rollback, "open_backend", lambda settings: world.backend)
+    monkeypatch.setattr(rollback, "ModelRegistry", lambda settings: world.registry)
+    result = rollback.run(SETTINGS, world.store, model=world.name)
+    assert result.champion == 1
+    assert Ledger(world.store, world.name).last().time <= datetime.now(timezone.utc)

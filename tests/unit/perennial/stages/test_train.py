@@ -1,0 +1,214 @@
+"""The stage train: one version for one set of inputs, fitted on the training days alone, or a sentence why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from perennial import discovery
+from perennial.data.snapshots import snapshot_at
+from perennial.data.tables import Table
+from perennial.encoding import Encoder
+from perennial.errors import ServiceUnreachable, TrainingRefused, UnknownName
+from perennial.lineage.version_folder import fetch, published, read_manifest
+from perennial.registry.model_registry import Version
+from perennial.settings import Settings
+from perennial.stages import train as stage
+from perennial.store import FolderStore
+
+January = Callable[[int, int], pa.Table]
+
+
+class Registry:
+    """What the stage asks of the registry, in memory."""
+
+    champion: Version | None = None
+    down = False
+    recorded: dict[str, Any] = {}  # noqa: RUF012  shared on purpose: the stage makes its own instance
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing to connect to."""
+
+    def version(self, model: str, which: str | int) -> Version | None:
+        """The champion."""
+        return self.champion
+
+    def record_run(self, manifest: Any, metrics: dict[str, float], history: list[dict[str, float]], digest: str) -> str:
+        """Keep what was recorded."""
+        if self.down:
+            raise ServiceUnreachable("MLflow does not answer.")
+        self.recorded[manifest.run_key] = {"manifest": manifest, "metrics": metrics, "history": history, "digest": digest}
+        return f"run-{manifest.run_key}"
+
+    def annotate(self, run_id: str, tags: dict[str, str], metrics: dict[str, float], files: dict[str, bytes]) -> None:
+        """Keep the notes."""
+        self.recorded[run_id] = tags
+
+    def run_url(self, run_id: str) -> str:
+        """Address of a run."""
+        return f"http://mlflow/{run_id}"
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Registry]]:
+    """The stage's registry."""
+    monkeypatch.setattr(stage, "ModelRegistry", Registry)
+    monkeypatch.setattr(Registry, "recorded", {})
+    yield Registry
+    Registry.champion, Registry.down = None, False
+
+
+@pytest.fixture(scope="module")
+def flights(january: January) -> pa.Table:
+    """26 days of flights: five to train, a week to validate, a fortnight to test."""
+    return january(1, 26)
+
+
+@pytest.fixture
+def store(tmp_path: Path, flights: pa.Table) -> FolderStore:
+    """A store with one snapshot of flights."""
+    store = FolderStore(str(tmp_path / "store"))
+    Table(store, "flights").append(flights, "first")
+    return store
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a machine."""
+    return Settings(home=tmp_path / "home", store=str(tmp_path / "store"))
+
+
+def go(settings: Settings, store: FolderStore, **given: Any) -> Any:
+    """Run the stage for two epochs."""
+    return stage.run(settings, store, **{"model": "flight_delays", "snapshot": 1, "max_epochs": 2} | given)
+
+
+def test_a_version_is_sealed_and_recorded(settings: Settings, store: FolderStore, registry: type[Registry], tmp_path: Path) -> None:
+    """The folder holds all that serving needs, the manifest all that made it, the registry its run."""
+    registry.champion = Version("flight_delays", 1, "d" * 64, "r")
+    found = go(settings, store, cause="drift", request="req", reason="because", run_url="http://airflow/run")
+    folder = fetch(store, "flight_delays", found.digest, tmp_path / "into")
+    assert {"model.onnx", "encoder.json", "signature.json", "golden.json", "features.py", "manifest.json", "training.json"} == {
+        file.name for file in folder.iterdir()
+    }
+    manifest = read_manifest(store, "flight_delays", found.digest)
+    assert (manifest.cause, manifest.request, manifest.reason, manifest.parents) == ("drift", "req", "because", ["d" * 64])
+    assert manifest.snapshot_digest == snapshot_at(store, discovery.dataset("flights"), 1).digest
+    assert manifest.parameters["max_epochs"] == 2
+    assert manifest.event_time_end.startswith("2013-01-05T")
+    assert found.epochs == 2
+    recorded = registry.recorded[manifest.run_key]
+    assert recorded["digest"] == found.digest
+    assert recorded["metrics"]["validation_log_loss"] == found.metrics["log_loss"]
+    assert [epoch["epoch"] for epoch in recorded["history"]] == [1, 2]
+    assert registry.recorded[found.run_id] == {"orchestrator": "http://airflow/run"}
+    assert found.links == {"MLflow run": f"http://mlflow/{found.run_id}"}
+
+
+def test_the_same_inputs_are_trained_once(settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second call gives the same version without training; other parameters train another one."""
+    first = go(settings, store)
+    with monkeypatch.context() as nothing_trains:
+        nothing_trains.setattr(stage, "fill_version_folder", None)
+        again = go(settings, store, cause="schedule")
+    assert (again.digest, again.run_id, again.metrics) == (first.digest, first.run_id, first.metrics)
+    assert "was trained before" in again.sentence
+    assert go(settings, store, max_epochs=1).digest != first.digest
+
+
+def test_nothing_is_left_when_it_is_sealed(settings: Settings, store: FolderStore) -> None:
+    """Checkpoints of the run are removed, on the machine and from the store."""
+    go(settings, store)
+    assert not list((settings.home / "runs").iterdir())
+    assert not list(store.list("models/flight_delays/runs"))
+
+
+def test_a_registry_that_is_away_costs_no_second_training(
+    settings: Settings, store: FolderStore, registry: type[Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version is sealed before it is recorded; the retry only records it."""
+    registry.down = True
+    with pytest.raises(ServiceUnreachable):
+        go(settings, store)
+    registry.down = False
+    monkeypatch.setattr(stage, "fill_version_folder", None)
+    found = go(settings, store)
+    assert registry.recorded[found.run_id.removeprefix("run-")]["digest"] == found.digest
+
+
+def test_the_encoder_knows_the_training_days_alone(settings: Settings, store: FolderStore, flights: pa.Table, tmp_path: Path) -> None:
+    """What happens on validation and test days changes no fitted value: the same encoder with and without their weather."""
+    found = go(settings, store, max_epochs=1)
+    changed = flights.to_pandas()
+    late = changed["scheduled_departure"] >= "2013-01-06"
+    changed.loc[late, "temp"] = 1000.0
+    changed.loc[late, "carrier"] = "ZZ"
+    other = FolderStore(str(tmp_path / "other"))
+    Table(other, "flights").append(pa.Table.from_pandas(changed, schema=flights.schema, preserve_index=False), "changed")
+    beside = go(settings, other, max_epochs=1)
+    encoders = [
+        fetch(where, "flight_delays", one.digest, tmp_path / name) / "encoder.json"
+        for where, one, name in ((store, found, "a"), (other, beside, "b"))
+    ]
+    assert encoders[0].read_text() == encoders[1].read_text()
+    assert Encoder.from_json(json.loads(encoders[0].read_text())).sizes("categories")
+    assert found.digest != beside.digest
+
+
+@pytest.mark.parametrize(
+    ("delay", "sentence"),
+    [(0, "no training row is late"), (99, "no training row is on_time")],
+)
+def test_one_class_alone_is_refused(settings: Settings, tmp_path: Path, flights: pa.Table, delay: int, sentence: str) -> None:
+    """There is nothing to tell apart; the sentence says which class is missing."""
+    place = flights.schema.get_field_index("arr_delay")
+    store = FolderStore(str(tmp_path / "other"))
+    Table(store, "flights").append(
+        flights.set_column(place, flights.schema.field(place), pa.array([delay] * len(flights), pa.int64())), "same"
+    )
+    with pytest.raises(TrainingRefused, match=sentence):
+        go(settings, store)
+
+
+def test_too_few_rows_are_refused(settings: Settings, tmp_path: Path, flights: pa.Table) -> None:
+    """With the counts and what is needed; nothing is sealed."""
+    store = FolderStore(str(tmp_path / "other"))
+    Table(store, "flights").append(flights.slice(0, 200), "few")
+    with pytest.raises(TrainingRefused, match="too small for flight_delays"):
+        go(settings, store)
+    assert not list(store.list("models"))
+
+
+def test_an_unknown_snapshot_is_refused(settings: Settings, store: FolderStore) -> None:
+    """There is no snapshot 7."""
+    with pytest.raises(UnknownName, match="no snapshot 7"):
+        go(settings, store, snapshot=7)
+
+
+def test_labels_must_be_classes(settings: Settings, store: FolderStore) -> None:
+    """A label outside the spec's classes, or a regression label that never varies, is a sentence."""
+    spec, source = discovery.model("flight_delays"), snapshot_at(store, discovery.dataset("flights"), 1)
+    with pytest.raises(TrainingRefused, match="its label is 7 in some rows, and the spec names 2 classes"):
+        stage.refuse_untrainable(spec, source, np.array([0.0, 1.0, 7.0]), np.array([1.0]))
+    regression = spec.model_copy(update={"task": "regression", "classes": ()})
+    with pytest.raises(TrainingRefused, match="its label arr_delay is 3 in every training row"):
+        stage.refuse_untrainable(regression, source, np.array([3.0, 3.0]), np.array([1.0]))
+    stage.refuse_untrainable(regression, source, np.array([3.0, 4.0]), np.array([1.0]))
+
+
+def test_helpers_of_a_training_over_several_devices_seal_nothing(
+    settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first process publishes, and only it answers with a result: the others end in peace."""
+    monkeypatch.setattr(stage, "fill_version_folder", lambda *_, **__: False)
+    with pytest.raises(SystemExit) as ended:
+        go(settings, store)
+    assert ended.value.code == 0
+    assert not list(store.list("models"))
+    assert published(store, "flight_delays", "any") is None

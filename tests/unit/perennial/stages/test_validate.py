@@ -1,0 +1,272 @@
+"""The validate stage: whether a training starts, on what and why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+from perennial import discovery
+from perennial.data.snapshots import Snapshot
+from perennial.data.tables import Table
+from perennial.errors import TrainingRefused, UnknownName
+from perennial.lineage.ledger import Ledger
+from perennial.lineage.manifest import Manifest, lock_digest, run_key, training_parameters
+from perennial.lineage.version_folder import publish
+from perennial.monitoring.requests import Inbox
+from perennial.settings import Settings
+from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, RetrainSpec, SplitSpec
+from perennial.stages import validate
+from perennial.store import FolderStore
+
+DATASET = DatasetSpec(
+    name="flights",
+    title="Flights",
+    owner="tests",
+    key=("id",),
+    event_time="when",
+    columns=(Column(name="id", type="int"), Column(name="when", type="timestamp"), Column(name="late", type="int")),
+)
+MODEL = ModelSpec(
+    name="delays", title="Delays", owner="tests", dataset="flights", task="binary", classes=("on_time", "late"), label="late", inputs=("id",), gate=GateSpec(floors={}),
+    split=SplitSpec(test_days=2, validation_days=2, min_train_rows=10), retrain=RetrainSpec(max_age_days=10, cooldown_days=3),
+)  # fmt: skip
+
+
+class House:
+    """A store with a table, and what has been trained from it."""
+
+    def __init__(self, root, monkeypatch):
+        self.store = FolderStore(str(root))
+        self.code = "code-1"
+        self.passes = True
+        self.checked = []
+        self.model = MODEL
+        monkeypatch.setattr(discovery, "model", lambda name: self.model)
+        monkeypatch.setattr(discovery, "dataset", lambda name: DATASET)
+        monkeypatch.setattr(validate, "code_digest", lambda name: self.code)
+        monkeypatch.setitem(sys.modules, "perennial.quality.validation", SimpleNamespace(validate_snapshot=self._validate))
+        self.inbox = Inbox(self.store, "delays")
+
+    def _validate(self, rows, dataset, label, *, store=None):
+        self.checked.append((label, len(rows)))
+        return SimpleNamespace(
+            passed=self.passes,
+            report_key=f"reports/flights/{label}.html",
+            sentence=lambda link="": f"Suite flights {'passed' if self.passes else 'refused'} {label}: distance is null.",
+        )
+
+    def ingest(self, first, count, per_day=10):
+        """Append days of January 2013."""
+        when = [datetime(2013, 1, 1) + timedelta(days=d, hours=h) for d in range(first, first + count) for h in range(per_day)]
+        rows = pa.table(
+            {
+                "id": list(range(first * per_day, (first + count) * per_day)),
+                "when": pa.array(when, pa.timestamp("us")),
+                "late": [i % 2 for i in range(len(when))],
+            }
+        )
+        return Table(self.store, "flights").append(rows, f"days-{first}-{count}")
+
+    def train(self, tmp_path, snapshot, request="", number=None, judged=True):
+        """Seal a version folder of a training on a snapshot, have the gate judge it; release it under a number."""
+        source = Snapshot(DATASET, snapshot, self.store)
+        key = run_key("delays", source.digest, self.code, lock_digest(), training_parameters(MODEL), MODEL.training.seed)
+        folder = tmp_path / f"folder-{snapshot}-{self.code}"
+        folder.mkdir()
+        (folder / "model.onnx").write_text(key)
+        manifest = Manifest(
+            model="delays", run_key=key, dataset="flights", snapshot=snapshot, snapshot_digest=source.digest, code_digest=self.code, lock_digest=lock_digest(),
+            parameters=training_parameters(MODEL), seed=1, cause="data", request=request, event_time_end="2013-01-01T00:00:00",
+        )  # fmt: skip
+        digest = publish(self.store, "delays", folder, manifest)
+        if judged:
+            self.store.write(f"reports/delays/{digest}/gate.json", b"{}")
+        if number:
+            ledger = Ledger(self.store, "delays")
+            last = ledger.last()
+            ledger.append(
+                "released",
+                version=number,
+                champion=number,
+                weights={number: 10000},
+                versions={number: digest},
+                reason="r",
+                actor="a",
+                after_seq=last.seq if last else None,
+            )
+        return digest
+
+    def run(self, **arguments):
+        """Run the stage."""
+        return validate.run(Settings(reports_url="http://reports"), self.store, "delays", **arguments)
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """An empty store."""
+    return House(tmp_path / "store", monkeypatch)
+
+
+def test_the_first_training_starts_once_there_are_enough_days(house):
+    """Too few days are skipped with what is missing, and refused where a person asks; then training starts."""
+    assert house.run(cause="data").sentence.startswith("flights has no snapshot yet")
+    house.ingest(0, 3)
+    early = house.run(cause="data")
+    assert (early.outcome, early.sentence) == (
+        "skipped",
+        "Snapshot 1 of flights spans 3 days; delays needs 5 at least (2 for test, 2 for validation): ingest 2 more.",
+    )
+    with pytest.raises(TrainingRefused, match="ingest 2 more"):
+        house.run(cause="manual")
+    house.ingest(3, 2)
+    result = house.run(cause="data", reason="first days")
+    assert (result.outcome, result.snapshot, result.cause, result.rows, result.request) == ("done", 2, "data", 50, None)
+    assert "First training, on snapshot 2. (first days)" in result.sentence
+    assert result.links == {"Data Docs": "http://reports/flights/snapshot 2.html"}
+
+
+def test_too_few_rows_are_said(house):
+    """Enough days, but hardly a row."""
+    house.ingest(0, 6, per_day=1)
+    assert "has 6 rows; delays needs 10 to train on" in house.run().sentence
+
+
+def test_an_unknown_snapshot_is_refused(house):
+    """The sentence names those that exist."""
+    house.ingest(0, 6)
+    with pytest.raises(UnknownName, match="no snapshot 7 of flights"):
+        house.run(snapshot=7)
+
+
+def test_nothing_new_trains_nothing(house, tmp_path):
+    """The same inputs are never trained twice, not even on request; only a person's force does it. Nothing is checked for the skip."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1, number=12)
+    result = house.run()
+    assert (result.outcome, result.sentence) == ("skipped", "Nothing new since version 12 (snapshot 1, data up to 2013-01-06).")
+    assert house.checked == []
+    assert house.run(cause="manual").outcome == "skipped"
+    forced = house.run(force=True)
+    assert (forced.outcome, forced.cause) == ("done", "manual")
+
+
+def test_a_new_snapshot_waits_until_it_is_due(house, tmp_path):
+    """By age of the champion's data, in event time."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1, number=1)
+    house.ingest(6, 9)
+    waiting = house.run(cause="data")
+    assert waiting.outcome == "skipped"
+    assert "due only with data of 2013-01-16" in waiting.sentence
+    house.ingest(15, 1)
+    due = house.run(cause="data")
+    assert (due.outcome, due.cause, due.snapshot) == ("done", "data", 3)
+
+
+def test_every_new_snapshot_trains_where_the_spec_says_so(house, tmp_path):
+    """`on_new_snapshot="always"`."""
+    house.model = MODEL.model_copy(update={"retrain": MODEL.retrain.model_copy(update={"on_new_snapshot": "always"})})
+    house.ingest(0, 6)
+    house.train(tmp_path, 1)
+    house.ingest(6, 1)
+    assert house.run(cause="data").cause == "data"
+
+
+def test_new_code_trains(house, tmp_path):
+    """With cause `code`, on the same snapshot."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1)
+    house.code = "code-2"
+    assert house.run().cause == "code"
+
+
+def test_a_request_is_claimed_and_ends_with_its_training(house, tmp_path):
+    """The training takes the request's cause and key; once a version was sealed for it, the next look ends it."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1, number=1)
+    house.ingest(6, 1)
+    key = house.inbox.ask("drift", 2, {})
+    result = house.run(run_url="http://airflow/run-1")
+    assert (result.cause, result.request) == ("drift", key)
+    assert house.inbox.get(key).runs == ("http://airflow/run-1",)
+    again = house.run(run_url="http://airflow/run-2")
+    assert (again.request, house.inbox.get(key).runs) == (key, ("http://airflow/run-1", "http://airflow/run-2"))
+    digest = house.train(tmp_path, 2, request=key)
+    assert house.run().outcome == "skipped"
+    ended = house.inbox.get(key)
+    assert (ended.state, ended.outcome, ended.sentence) == ("ended", "trained", f"Candidate {digest[:12]} was trained on snapshot 2.")
+
+
+def test_a_request_without_new_inputs_is_refused(house, tmp_path):
+    """It ends with the sentence of the skip, and does not stay open for ever."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1, number=12)
+    key = house.inbox.ask("drift", 1, {})
+    assert house.run().outcome == "skipped"
+    assert "Nothing new since version 12" in house.inbox.get(key).sentence
+
+
+def test_a_training_that_died_before_the_gate_is_taken_up_again(house, tmp_path):
+    """A sealed version that nobody judged neither counts as trained nor ends its request."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1, judged=False)
+    assert "First training" in house.run().sentence
+    key = house.inbox.ask("drift", 1, {})
+    house.code = "code-2"
+    house.train(tmp_path, 1, request=key, judged=False)
+    assert house.run().request == key
+    assert house.inbox.get(key).state == "claimed"
+
+
+def test_bad_data_refuse_the_training_and_the_request(house, tmp_path):
+    """The stage is refused with the suite's sentence; the request ends with it."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1)
+    house.ingest(6, 1)
+    key = house.inbox.ask("performance", 2, {})
+    house.passes = False
+    with pytest.raises(TrainingRefused, match=r"delays must not be trained on snapshot 2\. Suite flights refused") as refusal:
+        house.run()
+    assert refusal.value.links == {"Data Docs": "http://reports/flights/snapshot 2.html"}
+    assert (house.inbox.get(key).outcome, house.inbox.active()) == ("refused", None)
+
+
+def test_only_the_days_that_training_uses_are_checked(house):
+    """Train, validation and test days; older rows do not count."""
+    house.model = MODEL.model_copy(update={"split": MODEL.split.model_copy(update={"train_days": 4})})
+    house.ingest(0, 12)
+    house.run(cause="data")
+    assert house.checked == [("snapshot 1", 80)]
+
+
+def test_a_request_that_killed_its_runs_is_refused(house, tmp_path):
+    """After three dead runs the stage says so instead of training a fourth time."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1)
+    house.ingest(6, 1)
+    house.inbox.ask("drift", 2, {})
+    for _ in range(3):
+        assert house.run().outcome == "done"
+    with pytest.raises(TrainingRefused, match="has ended: 3 runs took the request"):
+        house.run()
+
+
+def test_the_decision_needs_no_heavy_library():
+    """Loading the stage loads neither Great Expectations nor MLflow, torch or pandas."""
+    code = "import sys, perennial.stages.validate; print([m for m in ('great_expectations', 'mlflow', 'torch', 'pandas', 'duckdb') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_days_without_labels_yet_push_the_checked_days_back(house, monkeypatch):
+    """The split ends with the newest labelled day, so as many older days are used, and checked."""
+    house.model = MODEL.model_copy(update={"split": MODEL.split.model_copy(update={"train_days": 4})})
+    delayed = DATASET.model_copy(update={"label_delay_days": 2.5})
+    monkeypatch.setattr(discovery, "dataset", lambda name: delayed)
+    house.ingest(0, 20)
+    assert house.run(cause="data").outcome == "done"
+    assert house.checked == [("snapshot 1", (4 + 2 + 2 + 3) * 10)]

@@ -1,0 +1,41 @@
+"""Settings come from the environment and are checked once."""
+
+from pathlib import Path
+
+import pytest
+
+from perennial.errors import SettingMissing
+from perennial.settings import Settings
+
+
+def test_defaults_follow_from_home_and_ports(tmp_path):
+    """The store lies below home; addresses follow the ports."""
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_MLFLOW_PORT": "5055"})
+    assert settings.store == str(tmp_path / "store")
+    assert settings.mlflow_url == "http://127.0.0.1:5055"
+
+
+def test_a_relative_home_becomes_absolute():
+    """Child processes with another working folder must find the same home."""
+    assert Settings.from_environment({"PERENNIAL_HOME": "here"}).home == Path.cwd() / "here"
+
+
+def test_a_child_gets_the_same_settings(tmp_path):
+    """`environment` is the inverse of `from_environment`."""
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_LOG_LEVEL": "DEBUG"})
+    assert Settings.from_environment(settings.environment()) == settings
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"PERENNIAL_STROE": "x"}, "PERENNIAL_STROE is no setting"),
+        ({"PERENNIAL_AIRFLOW_PORT": "web"}, "PERENNIAL_AIRFLOW_PORT is 'web'"),
+        ({"PERENNIAL_RUNTIME": "swarm"}, "PERENNIAL_RUNTIME is 'swarm'"),
+        ({"PERENNIAL_GATEWAY_PORT": "99999"}, "PERENNIAL_GATEWAY_PORT is '99999'"),
+    ],
+)
+def test_a_wrong_setting_is_named(environment, words):
+    """The sentence names the variable and its value."""
+    with pytest.raises(SettingMissing, match=words):
+        Settings.from_environment(environment)

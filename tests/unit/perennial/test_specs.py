@@ -1,0 +1,99 @@
+"""Specs check themselves when they are made."""
+
+import pytest
+from pydantic import ValidationError
+
+from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, ReleaseSpec
+
+
+def a_dataset(**changes):
+    fields = {
+        "name": "sales",
+        "title": "Sales",
+        "owner": "team",
+        "columns": (Column(name="id", type="int"), Column(name="at", type="timestamp")),
+        "key": ("id",),
+        "event_time": "at",
+    }
+    return DatasetSpec(**(fields | changes))
+
+
+def a_model(**changes):
+    fields = {
+        "name": "returns",
+        "title": "Returns",
+        "owner": "team",
+        "dataset": "sales",
+        "task": "binary",
+        "inputs": ("id",),
+        "label": "id",
+        "classes": ("no", "yes"),
+        "gate": GateSpec(floors={"roc_auc": 0.6}),
+    }
+    return ModelSpec(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "Sales"}, "is not a name"),
+        ({"key": ("nr",)}, "nr, which is no column"),
+        ({"event_time": "id"}, "must be a timestamp"),
+        ({"colour": "red"}, "Extra inputs"),
+        ({"columns": (Column(name="at", type="timestamp"),) * 2, "key": ("at",)}, "named twice: at"),
+    ],
+)
+def test_a_wrong_dataset_spec_is_refused_in_words(changes, words):
+    """Every mistake in a dataset spec is named."""
+    with pytest.raises(ValidationError, match=words):
+        a_dataset(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classes": ()}, "binary model has classes"),
+        ({"task": "regression"}, "has no classes"),
+        ({"classes": ("a", "b", "c")}, "two classes"),
+        ({"inputs": ()}, "at least 1 item"),
+        ({"gate": GateSpec(metric="mse", floors={})}, "gate of a binary model has the metric log_loss, not mse"),
+        ({"task": "regression", "classes": ()}, "gate of a regression model has the metric rmse or mse, not log_loss"),
+    ],
+)
+def test_a_wrong_model_spec_is_refused_in_words(changes, words):
+    """Every mistake in a model spec is named."""
+    with pytest.raises(ValidationError, match=words):
+        a_model(**changes)
+
+
+def test_the_gate_compares_by_losses_only():
+    """A metric that is no mean loss over rows is refused; each that is one is taken where it fits the task."""
+    with pytest.raises(ValidationError, match="'log_loss', 'rmse' or 'mse'"):
+        GateSpec(metric="roc_auc", floors={})
+    for metric in ("rmse", "mse"):
+        assert a_model(task="regression", classes=(), gate=GateSpec(metric=metric, floors={})).gate.metric == metric
+
+
+@pytest.mark.parametrize("steps", [(), (5, 5, 100), (25, 5, 100), (5, 50), (0, 100)])
+def test_canary_steps_rise_to_all_traffic(steps):
+    """Steps that fall, repeat or do not end at 100 % are refused."""
+    with pytest.raises(ValidationError, match="must rise and end at 100"):
+        ReleaseSpec(steps=steps)
+
+
+def test_specs_cannot_be_changed():
+    """A spec is frozen."""
+    with pytest.raises(ValidationError, match="frozen"):
+        a_model().name = "other"
+
+
+def test_the_route_is_a_legal_name_in_every_backend():
+    """Underscores, which Kubernetes forbids, become dashes."""
+    assert a_model(name="flight_delays").route == "/seldon/perennial/flight-delays/api/v1.0/predictions"
+
+
+def test_a_column_is_found_by_name():
+    """`column` returns the column, or raises KeyError."""
+    assert a_dataset().column("at").type == "timestamp"
+    with pytest.raises(KeyError):
+        a_dataset().column("nr")

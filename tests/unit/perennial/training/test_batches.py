@@ -1,0 +1,41 @@
+"""Batches: every row once, in an order that follows from seed and epoch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from perennial.training.batches import Batches, Rows
+
+ROWS = Rows({"x": torch.arange(103)[:, None]}, torch.arange(103))
+
+
+def order(batches: Batches) -> list[int]:
+    """Labels in the order in which the batches give them."""
+    return [int(label) for _, labels in batches for label in labels]
+
+
+def test_every_row_comes_once() -> None:
+    """Shuffled or not; inputs stay beside their labels."""
+    assert order(Batches(ROWS, 10)) == list(range(103))
+    shuffled = Batches(ROWS, 10, seed=1)
+    assert sorted(order(shuffled)) == list(range(103))
+    assert all(torch.equal(inputs["x"][:, 0], labels) for inputs, labels in shuffled)
+    assert len(list(shuffled)) == len(shuffled) == 11
+
+
+def test_the_order_follows_from_seed_and_epoch() -> None:
+    """The same again, on any machine; another epoch is another order."""
+    assert order(Batches(ROWS, 10, seed=1, epoch=3)) == order(Batches(ROWS, 10, seed=1, epoch=3))
+    assert len({tuple(order(Batches(ROWS, 10, seed=seed, epoch=epoch))) for seed in (1, 2) for epoch in (0, 1)}) == 4
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_the_rows(world: int) -> None:
+    """No row goes to two of them, all get equally many batches, and at most one row each is left out."""
+    parts = [Batches(ROWS, 10, seed=1, rank=rank, world=world) for rank in range(world)]
+    rows = [order(part) for part in parts]
+    assert len({len(part) for part in rows}) == 1
+    assert all(len(list(part)) == len(part) for part in parts)
+    together = [row for part in rows for row in part]
+    assert len(set(together)) == len(together) == 103 // world * world

@@ -1,0 +1,122 @@
+"""Metrics: equal to scikit-learn's, and honest about days."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from perennial.training.evaluation import calibration_curve, calibration_error, intervals, metrics, per_row_loss, roc_auc, slice_metrics
+
+RNG = np.random.default_rng(0)
+
+
+def classes(rows: int, count: int, *, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and scores that know something of them."""
+    labels = RNG.integers(0, count, rows)
+    logits = RNG.normal(size=(rows, count)) + 1.5 * np.eye(count)[labels]
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    if ties:
+        scores = np.round(scores, 1)
+        scores[:, 0] = 1 - scores[:, 1:].sum(axis=1)
+    return labels, scores
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("rows", [5, 40, 3000])
+def test_binary_metrics_are_scikit_learns(rows: int, ties: bool) -> None:
+    """Every one, ties and scores of 0 and 1 included."""
+    labels, scores = classes(rows, 2, ties=ties)
+    labels[:2] = (0, 1)
+    found, predicted = metrics("binary", labels, scores), (scores[:, 1] >= 0.5).astype(int)
+    assert found["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(labels, predicted, average="binary", zero_division=0)
+    assert (found["precision"], found["recall"], found["f1"]) == pytest.approx((precision, recall, f1))
+    assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(labels, scores[:, 1]))
+    assert found["log_loss"] == pytest.approx(reference.log_loss(labels, scores))
+
+
+@pytest.mark.parametrize("count", [3, 10])
+def test_multiclass_metrics_are_scikit_learns(count: int) -> None:
+    """Macro averages; ROC AUC of each class against the rest."""
+    labels, scores = classes(500, count)
+    found, predicted = metrics("multiclass", labels, scores), scores.argmax(axis=1)
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(labels, predicted, average="macro", zero_division=0)
+    assert (found["precision"], found["recall"], found["f1"]) == pytest.approx((precision, recall, f1))
+    assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(labels, scores, multi_class="ovr", average="macro"))
+    assert found["log_loss"] == pytest.approx(reference.log_loss(labels, scores))
+    assert found["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
+
+
+def test_regression_metrics_are_scikit_learns() -> None:
+    """MSE, its root and MAE."""
+    labels, scores = RNG.normal(size=200), RNG.normal(size=(200, 1))
+    found = metrics("regression", labels, scores)
+    assert found["mse"] == pytest.approx(reference.mean_squared_error(labels, scores))
+    assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(labels, scores))
+    assert found["mae"] == pytest.approx(reference.mean_absolute_error(labels, scores))
+    assert per_row_loss("regression", labels, scores).mean() == pytest.approx(found["mse"])
+
+
+def test_a_metric_that_does_not_exist_is_left_out() -> None:
+    """One class has no ROC AUC; the others stay."""
+    labels, scores = np.ones(4, dtype=int), np.tile([0.3, 0.7], (4, 1))
+    found = metrics("binary", labels, scores)
+    assert "roc_auc" not in found
+    assert found["accuracy"] == 1
+    assert roc_auc(labels == 1, scores[:, 1]) is None
+
+
+def test_losses_of_rows_are_finite_and_their_mean_is_the_log_loss() -> None:
+    """A score of 0 for what happened costs much, not infinity."""
+    labels, scores = np.array([1, 0]), np.array([[1.0, 0.0], [0.5, 0.5]])
+    losses = per_row_loss("binary", labels, scores)
+    assert np.isfinite(losses).all()
+    assert losses[1] == pytest.approx(np.log(2))
+    assert losses.mean() == pytest.approx(metrics("binary", labels, scores)["log_loss"])
+
+
+def test_the_calibration_error_is_its_formula() -> None:
+    """Two bins: half of the rows claim .15 and none came true, half claim .85 and all came true; each bin is .15 off."""
+    scores = np.array([[0.85, 0.15]] * 10 + [[0.15, 0.85]] * 10)
+    labels = np.array([0] * 10 + [1] * 10)
+    assert calibration_error("binary", labels, scores) == pytest.approx(0.15)
+    assert calibration_curve("binary", labels, scores) == [(pytest.approx(0.15), 0.0, 0.5), (pytest.approx(0.85), 1.0, 0.5)]
+
+
+def test_true_probabilities_are_calibrated() -> None:
+    """Labels drawn from the scores leave an error near nothing, also of many classes."""
+    for count, task in ((2, "binary"), (4, "multiclass")):
+        scores = RNG.dirichlet(np.ones(count), 50_000)
+        labels = (scores.cumsum(axis=1) < RNG.random((50_000, 1))).sum(axis=1)
+        assert calibration_error(task, labels, scores) < 0.01
+
+
+def test_slices_are_the_metrics_of_their_rows() -> None:
+    """Each value by itself; too small ones are left out."""
+    labels, scores = classes(200, 2)
+    names = np.array(["a"] * 150 + ["b"] * 45 + ["c"] * 5)
+    found = slice_metrics("binary", labels, scores, names, min_rows=30)
+    assert set(found) == {"a", "b"}
+    assert found["b"] == {"rows": 45.0, **metrics("binary", labels[150:195], scores[150:195])}
+
+
+def test_intervals_hold_the_figure_and_repeat() -> None:
+    """The same seed gives the same interval, and the figure itself lies within."""
+    labels, scores = classes(600, 2)
+    days = np.repeat(np.arange(12), 50)
+    found = intervals("binary", labels, scores, days, seed=3)
+    assert found == intervals("binary", labels, scores, days, seed=3)
+    for name in ("log_loss", "accuracy", "roc_auc"):
+        assert found[name][0] < metrics("binary", labels, scores)[name] < found[name][1]
+
+
+def test_intervals_know_that_days_differ() -> None:
+    """Where whole days go well or badly, drawing rows would claim an interval several times too narrow."""
+    good = np.repeat(RNG.random(10) < 0.5, 200)
+    good[:200], good[200:400] = True, False
+    labels = np.ones(2000, dtype=int)
+    scores = np.where(good[:, None], [[0.1, 0.9]], [[0.9, 0.1]])
+    by_day = intervals("binary", labels, scores, np.repeat(np.arange(10), 200))["accuracy"]
+    by_row = intervals("binary", labels, scores, np.zeros(2000))["accuracy"]  # one day alone: rows are drawn
+    assert by_day[1] - by_day[0] > 4 * (by_row[1] - by_row[0])

@@ -1,0 +1,195 @@
+"""Training: the same again, resumed or not; it stops when it should and says what it does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from perennial.encoding import Encoder
+from perennial.errors import Fault, TrainingRefused
+from perennial.specs import ModelSpec
+from perennial.store import FolderStore
+from perennial.training.batches import Rows
+from perennial.training.module import TaskModule
+from perennial.training.trainer import Checkpoints, Trained, logits_of, train
+
+ToySpec = Callable[..., ModelSpec]
+ToyRows = Callable[[ModelSpec], tuple[Encoder, Rows, Rows]]
+Run = Callable[..., Trained]
+
+
+@pytest.fixture
+def run(toy_model: type[TaskModule], toy_rows: ToyRows, tmp_path: Path) -> Run:
+    """Train the toy."""
+
+    def go(spec: ModelSpec, where: str | Checkpoints = "run", **given: Any) -> Trained:
+        encoder, first, second = toy_rows(spec)
+        checkpoints = where if isinstance(where, Checkpoints) else Checkpoints(tmp_path / where)
+        return train(
+            spec,
+            **{"model_class": toy_model, "encoder": encoder, "training": first, "validation": second, "checkpoints": checkpoints} | given,
+        )
+
+    return go
+
+
+def weights(trained: Trained) -> dict[str, torch.Tensor]:
+    """Copies of all weights."""
+    return {name: value.clone() for name, value in trained.module.state_dict().items()}
+
+
+def same(first: Trained, second: Trained) -> bool:
+    """Whether two trainings gave the same to the last bit."""
+    one, other = weights(first), weights(second)
+    return (
+        first.history == second.history
+        and first.calibration == second.calibration
+        and all(torch.equal(one[name], other[name]) for name in one)
+    )
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_every_task_learns(run: Run, toy_spec: ToySpec, task: str) -> None:
+    """The validation loss falls; classifiers are calibrated, regressions are not."""
+    trained = run(toy_spec(task, max_epochs=6))
+    losses = [epoch["validation_loss"] for epoch in trained.history]
+    assert min(losses) < losses[0]
+    assert (trained.calibration is None) == (task == "regression")
+    assert trained.main
+
+
+def test_the_same_inputs_give_the_same_model(run: Run, toy_spec: ToySpec) -> None:
+    """To the last bit; another seed gives another one."""
+    first = run(toy_spec(), "a")
+    assert same(first, run(toy_spec(), "b"))
+    assert not same(first, run(toy_spec(seed=6), "c"))
+
+
+def test_the_best_epoch_is_kept(run: Run, toy_spec: ToySpec, toy_rows: ToyRows) -> None:
+    """Not the last one: the module's loss is the lowest of the history."""
+    spec = toy_spec(max_epochs=12, patience=12, hyperparameters={"learning_rate": 0.3})
+    trained = run(spec)
+    losses = [epoch["validation_loss"] for epoch in trained.history]
+    assert min(losses) < losses[-1]
+    _, _, validation = toy_rows(spec)
+    found = torch.nn.functional.cross_entropy(torch.from_numpy(logits_of(trained.module, validation)), validation.labels)
+    assert float(found) == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_it_stops_early(run: Run, toy_spec: ToySpec) -> None:
+    """After `patience` epochs without a better loss."""
+    trained = run(toy_spec(max_epochs=60, patience=2, hyperparameters={"learning_rate": 0.3}))
+    losses = [epoch["validation_loss"] for epoch in trained.history]
+    assert len(losses) < 60
+    assert losses.index(min(losses)) == len(losses) - 3
+
+
+class Power(RuntimeError):
+    """The machine went away."""
+
+
+class Interrupted:
+    """A model class that dies at the beginning of an epoch."""
+
+    def __new__(cls, base: type[TaskModule], epoch: int) -> type[TaskModule]:  # type: ignore[misc]
+        """The class `base`, but mortal."""
+
+        def dies(self: TaskModule) -> None:
+            if self.current_epoch == epoch:
+                raise Power
+
+        return type("Mortal", (base,), {"on_train_epoch_start": dies})
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_resumed_training_equals_one_left_alone(run: Run, toy_spec: ToySpec, toy_model: type[TaskModule], epoch: int) -> None:
+    """Same weights, same history, no epoch twice, whether the best epoch came before or after."""
+    alone = run(toy_spec(), "alone")
+    with pytest.raises(Power):
+        run(toy_spec(), "killed", model_class=Interrupted(toy_model, epoch))
+    resumed = run(toy_spec(), "killed")
+    assert resumed.resumed_from == epoch
+    assert resumed.epochs == alone.epochs == 4
+    assert same(alone, resumed)
+
+
+def test_a_training_goes_on_when_it_had_only_to_be_sealed(run: Run, toy_spec: ToySpec) -> None:
+    """Killed after its last epoch, by limit or early stopping, it trains no further and gives the same."""
+    for name, spec in (("limit", toy_spec()), ("early", toy_spec(max_epochs=60, patience=2, hyperparameters={"learning_rate": 0.3}))):
+        first = run(spec, name)
+        again = run(spec, name)
+        assert again.resumed_from == first.epochs == again.epochs
+        assert same(first, again)
+
+
+def test_another_machine_goes_on_from_the_store(run: Run, toy_spec: ToySpec, toy_model: type[TaskModule], tmp_path: Path) -> None:
+    """Checkpoints are mirrored; a machine with an empty folder continues from them, and nothing is left when they are removed."""
+    store = FolderStore(str(tmp_path / "store"))
+    alone = run(toy_spec(), "alone")
+    with pytest.raises(Power):
+        run(toy_spec(), Checkpoints(tmp_path / "here", store, "models/toy/runs/k"), model_class=Interrupted(toy_model, 3))
+    assert [found.key for found in store.list("models")] == ["models/toy/runs/k/best.ckpt", "models/toy/runs/k/last.ckpt"]
+    there = Checkpoints(tmp_path / "there", store, "models/toy/runs/k")
+    resumed = run(toy_spec(), there)
+    assert resumed.resumed_from == 3
+    assert same(alone, resumed)
+    there.remove()
+    assert not list(store.list("models"))
+    assert not (tmp_path / "there").exists()
+
+
+def test_checkpoints_hold_no_code(run: Run, toy_spec: ToySpec, tmp_path: Path) -> None:
+    """They load with weights_only, so nothing in them can run."""
+    run(toy_spec())
+    for name in ("best", "last"):
+        assert torch.load(tmp_path / "run" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def test_nothing_else_is_written(run: Run, toy_spec: ToySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two checkpoints in the folder, and the working folder stays empty."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    run(toy_spec())
+    assert not list((tmp_path / "cwd").iterdir())
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_the_log_has_a_line_for_each_epoch(run: Run, toy_spec: ToySpec, caplog: pytest.LogCaptureFixture) -> None:
+    """With both losses, the learning rate and the time to go."""
+    caplog.set_level(logging.INFO, logger="perennial")
+    run(toy_spec())
+    lines = [message for message in caplog.messages if message.startswith("Epoch ")]
+    assert len(lines) == 4
+    assert all(word in lines[0] for word in ("Epoch 1 of at most 4", "train loss", "validation loss", "learning rate 0.02", "s to go"))
+
+
+def test_a_loss_that_is_no_number_ends_with_a_sentence(run: Run, toy_spec: ToySpec, tmp_path: Path) -> None:
+    """And no checkpoint keeps it."""
+    with pytest.raises(TrainingRefused, match=r"loss of epoch 1 is no number: lower hyperparameters\.learning_rate"):
+        run(toy_spec(hyperparameters={"learning_rate": 1e30}))
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_a_run_may_have_fewer_epochs(run: Run, toy_spec: ToySpec) -> None:
+    """max_epochs overrides the spec's limit."""
+    assert run(toy_spec(), max_epochs=2).epochs == 2
+
+
+def test_label_smoothing_touches_training_alone(run: Run, toy_spec: ToySpec) -> None:
+    """The validation loss stays the plain cross entropy, or early stopping would follow another figure than the gate."""
+    trained = run(toy_spec(max_epochs=1, hyperparameters={"learning_rate": 0.0, "label_smoothing": 0.9}))
+    plain = run(toy_spec(max_epochs=1, hyperparameters={"learning_rate": 0.0}), "plain")
+    assert trained.history[0]["validation_loss"] == plain.history[0]["validation_loss"]
+    assert trained.history[0]["train_loss"] != plain.history[0]["train_loss"]
+
+
+def test_missing_gpus_are_a_sentence(run: Run, toy_spec: ToySpec) -> None:
+    """Not a traceback of Lightning; another machine may have them, so it is a fault and not a refusal."""
+    spec = toy_spec()
+    with pytest.raises(Fault, match=r"toy asks for 64 GPUs and this machine shows \d+: run it where there are enough"):
+        run(spec.model_copy(update={"compute": spec.compute.model_copy(update={"gpus": 64})}))

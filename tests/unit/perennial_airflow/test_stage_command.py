@@ -1,0 +1,63 @@
+"""What goes down to a stage."""
+
+from __future__ import annotations
+
+import pytest
+
+from perennial.cli import _parser
+from perennial.options import STAGES
+from perennial_airflow.stage_command import check_arguments, stage_command
+
+
+def test_empty_values_are_left_out():
+    """What a template leaves empty is not passed."""
+    assert stage_command("train", {"model": "m", "snapshot": "3", "max_epochs": "", "reason": None}) == [
+        "train",
+        "--model=m",
+        "--snapshot=3",
+    ]
+
+
+def test_values_may_begin_with_a_dash():
+    """A person's words cannot be taken for an option."""
+    command = stage_command("rollback", {"model": "m", "reason": "--actor root"})
+    assert vars(_parser().parse_args(command))["reason"] == "--actor root"
+
+
+@pytest.mark.parametrize(("value", "expected"), [(True, ["--force"]), ("True", ["--force"]), (False, []), ("False", []), ("", [])])
+def test_flags(value, expected):
+    """A flag is there or not, whether a template made it text or not."""
+    assert stage_command("validate", {"model": "m", "force": value})[2:] == expected
+
+
+def test_a_flag_must_be_true_or_false():
+    """Anything else is a mistake of the DAG file."""
+    with pytest.raises(ValueError, match="must be true or false"):
+        stage_command("validate", {"model": "m", "force": "maybe"})
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_command_line_understands_every_argument(stage):
+    """Each stage's arguments come out of the command line as they went in."""
+    samples = {
+        "first": "2013-01-01",
+        "last": "2013-01-02",
+        "force": True,
+        "again": True,
+        "cause": "data",
+        "decision": "promote",
+        "snapshot": 1,
+        "max_epochs": 2,
+        "version": 3,
+    }
+    arguments = {name: samples.get(name, "x") for name in check_arguments(stage, ())}
+    parsed = vars(_parser().parse_args(stage_command(stage, arguments)))
+    assert all(parsed[name] is not None for name in arguments)
+
+
+def test_unknown_names_are_told():
+    """A misspelt argument or stage is found when the DAG file is parsed."""
+    with pytest.raises(ValueError, match="no argument 'epochs'"):
+        check_arguments("train", ["model", "epochs"])
+    with pytest.raises(ValueError, match="no stage 'trian'"):
+        check_arguments("trian", [])
