@@ -100,10 +100,15 @@ def test_a_killed_server_comes_back_and_keeps_what_it_answered(platform):
     time.sleep(1.5)
     supervisor = Supervisor(platform.settings)
     (name,) = [n for n, p in supervisor.programs().items() if "digits" in n and p.state == "RUNNING"]
-    old = supervisor.programs()[name].pid
-    os.kill(old, signal.SIGKILL)
-    wait_until(lambda: not send(platform.settings, spec, [Call([row])]).failures, 60, "a new server to answer")
-    assert supervisor.programs()[name].pid != old
+    old = psutil.Process(supervisor.programs()[name].pid)
+    for process in (*old.children(recursive=True), old):  # the worker first: it would outlive its master for a moment, and answer
+        process.kill()
+
+    def answers_anew():
+        server = supervisor.programs()[name]
+        return server.state == "RUNNING" and server.pid != old.pid and not send(platform.settings, spec, [Call([row])]).failures
+
+    wait_until(answers_anew, 60, "a new server to answer")
     assert platform.perennial("monitor", "--model", "digits").returncode == 0  # takes the log into the table
     logged = set(Table(store, "digits_predictions").scan(["prediction_id"])["prediction_id"].to_pylist())
     assert set(before.ids) <= logged
