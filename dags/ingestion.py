@@ -4,7 +4,8 @@
 
 **What it does.** Every waiting file is checked against the suite `{name}`. A good one is appended to the table exactly once,
 whatever is run again or killed; a bad one goes whole to `quarantine/{name}/` with the reasons. Each file leaves a receipt:
-files without one are what the next run takes. A new snapshot wakes the training DAGs.
+files without one are what the next run takes. A new snapshot wakes the training DAGs; a retry also tells what the tries before it
+did, so that no snapshot goes unannounced.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
@@ -41,7 +42,13 @@ def ingestion(spec: DatasetSpec) -> DAG:
     """The ingestion DAG of one dataset."""
     with DAG(schedule=[assets.landing(spec)], params=PARAMS, **dag_defaults(spec, "ingestion", __doc__)) as dag:
         wait_for_files = WaitForFiles(task_id="wait_for_files", dataset=spec.name, seconds=param("wait_seconds"))
-        ingest = stage_task("ingest", spec, task={"outlets": [assets.snapshot(spec.name)], "announces": assets.snapshot_advanced})
+        ingest = stage_task(
+            "ingest",
+            spec,
+            task={"outlets": [assets.snapshot(spec.name)], "announces": assets.snapshot_advanced},
+            run="{{ run_id }}",
+            retry="{{ ti.try_number > 1 }}",
+        )
         tell_refused = TellRefused(task_id="tell_refused", ingested_by="ingest")
         wait_for_files >> ingest >> tell_refused
     return dag

@@ -88,7 +88,14 @@ DATASET = Option("--dataset", "name of the dataset", required=True)
 CAUSES = ("data", "drift", "schedule", "manual", "performance", "code")
 
 STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
-    "ingest": ("take in the files that have landed: append good batches, quarantine bad ones", (DATASET,)),
+    "ingest": (
+        "take in the files that have landed: append good batches, quarantine bad ones",
+        (
+            DATASET,
+            Option("--run", "name of the orchestrator's run, for the receipts", default=""),
+            Option("--retry", "an earlier try of the run may have died before it told its result: tell that too", bool),
+        ),
+    ),
     "validate": (
         "decide whether training starts, on which snapshot and why",
         (

@@ -26,7 +26,7 @@ class IngestResult(Result):
     """What became of the files that had landed."""
 
     snapshot: int | None = Field(default=None, description="Table version after the stage; none while the table does not exist.")
-    appended: dict[str, int] = Field(default_factory=dict, description="Rows appended by this call, by file.")
+    appended: dict[str, int] = Field(default_factory=dict, description="Rows appended by this run, by file.")
     refused: dict[str, str] = Field(default_factory=dict, description="Sentence for each refused file.")
     duplicates: tuple[str, ...] = Field(default=(), description="Files whose content was already in.")
     waiting: tuple[str, ...] = Field(default=(), description="Files that are still being written.")

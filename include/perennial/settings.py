@@ -31,7 +31,7 @@ class Settings(BaseModel):
     airflow_port: int = Field(default=8080, ge=1, le=65535, description="Port of the Airflow web UI.")
     mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Port of the MLflow server.")
     gateway_port: int = Field(default=8003, ge=1, le=65535, description="Port on which predictions are asked for (Envoy).")
-    gateway_admin_port: int = Field(default=9901, ge=1, le=65535, description="Envoy's own status port.")
+    gateway_admin_port: int = Field(default=9901, ge=1, le=65535, description="Envoy's own status port, on 127.0.0.1 whatever the host is.")
     reports_port: int = Field(default=8081, ge=1, le=65535, description="Port that shows the reports: Data Docs and evaluation pages.")
     serving_port: int = Field(
         default=9100, ge=1, le=65535, description="First port of the range given to serving processes, one for each version."

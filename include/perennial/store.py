@@ -88,12 +88,39 @@ class Store(ABC):
 
 
 def open_store(root: str) -> Store:
-    """The store at a folder path or an `s3://bucket/prefix` address."""
+    """The store at a folder path or an `s3://bucket/prefix` address.
+
+    Raises:
+        SettingMissing: it is neither, or a file.
+        StoreUnreachable: it is a folder without the rights to read and write it, or one that may not be made.
+    """
     if root.startswith("s3://"):
         return S3Store(root)
     if "://" in root:
         raise SettingMissing(f"PERENNIAL_STORE is {root!r}: it must be a folder or begin with s3://.")
-    return FolderStore(root)
+    store = FolderStore(root)
+    _refuse_unusable(store.path)
+    return store
+
+
+def _refuse_unusable(folder: Path) -> None:
+    """Else it would look like an empty store until somebody writes to it."""
+    nearest = next(place for place in (folder, *folder.parents) if os.path.exists(place))  # Path.exists raises where rights are missing
+    if not nearest.is_dir():
+        where = "it" if nearest == folder else str(nearest)
+        raise SettingMissing(
+            f"PERENNIAL_STORE is {str(folder)!r}: {where} is a file, and must be a folder. Name another place, or move the file."
+        )
+    wanted = os.R_OK | os.W_OK | os.X_OK if nearest == folder else os.W_OK | os.X_OK
+    if not os.access(nearest, wanted):
+        lacking = (
+            f"{nearest} may not be read and written"
+            if nearest == folder
+            else f"it is not there, and {nearest} may not be written to make it"
+        )
+        raise StoreUnreachable(
+            f"The store {folder} cannot be used: {lacking} by the user {os.geteuid()}. Give the user the rights, or name another place as PERENNIAL_STORE."
+        )
 
 
 def _checked(key: str) -> str:

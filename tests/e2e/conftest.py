@@ -59,13 +59,13 @@ def platform(tmp_path_factory):
     try:
         with open(home / "killed.log", "w") as log:
             killed = begin_demo(settings, log)
-            until = time.monotonic() + 240
+            until = time.monotonic() + 480
             while KILLED_AFTER not in (home / "killed.log").read_text() and killed.poll() is None and time.monotonic() < until:
                 time.sleep(0.2)
             os.killpg(killed.pid, signal.SIGKILL)
             killed.wait()
         with open(home / "demo.log", "w") as log:
-            code = begin_demo(settings, log).wait(1200)
+            code = begin_demo(settings, log).wait(1500)
         finished = subprocess.CompletedProcess("demo", code, (home / "demo.log").read_text())
         print(finished.stdout)
         yield Platform(told, AirflowApi(told.airflow_url, *airflow_programs.login(told)), finished)

@@ -48,8 +48,8 @@ def call(*arguments: str, environment: dict[str, str]) -> str:
     return said
 
 
-def ingest(environment: dict[str, str], file: Path) -> dict[str, object]:
-    call("ingest", "--dataset", "flights", "--result", str(file), environment=environment)
+def ingest(environment: dict[str, str], file: Path, *more: str) -> dict[str, object]:
+    call("ingest", "--dataset", "flights", *more, "--result", str(file), environment=environment)
     return json.loads(file.read_text())
 
 
@@ -81,6 +81,21 @@ def test_days_land_and_go_in_and_a_broken_one_does_not(environment: dict[str, st
     assert ingest(environment, tmp_path / "result.json")["outcome"] == "skipped"
 
 
+def test_killed_between_the_last_receipt_and_the_result(environment: dict[str, str], tmp_path: Path) -> None:
+    """Nothing waits any more, yet the retry tells what is in: its event wakes training. Without --retry there is nothing to tell."""
+    store = FolderStore(environment["PERENNIAL_STORE"])
+    rows = land_days(store, 1)
+    process = perennial("ingest", "--dataset", "flights", "--run", "monday", environment=environment)
+    while not list(store.list("receipts")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert ingest(environment, tmp_path / "result.json", "--run", "tuesday")["outcome"] == "skipped"
+    result = ingest(environment, tmp_path / "result.json", "--run", "monday", "--retry")
+    assert (result["outcome"], result["appended"], result["snapshot"]) == ("done", rows, 1)
+
+
 def test_two_ingest_processes_at_once_append_each_batch_once(environment: dict[str, str], tmp_path: Path) -> None:
     """Both end well; together they report each file once."""
     store = FolderStore(environment["PERENNIAL_STORE"])
@@ -98,17 +113,18 @@ def test_two_ingest_processes_at_once_append_each_batch_once(environment: dict[s
 
 
 def test_a_killed_ingest_is_completed_by_the_next(environment: dict[str, str], tmp_path: Path) -> None:
-    """kill -9 as soon as the first batch is in; the next run appends the others, and none twice."""
+    """kill -9 as soon as the first batch is in; the retry appends the others, none twice, and tells of all."""
     store = FolderStore(environment["PERENNIAL_STORE"])
     rows = land_days(store)
-    process = perennial("ingest", "--dataset", "flights", environment=environment)
+    process = perennial("ingest", "--dataset", "flights", "--run", "monday", environment=environment)
     log = Path(store.root, "tables/flights/_delta_log/00000000000000000001.json")
     while not log.exists():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    ingest(environment, tmp_path / "result.json")
+    result = ingest(environment, tmp_path / "result.json", "--run", "monday", "--retry")
+    assert (result["outcome"], result["appended"]) == ("done", rows)
     assert Table(store, "flights").count() == sum(rows.values())
     assert sorted(r.name for r in receipts(store, "flights")) == sorted(rows)
     assert all(r.outcome == "appended" for r in receipts(store, "flights"))

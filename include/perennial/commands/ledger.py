@@ -5,28 +5,29 @@ from __future__ import annotations
 from typing import Literal
 
 from perennial import discovery
-from perennial.errors import EXIT_DONE, EXIT_FAULT
+from perennial.errors import EXIT_DONE, EXIT_FAULT, ServiceUnreachable
 from perennial.lineage.ledger import Entry, Ledger
+from perennial.registry.model_registry import NOTED, ModelRegistry
 from perennial.serving.route import WHOLE
 from perennial.settings import Settings
 from perennial.store import Store
 
 
 def run(settings: Settings, store: Store, *, action: Literal["verify", "show"], model: str | None = None) -> int:
-    """Print the ledger of one model or of all, or whether it is sound; the exit code is 1 if one is not.
+    """Print the ledger of one model or of all, or whether it is sound; the exit code is 1 if one is not, or its end could not be compared with the registry.
 
     Raises:
         UnknownName: there is no such model.
         StoredDataDamaged: an entry to be shown cannot be read.
     """
-    del settings
     names = [discovery.model(model).name] if model else sorted(discovery.models())
     if action == "show":
         for name in names:
             entries = Ledger(store, name).entries()
             print("\n".join([f"{name}: {len(entries)} entries", *map(line, entries)]))
         return EXIT_DONE
-    return EXIT_FAULT if sum(_damage(Ledger(store, name)) for name in names) else EXIT_DONE
+    registry = ModelRegistry(settings)
+    return EXIT_DONE if all([_is_sound(Ledger(store, name), registry) for name in names]) else EXIT_FAULT
 
 
 def line(entry: Entry) -> str:
@@ -36,12 +37,20 @@ def line(entry: Entry) -> str:
     return f"  {entry.seq:>4}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<11} version {entry.version:<4} {weights}{shadow}  {entry.actor}: {entry.reason}  [{entry.hash[:12]}]"
 
 
-def _damage(ledger: Ledger) -> bool:
-    problems = ledger.verify()
+def _is_sound(ledger: Ledger, registry: ModelRegistry) -> bool:
+    noted: dict[int, str] | None = None
+    try:  # before the ledger is read: what is written meanwhile is no mismatch
+        noted = {version.number: version.tags[NOTED] for version in registry.versions(ledger.model) if NOTED in version.tags}
+        unknown = ""
+    except ServiceUnreachable as error:
+        unknown = str(error)
+    problems = ledger.verify(noted)
     if problems:
         print(f"The ledger of {ledger.model} is damaged: {'; '.join(problems)}. Restore it from a copy of the store.")
-        return True
-    last = ledger.last()
-    end = f"{last.seq + 1} entries, the last of {last.time:%Y-%m-%d %H:%M:%S} UTC with hash {last.hash}" if last else "it is empty"
-    print(f"The ledger of {ledger.model} is sound: {end}.")
-    return False
+    else:
+        last = ledger.last()
+        end = f"{last.seq + 1} entries, the last of {last.time:%Y-%m-%d %H:%M:%S} UTC with hash {last.hash}" if last else "it is empty"
+        print(f"The ledger of {ledger.model} is {'unbroken as far as it goes' if unknown else 'sound'}: {end}.")
+    if unknown:
+        print(f"Whether entries were cut off the end of the ledger of {ledger.model} could not be verified: {unknown}")
+    return not problems and not unknown

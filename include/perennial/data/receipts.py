@@ -48,6 +48,7 @@ class Receipt(BaseModel):
     sentence: str = Field(description="What became of it, for a person.")
     report: str = Field(default="", description="Store key of the validation report.")
     quarantine: str = Field(default="", description="Folder in the store to which a refused file moved.")
+    run: str = Field(default="", description="Run of the orchestrator that wrote it.")
     time: datetime = Field(default_factory=lambda: datetime.now(timezone.utc), description="When.")
 
 

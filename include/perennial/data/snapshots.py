@@ -9,8 +9,10 @@ from datetime import datetime, timedelta, timezone
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from perennial.data.readers import schema
 from perennial.data.tables import Table
 from perennial.errors import TrainingRefused, UnknownName
 from perennial.specs import DatasetSpec, ModelSpec
@@ -31,7 +33,7 @@ class Snapshot:
     @property
     def table(self) -> Table:
         """The table of which this is a version."""
-        return Table(self.store, self.dataset.name)
+        return table_of(self.store, self.dataset)
 
     @property
     def digest(self) -> str:
@@ -52,7 +54,10 @@ class Snapshot:
             until: last event time, not included.
 
         Returns:
-            One row per row of the table. Nullable integers come as floats with NaN.
+            One row per row of the table. Nullable integers come as floats with NaN. A nullable column that the spec gained later is null.
+
+        Raises:
+            Fault: the table has not the columns and types of the spec.
         """
         wanted = [c.name for c in self.dataset.columns] if columns is None else list(columns)
         order = list(dict.fromkeys((self.dataset.event_time, *self.dataset.key)))
@@ -88,6 +93,12 @@ class Split:
     validation: pandas.DataFrame
     test: pandas.DataFrame
     bounds: dict[str, list[str]]  # part -> [first day, day after the last], ISO dates
+
+
+def table_of(store: Store, dataset: DatasetSpec) -> Table:
+    """The table of a dataset: it knows which columns the spec has."""
+    columns = zip(schema(dataset), dataset.columns, strict=True)
+    return Table(store, dataset.name, pa.schema([field.with_nullable(column.nullable) for field, column in columns]))
 
 
 def latest_snapshot(store: Store, dataset: DatasetSpec) -> Snapshot | None:

@@ -10,7 +10,7 @@ import contextlib
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from perennial.data.compaction import OPERATION as COMPACTION
+from perennial.data.compaction import compact
 from perennial.errors import BatchRefused, Fault, StoreUnreachable
 from perennial.store import Store
 
@@ -42,16 +44,23 @@ class Commit:
 
 
 class Table:
-    """One Delta table below `tables/`: a dataset's rows, a model's predictions or its outcomes."""
+    """One Delta table below `tables/`: a dataset's rows, a model's predictions or its outcomes.
 
-    def __init__(self, store: Store, name: str) -> None:
+    Args:
+        store: where it is.
+        name: of the table.
+        expected: columns as a spec has them, if there is one. A nullable one that a version lacks is read as null.
+    """
+
+    def __init__(self, store: Store, name: str, expected: pa.Schema | None = None) -> None:
         self.store, self.name = store, name
+        self.expected = pa.schema([]) if expected is None else expected
         self.uri = store.uri(f"tables/{name}")
 
     def version(self) -> int | None:
-        """Newest version; None while there is no table."""
+        """Newest version that an append made, for a compaction changes no row; None while there is no table."""
         table = self._open()
-        return None if table is None else table.version()
+        return None if table is None else self._version(table)
 
     def count(self, version: int | None = None) -> int:
         """Rows in a version, the newest if absent."""
@@ -103,7 +112,7 @@ class Table:
 
         Raises:
             BatchRefused: a key is twice in the batch, or already in the table.
-            Fault: a column has another type in the table.
+            Fault: a column has another type in the table, or the rows that are in lack one that the spec requires.
             StoreUnreachable: the store does not take it.
         """
         _refuse_doubles(rows, key)
@@ -116,9 +125,14 @@ class Table:
         for attempt in range(_ATTEMPTS):
             table = self._open() or self._create(rows.schema)
             if table.transaction_version(batch_digest) is not None:
-                return table.version()
-            self._refuse_other_types(table, rows)
+                return self._version(table)
+            self._refuse_other_types(table, rows.schema, "was to be appended")
+            if table.version():  # version 0 is the empty table
+                self._refuse_missing(table, self.expected.names)
             self._refuse_taken(table, rows, key, event_time)
+            with self._sentences():
+                if not attempt and compact(self.store, self.name, table):
+                    table.update_incremental()
             order = table.version() + 1
             properties = CommitProperties(
                 app_transactions=[Transaction(batch_digest, 1), Transaction(_ORDER, order)], custom_metadata=facts
@@ -137,9 +151,13 @@ class Table:
         """Rows in no particular order; no rows and no columns while there is no table.
 
         Args:
-            columns: which columns; all but `_batch` if absent.
+            columns: which columns; all that the version has but `_batch` if absent. One that the version lacks is null if
+                it may be: if a later version has it, or `expected` says so.
             where: a pyarrow expression.
             version: table version; the newest if absent.
+
+        Raises:
+            Fault: a column is not there, or not of the type that is expected.
         """
         table = self._open(version)
         if table is None:
@@ -165,15 +183,45 @@ class Table:
         with self._sentences():
             dataset = table.to_pyarrow_dataset()
             wanted = [name for name in dataset.schema.names if name != BATCH] if columns is None else list(columns)
-            return dataset.to_table(columns=wanted, filter=where)
+            self._refuse_missing(table, wanted)
+            self._refuse_other_types(table, pa.schema([field for field in self.expected if field.name in wanted]), "is what the spec says")
+            added = self._added_later(table, {*wanted, *self.expected.names})
+            try:
+                return dataset.replace_schema(pa.schema([*dataset.schema, *added])).to_table(columns=wanted, filter=where)
+            except pa.ArrowException as error:
+                raise Fault(
+                    f"Version {table.version()} of the table {self.name} cannot be read: {_first_line(error)}. Compare the columns of the spec with those of the table: {', '.join(dataset.schema.names)}."
+                ) from error
 
-    def _refuse_other_types(self, table: DeltaTable, rows: pa.Table) -> None:
+    def _added_later(self, table: DeltaTable, names: Iterable[str]) -> list[pa.Field]:
+        """Those of the columns that a version lacks and that are null in it: a later version or the spec knows them."""
+        lacking = set(names) - set(pa.schema(table.schema()).names)
+        found = {field.name: field for field in self.expected if field.nullable and field.name in lacking}
+        if lacking - set(found) and (newest := self._open()) is not None:
+            required = {field.name for field in self.expected if not field.nullable}
+            found |= {field.name: field for field in pa.schema(newest.schema()) if field.name in lacking - set(found) - required}
+        return list(found.values())
+
+    def _refuse_missing(self, table: DeltaTable, names: Iterable[str]) -> None:
+        known = pa.schema(table.schema()).names
+        lacking = [name for name in dict.fromkeys(names) if name not in known]
+        missing = [name for name in lacking if name not in {field.name for field in self._added_later(table, lacking)}]
+        if missing:
+            required = missing[0] in self.expected.names
+            advice = (
+                f"the spec of {self.name} requires it: make it nullable, then rows from before have null"
+                if required
+                else f"correct its name; the table has {', '.join(known)}"
+            )
+            raise Fault(f"Version {table.version()} of the table {self.name} has no column {missing[0]}: {advice}.")
+
+    def _refuse_other_types(self, table: DeltaTable, given: pa.Schema, how: str) -> None:
         """Delta Lake casts what is appended to the table's types without a word: 1.5 would go into a whole number as 1."""
         known = pa.schema(table.schema())
-        for field in rows.schema:
-            if field.name in known.names and (wanted := _kind(known.field(field.name).type)) != (given := _kind(field.type)):
+        for field in given:
+            if field.name in known.names and (holds := _kind(known.field(field.name).type)) != (other := _kind(field.type)):
                 raise Fault(
-                    f"The column {field.name} of the table {self.name} holds {wanted}, and {given} was to be appended: a column keeps its type. Give it back its type, or name the new column otherwise."
+                    f"The column {field.name} of the table {self.name} holds {holds}, and {other} {how}: a column keeps its type. Give it back its type, or name the new column otherwise."
                 )
 
     def _refuse_taken(self, table: DeltaTable, rows: pa.Table, key: Sequence[str], event_time: str) -> None:
@@ -193,6 +241,14 @@ class Table:
                 f"{taken.num_rows} of {rows.num_rows} rows have a key that is already in the table {self.name}, from batch {named}; the first is {_shown(first, key)}. "
                 "Land only rows that are new; corrections of rows that are in are not taken."
             )
+
+    def _version(self, table: DeltaTable) -> int:
+        with self._sentences():
+            for limit in (1, None):  # nearly always the first entry tells
+                for entry in table.history(limit):
+                    if entry.get("operation") != COMPACTION:
+                        return int(entry["version"])
+        return table.version()
 
     def _open(self, version: int | None = None) -> DeltaTable | None:
         with self._sentences():

@@ -2,8 +2,9 @@
 
 One object for each entry, `ledger/<model>/<8-digit number>.json`, written by put-if-absent: of two writers that want the
 same place one wins and the other is told. Each entry holds the hash of the one before it, so an entry that was changed,
-removed, moved or slipped in shows. Entries removed from the end leave a shorter chain that is whole in itself: compare
-the last hash with one that was noted elsewhere (the registry's tag `ledger` on every champion).
+removed, moved or slipped in shows. Entries removed from the end leave a shorter chain that is whole in itself: that shows
+by comparing it with what was noted elsewhere. `release` and `rollback` note each end of a release in the registry, as the
+tag `ledger` of the version that it ended for; what was written after the newest of these notes is not covered.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ Kind = Literal["started", "weights", "paused", "released", "promoted", "rolled_b
 UNDER_WAY = ("started", "weights", "paused")
 FIRST = "0" * 64  # stands where the first entry names its predecessor
 NAME = re.compile(r"(\d{8})\.json")
+NOTE = re.compile(r"(\d+) ([0-9a-f]{64})")
 KEPT_GOOD = 5
 
 
@@ -52,6 +54,11 @@ class Entry(BaseModel):
     def candidate(self) -> int | None:
         """The version whose release is under way; None if none is."""
         return self.version if self.kind in UNDER_WAY else None
+
+    @property
+    def note(self) -> str:
+        """What is noted elsewhere, so that the loss of this entry shows."""
+        return f"{self.seq} {self.hash}"
 
     @property
     def last_good(self) -> int | None:
@@ -131,9 +138,14 @@ class Ledger:
             raise self._conflict(after_seq)
         return Entry.model_validate_json(_canonical(sealed))
 
-    def verify(self) -> list[str]:
-        """Recompute the whole chain; a sentence for each thing that is wrong, none if it is sound."""
+    def verify(self, noted: Mapping[int, str] | None = None) -> list[str]:
+        """Recompute the whole chain; a sentence for each thing that is wrong, none if it is sound.
+
+        Args:
+            noted: version -> `Entry.note` as kept elsewhere, read before this call; without it a cut end does not show.
+        """
         problems: list[str] = []
+        hashes: dict[int, object] = {}
         before: dict[str, Any] | None = None
         wanted = 0
         for item in self._store.list(self._folder):
@@ -152,9 +164,10 @@ class Ledger:
             if found is None:
                 problems.append(f"entry {number} is not readable")
             else:
+                hashes[number] = found.get("hash")
                 problems += [f"entry {number} {what}" for what in self._faults(found, data, number, before, follows=number == wanted)]
             before, wanted = found, number + 1
-        return problems
+        return problems + [what for version, note in (noted or {}).items() if (what := _mismatch(version, note, hashes))]
 
     def served_at(self, time: datetime) -> Entry | None:
         """The entry that held at that time; None before the first."""
@@ -212,6 +225,15 @@ class Ledger:
         return LedgerConflict(
             f"Another writer took place {place} in the ledger of {self.model}. Run the stage again: it decides on what holds now."
         )
+
+
+def _mismatch(version: int, note: str, hashes: Mapping[int, object]) -> str:
+    found = NOTE.fullmatch(note)
+    if not found:
+        return f"the note of version {version} is no number and hash of an entry: {note!r}"
+    if int(found[1]) not in hashes:
+        return f"entry {found[1]}, which was noted for version {version}, is not there"
+    return "" if hashes[int(found[1])] == found[2] else f"entry {found[1]} is not the one that was noted for version {version}"
 
 
 def _canonical(value: object) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -49,13 +51,15 @@ class AirflowApi:
                     del self._session.headers["Authorization"]
                 elif answer.status_code < 500:
                     break
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 pass  # asked again below, until patience ends
             if time.monotonic() > until:
                 raise ServiceUnreachable(f"Airflow at {self.url} does not answer: see `perennial status`.")
             time.sleep(_RETRY_SECONDS)
         if answer.status_code == 404:
             raise KeyError(path)
+        if answer.status_code == 409:
+            raise FileExistsError(path)
         if not answer.ok:
             raise Fault(f"Airflow refused {method} {path}: {answer.status_code} {answer.text[:300]}")
         return answer.json() if answer.content else None
@@ -78,7 +82,13 @@ class AirflowApi:
 
     def trigger(self, dag: str, **parameters: Any) -> Run:
         """Start a run by hand with these parameters."""
-        return self._run(self._ask("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None, "conf": parameters}))
+        # With an id of our own, asking again after a lost answer finds the run instead of starting a second one.
+        run_id = f"manual__{datetime.now(timezone.utc).isoformat()}_{uuid.uuid4().hex[:8]}"
+        try:
+            body = {"dag_run_id": run_id, "logical_date": None, "conf": parameters}
+            return self._run(self._ask("POST", f"/dags/{dag}/dagRuns", json=body))
+        except FileExistsError:
+            return self.run(dag, run_id)
 
     def runs(self, dag: str) -> list[Run]:
         """The runs of a DAG, newest first."""
@@ -124,6 +134,27 @@ class AirflowApi:
             value = json.loads(value)
         found: dict[str, Any] = value
         return found
+
+    def log(self, run: Run, task: str) -> list[str]:
+        """The lines of a task's last try, as the UI shows them; also while it runs."""
+        path = f"/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}/taskInstances/{task}"
+        tries = max(1, self._ask("GET", path)["try_number"])  # 0 where it was skipped before it could begin
+        return [line["event"] for line in self._ask("GET", f"{path}/logs/{tries}", params={"map_index": -1})["content"]]
+
+    def answer(self, run: Run, task: str, option: str) -> None:
+        """Answer, as the user logged in, what a task asks a person. Raises FileExistsError if somebody has answered already."""
+        path = f"/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}/taskInstances/{task}/-1/hitlDetails"
+        self._ask("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+
+    def announce(self, asset: str) -> None:
+        """Make an event of an asset, as a task would."""
+        (found,) = self._ask("GET", "/assets", params={"name_pattern": asset})["assets"]
+        self._ask("POST", "/assets/events", json={"asset_id": found["id"], "extra": {}})
+
+    def parse_again(self, dag: str) -> None:
+        """Have the file of a DAG parsed at once."""
+        with contextlib.suppress(FileExistsError):  # asked for already
+            self._ask("PUT", f"/parseDagFile/{self._ask('GET', f'/dags/{dag}/details')['file_token']}")
 
     def _run(self, answer: dict[str, Any]) -> Run:
         began = answer.get("queued_at") or answer.get("start_date")

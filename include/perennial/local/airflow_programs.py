@@ -15,7 +15,7 @@ from perennial.local.project import ROOT, executable, secret
 from perennial.settings import Settings
 
 USER = "admin"
-# Name of the program -> airflow's arguments. Task logs are read from the disk, so no component serves them over the network.
+# Name of the program -> airflow's arguments. Task logs are read from the disk (perennial_airflow/task_logs.py), so no component serves them.
 COMPONENTS = {
     "airflow-api-server": ("api-server",),
     "airflow-scheduler": ("scheduler", "--skip-serve-logs"),
@@ -71,6 +71,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "API__WORKERS": "1",
         "API__SECRET_KEY": secret(settings, "airflow-api"),
         "API_AUTH__JWT_SECRET": secret(settings, "airflow-jwt"),
+        "LOGGING__LOGGING_CONFIG_CLASS": "perennial_airflow.task_logs.LOGGING",
         "LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(folder / "logs" / "dag_processor"),
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",

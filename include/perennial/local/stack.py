@@ -35,7 +35,7 @@ class Part:
     command: list[str]
     environment: dict[str, str]
     ready: Callable[[], bool]
-    ports: dict[str, int] = field(default_factory=dict)  # setting -> port
+    ports: dict[str, tuple[str, int]] = field(default_factory=dict)  # setting -> address and port
     stop_signal: str = "TERM"
     stop_seconds: int = 20
 
@@ -51,7 +51,7 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         began = time.monotonic()
         supervisor = Supervisor(settings)
         parts = _parts(settings, store)
-        _check_ports(settings, parts, supervisor.programs() if supervisor.running() else {})
+        _check_ports(parts, supervisor.programs() if supervisor.running() else {})
         supervisor.start()
         airflow_programs.login(settings)
         if not settings.postgres_url:
@@ -128,21 +128,24 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
             mlflow_command,
             mlflow,
             lambda: _get(f"{base}:{settings.mlflow_port}/health") is not None,
-            {"mlflow_port": settings.mlflow_port},
+            {"mlflow_port": (settings.host, settings.mlflow_port)},
         ),
         Part(
             GATEWAY,
             envoy.command(settings),
             {},
-            lambda: _get(f"{base}:{settings.gateway_admin_port}/ready") is not None,
-            {"gateway_port": settings.gateway_port, "gateway_admin_port": settings.gateway_admin_port},
+            lambda: _get(f"http://{envoy.ADMIN_HOST}:{settings.gateway_admin_port}/ready") is not None,
+            {
+                "gateway_port": (settings.host, settings.gateway_port),
+                "gateway_admin_port": (envoy.ADMIN_HOST, settings.gateway_admin_port),
+            },
         ),
         Part(
             "reports",
             reports_command,
             python,
             lambda: _get(f"{base}:{settings.reports_port}/") is not None,
-            {"reports_port": settings.reports_port},
+            {"reports_port": (settings.host, settings.reports_port)},
         ),
     ]
     if not settings.postgres_url:
@@ -151,7 +154,7 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
             Part(postgres.NAME, postgres.command(settings), {}, lambda: postgres.answers(settings), stop_signal="INT", stop_seconds=60)
         )
     for name in airflow_programs.COMPONENTS:
-        ports = {"airflow_port": settings.airflow_port} if name == "airflow-api-server" else {}
+        ports = {"airflow_port": (settings.host, settings.airflow_port)} if name == "airflow-api-server" else {}
         parts.append(Part(name, airflow_programs.command(settings, name), airflow, _airflow_ready(settings, name), ports))
     return {p.name: p for p in parts}
 
@@ -193,22 +196,22 @@ def _last_line(log: Path) -> str:
     return f"“{lines[-1][:200]}”." if lines else "It wrote nothing."
 
 
-def _check_ports(settings: Settings, parts: dict[str, Part], programs: dict[str, Program]) -> None:
+def _check_ports(parts: dict[str, Part], programs: dict[str, Program]) -> None:
     for part in parts.values():
         if part.name in programs and programs[part.name].state in ("RUNNING", "STARTING", "STOPPING"):
             continue
-        for setting, port in part.ports.items():
+        for setting, (host, port) in part.ports.items():
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    probe.bind((settings.host, port))
+                    probe.bind((host, port))
                 except OSError as error:
                     if error.errno == errno.EADDRINUSE:
                         raise SettingMissing(
                             f"Port {port} is taken by another program: stop that, or set PERENNIAL_{setting.upper()} to a free port."
                         ) from None
                     raise SettingMissing(
-                        f"{settings.host}:{port} cannot be listened on ({error.strerror}): correct PERENNIAL_HOST or PERENNIAL_{setting.upper()}."
+                        f"{host}:{port} cannot be listened on ({error.strerror}): correct PERENNIAL_HOST or PERENNIAL_{setting.upper()}."
                     ) from None
 
 

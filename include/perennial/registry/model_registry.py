@@ -15,6 +15,7 @@ from perennial.settings import Settings
 
 CHAMPION, CANDIDATE, LAST_GOOD = "champion", "candidate", "last_good"
 COMPARED_WITH = "compared_with"  # tag of what passed the gate: number of the champion it was compared with, or none
+NOTED = "ledger"  # tag of a version that was released: the entry of the ledger that said last what became of it
 REQUIRED = ("snapshot", "snapshot_digest", "code_digest", "lock_digest", "parameters", "seed", "cause", "parents")
 TAG_LIMIT, PARAMETER_LIMIT, BATCH = 5000, 500, 90
 ABSENT = "RESOURCE_DOES_NOT_EXIST"

@@ -23,6 +23,7 @@ Json = dict[str, Any]
 ROUTES = "models"  # name of the route table and prefix of its statistics
 VERSION_WANTED = "x-predictor"  # request header that addresses one version directly
 PREDICTION_ID = "x-prediction-id"
+ADMIN_HOST = "127.0.0.1"  # whatever the settings say: who reaches Envoy's own port may reconfigure and stop it
 HOST = "perennial"  # what servers get as host: a caller's could end as Envoy lets a mirrored request's end, in -shadow
 MAX_REQUEST_BYTES = 32 << 20  # twice what a server takes: between the two the caller gets the server's sentence
 UPSTREAM_IDLE_SECONDS = 60  # below the servers' own 75
@@ -324,8 +325,8 @@ def bootstrap(settings: Settings) -> Json:
             "path_config_source": {"path": str(folder(settings) / name), "watched_directory": {"path": str(folder(settings))}},
         }
 
-    def at(port: int) -> Json:
-        return {"socket_address": {"address": settings.host, "port_value": port}}
+    def at(host: str, port: int) -> Json:
+        return {"socket_address": {"address": host, "port_value": port}}
 
     manager = {
         "@type": f"{_TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -354,7 +355,7 @@ def bootstrap(settings: Settings) -> Json:
     }
     return {
         "node": {"id": "gateway", "cluster": "perennial"},
-        "admin": {"address": at(settings.gateway_admin_port)},
+        "admin": {"address": at(ADMIN_HOST, settings.gateway_admin_port)},
         "dynamic_resources": {"cds_config": watched("cds.json")},
         "stats_flush_interval": "1s",  # histograms are read no newer than this
         "stats_config": {"histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": list(BUCKETS_MS)}]},
@@ -373,7 +374,7 @@ def bootstrap(settings: Settings) -> Json:
             "listeners": [
                 {
                     "name": ROUTES,
-                    "address": at(settings.gateway_port),
+                    "address": at(settings.host, settings.gateway_port),
                     "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
                 }
             ]

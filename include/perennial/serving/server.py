@@ -28,11 +28,13 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("seldon_core").setLevel(logging.CRITICAL)  # it logs every refused request as an error; this project logs what matters
     os.environ["PAYLOAD_PASSTHROUGH"] = "true"  # read once, when the wrapper is imported
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    from seldon_core import wrapper
     from seldon_core.gunicorn_utils import UserModelApplication
-    from seldon_core.wrapper import get_rest_microservice
 
     from perennial.serving.seldon_model import SeldonModel
     from perennial.settings import Settings
+
+    wrapper.CORS = lambda app: None  # it would allow the pages of every origin to read the answers
 
     settings = Settings.from_environment()
     model = SeldonModel(given.model, given.version, given.digest, settings)
@@ -47,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         "loglevel": "warning",
         "proc_name": f"{given.model} v{given.version}",
     }
-    UserModelApplication(get_rest_microservice(model, _NoMetrics()), model, False, None, given.model, options=options).run()
+    UserModelApplication(wrapper.get_rest_microservice(model, _NoMetrics()), model, False, None, given.model, options=options).run()
 
 
 class _NoMetrics:

@@ -2,6 +2,7 @@
 
 Effects come in an order that lets the stage be killed anywhere and run again. A good file: append (a Delta transaction that happens once),
 then receipt. A refused file: copy to quarantine, then receipt, then removal from the landing zone. `data/receipts.py` lists every outcome.
+Receipts name the run, so that a retry tells what its run did before it was killed, and nothing goes unannounced.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from perennial.data.landing import Landed, folder, listing, waiting_files
-from perennial.data.receipts import Receipt, read_receipt, write_receipt
+from perennial.data.receipts import Receipt, read_receipt, receipts, write_receipt
 from perennial.discovery import dataset as dataset_spec
 from perennial.errors import BatchRefused, Fault, PerennialError, StoreUnreachable
 from perennial.results import IngestResult
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Found:
+    run: str = ""
     appended: dict[str, int] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     duplicates: list[str] = field(default_factory=list)
@@ -35,8 +37,15 @@ class _Found:
     reports: list[str] = field(default_factory=list)
 
 
-def run(settings: Settings, store: Store, dataset: str) -> IngestResult:
+def run(settings: Settings, store: Store, dataset: str, *, run: str = "", retry: bool = False) -> IngestResult:
     """Take in what has landed.
+
+    Args:
+        settings: where pages are shown.
+        store: where everything is.
+        dataset: name of the dataset.
+        run: the orchestrator's name for this run.
+        retry: whether an earlier try of that run may have been killed: its result then belongs to this one.
 
     Returns:
         `done` if files were appended, known already or refused (`refused` says which and why; good files are in all the same);
@@ -48,7 +57,9 @@ def run(settings: Settings, store: Store, dataset: str) -> IngestResult:
         Fault: a file could not be dealt with for another reason; all others have been.
     """
     spec = dataset_spec(dataset)
-    found = _Found()
+    found = _Found(run)
+    if run and retry:
+        _recall(store, spec, found)
     _finish_removals(store, spec, found)
     ready, still = waiting_files(store, dataset, settings.landing_settle_seconds)
     found.waiting += [file.name for file in still]
@@ -91,11 +102,10 @@ class _Intake:
     """Takes in one file after the other. Loads the heavy libraries once."""
 
     def __init__(self, settings: Settings, store: Store, spec: DatasetSpec, found: _Found) -> None:
-        from perennial.data.snapshots import latest_snapshot
-        from perennial.data.tables import Table
+        from perennial.data.snapshots import latest_snapshot, table_of
 
         self.settings, self.store, self.spec, self.found = settings, store, spec, found
-        self.table = Table(store, spec.name)
+        self.table = table_of(store, spec)
         self.pages_written = False
         snapshot = latest_snapshot(store, spec)
         self.newest: datetime | None = snapshot.newest() if snapshot and snapshot.count() else None
@@ -169,11 +179,12 @@ class _Intake:
             sentence=sentence,
             report=verdict.report_key,
         )
-        return self._receive(file.name, receipt)
+        return self._receive(receipt)
 
-    def _receive(self, name: str, receipt: Receipt) -> str:
+    def _receive(self, receipt: Receipt) -> str:
+        receipt = receipt.model_copy(update={"run": self.found.run})
         if write_receipt(self.store, self.spec.name, receipt):
-            self.found.appended[name] = receipt.rows or 0
+            _note(self.found, receipt)
         return receipt.sentence
 
     def _already_in(self, file: Landed, digest: str) -> str:
@@ -187,13 +198,11 @@ class _Intake:
             # The run that appended it may have died before its receipt; the file it came from may have been landed anew since.
             first, name = commit.metadata["perennial.file"], commit.metadata.get("perennial.name", file.name)
             sentence = f"{name}: {rows:,} rows are in the table {self.spec.name} since snapshot {version}; the run that appended them was cut short."
-            said = self._receive(name, own.model_copy(update={"id": first, "name": name, "outcome": "appended", "sentence": sentence}))
+            said = self._receive(own.model_copy(update={"id": first, "name": name, "outcome": "appended", "sentence": sentence}))
             if first == file.id:
                 return said
         sentence = f"{file.name}: its content is in the table {self.spec.name} already; nothing was appended."
-        if write_receipt(self.store, self.spec.name, own.model_copy(update={"sentence": sentence})):
-            self.found.duplicates.append(file.name)
-        return sentence
+        return self._receive(own.model_copy(update={"sentence": sentence}))
 
     def _refuse(
         self,
@@ -225,15 +234,31 @@ class _Intake:
             report=report,
             quarantine=place,
         )
-        if write_receipt(self.store, self.spec.name, receipt):
-            self.found.refused[file.name] = sentence
-            if report:
-                self.found.reports.append(report)
+        self._receive(receipt)
         self.store.delete(file.key)
         return f"{file.name} was refused and lies in {place}: {sentence}"
 
     def _link(self, report: str) -> str:
         return _url(self.settings, report)
+
+
+def _recall(store: Store, spec: DatasetSpec, found: _Found) -> None:
+    """What earlier tries of this run have receipts for; they may have died before they could tell. Reads all receipts: for retries alone."""
+    for receipt in receipts(store, spec.name):
+        if receipt.run == found.run:
+            _note(found, receipt)
+            log.info("An earlier try of this run: %s", receipt.sentence)
+
+
+def _note(found: _Found, receipt: Receipt) -> None:
+    if receipt.outcome == "appended":
+        found.appended[receipt.name] = receipt.rows or 0
+    elif receipt.outcome == "duplicate":
+        found.duplicates.append(receipt.name)
+    else:
+        found.refused[receipt.name] = receipt.sentence
+        if receipt.report:
+            found.reports.append(receipt.report)
 
 
 def _finish_removals(store: Store, spec: DatasetSpec, found: _Found) -> None:

@@ -31,7 +31,8 @@ REPLAY_SECONDS = 120
 def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: str, evaluation: str) -> RegisterResult:
     """Judge and register. Repeating it changes nothing.
 
-    A refused candidate keeps its run: the tag `refused` says why, `gate.json` holds every check.
+    A refused candidate keeps its run: the tag `refused` says why, `gate.json` holds every check. A version that waits for its
+    release while another one became champion is judged again, against that one.
 
     Raises:
         CandidateRefused: the gate says no; the sentence says which check and by how much.
@@ -41,8 +42,10 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     """
     spec = discovery.model(model)
     registry = ModelRegistry(settings)
+    champion = registry.version(model, CHAMPION)
+    opponent = str(champion.number if champion else "none")
     known = next((version for version in registry.versions(model) if version.digest == digest), None)
-    if known is not None:
+    if known is not None and (_is_decided(known) or known.tags.get(COMPARED_WITH) == opponent):
         result = _registered(
             settings,
             registry,
@@ -54,7 +57,6 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             store.write(verdict_key(model, digest), json.dumps({"passed": True, "sentence": known.tags.get("gate", "")}, indent=1).encode())
         return result
     document = _document(store, evaluation, digest)
-    champion = registry.version(model, CHAMPION)
     _same_champion(model, document, champion)
     golden = replays_golden(settings, store, model, digest)
     test, older = _losses(store, document, spec)
@@ -75,15 +77,21 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     )
     # The stored verdict says that this training needs no other, so it comes after all that must have happened.
     if not verdict.passed:
+        if known is not None:
+            _withdraw(registry, known)
         store.write(verdict_key(model, digest), encoded)
         raise CandidateRefused(
             f"Candidate {digest[:12]} of {model} is refused. {verdict.sentence} Its run keeps the evidence: {registry.run_url(run_id)}",
             _links(settings, registry, model, digest, run_id),
         )
-    tags = {"gate": verdict.sentence, COMPARED_WITH: str(champion.number if champion else "none")}
-    version = registry.register(model, run_id, digest, tags, model_card(spec, verdict, document))
+    tags = {"gate": verdict.sentence, COMPARED_WITH: opponent}
+    if known is None:
+        version, verb = registry.register(model, run_id, digest, tags, model_card(spec, verdict, document)), "is registered"
+    else:
+        registry.tag_version(model, known.number, tags)
+        version, verb = known, f"was judged again, against {f'version {opponent}' if champion else 'no champion'}"
     result = _registered(
-        settings, registry, version, evidence, f"Version {version.number} of {model} ({digest[:12]}) is registered: {verdict.sentence}"
+        settings, registry, version, evidence, f"Version {version.number} of {model} ({digest[:12]}) {verb}: {verdict.sentence}"
     )
     store.write(verdict_key(model, digest), encoded)
     return result
@@ -129,14 +137,25 @@ def _registered(
     settings: Settings, registry: ModelRegistry, version: Version, evidence: dict[str, object], sentence: str
 ) -> RegisterResult:
     waiting = registry.version(version.model, CANDIDATE)
-    decided = {"promoted", "rolled_back"} & set(version.tags)  # a repeated call must not bring back what a release has decided
-    if not decided and (waiting is None or waiting.number < version.number):
+    if not _is_decided(version) and (waiting is None or waiting.number < version.number):
         registry.set_alias(version.model, CANDIDATE, version.number)
     links = {
         "Model version": registry.version_url(version.model, version.number),
         **_links(settings, registry, version.model, version.digest, version.run_id),
     }
     return RegisterResult(sentence=sentence, version=version.number, run_id=version.run_id, evidence=evidence, links=links)
+
+
+def _is_decided(version: Version) -> bool:
+    """Whether a release has decided on it: a repeated call must not bring that back."""
+    return bool({"promoted", "rolled_back"} & set(version.tags))
+
+
+def _withdraw(registry: ModelRegistry, version: Version) -> None:
+    """It is nobody's candidate any more."""
+    candidate = registry.version(version.model, CANDIDATE)
+    if candidate and candidate.number == version.number:
+        registry.delete_alias(version.model, CANDIDATE)
 
 
 def _links(settings: Settings, registry: ModelRegistry, model: str, digest: str, run_id: str) -> dict[str, str]:

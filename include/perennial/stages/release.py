@@ -1,19 +1,20 @@
 """Takes one look at a release: starts it, advances it, holds, promotes or rolls back.
 
-A look may be killed anywhere and repeated. The ledger says what holds: every change is written there first and applied
-after, so the next look applies what a killed one could not. The counts between looks live in a working file, written
-whole after each look together with the counters they were taken from.
+A look may be killed anywhere and repeated. The ledger says what holds. A version is brought up before an entry gives it
+traffic; then the entry is written, then the traffic moves, so the next look moves what a killed one could not. Where a new
+champion cannot take its traffic even then, a further entry says that the one before it keeps it. The counts between looks
+live in a working file, written whole after each look together with the counters they were taken from.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from perennial import discovery
 from perennial.errors import LedgerConflict, ReleaseRefused, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import Entry, Kind, Ledger
-from perennial.registry.model_registry import CANDIDATE, CHAMPION, COMPARED_WITH, LAST_GOOD, ModelRegistry, Version
+from perennial.registry.model_registry import CANDIDATE, CHAMPION, COMPARED_WITH, LAST_GOOD, NOTED, ModelRegistry, Version
 from perennial.results import ReleaseResult
 from perennial.serving import canary, traffic
 from perennial.serving.backends import Backend, open_backend
@@ -97,14 +98,40 @@ class Release:
         self.settle(entry)
         return entry
 
+    def bring_up(self, last: Entry, version: int) -> None:
+        """Start a version beside those that serve and wait until it is ready: what an entry then gives it only has to be moved.
+
+        Raises:
+            ReleaseRefused: it fails its golden rows, or its files are damaged.
+            ServiceUnreachable: it is not ready in time, or the servers cannot be reached.
+            LedgerConflict: another writer came between.
+        """
+        applied = self.backend.route(self.spec)
+        now = applied or route_of(last)
+        if now is not None and (applied is None or version not in applied.versions):
+            digests = {**now.digests, version: last.versions[version]}
+            self.backend.apply(self.spec, Route({version: 0, **now.weights}, now.shadow, digests, now.champion))
+            if self._changed_since(last):  # what was applied just now may be what a rollback had taken away
+                raise self._overtaken()
+        self.backend.wait_ready(self.spec, version, self.spec.serving.start_seconds)
+
     def settle(self, entry: Entry) -> None:
-        """Make the gateway do what the ledger says: this entry, or one that another writer put after it meanwhile and may have applied before this one."""
+        """Make the gateway do what the ledger says: this entry, or one that another writer put after it meanwhile and may have applied before this one.
+
+        Raises:
+            ReleaseRefused: a version that is to get traffic fails its golden rows.
+            ServiceUnreachable: it is not ready in time, or the servers cannot be reached.
+            LedgerConflict: a new champion could not take its traffic; the ledger says so now.
+        """
         while True:
             route = route_of(entry)
-            if route is None:
-                self.backend.reset(self.spec)
-            else:
-                traffic.move(self.backend, self.spec, route)
+            try:
+                if route is None:
+                    self.backend.reset(self.spec)
+                else:
+                    traffic.move(self.backend, self.spec, route)
+            except (ReleaseRefused, ServiceUnreachable) as error:
+                self._correct(entry, error)
             newest = self.ledger.last()
             if newest is None or newest.seq == entry.seq:
                 return
@@ -126,7 +153,7 @@ class Release:
         if candidate and candidate.number in (entry.version, entry.champion):
             self.registry.delete_alias(self.name, CANDIDATE)
         mark = {"rolled_back": entry.reason} if entry.kind == "rolled_back" else {"promoted": entry.time.isoformat()}
-        self.registry.tag_version(self.name, entry.version, {**mark, "ledger": f"{entry.seq} {entry.hash}"})
+        self.registry.tag_version(self.name, entry.version, {**mark, NOTED: entry.note})
         if self._changed_since(entry):
             raise self._overtaken()
 
@@ -166,8 +193,11 @@ class Release:
             return ReleaseResult(
                 outcome="skipped", sentence=why_not, version=found.number if found else None, champion=last.champion if last else None
             )
+        compared, champion = found.tags.get(COMPARED_WITH), last.champion if last else None
+        if compared != str(champion or "none") and not again:
+            raise ReleaseRefused(self._not_compared(found.number, compared, champion))
         self._may_start(found, actor)
-        return self._start(last, found, actor, again=again)
+        return self._start(last, found, actor)
 
     def _decided_already(self, last: Entry | None, version: int | None, decision: str) -> ReleaseResult:
         if last and ENDS[last.kind] == {"promote": "promoted", "roll_back": "rolled_back"}[decision] and version in (None, last.version):
@@ -205,11 +235,8 @@ class Release:
             f"or run `perennial release --model {self.name} --version {found.number} --actor YOU`."
         )
 
-    def _start(self, last: Entry | None, found: Version, actor: str, *, again: bool) -> ReleaseResult:
+    def _start(self, last: Entry | None, found: Version, actor: str) -> ReleaseResult:
         champion = last.champion if last else None
-        compared = found.tags.get(COMPARED_WITH)
-        if compared != str(champion or "none") and not again:
-            raise ReleaseRefused(self._not_compared(found.number, compared, champion))
         versions = {**(last.versions if last else {}), found.number: found.digest}
         weights = {} if champion is None else {champion: WHOLE, found.number: 0}
         reason = (
@@ -227,8 +254,8 @@ class Release:
         was, now = (f"version {which}" if which and which != "none" else "no champion" for which in (compared, champion))
         why = "did not pass the gate" if compared is None else f"was compared with {was}, but {now} is the champion now"
         return (
-            f"Version {number} of {self.name} {why}: train again with the DAG {self.name}_training, "
-            f"or release it all the same with `perennial release --model {self.name} --version {number} --again --actor YOU`."
+            f"Version {number} of {self.name} {why}. Trigger {self.name}_training with force: what it trains is judged against that one. "
+            f"To release this version all the same: `perennial release --model {self.name} --version {number} --again --actor YOU`."
         )
 
     def _ended(self, last: Entry) -> ReleaseResult:
@@ -258,6 +285,8 @@ class Release:
         if self._changed_since(last):  # a rollback came between: what it wrote holds, not what was read here
             raise self._overtaken()
         if decision == "promote":
+            if why := self._not_ready(last):
+                return self._end_badly(last, why, PERENNIAL)
             return self._promote(last, f"{actor} decided for it.", actor, canary.figures(self._watch(last).evidence, self.spec.release))
         return self._judge(last)
 
@@ -266,11 +295,8 @@ class Release:
         if route is None:
             raise AssertionError("a release that began has a route")
         self.backend.apply(self.spec, route)
-        try:
-            self.backend.wait_ready(self.spec, last.version, self.spec.serving.start_seconds)
-        except (ReleaseRefused, ServiceUnreachable) as error:
-            self.backend.observe(self.spec)  # raises where the gateway is what does not answer: no fault of the candidate's
-            return self._end_badly(last, str(error), PERENNIAL)
+        if why := self._not_ready(last):
+            return self._end_badly(last, why, PERENNIAL)
         if last.champion is None:
             entry = self._write(
                 "released",
@@ -306,8 +332,9 @@ class Release:
         seconds = (datetime.now(timezone.utc) - watch.since).total_seconds() if watch.since else 0.0
         decision = canary.decide(watch.evidence, self.spec.release, seconds, last_step=following == 100)
         numbers = {**decision.numbers, **({} if watch.edge_ms is None else {"slow_above_ms": watch.edge_ms})}
-        if decision.action == "roll_back":
-            return self._end_badly(last, decision.sentence, PERENNIAL, numbers)
+        why = self._not_ready(last) if decision.action in ("promote", "advance") else ""
+        if why or decision.action == "roll_back":
+            return self._end_badly(last, why or decision.sentence, PERENNIAL, numbers)
         if last.kind == "paused":
             return self.result(
                 last, "ask", f"The release of version {last.version} of {self.name} waits for a person: {last.reason}", numbers
@@ -338,6 +365,15 @@ class Release:
                 entry, "ask", f"The release of version {entry.version} of {self.name} waits for a person: {decision.sentence}", numbers
             )
         return self.result(last, "hold", f"Version {last.version} of {self.name} stays at {_share(step)}: {decision.sentence}", numbers)
+
+    def _not_ready(self, last: Entry) -> str:
+        """Why the candidate cannot take traffic; empty if it can. Raises ServiceUnreachable where the gateway is what does not answer: no fault of the candidate's."""
+        try:
+            self.bring_up(last, last.version)
+        except (ReleaseRefused, ServiceUnreachable) as error:
+            self.backend.observe(self.spec)
+            return str(error)
+        return ""
 
     def _outcomes(self, watch: Watch) -> tuple[Watch, dict[int, tuple[int, int]] | None]:
         """Known outcomes of each arm's predictions and how many were wrong; None if there is nothing new. Counting loads much, so not at every look."""
@@ -432,6 +468,26 @@ class Release:
         self.follow(entry)
         now = f"version {entry.champion} serves all traffic again" if entry.champion else "nothing serves"
         return self.result(entry, "rolled_back", f"Version {entry.version} of {self.name} was rolled back, {now}: {reason}", numbers)
+
+    def _correct(self, entry: Entry, error: ReleaseRefused | ServiceUnreachable) -> NoReturn:
+        """Say in the ledger that the champion before this entry keeps the traffic, where the entry's champion could not take it; then the error, or that the ledger was changed."""
+        before = next((earlier for earlier in self.ledger.entries() if earlier.seq == entry.seq - 1), None)
+        moved = self.backend.route(self.spec) in (None, route_of(entry))
+        if moved or before is None or before.champion is None or before.champion == entry.champion:
+            raise error
+        self.backend.observe(self.spec)  # raises where the gateway does not answer: nobody knows then what holds
+        self._write(
+            "rolled_back" if entry.kind == "promoted" else "promoted",
+            entry,
+            version=entry.version,
+            champion=before.champion,
+            good=before.good,
+            weights={before.champion: WHOLE, **dict.fromkeys(before.good[:1], 0)},
+            versions={**before.versions, **entry.versions},
+            reason=f"Version {entry.champion} could not take the traffic, so version {before.champion} keeps it: {error}",
+            actor=PERENNIAL,
+        )
+        raise self._overtaken() from error
 
     def _write(
         self,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from perennial import discovery
-from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused
+from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.lineage.ledger import Entry
 from perennial.registry.model_registry import ModelRegistry
 from perennial.results import ReleaseResult
 from perennial.serving.backends import open_backend
 from perennial.serving.route import WHOLE
 from perennial.settings import Settings
-from perennial.stages.release import PERENNIAL, TRIES, Release
+from perennial.stages.release import PERENNIAL, TRIES, Release, route_of
 from perennial.store import Store
 
 REPEAT_SECONDS = 600  # a second wish within this time is the same wish: a retried task, two people, or a release that rolled back just now
@@ -25,9 +25,9 @@ def run(settings: Settings, store: Store, *, model: str, reason: str = "asked fo
     last good version, which still runs, gets all traffic. The registry is told afterwards: its absence delays nothing.
 
     Raises:
-        ReleaseRefused: there is nothing to go back to.
+        ReleaseRefused: there is nothing to go back to, or the last good version fails its golden rows.
         UnknownName: there is no such model.
-        ServiceUnreachable: the servers cannot be reached.
+        ServiceUnreachable: the servers cannot be reached, or the last good version does not come up.
         LedgerConflict: others keep writing to the ledger.
     """
     spec = discovery.model(model)
@@ -49,11 +49,13 @@ def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
     last = release.ledger.last()
     if last is None:
         raise ReleaseRefused(f"{release.name} has never served: there is nothing to go back to.")
-    if last.kind == "rolled_back" and (datetime.now(timezone.utc) - last.time).total_seconds() < REPEAT_SECONDS:
+    recent = (datetime.now(timezone.utc) - last.time).total_seconds() < REPEAT_SECONDS
+    unfinished = release.backend.route(release.spec) != route_of(last)  # killed before its traffic moved
+    if last.kind == "rolled_back" and (recent or unfinished):
         release.settle(last)
         sentence = f"Version {last.version} of {release.name} was rolled back at {last.time:%H:%M:%S} UTC already; {_now_serves(last)}."
         if last.last_good is not None:
-            sentence += f" To go further back: `perennial release --model {release.name} --version {last.last_good} --again --actor YOU`."
+            sentence += _further(release, last.last_good)
         return _told(release, last, sentence)
     if last.candidate is not None:
         entry = release.roll_back(last, reason, actor)
@@ -65,6 +67,11 @@ def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
             f"{release.name} has no version before {last.champion or last.version} that was good: there is nothing to go back to. Train and release a better one."
         )
     target, *older = last.good
+    try:
+        release.bring_up(last, target)
+    except (ReleaseRefused, ServiceUnreachable) as error:
+        sentence = f"{release.name} cannot go back to version {target}, so version {last.champion} keeps the traffic: {error}"
+        raise type(error)(sentence + (_further(release, older[0]) if older else "")) from error
     weights = {target: WHOLE, **dict.fromkeys(older[:1], 0)}
     entry = release.ledger.append(
         "rolled_back",
@@ -87,6 +94,10 @@ def _told(release: Release, entry: Entry, sentence: str) -> ReleaseResult:
     except PerennialError as error:
         sentence += f" The registry was not told: {error} The next look of the DAG {release.name}_release does it."
     return release.result(entry, "rolled_back", sentence)
+
+
+def _further(release: Release, number: int) -> str:
+    return f" To go further back: `perennial release --model {release.name} --version {number} --again --actor YOU`."
 
 
 def _now_serves(entry: Entry) -> str:

@@ -47,7 +47,7 @@ def platform(settings: Settings, store: Store) -> Supervisor:
 def ask(url: str, data: dict[str, str] | None = None) -> dict[str, object]:
     """A JSON answer."""
     request = urllib.request.Request(url, None if data is None else json.dumps(data).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         found: dict[str, object] = json.loads(answer.read())
         return found
 
@@ -61,7 +61,7 @@ def healthy(settings: Settings) -> bool:
     return all(part["status"] == "healthy" for part in found.values() if isinstance(part, dict))
 
 
-def until(found: Callable[[], object], seconds: float = 120) -> None:
+def until(found: Callable[[], object], seconds: float = 300) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not found():
@@ -169,7 +169,7 @@ def test_a_part_that_does_not_start_shows_its_last_words(make_settings, store, m
     settings = make_settings()
     monkeypatch.setattr(stack.postgres, "command", lambda settings: ["/bin/sh", "-c", "echo no such luck; exit 1"])
     monkeypatch.setattr(stack.postgres, "initialise", lambda settings: None)
-    monkeypatch.setattr(stack, "START_SECONDS", 2)
+    monkeypatch.setattr(stack, "START_SECONDS", 5)
     try:
         with pytest.raises(Fault, match=r"postgres does not start .*no such luck.*postgres\.log"):
             stack.start(settings, store)

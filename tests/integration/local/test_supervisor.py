@@ -24,12 +24,20 @@ def supervisor(make_settings: Callable[..., Settings]) -> Iterator[Supervisor]:
     found.shutdown()
 
 
-def until(found: Callable[[], object], seconds: float = 20) -> None:
+def until(found: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not found():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+def ended(pid: int) -> bool:
+    """Whether a process runs no more; one that init has not yet buried counts as ended."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def running(supervisor: Supervisor, name: str) -> Program:
@@ -54,7 +62,7 @@ def test_the_same_definition_restarts_nothing_and_a_changed_one_does(supervisor)
     assert supervisor.programs()["a"].pid == first
     supervisor.add_program("a", ["sleep", "100"], {"X": "2"})
     assert running(supervisor, "a").pid != first
-    assert not psutil.pid_exists(first)
+    until(lambda: ended(first))
 
 
 def test_a_killed_program_comes_back_without_its_old_children(supervisor):
@@ -65,7 +73,7 @@ def test_a_killed_program_comes_back_without_its_old_children(supervisor):
     children = psutil.Process(first).children()
     os.kill(first, signal.SIGKILL)
     until(lambda: supervisor.programs()["a"].pid not in (None, first))
-    until(lambda: not any(c.is_running() for c in children))
+    until(lambda: all(ended(c.pid) for c in children))
     assert running(supervisor, "a").since is not None
 
 
@@ -105,9 +113,9 @@ def test_what_a_killed_supervisor_left_is_ended_by_the_next(supervisor):
     until(lambda: not supervisor.running())
     with pytest.raises(ServiceUnreachable, match="perennial up"):
         supervisor.programs()
-    assert psutil.pid_exists(pid)
+    assert not ended(pid)
     supervisor.start()
-    assert not psutil.pid_exists(pid)
+    until(lambda: ended(pid))
     assert supervisor.programs() == {}
 
 

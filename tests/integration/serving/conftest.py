@@ -2,9 +2,10 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,29 @@ from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.store import Store, open_store
 
-VENVS = Path(os.environ.get("PERENNIAL_VENVS", Path(perennial.__file__).parents[2] / ".perennial" / "venvs"))
+CHECKOUT = Path(perennial.__file__).parents[2]
+VENVS = Path(os.environ.get("PERENNIAL_VENVS", CHECKOUT / ".perennial" / "venvs"))
+
+
+class Programs(testing.Programs):
+    """Where the tests are measured, the servers are too: their environment, whose lock file names no coverage, borrows this one's."""
+
+    def add_program(self, name: str, command: list[str], environment: Mapping[str, str], **more: Any) -> None:
+        """Start a program."""
+        super().add_program(name, command, {**environment, **self._measured()}, **more)
+
+    def _measured(self) -> dict[str, str]:
+        if "COVERAGE_FILE" not in os.environ:
+            return {}
+        import coverage
+
+        borrowed = self.logs / "borrowed"
+        if not borrowed.exists():
+            borrowed.mkdir()
+            (borrowed / "coverage").symlink_to(Path(coverage.__file__).parent)
+            (borrowed / "sitecustomize.py").write_text("import coverage\n\ncoverage.process_startup()\n")
+        own = {"PYTHONPATH": str(borrowed), "COVERAGE_PROCESS_START": str(CHECKOUT / "pyproject.toml")}
+        return {**own, "COVERAGE_FILE": os.environ["COVERAGE_FILE"]}
 
 
 @dataclass
@@ -51,7 +74,7 @@ class Platform:
         """Start Envoy and wait until it answers."""
         envoy.prepare(self.settings)
         self.programs.add_program("gateway", envoy.command(self.settings), {})
-        testing.wait_until(self._answers, 30, "the gateway's answer")
+        testing.wait_until(self._answers, 60, "the gateway's answer")
 
     def server_pids(self, version: int) -> list[int]:
         """The serving process of a version: its parent and its worker."""
@@ -66,7 +89,7 @@ class Platform:
             return False
 
 
-def settings_for(folder: Path) -> Settings:
+def settings_for(folder: Path, **more: str) -> Settings:
     """Settings with a folder of their own and free ports."""
     gateway, admin, first = testing.free_ports(3)
     (folder / "home" / "venvs").parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +100,7 @@ def settings_for(folder: Path) -> Settings:
         "gateway_port": gateway,
         "gateway_admin_port": admin,
         "serving_port": min(first, 60_000),
+        **more,
     }
     return Settings.from_environment({f"PERENNIAL_{name.upper()}": str(value) for name, value in given.items()})
 
@@ -89,7 +113,7 @@ def new_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     def make() -> Platform:
         folder = tmp_path_factory.mktemp("platform")
         settings = settings_for(folder)
-        programs = testing.Programs(folder / "logs")
+        programs = Programs(folder / "logs")
         started.append(programs)
         platform = Platform(settings, open_store(settings.store), programs, LocalBackend(settings, programs), folder)
         platform.start_gateway()

@@ -1,6 +1,8 @@
 """The local backend under the real supervisor, with several models and several writers."""
 
 import json
+import socket
+import sys
 import threading
 
 import pytest
@@ -26,15 +28,7 @@ def settings(tmp_path):
     try:
         envoy.prepare(settings)
         supervisor.add_program("gateway", envoy.command(settings), {})
-        backend = LocalBackend(settings)
-
-        def answers():
-            try:
-                return backend._admin("/ready")
-            except ServiceUnreachable:
-                return None
-
-        testing.wait_until(answers, 30, "the gateway's answer")
+        testing.wait_until(lambda: ready(LocalBackend(settings)), 60, "the gateway's answer")
         yield settings
     finally:
         supervisor.shutdown()
@@ -76,6 +70,27 @@ def test_two_models_are_released_at_the_same_time(settings, tmp_path):
         backend.wait_ready(model, 1, 60)
         backend.apply(model, backend.route(model))
         assert send(settings, model, [Call([row]) for row in testing.small_rows(10)]).failures == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more than one loopback address by itself")
+def test_the_status_port_stays_on_loopback_wherever_the_gateway_listens(tmp_path):
+    """Another address in the settings is the gateway's; the port that could stop it is not on it, and the backend finds it."""
+    settings = settings_for(tmp_path, host="127.0.0.2")
+    with testing.started(testing.Programs(tmp_path / "logs")) as programs:
+        envoy.prepare(settings)
+        programs.add_program("gateway", envoy.command(settings), {})
+        testing.wait_until(lambda: ready(LocalBackend(settings, programs)), 60, "the gateway's answer")
+        socket.create_connection((settings.host, settings.gateway_port)).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((settings.host, settings.gateway_admin_port))
+
+
+def ready(backend):
+    """What the gateway says of itself; None while it does not answer."""
+    try:
+        return backend._admin("/ready")
+    except ServiceUnreachable:
+        return None
 
 
 def test_what_cannot_be_is_told_in_a_sentence(settings):

@@ -29,7 +29,7 @@ class World:
         """A new process's view."""
         return Release(self.spec, self.platform.settings, self.platform.store, self.platform.backend, self.registry)
 
-    def until_end(self, looks: int = 90):
+    def until_end(self, looks: int = 300):
         """Look until the release has ended."""
         for _ in range(looks):
             result = self.release().look()

@@ -69,7 +69,7 @@ def _sequence(dag):
     return [task.task_id for task in dag.topological_sort()]
 
 
-def _context(params, run_type="manual", user="ada", **results):
+def _context(params, run_type="manual", user="ada", try_number=1, **results):
     """What templates see."""
 
     def xcom_pull(task_ids):
@@ -80,7 +80,7 @@ def _context(params, run_type="manual", user="ada", **results):
         "dag_run": SimpleNamespace(run_type=run_type, triggering_user_name=user),
         "dag": SimpleNamespace(dag_id="d"),
         "run_id": "manual__1 2",
-        "ti": SimpleNamespace(xcom_pull=xcom_pull),
+        "ti": SimpleNamespace(xcom_pull=xcom_pull, try_number=try_number),
     }
 
 
@@ -205,6 +205,18 @@ def test_validate_is_told_who_asked(dags, run_type, cause):
     """A person, the night or an event; what was not set is not passed."""
     found = _command(dags["automatic_training"].get_task("validate"), params=NONE_SET, run_type=run_type)
     assert found == ["validate", "--model=automatic", f"--cause={cause}", "--run-url=http://airflow.test/dags/d/runs/manual__1%202"]
+
+
+def test_ingest_is_told_whether_a_try_came_before(dags):
+    """Only a retry asks what its run did already: the first try need not read every receipt."""
+    first = _command(dags["trips_ingestion"].get_task("ingest"), params={})
+    assert first == ["ingest", "--dataset=trips", "--run=manual__1 2"]
+
+
+def test_a_retried_ingest_is_told_so(dags):
+    """Its result, and so its event, is that of the whole run."""
+    again = _command(dags["trips_ingestion"].get_task("ingest"), params={}, try_number=2)
+    assert again == ["ingest", "--dataset=trips", "--run=manual__1 2", "--retry"]
 
 
 def test_train_is_told_what_validate_decided(dags):

@@ -215,7 +215,7 @@ class LocalBackend:
 
     def _admin(self, path: str) -> str:
         try:
-            return _get(self.settings.host, self.settings.gateway_admin_port, path, timeout=5)
+            return _get(envoy.ADMIN_HOST, self.settings.gateway_admin_port, path, timeout=5)
         except (OSError, http.client.HTTPException) as error:
             raise ServiceUnreachable(
                 f"The gateway's status port {self.settings.gateway_admin_port} does not answer ({error}): run `perennial up`."

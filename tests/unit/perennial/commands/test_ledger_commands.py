@@ -1,4 +1,4 @@
-"""`perennial served-at` and `perennial ledger` answer from the ledger alone."""
+"""`perennial served-at` and `perennial ledger show` answer from the ledger alone; `perennial ledger verify` holds it against the registry."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -7,9 +7,10 @@ import pytest
 from perennial.commands import ledger as ledger_command
 from perennial.commands import served_at
 from perennial.lineage.ledger import Ledger
+from perennial.registry.model_registry import NOTED
 from perennial.settings import Settings
 from perennial.store import FolderStore
-from perennial.testing import small_model
+from perennial.testing import RegistryInMemory, small_model
 
 BEGIN = datetime(2026, 11, 21, 10, tzinfo=timezone.utc)
 SETTINGS = Settings.from_environment({})
@@ -42,6 +43,15 @@ def store(tmp_path, monkeypatch):
     return store
 
 
+@pytest.fixture
+def registry(monkeypatch):
+    registry = RegistryInMemory()
+    registry.add("small_delays", "a" * 64)
+    registry.add("small_delays", "b" * 64)
+    monkeypatch.setattr(ledger_command, "ModelRegistry", lambda settings: registry)
+    return registry
+
+
 @pytest.mark.parametrize(
     ("hours", "words"),
     [
@@ -68,7 +78,7 @@ def test_ledger_show_prints_every_entry(store, capsys):
     assert "1:95% 2:5%" in lines[2]
 
 
-def test_ledger_verify_says_sound_or_which_entry_is_not(store, capsys):
+def test_ledger_verify_says_sound_or_which_entry_is_not(store, registry, capsys):
     """Exit code 0 and the last hash, or 1 and the damaged entry."""
     assert ledger_command.run(SETTINGS, store, action="verify") == 0
     assert (
@@ -79,3 +89,28 @@ def test_ledger_verify_says_sound_or_which_entry_is_not(store, capsys):
     assert "entry 1 was changed" in capsys.readouterr().out
     assert ledger_command.run(SETTINGS, store, action="verify", model="digits") == 0
     assert "it is empty" in capsys.readouterr().out
+
+
+def test_ledger_verify_finds_a_cut_end_by_the_registry(store, registry, capsys):
+    """What release noted there must be in the ledger; exit code 1 names each entry that is not."""
+    registry.tag_version("small_delays", 2, {NOTED: Ledger(store, "small_delays").last().note})
+    assert ledger_command.run(SETTINGS, store, action="verify") == 0
+    store.delete("ledger/small_delays/00000002.json")
+    capsys.readouterr()
+    assert ledger_command.run(SETTINGS, store, action="verify") == 1
+    assert "is damaged: entry 2, which was noted for version 2, is not there." in capsys.readouterr().out
+
+
+def test_ledger_verify_without_the_registry_claims_no_more_than_it_knows(store, registry, capsys):
+    """Exit code 1, in one line why; damage inside the chain is found all the same."""
+    registry.unreachable = True
+    assert ledger_command.run(SETTINGS, store, action="verify", model="small_delays") == 1
+    whole, unknown = capsys.readouterr().out.splitlines()
+    assert "sound" not in whole
+    assert "unbroken as far as it goes: 3 entries" in whole
+    assert unknown == (
+        "Whether entries were cut off the end of the ledger of small_delays could not be verified: MLflow does not answer. Start it."
+    )
+    store.delete("ledger/small_delays/00000001.json")
+    assert ledger_command.run(SETTINGS, store, action="verify", model="small_delays") == 1
+    assert "entry 1 is missing" in capsys.readouterr().out

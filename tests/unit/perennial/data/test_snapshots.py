@@ -7,11 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 
+from perennial.data import compaction
 from perennial.data.snapshots import Snapshot, latest_snapshot, snapshot_at, split
 from perennial.data.tables import Table
-from perennial.errors import TrainingRefused, UnknownName
+from perennial.errors import Fault, TrainingRefused, UnknownName
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, SplitSpec
 from perennial.store import FolderStore
 
@@ -32,7 +35,7 @@ def days(count: int, begin: datetime = datetime(2013, 1, 1), unlabelled_last: in
         {
             "sold": pa.array(times),
             "shop": ["a"] * len(times),
-            "amount": amounts,
+            "amount": pa.array(amounts, pa.float64()),
             "items": pa.array([1] * len(times)),
             "open": [True] * len(times),
         }
@@ -110,6 +113,80 @@ def test_the_digest_names_the_content(snapshot: Snapshot) -> None:
     again = Snapshot(snapshot.dataset, 3, snapshot.store)
     assert again.digest == snapshot.digest
     assert Snapshot(snapshot.dataset, 2, snapshot.store).digest != snapshot.digest
+
+
+COLOUR = Column(name="colour", type="string", nullable=True)
+
+
+def changed(spec: DatasetSpec, *columns: Column) -> DatasetSpec:
+    """The spec with columns added or replaced."""
+    kept = {column.name: column for column in (*spec.columns, *columns)}
+    return spec.model_copy(update={"columns": tuple(kept.values())})
+
+
+def test_a_nullable_column_that_the_spec_gained_is_null_in_older_snapshots(snapshot: Snapshot) -> None:
+    """Before any batch has it, in the snapshots from before, and in the older rows of the newest one; filters know it too."""
+    spec = changed(snapshot.dataset, COLOUR, Column(name="weight", type="int", nullable=True))
+    newest = latest_snapshot(snapshot.store, spec)
+    assert newest is not None
+    assert newest.rows()["colour"].isna().all()
+    assert newest.rows(["weight"])["weight"].dtype == np.float64
+    batch = days(1, datetime(2013, 1, 13))
+    newest.table.append(batch.append_column("colour", pa.array(["red"] * 24)).append_column("weight", pa.array([1] * 24)), "new")
+    after = Snapshot(spec, 4, snapshot.store)
+    assert after.rows(since=datetime(2013, 1, 12))["colour"].isna().tolist() == [True] * 24 + [False] * 24
+    before = Snapshot(spec, 3, snapshot.store)
+    assert before.rows(["colour", "amount"])["colour"].isna().sum() == 288
+    assert before.table.scan(["colour"], pc.field("colour") == "red", 3).num_rows == 0
+    assert before.digest == snapshot.digest
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (
+            Column(name="colour", type="string"),
+            "Version 3 of the table sales has no column colour: the spec of sales requires it: make it nullable",
+        ),
+        (
+            Column(name="items", type="string", nullable=True),
+            "The column items of the table sales holds int64, and string is what the spec says",
+        ),
+        (Column(name="sold", type="string"), "The column sold of the table sales holds times, and string is what the spec says"),
+    ],
+)
+def test_other_changes_of_a_spec_are_one_sentence(snapshot: Snapshot, column: Column, said: str) -> None:
+    """A required column that older rows lack, and another type, are told with what to do; a read without the column is none the worse."""
+    other = Snapshot(changed(snapshot.dataset, column), 3, snapshot.store)
+    with pytest.raises(Fault, match=said):
+        other.rows()
+    assert Snapshot(changed(snapshot.dataset, column), 3, snapshot.store).table.scan(["amount"], version=3).num_rows == 288
+
+
+def test_a_required_column_that_the_rows_lack_is_refused_on_append(snapshot: Snapshot) -> None:
+    """Nothing goes in, for the rows that are in could not be read as the spec says."""
+    table = Snapshot(changed(snapshot.dataset, Column(name="colour", type="string")), 3, snapshot.store).table
+    with pytest.raises(Fault, match="requires it: make it nullable"):
+        table.append(days(1, datetime(2013, 1, 13)).append_column("colour", pa.array(["red"] * 24)), "new")
+    assert table.version() == 3
+
+
+def test_a_compaction_is_no_new_snapshot(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version and digest of the newest snapshot stay, so that nothing trains for it; the next batch makes the next snapshot, with fewer files."""
+    monkeypatch.setattr(compaction, "MANY", 3)
+    table = snapshot.table
+    raw = DeltaTable(table.uri)
+    assert compaction.compact(snapshot.store, "sales", raw)
+    raw.update_incremental()
+    assert raw.version() == 4
+    newest = latest_snapshot(snapshot.store, snapshot.dataset)
+    assert newest is not None
+    assert (newest.version, newest.digest) == (3, snapshot.digest)
+    with pytest.raises(UnknownName, match="has the snapshots 1 to 3"):
+        snapshot_at(snapshot.store, snapshot.dataset, 4)
+    assert table.append(days(1, datetime(2013, 1, 13)), "next") == 5
+    assert len(table.files()) == 2
+    assert Snapshot(snapshot.dataset, 5, snapshot.store).rows(until=datetime(2013, 1, 13)).equals(snapshot.rows())
 
 
 def test_the_split_is_by_whole_days_without_overlap(snapshot: Snapshot) -> None:

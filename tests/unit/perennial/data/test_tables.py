@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -99,6 +100,33 @@ def test_a_new_column_is_added(table: Table, rows: pa.Table) -> None:
     table.append(rows.drop_columns(["items"]), "three")
     found = table.scan(["colour", "items"])
     assert (found["colour"].null_count, found["items"].null_count) == (6, 3 + 1 + 1)
+
+
+def test_an_older_version_has_null_in_a_column_that_came_later(table: Table, rows: pa.Table) -> None:
+    """The newest version knows its type; a column that no version has is named, in a filter too."""
+    table.append(rows, "one")
+    table.append(rows.append_column("colour", pa.array(["red"] * 3)), "two")
+    found = table.scan(["shop", "colour"], version=1)
+    assert (found["colour"].null_count, found["colour"].type, found.num_rows) == (3, pa.string(), 3)
+    with pytest.raises(Fault, match="Version 2 of the table sales has no column color: correct its name; the table has sold, shop"):
+        table.scan(["color"])
+    with pytest.raises(Fault, match=r"Version 2 of the table sales cannot be read: No match for FieldRef.Name\(color\)"):
+        table.scan(["shop"], pc.field("color") == "red")
+
+
+def test_threads_that_append_with_a_new_column_append_each_batch_once(table: Table, make_sales) -> None:
+    """The column is added once, whoever is first; each batch is in once although two try to append it."""
+    table.append(make_sales(2, shop="before"), "before")
+    barrier = threading.Barrier(6)
+
+    def append(number: int) -> None:
+        barrier.wait()
+        rows = make_sales(2, shop=str(number))
+        table.append(rows.append_column("colour", pa.array(["red"] * 2)), str(number), key=KEY, event_time="sold")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(append, (0, 1, 2, 0, 1, 2)))
+    assert (table.count(), table.version(), table.scan(["colour"])["colour"].null_count) == (8, 4, 2)
 
 
 def test_threads_that_append_the_same_batch_append_it_once(table: Table, rows: pa.Table) -> None:

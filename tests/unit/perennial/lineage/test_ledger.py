@@ -87,6 +87,34 @@ def test_every_edit_loss_or_swap_is_found(changes, data):
         assert any("entr" in problem for problem in ledger.verify())
 
 
+@settings(max_examples=60, deadline=None)
+@given(CHANGES, st.data())
+def test_a_cut_end_shows_against_what_was_noted(changes, data):
+    """The chain that is left is whole in itself; the note of any entry that is gone, or was written anew, names it."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = FolderStore(folder)
+        ledger = Ledger(store, "m")
+        entries = history(ledger, changes)
+        noted = {number: entry.note for number, entry in enumerate(entries, 1)}
+        assert ledger.verify(noted) == []
+        left = data.draw(st.integers(0, len(entries) - 1))
+        for entry in entries[left:]:
+            store.delete(f"ledger/m/{entry.seq:08d}.json")
+        assert ledger.verify() == []
+        gone = range(left, len(entries))
+        assert ledger.verify(noted) == [f"entry {n}, which was noted for version {n + 1}, is not there" for n in gone]
+        write(ledger, after=left - 1 if left else None, reason="another story")
+        assert ledger.verify({7: entries[left].note}) == [f"entry {left} is not the one that was noted for version 7"]
+
+
+def test_a_garbled_note_is_named(tmp_path):
+    """It proves nothing, so it is not passed over."""
+    ledger = Ledger(FolderStore(str(tmp_path)), "m")
+    entry = write(ledger)
+    (problem,) = ledger.verify({1: entry.note, 2: "nonsense"})
+    assert problem == "the note of version 2 is no number and hash of an entry: 'nonsense'"
+
+
 def test_a_forged_entry_breaks_the_chain_behind_it(tmp_path):
     """Recomputing an edited entry's own hash does not help: the next one names the old hash."""
     store = FolderStore(str(tmp_path))

@@ -29,6 +29,12 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process.wait()
 
 
+def has_become_sleep(process: subprocess.Popen[bytes]) -> None:
+    """While a program takes the place of another, its environment cannot be read for a moment."""
+    while psutil.Process(process.pid).name() != "sleep":
+        time.sleep(0.01)
+
+
 def pid_file(folder: Path, pid: int) -> Path:
     """What a program's script writes at its start."""
     file = folder / "program.pid"
@@ -84,7 +90,8 @@ def test_only_processes_of_this_supervisor_are_ended(start):
     """Another Perennial on the machine carries another address."""
     ours = start("exec sleep 100", SUPERVISOR_SERVER_URL=ADDRESS, SUPERVISOR_PROCESS_NAME="a")
     other = start("exec sleep 100", SUPERVISOR_SERVER_URL="unix:///elsewhere.sock", SUPERVISOR_PROCESS_NAME="a")
-    time.sleep(0.1)  # until the shell has become sleep, which has the same environment
+    for process in (ours, other):
+        has_become_sleep(process)
     assert orphans.end_all(ADDRESS) == [ours.pid]
     assert not psutil.pid_exists(ours.pid)
     assert other.poll() is None
@@ -94,7 +101,8 @@ def test_only_one_programs_processes_are_ended(start):
     """A program that starts again ends what its own killed process left, not its neighbours."""
     ours = start("exec sleep 100", SUPERVISOR_SERVER_URL=ADDRESS, SUPERVISOR_PROCESS_NAME="a")
     neighbour = start("exec sleep 100", SUPERVISOR_SERVER_URL=ADDRESS, SUPERVISOR_PROCESS_NAME="b")
-    time.sleep(0.1)
+    for process in (ours, neighbour):
+        has_become_sleep(process)
     orphans.end_all(ADDRESS, "a")
     assert not psutil.pid_exists(ours.pid)
     assert neighbour.poll() is None

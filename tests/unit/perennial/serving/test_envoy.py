@@ -101,6 +101,13 @@ def test_prepare_keeps_what_is_served(settings):
     assert json.loads(start.read_text())["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
 
 
+def test_the_status_port_is_this_machines_own(settings):
+    """Whoever reaches it may stop the gateway: it stays on loopback, wherever predictions are asked for."""
+    start = json.loads(envoy.prepare(settings.model_copy(update={"host": "192.0.2.1"})).read_text())
+    assert start["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    assert start["static_resources"]["listeners"][0]["address"]["socket_address"]["address"] == "192.0.2.1"
+
+
 def test_the_same_content_is_not_written_again(settings):
     """A file that is as wanted stays untouched, so the gateway has nothing to take up."""
     envoy.prepare(settings)

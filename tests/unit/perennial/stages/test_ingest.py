@@ -332,11 +332,11 @@ class Mortal:
         return wrapped
 
 
-def run_mortal(store: FolderStore, nth: int, after: bool) -> ingest.IngestResult | None:
+def run_mortal(store: FolderStore, nth: int, after: bool, **named: object) -> ingest.IngestResult | None:
     with pytest.MonkeyPatch.context() as patch:
         Mortal(patch, nth, after)
         try:
-            return run(store)
+            return ingest.run(SETTINGS, store, "sales", **named)  # type: ignore[arg-type]
         except Killed:
             return None
 
@@ -359,6 +359,30 @@ def test_killed_at_any_effect_and_run_again(store: FolderStore, nth: int, after:
         assert set(second.refused) <= {"bad.csv"}
         assert set(second.appended) <= {"good.csv"}
         assert run(store).outcome == "skipped"
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("nth", range(1, 12))
+def test_a_retry_tells_all_that_its_run_did(store: FolderStore, nth: int, after: bool) -> None:
+    """Killed at any effect, also between the last receipt and the result: the retry's result is that of the whole run, so that its
+    event is made and refused files are shown. Another run does not tell it again."""
+    land(store, "bad.csv", batch(1, amount=-1))
+    land(store, "good.csv", batch(2))
+    run_mortal(store, nth, after, run="monday")
+    land(store, "later.csv", batch(2))
+    result = ingest.run(SETTINGS, store, "sales", run="monday", retry=True)
+    assert (result.outcome, result.snapshot, result.appended, result.duplicates) == ("done", 1, {"good.csv": 3}, ("later.csv",))
+    assert list(result.refused) == ["bad.csv"]
+    assert ingest.run(SETTINGS, store, "sales", run="monday", retry=True) == result
+    assert ingest.run(SETTINGS, store, "sales", run="tuesday", retry=True).outcome == "skipped"
+
+
+def test_a_retry_whose_run_did_nothing_is_skipped(store: FolderStore) -> None:
+    """What was taken in by hand, or under no name, is nobody's retry."""
+    land(store, "a.csv", batch(1))
+    run(store)
+    for name in ("", "monday"):
+        assert ingest.run(SETTINGS, store, "sales", run=name, retry=True).outcome == "skipped"
 
 
 act = st.one_of(

@@ -120,6 +120,34 @@ def test_repeating_it_registers_nothing_twice(world):
     assert len(world.registry.versions(world.spec.name)) == 1
 
 
+def overtaken(world):
+    """Version 1 waits for its release; version 2 became champion meanwhile."""
+    world.run(world.evaluated())
+    world.registry.add(world.spec.name, "c" * 64, "champion")
+
+
+def test_a_version_that_was_overtaken_is_judged_against_the_champion_of_now(world):
+    """Else it could only be released unjudged: training it again gives the same version."""
+    overtaken(world)
+    result = world.run(world.evaluated(worse=-0.1, champion=2))
+    assert (result.outcome, result.version) == ("done", 1)
+    assert "was judged again, against version 2" in result.sentence
+    assert world.registry.version(world.spec.name, "candidate").tags["compared_with"] == "2"
+    assert len(world.registry.versions(world.spec.name)) == 2
+
+
+def test_an_overtaken_version_that_is_worse_is_no_candidate_any_more(world):
+    """And a newer candidate keeps the role."""
+    overtaken(world)
+    with pytest.raises(CandidateRefused, match="worse than the champion"):
+        world.run(world.evaluated(worse=0.1, champion=2))
+    assert world.registry.version(world.spec.name, "candidate") is None
+    world.registry.add(world.spec.name, "d" * 64, "candidate")
+    with pytest.raises(CandidateRefused):
+        world.run(world.evaluated(worse=0.1, champion=2))
+    assert world.registry.version(world.spec.name, "candidate").number == 3
+
+
 def with_champion(world):
     world.registry.add(world.spec.name, "c" * 64, "champion")
     return 1

@@ -4,8 +4,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from perennial.errors import ReleaseRefused
+from perennial.errors import ReleaseRefused, ServiceUnreachable
 from perennial.lineage.ledger import Ledger
+from perennial.serving.route import Route
 from perennial.settings import Settings
 from perennial.specs import ReleaseSpec
 from perennial.stages import rollback
@@ -16,10 +17,14 @@ from perennial.testing import RegistryInMemory, RehearsedBackend, small_model
 SETTINGS = Settings.from_environment({})
 
 
+def new_world(folder):
+    spec = small_model().model_copy(update={"release": ReleaseSpec(steps=(100,))})
+    return Release(spec, SETTINGS, FolderStore(str(folder)), RehearsedBackend(), RegistryInMemory())
+
+
 @pytest.fixture
 def world(tmp_path):
-    spec = small_model().model_copy(update={"release": ReleaseSpec(steps=(100,))})
-    return Release(spec, SETTINGS, FolderStore(str(tmp_path)), RehearsedBackend(), RegistryInMemory())
+    return new_world(tmp_path)
 
 
 def released(world, *digests):
@@ -76,6 +81,143 @@ def test_a_second_wish_at_once_is_the_same_wish(world, monkeypatch):
     later(monkeypatch, 2 * rollback.REPEAT_SECONDS)
     with pytest.raises(ReleaseRefused, match="nothing to go back to"):
         rollback.go_back(world, "still wrong", "jo")
+
+
+def test_a_wish_that_was_killed_before_its_traffic_moved_is_completed(world, monkeypatch):
+    """However late it is repeated, it goes back one version, not two."""
+    released(world, "a", "b", "c")
+    before = world.backend.route(world.spec)
+    rollback.go_back(world, "wrong scores", "jo")
+    world.backend.apply(world.spec, before)
+    later(monkeypatch, rollback.REPEAT_SECONDS + 1)
+    assert rollback.go_back(world, "wrong scores", "jo").champion == 2
+    assert world.backend.route(world.spec).weights == {2: 10_000, 1: 0}
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_rollback_may_be_killed_anywhere(tmp_path, monkeypatch, runs):
+    """Before or after every effect on ledger, gateway and registry, last good version running or not: the repeated wish goes back one version, once."""
+    calls = 0
+
+    def deadly(function, at):
+        def wrapped(*arguments, **named):
+            nonlocal calls
+            calls += 2
+            if calls - 1 == at:
+                raise Killed
+            found = function(*arguments, **named)
+            if calls == at:
+                raise Killed
+            return found
+
+        return wrapped
+
+    def play(at):
+        nonlocal calls
+        world = new_world(tmp_path / str(at))
+        released(world, "a", "b", "c")
+        if not runs:
+            world.backend.apply(world.spec, Route({3: 10_000}, None, {3: "c" * 64}, 3))
+        calls = 0
+        for owner, names in (
+            (world.ledger._store, ("put_if_absent",)),
+            (world.backend, ("apply",)),
+            (world.registry, ("set_alias", "delete_alias", "tag_version")),
+        ):
+            for name in names:
+                monkeypatch.setattr(owner, name, deadly(getattr(owner, name), at))
+        try:
+            rollback.go_back(world, "wrong scores", "jo")
+        except Killed:
+            rollback.go_back(world, "wrong scores", "jo")
+        assert [entry.kind for entry in world.ledger.entries()].count("rolled_back") == 1
+        assert world.backend.route(world.spec) == route_of(world.ledger.last())
+        assert world.registry.version(world.name, "champion").number == world.ledger.last().champion == 2
+        assert world.registry.version(world.name, 3).tags["ledger"] == world.ledger.last().note
+        return calls
+
+    total = play(0)
+    assert total > 10
+    for at in range(1, total + 1):
+        play(at)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+@pytest.mark.parametrize("error", [ReleaseRefused("Golden row 3 differs."), ServiceUnreachable("Not ready after 60 s.")])
+def test_a_last_good_version_that_does_not_come_up_changes_no_entry(world, error, runs):
+    """The ledger says what holds: the champion keeps its traffic. The sentence says how to go further back; a repeated wish finds the version well again."""
+    released(world, "a", "b", "c")
+    if not runs:
+        world.backend.apply(world.spec, Route({3: 10_000}, None, {3: "c" * 64}, 3))
+    before, history = world.ledger.entries(), len(world.backend.history)
+    world.backend.refusals[2] = error
+    with pytest.raises(type(error), match=f"cannot go back to version 2, so version 3 keeps the traffic: {error} .*--version 1 --again"):
+        rollback.go_back(world, "wrong scores", "jo")
+    assert world.ledger.entries() == before
+    assert all(route.weights[3] == 10_000 for route in world.backend.history[history:])
+    world.backend.refusals.clear()
+    assert rollback.go_back(world, "wrong scores", "jo").champion == 2
+    assert world.backend.route(world.spec) == route_of(world.ledger.last())
+
+
+def test_a_last_good_version_that_goes_after_the_entry_is_corrected(world, monkeypatch):
+    """The traffic could not move, so the next entry says that the champion keeps it; the same wish still goes back one version."""
+    released(world, "a", "b", "c")
+    put = world.store.put_if_absent
+
+    def put_then_gone(key, data):
+        won = put(key, data)
+        world.backend.refusals[2] = ServiceUnreachable("Not ready after 60 s.")
+        return won
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "put_if_absent", put_then_gone)
+        with pytest.raises(ServiceUnreachable, match="version 3 keeps the traffic"):
+            rollback.go_back(world, "wrong scores", "jo")
+    last = world.ledger.last()
+    assert (last.kind, last.version, last.champion, last.good, last.actor) == ("promoted", 3, 3, (2, 1), "perennial")
+    assert "Version 2 could not take the traffic, so version 3 keeps it" in last.reason
+    assert world.backend.route(world.spec).weights[3] == 10_000
+    world.backend.refusals.clear()
+    assert rollback.go_back(world, "wrong scores", "jo").champion == 2
+    assert world.ledger.verify() == []
+
+
+def test_a_wish_that_undoes_a_faster_one_leaves_no_untrue_entry(world, monkeypatch):
+    """Two wishes at once, and the last good version goes between them: what the slower one applied and what the ledger says are the same in the end."""
+    released(world, "a", "b", "c")
+    world.backend.apply(world.spec, Route({3: 10_000}, None, {3: "c" * 64}, 3))
+    apply, others = world.backend.apply, []
+
+    def apply_late(model, route):
+        if not others:
+            others.append(None)
+            other = Release(world.spec, SETTINGS, world.store, world.backend, world.registry)
+            others[0] = rollback.go_back(other, "wrong scores", "sam")
+            world.backend.refusals[2] = ServiceUnreachable("Not ready after 60 s.")
+        apply(model, route)
+
+    monkeypatch.setattr(world.backend, "apply", apply_late)
+    with pytest.raises(ServiceUnreachable, match="version 3 keeps the traffic"):
+        rollback.go_back(world, "wrong scores", "jo")
+    assert others[0].champion == 2
+    assert world.backend.route(world.spec).weights[3] == 10_000
+    assert world.ledger.last().champion == 3
+
+
+def test_a_sick_candidate_delays_nothing(world):
+    """A release is ended without waiting for anything: not for the candidate, not for a version that need not rise."""
+    released(world, "a")
+    world.spec = world.spec.model_copy(update={"release": ReleaseSpec()})
+    world.registry.add(world.name, "b" * 64)
+    assert world.look().action == "started"
+    world.backend.refusals = dict.fromkeys((1, 2), ServiceUnreachable("Not ready after 60 s."))
+    assert rollback.go_back(world, "looks wrong", "jo").champion == 1
+    assert world.backend.route(world.spec).weights == {1: 10_000}
 
 
 def test_a_running_release_is_what_goes(world):
