@@ -42,15 +42,13 @@ def test_the_command_line_understands_every_argument(stage):
     samples = {
         "first": "2013-01-01",
         "last": "2013-01-02",
-        "force": True,
-        "again": True,
         "cause": "data",
         "decision": "promote",
         "snapshot": 1,
         "max_epochs": 2,
         "version": 3,
     }
-    arguments = {name: samples.get(name, "x") for name in check_arguments(stage, ())}
+    arguments = {name: True if option.type is bool else samples.get(name, "x") for name, option in check_arguments(stage, ()).items()}
     parsed = vars(_parser().parse_args(stage_command(stage, arguments)))
     assert all(parsed[name] is not None for name in arguments)
 
