@@ -61,11 +61,6 @@ def story_of(platform, *verbs):
     return story
 
 
-def logged(store):
-    """The servers' log of predictions, as text."""
-    return b"".join(store.read(item.key) for item in store.list("predictions/digits")).decode()
-
-
 def test_the_story_happens_as_told(platform):
     """The demo, told after an earlier one was killed in its middle, ends with 0 and every line."""
     assert platform.told.returncode == 0, platform.told.stdout[-3000:]
@@ -107,12 +102,12 @@ def test_a_killed_scheduler_and_a_killed_stage_lose_nothing(platform):
 
 
 def test_a_killed_server_comes_back_and_keeps_what_it_answered(platform):
-    """All predictions that were in the log before the kill -9 of the server are there after it; a new server answers by itself."""
+    """All predictions answered more than a second before the kill -9 of the server are in the log; a new server answers by itself."""
     spec, store = discovery.model("digits"), open_store(platform.settings.store)
     row = dict.fromkeys(spec.inputs, 5)
     before = send(platform.settings, spec, [Call([row], f"kill-{number}") for number in range(300)], rate=100)
     assert not before.failures
-    wait_until(lambda: all(f'"{number}"' in logged(store) for number in before.ids), 60, "the log to have every answer")
+    time.sleep(1.5)
     supervisor = Supervisor(platform.settings)
     (name,) = [n for n, p in supervisor.programs().items() if "digits" in n and p.state == "RUNNING"]
     old = psutil.Process(supervisor.programs()[name].pid)
@@ -125,5 +120,5 @@ def test_a_killed_server_comes_back_and_keeps_what_it_answered(platform):
 
     wait_until(answers_anew, 180, "a new server to answer")
     assert platform.perennial("monitor", "--model", "digits").returncode == 0  # takes the log into the table
-    taken = set(Table(store, "digits_predictions").scan(["prediction_id"])["prediction_id"].to_pylist())
-    assert set(before.ids) <= taken
+    logged = set(Table(store, "digits_predictions").scan(["prediction_id"])["prediction_id"].to_pylist())
+    assert set(before.ids) <= logged

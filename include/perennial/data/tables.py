@@ -128,7 +128,7 @@ class Table:
                 return self._version(table)
             self._refuse_other_types(table, rows.schema, "was to be appended")
             if table.version():  # version 0 is the empty table
-                self._refuse_missing(table, self.expected.names)
+                self._null_columns(table, self.expected.names)
             self._refuse_taken(table, rows, key, event_time)
             with self._sentences():
                 if not attempt and compact(self.store, self.name, table):
@@ -183,9 +183,8 @@ class Table:
         with self._sentences():
             dataset = table.to_pyarrow_dataset()
             wanted = [name for name in dataset.schema.names if name != BATCH] if columns is None else list(columns)
-            self._refuse_missing(table, wanted)
+            added = self._null_columns(table, wanted)
             self._refuse_other_types(table, pa.schema([field for field in self.expected if field.name in wanted]), "is what the spec says")
-            added = self._added_later(table, {*wanted, *self.expected.names})
             try:
                 return dataset.replace_schema(pa.schema([*dataset.schema, *added])).to_table(columns=wanted, filter=where)
             except pa.ArrowException as error:
@@ -193,19 +192,20 @@ class Table:
                     f"Version {table.version()} of the table {self.name} cannot be read: {_first_line(error)}. Compare the columns of the spec with those of the table: {', '.join(dataset.schema.names)}."
                 ) from error
 
-    def _added_later(self, table: DeltaTable, names: Iterable[str]) -> list[pa.Field]:
-        """Those of the columns that a version lacks and that are null in it: a later version or the spec knows them."""
-        lacking = set(names) - set(pa.schema(table.schema()).names)
-        found = {field.name: field for field in self.expected if field.nullable and field.name in lacking}
-        if lacking - set(found) and (newest := self._open()) is not None:
-            required = {field.name for field in self.expected if not field.nullable}
-            found |= {field.name: field for field in pa.schema(newest.schema()) if field.name in lacking - set(found) - required}
-        return list(found.values())
+    def _null_columns(self, table: DeltaTable, wanted: Iterable[str]) -> list[pa.Field]:
+        """The columns that a version lacks and that are null in it: nullable ones of the spec, and those wanted that a later version has.
 
-    def _refuse_missing(self, table: DeltaTable, names: Iterable[str]) -> None:
+        Raises:
+            Fault: it lacks another one that is wanted.
+        """
         known = pa.schema(table.schema()).names
-        lacking = [name for name in dict.fromkeys(names) if name not in known]
-        missing = [name for name in lacking if name not in {field.name for field in self._added_later(table, lacking)}]
+        found = {field.name: field for field in self.expected if field.nullable and field.name not in known}
+        lacking = [name for name in dict.fromkeys(wanted) if name not in known and name not in found]
+        if lacking and (newest := self._open()) is not None:
+            found |= {
+                field.name: field for field in pa.schema(newest.schema()) if field.name in lacking and field.name not in self.expected.names
+            }
+        missing = [name for name in lacking if name not in found]
         if missing:
             required = missing[0] in self.expected.names
             advice = (
@@ -214,9 +214,10 @@ class Table:
                 else f"correct its name; the table has {', '.join(known)}"
             )
             raise Fault(f"Version {table.version()} of the table {self.name} has no column {missing[0]}: {advice}.")
+        return list(found.values())
 
     def _refuse_other_types(self, table: DeltaTable, given: pa.Schema, how: str) -> None:
-        """Delta Lake casts what is appended to the table's types without a word: 1.5 would go into a whole number as 1."""
+        """Where the table and what is given differ in a column's type. Delta Lake casts what is appended without a word: 1.5 would go into a whole number as 1."""
         known = pa.schema(table.schema())
         for field in given:
             if field.name in known.names and (holds := _kind(known.field(field.name).type)) != (other := _kind(field.type)):

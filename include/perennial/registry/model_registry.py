@@ -357,6 +357,13 @@ class ModelRegistry:
         )
 
 
+def withdraw_candidate(registry: ModelRegistry, model: str, *numbers: int | None) -> None:
+    """Take the role of candidate from these versions; another version keeps it."""
+    candidate = registry.version(model, CANDIDATE)
+    if candidate and candidate.number in numbers:
+        registry.delete_alias(model, CANDIDATE)
+
+
 def _run_tags(manifest: Provenance, digest: str) -> dict[str, str]:
     plain = (
         "model",

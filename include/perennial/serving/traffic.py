@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from perennial.serving.backends import Backend
 from perennial.serving.route import Route
 from perennial.specs import ModelSpec
@@ -26,20 +28,20 @@ def move(backend: Backend, model: ModelSpec, route: Route) -> None:
         return
     rising = [version for version, weight in route.weights.items() if weight and not now.weights.get(version)]
     if rising:
-        _apply_unless(backend, model, _with_idle(now, rising, route))
+        _apply_unless(backend, model, with_idle(now, {version: route.digests[version] for version in rising}))
         for version in rising:
             backend.wait_ready(model, version, model.serving.start_seconds)
     leaving = [version for version in now.versions if version not in route.versions]
     if leaving:
-        backend.apply(model, _with_idle(route, leaving, now))
+        backend.apply(model, with_idle(route, {version: now.digests[version] for version in leaving}))
     backend.apply(model, route)
 
 
-def _with_idle(route: Route, versions: list[int], other: Route) -> Route:
-    """The route, with more versions that run but get nothing."""
-    weights = {**route.weights, **{version: 0 for version in versions if version not in route.weights}}
-    shadow = None if route.shadow in versions else route.shadow
-    return Route(weights, shadow, {**other.digests, **route.digests}, route.champion)
+def with_idle(route: Route, digests: Mapping[int, str]) -> Route:
+    """The route, with more versions that run but get nothing, each with the digest of its folder."""
+    weights = {**dict.fromkeys(digests, 0), **route.weights}
+    shadow = None if route.shadow in digests else route.shadow
+    return Route(weights, shadow, {**digests, **route.digests}, route.champion)
 
 
 def _apply_unless(backend: Backend, model: ModelSpec, route: Route) -> None:

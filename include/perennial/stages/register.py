@@ -16,7 +16,7 @@ from perennial import discovery
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, UnknownName
 from perennial.lineage.trainings import verdict_key
 from perennial.lineage.version_folder import fetch
-from perennial.registry.model_registry import CANDIDATE, CHAMPION, COMPARED_WITH, ModelRegistry, Version
+from perennial.registry.model_registry import CANDIDATE, CHAMPION, COMPARED_WITH, ModelRegistry, Version, withdraw_candidate
 from perennial.registry.promotion import Check, Losses, Verdict, judge
 from perennial.results import RegisterResult
 from perennial.settings import Settings
@@ -78,7 +78,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     # The stored verdict says that this training needs no other, so it comes after all that must have happened.
     if not verdict.passed:
         if known is not None:
-            _withdraw(registry, known)
+            withdraw_candidate(registry, model, known.number)
         store.write(verdict_key(model, digest), encoded)
         raise CandidateRefused(
             f"Candidate {digest[:12]} of {model} is refused. {verdict.sentence} Its run keeps the evidence: {registry.run_url(run_id)}",
@@ -149,13 +149,6 @@ def _registered(
 def _is_decided(version: Version) -> bool:
     """Whether a release has decided on it: a repeated call must not bring that back."""
     return bool({"promoted", "rolled_back"} & set(version.tags))
-
-
-def _withdraw(registry: ModelRegistry, version: Version) -> None:
-    """It is nobody's candidate any more."""
-    candidate = registry.version(version.model, CANDIDATE)
-    if candidate and candidate.number == version.number:
-        registry.delete_alias(version.model, CANDIDATE)
 
 
 def _links(settings: Settings, registry: ModelRegistry, model: str, digest: str, run_id: str) -> dict[str, str]:

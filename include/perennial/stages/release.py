@@ -8,13 +8,23 @@ live in a working file, written whole after each look together with the counters
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from perennial import discovery
 from perennial.errors import LedgerConflict, ReleaseRefused, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import Entry, Kind, Ledger
-from perennial.registry.model_registry import CANDIDATE, CHAMPION, COMPARED_WITH, LAST_GOOD, NOTED, ModelRegistry, Version
+from perennial.registry.model_registry import (
+    CANDIDATE,
+    CHAMPION,
+    COMPARED_WITH,
+    LAST_GOOD,
+    NOTED,
+    ModelRegistry,
+    Version,
+    withdraw_candidate,
+)
 from perennial.results import ReleaseResult
 from perennial.serving import canary, traffic
 from perennial.serving.backends import Backend, open_backend
@@ -90,8 +100,7 @@ class Release:
 
     def roll_back(self, last: Entry, reason: str, actor: str, numbers: dict[str, Any] | None = None) -> Entry:
         """End the release under way: the champion gets all traffic, the candidate's server goes. The registry follows by `follow`."""
-        warm = () if last.last_good is None else (last.last_good,)
-        weights = {} if last.champion is None else {last.champion: WHOLE, **dict.fromkeys(warm, 0)}
+        weights = {} if last.champion is None else all_to(last.champion, last.good)
         entry = self._write(
             "rolled_back", last, version=last.version, champion=last.champion, weights=weights, reason=reason, actor=actor, evidence=numbers
         )
@@ -109,8 +118,7 @@ class Release:
         applied = self.backend.route(self.spec)
         now = applied or route_of(last)
         if now is not None and (applied is None or version not in applied.versions):
-            digests = {**now.digests, version: last.versions[version]}
-            self.backend.apply(self.spec, Route({version: 0, **now.weights}, now.shadow, digests, now.champion))
+            self.backend.apply(self.spec, traffic.with_idle(now, {version: last.versions[version]}))
             if self._changed_since(last):  # what was applied just now may be what a rollback had taken away
                 raise self._overtaken()
         self.backend.wait_ready(self.spec, version, self.spec.serving.start_seconds)
@@ -149,9 +157,7 @@ class Release:
                 self.registry.delete_alias(self.name, alias)
             else:
                 self.registry.set_alias(self.name, alias, number)
-        candidate = self.registry.version(self.name, CANDIDATE)
-        if candidate and candidate.number in (entry.version, entry.champion):
-            self.registry.delete_alias(self.name, CANDIDATE)
+        withdraw_candidate(self.registry, self.name, entry.version, entry.champion)
         mark = {"rolled_back": entry.reason} if entry.kind == "rolled_back" else {"promoted": entry.time.isoformat()}
         self.registry.tag_version(self.name, entry.version, {**mark, NOTED: entry.note})
         if self._changed_since(entry):
@@ -445,13 +451,12 @@ class Release:
     def _promote(self, last: Entry, reason: str, actor: str, numbers: dict[str, Any]) -> ReleaseResult:
         old = last.champion
         good = last.good if old is None else (old, *(number for number in last.good if number not in (old, last.version)))
-        weights = {last.version: WHOLE, **({} if old is None else {old: 0})}  # the old champion stays warm: going back to it takes no start
         entry = self._write(
             "promoted",
             last,
             version=last.version,
             champion=last.version,
-            weights=weights,
+            weights=all_to(last.version, good),
             reason=reason,
             actor=actor,
             good=good,
@@ -482,7 +487,7 @@ class Release:
             version=entry.version,
             champion=before.champion,
             good=before.good,
-            weights={before.champion: WHOLE, **dict.fromkeys(before.good[:1], 0)},
+            weights=all_to(before.champion, before.good),
             versions={**before.versions, **entry.versions},
             reason=f"Version {entry.champion} could not take the traffic, so version {before.champion} keeps it: {error}",
             actor=PERENNIAL,
@@ -541,6 +546,11 @@ class Release:
             last.version, last.champion or 0, self.backend.observe(self.spec)
         )
         return watch.on_step(last.seq, last.time) if last.kind == "weights" else watch
+
+
+def all_to(champion: int, good: Sequence[int]) -> dict[int, int]:
+    """Weights that give a champion all traffic. The version to go back to, first in `good`, stays warm: going back takes no start."""
+    return {champion: WHOLE, **dict.fromkeys(good[:1], 0)}
 
 
 def route_of(entry: Entry) -> Route | None:

@@ -10,9 +10,8 @@ from perennial.lineage.ledger import Entry
 from perennial.registry.model_registry import ModelRegistry
 from perennial.results import ReleaseResult
 from perennial.serving.backends import open_backend
-from perennial.serving.route import WHOLE
 from perennial.settings import Settings
-from perennial.stages.release import PERENNIAL, TRIES, Release, route_of
+from perennial.stages.release import PERENNIAL, TRIES, Release, all_to, route_of
 from perennial.store import Store
 
 REPEAT_SECONDS = 600  # a second wish within this time is the same wish: a retried task, two people, or a release that rolled back just now
@@ -49,9 +48,7 @@ def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
     last = release.ledger.last()
     if last is None:
         raise ReleaseRefused(f"{release.name} has never served: there is nothing to go back to.")
-    recent = (datetime.now(timezone.utc) - last.time).total_seconds() < REPEAT_SECONDS
-    unfinished = release.backend.route(release.spec) != route_of(last)  # killed before its traffic moved
-    if last.kind == "rolled_back" and (recent or unfinished):
+    if last.kind == "rolled_back" and (_is_recent(last) or not _has_moved(release, last)):
         release.settle(last)
         sentence = f"Version {last.version} of {release.name} was rolled back at {last.time:%H:%M:%S} UTC already; {_now_serves(last)}."
         if last.last_good is not None:
@@ -72,13 +69,12 @@ def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
     except (ReleaseRefused, ServiceUnreachable) as error:
         sentence = f"{release.name} cannot go back to version {target}, so version {last.champion} keeps the traffic: {error}"
         raise type(error)(sentence + (_further(release, older[0]) if older else "")) from error
-    weights = {target: WHOLE, **dict.fromkeys(older[:1], 0)}
     entry = release.ledger.append(
         "rolled_back",
         version=last.champion,
         champion=target,
         good=tuple(older),
-        weights=weights,
+        weights=all_to(target, older),
         versions=last.versions,
         reason=reason,
         actor=actor,
@@ -86,6 +82,15 @@ def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
     )
     release.settle(entry)
     return _told(release, entry, f"Version {entry.version} of {release.name} was rolled back ({reason}); {_now_serves(entry)}.")
+
+
+def _is_recent(entry: Entry) -> bool:
+    return (datetime.now(timezone.utc) - entry.time).total_seconds() < REPEAT_SECONDS
+
+
+def _has_moved(release: Release, entry: Entry) -> bool:
+    """Whether traffic is where an entry wants it; it is not where the rollback was killed just after its entry."""
+    return release.backend.route(release.spec) == route_of(entry)
 
 
 def _told(release: Release, entry: Entry, sentence: str) -> ReleaseResult:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from perennial.local.orphans import ADDRESS
 from perennial.local.supervisor import Supervisor
 from perennial.settings import Settings
 from perennial.store import Store, open_store
+from perennial.testing import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -59,14 +59,6 @@ def healthy(settings: Settings) -> bool:
     except OSError:
         return False
     return all(part["status"] == "healthy" for part in found.values() if isinstance(part, dict))
-
-
-def until(found: Callable[[], object], seconds: float = 300) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
 
 
 def pids_of(settings: Settings) -> set[int]:
@@ -122,9 +114,9 @@ def test_a_killed_program_comes_back(platform, settings, name):
     first = platform.programs()[name].pid
     assert first
     os.kill(first, signal.SIGKILL)
-    until(lambda: platform.programs()[name].pid not in (None, first))
-    until(lambda: all(p.state == "RUNNING" for p in platform.programs().values()) and healthy(settings))
-    until(lambda: stack._get(f"{settings.mlflow_url}/health") == b"OK")
+    wait_until(lambda: platform.programs()[name].pid not in (None, first), 300)
+    wait_until(lambda: all(p.state == "RUNNING" for p in platform.programs().values()) and healthy(settings), 300)
+    wait_until(lambda: stack._get(f"{settings.mlflow_url}/health") == b"OK", 300)
 
 
 def test_two_at_once_do_not_meet(platform, settings, store):
@@ -136,7 +128,7 @@ def test_two_at_once_do_not_meet(platform, settings, store):
 def test_down_also_ends_what_a_killed_supervisor_left(platform, settings, store, capsys):
     """Nothing of the platform runs afterwards, and a second down is no error."""
     os.kill(int((settings.home / "supervisor/supervisord.pid").read_text()), signal.SIGKILL)
-    until(lambda: not platform.running())
+    wait_until(lambda: not platform.running(), 300)
     assert pids_of(settings)
     assert status.run(settings, store) == 1
     assert down.run(settings, store) == 0

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -13,6 +12,7 @@ from perennial.errors import Fault, ServiceUnreachable, SettingMissing
 from perennial.local import postgres
 from perennial.local.supervisor import Program, Supervisor, socket_folder
 from perennial.settings import Settings
+from perennial.testing import wait_until
 
 
 @pytest.fixture
@@ -22,14 +22,6 @@ def supervisor(make_settings: Callable[..., Settings]) -> Iterator[Supervisor]:
     found.start()
     yield found
     found.shutdown()
-
-
-def until(found: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def ended(pid: int) -> bool:
@@ -42,7 +34,7 @@ def ended(pid: int) -> bool:
 
 def running(supervisor: Supervisor, name: str) -> Program:
     """The program, once it runs."""
-    until(lambda: supervisor.programs()[name].state == "RUNNING")
+    wait_until(lambda: supervisor.programs()[name].state == "RUNNING", 60)
     return supervisor.programs()[name]
 
 
@@ -51,7 +43,7 @@ def test_a_program_gets_its_environment_literally(supervisor):
     value = 'it\'s "50 %" of $HOME\nand more'
     supervisor.add_program("says", ["/bin/sh", "-c", 'printf "%s|%s" "$VALUE" "$PERENNIAL_STORE"; exec sleep 100'], {"VALUE": value})
     running(supervisor, "says")
-    until(lambda: supervisor.log("says").read_text() == f"{value}|")
+    wait_until(lambda: supervisor.log("says").read_text() == f"{value}|", 60)
 
 
 def test_the_same_definition_restarts_nothing_and_a_changed_one_does(supervisor):
@@ -62,18 +54,18 @@ def test_the_same_definition_restarts_nothing_and_a_changed_one_does(supervisor)
     assert supervisor.programs()["a"].pid == first
     supervisor.add_program("a", ["sleep", "100"], {"X": "2"})
     assert running(supervisor, "a").pid != first
-    until(lambda: ended(first))
+    assert ended(first)
 
 
 def test_a_killed_program_comes_back_without_its_old_children(supervisor):
     """Children of the killed process would hold its port, or work on beside the new one."""
     supervisor.add_program("a", ["/bin/sh", "-c", "sleep 1001 & sleep 1002; true"], {})
     first = running(supervisor, "a").pid
-    until(lambda: len(psutil.Process(first).children()) == 2)
+    wait_until(lambda: len(psutil.Process(first).children()) == 2, 60)
     children = psutil.Process(first).children()
     os.kill(first, signal.SIGKILL)
-    until(lambda: supervisor.programs()["a"].pid not in (None, first))
-    until(lambda: all(ended(c.pid) for c in children))
+    wait_until(lambda: supervisor.programs()["a"].pid not in (None, first), 60)
+    wait_until(lambda: all(ended(c.pid) for c in children), 60)
     assert running(supervisor, "a").since is not None
 
 
@@ -110,12 +102,12 @@ def test_what_a_killed_supervisor_left_is_ended_by_the_next(supervisor):
     supervisor.add_program("a", ["sleep", "100"], {})
     pid = running(supervisor, "a").pid
     os.kill(int(supervisor._call("getPID")), signal.SIGKILL)
-    until(lambda: not supervisor.running())
+    wait_until(lambda: not supervisor.running(), 60)
     with pytest.raises(ServiceUnreachable, match="perennial up"):
         supervisor.programs()
     assert not ended(pid)
     supervisor.start()
-    until(lambda: ended(pid))
+    assert ended(pid)
     assert supervisor.programs() == {}
 
 
@@ -161,7 +153,7 @@ def test_an_outside_database_server_is_used_where_one_is_named(make_settings, su
     port = own.serving_port
     supervisor.add_program("outside", [*postgres.command(own), "--listen_addresses=127.0.0.1", f"--port={port}"], {}, stop_signal="INT")
     settings = make_settings(PERENNIAL_POSTGRES_URL=f"postgresql://postgres@127.0.0.1:{port}")
-    until(lambda: postgres.answers(settings))
+    wait_until(lambda: postgres.answers(settings), 60)
     for _ in range(2):
         postgres.create_databases(settings)
         with psycopg.connect(postgres.address(settings, "mlflow")) as connection:

@@ -152,7 +152,7 @@ def test_metrics_and_liveness_are_the_servers_own(served):
 
 
 def test_kill_9_loses_at_most_the_last_second_of_the_log(new_platform):
-    """After a kill -9 under load every answer older than a second (on a busy machine three) is in the log, each id once."""
+    """After a kill -9 under load every answer older than a second is in the log, each id once."""
     platform = new_platform()
     platform.serve({1: 100}, {1: platform.version(1)})
     stop = threading.Event()
@@ -175,9 +175,9 @@ def test_kill_9_loses_at_most_the_last_second_of_the_log(new_platform):
     background.join()
     load = seen[0]
     logged = [line["id"] for line in lines(platform, "predictions")]
-    old = [identity for identity, when in zip(load.ids, load.answered_at, strict=True) if when < cut - 3.0]
-    print(f"{len(load.ids)} answered, {len(old)} of them over three seconds before the kill, {len(set(load.ids) - set(logged))} lost")
-    assert old
+    old = [identity for identity, when in zip(load.ids, load.answered_at, strict=True) if when < cut - 1.0]
+    print(f"{len(load.ids)} answered, {len(old)} of them over a second before the kill, {len(set(load.ids) - set(logged))} lost")
+    assert len(old) > 300
     assert set(old) - set(logged) == set()
     assert len(logged) == len(set(logged))
 

@@ -63,9 +63,9 @@ def test_nothing_is_lost_while_weights_move_a_server_is_killed_and_the_candidate
         f"last candidate answer {traffic.last_answer[2] - rolled_back:.3f} s after the rollback began; apply took {applied - rolled_back:.3f} s",
     )
     assert traffic.failures == []
-    assert traffic.by_version[1] > 0
-    assert traffic.by_version[2] > 0
-    assert traffic.last_answer[2] < applied + 0.5  # when apply returns, the traffic has moved; the caller's thread may read it later
+    assert traffic.by_version[1] > 100
+    assert traffic.by_version[2] > 100
+    assert traffic.last_answer[2] < applied  # when apply returns, the traffic has moved
     assert set(platform.programs.programs()) == {"gateway", "serving-small_delays-v1"}
 
 

@@ -6,9 +6,12 @@ import logging
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 # Airflow makes its folder and a configuration when it is imported: not in anybody's home.
@@ -26,6 +29,25 @@ def end(code, printed="", **result):
     sys.exit(code)
 {body}
 """
+
+
+@pytest.fixture
+def gone() -> Callable[..., bool]:
+    """`gone(pid, seconds)`: whether a process ends in that time; one that nobody has buried counts as ended."""
+
+    def gone(pid: int, seconds: float = 0.0) -> bool:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                    return True
+            except psutil.NoSuchProcess:
+                return True
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.02)
+
+    return gone
 
 
 class Stages:

@@ -6,24 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import psutil
 
 from perennial_airflow.child_process import ChildProcess
-
-
-def _gone(pid: int, seconds: float = 60) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_lines_come_as_they_are_printed():
@@ -42,13 +28,13 @@ def test_the_exit_code_is_known():
         assert child.wait() == -9
 
 
-def test_stop_ends_the_whole_group_though_it_does_not_want_to():
+def test_stop_ends_the_whole_group_though_it_does_not_want_to(gone):
     """Neither a child that ignores SIGTERM nor its own child is left."""
     with ChildProcess(["sh", "-c", "trap '' TERM; sleep 61 & echo $!; wait; sleep 62"], os.environ) as child:
         grandchild = int(next(child.lines()))
         child.stop(grace_seconds=0.2)
         assert child.wait() == -signal.SIGKILL
-    assert _gone(grandchild)
+    assert gone(grandchild, 10)
 
 
 def test_stop_leaves_time_to_end_well():
@@ -59,7 +45,7 @@ def test_stop_leaves_time_to_end_well():
         assert child.wait() == 5
 
 
-def test_the_child_dies_with_a_killed_parent(tmp_path: Path):
+def test_the_child_dies_with_a_killed_parent(gone):
     """kill -9 of the process that started it leaves no second writer."""
     program = (
         "import os, sys\n"
@@ -73,4 +59,4 @@ def test_the_child_dies_with_a_killed_parent(tmp_path: Path):
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert _gone(child)
+    assert gone(child, 10)

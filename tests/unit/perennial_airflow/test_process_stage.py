@@ -10,7 +10,6 @@ import textwrap
 import threading
 import time
 
-import psutil
 import pytest
 from airflow.sdk import Asset, RetryAction
 from airflow.sdk.exceptions import AirflowSkipException
@@ -169,23 +168,7 @@ def test_an_event_is_made_only_if_there_is_one(stages, announces, events):
         assert outlet_events[asset].extra == events
 
 
-def _ended(pids):
-    """Whether all of these processes end soon; one that nobody has buried counts as ended."""
-
-    def runs(pid):
-        try:
-            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-    left, end = set(pids), time.monotonic() + 60
-    while left and time.monotonic() < end:
-        left = {pid for pid in left if runs(pid)}
-        time.sleep(0.02)
-    return not left
-
-
-def test_on_kill_ends_the_stage(stages, task_instance):
+def test_on_kill_ends_the_stage(stages, task_instance, gone):
     """A task that is ended ends its stage and what that started; the task can then be tried again."""
     stages.do("""
 child = subprocess.Popen(["sleep", "64"])
@@ -204,10 +187,10 @@ time.sleep(64)
     with pytest.raises(StageFault, match="SIGTERM"):
         task.execute({"ti": task_instance()})
     killer.join()
-    assert _ended(int(pid) for pid in (stages.home / "pids").read_text().split())
+    assert all(gone(int(pid), 10) for pid in (stages.home / "pids").read_text().split())
 
 
-def test_the_stage_dies_with_its_task_and_the_task_with_its_supervisor(stages):
+def test_the_stage_dies_with_its_task_and_the_task_with_its_supervisor(stages, gone):
     """kill -9 of the process that supervises the task leaves neither: another try finds no second writer."""
     stages.do("""
 open(os.environ["PERENNIAL_HOME"] + "/pid", "w").write(str(os.getpid()))
@@ -237,4 +220,5 @@ time.sleep(65)
     os.kill(supervisor.pid, signal.SIGKILL)
     supervisor.wait()
     supervisor.stdout.close()
-    assert _ended((runner, stage))
+    assert gone(runner, 10)
+    assert gone(stage, 10)

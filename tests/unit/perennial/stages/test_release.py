@@ -292,7 +292,7 @@ def test_a_version_that_did_not_pass_the_gate_is_not_released_by_itself(tmp_path
     """Registered past the gate, it does not say what it was compared with; also where nothing serves yet."""
     world = World(tmp_path)
     world.registry.add(world.spec.name, "a" * 64, tags={})
-    with pytest.raises(ReleaseRefused, match="Version 1 of small_delays did not pass the gate"):
+    with pytest.raises(ReleaseRefused, match=r"Version 1 of small_delays did not pass the gate\. Trigger small_delays_training with force"):
         world.look()
     assert world.ledger.last() is None
     assert world.look(again=True, actor="jo").action == "promoted"
@@ -412,30 +412,17 @@ def test_a_shadow_that_comes_up_wrong_ends_its_release(tmp_path, error, decision
     assert world.look().action == "started"
 
 
-def goes_after(world, monkeypatch, kind, version):
-    """The server of a version goes, and does not come up any more, just after an entry of that kind was written."""
-    put = world.store.put_if_absent
-
-    def put_then_gone(key, data):
-        won = put(key, data)
-        if json.loads(data)["kind"] == kind:
-            world.backend.refusals[version] = ServiceUnreachable("Not ready after 60 s.")
-        return won
-
-    monkeypatch.setattr(world.store, "put_if_absent", put_then_gone)
-
-
 @pytest.mark.parametrize(
     "champions", [1, 7]
 )  # more than can be gone back to: an entry forgets the oldest, and the correction names it again
-def test_a_new_champion_that_cannot_take_its_traffic_is_corrected_in_the_ledger(tmp_path, monkeypatch, champions):
+def test_a_new_champion_that_cannot_take_its_traffic_is_corrected_in_the_ledger(tmp_path, goes_after, champions):
     """It went between the entry and the move: the next entry says that the old champion serves, and why."""
     world = World(tmp_path, steps=(100,))
     for digest in "abcdefg"[:champions]:
         world.candidate(digest * 64)
         assert world.look().action == "promoted"
     before, number = world.ledger.last(), world.candidate("9" * 64)
-    goes_after(world, monkeypatch, "promoted", number)
+    goes_after(world, "promoted", number)
     result = world.look()
     assert (result.action, result.champion) == ("rolled_back", champions)
     assert f"Version {number} could not take the traffic, so version {champions} keeps it: Not ready after 60 s." in result.sentence
@@ -446,7 +433,7 @@ def test_a_new_champion_that_cannot_take_its_traffic_is_corrected_in_the_ledger(
     world.agrees()
 
 
-def test_a_gateway_that_is_away_corrects_nothing(tmp_path, monkeypatch):
+def test_a_gateway_that_is_away_corrects_nothing(tmp_path, monkeypatch, goes_after):
     """Nobody knows then what holds: the entry stays, and the next look moves the traffic."""
     world = World(tmp_path, steps=(100,)).with_champion()
     world.candidate("b" * 64)
@@ -455,7 +442,7 @@ def test_a_gateway_that_is_away_corrects_nothing(tmp_path, monkeypatch):
         raise ServiceUnreachable("The gateway does not answer.")
 
     with monkeypatch.context() as patch:
-        goes_after(world, patch, "promoted", 2)
+        goes_after(world, "promoted", 2)
         patch.setattr(world.backend, "observe", no_answer)
         with pytest.raises(ServiceUnreachable, match="gateway"):
             world.look()

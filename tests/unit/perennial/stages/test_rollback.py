@@ -164,20 +164,13 @@ def test_a_last_good_version_that_does_not_come_up_changes_no_entry(world, error
     assert world.backend.route(world.spec) == route_of(world.ledger.last())
 
 
-def test_a_last_good_version_that_goes_after_the_entry_is_corrected(world, monkeypatch):
+def test_a_last_good_version_that_goes_after_the_entry_is_corrected(world, monkeypatch, goes_after):
     """The traffic could not move, so the next entry says that the champion keeps it; the same wish still goes back one version."""
     released(world, "a", "b", "c")
-    put = world.store.put_if_absent
-
-    def put_then_gone(key, data):
-        won = put(key, data)
-        world.backend.refusals[2] = ServiceUnreachable("Not ready after 60 s.")
-        return won
-
-    with monkeypatch.context() as patch:
-        patch.setattr(world.store, "put_if_absent", put_then_gone)
-        with pytest.raises(ServiceUnreachable, match="version 3 keeps the traffic"):
-            rollback.go_back(world, "wrong scores", "jo")
+    goes_after(world, "rolled_back", 2)
+    with pytest.raises(ServiceUnreachable, match="version 3 keeps the traffic"):
+        rollback.go_back(world, "wrong scores", "jo")
+    monkeypatch.undo()
     last = world.ledger.last()
     assert (last.kind, last.version, last.champion, last.good, last.actor) == ("promoted", 3, 3, (2, 1), "perennial")
     assert "Version 2 could not take the traffic, so version 3 keeps it" in last.reason
