@@ -30,8 +30,9 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 def has_become_sleep(process: subprocess.Popen[bytes]) -> None:
-    """While a program takes the place of another, its environment cannot be read for a moment."""
-    while psutil.Process(process.pid).name() != "sleep":
+    """While a program takes the place of another it has its new name first, and an empty environment for a moment."""
+    of = psutil.Process(process.pid)
+    while of.name() != "sleep" or orphans.ADDRESS not in of.environ():
         time.sleep(0.01)
 
 
