@@ -43,6 +43,18 @@ class Settings(BaseModel):
     postgres_url: str = Field(
         default="", description="Outside PostgreSQL as `postgresql://user:password@host:port`; the stack starts its own if empty."
     )
+    pod_templates: str = Field(
+        default="",
+        description="Folder of pod templates, Kubernetes Pod manifests: `<stage>.yaml`, or `stage.yaml` where a stage has none of its own; `server.yaml` for served versions. Needed where stages run as pods or Seldon Core serves.",
+    )
+    pod_namespace: str = Field(default="perennial", description="Kubernetes namespace of the pods in which stages run.")
+    serving_namespace: str = Field(default="perennial", description="Kubernetes namespace in which Seldon Core serves versions.")
+    seldon_dialect: Literal["v1", "v2"] = Field(
+        default="v1", description="Which Seldon Core serves: `v1` knows SeldonDeployments, `v2` Models and Experiments."
+    )
+    prometheus_url: str = Field(
+        default="", description="Prometheus that scrapes served versions: a release reads its evidence there. Needed where Seldon Core serves."
+    )
     landing_settle_seconds: float = Field(default=2.0, ge=0, description="A landed file is taken once it has been still for this long.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much stages log.")
 

@@ -43,6 +43,29 @@ class Column(Spec):
     meaning: str = Field(default="", description="What it says, with its unit.")
 
 
+class Toleration(Spec):
+    """A taint of nodes that a stage's pod puts up with (Kubernetes)."""
+
+    key: str = Field(default="", description="Taint's key; every key if empty, with `operator` `Exists`.")
+    operator: Literal["Equal", "Exists"] = Field(default="Equal", description="Whether the taint's value must be `value`.")
+    value: str = Field(default="", description="Taint's value.")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(default="", description="Taint's effect; all if empty.")
+
+
+class ComputeSpec(Spec):
+    """What a stage may use. On one machine only the CPU threads, GPUs and nodes count; a pod is held to all of it."""
+
+    cpus: int = Field(default=2, ge=1, description="CPU threads of training, CPUs of a stage's pod.")
+    memory_gb: float = Field(default=4, gt=0, description="Memory of the stage, GB.")
+    gpus: int = Field(default=0, ge=0, description="GPUs of each node; 0 trains on the CPU.")
+    nodes: int = Field(default=1, ge=1, description="Machines that train together.")
+    gpu_resource: str = Field(default="nvidia.com/gpu", description="Kubernetes resource that a GPU is asked for by.")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="Labels that the nodes of a stage's pod must have.")
+    tolerations: tuple[Toleration, ...] = Field(default=(), description="Taints of nodes that a stage's pod puts up with.")
+    runtime_class: str = Field(default="", description="Kubernetes runtime class of a stage's pod; the cluster's default if empty.")
+    queue: str = Field(default="", description="Kueue queue in which a stage's pod waits for room; none if empty.")
+
+
 class DatasetSpec(Named):
     """One dataset: what a batch must look like and how its rows are told apart."""
 
@@ -54,6 +77,7 @@ class DatasetSpec(Named):
     freshness_days: float | None = Field(
         default=None, description="Oldest event time accepted, in days before the newest in the table; none if unset."
     )
+    compute: ComputeSpec = Field(default=ComputeSpec(), description="What ingestion may use.")
 
     @model_validator(mode="after")
     def _columns_exist(self) -> DatasetSpec:
@@ -84,15 +108,6 @@ class SplitSpec(Spec):
     validation_days: int = Field(default=7, ge=1, description="Days before the test days: early stopping and calibration.")
     train_days: int | None = Field(default=None, ge=1, description="Days before the validation days; all there are if unset.")
     min_train_rows: int = Field(default=500, ge=1, description="Fewer labelled training rows than this are refused.")
-
-
-class ComputeSpec(Spec):
-    """What training may use."""
-
-    cpus: int = Field(default=2, ge=1, description="CPU threads of training.")
-    memory_gb: float = Field(default=4, gt=0, description="Memory of the stage, GB.")
-    gpus: int = Field(default=0, ge=0, description="GPUs of each node; 0 trains on the CPU.")
-    nodes: int = Field(default=1, ge=1, description="Machines that train together.")
 
 
 class TrainingSpec(Spec):
@@ -205,6 +220,16 @@ class ServingSpec(Spec):
     threads: int = Field(default=4, ge=1, description="Threads of the serving process.")
     start_seconds: float = Field(default=60, gt=0, description="Longest wait for a new version to be ready.")
     timeout_seconds: float = Field(default=10, gt=0, description="Longest a request may take.")
+    cpus: float = Field(default=1, gt=0, description="CPUs of each replica (Kubernetes).")
+    memory_gb: float = Field(default=1, gt=0, description="Memory of each replica, GB (Kubernetes).")
+    replicas: int = Field(default=1, ge=1, description="Replicas of the champion at least (Kubernetes; on one machine it is one process).")
+    max_replicas: int = Field(default=1, ge=1, description="Replicas of a version at most, by CPU load (Kubernetes).")
+
+    @model_validator(mode="after")
+    def _replicas_rise(self) -> ServingSpec:
+        if self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas is {self.max_replicas}, less than replicas, {self.replicas}")
+        return self
 
 
 class ModelSpec(Named):
