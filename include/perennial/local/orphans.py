@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 import psutil
 
 CLOCK_SLACK = 3.0  # seconds between a process's start and its pid file; the kernel's boot time is rounded
+LOOKS = 5  # one that is ended may have started another in its last moment
+EXEC_SECONDS = 0.02  # a process that takes the place of another has no environment for a moment
 ADDRESS, PROGRAM = "SUPERVISOR_SERVER_URL", "SUPERVISOR_PROCESS_NAME"
 
 
@@ -36,7 +39,13 @@ def end_left(left: Iterable[Left]) -> list[int]:
 
 def end_all(address: str, program: str | None = None, seconds: float = 10) -> list[int]:
     """End every process that carries supervisord's address (and is of one program); returns their process ids."""
-    return _end([(process, "TERM") for process in _with_address(address, program)], seconds)
+    ended: list[int] = []
+    for _ in range(LOOKS):
+        found = _with_address(address, program)
+        if not found:
+            break
+        ended += _end([(process, "TERM") for process in found], seconds)
+    return ended
 
 
 def _of(pid_file: Path) -> psutil.Process | None:
@@ -75,10 +84,19 @@ def _others(mine: set[int]) -> Iterable[psutil.Process]:
 
 def _carries(process: psutil.Process, address: str, program: str | None) -> bool:
     try:
-        environment = process.environ()
+        environment = _environment(process)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
     return environment.get(ADDRESS) == address and program in (None, environment.get(PROGRAM))
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    for _ in range(LOOKS):
+        environment = process.environ()
+        if environment or not process.exe():  # a thread of the kernel has neither
+            return environment
+        time.sleep(EXEC_SECONDS)
+    return {}
 
 
 if __name__ == "__main__":

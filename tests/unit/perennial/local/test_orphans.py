@@ -98,6 +98,21 @@ def test_only_processes_of_this_supervisor_are_ended(start):
     assert other.poll() is None
 
 
+def test_what_a_process_starts_while_it_is_ended_is_ended_too(start, tmp_path):
+    """A server that begins a worker in its last moment leaves it without a parent."""
+    late = tmp_path / "late"
+    ours = start(
+        f"trap 'sleep 102 & echo $! > {late}; exit' TERM; echo > {tmp_path / 'ready'}; while true; do sleep 0.05; done",
+        SUPERVISOR_SERVER_URL=ADDRESS,
+    )
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    ended = orphans.end_all(ADDRESS)
+    assert ours.pid in ended
+    worker = int(late.read_text())
+    assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
+
+
 def test_only_one_programs_processes_are_ended(start):
     """A program that starts again ends what its own killed process left, not its neighbours."""
     ours = start("exec sleep 100", SUPERVISOR_SERVER_URL=ADDRESS, SUPERVISOR_PROCESS_NAME="a")
