@@ -1,7 +1,7 @@
 # Perennial. Plain `make` lists what it can do. Everything it makes is below PERENNIAL_HOME (.perennial).
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs lock
+.PHONY: help setup demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs lock images kubernetes chart check-chart
 
 export PERENNIAL_HOME ?= $(CURDIR)/.perennial
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
@@ -31,8 +31,13 @@ status: ## show what runs
 test: setup ## run every test that this machine can (TESTS="unit" or "integration" or "e2e" for a part)
 	@"$(TOOLS)/python" tests/run.py $(TESTS)
 
-check: setup ## format, lint, types, import contracts, generated documents
-	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-contracts check-documents
+kubernetes: export PERENNIAL_TEST_IMAGES ?= $(if $(REGISTRY),$(REGISTRY)/)perennial/{}:$(or $(TAG),dev)
+kubernetes: setup ## run the tests on the cluster of KUBECONFIG (BUILD=1 REGISTRY=host:port builds the images and pushes them there first)
+	@if [ -n "$(BUILD)" ]; then $(MAKE) --no-print-directory images PUSH=1 TAG="$(or $(TAG),dev)" REGISTRY="$(REGISTRY)"; fi
+	@"$(TOOLS)/python" tests/run.py kubernetes
+
+check: setup ## format, lint, types, import contracts, generated documents, Helm chart
+	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-contracts check-documents check-chart
 
 check-format:
 	@"$(TOOLS)/ruff" format --check --quiet . || { echo "Run make format." >&2; exit 1; }
@@ -50,6 +55,12 @@ check-contracts:
 check-documents:
 	@"$(PERENNIAL)" docs --check
 
+check-chart:
+	@"$(TOOLS)/python" tests/chart/check.py --if-possible
+
+chart: setup ## lint, render and validate the Helm chart (UPDATE=1 writes what it renders to as the new goldens)
+	@"$(TOOLS)/python" tests/chart/check.py $(if $(UPDATE),--update)
+
 format: setup ## format the code and mend what ruff can mend
 	@"$(TOOLS)/ruff" check --fix-only .
 	@"$(TOOLS)/ruff" format .
@@ -62,6 +73,11 @@ add-dataset: setup ## write the files of a new dataset: make add-dataset NAME=cu
 
 docs: setup ## write the documents that are made from the code
 	@"$(PERENNIAL)" docs
+
+images: ## build the container images (IMAGES="workload serving" for some, VARIANT=cuda, REGISTRY=host PUSH=1; docs/images.md has all)
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 is needed: install python3.11, or name it: make images PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@BASE="$(BASE)" IMAGES="$(IMAGES)" IMAGE_BUILDER="$(IMAGE_BUILDER)" IMAGE_OPTIONS="$(IMAGE_OPTIONS)" PUSH="$(PUSH)" PUSH_OPTIONS="$(PUSH_OPTIONS)" REGISTRY="$(REGISTRY)" \
+		TAG="$(TAG)" TORCH_INDEX="$(TORCH_INDEX)" VARIANT="$(VARIANT)" PYTHONPATH=include "$(PYTHON)" -m perennial.local.images
 
 lock: setup ## compile every requirements.in into its lock file
 	@"$(TOOLS)/python" include/perennial/local/environments.py lock

@@ -1,6 +1,7 @@
 """`make test`: every test in the environment that it belongs to, one total at the end. Standard library only.
 
-Arguments name a part: `unit`, `integration`, `e2e`; none runs all. The last line counts every test once:
+Arguments name a part: `unit`, `integration`, `e2e`, `kubernetes`; none runs all but `kubernetes`, which needs a cluster: one line
+says how to run it, and its tests count neither as passed nor as skipped. The last line counts every test once:
 `N passed, N failed, N skipped`. The exit code is 0 only if nothing failed and, where unit and integration tests both ran,
 they cover enough of include/perennial.
 """
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,9 +28,23 @@ GROUPS = (
     ("workload", "unit", "workload", ("tests/unit/perennial", "tests/unit/perennial_models", "tests/unit/perennial_datasets")),
     ("servers", "integration", "workload", ("tests/integration",)),
     ("platform", "e2e", "workload", ("tests/e2e",)),
+    ("pods", "kubernetes", "airflow", ("tests/kubernetes/airflow",)),
+    ("versions", "kubernetes", "workload", ("tests/kubernetes/workload",)),
 )
-# Command of a server that tests start -> Debian packages that have it.
-SERVERS = {"radosgw": ("radosgw", "ceph-mon", "ceph-osd")}
+# Group -> variables of ours that are no settings and are handed on to it; all others stay out.
+HANDED_ON = {
+    "workload": ("PERENNIAL_SELDON_CRDS",),
+    "pods": ("PERENNIAL_SELDON_CRDS", "PERENNIAL_TEST_"),
+    "versions": ("PERENNIAL_SELDON_CRDS", "PERENNIAL_TEST_"),
+}
+MEASURED = ("unit", "integration")
+# Parts that run only where they are named -> what a run without them says.
+ONLY_IF_NAMED = {"kubernetes": "tests/kubernetes was not run: to run it, set KUBECONFIG to a cluster's file, then run `make kubernetes`"}
+# Command of a server that tests start -> Debian packages that have it, and the parts that need it.
+SERVERS = {
+    "radosgw": (("radosgw", "ceph-mon", "ceph-osd"), ("integration", "e2e", "kubernetes")),
+    "prometheus": (("prometheus",), ("kubernetes",)),
+}
 
 
 @dataclass
@@ -59,35 +75,50 @@ class Total:
 
 def main(parts: list[str]) -> int:
     """Run the parts; 0 if all is well."""
-    unknown = [p for p in parts if p not in {part for _, part, _, _ in GROUPS}]
+    known = list(dict.fromkeys(part for _, part, _, _ in GROUPS))
+    unknown = [p for p in parts if p not in known]
     if unknown:
-        print(f"There is no part {unknown[0]!r}: name unit, integration or e2e.", file=sys.stderr)
+        print(f"There is no part {unknown[0]!r}: name {', '.join(known[:-1])} or {known[-1]}.", file=sys.stderr)
         return 2
+    wanted = parts or [part for part in known if part not in ONLY_IF_NAMED]
+    if "kubernetes" in wanted and not cluster_answers():
+        return 1
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
-    if not parts or "integration" in parts:
-        install_servers()
+    install_servers(wanted)
     total, ran = Total(), set()
     for name, part, venv, folders in GROUPS:
         there = [f for f in folders if any((ROOT / f).rglob("test_*.py"))]
-        if there and (not parts or part in parts):
-            total.add(*run_group(name, venv, there, measured=part != "e2e"))
+        if there and part in wanted:
+            total.add(*run_group(name, part, venv, there))
             ran.add(part)
-    enough = coverage_is_enough() if {"unit", "integration"} <= ran else True
+    enough = coverage_is_enough() if set(MEASURED) <= ran else True
     for test, reason in sorted(total.reasons.items()):
         print(f"skipped {test}: {reason}")
+    if not parts:
+        print(*ONLY_IF_NAMED.values(), sep="\n")
     print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
     return 0 if enough and not total.failed and total.passed else 1
 
 
-def run_group(name: str, venv: str, folders: list[str], *, measured: bool) -> tuple[Path, int]:
+def cluster_answers() -> bool:
+    """Whether there is a cluster to test on; says why not. Whoever names the part is not served by tests that are all skipped."""
+    python = str(HOME / "venvs" / "airflow" / "bin" / "python")
+    found = subprocess.run([python, "-P", "tests/kubernetes/cluster.py"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode:
+        print((found.stdout.strip() or found.stderr.strip() or "the cluster cannot be asked").splitlines()[-1], file=sys.stderr)
+    return not found.returncode
+
+
+def run_group(name: str, part: str, venv: str, folders: list[str]) -> tuple[Path, int]:
     """Run one group's pytest; returns its JUnit report and exit code."""
     report, began = RESULTS / f"{name}.xml", time.monotonic()
     print(f"== {name}: {' '.join(folders)} ({venv})", flush=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PERENNIAL_", "AIRFLOW", "PYTHON", "MLFLOW_"))}
+    environment |= {k: v for k, v in os.environ.items() if k.startswith(HANDED_ON.get(name, ()))}
     environment |= {"COVERAGE_FILE": str(RESULTS / f"coverage-{name}"), "AIRFLOW_HOME": str(RESULTS / "airflow")}
     python = str(HOME / "venvs" / venv / "bin" / "python")
-    runner = ["-m", "coverage", "run", "-m", "pytest"] if measured else ["-m", "pytest"]
+    runner = ["-m", "coverage", "run", "-m", "pytest"] if part in MEASURED else ["-m", "pytest"]
     code = subprocess.run([python, *runner, f"--junitxml={report}", *folders], cwd=ROOT, env=environment, check=False).returncode
     print(f"== {name}: {time.monotonic() - began:.0f} s", flush=True)
     return report, code
@@ -104,13 +135,14 @@ def coverage_is_enough() -> bool:
     ).returncode
 
 
-def install_servers() -> None:
+def install_servers(parts: Collection[str]) -> None:
     """Servers that only Debian packages: installed where this is root's machine, named otherwise. Their tests are skipped without them."""
-    for command, packages in SERVERS.items():
-        if shutil.which(command):
+    for command, (packages, needed_by) in SERVERS.items():
+        if shutil.which(command) or not set(parts) & set(needed_by):
             continue
         install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
-        if os.geteuid() or not shutil.which("apt-get"):
+        starts_at_once = command == "prometheus" and Path("/run/systemd/system").exists()  # a service that nobody asked for
+        if os.geteuid() or not shutil.which("apt-get") or starts_at_once:
             print(f"To run the tests against {command} too: sudo {' '.join(install)}")
             continue
         print(f"Installing {' '.join(packages)} ...", flush=True)

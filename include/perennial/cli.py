@@ -31,10 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     kind, name = given.pop("package"), given.pop("module")
     result_file: Path | None = given.pop("result", None)
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("botocore").setLevel("WARNING")  # it tells at every start where it found credentials
     try:
         settings = Settings.from_environment()
         logging.getLogger("perennial").setLevel(settings.log_level)
-        store = open_store(settings.store)
+        store = open_store(settings.store, writes=kind == "stages")  # questions are asked of a store mounted read-only too
         module = importlib.import_module(f"perennial.{kind}.{name.replace('-', '_')}")
         if kind == "commands":
             code: int = module.run(settings, store, **given)

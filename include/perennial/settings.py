@@ -48,12 +48,16 @@ class Settings(BaseModel):
         description="Folder of pod templates, Kubernetes Pod manifests: `<stage>.yaml`, or `stage.yaml` where a stage has none of its own; `server.yaml` for served versions. Needed where stages run as pods or Seldon Core serves.",
     )
     pod_namespace: str = Field(default="perennial", description="Kubernetes namespace of the pods in which stages run.")
-    serving_namespace: str = Field(default="perennial", description="Kubernetes namespace in which Seldon Core serves versions.")
+    serving_namespace: str = Field(
+        default="perennial",
+        description="Kubernetes namespace in which Seldon Core serves versions; part of every prediction path, on one machine too.",
+    )
     seldon_dialect: Literal["v1", "v2"] = Field(
-        default="v1", description="Which Seldon Core serves: `v1` knows SeldonDeployments, `v2` Models and Experiments."
+        default="v1", description="Which Seldon Core serves: `v1` knows `SeldonDeployment`, `v2` `Model` and `Experiment`."
     )
     prometheus_url: str = Field(
-        default="", description="Prometheus that scrapes served versions: a release reads its evidence there. Needed where Seldon Core serves."
+        default="",
+        description="Prometheus that scrapes served versions: a release reads its evidence there. Needed where Seldon Core serves.",
     )
     landing_settle_seconds: float = Field(default=2.0, ge=0, description="A landed file is taken once it has been still for this long.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much stages log.")
@@ -92,6 +96,10 @@ class Settings(BaseModel):
     def environment(self) -> dict[str, str]:
         """The variables that give a child process these same settings."""
         return {PREFIX + name.upper(): str(value) for name, value in self.model_dump().items() if value != ""}
+
+    def prediction_path(self, model: str) -> str:
+        """Path of a model's prediction endpoint below the gateway; the same in every serving backend."""
+        return f"/seldon/{self.serving_namespace}/{model.replace('_', '-')}/api/v1.0/predictions"
 
     def venv(self, name: Literal["airflow", "workload", "serving", "tools"]) -> Path:
         """One of the virtual environments that `make setup` made on this machine."""

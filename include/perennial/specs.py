@@ -264,8 +264,3 @@ class ModelSpec(Named):
             fitting = "rmse or mse" if self.task == "regression" else "log_loss"
             raise ValueError(f"the gate of a {self.task} model has the metric {fitting}, not {self.gate.metric}")
         return self
-
-    @property
-    def route(self) -> str:
-        """Path of the prediction endpoint below the gateway; the same in every serving backend."""
-        return f"/seldon/perennial/{self.name.replace('_', '-')}/api/v1.0/predictions"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
+import re
 import shutil
 import uuid
 from abc import ABC, abstractmethod
@@ -87,23 +89,28 @@ class Store(ABC):
         return {}
 
 
-def open_store(root: str) -> Store:
+def open_store(root: str, *, writes: bool = True) -> Store:
     """The store at a folder path or an `s3://bucket/prefix` address.
+
+    Args:
+        root: where it is.
+        writes: whether who opens it will write. One who only reads may have a folder that is mounted read-only. In S3
+            rights are asked for by writing: a missing one is told by the first write.
 
     Raises:
         SettingMissing: it is neither, or a file.
-        StoreUnreachable: it is a folder without the rights to read and write it, or one that may not be made.
+        StoreUnreachable: it is a folder without the rights to read it, and to write it where that is wanted, or one that may not be made.
     """
     if root.startswith("s3://"):
         return S3Store(root)
     if "://" in root:
         raise SettingMissing(f"PERENNIAL_STORE is {root!r}: it must be a folder or begin with s3://.")
     store = FolderStore(root)
-    _refuse_unusable(store.path)
+    _refuse_unusable(store.path, writes)
     return store
 
 
-def _refuse_unusable(folder: Path) -> None:
+def _refuse_unusable(folder: Path, writes: bool) -> None:
     """Else it would look like an empty store until somebody writes to it."""
     nearest = next(place for place in (folder, *folder.parents) if os.path.exists(place))  # Path.exists raises where rights are missing
     if not nearest.is_dir():
@@ -111,10 +118,10 @@ def _refuse_unusable(folder: Path) -> None:
         raise SettingMissing(
             f"PERENNIAL_STORE is {str(folder)!r}: {where} is a file, and must be a folder. Name another place, or move the file."
         )
-    wanted = os.R_OK | os.W_OK | os.X_OK if nearest == folder else os.W_OK | os.X_OK
+    wanted = os.R_OK | os.X_OK | (os.W_OK if writes else 0) if nearest == folder else os.W_OK | os.X_OK
     if not os.access(nearest, wanted):
         lacking = (
-            f"{nearest} may not be read and written"
+            f"{nearest} may not be read{' and written' * writes}"
             if nearest == folder
             else f"it is not there, and {nearest} may not be written to make it"
         )
@@ -269,8 +276,96 @@ class FolderStore(Store):
         return StoredObject(key, stat.st_size, stat.st_mtime, f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{stat.st_ino:x}")
 
 
+@dataclass(frozen=True)
+class _Access:
+    """Who this process is towards S3."""
+
+    session: Any
+    client: Any
+
+
+def _access() -> _Access:
+    """One session of boto3 and its client for all stores of a process, as the AWS_* variables of now say.
+
+    Making one costs a tenth of a second, and with a role of the machine or the pod a request for credentials; a session
+    renews those by itself. Another process, forked from this one, must not use its connections.
+    """
+    return _access_of(os.getpid(), frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+
+
+@functools.lru_cache(maxsize=8)
+def _access_of(process: int, variables: frozenset[tuple[str, str]]) -> _Access:
+    del process
+    import boto3  # late: importing it costs more than most callers spend
+    from botocore.config import Config
+
+    given = dict(variables)
+    session = boto3.Session(region_name=given.get("AWS_REGION") or None)  # which boto3 alone would not read; Delta Lake does
+    try:
+        client = session.client("s3", config=Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"}))
+    except ValueError as error:
+        endpoint = given.get("AWS_ENDPOINT_URL_S3") or given.get("AWS_ENDPOINT_URL")
+        raise SettingMissing(f"AWS_ENDPOINT_URL is {endpoint!r} ({error}): write it like http://host:port or https://host.") from None
+    return _Access(session, client)
+
+
+# Operation -> the right that it needs.
+_RIGHTS = {
+    "HeadObject": "s3:GetObject and s3:ListBucket",
+    "ListObjectsV2": "s3:ListBucket",
+    "CopyObject": "s3:GetObject and s3:PutObject",
+    **dict.fromkeys(("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"), "s3:PutObject"),
+    **{name: f"s3:{name}" for name in ("GetObject", "PutObject", "DeleteObject")},
+}
+_CREDENTIALS = "refuses the credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY and the rights on the bucket"
+_NONE = "was asked without credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine or pod a role"
+_EXPIRED = (
+    "refuses the session token, which has expired or is not valid: get new credentials with a new AWS_SESSION_TOKEN, then start again"
+)
+_SILENT = "does not answer: check AWS_ENDPOINT_URL and the network"
+_REGION = "is in another region than AWS_REGION says: set AWS_REGION to the bucket's"
+_ADVICE = {
+    **dict.fromkeys(("403", "InvalidAccessKeyId", "SignatureDoesNotMatch"), _CREDENTIALS),
+    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError"), _NONE),
+    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "RequestExpired"), _EXPIRED),
+    **dict.fromkeys(("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError"), _SILENT),
+    **dict.fromkeys(("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"), _REGION),
+    "RequestTimeTooSkewed": "refuses requests because this machine's clock is wrong: set it",
+    "SSLError": "cannot be spoken to over TLS: check whether AWS_ENDPOINT_URL begins with http:// or https://, and that AWS_CA_BUNDLE has its authority",
+    "ProfileNotFound": "was asked with a profile that is not there: correct AWS_PROFILE",
+    **dict.fromkeys(("ParamValidationError", "InvalidBucketName"), "has no valid name: correct PERENNIAL_STORE"),
+    **dict.fromkeys(("QuotaExceeded", "EntityTooLarge"), "has no room left: free some space, or raise the bucket's quota"),
+}
+_WITHOUT_CREDENTIALS = {"CredentialRetrievalError", "UnauthorizedSSOTokenError", "TokenRetrievalError", "SSOTokenLoadError"}
+_AMAZON = re.compile(r"https://s3[.-]([a-z0-9-]+\.)?amazonaws\.com(\.cn)?")
+# By these boto3 finds credentials and the server; what it found is passed on instead.
+_CHAIN = {
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+}
+_HELD = ("PreconditionFailed", "412")
+_TAKEN = (*_HELD, "ConditionalRequestConflict", "409")  # 409: another conditional write to the key is under way
+_CONDITIONAL_KEY = "probe/conditional-write"
+
+
+def _used() -> Any:
+    """The credentials that this process uses, or None."""
+    return _access().session.get_credentials()
+
+
+def _code(error: Any) -> str:
+    """What the server calls its refusal; some servers lay it one level higher than Amazon's."""
+    return str(error.response.get("Error", error.response).get("Code", "no reason given"))
+
+
 class S3Store(Store):
-    """A prefix of a bucket. The usual AWS_* variables say which server (AWS_ENDPOINT_URL) and who asks."""
+    """A prefix of a bucket. The usual AWS_* variables say which server (AWS_ENDPOINT_URL) and who asks: keys, a profile, or a role of the machine or pod."""
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
@@ -278,20 +373,13 @@ class S3Store(Store):
         if not bucket:
             raise SettingMissing(f"PERENNIAL_STORE is {root!r}: it names no bucket.")
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
-        self._client: Any = None
+        self._seen = False  # whether the bucket is known to be there
+        self._conditional = False  # whether the server is known to refuse a conditional write to a key that is taken
 
     @property
     def client(self) -> Any:
-        """boto3's client, made at first use: importing boto3 costs more than most callers spend."""
-        if self._client is None:
-            import boto3
-            from botocore.config import Config
-
-            # a session of its own: the default one keeps the first credentials that it met
-            self._client = boto3.Session().client(
-                "s3", config=Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
-            )
-        return self._client
+        """boto3's client, made at first use."""
+        return _access().client
 
     @contextlib.contextmanager
     def _sentences(self, key: str) -> Iterator[None]:
@@ -302,24 +390,77 @@ class S3Store(Store):
             yield
         except Boto3Error as error:  # what uploads and copies of several parts wrap their reason in
             reason = error.__cause__ or error.__context__
-            self._fail(key, reason.response["Error"]["Code"] if isinstance(reason, ClientError) else type(reason or error).__name__, error)
+            if isinstance(reason, ClientError):
+                self._refused(key, self._with_reason(key, reason))
+            self._fail(key, type(reason or error).__name__, error)
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in ("404", "NoSuchKey"):
+            if _code(error) in ("404", "NoSuchKey") and self._is_there(error):
                 raise KeyError(key) from None
-            self._fail(key, code, error)
+            self._refused(key, self._with_reason(key, error))
         except BotoCoreError as error:
             self._fail(key, type(error).__name__, error)
+        except FileNotFoundError as error:
+            if error.filename is None or error.filename != os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
+                raise
+            advice = f"was asked without credentials: there is no file {error.filename} with the pod's token; check its service account, or AWS_WEB_IDENTITY_TOKEN_FILE"
+            raise StoreUnreachable(f"The store {self.root} {advice} (at {key}).") from error
+
+    def _is_there(self, error: Any) -> bool:
+        """Whether the bucket is: where no object is meant by 404, a bucket may be."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if _code(error) == "NoSuchKey":
+            self._seen = True
+        if not self._seen:
+            try:
+                self.client.head_bucket(Bucket=self.bucket)
+            except ClientError as refusal:
+                if _code(refusal) in ("404", "NoSuchBucket"):
+                    return False
+            except BotoCoreError as silence:
+                self._fail(self.bucket, type(silence).__name__, silence)
+            self._seen = True
+        return True
+
+    def _with_reason(self, key: str, error: Any) -> Any:
+        """The refusal with its reason. The answer to a HEAD has no body that could tell it: a GET of the same object is asked for one."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if error.operation_name == "HeadObject" and _code(error) in ("400", "403"):
+            try:
+                self.client.get_object(Bucket=self.bucket, Key=self._key(key), Range="bytes=0-0")["Body"].close()
+            except ClientError as told:
+                return told
+            except BotoCoreError:
+                return error  # nobody answers any more: the first answer is the only one
+        return error
+
+    def _refused(self, key: str, error: Any) -> NoReturn:
+        code, operation = _code(error), error.operation_name
+        if operation.startswith("AssumeRole"):
+            role = os.environ.get("AWS_ROLE_ARN", "of the AWS profile")
+            advice = f"was asked without credentials: the role {role} was not given ({code}): check the trust of the role, and AWS_ROLE_ARN"
+            raise StoreUnreachable(f"The store {self.root} {advice} (at {key}).") from error
+        if code == "AccessDenied":
+            right = f"it takes {_RIGHTS[operation]}" if operation in _RIGHTS else f"{operation} is refused"
+            raise StoreUnreachable(
+                f"The store {self.root} does not let these credentials do it: {right}; check their rights on the bucket {self.bucket} (at {key})."
+            ) from error
+        self._fail(key, "NoSuchBucket" if code == "404" else code, error)
 
     def _fail(self, key: str, code: str, error: Exception) -> NoReturn:
-        if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoCredentialsError", "PartialCredentialsError"):
-            advice = "refuses the credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY and the rights on the bucket"
-        elif code == "NoSuchBucket":
-            advice = f"has no bucket {self.bucket}: create it or correct PERENNIAL_STORE"
-        elif code in ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError"):
-            advice = "does not answer: check AWS_ENDPOINT_URL and the network"
+        if code == "NoSuchBucket":
+            advice = f"has no bucket {self.bucket}: create it or correct PERENNIAL_STORE, or AWS_ENDPOINT_URL if another server is meant"
+        elif code in _WITHOUT_CREDENTIALS:
+            advice = f"{_NONE} ({error})"
+        elif code in ("400", "InvalidArgument") and (used := _used()) and used.token:
+            advice = _EXPIRED
+        elif code.isdigit() and code not in _ADVICE and (code < "500" or code == "501"):
+            advice = f"does not answer as S3 does (status {code}): check AWS_ENDPOINT_URL"
         else:
-            advice = f"failed ({code})"
+            advice = _ADVICE.get(code, f"failed ({code})")
+        if advice in (_CREDENTIALS, _EXPIRED) and (used := _used()) and used.method != "env":
+            _access_of.cache_clear()  # a file may hold other ones by now, or a role give them: the next call asks again
         raise StoreUnreachable(f"The store {self.root} {advice} (at {key}).") from error
 
     def _key(self, key: str) -> str:
@@ -341,17 +482,35 @@ class S3Store(Store):
         from botocore.exceptions import ClientError
 
         with self._sentences(key):
+            self._refuse_unconditional()
             try:
                 self.client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
             except ClientError as error:
-                # 409: another conditional write to the key is under way and one of the two will win
-                if error.response["Error"]["Code"] in ("PreconditionFailed", "412"):
+                if _code(error) in _HELD:
                     # A retried request may meet its own first attempt: the same bytes mean this call wrote them.
                     return error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0 and self.read(key) == data
-                if error.response["Error"]["Code"] in ("ConditionalRequestConflict", "409"):
+                if _code(error) in _TAKEN:
                     return False
                 raise
             return True
+
+    def _refuse_unconditional(self) -> None:
+        """Once for every opened store. A server that does not know conditional writes obeys them as plain ones: the ledger's chain and every table would break without a word."""
+        from botocore.exceptions import ClientError
+
+        if self._conditional:
+            return
+        for _ in range(2):  # the first may be the first ever
+            try:
+                self.client.put_object(Bucket=self.bucket, Key=self._key(_CONDITIONAL_KEY), Body=b"", IfNoneMatch="*")
+            except ClientError as error:
+                if _code(error) not in _TAKEN:
+                    raise
+                self._conditional = True
+                return
+        raise StoreUnreachable(
+            f"The store {self.root} is on a server that does not know conditional writes (If-None-Match): two writers would both win. Use S3 itself, or a server that knows them."
+        )
 
     @override
     def list(self, prefix: str) -> Iterator[StoredObject]:
@@ -398,8 +557,27 @@ class S3Store(Store):
 
     @override
     def storage_options(self) -> dict[str, str]:
-        options = {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
-        if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        from botocore.exceptions import NoCredentialsError
+
+        with self._sentences("tables"):
+            access, credentials = _access(), _used()
+            if credentials is None:
+                raise NoCredentialsError
+            # Delta Lake has a chain of providers of its own, which finds others than boto3's: it is told who asks
+            frozen = credentials.get_frozen_credentials()
+        options = {name: value for name, value in os.environ.items() if name.startswith("AWS_") and name not in _CHAIN}
+        options |= {
+            "AWS_ACCESS_KEY_ID": frozen.access_key,
+            "AWS_SECRET_ACCESS_KEY": frozen.secret_key,
+            "AWS_REGION": access.client.meta.region_name,
+            "aws_conditional_put": "etag",  # commits are put-if-absent: no lock table needed
+            "connect_timeout": "5s",
+            "max_retries": "4",  # like boto3's; otherwise a server that is gone holds everybody up for minutes
+        }
+        if frozen.token:
+            options["AWS_SESSION_TOKEN"] = frozen.token
+        if not _AMAZON.fullmatch(endpoint := access.client.meta.endpoint_url):
+            options["AWS_ENDPOINT_URL"] = endpoint
+        if endpoint.startswith("http://"):
             options["AWS_ALLOW_HTTP"] = "true"
-        options["aws_conditional_put"] = "etag"  # commits are put-if-absent: no lock table needed
         return options

@@ -7,12 +7,13 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 
-from perennial.errors import SettingMissing
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial_airflow.operators.process_stage import ProcessStage
 from perennial_airflow.operators.release_stage import ReleaseStage
+from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_command import check_arguments
+from perennial_airflow.stage_pod import compute_of, pod_template
 
 STARTED_BY = "{{ dag_run.triggering_user_name or 'perennial' }}"
 
@@ -32,15 +33,25 @@ def stage_task(stage: str, spec: DatasetSpec | ModelSpec, *, task: Mapping[str, 
     """
     subject = {"dataset" if isinstance(spec, DatasetSpec) else "model": spec.name}
     check_arguments(stage, {**subject, **arguments})
-    return _operator(stage)(**{"task_id": stage, "stage": stage, "arguments": {**subject, **arguments}, **(task or {})})
+    operator, where = _operator(stage, spec)
+    return operator(**{"task_id": stage, "stage": stage, "arguments": {**subject, **arguments}, **where, **(task or {})})
 
 
-def _operator(stage: str) -> type[ProcessStage]:
-    """The only place that knows where stages run."""
-    runtime = Settings.from_environment().runtime
-    if runtime == "pod":
-        raise SettingMissing("PERENNIAL_RUNTIME is pod, but this installation can only run stages as processes. Unset it.")
-    return ReleaseStage if stage == "release" else ProcessStage
+def _operator(stage: str, spec: DatasetSpec | ModelSpec) -> tuple[type[StageOperator], dict[str, Any]]:
+    """The only place that knows where stages run: the operator, and what it must be told about that."""
+    settings = Settings.from_environment()
+    if settings.runtime == "process":
+        return (ReleaseStage if stage == "release" else ProcessStage), {}
+    pod_template(settings, stage)  # a missing one is told here, not by every task
+    compute = compute_of(spec, stage)
+    # Imported late: whoever runs stages as processes need not wait for a Kubernetes client at each parse.
+    if stage == "train" and compute and compute.nodes > 1:
+        from perennial_airflow.operators.job_stage import JobStage
+
+        return JobStage, {"compute": compute}
+    from perennial_airflow.operators.pod_stage import PodReleaseStage, PodStage
+
+    return (PodReleaseStage if stage == "release" else PodStage), {"compute": compute}
 
 
 def param(name: str) -> str:

@@ -51,3 +51,51 @@ def test_an_unknown_part_is_refused(runner: ModuleType, capsys: pytest.CaptureFi
     """A typo must not pass as an empty run."""
     assert runner.main(["untit"]) == 2
     assert "untit" in capsys.readouterr().err
+
+
+def test_the_cluster_is_left_out_unless_it_is_named(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plain run says in one line how the tests on a cluster are run, and counts none of them."""
+    ran = _rehearse(runner, tmp_path, monkeypatch)
+    assert runner.main([]) == 0
+    assert {part for _, part in ran} == {"unit", "integration", "e2e"}
+    told = capsys.readouterr().out.splitlines()
+    assert [line for line in told if "make kubernetes" in line] == [runner.ONLY_IF_NAMED["kubernetes"]]
+    assert told[-1] == f"{len(ran)} passed, 0 failed, 0 skipped"
+
+
+def test_a_named_cluster_must_answer(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks for the tests on a cluster without one is told why they did not run; it does not end well."""
+    ran = _rehearse(runner, tmp_path, monkeypatch)
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    assert runner.main(["kubernetes"]) == 1
+    assert not ran
+    assert "set KUBECONFIG" in capsys.readouterr().err
+
+
+def test_the_cluster_tests_run_in_both_environments(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages as pods are Airflow's, served versions are the workload's."""
+    ran = _rehearse(runner, tmp_path, monkeypatch)
+    monkeypatch.setattr(runner, "cluster_answers", lambda: True)
+    assert runner.main(["kubernetes"]) == 0
+    assert ran == [("airflow", "kubernetes"), ("workload", "kubernetes")]
+
+
+def _rehearse(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Let groups pass without running them; returns the environments and parts that are asked for."""
+    ran: list[tuple[str, str]] = []
+
+    def run_group(name: str, part: str, venv: str, folders: list[str]) -> tuple[Path, int]:
+        ran.append((venv, part))
+        report = tmp_path / f"{name}.xml"
+        report.write_text('<testsuites><testsuite><testcase classname="a" name="good"/></testsuite></testsuites>')
+        return report, 0
+
+    monkeypatch.setattr(runner, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(runner, "run_group", run_group)
+    monkeypatch.setattr(runner, "install_servers", lambda parts: None)
+    monkeypatch.setattr(runner, "coverage_is_enough", lambda: True)
+    return ran

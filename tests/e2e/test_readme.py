@@ -18,6 +18,14 @@ def test_the_readme_shows_commands():
     assert len(SHOWN) >= 12
 
 
+def test_the_readme_shows_no_command_that_nothing_runs():
+    """Blocks show `perennial`, which runs below, and `make`, which `.ci/run` runs; commands for a cluster or a Docker host are on their own pages."""
+    prompts = re.findall(r"^\$ (\S+)", README, re.MULTILINE)
+    blocks = re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert set(prompts) == {"make", "perennial"}
+    assert all(line.startswith("$ ") for block in blocks for line in block.splitlines())
+
+
 @pytest.mark.parametrize("shown", SHOWN)
 def test_a_command_of_the_readme_runs(platform, shown):
     """It ends with done or with a refusal in a sentence, never with a fault, a traceback or a complaint about its arguments."""

@@ -33,6 +33,7 @@ _FOREVER = {
 }  # a snapshot never goes
 _FIRST = "00000000000000000000.json"
 _ATTEMPTS = 40
+_DENIED = "lacked the necessary privileges"  # Delta Lake's words for a request that was refused
 
 
 @dataclass(frozen=True)
@@ -266,8 +267,18 @@ class Table:
             raise
         except (OSError, DeltaError) as error:
             raise StoreUnreachable(
-                f"The table {self.name} in the store {self.store.root} cannot be used: {_first_line(error)}. Check that the store is reachable, has room, and that the credentials are right."
+                f"The table {self.name} in the store {self.store.root} cannot be used: {self._reason(error)}. Check that the store is reachable, has room, and that the credentials are right."
             ) from error
+
+    def _reason(self, error: Exception) -> str:
+        """What the store itself says, if it refuses too: Delta Lake often tells no more than that there was an error."""
+        try:
+            self.store.exists(f"tables/{self.name}/_delta_log/{_FIRST}")
+        except StoreUnreachable as told:
+            return str(told).rstrip(".")
+        if _DENIED in str(error):
+            return "these credentials may read it and not write it, which takes s3:PutObject"
+        return _first_line(error)
 
 
 def _files(table: DeltaTable) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """`make setup`: the virtual environments of this machine, from the lock files. Standard library only: nothing is installed yet.
 
 Run with Python 3.11 as a script; with the argument `lock` it compiles the lock files instead. A second run finds every stamp and does nothing; an environment without a stamp was cut
-short and is made anew. pip's own configuration (indexes, find-links, certificate) is handed on to uv, which installs.
+short and is made anew. pip's own configuration (indexes, find-links, certificate) is handed on to uv, which installs. What only tests need has lock files of its own, installed on top:
+the images install the others alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -24,6 +26,12 @@ LOCKS = {
     "workload": ROOT / "include/images/workload/requirements.txt",
     "serving": ROOT / "include/images/serving/requirements.txt",
 }
+# Of an image that has no environment here.
+IMAGE_LOCKS = {"single-host": ROOT / "include/images/single-host/requirements.txt"}
+TEST_LOCKS = {name: ROOT / f"tests/requirements/{name}.txt" for name in ("airflow", "workload")}
+# What the CUDA build of torch needs and the CPU build does not: torch itself is pinned alike for both.
+CUDA_LOCK = ROOT / "include/images/workload/requirements-cuda.txt"
+CUDA_PACKAGES = ("cuda-", "nvidia-", "triton")
 WITH_PROJECT = ("airflow", "workload", "serving")
 STAMP = "perennial-stamp"
 
@@ -125,26 +133,22 @@ def parse_pip_settings(listing: str) -> dict[str, str]:
 
 
 def compile_locks(home: Path) -> None:
-    """Compile every `requirements.in` into the lock file beside it."""
+    """Compile every `requirements.in` into the lock file beside it, then what tests add to it."""
     environment, options = uv_settings(_pip_settings(home), os.environ)
-    for lock in LOCKS.values():
-        plain = ["--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url"]
-        _run(
-            [
-                str(home / "venvs/tools/bin/uv"),
-                "pip",
-                "compile",
-                "--quiet",
-                *plain,
-                *options,
-                str(lock.with_suffix(".in")),
-                "-o",
-                str(lock),
-            ],
-            environment,
-            lock.name,
-        )
-        lock.write_text(lock.read_text().replace("+cpu", ""))  # the lock fits machines that offer another build of the same version
+    plain = ["--quiet", "--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url", *options]
+    inputs: list[tuple[Path, list[str]]] = [(lock, []) for lock in LOCKS.values()]
+    inputs += [(lock, ["--constraint", str(LOCKS["tools"])]) for lock in IMAGE_LOCKS.values()]
+    inputs += [(lock, ["--constraint", str(LOCKS[name])]) for name, lock in TEST_LOCKS.items()]
+    for lock, constraint in inputs:
+        command = [str(home / "venvs/tools/bin/uv"), "pip", "compile", *plain, *constraint, str(lock.with_suffix(".in")), "-o", str(lock)]
+        _run(command, environment, lock.name)
+        lines = (
+            lock.read_text().replace("+cpu", "").splitlines(keepends=True)
+        )  # the lock fits machines that offer another build of the same version
+        cuda = [line for line in lines if line.startswith(CUDA_PACKAGES)]
+        lock.write_text("".join(line for line in lines if line not in cuda))
+        if cuda:
+            CUDA_LOCK.write_text("".join(cuda))
         print(f"Compiled {lock.relative_to(ROOT)}.")
 
 
@@ -182,12 +186,18 @@ def _make(home: Path, name: str, uv: list[str], options: list[str], environment:
         shutil.rmtree(folder, ignore_errors=True)
         _run([*uv, "venv", "--quiet", "--python", sys.executable, str(folder)], environment, name)
     (folder / STAMP).unlink(missing_ok=True)
-    _run(
-        [*uv, "pip", "sync", "--quiet", "--compile-bytecode", "--python", _python(home, name), *options, str(LOCKS[name])],
-        environment,
-        f"the environment {name}",
-    )
+    locks = [str(locks[name]) for locks in (TEST_LOCKS, LOCKS) if name in locks]
+    sync = [*uv, "pip", "sync", "--quiet", "--compile-bytecode", "--python", _python(home, name), *options]
+    _run([*sync, *locks], environment, f"the environment {name}")
+    if name == "workload" and _torch_is_for_cuda(folder):
+        _run([*sync, str(CUDA_LOCK), *locks], environment, f"the environment {name}")
     return name, time.monotonic() - began
+
+
+def _torch_is_for_cuda(folder: Path) -> bool:
+    """Whether the package index gave torch's CUDA build, which a package index has for Linux where nothing offers the CPU build."""
+    versions = folder.glob("lib/python*/site-packages/torch/version.py")
+    return any(re.search(r"^cuda\b.*= *['\"]", file.read_text(), re.MULTILINE) for file in versions)
 
 
 def _run(command: list[str], environment: dict[str, str], what: str) -> None:
@@ -211,7 +221,8 @@ def _python(home: Path, name: str) -> str:
 
 
 def _wanted(home: Path, name: str) -> str:
-    parts = [LOCKS[name].read_bytes(), str(home).encode(), sys.version.encode()]
+    locks = [LOCKS[name], *([TEST_LOCKS[name]] if name in TEST_LOCKS else []), *([CUDA_LOCK] if name == "workload" else [])]
+    parts = [*(lock.read_bytes() for lock in locks), str(home).encode(), sys.version.encode()]
     if name in WITH_PROJECT:
         parts += [(ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

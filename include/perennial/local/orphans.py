@@ -92,7 +92,7 @@ def _carries(process: psutil.Process, address: str, program: str | None) -> bool
 
 def _environment(process: psutil.Process) -> dict[str, str]:
     for _ in range(LOOKS):
-        environment = process.environ()
+        environment: dict[str, str] = process.environ()
         if environment or not process.exe():  # a thread of the kernel has neither
             return environment
         time.sleep(EXEC_SECONDS)

@@ -98,7 +98,7 @@ def _listing(title: str, names: list[str]) -> str:
 def main() -> None:
     """Serve until stopped."""
     settings = Settings.from_environment()
-    ReportsServer((settings.host, settings.reports_port), open_store(settings.store)).serve_forever()
+    ReportsServer((settings.host, settings.reports_port), open_store(settings.store, writes=False)).serve_forever()
 
 
 if __name__ == "__main__":

@@ -61,15 +61,17 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         postgres.create_databases(settings)
         airflow = [p for n, p in parts.items() if n in airflow_programs.COMPONENTS]
         others = [p for n, p in parts.items() if n not in airflow_programs.COMPONENTS and n != postgres.NAME]
-        envoy.prepare(settings)
+        if GATEWAY in parts:
+            envoy.prepare(settings)
         for part in others:
             _add(supervisor, part)
         airflow_programs.migrate(settings)
         for part in airflow:
             _add(supervisor, part)
         _wait(supervisor, [*others, *airflow], say)
-        for sentence in routes.resume(settings, store):
-            say(sentence)
+        if settings.serving == "local":  # a cluster keeps its versions itself
+            for sentence in routes.resume(settings, store):
+                say(sentence)
         say(f"The platform is up ({time.monotonic() - began:.0f} s).")
 
 
@@ -131,16 +133,6 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
             {"mlflow_port": (settings.host, settings.mlflow_port)},
         ),
         Part(
-            GATEWAY,
-            envoy.command(settings),
-            {},
-            lambda: _get(f"http://{envoy.ADMIN_HOST}:{settings.gateway_admin_port}/ready") is not None,
-            {
-                "gateway_port": (settings.host, settings.gateway_port),
-                "gateway_admin_port": (envoy.ADMIN_HOST, settings.gateway_admin_port),
-            },
-        ),
-        Part(
             "reports",
             reports_command,
             python,
@@ -148,6 +140,19 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
             {"reports_port": (settings.host, settings.reports_port)},
         ),
     ]
+    if settings.serving == "local":
+        parts.append(
+            Part(
+                GATEWAY,
+                envoy.command(settings),
+                {},
+                lambda: _get(f"http://{envoy.ADMIN_HOST}:{settings.gateway_admin_port}/ready") is not None,
+                {
+                    "gateway_port": (settings.host, settings.gateway_port),
+                    "gateway_admin_port": (envoy.ADMIN_HOST, settings.gateway_admin_port),
+                },
+            )
+        )
     if not settings.postgres_url:
         # INT is PostgreSQL's fast shutdown; TERM would wait for every client to leave.
         parts.append(

@@ -95,7 +95,7 @@ def _send_all(settings: Settings, model: ModelSpec, waiting: queue.Queue[Call | 
     connection = http.client.HTTPConnection(
         address.hostname or settings.host, address.port or 80, timeout=model.serving.timeout_seconds + 5
     )
-    path = address.path.rstrip("/") + model.route
+    path = address.path.rstrip("/") + settings.prediction_path(model.name)
     try:
         while (call := waiting.get()) is not None:
             begun = time.perf_counter()

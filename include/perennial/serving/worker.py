@@ -1,4 +1,4 @@
-"""Gunicorn's threaded worker, mended where it would let a gateway starve it."""
+"""Gunicorn's threaded worker, mended where it would let a gateway starve it and where a killed one would lose an answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,24 @@ import selectors
 import socket
 from functools import partial
 
+from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
+
+
+class _Whole:
+    """A socket that keeps what is written until all of it is there."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._written = sock, bytearray()
+
+    def sendall(self, data: bytes) -> None:
+        self._written += data
+
+    def send_whole(self) -> None:
+        self._sock.sendall(self._written)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sock, name)
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
@@ -15,7 +32,21 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     Gateways open connections ahead of need. Gunicorn 20.1 hands each to a thread at once, which then waits for a request
     for as long as the connection lives: as many idle connections as threads and nothing is answered any more.
+
+    Sends an answer in one piece. Gunicorn sends the headers first: a gateway that has passed them on can no longer ask
+    another version when the server is killed before the body.
     """
+
+    def handle_request(self, request: Request, connection: TConn) -> bool:
+        """Answer one request; whether the connection is kept."""
+        plain = connection.sock
+        connection.sock = whole = _Whole(plain)
+        try:
+            keep: bool = super().handle_request(request, connection)
+            whole.send_whole()
+        finally:
+            connection.sock = plain
+        return keep
 
     def accept(self, server: object, listener: socket.socket) -> None:
         """Take a new connection as one that is kept alive and has nothing to say yet."""

@@ -81,7 +81,7 @@ class Release:
         self.spec, self.name = spec, spec.name
         self.store, self.backend, self.registry = store, backend, registry
         self.ledger = Ledger(store, spec.name)
-        self._predictions = settings.gateway_url + spec.route
+        self._predictions = settings.gateway_url + settings.prediction_path(spec.name)
 
     def look(
         self, version: int | None = None, decision: str | None = None, actor: str = PERENNIAL, *, again: bool = False

@@ -22,6 +22,7 @@ from perennial.results import TrainResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.store import Store
+from perennial.training.processes import is_helper
 
 if TYPE_CHECKING:
     import pandas
@@ -61,6 +62,8 @@ def run(
     )
     digest = published(store, model, manifest.run_key)
     already = digest is not None
+    if already and is_helper(spec.compute):
+        sys.exit(EXIT_DONE)  # the first process finds it too, records it and answers
     if digest is None:
         from perennial.training.trainer import Checkpoints
 

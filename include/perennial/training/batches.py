@@ -33,10 +33,14 @@ def rows_of(spec: ModelSpec, inputs: dict[str, np.ndarray], labels: np.ndarray) 
 
 
 class Batches:
-    """One pass over the rows, shuffled if `seed` is given. Each of `world` processes gets every `world`-th row, all equally many."""
+    """One pass over the rows, shuffled if `seed` is given. Each of `world` processes gets every `world`-th row, all equally many.
+
+    `size` rows make one gradient step of all processes together: its share of them is what each one gets at a time.
+    """
 
     def __init__(self, rows: Rows, size: int, *, seed: int | None = None, epoch: int = 0, rank: int = 0, world: int = 1) -> None:
-        self.rows, self.size, self.seed, self.epoch, self.rank, self.world = rows, size, seed, epoch, rank, world
+        self.rows, self.seed, self.epoch, self.rank, self.world = rows, seed, epoch, rank, world
+        self.size = max(1, size // world)
 
     def __len__(self) -> int:
         return max(1, -(-(len(self.rows) // self.world) // self.size))

@@ -7,11 +7,14 @@ import logging
 import math
 import os
 import shutil
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
+from pytorch_lightning.strategies import DDPStrategy
+from torch.distributed import DistError
 
 from perennial.encoding import Encoder
 from perennial.errors import Fault, TrainingRefused
@@ -27,8 +32,12 @@ from perennial.store import Store
 from perennial.training.batches import Batches, Rows
 from perennial.training.calibration import Calibration, fit_calibration
 from perennial.training.module import TaskModule
+from perennial.training.processes import process_count
 
 log = logging.getLogger("perennial.training")
+
+# So long one node waits for another: for its image to be pulled, or for the first node's upload of a checkpoint.
+WAIT = timedelta(minutes=30)
 
 History = list[dict[str, float]]
 
@@ -37,8 +46,8 @@ History = list[dict[str, float]]
 class Trained:
     """What training gave."""
 
-    module: TaskModule
-    calibration: Calibration | None  # none for a regression
+    module: TaskModule  # the best epoch's weights; the last one's in a helper process
+    calibration: Calibration | None  # none for a regression, nor in a helper process
     epochs: int  # trained in all, before and after a resumption
     history: History  # epoch, train_loss, validation_loss, learning_rate of each epoch
     resumed_from: int  # epochs that a killed training had done before
@@ -62,9 +71,11 @@ class Checkpoints:
         return self.folder / "best.ckpt"
 
     def restore(self) -> Path | None:
-        """The checkpoint to go on from; None if nothing was trained yet. The store's goes before this machine's: all machines agree on it."""
+        """The checkpoint to go on from; None if nothing was trained yet. Where there is a store, it alone counts: all machines agree on it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.store and self.store.exists(self._key(self.last)):
+        if self.store:
+            if not self.store.exists(self._key(self.last)):
+                return None
             for file in (self.best, self.last):
                 unfinished = file.with_name(f"{file.name}.{os.getpid()}.unfinished")  # several processes of a machine restore at once
                 self.store.download(self._key(file), unfinished)
@@ -101,7 +112,7 @@ def train(
 
     Raises:
         TrainingRefused: the loss is no number.
-        Fault: this machine has fewer GPUs than the spec asks for.
+        Fault: this machine has fewer GPUs than the spec asks for, or another node of the training went away.
     """
     if spec.compute.gpus > torch.cuda.device_count():
         raise Fault(
@@ -115,17 +126,21 @@ def train(
         module = model_class(encoder, spec)
         diary = _Diary(limit, spec.training.seed)
         stopping = EarlyStopping("validation_loss", patience=spec.training.patience, mode="min", check_finite=False)
-        trainer = _trainer(spec, limit, checkpoints.folder, [diary, stopping, _BestAndLast(checkpoints)])
+        together = [_EndsWhenAsked()] if process_count(spec.compute) > 1 else []
+        trainer = _trainer(spec, limit, checkpoints.folder, [diary, stopping, _BestAndLast(checkpoints), *together])
         state = _load(restored) if restored else {}
         if restored:
             log.info("Going on after epoch %d of a training that was interrupted.", state["epoch"] + 1)
         if not _ended(state, stopping, limit):
-            trainer.fit(module, datamodule=_Data(spec, training, validation), ckpt_path=restored, weights_only=True)
+            with _peers(spec):
+                trainer.fit(module, datamodule=_Data(spec, training, validation), ckpt_path=restored, weights_only=True)
         else:
             diary.load_state_dict(state["callbacks"][diary.state_key])
-        module.load_state_dict(_load(checkpoints.best)["state_dict"])
+        if trainer.is_global_zero:  # the best epoch's weights are on the first node alone
+            module.load_state_dict(_load(checkpoints.best)["state_dict"])
     module.to("cpu").eval()
-    calibration = None if spec.task == "regression" else fit_calibration(logits_of(module, validation), validation.labels.numpy())
+    calibrated = trainer.is_global_zero and spec.task != "regression"
+    calibration = fit_calibration(logits_of(module, validation), validation.labels.numpy()) if calibrated else None
     return Trained(module, calibration, len(diary.history), diary.history, state.get("epoch", -1) + 1, trainer.is_global_zero)
 
 
@@ -137,12 +152,13 @@ def logits_of(module: LightningModule, rows: Rows, size: int = 8192) -> np.ndarr
 
 def _trainer(spec: ModelSpec, limit: int, folder: Path, callbacks: list[Callback]) -> Trainer:
     compute = spec.compute
-    several = max(compute.gpus, 1) * compute.nodes > 1
+    several = process_count(compute) > 1
     return Trainer(
         accelerator="gpu" if compute.gpus else "cpu",
         devices=compute.gpus or 1,
         num_nodes=compute.nodes,
-        strategy="ddp" if several else "auto",
+        strategy=DDPStrategy(timeout=WAIT) if several else "auto",
+        sync_batchnorm=several and bool(compute.gpus),  # torch has it for GPUs alone
         max_epochs=limit,
         callbacks=callbacks,
         deterministic=True,
@@ -183,6 +199,13 @@ class _Diary(Callback):
         self.limit, self.seed = limit, seed
         self.history: History = []
         self._begin = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        here, first = trainer.current_epoch, trainer.strategy.broadcast(trainer.current_epoch)
+        if here != first:
+            raise Fault(
+                f"This node goes on after epoch {here} and the first one after epoch {first}: another training of the same inputs writes checkpoints. Let it end, then try again."
+            )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch * 1009 + trainer.global_rank)
@@ -252,6 +275,17 @@ class _BestAndLast(Checkpoint):
         self.lowest = float(state_dict["lowest"])
 
 
+class _EndsWhenAsked(Callback):
+    """Lets SIGTERM end one of several processes at once; the others then miss it and end too.
+
+    Lightning's own handler first tells the others, in the middle of whatever they are telling each other: all of them hang.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _ended(state: dict[str, Any], stopping: EarlyStopping, limit: int) -> bool:
     """Whether the interrupted training had done its last epoch: another one would make it differ from one left alone."""
     if state.get("epoch", -1) + 1 >= limit:
@@ -263,6 +297,20 @@ def _ended(state: dict[str, Any], stopping: EarlyStopping, limit: int) -> bool:
 def _load(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     return found
+
+
+@contextmanager
+def _peers(spec: ModelSpec) -> Iterator[None]:
+    """A node that went away ends the training of the others too: in a sentence, not in a hundred lines of torch's."""
+    try:
+        yield
+    except RuntimeError as error:
+        if process_count(spec.compute) == 1 or not (isinstance(error, DistError) or "gloo" in str(error)):
+            raise
+        log.info("%s", str(error).splitlines()[0])
+        raise Fault(
+            f"This process of {spec.name}'s training lost another node, or waited {WAIT.total_seconds() / 60:g} minutes for it in vain: its own log says what became of it. Training again goes on after the last finished epoch."
+        ) from error
 
 
 @contextmanager

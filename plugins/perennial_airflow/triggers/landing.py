@@ -67,7 +67,7 @@ class LandingTrigger(BaseEventTrigger):
 def look(dataset: str) -> tuple[list[Landed], list[Landed]]:
     """The files of a dataset that wait: ready ones, and those that may still be being written. Raises Fault when the store does not answer."""
     settings = Settings.from_environment()
-    return waiting_files(open_store(settings.store), dataset, settings.landing_settle_seconds)
+    return waiting_files(open_store(settings.store, writes=False), dataset, settings.landing_settle_seconds)
 
 
 def described(files: list[Landed]) -> dict[str, Any]:

@@ -78,7 +78,10 @@ class Platform:
 
     def server_pids(self, version: int) -> list[int]:
         """The serving process of a version: its parent and its worker."""
-        parent = self.programs.programs()[f"serving-{self.model.name}-v{version}"].pid
+        return self.pids(self.programs.programs()[f"serving-{self.model.name}-v{version}"].pid)
+
+    def pids(self, parent: int) -> list[int]:
+        """A serving process: its parent and its worker."""
         found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False).stdout.split()
         return [int(pid) for pid in (parent, *found) if pid]
 

@@ -30,7 +30,9 @@ def served(new_platform):
 
 def post(platform, body, suffix="api/v1.0/predictions", headers=None):
     """Status, answer and headers of one request through the gateway."""
-    url = platform.settings.gateway_url + platform.model.route.removesuffix("api/v1.0/predictions") + suffix
+    url = (
+        platform.settings.gateway_url + platform.settings.prediction_path(platform.model.name).removesuffix("api/v1.0/predictions") + suffix
+    )
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     try:
         with urllib.request.urlopen(
@@ -58,6 +60,22 @@ def test_an_answer_carries_scores_id_and_version(served):
     assert [sum(row) for row in answer["data"]["ndarray"]] == pytest.approx([1, 1], abs=1e-5)
     assert answer["meta"] == {"puid": "mine", "tags": {"model": "small_delays", "version": 1}}
     assert headers["x-perennial-version"] == "1"
+
+
+def test_an_answer_is_sent_in_one_piece(served):
+    """A server that is killed has sent all of an answer or nothing, which the gateway can ask of another version."""
+    port = json.loads((served.settings.home / "serving" / "state.json").read_text())[served.model.name]["ports"]["1"]
+    body = json.dumps({"data": {"rows": [ROW]}}).encode()
+    request = b"POST /api/v1.0/predictions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
+    )
+    with socket.create_connection((served.settings.host, port), timeout=60) as connection:
+        for _ in range(200):
+            connection.sendall(request)
+            headers, answer = connection.recv(1 << 16).split(b"\r\n\r\n")
+            assert b" 200 OK" in headers
+            assert json.loads(answer)["meta"]["tags"]["version"] == 1
 
 
 @pytest.mark.parametrize("suffix", ["", "predict", "api/v1.0/predictions"])

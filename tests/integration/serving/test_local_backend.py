@@ -1,9 +1,12 @@
-"""The local backend under the real supervisor, with several models and several writers."""
+"""The local backend: what every backend does, and under the real supervisor with several models and several writers."""
 
 import json
+import os
+import signal
 import socket
 import sys
 import threading
+import uuid
 
 import pytest
 
@@ -16,7 +19,79 @@ from perennial.serving.load import Call, send
 from perennial.serving.route import Route
 from perennial.store import open_store
 
+from ...backend_conformance import BackendConformance, Killed, Served
 from .conftest import settings_for
+
+
+class ServedHere(Served):
+    """A model on the module's gateway."""
+
+    platform = None
+
+    def backend(self):
+        """See `Served`."""
+        return LocalBackend(self.settings, self.platform.programs)
+
+    def dying_backend(self, after):
+        """See `Served`. A change is a program started or ended."""
+        return LocalBackend(self.settings, DyingPrograms(self.platform.programs, after))
+
+    def kill_server(self, version):
+        """See `Served`."""
+        program = self.platform.programs.programs()[f"serving-{self.model.name}-v{version}"]
+        for pid in self.platform.pids(program.pid):
+            os.kill(pid, signal.SIGKILL)
+
+    def footprint(self):
+        """See `Served`."""
+        mine = {name: found.pid for name, found in self.platform.programs.programs().items() if self.model.name in name}
+        files = [self.settings.home / "envoy" / f"{name}.json" for name in ("cds", "rds")]
+        return mine, [(file.read_text(), file.stat().st_mtime_ns) for file in files]
+
+    def running(self):
+        """See `Served`."""
+        mine = f"serving-{self.model.name}-v"
+        return {int(name.removeprefix(mine)) for name in self.platform.programs.programs() if name.startswith(mine)}
+
+
+class DyingPrograms:
+    """Programs whose caller is killed at a change."""
+
+    def __init__(self, programs, after):
+        self.programs, self.left = programs, after
+
+    def add_program(self, name, command, environment, **more):
+        """Start one, if it does not run."""
+        if name not in self.programs.programs():
+            self._change()
+        self.programs.add_program(name, command, environment, **more)
+
+    def remove_program(self, name):
+        """Stop one."""
+        self._change()
+        self.programs.remove_program(name)
+
+    def log(self, name):
+        """Its log."""
+        return self.programs.log(name)
+
+    def _change(self):
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+
+class TestConformance(BackendConformance):
+    """The local backend keeps the interface's promises."""
+
+    @pytest.fixture
+    def served(self, platform):
+        """A model of its own, taken away at the end."""
+        name = f"m_{uuid.uuid4().hex[:8]}"
+        served = ServedHere(platform.settings, platform.store, testing.small_model(name), platform.scratch / name)
+        served.platform = platform
+        yield served
+        served.backend().reset(served.model)
 
 
 @pytest.fixture

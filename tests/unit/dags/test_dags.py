@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -300,6 +301,20 @@ print(json.dumps({"seconds": time.process_time() - start, "heavy": sorted({m.spl
 def test_parsing_is_light(file):
     """Every task parses its DAG file again: less than 0.3 s of CPU and nothing heavy."""
     answer = subprocess.run([sys.executable, "-c", MEASURE, str(file)], capture_output=True, text=True, check=True)
+    found = json.loads(answer.stdout.splitlines()[-1])
+    assert found["heavy"] == []
+    assert found["seconds"] < 0.3
+
+
+@pytest.mark.parametrize("file", [path for path in FILES if path.stem in ("training", "release")], ids=lambda path: path.stem)
+def test_parsing_for_pods_costs_the_provider_and_no_more(file, tmp_path):
+    """Where stages run as pods, the Kubernetes provider is loaded; beside it, parsing stays as light."""
+    (tmp_path / "stage.yaml").write_text("kind: Pod")
+    environment = {**os.environ, "PERENNIAL_RUNTIME": "pod", "PERENNIAL_POD_TEMPLATES": str(tmp_path)}
+    provider = "import airflow.providers.cncf.kubernetes.operators.pod\n"
+    begun = MEASURE.index("import runpy")
+    program = MEASURE[:begun] + provider + MEASURE[begun:]
+    answer = subprocess.run([sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True, env=environment)
     found = json.loads(answer.stdout.splitlines()[-1])
     assert found["heavy"] == []
     assert found["seconds"] < 0.3

@@ -26,6 +26,13 @@ def test_a_child_gets_the_same_settings(tmp_path):
     assert Settings.from_environment(settings.environment()) == settings
 
 
+def test_the_prediction_path_is_a_legal_name_in_every_backend():
+    """Underscores, which Kubernetes forbids, become dashes; the namespace is the one in which versions are served."""
+    assert Settings().prediction_path("flight_delays") == "/seldon/perennial/flight-delays/api/v1.0/predictions"
+    elsewhere = Settings.from_environment({"PERENNIAL_SERVING_NAMESPACE": "team-a"})
+    assert elsewhere.prediction_path("flight_delays") == "/seldon/team-a/flight-delays/api/v1.0/predictions"
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [

@@ -87,11 +87,6 @@ def test_specs_cannot_be_changed():
         a_model().name = "other"
 
 
-def test_the_route_is_a_legal_name_in_every_backend():
-    """Underscores, which Kubernetes forbids, become dashes."""
-    assert a_model(name="flight_delays").route == "/seldon/perennial/flight-delays/api/v1.0/predictions"
-
-
 def test_a_column_is_found_by_name():
     """`column` returns the column, or raises KeyError."""
     assert a_dataset().column("at").type == "timestamp"

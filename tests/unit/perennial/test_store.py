@@ -285,7 +285,7 @@ import os, sys
 from perennial.store import open_store
 if os.geteuid() == 0:  # rights do not bind root
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
-open_store(sys.argv[1])
+open_store(sys.argv[1], writes="read" not in sys.argv)
 print("open")
 """
 
@@ -313,6 +313,26 @@ def test_a_store_without_rights_is_refused(mode: int, below: str, said: str) -> 
     assert re.search(said, (found.stdout + found.stderr).strip().splitlines()[-1])
 
 
+@pytest.mark.parametrize(
+    ("mode", "below", "said"),
+    [
+        (0o555, "", "^open$"),
+        (0o000, "", r"may not be read by the user \d+\. Give the user the rights"),
+        (0o555, "/new", "it is not there, and .* may not be written to make it by the user"),
+    ],
+)
+def test_who_only_reads_needs_no_right_to_write(mode: int, below: str, said: str) -> None:
+    """A folder that is mounted read-only can be asked; one that is not there is most likely another than was meant."""
+    with tempfile.TemporaryDirectory(prefix="perennial-rights-", dir="/tmp") as scratch:
+        Path(scratch).chmod(0o755)
+        folder = Path(scratch, "store")
+        folder.mkdir()
+        folder.chmod(mode)
+        found = subprocess.run([sys.executable, "-c", _OPEN, f"{folder}{below}", "read"], capture_output=True, text=True, check=False)
+        folder.chmod(0o755)
+    assert re.search(said, (found.stdout + found.stderr).strip().splitlines()[-1])
+
+
 def test_what_delta_is_told(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials and endpoint are passed on, plain HTTP is allowed where asked for, commits are conditional; a folder needs nothing."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
@@ -332,6 +352,10 @@ def test_what_delta_is_told(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> Non
         ("403", "credentials"),
         ("NoSuchBucket", "has no bucket bucket: create it"),
         ("SlowDown", r"failed \(SlowDown\)"),
+        ("ExpiredToken", "session token, which has expired or is not valid: get new credentials with a new AWS_SESSION_TOKEN"),
+        ("PermanentRedirect", "another region than AWS_REGION says"),
+        ("RequestTimeTooSkewed", "this machine's clock is wrong"),
+        ("501", r"does not answer as S3 does \(status 501\): check AWS_ENDPOINT_URL"),
     ],
 )
 def test_what_s3_refuses_is_one_sentence(s3: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, advice: str) -> None:
@@ -354,6 +378,60 @@ def test_what_s3_refuses_is_one_sentence(s3: S3Store, monkeypatch: pytest.Monkey
     ):
         with pytest.raises(StoreUnreachable, match=advice):
             act()
+
+
+@pytest.mark.parametrize("code", ["400", "InvalidArgument"])
+def test_a_refused_token_is_told(s3: S3Store, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Some servers call a token that has expired an invalid argument, and the answer to a HEAD gives no reason at all."""
+    from botocore.exceptions import ClientError
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {}}, "HeadObject")
+
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "old")
+    monkeypatch.setattr(s3.client, "head_object", refuse)
+    monkeypatch.setattr(s3.client, "get_object", refuse)
+    with pytest.raises(StoreUnreachable, match="AWS_SESSION_TOKEN"):
+        s3.exists("k")
+
+
+def test_a_server_without_conditional_writes_is_refused(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would let two writers win without a word."""
+    monkeypatch.setattr(s3.client, "put_object", lambda **_: {})
+    with pytest.raises(StoreUnreachable, match=r"does not know conditional writes \(If-None-Match\)"):
+        s3.put_if_absent("k", b"x")
+
+
+def test_credentials_of_a_file_are_read_again_once_they_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process that runs for days survives a change of its keys."""
+    from botocore.exceptions import ClientError
+
+    file = tmp_path / "credentials"
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    store = S3Store("s3://bucket")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ClientError({"Error": {"Code": "InvalidAccessKeyId"}, "ResponseMetadata": {}}, "GetObject")  # type: ignore[typeddict-item]
+
+    for key in ("first", "second"):
+        file.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = s\n")
+        assert store.storage_options()["AWS_ACCESS_KEY_ID"] == key
+        monkeypatch.setattr(store.client, "get_object", refuse)
+        with pytest.raises(StoreUnreachable, match="refuses the credentials"):
+            store.read("k")
+
+
+def test_what_delta_is_told_of_amazon(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Amazon's own endpoint follows from the region, which boto3 alone would not read from AWS_REGION; any other endpoint is passed on."""
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    options = s3.storage_options()
+    assert options["AWS_REGION"] == "eu-central-1"
+    assert "AWS_ENDPOINT_URL" not in options
+    assert "AWS_ALLOW_HTTP" not in options
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://bucket.vpce-1.s3.eu-central-1.vpce.amazonaws.com")
+    assert s3.storage_options()["AWS_ENDPOINT_URL"] == "https://bucket.vpce-1.s3.eu-central-1.vpce.amazonaws.com"
 
 
 def test_a_missing_bucket_is_told(s3: S3Store) -> None:

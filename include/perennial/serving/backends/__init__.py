@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from perennial.errors import SettingMissing
 from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
@@ -53,10 +52,16 @@ def open_backend(settings: Settings) -> Backend:
     """The backend that the settings name.
 
     Raises:
-        SettingMissing: this installation has no such backend.
+        ServiceUnreachable: Seldon Core serves, and no cluster is named.
     """
     if settings.serving == "local":
         from perennial.serving.backends.local import LocalBackend
 
         return LocalBackend(settings)
-    raise SettingMissing(f"PERENNIAL_SERVING is {settings.serving!r}: this installation serves on one machine only. Set it to local.")
+    if settings.seldon_dialect == "v2":
+        from perennial.serving.backends.seldon_core2 import Core2Backend
+
+        return Core2Backend(settings)
+    from perennial.serving.backends.seldon import SeldonBackend
+
+    return SeldonBackend(settings)

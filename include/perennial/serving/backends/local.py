@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from perennial.errors import ReleaseRefused, ServiceUnreachable
 from perennial.serving import envoy
-from perennial.serving.backends.observation import Observations, read_arms
+from perennial.serving.backends.observation import KeptInFile, Observations, read_arms
 from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
@@ -67,7 +67,7 @@ class LocalBackend:
         """See `Backend.apply`. Returns once the gateway has taken up the route and servers that left it have answered what they had."""
         with self._state() as state:
             known = state.setdefault(model.name, {"ports": {}})
-            known.update(prefix=_prefix(model), timeout_seconds=model.serving.timeout_seconds, threads=model.serving.threads)
+            known.update(prefix=self._prefix(model), timeout_seconds=model.serving.timeout_seconds, threads=model.serving.threads)
             for version in route.versions:
                 if str(version) not in known["ports"]:
                     known["ports"][str(version)] = self._free_port(state)
@@ -113,7 +113,7 @@ class LocalBackend:
         if route is None:
             return {}
         with self._lock("observed"):
-            observations = Observations(self.folder / "observed.json")
+            observations = Observations(KeptInFile(self.folder / "observed.json"))
             return observations.add(model.name, route.versions, self._arms())
 
     def route(self, model: ModelSpec) -> Route | None:
@@ -141,6 +141,9 @@ class LocalBackend:
                 for version in route.versions:
                     self._start(name, state[name], version, route.digests[version])
         return sorted(served)
+
+    def _prefix(self, model: ModelSpec) -> str:
+        return self.settings.prediction_path(model.name).removesuffix("api/v1.0/predictions")
 
     def _start(self, model: str, known: Mapping[str, Any], version: int, digest: str) -> None:
         command = [
@@ -248,10 +251,6 @@ class LocalBackend:
 
 def _program(model: str, version: int) -> str:
     return f"serving-{model}-v{version}"
-
-
-def _prefix(model: ModelSpec) -> str:
-    return model.route.removesuffix("api/v1.0/predictions")
 
 
 def _served(state: Mapping[str, Any]) -> dict[str, envoy.Served]:

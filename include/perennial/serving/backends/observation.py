@@ -1,7 +1,8 @@
-"""Envoy's counters as arms. Envoy forgets its counters when it restarts or a cluster is made anew; what is kept here only grows."""
+"""Counters as arms. Gateways and servers forget their counters when they restart or leave; what is kept here only grows."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -9,10 +10,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from perennial.serving import envoy
 from perennial.serving.route import Arm
+from perennial.store import Store
 
 _CLUSTER = re.compile(r"cluster\.(.+?-v\d+)(?:-then-v\d+)?\.upstream_rq_time")
 _Buckets = dict[float, int]
@@ -51,37 +53,136 @@ def _cumulative(buckets: Mapping[float, int]) -> tuple[tuple[float, int], ...]:
     return tuple(sorted(buckets.items()))
 
 
-class Observations:
-    """Totals of every version, kept in a file. The caller holds a lock."""
+class Kept(Protocol):
+    """Where totals are kept between two looks."""
+
+    def read(self) -> bytes | None:
+        """What was kept last; None if nothing was."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Keep this instead.
+
+        Raises:
+            KeptMeanwhile: another process kept something since it was read.
+        """
+        ...
+
+
+class KeptMeanwhile(Exception):
+    """Another process has added to the totals since they were read: read them and the counters again."""
+
+
+class KeptInFile:
+    """Totals in a file of this machine. The caller holds a lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def read(self) -> bytes | None:
+        """See `Kept.read`."""
         try:
-            self.known: dict[str, dict[str, Any]] = json.loads(path.read_text())
+            return self.path.read_bytes()
         except FileNotFoundError:
-            self.known = {}
+            return None
+
+    def write(self, data: bytes) -> None:
+        """See `Kept.write`."""
+        unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
+        unfinished.write_bytes(data)
+        unfinished.replace(self.path)
+
+
+class KeptInStore:
+    """Totals in the store: `observed/<model>/<8-digit number>.json`, each written by put-if-absent in the place after the one that was read.
+
+    So of two processes that look at the same time one keeps its totals and the other looks again. Of the older ones a few are left.
+    """
+
+    _LEFT = 3
+
+    def __init__(self, store: Store, model: str) -> None:
+        self._store, self._folder = store, f"observed/{model}"
+        self._number = -1
+
+    def read(self) -> bytes | None:
+        """See `Kept.read`."""
+        while numbers := self._numbers():
+            self._number = numbers[-1]
+            with contextlib.suppress(KeyError):  # taken away since the listing: then there are newer ones
+                return self._store.read(self._key(self._number))
+        self._number = -1
+        return None
+
+    def write(self, data: bytes) -> None:
+        """See `Kept.write`."""
+        if not self._store.put_if_absent(self._key(self._number + 1), data):
+            raise KeptMeanwhile
+        self._number += 1
+        for number in self._numbers():
+            if number <= self._number - self._LEFT:
+                self._store.delete(self._key(number))
+
+    def forget(self) -> None:
+        """Remove all."""
+        for number in self._numbers():
+            self._store.delete(self._key(number))
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(item.key.rsplit("/", 1)[-1].removesuffix(".json")) for item in self._store.list(self._folder))
+
+    def _key(self, number: int) -> str:
+        return f"{self._folder}/{number:08d}.json"
+
+
+class Observations:
+    """Totals of every version, which only grow while what they are counted from comes and goes.
+
+    Counters are read from sources: one cluster of the gateway for each version, `m-v1`, or its pods, `m-v1/<pod>`.
+    """
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+        self.known: dict[str, dict[str, Any]] = json.loads(kept.read() or b"{}")
 
     def add(self, model: str, versions: Iterable[int], raw: Mapping[str, Arm]) -> dict[int, Arm]:
-        """Add what is new in the raw counters to the totals of each version and keep them; forgets versions that are not named."""
+        """Add what is new in the raw counters to the totals of each version and keep them; forgets versions that are not named.
+
+        Raises:
+            KeptMeanwhile: another process kept totals since these were read.
+        """
         arms = {}
         names = {version: envoy.cluster_name(model, version) for version in versions}
         for version, name in names.items():
-            now = raw.get(name, Arm(healthy=False))
-            counts = _flat(now)
-            before = self.known.get(name, {"last": {}, "base": {}})
-            last, base = before["last"], before["base"]
-            fell = {key for key, value in last.items() if counts.get(key, 0) < value}
-            # What fell began anew and goes on top. Latencies may do so alone: they leave with an aggregate, the endpoint counts its requests on.
-            anew = {*last} if fell & {"requests", "errors"} else {*last} - {"requests", "errors"} if fell else set()
-            base = {key: base.get(key, 0) + (last.get(key, 0) if key in anew else 0) for key in {*base, *last, *counts}}
-            self.known[name] = {"base": base, "last": counts}
-            arms[version] = _arm({key: base.get(key, 0) + counts.get(key, 0) for key in base}, now.healthy)
+            before = self.known.get(name, {"base": {}, "last": {}})
+            base: dict[str, int] = before["base"]
+            now = {source: arm for source, arm in raw.items() if source.partition("/")[0] == name}
+            latest: dict[str, dict[str, int]] = {source: _flat(arm) for source, arm in now.items()}
+            for source, last in before["last"].items():
+                if source not in now and source != name:
+                    latest[source] = last  # a pod has its name once: it is gone, or was not seen just now
+                    continue
+                for key in _begun_anew(last, latest.get(source, {})):
+                    base[key] = base.get(key, 0) + last[key]
+            self.known[name] = {"base": base, "last": latest}
+            keys = {"requests", "errors"}.union(base, *latest.values())
+            total = {key: base.get(key, 0) + sum(counts.get(key, 0) for counts in latest.values()) for key in keys}
+            arms[version] = _arm(total, any(arm.healthy for arm in now.values()))
         mine = re.compile(re.escape(model) + r"-v\d+")
         self.known = {name: kept for name, kept in self.known.items() if name in names.values() or not mine.fullmatch(name)}
-        unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
-        unfinished.write_text(json.dumps(self.known))
-        unfinished.replace(self.path)
+        self._kept.write(json.dumps(self.known).encode())
         return arms
+
+
+def _begun_anew(last: Mapping[str, int], counts: Mapping[str, int]) -> set[str]:
+    """Counters of a source that began again at zero: what they had shown goes on top of what they show.
+
+    Latencies may do so alone: they leave with an aggregate of the gateway, whose endpoint counts its requests on.
+    """
+    fell = {key for key, value in last.items() if counts.get(key, 0) < value}
+    if fell & {"requests", "errors"}:
+        return {*last}
+    return {*last} - {"requests", "errors"} if fell else set()
 
 
 def _flat(arm: Arm) -> dict[str, int]:

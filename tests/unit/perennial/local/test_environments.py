@@ -27,10 +27,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "locks").mkdir(parents=True)
     (root / "pyproject.toml").write_text("[project]\n")
     locks = {name: root / "locks" / f"{name}.txt" for name in environments.LOCKS}
-    for lock in locks.values():
+    tests = {name: root / "locks" / f"tests-{name}.txt" for name in environments.TEST_LOCKS}
+    images = {name: root / "locks" / f"image-{name}.txt" for name in environments.IMAGE_LOCKS}
+    cuda = root / "locks" / "cuda.txt"
+    for lock in (*locks.values(), *tests.values(), *images.values(), cuda):
         lock.write_text("boto3==1\n")
     monkeypatch.setattr(environments, "ROOT", root)
     monkeypatch.setattr(environments, "LOCKS", locks)
+    monkeypatch.setattr(environments, "TEST_LOCKS", tests)
+    monkeypatch.setattr(environments, "IMAGE_LOCKS", images)
+    monkeypatch.setattr(environments, "CUDA_LOCK", cuda)
     monkeypatch.setattr(sys, "argv", ["environments.py"])
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
@@ -179,4 +185,57 @@ def test_locks_fit_machines_with_another_build(home, installer, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["environments.py", "lock"])
     assert environments.main() == 0
     assert environments.LOCKS["workload"].read_text() == "torch==2.13.0\n"
-    assert sum("compile" in call for call in installer.calls) == len(environments.LOCKS)
+    compiled = [call for call in installer.calls if "compile" in call]
+    assert len(compiled) == len(environments.LOCKS) + len(environments.IMAGE_LOCKS) + len(environments.TEST_LOCKS)
+
+
+def test_what_tests_add_is_compiled_with_the_environment_it_is_added_to(home, installer, monkeypatch):
+    """A test dependency moves no version that an image has."""
+    monkeypatch.setattr(sys, "argv", ["environments.py", "lock"])
+    assert environments.main() == 0
+    for name, lock in environments.TEST_LOCKS.items():
+        call = next(c for c in installer.calls if "compile" in c and c[-1] == str(lock))
+        assert call[call.index("--constraint") + 1] == str(environments.LOCKS[name])
+
+
+def test_cuda_libraries_have_a_lock_of_their_own(home, installer, monkeypatch):
+    """Compiled where only the CUDA build of torch is on offer, the workload lock still fits its CPU build."""
+    environments.LOCKS["workload"].write_text("nvidia-nccl-cu13==2.29.7\ntorch==2.13.0\ntriton==3.7.1\n")
+    monkeypatch.setattr(sys, "argv", ["environments.py", "lock"])
+    assert environments.main() == 0
+    assert environments.LOCKS["workload"].read_text() == "torch==2.13.0\n"
+    assert environments.CUDA_LOCK.read_text() == "nvidia-nccl-cu13==2.29.7\ntriton==3.7.1\n"
+
+
+def test_locks_without_cuda_libraries_leave_their_lock_alone(home, installer, monkeypatch):
+    """A machine that offers torch's CPU build cannot tell what the CUDA build needs."""
+    environments.CUDA_LOCK.write_text("triton==3.7.1\n")
+    monkeypatch.setattr(sys, "argv", ["environments.py", "lock"])
+    assert environments.main() == 0
+    assert environments.CUDA_LOCK.read_text() == "triton==3.7.1\n"
+
+
+@pytest.mark.parametrize(("built_for", "more"), [("None", 0), ("'13.0'", 1)])
+def test_a_cuda_build_of_torch_gets_its_libraries(home, installer, monkeypatch, built_for, more):
+    """Without an index of CPU builds the package index gives the CUDA build, which does not load without them."""
+
+    def install(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        if "sync" in command and str(environments.LOCKS["workload"]) in command:
+            torch = home / "venvs/workload/lib/python3.11/site-packages/torch"
+            torch.mkdir(parents=True, exist_ok=True)
+            (torch / "version.py").write_text(f"__version__ = '2.13.0'\ncuda: Optional[str] = {built_for}\n")
+        return installer(command, **options)
+
+    monkeypatch.setattr(environments.subprocess, "run", install)
+    assert environments.main() == 0
+    assert sum("sync" in c and str(environments.CUDA_LOCK) in c for c in installer.calls) == more
+
+
+def test_changed_test_dependencies_bring_their_environment_up_to_date(home, installer):
+    """Both lock files of an environment are installed together."""
+    environments.main()
+    installer.calls.clear()
+    environments.TEST_LOCKS["airflow"].write_text("pytest==10\n")
+    assert environments.main() == 0
+    synced = [c[-2:] for c in installer.calls if "sync" in c]
+    assert synced == [[str(environments.TEST_LOCKS["airflow"]), str(environments.LOCKS["airflow"])]]

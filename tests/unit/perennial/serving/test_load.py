@@ -57,7 +57,7 @@ def test_every_call_is_sent_once_and_counted(gateway):
     calls = [Call([{"n": n, "bad": n % 5 == 0}, {"n": n}], id=f"c{n}", event_time="2013-02-01T06:00:00") for n in range(50)]
     load = send(gateway.settings, MODEL, calls)
     assert sorted(body["meta"]["puid"] for _, body in gateway.seen) == sorted(f"c{n}" for n in range(50))
-    assert {path for path, _ in gateway.seen} == {MODEL.route}
+    assert {path for path, _ in gateway.seen} == {gateway.settings.prediction_path(MODEL.name)}
     assert gateway.seen[0][1]["meta"]["tags"] == {"event_time": "2013-02-01T06:00:00"}
     assert (load.requests, len(load.failures), load.by_version) == (50, 10, {7: 40})
     assert load.failures[0].startswith("500: ")

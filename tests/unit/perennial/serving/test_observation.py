@@ -3,11 +3,13 @@
 import json
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perennial.serving.backends.observation import Observations, read_arms
+from perennial.serving.backends.observation import KeptInFile, KeptInStore, KeptMeanwhile, Observations, read_arms
 from perennial.serving.route import Arm
+from perennial.store import open_store
 
 
 def host(total, error, health=None):
@@ -55,7 +57,7 @@ def test_requests_are_the_endpoints_own_and_latency_is_the_callers():
 
 def test_a_version_that_the_gateway_does_not_know_shows_nothing(tmp_path):
     """A version without a cluster has no requests and is not healthy."""
-    assert Observations(tmp_path / "o.json").add("m", [1], {}) == {1: Arm(0, 0, ((math.inf, 0),), False)}
+    assert Observations(KeptInFile(tmp_path / "o.json")).add("m", [1], {}) == {1: Arm(0, 0, ((math.inf, 0),), False)}
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 50), st.booleans()), max_size=30))
@@ -67,7 +69,7 @@ def test_totals_never_fall_and_count_all_that_was_looked_at(tmp_path_factory, ev
         if restart:
             requests = errors = 0
         requests, errors = requests + more + more_errors, errors + more_errors
-        arm = Observations(path).add("m", [1], {"m-v1": Arm(requests, errors, ((math.inf, requests),))})[1]
+        arm = Observations(KeptInFile(path)).add("m", [1], {"m-v1": Arm(requests, errors, ((math.inf, requests),))})[1]
         assert arm.requests >= max(seen, requests)
         assert arm.errors <= arm.requests
         assert arm.latency_ms[-1][1] == arm.requests
@@ -79,8 +81,8 @@ def test_totals_never_fall_and_count_all_that_was_looked_at(tmp_path_factory, ev
 def test_an_aggregate_that_goes_counts_no_request_twice(tmp_path):
     """Its latencies leave with it when a release ends; the endpoint's own counts go on."""
     path = tmp_path / "observed.json"
-    Observations(path).add("m", [1], {"m-v1": Arm(1000, 5, ((1.5, 900), (math.inf, 1000)))})
-    arm = Observations(path).add("m", [1], {"m-v1": Arm(1010, 6, ((1.5, 90), (math.inf, 100)))})[1]
+    Observations(KeptInFile(path)).add("m", [1], {"m-v1": Arm(1000, 5, ((1.5, 900), (math.inf, 1000)))})
+    arm = Observations(KeptInFile(path)).add("m", [1], {"m-v1": Arm(1010, 6, ((1.5, 90), (math.inf, 100)))})[1]
     assert (arm.requests, arm.errors) == (1010, 6)
     assert arm.latency_ms[-1][1] >= 1000
 
@@ -88,8 +90,38 @@ def test_an_aggregate_that_goes_counts_no_request_twice(tmp_path):
 def test_versions_that_left_are_forgotten_and_others_models_are_not(tmp_path):
     """Totals are kept for the versions of the route; another model's are not touched."""
     path = tmp_path / "observed.json"
-    Observations(path).add("m", [1, 2], {"m-v1": Arm(5), "m-v2": Arm(6)})
-    Observations(path).add("m_two", [1], {"m_two-v1": Arm(7)})
-    Observations(path).add("m", [2], {"m-v2": Arm(6)})
+    Observations(KeptInFile(path)).add("m", [1, 2], {"m-v1": Arm(5), "m-v2": Arm(6)})
+    Observations(KeptInFile(path)).add("m_two", [1], {"m_two-v1": Arm(7)})
+    Observations(KeptInFile(path)).add("m", [2], {"m-v2": Arm(6)})
     assert set(json.loads(path.read_text())) == {"m-v2", "m_two-v1"}
-    assert Observations(path).add("m", [1, 2], {"m-v1": Arm(5), "m-v2": Arm(6)})[1].requests == 5
+    assert Observations(KeptInFile(path)).add("m", [1, 2], {"m-v1": Arm(5), "m-v2": Arm(6)})[1].requests == 5
+
+
+def test_pods_that_come_and_go_are_one_version(tmp_path):
+    """What a pod had shown stays in the total when it restarts, leaves or returns; only the version's own pods count."""
+    store = open_store(str(tmp_path))
+
+    def look(**pods):
+        raw = {f"m-v{name}": Arm(requests, 0, ((math.inf, requests),)) for name, requests in pods.items()}
+        return Observations(KeptInStore(store, "m")).add("m", [1], {name.replace("_", "/"): arm for name, arm in raw.items()})[1]
+
+    assert look(**{"1_a": 10, "1_b": 5, "12_a": 100}).requests == 15
+    assert look(**{"1_a": 12, "1_b": 1}).requests == 18  # b restarted
+    assert look(**{"1_b": 4}).requests == 21  # a left
+    assert look().requests == 21
+    last = look(**{"1_a": 13, "1_c": 2})  # a had only not been seen
+    assert (last.requests, last.latency_ms[-1][1]) == (24, 24)
+
+
+def test_of_two_looks_at_once_one_is_told(tmp_path):
+    """Whoever keeps totals that rest on old ones is refused, so that no total falls; the store keeps only the newest few."""
+    store = open_store(str(tmp_path))
+    first, second = (Observations(KeptInStore(store, "m")) for _ in range(2))
+    first.add("m", [1], {"m-v1/a": Arm(5)})
+    with pytest.raises(KeptMeanwhile):
+        second.add("m", [1], {"m-v1/a": Arm(3)})
+    for requests in range(5, 20):
+        assert Observations(KeptInStore(store, "m")).add("m", [1], {"m-v1/a": Arm(requests)})[1].requests == requests
+    assert len(list(store.list("observed/m"))) == 3
+    KeptInStore(store, "m").forget()
+    assert KeptInStore(store, "m").read() is None

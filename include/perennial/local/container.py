@@ -1,0 +1,241 @@
+"""What must share one machine, in one container: the gateway, the served versions, and the scheduler whose stages start them.
+
+All else of the platform runs in containers of its own (docker-compose.yaml). Run as
+
+    python -m perennial.local.container --status-port 9900 -- airflow scheduler --skip-serve-logs
+
+where the command is kept running beside the gateway. SIGTERM ends everything in order. It ends by itself when supervisord has gone, so that
+the container is started again. What the programs write is shown, and another port tells their state to health checks and to Prometheus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TextIO
+
+from perennial.errors import EXIT_DONE, EXIT_FAULT, Fault, PerennialError
+from perennial.local import routes
+from perennial.local.supervisor import NOT_INHERITED, Supervisor
+from perennial.serving import envoy
+from perennial.settings import Settings
+from perennial.store import Store, open_store
+
+GATEWAY = "envoy"
+START_SECONDS = 60
+POLL_SECONDS = 0.5
+COMMAND_STOP_SECONDS = 20
+_TEXT = "text/plain; charset=utf-8"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM; 0 then, 1 if something that all depends on has gone."""
+    parser = argparse.ArgumentParser(prog="python -m perennial.local.container", description="Gateway and versions, beside one command.")
+    parser.add_argument("--status-port", type=int, default=9900, help="port of /health, /targets, /metrics and /gateway/metrics")
+    parser.add_argument("command", nargs="+", help="what runs beside the gateway, such as `airflow scheduler`")
+    given = parser.parse_args(arguments)
+    try:
+        settings = Settings.from_environment()
+        return run(settings, open_store(settings.store), given.command, given.status_port)
+    except PerennialError as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAULT
+
+
+def run(settings: Settings, store: Store, command: list[str], status_port: int) -> int:
+    """Start the gateway, the command and the versions of the ledger, then watch over them.
+
+    Raises:
+        Fault: the gateway does not start.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    supervisor = Supervisor(settings)
+    supervisor.start()
+    server = StatusServer((settings.host, status_port), settings)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    logs = Logs(supervisor.logs, sys.stdout)
+    threading.Thread(target=logs.follow, args=(ended,), daemon=True).start()
+    try:
+        envoy.prepare(settings)
+        supervisor.add_program(GATEWAY, envoy.command(settings), {})
+        _wait_for_gateway(settings, supervisor, ended)
+        if not ended.is_set():
+            supervisor.add_program(name_of(command), command, environment(os.environ), stop_seconds=COMMAND_STOP_SECONDS)
+            for sentence in routes.resume(settings, store):
+                print(sentence.strip(), flush=True)
+        while not ended.wait(POLL_SECONDS):
+            if not supervisor.running():
+                raise Fault(f"supervisord has ended; its log: {supervisor.folder / 'supervisord.log'}. Start the container again.")
+    finally:
+        ended.set()
+        supervisor.shutdown()
+        server.shutdown()
+        logs.show()
+    return EXIT_DONE
+
+
+def environment(outer: Mapping[str, str]) -> dict[str, str]:
+    """Variables of the container that supervisord itself does not hand on, for the command."""
+    handed_on = {k: v for k, v in outer.items() if k.startswith(NOT_INHERITED) and not k.startswith("SUPERVISOR_")}
+    return {**handed_on, "SPT_NOENV": "1"}  # keeps the environment readable, by which a killed supervisor's children are found
+
+
+class Logs:
+    """Shows what every program writes into its log file, each line behind the program's name."""
+
+    def __init__(self, folder: Path, out: TextIO) -> None:
+        self.folder, self.out = folder, out
+        self._read = {file: (file.stat().st_ino, file.stat().st_size) for file in folder.glob("*.log")}  # what was there before is old
+        self._lock = threading.Lock()
+
+    def follow(self, ended: threading.Event) -> None:
+        """Show new lines until the end."""
+        while not ended.wait(POLL_SECONDS):
+            self.show()
+
+    def show(self) -> None:
+        """Show the whole lines that are new."""
+        with self._lock:
+            for file in sorted(self.folder.glob("*.log")):
+                for line in self._new_lines(file):
+                    self.out.write(f"{file.stem} | {line}\n")
+            self.out.flush()
+
+    def _new_lines(self, file: Path) -> list[str]:
+        number, position = self._read.get(file, (0, 0))
+        try:
+            with file.open("rb") as stream:
+                found = os.fstat(stream.fileno())
+                if found.st_ino != number or found.st_size < position:  # supervisord began a new file
+                    position = 0
+                stream.seek(position)
+                data = stream.read()
+        except FileNotFoundError:  # renamed by supervisord a moment ago
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read[file] = (found.st_ino, position + len(whole))
+        return whole.decode(errors="replace").splitlines()
+
+
+class StatusServer(ThreadingHTTPServer):
+    """Tells how the programs are.
+
+    `/health` is for the container's health check, `/targets` names the served versions to Prometheus (http_sd), `/metrics` has
+    the state of every program, `/gateway/metrics` is Envoy's, whose own port may reconfigure it and therefore stays on loopback.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], settings: Settings) -> None:
+        super().__init__(address, _Handler)
+        self.settings = settings
+        self.supervisor = Supervisor(settings)
+
+    def answer(self, path: str, host: str) -> tuple[int, str, str]:
+        """Status, content type and body of the answer to one path; `host` is how the caller named this machine."""
+        if path == "/health":
+            trouble = self.trouble()
+            return (HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, trouble) if trouble else (HTTPStatus.OK, _TEXT, "All programs run.")
+        if path == "/targets":
+            targets = [f"{host}:{port}" for port in serving_ports(self.settings)]
+            return HTTPStatus.OK, "application/json", json.dumps([{"targets": targets}] if targets else [])
+        if path == "/metrics":
+            return HTTPStatus.OK, _METRICS, self.metrics()
+        if path == "/gateway/metrics":
+            return HTTPStatus.OK, _METRICS, _gateway(self.settings, "/stats/prometheus")
+        return HTTPStatus.NOT_FOUND, _TEXT, "There are /health, /targets, /metrics and /gateway/metrics."
+
+    def trouble(self) -> str:
+        """What does not run, as a sentence; empty if all does."""
+        programs = self.supervisor.programs()
+        if GATEWAY not in programs:
+            return "The gateway is not started yet."
+        down = [f"{name} ({program.state.lower()})" for name, program in sorted(programs.items()) if program.state != "RUNNING"]
+        if down:
+            return f"Not running: {', '.join(down)}."
+        _gateway(self.settings, "/ready")
+        return ""
+
+    def metrics(self) -> str:
+        """One gauge: which programs run."""
+        name = "perennial_program_running"
+        lines = [f"# HELP {name} Whether a program of this machine runs.", f"# TYPE {name} gauge"]
+        lines += [f'{name}{{program="{p.name}"}} {int(p.state == "RUNNING")}' for _, p in sorted(self.supervisor.programs().items())]
+        return "\n".join(lines) + "\n"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: StatusServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        host = self.headers.get("Host", "127.0.0.1").rsplit(":", 1)[0]
+        try:
+            status, kind, text = self.server.answer(self.path, host)
+        except PerennialError as error:
+            status, kind, text = HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, str(error)
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: it is asked every few seconds."""
+
+
+def serving_ports(settings: Settings) -> list[int]:
+    """Ports of all servers of versions, as `<home>/serving/state.json` has them."""
+    try:
+        state: dict[str, Any] = json.loads((settings.home / "serving" / "state.json").read_text())
+    except FileNotFoundError:  # nothing was released yet
+        return []
+    return sorted(port for known in state.values() for port in known["ports"].values())
+
+
+def _gateway(settings: Settings, path: str) -> str:
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"http://{envoy.ADMIN_HOST}:{settings.gateway_admin_port}{path}", timeout=5
+        ) as answer:
+            text: str = answer.read().decode()
+            return text
+    except (urllib.error.URLError, OSError) as error:
+        raise Fault(f"The gateway does not answer ({error}).") from error
+
+
+def _wait_for_gateway(settings: Settings, supervisor: Supervisor, ended: threading.Event) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not ended.is_set():
+        try:
+            _gateway(settings, "/ready")
+            return
+        except Fault as fault:
+            if time.monotonic() > deadline:
+                raise Fault(f"The gateway does not start in {START_SECONDS} s: {supervisor.log(GATEWAY)} says why. {fault}") from fault
+        ended.wait(POLL_SECONDS)
+
+
+def name_of(command: list[str]) -> str:
+    """The program's name, made of the command's plain words: `airflow-scheduler`."""
+    return "-".join(word for word in (Path(command[0]).name, *command[1:]) if re.fullmatch(r"[a-z][a-z0-9-]*", word))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

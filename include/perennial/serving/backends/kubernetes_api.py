@@ -1,0 +1,152 @@
+"""The Kubernetes API as serving needs it: plain documents of one namespace, and every refusal as one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from perennial.errors import ServiceUnreachable
+
+Json = dict[str, Any]
+
+NOT_FOUND, CONFLICT, FORBIDDEN, UNAUTHORIZED = 404, 409, 403, 401
+_SECONDS = (5.0, 30.0)  # to connect, to answer
+_LOG_LINES = 5
+
+
+class Missing(Exception):
+    """There is no such object."""
+
+
+class Conflict(Exception):
+    """The object is there already, or was changed since it was read."""
+
+
+class KubernetesApi:
+    """Objects of one namespace.
+
+    Inside a cluster the pod's service account is used, elsewhere the file that $KUBECONFIG names (`~/.kube/config` if it is not set).
+
+    Raises:
+        ServiceUnreachable: there is neither.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        from kubernetes import client, config
+
+        self.namespace = namespace
+        configuration = client.Configuration()
+        try:
+            if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+                config.load_incluster_config(client_configuration=configuration)
+            else:
+                config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
+        except config.ConfigException as error:
+            raise ServiceUnreachable(
+                f"No Kubernetes cluster is named ({error}): set KUBECONFIG to a cluster's file, or give the pod a service account with its token."
+            ) from error
+        self._client = client.ApiClient(configuration)
+
+    def get(self, plural: str, name: str) -> Json:
+        """One object. Raises Missing."""
+        found: Json = self._call("GET", f"{_path(plural, self.namespace)}/{name}", f"get {plural}")
+        return found
+
+    def list(self, plural: str, labels: Mapping[str, str]) -> list[Json]:
+        """All objects with these labels."""
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        found: list[Json] = self._call("GET", _path(plural, self.namespace), f"list {plural}", query={"labelSelector": selector})["items"]
+        return found
+
+    def create(self, plural: str, document: Json) -> Json:
+        """Make an object. Raises Conflict if it is there."""
+        found: Json = self._call("POST", _path(plural, self.namespace), f"create {plural}", body=document)
+        return found
+
+    def replace(self, plural: str, document: Json) -> Json:
+        """Write an object anew. Raises Conflict if it was changed since its `resourceVersion`, Missing if it is gone."""
+        name = document["metadata"]["name"]
+        found: Json = self._call("PUT", f"{_path(plural, self.namespace)}/{name}", f"update {plural}", body=document)
+        return found
+
+    def delete(self, plural: str, name: str) -> None:
+        """Remove an object and what it owns. No error if it is gone."""
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        try:
+            self._call("DELETE", f"{_path(plural, self.namespace)}/{name}", f"delete {plural}", body=options)
+        except Missing:
+            return
+
+    def last_lines(self, pod: str, container: str) -> str:
+        """The end of what a container that died has said; empty if nothing of it is left."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        query = {"container": container, "tailLines": str(_LOG_LINES), "previous": "true"}
+        try:
+            return str(self._call("GET", path, "get pods/log", query=query, text=True)).strip()
+        except Missing:
+            return ""
+
+    def _call(
+        self, method: str, path: str, what: str, *, query: Mapping[str, str] | None = None, body: Json | None = None, text: bool = False
+    ) -> Any:
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            answer = self._client.call_api(
+                path, method, query_params=list((query or {}).items()), body=body, auth_settings=["BearerToken"],
+                header_params={"Accept": "application/json, */*", "Content-Type": "application/json"},
+                _preload_content=False, _return_http_data_only=True, _request_timeout=_SECONDS,
+            )  # fmt: skip
+            content = answer.data.decode(errors="replace")
+            return content if text else json.loads(content)
+        except ApiException as error:
+            raise self._told(error.status, error.body, path, what) from error
+        except (HTTPError, OSError, ValueError) as error:
+            why = getattr(error, "reason", None) or error  # a retried request tells its last failure
+            raise ServiceUnreachable(
+                f"The Kubernetes API at {self._client.configuration.host} does not answer ({type(why).__name__}: {why}): check the cluster and $KUBECONFIG."
+            ) from error
+
+    def _told(self, status: int, body: Any, path: str, what: str) -> Exception:
+        message, details = _message(body)
+        if status == NOT_FOUND and not details:  # the whole kind is unknown, not one object of it
+            group = path.split("/")[2]
+            return ServiceUnreachable(
+                f"The cluster knows no {what.rpartition(' ')[2]} of {group}: Seldon Core is not installed there, or not this dialect of it. "
+                "Install it, or set PERENNIAL_SELDON_DIALECT or PERENNIAL_SERVING to what is there."
+            )
+        if status == NOT_FOUND:
+            return Missing(message)
+        if status == CONFLICT:
+            return Conflict(message)
+        if status in (FORBIDDEN, UNAUTHORIZED):
+            return ServiceUnreachable(
+                f"The cluster does not let this account {what} in the namespace {self.namespace} ({message}): give it that right, or use another account."
+            )
+        if "log" in what and status == 400:  # the container has not died before
+            return Missing(message)
+        return ServiceUnreachable(f"The cluster refused to {what} in the namespace {self.namespace} ({status}: {message}).")
+
+
+def _path(plural: str, namespace: str) -> str:
+    group = {
+        "pods": "/api/v1",
+        "deployments": "/apis/apps/v1",
+        "seldondeployments": "/apis/machinelearning.seldon.io/v1",
+        "models": "/apis/mlops.seldon.io/v1alpha1",
+        "experiments": "/apis/mlops.seldon.io/v1alpha1",
+    }[plural]
+    return f"{group}/namespaces/{namespace}/{plural}"
+
+
+def _message(body: Any) -> tuple[str, Any]:
+    """What the API says, and of which object; an unknown kind is told without one."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
+    try:
+        found = json.loads(text)
+        return str(found.get("message", text)), (found.get("details") or {}).get("name")
+    except ValueError:
+        return text.strip()[:300], None

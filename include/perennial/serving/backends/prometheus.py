@@ -1,0 +1,119 @@
+"""What Prometheus knows of served versions: the raw counters of every pod, as its servers show them on `/metrics`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from perennial.errors import ServiceUnreachable, SettingMissing
+from perennial.serving.route import Arm
+
+KEPT_SECONDS = 900  # a pod that is gone, or was not scraped, is counted with its last values for this long
+STALE_SECONDS = 120  # figures older than this are no evidence
+FIRST_ERROR = 500  # status codes from here on are the version's failures
+_ANSWER_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a kind of server calls its figures."""
+
+    answers: str = "perennial_predictions_total"  # counter with the label `code`
+    seconds: str = "perennial_prediction_seconds_bucket"  # histogram
+    chosen: str = 'model="{model}"'  # the series of all versions of a model
+    label: str = "version"  # names the version
+    version: str = r"(\d+)"  # what of that label is its number
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Raw counters, and how fresh they are."""
+
+    arms: dict[str, Arm]  # by source, `<model>-v<version>/<pod>`
+    age_seconds: dict[int, float]  # by version: since its figures were last read; a version without figures is not in it
+
+
+class Prometheus:
+    """Asks one Prometheus about the versions of one namespace."""
+
+    def __init__(self, url: str, namespace: str, metrics: Metrics = Metrics()) -> None:
+        if not url:
+            raise SettingMissing(
+                "PERENNIAL_PROMETHEUS_URL is not set: Seldon Core serves, so a release reads its evidence from Prometheus. Name one that scrapes the served versions."
+            )
+        self.url, self.namespace, self.metrics = url.rstrip("/"), namespace, metrics
+
+    def figures(self, model: str) -> Figures:
+        """The counters of all pods of a model's versions.
+
+        Raises:
+            ServiceUnreachable: Prometheus does not answer, or not as Prometheus does.
+        """
+        chosen = f'{{namespace="{self.namespace}",{self.metrics.chosen.format(model=model)}}}'
+        codes: dict[str, dict[str, int]] = defaultdict(dict)
+        for labels, value in self._ask(f"last_over_time({self.metrics.answers}{chosen}[{KEPT_SECONDS}s])"):
+            codes[self._source(model, labels)][labels.get("code", "")] = int(value)
+        slow: dict[str, dict[float, int]] = defaultdict(dict)
+        for labels, value in self._ask(f"last_over_time({self.metrics.seconds}{chosen}[{KEPT_SECONDS}s])"):
+            slow[self._source(model, labels)][_milliseconds(labels["le"])] = int(value)
+        now, newest = time.time(), dict[int, float]()
+        for labels, value in self._ask(f"max by ({self.metrics.label}) (timestamp({self.metrics.answers}{chosen}))"):
+            newest[self._version(labels)] = value
+        arms = {source: _arm(counts, slow.get(source, {})) for source, counts in codes.items()}
+        return Figures(arms, {version: max(0.0, now - at) for version, at in newest.items()})
+
+    def _source(self, model: str, labels: dict[str, str]) -> str:
+        pod = labels.get("pod")
+        if not pod:
+            raise ServiceUnreachable(
+                f"The series of {self.metrics.answers} in the Prometheus at {self.url} have no label `pod`, so pods cannot be told apart: "
+                "set the labels `namespace` and `pod` where it scrapes them (PodMonitors and ServiceMonitors do)."
+            )
+        return f"{model}-v{self._version(labels)}/{pod}"
+
+    def _version(self, labels: dict[str, str]) -> int:
+        found = re.fullmatch(self.metrics.version, labels.get(self.metrics.label, ""))
+        if not found:
+            raise ServiceUnreachable(
+                f"The series of {self.metrics.answers} in the Prometheus at {self.url} do not name versions by the label {self.metrics.label}: keep that label where it scrapes them."
+            )
+        return int(found[1])
+
+    def _ask(self, query: str) -> list[tuple[dict[str, str], float]]:
+        """The vector that an instant query gives."""
+        address = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+        try:
+            with urllib.request.urlopen(address, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - the address is a setting of the operator's
+                found: dict[str, Any] = json.load(answer)
+            return [(entry["metric"], float(entry["value"][1])) for entry in found["data"]["result"]]
+        except urllib.error.HTTPError as error:
+            why = error.read(300).decode(errors="replace").strip() or error.reason
+            raise ServiceUnreachable(
+                f"The Prometheus at {self.url} refuses a question ({error.code}: {why}): check PERENNIAL_PROMETHEUS_URL and its rights."
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise ServiceUnreachable(
+                f"The Prometheus at {self.url} does not answer ({error}), and without it a release has no evidence: check PERENNIAL_PROMETHEUS_URL and that it runs."
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceUnreachable(
+                f"What answers at {self.url} is no Prometheus ({type(error).__name__}: {error}): correct PERENNIAL_PROMETHEUS_URL."
+            ) from error
+
+
+def _milliseconds(bound: str) -> float:
+    return math.inf if bound == "+Inf" else round(float(bound) * 1e3, 6)
+
+
+def _arm(codes: dict[str, int], slow: dict[float, int]) -> Arm:
+    errors = sum(count for code, count in codes.items() if code.isdigit() and int(code) >= FIRST_ERROR)
+    return Arm(sum(codes.values()), errors, tuple(sorted(slow.items())))

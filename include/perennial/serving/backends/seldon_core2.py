@@ -1,0 +1,160 @@
+"""Serves on Kubernetes by Seldon Core 2: a Model for each version, an Experiment for each model's traffic.
+
+The Experiment is the state: its annotation holds the exact route. Models are made before the Experiment names them, and go
+after it does not. Callers speak the Open Inference Protocol to Seldon's own gateway, not the requests of `docs/serving.md`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from perennial.errors import LedgerConflict, ServiceUnreachable
+from perennial.serving.backends import seldon_v2
+from perennial.serving.backends.kubernetes_api import Conflict, KubernetesApi, Missing
+from perennial.serving.backends.observation import KeptInStore, KeptMeanwhile, Observations
+from perennial.serving.backends.prometheus import Metrics, Prometheus
+from perennial.serving.backends.seldon_v1 import MODEL, name_of, read_route
+from perennial.serving.route import Arm, Route
+from perennial.settings import Settings
+from perennial.specs import ModelSpec
+from perennial.store import open_store
+
+Json = dict[str, Any]
+
+METRICS = Metrics(
+    "seldon_model_infer_total", "seldon_model_infer_api_seconds_bucket", 'model=~"{model}-v[0-9]+"', "model", r".+-v(\d+)"
+)  # of Seldon's agents, beside the servers
+_POLL_SECONDS = 0.2
+_TRIES = 5
+
+
+class Core2Backend:
+    """Versions as Models that an Experiment shares the traffic among."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.api = KubernetesApi(settings.serving_namespace)
+
+    def apply(self, model: ModelSpec, route: Route) -> None:
+        """See `Backend.apply`."""
+        *models, experiment = seldon_v2.render(model, route, self.api.namespace, self.settings.store)
+        before = self._experiment(model)
+        for wanted in models:
+            self._put(seldon_v2.MODELS, wanted)
+        self._share(before, experiment)
+        staying = {wanted["metadata"]["name"] for wanted in models}
+        for found in self.api.list(seldon_v2.MODELS, {MODEL: model.name}):
+            if found["metadata"]["name"] not in staying:
+                self.api.delete(seldon_v2.MODELS, found["metadata"]["name"])
+
+    def wait_ready(self, model: ModelSpec, version: int, seconds: float) -> None:
+        """See `Backend.wait_ready`. Ready means that Seldon Core says so of the Model as it is described now, and of the Experiment where
+        the version has a weight. Golden rows are replayed by whatever runtime the Server has.
+        """
+        deadline = time.monotonic() + seconds
+        route = self.route(model)
+        if route is None or version not in route.versions:
+            raise ServiceUnreachable(f"Version {version} of {model.name} is not among the versions that run: apply a route that has it.")
+        wanted = [(seldon_v2.MODELS, seldon_v2.model_name(model, version))]
+        wanted += [(seldon_v2.EXPERIMENTS, name_of(model))] if route.weights.get(version) else []
+        while reason := "; ".join(filter(None, (self._why_not(plural, name) for plural, name in wanted))):
+            if time.monotonic() >= deadline:
+                raise ServiceUnreachable(f"Version {version} of {model.name} is not ready after {seconds:g} s: {reason}.")
+            time.sleep(_POLL_SECONDS)
+
+    def observe(self, model: ModelSpec) -> dict[int, Arm]:
+        """See `Backend.observe`. The counters are those of Seldon's agents, which see what the servers answered."""
+        route = self.route(model)
+        if route is None:
+            return {}
+        prometheus = Prometheus(self.settings.prometheus_url, self.api.namespace, METRICS)
+        for _ in range(_TRIES):
+            observations = Observations(KeptInStore(open_store(self.settings.store), model.name))
+            figures = prometheus.figures(name_of(model))
+            arms = {source.replace(name_of(model), model.name, 1): arm for source, arm in figures.arms.items()}
+            try:
+                found = observations.add(model.name, route.versions, arms)
+            except KeptMeanwhile:
+                continue
+            healthy = {v: not self._why_not(seldon_v2.MODELS, seldon_v2.model_name(model, v)) for v in route.versions}
+            return {v: Arm(arm.requests, arm.errors, arm.latency_ms, healthy[v]) for v, arm in found.items()}
+        raise LedgerConflict(f"Others keep looking at {model.name} at the same time. Look again.")
+
+    def route(self, model: ModelSpec) -> Route | None:
+        """See `Backend.route`."""
+        found = self._experiment(model)
+        return None if found is None else read_route(found)
+
+    def reset(self, model: ModelSpec) -> None:
+        """See `Backend.reset`."""
+        self.api.delete(seldon_v2.EXPERIMENTS, name_of(model))
+        for found in self.api.list(seldon_v2.MODELS, {MODEL: model.name}):
+            self.api.delete(seldon_v2.MODELS, found["metadata"]["name"])
+        KeptInStore(open_store(self.settings.store), model.name).forget()
+
+    def _experiment(self, model: ModelSpec) -> Json | None:
+        return self._found(seldon_v2.EXPERIMENTS, name_of(model))
+
+    def _found(self, plural: str, name: str) -> Json | None:
+        try:
+            return self.api.get(plural, name)
+        except Missing:
+            return None
+
+    def _put(self, plural: str, wanted: Json) -> None:
+        """Make an object what was rendered."""
+        name = wanted["metadata"]["name"]
+        for _ in range(_TRIES):
+            live = self._found(plural, name)
+            if live is not None and live["spec"] == wanted["spec"]:
+                return
+            try:
+                self._make(plural, live, wanted)
+                return
+            except (Conflict, Missing):
+                continue
+        raise LedgerConflict(f"Others keep changing {name} of {plural} at the same time. Run the stage again.")
+
+    def _share(self, before: Json | None, wanted: Json) -> None:
+        """Write the Experiment, unless somebody else has changed it since it was read. Its status is Seldon's, not another writer's."""
+        name, live = wanted["metadata"]["name"], before
+        for _ in range(_TRIES):
+            if live is not None and _ours(live) == _ours(wanted):
+                return
+            try:
+                self._make(seldon_v2.EXPERIMENTS, live, wanted)
+                return
+            except (Conflict, Missing):
+                newest = self._found(seldon_v2.EXPERIMENTS, name)
+            if newest is None or before is None or _ours(newest) != _ours(before):
+                break
+            live = newest
+        raise LedgerConflict(
+            f"Another writer changed the Experiment {name} at the same time. Run the stage again: it decides on what holds now."
+        )
+
+    def _make(self, plural: str, live: Json | None, wanted: Json) -> None:
+        if live is None:
+            self.api.create(plural, wanted)
+            return
+        version = live["metadata"]["resourceVersion"]
+        self.api.replace(plural, {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}})
+
+    def _why_not(self, plural: str, name: str) -> str:
+        """Why an object is not ready as it is described now; empty if it is."""
+        found = self._found(plural, name)
+        if found is None:
+            return f"{name} of {plural} is not there"
+        status = found.get("status") or {}
+        if status.get("observedGeneration", 0) < found["metadata"].get("generation", 0):
+            return f"Seldon Core has not taken up {name} of {plural} yet: look at its scheduler"
+        conditions = [condition for condition in status.get("conditions") or () if condition["type"] == "Ready"]
+        if any(condition["status"] == "True" for condition in conditions):
+            return ""
+        told = "; ".join(condition.get("message") or condition.get("reason") or "" for condition in conditions).strip("; ")
+        return f"{name} of {plural} is not ready{f': {told}' if told else ''}"
+
+
+def _ours(found: Json) -> tuple[Route | None, Json]:
+    return read_route(found), found["spec"]

@@ -1,0 +1,350 @@
+"""Runs a stage as a pod of the cluster, watched by the triggerer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
+from kubernetes.stream import stream
+from urllib3.exceptions import HTTPError
+from websocket import WebSocketException
+
+from perennial.errors import EXIT_DONE, EXIT_FAULT, EXIT_REFUSED, PerennialError
+from perennial.settings import Settings
+from perennial.specs import ComputeSpec
+from perennial_airflow.cluster_access import in_order, message
+from perennial_airflow.operators.release_stage import ReleaseLooks
+from perennial_airflow.operators.stage import StageOperator
+from perennial_airflow.stage_command import stage_command
+from perennial_airflow.stage_end import give_up
+from perennial_airflow.stage_pod import (
+    MAIN,
+    RESULT_FILE,
+    SIDE_CAR,
+    apply_compute,
+    ending_of,
+    has_ended,
+    made_up,
+    main_container,
+    main_state,
+    mark_of,
+    merge_side_car,
+    not_created,
+    pod_name,
+    pod_template,
+    read_template,
+    waits_for_side_car,
+)
+from perennial_airflow.triggers.pod_watch import KILL_GRACE_SECONDS, PodWatch, is_away
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+TASK_LABEL = "perennial/task"  # the same for all pods of a task instance, whatever they work on
+NO_INPUTS = ("retry",)  # arguments that tell how often a stage was tried, not what it works on
+SCHEDULE_SECONDS = 3600
+START_SECONDS = 1800  # an image with CUDA is some gigabytes
+QUOTA_SECONDS = 20.0  # a pod that has just ended still counts
+RESULT_SECONDS = 180.0
+REMOVAL_SECONDS = 120.0
+PAUSE_SECONDS = 1.0
+UNANSWERED = (ApiException, HTTPError, WebSocketException, OSError)
+
+
+class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # its list of arguments is made of ours by name, for a moment
+    """A stage as a pod.
+
+    The pod's name comes from what the stage works on, so that every try of the task finds the pod of the tries before it: a running one is
+    watched further, the result of one that ended well is taken, and only otherwise the stage is started again.
+
+    Args:
+        compute: what the pod may use; the template says it if None.
+    """
+
+    template_fields = StageOperator.template_fields
+
+    def __init__(self, *, compute: ComputeSpec | None = None, **kwargs: Any) -> None:
+        given = {"startup_timeout_seconds": START_SECONDS, "schedule_timeout_seconds": SCHEDULE_SECONDS, **kwargs}
+        super().__init__(
+            deferrable=True,
+            durable=True,
+            random_name_suffix=False,
+            do_xcom_push=True,
+            log_pod_spec_on_failure=False,
+            base_container_name=MAIN,
+            **given,
+        )
+        self.compute = compute
+
+    @cached_property
+    def hook(self) -> KubernetesHook:
+        """The cluster that Airflow runs in, else that of $KUBECONFIG: no Airflow connection is needed, and none is asked for."""
+        return KubernetesHook(conn_id=None, kubernetes_conn_id=None)
+
+    def execute(self, context: Context) -> Any:
+        """Find or start the stage's pod, then wait for it in the triggerer.
+
+        Raises:
+            TaskDeferred: always, unless there is no pod to wait for.
+            StageFault: the pod cannot be made.
+        """
+        try:
+            self.pod = self._find_or_start(context)
+        except PerennialError as error:
+            return self._conclude(made_up("fault", str(error)), context)
+        except _NotCreated as error:
+            return self._conclude(error.result, context)
+        except ConfigException as error:
+            return self._conclude(
+                made_up("fault", f"Airflow knows no cluster: {error} Set KUBECONFIG, or run Airflow in the cluster."), context
+            )
+        except UNANSWERED as error:
+            return self._conclude(_unanswered(error), context)
+        found = self.pod.metadata
+        trigger = PodWatch(found.name, found.namespace, found.uid, self.stage, self.schedule_timeout_seconds, self.startup_timeout_seconds)
+        self.defer(trigger=trigger, method_name="trigger_reentry", kwargs={"pod": _address(found)}, timeout=self._time_left(context))
+
+    def trigger_reentry(self, context: Context, event: dict[str, Any], pod: dict[str, str] | None = None) -> Any:
+        """Take the result of the pod that was watched, remove the pod, and conclude.
+
+        Raises:
+            NothingToDo: the task is skipped.
+            StageRefused: a decision against; not retried.
+            StageFault: the stage broke; retried.
+        """
+        assert pod is not None  # our own trigger always says it
+        self.pod = _pod_at(pod)
+        try:
+            result = event["ending"] or self._result(pod, event["last"])
+            self._remove(pod, grace_seconds=1)
+        except UNANSWERED as error:
+            result = _unanswered(error)
+        if event["last"] and event["last"] != result["sentence"]:
+            self.log.info("%s", event["last"])
+        return self._conclude(result, context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the wait; a watch that broke leaves no pod without a task that will look after it."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            self.manifest(context)
+            self._remove_all()
+            give_up(
+                self, f"The stage {self.stage} ran longer than the task's execution_timeout, {self.execution_timeout}; its pod was deleted."
+            )
+        except TaskDeferralError as error:
+            if context["ti"].try_number > context["ti"].max_tries:
+                self.manifest(context)
+                self._remove_all()
+            give_up(
+                self, f"Airflow's triggerer could not watch the pod of the stage {self.stage}: {error}. The next try goes on with the pod."
+            )
+
+    def on_kill(self) -> None:
+        """End the stage: its pod is deleted, also one that was asked for a moment ago."""
+        if self.pod:
+            self._remove(_address(self.pod.metadata), KILL_GRACE_SECONDS)
+        elif TASK_LABEL in self.labels:
+            self._remove_all()
+
+    def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> client.V1Pod:
+        """The template's pod with the stage's command line: arguments alone, so that the image keeps its entry point."""
+        inputs, self.arguments = self.arguments, [*stage_command(self.stage, self.arguments), f"--result={RESULT_FILE}"]  # type: ignore[assignment]
+        try:
+            return super().build_pod_request_obj(context, dry_run=dry_run)
+        finally:
+            self.arguments = inputs
+
+    def manifest(self, context: Context) -> dict[str, Any]:
+        """The whole pod, as it is sent to the cluster.
+
+        Raises:
+            SettingMissing: there is no usable template.
+        """
+        settings = Settings.from_environment()
+        template = pod_template(settings, self.stage)
+        read_template(template)
+        ti, inputs = context["ti"], {k: v for k, v in self.arguments.items() if k not in NO_INPUTS}
+        task = [ti.dag_id, context["run_id"], ti.task_id, ti.map_index]
+        subject = str(self.arguments.get("model") or self.arguments.get("dataset"))
+        self.name = pod_name(subject, self.stage, [*task, inputs, getattr(self, "_looks", 0)])
+        self.namespace = settings.pod_namespace
+        self.pod_template_file = str(template)
+        self.labels = {TASK_LABEL: mark_of(task)}
+        pod: dict[str, Any] = client.ApiClient().sanitize_for_serialization(self.build_pod_request_obj(context))
+        merge_side_car(pod)
+        for empty in [key for key, value in main_container(pod).items() if value == []]:
+            del main_container(pod)[empty]
+        return apply_compute(pod, self.compute) if self.compute else pod
+
+    # -- pods of this task ---------------------------------------------------------------------------------------
+
+    def _find_or_start(self, context: Context) -> client.V1Pod:
+        """The pod to watch: one of an earlier try, or a new one."""
+        wanted = self.manifest(context)
+        self.log.info("perennial %s", " ".join(stage_command(self.stage, self.arguments)))
+        deadline = time.monotonic() + QUOTA_SECONDS
+        while True:
+            if found := self._left_by_earlier_tries(wanted, context):
+                self.log.info("It goes on in the pod %s, which an earlier try started.", found.metadata.name)
+                return found
+            try:
+                made = self.client.create_namespaced_pod(self.namespace, wanted)
+            except ApiException as error:
+                code, told = int(error.status or 0), message(error)
+                if code == 409 and time.monotonic() < deadline + REMOVAL_SECONDS:  # another try was quicker, or the name is not free yet
+                    time.sleep(PAUSE_SECONDS)
+                    continue
+                if "exceeded quota" in told and time.monotonic() < deadline:
+                    time.sleep(PAUSE_SECONDS)
+                    continue
+                raise _NotCreated(not_created(self.stage, wanted["metadata"]["name"], str(self.namespace), code, told)) from None
+            self.log.info("It runs in the pod %s of the namespace %s.", made.metadata.name, made.metadata.namespace)
+            return made
+
+    def _left_by_earlier_tries(self, wanted: Mapping[str, Any], context: Context) -> client.V1Pod | None:
+        """A pod of this task that does the wanted work or has done it; all others are removed, and gone when this returns None."""
+        label = f"{TASK_LABEL}={self.labels[TASK_LABEL]}"
+        deadline = time.monotonic() + REMOVAL_SECONDS
+        while found := self.client.list_namespaced_pod(self.namespace, label_selector=label).items:
+            for pod in found:
+                plain = client.ApiClient().sanitize_for_serialization(pod)
+                if pod.metadata.deletion_timestamp:
+                    if is_away(plain, time.time()) or time.monotonic() > deadline:
+                        self._remove(_address(pod.metadata), grace_seconds=0)  # its node does not answer: nobody else would
+                elif self._is_ours(pod.metadata.name, wanted["metadata"]["name"], context) and _is_usable(plain):
+                    return pod
+                else:
+                    self.log.info("The pod %s of an earlier try is removed: the stage starts again.", pod.metadata.name)
+                    self._remove(_address(pod.metadata), grace_seconds=1 if has_ended(plain) else KILL_GRACE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
+        return None
+
+    def _is_ours(self, name: str, wanted: str, context: Context) -> bool:
+        """Whether a pod of this task does the work of this try."""
+        return name == wanted
+
+    def _remove(self, pod: Mapping[str, str], grace_seconds: int) -> None:
+        options = client.V1DeleteOptions(grace_period_seconds=grace_seconds, preconditions=client.V1Preconditions(uid=pod["uid"]))
+        try:
+            self.client.delete_namespaced_pod(pod["name"], pod["namespace"], body=options)
+        except ApiException as error:
+            if error.status not in (404, 409):  # gone already, or another pod has the name
+                self.log.warning("The pod %s could not be deleted (%s): delete it by hand.", pod["name"], message(error))
+
+    def _remove_all(self) -> None:
+        """Remove every pod of this task."""
+        for pod in self.client.list_namespaced_pod(self.namespace, label_selector=f"{TASK_LABEL}={self.labels[TASK_LABEL]}").items:
+            self._remove(_address(pod.metadata), KILL_GRACE_SECONDS)
+
+    # -- results -------------------------------------------------------------------------------------------------
+
+    def _result(self, where: Mapping[str, str], last: str) -> dict[str, Any]:
+        """The result that the stage wrote; one is made up from the pod's end if there is none."""
+        pod, written = self._read_result(where)
+        if written:
+            result: dict[str, Any] = json.loads(written)
+            code = main_state(pod or {}).get("terminated", {}).get("exitCode", EXIT_DONE)
+            if code not in (EXIT_DONE, EXIT_FAULT, EXIT_REFUSED):
+                self.log.warning("The stage had written its result, then ended with code %d.", code)
+            return result
+        listed = self.client.list_namespaced_event(
+            where["namespace"], field_selector=f"involvedObject.kind=Pod,involvedObject.name={where['name']}"
+        )
+        events = in_order(client.ApiClient().sanitize_for_serialization(listed.items))
+        return ending_of(pod, events, self.stage, name=where["name"], last=last)
+
+    def _read_result(self, where: Mapping[str, str]) -> tuple[dict[str, Any] | None, str]:
+        """The pod as it now is, None if it is gone, and the text of the result, empty if there is none; a node may answer late."""
+        deadline = time.monotonic() + RESULT_SECONDS
+        while True:
+            try:
+                pod = client.ApiClient().sanitize_for_serialization(self.client.read_namespaced_pod(where["name"], where["namespace"]))
+                if pod["metadata"]["uid"] != where["uid"]:
+                    return None, ""
+                if "running" in main_state(pod, SIDE_CAR):
+                    return pod, self._read_file(where)
+                if not waits_for_side_car(pod) or time.monotonic() > deadline:
+                    return pod, ""
+            except UNANSWERED as error:
+                if getattr(error, "status", None) == 404:
+                    return None, ""
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(PAUSE_SECONDS)
+
+    def _read_file(self, where: Mapping[str, str]) -> str:
+        """Content of the result file, read by the side-car."""
+        shell = f"if [ -s {RESULT_FILE} ]; then cat {RESULT_FILE}; fi"
+        answer = stream(
+            self.client.connect_get_namespaced_pod_exec,
+            where["name"],
+            where["namespace"],
+            container=SIDE_CAR,
+            command=["/bin/sh", "-c", shell],
+            stdin=False,
+            stdout=True,
+            stderr=True,
+            tty=False,
+            _preload_content=False,
+        )
+        with contextlib.closing(answer):
+            answer.run_forever(timeout=60)
+            if answer.peek_stderr():
+                self.log.warning("%s", answer.read_stderr())
+            content: str = answer.read_all()
+        return content
+
+    def _time_left(self, context: Context) -> timedelta | None:
+        """What is left of the task's execution_timeout, over all its waits."""
+        if self.execution_timeout is None:
+            return None
+        return max(self.execution_timeout - timedelta(seconds=time.time() - context["ti"].start_date.timestamp()), timedelta(seconds=1))
+
+
+class PodReleaseStage(ReleaseLooks, PodStage):  # type: ignore[misc] # see PodStage
+    """Looks as pods, one after the other: each look has a pod of its own."""
+
+    def _is_ours(self, name: str, wanted: str, context: Context) -> bool:
+        """A new try does not know how many looks there were: a pod that runs is the look that is being taken."""
+        return self._looks == 0 or name == wanted
+
+
+class _NotCreated(Exception):
+    """The cluster would not take the pod."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        super().__init__(result["sentence"])
+        self.result = result
+
+
+def _is_usable(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod still works, or ended with a result that another try need not repeat."""
+    code = main_state(pod).get("terminated", {}).get("exitCode")
+    readable = "running" in main_state(pod, SIDE_CAR) or waits_for_side_car(pod)
+    return code in (EXIT_DONE, EXIT_REFUSED) and readable if has_ended(pod) else True
+
+
+def _unanswered(error: Exception) -> dict[str, Any]:
+    said = f"{error.status} {message(error)}" if isinstance(error, ApiException) else " ".join(str(error).split())[:300]
+    return made_up("fault", f"The cluster does not answer Airflow ({said}). A pod that runs is left alone: the next try goes on with it.")
+
+
+def _address(metadata: Any) -> dict[str, str]:
+    return {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
+
+
+def _pod_at(address: Mapping[str, str]) -> client.V1Pod:
+    return client.V1Pod(metadata=client.V1ObjectMeta(**address))

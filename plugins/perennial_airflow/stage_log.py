@@ -1,0 +1,33 @@
+"""The lines that a stage prints, on their way into a task's log."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+LOG_LINE = re.compile(r"\d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)", re.DOTALL)
+
+
+class StageLog:
+    """Passes lines on as they come, log lines at their own level.
+
+    The stage's sentence is the last thing it prints, and the task tells it again in its own way: a line that is no log line waits here
+    until another one follows.
+    """
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._level = logging.INFO
+        self.last = ""  # the last line, if it is no log line
+
+    def take(self, line: str) -> None:
+        """Pass on a line."""
+        if self.last:
+            self._log.log(self._level, "%s", self.last)
+            self.last = ""
+        if found := LOG_LINE.fullmatch(line):
+            self._level = logging.getLevelNamesMapping()[found[1]]
+            self._log.log(self._level, "%s", found[2])
+        else:
+            self.last = line

@@ -1,0 +1,444 @@
+"""The Helm chart, rendered by the real helm. `make chart` validates the same renderings against Kubernetes' schemas."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from perennial import discovery, options
+from perennial.serving.backends import seldon_v1
+from perennial.serving.route import Route
+from perennial.settings import Settings
+from perennial_airflow.stage_job import JOB_LABEL
+from perennial_airflow.stage_pod import apply_compute, compute_of, main_container, pod_template
+
+from ...chart.check import CHART, VALUES, CheckError, copy_without_dependencies, documents, find_helm, pod_templates, render
+
+NOT_OURS = ("airflow", "mlflow", "seldon-core-operator", "kube-prometheus-stack", "global")
+# Below these the words are Kubernetes' own.
+KUBERNETES_OWN = ("resources", "container", "hard", "requests")
+SEPARATE = ("--set", "namespaces.pods=stages", "--set", "namespaces.serving=served")
+STAGE_FILES = {"stage.yaml", "register.yaml", "release.yaml", "rollback.yaml", "monitor.yaml", "server.yaml"}
+
+
+@pytest.fixture(scope="module")
+def helm() -> str:
+    """The program."""
+    try:
+        return find_helm()
+    except CheckError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our own part of the chart."""
+    return copy_without_dependencies(tmp_path_factory.mktemp("chart"))
+
+
+def rendered(helm: str, chart: Path, *options: str) -> list[dict[str, Any]]:
+    """Objects of a rendering."""
+    return documents(render(helm, chart, *options))
+
+
+def of_kind(found: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    """Objects of one kind, by namespace and name."""
+    return {f"{d['metadata'].get('namespace', '')}/{d['metadata']['name']}": d for d in found if d["kind"] == kind}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("settings.stroe=s3://x", "settings: Additional property stroe is not allowed"),
+        ("setings.store=s3://x", "Additional property setings is not allowed"),
+        ("settings.store=/a/folder", "settings.store: Does not match pattern"),
+        ("settings.seldonDialect=v3", 'settings.seldonDialect must be one of the following: "v1", "v2"'),
+        ("settings.gatewayUrl=", "settings.gatewayUrl: Does not match pattern"),
+        ("quota.enabled=yes", "quota.enabled: Invalid type. Expected: boolean, given: string"),
+        ("images.workload.tag=1 0", "images.workload.tag: Does not match pattern"),
+        ("images.workload.digest=sha256:12", "images.workload.digest: Does not match pattern"),
+        ("images.pullPolicy=Sometimes", "images.pullPolicy must be one of the following"),
+        ("stages.scratch=20 Gi", "stages.scratch"),
+        ("networkPolicies.store.ports={https}", "networkPolicies.store.ports.0: Invalid type. Expected: integer, given: string"),
+        ("monitoring.rules.errorShare=5", "monitoring.rules.errorShare: Must be less than or equal to 1"),
+        ("airflow.enabled=on", "airflow.enabled: Invalid type. Expected: boolean, given: string"),
+        ("serviceAccounts.trainer.annotations.a=b", "serviceAccounts: Additional property trainer is not allowed"),
+    ],
+)
+def test_a_mistyped_value_is_refused(helm: str, chart: Path, given: str, said: str) -> None:
+    """The sentence names the value and what is wrong with it; nothing is installed."""
+    with pytest.raises(CheckError) as refused:
+        render(helm, chart, "--set", given)
+    assert said in re.sub(r"\(root\):? ?", "", str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["mlflow.enabled=false"], "settings.mlflowUrl is empty and mlflow.enabled is false"),
+        (["kube-prometheus-stack.enabled=false"], "settings.prometheusUrl is empty and kube-prometheus-stack.enabled is false"),
+        (["namespaces.create=true"], "namespaces.create is true, but namespaces.pods and namespaces.serving are empty"),
+        (["quota.enabled=true"], "name a namespace of their own in namespaces.pods"),
+        (["limitRange.enabled=true"], "name a namespace of their own in namespaces.pods"),
+        (["externalSecrets.enabled=true"], "externalSecrets.storeRef.name is empty"),
+        (["externalSecrets.enabled=true", "externalSecrets.storeRef.name=vault"], "externalSecrets.secrets is empty"),
+        (["images.tag=2.0.0"], "images.tag is 2.0.0 and airflow.images.airflow.tag is 0.1.0: DAGs and stages must come from one build"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(helm: str, chart: Path, given: list[str], said: str) -> None:
+    """What no schema can see is said in one sentence as well."""
+    with pytest.raises(CheckError, match=re.escape(said)):
+        render(helm, chart, *(word for pair in given for word in ("--set", pair)))
+
+
+def _commented(text: str) -> Iterator[tuple[str, bool]]:
+    """Dotted name of every value of a YAML text, and whether a comment stands above it."""
+    path: list[tuple[int, str]] = []
+    above = ""
+    for line in text.splitlines():
+        key = re.match(r"( *)([\w.-]+):(?:\s|$)", line)
+        if key:
+            indent = len(key[1])
+            path = [*(entry for entry in path if entry[0] < indent), (indent, key[2])]
+            yield ".".join(name for _, name in path), above.strip().startswith("#")
+        above = line
+
+
+def _names(schema: dict[str, Any], node: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted name of every value that the schema knows."""
+    while "$ref" in node or "allOf" in node:
+        node = schema["definitions"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node["allOf"][0]
+    for name, inner in node.get("properties", {}).items():
+        if prefix or name not in NOT_OURS:
+            yield prefix + name
+            if name not in KUBERNETES_OWN:
+                yield from _names(schema, inner, f"{prefix}{name}.")
+
+
+def test_every_value_is_explained_and_has_a_schema() -> None:
+    """values.yaml holds every value that the schema knows, each with its meaning above it, and no other."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    known = set(_names(schema, schema))
+    explained = dict(_commented((CHART / "values.yaml").read_text()))
+    assert not sorted(name for name in known if not explained.get(name))
+    ours = {name for name in explained if name.split(".")[0] not in NOT_OURS}
+    below_known = {name for name in ours if any(name.startswith(f"{other}.") for other in known) and name not in known}
+    assert not sorted(ours - known - below_known)
+
+
+def test_values_files_explain_what_they_change() -> None:
+    """Every part of values-dev.yaml and values-prod.yaml, and of the other charts in values.yaml, says why it is there."""
+    for file in VALUES:
+        bare = [name for name, explained in _commented((CHART / file).read_text()) if "." not in name and not explained]
+        assert not bare, f"{file}: {bare}"
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_settings_are_ones_that_the_library_knows(helm: str, chart: Path, values: str) -> None:
+    """Every pod gets the same settings, and Perennial accepts them."""
+    found = rendered(helm, chart, "--values", str(CHART / values))
+    maps = [d for d in found if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "perennial-settings"]
+    assert all(d["data"] == maps[0]["data"] for d in maps)
+    settings = Settings.from_environment(maps[0]["data"])
+    assert (settings.runtime, settings.serving) == ("pod", "seldon")
+    assert settings.pod_templates == "/etc/perennial/pod-templates"
+    assert {settings.pod_namespace, settings.serving_namespace, "perennial"} == {d["metadata"]["namespace"] for d in maps}
+
+
+def test_each_account_has_exactly_its_rights(helm: str, chart: Path) -> None:
+    """Airflow runs pods, releases change what Seldon serves, monitoring looks; stages and served versions may do nothing."""
+    found = rendered(helm, chart, *SEPARATE)
+    assert not of_kind(found, "ClusterRole")
+    assert not of_kind(found, "ClusterRoleBinding")
+    accounts = of_kind(found, "ServiceAccount")
+    assert {name: d["automountServiceAccountToken"] for name, d in accounts.items()} == {
+        "perennial/perennial-airflow": True,
+        "perennial/perennial-reports": False,
+        "stages/perennial-stage": False,
+        "stages/perennial-release": False,
+        "stages/perennial-monitor": False,
+        "served/perennial-server": False,
+    }
+    rights: dict[str, dict[str, set[str]]] = {}
+    for name, binding in of_kind(found, "RoleBinding").items():
+        role = of_kind(found, "Role")[f"{binding['metadata']['namespace']}/{binding['roleRef']['name']}"]
+        assert len(binding["subjects"]) == 1
+        holder = "{namespace}/{name}".format(**binding["subjects"][0])
+        assert holder in accounts
+        for rule in role["rules"]:
+            for resource in rule["resources"]:
+                where = name.partition("/")[0]
+                rights.setdefault(holder, {})[f"{where}: {resource}.{rule['apiGroups'][0]}".rstrip(".")] = set(rule["verbs"])
+    looking = {"get", "list"}
+    assert rights == {
+        "perennial/perennial-airflow": {
+            "stages: pods": {"create", "delete", "watch"} | looking,
+            "stages: pods/log": {"get"},
+            "stages: pods/exec": {"create", "get"},
+            "stages: events": {"list"},
+            "stages: jobs.batch": {"create", "get", "delete"},
+            "stages: services": {"create", "get", "delete"},
+        },
+        "stages/perennial-release": {
+            "served: seldondeployments.machinelearning.seldon.io": {"create", "update", "delete"} | looking,
+            "served: deployments.apps": looking,
+            "served: pods": looking,
+            "served: pods/log": {"get"},
+        },
+        "stages/perennial-monitor": {
+            "served: seldondeployments.machinelearning.seldon.io": looking,
+            "served: deployments.apps": looking,
+            "served: pods": looking,
+        },
+    }
+
+
+def test_the_second_dialect_has_rights_on_its_own_kinds(helm: str, chart: Path) -> None:
+    """With Seldon Core 2 a release changes Models and Experiments, and no SeldonDeployments."""
+    found = rendered(helm, chart, *SEPARATE, "--set", "settings.seldonDialect=v2")
+    role = of_kind(found, "Role")["served/perennial-release"]
+    assert role["rules"][0]["apiGroups"] == ["mlops.seldon.io"]
+    assert role["rules"][0]["resources"] == ["models", "experiments"]
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_every_pod_is_as_restricted_as_can_be(helm: str, chart: Path, values: str) -> None:
+    """The Pod Security Standard `restricted`, and a root file system that nobody writes to."""
+    found = rendered(helm, chart, "--values", str(CHART / values))
+    pods = [pod for d in found if d["kind"] == "ConfigMap" for pod in pod_templates(d).values()]
+    pods += [*of_kind(found, "Pod").values(), *(d["spec"]["template"] for d in of_kind(found, "Deployment").values())]
+    assert len(pods) > len(STAGE_FILES)
+    for pod in pods:
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert spec["securityContext"]["runAsUser"] == 50000
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] == (spec["serviceAccountName"] in ("perennial-release", "perennial-monitor"))
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        assert {next(iter(set(volume) - {"name"})) for volume in spec["volumes"]} <= {"emptyDir", "configMap"}
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert not context["allowPrivilegeEscalation"]
+            assert context["readOnlyRootFilesystem"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_each_stage_finds_its_template(helm: str, chart: Path) -> None:
+    """Airflow and the pods of releases see the same files; the side-car is in those of stages alone; a GPU image is for training."""
+    found = rendered(helm, chart, *SEPARATE, "--set", "images.training.repository=perennial/workload,images.training.tag=0.1.0-cuda")
+    maps = {name: d for name, d in of_kind(found, "ConfigMap").items() if name.endswith("/perennial-pod-templates")}
+    assert set(maps) == {"perennial/perennial-pod-templates", "stages/perennial-pod-templates"}
+    templates = [pod_templates(d) for d in maps.values()]
+    assert templates[0] == templates[1]
+    assert set(templates[0]) == STAGE_FILES | {"train.yaml"}
+    for name, pod in templates[0].items():
+        containers = pod["spec"]["containers"]
+        assert [c["name"] for c in containers] == (["base"] if name == "server.yaml" else ["base", "airflow-xcom-sidecar"])
+        assert containers[0]["image"] == {
+            "server.yaml": "perennial/serving:0.1.0",
+            "train.yaml": "perennial/workload:0.1.0-cuda",
+        }.get(name, "perennial/workload:0.1.0")
+        has_folder = "pod-templates" in [m["name"] for m in containers[0]["volumeMounts"]]
+        assert has_folder == (name in ("release.yaml", "rollback.yaml", "monitor.yaml"))
+        assert ("resources" in containers[0]) == (name in ("register.yaml", "release.yaml", "rollback.yaml")), "a spec says the others'"
+
+
+def _as_files(found: list[dict[str, Any]], folder: Path) -> Settings:
+    """The pod templates of a rendering as Airflow and releases find them, and the settings that lead there."""
+    maps = of_kind(found, "ConfigMap")
+    for name, text in maps["perennial/perennial-pod-templates"]["data"].items():
+        (folder / name).write_text(text)
+    said = maps["perennial/perennial-settings"]["data"] | {"PERENNIAL_POD_TEMPLATES": str(folder)}
+    return Settings.from_environment({name: value for name, value in said.items() if name.startswith("PERENNIAL_")})
+
+
+@pytest.mark.parametrize("stage", options.STAGES)
+def test_stages_take_the_templates(helm: str, chart: Path, tmp_path: Path, stage: str) -> None:
+    """What a spec allows becomes the pod's limits; stages that no spec speaks of have limits of their own."""
+    settings = _as_files(rendered(helm, chart, "--set", "stages.requests.cpu=100m"), tmp_path)
+    pod = yaml.safe_load(pod_template(settings, stage).read_text())
+    spec = discovery.dataset("flights") if stage == "ingest" else discovery.model("flight_delays")
+    if compute := compute_of(spec, stage):
+        apply_compute(pod, compute)
+    resources = main_container(pod)["resources"]
+    assert {"cpu", "memory"} <= set(resources["limits"])
+    assert (resources["requests"]["cpu"] == "100m") == (compute is not None)
+
+
+def test_served_versions_take_their_template(helm: str, chart: Path, tmp_path: Path) -> None:
+    """The Seldon backend makes its pods from the chart's server.yaml; walls and monitoring find them by what it writes."""
+    found = rendered(helm, chart)
+    template = seldon_v1.read_template(_as_files(found, tmp_path))
+    served = seldon_v1.render(discovery.model("flight_delays"), Route({1: 10_000}, digests={1: "0" * 64}), "perennial", template)
+    predictor = served["spec"]["predictors"][0]
+    spec = predictor["componentSpecs"][0]["spec"]
+    assert spec["serviceAccountName"] == "perennial-server"
+    assert not spec["automountServiceAccountToken"]
+    container = spec["containers"][0]
+    assert container["image"] == "perennial/serving:0.1.0"
+    assert container["envFrom"] == [{"configMapRef": {"name": "perennial-settings"}}, {"secretRef": {"name": "perennial-store"}}]
+    monitor = of_kind(found, "PodMonitor")["perennial/perennial-served-versions"]["spec"]
+    wall = of_kind(found, "NetworkPolicy")["perennial/perennial-servers"]["spec"]
+    assert monitor["podMetricsEndpoints"][0]["portNumber"] == container["ports"][0]["containerPort"]
+    assert container["ports"][0]["containerPort"] in [allowed["port"] for allowed in wall["ingress"][0]["ports"]]
+    for selector in (monitor["selector"], wall["podSelector"]):
+        assert [term["key"] for term in selector["matchExpressions"]] == [seldon_v1.MODEL]
+        assert seldon_v1.MODEL in predictor["labels"]
+
+
+def test_pods_of_one_training_may_talk_to_one_another(helm: str, chart: Path) -> None:
+    """The wall around them opens by the label that trainings on several nodes have."""
+    wall = of_kind(rendered(helm, chart), "NetworkPolicy")["perennial/perennial-training"]["spec"]
+    selector = {"matchExpressions": [{"key": JOB_LABEL, "operator": "Exists"}]}
+    assert wall["podSelector"] == selector
+    assert wall["ingress"] == [{"from": [{"podSelector": selector}]}]
+    assert wall["egress"] == [{"to": [{"podSelector": selector}]}]
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_no_secret_is_held(helm: str, chart: Path, values: str) -> None:
+    """Secrets are named, never made; no variable of a pod holds one."""
+    found = rendered(helm, chart, "--values", str(CHART / values))
+    assert not of_kind(found, "Secret")
+    for d in found:
+        pods = pod_templates(d).values() if d["kind"] == "ConfigMap" else [d] if d["kind"] == "Pod" else []
+        for pod in pods:
+            for container in pod["spec"]["containers"]:
+                assert {entry["name"] for entry in container.get("env", [])} <= {"PERENNIAL_HOST"}
+                kinds = [next(iter(source)) for source in container.get("envFrom", [])]
+                assert set(kinds) <= {"configMapRef", "secretRef"}
+        if d["kind"] == "ConfigMap":
+            assert not [name for name in d["data"] if re.search("KEY|SECRET|PASSWORD|TOKEN", name)]
+
+
+def test_accounts_may_carry_the_rights_on_the_store(helm: str, chart: Path) -> None:
+    """Without a Secret of the store no pod names one: the cloud gives the rights to the service accounts."""
+    annotation = "serviceAccounts.stage.annotations.eks\\.amazonaws\\.com/role-arn=arn:aws:iam::1:role/stage"
+    found = rendered(helm, chart, "--set", "secrets.store=", "--set", annotation)
+    assert of_kind(found, "ServiceAccount")["perennial/perennial-stage"]["metadata"]["annotations"] == {
+        "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/stage"
+    }
+    templates = pod_templates(of_kind(found, "ConfigMap")["perennial/perennial-pod-templates"])
+    for pod in templates.values():
+        assert pod["spec"]["containers"][0]["envFrom"] == [{"configMapRef": {"name": "perennial-settings"}}]
+
+
+def test_external_secrets_are_made_where_they_are_needed(helm: str, chart: Path) -> None:
+    """The store's in all three namespaces, Airflow's beside Airflow alone; each says where it comes from."""
+    found = rendered(helm, chart, "--values", str(CHART / "values-prod.yaml"))
+    assert set(of_kind(found, "ExternalSecret")) == {
+        "perennial/perennial-airflow",
+        "perennial/perennial-mlflow",
+        "perennial/perennial-store",
+        "perennial-stages/perennial-store",
+        "perennial-serving/perennial-store",
+    }
+    data = of_kind(found, "ExternalSecret")["perennial-stages/perennial-store"]["spec"]["data"]
+    assert data[0] == {"secretKey": "AWS_ACCESS_KEY_ID", "remoteRef": {"key": "perennial/store", "property": "access-key-id"}}
+
+
+def test_walls_close_what_is_ours_and_leave_the_rest(helm: str, chart: Path) -> None:
+    """A namespace of our own is closed whole; in the release's, Airflow and MLflow are left alone."""
+    together = of_kind(rendered(helm, chart), "NetworkPolicy")
+    assert together["perennial/perennial-deny"]["spec"]["podSelector"] != {}
+    apart = of_kind(rendered(helm, chart, *SEPARATE), "NetworkPolicy")
+    assert [apart[f"{namespace}/perennial-deny"]["spec"]["podSelector"] for namespace in ("stages", "served")] == [{}, {}]
+    for policies in (together, apart):
+        for name, policy in policies.items():
+            if name.endswith("-deny"):
+                assert not {"ingress", "egress"} & set(policy["spec"])
+
+
+def test_every_dashboard_is_given_to_grafana(helm: str, chart: Path, tmp_path: Path) -> None:
+    """A JSON file in dashboards/ becomes a ConfigMap that Grafana's side-car finds, byte for byte."""
+    copy = shutil.copytree(chart, tmp_path / "chart")
+    text = json.dumps({"title": "One more", "panels": [{"expr": 'sum(x{a="{{ b }}"})'}]}, indent=2)
+    (copy / "dashboards").mkdir(exist_ok=True)
+    (copy / "dashboards/one_more.json").write_text(text + "\n")
+    found = of_kind(rendered(helm, copy), "ConfigMap")
+    ours = found["perennial/perennial-dashboard-one-more"]
+    assert ours["data"] == {"one_more.json": text}
+    assert ours["metadata"]["labels"]["grafana_dashboard"] == "1"
+    files = sorted((CHART / "dashboards").glob("*.json"))
+    assert len([name for name in found if "perennial-dashboard-" in name]) == len(files) + 1
+
+
+def test_each_dependency_is_pinned_and_can_be_left_out(helm: str, tmp_path: Path) -> None:
+    """One exact version each; its own switch decides whether it is installed, and ours takes its values along."""
+    copy = shutil.copytree(CHART, tmp_path / "chart", ignore=shutil.ignore_patterns("charts"))
+    dependencies = yaml.safe_load((CHART / "Chart.yaml").read_text())["dependencies"]
+    for dependency in dependencies:
+        assert re.fullmatch(r"\d+\.\d+\.\d+", dependency["version"])
+        stand_in = copy / "charts" / dependency["name"]
+        (stand_in / "templates").mkdir(parents=True)
+        (stand_in / "Chart.yaml").write_text(
+            yaml.safe_dump({"apiVersion": "v2", "name": dependency["name"], "version": dependency["version"]})
+        )
+        values = "{{ .Values | toJson | quote }}"
+        text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: from-{dependency['name']}}}\ndata: {{values: {values}}}\n"
+        (stand_in / "templates" / "map.yaml").write_text(text)
+    names = {f"from-{dependency['name']}" for dependency in dependencies}
+    urls = "settings.mlflowUrl=http://mlflow,settings.prometheusUrl=http://prometheus"
+
+    def installed(*options: str) -> dict[str, dict[str, Any]]:
+        maps = [d for d in rendered(helm, copy, "--set", urls, *options) if d["kind"] == "ConfigMap"]
+        return {d["metadata"]["name"]: d for d in maps if d["metadata"]["name"] in names}
+
+    assert set(installed()) == names
+    for name in names:
+        assert set(installed("--set", f"{name.removeprefix('from-')}.enabled=false")) == names - {name}
+    airflow = json.loads(installed()["from-airflow"]["data"]["values"])
+    assert airflow["scheduler"]["serviceAccount"] == {"create": False, "name": "perennial-airflow"}
+    assert airflow["triggerer"]["serviceAccount"] == airflow["scheduler"]["serviceAccount"]
+    assert not airflow["allowPodLaunching"]
+
+
+def _self_check(store: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PERENNIAL_")} | {"PERENNIAL_STORE": store, **settings}
+    program = [sys.executable, str(CHART / "files/self_check.py"), "--seconds=2", *arguments]
+    return subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_self_check_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    """It writes, reads and removes one object."""
+    done = _self_check(str(tmp_path / "store"), "--only", "store")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ok      store")
+    assert not [file for file in (tmp_path / "store").rglob("*") if file.is_file()]
+
+
+def test_the_self_check_says_what_does_not_answer(tmp_path: Path) -> None:
+    """One line for each; the others are asked all the same."""
+    closed = "http://127.0.0.1:1"
+    done = _self_check(
+        str(tmp_path), "--only", "prometheus", "mlflow", "store", PERENNIAL_PROMETHEUS_URL=closed, PERENNIAL_MLFLOW_URL=closed
+    )
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["FAILED", "prometheus:"], ["FAILED", "mlflow:"], ["ok", "store:"]]
+    assert "correct PERENNIAL_PROMETHEUS_URL" in lines[0]
+
+
+def test_yaml_in_the_chart_has_no_surprises() -> None:
+    """Every values file is a mapping without a key twice: YAML takes the last one silently."""
+
+    class Strict(yaml.SafeLoader):
+        """Refuses a key that is there already."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            assert len(keys) == len(set(keys)), f"twice in {node.start_mark}: {sorted(k for k in keys if keys.count(k) > 1)}"
+            return super().construct_mapping(node, deep)
+
+    for file in VALUES:
+        assert isinstance(yaml.load((CHART / file).read_text(), Strict), dict)  # a safe loader's child

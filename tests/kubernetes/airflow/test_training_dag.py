@@ -1,0 +1,77 @@
+"""The ingestion and the training of flights under the real scheduler: every stage in a pod, the store on S3."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+
+import pytest
+
+from perennial.local.airflow_api import Run
+from perennial.testing_s3 import S3Server
+
+from ..cluster import wait_until
+from .conftest import Platform
+
+pytestmark = pytest.mark.timeout(2700)
+DAYS = 28
+TRAINING = ("validate", "train", "evaluate", "register")
+
+
+def test_landed_files_become_a_registered_version(platform: Platform, first_version: Run) -> None:
+    """Files on S3 wake the ingestion, its snapshot the training, and the gate registers version 1: nobody starts a run."""
+    ingestion, taken = platform.run_with("flights_ingestion", "ingest", 60, outcome="done")
+    assert len(taken["appended"]) == DAYS
+    assert not taken["refused"]
+    results = {task: platform.api.result(first_version, task) or {} for task in TRAINING}
+    assert {task: result["outcome"] for task, result in results.items()} == dict.fromkeys(TRAINING, "done")
+    assert results["validate"]["snapshot"] == taken["snapshot"]
+    assert results["validate"]["rows"] == sum(taken["appended"].values())
+    assert re.fullmatch("[0-9a-f]{64}", results["train"]["digest"])
+    assert results["register"]["version"] == 1
+    assert platform.api.tasks(ingestion)["tell_refused"] in ("success", "skipped")
+    assert set(platform.api.tasks(first_version).values()) == {"success"}
+
+
+def test_every_stage_ran_in_a_pod_of_its_own(platform: Platform, first_version: Run) -> None:
+    """The events of the namespace name one pod for each stage, and each pod's name says what it ran."""
+    for stage in TRAINING:
+        (pod,) = platform.pods_of(stage)[:1]
+        assert pod.startswith(f"perennial-flight-delays-{stage}-")
+        assert any(pod in line for line in platform.api.log(first_version, stage)), f"the log of {stage} does not name its pod"
+    assert platform.pods_of("ingest")[0].startswith("perennial-flights-ingest-")
+
+
+def test_the_logs_are_the_stages_own(platform: Platform, first_version: Run, s3: S3Server) -> None:
+    """The task's log holds the command, the lines of the stage and its sentence; no secret is in it."""
+    for stage in TRAINING:
+        lines = platform.api.log(first_version, stage)
+        sentence = (platform.api.result(first_version, stage) or {})["sentence"]
+        assert any(f"perennial {stage} --model=flight_delays" in line for line in lines)
+        assert any(sentence in line for line in lines)
+        assert not [line for line in lines if s3.owner.secret_key in line]
+    learnt = platform.api.log(first_version, "train")
+    assert any(re.search(r"flight_delays: \d+ rows to train on", line) for line in learnt)
+    assert any(re.search(r"[Ee]poch \d+", line) for line in learnt)
+
+
+def test_the_links_of_the_results_open(platform: Platform, first_version: Run) -> None:
+    """What a pod wrote can be read in a browser: the evaluation page and the MLflow run."""
+    links = (platform.api.result(first_version, "register") or {})["links"]
+    assert set(links) >= {"Evaluation", "MLflow run"}
+    for address in links.values():
+        assert address.startswith((platform.settings.reports_url, platform.settings.mlflow_url))
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=30) as page:
+            assert page.status == 200
+
+
+def test_no_pod_of_a_stage_is_left(platform: Platform, first_version: Run) -> None:
+    """A stage's pod goes once its result is taken."""
+    assert first_version.state == "success"
+    wait_until(
+        lambda: (
+            not [pod.metadata.name for pod in platform.cluster.pods(platform.namespace) if "perennial/task" in (pod.metadata.labels or {})]
+        ),
+        120,
+        "the removal of the pods",
+    )
