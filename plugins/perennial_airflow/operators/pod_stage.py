@@ -73,6 +73,7 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
     """
 
     template_fields = StageOperator.template_fields
+    _looks = 0  # pods that this try of the task had before: a release has one for each look
 
     def __init__(self, *, compute: ComputeSpec | None = None, **kwargs: Any) -> None:
         given = {"startup_timeout_seconds": START_SECONDS, "schedule_timeout_seconds": SCHEDULE_SECONDS, **kwargs}
@@ -113,9 +114,10 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
             return self._conclude(_unanswered(error), context)
         found = self.pod.metadata
         trigger = PodWatch(found.name, found.namespace, found.uid, self.stage, self.schedule_timeout_seconds, self.startup_timeout_seconds)
-        self.defer(trigger=trigger, method_name="trigger_reentry", kwargs={"pod": _address(found)}, timeout=self._time_left(context))
+        kept = {"pod": _address(found), "looks": self._looks}
+        self.defer(trigger=trigger, method_name="trigger_reentry", kwargs=kept, timeout=self._time_left(context))
 
-    def trigger_reentry(self, context: Context, event: dict[str, Any], pod: dict[str, str] | None = None) -> Any:
+    def trigger_reentry(self, context: Context, event: dict[str, Any], pod: dict[str, str] | None = None, looks: int = 0) -> Any:
         """Take the result of the pod that was watched, remove the pod, and conclude.
 
         Raises:
@@ -124,7 +126,7 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
             StageFault: the stage broke; retried.
         """
         assert pod is not None  # our own trigger always says it
-        self.pod = _pod_at(pod)
+        self.pod, self._looks = _pod_at(pod), looks
         try:
             result = event["ending"] or self._result(pod, event["last"])
             self._remove(pod, grace_seconds=1)
@@ -179,7 +181,7 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
         ti, inputs = context["ti"], {k: v for k, v in self.arguments.items() if k not in NO_INPUTS}
         task = [ti.dag_id, context["run_id"], ti.task_id, ti.map_index]
         subject = str(self.arguments.get("model") or self.arguments.get("dataset"))
-        self.name = pod_name(subject, self.stage, [*task, inputs, getattr(self, "_looks", 0)])
+        self.name = pod_name(subject, self.stage, [*task, inputs, self._looks])
         self.namespace = settings.pod_namespace
         self.pod_template_file = str(template)
         self.labels = {TASK_LABEL: mark_of(task)}

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from airflow.sdk.exceptions import TaskDeferred
+from kubernetes import client
 
 from perennial.specs import ComputeSpec, GateSpec, ModelSpec
 from perennial_airflow.operators.process_stage import ProcessStage
@@ -71,7 +73,8 @@ def templates(tmp_path, monkeypatch):
     monkeypatch.setenv("PERENNIAL_RUNTIME", "pod")
     monkeypatch.setenv("PERENNIAL_POD_TEMPLATES", str(tmp_path))
     monkeypatch.setenv("PERENNIAL_POD_NAMESPACE", "stages")
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    # The client reads KUBECONFIG once, when it is imported.
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
     return tmp_path
 
 
@@ -150,6 +153,30 @@ def test_each_look_has_a_pod_of_its_own(templates):
     assert second.manifest(_context())["metadata"]["name"] != name
     assert first._is_ours("another", name, _context())
     assert not second._is_ours("another", name, _context())
+
+
+def test_looks_are_counted_across_waits(templates, monkeypatch):
+    """Each part of a look runs in a process of its own: the count goes with it, else a look could meet the pod of the one before."""
+    from perennial_airflow.operators.pod_stage import PodReleaseStage
+
+    names = []
+    pod = client.V1Pod(metadata=client.V1ObjectMeta(name="p", namespace="n", uid="u"))
+    monkeypatch.setattr(
+        PodReleaseStage, "_find_or_start", lambda task, context: names.append(task.manifest(context)["metadata"]["name"]) or pod
+    )
+    monkeypatch.setattr(PodReleaseStage, "_remove", lambda *_, **__: None)
+    context = _context()
+    context["ti"].xcom_push = lambda **_: None
+    held = {"outcome": "done", "action": "hold", "sentence": "Held.", "links": {}, "look_again_seconds": 1, "version": 7}
+    step, kwargs = "execute", {}
+    for _ in range(3):
+        with pytest.raises(TaskDeferred) as watched:
+            getattr(_task("release"), step)(context, **kwargs)
+        assert watched.value.method_name == "trigger_reentry"
+        with pytest.raises(TaskDeferred) as waited:
+            _task("release").trigger_reentry(context, {"ending": held, "last": ""}, **watched.value.kwargs)
+        step, kwargs = waited.value.method_name, {**waited.value.kwargs, "event": None}
+    assert len(set(names)) == 3
 
 
 def test_only_arguments_are_rendered(templates):
