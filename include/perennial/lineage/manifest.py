@@ -27,6 +27,7 @@ TRAINING_CODE = (
     "training/calibration.py",
     "training/export.py",
     "training/module.py",
+    "training/processes.py",
     "training/trainer.py",
 )
 _PACKAGE = Path(perennial.__file__).parent
