@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-CLOCK_SLACK = 3.0  # seconds between a process's start and its pid file; the kernel's boot time is rounded
+CLOCK_SLACK = 3.0  # seconds by which a process may seem to begin after it wrote its pid file; the kernel's boot time is rounded
 LOOKS = 5  # one that is ended may have started another in its last moment
 EXEC_SECONDS = 0.02  # a process that takes the place of another has no environment for a moment
 ADDRESS, PROGRAM = "SUPERVISOR_SERVER_URL", "SUPERVISOR_PROCESS_NAME"
@@ -54,7 +54,8 @@ def _of(pid_file: Path) -> psutil.Process | None:
         process = psutil.Process(pid)
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return None
-    return process if abs(process.create_time() - written) < CLOCK_SLACK else None  # else somebody else has the number now
+    # Who wrote its number into the file began before that; whoever has the number since began later.
+    return process if process.create_time() - written < CLOCK_SLACK else None
 
 
 def _end(processes: list[tuple[psutil.Process, str]], seconds: float) -> list[int]:

@@ -50,6 +50,14 @@ def test_the_process_that_wrote_the_file_is_ended(start, tmp_path):
     assert not psutil.pid_exists(process.pid)
 
 
+def test_a_process_may_have_begun_long_before_it_wrote_the_file(start, tmp_path):
+    """A program that starts again first ends what its killed process left: that takes its time."""
+    process = start("exec sleep 100")
+    file = pid_file(tmp_path, process.pid)
+    os.utime(file, (0, time.time() + 60))
+    assert orphans.end_left([orphans.Left(file)]) == [process.pid]
+
+
 def test_a_number_that_somebody_else_has_now_is_left_alone(start, tmp_path):
     """Process ids are used again: the start time tells them apart."""
     process = start("exec sleep 100")
