@@ -18,7 +18,7 @@ import psutil
 
 CLOCK_SLACK = 3.0  # seconds by which a process may seem to begin after it wrote its pid file; the kernel's boot time is rounded
 LOOKS = 5  # one that is ended may have started another in its last moment
-EXEC_SECONDS = 0.02  # a process that takes the place of another has no environment for a moment
+EXEC_SECONDS = 0.02  # a process that takes the place of another has neither environment nor command line for a moment
 ADDRESS, PROGRAM = "SUPERVISOR_SERVER_URL", "SUPERVISOR_PROCESS_NAME"
 
 
@@ -94,7 +94,9 @@ def _carries(process: psutil.Process, address: str, program: str | None) -> bool
 def _environment(process: psutil.Process) -> dict[str, str]:
     for _ in range(LOOKS):
         environment: dict[str, str] = process.environ()
-        if environment or not process.exe():  # a thread of the kernel has neither
+        if (
+            environment or process.cmdline() or not process.exe()
+        ):  # a server that shows a title has no environment, a kernel thread no program
             return environment
         time.sleep(EXEC_SECONDS)
     return {}
