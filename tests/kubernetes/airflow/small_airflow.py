@@ -22,6 +22,8 @@ from perennial.settings import Settings
 
 from ..cluster import VENVS, answers, free_port, program, wait_until
 
+AIRFLOW_S_OWN = "Task exited"  # its line after a task's last one
+
 
 class SmallAirflow:
     """A running Airflow whose tasks are stages in pods."""
@@ -79,6 +81,12 @@ class SmallAirflow:
         number = number or max(1, self.api._ask("GET", path)["try_number"])
         lines = self.api._ask("GET", f"{path}/logs/{number}", params={"map_index": -1})["content"]
         return [(str(line.get("level", "")).upper(), line["event"]) for line in lines]
+
+    def sentence(self, run: Run, task: str, number: int | None = None) -> str:
+        """The last line that a task's try wrote at an error's level; printed, for who wants to read them all."""
+        said = [text for level, text in self.log(run, task, number) if level == "ERROR" and text != AIRFLOW_S_OWN][-1]
+        print(f"SENTENCE: {said}")
+        return said
 
     def tries(self, run: Run, task: str) -> int:
         """How often a task was tried."""

@@ -155,13 +155,6 @@ def _ended(airflow: SmallAirflow, run, seconds=240) -> str:
     return str(airflow.state(run, "stage"))
 
 
-def _sentence(airflow: SmallAirflow, run, number=None) -> str:
-    """The last line that the stage's task wrote at an error's level; printed, for who wants to read them all."""
-    said = [text for level, text in airflow.log(run, "stage", number) if level == "ERROR"][-1]
-    print(f"SENTENCE: {said}")
-    return said
-
-
 def _running(cluster: Cluster, namespace: str, seconds: float = 120) -> list:
     """Both pods, once their stages run, node 0's first."""
 
@@ -225,7 +218,7 @@ def test_a_refusal_is_not_tried_again(airflow):
     run = airflow.run("nodes", do="end(2, 'Nothing to train on.', outcome='refused', sentence='Nothing to train on.')")
     assert _ended(airflow, run) == "failed"
     assert airflow.tries(run, "stage") == 1
-    assert _sentence(airflow, run) == "Nothing to train on."
+    assert airflow.sentence(run, "stage") == "Nothing to train on."
 
 
 @pytest.mark.usefixtures("nothing_is_left")
@@ -243,7 +236,7 @@ def test_want_of_memory_of_one_node_is_named(airflow):
         """),
     )
     assert _ended(airflow, run) == "failed"
-    said = _sentence(airflow, run)
+    said = airflow.sentence(run, "stage")
     assert said.startswith("Node 1 of 2, counted from 0: The stage validate was ended for want of memory")
     assert "300M" in said
     assert any("node 1" in text for level, text in airflow.log(run, "stage") if level == "WARNING")
@@ -256,7 +249,7 @@ def test_an_image_that_is_not_there_is_named(airflow):
     run = airflow.run("nodes_without_image")
     assert _ended(airflow, run) == "failed"
     assert time.monotonic() - began < 120
-    said = _sentence(airflow, run)
+    said = airflow.sentence(run, "stage")
     assert MISSING_IMAGE in said
     assert "cannot be pulled" in said
 
@@ -271,7 +264,7 @@ def test_an_exhausted_quota_is_named(airflow, cluster, home_namespace):
         assert _ended(airflow, run) == "failed"
     finally:
         cluster.core.delete_namespaced_resource_quota("gpu-team", home_namespace)
-    said = _sentence(airflow, run)
+    said = airflow.sentence(run, "stage")
     assert said.startswith(f"The quota of the namespace {home_namespace} has no room for the stage validate")
     assert "exceeded quota: gpu-team" in said
 
@@ -283,7 +276,7 @@ def test_a_deleted_pod_starts_the_training_again(airflow, cluster, home_namespac
     _, second = _running(cluster, home_namespace)
     cluster.core.delete_namespaced_pod(second.metadata.name, home_namespace, grace_period_seconds=1)
     assert _ended(airflow, run) == "success"
-    said = _sentence(airflow, run, 1)
+    said = airflow.sentence(run, "stage", 1)
     assert said.startswith("Node 1 of 2, counted from 0: ")
     assert "was deleted while the stage validate ran in it" in said
     assert airflow.tries(run, "stage") == 2

@@ -23,7 +23,6 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 # A command that ends a node's kubelet when called with `stop` and starts it again with `start`. Taken away at once: it is no setting.
 KUBELET = os.environ.pop("PERENNIAL_TEST_KUBELET", "")
 SECRET = "not-for-any-log-c0ffee"
-AIRFLOW_S_OWN = "Task exited"  # its line after a task's last one
 MISSING_IMAGE = "perennial/there-is-no-such-image:0"
 # A stage that does what the argument --reason says, in Python; `end` ends it as a real stage ends.
 STAGE = """
@@ -172,13 +171,6 @@ def _ended(airflow: SmallAirflow, run, seconds=400) -> str:
     return str(airflow.state(run, "stage"))
 
 
-def _sentence(airflow: SmallAirflow, run, number=None) -> str:
-    """The last line that the stage's task wrote at an error's level; printed, for who wants to read them all."""
-    said = [text for level, text in airflow.log(run, "stage", number) if level == "ERROR" and text != AIRFLOW_S_OWN][-1]
-    print(f"SENTENCE: {said}")
-    return said
-
-
 def _running_pod(cluster: Cluster, namespace: str, run, seconds: float = 240):
     def running():
         for pod in _pods(cluster, namespace, run):
@@ -223,7 +215,7 @@ def test_a_refusal_is_not_tried_again(airflow, start):
     run = start("probe", do="end(2, 'There is nothing to train on.', outcome='refused', sentence='There is nothing to train on.')")
     assert _ended(airflow, run) == "failed"
     assert airflow.tries(run, "stage") == 1
-    assert _sentence(airflow, run) == "There is nothing to train on."
+    assert airflow.sentence(run, "stage") == "There is nothing to train on."
 
 
 def test_nothing_to_do_is_skipped(airflow, start):
@@ -237,14 +229,14 @@ def test_a_fault_is_tried_again(airflow, cluster, home_namespace, start):
     run = start("probe", do="end(1, outcome='fault', sentence='MLflow does not answer.')")
     assert _ended(airflow, run) == "failed"
     assert airflow.tries(run, "stage") == 3
-    assert _sentence(airflow, run) == "MLflow does not answer."
+    assert airflow.sentence(run, "stage") == "MLflow does not answer."
 
 
 def test_want_of_memory_is_named(airflow, start):
     """The kernel ended it: the sentence says how much it may use."""
     run = start("probe_once", do="say('filling'); held = bytearray(2_000_000_000)")
     assert _ended(airflow, run) == "failed"
-    said = _sentence(airflow, run)
+    said = airflow.sentence(run, "stage")
     assert "want of memory" in said
     assert "300M" in said
 
@@ -255,7 +247,7 @@ def test_an_image_that_is_not_there_is_named(airflow, start):
     run = start("probe_without_image")
     assert _ended(airflow, run) == "failed"
     assert time.monotonic() - began < 240
-    said = _sentence(airflow, run)
+    said = airflow.sentence(run, "stage")
     assert MISSING_IMAGE in said
     assert "cannot be pulled" in said
 
@@ -264,7 +256,7 @@ def test_no_room_is_named(airflow, start):
     """What the scheduler says, after the time that the task gives it."""
     run = start("probe_without_node")
     assert _ended(airflow, run) == "failed"
-    said = _sentence(airflow, run)
+    said = airflow.sentence(run, "stage")
     assert said.startswith("No node can take the pod")
     assert "0/" in said
 
@@ -278,7 +270,7 @@ def test_an_exhausted_quota_is_named(airflow, cluster, home_namespace, start):
         assert _ended(airflow, run) == "failed"
     finally:
         cluster.core.delete_namespaced_resource_quota("gpu-team", home_namespace)
-    said = _sentence(airflow, run)
+    said = airflow.sentence(run, "stage")
     assert said.startswith(f"The quota of the namespace {home_namespace} has no room for the stage validate")
     assert "exceeded quota: gpu-team" in said
 
@@ -289,7 +281,7 @@ def test_a_deleted_pod_is_made_again(airflow, cluster, home_namespace, start):
     first = _running_pod(cluster, home_namespace, run)
     cluster.core.delete_namespaced_pod(first.metadata.name, home_namespace, grace_period_seconds=2)
     assert _ended(airflow, run) == "success"
-    assert "was deleted while the stage validate ran in it" in _sentence(airflow, run, 1)
+    assert "was deleted while the stage validate ran in it" in airflow.sentence(run, "stage", 1)
     assert airflow.tries(run, "stage") == 2
 
 
