@@ -51,6 +51,7 @@ KEPT = (
     "outcomes",
     "requests",
     "ledger",
+    "probe",
     "releases",
     "mlflow",
 )
