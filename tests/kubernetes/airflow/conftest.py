@@ -20,6 +20,7 @@ from perennial.settings import Settings
 from perennial.testing_s3 import S3Server
 
 from .. import cluster as rig
+from .small_airflow import SlowWire
 
 START_SECONDS = 400
 SPRING = ("2013-04-22", "2013-05-19")  # four weeks of flights: the first version learns them
@@ -157,3 +158,14 @@ def _show_logs(home: Path) -> None:
     """The ends of the programs' logs, which pytest shows where a test failed."""
     for log in sorted((home / "logs").glob("airflow-*.log")):
         print(json.dumps({log.name: log.read_text(errors="replace")[-500:]}))
+
+
+@pytest.fixture(scope="module")
+def wire(cluster: rig.Cluster) -> Iterator[SlowWire]:
+    """Airflow's way to the API server."""
+    from kubernetes.client import Configuration
+
+    host, _, port = Configuration.get_default_copy().host.partition("://")[2].partition(":")
+    made = SlowWire(host, int(port or 443))
+    yield made
+    made.close()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import textwrap
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import psutil
+import yaml
 
 from perennial.local import airflow_programs, postgres
 from perennial.local.airflow_api import AirflowApi, Run
@@ -23,6 +25,11 @@ from perennial.settings import Settings
 from ..cluster import VENVS, answers, free_port, program, wait_until
 
 AIRFLOW_S_OWN = "Task exited"  # its line after a task's last one
+
+
+def code(text: str) -> str:
+    """What a stage does, as a parameter of its run."""
+    return textwrap.dedent(text).strip()
 
 
 class SmallAirflow:
@@ -98,6 +105,11 @@ class SmallAirflow:
         began, ended = (datetime.fromisoformat(found[name]) for name in ("start_date", "end_date"))
         return began, ended
 
+    def ended(self, run: Run, task: str, seconds: float = 400) -> str:
+        """Wait for the end of a run; the state of its task."""
+        self.api.wait(run, seconds)
+        return str(self.state(run, task))
+
     def state(self, run: Run, task: str) -> str | None:
         """State of a task."""
         return self.api.tasks(run)[task]
@@ -158,6 +170,15 @@ class SlowWire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def kubeconfig(self, file: Path) -> Path:
+        """Write $KUBECONFIG with the API server behind the wire."""
+        said = yaml.safe_load(Path(os.environ["KUBECONFIG"].split(os.pathsep)[0]).read_text())
+        for named in said["clusters"]:
+            address = named["cluster"]["server"].partition("://")[2].partition(":")[0]
+            named["cluster"] |= {"server": f"https://127.0.0.1:{self.port}", "tls-server-name": address}
+        file.write_text(yaml.safe_dump(said))
+        return file
 
     def close(self) -> None:
         """Take no new connections."""

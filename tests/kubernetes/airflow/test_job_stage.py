@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import textwrap
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import yaml
 from .. import cluster as rig
 from ..cluster import Cluster, image, pull_policy, wait_until
 from . import plain_jobs
-from .small_airflow import SlowWire, SmallAirflow, small_airflow
+from .small_airflow import SlowWire, code, small_airflow
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
@@ -78,17 +77,6 @@ def store(servers: rig.Servers, home_namespace: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def wire(cluster: Cluster):
-    """Airflow's way to the API server."""
-    from kubernetes.client import Configuration
-
-    host, _, port = Configuration.get_default_copy().host.partition("://")[2].partition(":")
-    made = SlowWire(host, int(port or 443))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
 def airflow(cluster: Cluster, home_namespace: str, store: dict[str, str], servers: rig.Servers, wire: SlowWire, tmp_path_factory):
     """An Airflow with the DAGs above."""
     folder = tmp_path_factory.mktemp("airflow")
@@ -98,7 +86,7 @@ def airflow(cluster: Cluster, home_namespace: str, store: dict[str, str], server
     rig.write_templates(cluster, home_namespace, folder / "templates", store, servers.secrets())
     _change_templates(cluster, home_namespace, folder / "templates")
     settings = {"PERENNIAL_POD_TEMPLATES": str(folder / "templates"), "PERENNIAL_POD_NAMESPACE": home_namespace}
-    environment = {"KUBECONFIG": str(_kubeconfig_by(wire, folder / "kubeconfig"))}
+    environment = {"KUBECONFIG": str(wire.kubeconfig(folder / "kubeconfig"))}
     with small_airflow(folder / "home", folder / "dags", settings, environment) as started:
         yield started
 
@@ -123,16 +111,6 @@ def _change_templates(cluster: Cluster, namespace: str, folder: Path) -> None:
     (folder / "rollback.yaml").write_text(yaml.safe_dump(pod))
 
 
-def _kubeconfig_by(wire: SlowWire, file: Path) -> Path:
-    """$KUBECONFIG with the API server behind the wire."""
-    said = yaml.safe_load(Path(os.environ["KUBECONFIG"].split(os.pathsep)[0]).read_text())
-    for named in said["clusters"]:
-        address = named["cluster"]["server"].partition("://")[2].partition(":")[0]
-        named["cluster"] |= {"server": f"https://127.0.0.1:{wire.port}", "tls-server-name": address}
-    file.write_text(yaml.safe_dump(said))
-    return file
-
-
 @pytest.fixture
 def nothing_is_left(cluster: Cluster, home_namespace: str):
     """No Job, no pod and no Service remain when a test is over."""
@@ -144,15 +122,6 @@ def _there(cluster: Cluster, namespace: str) -> list[str]:
     """Names of what there is."""
     jobs, services = cluster.batch.list_namespaced_job(namespace).items, cluster.core.list_namespaced_service(namespace).items
     return [found.metadata.name for found in [*jobs, *services, *cluster.pods(namespace)]]
-
-
-def _code(text: str) -> str:
-    return textwrap.dedent(text).strip()
-
-
-def _ended(airflow: SmallAirflow, run, seconds=240) -> str:
-    airflow.api.wait(run, seconds)
-    return str(airflow.state(run, "stage"))
 
 
 def _running(cluster: Cluster, namespace: str, seconds: float = 120) -> list:
@@ -170,7 +139,7 @@ def _running(cluster: Cluster, namespace: str, seconds: float = 120) -> list:
 def test_two_pods_train_one_model(airflow, servers, home_namespace):
     """Real training by DDP: node 0's epochs are in the log, its result in XCom, and one version is in the store."""
     run = airflow.run("nodes_training")
-    state = _ended(airflow, run, 600)
+    state = airflow.ended(run, "stage", 600)
     log = airflow.log(run, "stage")
     print("\n".join(f"{level} {text}" for level, text in log))
     assert state == "success"
@@ -186,7 +155,7 @@ def test_the_pods_find_one_another(airflow):
     """Each pod knows its number and reaches node 0 by name; the log is node 0's, while it runs, and no other's."""
     run = airflow.run(
         "nodes",
-        do=_code("""
+        do=code("""
             say(f"node {node}")
             address = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
             if node == 0:
@@ -206,7 +175,7 @@ def test_the_pods_find_one_another(airflow):
     )
     wait_until(lambda: ("WARNING", "heard node 1") in airflow.log(run, "stage"), 150, "the line, while the stage runs")
     assert airflow.state(run, "stage") == "deferred"
-    assert _ended(airflow, run) == "success"
+    assert airflow.ended(run, "stage") == "success"
     log = airflow.log(run, "stage")
     assert [log.count(("INFO", text)) for text in ("node 0", "node 1", "Met.")] == [1, 0, 1]
     assert airflow.api.result(run, "stage")["snapshot"] == 5
@@ -216,7 +185,7 @@ def test_the_pods_find_one_another(airflow):
 def test_a_refusal_is_not_tried_again(airflow):
     """Exit 2: the task fails at once, with the stage's own sentence."""
     run = airflow.run("nodes", do="end(2, 'Nothing to train on.', outcome='refused', sentence='Nothing to train on.')")
-    assert _ended(airflow, run) == "failed"
+    assert airflow.ended(run, "stage") == "failed"
     assert airflow.tries(run, "stage") == 1
     assert airflow.sentence(run, "stage") == "Nothing to train on."
 
@@ -226,7 +195,7 @@ def test_want_of_memory_of_one_node_is_named(airflow):
     """The other node's complaint is not taken for the cause; the broken node's last lines are in the log."""
     run = airflow.run(
         "nodes_once",
-        do=_code("""
+        do=code("""
             say(f"node {node}")
             if node == 1:
                 held = bytearray(2_000_000_000)
@@ -235,7 +204,7 @@ def test_want_of_memory_of_one_node_is_named(airflow):
             end(1, lost, outcome="fault", sentence=lost)
         """),
     )
-    assert _ended(airflow, run) == "failed"
+    assert airflow.ended(run, "stage") == "failed"
     said = airflow.sentence(run, "stage")
     assert said.startswith("Node 1 of 2, counted from 0: The stage validate was ended for want of memory")
     assert "300M" in said
@@ -247,7 +216,7 @@ def test_an_image_that_is_not_there_is_named(airflow):
     """It fails early, with the image's name and what the registry said."""
     began = time.monotonic()
     run = airflow.run("nodes_without_image")
-    assert _ended(airflow, run) == "failed"
+    assert airflow.ended(run, "stage") == "failed"
     assert time.monotonic() - began < 120
     said = airflow.sentence(run, "stage")
     assert MISSING_IMAGE in said
@@ -261,7 +230,7 @@ def test_an_exhausted_quota_is_named(airflow, cluster, home_namespace):
     cluster.core.create_namespaced_resource_quota(home_namespace, quota)
     try:
         run = airflow.run("nodes_once")
-        assert _ended(airflow, run) == "failed"
+        assert airflow.ended(run, "stage") == "failed"
     finally:
         cluster.core.delete_namespaced_resource_quota("gpu-team", home_namespace)
     said = airflow.sentence(run, "stage")
@@ -275,7 +244,7 @@ def test_a_deleted_pod_starts_the_training_again(airflow, cluster, home_namespac
     run = airflow.run("nodes", do="say('begun'); time.sleep(20 if node == 0 else 60); end(0, sentence='Done.')")
     _, second = _running(cluster, home_namespace)
     cluster.core.delete_namespaced_pod(second.metadata.name, home_namespace, grace_period_seconds=1)
-    assert _ended(airflow, run) == "success"
+    assert airflow.ended(run, "stage") == "success"
     said = airflow.sentence(run, "stage", 1)
     assert said.startswith("Node 1 of 2, counted from 0: ")
     assert "was deleted while the stage validate ran in it" in said
@@ -295,7 +264,7 @@ def test_a_person_ends_the_task_and_its_nodes(airflow, cluster, home_namespace, 
         return
     airflow.clear(run, "stage")
     wait_until(lambda: first.metadata.uid not in {p.metadata.uid for p in cluster.pods(home_namespace)}, 60, "the end of the first pod")
-    assert _ended(airflow, run) == "success"
+    assert airflow.ended(run, "stage") == "success"
 
 
 @pytest.mark.usefixtures("nothing_is_left")
@@ -312,7 +281,7 @@ def test_a_killed_worker_leaves_the_job_to_the_next_try(airflow, cluster, home_n
         wire.delay = 0.0
     assert killed
     pods = {pod.metadata.uid for pod in cluster.pods(home_namespace)}
-    assert _ended(airflow, run, 400) == "success"
+    assert airflow.ended(run, "stage", 400) == "success"
     assert airflow.tries(run, "stage") == 2
     log = airflow.log(run, "stage")
     assert any("which an earlier try started" in text for _, text in log)
@@ -330,5 +299,5 @@ def test_a_killed_triggerer_leaves_the_job_to_the_next(airflow, cluster, home_na
     _running(cluster, home_namespace)
     airflow.kill_triggerer()
     airflow.start_triggerer()
-    assert _ended(airflow, run, 400) == "success"
+    assert airflow.ended(run, "stage", 400) == "success"
     assert airflow.tries(run, "stage") == 1

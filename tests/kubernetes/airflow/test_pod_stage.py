@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import textwrap
 import time
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_valu
 from perennial.local.airflow_api import ENDED
 
 from ..cluster import Cluster, image, pull_policy, wait_until
-from .small_airflow import SlowWire, SmallAirflow, small_airflow
+from .small_airflow import SlowWire, SmallAirflow, code, small_airflow
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
@@ -73,17 +72,6 @@ def home_namespace(cluster: Cluster):
 
 
 @pytest.fixture(scope="module")
-def wire(cluster: Cluster):
-    """Airflow's way to the API server."""
-    from kubernetes.client import Configuration
-
-    host, _, port = Configuration.get_default_copy().host.partition("://")[2].partition(":")
-    made = SlowWire(host, int(port or 443))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
 def airflow(cluster: Cluster, home_namespace: str, wire: SlowWire, tmp_path_factory: pytest.TempPathFactory):
     """An Airflow with the DAGs above."""
     folder = tmp_path_factory.mktemp("airflow")
@@ -91,19 +79,9 @@ def airflow(cluster: Cluster, home_namespace: str, wire: SlowWire, tmp_path_fact
     (folder / "dags" / "probes.py").write_text(DAGS)
     _write_templates(cluster, home_namespace, folder / "templates")
     settings = {"PERENNIAL_POD_TEMPLATES": str(folder / "templates"), "PERENNIAL_POD_NAMESPACE": home_namespace}
-    environment = {"KUBECONFIG": str(_kubeconfig_by(wire, folder / "kubeconfig"))}
+    environment = {"KUBECONFIG": str(wire.kubeconfig(folder / "kubeconfig"))}
     with small_airflow(folder / "home", folder / "dags", settings, environment) as started:
         yield started
-
-
-def _kubeconfig_by(wire: SlowWire, file: Path) -> Path:
-    """$KUBECONFIG with the API server behind the wire."""
-    said = yaml.safe_load(Path(os.environ["KUBECONFIG"].split(os.pathsep)[0]).read_text())
-    for named in said["clusters"]:
-        address = named["cluster"]["server"].partition("://")[2].partition(":")[0]
-        named["cluster"] |= {"server": f"https://127.0.0.1:{wire.port}", "tls-server-name": address}
-    file.write_text(yaml.safe_dump(said))
-    return file
 
 
 def _write_templates(cluster: Cluster, namespace: str, folder: Path) -> None:
@@ -162,15 +140,6 @@ def _pods(cluster: Cluster, namespace: str, run):
     return cluster.pods(namespace, f"run_id={make_safe_label_value(run.id)}")
 
 
-def _code(text: str) -> str:
-    return textwrap.dedent(text).strip()
-
-
-def _ended(airflow: SmallAirflow, run, seconds=400) -> str:
-    airflow.api.wait(run, seconds)
-    return str(airflow.state(run, "stage"))
-
-
 def _running_pod(cluster: Cluster, namespace: str, run, seconds: float = 240):
     def running():
         for pod in _pods(cluster, namespace, run):
@@ -186,7 +155,7 @@ def test_a_stage_in_a_pod(airflow, cluster, home_namespace, start):
     """Its lines are in the log at their levels, once each, while it runs; its result in XCom; nothing secret anywhere."""
     run = start(
         "probe",
-        do=_code("""
+        do=code("""
             say("first")
             time.sleep(40)
             say("second", "WARNING")
@@ -198,7 +167,7 @@ def test_a_stage_in_a_pod(airflow, cluster, home_namespace, start):
     pod = _running_pod(cluster, home_namespace, run)
     wait_until(lambda: ("INFO", "first") in airflow.log(run, "stage"), 40, "the first line, while the stage runs")
     assert airflow.state(run, "stage") == "deferred"
-    assert _ended(airflow, run) == "success"
+    assert airflow.ended(run, "stage") == "success"
     log = airflow.log(run, "stage")
     print("\n".join(f"{level} {text}" for level, text in log))
     for line in (("INFO", "first"), ("WARNING", "second"), ("INFO", f"key has {len(SECRET)} letters"), ("INFO", "Validated.")):
@@ -213,7 +182,7 @@ def test_a_stage_in_a_pod(airflow, cluster, home_namespace, start):
 def test_a_refusal_is_not_tried_again(airflow, start):
     """Exit 2: the task fails at once, with the stage's own sentence."""
     run = start("probe", do="end(2, 'There is nothing to train on.', outcome='refused', sentence='There is nothing to train on.')")
-    assert _ended(airflow, run) == "failed"
+    assert airflow.ended(run, "stage") == "failed"
     assert airflow.tries(run, "stage") == 1
     assert airflow.sentence(run, "stage") == "There is nothing to train on."
 
@@ -221,13 +190,13 @@ def test_a_refusal_is_not_tried_again(airflow, start):
 def test_nothing_to_do_is_skipped(airflow, start):
     """A skipped result is honoured."""
     run = start("probe", do="end(0, outcome='skipped', sentence='Nothing new since version 12.')")
-    assert _ended(airflow, run) == "skipped"
+    assert airflow.ended(run, "stage") == "skipped"
 
 
 def test_a_fault_is_tried_again(airflow, cluster, home_namespace, start):
     """Each try has a pod of its own: the stage goes on from what it stored."""
     run = start("probe", do="end(1, outcome='fault', sentence='MLflow does not answer.')")
-    assert _ended(airflow, run) == "failed"
+    assert airflow.ended(run, "stage") == "failed"
     assert airflow.tries(run, "stage") == 3
     assert airflow.sentence(run, "stage") == "MLflow does not answer."
 
@@ -235,7 +204,7 @@ def test_a_fault_is_tried_again(airflow, cluster, home_namespace, start):
 def test_want_of_memory_is_named(airflow, start):
     """The kernel ended it: the sentence says how much it may use."""
     run = start("probe_once", do="say('filling'); held = bytearray(2_000_000_000)")
-    assert _ended(airflow, run) == "failed"
+    assert airflow.ended(run, "stage") == "failed"
     said = airflow.sentence(run, "stage")
     assert "want of memory" in said
     assert "300M" in said
@@ -245,7 +214,7 @@ def test_an_image_that_is_not_there_is_named(airflow, start):
     """It fails early, with the image's name and what the registry said."""
     began = time.monotonic()
     run = start("probe_without_image")
-    assert _ended(airflow, run) == "failed"
+    assert airflow.ended(run, "stage") == "failed"
     assert time.monotonic() - began < 240
     said = airflow.sentence(run, "stage")
     assert MISSING_IMAGE in said
@@ -255,7 +224,7 @@ def test_an_image_that_is_not_there_is_named(airflow, start):
 def test_no_room_is_named(airflow, start):
     """What the scheduler says, after the time that the task gives it."""
     run = start("probe_without_node")
-    assert _ended(airflow, run) == "failed"
+    assert airflow.ended(run, "stage") == "failed"
     said = airflow.sentence(run, "stage")
     assert said.startswith("No node can take the pod")
     assert "0/" in said
@@ -267,7 +236,7 @@ def test_an_exhausted_quota_is_named(airflow, cluster, home_namespace, start):
     cluster.core.create_namespaced_resource_quota(home_namespace, quota)
     try:
         run = start("probe_once")
-        assert _ended(airflow, run) == "failed"
+        assert airflow.ended(run, "stage") == "failed"
     finally:
         cluster.core.delete_namespaced_resource_quota("gpu-team", home_namespace)
     said = airflow.sentence(run, "stage")
@@ -280,7 +249,7 @@ def test_a_deleted_pod_is_made_again(airflow, cluster, home_namespace, start):
     run = start("probe", do="say('begun'); time.sleep(20); end(0, sentence='Done.')")
     first = _running_pod(cluster, home_namespace, run)
     cluster.core.delete_namespaced_pod(first.metadata.name, home_namespace, grace_period_seconds=2)
-    assert _ended(airflow, run) == "success"
+    assert airflow.ended(run, "stage") == "success"
     assert "was deleted while the stage validate ran in it" in airflow.sentence(run, "stage", 1)
     assert airflow.tries(run, "stage") == 2
 
@@ -301,7 +270,7 @@ def test_a_person_ends_the_task_and_its_pod(airflow, cluster, home_namespace, ho
     )
     second = _running_pod(cluster, home_namespace, run)
     assert second.metadata.name == first.metadata.name
-    assert _ended(airflow, run) == "success"
+    assert airflow.ended(run, "stage") == "success"
 
 
 def test_a_killed_worker_leaves_the_pod_to_the_next_try(airflow, cluster, home_namespace, wire, start):
@@ -316,7 +285,7 @@ def test_a_killed_worker_leaves_the_pod_to_the_next_try(airflow, cluster, home_n
     finally:
         wire.delay = 0.0
     assert killed
-    assert _ended(airflow, run, 400) == "success"
+    assert airflow.ended(run, "stage", 400) == "success"
     assert airflow.tries(run, "stage") == 2
     log = airflow.log(run, "stage")
     assert ("INFO", f"It goes on in the pod {first.metadata.name}, which an earlier try started.") in log
@@ -338,7 +307,7 @@ def test_a_result_that_nobody_took_is_taken_by_the_next_try(airflow, cluster, ho
             process.kill()
     finally:
         wire.delay = 0.0
-    assert _ended(airflow, run, 400) == "success"
+    assert airflow.ended(run, "stage", 400) == "success"
     assert airflow.tries(run, "stage") == 2
     assert airflow.api.result(run, "stage")["snapshot"] == 4
     assert cluster.started(home_namespace).count(first.metadata.name) == 1
@@ -350,7 +319,7 @@ def test_a_killed_triggerer_leaves_the_pod_to_the_next(airflow, cluster, home_na
     first = _running_pod(cluster, home_namespace, run)
     airflow.kill_triggerer()
     airflow.start_triggerer()
-    assert _ended(airflow, run, 400) == "success"
+    assert airflow.ended(run, "stage", 400) == "success"
     assert airflow.tries(run, "stage") == 1
     assert cluster.started(home_namespace).count(first.metadata.name) == 1
 
@@ -365,7 +334,7 @@ def test_a_node_without_its_kubelet_for_a_minute(airflow, cluster, home_namespac
         time.sleep(60)
     finally:
         subprocess.run([*shlex.split(KUBELET), "start"], check=True)
-    assert _ended(airflow, run, 400) == "success"
+    assert airflow.ended(run, "stage", 400) == "success"
     assert airflow.tries(run, "stage") == 1
     log = airflow.log(run, "stage")
     print("\n".join(f"{level} {text}" for level, text in log if level != "INFO"))
