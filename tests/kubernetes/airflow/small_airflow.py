@@ -83,10 +83,13 @@ class SmallAirflow:
         return False
 
     def log(self, run: Run, task: str, number: int | None = None) -> list[tuple[str, str]]:
-        """Level and text of the lines of a task's try, the last if none is named."""
+        """Level and text of the lines of a task's try, the last if none is named; none before it has begun."""
         path = self._path(run, task)
         number = number or max(1, self.api._ask("GET", path)["try_number"])
-        lines = self.api._ask("GET", f"{path}/logs/{number}", params={"map_index": -1})["content"]
+        try:
+            lines = self.api._ask("GET", f"{path}/logs/{number}", params={"map_index": -1})["content"]
+        except KeyError:
+            return []
         return [(str(line.get("level", "")).upper(), line["event"]) for line in lines]
 
     def sentence(self, run: Run, task: str, number: int | None = None) -> str:

@@ -75,3 +75,28 @@ def test_no_pod_of_a_stage_is_left(platform: Platform, first_version: Run) -> No
         120,
         "the removal of the pods",
     )
+
+
+def test_a_training_whose_pod_is_deleted_goes_on_from_its_checkpoint(platform: Platform, first_version: Run) -> None:
+    """The checkpoint is in the store: the pod of the next try, maybe on another node, begins after the last finished epoch."""
+    run = platform.api.trigger("flight_delays_training", force=True, max_epochs=13)
+
+    def begun() -> str | None:
+        if platform.api.tasks(run).get("train") != "deferred":
+            return None
+        epochs = [line for line in platform.api.log(run, "train") if re.search(r"Epoch [3-9] of at most 13", line)]
+        pods = platform.cluster.pods(platform.namespace, "task_id=train") if epochs else []
+        return str(pods[0].metadata.name) if pods else None
+
+    def ended() -> str | None:
+        state = platform.api.tasks(run)["train"]
+        return state if state in ("success", "failed") else None
+
+    pod = platform.api.until(begun, "the third epoch", 600)
+    platform.cluster.core.delete_namespaced_pod(pod, platform.namespace, grace_period_seconds=0)
+    state = platform.api.until(ended, "the end of the training", 900)
+    log = platform.api.log(run, "train")
+    assert state == "success", log
+    assert any(re.search(r"Going on after epoch ([3-9]|1\d) of a training that was interrupted", line) for line in log)
+    assert not any("Epoch 1 of at most 13" in line for line in log)
+    assert platform.cluster.started(platform.namespace).count(pod) == 2
