@@ -115,7 +115,7 @@ def _change_templates(cluster: Cluster, namespace: str, folder: Path) -> None:
 def nothing_is_left(cluster: Cluster, home_namespace: str):
     """No Job, no pod and no Service remain when a test is over."""
     yield
-    wait_until(lambda: not _there(cluster, home_namespace), 60, "the end of all Jobs, pods and Services")
+    wait_until(lambda: not _there(cluster, home_namespace), 120, "the end of all Jobs, pods and Services")
 
 
 def _there(cluster: Cluster, namespace: str) -> list[str]:
