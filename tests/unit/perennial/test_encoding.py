@@ -181,7 +181,7 @@ scalars = st.none() | st.floats() | st.integers(-(2**40), 2**40)
 words = st.none() | st.text(max_size=5) | st.integers(0, 9) | st.floats(0, 9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(scalars, words), min_size=1, max_size=20), st.lists(st.tuples(scalars, words), min_size=1, max_size=20))
 def test_any_rows_encode_to_finite_numbers_and_json_keeps_the_encoder(
     fitted: list[tuple[object, object]], given_rows: list[tuple[object, object]]

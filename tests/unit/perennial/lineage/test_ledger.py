@@ -41,7 +41,7 @@ def history(ledger, changes):
     return ledger.entries()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CHANGES)
 def test_any_history_is_sound_and_reads_back(changes):
     """Whatever is written, in whatever order clocks run, is found again, in order, and verifies."""
@@ -58,7 +58,7 @@ def test_any_history_is_sound_and_reads_back(changes):
             assert held.seq == max(e.seq for e in entries if e.time <= entry.time)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(CHANGES, st.data())
 def test_every_edit_loss_or_swap_is_found(changes, data):
     """One byte changed, one entry removed before the end, two exchanged, or one repeated: verify names an entry."""
@@ -87,7 +87,7 @@ def test_every_edit_loss_or_swap_is_found(changes, data):
         assert any("entr" in problem for problem in ledger.verify())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CHANGES, st.data())
 def test_a_cut_end_shows_against_what_was_noted(changes, data):
     """The chain that is left is whole in itself; the note of any entry that is gone, or was written anew, names it."""

@@ -115,7 +115,7 @@ HISTORIES = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(HISTORIES)
 def test_in_any_history_no_request_is_lost_and_none_doubled(history):
     """Whatever is asked, claimed, ended and restarted: each granted key appears once, at most one is active, and an end stays."""

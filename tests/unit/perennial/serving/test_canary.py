@@ -78,7 +78,7 @@ def test_a_drifting_error_rate_convicts_nobody():
     assert pooled["candidate_events"] / pooled["candidate_requests"] > 1.3 * pooled["champion_events"] / pooled["champion_requests"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 12), st.floats(1.01, 30), st.floats(1, 4))
 def test_the_evidence_is_a_fair_bet(ours, theirs, events, ratio, tolerance):
     """Where both arms fail alike (or the candidate less than tolerated) the expected likelihood ratio is at most one, exactly."""

@@ -395,7 +395,7 @@ act = st.one_of(
 
 
 @given(st.lists(act, max_size=12))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_history_keeps_each_good_batch_exactly_once(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[object, ...]]
 ) -> None:
