@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from perennial.errors import ServiceUnreachable
+from perennial.errors import LedgerConflict, ServiceUnreachable
 
 Json = dict[str, Any]
 
 NOT_FOUND, CONFLICT, FORBIDDEN, UNAUTHORIZED = 404, 409, 403, 401
 _SECONDS = (5.0, 30.0)  # to connect, to answer
 _LOG_LINES = 5
+_TRIES = 5
 
 
 class Missing(Exception):
@@ -70,6 +71,48 @@ class KubernetesApi:
         name = document["metadata"]["name"]
         found: Json = self._call("PUT", f"{_path(plural, self.namespace)}/{name}", f"update {plural}", body=document)
         return found
+
+    def find(self, plural: str, name: str) -> Json | None:
+        """One object; None if there is none."""
+        try:
+            return self.get(plural, name)
+        except Missing:
+            return None
+
+    def write_if_unchanged(
+        self, plural: str, live: Json | None, wanted: Json, *, same: Callable[[Json, Json], bool], ours: Callable[[Json], Any]
+    ) -> Json:
+        """Make an object what is wanted, unless somebody else has changed it since it was read; returns it as it is then.
+
+        An operator changes an object too, its status: that is no other writer.
+
+        Args:
+            plural: kind of the object.
+            live: the object as it was read; None if there was none.
+            wanted: the object as it is to be.
+            same: whether a live object is what is wanted.
+            ours: the part of a live object that only writers like this one change.
+
+        Raises:
+            LedgerConflict: another writer came between.
+        """
+        name = wanted["metadata"]["name"]
+        for _ in range(_TRIES):
+            if live is not None and same(live, wanted):
+                return live
+            try:
+                if live is None:
+                    return self.create(plural, wanted)
+                version = live["metadata"]["resourceVersion"]
+                return self.replace(plural, {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}})
+            except (Conflict, Missing):
+                newest = self.find(plural, name)
+            if newest is None or live is None or ours(live) != ours(newest):
+                break
+            live = newest
+        raise LedgerConflict(
+            f"Another writer changed the {wanted['kind']} {name} at the same time. Run the stage again: it decides on what holds now."
+        )
 
     def delete(self, plural: str, name: str) -> None:
         """Remove an object and what it owns. No error if it is gone."""

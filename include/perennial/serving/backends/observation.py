@@ -8,16 +8,18 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from perennial.errors import LedgerConflict
 from perennial.serving import envoy
 from perennial.serving.route import Arm
 from perennial.store import Store
 
 _CLUSTER = re.compile(r"cluster\.(.+?-v\d+)(?:-then-v\d+)?\.upstream_rq_time")
 _Buckets = dict[float, int]
+_TRIES = 5
 
 
 def read_arms(clusters: str, histograms: str) -> dict[str, Arm]:
@@ -172,6 +174,27 @@ class Observations:
         self.known = {name: kept for name, kept in self.known.items() if name in names.values() or not mine.fullmatch(name)}
         self._kept.write(json.dumps(self.known).encode())
         return arms
+
+
+def add_in_store(store: Store, model: str, versions: Iterable[int], figures: Callable[[], Mapping[str, Arm]]) -> dict[int, Arm]:
+    """Totals of each version, kept in the store, with what the raw counters show now.
+
+    Args:
+        store: where the totals are kept.
+        model: name of the model.
+        versions: those of its route.
+        figures: reads the raw counters, by source.
+
+    Raises:
+        LedgerConflict: others keep looking at the same time.
+    """
+    wanted = tuple(versions)
+    for _ in range(_TRIES):
+        # Totals first, then the counters: what another look adds meanwhile makes this one begin again, and no total falls.
+        observations = Observations(KeptInStore(store, model))
+        with contextlib.suppress(KeptMeanwhile):
+            return observations.add(model, wanted, figures())
+    raise LedgerConflict(f"Others keep looking at {model} at the same time. Look again.")
 
 
 def _begun_anew(last: Mapping[str, int], counts: Mapping[str, int]) -> set[str]:

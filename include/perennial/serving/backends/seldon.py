@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from perennial.errors import LedgerConflict, ReleaseRefused, ServiceUnreachable
+from perennial.errors import ReleaseRefused, ServiceUnreachable
 from perennial.serving.backends import seldon_v1, served_pods
-from perennial.serving.backends.kubernetes_api import Conflict, KubernetesApi, Missing
-from perennial.serving.backends.observation import KeptInStore, KeptMeanwhile, Observations
+from perennial.serving.backends.kubernetes_api import KubernetesApi
+from perennial.serving.backends.observation import KeptInStore, add_in_store
 from perennial.serving.backends.prometheus import STALE_SECONDS, Prometheus
 from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
@@ -34,7 +34,6 @@ UNSEEN_PROBES = 20  # in a row without a version: at half of the traffic it woul
 _POLL_SECONDS = 0.2
 _PROBE_SECONDS = 0.01
 _SILENT_PROBES = 5  # in a row that no version answers: the model is off the gateway
-_TRIES = 5
 _VERSION_HEADER = "x-perennial-version"  # every answer of a server has it
 
 
@@ -104,24 +103,21 @@ class SeldonBackend:
         route = self.route(model)
         if route is None:
             return {}
-        prometheus = self._prometheus()
-        for _ in range(_TRIES):
-            # Totals first, then the counters: what another look adds meanwhile makes this one begin again, and no total falls.
-            observations = Observations(KeptInStore(open_store(self.settings.store), model.name))
-            figures = prometheus.figures(model.name)
-            ready = self._ready_seconds(model, route)
+        prometheus, ready = self._prometheus(), dict[int, float]()
+
+        def figures() -> Mapping[str, Arm]:
+            found = prometheus.figures(model.name)
+            ready.update(self._ready_seconds(model, route))
             for version in route.versions:
-                if ready[version] > STALE_SECONDS / 2 and figures.age_seconds.get(version, STALE_SECONDS) >= STALE_SECONDS:
+                if ready[version] > STALE_SECONDS / 2 and found.age_seconds.get(version, STALE_SECONDS) >= STALE_SECONDS:
                     raise ServiceUnreachable(
                         f"The Prometheus at {prometheus.url} has no new figures of version {version} of {model.name}, whose pods have been ready for {ready[version]:.0f} s: "
                         f"make it scrape /metrics on port {seldon_v1.PORT} of the pods with the label {seldon_v1.MODEL} in the namespace {self.api.namespace}."
                     )
-            try:
-                arms = observations.add(model.name, route.versions, figures.arms)
-            except KeptMeanwhile:
-                continue
-            return {version: dataclasses.replace(arm, healthy=ready[version] >= 0) for version, arm in arms.items()}
-        raise LedgerConflict(f"Others keep looking at {model.name} at the same time. Look again.")
+            return found.arms
+
+        arms = add_in_store(open_store(self.settings.store), model.name, route.versions, figures)
+        return {version: dataclasses.replace(arm, healthy=ready[version] >= 0) for version, arm in arms.items()}
 
     def route(self, model: ModelSpec) -> Route | None:
         """See `Backend.route`."""
@@ -152,41 +148,11 @@ class SeldonBackend:
         return Prometheus(self.settings.prometheus_url, self.api.namespace)
 
     def _live(self, model: ModelSpec) -> Json | None:
-        try:
-            return self.api.get(seldon_v1.PLURAL, seldon_v1.name_of(model))
-        except Missing:
-            return None
+        return self.api.find(seldon_v1.PLURAL, seldon_v1.name_of(model))
 
     def _write(self, live: Json | None, wanted: Json) -> Json:
-        """Make an object what was rendered, unless somebody else has changed it since it was read.
-
-        The operator changes an object too, its status: that is no other writer.
-        """
-        name = wanted["metadata"]["name"]
-        for _ in range(_TRIES):
-            if live is not None and seldon_v1.same(live, wanted):
-                return live
-            try:
-                if live is None:
-                    return self.api.create(seldon_v1.PLURAL, wanted)
-                version = live["metadata"]["resourceVersion"]
-                return self.api.replace(seldon_v1.PLURAL, {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}})
-            except Conflict:
-                newest = self._found(name)
-            except Missing:
-                newest = None
-            if newest is None or live is None or not _untouched(live, newest):
-                break
-            live = newest
-        raise LedgerConflict(
-            f"Another writer changed the SeldonDeployment {name} at the same time. Run the stage again: it decides on what holds now."
-        )
-
-    def _found(self, name: str) -> Json | None:
-        try:
-            return self.api.get(seldon_v1.PLURAL, name)
-        except Missing:
-            return None
+        """Make an object what was rendered, unless somebody else has changed it since it was read."""
+        return self.api.write_if_unchanged(seldon_v1.PLURAL, live, wanted, same=seldon_v1.same, ours=_ours)
 
     def _ready(self, model: ModelSpec, versions: Sequence[int]) -> bool:
         for version in versions:
@@ -318,7 +284,6 @@ def _without(route: Route, versions: Sequence[int]) -> Route:
     return Route({v: weight for v, weight in route.weights.items() if v not in versions}, route.shadow, route.digests, champion)
 
 
-def _untouched(before: Json, now: Json) -> bool:
-    """Whether an object is still what was read, but for what its operator writes."""
-    ours = [(found["metadata"]["uid"], found["metadata"].get("annotations"), found["spec"]) for found in (before, now)]
-    return ours[0] == ours[1]
+def _ours(found: Json) -> tuple[Any, ...]:
+    """What of an object its operator never writes."""
+    return found["metadata"]["uid"], found["metadata"].get("annotations"), found["spec"]

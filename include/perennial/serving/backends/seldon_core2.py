@@ -6,13 +6,14 @@ after it does not. Callers speak the Open Inference Protocol to Seldon's own gat
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
 from perennial.errors import LedgerConflict, ServiceUnreachable
 from perennial.serving.backends import seldon_v2
-from perennial.serving.backends.kubernetes_api import Conflict, KubernetesApi, Missing
-from perennial.serving.backends.observation import KeptInStore, KeptMeanwhile, Observations
+from perennial.serving.backends.kubernetes_api import KubernetesApi
+from perennial.serving.backends.observation import KeptInStore, add_in_store
 from perennial.serving.backends.prometheus import Metrics, Prometheus
 from perennial.serving.backends.seldon_v1 import MODEL, name_of, read_route
 from perennial.serving.route import Arm, Route
@@ -69,17 +70,14 @@ class Core2Backend:
         if route is None:
             return {}
         prometheus = Prometheus(self.settings.prometheus_url, self.api.namespace, METRICS)
-        for _ in range(_TRIES):
-            observations = Observations(KeptInStore(open_store(self.settings.store), model.name))
-            figures = prometheus.figures(name_of(model))
-            arms = {source.replace(name_of(model), model.name, 1): arm for source, arm in figures.arms.items()}
-            try:
-                found = observations.add(model.name, route.versions, arms)
-            except KeptMeanwhile:
-                continue
-            healthy = {v: not self._why_not(seldon_v2.MODELS, seldon_v2.model_name(model, v)) for v in route.versions}
-            return {v: Arm(arm.requests, arm.errors, arm.latency_ms, healthy[v]) for v, arm in found.items()}
-        raise LedgerConflict(f"Others keep looking at {model.name} at the same time. Look again.")
+
+        def figures() -> dict[str, Arm]:
+            found = prometheus.figures(name_of(model)).arms
+            return {source.replace(name_of(model), model.name, 1): arm for source, arm in found.items()}
+
+        arms = add_in_store(open_store(self.settings.store), model.name, route.versions, figures)
+        healthy = {v: not self._why_not(seldon_v2.MODELS, seldon_v2.model_name(model, v)) for v in route.versions}
+        return {v: dataclasses.replace(arm, healthy=healthy[v]) for v, arm in arms.items()}
 
     def route(self, model: ModelSpec) -> Route | None:
         """See `Backend.route`."""
@@ -94,56 +92,28 @@ class Core2Backend:
         KeptInStore(open_store(self.settings.store), model.name).forget()
 
     def _experiment(self, model: ModelSpec) -> Json | None:
-        return self._found(seldon_v2.EXPERIMENTS, name_of(model))
-
-    def _found(self, plural: str, name: str) -> Json | None:
-        try:
-            return self.api.get(plural, name)
-        except Missing:
-            return None
+        return self.api.find(seldon_v2.EXPERIMENTS, name_of(model))
 
     def _put(self, plural: str, wanted: Json) -> None:
-        """Make an object what was rendered."""
+        """Make an object what was rendered, whatever it was."""
         name = wanted["metadata"]["name"]
         for _ in range(_TRIES):
-            live = self._found(plural, name)
-            if live is not None and live["spec"] == wanted["spec"]:
-                return
             try:
-                self._make(plural, live, wanted)
+                self.api.write_if_unchanged(plural, self.api.find(plural, name), wanted, same=_same_spec, ours=lambda found: found["spec"])
                 return
-            except (Conflict, Missing):
+            except LedgerConflict:
                 continue
         raise LedgerConflict(f"Others keep changing {name} of {plural} at the same time. Run the stage again.")
 
     def _share(self, before: Json | None, wanted: Json) -> None:
-        """Write the Experiment, unless somebody else has changed it since it was read. Its status is Seldon's, not another writer's."""
-        name, live = wanted["metadata"]["name"], before
-        for _ in range(_TRIES):
-            if live is not None and _ours(live) == _ours(wanted):
-                return
-            try:
-                self._make(seldon_v2.EXPERIMENTS, live, wanted)
-                return
-            except (Conflict, Missing):
-                newest = self._found(seldon_v2.EXPERIMENTS, name)
-            if newest is None or before is None or _ours(newest) != _ours(before):
-                break
-            live = newest
-        raise LedgerConflict(
-            f"Another writer changed the Experiment {name} at the same time. Run the stage again: it decides on what holds now."
+        """Write the Experiment, unless somebody else has changed it since it was read."""
+        self.api.write_if_unchanged(
+            seldon_v2.EXPERIMENTS, before, wanted, same=lambda live, rendered: _ours(live) == _ours(rendered), ours=_ours
         )
-
-    def _make(self, plural: str, live: Json | None, wanted: Json) -> None:
-        if live is None:
-            self.api.create(plural, wanted)
-            return
-        version = live["metadata"]["resourceVersion"]
-        self.api.replace(plural, {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}})
 
     def _why_not(self, plural: str, name: str) -> str:
         """Why an object is not ready as it is described now; empty if it is."""
-        found = self._found(plural, name)
+        found = self.api.find(plural, name)
         if found is None:
             return f"{name} of {plural} is not there"
         status = found.get("status") or {}
@@ -158,3 +128,7 @@ class Core2Backend:
 
 def _ours(found: Json) -> tuple[Route | None, Json]:
     return read_route(found), found["spec"]
+
+
+def _same_spec(live: Json, wanted: Json) -> bool:
+    return bool(live["spec"] == wanted["spec"])
