@@ -28,12 +28,12 @@ from typing import Any, TextIO
 
 from perennial.errors import EXIT_DONE, EXIT_FAULT, Fault, PerennialError
 from perennial.local import routes
+from perennial.local.stack import GATEWAY
 from perennial.local.supervisor import NOT_INHERITED, Supervisor
 from perennial.serving import envoy
 from perennial.settings import Settings
 from perennial.store import Store, open_store
 
-GATEWAY = "envoy"
 START_SECONDS = 60
 POLL_SECONDS = 0.5
 COMMAND_STOP_SECONDS = 20

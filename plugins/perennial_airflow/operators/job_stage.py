@@ -4,45 +4,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from perennial.errors import PerennialError
 from perennial.settings import Settings
 from perennial.specs import ComputeSpec
-from perennial_airflow.cluster_access import message
-from perennial_airflow.operators.stage import StageOperator
-from perennial_airflow.stage_command import stage_command
-from perennial_airflow.stage_end import give_up
-from perennial_airflow.stage_job import (
-    JOB_LABEL,
-    RESULT_FILE,
-    answer_of,
-    condition,
-    culprit,
-    job_name,
-    render_job,
-    render_service,
+from perennial_airflow.operators.cluster_stage import (
+    GONE,
+    PAUSE_SECONDS,
+    REMOVAL_SECONDS,
+    SCHEDULE_SECONDS,
+    START_SECONDS,
+    UNANSWERED,
+    ClusterStage,
+    NotCreated,
+    address,
+    plain,
 )
-from perennial_airflow.stage_pod import apply_compute, made_up, not_created, pod_template, read_template
+from perennial_airflow.stage_command import stage_command
+from perennial_airflow.stage_job import JOB_LABEL, RESULT_FILE, answer_of, condition, culprit, job_name, render_job, render_service
+from perennial_airflow.stage_pod import apply_compute, pod_template, read_template
 from perennial_airflow.triggers.job_watch import JobWatch
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-SCHEDULE_SECONDS = 3600.0
-START_SECONDS = 1800.0  # an image with CUDA is some gigabytes
-REMOVAL_SECONDS = 120.0
-PAUSE_SECONDS = 1.0
 
-
-class JobStage(StageOperator):
+class JobStage(ClusterStage):
     """A stage as a Job with one pod for each node.
 
     The Job's name comes from the task and what the stage works on, so that every try of the task finds the Job of the tries before it: one that
@@ -54,6 +44,8 @@ class JobStage(StageOperator):
         start_seconds: how long a pod may then take to start.
     """
 
+    KIND = "Job"
+
     def __init__(
         self, *, compute: ComputeSpec, schedule_seconds: float = SCHEDULE_SECONDS, start_seconds: float = START_SECONDS, **kwargs: Any
     ) -> None:
@@ -62,23 +54,15 @@ class JobStage(StageOperator):
         self.schedule_seconds, self.start_seconds = schedule_seconds, start_seconds
         self._job: dict[str, str] | None = None
 
-    def execute(self, context: Context) -> Any:
-        """Find or start the Job, then wait for it in the triggerer.
-
-        Raises:
-            TaskDeferred: always, unless there is no Job to wait for.
-            StageFault: the Job cannot be made.
-        """
-        try:
-            job = self._find_or_start(context)
-        except PerennialError as error:
-            return self._conclude(made_up("fault", str(error)), context)
-        except _NotCreated as error:
-            return self._conclude(error.result, context)
+    def _wait_for(self, found: dict[str, str], context: Context) -> None:
         watch = JobWatch(
-            job["name"], job["namespace"], job["uid"], self.stage, self.compute.nodes, self.schedule_seconds, self.start_seconds
+            **found,
+            stage=self.stage,
+            nodes=self.compute.nodes,
+            schedule_seconds=self.schedule_seconds,
+            start_seconds=self.start_seconds,
         )
-        self.defer(trigger=watch, method_name="take_result", kwargs={"job": job}, timeout=self._time_left(context))
+        self.defer(trigger=watch, method_name="take_result", kwargs={"job": found}, timeout=self._time_left(context))
 
     def take_result(self, context: Context, event: dict[str, Any], job: dict[str, str]) -> Any:
         """Remove the Job that was watched, and conclude.
@@ -96,22 +80,6 @@ class JobStage(StageOperator):
         if event["lines"]:
             self.log.warning("The last lines of the pod %s:\n%s", event["broken"], "\n".join(event["lines"]))
         return self._conclude(result, context)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the wait; a watch that broke leaves no Job without a task that will look after it."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout:
-            self._remove_named(context)
-            give_up(
-                self, f"The stage {self.stage} ran longer than the task's execution_timeout, {self.execution_timeout}; its Job was deleted."
-            )
-        except TaskDeferralError as error:
-            if context["ti"].try_number > context["ti"].max_tries:
-                self._remove_named(context)
-            give_up(
-                self, f"Airflow's triggerer could not watch the Job of the stage {self.stage}: {error}. The next try goes on with the Job."
-            )
 
     def on_kill(self) -> None:
         """End the stage: its Job is deleted, with its pods and its Service."""
@@ -152,10 +120,10 @@ class JobStage(StageOperator):
                 if self._is_usable(found):
                     self.log.info("It goes on in the Job %s, which an earlier try started.", name)
                     self._serve(found)
-                    return _address(found)
+                    return address(found)
                 self._clear_away(found, deadline)
             elif made := self._create(wanted):
-                self._job = _address(made)
+                self._job = address(made)
                 self._serve(made)
                 self.log.info("It runs on %d nodes in the Job %s of the namespace %s.", self.compute.nodes, name, namespace)
                 return self._job
@@ -165,14 +133,15 @@ class JobStage(StageOperator):
         """The Job as the cluster took it; None if there is one of this name already.
 
         Raises:
-            _NotCreated: the cluster would not take it.
+            NotCreated: the cluster would not take it.
         """
         try:
-            return _plain(self._batch.create_namespaced_job(job["metadata"]["namespace"], job))
+            made: dict[str, Any] = plain(self._batch.create_namespaced_job(job["metadata"]["namespace"], job))
         except ApiException as error:
             if error.status == 409:
                 return None
-            raise self._refused(job, error) from None
+            raise NotCreated(self.stage, job, error) from None
+        return made
 
     def _serve(self, job: dict[str, Any]) -> None:
         """Make the Service of a Job, unless it is there; one that still belongs to an earlier Job would soon be gone."""
@@ -184,8 +153,8 @@ class JobStage(StageOperator):
                 return
             except ApiException as error:
                 if error.status != 409:
-                    self._remove(_address(job))
-                    raise self._refused(job, error) from None
+                    self._remove(address(job))
+                    raise NotCreated(self.stage, job, error) from None
             owners = self._owners(name, namespace)
             if owners == [job["metadata"]["uid"]]:
                 return
@@ -214,7 +183,7 @@ class JobStage(StageOperator):
         """Remove a Job of an earlier try, which keeps its name until its pods are gone."""
         if not job["metadata"].get("deletionTimestamp"):
             self.log.info("The Job %s of an earlier try is removed: the stage starts again.", job["metadata"]["name"])
-            self._remove(_address(job))
+            self._remove(address(job))
         elif time.monotonic() > deadline:
             for pod in self._pods(job):  # nobody ends them: their nodes do not answer
                 told = pod["metadata"]
@@ -223,30 +192,30 @@ class JobStage(StageOperator):
 
     def _read(self, name: str, namespace: str) -> dict[str, Any] | None:
         try:
-            return _plain(self._batch.read_namespaced_job(name, namespace))
+            found: dict[str, Any] = plain(self._batch.read_namespaced_job(name, namespace))
         except ApiException as error:
             if error.status != 404:
                 raise
             return None
+        return found
 
     def _pods(self, job: dict[str, Any]) -> list[dict[str, Any]]:
         told = job["metadata"]
         listed = self._core.list_namespaced_pod(told["namespace"], label_selector=f"{JOB_LABEL}={told['name']}")
-        return [_plain(pod) for pod in listed.items]
+        return [plain(pod) for pod in listed.items]
 
     def _remove(self, job: Mapping[str, str]) -> None:
         wanted = client.V1DeleteOptions(propagation_policy="Foreground", preconditions=client.V1Preconditions(uid=job["uid"]))
         try:
             self._batch.delete_namespaced_job(job["name"], job["namespace"], body=wanted)
-        except ApiException as error:
-            if error.status not in (404, 409):  # gone already, or another Job has the name
-                self.log.warning("The Job %s could not be deleted (%s): delete it by hand.", job["name"], message(error))
+        except UNANSWERED as error:
+            if getattr(error, "status", None) not in GONE:
+                self._tell_left(job["name"], error)
 
-    def _remove_named(self, context: Context) -> None:
-        """Remove the Job of this task, whoever started it."""
+    def _remove_left(self, context: Context) -> None:
         told = self.manifest(context)["metadata"]
         if found := self._read(told["name"], told["namespace"]):
-            self._remove(_address(found))
+            self._remove(address(found))
 
     def _ignoring_absence(self, delete: Any, *arguments: Any, **named: Any) -> None:
         try:
@@ -255,15 +224,6 @@ class JobStage(StageOperator):
             if error.status != 404:
                 raise
 
-    def _refused(self, job: dict[str, Any], error: ApiException) -> _NotCreated:
-        told = job["metadata"]
-        return _NotCreated(not_created(self.stage, told["name"], told["namespace"], int(error.status or 0), message(error)))
-
-    @cached_property
-    def hook(self) -> KubernetesHook:
-        """The cluster that Airflow runs in, else the one that $KUBECONFIG names."""
-        return KubernetesHook(conn_id=None, kubernetes_conn_id=None)
-
     @property
     def _batch(self) -> client.BatchV1Api:
         return self.hook.batch_v1_client
@@ -271,28 +231,3 @@ class JobStage(StageOperator):
     @property
     def _core(self) -> client.CoreV1Api:
         return self.hook.core_v1_client
-
-    def _time_left(self, context: Context) -> timedelta | None:
-        """What is left of the task's execution_timeout."""
-        if self.execution_timeout is None:
-            return None
-        return max(self.execution_timeout - timedelta(seconds=time.time() - context["ti"].start_date.timestamp()), timedelta(seconds=1))
-
-
-class _NotCreated(Exception):
-    """The cluster would not take the Job."""
-
-    def __init__(self, result: dict[str, Any]) -> None:
-        super().__init__(result["sentence"])
-        self.result = result
-
-
-def _plain(found: Any) -> dict[str, Any]:
-    """An object of the API as its manifest."""
-    plain: dict[str, Any] = client.ApiClient().sanitize_for_serialization(found)
-    return plain
-
-
-def _address(job: Mapping[str, Any]) -> dict[str, str]:
-    told = job["metadata"]
-    return {"name": told["name"], "namespace": told["namespace"], "uid": told["uid"]}

@@ -6,28 +6,32 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
-from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config import ConfigException
 from kubernetes.stream import stream
-from urllib3.exceptions import HTTPError
-from websocket import WebSocketException
 
-from perennial.errors import EXIT_DONE, EXIT_FAULT, EXIT_REFUSED, PerennialError
+from perennial.errors import EXIT_DONE, EXIT_FAULT, EXIT_REFUSED
 from perennial.settings import Settings
 from perennial.specs import ComputeSpec
 from perennial_airflow.cluster_access import in_order, message
+from perennial_airflow.operators.cluster_stage import (
+    GONE,
+    PAUSE_SECONDS,
+    REMOVAL_SECONDS,
+    SCHEDULE_SECONDS,
+    START_SECONDS,
+    UNANSWERED,
+    ClusterStage,
+    NotCreated,
+    address,
+    plain,
+)
 from perennial_airflow.operators.release_stage import ReleaseLooks
 from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_command import stage_command
-from perennial_airflow.stage_end import give_up
 from perennial_airflow.stage_pod import (
     MAIN,
     RESULT_FILE,
@@ -35,12 +39,10 @@ from perennial_airflow.stage_pod import (
     apply_compute,
     ending_of,
     has_ended,
-    made_up,
     main_container,
     main_state,
     mark_of,
     merge_side_car,
-    not_created,
     pod_name,
     pod_template,
     read_template,
@@ -53,16 +55,11 @@ if TYPE_CHECKING:
 
 TASK_LABEL = "perennial/task"  # the same for all pods of a task instance, whatever they work on
 NO_INPUTS = ("retry",)  # arguments that tell how often a stage was tried, not what it works on
-SCHEDULE_SECONDS = 3600
-START_SECONDS = 1800  # an image with CUDA is some gigabytes
 QUOTA_SECONDS = 20.0  # a pod that has just ended still counts
 RESULT_SECONDS = 180.0
-REMOVAL_SECONDS = 120.0
-PAUSE_SECONDS = 1.0
-UNANSWERED = (ApiException, HTTPError, WebSocketException, OSError)
 
 
-class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # its list of arguments is made of ours by name, for a moment
+class PodStage(ClusterStage, KubernetesPodOperator):  # type: ignore[misc] # its list of arguments is made of ours by name, for a moment
     """A stage as a pod.
 
     The pod's name comes from what the stage works on, so that every try of the task finds the pod of the tries before it: a running one is
@@ -72,6 +69,7 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
         compute: what the pod may use; the template says it if None.
     """
 
+    KIND = "pod"
     template_fields = StageOperator.template_fields
     _looks = 0  # pods that this try of the task had before: a release has one for each look
 
@@ -88,33 +86,13 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
         )
         self.compute = compute
 
-    @cached_property
-    def hook(self) -> KubernetesHook:
-        """The cluster that Airflow runs in, else that of $KUBECONFIG: no Airflow connection is needed, and none is asked for."""
-        return KubernetesHook(conn_id=None, kubernetes_conn_id=None)
-
-    def execute(self, context: Context) -> Any:
-        """Find or start the stage's pod, then wait for it in the triggerer.
-
-        Raises:
-            TaskDeferred: always, unless there is no pod to wait for.
-            StageFault: the pod cannot be made.
-        """
-        try:
-            self.pod = self._find_or_start(context)
-        except PerennialError as error:
-            return self._conclude(made_up("fault", str(error)), context)
-        except _NotCreated as error:
-            return self._conclude(error.result, context)
-        except ConfigException as error:
-            return self._conclude(
-                made_up("fault", f"Airflow knows no cluster: {error} Set KUBECONFIG, or run Airflow in the cluster."), context
-            )
-        except UNANSWERED as error:
-            return self._conclude(_unanswered(error), context)
-        found = self.pod.metadata
-        trigger = PodWatch(found.name, found.namespace, found.uid, self.stage, self.schedule_timeout_seconds, self.startup_timeout_seconds)
-        kept = {"pod": _address(found), "looks": self._looks}
+    def _wait_for(self, found: client.V1Pod, context: Context) -> None:
+        self.pod = found
+        pod = _address(found)
+        trigger = PodWatch(
+            **pod, stage=self.stage, schedule_seconds=self.schedule_timeout_seconds, start_seconds=self.startup_timeout_seconds
+        )
+        kept = {"pod": pod, "looks": self._looks}
         self.defer(trigger=trigger, method_name="trigger_reentry", kwargs=kept, timeout=self._time_left(context))
 
     def trigger_reentry(self, context: Context, event: dict[str, Any], pod: dict[str, str] | None = None, looks: int = 0) -> Any:
@@ -131,33 +109,15 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
             result = event["ending"] or self._result(pod, event["last"])
             self._remove(pod, grace_seconds=1)
         except UNANSWERED as error:
-            result = _unanswered(error)
+            result = self._unanswered(error)
         if event["last"] and event["last"] != result["sentence"]:
             self.log.info("%s", event["last"])
         return self._conclude(result, context)
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the wait; a watch that broke leaves no pod without a task that will look after it."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout:
-            self.manifest(context)
-            self._remove_all()
-            give_up(
-                self, f"The stage {self.stage} ran longer than the task's execution_timeout, {self.execution_timeout}; its pod was deleted."
-            )
-        except TaskDeferralError as error:
-            if context["ti"].try_number > context["ti"].max_tries:
-                self.manifest(context)
-                self._remove_all()
-            give_up(
-                self, f"Airflow's triggerer could not watch the pod of the stage {self.stage}: {error}. The next try goes on with the pod."
-            )
-
     def on_kill(self) -> None:
         """End the stage: its pod is deleted, also one that was asked for a moment ago."""
         if self.pod:
-            self._remove(_address(self.pod.metadata), KILL_GRACE_SECONDS)
+            self._remove(_address(self.pod), KILL_GRACE_SECONDS)
         elif TASK_LABEL in self.labels:
             self._remove_all()
 
@@ -185,7 +145,7 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
         self.namespace = settings.pod_namespace
         self.pod_template_file = str(template)
         self.labels = {TASK_LABEL: mark_of(task)}
-        pod: dict[str, Any] = client.ApiClient().sanitize_for_serialization(self.build_pod_request_obj(context))
+        pod: dict[str, Any] = plain(self.build_pod_request_obj(context))
         merge_side_car(pod)
         for empty in [key for key, value in main_container(pod).items() if value == []]:
             del main_container(pod)[empty]
@@ -212,7 +172,7 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
                 if "exceeded quota" in told and time.monotonic() < deadline:
                     time.sleep(PAUSE_SECONDS)
                     continue
-                raise _NotCreated(not_created(self.stage, wanted["metadata"]["name"], str(self.namespace), code, told)) from None
+                raise NotCreated(self.stage, wanted, error) from None
             self.log.info("It runs in the pod %s of the namespace %s.", made.metadata.name, made.metadata.namespace)
             return made
 
@@ -222,15 +182,15 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
         deadline = time.monotonic() + REMOVAL_SECONDS
         while found := self.client.list_namespaced_pod(self.namespace, label_selector=label).items:
             for pod in found:
-                plain = client.ApiClient().sanitize_for_serialization(pod)
+                manifest = plain(pod)
                 if pod.metadata.deletion_timestamp:
-                    if is_away(plain, time.time()) or time.monotonic() > deadline:
-                        self._remove(_address(pod.metadata), grace_seconds=0)  # its node does not answer: nobody else would
-                elif self._is_ours(pod.metadata.name, wanted["metadata"]["name"], context) and _is_usable(plain):
+                    if is_away(manifest, time.time()) or time.monotonic() > deadline:
+                        self._remove(_address(pod), grace_seconds=0)  # its node does not answer: nobody else would
+                elif self._is_ours(pod.metadata.name, wanted["metadata"]["name"], context) and _is_usable(manifest):
                     return pod
                 else:
                     self.log.info("The pod %s of an earlier try is removed: the stage starts again.", pod.metadata.name)
-                    self._remove(_address(pod.metadata), grace_seconds=1 if has_ended(plain) else KILL_GRACE_SECONDS)
+                    self._remove(_address(pod), grace_seconds=1 if has_ended(manifest) else KILL_GRACE_SECONDS)
             time.sleep(PAUSE_SECONDS)
         return None
 
@@ -243,13 +203,17 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
         try:
             self.client.delete_namespaced_pod(pod["name"], pod["namespace"], body=options)
         except ApiException as error:
-            if error.status not in (404, 409):  # gone already, or another pod has the name
-                self.log.warning("The pod %s could not be deleted (%s): delete it by hand.", pod["name"], message(error))
+            if error.status not in GONE:
+                self._tell_left(pod["name"], error)
+
+    def _remove_left(self, context: Context) -> None:
+        self.manifest(context)
+        self._remove_all()
 
     def _remove_all(self) -> None:
         """Remove every pod of this task."""
         for pod in self.client.list_namespaced_pod(self.namespace, label_selector=f"{TASK_LABEL}={self.labels[TASK_LABEL]}").items:
-            self._remove(_address(pod.metadata), KILL_GRACE_SECONDS)
+            self._remove(_address(pod), KILL_GRACE_SECONDS)
 
     # -- results -------------------------------------------------------------------------------------------------
 
@@ -265,7 +229,7 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
         listed = self.client.list_namespaced_event(
             where["namespace"], field_selector=f"involvedObject.kind=Pod,involvedObject.name={where['name']}"
         )
-        events = in_order(client.ApiClient().sanitize_for_serialization(listed.items))
+        events = in_order(plain(listed.items))
         return ending_of(pod, events, self.stage, name=where["name"], last=last)
 
     def _read_result(self, where: Mapping[str, str]) -> tuple[dict[str, Any] | None, str]:
@@ -273,7 +237,7 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
         deadline = time.monotonic() + RESULT_SECONDS
         while True:
             try:
-                pod = client.ApiClient().sanitize_for_serialization(self.client.read_namespaced_pod(where["name"], where["namespace"]))
+                pod = plain(self.client.read_namespaced_pod(where["name"], where["namespace"]))
                 if pod["metadata"]["uid"] != where["uid"]:
                     return None, ""
                 if "running" in main_state(pod, SIDE_CAR):
@@ -309,12 +273,6 @@ class PodStage(StageOperator, KubernetesPodOperator):  # type: ignore[misc] # it
             content: str = answer.read_all()
         return content
 
-    def _time_left(self, context: Context) -> timedelta | None:
-        """What is left of the task's execution_timeout, over all its waits."""
-        if self.execution_timeout is None:
-            return None
-        return max(self.execution_timeout - timedelta(seconds=time.time() - context["ti"].start_date.timestamp()), timedelta(seconds=1))
-
 
 class PodReleaseStage(ReleaseLooks, PodStage):  # type: ignore[misc] # see PodStage
     """Looks as pods, one after the other: each look has a pod of its own."""
@@ -324,14 +282,6 @@ class PodReleaseStage(ReleaseLooks, PodStage):  # type: ignore[misc] # see PodSt
         return self._looks == 0 or name == wanted
 
 
-class _NotCreated(Exception):
-    """The cluster would not take the pod."""
-
-    def __init__(self, result: dict[str, Any]) -> None:
-        super().__init__(result["sentence"])
-        self.result = result
-
-
 def _is_usable(pod: Mapping[str, Any]) -> bool:
     """Whether a pod still works, or ended with a result that another try need not repeat."""
     code = main_state(pod).get("terminated", {}).get("exitCode")
@@ -339,13 +289,8 @@ def _is_usable(pod: Mapping[str, Any]) -> bool:
     return code in (EXIT_DONE, EXIT_REFUSED) and readable if has_ended(pod) else True
 
 
-def _unanswered(error: Exception) -> dict[str, Any]:
-    said = f"{error.status} {message(error)}" if isinstance(error, ApiException) else " ".join(str(error).split())[:300]
-    return made_up("fault", f"The cluster does not answer Airflow ({said}). A pod that runs is left alone: the next try goes on with it.")
-
-
-def _address(metadata: Any) -> dict[str, str]:
-    return {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
+def _address(pod: client.V1Pod) -> dict[str, str]:
+    return address(plain(pod))
 
 
 def _pod_at(address: Mapping[str, str]) -> client.V1Pod:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 from kubernetes_asyncio import client
 from kubernetes_asyncio.client import ApiException
-from kubernetes_asyncio.config import ConfigException
 
-from perennial_airflow.cluster_access import ANSWER_SECONDS, PodAccess, cluster_client, in_order
+from perennial_airflow.cluster_access import ANSWER_SECONDS, PodAccess, in_order
 from perennial_airflow.stage_job import (
     JOB_LABEL,
     answer_of,
@@ -23,18 +21,8 @@ from perennial_airflow.stage_job import (
     has_only_lost,
     index_of,
 )
-from perennial_airflow.stage_log import StageLog
 from perennial_airflow.stage_pod import MAIN, has_ended, made_up, main_state, not_created, why_not_started
-from perennial_airflow.triggers.pod_watch import (
-    CLIENT_SECONDS,
-    EVENTS_SECONDS,
-    LOG_SECONDS,
-    MOST_REFUSALS,
-    OUTAGES,
-    POLL_SECONDS,
-    REFUSALS,
-    LogTail,
-)
+from perennial_airflow.triggers.cluster_watch import CLIENT_SECONDS, EVENTS_SECONDS, LOG_SECONDS, POLL_SECONDS, ClusterWatch
 
 SETTLE_SECONDS = 6.0  # how long after the first broken node the others are waited for: the cause may be told last
 ROOM_SECONDS = 30.0  # how long a pod may be refused for want of quota: those of an earlier Job may still count
@@ -107,7 +95,7 @@ class JobAccess:
                 raise
 
 
-class JobWatch(BaseTrigger):
+class JobWatch(ClusterWatch):
     """Fires when node 0 has a result, when a node has broken, when the Job is gone, or when its pods will not start.
 
     The event says `result`; `last`, node 0's last line if it was no log line; `broken`, the pod that broke the training, and its `lines`.
@@ -122,54 +110,18 @@ class JobWatch(BaseTrigger):
         start_seconds: how long it may then take to start.
     """
 
+    KIND = "Job"
+    ARGUMENTS = (*ClusterWatch.ARGUMENTS, "nodes", "schedule_seconds", "start_seconds")
+
     def __init__(self, name: str, namespace: str, uid: str, stage: str, nodes: int, schedule_seconds: float, start_seconds: float) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.name, self.namespace, self.uid, self.stage, self.nodes = name, namespace, uid, stage, nodes
-        self.schedule_seconds, self.start_seconds = schedule_seconds, start_seconds
-        self._lines, self._tail = StageLog(self.log), LogTail()
+        super().__init__(name, namespace, uid, stage)
+        self.nodes, self.schedule_seconds, self.start_seconds = nodes, schedule_seconds, start_seconds
         self._seen: dict[str, Pod] = {}  # the pods as they were last seen, by uid
         self._since: dict[str, float] = {}  # when something that only lasts for so long began
         self._told: set[str] = set()
-        self._log_read = self._events_read = time.monotonic()
-        self._outage = self._fired = False
-        self._refusals = 0
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments from which the triggerer makes it again."""
-        names = ("name", "namespace", "uid", "stage", "nodes", "schedule_seconds", "start_seconds")
-        return "perennial_airflow.triggers.job_watch.JobWatch", {name: getattr(self, name) for name in names}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch until there is a result; a cluster that does not answer is waited for."""
-        event: dict[str, Any] | None = None
-        while not event:
-            try:
-                async with cluster_client() as connection:
-                    event = await self._watch(JobAccess(connection, self.name, self.namespace))
-            except ConfigException as error:
-                event = _event(made_up("fault", f"Airflow's triggerer knows no cluster: {error} Set KUBECONFIG, or run it in the cluster."))
-            except ApiException as error:
-                self._refusals += error.status in REFUSALS
-                self._tell_outage(f"{error.status} {error.reason}")
-                if self._refusals >= MOST_REFUSALS:
-                    said = f"The cluster does not let Airflow's triggerer watch the Job {self.name} ({error.status} {error.reason})."
-                    event = _event(made_up("fault", f"{said} Give its service account the right in {self.namespace}."))
-            except OUTAGES as error:
-                self._tell_outage(error or type(error).__name__)
-            if not event:
-                await asyncio.sleep(LOG_SECONDS if self._outage else 0)
-        self._fired = True
-        yield TriggerEvent({**event, "last": self._lines.last})
-
-    async def on_kill(self) -> None:
-        """A person ended or cleared the task: the Job goes too, with its pods and its Service."""
-        if not self._fired:
-            async with cluster_client() as connection:
-                await JobAccess(connection, self.name, self.namespace).delete(self.uid)
-            self.log.info("The Job %s was deleted.", self.name)
-
-    async def _watch(self, access: JobAccess) -> dict[str, Any] | None:
-        """The event, as soon as there is one."""
+    async def _watch(self, connection: client.ApiClient) -> dict[str, Any] | None:
+        access = self._access(connection)
         until = time.monotonic() + CLIENT_SECONDS
         while time.monotonic() < until:
             job, pods = await access.read(), await access.pods()
@@ -180,6 +132,15 @@ class JobWatch(BaseTrigger):
                 return event
             await asyncio.sleep(POLL_SECONDS)
         return None
+
+    async def _delete(self, connection: client.ApiClient) -> None:
+        await self._access(connection).delete(self.uid)
+
+    def _fault(self, sentence: str) -> dict[str, Any]:
+        return _event(made_up("fault", sentence))
+
+    def _access(self, connection: client.ApiClient) -> JobAccess:
+        return JobAccess(connection, self.name, self.namespace)
 
     async def _look(self, access: JobAccess, job: dict[str, Any] | None, pods: Sequence[Pod]) -> dict[str, Any] | None:
         if job and job["spec"].get("suspend"):
@@ -279,17 +240,6 @@ class JobWatch(BaseTrigger):
         if what not in self._told:
             self._told.add(what)
             self.log.warning(text, *values)
-
-    def _answered(self) -> None:
-        self._refusals = 0
-        if self._outage:
-            self._outage = False
-            self.log.info("The cluster answers again.")
-
-    def _tell_outage(self, error: object) -> None:
-        if not self._outage:
-            self._outage = True
-            self.log.warning("The cluster does not answer (%s); the Job %s is watched again as soon as it does.", error, self.name)
 
 
 def _taken(pod: Pod) -> Pod:

@@ -3,71 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-import aiohttp
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-from kubernetes_asyncio.client import ApiException
-from kubernetes_asyncio.config import ConfigException
+from kubernetes_asyncio.client import ApiClient, ApiException
 
-from perennial_airflow.cluster_access import PodAccess, cluster_client
-from perennial_airflow.stage_log import StageLog
+from perennial_airflow.cluster_access import PodAccess
 from perennial_airflow.stage_pod import MAIN, ending_of, has_ended, made_up, main_state, waits_for_side_car, why_not_started
+from perennial_airflow.triggers.cluster_watch import CLIENT_SECONDS, EVENTS_SECONDS, LOG_SECONDS, POLL_SECONDS, ClusterWatch
 
-POLL_SECONDS = 1.0
-LOG_SECONDS = 3.0
-EVENTS_SECONDS = 3.0
-CLIENT_SECONDS = 600.0  # then a new client is made: tokens of service accounts end
-SKEW_SECONDS = 30  # how far the clocks of nodes may be apart: so much of the log is read twice and told once
 LAST_LOG_SECONDS = 60.0  # how long the log of an ended stage is tried for
 AWAY_SECONDS = 60.0  # after its time to end well is over: then its node does not answer
 KILL_GRACE_SECONDS = 5
-REFUSALS = (401, 403)
-MOST_REFUSALS = 5  # one may be a token that has just ended
-OUTAGES = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
-WRITTEN = re.compile(r"(\S+?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) (.*)", re.DOTALL)
 
 
-class LogTail:
-    """Tells which lines of a log, read again and again, are new."""
-
-    def __init__(self) -> None:
-        self._last = (0, 0)  # seconds, nanoseconds
-        self._times = 0  # lines told that were written at this very moment
-
-    def new(self, lines: list[str]) -> list[str]:
-        """The lines that were not there at earlier reads, without their times."""
-        fresh: list[str] = []
-        same = 0
-        for line in lines:
-            found = WRITTEN.fullmatch(line)
-            if not found:
-                if line and fresh:
-                    fresh[-1] += f"\n{line}"
-                continue
-            moment = (int(datetime.fromisoformat(found[1] + found[3]).timestamp()), int((found[2] or "").ljust(9, "0")[:9]))
-            if moment < self._last:
-                continue
-            if moment == self._last:
-                same += 1
-                if same <= self._times:
-                    continue
-            else:
-                self._last, same = moment, 1
-            self._times = same
-            fresh.append(found[4])
-        return fresh
-
-    def since_seconds(self, now: float) -> int | None:
-        """How far back the next read must go; None for the whole log."""
-        return max(1, int(now - self._last[0]) + SKEW_SECONDS) if self._last[0] else None
-
-
-class PodWatch(BaseTrigger):
+class PodWatch(ClusterWatch):
     """Fires when the stage in a pod has ended, when the pod is gone, or when it will not start.
 
     The event says `last`, the stage's last line if it was no log line, and `ending`: the made-up result of a stage that can give none, or None
@@ -82,77 +33,48 @@ class PodWatch(BaseTrigger):
         start_seconds: how long it may then take to start.
     """
 
+    KIND = "pod"
+    ARGUMENTS = (*ClusterWatch.ARGUMENTS, "schedule_seconds", "start_seconds")
+
     def __init__(self, name: str, namespace: str, uid: str, stage: str, schedule_seconds: float, start_seconds: float) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.name, self.namespace, self.uid, self.stage = name, namespace, uid, stage
+        super().__init__(name, namespace, uid, stage)
         self.schedule_seconds, self.start_seconds = schedule_seconds, start_seconds
-        self._lines = StageLog(self.log)
-        self._tail = LogTail()
         self._seen: dict[str, Any] | None = None
-        self._began = self._log_read = self._events_read = time.monotonic()
+        self._began = time.monotonic()
         self._scheduled = 0.0
         self._trouble, self._trouble_since = "", 0.0
-        self._outage = self._log_outage = self._fired = False
-        self._refusals = 0
+        self._log_outage = False
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments from which the triggerer makes it again."""
-        names = ("name", "namespace", "uid", "stage", "schedule_seconds", "start_seconds")
-        return "perennial_airflow.triggers.pod_watch.PodWatch", {name: getattr(self, name) for name in names}
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch until there is something to do; a cluster that does not answer is waited for."""
-        over, ending = False, None
-        while not over:
-            try:
-                async with cluster_client() as connection:
-                    over, ending = await self._watch(PodAccess(connection, self.name, self.namespace))
-            except ConfigException as error:
-                over, ending = (
-                    True,
-                    made_up("fault", f"Airflow's triggerer knows no cluster: {error} Set KUBECONFIG, or run it in the cluster."),
-                )
-            except ApiException as error:
-                self._refusals += error.status in REFUSALS
-                self._tell_outage(f"{error.status} {error.reason}")
-                if self._refusals >= MOST_REFUSALS:
-                    said = f"The cluster does not let Airflow's triggerer watch the pod {self.name} ({error.status} {error.reason})."
-                    over, ending = True, made_up("fault", f"{said} Give its service account the right in {self.namespace}.")
-            except OUTAGES as error:
-                self._tell_outage(str(error) or type(error).__name__)
-            if not over:
-                await asyncio.sleep(LOG_SECONDS if self._outage else 0)
-        self._fired = True
-        yield TriggerEvent({"last": self._lines.last, "ending": ending})
-
-    async def on_kill(self) -> None:
-        """A person ended or cleared the task: the pod goes too."""
-        if not self._fired:
-            async with cluster_client() as connection:
-                await PodAccess(connection, self.name, self.namespace).delete(self.uid, KILL_GRACE_SECONDS)
-            self.log.info("The pod %s was deleted.", self.name)
-
-    async def _watch(self, pod: PodAccess) -> tuple[bool, dict[str, Any] | None]:
-        """Whether the watch is over, and what the event says as `ending`."""
+    async def _watch(self, connection: ApiClient) -> dict[str, Any] | None:
+        pod = self._pod(connection)
         until = time.monotonic() + CLIENT_SECONDS
         while time.monotonic() < until:
             found = await self._read(pod)
             if not found:
-                return True, ending_of(self._seen, await pod.events(), self.stage, name=self.name, gone=True)
+                return {"ending": ending_of(self._seen, await pod.events(), self.stage, name=self.name, gone=True)}
             self._seen = found
             if has_ended(found) and not waits_for_side_car(found):
                 if "terminated" in main_state(found):
                     await self._tell_rest(pod)
-                return True, None
+                return {"ending": None}
             if "running" in main_state(found):
                 await self._tell_news(pod)
                 if is_away(found, time.time()):
-                    return True, ending_of(found, await pod.events(), self.stage)
+                    return {"ending": ending_of(found, await pod.events(), self.stage)}
             waits = waits_for_side_car(found) or not main_state(found).keys() & {"running", "terminated"}
             if waits and (ending := await self._not_started(pod, found)):
-                return True, ending
+                return {"ending": ending}
             await asyncio.sleep(POLL_SECONDS)
-        return False, None
+        return None
+
+    async def _delete(self, connection: ApiClient) -> None:
+        await self._pod(connection).delete(self.uid, KILL_GRACE_SECONDS)
+
+    def _fault(self, sentence: str) -> dict[str, Any]:
+        return {"ending": made_up("fault", sentence)}
+
+    def _pod(self, connection: ApiClient) -> PodAccess:
+        return PodAccess(connection, self.name, self.namespace)
 
     async def _read(self, pod: PodAccess) -> dict[str, Any]:
         """The pod; empty if it is gone, or another one has its name."""
@@ -162,10 +84,7 @@ class PodWatch(BaseTrigger):
             if error.status != 404:
                 raise
             found = {}
-        if self._outage:
-            self._outage = False
-            self.log.info("The cluster answers again.")
-        self._refusals = 0
+        self._answered()
         return found if found and found["metadata"]["uid"] == self.uid else {}
 
     async def _not_started(self, pod: PodAccess, found: dict[str, Any]) -> dict[str, Any] | None:
@@ -221,11 +140,6 @@ class PodWatch(BaseTrigger):
                     self.log.warning("The end of the log of the pod %s cannot be read (%s).", self.name, error.status)
                     return
             await asyncio.sleep(POLL_SECONDS)
-
-    def _tell_outage(self, error: object) -> None:
-        if not self._outage:
-            self._outage = True
-            self.log.warning("The cluster does not answer (%s); the pod %s is watched again as soon as it does.", error, self.name)
 
 
 def is_away(pod: dict[str, Any], now: float) -> bool:

@@ -14,27 +14,13 @@ import yaml
 from .. import cluster as rig
 from ..cluster import Cluster, image, pull_policy, wait_until
 from . import plain_jobs
-from .small_airflow import SlowWire, code, small_airflow
+from .small_airflow import STAGE, SlowWire, code, small_airflow
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 PROJECT = Path(__file__).parents[3]
 MISSING_IMAGE = "perennial/there-is-no-such-image:0"
-# What a stage does on each node is Python in the argument --reason; `end` ends it as a real stage ends.
-STAGE = """
-import json, os, signal, socket, sys, time
-result_file = [a for a in sys.argv if a.startswith("--result=")][0].removeprefix("--result=")
-node = int(os.environ["NODE_RANK"])
-def say(text, level="INFO"):
-    print(time.strftime("%H:%M:%S"), level, text, flush=True)
-def end(code, printed="", **result):
-    if result:
-        open(result_file, "w").write(json.dumps({"outcome": "done", "sentence": "", "links": {}, "seconds": 0.1, **result}))
-    if printed:
-        print(printed, flush=True)
-    sys.exit(code)
-exec([a for a in sys.argv if a.startswith("--reason=")][0].removeprefix("--reason="))
-"""
+EACH_NODE = 'import os\nnode = int(os.environ["NODE_RANK"])\n' + STAGE
 DAGS = """
 from datetime import timedelta
 from airflow.sdk import DAG, Param
@@ -96,7 +82,7 @@ def _change_templates(cluster: Cluster, namespace: str, folder: Path) -> None:
     asked = "    compute=ComputeSpec(cpus=1, memory_gb=2, nodes=2),\n    split="
     spec = (PROJECT / "include/perennial_models/digits/spec.py").read_text()
     spec = spec.replace("import GateSpec", "import ComputeSpec, GateSpec").replace("    split=", asked)
-    cluster.core.create_namespaced_config_map(namespace, {"metadata": {"name": "stage"}, "data": {"stage.py": STAGE, "spec.py": spec}})
+    cluster.core.create_namespaced_config_map(namespace, {"metadata": {"name": "stage"}, "data": {"stage.py": EACH_NODE, "spec.py": spec}})
     pod = yaml.safe_load((folder / "stage.yaml").read_text())
     container = pod["spec"]["containers"][0]
     pod["spec"]["volumes"].append({"name": "stage", "configMap": {"name": "stage"}})

@@ -15,7 +15,7 @@ from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_valu
 from perennial.local.airflow_api import ENDED
 
 from ..cluster import Cluster, image, pull_policy, wait_until
-from .small_airflow import SlowWire, SmallAirflow, code, small_airflow
+from .small_airflow import STAGE, SlowWire, SmallAirflow, code, small_airflow
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
@@ -23,21 +23,6 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 KUBELET = os.environ.pop("PERENNIAL_TEST_KUBELET", "")
 SECRET = "not-for-any-log-c0ffee"
 MISSING_IMAGE = "perennial/there-is-no-such-image:0"
-# A stage that does what the argument --reason says, in Python; `end` ends it as a real stage ends.
-STAGE = """
-import json, os, signal, sys, time
-result_file = [a for a in sys.argv if a.startswith("--result=")][0].removeprefix("--result=")
-given = sys.argv[1:-1]
-def say(text, level="INFO"):
-    print(time.strftime("%H:%M:%S"), level, text, flush=True)
-def end(code, printed="", **result):
-    if result:
-        open(result_file, "w").write(json.dumps({"outcome": "done", "sentence": "", "links": {}, "seconds": 0.1, **result}))
-    if printed:
-        print(printed, flush=True)
-    sys.exit(code)
-exec([a for a in given if a.startswith("--reason=")][0].removeprefix("--reason="))
-"""
 DAGS = """
 from datetime import timedelta
 from airflow.sdk import DAG, Param

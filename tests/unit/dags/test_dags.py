@@ -17,8 +17,10 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
 from perennial import discovery
-from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, ReleaseSpec, RetrainSpec
+from perennial.specs import Column, DatasetSpec, ReleaseSpec, RetrainSpec
 from perennial_airflow.stage_command import stage_command
+
+from ..lateness import lateness
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:airflow"),
@@ -35,19 +37,7 @@ def _dataset(name="trips"):
 
 
 def _model(name="lateness", mode="automatic"):
-    return ModelSpec(
-        name=name,
-        title="Lateness",
-        owner="grace",
-        dataset="trips",
-        task="binary",
-        inputs=("id",),
-        label="late",
-        classes=("no", "yes"),
-        gate=GateSpec(floors={"roc_auc": 0.6}),
-        release=ReleaseSpec(mode=mode),
-        retrain=RetrainSpec(schedule="15 3 * * *"),
-    )
+    return lateness(name=name, release=ReleaseSpec(mode=mode), retrain=RetrainSpec(schedule="15 3 * * *"))
 
 
 def _parsed(path=DAGS):

@@ -12,11 +12,13 @@ import yaml
 from airflow.sdk.exceptions import TaskDeferred
 from kubernetes import client
 
-from perennial.specs import ComputeSpec, GateSpec, ModelSpec
+from perennial.specs import ComputeSpec
 from perennial_airflow.operators.process_stage import ProcessStage
 from perennial_airflow.operators.release_stage import ReleaseStage
 from perennial_airflow.stage_end import StageFault
 from perennial_airflow.stage_task import stage_task
+
+from ..lateness import lateness
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -51,18 +53,7 @@ users: [{name: u, user: {token: t}}]
 
 
 def _model(**compute):
-    return ModelSpec(
-        name="lateness",
-        title="Lateness",
-        owner="grace",
-        dataset="trips",
-        task="binary",
-        inputs=("id",),
-        label="late",
-        classes=("no", "yes"),
-        gate=GateSpec(floors={"roc_auc": 0.6}),
-        compute=ComputeSpec(cpus=2, memory_gb=4, **compute),
-    )
+    return lateness(compute=ComputeSpec(cpus=2, memory_gb=4, **compute))
 
 
 @pytest.fixture
@@ -244,3 +235,13 @@ def test_the_provider_is_loaded_only_for_pods(templates, runtime, loaded):
     environment = {**os.environ, "PERENNIAL_RUNTIME": runtime}
     answer = subprocess.run([sys.executable, "-W", "ignore", "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines()[-1] == str(loaded)
+
+
+@pytest.mark.parametrize(("nodes", "kind"), [(1, "pod"), (2, "Job")])
+def test_a_cluster_that_does_not_answer_is_a_sentence(templates, task_instance, nodes, kind):
+    """One node or several: no traceback, and what runs is left to the next try."""
+    (templates / "kubeconfig").write_text(KUBECONFIG.replace("https://127.0.0.1:1", "http://127.0.0.1:1"))
+    ti = task_instance()
+    ti.dag_id, ti.task_id, ti.map_index = "d", "train", -1
+    with pytest.raises(StageFault, match=rf"The cluster does not answer Airflow .* A {kind} that runs is left alone"):
+        _task(snapshot=1, spec=_model(nodes=nodes)).execute({"ti": ti, "run_id": "r", "dag": SimpleNamespace()})

@@ -15,9 +15,17 @@ def watch():
     return pod_watch
 
 
-def test_lines_are_told_once(watch):
+@pytest.fixture
+def of_all():
+    """What it shares with the watch of several nodes."""
+    from perennial_airflow.triggers import cluster_watch
+
+    return cluster_watch
+
+
+def test_lines_are_told_once(of_all):
     """However often the log is read, also where several lines were written at one moment."""
-    tail = watch.LogTail()
+    tail = of_all.LogTail()
     first = ["2026-01-01T00:00:00.5Z one", "2026-01-01T00:00:00.500000001Z two", ""]
     assert tail.new(first) == ["one", "two"]
     assert tail.new(first) == []
@@ -26,24 +34,24 @@ def test_lines_are_told_once(watch):
     assert tail.new(more[1:]) == []
 
 
-def test_times_of_any_zone_are_one_order(watch):
+def test_times_of_any_zone_are_one_order(of_all):
     """A node writes its own zone."""
-    tail = watch.LogTail()
+    tail = of_all.LogTail()
     assert tail.new(["2026-01-01T02:00:00.000000000+02:00 one"]) == ["one"]
     assert tail.new(["2026-01-01T00:00:00Z one", "2026-01-01T00:00:00.1Z two"]) == ["two"]
 
 
-def test_a_line_that_goes_on_keeps_its_rest(watch):
+def test_a_line_that_goes_on_keeps_its_rest(of_all):
     """What has no time of its own belongs to the line before."""
-    assert watch.LogTail().new(["2026-01-01T00:00:00Z one", "rest"]) == ["one\nrest"]
+    assert of_all.LogTail().new(["2026-01-01T00:00:00Z one", "rest"]) == ["one\nrest"]
 
 
-def test_only_the_news_are_asked_for(watch):
+def test_only_the_news_are_asked_for(of_all):
     """The whole log at first; later what is new, and what clocks may differ by."""
-    tail = watch.LogTail()
+    tail = of_all.LogTail()
     assert tail.since_seconds(1e9) is None
     tail.new(["2001-09-09T01:46:40Z one"])
-    assert tail.since_seconds(1e9 + 5) == 5 + watch.SKEW_SECONDS
+    assert tail.since_seconds(1e9 + 5) == 5 + of_all.SKEW_SECONDS
 
 
 def test_the_triggerer_can_make_it_again(watch):

@@ -8,26 +8,16 @@ import pytest
 
 from perennial.errors import SettingMissing
 from perennial.settings import Settings
-from perennial.specs import Column, ComputeSpec, DatasetSpec, GateSpec, ModelSpec, Toleration
+from perennial.specs import Column, ComputeSpec, DatasetSpec, Toleration
 from perennial_airflow import stage_pod
+
+from ..lateness import lateness
 
 COMPUTE = ComputeSpec(cpus=4, memory_gb=16, gpus=2, nodes=3, node_selector={"zone": "a"}, queue="night")
 
 
 def _model(**keywords):
-    return ModelSpec(
-        name="lateness",
-        title="Lateness",
-        owner="grace",
-        dataset="trips",
-        task="binary",
-        inputs=("id",),
-        label="late",
-        classes=("no", "yes"),
-        gate=GateSpec(floors={"roc_auc": 0.6}),
-        compute=COMPUTE,
-        **keywords,
-    )
+    return lateness(compute=COMPUTE, **keywords)
 
 
 def _template():
