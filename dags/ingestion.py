@@ -12,16 +12,18 @@ did, so that no snapshot goes unannounced.
 | `wait_for_files` | never for want of files: it is skipped | nothing |
 | `ingest` | the store or the disk fails; it is tried again by itself | read its last line |
 | `tell_refused` | files were refused; all others are in | read its last lines and the Data Docs of `ingest`, correct the files, land them again under any name |
+| `alert` | the store does not answer; tried again. It tells the people of the models that learn from `{name}` of refused files | docs/runbook.md |
 """
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Param, TriggerRule
 
 from perennial import discovery
 from perennial.specs import DatasetSpec
-from perennial_airflow import assets
+from perennial_airflow import assets, sightings
 from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.operators.tell_refused import TellRefused
 from perennial_airflow.sensors.landing_sensor import WaitForFiles
 from perennial_airflow.stage_task import param, stage_task
@@ -50,7 +52,10 @@ def ingestion(spec: DatasetSpec) -> DAG:
             retry="{{ ti.try_number > 1 }}",
         )
         tell_refused = TellRefused(task_id="tell_refused", ingested_by="ingest")
-        wait_for_files >> ingest >> tell_refused
+        alert = TellIncidents(
+            task_id="alert", spec=spec, found_by="ingest", sight=sightings.in_ingestion, trigger_rule=TriggerRule.NONE_SKIPPED
+        )
+        wait_for_files >> ingest >> [tell_refused, alert]
     return dag
 
 

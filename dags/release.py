@@ -13,17 +13,19 @@ change of weight and its evidence is in the ledger; a release that was interrupt
 | `move_traffic` | the candidate was rolled back: not tried again, the champion serves | read its sentence, the evidence is in the ledger |
 | `ask_person` | skipped unless the evidence left it open; then it waits for you | Browse → Required Actions: Promote or Roll back |
 | `settle` | traffic could not be moved as decided | read its sentence; `{name}_rollback` goes back at once |
+| `alert` | the store does not answer; tried again. It tells people of a candidate that was rolled back, and of traffic that could not be moved | docs/runbook.md |
 """
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, BaseOperator, Param, chain
+from airflow.sdk import DAG, BaseOperator, Param, TriggerRule, chain
 
 from perennial import discovery
 from perennial.specs import ModelSpec
-from perennial_airflow import assets
+from perennial_airflow import assets, sightings
 from perennial_airflow.dag_defaults import dag_defaults
 from perennial_airflow.operators.ask_person import AskMayStart, AskPromoteOrRollBack, OnlyByHand
+from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import STARTED_BY, param, result_of, stage_task
 
 PARAMS = {
@@ -83,6 +85,9 @@ def release(spec: ModelSpec) -> DAG:
             actor=result_of("ask_person", "actor"),
         )
         chain(*may_start(spec), move_traffic, ask_person, settle)
+        move_traffic >> TellIncidents(
+            task_id="alert", spec=spec, found_by="move_traffic", sight=sightings.in_release, trigger_rule=TriggerRule.NONE_SKIPPED
+        )
     return dag
 
 

@@ -72,6 +72,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> tuple[int, int]:
+    """One of several parts, such as 2/4."""
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part: write the second of four like 2/4")
+    return int(number), int(parts)
+
+
 def rate(text: str) -> float:
     """A number from 0 on."""
     try:
@@ -85,7 +93,7 @@ def rate(text: str) -> float:
 
 MODEL = Option("--model", "name of the model", required=True)
 DATASET = Option("--dataset", "name of the dataset", required=True)
-CAUSES = ("data", "drift", "schedule", "manual", "performance", "code")
+CAUSES = ("data", "drift", "schedule", "manual", "performance", "code")  # of a training; a recalibration is none
 
 STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
     "ingest": (
@@ -94,6 +102,18 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             DATASET,
             Option("--run", "name of the orchestrator's run, for the receipts", default=""),
             Option("--retry", "an earlier try of the run may have died before it told its result: tell that too", bool),
+        ),
+    ),
+    "profile": (
+        "count a table's rows by day, whole or in parts that are added",
+        (
+            Option("--table", "name of the table; a dataset's is named after it", default=""),
+            Option("--dataset", "name of the dataset whose table it is", default=""),
+            Option("--version", "table version; the newest if absent", int),
+            Option("--day", "date or timestamp column by which rows belong to days; the dataset's event time if absent", default=""),
+            Option("--plan", "only decide how rows are counted and which version", bool),
+            Option("--partition", "count one part alone: 2/4 is the second of four", share),
+            Option("--merge", "add the parts that were counted: how many there are", count),
         ),
     ),
     "validate": (
@@ -136,6 +156,10 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--evaluation", "store key of the evaluation", required=True),
         ),
     ),
+    "recalibrate": (
+        "fit the champion's scores to newly labelled days; register what is shown to be better",
+        (MODEL, Option("--run-url", "address of the orchestrator's run, for the record", default="")),
+    ),
     "release": (
         "take one look at a release: start it, advance, hold, promote or roll back",
         (
@@ -153,6 +177,16 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
     "monitor": (
         "look at a window of live traffic; request retraining where the policy asks",
         (MODEL, Option("--from", "begin of the window, event time", moment), Option("--to", "end of the window, event time", moment)),
+    ),
+    "incident": (
+        "record what a person makes of an incident",
+        (
+            MODEL,
+            Option("--id", "id of the incident, or its number", required=True),
+            Option("--verdict", "what it was", choices=("real", "false alarm", "known"), required=True),
+            Option("--by", "who says so", default="perennial"),
+            Option("--note", "their words", default=""),
+        ),
     ),
     "rollback": (
         "go back to the last good version at once",
@@ -188,6 +222,10 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         "verify or show the ledger",
         (Option("action", "what to do", required=True, choices=("verify", "show")), Option("--model", "name of the model; all if absent")),
     ),
+    "incidents": (
+        "list incidents with their verdicts, and how many alarms a month there are",
+        (Option("--model", "name of the model; all if absent"),),
+    ),
     "traffic": (
         "replay a dataset's rows against the gateway",
         (
@@ -196,6 +234,17 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--to", "end, event time", moment, required=True),
             Option("--rate", "requests per second; as fast as they are answered if 0", rate, default=50.0),
             Option("--limit", "rows at most; all if absent", count),
+        ),
+    ),
+    "replay": (
+        "replay a model's history under several retraining policies and compare what they cost",
+        (
+            MODEL,
+            Option("--from", "first day that is replayed; as soon as enough labels are known if absent", day),
+            Option("--to", "last day; the newest one with labels if absent", day),
+            Option("--policies", "names with commas between; all if absent"),
+            Option("--delay-days", "days from the end of a day until its labels are known; the dataset's own if absent", rate),
+            Option("--jobs", "processes at most; as many as there are cores if absent", count),
         ),
     ),
     "up": ("start the platform on this machine", ()),

@@ -32,6 +32,15 @@ class IngestResult(Result):
     waiting: tuple[str, ...] = Field(default=(), description="Files that are still being written.")
 
 
+class ProfileResult(Result):
+    """What was counted of a table."""
+
+    version: int | None = Field(default=None, description="Table version that was counted.")
+    rows: int = Field(default=0, description="Rows that were counted.")
+    days: int = Field(default=0, description="Days that they belong to.")
+    profile: str = Field(default="", description="Store key of the profile.")
+
+
 class ValidateResult(Result):
     """Whether training starts, on what and why."""
 
@@ -68,6 +77,16 @@ class RegisterResult(Result):
     evidence: dict[str, object] = Field(default_factory=dict, description="What the gate saw.")
 
 
+class RecalibrateResult(Result):
+    """What newly labelled days say of the champion's scores."""
+
+    version: int | None = Field(default=None, description="Registered version.")
+    champion: int | None = Field(default=None, description="The version that was recalibrated.")
+    digest: str = Field(default="", description="Content address of the recalibrated version.")
+    run_id: str = Field(default="", description="MLflow run.")
+    evidence: dict[str, object] = Field(default_factory=dict, description="What the gate saw.")
+
+
 class ReleaseResult(Result):
     """Where a release stands."""
 
@@ -81,12 +100,20 @@ class ReleaseResult(Result):
     look_again_seconds: float = Field(default=0.0, description="When to look again, if action is started, advance or hold.")
 
 
+class IncidentResult(Result):
+    """What was recorded of an incident."""
+
+    id: str = Field(default="", description="The incident.")
+    verdict: Literal["real", "false alarm", "known"] | None = Field(default=None, description="What a person made of it.")
+
+
 class MonitorResult(Result):
     """What a window of live traffic showed."""
 
     report: str = Field(default="", description="Store key of the window's report.")
     requests: int = Field(default=0, description="Predictions in the window.")
     labelled: int = Field(default=0, description="Predictions whose outcome is known.")
-    drifted: tuple[str, ...] = Field(default=(), description="Columns that drifted.")
+    drifted: tuple[str, ...] = Field(default=(), description="Columns that drifted so far that it alarms.")
     retraining: str | None = Field(default=None, description="Key of the retraining request that this window made, if it has not ended.")
     cause: Cause | None = Field(default=None, description="Why that retraining was requested.")
+    incidents: tuple[str, ...] = Field(default=(), description="Incidents that this look opened or resolved.")

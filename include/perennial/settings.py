@@ -59,6 +59,20 @@ class Settings(BaseModel):
         default="",
         description="Prometheus that scrapes served versions: a release reads its evidence there. Needed where Seldon Core serves.",
     )
+    alert_mail_to: str = Field(
+        default="",
+        description="Who gets alerts by mail: addresses with commas between; nobody if empty. The server is Airflow's connection `perennial_smtp`.",
+    )
+    alert_mail_severity: Literal["info", "warning", "critical"] = Field(
+        default="warning", description="Least severity of an incident that is told by mail."
+    )
+    alert_webhook_severity: Literal["info", "warning", "critical"] = Field(
+        default="warning",
+        description="Least severity of an incident that is told to Airflow's connection `perennial_webhook`, where there is one.",
+    )
+    runbook_url: str = Field(
+        default="", description="Address of docs/runbook.md as a browser reaches it; alerts lead there, or name the file if empty."
+    )
     landing_settle_seconds: float = Field(default=2.0, ge=0, description="A landed file is taken once it has been still for this long.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much stages log.")
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
-Cause = Literal["data", "drift", "schedule", "manual", "performance", "code"]
+Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "recalibration"]
 ColumnType = Literal["int", "float", "string", "timestamp", "bool"]
+AnomalyDetector = Literal["univariate_sum", "univariate_max", "multivariate", "isolation_forest", "one_class_svm"]
 
 
 class Spec(BaseModel):
@@ -201,6 +202,23 @@ class RetrainSpec(Spec):
     on_new_snapshot: Literal["always", "when_due"] = Field(
         default="when_due", description="Whether every new snapshot trains, or only when age, drift or performance ask."
     )
+    cost: float = Field(
+        default=0.0005,
+        ge=0,
+        description="What one retraining is worth, as mean loss over the whole history: `perennial replay` adds it for each, so that policies that train more can be compared with those that train less.",
+    )
+    recalibrate: bool = Field(
+        default=True,
+        description="Whether newly labelled days may give a recalibrated version of the champion: other scale and shift, same weights.",
+    )
+    recalibrate_schedule: str = Field(default="30 3 * * *", description="Cron line of the daily look for newly labelled days (UTC).")
+    recalibrate_days: int = Field(default=14, ge=1, description="Labelled days at most that scale and shift are fitted to.")
+    recalibrate_judged_days: int = Field(
+        default=5,
+        ge=5,
+        description="Newest labelled days, held out from the fit (fewer than five do not tell how days differ): on them the recalibrated version must be shown to be better than the champion.",
+    )
+    recalibrate_min_labels: int = Field(default=500, ge=1, description="Fewer labelled predictions than this are not fitted to.")
 
 
 class MonitoringSpec(Spec):
@@ -208,10 +226,53 @@ class MonitoringSpec(Spec):
 
     schedule: str = Field(default="*/30 * * * *", description="Cron line of the monitoring DAG (UTC).")
     window_days: int = Field(default=1, ge=1, description="Days of event time in one window.")
-    reference_days: int = Field(default=45, ge=2, description="Newest days of the champion's snapshot, which drift is measured against.")
+    reference_days: int = Field(default=90, ge=2, description="Newest days of the champion's snapshot, which drift is measured against.")
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="False-alarm rate of the drift test over all columns together.")
-    min_effect: float = Field(default=0.1, ge=0, le=1, description="Smallest histogram distance (total variation) that counts as drift.")
+    min_shift: float = Field(
+        default=0.005,
+        ge=0,
+        le=1,
+        description="Smallest share of rows that must have moved for a change of an input to count as drift; of numbers, only what moved farther than `tolerance_sd`.",
+    )
+    tolerance_sd: float = Field(
+        default=0.03, ge=0, description="How far a number may move, in standard deviations of the reference, without counting as moved."
+    )
+    min_nulls: float = Field(default=0.001, ge=0, le=1, description="Smallest change of the share of missing values that counts as drift.")
+    min_new_category: float = Field(
+        default=0.0, ge=0, le=1, description="Smallest share of rows with a category that the reference never had that counts as drift."
+    )
+    min_correlation: float = Field(
+        default=0.1, ge=0, le=2, description="Smallest change of a correlation between two columns that counts as drift."
+    )
+    min_joint: float = Field(
+        default=0.02,
+        ge=0,
+        description="Smallest distance of all columns together that counts as drift (maximum mean discrepancy: 0 the same, 1 nothing in common).",
+    )
+    min_predictions: float = Field(
+        default=0.005,
+        ge=0,
+        le=1,
+        description="Smallest share of predictions that must have moved to another score or class to count as drift.",
+    )
+    alarm_shift: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of rows that must have moved for drift of an input or of the predictions to alarm, and to ask for retraining once it lasts. Less is drift that the report tells of and nobody is called for.",
+    )
+    alarm_nulls: float = Field(default=0.01, ge=0, le=1, description="Change of the share of missing values from which on it alarms.")
+    alarm_new_category: float = Field(default=0.01, ge=0, le=1, description="Share of rows with a new category from which on it alarms.")
+    alarm_correlation: float = Field(default=0.2, ge=0, le=2, description="Change of a correlation from which on it alarms.")
+    alarm_joint: float = Field(default=0.1, ge=0, description="Distance of all columns together from which on it alarms.")
     excess_loss: float = Field(default=0.01, gt=0, description="Excess of realised over expected loss that counts as a performance jump.")
+    anomaly_detector: AnomalyDetector = Field(
+        default="multivariate",
+        description="What tells a strange request: a Gaussian of each column (`univariate_sum`, `univariate_max`) or of all together (`multivariate`), an isolation forest or a one-class SVM.",
+    )
+    alarms_per_day: float = Field(
+        default=3, gt=0, description="Requests a day that may be called strange while nothing is wrong; the threshold follows from it."
+    )
 
 
 class ServingSpec(Spec):

@@ -37,6 +37,11 @@ def candidate(model: ModelSpec) -> Asset:
     return Asset(f"{model.name}_candidate", uri=f"{SCHEME}://candidate/{model.name}")
 
 
+def incident(model: ModelSpec) -> Asset:
+    """An incident of a model opened; the event's partition is the incident's id, so that each starts a run of its own."""
+    return Asset(f"{model.name}_incident", uri=f"{SCHEME}://incident/{model.name}")
+
+
 def snapshot_advanced(result: Mapping[str, Any]) -> dict[str, Any] | None:
     """Event of an ingestion: none if nothing was appended."""
     # A duplicate may be what a killed try appended and could not announce.

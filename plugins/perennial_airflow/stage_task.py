@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
@@ -14,6 +14,10 @@ from perennial_airflow.operators.release_stage import ReleaseStage
 from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_command import check_arguments
 from perennial_airflow.stage_pod import compute_of, pod_template
+
+if TYPE_CHECKING:
+    from airflow.sdk import XComArg
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 STARTED_BY = "{{ dag_run.triggering_user_name or 'perennial' }}"
 
@@ -35,6 +39,22 @@ def stage_task(stage: str, spec: DatasetSpec | ModelSpec, *, task: Mapping[str, 
     check_arguments(stage, {**subject, **arguments})
     operator, where = _operator(stage, spec)
     return operator(**{"task_id": stage, "stage": stage, "arguments": {**subject, **arguments}, **where, **(task or {})})
+
+
+def stage_tasks(stage: str, spec: DatasetSpec | ModelSpec, arguments: XComArg, *, task: Mapping[str, Any] | None = None) -> MappedOperator:
+    """Equal tasks that run a stage side by side, one for each set of arguments.
+
+    Args:
+        stage: name of the stage.
+        spec: the dataset or model it works on.
+        arguments: output of a task that gives a list of sets of arguments, the subject's included (see `ShareOut`).
+        task: arguments for Airflow's side of the tasks, such as `task_id`.
+
+    Raises:
+        SettingMissing: stages cannot run where PERENNIAL_RUNTIME says.
+    """
+    operator, where = _operator(stage, spec)
+    return operator.partial(**{"task_id": stage, "stage": stage, **where, **(task or {})}).expand(arguments=arguments)
 
 
 def _operator(stage: str, spec: DatasetSpec | ModelSpec) -> tuple[type[StageOperator], dict[str, Any]]:

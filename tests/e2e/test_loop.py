@@ -28,6 +28,10 @@ TOLD = (
     "Retraining for drift",
     "The better version takes over",
     "A sabotaged version is rolled back",
+    "The same season is quiet",
+    "A feed changes its unit",
+    "A person judges the incident",
+    "The feed is mended, it is over",
     "The ledger proves it",
 )
 

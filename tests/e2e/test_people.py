@@ -20,7 +20,7 @@ from perennial.testing import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 MODEL = "digits"
-MAY_START, FOLLOWING = "may_start", ("move_traffic", "ask_person", "settle")
+MAY_START, FOLLOWING = "may_start", ("move_traffic", "ask_person", "settle", "alert")
 # Half of the traffic for two seconds: nobody asks for predictions here, so the evidence leaves it open.
 SPEC = """
 from perennial.specs import ReleaseSpec

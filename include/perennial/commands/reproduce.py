@@ -1,4 +1,8 @@
-"""Train a version again from its manifest, in a scratch folder, and say whether the same came out."""
+"""Train a version again from its manifest, in a scratch folder, and say whether the same came out.
+
+A recalibrated version is trained as the version was whose weights it has; then its scale and shift, which came from live
+traffic and are in its folder, are applied as they were.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +42,7 @@ def run(settings: Settings, store: Store, version: str) -> int:
         )
     for difference in differences(spec, manifest):
         print(f"Not the same as then: {difference}.")
+    from perennial.training.recalibration import read_recalibration, recalibrate
     from perennial.training.trainer import Checkpoints
 
     with tempfile.TemporaryDirectory(prefix="perennial-reproduce-") as scratch:
@@ -46,6 +51,8 @@ def run(settings: Settings, store: Store, version: str) -> int:
         fill_version_folder(
             now, spec, dataset, source, checkpoints=Checkpoints(Path(scratch) / "run"), max_epochs=int(asked) if asked else None
         )
+        if recalibrated := read_recalibration(then):
+            recalibrate(now, *recalibrated)
         files = seal(now, manifest).files
         changed = sorted(name for name in {*files, *manifest.files} if files.get(name) != manifest.files.get(name))
         if not changed:

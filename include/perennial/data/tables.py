@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +24,9 @@ from perennial.data.compaction import OPERATION as COMPACTION
 from perennial.data.compaction import compact
 from perennial.errors import BatchRefused, Fault, StoreUnreachable
 from perennial.store import Store
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 BATCH = "_batch"  # column that tells which batch a row came from
 _ORDER = "perennial.order"
@@ -164,6 +167,26 @@ class Table:
         if table is None:
             return pa.table({})
         return self._scan(table, columns, where)
+
+    def dataset(self, version: int | None = None, part: tuple[int, int] = (1, 1)) -> Dataset:
+        """A version's files as one Arrow dataset, read only as far as somebody asks; without files while there is no table.
+
+        Args:
+            version: table version; the newest if absent.
+            part: `(i, n)` gives the i-th of n shares of the files, counted from 1; every file is in one of them.
+        """
+        from pyarrow.dataset import FileSystemDataset, dataset
+
+        table = self._open(version)
+        if table is None:
+            return dataset(pa.table({}))
+        with self._sentences():
+            whole = table.to_pyarrow_dataset()
+            added = self._null_columns(table, whole.schema.names)
+            fragments = sorted(whole.get_fragments(), key=lambda fragment: str(fragment.path))
+        number, shares = part
+        schema = pa.schema([*whole.schema, *added])
+        return FileSystemDataset(fragments[number - 1 :: shares], schema, whole.format, whole.filesystem)
 
     def _create(self, schema: pa.Schema) -> DeltaTable:
         """Make the table, empty, as its version 0.

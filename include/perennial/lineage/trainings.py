@@ -1,24 +1,53 @@
-"""Which trainings took place: read from the version folders they sealed and what the gate said of them. Light."""
+"""Which trainings took place, and which versions came of one: read from the version folders and what the gate said of them. Light."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
+from perennial.errors import UnknownName
 from perennial.lineage.manifest import Manifest
-from perennial.lineage.version_folder import read_manifest
+from perennial.lineage.version_folder import published, read_manifest
 from perennial.store import Store
 
 
 def last_training(store: Store, model: str) -> tuple[str, Manifest] | None:
     """Digest and manifest of the version that was sealed last among those that the gate has judged; None if there is none.
 
-    A training whose run died before the gate does not count: it must be taken up again.
+    A training whose run died before the gate does not count: it must be taken up again. A recalibration is no training.
     """
     for stored in sorted(store.list(f"models/{model}/by_run"), key=lambda stored: (stored.modified, stored.key), reverse=True):
         digest: str = json.loads(store.read(stored.key))["digest"]
         if judged(store, model, digest):
             return digest, read_manifest(store, model, digest)
     return None
+
+
+def kin(store: Store, model: str, digests: Mapping[int, str], version: int) -> frozenset[int]:
+    """The versions that came of the same training as `version`: the trained one and its recalibrations; at least `version` itself.
+
+    They have the same weights, the same snapshot and so the same reference for drift; what differs is scale and shift.
+
+    Args:
+        store: has the manifests. A version whose folder is gone is kin to none.
+        model: name of the model.
+        digests: number -> content address of all versions that are asked about, as the ledger's entries have them.
+        version: number of one of them.
+    """
+    training = _training(store, model, digests.get(version, ""))
+    if training is None:
+        return frozenset({version})
+    trained = published(store, model, training)
+    first = min((number for number, digest in digests.items() if digest == trained), default=0)
+    later = (number for number in digests if number >= first)  # a training's recalibrations come after it
+    return frozenset(number for number in later if number == version or _training(store, model, digests[number]) == training)
+
+
+def _training(store: Store, model: str, digest: str) -> str | None:
+    try:
+        return read_manifest(store, model, digest).run_key
+    except UnknownName:
+        return None
 
 
 def judged(store: Store, model: str, digest: str) -> bool:

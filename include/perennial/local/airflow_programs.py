@@ -15,6 +15,8 @@ from perennial.local.project import ROOT, executable, secret
 from perennial.settings import Settings
 
 USER = "admin"
+# Airflow's connections over which alerts go, as the variables that every Airflow reads; no other variable of Airflow's is handed on.
+CONNECTIONS = ("AIRFLOW_CONN_PERENNIAL_SMTP", "AIRFLOW_CONN_PERENNIAL_WEBHOOK")
 # Name of the program -> airflow's arguments. Task logs are read from the disk (perennial_airflow/task_logs.py), so no component serves them.
 COMPONENTS = {
     "airflow-api-server": ("api-server",),
@@ -92,6 +94,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW_HOME": str(folder),
         "PYTHONUNBUFFERED": "1",
         "SPT_NOENV": "1",  # keeps the environment readable, by which a killed supervisor's children are found
+        **{name: os.environ[name] for name in CONNECTIONS if os.environ.get(name)},
         **settings.environment(),
     }
 

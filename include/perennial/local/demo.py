@@ -2,7 +2,9 @@
 
 A champion learns four weeks of spring. A broken batch is refused, a worse model is refused. The heat wave of the end of May
 comes: drift is found, and once it has lasted through two windows retraining is requested and done; the new version takes the
-traffic in canary steps. A sabotaged version is rolled back by itself. The ledger proves it all. Nearly every line of the table is a DAG run.
+traffic in canary steps. A sabotaged version is rolled back by itself. The summer that follows alarms nobody. Then one feed sends another unit:
+monitoring says which, a person says that it was real, and training waits until the feed is mended. The ledger proves it all. Nearly every
+line of the table is a DAG run.
 
 The demo has a home and a store of its own below the platform's: it never touches anybody's data, and begins anew each time.
 """
@@ -17,8 +19,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -38,6 +40,7 @@ BROKEN_DAY = date(2013, 5, 20)
 HEAT = (date(2013, 5, 21), date(2013, 6, 3))
 WINDOWS = (date(2013, 5, 29), date(2013, 6, 1))  # begins of the two windows that monitoring looks at
 LIVE = (date(2013, 6, 4), date(2013, 6, 10))  # the traffic of the releases
+SUMMER, CELSIUS, MENDED = date(2013, 6, 11), date(2013, 6, 14), date(2013, 6, 17)  # begins of the windows that come then
 RATE = 80.0  # requests per second during a release
 ROWS_OF_A_CALL = 10  # when a window is replayed
 KEPT = (
@@ -49,7 +52,9 @@ KEPT = (
     "reports",
     "predictions",
     "outcomes",
+    "profiles",
     "requests",
+    "incidents",
     "ledger",
     "probe",
     "releases",
@@ -141,7 +146,18 @@ def tell(settings: Settings) -> int:
         _begin_anew(settings, demo)
         os.environ.update(demo.environment())  # stages that this process runs itself must find the demo, not the platform
         story = Story(demo, open_store(demo.store), AirflowApi(demo.airflow_url, *airflow_programs.login(demo)))
-        for chapter in (_platform, _first_champion, _broken_batch, _worse_model, _heat_comes, _better_model, _sabotage, _proof):
+        for chapter in (
+            _platform,
+            _first_champion,
+            _broken_batch,
+            _worse_model,
+            _heat_comes,
+            _better_model,
+            _sabotage,
+            _summer,
+            _wrong_unit,
+            _proof,
+        ):
             chapter(story)
     except PerennialError as error:
         print(f"✗ {error}", flush=True)
@@ -177,7 +193,7 @@ def _begin_anew(settings: Settings, demo: Settings) -> None:
 def _platform(story: Story) -> None:
     began = time.monotonic()
     stack.start(story.settings, story.store, say=lambda sentence: print(sentence, flush=True))
-    wanted = {story.dag(verb) for verb in ("ingestion", "training", "release", "monitoring", "rollback")}
+    wanted = {story.dag(verb) for verb in ("ingestion", "training", "release", "monitoring", "incidents", "rollback")}
     story.api.until(lambda: True if wanted <= story.api.dags() else None, "the DAGs to appear", 2 * MINUTES)
     if errors := story.api.import_errors():
         raise Fault(f"A DAG file cannot be parsed: {errors[0]}")
@@ -237,6 +253,8 @@ def _worse_model(story: Story) -> None:
 def _heat_comes(story: Story) -> None:
     began = time.monotonic()
     result = _look_at_window(story, WINDOWS[0])
+    if not result["drifted"]:
+        raise Fault(f"Monitoring found no drift from spring to the heat wave: {result['sentence']}")
     story.note("A heat wave: the traffic drifts", result["sentence"], began, result["run"])
     began = time.monotonic()
     for verb in ("ingestion", "training"):
@@ -298,6 +316,40 @@ def _sabotage(story: Story) -> None:
     story.note("A sabotaged version is rolled back", f"{result['sentence']} {load.requests:,} requests, none failed.", began, run.url)
 
 
+def _summer(story: Story) -> None:
+    began = time.monotonic()
+    result = _look_at_window(story, SUMMER)
+    if result["drifted"] or result["retraining"]:
+        raise Fault(f"The summer that version 2 has learnt alarmed again: {result['sentence']}")
+    story.note("The same season is quiet", result["sentence"], began, result["run"])
+
+
+def _wrong_unit(story: Story) -> None:
+    from perennial.monitoring.incidents import Incidents
+
+    began = time.monotonic()
+    incidents = Incidents(story.store, MODEL)
+    result = _look_at_window(story, CELSIUS, _celsius)
+    broken = incidents.find("data quality", "unit of temp")
+    if broken is None or "°C" not in broken.sentence or broken.id not in result["incidents"] or not broken.blocks_training:
+        raise Fault(f"Monitoring did not see that one feed sends temperatures in another unit: {result['sentence']}")
+    story.note("A feed changes its unit", broken.sentence, began, result["run"])
+    began = time.monotonic()
+    run = story.ended(_judge_as_real(story, broken.id), "success")
+    story.note("A person judges the incident", (story.api.result(run, "record_verdict") or {})["sentence"], began, run.url)
+    began = time.monotonic()
+    result = _look_at_window(story, MENDED)
+    judged = incidents.get(broken.id)
+    if judged.is_open or judged.verdict != "real":
+        raise Fault(f"The incident {broken.id} should be judged and over, but it is {judged.resolution or 'open'}: {result['sentence']}")
+    story.note(
+        "The feed is mended, it is over",
+        f"{judged.resolution} {incidents.alarm_rate(datetime.now(timezone.utc)).sentence}",
+        began,
+        result["run"],
+    )
+
+
 def _proof(story: Story) -> None:
     from perennial.lineage.ledger import Ledger
 
@@ -354,8 +406,8 @@ def _requests(first: date, last: date) -> Iterator[tuple[dict[str, Any], datetim
         yield from zip(sent, times, outcomes, strict=True)
 
 
-def _look_at_window(story: Story, first: date) -> dict[str, Any]:
-    """Ask for a prediction of every flight of a window, report what became of them, and let monitoring look."""
+def _look_at_window(story: Story, first: date, feed: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> dict[str, Any]:
+    """Ask for a prediction of every flight of a window as `feed` sends it, report what became of them, and let monitoring look."""
     from perennial.commands import outcomes
 
     spec = discovery.model(MODEL)
@@ -363,7 +415,7 @@ def _look_at_window(story: Story, first: date) -> dict[str, Any]:
     calls, truth = [], []
     for number, chunk in enumerate(_batched(list(_requests(first, end - timedelta(days=1))), ROWS_OF_A_CALL)):
         puid = f"{first}-{number:04d}"
-        calls.append(Call([row for row, _, _ in chunk], puid, chunk[0][1].isoformat()))
+        calls.append(Call([feed(row) for row, _, _ in chunk], puid, chunk[0][1].isoformat()))
         truth += [f"{puid}-{place},{spec.classes[int(late)]}" for place, (_, _, late) in enumerate(chunk) if not math.isnan(late)]
     _no_failures(send(story.settings, spec, calls))
     with tempfile.TemporaryDirectory() as folder:
@@ -371,10 +423,27 @@ def _look_at_window(story: Story, first: date) -> dict[str, Any]:
         file.write_text("prediction_id,outcome\n" + "\n".join(truth) + "\n")
         outcomes.run(story.settings, story.store, MODEL, file)
     run = story.ended(story.trigger("monitoring", **{"from": f"{first}T00:00:00", "to": f"{end}T00:00:00"}), "success")
-    result = story.api.result(run, "monitor") or {}
-    if not result.get("drifted"):
-        raise Fault(f"Monitoring found no drift from spring to the window from {first}: {result.get('sentence')}")
-    return result | {"run": run.url}
+    return (story.api.result(run, "monitor") or {}) | {"run": run.url}
+
+
+def _celsius(row: dict[str, Any]) -> dict[str, Any]:
+    """A request whose sender measures temperatures in degrees Celsius, where Fahrenheit was agreed."""
+    return row if row["temp"] is None else {**row, "temp": (row["temp"] - 32) * 5 / 9}
+
+
+def _judge_as_real(story: Story, incident: str) -> Run:
+    """Answer, as a person would, what Airflow asks about incidents, until it was about this one."""
+
+    def answered() -> Run | None:
+        for run in story.api.runs(story.dag("incidents")):
+            if run.state not in ENDED:
+                with suppress(KeyError, FileExistsError):  # it does not ask yet, or was answered a moment ago
+                    story.api.answer(run, "ask_verdict", "Real")
+            elif (story.api.result(run, "record_verdict") or {}).get("id") == incident:
+                return run
+        return None
+
+    return story.api.until(answered, f"the verdict on {incident}", 3 * MINUTES)
 
 
 def _batched(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -1,39 +1,55 @@
-"""Has the world changed? Days of a window against days of the reference, column by column, with one false-alarm rate for all.
+"""Has the world changed? Blocks of a window against blocks of the reference, with one false-alarm rate for everything that is looked at.
 
-Rows inside a day are not independent, so whole days are exchanged: the labels "reference" and "window" are permuted over
-the days, every permutation gives each column's distances, and a column has drifted where its standardised distance is
-beyond the largest one of all columns in 1 - alpha of the permutations (max-T, Westfall and Young 1993; the observed
-labelling counts among the permuted, Phipson and Smyth 2010) and the share of rows that moved is large enough to matter.
+A block is a day, or a bundle of independent rows. Rows inside a day are not independent, so whole blocks are exchanged (`permutation.py`):
+a finding is significant where its statistic stands out among all of its family in no more than alpha of the labellings. It is *drift*
+if, besides, its effect is more than tiny, and it *alarms* if the effect is large enough to act on; every kind has its own unit and limits:
 
-Two distances, both from the histogram: total variation, which sees every change of shape, and for numbers the difference
-of the means, which still grows where two histograms hardly overlap any more.
+| kind | statistics | effect, and the gate below which it is no drift (`alarm_...` says from where on it alarms) |
+| --- | --- | --- |
+| shift | chi-square of about equal-mass bins, of exact values (or the grid's cells) and of categories; normal scores and their squares; values of which the rest has none | share of rows that moved: Kolmogorov distance beyond `tolerance_sd`, or total variation of categories (`min_shift`) |
+| predictions | the same, of scores and predicted classes | the same (`min_predictions`) |
+| nulls | difference of the shares of missing values | that difference (`min_nulls`) |
+| new category | rows of a category that the rest has not at all | its share of rows (`min_new_category`) |
+| correlation | difference of the correlation inside the blocks of two rank-normalised columns, or of one with a frequent category; sum of squares over all pairs | that difference, of the pairs that changed most (`min_correlation`) |
+| joint | squared distance of the means of random Fourier features (Rahimi and Recht 2007) | maximum mean discrepancy beyond chance (`min_joint`) |
+| schema | none: a column that one side has and the other has not | 1 |
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations, islice
-from math import comb
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from perennial.monitoring.profile import ColumnProfile, DayProfile, Grid
+from perennial.monitoring import permutation
+from perennial.monitoring.permutation import Floats, Statistic
 from perennial.specs import MonitoringSpec
+
+if TYPE_CHECKING:
+    from perennial.monitoring.profile import Profile
 
 BINS = 20  # of about equal mass, for a numeric column
 CATEGORIES = 40  # the most frequent ones; the others are counted together
-MAX_LABELLINGS = 5000  # enumerated if there are no more, otherwise drawn
-DRAWN = 1999
+LEAST_EXPECTED = 5  # rows of a window in a bin by itself; rarer categories and values are counted together
+ALONE_ROWS = 1.0  # spread, in rows of the window, below which rows of new categories or values are not thought to scatter
+RESAMPLES = 200  # bootstraps of the blocks behind every interval
+PAIRS = 5  # correlations told at most, of stable and of volatile pairs each
+UNEQUAL = 1.5  # a reference block of so many times a window block's rows is cut down to its size
 CALENDAR_SHARE, CALENDAR_ROWS = 0.9, 20
 
-Floats = NDArray[np.float64]
+TOGETHER = "all columns"  # name of what the joint finding is about
+
+Kind = Literal["shift", "predictions", "nulls", "new category", "correlation", "joint", "schema"]
 
 
 class Bin(BaseModel):
-    """A range or category of a column and its share of the rows."""
+    """One bar of a finding's plot: a range or category and its share of the rows, or a correlation or distance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,15 +59,22 @@ class Bin(BaseModel):
 
 
 class ColumnDrift(BaseModel):
-    """How far one column moved."""
+    """One finding: how far one column, one pair of columns or all together moved, in one respect."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    column: str
-    drifted: bool
-    effect: float = Field(description="Total variation distance of the two histograms, 0 to 1: the share of rows that moved.")
-    usual: float = Field(description="Distance that 95 of 100 labellings of the same days stay below.")
-    p_value: float = Field(description="Chance of such a distance in any column if nothing changed.")
+    column: str = Field(description="Column, two columns of a correlation joined by ' and ', or 'all columns'.")
+    kind: Kind = Field(default="shift", description="In which respect.")
+    drifted: bool = Field(description="Whether it is significant and its effect beyond the kind's gate.")
+    alarms: bool = Field(default=False, description="Whether it drifted so far that it is worth an alarm, and a retraining once it lasts.")
+    effect: float = Field(description="How far it moved, in the kind's unit: see the module.")
+    low: float | None = Field(
+        default=None, description="Lower end of the effect's 95 % interval (bootstrap over blocks); none if the window is a single block."
+    )
+    high: float | None = Field(default=None, description="Upper end.")
+    usual: float = Field(description="Effect that 95 of 100 labellings of the same blocks stay below.")
+    p_value: float = Field(description="Chance that anything looked at would stand out as much if nothing changed.")
+    family: str = Field(default="", description="Statistics it was judged among: stable or volatile between blocks, or all.")
     sentence: str
     bins: tuple[Bin, ...]
 
@@ -61,110 +84,570 @@ class DriftVerdict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    columns: tuple[ColumnDrift, ...] = Field(description="Tested columns, the farthest first.")
-    skipped: dict[str, str] = Field(default_factory=dict, description="Columns that were not tested, and why.")
-    reference_days: int
-    window_days: int
-    labellings: int = Field(description="Labellings of the days that were compared, the observed one included.")
+    columns: tuple[ColumnDrift, ...] = Field(description="Findings, those that drifted first, then by p-value.")
+    skipped: dict[str, str] = Field(default_factory=dict, description="What was not tested, and why.")
+    reference_days: int = Field(description="Blocks of the reference that have rows.")
+    window_days: int = Field(description="Blocks of the window that have rows.")
+    labellings: int = Field(description="Labellings of the blocks that were compared, the observed one included.")
     exact: bool = Field(description="Whether these are all there are.")
+    p_value: float = Field(default=1.0, description="Smallest p-value: the chance of the whole result if nothing changed.")
+    significant: bool = Field(default=False, description="Whether it is at most alpha, however small the effects.")
     power: str = Field(default="", description="What the test cannot see, if that must be said.")
 
     @property
     def drifted(self) -> tuple[str, ...]:
-        """Columns that drifted, the farthest first."""
-        return tuple(c.column for c in self.columns if c.drifted)
+        """What drifted, each name once, the surest first."""
+        return tuple(dict.fromkeys(c.column for c in self.columns if c.drifted))
+
+    @property
+    def alarming(self) -> tuple[str, ...]:
+        """What drifted so far that it alarms, each name once, the surest first."""
+        return tuple(dict.fromkeys(c.column for c in self.columns if c.alarms))
 
 
-def find_drift(reference_days: list[DayProfile], current_days: list[DayProfile], spec: MonitoringSpec, seed: int) -> DriftVerdict:
-    """Compare the days of a window with the days of the reference.
+@dataclass(frozen=True)
+class Column:
+    """Counts of one column, by block: those of the reference first, then those of the window."""
+
+    name: str
+    counts: Floats  # [blocks, cells]
+    nulls: Floats  # [blocks]
+    labels: Sequence[str] = ()  # name of each cell of a category
+    edges: Floats | None = None  # [cells], lower edge of each cell of a number, the first minus infinity
+    centres: Floats | None = None  # [cells], a value inside each
+    exact: Floats | None = None  # [blocks, values + 1], the last counts all other values
+    values: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Means over a sample of each block's rows: of quantities (rank-normalised columns, frequent categories), of pairs of them, of all."""
+
+    rows: Floats  # [blocks]
+    names: Sequence[str]  # of the quantities
+    means: Floats  # [blocks, quantities]
+    squares: Floats  # [blocks, quantities]
+    first: NDArray[np.intp]  # [pairs], quantities of each pair
+    second: NDArray[np.intp]
+    products: Floats  # [blocks, pairs]
+    fourier: Floats  # [blocks, features]: cosines and sines
+
+    def covariances(self) -> Floats:
+        """Covariance of each pair inside each block, [blocks, pairs]."""
+        covariances: Floats = self.products - self.means[:, self.first] * self.means[:, self.second]
+        return covariances
+
+    def correlations(self, weights: Floats, pairs: NDArray[np.intp]) -> Floats:
+        """Correlation of some pairs inside the blocks, by weights of the blocks: [rows, blocks] -> [rows, pairs]; zero where one does not vary.
+
+        Deviations are those from the block's own mean: what days have in common with each other by themselves would drown the rest.
+        """
+        weights = weights * self.rows
+        weights = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1)
+        spread = np.sqrt(np.maximum(weights @ (self.squares - self.means * self.means), 0))
+        both = spread[:, self.first[pairs]] * spread[:, self.second[pairs]]
+        apart = weights @ self.covariances()[:, pairs]
+        r: Floats = np.divide(apart, both, out=np.zeros_like(apart), where=both > 1e-6)
+        return r
+
+
+@dataclass
+class _Finding:
+    """What is reported of one thing that was looked at."""
+
+    column: str
+    kind: Kind
+    gate: float
+    effect: Callable[[Floats, Floats], Floats]  # of weights of the reference's and of the window's blocks, [rows, blocks] each -> [rows]
+    describe: Callable[[], tuple[str, tuple[Bin, ...]]]
+
+
+def find_drift(
+    reference: Profile,
+    current: Profile,
+    spec: MonitoringSpec,
+    seed: int,
+    *,
+    predictions: Collection[str] = (),
+    resamples: int = RESAMPLES,
+) -> DriftVerdict:
+    """Compare the blocks of a window with the blocks of the reference.
 
     Args:
-        reference_days: profiles of the champion's training days.
-        current_days: profiles of the window's days, counted on the same grids.
-        spec: `alpha` and `min_effect` are used.
-        seed: of the drawn labellings and of thinning.
+        reference: profile of the champion's training days, or of bundles of independent rows.
+        current: profile of the window, counted on the same layout.
+        spec: `alpha`, the gates and `tolerance_sd` are used.
+        seed: of the drawn labellings, of thinning and of the intervals.
+        predictions: columns that are scores or predicted classes.
+        resamples: bootstraps behind each interval; 0 leaves intervals out, and is faster.
+
+    Raises:
+        ValueError: the two were not counted on the same layout.
+    """
+    shared = set(reference.layout.names) & set(current.layout.names)
+    if different := sorted(name for name in shared if reference.layout.column(name) != current.layout.column(name)):
+        raise ValueError(f"Reference and window count {', '.join(different)} on different cells: profile both with the same layout.")
+    before, after = _with_rows(reference), _with_rows(current)
+    columns, skipped = _columns(before, after)
+    return compare(
+        columns,
+        _joint(before, after),
+        reference=len(before.days),
+        spec=spec,
+        seed=seed,
+        predictions=predictions,
+        since=_since(after),
+        skipped=skipped,
+        schema=_schema(before, after),
+        window=len(after.days),
+        resamples=resamples,
+    )
+
+
+def compare(
+    columns: Sequence[Column],
+    joint: Joint | None,
+    *,
+    reference: int,
+    spec: MonitoringSpec,
+    seed: int,
+    predictions: Collection[str] = (),
+    since: str = "",
+    skipped: dict[str, str] | None = None,
+    schema: Sequence[ColumnDrift] = (),
+    window: int | None = None,
+    resamples: int = RESAMPLES,
+) -> DriftVerdict:
+    """The same on plain arrays.
+
+    Args:
+        columns: counts of each column.
+        joint: means over pairs of columns and over all of them; none if they are not compared.
+        reference: number of blocks of the reference; they come first in all arrays.
+        spec: `alpha`, the gates and `tolerance_sd` are used.
+        seed: of everything drawn.
+        predictions: columns that are scores or predicted classes.
+        since: end of a sentence that says when the window begins.
+        skipped: what is not tested, and why.
+        schema: findings that need no test.
+        window: number of blocks of the window, if there is no column to tell it.
+        resamples: bootstraps behind each interval; none is made if 0.
     """
     rng = np.random.default_rng(seed)
-    reference = [d for d in reference_days if d.rows]
-    current = [d for d in current_days if d.rows]
-    skipped = _untestable(reference, current)
-    names = [n for n in (reference[0].columns if reference else ()) if n not in skipped]
-    labels, exact = _labellings(len(reference), len(current), rng)
+    blocks = len(columns[0].counts) if columns else reference + (window or 0)
+    current = blocks - reference
+    labels, exact = permutation.labellings(reference, current, rng) if reference and current else (np.zeros((1, blocks)), True)
+    skipped = dict(skipped or {})
+    power = _power(reference, current, len(labels), spec.alpha)
     verdict = DriftVerdict(
-        columns=(),
+        columns=tuple(schema),
         skipped=skipped,
-        reference_days=len(reference),
-        window_days=len(current),
+        reference_days=reference,
+        window_days=current,
         labellings=len(labels),
         exact=exact,
-        power=_power(len(reference), len(current), len(labels), spec.alpha),
+        p_value=0.0 if schema else 1.0,
+        significant=bool(schema),
+        power=power,
     )
-    if not names or not reference or not current:
+    if not columns or not reference or not current:
         return verdict
-    binned = {name: _binned([d.columns[name] for d in (*reference, *current)]) for name in names}
-    size = int(np.median([d.rows for d in current]))
-    thinned = {name: _thinned(column.counts, len(reference), size, rng) for name, column in binned.items()}
-    distances = np.stack([_distances(thinned[name], labels) for name in names])
-    shifts = np.stack([_shifts(thinned[name], column.centres, labels) for name, column in binned.items()])
-    standard = np.maximum(_standardised(distances), _standardised(shifts))
-    largest = standard.max(axis=0)
-    found = []
-    for i, name in enumerate(names):
-        column = binned[name]
-        before, after = _shares(column.counts[: len(reference)]), _shares(column.counts[len(reference) :])
-        effect = float(np.abs(after - before).sum() / 2)
-        p_value = float(np.mean(largest >= standard[i, 0] - 1e-9))
-        usual = float(np.quantile(distances[i], 0.95))
-        drifted = p_value <= spec.alpha and effect >= spec.min_effect
-        sentence = _sentence(name, column, before, after, effect=effect, usual=usual, drifted=drifted)
-        shown = tuple(
-            Bin(label=label, reference=round(float(b), 6), window=round(float(a), 6))
-            for label, b, a in zip(column.labels, before, after, strict=True)
-        )
-        found.append(
-            ColumnDrift(
-                column=name,
-                drifted=drifted,
-                effect=round(effect, 6),
-                usual=round(usual, 6),
-                p_value=round(p_value, 6),
-                sentence=sentence,
-                bins=shown,
+    size = float(np.median([c.counts.sum(axis=1)[reference:] + c.nulls[reference:] for c in columns]))
+    findings: list[_Finding] = []
+    statistics: list[Statistic] = []
+    for column in columns:
+        watched = _Watched(column, _thinned(column, reference, size, rng), labels, reference, spec, since, column.name in predictions)
+        for finding, found in watched.findings():
+            statistics += [Statistic(len(findings), s.values, s.ratio, s.floor) for s in found]
+            findings.append(finding)
+    if joint is not None and (why := _too_unequal(joint.rows, reference)):
+        skipped[TOGETHER] = why
+    elif joint is not None:
+        for finding, found in _joint_findings(joint, labels, reference, spec, since):
+            statistics += [Statistic(len(findings), s.values, s.ratio, s.floor) for s in found]
+            findings.append(finding)
+    judged = permutation.max_t(statistics, len(findings))
+    told = [
+        _told(finding, float(p), family, spec, reference, labels, resamples, np.random.default_rng([seed, i]))
+        for i, (finding, p, family) in enumerate(zip(findings, judged.p_values, judged.families, strict=True))
+    ]
+    smallest = 0.0 if schema else min((f.p_value for f in told), default=1.0)
+    ordered = sorted((*schema, *_worth_telling(told)), key=lambda c: (not c.drifted, not c.alarms, c.p_value, -c.effect, c.column, c.kind))
+    return verdict.model_copy(
+        update={"columns": tuple(ordered), "skipped": skipped, "p_value": smallest, "significant": smallest <= spec.alpha}
+    )
+
+
+def _worth_telling(findings: Sequence[ColumnDrift]) -> list[ColumnDrift]:
+    """All but the pairs of columns that did not change: of these the first."""
+    pairs = [f for f in findings if f.kind == "correlation"]
+    first = min(pairs, key=lambda f: (not f.drifted, f.p_value, -f.effect), default=None)
+    return [f for f in findings if f.kind != "correlation" or f.drifted or f is first]
+
+
+def _told(
+    finding: _Finding,
+    p_value: float,
+    family: str,
+    spec: MonitoringSpec,
+    reference: int,
+    labels: Floats,
+    resamples: int,
+    rng: np.random.Generator,
+) -> ColumnDrift:
+    blocks = labels.shape[1]
+    current = blocks - reference
+    before, after = np.ones((1, blocks)), np.ones((1, blocks))
+    before[:, reference:], after[:, :reference] = 0, 0
+    effect = float(finding.effect(before, after)[0])
+    usual = 0.0
+    if resamples:
+        some = labels[rng.choice(len(labels), min(len(labels), resamples), replace=False)]
+        usual = float(np.quantile(finding.effect(1 - some, some), 0.95))
+    low = high = None
+    if resamples and current > 1:
+        drawn = np.zeros((2, resamples, blocks))
+        drawn[0, :, :reference] = rng.multinomial(reference, np.full(reference, 1 / reference), resamples)
+        drawn[1, :, reference:] = rng.multinomial(current, np.full(current, 1 / current), resamples)
+        # Basic bootstrap: a distance of resampled blocks is larger than that of the blocks themselves, and must be reflected.
+        lower, upper = np.quantile(finding.effect(drawn[0], drawn[1]), (0.025, 0.975))
+        low, high = max(2 * effect - float(upper), 0.0), max(2 * effect - float(lower), effect)
+    drifted = p_value <= spec.alpha and effect >= finding.gate and effect > 0
+    sentence, bins = finding.describe()
+    return ColumnDrift(
+        column=finding.column,
+        kind=finding.kind,
+        drifted=drifted,
+        alarms=drifted and effect >= _alarm(spec, finding.kind),
+        effect=round(effect, 6),
+        low=None if low is None else round(low, 6),
+        high=None if high is None else round(high, 6),
+        usual=round(usual, 6),
+        p_value=round(p_value, 6),
+        family=family,
+        sentence=f"{sentence}{'' if drifted else '; no drift'}.",
+        bins=bins,
+    )
+
+
+def _alarm(spec: MonitoringSpec, kind: Kind) -> float:
+    """Effect from which on drift of a kind alarms."""
+    limits: dict[Kind, float] = {
+        "shift": spec.alarm_shift,
+        "predictions": spec.alarm_shift,
+        "nulls": spec.alarm_nulls,
+        "new category": spec.alarm_new_category,
+        "correlation": spec.alarm_correlation,
+        "joint": spec.alarm_joint,
+    }
+    return limits.get(kind, 0.0)
+
+
+# ---- one column
+
+
+@dataclass
+class _Watched:
+    """One column and all that is asked of it."""
+
+    column: Column
+    thinned: Column
+    labels: Floats
+    reference: int
+    spec: MonitoringSpec
+    since: str
+    predicted: bool
+    binned: _Binned = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.binned = _categories(self.column, self.labels) if self.column.edges is None else _ranges(self.column)
+
+    def findings(self) -> list[tuple[_Finding, list[Statistic]]]:
+        """What is asked, each with its statistics."""
+        found = []
+        if self.column.counts.sum():
+            gate = self.spec.min_predictions if self.predicted else self.spec.min_shift
+            kind: Kind = "predictions" if self.predicted else "shift"
+            moved = self._moved_categories if self.column.edges is None else self._moved_numbers
+            found.append((_Finding(self.column.name, kind, gate, moved, self._shift), self._shift_statistics()))
+        if self.column.nulls.any():
+            found.append(
+                (_Finding(self.column.name, "nulls", self.spec.min_nulls, self._moved_nulls, self._nulls), self._null_statistics())
             )
+        if self.column.edges is None and self.column.labels and self._lonely().any():
+            found.append(
+                (
+                    _Finding(self.column.name, "new category", self.spec.min_new_category, self._new_share, self._new),
+                    self._new_statistics(),
+                )
+            )
+        return found
+
+    def _shift_statistics(self) -> list[Statistic]:
+        counts = self.thinned.counts
+        binned = self.binned.fold(counts)
+        ratio = permutation.between_blocks(binned)
+        found = [Statistic(0, permutation.chi_square(binned, self.labels), ratio)]
+        if self.column.edges is not None:
+            pooled = counts.sum(axis=0)
+            rank = (np.cumsum(pooled) - pooled / 2) / max(pooled.sum(), 1)
+            scores = np.array([NormalDist().inv_cdf(p) for p in np.clip(rank, 1e-4, 1 - 1e-4)])
+            rows = counts.sum(axis=1)
+            for weight in (scores, scores**2):
+                found.append(Statistic(0, permutation.mean_difference(counts @ weight, rows, self.labels), ratio))
+            fine = _folded(counts if self.thinned.exact is None else self.thinned.exact, self.labels)
+            ratio = max(ratio, permutation.between_blocks(fine))  # many cells with few rows each hide what the few bins show
+            found.append(Statistic(0, permutation.chi_square(fine, self.labels), ratio))
+            if self.thinned.exact is not None:
+                found.append(self._alone(self.thinned.exact, ratio))
+        return found
+
+    def _alone(self, counts: Floats, ratio: float) -> Statistic:
+        rows = counts.sum() * self.labels[0].mean()
+        return Statistic(0, permutation.only_in_window(counts, self.labels), ratio, ALONE_ROWS / max(rows, 1))
+
+    def _null_statistics(self) -> list[Statistic]:
+        both = np.stack([self.thinned.nulls, self.thinned.counts.sum(axis=1)], axis=1)
+        rows = both.sum(axis=1)
+        return [Statistic(0, permutation.mean_difference(self.thinned.nulls, rows, self.labels), permutation.between_blocks(both))]
+
+    def _new_statistics(self) -> list[Statistic]:
+        return [self._alone(self.thinned.counts, permutation.between_blocks(self.binned.fold(self.thinned.counts)))]
+
+    def _lonely(self) -> NDArray[np.bool_]:
+        """Categories that lie in no more blocks than the window has: those that a labelling can make new."""
+        held = (self.column.counts > 0).sum(axis=0)
+        alone: NDArray[np.bool_] = (held > 0) & (held <= self.labels[0].sum())
+        return alone
+
+    def _moved_categories(self, before: Floats, after: Floats) -> Floats:
+        counts = self.binned.fold(self.column.counts)
+        moved: Floats = np.abs(_normed(after @ counts) - _normed(before @ counts)).sum(axis=1) / 2
+        return moved
+
+    def _moved_numbers(self, before: Floats, after: Floats) -> Floats:
+        """Largest share of rows that crossed some value by more than the tolerance (Kolmogorov distance beyond it)."""
+        assert self.column.edges is not None
+        p, q = _normed(before @ self.column.counts), _normed(after @ self.column.counts)
+        below_p, below_q = np.cumsum(p, axis=1)[:, :-1], np.cumsum(q, axis=1)[:, :-1]  # shares below the edges 1, 2, ...
+        edges = self.column.edges[1:]
+        earlier = (
+            np.searchsorted(edges, edges - self.spec.tolerance_sd * self._spread(), side="right") - 1
+        )  # edge at least the tolerance before
+        known = earlier >= 0
+        up = below_p[:, earlier[known]] - below_q[:, known]
+        down = below_q[:, earlier[known]] - below_p[:, known]
+        moved: Floats = np.maximum(np.maximum(up, down).max(axis=1, initial=0.0), 0.0)
+        return moved
+
+    def _spread(self) -> float:
+        """Standard deviation of the reference."""
+        assert self.column.centres is not None
+        p = _normed(self.column.counts[: self.reference].sum(axis=0))
+        mean = p @ self.column.centres
+        return float(np.sqrt(p @ np.square(self.column.centres - mean)))
+
+    def _moved_nulls(self, before: Floats, after: Floats) -> Floats:
+        rows = self.column.counts.sum(axis=1) + self.column.nulls
+        return np.abs(_ratio(after, self.column.nulls, rows) - _ratio(before, self.column.nulls, rows))
+
+    def _new_share(self, before: Floats, after: Floats) -> Floats:
+        """Share of rows of the largest category that the reference has not."""
+        counts = after @ self.column.counts
+        share: Floats = np.where(self._is_new(), counts, 0.0).max(axis=1) / np.maximum(counts.sum(axis=1), 1)
+        return share
+
+    def _is_new(self) -> NDArray[np.bool_]:
+        new: NDArray[np.bool_] = self.column.counts[: self.reference].sum(axis=0) == 0
+        return new
+
+    def _sides(self, counts: Floats) -> tuple[Floats, Floats]:
+        return _normed(counts[: self.reference].sum(axis=0)), _normed(counts[self.reference :].sum(axis=0))
+
+    def _shift(self) -> tuple[str, tuple[Bin, ...]]:
+        before, after = self._sides(self.binned.fold(self.column.counts))
+        bins = _bins(self.binned.labels, before, after)
+        if self.column.exact is not None and (told := self._other_values()):
+            return told, bins
+        label, b, a = _most_changed(self.binned, before, after)
+        return f"`{self.column.name}`: {label} {_percent(b)} → {_percent(a)} of rows{self.since}", bins
+
+    def _other_values(self) -> str:
+        """Sentence on values that were never seen before, if there are more of them than anything else moved."""
+        assert self.column.exact is not None
+        before, after = self._sides(self.column.exact)
+        rise = after[-1] - before[-1]
+        if rise < np.abs(after - before).sum() / 4 or rise <= 0:
+            return ""
+        return f"`{self.column.name}`: values outside the {len(self.column.values)} known {_percent(float(before[-1]))} → {_percent(float(after[-1]))} of rows{self.since}"
+
+    def _nulls(self) -> tuple[str, tuple[Bin, ...]]:
+        both = np.stack([self.column.nulls, self.column.counts.sum(axis=1)], axis=1)
+        before, after = self._sides(both)
+        sentence = f"`{self.column.name}`: missing {_percent(float(before[0]))} → {_percent(float(after[0]))} of rows{self.since}"
+        return sentence, _bins(["missing", "present"], before, after)
+
+    def _new(self) -> tuple[str, tuple[Bin, ...]]:
+        _, after = self._sides(self.column.counts)
+        new = np.where(self._is_new(), after, 0.0)
+        order = [i for i in np.argsort(-new, kind="stable")[:CATEGORIES] if new[i] > 0]
+        bins = tuple(Bin(label=self.column.labels[i], reference=0.0, window=round(float(new[i]), 6)) for i in order)
+        if not order:
+            return f"`{self.column.name}`: no new category{self.since}", ()
+        more = f" and {len(order) - 1} more" if len(order) > 1 else ""
+        return (
+            f"`{self.column.name}`: new category {self.column.labels[order[0]]} 0.0 % → {_percent(float(new[order[0]]))} of rows{more}{self.since}",
+            bins,
         )
-    return verdict.model_copy(update={"columns": tuple(sorted(found, key=lambda c: (not c.drifted, -c.effect, c.column)))})
 
 
-def _untestable(reference: list[DayProfile], current: list[DayProfile]) -> dict[str, str]:
-    skipped = {}
-    for name in reference[0].columns if reference else ():
-        if any(name not in day.columns for day in (*reference, *current)):
-            skipped[name] = "not every day has it"
-        elif _follows_the_calendar(name, reference):
-            skipped[name] = "holds one value per day, another on other days: it follows the calendar and carries no distribution"
-    return skipped
+@dataclass(frozen=True)
+class _Binned:
+    place: NDArray[np.intp]  # bin of each cell
+    labels: list[str]
+    edges: list[float] | None  # lower edge of each range; None for categories
+
+    def fold(self, counts: Floats) -> Floats:
+        """Counts of the cells -> counts of the bins, [blocks, bins]."""
+        folded: Floats = counts @ (self.place[:, None] == np.arange(len(self.labels))).astype(float)
+        return folded
 
 
-def _follows_the_calendar(name: str, days: list[DayProfile]) -> bool:
-    seen = [day.columns[name].counts for day in days if day.rows >= CALENDAR_ROWS]
-    single = [next(iter(counts)) for counts in seen if len(counts) == 1]
-    return len(set(single)) > 1 and len(single) >= CALENDAR_SHARE * len(seen)
+def _categories(column: Column, labels: Floats) -> _Binned:
+    """The most frequent categories, the others together; by all blocks alike, so that no labelling is favoured."""
+    pooled = column.counts.sum(axis=0)
+    order = np.argsort(-pooled, kind="stable")
+    enough = pooled * labels[0].mean() >= LEAST_EXPECTED
+    kept = [i for i in order[:CATEGORIES] if enough[i]]
+    place = np.full(len(pooled), len(kept))
+    place[kept] = np.arange(len(kept))
+    return _Binned(place, [*(column.labels[i] for i in kept), "all others"], None)
 
 
-def _labellings(reference: int, current: int, rng: np.random.Generator) -> tuple[Floats, bool]:
-    """Which days count as the window (1) and which do not (0), one labelling a row, the observed one first."""
-    days = reference + current
-    exact = comb(days, current) <= MAX_LABELLINGS
-    labels = np.zeros((comb(days, current) if exact else DRAWN + 1, days))
-    labels[0, reference:] = 1
-    if exact:
-        # The observed labelling is the last combination in lexical order: it already has the first row.
-        for row, chosen in enumerate(islice(combinations(range(days), current), len(labels) - 1), start=1):
-            labels[row, list(chosen)] = 1
-    else:
-        order = rng.random((DRAWN, days)).argsort(axis=1)
-        np.put_along_axis(labels[1:], order[:, :current], 1, axis=1)
-    return labels, exact
+def _folded(counts: Floats, labels: Floats) -> Floats:
+    """Exact values or cells, those together of which a window holds few."""
+    pooled = counts.sum(axis=0)
+    enough = pooled * labels[0].mean() >= LEAST_EXPECTED
+    return np.column_stack([counts[:, enough], counts[:, ~enough].sum(axis=1)])
+
+
+def _ranges(column: Column) -> _Binned:
+    """Neighbouring ranges of about equal mass."""
+    assert column.edges is not None
+    pooled = column.counts.sum(axis=0)
+    before = np.concatenate([[0.0], np.cumsum(pooled)[:-1]])
+    wanted = np.floor(before * BINS / max(pooled.sum(), 1))
+    held = pooled > 0
+    opens = np.zeros(len(pooled), dtype=bool)
+    opens[held] = np.diff(wanted[held], prepend=-1) > 0
+    place = np.maximum(np.cumsum(opens) - 1, 0)
+    edges = [float(e) for e in column.edges[opens]] or [float("-inf")]
+    return _Binned(place, [_range(edges, i, i + 1) for i in range(len(edges))], edges)
+
+
+def _thinned(column: Column, reference: int, size: float, rng: np.random.Generator) -> Column:
+    """Reference blocks cut down to a window block's size: a block of few rows scatters more, and must be compared with its like."""
+    rows = column.counts.sum(axis=1) + column.nulls
+    large = [i for i in range(reference) if rows[i] > UNEQUAL * size]
+    if not large:
+        return column
+    counts, nulls = column.counts.copy(), column.nulls.copy()
+    exact = None if column.exact is None else column.exact.copy()
+    for i in large:
+        kept = max(int(size), 1)
+        cells = np.append(counts[i], nulls[i]).astype(np.int64)
+        drawn = rng.multivariate_hypergeometric(cells, kept, method="marginals")
+        counts[i], nulls[i] = drawn[:-1], drawn[-1]
+        if exact is not None:
+            exact[i] = rng.multivariate_hypergeometric(exact[i].astype(np.int64), int(drawn[:-1].sum()), method="marginals")
+    return Column(column.name, counts, nulls, column.labels, column.edges, column.centres, exact, column.values)
+
+
+# ---- columns together
+
+
+def _joint_findings(
+    joint: Joint, labels: Floats, reference: int, spec: MonitoringSpec, since: str
+) -> list[tuple[_Finding, list[Statistic]]]:
+    found = _correlation_findings(joint, labels, reference, spec, since) if len(joint.first) else []
+    if not joint.fourier.shape[1]:
+        return found
+    rows = joint.rows
+    sums = joint.fourier * rows[:, None]
+    distance = permutation.mean_difference(sums, rows, labels)
+    squared = np.square(distance).sum(axis=1) * 2 / joint.fourier.shape[1]
+    pooled = sums.sum(axis=0) / rows.sum()
+    spread = np.square(joint.fourier - pooled).sum(axis=1) * rows / max(float((1 - np.square(pooled)).sum() / 2), 1e-9)
+    chance = float(squared.mean())
+
+    def discrepancy(before: Floats, after: Floats) -> Floats:
+        apart = (after @ sums) / (after @ rows)[:, None] - (before @ sums) / (before @ rows)[:, None]
+        distance: Floats = np.sqrt(np.maximum(np.square(apart).sum(axis=1) * 2 / sums.shape[1] - chance, 0.0))
+        return distance
+
+    def described() -> tuple[str, tuple[Bin, ...]]:
+        before = np.concatenate([np.ones(reference), np.zeros(len(rows) - reference)])[None]
+        effect = float(discrepancy(before, 1 - before)[0])
+        usual = float(np.sqrt(max(float(np.quantile(squared, 0.95)) - chance, 0.0)))
+        bins = (Bin(label="distance, by chance up to", reference=round(usual, 6), window=round(effect, 6)),)
+        return f"All columns together: combinations of values are {effect:.2g} apart{since}", bins
+
+    whole = _Finding(TOGETHER, "joint", spec.min_joint, discrepancy, described)
+    return [(whole, [Statistic(0, np.cbrt(squared), float(spread.mean()))]), *found]
+
+
+def _correlation_findings(
+    joint: Joint, labels: Floats, reference: int, spec: MonitoringSpec, since: str
+) -> list[tuple[_Finding, list[Statistic]]]:
+    """The pairs that stand out most. All stable pairs count as one statistic, the largest of them, and all volatile ones as another."""
+    every = np.arange(len(joint.first))
+    differences = joint.correlations(labels, every) - joint.correlations(1 - labels, every)
+    spread = differences.std(axis=0)
+    scaled = np.abs(np.divide(differences, spread, out=np.zeros_like(differences), where=spread > 1e-9))
+    weights = joint.rows / joint.rows.sum()
+    covariances, variances = joint.covariances(), weights @ (joint.squares - joint.means * joint.means)
+    apart = np.square(covariances - weights @ covariances) * joint.rows[:, None]
+    between = apart.mean(axis=0) / np.maximum(variances[joint.first] * variances[joint.second], 1e-6)  # as if both were normal
+    found = []
+    for group in (between < permutation.VOLATILE, between >= permutation.VOLATILE):
+        members = np.flatnonzero(group)
+        if not len(members):
+            continue
+        ratio = float(between[members].mean())
+        largest, overall = scaled[:, members].max(axis=1), np.cbrt(np.square(scaled[:, members]).mean(axis=1))
+        for rank, i in enumerate(members[np.argsort(-scaled[0, members], kind="stable")[:PAIRS]]):
+            statistics = [Statistic(0, largest, ratio, observed=float(scaled[0, i]))]
+            if rank == 0:
+                statistics.append(Statistic(0, overall, ratio))
+            found.append((_correlation(joint, np.array([i]), reference, spec, since), statistics))
+    return found
+
+
+def _correlation(joint: Joint, pair: NDArray[np.intp], reference: int, spec: MonitoringSpec, since: str) -> _Finding:
+    a, b = joint.names[joint.first[pair[0]]], joint.names[joint.second[pair[0]]]
+
+    def effect(before: Floats, after: Floats) -> Floats:
+        return np.abs(joint.correlations(after, pair) - joint.correlations(before, pair))[:, 0]
+
+    def described() -> tuple[str, tuple[Bin, ...]]:
+        sides = np.zeros((2, len(joint.rows)))
+        sides[0, :reference], sides[1, reference:] = 1, 1
+        r, s = (float(x) for x in joint.correlations(sides, pair)[:, 0])
+        bins = (Bin(label="correlation", reference=round(r, 6), window=round(s, 6)),)
+        return f"`{a}` and `{b}`: correlation {r:.2f} → {s:.2f}{since}", bins
+
+    return _Finding(f"{a} and {b}", "correlation", spec.min_correlation, effect, described)
+
+
+def _too_unequal(rows: Floats, reference: int) -> str:
+    """Why the joint samples cannot be compared, if they cannot: they are means, and cannot be thinned."""
+    before, after = np.median(rows[:reference]), np.median(rows[reference:])
+    if after * UNEQUAL < before:
+        return f"a block of the window has {after:.0f} sampled rows, one of the reference {before:.0f}: they scatter differently, so correlations and all columns together are not compared"
+    return ""
+
+
+# ---- small things
 
 
 def _power(reference: int, current: int, labellings: int, alpha: float) -> str:
@@ -177,123 +660,148 @@ def _power(reference: int, current: int, labellings: int, alpha: float) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class _Binned:
-    counts: Floats  # rows by day and bin; the last bin counts the missing
-    labels: list[str]
-    edges: list[float] | None  # lower edge of each range; None for categories
-    centres: Floats | None  # mean cell number of each range; None for categories
-
-
-def _binned(days: Sequence[ColumnProfile]) -> _Binned:
-    """One column's counts in few bins, which depend on all days alike, so that no labelling is favoured."""
-    grid = days[0].grid
-    pooled: dict[str, int] = {}
-    for day in days:
-        for cell, n in day.counts.items():
-            pooled[cell] = pooled.get(cell, 0) + n
-    edges: list[float] | None = None
-    centres: Floats | None = None
-    if grid is None:
-        labels = sorted(pooled, key=lambda c: (-pooled[c], c))[:CATEGORIES]
-        kept = {cell: i for i, cell in enumerate(labels)}
-        place = {cell: kept.get(cell, len(labels)) for cell in pooled}
-        labels = [*labels, "all others"]
-    else:
-        edges, place = _equal_mass(pooled, grid)
-        labels = [_range(edges, i, i + 1) for i in range(len(edges))]
-        weight = np.array(list(pooled.values()), dtype=float)
-        where = [place[cell] for cell in pooled]
-        centres = np.bincount(where, weight * [int(cell) for cell in pooled]) / np.bincount(where, weight) if pooled else np.zeros(0)
-    counts = np.zeros((len(days), len(labels) + 1))
-    for row, day in enumerate(days):
-        for cell, n in day.counts.items():
-            counts[row, place[cell]] += n
-        counts[row, -1] = day.nulls
-    return _Binned(counts, [*labels, "missing"], edges, centres)
-
-
-def _equal_mass(pooled: dict[str, int], grid: Grid) -> tuple[list[float], dict[str, int]]:
-    """Lower edges of neighbouring ranges of about equal mass, and the range of each cell."""
-    edges: list[float] = []
-    place: dict[str, int] = {}
-    total, before, last = sum(pooled.values()), 0, -1
-    for cell in sorted(pooled, key=int):
-        if (wanted := before * BINS // total) > last:
-            edges.append(grid.lower_edge(int(cell)))
-            last = wanted
-        place[cell] = len(edges) - 1
-        before += pooled[cell]
-    return edges, place
-
-
-def _range(edges: list[float], first: int, end: int) -> str:
+def _range(edges: Sequence[float], first: int, end: int) -> str:
     """Name of the ranges `first` to before `end`."""
     if first == 0:
         return "any value" if end == len(edges) else f"below {edges[end]:.4g}"
     return f"from {edges[first]:.4g}" if end == len(edges) else f"{edges[first]:.4g} to {edges[end]:.4g}"
 
 
-def _thinned(counts: Floats, reference: int, size: int, rng: np.random.Generator) -> Floats:
-    """Reference days cut down to a window day's size: a day of few rows scatters more, and must be compared with its like."""
-    thin = counts.astype(np.int64)
-    for row in range(reference):
-        if thin[row].sum() > size:
-            thin[row] = rng.multivariate_hypergeometric(thin[row], size, method="marginals")
-    return thin.astype(float)
-
-
-def _distances(counts: Floats, labels: Floats) -> Floats:
-    window = labels @ counts
-    rest = counts.sum(axis=0) - window
-    p = window / np.maximum(window.sum(axis=1, keepdims=True), 1)
-    q = rest / np.maximum(rest.sum(axis=1, keepdims=True), 1)
-    distances: Floats = np.abs(p - q).sum(axis=1) / 2
-    return distances
-
-
-def _shifts(counts: Floats, centres: Floats | None, labels: Floats) -> Floats:
-    """Difference of the means in grid cells, by labelling; zero for categories."""
-    if centres is None:
-        return np.zeros(len(labels))
-    sums, sizes = counts[:, :-1] @ centres, counts[:, :-1].sum(axis=1)
-    window, rows = labels @ sums, labels @ sizes
-    means = window / np.maximum(rows, 1) - (sums.sum() - window) / np.maximum(sizes.sum() - rows, 1)
-    shifts: Floats = np.abs(np.where((rows > 0) & (rows < sizes.sum()), means, 0.0))
-    return shifts
-
-
-def _standardised(statistics: Floats) -> Floats:
-    """Each row less its mean over the labellings, in its standard deviations."""
-    spread = statistics.std(axis=1, keepdims=True)
-    standard: Floats = np.divide(
-        statistics - statistics.mean(axis=1, keepdims=True), spread, out=np.zeros_like(statistics), where=spread > 1e-12
-    )
-    return standard
-
-
-def _shares(counts: Floats) -> Floats:
-    shares: Floats = counts.sum(axis=0) / max(counts.sum(), 1)
-    return shares
-
-
-def _sentence(name: str, binned: _Binned, before: Floats, after: Floats, *, effect: float, usual: float, drifted: bool) -> str:
-    if effect < 1e-9:
-        return f"`{name}` is as before."
-    label, b, a = _most_changed(binned, before, after)
-    return f"`{name}`: {label} {_percent(b)} → {_percent(a)} of rows (distance {effect:.2f}, by chance below {usual:.2f}){'' if drifted else '; no drift'}."
-
-
 def _most_changed(binned: _Binned, before: Floats, after: Floats) -> tuple[str, float, float]:
     """The category, or run of neighbouring ranges, whose share changed most."""
     change = after - before
-    if binned.edges is None or abs(change[-1]) >= np.abs(change[:-1]).sum() / 2:
+    if binned.edges is None:
         i = int(np.argmax(np.abs(change)))
         return binned.labels[i], float(before[i]), float(after[i])
-    sums = np.concatenate([[0.0], np.cumsum(change[:-1])])
+    sums = np.concatenate([[0.0], np.cumsum(change)])
     first, end = sorted((int(np.argmin(sums)), int(np.argmax(sums))))
     return _range(binned.edges, first, end), float(before[first:end].sum()), float(after[first:end].sum())
 
 
+def _bins(labels: Sequence[str], before: Floats, after: Floats) -> tuple[Bin, ...]:
+    return tuple(
+        Bin(label=label, reference=round(float(b), 6), window=round(float(a), 6)) for label, b, a in zip(labels, before, after, strict=True)
+    )
+
+
 def _percent(share: float) -> str:
     return f"{share * 100:.1f} %" if share < 0.1 else f"{share * 100:.0f} %"
+
+
+def _normed(counts: Floats) -> Floats:
+    normed: Floats = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
+    return normed
+
+
+def _ratio(weights: Floats, part: Floats, whole: Floats) -> Floats:
+    ratio: Floats = (weights @ part) / np.maximum(weights @ whole, 1)
+    return ratio
+
+
+# ---- from profiles to arrays
+
+
+def _with_rows(profile: Profile) -> Profile:
+    return replace(profile, days={key: state for key, state in profile.days.items() if state.rows})
+
+
+def _since(window: Profile) -> str:
+    first = next(iter(window.days), None)
+    return f" since {first.day} {first:%B}" if isinstance(first, date) else ""
+
+
+def _schema(reference: Profile, window: Profile) -> list[ColumnDrift]:
+    """Columns that one side has and the other has not."""
+    if not reference.days or not window.days:
+        return []
+    before, after = set(reference.layout.names), set(window.layout.names)
+    told = [(name, "is gone", 1.0, 0.0) for name in sorted(before - after)] + [
+        (name, "is new", 0.0, 1.0) for name in sorted(after - before)
+    ]
+    return [
+        ColumnDrift(
+            column=name,
+            kind="schema",
+            drifted=True,
+            alarms=True,
+            effect=1.0,
+            low=1.0,
+            high=1.0,
+            usual=0.0,
+            p_value=0.0,
+            sentence=f"`{name}`: the column {what}{_since(window)}.",
+            bins=(Bin(label="rows with the column", reference=b, window=a),),
+        )
+        for name, what, b, a in told
+    ]
+
+
+def _columns(reference: Profile, window: Profile) -> tuple[list[Column], dict[str, str]]:
+    columns, skipped = [], {}
+    for layout in reference.layout.columns:
+        name = layout.name
+        if name not in window.layout.names or not reference.days:
+            continue
+        if _follows_the_calendar(reference, name):
+            skipped[name] = "holds one value per day, another on other days: it follows the calendar and carries no distribution"
+            continue
+        counts = _stacked(reference.cells(name), window.cells(name))
+        nulls = np.concatenate([reference.nulls(name), window.nulls(name)]).astype(float)
+        if layout.grid is not None:
+            exact = _stacked(reference.exact(name), window.exact(name)) if layout.values else None
+            columns.append(
+                Column(
+                    name, counts, nulls, edges=layout.grid.edges()[:-1], centres=layout.grid.centres(), exact=exact, values=layout.values
+                )
+            )
+        elif layout.hashed:
+            columns.append(Column(name, counts, nulls, [f"bucket {i}" for i in range(counts.shape[1])]))
+        else:
+            unseen = _unseen(reference, window, name)
+            rest = counts[:, -1] - sum(unseen.values(), np.zeros(len(counts)))
+            counts = np.column_stack([counts[:, :-1], *unseen.values(), rest])
+            columns.append(Column(name, counts, nulls, [*layout.categories, *unseen, "other categories"]))
+    return columns, skipped
+
+
+def _follows_the_calendar(reference: Profile, name: str) -> bool:
+    counts = reference.cells(name)[reference.rows() >= CALENDAR_ROWS]
+    single = counts[(counts > 0).sum(axis=1) == 1]
+    return len(set(single.argmax(axis=1).tolist())) > 1 and len(single) >= CALENDAR_SHARE * len(counts)
+
+
+def _stacked(before: NDArray[np.int64], after: NDArray[np.int64]) -> Floats:
+    return np.concatenate([before, after]).astype(float)
+
+
+def _unseen(reference: Profile, window: Profile, name: str) -> dict[str, Floats]:
+    before, after = reference.unseen(name), window.unseen(name)
+    sizes = len(reference.days), len(window.days)
+    return {
+        category: np.concatenate([before.get(category, np.zeros(sizes[0])), after.get(category, np.zeros(sizes[1]))]).astype(float)
+        for category in sorted({*before, *after})
+    }
+
+
+def _joint(reference: Profile, window: Profile) -> Joint | None:
+    """Moments of pairs and Fourier means; of columns that both have been counted with."""
+    if reference.layout.joint != window.layout.joint or not reference.layout.joint.size or not reference.days or not window.days:
+        return None
+    before, after = reference.joint(), window.joint()
+    means = {name: np.concatenate([before.families[name].means, after.families[name].means]) for name in before.families}
+    layout = reference.layout.joint
+    p, shares = len(layout.numeric), np.array(layout.shares)
+    spread = np.sqrt(shares * (1 - shares))
+    z, zz, c = means["mean"], means["square"], (means["share"] - shares) / spread
+    cc = 1 + c * (1 - 2 * shares) / spread  # mean square of an indicator standardised by its share at the fit
+    first, second = np.triu_indices(p, 1)
+    return Joint(
+        rows=np.concatenate([before.rows, after.rows]).astype(float),
+        names=[*layout.numeric, *(f"{column}={category}" for column, category in layout.indicators)],
+        means=np.column_stack([z, c]),
+        squares=np.column_stack([zz, cc]),
+        first=np.concatenate([first, np.repeat(np.arange(p), len(shares))]),
+        second=np.concatenate([second, p + np.tile(np.arange(len(shares)), p)]),
+        products=np.column_stack([means["product"], means["cross"]]),
+        fourier=np.column_stack([means["cos"], means["sin"]]),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 LOSS = {"binary": "log loss", "multiclass": "log loss", "regression": "squared error"}
 SMALLEST = 1e-7  # of a probability, so that one certain mistake has a finite loss
 RESAMPLES = 2000
+SLICE_RESAMPLES, MAX_SLICES = 400, 20  # of one slice; slices of a column, the largest
+MIN_SLICE = 30  # labelled rows of a slice that is shown
 MIN_BLOCKS = 3  # days below which an interval over days says nothing
 JUMP_DAYS = 3
 PRIOR_DAYS = 4  # labelled days before a jump that tell what is usual
@@ -109,7 +111,43 @@ def over_window(task: Task, joined: pa.Table, seed: int) -> Performance:
     """
     if not joined.num_rows:
         return Performance(LOSS[task], 0, 0)
+    return _over(task, _columns(task, joined), seed, RESAMPLES)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Performance where a column has one value."""
+
+    column: str
+    name: str
+    performance: Performance
+
+
+def by_slice(task: Task, joined: pa.Table, groups: Mapping[str, NDArray[Any]], seed: int) -> list[Slice]:
+    """Performance of each value of some columns: at most 20 values of a column, the most frequent ones, with 30 labelled rows at least.
+
+    Args:
+        task: what is predicted.
+        joined: predictions with their outcomes (`outcomes.join`).
+        groups: by column, the name of each row's slice [rows], in the order of `joined`.
+        seed: of the intervals.
+    """
+    if not joined.num_rows:
+        return []
     days, realised, expected = _columns(task, joined)
+    found = []
+    for column, group in groups.items():
+        names, place, counts = np.unique(group, return_inverse=True, return_counts=True)
+        for number in sorted(range(len(names)), key=lambda i: (-counts[i], str(names[i])))[:MAX_SLICES]:
+            rows = place == number
+            if int(np.isfinite(realised[rows]).sum()) >= MIN_SLICE:
+                part = days[rows], realised[rows], None if expected is None else expected[rows]
+                found.append(Slice(column, str(names[number]), _over(task, part, seed, SLICE_RESAMPLES)))
+    return found
+
+
+def _over(task: Task, columns: tuple[NDArray[np.datetime64], Floats, Floats | None], seed: int, resamples: int) -> Performance:
+    days, realised, expected = columns
     known = np.isfinite(realised)
     if not known.any():
         return Performance(LOSS[task], len(days), 0)
@@ -118,10 +156,12 @@ def over_window(task: Task, joined: pa.Table, seed: int) -> Performance:
     by_days = len(names) >= MIN_BLOCKS
     if by_days:
         sums, sizes = np.bincount(block, values), np.bincount(block)
-        drawn = rng.integers(len(names), size=(RESAMPLES, len(names)))
+        drawn = rng.integers(len(names), size=(resamples, len(names)))
         means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     else:
-        means = _row_means(np.sort(values), rng)  # sorted: the rows come in no particular order, and the figures must not depend on it
+        means = _row_means(
+            np.sort(values), rng, resamples
+        )  # sorted: the rows come in no particular order, and the figures must not depend on it
     low, high = np.quantile(means, [0.025, 0.975])
     mean = float(values.mean())
     mean_expected = None if expected is None else float(expected[known].mean())
@@ -131,21 +171,71 @@ def over_window(task: Task, joined: pa.Table, seed: int) -> Performance:
     )
 
 
-def _row_means(values: Floats, rng: np.random.Generator) -> Floats:
+def _row_means(values: Floats, rng: np.random.Generator, resamples: int) -> Floats:
     if len(values) > 10_000:  # so many rows that the bootstrap and the normal distribution agree to the third digit
-        normal: Floats = rng.normal(values.mean(), values.std() / np.sqrt(len(values)), RESAMPLES)
+        normal: Floats = rng.normal(values.mean(), values.std() / np.sqrt(len(values)), resamples)
         return normal
-    return np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)])
+    return np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(resamples)])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a classifier's own scores say of its performance, without any outcome."""
+
+    rows: int
+    loss: float  # mean log loss, nats
+    accuracy: float
+    roc_auc: float | None  # of a binary classifier
+
+
+def estimate(task: Task, joined: pa.Table) -> Estimate | None:
+    """Performance to be expected if the scores are true probabilities; None for a regression and without rows.
+
+    Every row counts as each class with that class's score: confidence-based performance estimation (Białek et al., "Estimating
+    Model Performance Under Covariate Shift Without Labels", 2024). It follows inputs that move to where the model is less sure.
+    It is blind to a changed concept: where the same inputs lead to other outcomes the scores do not know.
+
+    Args:
+        task: what is predicted.
+        joined: predictions; only `scores` is read.
+    """
+    if task == "regression" or not joined.num_rows:
+        return None
+    scores = _scores(joined)
+    _, expected = losses(task, scores, np.full(len(scores), np.nan))
+    assert expected is not None
+    area = expected_roc_auc(scores[:, 1]) if task == "binary" else None
+    return Estimate(len(scores), float(expected.mean()), float(scores.max(axis=1).mean()), area)
+
+
+def expected_roc_auc(positive: Floats) -> float | None:
+    """ROC AUC if each row is positive with the chance of its own score; None where no pair of a positive and a negative can be.
+
+    Over all pairs of two different rows: the chance that the first is positive and the second negative, counted whole where
+    the first scores higher and half where they tie, over the same sum without that condition.
+
+    Args:
+        positive: [rows], probability of the positive class.
+    """
+    values, place = np.unique(positive, return_inverse=True)
+    yes, no = np.bincount(place, positive), np.bincount(place, 1 - positive)
+    below = np.cumsum(no) - no
+    itself = float((positive * (1 - positive)).sum())  # a row is no pair with itself; such a pair would be a tie
+    pairs = float(positive.sum() * (1 - positive).sum()) - itself
+    return (float((yes * (below + no / 2)).sum()) - itself / 2) / pairs if pairs > 1e-12 * len(values) else None
 
 
 def _columns(task: Task, joined: pa.Table) -> tuple[NDArray[np.datetime64], Floats, Floats | None]:
+    days = joined["event_time"].cast("timestamp[us]").to_numpy().astype("datetime64[D]")
+    outcomes = np.asarray(joined["outcome"].to_numpy(), dtype=float)
+    return days, *losses(task, _scores(joined), outcomes)
+
+
+def _scores(rows: pa.Table) -> Floats:
     import pyarrow.compute as pc
 
-    days = joined["event_time"].cast("timestamp[us]").to_numpy().astype("datetime64[D]")
-    scores = joined["scores"].combine_chunks()
-    flat = np.asarray(pc.list_flatten(scores).to_numpy(zero_copy_only=False), dtype=float).reshape(joined.num_rows, -1)
-    outcomes = np.asarray(joined["outcome"].to_numpy(), dtype=float)
-    return days, *losses(task, flat, outcomes)
+    flat = pc.list_flatten(rows["scores"].combine_chunks()).to_numpy(zero_copy_only=False)
+    return np.asarray(flat, dtype=float).reshape(rows.num_rows, -1)
 
 
 @dataclass(frozen=True)

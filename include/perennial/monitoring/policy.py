@@ -42,16 +42,21 @@ class Evidence:
     worse: bool = False  # the last labelled days are worse than expected, though that may be usual
     jump_sentence: str = ""
     new_data: bool = True  # the newest snapshot is not the one that the last training used
-    refusal: str = ""  # why a training on the newest snapshot was refused before: a quality break, say
+    refusal: str = ""  # why a training on the newest snapshot was refused before: its suite was not met, say
+    quality_break: str = ""  # a sentence: what is broken in the data that a training would use (a unit, a schema, nulls); drift is no break
     last_training_newest: datetime | None = None  # newest event time of the last training's snapshot
     active: str = ""  # key of the request that is open or claimed
 
 
 def ask(evidence: Evidence, spec: RetrainSpec) -> Request | Held:
-    """Decide whether a window's evidence asks for retraining."""
+    """Decide whether a window's evidence asks for retraining.
+
+    One reason asks, the first of: a jump of the loss, confirmed drift, age. One hindrance holds it back, the first of: a
+    quality break, a look back, an active request, another champion, a refusal on the same data, no new data, the cool-down.
+    """
     wanted = _wanted(evidence, spec)
     if isinstance(wanted, Held):
-        return wanted
+        return Held(f"{wanted.why} {_blocked(evidence.quality_break)}") if evidence.quality_break else wanted
     return _hindrance(evidence, spec, wanted) or wanted
 
 
@@ -72,39 +77,55 @@ def _wanted(evidence: Evidence, spec: RetrainSpec) -> Request | Held:  # noqa: P
             )
     if fresh:
         reason = (
-            "the spec asks for no retraining on drift"
+            "the spec asks for no retraining on drift (retrain.on_drift)"
             if spec.on_drift == "never"
-            else "the loss is not worse than expected, which the spec wants as well"
+            else "the loss is not worse than expected, which the spec wants as well: it asks once the labelled days are"
         )
         return Held(f"{_columns(fresh)} drifted in {_windows(spec.drift_windows)}, but {reason}.")
     if evidence.confirmed:
         return Held(
-            f"The drift of {_columns(evidence.confirmed)} since version {evidence.champion} has led to a training already; it counts once."
+            f"The drift of {_columns(evidence.confirmed)} since version {evidence.champion} has led to a training already; it counts once. {_next(evidence, spec)}"
         )
     if evidence.drifted:
         return Held(f"{_columns(evidence.drifted)} drifted in this window; it counts once it lasts through {_windows(spec.drift_windows)}.")
-    return Held("Nothing asks for retraining.")
+    return Held(f"Nothing asks for retraining. {_next(evidence, spec)}")
+
+
+def _next(evidence: Evidence, spec: RetrainSpec) -> str:
+    """What would ask, as a sentence."""
+    if evidence.champion_newest is None or spec.max_age_days is None:
+        return "Only new drift or a jump of the loss would ask." if spec.on_drift != "never" else "Only a jump of the loss would ask."
+    return f"Age asks with data of {evidence.champion_newest + timedelta(days=spec.max_age_days):%Y-%m-%d}."
+
+
+def _blocked(quality_break: str) -> str:
+    return f"The newest data are not trained on: {quality_break.rstrip('.')}. Correct the feed, or say in the incident that the change is known."
 
 
 def _hindrance(evidence: Evidence, spec: RetrainSpec, wanted: Request) -> Held | None:  # noqa: PLR0911 - rules in order read best as guards
     def held(why: str) -> Held:
         return Held(f"{wanted.why} No request is made: {why}")
 
+    if evidence.quality_break:
+        return Held(f"{wanted.why} {_blocked(evidence.quality_break)}")
     if not evidence.newest_window:
-        return held("this is a look back, and there are newer windows.")
+        return held("this is a look back, and there are newer windows; the newest one decides.")
     if evidence.active:
-        return held(f"the request {evidence.active} has not ended yet.")
+        return held(f"the request {evidence.active} has not ended yet, and its training answers this as well.")
     if evidence.served_by is not None and evidence.served_by != evidence.champion:
-        return held(f"the window was served by version {evidence.served_by}, and version {evidence.champion} is champion now.")
+        return held(
+            f"the window was served by version {evidence.served_by}, and version {evidence.champion} is champion now; windows that it answers decide."
+        )
     if evidence.refusal:
-        return held(f"training on the newest snapshot was refused before. {evidence.refusal}")
+        return held(f"training on the newest snapshot was refused before, and new data must come in first. {evidence.refusal}")
     if not evidence.new_data:
         return held("the newest snapshot has been trained on; new data must come in first.")
     if evidence.last_training_newest is not None:
         since = evidence.now - evidence.last_training_newest
         if since < timedelta(days=spec.cooldown_days):
+            rested = evidence.last_training_newest + timedelta(days=spec.cooldown_days)
             return held(
-                f"the last training knows the data up to {evidence.last_training_newest:%Y-%m-%d}, and requests rest for {spec.cooldown_days:g} days."
+                f"the last training knows the data up to {evidence.last_training_newest:%Y-%m-%d}, and requests rest for {spec.cooldown_days:g} days; data of {rested:%Y-%m-%d %H:%M} may ask again."
             )
     return None
 
@@ -141,6 +162,7 @@ class Situation:
     last: Training | None = None  # newest training
     champion: Training | None = None
     request: tuple[str, Cause] | None = None  # key and cause of the active retraining request
+    quality_break: str = ""  # a sentence: what monitoring found broken in data that the snapshot holds
 
 
 @dataclass(frozen=True)
@@ -165,6 +187,8 @@ def should_train(situation: Situation, spec: RetrainSpec) -> Train | Skip:  # no
         return Train("manual" if s.cause == "schedule" else s.cause, "A person forces it.")
     if s.same is not None:
         return Skip(f"Nothing new since {s.same.name} (snapshot {s.same.snapshot}, data up to {s.same.newest:%Y-%m-%d}).")
+    if s.quality_break:
+        return Skip(f"{_blocked(s.quality_break)} A person may force the training.")
     if s.last is None:
         return Train(s.cause, f"First training, on snapshot {s.snapshot}.")
     if s.cause == "manual":

@@ -1,29 +1,27 @@
-"""What drift is measured against: the days of the champion's snapshot, profiled once and kept in the store."""
+"""What drift is measured against: the days of the champion's snapshot, put together from the profiles that were made when they landed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
+from datetime import date
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from perennial.monitoring.profile import CELLS, TAIL, DayProfile, Grid, fit_grids, profile_days
+from perennial.errors import StoredDataDamaged
+from perennial.monitoring.layout import Layout, fit_layout
+from perennial.monitoring.profile import Profile, profile
+from perennial.monitoring.profile_store import MARK, ProfileStore, added, decode, encode
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+log = logging.getLogger(__name__)
 
-class Reference(BaseModel):
-    """Profiles of the reference days and the grids on which later days are counted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    grids: dict[str, Grid]
-    days: list[DayProfile] = Field(description="In order.")
+Read = Callable[[list[str]], "pa.Table"]
 
 
 def watched(model: ModelSpec, dataset: DatasetSpec) -> tuple[list[str], dict[str, str]]:
@@ -38,25 +36,86 @@ def watched(model: ModelSpec, dataset: DatasetSpec) -> tuple[list[str], dict[str
 
 
 def reference(
-    store: Store, model: ModelSpec, dataset: DatasetSpec, snapshot_digest: str, read: Callable[[list[str]], pa.Table]
-) -> Reference:
-    """The reference of a snapshot: from the store, or built and kept there.
+    store: Store, model: ModelSpec, dataset: DatasetSpec, snapshot_digest: str, read: Read, *, batch_column: str = "_batch"
+) -> Profile:
+    """The reference of a snapshot: from the store, or put together from the profiles of its batches and kept there.
+
+    A day counts as profiled if the profiles of all batches that have rows of it in the snapshot are there and have as many rows as the
+    snapshot. All other days are counted anew from the table.
 
     Args:
-        store: keeps it as `reports/<model>/reference-<digest>.json`.
+        store: keeps it as `reports/<model>/reference-<identity>.parquet`.
         model: `monitoring.reference_days` and `inputs` count.
-        dataset: names the event time.
+        dataset: names the event time and the columns.
         snapshot_digest: identity of the champion's snapshot.
         read: gives the named columns of the snapshot's newest reference days.
+        batch_column: column that says which batch a row came from: a name that ends with the beginning of its digest in brackets.
+
+    Returns:
+        The watched inputs that the dataset's layout knows, by day.
     """
+    kept = ProfileStore(store, dataset.name)
+    names = [column.name for column in dataset.columns if column.type != "timestamp"]
+    layout = kept.layout()
+    if layout is None:
+        layout = kept.keep_layout(fit_layout(read(names), joint=watched(model, dataset)[0]))
     columns, _ = watched(model, dataset)
-    identity = json.dumps([snapshot_digest, columns, model.monitoring.reference_days, CELLS, TAIL])
-    key = f"reports/{model.name}/reference-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+    identity = json.dumps([snapshot_digest, columns, model.monitoring.reference_days, layout.digest])
+    key = f"reports/{model.name}/reference-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.parquet"
+    narrow = Profile(layout, {}).only(columns).layout
     try:
-        return Reference.model_validate_json(store.read(key))
+        return decode(store.read(key), narrow, key)
     except KeyError:
-        rows = read([dataset.event_time, *columns])
-    grids = fit_grids(rows, columns)
-    built = Reference(grids=grids, days=profile_days(rows, dataset.event_time, columns, grids))
-    store.write(key, built.model_dump_json().encode())
-    return built
+        pass
+    except StoredDataDamaged as damage:
+        log.warning("%s It is made again.", damage)
+    whole, lacking = _from_batches(kept, layout, read([dataset.event_time, batch_column]), dataset.event_time, batch_column)
+    if lacking:
+        log.info("%d of %d reference days have no profile and are counted from the table.", len(lacking), len(lacking) + len(whole.days))
+        whole = added([whole, _counted(lacking, layout, read, dataset.event_time)], layout)
+    found = whole.only(columns)
+    store.write(key, encode(found))
+    return found
+
+
+def _from_batches(kept: ProfileStore, layout: Layout, rows: pa.Table, event_time: str, batch_column: str) -> tuple[Profile, set[date]]:
+    """The days that the kept profiles tell whole, and the days that they do not."""
+    import pyarrow as pa
+
+    days = rows.append_column("day", rows[event_time].cast(pa.timestamp("us")).cast(pa.date32()))
+    counts = days.group_by(["day", batch_column]).aggregate([([], "count_all")]).to_pylist()
+    wanted: dict[date, dict[str, int]] = {}
+    for line in counts:
+        if line["day"] is not None:
+            wanted.setdefault(line["day"], {})[_mark(line[batch_column])] = line["count_all"]
+    marks = {mark for by_mark in wanted.values() for mark in by_mark}
+    profiles: dict[str, Profile] = {}
+    for batch in kept.batches(min(wanted, default=None), max(wanted, default=None)):
+        if batch.mark in marks:
+            try:
+                profiles[batch.mark] = kept.open(batch, layout)
+            except StoredDataDamaged as damage:
+                log.warning("%s Its days are counted anew.", damage)
+    lacking = set()
+    for day, by_mark in wanted.items():
+        for mark, n in by_mark.items():
+            state = profiles[mark].days.get(day) if mark in profiles else None
+            if state is None or state.rows != n:
+                lacking.add(day)
+    whole = [Profile(layout, {d: s for d, s in p.days.items() if d in wanted and d not in lacking}) for p in profiles.values()]
+    return added(whole, layout), lacking
+
+
+def _counted(days: set[date], layout: Layout, read: Read, event_time: str) -> Profile:
+    """Some days, counted from the table."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = read([event_time, *layout.names])
+    found = rows[event_time].cast(pa.timestamp("us")).cast(pa.date32())
+    return profile(rows.filter(pc.is_in(found, pa.array(sorted(days), pa.date32()))), layout, day=event_time)
+
+
+def _mark(label: str) -> str:
+    """The beginning of the digest of a row's batch: labels end with it in brackets, or are the digest."""
+    return label.rstrip(")")[-MARK:] if label.endswith(")") else label[:MARK]

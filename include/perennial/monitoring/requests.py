@@ -1,39 +1,32 @@
 """The inbox of retraining requests of one model. Light: sensors and DAG files read it.
 
-Kept as numbered events below `requests/<model>/`, each written by put-if-absent, so of several writers exactly one takes
-the next place and the others look again before they decide. A request's state is what the events add up to:
+Kept as an event log below `requests/<model>/`. A request's state is what the events add up to:
 
     asked -> open -> claimed by a run (again, if that run died) -> ended: trained or refused, with a sentence
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from perennial.errors import StoreUnreachable, UnknownName
+from perennial.errors import UnknownName
+from perennial.monitoring import event_log
 from perennial.specs import Cause
 from perennial.store import Store
 
 MAX_CLAIMS = 3
-_LOOKS = 200
 
 Outcome = Literal["trained", "refused"]
 
 
-class Event(BaseModel):
+class Event(event_log.Event):
     """One change of one request, as stored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["asked", "claimed", "ended"]
     key: str
-    time: datetime
-    writer: str = Field(default_factory=lambda: uuid.uuid4().hex, description="Makes the bytes of every event unique.")
     cause: Cause | None = None
     snapshot: int | None = None
     evidence: dict[str, object] = Field(default_factory=dict)
@@ -63,12 +56,12 @@ class Inbox:
 
     def __init__(self, store: Store, model: str) -> None:
         self.store, self.model = store, model
-        self._seen: list[Event] = []
+        self._log = event_log.EventLog(store, f"requests/{model}", Event, f"The inbox of {model}")
 
     def all(self) -> list[Request]:
         """Every request ever made, oldest first."""
         known: dict[str, Request] = {}
-        for event in self._events():
+        for event in self._log.events():
             if event.kind == "asked":
                 assert event.cause is not None
                 assert event.snapshot is not None
@@ -110,9 +103,9 @@ class Inbox:
         def decide() -> Event | None:
             if any(r.key == key or r.state != "ended" for r in self.all()):
                 return None
-            return Event(kind="asked", key=key, time=_now(), cause=cause, snapshot=snapshot, evidence=evidence)
+            return Event(kind="asked", key=key, cause=cause, snapshot=snapshot, evidence=evidence)
 
-        return key if self._write(decide) else None
+        return key if self._log.write(decide) else None
 
     def claim(self, key: str, run: str) -> Request | None:
         """Take a request for a run. Runs of one model follow one another, so a claim by another run is that of a dead one and is taken over.
@@ -127,40 +120,16 @@ class Inbox:
                 return None
             if len(request.runs) >= MAX_CLAIMS:
                 sentence = f"{MAX_CLAIMS} runs took the request and none ended it, the last was {request.runs[-1]}: look at its log, then start a training by hand."
-                return Event(kind="ended", key=key, time=_now(), outcome="refused", sentence=sentence)
-            return Event(kind="claimed", key=key, time=_now(), run=run)
+                return Event(kind="ended", key=key, outcome="refused", sentence=sentence)
+            return Event(kind="claimed", key=key, run=run)
 
-        self._write(decide)
+        self._log.write(decide)
         request = self.get(key)
         return request if request.state == "claimed" and request.runs[-1] == run else None
 
     def end(self, key: str, outcome: Outcome, sentence: str) -> Request:
         """Close a request with what became of it. The first end counts; a second changes nothing."""
-        self._write(
-            lambda: (
-                None if self.get(key).state == "ended" else Event(kind="ended", key=key, time=_now(), outcome=outcome, sentence=sentence)
-            )
+        self._log.write(
+            lambda: None if self.get(key).state == "ended" else Event(kind="ended", key=key, outcome=outcome, sentence=sentence)
         )
         return self.get(key)
-
-    def _events(self) -> list[Event]:
-        for stored in self.store.list(f"requests/{self.model}"):
-            if stored.key == self._place(len(self._seen)):  # in order, without gaps, however the listing raced with a writer
-                self._seen.append(Event.model_validate_json(self.store.read(stored.key)))
-        return self._seen
-
-    def _place(self, number: int) -> str:
-        return f"requests/{self.model}/{number:08d}.json"
-
-    def _write(self, decide: Callable[[], Event | None]) -> bool:
-        for _ in range(_LOOKS):
-            event = decide()
-            if event is None:
-                return False
-            if self.store.put_if_absent(self._place(len(self._seen)), event.model_dump_json().encode()):
-                return True
-        raise StoreUnreachable(f"The inbox of {self.model} could not be written: other writers took {_LOOKS} places in a row. Try again.")
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

@@ -15,6 +15,7 @@ from perennial.settings import Settings
 
 CHAMPION, CANDIDATE, LAST_GOOD = "champion", "candidate", "last_good"
 COMPARED_WITH = "compared_with"  # tag of what passed the gate: number of the champion it was compared with, or none
+RECALIBRATES = "recalibrates"  # tag of a recalibrated version: number of the version whose weights it has
 NOTED = "ledger"  # tag of a version that was released: the entry of the ledger that said last what became of it
 REQUIRED = ("snapshot", "snapshot_digest", "code_digest", "lock_digest", "parameters", "seed", "cause", "parents")
 TAG_LIMIT, PARAMETER_LIMIT, BATCH = 5000, 500, 90
@@ -120,8 +121,16 @@ class ModelRegistry:
         self.url = settings.mlflow_url.rstrip("/")
         self._server = server or MlflowServer(self.url)
 
-    def record_run(self, manifest: Provenance, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]], digest: str) -> str:
-        """Record a finished training; the id of its run.
+    def record_run(
+        self,
+        manifest: Provenance,
+        metrics: Mapping[str, float],
+        history: Sequence[Mapping[str, float]],
+        digest: str,
+        *,
+        key: str = "",
+    ) -> str:
+        """Record a finished training or recalibration; the id of its run.
 
         Recording the same run key again completes what a killed call left and changes nothing else.
 
@@ -130,14 +139,16 @@ class ModelRegistry:
             metrics: final figures.
             history: figures of each epoch, first to last.
             digest: content address of the version folder.
+            key: what the run is known by, where that is not the manifest's run key: a recalibration has that of its training.
         """
+        key = key or manifest.run_key
         experiment = self._experiment(manifest.model)
-        run = self._run_of_key(experiment, manifest.run_key)
+        run = self._run_of_key(experiment, key)
         moment = _milliseconds(manifest.created)
-        tags = _run_tags(manifest, digest)
+        tags = _run_tags(manifest, digest) | {"run_key": key}
         if run is None:
             created = self._server.post(
-                "runs/create", experiment_id=experiment, run_name=digest[:12], start_time=moment, tags=_pairs({"run_key": manifest.run_key})
+                "runs/create", experiment_id=experiment, run_name=digest[:12], start_time=moment, tags=_pairs({"run_key": key})
             )
             run = created["run"]
         run_id: str = run["info"]["run_id"]

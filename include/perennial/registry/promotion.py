@@ -161,6 +161,28 @@ def beats_champion(losses: Losses, gate: GateSpec) -> Check:
     return Check("champion", True, f"it is {'better' if plain.high < 0 else 'not worse'} than the champion: {measured}", numbers)
 
 
+def improves(losses: Losses, gate: GateSpec) -> Check:
+    """Whether a recalibrated champion is shown to be better than it was: the light gate.
+
+    Same weights, two other parameters: nothing that the floors or older data could tell. So there is no margin either: what
+    is not shown to be better, at the chance `alpha`, is not worth a release. Paired bootstrap, as `beats_champion`.
+    """
+    found = excess(losses, 0.0, gate.alpha, gate.resamples)
+    ours, theirs = float(losses.candidate.mean()), float(losses.champion.mean())
+    numbers = {
+        "rows": len(losses.candidate),
+        "candidate_loss": ours,
+        "champion_loss": theirs,
+        "difference": found.value,
+        "interval": [found.low, found.high],
+        "alpha": gate.alpha,
+        "drawn": found.drawn,
+    }
+    measured = f"its loss is {ours:.4f} and the champion's {theirs:.4f} on the same {len(losses.candidate):,} rows; the difference is {found.low:+.4f} to {found.high:+.4f} ({found.drawn} drawn), and its upper end must be below 0"
+    passed = found.high < 0  # a loss that is no number passes nothing
+    return Check("champion", passed, f"it is {'better' if passed else 'not shown to be better'} than the champion: {measured}", numbers)
+
+
 def old_context(slices: Mapping[str, Losses], gate: GateSpec) -> Check:
     """Whether the candidate still does well on older data.
 

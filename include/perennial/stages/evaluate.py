@@ -7,6 +7,7 @@ import json
 import logging
 import tempfile
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages.train import RECORD
 from perennial.store import Store
 from perennial.training.evaluation import calibration_curve, intervals, metrics, per_row_loss, slice_metrics
+from perennial.training.recalibration import read_recalibration
 from perennial.training.report import page
 from perennial.training.scoring import load_features, score
 
@@ -45,6 +47,15 @@ class Sealed:
         """What its training wrote down: days of its split, metrics, history."""
         found: dict[str, Any] = json.loads((self.folder / RECORD).read_text())
         return found
+
+    @property
+    def seen(self) -> list[tuple[str, str]]:
+        """Spans of days that shaped its scores, first day and day after the last: those of its training, of its recalibration."""
+        spans = [(self.record["bounds"]["train"][0], self.record["bounds"]["validation"][1])]
+        if recalibrated := read_recalibration(self.folder):
+            first, last = recalibrated[1]["fitted_days"]
+            spans.append((first, str(date.fromisoformat(last) + timedelta(days=1))))
+        return spans
 
 
 @dataclass(frozen=True)
@@ -133,10 +144,8 @@ def describe(
         "snapshot": candidate.manifest.snapshot,
         "bounds": candidate.record["bounds"],
         "champion": {"version": champion.number, "digest": champion.manifest.digest} if champion else None,
-        # A champion that was trained on some of these days has an advantage that a new one can never have.
-        "champion_saw_test_days": bool(
-            champion and champion.record["bounds"]["validation"][1] > first and champion.record["bounds"]["train"][0] < end
-        ),
+        # A champion that was trained or recalibrated on some of these days has an advantage that a new one can never have.
+        "champion_saw_test_days": bool(champion and any(begin < end and last > first for begin, last in champion.seen)),
         "parts": {},
     }
     for name, part in parts.items():
@@ -188,13 +197,17 @@ def _slice_column(part: Compared, dataset: DatasetSpec, column: str) -> np.ndarr
     """A column of the dataset, or `month`, `weekday` or `hour` of the event time where there is none of that name."""
     if column in part.columns:
         return part.columns[column]
-    event = part.columns[dataset.event_time].astype("datetime64[s]")
-    whole: dict[str, np.ndarray] = {
+    return calendar_slices(part.columns[dataset.event_time])[column]
+
+
+def calendar_slices(times: np.ndarray) -> dict[str, np.ndarray]:
+    """Slices that are no column of a dataset: `month`, `weekday` (Monday is 0) and `hour` of event times."""
+    event = times.astype("datetime64[s]")
+    return {
         "month": event.astype("datetime64[M]"),
         "weekday": (event.astype("datetime64[D]").astype(np.int64) + 3) % 7,
         "hour": event.astype("datetime64[h]").astype(np.int64) % 24,
     }
-    return whole[column]
 
 
 def _sentence(spec: ModelSpec, document: dict[str, Any]) -> str:

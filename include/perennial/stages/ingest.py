@@ -1,7 +1,7 @@
 """Stage ingest: every file that has landed is appended to the table exactly once, or goes to quarantine with the reasons.
 
 Effects come in an order that lets the stage be killed anywhere and run again. A good file: append (a Delta transaction that happens once),
-then receipt. A refused file: copy to quarantine, then receipt, then removal from the landing zone. `data/receipts.py` lists every outcome.
+then receipt; its profile is noted as owed before and made at the end of the run, or by a later one. A refused file: copy to quarantine, then receipt, then removal from the landing zone. `data/receipts.py` lists every outcome.
 Receipts name the run, so that a retry tells what its run did before it was killed, and nothing goes unannounced.
 """
 
@@ -21,6 +21,7 @@ from perennial.errors import BatchRefused, Fault, PerennialError, StoreUnreachab
 from perennial.results import IngestResult
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec
+from perennial.stages.profile import profile_owed
 from perennial.store import Store
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class _Found:
     waiting: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     reports: list[str] = field(default_factory=list)
+    unprofiled: str = ""
 
 
 def run(settings: Settings, store: Store, dataset: str, *, run: str = "", retry: bool = False) -> IngestResult:
@@ -63,8 +65,11 @@ def run(settings: Settings, store: Store, dataset: str, *, run: str = "", retry:
     _finish_removals(store, spec, found)
     ready, still = waiting_files(store, dataset, settings.landing_settle_seconds)
     found.waiting += [file.name for file in still]
-    if ready:
-        _take_in_all(settings, store, spec, ready, found)
+    try:
+        if ready:
+            _take_in_all(settings, store, spec, ready, found)
+    finally:
+        _profile(store, spec, found)
     return _result(settings, store, spec, found)
 
 
@@ -98,14 +103,27 @@ def _take_in_all(settings: Settings, store: Store, spec: DatasetSpec, ready: lis
         )
 
 
+def _profile(store: Store, spec: DatasetSpec, found: _Found) -> None:
+    """Make the profiles that are owed. What is in is in: a profile that cannot be made is told, and owed to the next run."""
+    try:
+        profile_owed(store, spec)
+    except Exception as error:
+        log.warning("The profiles of %s could not be made; the next run tries again.", spec.name, exc_info=error)
+        found.unprofiled = (
+            f" Profiles could not be made ({type(error).__name__}: {str(error).rstrip('.')}): the next run makes up for them."
+        )
+
+
 class _Intake:
     """Takes in one file after the other. Loads the heavy libraries once."""
 
     def __init__(self, settings: Settings, store: Store, spec: DatasetSpec, found: _Found) -> None:
         from perennial.data.snapshots import latest_snapshot, table_of
+        from perennial.monitoring.profile_store import ProfileStore
 
         self.settings, self.store, self.spec, self.found = settings, store, spec, found
         self.table = table_of(store, spec)
+        self.profiles = ProfileStore(store, spec.name)
         self.pages_written = False
         snapshot = latest_snapshot(store, spec)
         self.newest: datetime | None = snapshot.newest() if snapshot and snapshot.count() else None
@@ -150,10 +168,12 @@ class _Intake:
                 return f"{file.name} was written again while it was read; it waits."
             pruned_by = self.spec.event_time if self.spec.event_time in self.spec.key else ""
             label = f"{file.name} ({digest[:12]})"
+            self.profiles.owe(digest, label)
             version = self.table.append(
                 rows, digest, label=label, metadata={"file": file.id, "name": file.name}, key=self.spec.key, event_time=pruned_by
             )
         except BatchRefused as refusal:
+            self.profiles.forgive(digest)
             report = verdict.report_key if verdict else ""
             return self._refuse(
                 file,
@@ -286,7 +306,7 @@ def _result(settings: Settings, store: Store, spec: DatasetSpec, found: _Found) 
     report = found.reports[0] if len(found.reports) == 1 else f"reports/{spec.name}/docs/index.html"
     return IngestResult(
         outcome="done" if acted else "skipped",
-        sentence=sentence + waiting,
+        sentence=sentence + waiting + found.unprofiled,
         links={"Data Docs": _url(settings, report)} if acted else {},
         snapshot=snapshot,
         appended=found.appended,

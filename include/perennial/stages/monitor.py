@@ -10,26 +10,25 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import JsonValue
 
 from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot
 from perennial.data.tables import Table
 from perennial.errors import ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import Ledger
-from perennial.lineage.trainings import last_training
-from perennial.lineage.version_folder import read_manifest
+from perennial.lineage.trainings import kin, last_training
 from perennial.monitoring import performance, policy
-from perennial.monitoring.drift import DriftVerdict, find_drift
+from perennial.monitoring.anomalies import Anomalies
+from perennial.monitoring.incidents import Incidents, Kind, Severity
 from perennial.monitoring.outcomes import collect_outcomes, join, outcome_rows, outcomes_name
 from perennial.monitoring.prediction_table import INPUT, collect_predictions, predictions_name
-from perennial.monitoring.profile import profile_days
-from perennial.monitoring.reference import reference, watched
 from perennial.monitoring.report import page
 from perennial.monitoring.requests import Inbox
 from perennial.monitoring.windows import Window, newest_complete, window_of, windows_before
@@ -37,6 +36,8 @@ from perennial.results import MonitorResult
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
+from perennial.stages._window import PREDICTIONS, Judge, Judged
+from perennial.stages.evaluate import calendar_slices
 from perennial.stages.validate import settle
 from perennial.store import Store
 
@@ -104,10 +105,12 @@ def _window(first: datetime | None, last: datetime | None, days: int) -> Window:
 class Found:
     """What a window showed, for the decision."""
 
-    version: int  # that answered most of it
-    verdict: DriftVerdict
+    judged: Judged
     confirmed: tuple[str, ...]
+    lasting: bool  # whether this window or one before it that counts drifted
     jump: performance.Jump
+    labelled: bool  # whether any of its outcomes are known
+    anomalies: Anomalies
     is_newest: bool
 
 
@@ -124,7 +127,10 @@ class Look:
         self.predicted = Table(self.store, predictions_name(self.spec.name))
         self.happened = Table(self.store, outcomes_name(self.spec.name))
         self.inbox = Inbox(self.store, self.spec.name)
+        self.incidents = Incidents(self.store, self.spec.name)
         self.entries: list[Entry] = Ledger(self.store, self.spec.name).entries()
+        self.digests = {number: digest for entry in self.entries for number, digest in entry.versions.items()}
+        self.judge = Judge(self.store, self.spec, self.dataset, self.digests)
         self.days: dict[date, int] = {}
         self.newest = datetime.min
 
@@ -161,19 +167,29 @@ class Look:
 
     def report(self, window: Window, rows: pa.Table, *, is_newest: bool) -> MonitorResult:
         """Judge a window, decide, write its pages."""
-        verdict, version = self.drift(window, rows)
-        earlier, confirmed = self._confirmed(window, verdict, version)
+        judged = self.judge.judge(window, rows)
+        verdict, version = judged.verdict, judged.version
+        family = kin(self.store, self.spec.name, self.digests, version)
+        earlier, confirmed, lasting = self._confirmed(window, judged, family)
         outcomes = (
             self.happened.scan(["prediction_id", "outcome", "time", "source", "line"])
             if self.happened.version() is not None
             else outcome_rows([], "")
         )
-        joined, counts = join(rows.select(JUDGED), outcomes, known_ids=self._scan(["prediction_id"], pc.scalar(True)))
-        of_version = joined.filter(pc.field("model_version") == version)
+        slices = [INPUT + name for name in self.spec.slices if INPUT + name in rows.column_names]
+        joined, counts = join(rows.select([*JUDGED, *slices]), outcomes, known_ids=self._scan(["prediction_id"], pc.scalar(True)))
+        of_version = joined.filter(pc.field("model_version").isin(sorted(family)))
         figures = performance.over_window(self.spec.task, of_version, window.seed)
-        days = self._history(window, version, outcomes)
+        estimate = performance.estimate(self.spec.task, of_version)
+        by_slice = performance.by_slice(self.spec.task, of_version, _groups(self.spec, of_version), window.seed)
+        days = self._history(window, family, outcomes)
         jump = performance.find_jump(days, self.spec.monitoring.excess_loss)
-        decision, cause, key = self._decide(window, Found(version, verdict, confirmed, jump, is_newest))
+        anomalies = self.judge.anomalies(version, rows, window.seed)
+        found = Found(judged, confirmed, lasting, jump, figures.labelled > 0, anomalies, is_newest)
+        folder = self.judge.folder(window)
+        link = f"{self.settings.reports_url}/{folder.removeprefix('reports/')}/index.html"
+        changed = self._note_incidents(window, found, link) if is_newest else ()
+        decision, cause, key = self._decide(window, found)
         by_version = {
             str(v): n
             for v, n in sorted(zip(*(c.tolist() for c in np.unique(rows["model_version"].to_numpy(), return_counts=True)), strict=True))
@@ -187,16 +203,22 @@ class Look:
             "version": version,
             "by_version": by_version,
             "requests": rows.num_rows,
-            "sentence": _sentence(rows.num_rows, verdict, confirmed, figures, decision),
+            "sentence": _sentence(rows.num_rows, judged, confirmed, figures, estimate, decision),
             "drift": {
                 **verdict.model_dump(mode="json"),
                 "drifted": list(verdict.drifted),
+                "alarming": list(verdict.alarming),
                 "confirmed": list(confirmed),
                 "windows": self.spec.retrain.drift_windows,
+                "alpha": self.spec.monitoring.alpha,
                 "earlier": earlier,
                 "judged_by": self._judged_by(version),
             },
+            "breaks": [asdict(b) for b in judged.breaks],
+            "anomalies": anomalies.model_dump(mode="json"),
             "performance": {**asdict(figures), "coverage": figures.coverage},
+            "estimate": None if estimate is None else asdict(estimate),
+            "slices": [{"column": s.column, "name": s.name, **asdict(s.performance), "coverage": s.performance.coverage} for s in by_slice],
             "outcomes": asdict(counts),
             "days": [{**asdict(d), "day": d.day.isoformat(), "excess": d.excess, "coverage": d.coverage} for d in days],
             "jump": asdict(jump),
@@ -204,92 +226,94 @@ class Look:
             "service": asdict(performance.service_figures(rows)),
             "gateway": self._gateway(),
             "decision": {"cause": cause, "why": decision, "request": key},
+            "incidents": self._incidents(changed),
         }
         waiting = self.inbox.active()  # this window's or an earlier one's: a look that died before it told anybody loses nothing
-        folder = self._folder(window)
         self.store.write(f"{folder}/index.html", page(document).encode())
         self.store.write(f"{folder}/report.json", json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode())
         return MonitorResult(
             sentence=document["sentence"],
-            links={"Report": f"{self.settings.reports_url}/{folder.removeprefix('reports/')}/index.html"},
+            links={"Report": link},
             report=f"{folder}/report.json",
             requests=rows.num_rows,
             labelled=counts.labelled,
-            drifted=verdict.drifted,
+            drifted=verdict.alarming,
             retraining=waiting.key if waiting else None,
             cause=waiting.cause if waiting else None,
+            incidents=changed,
         )
 
-    def drift(self, window: Window, rows: pa.Table) -> tuple[DriftVerdict, int]:
-        """The drift test of a window, against the snapshot of the version that answered most of it."""
-        versions, counts = np.unique(rows["model_version"].to_numpy(), return_counts=True)
-        version = int(versions[counts.argmax()])
-        source, digest = self._snapshot(version)
-        columns, skipped = watched(self.spec, self.dataset)
-
-        def read(wanted: list[str]) -> pa.Table:
-            since = datetime.combine(source.newest().date() + timedelta(days=1 - self.spec.monitoring.reference_days), time())
-            return source.table.scan(wanted, pc.field(self.dataset.event_time) >= since, source.version)
-
-        before = reference(self.store, self.spec, self.dataset, digest, read)
-        known = [name for name in columns if INPUT + name in rows.column_names]
-        skipped |= {name: "was not logged when this window was served" for name in columns if name not in known}
-        plain = rows.select(["event_time", *(INPUT + name for name in known)]).rename_columns(["event_time", *known])
-        current = profile_days(plain, "event_time", known, before.grids)
-        past = [day.model_copy(update={"columns": {name: day.columns[name] for name in known}}) for day in before.days]
-        verdict = find_drift(past, current, self.spec.monitoring, window.seed)
-        return verdict.model_copy(update={"skipped": {**skipped, **verdict.skipped}}), version
-
-    def _snapshot(self, version: int) -> tuple[Snapshot, str]:
-        manifest = read_manifest(self.store, self.spec.name, self._digest(version))
-        return Snapshot(self.dataset, manifest.snapshot, self.store), manifest.snapshot_digest
-
-    def _digest(self, version: int) -> str:
-        for entry in reversed(self.entries):
-            if version in entry.versions:
-                return entry.versions[version]
-        raise ServiceUnreachable(
-            f"Version {version} of {self.spec.name} answered predictions, but the ledger does not know it yet: look again once its release is recorded."
-        )
-
-    def _confirmed(self, window: Window, verdict: DriftVerdict, version: int) -> tuple[list[str], tuple[str, ...]]:
-        """Windows before this one that count, and the columns that drifted in all of them and in this one."""
+    def _confirmed(self, window: Window, judged: Judged, family: frozenset[int]) -> tuple[list[str], tuple[str, ...], bool]:
+        """Windows before this one that count, what drifted in all of them and in this one, and whether anything drifted in any."""
         wanted = self.spec.retrain.drift_windows - 1
         earlier = windows_before(window, list(self.days), wanted)
-        lasting = set(verdict.drifted)
-        for before in earlier:
-            lasting &= self._drifted_before(before, version)
-        names = [w.name for w in earlier]
-        return names, tuple(c for c in verdict.drifted if c in lasting) if len(earlier) == wanted else ()
+        drifted = judged.verdict.alarming
+        before = [self._drifted_before(w, judged.version, family) for w in earlier]
+        lasting = set(drifted).intersection(*before)
+        confirmed = tuple(c for c in drifted if c in lasting) if len(earlier) == wanted else ()
+        return [w.name for w in earlier], confirmed, bool(drifted) or any(before)
 
-    def _drifted_before(self, window: Window, version: int) -> set[str]:
-        """Columns that drifted in an earlier window against the same version's snapshot; judged now if it has not been, or if more predictions came in."""
+    def _drifted_before(self, window: Window, version: int, family: frozenset[int]) -> set[str]:
+        """Columns that drifted in an earlier window against the same training's snapshot; judged now if it has not been, or if more predictions came in."""
         rows = self.predictions(window)
         try:
-            known = json.loads(self.store.read(f"{self._folder(window)}/report.json"))
+            known = json.loads(self.store.read(f"{self.judge.folder(window)}/report.json"))
         except KeyError:
             known = {}
         if (
             known.get("requests") == rows.num_rows
-            and known["version"] == version
+            and known["version"] in family
             and known["drift"]["judged_by"] == self._judged_by(version)
         ):
-            return set(known["drift"]["drifted"])
+            return set(known["drift"]["alarming"])
         if not rows.num_rows:
             return set()
-        verdict, served_by = self.drift(window, rows)
-        return set(verdict.drifted) if served_by == version else set()
+        judged = self.judge.judge(window, rows)
+        return set(judged.verdict.alarming) if judged.version in family else set()
 
     def _judged_by(self, version: int) -> str:
         """Identity of what a drift verdict depends on besides the predictions."""
-        parts = [self._snapshot(version)[1], self.spec.monitoring.model_dump(mode="json"), list(self.spec.inputs)]
+        parts = [self.judge.snapshot(version)[1], self.spec.monitoring.model_dump(mode="json"), list(self.spec.inputs)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _history(self, window: Window, version: int, outcomes: pa.Table) -> list[performance.DayPerformance]:
+    def _note_incidents(self, window: Window, found: Found, link: str) -> tuple[str, ...]:
+        """Open an incident for what is wrong, and resolve those that are over; ids of both."""
+        seen = _wrong(found, self.spec.retrain.drift_windows)
+        evidence: dict[str, JsonValue] = {"window": window.name, "version": found.judged.version, "Report": link}
+        changed = [self.incidents.open(kind, key, severity, sentence, evidence) for (kind, key), (severity, sentence) in seen.items()]
+        for incident in self.incidents.open_ones():
+            about = incident.kind, incident.key
+            if about in seen or not _is_over(incident.kind, incident.key, found):
+                continue
+            if self.incidents.resolve(incident.id, f"No longer seen from {window.first:%Y-%m-%d} to {window.last:%Y-%m-%d} (event time)."):
+                changed.append(incident.id)
+        return tuple(id for id in changed if id is not None)
+
+    def _incidents(self, changed: tuple[str, ...]) -> dict[str, Any]:
+        """The open incidents, what this look changed, and how often the model calls for attention."""
+        now = datetime.now(timezone.utc)
+        return {
+            "open": [
+                {
+                    "id": i.id,
+                    "kind": i.kind,
+                    "severity": i.severity,
+                    "sentence": i.sentence,
+                    "opened": i.opened.isoformat(),
+                    "verdict": i.verdict,
+                    "blocks_training": i.blocks_training,
+                }
+                for i in self.incidents.open_ones()
+            ],
+            "changed": list(changed),
+            "rate": self.incidents.alarm_rate(now).sentence,
+        }
+
+    def _history(self, window: Window, family: frozenset[int], outcomes: pa.Table) -> list[performance.DayPerformance]:
         span = Window(window.last - timedelta(days=HISTORY_DAYS), window.last)
         rows = self.predictions(span, JUDGED)
         joined, _ = join(rows, outcomes)
-        return performance.by_day(self.spec.task, joined.filter(pc.field("model_version") == version))
+        return performance.by_day(self.spec.task, joined.filter(pc.field("model_version").isin(sorted(family))))
 
     def _decide(self, window: Window, found: Found) -> tuple[str, Cause | None, str | None]:
         """Why or why not, and the cause and key of the request that this window made, now or at an earlier look."""
@@ -303,7 +327,12 @@ class Look:
         asked = policy.ask(evidence, self.spec.retrain)
         if isinstance(asked, policy.Held) or newest_data is None:
             return asked.why, None, None
-        facts: dict[str, object] = {"window": window.name, "champion": found.version, "columns": list(found.confirmed), "why": asked.why}
+        facts: dict[str, object] = {
+            "window": window.name,
+            "champion": found.judged.version,
+            "columns": list(found.confirmed),
+            "why": asked.why,
+        }
         key = self.inbox.ask(asked.cause, newest_data.version, facts)
         if key is None:
             return f"{asked.why} It was asked for before on snapshot {newest_data.version}, or another request is open.", None, None
@@ -311,13 +340,15 @@ class Look:
 
     def _evidence(self, found: Found, newest_data: Snapshot | None) -> policy.Evidence:
         champion = self.entries[-1].champion if self.entries else None
+        family = frozenset[int]() if champion is None else kin(self.store, self.spec.name, self.digests, champion)
+        version = found.judged.version
         last = last_training(self.store, self.spec.name)
         requests = self.inbox.all()
         active = self.inbox.active()
         answered = [
             r.evidence.get("columns")
             for r in requests
-            if r.cause == "drift" and r.outcome == "trained" and r.evidence.get("champion") == champion
+            if r.cause == "drift" and r.outcome == "trained" and r.evidence.get("champion") in family
         ]
         refused = next(
             (r.sentence for r in reversed(requests) if newest_data and r.outcome == "refused" and r.snapshot == newest_data.version), ""
@@ -325,10 +356,10 @@ class Look:
         return policy.Evidence(
             now=max(self.newest, newest_data.newest()) if newest_data else self.newest,
             newest_window=found.is_newest,
-            served_by=found.version,
+            served_by=champion if version in family else version,
             champion=champion,
-            champion_newest=self._snapshot(champion)[0].newest() if champion is not None else None,
-            drifted=found.verdict.drifted,
+            champion_newest=self.judge.snapshot(champion)[0].newest() if champion is not None else None,
+            drifted=found.judged.verdict.alarming,
             confirmed=found.confirmed,
             answered=frozenset(str(column) for columns in answered if isinstance(columns, list) for column in columns),
             jump=found.jump.found,
@@ -336,6 +367,7 @@ class Look:
             jump_sentence=found.jump.sentence,
             new_data=newest_data is not None and (last is None or newest_data.digest != last[1].snapshot_digest),
             refusal=refused,
+            quality_break=" ".join(i.sentence for i in self.incidents.open_ones() if i.blocks_training),
             last_training_newest=Snapshot(self.dataset, last[1].snapshot, self.store).newest() if last else None,
             active=active.key if active else "",
         )
@@ -353,8 +385,57 @@ class Look:
             "versions": {str(v): _arm(arm) for v, arm in sorted(arms.items())},
         }
 
-    def _folder(self, window: Window) -> str:
-        return f"reports/{self.spec.name}/windows/{window.name}"
+
+def _wrong(found: Found, windows: int) -> dict[tuple[Kind, str], tuple[Severity, str]]:
+    """What is wrong in a window, by kind and key: how bad it is, and a sentence."""
+    seen: dict[tuple[Kind, str], tuple[Severity, str]] = {}
+    for broken in found.judged.breaks:
+        seen["data quality", broken.key] = "critical", broken.sentence
+    explained = {b.column for b in found.judged.breaks}
+    drifted = [f for f in found.judged.verdict.columns if f.alarms]
+    for key, findings in (
+        ("inputs", [f for f in drifted if f.kind != PREDICTIONS and f.column not in explained]),
+        (PREDICTIONS, [f for f in drifted if f.kind == PREDICTIONS]),
+    ):
+        # Where a feed is broken, correlations, scores and all columns together follow it: they are no second alarm.
+        if findings and not (explained and all(f.kind in (PREDICTIONS, "correlation", "joint") for f in findings)):
+            lasts = any(f.column in found.confirmed for f in findings)
+            more = f" And {len(findings) - 1} more findings." if len(findings) > 1 else ""
+            seen["drift", key] = (
+                "warning",
+                f"{findings[0].sentence}{more} {f'It lasts through {windows} windows.' if lasts else 'Not confirmed yet.'}",
+            )
+    if found.jump.found:
+        seen["performance", "loss"] = "critical", found.jump.sentence
+    if found.anomalies.unusual and not drifted:  # where the world has changed, its rows are strange: no second alarm
+        seen["anomaly", "requests"] = "warning", found.anomalies.sentence
+    return seen
+
+
+def _is_over(kind: Kind, key: str, found: Found) -> bool:
+    """Whether a window without it ends an incident: only what monitoring opens, and only where it could have been seen."""
+    could_see = bool(found.judged.verdict.columns) and not found.judged.verdict.power.startswith("Nothing")
+    if kind == "drift":
+        return could_see and not found.lasting
+    if kind == "data quality":
+        return could_see and key.startswith(("unit of ", "missing values of ", "schema of "))
+    if kind == "performance":
+        return found.labelled and not found.jump.worse
+    return kind == "anomaly" and found.anomalies.threshold is not None
+
+
+def _groups(spec: ModelSpec, rows: pa.Table) -> dict[str, Any]:
+    """The slice of each row, for those columns of the spec that a prediction knows: inputs, and month, weekday and hour of its event time."""
+    if not rows.num_rows:
+        return {}
+    calendar = calendar_slices(rows["event_time"].cast(pa.timestamp("us")).to_numpy())
+    found = {}
+    for name in spec.slices:
+        if INPUT + name in rows.column_names:
+            found[name] = np.array(["missing" if v is None else str(v) for v in rows[INPUT + name].to_pylist()])
+        elif name in calendar:
+            found[name] = calendar[name].astype(str)
+    return found
 
 
 def _arm(arm: Arm) -> dict[str, Any]:
@@ -386,19 +467,33 @@ def _scores(spec: ModelSpec, rows: pa.Table) -> list[dict[str, Any]]:
     return [{"label": f"{edges[i]:.3g} to {edges[i + 1]:.3g}", "share": round(float(counts[i]), 6), "of": of} for i in range(10)]
 
 
-def _sentence(requests: int, verdict: DriftVerdict, confirmed: tuple[str, ...], figures: performance.Performance, decision: str) -> str:
-    drifted = [c for c in verdict.columns if c.drifted]
+def _sentence(
+    requests: int,
+    judged: Judged,
+    confirmed: tuple[str, ...],
+    figures: performance.Performance,
+    estimate: performance.Estimate | None,
+    decision: str,
+) -> str:
+    verdict = judged.verdict
+    drifted = [c for c in verdict.columns if c.alarms]
+    small = [c for c in verdict.columns if c.drifted]
     if drifted:
         more = f" and {len(drifted) - 1} more" if len(drifted) > 1 else ""
         world = f"Drift{' (confirmed)' if confirmed else ''}: {drifted[0].sentence.rstrip('.')}{more}."
+    elif small:
+        more = f" and {len(small) - 1} more" if len(small) > 1 else ""
+        world = f"No drift worth an alarm: {small[0].sentence.rstrip('.')}{more}."
     else:
         world = "No drift." if verdict.columns and not verdict.power.startswith("Nothing") else f"No verdict on drift. {verdict.power}"
-    loss = (
-        f"{figures.loss} {figures.realised:.3f} [{figures.low:.3f}, {figures.high:.3f}] on {figures.labelled} outcomes"
-        if figures.realised is not None
-        else "no outcomes yet"
-    )
-    return f"{requests} predictions. {world} {loss[0].upper()}{loss[1:]}. {decision}"
+    broken = "".join(f" {b.sentence}" for b in judged.breaks if not drifted or b.sentence != drifted[0].sentence)
+    if figures.realised is not None:
+        loss = f"{figures.loss} {figures.realised:.3f} [{figures.low:.3f}, {figures.high:.3f}] on {figures.labelled} outcomes"
+    elif estimate is not None:
+        loss = f"no outcomes yet; the scores alone expect {figures.loss} {estimate.loss:.3f}"
+    else:
+        loss = "no outcomes yet"
+    return f"{requests} predictions. {world}{broken} {loss[0].upper()}{loss[1:]}. {decision}"
 
 
 def _utc(when: datetime) -> datetime:

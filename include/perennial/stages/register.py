@@ -45,7 +45,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     champion = registry.version(model, CHAMPION)
     opponent = str(champion.number if champion else "none")
     known = next((version for version in registry.versions(model) if version.digest == digest), None)
-    if known is not None and (_is_decided(known) or known.tags.get(COMPARED_WITH) == opponent):
+    if known is not None and (is_decided(known) or known.tags.get(COMPARED_WITH) == opponent):
         result = _registered(
             settings,
             registry,
@@ -123,21 +123,25 @@ def replays_golden(settings: Settings, store: Store, model: str, digest: str) ->
     return Check("golden", matches, sentence, {"environment": answer["environment"]})
 
 
+def readme(spec: ModelSpec) -> str:
+    """What the model's folder says of it, in Markdown: every model card begins with it."""
+    file = Path(perennial.__file__).parent.parent / "perennial_models" / spec.name / "README.md"
+    return (file.read_text() if file.exists() else f"# {spec.title}\n").rstrip()
+
+
 def model_card(spec: ModelSpec, verdict: Verdict, document: Mapping[str, Any]) -> str:
     """The version's model card in Markdown: what the model's folder says, then this version's figures."""
-    readme = Path(perennial.__file__).parent.parent / "perennial_models" / spec.name / "README.md"
-    card = readme.read_text() if readme.exists() else f"# {spec.title}\n"
     test = document["parts"]["test"]
     figures = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(test["candidate"]["metrics"].items()))
     checks = "\n".join(f"* {check.name}: {check.sentence}" for check in verdict.checks)
-    return f"{card.rstrip()}\n\n## This version\n\nSnapshot {document['snapshot']}, {test['rows']:,} test rows, owner {spec.owner}.\n\n| metric | value |\n| --- | --- |\n{figures}\n\n{checks}\n"
+    return f"{readme(spec)}\n\n## This version\n\nSnapshot {document['snapshot']}, {test['rows']:,} test rows, owner {spec.owner}.\n\n| metric | value |\n| --- | --- |\n{figures}\n\n{checks}\n"
 
 
 def _registered(
     settings: Settings, registry: ModelRegistry, version: Version, evidence: dict[str, object], sentence: str
 ) -> RegisterResult:
     waiting = registry.version(version.model, CANDIDATE)
-    if not _is_decided(version) and (waiting is None or waiting.number < version.number):
+    if not is_decided(version) and (waiting is None or waiting.number < version.number):
         registry.set_alias(version.model, CANDIDATE, version.number)
     links = {
         "Model version": registry.version_url(version.model, version.number),
@@ -146,7 +150,7 @@ def _registered(
     return RegisterResult(sentence=sentence, version=version.number, run_id=version.run_id, evidence=evidence, links=links)
 
 
-def _is_decided(version: Version) -> bool:
+def is_decided(version: Version) -> bool:
     """Whether a release has decided on it: a repeated call must not bring that back."""
     return bool({"promoted", "rolled_back"} & set(version.tags))
 

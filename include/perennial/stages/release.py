@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from perennial import discovery
 from perennial.errors import LedgerConflict, ReleaseRefused, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import Entry, Kind, Ledger
+from perennial.lineage.trainings import kin
 from perennial.registry.model_registry import (
     CANDIDATE,
     CHAMPION,
     COMPARED_WITH,
     LAST_GOOD,
     NOTED,
+    RECALIBRATES,
     ModelRegistry,
     Version,
     withdraw_candidate,
@@ -200,7 +202,7 @@ class Release:
                 outcome="skipped", sentence=why_not, version=found.number if found else None, champion=last.champion if last else None
             )
         compared, champion = found.tags.get(COMPARED_WITH), last.champion if last else None
-        if compared != str(champion or "none") and not again:
+        if compared not in self._compares(champion) and not again:
             raise ReleaseRefused(self._not_compared(found.number, compared, champion))
         self._may_start(found, actor)
         return self._start(last, found, actor)
@@ -230,6 +232,20 @@ class Release:
         found = self.registry.version(self.name, CANDIDATE if version is None else version)
         if found is None and version is not None:
             raise UnknownName(f"{self.name} has no version {version}. {self.registry.model_url(self.name)} lists the versions.")
+        return found
+
+    def _compares(self, champion: int | None) -> list[str]:
+        """What a candidate may have been compared with: the champion, or a version that the champion has its weights from.
+
+        A recalibration that was promoted while a candidate was trained and judged changes two parameters: the gate's word still
+        holds, and the release itself watches the outcomes of both.
+        """
+        found = [str(champion or "none")]
+        while champion is not None:
+            version = self.registry.version(self.name, champion)
+            before = version.tags.get(RECALIBRATES, "") if version else ""
+            champion = int(before) if before else None
+            found += [before] if before else []
         return found
 
     def _may_start(self, found: Version, actor: str) -> None:
@@ -450,7 +466,9 @@ class Release:
 
     def _promote(self, last: Entry, reason: str, actor: str, numbers: dict[str, Any]) -> ReleaseResult:
         old = last.champion
-        good = last.good if old is None else (old, *(number for number in last.good if number not in (old, last.version)))
+        # Of recalibrations one after another only the newest is kept: else they would push the other trainings out.
+        like = frozenset() if old is None else kin(self.store, self.name, last.versions, old)
+        good = last.good if old is None else (old, *(number for number in last.good if number not in like | {last.version}))
         entry = self._write(
             "promoted",
             last,

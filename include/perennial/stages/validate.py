@@ -17,6 +17,7 @@ from perennial.lineage.ledger import Ledger
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, run_key, training_parameters
 from perennial.lineage.trainings import judged, last_training
 from perennial.lineage.version_folder import published, read_manifest
+from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.policy import Situation, Skip, Training, should_train
 from perennial.monitoring.requests import Inbox, Request
 from perennial.results import ValidateResult
@@ -66,6 +67,8 @@ def run(
         )
         request = None
     if isinstance(decision, Skip):
+        if request and situation.quality_break:  # no run will take it; what is found in mended data asks anew
+            inbox.end(request.key, "refused", decision.why)
         return ValidateResult(outcome="skipped", sentence=decision.why, snapshot=source.version, cause=cause, rows=source.count())
     links = _check(settings, store, spec, source, inbox=inbox, request=request)
     if request and inbox.claim(request.key, run_url or f"by hand {uuid.uuid4().hex[:12]}") is None:
@@ -119,6 +122,7 @@ def _situation(spec: ModelSpec, source: Snapshot, store: Store, *, cause: Cause,
         last=known(last[0] if last else None),
         champion=known(champion),
         request=(request.key, request.cause) if request else None,
+        quality_break=next((incident.sentence for incident in Incidents(store, spec.name).open_ones() if incident.blocks_training), ""),
     )
 
 

@@ -29,7 +29,7 @@ def page(spec: ModelSpec, document: dict[str, Any]) -> str:
     ]
     if document["champion_saw_test_days"]:
         sections.append(
-            "<p><strong>The champion was trained on some of these days</strong>, so its figures here are better than they will be on new ones.</p>"
+            "<p><strong>The champion was trained or recalibrated on some of these days</strong>, so its figures here are better than they will be on new ones.</p>"
         )
     sections += ["<h2>Test split</h2>", _metrics(parts["test"])]
     if spec.task != "regression":

@@ -17,5 +17,5 @@ MODEL = ModelSpec(
     ),
     # Telling nothing apart has log loss 2.30 and accuracy .10; the nearest neighbour reaches accuracy .96 on days like these.
     gate=GateSpec(metric="log_loss", floors={"log_loss": 0.5, "accuracy": 0.85}, margin=0.05),
-    monitoring=MonitoringSpec(window_days=2, min_effect=0.2),
+    monitoring=MonitoringSpec(window_days=2, alarm_shift=0.2),
 )

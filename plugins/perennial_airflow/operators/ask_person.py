@@ -19,7 +19,7 @@ class AskMayStart(ApprovalOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Who said yes or no."""
-        return {"actor": _person(super().execute_complete(context, event))}
+        return {"actor": person(super().execute_complete(context, event))}
 
 
 class AskPromoteOrRollBack(ApprovalOperator):
@@ -48,12 +48,13 @@ class AskPromoteOrRollBack(ApprovalOperator):
         # Not ApprovalOperator's: it would skip the next task when the answer is to roll back.
         answer = HITLOperator.execute_complete(self, context, event)
         decision = "promote" if answer["chosen_options"][0] == self.APPROVE else "roll_back"
-        person = _person(answer)
-        self.log.info("%s answered: %s.", person, answer["chosen_options"][0])
-        return {"decision": decision, "actor": person}
+        actor = person(answer)
+        self.log.info("%s answered: %s.", actor, answer["chosen_options"][0])
+        return {"decision": decision, "actor": actor}
 
 
-def _person(answer: Mapping[str, Any]) -> str:
+def person(answer: Mapping[str, Any]) -> str:
+    """Name of the person who gave an answer."""
     return (answer.get("responded_by_user") or {}).get("name") or "unknown"
 
 

@@ -1,40 +1,14 @@
 """Runs, versions and aliases in a real MLflow server."""
 
 import socket
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from perennial.errors import CandidateRefused, ServiceUnreachable, UnknownName
 from perennial.registry.model_registry import ModelRegistry
 from perennial.settings import Settings
-from perennial.testing import free_ports, small_manifest, wait_until
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mlflow")
-    port = free_ports(1)[0]
-    command = [str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-    settings = Settings.from_environment({"PERENNIAL_MLFLOW_URL": f"http://127.0.0.1:{port}"})
-
-    def up():
-        assert process.poll() is None, (folder / "log").read_text()
-        try:
-            return ModelRegistry(settings).versions("nothing") == []
-        except ServiceUnreachable:
-            return False
-
-    wait_until(up, 120, "MLflow")
-    yield settings, folder
-    process.terminate()
-    process.wait(30)
+from perennial.testing import small_manifest
 
 
 @pytest.fixture
@@ -63,6 +37,20 @@ def test_a_run_is_recorded_once_and_whole(registry, server):
     history = registry._server.get("metrics/get-history", run_id=run, metric_key="loss")["metrics"]
     assert [(m["step"], m["value"]) for m in history] == [(0, 1.0), (1, 0.6)]
     assert list((server[1] / "files").rglob("manifest.json"))
+
+
+def test_a_recalibration_has_a_run_of_its_own(registry):
+    """Its training's run stays as it was, though both have the same run key in their manifests; found again by its own key."""
+    trained = recorded(registry, "apart")
+    manifest = small_manifest("apart", run_key="d" * 24, cause="recalibration", parents=["d" * 64])
+    run = registry.record_run(manifest, {"candidate_loss": 0.4}, [], "e" * 64, key="d-e")
+    assert run != trained
+    assert registry.record_run(manifest, {"candidate_loss": 0.4}, [], "e" * 64, key="d-e") == run
+    assert recorded(registry, "apart") == trained
+    tags, before = registry.run_tags(run), registry.run_tags(trained)
+    assert (tags["run_key"], tags["cause"], tags["digest"]) == ("d-e", "recalibration", "e" * 64)
+    assert (before["run_key"], before["cause"], before["digest"]) == ("d" * 24, "manual", "d" * 64)
+    assert registry.register("apart", run, "e" * 64).tags["run_key"] == "d-e"
 
 
 def test_a_version_is_registered_once_with_its_provenance(registry, server):

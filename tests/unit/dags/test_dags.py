@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, PartitionedAssetTimetable
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
@@ -37,7 +37,9 @@ def _dataset(name="trips"):
 
 
 def _model(name="lateness", mode="automatic"):
-    return lateness(name=name, release=ReleaseSpec(mode=mode), retrain=RetrainSpec(schedule="15 3 * * *"))
+    return lateness(
+        name=name, release=ReleaseSpec(mode=mode), retrain=RetrainSpec(schedule="15 3 * * *", recalibrate_schedule="45 4 * * *")
+    )
 
 
 def _parsed(path=DAGS):
@@ -82,9 +84,9 @@ def _command(task, **keywords):
 
 
 def test_there_is_a_dag_for_everything(dags):
-    """One ingestion per dataset, four DAGs per model."""
-    kinds = ("training", "release", "monitoring", "rollback")
-    assert set(dags) == {"trips_ingestion"} | {f"{m}_{k}" for m in ("automatic", "approval", "manual") for k in kinds}
+    """Ingestion and profiling per dataset; per model one DAG of every other kind."""
+    kinds = ("training", "recalibration", "release", "monitoring", "incidents", "rollback")
+    assert set(dags) == {"trips_ingestion", "trips_profiling"} | {f"{m}_{k}" for m in ("automatic", "approval", "manual") for k in kinds}
 
 
 def test_the_project_s_own_dags_parse():
@@ -106,12 +108,10 @@ def test_parsing_twice_gives_the_same(dags):
 @pytest.mark.parametrize(
     ("name", "tasks"),
     [
-        ("trips_ingestion", ["wait_for_files", "ingest", "tell_refused"]),
+        ("trips_profiling", ["plan", "share_out", "profile_part", "merge"]),
         ("automatic_training", ["validate", "train", "evaluate", "register"]),
-        ("automatic_release", ["move_traffic", "ask_person", "settle"]),
-        ("approval_release", ["may_start", "move_traffic", "ask_person", "settle"]),
-        ("manual_release", ["may_start", "move_traffic", "ask_person", "settle"]),
-        ("automatic_monitoring", ["monitor", "request_retraining"]),
+        ("automatic_recalibration", ["recalibrate"]),
+        ("automatic_incidents", ["ask_verdict", "record_verdict"]),
         ("automatic_rollback", ["rollback"]),
     ],
 )
@@ -122,14 +122,35 @@ def test_tasks_stand_in_one_line(dags, name, tasks):
         assert dags[name].get_task(before).downstream_task_ids == {after}
 
 
+@pytest.mark.parametrize(
+    ("name", "tasks", "watched"),
+    [
+        ("trips_ingestion", ["wait_for_files", "ingest", "tell_refused"], "ingest"),
+        ("automatic_release", ["move_traffic", "ask_person", "settle"], "move_traffic"),
+        ("approval_release", ["may_start", "move_traffic", "ask_person", "settle"], "move_traffic"),
+        ("manual_release", ["may_start", "move_traffic", "ask_person", "settle"], "move_traffic"),
+        ("automatic_monitoring", ["monitor", "request_retraining"], "monitor"),
+    ],
+)
+def test_alerts_stand_beside_the_line(dags, name, tasks, watched):
+    """All other tasks stand one after the other. The alert follows the task it looks at also where that failed, after a look in any case, and nothing waits for it."""
+    dag = dags[name]
+    assert [task for task in _sequence(dag) if task != "alert"] == tasks
+    for before, after in pairwise(tasks):
+        assert dag.get_task(before).downstream_task_ids - {"alert"} == {after}
+    alert = dag.get_task("alert")
+    assert (alert.upstream_task_ids, alert.downstream_task_ids) == ({watched}, set())
+    assert (alert.found_by, alert.trigger_rule) == (watched, "all_done" if watched == "monitor" else "none_skipped")
+
+
 def test_house_rules(dags):
-    """One run at a time, no runs of the past, an owner, tags, faults retried with growing pauses, and a manual without holes."""
+    """One run at a time unless people are waited for, no runs of the past, an owner, tags, faults retried with growing pauses, a manual without holes."""
     for name, dag in dags.items():
         kind = name.rsplit("_", 1)[1]
-        assert dag.max_active_runs == 1
+        assert dag.max_active_runs == (1000 if kind == "incidents" else 1)
         assert dag.catchup is False
         assert {"perennial", kind, name.removesuffix(f"_{kind}")} == dag.tags
-        assert dag.owner == ("ada" if kind == "ingestion" else "grace")
+        assert dag.owner == ("ada" if kind in ("ingestion", "profiling") else "grace")
         assert dag.description
         assert not set("{}") & set(dag.doc_md)
         for task in dag.tasks:
@@ -162,7 +183,7 @@ def test_params_refuse_what_has_the_wrong_type(dags, name, value):
 
 
 def test_what_wakes_a_dag(dags):
-    """Files wake ingestion; night, snapshots and requests wake training; a candidate wakes release; nothing wakes rollback."""
+    """Files wake ingestion; night, snapshots and requests wake training; a candidate wakes release; each incident a run of its own; nothing wakes rollback."""
     training = dags["automatic_training"].timetable
     assert isinstance(dags["automatic_training"].schedule, AssetOrTimeSchedule)
     assert training.timetable == CronTriggerTimetable("15 3 * * *", timezone="UTC")
@@ -174,6 +195,10 @@ def test_what_wakes_a_dag(dags):
         {"dataset": "trips", "until": None},
     )
     assert [asset.name for asset in dags["automatic_release"].timetable.asset_condition.objects] == ["automatic_candidate"]
+    incidents = dags["automatic_incidents"].timetable
+    assert isinstance(incidents, PartitionedAssetTimetable)
+    assert incidents.asset_condition.name == "automatic_incident"
+    assert dags["automatic_recalibration"].timetable == CronTriggerTimetable("45 4 * * *", timezone="UTC")
     assert dags["automatic_rollback"].schedule is None
 
 
@@ -182,10 +207,14 @@ def test_what_a_dag_announces(dags):
     ends = {
         ("trips_ingestion", "ingest"): "trips_snapshot",
         ("automatic_training", "register"): "automatic_candidate",
+        ("automatic_recalibration", "recalibrate"): "automatic_candidate",
         ("automatic_monitoring", "request_retraining"): "automatic_retraining",
+        ("automatic_monitoring", "alert"): "automatic_incident",
+        ("automatic_release", "alert"): "automatic_incident",
     }
     for (dag, task), asset in ends.items():
         assert [outlet.name for outlet in dags[dag].get_task(task).outlets] == [asset]
+    assert dags["trips_ingestion"].get_task("alert").outlets == []
 
 
 NONE_SET = {"reason": "", "snapshot": None, "max_epochs": None, "force": False}
@@ -261,6 +290,77 @@ def test_monitoring_takes_a_window(dags):
     ]
 
 
+@pytest.mark.parametrize(
+    ("named", "partition", "asked"),
+    [(None, "0003-drift", ("0003-drift", "False")), ("4", None, ("4", "True")), ("4", "0003-drift", ("4", "True"))],
+)
+def test_a_run_asks_about_one_incident(dags, named, partition, asked):
+    """That of the event, or the one a person names; who names one may judge it again."""
+    task = dags["automatic_incidents"].get_task("ask_verdict")
+    context = _context({"incident": named})
+    context["dag_run"].partition_key = partition
+    task.render_template_fields(context, task.dag.get_template_env())
+    assert (task.incident, task.again) == asked
+
+
+def test_a_verdict_is_recorded_in_the_persons_name(dags):
+    """With their words, whatever they hold."""
+    answer = {"id": "0003-drift", "verdict": "false alarm", "by": "grace", "note": "--it's {{ a }} holiday"}
+    found = _command(dags["automatic_incidents"].get_task("record_verdict"), params={"incident": None}, ask_verdict=answer)
+    assert found == [
+        "incident",
+        "--model=automatic",
+        "--id=0003-drift",
+        "--verdict=false alarm",
+        "--by=grace",
+        "--note=--it's {{ a }} holiday",
+    ]
+
+
+def test_a_recalibration_is_announced_only_with_a_version(dags):
+    """Where nothing was registered no release is woken; the run's page goes on record."""
+    task = dags["automatic_recalibration"].get_task("recalibrate")
+    assert task.announces({"version": 7}) == {"version": 7}
+    assert task.announces({"version": None}) is None
+    assert _command(task, params={}) == ["recalibrate", "--model=automatic", "--run-url=http://airflow.test/dags/d/runs/manual__1%202"]
+
+
+def test_profiling_shares_a_table_out(dags):
+    """Every part is a task of its own with its own command; how many is the run's choice; what is added is what was planned."""
+    dag = dags["trips_profiling"]
+    assert _command(dag.get_task("plan"), params={"parts": 2, "version": None}) == ["profile", "--dataset=trips", "--plan"]
+    share_out = dag.get_task("share_out")
+    context = _context({"parts": 2}, plan={"version": 7})
+    share_out.render_template_fields(context, dag.get_template_env())
+    parts = share_out.execute(context)
+    commands = [
+        ["profile", "--dataset=trips", "--version=7", "--partition=1/2"],
+        ["profile", "--dataset=trips", "--version=7", "--partition=2/2"],
+    ]
+    assert [stage_command("profile", part) for part in parts] == commands
+    mapped = dag.get_task("profile_part")
+    assert mapped.is_mapped
+    assert mapped.upstream_task_ids == {"share_out"}
+    merge = _command(dag.get_task("merge"), params={"parts": 2, "version": None}, plan={"version": 7})
+    assert merge == ["profile", "--dataset=trips", "--version=7", "--merge=2"]
+
+
+@pytest.mark.parametrize("runtime", ["process", "pod"])
+def test_parts_run_wherever_stages_run(monkeypatch, tmp_path, runtime):
+    """The mapped task unmaps to the operator of the runtime, with the part's arguments and the dataset's compute."""
+    (tmp_path / "stage.yaml").write_text("kind: Pod")
+    monkeypatch.setenv("PERENNIAL_RUNTIME", runtime)
+    monkeypatch.setenv("PERENNIAL_POD_TEMPLATES", str(tmp_path))
+    monkeypatch.setattr(discovery, "datasets", lambda: {"trips": _dataset()})
+    mapped = _parsed(DAGS / "profiling.py")["trips_profiling"].get_task("profile_part")
+    arguments = {"dataset": "trips", "version": 7, "partition": "2/4"}
+    task = mapped.unmap({"arguments": arguments})
+    assert type(task).__name__ == {"process": "ProcessStage", "pod": "PodStage"}[runtime]
+    assert (task.task_id, task.stage, task.arguments) == ("profile_part", "profile", arguments)
+    if runtime == "pod":
+        assert task.compute == _dataset().compute
+
+
 def test_rollback_takes_a_reason(dags):
     """It stands in the ledger with the person's name."""
     found = _command(dags["automatic_rollback"].get_task("rollback"), params={"reason": "wrong fares"})
@@ -313,5 +413,5 @@ def test_parsing_for_pods_costs_the_provider_and_no_more(file, tmp_path):
 def test_nothing_else_lies_in_the_folder():
     """Airflow parses every file there: helpers belong below plugins/."""
     assert {path.name for path in DAGS.iterdir() if path.name != "__pycache__"} == {
-        f"{kind}.py" for kind in ("ingestion", "training", "release", "monitoring", "rollback")
+        f"{kind}.py" for kind in ("ingestion", "profiling", "training", "recalibration", "release", "monitoring", "incidents", "rollback")
     }

@@ -12,6 +12,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from perennial_airflow.operators.announce_retraining import AnnounceRetraining
 from perennial_airflow.operators.ask_person import AskMayStart, AskPromoteOrRollBack, OnlyByHand
+from perennial_airflow.operators.share_out import ShareOut
 from perennial_airflow.operators.tell_refused import TellRefused
 from perennial_airflow.stage_end import StageRefused
 
@@ -104,3 +105,11 @@ def test_only_a_person_may_start(task_log, run_type):
     with pytest.raises(AirflowSkipException, match="ada must trigger"):
         task.execute({"dag_run": SimpleNamespace(run_type=run_type)})
     assert task.execute({"dag_run": SimpleNamespace(run_type="manual")}) is None
+
+
+def test_work_is_shared_out(task_log, task_instance):
+    """Every part once, of the version that was planned, with what all parts have in common."""
+    task = ShareOut(task_id="share_out", planned_by="plan", parts="3", arguments={"dataset": "trips"})
+    found = task.execute({"ti": task_instance(plan={"version": 7})})
+    assert found == [{"dataset": "trips", "version": 7, "partition": f"{part}/3"} for part in (1, 2, 3)]
+    assert task_log.lines[-1] == ("INFO", "Version 7 is counted in 3 parts.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -13,11 +14,13 @@ from perennial.data.snapshots import snapshot_at
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.manifest import Manifest
-from perennial.lineage.version_folder import publish
+from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
 from perennial.registry.model_registry import Version
 from perennial.settings import Settings
+from perennial.stages.recalibrate import recalibrated
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
+from perennial.training.recalibration import Recalibration, recalibrate
 from perennial.training.trainer import Checkpoints
 
 January = Callable[[int, int], pa.Table]
@@ -58,6 +61,35 @@ def test_it_comes_out_the_same(version: tuple[Settings, FolderStore], capsys: py
     assert "flight_delays/2 was trained again and is bit-equal" in said
     assert "model.onnx" in said
     assert {found.key: found.etag for found in version[1].list("models")} == before
+
+
+def test_a_recalibrated_version_comes_out_the_same(
+    version: tuple[Settings, FolderStore],
+    trained: tuple[Settings, FolderStore, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Trained as its parent was, then scaled and shifted as it was: every file to the last bit."""
+    settings, store = version
+    folder = fetch(store, "flight_delays", trained[2], tmp_path / "version")
+    (folder / MANIFEST).unlink()
+    recalibrate(folder, Recalibration("binary", 0.8, (0.3, -0.3)), {"champion": trained[2]})
+    digest = publish(store, "flight_delays", folder, recalibrated(read_manifest(store, "flight_delays", trained[2]), trained[2]))
+    assert digest != trained[2]
+
+    class Registry:
+        def __init__(self, settings: Settings) -> None: ...
+
+        def version(self, model: str, number: int) -> Version:
+            return Version(model, number, digest, "run")
+
+    monkeypatch.setattr(reproduce, "ModelRegistry", Registry)
+    assert reproduce.run(settings, store, "flight_delays/3") == 0
+    said = capsys.readouterr().out
+    assert "flight_delays/3 was trained again and is bit-equal" in said
+    assert "recalibration.json" in said
+    assert "Not the same as then" not in said
 
 
 def test_it_says_what_is_different(

@@ -61,3 +61,14 @@ def test_a_migration_that_fails_is_said_and_tried_again(home):
     (home / "broken").unlink()
     airflow_programs.migrate(settings(home))
     assert len(calls(home)) == 2
+
+
+def test_connections_for_alerts_are_handed_on(home, monkeypatch):
+    """Those two, where they are set; nothing else of another Airflow's environment."""
+    monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_SMTP", "smtp://ada:pw@mail.test")
+    monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_WEBHOOK", "")
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", "http://other.test")
+    given = airflow_programs.environment(settings(home, PERENNIAL_ALERT_MAIL_TO="a@b.c"))
+    handed_on = {name: value for name, value in given.items() if name.startswith("AIRFLOW_CONN_")}
+    assert handed_on == {"AIRFLOW_CONN_PERENNIAL_SMTP": "smtp://ada:pw@mail.test"}
+    assert given["PERENNIAL_ALERT_MAIL_TO"] == "a@b.c"

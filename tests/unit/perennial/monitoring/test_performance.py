@@ -8,7 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from perennial.monitoring.performance import DayPerformance, by_day, find_jump, latency_quantile, losses, over_window, service_figures
+from perennial.monitoring.performance import (
+    DayPerformance,
+    by_day,
+    by_slice,
+    estimate,
+    expected_roc_auc,
+    find_jump,
+    latency_quantile,
+    losses,
+    over_window,
+    service_figures,
+)
 
 START = datetime(2013, 2, 1, 6, tzinfo=timezone.utc)
 
@@ -156,3 +167,72 @@ def test_quantiles_of_a_cumulative_histogram():
     assert latency_quantile(cumulative, 0.99) is None
     assert latency_quantile(((1.0, 0),), 0.5) is None
     assert latency_quantile((), 0.5) is None
+
+
+def test_slices_have_their_own_loss():
+    """A slice in which the outcomes turn against the scores shows it, the other does not; small and unlabelled ones are left out."""
+    rng = np.random.default_rng(3)
+    p = rng.uniform(0.1, 0.9, 4000)
+    carrier = np.where(np.arange(4000) % 2, "AA", "B6")
+    outcomes = (rng.random(4000) < np.where(carrier == "AA", p, 1 - p)).astype(float)
+    carrier[:20], outcomes[20:40], carrier[20:70:1] = "ZZ", np.nan, "YY"
+    table = joined(np.column_stack([1 - p, p]), [None if np.isnan(o) else o for o in outcomes], np.arange(4000) % 5)
+    found = {s.name: s.performance for s in by_slice("binary", table, {"carrier": carrier}, 1)}
+    assert set(found) == {"AA", "B6", "YY"}
+    assert abs(found["AA"].excess) < 0.03
+    assert found["B6"].excess > 0.2
+    assert (found["YY"].labelled, found["YY"].predictions) == (30, 50)
+    assert found["B6"].low < found["B6"].realised < found["B6"].high
+    assert by_slice("binary", table.slice(0, 0), {"carrier": carrier[:0]}, 1) == []
+
+
+def test_at_most_twenty_slices_of_a_column_are_shown():
+    """The most frequent ones."""
+    names = np.concatenate([np.repeat(np.arange(30), 40), np.repeat(99, 100)]).astype(str)
+    table = joined(np.ones((len(names), 1)), np.zeros(len(names)), np.arange(len(names)) % 4)
+    found = by_slice("regression", table, {"gate": names}, 1)
+    assert (len(found), found[0].name, found[0].performance.realised) == (20, "99", 1.0)
+
+
+def test_the_estimate_equals_what_happens_where_scores_are_true():
+    """Loss, accuracy and ROC AUC from the scores alone agree with those of drawn outcomes; a shift of the inputs moves both alike."""
+    rng = np.random.default_rng(4)
+    for low, high in ((0.05, 0.95), (0.3, 0.6)):
+        p = rng.uniform(low, high, 60000)
+        outcomes = (rng.random(60000) < p).astype(float)
+        table = joined(np.column_stack([1 - p, p]), outcomes, np.arange(60000) % 3)
+        found = estimate("binary", table)
+        assert found.loss == pytest.approx(over_window("binary", table, 1).realised, abs=0.006)
+        assert found.accuracy == pytest.approx(np.mean((p >= 0.5) == outcomes), abs=0.006)
+        ranks = p.argsort().argsort() + 1.0
+        positives = outcomes.sum()
+        area = (ranks[outcomes == 1].sum() - positives * (positives + 1) / 2) / (positives * (60000 - positives))
+        assert found.roc_auc == pytest.approx(area, abs=0.006)
+
+
+def test_the_expected_roc_auc_is_the_mean_over_all_outcomes():
+    """Against the definition, pair by pair, with ties; and none where no two rows can differ."""
+    p = np.array([0.1, 0.4, 0.4, 0.9])
+    above = sum(p[i] * (1 - p[j]) * ((p[i] > p[j]) + 0.5 * (p[i] == p[j])) for i in range(4) for j in range(4) if i != j)
+    pairs = sum(p[i] * (1 - p[j]) for i in range(4) for j in range(4) if i != j)
+    assert expected_roc_auc(p) == pytest.approx(above / pairs)
+    assert expected_roc_auc(np.ones(5)) is None
+    assert expected_roc_auc(np.array([0.3])) is None
+
+
+def test_the_estimate_is_blind_to_a_changed_concept():
+    """The same inputs lead to the opposite outcomes: what happened is far worse, and the estimate has not moved."""
+    rng = np.random.default_rng(5)
+    p = rng.uniform(0.05, 0.95, 5000)
+    scores = np.column_stack([1 - p, p])
+    before, after = (joined(scores, (rng.random(5000) < q).astype(float), np.arange(5000) % 3) for q in (p, 1 - p))
+    assert estimate("binary", before) == estimate("binary", after)
+    assert over_window("binary", after, 1).realised > over_window("binary", before, 1).realised + 0.3
+
+
+def test_only_classifiers_are_estimated():
+    """Several classes have no ROC AUC here; a regression's scores say nothing of its errors."""
+    found = estimate("multiclass", joined([[0.2, 0.5, 0.3], [0.8, 0.1, 0.1]], [None, None], [0, 0]))
+    assert (found.accuracy, found.roc_auc, found.rows) == (pytest.approx(0.65), None, 2)
+    assert estimate("regression", joined([[2.0]], [None], [0])) is None
+    assert estimate("binary", joined([[0.5, 0.5]], [None], [0]).slice(0, 0)) is None

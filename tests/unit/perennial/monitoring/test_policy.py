@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perennial.monitoring.policy import Evidence, Held, Request, Situation, Skip, Train, Training, ask, should_train
 from perennial.specs import RetrainSpec
@@ -51,6 +53,7 @@ ASKED = {
         "`dewp` drifted",
     ),
     "one window where one is enough": (DRIFT, SPEC.model_copy(update={"drift_windows": 1}), "drift", "in this window"),
+    "drift beside a change that was called known": (replace(DRIFT, quality_break=""), SPEC, "drift", "`temp` drifted"),
     "cool-down just over": (replace(DRIFT, now=datetime(2013, 2, 17)), SPEC, "drift", "`temp`"),
     "no training known": (replace(DRIFT, last_training_newest=None), SPEC, "drift", "`temp`"),
 }
@@ -73,6 +76,26 @@ HELD = {
     "another version is champion by now": (replace(DRIFT, served_by=11), SPEC, "served by version 11"),
     "a look back": (replace(DRIFT, newest_window=False), SPEC, "a look back"),
     "young champion": (replace(QUIET, now=datetime(2013, 3, 11, 23)), SPEC, "Nothing asks"),
+    "a quality break under confirmed drift": (
+        replace(DRIFT, quality_break="`temp` is in Celsius since 1 March."),
+        SPEC,
+        "The newest data are not trained on: `temp` is in Celsius since 1 March.",
+    ),
+    "a quality break under a jump of the loss": (
+        replace(QUIET, jump=True, quality_break="Nulls of `temp` rose."),
+        SPEC,
+        "Nulls of `temp` rose",
+    ),
+    "a quality break at an age that would ask": (
+        replace(QUIET, now=datetime(2013, 3, 12), quality_break="`dest` knows a new category."),
+        SPEC,
+        "Correct the feed, or say in the incident that the change is known",
+    ),
+    "a quality break where nothing asks": (
+        replace(QUIET, quality_break="Nulls of `temp` rose."),
+        SPEC,
+        "Nothing asks for retraining. Age asks with data of 2013-03-12. The newest data are not trained on",
+    ),
     "age without a limit": (replace(QUIET, now=datetime(2014, 3, 11)), SPEC.model_copy(update={"max_age_days": None}), "Nothing asks"),
 }
 
@@ -101,6 +124,124 @@ def test_what_holds_a_request_back_also_says_what_asked():
     assert "`temp` drifted" in ask(replace(DRIFT, active="k"), SPEC).why
 
 
+MOMENTS = st.sampled_from([datetime(2013, 1, 1) + timedelta(days=n, hours=n % 7) for n in range(90)])
+SENTENCES = st.sampled_from(["", "Nulls of `temp` rose.", "Suite flights refused snapshot 9: distance is null."])
+NAMES = st.lists(st.sampled_from(["temp", "dewp", "carrier", "dest"]), unique=True, max_size=4).map(tuple)
+
+
+@st.composite
+def evidences(draw):
+    """Any evidence that a look could have: what is confirmed has drifted, and what is answered may be anything."""
+    drifted = draw(NAMES)
+    champion = draw(st.sampled_from([None, 12, 13]))
+    return Evidence(
+        now=draw(MOMENTS),
+        newest_window=draw(st.booleans()),
+        served_by=draw(st.sampled_from([None, 12, 13])),
+        champion=champion,
+        champion_newest=draw(st.none() | MOMENTS),
+        drifted=drifted,
+        confirmed=tuple(name for name in drifted if draw(st.booleans())),
+        answered=frozenset(draw(NAMES)),
+        jump=draw(st.booleans()),
+        worse=draw(st.booleans()),
+        jump_sentence="The loss jumped.",
+        new_data=draw(st.booleans()),
+        refusal=draw(SENTENCES),
+        quality_break=draw(SENTENCES),
+        last_training_newest=draw(st.none() | MOMENTS),
+        active=draw(st.sampled_from(["", "00000004-drift"])),
+    )
+
+
+SPECS = st.builds(
+    RetrainSpec,
+    on_drift=st.sampled_from(["confirmed", "with_performance", "never"]),
+    drift_windows=st.integers(1, 3),
+    max_age_days=st.none() | st.sampled_from([1.0, 30.0]),
+    cooldown_days=st.sampled_from([0.0, 7.0]),
+)
+
+
+def reasons(evidence, spec):
+    """What asks, in order of rank."""
+    fresh = set(evidence.confirmed) - evidence.answered
+    with_loss = evidence.worse or spec.on_drift == "confirmed"
+    old = None not in (evidence.champion_newest, spec.max_age_days)
+    return [
+        cause
+        for cause, asks in (
+            ("performance", evidence.jump),
+            ("drift", bool(fresh) and spec.on_drift != "never" and with_loss),
+            ("schedule", old and evidence.now - evidence.champion_newest >= timedelta(days=spec.max_age_days or 0)),
+        )
+        if asks and evidence.champion is not None
+    ]
+
+
+def hindrances(evidence, spec):
+    """What holds a request back, in order of rank, as a piece of its sentence."""
+    cool = evidence.last_training_newest
+    return [
+        words
+        for words, holds in (
+            ("The newest data are not trained on", bool(evidence.quality_break)),
+            ("a look back", not evidence.newest_window),
+            ("00000004-drift has not ended", bool(evidence.active)),
+            ("was served by version", evidence.served_by not in (None, evidence.champion)),
+            ("was refused before", bool(evidence.refusal)),
+            ("has been trained on", not evidence.new_data),
+            ("requests rest for", cool is not None and evidence.now - cool < timedelta(days=spec.cooldown_days)),
+        )
+        if holds
+    ]
+
+
+SIGNS = {"performance": "The loss jumped.", "drift": " drifted in ", "schedule": "knows nothing of the last"}
+
+
+@settings(max_examples=500)
+@given(evidences(), SPECS)
+def test_whatever_is_seen_one_reason_asks_and_one_hindrance_holds(evidence, spec):
+    """The first reason asks, alone; the first hindrance holds it back, alone; nothing asks without a reason."""
+    found, why, why_not = ask(evidence, spec), reasons(evidence, spec), hindrances(evidence, spec)
+    assert isinstance(found, Request) == bool(why and not why_not)
+    if isinstance(found, Request):
+        assert found.cause == why[0]
+    if why:
+        assert [cause for cause, sign in SIGNS.items() if sign in found.why] == [why[0]]
+        held = [words for words in hindrances(replace(evidence, newest_window=False, active="00000004-drift"), spec) if words in found.why]
+        assert held == why_not[:1]
+    assert found.why.endswith(".")
+    assert ask(evidence, spec) == found, "the same evidence decides alike"
+
+
+@settings(max_examples=200)
+@given(evidences(), SPECS)
+def test_what_is_held_always_says_why_and_what_next(evidence, spec):
+    """Not a bare no: what asked, or that nothing did; what holds it back, or what would ask."""
+    found = ask(evidence, spec)
+    if isinstance(found, Request):
+        return
+    if evidence.quality_break:
+        assert evidence.quality_break.rstrip(".") in found.why
+        assert "Correct the feed" in found.why
+    elif reasons(evidence, spec):
+        assert "No request is made: " in found.why
+    else:
+        nexts = ("the first training comes", "Age asks with data of", "would ask", "once it lasts", "retrain.on_drift", "it asks once")
+        assert any(words in found.why for words in nexts), found.why
+
+
+@settings(max_examples=200)
+@given(evidences(), SPECS, SENTENCES.filter(bool))
+def test_a_quality_break_blocks_whatever_asks_and_drift_alone_does_not(evidence, spec, broken):
+    """With a break nothing is ever asked for; taking it away leaves what the rest of the evidence asks."""
+    assert isinstance(ask(replace(evidence, quality_break=broken), spec), Held)
+    mended, drifting = replace(evidence, quality_break=""), replace(evidence, quality_break="", drifted=("temp", "dewp", "carrier", "dest"))
+    assert isinstance(ask(mended, spec), Request) == isinstance(ask(drifting, spec), Request), "drift of one window neither asks nor blocks"
+
+
 TWELVE = Training("version 12", snapshot=34, code_digest="c", newest=datetime(2013, 2, 10))
 LATER = Training("candidate 3f2a", snapshot=36, code_digest="c", newest=datetime(2013, 3, 10))
 NIGHT = Situation(cause="schedule", snapshot=37, newest=datetime(2013, 2, 20), code_digest="c", last=TWELVE, champion=TWELVE)
@@ -110,6 +251,7 @@ TRAINS = {
     "first training": (replace(NIGHT, last=None, champion=None, cause="data"), SPEC, "data", "First training"),
     "forced on the same inputs": (replace(NIGHT, same=TWELVE, forced=True), SPEC, "manual", "forces"),
     "forced by hand": (replace(NIGHT, cause="manual", forced=True), SPEC, "manual", "forces"),
+    "forced in spite of a quality break": (replace(NIGHT, forced=True, quality_break="Nulls rose."), SPEC, "manual", "forces"),
     "a person asks": (replace(NIGHT, cause="manual"), SPEC, "manual", "A person asks"),
     "a request": (replace(NIGHT, request=("00000037-drift", "drift")), SPEC, "drift", "00000037-drift"),
     "a request of the monitor's age rule": (
@@ -133,6 +275,22 @@ SKIPS = {
     "not due": (NIGHT, SPEC, "due only with data of 2013-03-12"),
     "a data event that is not due": (replace(NIGHT, cause="data"), SPEC, "Snapshot 37 is newer than that of version 12 (34)"),
     "due, but the last candidate is too fresh": (replace(NIGHT, last=LATER, newest=datetime(2013, 3, 16)), SPEC, "2013-03-17"),
+    "a quality break": (
+        replace(NIGHT, quality_break="`temp` is in Celsius."),
+        ALWAYS,
+        "The newest data are not trained on: `temp` is in Celsius. Correct the feed",
+    ),
+    "a quality break on request": (
+        replace(NIGHT, request=("k", "drift"), quality_break="Nulls rose."),
+        SPEC,
+        "A person may force the training",
+    ),
+    "a quality break where a person asks": (replace(NIGHT, cause="manual", quality_break="Nulls rose."), SPEC, "Nulls rose"),
+    "a quality break before the first training": (
+        replace(NIGHT, last=None, champion=None, quality_break="Nulls rose."),
+        SPEC,
+        "Nulls rose",
+    ),
     "no age limit": (replace(NIGHT, newest=datetime(2014, 1, 1)), SPEC.model_copy(update={"max_age_days": None}), "waits for drift"),
     "a drift event whose request has ended": (replace(NIGHT, cause="drift"), SPEC, "training is due only"),
 }
@@ -155,3 +313,46 @@ def test_no_training_starts(case):
     found = should_train(situation, spec)
     assert isinstance(found, Skip), found
     assert words in found.why
+
+
+@st.composite
+def situations(draw):
+    """Any situation of a night, an event or a person."""
+    training = st.none() | st.sampled_from([TWELVE, LATER])
+    return Situation(
+        cause=draw(st.sampled_from(["data", "drift", "schedule", "manual", "performance", "code"])),
+        snapshot=draw(st.integers(33, 38)),
+        newest=draw(MOMENTS),
+        code_digest=draw(st.sampled_from("cd")),
+        forced=draw(st.booleans()),
+        same=draw(training),
+        last=draw(training),
+        champion=draw(training),
+        request=draw(st.none() | st.just(("00000037-drift", "drift"))),
+        quality_break=draw(SENTENCES),
+    )
+
+
+@settings(max_examples=500)
+@given(situations(), SPECS, st.sampled_from(["always", "when_due"]))
+def test_whatever_the_night_finds(situation, spec, on_new_snapshot):
+    """Only a person trains on the same inputs or on broken data; a request is answered else; a cause that nobody asked for is never made up."""
+    found = should_train(situation, spec.model_copy(update={"on_new_snapshot": on_new_snapshot}))
+    assert found.why.endswith(".")
+    if situation.forced:
+        assert isinstance(found, Train)
+    elif situation.same is not None:
+        assert isinstance(found, Skip)
+        assert "Nothing new since" in found.why
+    elif situation.quality_break:
+        assert isinstance(found, Skip)
+        assert situation.quality_break.rstrip(".") in found.why
+    elif situation.last is None or situation.cause == "manual":
+        assert found == Train(situation.cause, found.why)
+    elif situation.request:
+        assert found == Train("drift", found.why)
+    elif isinstance(found, Train):
+        assert found.cause in ("data", "schedule", "code")
+        assert found.cause == "code" or situation.snapshot != situation.last.snapshot
+    else:
+        assert situation.code_digest == situation.last.code_digest

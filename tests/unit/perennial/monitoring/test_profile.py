@@ -1,67 +1,351 @@
-"""Profiles of days."""
+"""Profiles: what is counted, and that parts add up to the whole bit for bit."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
+import math
+from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from perennial.monitoring.profile import CELLS, Grid, fit_grids, profile_days
+from perennial.monitoring.layout import CELLS, GRID_CELLS, HASH_CELLS, KNOWN_CATEGORIES, TAILS, UNIT, Grid, fit_layout
+from perennial.monitoring.profile import LEVELS, UNSEEN_NAMES, Adder, State, profile, sample_level, sum_of
 
 
-def rows(**columns):
-    """A table with event times."""
-    return pa.table({"when": pa.array(columns.pop("when"), pa.timestamp("us")), **columns})
+def rows(days, **columns):
+    """A table with event times: hour by hour of the given days of January 2013; None has none."""
+    when = [None if day is None else datetime(2013, 1, day) + timedelta(hours=i % 24) for i, day in enumerate(days)]
+    return pa.table({"when": pa.array(when, pa.timestamp("us")), **columns})
 
 
-def test_days_are_counted_apart_and_nothing_is_lost():
-    """Counts and nulls of every column add up to the day's rows; rows without event time belong to no day."""
-    when = [datetime(2013, 1, 1, 0), datetime(2013, 1, 1, 23, 59, 59), datetime(2013, 1, 2), None]
-    table = rows(when=when, carrier=["UA", None, "AA", "UA"], distance=[1.0, float("nan"), 3.0, 9.0])
-    days = profile_days(table, "when", ["carrier", "distance"], {"distance": Grid(low=0, high=10)})
-    assert [(d.day, d.rows) for d in days] == [(date(2013, 1, 1), 2), (date(2013, 1, 2), 1)]
-    for day in days:
-        for column in day.columns.values():
-            assert sum(column.counts.values()) + column.nulls == day.rows
-    assert days[0].columns["carrier"].counts == {"UA": 1}
-    assert days[0].columns["distance"].nulls == 1
+def mixed(n=3000, seed=0, days=3):
+    """Numbers that are continuous, few and heavy-tailed, categories, and nulls in all of them."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    few = rng.integers(0, 12, n).astype(float)
+    few[rng.random(n) < 0.1] = np.nan
+    heavy = rng.standard_cauchy(n) * 10 ** rng.uniform(-3, 30, n)
+    carrier = rng.choice(["UA", "AA", "é'\" ü", "", "雪"], n, p=[0.5, 0.3, 0.1, 0.05, 0.05]).tolist()
+    carrier[0] = None
+    return rows(rng.integers(1, 1 + days, n).tolist(), x=x, few=few, heavy=heavy, carrier=carrier, late=(x > 0).tolist())
+
+
+COLUMNS = ["x", "few", "heavy", "carrier", "late"]
+
+
+def test_every_row_is_counted_once():
+    """In every column of every day cells and nulls add up to the rows; rows without event time belong to no day."""
+    table = rows([1, 1, 2, None], carrier=["UA", None, "AA", "UA"], distance=[1.0, math.nan, math.inf, 9.0])
+    found = profile(table, fit_layout(table, ["carrier", "distance"]), day="when")
+    assert {day: state.rows for day, state in found.days.items()} == {date(2013, 1, 1): 2, date(2013, 1, 2): 1}
+    for state in found.days.values():
+        for column in state.columns.values():
+            assert column.cells.sum() + column.nulls == state.rows
+    assert found.nulls("carrier").tolist() == [1, 0]
+    assert found.nulls("distance").tolist() == [1, 1], "NaN and infinity are no values"
 
 
 def test_cells_agree_with_a_recount():
-    """Each value's cell is the one whose edges hold it, and values outside the grid fall into the two end cells."""
-    values = np.random.default_rng(0).normal(0, 3, 2000)
-    grid = Grid(low=-4.0, high=4.0)
-    table = rows(when=[datetime(2013, 1, 1)] * len(values), x=values)
-    counts = profile_days(table, "when", ["x"], {"x": grid})[0].columns["x"].counts
-    expected = np.clip(np.floor((values - grid.low) * grid.per_unit) + 1, 0, CELLS + 1).astype(int)
-    assert counts == {str(cell): int((expected == cell).sum()) for cell in np.unique(expected)}
-    assert counts["0"] == (values < -4).sum()
-    assert counts[str(CELLS + 1)] == (values >= 4).sum()
+    """Each value's cell is the one whose borders hold it, in the equal cells and in the tails that double."""
+    values = np.concatenate([np.random.default_rng(0).normal(0, 3, 2000), [1e9, -1e9, 1e300, -1e300, 1.7e308, 5e-324, -0.0]])
+    table = rows([1] * len(values), x=values)
+    layout = fit_layout(table.slice(0, 2000), ["x"])
+    edges = layout.column("x").grid.edges()
+    counts = profile(table, layout, day="when").cells("x")[0]
+    assert np.array_equal(counts, np.histogram(values, edges)[0])
+    assert counts[TAILS : TAILS + CELLS].sum() >= 0.99 * 2000
+    assert len(edges) == GRID_CELLS + 1
+    assert (np.diff(edges) > 0).all()
+    assert counts[0] == counts[-1] - 1 == 1, "the outermost cells end at infinity"
 
 
-def test_days_profiled_one_by_one_equal_all_at_once():
-    """A day's profile does not depend on what else is in the table."""
-    rng = np.random.default_rng(1)
-    when = [datetime(2013, 1, 1 + i % 3) for i in range(300)]
-    table = rows(when=when, x=rng.normal(size=300), c=rng.choice(["a", "b"], 300))
-    grids = fit_grids(table, ["x", "c"])
-    together = profile_days(table, "when", ["x", "c"], grids)
-    apart = [profile_days(table.filter(pa.array([w.day == d for w in when])), "when", ["x", "c"], grids)[0] for d in (1, 2, 3)]
-    assert together == apart
+def test_tails_tell_far_values_apart():
+    """A value ten times as far outside lies in another cell, however far: a changed unit shows."""
+    grid = Grid(low=0.0, high=100.0)
+    edges = grid.edges()
+    places = np.searchsorted(edges, [101, 1010, 10_100, 1e9, -1, -1e4], side="right") - 1
+    assert len(set(places.tolist())) == 6
+    assert grid.lower_edge(0) == -math.inf
+    assert np.isfinite(grid.centres()).all()
 
 
-def test_grids_cover_the_reference_and_leave_categories_alone():
-    """Whole numbers of a small range get cells of their own; a constant column gets a grid around its value."""
-    table = rows(when=[datetime(2013, 1, 1)] * 100, n=list(range(100)), constant=[7] * 100, c=["x"] * 100)
-    grids = fit_grids(table, ["n", "constant", "c"])
-    assert set(grids) == {"n", "constant"}
-    counts = profile_days(table, "when", ["n", "constant"], grids)[0].columns
-    assert len(counts["n"].counts) == 100
-    (cell,) = counts["constant"].counts
-    assert 1 < int(cell) < CELLS
+def test_values_and_categories_are_counted_by_name():
+    """A column of few values has each of them counted; a value or category that came later is told apart."""
+    known = rows([1] * 60, size=[1.0, 2.0, 5.0] * 20, carrier=["UA", "UA", "AA"] * 20)
+    layout = fit_layout(known, ["size", "carrier"])
+    assert layout.column("size").values == (1.0, 2.0, 5.0)
+    assert layout.column("carrier").categories == ("UA", "AA")
+    found = profile(rows([1, 1, 2, 2], size=[5.0, 3.0, 1.0, None], carrier=["AA", "ZZ", "ZZ", None]), layout, day="when")
+    assert found.exact("size").tolist() == [[0, 0, 1, 1], [1, 0, 0, 0]]
+    assert found.cells("carrier").tolist() == [[0, 1, 1], [0, 0, 1]]
+    assert {name: counts.tolist() for name, counts in found.unseen("carrier").items()} == {"ZZ": [1, 1]}
 
 
-def test_an_empty_reference_has_no_grids():
-    """No rows, nothing to lay a grid over."""
-    assert fit_grids(pa.table({"x": pa.array([], pa.float64())}), ["x"]) == {}
+def test_how_a_number_is_grouped_changes_no_count():
+    """`few` is a matter of speed alone."""
+    table = mixed()
+    layout = fit_layout(table, COLUMNS)
+    column = layout.column("few")
+    assert column.few
+    other = column.model_copy(update={"few": False, "values": ()})
+    plain = layout.model_copy(update={"columns": tuple(other if c.name == "few" else c for c in layout.columns)})
+    assert np.array_equal(profile(table, plain, day="when").cells("few"), profile(table, layout, day="when").cells("few"))
+
+
+def test_many_values_are_not_listed():
+    """More than 300 values, or nearly as many values as rows, make a column of numbers; its grid is all there is."""
+    table = rows([1] * 4000, many=[i % 400 for i in range(4000)], row=list(range(4000)))
+    layout = fit_layout(table, ["many", "row"])
+    assert [column.values for column in layout.columns] == [(), ()]
+    assert [column.few for column in layout.columns] == [True, False]
+    assert profile(table, layout, day="when").exact("many").shape == (1, 0)
+
+
+def test_high_cardinality_stays_bounded():
+    """Too many categories at the fit: counted by hash. Too many new ones later: all counted, some names kept."""
+    ids = [f"id{i}" for i in range(KNOWN_CATEGORIES + 1)]
+    layout = fit_layout(pa.table({"id": ids, "kind": ["a"] * len(ids)}))
+    assert layout.column("id").hashed
+    assert layout.column("id").categories == ()
+    table = rows([1] * 1000, id=ids[:1000], kind=[f"new{i}" for i in range(1000)])
+    state = profile(table, layout, day="when").merged()
+    assert state.columns["id"].cells.shape == (HASH_CELLS,)
+    assert state.columns["id"].cells.sum() == 1000
+    assert state.columns["kind"].cells.tolist() == [0, 1000]
+    assert len(state.columns["kind"].unseen) == UNSEEN_NAMES
+
+
+def test_a_column_that_is_all_null_or_not_there():
+    """Both count as null; a column of another kind is refused."""
+    table = mixed()
+    layout = fit_layout(table, COLUMNS)
+    nulls = table.set_column(1, "x", pa.nulls(table.num_rows, pa.float64()))
+    assert profile(nulls, layout, day="when") == profile(table.drop(["x"]), layout, day="when")
+    assert profile(nulls, layout, day="when").nulls("x").sum() == table.num_rows
+    with pytest.raises(ValueError, match="the column x is counted as numeric and now is category"):
+        profile(table.set_column(1, "x", pa.array(["a"] * table.num_rows)), layout, day="when")
+
+
+def test_no_rows_have_no_days():
+    """And the fit of no rows still gives cells."""
+    table = mixed().slice(0, 0)
+    layout = fit_layout(table, COLUMNS)
+    found = profile(table, layout, day="when")
+    assert found.days == {}
+    assert found.merged() == State.zero(layout)
+    assert found.cells("x").shape == (0, GRID_CELLS)
+
+
+def test_the_fit_does_not_depend_on_the_order_of_rows():
+    """Nor on anything but the rows."""
+    table = mixed()
+    shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
+    assert fit_layout(table, COLUMNS) == fit_layout(shuffled, COLUMNS)
+
+
+def test_names_may_be_those_that_queries_use():
+    """A column may be called b, n or place: nothing is taken for something else."""
+    table = mixed(300)
+    plain = table.select(["x", "few", "carrier", "late"]).rename_columns(["b", "n", "v", "place"])
+    renamed = plain.append_column("l", table["when"])
+    found = profile(renamed, fit_layout(plain), day="l")
+    expected = profile(table, fit_layout(table, ["x", "few", "carrier", "late"]), day="when")
+    assert np.array_equal(found.cells("b"), expected.cells("x"))
+    assert np.array_equal(found.cells("v"), expected.cells("carrier"))
+    assert np.array_equal(found.joint().families["product"].means, expected.joint().families["product"].means)
+
+
+def test_names_may_be_anything():
+    """Quotes in names of columns and categories, unicode, and a day column of dates or of times with a zone."""
+    days = [date(2013, 1, 1), date(2013, 1, 2)] * 30
+    table = pa.table({'a "b"': [1.0, 2.0] * 30, "c'd": ["x'y", "雪"] * 30, "day": days})
+    layout = fit_layout(table, ['a "b"', "c'd"])
+    by_date = profile(table, layout, day="day")
+    assert by_date.cells("c'd").tolist() == [[30, 0, 0], [0, 30, 0]]
+    zoned = table.set_column(2, "day", pa.array([datetime(2013, 1, d.day, 23) for d in days], pa.timestamp("us", "UTC")))
+    assert profile(zoned, layout, day="day") == by_date
+
+
+number = st.one_of(
+    st.none(),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.integers(-3, 3).map(float),
+    st.sampled_from([math.nan, math.inf, -math.inf]),
+)
+word = st.one_of(
+    st.none(), st.sampled_from(["UA", "AA", "", "é'\""]), st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=3)
+)
+
+
+@given(
+    lines=st.lists(st.tuples(st.sampled_from([1, 2, 3, None]), number, number, word), max_size=40),
+    cuts=st.lists(st.integers(0, 40), max_size=4),
+    order=st.randoms(use_true_random=False),
+    bound=st.sampled_from([1, 3, 1000]),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_parts_in_any_order_add_up_to_the_whole(lines, cuts, order, bound):
+    """Rows cut anywhere, shuffled, added in any order: bit for bit what counting all of them gives, the joint sample included."""
+    fitted = mixed(400, seed=3)
+    layout = LAYOUTS.setdefault(bound, fit_layout(fitted.select(["x", "few", "carrier"]), sample_rows=bound))
+    whole = profile(_table(lines), layout, day="when")
+    shuffled = order.sample(lines, len(lines))
+    borders = sorted({0, len(lines), *(min(cut, len(lines)) for cut in cuts)})
+    parts = [profile(_table(shuffled[a:b]), layout, day="when") for a, b in pairwise(borders)]
+    order.shuffle(parts)
+    total = profile(_table([]), layout, day="when")
+    for part in parts:
+        total += part
+    assert total == whole
+    states = [state for part in parts for state in part.days.values()]
+    order.shuffle(states)
+    assert sum_of(states, layout) == whole.merged()
+    assert all(state.joint.rows <= bound or state.joint.level == LEVELS - 1 for state in whole.days.values())
+
+
+LAYOUTS: dict[int, object] = {}
+
+
+def _table(lines):
+    when, x, few, carrier = zip(*lines, strict=True) if lines else [()] * 4
+    return rows(when, x=pa.array(x, pa.float64()), few=pa.array(few, pa.float64()), carrier=pa.array(carrier, pa.string()))
+
+
+def test_sums_over_many_rows_do_not_depend_on_how_they_are_cut():
+    """Thousands of rows with the sample bounded: halves, interleaved thirds and single days give the same state."""
+    table = mixed(6000, seed=5)
+    layout = fit_layout(table, COLUMNS, sample_rows=100)
+    whole = profile(table, layout, day="when")
+    assert all(25 <= state.joint.rows <= 100 for state in whole.days.values())
+    for parts in (2, 3, 7):
+        some = [profile(table.take(np.arange(i, 6000, parts)), layout, day="when") for i in range(parts)]
+        total = some[0]
+        for part in some[1:]:
+            total += part
+        assert total == whole
+
+
+def test_files_and_datasets_are_counted_like_tables(tmp_path):
+    """One table, its Parquet files, and a dataset over them."""
+    table = mixed(2000)
+    layout = fit_layout(table, COLUMNS)
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    pq.write_table(table.slice(0, 700), files[0])
+    pq.write_table(table.slice(700), files[1])
+    expected = profile(table, layout, day="when")
+    assert profile(files, layout, day="when") == expected
+    assert profile(pyarrow.dataset.dataset(files), layout, day="when") == expected
+
+
+def test_the_sample_is_a_fair_one():
+    """Of each level a quarter goes on to the next; the mean over the sample is near the mean over all rows."""
+    rng = np.random.default_rng(7)
+    table = rows([1] * 40_000, x=rng.normal(size=40_000), y=rng.normal(size=40_000))
+    layout = fit_layout(table, ["x", "y"], sample_rows=4000)
+    joint = profile(table, layout, day="when").merged().joint
+    rest = np.cumsum(joint.levels[::-1])[::-1]
+    assert rest[0] == 40_000
+    assert np.allclose(rest[1:5] / rest[:4], 0.25, atol=0.03)
+    assert 1000 <= joint.rows <= 4000
+    means = profile(table, layout, day="when").joint()
+    assert abs(means.families["mean"].means).max() < 4 / math.sqrt(joint.rows)
+    assert np.allclose(means.families["square"].means, 1, atol=0.15)
+
+
+def test_sample_levels():
+    """The lowest that fits; the last one if none does."""
+    levels = np.array([300, 80, 20, 0, 0, 0, 0, 0])
+    assert [sample_level(levels, bound) for bound in (400, 399, 100, 99, 20, 19)] == [0, 1, 1, 2, 2, 3]
+    assert sample_level(np.full(LEVELS, 9), 1) == LEVELS - 1
+
+
+def test_what_is_seen_together_agrees_with_floating_point():
+    """Fixed-point sums against plain NumPy: scores, squares, products, shares, crossed ones and Fourier features."""
+    rng = np.random.default_rng(11)
+    a = rng.normal(size=900)
+    b = 0.6 * a + 0.8 * rng.normal(size=900)
+    kind = np.where(rng.random(900) < 0.3 + 0.3 * (a > 0), "x", "y")
+    table = rows([1] * 900, a=a, b=b, kind=kind)
+    layout = fit_layout(table, ["a", "b", "kind"])
+    found = profile(table, layout, day="when").joint()
+    assert found.rows.tolist() == [900]
+    family = {name: f.means[0] for name, f in found.families.items()}
+    z = np.stack([_scores(layout, name, values) for name, values in (("a", a), ("b", b))])
+    (mark,) = layout.joint.indicators
+    marked = kind == mark[1]
+    share = layout.joint.shares[0]
+    c = (marked - share) / math.sqrt(share * (1 - share))
+    assert np.allclose(family["mean"], z.mean(axis=1))
+    assert np.allclose(family["square"], (z**2).mean(axis=1))
+    assert np.allclose(family["product"], (z[0] * z[1]).mean())
+    assert 0.5 < family["product"][0] < 0.7
+    assert np.allclose(family["share"], marked.mean())
+    assert np.allclose(family["cross"], (z * c).mean(axis=1))
+    weights = np.random.default_rng(layout.joint.seed).normal(size=(3, 128)) * 0.7 / math.sqrt(2)
+    phase = np.vstack([z, c]).T @ weights
+    assert np.allclose(family["cos"], np.cos(phase).mean(axis=0), atol=2e-3)
+    assert np.allclose(family["sin"], np.sin(phase).mean(axis=0), atol=2e-3)
+    assert found.families["product"].names == (("a", "b"),)
+    assert found.families["cross"].names == (("a", f"kind={mark[1]}"), ("b", f"kind={mark[1]}"))
+
+
+def _scores(layout, name, values):
+    cells = np.searchsorted(layout.column(name).grid.edges(), values, side="right") - 1
+    return np.array(layout.joint.scores[layout.joint.numeric.index(name)])[cells] / UNIT
+
+
+def test_a_missing_value_is_neither_high_nor_low():
+    """Where a number is missing its score is 0."""
+    table = rows([1] * 60, a=[1.0, 2.0, None] * 20, b=[2.0, 1.0, 3.0] * 20)
+    layout = fit_layout(table, ["a", "b"])
+    sums = Adder(layout.joint).sums(np.array([[-1, -1], [-1, -1]]))
+    assert sums[:2].tolist() == [0, 0]
+
+
+def test_fewer_columns_keep_what_concerns_them_alone():
+    """Their counts, and sums of nothing but them; Fourier features mix all columns and go."""
+    table = mixed()
+    found = profile(table, fit_layout(table, COLUMNS), day="when")
+    few = found.only(["x", "few", "nowhere"])
+    assert few.layout.names == ("x", "few")
+    assert np.array_equal(few.cells("x"), found.cells("x"))
+    assert few.joint().families["product"].names == (("x", "few"),)
+    whole = found.joint().families["product"]
+    assert np.array_equal(few.joint().families["product"].means[:, 0], whole.means[:, whole.names.index(("x", "few"))])
+    assert few.joint().families["cos"].names == ()
+    assert found.only(found.layout.names) == found
+
+
+def test_days_are_chosen_and_sums_of_other_layouts_refused():
+    """`select` takes both ends; two layouts cannot be added."""
+    table = mixed()
+    layout = fit_layout(table, COLUMNS)
+    found = profile(table, layout, day="when")
+    chosen = found.select(date(2013, 1, 2), date(2013, 1, 2))
+    assert list(chosen.days) == [date(2013, 1, 2)]
+    assert found.select(None, date(2013, 1, 1)) + found.select(date(2013, 1, 2)) == found
+    with pytest.raises(ValueError, match="the same layout"):
+        found.merged() + State.zero(fit_layout(table, ["x"]))
+
+
+def test_rows_in_blocks_of_any_kind():
+    """By a column, by given labels, or dealt out at random; the sum is the same."""
+    table = mixed(1000)
+    layout = fit_layout(table, COLUMNS)
+    total = profile(table, layout, day="when").merged()
+    by_column = profile(table, layout, blocks="late")
+    assert list(by_column.days) == [False, True]
+    by_label = profile(table, layout, blocks=["a" if i < 400 else "b" for i in range(1000)])
+    assert {label: state.rows for label, state in by_label.days.items()} == {"a": 400, "b": 600}
+    dealt = profile(table, layout, blocks=8)
+    assert dealt.rows().tolist() == [125] * 8
+    assert by_column.merged() == by_label.merged() == dealt.merged() == total
+    for wrong in ({}, {"day": "when", "blocks": 3}):
+        with pytest.raises(ValueError, match="either a day column or blocks"):
+            profile(table, layout, **wrong)

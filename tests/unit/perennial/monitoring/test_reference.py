@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import hashlib
+from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 import pytest
 
+from perennial.monitoring import reference as module
+from perennial.monitoring.layout import fit_layout
+from perennial.monitoring.profile import profile
+from perennial.monitoring.profile_store import ProfileStore
 from perennial.monitoring.reference import reference, watched
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.store import FolderStore
 
 DATASET = DatasetSpec(
     name="flights", title="Flights", owner="tests", key=("id",), event_time="when",
-    columns=(Column(name="id", type="int"), Column(name="when", type="timestamp"), Column(name="arrival", type="timestamp"), Column(name="carrier", type="string")),
+    columns=(Column(name="id", type="int"), Column(name="when", type="timestamp"), Column(name="arrival", type="timestamp"), Column(name="carrier", type="string"),
+             Column(name="delay", type="float")),
 )  # fmt: skip
 MODEL = ModelSpec(
     name="delays",
@@ -21,23 +27,51 @@ MODEL = ModelSpec(
     owner="tests",
     dataset="flights",
     task="regression",
-    label="arrival",
+    label="delay",
     inputs=("when", "arrival", "id", "carrier"),
     gate=GateSpec(metric="rmse", floors={}),
 )
+BATCHES = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("a", "b")}
+
+
+def snapshot():
+    """Rows of three days from two batches; both have rows of the second day."""
+    when = [datetime(2013, 1, 1) + timedelta(days=i // 10) for i in range(30)]
+    batch = [f"{name}.csv ({BATCHES[name][:12]})" for name in ["a"] * 15 + ["b"] * 15]
+    columns = {"when": pa.array(when, pa.timestamp("us")), "id": [i % 5 for i in range(30)], "carrier": ["UA", "AA"] * 15}
+    return pa.table({**columns, "delay": [float(i) for i in range(30)], "_batch": batch})
 
 
 @pytest.fixture
 def read():
-    """Rows of three days; counts how often it is asked."""
+    """Reads the snapshot; notes what it is asked for."""
 
     def run(columns):
         run.asked.append(columns)
-        when = [datetime(2013, 1, 1) + timedelta(days=i % 3) for i in range(30)]
-        return pa.table({"when": pa.array(when, pa.timestamp("us")), "id": list(range(30)), "carrier": ["UA", "AA"] * 15}).select(columns)
+        return snapshot().select([name for name in columns if name != "arrival"])
 
     run.asked = []
     return run
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FolderStore(str(tmp_path))
+
+
+def profiled(store, batches=("a", "b"), rows=None):
+    """Keep a layout, and the profiles of some batches."""
+    table = snapshot() if rows is None else rows
+    kept = ProfileStore(store, "flights")
+    layout = kept.keep_layout(fit_layout(snapshot(), ["id", "carrier", "delay"], joint=["id", "carrier"]))
+    for name in batches:
+        of_batch = table.filter(pa.array([BATCHES[name][:12] in label for label in table["_batch"].to_pylist()]))
+        kept.write(BATCHES[name], profile(of_batch, layout, day="when"))
+    return layout
+
+
+def expected(layout):
+    return profile(snapshot(), layout, day="when").only(["id", "carrier"])
 
 
 def test_times_are_not_watched():
@@ -45,16 +79,62 @@ def test_times_are_not_watched():
     assert watched(MODEL, DATASET) == (["id", "carrier"], {"when": "is the event time", "arrival": "is a time: it always moves on"})
 
 
-def test_a_reference_is_built_once(tmp_path, read):
-    """The second call reads what the first one kept; another snapshot or another length is another reference."""
-    store = FolderStore(str(tmp_path))
+def test_a_reference_is_put_together_from_the_profiles_of_its_batches(store, read):
+    """Nothing is counted again: of the table, only which batch and day each row is of is read."""
+    layout = profiled(store)
+    assert reference(store, MODEL, DATASET, "snapshot-1", read) == expected(layout)
+    assert read.asked == [["when", "_batch"]]
+
+
+def test_days_without_a_whole_profile_are_counted_from_the_table(store, read, monkeypatch):
+    """One batch has no profile: its days are counted, the others taken as they are."""
+    layout = profiled(store, ["a"])
+    counted = []
+    monkeypatch.setattr(module, "profile", lambda rows, *given, **named: counted.append(rows.num_rows) or profile(rows, *given, **named))
+    assert reference(store, MODEL, DATASET, "snapshot-1", read) == expected(layout)
+    assert counted == [20], "the second and third day; the first is all of batch a"
+
+
+def test_batches_that_the_snapshot_has_not_do_not_count(store, read):
+    """A later batch with rows of the same days is no part of the reference."""
+    layout = profiled(store)
+    kept = ProfileStore(store, "flights")
+    kept.write("c" * 64, profile(snapshot(), layout, day="when"))
+    assert reference(store, MODEL, DATASET, "snapshot-1", read) == expected(layout)
+
+
+def test_a_profile_of_too_few_rows_is_not_believed(store, read):
+    """Nor is a damaged one: the table is right."""
+    layout = profiled(store, rows=snapshot().slice(0, 28))
+    assert reference(store, MODEL, DATASET, "snapshot-1", read) == expected(layout)
+    for kept in ProfileStore(store, "flights").batches():
+        store.write(kept.key, b"damaged")
+    assert reference(store, MODEL, DATASET, "snapshot-2", read) == expected(layout)
+
+
+def test_a_reference_is_built_once(store, read):
+    """The second call reads what the first one kept; another snapshot or another length is another reference; a damaged one is built anew."""
+    profiled(store)
     first = reference(store, MODEL, DATASET, "snapshot-1", read)
     assert reference(store, MODEL, DATASET, "snapshot-1", read) == first
-    assert read.asked == [["when", "id", "carrier"]]
-    assert [d.rows for d in first.days] == [10, 10, 10]
-    assert set(first.grids) == {"id"}
+    assert len(read.asked) == 1
+    assert {day: state.rows for day, state in first.days.items()} == {date(2013, 1, d): 10 for d in (1, 2, 3)}
+    assert first.layout.names == ("id", "carrier")
     reference(store, MODEL, DATASET, "snapshot-2", read)
-    longer = MODEL.model_copy(update={"monitoring": MODEL.monitoring.model_copy(update={"reference_days": 90})})
+    longer = MODEL.model_copy(update={"monitoring": MODEL.monitoring.model_copy(update={"reference_days": 77})})
     reference(store, longer, DATASET, "snapshot-1", read)
     assert len(read.asked) == 3
-    assert len(list(store.list("reports/delays"))) == 3
+    keys = [item.key for item in store.list("reports/delays")]
+    assert len(keys) == 3
+    for key in keys:
+        store.write(key, b"damaged")
+    assert reference(store, MODEL, DATASET, "snapshot-1", read) == first
+
+
+def test_a_table_that_was_never_profiled_gets_its_layout(store, read):
+    """From the reference days themselves; what is seen together are the inputs alone."""
+    found = reference(store, MODEL, DATASET, "snapshot-1", read)
+    layout = ProfileStore(store, "flights").layout()
+    assert layout.names == ("id", "carrier", "delay")
+    assert set(layout.joint.columns) <= {"id", "carrier"}
+    assert found == profile(snapshot(), layout, day="when").only(["id", "carrier"])

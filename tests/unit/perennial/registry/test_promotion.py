@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from perennial.registry.promotion import SLICE_ROWS, Check, Losses, beats_champion, excess, judge, old_context, passes_floors, student
+from perennial.registry.promotion import (
+    SLICE_ROWS,
+    Check,
+    Losses,
+    beats_champion,
+    excess,
+    improves,
+    judge,
+    old_context,
+    passes_floors,
+    student,
+)
 from perennial.specs import GateSpec
 
 GATE = GateSpec(floors={"log_loss": 0.6, "roc_auc": 0.6}, resamples=300)
@@ -49,6 +60,26 @@ def test_drawing_rows_would_promise_too_much():
         for x in (losses(rng, GATE.margin, rows=860) for _ in range(runs))
     )
     assert passed / runs > 2 * GATE.alpha
+
+
+@pytest.mark.parametrize(("better", "least", "most"), [(0.0, 0.0, 0.09), (-0.01, 0.0, 0.09), (0.05, 0.97, 1.0)])
+def test_a_recalibration_must_be_shown_to_be_better(better, least, most):
+    """One that changes nothing passes with a chance of alpha (and three standard errors of this simulation), a worse one less often, a better one nearly always."""
+    rng, runs = np.random.default_rng(21), 200
+    passed = sum(improves(losses(rng, -better, days=5, rows=860), GATE).passed for _ in range(runs)) / runs
+    assert least <= passed <= most
+
+
+def test_a_recalibration_is_told_by_how_much():
+    """Both losses, the interval and what it must be; a loss that is no number passes nothing."""
+    sample = losses(np.random.default_rng(22), -0.2)
+    good = improves(sample, GATE)
+    assert good.sentence.startswith("it is better than the champion: its loss is 0.")
+    assert "7 whole days drawn), and its upper end must be below 0" in good.sentence
+    assert good.numbers["difference"] == pytest.approx(good.numbers["candidate_loss"] - good.numbers["champion_loss"])
+    assert improves(losses(np.random.default_rng(23), 0.2), GATE).sentence.startswith("it is not shown to be better")
+    sample.candidate[5] = np.nan
+    assert not improves(sample, GATE).passed
 
 
 def test_the_verdict_names_numbers():

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,16 @@ from perennial.data.snapshots import snapshot_at
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.manifest import Manifest
-from perennial.lineage.version_folder import key, publish, read_manifest
+from perennial.lineage.version_folder import MANIFEST, fetch, key, publish, read_manifest
 from perennial.registry.model_registry import Version
 from perennial.results import EvaluateResult
 from perennial.settings import Settings
 from perennial.specs import SplitSpec
 from perennial.stages import evaluate as stage
+from perennial.stages.recalibrate import recalibrated
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
+from perennial.training.recalibration import Recalibration, recalibrate
 from perennial.training.trainer import Checkpoints
 
 January = Callable[[int, int], pa.Table]
@@ -120,6 +123,28 @@ def test_both_are_measured_on_the_champions_own_older_days(world: World) -> None
     assert alone["parts"]["test"]["candidate"]["metrics"] == document["parts"]["old_context"]["champion"]["metrics"]
 
 
+@pytest.mark.parametrize(("fitted", "saw"), [(["2013-01-13", "2013-01-19"], False), (["2013-01-16", "2013-01-20"], True)])
+def test_a_recalibrated_champion_is_measured_on_the_older_days_of_its_training(
+    world: World, tmp_path: Path, fitted: list[str], saw: bool
+) -> None:
+    """Its snapshot, its test days and the rows are those of the version whose weights it has; the scores are its own, and the days that shaped them too."""
+    _, plain, _ = go(world)
+    folder = fetch(world.store, "flight_delays", world.older, tmp_path / "version")
+    (folder / MANIFEST).unlink()
+    recalibrate(folder, Recalibration("binary", 0.5, (0.0, -1.0)), {"champion": world.older, "fitted_days": fitted})
+    manifest = recalibrated(read_manifest(world.store, "flight_delays", world.older), world.older)
+    world.champion = Version("flight_delays", 4, publish(world.store, "flight_delays", folder, manifest), "run4")
+    found, document, losses = go(world)
+    assert found.champion == 4
+    old, was = document["parts"]["old_context"], plain["parts"]["old_context"]
+    assert (old["rows"], old["days"], old["candidate"]) == (was["rows"], was["days"], was["candidate"])
+    assert old["champion"]["metrics"]["log_loss"] != was["champion"]["metrics"]["log_loss"]
+    assert old["champion"]["metrics"]["roc_auc"] == pytest.approx(was["champion"]["metrics"]["roc_auc"])
+    assert (plain["champion_saw_test_days"], document["champion_saw_test_days"]) == (False, saw)
+    mine = losses.filter(pa.compute.equal(losses["part"], "old_context"))["champion"].to_numpy()
+    assert np.mean(mine) == pytest.approx(old["champion"]["metrics"]["log_loss"])
+
+
 def test_every_slice_of_the_spec_is_there(world: World) -> None:
     """Columns and parts of the event time; a slice of each row stands beside its losses."""
     _, document, losses = go(world)
@@ -195,7 +220,7 @@ def test_a_champion_that_saw_the_days_is_flagged(world: World) -> None:
     assert not go(world)[1]["champion_saw_test_days"]
     world.champion = Version("flight_delays", 4, world.newer, "run4")
     assert go(world, world.older)[1]["champion_saw_test_days"]
-    assert "was trained on some of these days" in world.store.read(f"reports/flight_delays/{world.older}/evaluation.html").decode()
+    assert "was trained or recalibrated on some of these days" in world.store.read(f"reports/flight_delays/{world.older}/evaluation.html").decode()
 
 
 def test_a_champion_of_other_classes_cannot_be_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,11 +25,13 @@ from perennial.data.landing import listing
 from perennial.data.receipts import receipts
 from perennial.data.tables import Table
 from perennial.errors import Fault, StoreUnreachable, UnknownName
+from perennial.monitoring.profile_store import ProfileStore
 from perennial.quality import data_docs, validation
 from perennial.quality.validation import Failure, Verdict
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec
 from perennial.stages import ingest
+from perennial.stages import profile as profiling
 from perennial.store import FolderStore
 
 SPEC = DatasetSpec(
@@ -443,7 +445,7 @@ def test_receipts_tell_apart_what_a_dead_run_appended_and_what_came_twice(store:
 def test_a_file_landed_anew_after_its_run_was_killed(store: FolderStore) -> None:
     """Appended, killed before the receipt, then landed again: the first landing gets its receipt, the second is a duplicate."""
     land(store, "a.csv", batch(1))
-    run_mortal(store, 3, after=False)
+    run_mortal(store, 4, after=False)  # the profile is noted as owed, the table made and appended to
     land(store, "a.csv", batch(1))
     os.utime(Path(store.root, "landing/sales/a.csv"), (1, 1))
     result = run(store)
@@ -469,3 +471,66 @@ def test_a_name_that_is_no_text_comes_to_an_outcome(store: FolderStore) -> None:
     assert list(result.refused) == ["caf\\xe9.txt"]
     assert json.loads(result.model_dump_json())["outcome"] == "done"
     assert run(store).outcome == "skipped"
+
+
+@pytest.fixture
+def few_rows_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Profiles are made from four rows on."""
+    monkeypatch.setattr(profiling, "FIT_ROWS", 4)
+
+
+@pytest.mark.usefixtures("few_rows_suffice")
+def test_what_landed_is_profiled(store: FolderStore) -> None:
+    """Each batch that was appended once there are rows enough; a refused one not, and nothing is owed for it."""
+    land(store, "a.csv", batch(1))
+    run(store)
+    kept = ProfileStore(store, "sales")
+    assert kept.layout() is None
+    assert len(kept.owed()) == 1
+    land(store, "b.csv", batch(2, 5))
+    land(store, "bad.csv", batch(3, amount=-1))
+    land(store, "taken.csv", batch(1, 2))
+    run(store)
+    assert kept.owed() == {}
+    assert [(b.first, b.last) for b in kept.batches()] == [(date(2013, 1, 1), date(2013, 1, 1)), (date(2013, 1, 2), date(2013, 1, 2))]
+    found = kept.read()
+    assert found is not None
+    assert found.rows().tolist() == [3, 5]
+    assert set(found.layout.names) == {"shop", "amount"}
+
+
+@pytest.mark.usefixtures("few_rows_suffice")
+def test_a_profile_that_cannot_be_made_is_told_and_made_up_for(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are in all the same; the next run makes the profile, though nothing new has landed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(profiling, "_fitted", lambda *_: 1 / 0)
+        land(store, "a.csv", batch(1, 6))
+        result = run(store)
+    assert (result.outcome, result.appended) == ("done", {"a.csv": 6})
+    assert result.sentence.endswith("Profiles could not be made (ZeroDivisionError: division by zero): the next run makes up for them.")
+    kept = ProfileStore(store, "sales")
+    assert len(kept.owed()) == 1
+    assert run(store).outcome == "skipped"
+    assert kept.owed() == {}
+    found = kept.read()
+    assert found is not None
+    assert found.rows().tolist() == [6]
+
+
+@pytest.mark.usefixtures("few_rows_suffice")
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("effect", range(1, 10))
+def test_a_run_killed_anywhere_leaves_every_profile_to_the_next(store: FolderStore, effect: int, after: bool) -> None:
+    """Whatever effect it died at: in the end each batch that is in has its profile, once, of all its rows."""
+    land(store, "a.csv", batch(1, 6))
+    run_mortal(store, effect, after)
+    run(store)
+    land(store, "b.csv", batch(2, 4))
+    run_mortal(store, effect, after)
+    run(store)
+    kept = ProfileStore(store, "sales")
+    found = kept.read()
+    assert found is not None
+    assert found.rows().tolist() == [6, 4]
+    assert kept.owed() == {}
+    assert len(kept.batches()) == 2

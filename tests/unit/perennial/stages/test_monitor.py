@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from perennial.errors import UnknownName
+from perennial.monitoring.anomalies import Anomalies
+from perennial.monitoring.drift import Bin, ColumnDrift, DriftVerdict
+from perennial.monitoring.performance import Jump
 from perennial.specs import GateSpec, ModelSpec
-from perennial.stages.monitor import _scores, _window
+from perennial.stages._window import Break, Judged, _score_columns, _together
+from perennial.stages.monitor import Found, _groups, _is_over, _scores, _window, _wrong
 
 COMMON = {
     "name": "m",
@@ -61,3 +66,110 @@ def test_a_window_that_runs_backwards_is_refused():
         UnknownName, match="from 2013-02-03 00:00 to 2013-02-01 00:00 does not run forward: give the earlier time to --from"
     ):
         _window(datetime(2013, 2, 3), datetime(2013, 2, 1), 2)
+
+
+def finding(column="temp", kind="shift", *, drifted=True, alarms=None, p=0.01):
+    """One finding of the drift test."""
+    bins = (Bin(label="missing", reference=0.0, window=0.2),)
+    return ColumnDrift(
+        column=column,
+        kind=kind,
+        drifted=drifted,
+        alarms=drifted if alarms is None else alarms,
+        effect=0.4,
+        usual=0.1,
+        p_value=p,
+        sentence=f"`{column}` moved.",
+        bins=bins,
+    )
+
+
+def found(*findings, breaks=(), confirmed=(), jump=False, unusual=False, lasting=None, power="", labelled=True):
+    """What a window showed."""
+    verdict = DriftVerdict(columns=findings, reference_days=30, window_days=2, labellings=400, exact=True, power=power)
+    anomalies = Anomalies(
+        detector="multivariate", alarms_per_day=3, sentence="Many.", unusual=unusual, threshold=1.0, found=100, scored=1000, days=1
+    )
+    return Found(
+        Judged(1, verdict, tuple(Break(f"unit of {c}", c, f"`{c}`: km.") for c in breaks)),
+        confirmed,
+        any(f.drifted for f in findings) if lasting is None else lasting,
+        Jump(jump, "It jumped." if jump else "No.", jump),
+        labelled,
+        anomalies,
+        is_newest=True,
+    )
+
+
+def test_one_alarm_for_one_change():
+    """Many columns of one season are one incident, a small change is none; what follows from a broken feed is none of its own, another input's drift is."""
+    quiet = _wrong(found(finding(drifted=False), finding("dewp", alarms=False)), 2)
+    assert quiet == {}
+    season = _wrong(found(finding(), finding("dewp"), finding("all columns", "joint"), unusual=True), 2)
+    assert season == {("drift", "inputs"): ("warning", "`temp` moved. And 2 more findings. Not confirmed yet.")}
+    lasting = _wrong(found(finding(), confirmed=("temp",)), 3)
+    assert lasting["drift", "inputs"] == ("warning", "`temp` moved. It lasts through 3 windows.")
+    broken = found(
+        finding(), finding("all columns", "joint"), finding("temp, dewp", "correlation"), finding("score", "predictions"), breaks=["temp"]
+    )
+    assert _wrong(broken, 2) == {("data quality", "unit of temp"): ("critical", "`temp`: km.")}
+    besides = _wrong(found(finding(), finding("dewp"), breaks=["temp"]), 2)
+    assert set(besides) == {("data quality", "unit of temp"), ("drift", "inputs")}
+
+
+def test_scores_loss_and_requests_have_alarms_of_their_own():
+    """Scores may drift where no input does; a jump is the worst; strange requests count where nothing drifted."""
+    assert set(_wrong(found(finding("score of late", "predictions")), 2)) == {("drift", "predictions")}
+    assert _wrong(found(jump=True), 2) == {("performance", "loss"): ("critical", "It jumped.")}
+    assert _wrong(found(unusual=True), 2) == {("anomaly", "requests"): ("warning", "Many.")}
+
+
+def test_an_incident_is_over_only_where_it_could_have_been_seen():
+    """No verdict ends nothing; drift ends once the windows before are quiet too; what others opened is theirs to end."""
+    calm, blind = found(finding(drifted=False)), found(power="Nothing can be found.")
+    assert _is_over("drift", "inputs", calm)
+    assert not _is_over("drift", "inputs", blind)
+    assert not _is_over("drift", "inputs", found(finding(drifted=False), lasting=True))
+    assert _is_over("data quality", "unit of temp", calm)
+    assert not _is_over("data quality", "unit of temp", blind)
+    assert not _is_over("data quality", "refused files", calm)
+    assert not _is_over("service", "gateway", calm)
+    assert not _is_over("release", "7", calm)
+    assert _is_over("anomaly", "requests", calm)
+    assert _is_over("performance", "loss", calm)
+    assert not _is_over("performance", "loss", found(finding(drifted=False), labelled=False))
+    assert not _is_over("performance", "loss", found(finding(drifted=False), jump=True))
+
+
+def test_two_tests_share_one_false_alarm_rate():
+    """p-values are doubled, so that either alone must be twice as sure; findings are in one order."""
+    inputs = found(finding(p=0.02), finding("dewp", drifted=False, p=0.7)).judged.verdict.model_copy(update={"p_value": 0.02})
+    scores = found(finding("score", "predictions", p=0.001)).judged.verdict.model_copy(update={"p_value": 0.001})
+    both = _together(inputs, scores, 0.05)
+    assert [(f.column, f.p_value) for f in both.columns] == [("score", 0.002), ("temp", 0.04), ("dewp", 1.0)]
+    assert (both.p_value, both.significant, both.drifted) == (0.002, True, ("score", "temp"))
+    assert not _together(inputs, found().judged.verdict, 0.03).significant
+
+
+def test_what_is_watched_of_predictions():
+    """The positive score; the likeliest class and how sure it is; the value."""
+    scores = np.array([[0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
+    found = _score_columns(ModelSpec(task="multiclass", classes=("red", "green", "blue"), **COMMON), scores)
+    assert found["predicted class"].to_pylist() == ["green", "red"]
+    assert found["score of the likeliest class"].tolist() == [0.7, 0.6]
+    assert _score_columns(BINARY, scores[:, :2])["score of late"].tolist() == [0.7, 0.3]
+    regression = ModelSpec(task="regression", **COMMON | {"gate": GateSpec(metric="rmse", floors={})})
+    assert _score_columns(regression, np.array([[3.0]]))["predicted value"].tolist() == [3.0]
+
+
+def test_slices_are_inputs_or_made_from_the_time():
+    """A null is a slice of its own; a column that requests do not carry is none."""
+    spec = BINARY.model_copy(update={"slices": ("carrier", "hour", "weekday", "dest")})
+    when = [datetime(2013, 2, 4, 17, 30, tzinfo=timezone.utc)] * 2
+    given = pa.table({"event_time": pa.array(when, pa.timestamp("us", "UTC")), "input_carrier": ["AA", None]})
+    assert {name: names.tolist() for name, names in _groups(spec, given).items()} == {
+        "carrier": ["AA", "missing"],
+        "hour": ["17", "17"],
+        "weekday": ["0", "0"],
+    }
+    assert _groups(spec, given.slice(0, 0)) == {}

@@ -6,17 +6,22 @@ from datetime import datetime, timedelta, timezone
 import pyarrow as pa
 import pytest
 
+from perennial.commands.served_at import describe
 from perennial.errors import ReleaseRefused, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import Ledger
+from perennial.lineage.version_folder import fetch, publish, read_manifest
 from perennial.monitoring import arms
+from perennial.registry.model_registry import COMPARED_WITH, RECALIBRATES
 from perennial.serving.watch import Watch
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec, ReleaseSpec
+from perennial.stages import recalibrate as stage_recalibrate
 from perennial.stages import release as stage
 from perennial.stages import rollback
 from perennial.stages.release import Release, route_of
 from perennial.store import FolderStore
-from perennial.testing import RegistryInMemory, RehearsedBackend, small_model
+from perennial.testing import RegistryInMemory, RehearsedBackend, publish_small_version, small_model
+from perennial.training.recalibration import Recalibration, recalibrate
 
 SETTINGS = Settings.from_environment({})
 
@@ -612,3 +617,75 @@ def test_run_finds_model_backend_and_registry(tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "ModelRegistry", lambda settings: world.registry)
     world.candidate("a" * 64)
     assert stage.run(SETTINGS, world.store, model=world.spec.name).action == "promoted"
+
+
+def recalibrated(world, folder, number):
+    """Register a recalibration of a version that is in the store, as the stage does: same training, other scale and shift."""
+    parent = world.registry.version(world.spec.name, number)
+    copy = fetch(world.store, world.spec.name, parent.digest, folder / f"of-{number}")
+    (copy / "manifest.json").unlink()
+    recalibrate(copy, Recalibration("binary", 1 + number / 10, (0.0, 0.1)), {"champion": parent.digest})
+    manifest = stage_recalibrate.recalibrated(read_manifest(world.store, world.spec.name, parent.digest), parent.digest)
+    digest = publish(world.store, world.spec.name, copy, manifest)
+    return world.registry.add(world.spec.name, digest, tags={COMPARED_WITH: str(number), RECALIBRATES: str(number)}).number
+
+
+def trained(world, folder, seed):
+    """Register a version that is in the store."""
+    return world.candidate(publish_small_version(world.store, folder / f"seed-{seed}", seed=seed))
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A world whose champion is in the store."""
+    world = World(tmp_path / "store")
+    trained(world, tmp_path, 1)
+    world.look()
+    return world
+
+
+def test_a_recalibrated_version_is_released_like_any_other(house, tmp_path):
+    """Canary steps, ledger, aliases; and it says what served when."""
+    number = recalibrated(house, tmp_path, 1)
+    result = house.until_end(errors={1: 0.002, 2: 0.002})
+    assert (result.action, result.version, result.champion) == ("promoted", number, number)
+    house.agrees()
+    entries = house.ledger.entries()
+    assert entries[-1].versions[number] == house.registry.version(house.spec.name, number).digest
+    before, now = (describe(house.spec.name, when, house.ledger.served_at(when)) for when in (entries[1].time, datetime.now(timezone.utc)))
+    assert "version 1 (" in before
+    assert f"version {number} ({entries[-1].versions[number][:12]}) 100 %" in now
+
+
+def test_of_recalibrations_only_the_newest_is_kept_to_go_back_to(house, tmp_path):
+    """Else a week of them would push out the last version that was trained otherwise."""
+    trained(house, tmp_path, 2)
+    house.until_end()
+    for number in (2, 3, 4):
+        assert recalibrated(house, tmp_path, number) == number + 1
+        assert house.until_end().action == "promoted"
+    assert (house.ledger.last().champion, house.ledger.last().good) == (5, (4, 1))
+    house.agrees()
+
+
+def test_a_candidate_that_was_judged_before_a_recalibration_is_released_after_it(house, tmp_path):
+    """It was compared with the version whose weights the champion has: the gate's word still holds."""
+    recalibrated(house, tmp_path, 1)
+    house.until_end()
+    recalibrated(house, tmp_path, 2)
+    house.until_end()
+    digest = publish_small_version(house.store, tmp_path / "late", seed=9)
+    house.registry.add(house.spec.name, digest, tags={COMPARED_WITH: "1"})
+    assert house.look().action == "started"
+    assert house.until_end().version == 4
+
+
+def test_a_recalibration_of_a_former_champion_is_not_released(house, tmp_path):
+    """A trained version became champion since: its scores are not those that were recalibrated."""
+    late = recalibrated(house, tmp_path, 1)
+    house.registry.delete_alias(house.spec.name, "candidate")
+    trained(house, tmp_path, 2)
+    house.until_end()
+    house.registry.set_alias(house.spec.name, "candidate", late)
+    with pytest.raises(ReleaseRefused, match="was compared with version 1, but version 3 is the champion now"):
+        house.look()

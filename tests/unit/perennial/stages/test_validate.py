@@ -16,11 +16,13 @@ from perennial.data.tables import Table
 from perennial.errors import TrainingRefused, UnknownName
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.manifest import Manifest, lock_digest, run_key, training_parameters
-from perennial.lineage.version_folder import publish
+from perennial.lineage.version_folder import publish, read_manifest
+from perennial.monitoring.incidents import REFUSED_FILES, Incidents
 from perennial.monitoring.requests import Inbox
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, RetrainSpec, SplitSpec
 from perennial.stages import validate
+from perennial.stages.recalibrate import recalibrated
 from perennial.store import FolderStore
 
 DATASET = DatasetSpec(
@@ -270,3 +272,74 @@ def test_days_without_labels_yet_push_the_checked_days_back(house, monkeypatch):
     house.ingest(0, 20)
     assert house.run(cause="data").outcome == "done"
     assert house.checked == [("snapshot 1", (4 + 2 + 2 + 3) * 10)]
+
+
+def test_a_quality_break_that_monitoring_found_blocks_training(house, tmp_path):
+    """A new snapshot that is due does not train while the break is open; the request that waits is refused with the reason."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1, number=1)
+    house.ingest(6, 12)
+    key = house.inbox.ask("drift", 2, {})
+    incidents = Incidents(house.store, "delays")
+    found = incidents.open("data quality", "temp", "critical", "`temp` is in Celsius since 1 March.")
+    blocked = house.run(cause="data")
+    assert (blocked.outcome, house.checked) == ("skipped", [])
+    assert "The newest data are not trained on: `temp` is in Celsius since 1 March" in blocked.sentence
+    ended = house.inbox.get(key)
+    assert (ended.state, ended.outcome, ended.sentence) == ("ended", "refused", blocked.sentence)
+    assert house.run(cause="manual").outcome == "skipped"
+    assert house.run(cause="manual", force=True).outcome == "done"
+    incidents.verdict(found, "known", "ada", "Celsius from now on.")
+    assert house.run().outcome == "done"
+
+
+@pytest.mark.parametrize(("kind", "key"), [("drift", "temp"), ("anomaly", "rows"), ("data quality", REFUSED_FILES)])
+def test_other_incidents_block_nothing(house, tmp_path, kind, key):
+    """Drift is what training answers; refused files are in no snapshot."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1, number=1)
+    house.ingest(6, 12)
+    Incidents(house.store, "delays").open(kind, key, "critical", "Something was seen.")
+    assert house.run().outcome == "done"
+
+
+def test_a_break_that_is_over_blocks_nothing(house, tmp_path):
+    """The feed was mended."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1, number=1)
+    house.ingest(6, 12)
+    incidents = Incidents(house.store, "delays")
+    incidents.resolve(incidents.open("data quality", "temp", "critical", "Nulls rose."), "They fell.")
+    assert house.run().outcome == "done"
+
+
+def test_a_recalibration_neither_counts_as_a_training_nor_makes_the_champion_younger(house, tmp_path):
+    """What is due by age stays due: the weights are as old as before."""
+    house.ingest(0, 6)
+    digest = house.train(tmp_path, 1, number=1)
+    manifest = read_manifest(house.store, "delays", digest)
+    folder = tmp_path / "recalibrated"
+    folder.mkdir()
+    (folder / "model.onnx").write_text("scaled")
+    made = publish(house.store, "delays", folder, recalibrated(manifest, digest))
+    house.store.write(f"reports/delays/{made}/gate.json", b"{}")
+    ledger = Ledger(house.store, "delays")
+    last = ledger.last()
+    ledger.append(
+        "promoted",
+        version=2,
+        champion=2,
+        weights={2: 10000},
+        versions={**last.versions, 2: made},
+        reason="r",
+        actor="a",
+        after_seq=last.seq,
+    )
+    again = house.run()
+    assert (again.outcome, again.sentence.startswith("Nothing new since version 1")) == ("skipped", True)
+    house.ingest(6, 9)
+    assert "training is due only with data of 2013-01-16" in house.run().sentence
+    house.ingest(15, 1)
+    due = house.run()
+    assert (due.outcome, due.cause) == ("done", "schedule")
+    assert "The data of version 2 ends 10 days before" in due.sentence

@@ -1,0 +1,48 @@
+"""Counts all rows of {title} by day, in parts that run side by side.
+
+**When.** By hand: for a table that was there before Perennial, or one too large for one machine. Batches that land are counted by
+`{name}_ingestion` as they come.
+
+**What it does.** `plan` decides on the version and how rows are counted. `share_out` makes as many parts as the run asks for;
+`profile_part` counts each of them, as a task of its own (a pod, where stages run as pods), and `merge` adds them. The result does not
+depend on how many parts there are. It lies in `profiles/{name}/versions/` of the store.
+
+| task | it fails when | what to do |
+| --- | --- | --- |
+| `plan` | the dataset has no rows | ingest a batch |
+| `share_out` | never | nothing |
+| `profile_part` | the store does not answer or memory is short; tried again | ask for more parts |
+| `merge` | a part is missing | clear that part |
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from perennial import discovery
+from perennial.specs import DatasetSpec
+from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.operators.share_out import ShareOut
+from perennial_airflow.stage_task import param, result_of, stage_task, stage_tasks
+
+PARAMS = {
+    "parts": Param(4, type="integer", minimum=1, maximum=1000, title="Parts", description="In how many parts the table is counted."),
+    "version": Param(
+        None, type=["null", "integer"], minimum=1, title="Version", description="Table version to count; the newest if empty."
+    ),
+}
+
+
+def profiling(spec: DatasetSpec) -> DAG:
+    """The profiling DAG of one dataset."""
+    with DAG(schedule=None, params=PARAMS, **dag_defaults(spec, "profiling", __doc__)) as dag:
+        plan = stage_task("profile", spec, task={"task_id": "plan"}, version=param("version"), plan="true")
+        share_out = ShareOut(task_id="share_out", planned_by="plan", parts=param("parts"), arguments={"dataset": spec.name})
+        profile_part = stage_tasks("profile", spec, share_out.output, task={"task_id": "profile_part"})
+        merge = stage_task("profile", spec, task={"task_id": "merge"}, version=result_of("plan", "version"), merge=param("parts"))
+        plan >> share_out >> profile_part >> merge
+    return dag
+
+
+for found in discovery.datasets().values():
+    profiling(found)

@@ -1,0 +1,41 @@
+"""Lists the incidents of a model and how often it calls in vain."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from perennial import discovery
+from perennial.errors import EXIT_DONE
+from perennial.monitoring.incidents import Incident, Incidents
+from perennial.settings import Settings
+from perennial.store import Store
+
+
+def run(settings: Settings, store: Store, *, model: str | None = None) -> int:
+    """Print the incidents of one model or of all, the newest last, and the alarm rate.
+
+    Raises:
+        UnknownName: there is no such model.
+    """
+    del settings
+    for name in [discovery.model(model).name] if model else sorted(discovery.models()):
+        incidents = Incidents(store, name)
+        known = incidents.all()
+        going_on = sum(incident.is_open for incident in known)
+        print(f"{name}: {len(known)} incidents, {going_on} open. {incidents.alarm_rate(datetime.now(timezone.utc)).sentence}")
+        for incident in known:
+            print("\n".join(describe(incident)))
+    return EXIT_DONE
+
+
+def describe(incident: Incident) -> list[str]:
+    """The lines of one incident: what it is, then what became of it."""
+    until = f"until {incident.resolved:%Y-%m-%d %H:%M}" if incident.resolved else "open"
+    lines = [f"  {incident.id}  {incident.severity}  {incident.opened:%Y-%m-%d %H:%M} UTC, {until}: {incident.sentence}"]
+    if incident.resolution:
+        lines.append(f"    over: {incident.resolution}")
+    if incident.verdict:
+        lines.append(f"    {incident.by}: {incident.verdict}{f', {incident.note}' if incident.note else ''}")
+    lines += [f"    not told on {channel}: {why}" for channel, why in sorted(incident.missed.items())]
+    lines += [f"    {title}: {address}" for title, address in incident.links.items()]
+    return lines

@@ -1,0 +1,483 @@
+"""Which requests are unlike all that the reference has? Whole rows, one by one, after they were answered.
+
+Every input becomes one number that says how extreme its value is: a normal score. A number gets that of its rank among the
+reference's values and goes on in standard deviations beyond them, so that a gross error stays far outside; a category gets
+that of its rarity, one that the reference never had lies beyond the rarest; a missing value lies where a value as rare would.
+On these normal scores five detectors, and all of them answer one question, `score`: how strange is this row?
+
+    univariate_sum    each column for itself, by its Gaussian; the sum: a row that is somewhat strange everywhere
+    univariate_max    the same, but the strangest column alone counts: one gross value among many columns
+    multivariate      one Gaussian with a shrunk covariance (Ledoit and Wolf 2004): values that do not go together
+    isolation_forest  how few random cuts part a row from the others (Liu, Ting and Zhou 2008): no shape is assumed
+    one_class_svm     distance from the dense regions (Schölkopf et al. 2001), on a thinned sample: it sees holes as well
+
+An alarm is one row over the threshold, and the threshold follows from how many of them a day a person wants to read. The
+detector is fitted on every second day of the reference; on the others, which it has not seen, the threshold is the score
+that as small a share of the rows exceeds as the budget is of the traffic. Strange rows come in clusters, a storm makes a whole
+day strange; so the share is lowered until the held-out days, each judged by the threshold of the others, keep the budget in
+the mean. What they would have given, in the mean and on the worst of them, is reported beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from perennial.specs import AnomalyDetector
+
+Floats = NDArray[np.float64]
+Days = NDArray[np.datetime64]
+
+FIT_ROWS, SVM_ROWS = 20_000, 2_000  # of the reference, at most, that a detector is fitted on; the work of the SVM grows with their square
+SVM_OUTSIDE = 0.05  # share of the fitted rows that the SVM may leave outside its regions
+HELD_OUT_ROWS = 100_000  # of the reference, at most, that the threshold is taken from
+CHUNK = 100_000  # rows of the window that are scored at a time
+BY_DISTANCE = frozenset({"isolation_forest", "one_class_svm"})  # see gaps between values, which ranks would close
+MIN_ROWS = 100  # on either side: fewer tell nothing about a rare row
+MAX_SHOWN, MAX_NAMED = 50, 3
+KNOTS = 512  # values of a number whose normal score is kept; between them it is interpolated
+FARTHEST = 50.0  # standard deviations; farther makes no row stranger
+BEYOND = 2.0  # how much farther than the rarest a value lies that the reference never had
+USUAL = 3.0  # a value with a normal score up to this is not strange by itself
+TRIALS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # normal scores that a column is tried with to see whether it made a row strange
+LOWERED = (
+    1.0,
+    0.95,
+    0.9,
+    0.85,
+    0.8,
+    0.7,
+    0.6,
+    0.5,
+    0.4,
+    0.3,
+    0.2,
+    0.1,
+)  # of the budget's share of the traffic: what is tried for the threshold
+MUCH = 3.0  # times the budget
+MIN_DEVIATION = 0.1  # of a column's normal scores: a column that hardly ever changes must not outweigh all others
+
+
+class Anomaly(BaseModel):
+    """One row over the threshold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prediction_id: str
+    score: float
+    columns: tuple[str, ...] = Field(description="Columns that made it so, the one that matters most first.")
+    sentence: str
+
+
+class Anomalies(BaseModel):
+    """What the requests of a window look like beside the reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    detector: str
+    alarms_per_day: float = Field(description="Rows a day that may be over the threshold while nothing is wrong.")
+    achieved: float | None = Field(
+        default=None, description="Rows a day that were, at this traffic, on held-out days of the reference, each judged by the others."
+    )
+    highest: float | None = Field(default=None, description="The same on the worst of these days.")
+    threshold: float | None = None
+    held_out_days: int = 0
+    scored: int = Field(default=0, description="Rows of the window.")
+    days: int = Field(default=0, description="Days of the window that have rows.")
+    found: int = Field(default=0, description="Rows over the threshold.")
+    shown: tuple[Anomaly, ...] = Field(default=(), description="The strangest of them.")
+    unusual: bool = Field(default=False, description="More a day than on any held-out day, and more than three times the budget.")
+    sentence: str
+
+
+class Detector(Protocol):
+    """A fitted judgement of whole rows."""
+
+    def score(self, rows: Floats) -> Floats:
+        """Strangeness of rows of normal scores [rows, columns]: larger is stranger, only the order has a meaning across detectors."""
+        ...
+
+
+@dataclass(frozen=True)
+class Univariate:
+    """Each column for itself: minus the logarithm of its normal density, summed or the largest."""
+
+    means: Floats
+    deviations: Floats
+    largest: bool
+
+    @classmethod
+    def fit(cls, rows: Floats, *, largest: bool) -> Univariate:
+        """Mean and standard deviation of each column."""
+        return cls(rows.mean(axis=0), np.maximum(rows.std(axis=0), MIN_DEVIATION), largest)
+
+    def score(self, rows: Floats) -> Floats:
+        """Nats."""
+        terms = ((rows - self.means) / self.deviations) ** 2 / 2 + np.log(self.deviations) + np.log(2 * np.pi) / 2
+        found: Floats = terms.max(axis=1) if self.largest else terms.sum(axis=1)
+        return found
+
+
+@dataclass(frozen=True)
+class Multivariate:
+    """Minus the logarithm of one normal density over all columns."""
+
+    means: Floats
+    precision: Floats  # inverse covariance [columns, columns]
+    log_determinant: float  # of the covariance
+
+    @classmethod
+    def fit(cls, rows: Floats) -> Multivariate:
+        """The covariance is drawn towards a multiple of the identity, as far as the rows are too few to know better (Ledoit and Wolf 2004)."""
+        from sklearn.covariance import LedoitWolf
+
+        found = LedoitWolf().fit(rows)
+        return cls(found.location_, found.precision_, float(np.linalg.slogdet(found.covariance_)[1]))
+
+    def score(self, rows: Floats) -> Floats:
+        """Nats."""
+        away = rows - self.means
+        distance = np.einsum("ri,ij,rj->r", away, self.precision, away, optimize=True)
+        found: Floats = (distance + self.log_determinant + rows.shape[1] * np.log(2 * np.pi)) / 2
+        return found
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A detector of scikit-learn, whose scores are larger where rows are more usual."""
+
+    usual: Callable[[Floats], Floats]
+
+    def score(self, rows: Floats) -> Floats:
+        """The other way round."""
+        found: Floats = -self.usual(rows)
+        return found
+
+
+def fit_detector(name: AnomalyDetector, rows: Floats, seed: int) -> Detector:
+    """Fit the named detector to normal scores [rows, columns] of the reference."""
+    if name == "multivariate":
+        return Multivariate.fit(rows)
+    if name == "isolation_forest":
+        from sklearn.ensemble import IsolationForest
+
+        return Learnt(IsolationForest(n_estimators=200, random_state=seed % 2**32).fit(rows).score_samples)
+    if name == "one_class_svm":
+        from sklearn.svm import OneClassSVM
+
+        some = rows[np.sort(np.random.default_rng(seed).choice(len(rows), min(len(rows), SVM_ROWS), replace=False))]
+        return Learnt(OneClassSVM(nu=SVM_OUTSIDE, gamma=_kernel_rate(some)).fit(some).decision_function)
+    return Univariate.fit(rows, largest=name == "univariate_max")
+
+
+def _kernel_rate(rows: Floats) -> float:
+    """Rate of the SVM's Gaussian kernel: as wide as the distance to the root-of-n-th neighbour, so that a hole among the rows is not filled from its rim."""
+    squares = (rows**2).sum(axis=1)
+    distances = np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0)
+    near = int(np.sqrt(len(rows)))
+    return 1 / max(2 * float(np.median(np.partition(distances, near, axis=1)[:, near])), 1e-6)
+
+
+@dataclass(frozen=True)
+class Number:
+    """Scores of a numeric column: between the reference's smallest and largest value by interpolation, beyond them in its standard deviations."""
+
+    values: Floats  # rising, of the reference
+    scores: Floats  # of these values
+    deviation: float  # of the reference's values
+    missing: float  # score of a missing value
+    usual: tuple[float, float]  # between which 99 of 100 values of the reference lie
+
+    @classmethod
+    def fit(cls, values: Floats, *, ranks: bool) -> Number:
+        """From the reference's values, NaN where missing; by rank, or in standard deviations from the mean."""
+        known = np.sort(values[np.isfinite(values)])
+        missing = _rare(len(values) - len(known), len(values))
+        if not len(known):
+            return cls(np.zeros(1), np.zeros(1), 1.0, missing, (0.0, 0.0))
+        deviation = float(known.std()) if known[-1] > known[0] else max(abs(float(known[0])), 1.0)
+        usual = float(known[int(0.005 * len(known))]), float(known[-1 - int(0.005 * len(known))])
+        if not ranks:
+            ends = known[[0, -1]] if known[-1] > known[0] else known[:1]
+            return cls(ends, (ends - known.mean()) / deviation, deviation, missing, usual)
+        distinct, counts = np.unique(known, return_counts=True)
+        up_to = np.cumsum(counts)
+        # Evenly in rank, and both ends: the interpolation is finest where the values are.
+        some = np.unique(np.searchsorted(up_to, np.linspace(0, len(known), KNOTS)).clip(0, len(distinct) - 1))
+        return cls(distinct[some], _quantile((up_to - counts / 2)[some] / len(known)), deviation, missing, usual)
+
+    def score(self, column: pa.ChunkedArray) -> Floats:
+        """Normal scores [rows]."""
+        values = _floats(column)
+        low, high = self.values[0], self.values[-1]
+        with np.errstate(invalid="ignore"):
+            found = np.interp(values, self.values, self.scores)
+            beyond = (np.maximum(values - high, 0) - np.maximum(low - values, 0)) / self.deviation
+        found = found + beyond + np.sign(beyond) * (BEYOND if len(self.values) == 1 else 0)
+        return np.where(np.isfinite(values), np.clip(found, -FARTHEST, FARTHEST), self.missing)
+
+
+@dataclass(frozen=True)
+class Category:
+    """Normal scores of a column of categories, by how rare each is."""
+
+    scores: Mapping[str | None, float]  # None is the missing value
+    unseen: float
+
+    @classmethod
+    def fit(cls, column: pa.ChunkedArray) -> Category:
+        """From the reference's values."""
+        texts, counts = _counted(column)
+        total = int(counts.sum())
+        order = np.argsort(-counts, kind="stable")
+        # Categories of one frequency share the middle of their ranks: of equally frequent ones none is strange.
+        sizes, place = np.unique(-counts[order], return_inverse=True)
+        mass = np.bincount(place, counts[order], minlength=len(sizes))
+        scores = _quantile(((np.cumsum(mass) - mass / 2) / max(total, 1))[place])
+        rarest = _rare(0, total)
+        known = dict(zip([texts[i] for i in order], scores.tolist(), strict=True))
+        missing: dict[str | None, float] = {None: rarest}
+        return cls(missing | known, rarest + BEYOND)
+
+    def score(self, column: pa.ChunkedArray) -> Floats:
+        """Normal scores [rows]."""
+        texts, places = _coded(column)
+        found = np.array([self.scores.get(text, self.unseen) for text in texts], dtype=float)
+        return found[places] if len(found) else np.zeros(0)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Normal scores of every column of the reference."""
+
+    columns: Mapping[str, Number | Category]
+
+    @classmethod
+    def fit(cls, reference: pa.Table, *, ranks: bool) -> Scale:
+        """Numbers by rank or in standard deviations, everything else by rarity."""
+        return cls(
+            {
+                name: Number.fit(_floats(reference[name]), ranks=ranks)
+                if _is_number(reference.schema.field(name).type)
+                else Category.fit(reference[name])
+                for name in reference.column_names
+            }
+        )
+
+    def apply(self, rows: pa.Table) -> Floats:
+        """[rows, columns], in the order of the reference's columns."""
+        return np.column_stack([column.score(rows[name]) for name, column in self.columns.items()])
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A fitted detector and what it said of days that it has not seen."""
+
+    name: str
+    scale: Scale
+    detector: Detector
+    held_out: Floats  # scores of the held-out rows
+    held_out_days: Days  # the day of each
+
+    def score(self, rows: pa.Table) -> Floats:
+        """Strangeness of each row."""
+        parts = [self.detector.score(self.scale.apply(rows.slice(begin, CHUNK))) for begin in range(0, rows.num_rows, CHUNK)]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def threshold(self, share: float) -> float:
+        """Score that a new row of days like these exceeds with a chance of at most `share`, or 1 in all held-out rows and one if that is more."""
+        return _threshold(self.held_out, share)
+
+    def days_at(self, rows_per_day: float, share: float) -> Floats:
+        """Rows over the threshold on each held-out day, as if it had `rows_per_day` rows; its threshold is that of the other days."""
+        found = []
+        for day in np.unique(self.held_out_days):
+            own = self.held_out_days == day
+            others = self.held_out[~own]
+            found.append(float(np.mean(self.held_out[own] > _threshold(others, share))) * rows_per_day if len(others) else np.nan)
+        return np.array(found)
+
+
+def fit_watch(reference: pa.Table, days: Days, name: AnomalyDetector, seed: int) -> Watch | str:
+    """Fit a detector to every second day of the reference and score the days between.
+
+    Args:
+        reference: one row per row, one column per watched input.
+        days: [rows], the day of each row.
+        name: which detector.
+        seed: of thinning and of what the detector draws.
+
+    Returns:
+        The watch, or a sentence that says what the reference lacks.
+    """
+    rng = np.random.default_rng(seed)
+    known, place = np.unique(days, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    fitted, held_out = (_thinned(order[place[order] % 2 == half], most, rng) for half, most in ((0, FIT_ROWS), (1, HELD_OUT_ROWS)))
+    if len(known) < 2 or min(len(fitted), len(held_out)) < MIN_ROWS:
+        return f"The reference has {len(days)} rows on {len(known)} days: {MIN_ROWS} rows on every second day are needed to tell which request is strange."
+    rows = reference.take(fitted)
+    scale = Scale.fit(rows, ranks=name not in BY_DISTANCE)
+    detector = fit_detector(name, scale.apply(rows), seed)
+    watch = Watch(name, scale, detector, np.zeros(0), days[held_out])
+    return Watch(name, scale, detector, watch.score(reference.take(held_out)), days[held_out])
+
+
+def find_anomalies(watch: Watch | str, rows: pa.Table, days: Days, ids: Sequence[str], *, name: str, alarms_per_day: float) -> Anomalies:
+    """Judge the requests of a window.
+
+    Args:
+        watch: what `fit_watch` gave.
+        rows: the requests' inputs, with the reference's columns.
+        days: [rows], the day of each request.
+        ids: [rows], its prediction_id.
+        name: of the detector.
+        alarms_per_day: the budget, rows per day.
+    """
+    if isinstance(watch, str):
+        return Anomalies(detector=name, alarms_per_day=alarms_per_day, sentence=watch)
+    window_days = len(np.unique(days))
+    if not rows.num_rows:
+        return Anomalies(detector=name, alarms_per_day=alarms_per_day, sentence="The window has no requests.")
+    per_day = rows.num_rows / window_days
+    for lowered in LOWERED:
+        share = min(alarms_per_day / per_day, 1.0) * lowered
+        usual = watch.days_at(per_day, share)
+        if not usual.mean() > alarms_per_day:  # not a number with a single held-out day
+            break
+    threshold = watch.threshold(share)
+    scores = watch.score(rows)
+    over = np.flatnonzero(scores > threshold)
+    achieved, highest = (float(usual.mean()), float(usual.max())) if np.isfinite(usual).all() else (None, None)
+    each_day = len(over) / window_days
+    unusual = each_day > MUCH * alarms_per_day and (highest is None or each_day > highest)
+    strangest = over[np.lexsort((np.asarray(ids, dtype=str)[over], -scores[over]))][:MAX_SHOWN]
+    return Anomalies(
+        detector=name,
+        alarms_per_day=alarms_per_day,
+        achieved=None if achieved is None else round(achieved, 4),
+        highest=None if highest is None else round(highest, 4),
+        threshold=round(threshold, 6),
+        held_out_days=len(usual),
+        scored=rows.num_rows,
+        days=window_days,
+        found=len(over),
+        shown=tuple(_explained(watch, rows.take(strangest), [ids[i] for i in strangest], scores[strangest])),
+        unusual=unusual,
+        sentence=_sentence(len(over), window_days, alarms_per_day, per_day / (len(watch.held_out) + 1), unusual=unusual),
+    )
+
+
+def _sentence(found: int, days: int, budget: float, rarest: float, *, unusual: bool) -> str:
+    what = "No request is" if not found else f"{found} request{'s are' if found > 1 else ' is'}"
+    sentence = (
+        f"{what} unlike the reference; up to {budget * days:g} in {days} day{'s' if days > 1 else ''} are expected while nothing is wrong."
+    )
+    if unusual:
+        sentence += " That is more than on any held-out day of the reference."
+    if rarest > budget:
+        sentence += f" At this traffic the reference is too small to tell fewer than {rarest:.3g} a day."
+    return sentence
+
+
+def _threshold(scores: Floats, share: float) -> float:
+    # Of rows that could as well be in another order, the next one exceeds the k-th largest of n with a chance of k / (n + 1).
+    k = min(max(int(share * (len(scores) + 1)), 1), len(scores))
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
+
+
+def _explained(watch: Watch, rows: pa.Table, ids: Sequence[str], scores: Floats) -> list[Anomaly]:
+    """Name the columns: those without which a row would be far less strange, whatever the detector."""
+    names = list(watch.scale.columns)
+    normal = watch.scale.apply(rows)
+    falls = np.zeros(normal.shape)
+    for column in range(len(names)):
+        tried = np.repeat(normal, len(TRIALS), axis=0)
+        tried[:, column] = np.tile(TRIALS, len(normal))
+        falls[:, column] = scores - watch.detector.score(tried).reshape(len(normal), len(TRIALS)).min(axis=1)
+    found = []
+    for row, score in enumerate(scores):
+        order = np.argsort(-falls[row], kind="stable")
+        named = [int(i) for i in order[:MAX_NAMED] if falls[row, i] >= falls[row, order[0]] / 2]
+        found.append(
+            Anomaly(
+                prediction_id=ids[row],
+                score=round(float(score), 6),
+                columns=tuple(names[i] for i in named),
+                sentence=_says([(names[i], rows[names[i]][row].as_py(), float(normal[row, i])) for i in named], watch.scale),
+            )
+        )
+    return found
+
+
+def _says(named: list[tuple[str, Any, float]], scale: Scale) -> str:
+    parts = []
+    for name, value, normal in named:
+        column = scale.columns[name]
+        said = "missing" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+        if abs(normal) <= USUAL:
+            parts.append(f"`{name}` is {said}")
+        elif isinstance(column, Number):
+            parts.append(f"`{name}` is {said}, usual is {column.usual[0]:.4g} to {column.usual[1]:.4g}")
+        else:
+            unseen = value is not None and str(value) not in column.scores
+            parts.append(f"`{name}` is {said}, which {'the reference does not have' if unseen else 'is rare'}")
+    alone = all(abs(normal) <= USUAL for _, _, normal in named)
+    together = (
+        ": usual each for itself, not together"
+        if alone and len(named) > 1
+        else ": usual by itself, not with the rest of the row"
+        if alone
+        else ""
+    )
+    return f"{'; '.join(parts)}{together}."
+
+
+def _thinned(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
+def _quantile(share: Floats) -> Floats:
+    normal = NormalDist()
+    return np.array([normal.inv_cdf(p) for p in share.tolist()])
+
+
+def _rare(count: int, total: int) -> float:
+    """Normal score of something that `count` of `total` rows have, as if these were the most extreme ones."""
+    return float(-_quantile(np.array([(count + 0.5) / (total + 1)]))[0])
+
+
+def _is_number(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
+
+
+def _floats(column: pa.ChunkedArray) -> Floats:
+    """Values as float64; missing, infinite and unreadable ones are NaN."""
+    import pyarrow as pa
+
+    values = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=float)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[list[str | None], NDArray[np.int64]]:
+    """The different values as text, None for the missing one, and the place of each row's value among them."""
+    import pyarrow as pa
+
+    coded = column.cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode")
+    return coded.dictionary.to_pylist(), np.asarray(coded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _counted(column: pa.ChunkedArray) -> tuple[list[str | None], NDArray[np.int64]]:
+    texts, places = _coded(column)
+    return texts, np.bincount(places, minlength=len(texts))

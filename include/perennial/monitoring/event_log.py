@@ -1,0 +1,76 @@
+"""A log of numbered events in the store: what the inbox of retraining requests and the incidents of a model are made of. Light.
+
+Each event is an object of its own, written by put-if-absent, so of several writers exactly one takes the next place and the
+others look again before they decide. A reader sees every event up to some place and none beyond it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from perennial.errors import StoreUnreachable
+from perennial.store import Store
+
+LOOKS = 200
+
+
+class Event(BaseModel):
+    """What every event has; what happened, its own class says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
+    writer: str = Field(default_factory=lambda: uuid.uuid4().hex, description="Makes the bytes of every event unique.")
+
+
+E = TypeVar("E", bound=Event)
+
+
+class EventLog(Generic[E]):
+    """The events below one folder of the store, oldest first.
+
+    Args:
+        store: where they are.
+        folder: the folder's key.
+        kind: class of its events.
+        name: what a sentence calls it.
+    """
+
+    def __init__(self, store: Store, folder: str, kind: type[E], name: str) -> None:
+        self.store, self.folder, self.kind, self.name = store, folder, kind, name
+        self._seen: list[E] = []
+
+    def events(self) -> list[E]:
+        """Every event up to now; those read before are not read again."""
+        for stored in self.store.list(self.folder):
+            if stored.key == self._place():  # in order, without gaps, however the listing raced with a writer
+                self._seen.append(self.kind.model_validate_json(self.store.read(stored.key)))
+        return self._seen
+
+    def write(self, decide: Callable[[], E | None]) -> bool:
+        """Write the event that `decide` gives after it has read `events()`, or none.
+
+        Args:
+            decide: is asked again whenever another writer was faster, so that it always decides on all that came before.
+
+        Returns:
+            Whether an event was written.
+
+        Raises:
+            StoreUnreachable: other writers were faster every time.
+        """
+        for _ in range(LOOKS):
+            event = decide()
+            if event is None:
+                return False
+            if self.store.put_if_absent(self._place(), event.model_dump_json().encode()):
+                return True
+        raise StoreUnreachable(f"{self.name} could not be written: other writers took {LOOKS} places in a row. Try again.")
+
+    def _place(self) -> str:
+        return f"{self.folder}/{len(self._seen):08d}.json"

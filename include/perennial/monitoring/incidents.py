@@ -1,0 +1,323 @@
+"""The incidents of one model: what was found wrong, who was told, and what a person made of it. Light: DAG files read it.
+
+Kept as an event log below `incidents/<model>/`. An incident's state is what the events add up to:
+
+    opened -> raised, if it is seen again and is worse -> resolved, once it is over
+           -> told on a channel, or tried in vain      -> asked about, then judged by a person: before or after its end
+
+However often it is seen, an incident is opened once as long as it is open, and told once on each channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from perennial.errors import UnknownName
+from perennial.monitoring import event_log
+from perennial.store import Store
+
+Kind = Literal["drift", "performance", "data quality", "anomaly", "service", "release"]
+Severity = Literal["info", "warning", "critical"]
+Verdict = Literal["real", "false alarm", "known"]
+News = Literal["opened", "resolved"]
+
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
+VERDICTS: tuple[Verdict, ...] = ("real", "false alarm", "known")
+REFUSED_FILES = "refused files"  # key of the incident that files lie in quarantine: their rows are in no table
+RATE_DAYS = 90
+MONTH_DAYS = 30.4375
+LATE_DAYS = 30  # what was over for longer is history to a channel that never heard of it, and to a person who was never asked
+
+
+class Event(event_log.Event):
+    """One change of one incident, as stored."""
+
+    what: Literal["opened", "raised", "resolved", "told", "missed", "asked", "judged"]
+    id: str
+    kind: Kind | None = None
+    key: str = ""
+    severity: Severity | None = None
+    sentence: str = ""
+    evidence: dict[str, JsonValue] = Field(default_factory=dict)
+    channel: str = ""
+    news: News | None = None
+    verdict: Verdict | None = None
+    by: str = ""
+    note: str = ""
+
+
+class Incident(BaseModel):
+    """An incident as it stands now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(description="`<number>-<kind>`: number counts the model's incidents from 1 on.")
+    kind: Kind
+    key: str = Field(description="What is wrong: kind and key tell it from all others that are open.")
+    severity: Severity
+    sentence: str = Field(description="What was seen, for a person.")
+    evidence: dict[str, JsonValue] = Field(description="Figures by name, and links: values that begin with http.")
+    opened: datetime
+    resolved: datetime | None = None
+    resolution: str = Field(default="", description="Why it is over.")
+    told: dict[str, News] = Field(default_factory=dict, description="The last that each channel was told.")
+    missed: dict[str, str] = Field(default_factory=dict, description="Why a channel does not know the last of it yet, by channel.")
+    asked: str = Field(default="", description="The run that asks a person.")
+    verdict: Verdict | None = None
+    by: str = Field(default="", description="Who gave the verdict.")
+    note: str = Field(default="", description="Their words.")
+    judged: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on."""
+        return self.resolved is None
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Pages that show more, by title."""
+        return {name: str(value) for name, value in self.evidence.items() if _is_link(value)}
+
+    @property
+    def figures(self) -> dict[str, JsonValue]:
+        """Evidence that is no link, by name."""
+        return {name: value for name, value in self.evidence.items() if not _is_link(value)}
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether it asks for somebody's attention: an incident that merely informs counts in no rate, and nobody is asked about it."""
+        return self.severity != "info"
+
+    @property
+    def blocks_training(self) -> bool:
+        """Whether the data it tells of are better not trained on: a break of data quality that no person has called known or false."""
+        return self.is_open and self.kind == "data quality" and self.key != REFUSED_FILES and self.verdict not in ("false alarm", "known")
+
+
+@dataclass(frozen=True)
+class AlarmRate:
+    """How often a model calls for attention, and how often in vain."""
+
+    alarms: int
+    days: float  # they are counted over
+    judged: int  # of the alarms, by a person
+    false: int  # of those
+
+    @property
+    def per_month(self) -> float:
+        """Alarms in a month of 30.4 days."""
+        return self.alarms * MONTH_DAYS / self.days
+
+    @property
+    def share_false(self) -> float | None:
+        """Share of the judged alarms that a person called false; None if none was judged."""
+        return self.false / self.judged if self.judged else None
+
+    @property
+    def sentence(self) -> str:
+        """The rate for a person."""
+        judged = "none was judged"
+        if self.judged:
+            judged = f"{self.false} of {self.judged} judged were false ({100 * self.false / self.judged:.0f} %)"
+        return f"{self.per_month:.1f} alarms a month ({self.alarms} in {self.days:.0f} days); {judged}."
+
+
+class Incidents:
+    """The incidents of one model: at most one of the same kind and key is open at any time."""
+
+    def __init__(self, store: Store, model: str) -> None:
+        self.store, self.model = store, model
+        self._log = event_log.EventLog(store, f"incidents/{model}", Event, f"The incidents of {model}")
+        self._known: dict[str, Incident] = {}
+        self._applied = 0  # events of the log
+
+    def all(self) -> list[Incident]:
+        """Every incident, oldest first."""
+        events = self._log.events()
+        for event in events[self._applied :]:
+            self._known[event.id] = _after(self._known.get(event.id), event)
+        self._applied = len(events)
+        return list(self._known.values())
+
+    def get(self, id: str) -> Incident:
+        """The incident of that id, or of the number it begins with. Raises UnknownName."""
+        for incident in self.all():
+            if id == incident.id or (id.isdecimal() and int(id) == _number(incident.id)):
+                return incident
+        raise UnknownName(f"{self.model} has no incident {id!r}: `perennial incidents --model {self.model}` lists them.")
+
+    def open_ones(self) -> list[Incident]:
+        """The incidents that go on, oldest first."""
+        return [incident for incident in self.all() if incident.is_open]
+
+    def open(self, kind: Kind, key: str, severity: Severity, sentence: str, evidence: dict[str, JsonValue] | None = None) -> str | None:
+        """Tell of something that is wrong, as often as it is seen.
+
+        Args:
+            kind: what kind of thing it is; the runbook has a section for each.
+            key: which one, such as a column.
+            severity: how bad it is.
+            sentence: what was seen, for a person.
+            evidence: figures by name, and links.
+
+        Returns:
+            The new incident's id; None where one of that kind and key is open: it stays, but a higher severity raises it.
+        """
+        seen = Event(what="opened", id="", kind=kind, key=key, severity=severity, sentence=sentence, evidence=evidence or {})
+        new = ""
+
+        def decide() -> Event | None:
+            nonlocal new
+            same, new = self.find(kind, key), ""
+            if same is None:
+                new = f"{len(self.all()) + 1:04d}-{kind.replace(' ', '-')}"
+                return seen.model_copy(update={"id": new})
+            if _rank(severity) > _rank(same.severity):
+                return seen.model_copy(update={"id": same.id, "what": "raised"})
+            return None
+
+        self._log.write(decide)
+        return new or None
+
+    def find(self, kind: Kind, key: str) -> Incident | None:
+        """The open incident of that kind and key, if there is one."""
+        return next((i for i in self.open_ones() if (i.kind, i.key) == (kind, key)), None)
+
+    def resolve(self, id: str, sentence: str) -> bool:
+        """It is over. Returns whether it was open until now; raises UnknownName."""
+        id = self.get(id).id
+        return self._log.write(lambda: Event(what="resolved", id=id, sentence=sentence) if self.get(id).is_open else None)
+
+    def verdict(self, id: str, verdict: Verdict, by: str, note: str = "") -> Incident:
+        """What a person makes of it; the last verdict counts, and those before it stay in the log. Raises UnknownName."""
+        id = self.get(id).id
+
+        def decide() -> Event | None:
+            now = self.get(id)
+            is_said = (now.verdict, now.by, now.note) == (verdict, by, note)
+            return None if is_said else Event(what="judged", id=id, verdict=verdict, by=by, note=note)
+
+        self._log.write(decide)
+        return self.get(id)
+
+    def ask(self, id: str, run: str) -> Incident | None:
+        """Let a run ask a person for the verdict.
+
+        Returns:
+            The incident, also where this run began to ask before; None where it is judged, or another run asks. Raises UnknownName.
+        """
+        id = self.get(id).id
+
+        def decide() -> Event | None:
+            now = self.get(id)
+            return Event(what="asked", id=id, by=run) if not now.asked and now.verdict is None else None
+
+        self._log.write(decide)
+        now = self.get(id)
+        return now if now.asked == run and now.verdict is None else None
+
+    def told(self, id: str, channel: str, news: News) -> bool:
+        """A channel took the news. Returns whether it had not heard them; raises UnknownName."""
+        id = self.get(id).id
+        return self._log.write(
+            lambda: (
+                Event(what="told", id=id, channel=channel, news=news) if self.get(id).told.get(channel) not in (news, "resolved") else None
+            )
+        )
+
+    def missed(self, id: str, channel: str, sentence: str) -> bool:
+        """A channel did not take the news: it stays due, however long that lasts. Noted once, until the channel works. Raises UnknownName."""
+        id = self.get(id).id
+        return self._log.write(
+            lambda: Event(what="missed", id=id, channel=channel, sentence=sentence) if channel not in self.get(id).missed else None
+        )
+
+    def alarm_rate(self, now: datetime, days: float = RATE_DAYS) -> AlarmRate:
+        """Alarms in the days before `now`, and what people said of them."""
+        return alarm_rate(self.all(), now, days)
+
+
+def alarm_rate(incidents: Sequence[Incident], now: datetime, days: float = RATE_DAYS) -> AlarmRate:
+    """Alarms in the days before `now`, and what people said of them.
+
+    Args:
+        incidents: of one model, oldest first.
+        now: end of the time looked at.
+        days: its length. Where the first incident is younger, the time begins with it, yet is never shorter than a month: no
+            rate is told from a few days.
+    """
+    known = [i for i in incidents if i.opened <= now]
+    age = max(((now - i.opened) / timedelta(days=1) for i in known), default=0.0)
+    days = min(days, max(age, MONTH_DAYS))
+    alarms = [i for i in known if i.is_alarm and now - i.opened <= timedelta(days=days)]
+    verdicts = [i.verdict for i in alarms if i.verdict is not None]
+    return AlarmRate(len(alarms), days, len(verdicts), verdicts.count("false alarm"))
+
+
+def due(incident: Incident, channel: str, least: Severity, now: datetime) -> News | None:
+    """What a channel is still to be told of an incident, if anything.
+
+    Args:
+        incident: as it stands now.
+        channel: name of the channel.
+        least: severity from which on the channel is told.
+        now: what was over long before is not told to a channel that never heard of it, unless it was tried in vain.
+    """
+    last = incident.told.get(channel)
+    if last == "resolved" or _rank(incident.severity) < _rank(least):
+        return None
+    if incident.resolved is None:
+        return None if last == "opened" else "opened"
+    is_history = now - incident.resolved > timedelta(days=LATE_DAYS) and channel not in incident.missed
+    return None if last is None and is_history else "resolved"
+
+
+def awaits_verdict(incident: Incident, now: datetime) -> bool:
+    """Whether a person is still to be asked about it: over or not, unless it has long been over."""
+    is_history = incident.resolved is not None and now - incident.resolved > timedelta(days=LATE_DAYS)
+    return incident.is_alarm and incident.verdict is None and not incident.asked and not is_history
+
+
+def _after(before: Incident | None, event: Event) -> Incident:
+    """An incident after one more event."""
+    if before is None:
+        assert event.kind is not None
+        assert event.severity is not None
+        return Incident(
+            id=event.id,
+            kind=event.kind,
+            key=event.key,
+            severity=event.severity,
+            sentence=event.sentence,
+            evidence=event.evidence,
+            opened=event.time,
+        )
+    changes: dict[str, dict[str, object]] = {
+        "raised": {"severity": event.severity, "sentence": event.sentence, "evidence": event.evidence},
+        "resolved": {"resolved": event.time, "resolution": event.sentence},
+        "told": {
+            "told": {**before.told, event.channel: event.news},
+            "missed": {channel: why for channel, why in before.missed.items() if channel != event.channel},
+        },
+        "missed": {"missed": {**before.missed, event.channel: event.sentence}},
+        "asked": {"asked": event.by},
+        "judged": {"verdict": event.verdict, "by": event.by, "note": event.note, "judged": event.time},
+    }
+    return before.model_copy(update=changes[event.what])
+
+
+def _is_link(value: JsonValue) -> bool:
+    return isinstance(value, str) and value.startswith(("http://", "https://"))
+
+
+def _number(id: str) -> int:
+    return int(id.split("-", 1)[0])
+
+
+def _rank(severity: Severity) -> int:
+    return SEVERITIES.index(severity)

@@ -1,0 +1,327 @@
+"""Where the cells lie on which rows are counted: fixed for a dataset once, so that the counts of any two days can be added and compared.
+
+A number falls into one of GRID_CELLS cells: CELLS equal ones between the bounds that hold nearly all rows of the fit, and on either side
+TAILS whose width doubles from one to the next, so that values far outside stay apart whatever comes later. Where a column has few values
+each is counted too. A category is counted by name if it was known at the fit; later ones by name as well, apart.
+
+The joint part says how rows are seen together: columns turned into normal scores of their rank, indicators of frequent categories, and
+random Fourier frequencies over both (Rahimi and Recht 2007). All its tables hold integers, so that sums are the same on every machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+CELLS, TAILS = 1024, 64
+GRID_CELLS = CELLS + 2 * TAILS
+BEYOND = 0.001  # share of the fit's rows beyond either bound
+EXACT_VALUES = 300  # of a column with so few each is counted
+KNOWN_CATEGORIES = 4096  # of a column with more the names are not kept
+HASH_CELLS = 256  # cells of such a column
+GROUPED_VALUES = 4096  # a column with so few is counted by value first: fewer cells to work out
+REPEATED = 4  # rows for each value before a column of numbers counts as one of few values
+JOINT_NUMBERS, JOINT_INDICATORS, OF_ONE_COLUMN = 24, 24, 6
+SAMPLED_BY = 4  # columns that decide whether a row is in the joint sample
+RARE, BANDWIDTH = 0.02, 0.7
+UNIT = 1024  # one standard deviation in the joint part's integers
+TURN = 1 << 16  # one turn per standard deviation in its frequencies
+WAVE = 1 << 12  # steps of the table of cosines
+WAVE_UNIT = 1 << 20  # a cosine of one
+LARGEST = 1e300  # bounds of a grid stay inside, so that its width is a number
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Frozen(BaseModel):
+    """Base of a layout's parts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Grid(Frozen):
+    """Cells of a numeric column, by number: TAILS below `low`, the farthest first, CELLS equal ones, TAILS from `high` on."""
+
+    low: float
+    high: float
+
+    @property
+    def per_unit(self) -> float:
+        """Equal cells per unit of the column."""
+        return CELLS / (self.high - self.low)
+
+    def edges(self) -> Floats:
+        """Borders of the cells, shape [GRID_CELLS + 1], ascending from minus to plus infinity."""
+        width = (self.high - self.low) / CELLS
+        reach = (2.0 ** np.arange(1, TAILS) - 1) * width
+        inner = self.low + np.arange(CELLS) * width
+        return np.concatenate([[-np.inf], (self.low - reach)[::-1], inner, [self.high], self.high + reach, [np.inf]])
+
+    def lower_edge(self, cell: int) -> float:
+        """Smallest value of a cell; minus infinity for the first."""
+        return float(self.edges()[cell])
+
+    def centres(self) -> Floats:
+        """Middle of each cell, shape [GRID_CELLS]; the finite border of the two outermost."""
+        edges = self.edges()
+        edges[0], edges[-1] = edges[1], edges[-2]
+        middle: Floats = edges[:-1] / 2 + edges[1:] / 2
+        return middle
+
+
+class ColumnLayout(Frozen):
+    """How one column is counted."""
+
+    name: str
+    kind: Literal["numeric", "category"]
+    grid: Grid | None = Field(default=None, description="Cells of a numeric column.")
+    values: tuple[float, ...] = Field(default=(), description="All values of a numeric column of few, ascending.")
+    few: bool = Field(default=False, description="Whether a numeric column is counted by value before by cell; changes no count.")
+    categories: tuple[str, ...] = Field(default=(), description="Categories known at the fit, the most frequent first.")
+    hashed: bool = Field(default=False, description="Whether there were too many categories to keep: counted by a hash of the name.")
+
+    @property
+    def cells(self) -> int:
+        """Number of cells; the last one of a column with known categories counts all others."""
+        if self.kind == "numeric":
+            return GRID_CELLS
+        return HASH_CELLS if self.hashed else len(self.categories) + 1
+
+
+class JointLayout(Frozen):
+    """How rows are seen together."""
+
+    numeric: tuple[str, ...] = Field(default=(), description="Columns that become normal scores of their rank, p of them.")
+    scores: tuple[tuple[int, ...], ...] = Field(default=(), description="Score of each cell of each such column, in 1/1024 sd.")
+    indicators: tuple[tuple[str, str], ...] = Field(default=(), description="Column and category of each indicator, k of them.")
+    shares: tuple[float, ...] = Field(default=(), description="Share of each indicator's category at the fit.")
+    sampled_by: tuple[str, ...] = Field(default=(), description="Columns whose values decide whether a row is in the sample.")
+    rows: int = Field(default=1024, ge=1, description="Rows of a block that are seen together at most.")
+    seed: int = Field(default=2013, description="Seed of the frequencies.")
+    frequencies: int = Field(default=128, ge=0, description="Random Fourier frequencies.")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are seen together."""
+        return tuple(dict.fromkeys((*self.numeric, *(column for column, _ in self.indicators))))
+
+    @property
+    def families(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """Names of the sums, by family in the order in which they are stored; a pair of names each, the second empty where there is none."""
+        return _families(self)
+
+    @property
+    def size(self) -> int:
+        """Number of sums."""
+        return sum(len(names) for names in self.families.values())
+
+
+@functools.lru_cache(maxsize=64)
+def _families(joint: JointLayout) -> dict[str, tuple[tuple[str, str], ...]]:
+    single = tuple((name, "") for name in joint.numeric)
+    marks = tuple(f"{column}={category}" for column, category in joint.indicators)
+    pairs = tuple((a, b) for i, a in enumerate(joint.numeric) for b in joint.numeric[i + 1 :])
+    waves = tuple((str(number), "") for number in range(joint.frequencies)) if joint.columns else ()
+    return {
+        "mean": single,
+        "square": single,
+        "product": pairs,
+        "share": tuple((mark, "") for mark in marks),
+        "cross": tuple((a, mark) for a in joint.numeric for mark in marks),
+        "cos": waves,
+        "sin": waves,
+    }
+
+
+class Layout(Frozen):
+    """How the rows of a dataset are counted."""
+
+    columns: tuple[ColumnLayout, ...]
+    joint: JointLayout = JointLayout()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> ColumnLayout:
+        """The column of that name; KeyError if there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    @property
+    def digest(self) -> str:
+        """Identity: SHA-256 of its JSON."""
+        return _digest(self)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(layout: Layout) -> str:
+    return hashlib.sha256(layout.model_dump_json().encode()).hexdigest()
+
+
+def fit_layout(
+    rows: pa.Table, columns: Sequence[str] | None = None, *, joint: Sequence[str] | None = None, sample_rows: int = 1024, seed: int = 2013
+) -> Layout:
+    """Lay cells over the columns of some rows. The same rows in another order give the same layout.
+
+    Args:
+        rows: the rows; some ten thousand are plenty.
+        columns: which columns; all if absent. Times and nested columns are passed over.
+        joint: those of them that are seen together; all if absent.
+        sample_rows: rows of a block that are seen together at most.
+        seed: of the Fourier frequencies.
+    """
+    import duckdb
+
+    wanted = list(rows.schema.names) if columns is None else list(columns)
+    kinds = {name: kind for name in wanted if (kind := kind_of(rows.schema.field(name).type))}
+    connection = duckdb.connect()
+    connection.register("given", rows.select(list(kinds)))
+    found = [_fit_number(connection, name) if kind == "numeric" else _fit_category(connection, name) for name, kind in kinds.items()]
+    seen = [column for column in found if joint is None or column.name in joint]
+    return Layout(columns=tuple(found), joint=_fit_joint(connection, seen, rows.num_rows, sample_rows, seed))
+
+
+def kind_of(found: pa.DataType) -> Literal["numeric", "category"] | None:
+    """How a column of an Arrow type is counted; None if it is not."""
+    from pyarrow import types
+
+    if types.is_dictionary(found):
+        found = found.value_type
+    if types.is_integer(found) or types.is_floating(found) or types.is_decimal(found):
+        return "numeric"
+    if types.is_string(found) or types.is_large_string(found) or types.is_string_view(found) or types.is_boolean(found):
+        return "category"
+    return None
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def cell_expression(x: str, grid: Grid) -> str:
+    """SQL for the cell of a double; null where it is not finite."""
+    low, high, k = f"({grid.low!r})::double", f"({grid.high!r})::double", f"({grid.per_unit!r})::double"
+    # NaN first: it is larger than all numbers in DuckDB, but not in the statistics of Parquet files, by which comparisons are left out.
+    return (
+        f"(case when {x} is null or not isfinite({x}) then null "
+        f"when {x} >= {low} and {x} < {high} then least(floor(({x} - {low}) * {k}), {CELLS - 1}) + {TAILS} "
+        f"when {x} < {low} then {TAILS - 1} - least(greatest(ceil(log2(({low} - {x}) * {k} + 1)) - 1, 0), {TAILS - 1}) "
+        f"else {CELLS + TAILS} + least(floor(log2(({x} - {high}) * {k} + 1)), {TAILS - 1}) end)::smallint"
+    )
+
+
+def _fit_number(connection: duckdb.DuckDBPyConnection, name: str) -> ColumnLayout:
+    x = f"{quoted(name)}::double"
+    query = f"""
+        select quantile_disc({x}, [{BEYOND}, {1 - BEYOND}]), count(*), count(distinct {x}) from given
+        where {quoted(name)} is not null and isfinite({x})
+    """  # noqa: S608 - names are quoted
+    bounds, rows, distinct = connection.execute(query).fetchone() or (None, 0, 0)
+    values: tuple[float, ...] = ()
+    few = distinct * REPEATED <= rows
+    if few and 0 < distinct <= EXACT_VALUES:
+        query = f"select distinct {x} + 0 from given where {quoted(name)} is not null and isfinite({x}) order by 1"  # noqa: S608
+        values = tuple(value for (value,) in connection.execute(query).fetchall())
+    grid = _around(*bounds) if bounds else Grid(low=0.0, high=1.0)
+    return ColumnLayout(name=name, kind="numeric", grid=grid, values=values, few=few and distinct <= GROUPED_VALUES)
+
+
+def _around(low: float, high: float) -> Grid:
+    low, high = max(low, -LARGEST), min(high, LARGEST)
+    if high - low > max(abs(low), abs(high)) * 1e-9:
+        return Grid(low=low, high=high + (high - low) / CELLS)  # the upper bound itself lies in an equal cell too
+    reach = max(abs(low), 1.0) / 2
+    return Grid(low=low - reach, high=low + reach)
+
+
+def _fit_category(connection: duckdb.DuckDBPyConnection, name: str) -> ColumnLayout:
+    query = f"""
+        select {quoted(name)}::varchar, count(*) from given where {quoted(name)} is not null group by 1 order by 2 desc, 1 limit {KNOWN_CATEGORIES + 1}
+    """  # noqa: S608
+    names = tuple(value for value, _ in connection.execute(query).fetchall())
+    if len(names) > KNOWN_CATEGORIES:
+        return ColumnLayout(name=name, kind="category", hashed=True)
+    return ColumnLayout(name=name, kind="category", categories=names)
+
+
+def _fit_joint(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[ColumnLayout], rows: int, sample_rows: int, seed: int
+) -> JointLayout:
+    numeric: list[str] = []
+    scores: list[tuple[int, ...]] = []
+    for column in columns:
+        if column.kind == "numeric" and len(numeric) < JOINT_NUMBERS and (table := _scores(connection, column)) is not None:
+            numeric.append(column.name)
+            scores.append(table)
+    indicators, shares = _indicators(connection, columns, rows)
+    seen = dict.fromkeys((*numeric, *(column for column, _ in indicators)))
+    return JointLayout(
+        numeric=tuple(numeric),
+        scores=tuple(scores),
+        indicators=indicators,
+        shares=shares,
+        sampled_by=_most_varied(connection, list(seen)),
+        rows=sample_rows,
+        seed=seed,
+    )
+
+
+def _scores(connection: duckdb.DuckDBPyConnection, column: ColumnLayout) -> tuple[int, ...] | None:
+    """Normal score of the mean rank of each cell, standardised; None if all rows are in one cell."""
+    assert column.grid is not None
+    x = f"{quoted(column.name)}::double"
+    counts = np.zeros(GRID_CELLS)
+    query = f"select {cell_expression(x, column.grid)}, count(*) from given where isfinite({x}) group by 1"  # noqa: S608
+    for cell, n in connection.execute(query).fetchall():
+        counts[cell] = n
+    if (counts > 0).sum() < 2:
+        return None
+    total = counts.sum()
+    rank = (np.cumsum(counts) - counts / 2 + 0.5) / (total + 1)
+    normal = NormalDist()
+    z = np.array([normal.inv_cdf(u) for u in np.clip(rank, 0.001, 0.999)])
+    mean = (z * counts).sum() / total
+    deviation = math.sqrt(((z - mean) ** 2 * counts).sum() / total)
+    return tuple(int(v) for v in np.clip(np.rint((z - mean) / deviation * UNIT), -8 * UNIT, 8 * UNIT)) if deviation > 1e-6 else None
+
+
+def _indicators(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[ColumnLayout], rows: int
+) -> tuple[tuple[tuple[str, str], ...], tuple[float, ...]]:
+    """The most frequent categories of all columns, neither rare nor nearly everywhere; the second of two says nothing more."""
+    found: list[tuple[float, str, str]] = []
+    for column in columns:
+        names = [name for name in column.categories[:OF_ONE_COLUMN] if name.isprintable()]  # others have no place in SQL
+        if len(column.categories) == 2:
+            names = names[:1]
+        v = f"{quoted(column.name)}::varchar"
+        counts = dict(connection.execute(f"select {v}, count(*) from given group by 1").fetchall()) if names else {}  # noqa: S608
+        found += [(share, column.name, name) for name in names if RARE <= (share := counts[name] / rows) <= 1 - RARE]
+    kept = sorted(found, key=lambda f: (-f[0], f[1], f[2]))[:JOINT_INDICATORS]
+    return tuple((column, name) for _, column, name in kept), tuple(share for share, _, _ in kept)
+
+
+def _most_varied(connection: duckdb.DuckDBPyConnection, names: list[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    counts = connection.execute(f"select {', '.join(f'count(distinct {quoted(n)})' for n in names)} from given").fetchone() or ()  # noqa: S608
+    order = sorted(zip(counts, names, strict=True), key=lambda pair: (-pair[0], pair[1]))
+    return tuple(name for _, name in order[:SAMPLED_BY])

@@ -1,0 +1,322 @@
+"""Profiles as files: Parquet that any reader opens, written once for each batch when it lands.
+
+One row of such a file is one count. Its columns:
+
+| part | column | other | cell | count |
+| --- | --- | --- | --- | --- |
+| `rows` | | | 0 | rows of the day |
+| `nulls` | column | | 0 | rows without a finite value |
+| `cells` | column | | number of the cell (`Grid`, place of the category, or hash) | rows |
+| `exact` | column | | place of the value in the layout; one more for all others | rows |
+| `unseen` | column | name of a category that the layout does not know | 0 | rows |
+| `levels` | | | level of the joint sample | rows |
+| `mean`, `square`, `product`, `share`, `cross`, `cos`, `sin` | first name of the sum | second name, if any | level | sum in fixed point (`JointState`) |
+
+before which stands `day`, the day (UTC) it belongs to. What is not there is zero. The schema's metadata say `perennial.format`, FORMAT now,
+and `perennial.layout`, the digest of the layout on which was counted; the layout itself is JSON.
+
+In the store, below `profiles/<name>/`: `layout.json`; `batches/<first day>_<last day>-<mark>.parquet`, one for each batch; `owed/<batch>`,
+a batch whose profile is still to be made; `versions/<version>.parquet`, all days of one version of a table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from perennial.errors import StoredDataDamaged
+from perennial.monitoring.layout import Integers, Layout
+from perennial.monitoring.profile import LEVELS, ColumnState, JointState, Profile, State
+from perennial.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = "1"
+MARK = 12  # letters of a digest that tell batches apart; the table's labels have as many
+_BATCH = re.compile(r"(\d{4}-\d\d-\d\d)_(\d{4}-\d\d-\d\d)-([0-9a-f]+)\.parquet")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass
+class _Lines:
+    """Rows of the file, as they are gathered."""
+
+    texts: dict[str, int]
+    parts: list[tuple[Integers, Integers, Integers, Integers, Integers, Integers]]
+
+    def code(self, text: str) -> int:
+        return self.texts.setdefault(text, len(self.texts))
+
+    def add(self, day: int, part: str, column: str, counts: Integers, other: str = "") -> None:
+        cells = np.flatnonzero(counts)
+        codes = [np.full(len(cells), value, np.int64) for value in (day, self.code(part), self.code(column), self.code(other))]
+        self.parts.append((codes[0], codes[1], codes[2], codes[3], cells, counts[cells]))
+
+
+def encode(profile: Profile, facts: dict[str, str] | None = None) -> bytes:
+    """A profile by day as Parquet.
+
+    Args:
+        profile: its blocks are days.
+        facts: further words for the metadata of the schema.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    lines, joint = _Lines({}, []), profile.layout.joint
+    sums = [tuple(map(lines.code, (family, *names))) for family, all_names in joint.families.items() for names in all_names]
+    named = np.array(sums, np.int64).reshape(-1, 3)
+    for label, state in profile.days.items():
+        day = (label - date(1970, 1, 1)).days
+        lines.add(day, "rows", "", np.array([state.rows]))
+        for name, column in state.columns.items():
+            lines.add(day, "nulls", name, np.array([column.nulls]))
+            lines.add(day, "cells", name, column.cells)
+            lines.add(day, "exact", name, column.exact)
+            for other, n in column.unseen.items():
+                lines.add(day, "unseen", name, np.array([n]), other)
+        lines.add(day, "levels", "", state.joint.levels)
+        level, number = np.nonzero(state.joint.by_level)
+        lines.parts.append((np.full(len(level), day, np.int64), *named[number].T, level, state.joint.by_level[level, number]))
+    days, *codes, cells, counts = (np.concatenate(found) for found in zip(*lines.parts, strict=True)) if lines.parts else [np.zeros(0)] * 6
+    texts = pa.array(list(lines.texts), pa.string())
+    table = pa.table(
+        {
+            "day": pa.array(days.astype(np.int32), pa.int32()).cast(pa.date32()),
+            **{
+                name: pa.DictionaryArray.from_arrays(pa.array(found.astype(np.int32)), texts)
+                for name, found in zip(("part", "column", "other"), codes, strict=True)
+            },
+            "cell": pa.array(cells.astype(np.int32)),
+            "count": pa.array(counts.astype(np.int64)),
+        }
+    )
+    told = {"perennial.format": FORMAT, "perennial.layout": profile.layout.digest, **(facts or {})}
+    out = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(told), out, compression="zstd")
+    return out.getvalue()
+
+
+def decode(data: bytes, layout: Layout, key: str = "given") -> Profile:
+    """The profile in a file.
+
+    Args:
+        data: the file.
+        layout: on which it was counted.
+        key: where it is, for a sentence.
+
+    Raises:
+        StoredDataDamaged: it is no profile, or one of another format or on another layout.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    again = "Delete it: it is made again from the table."
+    try:
+        table = pq.read_table(io.BytesIO(data), read_dictionary=["part", "column", "other"]).combine_chunks()
+        told = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items() if k.startswith(b"perennial.")}
+    except (pa.ArrowException, UnicodeDecodeError):
+        raise StoredDataDamaged(f"The profile {key} cannot be read: it is no Parquet file. {again}") from None
+    if (found := told.get("perennial.format")) != FORMAT:
+        raise StoredDataDamaged(
+            f"The profile {key} has the format {found or 'of no profile'}, and {FORMAT} is what is known here: use the version that wrote it, or delete it to have it made again from the table."
+        )
+    if told.get("perennial.layout") != layout.digest:
+        raise StoredDataDamaged(f"The profile {key} was counted on another layout than the one that is kept beside it. {again}")
+    return _assembled(table, layout)
+
+
+def _assembled(table: pa.Table, layout: Layout) -> Profile:
+    days = table["day"].cast("int32").to_numpy().astype(np.int64)
+    codes, texts = {}, {}
+    for name in ("part", "column", "other"):
+        array = table[name].combine_chunks() if table.num_rows else None
+        texts[name] = [] if array is None else array.dictionary.to_pylist()
+        codes[name] = np.zeros(0, np.int64) if array is None else array.indices.to_numpy().astype(np.int64)
+    cells, counts = table["cell"].to_numpy(), table["count"].to_numpy()
+    known, place = np.unique(days, return_inverse=True)
+    families = layout.joint.families
+    numbers = {
+        (family, *names): i
+        for i, (family, names) in enumerate((family, names) for family, all_names in families.items() for names in all_names)
+    }
+    # One key for each (part, column, other); what is left of the loop is over keys, not over lines.
+    key = (codes["part"] * max(len(texts["column"]), 1) + codes["column"]) * max(len(texts["other"]), 1) + codes["other"]
+    order = np.argsort(key, kind="stable")
+    begins = np.flatnonzero(np.concatenate([[True], key[order][1:] != key[order][:-1]])) if len(key) else np.zeros(0, np.int64)
+    rows, levels = np.zeros(len(known), np.int64), np.zeros((len(known), LEVELS), np.int64)
+    by_level = np.zeros((len(known), LEVELS, layout.joint.size), np.int64)
+    nulls = {column.name: np.zeros(len(known), np.int64) for column in layout.columns}
+    by_cell = {
+        "cells": {column.name: np.zeros((len(known), column.cells), np.int64) for column in layout.columns},
+        "exact": {
+            column.name: np.zeros((len(known), len(column.values) + 1 if column.values else 0), np.int64) for column in layout.columns
+        },
+    }
+    unseen: dict[str, list[dict[str, int]]] = {column.name: [{} for _ in known] for column in layout.columns}
+    for begin, end in zip(begins, [*begins[1:], len(key)][: len(begins)], strict=True):
+        lines = order[begin:end]
+        first = lines[0]
+        part, column, other = (texts[name][codes[name][first]] for name in ("part", "column", "other"))
+        where, cell, count = place[lines], cells[lines], counts[lines]
+        if part == "rows":
+            rows[where] = count
+        elif part == "levels":
+            levels[where, cell] = count
+        elif part == "nulls":
+            nulls[column][where] = count
+        elif part in ("cells", "exact"):
+            by_cell[part][column][where, cell] = count
+        elif part == "unseen":
+            for i, n in zip(where, count, strict=True):
+                unseen[column][i][other] = int(n)
+        else:
+            by_level[where, cell, numbers[part, column, other]] = count
+    states = {}
+    for i, day in enumerate(known):
+        columns = {
+            name: ColumnState(
+                int(nulls[name][i]), by_cell["cells"][name][i], by_cell["exact"][name][i], dict(sorted(unseen[name][i].items()))
+            )
+            for name in layout.names
+        }
+        states[date.fromordinal(int(day) + date(1970, 1, 1).toordinal())] = State(
+            layout, int(rows[i]), columns, JointState(levels[i], by_level[i], layout.joint.rows)
+        )
+    return Profile(layout, states)
+
+
+def mark_of(batch: str) -> str:
+    """What tells a batch from all others in the name of its profile: the beginning of its digest."""
+    return (batch if _DIGEST.fullmatch(batch) else hashlib.sha256(batch.encode()).hexdigest())[:MARK]
+
+
+@dataclass(frozen=True)
+class KeptBatch:
+    """The profile of one batch in the store."""
+
+    key: str
+    mark: str
+    first: date
+    last: date
+
+
+class ProfileStore:
+    """Profiles of one table: of a dataset by its name, or of live traffic (`<model>/inputs`, `<model>/scores`, `<model>/outcomes`).
+
+    Args:
+        store: where they are.
+        name: whose they are.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store, self.name, self.folder = store, name, f"profiles/{name}"
+
+    def layout(self) -> Layout | None:
+        """How its rows are counted; None as long as that is not decided.
+
+        Raises:
+            StoredDataDamaged: what is stored is no layout.
+        """
+        key = f"{self.folder}/layout.json"
+        try:
+            return Layout.model_validate_json(self.store.read(key))
+        except KeyError:
+            return None
+        except ValidationError as error:
+            raise StoredDataDamaged(
+                f"The layout {key} cannot be read ({error.error_count()} faults): restore it, or delete the folder {self.folder} to have all profiles made again."
+            ) from None
+
+    def keep_layout(self, layout: Layout) -> Layout:
+        """Decide how its rows are counted, unless that is decided; returns what holds."""
+        self.store.put_if_absent(f"{self.folder}/layout.json", layout.model_dump_json().encode())
+        return self.layout() or layout
+
+    def owe(self, batch: str, label: str) -> None:
+        """Note, before a batch is appended, that its profile is to be made.
+
+        Args:
+            batch: its digest.
+            label: what its rows say in the column that names their batch.
+        """
+        self.store.write(f"{self.folder}/owed/{batch}", label.encode())
+
+    def owed(self) -> dict[str, str]:
+        """Batches whose profile is still to be made: label by digest."""
+        found = {}
+        for item in self.store.list(f"{self.folder}/owed"):
+            try:
+                found[item.key.removeprefix(f"{self.folder}/owed/")] = self.store.read(item.key).decode()
+            except KeyError:
+                continue  # made by another run since the list was read
+        return found
+
+    def forgive(self, batch: str) -> None:
+        """A batch was not appended, or its profile is there: nothing is owed."""
+        self.store.delete(f"{self.folder}/owed/{batch}")
+
+    def write(self, batch: str, profile: Profile) -> bool:
+        """Keep the profile of a batch, once; False if it is there already."""
+        days = list(profile.days) or [date.min]
+        key = f"{self.folder}/batches/{days[0]}_{days[-1]}-{mark_of(batch)}.parquet"
+        written = self.store.put_if_absent(key, encode(profile, {"perennial.batch": batch}))
+        self.forgive(batch)
+        return written
+
+    def batches(self, first: date | None = None, last: date | None = None) -> list[KeptBatch]:
+        """The profiles of batches that have rows from `first` to `last`, both included; all if absent."""
+        found = []
+        for item in self.store.list(f"{self.folder}/batches"):
+            name = _BATCH.fullmatch(item.key.rsplit("/", 1)[1])
+            if name:
+                kept = KeptBatch(item.key, name[3], date.fromisoformat(name[1]), date.fromisoformat(name[2]))
+                if (first is None or kept.last >= first) and (last is None or kept.first <= last):
+                    found.append(kept)
+        return found
+
+    def has(self, batch: str) -> bool:
+        """Whether the profile of a batch is there."""
+        return mark_of(batch) in {kept.mark for kept in self.batches()}
+
+    def open(self, kept: KeptBatch, layout: Layout) -> Profile:
+        """The profile of one batch. Raises StoredDataDamaged."""
+        return decode(self.store.read(kept.key), layout, kept.key)
+
+    def read(self, first: date | None = None, last: date | None = None, marks: Collection[str] | None = None) -> Profile | None:
+        """The days from `first` to `last`, both included, summed over batches; None while there is no layout.
+
+        Args:
+            first: first day; from the beginning if absent.
+            last: last day; to the end if absent.
+            marks: batches that count; all if absent.
+
+        Raises:
+            StoredDataDamaged: a profile cannot be read.
+        """
+        if (layout := self.layout()) is None:
+            return None
+        kept = [b for b in self.batches(first, last) if marks is None or b.mark in marks]
+        return added((self.open(batch, layout) for batch in kept), layout).select(first, last)
+
+    def version_key(self, version: int, part: str = "") -> str:
+        """Where the profile of a version of the table is kept, or of a part of it such as `1of4`."""
+        return f"{self.folder}/versions/{version}{f'/{part}' if part else ''}.parquet"
+
+
+def added(profiles: Iterable[Profile], layout: Layout) -> Profile:
+    """The sum of profiles, days in order."""
+    days: dict[Any, State] = {}
+    for profile in profiles:
+        for label, state in profile.days.items():
+            days[label] = days[label] + state if label in days else state
+    return Profile(layout, dict(sorted(days.items())))

@@ -1,0 +1,232 @@
+"""What one window of live traffic shows beside the champion's snapshot: drift of inputs and of predictions, broken feeds, strange requests."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perennial.data.snapshots import Snapshot
+from perennial.errors import ServiceUnreachable, StoredDataDamaged
+from perennial.lineage.version_folder import fetch, read_manifest
+from perennial.monitoring.anomalies import Anomalies, find_anomalies, fit_watch
+from perennial.monitoring.drift import DriftVerdict, find_drift
+from perennial.monitoring.layout import Layout, fit_layout
+from perennial.monitoring.prediction_table import INPUT
+from perennial.monitoring.profile import Profile, profile
+from perennial.monitoring.profile_store import ProfileStore, decode, encode
+from perennial.monitoring.reference import reference, watched
+from perennial.monitoring.units import diagnose
+from perennial.monitoring.windows import Window
+from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stages.train import RECORD
+from perennial.store import Store
+from perennial.training.scoring import score
+
+log = logging.getLogger("perennial.monitor")
+
+MIN_NULL_RISE = 0.05  # share of rows by which missing values must rise to count as a broken feed: less is drift alone
+SCORED_ROWS = 20_000  # of the days that the training did not see, at most, that tell how scores are usually spread
+PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True)
+class Break:
+    """A feed that seems broken: not another world, but other data of the same one."""
+
+    key: str  # what tells it from other breaks
+    column: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the drift test says of a window, and what it may mean."""
+
+    version: int  # that answered most of it
+    verdict: DriftVerdict
+    breaks: tuple[Break, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges windows of one model against the snapshots of its versions."""
+
+    store: Store
+    spec: ModelSpec
+    dataset: DatasetSpec
+    digests: Mapping[int, str]  # content address of each version that the ledger knows
+
+    def folder(self, window: Window) -> str:
+        """Where a window's report is."""
+        return f"reports/{self.spec.name}/windows/{window.name}"
+
+    def snapshot(self, version: int) -> tuple[Snapshot, str]:
+        """The snapshot that a version was trained on, and its digest. Raises ServiceUnreachable while the ledger does not know the version."""
+        manifest = read_manifest(self.store, self.spec.name, self._digest(version))
+        return Snapshot(self.dataset, manifest.snapshot, self.store), manifest.snapshot_digest
+
+    def judge(self, window: Window, rows: pa.Table) -> Judged:
+        """The drift test of a window, against the snapshot of the version that answered most of it."""
+        versions, counts = np.unique(rows["model_version"].to_numpy(), return_counts=True)
+        version = int(versions[counts.argmax()])
+        columns, skipped = watched(self.spec, self.dataset)
+        before = self._reference(version)
+        known = [name for name in columns if INPUT + name in rows.column_names and name in before.layout.names]
+        skipped |= {name: "was not logged when this window was served" for name in columns if name not in known}
+        before = before.only(known)
+        after = self._profiled(window, "inputs", self._inputs(rows, known), before.layout)
+        scores_before = self._score_reference(version)
+        alpha, both = self.spec.monitoring.alpha, not isinstance(scores_before, str)
+        spec = self.spec.monitoring.model_copy(update={"alpha": alpha / 2 if both else alpha})
+        verdict = find_drift(before, after, spec, window.seed)
+        if isinstance(scores_before, str):
+            skipped[PREDICTIONS] = scores_before
+        else:
+            own = self._scores(rows.filter(pc.field("model_version") == version))
+            scores_after = self._profiled(window, "scores", own, scores_before.layout)
+            labellings = comb(len(scores_before.days) + len(scores_after.days), len(scores_after.days))
+            if 1 / labellings > spec.alpha:
+                skipped[PREDICTIONS] = (
+                    f"{len(scores_before.days)} days that the training did not see are too few to tell {len(scores_after.days)} from chance"
+                )
+            else:
+                verdict = _together(
+                    verdict, find_drift(scores_before, scores_after, spec, window.seed, predictions=scores_before.layout.names), alpha
+                )
+        breaks = tuple(self._breaks(verdict, before, after))
+        return Judged(version, verdict.model_copy(update={"skipped": {**skipped, **verdict.skipped}}), breaks)
+
+    def anomalies(self, version: int, rows: pa.Table, seed: int) -> Anomalies:
+        """Requests that are unlike all rows of the reference."""
+        source, _ = self.snapshot(version)
+        columns = [name for name in watched(self.spec, self.dataset)[0] if INPUT + name in rows.column_names]
+        spec = self.spec.monitoring
+        past = self._newest_rows(source, [self.dataset.event_time, *columns])
+        watch = fit_watch(past.select(columns), _days(past[self.dataset.event_time]), spec.anomaly_detector, seed)
+        plain = rows.select([INPUT + name for name in columns]).rename_columns(columns)
+        ids: list[str] = rows["prediction_id"].to_pylist()
+        return find_anomalies(watch, plain, _days(rows["event_time"]), ids, name=spec.anomaly_detector, alarms_per_day=spec.alarms_per_day)
+
+    def _digest(self, version: int) -> str:
+        try:
+            return self.digests[version]
+        except KeyError:
+            raise ServiceUnreachable(
+                f"Version {version} of {self.spec.name} answered predictions, but the ledger does not know it yet: look again once its release is recorded."
+            ) from None
+
+    def _reference(self, version: int) -> Profile:
+        source, digest = self.snapshot(version)
+        return reference(self.store, self.spec, self.dataset, digest, lambda wanted: self._newest_rows(source, wanted))
+
+    def _newest_rows(self, source: Snapshot, columns: list[str]) -> pa.Table:
+        """The reference days of a snapshot."""
+        since = datetime.combine(source.newest().date() + timedelta(days=1 - self.spec.monitoring.reference_days), time())
+        return source.table.scan(columns, pc.field(self.dataset.event_time) >= since, source.version)
+
+    def _inputs(self, rows: pa.Table, columns: list[str]) -> pa.Table:
+        return rows.select(["event_time", *(INPUT + name for name in columns)]).rename_columns(["event_time", *columns])
+
+    def _scores(self, rows: pa.Table) -> pa.Table:
+        """What is watched of predictions: see `_score_columns`."""
+        flat = pc.list_flatten(rows["scores"].combine_chunks()).to_numpy(zero_copy_only=False)
+        scores = np.asarray(flat, dtype=float).reshape(rows.num_rows, -1)
+        return pa.table({"event_time": rows["event_time"], **_score_columns(self.spec, scores)})
+
+    def _profiled(self, window: Window, what: str, rows: pa.Table, layout: Layout) -> Profile:
+        """The profile of a window, kept beside its report and taken from there as long as no more predictions came in."""
+        key = f"{self.folder(window)}/{what}.parquet"
+        try:
+            kept = decode(self.store.read(key), layout, key)
+            if int(kept.rows().sum()) == rows.num_rows:
+                return kept
+        except KeyError:
+            pass
+        except StoredDataDamaged as damage:  # of another version's layout, usually
+            log.info("%s", damage)
+        found = profile(rows, layout, day="event_time")
+        self.store.write(key, encode(found))
+        return found
+
+    def _score_reference(self, version: int) -> Profile | str:
+        """How a version scores the days of its snapshot that its training did not see, made once; or why that cannot be told."""
+        digest = self._digest(version)
+        kept = ProfileStore(self.store, f"{self.spec.name}/scores/{digest[:16]}")
+        if (layout := kept.layout()) is not None and kept.has(digest):
+            found = kept.read()
+            assert found is not None
+            return found
+        with tempfile.TemporaryDirectory(prefix="perennial-scores-") as scratch:
+            folder = fetch(self.store, self.spec.name, digest, Path(scratch) / "version")
+            if not (folder / RECORD).exists():
+                return "the version does not say which days its training did not see"
+            bounds = json.loads((folder / RECORD).read_text())["bounds"]
+            first, end = (datetime.fromisoformat(day) for day in (bounds["validation"][0], bounds["test"][1]))
+            frame = self.snapshot(version)[0].rows(
+                list(dict.fromkeys((self.dataset.event_time, *self.spec.inputs))), since=first, until=end
+            )
+            some = np.linspace(0, len(frame) - 1, min(len(frame), SCORED_ROWS)).astype(np.int64)
+            frame = frame.iloc[some]
+            scores = score(folder, {name: frame[name].to_numpy() for name in frame.columns}, threads=2)
+        times = pa.array(frame[self.dataset.event_time].to_numpy().astype("datetime64[us]"))
+        rows = pa.table({"event_time": times, **_score_columns(self.spec, scores)})
+        layout = kept.keep_layout(layout or fit_layout(rows.drop_columns(["event_time"]), joint=()))
+        found = profile(rows, layout, day="event_time")
+        kept.write(digest, found)
+        return found
+
+    def _breaks(self, verdict: DriftVerdict, before: Profile, after: Profile) -> list[Break]:
+        """Findings that are better explained by a broken feed than by a changed world."""
+        found = []
+        for finding in verdict.columns:
+            if not finding.alarms:
+                continue
+            if finding.kind == "schema":
+                found.append(Break(f"schema of {finding.column}", finding.column, finding.sentence))
+            elif finding.kind == "nulls" and finding.bins[0].window - finding.bins[0].reference >= MIN_NULL_RISE:
+                found.append(Break(f"missing values of {finding.column}", finding.column, finding.sentence))
+            elif finding.kind == "shift" and (
+                change := diagnose(before, after, finding.column, self.dataset.column(finding.column).meaning)
+            ):
+                found.append(Break(f"unit of {finding.column}", finding.column, change.sentence))
+        return found
+
+
+def _together(inputs: DriftVerdict, predictions: DriftVerdict, alpha: float) -> DriftVerdict:
+    """One verdict of two tests at half the false-alarm rate each: p-values are doubled (Bonferroni), so they compare with alpha."""
+    told = [f.model_copy(update={"p_value": min(2 * f.p_value, 1.0)}) for f in (*inputs.columns, *predictions.columns)]
+    smallest = min(2 * min(inputs.p_value, predictions.p_value), 1.0)
+    return inputs.model_copy(
+        update={
+            "columns": tuple(sorted(told, key=lambda f: (not f.drifted, not f.alarms, f.p_value, -f.effect, f.column, f.kind))),
+            "p_value": smallest,
+            "significant": smallest <= alpha,
+        }
+    )
+
+
+def _score_columns(spec: ModelSpec, scores: np.ndarray) -> dict[str, Any]:
+    """Score of the positive class, likeliest class and its score, or predicted value."""
+    if spec.task == "binary":
+        return {f"score of {spec.classes[-1]}": scores[:, 1]}
+    if spec.task == "multiclass":
+        return {
+            "predicted class": pa.array(np.array(spec.classes, dtype=object)[scores.argmax(axis=1)].tolist(), pa.string()),
+            "score of the likeliest class": scores.max(axis=1),
+        }
+    return {"predicted value": scores[:, 0]}
+
+
+def _days(times: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(times.cast(pa.timestamp("us")).to_numpy().astype("datetime64[D]"))

@@ -1,0 +1,351 @@
+"""Fits the champion's scores to newly labelled days, and registers what is shown to be better: the same weights with another scale and shift.
+
+A recalibrated version is a version like any other: a folder of its own, a number, a release, entries in the ledger. It is no
+training: it keeps its training's snapshot and run key, so what it is reproduced from and what drift is measured against stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perennial import discovery
+from perennial.data.tables import Table
+from perennial.encoding import Columns
+from perennial.errors import CandidateRefused
+from perennial.lineage.ledger import Entry, Ledger
+from perennial.lineage.manifest import Manifest
+from perennial.lineage.trainings import verdict_key
+from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
+from perennial.monitoring.outcomes import collect_outcomes, join, outcomes_name
+from perennial.monitoring.performance import MIN_COVERAGE, MIN_LABELLED
+from perennial.monitoring.prediction_table import INPUT, collect_predictions, predictions_name
+from perennial.monitoring.requests import Inbox
+from perennial.registry.model_registry import CANDIDATE, COMPARED_WITH, RECALIBRATES, ModelRegistry, Version
+from perennial.registry.promotion import Check, Losses, Verdict, improves
+from perennial.results import RecalibrateResult
+from perennial.settings import Settings
+from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stages.register import is_decided, readme, replays_golden
+from perennial.store import Store
+from perennial.training.evaluation import per_row_loss
+from perennial.training.recalibration import Recalibration, fit_recalibration, recalibrate, take_away
+from perennial.training.scoring import score
+
+log = logging.getLogger("perennial.recalibrate")
+
+MOST_ROWS = 200_000  # that are scored; of more every second, third ... counts
+LABELS = "labels"  # tag of a recalibrated version: identity of the labels that it was fitted to and judged on
+KNOWN = ["prediction_id", "served_at", "event_time"]
+HAPPENED = ["prediction_id", "outcome", "time", "source", "line"]
+
+
+def run(settings: Settings, store: Store, model: str, *, run_url: str = "") -> RecalibrateResult:
+    """Take in what was logged; if days were labelled since the last look, fit, judge and register. Repeating it changes nothing.
+
+    Args:
+        settings: where MLflow and the serving environment are.
+        store: where everything durable is.
+        model: name of the model.
+        run_url: the orchestrator's run, for the record.
+
+    Raises:
+        CandidateRefused: the recalibrated version does not give the same scores where it is served.
+        ServiceUnreachable: MLflow does not answer.
+        StoredDataDamaged: the champion's files were changed.
+    """
+    spec = discovery.model(model)
+    if not spec.retrain.recalibrate:
+        return _nothing(f"{model} is not recalibrated: its spec says so (retrain.recalibrate).")
+    last, registry = Ledger(store, model).last(), ModelRegistry(settings)
+    if last is None or last.champion is None:
+        return _nothing(f"{model} has no champion yet: its first version must be released first.")
+    waiting = registry.version(model, CANDIDATE)
+    is_ours = waiting and last.candidate is None and waiting.tags.get(RECALIBRATES) == str(last.champion) and not is_decided(waiting)
+    if waiting and is_ours and _is_to_be_told(store, spec, waiting):
+        return _registered(registry, waiting, {}, f"Version {waiting.number} of {model} waits for its release.")
+    if why_not := _hindrance(store, spec, last, waiting):
+        return _nothing(why_not, last.champion)
+    return Fit(settings, store, spec, discovery.dataset(spec.dataset), registry, last).run(run_url)
+
+
+def _hindrance(store: Store, spec: ModelSpec, last: Entry, waiting: Version | None) -> str:
+    """Why no other version may be made now; empty if one may."""
+    if last.candidate is not None:
+        return f"The release of version {last.candidate} of {spec.name} is under way: the champion is recalibrated once that has ended."
+    if waiting and not is_decided(waiting) and waiting.tags.get(COMPARED_WITH) == str(last.champion):
+        return f"Version {waiting.number} of {spec.name} waits for its release: the champion is recalibrated once that has ended."
+    request = Inbox(store, spec.name).active()
+    if request and request.state == "claimed":
+        return (
+            f"A training of {spec.name} is under way for the request {request.key}: its candidate is compared with the champion as it is."
+        )
+    return ""
+
+
+def _is_to_be_told(store: Store, spec: ModelSpec, waiting: Version) -> bool:
+    """Whether a recalibrated version that waits has to be announced: its stage died before it could be, or nobody needs to be asked."""
+    record = _record_key(spec.name, waiting.tags[LABELS])
+    if store.exists(record):
+        return spec.release.mode == "automatic"
+    _keep(store, record, {"passed": True, "sentence": waiting.tags["gate"], "version": waiting.number, "digest": waiting.digest})
+    return True
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled days, oldest first."""
+
+    fitted: tuple[date, ...]
+    judged: tuple[date, ...]
+    ids: pa.Table  # prediction_id and outcome of their rows, in order of id
+    digest: str  # identity of all that
+
+    @property
+    def said(self) -> str:
+        """The fitted days for a person."""
+        return f"{len(self.fitted)} days ({self.fitted[0]} to {self.fitted[-1]})"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One attempt to recalibrate one champion."""
+
+    settings: Settings
+    store: Store
+    spec: ModelSpec
+    dataset: DatasetSpec
+    registry: ModelRegistry
+    last: Entry
+
+    def run(self, run_url: str) -> RecalibrateResult:
+        """Fit to the newest labelled days, if there are enough that were not fitted before."""
+        assert self.last.champion is not None
+        champion, digest = self.last.champion, self.last.versions[self.last.champion]
+        manifest = read_manifest(self.store, self.spec.name, digest)
+        labelled = self._labelled(manifest)
+        if isinstance(labelled, str):
+            return _nothing(labelled, champion)
+        record = _record_key(self.spec.name, labelled.digest)
+        if self.store.exists(record):
+            said = json.loads(self.store.read(record))["sentence"]
+            return _nothing(f"No label of {self.spec.name} came in since the last look. It said: {said}", champion)
+        columns, outcomes, days = self._rows(labelled)
+        with tempfile.TemporaryDirectory(prefix="perennial-recalibrate-") as scratch:
+            serving = fetch(self.store, self.spec.name, digest, Path(scratch) / "champion")
+            folder = fetch(self.store, self.spec.name, digest, Path(scratch) / "candidate")
+            (folder / MANIFEST).unlink()
+            newest = np.isin(days, np.array(labelled.judged, dtype="datetime64[D]"))
+            fitted = self._fit(folder, {name: values[~newest] for name, values in columns.items()}, outcomes[~newest])
+            facts = {
+                "champion": digest,
+                "labels": labelled.digest,
+                "fitted_days": [str(labelled.fitted[0]), str(labelled.fitted[-1])],
+                "fitted_rows": int((~newest).sum()),
+            }
+            recalibrate(folder, fitted, facts)
+            check = self._check(serving, folder, {n: v[newest] for n, v in columns.items()}, outcomes[newest], days[newest])
+            evidence = {**facts, "judged_days": [str(labelled.judged[0]), str(labelled.judged[-1])], **_numbers(fitted)}
+            what = f"Version {champion} of {self.spec.name}, recalibrated on {labelled.said},"
+            if not check.passed:
+                verdict = Verdict(False, f"{what} is left as it is: {check.sentence}.", (check,))
+                _keep(self.store, record, {**verdict.as_json(), **evidence})
+                return _nothing(verdict.sentence, champion, {**evidence, **verdict.as_json()})
+            made = publish(self.store, self.spec.name, folder, recalibrated(manifest, digest))
+        golden = replays_golden(self.settings, self.store, self.spec.name, made)
+        verdict = Verdict(
+            golden.passed,
+            f"{what} is {'registered' if golden.passed else 'refused'}: {(check if golden.passed else golden).sentence}.",
+            (check, golden),
+        )
+        if not golden.passed:
+            _keep(self.store, record, {**verdict.as_json(), **evidence})
+            raise CandidateRefused(verdict.sentence)
+        version = self._register(made, verdict, evidence, run_url)
+        if is_decided(version):  # it was released before, and another look must not bring it back
+            return _nothing(f"{what} is version {version.number} already, on which a release has decided.", champion)
+        self.store.write(verdict_key(self.spec.name, made), json.dumps({**verdict.as_json(), **evidence}, indent=1).encode())
+        _keep(self.store, record, {**verdict.as_json(), **evidence, "version": version.number, "digest": made})
+        return _registered(self.registry, version, {**evidence, **verdict.as_json()}, f"{verdict.sentence} It is version {version.number}.")
+
+    def _labelled(self, manifest: Manifest) -> Labelled | str:
+        """The newest labelled days that the champion's training has not seen, or why there are too few."""
+        predicted, happened = Table(self.store, predictions_name(self.spec.name)), Table(self.store, outcomes_name(self.spec.name))
+        collect_predictions(self.store, self.spec, self.dataset, predicted)
+        collect_outcomes(self.store, self.spec, happened)
+        if predicted.version() is None or happened.version() is None:
+            return f"{self.spec.name} has no {'predictions' if predicted.version() is None else 'outcomes'} yet: nothing to recalibrate on."
+        logged = predicted.scan(None, pc.scalar(False)).column_names
+        lacking = next((name for name in self.spec.inputs if INPUT + name not in logged), None)
+        if lacking:
+            return f"No prediction of {self.spec.name} has logged the input {lacking} yet: nothing to recalibrate on."
+        wanted = self.spec.retrain
+        begin = untrained_from(manifest)
+        field, zone = pc.field("event_time"), pa.timestamp("us", "UTC")
+        latest = datetime.now(timezone.utc) + timedelta(days=1)  # a caller may name any time
+        where = (field >= pa.scalar(begin, zone)) & (field <= pa.scalar(latest, zone)) & ~pc.field("shadow")
+        for name in self.spec.inputs:
+            if not self.dataset.column(name).nullable:  # null where it was answered before the spec had this input
+                where &= pc.field(INPUT + name).is_valid()
+        joined, _ = join(predicted.scan(KNOWN, where), happened.scan(HAPPENED))
+        fitted, judged = labelled_days(joined, wanted.recalibrate_days, wanted.recalibrate_judged_days)
+        if not fitted:
+            return f"{self.spec.name} has {len(judged)} labelled days since {begin:%Y-%m-%d}, where the training of version {self.last.champion} ended: {wanted.recalibrate_judged_days + 1} are needed to fit and to judge."
+        known = joined.filter(pc.is_valid(joined["outcome"]))
+        day = _days(known)
+        ids = known.filter(pa.array(np.isin(day, np.array(fitted + judged, dtype="datetime64[D]")))).select(["prediction_id", "outcome"])
+        ids = ids.sort_by("prediction_id")
+        rows = int(np.isin(day, np.array(fitted, dtype="datetime64[D]")).sum())
+        if rows < wanted.recalibrate_min_labels:
+            return f"{self.spec.name} has {rows} labelled predictions from {fitted[0]} to {fitted[-1]}: {wanted.recalibrate_min_labels} are needed to fit to (retrain.recalibrate_min_labels)."
+        return Labelled(fitted, judged, ids, _identity(manifest.digest, fitted, judged, ids))
+
+    def _rows(self, labelled: Labelled) -> tuple[Columns, np.ndarray, np.ndarray]:
+        """Inputs, outcomes [rows] and days [rows] of the labelled rows, whichever version answered them; at most MOST_ROWS."""
+        ids = labelled.ids.take(np.arange(0, labelled.ids.num_rows, -(-labelled.ids.num_rows // MOST_ROWS)))
+        first, last = labelled.fitted[0], labelled.judged[-1] + timedelta(days=1)
+        field, zone = pc.field("event_time"), pa.timestamp("us", "UTC")
+        bounds = [pa.scalar(datetime(d.year, d.month, d.day, tzinfo=timezone.utc), zone) for d in (first, last)]
+        where = (field >= bounds[0]) & (field < bounds[1]) & ~pc.field("shadow")
+        found = Table(self.store, predictions_name(self.spec.name)).scan(None, where)
+        found = found.filter(pc.is_in(found["prediction_id"], ids["prediction_id"].combine_chunks()))
+        named = ids.append_column("time", pa.nulls(ids.num_rows, zone)).append_column("source", pa.array([""] * ids.num_rows))
+        rows, _ = join(found, named.append_column("line", pa.array(np.arange(ids.num_rows))))
+        rows = rows.sort_by("prediction_id")
+        columns = {}
+        for name in self.spec.inputs:
+            column = np.empty(rows.num_rows, dtype=object)
+            column[:] = rows[INPUT + name].to_pylist()
+            columns[name] = column
+        return columns, rows["outcome"].to_numpy().astype(np.float64), _days(rows)
+
+    def _fit(self, folder: Path, columns: Columns, outcomes: np.ndarray) -> Recalibration:
+        take_away(folder)
+        return fit_recalibration(self.spec.task, score(folder, columns, threads=2), outcomes)
+
+    def _check(self, champion: Path, candidate: Path, columns: Columns, outcomes: np.ndarray, days: np.ndarray) -> Check:
+        ours, theirs = (per_row_loss(self.spec.task, outcomes, score(folder, columns, threads=2)) for folder in (candidate, champion))
+        return improves(Losses(ours, theirs, days), self.spec.gate)
+
+    def _register(self, digest: str, verdict: Verdict, evidence: Mapping[str, Any], run_url: str) -> Version:
+        manifest = read_manifest(self.store, self.spec.name, digest)
+        numbers = {name: value for name, value in verdict.checks[0].numbers.items() if name.endswith("_loss")} | _numbers_of(evidence)
+        run_id = self.registry.record_run(manifest, numbers, [], digest, key=f"{manifest.run_key}-{digest[:12]}")
+        gate = json.dumps({**verdict.as_json(), **evidence}, indent=1).encode()
+        self.registry.annotate(run_id, {"gate": "passed"} | ({"orchestrator": run_url} if run_url else {}), files={"gate.json": gate})
+        champion = str(self.last.champion)
+        tags = {"gate": verdict.sentence, COMPARED_WITH: champion, RECALIBRATES: champion, LABELS: str(evidence["labels"])}
+        version = self.registry.register(self.spec.name, run_id, digest, tags, _card(self.spec, champion, verdict, evidence))
+        if not is_decided(version):
+            self.registry.set_alias(self.spec.name, CANDIDATE, version.number)
+        return version
+
+
+def recalibrated(manifest: Manifest, champion: str) -> Manifest:
+    """The manifest of a recalibrated version: that of its training, with another cause and parent; `seal` adds its files."""
+    made = {
+        "cause": "recalibration",
+        "reason": "",
+        "request": "",
+        "parents": [champion],
+        "created": datetime.now(timezone.utc),
+        "files": {},
+    }
+    return manifest.model_copy(update=made)
+
+
+def untrained_from(manifest: Manifest) -> datetime:
+    """The first day that shaped neither weights nor calibration of a training, UTC: the one after its validation days."""
+    trained = datetime.fromisoformat(manifest.event_time_end)
+    validation = int(manifest.parameters.get("validation_days") or 0)
+    return datetime(trained.year, trained.month, trained.day, tzinfo=timezone.utc) + timedelta(days=1 + validation)
+
+
+def labelled_days(joined: pa.Table, fitted: int, judged: int) -> tuple[tuple[date, ...], tuple[date, ...]]:
+    """The newest labelled days, oldest first: up to `fitted` of them, and the `judged` ones after them.
+
+    A day counts with half of its outcomes and at least thirty, as everywhere, and once it is over: a later day has
+    predictions. While there are no more than `judged` such days there is none to fit to.
+
+    Args:
+        joined: predictions with a column `outcome` (`outcomes.join`).
+        fitted: days to fit to, at most.
+        judged: days to judge on.
+    """
+    days = _days(joined)
+    known = joined["outcome"].is_valid().to_numpy()
+    names, place = np.unique(days, return_inverse=True)
+    predictions, labels = np.bincount(place, minlength=len(names)), np.bincount(place, weights=known, minlength=len(names))
+    enough = (labels >= MIN_LABELLED) & (labels >= MIN_COVERAGE * predictions) & (names < names[-1:])
+    found = tuple(names[enough].astype(object).tolist())
+    return found[:-judged][-fitted:], found[-judged:]
+
+
+def _days(rows: pa.Table) -> np.ndarray:
+    found: np.ndarray = rows["event_time"].cast("timestamp[us]").to_numpy().astype("datetime64[D]")
+    return found
+
+
+def _identity(champion: str, fitted: tuple[date, ...], judged: tuple[date, ...], ids: pa.Table) -> str:
+    digest = hashlib.sha256(json.dumps([champion, [str(day) for day in fitted], [str(day) for day in judged]]).encode())
+    digest.update("\n".join(ids["prediction_id"].to_pylist()).encode())
+    digest.update(ids["outcome"].to_numpy().astype("<f8").tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _record_key(model: str, labels: str) -> str:
+    return f"reports/{model}/recalibrations/{labels}.json"
+
+
+def _keep(store: Store, record: str, said: Mapping[str, Any]) -> None:
+    """Write down what was made of some labels: last of all, since no look comes back to them."""
+    store.write(record, json.dumps(said, indent=1).encode())
+
+
+def _numbers(fitted: Recalibration) -> dict[str, Any]:
+    return {"scale": fitted.scale, "shift": list(fitted.shift)}
+
+
+def _numbers_of(evidence: Mapping[str, Any]) -> dict[str, float]:
+    """Scale and shifts as MLflow's figures."""
+    return {"scale": evidence["scale"], **{f"shift_{place}": value for place, value in enumerate(evidence["shift"])}}
+
+
+def _card(spec: ModelSpec, champion: str, verdict: Verdict, evidence: Mapping[str, Any]) -> str:
+    """The version's model card in Markdown."""
+    checks = "\n".join(f"* {check.name}: {check.sentence}" for check in verdict.checks)
+    shifts = ", ".join(f"{value:+.4f}" for value in evidence["shift"])
+    first, last = evidence["fitted_days"]
+    return (
+        f"{readme(spec)}\n\n## This version\n\nThe weights of version {champion}, recalibrated: scale {evidence['scale']:.4f}, shift {shifts}, "
+        f"fitted to {evidence['fitted_rows']:,} labelled predictions of {first} to {last}, owner {spec.owner}.\n\n{checks}\n"
+    )
+
+
+def _registered(registry: ModelRegistry, version: Version, evidence: dict[str, object], sentence: str) -> RecalibrateResult:
+    links = {"Model version": registry.version_url(version.model, version.number), "MLflow run": registry.run_url(version.run_id)}
+    champion = version.tags.get(RECALIBRATES, "")
+    return RecalibrateResult(
+        sentence=sentence,
+        links=links,
+        version=version.number,
+        champion=int(champion) if champion else None,
+        digest=version.digest,
+        run_id=version.run_id,
+        evidence=evidence,
+    )
+
+
+def _nothing(sentence: str, champion: int | None = None, evidence: dict[str, object] | None = None) -> RecalibrateResult:
+    return RecalibrateResult(outcome="skipped", sentence=sentence, champion=champion, evidence=evidence or {})

@@ -1,0 +1,187 @@
+"""The champion's weights with another scale and shift: fitted to newly labelled days, written as the last nodes of the graph.
+
+A version that was recalibrated is `probabilities = softmax(scale * log(scores) + shift)` of what its training gave, or
+`scale * value + shift` of a regression. Recalibrating it again replaces these nodes: there is never a chain of them, and
+every fit starts from what training gave.
+
+`recalibration.json` in the version folder says so; `golden.json` holds the golden rows' scores after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from perennial.encoding import columns_from_rows
+from perennial.errors import CandidateRefused
+from perennial.training.calibration import Calibration, fit_calibration
+from perennial.training.scoring import score
+
+if TYPE_CHECKING:
+    import onnx
+
+Task = Literal["binary", "multiclass", "regression"]
+Floats = npt.NDArray[np.float64]
+
+RECALIBRATION = "recalibration.json"
+SMALLEST = 1e-7  # of a score: smaller ones count as this, in the fit and in the graph alike
+WEIGHT = 0.01
+TOLERANCE = 1e-4  # largest difference of a score between the graph and the formula
+_PREFIX = "recalibration_"
+_GIVEN = f"{_PREFIX}given"  # the trained graph's scores
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What is done to the scores that training gave; a shift for each class, or one for a regression."""
+
+    task: Task
+    scale: float
+    shift: tuple[float, ...]
+
+    def apply(self, scores: np.ndarray) -> Floats:
+        """Recalibrated scores, float64 [rows, classes] or [rows, 1], of scores of the same shape."""
+        if self.task == "regression":
+            values: Floats = self.scale * scores.astype(np.float64) + self.shift[0]
+            return values
+        found: Floats = Calibration(self.scale, self.shift).apply(np.log(np.clip(scores.astype(np.float64), SMALLEST, 1.0)))
+        return found
+
+
+def fit_recalibration(task: Task, scores: np.ndarray, outcomes: np.ndarray, weight: float = WEIGHT) -> Recalibration:
+    """Fit scale and shift so that the scores fit what happened. Deterministic; the problem is convex.
+
+    Classes: least mean log loss plus `weight` times the squared distance from no change (`fit_calibration`, of the scores'
+    logarithms). With two classes that is Platt's two parameters. Regression: least squares of the error, in units of the
+    spread of the values, plus `weight` times the squared distance from no change.
+
+    Args:
+        task: what is predicted.
+        scores: [rows, classes], or [rows, 1]; as training gave them, without an earlier recalibration.
+        outcomes: [rows], class numbers or values; none unknown.
+        weight: how strongly the fit is held to no change.
+    """
+    if task != "regression":
+        fitted = fit_calibration(np.log(np.clip(scores.astype(np.float64), SMALLEST, 1.0)), outcomes, weight)
+        return Recalibration(task, fitted.scale, fitted.shift)
+    values, errors = scores[:, 0].astype(np.float64), outcomes - scores[:, 0].astype(np.float64)
+    middle, spread = float(values.mean()), float(values.std())
+    moved = float(errors.mean()) / (1 + weight)
+    if spread == 0.0:  # one value for every row: nothing to scale
+        return Recalibration(task, 1.0, (moved,))
+    stretched = float((errors * (values - middle)).mean()) / spread**2 / (1 + weight)
+    return Recalibration(task, 1.0 + stretched, (moved - stretched * middle,))
+
+
+def recalibrate(folder: Path, recalibration: Recalibration, record: Mapping[str, Any]) -> None:
+    """Give the version folder this recalibration in place of any that it has: graph, golden rows and `recalibration.json`.
+
+    Args:
+        folder: a version folder, without regard to its manifest, which must be sealed anew.
+        recalibration: the new one.
+        record: what more `recalibration.json` says: the days that were fitted, say.
+
+    Raises:
+        CandidateRefused: the graph does not compute what the formula says, on the golden rows.
+    """
+    golden: dict[str, Any] = json.loads((folder / "golden.json").read_text())
+    names = [column["name"] for column in json.loads((folder / "signature.json").read_text())["inputs"]]
+    rows = columns_from_rows(golden["rows"], names)
+    take_away(folder)
+    expected = recalibration.apply(score(folder, rows))
+    _write_graph(folder / "model.onnx", recalibration)
+    found = score(folder, rows)
+    apart = float(np.abs(found - expected).max())
+    if not apart <= TOLERANCE:
+        raise CandidateRefused(
+            f"The recalibrated graph and its formula differ by {apart:.2g} on the golden rows, more than {TOLERANCE:g}: the model's scores are too extreme for 32 bits. Train the model again, or set retrain.recalibrate to False."
+        )
+    _write_json(folder / "golden.json", {**golden, "scores": expected.tolist()})
+    _write_json(
+        folder / RECALIBRATION, {**record, "task": recalibration.task, "scale": recalibration.scale, "shift": list(recalibration.shift)}
+    )
+
+
+def read_recalibration(folder: Path) -> tuple[Recalibration, dict[str, Any]] | None:
+    """The recalibration of a version folder and all that its record says; None if it has none."""
+    file = folder / RECALIBRATION
+    if not file.exists():
+        return None
+    record: dict[str, Any] = json.loads(file.read_text())
+    task, scale, shift = (record.pop(name) for name in ("task", "scale", "shift"))
+    return Recalibration(task, scale, tuple(shift)), record
+
+
+def take_away(folder: Path) -> None:
+    """Give the version folder the graph of its training again; its golden rows are left as they are."""
+    (folder / RECALIBRATION).unlink(missing_ok=True)
+    _write_graph(folder / "model.onnx", None)
+
+
+def _write_graph(file: Path, recalibration: Recalibration | None) -> None:
+    import onnx
+
+    model = onnx.load(str(file))
+    _strip(model)
+    if recalibration is not None:
+        _append(model, recalibration)
+        onnx.checker.check_model(model)
+    file.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Take the nodes of a recalibration away, if the graph has any."""
+    graph = model.graph
+    for field in (graph.node, graph.initializer):
+        kept = [part for part in field if not part.name.startswith(_PREFIX)]
+        del field[:]
+        field.extend(kept)
+    _rename(graph, _GIVEN, "scores")
+
+
+def _append(model: onnx.ModelProto, recalibration: Recalibration) -> None:
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    output = next(value for value in graph.output if value.name == "scores")
+    kind = helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type)
+    _rename(graph, "scores", _GIVEN)
+    constants: dict[str, float | tuple[float, ...]] = {
+        "scale": recalibration.scale,
+        "shift": recalibration.shift,
+        "smallest": SMALLEST,
+        "one": 1.0,
+    }
+    steps: list[tuple[str, list[str]]] = [("Mul", ["scale"]), ("Add", ["shift"])]
+    if recalibration.task == "regression":
+        del constants["smallest"], constants["one"]
+    else:
+        steps = [("Clip", ["smallest", "one"]), ("Log", []), *steps, ("Softmax", [])]
+    value = _GIVEN
+    for place, (operation, wanted) in enumerate(steps):
+        result = "scores" if place == len(steps) - 1 else f"{_PREFIX}{operation.lower()}"
+        inputs = [value, *(f"{_PREFIX}{name}" for name in wanted)]
+        graph.node.append(helper.make_node(operation, inputs, [result], name=f"{_PREFIX}{place}"))
+        value = result
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(number, dtype=kind), f"{_PREFIX}{name}") for name, number in constants.items()
+    )
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Give a value of the graph another name, wherever it is made or used; the graph's output keeps its own."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False))

@@ -1,0 +1,1 @@
+"""Ways in which incidents are told: by mail and by webhook."""

@@ -1,0 +1,27 @@
+"""What every channel has."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from perennial.monitoring.incidents import Severity
+from perennial_airflow.notifiers.notice import Notice
+
+
+class ChannelFailed(Exception):
+    """A channel did not take an alert; the message is a sentence for a person, without the address of a webhook and without any password."""
+
+
+class Channel(Protocol):
+    """A way to tell people."""
+
+    name: ClassVar[str]
+    least: Severity
+
+    def send(self, notice: Notice) -> None:
+        """Tell it; returns once the other side took it. Raises ChannelFailed."""
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """What a server answered, on one short line."""
+    return " ".join(text.split())[:most]

@@ -1,0 +1,127 @@
+"""What an alert says, in the form of each channel. Whatever it shows may come from a caller's request: none of it is trusted."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue
+
+from perennial.monitoring.incidents import Incident, Kind, News
+
+RUNBOOK = "docs/runbook.md"
+SUBJECT_CHARACTERS = 140
+FIGURE_CHARACTERS = 300
+FIGURES_SHOWN = 20
+# Slack refuses a message in which a block is longer.
+HEADER_CHARACTERS = 150
+SECTION_CHARACTERS = 2900
+
+
+@dataclass(frozen=True)
+class Notice:
+    """An incident that opened, or that is over."""
+
+    model: str  # its name
+    title: str  # the model's
+    incident: Incident
+    news: News
+    runbook_url: str = ""  # as a browser reaches it
+    rate: str = ""  # the model's alarm rate, as a sentence
+
+    @property
+    def subject(self) -> str:
+        """One line."""
+        mark = self.incident.severity if self.news == "opened" else "over"
+        return _shortened(f"[{mark}] {self.title}: {self.incident.kind}: {self.incident.sentence}", SUBJECT_CHARACTERS)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What happened: when it opened, and when it ended if it did."""
+        incident = self.incident
+        said = [f"Since {incident.opened:%Y-%m-%d %H:%M} UTC ({incident.severity}): {incident.sentence}"]
+        if incident.resolved:
+            said.append(f"Over since {incident.resolved:%Y-%m-%d %H:%M} UTC: {incident.resolution}")
+        return said
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """The evidence, by name."""
+        return {name: _shortened(_figure(value), FIGURE_CHARACTERS) for name, value in list(self.incident.figures.items())[:FIGURES_SHOWN]}
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Pages that show more, by title; the runbook's section last, where it can be reached."""
+        return {**self.incident.links, **({"Runbook": self.runbook} if self.runbook_url else {})}
+
+    @property
+    def runbook(self) -> str:
+        """The section for this kind of incident."""
+        return runbook(self.incident.kind, self.runbook_url)
+
+    @property
+    def what_to_do(self) -> str:
+        """The next step."""
+        looked_up = "" if self.runbook_url else f"What to do: {self.runbook}. "
+        number = self.incident.id.split("-", 1)[0].lstrip("0")
+        answer = f'`perennial incident --model {self.model} --id {number} --verdict real`, or "false alarm", or known'
+        return f"{looked_up}Say what it was, in Airflow under Browse → Required Actions or by {answer}."
+
+    @property
+    def ending(self) -> list[str]:
+        """What every alert ends with: the next step, and how often this model calls in vain."""
+        return [self.what_to_do, *([f"So far: {self.rate}"] if self.rate else [])]
+
+    def text(self) -> str:
+        """For a reader without markup."""
+        lines = [self.subject, *self.sentences, *(f"{name}: {value}" for name, value in self.figures.items())]
+        return "\n".join([*lines, *(f"{title}: {address}" for title, address in self.links.items()), *self.ending])
+
+    def page(self) -> str:
+        """For a mail."""
+        said = "".join(f"<p>{html.escape(line)}</p>" for line in self.sentences)
+        rows = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in self.figures.items())
+        links = "".join(
+            f'<li><a href="{html.escape(address, quote=True)}">{html.escape(title)}</a></li>' for title, address in self.links.items()
+        )
+        ending = "".join(f"<p>{html.escape(line)}</p>" for line in self.ending)
+        heading = f"<h2>{html.escape(f'{self.title}: {self.incident.kind}')}</h2>"
+        return f"{heading}{said}<table cellpadding='4'>{rows}</table><ul>{links}</ul>{ending}"
+
+    def blocks(self) -> list[dict[str, Any]]:
+        """For Slack and what understands its blocks."""
+        figures = "\n".join(f"{_slack(name)}: {_slack(value)}" for name, value in self.figures.items())
+        links = " · ".join(f"<{_address(address)}|{_slack(title)}>" for title, address in self.links.items())
+        sections = ["\n".join(map(_slack, self.sentences)), figures, links, "\n".join(map(_slack, self.ending))]
+        header = {"type": "header", "text": {"type": "plain_text", "text": _shortened(self.subject, HEADER_CHARACTERS)}}
+        return [header, *({"type": "section", "text": {"type": "mrkdwn", "text": _cut(text)}} for text in sections if text)]
+
+
+def runbook(kind: Kind, url: str = "") -> str:
+    """Address of the runbook's section for a kind of incident, or the file's name and the section."""
+    return f"{url or RUNBOOK}#{kind.replace(' ', '-')}"
+
+
+def _figure(value: JsonValue) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _shortened(text: str, most: int) -> str:
+    """On one line, whatever it was: a mail's subject may have no other."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def _slack(text: str) -> str:
+    """Slack's own escapes: `<!channel>` in a category's name must call nobody."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _address(address: str) -> str:
+    return _slack(address).replace("|", "%7C")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SECTION_CHARACTERS else text[:SECTION_CHARACTERS] + " …"

@@ -1,0 +1,66 @@
+"""Tells on every channel what it has not been told yet: at least once, and noted, so that nothing is told for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from perennial.monitoring.incidents import Incidents, due
+from perennial.settings import Settings
+from perennial.specs import ModelSpec
+from perennial_airflow.notifiers.channel import Channel, ChannelFailed
+from perennial_airflow.notifiers.mail import Mail
+from perennial_airflow.notifiers.notice import Notice
+from perennial_airflow.notifiers.webhook import Webhook, is_set_up
+
+
+def channels(settings: Settings) -> list[Channel]:
+    """The channels that are set up."""
+    found: list[Channel] = []
+    if settings.alert_mail_to:
+        found.append(Mail(settings.alert_mail_to, settings.alert_mail_severity))
+    if is_set_up():
+        found.append(Webhook(settings.alert_webhook_severity))
+    return found
+
+
+def tell(incidents: Incidents, spec: ModelSpec, settings: Settings, on: Sequence[Channel], now: datetime, log: Any) -> list[str]:
+    """Tell the channels what is due.
+
+    A channel that fails is not tried again at this look; what it does not know is noted in the log of incidents and due at
+    the next. One killed between sending and noting sends the same again.
+
+    Returns:
+        A sentence for each channel that failed.
+    """
+    failures = []
+    for channel in on:
+        failure = ""
+        for incident in incidents.all():
+            news = due(incident, channel.name, channel.least, now)
+            if news is None:
+                continue
+            notice = Notice(spec.name, spec.title, incident, news, settings.runbook_url, incidents.alarm_rate(now).sentence)
+            failure = failure or _failure(channel, notice, log)
+            if failure:
+                incidents.missed(incident.id, channel.name, failure)
+            else:
+                incidents.told(incident.id, channel.name, news)
+                log.info("Told on %s: %s", channel.name, notice.subject)
+        if failure:
+            log.error("%s It is told at the next look.", failure)
+            failures.append(failure)
+    return failures
+
+
+def _failure(channel: Channel, notice: Notice, log: Any) -> str:
+    """Why the channel did not take it; empty if it did."""
+    try:
+        channel.send(notice)
+    except ChannelFailed as failed:
+        return str(failed)
+    except Exception as error:  # a defect of one channel: the others are told all the same
+        log.exception("The channel %s broke.", channel.name)
+        return f"The channel {channel.name} broke ({type(error).__name__}): the log of the task shows where."
+    return ""

@@ -1,0 +1,145 @@
+"""Tells incidents to a webhook that understands Slack's messages, at Airflow's connection `perennial_webhook`.
+
+Whoever knows a webhook's address may write to it, so the address is a secret: no log, sentence or task field shows it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlencode
+
+import httpx
+from airflow.sdk import BaseHook, BaseNotifier
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
+
+from perennial.monitoring.incidents import Severity
+from perennial_airflow.notifiers.channel import ChannelFailed, one_line
+from perennial_airflow.notifiers.notice import Notice
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection, Context
+
+CONNECTION = "perennial_webhook"
+SECONDS = 10.0
+PAUSES = (1.0, 3.0)  # before the second and the third try
+LONGEST_PAUSE = 30.0  # that a server may ask for
+AGAIN = (408, 425, 429)  # and all from 500 on
+
+
+class WebhookNotifier(BaseNotifier):
+    """One notice as one POST.
+
+    Args:
+        notice: what is told.
+    """
+
+    def __init__(self, *, notice: Notice, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.notice = notice
+
+    def notify(self, context: Context) -> None:
+        """Post it; returns once the server took it. Raises ChannelFailed."""
+        try:
+            url = address(BaseHook.get_connection(CONNECTION))
+        except AirflowNotFoundException:
+            raise ChannelFailed(f"Airflow has no connection {CONNECTION}: set AIRFLOW_CONN_{CONNECTION.upper()}.") from None
+        mask_secret(str(url))
+        mask_secret(url.raw_path.decode())
+        post(url, {"text": self.notice.text(), "blocks": self.notice.blocks()})
+
+
+class Webhook:
+    """The channel.
+
+    Args:
+        least: severity from which on people are told.
+    """
+
+    name: ClassVar[str] = "webhook"
+
+    def __init__(self, least: Severity) -> None:
+        self.least = least
+
+    def send(self, notice: Notice) -> None:
+        """Post it; returns once the server took it. Raises ChannelFailed."""
+        WebhookNotifier(notice=notice).notify({})
+
+
+def is_set_up() -> bool:
+    """Whether Airflow has a connection to a webhook."""
+    try:
+        BaseHook.get_connection(CONNECTION)
+    except AirflowNotFoundException:
+        return False
+    return True
+
+
+def address(connection: Connection) -> httpx.URL:
+    """Address that a connection stands for.
+
+    Its URI is the webhook's own address (`https://hooks.slack.com/services/…`), or its host is one without the secret end,
+    which is then its password, as in Airflow's form for Slack.
+
+    Raises:
+        ChannelFailed: it is no address.
+    """
+    host = connection.host or ""
+    if "://" not in host:
+        port = f":{connection.port}" if connection.port else ""
+        # A connection of the type http keeps the scheme in `schema`, where a URI keeps its path.
+        is_scheme = connection.schema in ("http", "https")
+        scheme = connection.schema if is_scheme else "https" if connection.conn_type == "https" else "http"
+        host = f"{scheme}://{host}{port}/{'' if is_scheme else connection.schema or ''}"
+    if connection.password:
+        host = f"{host.rstrip('/')}/{connection.password.lstrip('/')}"
+    query = urlencode(connection.extra_dejson) if connection.extra_dejson and "://" not in (connection.host or "") else ""
+    try:
+        url = httpx.URL(f"{host}?{query}" if query else host)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ChannelFailed(f"Airflow's connection {CONNECTION} is no web address: give the webhook's own as its URI.")
+    return url
+
+
+def post(url: httpx.URL, message: dict[str, Any]) -> None:
+    """Post a message, again after a pause where that may help.
+
+    Raises:
+        ChannelFailed: the server refuses it, or does not take it at any try.
+    """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the address of every request
+    why = ""
+    with httpx.Client(timeout=SECONDS) as client:
+        for pause in (*PAUSES, None):
+            asked = 0.0
+            try:
+                answer = client.post(url, json=message)
+            except httpx.HTTPError as error:
+                why = f"{type(error).__name__}: {_without(url, str(error))}"
+            else:
+                if answer.is_success:
+                    return
+                why = f"{answer.status_code} {_without(url, answer.text)}".strip()
+                if answer.status_code < 500 and answer.status_code not in AGAIN:
+                    raise ChannelFailed(
+                        f"The webhook at {url.host} refuses alerts ({why}): correct Airflow's connection {CONNECTION}, or allow it there."
+                    )
+                asked = _seconds(answer.headers.get("Retry-After", ""))
+            if pause is not None:
+                time.sleep(min(max(pause, asked), LONGEST_PAUSE))
+    raise ChannelFailed(f"The webhook at {url.host} did not take the alert ({why}) at {len(PAUSES) + 1} tries: look whether it is up.")
+
+
+def _seconds(asked: str) -> float:
+    return float(asked) if asked.isdecimal() else 0.0
+
+
+def _without(url: httpx.URL, text: str) -> str:
+    """What a server or httpx said, without the address."""
+    for secret in (str(url), url.raw_path.decode()):
+        text = text.replace(secret, "…") if len(secret) > 1 else text
+    return one_line(text)

@@ -1,0 +1,116 @@
+"""Asks a person what an incident was."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Param
+
+from perennial import discovery
+from perennial.errors import PerennialError, UnknownName
+from perennial.monitoring.incidents import Incident, Incidents, Verdict
+from perennial.settings import Settings
+from perennial.store import open_store
+from perennial_airflow.notifiers.notice import runbook
+from perennial_airflow.operators.ask_person import person
+from perennial_airflow.stage_end import give_up, refuse, skip
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+VERDICTS: dict[str, Verdict] = {"Real": "real", "False alarm": "false alarm", "Known": "known"}
+NOTE_CHARACTERS = 500
+
+
+class AskVerdict(HITLOperator):
+    """Waits for a person's verdict on one incident, with the evidence before their eyes; holds no worker slot meanwhile.
+
+    Args:
+        model: name of the model.
+        incident: id of the incident; templated.
+        again: "True" if a person asked for it, so that it is asked although it was judged before; templated.
+    """
+
+    template_fields: Sequence[str] = ("incident", "again")  # not the body: an incident holds what callers sent
+
+    def __init__(self, *, model: str, incident: str, again: str, **kwargs: Any) -> None:
+        note = Param("", type="string", maxLength=NOTE_CHARACTERS, title="Note", description="Why; kept with the incident.")
+        own = {"subject": f"What was it? An incident of {model}", "options": list(VERDICTS), "params": {"note": note}}
+        super().__init__(**{**kwargs, **own})  # the DAG's Params, which Airflow puts into kwargs, are no fields of the form
+        self.model = model
+        self.incident = incident
+        self.again = again
+
+    def execute(self, context: Context) -> object:
+        """Ask, unless the incident was judged or another run asks.
+
+        Raises:
+            TaskAwaitingInput: the task waits for the answer.
+            StageRefused: there is no such incident.
+            StageFault: the store does not answer; retried.
+        """
+        try:
+            settings = Settings.from_environment()
+            incidents = Incidents(open_store(settings.store), self.model)
+            if self.again == "True":
+                found = incidents.get(self.incident)
+            else:
+                asks = incidents.ask(self.incident, context["ti"].run_id)
+                if asks is None:
+                    skip(self, _why_not(incidents.get(self.incident)))
+                found = asks
+        except UnknownName as unknown:
+            refuse(self, str(unknown))
+        except PerennialError as error:
+            give_up(self, str(error))
+        title = discovery.model(self.model).title
+        self.subject = f"{title}: {found.kind} incident {found.id}: what was it?"
+        self.body = body(found, settings.runbook_url, incidents.alarm_rate(datetime.now(timezone.utc)).sentence)
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """The answer: the incident, the verdict, who gave it and why."""
+        answer: Mapping[str, Any] = super().execute_complete(context, event)
+        chosen = answer["chosen_options"][0]
+        by = person(answer)
+        self.log.info("%s answered: %s.", by, chosen)
+        return {"id": self.incident, "verdict": VERDICTS[chosen], "by": by, "note": answer["params_input"].get("note") or ""}
+
+
+def body(incident: Incident, runbook_url: str, rate: str) -> str:
+    """What a person reads before they answer, in Markdown; no part of an incident is taken for Markdown."""
+    lines = [f"**{incident.severity}**, since {incident.opened:%Y-%m-%d %H:%M} UTC: {_plain(incident.sentence)}"]
+    if incident.resolved:
+        lines.append(f"Over since {incident.resolved:%Y-%m-%d %H:%M} UTC: {_plain(incident.resolution)}")
+    lines += [f"[{_plain(title)}](<{_target(address)}>)" for title, address in incident.links.items()]
+    if incident.figures:
+        figures = json.dumps(incident.figures, indent=2, ensure_ascii=False)
+        lines.append("\n".join(f"    {line}" for line in figures.split("\n")))  # indented code has no end that a value could hold
+    section = runbook(incident.kind, runbook_url)
+    lines.append(f"What it means and what to do: {f'[runbook](<{_target(section)}>)' if runbook_url else section}")
+    lines.append(
+        "**Real**: something was wrong. **False alarm**: nothing was. **Known**: it was expected, such as a holiday or a planned change."
+    )
+    lines.append(f"So far: {rate}")
+    return "\n\n".join(lines)
+
+
+def _why_not(incident: Incident) -> str:
+    if incident.verdict:
+        return f"{incident.by} judged {incident.id} already: {incident.verdict}."
+    return f"The run {incident.asked} asks about {incident.id} already."
+
+
+def _plain(text: str) -> str:
+    """One line that is shown as it stands; what stands between two backticks stays code."""
+    parts = re.split(r"(`[^`]+`)", " ".join(text.split()))
+    return "".join(part if at % 2 else re.sub(r"([\\`*_\[\]<>#|!~])", r"\\\1", part) for at, part in enumerate(parts))
+
+
+def _target(address: str) -> str:
+    return address.replace("<", "%3C").replace(">", "%3E").replace("\n", "")

@@ -1,0 +1,94 @@
+"""Notes what a task's result says of incidents, tells what was not told, and starts asking people what it was."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, TriggerRule
+
+from perennial import discovery
+from perennial.errors import PerennialError
+from perennial.monitoring.incidents import Incidents, awaits_verdict
+from perennial.settings import Settings
+from perennial.specs import DatasetSpec, ModelSpec
+from perennial.store import open_store
+from perennial_airflow import assets
+from perennial_airflow.notifiers.telling import channels, tell
+from perennial_airflow.sightings import Sight
+from perennial_airflow.stage_end import give_up
+from perennial_airflow.stage_pod import made_up
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class TellIncidents(BaseOperator):
+    """Tells people of incidents, from the log of incidents: what it does not say was told is told, so a task that was killed loses nothing.
+
+    A channel that fails does not fail the task: its sentence is in the log, and it is tried again at the next look.
+
+    Args:
+        spec: the model whose incidents they are, or the dataset whose models they belong to. What opens for a dataset's models, a
+            person is asked about after the model's own next look.
+        found_by: task whose result is looked at, however it ended; the trigger rule may say otherwise.
+        sight: what a result says beyond what the stage has noted itself.
+    """
+
+    ui_color = "#fbe6e6"
+
+    def __init__(self, *, spec: DatasetSpec | ModelSpec, found_by: str, sight: Sight, **kwargs: Any) -> None:
+        # A dataset's models are found when the task runs: a mistake in the spec of one must not keep data from coming in.
+        outlets = [assets.incident(spec)] if isinstance(spec, ModelSpec) else []
+        super().__init__(**{"trigger_rule": TriggerRule.ALL_DONE, "outlets": outlets, **kwargs})
+        self.dataset = spec.name if isinstance(spec, DatasetSpec) else ""
+        self.model = spec.name if isinstance(spec, ModelSpec) else ""
+        self.found_by = found_by
+        self.sight = sight
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Note, tell, announce; the answer says which channels failed.
+
+        Raises:
+            StageFault: the store does not answer; retried.
+        """
+        sightings = self.sight(self._result(context))
+        now = datetime.now(timezone.utc)
+        failures: list[str] = []
+        waiting: list[str] = []
+        try:
+            settings = Settings.from_environment()
+            store, found = open_store(settings.store), channels(settings)
+            if not found:
+                self.log.info("No channel is set up: incidents are kept, and nobody is told. docs/runbook.md says how to set one up.")
+            for model in self._models():
+                incidents = Incidents(store, model.name)
+                for sighting in sightings:
+                    sighting.note(incidents)
+                failures += tell(incidents, model, settings, found, now, self.log)
+                waiting += [incident.id for incident in incidents.all() if awaits_verdict(incident, now)]
+        except PerennialError as error:
+            give_up(self, str(error))
+        if not waiting:
+            # Airflow makes an event for each outlet that stands here once the task has succeeded: one without a partition wakes nobody.
+            self.outlets = []
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].add_partitions(waiting)
+        return {"failures": failures}
+
+    def _models(self) -> list[ModelSpec]:
+        if self.model:
+            return [discovery.model(self.model)]
+        return [model for model in discovery.models().values() if model.dataset == self.dataset]
+
+    def _result(self, context: Context) -> dict[str, Any] | None:
+        """The result of the task that is looked at; made up if it was killed before it had one, None if it did not run."""
+        ti = context["ti"]
+        result: dict[str, Any] | None = ti.xcom_pull(task_ids=self.found_by)
+        if result is None:
+            states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[self.found_by], run_ids=[ti.run_id])
+            if states.get(ti.run_id, {}).get(self.found_by) == "failed":
+                return made_up(
+                    "fault", f"The task {self.found_by} of {ti.dag_id} was ended before it had a result; its log shows how far it came."
+                )
+        return result

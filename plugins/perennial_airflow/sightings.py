@@ -1,0 +1,89 @@
+"""What a task's result says of incidents: pure. Monitoring finds what is wrong with a model by itself; here are the failures around it.
+
+A result is what a stage answered, or what was made up for one that could not; None where the task did not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import JsonValue
+
+from perennial.monitoring.incidents import REFUSED_FILES, Incidents, Kind, Severity
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Something is wrong."""
+
+    kind: Kind
+    key: str
+    severity: Severity
+    sentence: str
+    evidence: dict[str, JsonValue] = field(default_factory=dict)
+
+    def note(self, incidents: Incidents) -> None:
+        """Open an incident, unless one is open."""
+        incidents.open(self.kind, self.key, self.severity, self.sentence, self.evidence)
+
+
+@dataclass(frozen=True)
+class Over:
+    """It is right again, if it was wrong."""
+
+    kind: Kind
+    key: str | None  # every one if None
+    sentence: str
+
+    def note(self, incidents: Incidents) -> None:
+        """Resolve what is open of it."""
+        for found in incidents.open_ones():
+            if found.kind == self.kind and self.key in (found.key, None):
+                incidents.resolve(found.id, self.sentence)
+
+
+Sightings = list[Seen | Over]
+Sight = Callable[[Mapping[str, Any] | None], Sightings]
+
+
+def in_monitoring(result: Mapping[str, Any] | None) -> Sightings:
+    """A model that nobody looks at."""
+    return _fault("monitoring", result) if result else []
+
+
+def in_ingestion(result: Mapping[str, Any] | None) -> Sightings:
+    """Files in quarantine, until a run takes files and refuses none; data that do not come in at all."""
+    if not result:
+        return []
+    sightings = _fault("ingestion", result)
+    if refused := result.get("refused"):
+        names = ", ".join(sorted(refused))
+        sentence = f"{len(refused)} files were refused and lie in quarantine: {names}. {next(iter(refused.values()))}"
+        sightings.append(Seen("data quality", REFUSED_FILES, "warning", sentence, {"files": len(refused), **result["links"]}))
+    elif result.get("appended"):
+        sightings.append(Over("data quality", REFUSED_FILES, "The next files were taken, none was refused."))
+    return sightings
+
+
+def in_release(result: Mapping[str, Any] | None) -> Sightings:
+    """A candidate that was rolled back or may not be released, until another is promoted; traffic that could not be moved."""
+    if not result:
+        return []
+    sightings = _fault("release", result)
+    action, sentence = result.get("action"), result["sentence"]
+    if action == "rolled_back":
+        version = result.get("version")
+        sightings.append(Seen("release", f"version {version}", "warning", sentence, {**result["evidence"], **result["links"]}))
+    elif result["outcome"] == "refused":
+        sightings.append(Seen("release", "refused", "info", sentence, dict(result["links"])))
+    elif action == "promoted":
+        sightings.append(Over("release", None, sentence))
+    return sightings
+
+
+def _fault(what: str, result: Mapping[str, Any]) -> Sightings:
+    if result["outcome"] == "fault":
+        return [Seen("service", what, "critical", result["sentence"], dict(result["links"]))]
+    return [Over("service", what, f"{what.capitalize()} works again.")]

@@ -1,0 +1,50 @@
+"""`perennial incidents` lists what was wrong and how often a model calls in vain."""
+
+from __future__ import annotations
+
+import pytest
+
+from perennial import cli, discovery
+from perennial.monitoring.incidents import Incidents
+from perennial.store import FolderStore
+from perennial.testing import small_model
+
+
+@pytest.fixture
+def incidents(tmp_path, monkeypatch):
+    """A model that has been watched for a while."""
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
+    monkeypatch.setattr(discovery, "models", lambda: {"small_delays": small_model(), "other": small_model("other")})
+    found = Incidents(FolderStore(str(tmp_path / "store")), "small_delays")
+    found.open("drift", "carrier", "warning", "`carrier` drifted.", {"Report": "http://r.test/w", "share": 0.1})
+    found.open("service", "monitoring", "critical", "MLflow does not answer.")
+    found.resolve("1", "Like before.")
+    found.verdict("1", "false alarm", "ada", "A holiday.")
+    found.missed("2", "webhook", "The webhook at hooks.test refuses alerts (404).")
+    return found
+
+
+def test_incidents_are_listed(incidents, capsys):
+    """Each with its times, its end, its verdict, its report, and what could not be told; the alarm rate above."""
+    assert cli.main(["incidents", "--model", "small_delays"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "small_delays: 2 incidents, 1 open. 2.0 alarms a month (2 in 30 days); 1 of 1 judged were false (100 %)."
+    assert shown[1].startswith("  0001-drift  warning  ")
+    assert shown[1].endswith(": `carrier` drifted.")
+    assert shown[2:5] == ["    over: Like before.", "    ada: false alarm, A holiday.", "    Report: http://r.test/w"]
+    assert shown[5].endswith(" UTC, open: MLflow does not answer.")
+    assert shown[6:] == ["    not told on webhook: The webhook at hooks.test refuses alerts (404)."]
+
+
+def test_all_models_are_listed(incidents, capsys):
+    """Where none is named; one without incidents says so."""
+    assert cli.main(["incidents"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "other: 0 incidents, 0 open. 0.0 alarms a month (0 in 30 days); none was judged."
+    assert shown[1].startswith("small_delays: 2 incidents")
+
+
+def test_an_unknown_model_is_refused(incidents, capsys):
+    """As everywhere."""
+    assert cli.main(["incidents", "--model", "nothing"]) == 2
+    assert "There is no model 'nothing'" in capsys.readouterr().err

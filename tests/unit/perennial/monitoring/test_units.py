@@ -1,0 +1,103 @@
+"""A change of unit is told from a change of the world."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from perennial.monitoring.layout import fit_layout
+from perennial.monitoring.profile import profile
+from perennial.monitoring.units import UNITS, diagnose, units_of
+
+
+def found(reference, window, name="x"):
+    """The diagnosis of two samples."""
+    table = pa.table({name: reference})
+    layout = fit_layout(table)
+    return diagnose(profile(table, layout, blocks=1), profile(pa.table({name: window}), layout, blocks=1), name)
+
+
+def miles(rng, count):
+    """Distances with a heavy tail."""
+    return np.round(np.exp(rng.normal(6.5, 0.7, count)))
+
+
+def fahrenheit(rng, count):
+    """A winter."""
+    return np.round(rng.normal(40, 12, count), 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "mapped", "words"),
+    [
+        (miles, lambda x: x * 1.609344, "`x`: the values look like km instead of miles (x * 1.609)."),
+        (fahrenheit, lambda x: (x - 32) * 5 / 9, "`x`: the values look like °C instead of °F (x * 0.5556 - 17.78)."),
+        (miles, lambda x: x / 60, "`x`: the values look like hours instead of minutes (x * 0.01667)."),
+        (fahrenheit, lambda x: -x, "`x`: the values look like the opposite sign instead of the usual one (x * -1)."),
+    ],
+)
+def test_a_unit_change_is_named(make, mapped, words):
+    """Other rows of the same world, in another unit."""
+    rng = np.random.default_rng(1)
+    assert found(make(rng, 20000), mapped(make(rng, 600))).sentence == words
+
+
+def test_half_of_the_values_in_another_unit():
+    """One of two feeds changed: the share is told."""
+    rng = np.random.default_rng(2)
+    window = miles(rng, 4000)
+    window[:2000] *= 1.609344
+    change = found(miles(rng, 20000), window)
+    assert change.unit.new == "km"
+    assert change.share == pytest.approx(0.5, abs=0.08)
+    assert change.sentence.startswith("`x`: 5") or change.sentence.startswith("`x`: 4")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_seasons_are_no_unit_change(seed):
+    """Shifts, wider spreads and new modes of any size are not taken for a map."""
+    rng = np.random.default_rng(seed)
+    reference = fahrenheit(rng, 20000)
+    for window in (
+        rng.normal(40 + rng.uniform(-25, 40), 12, 1000),
+        rng.normal(40, 12 * rng.uniform(1.2, 2), 1000),
+        np.concatenate([rng.normal(40, 12, 700), rng.normal(rng.uniform(60, 90), 5, 300)]),
+        rng.normal(40, 12, 1000),
+    ):
+        assert found(reference, window) is None
+
+
+def test_categories_and_few_rows_are_not_judged():
+    """No map fits words, and anything fits ten rows or a column of few values."""
+    assert found(["a", "b"] * 100, ["a"] * 100) is None
+    rng = np.random.default_rng(3)
+    assert found(miles(rng, 1000), miles(rng, 20) * 1.609344) is None
+    assert found(np.repeat([1.0, 2.0], 500), np.repeat([60.0, 120.0], 500)) is None
+
+
+def test_every_unit_has_its_way_back():
+    """Both directions are known, but for the sign, which is its own."""
+    for unit in UNITS:
+        if unit.factor > 0:
+            assert any(np.isclose(other.factor * unit.factor, 1) and (other.new, other.old) == (unit.old, unit.new) for other in UNITS)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "named"),
+    [
+        ("temperature, °F", {"°F"}),
+        ("wind, mph", {"miles per hour"}),
+        ("visibility, miles, cut at 10", {"miles"}),
+        ("relative humidity, %", {"percent"}),
+        ("height in meters", {"metres"}),
+    ],
+)
+def test_the_meaning_names_the_unit(meaning, named):
+    """So that warm days in degrees Celsius do not look like feet in metres."""
+    assert {unit for unit in units_of(meaning) if unit not in ("whole units", "thousandths", "the usual one")} == named
+
+
+def test_a_meaning_without_a_unit_leaves_all_open():
+    """Most columns say nothing of it."""
+    assert units_of("how far it is") == {unit.old for unit in UNITS}

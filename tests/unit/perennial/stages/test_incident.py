@@ -1,0 +1,68 @@
+"""A person's verdict on an incident is recorded through the command line, as a task does it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from perennial import cli, discovery
+from perennial.monitoring.incidents import Incidents
+from perennial.store import FolderStore
+from perennial.testing import small_model
+
+
+@pytest.fixture
+def incidents(tmp_path, monkeypatch):
+    """A model with one incident."""
+    monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
+    monkeypatch.setattr(discovery, "models", lambda: {"small_delays": small_model()})
+    found = Incidents(FolderStore(str(tmp_path / "store")), "small_delays")
+    found.open("drift", "carrier", "warning", "`carrier` drifted.")
+    return found
+
+
+def _given(tmp_path, *arguments):
+    file = tmp_path / "result.json"
+    code = cli.main(["incident", "--model=small_delays", *arguments, f"--result={file}"])
+    return code, json.loads(file.read_text())
+
+
+@pytest.mark.parametrize(("verdict", "false"), [("real", 0), ("false alarm", 1), ("known", 0)])
+def test_a_verdict_is_kept(incidents, tmp_path, verdict, false):
+    """With who gave it and why; the sentence tells the alarm rate that follows from it."""
+    code, result = _given(tmp_path, "--id=1", f"--verdict={verdict}", "--by=ada", "--note=--as planned")
+    assert (code, result["id"], result["verdict"]) == (0, "0001-drift", verdict)
+    assert result["sentence"].startswith(f"ada judged 0001-drift of small_delays {verdict}: --as planned. 1.0 alarms a month")
+    assert f"{false} of 1 judged were false" in result["sentence"]
+    [kept] = incidents.all()
+    assert (kept.verdict, kept.by, kept.note) == (verdict, "ada", "--as planned")
+
+
+def test_an_incident_that_is_over_is_judged(incidents, tmp_path):
+    """A task that is tried again records the same once."""
+    incidents.resolve("1", "Over.")
+    for _ in range(2):
+        assert _given(tmp_path, "--id=0001-drift", "--verdict=real", "--by=ada")[0] == 0
+    assert incidents.get("1").verdict == "real"
+    assert len(list(incidents.store.list("incidents/small_delays"))) == 3
+
+
+def test_an_unknown_incident_is_refused(incidents, tmp_path):
+    """A decision: not tried again."""
+    code, result = _given(tmp_path, "--id=7", "--verdict=real")
+    assert (code, result["outcome"]) == (2, "refused")
+    assert "small_delays has no incident '7'" in result["sentence"]
+
+
+def test_an_unknown_model_is_refused(incidents, capsys):
+    """With the name that was meant."""
+    assert cli.main(["incident", "--model=small_delay", "--id=1", "--verdict=real"]) == 2
+    assert "Did you mean small_delays?" in capsys.readouterr().err
+
+
+def test_an_unknown_verdict_is_refused(incidents, capsys):
+    """By the command line, before anything is opened."""
+    with pytest.raises(SystemExit):
+        cli.main(["incident", "--model=small_delays", "--id=1", "--verdict=true"])
+    assert "false alarm" in capsys.readouterr().err

@@ -1,0 +1,153 @@
+"""Stage profile: any table, whole or in parts, with the same result; batches are made up for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from perennial import discovery
+from perennial.data.tables import Table
+from perennial.errors import Fault, StoredDataDamaged, UnknownName
+from perennial.monitoring.profile import profile
+from perennial.monitoring.profile_store import ProfileStore, decode
+from perennial.settings import Settings
+from perennial.specs import Column, DatasetSpec
+from perennial.stages import profile as stage
+from perennial.store import FolderStore
+
+SPEC = DatasetSpec(
+    name="sales", title="Sales", owner="tests", key=("shop",), event_time="sold",
+    columns=(Column(name="sold", type="timestamp"), Column(name="shop", type="string"), Column(name="amount", type="float", nullable=True)),
+)  # fmt: skip
+SETTINGS = Settings(store="unused")
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(discovery, "datasets", lambda: {"sales": SPEC})
+    monkeypatch.setattr(discovery, "models", dict)
+    monkeypatch.setattr(stage, "FIT_ROWS", 50)
+    return
+
+
+@pytest.fixture
+def store(tmp_path) -> FolderStore:
+    return FolderStore(str(tmp_path))
+
+
+def batch(number: int, rows: int = 30) -> pa.Table:
+    rng = np.random.default_rng(number)
+    sold = [datetime(2013, 1, 1 + number) + timedelta(hours=i) for i in range(rows)]
+    amount = pa.array(np.where(rng.random(rows) < 0.1, np.nan, rng.lognormal(size=rows)))
+    return pa.table({"sold": pa.array(sold, pa.timestamp("us")), "shop": rng.choice(["a", "b", "ü"], rows), "amount": amount})
+
+
+def append(store: FolderStore, number: int) -> tuple[str, str]:
+    digest = f"{number:064x}"[::-1]
+    label = f"{number}.csv ({digest[:12]})"
+    Table(store, "sales").append(batch(number), digest, label=label)
+    return digest, label
+
+
+def run(store: FolderStore, **arguments: object):
+    return stage.run(SETTINGS, store, **arguments)
+
+
+def test_parts_give_the_whole_bit_for_bit(store: FolderStore) -> None:
+    """1, 2 and 4 parts, counted in any order and added, equal the whole; each part is some of the files."""
+    for number in range(6):
+        append(store, number)
+    assert run(store, dataset="sales", plan=True).version == 6
+    results = {}
+    for parts in (1, 2, 4):
+        counted = [run(store, dataset="sales", version=6, partition=(part, parts)) for part in range(parts, 0, -1)]
+        assert sum(part.rows for part in counted) == 180
+        merged = run(store, dataset="sales", version=6, merge=parts)
+        assert (merged.rows, merged.days) == (180, 7)
+        assert merged.sentence == "Version 6 of sales: 180 rows on 7 days counted."
+        results[parts] = store.read(merged.profile)
+        store.delete(merged.profile)
+    assert len(set(results.values())) == 1
+    whole = run(store, table="sales")
+    assert store.read(whole.profile) == results[1]
+    layout = ProfileStore(store, "sales").layout()
+    assert decode(results[1], layout) == profile(pa.concat_tables([batch(n) for n in range(6)]), layout, day="sold")
+
+
+def test_a_version_is_counted_once(store: FolderStore) -> None:
+    """The second time there is nothing to do; a new version is another one."""
+    append(store, 1)
+    assert run(store, dataset="sales").outcome == "done"
+    assert run(store, dataset="sales").outcome == "skipped"
+    assert run(store, dataset="sales", plan=True).outcome == "skipped"
+    append(store, 2)
+    assert run(store, dataset="sales").rows == 60
+    assert run(store, dataset="sales", version=1).outcome == "skipped"
+
+
+def test_any_table_is_counted(store: FolderStore) -> None:
+    """One without a spec: times with a zone, lists passed over, the day column found or named."""
+    moments = pa.array([datetime(2013, 1, 1, 23, tzinfo=timezone.utc)] * 40, pa.timestamp("us", "UTC"))
+    rows = pa.table({"event_time": moments, "scores": [[0.1, 0.9]] * 40, "ms": np.arange(40.0)})
+    Table(store, "m_predictions").append(rows, "one")
+    found = run(store, table="m_predictions")
+    kept = ProfileStore(store, "m_predictions")
+    assert kept.layout().names == ("ms",)
+    assert list(decode(store.read(found.profile), kept.layout()).days) == [date(2013, 1, 1)]
+    Table(store, "visits").append(rows.rename_columns(["at", "scores", "ms"]), "one")
+    with pytest.raises(UnknownName, match="name a date or timestamp column with --day; it has at, scores, ms"):
+        run(store, table="visits")
+    assert run(store, table="visits", day="at").rows == 40
+
+
+def test_what_cannot_be_counted_is_told(store: FolderStore) -> None:
+    """No name, no table, no such version, a part that is missing or damaged."""
+    with pytest.raises(UnknownName, match="give --table or --dataset"):
+        run(store)
+    with pytest.raises(UnknownName, match=r"There is no dataset 'sale'\. Did you mean sales"):
+        run(store, dataset="sale")
+    with pytest.raises(UnknownName, match="is not there or has no rows yet"):
+        run(store, table="nowhere")
+    append(store, 1)
+    with pytest.raises(UnknownName, match="it has the versions 1 to 1"):
+        run(store, dataset="sales", version=2)
+    part = run(store, dataset="sales", partition=(1, 2))
+    with pytest.raises(Fault, match="run `perennial profile --table sales --version 1 --partition 2/2`"):
+        run(store, dataset="sales", merge=2)
+    store.write(part.profile, b"damaged")
+    with pytest.raises(StoredDataDamaged, match="count part 1/2 again"):
+        run(store, dataset="sales", merge=2)
+
+
+def test_owed_profiles_wait_for_enough_rows_and_are_made_together(store: FolderStore) -> None:
+    """One batch is too little to decide how rows are counted; the second brings both profiles; a third its own."""
+    kept = ProfileStore(store, "sales")
+    digests = {number: append(store, number) for number in (1, 2, 3)}
+    small = FolderStore(store.root + "/other")
+    few = ProfileStore(small, "sales")
+    few.owe(*append(small, 1))
+    assert stage.profile_owed(small, SPEC) == 0
+    assert few.layout() is None
+    assert len(few.owed()) == 1
+    for digest, label in digests.values():
+        kept.owe(digest, label)
+    assert stage.profile_owed(store, SPEC) == 3
+    assert kept.owed() == {}
+    for number, (digest, _) in digests.items():
+        (of_batch,) = [b for b in kept.batches() if digest.startswith(b.mark)]
+        assert kept.open(of_batch, kept.layout()) == profile(batch(number), kept.layout(), day="sold")
+    assert stage.profile_owed(store, SPEC) == 0
+
+
+def test_a_batch_that_is_not_in_the_table_stays_owed(store: FolderStore) -> None:
+    """Another run may be about to append it."""
+    kept = ProfileStore(store, "sales")
+    for number in (1, 2):
+        kept.owe(*append(store, number))
+    kept.owe("f" * 64, "later.csv (ffffffffffff)")
+    assert stage.profile_owed(store, SPEC) == 2
+    assert kept.owed() == {"f" * 64: "later.csv (ffffffffffff)"}

@@ -1,0 +1,346 @@
+"""Tasks that tell of incidents and ask what they were."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
+from airflow.sdk.execution_time.context import OutletEventAccessors
+
+from perennial import discovery
+from perennial.monitoring.incidents import REFUSED_FILES, Incident, Incidents
+from perennial.specs import Column, DatasetSpec
+from perennial.store import FolderStore
+from perennial_airflow import assets, sightings
+from perennial_airflow.operators import tell_incidents
+from perennial_airflow.operators.ask_verdict import AskVerdict, body
+from perennial_airflow.operators.tell_incidents import TellIncidents
+from perennial_airflow.sightings import Over, Seen
+from perennial_airflow.stage_end import StageFault, StageRefused
+
+from ..lateness import lateness
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:airflow")
+
+DONE = {"outcome": "done", "sentence": "Fine.", "links": {}}
+FAULT = {"outcome": "fault", "sentence": "MLflow does not answer.", "links": {"Report": "http://r.test"}}
+
+
+class TaskInstance:
+    """What a task knows of its run: one result, and one state, of the task that it looks at."""
+
+    dag_id, run_id = "lateness_monitoring", "run-1"
+
+    def __init__(self, result=None, state="success") -> None:
+        self.result, self.state = result, state
+
+    def xcom_pull(self, task_ids):
+        """Hand out the result."""
+        return self.result
+
+    def get_task_states(self, dag_id, task_ids, run_ids):
+        """Hand out the state."""
+        return {run_ids[0]: {task_ids[0]: self.state}}
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The channels of a test: a list takes all that is told."""
+    taken = []
+    channel = SimpleNamespace(name="list", least="warning", send=lambda notice: taken.append((notice.incident.id, notice.news)))
+    monkeypatch.setattr(tell_incidents, "channels", lambda settings: [channel])
+    return taken
+
+
+@pytest.fixture
+def store(home, monkeypatch):
+    """The store of a test, and two models that learn from the dataset `trips`."""
+    models = {name: lateness(name=name) for name in ("lateness", "delays")}
+    monkeypatch.setattr(discovery, "models", lambda: {**models, "other": lateness(name="other", dataset="fares")})
+    return FolderStore(str(home / "store"))
+
+
+def _trips():
+    columns = (Column(name="id", type="int"), Column(name="at", type="timestamp"))
+    return DatasetSpec(name="trips", title="Trips", owner="ada", columns=columns, key=("id",), event_time="at")
+
+
+def _alert(ti, spec=None, sight=sightings.in_monitoring):
+    """Run the task; the ids whose events it makes, and what it answers."""
+    task = TellIncidents(task_id="alert", spec=spec or lateness(), found_by="monitor", sight=sight)
+    events = OutletEventAccessors()
+    answer = task.execute({"ti": ti, "outlet_events": events})
+    return sorted(id for outlet in task.outlets for id in events[outlet].partition_keys), answer
+
+
+def test_what_the_stage_found_is_told_and_asked_about(store, sent, task_log):
+    """From the log, whatever the result says; the event carries each incident as a partition, so that each gets a run of its own."""
+    found = Incidents(store, "lateness")
+    found.open("drift", "a", "warning", "A drifted.")
+    found.open("drift", "b", "info", "B moved a little.")
+    assert _alert(TaskInstance(DONE)) == (["0001-drift"], {"failures": []})
+    assert sent == [("0001-drift", "opened")]
+    found.ask("0001-drift", "run-9")
+    found.resolve("0001-drift", "Over.")
+    assert _alert(TaskInstance(DONE)) == ([], {"failures": []})
+    assert sent[1:] == [("0001-drift", "resolved")]
+
+
+def test_without_news_there_is_no_event(store, sent, task_log):
+    """One without a partition would wake nobody, and clutter the asset."""
+    task = TellIncidents(task_id="alert", spec=lateness(), found_by="monitor", sight=sightings.in_monitoring)
+    assert task.outlets == [assets.incident(lateness())]
+    task.execute({"ti": TaskInstance(DONE), "outlet_events": OutletEventAccessors()})
+    assert task.outlets == []
+
+
+def test_a_failing_channel_does_not_fail_the_task(store, monkeypatch, task_log):
+    """Its sentence is the task's answer and in the log; the incident is asked about all the same."""
+
+    def send(notice):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tell_incidents, "channels", lambda settings: [SimpleNamespace(name="list", least="info", send=send)])
+    monkeypatch.setattr(type(task_log), "exception", type(task_log).error, raising=False)
+    Incidents(store, "lateness").open("drift", "a", "warning", "A drifted.")
+    waiting, answer = _alert(TaskInstance(DONE))
+    assert waiting == ["0001-drift"]
+    assert answer["failures"] == ["The channel list broke (ZeroDivisionError): the log of the task shows where."]
+    assert [level for level, _ in task_log.lines][-2:] == ["ERROR", "ERROR"]
+
+
+def test_no_channel_is_said(store, task_log, monkeypatch):
+    """So that silence is not taken for peace."""
+    monkeypatch.setattr(tell_incidents, "channels", lambda settings: [])
+    _alert(TaskInstance(DONE))
+    assert "No channel is set up" in task_log.lines[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("ti", "opens"),
+    [
+        (TaskInstance(DONE), []),
+        (TaskInstance({**DONE, "outcome": "skipped"}), []),
+        (TaskInstance(FAULT), ["MLflow does not answer."]),
+        (
+            TaskInstance(None, "failed"),
+            ["The task monitor of lateness_monitoring was ended before it had a result; its log shows how far it came."],
+        ),
+        (TaskInstance(None, "skipped"), []),
+        (TaskInstance(None, "upstream_failed"), []),
+    ],
+)
+def test_a_model_that_nobody_looks_at_is_an_incident(store, sent, task_log, ti, opens):
+    """A look that broke, or was killed before it had a result; not one that was not wanted."""
+    _alert(ti)
+    assert [i.sentence for i in Incidents(store, "lateness").open_ones()] == opens
+    assert len(sent) == len(opens)
+    _alert(TaskInstance(DONE))
+    assert Incidents(store, "lateness").open_ones() == []
+    assert len(sent) == 2 * len(opens)
+
+
+def test_a_store_that_does_not_answer_is_tried_again(home, monkeypatch, task_log):
+    """It is the only thing that fails the task."""
+    (home / "store").write_text("a file")
+    with pytest.raises(StageFault, match="is a file"):
+        _alert(TaskInstance(DONE))
+
+
+def test_refused_files_are_told_to_every_model_that_learns_from_them(store, sent, task_log):
+    """Each model's people; the others hear nothing, and no event is made: there is no outlet."""
+    refused = {**DONE, "refused": {"7.csv": "Suite trips refused batch 7.csv.", "3.csv": "No header."}, "appended": {"4.csv": 9}}
+    assert _alert(TaskInstance(refused), _trips(), sightings.in_ingestion)[0] == []
+    for model, count in (("lateness", 1), ("delays", 1), ("other", 0)):
+        found = Incidents(store, model).all()
+        assert [(i.kind, i.key, i.severity) for i in found] == [("data quality", REFUSED_FILES, "warning")] * count
+    assert found == []
+    assert (
+        Incidents(store, "delays").all()[0].sentence
+        == "2 files were refused and lie in quarantine: 3.csv, 7.csv. Suite trips refused batch 7.csv."
+    )
+    assert len(sent) == 2
+    _alert(TaskInstance({**DONE, "refused": {}, "appended": {"5.csv": 9}}), _trips(), sightings.in_ingestion)
+    assert Incidents(store, "lateness").open_ones() == []
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (None, []),
+        (FAULT, [Seen("service", "ingestion", "critical", FAULT["sentence"], FAULT["links"])]),
+        ({**DONE, "refused": {}, "appended": {}}, [Over("service", "ingestion", "Ingestion works again.")]),
+        (
+            {**DONE, "refused": {}, "appended": {"a": 1}},
+            [
+                Over("service", "ingestion", "Ingestion works again."),
+                Over("data quality", REFUSED_FILES, "The next files were taken, none was refused."),
+            ],
+        ),
+    ],
+)
+def test_what_an_ingestion_says(result, expected):
+    """Refused files are over once files were taken and none refused: a run without any says nothing."""
+    assert sightings.in_ingestion(result) == expected
+
+
+RELEASE = {**DONE, "action": "hold", "version": 7, "evidence": {"requests": 9}}
+WORKS = Over("service", "release", "Release works again.")
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (None, []),
+        (RELEASE, [WORKS]),
+        ({**RELEASE, "outcome": "skipped", "action": "nothing"}, [WORKS]),
+        ({**RELEASE, "action": "promoted", "sentence": "7 serves."}, [WORKS, Over("release", None, "7 serves.")]),
+        (
+            {**RELEASE, "outcome": "refused", "action": "rolled_back", "sentence": "7 was worse."},
+            [WORKS, Seen("release", "version 7", "warning", "7 was worse.", {"requests": 9})],
+        ),
+        (
+            {"outcome": "refused", "sentence": "No candidate.", "links": {}},
+            [WORKS, Seen("release", "refused", "info", "No candidate.", {})],
+        ),
+        (FAULT, [Seen("service", "release", "critical", FAULT["sentence"], FAULT["links"])]),
+    ],
+)
+def test_what_a_release_says(result, expected):
+    """A candidate that was rolled back is an alarm until another is promoted; one that may not be released merely informs."""
+    assert sightings.in_release(result) == expected
+
+
+def test_over_ends_what_it_names(store):
+    """One key, or every one of a kind; nothing else."""
+    found = Incidents(store, "lateness")
+    for kind, key in (("release", "version 7"), ("release", "version 8"), ("service", "release"), ("service", "monitoring")):
+        found.open(kind, key, "warning", "seen")
+    Over("service", "release", "It works.").note(found)
+    assert [i.key for i in found.open_ones()] == ["version 7", "version 8", "monitoring"]
+    Over("release", None, "9 serves.").note(found)
+    assert [i.key for i in found.open_ones()] == ["monitoring"]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a person is shown."""
+    shown = {}
+    monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: shown.update(details))
+    return shown
+
+
+def _ask(incident="0001-drift", again="False", run="run-1"):
+    task = AskVerdict(task_id="ask_verdict", model="lateness", incident=incident, again=again)
+    task.execute({"ti": SimpleNamespace(run_id=run), "task_instance": SimpleNamespace(id="1")})
+
+
+def test_a_person_is_asked_with_the_evidence(store, asked, task_log):
+    """Three answers and a note; the sentence, the figures, the report and the runbook before their eyes. The task waits without a worker."""
+    Incidents(store, "lateness").open("drift", "a", "warning", "A drifted.", {"Report": "http://r.test/w", "share": 0.19})
+    with pytest.raises(TaskAwaitingInput):
+        _ask()
+    assert asked["options"] == ["Real", "False alarm", "Known"]
+    assert asked["subject"] == "Lateness: drift incident 0001-drift: what was it?"
+    assert list(asked["params"]) == ["note"]
+    for part in ("A drifted.", "[Report](<http://r.test/w>)", '"share": 0.19', "docs/runbook.md#drift", "So far: 1.0 alarms a month"):
+        assert part in asked["body"]
+
+
+def test_an_incident_that_is_over_is_judged_as_well(store, asked, task_log):
+    """The person sees that it is over."""
+    found = Incidents(store, "lateness")
+    found.open("drift", "a", "warning", "A drifted.")
+    found.resolve("1", "Like before.")
+    with pytest.raises(TaskAwaitingInput):
+        _ask()
+    assert "Like before." in asked["body"]
+
+
+def test_one_run_asks(store, asked, task_log):
+    """An event that comes twice asks once; the same run may ask again after a restart; who is asked by hand is asked in any case."""
+    found = Incidents(store, "lateness")
+    found.open("drift", "a", "warning", "A drifted.")
+    for run in ("run-1", "run-1"):
+        with pytest.raises(TaskAwaitingInput):
+            _ask(run=run)
+    with pytest.raises(AirflowSkipException, match="The run run-1 asks about 0001-drift already"):
+        _ask(run="run-2")
+    found.verdict("1", "known", "ada")
+    with pytest.raises(AirflowSkipException, match="ada judged 0001-drift already: known"):
+        _ask(run="run-1")
+    with pytest.raises(TaskAwaitingInput):
+        _ask("1", again="True", run="run-3")
+
+
+@pytest.mark.parametrize("again", ["True", "False"])
+def test_an_unknown_incident_is_refused(store, asked, task_log, again):
+    """Not tried again; the sentence names the command that lists them."""
+    with pytest.raises(StageRefused, match=r"no incident '9'.*perennial incidents"):
+        _ask("9", again=again)
+
+
+@pytest.mark.parametrize(("option", "verdict"), [("Real", "real"), ("False alarm", "false alarm"), ("Known", "known")])
+@pytest.mark.parametrize(("given", "note"), [({"note": "A holiday."}, "A holiday."), ({"note": ""}, ""), ({}, "")])
+def test_the_answer_is_passed_on(task_log, option, verdict, given, note):
+    """What, by whom and why."""
+    event = {
+        "chosen_options": [option],
+        "params_input": given,
+        "responded_at": datetime.now(timezone.utc),
+        "responded_by_user": {"id": "1", "name": "ada"},
+    }
+    task = AskVerdict(task_id="ask_verdict", model="lateness", incident="0001-drift", again="False")
+    assert task.execute_complete({}, event) == {"id": "0001-drift", "verdict": verdict, "by": "ada", "note": note}
+
+
+HOSTILE = "![x](http://eve.test/p) <img src=x> **b**\n\n# h {{ conn.a.password }} ```"
+
+
+def test_what_callers_sent_is_no_markdown():
+    """No picture is loaded from elsewhere, no tag and no heading is shown; figures cannot leave their block."""
+    incident = Incident(
+        id="0001-drift",
+        kind="drift",
+        key="k",
+        severity="warning",
+        sentence=HOSTILE,
+        evidence={HOSTILE: HOSTILE, "Report": "http://r.test/>)<x"},
+        opened=datetime(2026, 3, 1, tzinfo=timezone.utc),
+    )
+    shown = body(incident, "", "1 a month")
+    prose = [line for line in shown.split("\n") if not line.startswith("    ")]
+    assert r"\!\[x\](http://eve.test/p) \<img src=x\> \*\*b\*\* \# h" in prose[0]
+    assert "\\`\\`\\`" in prose[0]
+    assert not [line for line in prose if line.startswith(("#", "`"))]
+    assert "[Report](<http://r.test/%3E)%3Cx>)" in shown
+    assert json.dumps(HOSTILE, ensure_ascii=False) in shown
+
+
+def test_columns_are_shown_as_code():
+    """What our own sentences put between backticks stands there as it is written."""
+    incident = Incident(
+        id="0001-drift",
+        kind="drift",
+        key="k",
+        severity="warning",
+        sentence="`dep_hour`: 12 % -> 19 %, `a_b` too.",
+        evidence={},
+        opened=datetime(2026, 3, 1, tzinfo=timezone.utc),
+    )
+    assert r"`dep_hour`: 12 % -\> 19 %, `a_b` too." in body(incident, "", "1 a month")
+
+
+def test_the_body_is_no_template():
+    """Airflow renders only what the DAG file says."""
+    assert tuple(AskVerdict.template_fields) == ("incident", "again")
+    assert not TellIncidents.template_fields
+
+
+def test_an_unknown_model_is_named(store, sent, task_log):
+    """Its folder may have gone since the DAG was parsed."""
+    with pytest.raises(StageFault, match="no model 'gone'"):
+        _alert(TaskInstance(DONE), lateness(name="gone"))
