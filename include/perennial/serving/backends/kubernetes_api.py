@@ -40,9 +40,9 @@ class KubernetesApi:
         self.namespace = namespace
         configuration = client.Configuration()
         try:
-            if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+            try:  # in the order of Airflow's Kubernetes hook, so that stages and versions are always in one cluster
                 config.load_incluster_config(client_configuration=configuration)
-            else:
+            except config.ConfigException:
                 config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
         except config.ConfigException as error:
             raise ServiceUnreachable(
