@@ -203,7 +203,7 @@ class HistoryWorld:
         known = [day for day in self.days if day < morning][-self.spec.monitoring.reference_days :]
         past = self.profile.select(known[0], known[-1])
         current = self.profile.select(window.first.date(), (window.last - timedelta(microseconds=1)).date())
-        found = drift.find_drift(past, current, self.spec.monitoring, window.seed, resamples=0).drifted
+        found = drift.find_drift(past, current, self.spec.monitoring, window.seed, resamples=0).alarming
         unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
         unfinished.write_text(json.dumps(found))
         unfinished.replace(kept)

@@ -12,6 +12,7 @@ stretch of the reference of its own length than such stretches are from the near
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ EXPLAINED, EXPLAINED_PART = 0.985, 0.99  # of the squared difference, at least: 
 MIN_SHARE = 0.2  # of the values; of fewer it cannot be told by which map they came
 MIN_STRETCHES = 5  # of the reference: fewer do not tell how far apart they are usually
 FAR, APART = 3.0, 0.9  # times that; or at this distance, where the reference itself is nearly as far apart
-MIN_ROWS, MIN_CELLS = 50, 8  # of the window, of the reference: fewer fit anything
+MIN_ROWS, MIN_CELLS = 50, 8  # of the window; of either side: fewer fit anything, and a map by a large factor leaves no more
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,9 @@ _PAIRS = (
     ("minutes", "hours", 60.0, 0.0),
     ("thousandths", "whole units", 1000.0, 0.0),
     ("percent", "shares", 100.0, 0.0),
-    ("the opposite sign", "the usual one", -1.0, 0.0),
 )
 UNITS = tuple(
-    unit
-    for new, old, factor, offset in _PAIRS
-    for unit in (Unit(new, old, factor, offset), *([Unit(old, new, 1 / factor, -offset / factor)] if factor > 0 else []))
+    unit for new, old, factor, offset in _PAIRS for unit in (Unit(new, old, factor, offset), Unit(old, new, 1 / factor, -offset / factor))
 )
 _SPELT = {
     "miles per hour": ("mph",),
@@ -72,7 +70,7 @@ _SPELT = {
     "metres": ("meters",),
     "inches of mercury": ("inhg",),
 }  # otherwise
-_ANY = frozenset({"whole units", "thousandths", "the usual one"})  # what every number may be in
+_ANY = frozenset({"whole units", "thousandths"})  # what every number may be in
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def units_of(meaning: str) -> frozenset[str]:
     return frozenset(named or known) | _ANY
 
 
-def find_unit(column: str, edges: Floats, reference: Floats, window: Floats) -> UnitChange | None:
+def find_unit(column: str, edges: Floats, reference: Floats, window: Floats, meaning: str = "") -> UnitChange | None:
     """The map that explains how a column changed; None if none does.
 
     Args:
@@ -111,9 +109,14 @@ def find_unit(column: str, edges: Floats, reference: Floats, window: Floats) -> 
         edges: [cells + 1], ascending, the outermost infinite.
         reference: [days, cells], rows of the reference.
         window: [days, cells], rows of the window.
+        meaning: of the column: where it names a unit, only changes from that unit count.
     """
+    old = units_of(meaning)
+    units = [unit for unit in UNITS if unit.old in old]
     before, after = reference.sum(axis=0), window.sum(axis=0)
-    if after.sum() < MIN_ROWS or (before > 0).sum() < MIN_CELLS:
+    # Values that fell into a few cells tell a unit only where the meaning leaves few to choose from.
+    told = (after > 0).sum() >= MIN_CELLS or len(units) < len(UNITS)
+    if after.sum() < MIN_ROWS or (before > 0).sum() < MIN_CELLS or not told:
         return None
     points, shares = edges[1:-1], _below(after[None])[0]
     stretches = _stretches(reference, len(window))
@@ -124,31 +127,33 @@ def find_unit(column: str, edges: Floats, reference: Floats, window: Floats) -> 
         distance = _nearest(stretches, shares)
         if distance <= min(FAR * usual, APART):
             return None
-        if change := _all_mapped(column, points, stretches, shares, usual=usual, distance=distance):
+        if change := _all_mapped(column, units, points, stretches, shares, usual=usual, distance=distance):
             return change
-    return _some_mapped(column, points, before, after)
+    return _some_mapped(column, units, points, before, after)
 
 
-def _all_mapped(column: str, points: Floats, stretches: Floats, shares: Floats, *, usual: float, distance: float) -> UnitChange | None:
+def _all_mapped(
+    column: str, units: Sequence[Unit], points: Floats, stretches: Floats, shares: Floats, *, usual: float, distance: float
+) -> UnitChange | None:
     """The map after whose way back the window is nearest to some stretch of the reference, if it is as near as usual."""
     found = []
-    for unit in UNITS:
+    for unit in units:
         back = np.interp(unit.factor * points + unit.offset, points, shares, left=0.0, right=1.0)
-        found.append((_nearest(stretches, back if unit.factor > 0 else 1 - back), unit))
+        found.append((_nearest(stretches, back), unit))
     nearest, unit = min(found, key=lambda pair: pair[0])
     return UnitChange(column, unit, 1.0, round(1 - nearest / distance, 4)) if nearest <= usual else None
 
 
-def _some_mapped(column: str, points: Floats, reference: Floats, window: Floats) -> UnitChange | None:
+def _some_mapped(column: str, units: Sequence[Unit], points: Floats, reference: Floats, window: Floats) -> UnitChange | None:
     before, after = _below(np.stack([reference, window]))
     change = after - before
     # Cells of the tails are wide: each point counts by the mass that lies around it.
     weight = (reference / reference.sum() + window / window.sum())[:-1]
     total = float(weight @ change**2)
     best: UnitChange | None = None
-    for unit in UNITS:
+    for unit in units:
         back = np.interp((points - unit.offset) / unit.factor, points, before, left=0.0, right=1.0)
-        mapped = (back if unit.factor > 0 else 1 - back) - before
+        mapped = back - before
         size = float(weight @ mapped**2)
         if size <= 1e-9 or total <= 1e-9:
             continue
@@ -176,9 +181,9 @@ def _nearest(stretches: Floats, shares: Floats) -> float:
     return float(np.abs(stretches - shares).max(axis=1).min())
 
 
-def diagnose(reference: Profile, window: Profile, column: str) -> UnitChange | None:
+def diagnose(reference: Profile, window: Profile, column: str, meaning: str = "") -> UnitChange | None:
     """The same for one column of two profiles; None for a category."""
     grid = reference.layout.column(column).grid
     if grid is None or not reference.days or not window.days:
         return None
-    return find_unit(column, grid.edges(), reference.cells(column).astype(float), window.cells(column).astype(float))
+    return find_unit(column, grid.edges(), reference.cells(column).astype(float), window.cells(column).astype(float), meaning)

@@ -33,8 +33,7 @@ def fahrenheit(rng, count):
     [
         (miles, lambda x: x * 1.609344, "`x`: the values look like km instead of miles (x * 1.609)."),
         (fahrenheit, lambda x: (x - 32) * 5 / 9, "`x`: the values look like °C instead of °F (x * 0.5556 - 17.78)."),
-        (miles, lambda x: x / 60, "`x`: the values look like hours instead of minutes (x * 0.01667)."),
-        (fahrenheit, lambda x: -x, "`x`: the values look like the opposite sign instead of the usual one (x * -1)."),
+        (miles, lambda x: x * 0.3048, "`x`: the values look like metres instead of feet (x * 0.3048)."),
     ],
 )
 def test_a_unit_change_is_named(make, mapped, words):
@@ -74,13 +73,37 @@ def test_categories_and_few_rows_are_not_judged():
     rng = np.random.default_rng(3)
     assert found(miles(rng, 1000), miles(rng, 20) * 1.609344) is None
     assert found(np.repeat([1.0, 2.0], 500), np.repeat([60.0, 120.0], 500)) is None
+    assert found(miles(rng, 1000), miles(rng, 1000) / 3600) is None, "all in one cell: nothing tells by how much they were divided"
+
+
+def by_day(make, rng, days, change=lambda x: x):
+    """Days that differ: each has its own mean."""
+    level = rng.normal(0, 12, days)
+    values = np.concatenate([change(np.round(make(rng, 200) + by, 1)) for by in level])
+    return pa.table({"x": values, "day": (np.datetime64("2013-01-01") + np.repeat(np.arange(days), 200)).astype("datetime64[us]")})
+
+
+def test_the_weather_of_the_window_need_not_be_the_mean_weather():
+    """Days differ by as much as their spread: Celsius is told where the window's days are like some of the reference; a spell that never was is no unit."""
+    rng = np.random.default_rng(4)
+    reference = by_day(fahrenheit, rng, 90)
+    layout = fit_layout(reference, ["x"])
+    told = []
+    for _ in range(10):
+        changes = (lambda x: (x - 32) / 1.8, lambda x: x, lambda x: x - 60)
+        windows = [by_day(fahrenheit, rng, 3, change) for change in changes]
+        told.append([diagnose(profile(reference, layout, day="day"), profile(w, layout, day="day"), "x") for w in windows])
+    celsius, usual, colder = zip(*told, strict=True)
+    assert sum(change is not None and change.unit.new == "°C" for change in celsius) >= 4
+    assert all(change is None or change.unit.new == "°C" for change in celsius)
+    assert usual == (None,) * 10
+    assert colder == (None,) * 10
 
 
 def test_every_unit_has_its_way_back():
-    """Both directions are known, but for the sign, which is its own."""
+    """Both directions are known."""
     for unit in UNITS:
-        if unit.factor > 0:
-            assert any(np.isclose(other.factor * unit.factor, 1) and (other.new, other.old) == (unit.old, unit.new) for other in UNITS)
+        assert any(np.isclose(other.factor * unit.factor, 1) and (other.new, other.old) == (unit.old, unit.new) for other in UNITS)
 
 
 @pytest.mark.parametrize(

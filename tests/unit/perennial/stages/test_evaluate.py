@@ -220,7 +220,10 @@ def test_a_champion_that_saw_the_days_is_flagged(world: World) -> None:
     assert not go(world)[1]["champion_saw_test_days"]
     world.champion = Version("flight_delays", 4, world.newer, "run4")
     assert go(world, world.older)[1]["champion_saw_test_days"]
-    assert "was trained or recalibrated on some of these days" in world.store.read(f"reports/flight_delays/{world.older}/evaluation.html").decode()
+    assert (
+        "was trained or recalibrated on some of these days"
+        in world.store.read(f"reports/flight_delays/{world.older}/evaluation.html").decode()
+    )
 
 
 def test_a_champion_of_other_classes_cannot_be_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
