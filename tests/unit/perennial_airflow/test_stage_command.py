@@ -47,6 +47,9 @@ def test_the_command_line_understands_every_argument(stage):
         "snapshot": 1,
         "max_epochs": 2,
         "version": 3,
+        "partition": "2/4",
+        "merge": 4,
+        "verdict": "known",
     }
     arguments = {name: True if option.type is bool else samples.get(name, "x") for name, option in check_arguments(stage, ()).items()}
     parsed = vars(_parser().parse_args(stage_command(stage, arguments)))
