@@ -218,6 +218,17 @@ class RetrainSpec(Spec):
         ge=5,
         description="Newest labelled days, held out from the fit (fewer than five do not tell how days differ): on them the recalibrated version must be shown to be better than the champion.",
     )
+    recalibrate_alpha: float = Field(
+        default=0.35,
+        gt=0,
+        lt=0.5,
+        description="Chance of registering a recalibrated version that is no better than the champion. Larger than that of the gate: with two parameters there is little to lose, and a strict test comes too late for a season.",
+    )
+    recalibrate_weight: float = Field(
+        default=0.1,
+        ge=0,
+        description="How strongly a recalibration is held to no change: its squared distance from no change counts so much beside the mean loss.",
+    )
     recalibrate_min_labels: int = Field(default=500, ge=1, description="Fewer labelled predictions than this are not fitted to.")
 
 

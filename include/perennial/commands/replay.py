@@ -178,12 +178,12 @@ class HistoryWorld:
             return None
         task = self.spec.task
         scores, labels = self._rows(training, fitted)
-        found = fit_recalibration(task, scores, labels)
+        found = fit_recalibration(task, scores, labels, spec.recalibrate_weight)
         scores, labels = self._rows(training, judged)
         before = current.apply(scores) if isinstance(current, Recalibration) else scores
         days = np.concatenate([np.full(len(self.rehearsal.labels(day)), day, dtype="datetime64[D]") for day in judged])
         pair = Losses(per_row_loss(task, labels, found.apply(scores)), per_row_loss(task, labels, before), days)
-        return found if improves(pair, self.spec.gate).passed else None
+        return found if improves(pair, spec.recalibrate_alpha, self.spec.gate.resamples).passed else None
 
     def _enough(self, day: date) -> bool:
         rows, labelled = self.counts[day]

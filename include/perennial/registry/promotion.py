@@ -161,13 +161,13 @@ def beats_champion(losses: Losses, gate: GateSpec) -> Check:
     return Check("champion", True, f"it is {'better' if plain.high < 0 else 'not worse'} than the champion: {measured}", numbers)
 
 
-def improves(losses: Losses, gate: GateSpec) -> Check:
+def improves(losses: Losses, alpha: float, resamples: int) -> Check:
     """Whether a recalibrated champion is shown to be better than it was: the light gate.
 
     Same weights, two other parameters: nothing that the floors or older data could tell. So there is no margin either: what
     is not shown to be better, at the chance `alpha`, is not worth a release. Paired bootstrap, as `beats_champion`.
     """
-    found = excess(losses, 0.0, gate.alpha, gate.resamples)
+    found = excess(losses, 0.0, alpha, resamples)
     ours, theirs = float(losses.candidate.mean()), float(losses.champion.mean())
     numbers = {
         "rows": len(losses.candidate),
@@ -175,7 +175,7 @@ def improves(losses: Losses, gate: GateSpec) -> Check:
         "champion_loss": theirs,
         "difference": found.value,
         "interval": [found.low, found.high],
-        "alpha": gate.alpha,
+        "alpha": alpha,
         "drawn": found.drawn,
     }
     measured = f"its loss is {ours:.4f} and the champion's {theirs:.4f} on the same {len(losses.candidate):,} rows; the difference is {found.low:+.4f} to {found.high:+.4f} ({found.drawn} drawn), and its upper end must be below 0"

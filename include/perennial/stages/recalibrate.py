@@ -232,11 +232,11 @@ class Fit:
 
     def _fit(self, folder: Path, columns: Columns, outcomes: np.ndarray) -> Recalibration:
         take_away(folder)
-        return fit_recalibration(self.spec.task, score(folder, columns, threads=2), outcomes)
+        return fit_recalibration(self.spec.task, score(folder, columns, threads=2), outcomes, self.spec.retrain.recalibrate_weight)
 
     def _check(self, champion: Path, candidate: Path, columns: Columns, outcomes: np.ndarray, days: np.ndarray) -> Check:
         ours, theirs = (per_row_loss(self.spec.task, outcomes, score(folder, columns, threads=2)) for folder in (candidate, champion))
-        return improves(Losses(ours, theirs, days), self.spec.gate)
+        return improves(Losses(ours, theirs, days), self.spec.retrain.recalibrate_alpha, self.spec.gate.resamples)
 
     def _register(self, digest: str, verdict: Verdict, evidence: Mapping[str, Any], run_url: str) -> Version:
         manifest = read_manifest(self.store, self.spec.name, digest)

@@ -31,7 +31,6 @@ Floats = npt.NDArray[np.float64]
 
 RECALIBRATION = "recalibration.json"
 SMALLEST = 1e-7  # of a score: smaller ones count as this, in the fit and in the graph alike
-WEIGHT = 0.01
 TOLERANCE = 1e-4  # largest difference of a score between the graph and the formula
 _PREFIX = "recalibration_"
 _GIVEN = f"{_PREFIX}given"  # the trained graph's scores
@@ -54,7 +53,7 @@ class Recalibration:
         return found
 
 
-def fit_recalibration(task: Task, scores: np.ndarray, outcomes: np.ndarray, weight: float = WEIGHT) -> Recalibration:
+def fit_recalibration(task: Task, scores: np.ndarray, outcomes: np.ndarray, weight: float) -> Recalibration:
     """Fit scale and shift so that the scores fit what happened. Deterministic; the problem is convex.
 
     Classes: least mean log loss plus `weight` times the squared distance from no change (`fit_calibration`, of the scores'

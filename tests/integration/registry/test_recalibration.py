@@ -28,7 +28,7 @@ from perennial.training.scoring import score
 
 HOME = Path(os.environ.get("PERENNIAL_HOME", Path(__file__).parents[3] / ".perennial"))
 CHANGED = {
-    "retrain": RetrainSpec(recalibrate_days=7, recalibrate_judged_days=5),
+    "retrain": RetrainSpec(recalibrate_days=7, recalibrate_judged_days=5, recalibrate_alpha=0.05, recalibrate_weight=0.01),
     "release": ReleaseSpec(steps=(50, 100), min_seconds=0, min_requests=100),
 }
 FIRST = date(2013, 2, 1)

@@ -66,20 +66,20 @@ def test_drawing_rows_would_promise_too_much():
 def test_a_recalibration_must_be_shown_to_be_better(better, least, most):
     """One that changes nothing passes with a chance of alpha (and three standard errors of this simulation), a worse one less often, a better one nearly always."""
     rng, runs = np.random.default_rng(21), 200
-    passed = sum(improves(losses(rng, -better, days=5, rows=860), GATE).passed for _ in range(runs)) / runs
+    passed = sum(improves(losses(rng, -better, days=5, rows=860), GATE.alpha, GATE.resamples).passed for _ in range(runs)) / runs
     assert least <= passed <= most
 
 
 def test_a_recalibration_is_told_by_how_much():
     """Both losses, the interval and what it must be; a loss that is no number passes nothing."""
     sample = losses(np.random.default_rng(22), -0.2)
-    good = improves(sample, GATE)
+    good = improves(sample, GATE.alpha, GATE.resamples)
     assert good.sentence.startswith("it is better than the champion: its loss is 0.")
     assert "7 whole days drawn), and its upper end must be below 0" in good.sentence
     assert good.numbers["difference"] == pytest.approx(good.numbers["candidate_loss"] - good.numbers["champion_loss"])
-    assert improves(losses(np.random.default_rng(23), 0.2), GATE).sentence.startswith("it is not shown to be better")
+    assert improves(losses(np.random.default_rng(23), 0.2), GATE.alpha, GATE.resamples).sentence.startswith("it is not shown to be better")
     sample.candidate[5] = np.nan
-    assert not improves(sample, GATE).passed
+    assert not improves(sample, GATE.alpha, GATE.resamples).passed
 
 
 def test_the_verdict_names_numbers():

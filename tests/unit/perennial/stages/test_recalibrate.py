@@ -32,7 +32,10 @@ from perennial.testing import RegistryInMemory, small_manifest, small_model, sma
 from perennial.training.recalibration import read_recalibration
 from perennial.training.scoring import score
 
-MODEL = small_model().model_copy(update={"retrain": RetrainSpec(recalibrate_days=6, recalibrate_judged_days=5, recalibrate_min_labels=200)})
+RETRAIN = RetrainSpec(
+    recalibrate_days=6, recalibrate_judged_days=5, recalibrate_min_labels=200, recalibrate_alpha=0.05, recalibrate_weight=0.01
+)
+MODEL = small_model().model_copy(update={"retrain": RETRAIN})
 INPUTS = list(MODEL.inputs)
 FIRST = date(2013, 2, 1)
 OFF = {"scale": 0.5, "shift": 1.2}  # how far the world is from the scores: log-odds of what happens = scale * log-odds + shift
