@@ -13,7 +13,7 @@ change of weight and its evidence is in the ledger; a release that was interrupt
 | `move_traffic` | the candidate was rolled back: not tried again, the champion serves | read its sentence, the evidence is in the ledger |
 | `ask_person` | skipped unless the evidence left it open; then it waits for you | Browse → Required Actions: Promote or Roll back |
 | `settle` | traffic could not be moved as decided | read its sentence; `{name}_rollback` goes back at once |
-| `alert` | the store does not answer; tried again. It tells people of a candidate that was rolled back, and of traffic that could not be moved | docs/runbook.md |
+| `alert` | the store does not answer; tried again. It tells people of a candidate that the evidence rolled back, and of looks that failed | docs/runbook.md |
 """
 
 from __future__ import annotations

@@ -371,7 +371,7 @@ def find_anomalies(watch: Watch | str, rows: pa.Table, days: Days, ids: Sequence
         scored=rows.num_rows,
         days=window_days,
         found=len(over),
-        shown=tuple(_explained(watch, rows.take(strangest), [ids[i] for i in strangest], scores[strangest])),
+        shown=tuple(_explained(watch, rows.take(strangest), [ids[i] for i in strangest], scores[strangest])) if len(strangest) else (),
         unusual=unusual,
         sentence=_sentence(len(over), window_days, alarms_per_day, per_day / (len(watch.held_out) + 1), unusual=unusual),
     )
@@ -466,7 +466,7 @@ def _floats(column: pa.ChunkedArray) -> Floats:
     """Values as float64; missing, infinite and unreadable ones are NaN."""
     import pyarrow as pa
 
-    values = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=float)
+    values = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=float)
     return np.where(np.isfinite(values), values, np.nan)
 
 

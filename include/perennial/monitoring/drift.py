@@ -41,6 +41,7 @@ ALONE_ROWS = 1.0  # spread, in rows of the window, below which rows of new categ
 RESAMPLES = 200  # bootstraps of the blocks behind every interval
 PAIRS = 5  # correlations told at most, of stable and of volatile pairs each
 UNEQUAL = 1.5  # a reference block of so many times a window block's rows is cut down to its size
+FAR_OUT = 0.001  # share of the rows at either end that do not stretch the standard deviation
 CALENDAR_SHARE, CALENDAR_ROWS = 0.9, 20
 
 TOGETHER = "all columns"  # name of what the joint finding is about
@@ -441,11 +442,13 @@ class _Watched:
         return moved
 
     def _spread(self) -> float:
-        """Standard deviation of the reference."""
+        """Standard deviation of the reference; its thousandth parts at both ends count as if they were no farther out: one may be a fill value."""
         assert self.column.centres is not None
         p = _normed(self.column.counts[: self.reference].sum(axis=0))
-        mean = p @ self.column.centres
-        return float(np.sqrt(p @ np.square(self.column.centres - mean)))
+        below = np.cumsum(p)
+        low, high = (self.column.centres[min(int(np.searchsorted(below, share)), len(p) - 1)] for share in (FAR_OUT, 1 - FAR_OUT))
+        centres = np.clip(self.column.centres, low, high)
+        return float(np.sqrt(p @ np.square(centres - p @ centres)))
 
     def _moved_nulls(self, before: Floats, after: Floats) -> Floats:
         rows = self.column.counts.sum(axis=1) + self.column.nulls
@@ -641,6 +644,8 @@ def _correlation(joint: Joint, pair: NDArray[np.intp], reference: int, spec: Mon
 
 def _too_unequal(rows: Floats, reference: int) -> str:
     """Why the joint samples cannot be compared, if they cannot: they are means, and cannot be thinned."""
+    if not rows.all():
+        return "some blocks have too few different rows for a sample of them, so correlations and all columns together are not compared"
     before, after = np.median(rows[:reference]), np.median(rows[reference:])
     if after * UNEQUAL < before:
         return f"a block of the window has {after:.0f} sampled rows, one of the reference {before:.0f}: they scatter differently, so correlations and all columns together are not compared"

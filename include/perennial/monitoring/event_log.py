@@ -56,7 +56,8 @@ class EventLog(Generic[E]):
         """Write the event that `decide` gives after it has read `events()`, or none.
 
         Args:
-            decide: is asked again whenever another writer was faster, so that it always decides on all that came before.
+            decide: is asked again whenever another writer was faster, so that it always decides on all that came before. It reads
+                `events()` once: the event is written behind the last one that it has read.
 
         Returns:
             Whether an event was written.

@@ -173,9 +173,10 @@ class Incidents:
 
         def decide() -> Event | None:
             nonlocal new
-            same, new = self.find(kind, key), ""
+            known, new = self.all(), ""  # read once: what came in between two readings would be opened twice
+            same = next((i for i in known if i.is_open and (i.kind, i.key) == (kind, key)), None)
             if same is None:
-                new = f"{len(self.all()) + 1:04d}-{kind.replace(' ', '-')}"
+                new = f"{len(known) + 1:04d}-{kind.replace(' ', '-')}"
                 return seen.model_copy(update={"id": new})
             if _rank(severity) > _rank(same.severity):
                 return seen.model_copy(update={"id": same.id, "what": "raised"})

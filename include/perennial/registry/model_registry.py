@@ -368,6 +368,17 @@ class ModelRegistry:
         )
 
 
+def same_weights(registry: ModelRegistry, model: str, number: int | None) -> list[str]:
+    """The version, as a tag names it ("none" for none), and those that it recalibrates, one after the other: all have its weights."""
+    found = [str(number or "none")]
+    while number is not None:
+        version = registry.version(model, number)
+        before = version.tags.get(RECALIBRATES, "") if version else ""
+        number = int(before) if before else None
+        found += [before] if before else []
+    return found
+
+
 def withdraw_candidate(registry: ModelRegistry, model: str, *numbers: int | None) -> None:
     """Take the role of candidate from these versions; another version keeps it."""
     candidate = registry.version(model, CANDIDATE)

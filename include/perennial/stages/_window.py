@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import logging
 import tempfile
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from perennial.data.snapshots import Snapshot
 from perennial.errors import ServiceUnreachable, StoredDataDamaged
@@ -36,6 +39,7 @@ from perennial.training.scoring import score
 log = logging.getLogger("perennial.monitor")
 
 MIN_NULL_RISE = 0.05  # share of rows by which missing values must rise to count as a broken feed: less is drift alone
+SAMPLED_ROWS = 120_000  # of the reference, that strange requests are compared with
 SCORED_ROWS = 20_000  # of the days that the training did not see, at most, that tell how scores are usually spread
 PREDICTIONS = "predictions"
 
@@ -83,37 +87,41 @@ class Judge:
         columns, skipped = watched(self.spec, self.dataset)
         before = self._reference(version)
         known = [name for name in columns if INPUT + name in rows.column_names and name in before.layout.names]
-        skipped |= {name: "was not logged when this window was served" for name in columns if name not in known}
+        for name in (name for name in columns if name not in known):
+            logged = INPUT + name in rows.column_names
+            skipped[name] = "is younger than the dataset's layout" if logged else "was not logged when this window was served"
         before = before.only(known)
         after = self._profiled(window, "inputs", self._inputs(rows, known), before.layout)
         scores_before = self._score_reference(version)
-        alpha, both = self.spec.monitoring.alpha, not isinstance(scores_before, str)
-        spec = self.spec.monitoring.model_copy(update={"alpha": alpha / 2 if both else alpha})
-        verdict = find_drift(before, after, spec, window.seed)
+        alpha, days = self.spec.monitoring.alpha, len(after.days)
+        half = self.spec.monitoring.model_copy(update={"alpha": alpha / 2})
         if isinstance(scores_before, str):
             skipped[PREDICTIONS] = scores_before
+        elif 1 / comb(len(scores_before.days) + days, days) > half.alpha:
+            skipped[PREDICTIONS] = f"{len(scores_before.days)} days that the training did not see are too few to tell {days} from chance"
+        if isinstance(scores_before, str) or PREDICTIONS in skipped:
+            verdict = find_drift(before, after, self.spec.monitoring, window.seed)
         else:
             own = self._scores(rows.filter(pc.field("model_version") == version))
             scores_after = self._profiled(window, "scores", own, scores_before.layout)
-            labellings = comb(len(scores_before.days) + len(scores_after.days), len(scores_after.days))
-            if 1 / labellings > spec.alpha:
-                skipped[PREDICTIONS] = (
-                    f"{len(scores_before.days)} days that the training did not see are too few to tell {len(scores_after.days)} from chance"
-                )
-            else:
-                verdict = _together(
-                    verdict, find_drift(scores_before, scores_after, spec, window.seed, predictions=scores_before.layout.names), alpha
-                )
+            verdict = _together(
+                find_drift(before, after, half, window.seed),
+                find_drift(scores_before, scores_after, half, window.seed, predictions=scores_before.layout.names),
+                alpha,
+            )
         breaks = tuple(self._breaks(verdict, before, after))
         return Judged(version, verdict.model_copy(update={"skipped": {**skipped, **verdict.skipped}}), breaks)
 
     def anomalies(self, version: int, rows: pa.Table, seed: int) -> Anomalies:
         """Requests that are unlike all rows of the reference."""
-        source, _ = self.snapshot(version)
         columns = [name for name in watched(self.spec, self.dataset)[0] if INPUT + name in rows.column_names]
         spec = self.spec.monitoring
-        past = self._newest_rows(source, [self.dataset.event_time, *columns])
-        watch = fit_watch(past.select(columns), _days(past[self.dataset.event_time]), spec.anomaly_detector, seed)
+        past = self._sampled(version, [self.dataset.event_time, *columns])
+        watch = (
+            "No input is watched."
+            if not columns
+            else fit_watch(past.select(columns), _days(past[self.dataset.event_time]), spec.anomaly_detector, seed)
+        )
         plain = rows.select([INPUT + name for name in columns]).rename_columns(columns)
         ids: list[str] = rows["prediction_id"].to_pylist()
         return find_anomalies(watch, plain, _days(rows["event_time"]), ids, name=spec.anomaly_detector, alarms_per_day=spec.alarms_per_day)
@@ -134,6 +142,22 @@ class Judge:
         """The reference days of a snapshot."""
         since = datetime.combine(source.newest().date() + timedelta(days=1 - self.spec.monitoring.reference_days), time())
         return source.table.scan(columns, pc.field(self.dataset.event_time) >= since, source.version)
+
+    def _sampled(self, version: int, columns: list[str]) -> pa.Table:
+        """Some rows of the reference days, drawn once for a snapshot and kept."""
+        source, digest = self.snapshot(version)
+        identity = json.dumps([digest, columns, self.spec.monitoring.reference_days, SAMPLED_ROWS])
+        key = f"profiles/{self.spec.name}/samples/{hashlib.sha256(identity.encode()).hexdigest()[:16]}.parquet"
+        try:
+            return pq.read_table(pa.BufferReader(self.store.read(key)))
+        except KeyError:
+            rows = self._newest_rows(source, columns)
+        drawn = np.random.default_rng(SAMPLED_ROWS).permutation(rows.num_rows)[:SAMPLED_ROWS]
+        rows = rows.take(np.sort(drawn))
+        buffer = io.BytesIO()
+        pq.write_table(rows, buffer)
+        self.store.write(key, buffer.getvalue())
+        return rows
 
     def _inputs(self, rows: pa.Table, columns: list[str]) -> pa.Table:
         return rows.select(["event_time", *(INPUT + name for name in columns)]).rename_columns(["event_time", *columns])
@@ -173,9 +197,10 @@ class Judge:
                 return "the version does not say which days its training did not see"
             bounds = json.loads((folder / RECORD).read_text())["bounds"]
             first, end = (datetime.fromisoformat(day) for day in (bounds["validation"][0], bounds["test"][1]))
-            frame = self.snapshot(version)[0].rows(
-                list(dict.fromkeys((self.dataset.event_time, *self.spec.inputs))), since=first, until=end
-            )
+            inputs = [column["name"] for column in json.loads((folder / "signature.json").read_text())["inputs"]]
+            if gone := [name for name in inputs if name not in {c.name for c in self.dataset.columns}]:
+                return f"the version reads {', '.join(gone)}, which the dataset no longer has"
+            frame = self.snapshot(version)[0].rows(list(dict.fromkeys((self.dataset.event_time, *inputs))), since=first, until=end)
             some = np.linspace(0, len(frame) - 1, min(len(frame), SCORED_ROWS)).astype(np.int64)
             frame = frame.iloc[some]
             scores = score(folder, {name: frame[name].to_numpy() for name in frame.columns}, threads=2)

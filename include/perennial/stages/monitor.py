@@ -85,7 +85,8 @@ def run(settings: Settings, store: Store, model: str, first: datetime | None = N
             outcome="skipped",
             sentence=f"{model} answered nothing from {window.first:%Y-%m-%d %H:%M} to {window.last:%Y-%m-%d %H:%M}: choose a window with predictions.",
         )
-    return look.report(window, rows, is_newest=newest is None or window.last >= newest.last)
+    is_whole = window.last - window.first >= timedelta(days=spec.monitoring.window_days)  # an hour of a day is unlike whole days
+    return look.report(window, rows, is_newest=newest is None or (is_whole and window.last >= newest.last))
 
 
 def _window(first: datetime | None, last: datetime | None, days: int) -> Window:
@@ -421,7 +422,7 @@ def _is_over(kind: Kind, key: str, found: Found) -> bool:
         return could_see and key.startswith(("unit of ", "missing values of ", "schema of "))
     if kind == "performance":
         return found.labelled and not found.jump.worse
-    return kind == "anomaly" and found.anomalies.threshold is not None
+    return kind == "anomaly" and found.anomalies.threshold is not None and not found.anomalies.unusual
 
 
 def _groups(spec: ModelSpec, rows: pa.Table) -> dict[str, Any]:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 FIT_ROWS = 10_000  # of a dataset before it is decided how its rows are counted: one day shows too little of a column
 MOST_FIT_ROWS = 200_000
-TOGETHER = 128  # batches that are profiled at once
+TOGETHER = 16  # batches that are profiled at once
 _APART = 10_000_000  # more days than there are: tells batches apart in the number of a block
 
 

@@ -26,13 +26,14 @@ from perennial.encoding import Columns
 from perennial.errors import CandidateRefused
 from perennial.lineage.ledger import Entry, Ledger
 from perennial.lineage.manifest import Manifest
-from perennial.lineage.trainings import verdict_key
+from perennial.lineage.trainings import kin, verdict_key
 from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
+from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.outcomes import collect_outcomes, join, outcomes_name
 from perennial.monitoring.performance import MIN_COVERAGE, MIN_LABELLED
 from perennial.monitoring.prediction_table import INPUT, collect_predictions, predictions_name
 from perennial.monitoring.requests import Inbox
-from perennial.registry.model_registry import CANDIDATE, COMPARED_WITH, RECALIBRATES, ModelRegistry, Version
+from perennial.registry.model_registry import CANDIDATE, COMPARED_WITH, RECALIBRATES, ModelRegistry, Version, same_weights
 from perennial.registry.promotion import Check, Losses, Verdict, improves
 from perennial.results import RecalibrateResult
 from perennial.settings import Settings
@@ -75,16 +76,26 @@ def run(settings: Settings, store: Store, model: str, *, run_url: str = "") -> R
     is_ours = waiting and last.candidate is None and waiting.tags.get(RECALIBRATES) == str(last.champion) and not is_decided(waiting)
     if waiting and is_ours and _is_to_be_told(store, spec, waiting):
         return _registered(registry, waiting, {}, f"Version {waiting.number} of {model} waits for its release.")
-    if why_not := _hindrance(store, spec, last, waiting):
+    if why_not := _hindrance(store, spec, registry, last, waiting):
         return _nothing(why_not, last.champion)
     return Fit(settings, store, spec, discovery.dataset(spec.dataset), registry, last).run(run_url)
 
 
-def _hindrance(store: Store, spec: ModelSpec, last: Entry, waiting: Version | None) -> str:
+def _hindrance(store: Store, spec: ModelSpec, registry: ModelRegistry, last: Entry, waiting: Version | None) -> str:
     """Why no other version may be made now; empty if one may."""
+    assert last.champion is not None
+    broken = next((i for i in Incidents(store, spec.name).open_ones() if i.blocks_training), None)
+    if broken:
+        return f"The newest data of {spec.name} are not fitted to: {broken.sentence} Correct the feed, or say in the incident {broken.id} that the change is known."
+    entries = Ledger(store, spec.name).entries()
+    family = kin(store, spec.name, {n: digest for entry in entries for n, digest in entry.versions.items()}, last.champion)
+    back = next((e for e in reversed(entries) if e.kind == "rolled_back" and e.version in family and e.version != last.champion), None)
+    undone = registry.version(spec.name, back.version) if back else None
+    if undone and undone.tags.get(RECALIBRATES):
+        return f"Version {undone.number} of {spec.name}, a recalibration, was rolled back: the champion is left as it is until the next training."
     if last.candidate is not None:
         return f"The release of version {last.candidate} of {spec.name} is under way: the champion is recalibrated once that has ended."
-    if waiting and not is_decided(waiting) and waiting.tags.get(COMPARED_WITH) == str(last.champion):
+    if waiting and not is_decided(waiting) and waiting.tags.get(COMPARED_WITH) in same_weights(registry, spec.name, last.champion):
         return f"Version {waiting.number} of {spec.name} waits for its release: the champion is recalibrated once that has ended."
     request = Inbox(store, spec.name).active()
     if request and request.state == "claimed":
@@ -218,8 +229,9 @@ class Fit:
         field, zone = pc.field("event_time"), pa.timestamp("us", "UTC")
         bounds = [pa.scalar(datetime(d.year, d.month, d.day, tzinfo=timezone.utc), zone) for d in (first, last)]
         where = (field >= bounds[0]) & (field < bounds[1]) & ~pc.field("shadow")
-        found = Table(self.store, predictions_name(self.spec.name)).scan(None, where)
-        found = found.filter(pc.is_in(found["prediction_id"], ids["prediction_id"].combine_chunks()))
+        where &= pc.field("prediction_id").isin(ids["prediction_id"].combine_chunks())
+        columns_read = [*KNOWN, *(INPUT + name for name in self.spec.inputs)]
+        found = Table(self.store, predictions_name(self.spec.name)).scan(columns_read, where)
         named = ids.append_column("time", pa.nulls(ids.num_rows, zone)).append_column("source", pa.array([""] * ids.num_rows))
         rows, _ = join(found, named.append_column("line", pa.array(np.arange(ids.num_rows))))
         rows = rows.sort_by("prediction_id")

@@ -16,7 +16,7 @@ from perennial import discovery
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, UnknownName
 from perennial.lineage.trainings import verdict_key
 from perennial.lineage.version_folder import fetch
-from perennial.registry.model_registry import CANDIDATE, CHAMPION, COMPARED_WITH, ModelRegistry, Version, withdraw_candidate
+from perennial.registry.model_registry import CANDIDATE, CHAMPION, COMPARED_WITH, ModelRegistry, Version, same_weights, withdraw_candidate
 from perennial.registry.promotion import Check, Losses, Verdict, judge
 from perennial.results import RegisterResult
 from perennial.settings import Settings
@@ -57,7 +57,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             store.write(verdict_key(model, digest), json.dumps({"passed": True, "sentence": known.tags.get("gate", "")}, indent=1).encode())
         return result
     document = _document(store, evaluation, digest)
-    _same_champion(model, document, champion)
+    compared = _compared_with(registry, model, document, champion)
     golden = replays_golden(settings, store, model, digest)
     test, older = _losses(store, document, spec)
     verdict = judge(
@@ -84,7 +84,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             f"Candidate {digest[:12]} of {model} is refused. {verdict.sentence} Its run keeps the evidence: {registry.run_url(run_id)}",
             _links(settings, registry, model, digest, run_id),
         )
-    tags = {"gate": verdict.sentence, COMPARED_WITH: opponent}
+    tags = {"gate": verdict.sentence, COMPARED_WITH: compared}
     if known is None:
         version, verb = registry.register(model, run_id, digest, tags, model_card(spec, verdict, document)), "is registered"
     else:
@@ -172,14 +172,16 @@ def _document(store: Store, evaluation: str, digest: str) -> dict[str, Any]:
     return document
 
 
-def _same_champion(model: str, document: Mapping[str, Any], champion: Version | None) -> None:
+def _compared_with(registry: ModelRegistry, model: str, document: Mapping[str, Any], champion: Version | None) -> str:
+    """The version that a candidate was compared with, "none" without one: the champion, or one that the champion recalibrates."""
     compared = document.get("incomparable_with") or (document.get("champion") or {}).get("version")
     now = champion.number if champion and champion.digest != document["digest"] else None
-    if compared != now:
+    if str(compared or "none") not in same_weights(registry, model, now):
         was, is_now = (f"version {number}" if number else "no champion" for number in (compared, now))
         raise CandidateRefused(
             f"The candidate {document['digest'][:12]} of {model} was compared with {was}, but {is_now} is the champion now. Run `perennial evaluate` and `perennial register` again."
         )
+    return str(compared or (champion.number if champion else "none"))
 
 
 def _losses(store: Store, document: Mapping[str, Any], spec: ModelSpec) -> tuple[Losses | None, dict[str, Losses]]:

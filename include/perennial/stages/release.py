@@ -22,9 +22,9 @@ from perennial.registry.model_registry import (
     COMPARED_WITH,
     LAST_GOOD,
     NOTED,
-    RECALIBRATES,
     ModelRegistry,
     Version,
+    same_weights,
     withdraw_candidate,
 )
 from perennial.results import ReleaseResult
@@ -202,7 +202,9 @@ class Release:
                 outcome="skipped", sentence=why_not, version=found.number if found else None, champion=last.champion if last else None
             )
         compared, champion = found.tags.get(COMPARED_WITH), last.champion if last else None
-        if compared not in self._compares(champion) and not again:
+        # A recalibration that was promoted while a candidate was trained and judged changes two parameters: the gate's word still
+        # holds, and the release itself watches the outcomes of both.
+        if compared not in same_weights(self.registry, self.name, champion) and not again:
             raise ReleaseRefused(self._not_compared(found.number, compared, champion))
         self._may_start(found, actor)
         return self._start(last, found, actor)
@@ -232,20 +234,6 @@ class Release:
         found = self.registry.version(self.name, CANDIDATE if version is None else version)
         if found is None and version is not None:
             raise UnknownName(f"{self.name} has no version {version}. {self.registry.model_url(self.name)} lists the versions.")
-        return found
-
-    def _compares(self, champion: int | None) -> list[str]:
-        """What a candidate may have been compared with: the champion, or a version that the champion has its weights from.
-
-        A recalibration that was promoted while a candidate was trained and judged changes two parameters: the gate's word still
-        holds, and the release itself watches the outcomes of both.
-        """
-        found = [str(champion or "none")]
-        while champion is not None:
-            version = self.registry.version(self.name, champion)
-            before = version.tags.get(RECALIBRATES, "") if version else ""
-            champion = int(before) if before else None
-            found += [before] if before else []
         return found
 
     def _may_start(self, found: Version, actor: str) -> None:

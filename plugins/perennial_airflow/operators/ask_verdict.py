@@ -55,8 +55,7 @@ class AskVerdict(HITLOperator):
             StageFault: the store does not answer; retried.
         """
         try:
-            settings = Settings.from_environment()
-            incidents = Incidents(open_store(settings.store), self.model)
+            settings, incidents = Settings.from_environment(), self._incidents()
             if self.again == "True":
                 found = incidents.get(self.incident)
             else:
@@ -73,9 +72,14 @@ class AskVerdict(HITLOperator):
         self.body = body(found, settings.runbook_url, incidents.alarm_rate(datetime.now(timezone.utc)).sentence)
         return super().execute(context)
 
+    def _incidents(self) -> Incidents:
+        return Incidents(open_store(Settings.from_environment().store), self.model)
+
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """The answer: the incident, the verdict, who gave it and why."""
         answer: Mapping[str, Any] = super().execute_complete(context, event)
+        if self.again != "True" and (judged := self._incidents().get(self.incident)).verdict:
+            skip(self, _why_not(judged))  # somebody was faster, by the command; whoever asked by hand overrules
         chosen = answer["chosen_options"][0]
         by = person(answer)
         self.log.info("%s answered: %s.", by, chosen)

@@ -285,7 +285,7 @@ def test_an_unknown_incident_is_refused(store, asked, task_log, again):
 
 @pytest.mark.parametrize(("option", "verdict"), [("Real", "real"), ("False alarm", "false alarm"), ("Known", "known")])
 @pytest.mark.parametrize(("given", "note"), [({"note": "A holiday."}, "A holiday."), ({"note": ""}, ""), ({}, "")])
-def test_the_answer_is_passed_on(task_log, option, verdict, given, note):
+def test_the_answer_is_passed_on(store, task_log, option, verdict, given, note):
     """What, by whom and why."""
     event = {
         "chosen_options": [option],
@@ -293,8 +293,25 @@ def test_the_answer_is_passed_on(task_log, option, verdict, given, note):
         "responded_at": datetime.now(timezone.utc),
         "responded_by_user": {"id": "1", "name": "ada"},
     }
+    Incidents(store, "lateness").open("drift", "a", "warning", "A drifted.")
     task = AskVerdict(task_id="ask_verdict", model="lateness", incident="0001-drift", again="False")
     assert task.execute_complete({}, event) == {"id": "0001-drift", "verdict": verdict, "by": "ada", "note": note}
+
+
+def test_an_answer_that_comes_after_anothers_verdict_changes_nothing(store, task_log):
+    """Somebody gave it by the command meanwhile; whoever asked by hand overrules it."""
+    found = Incidents(store, "lateness")
+    found.open("drift", "a", "warning", "A drifted.")
+    found.verdict("1", "known", "grace")
+    event = {
+        "chosen_options": ["Real"],
+        "params_input": {},
+        "responded_at": datetime.now(timezone.utc),
+        "responded_by_user": {"id": "1", "name": "ada"},
+    }
+    with pytest.raises(AirflowSkipException, match="grace judged 0001-drift already: known"):
+        AskVerdict(task_id="ask_verdict", model="lateness", incident="0001-drift", again="False").execute_complete({}, event)
+    assert AskVerdict(task_id="ask_verdict", model="lateness", incident="1", again="True").execute_complete({}, event)["verdict"] == "real"
 
 
 HOSTILE = "![x](http://eve.test/p) <img src=x> **b**\n\n# h {{ conn.a.password }} ```"

@@ -293,3 +293,22 @@ def test_a_reference_that_tells_nothing_is_said():
         find_anomalies(known, rows.slice(0, 0), days(0), [], name="multivariate", alarms_per_day=1).sentence
         == "The window has no requests."
     )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_calm_window_is_said_to_be_calm(name):
+    """Nothing over the threshold is the normal state, whatever the detector."""
+    rng = np.random.default_rng(9)
+    reference = rng.normal(size=(20 * PER_DAY, 2))
+    watch = fit_watch(table(reference), days(len(reference)), name, 1)
+    found = find_anomalies(watch, table(np.zeros((5, 2)) + 0.01), days(5), list("abcde"), name=name, alarms_per_day=BUDGET)
+    assert (found.found, found.shown) == (0, ())
+
+
+def test_whole_numbers_of_any_size_are_read():
+    """Ids and nanoseconds are beyond what a float holds exactly."""
+    rng = np.random.default_rng(10)
+    numbers = pa.table({"x0": pa.array(rng.integers(2**60, 2**62, 20 * PER_DAY))})
+    watch = fit_watch(numbers, days(numbers.num_rows), "multivariate", 1)
+    found = find_anomalies(watch, numbers.slice(0, 5), days(5), list("abcde"), name="multivariate", alarms_per_day=BUDGET)
+    assert found.scored == 5

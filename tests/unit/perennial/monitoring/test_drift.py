@@ -328,3 +328,38 @@ def test_other_cells_cannot_be_compared(reference):
     other = fit_layout(rows.drop_columns("when"))
     with pytest.raises(ValueError, match="distance, minutes, month on different cells: profile both with the same layout"):
         find_drift(before, profile(rows, other, day="when"), SPEC, 1)
+
+
+def test_fill_values_do_not_hide_a_shift():
+    """A few rows of the reference hold 1e9 where a value was missing: the standard deviation is still that of the others."""
+    rng = np.random.default_rng(31)
+
+    def days(count, shift, fill):
+        values = rng.normal(10 + shift, 5, count * 1000)
+        values[rng.random(len(values)) < fill] = 1e9
+        when = np.datetime64("2013-01-01", "us") + np.repeat(np.arange(count), 1000) * np.timedelta64(1, "D")
+        return pa.table({"x": values, "day": when})
+
+    reference, window = days(60, 0, 0.0005), days(3, 10, 0.0)
+    layout = fit_layout(reference, ["x"])
+    found = find_drift(profile(reference, layout, day="day"), profile(window, layout, day="day"), SPEC, 1, resamples=0)
+    (shift,) = [f for f in found.columns if f.kind == "shift"]
+    assert shift.alarms
+    assert shift.effect > 0.5
+
+
+def test_few_different_rows_leave_no_sample_and_every_figure_a_number():
+    """Three flags make eight rows, over and over: none may be in the sample, and that is said."""
+    rng = np.random.default_rng(32)
+
+    def days(count):
+        when = np.datetime64("2013-01-01", "us") + np.repeat(np.arange(count), 3000) * np.timedelta64(1, "D")
+        return pa.table(
+            {"a": rng.random(count * 3000) < 0.5, "b": rng.random(count * 3000) < 0.3, "c": rng.random(count * 3000) < 0.6, "day": when}
+        )
+
+    reference = days(20)
+    layout = fit_layout(reference, ["a", "b", "c"])
+    found = find_drift(profile(reference, layout, day="day"), profile(days(2), layout, day="day"), SPEC, 1)
+    assert all(np.isfinite([f.effect, f.usual, f.p_value]).all() for f in found.columns)
+    assert "too few different rows" in found.skipped["all columns"]

@@ -410,6 +410,23 @@ def test_of_many_writers_one_opens(tmp_path):
     assert sum(i.key == "same" for i in found) == 1
 
 
+def test_what_comes_while_one_decides_is_not_opened_twice(tmp_path, monkeypatch):
+    """Another writer opens the same just after this one has looked: this one looks again and opens nothing."""
+    store = FolderStore(str(tmp_path))
+    mine, other, listing, looks = Incidents(store, "m"), Incidents(store, "m"), store.list, []
+
+    def listed(folder):
+        found = list(listing(folder))
+        looks.append(folder)
+        if len(looks) == 1:
+            other.open("drift", "same", "warning", "seen")
+        return iter(found)
+
+    monkeypatch.setattr(store, "list", listed)
+    assert mine.open("drift", "same", "warning", "seen") is None
+    assert [i.id for i in Incidents(store, "m").all()] == ["0001-drift"]
+
+
 def test_a_log_that_cannot_be_written_says_so(incidents, monkeypatch):
     """When others are always faster, the writer gives up with a sentence instead of trying for ever."""
     monkeypatch.setattr(event_log, "LOOKS", 3)

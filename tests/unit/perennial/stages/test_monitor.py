@@ -131,6 +131,8 @@ def test_an_incident_is_over_only_where_it_could_have_been_seen():
     assert not _is_over("drift", "inputs", blind)
     assert not _is_over("drift", "inputs", found(finding(drifted=False), lasting=True))
     assert _is_over("data quality", "unit of temp", calm)
+    assert _is_over("anomaly", "requests", calm)
+    assert not _is_over("anomaly", "requests", found(finding(), unusual=True))
     assert not _is_over("data quality", "unit of temp", blind)
     assert not _is_over("data quality", "refused files", calm)
     assert not _is_over("service", "gateway", calm)

@@ -16,6 +16,7 @@ from perennial.errors import CandidateRefused, ServiceUnreachable
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.trainings import kin, last_training
 from perennial.lineage.version_folder import fetch, publish, published, read_manifest
+from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.outcomes import collect_outcomes, outcomes_name
 from perennial.monitoring.prediction_table import collect_predictions, predictions_name
 from perennial.monitoring.requests import Inbox
@@ -411,3 +412,34 @@ def test_which_days_are_labelled():
     unlabelled = pa.concat_tables([full(1, 2, 3, 4, 5), rows(*[2] * 31, labelled=[None] * 31)])
     assert labelled_days(unlabelled, 14, 2) == ((feb[1],), (feb[3], feb[4]))
     assert labelled_days(rows(), 14, 2) == ((), ())
+
+
+def test_broken_data_are_not_fitted_to(served):
+    """As nothing is trained on them; once a person knows of the change, or the feed is mended, labels count again."""
+    incidents = Incidents(served.store, MODEL.name)
+    broken = incidents.open("data quality", "unit of temp", "critical", "`temp`: the values look like °C instead of °F.")
+    result = served.run()
+    assert (result.outcome, "are not fitted to: `temp`" in result.sentence) == ("skipped", True)
+    incidents.verdict(broken, "known", "ada")
+    assert served.run().version == 2
+
+
+def test_a_recalibration_that_was_rolled_back_does_not_come_back_with_other_numbers(served):
+    """A person or the canary did not want it: the next day's labels must not bring back nearly the same."""
+    served.run()
+    served.promote(2)
+    served.write("rolled_back", 2, 1, {1: served.digest})
+    served.registry.set_alias(MODEL.name, "champion", 1)
+    for n in range(12, 18):
+        served.serve(FIRST + timedelta(days=n), seed=3)
+    result = served.run()
+    assert (result.outcome, "a recalibration, was rolled back" in result.sentence) == ("skipped", True)
+
+
+def test_a_candidate_that_was_compared_with_the_same_weights_keeps_its_place(served):
+    """A training that waits for a person is not pushed aside by a recalibration of what it was compared with."""
+    served.run()
+    served.promote(2)
+    served.registry.add(MODEL.name, "f" * 64, "candidate", {"compared_with": "1"})
+    result = served.run()
+    assert (result.outcome, "waits for its release" in result.sentence) == ("skipped", True)
