@@ -145,6 +145,8 @@ train.yaml: |
 {{- end }}
 register.yaml: |
   {{- include "perennial.pod" $register | nindent 2 }}
+incident.yaml: |
+  {{- include "perennial.pod" $register | nindent 2 }}
 release.yaml: |
   {{- include "perennial.pod" $release | nindent 2 }}
 rollback.yaml: |
