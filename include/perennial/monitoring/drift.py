@@ -254,19 +254,16 @@ def compare(
     if not columns or not reference or not current:
         return verdict
     size = float(np.median([c.counts.sum(axis=1)[reference:] + c.nulls[reference:] for c in columns]))
-    findings: list[_Finding] = []
-    statistics: list[Statistic] = []
+    asked: list[tuple[_Finding, list[Statistic]]] = []
     for column in columns:
         watched = _Watched(column, _thinned(column, reference, size, rng), labels, reference, spec, since, column.name in predictions)
-        for finding, found in watched.findings():
-            statistics += [Statistic(len(findings), s.values, s.ratio, s.floor) for s in found]
-            findings.append(finding)
+        asked += watched.findings()
     if joint is not None and (why := _too_unequal(joint.rows, reference)):
         skipped[TOGETHER] = why
     elif joint is not None:
-        for finding, found in _joint_findings(joint, labels, reference, spec, since):
-            statistics += [Statistic(len(findings), s.values, s.ratio, s.floor) for s in found]
-            findings.append(finding)
+        asked += _joint_findings(joint, labels, reference, spec, since)
+    findings = [finding for finding, _ in asked]
+    statistics = [replace(s, finding=number) for number, (_, found) in enumerate(asked) for s in found]
     judged = permutation.max_t(statistics, len(findings))
     told = [
         _told(finding, float(p), family, spec, reference, labels, resamples, np.random.default_rng([seed, i]))

@@ -363,3 +363,20 @@ def test_few_different_rows_leave_no_sample_and_every_figure_a_number():
     found = find_drift(profile(reference, layout, day="day"), profile(days(2), layout, day="day"), SPEC, 1)
     assert all(np.isfinite([f.effect, f.usual, f.p_value]).all() for f in found.columns)
     assert "too few different rows" in found.skipped["all columns"]
+
+
+def test_a_pair_is_judged_by_its_own_correlation():
+    """Of three columns one pair goes together since the window began: the pairs that follow it in the order are no drift because of it."""
+    rng = np.random.default_rng(33)
+
+    def days(count, together):
+        x, y, z = rng.normal(size=(3, count * 400))
+        y = together * x + np.sqrt(1 - together**2) * y
+        when = np.datetime64("2013-01-01", "us") + np.repeat(np.arange(count), 400) * np.timedelta64(1, "D")
+        return pa.table({"x": x, "y": y, "z": z, "day": when})
+
+    reference = days(60, 0.0)
+    layout = fit_layout(reference, ["x", "y", "z"])
+    strict = MonitoringSpec(min_correlation=0.0)
+    found = find_drift(profile(reference, layout, day="day"), profile(days(5, 0.4), layout, day="day"), strict, 1, resamples=0)
+    assert {f.column for f in found.columns if f.kind == "correlation" and f.drifted} == {"x and y"}
