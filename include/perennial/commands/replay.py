@@ -39,8 +39,8 @@ from perennial.errors import EXIT_DONE, Fault, TrainingRefused, UnknownName
 from perennial.monitoring import drift, permutation, replay
 from perennial.monitoring.layout import fit_layout
 from perennial.monitoring.performance import LOSS, MIN_COVERAGE, MIN_LABELLED, DayPerformance, losses
-from perennial.monitoring.profile import Profile, profile
-from perennial.monitoring.profile_store import ProfileStore, added
+from perennial.monitoring.profile import Profile, added, profile
+from perennial.monitoring.profile_store import ProfileStore
 from perennial.monitoring.reference import watched
 from perennial.monitoring.replay import History, Policy
 from perennial.monitoring.replay_picture import draw

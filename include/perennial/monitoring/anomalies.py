@@ -22,12 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from perennial.monitoring.layout import kind_of, normal_quantile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,20 +50,8 @@ FARTHEST = 50.0  # standard deviations; farther makes no row stranger
 BEYOND = 2.0  # how much farther than the rarest a value lies that the reference never had
 USUAL = 3.0  # a value with a normal score up to this is not strange by itself
 TRIALS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # normal scores that a column is tried with to see whether it made a row strange
-LOWERED = (
-    1.0,
-    0.95,
-    0.9,
-    0.85,
-    0.8,
-    0.7,
-    0.6,
-    0.5,
-    0.4,
-    0.3,
-    0.2,
-    0.1,
-)  # of the budget's share of the traffic: what is tried for the threshold
+# Of the budget's share of the traffic: what is tried for the threshold.
+LOWERED = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 MUCH = 3.0  # times the budget
 MIN_DEVIATION = 0.1  # of a column's normal scores: a column that hardly ever changes must not outweigh all others
 
@@ -213,7 +202,7 @@ class Number:
         up_to = np.cumsum(counts)
         # Evenly in rank, and both ends: the interpolation is finest where the values are.
         some = np.unique(np.searchsorted(up_to, np.linspace(0, len(known), KNOTS)).clip(0, len(distinct) - 1))
-        return cls(distinct[some], _quantile((up_to - counts / 2)[some] / len(known)), deviation, missing, usual)
+        return cls(distinct[some], normal_quantile((up_to - counts / 2)[some] / len(known)), deviation, missing, usual)
 
     def score(self, column: pa.ChunkedArray) -> Floats:
         """Normal scores [rows]."""
@@ -242,7 +231,7 @@ class Category:
         # Categories of one frequency share the middle of their ranks: of equally frequent ones none is strange.
         sizes, place = np.unique(-counts[order], return_inverse=True)
         mass = np.bincount(place, counts[order], minlength=len(sizes))
-        scores = _quantile(((np.cumsum(mass) - mass / 2) / max(total, 1))[place])
+        scores = normal_quantile(((np.cumsum(mass) - mass / 2) / max(total, 1))[place])
         rarest = _rare(0, total)
         known = dict(zip([texts[i] for i in order], scores.tolist(), strict=True))
         missing: dict[str | None, float] = {None: rarest}
@@ -267,7 +256,7 @@ class Scale:
         return cls(
             {
                 name: Number.fit(_floats(reference[name]), ranks=ranks)
-                if _is_number(reference.schema.field(name).type)
+                if kind_of(reference.schema.field(name).type) == "numeric"
                 else Category.fit(reference[name])
                 for name in reference.column_names
             }
@@ -446,20 +435,9 @@ def _thinned(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> ND
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
 
 
-def _quantile(share: Floats) -> Floats:
-    normal = NormalDist()
-    return np.array([normal.inv_cdf(p) for p in share.tolist()])
-
-
 def _rare(count: int, total: int) -> float:
     """Normal score of something that `count` of `total` rows have, as if these were the most extreme ones."""
-    return float(-_quantile(np.array([(count + 0.5) / (total + 1)]))[0])
-
-
-def _is_number(kind: Any) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
+    return float(-normal_quantile(np.array([(count + 0.5) / (total + 1)]))[0])
 
 
 def _floats(column: pa.ChunkedArray) -> Floats:

@@ -17,10 +17,9 @@ if, besides, its effect is more than tiny, and it *alarms* if the effect is larg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -28,7 +27,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from perennial.monitoring import permutation
-from perennial.monitoring.permutation import Floats, Statistic
+from perennial.monitoring.layout import normal_quantile
+from perennial.monitoring.permutation import Floats, Statistic, normed
 from perennial.specs import MonitoringSpec
 
 if TYPE_CHECKING:
@@ -158,7 +158,6 @@ class _Finding:
 
     column: str
     kind: Kind
-    gate: float
     effect: Callable[[Floats, Floats], Floats]  # of weights of the reference's and of the window's blocks, [rows, blocks] each -> [rows]
     describe: Callable[[], tuple[str, tuple[Bin, ...]]]
 
@@ -261,7 +260,7 @@ def compare(
     if joint is not None and (why := _too_unequal(joint.rows, reference)):
         skipped[TOGETHER] = why
     elif joint is not None:
-        asked += _joint_findings(joint, labels, reference, spec, since)
+        asked += _joint_findings(joint, labels, since)
     findings = [finding for finding, _ in asked]
     statistics = [replace(s, finding=number) for number, (_, found) in enumerate(asked) for s in found]
     judged = permutation.max_t(statistics, len(findings))
@@ -270,10 +269,19 @@ def compare(
         for i, (finding, p, family) in enumerate(zip(findings, judged.p_values, judged.families, strict=True))
     ]
     smallest = 0.0 if schema else min((f.p_value for f in told), default=1.0)
-    ordered = sorted((*schema, *_worth_telling(told)), key=lambda c: (not c.drifted, not c.alarms, c.p_value, -c.effect, c.column, c.kind))
     return verdict.model_copy(
-        update={"columns": tuple(ordered), "skipped": skipped, "p_value": smallest, "significant": smallest <= spec.alpha}
+        update={
+            "columns": in_order((*schema, *_worth_telling(told))),
+            "skipped": skipped,
+            "p_value": smallest,
+            "significant": smallest <= spec.alpha,
+        }
     )
+
+
+def in_order(findings: Iterable[ColumnDrift]) -> tuple[ColumnDrift, ...]:
+    """What drifted first, of that what alarms, then by p-value and effect."""
+    return tuple(sorted(findings, key=lambda f: (not f.drifted, not f.alarms, f.p_value, -f.effect, f.column, f.kind)))
 
 
 def _worth_telling(findings: Sequence[ColumnDrift]) -> list[ColumnDrift]:
@@ -295,9 +303,7 @@ def _told(
 ) -> ColumnDrift:
     blocks = labels.shape[1]
     current = blocks - reference
-    before, after = np.ones((1, blocks)), np.ones((1, blocks))
-    before[:, reference:], after[:, :reference] = 0, 0
-    effect = float(finding.effect(before, after)[0])
+    effect = float(finding.effect(*_observed(labels))[0])
     usual = 0.0
     if resamples:
         some = labels[rng.choice(len(labels), min(len(labels), resamples), replace=False)]
@@ -310,13 +316,14 @@ def _told(
         # Basic bootstrap: a distance of resampled blocks is larger than that of the blocks themselves, and must be reflected.
         lower, upper = np.quantile(finding.effect(drawn[0], drawn[1]), (0.025, 0.975))
         low, high = max(2 * effect - float(upper), 0.0), max(2 * effect - float(lower), effect)
-    drifted = p_value <= spec.alpha and effect >= finding.gate and effect > 0
+    gate, alarm = _limits(spec, finding.kind)
+    drifted = p_value <= spec.alpha and effect >= gate and effect > 0
     sentence, bins = finding.describe()
     return ColumnDrift(
         column=finding.column,
         kind=finding.kind,
         drifted=drifted,
-        alarms=drifted and effect >= _alarm(spec, finding.kind),
+        alarms=drifted and effect >= alarm,
         effect=round(effect, 6),
         low=None if low is None else round(low, 6),
         high=None if high is None else round(high, 6),
@@ -328,17 +335,22 @@ def _told(
     )
 
 
-def _alarm(spec: MonitoringSpec, kind: Kind) -> float:
-    """Effect from which on drift of a kind alarms."""
-    limits: dict[Kind, float] = {
-        "shift": spec.alarm_shift,
-        "predictions": spec.alarm_shift,
-        "nulls": spec.alarm_nulls,
-        "new category": spec.alarm_new_category,
-        "correlation": spec.alarm_correlation,
-        "joint": spec.alarm_joint,
+def _limits(spec: MonitoringSpec, kind: Kind) -> tuple[float, float]:
+    """Effects from which on a significant finding of a kind is drift, and alarms."""
+    limits: dict[Kind, tuple[float, float]] = {
+        "shift": (spec.min_shift, spec.alarm_shift),
+        "predictions": (spec.min_predictions, spec.alarm_shift),
+        "nulls": (spec.min_nulls, spec.alarm_nulls),
+        "new category": (spec.min_new_category, spec.alarm_new_category),
+        "correlation": (spec.min_correlation, spec.alarm_correlation),
+        "joint": (spec.min_joint, spec.alarm_joint),
     }
-    return limits.get(kind, 0.0)
+    return limits[kind]
+
+
+def _observed(labels: Floats) -> tuple[Floats, Floats]:
+    """Weights [1, blocks] of the reference's and of the window's blocks: the observed labelling comes first."""
+    return 1 - labels[:1], labels[:1]
 
 
 # ---- one column
@@ -364,21 +376,13 @@ class _Watched:
         """What is asked, each with its statistics."""
         found = []
         if self.column.counts.sum():
-            gate = self.spec.min_predictions if self.predicted else self.spec.min_shift
             kind: Kind = "predictions" if self.predicted else "shift"
             moved = self._moved_categories if self.column.edges is None else self._moved_numbers
-            found.append((_Finding(self.column.name, kind, gate, moved, self._shift), self._shift_statistics()))
+            found.append((_Finding(self.column.name, kind, moved, self._shift), self._shift_statistics()))
         if self.column.nulls.any():
-            found.append(
-                (_Finding(self.column.name, "nulls", self.spec.min_nulls, self._moved_nulls, self._nulls), self._null_statistics())
-            )
+            found.append((_Finding(self.column.name, "nulls", self._moved_nulls, self._nulls), self._null_statistics()))
         if self.column.edges is None and self.column.labels and self._lonely().any():
-            found.append(
-                (
-                    _Finding(self.column.name, "new category", self.spec.min_new_category, self._new_share, self._new),
-                    self._new_statistics(),
-                )
-            )
+            found.append((_Finding(self.column.name, "new category", self._new_share, self._new), self._new_statistics()))
         return found
 
     def _shift_statistics(self) -> list[Statistic]:
@@ -389,7 +393,7 @@ class _Watched:
         if self.column.edges is not None:
             pooled = counts.sum(axis=0)
             rank = (np.cumsum(pooled) - pooled / 2) / max(pooled.sum(), 1)
-            scores = np.array([NormalDist().inv_cdf(p) for p in np.clip(rank, 1e-4, 1 - 1e-4)])
+            scores = normal_quantile(np.clip(rank, 1e-4, 1 - 1e-4))
             rows = counts.sum(axis=1)
             for weight in (scores, scores**2):
                 found.append(Statistic(0, permutation.mean_difference(counts @ weight, rows, self.labels), ratio))
@@ -420,13 +424,13 @@ class _Watched:
 
     def _moved_categories(self, before: Floats, after: Floats) -> Floats:
         counts = self.binned.fold(self.column.counts)
-        moved: Floats = np.abs(_normed(after @ counts) - _normed(before @ counts)).sum(axis=1) / 2
+        moved: Floats = np.abs(normed(after @ counts) - normed(before @ counts)).sum(axis=1) / 2
         return moved
 
     def _moved_numbers(self, before: Floats, after: Floats) -> Floats:
         """Largest share of rows that crossed some value by more than the tolerance (Kolmogorov distance beyond it)."""
         assert self.column.edges is not None
-        p, q = _normed(before @ self.column.counts), _normed(after @ self.column.counts)
+        p, q = normed(before @ self.column.counts), normed(after @ self.column.counts)
         below_p, below_q = np.cumsum(p, axis=1)[:, :-1], np.cumsum(q, axis=1)[:, :-1]  # shares below the edges 1, 2, ...
         edges = self.column.edges[1:]
         earlier = (
@@ -441,7 +445,7 @@ class _Watched:
     def _spread(self) -> float:
         """Standard deviation of the reference; its thousandth parts at both ends count as if they were no farther out: one may be a fill value."""
         assert self.column.centres is not None
-        p = _normed(self.column.counts[: self.reference].sum(axis=0))
+        p = normed(self.column.counts[: self.reference].sum(axis=0))
         below = np.cumsum(p)
         low, high = (self.column.centres[min(int(np.searchsorted(below, share)), len(p) - 1)] for share in (FAR_OUT, 1 - FAR_OUT))
         centres = np.clip(self.column.centres, low, high)
@@ -462,7 +466,7 @@ class _Watched:
         return new
 
     def _sides(self, counts: Floats) -> tuple[Floats, Floats]:
-        return _normed(counts[: self.reference].sum(axis=0)), _normed(counts[self.reference :].sum(axis=0))
+        return normed(counts[: self.reference].sum(axis=0)), normed(counts[self.reference :].sum(axis=0))
 
     def _shift(self) -> tuple[str, tuple[Bin, ...]]:
         before, after = self._sides(self.binned.fold(self.column.counts))
@@ -566,10 +570,8 @@ def _thinned(column: Column, reference: int, size: float, rng: np.random.Generat
 # ---- columns together
 
 
-def _joint_findings(
-    joint: Joint, labels: Floats, reference: int, spec: MonitoringSpec, since: str
-) -> list[tuple[_Finding, list[Statistic]]]:
-    found = _correlation_findings(joint, labels, reference, spec, since) if len(joint.first) else []
+def _joint_findings(joint: Joint, labels: Floats, since: str) -> list[tuple[_Finding, list[Statistic]]]:
+    found = _correlation_findings(joint, labels, since) if len(joint.first) else []
     if not joint.fourier.shape[1]:
         return found
     rows = joint.rows
@@ -586,19 +588,16 @@ def _joint_findings(
         return distance
 
     def described() -> tuple[str, tuple[Bin, ...]]:
-        before = np.concatenate([np.ones(reference), np.zeros(len(rows) - reference)])[None]
-        effect = float(discrepancy(before, 1 - before)[0])
+        effect = float(discrepancy(*_observed(labels))[0])
         usual = float(np.sqrt(max(float(np.quantile(squared, 0.95)) - chance, 0.0)))
         bins = (Bin(label="distance, by chance up to", reference=round(usual, 6), window=round(effect, 6)),)
         return f"All columns together: combinations of values are {effect:.2g} apart{since}", bins
 
-    whole = _Finding(TOGETHER, "joint", spec.min_joint, discrepancy, described)
+    whole = _Finding(TOGETHER, "joint", discrepancy, described)
     return [(whole, [Statistic(0, np.cbrt(squared), float(spread.mean()))]), *found]
 
 
-def _correlation_findings(
-    joint: Joint, labels: Floats, reference: int, spec: MonitoringSpec, since: str
-) -> list[tuple[_Finding, list[Statistic]]]:
+def _correlation_findings(joint: Joint, labels: Floats, since: str) -> list[tuple[_Finding, list[Statistic]]]:
     """The pairs that stand out most. All stable pairs count as one statistic, the largest of them, and all volatile ones as another."""
     every = np.arange(len(joint.first))
     differences = joint.correlations(labels, every) - joint.correlations(1 - labels, every)
@@ -619,24 +618,22 @@ def _correlation_findings(
             statistics = [Statistic(0, largest, ratio, observed=float(scaled[0, i]))]
             if rank == 0:
                 statistics.append(Statistic(0, overall, ratio))
-            found.append((_correlation(joint, np.array([i]), reference, spec, since), statistics))
+            found.append((_correlation(joint, np.array([i]), labels, since), statistics))
     return found
 
 
-def _correlation(joint: Joint, pair: NDArray[np.intp], reference: int, spec: MonitoringSpec, since: str) -> _Finding:
+def _correlation(joint: Joint, pair: NDArray[np.intp], labels: Floats, since: str) -> _Finding:
     a, b = joint.names[joint.first[pair[0]]], joint.names[joint.second[pair[0]]]
 
     def effect(before: Floats, after: Floats) -> Floats:
         return np.abs(joint.correlations(after, pair) - joint.correlations(before, pair))[:, 0]
 
     def described() -> tuple[str, tuple[Bin, ...]]:
-        sides = np.zeros((2, len(joint.rows)))
-        sides[0, :reference], sides[1, reference:] = 1, 1
-        r, s = (float(x) for x in joint.correlations(sides, pair)[:, 0])
+        r, s = (float(joint.correlations(side, pair)[0, 0]) for side in _observed(labels))
         bins = (Bin(label="correlation", reference=round(r, 6), window=round(s, 6)),)
         return f"`{a}` and `{b}`: correlation {r:.2f} → {s:.2f}{since}", bins
 
-    return _Finding(f"{a} and {b}", "correlation", spec.min_correlation, effect, described)
+    return _Finding(f"{a} and {b}", "correlation", effect, described)
 
 
 def _too_unequal(rows: Floats, reference: int) -> str:
@@ -688,11 +685,6 @@ def _bins(labels: Sequence[str], before: Floats, after: Floats) -> tuple[Bin, ..
 
 def _percent(share: float) -> str:
     return f"{share * 100:.1f} %" if share < 0.1 else f"{share * 100:.0f} %"
-
-
-def _normed(counts: Floats) -> Floats:
-    normed: Floats = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
-    return normed
 
 
 def _ratio(weights: Floats, part: Floats, whole: Floats) -> Floats:

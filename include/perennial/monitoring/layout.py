@@ -124,9 +124,19 @@ class JointLayout(Frozen):
         return _families(self)
 
     @property
+    def places(self) -> dict[tuple[str, str, str], int]:
+        """Place of each sum, by family and its pair of names."""
+        return _places(self)
+
+    @property
     def size(self) -> int:
         """Number of sums."""
-        return sum(len(names) for names in self.families.values())
+        return len(self.places)
+
+
+@functools.lru_cache(maxsize=64)
+def _places(joint: JointLayout) -> dict[tuple[str, str, str], int]:
+    return {key: place for place, key in enumerate((family, *pair) for family, pairs in joint.families.items() for pair in pairs)}
 
 
 @functools.lru_cache(maxsize=64)
@@ -209,6 +219,12 @@ def kind_of(found: pa.DataType) -> Literal["numeric", "category"] | None:
     if types.is_string(found) or types.is_large_string(found) or types.is_string_view(found) or types.is_boolean(found):
         return "category"
     return None
+
+
+def normal_quantile(shares: Floats) -> Floats:
+    """Standard normal quantiles [n] of shares [n] between 0 and 1; the same on every machine."""
+    normal = NormalDist()
+    return np.array([normal.inv_cdf(share) for share in shares.tolist()])
 
 
 def quoted(name: str) -> str:
@@ -296,8 +312,7 @@ def _scores(connection: duckdb.DuckDBPyConnection, column: ColumnLayout) -> tupl
         return None
     total = counts.sum()
     rank = (np.cumsum(counts) - counts / 2 + 0.5) / (total + 1)
-    normal = NormalDist()
-    z = np.array([normal.inv_cdf(u) for u in np.clip(rank, 0.001, 0.999)])
+    z = normal_quantile(np.clip(rank, 0.001, 0.999))
     mean = (z * counts).sum() / total
     deviation = math.sqrt(((z - mean) ** 2 * counts).sum() / total)
     return tuple(int(v) for v in np.clip(np.rint((z - mean) / deviation * UNIT), -8 * UNIT, 8 * UNIT)) if deviation > 1e-6 else None

@@ -76,18 +76,19 @@ def shares(counts: Floats, labels: Floats) -> tuple[Floats, Floats]:
     """
     window = labels @ counts
     rest = counts.sum(axis=0) - window
-    return _normed(window), _normed(rest)
+    return normed(window), normed(rest)
 
 
-def _normed(counts: Floats) -> Floats:
-    normed: Floats = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
-    return normed
+def normed(counts: Floats) -> Floats:
+    """Shares along the last axis; zeros where there is no row."""
+    shares: Floats = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
+    return shares
 
 
 def chi_square(counts: Floats, labels: Floats) -> Floats:
     """Cube root of the chi-square distance of window and rest, by labelling (about normal: Wilson and Hilferty 1931)."""
     window, rest = shares(counts, labels)
-    pooled = _normed(counts.sum(axis=0))
+    pooled = normed(counts.sum(axis=0))
     held = pooled > 0
     root: Floats = np.cbrt((np.square((window - rest)[:, held]) / pooled[held]).sum(axis=1))
     return root
@@ -138,7 +139,7 @@ def between_blocks(counts: Floats) -> float:
     Over all blocks alike, so that the labelling does not decide to which family a column belongs. A change large enough to make its
     column volatile stands out among the volatile ones too.
     """
-    expected = _rows(counts)[:, None] * _normed(counts.sum(axis=0))
+    expected = _rows(counts)[:, None] * normed(counts.sum(axis=0))
     held = expected.sum(axis=0) > 0
     freedom = max(int(held.sum()) - 1, 1)
     chi = (np.square(counts - expected)[:, held] / np.maximum(expected[:, held], 1e-9)).sum(axis=1)

@@ -243,10 +243,7 @@ class Profile:
 
     def __add__(self, other: Profile) -> Profile:
         """The blocks of both; blocks of the same label are added."""
-        days = dict(self.days)
-        for label, state in other.days.items():
-            days[label] = days[label] + state if label in days else state
-        return Profile(self.layout, dict(sorted(days.items())))
+        return added((self, other), self.layout)
 
     def rows(self) -> Integers:
         """Rows of each block, shape [blocks]."""
@@ -295,6 +292,15 @@ class Profile:
         return np.stack(arrays) if arrays else np.zeros((0, width), np.int64)
 
 
+def added(profiles: Iterable[Profile], layout: Layout) -> Profile:
+    """The sum of profiles, blocks in order."""
+    days: dict[Any, State] = {}
+    for profile in profiles:
+        for label, state in profile.days.items():
+            days[label] = days[label] + state if label in days else state
+    return Profile(layout, dict(sorted(days.items())))
+
+
 def sum_of(states: Iterable[State], layout: Layout) -> State:
     """The state of all rows of some states."""
     return functools.reduce(State.__add__, states, State.zero(layout))
@@ -316,10 +322,7 @@ def _narrowed(layout: Layout, columns: tuple[str, ...]) -> tuple[Layout, Integer
             "frequencies": joint.frequencies if whole else 0,
         }
     )
-    place = {(family, names): 0 for family, all_names in joint.families.items() for names in all_names}
-    for number, key in enumerate(place):
-        place[key] = number
-    kept = [place[family, names] for family, all_names in narrow.families.items() for names in all_names]
+    kept = [joint.places[key] for key in narrow.places]
     fewer = layout.model_copy(update={"columns": tuple(c for c in layout.columns if c.name in columns), "joint": narrow})
     return fewer, np.array(kept, np.int64)
 

@@ -24,17 +24,17 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date
-from typing import TYPE_CHECKING, Any
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import ValidationError
 
 from perennial.errors import StoredDataDamaged
 from perennial.monitoring.layout import Integers, Layout
-from perennial.monitoring.profile import LEVELS, ColumnState, JointState, Profile, State
+from perennial.monitoring.profile import EPOCH, LEVELS, ColumnState, JointState, Profile, State, added
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -73,10 +73,9 @@ def encode(profile: Profile, facts: dict[str, str] | None = None) -> bytes:
     import pyarrow.parquet as pq
 
     lines, joint = _Lines({}, []), profile.layout.joint
-    sums = [tuple(map(lines.code, (family, *names))) for family, all_names in joint.families.items() for names in all_names]
-    named = np.array(sums, np.int64).reshape(-1, 3)
+    named = np.array([tuple(map(lines.code, names)) for names in joint.places], np.int64).reshape(-1, 3)
     for label, state in profile.days.items():
-        day = (label - date(1970, 1, 1)).days
+        day = (label - EPOCH).days
         lines.add(day, "rows", "", np.array([state.rows]))
         for name, column in state.columns.items():
             lines.add(day, "nulls", name, np.array([column.nulls]))
@@ -144,11 +143,6 @@ def _assembled(table: pa.Table, layout: Layout) -> Profile:
         codes[name] = np.zeros(0, np.int64) if array is None else array.indices.to_numpy().astype(np.int64)
     cells, counts = table["cell"].to_numpy(), table["count"].to_numpy()
     known, place = np.unique(days, return_inverse=True)
-    families = layout.joint.families
-    numbers = {
-        (family, *names): i
-        for i, (family, names) in enumerate((family, names) for family, all_names in families.items() for names in all_names)
-    }
     # One key for each (part, column, other); what is left of the loop is over keys, not over lines.
     key = (codes["part"] * max(len(texts["column"]), 1) + codes["column"]) * max(len(texts["other"]), 1) + codes["other"]
     order = np.argsort(key, kind="stable")
@@ -180,7 +174,7 @@ def _assembled(table: pa.Table, layout: Layout) -> Profile:
             for i, n in zip(where, count, strict=True):
                 unseen[column][i][other] = int(n)
         else:
-            by_level[where, cell, numbers[part, column, other]] = count
+            by_level[where, cell, layout.joint.places[part, column, other]] = count
     states = {}
     for i, day in enumerate(known):
         columns = {
@@ -189,7 +183,7 @@ def _assembled(table: pa.Table, layout: Layout) -> Profile:
             )
             for name in layout.names
         }
-        states[date.fromordinal(int(day) + date(1970, 1, 1).toordinal())] = State(
+        states[EPOCH + timedelta(days=int(day))] = State(
             layout, int(rows[i]), columns, JointState(levels[i], by_level[i], layout.joint.rows)
         )
     return Profile(layout, states)
@@ -311,12 +305,3 @@ class ProfileStore:
     def version_key(self, version: int, part: str = "") -> str:
         """Where the profile of a version of the table is kept, or of a part of it such as `1of4`."""
         return f"{self.folder}/versions/{version}{f'/{part}' if part else ''}.parquet"
-
-
-def added(profiles: Iterable[Profile], layout: Layout) -> Profile:
-    """The sum of profiles, days in order."""
-    days: dict[Any, State] = {}
-    for profile in profiles:
-        for label, state in profile.days.items():
-            days[label] = days[label] + state if label in days else state
-    return Profile(layout, dict(sorted(days.items())))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from perennial.errors import StoredDataDamaged
 from perennial.monitoring.layout import Layout, fit_layout
-from perennial.monitoring.profile import Profile, profile
-from perennial.monitoring.profile_store import MARK, ProfileStore, added, decode, encode
+from perennial.monitoring.profile import Profile, added, profile
+from perennial.monitoring.profile_store import MARK, ProfileStore, decode, encode
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
 

@@ -63,13 +63,8 @@ _PAIRS = (
 UNITS = tuple(
     unit for new, old, factor, offset in _PAIRS for unit in (Unit(new, old, factor, offset), Unit(old, new, 1 / factor, -offset / factor))
 )
-_SPELT = {
-    "miles per hour": ("mph",),
-    "knots": ("kn",),
-    "percent": ("%",),
-    "metres": ("meters",),
-    "inches of mercury": ("inhg",),
-}  # otherwise
+# How else a meaning may spell a unit.
+_SPELT = {"miles per hour": ("mph",), "knots": ("kn",), "percent": ("%",), "metres": ("meters",), "inches of mercury": ("inhg",)}
 _ANY = frozenset({"whole units", "thousandths"})  # what every number may be in
 
 

@@ -23,7 +23,7 @@ from perennial.data.snapshots import Snapshot
 from perennial.errors import ServiceUnreachable, StoredDataDamaged
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.monitoring.anomalies import Anomalies, find_anomalies, fit_watch
-from perennial.monitoring.drift import DriftVerdict, find_drift
+from perennial.monitoring.drift import DriftVerdict, find_drift, in_order
 from perennial.monitoring.layout import Layout, fit_layout
 from perennial.monitoring.prediction_table import INPUT
 from perennial.monitoring.profile import Profile, profile
@@ -234,7 +234,7 @@ def _together(inputs: DriftVerdict, predictions: DriftVerdict, alpha: float) -> 
     smallest = min(2 * min(inputs.p_value, predictions.p_value), 1.0)
     return inputs.model_copy(
         update={
-            "columns": tuple(sorted(told, key=lambda f: (not f.drifted, not f.alarms, f.p_value, -f.effect, f.column, f.kind))),
+            "columns": in_order(told),
             "p_value": smallest,
             "significant": smallest <= alpha,
         }

@@ -6,6 +6,7 @@ Whatever the parts, and in whatever order they are added, the result is the same
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from perennial import discovery
@@ -142,7 +143,7 @@ def _profile_batches(kept: ProfileStore, layout: Layout, table: Table, spec: Dat
     counted = profile(rows, layout, blocks=number * _APART + days + _APART // 2)
     by_batch: dict[int, dict[object, State]] = {}
     for block, state in counted.days.items():
-        by_batch.setdefault(block // _APART, {})[EPOCH.fromordinal(EPOCH.toordinal() + block % _APART - _APART // 2)] = state
+        by_batch.setdefault(block // _APART, {})[EPOCH + timedelta(days=block % _APART - _APART // 2)] = state
     for place, digest in enumerate(batches):
         if place in by_batch:
             kept.write(digest, Profile(layout, by_batch[place]))
@@ -188,7 +189,8 @@ def _day(table: Table, version: int, spec: DatasetSpec | None) -> str:
 
 
 def _merged(store: Store, kept: ProfileStore, layout: Layout, version: int, parts: int) -> Profile:
-    from perennial.monitoring.profile_store import added, decode
+    from perennial.monitoring.profile import added
+    from perennial.monitoring.profile_store import decode
 
     found = []
     for part in range(1, parts + 1):
