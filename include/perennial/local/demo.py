@@ -252,7 +252,7 @@ def _worse_model(story: Story) -> None:
 
 def _heat_comes(story: Story) -> None:
     began = time.monotonic()
-    result = _look_at_window(story, WINDOWS[0])
+    result = look_at_window(story, WINDOWS[0])
     if not result["drifted"]:
         raise Fault(f"Monitoring found no drift from spring to the heat wave: {result['sentence']}")
     story.note("A heat wave: the traffic drifts", result["sentence"], began, result["run"])
@@ -269,7 +269,7 @@ def _heat_comes(story: Story) -> None:
     began = time.monotonic()
     story.expect("training")
     story.expect("release")
-    result = _look_at_window(story, WINDOWS[1])
+    result = look_at_window(story, WINDOWS[1])
     if not result["retraining"]:
         raise Fault(f"Confirmed drift asked for no retraining: {result['sentence']}")
     story.note("Drift that lasts asks for training", result["sentence"], began, result["run"])
@@ -318,7 +318,7 @@ def _sabotage(story: Story) -> None:
 
 def _summer(story: Story) -> None:
     began = time.monotonic()
-    result = _look_at_window(story, SUMMER)
+    result = look_at_window(story, SUMMER)
     if result["drifted"] or result["retraining"]:
         raise Fault(f"The summer that version 2 has learnt alarmed again: {result['sentence']}")
     story.note("The same season is quiet", result["sentence"], began, result["run"])
@@ -329,7 +329,7 @@ def _wrong_unit(story: Story) -> None:
 
     began = time.monotonic()
     incidents = Incidents(story.store, MODEL)
-    result = _look_at_window(story, CELSIUS, _celsius)
+    result = look_at_window(story, CELSIUS, celsius)
     broken = incidents.find("data quality", "unit of temp")
     if broken is None or "°C" not in broken.sentence or broken.id not in result["incidents"] or not broken.blocks_training:
         raise Fault(f"Monitoring did not see that one feed sends temperatures in another unit: {result['sentence']}")
@@ -338,7 +338,7 @@ def _wrong_unit(story: Story) -> None:
     run = story.ended(_judge_as_real(story, broken.id), "success")
     story.note("A person judges the incident", (story.api.result(run, "record_verdict") or {})["sentence"], began, run.url)
     began = time.monotonic()
-    result = _look_at_window(story, MENDED)
+    result = look_at_window(story, MENDED)
     judged = incidents.get(broken.id)
     if judged.is_open or judged.verdict != "real":
         raise Fault(f"The incident {broken.id} should be judged and over, but it is {judged.resolution or 'open'}: {result['sentence']}")
@@ -406,7 +406,7 @@ def _requests(first: date, last: date) -> Iterator[tuple[dict[str, Any], datetim
         yield from zip(sent, times, outcomes, strict=True)
 
 
-def _look_at_window(story: Story, first: date, feed: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> dict[str, Any]:
+def look_at_window(story: Story, first: date, feed: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> dict[str, Any]:
     """Ask for a prediction of every flight of a window as `feed` sends it, report what became of them, and let monitoring look."""
     from perennial.commands import outcomes
 
@@ -426,7 +426,7 @@ def _look_at_window(story: Story, first: date, feed: Callable[[dict[str, Any]], 
     return (story.api.result(run, "monitor") or {}) | {"run": run.url}
 
 
-def _celsius(row: dict[str, Any]) -> dict[str, Any]:
+def celsius(row: dict[str, Any]) -> dict[str, Any]:
     """A request whose sender measures temperatures in degrees Celsius, where Fahrenheit was agreed."""
     return row if row["temp"] is None else {**row, "temp": (row["temp"] - 32) * 5 / 9}
 

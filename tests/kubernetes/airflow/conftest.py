@@ -39,10 +39,13 @@ class Platform:
 
     def perennial(self, *arguments: str, seconds: float = 300) -> str:
         """Run the command line in the platform's settings; returns what it printed."""
-        python = str(self.settings.venv("workload") / "bin" / "python")
-        command = [python, "-m", "perennial.cli", *arguments]
+        return self.python("-m", "perennial.cli", *arguments, seconds=seconds)
+
+    def python(self, *arguments: str, seconds: float = 300) -> str:
+        """Run the workload environment's Python in the platform's settings; returns what it printed."""
+        command = [str(self.settings.venv("workload") / "bin" / "python"), *arguments]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=seconds)
-        assert done.returncode == 0, f"perennial {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def run_with(self, dag: str, task: str, seconds: float, **wanted: Any) -> tuple[Run, dict[str, Any]]:
@@ -152,6 +155,14 @@ def first_version(platform: Platform) -> Run:
     """The training that the landed flights set off: its run, with version 1 registered."""
     run, _ = platform.run_with("flight_delays_training", "register", 1800, version=1)
     return run
+
+
+@pytest.fixture(scope="session")
+def first_release(platform: Platform, first_version: Run) -> dict[str, Any]:
+    """The release that the first version's registration set off."""
+    assert first_version.state == "success"
+    _, result = platform.run_with("flight_delays_release", "move_traffic", 900, action="promoted", version=1)
+    return result
 
 
 def _show_logs(home: Path) -> None:

@@ -87,14 +87,6 @@ def ledger(platform: Platform) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def first_release(platform: Platform, first_version: Run) -> dict[str, Any]:
-    """The release that the first version's registration set off."""
-    assert first_version.state == "success"
-    _, result = platform.run_with(f"{MODEL}_release", "move_traffic", 900, action="promoted", version=1)
-    return result
-
-
-@pytest.fixture(scope="module")
 def second_release(platform: Platform, first_release: dict[str, Any]) -> tuple[Run, dict[str, Any], Traffic]:
     """Two more weeks land, a second version is trained on them by hand and released under traffic."""
     assert first_release["version"] == 1
