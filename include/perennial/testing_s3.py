@@ -29,6 +29,7 @@ PACKAGES = "radosgw ceph-mon ceph-osd"
 LOOPBACK = "127.0.0.1"
 ATTEMPTS = 3  # another program may take a free port between its choice and its use
 
+# The storage process reads the monitors' map from its file: one that waits for it over the wire may begin without the cluster's id and die.
 _CONFIGURATION = """
 [global]
 fsid = {fsid}
@@ -60,6 +61,7 @@ mon data = {folder}/mon
 mon addr = v1:127.0.0.1:{mon}
 [osd.0]
 osd data = {folder}/osd
+monmap = {folder}/monmap
 [client.rgw.a]
 rgw frontends = beast endpoint={address}:{port}
 rgw dns name = {address}
