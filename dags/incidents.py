@@ -3,7 +3,8 @@
 **When.** An incident opened that asks for attention; each has a run of its own, so none waits for another. By hand for any incident, also
 one that was judged before.
 
-**What it does.** `ask_verdict` shows what was seen and waits, for as long as it takes; an incident that is over meanwhile is judged as well.
+**What it does.** `ask_verdict` shows what was seen and waits, for as long as it takes, without a worker or any other slot: silence
+fails nothing, and an incident that is over meanwhile is judged as well.
 `record_verdict` keeps the answer with the incident. The verdicts are counted into the alarm rate that
 `perennial incidents --model {name}` and the alerts show, and a break of data quality that is called a false alarm or known no longer holds
 training back. `perennial incident --model {name}` records one without Airflow.
@@ -11,7 +12,7 @@ training back. `perennial incident --model {name}` records one without Airflow.
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `ask_verdict` | there is no such incident; skipped if it was judged, or another run asks | Browse → Required Actions |
-| `record_verdict` | the store does not answer; tried again | read its last line |
+| `record_verdict` | the store does not answer; tried again. Skipped if somebody was faster by the command, unless you asked by hand | read its last line |
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def incidents(spec: ModelSpec) -> DAG:
             verdict=result_of("ask_verdict", "verdict"),
             by=result_of("ask_verdict", "by"),
             note=result_of("ask_verdict", "note"),
+            unless_judged="{{ params['incident'] is none }}",
         )
         ask_verdict >> record_verdict
     return dag

@@ -7,18 +7,24 @@
 After each look it advances a step, holds, promotes the candidate or rolls it back, then waits in the triggerer. Every
 change of weight and its evidence is in the ledger; a release that was interrupted goes on from the step it had reached.
 
+**What it asks.** In mode `approval` `may_start` asks for one version before it takes traffic; a no is in the ledger, and that version is
+not released again by itself. `ask_person` asks what the evidence left open; meanwhile the weights stay as they are, and `keep_watch` looks
+once a minute and rolls back what turns out worse. Both wait as long as it takes: silence is never taken for a yes, no worker is held,
+and the releases of later candidates wait behind it.
+
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `may_start` | never; only in modes `approval`, where it waits for you, and `manual`, where it skips runs nobody started | Browse → Required Actions |
+| `may_start` | nobody said which version, or the store does not answer; only in modes `approval`, where it waits for you, and `manual`, where it skips runs nobody started | Browse → Required Actions: Approve or Reject; by hand give *Version* |
 | `move_traffic` | the candidate was rolled back: not tried again, the champion serves | read its sentence, the evidence is in the ledger |
 | `ask_person` | skipped unless the evidence left it open; then it waits for you | Browse → Required Actions: Promote or Roll back |
+| `keep_watch` | a look broke; tried again. Skipped unless a person is asked; ends with the release, also where the evidence ends it first | nothing |
 | `settle` | traffic could not be moved as decided | read its sentence; `{name}_rollback` goes back at once |
-| `alert` | the store does not answer; tried again. It tells people of a candidate that the evidence rolled back, and of looks that failed | docs/runbook.md |
+| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a candidate that was rolled back, of looks that failed, and of what is over | docs/runbook.md |
 """
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, BaseOperator, Param, TriggerRule, chain
+from airflow.sdk import DAG, BaseOperator, Param, chain
 
 from perennial import discovery
 from perennial.specs import ModelSpec
@@ -30,15 +36,20 @@ from perennial_airflow.stage_task import STARTED_BY, param, result_of, stage_tas
 
 PARAMS = {
     "version": Param(
-        None, type=["null", "integer"], minimum=1, title="Version", description="Version to release; the registry's candidate if empty."
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="Version",
+        description="Version to release; the registry's candidate if empty. A yes in mode approval is for one version: name it.",
     ),
     "again": Param(
         False,
         type="boolean",
         title="Again",
-        description="Release it although this version was rolled back before, or was not compared with this champion.",
+        description="Release it although this version was rolled back or rejected before, or was not compared with this champion.",
     ),
 }
+IS_OPEN = "{{ ti.xcom_pull(task_ids='move_traffic')['action'] == 'ask' }}"
 RETRIES_OF_A_LONG_WAIT = 8  # one count for the whole release, which may take days
 EVIDENCE = "{{ ti.xcom_pull(task_ids='move_traffic')['sentence'] }}\n\n```\n{{ ti.xcom_pull(task_ids='move_traffic')['evidence'] | tojson(indent=2) }}\n```"
 
@@ -52,8 +63,11 @@ def may_start(spec: ModelSpec) -> list[BaseOperator]:
         return [
             AskMayStart(
                 task_id="may_start",
-                subject=f"May the candidate of {spec.title} take traffic?",
-                body=f"Steps: {spec.release.steps} percent.",
+                model=spec.name,
+                version=param("version"),
+                again=param("again"),
+                title=spec.title,
+                steps=f"Steps: {', '.join(map(str, spec.release.steps))} percent of the traffic.",
             )
         ]
     return []
@@ -61,18 +75,20 @@ def may_start(spec: ModelSpec) -> list[BaseOperator]:
 
 def release(spec: ModelSpec) -> DAG:
     """The release DAG of one model."""
+    asks_first = spec.release.mode == "approval"
     with DAG(schedule=[assets.candidate(spec)], params=PARAMS, **dag_defaults(spec, "release", __doc__)) as dag:
         move_traffic = stage_task(
             "release",
             spec,
             task={"task_id": "move_traffic", "retries": RETRIES_OF_A_LONG_WAIT},
-            version=param("version"),
+            version=result_of("may_start", "version") if asks_first else param("version"),
+            decision=result_of("may_start", "decision") if asks_first else None,
             again=param("again"),
-            actor=result_of("may_start", "actor") if spec.release.mode == "approval" else STARTED_BY,
+            actor=result_of("may_start", "actor") if asks_first else STARTED_BY,
         )
         ask_person = AskPromoteOrRollBack(
             task_id="ask_person",
-            unsettled="{{ ti.xcom_pull(task_ids='move_traffic')['action'] == 'ask' }}",
+            unsettled=IS_OPEN,
             subject=f"Promote the candidate of {spec.title}, or roll it back?",
             body=EVIDENCE,
         )
@@ -84,10 +100,18 @@ def release(spec: ModelSpec) -> DAG:
             decision=result_of("ask_person", "decision"),
             actor=result_of("ask_person", "actor"),
         )
-        chain(*may_start(spec), move_traffic, ask_person, settle)
-        move_traffic >> TellIncidents(
-            task_id="alert", spec=spec, found_by="move_traffic", sight=sightings.in_release, trigger_rule=TriggerRule.NONE_SKIPPED
+        keep_watch = stage_task(
+            "release",
+            spec,
+            task={"task_id": "keep_watch", "retries": RETRIES_OF_A_LONG_WAIT, "while_asked": IS_OPEN},
+            version=result_of("move_traffic", "version"),
         )
+        looks = [move_traffic, keep_watch, settle]
+        alert = TellIncidents(task_id="alert", spec=spec, found_by=[look.task_id for look in looks], sight=sightings.in_release)
+        chain(*may_start(spec), move_traffic, ask_person, settle)
+        move_traffic >> keep_watch
+        # A teardown: it comes after everything, however that ended, and a run whose release failed is red although people were told.
+        looks >> alert.as_teardown()
     return dag
 
 

@@ -10,6 +10,8 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from perennial.specs import VERDICTS
+
 
 @dataclass(frozen=True)
 class Option:
@@ -165,11 +167,16 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
         (
             MODEL,
             Option("--version", "version to release; the registry's candidate if absent", int),
-            Option("--decision", "a person's decision", choices=("promote", "roll_back"), default=None),
+            Option(
+                "--decision",
+                "a person's decision; roll_back also turns down a version that waits for its release",
+                choices=("promote", "roll_back"),
+                default=None,
+            ),
             Option("--actor", "who decides or started it", default="perennial"),
             Option(
                 "--again",
-                "start although this version was rolled back before or was not compared with this champion; for the first look only",
+                "start although this version was rolled back or rejected before or was not compared with this champion; for the first look only",
                 bool,
             ),
         ),
@@ -183,9 +190,10 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
         (
             MODEL,
             Option("--id", "id of the incident, or its number", required=True),
-            Option("--verdict", "what it was", choices=("real", "false alarm", "known"), required=True),
+            Option("--verdict", "what it was", choices=VERDICTS, required=True),
             Option("--by", "who says so", default="perennial"),
             Option("--note", "their words", default=""),
+            Option("--unless-judged", "a verdict that somebody gave before stays", bool),
         ),
     ),
     "rollback": (

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from perennial.specs import Cause
+from perennial.specs import Cause, Verdict
 
 
 class Result(BaseModel):
@@ -90,7 +90,7 @@ class RecalibrateResult(Result):
 class ReleaseResult(Result):
     """Where a release stands."""
 
-    action: Literal["started", "advance", "hold", "ask", "promoted", "rolled_back", "nothing"] = Field(
+    action: Literal["started", "advance", "hold", "ask", "promoted", "rolled_back", "rejected", "nothing"] = Field(
         default="nothing", description="What was decided at this look."
     )
     version: int | None = Field(default=None, description="The candidate.")
@@ -104,7 +104,7 @@ class IncidentResult(Result):
     """What was recorded of an incident."""
 
     id: str = Field(default="", description="The incident.")
-    verdict: Literal["real", "false alarm", "known"] | None = Field(default=None, description="What a person made of it.")
+    verdict: Verdict | None = Field(default=None, description="What a person made of it.")
 
 
 class MonitorResult(Result):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -11,7 +11,10 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "recalibration"]
 ColumnType = Literal["int", "float", "string", "timestamp", "bool"]
+Verdict = Literal["real", "false alarm", "known"]
 AnomalyDetector = Literal["univariate_sum", "univariate_max", "multivariate", "isolation_forest", "one_class_svm"]
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)  # what a person may make of an incident
 
 
 class Spec(BaseModel):
@@ -227,7 +230,7 @@ class RetrainSpec(Spec):
     recalibrate_weight: float = Field(
         default=0.1,
         ge=0,
-        description="How strongly a recalibration is held to no change: its squared distance from no change counts so much beside the mean loss.",
+        description="How strongly a recalibration is held to no change: its squared distance from no change counts so much beside the mean loss over `recalibrate_days` days, and in proportion more where there are fewer.",
     )
     recalibrate_min_labels: int = Field(default=500, ge=1, description="Fewer labelled predictions than this are not fitted to.")
 

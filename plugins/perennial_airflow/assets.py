@@ -49,5 +49,5 @@ def snapshot_advanced(result: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def candidate_registered(result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Event of a registration: none if there is no new version."""
-    return {"version": result["version"]} if result["version"] else None
+    """Event of a registration: none if there is no new version; the sentence is what a person is shown who must approve it."""
+    return {"version": result["version"], "sentence": result["sentence"]} if result["version"] else None

@@ -20,7 +20,7 @@ from perennial.testing import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 MODEL = "digits"
-MAY_START, FOLLOWING = "may_start", ("move_traffic", "ask_person", "settle", "alert")
+MAY_START, OPEN = "may_start", ("ask_person", "keep_watch", "settle")  # the latter run where the evidence leaves it open
 # Half of the traffic for two seconds: nobody asks for predictions here, so the evidence leaves it open.
 SPEC = """
 from perennial.specs import ReleaseSpec
@@ -122,27 +122,28 @@ def people(platform):
 
 
 def test_a_release_waits_for_approval_and_goes_on_with_the_answer(people):
-    """Mode approval. A refusal releases nothing; an approval lets the release begin; what the evidence leaves open a person decides. The ledger names who."""
+    """Mode approval. A refusal releases nothing and is kept; an approval lets the release begin; what the evidence leaves open a person decides. The ledger names who."""
     people.has_mode("approval", (50, 100), "AskMayStart")
     version = people.candidate()
 
-    run = people.story.trigger("release")
+    run = people.story.trigger("release", version=version)
     people.asked(run, MAY_START)
     people.answer(run, MAY_START, "Reject")
     run = people.story.ended(run, "success")
-    assert people.api.tasks(run) == {MAY_START: "success", **dict.fromkeys(FOLLOWING, "skipped")}
-    assert people.told(version) == []
+    assert people.api.tasks(run) == {**dict.fromkeys((MAY_START, "move_traffic", "alert"), "success"), **dict.fromkeys(OPEN, "skipped")}
+    assert people.told(version) == [("rejected", USER)]
+    assert people.registry.version(MODEL, CANDIDATE) is None
 
-    run = people.story.trigger("release")
+    run = people.story.trigger("release", version=version, again=True)
     people.asked(run, MAY_START)
-    assert people.told(version) == []
+    assert people.told(version) == [("rejected", USER)]
     people.answer(run, MAY_START, "Approve")
     people.asked(run, "ask_person")
-    assert [kind for kind, _ in people.told(version)] == ["started", "weights", "paused"]
+    assert [kind for kind, _ in people.told(version)] == ["rejected", "started", "weights", "paused"]
     people.answer(run, "ask_person", "Promote")
     run = people.story.ended(run, "success")
     assert people.api.result(run, "settle")["action"] == "promoted"
-    assert people.told(version)[0] == ("started", USER)
+    assert people.told(version)[1] == ("started", USER)
     assert people.told(version)[-1] == ("promoted", USER)
     assert people.ledger.last().champion == version
 
@@ -155,7 +156,7 @@ def test_a_release_by_hand_is_left_to_a_person(people):
     people.api.announce(f"{MODEL}_candidate")
     event, _ = people.story.next("release", "move_traffic")
     assert event.state == "success"
-    assert set(people.api.tasks(event).values()) == {"skipped"}
+    assert people.api.tasks(event) == {**dict.fromkeys((MAY_START, "move_traffic", *OPEN), "skipped"), "alert": "success"}
     assert any("must trigger the DAG digits_release" in line for line in people.api.log(event, MAY_START))
     assert people.told(version) == []
 

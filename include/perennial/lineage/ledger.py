@@ -21,8 +21,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from perennial.errors import LedgerConflict, StoredDataDamaged
 from perennial.store import Store
 
-Kind = Literal["started", "weights", "paused", "released", "promoted", "rolled_back"]
+Kind = Literal["started", "weights", "paused", "released", "promoted", "rolled_back", "rejected"]
 UNDER_WAY = ("started", "weights", "paused")
+AGAINST = ("rolled_back", "rejected")  # a version is not released again by itself; a rejected one had not taken any traffic
 FIRST = "0" * 64  # stands where the first entry names its predecessor
 NAME = re.compile(r"(\d{8})\.json")
 NOTE = re.compile(r"(\d+) ([0-9a-f]{64})")

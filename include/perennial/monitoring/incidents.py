@@ -12,22 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from perennial.errors import UnknownName
 from perennial.monitoring import event_log
+from perennial.specs import Verdict
 from perennial.store import Store
 
 Kind = Literal["drift", "performance", "data quality", "anomaly", "service", "release"]
 Severity = Literal["info", "warning", "critical"]
-Verdict = Literal["real", "false alarm", "known"]
 News = Literal["opened", "resolved"]
 
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
-VERDICTS: tuple[Verdict, ...] = ("real", "false alarm", "known")
 REFUSED_FILES = "refused files"  # key of the incident that files lie in quarantine: their rows are in no table
 RATE_DAYS = 90
 MONTH_DAYS = 30.4375
@@ -94,9 +93,25 @@ class Incident(BaseModel):
         return self.severity != "info"
 
     @property
+    def is_break(self) -> bool:
+        """Whether data in the tables are broken: of data quality, not of files that were refused, and called neither known nor false by a person."""
+        return self.kind == "data quality" and self.key != REFUSED_FILES and self.verdict not in ("false alarm", "known")
+
+    @property
     def blocks_training(self) -> bool:
-        """Whether the data it tells of are better not trained on: a break of data quality that no person has called known or false."""
-        return self.is_open and self.kind == "data quality" and self.key != REFUSED_FILES and self.verdict not in ("false alarm", "known")
+        """Whether the newest data are better not trained on: a break that goes on."""
+        return self.is_open and self.is_break
+
+    def spoils(self, day: date) -> bool:
+        """Whether a day's data (event time) are better left out: those from where a break was first seen to where it no longer was.
+
+        Monitoring notes these times in the evidence: `first`, `last` and `over_since` (ISO 8601).
+        """
+        first, last = (str(self.evidence.get(name, "")) for name in ("first", "over_since" if "over_since" in self.evidence else "last"))
+        if not (self.is_break and first and last):
+            return False
+        until = datetime.fromisoformat(last) - timedelta(microseconds=1)
+        return datetime.fromisoformat(first).date() <= day and (self.is_open or day <= until.date())
 
 
 @dataclass(frozen=True)
@@ -189,19 +204,35 @@ class Incidents:
         """The open incident of that kind and key, if there is one."""
         return next((i for i in self.open_ones() if (i.kind, i.key) == (kind, key)), None)
 
-    def resolve(self, id: str, sentence: str) -> bool:
-        """It is over. Returns whether it was open until now; raises UnknownName."""
+    def resolve(self, id: str, sentence: str, evidence: dict[str, JsonValue] | None = None) -> bool:
+        """It is over; `evidence` is added to what was known. Returns whether it was open until now; raises UnknownName."""
         id = self.get(id).id
-        return self._log.write(lambda: Event(what="resolved", id=id, sentence=sentence) if self.get(id).is_open else None)
+        over = Event(what="resolved", id=id, sentence=sentence, evidence=evidence or {})
+        return self._log.write(lambda: over if self.get(id).is_open else None)
 
-    def verdict(self, id: str, verdict: Verdict, by: str, note: str = "") -> Incident:
-        """What a person makes of it; the last verdict counts, and those before it stay in the log. Raises UnknownName."""
+    def verdict(self, id: str, verdict: Verdict, by: str, note: str = "", *, unless_judged: bool = False) -> Incident:
+        """What a person makes of it; the last verdict counts, and those before it stay in the log. Raises UnknownName.
+
+        Args:
+            id: the incident's id, or its number.
+            verdict: what it was.
+            by: who says so.
+            note: their words.
+            unless_judged: leave a verdict that somebody gave before as it is.
+
+        Returns:
+            The incident as it stands then.
+        """
         id = self.get(id).id
 
         def decide() -> Event | None:
             now = self.get(id)
             is_said = (now.verdict, now.by, now.note) == (verdict, by, note)
-            return None if is_said else Event(what="judged", id=id, verdict=verdict, by=by, note=note)
+            return (
+                None
+                if is_said or (unless_judged and now.verdict is not None)
+                else Event(what="judged", id=id, verdict=verdict, by=by, note=note)
+            )
 
         self._log.write(decide)
         return self.get(id)
@@ -274,14 +305,16 @@ def due(incident: Incident, channel: str, least: Severity, now: datetime) -> New
         return None
     if incident.resolved is None:
         return None if last == "opened" else "opened"
-    is_history = now - incident.resolved > timedelta(days=LATE_DAYS) and channel not in incident.missed
-    return None if last is None and is_history else "resolved"
+    return None if last is None and channel not in incident.missed and _is_history(incident, now) else "resolved"
 
 
 def awaits_verdict(incident: Incident, now: datetime) -> bool:
     """Whether a person is still to be asked about it: over or not, unless it has long been over."""
-    is_history = incident.resolved is not None and now - incident.resolved > timedelta(days=LATE_DAYS)
-    return incident.is_alarm and incident.verdict is None and not incident.asked and not is_history
+    return incident.is_alarm and incident.verdict is None and not incident.asked and not _is_history(incident, now)
+
+
+def _is_history(incident: Incident, now: datetime) -> bool:
+    return incident.resolved is not None and now - incident.resolved > timedelta(days=LATE_DAYS)
 
 
 def _after(before: Incident | None, event: Event) -> Incident:
@@ -300,7 +333,7 @@ def _after(before: Incident | None, event: Event) -> Incident:
         )
     changes: dict[str, dict[str, object]] = {
         "raised": {"severity": event.severity, "sentence": event.sentence, "evidence": event.evidence},
-        "resolved": {"resolved": event.time, "resolution": event.sentence},
+        "resolved": {"resolved": event.time, "resolution": event.sentence, "evidence": {**before.evidence, **event.evidence}},
         "told": {
             "told": {**before.told, event.channel: event.news},
             "missed": {channel: why for channel, why in before.missed.items() if channel != event.channel},

@@ -142,18 +142,9 @@ def beats_champion(losses: Losses, gate: GateSpec) -> Check:
     margin = _allowance(gate.margin, gate)
     found = excess(losses, margin, gate.alpha, gate.resamples)
     plain = excess(losses, 0.0, gate.alpha, gate.resamples)
-    ours, theirs = float(losses.candidate.mean()), float(losses.champion.mean())
-    numbers = {
-        "rows": len(losses.candidate),
-        "candidate_loss": ours,
-        "champion_loss": theirs,
-        "difference": plain.value,
-        "interval": [plain.low, plain.high],
-        "allowed": margin * theirs,
-        "alpha": gate.alpha,
-        "drawn": found.drawn,
-    }
-    measured = f"its loss is {ours:.4f} and the champion's {theirs:.4f} on the same {len(losses.candidate):,} rows; the difference is {plain.low:+.4f} to {plain.high:+.4f} ({found.drawn} drawn); with {margin:.0%} of the champion's loss allowed its upper end is {found.high:+.4f}, and must be below 0"
+    numbers, said = _measured(losses, plain, gate.alpha)
+    numbers["allowed"] = margin * numbers["champion_loss"]
+    measured = f"{said}; with {margin:.0%} of the champion's loss allowed its upper end is {found.high:+.4f}, and must be below 0"
     if plain.low > 0:
         return Check("champion", False, f"it is worse than the champion: {measured}", numbers)
     if not found.high < 0:  # so that a loss that is no number passes nothing
@@ -168,19 +159,26 @@ def improves(losses: Losses, alpha: float, resamples: int) -> Check:
     is not shown to be better, at the chance `alpha`, is not worth a release. Paired bootstrap, as `beats_champion`.
     """
     found = excess(losses, 0.0, alpha, resamples)
+    numbers, said = _measured(losses, found, alpha)
+    measured = f"{said}, and its upper end must be below 0"
+    passed = found.high < 0  # a loss that is no number passes nothing
+    return Check("champion", passed, f"it is {'better' if passed else 'not shown to be better'} than the champion: {measured}", numbers)
+
+
+def _measured(losses: Losses, plain: Excess, alpha: float) -> tuple[dict[str, Any], str]:
+    """What was measured of two versions on the same rows without any margin: by name, and for a person."""
     ours, theirs = float(losses.candidate.mean()), float(losses.champion.mean())
     numbers = {
         "rows": len(losses.candidate),
         "candidate_loss": ours,
         "champion_loss": theirs,
-        "difference": found.value,
-        "interval": [found.low, found.high],
+        "difference": plain.value,
+        "interval": [plain.low, plain.high],
         "alpha": alpha,
-        "drawn": found.drawn,
+        "drawn": plain.drawn,
     }
-    measured = f"its loss is {ours:.4f} and the champion's {theirs:.4f} on the same {len(losses.candidate):,} rows; the difference is {found.low:+.4f} to {found.high:+.4f} ({found.drawn} drawn), and its upper end must be below 0"
-    passed = found.high < 0  # a loss that is no number passes nothing
-    return Check("champion", passed, f"it is {'better' if passed else 'not shown to be better'} than the champion: {measured}", numbers)
+    said = f"its loss is {ours:.4f} and the champion's {theirs:.4f} on the same {len(losses.candidate):,} rows; the difference is {plain.low:+.4f} to {plain.high:+.4f} ({plain.drawn} drawn)"
+    return numbers, said
 
 
 def old_context(slices: Mapping[str, Losses], gate: GateSpec) -> Check:

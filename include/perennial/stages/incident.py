@@ -5,14 +5,23 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from perennial import discovery
-from perennial.monitoring.incidents import Incidents, Verdict
+from perennial.monitoring.incidents import Incidents
 from perennial.results import IncidentResult
 from perennial.settings import Settings
+from perennial.specs import Verdict
 from perennial.store import Store
 
 
 def run(
-    settings: Settings, store: Store, *, model: str, id: str, verdict: Verdict, by: str = "perennial", note: str = ""
+    settings: Settings,
+    store: Store,
+    *,
+    model: str,
+    id: str,
+    verdict: Verdict,
+    by: str = "perennial",
+    note: str = "",
+    unless_judged: bool = False,
 ) -> IncidentResult:
     """Record a verdict; the last one counts, and an incident that is over is judged as well.
 
@@ -24,13 +33,17 @@ def run(
         verdict: what it was.
         by: who says so.
         note: their words.
+        unless_judged: leave a verdict that somebody gave before as it is.
 
     Raises:
         UnknownName: there is no such model or incident.
     """
     del settings
     incidents = Incidents(store, discovery.model(model).name)
-    judged = incidents.verdict(id, verdict, by, note)
+    judged = incidents.verdict(id, verdict, by, note, unless_judged=unless_judged)
+    if unless_judged and (judged.verdict, judged.by, judged.note) != (verdict, by, note):
+        sentence = f"{judged.by} was faster and judged {judged.id} of {model} {judged.verdict}: that stays."
+        return IncidentResult(outcome="skipped", sentence=sentence, id=judged.id, verdict=judged.verdict)
     rate = incidents.alarm_rate(datetime.now(timezone.utc))
     words = f": {judged.note}" if judged.note else ""
     return IncidentResult(sentence=f"{by} judged {judged.id} of {model} {verdict}{words}. {rate.sentence}", id=judged.id, verdict=verdict)

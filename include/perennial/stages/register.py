@@ -14,6 +14,7 @@ from typing import Any
 import perennial
 from perennial import discovery
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, UnknownName
+from perennial.lineage.ledger import AGAINST
 from perennial.lineage.trainings import verdict_key
 from perennial.lineage.version_folder import fetch
 from perennial.registry.model_registry import CANDIDATE, CHAMPION, COMPARED_WITH, ModelRegistry, Version, same_weights, withdraw_candidate
@@ -89,7 +90,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
         version, verb = registry.register(model, run_id, digest, tags, model_card(spec, verdict, document)), "is registered"
     else:
         registry.tag_version(model, known.number, tags)
-        version, verb = known, f"was judged again, against {f'version {opponent}' if champion else 'no champion'}"
+        version, verb = known, f"was judged again, against {'no champion' if compared == 'none' else f'version {compared}'}"
     result = _registered(
         settings, registry, version, evidence, f"Version {version.number} of {model} ({digest[:12]}) {verb}: {verdict.sentence}"
     )
@@ -152,7 +153,7 @@ def _registered(
 
 def is_decided(version: Version) -> bool:
     """Whether a release has decided on it: a repeated call must not bring that back."""
-    return bool({"promoted", "rolled_back"} & set(version.tags))
+    return bool({"promoted", *AGAINST} & set(version.tags))
 
 
 def _links(settings: Settings, registry: ModelRegistry, model: str, digest: str, run_id: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from perennial import discovery
 from perennial.errors import LedgerConflict, ReleaseRefused, ServiceUnreachable, UnknownName
-from perennial.lineage.ledger import Entry, Kind, Ledger
+from perennial.lineage.ledger import AGAINST, Entry, Kind, Ledger
 from perennial.lineage.trainings import kin
 from perennial.registry.model_registry import (
     CANDIDATE,
@@ -40,7 +40,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PERENNIAL = "perennial"  # the actor of every decision that no person took
-ENDS: dict[str, Literal["promoted", "rolled_back"]] = {"released": "promoted", "promoted": "promoted", "rolled_back": "rolled_back"}
+ENDS: dict[str, Literal["promoted", "rolled_back", "rejected"]] = {
+    "released": "promoted",
+    "promoted": "promoted",
+    "rolled_back": "rolled_back",
+    "rejected": "rejected",
+}
 TRIES = 3
 OUTCOMES_SECONDS = 30
 
@@ -62,9 +67,9 @@ def run(
         store: where the ledger is.
         model: name of the model.
         version: version to release, or the one whose release is looked at; the registry's candidate if absent.
-        decision: a person's `promote` or `roll_back`.
+        decision: a person's `promote` or `roll_back`; the latter also turns down a version that waits for its release.
         actor: who decides or starts; anything but `perennial` is a person.
-        again: start although this version was rolled back before, or was not compared with the champion of now.
+        again: start although this version was rolled back or rejected before, or was not compared with the champion of now.
 
     Raises:
         ReleaseRefused: the spec wants a person to start it, the gate did not compare it with this champion, or another version is being released.
@@ -160,7 +165,7 @@ class Release:
             else:
                 self.registry.set_alias(self.name, alias, number)
         withdraw_candidate(self.registry, self.name, entry.version, entry.champion)
-        mark = {"rolled_back": entry.reason} if entry.kind == "rolled_back" else {"promoted": entry.time.isoformat()}
+        mark: dict[str, str] = {entry.kind: entry.reason} if entry.kind in AGAINST else {"promoted": entry.time.isoformat()}
         self.registry.tag_version(self.name, entry.version, {**mark, NOTED: entry.note})
         if self._changed_since(entry):
             raise self._overtaken()
@@ -187,20 +192,19 @@ class Release:
 
     def _without_release(self, last: Entry | None, version: int | None, decision: str | None, actor: str, *, again: bool) -> ReleaseResult:
         if decision:
-            return self._decided_already(last, version, decision)
-        if last and version == last.version and not again:
-            return self._ended(last)
+            return self._decide(last, version, decision, actor)
+        ended = last if last and last.kind != "rejected" and not again else None
+        if ended and version == ended.version:
+            return self._ended(ended)
         found = self._wanted(version)
-        if last and found and found.number == last.version and not again:  # the registry has not followed the ledger yet
-            return self._ended(last)
+        if ended and found and found.number == ended.version:  # the registry has not followed the ledger yet
+            return self._ended(ended)
         if last:
             self.settle(last)
             self.follow(last)
         why_not = f"{self.name} has no candidate to release." if found is None else self._why_not(last, found.number, again=again)
         if found is None or why_not:
-            return ReleaseResult(
-                outcome="skipped", sentence=why_not, version=found.number if found else None, champion=last.champion if last else None
-            )
+            return self._not_released(last, found.number if found else None, why_not)
         compared, champion = found.tags.get(COMPARED_WITH), last.champion if last else None
         # A recalibration that was promoted while a candidate was trained and judged changes two parameters: the gate's word still
         # holds, and the release itself watches the outcomes of both.
@@ -209,24 +213,48 @@ class Release:
         self._may_start(found, actor)
         return self._start(last, found, actor)
 
-    def _decided_already(self, last: Entry | None, version: int | None, decision: str) -> ReleaseResult:
-        if last and ENDS[last.kind] == {"promote": "promoted", "roll_back": "rolled_back"}[decision] and version in (None, last.version):
+    def _decide(self, last: Entry | None, version: int | None, decision: str, actor: str) -> ReleaseResult:
+        """What a person decides while nothing is being released: what has come true already, or no to a version that waits."""
+        come_true = {"promote": ("promoted",), "roll_back": AGAINST}[decision]
+        if last and ENDS[last.kind] in come_true and version in (None, last.version):
             return self._ended(last)
+        if decision == "roll_back" and version is not None:
+            newest = next((entry for entry in reversed(self.ledger.entries()) if entry.version == version), None)
+            if newest is None and (found := self._wanted(version)):
+                return self._reject(last, found, actor)
+            if newest and newest.kind in AGAINST:
+                return self._not_released(last, version, self._why_not(last, version, again=False))
         raise ReleaseRefused(
             f"No release of {self.name} is under way, so there is nothing to decide. `perennial ledger show --model {self.name}` tells what happened."
         )
+
+    def _reject(self, last: Entry | None, found: Version, actor: str) -> ReleaseResult:
+        """Turn a version down that waits for its release: nothing moves, and it waits no more."""
+        entry = self._write(
+            "rejected",
+            last,
+            version=found.number,
+            champion=last.champion if last else None,
+            weights=last.weights if last else {},
+            reason=f"{actor} decided against it.",
+            actor=actor,
+            versions={**(last.versions if last else {}), found.number: found.digest},
+        )
+        self.follow(entry)
+        return self.result(entry, "rejected", f"Version {entry.version} of {self.name} takes no traffic: {entry.reason}")
+
+    def _not_released(self, last: Entry | None, number: int | None, why: str) -> ReleaseResult:
+        return ReleaseResult(outcome="skipped", sentence=why, version=number, champion=last.champion if last else None)
 
     def _why_not(self, last: Entry | None, number: int, *, again: bool) -> str:
         """Why a version is not released; empty if it may be."""
         if last and number == last.champion:
             return f"Version {number} of {self.name} is the champion already."
-        earlier = next(
-            (entry for entry in reversed(self.ledger.entries()) if entry.kind == "rolled_back" and entry.version == number), None
-        )
+        earlier = next((entry for entry in reversed(self.ledger.entries()) if entry.kind in AGAINST and entry.version == number), None)
         if earlier is None or again:
             return ""
         return (
-            f"Version {number} of {self.name} was rolled back on {earlier.time:%Y-%m-%d %H:%M} UTC ({earlier.reason.rstrip('.')}) and is not released again by itself. "
+            f"Version {number} of {self.name} was {_words(earlier.kind)} on {earlier.time:%Y-%m-%d %H:%M} UTC ({earlier.reason.rstrip('.')}) and is not released again by itself. "
             f"To release it all the same: `perennial release --model {self.name} --version {number} --again --actor YOU`."
         )
 
@@ -271,11 +299,8 @@ class Release:
     def _ended(self, last: Entry) -> ReleaseResult:
         self.settle(last)
         self.follow(last)
-        return self.result(
-            last,
-            ENDS[last.kind],
-            f"Version {last.version} of {self.name} was {'rolled back' if last.kind == 'rolled_back' else 'promoted'}: {last.reason}",
-        )
+        end = ENDS[last.kind]
+        return self.result(last, end, f"Version {last.version} of {self.name} was {_words(end)}: {last.reason}")
 
     # A release is under way.
 
@@ -294,11 +319,7 @@ class Release:
             return self._end_badly(last, str(error), PERENNIAL)
         if self._changed_since(last):  # a rollback came between: what it wrote holds, not what was read here
             raise self._overtaken()
-        if decision == "promote":
-            if why := self._not_ready(last):
-                return self._end_badly(last, why, PERENNIAL)
-            return self._promote(last, f"{actor} decided for it.", actor, canary.figures(self._watch(last).evidence, self.spec.release))
-        return self._judge(last)
+        return self._judge(last, promoted_by=actor if decision == "promote" else "")
 
     def _go_live(self, last: Entry) -> ReleaseResult:
         route = route_of(last)
@@ -329,7 +350,8 @@ class Release:
             entry, "started", f"Version {entry.version} of {self.name} gets {_share(first)}; version {entry.champion} is the champion."
         )
 
-    def _judge(self, last: Entry) -> ReleaseResult:
+    def _judge(self, last: Entry, promoted_by: str = "") -> ReleaseResult:
+        """Decide by the evidence; where that is not against the candidate, a person's word promotes it. They knew the evidence of when they were asked."""
         watch = self._watch(last)
         arms = self.backend.observe(self.spec)
         watch, labelled = self._outcomes(watch)
@@ -342,15 +364,16 @@ class Release:
         seconds = (datetime.now(timezone.utc) - watch.since).total_seconds() if watch.since else 0.0
         decision = canary.decide(watch.evidence, self.spec.release, seconds, last_step=following == 100)
         numbers = {**decision.numbers, **({} if watch.edge_ms is None else {"slow_above_ms": watch.edge_ms})}
-        why = self._not_ready(last) if decision.action in ("promote", "advance") else ""
+        why = self._not_ready(last) if promoted_by or decision.action in ("promote", "advance") else ""
         if why or decision.action == "roll_back":
             return self._end_badly(last, why or decision.sentence, PERENNIAL, numbers)
-        if last.kind == "paused":
+        if last.kind == "paused" and not promoted_by:
             return self.result(
                 last, "ask", f"The release of version {last.version} of {self.name} waits for a person: {last.reason}", numbers
             )
-        if decision.action == "promote":
-            return self._promote(last, decision.sentence, PERENNIAL, numbers)
+        if promoted_by or decision.action == "promote":
+            why = f"{promoted_by} decided for it." if promoted_by else decision.sentence
+            return self._promote(last, why, promoted_by or PERENNIAL, numbers)
         if decision.action == "advance":
             entry = self._change_weights(last, following, decision.sentence, numbers)
             return self.result(
@@ -567,6 +590,10 @@ def route_of(entry: Entry) -> Route | None:
         return None
     running = {*entry.weights, *(() if entry.shadow is None else (entry.shadow,))}
     return Route(dict(entry.weights), entry.shadow, {number: entry.versions[number] for number in running}, entry.champion)
+
+
+def _words(end: str) -> str:
+    return end.replace("_", " ")
 
 
 def _share(step: int) -> str:

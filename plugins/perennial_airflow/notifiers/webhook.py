@@ -6,6 +6,7 @@ Whoever knows a webhook's address may write to it, so the address is a secret: n
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
 
 CONNECTION = "perennial_webhook"
+VARIABLE = f"AIRFLOW_CONN_{CONNECTION.upper()}"
 SECONDS = 10.0
 PAUSES = (1.0, 3.0)  # before the second and the third try
 LONGEST_PAUSE = 30.0  # that a server may ask for
@@ -42,10 +44,10 @@ class WebhookNotifier(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Post it; returns once the server took it. Raises ChannelFailed."""
-        try:
-            url = address(BaseHook.get_connection(CONNECTION))
-        except AirflowNotFoundException:
-            raise ChannelFailed(f"Airflow has no connection {CONNECTION}: set AIRFLOW_CONN_{CONNECTION.upper()}.") from None
+        connection = _connection()
+        if connection is None:
+            raise ChannelFailed(f"Airflow has no connection {CONNECTION}: set {VARIABLE}.")
+        url = address(connection)
         mask_secret(str(url))
         mask_secret(url.raw_path.decode())
         post(url, {"text": self.notice.text(), "blocks": self.notice.blocks()})
@@ -71,12 +73,27 @@ class Webhook:
 def is_set_up() -> bool:
     """Whether Airflow has a connection to a webhook; one that cannot be read counts, and fails when something is sent."""
     try:
-        BaseHook.get_connection(CONNECTION)
-    except AirflowNotFoundException:
-        return False
-    except Exception:  # noqa: BLE001 - whatever a secrets backend raises
+        return _connection() is not None
+    except ChannelFailed:
         return True
-    return True
+
+
+def _connection() -> Connection | None:
+    """Airflow's connection to the webhook; None if there is none.
+
+    Raises:
+        ChannelFailed: there is one, and it cannot be read; the sentence does not show what it says.
+    """
+    try:
+        return BaseHook.get_connection(CONNECTION)
+    except AirflowNotFoundException:
+        if os.environ.get(VARIABLE):  # Airflow passes over what it cannot read, as if it were not there
+            raise ChannelFailed(f"{VARIABLE} is set, and Airflow cannot read it: give the webhook's own address.") from None
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever a secrets backend raises
+        raise ChannelFailed(
+            f"Airflow does not give out its connection {CONNECTION} ({type(error).__name__}): look at its secrets backend."
+        ) from None
 
 
 def address(connection: Connection) -> httpx.URL:

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 
 from perennial import discovery
 from perennial.errors import PerennialError, UnknownName
-from perennial.monitoring.incidents import Incident, Incidents, Verdict
+from perennial.monitoring.incidents import Incident, Incidents
 from perennial.settings import Settings
+from perennial.specs import VERDICTS
 from perennial.store import open_store
 from perennial_airflow.notifiers.notice import runbook
-from perennial_airflow.operators.ask_person import person
+from perennial_airflow.operators.ask_person import AskPerson
 from perennial_airflow.stage_end import give_up, refuse, skip
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-VERDICTS: dict[str, Verdict] = {"Real": "real", "False alarm": "false alarm", "Known": "known"}
+CHOICES = {verdict.capitalize(): verdict for verdict in VERDICTS}
 NOTE_CHARACTERS = 500
 
 
-class AskVerdict(HITLOperator):
-    """Waits for a person's verdict on one incident, with the evidence before their eyes; holds no worker slot meanwhile.
+class AskVerdict(AskPerson):
+    """Waits for a person's verdict on one incident, with the evidence before their eyes.
 
     Args:
         model: name of the model.
@@ -40,7 +40,7 @@ class AskVerdict(HITLOperator):
 
     def __init__(self, *, model: str, incident: str, again: str, **kwargs: Any) -> None:
         note = Param("", type="string", maxLength=NOTE_CHARACTERS, title="Note", description="Why; kept with the incident.")
-        own = {"subject": f"What was it? An incident of {model}", "options": list(VERDICTS), "params": {"note": note}}
+        own = {"subject": f"What was it? An incident of {model}", "options": list(CHOICES), "params": {"note": note}}
         super().__init__(**{**kwargs, **own})  # the DAG's Params, which Airflow puts into kwargs, are no fields of the form
         self.model = model
         self.incident = incident
@@ -55,7 +55,8 @@ class AskVerdict(HITLOperator):
             StageFault: the store does not answer; retried.
         """
         try:
-            settings, incidents = Settings.from_environment(), self._incidents()
+            settings = Settings.from_environment()
+            incidents = Incidents(open_store(settings.store), self.model)
             if self.again == "True":
                 found = incidents.get(self.incident)
             else:
@@ -63,27 +64,20 @@ class AskVerdict(HITLOperator):
                 if asks is None:
                     skip(self, _why_not(incidents.get(self.incident)))
                 found = asks
+            rate = incidents.alarm_rate(datetime.now(timezone.utc)).sentence
+            title = discovery.model(self.model).title
         except UnknownName as unknown:
             refuse(self, str(unknown))
         except PerennialError as error:
             give_up(self, str(error))
-        title = discovery.model(self.model).title
         self.subject = f"{title}: {found.kind} incident {found.id}: what was it?"
-        self.body = body(found, settings.runbook_url, incidents.alarm_rate(datetime.now(timezone.utc)).sentence)
+        self.body = body(found, settings.runbook_url, rate)
         return super().execute(context)
 
-    def _incidents(self) -> Incidents:
-        return Incidents(open_store(Settings.from_environment().store), self.model)
-
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """The answer: the incident, the verdict, who gave it and why."""
-        answer: Mapping[str, Any] = super().execute_complete(context, event)
-        if self.again != "True" and (judged := self._incidents().get(self.incident)).verdict:
-            skip(self, _why_not(judged))  # somebody was faster, by the command; whoever asked by hand overrules
-        chosen = answer["chosen_options"][0]
-        by = person(answer)
-        self.log.info("%s answered: %s.", by, chosen)
-        return {"id": self.incident, "verdict": VERDICTS[chosen], "by": by, "note": answer["params_input"].get("note") or ""}
+        """The answer: the incident, the verdict, who gave it and why. It asks nothing of the store: a try that failed here would ask the person anew."""
+        chosen, by, form = self._answered(context, event)
+        return {"id": self.incident, "verdict": CHOICES[chosen], "by": by, "note": form.get("note") or ""}
 
 
 def body(incident: Incident, runbook_url: str, rate: str) -> str:

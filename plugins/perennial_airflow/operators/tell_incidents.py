@@ -1,7 +1,8 @@
-"""Notes what a task's result says of incidents, tells what was not told, and starts asking people what it was."""
+"""Notes what the results of tasks say of incidents, tells what was not told, and starts asking people what it was."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -31,19 +32,19 @@ class TellIncidents(BaseOperator):
     Args:
         spec: the model whose incidents they are, or the dataset whose models they belong to. What opens for a dataset's models, a
             person is asked about after the model's own next look.
-        found_by: task whose result is looked at, however it ended; the trigger rule may say otherwise.
+        found_by: tasks whose results are looked at in this order, however they ended.
         sight: what a result says beyond what the stage has noted itself.
     """
 
     ui_color = "#fbe6e6"
 
-    def __init__(self, *, spec: DatasetSpec | ModelSpec, found_by: str, sight: Sight, **kwargs: Any) -> None:
+    def __init__(self, *, spec: DatasetSpec | ModelSpec, found_by: Sequence[str], sight: Sight, **kwargs: Any) -> None:
         # A dataset's models are found when the task runs: a mistake in the spec of one must not keep data from coming in.
         outlets = [assets.incident(spec)] if isinstance(spec, ModelSpec) else []
         super().__init__(**{"trigger_rule": TriggerRule.ALL_DONE, "outlets": outlets, **kwargs})
         self.dataset = spec.name if isinstance(spec, DatasetSpec) else ""
         self.model = spec.name if isinstance(spec, ModelSpec) else ""
-        self.found_by = found_by
+        self.found_by = tuple(found_by)
         self.sight = sight
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -52,7 +53,8 @@ class TellIncidents(BaseOperator):
         Raises:
             StageFault: the store does not answer; retried.
         """
-        sightings = self.sight(self._result(context))
+        # What a later task says of something replaces what an earlier one said: noting both, then both again at a retry, would open it twice.
+        said = {(s.kind, s.key): s for task_id in self.found_by for s in self.sight(self._result(context, task_id))}
         now = datetime.now(timezone.utc)
         failures: list[str] = []
         waiting: list[str] = []
@@ -63,7 +65,7 @@ class TellIncidents(BaseOperator):
                 self.log.info("No channel is set up: incidents are kept, and nobody is told. docs/runbook.md says how to set one up.")
             for model in self._models():
                 incidents = Incidents(store, model.name)
-                for sighting in sightings:
+                for sighting in said.values():
                     sighting.note(incidents)
                 failures += tell(incidents, model, settings, found, now, self.log)
                 waiting += [incident.id for incident in incidents.all() if awaits_verdict(incident, now)]
@@ -81,14 +83,14 @@ class TellIncidents(BaseOperator):
             return [discovery.model(self.model)]
         return [model for model in discovery.models().values() if model.dataset == self.dataset]
 
-    def _result(self, context: Context) -> dict[str, Any] | None:
-        """The result of the task that is looked at; made up if it was killed before it had one, None if it did not run."""
+    def _result(self, context: Context, task_id: str) -> dict[str, Any] | None:
+        """The result of a task that is looked at; made up if it was killed before it had one, None if it did not run."""
         ti = context["ti"]
-        result: dict[str, Any] | None = ti.xcom_pull(task_ids=self.found_by)
+        result: dict[str, Any] | None = ti.xcom_pull(task_ids=task_id)
         if result is None:
-            states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[self.found_by], run_ids=[ti.run_id])
-            if states.get(ti.run_id, {}).get(self.found_by) == "failed":
+            states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id])
+            if states.get(ti.run_id, {}).get(task_id) == "failed":
                 return made_up(
-                    "fault", f"The task {self.found_by} of {ti.dag_id} was ended before it had a result; its log shows how far it came."
+                    "fault", f"The task {task_id} of {ti.dag_id} was ended before it had a result; its log shows how far it came."
                 )
         return result

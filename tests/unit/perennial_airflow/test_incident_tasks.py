@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from types import SimpleNamespace
 
 import pytest
+from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
@@ -30,16 +31,16 @@ FAULT = {"outcome": "fault", "sentence": "MLflow does not answer.", "links": {"R
 
 
 class TaskInstance:
-    """What a task knows of its run: one result, and one state, of the task that it looks at."""
+    """What a task knows of its run: result and state of the tasks that it looks at."""
 
     dag_id, run_id = "lateness_monitoring", "run-1"
 
-    def __init__(self, result=None, state="success") -> None:
-        self.result, self.state = result, state
+    def __init__(self, result=None, state="success", **others) -> None:
+        self.results, self.state = {"monitor": result, "ingest": result, **others}, state
 
     def xcom_pull(self, task_ids):
         """Hand out the result."""
-        return self.result
+        return self.results[task_ids]
 
     def get_task_states(self, dag_id, task_ids, run_ids):
         """Hand out the state."""
@@ -70,7 +71,7 @@ def _trips():
 
 def _alert(ti, spec=None, sight=sightings.in_monitoring):
     """Run the task; the ids whose events it makes, and what it answers."""
-    task = TellIncidents(task_id="alert", spec=spec or lateness(), found_by="monitor", sight=sight)
+    task = TellIncidents(task_id="alert", spec=spec or lateness(), found_by=["monitor"], sight=sight)
     events = OutletEventAccessors()
     answer = task.execute({"ti": ti, "outlet_events": events})
     return sorted(id for outlet in task.outlets for id in events[outlet].partition_keys), answer
@@ -91,7 +92,7 @@ def test_what_the_stage_found_is_told_and_asked_about(store, sent, task_log):
 
 def test_without_news_there_is_no_event(store, sent, task_log):
     """One without a partition would wake nobody, and clutter the asset."""
-    task = TellIncidents(task_id="alert", spec=lateness(), found_by="monitor", sight=sightings.in_monitoring)
+    task = TellIncidents(task_id="alert", spec=lateness(), found_by=["monitor"], sight=sightings.in_monitoring)
     assert task.outlets == [assets.incident(lateness())]
     task.execute({"ti": TaskInstance(DONE), "outlet_events": OutletEventAccessors()})
     assert task.outlets == []
@@ -189,6 +190,45 @@ def test_what_an_ingestion_says(result, expected):
 
 RELEASE = {**DONE, "action": "hold", "version": 7, "evidence": {"requests": 9}}
 WORKS = Over("service", "release", "Release works again.")
+ASKS = {**RELEASE, "action": "ask"}
+
+
+def _alert_of_release(move_traffic, settle, state="success"):
+    task = TellIncidents(task_id="alert", spec=lateness(), found_by=["move_traffic", "settle"], sight=sightings.in_release)
+    task.execute({"ti": TaskInstance(state=state, move_traffic=move_traffic, settle=settle), "outlet_events": OutletEventAccessors()})
+
+
+@pytest.mark.parametrize(
+    ("settle", "state", "key", "severity"),
+    [
+        ({**RELEASE, "action": "rolled_back", "sentence": "ada decided against it."}, "success", "version 7", "warning"),
+        ({**FAULT, "sentence": "The gateway does not answer."}, "failed", "release", "critical"),
+        (None, "failed", "release", "critical"),
+    ],
+)
+def test_what_came_of_a_persons_decision_is_told(store, sent, task_log, settle, state, key, severity):
+    """A rollback, traffic that could not be moved, and a task that was killed: once, however often it is told of."""
+    for _ in range(2):  # the second is a try after one that was killed behind its notes
+        _alert_of_release(ASKS, settle, state)
+    assert [(i.key, i.severity) for i in Incidents(store, "lateness").all()] == [(key, severity)]
+    assert [news for _, news in sent] == ["opened"]
+
+
+def test_what_a_persons_decision_ends_is_told(store, sent, task_log):
+    """The candidate that a person promotes ends what was told of the one before it: once."""
+    Incidents(store, "lateness").open("release", "version 6", "warning", "6 was worse.")
+    _alert_of_release(RELEASE, None, "skipped")
+    for _ in range(2):
+        _alert_of_release(ASKS, {**RELEASE, "action": "promoted", "sentence": "ada decided for it."})
+    assert Incidents(store, "lateness").open_ones() == []
+    assert [news for _, news in sent] == ["opened", "resolved"]
+
+
+def test_a_release_that_did_not_run_says_nothing(store, sent, task_log):
+    """Skipped, or waiting for a person who must start it."""
+    _alert_of_release(None, None, "skipped")
+    _alert_of_release({**RELEASE, "action": "rejected"}, None, "skipped")
+    assert (Incidents(store, "lateness").all(), sent) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -279,8 +319,10 @@ def test_one_run_asks(store, asked, task_log):
 @pytest.mark.parametrize("again", ["True", "False"])
 def test_an_unknown_incident_is_refused(store, asked, task_log, again):
     """Not tried again; the sentence names the command that lists them."""
-    with pytest.raises(StageRefused, match=r"no incident '9'.*perennial incidents"):
+    with pytest.raises(StageRefused, match=r"no incident '9'.*perennial incidents") as refused:
         _ask("9", again=again)
+    policy = AskVerdict(task_id="ask_verdict", model="lateness", incident="9", again=again).retry_policy
+    assert policy.evaluate(refused.value, 1, 3).action is RetryAction.FAIL
 
 
 @pytest.mark.parametrize(("option", "verdict"), [("Real", "real"), ("False alarm", "false alarm"), ("Known", "known")])
@@ -298,20 +340,21 @@ def test_the_answer_is_passed_on(store, task_log, option, verdict, given, note):
     assert task.execute_complete({}, event) == {"id": "0001-drift", "verdict": verdict, "by": "ada", "note": note}
 
 
-def test_an_answer_that_comes_after_anothers_verdict_changes_nothing(store, task_log):
-    """Somebody gave it by the command meanwhile; whoever asked by hand overrules it."""
-    found = Incidents(store, "lateness")
-    found.open("drift", "a", "warning", "A drifted.")
-    found.verdict("1", "known", "grace")
-    event = {
-        "chosen_options": ["Real"],
-        "params_input": {},
-        "responded_at": datetime.now(timezone.utc),
-        "responded_by_user": {"id": "1", "name": "ada"},
-    }
-    with pytest.raises(AirflowSkipException, match="grace judged 0001-drift already: known"):
-        AskVerdict(task_id="ask_verdict", model="lateness", incident="0001-drift", again="False").execute_complete({}, event)
-    assert AskVerdict(task_id="ask_verdict", model="lateness", incident="1", again="True").execute_complete({}, event)["verdict"] == "real"
+def test_an_answer_needs_no_store(home, task_log):
+    """A try that failed on it would ask the person anew: recording is the next task's matter, which is tried again."""
+    (home / "store").write_text("a file")
+    task = AskVerdict(task_id="ask_verdict", model="lateness", incident="0001-drift", again="False")
+    event = {"chosen_options": ["Real"], "params_input": {}, "responded_at": datetime.now(timezone.utc), "responded_by_user": None}
+    assert task.execute_complete({}, event) == {"id": "0001-drift", "verdict": "real", "by": "unknown", "note": ""}
+
+
+def test_a_store_that_does_not_answer_asks_nobody(home, asked, task_log):
+    """One sentence, and tried again."""
+    (home / "store").write_text("a file")
+    with pytest.raises(StageFault, match="is a file"):
+        _ask()
+    assert asked == {}
+    assert task_log.lines[-1][0] == "ERROR"
 
 
 HOSTILE = "![x](http://eve.test/p) <img src=x> **b**\n\n# h {{ conn.a.password }} ```"

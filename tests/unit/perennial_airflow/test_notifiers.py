@@ -393,6 +393,38 @@ def test_channels_are_those_that_are_set_up(mail_server, webhook_server, monkeyp
     assert channels(Settings()) == []
 
 
+@pytest.mark.parametrize(
+    "value", [f'{{"conn_type": "http", "host": "hooks.test/{SECRET}"', f"http://[{SECRET}", f"https://hooks.test:{SECRET}/x"]
+)
+def test_a_webhook_that_cannot_be_read_is_no_silence(monkeypatch, value):
+    """Airflow passes over such a variable: the channel is on all the same, and what it says when it is to tell shows nothing of it."""
+    monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_WEBHOOK", value)
+    assert webhook.is_set_up()
+    with pytest.raises(ChannelFailed, match="AIRFLOW_CONN_PERENNIAL_WEBHOOK is set, and Airflow cannot read it") as failed:
+        Webhook("warning").send(_notice())
+    assert SECRET not in str(failed.value)
+
+
+def test_a_webhook_that_airflow_keeps_to_itself_is_no_silence(monkeypatch):
+    """A secrets backend that says no, as to a task of another team."""
+
+    def refuse(conn_id):
+        raise PermissionError(f"no access to {conn_id}")
+
+    monkeypatch.setattr(webhook.BaseHook, "get_connection", refuse)
+    assert webhook.is_set_up()
+    with pytest.raises(ChannelFailed, match=r"does not give out its connection perennial_webhook \(PermissionError\)"):
+        Webhook("warning").send(_notice())
+
+
+def test_no_webhook_is_none(monkeypatch):
+    """An empty variable is none, as for Airflow."""
+    monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_WEBHOOK", "")
+    assert not webhook.is_set_up()
+    with pytest.raises(ChannelFailed, match="Airflow has no connection perennial_webhook"):
+        Webhook("warning").send(_notice())
+
+
 class Log:
     """Keeps sentences."""
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk import Asset
+from airflow.sdk import DAG, Asset, RetryAction
 from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
+from perennial.lineage.ledger import Ledger
+from perennial.store import FolderStore
 from perennial_airflow.operators.announce_retraining import AnnounceRetraining
 from perennial_airflow.operators.ask_person import AskMayStart, AskPromoteOrRollBack, OnlyByHand
 from perennial_airflow.operators.share_out import ShareOut
 from perennial_airflow.operators.tell_refused import TellRefused
-from perennial_airflow.stage_end import StageRefused
+from perennial_airflow.stage_end import StageFault, StageRefused
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:airflow")
 
@@ -60,6 +62,16 @@ def _ask(unsettled):
     return AskPromoteOrRollBack(task_id="ask_person", unsettled=unsettled, subject="Promote?", body="evidence")
 
 
+def _answer(option):
+    """What Airflow hands over when ada has answered."""
+    return {
+        "chosen_options": [option],
+        "params_input": {},
+        "responded_at": datetime.now(timezone.utc),
+        "responded_by_user": {"id": "1", "name": "ada"},
+    }
+
+
 def test_nobody_is_asked_when_the_evidence_settled_it(task_log):
     """The task is skipped."""
     with pytest.raises(AirflowSkipException):
@@ -78,24 +90,81 @@ def test_a_person_is_asked(task_log, monkeypatch):
 @pytest.mark.parametrize(("option", "decision"), [("Promote", "promote"), ("Roll back", "roll_back")])
 def test_both_answers_are_passed_on(task_log, option, decision):
     """What to do, and who said so; neither answer skips the next task."""
-    event = {
-        "chosen_options": [option],
-        "params_input": {},
-        "responded_at": datetime.now(timezone.utc),
-        "responded_by_user": {"id": "1", "name": "ada"},
-    }
-    assert _ask("True").execute_complete({}, event) == {"decision": decision, "actor": "ada"}
+    assert _ask("True").execute_complete({}, _answer(option)) == {"decision": decision, "actor": "ada"}
 
 
-def test_an_approval_says_who_gave_it(task_log):
-    """The ledger names the person, not the machine."""
-    event = {
-        "chosen_options": ["Approve"],
-        "params_input": {},
-        "responded_at": datetime.now(timezone.utc),
-        "responded_by_user": {"id": "1", "name": "ada"},
-    }
-    assert AskMayStart(task_id="may_start", subject="May it?").execute_complete({}, event) == {"actor": "ada"}
+def _registered(*versions):
+    """The context of a run that these registrations started."""
+    events = [SimpleNamespace(extra={"version": number, "sentence": f"Version {number} is better."}) for number in versions]
+    return {"task_instance": SimpleNamespace(id="1"), "triggering_asset_events": {Asset("m_candidate"): events}}
+
+
+def _may_start(version="", again="False"):
+    return AskMayStart(task_id="may_start", model="m", version=version, again=again, title="Lateness", steps="Steps: 5, 100 percent.")
+
+
+@pytest.mark.parametrize(
+    ("named", "registered", "asked_about", "said"),
+    [("", (7,), 7, "Version 7 is better.\n\n"), ("", (7, 9, 8), 9, "Version 9 is better.\n\n"), ("4", (7,), 4, ""), ("4", (), 4, "")],
+)
+def test_a_person_is_asked_about_one_version(home, task_log, monkeypatch, named, registered, asked_about, said):
+    """That which a person named, or the newest whose registration started the run, with what the gate said of it."""
+    asked = {}
+    monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: asked.update(details))
+    with pytest.raises(TaskAwaitingInput):
+        _may_start(named).execute(_registered(*registered))
+    assert asked["options"] == ["Approve", "Reject"]
+    assert asked["subject"] == f"May version {asked_about} of Lateness take traffic?"
+    assert asked["body"] == f"{said}Steps: 5, 100 percent."
+
+
+@pytest.mark.parametrize("kind", ["rejected", "rolled_back", "promoted"])
+def test_nobody_is_asked_about_what_is_decided(home, task_log, monkeypatch, kind):
+    """An event that comes twice; who says so is asked all the same, and so is who has another version or one whose release is under way."""
+    monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: None)
+    ledger = Ledger(FolderStore(str(home / "store")), "m")
+    told = {"champion": None, "weights": {}, "versions": {7: "a" * 64}, "reason": "ada said so.", "actor": "ada"}
+    ledger.append("started", version=7, after_seq=None, **told)
+    with pytest.raises(TaskAwaitingInput):
+        _may_start().execute(_registered(7))
+    ledger.append(kind, version=7, after_seq=0, **told)
+    with pytest.raises(
+        AirflowSkipException, match=rf"Version 7 of m was {kind.replace('_', ' ')} on .*: ada said so\. Nobody is asked again"
+    ):
+        _may_start().execute(_registered(7))
+    for task, version in ((_may_start(again="True"), 7), (_may_start(), 8)):
+        with pytest.raises(TaskAwaitingInput):
+            task.execute(_registered(version))
+
+
+def test_a_store_that_does_not_answer_asks_nobody(home, task_log):
+    """One sentence, and tried again."""
+    (home / "store").write_text("a file")
+    with pytest.raises(StageFault, match="is a file"):
+        _may_start().execute(_registered(7))
+
+
+def test_a_yes_needs_a_version(task_log):
+    """A run by hand names one: else the yes would be for whatever is registered by the time it is given. Not tried again."""
+    with pytest.raises(StageRefused, match="Version") as refused:
+        _may_start().execute({"triggering_asset_events": {}})
+    assert _may_start().retry_policy.evaluate(refused.value, 1, 3).action is RetryAction.FAIL
+
+
+@pytest.mark.parametrize(("option", "decision"), [("Approve", ""), ("Reject", "roll_back")])
+def test_an_approval_is_for_one_version(task_log, option, decision):
+    """A no is passed on as well, so that it is written down; the ledger names the person, not the machine."""
+    answer = _may_start().execute_complete(_registered(7), _answer(option))
+    assert answer == {"version": 7, "decision": decision, "actor": "ada"}
+
+
+@pytest.mark.parametrize("make", [_may_start, lambda: _ask("True")], ids=["may_start", "ask_person"])
+def test_a_question_has_no_time_limit(make):
+    """A limit that a site or a DAG sets for all tasks would end it, as Airflow takes one for the other: here it does not count."""
+    with DAG("d", default_args={"execution_timeout": timedelta(hours=1)}):
+        task = make()
+    assert (task.execution_timeout, task.response_timeout) == (None, None)
+    assert task.defaults is None  # what Airflow would answer in a person's place
 
 
 @pytest.mark.parametrize("run_type", ["asset_triggered", "scheduled"])

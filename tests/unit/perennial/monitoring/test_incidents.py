@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 
@@ -49,6 +49,31 @@ def _incident(days_ago=1.0, **told):
             **told,
         }
     )
+
+
+BREAK = {"first": "2026-02-03T06:00:00+00:00", "last": "2026-02-04T06:00:00+00:00"}
+OVER = {"resolved": NOW, "evidence": {**BREAK, "over_since": "2026-02-06T00:00:00+00:00"}}
+
+
+@pytest.mark.parametrize(
+    ("told", "days"),
+    [
+        ({"evidence": BREAK}, range(3, 29)),  # it goes on
+        (OVER, range(3, 6)),
+        ({"resolved": NOW, "evidence": BREAK}, range(3, 5)),  # over, and nobody noted since when
+        ({**OVER, "verdict": "real"}, range(3, 6)),
+        ({**OVER, "verdict": "known"}, ()),
+        ({**OVER, "verdict": "false alarm"}, ()),
+        ({**OVER, "key": REFUSED_FILES}, ()),
+        ({**OVER, "kind": "drift"}, ()),
+        ({"evidence": {}}, ()),  # no times: not of live traffic
+    ],
+)
+def test_which_days_a_broken_feed_spoils(told, days):
+    """Whole days, from the first window with it to the first without it; unless a person says that nothing was broken."""
+    incident = _incident(**{"kind": "data quality", "key": "unit of temp", **told})
+    february = [date(2026, 2, day) for day in range(1, 29)]
+    assert [day.day for day in february if incident.spoils(day)] == list(days)
 
 
 def test_an_incident_goes_from_open_to_resolved(incidents):

@@ -48,6 +48,19 @@ def test_an_incident_that_is_over_is_judged(incidents, tmp_path):
     assert len(list(incidents.store.list("incidents/small_delays"))) == 3
 
 
+def test_somebody_was_faster(incidents, tmp_path):
+    """A verdict that was given while a person was asked stays; whoever judges on purpose overrules it. A second try records the same."""
+    asked = ("--id=1", "--verdict=real", "--by=ada", "--unless-judged")
+    for _ in range(2):
+        assert _given(tmp_path, *asked)[1]["outcome"] == "done"
+    incidents.verdict("1", "known", "bob")
+    code, result = _given(tmp_path, *asked)
+    assert (code, result["outcome"], result["verdict"]) == (0, "skipped", "known")
+    assert result["sentence"] == "bob was faster and judged 0001-drift of small_delays known: that stays."
+    assert _given(tmp_path, *asked[:3])[1]["outcome"] == "done"
+    assert [(i.verdict, i.by) for i in incidents.all()] == [("real", "ada")]
+
+
 def test_an_unknown_incident_is_refused(incidents, tmp_path):
     """A decision: not tried again."""
     code, result = _given(tmp_path, "--id=7", "--verdict=real")

@@ -217,6 +217,19 @@ def test_a_candidate_that_passed_counts_as_judged_only_once_it_is_candidate(worl
     assert world.registry.version(world.spec.name, "candidate").number == 1
 
 
+def test_a_champion_that_was_recalibrated_meanwhile_is_still_the_one_compared_with(world):
+    """Same weights, two other parameters: the comparison holds, and the version says which one it was made with, also when it is judged again."""
+    evaluation = world.evaluated(champion=with_champion(world), worse=-0.1)
+    world.registry.add(world.spec.name, "d" * 64, "champion", {"compared_with": "1", "recalibrates": "1"})
+    assert world.run(evaluation).version == 3
+    assert world.registry.version(world.spec.name, 3).tags["compared_with"] == "1"
+    again = world.run(evaluation)
+    assert (again.version, "was judged again, against version 1: " in again.sentence) == (3, True)
+    world.registry.add(world.spec.name, "e" * 64, "champion", {"compared_with": "1"})
+    with pytest.raises(CandidateRefused, match="compared with version 1, but version 4 is the champion now"):
+        world.run(evaluation)
+
+
 def test_golden_rows_that_differ_refuse(world):
     """A version whose scores are not training's."""
     folder = world.tmp_path / "a"

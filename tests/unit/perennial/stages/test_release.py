@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta, timezone
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
@@ -44,6 +45,11 @@ class World:
     def with_champion(self):
         self.candidate("a" * 64)
         assert self.look().action == "promoted"
+        return self
+
+    def started_by(self, actor):
+        self.candidate("a" * 64)
+        assert self.look(actor=actor).action == "promoted"
         return self
 
     def until_end(self, looks=60, requests=2000, **served):
@@ -179,7 +185,9 @@ def test_a_person_may_decide_against_it(tmp_path):
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.look()
-    assert world.look(None, "roll_back", "jo").action == "rolled_back"
+    for given in (None, 2, 2):  # the last ones are a task that is tried again
+        assert world.look(given, "roll_back", "jo").action == "rolled_back"
+    assert [entry.kind for entry in world.ledger.entries()].count("rolled_back") == 1
     world.agrees()
     with pytest.raises(ReleaseRefused, match="nothing to decide"):
         world.look(None, "promote", "jo")
@@ -195,6 +203,18 @@ def test_a_paused_release_still_rolls_back_by_evidence(tmp_path):
     assert world.look().action == "rolled_back"
 
 
+def test_a_yes_does_not_outweigh_what_was_seen_since(tmp_path):
+    """A person was asked when the evidence left it open; while they thought, the candidate failed: it is rolled back, not promoted."""
+    world = World(tmp_path, max_seconds=1e-6, min_requests=10**6).with_champion()
+    world.candidate("b" * 64)
+    assert world.until_end(requests=1).action == "ask"
+    world.backend.serve(4000, errors={2: 0.3})
+    result = world.look(2, "promote", "jo")
+    assert (result.action, world.ledger.last().actor) == ("rolled_back", "perennial")
+    assert "of the candidate's" in result.sentence
+    world.agrees()
+
+
 @pytest.mark.parametrize("mode", ["manual", "approval"])
 def test_modes_that_want_a_person_refuse_to_start_alone(tmp_path, mode):
     """The sentence says who must act and how; a named person starts it."""
@@ -205,6 +225,83 @@ def test_modes_that_want_a_person_refuse_to_start_alone(tmp_path, mode):
         world.look()
     assert world.look(actor="jo").action == "promoted"
     assert {entry.actor for entry in world.ledger.entries()} == {"jo"}
+
+
+def test_a_person_turns_a_waiting_version_down(tmp_path):
+    """In the ledger with their name; nothing moves, it waits no more, and it is not asked about again. With `again` it is released all the same."""
+    world = World(tmp_path, mode="approval").started_by("jo")
+    number, before = world.candidate("b" * 64), world.backend.route(world.spec)
+    result = world.look(number, "roll_back", "jo")
+    assert (result.action, result.version, result.champion, result.weight) == ("rejected", 2, 1, 0)
+    last = world.ledger.last()
+    assert (last.kind, last.version, last.actor, last.reason, last.champion) == ("rejected", 2, "jo", "jo decided against it.", 1)
+    assert world.registry.version(world.spec.name, number).tags["rejected"] == "jo decided against it."
+    assert world.backend.route(world.spec) == before
+    world.agrees()
+    assert world.look(number, "roll_back", "jo").action == "rejected"  # a task that is tried again
+    assert len(world.ledger.entries()) == 3
+
+    world.registry.set_alias(world.spec.name, "candidate", number)  # its training run again
+    again = world.look(actor="jo")
+    assert (again.outcome, again.action) == ("skipped", "nothing")
+    assert again.sentence.startswith("Version 2 of small_delays was rejected on ")
+    assert "jo decided against it" in again.sentence
+    assert world.look(number, actor="jo").outcome == "skipped"
+    assert world.look(number, actor="jo", again=True).action == "started"
+
+
+def test_a_rejection_that_was_killed_is_completed(tmp_path, monkeypatch):
+    """Between ledger and registry: the next try gives the registry what the ledger says, and writes no second entry."""
+    world = World(tmp_path, mode="approval")
+    number = world.candidate("a" * 64)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "withdraw_candidate", Mock(side_effect=ServiceUnreachable("MLflow is down.")))
+        with pytest.raises(ServiceUnreachable):
+            world.look(number, "roll_back", "jo")
+    assert world.alias("candidate") == number
+    assert world.look(number, "roll_back", "jo").action == "rejected"
+    assert [entry.kind for entry in world.ledger.entries()] == ["rejected"]
+    world.agrees()
+    world.candidate("b" * 64)
+    assert world.look(actor="jo").sentence.endswith("it is the first.")
+
+
+def test_a_rejection_is_for_the_version_that_was_asked_about(tmp_path):
+    """A candidate that was registered meanwhile keeps waiting; without a number nobody is turned down."""
+    world = World(tmp_path, mode="approval")
+    asked_about, newer = world.candidate("a" * 64), world.candidate("b" * 64)
+    with pytest.raises(ReleaseRefused, match="nothing to decide"):
+        world.look(None, "roll_back", "jo")
+    assert world.look(asked_about, "roll_back", "jo").action == "rejected"
+    assert world.alias("candidate") == newer
+    assert world.look(newer, actor="jo").version == newer
+
+
+def test_a_no_that_comes_too_late_is_told(tmp_path):
+    """What was released meanwhile is not turned down; what was rolled back meanwhile needs no other no."""
+    world = World(tmp_path, mode="approval").started_by("jo")
+    with pytest.raises(ReleaseRefused, match="nothing to decide"):
+        world.look(1, "roll_back", "jo")
+    number = world.candidate("b" * 64)
+    world.look(number, actor="jo")
+    assert world.look(number, "roll_back", "jo").action == "rolled_back"
+    third = world.candidate("c" * 64)
+    world.look(third, "roll_back", "jo")
+    late = world.look(number, "roll_back", "jo")
+    assert (late.outcome, late.version) == ("skipped", number)
+    assert "was rolled back on" in late.sentence
+
+
+def test_a_rejection_does_not_pass_for_a_rollback(tmp_path):
+    """Who goes back minutes after a candidate was turned down means the champion."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.until_end()
+    number = world.candidate("c" * 64)
+    world.look(number, "roll_back", "jo")
+    result = rollback.go_back(Release(world.spec, SETTINGS, world.store, world.backend, world.registry), "bad answers", "jo")
+    assert (result.version, result.champion) == (2, 1)
+    world.agrees()
 
 
 def test_shadow_comes_first_where_the_spec_says_so(tmp_path):
