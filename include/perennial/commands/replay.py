@@ -27,7 +27,6 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -38,7 +37,7 @@ from perennial.data.snapshots import Snapshot, latest_snapshot
 from perennial.errors import EXIT_DONE, Fault, TrainingRefused, UnknownName
 from perennial.monitoring import drift, permutation, replay
 from perennial.monitoring.layout import fit_layout
-from perennial.monitoring.performance import LOSS, MIN_COVERAGE, MIN_LABELLED, DayPerformance, losses
+from perennial.monitoring.performance import LOSS, DayPerformance, event_days, is_labelled, losses
 from perennial.monitoring.profile import Profile, added, profile
 from perennial.monitoring.profile_store import ProfileStore
 from perennial.monitoring.reference import watched
@@ -51,10 +50,11 @@ from perennial.specs import ModelSpec, RetrainSpec
 from perennial.store import Store
 from perennial.training.boosted import inputs_of
 from perennial.training.evaluation import per_row_loss
-from perennial.training.recalibration import Recalibration, fit_recalibration
+from perennial.training.recalibration import Recalibration, fit_recalibration, split_days, weight_for
 from perennial.training.rehearsal import HORIZON, Labelled, Learner, Rehearsal, lay_out
 
 LEARNER = "The learner is gradient-boosted trees on the model's inputs, which stand in for the model."
+RELEASED = "A training answers from the morning on in which it is made, as if no gate and no canary stood before it."
 MOST_ROWS_OF_A_DAY = 4000  # that are trained on and judged; more are thinned evenly
 FIRST_DAYS = 31  # before the first day that is replayed, unless that is more than a third of the history
 AT_A_TIME = 30  # days in memory while the history is read
@@ -106,13 +106,14 @@ def run(
         "loss": LOSS[spec.task],
         "cost_of_a_retraining": spec.retrain.cost,
         "learner": LEARNER,
+        "released": RELEASED,
     }
     document = replay.document(spec, histories, lines, facts)
     store.write(f"{folder}/replay.json", json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode())
     store.write(f"{folder}/replay.svg", draw(histories, spec.title, LOSS[spec.task]))
     print(
         f"{spec.title}: {len(histories[0].days)} days of {dataset.name}, {begin} to {end}, replayed in {time.monotonic() - began:.0f} s. "
-        f"The labels of a day are known {delay} day{'' if delay == 1 else 's'} after its end. {LEARNER}"
+        f"The labels of a day are known {delay} day{'' if delay == 1 else 's'} after its end. {LEARNER} {RELEASED}"
     )
     print(replay.table(lines, LOSS[spec.task], spec.retrain.cost))
     print("* the spec's own policy. closes: share of the gap between never and every night that a policy closes.")
@@ -172,22 +173,19 @@ class HistoryWorld:
     def recalibrated(self, training: date, current: object | None, morning: date, spec: RetrainSpec) -> object | None:
         """The recalibration that takes the place of the current one in that morning: fitted and judged as the recalibration stage does it."""
         newest = self.labels_to(morning)
-        known = [day for day in self.days if newest is not None and training < day <= newest and self._enough(day)]
-        fitted, judged = known[: -spec.recalibrate_judged_days][-spec.recalibrate_days :], known[-spec.recalibrate_judged_days :]
+        known = [day for day in self.days if newest is not None and training < day <= newest and is_labelled(*self.counts[day])]
+        fitted, judged = split_days(known, spec.recalibrate_days, spec.recalibrate_judged_days)
         if sum(self.counts[day][1] for day in fitted) < max(1, spec.recalibrate_min_labels):
             return None
         task = self.spec.task
         scores, labels = self._rows(training, fitted)
-        found = fit_recalibration(task, scores, labels, spec.recalibrate_weight)
+        weight = weight_for(spec.recalibrate_weight, len(fitted), spec.recalibrate_days)
+        found = fit_recalibration(task, scores, labels, weight)
         scores, labels = self._rows(training, judged)
         before = current.apply(scores) if isinstance(current, Recalibration) else scores
         days = np.concatenate([np.full(len(self.rehearsal.labels(day)), day, dtype="datetime64[D]") for day in judged])
         pair = Losses(per_row_loss(task, labels, found.apply(scores)), per_row_loss(task, labels, before), days)
         return found if improves(pair, spec.recalibrate_alpha, self.spec.gate.resamples).passed else None
-
-    def _enough(self, day: date) -> bool:
-        rows, labelled = self.counts[day]
-        return labelled >= MIN_LABELLED and labelled >= MIN_COVERAGE * rows
 
     def _rows(self, training: date, days: Sequence[date]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What a training says of some days, and their labels."""
@@ -227,7 +225,7 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
     dataset = snapshot.dataset
     columns, _ = watched(spec, dataset)
     times = snapshot.table.scan([dataset.event_time], version=snapshot.version)[dataset.event_time]
-    days = np.unique(times.drop_null().cast(pa.timestamp("us")).to_numpy().astype("datetime64[D]")).astype(object).tolist()
+    days = np.unique(event_days(times.drop_null())).astype(object).tolist()
     kept_layout = ProfileStore(snapshot.store, dataset.name).layout()
     layout = None if kept_layout is None else Profile(kept_layout, {}).only(columns).layout
     counts: dict[date, tuple[int, int]] = {}

@@ -12,14 +12,20 @@ On these normal scores five detectors, and all of them answer one question, `sco
     one_class_svm     distance from the dense regions (Schölkopf et al. 2001), on a thinned sample: it sees holes as well
 
 An alarm is one row over the threshold, and the threshold follows from how many of them a day a person wants to read. The
-detector is fitted on every second day of the reference; on the others, which it has not seen, the threshold is the score
-that as small a share of the rows exceeds as the budget is of the traffic. Strange rows come in clusters, a storm makes a whole
-day strange; so the share is lowered until the held-out days, each judged by the threshold of the others, keep the budget in
-the mean. What they would have given, in the mean and on the worst of them, is reported beside it.
+detector is fitted on every second day of the reference; the others, which it has not seen, tell the threshold. Rows of one day
+are not independent, and a storm makes a whole day strange, so what counts is days: the threshold is the lowest score t with
+
+    (sum of L_i(t) over n held-out days + B(t)) / (n + 1) <= budget
+
+where L_i(t) are the rows of a day from t on, at the traffic of the window, and B(t) stands for a day yet to come. This is conformal
+risk control (Angelopoulos et al. 2022), which keeps the budget in the mean over days like these if B bounds what a day can
+have. No useful bound is known: B is twice the worst held-out day, the mean of what lies beyond the worst where the tail falls
+with the square, as of storms. What the held-out days would have given, in the mean and on the worst of them, is reported.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -50,8 +56,7 @@ FARTHEST = 50.0  # standard deviations; farther makes no row stranger
 BEYOND = 2.0  # how much farther than the rarest a value lies that the reference never had
 USUAL = 3.0  # a value with a normal score up to this is not strange by itself
 TRIALS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # normal scores that a column is tried with to see whether it made a row strange
-# Of the budget's share of the traffic: what is tried for the threshold.
-LOWERED = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+YET_TO_COME = 2.0  # times the alarms of the worst held-out day: what one more day is reckoned with
 MUCH = 3.0  # times the budget
 MIN_DEVIATION = 0.1  # of a column's normal scores: a column that hardly ever changes must not outweigh all others
 
@@ -74,9 +79,7 @@ class Anomalies(BaseModel):
 
     detector: str
     alarms_per_day: float = Field(description="Rows a day that may be over the threshold while nothing is wrong.")
-    achieved: float | None = Field(
-        default=None, description="Rows a day that were, at this traffic, on held-out days of the reference, each judged by the others."
-    )
+    achieved: float | None = Field(default=None, description="Rows a day that were, at this traffic, on held-out days of the reference.")
     highest: float | None = Field(default=None, description="The same on the worst of these days.")
     threshold: float | None = None
     held_out_days: int = 0
@@ -282,18 +285,30 @@ class Watch:
         parts = [self.detector.score(self.scale.apply(rows.slice(begin, CHUNK))) for begin in range(0, rows.num_rows, CHUNK)]
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    def threshold(self, share: float) -> float:
-        """Score that a new row of days like these exceeds with a chance of at most `share`, or 1 in all held-out rows and one if that is more."""
-        return _threshold(self.held_out, share)
+    def threshold(self, rows_per_day: float, budget: float) -> tuple[float, float]:
+        """The score that as many rows exceed as the budget allows, and for how many a day it stands: more where the reference is too small.
 
-    def days_at(self, rows_per_day: float, share: float) -> Floats:
-        """Rows over the threshold on each held-out day, as if it had `rows_per_day` rows; its threshold is that of the other days."""
-        found = []
-        for day in np.unique(self.held_out_days):
-            own = self.held_out_days == day
-            others = self.held_out[~own]
-            found.append(float(np.mean(self.held_out[own] > _threshold(others, share))) * rows_per_day if len(others) else np.nan)
-        return np.array(found)
+        Args:
+            rows_per_day: traffic; held-out days count as if they had it.
+            budget: rows a day.
+        """
+        names, day = np.unique(self.held_out_days, return_inverse=True)
+        weight = rows_per_day / np.bincount(day)
+        order = np.argsort(-self.held_out, kind="stable")
+
+        def reckoned(rows: int) -> float:
+            """Alarms a day if the k-th strangest held-out row is the threshold: a new row exceeds it as easily as any of the k."""
+            each_day = weight * np.bincount(day[order[:rows]], minlength=len(names))
+            return float(each_day.sum() + YET_TO_COME * each_day.max()) / (len(names) + 1)
+
+        rows = max(bisect_right(range(1, len(order) + 1), budget, key=reckoned), 1)
+        return float(self.held_out[order[rows - 1]]), reckoned(rows)
+
+    def days_over(self, rows_per_day: float, threshold: float) -> Floats:
+        """Rows over the threshold on each held-out day, as if it had `rows_per_day` rows."""
+        _, day = np.unique(self.held_out_days, return_inverse=True)
+        found: Floats = rows_per_day * np.bincount(day, self.held_out > threshold) / np.bincount(day)
+        return found
 
 
 def fit_watch(reference: pa.Table, days: Days, name: AnomalyDetector, seed: int) -> Watch | str:
@@ -338,23 +353,18 @@ def find_anomalies(watch: Watch | str, rows: pa.Table, days: Days, ids: Sequence
     if not rows.num_rows:
         return Anomalies(detector=name, alarms_per_day=alarms_per_day, sentence="The window has no requests.")
     per_day = rows.num_rows / window_days
-    for lowered in LOWERED:
-        share = min(alarms_per_day / per_day, 1.0) * lowered
-        usual = watch.days_at(per_day, share)
-        if not usual.mean() > alarms_per_day:  # not a number with a single held-out day
-            break
-    threshold = watch.threshold(share)
+    threshold, reckoned = watch.threshold(per_day, alarms_per_day)
+    usual = watch.days_over(per_day, threshold)
     scores = watch.score(rows)
     over = np.flatnonzero(scores > threshold)
-    achieved, highest = (float(usual.mean()), float(usual.max())) if np.isfinite(usual).all() else (None, None)
     each_day = len(over) / window_days
-    unusual = each_day > MUCH * alarms_per_day and (highest is None or each_day > highest)
+    unusual = each_day > max(MUCH * alarms_per_day, MUCH * reckoned, usual.max())
     strangest = over[np.lexsort((np.asarray(ids, dtype=str)[over], -scores[over]))][:MAX_SHOWN]
     return Anomalies(
         detector=name,
         alarms_per_day=alarms_per_day,
-        achieved=None if achieved is None else round(achieved, 4),
-        highest=None if highest is None else round(highest, 4),
+        achieved=round(float(usual.mean()), 4),
+        highest=round(float(usual.max()), 4),
         threshold=round(threshold, 6),
         held_out_days=len(usual),
         scored=rows.num_rows,
@@ -362,26 +372,20 @@ def find_anomalies(watch: Watch | str, rows: pa.Table, days: Days, ids: Sequence
         found=len(over),
         shown=tuple(_explained(watch, rows.take(strangest), [ids[i] for i in strangest], scores[strangest])) if len(strangest) else (),
         unusual=unusual,
-        sentence=_sentence(len(over), window_days, alarms_per_day, per_day / (len(watch.held_out) + 1), unusual=unusual),
+        sentence=_sentence(len(over), window_days, alarms_per_day, reckoned, unusual=unusual),
     )
 
 
-def _sentence(found: int, days: int, budget: float, rarest: float, *, unusual: bool) -> str:
+def _sentence(found: int, days: int, budget: float, reckoned: float, *, unusual: bool) -> str:
     what = "No request is" if not found else f"{found} request{'s are' if found > 1 else ' is'}"
     sentence = (
         f"{what} unlike the reference; up to {budget * days:g} in {days} day{'s' if days > 1 else ''} are expected while nothing is wrong."
     )
     if unusual:
         sentence += " That is more than on any held-out day of the reference."
-    if rarest > budget:
-        sentence += f" At this traffic the reference is too small to tell fewer than {rarest:.3g} a day."
+    if reckoned > budget:
+        sentence += f" At this traffic the reference is too small to tell fewer than {reckoned:.3g} a day."
     return sentence
-
-
-def _threshold(scores: Floats, share: float) -> float:
-    # Of rows that could as well be in another order, the next one exceeds the k-th largest of n with a chance of k / (n + 1).
-    k = min(max(int(share * (len(scores) + 1)), 1), len(scores))
-    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
 def _explained(watch: Watch, rows: pa.Table, ids: Sequence[str], scores: Floats) -> list[Anomaly]:

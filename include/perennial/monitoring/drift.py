@@ -12,7 +12,8 @@ if, besides, its effect is more than tiny, and it *alarms* if the effect is larg
 | new category | rows of a category that the rest has not at all | its share of rows (`min_new_category`) |
 | correlation | difference of the correlation inside the blocks of two rank-normalised columns, or of one with a frequent category; sum of squares over all pairs | that difference, of the pairs that changed most (`min_correlation`) |
 | joint | squared distance of the means of random Fourier features (Rahimi and Recht 2007) | maximum mean discrepancy beyond chance (`min_joint`) |
-| schema | none: a column that one side has and the other has not | 1 |
+
+A column that is gone or has another type never gets here: ingestion refuses such a file, a server such a request.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ CALENDAR_SHARE, CALENDAR_ROWS = 0.9, 20
 
 TOGETHER = "all columns"  # name of what the joint finding is about
 
-Kind = Literal["shift", "predictions", "nulls", "new category", "correlation", "joint", "schema"]
+Kind = Literal["shift", "predictions", "nulls", "new category", "correlation", "joint"]
 
 
 class Bin(BaseModel):
@@ -184,9 +185,9 @@ def find_drift(
     Raises:
         ValueError: the two were not counted on the same layout.
     """
-    shared = set(reference.layout.names) & set(current.layout.names)
-    if different := sorted(name for name in shared if reference.layout.column(name) != current.layout.column(name)):
-        raise ValueError(f"Reference and window count {', '.join(different)} on different cells: profile both with the same layout.")
+    cells = [{column.name: column for column in side.layout.columns} for side in (reference, current)]
+    if different := sorted(name for name in cells[0].keys() | cells[1].keys() if cells[0].get(name) != cells[1].get(name)):
+        raise ValueError(f"Reference and window do not count {', '.join(different)} on the same cells: profile both with the same layout.")
     before, after = _with_rows(reference), _with_rows(current)
     columns, skipped = _columns(before, after)
     return compare(
@@ -198,7 +199,6 @@ def find_drift(
         predictions=predictions,
         since=_since(after),
         skipped=skipped,
-        schema=_schema(before, after),
         window=len(after.days),
         resamples=resamples,
     )
@@ -214,7 +214,6 @@ def compare(
     predictions: Collection[str] = (),
     since: str = "",
     skipped: dict[str, str] | None = None,
-    schema: Sequence[ColumnDrift] = (),
     window: int | None = None,
     resamples: int = RESAMPLES,
 ) -> DriftVerdict:
@@ -229,7 +228,6 @@ def compare(
         predictions: columns that are scores or predicted classes.
         since: end of a sentence that says when the window begins.
         skipped: what is not tested, and why.
-        schema: findings that need no test.
         window: number of blocks of the window, if there is no column to tell it.
         resamples: bootstraps behind each interval; none is made if 0.
     """
@@ -240,14 +238,12 @@ def compare(
     skipped = dict(skipped or {})
     power = _power(reference, current, len(labels), spec.alpha)
     verdict = DriftVerdict(
-        columns=tuple(schema),
+        columns=(),
         skipped=skipped,
         reference_days=reference,
         window_days=current,
         labellings=len(labels),
         exact=exact,
-        p_value=0.0 if schema else 1.0,
-        significant=bool(schema),
         power=power,
     )
     if not columns or not reference or not current:
@@ -268,10 +264,10 @@ def compare(
         _told(finding, float(p), family, spec, reference, labels, resamples, np.random.default_rng([seed, i]))
         for i, (finding, p, family) in enumerate(zip(findings, judged.p_values, judged.families, strict=True))
     ]
-    smallest = 0.0 if schema else min((f.p_value for f in told), default=1.0)
+    smallest = min((f.p_value for f in told), default=1.0)
     return verdict.model_copy(
         update={
-            "columns": in_order((*schema, *_worth_telling(told))),
+            "columns": in_order(_worth_telling(told)),
             "skipped": skipped,
             "p_value": smallest,
             "significant": smallest <= spec.alpha,
@@ -474,16 +470,16 @@ class _Watched:
         if self.column.exact is not None and (told := self._other_values()):
             return told, bins
         label, b, a = _most_changed(self.binned, before, after)
-        return f"`{self.column.name}`: {label} {_percent(b)} → {_percent(a)} of rows{self.since}", bins
+        return f"`{self.column.name}`: {label}: {_percent(b)} → {_percent(a)} of rows{self.since}", bins
 
     def _other_values(self) -> str:
-        """Sentence on values that were never seen before, if there are more of them than anything else moved."""
+        """Sentence on values that the layout does not know, if more rows came to them than moved otherwise."""
         assert self.column.exact is not None
         before, after = self._sides(self.column.exact)
         rise = after[-1] - before[-1]
         if rise < np.abs(after - before).sum() / 4 or rise <= 0:
             return ""
-        return f"`{self.column.name}`: values outside the {len(self.column.values)} known {_percent(float(before[-1]))} → {_percent(float(after[-1]))} of rows{self.since}"
+        return f"`{self.column.name}`: values that are none of the {len(self.column.values)} known: {_percent(float(before[-1]))} → {_percent(float(after[-1]))} of rows{self.since}"
 
     def _nulls(self) -> tuple[str, tuple[Bin, ...]]:
         both = np.stack([self.column.nulls, self.column.counts.sum(axis=1)], axis=1)
@@ -500,7 +496,7 @@ class _Watched:
             return f"`{self.column.name}`: no new category{self.since}", ()
         more = f" and {len(order) - 1} more" if len(order) > 1 else ""
         return (
-            f"`{self.column.name}`: new category {self.column.labels[order[0]]} 0.0 % → {_percent(float(new[order[0]]))} of rows{more}{self.since}",
+            f"`{self.column.name}`: new category {self.column.labels[order[0]]}: 0.0 % → {_percent(float(new[order[0]]))} of rows{more}{self.since}",
             bins,
         )
 
@@ -704,37 +700,11 @@ def _since(window: Profile) -> str:
     return f" since {first.day} {first:%B}" if isinstance(first, date) else ""
 
 
-def _schema(reference: Profile, window: Profile) -> list[ColumnDrift]:
-    """Columns that one side has and the other has not."""
-    if not reference.days or not window.days:
-        return []
-    before, after = set(reference.layout.names), set(window.layout.names)
-    told = [(name, "is gone", 1.0, 0.0) for name in sorted(before - after)] + [
-        (name, "is new", 0.0, 1.0) for name in sorted(after - before)
-    ]
-    return [
-        ColumnDrift(
-            column=name,
-            kind="schema",
-            drifted=True,
-            alarms=True,
-            effect=1.0,
-            low=1.0,
-            high=1.0,
-            usual=0.0,
-            p_value=0.0,
-            sentence=f"`{name}`: the column {what}{_since(window)}.",
-            bins=(Bin(label="rows with the column", reference=b, window=a),),
-        )
-        for name, what, b, a in told
-    ]
-
-
 def _columns(reference: Profile, window: Profile) -> tuple[list[Column], dict[str, str]]:
     columns, skipped = [], {}
     for layout in reference.layout.columns:
         name = layout.name
-        if name not in window.layout.names or not reference.days:
+        if not reference.days:
             continue
         if _follows_the_calendar(reference, name):
             skipped[name] = "holds one value per day, another on other days: it follows the calendar and carries no distribution"

@@ -15,7 +15,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,7 @@ BEYOND = 0.001  # share of the fit's rows beyond either bound
 EXACT_VALUES = 300  # of a column with so few each is counted
 KNOWN_CATEGORIES = 4096  # of a column with more the names are not kept
 HASH_CELLS = 256  # cells of such a column
-GROUPED_VALUES = 4096  # a column with so few is counted by value first: fewer cells to work out
-REPEATED = 4  # rows for each value before a column of numbers counts as one of few values
+REPEATED = 4  # rows for each value before the values of a column of numbers are listed
 JOINT_NUMBERS, JOINT_INDICATORS, OF_ONE_COLUMN = 24, 24, 6
 SAMPLED_BY = 4  # columns that decide whether a row is in the joint sample
 RARE, BANDWIDTH = 0.02, 0.7
@@ -70,9 +69,24 @@ class Grid(Frozen):
         inner = self.low + np.arange(CELLS) * width
         return np.concatenate([[-np.inf], (self.low - reach)[::-1], inner, [self.high], self.high + reach, [np.inf]])
 
-    def lower_edge(self, cell: int) -> float:
-        """Smallest value of a cell; minus infinity for the first."""
-        return float(self.edges()[cell])
+    def cells_of(self, values: Floats) -> Integers:
+        """The cell of each value, shape [n]; GRID_CELLS for what is not finite.
+
+        Subtraction, multiplication and comparison alone: a value's cell is the same in any part of the rows and on any machine.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            place = np.subtract(values, self.low)
+            place *= self.per_unit
+            inside = place >= 0
+            inside &= place < CELLS
+            cells = place.astype(np.int64)
+        cells += TAILS
+        outside = (~inside).nonzero()[0]
+        if len(outside):
+            far = values[outside]
+            found = np.searchsorted(self.edges(), far, side="right") - 1
+            cells[outside] = np.where(np.isfinite(far), found, GRID_CELLS)
+        return cells
 
     def centres(self) -> Floats:
         """Middle of each cell, shape [GRID_CELLS]; the finite border of the two outermost."""
@@ -89,7 +103,6 @@ class ColumnLayout(Frozen):
     kind: Literal["numeric", "category"]
     grid: Grid | None = Field(default=None, description="Cells of a numeric column.")
     values: tuple[float, ...] = Field(default=(), description="All values of a numeric column of few, ascending.")
-    few: bool = Field(default=False, description="Whether a numeric column is counted by value before by cell; changes no count.")
     categories: tuple[str, ...] = Field(default=(), description="Categories known at the fit, the most frequent first.")
     hashed: bool = Field(default=False, description="Whether there were too many categories to keep: counted by a hash of the name.")
 
@@ -205,7 +218,7 @@ def fit_layout(
     connection.register("given", rows.select(list(kinds)))
     found = [_fit_number(connection, name) if kind == "numeric" else _fit_category(connection, name) for name, kind in kinds.items()]
     seen = [column for column in found if joint is None or column.name in joint]
-    return Layout(columns=tuple(found), joint=_fit_joint(connection, seen, rows.num_rows, sample_rows, seed))
+    return Layout(columns=tuple(found), joint=_fit_joint(connection, rows, seen, sample_rows, seed))
 
 
 def kind_of(found: pa.DataType) -> Literal["numeric", "category"] | None:
@@ -221,6 +234,51 @@ def kind_of(found: pa.DataType) -> Literal["numeric", "category"] | None:
     return None
 
 
+def floats(column: pa.Array) -> Floats:
+    """The numbers of a column of kind numeric, shape [n]; NaN where there is none."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return filled(column if column.type == pa.float64() else column.cast(pa.float64(), safe=False), np.float64, np.nan)
+
+
+def integers(column: pa.Array, null: int = 0) -> NDArray[np.int32]:
+    """The whole numbers of a column, shape [n], with this one for null."""
+    import pyarrow as pa
+
+    return filled(column if column.type == pa.int32() else column.cast(pa.int32()), np.int32, null)
+
+
+def filled(column: pa.Array, kind: type, null: float) -> NDArray[Any]:
+    """What a column of fixed width holds, shape [n], with this for null. (Arrow's own way imports pandas where there is one: half a second.)"""
+    if not column.null_count:
+        return held(column, kind)
+    values = held(column, kind).copy()
+    np.putmask(values, ~valid(column), null)
+    return values
+
+
+def held(column: pa.Array, kind: type) -> NDArray[Any]:
+    """The memory of a column of fixed width, shape [n]; where it is null stands anything."""
+    return np.frombuffer(column.buffers()[1] or b"", kind)[column.offset : column.offset + len(column)]
+
+
+def valid(column: pa.Array) -> NDArray[np.bool_]:
+    """Where a column that has nulls has none, shape [n]."""
+    bits = np.unpackbits(np.frombuffer(column.buffers()[0], np.uint8), bitorder="little")
+    return bits[column.offset : column.offset + len(column)].view(np.bool_)
+
+
+def strings(texts: Sequence[str]) -> pa.Array:
+    """Texts as a column."""
+    import pyarrow as pa
+
+    found = [text.encode() for text in texts]
+    borders = np.cumsum([0, *map(len, found)]).astype(np.int32)
+    return pa.StringArray.from_buffers(len(found), pa.py_buffer(borders), pa.py_buffer(b"".join(found)))
+
+
 def normal_quantile(shares: Floats) -> Floats:
     """Standard normal quantiles [n] of shares [n] between 0 and 1; the same on every machine."""
     normal = NormalDist()
@@ -232,18 +290,6 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def cell_expression(x: str, grid: Grid) -> str:
-    """SQL for the cell of a double; null where it is not finite."""
-    low, high, k = f"({grid.low!r})::double", f"({grid.high!r})::double", f"({grid.per_unit!r})::double"
-    # NaN first: it is larger than all numbers in DuckDB, but not in the statistics of Parquet files, by which comparisons are left out.
-    return (
-        f"(case when {x} is null or not isfinite({x}) then null "
-        f"when {x} >= {low} and {x} < {high} then least(floor(({x} - {low}) * {k}), {CELLS - 1}) + {TAILS} "
-        f"when {x} < {low} then {TAILS - 1} - least(greatest(ceil(log2(({low} - {x}) * {k} + 1)) - 1, 0), {TAILS - 1}) "
-        f"else {CELLS + TAILS} + least(floor(log2(({x} - {high}) * {k} + 1)), {TAILS - 1}) end)::smallint"
-    )
-
-
 def _fit_number(connection: duckdb.DuckDBPyConnection, name: str) -> ColumnLayout:
     x = f"{quoted(name)}::double"
     query = f"""
@@ -252,12 +298,11 @@ def _fit_number(connection: duckdb.DuckDBPyConnection, name: str) -> ColumnLayou
     """  # noqa: S608 - names are quoted
     bounds, rows, distinct = connection.execute(query).fetchone() or (None, 0, 0)
     values: tuple[float, ...] = ()
-    few = distinct * REPEATED <= rows
-    if few and 0 < distinct <= EXACT_VALUES:
+    if distinct * REPEATED <= rows and 0 < distinct <= EXACT_VALUES:
         query = f"select distinct {x} + 0 from given where {quoted(name)} is not null and isfinite({x}) order by 1"  # noqa: S608
         values = tuple(value for (value,) in connection.execute(query).fetchall())
     grid = _around(*bounds) if bounds else Grid(low=0.0, high=1.0)
-    return ColumnLayout(name=name, kind="numeric", grid=grid, values=values, few=few and distinct <= GROUPED_VALUES)
+    return ColumnLayout(name=name, kind="numeric", grid=grid, values=values)
 
 
 def _around(low: float, high: float) -> Grid:
@@ -279,15 +324,15 @@ def _fit_category(connection: duckdb.DuckDBPyConnection, name: str) -> ColumnLay
 
 
 def _fit_joint(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[ColumnLayout], rows: int, sample_rows: int, seed: int
+    connection: duckdb.DuckDBPyConnection, rows: pa.Table, columns: Sequence[ColumnLayout], sample_rows: int, seed: int
 ) -> JointLayout:
     numeric: list[str] = []
     scores: list[tuple[int, ...]] = []
     for column in columns:
-        if column.kind == "numeric" and len(numeric) < JOINT_NUMBERS and (table := _scores(connection, column)) is not None:
+        if column.kind == "numeric" and len(numeric) < JOINT_NUMBERS and (table := _scores(rows, column)) is not None:
             numeric.append(column.name)
             scores.append(table)
-    indicators, shares = _indicators(connection, columns, rows)
+    indicators, shares = _indicators(connection, columns, rows.num_rows)
     seen = dict.fromkeys((*numeric, *(column for column, _ in indicators)))
     return JointLayout(
         numeric=tuple(numeric),
@@ -300,14 +345,10 @@ def _fit_joint(
     )
 
 
-def _scores(connection: duckdb.DuckDBPyConnection, column: ColumnLayout) -> tuple[int, ...] | None:
+def _scores(rows: pa.Table, column: ColumnLayout) -> tuple[int, ...] | None:
     """Normal score of the mean rank of each cell, standardised; None if all rows are in one cell."""
     assert column.grid is not None
-    x = f"{quoted(column.name)}::double"
-    counts = np.zeros(GRID_CELLS)
-    query = f"select {cell_expression(x, column.grid)}, count(*) from given where isfinite({x}) group by 1"  # noqa: S608
-    for cell, n in connection.execute(query).fetchall():
-        counts[cell] = n
+    counts = np.bincount(column.grid.cells_of(floats(rows[column.name].combine_chunks())), minlength=GRID_CELLS + 1)[:GRID_CELLS]
     if (counts > 0).sum() < 2:
         return None
     total = counts.sum()

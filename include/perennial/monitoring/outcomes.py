@@ -6,6 +6,7 @@ whose prediction is unknown waits in the table until the prediction comes.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from perennial.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow.dataset import Dataset
+
+READ_ROWS = 32_768  # at a time, of a table that may be of any size
 
 
 def outcomes_name(model: str) -> str:
@@ -89,17 +93,55 @@ class Counts:
     labelled: int = 0
     repeated: int = 0  # outcomes beyond the first of the same prediction that say the same
     contradicted: int = 0  # outcomes that were overruled by a later, different one
-    unknown: int = 0  # outcomes whose prediction has not come, over all windows
     predicted_twice: int = 0  # prediction rows whose id was used again later
 
 
-def join(predictions: pa.Table, outcomes: pa.Table, *, known_ids: pa.Table | None = None) -> tuple[pa.Table, Counts]:
+def outcomes_of(predictions: Sequence[pa.Table], outcomes: Dataset) -> pa.Table:
+    """The outcomes of some predictions, however late they came. All others are read past and not held in memory.
+
+    Args:
+        predictions: have `prediction_id`.
+        outcomes: the outcome table, of any size.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    connection = duckdb.connect()
+    connection.execute("set TimeZone = 'UTC'")
+    connection.execute("set disabled_optimizers = 'build_side_probe_side'")  # the table of unknown size streams past the known ids
+    connection.register("p", pa.concat_tables([rows.select(["prediction_id"]) for rows in predictions]))
+    connection.register("o", _read(outcomes, ["prediction_id", "outcome", "time", "source", "line"]))
+    found: pa.Table = connection.sql(
+        "select prediction_id, outcome, time, source, line from o semi join p using (prediction_id)"
+    ).to_arrow_table()
+    return found
+
+
+def count_unknown(outcomes: Dataset, predictions: Dataset) -> int:
+    """Outcomes whose prediction has not come. Both tables may be of any size: what exceeds half a gigabyte goes to disk meanwhile."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="perennial-outcomes-") as scratch:
+        connection = duckdb.connect(config={"memory_limit": "512MB", "temp_directory": scratch})
+        connection.register("p", _read(predictions, ["prediction_id"]))
+        connection.register("o", _read(outcomes, ["prediction_id"]))
+        found = connection.execute("select count(*) from o anti join p using (prediction_id)").fetchone()
+        connection.close()
+    assert found is not None
+    return int(found[0])
+
+
+def _read(table: Dataset, columns: list[str]) -> pa.RecordBatchReader:
+    """Once, from front to back; Arrow would read several files ahead."""
+    return table.scanner(columns=columns, batch_size=READ_ROWS, batch_readahead=1, fragment_readahead=1).to_reader()
+
+
+def join(predictions: pa.Table, outcomes: pa.Table) -> tuple[pa.Table, Counts]:
     """Give every prediction its outcome.
 
     Args:
         predictions: rows of the prediction table; of rows with one id the last one served counts.
-        outcomes: rows of the outcome table, of any window.
-        known_ids: the prediction_id of every prediction there is, if `predictions` are only some; to count unknown ones.
+        outcomes: rows of the outcome table, of any window; `outcomes_of` these predictions are enough.
 
     Returns:
         The predictions, in no particular order, with a column `outcome` (null while it is unknown), and the counts.
@@ -110,7 +152,6 @@ def join(predictions: pa.Table, outcomes: pa.Table, *, known_ids: pa.Table | Non
     connection.execute("set TimeZone = 'UTC'")
     connection.register("p", predictions)
     connection.register("o", outcomes)
-    connection.register("known", predictions if known_ids is None else known_ids)
     connection.execute(
         "create temp table last as select prediction_id, min(outcome) outcome, count(*) n, min(outcome) <> max(outcome) mixed, 0::bigint against from o group by 1"
     )
@@ -128,11 +169,9 @@ def join(predictions: pa.Table, outcomes: pa.Table, *, known_ids: pa.Table | Non
     found = connection.execute(
         "select count(*), count(last.n), coalesce(sum(last.n - 1 - last.against), 0)::bigint, coalesce(sum(last.against), 0)::bigint from once left join last using (prediction_id)"
     ).fetchone()
-    unknown = connection.execute("select coalesce(sum(n), 0)::bigint from last anti join known using (prediction_id)").fetchone()
     assert found is not None
-    assert unknown is not None
     rows, labelled, repeated, contradicted = found
-    return joined, Counts(rows, labelled, repeated, contradicted, unknown[0], predictions.num_rows - rows)
+    return joined, Counts(rows, labelled, repeated, contradicted, predictions.num_rows - rows)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from perennial.specs import Cause
 
 Task = Literal["binary", "multiclass", "regression"]
 Floats = NDArray[np.float64]
@@ -24,7 +26,8 @@ MIN_SLICE = 30  # labelled rows of a slice that is shown
 MIN_BLOCKS = 3  # days below which an interval over days says nothing
 JUMP_DAYS = 3
 PRIOR_DAYS = 4  # labelled days before a jump that tell what is usual
-MIN_LABELLED, MIN_COVERAGE = 30, 0.5  # of a day that may take part in the judgement of a jump
+NORMAL_MAD = 1.4826  # standard deviation of normal values over their median absolute deviation
+MIN_LABELLED, MIN_COVERAGE = 30, 0.5  # of a day that may be judged
 
 
 def losses(task: Task, scores: Floats, outcomes: Floats) -> tuple[Floats, Floats | None]:
@@ -56,6 +59,7 @@ class DayPerformance:
     labelled: int
     realised: float | None  # mean loss over the labelled rows
     expected: float | None  # mean expected loss over the same rows
+    version: int | None = None  # that answered
 
     @property
     def coverage(self) -> float:
@@ -89,18 +93,24 @@ class Performance:
 
 
 def by_day(task: Task, joined: pa.Table) -> list[DayPerformance]:
-    """Performance of each day of event time, in order, from predictions with their outcomes (`outcomes.join`)."""
+    """Performance of each day of event time, in order, from predictions with their outcomes (`outcomes.join`).
+
+    Of a day that several versions answered, the rows of the one that answered most of it count.
+    """
     if not joined.num_rows:
         return []
     days, realised, expected = _columns(task, joined)
-    known = np.isfinite(realised)
+    known, versions = np.isfinite(realised), joined["model_version"].to_numpy()
     found = []
     for day in np.unique(days):
-        rows = days == day
+        names, counts = np.unique(versions[days == day], return_counts=True)
+        version = int(names[counts.argmax()])
+        rows = (days == day) & (versions == version)
         some = rows & known
         n = int(some.sum())
         mean_expected = float(expected[some].mean()) if n and expected is not None else None
-        found.append(DayPerformance(day.astype(object), int(rows.sum()), n, float(realised[some].mean()) if n else None, mean_expected))
+        mean = float(realised[some].mean()) if n else None
+        found.append(DayPerformance(day.astype(object), int(rows.sum()), n, mean, mean_expected, version))
     return found
 
 
@@ -201,7 +211,7 @@ def estimate(task: Task, joined: pa.Table) -> Estimate | None:
     """
     if task == "regression" or not joined.num_rows:
         return None
-    scores = _scores(joined)
+    scores = logged_scores(joined)
     _, expected = losses(task, scores, np.full(len(scores), np.nan))
     assert expected is not None
     area = expected_roc_auc(scores[:, 1]) if task == "binary" else None
@@ -226,16 +236,27 @@ def expected_roc_auc(positive: Floats) -> float | None:
 
 
 def _columns(task: Task, joined: pa.Table) -> tuple[NDArray[np.datetime64], Floats, Floats | None]:
-    days = joined["event_time"].cast("timestamp[us]").to_numpy().astype("datetime64[D]")
     outcomes = np.asarray(joined["outcome"].to_numpy(), dtype=float)
-    return days, *losses(task, _scores(joined), outcomes)
+    return event_days(joined["event_time"]), *losses(task, logged_scores(joined), outcomes)
 
 
-def _scores(rows: pa.Table) -> Floats:
+def event_days(times: pa.ChunkedArray) -> NDArray[np.datetime64]:
+    """Day of each time, none of them unknown: datetime64[D] [rows]."""
+    days: NDArray[np.datetime64] = times.cast("timestamp[us]").to_numpy().astype("datetime64[D]")
+    return days
+
+
+def logged_scores(rows: pa.Table) -> Floats:
+    """Scores of predictions as they were logged (column `scores`, a list in each row): [rows, classes], or [rows, 1] of a regression."""
     import pyarrow.compute as pc
 
     flat = pc.list_flatten(rows["scores"].combine_chunks()).to_numpy(zero_copy_only=False)
     return np.asarray(flat, dtype=float).reshape(rows.num_rows, -1)
+
+
+def is_labelled(predictions: int, labelled: int) -> bool:
+    """Whether a day may be judged by its labels: half of its outcomes are known, and at least thirty."""
+    return labelled >= MIN_LABELLED and labelled >= MIN_COVERAGE * predictions
 
 
 @dataclass(frozen=True)
@@ -247,41 +268,74 @@ class Jump:
     worse: bool = False  # the last labelled days exceed the limit, though not beyond what is usual
 
 
-def find_jump(days: Sequence[DayPerformance], limit: float) -> Jump:
-    """Has the loss left what the model itself expects?
+def first_unseen(cause: Cause, trained_to: date, first_answer: date) -> date:
+    """First day that may show that a training has been overtaken by a jump of the loss.
 
-    The last three labelled days' excess loss must exceed `limit` on each day, and their mean must exceed the mean of the
-    labelled days before by more than three standard errors of that difference (standard deviation over the days before,
-    times the root of 1/3 + 1/days). A day counts as labelled with half of its outcomes and at least thirty.
+    That is the first day whose labels it has not seen, whichever version answered it: a training that began before the labels came
+    is as surprised as the one before it. Where a jump asked for the training itself, its own answers count alone: they show whether
+    it has helped.
 
     Args:
-        days: days of one version, in order.
-        limit: the spec's `monitoring.excess_loss`.
+        cause: of the training.
+        trained_to: newest day whose labels it has seen.
+        first_answer: first day that it answered.
     """
-    usable = [d.excess for d in days if d.excess is not None and d.labelled >= MIN_LABELLED and d.coverage >= MIN_COVERAGE]
+    return first_answer if cause == "performance" else trained_to + timedelta(days=1)
+
+
+def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump:
+    """Has the loss left what the answering versions themselves expect?
+
+    The last three labelled days must lie at `since` or later, the excess loss of each must exceed `limit`, and their mean must
+    exceed the median of the labelled days before by more than `limit` and by more than t standard errors of that difference. The
+    standard error is 1.4826 times the median absolute deviation of the days before, which is their standard deviation if they are
+    normal (Hampel, "The influence curve and its role in robust estimation", 1974), times the root of 1/3 + 1/days. t is exceeded as
+    seldom with so few days as three standard deviations are with many (Student's quantile by Abramowitz and Stegun 26.7.5 for
+    z = 3). So neither a storm nor the first days of the jump itself raise what is usual, and few days before ask for more.
+
+    Args:
+        days: days in order, each by the version that answered most of it; excess is measured by that version's own expectation.
+        limit: the spec's `monitoring.excess_loss`.
+        since: first day that may show a jump (`first_unseen`).
+    """
+    usable = [(d, d.excess) for d in days if d.excess is not None and is_labelled(d.predictions, d.labelled)]
+    if not usable and any(d.realised is not None and d.expected is None for d in days):
+        return Jump(
+            False,
+            "The values of a regression do not say which loss they expect, so no jump can be told from bad days: drift and age ask alone.",
+        )
     if not usable:
         return Jump(False, "No labelled day allows a judgement of the loss.")
     last, before = usable[-JUMP_DAYS:], usable[:-JUMP_DAYS]
-    worse = len(last) == JUMP_DAYS and min(last) > limit
+    values, earlier = [excess for _, excess in last], [excess for _, excess in before]
+    worse = len(last) == JUMP_DAYS and min(values) > limit
+    told = f"The excess loss of the last {len(last)} labelled days ({_told(last)}) is {', '.join(f'{v:.3f}' for v in values)}"
     if not worse:
+        return Jump(False, f"{told}; a jump needs {JUMP_DAYS} days above {limit:g}.")
+    if last[0][0].day < since:
         return Jump(
-            False, f"The last {len(last)} labelled days' excess loss is {_listed(last)}; a jump needs {JUMP_DAYS} days above {limit:g}."
+            False, f"{told}, above {limit:g}, but days from {since} on show whether the training in service is overtaken by it.", worse
         )
     if len(before) < PRIOR_DAYS:
         return Jump(
             False,
-            f"The last {JUMP_DAYS} labelled days' excess loss is {_listed(last)}, above {limit:g}, but {PRIOR_DAYS} labelled days before them are needed and there are {len(before)}.",
+            f"{told}, above {limit:g}, but {PRIOR_DAYS} labelled days before them are needed and there are {len(before)}.",
             worse,
         )
-    error = float(np.std(before, ddof=1)) * float(np.sqrt(1 / JUMP_DAYS + 1 / len(before)))
-    usual = float(np.mean(before))
-    found = float(np.mean(last)) > usual + 3 * error
-    sentence = f"The last {JUMP_DAYS} labelled days' excess loss is {_listed(last)}; over {len(before)} days before it was {usual:.3f}, three standard errors above are {usual + 3 * error:.3f}."
-    return Jump(found, sentence, worse)
+    usual = float(np.median(earlier))
+    spread = NORMAL_MAD * float(np.median(np.abs(np.array(earlier) - usual)))
+    freedom = len(before) - 1
+    t = 3 + 7.5 / freedom + 17.25 / freedom**2
+    bound = usual + max(limit, t * spread * float(np.sqrt(1 / JUMP_DAYS + 1 / len(before))))
+    sentence = f"{told}; over the {len(before)} labelled days before ({_told(before)}) its median was {usual:.3f}, and a mean above {bound:.3f} is a jump."
+    return Jump(float(np.mean(values)) > bound, sentence, worse)
 
 
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{v:.3f}" for v in values)
+def _told(days: Sequence[tuple[DayPerformance, float]]) -> str:
+    """Which days, and which versions answered them."""
+    numbers = sorted({d.version for d, _ in days if d.version is not None})
+    by = f", answered by version{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}" if numbers else ""
+    return f"{days[0][0].day} to {days[-1][0].day}{by}"
 
 
 @dataclass(frozen=True)

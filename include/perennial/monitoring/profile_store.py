@@ -40,7 +40,7 @@ from perennial.store import Store
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = "1"
+FORMAT = "2"
 MARK = 12  # letters of a digest that tell batches apart; the table's labels have as many
 _BATCH = re.compile(r"(\d{4}-\d\d-\d\d)_(\d{4}-\d\d-\d\d)-([0-9a-f]+)\.parquet")
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -10,7 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from perennial.errors import StoredDataDamaged
-from perennial.monitoring.layout import Layout, fit_layout
+from perennial.monitoring.layout import Layout
 from perennial.monitoring.profile import Profile, added, profile
 from perennial.monitoring.profile_store import MARK, ProfileStore, decode, encode
 from perennial.specs import DatasetSpec, ModelSpec
@@ -36,7 +36,7 @@ def watched(model: ModelSpec, dataset: DatasetSpec) -> tuple[list[str], dict[str
 
 
 def reference(
-    store: Store, model: ModelSpec, dataset: DatasetSpec, snapshot_digest: str, read: Read, *, batch_column: str = "_batch"
+    store: Store, model: ModelSpec, dataset: DatasetSpec, snapshot_digest: str, layout: Layout, read: Read, *, batch_column: str = "_batch"
 ) -> Profile:
     """The reference of a snapshot: from the store, or put together from the profiles of its batches and kept there.
 
@@ -48,6 +48,7 @@ def reference(
         model: `monitoring.reference_days` and `inputs` count.
         dataset: names the event time and the columns.
         snapshot_digest: identity of the champion's snapshot.
+        layout: how the dataset's rows are counted.
         read: gives the named columns of the snapshot's newest reference days.
         batch_column: column that says which batch a row came from: a name that ends with the beginning of its digest in brackets.
 
@@ -55,10 +56,6 @@ def reference(
         The watched inputs that the dataset's layout knows, by day.
     """
     kept = ProfileStore(store, dataset.name)
-    names = [column.name for column in dataset.columns if column.type != "timestamp"]
-    layout = kept.layout()
-    if layout is None:
-        layout = kept.keep_layout(fit_layout(read(names), joint=watched(model, dataset)[0]))
     columns, _ = watched(model, dataset)
     identity = json.dumps([snapshot_digest, columns, model.monitoring.reference_days, layout.digest])
     key = f"reports/{model.name}/reference-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.parquet"

@@ -14,7 +14,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Protocol
 
 from perennial.monitoring import policy
-from perennial.monitoring.performance import DayPerformance, Jump, find_jump
+from perennial.monitoring.performance import DayPerformance, Jump, find_jump, first_unseen
 from perennial.monitoring.windows import Window, newest_complete, windows_before
 from perennial.specs import Cause, ModelSpec, MonitoringSpec, RetrainSpec
 
@@ -131,6 +131,7 @@ class _Champion:
     number: int
     morning: date
     labels_to: date
+    cause: Cause = "data"
     recalibration: object | None = None
 
 
@@ -158,7 +159,7 @@ class _Run:
         labels = self.world.labels_to(day)
         better = None
         if cause is not None and labels is not None:
-            self.champion, self.jumping = _Champion(self.champion.number + 1, day, labels), False
+            self.champion, self.jumping = _Champion(self.champion.number + 1, day, labels, cause), False
         elif self.policy.retrain.recalibrate:
             c = self.champion
             better = self.world.recalibrated(c.labels_to, c.recalibration, day, self.policy.retrain)
@@ -183,11 +184,12 @@ class _Run:
     def _jump(self, morning: date) -> Jump:
         labels = self.world.labels_to(morning)
         known = [
-            DayPerformance(d.day, d.predictions, d.labelled, d.realised, d.expected)
+            DayPerformance(d.day, d.predictions, d.labelled, d.realised, d.expected, self.served_by[d.day].number)
             for d in self.days
-            if labels is not None and morning - HISTORY <= d.day <= labels and self.served_by[d.day].number == self.champion.number
+            if labels is not None and morning - HISTORY <= d.day <= labels
         ]
-        return find_jump(known, self.monitoring.excess_loss)
+        c = self.champion
+        return find_jump(known, self.monitoring.excess_loss, first_unseen(c.cause, c.labels_to, c.morning))
 
     def _drift(self, window: Window) -> tuple[tuple[str, ...], tuple[str, ...], _Champion]:
         """What drifted in a window, what of it did in all the windows before that count, and who answered most of it."""

@@ -25,12 +25,13 @@ h2{font-size:1.15rem;margin:2.2rem 0 .6rem;padding-bottom:.2rem;border-bottom:1p
 .verdict.alarm{border-color:var(--bad);background:var(--bad-bg)}.verdict b{display:block}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.4rem,1fr));gap:.6rem;margin:1rem 0;padding:0;list-style:none}
 .tiles li{background:var(--card);padding:.55rem .75rem;border-radius:6px}.tiles strong{display:block;font-size:1.15rem;line-height:1.3}.tiles span{color:var(--quiet);font-size:.85rem}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem}figure{margin:0;padding:.8rem;border:1px solid var(--line);border-radius:6px;break-inside:avoid}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem;align-items:start}figure{margin:0;padding:.8rem;border:1px solid var(--line);border-radius:6px;break-inside:avoid}
 figcaption{margin-bottom:.5rem}.mark{font-weight:600;color:var(--warn)}.mark.bad{color:var(--bad)}
 svg{display:block;width:100%;max-width:32rem;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--ink)}svg .soft{fill:var(--quiet)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--quiet);font-size:.875rem;padding-bottom:.3rem}
-td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}th{font-weight:600}td.n,th.n{text-align:right;white-space:nowrap}
+td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}th{font-weight:600}.n{white-space:nowrap}
 td svg{width:8rem}td:first-child{min-width:6rem}
+@media(max-width:30rem){td,th{padding-right:.5rem}td svg{width:5rem}td:first-child{min-width:3.5rem}}
 .key i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .3em 0 .9em}.key i:first-child{margin-left:0}details{margin:.6rem 0}summary{cursor:pointer}
 @media print{body{font-size:11pt}main{max-width:none;padding:0}.verdict,.tiles li,svg *{print-color-adjust:exact;-webkit-print-color-adjust:exact}h2{break-after:avoid}details>*{display:block}}
 """
@@ -43,7 +44,7 @@ def page(report: Report) -> str:
     sections = [
         f"<h1>{escape(report['title'])}</h1>",
         f"<p class=quiet>{_when(report['first'])} to {_when(report['last'])}, event time. Version {report['version']} answered {answered} of {report['requests']} predictions.</p>",
-        f"<div class='{state}'><b>{escape(headline)}</b>{_code(report['sentence'])}</div>",
+        f"<div class='{state}'><b>{escape(headline)}</b>{_code(report['sentence'].removesuffix(report['decision']['why']))}</div>",
         _tiles(report),
         f"<h2>What was decided and why</h2><p>{_code(report['decision']['why'])}</p>",
         _incidents(report),
@@ -100,22 +101,24 @@ def _tiles(report: Report) -> str:
 
 def _incidents(report: Report) -> str:
     incidents = report["incidents"]
-    rows = [
-        (
-            f"<span class='mark{' bad' if i['severity'] == 'critical' else ''}'>{escape(i['severity'])}</span>",
-            escape(i["kind"]),
-            f"{_code(i['sentence'])}{' <b>Training waits for it.</b>' if i['blocks_training'] else ''}",
-            f"{escape(i['id'])}, {_when(i['opened'])}{' (new)' if i['id'] in incidents['changed'] else ''}{', judged ' + escape(i['verdict']) if i['verdict'] else ''}",
+    rows = []
+    for i in incidents["open"]:
+        seen = f"{_code(i['sentence'])}{' <b>Training waits for it.</b>' if i['blocks_training'] else ''}"
+        since = f"{i['id']}, {'new at this look' if i['id'] in incidents['changed'] else 'open since ' + _when(i['opened'])}"
+        judged = f", judged {escape(i['verdict'])}" if i["verdict"] else ""
+        rows.append(
+            (
+                f"<span class='mark{' bad' if i['severity'] == 'critical' else ''}'>{escape(i['severity'])}</span><div>{escape(i['kind'])}</div>",
+                f"{seen}<div class='quiet small'>{escape(since)}{judged}</div>",
+            )
         )
-        for i in incidents["open"]
-    ]
-    table = _table(("How bad", "Kind", "What was seen", "Number, opened"), rows) if rows else "<p>None is open.</p>"
+    table = _table(("Incident", "What was seen"), rows) if rows else "<p>None is open.</p>"
     return f"<h2>Incidents</h2>{table}<p class='quiet small'>{escape(incidents['rate'])}</p>"
 
 
 def _inputs(report: Report) -> str:
     drift = report["drift"]
-    found = [f for f in drift["columns"] if f["kind"] in ("shift", "nulls", "new category", "schema")]
+    found = [f for f in drift["columns"] if f["kind"] in ("shift", "nulls", "new category")]
     drifted = [f for f in found if f["drifted"]]  # those that alarm come first
     parts = [f"<h2>Inputs against the champion's snapshot ({drift['reference_days']} days)</h2>"]
     if drift["power"]:
@@ -171,10 +174,17 @@ def _predictions(report: Report) -> str:
 def _anomalies(found: Mapping[str, Any]) -> str:
     parts = [f"<h2>Strange requests</h2><p>{escape(found['sentence'])}</p>"]
     if found["shown"]:
-        rows = [(_code(a["sentence"]), escape(a["prediction_id"]), f"{a['score']:.4g}") for a in found["shown"][:MAX_ANOMALIES]]
-        parts.append(_table(("What is strange", "Prediction", "Score"), rows))
-        if found["found"] > len(rows):
-            parts.append(f"<p class='quiet small'>{found['found'] - len(rows)} more; report.json has the first {len(found['shown'])}.</p>")
+        alike: dict[str, list[Mapping[str, Any]]] = {}
+        for one in found["shown"]:
+            alike.setdefault(one["sentence"], []).append(one)
+        told, rows = 0, []
+        for sentence, those in list(alike.items())[:MAX_ANOMALIES]:
+            told += len(those)
+            which = f"{len(those)} requests, the strangest is {those[0]['prediction_id']}" if len(those) > 1 else those[0]["prediction_id"]
+            rows.append((f"{_code(sentence)}<div class='quiet small'>{escape(which)}</div>", f"{those[0]['score']:.4g}"))
+        parts.append(_table(("What is strange", "Score"), rows))
+        if found["found"] > told:
+            parts.append(f"<p class='quiet small'>{found['found'] - told} more; report.json has the first {len(found['shown'])}.</p>")
     if found["threshold"] is not None:
         held = (
             f" On {found['held_out_days']} held-out days of the reference, at this traffic, {found['achieved']:.3g} a day were, {found['highest']:.3g} on the worst."
@@ -182,7 +192,7 @@ def _anomalies(found: Mapping[str, Any]) -> str:
             else ""
         )
         parts.append(
-            f"<p class='quiet small'>Detector {escape(found['detector'])}; a request counts from a score of {found['threshold']:.4g}, so that {found['alarms_per_day']:g} a day do while nothing is wrong.{held}</p>"
+            f"<p class='quiet small'>Detector {escape(found['detector'])}; a request counts from a score of {found['threshold']:.4g}, so that while nothing is wrong no more than {found['alarms_per_day']:g} a day do in the mean.{held}</p>"
         )
     return "".join(parts)
 
@@ -231,7 +241,7 @@ def _slices(report: Report) -> str:
             (
                 escape(s["name"]),
                 _range(s["realised"], s["low"], s["high"], top=top),
-                f"{s['realised']:.3f} ({s['low']:.3f} to {s['high']:.3f})",
+                f"{s['realised']:.3f} <span class='quiet small n'>{s['low']:.3f} to {s['high']:.3f}</span>",
                 "" if s["excess"] is None else f"{s['excess']:+.3f}",
                 f"{s['labelled']} of {s['predictions']}",
             )
@@ -250,7 +260,7 @@ def _service(report: Report) -> str:
     )
     table = f"<div class=scroll><table>{rows}</table></div>" if rows else ""
     return (
-        f"<h2>Service</h2><p>{s['predictions']} predictions within {s['seconds']:.0f} s of serving ({s['per_second']:.1f} a second){times}.</p>"
+        f"<h2>Service</h2><p>{s['predictions']} predictions within {max(s['seconds'], 1):.0f} s of serving ({s['per_second']:.1f} a second){times}.</p>"
         f"<p class=quiet>{escape(report['gateway']['sentence'])}</p>{table}"
     )
 
@@ -304,7 +314,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _code(sentence: str) -> str:
-    pieces = escape(sentence).split("`")
+    pieces = escape(sentence).replace(" %", "\u00a0%").split("`")
     if len(pieces) % 2 == 0:  # a name has a backtick of its own: better all as text than half a page as code
         return escape(sentence)
     return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))

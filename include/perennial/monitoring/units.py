@@ -1,19 +1,25 @@
 """Does a changed column look like another unit? Kilometres for miles, Celsius for Fahrenheit: a map of the values explains the change.
 
-First, the window must be unlike everything that was there: farther (largest difference of the shares below a value) from every
-stretch of the reference of its own length than such stretches are from the nearest other one. Then there are two ways:
+Three ways to see it:
 
-* All values came mapped: mapped back, the window is as near to some stretch of the reference as these are to one another. The
-  weather of the window need not be the mean weather for that.
-* A share s of them did: W = (1 - s) F + s G, where W and F are the shares below a value in the window and on the reference, and G is F of
-  the values mapped back. The s that fits best in least squares must explain nearly all of the squared difference between W and F.
+* Values that the reference never had, though it has others all around: a thermometer that gives tenths of °F gives no value
+  between two of them, and °C falls there. A map explains them if nearly all lie where it brings values, far more of them than
+  of all empty cells nearby. What it brings are the window's other values, which share its weather, or the reference's if all
+  values came mapped. This tells five rows in a hundred.
+* The window is unlike everything that was there: farther (largest difference of the shares below a value) from every stretch of the
+  reference of its own length than such stretches are from the nearest other one. Mapped back, it is as near to some stretch
+  of the reference as these are to one another: all values came mapped. The weather of the window need not be the mean weather for that.
+* Such a window of which a share s came mapped: W = (1 - s) F + s G, where W and F are the shares below a value in the window and on the
+  reference, and G is F of the values mapped back. The s that fits best in least squares must explain nearly all of the squared
+  difference between W and F.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +32,12 @@ Floats = NDArray[np.float64]
 
 WHOLE = 0.95  # share of the values from which on they all count as mapped
 EXPLAINED, EXPLAINED_PART = 0.985, 0.99  # of the squared difference, at least: if all values came mapped, if some did
+ALMOST = 0.05  # by so much less may a named unit explain
 MIN_SHARE = 0.2  # of the values; of fewer it cannot be told by which map they came
+MIN_NEW, MIN_PART = 0.01, 0.2  # share of the rows where the reference has none; of the mapped values that would lie there
+HIT, CHANCE = 0.9, 1e-6  # share of these rows that lie where the map brings values; chance that they do by accident
+ALIKE, MOST = 0.35, 1.2  # largest difference of their shares below a value and the mapped ones'; share of values mapped, by their number
+ROUNDED, NEARBY = (1, 2), 25  # cells: by which the new unit's digits may move a value; in which chance is reckoned
 MIN_STRETCHES = 5  # of the reference: fewer do not tell how far apart they are usually
 FAR, APART = 3.0, 0.9  # times that; or at this distance, where the reference itself is nearly as far apart
 MIN_ROWS, MIN_CELLS = 50, 8  # of the window; of either side: fewer fit anything, and a map by a large factor leaves no more
@@ -113,6 +124,8 @@ def find_unit(column: str, edges: Floats, reference: Floats, window: Floats, mea
     told = (after > 0).sum() >= MIN_CELLS or len(units) < len(UNITS)
     if after.sum() < MIN_ROWS or (before > 0).sum() < MIN_CELLS or not told:
         return None
+    if change := _new_values_mapped(column, units, edges, before, after):
+        return change
     points, shares = edges[1:-1], _below(after[None])[0]
     stretches = _stretches(reference, len(window))
     if len(stretches) >= MIN_STRETCHES:
@@ -134,9 +147,63 @@ def _all_mapped(
     found = []
     for unit in units:
         back = np.interp(unit.factor * points + unit.offset, points, shares, left=0.0, right=1.0)
-        found.append((_nearest(stretches, back), unit))
-    nearest, unit = min(found, key=lambda pair: pair[0])
+        if (np.diff(back) > 0).sum() >= MIN_CELLS:  # what lies in one cell is near to whatever lies there
+            found.append((_nearest(stretches, back), unit))
+    nearest, unit = min(found, key=lambda pair: pair[0], default=(np.inf, units[0]))
     return UnitChange(column, unit, 1.0, round(1 - nearest / distance, 4)) if nearest <= usual else None
+
+
+def _new_values_mapped(column: str, units: Sequence[Unit], edges: Floats, reference: Floats, window: Floats) -> UnitChange | None:
+    """The map that brings values into just those cells that the reference leaves empty and the window does not, more of them than chance would."""
+    empty = reference == 0
+    new, others = np.where(empty, window, 0.0), np.where(empty, 0.0, window)
+    rows = float(new.sum())
+    if rows < max(MIN_ROWS, MIN_NEW * window.sum()):
+        return None
+    best, nearest = None, np.inf
+    for unit, (source, alike, least, whole) in product(units, ((others, ALIKE, 0.0, False), (reference, 1.0, 1 / MOST, True))):
+        if source.sum() < MIN_ROWS:
+            continue
+        below = _mapped(unit, edges[1:-1], _below(source[None])[0])
+        there = np.where(empty, np.diff(below, prepend=0.0, append=1.0), 0.0)
+        if there.sum() < MIN_PART:
+            continue
+        share = rows / float(window.sum()) / float(there.sum())
+        apart = float(np.abs(np.diff(_below(np.stack([new, there])), axis=0)).max())
+        explained = max((float(new[near].sum()) / rows for near in _near(there, empty, new)), default=0.0)
+        if explained >= HIT and least <= share <= MOST and apart <= alike and apart < nearest:
+            best, nearest = UnitChange(column, unit, 1.0 if whole else round(min(share, 1.0), 4), round(explained, 4)), apart
+    return best
+
+
+def _near(there: Floats, empty: NDArray[np.bool_], new: Floats) -> Iterator[NDArray[np.bool_]]:
+    """Cells around those where mapped values lie, as far as the new values lie there too often for chance: its rate is that of the empty cells nearby."""
+    held = new > 0
+    for reach in ROUNDED:
+        near = _around(there > 0, reach) > 0
+        usual = _around(near & empty, NEARBY) / np.maximum(_around(empty, NEARBY), 1)
+        if _by_chance(float(near[held].mean()), float(usual[held].mean()), int(held.sum())) <= CHANCE:
+            yield near
+
+
+def _by_chance(seen: float, usual: float, count: int) -> float:
+    """Chernoff's bound on the chance that a share of at least `seen` of `count` comes out where `usual` is expected."""
+    if seen <= usual:
+        return 1.0
+    pairs = ((seen, usual), (1 - seen, 1 - usual))
+    return float(np.exp(-count * sum(p * np.log(p / max(q, 1e-12)) for p, q in pairs if p > 0)))
+
+
+def _around(cells: NDArray[np.bool_], reach: int) -> Floats:
+    """How many of the cells up to `reach` away are true."""
+    found: Floats = np.convolve(cells, np.ones(2 * reach + 1), "same")
+    return found
+
+
+def _mapped(unit: Unit, points: Floats, below: Floats) -> Floats:
+    """Shares below some values once all are mapped."""
+    mapped: Floats = np.interp((points - unit.offset) / unit.factor, points, below, left=0.0, right=1.0)
+    return mapped
 
 
 def _some_mapped(column: str, units: Sequence[Unit], points: Floats, reference: Floats, window: Floats) -> UnitChange | None:
@@ -145,19 +212,26 @@ def _some_mapped(column: str, units: Sequence[Unit], points: Floats, reference: 
     # Cells of the tails are wide: each point counts by the mass that lies around it.
     weight = (reference / reference.sum() + window / window.sum())[:-1]
     total = float(weight @ change**2)
-    best: UnitChange | None = None
+    found = []
     for unit in units:
-        back = np.interp((points - unit.offset) / unit.factor, points, before, left=0.0, right=1.0)
-        mapped = back - before
+        below = _mapped(unit, points, before)
+        if unit.old in _ANY and (np.diff(below) > 0).sum() < MIN_CELLS:  # one far out cell takes whatever is large
+            continue
+        mapped = below - before
         size = float(weight @ mapped**2)
         if size <= 1e-9 or total <= 1e-9:
             continue
         share = min(float(weight @ (mapped * change)) / size, 1.0)
         explained = 1 - float(weight @ (change - share * mapped) ** 2) / total
-        enough = EXPLAINED if share >= WHOLE else EXPLAINED_PART
-        if share >= MIN_SHARE and explained >= enough and (best is None or explained > best.explained):
-            best = UnitChange(column, unit, round(share, 4), round(explained, 4))
-    return best
+        if share >= MIN_SHARE:
+            found.append(UnitChange(column, unit, round(share, 4), round(explained, 4)))
+    best = max(found, key=lambda change: change.explained, default=None)
+    if best is None:
+        return None
+    # Far out cells are wide, and hold what was divided by 60 and by 1000 alike: what the meaning names is likelier.
+    named = [c for c in found if c.unit.old not in _ANY and c.explained >= best.explained - ALMOST]
+    best = max(named, key=lambda change: change.explained, default=best)
+    return best if best.explained >= (EXPLAINED if best.share >= WHOLE else EXPLAINED_PART) else None
 
 
 def _stretches(days: Floats, length: int) -> Floats:

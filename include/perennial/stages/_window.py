@@ -21,10 +21,12 @@ import pyarrow.parquet as pq
 
 from perennial.data.snapshots import Snapshot
 from perennial.errors import ServiceUnreachable, StoredDataDamaged
+from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.monitoring.anomalies import Anomalies, find_anomalies, fit_watch
 from perennial.monitoring.drift import DriftVerdict, find_drift, in_order
 from perennial.monitoring.layout import Layout, fit_layout
+from perennial.monitoring.performance import event_days, logged_scores
 from perennial.monitoring.prediction_table import INPUT
 from perennial.monitoring.profile import Profile, profile
 from perennial.monitoring.profile_store import ProfileStore, decode, encode
@@ -32,6 +34,7 @@ from perennial.monitoring.reference import reference, watched
 from perennial.monitoring.units import diagnose
 from perennial.monitoring.windows import Window
 from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stages.profile import layout_of
 from perennial.stages.train import RECORD
 from perennial.store import Store
 from perennial.training.scoring import score
@@ -59,6 +62,7 @@ class Judged:
 
     version: int  # that answered most of it
     verdict: DriftVerdict
+    by_version: Mapping[int, int]  # rows that each version answered
     breaks: tuple[Break, ...] = ()
 
 
@@ -75,14 +79,19 @@ class Judge:
         """Where a window's report is."""
         return f"reports/{self.spec.name}/windows/{window.name}"
 
+    def manifest(self, version: int) -> Manifest:
+        """What a version was made of. Raises ServiceUnreachable while the ledger does not know the version."""
+        return read_manifest(self.store, self.spec.name, self._digest(version))
+
     def snapshot(self, version: int) -> tuple[Snapshot, str]:
         """The snapshot that a version was trained on, and its digest. Raises ServiceUnreachable while the ledger does not know the version."""
-        manifest = read_manifest(self.store, self.spec.name, self._digest(version))
+        manifest = self.manifest(version)
         return Snapshot(self.dataset, manifest.snapshot, self.store), manifest.snapshot_digest
 
     def judge(self, window: Window, rows: pa.Table) -> Judged:
         """The drift test of a window, against the snapshot of the version that answered most of it."""
         versions, counts = np.unique(rows["model_version"].to_numpy(), return_counts=True)
+        by_version = dict(zip(versions.tolist(), counts.tolist(), strict=True))
         version = int(versions[counts.argmax()])
         columns, skipped = watched(self.spec, self.dataset)
         before = self._reference(version)
@@ -110,7 +119,7 @@ class Judge:
                 alpha,
             )
         breaks = tuple(self._breaks(verdict, before, after))
-        return Judged(version, verdict.model_copy(update={"skipped": {**skipped, **verdict.skipped}}), breaks)
+        return Judged(version, verdict.model_copy(update={"skipped": {**skipped, **verdict.skipped}}), by_version, breaks)
 
     def anomalies(self, version: int, rows: pa.Table, seed: int) -> Anomalies:
         """Requests that are unlike all rows of the reference."""
@@ -120,11 +129,13 @@ class Judge:
         watch = (
             "No input is watched."
             if not columns
-            else fit_watch(past.select(columns), _days(past[self.dataset.event_time]), spec.anomaly_detector, seed)
+            else fit_watch(past.select(columns), event_days(past[self.dataset.event_time]), spec.anomaly_detector, seed)
         )
         plain = rows.select([INPUT + name for name in columns]).rename_columns(columns)
         ids: list[str] = rows["prediction_id"].to_pylist()
-        return find_anomalies(watch, plain, _days(rows["event_time"]), ids, name=spec.anomaly_detector, alarms_per_day=spec.alarms_per_day)
+        return find_anomalies(
+            watch, plain, event_days(rows["event_time"]), ids, name=spec.anomaly_detector, alarms_per_day=spec.alarms_per_day
+        )
 
     def _digest(self, version: int) -> str:
         try:
@@ -136,7 +147,9 @@ class Judge:
 
     def _reference(self, version: int) -> Profile:
         source, digest = self.snapshot(version)
-        return reference(self.store, self.spec, self.dataset, digest, lambda wanted: self._newest_rows(source, wanted))
+        layout = layout_of(ProfileStore(self.store, self.dataset.name), source.table, source.version, self.dataset)
+        assert layout is not None
+        return reference(self.store, self.spec, self.dataset, digest, layout, lambda wanted: self._newest_rows(source, wanted))
 
     def _newest_rows(self, source: Snapshot, columns: list[str]) -> pa.Table:
         """The reference days of a snapshot."""
@@ -164,9 +177,7 @@ class Judge:
 
     def _scores(self, rows: pa.Table) -> pa.Table:
         """What is watched of predictions: see `_score_columns`."""
-        flat = pc.list_flatten(rows["scores"].combine_chunks()).to_numpy(zero_copy_only=False)
-        scores = np.asarray(flat, dtype=float).reshape(rows.num_rows, -1)
-        return pa.table({"event_time": rows["event_time"], **_score_columns(self.spec, scores)})
+        return pa.table({"event_time": rows["event_time"], **_score_columns(self.spec, logged_scores(rows))})
 
     def _profiled(self, window: Window, what: str, rows: pa.Table, layout: Layout) -> Profile:
         """The profile of a window, kept beside its report and taken from there as long as no more predictions came in."""
@@ -215,16 +226,13 @@ class Judge:
         """Findings that are better explained by a broken feed than by a changed world."""
         found = []
         for finding in verdict.columns:
-            if not finding.alarms:
-                continue
-            if finding.kind == "schema":
-                found.append(Break(f"schema of {finding.column}", finding.column, finding.sentence))
-            elif finding.kind == "nulls" and finding.bins[0].window - finding.bins[0].reference >= MIN_NULL_RISE:
-                found.append(Break(f"missing values of {finding.column}", finding.column, finding.sentence))
-            elif finding.kind == "shift" and (
-                change := diagnose(before, after, finding.column, self.dataset.column(finding.column).meaning)
-            ):
-                found.append(Break(f"unit of {finding.column}", finding.column, change.sentence))
+            column = finding.column
+            if finding.kind == "nulls" and finding.alarms and finding.bins[0].window - finding.bins[0].reference >= MIN_NULL_RISE:
+                found.append(Break(f"missing values of {column}", column, finding.sentence))
+            elif finding.kind == "shift" and finding.drifted:  # rows in another unit are a break, however few they are
+                change = diagnose(before, after, column, self.dataset.column(column).meaning)
+                if change is not None:
+                    found.append(Break(f"unit of {column}", column, change.sentence))
         return found
 
 
@@ -251,7 +259,3 @@ def _score_columns(spec: ModelSpec, scores: np.ndarray) -> dict[str, Any]:
             "score of the likeliest class": scores.max(axis=1),
         }
     return {"predicted value": scores[:, 0]}
-
-
-def _days(times: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(times.cast(pa.timestamp("us")).to_numpy().astype("datetime64[D]"))

@@ -11,11 +11,13 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta, timezone
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.dataset import dataset as arrow_dataset
 from pydantic import JsonValue
 
 from perennial import discovery
@@ -27,7 +29,7 @@ from perennial.lineage.trainings import kin, last_training
 from perennial.monitoring import performance, policy
 from perennial.monitoring.anomalies import Anomalies
 from perennial.monitoring.incidents import Incidents, Kind, Severity
-from perennial.monitoring.outcomes import collect_outcomes, join, outcome_rows, outcomes_name
+from perennial.monitoring.outcomes import collect_outcomes, count_unknown, join, outcome_rows, outcomes_name, outcomes_of
 from perennial.monitoring.prediction_table import INPUT, collect_predictions, predictions_name
 from perennial.monitoring.report import page
 from perennial.monitoring.requests import Inbox
@@ -148,10 +150,10 @@ class Look:
         latest = pa.scalar(datetime.now(timezone.utc) + timedelta(days=1), pa.timestamp("us", "UTC"))
         times = self._scan(["event_time"], ~pc.field("shadow") & (pc.field("event_time") <= latest))
         if times.num_rows:
-            moments = times["event_time"].cast("timestamp[us]").to_numpy()
-            found, counts = np.unique(moments.astype("datetime64[D]"), return_counts=True)
+            moments = times["event_time"]
+            found, counts = np.unique(performance.event_days(moments), return_counts=True)
             self.days = dict(zip(found.astype(object), counts.tolist(), strict=True))
-            self.newest = moments.max().astype("datetime64[us]").astype(object)
+            self.newest = pc.max(moments.cast(pa.timestamp("us"))).as_py()
 
     def predictions(self, window: Window, columns: list[str] | None = None) -> pa.Table:
         """What was answered in a window; not what a shadow said."""
@@ -172,29 +174,23 @@ class Look:
         verdict, version = judged.verdict, judged.version
         family = kin(self.store, self.spec.name, self.digests, version)
         earlier, confirmed, lasting = self._confirmed(window, judged, family)
-        outcomes = (
-            self.happened.scan(["prediction_id", "outcome", "time", "source", "line"])
-            if self.happened.version() is not None
-            else outcome_rows([], "")
-        )
         slices = [INPUT + name for name in self.spec.slices if INPUT + name in rows.column_names]
-        joined, counts = join(rows.select([*JUDGED, *slices]), outcomes, known_ids=self._scan(["prediction_id"], pc.scalar(True)))
+        history = self.predictions(Window(window.last - timedelta(days=HISTORY_DAYS), window.last), JUDGED)
+        happened = self.happened.dataset() if self.happened.version() is not None else arrow_dataset(outcome_rows([], ""))
+        outcomes = outcomes_of([rows, history], happened)
+        joined, counts = join(rows.select([*JUDGED, *slices]), outcomes)
         of_version = joined.filter(pc.field("model_version").isin(sorted(family)))
         figures = performance.over_window(self.spec.task, of_version, window.seed)
         estimate = performance.estimate(self.spec.task, of_version)
         by_slice = performance.by_slice(self.spec.task, of_version, _groups(self.spec, of_version), window.seed)
-        days = self._history(window, family, outcomes)
-        jump = performance.find_jump(days, self.spec.monitoring.excess_loss)
+        days = performance.by_day(self.spec.task, join(history, outcomes)[0])
+        jump = performance.find_jump(days, self.spec.monitoring.excess_loss, self._unseen(version, family, days))
         anomalies = self.judge.anomalies(version, rows, window.seed)
         found = Found(judged, confirmed, lasting, jump, figures.labelled > 0, anomalies, is_newest)
         folder = self.judge.folder(window)
         link = f"{self.settings.reports_url}/{folder.removeprefix('reports/')}/index.html"
         changed = self._note_incidents(window, found, link) if is_newest else ()
         decision, cause, key = self._decide(window, found)
-        by_version = {
-            str(v): n
-            for v, n in sorted(zip(*(c.tolist() for c in np.unique(rows["model_version"].to_numpy(), return_counts=True)), strict=True))
-        }
         document: dict[str, Any] = {
             "model": self.spec.name,
             "title": self.spec.title,
@@ -202,7 +198,7 @@ class Look:
             "first": window.first.isoformat(),
             "last": window.last.isoformat(),
             "version": version,
-            "by_version": by_version,
+            "by_version": {str(v): n for v, n in judged.by_version.items()},
             "requests": rows.num_rows,
             "sentence": _sentence(rows.num_rows, judged, confirmed, figures, estimate, decision),
             "drift": {
@@ -220,7 +216,7 @@ class Look:
             "performance": {**asdict(figures), "coverage": figures.coverage},
             "estimate": None if estimate is None else asdict(estimate),
             "slices": [{"column": s.column, "name": s.name, **asdict(s.performance), "coverage": s.performance.coverage} for s in by_slice],
-            "outcomes": asdict(counts),
+            "outcomes": {**asdict(counts), "unknown": count_unknown(happened, self.predicted.dataset())},
             "days": [{**asdict(d), "day": d.day.isoformat(), "excess": d.excess, "coverage": d.coverage} for d in days],
             "jump": asdict(jump),
             "scores": _scores(self.spec, of_version),
@@ -254,6 +250,14 @@ class Look:
         confirmed = tuple(c for c in drifted if c in lasting) if len(earlier) == wanted else ()
         return [w.name for w in earlier], confirmed, bool(drifted) or any(before)
 
+    def _unseen(self, version: int, family: frozenset[int], days: list[performance.DayPerformance]) -> date:
+        """First day that may show that the training of a version has been overtaken by a jump of the loss."""
+        newest = self.judge.snapshot(version)[0].newest().date()
+        trained_to = newest - timedelta(days=ceil(self.dataset.label_delay_days))
+        trained = min(family)  # its recalibrations have later numbers
+        first_answer = min((d.day for d in days if d.version in family), default=newest + timedelta(days=1))
+        return performance.first_unseen(self.judge.manifest(trained).cause, trained_to, first_answer)
+
     def _drifted_before(self, window: Window, version: int, family: frozenset[int]) -> set[str]:
         """Columns that drifted in an earlier window against the same training's snapshot; judged now if it has not been, or if more predictions came in."""
         rows = self.predictions(window)
@@ -280,13 +284,20 @@ class Look:
     def _note_incidents(self, window: Window, found: Found, link: str) -> tuple[str, ...]:
         """Open an incident for what is wrong, and resolve those that are over; ids of both."""
         seen = _wrong(found, self.spec.retrain.drift_windows)
-        evidence: dict[str, JsonValue] = {"window": window.name, "version": found.judged.version, "Report": link}
+        evidence: dict[str, JsonValue] = {
+            "window": window.name,
+            "first": window.first.isoformat(),  # event time of what is wrong: from here
+            "last": window.last.isoformat(),  # to before here at least
+            "version": found.judged.version,
+            "Report": link,
+        }
         changed = [self.incidents.open(kind, key, severity, sentence, evidence) for (kind, key), (severity, sentence) in seen.items()]
         for incident in self.incidents.open_ones():
             about = incident.kind, incident.key
             if about in seen or not _is_over(incident.kind, incident.key, found):
                 continue
-            if self.incidents.resolve(incident.id, f"No longer seen from {window.first:%Y-%m-%d} to {window.last:%Y-%m-%d} (event time)."):
+            unseen = f"No longer seen from {window.first:%Y-%m-%d} to {window.last:%Y-%m-%d} (event time)."
+            if self.incidents.resolve(incident.id, unseen, {"over_since": window.first.isoformat()}):
                 changed.append(incident.id)
         return tuple(id for id in changed if id is not None)
 
@@ -309,12 +320,6 @@ class Look:
             "changed": list(changed),
             "rate": self.incidents.alarm_rate(now).sentence,
         }
-
-    def _history(self, window: Window, family: frozenset[int], outcomes: pa.Table) -> list[performance.DayPerformance]:
-        span = Window(window.last - timedelta(days=HISTORY_DAYS), window.last)
-        rows = self.predictions(span, JUDGED)
-        joined, _ = join(rows, outcomes)
-        return performance.by_day(self.spec.task, joined.filter(pc.field("model_version").isin(sorted(family))))
 
     def _decide(self, window: Window, found: Found) -> tuple[str, Cause | None, str | None]:
         """Why or why not, and the cause and key of the request that this window made, now or at an earlier look."""
@@ -419,7 +424,7 @@ def _is_over(kind: Kind, key: str, found: Found) -> bool:
     if kind == "drift":
         return could_see and not found.lasting
     if kind == "data quality":
-        return could_see and key.startswith(("unit of ", "missing values of ", "schema of "))
+        return could_see and key.startswith(("unit of ", "missing values of "))
     if kind == "performance":
         return found.labelled and not found.jump.worse
     return kind == "anomaly" and found.anomalies.threshold is not None and not found.anomalies.unusual
@@ -452,9 +457,7 @@ def _scores(spec: ModelSpec, rows: pa.Table) -> list[dict[str, Any]]:
     """Ten bins of the positive score, the mean score of each class, or ten bins of a regression's values: label, share, and of what."""
     if not rows.num_rows:
         return []
-    scores = np.asarray(pc.list_flatten(rows["scores"].combine_chunks()).to_numpy(zero_copy_only=False), dtype=float).reshape(
-        rows.num_rows, -1
-    )
+    scores = performance.logged_scores(rows)
     if spec.task == "multiclass":
         counts = np.bincount(scores.argmax(axis=1), minlength=len(spec.classes)) / len(scores)
         return [
@@ -480,10 +483,10 @@ def _sentence(
     drifted = [c for c in verdict.columns if c.alarms]
     small = [c for c in verdict.columns if c.drifted]
     if drifted:
-        more = f" and {len(drifted) - 1} more" if len(drifted) > 1 else ""
+        more = f" (and {len(drifted) - 1} more)" if len(drifted) > 1 else ""
         world = f"Drift{' (confirmed)' if confirmed else ''}: {drifted[0].sentence.rstrip('.')}{more}."
     elif small:
-        more = f" and {len(small) - 1} more" if len(small) > 1 else ""
+        more = f" (and {len(small) - 1} more)" if len(small) > 1 else ""
         world = f"No drift worth an alarm: {small[0].sentence.rstrip('.')}{more}."
     else:
         world = "No drift." if verdict.columns and not verdict.power.startswith("Nothing") else f"No verdict on drift. {verdict.power}"

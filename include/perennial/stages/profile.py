@@ -6,7 +6,6 @@ Whatever the parts, and in whatever order they are added, the result is the same
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from perennial import discovery
@@ -17,9 +16,6 @@ from perennial.specs import DatasetSpec
 from perennial.store import Store
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.dataset
-
     from perennial.data.tables import Table
     from perennial.monitoring.layout import Layout
     from perennial.monitoring.profile import Profile
@@ -29,8 +25,7 @@ log = logging.getLogger(__name__)
 
 FIT_ROWS = 10_000  # of a dataset before it is decided how its rows are counted: one day shows too little of a column
 MOST_FIT_ROWS = 200_000
-TOGETHER = 16  # batches that are profiled at once
-_APART = 10_000_000  # more days than there are: tells batches apart in the number of a block
+TOGETHER = 16  # batches that are profiled at once: of each the counts of all its days are in memory, not its rows
 
 
 def run(
@@ -86,7 +81,8 @@ def run(
         return ProfileResult(
             outcome="skipped", sentence=f"Version {version} of {name} has been counted: {key}.", version=version, profile=key
         )
-    layout = kept.layout() or kept.keep_layout(_fitted(whole, version, spec))
+    layout = layout_of(kept, whole, version, spec)
+    assert layout is not None
     if plan:
         return ProfileResult(sentence=f"Version {version} of {name} is to be counted, {len(layout.columns)} columns.", version=version)
     if merge:
@@ -106,6 +102,10 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
 
     As long as the table has fewer than FIT_ROWS rows, they stay owed: nothing says yet how its rows are best counted.
     """
+    import pyarrow.compute as pc
+
+    from perennial.data.tables import BATCH
+    from perennial.monitoring.profile import profiles
     from perennial.monitoring.profile_store import ProfileStore
 
     kept = ProfileStore(store, spec.name)
@@ -114,40 +114,20 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
         return 0
     table = _table(store, spec.name, spec)
     version = table.version()
-    layout = kept.layout()
-    if layout is None and version and table.count(version) >= FIT_ROWS:
-        layout = kept.keep_layout(_fitted(table, version, spec))
-    if layout is None or not version:
+    layout = layout_of(kept, table, version, spec, FIT_ROWS) if version else None
+    if layout is None:
         log.info("%d batches of %s wait for their profiles until %s rows are in.", len(owed), spec.name, f"{FIT_ROWS:,}")
         return 0
     made, digests = 0, sorted(owed)
     for first in range(0, len(digests), TOGETHER):
-        made += _profile_batches(kept, layout, table, spec, {digest: owed[digest] for digest in digests[first : first + TOGETHER]})
+        some = {owed[digest]: digest for digest in digests[first : first + TOGETHER]}
+        rows = table.dataset(version).filter(pc.field(BATCH).isin(list(some)))
+        found = profiles(rows, layout, day=spec.event_time, by=BATCH)
+        for label, profile in found.items():
+            kept.write(some[label], profile)
+        made += len(found)  # one that is not in the table stays owed
     log.info("Profiled %d of %d batches of %s.", made, len(owed), spec.name)
     return made
-
-
-def _profile_batches(kept: ProfileStore, layout: Layout, table: Table, spec: DatasetSpec, batches: dict[str, str]) -> int:
-    """One pass over the rows of some batches; one that is not in the table stays owed."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from perennial.data.tables import BATCH
-    from perennial.monitoring.profile import EPOCH, Profile, State, profile
-
-    labels = pa.array(list(batches.values()), pa.string())
-    rows = table.scan([*layout.names, spec.event_time, BATCH], pc.field(BATCH).isin(labels))
-    number = pc.index_in(rows[BATCH].cast(pa.string()), labels).to_numpy()
-    days = rows[spec.event_time].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.int32()).to_numpy().astype(np.int64)
-    counted = profile(rows, layout, blocks=number * _APART + days + _APART // 2)
-    by_batch: dict[int, dict[object, State]] = {}
-    for block, state in counted.days.items():
-        by_batch.setdefault(block // _APART, {})[EPOCH + timedelta(days=block % _APART - _APART // 2)] = state
-    for place, digest in enumerate(batches):
-        if place in by_batch:
-            kept.write(digest, Profile(layout, by_batch[place]))
-    return len(by_batch)
 
 
 def _table(store: Store, name: str, spec: DatasetSpec | None) -> Table:
@@ -157,23 +137,30 @@ def _table(store: Store, name: str, spec: DatasetSpec | None) -> Table:
     return table_of(store, spec) if spec else Table(store, name)
 
 
-def _fitted(table: Table, version: int, spec: DatasetSpec | None) -> Layout:
-    """How the rows of a table are counted, by the first of its files: the same wherever it is worked out."""
+def layout_of(kept: ProfileStore, table: Table, version: int, spec: DatasetSpec | None, least: int = 1) -> Layout | None:
+    """How the rows of a table are counted: as it was decided, or decided now, once and for all, by the first rows of a version.
+
+    Args:
+        kept: the profiles of the table.
+        table: the table.
+        version: version of the table.
+        spec: the dataset's, where the table is one.
+        least: rows that the version must have to decide by.
+
+    Returns:
+        None if it is not decided and the version has fewer rows.
+    """
     from perennial.data.tables import BATCH
     from perennial.monitoring.layout import fit_layout
-    from perennial.monitoring.reference import watched
 
+    if (layout := kept.layout()) is not None or table.count(version) < least:
+        return layout
     rows = table.dataset(version)
     names = [column.name for column in spec.columns] if spec else [name for name in rows.schema.names if name != BATCH]
-    inputs = [watched(model, spec)[0] for model in discovery.models().values() if model.dataset == spec.name] if spec else []
+    inputs = [model.inputs for model in discovery.models().values() if model.dataset == spec.name] if spec else []
     # Live traffic has the inputs alone: what is seen together must be there on both sides.
     shared = [name for name in names if all(name in some for some in inputs)]
-    return fit_layout(_head(rows, names), names, joint=shared)
-
-
-def _head(rows: pyarrow.dataset.Dataset, names: list[str]) -> pa.Table:
-    found: pa.Table = rows.head(MOST_FIT_ROWS, columns=names)
-    return found
+    return kept.keep_layout(fit_layout(rows.head(MOST_FIT_ROWS, columns=names), names, joint=shared))
 
 
 def _day(table: Table, version: int, spec: DatasetSpec | None) -> str:

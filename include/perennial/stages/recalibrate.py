@@ -24,13 +24,13 @@ from perennial import discovery
 from perennial.data.tables import Table
 from perennial.encoding import Columns
 from perennial.errors import CandidateRefused
-from perennial.lineage.ledger import Entry, Ledger
+from perennial.lineage.ledger import AGAINST, Entry, Ledger
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.trainings import kin, verdict_key
 from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
 from perennial.monitoring.incidents import Incidents
-from perennial.monitoring.outcomes import collect_outcomes, join, outcomes_name
-from perennial.monitoring.performance import MIN_COVERAGE, MIN_LABELLED
+from perennial.monitoring.outcomes import collect_outcomes, join, outcomes_name, outcomes_of
+from perennial.monitoring.performance import event_days, is_labelled
 from perennial.monitoring.prediction_table import INPUT, collect_predictions, predictions_name
 from perennial.monitoring.requests import Inbox
 from perennial.registry.model_registry import CANDIDATE, COMPARED_WITH, RECALIBRATES, ModelRegistry, Version, same_weights
@@ -41,15 +41,16 @@ from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages.register import is_decided, readme, replays_golden
 from perennial.store import Store
 from perennial.training.evaluation import per_row_loss
-from perennial.training.recalibration import Recalibration, fit_recalibration, recalibrate, take_away
+from perennial.training.recalibration import Recalibration, fit_recalibration, recalibrate, split_days, take_away, weight_for
 from perennial.training.scoring import score
 
 log = logging.getLogger("perennial.recalibrate")
 
+ROWS_AT_ONCE = 2_000_000  # predictions whose outcomes are looked for at a time, unless a single day has more
 MOST_ROWS = 200_000  # that are scored; of more every second, third ... counts
 LABELS = "labels"  # tag of a recalibrated version: identity of the labels that it was fitted to and judged on
 KNOWN = ["prediction_id", "served_at", "event_time"]
-HAPPENED = ["prediction_id", "outcome", "time", "source", "line"]
+UTC = pa.timestamp("us", "UTC")
 
 
 def run(settings: Settings, store: Store, model: str, *, run_url: str = "") -> RecalibrateResult:
@@ -89,10 +90,10 @@ def _hindrance(store: Store, spec: ModelSpec, registry: ModelRegistry, last: Ent
         return f"The newest data of {spec.name} are not fitted to: {broken.sentence} Correct the feed, or say in the incident {broken.id} that the change is known."
     entries = Ledger(store, spec.name).entries()
     family = kin(store, spec.name, {n: digest for entry in entries for n, digest in entry.versions.items()}, last.champion)
-    back = next((e for e in reversed(entries) if e.kind == "rolled_back" and e.version in family and e.version != last.champion), None)
+    back = next((e for e in reversed(entries) if e.kind in AGAINST and e.version in family and e.version != last.champion), None)
     undone = registry.version(spec.name, back.version) if back else None
-    if undone and undone.tags.get(RECALIBRATES):
-        return f"Version {undone.number} of {spec.name}, a recalibration, was rolled back: the champion is left as it is until the next training."
+    if back and undone and undone.tags.get(RECALIBRATES):
+        return f"Version {undone.number} of {spec.name}, a recalibration, was {back.kind.replace('_', ' ')}: the champion is left as it is until the next training."
     if last.candidate is not None:
         return f"The release of version {last.candidate} of {spec.name} is under way: the champion is recalibrated once that has ended."
     if waiting and not is_decided(waiting) and waiting.tags.get(COMPARED_WITH) in same_weights(registry, spec.name, last.champion):
@@ -120,13 +121,15 @@ class Labelled:
 
     fitted: tuple[date, ...]
     judged: tuple[date, ...]
+    left_out: tuple[date, ...]  # between them: days of a broken feed
     ids: pa.Table  # prediction_id and outcome of their rows, in order of id
     digest: str  # identity of all that
 
     @property
     def said(self) -> str:
         """The fitted days for a person."""
-        return f"{len(self.fitted)} days ({self.fitted[0]} to {self.fitted[-1]})"
+        less = f"; {len(self.left_out)} of a broken feed until {self.judged[-1]} are left out" if self.left_out else ""
+        return f"{len(self.fitted)} days ({self.fitted[0]} to {self.fitted[-1]}{less})"
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class Fit:
             folder = fetch(self.store, self.spec.name, digest, Path(scratch) / "candidate")
             (folder / MANIFEST).unlink()
             newest = np.isin(days, np.array(labelled.judged, dtype="datetime64[D]"))
-            fitted = self._fit(folder, {name: values[~newest] for name, values in columns.items()}, outcomes[~newest])
+            fitted = self._fit(folder, {name: values[~newest] for name, values in columns.items()}, outcomes[~newest], len(labelled.fitted))
             facts = {
                 "champion": digest,
                 "labels": labelled.digest,
@@ -167,7 +170,11 @@ class Fit:
             }
             recalibrate(folder, fitted, facts)
             check = self._check(serving, folder, {n: v[newest] for n, v in columns.items()}, outcomes[newest], days[newest])
-            evidence = {**facts, "judged_days": [str(labelled.judged[0]), str(labelled.judged[-1])], **_numbers(fitted)}
+            days_told = {
+                "judged_days": [str(labelled.judged[0]), str(labelled.judged[-1])],
+                "left_out_days": list(map(str, labelled.left_out)),
+            }
+            evidence = {**facts, **days_told, **_numbers(fitted)}
             what = f"Version {champion} of {self.spec.name}, recalibrated on {labelled.said},"
             if not check.passed:
                 verdict = Verdict(False, f"{what} is left as it is: {check.sentence}.", (check,))
@@ -203,36 +210,71 @@ class Fit:
             return f"No prediction of {self.spec.name} has logged the input {lacking} yet: nothing to recalibrate on."
         wanted = self.spec.retrain
         begin = untrained_from(manifest)
-        field, zone = pc.field("event_time"), pa.timestamp("us", "UTC")
+        field = pc.field("event_time")
         latest = datetime.now(timezone.utc) + timedelta(days=1)  # a caller may name any time
-        where = (field >= pa.scalar(begin, zone)) & (field <= pa.scalar(latest, zone)) & ~pc.field("shadow")
+        where = (field >= pa.scalar(begin, UTC)) & (field <= pa.scalar(latest, UTC)) & ~pc.field("shadow")
         for name in self.spec.inputs:
             if not self.dataset.column(name).nullable:  # null where it was answered before the spec had this input
                 where &= pc.field(INPUT + name).is_valid()
-        joined, _ = join(predicted.scan(KNOWN, where), happened.scan(HAPPENED))
-        fitted, judged = labelled_days(joined, wanted.recalibrate_days, wanted.recalibrate_judged_days)
+        days, counts = np.unique(event_days(predicted.scan(["event_time"], where)["event_time"]), return_counts=True)
+        over = dict(
+            zip(days[:-1].astype(object).tolist(), counts.tolist(), strict=False)
+        )  # all but the newest: a later day has predictions
+        incidents = Incidents(self.store, self.spec.name).all()
+        broken = tuple(day for day in over if any(incident.spoils(day) for incident in incidents))
+        found, known = self._newest_labelled(predicted, happened, where, {day: n for day, n in over.items() if day not in broken})
+        fitted, judged = split_days(found, wanted.recalibrate_days, wanted.recalibrate_judged_days)
         if not fitted:
-            return f"{self.spec.name} has {len(judged)} labelled days since {begin:%Y-%m-%d}, where the training of version {self.last.champion} ended: {wanted.recalibrate_judged_days + 1} are needed to fit and to judge."
-        known = joined.filter(pc.is_valid(joined["outcome"]))
-        day = _days(known)
+            less = f" ({len(broken)} days of a broken feed are left out)" if broken else ""
+            return f"{self.spec.name} has {len(judged)} labelled days since {begin:%Y-%m-%d}, where the training of version {self.last.champion} ended{less}: {wanted.recalibrate_judged_days + 1} are needed to fit and to judge."
+        day = event_days(known["event_time"])
         ids = known.filter(pa.array(np.isin(day, np.array(fitted + judged, dtype="datetime64[D]")))).select(["prediction_id", "outcome"])
         ids = ids.sort_by("prediction_id")
         rows = int(np.isin(day, np.array(fitted, dtype="datetime64[D]")).sum())
         if rows < wanted.recalibrate_min_labels:
             return f"{self.spec.name} has {rows} labelled predictions from {fitted[0]} to {fitted[-1]}: {wanted.recalibrate_min_labels} are needed to fit to (retrain.recalibrate_min_labels)."
-        return Labelled(fitted, judged, ids, _identity(manifest.digest, fitted, judged, ids))
+        left_out = tuple(day for day in broken if fitted[0] < day < judged[-1])
+        return Labelled(fitted, judged, left_out, ids, _identity(manifest.digest, fitted, judged, ids))
+
+    def _newest_labelled(
+        self, predicted: Table, happened: Table, where: pc.Expression, days: Mapping[date, int]
+    ) -> tuple[list[date], pa.Table]:
+        """The newest labelled days, oldest first, and all that is labelled of them and of the days between: at least as many days as are fitted and judged, if there are.
+
+        Only some days' predictions are in memory at a time, and of the outcomes only theirs, whenever those came.
+
+        Args:
+            predicted: predictions.
+            happened: outcomes.
+            where: which predictions count.
+            days: days that are over, oldest first, with the predictions of each.
+        """
+        wanted = self.spec.retrain.recalibrate_days + self.spec.retrain.recalibrate_judged_days
+        field, waiting = pc.field("event_time"), list(days)
+        found: list[date] = []
+        known = [
+            pa.table({"prediction_id": pa.array([], pa.string()), "outcome": pa.array([], pa.float64()), "event_time": pa.array([], UTC)})
+        ]
+        while waiting and len(found) < wanted:
+            some = [waiting.pop()]
+            while waiting and len(some) < wanted and sum(map(days.__getitem__, some)) + days[waiting[-1]] <= ROWS_AT_ONCE:
+                some.append(waiting.pop())
+            rows = predicted.scan(KNOWN, where & (field >= _begin(some[-1])) & (field < _begin(some[0] + timedelta(days=1))))
+            rows = rows.filter(pa.array(np.isin(event_days(rows["event_time"]), np.array(some, dtype="datetime64[D]"))))
+            joined, _ = join(rows, outcomes_of([rows], happened.dataset()))
+            found = [*labelled_days(joined), *found]
+            known.append(joined.filter(pc.is_valid(joined["outcome"])).select(known[0].column_names))
+        return found, pa.concat_tables(known)
 
     def _rows(self, labelled: Labelled) -> tuple[Columns, np.ndarray, np.ndarray]:
         """Inputs, outcomes [rows] and days [rows] of the labelled rows, whichever version answered them; at most MOST_ROWS."""
         ids = labelled.ids.take(np.arange(0, labelled.ids.num_rows, -(-labelled.ids.num_rows // MOST_ROWS)))
-        first, last = labelled.fitted[0], labelled.judged[-1] + timedelta(days=1)
-        field, zone = pc.field("event_time"), pa.timestamp("us", "UTC")
-        bounds = [pa.scalar(datetime(d.year, d.month, d.day, tzinfo=timezone.utc), zone) for d in (first, last)]
-        where = (field >= bounds[0]) & (field < bounds[1]) & ~pc.field("shadow")
+        field = pc.field("event_time")
+        where = (field >= _begin(labelled.fitted[0])) & (field < _begin(labelled.judged[-1] + timedelta(days=1))) & ~pc.field("shadow")
         where &= pc.field("prediction_id").isin(ids["prediction_id"].combine_chunks())
         columns_read = [*KNOWN, *(INPUT + name for name in self.spec.inputs)]
         found = Table(self.store, predictions_name(self.spec.name)).scan(columns_read, where)
-        named = ids.append_column("time", pa.nulls(ids.num_rows, zone)).append_column("source", pa.array([""] * ids.num_rows))
+        named = ids.append_column("time", pa.nulls(ids.num_rows, UTC)).append_column("source", pa.array([""] * ids.num_rows))
         rows, _ = join(found, named.append_column("line", pa.array(np.arange(ids.num_rows))))
         rows = rows.sort_by("prediction_id")
         columns = {}
@@ -240,11 +282,12 @@ class Fit:
             column = np.empty(rows.num_rows, dtype=object)
             column[:] = rows[INPUT + name].to_pylist()
             columns[name] = column
-        return columns, rows["outcome"].to_numpy().astype(np.float64), _days(rows)
+        return columns, rows["outcome"].to_numpy().astype(np.float64), event_days(rows["event_time"])
 
-    def _fit(self, folder: Path, columns: Columns, outcomes: np.ndarray) -> Recalibration:
+    def _fit(self, folder: Path, columns: Columns, outcomes: np.ndarray, days: int) -> Recalibration:
         take_away(folder)
-        return fit_recalibration(self.spec.task, score(folder, columns, threads=2), outcomes, self.spec.retrain.recalibrate_weight)
+        weight = weight_for(self.spec.retrain.recalibrate_weight, days, self.spec.retrain.recalibrate_days)
+        return fit_recalibration(self.spec.task, score(folder, columns, threads=2), outcomes, weight)
 
     def _check(self, champion: Path, candidate: Path, columns: Columns, outcomes: np.ndarray, days: np.ndarray) -> Check:
         ours, theirs = (per_row_loss(self.spec.task, outcomes, score(folder, columns, threads=2)) for folder in (candidate, champion))
@@ -284,29 +327,21 @@ def untrained_from(manifest: Manifest) -> datetime:
     return datetime(trained.year, trained.month, trained.day, tzinfo=timezone.utc) + timedelta(days=1 + validation)
 
 
-def labelled_days(joined: pa.Table, fitted: int, judged: int) -> tuple[tuple[date, ...], tuple[date, ...]]:
-    """The newest labelled days, oldest first: up to `fitted` of them, and the `judged` ones after them.
-
-    A day counts with half of its outcomes and at least thirty, as everywhere, and once it is over: a later day has
-    predictions. While there are no more than `judged` such days there is none to fit to.
+def labelled_days(joined: pa.Table) -> list[date]:
+    """The days that may be judged by their labels, as everywhere (`is_labelled`), oldest first.
 
     Args:
-        joined: predictions with a column `outcome` (`outcomes.join`).
-        fitted: days to fit to, at most.
-        judged: days to judge on.
+        joined: predictions with a column `outcome` (`outcomes.join`), of whole days.
     """
-    days = _days(joined)
     known = joined["outcome"].is_valid().to_numpy()
-    names, place = np.unique(days, return_inverse=True)
+    names, place = np.unique(event_days(joined["event_time"]), return_inverse=True)
     predictions, labels = np.bincount(place, minlength=len(names)), np.bincount(place, weights=known, minlength=len(names))
-    enough = (labels >= MIN_LABELLED) & (labels >= MIN_COVERAGE * predictions) & (names < names[-1:])
-    found = tuple(names[enough].astype(object).tolist())
-    return found[:-judged][-fitted:], found[-judged:]
+    found: list[date] = names.astype(object).tolist()
+    return [day for place, day in enumerate(found) if is_labelled(predictions[place], labels[place])]
 
 
-def _days(rows: pa.Table) -> np.ndarray:
-    found: np.ndarray = rows["event_time"].cast("timestamp[us]").to_numpy().astype("datetime64[D]")
-    return found
+def _begin(day: date) -> pa.Scalar:
+    return pa.scalar(datetime(day.year, day.month, day.day, tzinfo=timezone.utc), UTC)
 
 
 def _identity(champion: str, fitted: tuple[date, ...], judged: tuple[date, ...], ids: pa.Table) -> str:

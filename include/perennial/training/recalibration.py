@@ -10,10 +10,10 @@ every fit starts from what training gave.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Task = Literal["binary", "multiclass", "regression"]
 Floats = npt.NDArray[np.float64]
+_Day = TypeVar("_Day")
 
 RECALIBRATION = "recalibration.json"
 SMALLEST = 1e-7  # of a score: smaller ones count as this, in the fit and in the graph alike
@@ -76,6 +77,24 @@ def fit_recalibration(task: Task, scores: np.ndarray, outcomes: np.ndarray, weig
         return Recalibration(task, 1.0, (moved,))
     stretched = float((errors * (values - middle)).mean()) / spread**2 / (1 + weight)
     return Recalibration(task, 1.0 + stretched, (moved - stretched * middle,))
+
+
+def split_days(days: Sequence[_Day], fitted: int, judged: int) -> tuple[tuple[_Day, ...], tuple[_Day, ...]]:
+    """The newest of some labelled days: up to `fitted` of them to fit to, and the `judged` ones after them, which the fit does not see.
+
+    While there are no more than `judged` days there is none to fit to.
+
+    Args:
+        days: oldest first.
+        fitted: days to fit to, at most.
+        judged: days to judge on.
+    """
+    return tuple(days[:-judged][-fitted:]), tuple(days[-judged:])
+
+
+def weight_for(weight: float, days: int, wanted: int) -> float:
+    """How strongly a fit to fewer days than wanted is held to no change: so much more as there are fewer, since days differ more than rows."""
+    return weight * wanted / days
 
 
 def recalibrate(folder: Path, recalibration: Recalibration, record: Mapping[str, Any]) -> None:

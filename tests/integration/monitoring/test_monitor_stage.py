@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,17 @@ from perennial.data.tables import Table
 from perennial.errors import ServiceUnreachable
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import publish, read_manifest
+from perennial.monitoring.drift import find_drift
 from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.profile import profile
 from perennial.monitoring.requests import Inbox
+from perennial.monitoring.windows import Window
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
 from perennial.serving.route import Arm
 from perennial.settings import Settings
 from perennial.specs import MonitoringSpec, RetrainSpec, SplitSpec
 from perennial.stages import _window, monitor, validate
+from perennial.stages._window import Judge
 from perennial.store import FolderStore
 from perennial.testing import small_manifest, small_model, small_version
 from perennial.training.scoring import score
@@ -153,6 +156,13 @@ def colder(row):
     return {**row, "temp": None if row["temp"] is None else row["temp"] - 30}
 
 
+def judge_of(house, spec=MODEL, dataset=None):
+    """Who judges windows, after what was logged was taken in."""
+    look = monitor.Look(house.settings, house.store, MODEL, house.dataset)
+    look.collect()
+    return Judge(house.store, spec, dataset or house.dataset, look.digests)
+
+
 def february(day):
     """A day of February 2013."""
     return date(2013, 2, day)
@@ -267,8 +277,31 @@ def test_a_unit_change_is_diagnosed_and_blocks_training(house):
         True,
         result.incidents,
     )
+    since, until = (incident.evidence[name] for name in ("first", "last"))
+    assert (since, until) == ("2013-02-06T00:00:00+00:00", "2013-02-08T00:00:00+00:00")
     house.incidents.verdict(incident.id, "known", "tests", "the new stations")
     assert house.look().cause == "drift"
+
+
+def test_a_few_rows_in_another_unit_are_a_break(house, monkeypatch):
+    """One of two feeds gives kilometres: too few rows for an alarm, but the unit is named and no training starts on them."""
+    strict = MODEL.model_copy(update={"monitoring": MODEL.monitoring.model_copy(update={"min_shift": 0.005, "alarm_shift": 0.5})})
+    monkeypatch.setattr(discovery, "model", lambda name: strict)
+    quiet(house, 2, 3)
+    feeds = iter(range(10**6))
+    for n in range(4, 7):
+        house.serve(
+            february(n),
+            like=date(2013, 1, 1 + (n * 5) % 28),
+            change=lambda row: row if next(feeds) % 5 else {**row, "distance": round(row["distance"] * 1.609344)},
+            count=600,
+        )
+    result = house.look()
+    report = house.report(result)
+    assert [b["key"] for b in report["breaks"]] == ["unit of distance"]
+    assert "% of the values look like km instead of miles" in report["breaks"][0]["sentence"]
+    assert [(i.key, i.blocks_training) for i in house.incidents.open_ones() if i.kind == "data quality"] == [("unit of distance", True)]
+    assert "distance" not in result.drifted
 
 
 def test_an_incident_is_resolved_once_its_reason_is_gone(house):
@@ -286,7 +319,9 @@ def test_an_incident_is_resolved_once_its_reason_is_gone(house):
     house.serve(february(10), like=date(2013, 1, 9))
     assert set(house.look().incidents) == set(opened)
     assert house.incidents.open_ones() == []
-    assert "No longer seen from 2013-02-08 to 2013-02-10" in house.incidents.get(opened[0]).resolution
+    over = house.incidents.get(opened[0])
+    assert "No longer seen from 2013-02-08 to 2013-02-10" in over.resolution
+    assert (over.evidence["first"], over.evidence["over_since"]) == ("2013-02-04T00:00:00+00:00", "2013-02-08T00:00:00+00:00")
 
 
 def test_a_recalibrated_version_goes_on_where_the_trained_one_was(house):
@@ -399,7 +434,55 @@ def test_a_jump_of_the_loss_asks_for_retraining(house):
     house.serve(february(12))
     result = house.look()
     assert (result.cause, result.drifted) == ("performance", ())
-    assert "three standard errors" in result.sentence
+    assert "is a jump" in result.sentence
+
+
+def test_an_hour_looked_at_by_hand_opens_no_incident(house):
+    """An hour after the newest window is no newer window: what is strange in it is told to whoever asked, and to nobody else."""
+    quiet(house, 2, 5)
+    house.serve(february(6), like=date(2013, 1, 8), count=800, change=lambda row: {**row, "distance": 90000})
+    begin = datetime(2013, 2, 6, 10)
+    hour = monitor.run(house.settings, house.store, MODEL.name, begin, begin + timedelta(hours=1))
+    assert (house.report(hour)["anomalies"]["unusual"], hour.incidents, house.incidents.all()) == (True, (), [])
+    assert house.look(february(6), february(8)).incidents != (), "the same rows as a whole window count"
+
+
+def test_inputs_have_the_whole_false_alarm_rate_where_predictions_are_not_tested(house, monkeypatch):
+    """One day against fourteen that the training did not see can never be rare enough: the inputs need not share alpha with it."""
+    quiet(house, 2, 5)
+    tested = []
+    monkeypatch.setattr(_window, "find_drift", lambda *given, **more: tested.append(given[2].alpha) or find_drift(*given, **more))
+    judge, alpha = judge_of(house), MODEL.monitoring.alpha
+    for days, expected in ((1, [alpha]), (2, [alpha / 2, alpha / 2])):
+        window = Window(datetime(2013, 2, 3, tzinfo=timezone.utc), datetime(2013, 2, 3 + days, tzinfo=timezone.utc))
+        judged = judge.judge(window, monitor.Look(house.settings, house.store, MODEL, house.dataset).predictions(window))
+        assert (tested, "predictions" in judged.verdict.skipped) == (expected, days == 1)
+        tested.clear()
+
+
+def test_predictions_of_a_version_whose_inputs_are_gone_are_not_tested(house):
+    """The dataset lost a column that an old version reads: the inputs are tested all the same, and the reason is given."""
+    quiet(house, 2, 4)
+    spec = MODEL.model_copy(update={"inputs": tuple(name for name in INPUTS if name != "temp")})
+    dataset = house.dataset.model_copy(update={"columns": tuple(c for c in house.dataset.columns if c.name != "temp")})
+    window = Window(datetime(2013, 2, 2, tzinfo=timezone.utc), datetime(2013, 2, 4, tzinfo=timezone.utc))
+    rows = monitor.Look(house.settings, house.store, MODEL, house.dataset)
+    rows.collect()
+    judged = judge_of(house, spec, dataset).judge(window, rows.predictions(window))
+    assert judged.verdict.skipped["predictions"] == "the version reads temp, which the dataset no longer has"
+    assert {"carrier", "origin", "distance"} <= {c.column for c in judged.verdict.columns}
+
+
+def test_the_sample_of_the_reference_is_drawn_once(house, monkeypatch):
+    """A second look reads no row of the snapshot; other columns are another sample."""
+    read = []
+    newest_rows = Judge._newest_rows
+    monkeypatch.setattr(Judge, "_newest_rows", lambda self, source, columns: read.append(columns) or newest_rows(self, source, columns))
+    judge = judge_of(house)
+    first = judge._sampled(1, ["scheduled_departure", "temp"])
+    assert judge._sampled(1, ["scheduled_departure", "temp"]).equals(first)
+    assert judge_of(house)._sampled(1, ["scheduled_departure", "distance"]).column_names == ["scheduled_departure", "distance"]
+    assert read == [["scheduled_departure", "temp"], ["scheduled_departure", "distance"]]
 
 
 def test_the_gateways_counts_are_shown(house, monkeypatch):

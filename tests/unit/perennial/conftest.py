@@ -22,3 +22,19 @@ def january() -> Callable[[int, int], pa.Table]:
         return some.take(np.arange(0, len(some), 4)).cast(pa.schema(list(zip(some.schema.names, types, strict=True))))
 
     return flights
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each fit of the trees was given."""
+    from perennial.training import boosted
+
+    seen: list[int] = []
+    fit = boosted.fit
+
+    def counted(task: boosted.Task, classes: int, inputs: boosted.Inputs, labels: boosted.Floats, seed: int) -> boosted.Boosted:
+        seen.append(len(labels))
+        return fit(task, classes, inputs, labels, seed)
+
+    monkeypatch.setattr(boosted, "fit", counted)
+    return seen

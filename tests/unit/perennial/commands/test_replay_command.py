@@ -40,20 +40,6 @@ def settings(tmp_path, monkeypatch):
     return Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})
 
 
-@pytest.fixture
-def fits(monkeypatch):
-    """Rows of each fit."""
-    seen = []
-    fit = boosted.fit
-
-    def counted(task, classes, inputs, labels, seed):
-        seen.append(len(labels))
-        return fit(task, classes, inputs, labels, seed)
-
-    monkeypatch.setattr(boosted, "fit", counted)
-    return seen
-
-
 def figures(store):
     (key,) = (s.key for s in store.list("reports/digits/replays") if s.key.endswith("replay.json"))
     return key, json.loads(store.read(key))
@@ -69,6 +55,7 @@ def test_policies_side_by_side(store, settings, fits, capsys):
     assert all(policy.title in told.out for policy in known.values())
     assert "* the spec's own" in told.out
     assert "stand in for the model" in told.out
+    assert "no gate and no canary" in told.out
     assert (found["first"], found["last"], found["delay_days"]) == ("2024-01-07", "2024-01-18", 0)
     assert all(len(p["days"]) == 12 for p in found["policies"])
     assert store.read(key.replace(".json", ".svg")).startswith(b"<?xml")

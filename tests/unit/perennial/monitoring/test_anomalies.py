@@ -12,6 +12,7 @@ from perennial.monitoring.anomalies import (
     Multivariate,
     Scale,
     Univariate,
+    Watch,
     find_anomalies,
     fit_detector,
     fit_watch,
@@ -103,8 +104,8 @@ def test_the_budget_holds_on_fresh_rows_of_the_same_days(name):
     watch = fit_watch(table(world()), days(len(level)), name, 1)
     fresh = world()
     found = find_anomalies(watch, table(fresh), days(len(level)), [str(i) for i in range(len(fresh))], name=name, alarms_per_day=BUDGET)
-    assert 0.6 * BUDGET < found.found / 40 < 1.5 * BUDGET
-    assert 0.7 * BUDGET < found.achieved <= BUDGET
+    assert 0.5 * BUDGET < found.found / 40 < 1.5 * BUDGET
+    assert 0.6 * BUDGET < found.achieved <= BUDGET
     assert found.highest > found.achieved
     assert (found.scored, found.days, found.held_out_days, len(found.shown)) == (40 * PER_DAY, 40, 20, MAX_SHOWN)
 
@@ -124,7 +125,22 @@ def test_the_budget_holds_where_strange_rows_come_in_clusters():
     when = days(len(fresh))
     found = find_anomalies(watch, table(fresh), when, [str(i) for i in range(len(fresh))], name="multivariate", alarms_per_day=BUDGET)
     assert found.achieved <= BUDGET
-    assert 0.4 * BUDGET < found.found / 160 < 1.3 * BUDGET
+    assert 0.3 * BUDGET < found.found / 160 < BUDGET
+
+
+@pytest.mark.parametrize("tail", [2, 5], ids=["storms", "breezes"])
+def test_the_budget_holds_in_the_mean_over_many_references(tail):
+    """Days stretch their scores by Pareto-distributed factors; one quantile over all rows would give a tenth too much where tails are heavy."""
+    held_out, rates = days(45 * PER_DAY), []
+    for seed in range(300):
+        rng = np.random.default_rng([21, seed])
+        stretched = np.repeat(1 + rng.pareto(tail, 45), PER_DAY) * rng.exponential(size=len(held_out))
+        threshold, reckoned = Watch("by hand", Scale({}), Univariate.fit(np.zeros((1, 1)), largest=False), stretched, held_out).threshold(
+            PER_DAY, BUDGET
+        )
+        assert reckoned <= BUDGET
+        rates.append(PER_DAY * np.exp(-threshold / (1 + rng.pareto(tail, 2000))).mean())
+    assert 0.5 * BUDGET < np.mean(rates) <= BUDGET
 
 
 def test_the_budget_is_per_day_whatever_the_traffic():
@@ -140,12 +156,13 @@ def test_the_budget_is_per_day_whatever_the_traffic():
 
 
 def test_a_reference_too_small_for_the_budget_says_so():
-    """One alarm in ten thousand rows cannot be told from two thousand; the sentence says what can."""
+    """One alarm in ten thousand rows cannot be told from two thousand; the sentence says what can, and more than that is not unusual yet."""
     rng = np.random.default_rng(8)
     reference, rows = rng.normal(size=(2000, 2)), rng.normal(size=(10000, 2))
     watch = fit_watch(table(reference), days(2000, 200), "multivariate", 1)
     found = find_anomalies(watch, table(rows), days(10000, 10000), [str(i) for i in range(10000)], name="multivariate", alarms_per_day=1)
-    assert "too small to tell fewer than 9.99 a day" in found.sentence
+    assert "too small to tell fewer than 25 a day" in found.sentence
+    assert (found.found > 3 * found.alarms_per_day, found.unusual) == (True, False)
 
 
 def test_many_more_than_on_any_day_are_unusual():

@@ -7,9 +7,19 @@ from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
 import pytest
+from pyarrow.dataset import dataset
 
 from perennial.data.tables import Table
-from perennial.monitoring.outcomes import Counts, collect_outcomes, count_new, join, outcome_number, outcome_rows
+from perennial.monitoring.outcomes import (
+    Counts,
+    collect_outcomes,
+    count_new,
+    count_unknown,
+    join,
+    outcome_number,
+    outcome_rows,
+    outcomes_of,
+)
 from perennial.monitoring.performance import by_day
 from perennial.specs import GateSpec, ModelSpec
 from perennial.store import FolderStore
@@ -27,6 +37,7 @@ def predictions(*entries):
     return pa.table(
         {
             "prediction_id": pa.array(ids),
+            "model_version": pa.array([1] * len(ids), pa.int32()),
             "event_time": pa.array([datetime(2013, 2, d, tzinfo=timezone.utc) for d in days], pa.timestamp("us", "UTC")),
             "served_at": pa.array([NOW + timedelta(hours=h) for h in hours], pa.timestamp("us", "UTC")),
             "scores": pa.array([[0.5, 0.5]] * len(ids), pa.list_(pa.float64())),
@@ -48,24 +59,32 @@ def test_the_last_outcome_by_its_own_time_counts():
     """Not the last to arrive; what it overrules is counted."""
     joined, counts = join(predictions(("a", 1, 0), ("b", 1, 0), ("c", 1, 0)), outcomes(("a", 1, 5), ("a", 0, 3), ("b", 1, 1), ("b", 1, 2)))
     assert labels(joined) == {"a": 1.0, "b": 1.0, "c": None}
-    assert counts == Counts(predictions=3, labelled=2, repeated=1, contradicted=1, unknown=0, predicted_twice=0)
+    assert counts == Counts(predictions=3, labelled=2, repeated=1, contradicted=1, predicted_twice=0)
 
 
 def test_an_unknown_outcome_waits_for_its_prediction():
-    """It is counted as unknown until the prediction comes, and joined then."""
-    early = outcomes(("late-one", 1, 0))
-    joined, counts = join(predictions(("a", 1, 0)), early)
-    assert (counts.labelled, counts.unknown) == (0, 1)
-    joined, counts = join(predictions(("a", 1, 0), ("late-one", 2, 1)), early)
-    assert labels(joined)["late-one"] == 1.0
-    assert counts.unknown == 0
+    """It is counted as unknown until the prediction comes, and joined then; one of another window is not unknown."""
+    early = outcomes(("late-one", 1, 0), ("late-one", 1, 3), ("b", 1, 0))
+    everything = [predictions(("a", 1, 0), ("b", 2, 0))]
+    assert join(everything[0], early)[1].labelled == 1
+    assert count_unknown(dataset(early), dataset(everything)) == 2
+    everything.append(predictions(("late-one", 2, 1)))
+    assert labels(join(everything[1], early)[0]) == {"late-one": 1.0}
+    assert count_unknown(dataset(early), dataset(everything)) == 0
 
 
-def test_an_outcome_of_another_window_is_not_unknown():
-    """Ids of all predictions decide, not those of the window."""
-    window, everything = predictions(("a", 1, 0)), predictions(("a", 1, 0), ("b", 2, 0))
-    assert join(window, outcomes(("b", 1, 0)), known_ids=everything.select(["prediction_id"]))[1].unknown == 0
-    assert join(window, outcomes(("b", 1, 0)))[1].unknown == 1
+def test_only_outcomes_of_the_predictions_are_read_in(tmp_path):
+    """However late they came and however often: of a table of any size what matters is kept, and joins as the whole table would."""
+    table = Table(FolderStore(str(tmp_path)), "delays_outcomes")
+    table.append(outcomes(*((f"other-{i}", 1, 0) for i in range(500)), ("a", 0, 1), ("b", 1, 2)), "first")
+    table.append(outcomes(("a", 1, 9000), ("c", 0, 3)), "second")
+    rows, history = predictions(("a", 1, 0), ("b", 1, 0)), predictions(("c", 2, 0), ("d", 3, 0))
+    found = outcomes_of([rows, history], table.dataset())
+    assert sorted(found["prediction_id"].to_pylist()) == ["a", "a", "b", "c"]
+    for some in (rows, history):
+        one, whole = join(some, found), join(some, table.scan())
+        assert (labels(one[0]), one[1]) == (labels(whole[0]), whole[1])
+    assert labels(join(rows, found)[0]) == {"a": 1.0, "b": 1.0}
 
 
 def test_late_labels_change_only_their_own_window():

@@ -15,6 +15,7 @@ from perennial.monitoring.performance import (
     estimate,
     expected_roc_auc,
     find_jump,
+    first_unseen,
     latency_quantile,
     losses,
     over_window,
@@ -24,7 +25,7 @@ from perennial.monitoring.performance import (
 START = datetime(2013, 2, 1, 6, tzinfo=timezone.utc)
 
 
-def joined(scores, outcomes, days):
+def joined(scores, outcomes, days, versions=None):
     """Predictions with outcomes, on days counted from 1 February 2013."""
     when = [START + timedelta(days=int(d)) for d in days]
     return pa.table(
@@ -32,6 +33,7 @@ def joined(scores, outcomes, days):
             "event_time": pa.array(when, pa.timestamp("us", "UTC")),
             "scores": pa.array([list(s) for s in scores], pa.list_(pa.float64())),
             "outcome": pa.array(outcomes, pa.float64()),
+            "model_version": pa.array([1] * len(when) if versions is None else versions, pa.int64()),
         }
     )
 
@@ -107,27 +109,71 @@ def test_days_are_told_apart():
     assert found[0].coverage == 0.5
 
 
-def a_day(number, excess, labelled=500, predictions=500):
+def test_a_day_is_that_of_the_version_that_answered_most_of_it():
+    """While a canary takes a share of the requests, its loss is no part of the champion's day."""
+    rows = joined([[1.0], [1.0], [9.0], [3.0]], [0.0, 0.0, 0.0, 1.0], [0, 0, 0, 1], versions=[4, 4, 5, 5])
+    assert [(d.version, d.predictions, d.realised) for d in by_day("regression", rows)] == [(4, 2, 1.0), (5, 1, 4.0)]
+
+
+def a_day(number, excess, labelled=500, predictions=500, version=None):
     """A day with that excess loss."""
-    return DayPerformance(date(2013, 1, 1) + timedelta(days=number), predictions, labelled, 0.5 + excess, 0.5)
+    return DayPerformance(START.date() + timedelta(days=number), predictions, labelled, 0.5 + excess, 0.5, version)
+
+
+def jump_of(excess, limit=0.01, since=0):
+    """The verdict on days with these excess losses."""
+    return find_jump([a_day(i, e) for i, e in enumerate(excess)], limit, START.date() + timedelta(days=since))
+
+
+CALM = [0.0, 0.03, -0.03, 0.01, -0.02, 0.02, 0.0, -0.01, 0.01, 0.03, -0.03, 0.02]
 
 
 @pytest.mark.parametrize(
     ("excess", "found"),
     [
-        ([0.0, 0.01, -0.01, 0.0, 0.02, 0.2, 0.25, 0.3], True),
-        ([0.0, 0.01, -0.01, 0.0, 0.02, 0.2, 0.25, 0.005], False),  # the last day is as expected
-        ([0.0, 0.3, -0.3, 0.2, -0.2, 0.1, 0.1, 0.1], False),  # within what is usual
-        ([0.0, 0.01, 0.2, 0.25, 0.3], False),  # too few days before
+        ([*CALM, 0.2, 0.25, 0.3], True),
+        ([*CALM, 0.2, 0.25, 0.005], False),  # the last day is as expected
+        ([*CALM, 0.011, 0.011, 0.011], False),  # within what is usual
+        ([0.0, 0.3, -0.3, 0.2, -0.2, 0.1, 0.1, 0.1], False),
+        ([0.0, 0.01, -0.01, 0.2, 0.25, 0.3], False),  # too few days before
+        ([0.0, 0.03, -0.03, 0.01, 0.1, 0.1, 0.1], False),  # so few days before that chance may do it,
+        ([0.0, 0.03, -0.03, 0.01, 0.4, 0.4, 0.4], True),  # unless it is far beyond them
         ([0.2, 0.25], False),
         ([0.2, 0.21, 0.19, 0.2, 0.2, 0.2, 0.21, 0.2], False),  # always as bad: nothing jumped
+        ([*CALM, 0.5, 0.4, 0.6, 0.5, 0.4, 0.2, 0.2, 0.2], True),  # it lasts: its own first days are not what is usual
+        ([*CALM[:6], 0.9, *CALM[6:], 0.2, 0.25, 0.3], True),  # nor is one bad day
     ],
 )
 def test_jumps(excess, found):
     """Three bad days in a row beyond what is usual make a jump; less does not."""
-    verdict = find_jump([a_day(i, e) for i, e in enumerate(excess)], 0.01)
+    verdict = jump_of(excess)
     assert verdict.found is found
     assert verdict.sentence.endswith(".")
+
+
+def test_days_that_the_training_has_seen_show_no_jump():
+    """The three days must be new to the training in service; until then the loss is said to be worse, and no more is asked for."""
+    days = [*CALM, 0.2, 0.25, 0.3]
+    assert jump_of(days, since=12).found
+    seen = jump_of(days, since=13)
+    assert (seen.found, seen.worse) == (False, True)
+    assert "days from 2013-02-14 on show" in seen.sentence
+
+
+def test_what_a_training_has_not_seen():
+    """Days without a label that it knew, whoever answered them; after a jump only what it answers itself."""
+    trained_to, answers = date(2013, 7, 1), date(2013, 7, 9)
+    assert first_unseen("schedule", trained_to, answers) == date(2013, 7, 2)
+    assert first_unseen("performance", trained_to, answers) == answers
+
+
+def test_a_jump_says_which_days_and_versions_were_compared():
+    """A person reads which days are compared with which, and who answered them."""
+    days = [a_day(i, e, version=3 + i // 8) for i, e in enumerate([*CALM, 0.2, 0.25, 0.3])]
+    assert find_jump(days, 0.01, START.date()).sentence == (
+        "The excess loss of the last 3 labelled days (2013-02-13 to 2013-02-15, answered by version 4) is 0.200, 0.250, 0.300; over the 12 labelled days before "
+        "(2013-02-01 to 2013-02-12, answered by versions 3, 4) its median was 0.005, and a mean above 0.060 is a jump."
+    )
 
 
 def test_days_with_few_labels_do_not_judge():
@@ -137,15 +183,21 @@ def test_days_with_few_labels_do_not_judge():
         + [a_day(6 + i, 0.4, labelled=100) for i in range(3)]
         + [a_day(9 + i, 0.4, labelled=20, predictions=20) for i in range(3)]
     )
-    assert not find_jump(days, 0.01).worse
-    assert "No labelled day" in find_jump(days[6:], 0.01).sentence
+    assert not find_jump(days, 0.01, START.date()).worse
+    assert "No labelled day" in find_jump(days[6:], 0.01, START.date()).sentence
 
 
-def test_chance_makes_few_jumps():
-    """Over 2,000 honest histories of 20 days, fewer than one in fifty looks finds a jump."""
+def test_a_regression_expects_no_loss():
+    """Values say nothing of their own error: there is no jump, and the sentence says what asks instead."""
+    days = [DayPerformance(d.day, 500, 500, d.realised, None) for d in (a_day(i, e) for i, e in enumerate([*CALM, 5.0, 5.0, 5.0]))]
+    assert "drift and age ask alone" in find_jump(days, 0.01, START.date()).sentence
+
+
+@pytest.mark.parametrize("days", [7, 10, 20, 30])
+def test_chance_makes_few_jumps(days):
+    """Over 2,000 honest histories, fewer than one look in fifty finds a jump, however few days there are before."""
     rng = np.random.default_rng(2)
-    found = sum(find_jump([a_day(i, e) for i, e in enumerate(rng.normal(0, 0.05, 20))], 0.01).found for _ in range(2000))
-    assert found < 40
+    assert sum(jump_of(rng.normal(0, 0.05, days)).found for _ in range(2000)) < 40
 
 
 def test_service_figures_come_from_the_log():

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perennial.monitoring.layout import CELLS, GRID_CELLS, HASH_CELLS, KNOWN_CATEGORIES, TAILS, UNIT, Grid, fit_layout
-from perennial.monitoring.profile import LEVELS, UNSEEN_NAMES, Adder, State, profile, sample_level, sum_of
+from perennial.monitoring.profile import LEVELS, UNSEEN_NAMES, Adder, State, name_hashes, profile, profiles, sample_level, sum_of
 
 
 def rows(days, **columns):
@@ -71,7 +72,7 @@ def test_tails_tell_far_values_apart():
     edges = grid.edges()
     places = np.searchsorted(edges, [101, 1010, 10_100, 1e9, -1, -1e4], side="right") - 1
     assert len(set(places.tolist())) == 6
-    assert grid.lower_edge(0) == -math.inf
+    assert edges[0] == -math.inf
     assert np.isfinite(grid.centres()).all()
 
 
@@ -88,12 +89,12 @@ def test_values_and_categories_are_counted_by_name():
 
 
 def test_how_a_number_is_grouped_changes_no_count():
-    """`few` is a matter of speed alone."""
+    """Whether a value is found in a list first is a matter of speed alone."""
     table = mixed()
     layout = fit_layout(table, COLUMNS)
     column = layout.column("few")
-    assert column.few
-    other = column.model_copy(update={"few": False, "values": ()})
+    assert column.values
+    other = column.model_copy(update={"values": ()})
     plain = layout.model_copy(update={"columns": tuple(other if c.name == "few" else c for c in layout.columns)})
     assert np.array_equal(profile(table, plain, day="when").cells("few"), profile(table, layout, day="when").cells("few"))
 
@@ -103,7 +104,6 @@ def test_many_values_are_not_listed():
     table = rows([1] * 4000, many=[i % 400 for i in range(4000)], row=list(range(4000)))
     layout = fit_layout(table, ["many", "row"])
     assert [column.values for column in layout.columns] == [(), ()]
-    assert [column.few for column in layout.columns] == [True, False]
     assert profile(table, layout, day="when").exact("many").shape == (1, 0)
 
 
@@ -243,6 +243,58 @@ def test_files_and_datasets_are_counted_like_tables(tmp_path):
     assert profile(pyarrow.dataset.dataset(files), layout, day="when") == expected
 
 
+def test_groups_of_rows_are_counted_apart_in_one_pass(tmp_path):
+    """Each as by itself, from a table or a dataset; rows of no group are not counted."""
+    table = mixed(2000)
+    layout = fit_layout(table, COLUMNS, sample_rows=100)
+    group = pa.array([None if i % 7 == 0 else f"g{i // 500 % 3}" for i in range(2000)])
+    grouped = table.append_column("group", group)
+    expected = {name: profile(table.filter(pc.equal(group, name)), layout, day="when") for name in ("g0", "g1", "g2")}
+    assert profiles(grouped, layout, day="when", by="group") == expected
+    pq.write_table(grouped, tmp_path / "a.parquet")
+    found = pyarrow.dataset.dataset(tmp_path / "a.parquet").filter(pc.field("group") != "g1")
+    assert profiles(found, layout, day="when", by="group") == {name: expected[name] for name in ("g0", "g2")}
+
+
+def test_rows_in_any_order_are_counted_alike():
+    """Sorted rows are counted run by run, mixed ones by key: the states are the same; so are whole numbers of any width, and -0 is 0."""
+    rng = np.random.default_rng(4)
+    days = np.sort(rng.integers(1, 28, 5000))
+    whole = np.where(rng.random(5000) < 0.02, 2**40, rng.integers(-50, 400, 5000))
+    few = np.where(rng.random(5000) < 0.5, -0.0, rng.integers(0, 5, 5000).astype(float))
+    table = rows(days.tolist(), whole=pa.array(whole, mask=rng.random(5000) < 0.1), few=few)
+    layout = fit_layout(table, ["whole", "few"])
+    expected = profile(table, layout, day="when")
+    assert profile(table.take(rng.permutation(5000)), layout, day="when") == expected
+    as_number = table.set_column(1, "whole", table["whole"].cast(pa.float64()))
+    assert profile(as_number, layout, day="when") == expected
+    assert expected.merged().columns["few"].exact.tolist() == [*(int((few == v).sum()) for v in range(5)), 0]
+    for few_bits in (pa.int8(), pa.uint16()):
+        narrow = table.set_column(2, "few", table["few"].cast(few_bits, safe=False))
+        assert np.array_equal(profile(narrow, layout, day="when").exact("few"), expected.exact("few"))
+
+
+def test_days_before_1970_and_other_zones():
+    """A day is one of UTC, whatever the zone that a time is told in, and before 1970 too."""
+    times = [datetime(1969, 12, 31, 23), datetime(1969, 12, 31, 1), datetime(1970, 1, 1)]
+    table = pa.table(
+        {"when": pa.array(times, pa.timestamp("us", "UTC")).cast(pa.timestamp("ns", "America/New_York")), "x": [1.0, 2.0, 3.0]}
+    )
+    found = profile(table, fit_layout(table, ["x"]), day="when")
+    assert {day: state.rows for day, state in found.days.items()} == {date(1969, 12, 31): 2, date(1970, 1, 1): 1}
+
+
+def test_names_hash_alike_in_any_company():
+    """The hash of a name depends on its bytes alone; others of many have other hashes, spread evenly."""
+    names = [f"id{i}é" for i in range(20_000)] + ["", "a", "a\x00"]
+    hashes = name_hashes(names)
+    assert len(set(hashes.tolist())) == len(names)
+    assert name_hashes(names[::-1]).tolist() == hashes[::-1].tolist()
+    assert name_hashes([]).tolist() == []
+    counts = np.bincount((hashes % HASH_CELLS).astype(np.int64), minlength=HASH_CELLS)
+    assert ((counts - counts.mean()) ** 2).sum() / counts.mean() < 2 * HASH_CELLS
+
+
 def test_the_sample_is_a_fair_one():
     """Of each level a quarter goes on to the next; the mean over the sample is near the mean over all rows."""
     rng = np.random.default_rng(7)
@@ -304,8 +356,8 @@ def test_a_missing_value_is_neither_high_nor_low():
     """Where a number is missing its score is 0."""
     table = rows([1] * 60, a=[1.0, 2.0, None] * 20, b=[2.0, 1.0, 3.0] * 20)
     layout = fit_layout(table, ["a", "b"])
-    sums = Adder(layout.joint).sums(np.array([[-1, -1], [-1, -1]]))
-    assert sums[:2].tolist() == [0, 0]
+    sums = Adder(layout.joint).sums(np.array([[-1, -1], [-1, -1]]), np.array([0]))
+    assert sums[0, :2].tolist() == [0, 0]
 
 
 def test_fewer_columns_keep_what_concerns_them_alone():
@@ -320,6 +372,17 @@ def test_fewer_columns_keep_what_concerns_them_alone():
     assert np.array_equal(few.joint().families["product"].means[:, 0], whole.means[:, whole.names.index(("x", "few"))])
     assert few.joint().families["cos"].names == ()
     assert found.only(found.layout.names) == found
+
+
+def test_rows_are_counted_on_a_layout_of_fewer_columns():
+    """Also if one of those that decide the sample is not among them: the counts are those of the whole layout."""
+    table = mixed()
+    found = profile(table, fit_layout(table, COLUMNS, sample_rows=100), day="when")
+    narrow = found.only([name for name in COLUMNS if name != found.layout.joint.sampled_by[0]])
+    again = profile(table, narrow.layout, day="when")
+    for name in narrow.layout.names:
+        assert np.array_equal(again.cells(name), narrow.cells(name))
+    assert all(25 <= rows <= 100 for rows in again.joint().rows)
 
 
 def test_days_are_chosen_and_sums_of_other_layouts_refused():
@@ -349,3 +412,15 @@ def test_rows_in_blocks_of_any_kind():
     for wrong in ({}, {"day": "when", "blocks": 3}):
         with pytest.raises(ValueError, match="either a day column or blocks"):
             profile(table, layout, **wrong)
+
+
+def test_no_value_is_sure_to_be_in_the_sample():
+    """Rows of zeros and of the first category have a level like all others: of 200 layouts' seeds a few have them in the rarest levels."""
+    table = rows([1] * 50, a=[0.0, 1.0] * 25, kind=["x", "x", "x", "y", "z"] * 10)
+    layout = fit_layout(table, ["a", "kind"])
+    rarest = 0
+    for seed in range(200):
+        seeded = layout.model_copy(update={"joint": layout.joint.model_copy(update={"seed": seed})})
+        zeros = profile(rows([1], a=[0.0], kind=["x"]), seeded, day="when").merged()
+        rarest += int(zeros.joint.levels[2:].sum())
+    assert 0 < rarest < 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_any_reader_of_parquet_understands_it(layout):
     file = pq.read_table(io.BytesIO(encode(profile(rows, layout, day="when"), {"perennial.batch": "b1"})))
     assert file.schema.names == ["day", "part", "column", "other", "cell", "count"]
     told = file.schema.metadata
-    assert (told[b"perennial.format"], told[b"perennial.layout"], told[b"perennial.batch"]) == (b"1", layout.digest.encode(), b"b1")
+    assert (told[b"perennial.format"], told[b"perennial.layout"], told[b"perennial.batch"]) == (b"2", layout.digest.encode(), b"b1")
     lines = file.to_pylist()
     first = [line for line in lines if line["day"] == date(2013, 1, 1)]
     assert [line["count"] for line in first if line["part"] == "rows"] == [100]
@@ -71,14 +72,14 @@ def test_any_reader_of_parquet_understands_it(layout):
     assert {"mean", "square", "product", "cos", "sin", "levels"} <= {line["part"] for line in lines}
 
 
-@pytest.mark.parametrize("found", ["2", ""])
+@pytest.mark.parametrize("found", ["1", ""])
 def test_an_unknown_format_is_refused(layout, found):
     """With what to do."""
     file = pq.read_table(io.BytesIO(encode(profile(table(), layout, day="when"))))
     out = io.BytesIO()
     told = {"perennial.format": found} if found else {}
     pq.write_table(file.replace_schema_metadata(told), out)
-    with pytest.raises(StoredDataDamaged, match=f"has the format {found or 'of no profile'}, and 1 is what is known here: use the version"):
+    with pytest.raises(StoredDataDamaged, match=f"has the format {found or 'of no profile'}, and 2 is what is known here: use the version"):
         decode(out.getvalue(), layout, "profiles/sales/x.parquet")
 
 
@@ -99,6 +100,18 @@ def test_a_layout_is_decided_once(kept, layout):
     assert ProfileStore(kept.store, "else").read() is None
     kept.store.write("profiles/sales/layout.json", b"{}")
     with pytest.raises(StoredDataDamaged, match="delete the folder profiles/sales"):
+        kept.layout()
+
+
+def test_a_layout_of_before_is_a_sentence(kept, layout):
+    """Those of format 1 said of each column how it is grouped."""
+    old = json.loads(layout.model_dump_json())
+    old["columns"] = [{**column, "few": False} for column in old["columns"]]
+    kept.store.write("profiles/sales/layout.json", json.dumps(old).encode())
+    with pytest.raises(
+        StoredDataDamaged,
+        match="restore it, or delete the folder profiles/sales to have all profiles made again",
+    ):
         kept.layout()
 
 

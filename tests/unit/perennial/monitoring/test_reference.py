@@ -82,7 +82,7 @@ def test_times_are_not_watched():
 def test_a_reference_is_put_together_from_the_profiles_of_its_batches(store, read):
     """Nothing is counted again: of the table, only which batch and day each row is of is read."""
     layout = profiled(store)
-    assert reference(store, MODEL, DATASET, "snapshot-1", read) == expected(layout)
+    assert reference(store, MODEL, DATASET, "snapshot-1", layout, read) == expected(layout)
     assert read.asked == [["when", "_batch"]]
 
 
@@ -91,7 +91,7 @@ def test_days_without_a_whole_profile_are_counted_from_the_table(store, read, mo
     layout = profiled(store, ["a"])
     counted = []
     monkeypatch.setattr(module, "profile", lambda rows, *given, **named: counted.append(rows.num_rows) or profile(rows, *given, **named))
-    assert reference(store, MODEL, DATASET, "snapshot-1", read) == expected(layout)
+    assert reference(store, MODEL, DATASET, "snapshot-1", layout, read) == expected(layout)
     assert counted == [20], "the second and third day; the first is all of batch a"
 
 
@@ -100,41 +100,32 @@ def test_batches_that_the_snapshot_has_not_do_not_count(store, read):
     layout = profiled(store)
     kept = ProfileStore(store, "flights")
     kept.write("c" * 64, profile(snapshot(), layout, day="when"))
-    assert reference(store, MODEL, DATASET, "snapshot-1", read) == expected(layout)
+    assert reference(store, MODEL, DATASET, "snapshot-1", layout, read) == expected(layout)
 
 
 def test_a_profile_of_too_few_rows_is_not_believed(store, read):
     """Nor is a damaged one: the table is right."""
     layout = profiled(store, rows=snapshot().slice(0, 28))
-    assert reference(store, MODEL, DATASET, "snapshot-1", read) == expected(layout)
+    assert reference(store, MODEL, DATASET, "snapshot-1", layout, read) == expected(layout)
     for kept in ProfileStore(store, "flights").batches():
         store.write(kept.key, b"damaged")
-    assert reference(store, MODEL, DATASET, "snapshot-2", read) == expected(layout)
+    assert reference(store, MODEL, DATASET, "snapshot-2", layout, read) == expected(layout)
 
 
 def test_a_reference_is_built_once(store, read):
     """The second call reads what the first one kept; another snapshot or another length is another reference; a damaged one is built anew."""
-    profiled(store)
-    first = reference(store, MODEL, DATASET, "snapshot-1", read)
-    assert reference(store, MODEL, DATASET, "snapshot-1", read) == first
+    layout = profiled(store)
+    first = reference(store, MODEL, DATASET, "snapshot-1", layout, read)
+    assert reference(store, MODEL, DATASET, "snapshot-1", layout, read) == first
     assert len(read.asked) == 1
     assert {day: state.rows for day, state in first.days.items()} == {date(2013, 1, d): 10 for d in (1, 2, 3)}
     assert first.layout.names == ("id", "carrier")
-    reference(store, MODEL, DATASET, "snapshot-2", read)
+    reference(store, MODEL, DATASET, "snapshot-2", layout, read)
     longer = MODEL.model_copy(update={"monitoring": MODEL.monitoring.model_copy(update={"reference_days": 77})})
-    reference(store, longer, DATASET, "snapshot-1", read)
+    reference(store, longer, DATASET, "snapshot-1", layout, read)
     assert len(read.asked) == 3
     keys = [item.key for item in store.list("reports/delays")]
     assert len(keys) == 3
     for key in keys:
         store.write(key, b"damaged")
-    assert reference(store, MODEL, DATASET, "snapshot-1", read) == first
-
-
-def test_a_table_that_was_never_profiled_gets_its_layout(store, read):
-    """From the reference days themselves; what is seen together are the inputs alone."""
-    found = reference(store, MODEL, DATASET, "snapshot-1", read)
-    layout = ProfileStore(store, "flights").layout()
-    assert layout.names == ("id", "carrier", "delay")
-    assert set(layout.joint.columns) <= {"id", "carrier"}
-    assert found == profile(snapshot(), layout, day="when").only(["id", "carrier"])
+    assert reference(store, MODEL, DATASET, "snapshot-1", layout, read) == first

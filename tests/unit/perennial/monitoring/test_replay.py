@@ -106,6 +106,16 @@ def test_a_changed_concept_is_trained_on_as_soon_as_three_days_are_labelled(dela
     assert next(d.day for d in blind.days if "performance" in d.alarms) == jumps[0]
 
 
+@pytest.mark.parametrize(("delay", "broken"), [(1, 61), (7, 55), (7, 61)])
+def test_a_change_about_a_training_is_not_overlooked(delay, broken):
+    """A training of its age on day 60 has seen no label of a concept that changes the day after, or five days before: it is answered as soon as
+    its third day is labelled and the cool-down is over, by days of the version before if they are all there is."""
+    history = played("jump_recalibrated", World(delay=delay, broken=DAYS[broken], growth=0.0))
+    (first, age), (answer, cause), *_ = retrained(history)
+    assert (first, age) == (DAYS[60], "schedule")
+    assert (answer, cause) == (max(DAYS[60 + 7], DAYS[broken + 3 + delay]), "performance")
+
+
 def test_training_is_asked_for_again_where_it_did_not_help():
     """With labels a week late the first training after a break has seen none of it: the loss is still high, and after the cool-down it is trained again."""
     history = played("jump_recalibrated", World(delay=7, broken=DAYS[75], growth=0.0))

@@ -234,9 +234,7 @@ def test_what_comes_from_data_cannot_break_the_page():
             "drifted": [HOSTILE],
             "alarming": [HOSTILE],
             "confirmed": [HOSTILE],
-            "columns": [
-                {**finding, "kind": kind} for kind in ("shift", "nulls", "new category", "schema", "correlation", "joint", "predictions")
-            ],
+            "columns": [{**finding, "kind": kind} for kind in ("shift", "nulls", "new category", "correlation", "joint", "predictions")],
             "skipped": {HOSTILE: HOSTILE},
         },
         "breaks": [{"key": HOSTILE, "column": HOSTILE, "sentence": HOSTILE}],
@@ -299,17 +297,21 @@ def test_slices_stand_with_their_intervals_the_worst_first():
     found = Page(page({**REPORT, "performance": KNOWN, "slices": slices}))
     part = found.text.split("Performance by slice")[1]
     assert part.index("JFK") < part.index("EWR") < part.index("2013-02")
-    assert "0.550 (0.400 to 0.600)" in part
+    assert "0.550 0.400 to 0.600" in part
     assert "0.55, interval 0.4 to 0.6" in found.pictures
 
 
 def test_strange_requests_are_listed_and_the_budget_is_told():
-    """The strangest, how many more, the threshold, and what held-out days gave."""
-    shown = [{"prediction_id": f"p{i}", "score": 20.0 - i, "columns": ["temp"], "sentence": "`temp` is 99."} for i in range(20)]
+    """The strangest, those alike on one line, how many more, the threshold, and what held-out days gave."""
+    shown = [{"prediction_id": f"p{i}", "score": 20.0 - i, "columns": ["temp"], "sentence": f"`temp` is {i}."} for i in range(20)]
     text = Page(page({**REPORT, "anomalies": {**ANOMALIES, "found": 70, "shown": shown}})).text
     assert f"p{MAX_ANOMALIES - 1}" in text
     assert f"p{MAX_ANOMALIES}" not in text
     assert f"{70 - MAX_ANOMALIES} more; report.json has the first 20." in text
+    alike = [{**one, "sentence": "`temp` is 99."} for one in shown]
+    text_alike = Page(page({**REPORT, "anomalies": {**ANOMALIES, "found": 70, "shown": alike}})).text
+    assert "temp is 99.20 requests, the strangest is p020" in text_alike, "p0 has a score of 20"
+    assert "50 more; report.json has the first 20." in text_alike
     assert "On 14 held-out days of the reference, at this traffic, 2.5 a day were, 9 on the worst." in text
     unknown = {**ANOMALIES, "threshold": None, "achieved": None, "highest": None}
     assert "Detector" not in Page(page({**REPORT, "anomalies": unknown})).text
@@ -321,7 +323,14 @@ def test_an_incident_that_holds_training_says_so():
     text = Page(page({**REPORT, "incidents": {"open": [incident], "changed": ["0001-drift"], "rate": "1.0 alarms a month."}})).text
     assert "critical" in text
     assert "Training waits for it." in text
-    assert "0001-drift, 2013-02-02 10:00 (new), judged real" in text
+    assert "0001-drift, new at this look, judged real" in text
+
+
+def test_the_decision_is_told_once():
+    """The sentence of the look ends with it; on the page it has its own place."""
+    why = REPORT["decision"]["why"]
+    text = Page(page({**REPORT, "sentence": f"100 predictions. {why}"})).text
+    assert text.count(why) == 1
 
 
 def test_of_many_bins_those_that_changed_most_are_drawn():

@@ -53,6 +53,35 @@ def test_half_of_the_values_in_another_unit():
     assert change.sentence.startswith("`x`: 5") or change.sentence.startswith("`x`: 4")
 
 
+def routes(rng, count):
+    """Distances of sixty routes, some flown far more often than others."""
+    known = np.random.default_rng(9).choice(np.arange(100, 2700), 60, replace=False)
+    return rng.choice(known, count, p=(weights := rng.permutation(np.geomspace(1, 30, 60))) / weights.sum()).astype(float)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 1.0])
+def test_a_few_rows_in_another_unit_are_named_where_values_are_few(share):
+    """One of two feeds says km, rounded: its values lie where no route is as long, and tell the share."""
+    rng = np.random.default_rng(30)
+    window = routes(rng, 3000)
+    some = rng.random(3000) < share
+    window[some] = np.round(window[some] * 1.609344)
+    change = found(routes(rng, 30000), window)
+    assert (change.unit.new, change.unit.old) == ("km", "miles")
+    assert change.share == pytest.approx(share, rel=0.15)
+
+
+def test_new_values_that_no_map_brings_are_no_unit():
+    """More routes, more digits, other tens: there are new values, and they lie where they will."""
+    rng = np.random.default_rng(31)
+    reference, window = routes(rng, 30000), routes(rng, 3000)
+    some = rng.random(3000) < 0.2
+    more = rng.choice(np.arange(100, 2700), 40)
+    for changed in (rng.choice(more, 3000).astype(float), window + rng.uniform(-0.5, 0.5, 3000), window + 10, np.round(window * 1.1)):
+        assert found(reference, np.where(some, changed, window)) is None
+        assert found(reference, changed) is None
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_seasons_are_no_unit_change(seed):
     """Shifts, wider spreads and new modes of any size are not taken for a map."""

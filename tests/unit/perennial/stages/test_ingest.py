@@ -503,7 +503,7 @@ def test_what_landed_is_profiled(store: FolderStore) -> None:
 def test_a_profile_that_cannot_be_made_is_told_and_made_up_for(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows are in all the same; the next run makes the profile, though nothing new has landed."""
     with monkeypatch.context() as patch:
-        patch.setattr(profiling, "_fitted", lambda *_: 1 / 0)
+        patch.setattr(profiling, "layout_of", lambda *_: 1 / 0)
         land(store, "a.csv", batch(1, 6))
         result = run(store)
     assert (result.outcome, result.appended) == ("done", {"a.csv": 6})

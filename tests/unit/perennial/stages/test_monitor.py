@@ -91,7 +91,7 @@ def found(*findings, breaks=(), confirmed=(), jump=False, unusual=False, lasting
         detector="multivariate", alarms_per_day=3, sentence="Many.", unusual=unusual, threshold=1.0, found=100, scored=1000, days=1
     )
     return Found(
-        Judged(1, verdict, tuple(Break(f"unit of {c}", c, f"`{c}`: km.") for c in breaks)),
+        Judged(1, verdict, {1: 1000}, tuple(Break(f"unit of {c}", c, f"`{c}`: km.") for c in breaks)),
         confirmed,
         any(f.drifted for f in findings) if lasting is None else lasting,
         Jump(jump, "It jumped." if jump else "No.", jump),

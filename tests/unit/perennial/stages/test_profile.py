@@ -15,7 +15,7 @@ from perennial.errors import Fault, StoredDataDamaged, UnknownName
 from perennial.monitoring.profile import profile
 from perennial.monitoring.profile_store import ProfileStore, decode
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec
+from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.stages import profile as stage
 from perennial.store import FolderStore
 
@@ -141,6 +141,21 @@ def test_owed_profiles_wait_for_enough_rows_and_are_made_together(store: FolderS
         (of_batch,) = [b for b in kept.batches() if digest.startswith(b.mark)]
         assert kept.open(of_batch, kept.layout()) == profile(batch(number), kept.layout(), day="sold")
     assert stage.profile_owed(store, SPEC) == 0
+
+
+def test_a_layout_is_decided_in_one_place(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, by the first rows if there are enough; what is seen together are the columns that every model watches."""
+    kept, table = ProfileStore(store, "sales"), Table(store, "sales")
+    append(store, 1)
+    assert stage.layout_of(kept, table, 1, SPEC, 31) is None
+    models = [ModelSpec(name=f"m{n}", title="M", owner="tests", dataset="sales", task="regression", label="amount", inputs=inputs, gate=GateSpec(metric="rmse", floors={}))
+              for n, inputs in enumerate([("sold", "shop"), ("shop", "amount")])]  # fmt: skip
+    monkeypatch.setattr(discovery, "models", lambda: {model.name: model for model in models})
+    layout = stage.layout_of(kept, table, 1, SPEC, 30)
+    assert layout.names == ("shop", "amount")
+    assert layout.joint.columns == ("shop",)
+    append(store, 2)
+    assert stage.layout_of(kept, table, 2, SPEC, 1000) == layout == kept.layout()
 
 
 def test_a_batch_that_is_not_in_the_table_stays_owed(store: FolderStore) -> None:

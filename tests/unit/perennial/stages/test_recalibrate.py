@@ -28,8 +28,9 @@ from perennial.settings import Settings
 from perennial.specs import ReleaseSpec, RetrainSpec
 from perennial.stages import recalibrate as stage
 from perennial.stages.recalibrate import labelled_days, untrained_from
+from perennial.stages.release import Release
 from perennial.store import FolderStore
-from perennial.testing import RegistryInMemory, small_manifest, small_model, small_rows, small_version
+from perennial.testing import RegistryInMemory, RehearsedBackend, small_manifest, small_model, small_rows, small_version
 from perennial.training.recalibration import read_recalibration
 from perennial.training.scoring import score
 
@@ -398,20 +399,46 @@ def rows(*days, labelled=None):
 
 
 def test_which_days_are_labelled():
-    """Half of the outcomes and thirty of them; a day that is not over does not count; the newest are held out."""
+    """Half of the outcomes and thirty of them."""
 
     def full(*days):
         return rows(*(day for day in days for _ in range(30)))
 
     feb = {n: date(2013, 2, n) for n in range(1, 29)}
-    assert labelled_days(full(1, 2, 3, 4), 14, 2) == ((feb[1],), (feb[2], feb[3]))
-    assert labelled_days(full(1, 2, 3, 4, 5, 6), 2, 2) == ((feb[2], feb[3]), (feb[4], feb[5]))
-    assert labelled_days(full(1, 2, 3), 14, 2) == ((), (feb[1], feb[2]))
-    thin = pa.concat_tables([full(1, 3, 4, 5), rows(*[2] * 29)])
-    assert labelled_days(thin, 14, 2) == ((feb[1],), (feb[3], feb[4]))
-    unlabelled = pa.concat_tables([full(1, 2, 3, 4, 5), rows(*[2] * 31, labelled=[None] * 31)])
-    assert labelled_days(unlabelled, 14, 2) == ((feb[1],), (feb[3], feb[4]))
-    assert labelled_days(rows(), 14, 2) == ((), ())
+    assert labelled_days(full(3, 1, 2)) == [feb[1], feb[2], feb[3]]
+    assert labelled_days(pa.concat_tables([full(1, 3), rows(*[2] * 29)])) == [feb[1], feb[3]]
+    assert labelled_days(pa.concat_tables([full(1, 2, 3), rows(*[2] * 31, labelled=[None] * 31)])) == [feb[1], feb[3]]
+    assert labelled_days(rows()) == []
+
+
+@pytest.mark.parametrize("at_once", [1, 500, 10**6])
+def test_however_many_days_are_read_at_a_time_the_answer_is_the_same(served, monkeypatch, at_once):
+    """Day by day from the newest on, until there are enough, over days that have no labels; none but their own outcomes are read."""
+    for n in (3, 9):
+        served.label(f"late-{n}", {f"none-{n}-{i}": 1 for i in range(50)})  # of predictions that never came
+    read = []
+    outcomes_of = stage.outcomes_of
+    monkeypatch.setattr(stage, "outcomes_of", lambda *given: read.append(found := outcomes_of(*given)) or found)
+    monkeypatch.setattr(stage, "ROWS_AT_ONCE", at_once)
+    result = served.run()
+    assert (result.evidence["fitted_days"], result.evidence["judged_days"]) == (["2013-02-02", "2013-02-07"], ["2013-02-08", "2013-02-12"])
+    assert result.evidence["fitted_rows"] == 1200
+    assert all(not id.startswith("none-") for rows in read for id in rows["prediction_id"].to_pylist())
+    assert sum(rows.num_rows for rows in read) == {1: 2200, 500: 2400, 10**6: 2200}[at_once]
+
+
+def test_outcomes_that_come_late_count(tmp_path, monkeypatch):
+    """Of days that lie behind one which was labelled at once."""
+    house = House(tmp_path, monkeypatch)
+    house.days(11, label=False)
+    house.serve(FIRST + timedelta(days=11))
+    house.serve(FIRST + timedelta(days=12), 5, label=False)
+    assert "has 1 labelled days" in house.run().sentence
+    for n in range(11):
+        day = FIRST + timedelta(days=n)
+        house.label(f"{day}-late", {f"{day}-0-{i}": i % 2 for i in range(200)})
+    result = house.run()
+    assert (result.evidence["fitted_days"], result.evidence["judged_days"]) == (["2013-02-02", "2013-02-07"], ["2013-02-08", "2013-02-12"])
 
 
 def test_broken_data_are_not_fitted_to(served):
@@ -424,16 +451,70 @@ def test_broken_data_are_not_fitted_to(served):
     assert served.run().version == 2
 
 
-def test_a_recalibration_that_was_rolled_back_does_not_come_back_with_other_numbers(served):
-    """A person or the canary did not want it: the next day's labels must not bring back nearly the same."""
-    served.run()
-    served.promote(2)
-    served.write("rolled_back", 2, 1, {1: served.digest})
-    served.registry.set_alias(MODEL.name, "champion", 1)
+def _break(house, first, last, over_since=None, key="unit of temp"):
+    """An incident as monitoring notes it, by days of February; its id."""
+    times = {name: f"2013-02-{day:02d}T00:00:00+00:00" for name, day in (("first", first), ("last", last))}
+    incidents = Incidents(house.store, MODEL.name)
+    id = incidents.open("data quality", key, "critical", "`temp`: the values look like °C instead of °F.", times)
+    if over_since:
+        incidents.resolve(id, "No longer seen.", {"over_since": f"2013-02-{over_since:02d}T00:00:00+00:00"})
+    return id
+
+
+@pytest.mark.parametrize("verdict", [None, "real"])
+def test_days_of_a_broken_feed_are_not_fitted_to_later_either(served, verdict):
+    """From where it was first seen to where it no longer was; the sentence says so, and older days take their place."""
+    broken = _break(served, 4, 5, 7)
+    if verdict:
+        Incidents(served.store, MODEL.name).verdict(broken, verdict, "ada")
+    result = served.run()
+    assert result.evidence["left_out_days"] == ["2013-02-04", "2013-02-05", "2013-02-06"]
+    assert (result.evidence["fitted_days"], result.evidence["judged_days"]) == (["2013-02-01", "2013-02-07"], ["2013-02-08", "2013-02-12"])
+    assert result.evidence["fitted_rows"] == 800
+    assert "4 days (2013-02-01 to 2013-02-07; 3 of a broken feed until 2013-02-12 are left out)" in result.sentence
+
+
+@pytest.mark.parametrize("verdict", ["known", "false alarm"])
+def test_days_that_a_person_calls_right_are_fitted_to(served, verdict):
+    """Nothing was broken."""
+    Incidents(served.store, MODEL.name).verdict(_break(served, 4, 5, 7), verdict, "ada")
+    result = served.run()
+    assert (result.evidence["fitted_rows"], result.evidence["left_out_days"]) == (1200, [])
+
+
+def test_too_few_sound_days_are_said(served):
+    """With how many of a broken feed were left out."""
+    _break(served, 1, 2, 9)
+    assert (
+        "has 4 labelled days since 2013-02-01, where the training of version 1 ended (8 days of a broken feed are left out): 6 are needed"
+        in served.run().sentence
+    )
+
+
+@pytest.mark.parametrize(("kind", "sentence"), [("rolled_back", "rolled back"), ("rejected", "rejected")])
+def test_a_recalibration_that_nobody_wanted_does_not_come_back_with_other_numbers(served, kind, sentence):
+    """A person or the canary said no: the next day's labels must not bring back nearly the same."""
+    made = served.run()
+    if kind == "rolled_back":
+        served.promote(2)
+        served.registry.set_alias(MODEL.name, "champion", 1)
+    served.registry.delete_alias(MODEL.name, "candidate")
+    served.write(kind, 2, 1, {1: served.digest, 2: made.digest})
     for n in range(12, 18):
         served.serve(FIRST + timedelta(days=n), seed=3)
     result = served.run()
-    assert (result.outcome, "a recalibration, was rolled back" in result.sentence) == ("skipped", True)
+    assert (result.outcome, f"a recalibration, was {sentence}" in result.sentence) == ("skipped", True)
+
+
+def test_a_training_that_a_person_rejected_holds_nothing_back(served):
+    """It waits no more, and says nothing of the champion's scores."""
+    other = small_version(served.root / "other", seed=5)
+    digest = publish(served.store, MODEL.name, other, small_manifest(parameters={"validation_days": 0}, seed=5))
+    served.registry.add(MODEL.name, digest, "candidate", {"compared_with": "1"})
+    assert "Version 2 of small_delays waits for its release" in served.run().sentence
+    backend = RehearsedBackend()
+    Release(MODEL, served.settings, served.store, backend, served.registry).look(2, "roll_back", "ada")
+    assert served.run().version == 3
 
 
 def test_a_candidate_that_was_compared_with_the_same_weights_keeps_its_place(served):

@@ -17,7 +17,15 @@ from perennial.serving.scorer import Scorer
 from perennial.testing import INPUTS, small_rows, small_version
 from perennial.training import recalibration as part
 from perennial.training.evaluation import per_row_loss
-from perennial.training.recalibration import Recalibration, fit_recalibration, read_recalibration, recalibrate, take_away
+from perennial.training.recalibration import (
+    Recalibration,
+    fit_recalibration,
+    read_recalibration,
+    recalibrate,
+    split_days,
+    take_away,
+    weight_for,
+)
 from perennial.training.scoring import score
 
 NAMES = [column["name"] for column in INPUTS]
@@ -145,3 +153,18 @@ def test_a_graph_that_computes_something_else_is_refused(folder: Path, monkeypat
     monkeypatch.setattr(part, "TOLERANCE", 1e-12)
     with pytest.raises(CandidateRefused, match=r"differ by .* on the golden rows, more than 1e-12"):
         recalibrate(folder, TURNED, {})
+
+
+def test_the_newest_days_are_judged_and_those_before_them_fitted():
+    """The fit sees none of the judged days; while there are no others there is none to fit to."""
+    assert split_days(range(10), 3, 5) == ((2, 3, 4), (5, 6, 7, 8, 9))
+    assert split_days(range(7), 3, 5) == ((0, 1), (2, 3, 4, 5, 6))
+    assert split_days(range(4), 3, 5) == ((), (0, 1, 2, 3))
+
+
+def test_few_days_are_held_to_no_change():
+    """One bad day of fourteen wanted ones moves the scores a fraction of what fourteen such days do."""
+    scores, outcomes = np.tile([[0.8, 0.2]], (400, 1)), np.repeat([1.0, 0.0], 200)
+    whole, one = (fit_recalibration("binary", scores, outcomes, weight_for(0.1, days, 14)).apply(scores)[0, 1] for days in (14, 1))
+    assert whole > 0.3
+    assert 0.2 < one < 0.2 + (whole - 0.2) / 4

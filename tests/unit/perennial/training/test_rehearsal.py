@@ -7,7 +7,6 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from perennial.training import boosted
 from perennial.training.boosted import Inputs
 from perennial.training.rehearsal import Labelled, Learner, lay_out
 
@@ -21,20 +20,6 @@ def history(seed=0):
     sizes = [0 if n == 3 else ROWS for n in range(len(DAYS))]
     values = np.random.default_rng(seed).normal(size=(sum(sizes), 2)).astype(np.float32)
     return Labelled(DAYS, np.cumsum([0, *sizes]), Inputs(values, (False, False)), (values[:, 0] > 0).astype(float))
-
-
-@pytest.fixture
-def fits(monkeypatch):
-    """How many rows each fit was given."""
-    seen = []
-    fit = boosted.fit
-
-    def counted(task, classes, inputs, labels, seed):
-        seen.append(len(labels))
-        return fit(task, classes, inputs, labels, seed)
-
-    monkeypatch.setattr(boosted, "fit", counted)
-    return seen
 
 
 def test_a_training_is_fitted_once_whoever_asks(tmp_path, fits):
