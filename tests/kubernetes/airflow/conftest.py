@@ -52,6 +52,8 @@ class Platform:
         """The first run of a DAG whose task has a result with these values; waits for it, and fails at once with a run that failed."""
 
         def found() -> tuple[Run, dict[str, Any]] | None:
+            if dag not in self.api.dags():  # its file has not been read yet
+                return None
             for run in reversed(self.api.runs(dag)):
                 result = self.api.result(run, task) or {}
                 if all(result.get(name) == value for name, value in wanted.items()) and run.state == "success":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -41,14 +42,16 @@ def live_traffic(platform: Platform) -> Iterator[Traffic]:
     found, ended = Traffic(), threading.Event()
 
     def run() -> None:
-        day = date.fromisoformat(SPRING[0])
-        while not ended.is_set():
+        first, last = (date.fromisoformat(day) for day in SPRING)
+        days = [first + timedelta(days=number) for number in range((last - first).days)]
+        for day in itertools.cycle(days):
+            if ended.is_set():
+                break
             of_a_day = [*command, "--from", str(day), "--to", str(day + timedelta(days=1))]
             done = subprocess.run(of_a_day, env=platform.environment, capture_output=True, text=True, check=False)
             found.rounds.append(done.stdout)
             if done.returncode:
                 found.failures.append(done.stdout + done.stderr)
-            day += timedelta(days=1)
 
     sender = threading.Thread(target=run, daemon=True)
     sender.start()
