@@ -7,8 +7,9 @@ Three ways to see it:
   of all empty cells nearby. What it brings are the window's other values, which share its weather, or the reference's if all
   values came mapped. This tells five rows in a hundred.
 * The window is unlike everything that was there: farther (largest difference of the shares below a value) from every stretch of the
-  reference of its own length than such stretches are from the nearest other one. Mapped back, it is as near to some stretch
-  of the reference as these are to one another: all values came mapped. The weather of the window need not be the mean weather for that.
+  reference of its own length than such stretches usually are from the nearest one before them. Mapped back, it is as near to some
+  stretch of the reference as is usual, or far nearer than it is as it came: all values came mapped. The weather of the window need
+  not be the mean weather for that, nor weather that the reference has had.
 * Such a window of which a share s came mapped: W = (1 - s) F + s G, where W and F are the shares below a value in the window and on the
   reference, and G is F of the values mapped back. The s that fits best in least squares must explain nearly all of the squared
   difference between W and F.
@@ -39,7 +40,8 @@ HIT, CHANCE = 0.9, 1e-6  # share of these rows that lie where the map brings val
 ALIKE, MOST = 0.35, 1.2  # largest difference of their shares below a value and the mapped ones'; share of values mapped, by their number
 ROUNDED, NEARBY = (1, 2), 25  # cells: by which the new unit's digits may move a value; in which chance is reckoned
 MIN_STRETCHES = 5  # of the reference: fewer do not tell how far apart they are usually
-FAR, APART = 3.0, 0.9  # times that; or at this distance, where the reference itself is nearly as far apart
+FAR, APART = 2.5, 0.9  # times that; or at this distance, where the reference itself is nearly as far apart
+NEARER = 0.3  # of the distance as it came: what may be left of it after the way back
 MIN_ROWS, MIN_CELLS = 50, 8  # of the window; of either side: fewer fit anything, and a map by a large factor leaves no more
 
 
@@ -129,9 +131,8 @@ def find_unit(column: str, edges: Floats, reference: Floats, window: Floats, mea
     points, shares = edges[1:-1], _below(after[None])[0]
     stretches = _stretches(reference, len(window))
     if len(stretches) >= MIN_STRETCHES:
-        apart = np.abs(stretches[:, None] - stretches[None]).max(axis=2)
-        np.fill_diagonal(apart, np.inf)
-        usual = float(np.quantile(apart.min(axis=1), 0.9))
+        later = range(max(2, len(stretches) // 4), len(stretches))  # the first ones have little before them
+        usual = float(np.quantile([_nearest(stretches[:place], stretches[place]) for place in later], 0.9))
         distance = _nearest(stretches, shares)
         if distance <= min(FAR * usual, APART):
             return None
@@ -143,14 +144,15 @@ def find_unit(column: str, edges: Floats, reference: Floats, window: Floats, mea
 def _all_mapped(
     column: str, units: Sequence[Unit], points: Floats, stretches: Floats, shares: Floats, *, usual: float, distance: float
 ) -> UnitChange | None:
-    """The map after whose way back the window is nearest to some stretch of the reference, if it is as near as usual."""
+    """The map after whose way back the window is nearest to some stretch of the reference, if it is near enough."""
     found = []
     for unit in units:
         back = np.interp(unit.factor * points + unit.offset, points, shares, left=0.0, right=1.0)
-        if (np.diff(back) > 0).sum() >= MIN_CELLS:  # what lies in one cell is near to whatever lies there
+        if unit.old not in _ANY or (np.diff(back) > 0).sum() >= MIN_CELLS:  # what lies in one cell is near to whatever lies there
             found.append((_nearest(stretches, back), unit))
     nearest, unit = min(found, key=lambda pair: pair[0], default=(np.inf, units[0]))
-    return UnitChange(column, unit, 1.0, round(1 - nearest / distance, 4)) if nearest <= usual else None
+    near = max(usual, NEARER * distance)
+    return UnitChange(column, unit, 1.0, round(1 - nearest / distance, 4)) if nearest <= near else None
 
 
 def _new_values_mapped(column: str, units: Sequence[Unit], edges: Floats, reference: Floats, window: Floats) -> UnitChange | None:
