@@ -93,7 +93,11 @@ def run(
     told = Told(sys.stderr.isatty())
     world = prepare(snapshot, spec, discovery.model_part(model, "features"), delay, settings.home / "replay", told)
     begin, end = bounds(world, first, last)
-    histories = play(world, chosen, begin, end, jobs or os.cpu_count() or 1, told)
+    try:
+        histories = play(world, chosen, begin, end, jobs or os.cpu_count() or 1, told)
+    except KeyboardInterrupt:
+        told.say("Stopped. What was fitted is kept, the same command goes on from there.")
+        raise
     lines = replay.summaries(histories, spec.retrain.cost)
     folder = f"reports/{model}/replays/{begin}_{end}_delay_{delay}"
     facts = {

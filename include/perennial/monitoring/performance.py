@@ -26,6 +26,7 @@ MIN_SLICE = 30  # labelled rows of a slice that is shown
 MIN_BLOCKS = 3  # days below which an interval over days says nothing
 JUMP_DAYS = 3
 PRIOR_DAYS = 4  # labelled days before a jump that tell what is usual
+JUMP_ERRORS = 3.3  # standard errors; with few days before as many more as are exceeded equally seldom (once in two thousand)
 NORMAL_MAD = 1.4826  # standard deviation of normal values over their median absolute deviation
 MIN_LABELLED, MIN_COVERAGE = 30, 0.5  # of a day that may be judged
 
@@ -290,8 +291,7 @@ def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump
     exceed the median of the labelled days before by more than `limit` and by more than t standard errors of that difference. The
     standard error is 1.4826 times the median absolute deviation of the days before, which is their standard deviation if they are
     normal (Hampel, "The influence curve and its role in robust estimation", 1974), times the root of 1/3 + 1/days. t is exceeded as
-    seldom with so few days as three standard deviations are with many (Student's quantile by Abramowitz and Stegun 26.7.5 for
-    z = 3). So neither a storm nor the first days of the jump itself raise what is usual, and few days before ask for more.
+    seldom with so few days as 3.3 standard deviations are with many (Student's quantile by Abramowitz and Stegun 26.7.5). So neither a storm nor the first days of the jump itself raise what is usual, and few days before ask for more.
 
     Args:
         days: days in order, each by the version that answered most of it; excess is measured by that version's own expectation.
@@ -324,8 +324,8 @@ def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump
         )
     usual = float(np.median(earlier))
     spread = NORMAL_MAD * float(np.median(np.abs(np.array(earlier) - usual)))
-    freedom = len(before) - 1
-    t = 3 + 7.5 / freedom + 17.25 / freedom**2
+    z, freedom = JUMP_ERRORS, len(before) - 1
+    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
     bound = usual + max(limit, t * spread * float(np.sqrt(1 / JUMP_DAYS + 1 / len(before))))
     sentence = f"{told}; over the {len(before)} labelled days before ({_told(before)}) its median was {usual:.3f}, and a mean above {bound:.3f} is a jump."
     return Jump(float(np.mean(values)) > bound, sentence, worse)

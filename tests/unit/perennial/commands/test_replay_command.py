@@ -79,6 +79,7 @@ def test_it_goes_on_where_it_stopped(tmp_path, settings, fits, monkeypatch, caps
         with pytest.raises(KeyboardInterrupt):
             replay.run(settings, store, model="digits", **NOTHING)
     assert not list(store.list("reports"))
+    assert "the same command goes on from there" in capsys.readouterr().err
     replay.run(settings, store, model="digits", **NOTHING)
     assert len(fits) == 12
     assert "3 of 12 trainings are there already" in capsys.readouterr().err
