@@ -8,8 +8,8 @@ Three ways to see it:
   values came mapped. This tells five rows in a hundred.
 * The window is unlike everything that was there: farther (largest difference of the shares below a value) from every stretch of the
   reference of its own length than such stretches usually are from the nearest one before them. Mapped back, it is as near to some
-  stretch of the reference as is usual, or far nearer than it is as it came: all values came mapped. The weather of the window need
-  not be the mean weather for that, nor weather that the reference has had.
+  stretch of the reference as is usual, or its quantiles are far nearer to one's than they are as they came: all values came mapped.
+  The weather of the window need not be the mean weather for that, nor weather that the reference has had.
 * Such a window of which a share s came mapped: W = (1 - s) F + s G, where W and F are the shares below a value in the window and on the
   reference, and G is F of the values mapped back. The s that fits best in least squares must explain nearly all of the squared
   difference between W and F.
@@ -41,7 +41,8 @@ ALIKE, MOST = 0.35, 1.2  # largest difference of their shares below a value and 
 ROUNDED, NEARBY = (1, 2), 25  # cells: by which the new unit's digits may move a value; in which chance is reckoned
 MIN_STRETCHES = 5  # of the reference: fewer do not tell how far apart they are usually
 FAR, APART = 2.5, 0.9  # times that; or at this distance, where the reference itself is nearly as far apart
-NEARER = 0.3  # of the distance as it came: what may be left of it after the way back
+QUANTILES = np.linspace(0.05, 0.95, 19)
+NEARER = 0.3  # of the mean distance of the quantiles as they came: what may be left of it after the way back
 MIN_ROWS, MIN_CELLS = 50, 8  # of the window; of either side: fewer fit anything, and a map by a large factor leaves no more
 
 
@@ -145,14 +146,20 @@ def _all_mapped(
     column: str, units: Sequence[Unit], points: Floats, stretches: Floats, shares: Floats, *, usual: float, distance: float
 ) -> UnitChange | None:
     """The map after whose way back the window is nearest to some stretch of the reference, if it is near enough."""
+    places = np.stack([np.interp(QUANTILES, below, points) for below in (shares, *stretches)])
+
+    def apart(window: Floats) -> float:
+        return float(np.abs(places[1:] - window).mean(axis=1).min())
+
     found = []
     for unit in units:
         back = np.interp(unit.factor * points + unit.offset, points, shares, left=0.0, right=1.0)
         if unit.old not in _ANY or (np.diff(back) > 0).sum() >= MIN_CELLS:  # what lies in one cell is near to whatever lies there
-            found.append((_nearest(stretches, back), unit))
-    nearest, unit = min(found, key=lambda pair: pair[0], default=(np.inf, units[0]))
-    near = max(usual, NEARER * distance)
-    return UnitChange(column, unit, 1.0, round(1 - nearest / distance, 4)) if nearest <= near else None
+            found.append((_nearest(stretches, back), apart((places[0] - unit.offset) / unit.factor), unit))
+    nearest, left, unit = min(found, key=lambda each: each[:2], default=(np.inf, np.inf, units[0]))
+    if nearest <= usual or left <= NEARER * apart(places[0]):
+        return UnitChange(column, unit, 1.0, round(1 - nearest / distance, 4))
+    return None
 
 
 def _new_values_mapped(column: str, units: Sequence[Unit], edges: Floats, reference: Floats, window: Floats) -> UnitChange | None:
