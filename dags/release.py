@@ -8,16 +8,14 @@ After each look it advances a step, holds, promotes the candidate or rolls it ba
 change of weight and its evidence is in the ledger; a release that was interrupted goes on from the step it had reached.
 
 **What it asks.** In mode `approval` `may_start` asks for one version before it takes traffic; a no is in the ledger, and that version is
-not released again by itself. `ask_person` asks what the evidence left open; meanwhile the weights stay as they are, and `keep_watch` looks
-once a minute and rolls back what turns out worse. Both wait as long as it takes: silence is never taken for a yes, no worker is held,
-and the releases of later candidates wait behind it.
+not released again by itself. `ask_person` asks what the evidence left open; until then the weights stay as they are. Both wait as long
+as it takes: silence is never taken for a yes, no worker is held, and the releases of later candidates wait behind it.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `may_start` | nobody said which version, or the store does not answer; only in modes `approval`, where it waits for you, and `manual`, where it skips runs nobody started | Browse → Required Actions: Approve or Reject; by hand give *Version* |
 | `move_traffic` | the candidate was rolled back: not tried again, the champion serves | read its sentence, the evidence is in the ledger |
 | `ask_person` | skipped unless the evidence left it open; then it waits for you | Browse → Required Actions: Promote or Roll back |
-| `keep_watch` | a look broke; tried again. Skipped unless a person is asked; ends with the release, also where the evidence ends it first | nothing |
 | `settle` | traffic could not be moved as decided | read its sentence; `{name}_rollback` goes back at once |
 | `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a candidate that was rolled back, of looks that failed, and of what is over | docs/runbook.md |
 """
@@ -49,7 +47,6 @@ PARAMS = {
         description="Release it although this version was rolled back or rejected before, or was not compared with this champion.",
     ),
 }
-IS_OPEN = "{{ ti.xcom_pull(task_ids='move_traffic')['action'] == 'ask' }}"
 RETRIES_OF_A_LONG_WAIT = 8  # one count for the whole release, which may take days
 EVIDENCE = "{{ ti.xcom_pull(task_ids='move_traffic')['sentence'] }}\n\n```\n{{ ti.xcom_pull(task_ids='move_traffic')['evidence'] | tojson(indent=2) }}\n```"
 
@@ -88,7 +85,7 @@ def release(spec: ModelSpec) -> DAG:
         )
         ask_person = AskPromoteOrRollBack(
             task_id="ask_person",
-            unsettled=IS_OPEN,
+            unsettled="{{ ti.xcom_pull(task_ids='move_traffic')['action'] == 'ask' }}",
             subject=f"Promote the candidate of {spec.title}, or roll it back?",
             body=EVIDENCE,
         )
@@ -100,18 +97,10 @@ def release(spec: ModelSpec) -> DAG:
             decision=result_of("ask_person", "decision"),
             actor=result_of("ask_person", "actor"),
         )
-        keep_watch = stage_task(
-            "release",
-            spec,
-            task={"task_id": "keep_watch", "retries": RETRIES_OF_A_LONG_WAIT, "while_asked": IS_OPEN},
-            version=result_of("move_traffic", "version"),
-        )
-        looks = [move_traffic, keep_watch, settle]
-        alert = TellIncidents(task_id="alert", spec=spec, found_by=[look.task_id for look in looks], sight=sightings.in_release)
+        alert = TellIncidents(task_id="alert", spec=spec, found_by=["move_traffic", "settle"], sight=sightings.in_release)
         chain(*may_start(spec), move_traffic, ask_person, settle)
-        move_traffic >> keep_watch
         # A teardown: it comes after everything, however that ended, and a run whose release failed is red although people were told.
-        looks >> alert.as_teardown()
+        [move_traffic, settle] >> alert.as_teardown()
     return dag
 
 

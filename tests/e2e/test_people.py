@@ -20,7 +20,7 @@ from perennial.testing import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 MODEL = "digits"
-MAY_START, OPEN = "may_start", ("ask_person", "keep_watch", "settle")  # the latter run where the evidence leaves it open
+MAY_START, OPEN = "may_start", ("ask_person", "settle")  # the latter run where the evidence leaves it open
 # Half of the traffic for two seconds: nobody asks for predictions here, so the evidence leaves it open.
 SPEC = """
 from perennial.specs import ReleaseSpec

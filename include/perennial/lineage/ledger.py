@@ -83,6 +83,10 @@ class Ledger:
         numbers = self._numbers()
         return self._read(numbers[-1]) if numbers else None
 
+    def last_move(self) -> Entry | None:
+        """The newest entry that said where traffic goes: a rejection moves none."""
+        return next((entry for entry in reversed(self.entries()) if entry.kind != "rejected"), None)
+
     def append(
         self,
         kind: Kind,

@@ -58,6 +58,7 @@ USUAL = 3.0  # a value with a normal score up to this is not strange by itself
 TRIALS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # normal scores that a column is tried with to see whether it made a row strange
 YET_TO_COME = 2.0  # times the alarms of the worst held-out day: what one more day is reckoned with
 MUCH = 3.0  # times the budget
+MOST = 0.01  # of the requests may be strange, whatever the budget
 MIN_DEVIATION = 0.1  # of a column's normal scores: a column that hardly ever changes must not outweigh all others
 
 
@@ -301,7 +302,8 @@ class Watch:
             each_day = weight * np.bincount(day[order[:rows]], minlength=len(names))
             return float(each_day.sum() + YET_TO_COME * each_day.max()) / (len(names) + 1)
 
-        rows = max(bisect_right(range(1, len(order) + 1), budget, key=reckoned), 1)
+        rows = bisect_right(range(1, len(order) + 1), budget, key=reckoned)
+        rows = max(min(rows, int(MOST * len(order))), 1)  # of little traffic most would be within the budget
         return float(self.held_out[order[rows - 1]]), reckoned(rows)
 
     def days_over(self, rows_per_day: float, threshold: float) -> Floats:

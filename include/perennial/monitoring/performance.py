@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -267,6 +267,16 @@ class Jump:
     found: bool
     sentence: str
     worse: bool = False  # the last labelled days exceed the limit, though not beyond what is usual
+
+
+def up_to_training(days: Sequence[DayPerformance], family: Collection[int]) -> list[DayPerformance]:
+    """The days that the versions of a training answered, or those of trainings before it: what a later one answered was taken back.
+
+    Args:
+        days: days, each by the version that answered most of it.
+        family: the training's versions.
+    """
+    return [d for d in days if d.version is None or d.version in family or d.version < min(family)]
 
 
 def first_unseen(cause: Cause, trained_to: date, first_answer: date) -> date:

@@ -2,8 +2,8 @@
 of all of them. So a day is profiled once, when it lands, and a window, a reference or a table over many machines is a sum.
 
 A state holds whole numbers alone: rows, nulls, rows by cell, by exact value and by category, and sums over a sample of rows that are seen
-together. A row is in the sample by a hash of its own values, so the sample depends neither on the order of the rows nor on how they were
-divided; it stays bounded because a block of many rows keeps only the rows of a rarer hash (`JointState`).
+together. A row is in the sample by a hash of its own values and its time, so the sample depends neither on the order of the rows nor on how
+they were divided; it stays bounded because a block of many rows keeps only the rows of a rarer hash (`JointState`).
 
 Rows are read once, batch by batch, as Arrow decodes them, and NumPy counts a batch column by column: a number costs three nanoseconds, a
 category two. (DuckDB counts one block of all rows as cheaply, but needs twice as long for a state of each day.)
@@ -60,6 +60,7 @@ SLOT_BITS = 14  # of the table by which a listed value is found
 BASE = np.uint64(0x100000001B3)  # of names' hashes
 INVERSE = np.uint64(pow(0x100000001B3, -1, 1 << 64))
 EPOCH = date(1970, 1, 1)
+_DAYS = (date.min - EPOCH).days, (date.max - EPOCH).days
 _BLOCK = "perennial label"  # name of a column that no dataset has
 
 Block = date | str | int
@@ -399,7 +400,10 @@ def profile(
         rows, labels = _labelled(rows, blocks, layout.joint.seed)
         block = _BLOCK
     for batch in _batches(rows, [*layout.names, block]):
-        scan.add(batch, None if block is None else _days(batch[block]) if day else batch[block])
+        if day:
+            scan.add_times(batch, batch[day])
+        else:
+            scan.add(batch, None if block is None else batch[block])
     return scan.profile(labels)
 
 
@@ -420,7 +424,7 @@ def profiles(rows: pa.Table | pyarrow.dataset.Dataset, layout: Layout, *, day: s
         named = batch[by].cast(pa.string()).dictionary_encode()
         for place, name in enumerate(named.dictionary.to_pylist()):
             some = batch.filter(pc.equal(named.indices, place))
-            scans.setdefault(name, _Scan(layout)).add(some, _days(some[day]))
+            scans.setdefault(name, _Scan(layout)).add_times(some, some[day])
     return {name: scan.profile(None) for name, scan in scans.items()}
 
 
@@ -444,8 +448,8 @@ def _read(rows: Any, wanted: Sequence[str | None]) -> Iterator[pa.RecordBatch]:
 
         for path in rows:
             # Categories stay numbers of a dictionary: each name is looked at once for each group of rows, not for each row.
-            file = pq.ParquetFile(path, read_dictionary=[name for name in wanted if name], pre_buffer=False)
-            some = [name for name in file.schema_arrow.names if name in wanted]
+            some = [name for name in pq.read_schema(path).names if name in wanted]
+            file = pq.ParquetFile(path, read_dictionary=some, pre_buffer=False)
             for group in range(file.num_row_groups):  # a reader over all of them keeps the whole file in memory
                 yield from file.iter_batches(BATCH, row_groups=[group], columns=some, use_threads=False)
         return
@@ -454,13 +458,6 @@ def _read(rows: Any, wanted: Sequence[str | None]) -> Iterator[pa.RecordBatch]:
         yield from rows.select(some).to_batches(BATCH)
     else:
         yield from rows.to_batches(columns=some, batch_size=BATCH, batch_readahead=1, fragment_readahead=1, use_threads=False)
-
-
-def _days(when: pa.Array) -> pa.Array:
-    """Days since 1970 (UTC) of each time or date."""
-    import pyarrow as pa
-
-    return when.cast(pa.timestamp("us"), safe=False).cast(pa.date32()).cast(pa.int32())
 
 
 class _Scan:
@@ -475,11 +472,21 @@ class _Scan:
         self.columns = {c.name: _Numbers(c) if c.kind == "numeric" else _Categories(c) for c in layout.columns}
         self.joint = _Joint(layout.joint, self.columns)
 
-    def add(self, batch: pa.RecordBatch, blocks: pa.Array | None) -> None:
-        """Count a batch; `blocks` are numbers of each row's block, null where it belongs to none. Without them all are of block 0."""
-        if blocks is not None and blocks.null_count:
-            known = blocks.is_valid()
-            batch, blocks = batch.filter(known), blocks.filter(known)
+    def add_times(self, batch: pa.RecordBatch, when: pa.Array) -> None:
+        """Count a batch by the days of its rows' times or dates (UTC). A row without a time, or in no year from 1 to 9999, belongs to none."""
+        import pyarrow as pa
+
+        times = when.cast(pa.timestamp("us"), safe=False)
+        days = times.cast(pa.date32()).cast(pa.int32())
+        numbers = integers(days, _DAYS[1] + 1)
+        known = (numbers >= _DAYS[0]) & (numbers <= _DAYS[1])
+        if not known.all():
+            some = pa.array(known)
+            batch, times, days = batch.filter(some), times.filter(some), days.filter(some)
+        self.add(batch, days, times.cast(pa.int64()))
+
+    def add(self, batch: pa.RecordBatch, blocks: pa.Array | None, times: pa.Array | None = None) -> None:
+        """Count a batch; `blocks` are numbers of each row's block. Without them all are of block 0. `times` tell rows of the same values apart."""
         if not batch.num_rows:
             return
         if self.schema is None or not batch.schema.equals(self.schema):
@@ -494,7 +501,7 @@ class _Scan:
             labels, of = integers(encoded.dictionary), integers(encoded.indices).astype(np.int64)
         places = [self.places.setdefault(label, len(self.places)) for label in labels.tolist()]
         runs = list(zip(places, borders[:-1], borders[1:], strict=True)) if in_order else []
-        rows = _Rows(columns, np.array(places), of, runs, len(self.places))
+        rows = _Rows(columns, np.array(places), of, runs, len(self.places), None if times is None else held(times, np.int64))
         self.rows.add(rows, np.zeros(len(of), np.int64))
         for column in self.columns.values():
             column.add(rows)
@@ -533,6 +540,7 @@ class _Rows:
         of: which of these each row belongs to, shape [rows].
         runs: block, first row and end of each run of rows of the same block; empty where they are mixed.
         blocks: number of blocks that are known.
+        times: of each row, microseconds since 1970, shape [rows], where they are known.
     """
 
     columns: Mapping[str, pa.Array]
@@ -540,6 +548,7 @@ class _Rows:
     of: Integers
     runs: Sequence[tuple[int, int, int]]
     blocks: int
+    times: Integers | None
 
 
 class _Counts:
@@ -732,7 +741,7 @@ class _Joint:
         self.numeric = [column for name in layout.numeric if isinstance(column := columns[name], _Numbers)]
         self.marks = [(columns[name], columns[name].layout.categories.index(category)) for name, category in layout.indicators]
         # The first one is where every hash begins: a row of zeros must not stay zero.
-        self.begin, *self.odd = np.random.default_rng(layout.seed).integers(1 << 63, size=1 + len(self.by), dtype=np.uint64) | np.uint64(1)
+        self.begin, *self.odd = np.random.default_rng(layout.seed).integers(1 << 63, size=2 + len(self.by), dtype=np.uint64) | np.uint64(1)
         self.levels = _Counts(LEVELS)
         self.sums = _Counts(LEVELS, layout.size)
         self.waiting: list[tuple[Integers, NDArray[np.int16]]] = []
@@ -743,10 +752,10 @@ class _Joint:
         if not self.layout.columns:
             return
         hashes = np.full(len(rows.of), self.begin)
-        for column, odd in zip(self.by, self.odd, strict=True):
-            if column is None:
-                continue
-            bits = column.bits()
+        seen = [column.bits() for column in self.by if column is not None]
+        if rows.times is not None:
+            seen.append(rows.times.view(np.uint64))
+        for bits, odd in zip(seen, self.odd, strict=False):
             mixed = bits >> np.uint64(32)  # numbers of few digits differ in their highest bits alone
             mixed ^= bits
             mixed *= odd

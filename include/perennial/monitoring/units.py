@@ -78,7 +78,22 @@ UNITS = tuple(
     unit for new, old, factor, offset in _PAIRS for unit in (Unit(new, old, factor, offset), Unit(old, new, 1 / factor, -offset / factor))
 )
 # How else a meaning may spell a unit.
-_SPELT = {"miles per hour": ("mph",), "knots": ("kn",), "percent": ("%",), "metres": ("meters",), "inches of mercury": ("inhg",)}
+_SPELT = {
+    "miles per hour": ("mph",),
+    "knots": ("kn",),
+    "percent": ("%",),
+    "metres": ("meters",),
+    "inches of mercury": ("inhg",),
+    "km": ("kilometres", "kilometers"),
+    "kg": ("kilograms",),
+    "pounds": ("lbs",),
+    "feet": ("ft",),
+    "°F": ("degrees fahrenheit", "fahrenheit"),
+    "°C": ("degrees celsius", "celsius"),
+    "minutes": ("min",),
+    "hours": ("h",),
+    "shares": ("share",),
+}
 _ANY = frozenset({"whole units", "thousandths"})  # what every number may be in
 
 
@@ -99,7 +114,7 @@ class UnitChange:
 
 
 def units_of(meaning: str) -> frozenset[str]:
-    """Units that a column's meaning names, of those that are known here; all of them if it names none."""
+    """Units that a column's meaning names, of those that are known here. One that names none has another; without a meaning it may be any."""
     text, known = meaning.lower(), {unit.old for unit in UNITS} - _ANY
     named = set()
     for name in sorted(known, key=len, reverse=True):  # miles per hour are no miles
@@ -107,7 +122,7 @@ def units_of(meaning: str) -> frozenset[str]:
             text, found = re.subn(rf"(?<!\w){re.escape(spelling)}(?!\w)", " ", text)
             if found:
                 named.add(name)
-    return frozenset(named or known) | _ANY
+    return frozenset(named or (() if meaning else known)) | _ANY
 
 
 def find_unit(column: str, edges: Floats, reference: Floats, window: Floats, meaning: str = "") -> UnitChange | None:

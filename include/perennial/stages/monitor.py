@@ -184,7 +184,8 @@ class Look:
         estimate = performance.estimate(self.spec.task, of_version)
         by_slice = performance.by_slice(self.spec.task, of_version, _groups(self.spec, of_version), window.seed)
         days = performance.by_day(self.spec.task, join(history, outcomes)[0])
-        jump = performance.find_jump(days, self.spec.monitoring.excess_loss, self._unseen(version, family, days))
+        seen = performance.up_to_training(days, family)
+        jump = performance.find_jump(seen, self.spec.monitoring.excess_loss, self._unseen(version, family, seen))
         anomalies = self.judge.anomalies(version, rows, window.seed)
         found = Found(judged, confirmed, lasting, jump, figures.labelled > 0, anomalies, is_newest)
         folder = self.judge.folder(window)
@@ -297,7 +298,8 @@ class Look:
             if about in seen or not _is_over(incident.kind, incident.key, found):
                 continue
             unseen = f"No longer seen from {window.first:%Y-%m-%d} to {window.last:%Y-%m-%d} (event time)."
-            if self.incidents.resolve(incident.id, unseen, {"over_since": window.first.isoformat()}):
+            over = max(window.first.isoformat(), str(incident.evidence.get("last", "")))  # a look over many days begins before the break
+            if self.incidents.resolve(incident.id, unseen, {"over_since": over}):
                 changed.append(incident.id)
         return tuple(id for id in changed if id is not None)
 

@@ -16,6 +16,8 @@ from perennial.specs import DatasetSpec
 from perennial.store import Store
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from perennial.data.tables import Table
     from perennial.monitoring.layout import Layout
     from perennial.monitoring.profile import Profile
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 
 FIT_ROWS = 10_000  # of a dataset before it is decided how its rows are counted: one day shows too little of a column
 MOST_FIT_ROWS = 200_000
-TOGETHER = 16  # batches that are profiled at once: of each the counts of all its days are in memory, not its rows
+TOGETHER = 4  # batches that are profiled at once: of each the counts of all its days are in memory, not its rows
 
 
 def run(
@@ -82,13 +84,15 @@ def run(
             outcome="skipped", sentence=f"Version {version} of {name} has been counted: {key}.", version=version, profile=key
         )
     layout = layout_of(kept, whole, version, spec)
-    assert layout is not None
+    if layout is None:
+        raise UnknownName(f"Version {version} of the table {name} has no rows yet: there is nothing to count.")
     if plan:
         return ProfileResult(sentence=f"Version {version} of {name} is to be counted, {len(layout.columns)} columns.", version=version)
     if merge:
         found = _merged(store, kept, layout, version, merge)
     else:
-        found = profile(whole.dataset(version, partition or (1, 1)), layout, day=day or _day(whole, version, spec))
+        rows_of = whole.dataset(version, partition or (1, 1))
+        found = profile(rows_of, layout, day=_checked(day, rows_of.schema, name) if day else _day(whole, version, spec))
     if partition:
         key = kept.version_key(version, "{}of{}".format(*partition))
     store.write(key, encode(found, {"perennial.version": str(version)}))
@@ -161,6 +165,18 @@ def layout_of(kept: ProfileStore, table: Table, version: int, spec: DatasetSpec 
     # Live traffic has the inputs alone: what is seen together must be there on both sides.
     shared = [name for name in names if all(name in some for some in inputs)]
     return kept.keep_layout(fit_layout(rows.head(MOST_FIT_ROWS, columns=names), names, joint=shared))
+
+
+def _checked(day: str, schema: pa.Schema, table: str) -> str:
+    import pyarrow as pa
+
+    if day not in schema.names:
+        raise UnknownName(
+            f"The table {table} has no column {day}: name a date or timestamp column with --day; it has {', '.join(schema.names)}."
+        )
+    if not (pa.types.is_timestamp(kind := schema.field(day).type) or pa.types.is_date(kind)):
+        raise UnknownName(f"The column {day} of the table {table} is {kind}, which is no date or time: name another with --day.")
+    return day
 
 
 def _day(table: Table, version: int, spec: DatasetSpec | None) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from perennial import discovery
-from perennial.errors import LedgerConflict, ReleaseRefused, ServiceUnreachable, UnknownName
+from perennial.errors import Fault, LedgerConflict, ReleaseRefused, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import AGAINST, Entry, Kind, Ledger
 from perennial.lineage.trainings import kin
 from perennial.registry.model_registry import (
@@ -221,6 +221,9 @@ class Release:
         if decision == "roll_back" and version is not None:
             newest = next((entry for entry in reversed(self.ledger.entries()) if entry.version == version), None)
             if newest is None and (found := self._wanted(version)):
+                if last:  # what it began may have been killed in the middle, and would end with the new entry
+                    self.settle(last)
+                    self.follow(last)
                 return self._reject(last, found, actor)
             if newest and newest.kind in AGAINST:
                 return self._not_released(last, version, self._why_not(last, version, again=False))
@@ -306,6 +309,10 @@ class Release:
 
     def _with_release(self, last: Entry, version: int | None, decision: str | None, actor: str) -> ReleaseResult:
         if version not in (None, last.version):
+            if decision == "roll_back":
+                raise Fault(
+                    f"Version {last.version} of {self.name} is being released: the no to version {version} is written down once that has ended."
+                )
             raise ReleaseRefused(
                 f"Version {last.version} of {self.name} is being released. Wait until that has ended, or end it with `perennial rollback --model {self.name}`."
             )

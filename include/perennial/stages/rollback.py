@@ -48,9 +48,10 @@ def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
     last = release.ledger.last()
     if last is None:
         raise ReleaseRefused(f"{release.name} has never served: there is nothing to go back to.")
-    if last.kind == "rolled_back" and (_is_recent(last) or not _has_moved(release, last)):
+    moved = release.ledger.last_move()
+    if moved and moved.kind == "rolled_back" and (_is_recent(moved) or not _has_moved(release, last)):
         release.settle(last)
-        sentence = f"Version {last.version} of {release.name} was rolled back at {last.time:%H:%M:%S} UTC already; {_now_serves(last)}."
+        sentence = f"Version {moved.version} of {release.name} was rolled back at {moved.time:%H:%M:%S} UTC already; {_now_serves(last)}."
         if last.last_good is not None:
             sentence += _further(release, last.last_good)
         return _told(release, last, sentence)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from perennial_airflow.operators.process_stage import ProcessStage
 from perennial_airflow.operators.stage import StageOperator
-from perennial_airflow.stage_end import skip
 from perennial_airflow.triggers.moment import MomentTrigger
 
 if TYPE_CHECKING:
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 
 GOES_ON = ("started", "advance", "hold")
 SHORTEST_PAUSE = 0.5
-PAUSE_WHILE_ASKED = 60.0
 
 
 class ReleaseLooks(StageOperator):
@@ -24,24 +21,13 @@ class ReleaseLooks(StageOperator):
 
     The ledger knows how far a release is: a try that starts anew, after a fault or a kill, takes the next look and no
     more. A rollback that no person asked for fails the task, for it turned a candidate down.
-
-    Args:
-        while_asked: empty, or a template that gives "True" where a person is being asked: then it looks on until the release has
-            ended, by the person or by the evidence, and fails for neither. It is skipped where nobody is asked.
     """
 
-    template_fields: Sequence[str] = (*StageOperator.template_fields, "while_asked")
     ui_color = "#fdf3dc"
     _looks = 0  # that this try took before
 
-    def __init__(self, *, while_asked: str = "", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.while_asked = while_asked
-
     def execute(self, context: Context) -> Any:
         """Take the first look of this try."""
-        if self.while_asked not in ("", "True"):
-            skip(self, "Nobody is asked: there is nothing to watch.")
         if context["ti"].try_number > 1:
             self.arguments.pop("again", None)  # a person said it once: not for what may have been rolled back since
         return super().execute(context)
@@ -56,17 +42,15 @@ class ReleaseLooks(StageOperator):
     def _conclude(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
         """Wait for the next look or come to an end."""
         action = result.get("action")
-        is_asked = bool(self.while_asked) and action == "ask"
-        if result["outcome"] == "done" and (action in GOES_ON or is_asked):
+        if result["outcome"] == "done" and action in GOES_ON:
             self._show_links(result)
-            pause = PAUSE_WHILE_ASKED if is_asked else max(float(result["look_again_seconds"]), SHORTEST_PAUSE)
+            pause = max(float(result["look_again_seconds"]), SHORTEST_PAUSE)
             self.log.info("%s Looking again in %g seconds.", result["sentence"], pause)
             following = {"version": result["version"], "looks": self._looks + 1}
             self.defer(trigger=MomentTrigger(time.time() + pause), method_name="look", kwargs=following)
         if result["outcome"] == "done" and action == "nothing":
             result["outcome"] = "skipped"
-        as_told = self.while_asked or self.arguments.get("decision") == "roll_back"
-        if result["outcome"] == "done" and action == "rolled_back" and not as_told:
+        if result["outcome"] == "done" and action == "rolled_back" and self.arguments.get("decision") != "roll_back":
             result["outcome"] = "refused"
         return super()._conclude(result, context)
 

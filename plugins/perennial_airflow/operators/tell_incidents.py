@@ -86,11 +86,11 @@ class TellIncidents(BaseOperator):
     def _result(self, context: Context, task_id: str) -> dict[str, Any] | None:
         """The result of a task that is looked at; made up if it was killed before it had one, None if it did not run."""
         ti = context["ti"]
+        state = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id]).get(ti.run_id, {}).get(task_id)
         result: dict[str, Any] | None = ti.xcom_pull(task_ids=task_id)
-        if result is None:
-            states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id])
-            if states.get(ti.run_id, {}).get(task_id) == "failed":
-                return made_up(
-                    "fault", f"The task {task_id} of {ti.dag_id} was ended before it had a result; its log shows how far it came."
-                )
+        # A run that was cleared keeps the results of tasks that did not run again: a stage that was skipped says so itself.
+        if state in ("upstream_failed", "removed") or (state == "skipped" and result and result.get("outcome") != "skipped"):
+            return None
+        if result is None and state == "failed":
+            return made_up("fault", f"The task {task_id} of {ti.dag_id} was ended before it had a result; its log shows how far it came.")
         return result

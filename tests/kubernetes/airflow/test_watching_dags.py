@@ -17,7 +17,7 @@ from .conftest import Platform, why_no_release
 pytestmark = pytest.mark.timeout(3600)
 served = pytest.mark.skipif(bool(why_no_release()), reason=why_no_release())
 MODEL = "flight_delays"
-CELSIUS, MENDED = "2013-05-24", ("2013-05-27", "2013-05-30")  # begins of windows of three days, later than all other traffic
+CELSIUS, MENDED = "2013-05-24", ("2013-05-27", "2013-05-30", "2013-06-02")  # begins of windows of three days, later than all other traffic
 LOOK = Path(__file__).parents[1] / "workload" / "look_at_window.py"
 
 

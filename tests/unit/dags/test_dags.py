@@ -128,19 +128,18 @@ def test_tasks_stand_in_one_line(dags, name, tasks):
     ("name", "tasks", "watched"),
     [
         ("trips_ingestion", ["wait_for_files", "ingest", "tell_refused"], ["ingest"]),
-        ("automatic_release", ["move_traffic", "ask_person", "settle"], ["move_traffic", "keep_watch", "settle"]),
-        ("approval_release", ["may_start", "move_traffic", "ask_person", "settle"], ["move_traffic", "keep_watch", "settle"]),
-        ("manual_release", ["may_start", "move_traffic", "ask_person", "settle"], ["move_traffic", "keep_watch", "settle"]),
+        ("automatic_release", ["move_traffic", "ask_person", "settle"], ["move_traffic", "settle"]),
+        ("approval_release", ["may_start", "move_traffic", "ask_person", "settle"], ["move_traffic", "settle"]),
+        ("manual_release", ["may_start", "move_traffic", "ask_person", "settle"], ["move_traffic", "settle"]),
         ("automatic_monitoring", ["monitor", "request_retraining"], ["monitor"]),
     ],
 )
 def test_alerts_stand_beside_the_line(dags, name, tasks, watched):
     """All other tasks stand one after the other. The alert follows the tasks it looks at also where they failed, and nothing waits for it."""
     dag = dags[name]
-    beside = {"alert", "keep_watch"}
-    assert [task for task in _sequence(dag) if task not in beside] == tasks
+    assert [task for task in _sequence(dag) if task != "alert"] == tasks
     for before, after in pairwise(tasks):
-        assert dag.get_task(before).downstream_task_ids - beside == {after}
+        assert dag.get_task(before).downstream_task_ids - {"alert"} == {after}
     alert = dag.get_task("alert")
     assert (alert.upstream_task_ids, alert.downstream_task_ids) == (set(watched), set())
     rule = {"monitoring": "all_done", "release": "all_done_setup_success", "ingestion": "none_skipped"}[name.rsplit("_", 1)[1]]
@@ -297,15 +296,6 @@ def test_a_person_is_asked_about_the_version_that_was_named(dags, params, asked)
     task = dags["approval_release"].get_task("may_start")
     task.render_template_fields(_context(params), task.dag.get_template_env())
     assert (task.version, task.again) == asked
-
-
-@pytest.mark.parametrize(("action", "unsettled"), [("ask", "True"), ("promoted", "False")])
-def test_a_candidate_is_watched_while_a_person_is_asked(dags, action, unsettled):
-    """Beside the question, not behind it; nobody decides there but the evidence."""
-    task = dags["automatic_release"].get_task("keep_watch")
-    assert (task.upstream_task_ids, task.retries) == ({"move_traffic"}, 8)
-    assert _command(task, params={}, move_traffic={"version": 7, "action": action}) == ["release", "--model=automatic", "--version=7"]
-    assert task.while_asked == unsettled
 
 
 @pytest.mark.parametrize(("action", "unsettled"), [("ask", "True"), ("promoted", "False")])

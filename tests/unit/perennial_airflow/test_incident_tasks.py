@@ -224,6 +224,13 @@ def test_what_a_persons_decision_ends_is_told(store, sent, task_log):
     assert [news for _, news in sent] == ["opened", "resolved"]
 
 
+@pytest.mark.parametrize("state", ["skipped", "upstream_failed"])
+def test_what_a_task_said_before_the_run_was_cleared_is_not_told_again(store, sent, task_log, state):
+    """Its result is still there, though it has not run this time."""
+    _alert_of_release({**FAULT, "action": "nothing"}, FAULT, state)
+    assert (Incidents(store, "lateness").all(), sent) == ([], [])
+
+
 def test_a_release_that_did_not_run_says_nothing(store, sent, task_log):
     """Skipped, or waiting for a person who must start it."""
     _alert_of_release(None, None, "skipped")

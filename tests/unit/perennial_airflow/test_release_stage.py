@@ -22,8 +22,8 @@ end(0, outcome="done", sentence=f"Look {{looks}}: {{actions[looks]}}.", action=a
 """
 
 
-def _task(while_asked="", **arguments):
-    return ReleaseStage(task_id="move_traffic", stage="release", while_asked=while_asked, arguments={"model": "m", **arguments})
+def _task(**arguments):
+    return ReleaseStage(task_id="move_traffic", stage="release", arguments={"model": "m", **arguments})
 
 
 def _follow(context, **arguments):
@@ -96,21 +96,6 @@ def test_an_open_question_is_passed_on(stages, task_log, task_instance):
     """The next task asks a person."""
     stages.do(LEDGER.format(actions=["hold", "ask"]))
     assert _follow({"ti": task_instance()})[0]["action"] == "ask"
-
-
-@pytest.mark.parametrize("end", ["promoted", "rolled_back"])
-def test_a_candidate_is_watched_while_a_person_is_asked(stages, task_log, task_instance, end):
-    """Once a minute, until the release has ended; whoever ended it, this task did what it was for."""
-    stages.do(LEDGER.format(actions=["ask", "ask", end]))
-    result, pauses = _follow({"ti": task_instance()}, while_asked="True")
-    assert (result["action"], [round(pause) for pause in pauses]) == (end, [60, 60])
-
-
-def test_where_nobody_is_asked_nothing_is_watched(stages, task_log, task_instance):
-    """Skipped before any look."""
-    with pytest.raises(AirflowSkipException):
-        _task(while_asked="False").execute({"ti": task_instance()})
-    assert not (stages.home / "looks").exists()
 
 
 def test_nothing_to_release_is_skipped(stages, task_log, task_instance):

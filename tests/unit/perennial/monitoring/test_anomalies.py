@@ -155,6 +155,25 @@ def test_the_budget_is_per_day_whatever_the_traffic():
     assert 0.5 * BUDGET < found.found / 20 < 1.6 * BUDGET
 
 
+@pytest.mark.parametrize("per_day", [1, 4, 10])
+def test_of_little_traffic_ordinary_requests_are_not_strange(per_day):
+    """Where the budget exceeds the requests of a day, few of them are called strange all the same."""
+    rng = np.random.default_rng(8)
+    watch = fit_watch(table(rng.normal(size=(9000, 2))), days(9000, 100), "multivariate", 1)
+    found = [
+        find_anomalies(
+            watch,
+            table(rng.normal(size=(per_day, 2))),
+            days(per_day),
+            [str(i) for i in range(per_day)],
+            name="multivariate",
+            alarms_per_day=3,
+        ).found
+        for _ in range(40)
+    ]
+    assert np.mean(found) / per_day < 0.06
+
+
 def test_a_reference_too_small_for_the_budget_says_so():
     """One alarm in ten thousand rows cannot be told from two thousand; the sentence says what can, and more than that is not unusual yet."""
     rng = np.random.default_rng(8)

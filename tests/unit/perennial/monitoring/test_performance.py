@@ -20,6 +20,7 @@ from perennial.monitoring.performance import (
     losses,
     over_window,
     service_figures,
+    up_to_training,
 )
 
 START = datetime(2013, 2, 1, 6, tzinfo=timezone.utc)
@@ -165,6 +166,15 @@ def test_what_a_training_has_not_seen():
     trained_to, answers = date(2013, 7, 1), date(2013, 7, 9)
     assert first_unseen("schedule", trained_to, answers) == date(2013, 7, 2)
     assert first_unseen("performance", trained_to, answers) == answers
+
+
+def test_what_a_later_training_answered_is_not_held_against_one_that_came_back():
+    """Version 5 was rolled back because it was bad: its days are no jump of version 4, or of 6, which is version 4 recalibrated."""
+    days = [a_day(i, e, version=4) for i, e in enumerate(CALM)] + [a_day(12 + i, 0.3, version=5) for i in range(3)]
+    assert find_jump(days, 0.01, START.date()).found
+    assert [d.version for d in up_to_training(days, {4, 6})] == [4] * len(CALM)
+    assert not find_jump(up_to_training(days, {4, 6}), 0.01, START.date()).found
+    assert up_to_training(days, {5}) == days
 
 
 def test_a_jump_says_which_days_and_versions_were_compared():

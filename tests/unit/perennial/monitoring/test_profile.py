@@ -40,6 +40,28 @@ def mixed(n=3000, seed=0, days=3):
 COLUMNS = ["x", "few", "heavy", "carrier", "late"]
 
 
+def test_rows_of_few_values_are_sampled_by_their_times():
+    """Rows that are equal but for their time are not in the sample or out of it together, or a few values would stand for all."""
+    rng = np.random.default_rng(5)
+    n = 30_000
+    pay, size = rng.choice(["cash", "card", "other"], n, p=[0.25, 0.7, 0.05]), rng.choice([1.0, 2.0, 5.0], n, p=[0.6, 0.3, 0.1])
+    times = np.datetime64("2013-01-01", "us") + np.sort(rng.integers(0, 3 * 86_400_000_000, n))
+    table = pa.table({"when": times, "pay": pay, "size": size})
+    found = profile(table, fit_layout(table, ["pay", "size"]), day="when").joint()
+    assert (found.rows > 500).all()
+    share = dict(zip(found.families["share"].names, found.families["share"].means.T, strict=True))
+    assert np.allclose(share["pay=card", ""], 0.7, atol=0.07)
+    assert np.allclose(share["pay=cash", ""], 0.25, atol=0.07)
+
+
+def test_files_may_lack_a_column(tmp_path):
+    """It counts as null, whether rows come as a table or as files."""
+    table = mixed(100)
+    layout = fit_layout(table, ["x", "carrier"])
+    pq.write_table(table.drop(["x"]), tmp_path / "rows.parquet")
+    assert profile([tmp_path / "rows.parquet"], layout, blocks=1) == profile(table.drop(["x"]), layout, blocks=1)
+
+
 def test_every_row_is_counted_once():
     """In every column of every day cells and nulls add up to the rows; rows without event time belong to no day."""
     table = rows([1, 1, 2, None], carrier=["UA", None, "AA", "UA"], distance=[1.0, math.nan, math.inf, 9.0])
@@ -214,7 +236,11 @@ LAYOUTS: dict[int, object] = {}
 
 def _table(lines):
     when, x, few, carrier = zip(*lines, strict=True) if lines else [()] * 4
-    return rows(when, x=pa.array(x, pa.float64()), few=pa.array(few, pa.float64()), carrier=pa.array(carrier, pa.string()))
+    table = rows(when, x=pa.array(x, pa.float64()), few=pa.array(few, pa.float64()), carrier=pa.array(carrier, pa.string()))
+    times = [
+        None if day is None else datetime(2013, 1, day, len(c or "")) for day, c in zip(when, carrier, strict=True)
+    ]  # wherever it stands
+    return table.set_column(0, "when", pa.array(times, pa.timestamp("us")))
 
 
 def test_sums_over_many_rows_do_not_depend_on_how_they_are_cut():
@@ -408,7 +434,8 @@ def test_rows_in_blocks_of_any_kind():
     assert {label: state.rows for label, state in by_label.days.items()} == {"a": 400, "b": 600}
     dealt = profile(table, layout, blocks=8)
     assert dealt.rows().tolist() == [125] * 8
-    assert by_column.merged() == by_label.merged() == dealt.merged() == total
+    assert by_column.merged() == by_label.merged() == dealt.merged()
+    assert dealt.merged().columns == total.columns  # where days are told, times choose the sample as well
     for wrong in ({}, {"day": "when", "blocks": 3}):
         with pytest.raises(ValueError, match="either a day column or blocks"):
             profile(table, layout, **wrong)

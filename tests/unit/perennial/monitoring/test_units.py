@@ -150,6 +150,16 @@ def test_the_meaning_names_the_unit(meaning, named):
     assert {unit for unit in units_of(meaning) if unit not in ("whole units", "thousandths", "the usual one")} == named
 
 
-def test_a_meaning_without_a_unit_leaves_all_open():
-    """Most columns say nothing of it."""
-    assert units_of("how far it is") == {unit.old for unit in UNITS}
+def test_a_meaning_without_a_unit_has_another():
+    """Ages and counts are in none of these units, and one that grows is no other unit; without a meaning it may be any."""
+    assert units_of("") == {unit.old for unit in UNITS}
+    assert units_of("number of items in the basket") == {"whole units", "thousandths"}
+    rng = np.random.default_rng(9)
+    reference, window = rng.poisson(6, 90 * 200) + 1.0, rng.poisson(11, 3 * 200) + 1.0
+    tables = [
+        pa.table({"x": x, "day": (np.datetime64("2013-01-01") + np.arange(len(x)) // 200).astype("datetime64[us]")})
+        for x in (reference, window)
+    ]
+    layout = fit_layout(tables[0], ["x"])
+    sides = [profile(table, layout, day="day") for table in tables]
+    assert diagnose(*sides, "x", "number of items in the basket") is None

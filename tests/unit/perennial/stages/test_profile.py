@@ -121,6 +121,33 @@ def test_what_cannot_be_counted_is_told(store: FolderStore) -> None:
     store.write(part.profile, b"damaged")
     with pytest.raises(StoredDataDamaged, match="count part 1/2 again"):
         run(store, dataset="sales", merge=2)
+    with pytest.raises(UnknownName, match=r"has no column when: name a date or timestamp column with --day; it has sold"):
+        run(store, dataset="sales", day="when")
+    with pytest.raises(UnknownName, match=r"The column amount of the table sales is double, which is no date or time"):
+        run(store, dataset="sales", day="amount")
+
+
+def test_a_table_without_rows_is_told(store: FolderStore) -> None:
+    """There is a version, and nothing in it to count."""
+    Table(store, "sales").append(batch(1).slice(0, 0), "0" * 64, label="0.csv (000000000000)")
+    with pytest.raises(UnknownName, match="has no rows yet"):
+        run(store, dataset="sales")
+
+
+def test_a_time_in_no_year_keeps_no_batch_from_its_profile(store: FolderStore) -> None:
+    """A sender's milliseconds were read as microseconds: that row belongs to no day, all others to theirs."""
+    for number in (1, 2):
+        digest, label = f"{number:064x}"[::-1], f"{number}.csv ({f'{number:064x}'[::-1][:12]})"
+        rows = batch(number)
+        if number == 2:
+            times = pa.array([10**18, *rows["sold"].cast(pa.int64()).to_pylist()[1:]]).cast(pa.timestamp("us"))
+            rows = rows.set_column(0, "sold", times)
+        Table(store, "sales").append(rows, digest, label=label)
+        ProfileStore(store, "sales").owe(digest, label)
+    assert stage.profile_owed(store, SPEC) == 2
+    kept = ProfileStore(store, "sales").read()
+    assert kept is not None
+    assert int(kept.rows().sum()) == 59
 
 
 def test_owed_profiles_wait_for_enough_rows_and_are_made_together(store: FolderStore) -> None:

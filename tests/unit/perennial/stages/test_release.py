@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from perennial.commands.served_at import describe
-from perennial.errors import ReleaseRefused, ServiceUnreachable, UnknownName
+from perennial.errors import Fault, ReleaseRefused, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import fetch, publish, read_manifest
 from perennial.monitoring import arms
@@ -301,6 +301,52 @@ def test_a_rejection_does_not_pass_for_a_rollback(tmp_path):
     world.look(number, "roll_back", "jo")
     result = rollback.go_back(Release(world.spec, SETTINGS, world.store, world.backend, world.registry), "bad answers", "jo")
     assert (result.version, result.champion) == (2, 1)
+    world.agrees()
+
+
+def test_a_rejection_hides_no_rollback(tmp_path):
+    """Two people go back within minutes, and a candidate is turned down between them: one version back, not two."""
+    world = World(tmp_path).with_champion()
+    for digest in "bc":
+        world.candidate(digest * 64)
+        world.until_end()
+    release = Release(world.spec, SETTINGS, world.store, world.backend, world.registry)
+    assert rollback.go_back(release, "bad", "jo").champion == 2
+    world.look(world.candidate("d" * 64), "roll_back", "jo")
+    again = rollback.go_back(release, "bad", "ann")
+    assert again.champion == 2
+    assert "Version 3 of" in again.sentence
+    assert "was rolled back" in again.sentence
+    world.agrees()
+
+
+def test_a_rejection_completes_what_was_killed_before_it(tmp_path, monkeypatch):
+    """A rollback that died between its entry and the traffic: the bad version does not keep it."""
+    world = World(tmp_path).with_champion()
+    for digest in "bc":
+        world.candidate(digest * 64)
+        world.until_end()
+    release = Release(world.spec, SETTINGS, world.store, world.backend, world.registry)
+    with monkeypatch.context() as patch:
+        patch.setattr(Release, "settle", lambda self, entry: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            rollback.go_back(release, "bad", "jo")
+    assert world.backend.route(world.spec).weights[3] == 10_000
+    world.look(world.candidate("d" * 64), "roll_back", "jo")
+    assert world.backend.route(world.spec).weights == {2: 10_000, 1: 0}
+    world.agrees()
+
+
+def test_a_no_waits_for_the_release_that_is_under_way(tmp_path):
+    """It is not lost: the task is tried again until it can be written down."""
+    world = World(tmp_path, mode="approval", max_seconds=1e-6).started_by("jo")
+    world.candidate("b" * 64)
+    world.look(2, actor="jo")
+    number = world.candidate("c" * 64)
+    with pytest.raises(Fault, match="the no to version 3 is written down once that has ended"):
+        world.look(number, "roll_back", "ann")
+    world.look(2, "roll_back", "jo")
+    assert world.look(number, "roll_back", "ann").action == "rejected"
     world.agrees()
 
 
