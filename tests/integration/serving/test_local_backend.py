@@ -1,11 +1,13 @@
 """The local backend: what every backend does, and under the real supervisor with several models and several writers."""
 
+import http.client
 import json
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 import uuid
 
 import pytest
@@ -145,6 +147,34 @@ def test_two_models_are_released_at_the_same_time(settings, tmp_path):
         backend.wait_ready(model, 1, 60)
         backend.apply(model, backend.route(model))
         assert send(settings, model, [Call([row]) for row in testing.small_rows(10)]).failures == []
+
+
+def test_a_request_whose_body_comes_late_is_answered_though_a_version_leaves(settings, tmp_path):
+    """Its way is chosen by its headers. The version that it was for, or the shares of then, may be gone before the body is there."""
+    model, store = testing.small_model("late"), open_store(settings.store)
+    digest = testing.publish_small_version(store, tmp_path / "version", model=model.name)
+    backend = LocalBackend(settings)
+    backend.apply(model, Route({1: 10_000}, None, {1: digest}))
+    backend.wait_ready(model, 1, 60)
+    backend.apply(model, Route({1: 5000, 2: 5000}, None, {1: digest, 2: digest}))
+    backend.wait_ready(model, 2, 60)
+    body = json.dumps({"data": {"rows": testing.small_rows(1)}}).encode()
+    callers = [http.client.HTTPConnection(settings.host, settings.gateway_port, timeout=30) for _ in range(20)]
+    for caller in callers:
+        caller.putrequest("POST", settings.prediction_path(model.name))
+        caller.putheader("Content-Type", "application/json")
+        caller.putheader("Content-Length", str(len(body)))
+        caller.endheaders()
+    time.sleep(0.2)
+    change = threading.Thread(target=backend.apply, args=(model, Route({1: 10_000}, None, {1: digest})))
+    change.start()
+    time.sleep(0.7)
+    for caller in callers:
+        caller.send(body)
+    assert [caller.getresponse().status for caller in callers] == [200] * 20
+    change.join()
+    for caller in callers:
+        caller.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more than one loopback address by itself")

@@ -27,6 +27,7 @@ from perennial.specs import ModelSpec
 
 _TAKE_UP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+_ROUTED_SECONDS = 1.0  # a request whose way was chosen by its headers may wait so long for its body: until then its cluster must be there
 _LAST_PORT = 65_535
 
 
@@ -162,6 +163,7 @@ class LocalBackend:
         """Stop servers that no route names, once nothing runs in them. Not under the lock: a rollback must not wait for a slow request."""
         if not leaving:
             return
+        time.sleep(_ROUTED_SECONDS)
         deadline = time.monotonic() + model.serving.timeout_seconds
         names = {envoy.cluster_name(model.name, version) for version in leaving}
         while any(running for cluster, running in self._running_requests().items() if cluster in names) and time.monotonic() < deadline:
