@@ -85,7 +85,8 @@ class Ledger:
 
     def last_move(self) -> Entry | None:
         """The newest entry that said where traffic goes: a rejection moves none."""
-        return next((entry for entry in reversed(self.entries()) if entry.kind != "rejected"), None)
+        newest_first = (self._read(number) for number in reversed(self._numbers()))
+        return next((entry for entry in newest_first if entry.kind != "rejected"), None)
 
     def append(
         self,

@@ -33,7 +33,7 @@ KNOWN_CATEGORIES = 4096  # of a column with more the names are not kept
 HASH_CELLS = 256  # cells of such a column
 REPEATED = 4  # rows for each value before the values of a column of numbers are listed
 JOINT_NUMBERS, JOINT_INDICATORS, OF_ONE_COLUMN = 24, 24, 6
-SAMPLED_BY = 4  # columns that decide whether a row is in the joint sample
+SAMPLED_BY = 4  # columns that decide, with the row's time, whether it is in the joint sample
 RARE, BANDWIDTH = 0.02, 0.7
 UNIT = 1024  # one standard deviation in the joint part's integers
 TURN = 1 << 16  # one turn per standard deviation in its frequencies
@@ -121,7 +121,9 @@ class JointLayout(Frozen):
     scores: tuple[tuple[int, ...], ...] = Field(default=(), description="Score of each cell of each such column, in 1/1024 sd.")
     indicators: tuple[tuple[str, str], ...] = Field(default=(), description="Column and category of each indicator, k of them.")
     shares: tuple[float, ...] = Field(default=(), description="Share of each indicator's category at the fit.")
-    sampled_by: tuple[str, ...] = Field(default=(), description="Columns whose values decide whether a row is in the sample.")
+    sampled_by: tuple[str, ...] = Field(
+        default=(), description="Columns whose values decide, with its time, whether a row is in the sample."
+    )
     rows: int = Field(default=1024, ge=1, description="Rows of a block that are seen together at most.")
     seed: int = Field(default=2013, description="Seed of the frequencies.")
     frequencies: int = Field(default=128, ge=0, description="Random Fourier frequencies.")

@@ -247,6 +247,12 @@ def event_days(times: pa.ChunkedArray) -> NDArray[np.datetime64]:
     return days
 
 
+def rows_by_day(times: pa.ChunkedArray) -> dict[date, int]:
+    """Rows of each day, in order of the days; none of the times is unknown."""
+    days, counts = np.unique(event_days(times), return_counts=True)
+    return dict(zip(days.astype(object).tolist(), counts.tolist(), strict=True))
+
+
 def logged_scores(rows: pa.Table) -> Floats:
     """Scores of predictions as they were logged (column `scores`, a list in each row): [rows, classes], or [rows, 1] of a regression."""
     import pyarrow.compute as pc

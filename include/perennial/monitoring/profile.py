@@ -433,11 +433,13 @@ def _batches(rows: Any, wanted: Sequence[str | None]) -> Iterator[pa.RecordBatch
     import pyarrow as pa
 
     few: list[pa.RecordBatch] = []
+    waiting = 0
     for batch in _read(rows, wanted):
-        if few and (batch.schema != few[0].schema or sum(len(b) for b in few) >= BATCH // 2):
+        if few and (batch.schema != few[0].schema or waiting >= BATCH // 2):
             yield pa.concat_batches(few) if len(few) > 1 else few[0]
-            few = []
+            few, waiting = [], 0
         few.append(batch)
+        waiting += len(batch)
     if few:
         yield pa.concat_batches(few) if len(few) > 1 else few[0]
 
@@ -448,8 +450,9 @@ def _read(rows: Any, wanted: Sequence[str | None]) -> Iterator[pa.RecordBatch]:
 
         for path in rows:
             # Categories stay numbers of a dictionary: each name is looked at once for each group of rows, not for each row.
-            some = [name for name in pq.read_schema(path).names if name in wanted]
-            file = pq.ParquetFile(path, read_dictionary=some, pre_buffer=False)
+            footer = pq.read_metadata(path)
+            some = [name for name in footer.schema.to_arrow_schema().names if name in wanted]
+            file = pq.ParquetFile(path, metadata=footer, read_dictionary=some, pre_buffer=False)
             for group in range(file.num_row_groups):  # a reader over all of them keeps the whole file in memory
                 yield from file.iter_batches(BATCH, row_groups=[group], columns=some, use_threads=False)
         return

@@ -151,8 +151,7 @@ class Look:
         times = self._scan(["event_time"], ~pc.field("shadow") & (pc.field("event_time") <= latest))
         if times.num_rows:
             moments = times["event_time"]
-            found, counts = np.unique(performance.event_days(moments), return_counts=True)
-            self.days = dict(zip(found.astype(object), counts.tolist(), strict=True))
+            self.days = performance.rows_by_day(moments)
             self.newest = pc.max(moments.cast(pa.timestamp("us"))).as_py()
 
     def predictions(self, window: Window, columns: list[str] | None = None) -> pa.Table:

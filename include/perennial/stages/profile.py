@@ -91,14 +91,14 @@ def run(
     if merge:
         found = _merged(store, kept, layout, version, merge)
     else:
-        rows_of = whole.dataset(version, partition or (1, 1))
-        found = profile(rows_of, layout, day=_checked(day, rows_of.schema, name) if day else _day(whole, version, spec))
+        rows = whole.dataset(version, partition or (1, 1))
+        found = profile(rows, layout, day=_day(day, rows.schema, name, spec))
     if partition:
         key = kept.version_key(version, "{}of{}".format(*partition))
     store.write(key, encode(found, {"perennial.version": str(version)}))
-    rows, what = int(found.rows().sum()), f"Part {partition[0]} of {partition[1]} of version" if partition else "Version"
-    sentence = f"{what} {version} of {name}: {rows:,} rows on {len(found.days)} days counted."
-    return ProfileResult(sentence=sentence, version=version, rows=rows, days=len(found.days), profile=key)
+    count, what = int(found.rows().sum()), f"Part {partition[0]} of {partition[1]} of version" if partition else "Version"
+    sentence = f"{what} {version} of {name}: {count:,} rows on {len(found.days)} days counted."
+    return ProfileResult(sentence=sentence, version=version, rows=count, days=len(found.days), profile=key)
 
 
 def profile_owed(store: Store, spec: DatasetSpec) -> int:
@@ -167,28 +167,16 @@ def layout_of(kept: ProfileStore, table: Table, version: int, spec: DatasetSpec 
     return kept.keep_layout(fit_layout(rows.head(MOST_FIT_ROWS, columns=names), names, joint=shared))
 
 
-def _checked(day: str, schema: pa.Schema, table: str) -> str:
+def _day(day: str, schema: pa.Schema, table: str, spec: DatasetSpec | None) -> str:
+    """The column by which rows belong to days: the one that was named, else the dataset's event time, else `event_time`."""
     import pyarrow as pa
 
+    day, columns = day or (spec.event_time if spec else "event_time"), ", ".join(schema.names)
     if day not in schema.names:
-        raise UnknownName(
-            f"The table {table} has no column {day}: name a date or timestamp column with --day; it has {', '.join(schema.names)}."
-        )
+        raise UnknownName(f"The table {table} has no column {day}: name a date or timestamp column with --day; it has {columns}.")
     if not (pa.types.is_timestamp(kind := schema.field(day).type) or pa.types.is_date(kind)):
         raise UnknownName(f"The column {day} of the table {table} is {kind}, which is no date or time: name another with --day.")
     return day
-
-
-def _day(table: Table, version: int, spec: DatasetSpec | None) -> str:
-    """The column by which rows belong to days."""
-    if spec:
-        return spec.event_time
-    names = table.dataset(version).schema.names
-    if "event_time" in names:
-        return "event_time"
-    raise UnknownName(
-        f"Nothing says to which day a row of the table {table.name} belongs: name a date or timestamp column with --day; it has {', '.join(names)}."
-    )
 
 
 def _merged(store: Store, kept: ProfileStore, layout: Layout, version: int, parts: int) -> Profile:

@@ -30,7 +30,7 @@ from perennial.lineage.trainings import kin, verdict_key
 from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
 from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.outcomes import collect_outcomes, join, outcomes_name, outcomes_of
-from perennial.monitoring.performance import event_days, is_labelled
+from perennial.monitoring.performance import event_days, is_labelled, rows_by_day
 from perennial.monitoring.prediction_table import INPUT, collect_predictions, predictions_name
 from perennial.monitoring.requests import Inbox
 from perennial.registry.model_registry import CANDIDATE, COMPARED_WITH, RECALIBRATES, ModelRegistry, Version, same_weights
@@ -216,10 +216,9 @@ class Fit:
         for name in self.spec.inputs:
             if not self.dataset.column(name).nullable:  # null where it was answered before the spec had this input
                 where &= pc.field(INPUT + name).is_valid()
-        days, counts = np.unique(event_days(predicted.scan(["event_time"], where)["event_time"]), return_counts=True)
-        over = dict(
-            zip(days[:-1].astype(object).tolist(), counts.tolist(), strict=False)
-        )  # all but the newest: a later day has predictions
+        over = rows_by_day(predicted.scan(["event_time"], where)["event_time"])
+        if over:
+            del over[max(over)]  # it may go on: all others have a later day
         incidents = Incidents(self.store, self.spec.name).all()
         broken = tuple(day for day in over if any(incident.spoils(day) for incident in incidents))
         found, known = self._newest_labelled(predicted, happened, where, {day: n for day, n in over.items() if day not in broken})
