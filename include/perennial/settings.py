@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from perennial.errors import SettingMissing
 
 PREFIX = "PERENNIAL_"
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Settings(BaseModel):
@@ -40,6 +41,10 @@ class Settings(BaseModel):
     gateway_url: str = Field(default="", description="Gateway as stages reach it; `http://<host>:<gateway_port>` if empty.")
     airflow_url: str = Field(default="", description="Airflow as a browser reaches it; `http://<host>:<airflow_port>` if empty.")
     reports_url: str = Field(default="", description="Reports as a browser reaches them; `http://<host>:<reports_port>` if empty.")
+    allowed_hosts: str = Field(
+        default="",
+        description="Further names by which callers reach the local servers, commas between, without ports; `*` allows all. Loopback names, the host and the hosts of the addresses above need not be given. A request with another name is refused: it comes from a page of another site that took this machine's address.",
+    )
     postgres_url: str = Field(
         default="", description="Outside PostgreSQL as `postgresql://user:password@host:port`; the stack starts its own if empty."
     )
@@ -111,6 +116,17 @@ class Settings(BaseModel):
         """The variables that give a child process these same settings."""
         return {PREFIX + name.upper(): str(value) for name, value in self.model_dump().items() if value != ""}
 
+    def host_names(self) -> frozenset[str]:
+        """Names by which the local servers may be asked for, in lower case and without ports; holds `*` where all are allowed."""
+        urls = (self.mlflow_url, self.gateway_url, self.airflow_url, self.reports_url)
+        given = (name.strip() for name in self.allowed_hosts.split(","))
+        return frozenset(filter(None, (*_LOOPBACK, _bracketed(self.host.lower()), *map(host_name, urls), *map(host_name, given))))
+
+    def allows_host(self, header: str) -> bool:
+        """Whether a request with this header `Host`, or one from a page of this `Origin`, is for a local server. A port does not matter."""
+        names = self.host_names()
+        return "*" in names or host_name(header) in names
+
     def prediction_path(self, model: str) -> str:
         """Path of a model's prediction endpoint below the gateway; the same in every serving backend."""
         return f"/seldon/{self.serving_namespace}/{model.replace('_', '-')}/api/v1.0/predictions"
@@ -118,3 +134,14 @@ class Settings(BaseModel):
     def venv(self, name: Literal["airflow", "workload", "serving", "tools"]) -> Path:
         """One of the virtual environments that `make setup` made on this machine."""
         return self.home / "venvs" / name
+
+
+def host_name(address: str) -> str:
+    """The host of a header `Host` or `Origin` or of a whole address, in lower case and without its port: `[::1]` of `http://[::1]:8003`."""
+    place = address.partition("://")[2] or address
+    host = place.partition("/")[0].lower()
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

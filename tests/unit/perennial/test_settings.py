@@ -46,3 +46,37 @@ def test_a_wrong_setting_is_named(environment, words):
     """The sentence names the variable and its value."""
     with pytest.raises(SettingMissing, match=words):
         Settings.from_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        ("127.0.0.1:8003", True),
+        ("LOCALHOST", True),
+        ("[::1]:8081", True),
+        ("192.0.2.7:8003", True),
+        ("mlflow.example:5000", True),
+        ("models.example", True),
+        ("http://models.example:3000", True),
+        ("https://elsewhere.example", False),
+        ("127.0.0.1.elsewhere.example", False),
+        ("localhost@elsewhere.example", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_local_servers_are_asked_for_by_names_that_are_known(asked, allowed):
+    """A page of another site that made its own name mean this machine does not pass for a caller of it, by its host or its origin."""
+    settings = Settings.from_environment(
+        {
+            "PERENNIAL_HOST": "192.0.2.7",
+            "PERENNIAL_MLFLOW_URL": "http://mlflow.example:5000/",
+            "PERENNIAL_ALLOWED_HOSTS": "models.example, Other.example",
+        }
+    )
+    assert settings.allows_host(asked) is allowed
+
+
+def test_every_name_may_be_allowed():
+    """Behind a proxy of one's own that checks names itself, `*` switches the check off."""
+    assert Settings.from_environment({"PERENNIAL_ALLOWED_HOSTS": "*"}).allows_host("https://elsewhere.example")
