@@ -295,6 +295,10 @@ class ServingSpec(Spec):
     threads: int = Field(default=4, ge=1, description="Threads of the serving process.")
     start_seconds: float = Field(default=60, gt=0, description="Longest wait for a new version to be ready.")
     timeout_seconds: float = Field(default=10, gt=0, description="Longest a request may take.")
+    strict: bool = Field(
+        default=False,
+        description="Whether a request with a field that the version does not know is refused. Otherwise the field is ignored and named in the answer.",
+    )
     cpus: float = Field(default=1, gt=0, description="CPUs of each replica (Kubernetes).")
     memory_gb: float = Field(default=1, gt=0, description="Memory of each replica, GB (Kubernetes).")
     replicas: int = Field(default=1, ge=1, description="Replicas of the champion at least (Kubernetes; on one machine it is one process).")

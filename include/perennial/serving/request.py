@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -42,25 +42,37 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """What a version asks of a request, as its `signature.json` says."""
+
+    inputs: tuple[Input, ...]
+    strict: bool = False  # refuses fields that the version does not know, which are ignored otherwise
+    names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", frozenset(given.name for given in self.inputs))
+
+
+@dataclass(frozen=True)
 class Request:
-    """A prediction request: checked columns by name, rows as they came."""
+    """A prediction request: checked columns by name, and rows that have the version's inputs and nothing else."""
 
     columns: dict[str, np.ndarray]
     rows: Sequence[Mapping[str, Any]]
-    id: str | None
-    event_time: str | None
+    id: str | None = None
+    event_time: str | None = None
+    ignored: tuple[str, ...] = ()  # fields that the version does not know
 
 
-def read_inputs(signature: Mapping[str, Any]) -> tuple[Input, ...]:
-    """The fields that `signature.json` names. Raises ValueError for an unknown type."""
+def read_signature(found: Mapping[str, Any]) -> Signature:
+    """The content of a `signature.json`; what an older release did not write has its default. Raises ValueError for an unknown type."""
     inputs = tuple(
-        Input(**{**given, "values": frozenset(given["values"]) if given.get("values") is not None else None})
-        for given in signature["inputs"]
+        Input(**{**given, "values": frozenset(given["values"]) if given.get("values") is not None else None}) for given in found["inputs"]
     )
-    for field in inputs:
-        if field.type not in _TYPES:
-            raise ValueError(f"signature.json gives {field.name} the type {field.type!r}: known are {', '.join(_TYPES)}")
-    return inputs
+    for given in inputs:
+        if given.type not in _TYPES:
+            raise ValueError(f"signature.json gives {given.name} the type {given.type!r}: known are {', '.join(_TYPES)}")
+    return Signature(inputs, bool(found.get("strict", False)))
 
 
 def parse(body: bytes | str) -> dict[str, Any]:
@@ -76,23 +88,27 @@ def parse(body: bytes | str) -> dict[str, Any]:
     return found
 
 
-def read_request(body: bytes | str, inputs: Sequence[Input], max_rows: int = MAX_ROWS) -> Request:
-    """Check a prediction request against a version's inputs.
+def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_ROWS) -> Request:
+    """Check a prediction request against a version's signature.
+
+    A field that the version does not know is ignored and named, a nullable one that a row lacks is null: callers of a version with more
+    inputs, or with fewer, are answered too.
 
     Raises:
-        BadRequest: it is no JSON, has no rows or too many, or a row lacks a field, has one too many or a value that does not fit.
+        BadRequest: it is no JSON, has no rows or too many, or a row lacks a field that must not be null, has a value that does not fit or,
+            where the signature is strict, an unknown field.
     """
     found = parse(body)
     rows = _rows(found.get("data"), max_rows)
-    names = {field.name for field in inputs}
+    ignored: set[str] = set()
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
             raise BadRequest(f"Row {place} is not an object of field names and values.")
-        if row.keys() != names:
-            _name_the_difference(place, row, inputs, names)
-    columns = {field.name: _column(field, [row[field.name] for row in rows]) for field in inputs}
+        if row.keys() != signature.names:
+            rows[place] = _fitted(place, row, signature, ignored)
+    columns = {given.name: _column(given, [row[given.name] for row in rows]) for given in signature.inputs}
     puid, event_time = _meta(found.get("meta"))
-    return Request(columns, rows, puid, event_time)
+    return Request(columns, rows, puid, event_time, tuple(sorted(ignored)))
 
 
 def _rows(data: object, max_rows: int) -> list[Any]:
@@ -123,70 +139,69 @@ def _rows(data: object, max_rows: int) -> list[Any]:
     return rows
 
 
-def _name_the_difference(place: int, row: Mapping[str, Any], inputs: Sequence[Input], names: set[str]) -> None:
-    missing = [field.name for field in inputs if field.name not in row]
-    if missing:
-        raise BadRequest(
-            f"Row {place} lacks the field {missing[0]}{'; send null where it is unknown' if _nullable(missing[0], inputs) else ''}."
-        )
-    unknown = sorted(set(row) - names)
-    raise BadRequest(f"Row {place} has the unknown field {unknown[0]!r}: the fields are {', '.join(field.name for field in inputs)}.")
+def _fitted(place: int, row: Mapping[str, Any], signature: Signature, ignored: set[str]) -> dict[str, Any]:
+    """A row of other fields with the version's own alone, null where it lacks one; adds to `ignored` what is left out."""
+    unknown = row.keys() - signature.names
+    if unknown and signature.strict:
+        fields = ", ".join(given.name for given in signature.inputs)
+        raise BadRequest(f"Row {place} has the unknown field {_short(min(unknown))}: the fields are {fields}.")
+    for given in signature.inputs:
+        if given.name not in row and not given.nullable:
+            raise BadRequest(f"Row {place} lacks the field {given.name}.")
+    ignored |= unknown
+    return {given.name: row.get(given.name) for given in signature.inputs}
 
 
-def _nullable(name: str, inputs: Sequence[Input]) -> bool:
-    return next(field.nullable for field in inputs if field.name == name)
-
-
-def _column(field: Input, values: list[Any]) -> np.ndarray:
-    allowed, wanted = _TYPES[field.type]
-    if field.type == "int":  # JSON knows one kind of number, and many callers write 2008.0
+def _column(given: Input, values: list[Any]) -> np.ndarray:
+    allowed, wanted = _TYPES[given.type]
+    if given.type == "int":  # JSON knows one kind of number, and many callers write 2008.0
         values = [int(value) if type(value) is float and value.is_integer() else value for value in values]
     types = set(map(type, values))
-    if not types <= (allowed | {type(None)} if field.nullable else allowed):
+    if not types <= (allowed | {type(None)} if given.nullable else allowed):
         for place, value in enumerate(values):
-            if value is None and not field.nullable:
-                raise BadRequest(f"Row {place}: {field.name} must not be null.")
+            if value is None and not given.nullable:
+                raise BadRequest(f"Row {place}: {given.name} must not be null.")
             if value is not None and type(value) not in allowed:
-                raise BadRequest(f"Row {place}: {field.name} must be {wanted}, not {_short(value)}.")
-    if field.values is not None:
+                raise BadRequest(f"Row {place}: {given.name} must be {wanted}, not {_short(value)}.")
+    if given.values is not None:
         for place, value in enumerate(values):
-            if value is not None and value not in field.values:
+            if value is not None and value not in given.values:
                 raise BadRequest(
-                    f"Row {place}: {field.name} is {_short(value)}: it must be one of {', '.join(map(str, sorted(field.values)))}."
+                    f"Row {place}: {given.name} is {_short(value)}: it must be one of {', '.join(map(str, sorted(given.values)))}."
                 )
-    if field.type in ("string", "bool"):
+    if given.type in ("string", "bool"):
         column = np.empty(len(values), dtype=object)
         column[:] = values
         return column
-    if field.type == "timestamp":
-        return _times(field, values)
-    return _numbers(field, values)
+    if given.type == "timestamp":
+        return _times(given, values)
+    return _numbers(given, values)
 
 
-def _numbers(field: Input, values: list[Any]) -> np.ndarray:
+def _numbers(given: Input, values: list[Any]) -> np.ndarray:
     try:
         column = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
     except OverflowError:
         column = np.array([math.inf if value is not None and abs(value) > 2**1000 else 0.0 for value in values])
-    known = np.array([value is not None for value in values]) if field.nullable else np.ones(len(values), dtype=bool)
+    known = np.array([value is not None for value in values]) if given.nullable else np.ones(len(values), dtype=bool)
     for fault, sentence in (
         (~np.isfinite(column), "must be finite"),
         (
-            column < field.min if field.min is not None else None,
-            f"is below {field.min:g}, the least it can be" if field.min is not None else "",
+            column < given.min if given.min is not None else None,
+            f"is below {given.min:g}, the least it can be" if given.min is not None else "",
         ),
         (
-            column > field.max if field.max is not None else None,
-            f"is above {field.max:g}, the most it can be" if field.max is not None else "",
+            column > given.max if given.max is not None else None,
+            f"is above {given.max:g}, the most it can be" if given.max is not None else "",
         ),
     ):
         if fault is not None and (fault & known).any():
             place = int(np.argmax(fault & known))
-            raise BadRequest(f"Row {place}: {field.name} is {_short(values[place])}: it {sentence}.")
+            raise BadRequest(f"Row {place}: {given.name} is {_short(values[place])}: it {sentence}.")
     return column
 
 
-def _times(field: Input, values: list[Any]) -> np.ndarray:
+def _times(given: Input, values: list[Any]) -> np.ndarray:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     try:
@@ -196,7 +211,7 @@ def _times(field: Input, values: list[Any]) -> np.ndarray:
             try:
                 encoding.times(np.array([value], dtype=object))
             except (ValueError, OverflowError):
-                raise BadRequest(f"Row {place}: {field.name} must be {_TYPES['timestamp'][1]}, not {_short(value)}.") from None
+                raise BadRequest(f"Row {place}: {given.name} must be {_TYPES['timestamp'][1]}, not {_short(value)}.") from None
         raise
 
 

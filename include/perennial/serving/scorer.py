@@ -15,7 +15,7 @@ import onnxruntime
 import orjson
 
 from perennial import encoding
-from perennial.serving.request import BadRequest, Input, read_inputs, read_request
+from perennial.serving.request import BadRequest, read_request, read_signature
 
 
 class ScoringFailed(RuntimeError):
@@ -33,7 +33,7 @@ class Scorer:
         self.folder = folder
         try:
             signature = _read_json(folder / "signature.json")
-            self.inputs: tuple[Input, ...] = read_inputs(signature)
+            self.signature = read_signature(signature)
             self.model: str = signature["model"]
             self.classes: tuple[str, ...] = tuple(signature.get("classes") or ())
             self.names: list[str] = list(self.classes) or ["value"]
@@ -77,7 +77,7 @@ class Scorer:
             if wanted.shape != (len(rows), len(self.names)) or not rows:
                 return f"golden.json has scores of shape {list(wanted.shape)} for {len(rows)} rows and {len(self.names)} scores each: train the version again."
             columns = read_request(
-                orjson.dumps({"data": {"rows": rows}}), self.inputs, max_rows=len(rows)
+                orjson.dumps({"data": {"rows": rows}}), self.signature, max_rows=len(rows)
             ).columns  # the very path of a request
             single = {name: values[:1] for name, values in columns.items()}
             for found, expected in ((self.score(single), wanted[:1]), (self.score(columns), wanted)):

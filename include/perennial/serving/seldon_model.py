@@ -32,6 +32,7 @@ from perennial.store import open_store
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 16 << 20
+MOST_NAMED = 20  # of the fields that a version ignored, in its answer
 PREDICTION_ID_HEADER = "x-prediction-id"  # set by the gateway, so that a request keeps one id when another version answers it again
 VERSION_HEADER = "x-perennial-version"
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -49,7 +50,7 @@ class SeldonModel:
         self.reason = "The version is being loaded."
         self.metrics = Metrics(model, self.version)
         self.model_error_handler = _routes(self)  # the attribute under which the wrapper looks for a blueprint
-        self._answers_meta = {"model": model, "version": self.version}
+        self._tags = {"model": model, "version": self.version}
 
     def load(self) -> None:
         """Fetch and load the version, replay its golden rows, open the logs. The wrapper calls it in the worker, after the fork.
@@ -95,7 +96,7 @@ class SeldonModel:
         try:
             if not self.ready:
                 raise SeldonMicroserviceException(self.reason, status_code=503, reason="NOT_READY")
-            request = read_request(body, self.scorer.inputs)
+            request = read_request(body, self.scorer.signature)
             scores = self.scorer.score(request.columns)
         except BadRequest as error:
             self.metrics.count("400", time.perf_counter() - begun)
@@ -111,8 +112,9 @@ class SeldonModel:
             raise
         headers, host = flask.request.headers, flask.request.environ.get("HTTP_HOST", "")
         puid = request.id or headers.get(PREDICTION_ID_HEADER) or uuid.uuid4().hex
+        tags = {**self._tags, "ignored": [name[:80] for name in request.ignored[:MOST_NAMED]]} if request.ignored else self._tags
         answer = orjson.dumps(
-            {"data": {"names": self.scorer.names, "ndarray": scores}, "meta": {"puid": puid, "tags": self._answers_meta}},
+            {"data": {"names": self.scorer.names, "ndarray": scores}, "meta": {"puid": puid, "tags": tags}},
             option=orjson.OPT_SERIALIZE_NUMPY,
         )
         seconds = time.perf_counter() - begun

@@ -105,6 +105,14 @@ def test_bad_input_gets_400_and_a_sentence(served, body, sentence):
     assert answer["status"]["info"].startswith(sentence)
 
 
+def test_old_and_new_callers_are_answered(served):
+    """A caller that sends an input of another version, and one that does not know of a nullable one, get scores; the first hears what was ignored."""
+    old = {name: value for name, value in ROW.items() if name != "temp"}
+    status, answer, _ = post(served, {"data": {"rows": [{**ROW, "visibility": 3}]}})
+    assert (status, answer["meta"]["tags"]["ignored"]) == (200, ["visibility"])
+    assert post(served, {"data": {"rows": [old]}})[0] == 200
+
+
 @pytest.mark.parametrize("body", [{"data": {"rows": [ROW]}}, b"{"])
 def test_pages_of_other_origins_may_not_read_answers(served, body):
     """No answer carries the header by which a browser would hand it to a strange page."""

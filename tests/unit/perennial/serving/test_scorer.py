@@ -26,7 +26,7 @@ def folder(original, tmp_path):
 
 def columns(scorer, rows):
     """Rows as a request brings them."""
-    return read_request(json.dumps({"data": {"rows": rows}}), scorer.inputs).columns
+    return read_request(json.dumps({"data": {"rows": rows}}), scorer.signature).columns
 
 
 def test_scores_do_not_depend_on_the_company(original):

@@ -103,8 +103,9 @@ def test_json_is_strict(sealed: Sealed) -> None:
 
 
 def test_the_signature_names_the_inputs(sealed: Sealed) -> None:
-    """Name, type and whether it may be null, in request order."""
+    """Name, type and whether it may be null, in request order; and whether unknown fields are refused."""
     signature = json.loads((sealed() / "signature.json").read_text())
+    assert signature["strict"] is False
     assert signature["classes"] == ["no", "yes"]
     assert signature["inputs"] == [
         {"name": "x", "nullable": True, "type": "float"},
