@@ -8,15 +8,16 @@ After each look it advances a step, holds, promotes the candidate or rolls it ba
 change of weight and its evidence is in the ledger; a release that was interrupted goes on from the step it had reached.
 
 **What it asks.** In mode `approval` `may_start` asks for one version before it takes traffic; a no is in the ledger, and that version is
-not released again by itself. `ask_person` asks what the evidence left open; until then the weights stay as they are. Both wait as long
+not released again by itself. `ask_person` asks what the evidence left open; until then the weights stay as they are. In every mode it asks,
+before any traffic moves, about a candidate that cannot read all that callers send, and says what they must send. All wait as long
 as it takes: silence is never taken for a yes, no worker is held, and the releases of later candidates wait behind it.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `may_start` | nobody said which version, or the store does not answer; only in modes `approval`, where it waits for you, and `manual`, where it skips runs nobody started | Browse → Required Actions: Approve or Reject; by hand give *Version* |
 | `move_traffic` | the candidate was rolled back: not tried again, the champion serves | read its sentence, the evidence is in the ledger |
-| `ask_person` | skipped unless the evidence left it open; then it waits for you | Browse → Required Actions: Promote or Roll back |
-| `settle` | traffic could not be moved as decided | read its sentence; `{name}_rollback` goes back at once |
+| `ask_person` | skipped unless the evidence left it open or the candidate breaks callers; then it waits for you | Browse → Required Actions: Promote or Roll back, Approve or Reject |
+| `settle` | traffic could not be moved as decided; after an Approve, the candidate was rolled back | read its sentence; `{name}_rollback` goes back at once |
 | `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a candidate that was rolled back, of looks that failed, and of what is over | docs/runbook.md |
 """
 
@@ -86,13 +87,14 @@ def release(spec: ModelSpec) -> DAG:
         ask_person = AskPromoteOrRollBack(
             task_id="ask_person",
             unsettled="{{ ti.xcom_pull(task_ids='move_traffic')['action'] == 'ask' }}",
-            subject=f"Promote the candidate of {spec.title}, or roll it back?",
+            before_start="{{ ti.xcom_pull(task_ids='move_traffic').get('before_start', False) }}",
+            title=spec.title,
             body=EVIDENCE,
         )
         settle = stage_task(
             "release",
             spec,
-            task={"task_id": "settle"},
+            task={"task_id": "settle", "retries": RETRIES_OF_A_LONG_WAIT},  # a release that waited for a person's word runs here
             version=result_of("move_traffic", "version"),
             decision=result_of("ask_person", "decision"),
             actor=result_of("ask_person", "actor"),

@@ -93,6 +93,9 @@ class ReleaseResult(Result):
     action: Literal["started", "advance", "hold", "ask", "promoted", "rolled_back", "rejected", "nothing"] = Field(
         default="nothing", description="What was decided at this look."
     )
+    before_start: bool = Field(
+        default=False, description="Whether a person is asked before any traffic moves: the candidate cannot read all that callers send."
+    )
     version: int | None = Field(default=None, description="The candidate.")
     champion: int | None = Field(default=None, description="The version it is compared with.")
     weight: int = Field(default=0, description="Percent of traffic that the candidate now has.")

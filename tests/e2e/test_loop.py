@@ -26,7 +26,7 @@ TOLD = (
     "Nothing is trained for one day",
     "A worse model is refused",
     "Retraining for drift",
-    "The better version takes over",
+    "The new version takes over",
     "A sabotaged version is rolled back",
     "The same season is quiet",
     "A feed changes its unit",

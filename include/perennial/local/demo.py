@@ -289,7 +289,7 @@ def _better_model(story: Story) -> None:
     if len(load.by_version) != 2:
         raise Fault(f"Only version {sorted(load.by_version)} answered during the release: traffic did not move in steps.")
     share = ", ".join(f"{count:,} by version {version}" for version, count in sorted(load.by_version.items()))
-    story.note("The better version takes over", f"{released['sentence']} {load.requests:,} requests, none failed: {share}.", began, run.url)
+    story.note("The new version takes over", f"{released['sentence']} {load.requests:,} requests, none failed: {share}.", began, run.url)
 
 
 def _sabotage(story: Story) -> None:

@@ -14,6 +14,9 @@ from perennial.registry.mlflow_server import MlflowRefusal, MlflowServer
 from perennial.settings import Settings
 
 CHAMPION, CANDIDATE, LAST_GOOD = "champion", "candidate", "last_good"
+BREAKS_CALLERS = (
+    "breaks_callers"  # tag of what passed the gate: what callers of that champion must do before it can read all they send, or no
+)
 COMPARED_WITH = "compared_with"  # tag of what passed the gate: number of the champion it was compared with, or none
 RECALIBRATES = "recalibrates"  # tag of a recalibrated version: number of the version whose weights it has
 NOTED = "ledger"  # tag of a version that was released: the entry of the ledger that said last what became of it

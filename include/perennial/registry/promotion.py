@@ -13,11 +13,12 @@ docs/decisions/0011 and `benchmarks/gate_simulation.py` show the error rates.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+from perennial.registry.signatures import Changes
 from perennial.specs import GateSpec
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def judge(
     losses: Losses | None = None,
     older: Mapping[str, Losses] | None = None,
     not_compared: str = "",
+    besides: Sequence[Check] = (),
 ) -> Verdict:
     """The verdict on a candidate.
 
@@ -102,6 +104,7 @@ def judge(
         losses: of candidate and champion on the test split; None if there is no champion to compare it with.
         older: the same on older data, by slice.
         not_compared: why there is no comparison.
+        besides: further checks: what the candidate changes for callers, what its test days lack.
     """
     failures = passes_floors(metrics, gate)
     floors = Check(
@@ -116,10 +119,36 @@ def judge(
     else:
         checks.append(beats_champion(losses, gate))
         checks.append(old_context(older or {}, gate))
+    checks += besides
     refused = [check for check in checks if not check.passed]
-    chosen = refused or [check for check in checks if check.name == "champion"]
+    chosen = refused or [check for check in checks if check.name == "champion" or (check in besides and check.numbers)]
     sentence = "; ".join(check.sentence for check in chosen)
     return Verdict(not refused, sentence[:1].upper() + sentence[1:] + ".", tuple(checks))
+
+
+def keeps_its_meaning(changes: Changes, champion: str) -> Check:
+    """Whether an answer of the candidate means what one of the champion does, and what callers notice of it.
+
+    Args:
+        changes: from the champion's signature to the candidate's.
+        champion: as people call it.
+    """
+    numbers: dict[str, Any] = {kind: said for kind, said in changes.as_json().items() if said}
+    if changes.meaning:
+        return Check(
+            "signature",
+            False,
+            f"it means something else than {champion}: {'; '.join(changes.meaning)}. One route cannot answer both, and outcomes would change their meaning: "
+            "`perennial retire` the model and give the new meaning a name of its own, or set the spec back",
+            numbers,
+        )
+    if changes.breaking:
+        return Check(
+            "signature", True, f"it breaks callers of {champion}: {'; '.join(changes.breaking)}; a person must let it take traffic", numbers
+        )
+    if changes.compatible:
+        return Check("signature", True, f"callers of {champion} may go on as they are: {'; '.join(changes.compatible)}", numbers)
+    return Check("signature", True, "callers send what they sent before")
 
 
 def passes_floors(metrics: Mapping[str, float], gate: GateSpec) -> list[str]:
@@ -149,7 +178,12 @@ def beats_champion(losses: Losses, gate: GateSpec) -> Check:
         return Check("champion", False, f"it is worse than the champion: {measured}", numbers)
     if not found.high < 0:  # so that a loss that is no number passes nothing
         return Check("champion", False, f"it is not shown to be as good as the champion: {measured}", numbers)
-    return Check("champion", True, f"it is {'better' if plain.high < 0 else 'not worse'} than the champion: {measured}", numbers)
+    verdict = (
+        "better than the champion"
+        if plain.high < 0
+        else f"shown to be less than {gate.margin:.0%} worse than the champion, not to be better"
+    )
+    return Check("champion", True, f"it is {verdict}: {measured}", numbers)
 
 
 def improves(losses: Losses, alpha: float, resamples: int) -> Check:

@@ -21,6 +21,7 @@ from perennial.encoding import Columns, rows_from_columns
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.registry.model_registry import ModelRegistry, Version
+from perennial.registry.signatures import Changes, compare
 from perennial.results import EvaluateResult
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
@@ -47,6 +48,12 @@ class Sealed:
         """What its training wrote down: days of its split, metrics, history."""
         found: dict[str, Any] = json.loads((self.folder / RECORD).read_text())
         return found
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        """What callers send, what an answer means, and the label's column."""
+        found: dict[str, Any] = json.loads((self.folder / "signature.json").read_text())
+        return {**found, "label": self.manifest.parameters.get("label")}
 
     @property
     def seen(self) -> list[tuple[str, str]]:
@@ -82,7 +89,10 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str) 
     registered = registry.version(model, "champion")
     with tempfile.TemporaryDirectory(prefix="perennial-evaluate-") as scratch:
         candidate = Sealed(read_manifest(store, model, digest), fetch(store, model, digest, Path(scratch) / "candidate"))
-        champion, incomparable = _champion(store, spec, candidate, registered, Path(scratch))
+        champion, changes = _champion(store, spec, candidate, registered, Path(scratch))
+        incomparable = ""
+        if registered and changes.meaning:
+            champion, incomparable = None, f"The champion, version {registered.number}, means something else: {'; '.join(changes.meaning)}."
         parts = {"test": measure(store, dataset, candidate, candidate, champion)}
         if champion:
             parts["old_context"] = measure(store, dataset, champion, candidate, champion)
@@ -90,6 +100,7 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str) 
             "run_id": run_id,
             "incomparable": incomparable,
             "incomparable_with": registered.number if registered and incomparable else None,
+            "signature": changes.as_json(),
         }
     prefix = f"reports/{model}/{digest}"
     document["losses"] = f"{prefix}/losses.parquet"
@@ -176,15 +187,13 @@ def losses_table(spec: ModelSpec, dataset: DatasetSpec, parts: dict[str, Compare
     return sink.getvalue()
 
 
-def _champion(store: Store, spec: ModelSpec, candidate: Sealed, registered: Version | None, scratch: Path) -> tuple[Sealed | None, str]:
-    """The champion, if there is one other than the candidate; else why it cannot be compared."""
+def _champion(store: Store, spec: ModelSpec, candidate: Sealed, registered: Version | None, scratch: Path) -> tuple[Sealed | None, Changes]:
+    """The champion, if there is one other than the candidate, and what the candidate changes for its callers."""
     if registered is None or registered.digest == candidate.manifest.digest:
-        return None, ""
-    manifest = read_manifest(store, spec.name, registered.digest)
-    other = [name for name in ("task", "classes", "label") if manifest.parameters.get(name) != candidate.manifest.parameters.get(name)]
-    if other:
-        return None, f"The champion, version {registered.number}, has another {other[0]}: its losses cannot be compared."
-    return Sealed(manifest, fetch(store, spec.name, registered.digest, scratch / "champion"), registered.number), ""
+        return None, Changes()
+    folder = fetch(store, spec.name, registered.digest, scratch / "champion")
+    champion = Sealed(read_manifest(store, spec.name, registered.digest), folder, registered.number)
+    return champion, compare(champion.signature, candidate.signature)
 
 
 def _slices(spec: ModelSpec, dataset: DatasetSpec, part: Compared, scores: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:

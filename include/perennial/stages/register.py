@@ -17,8 +17,18 @@ from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, Unknown
 from perennial.lineage.ledger import AGAINST
 from perennial.lineage.trainings import verdict_key
 from perennial.lineage.version_folder import fetch
-from perennial.registry.model_registry import CANDIDATE, CHAMPION, COMPARED_WITH, ModelRegistry, Version, same_weights, withdraw_candidate
-from perennial.registry.promotion import Check, Losses, Verdict, judge
+from perennial.registry.model_registry import (
+    BREAKS_CALLERS,
+    CANDIDATE,
+    CHAMPION,
+    COMPARED_WITH,
+    ModelRegistry,
+    Version,
+    same_weights,
+    withdraw_candidate,
+)
+from perennial.registry.promotion import Check, Losses, Verdict, judge, keeps_its_meaning
+from perennial.registry.signatures import Changes
 from perennial.results import RegisterResult
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
@@ -61,6 +71,8 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     compared = _compared_with(registry, model, document, champion)
     golden = replays_golden(settings, store, model, digest)
     test, older = _losses(store, document, spec)
+    changes = _changes(document)
+    besides = [] if compared == "none" else [keeps_its_meaning(changes, f"version {compared}")]
     verdict = judge(
         spec.gate,
         document["parts"]["test"]["candidate"]["metrics"],
@@ -68,6 +80,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
         losses=test,
         older=older,
         not_compared=document.get("incomparable", "").rstrip("."),
+        besides=besides,
     )
     evidence = verdict.as_json()
     encoded = json.dumps(evidence, indent=1).encode()
@@ -85,7 +98,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             f"Candidate {digest[:12]} of {model} is refused. {verdict.sentence} Its run keeps the evidence: {registry.run_url(run_id)}",
             _links(settings, registry, model, digest, run_id),
         )
-    tags = {"gate": verdict.sentence, COMPARED_WITH: compared}
+    tags = {"gate": verdict.sentence, COMPARED_WITH: compared, BREAKS_CALLERS: "; ".join(changes.breaking) or "no"}
     if known is None:
         version, verb = registry.register(model, run_id, digest, tags, model_card(spec, verdict, document)), "is registered"
     else:
@@ -171,6 +184,13 @@ def _document(store: Store, evaluation: str, digest: str) -> dict[str, Any]:
             f"The evaluation {evaluation} speaks of {str(document.get('digest'))[:12]}, not of {digest[:12]}. Run `perennial evaluate` for this candidate."
         )
     return document
+
+
+def _changes(document: Mapping[str, Any]) -> Changes:
+    """What the candidate changes for the champion's callers. An evaluation of before that was written down says at least why nothing compares."""
+    if "signature" in document:
+        return Changes.read(document["signature"])
+    return Changes(meaning=(document["incomparable"].rstrip("."),)) if document.get("incomparable") else Changes()
 
 
 def _compared_with(registry: ModelRegistry, model: str, document: Mapping[str, Any], champion: Version | None) -> str:

@@ -17,6 +17,7 @@ from perennial.errors import Fault, LedgerConflict, ReleaseRefused, ServiceUnrea
 from perennial.lineage.ledger import AGAINST, Entry, Kind, Ledger
 from perennial.lineage.trainings import kin
 from perennial.registry.model_registry import (
+    BREAKS_CALLERS,
     CANDIDATE,
     CHAMPION,
     COMPARED_WITH,
@@ -211,6 +212,9 @@ class Release:
         if compared not in same_weights(self.registry, self.name, champion) and not again:
             raise ReleaseRefused(self._not_compared(found.number, compared, champion))
         self._may_start(found, actor)
+        callers_must = found.tags.get(BREAKS_CALLERS, "no")
+        if champion is not None and actor == PERENNIAL and callers_must != "no":
+            return self._ask_first(found, champion, callers_must)
         return self._start(last, found, actor)
 
     def _decide(self, last: Entry | None, version: int | None, decision: str, actor: str) -> ReleaseResult:
@@ -274,6 +278,19 @@ class Release:
         raise ReleaseRefused(
             f"Version {found.number} of {self.name} waits for a person, since its spec says release mode {self.spec.release.mode}: {how} the DAG {self.name}_release, "
             f"or run `perennial release --model {self.name} --version {found.number} --actor YOU`."
+        )
+
+    def _ask_first(self, found: Version, champion: int, callers_must: str) -> ReleaseResult:
+        """A version that cannot read all that callers send: nothing begins before a person has said so."""
+        return ReleaseResult(
+            action="ask",
+            before_start=True,
+            sentence=f"Version {found.number} of {self.name} waits for a person, since it breaks callers of version {champion}: {callers_must}. Tell them first; then approve it in the DAG {self.name}_release, "
+            f"or run `perennial release --model {self.name} --version {found.number} --actor YOU`.",
+            version=found.number,
+            champion=champion,
+            evidence={"callers_must": callers_must.split("; ")},
+            links={"Model version": self.registry.version_url(self.name, found.number), "Serving route": self._predictions},
         )
 
     def _start(self, last: Entry | None, found: Version, actor: str) -> ReleaseResult:

@@ -106,28 +106,40 @@ class AskMayStart(AskPerson):
 
 
 class AskPromoteOrRollBack(AskPerson):
-    """Asks a person what the evidence left open.
+    """Asks a person what the evidence left open; or, where callers must change what they send, whether a release may begin at all.
 
     Args:
         unsettled: template that gives "True" if there is something to ask; otherwise the task is skipped.
+        before_start: template that gives "True" if no traffic has moved yet: a yes then lets the release begin, and its evidence decides.
+        title: the model, as people say it.
     """
 
-    template_fields: Sequence[str] = (*HITLOperator.template_fields, "unsettled")
+    template_fields: Sequence[str] = (*HITLOperator.template_fields, "unsettled", "before_start")
 
-    def __init__(self, *, unsettled: str, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "options": [PROMOTE, ROLL_BACK]})
+    def __init__(self, *, unsettled: str, before_start: str, title: str, **kwargs: Any) -> None:
+        subject = f"Promote the candidate of {title}, or roll it back?"
+        super().__init__(**{**kwargs, "subject": subject, "options": [PROMOTE, ROLL_BACK]})
         self.unsettled = unsettled
+        self.before_start = before_start
+        self.title = title
 
     def execute(self, context: Context) -> object:
         """Ask, if there is something to ask."""
         if self.unsettled != "True":
             skip(self, "The evidence settled it: nobody needs to be asked.")
+        self._choose_words()
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """The answer: what to do, and who said so."""
+        self._choose_words()
         chosen, actor, _ = self._answered(context, event)
-        return {"decision": "promote" if chosen == PROMOTE else "roll_back", "actor": actor}
+        return {"decision": {PROMOTE: "promote", APPROVE: ""}.get(chosen, "roll_back"), "actor": actor}
+
+    def _choose_words(self) -> None:
+        if self.before_start == "True":
+            self.subject = f"May the candidate of {self.title} take traffic, though it breaks callers?"
+            self.options = [APPROVE, REJECT]
 
 
 def person(answer: Mapping[str, Any]) -> str:

@@ -58,8 +58,8 @@ def test_no_request_is_skipped(task_log, task_instance):
         AnnounceRetraining(task_id="r", found_by="monitor").execute({"ti": task_instance(monitor={"retraining": None, "cause": None})})
 
 
-def _ask(unsettled):
-    return AskPromoteOrRollBack(task_id="ask_person", unsettled=unsettled, subject="Promote?", body="evidence")
+def _ask(unsettled, before_start="False"):
+    return AskPromoteOrRollBack(task_id="ask_person", unsettled=unsettled, before_start=before_start, title="Delays", body="evidence")
 
 
 def _answer(option):
@@ -87,10 +87,13 @@ def test_a_person_is_asked(task_log, monkeypatch):
     assert asked["options"] == ["Promote", "Roll back"]
 
 
-@pytest.mark.parametrize(("option", "decision"), [("Promote", "promote"), ("Roll back", "roll_back")])
-def test_both_answers_are_passed_on(task_log, option, decision):
-    """What to do, and who said so; neither answer skips the next task."""
-    assert _ask("True").execute_complete({}, _answer(option)) == {"decision": decision, "actor": "ada"}
+@pytest.mark.parametrize(
+    ("before_start", "option", "decision"),
+    [("False", "Promote", "promote"), ("False", "Roll back", "roll_back"), ("True", "Approve", ""), ("True", "Reject", "roll_back")],
+)
+def test_both_answers_are_passed_on(task_log, before_start, option, decision):
+    """What to do, and who said so; neither answer skips the next task. A yes before the start promotes nothing: the evidence decides then."""
+    assert _ask("True", before_start).execute_complete({}, _answer(option)) == {"decision": decision, "actor": "ada"}
 
 
 def _registered(*versions):

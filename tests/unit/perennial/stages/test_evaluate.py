@@ -20,7 +20,6 @@ from perennial import discovery
 from perennial.data.snapshots import snapshot_at
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, UnknownName
-from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import MANIFEST, fetch, key, publish, read_manifest
 from perennial.registry.model_registry import Version
 from perennial.results import EvaluateResult
@@ -226,22 +225,23 @@ def test_a_champion_that_saw_the_days_is_flagged(world: World) -> None:
     )
 
 
-def test_a_champion_of_other_classes_cannot_be_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The candidate is measured alone, and the document says why."""
-    right = read_manifest
-
-    def other(store: FolderStore, model: str, digest: str) -> Manifest:
-        manifest = right(store, model, digest)
-        return (
-            manifest.model_copy(update={"parameters": {**manifest.parameters, "classes": "a,b,c"}}) if digest == world.older else manifest
-        )
-
-    monkeypatch.setattr(stage, "read_manifest", other)
+def test_a_champion_that_means_something_else_cannot_be_compared(world: World, tmp_path: Path) -> None:
+    """The candidate is measured alone, and the document says what has changed: of the meaning, and of what callers send."""
+    folder = fetch(world.store, "flight_delays", world.older, tmp_path / "version")
+    (folder / MANIFEST).unlink()
+    signature = json.loads((folder / "signature.json").read_text())
+    assert go(world)[1]["signature"] == {"meaning": [], "breaking": [], "compatible": []}
+    gone = signature["inputs"].pop()["name"]
+    (folder / "signature.json").write_text(json.dumps({**signature, "classes": ["late", "on_time"]}))
+    manifest = read_manifest(world.store, "flight_delays", world.older)
+    world.champion = Version("flight_delays", 4, publish(world.store, "flight_delays", folder, manifest), "run4")
     found, document, _ = go(world)
     assert document["champion"] is None
-    assert document["incomparable"] == "The champion, version 3, has another classes: its losses cannot be compared."
-    assert document["incomparable_with"] == 3
+    assert document["incomparable"].startswith("The champion, version 4, means something else: its classes were `late`, `on_time` and are")
+    assert document["incomparable_with"] == 4
     assert document["incomparable"] in found.sentence
+    (said,) = [*document["signature"]["compatible"], *document["signature"]["breaking"]]
+    assert f"`{gone}`" in said
 
 
 def test_a_tampered_candidate_is_not_measured(world: World) -> None:

@@ -176,7 +176,7 @@ def test_one_that_holds_its_own_passes(world):
     """Beside a champion, on the same rows."""
     result = world.run(world.evaluated(champion=with_champion(world), worse=0.0))
     assert result.version == 2
-    assert "not worse than the champion" in result.sentence
+    assert "less than 5% worse than the champion, not to be better" in result.sentence
     assert world.registry.version(world.spec.name, 2).tags["compared_with"] == "1"
 
 
@@ -188,19 +188,44 @@ def test_a_comparison_with_a_former_champion_does_not_count(world):
         world.run(evaluation)
 
 
-def test_a_champion_that_could_not_be_compared_may_be_followed_by_one_that_can(world):
-    """The candidate was excused from comparison with one champion only."""
-    key = world.evaluated()
+def changed(world, champion, **changes):
+    """An evaluation beside a champion of another signature."""
+    key = world.evaluated(champion=champion, worse=None if "meaning" in changes else -0.1)
     document = json.loads(world.store.read(key))
-    why = {"incomparable": "The champion, version 1, has other classes.", "incomparable_with": 1}
-    world.store.write(key, json.dumps(document | why).encode())
-    world.registry.add(world.spec.name, "c" * 64, "champion")
-    world.registry.add(world.spec.name, "d" * 64, "champion")
-    with pytest.raises(CandidateRefused, match="compared with version 1, but version 2 is the champion now"):
+    if "meaning" in changes:
+        document |= {
+            "champion": None,
+            "incomparable": f"The champion means something else: {changes['meaning'][0]}.",
+            "incomparable_with": champion,
+        }
+    world.store.write(key, json.dumps(document | {"signature": {"meaning": [], "breaking": [], "compatible": [], **changes}}).encode())
+    return key
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_another_meaning_of_the_answers_is_refused(world, written):
+    """Two meanings never share a route and its outcomes: the sentence says what has changed, and which way leads on. Also by an evaluation of before."""
+    key = changed(world, with_champion(world), meaning=["its classes were `a`, `b` and are `a`, `b`, `c`"])
+    if not written:
+        document = json.loads(world.store.read(key))
+        del document["signature"]
+        world.store.write(key, json.dumps(document).encode())
+    with pytest.raises(CandidateRefused, match=r"classes were `a`, `b` and are `a`, `b`, `c`.*`perennial retire`.*a name of its own"):
         world.run(key)
-    world.registry.set_alias(world.spec.name, "champion", 1)
-    assert world.run(key).version == 3
-    assert world.registry.version(world.spec.name, 3).tags["compared_with"] == "1"
+    assert len(world.registry.versions(world.spec.name)) == 1
+    assert not json.loads(world.registry.files["gate.json"])["passed"]
+
+
+def test_what_callers_must_send_is_said_with_the_version(world):
+    """A breaking change passes the gate, and the registry says what it breaks: the release reads that. Judged again without it, it breaks nothing."""
+    champion = with_champion(world)
+    result = world.run(changed(world, champion, breaking=["every request must send `gust` (float), never null"]))
+    assert "it breaks callers of version 1: every request must send `gust` (float), never null" in result.sentence
+    assert world.registry.version(world.spec.name, 2).tags["breaks_callers"] == "every request must send `gust` (float), never null"
+    world.registry.add(world.spec.name, "e" * 64, "champion", {"compared_with": "1"})
+    again = world.run(changed(world, 3, compatible=["the input `dest` is no longer read"]))
+    assert "callers of version 3 may go on as they are: the input `dest` is no longer read" in again.sentence
+    assert world.registry.version(world.spec.name, 2).tags["breaks_callers"] == "no"
 
 
 @pytest.mark.parametrize("late", ["register", "set_alias"])

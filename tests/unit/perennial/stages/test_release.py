@@ -12,7 +12,7 @@ from perennial.errors import Fault, ReleaseRefused, ServiceUnreachable, UnknownN
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import fetch, publish, read_manifest
 from perennial.monitoring import arms
-from perennial.registry.model_registry import COMPARED_WITH, RECALIBRATES
+from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, RECALIBRATES
 from perennial.serving.watch import Watch
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec, ReleaseSpec
@@ -92,6 +92,26 @@ def test_an_equal_candidate_climbs_every_step_and_becomes_champion(tmp_path):
     assert world.ledger.last().evidence["errors"]["candidate_requests"] > 500
     assert world.backend.route(world.spec).weights == {2: 10_000, 1: 0}
     world.agrees()
+
+
+def test_a_candidate_that_breaks_callers_waits_for_a_person(tmp_path):
+    """Nothing moves before somebody said so; the sentence says what callers must send. A yes lets it begin and promotes nothing; a no turns it down."""
+    world = World(tmp_path).with_champion()
+    callers_must = "every request must send `gust` (float), never null"
+    tags = {COMPARED_WITH: "1", BREAKS_CALLERS: callers_must}
+    world.registry.add(world.spec.name, "b" * 64, tags=tags)
+    asked = world.look()
+    assert (asked.action, asked.before_start, asked.version, asked.weight) == ("ask", True, 2, 0)
+    assert f"it breaks callers of version 1: {callers_must}" in asked.sentence
+    assert "--version 2 --actor YOU" in asked.sentence
+    assert world.ledger.last().kind == "released"
+    assert world.look(2, "roll_back", "ada").action == "rejected"
+    world.registry.add(world.spec.name, "c" * 64, tags=tags)
+    assert world.look(3, actor="ada").action == "started"
+    assert world.look().action == "hold"
+    assert world.until_end().action == "promoted"
+    world.registry.add(world.spec.name, "d" * 64, tags={COMPARED_WITH: "3", BREAKS_CALLERS: "no"})
+    assert world.look().action == "started"
 
 
 def test_a_failing_candidate_is_rolled_back_and_never_comes_back_by_itself(tmp_path):

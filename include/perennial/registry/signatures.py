@@ -1,0 +1,94 @@
+"""What callers may send to a version and what its answers mean, held against another version: pure functions of `signature.json`.
+
+What an answer means never changes under one name. What callers send may grow: a change that every request of yesterday survives is
+*compatible*, one that some do not is *breaking* and needs a person who has told the callers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Signature = Mapping[str, Any]  # `signature.json`, and `label`: the column from which the label is made
+
+MEANINGS = {"task": "task", "label": "label", "classes": "classes"}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What has changed from one signature to another, as parts of sentences."""
+
+    meaning: tuple[str, ...] = ()  # of an answer: such a version is another model
+    breaking: tuple[str, ...] = ()  # what callers must do before it can read all that they send
+    compatible: tuple[str, ...] = ()  # what no caller notices
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Sequence[str]]) -> Changes:
+        """Changes as an evaluation has them."""
+        return cls(**{kind: tuple(said) for kind, said in stored.items()})
+
+    def as_json(self) -> dict[str, list[str]]:
+        """The changes for an evaluation."""
+        return {kind: list(said) for kind, said in asdict(self).items()}
+
+
+def compare(before: Signature, now: Signature) -> Changes:
+    """What has changed from the champion's signature to the candidate's.
+
+    A task, label or list of classes that either of them does not name is not compared: versions of before it was written down have none.
+    """
+    meaning = tuple(
+        f"its {word} {'were' if name == 'classes' else 'was'} {_shown(before[name])} and {'are' if name == 'classes' else 'is'} {_shown(now[name])}"
+        for name, word in MEANINGS.items()
+        if before.get(name) and now.get(name) and before[name] != now[name]
+    )
+    old, new = ({field["name"]: field for field in side["inputs"]} for side in (before, now))
+    breaking, compatible = [], []
+    for name, field in new.items():
+        if name in old:
+            worse, better = _changed(old[name], field)
+            breaking += worse
+            compatible += better
+        elif field.get("nullable"):
+            compatible.append(f"the input `{name}` is new, and null where a caller does not send it")
+        else:
+            breaking.append(f"every request must send `{name}` ({field['type']}), never null")
+    compatible += [f"the input `{name}` is no longer read" for name in old if name not in new]
+    return Changes(meaning, tuple(breaking), tuple(compatible))
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What has changed of one input: what breaks callers, and what does not."""
+    name = now["name"]
+    breaking, compatible = [], []
+    if (before["type"], now["type"]) == ("int", "float"):  # a whole number is a number
+        compatible.append(f"`{name}` may be any number")
+    elif before["type"] != now["type"]:
+        breaking.append(f"`{name}` must be sent as {now['type']}, no longer as {before['type']}")
+    if before.get("nullable") and not now.get("nullable"):
+        breaking.append(f"`{name}` must not be null any more")
+    elif now.get("nullable") and not before.get("nullable"):
+        compatible.append(f"`{name}` may be null")
+    for bound, words, sign in (("min", "at least", 1), ("max", "at most", -1)):
+        was, is_now = before.get(bound), now.get(bound)
+        if is_now is not None and (was is None or sign * (is_now - was) > 0):
+            breaking.append(f"`{name}` must be {words} {is_now:g}")
+        elif was != is_now:
+            compatible.append(f"`{name}` may be {'below' if bound == 'min' else 'above'} {was:g}")
+    had, has = before.get("values"), now.get("values")
+    if has is not None and (had is None or set(had) - set(has)):
+        breaking.append(f"`{name}` must be one of {_shown(has)}")
+    elif had is not None and (has is None or set(has) - set(had)):
+        compatible.append(f"`{name}` may have values besides {_shown(had)}")
+    return breaking, compatible
+
+
+def _shown(value: object) -> str:
+    return (
+        f"`{value}`"
+        if isinstance(value, str)
+        else ", ".join(f"`{one}`" for one in value)
+        if isinstance(value, (list, tuple))
+        else str(value)
+    )

@@ -1,0 +1,79 @@
+"""What of a signature may change by itself, what needs a person, and what is another model."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perennial.registry.signatures import Changes, compare
+from perennial.serving.request import BadRequest, Input, read_request
+
+SEAT = {"name": "seat", "type": "int", "nullable": False}
+
+
+def signature(*inputs, **changes):
+    return {"task": "binary", "label": "late", "classes": ["no", "yes"], "inputs": list(inputs), **changes}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "breaking", "compatible"),
+    [
+        ((SEAT,), (SEAT,), "", ""),
+        ((SEAT,), (SEAT, {"name": "gust", "type": "float", "nullable": True}), "", "`gust` is new, and null"),
+        ((SEAT,), (SEAT, {"name": "gust", "type": "float", "nullable": False}), "must send `gust` (float)", ""),
+        ((SEAT, {"name": "gust", "type": "float"}), (SEAT,), "", "`gust` is no longer read"),
+        ((SEAT,), ({**SEAT, "type": "string"},), "`seat` must be sent as string, no longer as int", ""),
+        ((SEAT,), ({**SEAT, "type": "float"},), "", "`seat` may be any number"),
+        (({**SEAT, "nullable": True},), (SEAT,), "`seat` must not be null any more", ""),
+        ((SEAT,), ({**SEAT, "nullable": True},), "", "`seat` may be null"),
+        (({**SEAT, "min": 0},), ({**SEAT, "min": 1},), "`seat` must be at least 1", ""),
+        (({**SEAT, "min": 1},), ({**SEAT, "min": 0},), "", "`seat` may be below 1"),
+        ((SEAT,), ({**SEAT, "max": 9},), "`seat` must be at most 9", ""),
+        (({**SEAT, "max": 9},), (SEAT,), "", "`seat` may be above 9"),
+        (({**SEAT, "values": [1, 2]},), ({**SEAT, "values": [1]},), "`seat` must be one of `1`", ""),
+        (({**SEAT, "values": [1]},), ({**SEAT, "values": [1, 2]},), "", "`seat` may have values besides `1`"),
+    ],
+)
+def test_what_breaks_callers_and_what_does_not(before, now, breaking, compatible):
+    """Each change is told once, as one of both, by the name of its input."""
+    found = compare(signature(*before), signature(*now))
+    assert found.meaning == ()
+    assert (len(found.breaking), len(found.compatible)) == (bool(breaking), bool(compatible))
+    assert breaking in "".join(found.breaking)
+    assert compatible in "".join(found.compatible)
+    assert Changes.read(found.as_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"classes": ["yes", "no"]}, "its classes were `no`, `yes` and are `yes`, `no`"),
+        ({"classes": ["no", "yes", "maybe"], "task": "multiclass"}, "its task was `binary` and is `multiclass`"),
+        ({"label": "cancelled"}, "its label was `late` and is `cancelled`"),
+    ],
+)
+def test_what_an_answer_means_is_compared(changes, said):
+    """Also the order of the classes: outcomes are their numbers."""
+    assert said in compare(signature(SEAT), signature(SEAT, **changes)).meaning
+    assert compare(signature(SEAT, label=None), signature(SEAT)).meaning == ()
+
+
+FIELDS = st.builds(
+    lambda type, nullable, low, high: {"name": "x", "type": type, "nullable": nullable, "min": low, "max": high},
+    st.sampled_from(["int", "float", "bool"]),
+    st.booleans(),
+    st.none() | st.integers(0, 2),
+    st.none() | st.integers(2, 4),
+)
+
+
+@given(FIELDS, FIELDS, st.sampled_from(["null", "true", "0", "1", "2", "3", "2.5", "9"]))
+def test_what_is_called_compatible_refuses_nobody(before, now, value):
+    """A value that the old version reads is read by the new one, or the change was called breaking: held against what servers do."""
+    if compare(signature(before), signature(now)).breaking:
+        return
+    body = f'{{"data": {{"rows": [{{"x": {value}}}]}}}}'
+    try:
+        read_request(body, [Input(**before)])
+    except BadRequest:
+        return
+    read_request(body, [Input(**now)])
