@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -23,8 +24,9 @@ from perennial import encoding
 from perennial.errors import ServiceUnreachable
 from perennial.lineage import version_folder
 from perennial.lineage.manifest import Manifest
-from perennial.registry.model_registry import CHAMPION, COMPARED_WITH, Version
+from perennial.registry.model_registry import CHAMPION, COMPARED_WITH, ModelRegistry, Version
 from perennial.serving.route import WHOLE, Arm, Route
+from perennial.settings import Settings
 from perennial.specs import GateSpec, ModelSpec, ServingSpec
 from perennial.store import Store
 
@@ -139,6 +141,32 @@ def publish_small_version(store: Store, folder: Path, *, model: str = "small_del
     return version_folder.publish(
         store, model, small_version(folder, model=model, seed=seed), small_manifest(model, seed=seed, run_key=f"{seed:024d}")
     )
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path) -> Iterator[Settings]:
+    """A real MLflow server on a free port, with its database `mlflow.db` and its files below `folder`; stopped at the end."""
+    port = free_ports(1)[0]
+    command = [str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    settings = Settings.from_environment({"PERENNIAL_MLFLOW_URL": f"http://127.0.0.1:{port}"})
+
+    def up() -> bool:
+        if process.poll() is not None:
+            raise AssertionError((folder / "log").read_text())
+        try:
+            return ModelRegistry(settings).versions("nothing") == []
+        except ServiceUnreachable:
+            return False
+
+    try:
+        wait_until(up, 240, "MLflow")
+        yield settings
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def sabotage(store: Store, model: str, digest: str, folder: Path, *, share: float = 0.3, seconds: float = 0.0) -> str:
