@@ -54,7 +54,14 @@ def compare(before: Signature, now: Signature) -> Changes:
             compatible.append(f"the input `{name}` is new, and null where a caller does not send it")
         else:
             breaking.append(f"every request must send `{name}` ({field['type']}), never null")
-    compatible += [f"the input `{name}` is no longer read" for name in old if name not in new]
+    gone = [name for name in old if name not in new]
+    if not now.get("strict"):
+        compatible += [f"the input `{name}` is no longer read" for name in gone]
+        compatible += ["fields that are no input are ignored"] if before.get("strict") else []
+    elif before.get("strict"):
+        breaking += [f"no request may send `{name}` any more" for name in gone]
+    else:
+        breaking.append(f"no request may send a field that is no input: {_shown(list(new))}")
     return Changes(meaning, tuple(breaking), tuple(compatible))
 
 

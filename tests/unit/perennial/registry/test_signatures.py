@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perennial.registry.signatures import Changes, compare
-from perennial.serving.request import BadRequest, Input, read_request
+from perennial.serving.request import BadRequest, Input, Signature, read_request
 
 SEAT = {"name": "seat", "type": "int", "nullable": False}
 
@@ -57,6 +57,15 @@ def test_what_an_answer_means_is_compared(changes, said):
     assert compare(signature(SEAT, label=None), signature(SEAT)).meaning == ()
 
 
+def test_a_strict_version_breaks_callers_who_send_more():
+    """Where unknown fields are refused, an input that is dropped has to be taken out of the requests; where they begin to be, all others too."""
+    gust = {"name": "gust", "type": "float", "nullable": True}
+    both, one = signature(SEAT, gust, strict=True), signature(SEAT, strict=True)
+    assert compare(both, one).breaking == ("no request may send `gust` any more",)
+    assert compare(signature(SEAT), one).breaking == ("no request may send a field that is no input: `seat`",)
+    assert compare(one, signature(SEAT)).compatible == ("fields that are no input are ignored",)
+
+
 FIELDS = st.builds(
     lambda type, nullable, low, high: {"name": "x", "type": type, "nullable": nullable, "min": low, "max": high},
     st.sampled_from(["int", "float", "bool"]),
@@ -73,7 +82,7 @@ def test_what_is_called_compatible_refuses_nobody(before, now, value):
         return
     body = f'{{"data": {{"rows": [{{"x": {value}}}]}}}}'
     try:
-        read_request(body, [Input(**before)])
+        read_request(body, Signature((Input(**before),)))
     except BadRequest:
         return
-    read_request(body, [Input(**now)])
+    read_request(body, Signature((Input(**now),)))
