@@ -216,9 +216,10 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         (Option("model", "name of the model", required=True), Option("file", "the file", Path, required=True)),
     ),
     "reproduce": (
-        "train a version again from its manifest and compare",
+        "train a version again from its manifest and compare; first its snapshot is read and held against the hashes of its files",
         (Option("version", "version as <model>/<number>, or a number if there is one model", required=True),),
     ),
+    "verify": ("read every table, version folder and ledger and tell what is not as it was written", ()),
     "served-at": (
         "tell which versions served at a time, at what weight and why",
         (

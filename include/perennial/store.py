@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import hashlib
 import os
 import re
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -69,12 +70,21 @@ class Store(ABC):
         """Copy a local file into the store atomically without holding it in memory."""
 
     @abstractmethod
+    def sha256(self, key: str) -> str:
+        """SHA-256 of an object's bytes, read piece by piece. Raises KeyError if there is none."""
+
+    @abstractmethod
     def copy(self, source: str, target: str) -> None:
         """Copy an object inside the store without reading it here. Raises KeyError if there is none."""
 
     @abstractmethod
     def stat(self, key: str) -> StoredObject | None:
         """What a listing would tell of one object; None if there is none."""
+
+    def being_written(self, keys: Collection[str]) -> frozenset[str]:
+        """Those of some objects that a program holds open for writing now, as far as the system tells: in S3 an object appears whole."""
+        del keys
+        return frozenset()
 
     def exists(self, key: str) -> bool:
         """Whether an object has that key."""
@@ -128,6 +138,41 @@ def _refuse_unusable(folder: Path, writes: bool) -> None:
         raise StoreUnreachable(
             f"The store {folder} cannot be used: {lacking} by the user {os.geteuid()}. Give the user the rights, or name another place as PERENNIAL_STORE."
         )
+
+
+_MOST_OPEN = 50_000  # open files of other programs that are looked at: beyond them a file's time and size alone tell
+
+
+def open_for_writing(paths: Iterable[Path]) -> frozenset[Path]:
+    """Those of some files that a process holds open for writing: Linux tells it of the processes of the same user, root of all. Elsewhere none."""
+    wanted: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = path.stat()
+            wanted[found.st_dev, found.st_ino] = path
+    written: set[Path] = set()
+    if not wanted or not os.path.isdir("/proc/self/fd"):
+        return frozenset()
+    looked = 0
+    for process in os.listdir("/proc"):
+        if not process.isdecimal() or looked > _MOST_OPEN:
+            continue
+        # a process that ends meanwhile, or is another user's, tells nothing
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            for number in os.listdir(f"/proc/{process}/fd"):
+                looked += 1
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                    found = os.stat(f"/proc/{process}/fd/{number}")
+                    file = wanted.get((found.st_dev, found.st_ino))
+                    if file is not None and _is_for_writing(process, number):
+                        written.add(file)
+    return frozenset(written)
+
+
+def _is_for_writing(process: str, number: str) -> bool:
+    with open(f"/proc/{process}/fdinfo/{number}") as told:
+        flags = next((int(line.split()[1], 8) for line in told if line.startswith("flags:")), 0)
+    return flags & os.O_ACCMODE != os.O_RDONLY
 
 
 def _checked(key: str) -> str:
@@ -248,6 +293,16 @@ class FolderStore(Store):
             except OSError:
                 unfinished.unlink(missing_ok=True)
                 raise
+
+    @override
+    def sha256(self, key: str) -> str:
+        with self._sentences_of_reading(key), open(self._file(key), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @override
+    def being_written(self, keys: Collection[str]) -> frozenset[str]:
+        files = {self._file(key): key for key in keys}
+        return frozenset(files[path] for path in open_for_writing(files))
 
     @override
     def copy(self, source: str, target: str) -> None:
@@ -535,6 +590,14 @@ class S3Store(Store):
     def upload(self, path: Path, key: str) -> None:
         with self._sentences(key):
             self.client.upload_file(str(path), self.bucket, self._key(key))
+
+    @override
+    def sha256(self, key: str) -> str:
+        with self._sentences(key):
+            digest, body = hashlib.sha256(), self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+            for piece in body.iter_chunks(1 << 20):
+                digest.update(piece)
+            return digest.hexdigest()
 
     @override
     def copy(self, source: str, target: str) -> None:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from perennial import discovery
-from perennial.data.snapshots import snapshot_at
+from perennial.data.snapshots import Snapshot, snapshot_at
 from perennial.errors import EXIT_DONE, EXIT_FAULT, StoredDataDamaged, UnknownName
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, training_parameters
 from perennial.lineage.version_folder import MANIFEST, fetch, read_manifest, seal
@@ -36,10 +36,13 @@ def run(settings: Settings, store: Store, version: str) -> int:
     spec, manifest = discovery.model(model), read_manifest(store, model, registered.digest)
     dataset = discovery.dataset(manifest.dataset)
     source = snapshot_at(store, dataset, manifest.snapshot)
-    if source.digest != manifest.snapshot_digest:
+    if manifest.snapshot_digest not in source.digests:
         raise StoredDataDamaged(
             f"Snapshot {manifest.snapshot} of {manifest.dataset} is not what {model}/{number} was trained on: restore the table from a backup."
         )
+    source.refuse_damaged()
+    for line in unknown_before(source, manifest):
+        print(line)
     for difference in differences(spec, manifest):
         print(f"Not the same as then: {difference}.")
     from perennial.training.recalibration import read_recalibration, recalibrate
@@ -66,6 +69,17 @@ def run(settings: Settings, store: Store, version: str) -> int:
                 f"Validation {name.replace('_', ' ')}: {before[name]:.6f} then, {after[name]:.6f} now, {abs(after[name] - before[name]):.2g} apart."
             )
     return EXIT_FAULT
+
+
+def unknown_before(source: Snapshot, manifest: Manifest) -> list[str]:
+    """What cannot be said of the data: the bytes of files that were written before their hashes were kept are known since a later day only."""
+    late = source.table.hashes(source.version).late
+    since = max((when for when in late.values() if when > manifest.created), default=None)
+    if since is None:
+        return []
+    return [
+        f"{len(late)} files of the snapshot were written before the hashes of their bytes were kept: from the training until {since:%Y-%m-%d %H:%M} UTC their names and sizes alone are known to be the same."
+    ]
 
 
 def named(version: str) -> tuple[str, int]:

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
+from perennial.data.commits import encoded, log_key, removals, written
+from perennial.data.hashes import FACT, hashes, refuse_damaged
 from perennial.errors import StoredDataDamaged
 from perennial.store import Store
 
@@ -39,31 +41,37 @@ def compact(store: Store, name: str, table: DeltaTable) -> bool:
     small = _small_files(table)
     if len(small) < MANY:
         return False
+    refuse_damaged(store, name, {path: hashed for path, hashed in hashes(store, name, table).files.items() if path in small})
     with tempfile.TemporaryDirectory(prefix="perennial-compaction-") as scratch:
-        write_deltalake(scratch, _reader(table, small), target_file_size=2 * LARGE)
-        added = _added(Path(scratch))
-        before, after = sum(rows for _, rows in small.values()), sum(json.loads(file["stats"])["numRecords"] for file in added)
+        _, _, added = written(Path(scratch), table, _reader(table, small), target_file_size=2 * LARGE)
+        before, after = (
+            sum(file["num_records"] for file in small.values()),
+            sum(json.loads(file["stats"])["numRecords"] for file, _ in added),
+        )
         if before != after:
             raise StoredDataDamaged(
                 f"{len(small)} files of the table {name} should hold {before} rows, and hold {after}: restore the table."
             )
-        for file in added:
+        for file, _ in added:
             store.upload(Path(scratch, file["path"]), f"tables/{name}/{file['path']}")
-    key = f"tables/{name}/_delta_log/{table.version() + 1:020}.json"
-    if store.put_if_absent(key, _commit({path: size for path, (size, _) in small.items()}, added)):
+    info = {"timestamp": int(time.time() * 1000), "operation": OPERATION, "operationParameters": {}, "engineInfo": "perennial"}
+    actions: list[dict[str, Any]] = [{"commitInfo": info | {FACT: json.dumps({file["path"]: hashed for file, hashed in added})}}]
+    actions += removals(small.values(), changes_data=False)
+    actions += [{"add": {**file, "dataChange": False}} for file, _ in added]
+    if store.put_if_absent(log_key(name, table.version() + 1), encoded(actions)):
         return True
-    for file in added:
+    for file, _ in added:
         store.delete(f"tables/{name}/{file['path']}")
     return False
 
 
-def _small_files(table: DeltaTable) -> dict[str, tuple[int, int]]:
-    """Small files with their bytes and rows, as many as one compaction takes."""
-    found: dict[str, tuple[int, int]] = {}
+def _small_files(table: DeltaTable) -> dict[str, dict[str, Any]]:
+    """Small files by path, with their bytes and rows, as many as one compaction takes."""
+    found: dict[str, dict[str, Any]] = {}
     total = 0
     for file in pa.table(table.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records"]).to_pylist():
         if file["size_bytes"] < SMALL and total < LARGE:
-            found[file["path"]] = (file["size_bytes"], file["num_records"])
+            found[file["path"]] = file
             total += file["size_bytes"]
     return found
 
@@ -74,22 +82,3 @@ def _reader(table: DeltaTable, paths: Collection[str]) -> pa.RecordBatchReader:
     whole = table.to_pyarrow_dataset()
     fragments = [fragment for fragment in whole.get_fragments() if fragment.path in paths]
     return FileSystemDataset(fragments, whole.schema, whole.format, whole.filesystem).scanner().to_reader()
-
-
-def _added(folder: Path) -> list[dict[str, Any]]:
-    """The files that Delta wrote into an empty folder, with their statistics, as its log says."""
-    lines = (folder / "_delta_log" / f"{0:020}.json").read_text().splitlines()
-    return [line["add"] for line in map(json.loads, lines) if "add" in line]
-
-
-def _commit(removed: dict[str, int], added: list[dict[str, Any]]) -> bytes:
-    now = int(time.time() * 1000)
-    info = {"timestamp": now, "operation": OPERATION, "operationParameters": {}, "engineInfo": "perennial"}
-    same: dict[str, Any] = {"dataChange": False, "partitionValues": {}}
-    actions: list[dict[str, Any]] = [{"commitInfo": info}]
-    actions += [
-        {"remove": {**same, "path": path, "size": size, "deletionTimestamp": now, "extendedFileMetadata": True}}
-        for path, size in removed.items()
-    ]
-    actions += [{"add": {**file, "dataChange": False}} for file in added]
-    return "\n".join(json.dumps(action) for action in actions).encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from perennial.data.hashes import digest_by_names, digest_of
 from perennial.data.readers import schema
 from perennial.data.tables import Table
 from perennial.errors import TrainingRefused, UnknownName
@@ -37,9 +37,17 @@ class Snapshot:
 
     @property
     def digest(self) -> str:
-        """Identity of the content: SHA-256 over the names and sizes of the table's files, which are written once."""
-        files = sorted(f"{file['path']} {file['size_bytes']}" for file in self.table.files(self.version))
-        return hashlib.sha256("\n".join(files).encode()).hexdigest()
+        """Identity of the content: over the SHA-256 of each file of the table, as kept when it was written (`refuse_damaged` reads the files)."""
+        return digest_of(self.table.hashes(self.version).files.values())
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """The digest, and the one that was written before hashes were kept."""
+        return self.digest, digest_by_names(self.table.files(self.version))
+
+    def refuse_damaged(self) -> None:
+        """Read every file of the snapshot once, as fast as the store gives it. Raises StoredDataDamaged if one is not as it was written."""
+        self.table.refuse_damaged(self.version)
 
     def count(self) -> int:
         """Number of rows."""

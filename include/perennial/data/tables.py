@@ -1,12 +1,14 @@
 """Delta Lake tables: batches go in exactly once, whatever is re-run, killed or done twice at the same time.
 
-Each commit carries two application transactions: the batch's digest, which says that it is in, and the order of commits,
-which makes any two concurrent appends conflict. The loser looks again: the batch may be in by now, or its keys taken.
+A commit is put-if-absent of exactly the next version. Whoever loses looks again: the batch may be in by now, or its keys taken.
+It carries two application transactions: the batch's digest, odd while it is in and even once it was taken out, and the order of
+commits, by which Delta's own writers conflict with it. It keeps the SHA-256 of each file that it adds (`hashes.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import tempfile
 import time
@@ -17,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from perennial.data.commits import encoded, log_key, removals, written
 from perennial.data.compaction import OPERATION as COMPACTION
 from perennial.data.compaction import compact
+from perennial.data.hashes import FACT, Known, hashes, refuse_damaged
 from perennial.errors import BatchRefused, Fault, StoreUnreachable
 from perennial.store import Store
 
@@ -36,7 +40,7 @@ _FOREVER = {
 }  # a snapshot never goes
 _FIRST = "00000000000000000000.json"
 _ATTEMPTS = 40
-_DENIED = "lacked the necessary privileges"  # Delta Lake's words for a request that was refused
+_CHECKPOINT = 100  # commits after which the log is gathered in one file
 
 
 @dataclass(frozen=True)
@@ -76,19 +80,35 @@ class Table:
         table = self._open(version)
         return [] if table is None else _files(table)
 
+    def hashes(self, version: int | None = None) -> Known:
+        """SHA-256 of each file of a version, the newest if absent. Reads files only that were written before hashes were kept.
+
+        Raises:
+            StoredDataDamaged: such a file is not there.
+        """
+        table = self._open(version)
+        if table is None:
+            return Known()
+        with self._sentences():
+            return hashes(self.store, self.name, table)
+
+    def refuse_damaged(self, version: int | None = None) -> None:
+        """Read every file of a version once. Raises StoredDataDamaged if one is not as it was written."""
+        refuse_damaged(self.store, self.name, self.hashes(version).files)
+
     def has_batch(self, digest: str) -> bool:
         """Whether a batch with that digest is in."""
         table = self._open()
-        return table is not None and table.transaction_version(digest) is not None
+        return table is not None and (table.transaction_version(digest) or 0) % 2 == 1
 
     def commit_of(self, digest: str) -> Commit | None:
         """The commit that brought a batch in; None if it is not in. Reads the whole history: for the rare case."""
         table = self._open()
-        if table is None or table.transaction_version(digest) is None:
+        if table is None or (table.transaction_version(digest) or 0) % 2 == 0:
             return None
         for entry in table.history():
             if entry.get("perennial.batch") == digest:
-                return Commit(entry["version"], {k: str(v) for k, v in entry.items() if k.startswith("perennial.")})
+                return _commit_of(entry)
         return Commit(table.version(), {})
 
     def append(
@@ -128,7 +148,8 @@ class Table:
         }
         for attempt in range(_ATTEMPTS):
             table = self._open() or self._create(rows.schema)
-            if table.transaction_version(batch_digest) is not None:
+            turn = table.transaction_version(batch_digest) or 0
+            if turn % 2:
                 return self._version(table)
             self._refuse_other_types(table, rows.schema, "was to be appended")
             if table.version():  # version 0 is the empty table
@@ -137,19 +158,11 @@ class Table:
             with self._sentences():
                 if not attempt and compact(self.store, self.name, table):
                     table.update_incremental()
-            order = table.version() + 1
-            properties = CommitProperties(
-                app_transactions=[Transaction(batch_digest, 1), Transaction(_ORDER, order)], custom_metadata=facts
-            )
             with self._sentences():
-                try:
-                    write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=properties)
-                except CommitFailedError as error:
-                    conflict = error
-                else:
-                    return table.version()
+                if self._commit(table, rows, "WRITE", [], facts, {batch_digest: turn + 1}):
+                    return table.version() + 1
             time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
-        raise Fault(f"The table {self.name} was being written by others through {_ATTEMPTS} attempts ({conflict}): try again.")
+        raise self._contended()
 
     def scan(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None, version: int | None = None) -> pa.Table:
         """Rows in no particular order; no rows and no columns while there is no table.
@@ -187,6 +200,45 @@ class Table:
         number, shares = part
         schema = pa.schema([*whole.schema, *added])
         return FileSystemDataset(fragments[number - 1 :: shares], schema, whole.format, whole.filesystem)
+
+    def _commit(
+        self,
+        table: DeltaTable,
+        rows: pa.Table | pa.RecordBatchReader,
+        operation: str,
+        removed: Sequence[Mapping[str, Any]],
+        facts: Mapping[str, str],
+        turns: Mapping[str, int],
+    ) -> bool:
+        """Write rows as files and make them the next version of an opened table; False if another commit took that version.
+
+        Args:
+            table: as it was opened.
+            rows: what the files hold; no file if there is none.
+            operation: what the commit is called.
+            removed: files that leave, each with `path` and `size_bytes`.
+            facts: further words for the commit.
+            turns: versions of application transactions.
+        """
+        version = table.version() + 1
+        with tempfile.TemporaryDirectory(prefix="perennial-commit-") as scratch:
+            info, changes, added = written(Path(scratch), table, rows)
+            info |= {"operation": operation, **facts, FACT: json.dumps({file["path"]: hashed for file, hashed in added})}
+            actions: list[dict[str, Any]] = [{"commitInfo": info}]
+            actions += [{"txn": {"appId": name, "version": turn}} for name, turn in {**turns, _ORDER: version}.items()]
+            actions += [*changes, *removals(removed, changes_data=True), *({"add": file} for file, _ in added)]
+            for file, _ in added:
+                self.store.upload(Path(scratch, file["path"]), f"tables/{self.name}/{file['path']}")
+        if not self.store.put_if_absent(log_key(self.name, version), encoded(actions)):
+            for file, _ in added:
+                self.store.delete(f"tables/{self.name}/{file['path']}")
+            return False
+        if version % _CHECKPOINT == 0:
+            DeltaTable(self.uri, version=version, storage_options=self.store.storage_options()).create_checkpoint()
+        return True
+
+    def _contended(self) -> Fault:
+        return Fault(f"The table {self.name} was being written by others through {_ATTEMPTS} attempts: try again.")
 
     def _create(self, schema: pa.Schema) -> DeltaTable:
         """Make the table, empty, as its version 0.
@@ -286,8 +338,6 @@ class Table:
     def _sentences(self) -> Iterator[None]:
         try:
             yield
-        except CommitFailedError:
-            raise
         except (OSError, DeltaError) as error:
             raise StoreUnreachable(
                 f"The table {self.name} in the store {self.store.root} cannot be used: {self._reason(error)}. Check that the store is reachable, has room, and that the credentials are right."
@@ -299,14 +349,17 @@ class Table:
             self.store.exists(f"tables/{self.name}/_delta_log/{_FIRST}")
         except StoreUnreachable as told:
             return str(told).rstrip(".")
-        if _DENIED in str(error):
-            return "these credentials may read it and not write it, which takes s3:PutObject"
         return _first_line(error)
 
 
 def _files(table: DeltaTable) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     return found
+
+
+def _commit_of(entry: Mapping[str, Any]) -> Commit:
+    facts = {k: str(v) for k, v in entry.items() if k.startswith("perennial.") and k != FACT}
+    return Commit(entry["version"], facts)
 
 
 def _refuse_doubles(rows: pa.Table, key: Sequence[str]) -> None:

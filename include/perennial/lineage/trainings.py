@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from perennial.errors import UnknownName
-from perennial.lineage.manifest import Manifest
+from perennial.lineage.manifest import Manifest, Parameter, run_key
 from perennial.lineage.version_folder import published, read_manifest
 from perennial.store import Store
 
@@ -21,6 +21,24 @@ def last_training(store: Store, model: str) -> tuple[str, Manifest] | None:
         if judged(store, model, digest):
             return digest, read_manifest(store, model, digest)
     return None
+
+
+def trained_on(
+    store: Store, model: str, snapshot_digests: Iterable[str], code: str, lock: str, parameters: dict[str, Parameter], seed: int
+) -> str | None:
+    """Digest of the version that a training of these inputs gave, if it is sealed.
+
+    Args:
+        store: has the version folders.
+        model: name of the model.
+        snapshot_digests: of one snapshot, by every rule by which it was ever told: a new rule asks for no new training.
+        code: digest of the training code.
+        lock: digest of the lock file.
+        parameters: what the spec and the run ask for.
+        seed: of every random choice.
+    """
+    found = (published(store, model, run_key(model, snapshot, code, lock, parameters, seed)) for snapshot in snapshot_digests)
+    return next((digest for digest in found if digest), None)
 
 
 def kin(store: Store, model: str, digests: Mapping[int, str], version: int) -> frozenset[int]:

@@ -100,20 +100,33 @@ def fetch(store: Store, model: str, digest: str, into: Path) -> Path:
         try:
             store.download(f"{key(model, digest)}/{name}", path)
         except KeyError:
-            raise StoredDataDamaged(
-                f"{name} of {model} {digest[:12]} is missing from the store: restore {key(model, digest)}/ from a backup or train again."
-            ) from None
+            raise StoredDataDamaged(_damaged(model, digest, name, "is missing from the store")) from None
         if _sha256(path) != expected:
-            raise StoredDataDamaged(
-                f"{name} of {model} {digest[:12]} was changed after sealing: restore {key(model, digest)}/ from a backup or train again."
-            )
+            raise StoredDataDamaged(_damaged(model, digest, name, "was changed after sealing"))
     (into / MANIFEST).write_text(manifest.model_dump_json(indent=1))
     return into
+
+
+def damaged_files(store: Store, model: str, manifest: Manifest) -> list[str]:
+    """A sentence for each file of a version that is missing or not as it was sealed. Reads each once, piece by piece."""
+    found, folder = [], key(model, manifest.digest)
+    for name, expected in manifest.files.items():
+        try:
+            what = "" if store.sha256(f"{folder}/{name}") == expected else "was changed after sealing"
+        except KeyError:
+            what = "is missing from the store"
+        if what:
+            found.append(_damaged(model, manifest.digest, name, what))
+    return found
 
 
 def key(model: str, digest: str) -> str:
     """Store key of a version folder."""
     return f"models/{model}/versions/{digest}"
+
+
+def _damaged(model: str, digest: str, name: str, what: str) -> str:
+    return f"{name} of {model} {digest[:12]} {what}: restore {key(model, digest)}/ from a backup or train again."
 
 
 def _by_run(model: str, run_key: str) -> str:

@@ -372,7 +372,7 @@ class Look:
             jump=found.jump.found,
             worse=found.jump.worse,
             jump_sentence=found.jump.sentence,
-            new_data=newest_data is not None and (last is None or newest_data.digest != last[1].snapshot_digest),
+            new_data=newest_data is not None and (last is None or last[1].snapshot_digest not in newest_data.digests),
             refusal=refused,
             quality_break=" ".join(i.sentence for i in self.incidents.open_ones() if i.blocks_training),
             last_training_newest=Snapshot(self.dataset, last[1].snapshot, self.store).newest() if last else None,

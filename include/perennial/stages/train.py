@@ -16,7 +16,8 @@ from perennial.data.snapshots import Snapshot, snapshot_at, split
 from perennial.encoding import Columns
 from perennial.errors import EXIT_DONE, TrainingRefused
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, run_key, training_parameters
-from perennial.lineage.version_folder import key, publish, published, read_manifest
+from perennial.lineage.trainings import trained_on
+from perennial.lineage.version_folder import key, publish, read_manifest
 from perennial.registry.model_registry import ModelRegistry
 from perennial.results import TrainResult
 from perennial.settings import Settings
@@ -50,6 +51,7 @@ def run(
 
     Raises:
         TrainingRefused: the snapshot cannot give a model.
+        StoredDataDamaged: a file of the snapshot is not as it was written.
         ServiceUnreachable: MLflow does not answer.
     """
     spec = discovery.model(model)
@@ -60,13 +62,15 @@ def run(
     manifest = begin_manifest(
         spec, source, max_epochs, cause=cause, reason=reason, request=request, parents=[champion.digest] if champion else []
     )
-    digest = published(store, model, manifest.run_key)
+    digest = trained_on(store, model, source.digests, manifest.code_digest, manifest.lock_digest, manifest.parameters, manifest.seed)
     already = digest is not None
     if already and is_helper(spec.compute):
         sys.exit(EXIT_DONE)  # the first process finds it too, records it and answers
     if digest is None:
         from perennial.training.trainer import Checkpoints
 
+        if not is_helper(spec.compute):
+            source.refuse_damaged()
         checkpoints = Checkpoints(settings.home / "runs" / manifest.run_key, store, f"models/{model}/runs/{manifest.run_key}")
         with tempfile.TemporaryDirectory(prefix="perennial-version-") as scratch:
             if not fill_version_folder(Path(scratch), spec, dataset, source, checkpoints=checkpoints, max_epochs=max_epochs):

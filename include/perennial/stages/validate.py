@@ -14,9 +14,9 @@ from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot, snapshot_at
 from perennial.errors import TrainingRefused
 from perennial.lineage.ledger import Ledger
-from perennial.lineage.manifest import Manifest, code_digest, lock_digest, run_key, training_parameters
-from perennial.lineage.trainings import judged, last_training
-from perennial.lineage.version_folder import published, read_manifest
+from perennial.lineage.manifest import Manifest, code_digest, lock_digest, training_parameters
+from perennial.lineage.trainings import judged, last_training, trained_on
+from perennial.lineage.version_folder import read_manifest
 from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.policy import Situation, Skip, Training, should_train
 from perennial.monitoring.requests import Inbox, Request
@@ -103,9 +103,7 @@ def training_of(store: Store, dataset: DatasetSpec, digest: str, manifest: Manif
 
 def _situation(spec: ModelSpec, source: Snapshot, store: Store, *, cause: Cause, force: bool, request: Request | None) -> Situation:
     code = code_digest(spec.name)
-    same = published(
-        store, spec.name, run_key(spec.name, source.digest, code, lock_digest(), training_parameters(spec), spec.training.seed)
-    )
+    same = trained_on(store, spec.name, source.digests, code, lock_digest(), training_parameters(spec), spec.training.seed)
     last, entry = last_training(store, spec.name), Ledger(store, spec.name).last()
     champion = entry.versions[entry.champion] if entry and entry.champion is not None else None
 

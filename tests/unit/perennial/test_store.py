@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import subprocess
@@ -96,6 +97,15 @@ def test_files_go_up_down_and_across(store: Store, tmp_path: Path) -> None:
     store.delete("up")
     store.download("deep/copy", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == b"x" * 100_000
+
+
+def test_the_hash_is_over_the_bytes(store: Store) -> None:
+    """Whatever their number; an object that is not there has none."""
+    data = bytes(range(256)) * 10_000
+    store.write("f/k", data)
+    assert store.sha256("f/k") == hashlib.sha256(data).hexdigest()
+    with pytest.raises(KeyError):
+        store.sha256("f/absent")
 
 
 def test_copying_twice_changes_nothing(store: Store) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pytest
 
 from perennial import discovery
 from perennial.commands import reproduce
+from perennial.data.hashes import Known
 from perennial.data.snapshots import snapshot_at
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, UnknownName
@@ -20,6 +23,7 @@ from perennial.settings import Settings
 from perennial.stages.recalibrate import recalibrated
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
+from perennial.testing import small_manifest
 from perennial.training.recalibration import Recalibration, recalibrate
 from perennial.training.trainer import Checkpoints
 
@@ -123,12 +127,40 @@ def test_names_of_versions(version: tuple[Settings, FolderStore], monkeypatch: p
         reproduce.named("7")
 
 
-def test_a_table_that_changed_is_damage(version: tuple[Settings, FolderStore], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A snapshot that is not what it was cannot reproduce anything."""
-    right = reproduce.read_manifest
-    monkeypatch.setattr(reproduce, "read_manifest", lambda *given: right(*given).model_copy(update={"snapshot_digest": "0"}))
-    with pytest.raises(StoredDataDamaged, match="Snapshot 1 of flights is not what flight_delays/2 was trained on"):
-        reproduce.run(*version, "flight_delays/2")
+def test_a_changed_byte_is_damage(version: tuple[Settings, FolderStore]) -> None:
+    """MO-15: One byte of one file of the snapshot: nothing is trained, the file is named with what to do."""
+    file = Path(version[1].root, "tables/flights", Table(version[1], "flights").files()[0]["path"])
+    whole = file.read_bytes()
+    try:
+        file.write_bytes(whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:])
+        with pytest.raises(StoredDataDamaged, match=rf"tables/flights/{file.name} was changed after it was written: .*Restore the file"):
+            reproduce.run(*version, "flight_delays/2")
+    finally:
+        file.write_bytes(whole)
+
+
+def test_another_snapshot_is_damage(version: tuple[Settings, FolderStore], tmp_path: Path, january: January) -> None:
+    """A table that was made anew with other rows, each file of it sound, cannot reproduce anything."""
+    settings, store = version
+    shutil.copytree(store.root, tmp_path / "store", ignore=shutil.ignore_patterns("tables"))
+    other = FolderStore(str(tmp_path / "store"))
+    Table(other, "flights").append(january(1, 25), "first")
+    with pytest.raises(StoredDataDamaged, match="Snapshot 1 of flights is not what flight_delays/2 was trained on: restore the table"):
+        reproduce.run(settings, other, "flight_delays/2")
+
+
+def test_what_is_not_known_of_old_files_is_said(version: tuple[Settings, FolderStore]) -> None:
+    """Files that were hashed after the training: the answer says until when names and sizes alone are known; a newer training is proved whole."""
+    source = snapshot_at(version[1], discovery.dataset("flights"), 1)
+    manifest = small_manifest(created=datetime(2026, 1, 1, tzinfo=timezone.utc))
+    assert reproduce.unknown_before(source, manifest) == []
+    path = next(iter(source.table.hashes().files))
+    late = Known({path: "0" * 64}, {path: datetime(2026, 2, 1, 12, tzinfo=timezone.utc)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Table, "hashes", lambda *_: late)
+        (line,) = reproduce.unknown_before(source, manifest)
+        assert "from the training until 2026-02-01 12:00 UTC their names and sizes alone are known to be the same" in line
+        assert reproduce.unknown_before(source, small_manifest(created=datetime(2026, 3, 1, tzinfo=timezone.utc))) == []
 
 
 def test_differences_name_parameters(version: tuple[Settings, FolderStore]) -> None:

@@ -134,7 +134,7 @@ def test_a_batch_that_is_in_stays_in_after_a_killed_append(table: Table, make_sa
         append(table, make_sales, day)
     monkeypatch.setattr(compaction, "MANY", 3)
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "write_deltalake", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(tables, "written", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             append(table, make_sales, 3)
     assert (DeltaTable(table.uri).version(), table.version(), table.count()) == (4, 3, 9)

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 
 from perennial import discovery
-from perennial.data.snapshots import snapshot_at
+from perennial.data.hashes import digest_by_names
+from perennial.data.snapshots import Snapshot, snapshot_at
 from perennial.data.tables import Table
 from perennial.encoding import Encoder
-from perennial.errors import ServiceUnreachable, TrainingRefused, UnknownName
+from perennial.errors import ServiceUnreachable, StoredDataDamaged, TrainingRefused, UnknownName
 from perennial.lineage.version_folder import fetch, published, read_manifest
 from perennial.registry.model_registry import Version
 from perennial.settings import Settings
@@ -174,6 +175,30 @@ def test_one_class_alone_is_refused(settings: Settings, tmp_path: Path, flights:
     )
     with pytest.raises(TrainingRefused, match=sentence):
         go(settings, store)
+
+
+def test_a_changed_byte_stops_the_training(settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is named with what to do, and nothing has been learned from it."""
+    file = Path(store.root, "tables/flights", Table(store, "flights").files()[0]["path"])
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    monkeypatch.setattr(stage, "fill_version_folder", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(StoredDataDamaged, match=rf"tables/flights/{file.name} was changed after it was written"):
+        go(settings, store)
+
+
+def test_a_version_from_before_digests_over_bytes_is_the_same_training(
+    settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest has the digest over names and sizes: it is answered with, and not trained again."""
+    with monkeypatch.context() as then:
+        then.setattr(Snapshot, "digest", property(lambda self: digest_by_names(self.table.files(self.version))))
+        first = go(settings, store, max_epochs=1)
+    assert len(read_manifest(store, "flight_delays", first.digest).snapshot_digest) == 64
+    again = go(settings, store, max_epochs=1)
+    assert again.digest == first.digest
+    assert "was trained before on these inputs" in again.sentence
 
 
 def test_too_few_rows_are_refused(settings: Settings, tmp_path: Path, flights: pa.Table) -> None:

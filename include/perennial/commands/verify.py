@@ -1,0 +1,119 @@
+"""`perennial verify`: has each file of a table and of a version the bytes it was written with, is each ledger's chain unbroken? Reads all of them once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from perennial.data.hashes import FACT, damage, notes
+from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
+from perennial.lineage.ledger import Ledger
+from perennial.lineage.version_folder import MANIFEST, damaged_files, read_manifest
+from perennial.settings import Settings
+from perennial.store import Store
+
+
+@dataclass
+class _Found:
+    """What is known of one table, model or ledger."""
+
+    name: str
+    what: str = ""
+    damaged: list[str] = field(default_factory=list)
+    remark: str = ""
+
+
+def run(settings: Settings, store: Store) -> int:
+    """Print a line for each table, each model's versions and each ledger, and one for each thing that is damaged; 1 if there is one."""
+    del settings
+    sound = True
+    for found in _everything(store):
+        print(f"{found.name}: {found.what}, {f'{len(found.damaged)} damaged' if found.damaged else 'sound'}.{found.remark}", flush=True)
+        for sentence in found.damaged:
+            print(f"  {sentence}")
+        sound = sound and not found.damaged
+    print(
+        "Every file of the tables and version folders has the bytes it was written with, every ledger an unbroken chain."
+        if sound
+        else "Something is damaged: restore what is named above from a backup, then verify again."
+    )
+    return EXIT_DONE if sound else EXIT_FAULT
+
+
+def _everything(store: Store) -> Iterator[_Found]:
+    logs, manifests, ledgers = _logs(store), _manifests(store), {key.split("/")[1] for key in _keys(store, "ledger")}
+    for name, log in sorted(logs.items()):
+        yield _table(store, name, log)
+    for model, digests in sorted(manifests.items()):
+        found = _Found(f"The versions of {model}", f"{len(digests)} folders")
+        for digest in digests:
+            try:
+                found.damaged += damaged_files(store, model, read_manifest(store, model, digest))
+            except PerennialError as error:
+                found.damaged.append(str(error))
+        yield found
+    for model in sorted(ledgers):
+        ledger = Ledger(store, model)
+        problems = ledger.verify()
+        count = sum(1 for _ in _keys(store, f"ledger/{model}"))
+        remark = f" `perennial ledger verify --model {model}` holds its end against the registry, too."
+        yield _Found(f"The ledger of {model}", f"{count} entries", [f"{problem}." for problem in problems], remark)
+
+
+def _table(store: Store, name: str, log: list[str]) -> _Found:
+    """Every file that ever was in a table: older snapshots need them."""
+    found = _Found(f"The table {name}")
+    kept: dict[str, str] = {}
+    added: dict[str, int] = {}  # bytes by path
+    for version, key in enumerate(log):
+        if not key.endswith(f"/{version:020}.json"):
+            found.damaged.append(f"Commit {version} of the table {name} is missing: restore tables/{name}/_delta_log/.")
+            break
+        try:
+            actions = [json.loads(line) for line in store.read(key).splitlines()]
+            added |= {action["add"]["path"]: action["add"]["size"] for action in actions if "add" in action}
+            kept |= json.loads(next((action["commitInfo"].get(FACT) for action in actions if "commitInfo" in action), None) or "{}")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found.damaged.append(f"{key} cannot be read ({type(error).__name__}): restore it from a backup.")
+    late: dict[str, datetime] = {}
+    for note in notes(store, name):
+        late |= {path: when for path, when in note.late.items() if path not in late}
+        kept |= {path: hashed for path, hashed in note.files.items() if path not in kept}
+    found.damaged += damage(store, name, kept)
+    unknown = sorted(added.keys() - kept.keys())
+    for path in unknown:
+        there = store.stat(f"tables/{name}/{path}")
+        if there is None or there.size != added[path]:
+            found.damaged.append(f"tables/{name}/{path} {'is missing' if there is None else 'has another size'}: restore it from a backup.")
+    found.what = f"{len(added)} files, {sum(added.values()):,} bytes"
+    if late:
+        found.remark += f" The bytes of {len(late)} files are known since {min(late.values()):%Y-%m-%d %H:%M} UTC, not before."
+    if unknown:
+        found.remark += f" Of {len(unknown)} files names and sizes alone are known: they are hashed once something needs them."
+    return found
+
+
+def _logs(store: Store) -> dict[str, list[str]]:
+    """The commits of each table, in order."""
+    found: dict[str, list[str]] = {}
+    for key in _keys(store, "tables"):
+        name, between, file = key.removeprefix("tables/").rpartition("/_delta_log/")
+        if between and file.endswith(".json") and file.removesuffix(".json").isdecimal():
+            found.setdefault(name, []).append(key)
+    return found
+
+
+def _manifests(store: Store) -> dict[str, list[str]]:
+    """Digests of the sealed versions of each model."""
+    found: dict[str, list[str]] = {}
+    for key in _keys(store, "models"):
+        model, between, rest = key.removeprefix("models/").partition("/versions/")
+        if between and rest.endswith(f"/{MANIFEST}") and rest.count("/") == 1:
+            found.setdefault(model, []).append(rest.split("/")[0])
+    return found
+
+
+def _keys(store: Store, prefix: str) -> Iterator[str]:
+    return (item.key for item in store.list(prefix))

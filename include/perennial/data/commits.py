@@ -1,0 +1,61 @@
+"""Commits of our own to a Delta table: Delta writes the files into a scratch folder, their bytes are hashed there, and the commit is
+put-if-absent of exactly the next version. Whoever looks meanwhile sees the version before or the version after."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+
+
+def written(
+    folder: Path, table: DeltaTable, rows: pa.Table | pa.RecordBatchReader, **options: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[tuple[dict[str, Any], str]]]:
+    """Write rows into an empty folder as the files of a table.
+
+    Args:
+        folder: where.
+        table: whose columns and settings they follow. Columns that it lacks are added to it.
+        rows: what the files hold.
+        options: further ones for `write_deltalake`.
+
+    Returns:
+        What Delta tells of the commit; its actions that change the table's columns, if any; each file as the log names it, with its SHA-256.
+    """
+    metadata = table.metadata()
+    DeltaTable.create(folder, table.schema(), configuration=dict(metadata.configuration))
+    write_deltalake(folder, rows, mode="append", schema_mode="merge", **options)
+    lines = [json.loads(line) for line in (folder / "_delta_log" / f"{1:020}.json").read_text().splitlines()]
+    info: dict[str, Any] = next(line["commitInfo"] for line in lines if "commitInfo" in line)
+    changes = [line for line in lines if "protocol" in line]
+    own = {"id": str(metadata.id), "name": metadata.name, "description": metadata.description, "createdTime": metadata.created_time}
+    changes += [{"metaData": line["metaData"] | own} for line in lines if "metaData" in line]
+    return info, changes, [(line["add"], _sha256(folder / line["add"]["path"])) for line in lines if "add" in line]
+
+
+def removals(files: Iterable[Mapping[str, Any]], *, changes_data: bool) -> list[dict[str, Any]]:
+    """The actions by which files leave a table, each given with `path` and `size_bytes`. Their bytes stay, since older snapshots name them."""
+    now = int(time.time() * 1000)
+    same = {"dataChange": changes_data, "partitionValues": {}, "deletionTimestamp": now, "extendedFileMetadata": True}
+    return [{"remove": {**same, "path": file["path"], "size": file["size_bytes"]}} for file in files]
+
+
+def log_key(name: str, version: int) -> str:
+    """Store key of a commit of a table."""
+    return f"tables/{name}/_delta_log/{version:020}.json"
+
+
+def encoded(actions: Iterable[Mapping[str, Any]]) -> bytes:
+    """A commit as the log has it: a line for each action."""
+    return "\n".join(json.dumps(action) for action in actions).encode()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

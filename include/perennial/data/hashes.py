@@ -1,0 +1,154 @@
+"""What the bytes of a table's files were when they were written: the SHA-256 of each, kept in the commit that brought it in.
+
+A file from before hashes were kept is hashed when somebody first needs it, and that is noted with the time: what became of its
+bytes before is not known. Notes gather what many commits say, too, so that a long history is not read again each time:
+
+    tables/<name>/_sha256/<version>.json   SHA-256 of every file of that version, and since when those of old files are known
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from perennial.errors import StoredDataDamaged, StoreUnreachable
+from perennial.store import Store
+
+log = logging.getLogger(__name__)
+
+FACT = "perennial.sha256"  # of a commit: JSON, the SHA-256 of each file that it adds
+SCHEME = "sha256-bytes:"  # how a digest over bytes begins; one without it is over names and sizes
+NOTE_AFTER = 64  # commits whose words are gathered in a note
+
+
+class Note(BaseModel):
+    """The hashes of one version's files, gathered."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files: dict[str, str] = Field(description="SHA-256 by path.")
+    late: dict[str, datetime] = Field(
+        default_factory=dict, description="Files that were written before hashes were kept: since when theirs is known."
+    )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a version's files."""
+
+    files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 by path
+    late: Mapping[str, datetime] = field(default_factory=dict)  # since when, for those that were written before hashes were kept
+
+
+def hashes(store: Store, name: str, table: DeltaTable) -> Known:
+    """The SHA-256 of every file of an opened version, reading only files that none is kept of.
+
+    Raises:
+        StoredDataDamaged: such a file is not there.
+    """
+    version, wanted = table.version(), paths(table)
+    noted, note = _note(store, name, version)
+    files, late = dict(note.files), dict(note.late)
+    if version > noted and not wanted <= files.keys():
+        for entry in table.history(version - noted):
+            files |= kept_in(entry)
+    lacking = sorted(wanted - files.keys())
+    if lacking:
+        log.info("%d files of the table %s were written before their hashes were kept: they are read now.", len(lacking), name)
+    for path in lacking:
+        files[path], late[path] = hash_of(store, name, path), datetime.now(timezone.utc)
+    known = Known({path: files[path] for path in wanted}, {path: when for path, when in late.items() if path in wanted})
+    if lacking or version - noted > NOTE_AFTER:
+        _write_note(store, name, version, known)
+    return known
+
+
+def hash_of(store: Store, name: str, path: str) -> str:
+    """The SHA-256 of a file's bytes as they are now. Raises StoredDataDamaged where there is no such file."""
+    try:
+        return store.sha256(f"tables/{name}/{path}")
+    except KeyError:
+        raise StoredDataDamaged(
+            f"tables/{name}/{path} is missing from the store: restore it from a backup, for snapshots of {name} need it."
+        ) from None
+
+
+def damage(store: Store, name: str, known: Mapping[str, str]) -> list[str]:
+    """A sentence for each file whose bytes are not those that were written. Reads every file once, piece by piece."""
+    found = []
+    for path, wanted in sorted(known.items()):
+        try:
+            now = hash_of(store, name, path)
+        except StoredDataDamaged as missing:
+            found.append(str(missing))
+            continue
+        if now != wanted:
+            found.append(
+                f"tables/{name}/{path} was changed after it was written: its SHA-256 is {now[:12]}…, and {wanted[:12]}… was kept. Restore the file from a backup."
+            )
+    return found
+
+
+def refuse_damaged(store: Store, name: str, known: Mapping[str, str]) -> None:
+    """Raises StoredDataDamaged if the bytes of a file are not those that were written."""
+    found = damage(store, name, known)
+    if found:
+        more = f" So are {len(found) - 1} more files: `perennial verify` names them." if len(found) > 1 else ""
+        raise StoredDataDamaged(found[0] + more)
+
+
+def digest_of(files: Iterable[str]) -> str:
+    """Identity of a snapshot's content: over the SHA-256 of its files, in whatever order, under whatever names."""
+    return SCHEME + hashlib.sha256("\n".join(sorted(files)).encode()).hexdigest()
+
+
+def digest_by_names(files: Iterable[Mapping[str, Any]]) -> str:
+    """Identity of a snapshot as it was told before hashes were kept: over names and sizes of its files."""
+    return hashlib.sha256("\n".join(sorted(f"{file['path']} {file['size_bytes']}" for file in files)).encode()).hexdigest()
+
+
+def kept_in(commit: Mapping[str, Any]) -> dict[str, str]:
+    """The hashes that a commit's entry in the history tells."""
+    found: dict[str, str] = json.loads(commit.get(FACT) or "{}")
+    return found
+
+
+def notes(store: Store, name: str) -> Iterable[Note]:
+    """Every note of a table, oldest version first."""
+    return (_read(store, item.key) for item in store.list(f"tables/{name}/_sha256"))
+
+
+def paths(table: DeltaTable) -> set[str]:
+    """The files of an opened version."""
+    return set(pa.table(table.get_add_actions(flatten=True))["path"].to_pylist())
+
+
+def _note(store: Store, name: str, version: int) -> tuple[int, Note]:
+    """The newest note up to a version, and of which version it is."""
+    found = [(int(item.key.rsplit("/", 1)[1].removesuffix(".json")), item.key) for item in store.list(f"tables/{name}/_sha256")]
+    noted, key = max((pair for pair in found if pair[0] <= version), default=(0, ""))
+    return noted, _read(store, key) if key else Note(files={})
+
+
+def _read(store: Store, key: str) -> Note:
+    try:
+        return Note.model_validate_json(store.read(key))
+    except ValidationError as error:
+        raise StoredDataDamaged(f"{key} cannot be read ({error.error_count()} faults): restore it from a backup of the store.") from None
+
+
+def _write_note(store: Store, name: str, version: int, known: Known) -> None:
+    note = Note(files=dict(sorted(known.files.items())), late=dict(sorted(known.late.items())))
+    try:
+        store.put_if_absent(f"tables/{name}/_sha256/{version:020}.json", note.model_dump_json(indent=1).encode())
+    except StoreUnreachable as error:  # who asks may have a store that is mounted read-only
+        log.warning("The hashes of version %d of the table %s are not noted, and found anew next time: %s", version, name, error)

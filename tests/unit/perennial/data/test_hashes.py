@@ -1,0 +1,184 @@
+"""Hashes of a table's files: what is stored is what was written, or it is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import random
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from perennial.data import compaction, hashes
+from perennial.data.snapshots import Snapshot
+from perennial.data.tables import Table
+from perennial.errors import StoredDataDamaged, StoreUnreachable
+from perennial.specs import DatasetSpec
+from perennial.store import FolderStore
+
+# A table and digests as they were written before hashes were kept.
+BEFORE = Path(__file__).parent / "stored"
+DIGESTS_BEFORE = {
+    1: "e41c0b8963768cb5ae7d2b99401b6f07a3fe9ae7d64974f207352e07ea59cf1d",
+    2: "f04cfda1032d7ffec33fabc78026e596b7cf563582e6d62402506d23a43c1433",
+}
+
+
+@pytest.fixture
+def table(store: FolderStore) -> Table:
+    return Table(store, "sales")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Table:
+    """The table from before hashes were kept."""
+    shutil.copytree(BEFORE, tmp_path / "old")
+    return Table(FolderStore(str(tmp_path / "old")), "sales")
+
+
+def fill(table: Table, make_sales, days: range) -> None:
+    for day in days:
+        table.append(make_sales(3, datetime(2013, 1, 1) + timedelta(days=day)), f"batch {day}")
+
+
+def sha256(table: Table, path: str) -> str:
+    return hashlib.sha256(Path(table.uri, path).read_bytes()).hexdigest()
+
+
+def change_a_byte(table: Table, path: str, place: int) -> None:
+    data = bytearray(Path(table.uri, path).read_bytes())
+    data[place] ^= 0x10
+    Path(table.uri, path).write_bytes(data)
+
+
+def test_a_commit_keeps_the_hash_of_each_file(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an append and of a compaction, read from no file; older snapshots keep theirs."""
+    monkeypatch.setattr(compaction, "MANY", 4)
+    fill(table, make_sales, range(6))
+    monkeypatch.setattr(FolderStore, "sha256", lambda *_: pytest.fail("a file was read"))
+    assert any(entry["operation"] == compaction.OPERATION for entry in DeltaTable(table.uri).history())
+    for version in (3, None):
+        found = table.hashes(version).files
+        assert found == {file["path"]: sha256(table, file["path"]) for file in table.files(version)}
+        assert found
+
+
+def test_each_changed_byte_is_noticed(table: Table, rows: pa.Table, spec: DatasetSpec) -> None:
+    """MO-17: Wherever in the file, and whether or not other data would have been read; the digest of the snapshot stays what it was written as."""
+    table.append(rows, "one")
+    snapshot, path = Snapshot(spec, 1, table.store), table.files()[0]["path"]
+    digest = snapshot.digest
+    snapshot.refuse_damaged()
+    places = random.Random(1).sample(range(table.files()[0]["size_bytes"]), 40)
+    for place in places:
+        change_a_byte(table, path, place)
+        with pytest.raises(
+            StoredDataDamaged, match=rf"tables/sales/{path} was changed after it was written: .* Restore the file from a backup"
+        ):
+            snapshot.refuse_damaged()
+        change_a_byte(table, path, place)
+    snapshot.refuse_damaged()
+    assert snapshot.digest == digest
+    Path(table.uri, path).unlink()
+    with pytest.raises(StoredDataDamaged, match=rf"tables/sales/{path} is missing from the store: restore it"):
+        snapshot.refuse_damaged()
+
+
+def test_the_digest_is_over_bytes(store: FolderStore, tmp_path: Path, rows: pa.Table, make_sales, spec: DatasetSpec) -> None:
+    """DM-06: The same rows give the same digest in another store, under other names of files; other rows another, and it says how it was made."""
+    here, there = Table(store, "sales"), Table(FolderStore(str(tmp_path / "there")), "sales")
+    for table in (here, there):
+        table.append(rows, "one")
+    digest = Snapshot(spec, 1, here.store).digest
+    assert digest.startswith("sha256-bytes:")
+    assert digest == Snapshot(spec, 1, there.store).digest
+    assert here.files()[0]["path"] != there.files()[0]["path"]
+    there.append(make_sales(3, shop="south"), "two")
+    assert Snapshot(spec, 2, there.store).digest != digest
+
+
+def test_a_compaction_changes_no_digest(table: Table, make_sales, spec: DatasetSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that was trained on is the same snapshot after its files were gathered in another."""
+    fill(table, make_sales, range(4))
+    before = Snapshot(spec, 4, table.store).digests
+    monkeypatch.setattr(compaction, "MANY", 4)
+    fill(table, make_sales, range(4, 5))
+    assert len(table.files()) == 2
+    assert Snapshot(spec, 4, table.store).digests == before
+
+
+def test_a_compaction_does_not_hide_damage(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed file is told, and not written anew with a hash of its own."""
+    fill(table, make_sales, range(3))
+    path = table.files()[1]["path"]
+    change_a_byte(table, path, 30)
+    monkeypatch.setattr(compaction, "MANY", 3)
+    with pytest.raises(StoredDataDamaged, match=path):
+        fill(table, make_sales, range(3, 4))
+    assert table.version() == 3
+
+
+def test_a_table_from_before_opens(old: Table, spec: DatasetSpec, make_sales) -> None:
+    """Its rows are read, its digests are those of then, more is appended."""
+    for version, digest in DIGESTS_BEFORE.items():
+        assert Snapshot(spec, version, old.store).digests[1] == digest
+    assert old.append(make_sales(1, shop="west"), "3" * 64, key=spec.key, event_time="sold") == 3
+    assert old.append(make_sales(1, shop="west"), "1" * 64) == 3
+    assert old.count() == 6
+    assert Snapshot(spec, 2, old.store).digests[1] == DIGESTS_BEFORE[2]
+
+
+def test_files_from_before_are_hashed_once_and_noted(old: Table, spec: DatasetSpec, caplog: pytest.LogCaptureFixture) -> None:
+    """From then on a changed byte is noticed; since when the bytes are known is kept."""
+    begin = datetime.now().astimezone()
+    with caplog.at_level(logging.INFO, "perennial"):
+        digest = Snapshot(spec, 2, old.store).digest
+    assert "2 files of the table sales were written before their hashes were kept" in caplog.text
+    assert all(begin <= when <= datetime.now().astimezone() for when in old.hashes().late.values())
+    assert len(old.hashes().late) == 2
+    path = old.files()[0]["path"]
+    change_a_byte(old, path, 30)
+    assert Snapshot(spec, 2, old.store).digest == digest
+    with pytest.raises(StoredDataDamaged, match=path):
+        Snapshot(spec, 2, old.store).refuse_damaged()
+
+
+def test_a_store_that_takes_no_note_is_told(old: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Who only reads gets the hashes all the same."""
+
+    def refuse(*_: object) -> bool:
+        raise StoreUnreachable("The store may not be written.")
+
+    monkeypatch.setattr(FolderStore, "put_if_absent", refuse)
+    assert old.hashes().files == {file["path"]: sha256(old, file["path"]) for file in old.files()}
+    assert "are not noted, and found anew next time: The store may not be written." in caplog.text
+
+
+def test_a_long_history_is_read_once(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What many commits say is gathered in a note; later ones are read beside it, older versions without it."""
+    monkeypatch.setattr(hashes, "NOTE_AFTER", 3)
+    fill(table, make_sales, range(5))
+    found = table.hashes()
+    asked: list[int | None] = []
+    history = DeltaTable.history
+    monkeypatch.setattr(DeltaTable, "history", lambda self, limit=None: asked.append(limit) or history(self, limit))
+    assert table.hashes() == found
+    assert asked == []
+    fill(table, make_sales, range(5, 7))
+    asked.clear()
+    assert table.hashes().files == {file["path"]: sha256(table, file["path"]) for file in table.files()}
+    assert asked == [2]
+    assert table.hashes(2).files == {file["path"]: sha256(table, file["path"]) for file in table.files(2)}
+
+
+def test_a_damaged_note_is_told(table: Table, rows: pa.Table) -> None:
+    """It is named with what to do."""
+    table.append(rows, "one")
+    table.store.write(f"tables/sales/_sha256/{1:020}.json", json.dumps({"files": 3}).encode())
+    with pytest.raises(StoredDataDamaged, match=r"tables/sales/_sha256/0+1.json cannot be read .*: restore it from a backup"):
+        table.hashes()
