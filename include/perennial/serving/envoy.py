@@ -1,8 +1,9 @@
 """The gateway's configuration: Envoy's start-up file once, its clusters and routes whenever traffic moves.
 
-Clusters and routes are files that are renamed into place, which Envoy takes up live. One cluster for each version, never
-changed while it is served, so that its counters go on; a version that shares traffic is reached through an aggregate
-`<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed.
+Clusters and routes are files that are renamed into place, which Envoy takes up live. One cluster for each version's predictions,
+never changed while it is served, so that its counters go on; a version that shares traffic is reached through an aggregate
+`<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed. What is no prediction, outcomes
+and whether a version is ready, goes over clusters of its own, `<model>-v7-aside`, since the counters of the first are evidence.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES
 from perennial.serving.route import Route
 from perennial.settings import Settings
 
@@ -25,7 +28,10 @@ VERSION_WANTED = "x-predictor"  # request header that addresses one version dire
 PREDICTION_ID = "x-prediction-id"
 ADMIN_HOST = "127.0.0.1"  # whatever the settings say: who reaches Envoy's own port may reconfigure and stop it
 HOST = "perennial"  # what servers get as host: a caller's could end as Envoy lets a mirrored request's end, in -shadow
-MAX_REQUEST_BYTES = 32 << 20  # twice what a server takes: between the two the caller gets the server's sentence
+MAX_REQUEST_BYTES = 2 * MAX_BODY_BYTES  # between the two the caller gets the server's sentence
+PREDICTIONS = "api/v1.0/predictions"
+FEEDBACK = "api/v1.0/feedback"
+READY = "ready"
 UPSTREAM_IDLE_SECONDS = 60  # below the servers' own 75
 # Envoy counts whole milliseconds, so bounds between them are exact.
 BUCKETS_MS = (
@@ -59,6 +65,7 @@ BUCKETS_MS = (
     3_600_000.5,
 )
 _TYPE = "type.googleapis.com/envoy."
+_BUFFER = "envoy.filters.http.buffer"
 _BREAKERS = {
     "thresholds": [
         {
@@ -91,7 +98,7 @@ def prepare(settings: Settings) -> Path:
     """Write the start-up file, and an empty set of clusters and routes if there is none; returns the start-up file's path."""
     place = folder(settings)
     place.mkdir(parents=True, exist_ok=True)
-    for name, resources in (("cds", []), ("rds", [routes([])])):
+    for name, resources in (("cds", []), ("rds", [routes([], settings.host_names())])):
         if not (place / f"{name}.json").exists():
             write(settings, name, resources)
     _replace(place / "bootstrap.json", json.dumps(bootstrap(settings), indent=1))
@@ -132,49 +139,87 @@ def _replace(path: Path, text: str) -> None:
 
 
 def clusters(served: Iterable[Served], host: str, before: Mapping[str, Route] | None = None) -> list[Json]:
-    """All clusters: one per running version, and the aggregates of each model's route and of the route it had `before`."""
+    """All clusters: two per running version, and the aggregates of each model's route and of the route it had `before`."""
     found: dict[str, Json] = {}
     for model in served:
         for version, port in sorted(model.ports.items()):
-            found[cluster_name(model.model, version)] = _cluster(cluster_name(model.model, version), host, port)
+            for name in (cluster_name(model.model, version), aside_name(model.model, version)):
+                found[name] = _cluster(name, host, port)
         for route in (model.route, (before or {}).get(model.model)):
             if route is not None:
                 for version, then in _pairs(route).items():
-                    name = aggregate_name(model.model, version, then)
+                    name = aggregate_name(cluster_name(model.model, version), then)
                     found[name] = _aggregate(name, [cluster_name(model.model, version), cluster_name(model.model, then)])
+                for then in _stand_in(route):
+                    name = aggregate_name(aside_name(model.model, route.stable), then)
+                    found[name] = _aggregate(name, [aside_name(model.model, route.stable), aside_name(model.model, then)])
     return [found[name] for name in sorted(found)]
 
 
-def routes(served: Iterable[Served]) -> Json:
-    """The route table of all models."""
+def routes(served: Iterable[Served], hosts: frozenset[str]) -> Json:
+    """The route table of all models, for callers who ask for the gateway by one of these names (`Settings.host_names`)."""
     table = [route for model in sorted(served, key=lambda m: m.model) for route in _model_routes(model)]
+    strangers = {"name": "strangers", "domains": ["*"], "routes": [_refusal({"prefix": "/"}, 421, _UNKNOWN_HOST)]}
     return {
         "@type": f"{_TYPE}config.route.v3.RouteConfiguration",
         "name": ROUTES,
         "virtual_hosts": [
             {
                 "name": ROUTES,
-                "domains": ["*"],
+                "domains": ["*"] if "*" in hosts else sorted(hosts),
                 "include_attempt_count_in_response": True,
                 "request_body_buffer_limit": MAX_REQUEST_BYTES,  # a larger body could not be sent a second time
                 # One id for a request however often it is tried and mirrored; a caller's own header must not repeat one.
                 "request_headers_to_add": [
                     {"header": {"key": PREDICTION_ID, "value": "%UNIQUE_ID%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
                 ],
-                "routes": table,
-            }
+                "routes": [*_foreign_pages(hosts), *table, _refusal({"prefix": "/"}, 404, _NO_MODEL)],
+            },
+            *([] if "*" in hosts else [strangers]),
         ],
     }
 
 
+_UNKNOWN_HOST = (
+    "This gateway is not known by the name in the header Host: ask for it by the name of PERENNIAL_HOST or PERENNIAL_GATEWAY_URL, "
+    "or add this one to PERENNIAL_ALLOWED_HOSTS and run `perennial up`."
+)
+_FOREIGN_PAGE = (
+    "Pages of other sites may not ask this gateway: the header Origin names one. Ask from a program, "
+    "or add the page's host to PERENNIAL_ALLOWED_HOSTS and run `perennial up`."
+)
+_NO_MODEL = "No model is served below this path: `perennial status` names those that are."
+
+
+def _foreign_pages(hosts: frozenset[str]) -> list[Json]:
+    """Browsers name the page that asks, programs name none: no page of another site asks, which could not read the answer but be recorded."""
+    if "*" in hosts:
+        return []
+    own = "(?i)https?://(" + "|".join(re.escape(name) for name in sorted(hosts)) + ")(:[0-9]+)?"
+    foreign = [
+        {"name": "origin", "present_match": True},
+        {"name": "origin", "string_match": {"safe_regex": {"regex": own}}, "invert_match": True},
+    ]
+    return [_refusal({"prefix": "/", "headers": foreign}, 403, _FOREIGN_PAGE)]
+
+
+def _refusal(match: Json, status: int, sentence: str) -> Json:
+    return {"match": match, "direct_response": {"status": status, "body": {"inline_string": sentence}}}
+
+
 def cluster_name(model: str, version: int) -> str:
-    """The cluster of one version."""
+    """The cluster over which one version is asked for predictions."""
     return f"{model}-v{version}"
 
 
-def aggregate_name(model: str, version: int, then: int) -> str:
-    """The cluster that tries `version` first and the version `then` where it does not answer."""
-    return f"{model}-v{version}-then-v{then}"
+def aside_name(model: str, version: int) -> str:
+    """The cluster over which one version is asked all else."""
+    return f"{cluster_name(model, version)}-aside"
+
+
+def aggregate_name(cluster: str, then: int) -> str:
+    """The cluster that tries `cluster` first and the version `then` where it does not answer."""
+    return f"{cluster}-then-v{then}"
 
 
 def _others(route: Route) -> list[int]:
@@ -186,6 +231,12 @@ def _pairs(route: Route) -> dict[int, int]:
     """Which version stands in for which: the stable one for all others, and the greatest other for the stable one."""
     others = _others(route)
     return {**dict.fromkeys(others, route.stable), **({route.stable: others[0]} if others and route.weights[route.stable] else {})}
+
+
+def _stand_in(route: Route) -> list[int]:
+    """The version that takes outcomes where the stable one does not answer, in a list that is empty if there is no other: any version can."""
+    others = [*_others(route), *(v for v in sorted(route.versions, reverse=True) if v != route.stable)]
+    return others[:1]
 
 
 def _cluster(name: str, host: str, port: int) -> Json:
@@ -213,17 +264,7 @@ def _cluster(name: str, host: str, port: int) -> Json:
                 "http_health_check": {"path": "/ready"},
             }
         ],
-        # Only for servers that are gone, and briefly: ejecting the stable version for answers of 500 would turn bad requests into an outage.
-        "outlier_detection": {
-            "consecutive_gateway_failure": 3,
-            "enforcing_consecutive_gateway_failure": 100,
-            "enforcing_consecutive_5xx": 0,
-            "enforcing_success_rate": 0,
-            "interval": "0.5s",
-            "base_ejection_time": "1s",
-            "max_ejection_time": "3s",
-            "max_ejection_percent": 100,
-        },
+        # No outlier detection: it would take a version away for answers that single requests provoke. Whether a server is there say the checks.
         "circuit_breakers": _BREAKERS,
         "typed_extension_protocol_options": {
             f"{_TYPE.removeprefix('type.googleapis.com/')}extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -254,9 +295,7 @@ def _model_routes(model: Served) -> list[Json]:
     route = model.route
     if route is None:
         return []
-    predictions = f"{model.prefix}api/v1.0/predictions"
     common: Json = {"timeout": f"{model.timeout_seconds:g}s", "host_rewrite_literal": HOST}
-    stable: Json = {**common, "cluster": cluster_name(model.model, route.stable), "retry_policy": _retries(None)}
     shared: Json = {
         **common,
         "weighted_clusters": {"clusters": _weighted(model, route)},
@@ -264,18 +303,49 @@ def _model_routes(model: Served) -> list[Json]:
     }
     if route.shadow is not None:
         shared["request_mirror_policies"] = [{"cluster": cluster_name(model.model, route.shadow)}]
-    direct = [
-        {
-            "match": {"prefix": model.prefix, "headers": [{"name": VERSION_WANTED, "string_match": {"exact": str(version)}}]},
-            "route": {**common, "cluster": cluster_name(model.model, version), "prefix_rewrite": "/"},
-        }
-        for version in route.versions
-    ]
-    whole = [
-        {"match": {"path": path}, "route": {**shared, "prefix_rewrite": "/api/v1.0/predictions"}}
-        for path in (model.prefix, model.prefix.rstrip("/"), predictions)
-    ]
-    return [*direct, *whole, {"match": {"prefix": model.prefix}, "route": {**stable, "prefix_rewrite": "/"}}]
+    prefix, post, get = model.prefix, _is(":method", "POST"), _is(":method", "GET")
+    found = []
+    for path in (prefix, prefix.rstrip("/"), f"{prefix}{PREDICTIONS}"):
+        rewrite = {"prefix_rewrite": f"/{PREDICTIONS}"}
+        for version in route.versions:
+            to = {**common, "cluster": cluster_name(model.model, version), **rewrite}
+            found.append({"match": {"path": path, "headers": [post, _is(VERSION_WANTED, str(version))]}, "route": to})
+        found.append({"match": {"path": path, "headers": [post]}, "route": {**shared, **rewrite}})
+    for version, wanted in (*((v, _is(VERSION_WANTED, str(v))) for v in route.versions), (route.stable, _lacks(VERSION_WANTED))):
+        to = {**common, "cluster": aside_name(model.model, version), "prefix_rewrite": f"/{READY}"}
+        found.append({"match": {"path": f"{prefix}{READY}", "headers": [get, wanted]}, "route": to})
+    nothing = (
+        f"Nothing answers this request: of {model.model} there are POST {prefix}{PREDICTIONS}, POST {prefix}{FEEDBACK} and GET {prefix}{READY}, "
+        f"the last for the header {VERSION_WANTED} with {', '.join(map(str, route.versions))} or none (docs/serving.md)."
+    )
+    return [*found, _feedback(model, route, common), _refusal({"path_separated_prefix": prefix.rstrip("/")}, 404, nothing)]
+
+
+def _feedback(model: Served, route: Route, common: Json) -> Json:
+    aside, stand_in = aside_name(model.model, route.stable), _stand_in(route)
+    return {
+        "match": {"path": f"{model.prefix}{FEEDBACK}", "headers": [_is(":method", "POST")]},
+        "route": {
+            **common,
+            "cluster": aggregate_name(aside, stand_in[0]) if stand_in else aside,
+            "prefix_rewrite": f"/{FEEDBACK}",
+            "retry_policy": _retries(model.timeout_seconds if stand_in else None),  # an outcome that is stored twice counts once
+        },
+        "typed_per_filter_config": {
+            _BUFFER: {
+                "@type": f"{_TYPE}extensions.filters.http.buffer.v3.BufferPerRoute",
+                "buffer": {"max_request_bytes": MAX_FEEDBACK_BYTES},
+            }
+        },
+    }
+
+
+def _is(header: str, value: str) -> Json:
+    return {"name": header, "string_match": {"exact": value}}
+
+
+def _lacks(header: str) -> Json:
+    return {"name": header, "present_match": True, "invert_match": True}
 
 
 def _weighted(model: Served, route: Route) -> list[Json]:
@@ -288,7 +358,9 @@ def _weighted(model: Served, route: Route) -> list[Json]:
     pairs = _pairs(route)
     found: list[Json] = []
     for version in (route.stable, *_others(route)):
-        name = aggregate_name(model.model, version, pairs[version]) if version in pairs else cluster_name(model.model, version)
+        name = cluster_name(model.model, version)
+        if version in pairs:
+            name = aggregate_name(name, pairs[version])
         found.append(
             {"name": name, "weight": route.weights[version], **({"request_headers_to_add": again} if version != route.stable else {})}
         )
@@ -316,6 +388,22 @@ def _retries(timeout_seconds: float | None) -> Json:
     }
 
 
+def _sentences() -> Json:
+    """What the gateway answers by itself, in the form of the servers' refusals."""
+
+    def where(operator: str, status: int) -> Json:
+        return {"status_code_filter": {"comparison": {"op": operator, "value": {"default_value": status, "runtime_key": "unset"}}}}
+
+    form = {"json_format": {"status": {"status": 1, "info": "%LOCAL_REPLY_BODY%", "code": -1, "reason": "GATEWAY"}}}
+    large = f"The request is larger than the {MAX_BODY_BYTES >> 20} MB of predictions, or the {MAX_FEEDBACK_BYTES >> 10} KB of an outcome, that a server takes: send several."
+    return {
+        "mappers": [
+            {"filter": where("EQ", 413), "body": {"inline_string": large}, "body_format_override": form},
+            {"filter": where("GE", 400), "body_format_override": form},
+        ]
+    }
+
+
 def bootstrap(settings: Settings) -> Json:
     """Envoy's start-up file: its listener, its own status port, and where the clusters and routes are."""
 
@@ -335,6 +423,8 @@ def bootstrap(settings: Settings) -> Json:
         "generate_request_id": False,
         "drain_timeout": "5s",
         "common_http_protocol_options": {"idle_timeout": "300s"},
+        "strip_any_host_port": True,  # names are known without ports
+        "local_reply_config": _sentences(),
         "rds": {"route_config_name": ROUTES, "config_source": watched("rds.json")},
         "http_filters": [
             {
@@ -347,7 +437,7 @@ def bootstrap(settings: Settings) -> Json:
             },
             # Servers get whole requests only: a slow caller holds the gateway's memory, not a server's thread.
             {
-                "name": "envoy.filters.http.buffer",
+                "name": _BUFFER,
                 "typed_config": {"@type": f"{_TYPE}extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": MAX_REQUEST_BYTES},
             },
             {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_TYPE}extensions.filters.http.router.v3.Router"}},

@@ -7,11 +7,13 @@ in through the blueprint that it registers for a model: /live, /ready, /metrics 
 from __future__ import annotations
 
 import atexit
+import io
 import logging
 import time
 import uuid
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import flask
 import orjson
@@ -19,10 +21,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from seldon_core.flask_utils import SeldonMicroserviceException
 from seldon_core.proto import prediction_pb2
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from perennial.errors import PerennialError, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.lineage import version_folder
+from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
 from perennial.serving.request import BadRequest, read_outcome, read_request
 from perennial.serving.scorer import Scorer, ScoringFailed
@@ -31,7 +34,6 @@ from perennial.store import open_store
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 16 << 20
 MOST_NAMED = 20  # of the fields that a version ignored, in its answer
 PREDICTION_ID_HEADER = "x-prediction-id"  # set by the gateway, so that a request keeps one id when another version answers it again
 VERSION_HEADER = "x-perennial-version"
@@ -190,9 +192,10 @@ def _routes(model: SeldonModel) -> flask.Blueprint:
     blueprint = flask.Blueprint("perennial", __name__)
     version = str(model.version)
 
-    @blueprint.record_once
-    def _limit(state: flask.blueprints.BlueprintSetupState) -> None:
-        state.app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    @blueprint.before_app_request
+    def _limit() -> None:
+        predictions = flask.request.path.endswith(("/predict", "/predictions"))
+        _bound_body(flask.request.environ, MAX_BODY_BYTES if predictions else MAX_FEEDBACK_BYTES)
 
     @blueprint.route("/live")
     def _live() -> str:
@@ -213,13 +216,33 @@ def _routes(model: SeldonModel) -> flask.Blueprint:
 
     @blueprint.app_errorhandler(HTTPException)
     def _sentence(error: HTTPException) -> tuple[dict[str, object], int]:
-        if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            text = f"The request is larger than {MAX_BODY_BYTES >> 20} MB: send its rows in several requests."
-        else:
-            text = f"{flask.request.method} {flask.request.path}: {error.description}"
+        text = f"{flask.request.method} {flask.request.path}: {error.description}"
+        if isinstance(error, _TooLarge):
+            text = str(error.description)
         return {"status": {"status": 1, "info": text, "code": -1, "reason": "BAD_REQUEST"}}, error.code or 500
 
     return blueprint
+
+
+class _TooLarge(RequestEntityTooLarge):
+    """The body is larger than its path allows."""
+
+    def __init__(self, limit: int) -> None:
+        if limit == MAX_BODY_BYTES:
+            super().__init__(f"The request is larger than {limit >> 20} MB: send its rows in several requests.")
+        else:
+            super().__init__(f"The request is larger than {limit >> 10} KB: send one outcome in each.")
+
+
+def _bound_body(environ: dict[str, Any], limit: int) -> None:
+    """See to it that no more than `limit` bytes of the body are read, said or sent. Raises _TooLarge."""
+    if int(environ.get("CONTENT_LENGTH") or 0) > limit:  # gunicorn has refused what is no number
+        raise _TooLarge(limit)
+    if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:  # in chunks, whose sum nobody has said
+        body = environ["wsgi.input"].read(limit + 1)
+        if len(body) > limit:
+            raise _TooLarge(limit)
+        environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
 
 
 def _truth(message: prediction_pb2.SeldonMessage) -> object:

@@ -113,9 +113,9 @@ def new_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     """Makes platforms; all are stopped after the module."""
     started = []
 
-    def make() -> Platform:
+    def make(**more: str) -> Platform:
         folder = tmp_path_factory.mktemp("platform")
-        settings = settings_for(folder)
+        settings = settings_for(folder, **more)
         programs = Programs(folder / "logs")
         started.append(programs)
         platform = Platform(settings, open_store(settings.store), programs, LocalBackend(settings, programs), folder)

@@ -23,7 +23,7 @@ ROW = {"carrier": "UA", "origin": "EWR", "scheduled_departure": "2013-02-01T06:0
 @pytest.fixture(scope="module")
 def served(new_platform):
     """Version 1 with all traffic, version 2 as its shadow."""
-    platform = new_platform()
+    platform = new_platform(allowed_hosts="x-shadow")
     platform.serve({1: 100}, {1: platform.version(1), 2: platform.version(2)}, shadow=2)
     return platform
 
@@ -78,7 +78,7 @@ def test_an_answer_is_sent_in_one_piece(served):
             assert json.loads(answer)["meta"]["tags"]["version"] == 1
 
 
-@pytest.mark.parametrize("suffix", ["", "predict", "api/v1.0/predictions"])
+@pytest.mark.parametrize("suffix", ["", "api/v1.0/predictions"])
 def test_the_whole_path_may_be_left_out(served, suffix):
     """The prediction path answers with and without its suffix."""
     assert post(served, {"data": {"names": list(ROW), "ndarray": [list(ROW.values())]}}, suffix)[0] == 200
@@ -113,12 +113,97 @@ def test_old_and_new_callers_are_answered(served):
     assert post(served, {"data": {"rows": [old]}})[0] == 200
 
 
-@pytest.mark.parametrize("body", [{"data": {"rows": [ROW]}}, b"{"])
-def test_pages_of_other_origins_may_not_read_answers(served, body):
-    """No answer carries the header by which a browser would hand it to a strange page."""
-    headers = post(served, body, headers={"Origin": "http://elsewhere.example"})[2]
-    assert headers["x-perennial-version"] == "1"
+def get(platform, suffix, method="GET", headers=None):
+    """Status and answer of a request without a body."""
+    connection = http.client.HTTPConnection(platform.settings.host, platform.settings.gateway_port, timeout=60)
+    connection.request(method, prefix(platform) + suffix, headers=headers or {})
+    answer = connection.getresponse()
+    found = answer.status, json.loads(answer.read())
+    connection.close()
+    return found
+
+
+def prefix(platform):
+    """The path below which the model answers."""
+    return platform.settings.prediction_path(platform.model.name).removesuffix("api/v1.0/predictions")
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://elsewhere.example", "http://127.0.0.1.elsewhere.example", "https://elsewhere.example:8003", "null"]
+)
+@pytest.mark.parametrize("suffix", ["api/v1.0/predictions", "api/v1.0/feedback", "", "ready"])
+def test_pages_of_other_sites_may_not_ask(served, origin, suffix):
+    """A browser names the page that asks: one of another site is refused by the gateway, and nothing reaches a server."""
+    status, answer, headers = post(served, {"data": {"rows": [ROW]}}, suffix, headers={"Origin": origin})
+    assert (status, answer["status"]["info"].split(":")[0]) == (403, "Pages of other sites may not ask this gateway")
+    assert headers["x-perennial-version"] is None
     assert [name for name in headers if name.lower().startswith("access-control-")] == []
+
+
+def test_pages_of_this_machine_may_ask(served):
+    """A page that one of the platform's own servers sent names it as its origin."""
+    assert post(served, {"data": {"rows": [ROW]}}, headers={"Origin": f"http://LocalHost:{served.settings.airflow_port}"})[0] == 200
+
+
+def test_a_strange_name_is_no_way_to_the_gateway(served):
+    """A site that makes its own name mean this machine is told that this is another server; known names need no port."""
+    for host in ("elsewhere.example", "localhost.elsewhere.example:8003", "elsewhere.example@localhost"):
+        status, answer, headers = post(served, {"data": {"rows": [ROW]}}, headers={"Host": host})
+        assert (status, headers["x-perennial-version"]) == (421, None)
+        assert "PERENNIAL_ALLOWED_HOSTS" in answer["status"]["info"]
+    for host in ("localhost", "LOCALHOST:8003", "127.0.0.1", "[::1]:1"):
+        assert post(served, {"data": {"rows": [ROW]}}, headers={"Host": host})[0] == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "suffix",
+    ["seldon.json", "metrics", "metadata", "predict", "live", "api/v1.0/metadata", "health/status", "send-feedback", "x/../metrics"],
+)
+def test_only_documented_paths_are_there(served, suffix, method):
+    """All else that a server has is for the machine: the gateway answers with a sentence that names what there is."""
+    status, answer = get(served, suffix, method)
+    assert (status, answer["status"]["reason"]) == (404, "GATEWAY")
+    assert f"of small_delays there are POST {prefix(served)}api/v1.0/predictions" in answer["status"]["info"]
+
+
+def test_a_prediction_is_posted(served):
+    """An image or a link on a strange page, for which browsers name no origin, asks for no prediction and stores no outcome."""
+    for suffix in ("", "api/v1.0/predictions", "api/v1.0/feedback"):
+        assert get(served, suffix)[0] == 404
+
+
+def test_a_caller_asks_a_version_whether_it_is_ready(served):
+    """`ready` is answered by the version that the header addresses, else by the champion; one that is not served is none; it is no evidence."""
+    before = {version: arm.requests for version, arm in served.backend.observe(served.model).items()}
+    for wanted, version in (("1", 1), ("2", 2), (None, 1)):
+        status, answer = get(served, "ready", headers={"x-predictor": wanted} if wanted else {})
+        assert (status, answer["ready"], answer["version"]) == (200, True, version)
+    status, answer = get(served, "ready", headers={"x-predictor": "7"})
+    assert (status, answer["status"]["reason"]) == (404, "GATEWAY")
+    assert {version: arm.requests for version, arm in served.backend.observe(served.model).items()} == before
+
+
+def test_a_model_that_is_not_served_is_told_so(served):
+    """A path below which no model is served is answered with where to look."""
+    connection = http.client.HTTPConnection(served.settings.host, served.settings.gateway_port, timeout=60)
+    connection.request("POST", served.settings.prediction_path("unknown"), b"{}")
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["status"]["info"].split(":")[0]) == (404, "No model is served below this path")
+    connection.close()
+
+
+def test_too_large_an_outcome_gets_413_and_a_sentence(served):
+    """Feedback has a limit of its own, which one outcome never reaches: the gateway refuses it, however its length is told."""
+    message = {"response": {"meta": {"puid": "large-0"}}, "truth": {"data": {"ndarray": [[1] * 30_000]}}}
+    status, answer, headers = post(served, message, "api/v1.0/feedback")
+    assert (status, headers["x-perennial-version"]) == (413, None)
+    assert "64 KB of an outcome" in answer["status"]["info"]
+    connection = http.client.HTTPConnection(served.settings.host, served.settings.gateway_port, timeout=60)
+    body = json.dumps(message).encode()
+    connection.request("POST", prefix(served) + "api/v1.0/feedback", iter([body[:50_000], body[50_000:]]), encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
 
 
 def test_too_large_a_request_gets_413_and_a_sentence(served):

@@ -81,7 +81,7 @@ class LocalBackend:
             self._take_up(
                 "cluster_manager.cds.version_text", envoy.write(self.settings, "cds", envoy.clusters(served, self.settings.host, before))
             )
-            version_text = envoy.write(self.settings, "rds", [envoy.routes(served)])
+            version_text = envoy.write(self.settings, "rds", [envoy.routes(served, self.settings.host_names())])
             self._save(state)
             self._take_up(f"http.{envoy.ROUTES}.rds.{envoy.ROUTES}.version_text", version_text)
             leaving = [int(version) for version in known["ports"] if int(version) not in route.versions]
@@ -101,7 +101,11 @@ class LocalBackend:
                     if found["refused"]:
                         raise ReleaseRefused(found["reason"])
                     reason = found["reason"] or "the gateway has not seen it yet"
-                    if found["ready"] and self._arms().get(envoy.cluster_name(model.name, version), Arm(healthy=False)).healthy:
+                    arms = self._arms() if found["ready"] else {}
+                    seen = [
+                        arms.get(name(model.name, version), Arm(healthy=False)).healthy for name in (envoy.cluster_name, envoy.aside_name)
+                    ]
+                    if all(seen):
                         return
             if time.monotonic() >= deadline:
                 log = self.supervisor.log(_program(model.name, version))
@@ -129,7 +133,7 @@ class LocalBackend:
                 return
             state[model.name].pop("route", None)
             leaving = [int(version) for version in state[model.name]["ports"]]
-            version_text = envoy.write(self.settings, "rds", [envoy.routes(_served(state).values())])
+            version_text = envoy.write(self.settings, "rds", [envoy.routes(_served(state).values(), self.settings.host_names())])
             self._save(state)
             self._take_up(f"http.{envoy.ROUTES}.rds.{envoy.ROUTES}.version_text", version_text)
         self._retire(model, leaving)
@@ -165,7 +169,7 @@ class LocalBackend:
             return
         time.sleep(_ROUTED_SECONDS)
         deadline = time.monotonic() + model.serving.timeout_seconds
-        names = {envoy.cluster_name(model.name, version) for version in leaving}
+        names = {name(model.name, version) for version in leaving for name in (envoy.cluster_name, envoy.aside_name)}
         while any(running for cluster, running in self._running_requests().items() if cluster in names) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         with self._state() as state:

@@ -9,6 +9,7 @@ from perennial.serving.route import Route
 from perennial.settings import Settings
 
 DIGESTS = {1: "a", 2: "b", 3: "c"}
+HOSTS = Settings().host_names()
 
 
 @pytest.fixture
@@ -22,10 +23,14 @@ def served(route, ports=None, model="flight_delays"):
     return envoy.Served(model, f"/seldon/perennial/{model.replace('_', '-')}/", 10, ports or {1: 9100, 2: 9101, 3: 9102}, route)
 
 
+def table(route):
+    """The routes that reach servers."""
+    return [entry for entry in envoy.routes([served(route)], HOSTS)["virtual_hosts"][0]["routes"] if "route" in entry]
+
+
 def shares(route):
     """Weights of the prediction path by cluster, and the clusters that are asked again elsewhere after a 5xx."""
-    table = envoy.routes([served(route)])["virtual_hosts"][0]["routes"]
-    found = next(r["route"] for r in table if r["match"].get("path", "").endswith("predictions"))["weighted_clusters"]["clusters"]
+    found = next(entry["route"] for entry in table(route) if "weighted_clusters" in entry["route"])["weighted_clusters"]["clusters"]
     return {c["name"]: c["weight"] for c in found}, [c["name"] for c in found if c.get("request_headers_to_add")]
 
 
@@ -53,7 +58,7 @@ def test_every_cluster_that_a_route_names_exists():
     ):
         models = [served(route), served(route, model="digits")]
         names = {cluster["name"] for cluster in envoy.clusters(models, "127.0.0.1")}
-        text = json.dumps(envoy.routes(models)) + json.dumps(envoy.clusters(models, "127.0.0.1"))
+        text = json.dumps(envoy.routes(models, HOSTS)) + json.dumps(envoy.clusters(models, "127.0.0.1"))
         used = {word for word in text.split('"') if "-v" in word and word.split("-v")[0] in ("flight_delays", "digits")}
         assert used <= names
 
@@ -75,27 +80,73 @@ def test_clusters_of_the_route_before_stay_until_traffic_has_moved():
 def test_no_callers_host_reaches_a_server():
     """Every route sets the host: Envoy marks mirrored requests by what it ends in."""
     for route in (Route({1: 10_000, 2: 0}, 3, DIGESTS), Route({1: 9000, 2: 1000}, None, DIGESTS)):
-        table = envoy.routes([served(route)])["virtual_hosts"][0]["routes"]
-        assert {r["route"]["host_rewrite_literal"] for r in table} == {"perennial"}
+        assert {entry["route"]["host_rewrite_literal"] for entry in table(route)} == {"perennial"}
 
 
-def test_outcomes_go_to_the_stable_version():
-    """Feedback is not shared out: it goes to the champion."""
-    table = envoy.routes([served(Route({1: 5000, 2: 5000}, None, DIGESTS, champion=2))])["virtual_hosts"][0]["routes"]
-    last = table[-1]
-    assert last["match"] == {"prefix": "/seldon/perennial/flight-delays/"}
-    assert last["route"]["cluster"] == "flight_delays-v2"
+@pytest.mark.parametrize(
+    ("route", "cluster"),
+    [
+        (Route({1: 5000, 2: 5000}, None, DIGESTS, champion=2), "flight_delays-v2-aside-then-v1"),
+        (Route({1: 0, 2: 10_000}, None, DIGESTS), "flight_delays-v2-aside-then-v1"),
+        (Route({1: 10_000}, 3, DIGESTS), "flight_delays-v1-aside-then-v3"),
+        (Route({1: 10_000}, None, DIGESTS), "flight_delays-v1-aside"),
+    ],
+)
+def test_outcomes_go_to_the_stable_version_and_have_a_stand_in(route, cluster):
+    """Feedback is not shared out: it goes to the champion, and to any other version, idle or shadow, when the champion does not answer."""
+    found = next(entry for entry in table(route) if entry["match"]["path"].endswith("feedback"))
+    assert found["route"]["cluster"] == cluster
+    assert cluster in {c["name"] for c in envoy.clusters([served(route)], "127.0.0.1")}
+
+
+def test_only_documented_paths_reach_a_server():
+    """A server has more doors than callers need: predictions and outcomes are posted, readiness is got, nothing else is passed on."""
+    found = {
+        (entry["match"]["headers"][0]["string_match"]["exact"], entry["match"]["path"]) for entry in table(Route({1: 10_000}, 3, DIGESTS))
+    }
+    at = "/seldon/perennial/flight-delays"
+    assert found == {
+        ("POST", at),
+        ("POST", f"{at}/"),
+        ("POST", f"{at}/api/v1.0/predictions"),
+        ("POST", f"{at}/api/v1.0/feedback"),
+        ("GET", f"{at}/ready"),
+    }
+
+
+def test_evidence_holds_predictions_only():
+    """What goes to the clusters whose counters are evidence is predictions: a person who watches a release must not make it look good."""
+    asked = {"predictions": set(), "else": set()}
+    for entry in table(Route({1: 5000, 2: 5000}, 3, DIGESTS)):
+        kind = "predictions" if entry["route"]["prefix_rewrite"].endswith("/predictions") else "else"
+        asked[kind] |= {word for word in json.dumps(entry["route"]).split('"') if word.startswith("flight_delays-v")}
+    assert not [name for name in asked["predictions"] if "-aside" in name]
+    assert not [name for name in asked["else"] if "-aside" not in name]
+
+
+def test_no_server_is_taken_away_for_what_it_answers():
+    """No cluster ejects its server: health checks alone say whether it is there."""
+    for cluster in envoy.clusters([served(Route({1: 5000, 2: 5000}, None, DIGESTS))], "127.0.0.1"):
+        assert "outlier_detection" not in cluster
+
+
+def test_all_names_may_be_allowed():
+    """With `*` there is one virtual host for every name, and pages of every site may ask."""
+    hosts = Settings(allowed_hosts="*").host_names()
+    found = envoy.routes([served(Route({1: 10_000}, None, DIGESTS))], hosts)["virtual_hosts"]
+    assert [host["domains"] for host in found] == [["*"]]
+    assert "origin" not in json.dumps(found)
 
 
 def test_a_model_without_a_route_answers_nothing():
     """A model that was taken off leaves no route behind."""
-    assert envoy.routes([served(None)])["virtual_hosts"][0]["routes"] == []
+    assert [e for e in envoy.routes([served(None)], HOSTS)["virtual_hosts"][0]["routes"] if "route" in e] == []
 
 
 def test_prepare_keeps_what_is_served(settings):
     """Preparing a start again does not empty the clusters and routes that are there."""
     start = envoy.prepare(settings)
-    version = envoy.write(settings, "rds", [envoy.routes([served(Route({1: 10_000}, None, DIGESTS))])])
+    version = envoy.write(settings, "rds", [envoy.routes([served(Route({1: 10_000}, None, DIGESTS))], HOSTS)])
     envoy.prepare(settings)
     assert json.loads((start.parent / "rds.json").read_text())["version_info"] == version
     assert json.loads(start.read_text())["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
