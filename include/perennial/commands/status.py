@@ -1,33 +1,55 @@
-"""`perennial status`: what runs on this machine."""
+"""`perennial status`: what runs on this machine, and what of it answers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
 from perennial.errors import EXIT_DONE, EXIT_FAULT
-from perennial.local import demo, stack
+from perennial.local import demo, routes, stack
 from perennial.local.supervisor import Program, Supervisor
+from perennial.serving import caller
 from perennial.settings import Settings
-from perennial.store import Store
+from perennial.store import Store, open_store
 
 
 def run(settings: Settings, store: Store) -> int:
-    """Print one line for each program of the platform, or of the demo's; 0 if all run, 1 otherwise."""
+    """Print one line for each program of the platform, or of the demo's, and one for each served version; 0 if all answer, 1 otherwise."""
     told = demo.home_of(settings)
     for found in (settings, told) if told.home.exists() else (settings,):
-        programs = stack.state(found)
-        if programs:
-            _show(found, programs)
-            return EXIT_DONE if all(p.state == "RUNNING" for p in programs.values()) else EXIT_FAULT
+        programs, left = stack.state(found), Supervisor(found).left()
+        if programs or left:
+            own = store if found is settings else open_store(found.store, writes=False)
+            silent = stack.silent(found, own, {*programs, *left})
+            _show(found, programs, left, silent)
+            serves = _show_served(found, own) if found.serving == "local" else True
+            for title, address in stack.addresses(found).items():
+                print(f"{title:<28}{address}")
+            if left:
+                print(f"{len(left)} programs run on whose supervisor has gone: `perennial up` replaces them, `perennial down` ends them.")
+            well = serves and not left and not silent and all(p.state == "RUNNING" for p in programs.values())
+            return EXIT_DONE if well else EXIT_FAULT
     print(f"The platform of {settings.home} is down: start it with `perennial up`.")
     return EXIT_FAULT
 
 
-def _show(settings: Settings, programs: dict[str, Program]) -> None:
+def _show(settings: Settings, programs: Mapping[str, Program], left: Mapping[str, int], silent: set[str]) -> None:
     supervisor, now = Supervisor(settings), datetime.now(timezone.utc)
-    print(f"{'program':<28}{'state':<10}{'pid':>8}  {'running for':<16}log")
-    for name, program in sorted(programs.items()):
-        since = "" if program.since is None else str(timedelta(seconds=int((now - program.since).total_seconds())))
-        print(f"{name:<28}{program.state.lower():<10}{program.pid or '':>8}  {since:<16}{supervisor.log(name)}")
-    for title, address in stack.addresses(settings).items():
-        print(f"{title:<28}{address}")
+    print(f"{'program':<28}{'state':<20}{'pid':>8}  {'running for':<16}log")
+    for name in sorted({*programs, *left}):
+        program = programs.get(name)
+        state, pid, since = (program.state.lower(), program.pid, program.since) if program else ("no supervisor", left[name], None)
+        state = "does not answer" if name in silent and state == "running" else state
+        age = "" if since is None else str(timedelta(seconds=int((now - since).total_seconds())))
+        print(f"{name:<28}{state:<20}{pid or '':>8}  {age:<16}{supervisor.log(name)}")
+
+
+def _show_served(settings: Settings, store: Store) -> bool:
+    """Ask each served version as a caller does; whether all answer."""
+    answers = [answer for model, route in routes.released(store) for answer in caller.ask(settings, model.name, route)]
+    if answers:
+        print(f"{'served version':<28}{'weight':<20}through the gateway")
+    for answer in answers:
+        said = f"does not answer: {answer.trouble}" if answer.trouble else "answers"
+        print(f"{f'{answer.model} {answer.version}':<28}{f'{answer.weight / 100:g} %':<20}{said}")
+    return not any(answer.trouble for answer in answers)

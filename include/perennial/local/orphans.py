@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +37,29 @@ def end_left(left: Iterable[Left]) -> list[int]:
     return _end([(process, item.stop_signal) for process, item in found], max((item.seconds for _, item in found), default=0))
 
 
-def end_all(address: str, program: str | None = None, seconds: float = 10) -> list[int]:
-    """End every process that carries supervisord's address (and is of one program); returns their process ids."""
+def end_all(address: str, program: str | None = None, seconds: float = 10, *, besides: Collection[str] = ()) -> list[int]:
+    """End every process that carries supervisord's address (and is of one program, and of none of those `besides`); returns their process ids."""
     ended: list[int] = []
     for _ in range(LOOKS):
-        found = _with_address(address, program)
+        found = [process for process, name in _with_address(address) if program in (None, name) and name not in besides]
         if not found:
             break
         ended += _end([(process, "TERM") for process in found], seconds)
     return ended
+
+
+def running(pid_files: Mapping[str, Path], address: str) -> dict[str, int]:
+    """The process of each program that runs: the one that wrote its pid file, else one that carries supervisord's address."""
+    named = {name: process.pid for process, name in reversed(_with_address(address)) if name}
+    return {**named, **{name: process.pid for name, file in pid_files.items() if (process := _of(file)) and _is_alive(process)}}
+
+
+def kill(pid_file: Path) -> None:
+    """Kill the process that wrote a pid file and none of its children."""
+    if process := _of(pid_file):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+            process.wait(timeout=10)
 
 
 def _of(pid_file: Path) -> psutil.Process | None:
@@ -74,21 +88,25 @@ def _end(processes: list[tuple[psutil.Process, str]], seconds: float) -> list[in
     return [p.pid for p in {*first, *children}]
 
 
-def _with_address(address: str, program: str | None) -> list[psutil.Process]:
+def _with_address(address: str) -> list[tuple[psutil.Process, str]]:
+    """Processes that carry supervisord's address, each with its program's name, oldest first."""
     mine = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
-    return [p for p in _others(mine) if _carries(p, address, program)]
+    carried = ((p, _carried(p)) for p in psutil.process_iter() if p.pid not in mine)
+    return [(process, environment.get(PROGRAM, "")) for process, environment in carried if environment.get(ADDRESS) == address]
 
 
-def _others(mine: set[int]) -> Iterable[psutil.Process]:
-    return (p for p in psutil.process_iter() if p.pid not in mine)
-
-
-def _carries(process: psutil.Process, address: str, program: str | None) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     try:
-        environment = _environment(process)
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)  # one that init has not yet buried
+    except psutil.NoSuchProcess:
         return False
-    return environment.get(ADDRESS) == address and program in (None, environment.get(PROGRAM))
+
+
+def _carried(process: psutil.Process) -> dict[str, str]:
+    try:
+        return _environment(process)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return {}
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:

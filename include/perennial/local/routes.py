@@ -1,31 +1,66 @@
-"""Puts the routes of the ledger back after the platform was down."""
+"""What serves by the ledger: its routes are put back after the platform was down, and servers that hang are mended."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta, timezone
 
 from perennial import discovery
 from perennial.errors import PerennialError
 from perennial.lineage.ledger import Ledger
+from perennial.local.supervisor import Program, Supervisor
+from perennial.serving import caller
 from perennial.serving.backends import open_backend
+from perennial.serving.backends.local import program
+from perennial.serving.route import Route
 from perennial.settings import Settings
+from perennial.specs import ModelSpec
+from perennial.stages._service import note_service
 from perennial.stages.release import route_of
 from perennial.store import Store
 
+PATIENCE_SECONDS = 5.0
 
-def resume(settings: Settings, store: Store) -> Iterator[str]:
-    """Start the servers of each model's last ledger entry and route to them; yields a sentence for each model that has one."""
-    backend = open_backend(settings)
+
+def released(store: Store) -> Iterator[tuple[ModelSpec, Route]]:
+    """Each model that serves, with the route that its last ledger entry asks for."""
     for name, model in discovery.models().items():
         entry = Ledger(store, name).last()
         route = route_of(entry) if entry else None
-        if route is None:
-            continue
+        if route is not None:
+            yield model, route
+
+
+def resume(settings: Settings, store: Store) -> Iterator[str]:
+    """Start the servers of each model's route and route to them, note what does not answer; yields a sentence for each model that has one."""
+    backend = open_backend(settings)
+    for model, route in released(store):
         try:
             backend.apply(model, route)
             for version in route.versions:
                 backend.wait_ready(model, version, model.serving.start_seconds)
         except PerennialError as error:  # one model that cannot serve must not keep the others, or the platform, down
-            yield f"  {name} does not serve: {error}"
+            yield f"  {model.name} does not serve: {error}"
         else:
-            yield f"  {name} serves version {', '.join(map(str, route.versions))}"
+            yield f"  {model.name} serves version {', '.join(map(str, route.versions))}"
+        note_service(settings, store, model.name)
+
+
+def mend(settings: Settings, store: Store) -> Iterator[str]:
+    """Start those servers anew that have run long enough to be ready and do not answer through the gateway; yields a sentence for each."""
+    supervisor = Supervisor(settings)
+    now, programs = datetime.now(timezone.utc), supervisor.programs()
+    for model, route in released(store):
+        slow = now - timedelta(seconds=model.serving.start_seconds)
+        grown_up = {version for version in route.versions if _since(programs, model.name, version, now) < slow}
+        answers = caller.ask(settings, model.name, route, PATIENCE_SECONDS) if grown_up else []
+        for answer in answers:
+            if answer.trouble and answer.version in grown_up:
+                supervisor.replace(program(model.name, answer.version))
+                yield f"  version {answer.version} of {model.name} runs and does not answer: it is started anew"
+
+
+def _since(programs: Mapping[str, Program], model: str, version: int, now: datetime) -> datetime:
+    """Since when the server runs; now if it does not."""
+    found = programs.get(program(model, version))
+    return found.since if found and found.since and found.state == "RUNNING" else now

@@ -10,21 +10,26 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
 from perennial.local import airflow_programs, postgres, routes
 from perennial.local.project import executable
 from perennial.local.supervisor import Program, Supervisor
-from perennial.serving import envoy
+from perennial.serving import caller, envoy
+from perennial.serving.backends.local import SERVERS
 from perennial.settings import Settings
 from perennial.store import Store
 
 GATEWAY = "envoy"
 START_SECONDS = 240  # a first start on a slow disk; 30 s is usual
+HANGS_SECONDS = 120  # after which a program that does not answer is no slow starter
+LOOKS = 3  # in vain, one after the other, before a program is said to hang
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Part:
     environment: dict[str, str]
     ready: Callable[[], bool]
     ports: dict[str, tuple[str, int]] = field(default_factory=dict)  # setting -> address and port
+    told_by: str = ""  # the part that `ready` asks, if that is another one
+    patience: int = HANGS_SECONDS  # seconds after its start from which on it hangs if it does not answer
     stop_signal: str = "TERM"
     stop_seconds: int = 20
 
@@ -51,8 +58,12 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         began = time.monotonic()
         supervisor = Supervisor(settings)
         parts = _parts(settings, store)
-        _check_ports(parts, supervisor.programs() if supervisor.running() else {})
-        supervisor.start()
+        left = supervisor.left()
+        if left:
+            say(f"Programs run on whose supervisor has gone ({', '.join(left)}): each is replaced by a new one.")
+        _check_ports(parts, {*left, *_working(supervisor)})
+        # What answers callers goes on until its successor is started; the others would meet theirs at the same database.
+        supervisor.start(keep={name for name in left if _serves(name)} if settings.serving == "local" else ())
         airflow_programs.login(settings)
         if not settings.postgres_url:
             postgres.initialise(settings)
@@ -70,8 +81,9 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
             _add(supervisor, part)
         _wait(supervisor, [*others, *airflow], say)
         if settings.serving == "local":  # a cluster keeps its versions itself
-            for sentence in routes.resume(settings, store):
+            for sentence in (*routes.mend(settings, store), *routes.resume(settings, store)):
                 say(sentence)
+        supervisor.end_left()
         say(f"The platform is up ({time.monotonic() - began:.0f} s).")
 
 
@@ -79,6 +91,13 @@ def stop(settings: Settings) -> None:
     """Stop every program that was started below this home, PostgreSQL last; also what a killed supervisord left."""
     with _only_one(settings):
         Supervisor(settings).shutdown(last=(postgres.NAME,))
+
+
+def silent(settings: Settings, store: Store, programs: Collection[str]) -> set[str]:
+    """Which of these programs do not answer whoever needs them. All are asked at the same time."""
+    asked = [part for part in _parts(settings, store).values() if part.name in programs]
+    with ThreadPoolExecutor(max_workers=max(len(asked), 1)) as pool:
+        return {part.name for part, ready in zip(asked, pool.map(lambda part: part.ready(), asked), strict=True) if not ready}
 
 
 def state(settings: Settings) -> dict[str, Program]:
@@ -146,11 +165,12 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
                 GATEWAY,
                 envoy.command(settings),
                 {},
-                lambda: _get(f"http://{envoy.ADMIN_HOST}:{settings.gateway_admin_port}/ready") is not None,
+                lambda: not caller.gateway_trouble(settings),
                 {
                     "gateway_port": (settings.host, settings.gateway_port),
                     "gateway_admin_port": (envoy.ADMIN_HOST, settings.gateway_admin_port),
                 },
+                patience=10,
             )
         )
     if not settings.postgres_url:
@@ -159,8 +179,10 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
             Part(postgres.NAME, postgres.command(settings), {}, lambda: postgres.answers(settings), stop_signal="INT", stop_seconds=60)
         )
     for name in airflow_programs.COMPONENTS:
-        ports = {"airflow_port": (settings.host, settings.airflow_port)} if name == "airflow-api-server" else {}
-        parts.append(Part(name, airflow_programs.command(settings, name), airflow, _airflow_ready(settings, name), ports))
+        tells = name == airflow_programs.API_SERVER
+        ports = {"airflow_port": (settings.host, settings.airflow_port)} if tells else {}
+        told_by = "" if tells else airflow_programs.API_SERVER
+        parts.append(Part(name, airflow_programs.command(settings, name), airflow, _airflow_ready(settings, name), ports, told_by))
     return {p.name: p for p in parts}
 
 
@@ -181,18 +203,26 @@ def _add(supervisor: Supervisor, part: Part) -> None:
 
 
 def _wait(supervisor: Supervisor, parts: list[Part], say: Callable[[str], None]) -> None:
-    began, waiting = time.monotonic(), {p.name: p for p in parts}
+    """Wait until all answer. One that ran before and does not answer is started anew, once."""
+    began, now, waiting = time.monotonic(), datetime.now(timezone.utc), {p.name: p for p in parts}
+    looks, mended = dict.fromkeys(waiting, 0), set[str]()
     while waiting:
         programs = supervisor.programs()
         for name in list(waiting):
-            state = programs[name].state
-            if state == "RUNNING" and waiting[name].ready():
+            program, part = programs[name], waiting[name]
+            if program.state == "RUNNING" and part.ready():
                 del waiting[name]
                 say(f"  {name:<22} ready after {time.monotonic() - began:.0f} s")
-            elif state == "FATAL" or time.monotonic() - began > START_SECONDS:
+            elif program.state == "FATAL" or time.monotonic() - began > START_SECONDS:
                 raise Fault(
-                    f"{name} does not start ({state.lower()}): {_last_line(supervisor.log(name))} Its log: {supervisor.log(name)}. Then run `perennial up` again."
+                    f"{name} does not start ({program.state.lower()}): {_last_line(supervisor.log(name))} Its log: {supervisor.log(name)}. Then run `perennial up` again."
                 )
+            elif program.since and program.since < now and part.told_by not in waiting and name not in mended:
+                looks[name] += 1
+                if looks[name] >= LOOKS and (datetime.now(timezone.utc) - program.since).total_seconds() > part.patience:
+                    say(f"  {name:<22} runs and does not answer: it is started anew")
+                    supervisor.replace(name)
+                    mended.add(name)
         time.sleep(0.2)
 
 
@@ -201,9 +231,19 @@ def _last_line(log: Path) -> str:
     return f"“{lines[-1][:200]}”." if lines else "It wrote nothing."
 
 
-def _check_ports(parts: dict[str, Part], programs: dict[str, Program]) -> None:
+def _working(supervisor: Supervisor) -> set[str]:
+    programs = supervisor.programs().values() if supervisor.running() else ()
+    return {program.name for program in programs if program.state in ("RUNNING", "STARTING", "STOPPING")}
+
+
+def _serves(program: str) -> bool:
+    return program == GATEWAY or program.startswith(SERVERS)
+
+
+def _check_ports(parts: dict[str, Part], ours: Collection[str]) -> None:
+    """Refuse a port that a stranger has; not one that is held by one of our own programs."""
     for part in parts.values():
-        if part.name in programs and programs[part.name].state in ("RUNNING", "STARTING", "STOPPING"):
+        if part.name in ours:
             continue
         for setting, (host, port) in part.ports.items():
             with socket.socket() as probe:

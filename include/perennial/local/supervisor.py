@@ -1,7 +1,8 @@
 """Keeps programs of this machine running: supervisord of the tools environment, spoken to over its unix socket.
 
 Everything is below `<home>/supervisor`: one folder of program definitions, one pid file per program. Callers need no
-supervisor package. Programs that outlive a killed supervisord are found again by `orphans.py`.
+supervisor package. Programs that outlive a killed supervisord are found again by `orphans.py`; one that is to go on answering
+until its successor starts keeps its pid file and its definition, without which it could not be told from a stranger.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,6 +30,8 @@ from perennial.errors import Fault, ServiceUnreachable, SettingMissing
 from perennial.local import orphans
 from perennial.settings import Settings
 
+CALL_SECONDS = 120  # stopping a program may take as long as it was given
+ANSWER_SECONDS = 10  # a supervisord that does not even say that it runs in this time hangs
 LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes; supervisord and PostgreSQL append a suffix while they bind
 # Variables of the starter's own Python or Airflow would change what a program runs.
 NOT_INHERITED = ("PYTHON", "VIRTUAL_ENV", "AIRFLOW", "PERENNIAL_", "SUPERVISOR_", "MLFLOW_", "COVERAGE_", "PYTEST_")
@@ -94,14 +97,17 @@ class Supervisor:
         if not self.socket.exists():
             return False
         try:
-            with self._proxy() as proxy:
+            with self._proxy(ANSWER_SECONDS) as proxy:
                 state: Any = proxy.supervisor.getState()
             return bool(state["statename"] == "RUNNING")
         except (OSError, http.client.HTTPException):
             return False
 
-    def start(self) -> None:
+    def start(self, keep: Collection[str] = ()) -> None:
         """Start supervisord as a daemon, with no programs. Does nothing if it runs. Programs left by a killed one are ended first.
+
+        Args:
+            keep: names of programs that run on until `add_program` replaces them, or `end_left` ends them.
 
         Raises:
             Fault: it does not start.
@@ -109,8 +115,9 @@ class Supervisor:
         with self._lock():
             if self.running():
                 return
-            self.end_orphans()
-            self._forget_programs()
+            orphans.kill(self.folder / "supervisord.pid")  # one that hangs would start again what is ended here
+            self._end_orphans(keep=keep)
+            self._forget_programs(keep)
             self.logs.mkdir(parents=True, exist_ok=True)
             config = self.folder / "supervisord.conf"
             config.write_text(self._config())
@@ -158,6 +165,8 @@ class Supervisor:
                 return
             if state:
                 self._remove(name)
+            else:
+                self._end_orphan(name)
             self._write(wanted)
             self._call("reloadConfig")
             self._call("addProcessGroup", name)
@@ -175,6 +184,25 @@ class Supervisor:
                 raise ServiceUnreachable(f"No program {name} runs on this machine: run `perennial up`, then `perennial status`.")
             self._call("stopProcessGroup", name)
             self._call("startProcessGroup", name, False)
+
+    def replace(self, name: str) -> None:
+        """Kill a program that runs and does not answer: supervisord starts another process in its place."""
+        self._call("signalProcess", name, "KILL")
+
+    def left(self) -> dict[str, int]:
+        """Process ids of the programs that run on without a supervisor, by name: what a killed supervisord left."""
+        known = self.programs() if self.running() else {}
+        pid_files = {file.stem: file for file in self.programs_folder.glob("*.pid") if file.stem not in known}
+        found = orphans.running(pid_files, f"unix://{self.socket}")
+        return {name: pid for name, pid in sorted(found.items()) if name not in known}
+
+    def end_left(self) -> None:
+        """End what a killed supervisord left and nobody added again."""
+        with self._lock():
+            known = self.programs()
+            for name in {file.stem for file in self.programs_folder.glob("*.json")} - set(known):
+                self._end_orphan(name)
+            orphans.end_all(f"unix://{self.socket}", besides=known)
 
     def programs(self) -> dict[str, Program]:
         """All programs by name. Raises ServiceUnreachable if supervisord does not run."""
@@ -202,18 +230,22 @@ class Supervisor:
                 pid = int(self._call("getPID"))
                 self._call("shutdown")
                 _wait_gone(pid)
-            self.end_orphans(last)
+            orphans.kill(self.folder / "supervisord.pid")
+            self._end_orphans(last)
             self._forget_programs()
 
-    def end_orphans(self, last: tuple[str, ...] = ()) -> list[int]:
-        """End what a killed supervisord left behind; returns the process ids."""
+    def _end_orphans(self, last: tuple[str, ...] = (), keep: Collection[str] = ()) -> None:
         definitions = [d for d in map(self._definition, sorted(p.stem for p in self.programs_folder.glob("*.json"))) if d]
-        ended = []
-        for names in ({d.name for d in definitions} - set(last), *({name} for name in last)):
-            ended += orphans.end_left(
-                orphans.Left(self._pid_file(d.name), d.stop_signal, d.stop_seconds) for d in definitions if d.name in names
-            )
-        return ended + orphans.end_all(f"unix://{self.socket}")
+        for names in ({d.name for d in definitions} - {*last, *keep}, *({name} for name in last)):
+            orphans.end_left(orphans.Left(self._pid_file(d.name), d.stop_signal, d.stop_seconds) for d in definitions if d.name in names)
+        orphans.end_all(f"unix://{self.socket}", besides=keep)
+
+    def _end_orphan(self, name: str) -> None:
+        """End the process of a program that supervisord does not know, if there is one."""
+        if found := self._definition(name):
+            orphans.end_left([orphans.Left(self._pid_file(name), found.stop_signal, found.stop_seconds)])
+        for file in self._files(name):
+            file.unlink(missing_ok=True)
 
     def _wait_stopped(self, names: list[str]) -> None:
         deadline = time.monotonic() + 120
@@ -228,10 +260,11 @@ class Supervisor:
         for file in self._files(name):
             file.unlink(missing_ok=True)
 
-    def _forget_programs(self) -> None:
+    def _forget_programs(self, keep: Collection[str] = ()) -> None:
         self.programs_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file in self.programs_folder.iterdir():
-            file.unlink()
+            if file.stem not in keep or file.suffix not in (".json", ".pid"):  # without its .conf supervisord does not start it
+                file.unlink()
 
     def _files(self, name: str) -> tuple[Path, ...]:
         return tuple(self.programs_folder / f"{name}.{end}" for end in ("json", "sh", "conf", "pid"))
@@ -282,7 +315,7 @@ class Supervisor:
         folder = str(self.folder).replace("%", "%%")
         return (
             f"[unix_http_server]\nfile = {str(self.socket).replace('%', '%%')}\nchmod = 0700\n\n"
-            f"[supervisord]\nlogfile = {folder}/supervisord.log\nlogfile_maxbytes = 5MB\nlogfile_backups = 1\npidfile = {folder}/supervisord.pid\n"
+            f"[supervisord]\nlogfile = {folder}/supervisord.log\nlogfile_maxbytes = 5MB\nlogfile_backups = 1\numask = 077\npidfile = {folder}/supervisord.pid\n"
             f"childlogdir = {folder}\ndirectory = {folder}\nminfds = 1024\n{'user = root' if os.geteuid() == 0 else ''}\n\n"
             "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n\n"
             f"[include]\nfiles = {folder}/programs/*.conf\n"
@@ -296,8 +329,8 @@ class Supervisor:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _proxy(self) -> xmlrpc.client.ServerProxy:
-        return xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self.socket))
+    def _proxy(self, seconds: float = CALL_SECONDS) -> xmlrpc.client.ServerProxy:
+        return xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self.socket, seconds))
 
     def _call(self, method: str, *arguments: object) -> Any:
         try:
@@ -308,7 +341,7 @@ class Supervisor:
                 f"The platform of {self.settings.home} does not run on this machine ({error}): run `perennial up`."
             ) from error
         except xmlrpc.client.Fault as error:
-            if method in ("startProcess", "startProcessGroup", "stopProcess") and error.faultString.startswith(
+            if method in ("startProcess", "startProcessGroup", "stopProcess", "signalProcess") and error.faultString.startswith(
                 ("ALREADY_STARTED", "NOT_RUNNING")
             ):
                 return None
@@ -318,8 +351,8 @@ class Supervisor:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=120)
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self.path = path
 
     def connect(self) -> None:
@@ -333,12 +366,12 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seconds: float) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.seconds = path, seconds
 
     def make_connection(self, host: object) -> http.client.HTTPConnection:
-        connection = _UnixConnection(self.path)
+        connection = _UnixConnection(self.path, self.seconds)
         self._connection = str(host), connection  # what the base class closes
         return connection
 

@@ -125,6 +125,19 @@ def test_two_at_once_do_not_meet(platform, settings, store):
         stack.start(settings, store)
 
 
+def test_up_takes_over_what_a_killed_supervisor_left(platform, settings, store, capsys):
+    """Its own programs are no strangers at its ports: `status` names them, `up` replaces them."""
+    before = pids_of(settings)
+    os.kill(int((settings.home / "supervisor/supervisord.pid").read_text()), signal.SIGKILL)
+    wait_until(lambda: not platform.running(), 300)
+    assert status.run(settings, store) == 1
+    assert "programs run on whose supervisor has gone: `perennial up` replaces them" in capsys.readouterr().out
+    assert up.run(settings, store) == 0
+    assert not before & pids_of(settings)
+    assert platform.left() == {}
+    assert status.run(settings, store) == 0
+
+
 def test_down_also_ends_what_a_killed_supervisor_left(platform, settings, store, capsys):
     """Nothing of the platform runs afterwards, and a second down is no error."""
     os.kill(int((settings.home / "supervisor/supervisord.pid").read_text()), signal.SIGKILL)

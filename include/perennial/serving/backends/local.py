@@ -25,6 +25,7 @@ from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 
+SERVERS = "serving-"  # the programs that serve begin so
 _TAKE_UP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _ROUTED_SECONDS = 1.0  # a request whose way was chosen by its headers may wait so long for its body: until then its cluster must be there
@@ -108,7 +109,7 @@ class LocalBackend:
                     if all(seen):
                         return
             if time.monotonic() >= deadline:
-                log = self.supervisor.log(_program(model.name, version))
+                log = self.supervisor.log(program(model.name, version))
                 raise ServiceUnreachable(f"Version {version} of {model.name} is not ready after {seconds:g} s: {reason}. Its log: {log}.")
             time.sleep(_POLL_SECONDS)
 
@@ -161,7 +162,7 @@ class LocalBackend:
             str(version),
         ]
         command += ["--digest", digest, "--port", str(known["ports"][str(version)]), "--threads", str(known["threads"])]
-        self.supervisor.add_program(_program(model, version), command, self.settings.environment(), stop_seconds=30)
+        self.supervisor.add_program(program(model, version), command, self.settings.environment(), stop_seconds=30)
 
     def _retire(self, model: ModelSpec, leaving: list[int]) -> None:
         """Stop servers that no route names, once nothing runs in them. Not under the lock: a rollback must not wait for a slow request."""
@@ -182,7 +183,7 @@ class LocalBackend:
                 del state[model.name]
             envoy.write(self.settings, "cds", envoy.clusters(_served(state).values(), self.settings.host))
             for version in gone:
-                self.supervisor.remove_program(_program(model.name, version))
+                self.supervisor.remove_program(program(model.name, version))
             self._save(state)
 
     def _free_port(self, state: Mapping[str, Any]) -> int:
@@ -255,8 +256,9 @@ class LocalBackend:
             yield
 
 
-def _program(model: str, version: int) -> str:
-    return f"serving-{model}-v{version}"
+def program(model: str, version: int) -> str:
+    """Name of the program that serves a version."""
+    return f"{SERVERS}{model}-v{version}"
 
 
 def _served(state: Mapping[str, Any]) -> dict[str, envoy.Served]:

@@ -18,6 +18,7 @@ class Backend:
         self.applied: dict[str, dict[int, int]] = {}
         self.waited: list[tuple[str, int]] = []
         self.refuses = ""
+        self.noted: list[str] = []
 
     def apply(self, model, route) -> None:
         if model.name == self.refuses:
@@ -64,6 +65,7 @@ def backend(monkeypatch):
     models = {n: SimpleNamespace(name=n, serving=SimpleNamespace(start_seconds=1)) for n in ("flight_delays", "digits", "new")}
     monkeypatch.setattr(routes, "open_backend", lambda settings: found)
     monkeypatch.setattr(routes.discovery, "models", lambda: models)
+    monkeypatch.setattr(routes, "note_service", lambda settings, store, model: found.noted.append(model))
     return found
 
 
@@ -74,6 +76,7 @@ def test_every_model_serves_again_what_its_ledger_says(store, backend):
     assert set(backend.waited) == {("flight_delays", 1), ("digits", 1), ("digits", 2)}
     assert "  digits serves version 1, 2" in sentences
     assert len(sentences) == 2
+    assert sorted(backend.noted) == ["digits", "flight_delays"]
 
 
 def test_a_model_that_cannot_serve_does_not_keep_the_others_down(store, backend):
@@ -82,3 +85,4 @@ def test_a_model_that_cannot_serve_does_not_keep_the_others_down(store, backend)
     sentences = list(routes.resume(Settings.from_environment({}), store))
     assert "  flight_delays does not serve: It has damaged files." in sentences
     assert list(backend.applied) == ["digits"]
+    assert "flight_delays" in backend.noted
