@@ -7,6 +7,7 @@ PerennialError
 │   ├── TrainingRefused       there is nothing to train on, or training must not start
 │   ├── CandidateRefused      the gate turned a version down
 │   ├── ReleaseRefused        traffic may not move as asked
+│   ├── RegistryDiffers       the registry is not the one that the ledger tells of
 │   └── UnknownName           no such model, dataset, version or stage
 └── Fault                   something broke: exit 1, retried with backoff
     ├── SettingMissing        a setting is absent or malformed
@@ -51,6 +52,10 @@ class CandidateRefused(Refused):
 
 class ReleaseRefused(Refused):
     """Traffic may not move as asked."""
+
+
+class RegistryDiffers(Refused):
+    """The registry lost versions that the ledger names, has others under their numbers, or another champion."""
 
 
 class UnknownName(Refused):

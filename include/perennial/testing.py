@@ -404,14 +404,18 @@ class RehearsedBackend:
 class RegistryInMemory:
     """The registry's versions and aliases without MLflow. Set `unreachable` to make every call fail as if MLflow were down."""
 
+    url = "http://registry"
+
     def __init__(self) -> None:
         self.unreachable = False
         self._versions: dict[tuple[str, int], Version] = {}
         self._aliases: dict[tuple[str, str], int] = {}
 
-    def add(self, model: str, digest: str, alias: str = "candidate", tags: Mapping[str, str] | None = None) -> Version:
-        """Register a version and give it an alias. Unless tags are given, it was compared with the champion of now."""
-        number = 1 + max((number for name, number in self._versions if name == model), default=0)
+    def add(
+        self, model: str, digest: str, alias: str = "candidate", tags: Mapping[str, str] | None = None, *, number: int | None = None
+    ) -> Version:
+        """Register a version, under the next number unless one is given, and give it an alias. Unless tags are given, it was compared with the champion of now."""
+        number = number or 1 + max((number for name, number in self._versions if name == model), default=0)
         champion = str(self._aliases.get((model, CHAMPION), "none"))
         self._versions[model, number] = Version(
             model, number, digest, f"run{number}", number, {COMPARED_WITH: champion} if tags is None else dict(tags)
@@ -424,14 +428,12 @@ class RegistryInMemory:
         self._answer()
         number = which if isinstance(which, int) else self._aliases.get((model, which))
         found = None if number is None else self._versions.get((model, number))
-        return found and replace(
-            found, aliases=tuple(sorted(alias for (name, alias), at in self._aliases.items() if (name, at) == (model, number)))
-        )
+        return found and self._with_aliases(found)
 
     def versions(self, model: str) -> list[Version]:
         """All versions of a model."""
         self._answer()
-        return [version for (name, _), version in sorted(self._versions.items()) if name == model]
+        return [self._with_aliases(version) for (name, _), version in sorted(self._versions.items()) if name == model]
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Give a version a role."""
@@ -456,6 +458,10 @@ class RegistryInMemory:
     def version_url(self, model: str, number: int) -> str:
         """Page of a version."""
         return f"http://registry/{model}/{number}"
+
+    def _with_aliases(self, version: Version) -> Version:
+        named = (alias for (name, alias), number in self._aliases.items() if (name, number) == (version.model, version.number))
+        return replace(version, aliases=tuple(sorted(named)))
 
     def _answer(self) -> None:
         if self.unreachable:

@@ -10,11 +10,12 @@ from perennial.lineage.ledger import Entry, Ledger
 from perennial.registry.model_registry import NOTED, ModelRegistry
 from perennial.serving.route import WHOLE
 from perennial.settings import Settings
+from perennial.stages import _agreement
 from perennial.store import Store
 
 
 def run(settings: Settings, store: Store, *, action: Literal["verify", "show"], model: str | None = None) -> int:
-    """Print the ledger of one model or of all, or whether it is sound; the exit code is 1 if one is not, or its end could not be compared with the registry.
+    """Print the ledger of one model or of all, or whether it is sound; the exit code is 1 if one is not, or the registry differs from it or could not be compared.
 
     Raises:
         UnknownName: there is no such model.
@@ -45,6 +46,7 @@ def _is_sound(ledger: Ledger, registry: ModelRegistry) -> bool:
     except ServiceUnreachable as error:
         unknown = str(error)
     problems = ledger.verify(noted)
+    differences = [] if problems or unknown else _agreement.differences(registry, ledger)
     if problems:
         print(f"The ledger of {ledger.model} is damaged: {'; '.join(problems)}. Restore it from a copy of the store.")
     else:
@@ -53,4 +55,6 @@ def _is_sound(ledger: Ledger, registry: ModelRegistry) -> bool:
         print(f"The ledger of {ledger.model} is {'unbroken as far as it goes' if unknown else 'sound'}: {end}.")
     if unknown:
         print(f"Whether entries were cut off the end of the ledger of {ledger.model} could not be verified: {unknown}")
-    return not problems and not unknown
+    for sentence in differences:
+        print(sentence)
+    return not (problems or unknown or differences)

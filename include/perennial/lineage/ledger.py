@@ -83,6 +83,10 @@ class Ledger:
         numbers = self._numbers()
         return self._read(numbers[-1]) if numbers else None
 
+    def entry(self, seq: int) -> Entry:
+        """One entry by its place. Raises StoredDataDamaged if it is not there or cannot be read."""
+        return self._read(seq)
+
     def last_move(self) -> Entry | None:
         """The newest entry that said where traffic goes: a rejection moves none."""
         newest_first = (self._read(number) for number in reversed(self._numbers()))
@@ -213,7 +217,12 @@ class Ledger:
         return f"{self._folder}/{seq:08d}.json"
 
     def _read(self, seq: int) -> Entry:
-        data = self._store.read(self._key(seq))
+        try:
+            data = self._store.read(self._key(seq))
+        except KeyError:
+            raise StoredDataDamaged(
+                f"Entry {seq} of the ledger of {self.model} is missing ({self._key(seq)}). Run `perennial ledger verify --model {self.model}`, then restore it from a copy."
+            ) from None
         try:
             entry, found = Entry.model_validate_json(data), _loaded(data)
         except ValueError as error:

@@ -25,6 +25,7 @@ from perennial.registry.signatures import Changes, compare
 from perennial.results import EvaluateResult
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stages import _agreement
 from perennial.stages.train import RECORD
 from perennial.store import Store
 from perennial.training.evaluation import calibration_curve, intervals, metrics, per_row_loss, slice_metrics
@@ -81,11 +82,13 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str) 
     Raises:
         UnknownName: the store has no such version.
         StoredDataDamaged: a file of a version is not as it was sealed.
+        RegistryDiffers: the registry is not the one that the ledger tells of.
         ServiceUnreachable: MLflow does not answer.
     """
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
     registry = ModelRegistry(settings)
+    _agreement.require(store, registry, model)
     registered = registry.version(model, "champion")
     with tempfile.TemporaryDirectory(prefix="perennial-evaluate-") as scratch:
         candidate = Sealed(read_manifest(store, model, digest), fetch(store, model, digest, Path(scratch) / "candidate"))

@@ -38,6 +38,7 @@ from perennial.results import MonitorResult
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
+from perennial.stages import _agreement
 from perennial.stages._service import note_service
 from perennial.stages._window import PREDICTIONS, Judge, Judged
 from perennial.stages.evaluate import calendar_slices
@@ -72,6 +73,8 @@ def run(settings: Settings, store: Store, model: str, first: datetime | None = N
     given = None if first is None and last is None else _window(first, last, spec.monitoring.window_days)
     if given is None and settings.serving == "local":
         note_service(settings, store, model)  # before anything can end this look: what does not answer logs nothing either
+    if given is None:
+        _agreement.watch(settings, store, model)
     look = Look(settings, store, spec, dataset)
     look.collect()
     if not look.days:

@@ -38,6 +38,7 @@ from perennial.registry.promotion import Check, Losses, Verdict, improves
 from perennial.results import RecalibrateResult
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stages import _agreement
 from perennial.stages.register import is_decided, readme, replays_golden
 from perennial.store import Store
 from perennial.training.evaluation import per_row_loss
@@ -64,6 +65,7 @@ def run(settings: Settings, store: Store, model: str, *, run_url: str = "") -> R
 
     Raises:
         CandidateRefused: the recalibrated version does not give the same scores where it is served.
+        RegistryDiffers: the registry is not the one that the ledger tells of.
         ServiceUnreachable: MLflow does not answer.
         StoredDataDamaged: the champion's files were changed.
     """
@@ -73,6 +75,7 @@ def run(settings: Settings, store: Store, model: str, *, run_url: str = "") -> R
     last, registry = Ledger(store, model).last(), ModelRegistry(settings)
     if last is None or last.champion is None:
         return _nothing(f"{model} has no champion yet: its first version must be released first.")
+    _agreement.require(store, registry, model)
     waiting = registry.version(model, CANDIDATE)
     is_ours = waiting and last.candidate is None and waiting.tags.get(RECALIBRATES) == str(last.champion) and not is_decided(waiting)
     if waiting and is_ours and _is_to_be_told(store, spec, waiting):

@@ -32,6 +32,7 @@ from perennial.registry.signatures import Changes
 from perennial.results import RegisterResult
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
+from perennial.stages import _agreement
 from perennial.store import Store
 
 log = logging.getLogger("perennial.register")
@@ -48,11 +49,13 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     Raises:
         CandidateRefused: the gate says no; the sentence says which check and by how much.
         UnknownName: there is no such model, version, run or evaluation.
+        RegistryDiffers: the registry is not the one that the ledger tells of.
         ServiceUnreachable: MLflow does not answer.
         StoredDataDamaged: the version's files or the evaluation do not fit together.
     """
     spec = discovery.model(model)
     registry = ModelRegistry(settings)
+    _agreement.require(store, registry, model)
     champion = registry.version(model, CHAMPION)
     opponent = str(champion.number if champion else "none")
     known = next((version for version in registry.versions(model) if version.digest == digest), None)

@@ -35,6 +35,7 @@ from perennial.serving.route import WHOLE, Route
 from perennial.serving.watch import Watch
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
+from perennial.stages import _agreement
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def run(
     Raises:
         ReleaseRefused: the spec wants a person to start it, the gate did not compare it with this champion, or another version is being released.
         UnknownName: there is no such model or version.
+        RegistryDiffers: the registry is not the one that the ledger tells of; a release under way goes on by the ledger until its end.
         ServiceUnreachable: the servers, or the registry where it is needed, do not answer.
         LedgerConflict: others keep writing to the ledger.
     """
@@ -157,8 +159,10 @@ class Release:
         """Give the registry's aliases to the versions that the ledger names. Repeating it changes nothing.
 
         Raises:
+            RegistryDiffers: the registry is not the one that the ledger tells of.
             LedgerConflict: another writer came between, so these may not be the aliases that the ledger asks for now.
         """
+        _agreement.require_versions(self.store, self.registry, self.name)
         roles = ((CHAMPION, entry.champion), (LAST_GOOD, entry.last_good))
         for alias, number in roles:
             if number is None:
@@ -266,6 +270,7 @@ class Release:
         )
 
     def _wanted(self, version: int | None) -> Version | None:
+        _agreement.require(self.store, self.registry, self.name)
         found = self.registry.version(self.name, CANDIDATE if version is None else version)
         if found is None and version is not None:
             raise UnknownName(f"{self.name} has no version {version}. {self.registry.model_url(self.name)} lists the versions.")

@@ -22,6 +22,7 @@ from perennial.registry.model_registry import ModelRegistry
 from perennial.results import TrainResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
+from perennial.stages import _agreement
 from perennial.store import Store
 from perennial.training.processes import is_helper
 
@@ -52,11 +53,13 @@ def run(
     Raises:
         TrainingRefused: the snapshot cannot give a model.
         StoredDataDamaged: a file of the snapshot is not as it was written.
+        RegistryDiffers: the registry is not the one that the ledger tells of.
         ServiceUnreachable: MLflow does not answer.
     """
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
     registry = ModelRegistry(settings)
+    _agreement.require(store, registry, model)
     champion = registry.version(model, "champion")
     source = snapshot_at(store, dataset, snapshot)
     manifest = begin_manifest(

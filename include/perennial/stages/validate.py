@@ -20,9 +20,11 @@ from perennial.lineage.version_folder import read_manifest
 from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.policy import Situation, Skip, Training, should_train
 from perennial.monitoring.requests import Inbox, Request
+from perennial.registry.model_registry import ModelRegistry
 from perennial.results import ValidateResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
+from perennial.stages import _agreement
 from perennial.store import Store
 
 log = logging.getLogger("perennial.validate")
@@ -44,6 +46,8 @@ def run(
     Raises:
         UnknownName: there is no such snapshot.
         TrainingRefused: the data must not be trained on, or a person asked for a training that cannot be.
+        RegistryDiffers: the registry is not the one that the ledger tells of.
+        ServiceUnreachable: MLflow does not answer, and a training would start.
     """
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
@@ -70,6 +74,7 @@ def run(
         if request and situation.quality_break:  # no run will take it; what is found in mended data asks anew
             inbox.end(request.key, "refused", decision.why)
         return ValidateResult(outcome="skipped", sentence=decision.why, snapshot=source.version, cause=cause, rows=source.count())
+    _agreement.require(store, ModelRegistry(settings), model)  # before a GPU is asked for what the gate would then refuse
     links = _check(settings, store, spec, source, inbox=inbox, request=request)
     if request and inbox.claim(request.key, run_url or f"by hand {uuid.uuid4().hex[:12]}") is None:
         raise TrainingRefused(f"The retraining request {request.key} of {model} has ended: {inbox.get(request.key).sentence}")

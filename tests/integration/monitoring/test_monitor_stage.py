@@ -65,7 +65,9 @@ class House:
 
     def __init__(self, root: Path, flights):
         self.store, self.flights, self.folder = FolderStore(str(root / "store")), flights, root / "version"
-        self.settings = Settings(home=root / "home", store=str(root / "store"), reports_url="http://reports")
+        self.settings = Settings(
+            home=root / "home", store=str(root / "store"), mlflow_url="http://127.0.0.1:1", reports_url="http://reports"
+        )
         self.dataset = discovery.dataset("flights")
         self.inbox = Inbox(self.store, MODEL.name)
         self.incidents = Incidents(self.store, MODEL.name)

@@ -46,7 +46,7 @@ def store(tmp_path, monkeypatch):
 @pytest.fixture
 def registry(monkeypatch):
     registry = RegistryInMemory()
-    registry.add("small_delays", "a" * 64)
+    registry.add("small_delays", "a" * 64, "champion")
     registry.add("small_delays", "b" * 64)
     monkeypatch.setattr(ledger_command, "ModelRegistry", lambda settings: registry)
     return registry
@@ -114,3 +114,18 @@ def test_ledger_verify_without_the_registry_claims_no_more_than_it_knows(store, 
     store.delete("ledger/small_delays/00000001.json")
     assert ledger_command.run(SETTINGS, store, action="verify", model="small_delays") == 1
     assert "entry 1 is missing" in capsys.readouterr().out
+
+
+def test_ledger_verify_tells_of_a_registry_that_is_another(store, registry, capsys):
+    """A whole ledger beside an empty registry, or one with other content or another champion, is exit code 1 and the next step."""
+    registry._versions.clear()
+    registry._aliases.clear()
+    assert ledger_command.run(SETTINGS, store, action="verify") == 1
+    printed = capsys.readouterr().out
+    assert "The ledger of small_delays is sound" in printed
+    assert "lacks versions 1, 2 of small_delays" in printed
+    assert "perennial registry rebuild --model small_delays" in printed
+    registry.add("small_delays", "a" * 64, "champion")
+    registry.add("small_delays", "c" * 64)
+    assert ledger_command.run(SETTINGS, store, action="verify") == 1
+    assert "other content than the ledger under version 2 of small_delays (cccccccccccc, not bbbbbbbbbbbb)" in capsys.readouterr().out

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class World:
     older: str
     newer: str
     champion: Version | None = None
+    crowned: Callable[..., None] = lambda store, model, champion: None
     annotated: dict[str, Any] = field(default_factory=dict)
 
 
@@ -68,16 +69,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory, january: January) -> World
 
 
 @pytest.fixture
-def world(trained: World, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(trained: World, crowned: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The two versions, and a registry that has the older one as its champion."""
     world = World(trained.settings, trained.store, trained.older, trained.newer)
     world.champion = Version("flight_delays", 3, world.older, "run3")
+    world.crowned = crowned
 
     class Registry:
         def __init__(self, settings: Settings) -> None: ...
 
         def version(self, model: str, which: str) -> Version | None:
             return world.champion
+
+        def versions(self, model: str) -> list[Version]:
+            return [replace(world.champion, aliases=("champion",))] if world.champion else []
 
         def annotate(self, run_id: str, tags: dict[str, str], metrics: dict[str, float], files: dict[str, bytes]) -> None:
             world.annotated = {"run_id": run_id, "tags": tags, "metrics": metrics, "files": files}
@@ -86,11 +91,14 @@ def world(trained: World, monkeypatch: pytest.MonkeyPatch) -> World:
             return f"http://mlflow/{run_id}"
 
     monkeypatch.setattr(stage, "ModelRegistry", Registry)
-    return world
+    yield world
+    for entry in list(world.store.list("ledger")):
+        world.store.delete(entry.key)
 
 
 def go(world: World, digest: str | None = None) -> tuple[EvaluateResult, dict[str, Any], pa.Table]:
     """Run the stage; its result, its document and its losses."""
+    world.crowned(world.store, "flight_delays", world.champion)
     found = stage.run(world.settings, world.store, "flight_delays", digest or world.newer, "run4")
     document = json.loads(world.store.read(found.evaluation))
     return found, document, pq.read_table(io.BytesIO(world.store.read(document["losses"])))

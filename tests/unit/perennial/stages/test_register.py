@@ -43,7 +43,8 @@ class Registry(RegistryInMemory):
 class World:
     """A candidate with its evaluation."""
 
-    def __init__(self, tmp_path, monkeypatch):
+    def __init__(self, tmp_path, monkeypatch, crowned):
+        self.crowned = crowned
         self.spec = small_model().model_copy(update={"slices": ("carrier",)})
         self.settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path / "home")})
         self.store, self.registry = FolderStore(str(tmp_path / "store")), Registry()
@@ -85,12 +86,13 @@ class World:
         return f"{prefix}/evaluation.json"
 
     def run(self, evaluation):
+        self.crowned(self.store, self.spec.name, self.registry.version(self.spec.name, "champion"))
         return register.run(self.settings, self.store, model=self.spec.name, digest=self.digest, run_id=RUN, evaluation=evaluation)
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
-    return World(tmp_path, monkeypatch)
+def world(tmp_path, monkeypatch, crowned):
+    return World(tmp_path, monkeypatch, crowned)
 
 
 def test_the_first_version_is_registered_as_candidate(world):

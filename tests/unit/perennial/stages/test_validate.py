@@ -13,7 +13,7 @@ import pytest
 from perennial import discovery
 from perennial.data.snapshots import Snapshot
 from perennial.data.tables import Table
-from perennial.errors import TrainingRefused, UnknownName
+from perennial.errors import RegistryDiffers, TrainingRefused, UnknownName
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.manifest import Manifest, lock_digest, run_key, training_parameters
 from perennial.lineage.version_folder import publish, read_manifest
@@ -24,6 +24,7 @@ from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, RetrainSpe
 from perennial.stages import validate
 from perennial.stages.recalibrate import recalibrated
 from perennial.store import FolderStore
+from perennial.testing import RegistryInMemory
 
 DATASET = DatasetSpec(
     name="flights",
@@ -52,7 +53,8 @@ class House:
         monkeypatch.setattr(discovery, "dataset", lambda name: DATASET)
         monkeypatch.setattr(validate, "code_digest", lambda name: self.code)
         monkeypatch.setitem(sys.modules, "perennial.quality.validation", SimpleNamespace(validate_snapshot=self._validate))
-        self.inbox = Inbox(self.store, "delays")
+        self.inbox, self.registry = Inbox(self.store, "delays"), RegistryInMemory()
+        monkeypatch.setattr(validate, "ModelRegistry", lambda settings: self.registry)
 
     def _validate(self, rows, dataset, label, *, store=None):
         self.checked.append((label, len(rows)))
@@ -89,6 +91,7 @@ class House:
         if judged:
             self.store.write(f"reports/delays/{digest}/gate.json", b"{}")
         if number:
+            self.registry.add("delays", digest, "champion", number=number)
             ledger = Ledger(self.store, "delays")
             last = ledger.last()
             ledger.append(
@@ -335,6 +338,7 @@ def test_a_recalibration_neither_counts_as_a_training_nor_makes_the_champion_you
     house.store.write(f"reports/delays/{made}/gate.json", b"{}")
     ledger = Ledger(house.store, "delays")
     last = ledger.last()
+    house.registry.add("delays", made, "champion")
     ledger.append(
         "promoted",
         version=2,
@@ -353,3 +357,13 @@ def test_a_recalibration_neither_counts_as_a_training_nor_makes_the_champion_you
     due = house.run()
     assert (due.outcome, due.cause) == ("done", "schedule")
     assert "The data of version 2 ends 10 days before" in due.sentence
+
+
+def test_no_training_starts_on_a_registry_that_is_another(house, tmp_path):
+    """A champion that the registry has lost: said before anything is trained, and not where nothing is to be trained."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1, number=1)
+    house.registry = RegistryInMemory()
+    assert house.run().outcome == "skipped"
+    with pytest.raises(RegistryDiffers, match="lacks version 1 of delays"):
+        house.run(force=True)

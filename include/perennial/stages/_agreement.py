@@ -1,0 +1,131 @@
+"""Holds the registry against the ledger before anything is decided on what the registry says.
+
+The ledger alone knows what was released. A registry whose database was lost, that was restored from an old copy or that belongs to
+another platform numbers versions anew and has no champion: a gate that believed it would compare with nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from perennial.errors import RegistryDiffers, ServiceUnreachable
+from perennial.lineage.ledger import NOTE, Ledger
+from perennial.monitoring.incidents import Incidents
+from perennial.registry.model_registry import CHAMPION, NOTED, ModelRegistry, Version
+from perennial.settings import Settings
+from perennial.store import Store
+
+log = logging.getLogger("perennial.agreement")
+
+KEY = "registry"  # of the incident that the registry is not what the ledger tells of
+
+
+def require(store: Store, registry: ModelRegistry, model: str) -> None:
+    """Let nothing be decided on a registry that differs from the ledger.
+
+    Raises:
+        RegistryDiffers: it lost versions, has others under their numbers, or another champion.
+        ServiceUnreachable: MLflow does not answer.
+    """
+    ledger = Ledger(store, model)
+    last = ledger.last()
+    versions = registry.versions(model)
+    found = [*lost(registry, model, last.versions if last else {}, versions), *moved(registry, ledger, versions)]
+    if found:
+        raise RegistryDiffers(found[0])
+
+
+def require_versions(store: Store, registry: ModelRegistry, model: str) -> None:
+    """The same for one who is about to set the aliases: that somebody moved one is told in the log, and then put right.
+
+    Raises:
+        RegistryDiffers: the registry lost versions, or has others under their numbers.
+        ServiceUnreachable: MLflow does not answer.
+    """
+    ledger = Ledger(store, model)
+    last = ledger.last()
+    versions = registry.versions(model)
+    if found := lost(registry, model, last.versions if last else {}, versions):
+        raise RegistryDiffers(found[0])
+    for sentence in moved(registry, ledger, versions):
+        log.warning("%s It is put back now.", sentence)
+
+
+def differences(registry: ModelRegistry, ledger: Ledger) -> list[str]:
+    """A sentence for each thing in which the registry differs from the whole ledger, every version that it ever named included.
+
+    Raises:
+        StoredDataDamaged: an entry cannot be read.
+        ServiceUnreachable: MLflow does not answer.
+    """
+    told = {number: digest for entry in ledger.entries() for number, digest in entry.versions.items()}
+    versions = registry.versions(ledger.model)  # after the ledger: what was released meanwhile is in both
+    return [*lost(registry, ledger.model, told, versions), *moved(registry, ledger, versions)]
+
+
+def lost(registry: ModelRegistry, model: str, told: Mapping[int, str], versions: Sequence[Version]) -> list[str]:
+    """A sentence for what the registry has lost, and one for what it has under another's number; none if all is there.
+
+    Args:
+        registry: has the address.
+        model: name of the model.
+        told: number -> digest, as the ledger names them.
+        versions: what the registry has.
+    """
+    has = {version.number: version.digest for version in versions}
+    gone = sorted(set(told) - set(has))
+    other = sorted(number for number in set(told) & set(has) if told[number] != has[number])
+    rebuild = f"If its database was lost, make it again from the store: `perennial registry rebuild --model {model}`. If it belongs to another platform, correct PERENNIAL_MLFLOW_URL or PERENNIAL_STORE."
+    found = []
+    if gone:
+        found.append(
+            f"The registry at {registry.url} lacks {_listed(gone)} of {model}, which the ledger names: nothing is decided on what it has left. {rebuild}"
+        )
+    if other:
+        first = other[0]
+        found.append(
+            f"The registry at {registry.url} has other content than the ledger under {_listed(other)} of {model} ({has[first][:12] or 'none'}, not {told[first][:12]}): nothing is decided on it. {rebuild}"
+        )
+    return found
+
+
+def moved(registry: ModelRegistry, ledger: Ledger, versions: Sequence[Version]) -> list[str]:
+    """A sentence if somebody gave the role of champion to another version than the ledger does. A registry that has only not followed yet says nothing wrong."""
+    last, model = ledger.last(), ledger.model
+    alias = next((version.number for version in versions if CHAMPION in version.aliases), None)
+    followed = max((int(note[1]) for version in versions if (note := NOTE.fullmatch(version.tags.get(NOTED, "")))), default=None)
+    right = {last.champion if last else None}
+    if last is not None and followed is None:
+        right.add(None)
+    if last is not None and followed is not None and followed < last.seq:
+        right.add(ledger.entry(followed).champion)
+    if alias in right:
+        return []
+    now = last.champion if last else None
+    who = f"version {now} is the champion" if now else "no version is"
+    at = f"at version {alias}" if alias else "gone"
+    release = f"; to release version {alias}: `perennial release --model {model} --version {alias} --again --actor YOU`" if alias else ""
+    return [
+        f"The alias {CHAMPION} of {model} is {at} in the registry at {registry.url}, but by the ledger {who}: somebody changed it by hand. "
+        f"`perennial registry rebuild --model {model}` puts it back{release}."
+    ]
+
+
+def watch(settings: Settings, store: Store, model: str) -> None:
+    """Open an incident if the registry differs from the ledger, end it once it does not. An absent registry is not this incident: the stages that need it say so."""
+    incidents = Incidents(store, model)
+    try:
+        require(store, ModelRegistry(settings), model)
+    except RegistryDiffers as error:
+        incidents.open("service", KEY, "critical", str(error))
+    except ServiceUnreachable as error:
+        log.warning("Whether the registry agrees with the ledger of %s could not be looked up: %s", model, error)
+    else:
+        if known := incidents.find("service", KEY):
+            incidents.resolve(known.id, "The registry has what the ledger names.")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+    return f"version {shown}" if len(numbers) == 1 else f"versions {shown}"
