@@ -116,6 +116,7 @@ class MonitorResult(Result):
     report: str = Field(default="", description="Store key of the window's report.")
     requests: int = Field(default=0, description="Predictions in the window.")
     labelled: int = Field(default=0, description="Predictions whose outcome is known.")
+    damaged: int = Field(default=0, description="Logged lines that could not be read, now or before, and are set aside.")
     drifted: tuple[str, ...] = Field(default=(), description="Columns that drifted so far that it alarms.")
     retraining: str | None = Field(default=None, description="Key of the retraining request that this window made, if it has not ended.")
     cause: Cause | None = Field(default=None, description="Why that retraining was requested.")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perennial.monitoring.prediction_table import Collected, Table, collect, read_lines
+from perennial.monitoring.log_lines import Damage, LineField, read_lines
+from perennial.monitoring.prediction_table import TIME, Collected, Table, collect
 from perennial.specs import ModelSpec
 from perennial.store import Store
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.dataset import Dataset
 
+COLUMNS = ["prediction_id", "outcome", "time", "source", "line"]
 READ_ROWS = 32_768  # at a time, of a table that may be of any size
 
 
@@ -34,23 +36,36 @@ def collect_outcomes(store: Store, model: ModelSpec, table: Table) -> Collected:
     Columns: prediction_id, outcome (class number, or the value of a regression), time (UTC), source, line.
     """
 
-    def read(files: Sequence[Path]) -> tuple[pa.Table, int]:
-        query = f"""
-            select * from (select id as prediction_id, {_number(model)} as outcome, try_cast(time as timestamptz) as time, 'log' as source, row_number() over () as line from lines) read
-            where prediction_id <> '' and time is not null and outcome is not null
-        """  # noqa: S608 - class names are quoted
-        return read_lines(files, {"id": "VARCHAR", "outcome": "VARCHAR", "time": "VARCHAR"}, query)
+    fields = [
+        LineField("prediction_id", "/id", ("VARCHAR",), "nullif({v}, '')", "no text", required=True),
+        LineField(
+            "outcome",
+            "/outcome",
+            ("VARCHAR", "BIGINT", "UBIGINT", "DOUBLE", "BOOLEAN"),
+            _number(model),
+            "no outcome of this model",
+            required=True,
+        ),
+        LineField("time", "/time", *TIME, required=True),
+    ]
+
+    def read(files: Sequence[Path]) -> tuple[pa.Table, list[Damage]]:
+        import pyarrow as pa
+
+        rows, damaged = read_lines(files, fields)
+        return rows.append_column("source", pa.array(["log"] * rows.num_rows, pa.string())).select(COLUMNS), damaged
 
     return collect(store, f"outcomes/{model.name}", table, read)
 
 
 def _number(model: ModelSpec) -> str:
-    """SQL that turns the text of an outcome into its number, or null."""
-    value = "try_cast(lines.outcome as double)"
+    """SQL that turns the text of an outcome, {v}, into its number, or null."""
+    value = "try_cast({v} as double)"
     if not model.classes:
         return f"case when isfinite({value}) then {value} end"
-    names = " ".join(f"when lines.outcome = '{name.replace(chr(39), chr(39) * 2)}' then {i}" for i, name in enumerate(model.classes))
-    yes_no = " when lower(lines.outcome) = 'true' then 1 when lower(lines.outcome) = 'false' then 0" if len(model.classes) == 2 else ""
+    quoted = [name.replace("'", "''").replace("{", "{{").replace("}", "}}") for name in model.classes]
+    names = " ".join(f"when {{v}} = '{name}' then {i}" for i, name in enumerate(quoted))
+    yes_no = " when lower({v}) = 'true' then 1 when lower({v}) = 'false' then 0" if len(model.classes) == 2 else ""
     return f"(case {names}{yes_no} when {value} in ({', '.join(map(str, range(len(model.classes))))}) then {value} end)::double"
 
 
@@ -110,7 +125,7 @@ def outcomes_of(predictions: Sequence[pa.Table], outcomes: Dataset) -> pa.Table:
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set disabled_optimizers = 'build_side_probe_side'")  # the table of unknown size streams past the known ids
     connection.register("p", pa.concat_tables([rows.select(["prediction_id"]) for rows in predictions]))
-    connection.register("o", _read(outcomes, ["prediction_id", "outcome", "time", "source", "line"]))
+    connection.register("o", _read(outcomes, COLUMNS))
     found: pa.Table = connection.sql(
         "select prediction_id, outcome, time, source, line from o semi join p using (prediction_id)"
     ).to_arrow_table()

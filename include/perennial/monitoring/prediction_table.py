@@ -8,6 +8,8 @@ Servers write a segment a second; a commit for each would drown the table in ver
 
 Whatever is killed, and however many collect at a time, the next call first finishes the last batch and only then looks for
 segments, so that no segment is ever in two batches.
+
+A line that cannot be read holds nothing up: it is kept in `<prefix>/damaged/<batch>-<lines>.jsonl` with the reason, and counted.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from perennial.specs import DatasetSpec, ModelSpec
+from perennial.monitoring.log_lines import Damage, LineField, in_pointer, read_lines
+from perennial.specs import ColumnType, DatasetSpec, ModelSpec
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -30,16 +33,34 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEGMENT = re.compile(r"[^/]+\.jsonl")
+SET_ASIDE = re.compile(r"\d+-(\d+)\.jsonl")
 MAX_BATCH_BYTES, MAX_BATCH_SEGMENTS = 256 << 20, 5000
 KEPT_BATCHES = 50  # far more than the collectors that could run at a time
 INPUT = "input_"  # before the name of an input, which may be any word
 
-_TYPES = {"int": "DOUBLE", "float": "DOUBLE", "string": "VARCHAR", "timestamp": "VARCHAR", "bool": "BOOLEAN"}
-# Whole numbers pass through DOUBLE: a client may write 3.0 for 3.
-_CASTS = {"int": "::bigint", "float": "", "string": "", "timestamp": "::timestamptz", "bool": ""}
+
+Read = Callable[[Sequence[Path]], "tuple[pa.Table, list[Damage]]"]
 
 
-Read = Callable[[Sequence[Path]], "tuple[pa.Table, int]"]
+_NUMBER = ("BIGINT", "UBIGINT", "DOUBLE")
+TIME = (
+    ("VARCHAR",),
+    "case when try_cast({v} as timestamptz) between timestamptz '0001-01-02 00:00:00+00' and timestamptz '9999-12-30 00:00:00+00' then try_cast({v} as timestamptz) end",
+    "no time",
+)
+_FLOAT = _NUMBER, "case when isfinite(try_cast({v} as double)) then try_cast({v} as double) end", "no number"
+# JSON types, SQL of the value, and what a value is that does not fit. Whole numbers may be written as 3.0.
+_TYPES: dict[ColumnType, tuple[tuple[str, ...], str, str]] = {
+    "int": (
+        _NUMBER,
+        "case when {k} <> 'DOUBLE' then try_cast({v} as bigint) when try_cast({v} as double) = trunc(try_cast({v} as double)) then try_cast(try_cast({v} as double) as bigint) end",
+        "no whole number of 64 bits",
+    ),
+    "float": _FLOAT,
+    "string": (("VARCHAR",), "{v}", "no text"),
+    "timestamp": TIME,
+    "bool": (("BOOLEAN",), "{v}::boolean", "neither true nor false"),
+}
 
 
 class Table(Protocol):
@@ -64,15 +85,37 @@ class Collected:
 
     segments: int = 0
     rows: int = 0
-    damaged: int = 0  # lines that could not be read: cut off by a crash, or not of the format
+    damaged: int = 0  # lines that could not be read and are set aside: cut off by a crash, or not of the format
 
     def __add__(self, other: Collected) -> Collected:
         return Collected(self.segments + other.segments, self.rows + other.rows, self.damaged + other.damaged)
 
 
+@dataclass(frozen=True)
+class SetAside:
+    """Lines of a log that could not be read, now and before, as long as their files are kept."""
+
+    lines: int
+    newest: str  # store key of the newest file
+
+    @property
+    def sentence(self) -> str:
+        """What a person should know of them."""
+        folder = self.newest.rpartition("/")[0]
+        return f"{self.lines} logged lines could not be read and count nowhere: {folder}/ keeps them with the reason of each (newest: {self.newest.removeprefix(folder + '/')})."
+
+
 def predictions_name(model: str) -> str:
     """Name of the table of a model's predictions."""
     return f"{model}_predictions"
+
+
+def set_aside(store: Store, prefix: str) -> SetAside | None:
+    """What was set aside below a prefix; None if nothing was."""
+    found = [stored.key for stored in store.list(_damaged(prefix)) if SET_ASIDE.fullmatch(stored.key.rpartition("/")[2])]
+    if not found:
+        return None
+    return SetAside(sum(int(key.rpartition("-")[2].removesuffix(".jsonl")) for key in found), max(found))
 
 
 def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, table: Table) -> Collected:
@@ -81,25 +124,36 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
     Columns: prediction_id, model_version, shadow (nobody saw the answer), served_at, event_time (both UTC, microseconds),
     scores (list of float), milliseconds, and `input_<name>` for each input.
     """
-    kinds = {name: dataset.column(name).type for name in model.inputs}
-    row = ", ".join(f'"{name}" {_TYPES[kind]}' for name, kind in kinds.items())
-    inputs = "".join(f', "row"."{name}"{_CASTS[kind]} as "{INPUT}{name}"' for name, kind in kinds.items())
-    columns = {
-        "id": "VARCHAR",
-        "version": "INTEGER",
-        "time": "VARCHAR",
-        "event_time": "VARCHAR",
-        "row": f"STRUCT({row})",
-        "scores": "DOUBLE[]",
-        "ms": "DOUBLE",
-        "shadow": "BOOLEAN",
-    }
-    query = f"""
-        select id as prediction_id, version as model_version, coalesce(shadow, false) as shadow, try_cast(time as timestamptz) as served_at,
-               coalesce(try_cast(event_time as timestamptz), served_at) as event_time, scores, ms as milliseconds {inputs}
-        from lines where id is not null and version is not null and served_at is not null and len(scores) > 0
-    """  # noqa: S608 - names come from the spec
-    return collect(store, f"predictions/{model.name}", table, lambda files: read_lines(files, columns, query))
+    scores = "try_cast({v} as double[])"
+    width = max(len(model.classes), 1)
+    fields = [
+        LineField("prediction_id", "/id", ("VARCHAR",), "nullif({v}, '')", "no text", required=True),
+        LineField("model_version", "/version", ("BIGINT", "UBIGINT"), "try_cast({v} as integer)", "no number of a version", required=True),
+        LineField("shadow", "/shadow", ("BOOLEAN",), "{v}::boolean", "neither true nor false"),
+        LineField("served_at", "/time", *TIME, required=True),
+        LineField("event_time", "/event_time", *TIME),
+        LineField(
+            "scores",
+            "/scores",
+            ("ARRAY",),
+            f"case when len({scores}) = {width} and len(list_filter({scores}, lambda x: isfinite(x))) = {width} then {scores} end",
+            f"no list of {width} numbers",
+            required=True,
+        ),
+        LineField("milliseconds", "/ms", *_FLOAT),
+        *(LineField(INPUT + name, f"/row/{in_pointer(name)}", *_TYPES[dataset.column(name).type]) for name in model.inputs),
+    ]
+
+    def read(files: Sequence[Path]) -> tuple[pa.Table, list[Damage]]:
+        import pyarrow.compute as pc
+
+        rows, damaged = read_lines(files, fields)
+        filled = {"event_time": pc.coalesce(rows["event_time"], rows["served_at"]), "shadow": pc.fill_null(rows["shadow"], False)}
+        for name, values in filled.items():
+            rows = rows.set_column(rows.column_names.index(name), name, values)
+        return rows.drop_columns(["line"]), damaged
+
+    return collect(store, f"predictions/{model.name}", table, read)
 
 
 def collect(store: Store, prefix: str, table: Table, read: Read) -> Collected:
@@ -109,7 +163,7 @@ def collect(store: Store, prefix: str, table: Table, read: Read) -> Collected:
         store: where the segments are.
         prefix: their folder.
         table: where their rows go.
-        read: gives the rows of files and how many of their lines were damaged.
+        read: gives the rows of files, and those of their lines that are damaged.
     """
     total = Collected()
     number, segments = _last_batch(store, prefix)
@@ -153,11 +207,7 @@ def _finish(store: Store, prefix: str, number: int, segments: list[str], *, tabl
     digest, done = f"{prefix}/{number:08d}", Collected()
     if not table.has_batch(digest):
         with tempfile.TemporaryDirectory(prefix="perennial-segments-") as folder:
-            files = [
-                file
-                for place, name in enumerate(segments)
-                if _downloaded(store, f"{prefix}/{name}", file := Path(folder, f"{place}.jsonl"))
-            ]
+            files = [file for name in segments if _downloaded(store, f"{prefix}/{name}", file := Path(folder, name))]
             # A segment goes only after the commit: one that is gone was committed by another collector since, or removed by hand.
             if len(files) == len(segments) or not table.has_batch(digest):
                 if len(files) < len(segments):
@@ -165,8 +215,10 @@ def _finish(store: Store, prefix: str, number: int, segments: list[str], *, tabl
                         "%d of %d segments of %s are gone before they were taken in.", len(segments) - len(files), len(segments), prefix
                     )
                 rows, damaged = read(files)
+                if damaged:  # before the commit: whatever is killed, a line is in the table or kept here
+                    _set_aside(store, f"{_damaged(prefix)}/{number:08d}-{len(damaged)}.jsonl", damaged, segments)
                 table.append(rows, digest)
-                done = Collected(len(files), rows.num_rows, damaged)
+                done = Collected(len(files), rows.num_rows, len(damaged))
     for name in segments:
         store.delete(f"{prefix}/{name}")
     return done
@@ -180,32 +232,13 @@ def _downloaded(store: Store, key: str, file: Path) -> bool:
     return True
 
 
-def read_lines(files: Sequence[Path], columns: dict[str, str], query: str) -> tuple[pa.Table, int]:
-    """Read JSON lines with DuckDB.
+def _damaged(prefix: str) -> str:
+    return f"{prefix}/damaged"
 
-    Args:
-        files: the lines.
-        columns: DuckDB type of each field; a value that does not fit is read as null.
-        query: selects from `lines` what is kept of them.
 
-    Returns:
-        The rows and the number of damaged lines: those that are no JSON and those that the query left out.
-    """
-    import duckdb
-
-    connection = duckdb.connect()
-    connection.execute("set TimeZone = 'UTC'")
-    fields = ", ".join(f"'{name}': '{kind}'" for name, kind in columns.items())
-    if files:
-        named = [str(file) for file in files]
-        connection.execute(
-            f"create temp view lines as select * from read_json({named}, columns = {{{fields}}}, format = 'newline_delimited', ignore_errors = true)"  # noqa: S608
-        )
-    else:
-        connection.execute(f"create temp table lines ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
-    found: pa.Table = connection.sql(query).to_arrow_table()
-    written = 0
-    for file in files:
-        with file.open("rb") as stream:
-            written += sum(1 for line in stream if line.strip())
-    return found, written - found.num_rows
+def _set_aside(store: Store, key: str, damaged: list[Damage], segments: list[str]) -> None:
+    lines = [
+        json.dumps({"segment": segments[found.file], "line": found.line, "fault": found.fault, "text": found.text}) for found in damaged
+    ]
+    store.write(key, "".join(f"{line}\n" for line in lines).encode())
+    log.warning("%d logged lines could not be read and are set aside in %s. The first: %s", len(damaged), key, damaged[0].fault)

@@ -224,6 +224,7 @@ def _performance(report: Report) -> str:
             f"{counts['repeated']}, {counts['contradicted']}, {counts['unknown']}",
         )
     )
+    rows += [("Could not be read", sentence) for sentence in report["damaged"]]
     table = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
     return f"<h2>Performance</h2><div class=scroll><table>{table}</table></div><p>{escape(report['jump']['sentence'])}</p>{_curve(report)}"
 

@@ -30,7 +30,7 @@ from perennial.monitoring import performance, policy
 from perennial.monitoring.anomalies import Anomalies
 from perennial.monitoring.incidents import Incidents, Kind, Severity
 from perennial.monitoring.outcomes import collect_outcomes, count_unknown, join, outcome_rows, outcomes_name, outcomes_of
-from perennial.monitoring.prediction_table import INPUT, collect_predictions, predictions_name
+from perennial.monitoring.prediction_table import INPUT, SetAside, collect_predictions, predictions_name, set_aside
 from perennial.monitoring.report import page
 from perennial.monitoring.requests import Inbox
 from perennial.monitoring.windows import Window, newest_complete, window_of, windows_before
@@ -77,6 +77,14 @@ def run(settings: Settings, store: Store, model: str, first: datetime | None = N
         _agreement.watch(settings, store, model)
     look = Look(settings, store, spec, dataset)
     look.collect()
+    result = _look_at(look, given)
+    damaged = "".join(f" {found.sentence}" for found in look.damaged)
+    return result.model_copy(update={"sentence": f"{result.sentence}{damaged}", "damaged": sum(found.lines for found in look.damaged)})
+
+
+def _look_at(look: Look, given: Window | None) -> MonitorResult:
+    """Report on the given window, or the newest complete one."""
+    spec, model = look.spec, look.spec.name
     if not look.days:
         return MonitorResult(outcome="skipped", sentence=f"{model} has no predictions yet: nothing to look at.")
     newest = newest_complete(list(look.days), spec.monitoring.window_days)
@@ -142,6 +150,7 @@ class Look:
         self.judge = Judge(self.store, self.spec, self.dataset, self.digests)
         self.days: dict[date, int] = {}
         self.newest = datetime.min
+        self.damaged: tuple[SetAside, ...] = ()
 
     def collect(self) -> None:
         """Take the finished segments into the tables."""
@@ -150,8 +159,9 @@ class Look:
         for what, taken in (("predictions", predictions), ("outcomes", outcomes)):
             if taken.segments:
                 log.info("Took in %d %s from %d segments.", taken.rows, what, taken.segments)
-            if taken.damaged:
-                log.warning("%d lines of %s could not be read and are left out.", taken.damaged, what)
+        self.damaged = tuple(
+            found for what in ("predictions", "outcomes") if (found := set_aside(self.store, f"{what}/{self.spec.name}")) is not None
+        )
         # A caller may name any time. One in the future would make its window the newest, and the champion old, for ever.
         latest = pa.scalar(datetime.now(timezone.utc) + timedelta(days=1), pa.timestamp("us", "UTC"))
         times = self._scan(["event_time"], ~pc.field("shadow") & (pc.field("event_time") <= latest))
@@ -228,6 +238,7 @@ class Look:
             "scores": _scores(self.spec, of_version),
             "service": asdict(performance.service_figures(rows)),
             "gateway": self._gateway(),
+            "damaged": [found.sentence for found in self.damaged],
             "decision": {"cause": cause, "why": decision, "request": key},
             "incidents": self._incidents(changed),
         }

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from perennial.data.tables import Table
-from perennial.monitoring.prediction_table import Collected, collect_predictions
+from perennial.monitoring.prediction_table import Collected, collect_predictions, set_aside
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.store import FolderStore
 
@@ -33,16 +33,18 @@ MODEL = ModelSpec(
 )  # fmt: skip
 
 
+ROW = {"when": "2013-02-01T06:30:00", "carrier": "UA", "distance": 719, "time": 1.5, "cargo": False}
+
+
 def a_line(identity, **more):
     """A line of the prediction log."""
-    row = {"when": "2013-02-01T06:30:00", "carrier": "UA", "distance": 719, "time": 1.5, "cargo": False}
     line = {
         "id": identity,
         "model": "delays",
         "version": 7,
         "time": "2026-11-01T10:00:00+00:00",
         "event_time": "2013-02-01T06:30:00",
-        "row": row,
+        "row": ROW,
         "scores": [0.75, 0.25],
         "ms": 1.25,
     }
@@ -163,8 +165,8 @@ def test_segments_are_taken_once_and_removed(store):
     assert not any(o.key.endswith(".jsonl") for o in store.list("predictions/delays"))
 
 
-def test_damaged_lines_are_counted_and_the_others_kept(store):
-    """A line cut off by a crash, and one of another format, cost themselves alone."""
+def test_damaged_lines_are_set_aside_and_the_others_kept(store):
+    """A line cut off by a crash, and one of another format, cost themselves alone and are kept with the reason."""
     logged(store, "a", a_line("x-0"), a_line("x-1")[:60], '{"id": "x-2"}', a_line("x-3"))
     assert collected(store) == Collected(segments=1, rows=2, damaged=2)
     logged(store, "b", "{")
@@ -172,6 +174,74 @@ def test_damaged_lines_are_counted_and_the_others_kept(store):
     assert collected(store) == Collected(segments=2, rows=0, damaged=1)
     assert collected(store) == Collected()
     assert ids(store) == ["x-0", "x-3"]
+    found = set_aside(store, "predictions/delays")
+    assert (found.lines, found.newest) == (3, "predictions/delays/damaged/00000002-1.jsonl")
+    assert "predictions/delays/damaged/ keeps them" in found.sentence
+    kept = [json.loads(line) for line in store.read("predictions/delays/damaged/00000001-2.jsonl").splitlines()]
+    assert [(line["segment"], line["line"], line["fault"]) for line in kept] == [
+        ("a.jsonl", 2, "it is no JSON"),
+        ("a.jsonl", 3, "it has no version"),
+    ]
+    assert kept[0]["text"] == a_line("x-1")[:60]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"row": {**ROW, "distance": 1e19}}, "distance is no whole number of 64 bits"),
+        ({"row": {**ROW, "distance": 2**63}}, "distance is no whole number of 64 bits"),
+        ({"row": {**ROW, "distance": -(10**400)}}, "distance is no whole number of 64 bits"),
+        ({"row": {**ROW, "distance": -1e308}}, "distance is no whole number of 64 bits"),
+        ({"row": {**ROW, "distance": 1.5}}, "distance is no whole number of 64 bits"),
+        ({"row": {**ROW, "distance": "far"}}, "distance is no whole number of 64 bits"),
+        ({"row": {**ROW, "time": [1]}}, "time is no number"),
+        ({"row": {**ROW, "time": True}}, "time is no number"),
+        ({"row": {**ROW, "carrier": 7}}, "carrier is no text"),
+        ({"row": {**ROW, "cargo": "yes"}}, "cargo is neither true nor false"),
+        ({"row": {**ROW, "when": "tomorrow"}}, "when is no time"),
+        ({"row": {**ROW, "when": "9999-12-31T23:59:00-14:00"}}, "when is no time"),
+        ({"event_time": "0001-01-01T00:00:00+14:00"}, "event_time is no time"),
+        ({"event_time": "infinity"}, "event_time is no time"),
+        ({"time": None}, "it has no time"),
+        ({"scores": [0.5]}, "scores is no list of 2 numbers"),
+        ({"scores": [0.5, None]}, "scores is no list of 2 numbers"),
+        ({"scores": ["a", "b"]}, "scores is no list of 2 numbers"),
+        ({"scores": 0.5}, "scores is no list of 2 numbers"),
+        ({"version": "seven"}, "version is no number of a version"),
+        ({"version": 2**40}, "version is no number of a version"),
+        ({"id": ""}, "id is no text"),
+        ({"id": 5}, "id is no text"),
+        ({"shadow": "no"}, "shadow is neither true nor false"),
+        ({"ms": "fast"}, "ms is no number"),
+    ],
+)
+def test_a_line_that_does_not_fit_stops_nothing(store, changes, fault):
+    """Whatever is in a line, from an older release or somebody else: it is set aside with its field named, and its neighbours are taken."""
+    logged(store, "a", a_line("x-0"), a_line("bad", **changes), a_line("x-1"))
+    assert collected(store) == Collected(segments=1, rows=2, damaged=1)
+    assert ids(store) == ["x-0", "x-1"]
+    assert json.loads(store.read("predictions/delays/damaged/00000001-1.jsonl"))["fault"] == fault
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x00\xff\xfe" * 1000, b"[" * 200_000, b'{"a":' * 2000 + b"1" + b"}" * 2000, b"null\n5\n[]\n\n{}\n", b'"\\ud800"']
+)
+def test_a_segment_of_anything_stops_nothing(store, content):
+    """Binary, nesting without end, JSON of another kind: every line is set aside, and the next segment is taken in the same commit."""
+    store.write("predictions/delays/a.jsonl", content)
+    logged(store, "b", a_line("x-0"))
+    lines = sum(1 for line in content.split(b"\n") if line)
+    assert collected(store) == Collected(segments=2, rows=1, damaged=lines)
+    assert set_aside(store, "predictions/delays").lines == lines
+
+
+def test_a_batch_that_an_older_release_could_not_read_is_finished(store):
+    """A batch was noted, and every look broke at a line of it: the next look takes the rest of it and goes on."""
+    logged(store, "a", a_line("x-0"), a_line("x-1", row={**ROW, "distance": 1e19}))
+    store.write("predictions/delays/batches/00000001.json", b'{"segments": ["a.jsonl"]}')
+    logged(store, "b", a_line("y-0"))
+    assert collected(store) == Collected(segments=2, rows=2, damaged=1)
+    assert ids(store) == ["x-0", "y-0"]
 
 
 def test_other_objects_are_left_alone(store):

@@ -47,7 +47,7 @@ REPORT = {
     "breaks": [], "anomalies": ANOMALIES, "estimate": None, "slices": [],
     "decision": {"cause": "drift", "why": "temp drifted.", "request": "k"},
     "performance": {"loss": "log loss", "labelled": 0, "predictions": 100, "coverage": 0.0, "realised": None, "low": None, "high": None, "expected": None, "excess": None, "blocks": ""},
-    "outcomes": {"repeated": 1, "contradicted": 2, "unknown": 3}, "days": [], "jump": {"found": False, "sentence": "No labelled day."}, "scores": [],
+    "outcomes": {"repeated": 1, "contradicted": 2, "unknown": 3}, "damaged": ["4 logged lines could not be read."], "days": [], "jump": {"found": False, "sentence": "No labelled day."}, "scores": [],
     "service": {"predictions": 100, "seconds": 60.0, "per_second": 1.7, "p50_ms": None, "p99_ms": None},
     "gateway": {"sentence": "The gateway's own counts:", "versions": {"3": {"requests": 120, "errors": 1, "p50_ms": 1.0, "p99_ms": None}}},
     "incidents": {"open": [INCIDENT], "changed": ["0001-drift"], "rate": "1.0 alarms a month (1 in 30 days); none was judged."},

@@ -1,0 +1,146 @@
+"""Reads the JSON lines that servers log. A line that does not fit costs itself alone and comes back with the reason.
+
+Whatever wrote them: an older release, a server that was killed while it wrote, or somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+AT_ONCE_BYTES = 16 << 20  # of lines in memory
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A line that cannot be read."""
+
+    file: int  # place of its segment
+    line: int  # from 1
+    fault: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LineField:
+    """One column made of a field of JSON lines."""
+
+    name: str
+    path: str  # JSON pointer
+    kinds: tuple[str, ...]  # DuckDB's names of the JSON types that it may have
+    value: str  # SQL of the column, null where the text does not fit; {v} is the field's text, {k} its JSON type
+    fault: str  # what it is where it does not fit
+    required: bool = False
+
+
+def in_pointer(name: str) -> str:
+    """A name as a JSON pointer writes it."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def read_lines(files: Sequence[Path], fields: Sequence[LineField]) -> tuple[pa.Table, list[Damage]]:
+    """Read JSON lines.
+
+    Returns:
+        A row for each line whose fields all fit, with the columns of `fields` and `line`, its place among all; and the other lines, with
+        their text and what is wrong with the first field that does not fit.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    connection = duckdb.connect()
+    connection.execute("set TimeZone = 'UTC'")
+    query = _query(fields)
+    tables, damaged = [], []
+    begun = 0
+    for group in _groups(files) or [[]]:
+        rows, found = _read_group(connection, query, group, begun)
+        tables.append(rows)
+        damaged += found
+        begun += rows.num_rows + len(found)
+    return pa.concat_tables(tables), damaged
+
+
+def _query(fields: Sequence[LineField]) -> str:
+    paths = ", ".join(_quoted(field.path) for field in fields)
+    columns, faults = [], []
+    for place, field in enumerate(fields, start=1):
+        names = {"v": f"v[{place}]", "k": f"k[{place}]"}
+        kinds = ", ".join(map(_quoted, field.kinds))
+        value = field.value.format(**names)
+        columns.append(f"case when {names['k']} in ({kinds}) then {value} end as {_name(field.name)}")
+        given = f"coalesce({names['k']}, 'NULL') <> 'NULL'"
+        called = field.path.removeprefix("/row/").removeprefix("/").replace("~1", "/").replace("~0", "~")
+        faults.append(f"when {given} and {_name(field.name)} is null then {_quoted(f'{called} is {field.fault}')}")
+        if field.required:
+            faults.append(f"when {_name(field.name)} is null then {_quoted(f'it has no {called}')}")
+    return f"""
+        with read as (select line, try(json_extract_string(text, [{paths}])) v, try(json_type(text, [{paths}])) k from lines),
+             typed as (select line, v, k, {", ".join(columns)} from read)
+        select * exclude (v, k), case when v is null then 'it is no JSON' {" ".join(faults)} end as fault from typed
+    """  # noqa: S608 - names come from the spec and are quoted
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _groups(files: Sequence[Path]) -> list[list[tuple[int, Path]]]:
+    """The files with their places, as many together as may be in memory."""
+    groups: list[list[tuple[int, Path]]] = []
+    size = AT_ONCE_BYTES
+    for place, file in enumerate(files):
+        more = file.stat().st_size
+        if size + more > AT_ONCE_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append((place, file))
+        size += more
+    return groups
+
+
+def _read_group(
+    connection: duckdb.DuckDBPyConnection, query: str, files: Sequence[tuple[int, Path]], begun: int
+) -> tuple[pa.Table, list[Damage]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    places: list[tuple[int, int]] = []
+    texts: list[str | None] = []
+    for place, file in files:
+        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+            if line.strip():
+                places.append((place, number))
+                texts.append(_decoded(line))
+    lines = pa.table({"line": pa.array(range(begun, begun + len(texts)), pa.int64()), "text": pa.array(texts, pa.string())})
+    connection.register("lines", pa.Table.from_batches(lines.to_batches(max_chunksize=16_384), lines.schema))
+    found: pa.Table = connection.sql(query).to_arrow_table()
+    connection.unregister("lines")
+    wrong = found.filter(pc.is_valid(found["fault"])).select(["line", "fault"]).sort_by("line").to_pylist()
+    damaged = []
+    for item in wrong:
+        file, number = places[item["line"] - begun]
+        text = texts[item["line"] - begun]
+        damaged.append(Damage(file, number, item["fault"], _raw(dict(files)[file], number) if text is None else text))
+    return found.filter(pc.is_null(found["fault"])).drop_columns(["fault"]), damaged
+
+
+def _decoded(line: bytes) -> str | None:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _raw(file: Path, number: int) -> str:
+    return file.read_bytes().split(b"\n")[number - 1].decode("utf-8", "backslashreplace")
