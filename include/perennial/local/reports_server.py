@@ -1,22 +1,37 @@
 """Shows the store's `reports/` on a local port: a folder listing, and the pages as they are. Reads any kind of store.
 
+Nothing that a page holds can act: each is shown in a sandbox of its own, apart from every other page and without its cookies, and runs
+no script but that of Data Docs (docs/decisions/0037-pages-that-cannot-act.md).
+
 Run as `python -m perennial.local.reports_server`.
 """
 
 from __future__ import annotations
 
+import functools
 import html
-import mimetypes
 import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote, unquote, urlsplit
 
 from perennial.errors import PerennialError
+from perennial.local import callers
+from perennial.quality import data_docs
 from perennial.settings import Settings
 from perennial.store import Store, open_store
 
 FOLDER = "reports"
+_KINDS = {
+    "html": "text/html; charset=utf-8",
+    "json": "application/json; charset=utf-8",
+    "txt": "text/plain; charset=utf-8",
+    "csv": "text/csv; charset=utf-8",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+}
+_BYTES = "application/octet-stream"
+_ABSENT = HTTPStatus.NOT_FOUND, _KINDS["txt"], b"There is no such report."
 
 
 class ReportsServer(ThreadingHTTPServer):
@@ -24,33 +39,49 @@ class ReportsServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], store: Store) -> None:
+    def __init__(self, address: tuple[str, int], store: Store, settings: Settings) -> None:
         super().__init__(address, _Handler)
         self.store = store
+        self.settings = settings
+        self.framed_by = callers.origin_of(settings.airflow_url)  # the web UI may show a report within its own pages
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: ReportsServer
     protocol_version = "HTTP/1.1"
+    server_version, sys_version = "perennial", ""
 
     def do_GET(self) -> None:
-        try:
-            status, kind, body = _answer(self.server.store, unquote(urlsplit(self.path).path))
-        except PerennialError as error:
-            status, kind, body = HTTPStatus.BAD_GATEWAY, "text/plain; charset=utf-8", str(error).encode()
+        path = unquote(urlsplit(self.path).path)
+        if refused := callers.refusal(self.server.settings, self.headers.get("Host", ""), self.headers.get("Origin")):
+            status, kind, body = HTTPStatus.FORBIDDEN, _KINDS["txt"], refused.encode()
+        else:
+            try:
+                status, kind, body = _answer(self.server.store, path)
+            except PerennialError as error:
+                status, kind, body = HTTPStatus.BAD_GATEWAY, _KINDS["txt"], str(error).encode()
         self.send_response(status)
-        if status in (HTTPStatus.MOVED_PERMANENTLY,):
+        if status == HTTPStatus.MOVED_PERMANENTLY:
             self.send_header("Location", body.decode())
             body = b""
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-cache")
-        self.send_header("X-Content-Type-Options", "nosniff")
+        if kind == _BYTES:
+            self.send_header("Content-Disposition", "attachment")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
 
     do_HEAD = do_GET
+
+    def end_headers(self) -> None:
+        """Every answer, errors included, says what its page may do."""
+        self.send_header("Content-Security-Policy", _policy(unquote(getattr(self, "path", "")), self.server.framed_by))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
         """Only failures are worth a line."""
@@ -61,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _answer(store: Store, path: str) -> tuple[HTTPStatus, str, bytes]:
     parts = [p for p in path.split("/") if p]
     if "\0" in path or "\\" in path or any(p in (".", "..") for p in parts):
-        return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"There is no such report."
+        return _ABSENT
     key = "/".join([FOLDER, *parts])
     if not path.endswith("/"):
         try:
@@ -70,17 +101,32 @@ def _answer(store: Store, path: str) -> tuple[HTTPStatus, str, bytes]:
             pass  # not a page: a folder, perhaps
     names = _children(store, key)
     if not names and parts:
-        return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"There is no such report."
+        return _ABSENT
     if not path.endswith("/"):
-        return HTTPStatus.MOVED_PERMANENTLY, "text/plain", ("/" + "/".join(map(quote, parts)) + "/").encode()
+        return HTTPStatus.MOVED_PERMANENTLY, _KINDS["txt"], ("/" + "/".join(map(quote, parts)) + "/").encode()
     if "index.html" in names:
         return HTTPStatus.OK, _kind("index.html"), store.read(f"{key}/index.html")
     return HTTPStatus.OK, _kind("index.html"), _listing("/".join(parts), names).encode()
 
 
+def _policy(path: str, framed_by: str) -> str:
+    """What a page may do: nothing, but for its own style. A sandbox has an origin of its own, so no cookie and no storage is in its reach."""
+    is_data_docs = path.strip("/").split("/")[1:2] == ["docs"]
+    scripts = f"script-src {_scripts()}; " if is_data_docs else ""
+    allowed = "allow-scripts allow-downloads" if is_data_docs else "allow-downloads"
+    return (
+        f"default-src 'none'; {scripts}style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+        f"frame-ancestors 'self' {framed_by}; sandbox {allowed}"
+    )
+
+
+@functools.cache
+def _scripts() -> str:
+    return " ".join(f"'{found}'" for found in data_docs.script_hashes())
+
+
 def _kind(key: str) -> str:
-    kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
-    return f"{kind}; charset=utf-8" if kind.startswith("text/") or kind in ("application/json", "application/javascript") else kind
+    return _KINDS.get(key.rsplit(".", 1)[-1].lower(), _BYTES)
 
 
 def _children(store: Store, key: str) -> list[str]:
@@ -98,7 +144,7 @@ def _listing(title: str, names: list[str]) -> str:
 def main() -> None:
     """Serve until stopped."""
     settings = Settings.from_environment()
-    ReportsServer((settings.host, settings.reports_port), open_store(settings.store, writes=False)).serve_forever()
+    ReportsServer((settings.host, settings.reports_port), open_store(settings.store, writes=False), settings).serve_forever()
 
 
 if __name__ == "__main__":

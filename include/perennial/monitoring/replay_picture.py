@@ -16,6 +16,12 @@ SMOOTHED = timedelta(days=7)
 def draw(histories: Sequence[History], title: str, loss: str) -> bytes:
     """An SVG; the same replay gives the same bytes."""
     import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "perennial", "svg.fonttype": "none", "text.parse_math": False}):  # a `$` is a `$`
+        return _drawn(histories, title, loss)
+
+
+def _drawn(histories: Sequence[History], title: str, loss: str) -> bytes:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -43,8 +49,7 @@ def draw(histories: Sequence[History], title: str, loss: str) -> bytes:
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
     written = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "perennial", "svg.fonttype": "none"}):
-        figure.savefig(written, format="svg", metadata={"Date": None})
+    figure.savefig(written, format="svg", metadata={"Date": None})
     return written.getvalue()
 
 

@@ -409,7 +409,7 @@ def _curve(report: Report) -> str:
         + line("realised", "stroke='var(--after)' stroke-width=2")
         + dots
         + coverage
-        + f"<text class=soft x=44 y=144 text-anchor=end>known</text><text class=soft x=52 y=170>{days[0]['day']}</text><text class=soft x={WIDTH - 4} y=170 text-anchor=end>{days[-1]['day']}</text>"
+        + f"<text class=soft x=44 y=144 text-anchor=end>known</text><text class=soft x=52 y=170>{escape(days[0]['day'])}</text><text class=soft x={WIDTH - 4} y=170 text-anchor=end>{escape(days[-1]['day'])}</text>"
     )
     return (
         f"<figure><figcaption>Loss by day: realised (line), expected by the scores (dashes); bars: share of the outcomes that is known</figcaption>"

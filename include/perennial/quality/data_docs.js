@@ -9,9 +9,9 @@ function showValidations(failedOnly) {
   }
   for (const button of document.querySelectorAll(".btn-group .btn")) button.classList.toggle("active", (button.textContent.includes("Failed")) === failedOnly);
 }
-function showAllValidations() { showValidations(false); }
-function hideSucceededValidations() { showValidations(true); }
 document.addEventListener("click", (event) => {
+  const filter = event.target.closest(".btn-group .btn");
+  if (filter) showValidations(filter.textContent.includes("Failed"));
   const toggle = event.target.closest('[data-toggle="collapse"]');
   if (!toggle) return;
   event.preventDefault();

@@ -1,17 +1,20 @@
 """Data Docs: Great Expectations' pages in the store, one for each validation, readable without a network.
 
-The pages' content is rendered by Great Expectations. What it would fetch from seven content networks (Bootstrap, jQuery, Vega ...) is
+The pages' content is rendered by Great Expectations, whose templates escape little: what a file or a person wrote goes through them in
+stand-ins for the characters of markup, which become entities at the end. What it would fetch from seven content networks (Bootstrap, jQuery, Vega ...) is
 replaced by a small style sheet and script of ours inside each page (docs/decisions/0004-data-docs-without-a-network.md). A page
 is written once, beside the others; the index is made from the listing alone, since a page's key says what it shows.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +25,9 @@ from perennial.store import Store
 
 Status = Literal["passed", "warning", "refused"]
 _SHOWN = 1000  # newest validations on the index
+_MARKUP = "<>&\"'`$"  # `$` begins a placeholder in Great Expectations' own templates
+_EARLIER_SCRIPTS = ("sha256-diNLMrI+DNg/+9CDrhhjbMfk27GKCs4DzsBiQz0ip/s=",)  # in pages that were written with an earlier data_docs.js
+_STAND_INS = range(0x10600, 0x10737)  # signs of Linear A: letters to every library, and in nobody's data
 _KEY = re.compile(r"(?P<batch>.+)~(?P<digest>[0-9a-f]*)~(?P<rows>\d+)~(?P<status>passed|warning|refused)\.html")
 
 
@@ -52,6 +58,12 @@ def index_key(dataset: str) -> str:
     return f"{folder(dataset)}/index.html"
 
 
+def script_hashes() -> tuple[str, ...]:
+    """The scripts that pages hold, as a Content-Security-Policy names them."""
+    digest = hashlib.sha256(_asset("data_docs.js").encode()).digest()
+    return (f"sha256-{base64.b64encode(digest).decode()}", *_EARLIER_SCRIPTS)
+
+
 def write_page(store: Store, page: Page, result: Any, sentence: str, failures: Sequence[tuple[str, str]]) -> None:
     """Write the page of one validation.
 
@@ -64,7 +76,9 @@ def write_page(store: Store, page: Page, result: Any, sentence: str, failures: S
     """
     reasons = "".join(f'<li><span class="status {severity}">{severity}</span> {html.escape(clause)}</li>' for severity, clause in failures)
     verdict = f'<section class="verdict {page.status}"><strong>{html.escape(sentence)}</strong>{f"<ul>{reasons}</ul>" if reasons else ""}</section>'
-    body = _offline(_rendered(result, page), up="../")
+    plain = json.loads(json.dumps(result.to_json_dict(), default=str))  # the renderer knows only plain numbers, not NumPy's
+    plain["meta"] = {**plain.get("meta", {}), "run_id": {"run_name": page.batch, "run_time": datetime.now(timezone.utc).isoformat()}}
+    body = _content(_rendered, plain, up="../")
     store.write(page.key, _page(f"{page.batch}: {page.status}", f"{page.dataset} / {page.batch}", "../index.html", verdict + body))
 
 
@@ -95,31 +109,57 @@ def write_index(store: Store, dataset: str) -> str:
 
 @functools.cache
 def _suite_page(dataset: str) -> bytes:
-    suites.great_expectations()
+    plain = json.loads(json.dumps(suites.load_suite(dataset).to_json_dict(), default=str))
+    return _page(f"Suite {dataset}", f"{dataset} / suite", "index.html", _content(_rendered_suite, plain, up=""))
+
+
+def _content(render: Callable[[Any], str], plain: Any, up: str) -> str:
+    """What Great Expectations makes of a JSON document, with every text in it shown as text.
+
+    Its templates put texts into elements, attributes, scripts and templates of their own, escaped here and raw there. So they get none
+    that any of these could take for markup.
+    """
+    said = json.dumps(plain, ensure_ascii=False)
+    stand_ins = dict(zip(map(ord, _MARKUP), (chr(c) for c in _STAND_INS if chr(c) not in said), strict=False))
+    content = _offline(render(_texts(plain, stand_ins)), up)
+    return content.translate({ord(letter): f"&#{mark};" for mark, letter in stand_ins.items()})
+
+
+def _texts(value: Any, table: dict[int, str]) -> Any:
+    """The same JSON with its texts translated. A key keeps its `$`: Great Expectations knows its parameters by it."""
+    if isinstance(value, str):
+        return value.translate(table)
+    if isinstance(value, list):
+        return [_texts(one, table) for one in value]
+    if isinstance(value, dict):
+        names = {code: letter for code, letter in table.items() if code != ord("$")}
+        return {name.translate(names): _texts(one, table) for name, one in value.items()}
+    return value
+
+
+def _rendered_suite(plain: Any) -> str:
+    gx = suites.great_expectations()
     from great_expectations.render.renderer.page_renderer import ExpectationSuitePageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
 
     view, renderer = cast(Any, DefaultJinjaPageView()), cast(Any, ExpectationSuitePageRenderer())  # neither is typed
-    content = view.render(renderer.render(suites.load_suite(dataset)))
-    return _page(f"Suite {dataset}", f"{dataset} / suite", "index.html", _offline(content, up=""))
+    return cast(str, view.render(renderer.render(gx.ExpectationSuite(name=plain["name"], expectations=plain["expectations"]))))
 
 
-def _rendered(result: Any, page: Page) -> str:
+def _rendered(plain: Any) -> str:
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
 
-    plain = json.loads(json.dumps(result.to_json_dict(), default=str))  # the renderer knows only plain numbers, not NumPy's
-    plain["meta"] = {**plain.get("meta", {}), "run_id": {"run_name": page.batch, "run_time": datetime.now(timezone.utc).isoformat()}}
-    read = expectationSuiteValidationResultSchema.load(plain)
     view = cast(Any, DefaultJinjaPageView())
-    return cast(str, view.render(ValidationResultsPageRenderer().render(read)))
+    return cast(str, view.render(ValidationResultsPageRenderer().render(expectationSuiteValidationResultSchema.load(plain))))
 
 
 def _offline(page: str, up: str) -> str:
     """The content of a page of Great Expectations: without its head, scripts, page header and footer, with links that lead to our pages."""
     body = page[page.index('<div class="container-fluid') : page.rindex("</body>")]
     body = re.sub(r"<script\b.*?</script>|<footer\b.*?</footer>|<link\b[^>]*>", "", body, flags=re.DOTALL)
+    body = re.sub(r' onclick="[^"]*"', "", body)  # our script listens for itself: a page runs nothing but that
     body = re.sub(r'href="[./]*expectations/[^"]*"', f'href="{up}suite.html"', body)
     return re.sub(r'href="[./]*index\.html"', f'href="{up}index.html"', body)
 

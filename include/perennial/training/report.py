@@ -18,10 +18,10 @@ def page(spec: ModelSpec, document: dict[str, Any]) -> str:
     parts, champion = document["parts"], document["champion"]
     first, end = document["bounds"]["test"]
     sections = [
-        f"<h1>{escape(spec.title)}: candidate {document['digest'][:12]}</h1>",
-        f"<p>Snapshot {document['snapshot']} of {escape(spec.dataset)}; {parts['test']['rows']:,} test rows from {first} to before {end}. "
+        f"<h1>{escape(spec.title)}: candidate {escape(document['digest'][:12])}</h1>",
+        f"<p>Snapshot {document['snapshot']} of {escape(spec.dataset)}; {parts['test']['rows']:,} test rows from {escape(first)} to before {escape(end)}. "
         + (
-            f"Beside it, on the same rows: version {champion['version']}, the champion."
+            f"Beside it, on the same rows: version {escape(str(champion['version']))}, the champion."
             if champion
             else escape(document["incomparable"]) or "There is no champion to compare it with."
         )
@@ -42,7 +42,7 @@ def page(spec: ModelSpec, document: dict[str, Any]) -> str:
         old = parts["old_context"]
         sections += [
             "<h2>Older days</h2>",
-            f'<p class="note">The champion\'s own test days, {old["days"][0]} to {old["days"][1]}: has the candidate forgotten them?</p>',
+            f'<p class="note">The champion\'s own test days, {escape(old["days"][0])} to {escape(old["days"][1])}: has the candidate forgotten them?</p>',
             _metrics(old),
         ]
     for column in spec.slices:
@@ -57,7 +57,7 @@ def _metrics(part: dict[str, Any]) -> str:
         interval = part["candidate"].get("intervals", {}).get(metric)
         cells = [f"{value:.4f}" + (f' <span class="note">({interval[0]:.4f} to {interval[1]:.4f})</span>' if interval else "")]
         cells += [f"{part[name]['metrics'].get(metric, float('nan')):.4f}" for name in who[1:]]
-        rows.append([metric.replace("_", " "), *cells])
+        rows.append([escape(metric.replace("_", " ")), *cells])
     return _table(["metric", *who], rows)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from perennial.errors import StoreUnreachable
 from perennial.local.reports_server import ReportsServer
+from perennial.settings import Settings
 from perennial.store import FolderStore, Store, open_store
 
 Ask = Callable[..., tuple[int, dict[str, str], str]]
@@ -27,13 +28,14 @@ def store(tmp_path) -> Store:
 @pytest.fixture
 def ask(store) -> Iterator[Ask]:
     """Asks a running server."""
-    server = ReportsServer(("127.0.0.1", 0), store)
+    settings = Settings.from_environment({"PERENNIAL_AIRFLOW_URL": "https://ml.example.com/airflow", "PERENNIAL_ALLOWED_HOSTS": "reports"})
+    server = ReportsServer(("127.0.0.1", 0), store, settings)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
 
-    def get(path: str, method: str = "GET") -> tuple[int, dict[str, str], str]:
-        connection = http.client.HTTPConnection(*server.server_address[:2], timeout=5)
-        connection.request(method, path)
+    def get(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+        connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         found = answer.status, dict(answer.getheaders()), answer.read().decode()
         connection.close()
@@ -84,6 +86,52 @@ def test_nothing_beside_the_reports_can_be_read(ask, path):
     status, _, body = ask(path)
     assert status == 404
     assert "hidden" not in body
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "localhost:8081"}, 200),
+        ({"Host": "[::1]:8081"}, 200),
+        ({"Host": "ml.example.com"}, 200),
+        ({"Host": "reports:8081"}, 200),
+        ({"Host": "rebound.example:8081"}, 403),
+        ({"Host": ""}, 403),
+        ({"Host": "localhost:8081", "Origin": "http://localhost:8081"}, 200),
+        ({"Host": "localhost:8081", "Origin": "http://localhost:9999"}, 403),
+        ({"Host": "localhost:8081", "Origin": "http://elsewhere.example"}, 403),
+        ({"Host": "localhost:8081", "Origin": "null"}, 403),
+    ],
+)
+def test_pages_of_other_sites_are_refused(ask, headers, status):
+    """A name that is not the server's own, or a page of another server, gets a sentence and no report."""
+    found, _, body = ask("/flights/2013-01.html", **headers)
+    assert found == status
+    assert (body == "<h1>January</h1>") is (status == 200)
+
+
+@pytest.mark.parametrize("path", ["/", "/flights/", "/flights/2013-01.html", "/flights/docs/", "/flights/docs", "/absent", "/%00"])
+def test_every_answer_is_in_a_sandbox(ask, path):
+    """Also listings, redirections and errors; only Data Docs run a script, their own, and none shares an origin with another page."""
+    for headers in (ask(path)[1], ask(path, Host="rebound.example")[1], ask(path, "POST")[1]):
+        policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+        assert policy["default-src"] == "'none'"
+        assert policy["frame-ancestors"] == "'self' https://ml.example.com"
+        assert "allow-same-origin" not in policy["sandbox"]
+        is_docs = path.startswith("/flights/docs")
+        assert ("allow-scripts" in policy["sandbox"]) is is_docs
+        assert all(source.startswith("'sha256-") for source in policy.get("script-src", "").split())
+        assert ("script-src" in policy) is is_docs
+        assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
+
+
+def test_what_is_no_page_is_saved_and_not_shown(ask, store):
+    """A browser shows the kinds that reports have; whatever else lies there it keeps as a file."""
+    for name, kind in (("a.svg", "image/svg+xml"), ("a.json", "application/json; charset=utf-8"), ("a.csv.gz", "application/octet-stream")):
+        store.write(f"reports/flights/{name}", b"<script>")
+        headers = ask(f"/flights/{name}")[1]
+        assert headers["Content-Type"] == kind
+        assert ("Content-Disposition" in headers) is (kind == "application/octet-stream")
 
 
 def test_an_unknown_page_is_not_found(ask):

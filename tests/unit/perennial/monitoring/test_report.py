@@ -217,41 +217,45 @@ def test_the_verdict_is_the_first_thing_after_the_title():
     assert places == sorted(places)
 
 
-def test_what_comes_from_data_cannot_break_the_page():
-    """Hostile names of columns, categories, ids, slices and incidents are text everywhere, in pictures' words too."""
+def hostile_report(text):
+    """A report in which everything that data can hold says `text`."""
     finding = {
         **COLUMN,
-        "column": HOSTILE,
-        "sentence": f"`{HOSTILE}`: new category {HOSTILE}.",
-        "bins": [{"label": HOSTILE, "reference": 0.0, "window": 1.0}],
+        "column": text,
+        "sentence": f"`{text}`: new category {text}.",
+        "bins": [{"label": text, "reference": 0.0, "window": 1.0}],
     }
-    hostile = {
+    return {
         **REPORT,
-        "title": HOSTILE,
-        "sentence": HOSTILE,
+        "title": text,
+        "sentence": text,
         "drift": {
             **REPORT["drift"],
-            "drifted": [HOSTILE],
-            "alarming": [HOSTILE],
-            "confirmed": [HOSTILE],
+            "drifted": [text],
+            "alarming": [text],
+            "confirmed": [text],
             "columns": [{**finding, "kind": kind} for kind in ("shift", "nulls", "new category", "correlation", "joint", "predictions")],
-            "skipped": {HOSTILE: HOSTILE},
+            "skipped": {text: text},
         },
-        "breaks": [{"key": HOSTILE, "column": HOSTILE, "sentence": HOSTILE}],
+        "breaks": [{"key": text, "column": text, "sentence": text}],
         "anomalies": {
             **ANOMALIES,
             "found": 1,
-            "shown": [{"prediction_id": HOSTILE, "score": 9.0, "columns": [HOSTILE], "sentence": HOSTILE}],
-            "sentence": HOSTILE,
+            "shown": [{"prediction_id": text, "score": 9.0, "columns": [text], "sentence": text}],
+            "sentence": text,
         },
-        "slices": [{**KNOWN, "column": HOSTILE, "name": HOSTILE}],
-        "decision": {"cause": "drift", "why": HOSTILE, "request": HOSTILE},
-        "scores": [{"label": HOSTILE, "share": 1.0, "of": HOSTILE}],
-        "gateway": {"sentence": HOSTILE, "versions": {HOSTILE: {"requests": 1, "errors": 0, "p50_ms": None, "p99_ms": None}}},
-        "incidents": {"open": [{**INCIDENT, "id": HOSTILE, "sentence": HOSTILE}], "changed": [], "rate": HOSTILE},
+        "slices": [{**KNOWN, "column": text, "name": text}],
+        "decision": {"cause": "drift", "why": text, "request": text},
+        "scores": [{"label": text, "share": 1.0, "of": text}],
+        "gateway": {"sentence": text, "versions": {text: {"requests": 1, "errors": 0, "p50_ms": None, "p99_ms": None}}},
+        "incidents": {"open": [{**INCIDENT, "id": text, "sentence": text}], "changed": [], "rate": text},
         "performance": KNOWN,
     }
-    found = Page(page(hostile))
+
+
+def test_what_comes_from_data_cannot_break_the_page():
+    """Hostile names of columns, categories, ids, slices and incidents are text everywhere, in pictures' words too."""
+    found = Page(page(hostile_report(HOSTILE)))
     assert found.open == []
     assert "img" not in found.tags
     assert found.text.count("<img src=x onerror='alert(1)'>") >= 15
