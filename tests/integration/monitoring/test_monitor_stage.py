@@ -71,6 +71,7 @@ class House:
         self.dataset = discovery.dataset("flights")
         self.inbox = Inbox(self.store, MODEL.name)
         self.incidents = Incidents(self.store, MODEL.name)
+        self.asked: list[str] = []  # models of which it was asked whether they answer
         self.ingest(JANUARY, 28)
         small_version(self.folder)
         unseen = {"bounds": {"validation": ["2013-01-09", "2013-01-15"], "test": ["2013-01-15", "2013-01-29"]}}
@@ -145,7 +146,9 @@ class House:
 def house(tmp_path, flights, monkeypatch):
     """January is in, version 1 serves."""
     monkeypatch.setattr(discovery, "model", lambda name: MODEL)
-    return House(tmp_path, flights)
+    found = House(tmp_path, flights)
+    monkeypatch.setattr(monitor, "note_service", lambda settings, store, model: found.asked.append(model))  # nothing is up here to answer
+    return found
 
 
 def celsius(row):
@@ -186,6 +189,7 @@ def test_without_predictions_there_is_nothing_to_look_at(house):
     assert (waiting.outcome, "is over once a later prediction comes" in waiting.sentence) == ("skipped", True)
     empty = house.look(february(10), february(12))
     assert (empty.outcome, "choose a window with predictions" in empty.sentence) == ("skipped", True)
+    assert house.asked == [MODEL.name] * 2, "the looks of now ask whether the version answers; a look at the past does not"
 
 
 def test_a_quiet_window_asks_for_nothing(house):
