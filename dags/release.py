@@ -45,7 +45,7 @@ PARAMS = {
         False,
         type="boolean",
         title="Again",
-        description="Release it although this version was rolled back or rejected before, or was not compared with this champion.",
+        description="Release it although this version was rolled back or rejected before, was not compared with this champion, or the model was retired.",
     ),
 }
 RETRIES_OF_A_LONG_WAIT = 8  # one count for the whole release, which may take days

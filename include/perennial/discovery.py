@@ -1,51 +1,121 @@
-"""Finds models and datasets by walking their packages: adding one is adding a folder, no list to extend."""
+"""Finds models and datasets by walking their packages: adding one is adding a folder, no list to extend.
+
+What is found is sound. A file that cannot be imported, or a model that does not fit its dataset, is *broken*: it stops itself
+alone. Commands on its name refuse with the sentence that says what is wrong and where; everything else goes on without it.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import pkgutil
+import re
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
-from perennial.errors import UnknownName
+from pydantic import ValidationError
+
+from perennial.errors import SpecBroken, UnknownName
 from perennial.specs import DatasetSpec, ModelSpec
 
+Kind = Literal["dataset", "model"]
 _Spec = TypeVar("_Spec", DatasetSpec, ModelSpec)
+PARTS = {"features": ("label", "fit", "encode"), "model": ("Model",)}  # of a model's folder, and what each must define
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A dataset or a model whose files do not give a sound spec."""
+
+    kind: Kind
+    name: str
+    why: str
+    place: str  # file, and the line where that is known
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, where, and what to do."""
+        return f"The {self.kind} {self.name} is broken: {self.why} ({self.place}). Mend that file; all others go on without it."
+
+
+@dataclass(frozen=True)
+class _File:
+    """The file that holds one spec."""
+
+    kind: Kind
+    name: str
+    top: Path  # folder of the package that it lies in
+
+    @property
+    def module(self) -> str:
+        return f"perennial_{self.kind}s.{self.name}{'.spec' if self.kind == 'model' else ''}"
+
+    @property
+    def path(self) -> Path:
+        return self.top / (f"{self.name}/spec.py" if self.kind == "model" else f"{self.name}.py")
+
+    def broken(self, why: str, path: Path | None = None, line: int | None = None) -> Broken:
+        path = path or self.path
+        shown = f"perennial_{self.kind}s/{path.relative_to(self.top)}" if path.is_relative_to(self.top) else str(path)
+        return Broken(self.kind, self.name, why, shown if line is None else f"{shown}, line {line}")
+
+    def broken_by(self, error: BaseException) -> Broken:
+        """Broken by what happened while it, or what it imports, was run."""
+        if isinstance(error, SyntaxError) and error.filename:
+            return self.broken(f"{error.msg}", Path(error.filename), error.lineno)
+        own = self.path.parent if self.kind == "model" else self.path
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(own)]
+        return self.broken(_words(error), *((Path(frames[-1].filename), frames[-1].lineno) if frames else ()))
+
+    def line_of(self, word: str) -> int | None:
+        """The first line that has this word in quotes."""
+        lines = self.path.read_text().splitlines()
+        return next((number for number, line in enumerate(lines, 1) if re.search(rf"[\"']{re.escape(word)}[\"']", line)), None)
 
 
 def datasets() -> dict[str, DatasetSpec]:
-    """Every dataset, by name. A mistake inside a dataset file raises its own error."""
-    import perennial_datasets
-
-    found = {
-        name: importlib.import_module(f"perennial_datasets.{name}").DATASET for name in _names(perennial_datasets.__path__, packages=False)
-    }
-    for file, spec in found.items():
-        _same_name(f"perennial_datasets/{file}.py", file, spec.name)
-    return found
+    """Every sound dataset, by name."""
+    return _datasets()[0]
 
 
 def models() -> dict[str, ModelSpec]:
-    """Every model, by name. A mistake inside a spec raises its own error."""
-    import perennial_models
+    """Every sound model of a sound dataset, by name."""
+    return _models()[0]
 
-    found = {
-        name: importlib.import_module(f"perennial_models.{name}.spec").MODEL for name in _names(perennial_models.__path__, packages=True)
-    }
-    for folder, spec in found.items():
-        _same_name(f"perennial_models/{folder}/spec.py", folder, spec.name)
-    return found
+
+def broken() -> list[Broken]:
+    """Every dataset and model that is left out, and why; datasets first."""
+    return [*_datasets()[1].values(), *_models()[1].values()]
 
 
 def dataset(name: str) -> DatasetSpec:
-    """The dataset of that name. Raises UnknownName."""
+    """The dataset of that name. Raises UnknownName; SpecBroken."""
     return _pick(name, datasets(), "dataset")
 
 
 def model(name: str) -> ModelSpec:
-    """The model of that name. Raises UnknownName."""
+    """The model of that name. Raises UnknownName; SpecBroken."""
     return _pick(name, models(), "model")
+
+
+def models_asked_about(name: str | None, stored: Iterable[str]) -> list[str]:
+    """Names of the models that a question is about, which the store answers also where their files are broken or gone.
+
+    Args:
+        name: the one that is asked about; all if None.
+        stored: models of which the store knows something.
+
+    Raises:
+        UnknownName: neither a folder nor the store has that name.
+    """
+    left_out = {found.name for found in broken() if found.kind == "model"}
+    if name is None:
+        return sorted({*models(), *left_out, *stored})
+    return [name] if name in {*left_out, *stored} else [model(name).name]
 
 
 def dataset_module(name: str) -> ModuleType:
@@ -55,23 +125,98 @@ def dataset_module(name: str) -> ModuleType:
 
 
 def model_part(name: str, part: str) -> ModuleType:
-    """One file of a model's folder: `features` or `model`. Heavy ones load only here."""
+    """One file of a model's folder: `features` or `model`. Heavy ones load only here. Raises SpecBroken if it cannot be."""
     model(name)
-    return importlib.import_module(f"perennial_models.{name}.{part}")
+    import perennial_models
+
+    file = _File("model", name, next((Path(top) for top in perennial_models.__path__ if Path(top, name).is_dir()), Path()))
+    path = file.path.with_name(f"{part}.py")
+    try:
+        found = importlib.import_module(f"perennial_models.{name}.{part}")
+    except (Exception, SystemExit) as error:
+        where = file.broken_by(error) if path.is_file() else file.broken(f"there is no {part}.py", path.parent)
+        raise SpecBroken(where.sentence) from error
+    if missing := [wanted for wanted in PARTS[part] if not hasattr(found, wanted)]:
+        raise SpecBroken(file.broken(f"it defines no {missing[0]}", path).sentence)
+    return found
 
 
-def _names(path: list[str], *, packages: bool) -> list[str]:
-    return sorted(m.name for m in pkgutil.iter_modules(path) if m.ispkg == packages and not m.name.startswith("_"))
+def _datasets() -> tuple[dict[str, DatasetSpec], dict[str, Broken]]:
+    import perennial_datasets
+
+    return _read("dataset", perennial_datasets.__path__, DatasetSpec)
 
 
-def _same_name(where: str, expected: str, name: str) -> None:
-    if expected != name:
-        raise ValueError(f"{where}: the spec is named {name!r}; its place says {expected!r}. Make them the same.")
+def _models() -> tuple[dict[str, ModelSpec], dict[str, Broken]]:
+    import perennial_models
+
+    found, left_out = _read("model", perennial_models.__path__, ModelSpec)
+    known, broken_datasets = _datasets()
+    for file in _files("model", perennial_models.__path__):
+        spec = found.get(file.name)
+        if spec and (wrong := _misfit(spec, known, broken_datasets)):
+            word, why = wrong
+            del found[file.name]
+            left_out[file.name] = file.broken(why, line=file.line_of(word))
+    return found, left_out
 
 
-def _pick(name: str, known: dict[str, _Spec], kind: str) -> _Spec:
+def _read(kind: Kind, path: Iterable[str], wanted: type[_Spec]) -> tuple[dict[str, _Spec], dict[str, Broken]]:
+    found: dict[str, _Spec] = {}
+    left_out: dict[str, Broken] = {}
+    for file in _files(kind, path):
+        spec = _load(file, wanted)
+        if isinstance(spec, Broken):
+            left_out[file.name] = spec
+        else:
+            found[file.name] = spec
+    return found, left_out
+
+
+def _files(kind: Kind, path: Iterable[str]) -> list[_File]:
+    modules = [m for m in pkgutil.iter_modules(path) if m.ispkg == (kind == "model") and not m.name.startswith("_")]
+    return sorted((_File(kind, m.name, Path(getattr(m.module_finder, "path"))) for m in modules), key=lambda file: file.name)  # noqa: B009
+
+
+def _load(file: _File, wanted: type[_Spec]) -> _Spec | Broken:
+    try:
+        spec: Any = getattr(importlib.import_module(file.module), file.kind.upper(), None)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - one file's mistake, whatever it is, must not stop the others
+        return file.broken_by(error) if file.path.is_file() else file.broken("there is no spec.py", file.path.parent)
+    if not isinstance(spec, wanted):
+        return file.broken(f"it defines no {file.kind.upper()} = {wanted.__name__}(...)")
+    if spec.name != file.name:
+        why = f"its spec is named {spec.name!r}, and its place says {file.name!r}: make them the same"
+        return file.broken(why, line=file.line_of(spec.name))
+    return spec
+
+
+def _misfit(spec: ModelSpec, known: dict[str, DatasetSpec], left_out: dict[str, Broken]) -> tuple[str, str] | None:
+    """The word of a model's spec that does not fit its dataset, and why; None if all do."""
+    if spec.dataset in left_out:
+        return spec.dataset, f"its dataset {spec.dataset} is broken, see {left_out[spec.dataset].place}"
+    if spec.dataset not in known:
+        return spec.dataset, f"there is no dataset {spec.dataset!r}. {_hint(spec.dataset, known).rstrip('.')}"
+    return spec.misfit(known[spec.dataset])
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(" ".join((".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))).strip() for e in error.errors())
+    if isinstance(error, SystemExit):
+        return "it ends the program that reads it (sys.exit)"
+    return f"{type(error).__name__}: {error}"
+
+
+def _pick(name: str, known: dict[str, _Spec], kind: Kind) -> _Spec:
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(known)) or 'none'}."
-    raise UnknownName(f"There is no {kind} {name!r}. {hint}")
+    for left_out in broken():
+        if (left_out.kind, left_out.name) == (kind, name):
+            raise SpecBroken(left_out.sentence)
+    raise UnknownName(f"There is no {kind} {name!r}. {_hint(name, known)}")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(known)) or 'none'}."

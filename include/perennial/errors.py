@@ -8,7 +8,8 @@ PerennialError
 │   ├── CandidateRefused      the gate turned a version down
 │   ├── ReleaseRefused        traffic may not move as asked
 │   ├── RegistryDiffers       the registry is not the one that the ledger tells of
-│   └── UnknownName           no such model, dataset, version or stage
+│   ├── UnknownName           no such model, dataset, version or stage
+│   └── SpecBroken            the files of a dataset or model are broken
 └── Fault                   something broke: exit 1, retried with backoff
     ├── SettingMissing        a setting is absent or malformed
     ├── StoreUnreachable      the store does not answer, refuses the credentials or is full
@@ -60,6 +61,10 @@ class RegistryDiffers(Refused):
 
 class UnknownName(Refused):
     """No model, dataset, version or stage has that name."""
+
+
+class SpecBroken(Refused):
+    """The files of a dataset or model cannot be read, or do not fit together."""
 
 
 class Fault(PerennialError):

@@ -176,7 +176,7 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--actor", "who decides or started it", default="perennial"),
             Option(
                 "--again",
-                "start although this version was rolled back or rejected before or was not compared with this champion; for the first look only",
+                "start although this version was rolled back or rejected before, was not compared with this champion, or the model was retired; for the first look only",
                 bool,
             ),
         ),
@@ -234,6 +234,14 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "incidents": (
         "list incidents with their verdicts, and how many alarms a month there are",
         (Option("--model", "name of the model; all if absent"),),
+    ),
+    "retire": (
+        "take a model off the gateway for good: nothing of it serves, and nothing is trained or released by itself",
+        (
+            Option("model", "name of the model, also of one whose folder is gone", required=True),
+            Option("--reason", "why; kept in the ledger", default="asked for by a person"),
+            Option("--actor", "who asks; your login if absent"),
+        ),
     ),
     "traffic": (
         "replay a dataset's rows against the gateway",

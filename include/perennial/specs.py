@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+CRON_PART = re.compile(r"(\*|(\d+)(-(\d+))?)(/(\d+))?")
 
 Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "recalibration"]
 ColumnType = Literal["int", "float", "string", "timestamp", "bool"]
 Verdict = Literal["real", "false alarm", "known"]
 AnomalyDetector = Literal["univariate_sum", "univariate_max", "multivariate", "isolation_forest", "one_class_svm"]
 
+CLASSIFIER_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "calibration_error")
+METRICS: dict[str, tuple[str, ...]] = {
+    "binary": CLASSIFIER_METRICS,
+    "multiclass": CLASSIFIER_METRICS,
+    "regression": ("mse", "rmse", "mae"),
+}  # that an evaluation gives
+CALENDAR_SLICES = ("month", "weekday", "hour")  # of the event time: slices that are no column of a dataset
+
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)  # what a person may make of an incident
+
+
+def cron(line: str) -> str:
+    """A cron line: five fields of numbers, ranges, steps and lists. Raises ValueError: a DAG with another one could not be made."""
+    fields = line.split()
+    if len(fields) != len(CRON_FIELDS):
+        raise ValueError(f"{line!r} is no cron line: give minute, hour, day, month and weekday, such as '0 2 * * *'")
+    for field, (name, least, most) in zip(fields, CRON_FIELDS, strict=True):
+        for part in field.split(","):
+            found = CRON_PART.fullmatch(part)
+            first, last = (int(found[2] or least), int(found[4] or found[2] or most)) if found else (most, least)
+            if not (found and least <= first <= last <= most and int(found[6] or 1) > 0):
+                raise ValueError(
+                    f"{part!r} in the cron line {line!r} is no {name}: numbers go from {least} to {most}, such as 5, 1-5, */15"
+                )
+    return line
+
+
+CronLine = Annotated[str, AfterValidator(cron)]
 
 
 class Spec(BaseModel):
@@ -191,7 +220,7 @@ class ReleaseSpec(Spec):
 class RetrainSpec(Spec):
     """When training starts without a person."""
 
-    schedule: str = Field(default="0 2 * * *", description="Cron line of the nightly look for something new (UTC).")
+    schedule: CronLine = Field(default="0 2 * * *", description="Cron line of the nightly look for something new (UTC).")
     on_drift: Literal["confirmed", "with_performance", "never"] = Field(
         default="confirmed", description="Whether confirmed drift asks for retraining."
     )
@@ -214,7 +243,7 @@ class RetrainSpec(Spec):
         default=True,
         description="Whether newly labelled days may give a recalibrated version of the champion: other scale and shift, same weights.",
     )
-    recalibrate_schedule: str = Field(default="30 3 * * *", description="Cron line of the daily look for newly labelled days (UTC).")
+    recalibrate_schedule: CronLine = Field(default="30 3 * * *", description="Cron line of the daily look for newly labelled days (UTC).")
     recalibrate_days: int = Field(default=14, ge=1, description="Labelled days at most that scale and shift are fitted to.")
     recalibrate_judged_days: int = Field(
         default=5,
@@ -238,7 +267,7 @@ class RetrainSpec(Spec):
 class MonitoringSpec(Spec):
     """What the monitoring DAG looks at."""
 
-    schedule: str = Field(default="*/30 * * * *", description="Cron line of the monitoring DAG (UTC).")
+    schedule: CronLine = Field(default="*/30 * * * *", description="Cron line of the monitoring DAG (UTC).")
     window_days: int = Field(default=1, ge=1, description="Days of event time in one window.")
     reference_days: int = Field(default=90, ge=2, description="Newest days of the champion's snapshot, which drift is measured against.")
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="False-alarm rate of the drift test over all columns together.")
@@ -337,9 +366,31 @@ class ModelSpec(Named):
             raise ValueError("a binary model has two classes, the positive one last")
         return self
 
+    def misfit(self, dataset: DatasetSpec) -> tuple[str, str] | None:
+        """The first name here that the dataset does not know, and a sentence's part on it; None if the model can learn from it."""
+        columns = {column.name for column in dataset.columns}
+        for names, wanted, known in (
+            ("inputs name", self.inputs, columns),
+            ("label is", (self.label,), columns),
+            ("slices name", self.slices, columns | set(CALENDAR_SLICES)),
+        ):
+            if missing := [name for name in wanted if name not in known]:
+                return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have"
+        return None
+
     @model_validator(mode="after")
     def _metric_fits_the_task(self) -> ModelSpec:
         if (self.task == "regression") == (self.gate.metric == "log_loss"):
             fitting = "rmse or mse" if self.task == "regression" else "log_loss"
             raise ValueError(f"the gate of a {self.task} model has the metric {fitting}, not {self.gate.metric}")
+        if unknown := sorted(set(self.gate.floors) - set(METRICS[self.task])):
+            raise ValueError(
+                f"the gate's floors name {', '.join(unknown)}, which is no metric of a {self.task} model: {', '.join(METRICS[self.task])}"
+            )
         return self
+
+
+def stand_in(name: str) -> ModelSpec:
+    """What stands for a model whose spec is broken or gone, where only its name and how it is served matter: it has the defaults of serving."""
+    gate = GateSpec(metric="rmse", floors={})
+    return ModelSpec(name=name, title=name, owner="perennial", dataset="", task="regression", inputs=("",), label="", gate=gate)

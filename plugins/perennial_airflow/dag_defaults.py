@@ -24,12 +24,17 @@ def dag_defaults(spec: DatasetSpec | ModelSpec, kind: str, manual: str) -> dict[
         manual: docstring of the DAG file, with `{name}`, `{title}` and (for a model) `{dataset}` to be filled in.
     """
     names = {"name": spec.name, "title": spec.title, "dataset": getattr(spec, "dataset", spec.name)}
+    return common_defaults(f"{spec.name}_{kind}", manual.format(**names), {"perennial", kind, spec.name}, owner=spec.owner)
+
+
+def common_defaults(dag_id: str, manual: str, tags: set[str], *, owner: str) -> dict[str, Any]:
+    """Arguments for `DAG(...)` of one that serves no single dataset or model; the first line of its manual describes it."""
     return {
-        "dag_id": f"{spec.name}_{kind}",
-        "description": manual.strip().split("\n", 1)[0].format(**names).lstrip("# ").rstrip("."),
-        "doc_md": manual.format(**names),
-        "tags": {"perennial", kind, spec.name},
-        "default_args": {"owner": spec.owner, **RETRIES},
+        "dag_id": dag_id,
+        "description": manual.strip().split("\n", 1)[0].lstrip("# ").rstrip("."),
+        "doc_md": manual,
+        "tags": tags,
+        "default_args": {"owner": owner, **RETRIES},
         "max_active_runs": 1,
         "catchup": False,
     }

@@ -21,7 +21,8 @@ def listing(folder: Path) -> list[dict[str, Any]]:
     bag = DagBag(folder)
     for path, trace in bag.import_errors.items():
         raise ImportError(f"{path}: {trace.strip().splitlines()[-1]}")
-    files = {path: [d for _, d in sorted(bag.dags.items()) if Path(d.fileloc) == path] for path in sorted(folder.glob("*.py"))}
+    sound = [d for _, d in sorted(bag.dags.items()) if "broken" not in d.tags]  # a broken spec's own DAG is no part of the documentation
+    files = {path: [d for d in sound if Path(d.fileloc) == path] for path in sorted(folder.glob("*.py"))}
     return [
         {"file": path.name, "manual": ast.get_docstring(ast.parse(path.read_text())) or "", "dags": [_dag(d) for d in dags]}
         for path, dags in files.items()

@@ -5,13 +5,16 @@ A result is what a stage answered, or what was made up for one that could not; N
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import JsonValue
 
+from perennial.discovery import Broken
 from perennial.monitoring.incidents import REFUSED_FILES, Incidents, Kind, Severity
+
+NO_FOLDER = "no folder"  # key of the incident that a model serves although its folder is gone
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,27 @@ def in_release(result: Mapping[str, Any] | None) -> Sightings:
         sightings.append(Seen("release", "refused", "info", sentence, dict(result["links"])))
     elif action == "promoted":
         sightings.append(Over("release", None, sentence))
+    return sightings
+
+
+def in_specs(broken: Iterable[Broken], unowned: Mapping[str, str], before: Iterable[str]) -> dict[str, Sightings]:
+    """What is wrong with files, by the name of the dataset or model.
+
+    Args:
+        broken: what is broken now.
+        unowned: a sentence for each model that serves while its folder is gone.
+        before: names that had an incident: what is right again is over.
+    """
+    wrong: list[tuple[str, Seen]] = [
+        (found.name, Seen("spec", found.kind, "warning", found.sentence, {"file": found.place})) for found in broken
+    ]
+    wrong += [(name, Seen("service", NO_FOLDER, "warning", sentence)) for name, sentence in unowned.items()]
+    sightings: dict[str, Sightings] = {}
+    for name in sorted({*before, *(name for name, _ in wrong)}):
+        seen = {(s.kind, s.key): s for known, s in wrong if known == name}
+        mended = [Over("spec", kind, f"The files of the {kind} are mended or gone.") for kind in ("dataset", "model")]
+        over = [*mended, Over("service", NO_FOLDER, "The folder is back, or the model was retired.")]
+        sightings[name] = [*seen.values(), *(o for o in over if (o.kind, o.key) not in seen)]
     return sightings
 
 

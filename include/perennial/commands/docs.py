@@ -36,6 +36,8 @@ def run(settings: Settings, store: Store, *, check: bool = False) -> int:
     for path in () if check else stale:
         path.write_text(HEAD + pages[path.stem])
         print(f"Wrote {path.relative_to(ROOT)}.")
+    for left_out in discovery.broken():
+        print(f"Left out: {left_out.sentence}")
     if not stale:
         print("The generated documents are up to date.")
     return EXIT_DONE

@@ -6,19 +6,19 @@ from datetime import datetime, timezone
 
 from perennial import discovery
 from perennial.errors import EXIT_DONE
-from perennial.monitoring.incidents import Incident, Incidents
+from perennial.monitoring.incidents import Incident, Incidents, known_names
 from perennial.settings import Settings
 from perennial.store import Store
 
 
 def run(settings: Settings, store: Store, *, model: str | None = None) -> int:
-    """Print the incidents of one model or of all, the newest last, and the alarm rate.
+    """Print the incidents of one model or of all, the newest last, and the alarm rate; also of what is broken or gone.
 
     Raises:
         UnknownName: there is no such model.
     """
     del settings
-    for name in [discovery.model(model).name] if model else sorted(discovery.models()):
+    for name in discovery.models_asked_about(model, known_names(store)):
         incidents = Incidents(store, name)
         known = incidents.all()
         going_on = sum(incident.is_open for incident in known)

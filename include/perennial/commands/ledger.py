@@ -6,7 +6,7 @@ from typing import Literal
 
 from perennial import discovery
 from perennial.errors import EXIT_DONE, EXIT_FAULT, ServiceUnreachable
-from perennial.lineage.ledger import Entry, Ledger
+from perennial.lineage.ledger import Entry, Ledger, known_models
 from perennial.registry.model_registry import NOTED, ModelRegistry
 from perennial.serving.route import WHOLE
 from perennial.settings import Settings
@@ -21,7 +21,7 @@ def run(settings: Settings, store: Store, *, action: Literal["verify", "show"], 
         UnknownName: there is no such model.
         StoredDataDamaged: an entry to be shown cannot be read.
     """
-    names = [discovery.model(model).name] if model else sorted(discovery.models())
+    names = discovery.models_asked_about(model, known_models(store))
     if action == "show":
         for name in names:
             entries = Ledger(store, name).entries()

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from perennial import discovery
 from perennial.errors import EXIT_DONE
-from perennial.lineage.ledger import Entry, Ledger
+from perennial.lineage.ledger import Entry, Ledger, known_models
 from perennial.serving.route import WHOLE
 from perennial.settings import Settings
 from perennial.store import Store
@@ -20,8 +20,7 @@ def run(settings: Settings, store: Store, *, time: datetime, model: str | None =
         StoredDataDamaged: a ledger cannot be read.
     """
     del settings
-    names = [discovery.model(model).name] if model else sorted(discovery.models())
-    for name in names:
+    for name in discovery.models_asked_about(model, known_models(store)):
         print(describe(name, time, Ledger(store, name).served_at(time)))
     return EXIT_DONE
 

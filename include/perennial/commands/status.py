@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
+from perennial import discovery
 from perennial.errors import EXIT_DONE, EXIT_FAULT
+from perennial.lineage.unowned import sentence, unowned
 from perennial.local import demo, routes, stack
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller
@@ -23,6 +25,7 @@ def run(settings: Settings, store: Store) -> int:
             silent = stack.silent(found, own, {*programs, *left})
             _show(found, programs, left, silent)
             serves = _show_served(found, own) if found.serving == "local" else True
+            _show_wrong(own)
             for title, address in stack.addresses(found).items():
                 print(f"{title:<28}{address}")
             if left:
@@ -31,6 +34,12 @@ def run(settings: Settings, store: Store) -> int:
             return EXIT_DONE if well else EXIT_FAULT
     print(f"The platform of {settings.home} is down: start it with `perennial up`.")
     return EXIT_FAULT
+
+
+def _show_wrong(store: Store) -> None:
+    """What is left out because its files are broken, and what serves without a folder."""
+    for said in (*(found.sentence for found in discovery.broken()), *(sentence(entry) for entry in unowned(store).values())):
+        print(said)
 
 
 def _show(settings: Settings, programs: Mapping[str, Program], left: Mapping[str, int], silent: set[str]) -> None:

@@ -21,9 +21,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from perennial.errors import LedgerConflict, StoredDataDamaged
 from perennial.store import Store
 
-Kind = Literal["started", "weights", "paused", "released", "promoted", "rolled_back", "rejected"]
+Kind = Literal["started", "weights", "paused", "released", "promoted", "rolled_back", "rejected", "retired"]
 UNDER_WAY = ("started", "weights", "paused")
 AGAINST = ("rolled_back", "rejected")  # a version is not released again by itself; a rejected one had not taken any traffic
+RETIRED: Kind = "retired"  # of a model: nothing serves, and nothing is trained or released by itself
 FIRST = "0" * 64  # stands where the first entry names its predecessor
 NAME = re.compile(r"(\d{8})\.json")
 NOTE = re.compile(r"(\d+) ([0-9a-f]{64})")
@@ -57,6 +58,11 @@ class Entry(BaseModel):
         return self.version if self.kind in UNDER_WAY else None
 
     @property
+    def serves(self) -> bool:
+        """Whether any version is to run from now on."""
+        return bool(self.weights) or self.candidate is not None
+
+    @property
     def note(self) -> str:
         """What is noted elsewhere, so that the loss of this entry shows."""
         return f"{self.seq} {self.hash}"
@@ -65,6 +71,19 @@ class Entry(BaseModel):
     def last_good(self) -> int | None:
         """The version to go back to; None if there is none."""
         return self.good[0] if self.good else None
+
+
+def known_models(store: Store) -> list[str]:
+    """Every model that has a ledger, whether or not its folder is still there."""
+    return sorted({item.key.split("/")[1] for item in store.list("ledger")})
+
+
+def retired_words(entry: Entry) -> str:
+    """When, by whom and why a model was retired, and how it serves again."""
+    return (
+        f"{entry.model} was retired on {entry.time:%Y-%m-%d %H:%M} UTC by {entry.actor} ({entry.reason.rstrip('.')}). "
+        f"To serve it again: `perennial release --model {entry.model} --version {entry.version} --again --actor YOU`."
+    )
 
 
 class Ledger:
@@ -91,6 +110,11 @@ class Ledger:
         """The newest entry that said where traffic goes: a rejection moves none."""
         newest_first = (self._read(number) for number in reversed(self._numbers()))
         return next((entry for entry in newest_first if entry.kind != "rejected"), None)
+
+    def retirement(self) -> Entry | None:
+        """The entry by which the model was taken down, if no version has been released since; None if it was not."""
+        moved = self.last_move()
+        return moved if moved and moved.kind == RETIRED else None
 
     def append(
         self,

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta, timezone
 from perennial import discovery
 from perennial.errors import PerennialError
 from perennial.lineage.ledger import Ledger
+from perennial.lineage.unowned import sentence, unowned
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller
 from perennial.serving.backends import open_backend
 from perennial.serving.backends.local import program
 from perennial.serving.route import Route
 from perennial.settings import Settings
-from perennial.specs import ModelSpec
+from perennial.specs import ModelSpec, stand_in
 from perennial.stages._service import note_service
 from perennial.stages.release import route_of
 from perennial.store import Store
@@ -23,18 +24,23 @@ PATIENCE_SECONDS = 5.0
 
 
 def released(store: Store) -> Iterator[tuple[ModelSpec, Route]]:
-    """Each model that serves, with the route that its last ledger entry asks for."""
-    for name, model in discovery.models().items():
+    """Each model that serves, with the route that its last ledger entry asks for; also one whose files are broken or gone.
+
+    Callers are not to suffer from an edit: what stands for such a model has the default settings of serving.
+    """
+    sound = discovery.models()
+    for name in sorted({*sound, *_left_out(store)}):
         entry = Ledger(store, name).last()
         route = route_of(entry) if entry else None
         if route is not None:
-            yield model, route
+            yield sound.get(name) or stand_in(name), route
 
 
 def resume(settings: Settings, store: Store) -> Iterator[str]:
-    """Start the servers of each model's route and route to them, note what does not answer; yields a sentence for each model that has one."""
-    backend = open_backend(settings)
+    """Start the servers of each model's route and route to them, note what does not answer; yields a sentence for each model that has one, or is left out."""
+    backend, why = open_backend(settings), _left_out(store)
     for model, route in released(store):
+        said = f", with the default settings of serving. {why.pop(model.name)}" if model.name in why else ""
         try:
             backend.apply(model, route)
             for version in route.versions:
@@ -42,8 +48,16 @@ def resume(settings: Settings, store: Store) -> Iterator[str]:
         except PerennialError as error:  # one model that cannot serve must not keep the others, or the platform, down
             yield f"  {model.name} does not serve: {error}"
         else:
-            yield f"  {model.name} serves version {', '.join(map(str, route.versions))}"
+            yield f"  {model.name} serves version {', '.join(map(str, route.versions))}{said}"
         note_service(settings, store, model.name)
+    for said in why.values():
+        yield f"  {said}"
+
+
+def _left_out(store: Store) -> dict[str, str]:
+    """A sentence for each model whose files are broken, or gone while it serves."""
+    broken = {found.name: found.sentence for found in discovery.broken() if found.kind == "model"}
+    return broken | {name: sentence(entry) for name, entry in unowned(store).items()}
 
 
 def mend(settings: Settings, store: Store) -> Iterator[str]:

@@ -22,7 +22,7 @@ from perennial.monitoring import event_log
 from perennial.specs import Verdict
 from perennial.store import Store
 
-Kind = Literal["drift", "performance", "data quality", "anomaly", "service", "release"]
+Kind = Literal["drift", "performance", "data quality", "anomaly", "service", "release", "spec"]
 Severity = Literal["info", "warning", "critical"]
 News = Literal["opened", "resolved"]
 
@@ -140,6 +140,11 @@ class AlarmRate:
         if self.judged:
             judged = f"{self.false} of {self.judged} judged were false ({100 * self.false / self.judged:.0f} %)"
         return f"{self.per_month:.1f} alarms a month ({self.alarms} in {self.days:.0f} days); {judged}."
+
+
+def known_names(store: Store) -> list[str]:
+    """Everything that ever had an incident: models, those whose folder is gone included, and datasets whose file was broken."""
+    return sorted({item.key.split("/")[1] for item in store.list("incidents")})
 
 
 class Incidents:

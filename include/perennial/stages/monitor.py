@@ -24,7 +24,7 @@ from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot
 from perennial.data.tables import Table
 from perennial.errors import ServiceUnreachable, UnknownName
-from perennial.lineage.ledger import Ledger
+from perennial.lineage.ledger import Ledger, retired_words
 from perennial.lineage.trainings import kin, last_training
 from perennial.monitoring import performance, policy
 from perennial.monitoring.anomalies import Anomalies
@@ -85,6 +85,9 @@ def run(settings: Settings, store: Store, model: str, first: datetime | None = N
 def _look_at(look: Look, given: Window | None) -> MonitorResult:
     """Report on the given window, or the newest complete one."""
     spec, model = look.spec, look.spec.name
+    retired = Ledger(look.store, model).retirement()
+    if retired and given is None:
+        return MonitorResult(outcome="skipped", sentence=f"Nothing is watched: {retired_words(retired)}")
     if not look.days:
         return MonitorResult(outcome="skipped", sentence=f"{model} has no predictions yet: nothing to look at.")
     newest = newest_complete(list(look.days), spec.monitoring.window_days)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from perennial import discovery
 from perennial.errors import Fault, LedgerConflict, ReleaseRefused, ServiceUnreachable, UnknownName
-from perennial.lineage.ledger import AGAINST, Entry, Kind, Ledger
+from perennial.lineage.ledger import AGAINST, RETIRED, Entry, Kind, Ledger, retired_words
 from perennial.lineage.trainings import kin
 from perennial.registry.model_registry import (
     BREAKS_CALLERS,
@@ -99,7 +99,10 @@ class Release:
         """One look; see `run`."""
         for attempt in range(TRIES):
             try:
-                last = self.ledger.last()
+                last, retired = self.ledger.last(), self.ledger.retirement()
+                if last and retired and not decision and not (again and actor != PERENNIAL):
+                    self.settle(last)
+                    return self._not_released(last, version, f"Nothing is released by itself: {retired_words(retired)}")
                 if last is None or last.candidate is None:
                     return self._without_release(last, version, decision, actor, again=again)
                 return self._with_release(last, version, decision, actor)
@@ -170,7 +173,7 @@ class Release:
             else:
                 self.registry.set_alias(self.name, alias, number)
         withdraw_candidate(self.registry, self.name, entry.version, entry.champion)
-        mark: dict[str, str] = {entry.kind: entry.reason} if entry.kind in AGAINST else {"promoted": entry.time.isoformat()}
+        mark: dict[str, str] = {entry.kind: entry.reason} if entry.kind in (*AGAINST, RETIRED) else {"promoted": entry.time.isoformat()}
         self.registry.tag_version(self.name, entry.version, {**mark, NOTED: entry.note})
         if self._changed_since(entry):
             raise self._overtaken()
@@ -224,7 +227,7 @@ class Release:
     def _decide(self, last: Entry | None, version: int | None, decision: str, actor: str) -> ReleaseResult:
         """What a person decides while nothing is being released: what has come true already, or no to a version that waits."""
         come_true = {"promote": ("promoted",), "roll_back": AGAINST}[decision]
-        if last and ENDS[last.kind] in come_true and version in (None, last.version):
+        if last and ENDS.get(last.kind) in come_true and version in (None, last.version):
             return self._ended(last)
         if decision == "roll_back" and version is not None:
             newest = next((entry for entry in reversed(self.ledger.entries()) if entry.version == version), None)
@@ -302,11 +305,11 @@ class Release:
         champion = last.champion if last else None
         versions = {**(last.versions if last else {}), found.number: found.digest}
         weights = {} if champion is None else {champion: WHOLE, found.number: 0}
-        reason = (
-            f"The release of version {found.number} begins."
-            if champion
-            else f"Version {found.number} is the first: there is nothing to compare it with."
-        )
+        reason = f"Version {found.number} is the first: there is nothing to compare it with."
+        if champion:
+            reason = f"The release of version {found.number} begins."
+        elif self.ledger.retirement():
+            reason = f"{self.name} serves again after it was retired, beginning with version {found.number}: there is nothing to compare it with."
         entry = self._write(
             "started", last, version=found.number, champion=champion, weights=weights, reason=reason, actor=actor, versions=versions
         )
@@ -536,7 +539,7 @@ class Release:
         """Say in the ledger that the champion before this entry keeps the traffic, where the entry's champion could not take it; then the error, or that the ledger was changed."""
         before = next((earlier for earlier in self.ledger.entries() if earlier.seq == entry.seq - 1), None)
         moved = self.backend.route(self.spec) in (None, route_of(entry))
-        if moved or before is None or before.champion is None or before.champion == entry.champion:
+        if entry.kind == RETIRED or moved or before is None or before.champion is None or before.champion == entry.champion:
             raise error
         self.backend.observe(self.spec)  # raises where the gateway does not answer: nobody knows then what holds
         self._write(

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 from perennial import discovery
 from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
-from perennial.lineage.ledger import Entry
+from perennial.lineage.ledger import Entry, retired_words
 from perennial.registry.model_registry import ModelRegistry
 from perennial.results import ReleaseResult
 from perennial.serving.backends import open_backend
@@ -24,7 +24,7 @@ def run(settings: Settings, store: Store, *, model: str, reason: str = "asked fo
     last good version, which still runs, gets all traffic. The registry is told afterwards: its absence delays nothing.
 
     Raises:
-        ReleaseRefused: there is nothing to go back to, or the last good version fails its golden rows.
+        ReleaseRefused: there is nothing to go back to, the model was retired, or the last good version fails its golden rows.
         UnknownName: there is no such model.
         ServiceUnreachable: the servers cannot be reached, or the last good version does not come up.
         LedgerConflict: others keep writing to the ledger.
@@ -48,6 +48,9 @@ def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
     last = release.ledger.last()
     if last is None:
         raise ReleaseRefused(f"{release.name} has never served: there is nothing to go back to.")
+    if retired := release.ledger.retirement():
+        release.settle(last)
+        raise ReleaseRefused(f"There is nothing to go back to: {retired_words(retired)}")
     moved = release.ledger.last_move()
     if moved and moved.kind == "rolled_back" and (_is_recent(moved) or not _has_moved(release, last)):
         release.settle(last)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot, snapshot_at
 from perennial.errors import TrainingRefused
-from perennial.lineage.ledger import Ledger
+from perennial.lineage.ledger import Ledger, retired_words
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, training_parameters
 from perennial.lineage.trainings import judged, last_training, trained_on
 from perennial.lineage.version_folder import read_manifest
@@ -51,8 +51,11 @@ def run(
     """
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
-    source = latest_snapshot(store, dataset) if snapshot is None else snapshot_at(store, dataset, snapshot)
     asked_by_person = force or cause == "manual"
+    retired = Ledger(store, model).retirement()
+    if retired and not asked_by_person:
+        return ValidateResult(outcome="skipped", sentence=f"Nothing is trained by itself: {retired_words(retired)}", cause=cause)
+    source = latest_snapshot(store, dataset) if snapshot is None else snapshot_at(store, dataset, snapshot)
     too_small = f"{dataset.name} has no snapshot yet: ingest a batch first." if source is None else _too_small(spec, dataset, source)
     inbox = Inbox(store, model)
     if source is None or too_small:

@@ -8,7 +8,7 @@ from typing import Any
 
 from perennial.monitoring.incidents import Incidents, due
 from perennial.settings import Settings
-from perennial.specs import ModelSpec
+from perennial.specs import Named
 from perennial_airflow.notifiers.channel import Channel, ChannelFailed
 from perennial_airflow.notifiers.mail import Mail
 from perennial_airflow.notifiers.notice import Notice
@@ -25,7 +25,7 @@ def channels(settings: Settings) -> list[Channel]:
     return found
 
 
-def tell(incidents: Incidents, spec: ModelSpec, settings: Settings, on: Sequence[Channel], now: datetime, log: Any) -> list[str]:
+def tell(incidents: Incidents, spec: Named, settings: Settings, on: Sequence[Channel], now: datetime, log: Any) -> list[str]:
     """Tell the channels what is due.
 
     A channel that fails is not tried again at this look; what it does not know is noted in the log of incidents and due at

@@ -81,6 +81,8 @@ class TellIncidents(BaseOperator):
     def _models(self) -> list[ModelSpec]:
         if self.model:
             return [discovery.model(self.model)]
+        for left_out in discovery.broken():
+            self.log.warning("Nobody is told for it: %s", left_out.sentence)
         return [model for model in discovery.models().values() if model.dataset == self.dataset]
 
     def _result(self, context: Context, task_id: str) -> dict[str, Any] | None:

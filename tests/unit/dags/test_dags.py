@@ -20,7 +20,9 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from perennial import discovery
 from perennial.specs import Column, DatasetSpec, ReleaseSpec, RetrainSpec
+from perennial_airflow.dag_listing import listing
 from perennial_airflow.stage_command import stage_command
+from perennial_airflow.stage_end import StageRefused
 
 from ..lateness import lateness
 
@@ -86,9 +88,11 @@ def _command(task, **keywords):
 
 
 def test_there_is_a_dag_for_everything(dags):
-    """Ingestion and profiling per dataset; per model one DAG of every other kind."""
+    """One looks at all specs; ingestion and profiling per dataset; per model one DAG of every other kind."""
     kinds = ("training", "recalibration", "release", "monitoring", "incidents", "rollback")
-    assert set(dags) == {"trips_ingestion", "trips_profiling"} | {f"{m}_{k}" for m in ("automatic", "approval", "manual") for k in kinds}
+    assert set(dags) == {"perennial_specs", "trips_ingestion", "trips_profiling"} | {
+        f"{m}_{k}" for m in ("automatic", "approval", "manual") for k in kinds
+    }
 
 
 def test_the_project_s_own_dags_parse():
@@ -105,6 +109,53 @@ def test_parsing_twice_gives_the_same(dags):
     for name, dag in dags.items():
         one, two = (json.dumps(DagSerialization.serialize_dag(d), sort_keys=True, default=str) for d in (dag, again[name]))
         assert one == two
+
+
+@pytest.fixture
+def two_broken(monkeypatch, tmp_path):
+    """A dataset and a model that are broken, beside two sound datasets with a sound model each."""
+    import perennial_datasets
+    import perennial_models
+
+    for package, texts in (
+        (perennial_datasets, {"extra_bad.py": "import sys\nsys.exit(1)  # <img src=x>"}),
+        (perennial_models, {"extra_late/__init__.py": "", "extra_late/spec.py": "MODEL = ("}),
+    ):
+        top = tmp_path / package.__name__
+        for name, text in texts.items():
+            (top / name).parent.mkdir(parents=True, exist_ok=True)
+            (top / name).write_text(text)
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(top)])
+    yield
+    sys.modules.pop("perennial_models.extra_late", None)
+
+
+def test_a_broken_spec_stops_itself_alone(two_broken):
+    """All DAGs of the others are there and no file has an import error; each broken one has a DAG that says what is wrong, and where."""
+    dags = _parsed()
+    kinds = ("training", "recalibration", "release", "monitoring", "incidents", "rollback")
+    sound = {f"{m}_{k}" for m in ("digits", "flight_delays") for k in kinds} | {
+        f"{d}_{k}" for d in ("digits", "flights") for k in ("ingestion", "profiling")
+    }
+    assert set(dags) == {"perennial_specs", "extra_bad_broken", "extra_late_broken"} | sound
+    told = {
+        "extra_bad_broken": "perennial_datasets/extra_bad.py, line 2",
+        "extra_late_broken": "perennial_models/extra_late/spec.py, line 1",
+    }
+    for name, place in told.items():
+        dag = dags[name]
+        assert "broken" in dag.tags
+        assert f"({place})" in dag.doc_md
+        assert place in dag.description
+        assert dag.schedule is None
+        with pytest.raises(StageRefused, match=place):
+            dag.get_task("say_broken").execute({})
+        DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+
+
+def test_a_broken_spec_is_in_no_documentation(two_broken):
+    """Its DAG is gone once it is mended."""
+    assert not [dag for file in listing(DAGS) for dag in file["dags"] if dag["id"].endswith("_broken")]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +214,7 @@ def test_house_rules(dags):
         assert dag.max_active_runs == (1000 if kind == "incidents" else 1)
         assert dag.catchup is False
         assert {"perennial", kind, name.removesuffix(f"_{kind}")} == dag.tags
-        assert dag.owner == ("ada" if kind in ("ingestion", "profiling") else "grace")
+        assert dag.owner == {"specs": "perennial", "ingestion": "ada", "profiling": "ada"}.get(kind, "grace")
         assert dag.description
         assert not set("{}") & set(dag.doc_md)
         for task in dag.tasks:
@@ -445,5 +496,6 @@ def test_parsing_for_pods_costs_the_provider_and_no_more(file, tmp_path):
 def test_nothing_else_lies_in_the_folder():
     """Airflow parses every file there: helpers belong below plugins/."""
     assert {path.name for path in DAGS.iterdir() if path.name != "__pycache__"} == {
-        f"{kind}.py" for kind in ("ingestion", "profiling", "training", "recalibration", "release", "monitoring", "incidents", "rollback")
+        f"{kind}.py"
+        for kind in ("ingestion", "profiling", "training", "recalibration", "release", "monitoring", "incidents", "rollback", "specs")
     }

@@ -1,9 +1,11 @@
 """Specs check themselves when they are made."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, ReleaseSpec
+from perennial.specs import CRON_FIELDS, Column, DatasetSpec, GateSpec, ModelSpec, MonitoringSpec, ReleaseSpec, RetrainSpec
 
 
 def a_dataset(**changes):
@@ -58,6 +60,7 @@ def test_a_wrong_dataset_spec_is_refused_in_words(changes, words):
         ({"inputs": ()}, "at least 1 item"),
         ({"gate": GateSpec(metric="mse", floors={})}, "gate of a binary model has the metric log_loss, not mse"),
         ({"task": "regression", "classes": ()}, "gate of a regression model has the metric rmse or mse, not log_loss"),
+        ({"gate": GateSpec(floors={"rmsee": 1})}, "floors name rmsee, which is no metric of a binary model: accuracy, "),
     ],
 )
 def test_a_wrong_model_spec_is_refused_in_words(changes, words):
@@ -72,6 +75,28 @@ def test_the_gate_compares_by_losses_only():
         GateSpec(metric="roc_auc", floors={})
     for metric in ("rmse", "mse"):
         assert a_model(task="regression", classes=(), gate=GateSpec(metric=metric, floors={})).gate.metric == metric
+
+
+CRON_VALUES = st.tuples(*(st.integers(least, most) for _, least, most in CRON_FIELDS))
+
+
+@given(CRON_VALUES, st.lists(st.sampled_from(["{}", "*", "*/{}", "{}-{}", "{},{}"]), min_size=5, max_size=5))
+def test_a_cron_line_is_taken(values, shapes):
+    """Numbers within their field, ranges, steps and lists."""
+    line = " ".join(shape.format(max(value, 1), max(value, 1)) for shape, value in zip(shapes, values, strict=True))
+    assert RetrainSpec(schedule=line).schedule == line
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("nightly", "no cron line"), ("0 2 * *", "no cron line"), ("60 * * * *", "no minute"), ("* 24 * * *", "no hour"), ("* * 0 * *", "no day"),
+     ("* * * 13 *", "no month"), ("* * * * 8", "no weekday"), ("5-1 * * * *", "no minute"), ("*/0 * * * *", "no minute"), ("1, * * * *", "no minute")],
+)  # fmt: skip
+def test_a_line_that_is_no_cron_line_is_refused(line, words):
+    """Airflow could make no DAG of it, for any model."""
+    for spec, field in ((RetrainSpec, "schedule"), (RetrainSpec, "recalibrate_schedule"), (MonitoringSpec, "schedule")):
+        with pytest.raises(ValidationError, match=words):
+            spec(**{field: line})
 
 
 @pytest.mark.parametrize("steps", [(), (5, 5, 100), (25, 5, 100), (5, 50), (0, 100)])

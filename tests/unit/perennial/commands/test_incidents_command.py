@@ -12,9 +12,10 @@ from perennial.testing import small_model
 
 @pytest.fixture
 def incidents(tmp_path, monkeypatch):
-    """A model that has been watched for a while."""
+    """A model that was watched for a while, and whose folder is gone."""
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
-    monkeypatch.setattr(discovery, "models", lambda: {"small_delays": small_model(), "other": small_model("other")})
+    monkeypatch.setattr(discovery, "models", lambda: {"other": small_model("other")})
+    monkeypatch.setattr(discovery, "broken", list)
     found = Incidents(FolderStore(str(tmp_path / "store")), "small_delays")
     found.open("drift", "carrier", "warning", "`carrier` drifted.", {"Report": "http://r.test/w", "share": 0.1})
     found.open("service", "monitoring", "critical", "MLflow does not answer.")

@@ -6,6 +6,7 @@ import pytest
 
 from perennial.commands import ledger as ledger_command
 from perennial.commands import served_at
+from perennial.errors import UnknownName
 from perennial.lineage.ledger import Ledger
 from perennial.registry.model_registry import NOTED
 from perennial.settings import Settings
@@ -129,3 +130,18 @@ def test_ledger_verify_tells_of_a_registry_that_is_another(store, registry, caps
     registry.add("small_delays", "c" * 64)
     assert ledger_command.run(SETTINGS, store, action="verify") == 1
     assert "other content than the ledger under version 2 of small_delays (cccccccccccc, not bbbbbbbbbbbb)" in capsys.readouterr().out
+
+
+def test_a_model_whose_folder_is_gone_is_answered_by_its_ledger(store, registry, monkeypatch, capsys):
+    """By name, and where all are asked about: the store knows what served, whatever became of the files."""
+    monkeypatch.undo()
+    monkeypatch.setattr(ledger_command, "ModelRegistry", lambda settings: registry)
+    for model in (None, "small_delays"):
+        assert served_at.run(SETTINGS, store, time=BEGIN + timedelta(hours=0.5), model=model) == 0
+        assert "version 1 (aaaaaaaaaaaa) 100 %" in capsys.readouterr().out
+        assert ledger_command.run(SETTINGS, store, action="show", model=model) == 0
+        assert "small_delays: 3 entries" in capsys.readouterr().out
+        assert ledger_command.run(SETTINGS, store, action="verify", model=model) == 0
+        assert "The ledger of small_delays is sound" in capsys.readouterr().out
+    with pytest.raises(UnknownName, match="no model 'nobody'"):
+        served_at.run(SETTINGS, store, time=BEGIN, model="nobody")

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from perennial.discovery import Broken
 from perennial.errors import ReleaseRefused
 from perennial.lineage.ledger import Ledger
 from perennial.local import routes
@@ -66,6 +67,7 @@ def backend(monkeypatch):
     monkeypatch.setattr(routes, "open_backend", lambda settings: found)
     monkeypatch.setattr(routes.discovery, "models", lambda: models)
     monkeypatch.setattr(routes, "note_service", lambda settings, store, model: found.noted.append(model))
+    monkeypatch.setattr(routes.discovery, "broken", list)
     return found
 
 
@@ -86,3 +88,18 @@ def test_a_model_that_cannot_serve_does_not_keep_the_others_down(store, backend)
     assert "  flight_delays does not serve: It has damaged files." in sentences
     assert list(backend.applied) == ["digits"]
     assert "flight_delays" in backend.noted
+
+
+def test_what_served_goes_on_although_its_files_are_broken_or_gone(store, backend, monkeypatch):
+    """An edit takes nothing from callers, also not at the next start; what is wrong is said, of a model that never served too."""
+    broken = [Broken("model", name, "it is empty", "spec.py") for name in ("digits", "unready")]
+    monkeypatch.setattr(routes.discovery, "models", dict)
+    monkeypatch.setattr(routes.discovery, "broken", lambda: broken)
+    sentences = list(routes.resume(Settings.from_environment({}), store))
+    assert backend.applied == {"flight_delays": {1: 10_000}, "digits": {1: 7_500, 2: 2_500}}
+    assert sentences == [
+        f"  digits serves version 1, 2, with the default settings of serving. {broken[0].sentence}",
+        "  flight_delays serves version 1, with the default settings of serving. flight_delays still serves version 1, and perennial_models/flight_delays is gone: "
+        "nobody watches or trains it. Put the folder back, or take it down with `perennial retire flight_delays`.",
+        f"  {broken[1].sentence}",
+    ]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from perennial.specs import METRICS
 from perennial.training.evaluation import calibration_curve, calibration_error, intervals, metrics, per_row_loss, roc_auc, slice_metrics
 
 RNG = np.random.default_rng(0)
@@ -56,6 +57,13 @@ def test_regression_metrics_are_scikit_learns() -> None:
     assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(labels, scores))
     assert found["mae"] == pytest.approx(reference.mean_absolute_error(labels, scores))
     assert per_row_loss("regression", labels, scores).mean() == pytest.approx(found["mse"])
+
+
+def test_a_spec_knows_every_metric() -> None:
+    """What a floor may name is what an evaluation gives."""
+    labels, classes = np.array([0, 1] * 10), np.full((20, 2), 0.5)
+    for task in ("binary", "multiclass", "regression"):
+        assert sorted(metrics(task, labels, classes)) == sorted(METRICS[task])
 
 
 def test_a_metric_that_does_not_exist_is_left_out() -> None:

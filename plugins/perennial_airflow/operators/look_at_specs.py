@@ -1,0 +1,77 @@
+"""Looks at the files of every dataset and model: what is broken stops itself alone, and people are told of it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from perennial import discovery
+from perennial.errors import PerennialError
+from perennial.lineage.unowned import sentence, unowned
+from perennial.monitoring.incidents import Incidents, known_names
+from perennial.settings import Settings
+from perennial.specs import Named
+from perennial.store import open_store
+from perennial_airflow.notifiers.telling import channels, tell
+from perennial_airflow.sightings import in_specs
+from perennial_airflow.stage_end import RefusalsAreFinal, give_up, refuse
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class LookAtSpecs(BaseOperator):
+    """Opens an incident for each broken dataset or model, and for each model that serves while its folder is gone; ends those that are over.
+
+    What is broken or gone has no DAG that could tell people, so it is told here.
+    """
+
+    ui_color = "#fbe6e6"
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Look, note, tell; the answer says what is wrong, and which channels failed.
+
+        Raises:
+            StageFault: the store does not answer; retried.
+        """
+        del context
+        failures: list[str] = []
+        wrong: list[str] = []
+        try:
+            settings = Settings.from_environment()
+            store, found, now = open_store(settings.store), channels(settings), datetime.now(timezone.utc)
+            broken, gone = discovery.broken(), {name: sentence(entry) for name, entry in unowned(store).items()}
+            sound = discovery.models()
+            wrong = [*(one.sentence for one in broken), *gone.values()]
+            for name, sightings in in_specs(broken, gone, known_names(store)).items():
+                incidents = Incidents(store, name)
+                for sighting in sightings:
+                    sighting.note(incidents)
+                if name not in sound:  # those have a DAG that tells
+                    failures += tell(
+                        incidents, Named.model_construct(name=name, title=name, owner="perennial"), settings, found, now, self.log
+                    )
+        except PerennialError as error:
+            give_up(self, str(error))
+        for said in wrong or ["Every spec is sound, and every model that serves has its folder."]:
+            self.log.info("%s", said)
+        return {"wrong": wrong, "failures": failures}
+
+
+class SayBroken(BaseOperator):
+    """Fails with the sentence of what is broken.
+
+    Args:
+        sentence: what is wrong, where, and what to do.
+    """
+
+    def __init__(self, *, sentence: str, **kwargs: Any) -> None:
+        super().__init__(**{"retry_policy": RefusalsAreFinal(), **kwargs})
+        self.sentence = sentence
+
+    def execute(self, context: Context) -> None:
+        """Say it."""
+        del context
+        refuse(self, self.sentence)

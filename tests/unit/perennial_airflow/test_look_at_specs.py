@@ -1,0 +1,78 @@
+"""The look at all specs: broken ones, and models that serve without their folder, are incidents until they are mended."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from perennial import discovery
+from perennial.discovery import Broken
+from perennial.lineage.ledger import Ledger
+from perennial.monitoring.incidents import Incidents
+from perennial.store import FolderStore
+from perennial_airflow.operators import look_at_specs
+from perennial_airflow.operators.look_at_specs import LookAtSpecs
+
+from ..lateness import lateness
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:airflow")
+
+BROKEN = [
+    Broken("dataset", "trips", "it is empty", "perennial_datasets/trips.py"),
+    Broken("model", "trips", "its dataset trips is broken, see perennial_datasets/trips.py", "perennial_models/trips/spec.py, line 7"),
+]
+
+
+@pytest.fixture
+def store(home, monkeypatch, task_log):
+    """The store of a test, and one model that is sound."""
+    monkeypatch.setattr(discovery, "models", lambda: {"lateness": lateness()})
+    monkeypatch.setattr(discovery, "broken", list)
+    return FolderStore(str(home / "store"))
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The channel of a test: a list takes all that is told."""
+    taken = []
+    channel = SimpleNamespace(name="list", least="warning", send=lambda n: taken.append((n.model, n.incident.id, n.news)))
+    monkeypatch.setattr(look_at_specs, "channels", lambda settings: [channel])
+    return taken
+
+
+def _look():
+    return LookAtSpecs(task_id="look_at_specs").execute({})
+
+
+def test_what_is_broken_is_told_once_and_ends_once_it_is_mended(store, sent, monkeypatch):
+    """Without a person: one incident for each broken file, with the sentence that its DAG shows; mending ends it, and that is told as well."""
+    monkeypatch.setattr(discovery, "broken", lambda: BROKEN)
+    assert _look()["wrong"] == [broken.sentence for broken in BROKEN]
+    _look()
+    incidents = Incidents(store, "trips")
+    assert [(i.id, i.key, i.sentence) for i in incidents.open_ones()] == [
+        ("0001-spec", "dataset", BROKEN[0].sentence),
+        ("0002-spec", "model", BROKEN[1].sentence),
+    ]
+    monkeypatch.setattr(discovery, "broken", list)
+    assert _look() == {"wrong": [], "failures": []}
+    assert incidents.open_ones() == []
+    assert sent == [("trips", id, news) for news in ("opened", "resolved") for id in ("0001-spec", "0002-spec")]
+
+
+def test_a_model_that_serves_without_its_folder_is_an_incident(store, sent):
+    """Its own DAGs are gone with the folder, so another one looks; one that serves no more is over."""
+    ledgers = {name: Ledger(store, name) for name in ("lateness", "renamed")}
+    common = {"version": 1, "versions": {1: "a" * 64}, "reason": "r", "actor": "jo"}
+    for ledger in ledgers.values():
+        ledger.append("released", champion=1, weights={1: 10_000}, after_seq=None, **common)
+    (wrong,) = _look()["wrong"]
+    assert wrong.startswith("renamed still serves version 1, and perennial_models/renamed is gone")
+    (incident,) = Incidents(store, "renamed").open_ones()
+    assert (incident.kind, incident.severity, incident.sentence) == ("service", "warning", wrong)
+    assert Incidents(store, "lateness").all() == []
+    ledgers["renamed"].append("rolled_back", champion=None, weights={}, after_seq=0, **common)
+    assert _look()["wrong"] == []
+    assert Incidents(store, "renamed").open_ones() == []
+    assert sent == [("renamed", "0001-service", "opened"), ("renamed", "0001-service", "resolved")]
