@@ -211,6 +211,16 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--to", "last day", day, required=True),
         ),
     ),
+    "remove-batch": (
+        "take a wrong batch out of a dataset's table, and name the versions that learned from it",
+        (
+            Option("dataset", "name of the dataset", required=True),
+            Option("batch", "name of the landed file, or the beginning of its digest", required=True),
+            Option("--reason", "why, for the record", required=True),
+            Option("--by", "who decides; the user of this machine if absent", default=""),
+            Option("--again", "instead, let the content of a batch that was taken out be landed again", bool),
+        ),
+    ),
     "outcomes": (
         "take in a file of outcomes (CSV, JSON lines or Parquet: prediction_id, outcome)",
         (Option("model", "name of the model", required=True), Option("file", "the file", Path, required=True)),

@@ -10,7 +10,7 @@ from datetime import datetime
 from perennial.data.hashes import FACT, damage, notes
 from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
 from perennial.lineage.ledger import Ledger
-from perennial.lineage.version_folder import MANIFEST, damaged_files, read_manifest
+from perennial.lineage.version_folder import damaged_files, read_manifest, sealed_versions
 from perennial.settings import Settings
 from perennial.store import Store
 
@@ -43,7 +43,7 @@ def run(settings: Settings, store: Store) -> int:
 
 
 def _everything(store: Store) -> Iterator[_Found]:
-    logs, manifests, ledgers = _logs(store), _manifests(store), {key.split("/")[1] for key in _keys(store, "ledger")}
+    logs, manifests, ledgers = _logs(store), sealed_versions(store), {key.split("/")[1] for key in _keys(store, "ledger")}
     for name, log in sorted(logs.items()):
         yield _table(store, name, log)
     for model, digests in sorted(manifests.items()):
@@ -102,16 +102,6 @@ def _logs(store: Store) -> dict[str, list[str]]:
         name, between, file = key.removeprefix("tables/").rpartition("/_delta_log/")
         if between and file.endswith(".json") and file.removesuffix(".json").isdecimal():
             found.setdefault(name, []).append(key)
-    return found
-
-
-def _manifests(store: Store) -> dict[str, list[str]]:
-    """Digests of the sealed versions of each model."""
-    found: dict[str, list[str]] = {}
-    for key in _keys(store, "models"):
-        model, between, rest = key.removeprefix("models/").partition("/versions/")
-        if between and rest.endswith(f"/{MANIFEST}") and rest.count("/") == 1:
-            found.setdefault(model, []).append(rest.split("/")[0])
     return found
 
 

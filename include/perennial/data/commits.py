@@ -6,28 +6,34 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Scanner
 
 
 def written(
-    folder: Path, table: DeltaTable, rows: pa.Table | pa.RecordBatchReader, **options: Any
+    folder: Path, table: DeltaTable, rows: pa.Table | pa.RecordBatchReader | None, **options: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]], list[tuple[dict[str, Any], str]]]:
     """Write rows into an empty folder as the files of a table.
 
     Args:
         folder: where.
         table: whose columns and settings they follow. Columns that it lacks are added to it.
-        rows: what the files hold.
+        rows: what the files hold; no file is written if it is None.
         options: further ones for `write_deltalake`.
 
     Returns:
         What Delta tells of the commit; its actions that change the table's columns, if any; each file as the log names it, with its SHA-256.
     """
+    if rows is None:
+        return {"timestamp": int(time.time() * 1000), "operationParameters": {}, "engineInfo": "perennial"}, [], []
     metadata = table.metadata()
     DeltaTable.create(folder, table.schema(), configuration=dict(metadata.configuration))
     write_deltalake(folder, rows, mode="append", schema_mode="merge", **options)
@@ -37,6 +43,20 @@ def written(
     own = {"id": str(metadata.id), "name": metadata.name, "description": metadata.description, "createdTime": metadata.created_time}
     changes += [{"metaData": line["metaData"] | own} for line in lines if "metaData" in line]
     return info, changes, [(line["add"], _sha256(folder / line["add"]["path"])) for line in lines if "add" in line]
+
+
+def rows_of(table: DeltaTable, paths: Collection[str], where: pc.Expression | None = None, columns: list[str] | None = None) -> pa.Table:
+    """Rows of some files of an opened version, with all columns that it has if none are named."""
+    return scanner_of(table, paths, where, columns).to_table()
+
+
+def scanner_of(table: DeltaTable, paths: Collection[str], where: pc.Expression | None = None, columns: list[str] | None = None) -> Scanner:
+    """The same, to be read piece by piece."""
+    from pyarrow.dataset import FileSystemDataset
+
+    whole = table.to_pyarrow_dataset()
+    fragments = [fragment for fragment in whole.get_fragments() if fragment.path in paths]
+    return FileSystemDataset(fragments, whole.schema, whole.format, whole.filesystem).scanner(columns=columns, filter=where)
 
 
 def removals(files: Iterable[Mapping[str, Any]], *, changes_data: bool) -> list[dict[str, Any]]:

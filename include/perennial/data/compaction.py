@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from perennial.data.commits import encoded, log_key, removals, written
+from perennial.data.commits import encoded, log_key, removals, scanner_of, written
 from perennial.data.hashes import FACT, hashes, refuse_damaged
 from perennial.errors import StoredDataDamaged
 from perennial.store import Store
@@ -77,8 +77,4 @@ def _small_files(table: DeltaTable) -> dict[str, dict[str, Any]]:
 
 
 def _reader(table: DeltaTable, paths: Collection[str]) -> pa.RecordBatchReader:
-    from pyarrow.dataset import FileSystemDataset
-
-    whole = table.to_pyarrow_dataset()
-    fragments = [fragment for fragment in whole.get_fragments() if fragment.path in paths]
-    return FileSystemDataset(fragments, whole.schema, whole.format, whole.filesystem).scanner().to_reader()
+    return scanner_of(table, paths).to_reader()

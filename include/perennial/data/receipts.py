@@ -15,6 +15,8 @@ What becomes of a landed file:
 | an extension that no reader knows | `refused`, the known ones are named | unknown |
 | rows that the suite forbids (`critical`) | `refused`, with the expectations and a report | all refused |
 | a key that is already in the table, or twice in the file | `refused`, says which batch has it | all refused |
+| content that a person took out of the table (`perennial remove-batch`) | `refused`, says who, when and why; taken after `--again` | all refused |
+| rows that are in, and are taken out later | the receipt says `removed`: by whom and why | none kept |
 | still being written (recently changed, `.part`, `.tmp`, hidden) | waits; no receipt | |
 
 Refused files move to `quarantine/<dataset>/<digest>/` with `reasons.json`. A batch is kept whole or refused whole:
@@ -42,7 +44,7 @@ class Receipt(BaseModel):
     name: str = Field(description="Name of the landed file.")
     size: int = Field(description="Size, bytes.")
     digest: str = Field(default="", description="SHA-256 of the content; empty if it was too large to be read.")
-    outcome: Literal["appended", "duplicate", "refused"] = Field(description="What became of it.")
+    outcome: Literal["appended", "duplicate", "refused", "removed"] = Field(description="What became of it.")
     rows: int | None = Field(default=None, description="Rows of the file; none if it could not be read.")
     version: int | None = Field(default=None, description="Table version with its rows.")
     sentence: str = Field(description="What became of it, for a person.")
@@ -55,6 +57,16 @@ class Receipt(BaseModel):
 def write_receipt(store: Store, dataset: str, receipt: Receipt) -> bool:
     """Write it once; False if the file has one already (another process was faster, or this one ran before)."""
     return store.put_if_absent(receipt_key(dataset, receipt.id), receipt.model_dump_json(indent=1).encode())
+
+
+def correct_receipt(store: Store, dataset: str, receipt: Receipt) -> None:
+    """What became of a file is another thing now: its rows were taken out."""
+    store.write(receipt_key(dataset, receipt.id), receipt.model_dump_json(indent=1).encode())
+
+
+def withdraw_receipt(store: Store, dataset: str, receipt: Receipt) -> None:
+    """The file waits again, if it still lies in the landing zone."""
+    store.delete(receipt_key(dataset, receipt.id))
 
 
 def read_receipt(store: Store, dataset: str, file_id: str) -> Receipt | None:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,11 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from perennial.data.commits import encoded, log_key, removals, written
+from perennial.data.commits import encoded, log_key, removals, rows_of, written
 from perennial.data.compaction import OPERATION as COMPACTION
 from perennial.data.compaction import compact
 from perennial.data.hashes import FACT, Known, hashes, refuse_damaged
-from perennial.errors import BatchRefused, Fault, StoreUnreachable
+from perennial.errors import BatchRefused, Fault, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -45,10 +46,48 @@ _CHECKPOINT = 100  # commits after which the log is gathered in one file
 
 @dataclass(frozen=True)
 class Commit:
-    """The commit that brought a batch in."""
+    """The commit that brought a batch in, or took it out."""
 
     version: int
     metadata: Mapping[str, str]
+    time: datetime | None = None  # UTC
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that was appended, and what became of it."""
+
+    digest: str
+    added: Commit
+    removed: Commit | None = None  # the commit that took it out, if it is out
+
+    @property
+    def name(self) -> str:
+        """Name of the landed file, if it came from one."""
+        return self.added.metadata.get("perennial.name", "")
+
+    @property
+    def label(self) -> str:
+        """What its rows say in the column that names their batch."""
+        return self.added.metadata.get("perennial.label") or (f"{self.name} ({self.digest[:12]})" if self.name else self.digest)
+
+    @property
+    def rows(self) -> int:
+        """How many it has."""
+        return int(self.added.metadata.get("perennial.rows", 0))
+
+    def removal(self) -> str:
+        """Who took it out, when and why, for a sentence."""
+        assert self.removed is not None, "it was taken out"
+        facts, when = self.removed.metadata, self.removed.time
+        return f"{f'on {when:%Y-%m-%d %H:%M} UTC ' if when else ''}by {facts.get('perennial.by', 'somebody')} ({facts.get('perennial.reason', 'no reason given')})"
+
+    def refusal(self, table: str) -> str:
+        """Why it does not come back by itself, as a sentence."""
+        return (
+            f"The batch {self.label} was taken out of the table {table} {self.removal()}. Land a corrected file; if this very content is to come back, "
+            f"say so first: `perennial remove-batch {table} {self.digest[:12]} --again --reason ...`."
+        )
 
 
 class Table:
@@ -106,10 +145,64 @@ class Table:
         table = self._open()
         if table is None or (table.transaction_version(digest) or 0) % 2 == 0:
             return None
-        for entry in table.history():
-            if entry.get("perennial.batch") == digest:
-                return _commit_of(entry)
-        return Commit(table.version(), {})
+        batch = self.batch(digest)
+        return batch.added if batch else Commit(table.version(), {})
+
+    def batches(self) -> list[Batch]:
+        """Every batch that was ever appended, newest first, also those that were taken out. Reads the whole history."""
+        table, removed, found = self._open(), dict[str, Commit](), list[Batch]()
+        for entry in table.history() if table else []:
+            digest = entry.get("perennial.removed")
+            if digest:
+                removed.setdefault(digest, _commit_of(entry))
+            if digest := entry.get("perennial.batch"):
+                found.append(Batch(digest, _commit_of(entry), removed.pop(digest, None)))
+        return found
+
+    def batch(self, digest: str) -> Batch | None:
+        """The newest append of a batch, in the table or taken out; None if it never was. Reads the whole history unless it never was."""
+        table = self._open()
+        if table is None or not table.transaction_version(digest):
+            return None
+        return next((batch for batch in self.batches() if batch.digest == digest), None)
+
+    def remove(self, digest: str, facts: Mapping[str, str]) -> Batch:
+        """Make a version without the rows of a batch, once; doing it again does nothing. Older snapshots keep them.
+
+        Args:
+            digest: identity of the batch.
+            facts: who, why: for the commit.
+
+        Returns:
+            The batch with the commit that took it out.
+
+        Raises:
+            UnknownName: no batch of that digest was ever in the table.
+            StoredDataDamaged: a file that has rows of others too was changed after it was written, or the batch has not the rows that its commit tells.
+        """
+        for attempt in range(_ATTEMPTS):
+            batch, table = self.batch(digest), self._open()
+            if batch is None or table is None:
+                raise UnknownName(f"The table {self.name} never had a batch {digest[:12]}.")
+            if batch.removed or (turn := table.transaction_version(digest) or 0) % 2 == 0:
+                return batch
+            with self._sentences():
+                known = hashes(self.store, self.name, table).files
+                leaving, others = _files_of(table, batch.label)
+                refuse_damaged(self.store, self.name, {file["path"]: known[file["path"]] for file in others})
+                of_it = pc.field(BATCH) == batch.label
+                shared = [file for file in others if rows_of(table, {file["path"]}, of_it, [BATCH]).num_rows]
+                rest = rows_of(table, {file["path"] for file in shared}, ~of_it | of_it.is_null()) if shared else None
+                gone = sum(file["num_records"] for file in (*leaving, *shared)) - (rest.num_rows if rest else 0)
+                if gone != batch.rows:
+                    raise StoredDataDamaged(
+                        f"The batch {batch.label} of the table {self.name} should have {batch.rows} rows, and {gone} are there: restore the table from a backup."
+                    )
+                said = {"perennial.removed": digest, "perennial.rows": str(gone), **{f"perennial.{k}": v for k, v in facts.items()}}
+                if self._commit(table, rest if rest else None, "DELETE", [*leaving, *shared], said, {digest: turn + 1}):
+                    return Batch(digest, batch.added, Commit(table.version() + 1, said, datetime.now(timezone.utc)))
+            time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
+        raise self._contended()
 
     def append(
         self,
@@ -120,6 +213,7 @@ class Table:
         metadata: Mapping[str, str] | None = None,
         key: Sequence[str] = (),
         event_time: str = "",
+        again: bool = False,
     ) -> int:
         """Append a batch exactly once; appending it again does nothing.
 
@@ -130,12 +224,13 @@ class Table:
             metadata: further facts for the commit, read back by `commit_of`.
             key: columns that must not repeat, neither in the batch nor in the table.
             event_time: timestamp column among `key`, if any: only files of these times are searched for the keys.
+            again: whether a batch that was taken out may come back.
 
         Returns:
             The version that has the batch.
 
         Raises:
-            BatchRefused: a key is twice in the batch, or already in the table.
+            BatchRefused: a key is twice in the batch, or already in the table; or the batch was taken out.
             Fault: a column has another type in the table, or the rows that are in lack one that the spec requires.
             StoreUnreachable: the store does not take it.
         """
@@ -143,6 +238,7 @@ class Table:
         rows = rows.append_column(BATCH, pa.repeat(pa.scalar(label or batch_digest), rows.num_rows))
         facts = {
             "perennial.batch": batch_digest,
+            "perennial.label": label or batch_digest,
             "perennial.rows": str(rows.num_rows),
             **{f"perennial.{k}": v for k, v in (metadata or {}).items()},
         }
@@ -151,6 +247,8 @@ class Table:
             turn = table.transaction_version(batch_digest) or 0
             if turn % 2:
                 return self._version(table)
+            if turn and not again and (batch := self.batch(batch_digest)) and batch.removed:
+                raise BatchRefused(batch.refusal(self.name))
             self._refuse_other_types(table, rows.schema, "was to be appended")
             if table.version():  # version 0 is the empty table
                 self._null_columns(table, self.expected.names)
@@ -204,7 +302,7 @@ class Table:
     def _commit(
         self,
         table: DeltaTable,
-        rows: pa.Table | pa.RecordBatchReader,
+        rows: pa.Table | None,
         operation: str,
         removed: Sequence[Mapping[str, Any]],
         facts: Mapping[str, str],
@@ -214,7 +312,7 @@ class Table:
 
         Args:
             table: as it was opened.
-            rows: what the files hold; no file if there is none.
+            rows: what the files hold; none are written if it is None.
             operation: what the commit is called.
             removed: files that leave, each with `path` and `size_bytes`.
             facts: further words for the commit.
@@ -359,7 +457,20 @@ def _files(table: DeltaTable) -> list[dict[str, Any]]:
 
 def _commit_of(entry: Mapping[str, Any]) -> Commit:
     facts = {k: str(v) for k, v in entry.items() if k.startswith("perennial.") and k != FACT}
-    return Commit(entry["version"], facts)
+    when = entry.get("timestamp")
+    return Commit(entry["version"], facts, datetime.fromtimestamp(when / 1000, timezone.utc) if when else None)
+
+
+def _files_of(table: DeltaTable, label: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """By their statistics: the files that have rows of a batch alone, and those that may have some among others."""
+    whole, others = [], []
+    for file in _files(table):
+        least, most = file.get(f"min.{BATCH}"), file.get(f"max.{BATCH}")
+        if least == most == label and not file.get(f"null_count.{BATCH}"):
+            whole.append(file)
+        elif least is None or most is None or least <= label <= most:
+            others.append(file)
+    return whole, others
 
 
 def _refuse_doubles(rows: pa.Table, key: Sequence[str]) -> None:

@@ -107,6 +107,16 @@ def fetch(store: Store, model: str, digest: str, into: Path) -> Path:
     return into
 
 
+def sealed_versions(store: Store) -> dict[str, list[str]]:
+    """Digests of the sealed versions of each model."""
+    found: dict[str, list[str]] = {}
+    for item in store.list("models"):
+        model, between, rest = item.key.removeprefix("models/").partition("/versions/")
+        if between and rest.count("/") == 1 and rest.endswith(f"/{MANIFEST}"):
+            found.setdefault(model, []).append(rest.split("/")[0])
+    return found
+
+
 def damaged_files(store: Store, model: str, manifest: Manifest) -> list[str]:
     """A sentence for each file of a version that is missing or not as it was sealed. Reads each once, piece by piece."""
     found, folder = [], key(model, manifest.digest)

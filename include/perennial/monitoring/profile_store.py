@@ -267,6 +267,13 @@ class ProfileStore:
         self.forgive(batch)
         return written
 
+    def remove(self, batch: str) -> None:
+        """A batch is no longer in the table: its profile counts no more, and none is owed."""
+        for kept in self.batches():
+            if kept.mark == mark_of(batch):
+                self.store.delete(kept.key)
+        self.forgive(batch)
+
     def batches(self, first: date | None = None, last: date | None = None) -> list[KeptBatch]:
         """The profiles of batches that have rows from `first` to `last`, both included; all if absent."""
         found = []

@@ -149,6 +149,7 @@ class _Intake:
 
     def _take_in(self, file: Landed, path: Path) -> str:
         from perennial.data.readers import read_batch, refuse_nulls
+        from perennial.data.removed import may_come_again
         from perennial.quality.validation import validate
 
         with open(path, "rb") as stream:
@@ -156,7 +157,11 @@ class _Intake:
         if self.table.has_batch(digest):
             return self._already_in(file, digest)
         rows = verdict = None
+        before = self.table.batch(digest)
+        again = before is not None and may_come_again(self.store, self.spec.name, before)
         try:
+            if before and before.removed and not again:
+                raise BatchRefused(before.refusal(self.spec.name))
             rows = read_batch(path, self.spec, file.name)
             verdict = validate(rows, self.spec, file.name, digest=digest, newest=self.newest, store=self.store)
             self.pages_written = True
@@ -170,7 +175,13 @@ class _Intake:
             label = f"{file.name} ({digest[:12]})"
             self.profiles.owe(digest, label)
             version = self.table.append(
-                rows, digest, label=label, metadata={"file": file.id, "name": file.name}, key=self.spec.key, event_time=pruned_by
+                rows,
+                digest,
+                label=label,
+                metadata={"file": file.id, "name": file.name, "size": str(file.size)},
+                key=self.spec.key,
+                event_time=pruned_by,
+                again=again,
             )
         except BatchRefused as refusal:
             self.profiles.forgive(digest)

@@ -129,6 +129,8 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
         found = profiles(rows, layout, day=spec.event_time, by=BATCH)
         for label, profile in found.items():
             kept.write(some[label], profile)
+            if not table.has_batch(some[label]):  # taken out since its rows were read
+                kept.remove(some[label])
         made += len(found)  # one that is not in the table stays owed
     log.info("Profiled %d of %d batches of %s.", made, len(owed), spec.name)
     return made

@@ -46,7 +46,7 @@ def test_a_batch_goes_in_once(table: Table, rows: pa.Table) -> None:
     commit = table.commit_of("one")
     assert commit is not None
     assert commit.version == 1
-    assert commit.metadata == {"perennial.batch": "one", "perennial.rows": "3", "perennial.file": "f"}
+    assert commit.metadata == {"perennial.batch": "one", "perennial.label": "one", "perennial.rows": "3", "perennial.file": "f"}
 
 
 def test_rows_come_back_as_they_went_in(table: Table, rows: pa.Table) -> None:

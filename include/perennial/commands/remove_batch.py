@@ -1,0 +1,175 @@
+"""Takes a batch out of a dataset's table: a new snapshot without its rows, and everything that tells of them says so.
+
+The commit is what counts: it is there or not. Profile, receipts and record follow it and are made by a repeated call where one was killed.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from datetime import date, datetime
+
+from perennial import discovery
+from perennial.data.receipts import Receipt, correct_receipt, receipts, withdraw_receipt, write_receipt
+from perennial.data.removed import Removal, let_again, record
+from perennial.data.snapshots import table_of
+from perennial.data.tables import Batch, Table
+from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
+from perennial.lineage.ledger import Ledger
+from perennial.lineage.manifest import Manifest
+from perennial.lineage.version_folder import key, read_manifest, sealed_versions
+from perennial.monitoring.profile_store import ProfileStore
+from perennial.settings import Settings
+from perennial.specs import DatasetSpec
+from perennial.store import Store
+
+_SHORTEST = 6  # letters of a digest that name a batch
+
+
+def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: str, by: str = "", again: bool = False) -> int:
+    """Take a batch out, or let one that was taken out come back.
+
+    Args:
+        settings: not used.
+        store: where everything is.
+        dataset: name of the dataset.
+        batch: name of the landed file, or the beginning of its digest.
+        reason: a person's words for the record.
+        by: who decides; the user of this machine if empty.
+        again: let the content of a batch that was taken out be landed again.
+
+    Raises:
+        UnknownName: there is no such dataset or batch, or several have that name.
+        BatchRefused: it is to come back, and is in the table.
+        StoredDataDamaged: a file that would be written anew was changed.
+    """
+    del settings
+    spec = discovery.dataset(dataset)
+    table = table_of(store, spec)
+    found, by = named(table, batch, again=again), by or _user()
+    if again:
+        return _let_again(store, spec, found, by, reason)
+    already = found.removed is not None
+    found = table.remove(found.digest, {"by": by, "reason": reason, "name": found.name})
+    assert found.removed is not None, "it was taken out"
+    ProfileStore(store, spec.name).remove(found.digest)
+    sentence = f"{found.label}: its {found.rows:,} rows were taken out of the table {spec.name} {found.removal()}; they are not in snapshot {found.removed.version} and later ones."
+    _correct_receipts(store, spec, found, sentence)
+    learned, measured = versions_of(store, spec, table, found)
+    facts = found.removed.metadata
+    removal = Removal(
+        batch=found.digest,
+        name=found.name,
+        rows=found.rows,
+        version=found.removed.version,
+        by=facts.get("perennial.by", by),
+        reason=facts.get("perennial.reason", reason),
+        learned=[*learned, *measured],
+    )
+    record(store, spec.name, removal)
+    print(f"It was out already. {sentence}" if already else sentence)
+    print(f"Learned from it: {', '.join(learned)}." if learned else "No version learned from it.")
+    if measured:
+        print(f"Measured on it, without learning from it: {', '.join(measured)}.")
+    print("The next training looks at the new snapshot: start it by hand, or it comes when it is due.")
+    return EXIT_DONE
+
+
+def named(table: Table, batch: str, *, again: bool = False) -> Batch:
+    """The batch of a name or of the beginning of a digest. Raises UnknownName where none or several are meant."""
+    newest: dict[str, Batch] = {}
+    for one in table.batches():
+        newest.setdefault(one.digest, one)
+    found = [one for one in newest.values() if batch in (one.name, one.label) or (len(batch) >= _SHORTEST and one.digest.startswith(batch))]
+    # of several with one name those count of which there is something to do
+    found = [one for one in found if (one.removed is None) != again] or found
+    if not found:
+        raise UnknownName(
+            f"The table {table.name} never had a batch {batch}: give the name of its landed file, or the beginning of its digest as receipts have it."
+        )
+    if len(found) > 1:
+        several = ", ".join(f"{one.digest[:12]} ({one.rows:,} rows, since snapshot {one.added.version})" for one in found)
+        raise UnknownName(f"{len(found)} batches of {table.name} are called {batch}: give the digest of one, {several}.")
+    return found[0]
+
+
+def versions_of(store: Store, spec: DatasetSpec, table: Table, batch: Batch) -> tuple[list[str], list[str]]:
+    """Names of the model versions that learned from a batch, and of those that were measured on it without.
+
+    A version knows the batch if its snapshot has it, and learned from it if it has rows of the days of its training or validation split.
+    """
+    days, until = _days(table, spec, batch), batch.removed.version if batch.removed else None
+    learned, measured = [], []
+    for model, digests in sorted(sealed_versions(store).items()):
+        numbers = {digest: number for entry in Ledger(store, model).entries() for number, digest in entry.versions.items()}
+        for digest in digests:
+            manifest = read_manifest(store, model, digest)
+            if manifest.dataset != spec.name or manifest.snapshot < batch.added.version or (until and manifest.snapshot >= until):
+                continue
+            name = f"{model}/{numbers[digest]}" if digest in numbers else f"candidate {digest[:12]} of {model}"
+            bounds = _bounds(store, model, manifest)
+            if _overlaps(days, bounds, "train", "validation"):
+                learned.append(name)
+            elif _overlaps(days, bounds, "test"):
+                measured.append(name)
+    return learned, measured
+
+
+def _let_again(store: Store, spec: DatasetSpec, found: Batch, by: str, reason: str) -> int:
+    if found.removed is None:
+        raise BatchRefused(f"The batch {found.label} is in the table {spec.name}: there is nothing to let come back.")
+    removal = Removal(batch=found.digest, name=found.name, rows=found.rows, version=found.removed.version, by=by, reason=reason)
+    let_again(store, spec.name, removal)
+    for receipt in receipts(store, spec.name):
+        if receipt.digest == found.digest and receipt.outcome == "removed":
+            withdraw_receipt(store, spec.name, receipt)
+    print(
+        f"The content of {found.label} may come back, once: it is taken with the next ingestion if it still lies in the landing zone; else land it."
+    )
+    return EXIT_DONE
+
+
+def _correct_receipts(store: Store, spec: DatasetSpec, batch: Batch, sentence: str) -> None:
+    assert batch.removed is not None, "it was taken out"
+    said = {"outcome": "removed", "sentence": sentence, "version": batch.removed.version}
+    if file := batch.added.metadata.get(
+        "perennial.file"
+    ):  # the run that appended it may have died before its receipt, or be about to write it
+        size = int(batch.added.metadata.get("perennial.size", 0))
+        write_receipt(store, spec.name, Receipt(id=file, name=batch.name, size=size, digest=batch.digest, rows=batch.rows, **said))
+    for receipt in receipts(store, spec.name):
+        if receipt.digest == batch.digest and receipt.outcome in ("appended", "duplicate"):
+            correct_receipt(store, spec.name, receipt.model_copy(update=said))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"
+
+
+def _days(table: Table, spec: DatasetSpec, batch: Batch) -> tuple[date, date] | None:
+    """First and last day of a batch, from the statistics of the files that its commit added; None if they do not tell."""
+    before = {file["path"] for file in table.files(batch.added.version - 1)}
+    added = [file for file in table.files(batch.added.version) if file["path"] not in before]
+    ends = [file.get(f"{end}.{spec.event_time}") for file in added for end in ("min", "max")]
+    known = [end.date() for end in ends if isinstance(end, datetime)]
+    return (min(known), max(known)) if known and len(known) == len(ends) else None
+
+
+def _bounds(store: Store, model: str, manifest: Manifest) -> dict[str, list[str]]:
+    """First day and day after the last of each part of a version's split."""
+    name = "training.json"
+    found: dict[str, list[str]] = (
+        json.loads(store.read(f"{key(model, manifest.digest)}/{name}"))["bounds"] if name in manifest.files else {}
+    )
+    return found
+
+
+def _overlaps(days: tuple[date, date] | None, bounds: dict[str, list[str]], *parts: str) -> bool:
+    """Whether days and parts of a split have one in common; it is taken so where one of them is not known."""
+    if days is None or not bounds:
+        return True
+    return any(days[0].isoformat() < bounds[part][1] and days[1].isoformat() >= bounds[part][0] for part in parts)
