@@ -53,7 +53,7 @@ def ingestion(spec: DatasetSpec) -> DAG:
         )
         tell_refused = TellRefused(task_id="tell_refused", ingested_by="ingest")
         alert = TellIncidents(
-            task_id="alert", spec=spec, found_by=["ingest"], sight=sightings.in_ingestion, trigger_rule=TriggerRule.NONE_SKIPPED
+            task_id="alert", spec=spec, found_by={"ingest": sightings.in_ingestion}, trigger_rule=TriggerRule.NONE_SKIPPED
         )
         wait_for_files >> ingest >> [tell_refused, alert]
     return dag

@@ -51,7 +51,7 @@ def monitoring(spec: ModelSpec) -> DAG:
     with DAG(schedule=schedule, params=PARAMS, **dag_defaults(spec, "monitoring", __doc__)) as dag:
         monitor = stage_task("monitor", spec, first=param("from"), last=param("to"))
         request_retraining = AnnounceRetraining(task_id="request_retraining", found_by="monitor", outlets=[assets.retraining(spec)])
-        alert = TellIncidents(task_id="alert", spec=spec, found_by=["monitor"], sight=sightings.in_monitoring)
+        alert = TellIncidents(task_id="alert", spec=spec, found_by={"monitor": sightings.in_monitoring})
         monitor >> [request_retraining, alert]
     return dag
 

@@ -13,6 +13,7 @@ depend on how many parts there are. It lies in `profiles/{name}/versions/` of th
 | `share_out` | never | nothing |
 | `profile_part` | the store does not answer or memory is short; tried again | ask for more parts |
 | `merge` | a part is missing | clear that part |
+| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells the people of the models that learn from `{name}` of a count that failed, and of the next that works | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from airflow.sdk import DAG, Param
 
 from perennial import discovery
 from perennial.specs import DatasetSpec
+from perennial_airflow import sightings
 from perennial_airflow.dag_defaults import dag_defaults
 from perennial_airflow.operators.share_out import ShareOut
+from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import param, result_of, stage_task, stage_tasks
 
 PARAMS = {
@@ -40,7 +43,10 @@ def profiling(spec: DatasetSpec) -> DAG:
         share_out = ShareOut(task_id="share_out", planned_by="plan", parts=param("parts"), arguments={"dataset": spec.name})
         profile_part = stage_tasks("profile", spec, share_out.output, task={"task_id": "profile_part"})
         merge = stage_task("profile", spec, task={"task_id": "merge"}, version=result_of("plan", "version"), merge=param("parts"))
+        found_by = dict.fromkeys(("plan", "profile_part", "merge"), sightings.in_stage("profile"))
+        alert = TellIncidents(task_id="alert", spec=spec, found_by=found_by)
         plan >> share_out >> profile_part >> merge
+        [plan, profile_part, merge] >> alert.as_teardown()
     return dag
 
 

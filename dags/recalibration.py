@@ -9,6 +9,7 @@ shown to be better than the champion is registered as a version and starts `{nam
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `recalibrate` | the recalibrated version scores its golden rows otherwise where it is served: not tried again | read its sentence; run `make setup` again |
+| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a recalibration that failed for good, and of the next that works | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from airflow.sdk import DAG, CronTriggerTimetable
 
 from perennial import discovery
 from perennial.specs import ModelSpec
-from perennial_airflow import assets
+from perennial_airflow import assets, sightings
 from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import run_page, stage_task
 
 
@@ -26,12 +28,14 @@ def recalibration(spec: ModelSpec) -> DAG:
     """The recalibration DAG of one model."""
     schedule = CronTriggerTimetable(spec.retrain.recalibrate_schedule, timezone="UTC")
     with DAG(schedule=schedule, **dag_defaults(spec, "recalibration", __doc__)) as dag:
-        stage_task(
+        recalibrate = stage_task(
             "recalibrate",
             spec,
             task={"outlets": [assets.candidate(spec)], "announces": assets.candidate_registered},
             run_url=run_page(),
         )
+        alert = TellIncidents(task_id="alert", spec=spec, found_by={"recalibrate": sightings.in_stage("recalibrate")})
+        recalibrate >> alert.as_teardown()
     return dag
 
 

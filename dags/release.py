@@ -99,7 +99,7 @@ def release(spec: ModelSpec) -> DAG:
             decision=result_of("ask_person", "decision"),
             actor=result_of("ask_person", "actor"),
         )
-        alert = TellIncidents(task_id="alert", spec=spec, found_by=["move_traffic", "settle"], sight=sightings.in_release)
+        alert = TellIncidents(task_id="alert", spec=spec, found_by=dict.fromkeys(("move_traffic", "settle"), sightings.in_release))
         chain(*may_start(spec), move_traffic, ask_person, settle)
         # A teardown: it comes after everything, however that ended, and a run whose release failed is red although people were told.
         [move_traffic, settle] >> alert.as_teardown()

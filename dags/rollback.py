@@ -8,6 +8,7 @@ with your reason. `perennial rollback --model {name}` does the same without Airf
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `rollback` | there is no earlier version to go back to: not tried again | train and release one |
+| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people that it did not go back, and when it did | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from airflow.sdk import DAG, Param
 
 from perennial import discovery
 from perennial.specs import ModelSpec
+from perennial_airflow import sightings
 from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import STARTED_BY, param, stage_task
 
 PARAMS = {
@@ -29,7 +32,9 @@ PARAMS = {
 def rollback(spec: ModelSpec) -> DAG:
     """The rollback DAG of one model."""
     with DAG(schedule=None, params=PARAMS, **dag_defaults(spec, "rollback", __doc__)) as dag:
-        stage_task("rollback", spec, reason=param("reason"), actor=STARTED_BY)
+        go_back = stage_task("rollback", spec, reason=param("reason"), actor=STARTED_BY)
+        alert = TellIncidents(task_id="alert", spec=spec, found_by={"rollback": sightings.in_rollback})
+        go_back >> alert.as_teardown()
     return dag
 
 

@@ -14,6 +14,7 @@ registered candidate starts `{name}_release`.
 | `train` | it broke: it is tried again and goes on from its checkpoint | read the traceback in its log |
 | `evaluate` | it broke; tried again | the same |
 | `register` | the gate refused the candidate: not tried again | read the sentence, open *Evaluation* and *MLflow run* |
+| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a stage that failed for good, however it was ended, and of its next success | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param
 
 from perennial import discovery
 from perennial.specs import ModelSpec
-from perennial_airflow import assets
+from perennial_airflow import assets, sightings
 from perennial_airflow.dag_defaults import dag_defaults
+from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import param, result_of, run_page, stage_task
 
 PARAMS = {
@@ -73,7 +75,11 @@ def training(spec: ModelSpec) -> DAG:
             **version_folder,
             evaluation=result_of("evaluate", "evaluation"),
         )
+        found_by = {stage: sightings.in_stage(stage) for stage in ("validate", "train", "evaluate")}
+        alert = TellIncidents(task_id="alert", spec=spec, found_by={**found_by, "register": sightings.in_gate})
         validate >> train >> evaluate >> register
+        # A teardown: it comes after everything, however that ended, and a run whose training failed is red although people were told.
+        [validate, train, evaluate, register] >> alert.as_teardown()
     return dag
 
 

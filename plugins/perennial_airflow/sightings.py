@@ -27,9 +27,9 @@ class Seen:
     sentence: str
     evidence: dict[str, JsonValue] = field(default_factory=dict)
 
-    def note(self, incidents: Incidents) -> None:
-        """Open an incident, unless one is open."""
-        incidents.open(self.kind, self.key, self.severity, self.sentence, self.evidence)
+    def note(self, incidents: Incidents, pages: Mapping[str, JsonValue] | None = None) -> None:
+        """Open an incident, unless one is open; `pages` show more, by title."""
+        incidents.open(self.kind, self.key, self.severity, self.sentence, {**self.evidence, **(pages or {})})
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Over:
     key: str | None  # every one if None
     sentence: str
 
-    def note(self, incidents: Incidents) -> None:
+    def note(self, incidents: Incidents, pages: Mapping[str, JsonValue] | None = None) -> None:
         """Resolve what is open of it."""
         for found in incidents.open_ones():
             if found.kind == self.kind and self.key in (found.key, None):
                 incidents.resolve(found.id, self.sentence)
 
+
+REFUSED_CANDIDATE = "refused candidate"  # key of the incident that the gate turned a candidate down
 
 Sightings = list[Seen | Over]
 Sight = Callable[[Mapping[str, Any] | None], Sightings]
@@ -104,6 +106,37 @@ def in_specs(broken: Iterable[Broken], unowned: Mapping[str, str], before: Itera
         mended = [Over("spec", kind, f"The files of the {kind} are mended or gone.") for kind in ("dataset", "model")]
         over = [*mended, Over("service", NO_FOLDER, "The folder is back, or the model was retired.")]
         sightings[name] = [*seen.values(), *(o for o in over if (o.kind, o.key) not in seen)]
+    return sightings
+
+
+def in_rollback(result: Mapping[str, Any] | None) -> Sightings:
+    """A wish to go back that did not come true, until one does."""
+    if result and result["outcome"] == "refused":
+        return [Seen("service", "rollback", "critical", result["sentence"], dict(result["links"]))]
+    return _fault("rollback", result) if result else []
+
+
+def in_stage(stage: str) -> Sight:
+    """A stage on the way to a new version: failed, or refused, until it works the next time."""
+
+    def sight(result: Mapping[str, Any] | None) -> Sightings:
+        if not result:
+            return []
+        if result["outcome"] in ("fault", "refused"):
+            return [Seen("pipeline", stage, "warning", result["sentence"], dict(result["links"]))]
+        return [Over("pipeline", stage, f"The stage {stage} works again.")]
+
+    return sight
+
+
+def in_gate(result: Mapping[str, Any] | None) -> Sightings:
+    """A candidate that the gate turned down, for the record, until one is registered; a gate that broke."""
+    if result and result["outcome"] == "refused":
+        refused = Seen("pipeline", REFUSED_CANDIDATE, "info", result["sentence"], dict(result["links"]))
+        return [refused, Over("pipeline", "register", "The gate has decided on a later candidate.")]
+    sightings = in_stage("register")(result)
+    if result and result["outcome"] == "done":
+        sightings.append(Over("pipeline", REFUSED_CANDIDATE, result["sentence"]))
     return sightings
 
 

@@ -22,7 +22,7 @@ from perennial.monitoring import event_log
 from perennial.specs import Verdict
 from perennial.store import Store
 
-Kind = Literal["drift", "performance", "data quality", "anomaly", "service", "release", "spec"]
+Kind = Literal["drift", "performance", "data quality", "anomaly", "service", "release", "pipeline", "spec"]
 Severity = Literal["info", "warning", "critical"]
 News = Literal["opened", "resolved"]
 

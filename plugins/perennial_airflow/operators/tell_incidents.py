@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.sdk import BaseOperator, TriggerRule
+from pydantic import JsonValue
 
 from perennial import discovery
 from perennial.errors import PerennialError
@@ -32,20 +34,19 @@ class TellIncidents(BaseOperator):
     Args:
         spec: the model whose incidents they are, or the dataset whose models they belong to. What opens for a dataset's models, a
             person is asked about after the model's own next look.
-        found_by: tasks whose results are looked at in this order, however they ended.
-        sight: what a result says beyond what the stage has noted itself.
+        found_by: tasks whose results are looked at in this order, however they ended; for each, what its result says beyond what the
+            stage has noted itself. Of a task that ran in parts the first part that failed is looked at.
     """
 
     ui_color = "#fbe6e6"
 
-    def __init__(self, *, spec: DatasetSpec | ModelSpec, found_by: Sequence[str], sight: Sight, **kwargs: Any) -> None:
+    def __init__(self, *, spec: DatasetSpec | ModelSpec, found_by: Mapping[str, Sight], **kwargs: Any) -> None:
         # A dataset's models are found when the task runs: a mistake in the spec of one must not keep data from coming in.
         outlets = [assets.incident(spec)] if isinstance(spec, ModelSpec) else []
         super().__init__(**{"trigger_rule": TriggerRule.ALL_DONE, "outlets": outlets, **kwargs})
         self.dataset = spec.name if isinstance(spec, DatasetSpec) else ""
         self.model = spec.name if isinstance(spec, ModelSpec) else ""
-        self.found_by = tuple(found_by)
-        self.sight = sight
+        self.found_by = dict(found_by)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Note, tell, announce; the answer says which channels failed.
@@ -54,7 +55,7 @@ class TellIncidents(BaseOperator):
             StageFault: the store does not answer; retried.
         """
         # What a later task says of something replaces what an earlier one said: noting both, then both again at a retry, would open it twice.
-        said = {(s.kind, s.key): s for task_id in self.found_by for s in self.sight(self._result(context, task_id))}
+        said = {(s.kind, s.key): s for task_id, sight in self.found_by.items() for s in sight(self._result(context, task_id))}
         now = datetime.now(timezone.utc)
         failures: list[str] = []
         waiting: list[str] = []
@@ -66,7 +67,7 @@ class TellIncidents(BaseOperator):
             for model in self._models():
                 incidents = Incidents(store, model.name)
                 for sighting in said.values():
-                    sighting.note(incidents)
+                    sighting.note(incidents, _page(settings, context))
                 failures += tell(incidents, model, settings, found, now, self.log)
                 waiting += [incident.id for incident in incidents.all() if awaits_verdict(incident, now)]
         except PerennialError as error:
@@ -88,11 +89,23 @@ class TellIncidents(BaseOperator):
     def _result(self, context: Context, task_id: str) -> dict[str, Any] | None:
         """The result of a task that is looked at; made up if it was killed before it had one, None if it did not run."""
         ti = context["ti"]
-        state = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id]).get(ti.run_id, {}).get(task_id)
-        result: dict[str, Any] | None = ti.xcom_pull(task_ids=task_id)
+        states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[task_id], run_ids=[ti.run_id]).get(ti.run_id, {})
+        parts = sorted(int(name.removeprefix(f"{task_id}_")) for name in states if name != task_id)
+        if parts:
+            part = next((part for part in parts if states[f"{task_id}_{part}"] == "failed"), parts[0])
+            state = states[f"{task_id}_{part}"]
+            result: dict[str, Any] | None = ti.xcom_pull(task_ids=task_id, map_indexes=part)
+        else:
+            state, result = states.get(task_id), ti.xcom_pull(task_ids=task_id)
         # A run that was cleared keeps the results of tasks that did not run again: a stage that was skipped says so itself.
         if state in ("upstream_failed", "removed") or (state == "skipped" and result and result.get("outcome") != "skipped"):
             return None
         if result is None and state == "failed":
             return made_up("fault", f"The task {task_id} of {ti.dag_id} was ended before it had a result; its log shows how far it came.")
         return result
+
+
+def _page(settings: Settings, context: Context) -> dict[str, JsonValue]:
+    """Address of the run in the web UI, by title."""
+    ti = context["ti"]
+    return {"Airflow run": f"{settings.airflow_url}/dags/{ti.dag_id}/runs/{quote(ti.run_id, safe='')}"}

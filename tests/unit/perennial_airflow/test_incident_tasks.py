@@ -38,13 +38,15 @@ class TaskInstance:
     def __init__(self, result=None, state="success", **others) -> None:
         self.results, self.state = {"monitor": result, "ingest": result, **others}, state
 
-    def xcom_pull(self, task_ids):
+    def xcom_pull(self, task_ids, map_indexes=None):
         """Hand out the result."""
-        return self.results[task_ids]
+        return self.results[task_ids] if map_indexes is None else self.results[task_ids][map_indexes]
 
     def get_task_states(self, dag_id, task_ids, run_ids):
-        """Hand out the state."""
-        return {run_ids[0]: {task_ids[0]: self.state}}
+        """Hand out the state; of a task in parts that of each."""
+        if not isinstance(self.state, dict):
+            return {run_ids[0]: {task_ids[0]: self.state}}
+        return {run_ids[0]: {name: state for name, state in self.state.items() if name.startswith(task_ids[0])}}
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def _trips():
 
 def _alert(ti, spec=None, sight=sightings.in_monitoring):
     """Run the task; the ids whose events it makes, and what it answers."""
-    task = TellIncidents(task_id="alert", spec=spec or lateness(), found_by=["monitor"], sight=sight)
+    task = TellIncidents(task_id="alert", spec=spec or lateness(), found_by={"monitor": sight})
     events = OutletEventAccessors()
     answer = task.execute({"ti": ti, "outlet_events": events})
     return sorted(id for outlet in task.outlets for id in events[outlet].partition_keys), answer
@@ -92,7 +94,7 @@ def test_what_the_stage_found_is_told_and_asked_about(store, sent, task_log):
 
 def test_without_news_there_is_no_event(store, sent, task_log):
     """One without a partition would wake nobody, and clutter the asset."""
-    task = TellIncidents(task_id="alert", spec=lateness(), found_by=["monitor"], sight=sightings.in_monitoring)
+    task = TellIncidents(task_id="alert", spec=lateness(), found_by={"monitor": sightings.in_monitoring})
     assert task.outlets == [assets.incident(lateness())]
     task.execute({"ti": TaskInstance(DONE), "outlet_events": OutletEventAccessors()})
     assert task.outlets == []
@@ -194,7 +196,7 @@ ASKS = {**RELEASE, "action": "ask"}
 
 
 def _alert_of_release(move_traffic, settle, state="success"):
-    task = TellIncidents(task_id="alert", spec=lateness(), found_by=["move_traffic", "settle"], sight=sightings.in_release)
+    task = TellIncidents(task_id="alert", spec=lateness(), found_by=dict.fromkeys(("move_traffic", "settle"), sightings.in_release))
     task.execute({"ti": TaskInstance(state=state, move_traffic=move_traffic, settle=settle), "outlet_events": OutletEventAccessors()})
 
 
@@ -261,14 +263,90 @@ def test_what_a_release_says(result, expected):
     assert sightings.in_release(result) == expected
 
 
+REFUSED = {**DONE, "outcome": "refused", "sentence": "It is worse."}
+FAILED = {"Report": "http://r.test", "Airflow run": "http://127.0.0.1:8080/dags/lateness_monitoring/runs/run-1"}
+
+
+def _alert_of_training(ti):
+    found_by = {"train": sightings.in_stage("train"), "register": sightings.in_gate}
+    TellIncidents(task_id="alert", spec=lateness(), found_by=found_by).execute({"ti": ti, "outlet_events": OutletEventAccessors()})
+
+
+@pytest.mark.parametrize(
+    ("train", "state", "sentence"),
+    [
+        (FAULT, "failed", FAULT["sentence"]),
+        (None, "failed", "The task train of lateness_monitoring was ended before it had a result; its log shows how far it came."),
+        (REFUSED, "failed", REFUSED["sentence"]),
+    ],
+)
+def test_a_training_that_failed_is_told_once_until_one_works(store, sent, task_log, train, state, sentence):
+    """One that broke, one whose worker was killed, one that was refused: with the way to its run; the next success ends it."""
+    for _ in range(2):
+        states = {"train": state, "register": "upstream_failed"}
+        _alert_of_training(TaskInstance(state=states, train=train, register=None))
+    (incident,) = Incidents(store, "lateness").all()
+    assert (incident.kind, incident.key, incident.severity, incident.sentence) == ("pipeline", "train", "warning", sentence)
+    assert incident.links["Airflow run"] == FAILED["Airflow run"]
+    assert [news for _, news in sent] == ["opened"]
+    _alert_of_training(TaskInstance(state={"train": "skipped", "register": "skipped"}, train=None, register=None))
+    assert Incidents(store, "lateness").open_ones() != []
+    _alert_of_training(TaskInstance(state={"train": "success", "register": "success"}, train=DONE, register=DONE))
+    assert Incidents(store, "lateness").open_ones() == []
+    assert [news for _, news in sent] == ["opened", "resolved"]
+
+
+def test_a_candidate_that_the_gate_refused_is_noted_and_alarms_nobody(store, sent, task_log):
+    """A decision and no crash: for the record, until a candidate is registered; the stages before it worked."""
+    states = {"train": "success", "register": "failed"}
+    _alert_of_training(TaskInstance(state=states, train=DONE, register=REFUSED))
+    (incident,) = Incidents(store, "lateness").open_ones()
+    assert (incident.kind, incident.key, incident.severity) == ("pipeline", "refused candidate", "info")
+    assert sent == []
+    _alert_of_training(TaskInstance(state=dict.fromkeys(states, "success"), train=DONE, register=DONE))
+    assert Incidents(store, "lateness").open_ones() == []
+
+
+def test_a_part_of_a_count_that_failed_is_told_to_all_who_learn_from_it(store, sent, task_log):
+    """Parts run side by side: the first that failed says why."""
+    task = TellIncidents(task_id="alert", spec=_trips(), found_by={"profile_part": sightings.in_stage("profile")})
+    states = {"profile_part_0": "success", "profile_part_1": "failed", "profile_part_10": "failed", "profile_part_2": "success"}
+    parts = {0: DONE, 1: FAULT, 2: DONE, 10: REFUSED}
+    task.execute({"ti": TaskInstance(state=states, profile_part=parts), "outlet_events": OutletEventAccessors()})
+    for model, count in (("lateness", 1), ("delays", 1), ("other", 0)):
+        told = [(i.kind, i.key, i.sentence) for i in Incidents(store, model).open_ones()]
+        assert told == [("pipeline", "profile", FAULT["sentence"])] * count
+    task.execute(
+        {
+            "ti": TaskInstance(state=dict.fromkeys(states, "success"), profile_part=dict.fromkeys(parts, DONE)),
+            "outlet_events": OutletEventAccessors(),
+        }
+    )
+    assert Incidents(store, "delays").open_ones() == []
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (None, []),
+        (FAULT, [Seen("service", "rollback", "critical", FAULT["sentence"], FAULT["links"])]),
+        (REFUSED, [Seen("service", "rollback", "critical", REFUSED["sentence"], {})]),
+        (DONE, [Over("service", "rollback", "Rollback works again.")]),
+    ],
+)
+def test_what_a_rollback_says(result, expected):
+    """Whoever wanted to go back had a reason: that it did not come true is critical, however it ended."""
+    assert sightings.in_rollback(result) == expected
+
+
 def test_over_ends_what_it_names(store):
     """One key, or every one of a kind; nothing else."""
     found = Incidents(store, "lateness")
     for kind, key in (("release", "version 7"), ("release", "version 8"), ("service", "release"), ("service", "monitoring")):
         found.open(kind, key, "warning", "seen")
-    Over("service", "release", "It works.").note(found)
+    Over("service", "release", "It works.").note(found, {})
     assert [i.key for i in found.open_ones()] == ["version 7", "version 8", "monitoring"]
-    Over("release", None, "9 serves.").note(found)
+    Over("release", None, "9 serves.").note(found, {})
     assert [i.key for i in found.open_ones()] == ["monitoring"]
 
 
