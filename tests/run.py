@@ -3,7 +3,8 @@
 Arguments name a part: `unit`, `integration`, `e2e`, `kubernetes`; none runs all but `kubernetes`, which needs a cluster: one line
 says how to run it, and its tests count neither as passed nor as skipped. The last line counts every test once:
 `N passed, N failed, N skipped`. The exit code is 0 only if nothing failed and, where unit and integration tests both ran,
-they cover enough of include/perennial.
+they cover enough of include/perennial. `--missing-packages` only names the Debian packages that tests could use and this
+machine has not; nothing is installed here.
 """
 
 from __future__ import annotations
@@ -40,11 +41,14 @@ HANDED_ON = {
 MEASURED = ("unit", "integration")
 # Parts that run only where they are named -> what a run without them says.
 ONLY_IF_NAMED = {"kubernetes": "tests/kubernetes was not run: to run it, set KUBECONFIG to a cluster's file, then run `make kubernetes`"}
-# Command of a server that tests start -> Debian packages that have it, and the parts that need it.
-SERVERS = {
-    "radosgw": (("radosgw", "ceph-mon", "ceph-osd"), ("integration", "e2e", "kubernetes")),
-    "prometheus": (("prometheus",), ("kubernetes",)),
+# Commands that tests start, any of which will do -> Debian packages that have them, and the parts that need them.
+DEBIAN = {
+    ("radosgw",): (("radosgw", "ceph-mon", "ceph-osd"), ("integration", "e2e", "kubernetes")),
+    ("chromium-headless-shell", "chromium", "google-chrome"): (("chromium-headless-shell",), ("integration",)),
+    ("prometheus",): (("prometheus",), ("kubernetes",)),
 }
+ONLY_NAME = "--missing-packages"
+APT_GET = "apt-get install -y --no-install-recommends"
 
 
 @dataclass
@@ -76,6 +80,9 @@ class Total:
 def main(parts: list[str]) -> int:
     """Run the parts; 0 if all is well."""
     known = list(dict.fromkeys(part for _, part, _, _ in GROUPS))
+    if parts[:1] == [ONLY_NAME]:
+        print(*missing_packages(parts[1:] or [part for part in known if part not in ONLY_IF_NAMED]))
+        return 0
     unknown = [p for p in parts if p not in known]
     if unknown:
         print(f"There is no part {unknown[0]!r}: name {', '.join(known[:-1])} or {known[-1]}.", file=sys.stderr)
@@ -85,7 +92,8 @@ def main(parts: list[str]) -> int:
         return 1
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
-    install_servers(wanted)
+    if missing := missing_packages(wanted):
+        print(f"Tests that need {', '.join(missing)} are skipped. To run them too: sudo {APT_GET} {' '.join(missing)}", flush=True)
     total, ran = Total(), set()
     for name, part, venv, folders in GROUPS:
         there = [f for f in folders if any((ROOT / f).rglob("test_*.py"))]
@@ -135,22 +143,14 @@ def coverage_is_enough() -> bool:
     ).returncode
 
 
-def install_servers(parts: Collection[str]) -> None:
-    """Servers that only Debian packages: installed where this is root's machine, named otherwise. Their tests are skipped without them."""
-    for command, (packages, needed_by) in SERVERS.items():
-        if shutil.which(command) or not set(parts) & set(needed_by):
-            continue
-        install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
-        starts_at_once = command == "prometheus" and Path("/run/systemd/system").exists()  # a service that nobody asked for
-        if os.geteuid() or not shutil.which("apt-get") or starts_at_once:
-            print(f"To run the tests against {command} too: sudo {' '.join(install)}")
-            continue
-        print(f"Installing {' '.join(packages)} ...", flush=True)
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for step in (["apt-get", "update"], install):
-            done = subprocess.run(step, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(f"{' '.join(install)} failed: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}")
+def missing_packages(parts: Collection[str]) -> list[str]:
+    """Debian packages that tests of some parts can use and this machine has not; without them those tests are skipped."""
+    wanted = [
+        packages
+        for commands, (packages, needed_by) in DEBIAN.items()
+        if set(parts) & set(needed_by) and not any(map(shutil.which, commands))
+    ]
+    return [package for packages in wanted for package in packages]
 
 
 if __name__ == "__main__":

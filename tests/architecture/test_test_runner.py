@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 
@@ -84,7 +85,43 @@ def test_the_cluster_tests_run_in_both_environments(runner: ModuleType, tmp_path
     assert ran == [("airflow", "kubernetes"), ("workload", "kubernetes")]
 
 
-def _rehearse(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+def test_nothing_is_installed_unasked(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What tests could use and the machine has not is named in one line with the command, root or not; no program runs for it."""
+    monkeypatch.setattr(runner.subprocess, "run", lambda *_, **__: pytest.fail("a program was run"))
+    monkeypatch.setattr(runner.os, "geteuid", lambda: 0)
+    _rehearse(runner, tmp_path, monkeypatch, absent=("radosgw", "chromium", "prometheus", "google-chrome"))
+    assert runner.main([]) == 0
+    packages = "radosgw ceph-mon ceph-osd"
+    told = [line for line in capsys.readouterr().out.splitlines() if "apt-get" in line]
+    assert told == [
+        f"Tests that need {packages.replace(' ', ', ')} are skipped. To run them too: sudo apt-get install -y --no-install-recommends {packages}"
+    ]
+    assert runner.main(["unit"]) == 0
+    assert "apt-get" not in capsys.readouterr().out
+
+
+def test_missing_packages_are_named_for_whoever_installs_them(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """.ci/run installs what this prints, and nothing else is done."""
+    browsers = next(commands for commands in runner.DEBIAN if "chromium" in commands)
+    ran = _rehearse(runner, tmp_path, monkeypatch, absent=(*browsers, "prometheus"))
+    assert runner.main(["--missing-packages"]) == 0
+    assert capsys.readouterr().out == "chromium-headless-shell\n"
+    assert runner.main(["--missing-packages", "kubernetes"]) == 0
+    assert capsys.readouterr().out == "prometheus\n"
+    assert not ran
+
+
+def test_the_readme_names_every_package(runner: ModuleType) -> None:
+    """One line says what the tests can use besides; kubernetes has its own page."""
+    packages = " ".join(p for names, needed_by in runner.DEBIAN.values() if set(needed_by) != {"kubernetes"} for p in names)
+    assert f"{runner.APT_GET} {packages}" in (RUNNER.parents[1] / "README.md").read_text()
+
+
+def _rehearse(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absent: Collection[str] = ()) -> list[tuple[str, str]]:
     """Let groups pass without running them; returns the environments and parts that are asked for."""
     ran: list[tuple[str, str]] = []
 
@@ -96,6 +133,6 @@ def _rehearse(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(runner, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(runner, "run_group", run_group)
-    monkeypatch.setattr(runner, "install_servers", lambda parts: None)
+    monkeypatch.setattr(runner.shutil, "which", lambda command: None if command in absent else command)
     monkeypatch.setattr(runner, "coverage_is_enough", lambda: True)
     return ran
