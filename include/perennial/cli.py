@@ -21,6 +21,7 @@ from perennial.results import Result
 from perennial.settings import Settings
 from perennial.store import open_store
 
+WRITES_SOURCES = ("add", "docs")  # into the checkout, with the rights that its owner gives to files
 log = logging.getLogger("perennial")
 
 
@@ -30,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = vars(parser.parse_args(arguments))
     kind, name = given.pop("package"), given.pop("module")
     result_file: Path | None = given.pop("result", None)
+    if name not in WRITES_SOURCES:
+        os.umask(0o077)  # of the libraries too that write the tables, the models and the logs
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("botocore").setLevel("WARNING")  # it tells at every start where it found credentials
     try:

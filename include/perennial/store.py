@@ -25,6 +25,26 @@ from typing_extensions import override
 
 from perennial.errors import SettingMissing, StoreUnreachable
 
+# What is below the root. Others may keep things beside it.
+FOLDERS = (
+    "landing",
+    "quarantine",
+    "receipts",
+    "tables",
+    "models",
+    "reports",
+    "predictions",
+    "outcomes",
+    "profiles",
+    "requests",
+    "incidents",
+    "ledger",
+    "probe",
+    "releases",
+    "mlflow",
+)
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+
 
 @dataclass(frozen=True)
 class StoredObject:
@@ -85,6 +105,14 @@ class Store(ABC):
         """Those of some objects that a program holds open for writing now, as far as the system tells: in S3 an object appears whole."""
         del keys
         return frozenset()
+
+    @abstractmethod
+    def make_folder(self, key: str) -> None:
+        """Let a folder be there before anything is in it, for a person who looks for it; nothing where a folder is but part of names."""
+
+    @abstractmethod
+    def make_private(self) -> None:
+        """Let nobody but this user into what the store keeps, whoever could until now; nothing where the store itself knows who may."""
 
     def exists(self, key: str) -> bool:
         """Whether an object has that key."""
@@ -181,8 +209,31 @@ def _checked(key: str) -> str:
     return key
 
 
+def private_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, for this user only. Raises NotADirectoryError."""
+    if folder.is_dir():
+        return
+    for place in reversed([place for place in (folder, *folder.parents) if not place.is_dir()]):
+        try:
+            place.mkdir(mode=PRIVATE_FOLDER)
+        except FileExistsError as error:  # another process made it, or it is a file
+            if not place.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "a file stands where a folder is needed", str(place)) from error
+
+
+def tighten(folder: Path) -> None:
+    """Let nobody but this user into a folder, if it is there and the user's own."""
+    with contextlib.suppress(FileNotFoundError):
+        if folder.is_dir() and folder.stat().st_uid == os.geteuid():
+            folder.chmod(PRIVATE_FOLDER)
+
+
+def _private_file(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE_FILE)
+
+
 class FolderStore(Store):
-    """A folder of this machine, or one that several machines mount."""
+    """A folder of this machine, or one that several machines mount. What it writes only its user can read."""
 
     def __init__(self, root: str) -> None:
         self.path = Path(root).expanduser().absolute()
@@ -210,16 +261,13 @@ class FolderStore(Store):
 
     def _unfinished(self, key: str) -> Path:
         target = self._file(key)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise NotADirectoryError(errno.ENOTDIR, "a file stands where a folder is needed", str(target.parent)) from error
+        private_folder(target.parent)
         return target.with_name(f".{target.name[:180]}.{uuid.uuid4().hex}.unfinished")
 
     def _write_unfinished(self, key: str, data: bytes) -> Path:
         unfinished = self._unfinished(key)
         try:
-            with open(unfinished, "wb") as file:
+            with open(unfinished, "wb", opener=_private_file) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -286,8 +334,9 @@ class FolderStore(Store):
         with self._sentences(key):
             unfinished = self._unfinished(key)
             try:
-                shutil.copyfile(path, unfinished)
-                with open(unfinished, "rb") as file:
+                with open(path, "rb") as source, open(unfinished, "wb", opener=_private_file) as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+                    file.flush()
                     os.fsync(file.fileno())
                 os.replace(unfinished, self._file(key))
             except OSError:
@@ -315,9 +364,20 @@ class FolderStore(Store):
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS):
                     raise
+                unfinished.touch(PRIVATE_FILE)
                 shutil.copyfile(self._file(source), unfinished)
             os.replace(unfinished, self._file(target))
             unfinished.unlink(missing_ok=True)  # renaming onto another link of the same file leaves both names
+
+    @override
+    def make_folder(self, key: str) -> None:
+        with self._sentences(key):
+            private_folder(self._file(key))
+
+    @override
+    def make_private(self) -> None:
+        for name in FOLDERS:
+            tighten(self.path / name)
 
     @override
     def stat(self, key: str) -> StoredObject | None:
@@ -603,6 +663,14 @@ class S3Store(Store):
     def copy(self, source: str, target: str) -> None:
         with self._sentences(source):
             self.client.copy({"Bucket": self.bucket, "Key": self._key(source)}, self.bucket, self._key(target))
+
+    @override
+    def make_folder(self, key: str) -> None:
+        """Nothing: keys alone exist."""
+
+    @override
+    def make_private(self) -> None:
+        """Nothing: the bucket's policy says who may read it."""
 
     @override
     def stat(self, key: str) -> StoredObject | None:

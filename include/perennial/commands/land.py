@@ -27,6 +27,7 @@ def run(settings: Settings, store: Store, dataset: str, first: date, last: date)
         UnknownName: there is no such dataset, it has no source of its own, or its source lacks these days.
     """
     module = dataset_module(dataset)
+    store.make_folder(folder(dataset))
     if not hasattr(module, "land"):
         raise UnknownName(f"The dataset {dataset} has no source of its own: put its files into {store.uri(folder(dataset))}/ instead.")
     landed = skipped = rows = 0

@@ -77,6 +77,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "LOGGING__LOGGING_CONFIG_CLASS": "perennial_airflow.task_logs.LOGGING",
         "LOGGING__BASE_LOG_FOLDER": str(folder / "logs"),
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(folder / "logs" / "dag_processor"),
+        "LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+        "LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         # After a kill of the scheduler or of a task's process the task is found and run again within about a minute.
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",

@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--status-port", type=int, default=9900, help="port of /health, /targets, /metrics and /gateway/metrics")
     parser.add_argument("command", nargs="+", help="what runs beside the gateway, such as `airflow scheduler`")
     given = parser.parse_args(arguments)
+    os.umask(0o077)
     try:
         settings = Settings.from_environment()
         return run(settings, open_store(settings.store), given.command, given.status_port)

@@ -32,7 +32,7 @@ from perennial.local import airflow_programs, stack
 from perennial.local.airflow_api import ENDED, AirflowApi, Run
 from perennial.serving.load import Call, Load, send
 from perennial.settings import Settings
-from perennial.store import Store, open_store
+from perennial.store import FOLDERS, Store, open_store
 
 MODEL, DATASET = "flight_delays", "flights"
 SPRING = (date(2013, 4, 22), date(2013, 5, 19))
@@ -43,23 +43,6 @@ LIVE = (date(2013, 6, 4), date(2013, 6, 10))  # the traffic of the releases
 SUMMER, CELSIUS, MENDED = date(2013, 6, 11), date(2013, 6, 14), date(2013, 6, 17)  # begins of the windows that come then
 RATE = 80.0  # requests per second during a release
 ROWS_OF_A_CALL = 10  # when a window is replayed
-KEPT = (
-    "landing",
-    "quarantine",
-    "receipts",
-    "tables",
-    "models",
-    "reports",
-    "predictions",
-    "outcomes",
-    "profiles",
-    "requests",
-    "incidents",
-    "ledger",
-    "probe",
-    "releases",
-    "mlflow",
-)
 MINUTES = 60.0
 log = logging.getLogger("perennial.demo")
 
@@ -183,7 +166,7 @@ def _begin_anew(settings: Settings, demo: Settings) -> None:
         stack.stop(demo)
         shutil.rmtree(demo.home)
     store = open_store(demo.store)
-    for prefix in KEPT:
+    for prefix in FOLDERS:
         for item in list(store.list(prefix)):
             store.delete(item.key)
     demo.home.mkdir(parents=True)

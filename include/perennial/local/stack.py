@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+from perennial import discovery
+from perennial.data import landing
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
 from perennial.local import airflow_programs, postgres, routes
 from perennial.local.project import executable
@@ -24,7 +26,7 @@ from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller, envoy
 from perennial.serving.backends.local import SERVERS
 from perennial.settings import Settings
-from perennial.store import Store
+from perennial.store import Store, private_folder, tighten
 
 GATEWAY = "envoy"
 START_SECONDS = 240  # a first start on a slow disk; 30 s is usual
@@ -58,6 +60,10 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         began = time.monotonic()
         supervisor = Supervisor(settings)
         parts = _parts(settings, store)
+        tighten(settings.home)
+        store.make_private()
+        for dataset in discovery.datasets():
+            store.make_folder(landing.folder(dataset))
         left = supervisor.left()
         if left:
             say(f"Programs run on whose supervisor has gone ({', '.join(left)}): each is replaced by a new one.")
@@ -276,7 +282,7 @@ def _credentials() -> dict[str, str]:
 
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
-    settings.home.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.home)
     with open(settings.home / "platform.lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,10 +25,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def settings(make_settings: Callable[..., Settings]) -> Iterator[Settings]:
-    """A home of this module; whatever a test leaves running is stopped at the end."""
+    """A home of this module, open to others as earlier releases left theirs; whatever a test leaves running is stopped at the end."""
     found = make_settings()
+    found.home.chmod(0o755)
+    before = os.umask(0o077)  # as the command line does
     yield found
     stack.stop(found)
+    os.umask(before)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,20 @@ def test_up_starts_everything_and_says_where(settings, store, capsys):
     user, password = airflow_programs.login(settings)
     assert "access_token" in ask(f"{settings.airflow_url}/auth/token", {"username": user, "password": password})
     assert healthy(settings)
+
+
+def test_what_the_platform_writes_only_its_user_can_read(platform, settings, store):
+    """Logs, reports, routes and the registry's files, whoever of the programs writes them; sockets are in a folder that is closed."""
+    assert settings.home.stat().st_mode & 0o777 == 0o700
+    everything = [Path(folder, name) for folder, folders, files in os.walk(settings.home) for name in (*folders, *files)]
+    kept = [path for path in everything if not path.is_symlink() and not path.is_socket()]
+    assert settings.home / "logs/envoy.log" in kept
+    assert [path for path in kept if path.lstat().st_mode & 0o077] == []
+
+
+def test_a_newcomer_finds_where_to_put_files(platform, settings):
+    """The landing folder of every dataset is there before any file is."""
+    assert {folder.name for folder in (settings.home / "store/landing").iterdir()} >= {"flights", "digits"}
 
 
 def test_up_again_restarts_nothing(platform, settings, store, capsys):

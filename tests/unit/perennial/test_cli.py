@@ -161,3 +161,26 @@ def test_a_number_that_means_nothing_is_refused(capsys, option, value, words):
         cli.main(["traffic", "--model", "any", "--from", "2013-01-01", "--to", "2013-01-02", f"{option}={value}"])
     assert end.value.code == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.fixture
+def open_umask():
+    """A shell that lets all others read what its programs write."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def test_what_a_stage_writes_only_its_user_can_read(stage, tmp_path, open_umask):
+    """Tables and models are written by libraries that ask the process for their rights."""
+    stage(lambda: (tmp_path / "table.parquet").touch() or Result(sentence="Written."))
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("table.parquet", "result.json")} == {0o600}
+
+
+def test_what_is_written_into_the_checkout_has_its_owners_rights(monkeypatch, tmp_path, open_umask):
+    """An image is built from it, in which another user reads it."""
+    module = ModuleType("perennial.commands.docs")
+    module.run = lambda settings, store, **arguments: int((tmp_path / "commands.md").touch() or 0)
+    monkeypatch.setitem(sys.modules, "perennial.commands.docs", module)
+    assert cli.main(["docs"]) == 0
+    assert (tmp_path / "commands.md").stat().st_mode & 0o777 == 0o644

@@ -515,3 +515,40 @@ def test_the_same_content_written_again_to_s3_is_another_object(s3: S3Store, mon
     assert s3.stat("landing/a.csv").etag == first.etag  # type: ignore[union-attr]
     told = {**told, "LastModified": told["LastModified"] + timedelta(seconds=1)}
     assert s3.stat("landing/a.csv").etag != first.etag  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A process that lets all others read what it writes."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def test_what_a_folder_store_writes_only_its_user_can_read(tmp_path: Path, open_umask: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Landing files, tables of people, reports: whatever the process lets others read by default, and by whichever way it comes in."""
+    store, local = FolderStore(str(tmp_path / "new" / "store")), tmp_path / "local"
+    local.write_bytes(b"x")
+    store.write("a/b/written", b"x")
+    store.put_if_absent("a/put", b"x")
+    store.upload(local, "c/uploaded")
+    store.copy("c/uploaded", "d/linked")
+    store.make_folder("landing/flights")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "across devices")))
+        store.copy("c/uploaded", "e/copied")
+    found = list((tmp_path / "new").rglob("*"))
+    assert {p.name for p in found if p.is_file()} == {"written", "put", "uploaded", "linked", "copied"}
+    assert {p.stat().st_mode & 0o777 for p in found if p.is_file()} == {0o600}
+    assert {p.stat().st_mode & 0o777 for p in found if p.is_dir()} == {0o700}
+    assert (store.path / "landing/flights").is_dir()
+
+
+def test_an_open_store_is_closed_to_others(tmp_path: Path, open_umask: None) -> None:
+    """One of an earlier release; a folder beside it that is none of the store's stays as it is."""
+    for name in ("ledger/digits", "shared"):
+        (tmp_path / name).mkdir(parents=True)
+    FolderStore(str(tmp_path)).make_private()
+    assert (tmp_path / "ledger").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o755
+    assert not (tmp_path / "landing").exists()

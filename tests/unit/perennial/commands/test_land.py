@@ -27,6 +27,14 @@ def source(monkeypatch: pytest.MonkeyPatch, value: int = 1, name: str = "a.csv.g
     monkeypatch.setattr(land, "dataset_module", lambda dataset: module)
 
 
+def test_the_folder_is_there_for_who_looks_for_it(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a dataset without a source of its own: its sentence names the folder."""
+    monkeypatch.setattr(land, "dataset_module", lambda dataset: SimpleNamespace())
+    with pytest.raises(UnknownName, match="landing/sales/ instead"):
+        land.run(Settings(), store, "sales", DAY, DAY)
+    assert (store.path / "landing/sales").is_dir()
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])
 def test_landing_again_writes_nothing(
     store: FolderStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
