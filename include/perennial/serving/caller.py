@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from perennial.serving.envoy import VERSION_WANTED
+from perennial.serving.envoy import PREDICTIONS, READY, VERSION_WANTED
 from perennial.serving.route import Route
 from perennial.settings import Settings
 
@@ -54,7 +54,7 @@ def ask(settings: Settings, model: str, route: Route, patience: float = 0.0) -> 
 
 
 def _version_trouble(settings: Settings, model: str, version: int) -> str:
-    url = settings.gateway_url + settings.prediction_path(model).removesuffix("api/v1.0/predictions") + "ready"
+    url = settings.gateway_url + settings.prediction_path(model).removesuffix(PREDICTIONS) + READY
     status, body, why = _get(url, {VERSION_WANTED: str(version)})
     if why:
         return why
