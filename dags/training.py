@@ -8,10 +8,13 @@ days and seals a version folder. `evaluate` measures it on the newest days, besi
 candidate that is not good enough, or not better than the champion, is refused and keeps its run and its reason. A
 registered candidate starts `{name}_release`.
 
+A run uses the code it began with: `validate` notes the identity of the model's folder and of its dataset's file, and a later stage that finds
+other files stops with a sentence instead of evaluating one label with another. Comments do not count. Start another run then.
+
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `validate` | the data do not allow training | read its sentence |
-| `train` | it broke: it is tried again and goes on from its checkpoint | read the traceback in its log |
+| `train` | it broke: it is tried again and goes on from its checkpoint. Files that cannot be read or were changed: not tried again | read its sentence, or the traceback in its log |
 | `evaluate` | it broke; tried again | the same |
 | `register` | the gate refused the candidate: not tried again | read the sentence, open *Evaluation* and *MLflow run* |
 | `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a stage that failed for good, however it was ended, and of its next success | docs/runbook.md |
@@ -62,17 +65,22 @@ def training(spec: ModelSpec) -> DAG:
             snapshot=result_of("validate", "snapshot"),
             cause=result_of("validate", "cause"),
             request=result_of("validate", "request"),
+            code=result_of("validate", "code"),
             max_epochs=param("max_epochs"),
             reason=param("reason"),
             run_url=run_page(),
         )
-        version_folder: dict[str, Any] = {"digest": result_of("train", "digest"), "run_id": result_of("train", "run_id")}
-        evaluate = stage_task("evaluate", spec, **version_folder)
+        candidate: dict[str, Any] = {
+            "digest": result_of("train", "digest"),
+            "run_id": result_of("train", "run_id"),
+            "code": result_of("validate", "code"),
+        }
+        evaluate = stage_task("evaluate", spec, **candidate)
         register = stage_task(
             "register",
             spec,
             task={"outlets": [assets.candidate(spec)], "announces": assets.candidate_registered},
-            **version_folder,
+            **candidate,
             evaluation=result_of("evaluate", "evaluation"),
         )
         found_by = {stage: sightings.in_stage(stage) for stage in ("validate", "train", "evaluate")}

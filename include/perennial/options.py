@@ -95,6 +95,7 @@ def rate(text: str) -> float:
 
 MODEL = Option("--model", "name of the model", required=True)
 DATASET = Option("--dataset", "name of the dataset", required=True)
+CODE = Option("--code", "identity of the model's files when the run began, as validate gives it; others are refused", default="")
 CAUSES = ("data", "drift", "schedule", "manual", "performance", "code")  # of a training; a recalibration is none
 
 STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
@@ -135,6 +136,7 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             MODEL,
             Option("--snapshot", "table version to train on", int, required=True),
             Option("--cause", "why it is trained", choices=CAUSES, default="manual"),
+            CODE,
             Option("--request", "key of the retraining request that this answers", default=""),
             Option("--max-epochs", "overrides the spec's limit", count),
             Option("--reason", "a person's words for the record", default=""),
@@ -147,6 +149,7 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             MODEL,
             Option("--digest", "content address of the candidate", required=True),
             Option("--run-id", "MLflow run of the candidate", required=True),
+            CODE,
         ),
     ),
     "register": (
@@ -155,6 +158,7 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             MODEL,
             Option("--digest", "content address of the candidate", required=True),
             Option("--run-id", "MLflow run of the candidate", required=True),
+            CODE,
             Option("--evaluation", "store key of the evaluation", required=True),
         ),
     ),

@@ -48,6 +48,7 @@ class ValidateResult(Result):
     cause: Cause = Field(default="schedule", description="Why training starts.")
     request: str | None = Field(default=None, description="Key of the retraining request that this run answers.")
     rows: int = Field(default=0, description="Rows of the snapshot.")
+    code: str = Field(default="", description="Identity of the model's files when the run began: later stages of the run refuse others.")
 
 
 class TrainResult(Result):

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 import perennial
-from perennial.errors import SettingMissing
+from perennial.errors import SettingMissing, SpecBroken, TrainingRefused
 from perennial.specs import Cause, ModelSpec
 
 Parameter = str | int | float | bool | None
@@ -83,12 +83,36 @@ def training_parameters(spec: ModelSpec, max_epochs: int | None = None) -> dict[
 
 
 def code_digest(model: str) -> str:
-    """Identity of the code that training runs: comments, docstrings and layout apart. The spec counts by its parameters instead."""
+    """Identity of the code that training runs: comments, docstrings and layout apart. The spec counts by its parameters instead. Raises SpecBroken."""
     folder = _PACKAGE.parent / "perennial_models" / model
     files = [_PACKAGE / name for name in TRAINING_CODE] + sorted(
         file for file in folder.rglob("*.py") if file.name not in ("spec.py", "__init__.py")
     )
     return _sha256(_canonical({file.relative_to(_PACKAGE.parent).as_posix(): _meaning(file) for file in files}))
+
+
+def run_code(spec: ModelSpec) -> str:
+    """Identity of all that a run reads of a model: its folder, the spec included, and the file of its dataset; comments, docstrings and layout apart."""
+    top = _PACKAGE.parent
+    files = [*sorted((top / "perennial_models" / spec.name).rglob("*.py")), *(top / "perennial_datasets").glob(f"{spec.dataset}.py")]
+    return _sha256(_canonical({file.relative_to(top).as_posix(): _meaning(file) for file in files}))
+
+
+def require_code(spec: ModelSpec, began_with: str) -> None:
+    """Let no stage of a run work on other files than the run began with: its parts would not fit together.
+
+    Args:
+        spec: the model as it is now.
+        began_with: what `run_code` gave when the run began; empty where nobody noted it.
+
+    Raises:
+        TrainingRefused: they were changed since.
+    """
+    if began_with and run_code(spec) != began_with:
+        raise TrainingRefused(
+            f"The files of {spec.name} or of its dataset {spec.dataset} changed while this run was under way, and it uses the code that it began with: "
+            f"start another training, which takes them as they are now."
+        )
 
 
 def lock_digest() -> str:
@@ -106,7 +130,11 @@ def run_key(model: str, snapshot_digest: str, code: str, lock: str, parameters: 
 
 
 def _meaning(file: Path) -> str:
-    tree = ast.parse(file.read_text())
+    try:
+        tree = ast.parse(file.read_text())
+    except SyntaxError as error:
+        place = file.relative_to(_PACKAGE.parent)
+        raise SpecBroken(f"{place} cannot be read: {error.msg} (line {error.lineno}). Mend that file.") from error
     for node in ast.walk(tree):
         if (
             isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from perennial import discovery
 from perennial.data.snapshots import snapshot_at
 from perennial.encoding import Columns, rows_from_columns
-from perennial.lineage.manifest import Manifest
+from perennial.lineage.manifest import Manifest, require_code
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.registry.model_registry import ModelRegistry, Version
 from perennial.registry.signatures import Changes, compare
@@ -76,16 +76,18 @@ class Compared:
     scores: dict[str, np.ndarray] = field(default_factory=dict)  # "candidate", "champion"
 
 
-def run(settings: Settings, store: Store, model: str, digest: str, run_id: str) -> EvaluateResult:
+def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, code: str = "") -> EvaluateResult:
     """Write `reports/<model>/<digest>/`: evaluation.json, losses.parquet (a row for each row and part) and evaluation.html.
 
     Raises:
+        TrainingRefused: the model's files are not those that the run began with.
         UnknownName: the store has no such version.
         StoredDataDamaged: a file of a version is not as it was sealed.
         RegistryDiffers: the registry is not the one that the ledger tells of.
         ServiceUnreachable: MLflow does not answer.
     """
     spec = discovery.model(model)
+    require_code(spec, code)
     dataset = discovery.dataset(spec.dataset)
     registry = ModelRegistry(settings)
     _agreement.require(store, registry, model)

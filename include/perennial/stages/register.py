@@ -15,6 +15,7 @@ import perennial
 from perennial import discovery
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, UnknownName
 from perennial.lineage.ledger import AGAINST
+from perennial.lineage.manifest import require_code
 from perennial.lineage.trainings import verdict_key
 from perennial.lineage.version_folder import fetch
 from perennial.registry.model_registry import (
@@ -40,13 +41,14 @@ log = logging.getLogger("perennial.register")
 REPLAY_SECONDS = 120
 
 
-def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: str, evaluation: str) -> RegisterResult:
+def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: str, evaluation: str, code: str = "") -> RegisterResult:
     """Judge and register. Repeating it changes nothing.
 
     A refused candidate keeps its run: the tag `refused` says why, `gate.json` holds every check. A version that waits for its
     release while another one became champion is judged again, against that one.
 
     Raises:
+        TrainingRefused: the model's files are not those that the run began with.
         CandidateRefused: the gate says no; the sentence says which check and by how much.
         UnknownName: there is no such model, version, run or evaluation.
         RegistryDiffers: the registry is not the one that the ledger tells of.
@@ -54,6 +56,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
         StoredDataDamaged: the version's files or the evaluation do not fit together.
     """
     spec = discovery.model(model)
+    require_code(spec, code)
     registry = ModelRegistry(settings)
     _agreement.require(store, registry, model)
     champion = registry.version(model, CHAMPION)

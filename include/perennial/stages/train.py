@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
 import tempfile
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +18,8 @@ import numpy as np
 from perennial import discovery
 from perennial.data.snapshots import Snapshot, snapshot_at, split
 from perennial.encoding import Columns
-from perennial.errors import EXIT_DONE, TrainingRefused
-from perennial.lineage.manifest import Manifest, code_digest, lock_digest, run_key, training_parameters
+from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
+from perennial.lineage.manifest import Manifest, code_digest, lock_digest, require_code, run_code, run_key, training_parameters
 from perennial.lineage.trainings import trained_on
 from perennial.lineage.version_folder import key, publish, read_manifest
 from perennial.registry.model_registry import ModelRegistry
@@ -47,16 +51,19 @@ def run(
     max_epochs: int | None = None,
     reason: str = "",
     run_url: str = "",
+    code: str = "",
 ) -> TrainResult:
     """Train on a snapshot, seal and publish the version folder, record the run.
 
     Raises:
-        TrainingRefused: the snapshot cannot give a model.
+        TrainingRefused: the snapshot cannot give a model, or the model's files are not those that the run began with.
         StoredDataDamaged: a file of the snapshot is not as it was written.
         RegistryDiffers: the registry is not the one that the ledger tells of.
         ServiceUnreachable: MLflow does not answer.
     """
     spec = discovery.model(model)
+    code = code or run_code(spec)
+    require_code(spec, code)
     dataset = discovery.dataset(spec.dataset)
     registry = ModelRegistry(settings)
     _agreement.require(store, registry, model)
@@ -80,6 +87,7 @@ def run(
                 sys.exit(
                     EXIT_DONE
                 )  # a helper of a training over several devices: the first process seals the version and alone may write a result
+            require_code(spec, code)  # what was loaded in between, and is now sealed, was the same
             record = json.loads((Path(scratch) / RECORD).read_text())
             digest = publish(store, model, Path(scratch), manifest.model_copy(update={"event_time_end": record["event_time_end"]}))
         checkpoints.remove()
@@ -139,11 +147,13 @@ def fill_version_folder(
 ) -> bool:
     """Train and write every file of the version folder but its manifest; False in a helper process of a training over several devices."""
     features = discovery.model_part(spec.name, "features")
-    cut = split(source, spec, features)
-    labels = {name: features.label(columns_of(part)) for name, part in (("train", cut.train), ("validation", cut.validation))}
+    with _mistakes_of(features, spec):
+        cut = split(source, spec, features)
+        labels = {name: features.label(columns_of(part)) for name, part in (("train", cut.train), ("validation", cut.validation))}
     refuse_untrainable(spec, source, labels["train"], labels["validation"])
     known = {name: columns_of(part, spec.inputs) for name, part in (("train", cut.train), ("validation", cut.validation))}
-    encoder = features.fit(known["train"])
+    with _mistakes_of(features, spec):
+        encoder = features.fit(known["train"])
     log.info("%s: %d rows to train on (%s to %s), %d to validate.", spec.name, len(cut.train), *cut.bounds["train"], len(cut.validation))
 
     from perennial.training.batches import rows_of
@@ -152,7 +162,8 @@ def fill_version_folder(
     from perennial.training.scoring import score
     from perennial.training.trainer import train
 
-    rows = {name: rows_of(spec, features.encode(encoder, columns), labels[name]) for name, columns in known.items()}
+    with _mistakes_of(features, spec):
+        rows = {name: rows_of(spec, features.encode(encoder, columns), labels[name]) for name, columns in known.items()}
     trained = train(
         spec,
         model_class=discovery.model_part(spec.name, "model").Model,
@@ -187,6 +198,22 @@ def fill_version_folder(
     }
     (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False))
     return True
+
+
+@contextlib.contextmanager
+def _mistakes_of(features: ModuleType, spec: ModelSpec) -> Iterator[None]:
+    """Say in a sentence what broke in a model's features.py, such as a column that it reads and the dataset has no more: trying again would not help."""
+    try:
+        yield
+    except (PerennialError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == features.__file__]
+        if not lines:
+            raise
+        raise TrainingRefused(
+            f"{spec.name} cannot learn from {spec.dataset}: its features.py, line {lines[-1]}, broke with {type(error).__name__}: {error}. Mend that file."
+        ) from error
 
 
 def columns_of(frame: pandas.DataFrame, names: tuple[str, ...] | None = None) -> Columns:

@@ -14,7 +14,7 @@ from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot, snapshot_at
 from perennial.errors import TrainingRefused
 from perennial.lineage.ledger import Ledger, retired_words
-from perennial.lineage.manifest import Manifest, code_digest, lock_digest, training_parameters
+from perennial.lineage.manifest import Manifest, code_digest, lock_digest, run_code, training_parameters
 from perennial.lineage.trainings import judged, last_training, trained_on
 from perennial.lineage.version_folder import read_manifest
 from perennial.monitoring.incidents import Incidents
@@ -45,11 +45,13 @@ def run(
 
     Raises:
         UnknownName: there is no such snapshot.
+        SpecBroken: a file of the model cannot be read.
         TrainingRefused: the data must not be trained on, or a person asked for a training that cannot be.
         RegistryDiffers: the registry is not the one that the ledger tells of.
         ServiceUnreachable: MLflow does not answer, and a training would start.
     """
     spec = discovery.model(model)
+    code = run_code(spec)  # at once: it is what was loaded just now
     dataset = discovery.dataset(spec.dataset)
     asked_by_person = force or cause == "manual"
     retired = Ledger(store, model).retirement()
@@ -89,6 +91,7 @@ def run(
         cause=decision.cause,
         request=request.key if request else None,
         rows=source.count(),
+        code=code,
     )
 
 

@@ -305,18 +305,32 @@ def test_a_retried_ingest_is_told_so(dags):
 
 def test_train_is_told_what_validate_decided(dags):
     """Snapshot, cause and request come from the result, a person's wishes from the Params."""
-    decided = {"snapshot": 0, "cause": "drift", "request": None}
+    decided = {"snapshot": 0, "cause": "drift", "request": None, "code": "c0de"}
     found = _command(
         dags["automatic_training"].get_task("train"), params={**NONE_SET, "max_epochs": 3, "reason": "it's due"}, validate=decided
     )
-    assert found[:6] == ["train", "--model=automatic", "--snapshot=0", "--cause=drift", "--max-epochs=3", "--reason=it's due"]
+    assert found[:7] == [
+        "train",
+        "--model=automatic",
+        "--snapshot=0",
+        "--cause=drift",
+        "--code=c0de",
+        "--max-epochs=3",
+        "--reason=it's due",
+    ]
 
 
 def test_register_is_told_what_was_measured(dags):
     """A digest of digits alone stays text."""
-    results = {"train": {"digest": "0123456789", "run_id": "9e5"}, "evaluate": {"evaluation": "reports/m/e.json"}}
+    results = {
+        "validate": {"code": "c0de"},
+        "train": {"digest": "0123456789", "run_id": "9e5"},
+        "evaluate": {"evaluation": "reports/m/e.json"},
+    }
+    found = _command(dags["automatic_training"].get_task("evaluate"), params=NONE_SET, **results)
+    assert found == ["evaluate", "--model=automatic", "--digest=0123456789", "--run-id=9e5", "--code=c0de"]
     found = _command(dags["automatic_training"].get_task("register"), params=NONE_SET, **results)
-    assert found == ["register", "--model=automatic", "--digest=0123456789", "--run-id=9e5", "--evaluation=reports/m/e.json"]
+    assert found == ["register", "--model=automatic", "--digest=0123456789", "--run-id=9e5", "--code=c0de", "--evaluation=reports/m/e.json"]
 
 
 @pytest.mark.parametrize(("decision", "told"), [("", []), ("roll_back", ["--decision=roll_back"])])

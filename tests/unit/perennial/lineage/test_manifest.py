@@ -10,9 +10,18 @@ from pathlib import Path
 import pytest
 
 from perennial import discovery
-from perennial.errors import SettingMissing
+from perennial.errors import SettingMissing, SpecBroken, TrainingRefused
 from perennial.lineage import manifest as module
-from perennial.lineage.manifest import TRAINING_CODE, Manifest, code_digest, lock_digest, run_key, training_parameters
+from perennial.lineage.manifest import (
+    TRAINING_CODE,
+    Manifest,
+    code_digest,
+    lock_digest,
+    require_code,
+    run_code,
+    run_key,
+    training_parameters,
+)
 
 
 @pytest.fixture
@@ -117,3 +126,43 @@ def test_the_lock_file_counts_byte_by_byte(tmp_path: Path, monkeypatch: pytest.M
     before = lock_digest()
     lock.write_text("numpy==2")
     assert lock_digest() != before
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the files of a model and of its dataset."""
+    top = Path(module.__file__).parents[2]
+    for part in ("perennial_models/digits", "perennial_datasets"):
+        shutil.copytree(top / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(module, "_PACKAGE", tmp_path / "perennial")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "perennial_models/digits/spec.py",
+        "perennial_models/digits/features.py",
+        "perennial_models/digits/model.py",
+        "perennial_datasets/digits.py",
+    ],
+)
+def test_a_run_uses_the_code_it_began_with(tree: Path, file: str) -> None:
+    """An edit of any file that a stage reads stops the run with a sentence; a comment does not, another dataset neither, and by hand nothing is asked."""
+    spec = discovery.model("digits")
+    began_with = run_code(spec)
+    (tree / "perennial_datasets" / "flights.py").write_text("OTHER = 1")
+    text = (tree / file).read_text()
+    (tree / file).write_text(f"{text}\n# a remark\n")
+    require_code(spec, began_with)
+    (tree / file).write_text(f"{text}\nOTHER = 1\n")
+    require_code(spec, "")
+    with pytest.raises(TrainingRefused, match="The files of digits or of its dataset digits changed while this run was under way"):
+        require_code(spec, began_with)
+
+
+def test_a_file_that_cannot_be_read_is_said_in_a_sentence(tree: Path) -> None:
+    """Nobody who parses the DAG files reads it; the stage that needs its identity refuses."""
+    (tree / "perennial_models/digits/model.py").write_text("import torch\nclass Model(")
+    with pytest.raises(SpecBroken, match=r"perennial_models/digits/model\.py cannot be read: '\(' was never closed \(line 2\)"):
+        run_code(discovery.model("digits"))

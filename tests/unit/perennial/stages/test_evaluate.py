@@ -19,7 +19,8 @@ import pytest
 from perennial import discovery
 from perennial.data.snapshots import snapshot_at
 from perennial.data.tables import Table
-from perennial.errors import StoredDataDamaged, UnknownName
+from perennial.errors import StoredDataDamaged, TrainingRefused, UnknownName
+from perennial.lineage.manifest import run_code
 from perennial.lineage.version_folder import MANIFEST, fetch, key, publish, read_manifest
 from perennial.registry.model_registry import Version
 from perennial.results import EvaluateResult
@@ -273,3 +274,12 @@ def test_other_event_time_slices(world: World) -> None:
     dataset = discovery.dataset("flights")
     assert stage._slice_column(part, dataset, "weekday").tolist() == [0, 6]
     assert stage._slice_column(part, dataset, "hour").tolist() == [5, 23]
+
+
+def test_other_files_than_the_run_began_with_are_refused(world: World) -> None:
+    """What was trained with one label is not measured with another; with the same files it is."""
+    spec = discovery.model("flight_delays")
+    world.crowned(world.store, spec.name, world.champion)
+    assert stage.run(world.settings, world.store, "flight_delays", world.newer, "run4", code=run_code(spec)).digest == world.newer
+    with pytest.raises(TrainingRefused, match="changed while this run was under way"):
+        stage.run(world.settings, world.store, "flight_delays", world.newer, "run4", code="0" * 64)

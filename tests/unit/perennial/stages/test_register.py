@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from perennial.errors import CandidateRefused, Fault, ServiceUnreachable, StoredDataDamaged, UnknownName
+from perennial.errors import CandidateRefused, Fault, ServiceUnreachable, StoredDataDamaged, TrainingRefused, UnknownName
 from perennial.lineage.trainings import judged
 from perennial.registry.model_registry import Version
 from perennial.settings import Settings
@@ -305,3 +305,13 @@ def test_an_evaluation_must_be_this_candidates(world):
     world.digest = "e" * 64
     with pytest.raises(StoredDataDamaged, match="speaks of"):
         world.run(evaluation)
+
+
+def test_other_files_than_the_run_began_with_are_refused(world):
+    """A floor or a margin that was edited meanwhile belongs to the next run; nothing is registered."""
+    evaluation = world.evaluated()
+    with pytest.raises(TrainingRefused, match="changed while this run was under way"):
+        register.run(
+            world.settings, world.store, model=world.spec.name, digest=world.digest, run_id=RUN, evaluation=evaluation, code="0" * 64
+        )
+    assert world.registry.versions(world.spec.name) == []

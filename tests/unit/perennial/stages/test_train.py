@@ -244,3 +244,29 @@ def test_helpers_of_a_training_over_several_devices_seal_nothing(
     assert ended.value.code == 0
     assert not list(store.list("models"))
     assert published(store, "flight_delays", "any") is None
+
+
+def test_other_files_than_the_run_began_with_are_refused(
+    settings: Settings, store: FolderStore, registry: type[Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once where validate noted others; before anything is sealed where they changed while it trained."""
+    with pytest.raises(TrainingRefused, match="changed while this run was under way"):
+        go(settings, store, code="0" * 64)
+    codes = iter(("before", "before", "after"))
+    monkeypatch.setattr(stage, "run_code", lambda spec: next(codes))
+    monkeypatch.setattr("perennial.lineage.manifest.run_code", lambda spec: next(codes))
+    monkeypatch.setattr(stage, "fill_version_folder", lambda *given, **named: True)
+    with pytest.raises(TrainingRefused, match="changed while this run was under way"):
+        go(settings, store)
+    assert not list(store.list("models/flight_delays"))
+    assert registry.recorded == {}
+
+
+def test_a_mistake_in_features_is_a_sentence(settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column that it reads and the dataset has no more: the file and the line, and no try again."""
+    features = discovery.model_part("flight_delays", "features")
+    source = Path(str(features.__file__)).read_text().replace('["arr_delay"]', '["arr_dly"]')
+    code = compile(source, str(features.__file__), "exec")
+    monkeypatch.setattr(features, "label", (lambda space: exec(code, space) or space["label"])({"__name__": "changed"}))
+    with pytest.raises(TrainingRefused, match=r"its features\.py, line \d+, broke with KeyError: 'arr_dly'\. Mend that file\."):
+        go(settings, store)

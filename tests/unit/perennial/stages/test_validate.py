@@ -15,7 +15,7 @@ from perennial.data.snapshots import Snapshot
 from perennial.data.tables import Table
 from perennial.errors import RegistryDiffers, TrainingRefused, UnknownName
 from perennial.lineage.ledger import Ledger
-from perennial.lineage.manifest import Manifest, lock_digest, run_key, training_parameters
+from perennial.lineage.manifest import Manifest, lock_digest, run_code, run_key, training_parameters
 from perennial.lineage.version_folder import publish, read_manifest
 from perennial.monitoring.incidents import REFUSED_FILES, Incidents
 from perennial.monitoring.requests import Inbox
@@ -133,6 +133,7 @@ def test_the_first_training_starts_once_there_are_enough_days(house):
     assert (result.outcome, result.snapshot, result.cause, result.rows, result.request) == ("done", 2, "data", 50, None)
     assert "First training, on snapshot 2. (first days)" in result.sentence
     assert result.links == {"Data Docs": "http://reports/flights/snapshot 2.html"}
+    assert result.code == run_code(MODEL)
 
 
 def test_too_few_rows_are_said(house):
