@@ -104,7 +104,9 @@ class Browser:
         seen = visit.seen
         seen.scripts = [self._ask("Debugger.getScriptSource", session, scriptId=number)["scriptSource"] for number in visit.scripts]
         if code:
-            seen.value = self._ask("Runtime.evaluate", session, expression=code, returnByValue=True)["result"].get("value")
+            seen.value = self._ask("Runtime.evaluate", session, expression=code, returnByValue=True, awaitPromise=True)["result"].get(
+                "value"
+            )
         document = self._ask("DOM.getDocument", session, depth=-1, pierce=True)["root"]
         seen.address = document.get("documentURL", "")
         _walk(document, seen)

@@ -20,7 +20,7 @@ from pathlib import Path
 from perennial import discovery
 from perennial.data import landing
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
-from perennial.local import airflow_programs, postgres, routes
+from perennial.local import airflow_programs, callers, postgres, routes
 from perennial.local.project import executable
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller, envoy
@@ -148,6 +148,7 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
         "--artifacts-destination",
         store.uri("mlflow"),
     ]
+    mlflow_command += ["--allowed-hosts", ",".join(_mlflow_hosts(settings)), "--cors-allowed-origins", ",".join(_mlflow_pages(settings))]
     reports_command = [executable(settings, "workload", "python"), "-m", "perennial.local.reports_server"]
     parts = [
         Part(
@@ -190,6 +191,18 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
         told_by = "" if tells else airflow_programs.API_SERVER
         parts.append(Part(name, airflow_programs.command(settings, name), airflow, _airflow_ready(settings, name), ports, told_by))
     return {p.name: p for p in parts}
+
+
+def _mlflow_hosts(settings: Settings) -> list[str]:
+    """Names that MLflow answers to, with any port. A bracket is a pattern's own sign there."""
+    names = sorted(settings.host_names())
+    return ["*"] if "*" in names else [found for name in names for found in (name, f"{name.replace('[', '[[]', 1)}:*")]
+
+
+def _mlflow_pages(settings: Settings) -> list[str]:
+    """Pages that may change something in MLflow, besides those of loopback, which it allows by itself."""
+    names = settings.host_names() - {"*"}
+    return sorted({callers.origin_of(settings.mlflow_url), *(f"http://{name}:{settings.mlflow_port}" for name in names)})
 
 
 def _airflow_ready(settings: Settings, component: str) -> Callable[[], bool]:

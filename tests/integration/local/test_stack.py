@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import socket
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -19,6 +21,8 @@ from perennial.local.supervisor import Supervisor
 from perennial.settings import Settings
 from perennial.store import Store, open_store
 from perennial.testing import wait_until
+
+from ... import browser
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +109,49 @@ def test_what_the_platform_writes_only_its_user_can_read(platform, settings, sto
 def test_a_newcomer_finds_where_to_put_files(platform, settings):
     """The landing folder of every dataset is there before any file is."""
     assert {folder.name for folder in (settings.home / "store/landing").iterdir()} >= {"flights", "digits"}
+
+
+def test_pages_of_other_sites_get_nothing(platform, settings):
+    """A name that is not theirs (DNS rebinding), or a page of another site, is refused by the real servers."""
+    for url, path, body in (
+        (settings.airflow_url, "/auth/token", b"{}"),
+        (settings.mlflow_url, "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}'),
+        (settings.reports_url, "/", None),
+    ):
+        for headers, refused in (
+            ({}, False),
+            ({"Host": f"localhost:{urlsplit(url).port}"}, False),
+            ({"Host": "rebound.example"}, True),
+            ({"Origin": "https://elsewhere.example"}, True),
+            ({"Origin": "null"}, True),
+        ):
+            request = urllib.request.Request(url + path, body, {"Content-Type": "application/json", **headers})
+            try:
+                status = urllib.request.urlopen(request, timeout=60).status
+            except urllib.error.HTTPError as error:
+                status = error.code
+            assert (status == 403) is refused, (url, headers, status)
+
+
+@pytest.mark.skipif(not browser.found(), reason=browser.ABSENT)
+def test_no_script_reads_the_token_of_a_login(platform, settings, tmp_path):
+    """In the browser: a login by Airflow's page opens the UI, shows the token to no script, and a logout ends it."""
+    user, password = airflow_programs.login(settings)
+    code = """(async () => {
+        const login = await fetch("/auth/token", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(WHO)});
+        const token = (await login.json()).access_token;
+        document.cookie = `_token=${token}; path=/; samesite=lax`;  // as the login page's script does
+        const within = (await fetch("/ui/config")).status;
+        const seen = document.cookie.includes("_token");
+        await fetch("/api/v2/auth/logout", {redirect: "manual"});
+        return [login.status, within, seen, (await fetch("/ui/config")).status];
+    })()""".replace("WHO", json.dumps({"username": user, "password": password}))
+    found = browser.Browser(browser.found(), tmp_path)
+    try:
+        (page,) = found.open(f"{settings.airflow_url}/auth/login", code=code)
+    finally:
+        found.close()
+    assert page.value == [201, 200, False, 401]
 
 
 def test_up_again_restarts_nothing(platform, settings, store, capsys):
