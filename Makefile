@@ -65,7 +65,7 @@ format: setup ## format the code and mend what ruff can mend
 	@"$(TOOLS)/ruff" check --fix-only .
 	@"$(TOOLS)/ruff" format .
 
-add-model: setup ## write the files of a new model: make add-model NAME=churn ARGS="--dataset customers --label left"
+add-model: setup ## write the files of a new model: make add-model NAME=churn ARGS="--dataset customers --label left --sample file.csv"
 	@"$(PERENNIAL)" add model "$(NAME)" $(ARGS)
 
 add-dataset: setup ## write the files of a new dataset: make add-dataset NAME=customers ARGS="--sample file.csv"

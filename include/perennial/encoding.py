@@ -57,6 +57,21 @@ def _time(value: object) -> np.datetime64:
     return np.datetime64(when.isoformat() if isinstance(when, date) else str(when), "s")
 
 
+def hours(values: Array) -> npt.NDArray[np.float64]:
+    """The hour of the day of each time, 0 to 24 with its fractions; NaN where there is no time. Raises ValueError where a value is none."""
+    when = times(values)
+    known = ~np.isnat(when)
+    since = np.where(known, when - when.astype("datetime64[D]"), np.timedelta64(0, "s"))
+    return np.where(known, since.astype("timedelta64[s]").astype(np.float64) / 3600, np.nan)
+
+
+def weekdays(values: Array) -> npt.NDArray[np.float64]:
+    """The day of the week of each time, Monday 0; NaN where there is no time. Raises ValueError where a value is none."""
+    when = times(values)
+    days = when.astype("datetime64[D]").astype(np.int64)
+    return np.where(np.isnat(when), np.nan, (days + 3) % 7)  # 1970-01-01 was a Thursday
+
+
 def columns_from_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, np.ndarray]:
     """Request rows as columns of Python objects; a name that a row lacks is None there."""
     columns = {}

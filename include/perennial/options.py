@@ -287,7 +287,7 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         (
             Option("kind", "what to add", required=True, choices=("model", "dataset")),
             Option("name", "its name", required=True),
-            Option("--sample", "a file of the dataset: columns and classes are read from it", Path),
+            Option("--sample", "a file of the dataset: columns, classes, splits and floors are read from it", Path),
             Option("--key", "columns that name a row of a new dataset, with commas between"),
             Option("--event-time", "time column of a new dataset"),
             Option("--dataset", "dataset that a new model learns from"),

@@ -32,7 +32,7 @@ _Day = TypeVar("_Day")
 
 RECALIBRATION = "recalibration.json"
 SMALLEST = 1e-7  # of a score: smaller ones count as this, in the fit and in the graph alike
-TOLERANCE = 1e-4  # largest difference of a score between the graph and the formula
+TOLERANCE = 1e-4  # largest difference of a score between the graph and the formula; of the largest score where that is above 1
 _PREFIX = "recalibration_"
 _GIVEN = f"{_PREFIX}given"  # the trained graph's scores
 
@@ -116,11 +116,12 @@ def recalibrate(folder: Path, recalibration: Recalibration, record: Mapping[str,
     _write_graph(folder / "model.onnx", recalibration)
     found = score(folder, rows)
     apart = float(np.abs(found - expected).max())
-    if not apart <= TOLERANCE:
+    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    if not apart <= allowed:
         raise CandidateRefused(
-            f"The recalibrated graph and its formula differ by {apart:.2g} on the golden rows, more than {TOLERANCE:g}: the model's scores are too extreme for 32 bits. Train the model again, or set retrain.recalibrate to False."
+            f"The recalibrated graph and its formula differ by {apart:.2g} on the golden rows, more than {allowed:g}: the model's scores are too extreme for 32 bits. Train the model again, or set retrain.recalibrate to False."
         )
-    _write_json(folder / "golden.json", {**golden, "scores": expected.tolist()})
+    _write_json(folder / "golden.json", {**golden, "scores": expected.tolist(), "tolerance": max(float(golden["tolerance"]), allowed)})
     _write_json(
         folder / RECALIBRATION, {**record, "task": recalibration.task, "scale": recalibration.scale, "shift": list(recalibration.shift)}
     )

@@ -1,17 +1,35 @@
 """`perennial add`: a sample becomes a dataset, a dataset becomes a model, and what is written works as it is."""
 
+import importlib
 import importlib.util
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
 
+import perennial
+import perennial_datasets
+import perennial_models
 from perennial import discovery
-from perennial.commands import add
+from perennial.commands import _sample, add
+from perennial.data.snapshots import latest_snapshot, split
 from perennial.encoding import columns_from_rows
 from perennial.errors import UnknownName
+from perennial.quality import suites
+from perennial.settings import Settings
+from perennial.stages import ingest, train
+from perennial.store import FolderStore
+from perennial.training.scoring import score
+from perennial.training.trainer import Checkpoints
 
+CHECKOUT = Path(perennial.__file__).parents[2]
+SETTINGS = Settings(home=Path(sys.executable).parents[3], store="unused")
 SAMPLE = "id,at,colour,weight,sold\n" + "".join(
     f"{i},2024-01-{i + 1:02d} 10:00:00,{'red' if i % 2 else 'blue'},{i * 0.5},{'web' if i % 3 else 'shop'}\n" for i in range(20)
 )
@@ -35,7 +53,7 @@ def sample(tmp_path):
 @pytest.fixture
 def added(tmp_path, sample, monkeypatch):
     """A dataset `sales` and what is needed to add models of it."""
-    add.run(None, None, "dataset", "sales", sample=sample, project=tmp_path)
+    add.run(SETTINGS, None, "dataset", "sales", sample=sample, project=tmp_path)
     spec = load(tmp_path / "include/perennial_datasets/sales.py").DATASET
     monkeypatch.setattr(discovery, "dataset", lambda name: spec)
     return spec
@@ -59,13 +77,12 @@ def test_a_dataset_is_described_after_its_sample(tmp_path, added):
 @pytest.mark.parametrize(("label", "task", "outputs"), [("sold", "binary", 2), ("weight", "regression", 1)])
 def test_a_model_can_be_called_as_it_was_written(tmp_path, sample, added, label, task, outputs):
     """Features and network fit together, and unknown labels are NaN."""
-    add.run(None, None, "model", "asks", dataset="sales", label=label, sample=sample, project=tmp_path)
+    add.run(SETTINGS, None, "model", "asks", dataset="sales", label=label, sample=sample, project=tmp_path)
     folder = tmp_path / "include/perennial_models/asks"
     spec, features, model = load(folder / "spec.py").MODEL, load(folder / "features.py"), load(folder / "model.py")
     assert (spec.task, spec.label) == (task, label)
-    rows = columns_from_rows(
-        [{"colour": "red", "weight": 1.0, "sold": "web"}, {"colour": None, "weight": None, "sold": None}], [c.name for c in added.columns]
-    )
+    row = {"colour": "red", "weight": 1.0, "sold": "web", "at": "2024-01-01T10:00:00"}
+    rows = columns_from_rows([row, dict.fromkeys(row)], [c.name for c in added.columns])
     encoder = features.fit(rows)
     logits = model.Model(encoder, spec)(**{n: torch.from_numpy(t) for n, t in features.encode(encoder, rows).items()})
     assert logits.shape == (2, outputs)
@@ -82,7 +99,12 @@ def test_a_model_can_be_called_as_it_was_written(tmp_path, sample, added, label,
         ({"kind": "model", "name": "asks"}, "--dataset NAME --label COLUMN"),
         ({"kind": "model", "name": "asks", "dataset": "sales", "label": "price"}, "has no column price"),
         ({"kind": "model", "name": "asks", "dataset": "sales", "label": "sold"}, "Give a sample file of sales"),
-        ({"kind": "model", "name": "asks", "dataset": "sales", "label": "sold", "sample": "OTHER"}, "has no column sold"),
+        ({"kind": "model", "name": "asks", "dataset": "sales", "label": "sold", "sample": "OTHER"}, "has no column id"),
+        ({"kind": "model", "name": "asks", "dataset": "sales", "label": "id", "task": "binary", "sample": "SAMPLE"}, "id names the rows"),
+        (
+            {"kind": "model", "name": "asks", "dataset": "sales", "label": "sold", "task": "regression", "sample": "SAMPLE"},
+            "predicts a number",
+        ),
     ],
 )
 def test_what_cannot_be_known_is_asked_for(tmp_path, sample, added, arguments, words):
@@ -91,7 +113,7 @@ def test_what_cannot_be_known_is_asked_for(tmp_path, sample, added, arguments, w
     other.write_text("a,b\n1,2\n")
     arguments = {k: {"SAMPLE": sample, "OTHER": other}.get(v, v) for k, v in arguments.items()}
     with pytest.raises(UnknownName, match=words):
-        add.run(None, None, project=tmp_path, **arguments)
+        add.run(SETTINGS, None, project=tmp_path, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -103,20 +125,191 @@ def test_a_poor_sample_is_explained(tmp_path, text, words):
     file = tmp_path / "poor.csv"
     file.write_text(text)
     with pytest.raises(UnknownName, match=words):
-        add.run(None, None, "dataset", "poor", sample=file, project=tmp_path)
+        add.run(SETTINGS, None, "dataset", "poor", sample=file, project=tmp_path)
 
 
 def test_a_missing_sample_is_named(tmp_path):
     """The path that was given is in the sentence."""
     with pytest.raises(UnknownName, match=r"no file .*nowhere\.csv"):
-        add.run(None, None, "dataset", "poor", sample=tmp_path / "nowhere.csv", project=tmp_path)
+        add.run(SETTINGS, None, "dataset", "poor", sample=tmp_path / "nowhere.csv", project=tmp_path)
 
 
 def test_any_column_name_is_written_as_it_is(tmp_path):
     """Quotes in a header do not break the file that is written."""
     file = tmp_path / "odd.csv"
     file.write_text('"weight ""net""",sold at\n1,2024-01-01 10:00:00\n2,2024-01-02 10:00:00\n')
-    add.run(None, None, "dataset", "odd", sample=file, project=tmp_path)
+    add.run(SETTINGS, None, "dataset", "odd", sample=file, project=tmp_path)
     spec = load(tmp_path / "include/perennial_datasets/odd.py").DATASET
     assert [c.name for c in spec.columns] == ['weight "net"', "sold at"]
     assert (spec.key, spec.event_time) == (('weight "net"',), "sold at")
+
+
+ORDERS = 700
+
+
+def orders():
+    """Seven hundred orders of five weeks: a total in the thousands, a part of it beside it, ids, texts, times and a constant."""
+    rng = np.random.default_rng(7)
+    at = pandas.Timestamp("2024-03-01") + pandas.to_timedelta(np.sort(rng.integers(0, 35 * 86400, ORDERS)), unit="s")
+    quantity, channel = rng.integers(1, 20, ORDERS), rng.choice(["web", "shop", "phone"], ORDERS)
+    total = 4000 + 250.0 * quantity + 700 * (channel == "web") + rng.normal(0, 120, ORDERS)
+    late = rng.random(ORDERS) < np.where(at.hour >= 12, 0.85, 0.1)
+    words = rng.choice(["please", "leave", "it", "at", "the", "door", "bell", "twice"], (ORDERS, 6))
+    return pandas.DataFrame(
+        {
+            "order": np.arange(ORDERS) + 10_000,
+            "at": at,
+            "customer": [f"c{number}" for number in rng.permutation(ORDERS)],
+            "quantity": quantity,
+            "channel": channel,
+            "note": [" ".join(some) for some in words],
+            "shipped": at + pandas.Timedelta(days=2),
+            "country": "NL",
+            "weight": pandas.array(np.where(rng.random(ORDERS) < 0.1, None, rng.integers(1, 90, ORDERS)), dtype="Int64"),
+            "gift": rng.random(ORDERS) < 0.3,
+            "tax": (total * 0.21).round(2),
+            "total": total.round(2),
+            "late": np.where(late, "yes, late", "no"),
+        }
+    )
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A checkout to which things are added, and the sample in it."""
+    for package in (perennial_datasets, perennial_models):
+        monkeypatch.setattr(package, "__path__", [str(tmp_path / "include" / package.__name__), *package.__path__])
+    (tmp_path / "great_expectations").mkdir()
+    monkeypatch.setattr(suites, "folder", lambda: tmp_path / "great_expectations")
+    orders().to_csv(tmp_path / "orders.csv", index=False)
+    yield tmp_path
+    for name in [n for n in sys.modules if n.startswith(("perennial_models.orders_", "perennial_datasets.orders"))]:
+        del sys.modules[name]
+
+
+def add_all(project, capsys):
+    """A dataset, a regression and a classifier; what was said of the models."""
+    add.run(SETTINGS, None, "dataset", "orders", sample=project / "orders.csv", project=project)
+    importlib.invalidate_caches()
+    capsys.readouterr()
+    for name, label in (("orders_total", "total"), ("orders_late", "late")):
+        add.run(SETTINGS, None, "model", name, dataset="orders", label=label, sample=project / "orders.csv", project=project)
+    return capsys.readouterr().out
+
+
+def test_what_is_better_no_input_is_left_out_and_named(project, capsys):
+    """The key, other times, ids, free text, constants, and what tells the label alone; a whole number with gaps stays one."""
+    said = add_all(project, capsys)
+    assert {c.name: c.type for c in discovery.dataset("orders").columns}["weight"] == "int"
+    model = discovery.model("orders_total")
+    assert model.inputs == ("at", "quantity", "channel", "weight", "gift", "late")
+    for words in (
+        "order: it names rows",
+        "customer: an id",
+        "note: free text",
+        "shipped: a time, which may be known only after",
+        "country: it has one value",
+        "tax: suspicious: it alone tells 100 % of total",
+        "features of the time at: hour and weekday",
+    ):
+        assert words in said
+    card = (project / "include/perennial_models/orders_total/README.md").read_text()
+    assert "`tax` (suspicious" in card
+
+
+def test_the_floor_is_what_a_simple_rule_loses(project, capsys):
+    """Always saying the mean, or each class as often as it comes: nobody is asked to accept an rmse of 1 for totals in the thousands."""
+    add_all(project, capsys)
+    sample = orders()
+    floor = discovery.model("orders_total").gate.floors["rmse"]
+    assert sample["total"].std(ddof=0) <= floor <= 1.01 * sample["total"].std(ddof=0)
+    share = (sample["late"] == "no").mean()
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    assert entropy <= discovery.model("orders_late").gate.floors["log_loss"] <= 1.01 * entropy
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:marshmallow.*", "ignore::DeprecationWarning:great_expectations.*")
+@pytest.mark.filterwarnings("ignore::UserWarning:great_expectations.*")
+@pytest.mark.parametrize("name", ["orders_total", "orders_late"])
+def test_a_model_trains_on_its_own_sample_and_meets_its_floor(project, capsys, name):
+    """The sample is taken by the dataset that was made after it, and what was written learns from it as it is, whatever the label's scale."""
+    add_all(project, capsys)
+    store = FolderStore(str(project / "store"))
+    store.write("landing/orders/orders.csv", (project / "orders.csv").read_bytes())
+    settings = Settings(home=project / "home", store=store.root, landing_settle_seconds=0)
+    taken = ingest.run(settings, store, "orders")
+    assert taken.appended == {"orders.csv": ORDERS}, taken.sentence
+    spec, dataset = discovery.model(name), discovery.dataset("orders")
+    snapshot, folder = latest_snapshot(store, dataset), project / "version"
+    train.fill_version_folder(folder, spec, dataset, snapshot, checkpoints=Checkpoints(project / "run"), max_epochs=None)
+    features = discovery.model_part(name, "features")
+    test = split(snapshot, spec, features).test
+    columns = {column: test[column].to_numpy() for column in test.columns}
+    wanted, given = features.label(columns), score(folder, {column: columns[column] for column in spec.inputs})
+    metric, floor = next(iter(spec.gate.floors.items()))
+    lost = (
+        np.sqrt(np.mean((given[:, 0] - wanted) ** 2))
+        if metric == "rmse"
+        else -np.log(given[np.arange(len(wanted)), wanted.astype(int)]).mean()
+    )
+    assert len(test) > 50
+    assert lost < 0.7 * floor
+
+
+def test_what_is_written_passes_format_and_lint_as_it_is(project, capsys):
+    """`make format check` has nothing to say of new files; the project's own settings decide."""
+    add_all(project, capsys)
+    ruff = str(SETTINGS.venv("tools") / "bin" / "ruff")
+    (project / "pyproject.toml").write_text((CHECKOUT / "pyproject.toml").read_text())
+    (project / "include/perennial").symlink_to(CHECKOUT / "include/perennial")  # its imports stand apart from others'
+    for command in (["format", "--check"], ["check"]):
+        done = subprocess.run([ruff, *command, "--no-cache", "include", "tests"], cwd=project, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(900)  # what mypy knows of torch is kept after `make check`, and not before it
+def test_what_is_written_passes_the_type_check(project, capsys):
+    """`make check` has nothing to say of new files under mypy's strict settings."""
+    add_all(project, capsys)
+    for package in ("perennial_models", "perennial_datasets"):
+        (project / "include" / package / "__init__.py").touch()
+    tools = SETTINGS.venv("tools") / "bin"
+    command = [str(tools / "mypy"), "--config-file", str(CHECKOUT / "pyproject.toml"), "--python-executable", sys.executable]
+    command += [
+        "--cache-dir",
+        str(CHECKOUT / ".mypy_cache"),
+        "--skip-cache-mtime-checks",
+        *(f"include/{p}" for p in ("perennial_models", "perennial_datasets")),
+    ]
+    paths = ":".join(map(str, (project / "include", CHECKOUT / "include", CHECKOUT / "plugins")))
+    done = subprocess.run(command, cwd=project, env={**os.environ, "MYPYPATH": paths}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tests_that_are_written_pass(project, capsys):
+    """`make test` runs them with all others."""
+    add_all(project, capsys)
+    for name in ("orders_total", "orders_late"):
+        tests = load(project / f"tests/unit/perennial_models/{name}/test_{name}_features.py")
+        for test in (tests.test_a_row_of_nulls_is_encoded, tests.test_the_label_is_no_input, tests.test_unknown_labels_are_nan):
+            test()
+    load(project / "tests/unit/perennial_datasets/test_orders.py").test_every_column_that_the_suite_names_exists()
+
+
+def test_noise_tells_nothing_and_a_copy_tells_all():
+    """The share that a column tells alone is held out from its own rows."""
+    rng = np.random.default_rng(3)
+    label = pandas.Series(rng.normal(size=400))
+    assert _sample.told_share(pandas.Series(rng.normal(size=400)), label, "regression") < 0.05
+    assert _sample.told_share(label * 3 + 1, label, "regression") > 0.95
+    classes = pandas.Series(np.where(label > 0, "a", "b"))
+    assert _sample.told_share(classes.map({"a": "x", "b": "y"}), classes, "binary") > 0.95
+    assert _sample.told_share(pandas.Series(rng.choice(["x", "y"], 400)), classes, "binary") < 0.05
+
+
+def test_a_small_sample_gets_a_split_that_it_can_fill(tmp_path, sample, added):
+    """Twenty rows of twenty days: fewer held-out days and rows than by default, and a line that says so."""
+    add.run(SETTINGS, None, "model", "asks", dataset="sales", label="sold", sample=sample, project=tmp_path)
+    cut = load(tmp_path / "include/perennial_models/asks/spec.py").MODEL.split
+    assert (cut.test_days, cut.validation_days) == (4, 4)
+    assert 1 <= cut.min_train_rows <= 12

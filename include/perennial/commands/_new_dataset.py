@@ -1,0 +1,98 @@
+"""The files of a new dataset, after a sample of its rows: spec, suite and test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from perennial.commands._sample import Sample, refuse_what_it_does_not_take
+from perennial.commands._template import fill, listed, quoted, titled
+from perennial.errors import UnknownName
+from perennial.specs import Column, DatasetSpec
+
+
+def dataset_files(name: str, sample: Sample | None, key: str | None, event_time: str | None) -> tuple[dict[Path, str], list[str]]:
+    """The files of a new dataset, and a line for each thing that was decided. Raises UnknownName: something must be said."""
+    if sample is None:
+        raise UnknownName("Give a sample file, `--sample FILE` (CSV, JSON lines or Parquet): the columns are read from it.")
+    times = [c.name for c in sample.columns if c.type == "timestamp"]
+    if not (event_time or times):
+        raise UnknownName(f"No column of {sample.path} is a time: say which one rows are ordered by with --event-time.")
+    order = event_time or times[0]
+    keys = key.split(",") if key else _key(sample, order)
+    if not keys:
+        raise UnknownName(f"No column of {sample.path} alone names a row: say which ones together do, --key a,b.")
+    missing = [n for n in (*keys, order) if n not in sample.names]
+    if missing:
+        raise UnknownName(f"{sample.path} has no column {missing[0]}: its columns are {', '.join(sample.names)}.")
+    title = titled(name)
+    try:
+        spec = DatasetSpec(name=name, title=title, owner="nobody yet", key=tuple(keys), event_time=order, columns=sample.columns)
+    except ValidationError as error:
+        raise UnknownName(f"{sample.path} makes no dataset: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None
+    refuse_what_it_does_not_take(sample, spec)
+    values = {
+        "name": name,
+        "title": title,
+        "owner": spec.owner,
+        "key": listed(keys),
+        "event_time": quoted(order),
+        "columns": "\n".join(
+            f'        Column(name={quoted(c.name)}, type="{c.type}"{", nullable=True" if c.nullable else ""}, meaning=""),'
+            for c in spec.columns
+        ),
+    }
+    files = {
+        Path("include/perennial_datasets", f"{name}.py"): fill("dataset/dataset.py", values),
+        Path("great_expectations/expectations", f"{name}.json"): json.dumps(_suite(name, spec.columns, keys), indent=2) + "\n",
+        Path("tests/unit/perennial_datasets", f"test_{name}.py"): fill("dataset/test_dataset.py", values),
+    }
+    return files, _dataset_words(sample, spec, times, key, event_time)
+
+
+def _key(sample: Sample, event_time: str) -> list[str]:
+    """The first column of whole numbers or words that names each row, else any column that does."""
+    unique = [c for c in sample.columns if c.name != event_time and sample.rows[c.name].is_unique and sample.rows[c.name].notna().all()]
+    first = sorted(unique, key=lambda column: column.type not in ("int", "string"))
+    return [first[0].name] if first else []
+
+
+def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str | None, event_time: str | None) -> list[str]:
+    """What was decided where the sample leaves a choice."""
+    said = []
+    if key is None:
+        said.append(
+            f"key: {spec.key[0]}, which has {len(sample.rows):,} different values in {len(sample.rows):,} rows; --key says otherwise"
+        )
+    if event_time is None and len(times) > 1:
+        said.append(f"event time: {spec.event_time}, the first of the times {', '.join(times)}; --event-time says otherwise")
+    whole = [c.name for c in spec.columns if not c.nullable]
+    said.append(f"not nullable, since the sample has no gap: {', '.join(whole)}; add nullable=True where later rows may lack a value")
+    return said
+
+
+def _suite(name: str, columns: Sequence[Column], key: list[str]) -> dict[str, Any]:
+    """What any dataset is owed: its columns, its rows and its key. Ranges and sets are for its people to add; nulls are the spec's."""
+
+    def expect(kind: str, why: str, severity: str = "critical", **kwargs: Any) -> dict[str, Any]:
+        return {"type": kind, "kwargs": kwargs, "severity": severity, "meta": {"why": why}}
+
+    unique = (
+        expect("expect_column_values_to_be_unique", "the key names a row", column=key[0])
+        if len(key) == 1
+        else expect("expect_compound_columns_to_be_unique", "the key names a row", column_list=key)
+    )
+    return {
+        "name": name,
+        "expectations": [
+            expect(
+                "expect_table_columns_to_match_set", "the source changed its schema", column_set=[c.name for c in columns], exact_match=True
+            ),
+            expect("expect_table_row_count_to_be_between", "a file without rows is a mistake of its sender", min_value=1),
+            unique,
+        ],
+    }

@@ -1,0 +1,285 @@
+"""The files of a new model, after its dataset and a sample of that: spec, features, network, card and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial import discovery, encoding
+from perennial.commands import _sample
+from perennial.commands._sample import LeftOut, Sample
+from perennial.commands._template import fill, listed, quoted, titled
+from perennial.errors import UnknownName
+from perennial.specs import Column, DatasetSpec, SplitSpec, TrainingSpec
+
+if TYPE_CHECKING:
+    import pandas
+
+MOST_CLASSES = 50
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a model is to be, as far as its dataset and a sample tell."""
+
+    dataset: DatasetSpec
+    label: Column
+    task: str
+    classes: tuple[str, ...]
+    inputs: tuple[Column, ...]
+    clock: str  # the event time, where its hour or weekday is a feature
+    cycles: tuple[tuple[str, int], ...]  # `hour` or `weekday` -> period
+    left_out: tuple[LeftOut, ...]
+    split: SplitSpec
+    training: TrainingSpec
+    floor: float
+    centre: tuple[float, float] | None  # mean and standard deviation of a regression's label
+
+    @property
+    def numbers(self) -> list[str]:
+        """Inputs that are numbers."""
+        return [c.name for c in self.inputs if c.type in ("int", "float", "bool")]
+
+    @property
+    def categories(self) -> list[str]:
+        """Inputs that are words."""
+        return [c.name for c in self.inputs if c.type == "string"]
+
+
+def model_files(
+    name: str, dataset: str | None, label: str | None, task: str | None, sample: Sample | None
+) -> tuple[dict[Path, str], list[str]]:
+    """The files of a new model, and a line for each thing that was left out or decided. Raises UnknownName: something must be said."""
+    if dataset is None or label is None:
+        raise UnknownName("Say what the model learns from and what it predicts: --dataset NAME --label COLUMN.")
+    spec = discovery.dataset(dataset)
+    if label not in [c.name for c in spec.columns]:
+        raise UnknownName(f"The dataset {dataset} has no column {label}: choose the label among {', '.join(c.name for c in spec.columns)}.")
+    if label in spec.key:
+        raise UnknownName(f"{label} names the rows of {dataset} (its key), so there is nothing to predict: choose another label.")
+    if sample is None:
+        raise UnknownName(
+            f"Give a sample file of {dataset}, `--sample FILE`: classes, splits and floors are read from it, and what is better no input."
+        )
+    missing = [c.name for c in spec.columns if c.name not in sample.names]
+    if missing:
+        raise UnknownName(
+            f"{sample.path} has no column {missing[0]}: give a sample of {dataset}; its columns are {', '.join(sample.names)}."
+        )
+    plan = _plan(spec, spec.column(label), task, sample)
+    metric = "rmse" if plan.task == "regression" else "log_loss"
+    time = [plan.clock] if plan.clock else []
+    row = {c.name: "a" if c.type == "string" else 1.0 for c in plan.inputs} | dict.fromkeys(time, "2024-01-01T10:00:00")
+    values = {
+        "name": name,
+        "title": titled(name),
+        "owner": spec.owner,
+        "dataset": dataset,
+        "task": plan.task,
+        "label": label,
+        "metric": metric,
+        "floor": f"{plan.floor:g}",
+        "rule": _rule(plan),
+        "classes": listed(plan.classes),
+        "inputs": listed([*time, *(c.name for c in plan.inputs)]),
+        "numbers": listed(plan.numbers),
+        "categories": listed(plan.categories),
+        "row": repr(row),
+        "left_out": "; ".join(f"`{one.column}` ({one.why})" for one in plan.left_out) or "nothing",
+        **_spec_parts(plan),
+        **_code(plan),
+    }
+    folder, tests = Path("include/perennial_models", name), Path("tests/unit/perennial_models", name)
+    files = {
+        folder / "__init__.py": f'"""{values["title"]}."""\n',
+        **{folder / f: fill(f"model/{f}", values) for f in ("spec.py", "features.py", "model.py", "README.md")},
+        tests / f"test_{name}_features.py": fill("model/test_features.py", values),
+    }
+    cycles = [f"features of the time {plan.clock}: {' and '.join(what for what, _ in plan.cycles)}"] if plan.clock else []
+    return files, [*_sample.named(plan.left_out), *cycles, f"floor: {metric} {plan.floor:g}, {_rule(plan)}", *_few_rows(plan)]
+
+
+def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample) -> _Plan:
+    task = task or ("regression" if label.type == "float" else "multiclass")
+    classes = () if task == "regression" else _classes(sample, label.name)
+    if task == "regression" and label.type not in ("int", "float"):
+        raise UnknownName(f"{label.name} is a {label.type}, and a regression predicts a number: leave out --task, or choose another label.")
+    if task != "regression":
+        task = "binary" if len(classes) == 2 else "multiclass"
+    out = _sample.left_out(sample, spec, label.name, task)
+    gone = {label.name, *(one.column for one in out)}
+    inputs = tuple(c for c in spec.columns if c.name not in gone and c.type != "timestamp")
+    cycles = _cycles(sample.rows[spec.event_time])
+    if not inputs and not cycles:
+        raise UnknownName(
+            f"The dataset {spec.name} has nothing to learn from: " + "; ".join(f"{one.column}: {one.why}" for one in out) + "."
+        )
+    known = sample.rows[sample.rows[label.name].notna()]
+    if known.empty:
+        raise UnknownName(f"{label.name} is known in no row of {sample.path}: give a sample that has outcomes.")
+    split, training = _split_and_training(known, spec.event_time)
+    values = known[label.name]
+    spread = _sample.simple_rule_loss(values, task)
+    if task == "regression" and not spread:
+        raise UnknownName(f"{label.name} is the same in all rows of {sample.path}: give a sample in which it varies.")
+    return _Plan(
+        dataset=spec,
+        label=label,
+        task=task,
+        classes=classes,
+        inputs=inputs,
+        clock=spec.event_time if cycles else "",
+        cycles=cycles,
+        left_out=tuple(one for one in out),
+        split=split,
+        training=training,
+        floor=_sample.rounded_up(spread),
+        centre=(float(values.mean()), spread) if task == "regression" else None,
+    )
+
+
+def _cycles(times: pandas.Series) -> tuple[tuple[str, int], ...]:
+    """What of the time can be learnt from: the hour where not all are the same, the weekday where there is a week of them."""
+    import pandas
+
+    known = pandas.to_datetime(times.dropna(), utc=True)
+    hours = (("hour", 24),) if known.dt.hour.nunique() > 1 else ()
+    return (*hours, *((("weekday", 7),) if known.dt.normalize().nunique() >= 7 else ()))
+
+
+def _split_and_training(known: pandas.DataFrame, event_time: str) -> tuple[SplitSpec, TrainingSpec]:
+    """Defaults, or less where the labelled rows of the sample are fewer: so that they can be trained on."""
+    import pandas
+
+    usual, training = SplitSpec(), TrainingSpec()
+    days = _sample.days_of(known, event_time)
+    held = max(1, min(usual.test_days, days // 5))
+    times = pandas.to_datetime(known[event_time]).dt.normalize()
+    rows = int((times <= times.max() - timedelta(days=2 * held)).sum())
+    split = SplitSpec(test_days=held, validation_days=held, min_train_rows=max(1, min(usual.min_train_rows, rows * 4 // 5)))
+    steps = max(1, rows // 20)  # about twenty gradient steps in an epoch
+    batch = min(training.batch_size, max(16, 1 << (steps.bit_length() - 1)))
+    return split, training.model_copy(update={"batch_size": batch})
+
+
+def _rule(plan: _Plan) -> str:
+    what = f"the mean of {plan.label.name}" if plan.task == "regression" else "each class as often as it comes"
+    return f"what always saying {what} loses on the sample"
+
+
+def _few_rows(plan: _Plan) -> list[str]:
+    """What differs from the defaults because the sample is small."""
+    if plan.split == SplitSpec():
+        return []
+    return [
+        f"split: {plan.split.test_days} days each for test and validation, {plan.split.min_train_rows} rows to train on at least, as the sample is small; "
+        "take these lines out of spec.py once there are more"
+    ]
+
+
+def _spec_parts(plan: _Plan) -> dict[str, str]:
+    """The lines of `spec.py` that differ from the defaults."""
+    usual, names, lines = SplitSpec(), ["GateSpec", "ModelSpec"], []
+    if plan.split != usual:
+        names.append("SplitSpec")
+        given = plan.split
+        lines.append(
+            f"    split=SplitSpec(test_days={given.test_days}, validation_days={given.validation_days}, min_train_rows={given.min_train_rows}),"
+        )
+    options = [f"batch_size={plan.training.batch_size}"] if plan.training.batch_size != TrainingSpec().batch_size else []
+    if plan.centre:
+        options.append(f'hyperparameters={{"target_mean": {plan.centre[0]:.6g}, "target_scale": {plan.centre[1]:.6g}}}')
+    if options:
+        names.append("TrainingSpec")
+        lines.append(f"    training=TrainingSpec({', '.join(options)}),")
+    return {"spec_imports": ", ".join(names), "spec_lines": "".join(f"{line}\n" for line in lines)}
+
+
+def _classes(sample: Sample, label: str) -> tuple[str, ...]:
+    found = sorted(sample.rows[label].dropna().unique().tolist())
+    if not 2 <= len(found) <= MOST_CLASSES:
+        raise UnknownName(
+            f"{label} has {len(found)} values in {sample.path}, which are no classes: give a fuller sample, or --task regression."
+        )
+    return tuple(str(encoding.text(value)) for value in found)
+
+
+def _code(plan: _Plan) -> dict[str, str]:
+    """The parts of `features.py` and `model.py` that depend on what the columns are."""
+    label, classes = plan.label.name, list(plan.classes)
+    of_numbers = plan.task == "regression" or (plan.label.type in ("int", "float") and classes == [str(i) for i in range(len(classes))])
+    body = [f"    return numbers(columns[{quoted(label)}])"]
+    if not of_numbers:
+        body = [
+            f"    places = {{name: float(place) for place, name in enumerate([{listed(classes)}])}}",
+            f'    return np.array([places.get(text(value) or "", np.nan) for value in columns[{quoted(label)}].tolist()])',
+        ]
+    names = {what: f"{plan.clock}_{what}" for what, _ in plan.cycles}
+    uses = [
+        "Columns",
+        "Encoder",
+        *(["Number"] if plan.numbers else []),
+        *(["Category"] if plan.categories else []),
+        *(["Cycle"] if plan.cycles else []),
+        *(f"{what}s" for what in names),
+        "numbers" if of_numbers else "text",
+    ]
+    tensors = []
+    if plan.numbers or plan.cycles:
+        parts = ["*(Number.fit(found, name, nulls=True) for name in NUMBERS)"] if plan.numbers else []
+        parts += [f"Cycle({quoted(names[what])}, {period})" for what, period in plan.cycles]
+        tensors.append(f'"numbers": [{", ".join(parts)}]')
+    if plan.categories:
+        tensors.append('"categories": [Category.fit(found, name) for name in CATEGORIES]')
+    return {
+        "imports": ", ".join(sorted(uses, key=lambda w: (w.islower(), w))),
+        "label_words": "the number itself" if plan.task == "regression" else "the place of the class in the spec's `classes`",
+        "label_body": "\n".join(body),
+        "tensors": ", ".join(tensors),
+        "derive": _derive(plan, names),
+        "found": "derive(columns)" if plan.cycles else "columns",
+        **_network(plan),
+    }
+
+
+def _derive(plan: _Plan, names: Mapping[str, str]) -> str:
+    if not plan.cycles:
+        return ""
+    clock = quoted(plan.clock)
+    made = ", ".join(f"{quoted(name)}: {what}s(columns[{clock}])" for what, name in names.items())
+    return (
+        "def derive(columns: Columns) -> dict[str, np.ndarray]:\n"
+        '    """The inputs, and what the time of a row says."""\n'
+        f"    return {{**columns, {made}}}\n\n\n"
+    )
+
+
+def _network(plan: _Plan) -> dict[str, str]:
+    numbers, categories = bool(plan.numbers or plan.cycles), bool(plan.categories)
+    widths = [
+        *(['encoder.width("numbers")'] if numbers else []),
+        *(["sum(e.embedding_dim for e in embeddings)"] if categories else []),
+    ]
+    init = []
+    if categories:
+        init = [
+            '        embeddings = [nn.Embedding(size, min(8, size // 2 + 1)) for size in encoder.sizes("categories")]',
+            "        self.embeddings = nn.ModuleList(embeddings)",
+        ]
+    init.append(f"        width = {' + '.join(widths)}")
+    if plan.centre:  # a network that begins far from its target spends its epochs on the way there
+        init.append('        self.mean, self.scale = float(self.options["target_mean"]), float(self.options["target_scale"])')
+    parts = [*(["numbers"] if numbers else []), *(["*(e(categories[:, i]) for i, e in enumerate(self.embeddings))"] if categories else [])]
+    joined = "numbers" if parts == ["numbers"] else f"torch.cat([{', '.join(parts)}], dim=1)"
+    answer = [f"        logits: torch.Tensor = self.layers({joined})", "        return logits"]
+    if plan.centre:
+        answer = [f"        scaled: torch.Tensor = self.layers({joined})", "        return self.mean + self.scale * scaled"]
+    return {
+        "init": "\n".join(init),
+        "arguments": ", ".join(f"{n}: torch.Tensor" for n, there in (("numbers", numbers), ("categories", categories)) if there),
+        "forward": "\n".join(answer),
+        "hyperparameters": "hidden, learning_rate, weight_decay" + (", target_mean, target_scale" if plan.centre else ""),
+    }

@@ -1,0 +1,202 @@
+"""A sample file of somebody's data: its columns and types, and what in it had better be no input of a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial import encoding
+from perennial.errors import BatchRefused, UnknownName
+from perennial.specs import Column, ColumnType, DatasetSpec
+
+if TYPE_CHECKING:
+    import pandas
+
+ID_SHARE = 0.95  # of different values among all, from which on whole numbers or words name rows rather than describe them
+TEXT_WORDS = 4  # words in a value, on average, from which on it is a text and no category
+TOO_GOOD = 0.95  # share of what there is to know of the label that a column tells alone
+LEAST_ROWS = 20  # a column of fewer is not judged
+MOST_ROWS = 20_000  # are looked at
+_TYPES: tuple[tuple[str, ColumnType], ...] = (
+    ("BOOLEAN", "bool"),
+    ("DATE", "timestamp"),
+    ("TIMESTAMP", "timestamp"),
+    ("FLOAT", "float"),
+    ("DOUBLE", "float"),
+    ("DECIMAL", "float"),
+)
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of a file, and the columns that they were found to have."""
+
+    path: Path
+    rows: pandas.DataFrame
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, in the file's order."""
+        return [column.name for column in self.columns]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A column that a new model does not get as an input."""
+
+    column: str
+    why: str
+
+
+def read_sample(path: Path) -> Sample:
+    """The sample. Raises UnknownName: there is no such file, it cannot be read, or it has no rows."""
+    import duckdb
+
+    if not path.is_file():
+        raise UnknownName(f"There is no file {path}: give the path of a sample.")
+    try:
+        with duckdb.connect() as connection:
+            read = (
+                connection.read_parquet
+                if ".parquet" in path.suffixes
+                else connection.read_json
+                if {".jsonl", ".ndjson"} & set(path.suffixes)
+                else connection.read_csv
+            )
+            found = read(str(path))
+            kinds = [_kind(str(kind)) for kind in found.types]
+            rows = found.df()
+    except duckdb.Error as error:
+        raise UnknownName(f"{path} cannot be read as CSV, JSON lines or Parquet: {str(error).splitlines()[0]}") from None
+    if rows.empty:
+        raise UnknownName(f"{path} has no rows: give a sample that has some.")
+    columns = [
+        Column(name=str(name), type=kind, nullable=bool(rows[name].isna().any())) for name, kind in zip(rows.columns, kinds, strict=True)
+    ]
+    return Sample(path, rows, tuple(columns))
+
+
+def _kind(of: str) -> ColumnType:
+    if of in _WHOLE:
+        return "int"
+    return next((kind for beginning, kind in _TYPES if of.startswith(beginning)), "string")
+
+
+def refuse_what_it_does_not_take(sample: Sample, spec: DatasetSpec) -> None:
+    """Raises UnknownName where the dataset that was made after the sample would not take it."""
+    from perennial.data.readers import read_batch, refuse_nulls
+
+    try:
+        refuse_nulls(read_batch(sample.path, spec), spec)
+    except BatchRefused as error:
+        raise UnknownName(f"A dataset after this sample would refuse it: {error}") from None
+
+
+def days_of(rows: pandas.DataFrame, event_time: str) -> int:
+    """Days from the first event time to the last, both counted."""
+    import pandas
+
+    times = pandas.to_datetime(rows[event_time]).dropna().dt.normalize()
+    return 0 if times.empty else int((times.max() - times.min()).days) + 1
+
+
+def left_out(sample: Sample, dataset: DatasetSpec, label: str, task: str) -> list[LeftOut]:
+    """The columns that are better no inputs, each with why: keys and times, ids, free text, constants, and what tells the label alone."""
+    found = []
+    for column in dataset.columns:
+        if column.name == label:
+            continue
+        why = _why_not(column, sample.rows[column.name], dataset) or _too_good(column, sample.rows, label, task)
+        if why:
+            found.append(LeftOut(column.name, why))
+    return found
+
+
+def _why_not(column: Column, values: pandas.Series, dataset: DatasetSpec) -> str:
+    known = values.dropna()
+    if column.name in dataset.key:
+        return "it names rows (the key)"
+    if column.type == "timestamp":
+        return "" if column.name == dataset.event_time else "a time, which may be known only after the row"
+    if known.nunique() < 2:
+        return f"it has {'one value' if len(known) else 'no values'} in the sample"
+    if column.type == "string" and known.astype(str).str.split().str.len().mean() >= TEXT_WORDS:
+        return "free text: an encoder of text is yours to write"
+    if column.type in ("int", "string") and len(known) >= LEAST_ROWS and known.nunique() >= ID_SHARE * len(known):
+        return "an id: nearly every row has a value of its own"
+    return ""
+
+
+def _too_good(column: Column, rows: pandas.DataFrame, label: str, task: str) -> str:
+    """Why a column is not to be trusted that tells nearly all of the label alone: it often is a part of it, or came after it."""
+    share = told_share(rows[column.name], rows[label], task) if column.type != "timestamp" else 0.0
+    if share < TOO_GOOD:
+        return ""
+    return f"suspicious: it alone tells {100 * share:.0f} % of {label}; it may be a part of it, or known only after it"
+
+
+def told_share(values: pandas.Series, label: pandas.Series, task: str) -> float:
+    """How much of a label one column tells: the share of its variance (regression) or entropy that a small tree on it removes.
+
+    Cross-validated in five parts, so that noise tells nothing; below 0 counts as 0.
+    """
+    import numpy as np
+    from sklearn.metrics import log_loss
+    from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    both = values.notna() & label.notna()
+    known, wanted = values[both][:MOST_ROWS], label[both][:MOST_ROWS]
+    if len(known) < LEAST_ROWS or known.nunique() < 2 or wanted.nunique() < 2:
+        return 0.0
+    x = known.map(known.value_counts().index.get_loc) if known.dtype.kind not in "iufb" else known
+    inputs = x.to_numpy(dtype=float)[:, None]
+    least = max(2, len(known) // 200)
+    if task == "regression":
+        y = wanted.to_numpy(dtype=float)
+        told = cross_val_predict(
+            DecisionTreeRegressor(min_samples_leaf=least, random_state=0), inputs, y, cv=KFold(5, shuffle=True, random_state=0)
+        )
+        return max(0.0, 1 - float(np.mean((y - told) ** 2)) / float(np.var(y)))
+    classes, y = np.unique(wanted.astype(str), return_inverse=True)
+    enough = np.bincount(y)
+    if enough.min() < 5:
+        return 0.0
+    told = cross_val_predict(
+        DecisionTreeClassifier(min_samples_leaf=least, random_state=0),
+        inputs,
+        y,
+        cv=StratifiedKFold(5, shuffle=True, random_state=0),
+        method="predict_proba",
+    )
+    shares = enough / enough.sum()
+    entropy = -float(np.sum(shares * np.log(shares)))
+    lost: float = log_loss(y, told, labels=np.arange(len(classes)))
+    return max(0.0, 1 - lost / entropy)
+
+
+def simple_rule_loss(label: pandas.Series, task: str) -> float:
+    """What the simplest rule loses on the sample: rmse of always saying the mean, log loss of always saying the classes' shares."""
+    known = label.dropna()
+    if task == "regression":
+        return float(known.astype(float).std(ddof=0))
+    shares = known.map(encoding.text).value_counts(normalize=True)
+    return float(-sum(share * math.log(share) for share in shares))
+
+
+def rounded_up(value: float, digits: int = 3) -> float:
+    """The least number of so many digits that is not below `value`; 0 stays 0."""
+    if not value > 0:
+        return 0.0
+    unit: float = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+    return math.ceil(round(value / unit, 6)) * unit
+
+
+def named(found: Sequence[LeftOut]) -> list[str]:
+    """A line for each column that is left out."""
+    return [f"left out: {one.column}: {one.why}" for one in found]
