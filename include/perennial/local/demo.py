@@ -30,6 +30,7 @@ from perennial import discovery
 from perennial.errors import EXIT_DONE, EXIT_FAULT, Fault, PerennialError
 from perennial.local import airflow_programs, stack
 from perennial.local.airflow_api import ENDED, AirflowApi, Run
+from perennial.local.supervisor import Supervisor
 from perennial.serving.load import Call, Load, send
 from perennial.settings import Settings
 from perennial.store import FOLDERS, Store, open_store
@@ -159,7 +160,7 @@ def tell(settings: Settings) -> int:
 
 
 def _begin_anew(settings: Settings, demo: Settings) -> None:
-    if stack.state(settings):
+    if stack.state(settings) or Supervisor(settings).left():
         raise Fault(f"The platform of {settings.home} is up and holds the ports: run `make down` first; its data stay.")
     if demo.home.exists():
         print("Removing what an earlier demo left.", flush=True)
