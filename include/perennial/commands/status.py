@@ -14,6 +14,8 @@ from perennial.serving import caller
 from perennial.settings import Settings
 from perennial.store import Store, open_store
 
+PATIENCE_SECONDS = 6.0  # long enough to ask once more
+
 
 def run(settings: Settings, store: Store) -> int:
     """Print one line for each program of the platform, or of the demo's, and one for each served version; 0 if all answer, 1 otherwise."""
@@ -55,7 +57,7 @@ def _show(settings: Settings, programs: Mapping[str, Program], left: Mapping[str
 
 def _show_served(settings: Settings, store: Store) -> bool:
     """Ask each served version as a caller does; whether all answer."""
-    answers = [answer for model, route in routes.released(store) for answer in caller.ask(settings, model.name, route)]
+    answers = [answer for model, route in routes.released(store) for answer in caller.ask(settings, model.name, route, PATIENCE_SECONDS)]
     if answers:
         print(f"{'served version':<28}{'weight':<20}through the gateway")
     for answer in answers:

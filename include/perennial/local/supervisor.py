@@ -31,7 +31,7 @@ from perennial.local import orphans
 from perennial.settings import Settings
 
 CALL_SECONDS = 120  # stopping a program may take as long as it was given
-ANSWER_SECONDS = 10  # a supervisord that does not even say that it runs in this time hangs
+ANSWER_SECONDS = 30  # a supervisord that does not even say that it runs in this time hangs
 LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes; supervisord and PostgreSQL append a suffix while they bind
 # Variables of the starter's own Python or Airflow would change what a program runs.
 NOT_INHERITED = ("PYTHON", "VIRTUAL_ENV", "AIRFLOW", "PERENNIAL_", "SUPERVISOR_", "MLFLOW_", "COVERAGE_", "PYTEST_")

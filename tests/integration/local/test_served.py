@@ -70,6 +70,7 @@ def served(make_settings: Callable[..., Settings], tmp_path_factory: pytest.Temp
     )
     found = Served(settings, store, small_model(), supervisor)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(status, "PATIENCE_SECONDS", 0.0)
         patch.setattr(caller, "ANSWER_SECONDS", 1.0)  # nothing here is so slow unless it hangs
         patch.setattr(routes.discovery, "models", lambda: {"small_delays": found.model})
         supervisor.start()
