@@ -105,7 +105,11 @@ class DatasetSpec(Named):
     columns: tuple[Column, ...] = Field(min_length=1, description="All columns, in table order.")
     key: tuple[str, ...] = Field(min_length=1, description="Columns that name a row uniquely, over all batches.")
     event_time: str = Field(description="Timestamp column by which rows are ordered, split and windowed.")
-    label_delay_days: float = Field(default=0, ge=0, description="Days after event time until the label is known.")
+    label_delay_days: float = Field(
+        default=0,
+        ge=0,
+        description="Days after event time until the label is known: what ages, splits and replays count with. A row must have its label when it lands; one that came without it is never trained on, even if the label is known later.",
+    )
     max_batch_bytes: int = Field(default=1 << 30, gt=0, description="Largest file taken (also unpacked); a larger one is refused whole.")
     freshness_days: float | None = Field(
         default=None, description="Oldest event time accepted, in days before the newest in the table; none if unset."

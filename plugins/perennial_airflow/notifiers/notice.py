@@ -30,6 +30,7 @@ class Notice:
     news: News
     runbook_url: str = ""  # as a browser reaches it
     rate: str = ""  # the model's alarm rate, as a sentence
+    owner: str = ""  # person or team that answers for the model
 
     @property
     def subject(self) -> str:
@@ -71,8 +72,9 @@ class Notice:
 
     @property
     def ending(self) -> list[str]:
-        """What every alert ends with: the next step, and how often this model calls in vain."""
-        return [self.what_to_do, *([f"So far: {self.rate}"] if self.rate else [])]
+        """What every alert ends with: whose it is, the next step, and how often this model calls in vain."""
+        owner = [f"{self.title} belongs to {self.owner}."] if self.owner else []
+        return [*owner, self.what_to_do, *([f"So far: {self.rate}"] if self.rate else [])]
 
     def text(self) -> str:
         """For a reader without markup."""

@@ -41,7 +41,7 @@ def tell(incidents: Incidents, spec: Named, settings: Settings, on: Sequence[Cha
             news = due(incident, channel.name, channel.least, now)
             if news is None:
                 continue
-            notice = Notice(spec.name, spec.title, incident, news, settings.runbook_url, incidents.alarm_rate(now).sentence)
+            notice = Notice(spec.name, spec.title, incident, news, settings.runbook_url, incidents.alarm_rate(now).sentence, spec.owner)
             failure = failure or _failure(channel, notice, log)
             if failure:
                 incidents.missed(incident.id, channel.name, failure)

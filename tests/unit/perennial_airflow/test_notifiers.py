@@ -160,7 +160,7 @@ def _incident(**changed) -> Incident:
 
 
 def _notice(news="opened", runbook_url="https://docs.test/runbook", **changed) -> Notice:
-    return Notice("lateness", "Lateness", _incident(**changed), news, runbook_url)
+    return Notice("lateness", "Lateness", _incident(**changed), news, runbook_url, owner="the ferry team")
 
 
 def test_a_mail_arrives(mail_server):
@@ -177,6 +177,7 @@ def test_a_mail_arrives(mail_server):
         '<a href="https://docs.test/runbook#data-quality">Runbook</a>',
         "<td>share</td><td>0.35</td>",
         "perennial incident --model lateness --id 12 --verdict real",
+        "Lateness belongs to the ferry team.",
     ):
         assert part in page
 
