@@ -6,12 +6,15 @@ from __future__ import annotations
 import logging
 import math
 import os
+import pickle
 import shutil
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -70,17 +73,21 @@ class Checkpoints:
         """The weights of the best epoch; resumption needs them too."""
         return self.folder / "best.ckpt"
 
-    def restore(self) -> Path | None:
-        """The checkpoint to go on from; None if nothing was trained yet. Where there is a store, it alone counts: all machines agree on it."""
+    def restore(self) -> bool:
+        """Whether there are checkpoints to go on from, in the folder then. Where there is a store, it alone counts: all machines agree on it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.store:
             if not self.store.exists(self._key(self.last)):
-                return None
+                return False
             for file in (self.best, self.last):
                 unfinished = file.with_name(f"{file.name}.{os.getpid()}.unfinished")  # several processes of a machine restore at once
-                self.store.download(self._key(file), unfinished)
-                os.replace(unfinished, file)
-        return self.last if self.last.exists() else None
+                try:
+                    self.store.download(self._key(file), unfinished)
+                except KeyError:
+                    file.unlink(missing_ok=True)
+                else:
+                    os.replace(unfinished, file)
+        return self.last.exists()
 
     def mirror(self, file: Path) -> None:
         """Copy one checkpoint into the store."""
@@ -119,7 +126,7 @@ def train(
             f"{spec.name} asks for {spec.compute.gpus} GPUs and this machine shows {torch.cuda.device_count()}: run it where there are enough, or lower compute.gpus in its spec."
         )
     limit = max_epochs or spec.training.max_epochs
-    restored = checkpoints.restore()
+    begun = checkpoints.restore()
     torch.set_num_threads(spec.compute.cpus)
     torch.manual_seed(spec.training.seed)
     with _quiet():
@@ -127,8 +134,9 @@ def train(
         diary = _Diary(limit, spec.training.seed)
         stopping = EarlyStopping("validation_loss", patience=spec.training.patience, mode="min", check_finite=False)
         together = [_EndsWhenAsked()] if process_count(spec.compute) > 1 else []
-        trainer = _trainer(spec, limit, checkpoints.folder, [diary, stopping, _BestAndLast(checkpoints), *together])
-        state = _load(restored) if restored else {}
+        saver = _BestAndLast(checkpoints)
+        trainer = _trainer(spec, limit, checkpoints.folder, [diary, stopping, saver, *together])
+        restored, state = _whole(checkpoints, module, {diary.state_key: "history", saver.state_key: "lowest"}) if begun else (None, {})
         if restored:
             log.info("Going on after epoch %d of a training that was interrupted.", state["epoch"] + 1)
         if not _ended(state, stopping, limit):
@@ -292,6 +300,59 @@ def _ended(state: dict[str, Any], stopping: EarlyStopping, limit: int) -> bool:
         return True
     kept = state.get("callbacks", {}).get(stopping.state_key, {})
     return int(kept.get("wait_count", 0)) >= stopping.patience
+
+
+def _whole(checkpoints: Checkpoints, module: TaskModule, kept: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
+    """The checkpoint to go on from, and what is in it: the last one, else that of the best epoch, else none: then training begins anew.
+
+    All of them give the same weights in the end, for an epoch follows from the ones before it and the seed.
+
+    Args:
+        checkpoints: as restored.
+        module: which the weights must fit.
+        kept: what each of our callbacks must have kept, by its key.
+    """
+    last, best = (_fitting(file, module, kept) for file in (checkpoints.last, checkpoints.best))
+    if last and best:
+        return checkpoints.last, last
+    if last and _is_best(last):  # its own epoch is the best: nothing is lost
+        log.warning("%s is damaged; %s is of the same epoch and takes its place.", checkpoints.best, checkpoints.last.name)
+        copy = checkpoints.best.with_name(f"{checkpoints.best.name}.{os.getpid()}.unfinished")
+        shutil.copyfile(checkpoints.last, copy)
+        os.replace(copy, checkpoints.best)
+        return checkpoints.last, last
+    if best:
+        log.warning("%s is damaged: training goes on from %s.", checkpoints.last, checkpoints.best.name)
+        return checkpoints.best, best
+    which = "The weights of the best epoch" if last else "Both checkpoints"
+    log.warning("%s in %s are damaged: training begins anew.", which, checkpoints.folder)
+    return None, {}
+
+
+def _is_best(state: dict[str, Any]) -> bool:
+    """Whether the epoch after which a checkpoint was written is the best one so far."""
+    (history,) = (kept["history"] for kept in state["callbacks"].values() if "history" in kept)
+    (lowest,) = (kept["lowest"] for kept in state["callbacks"].values() if "lowest" in kept)
+    return bool(history[-1]["validation_loss"] == lowest)
+
+
+def _fitting(file: Path, module: TaskModule, kept: Mapping[str, str]) -> dict[str, Any] | None:
+    """What is in a checkpoint; None if it is not there, not whole, or of another model."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if archive.testzip() is not None:  # torch does not look at the checksums
+                return None
+        found = _load(file)
+    except (FileNotFoundError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError):
+        return None
+    wanted, weights = module.state_dict(), found.get("state_dict") if isinstance(found, dict) else None
+    if not isinstance(weights, dict) or {n: v.shape for n, v in weights.items()} != {n: v.shape for n, v in wanted.items()}:
+        return None
+    said = found.get("callbacks", {})
+    whole = (
+        isinstance(found.get("epoch"), int) and "optimizer_states" in found and all(word in said.get(key, {}) for key, word in kept.items())
+    )
+    return found if whole else None
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -143,6 +143,91 @@ def test_another_machine_goes_on_from_the_store(run: Run, toy_spec: ToySpec, toy
     assert not (tmp_path / "there").exists()
 
 
+def truncated(file: Path) -> None:
+    """The disk was full."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def rubbish(file: Path) -> None:
+    """Something else is there."""
+    file.write_bytes(b"no checkpoint")
+
+
+def changed(file: Path) -> None:
+    """One bit of a weight is another one, which torch reads without a word."""
+    data, state = bytearray(file.read_bytes()), torch.load(file, weights_only=True)
+    weight = max(state["state_dict"].values(), key=torch.numel).numpy().tobytes()
+    data[data.index(weight) + 3] ^= 1
+    file.write_bytes(bytes(data))
+
+
+def of_another(file: Path) -> None:
+    """The weights are those of another model."""
+    state = torch.load(file, weights_only=True)
+    state["state_dict"] = {name: value[..., :1].clone() for name, value in state["state_dict"].items()}
+    torch.save(state, file)
+
+
+@pytest.mark.parametrize(
+    ("damage", "names"),
+    [
+        (truncated, "last"), (rubbish, "best last"), (changed, "last"), (changed, "best"), (of_another, "last"), (of_another, "best last"),
+        (Path.unlink, "best"),
+    ],
+)  # fmt: skip
+def test_damaged_checkpoints_do_not_stop_a_training(
+    run: Run,
+    toy_spec: ToySpec,
+    toy_model: type[TaskModule],
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    names: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It says which one is damaged, goes on from what is whole or begins anew, and gives the same as one left alone."""
+    spec = toy_spec(max_epochs=3, hyperparameters={"learning_rate": 0.3})
+    alone = run(spec, "alone")
+    store = FolderStore(str(tmp_path / "store"))
+    with pytest.raises(Power):
+        run(spec, Checkpoints(tmp_path / "here", store, "k"), model_class=Interrupted(toy_model, 2))
+    for name in names.split():
+        damage(tmp_path / "store" / "k" / f"{name}.ckpt")
+    resumed = run(spec, Checkpoints(tmp_path / "there", store, "k"))
+    assert same(alone, resumed)
+    assert "damaged" in caplog.text
+
+
+def test_a_damaged_best_checkpoint_is_made_of_the_last_where_that_is_the_best(
+    run: Run, toy_spec: ToySpec, toy_model: type[TaskModule], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No epoch is trained twice."""
+    alone = run(toy_spec(), "alone")
+    losses = [epoch["validation_loss"] for epoch in alone.history]
+    assert losses[2] == min(losses[:3])
+    with pytest.raises(Power):
+        run(toy_spec(), "killed", model_class=Interrupted(toy_model, 3))
+    rubbish(tmp_path / "killed" / "best.ckpt")
+    resumed = run(toy_spec(), "killed")
+    assert resumed.resumed_from == 3
+    assert same(alone, resumed)
+    assert "best.ckpt is damaged; last.ckpt is of the same epoch and takes its place." in caplog.text
+
+
+def test_a_damaged_last_checkpoint_goes_on_from_the_best_epoch(
+    run: Run, toy_spec: ToySpec, toy_model: type[TaskModule], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not from the beginning."""
+    alone = run(toy_spec(), "alone")
+    with pytest.raises(Power):
+        run(toy_spec(), "killed", model_class=Interrupted(toy_model, 3))
+    truncated(tmp_path / "killed" / "last.ckpt")
+    resumed = run(toy_spec(), "killed")
+    losses = [epoch["validation_loss"] for epoch in alone.history[:3]]
+    assert resumed.resumed_from == losses.index(min(losses)) + 1
+    assert same(alone, resumed)
+    assert "last.ckpt is damaged: training goes on from best.ckpt." in caplog.text
+
+
 def test_checkpoints_hold_no_code(run: Run, toy_spec: ToySpec, tmp_path: Path) -> None:
     """They load with weights_only, so nothing in them can run."""
     run(toy_spec())
