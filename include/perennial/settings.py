@@ -78,7 +78,11 @@ class Settings(BaseModel):
     runbook_url: str = Field(
         default="", description="Address of docs/runbook.md as a browser reaches it; alerts lead there, or name the file if empty."
     )
-    landing_settle_seconds: float = Field(default=2.0, ge=0, description="A landed file is taken once it has been still for this long.")
+    landing_settle_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        description="A landed file is taken once it has been still for this long; a large one in a folder for longer, 15 times as long at most.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much stages log.")
 
     @classmethod

@@ -60,6 +60,7 @@ class Store(ABC):
     """Objects below one root."""
 
     root: str
+    appears_whole = False  # whether an object that others write is seen only once it is complete
 
     @abstractmethod
     def read(self, key: str) -> bytes:
@@ -481,6 +482,8 @@ def _code(error: Any) -> str:
 
 class S3Store(Store):
     """A prefix of a bucket. The usual AWS_* variables say which server (AWS_ENDPOINT_URL) and who asks: keys, a profile, or a role of the machine or pod."""
+
+    appears_whole = True
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")

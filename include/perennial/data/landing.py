@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from perennial.store import Store, StoredObject
 
+LARGE = 32 << 20  # bytes of a file that must have been still for twice as long as a small one
 UNFINISHED = (".part", ".tmp", ".partial", ".crdownload", ".filepart")
 
 
@@ -59,10 +60,13 @@ def listing(store: Store, dataset: str) -> list[Landed]:
 def waiting_files(store: Store, dataset: str, settle_seconds: float, now: float | None = None) -> tuple[list[Landed], list[Landed]]:
     """Files without a receipt: those that may be taken, and those that may still be being written.
 
+    In S3 an object appears whole. In a folder a file is ready once it has been still for as long as its size asks for, and no program
+    has it open for writing, where the system tells.
+
     Args:
         store: where the landing zone is.
         dataset: name of the dataset.
-        settle_seconds: a file is ready once it was last written longer ago than this.
+        settle_seconds: a small file is ready once it was last written longer ago than this.
         now: seconds since the epoch; the clock's time if absent.
     """
     now = time.time() if now is None else now
@@ -70,12 +74,16 @@ def waiting_files(store: Store, dataset: str, settle_seconds: float, now: float 
     if not files:
         return [], []
     done = {item.key for item in store.list(f"receipts/{dataset}")}
-    ready: list[Landed] = []
-    still: list[Landed] = []
-    for file in files:
-        if receipt_key(dataset, file.id) not in done:
-            (ready if now - file.modified >= settle_seconds else still).append(file)
-    return ready, still
+    waiting = [file for file in files if receipt_key(dataset, file.id) not in done]
+    pauses = {file.key: settle_seconds if store.appears_whole else pause(file.size, settle_seconds) for file in waiting}
+    still = {file.key for file in waiting if now - file.modified < pauses[file.key]}
+    still |= store.being_written({file.key for file in waiting} - still)
+    return [file for file in waiting if file.key not in still], [file for file in waiting if file.key in still]
+
+
+def pause(size: int, settle_seconds: float) -> float:
+    """Seconds for which a file of so many bytes must have been still: the larger it is, the longer its writer may have paused; 15 times as long at most."""
+    return settle_seconds * min(1 + size / LARGE, 15)
 
 
 def _id(name: str, item: StoredObject) -> str:

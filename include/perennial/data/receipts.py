@@ -17,7 +17,9 @@ What becomes of a landed file:
 | a key that is already in the table, or twice in the file | `refused`, says which batch has it | all refused |
 | content that a person took out of the table (`perennial remove-batch`) | `refused`, says who, when and why; taken after `--again` | all refused |
 | rows that are in, and are taken out later | the receipt says `removed`: by whom and why | none kept |
-| still being written (recently changed, `.part`, `.tmp`, hidden) | waits; no receipt | |
+| a file that begins with the bytes of one of its name that is in the table | `appended`: the rows after them; `duplicate` if there are none | the new ones |
+| the same, where a row was cut when the first part was taken | `refused`, says what to take out and land again | all refused |
+| still being written (recently changed, open for writing, `.part`, `.tmp`, hidden) | waits; no receipt | |
 
 Refused files move to `quarantine/<dataset>/<digest>/` with `reasons.json`. A batch is kept whole or refused whole:
 rows in = rows kept + rows refused.

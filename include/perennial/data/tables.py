@@ -148,6 +148,18 @@ class Table:
         batch = self.batch(digest)
         return batch.added if batch else Commit(table.version(), {})
 
+    def has_label(self, beginning: str) -> bool:
+        """Whether rows are in whose batch's label begins so. Reads the column of labels alone, of those files that may have such rows."""
+        table = self._open()
+        if table is None:
+            return False
+        with self._sentences():
+            labels = pc.field(BATCH)
+            after = beginning[:-1] + chr(ord(beginning[-1]) + 1)
+            return bool(
+                table.to_pyarrow_dataset().scanner(columns=[BATCH], filter=(labels >= beginning) & (labels < after)).head(1).num_rows
+            )
+
     def batches(self) -> list[Batch]:
         """Every batch that was ever appended, newest first, also those that were taken out. Reads the whole history."""
         table, removed, found = self._open(), dict[str, Commit](), list[Batch]()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from perennial.store import Store
@@ -14,7 +13,7 @@ REASONS = "reasons.json"
 _NAMESAKE = f"{REASONS}.landed"  # where a landed file of that name goes, which would otherwise be overwritten by its own reasons
 
 
-def quarantine(store: Store, dataset: str, name: str, digest: str, source: Path | str, reasons: Mapping[str, Any]) -> str:
+def quarantine(store: Store, dataset: str, name: str, digest: str, source: str, reasons: Mapping[str, Any]) -> str:
     """Copy a refused file into quarantine; the file in the landing zone is for the caller to remove afterwards.
 
     Args:
@@ -22,7 +21,8 @@ def quarantine(store: Store, dataset: str, name: str, digest: str, source: Path 
         dataset: name of the dataset.
         name: name of the landed file.
         digest: identity of the file; the same file refused again takes the same place.
-        source: the local file, or the store key of a file that is too large to be read.
+        source: key of the landed file. In a folder the copy is the same file under another name: what a program that has it open still
+            writes is not lost.
         reasons: why, as JSON.
 
     Returns:
@@ -30,10 +30,7 @@ def quarantine(store: Store, dataset: str, name: str, digest: str, source: Path 
     """
     folder = f"quarantine/{dataset}/{digest[:12]}"
     place = f"{folder}/{_NAMESAKE if name == REASONS else name}"
-    if isinstance(source, Path):
-        store.upload(source, place)
-    else:
-        store.copy(source, place)
+    store.copy(source, place)
     said = {"dataset": dataset, "file": name, "refused": datetime.now(timezone.utc).isoformat(timespec="seconds"), **reasons}
     store.write(f"{folder}/{REASONS}", json.dumps(said, indent=1, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace"))
     return folder

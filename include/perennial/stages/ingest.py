@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perennial.data.landing import Landed, folder, listing, waiting_files
 from perennial.data.receipts import Receipt, read_receipt, receipts, write_receipt
@@ -23,6 +24,9 @@ from perennial.settings import Settings
 from perennial.specs import DatasetSpec
 from perennial.stages.profile import profile_owed
 from perennial.store import Store
+
+if TYPE_CHECKING:
+    from perennial.data.continuation import Continuation
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +129,7 @@ class _Intake:
         self.table = table_of(store, spec)
         self.profiles = ProfileStore(store, spec.name)
         self.pages_written = False
+        self.earlier: dict[str, str] | None = None  # where refused files of a name lie; looked up once a file is refused
         snapshot = latest_snapshot(store, spec)
         self.newest: datetime | None = snapshot.newest() if snapshot and snapshot.count() else None
 
@@ -135,7 +140,7 @@ class _Intake:
         try:
             refuse_too_large(file.size, self.spec, file.name)
         except BatchRefused as refusal:
-            return self._refuse(file, file.id, file.key, str(refusal))
+            return self._refuse(file, file.id, str(refusal))
         with tempfile.TemporaryDirectory(prefix="perennial-ingest-") as scratch:
             path = Path(scratch) / Path(file.name).name
             try:
@@ -148,6 +153,7 @@ class _Intake:
             return self._take_in(file, path)
 
     def _take_in(self, file: Landed, path: Path) -> str:
+        from perennial.data.continuation import begun_by, continuation
         from perennial.data.readers import read_batch, refuse_nulls
         from perennial.data.removed import may_come_again
         from perennial.quality.validation import validate
@@ -162,7 +168,11 @@ class _Intake:
         try:
             if before and before.removed and not again:
                 raise BatchRefused(before.refusal(self.spec.name))
-            rows = read_batch(path, self.spec, file.name)
+            begun = begun_by(self.store, self.spec, self.table, file, path)
+            part = continuation(self.spec, *begun, path, file.name) if begun else None
+            if part and not part.rows.num_rows:
+                return self._nothing_new(file, digest, part)
+            rows = part.rows if part else read_batch(path, self.spec, file.name)
             verdict = validate(rows, self.spec, file.name, digest=digest, newest=self.newest, store=self.store)
             self.pages_written = True
             if not verdict.passed:
@@ -189,7 +199,6 @@ class _Intake:
             return self._refuse(
                 file,
                 digest,
-                path,
                 str(refusal),
                 rows=rows.num_rows if rows else None,
                 report=report,
@@ -198,7 +207,10 @@ class _Intake:
         newest = max(rows[self.spec.event_time].to_pylist())
         self.newest = newest if self.newest is None else max(self.newest, newest)
         remark = "" if verdict.worst_severity is None else f" {verdict.sentence(self._link(verdict.report_key))}"
-        sentence = f"{file.name}: {rows.num_rows:,} rows are in the table {self.spec.name} since snapshot {version}.{remark}"
+        continued = (
+            f" It continues the batch {part.batch.label}, whose bytes it begins with: {part.known:,} rows were in already." if part else ""
+        )
+        sentence = f"{file.name}: {rows.num_rows:,} rows are in the table {self.spec.name} since snapshot {version}.{continued}{remark}"
         receipt = Receipt(
             id=file.id,
             name=file.name,
@@ -217,6 +229,21 @@ class _Intake:
         if write_receipt(self.store, self.spec.name, receipt):
             _note(self.found, receipt)
         return receipt.sentence
+
+    def _nothing_new(self, file: Landed, digest: str, part: Continuation) -> str:
+        sentence = f"{file.name} has grown by no row since the batch {part.batch.label} was taken: all of its {part.known:,} rows are in the table {self.spec.name} already."
+        return self._receive(
+            Receipt(
+                id=file.id,
+                name=file.name,
+                size=file.size,
+                digest=digest,
+                outcome="duplicate",
+                rows=part.known,
+                version=part.batch.added.version,
+                sentence=sentence,
+            )
+        )
 
     def _already_in(self, file: Landed, digest: str) -> str:
         commit = self.table.commit_of(digest)
@@ -239,20 +266,26 @@ class _Intake:
         self,
         file: Landed,
         digest: str,
-        source: Path | str,
         sentence: str,
         *,
         rows: int | None = None,
         report: str = "",
         reasons: list[dict[str, object]] | None = None,
     ) -> str:
-        from perennial.quality.quarantine import quarantine
+        from perennial.quality.quarantine import quarantine, quarantined
 
         if not file.is_unchanged(self.store.stat(file.key)):
             self.found.waiting.append(file.name)
             return f"{file.name} was written again while it was read; it waits."
+        if self.earlier is None:
+            self.earlier = {name: place for place, name in quarantined(self.store, self.spec.name)}
+        if (other := self.earlier.get(file.name)) and not other.endswith(f"/{digest[:12]}"):
+            sentence += f" An earlier file of this name lies in {other}: if this one continues it, join the two and land them as one."
         said = {"sentence": sentence, "digest": digest, "rows": rows, "report": report, "reasons": reasons or []}
-        place = quarantine(self.store, self.spec.name, file.name, digest, source, said)
+        try:
+            place = quarantine(self.store, self.spec.name, file.name, digest, file.key, said)
+        except KeyError:
+            return f"{file.name} is gone: somebody else took it."
         kept = digest if digest != file.id else ""
         receipt = Receipt(
             id=file.id,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from perennial.data.landing import listing, receipt_key, waiting_files
+from perennial.data.landing import LARGE, listing, pause, receipt_key, waiting_files
 from perennial.data.receipts import Receipt, read_receipt, receipts, write_receipt
 from perennial.errors import StoredDataDamaged
 from perennial.store import FolderStore
@@ -35,6 +37,42 @@ def test_a_file_waits_until_it_is_still(store: FolderStore) -> None:
     land(store, "old.csv", age=3)
     assert names(store) == (["old.csv"], ["new.csv"])
     assert names(store, now=1_000_010) == (["new.csv", "old.csv"], [])
+
+
+def test_a_large_file_must_have_been_still_for_longer(store: FolderStore) -> None:
+    """Its writer may pause for longer; the time is bounded, and in S3, where objects appear whole, size does not count."""
+    assert pause(0, 2) == 2
+    assert pause(LARGE, 2) == 4
+    assert pause(10**12, 2) == 30
+    land(store, "large.csv", age=3)
+    os.truncate(Path(store.root, "landing/sales/large.csv"), 4 * LARGE)
+    os.utime(Path(store.root, "landing/sales/large.csv"), (1_000_000 - 3, 1_000_000 - 3))
+    assert names(store) == ([], ["large.csv"])
+    assert names(store, now=1_000_007) == (["large.csv"], [])
+    store.appears_whole = True
+    assert names(store) == (["large.csv"], [])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="only Linux tells which files are open")
+def test_a_file_that_a_program_has_open_for_writing_waits(store: FolderStore) -> None:
+    """However long it pauses; one that reads it holds nothing up; once it is closed, the file is ready."""
+    land(store, "a.csv")
+    land(store, "b.csv")
+    path = Path(store.root, "landing/sales/a.csv")
+    writer = subprocess.Popen(
+        [sys.executable, "-c", f"file = open({str(path)!r}, 'a'); print('open', flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"open\n"
+    try:
+        with path.open("rb"):
+            assert names(store) == (["b.csv"], ["a.csv"])
+    finally:
+        writer.communicate(b"\n", timeout=60)
+    with path.open("rb"):
+        assert names(store) == (["a.csv", "b.csv"], [])
 
 
 @pytest.mark.parametrize("name", ["a.csv.part", "a.csv.tmp", ".a.csv", "sub/.hidden/a.csv", "A.CSV.PART", "a.csv.filepart"])

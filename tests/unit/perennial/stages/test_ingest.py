@@ -296,6 +296,130 @@ def test_other_errors_of_ours_keep_their_kind(store: FolderStore, monkeypatch: p
         run(store)
 
 
+def lines(first: int, last: int, header: bool = False) -> bytes:
+    """Days of the dataset as CSV."""
+    rows = "".join(f"2013-01-{day:02} 00:00:00,a,{day}.25\n" for day in range(first, last + 1))
+    return (("sold,shop,amount\n" if header else "") + rows).encode()
+
+
+def grow(store: FolderStore, name: str, data: bytes) -> None:
+    with Path(store.root, "landing/sales", name).open("ab") as file:
+        file.write(data)
+
+
+def amounts(store: FolderStore) -> list[float]:
+    return sorted(Table(store, "sales").scan(["amount"])["amount"].to_pylist())
+
+
+def test_a_file_that_has_grown_gives_its_new_rows(store: FolderStore) -> None:
+    """Taken in a pause of its writer, and again after each further one: every row is in once, and the sentence says how."""
+    land(store, "a.csv", lines(1, 3, header=True))
+    run(store)
+    for first, last in ((4, 5), (6, 6)):
+        grow(store, "a.csv", lines(first, last))
+        result = run(store)
+        assert (result.appended, result.refused) == ({"a.csv": last - first + 1}, {})
+    assert amounts(store) == [n + 0.25 for n in range(1, 7)]
+    said = receipts(store, "sales")[-1].sentence
+    assert "a.csv: 1 rows are in the table sales since snapshot 3. It continues the batch a.csv (" in said
+    assert "whose bytes it begins with: 5 rows were in already." in said
+    grow(store, "a.csv", b"\n")
+    assert run(store).duplicates == ("a.csv",)
+    assert "has grown by no row since the batch a.csv (" in receipts(store, "sales")[-1].sentence
+    assert run(store).outcome == "skipped"
+
+
+@pytest.mark.parametrize(("name", "pack"), [("a.csv.gz", gzip.compress), ("a.jsonl", lambda data: data)])
+def test_other_forms_grow_too(store: FolderStore, name: str, pack: Callable[[bytes], bytes]) -> None:
+    """Gzip by further members, JSON by further lines."""
+
+    def part(first: int, last: int, header: bool = False) -> bytes:
+        if name.endswith(".gz"):
+            return lines(first, last, header)
+        return "".join(
+            json.dumps({"sold": f"2013-01-{n:02} 00:00:00", "shop": "a", "amount": n + 0.25}) + "\n" for n in range(first, last + 1)
+        ).encode()
+
+    land(store, name, pack(part(1, 2, header=True)))
+    run(store)
+    grow(store, name, pack(part(3, 5)))
+    assert run(store).appended == {name: 3}
+    assert amounts(store) == [n + 0.25 for n in range(1, 6)]
+
+
+def test_a_row_that_was_cut_is_told(store: FolderStore) -> None:
+    """The part that was taken ends in the middle of a row: nothing more is taken, and the sentence says what to do, which works."""
+    whole = lines(1, 4, header=True)
+    land(store, "a.csv", whole[:-2])  # 4.25 is 4. so far
+    assert run(store).appended == {"a.csv": 4}
+    grow(store, "a.csv", whole[-2:] + lines(5, 5))
+    result = run(store)
+    assert amounts(store) == [1.25, 2.25, 3.25, 4.2]
+    why = result.refused["a.csv"]
+    assert (
+        f"a.csv was taken while it was being written: 4 rows of it are in the table sales since snapshot 1, the last of them cut at byte {len(whole) - 2}."
+        in why
+    )
+    digest = next(r for r in receipts(store, "sales") if r.outcome == "appended").digest
+    assert (
+        f"(`perennial remove-batch sales {digest[:12]} --reason ...`), then land the whole file from quarantine under another name." in why
+    )
+    Table(store, "sales").remove(digest, {"by": "ada", "reason": "cut"})
+    (refused,) = (r for r in receipts(store, "sales") if r.outcome == "refused")
+    land(store, "whole.csv", store.read(f"{refused.quarantine}/a.csv"))
+    assert run(store).appended == {"whole.csv": 5}
+    assert amounts(store) == [n + 0.25 for n in range(1, 6)]
+
+
+def test_a_file_that_continues_what_was_taken_out_is_refused(store: FolderStore) -> None:
+    """Else its wrong rows would come back."""
+    land(store, "a.csv", lines(1, 3, header=True))
+    run(store)
+    digest = receipts(store, "sales")[0].digest
+    Table(store, "sales").remove(digest, {"by": "ada", "reason": "wrong currency"})
+    store.write(f"removals/sales/{digest}/2.json", b"{}")
+    grow(store, "a.csv", lines(4, 4))
+    why = run(store).refused["a.csv"]
+    assert "a.csv begins with the 3 rows of the batch a.csv (" in why
+    assert "by ada (wrong currency). Land a file without them." in why
+    assert amounts(store) == []
+
+
+def test_a_file_that_was_appended_before_sizes_were_kept_is_continued(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its receipt tells its size."""
+    append = Table.append
+
+    def without_size(self: Table, rows: pa.Table, digest: str, *, metadata: dict[str, str], **named: object) -> int:
+        return append(self, rows, digest, metadata={k: v for k, v in metadata.items() if k != "size"}, **named)  # type: ignore[arg-type]
+
+    land(store, "a.csv", lines(1, 3, header=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "append", without_size)
+        run(store)
+    grow(store, "a.csv", lines(4, 5))
+    assert run(store).appended == {"a.csv": 2}
+
+
+def test_the_rest_of_a_refused_file_is_told_where_its_beginning_is(store: FolderStore) -> None:
+    """A writer that opens its file anew after the first part was refused makes another: both are kept, and the sentence names the first."""
+    land(store, "a.csv", b"sold,shop\n2013-01-01 00:00:00,a\n")
+    run(store)
+    (first,) = receipts(store, "sales")
+    land(store, "a.csv", lines(2, 3))
+    assert f"An earlier file of this name lies in {first.quarantine}: if this one continues it, join the two" in run(store).refused["a.csv"]
+
+
+def test_what_is_written_into_a_refused_file_is_not_lost(store: FolderStore) -> None:
+    """A program of another user may have it open: in a folder it writes on into quarantine."""
+    land(store, "a.csv", b"sold,shop\n")
+    with Path(store.root, "landing/sales/a.csv").open("ab") as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FolderStore, "being_written", lambda *_: frozenset())
+        run(store)
+        file.write(b"more")
+    (refused,) = receipts(store, "sales")
+    assert store.read(f"{refused.quarantine}/a.csv") == b"sold,shop\nmore"
+
+
 def test_many_refusals_are_counted(store: FolderStore) -> None:
     """The sentence names the first; the result all."""
     land(store, "a.csv", b"")

@@ -1,0 +1,110 @@
+"""A landed file that continues one that is in the table: its first bytes are those that were taken, under the same name.
+
+A program that writes with long pauses, or appends to one file all day, lands such files. Only the rows that are new are taken; where
+a row was cut when the first part was taken, a sentence says so, since that row in the table is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from perennial.data.landing import Landed
+from perennial.data.readers import read_batch
+from perennial.data.receipts import read_receipt
+from perennial.data.tables import Batch, Table
+from perennial.errors import BatchRefused
+from perennial.specs import DatasetSpec
+from perennial.store import Store
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What of a file is in the table, and what is new."""
+
+    batch: Batch  # whose bytes the file begins with
+    known: int  # rows of those bytes
+    rows: pa.Table  # the rows after them
+
+
+def begun_by(store: Store, spec: DatasetSpec, table: Table, file: Landed, path: Path) -> tuple[Batch, int] | None:
+    """The longest batch of the file's name whose bytes it begins with, in the table or taken out, and how many bytes that are; None if there is none.
+
+    Args:
+        store: has the receipts.
+        spec: the dataset.
+        table: its table.
+        file: as it was listed.
+        path: its content.
+    """
+    if not table.has_label(f"{file.name} (") and not any(True for _ in store.list(f"removals/{spec.name}")):
+        return None
+    sizes: dict[str, tuple[Batch, int]] = {}
+    for batch in table.batches():
+        if batch.name == file.name and batch.digest not in sizes and (size := _size(store, spec, batch)) < path.stat().st_size:
+            sizes[batch.digest] = (batch, size)
+    for batch, size in sorted(sizes.values(), key=lambda found: -found[1]):
+        if size and _sha256(path, size) == batch.digest:
+            return batch, size
+    return None
+
+
+def continuation(spec: DatasetSpec, batch: Batch, size: int, path: Path, name: str) -> Continuation:
+    """The rows of a file that come after those of a batch that it continues.
+
+    Args:
+        spec: what it must hold.
+        batch: whose bytes it begins with.
+        size: so many bytes.
+        path: its content.
+        name: what it is called in sentences.
+
+    Raises:
+        BatchRefused: it cannot be read; the batch was taken out; or its last row was cut.
+    """
+    if batch.removed:
+        raise BatchRefused(
+            f"{name} begins with the {batch.rows:,} rows of the batch {batch.label}, which was taken out of the table {spec.name} {batch.removal()}. Land a file without them."
+        )
+    whole = read_batch(path, spec, name)
+    begin = path.with_name(f"begin-{path.name}")
+    with begin.open("wb") as target:
+        target.writelines(_pieces(path, size))
+    known = read_batch(begin, spec, name)
+    begin.unlink()
+    if not whole.slice(0, known.num_rows).equals(known):
+        raise BatchRefused(
+            f"{name} was taken while it was being written: {batch.rows:,} rows of it are in the table {spec.name} since snapshot {batch.added.version}, the last of them cut at byte {size:,}. "
+            f"Take them out (`perennial remove-batch {spec.name} {batch.digest[:12]} --reason ...`), then land the whole file from quarantine under another name."
+        )
+    return Continuation(batch, known.num_rows, whole.slice(known.num_rows))
+
+
+def _pieces(path: Path, size: int) -> Iterator[bytes]:
+    """The first bytes of a file, piece by piece."""
+    with path.open("rb") as file:
+        while size and (piece := file.read(min(size, _PIECE))):
+            yield piece
+            size -= len(piece)
+
+
+def _size(store: Store, spec: DatasetSpec, batch: Batch) -> int:
+    """Bytes of a batch's landed file: from its commit, or from the receipt of an older one; 0 if neither tells."""
+    if known := batch.added.metadata.get("perennial.size"):
+        return int(known)
+    file = batch.added.metadata.get("perennial.file")
+    receipt = read_receipt(store, spec.name, file) if file else None
+    return receipt.size if receipt else 0
+
+
+def _sha256(path: Path, size: int) -> str:
+    digest = hashlib.sha256()
+    for piece in _pieces(path, size):
+        digest.update(piece)
+    return digest.hexdigest()
