@@ -12,6 +12,7 @@ from perennial.errors import PerennialError
 from perennial.lineage.ledger import Ledger
 from perennial.settings import Settings
 from perennial.store import open_store
+from perennial_airflow.plain_text import plain
 from perennial_airflow.stage_end import RefusalsAreFinal, give_up, refuse, skip
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class AskMayStart(AskPerson):
                 f"Version {version} of {self.model} was {end} on {decided.time:%Y-%m-%d %H:%M} UTC: {decided.reason} Nobody is asked again.",
             )
         self.subject = f"May version {version} of {self.title} take traffic?"
-        self.body = "\n\n".join(filter(None, (said, self.steps)))
+        self.body = "\n\n".join(filter(None, (plain(said), self.steps)))
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:

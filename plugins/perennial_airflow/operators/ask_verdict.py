@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from perennial.specs import VERDICTS
 from perennial.store import open_store
 from perennial_airflow.notifiers.notice import runbook
 from perennial_airflow.operators.ask_person import AskPerson
+from perennial_airflow.plain_text import plain
 from perennial_airflow.stage_end import give_up, refuse, skip
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ class AskVerdict(AskPerson):
 
 def body(incident: Incident, runbook_url: str, rate: str) -> str:
     """What a person reads before they answer, in Markdown; no part of an incident is taken for Markdown."""
-    lines = [f"**{incident.severity}**, since {incident.opened:%Y-%m-%d %H:%M} UTC: {_plain(incident.sentence)}"]
+    lines = [f"**{incident.severity}**, since {incident.opened:%Y-%m-%d %H:%M} UTC: {plain(incident.sentence)}"]
     if incident.resolved:
-        lines.append(f"Over since {incident.resolved:%Y-%m-%d %H:%M} UTC: {_plain(incident.resolution)}")
-    lines += [f"[{_plain(title)}](<{_target(address)}>)" for title, address in incident.links.items()]
+        lines.append(f"Over since {incident.resolved:%Y-%m-%d %H:%M} UTC: {plain(incident.resolution)}")
+    lines += [f"[{plain(title)}](<{_target(address)}>)" for title, address in incident.links.items()]
     if incident.figures:
         figures = json.dumps(incident.figures, indent=2, ensure_ascii=False)
         lines.append("\n".join(f"    {line}" for line in figures.split("\n")))  # indented code has no end that a value could hold
@@ -102,12 +102,6 @@ def _why_not(incident: Incident) -> str:
     if incident.verdict:
         return f"{incident.by} judged {incident.id} already: {incident.verdict}."
     return f"The run {incident.asked} asks about {incident.id} already."
-
-
-def _plain(text: str) -> str:
-    """One line that is shown as it stands; what stands between two backticks stays code."""
-    parts = re.split(r"(`[^`]+`)", " ".join(text.split()))
-    return "".join(part if at % 2 else re.sub(r"([\\`*_\[\]<>#|!~])", r"\\\1", part) for at, part in enumerate(parts))
 
 
 def _target(address: str) -> str:

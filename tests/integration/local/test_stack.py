@@ -122,6 +122,7 @@ def test_pages_of_other_sites_get_nothing(platform, settings):
             ({}, False),
             ({"Host": f"localhost:{urlsplit(url).port}"}, False),
             ({"Host": "rebound.example"}, True),
+            ({"Host": "10.1.2.3:5000"}, True),  # MLflow would answer to every private address
             ({"Origin": "https://elsewhere.example"}, True),
             ({"Origin": "null"}, True),
         ):

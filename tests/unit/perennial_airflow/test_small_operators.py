@@ -96,9 +96,9 @@ def test_both_answers_are_passed_on(task_log, before_start, option, decision):
     assert _ask("True", before_start).execute_complete({}, _answer(option)) == {"decision": decision, "actor": "ada"}
 
 
-def _registered(*versions):
+def _registered(*versions, said="Version {} is better."):
     """The context of a run that these registrations started."""
-    events = [SimpleNamespace(extra={"version": number, "sentence": f"Version {number} is better."}) for number in versions]
+    events = [SimpleNamespace(extra={"version": number, "sentence": said.format(number)}) for number in versions]
     return {"task_instance": SimpleNamespace(id="1"), "triggering_asset_events": {Asset("m_candidate"): events}}
 
 
@@ -119,6 +119,15 @@ def test_a_person_is_asked_about_one_version(home, task_log, monkeypatch, named,
     assert asked["options"] == ["Approve", "Reject"]
     assert asked["subject"] == f"May version {asked_about} of Lateness take traffic?"
     assert asked["body"] == f"{said}Steps: 5, 100 percent."
+
+
+def test_what_the_gate_says_is_no_markdown(home, task_log, monkeypatch):
+    """It may name an input or a value: no picture is fetched from elsewhere, no link looks like one of ours."""
+    asked = {}
+    monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: asked.update(details))
+    with pytest.raises(TaskAwaitingInput):
+        _may_start().execute(_registered(7, said="![x](http://stranger.example) <b> [approve](http://stranger.example)"))
+    assert asked["body"].startswith(r"\!\[x\](http://stranger.example) \<b\> \[approve\](http://stranger.example)")
 
 
 @pytest.mark.parametrize("kind", ["rejected", "rolled_back", "promoted"])
