@@ -18,8 +18,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from perennial import clock
+
 Columns = Mapping[str, np.ndarray]
 Array = npt.NDArray[Any]
+
+EXACT = 2**53  # up to here float64 tells whole numbers apart
 
 
 def text(value: object) -> str | None:
@@ -38,20 +42,19 @@ def numbers(values: Array) -> npt.NDArray[np.float64]:
     return np.array([np.nan if text(value) is None else float(value) for value in values.tolist()], dtype=np.float64)
 
 
-def times(values: Array) -> npt.NDArray[np.datetime64]:
-    """A column as datetime64[s], null as NaT. Reads ISO 8601; a zone is converted to UTC. Raises ValueError where a value is no time."""
+def times(values: Array, time_zone: str = clock.UTC) -> npt.NDArray[np.datetime64]:
+    """A column as datetime64[s], null as NaT. Texts are read by the rule of `clock`, as wall times of `time_zone`. Raises ValueError where a value is no time."""
     if values.dtype.kind == "M":
         return values.astype("datetime64[s]")
-    return np.array([_time(value) for value in values.tolist()], dtype="datetime64[s]")
+    return np.array([_time(value, time_zone) for value in values.tolist()], dtype="datetime64[s]")
 
 
-def _time(value: object) -> np.datetime64:
+def _time(value: object, time_zone: str) -> np.datetime64:
     if value is None or value != value:  # noqa: PLR0124
         return np.datetime64("NaT", "s")
-    when = datetime.fromisoformat(value) if isinstance(value, str) else value
+    when = clock.wall_time(value, time_zone) if isinstance(value, str) else value
     if isinstance(when, datetime) and when.tzinfo:
-        offset = when.utcoffset()
-        when = when.replace(tzinfo=None) - offset if offset else when.replace(tzinfo=None)
+        when = when.astimezone(clock.zone(time_zone)).replace(tzinfo=None)
     if not isinstance(when, (date, np.datetime64)):
         raise ValueError(f"{value!r} is no time")
     return np.datetime64(when.isoformat() if isinstance(when, date) else str(when), "s")
@@ -70,6 +73,21 @@ def weekdays(values: Array) -> npt.NDArray[np.float64]:
     when = times(values)
     days = when.astype("datetime64[D]").astype(np.int64)
     return np.where(np.isnat(when), np.nan, (days + 3) % 7)  # 1970-01-01 was a Thursday
+
+
+def whole_numbers(values: Sequence[int | None]) -> Array:
+    """A column of whole numbers as training and serving hand it to features.
+
+    float64 with null as NaN where that is exact, so up to 2^53 either way; else int64, or with nulls Python's whole numbers and None.
+    """
+    known = [value for value in values if value is not None]
+    if not known or max(map(abs, known)) <= EXACT:
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    if len(known) == len(values):
+        return np.array(values, dtype=np.int64)
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
 
 
 def columns_from_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from perennial.clock import UTC, zone
+
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 CRON_PART = re.compile(r"(\*|(\d+)(-(\d+))?)(/(\d+))?")
@@ -70,10 +72,21 @@ class Named(Spec):
 class Column(Spec):
     """One column of a dataset."""
 
-    name: str = Field(description="Column name.")
+    name: str = Field(description="Column name: without blanks around it, and not beginning with `_`, as the columns that tables add do.")
     type: ColumnType = Field(description="Type in the table.")
     nullable: bool = Field(default=False, description="Whether a row may lack it.")
     meaning: str = Field(default="", description="What it says, with its unit.")
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_column_name(cls, name: str) -> str:
+        if not name.strip() or name != name.strip() or not name.isprintable():
+            raise ValueError(
+                f"{name!r} is no column name: give it at least one sign that can be seen, no blanks around it and no line breaks"
+            )
+        if name.startswith("_"):
+            raise ValueError(f"{name!r} is no column name: names that begin with _ are those of columns that tables add")
+        return name
 
 
 class Toleration(Spec):
@@ -105,6 +118,10 @@ class DatasetSpec(Named):
     columns: tuple[Column, ...] = Field(min_length=1, description="All columns, in table order.")
     key: tuple[str, ...] = Field(min_length=1, description="Columns that name a row uniquely, over all batches.")
     event_time: str = Field(description="Timestamp column by which rows are ordered, split and windowed.")
+    time_zone: str = Field(
+        default=UTC,
+        description="IANA name of the zone whose wall time the dataset's times are. A time without an offset is taken as it stands, one with an offset or Z is converted, in files and requests alike.",
+    )
     label_delay_days: float = Field(
         default=0,
         ge=0,
@@ -116,12 +133,25 @@ class DatasetSpec(Named):
     )
     compute: ComputeSpec = Field(default=ComputeSpec(), description="What ingestion may use.")
 
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        zone(name)
+        return name
+
     @model_validator(mode="after")
     def _columns_exist(self) -> DatasetSpec:
         names = [c.name for c in self.columns]
         twice = {n for n in names if names.count(n) > 1}
         if twice:
             raise ValueError(f"columns named twice: {', '.join(sorted(twice))}")
+        alike = [n for n in names if [other.casefold() for other in names].count(n.casefold()) > 1]
+        if alike:
+            raise ValueError(
+                f"columns that differ by upper and lower case alone: {', '.join(sorted(alike))}; tables cannot tell them apart"
+            )
+        if "event_time" in names and self.event_time != "event_time":
+            raise ValueError(f"the column event_time is not the event time, which is {self.event_time}: give it another name")
         for role, wanted in (("key", self.key), ("event_time", (self.event_time,))):
             missing = [n for n in wanted if n not in names]
             if missing:

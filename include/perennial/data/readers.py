@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +19,8 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
+from perennial.data.wall_times import wall_times
+from perennial.encoding import EXACT
 from perennial.errors import BatchRefused
 from perennial.specs import ColumnType, DatasetSpec
 
@@ -35,7 +37,7 @@ _MEANT = {
     "int": "a whole number",
     "float": "a number",
     "string": "text",
-    "timestamp": "a time without zone such as 2013-01-31 06:15:00",
+    "timestamp": "a time such as 2013-01-31 06:15:00",
     "bool": "true or false",
 }
 _CHUNK = 1 << 20
@@ -56,7 +58,8 @@ def read_batch(path: Path, spec: DatasetSpec, name: str = "") -> pa.Table:
         name: what the file is called in sentences; the name of `path` if empty.
 
     Returns:
-        At least one row; exactly the columns of the spec, in its order, with its types. An empty field is null; so is NaN.
+        At least one row; exactly the columns of the spec, in its order, with its types. An empty field is null; so is NaN; infinity is refused.
+            Times are wall times of the dataset's zone (`perennial.clock`).
 
     Raises:
         BatchRefused: it cannot be read, is too large, or has other columns or types.
@@ -73,11 +76,11 @@ def read_batch(path: Path, spec: DatasetSpec, name: str = "") -> pa.Table:
             found = _parquet(path, spec, name)
         else:
             with _unpacked(path, spec, name) as file:
-                found = _csv(file) if lower.endswith(CSV) else _json_lines(file)
+                found = _csv(file) if lower.endswith(CSV) else _json_lines(file, spec)
     _refuse_other_columns(found.column_names, spec, name)
     if not found.num_rows:
         raise BatchRefused(f"{name} has a header but no rows: land it again with its rows.")
-    return pa.table([_typed(found[column.name], column.name, column.type, name) for column in spec.columns], schema=schema(spec))
+    return pa.table([_typed(found[column.name], column.name, spec, name) for column in spec.columns], schema=schema(spec))
 
 
 def refuse_too_large(size: int, spec: DatasetSpec, name: str) -> None:
@@ -191,7 +194,18 @@ def _csv_header(file: IO[bytes]) -> list[str]:
     return header
 
 
-def _json_lines(file: IO[bytes]) -> pa.Table:
+def _json_lines(file: IO[bytes], spec: DatasetSpec) -> pa.Table:
+    """Times and texts as they are written: Arrow would take every text that looks like a time for one, and an offset off it."""
+    texts = [column.name for column in spec.columns if column.type in ("timestamp", "string")]
+    found = _json_columns(file, pa.schema([(name, pa.string()) for name in texts]))
+    empty = [name for name in texts if found[name].null_count == found.num_rows]
+    if empty:  # declared, and perhaps in no line
+        written = _json_columns(file, None).column_names
+        found = found.drop_columns([name for name in empty if name not in written])
+    return found
+
+
+def _json_columns(file: IO[bytes], explicit: pa.Schema | None) -> pa.Table:
     size = file.seek(0, 2)
     file.seek(0)
     try:
@@ -199,7 +213,7 @@ def _json_lines(file: IO[bytes]) -> pa.Table:
         return pa.json.read_json(
             file,
             read_options=pa.json.ReadOptions(block_size=min(size + 1, (1 << 31) - 1)),
-            parse_options=pa.json.ParseOptions(newlines_in_values=False),
+            parse_options=pa.json.ParseOptions(newlines_in_values=False, explicit_schema=explicit),
         )
     except pa.ArrowInvalid:
         file.seek(0)
@@ -243,13 +257,13 @@ def _refuse_other_columns(names: list[str], spec: DatasetSpec, name: str) -> Non
         )
 
 
-def _typed(values: pa.ChunkedArray, column: str, kind: ColumnType, name: str) -> pa.ChunkedArray:
+def _typed(values: pa.ChunkedArray, column: str, spec: DatasetSpec, name: str) -> pa.ChunkedArray:
     """The column in the type of the spec.
 
     Raises:
         BatchRefused: names the column and the first row (the first row of values is 1) that has another type.
     """
-    found = values.type
+    kind, found = spec.column(column).type, values.type
     if pa.types.is_dictionary(found):
         values, found = values.cast(found.value_type), found.value_type
     text = pa.types.is_string(found) or pa.types.is_large_string(found)
@@ -257,39 +271,48 @@ def _typed(values: pa.ChunkedArray, column: str, kind: ColumnType, name: str) ->
         "int": lambda t: pa.types.is_integer(t) or pa.types.is_floating(t),  # a nullable whole number often comes as 2.0
         "float": lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t),
         "string": lambda t: False,
-        "timestamp": lambda t: pa.types.is_date(t) or (pa.types.is_timestamp(t) and t.tz is None),
+        "timestamp": lambda t: pa.types.is_date(t) or pa.types.is_timestamp(t),
         "bool": pa.types.is_boolean,
     }
     if not (text or pa.types.is_null(found) or allowed[kind](found)):
-        zone = " with a zone" if pa.types.is_timestamp(found) and found.tz else ""
-        raise BatchRefused(f"{name}: {column} has the type {found}{zone}, not {_MEANT[kind]}. Correct the file and land it again.")
+        raise BatchRefused(f"{name}: {column} has the type {found}, not {_MEANT[kind]}. Correct the file and land it again.")
     if pa.types.is_floating(found):
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, found), values)
     try:
-        cast = _cast(values, kind)
+        cast = _cast(values, kind, spec.time_zone)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        row = _first_wrong(values, kind)
-        raise BatchRefused(
-            f"{name}: {column} is {str(values[row].as_py())[:60]!r} in row {row + 1}, which is not {_MEANT[kind]}. Correct the file and land it again."
-        ) from None
+        _refuse_row(values, _first_wrong(values, kind, spec.time_zone), column, f"which is not {_MEANT[kind]}", name)
     if kind == "float":
         cast = pc.if_else(pc.is_nan(cast), pa.scalar(None, pa.float64()), cast)
+        _refuse_where(pc.is_inf(cast), values, column, "which is not finite", name)
+    elif kind == "int" and pa.types.is_floating(found):
+        inexact = pc.greater(pc.abs(values.cast(pa.float64())), float(EXACT))
+        _refuse_where(inexact, values, column, "beyond 2^53, where a number with a point does not tell whole numbers apart", name)
     return cast
 
 
-def _cast(values: pa.ChunkedArray, kind: ColumnType) -> pa.ChunkedArray:
-    if kind == "timestamp" and pa.types.is_timestamp(values.type):
-        return pc.cast(values, _TYPES[kind], safe=False)  # nanoseconds are cut to microseconds
-    return pc.cast(values, _TYPES[kind])
+def _refuse_where(wrong: pa.ChunkedArray, values: pa.ChunkedArray, column: str, why: str, name: str) -> None:
+    if pc.any(wrong).as_py():
+        _refuse_row(values, pc.index(wrong, True).as_py(), column, why, name)
 
 
-def _first_wrong(values: pa.ChunkedArray, kind: ColumnType) -> int:
+def _refuse_row(values: pa.ChunkedArray, row: int, column: str, why: str, name: str) -> NoReturn:
+    raise BatchRefused(
+        f"{name}: {column} is {str(values[row].as_py())[:60]!r} in row {row + 1}, {why}. Correct the file and land it again."
+    ) from None
+
+
+def _cast(values: pa.ChunkedArray, kind: ColumnType, time_zone: str) -> pa.ChunkedArray:
+    return wall_times(values, time_zone) if kind == "timestamp" else pc.cast(values, _TYPES[kind])
+
+
+def _first_wrong(values: pa.ChunkedArray, kind: ColumnType, time_zone: str) -> int:
     """Index of the first value that cannot be cast, by halving."""
     low, high = 0, len(values)
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            _cast(values.slice(low, middle - low), kind)
+            _cast(values.slice(low, middle - low), kind, time_zone)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             high = middle
         else:

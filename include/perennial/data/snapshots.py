@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from perennial.data.hashes import digest_by_names, digest_of
 from perennial.data.readers import schema
 from perennial.data.tables import Table
+from perennial.encoding import whole_numbers
 from perennial.errors import TrainingRefused, UnknownName
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
@@ -62,7 +63,8 @@ class Snapshot:
             until: last event time, not included.
 
         Returns:
-            One row per row of the table. Nullable integers come as floats with NaN. A nullable column that the spec gained later is null.
+            One row per row of the table. Nullable integers come as floats with NaN, or where that would not
+            be exact as whole numbers and None. A nullable column that the spec gained later is null.
 
         Raises:
             Fault: the table has not the columns and types of the spec.
@@ -75,7 +77,7 @@ class Snapshot:
         if until is not None:
             where = (field < naive(until)) if where is None else where & (field < naive(until))
         found = self.table.scan(list(dict.fromkeys((*wanted, *order))), where, self.version)
-        return found.sort_by([(name, "ascending") for name in order]).select(wanted).to_pandas()
+        return _frame(found.sort_by([(name, "ascending") for name in order]).select(wanted))
 
     def newest(self) -> datetime:
         """Newest event time.
@@ -163,6 +165,14 @@ def _labelled(rows: pandas.DataFrame, features_module: ModuleType | Any) -> pand
 
     label = features_module.label({name: rows[name].to_numpy() for name in rows.columns})
     return rows[~np.isnan(np.asarray(label, dtype=float))].reset_index(drop=True)
+
+
+def _frame(rows: pa.Table) -> pandas.DataFrame:
+    frame = rows.to_pandas()
+    for name, values in zip(rows.column_names, rows.columns, strict=True):
+        if pa.types.is_integer(values.type) and values.null_count:
+            frame[name] = whole_numbers(values.to_pylist())
+    return frame
 
 
 def naive(when: datetime) -> datetime:

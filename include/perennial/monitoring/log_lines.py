@@ -5,7 +5,7 @@ Whatever wrote them: an older release, a server that was killed while it wrote, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+Sql = Callable[[str, str], str]  # makes SQL of the SQL of a field's text and of its JSON type
 AT_ONCE_BYTES = 16 << 20  # of lines in memory
 
 
@@ -34,7 +35,7 @@ class LineField:
     name: str
     path: str  # JSON pointer
     kinds: tuple[str, ...]  # DuckDB's names of the JSON types that it may have
-    value: str  # SQL of the column, null where the text does not fit; {v} is the field's text, {k} its JSON type
+    value: Sql  # the column, null where the text does not fit
     fault: str  # what it is where it does not fit
     required: bool = False
 
@@ -71,11 +72,10 @@ def _query(fields: Sequence[LineField]) -> str:
     paths = ", ".join(_quoted(field.path) for field in fields)
     columns, faults = [], []
     for place, field in enumerate(fields, start=1):
-        names = {"v": f"v[{place}]", "k": f"k[{place}]"}
+        text, kind = f"v[{place}]", f"k[{place}]"
         kinds = ", ".join(map(_quoted, field.kinds))
-        value = field.value.format(**names)
-        columns.append(f"case when {names['k']} in ({kinds}) then {value} end as {_name(field.name)}")
-        given = f"coalesce({names['k']}, 'NULL') <> 'NULL'"
+        columns.append(f"case when {kind} in ({kinds}) then {field.value(text, kind)} end as {_name(field.name)}")
+        given = f"coalesce({kind}, 'NULL') <> 'NULL'"
         called = field.path.removeprefix("/row/").removeprefix("/").replace("~1", "/").replace("~0", "~")
         faults.append(f"when {given} and {_name(field.name)} is null then {_quoted(f'{called} is {field.fault}')}")
         if field.required:

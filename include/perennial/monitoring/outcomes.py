@@ -37,12 +37,12 @@ def collect_outcomes(store: Store, model: ModelSpec, table: Table) -> Collected:
     """
 
     fields = [
-        LineField("prediction_id", "/id", ("VARCHAR",), "nullif({v}, '')", "no text", required=True),
+        LineField("prediction_id", "/id", ("VARCHAR",), lambda text, _: f"nullif({text}, '')", "no text", required=True),
         LineField(
             "outcome",
             "/outcome",
             ("VARCHAR", "BIGINT", "UBIGINT", "DOUBLE", "BOOLEAN"),
-            _number(model),
+            lambda text, _: _number(model, text),
             "no outcome of this model",
             required=True,
         ),
@@ -58,14 +58,13 @@ def collect_outcomes(store: Store, model: ModelSpec, table: Table) -> Collected:
     return collect(store, f"outcomes/{model.name}", table, read)
 
 
-def _number(model: ModelSpec) -> str:
-    """SQL that turns the text of an outcome, {v}, into its number, or null."""
-    value = "try_cast({v} as double)"
+def _number(model: ModelSpec, text: str) -> str:
+    """SQL that turns the text of an outcome into its number, or null."""
+    value = f"try_cast({text} as double)"
     if not model.classes:
         return f"case when isfinite({value}) then {value} end"
-    quoted = [name.replace("'", "''").replace("{", "{{").replace("}", "}}") for name in model.classes]
-    names = " ".join(f"when {{v}} = '{name}' then {i}" for i, name in enumerate(quoted))
-    yes_no = " when lower({v}) = 'true' then 1 when lower({v}) = 'false' then 0" if len(model.classes) == 2 else ""
+    names = " ".join(f"when {text} = '{name.replace(chr(39), chr(39) * 2)}' then {i}" for i, name in enumerate(model.classes))
+    yes_no = f" when lower({text}) = 'true' then 1 when lower({text}) = 'false' then 0" if len(model.classes) == 2 else ""
     return f"(case {names}{yes_no} when {value} in ({', '.join(map(str, range(len(model.classes))))}) then {value} end)::double"
 
 

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from perennial.monitoring.log_lines import Damage, LineField, in_pointer, read_lines
+from perennial.clock import moment_sql, wall_sql
+from perennial.monitoring.log_lines import Damage, LineField, Sql, in_pointer, read_lines
 from perennial.specs import ColumnType, DatasetSpec, ModelSpec
 from perennial.store import Store
 
@@ -43,24 +44,33 @@ Read = Callable[[Sequence[Path]], "tuple[pa.Table, list[Damage]]"]
 
 
 _NUMBER = ("BIGINT", "UBIGINT", "DOUBLE")
-TIME = (
-    ("VARCHAR",),
-    "case when try_cast({v} as timestamptz) between timestamptz '0001-01-02 00:00:00+00' and timestamptz '9999-12-30 00:00:00+00' then try_cast({v} as timestamptz) end",
-    "no time",
-)
-_FLOAT = _NUMBER, "case when isfinite(try_cast({v} as double)) then try_cast({v} as double) end", "no number"
-# JSON types, SQL of the value, and what a value is that does not fit. Whole numbers may be written as 3.0.
-_TYPES: dict[ColumnType, tuple[tuple[str, ...], str, str]] = {
-    "int": (
-        _NUMBER,
-        "case when {k} <> 'DOUBLE' then try_cast({v} as bigint) when try_cast({v} as double) = trunc(try_cast({v} as double)) then try_cast(try_cast({v} as double) as bigint) end",
-        "no whole number of 64 bits",
-    ),
-    "float": _FLOAT,
-    "string": (("VARCHAR",), "{v}", "no text"),
-    "timestamp": TIME,
-    "bool": (("BOOLEAN",), "{v}::boolean", "neither true nor false"),
-}
+
+
+def _float(text: str, kind: str) -> str:
+    return f"case when isfinite(try_cast({text} as double)) then try_cast({text} as double) end"
+
+
+def _int(text: str, kind: str) -> str:
+    """Whole numbers may be written as 3.0."""
+    number = f"try_cast({text} as double)"
+    return f"case when {kind} <> 'DOUBLE' then try_cast({text} as bigint) when {number} = trunc({number}) then try_cast({number} as bigint) end"
+
+
+def _moment(text: str, kind: str) -> str:
+    return moment_sql(text)
+
+
+def _as_it_is(text: str, kind: str) -> str:
+    return text
+
+
+def _bool(text: str, kind: str) -> str:
+    return f"{text}::boolean"
+
+
+TIME = ("VARCHAR",), _moment, "no time"
+_FLOAT = _NUMBER, _float, "no number"
+_BOOL = ("BOOLEAN",), _bool, "neither true nor false"
 
 
 class Table(Protocol):
@@ -121,27 +131,43 @@ def set_aside(store: Store, prefix: str) -> SetAside | None:
 def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, table: Table) -> Collected:
     """Take the finished segments of a model's prediction log into its table.
 
-    Columns: prediction_id, model_version, shadow (nobody saw the answer), served_at, event_time (both UTC, microseconds),
-    scores (list of float), milliseconds, and `input_<name>` for each input.
+    Columns: prediction_id, model_version, shadow (nobody saw the answer), served_at (UTC), event_time, scores (list of float),
+    milliseconds, and `input_<name>` for each input. Event time and inputs that are times are wall times of the dataset's zone, as in its
+    own table, though Arrow calls them UTC: so days are the same days there and here.
     """
-    scores = "try_cast({v} as double[])"
+    zone = dataset.time_zone
+    types: dict[ColumnType, tuple[tuple[str, ...], Sql, str]] = {
+        "int": (_NUMBER, _int, "no whole number of 64 bits"),
+        "float": _FLOAT,
+        "string": (("VARCHAR",), _as_it_is, "no text"),
+        "timestamp": (("VARCHAR",), lambda text, _: wall_sql(text, zone), "no time"),
+        "bool": _BOOL,
+    }
     width = max(len(model.classes), 1)
+
+    def scores(text: str, _: str) -> str:
+        found = f"try_cast({text} as double[])"
+        return f"case when len({found}) = {width} and len(list_filter({found}, lambda x: isfinite(x))) = {width} then {found} end"
+
+    def event_time(text: str, kind: str) -> str:
+        return f"({moment_sql(text)}) at time zone '{zone}' at time zone 'UTC'"
+
     fields = [
-        LineField("prediction_id", "/id", ("VARCHAR",), "nullif({v}, '')", "no text", required=True),
-        LineField("model_version", "/version", ("BIGINT", "UBIGINT"), "try_cast({v} as integer)", "no number of a version", required=True),
-        LineField("shadow", "/shadow", ("BOOLEAN",), "{v}::boolean", "neither true nor false"),
-        LineField("served_at", "/time", *TIME, required=True),
-        LineField("event_time", "/event_time", *TIME),
+        LineField("prediction_id", "/id", ("VARCHAR",), lambda text, _: f"nullif({text}, '')", "no text", required=True),
         LineField(
-            "scores",
-            "/scores",
-            ("ARRAY",),
-            f"case when len({scores}) = {width} and len(list_filter({scores}, lambda x: isfinite(x))) = {width} then {scores} end",
-            f"no list of {width} numbers",
+            "model_version",
+            "/version",
+            ("BIGINT", "UBIGINT"),
+            lambda text, _: f"try_cast({text} as integer)",
+            "no number of a version",
             required=True,
         ),
+        LineField("shadow", "/shadow", *_BOOL),
+        LineField("served_at", "/time", *TIME, required=True),
+        LineField("event_time", "/event_time", ("VARCHAR",), event_time, "no time"),
+        LineField("scores", "/scores", ("ARRAY",), scores, f"no list of {width} numbers", required=True),
         LineField("milliseconds", "/ms", *_FLOAT),
-        *(LineField(INPUT + name, f"/row/{in_pointer(name)}", *_TYPES[dataset.column(name).type]) for name in model.inputs),
+        *(LineField(INPUT + name, f"/row/{in_pointer(name)}", *types[dataset.column(name).type]) for name in model.inputs),
     ]
 
     def read(files: Sequence[Path]) -> tuple[pa.Table, list[Damage]]:

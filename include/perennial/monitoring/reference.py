@@ -79,12 +79,12 @@ def _from_batches(kept: ProfileStore, layout: Layout, rows: pa.Table, event_time
     """The days that the kept profiles tell whole, and the days that they do not."""
     import pyarrow as pa
 
-    days = rows.append_column("day", rows[event_time].cast(pa.timestamp("us")).cast(pa.date32()))
-    counts = days.group_by(["day", batch_column]).aggregate([([], "count_all")]).to_pylist()
+    days = rows.append_column("_day", rows[event_time].cast(pa.timestamp("us")).cast(pa.date32()))
+    counts = days.group_by(["_day", batch_column]).aggregate([([], "count_all")]).to_pylist()
     wanted: dict[date, dict[str, int]] = {}
     for line in counts:
-        if line["day"] is not None:
-            wanted.setdefault(line["day"], {})[_mark(line[batch_column])] = line["count_all"]
+        if line["_day"] is not None:
+            wanted.setdefault(line["_day"], {})[_mark(line[batch_column])] = line["count_all"]
     marks = {mark for by_mark in wanted.values() for mark in by_mark}
     profiles: dict[str, Profile] = {}
     for batch in kept.batches(min(wanted, default=None), max(wanted, default=None)):

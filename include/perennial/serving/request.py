@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 import orjson
 
-from perennial import encoding
+from perennial import clock, encoding
 
 MAX_ROWS = 10_000  # more belongs in several requests: one must not hold up a thread for seconds
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
+_ROW_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,134}")  # of a request's id, a hyphen and the row's place
 _TYPES: dict[str, tuple[frozenset[type], str]] = {
     "int": (frozenset({int}), "a whole number"),
     "float": (frozenset({int, float}), "a number"),
     "string": (frozenset({str}), "a string"),
-    "timestamp": (frozenset({str}), "a time like 2013-02-01T06:00:00"),
+    "timestamp": (frozenset({str}), f"a time like {clock.EXAMPLE}"),
     "bool": (frozenset({bool}), "true or false"),
 }
 
@@ -47,6 +48,7 @@ class Signature:
 
     inputs: tuple[Input, ...]
     strict: bool = False  # refuses fields that the version does not know, which are ignored otherwise
+    time_zone: str = clock.UTC  # whose wall time the version's times are
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,18 +67,20 @@ class Request:
 
 
 def read_signature(found: Mapping[str, Any]) -> Signature:
-    """The content of a `signature.json`; what an older release did not write has its default. Raises ValueError for an unknown type."""
+    """The content of a `signature.json`; what an older release did not write has its default. Raises ValueError for an unknown type or zone."""
     inputs = tuple(
         Input(**{**given, "values": frozenset(given["values"]) if given.get("values") is not None else None}) for given in found["inputs"]
     )
     for given in inputs:
         if given.type not in _TYPES:
             raise ValueError(f"signature.json gives {given.name} the type {given.type!r}: known are {', '.join(_TYPES)}")
-    return Signature(inputs, bool(found.get("strict", False)))
+    time_zone = str(found.get("time_zone", clock.UTC))
+    clock.zone(time_zone)
+    return Signature(inputs, bool(found.get("strict", False)), time_zone)
 
 
-def parse(body: bytes | str) -> dict[str, Any]:
-    """The JSON object of a request body. Raises BadRequest."""
+def parse(body: bytes | str, example: str) -> dict[str, Any]:
+    """The JSON object of a request body, which should look like the example. Raises BadRequest."""
     if not body:
         raise BadRequest("The request has no body: send JSON with the header Content-Type: application/json.")
     try:
@@ -84,7 +88,7 @@ def parse(body: bytes | str) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"The body is not JSON: {error}. NaN and infinity are not JSON either.") from None
     if not isinstance(found, dict):
-        raise BadRequest('The body must be a JSON object like {"data": {"rows": [{...}]}}.')
+        raise BadRequest(f"The body must be a JSON object like {example}.")
     return found
 
 
@@ -98,7 +102,7 @@ def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_RO
         BadRequest: it is no JSON, has no rows or too many, or a row lacks a field that must not be null, has a value that does not fit or,
             where the signature is strict, an unknown field.
     """
-    found = parse(body)
+    found = parse(body, '{"data": {"rows": [{...}]}}')
     rows = _rows(found.get("data"), max_rows)
     ignored: set[str] = set()
     for place, row in enumerate(rows):
@@ -106,8 +110,8 @@ def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_RO
             raise BadRequest(f"Row {place} is not an object of field names and values.")
         if row.keys() != signature.names:
             rows[place] = _fitted(place, row, signature, ignored)
-    columns = {given.name: _column(given, [row[given.name] for row in rows]) for given in signature.inputs}
-    puid, event_time = _meta(found.get("meta"))
+    columns = {given.name: _column(given, [row[given.name] for row in rows], signature.time_zone) for given in signature.inputs}
+    puid, event_time = _meta(found.get("meta"), signature.time_zone)
     return Request(columns, rows, puid, event_time, tuple(sorted(ignored)))
 
 
@@ -123,7 +127,7 @@ def _rows(data: object, max_rows: int) -> list[Any]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise BadRequest("data.names must list the field names in the order of data.ndarray's columns.")
         if len(set(names)) != len(names):
-            raise BadRequest(f"data.names names {next(n for n in names if names.count(n) > 1)} twice.")
+            raise BadRequest(f"data.names names {_short(Counter(names).most_common(1)[0][0])} twice.")
         if not isinstance(values, list):
             raise BadRequest("data.ndarray must be a list of rows.")
         for place, row in enumerate(values[: max_rows + 1]):
@@ -152,15 +156,19 @@ def _fitted(place: int, row: Mapping[str, Any], signature: Signature, ignored: s
     return {given.name: row.get(given.name) for given in signature.inputs}
 
 
-def _column(given: Input, values: list[Any]) -> np.ndarray:
+def _column(given: Input, values: list[Any], time_zone: str) -> np.ndarray:
     allowed, wanted = _TYPES[given.type]
     if given.type == "int":  # JSON knows one kind of number, and many callers write 2008.0
-        values = [int(value) if type(value) is float and value.is_integer() else value for value in values]
+        values = [int(value) if type(value) is float and value.is_integer() and abs(value) <= encoding.EXACT else value for value in values]
     types = set(map(type, values))
     if not types <= (allowed | {type(None)} if given.nullable else allowed):
         for place, value in enumerate(values):
             if value is None and not given.nullable:
                 raise BadRequest(f"Row {place}: {given.name} must not be null.")
+            if given.type == "int" and type(value) is float and value.is_integer():
+                raise BadRequest(
+                    f"Row {place}: {given.name} is {_short(value)}: beyond 2^53 a number with a point or an exponent is not exact. Write all its digits."
+                )
             if value is not None and type(value) not in allowed:
                 raise BadRequest(f"Row {place}: {given.name} must be {wanted}, not {_short(value)}.")
     if given.values is not None:
@@ -174,15 +182,12 @@ def _column(given: Input, values: list[Any]) -> np.ndarray:
         column[:] = values
         return column
     if given.type == "timestamp":
-        return _times(given, values)
+        return _times(given, values, time_zone)
     return _numbers(given, values)
 
 
 def _numbers(given: Input, values: list[Any]) -> np.ndarray:
-    try:
-        column = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-    except OverflowError:
-        column = np.array([math.inf if value is not None and abs(value) > 2**1000 else 0.0 for value in values])
+    column = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
     known = np.array([value is not None for value in values]) if given.nullable else np.ones(len(values), dtype=bool)
     for fault, sentence in (
         (~np.isfinite(column), "must be finite"),
@@ -198,24 +203,29 @@ def _numbers(given: Input, values: list[Any]) -> np.ndarray:
         if fault is not None and (fault & known).any():
             place = int(np.argmax(fault & known))
             raise BadRequest(f"Row {place}: {given.name} is {_short(values[place])}: it {sentence}.")
+    if given.type == "int" and (np.abs(column) >= encoding.EXACT).any():
+        for place, value in enumerate(values):
+            if value is not None and not -(2**63) <= value < 2**63:
+                raise BadRequest(f"Row {place}: {given.name} is {_short(value)}: whole numbers have at most 64 bits, -2^63 to 2^63 - 1.")
+        return encoding.whole_numbers(values)
     return column
 
 
-def _times(given: Input, values: list[Any]) -> np.ndarray:
+def _times(given: Input, values: list[Any], time_zone: str) -> np.ndarray:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     try:
-        return encoding.times(column)
-    except (ValueError, OverflowError):
+        return encoding.times(column, time_zone)
+    except ValueError:
         for place, value in enumerate(values):
             try:
-                encoding.times(np.array([value], dtype=object))
-            except (ValueError, OverflowError):
+                encoding.times(column[place : place + 1], time_zone)
+            except ValueError:
                 raise BadRequest(f"Row {place}: {given.name} must be {_TYPES['timestamp'][1]}, not {_short(value)}.") from None
         raise
 
 
-def _meta(meta: object) -> tuple[str | None, str | None]:
+def _meta(meta: object, time_zone: str) -> tuple[str | None, str | None]:
     if meta is None:
         return None, None
     if not isinstance(meta, dict):
@@ -229,25 +239,43 @@ def _meta(meta: object) -> tuple[str | None, str | None]:
     if tags is not None and not isinstance(tags, dict):
         raise BadRequest("meta.tags must be an object.")
     event_time = (tags or {}).get("event_time")
-    return puid, None if event_time is None else utc(event_time, "meta.tags.event_time")
+    return puid, None if event_time is None else _moment(event_time, time_zone, "meta.tags.event_time")
 
 
-def utc(value: object, field: str) -> str:
-    """A time in ISO 8601 and UTC. Raises BadRequest where `value` is none; one without a zone counts as UTC."""
-    try:
-        when = datetime.fromisoformat(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise BadRequest(f"{field} must be {_TYPES['timestamp'][1]}, not {_short(value)}.") from None
-    return (when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)).isoformat()
+def _moment(value: object, time_zone: str, field: str) -> str:
+    """A moment in ISO 8601 and UTC."""
+    if isinstance(value, str):
+        try:
+            return clock.moment(clock.wall_time(value, time_zone), time_zone).isoformat()
+        except ValueError:
+            pass  # said below
+    raise BadRequest(f"{field} must be {_TYPES['timestamp'][1]}, not {_short(value)}.")
 
 
-def read_outcome(puid: str, truth: object, classes: Sequence[str]) -> tuple[str, float]:
-    """The prediction id and the outcome of a feedback message: a class number for a classifier, any finite number otherwise.
+def read_feedback(body: bytes | str, classes: Sequence[str]) -> tuple[str, float]:
+    """The prediction id and the outcome of a feedback message, in whichever of Seldon's forms.
+
+    Raises:
+        BadRequest: it is no JSON, or the id or the outcome is missing or does not fit the model.
+    """
+    found = parse(body, '{"response": {"meta": {"puid": "..."}}, "truth": {"data": {"ndarray": [[1]]}}}')
+    truth = found.get("truth")
+    data = _inside(truth, "data")
+    values = _inside(truth, "strData") or _inside(data, "ndarray") or _inside(_inside(data, "tensor"), "values")
+    return read_outcome(_inside(_inside(found.get("response"), "meta"), "puid"), values, classes)
+
+
+def _inside(message: object, name: str) -> object:
+    return message.get(name) if isinstance(message, dict) else None
+
+
+def read_outcome(puid: object, truth: object, classes: Sequence[str]) -> tuple[str, float]:
+    """The prediction id and the outcome: a class number for a classifier, any finite number otherwise.
 
     Raises:
         BadRequest: the id or the outcome is missing or does not fit the model.
     """
-    if not _ID.fullmatch(puid or ""):
+    if not (isinstance(puid, str) and _ROW_ID.fullmatch(puid)):
         raise BadRequest(f"response.meta.puid is {_short(puid)}: it must be the id of a prediction row, like 5f0c…-0.")
     while isinstance(truth, (list, tuple)) and len(truth) == 1:
         truth = truth[0]
@@ -261,5 +289,9 @@ def read_outcome(puid: str, truth: object, classes: Sequence[str]) -> tuple[str,
 
 
 def _short(value: object) -> str:
+    if isinstance(value, (dict, list)):  # may be nested deeper than repr goes
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, str):
+        value = value[:60]
     text = repr(value) if not isinstance(value, (bool, type(None))) else {True: "true", False: "false", None: "null"}[value]
     return text if len(text) <= 60 else text[:57] + "..."

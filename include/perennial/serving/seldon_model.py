@@ -20,14 +20,13 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from seldon_core.flask_utils import SeldonMicroserviceException
-from seldon_core.proto import prediction_pb2
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from perennial.errors import PerennialError, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.lineage import version_folder
 from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
-from perennial.serving.request import BadRequest, read_outcome, read_request
+from perennial.serving.request import BadRequest, read_feedback, read_request
 from perennial.serving.scorer import Scorer, ScoringFailed
 from perennial.settings import Settings
 from perennial.store import open_store
@@ -37,6 +36,7 @@ log = logging.getLogger(__name__)
 MOST_NAMED = 20  # of the fields that a version ignored, in its answer
 PREDICTION_ID_HEADER = "x-prediction-id"  # set by the gateway, so that a request keeps one id when another version answers it again
 VERSION_HEADER = "x-perennial-version"
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -127,7 +127,7 @@ class SeldonModel:
         self.metrics.count("200", seconds)
         return answer
 
-    def send_feedback_raw(self, feedback: prediction_pb2.Feedback) -> prediction_pb2.SeldonMessage:
+    def take_outcome(self, body: bytes) -> bytes:
         """Take in the outcome of one prediction row; the answer means that it is stored.
 
         Raises:
@@ -136,16 +136,14 @@ class SeldonModel:
         if not self.ready:
             raise SeldonMicroserviceException(self.reason, status_code=503, reason="NOT_READY")
         try:
-            prediction_id, outcome = read_outcome(feedback.response.meta.puid, _truth(feedback.truth), self.scorer.classes)
+            prediction_id, outcome = read_feedback(body, self.scorer.classes)
             self.outcomes.record(prediction_id, outcome)
         except BadRequest as error:
             raise SeldonMicroserviceException(str(error), status_code=400, reason="BAD_REQUEST") from None
         except StoreUnreachable as error:
             raise SeldonMicroserviceException(str(error), status_code=503, reason="STORE_UNREACHABLE") from None
         self.metrics.outcomes.inc()
-        answer = prediction_pb2.SeldonMessage()
-        answer.meta.puid = prediction_id
-        return answer
+        return orjson.dumps({"meta": {"puid": prediction_id}})
 
     def health_status_raw(self) -> dict[str, object]:
         """What the wrapper's own health path shows."""
@@ -196,6 +194,19 @@ def _routes(model: SeldonModel) -> flask.Blueprint:
     def _limit() -> None:
         predictions = flask.request.path.endswith(("/predict", "/predictions"))
         _bound_body(flask.request.environ, MAX_BODY_BYTES if predictions else MAX_FEEDBACK_BYTES)
+        if flask.request.mimetype in _FORMS:  # the wrapper would read it as one, at many times its size
+            raise SeldonMicroserviceException(
+                f"The body is sent as {flask.request.mimetype}: send JSON with the header Content-Type: application/json.",
+                status_code=400,
+                reason="BAD_REQUEST",
+            )
+
+    # Before the wrapper's own, which make a message of protobuf of the body: megabytes become gigabytes, and nesting an error of the server.
+    @blueprint.route("/send-feedback", methods=["GET", "POST"])
+    @blueprint.route("/api/v1.0/feedback", methods=["POST"])
+    @blueprint.route("/api/v0.1/feedback", methods=["POST"])
+    def _feedback() -> flask.Response:
+        return flask.Response(model.take_outcome(flask.request.get_data(cache=False)), mimetype="application/json")
 
     @blueprint.route("/live")
     def _live() -> str:
@@ -243,20 +254,3 @@ def _bound_body(environ: dict[str, Any], limit: int) -> None:
         if len(body) > limit:
             raise _TooLarge(limit)
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
-
-
-def _truth(message: prediction_pb2.SeldonMessage) -> object:
-    """The outcome that a feedback message carries, in whichever of Seldon's forms."""
-    data = message.data
-    if message.WhichOneof("data_oneof") == "strData":
-        return message.strData
-    if data.WhichOneof("data_oneof") == "tensor":
-        return list(data.tensor.values)
-    values: object = data.ndarray
-    while hasattr(values, "values") and len(values.values) == 1:
-        first = values.values[0]
-        kind = first.WhichOneof("kind")
-        if kind != "list_value":
-            return getattr(first, kind) if kind in ("number_value", "string_value", "bool_value") else None
-        values = first.list_value
-    return None

@@ -11,6 +11,12 @@ import logging
 import os
 import sys
 import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import flask
+
+    from perennial.serving.seldon_model import SeldonModel
 
 KEEP_ALIVE_SECONDS = 75  # above the gateway's idle time, so that the gateway always closes first and no request meets a closing connection
 
@@ -26,15 +32,11 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("seldon_core").setLevel(logging.CRITICAL)  # it logs every refused request as an error; this project logs what matters
-    os.environ["PAYLOAD_PASSTHROUGH"] = "true"  # read once, when the wrapper is imported
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-    from seldon_core import wrapper
     from seldon_core.gunicorn_utils import UserModelApplication
 
     from perennial.serving.seldon_model import SeldonModel
     from perennial.settings import Settings
-
-    wrapper.CORS = lambda app: None  # it would allow the pages of every origin to read the answers
 
     settings = Settings.from_environment()
     model = SeldonModel(given.model, given.version, given.digest, settings)
@@ -49,7 +51,17 @@ def main(arguments: list[str] | None = None) -> None:
         "loglevel": "warning",
         "proc_name": f"{given.model} v{given.version}",
     }
-    UserModelApplication(wrapper.get_rest_microservice(model, _NoMetrics()), model, False, None, given.model, options=options).run()
+    UserModelApplication(application(model), model, False, None, given.model, options=options).run()
+
+
+def application(model: SeldonModel) -> flask.Flask:
+    """The wrapper's application around a version."""
+    os.environ["PAYLOAD_PASSTHROUGH"] = "true"  # read once, when the wrapper is imported
+    from seldon_core import wrapper
+
+    wrapper.CORS = lambda app: None  # it would allow the pages of every origin to read the answers
+    made: flask.Flask = wrapper.get_rest_microservice(model, _NoMetrics())
+    return made
 
 
 class _NoMetrics:

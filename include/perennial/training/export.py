@@ -109,7 +109,14 @@ def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> d
 
 def _signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
     inputs = [{"name": name, "type": dataset.column(name).type, "nullable": dataset.column(name).nullable} for name in spec.inputs]
-    return {"model": spec.name, "task": spec.task, "classes": list(spec.classes), "inputs": inputs, "strict": spec.serving.strict}
+    return {
+        "model": spec.name,
+        "task": spec.task,
+        "classes": list(spec.classes),
+        "inputs": inputs,
+        "strict": spec.serving.strict,
+        "time_zone": dataset.time_zone,
+    }
 
 
 def _write_onnx(file: Path, scores: torch.nn.Module, names: list[str], example: dict[str, torch.Tensor]) -> None:

@@ -43,12 +43,42 @@ def a_model(**changes):
         ({"event_time": "id"}, "must be a timestamp"),
         ({"colour": "red"}, "Extra inputs"),
         ({"columns": (Column(name="at", type="timestamp"),) * 2, "key": ("at",)}, "named twice: at"),
+        ({"time_zone": "CET+1"}, "'CET.1' is no time zone: use an IANA name such as Europe/Berlin, or UTC"),
+        ({"time_zone": ""}, "is no time zone"),
     ],
 )
 def test_a_wrong_dataset_spec_is_refused_in_words(changes, words):
     """Every mistake in a dataset spec is named."""
     with pytest.raises(ValidationError, match=words):
         a_dataset(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "give it at least one sign that can be seen"),
+        (" ", "give it at least one sign that can be seen"),
+        (" amount", "no blanks around it"),
+        ("amount\t", "no blanks around it"),
+        ("am\nount", "no line breaks"),
+        ("a\x00", "no line breaks"),
+        ("_batch", "begin with _ are those of columns that tables add"),
+        ("AT", "differ by upper and lower case alone: AT, at; tables cannot tell them apart"),
+        ("event_time", "is not the event time, which is at: give it another name"),
+    ],
+)
+def test_a_column_name_that_would_break_something_is_refused_in_words(name, words):
+    """Names that tables, files or reports could not tell apart or keep are refused when the spec is made."""
+    with pytest.raises(ValidationError, match=words):
+        a_dataset(columns=(Column(name="id", type="int"), Column(name="at", type="timestamp"), Column(name=name, type="int")))
+
+
+@pytest.mark.parametrize("name", ["Straße", "amount (EUR)", "o'clock", 'say "hi"', "a.b/c~d", "batch_", "今日"])
+def test_names_as_people_write_them_are_column_names(name):
+    """Blanks inside, quotes and letters of any language are no fault."""
+    assert a_dataset(columns=(Column(name="id", type="int"), Column(name="at", type="timestamp"), Column(name=name, type="int"))).column(
+        name
+    )
 
 
 @pytest.mark.parametrize(

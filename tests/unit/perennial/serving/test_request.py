@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perennial import testing
-from perennial.serving.request import BadRequest, read_outcome, read_request, read_signature
+from perennial.serving.request import BadRequest, read_feedback, read_outcome, read_request, read_signature
 
 FIELDS = [*testing.INPUTS, {"name": "weekend", "type": "bool", "nullable": True}]
 SIGNATURE = read_signature({"inputs": FIELDS})
@@ -121,7 +121,7 @@ def test_versions_that_differ_by_nullable_inputs_answer_the_same_callers(lacking
         (b'{"data": {"rows": {}}}', "data.rows must be a list"),
         (b'{"data": {"rows": []}}', "The request has no rows"),
         (b'{"data": {"ndarray": [[1]]}}', "data.names must list the field names"),
-        (b'{"data": {"names": ["a", "a"], "ndarray": [[1, 2]]}}', "data.names names a twice"),
+        (b'{"data": {"names": ["a", "a"], "ndarray": [[1, 2]]}}', "data.names names 'a' twice"),
         (b'{"data": {"names": ["a"], "ndarray": {}}}', "data.ndarray must be a list of rows"),
         (b'{"data": {"names": ["a"], "ndarray": [[1, 2]]}}', "Row 0 of data.ndarray must be a list of 1 values"),
         (b'{"data": {"rows": [NaN]}}', "The body is not JSON"),
@@ -147,6 +147,36 @@ def test_infinite_numbers_are_refused(number):
         read_request(body(ROW).replace(b"500", b"1").replace(b"null", number.encode()), SIGNATURE)
 
 
+@pytest.mark.parametrize("number", ["1e19", "9223372036854775808", "-9223372036854775809", "-1e308", "9007199254740994.0", "1" + "0" * 400])
+def test_whole_numbers_that_are_not_exact_are_refused(number):
+    """Beyond 64 bits, or beyond 2^53 with a point or an exponent, a whole number is no longer the one that was meant."""
+    fields = [{"name": "n", "type": "int"}]
+    with pytest.raises(BadRequest, match=r"n (is|must be)|not JSON"):
+        read_request(f'{{"data": {{"rows": [{{"n": {number}}}]}}}}', read_signature({"inputs": fields}))
+
+
+def test_times_are_wall_times_of_the_signature_zone():
+    """An offset is converted to the version's zone, in rows and in the event time; a signature of an older release means UTC."""
+    eastern = read_signature({"inputs": FIELDS, "time_zone": "America/New_York"})
+    for when in ("2013-02-01T06:00:00", "2013-02-01T06:00:00-05:00", "2013-02-01T11:00:00Z"):
+        found = read_request(body({**ROW, "scheduled_departure": when}, meta={"tags": {"event_time": when}}), eastern)
+        assert found.columns["scheduled_departure"][0] == np.datetime64("2013-02-01T06:00:00")
+        assert found.event_time == "2013-02-01T11:00:00+00:00"
+    found = read_request(body({**ROW, "scheduled_departure": "2013-02-01T06:00:00-05:00"}), SIGNATURE)
+    assert found.columns["scheduled_departure"][0] == np.datetime64("2013-02-01T11:00:00")
+    with pytest.raises(ValueError, match="is no time zone"):
+        read_signature({"inputs": FIELDS, "time_zone": "Mars/Olympus"})
+
+
+@pytest.mark.parametrize(
+    "when", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00", "9999-12-31", 5, True, [], {}, "", "2013-02-01T25:00"]
+)
+def test_an_event_time_at_the_edge_of_the_calendar_is_refused(when):
+    """What no calendar holds in every zone is a sentence, not an error of the server."""
+    with pytest.raises(BadRequest, match=r"meta\.tags\.event_time must be a time like"):
+        read_request(body(ROW, meta={"tags": {"event_time": when}}), SIGNATURE)
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -165,6 +195,57 @@ def test_any_value_is_taken_or_refused_with_a_sentence(value, field):
     ):
         with contextlib.suppress(BadRequest):
             assert np.isfinite(read_request(json.dumps(given_body), SIGNATURE).columns["distance"]).all()
+
+
+@pytest.mark.parametrize(
+    ("message", "outcome"),
+    [
+        ({"data": {"ndarray": [[1]]}}, 1.0),
+        ({"data": {"ndarray": ["late"]}}, 1.0),
+        ({"data": {"ndarray": [0]}}, 0.0),
+        ({"data": {"tensor": {"shape": [1], "values": [1]}}}, 1.0),
+        ({"data": {"names": ["late"], "ndarray": [[1.0]]}}, 1.0),
+        ({"strData": "on_time"}, 0.0),
+    ],
+)
+def test_feedback_may_come_in_each_of_seldons_forms(message, outcome):
+    """A list of lists, a tensor or a text."""
+    given = json.dumps({"request": {"any": 1}, "response": {"meta": {"puid": "p-0"}}, "truth": message, "reward": 1})
+    assert read_feedback(given, ("on_time", "late")) == ("p-0", outcome)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (b"", "The request has no body"),
+        (b"true", "The body must be a JSON object like"),
+        (b"0", "The body must be a JSON object like"),
+        (b"1" + b"0" * 400, "The body "),
+        (b"[" * 1000 + b"]" * 1000, "The body must be a JSON object like"),
+        (b"[" * 60_000, "The body is not JSON"),
+        (b"{}", r"response.meta.puid is null"),
+        (b'{"response": true, "truth": 0}', r"response.meta.puid is null"),
+        (b'{"response": {"meta": {"puid": {"a": 1}}}}', r"response.meta.puid is an object"),
+        (b'{"response": {"meta": {"puid": ' + b"[" * 1000 + b"]" * 1000 + b"}}}", r"response.meta.puid is a list"),
+        (b'{"response": {"meta": {"puid": "p-0"}}}', "truth.data.ndarray must hold one number"),
+        (b'{"response": {"meta": {"puid": "p-0"}}, "truth": {"data": {"ndarray": 1e400}}}', "The body is not JSON"),
+        (b'{"response": {"meta": {"puid": "p-0"}}, "truth": {"data": {"ndarray": true}}}', "truth.data.ndarray must hold one number"),
+        (b'{"response": {"meta": {"puid": "p-0"}}, "truth": {"data": {"ndarray": 1' + b"0" * 400 + b"}}}", "The body is not JSON"),
+        (b'{"response": {"meta": {"puid": "p-0"}}, "truth": {"data": {"ndarray": ' + b"[" * 900 + b"]" * 900 + b"}}}", "truth.data"),
+    ],
+)
+def test_feedback_that_does_not_fit_is_refused(given, sentence):
+    """Whatever a feedback message holds, it is an outcome or a sentence."""
+    with pytest.raises(BadRequest) as refused:
+        read_feedback(given, ("on_time", "late"))
+    assert str(refused.value).startswith(sentence)
+
+
+def test_every_id_that_a_request_may_have_may_have_an_outcome():
+    """The longest id of a request gives ids of rows that feedback takes."""
+    longest = "a" * 128
+    assert read_request(body(ROW, meta={"puid": longest}), SIGNATURE).id == longest
+    assert read_outcome(f"{longest}-9999", 1, ())[0] == f"{longest}-9999"
 
 
 @pytest.mark.parametrize(("truth", "outcome"), [(1, 1.0), ([[0]], 0.0), ([1.0], 1.0), ("late", 1.0)])

@@ -1,0 +1,78 @@
+"""How times are read: one rule for landed files, requests and what servers logged. Tables hold its result, so training reads it too.
+
+A time is the wall time of the dataset's `time_zone`. Written without an offset it is taken as it stands; with an offset or Z it is
+converted: of `2013-02-01T06:00:00-05:00` a dataset in America/New_York has 06:00, one in UTC 11:00. An hour that comes twice in autumn is
+one hour of the clock, and a time in an hour that the clock skips in spring stays as it stands.
+
+The rule is written three times, here for one value and for DuckDB, in `data/wall_times.py` for Arrow; one table of cases tests all
+(tests/unit/perennial/test_clock.py).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+UTC = "UTC"
+EXAMPLE = "2013-02-01T06:00:00"
+_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = r"[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
+WITHOUT_OFFSET = f"{_DAY}({_TIME})?"
+WITH_OFFSET = f"{_DAY}{_TIME}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)"
+_EITHER = re.compile(f"{WITH_OFFSET}|{WITHOUT_OFFSET}")
+FIRST, LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
+_FIRST_MOMENT, _LAST_MOMENT = "0001-01-02T00:00:00", "9999-12-30T23:59:59"  # any zone has a wall time for them
+
+
+@lru_cache
+def zone(name: str) -> tzinfo:
+    """The time zone of that name. Raises ValueError if there is none."""
+    if name == UTC:
+        return timezone.utc
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{name!r} is no time zone: use an IANA name such as Europe/Berlin, or UTC") from None
+
+
+def wall_time(text: str, time_zone: str = UTC) -> datetime:
+    """The wall time that a text means, without a zone. Raises ValueError if it is no time, or one outside the years 1 to 9999."""
+    if not _EITHER.fullmatch(text):
+        raise ValueError(f"{text[:60]!r} is no time like {EXAMPLE}")
+    when = datetime.fromisoformat(text)
+    if when.tzinfo is None:
+        return when
+    try:
+        return when.astimezone(zone(time_zone)).replace(tzinfo=None)
+    except OverflowError:
+        raise ValueError(f"{text!r} is outside the years 1 to 9999") from None
+
+
+def moment(wall: datetime, time_zone: str = UTC) -> datetime:
+    """The moment of a wall time, in UTC; of an hour that comes twice the first. Raises ValueError on the first and the last day of the calendar."""
+    try:
+        found = wall.replace(tzinfo=zone(time_zone)).astimezone(timezone.utc)
+    except OverflowError:
+        found = datetime.max.replace(tzinfo=timezone.utc)
+    if not _FIRST_MOMENT <= found.replace(tzinfo=None).isoformat() <= _LAST_MOMENT:
+        raise ValueError(f"{wall.isoformat()} is outside the years 1 to 9999")
+    return found
+
+
+def wall_sql(text: str, time_zone: str = UTC) -> str:
+    """DuckDB's expression of the wall time that a text means, typed as UTC; null where it is no time. The session's zone must be UTC."""
+    zone(time_zone)
+    converted = f"try_cast({text} as timestamptz) at time zone '{time_zone}'"
+    read = (
+        f"case when regexp_full_match({text}, '{WITH_OFFSET}') then {converted} "
+        f"when regexp_full_match({text}, '{WITHOUT_OFFSET}') then try_cast({text} as timestamp) end"
+    )
+    return f"(case when {read} between timestamp '{FIRST}' and timestamp '{LAST}' then {read} end at time zone 'UTC')"
+
+
+def moment_sql(text: str) -> str:
+    """DuckDB's expression of the moment that a text means; null where it is none. The session's zone must be UTC."""
+    found = f"try_cast({text} as timestamptz)"
+    return f"case when {found} between timestamptz '{_FIRST_MOMENT}Z' and timestamptz '{_LAST_MOMENT}Z' then {found} end"

@@ -1,0 +1,185 @@
+"""Two thousand odd and malformed requests to a server's own application: each gets scores or a sentence, and what was accepted can be read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import perennial
+from perennial import discovery, testing
+from perennial.data.tables import Table
+from perennial.monitoring.outcomes import collect_outcomes
+from perennial.monitoring.prediction_table import collect_predictions
+from perennial.store import FolderStore
+
+CHECKOUT = Path(perennial.__file__).parents[2]
+PYTHON = Path(os.environ.get("PERENNIAL_VENVS", CHECKOUT / ".perennial" / "venvs")) / "serving" / "bin" / "python"
+MODEL = testing.small_model()
+ROW = {"carrier": "UA", "origin": "EWR", "scheduled_departure": "2013-02-01T06:00:00", "distance": 500, "temp": None}
+PREDICTIONS, FEEDBACK = "/api/v1.0/predictions", "/api/v1.0/feedback"
+
+
+class Server:
+    """A version's application in a process of the serving environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = FolderStore(str(folder / "store"))
+        digest = testing.publish_small_version(self.store, folder / "version")
+        self.process = subprocess.Popen(
+            [str(PYTHON), str(Path(__file__).with_name("answer_requests.py")), MODEL.name, "1", digest],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={"PATH": os.environ["PATH"], "PERENNIAL_HOME": str(folder / "home"), "PERENNIAL_STORE": str(folder / "store")},
+        )
+
+    def ask(self, path: str, body: bytes, content_type: str = "application/json") -> tuple[int, str]:
+        """Status and text of an answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        line = json.dumps({"path": path, "type": content_type, "body": base64.b64encode(body).decode()})
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        return answer["status"], answer["text"]
+
+    def end(self) -> None:
+        """Let it write its logs."""
+        self.process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server of a small version."""
+    started = Server(tmp_path_factory.mktemp("server"))
+    yield started
+    started.process.kill()
+    started.process.wait()
+
+
+def nested(levels: int) -> str:
+    """JSON of lists in lists."""
+    return "[" * levels + "1" + "]" * levels
+
+
+NUMBERS = ["0", "-1", "1.5", "500.0", "1e19", "-1e308", "1e308", "1e400", "9007199254740993", "9007199254740993.0", "9223372036854775807", "9223372036854775808", "-9223372036854775809", "1" + "0" * 400, "-0.0", "5e-324"]  # fmt: skip
+TIMES = ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00", "0001-01-01", "9999-12-31T23:59:59.999999", "0000-00-00", "2013-02-01T06:00:00-05:00", "2013-02-01T24:00", "noon", "2013-W05-5", "1969-12-31T23:59:59Z"]  # fmt: skip
+TEXTS = ["", " ", "\x00", "\u2028", "x" * 5000, "EWR", "null", "💥", "late", "a-0", "on_time"]
+scalars = st.one_of(
+    st.sampled_from(["null", "true", "false", *NUMBERS, nested(10), nested(1000), nested(5000), "{}", "[]", '{"a": 1}', r'"\\ud800"']),
+    st.sampled_from([json.dumps(text) for text in (*TIMES, *TEXTS)]),
+    st.text(max_size=8).map(json.dumps),
+    st.integers().map(str),
+    st.floats().map(json.dumps),
+)
+
+
+def objects(fields: dict[str, st.SearchStrategy[str]]) -> st.SearchStrategy[str]:
+    """JSON objects that have some of the fields, and sometimes another one."""
+    more = {"other": scalars}
+    return st.fixed_dictionaries({}, optional={**fields, **more}).map(
+        lambda found: "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in found.items()) + "}"
+    )
+
+
+def listed(items: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """JSON lists."""
+    return st.lists(items, max_size=3).map(lambda found: "[" + ", ".join(found) + "]")
+
+
+@st.composite
+def rows(draw) -> str:
+    """A row that is right but for some of its fields."""
+    fields = {name: json.dumps(value) for name, value in ROW.items()}
+    for name in draw(st.lists(st.sampled_from([*ROW, "other", ""]), max_size=3)):
+        if draw(st.booleans()):
+            fields[name] = draw(scalars)
+        else:
+            fields.pop(name, None)
+    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in fields.items()) + "}"
+
+
+names = st.permutations(list(ROW)).map(json.dumps) | listed(scalars)
+data = st.one_of(
+    listed(rows()).map('{{"rows": {}}}'.format),
+    objects({"rows": listed(rows() | scalars) | scalars}),
+    objects({"names": names | scalars, "ndarray": listed(listed(scalars) | scalars) | scalars}),
+    scalars,
+)
+meta = objects({"puid": scalars, "tags": objects({"event_time": scalars}) | scalars}) | scalars
+right = st.builds(
+    '{{"data": {{"rows": [{}]}}, "meta": {{"tags": {{"event_time": {}}}}}}}'.format,
+    rows(),
+    st.sampled_from([json.dumps(time) for time in TIMES]),
+)
+predictions = st.one_of(right, objects({"data": data, "meta": meta}), scalars)
+truth = objects(
+    {"data": objects({"ndarray": listed(scalars) | scalars, "tensor": objects({"values": listed(scalars)})}) | scalars, "strData": scalars}
+)
+response = objects({"meta": objects({"puid": st.just('"a-0"') | scalars}) | scalars})
+outcomes = objects({"response": response | scalars, "truth": truth | scalars, "reward": scalars}) | scalars
+damage = st.sampled_from([bytes, lambda body: body[:-1], lambda body: b"\xff\xfe" + body, lambda body: body.replace(b'"', b"'")])
+kinds = st.sampled_from(
+    ["application/json"] * 8
+    + ["text/plain", "multipart/form-data; boundary=x", "multipart/form-data", "application/x-www-form-urlencoded", ""]
+)
+requests = st.tuples(
+    st.one_of(
+        st.tuples(st.just(PREDICTIONS), predictions),
+        st.tuples(st.just(FEEDBACK), outcomes),
+        st.tuples(st.sampled_from(["/predict", "/send-feedback", "/api/v0.1/feedback"]), predictions | outcomes),
+    ),
+    damage,
+    kinds,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(given_requests=st.lists(requests, min_size=20, max_size=20))
+def test_every_odd_request_gets_scores_or_a_sentence(server, given_requests):
+    """SC-07: whatever is sent, no request is an error of the server: it is answered, or refused as the caller's with one sentence."""
+    for (path, text), damaged, kind in given_requests:
+        body = damaged(text.encode())
+        status, answer = server.ask(path, body, kind)
+        assert status in (200, 400, 413), (path, kind, body[:300], status, answer)
+        found = json.loads(answer)
+        if status == 200:
+            assert found["meta"]["puid"]
+        else:
+            assert found["status"]["info"].strip()
+            assert len(found["status"]["info"]) < 1000
+
+
+def test_a_form_is_refused_before_it_is_read(server):
+    """A body that says it is a form gets the header to send."""
+    for kind in ("multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
+        status, answer = server.ask(PREDICTIONS, b'{"data": {}}', kind)
+        assert status == 400
+        assert "send JSON with the header Content-Type: application/json" in json.loads(answer)["status"]["info"]
+
+
+def test_what_the_server_accepted_can_be_read(server):
+    """After all that, every line that the server logged is taken into the tables: none is set aside."""
+    for time in TIMES:
+        server.ask(
+            PREDICTIONS,
+            json.dumps({"data": {"rows": [{**ROW, "scheduled_departure": time}]}, "meta": {"tags": {"event_time": time}}}).encode(),
+        )
+    right = json.dumps({"data": {"rows": [{**ROW, "other": 1e300, "distance": 20_000.0}]}, "meta": {"tags": {"event_time": TIMES[5]}}})
+    assert server.ask(PREDICTIONS, right.encode())[0] == 200
+    feedback = json.dumps({"response": {"meta": {"puid": "a-0"}}, "truth": {"data": {"tensor": {"values": [1]}}}})
+    assert server.ask(FEEDBACK, feedback.encode()) == (200, '{"meta":{"puid":"a-0"}}')
+    server.end()
+    predicted = collect_predictions(server.store, MODEL, discovery.dataset("flights"), Table(server.store, "small_delays_predictions"))
+    happened = collect_outcomes(server.store, MODEL, Table(server.store, "small_delays_outcomes"))
+    assert predicted.rows > 0
+    assert happened.rows > 0
+    assert (predicted.damaged, happened.damaged) == (0, 0)
