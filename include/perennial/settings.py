@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from perennial.errors import SettingMissing
 
 PREFIX = "PERENNIAL_"
+_GONE = {"gateway_admin_port", "serving_port"}  # settings of earlier versions, which programs that run may still hand on
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -32,10 +33,12 @@ class Settings(BaseModel):
     airflow_port: int = Field(default=8080, ge=1, le=65535, description="Port of the Airflow web UI.")
     mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Port of the MLflow server.")
     gateway_port: int = Field(default=8003, ge=1, le=65535, description="Port on which predictions are asked for (Envoy).")
-    gateway_admin_port: int = Field(default=9901, ge=1, le=65535, description="Envoy's own status port, on 127.0.0.1 whatever the host is.")
     reports_port: int = Field(default=8081, ge=1, le=65535, description="Port that shows the reports: Data Docs and evaluation pages.")
-    serving_port: int = Field(
-        default=9100, ge=1, le=65535, description="First port of the range given to serving processes, one for each version."
+    metrics_port: int = Field(
+        default=9900,
+        ge=1,
+        le=65535,
+        description="Port that shows Prometheus the figures of gateway and versions, on 127.0.0.1 whatever the host is.",
     )
     mlflow_url: str = Field(default="", description="MLflow server; `http://<host>:<mlflow_port>` if empty.")
     gateway_url: str = Field(default="", description="Gateway as stages reach it; `http://<host>:<gateway_port>` if empty.")
@@ -94,6 +97,8 @@ class Settings(BaseModel):
         """
         environment = os.environ if environment is None else environment
         given = {k[len(PREFIX) :].lower(): v for k, v in environment.items() if k.startswith(PREFIX)}
+        for name in _GONE:
+            given.pop(name, None)
         unknown = sorted(set(given) - set(cls.model_fields))
         if unknown:
             raise SettingMissing(f"{PREFIX}{unknown[0].upper()} is no setting; docs/settings.md lists them. Unset it or correct its name.")

@@ -190,7 +190,9 @@ def test_single_host_has_the_versions_of_the_tools() -> None:
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.stem)
 def test_dashboards_ask_for_what_is_there(dashboard: Path) -> None:
     """Each panel asks the chosen Prometheus for series that a server of the platform has, says what it shows, and overlaps no other."""
-    served = (ROOT / "include/perennial/serving/seldon_model.py").read_text() + (ROOT / "include/perennial/local/container.py").read_text()
+    served = (ROOT / "include/perennial/serving/seldon_model.py").read_text() + (
+        ROOT / "include/perennial/local/metrics_server.py"
+    ).read_text()
     found = json.loads(dashboard.read_text())
     taken: set[tuple[int, int]] = set()
     for panel in found["panels"]:
@@ -214,6 +216,9 @@ def test_prometheus_asks_the_machine_and_grafana_asks_prometheus(full: Mapping[s
     asked = json.dumps(config["scrape_configs"])
     assert set(re.findall(r"machine:(\d+)", asked)) == {"9900"}
     assert "9900" in full["services"]["machine"]["command"]
+    assert Settings.from_environment(
+        {k: v for k, v in full["services"]["machine"]["environment"].items() if k.startswith("PERENNIAL_")}
+    ).allows_host("machine:9900")  # or Prometheus would be refused
     source = yaml.safe_load((COMPOSE / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"][0]
     assert source["url"] == "http://prometheus:9090"
     provider = yaml.safe_load((COMPOSE / "grafana/provisioning/dashboards/perennial.yaml").read_text())["providers"][0]

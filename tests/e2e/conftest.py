@@ -16,7 +16,7 @@ from perennial.settings import Settings
 from perennial.testing import free_ports
 
 PROJECT = Path(__file__).parents[2]
-PORTS = ("airflow_port", "mlflow_port", "gateway_port", "gateway_admin_port", "reports_port", "serving_port")
+PORTS = ("airflow_port", "mlflow_port", "gateway_port", "metrics_port", "reports_port")
 KILLED_AFTER = "✓ The platform starts"
 
 

@@ -25,7 +25,7 @@ from perennial.testing import free_ports, wait_until
 from perennial.testing_s3 import missing_programs, s3_server
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.skipif(bool(missing_programs()), reason=missing_programs() or "it can run")]
-PORTS = ("airflow_port", "mlflow_port", "gateway_port", "gateway_admin_port", "reports_port", "serving_port")
+PORTS = ("airflow_port", "mlflow_port", "gateway_port", "metrics_port", "reports_port")
 MODEL, BUCKET = "digits", "perennial"
 IMAGES = 1797
 

@@ -11,40 +11,37 @@ the container is started again. What the programs write is shown, and another po
 from __future__ import annotations
 
 import argparse
-import json
+import http.client
 import os
 import re
 import signal
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from perennial.errors import EXIT_DONE, EXIT_FAULT, Fault, PerennialError
 from perennial.local import routes
+from perennial.local.metrics_server import TEXT, MetricsServer
 from perennial.local.stack import GATEWAY
 from perennial.local.supervisor import NOT_INHERITED, Supervisor
 from perennial.serving import envoy
 from perennial.settings import Settings
+from perennial.sockets import get
 from perennial.store import Store, open_store
 
 START_SECONDS = 60
 POLL_SECONDS = 0.5
 COMMAND_STOP_SECONDS = 20
-_TEXT = "text/plain; charset=utf-8"
-_METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM; 0 then, 1 if something that all depends on has gone."""
     parser = argparse.ArgumentParser(prog="python -m perennial.local.container", description="Gateway and versions, beside one command.")
-    parser.add_argument("--status-port", type=int, default=9900, help="port of /health, /targets, /metrics and /gateway/metrics")
+    parser.add_argument("--status-port", type=int, default=9900, help="port of /health and /metrics")
     parser.add_argument("command", nargs="+", help="what runs beside the gateway, such as `airflow scheduler`")
     given = parser.parse_args(arguments)
     os.umask(0o077)
@@ -133,33 +130,17 @@ class Logs:
         return whole.decode(errors="replace").splitlines()
 
 
-class StatusServer(ThreadingHTTPServer):
-    """Tells how the programs are.
+class StatusServer(MetricsServer):
+    """Tells how the programs are: `/health` is for the container's health check, `/metrics` for Prometheus."""
 
-    `/health` is for the container's health check, `/targets` names the served versions to Prometheus (http_sd), `/metrics` has
-    the state of every program, `/gateway/metrics` is Envoy's, whose own port may reconfigure it and therefore stays on loopback.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, address: tuple[str, int], settings: Settings) -> None:
-        super().__init__(address, _Handler)
-        self.settings = settings
-        self.supervisor = Supervisor(settings)
-
-    def answer(self, path: str, host: str) -> tuple[int, str, str]:
-        """Status, content type and body of the answer to one path; `host` is how the caller named this machine."""
+    def answer(self, path: str) -> tuple[int, str, str]:
+        """Status, content type and body of the answer to one path."""
         if path == "/health":
             trouble = self.trouble()
-            return (HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, trouble) if trouble else (HTTPStatus.OK, _TEXT, "All programs run.")
-        if path == "/targets":
-            targets = [f"{host}:{port}" for port in serving_ports(self.settings)]
-            return HTTPStatus.OK, "application/json", json.dumps([{"targets": targets}] if targets else [])
+            return (HTTPStatus.SERVICE_UNAVAILABLE, TEXT, trouble) if trouble else (HTTPStatus.OK, TEXT, "All programs run.")
         if path == "/metrics":
-            return HTTPStatus.OK, _METRICS, self.metrics()
-        if path == "/gateway/metrics":
-            return HTTPStatus.OK, _METRICS, _gateway(self.settings, "/stats/prometheus")
-        return HTTPStatus.NOT_FOUND, _TEXT, "There are /health, /targets, /metrics and /gateway/metrics."
+            return super().answer(path)
+        return HTTPStatus.NOT_FOUND, TEXT, "There are /health and /metrics."
 
     def trouble(self) -> str:
         """What does not run, as a sentence; empty if all does."""
@@ -169,63 +150,25 @@ class StatusServer(ThreadingHTTPServer):
         down = [f"{name} ({program.state.lower()})" for name, program in sorted(programs.items()) if program.state != "RUNNING"]
         if down:
             return f"Not running: {', '.join(down)}."
-        _gateway(self.settings, "/ready")
+        _gateway_answers(self.settings)
         return ""
 
-    def metrics(self) -> str:
-        """One gauge: which programs run."""
-        name = "perennial_program_running"
-        lines = [f"# HELP {name} Whether a program of this machine runs.", f"# TYPE {name} gauge"]
-        lines += [f'{name}{{program="{p.name}"}} {int(p.state == "RUNNING")}' for _, p in sorted(self.supervisor.programs().items())]
-        return "\n".join(lines) + "\n"
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: StatusServer
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        host = self.headers.get("Host", "127.0.0.1").rsplit(":", 1)[0]
-        try:
-            status, kind, text = self.server.answer(self.path, host)
-        except PerennialError as error:
-            status, kind, text = HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, str(error)
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: it is asked every few seconds."""
-
-
-def serving_ports(settings: Settings) -> list[int]:
-    """Ports of all servers of versions, as `<home>/serving/state.json` has them."""
+def _gateway_answers(settings: Settings) -> None:
+    """Raises Fault where it does not."""
     try:
-        state: dict[str, Any] = json.loads((settings.home / "serving" / "state.json").read_text())
-    except FileNotFoundError:  # nothing was released yet
-        return []
-    return sorted(port for known in state.values() for port in known["ports"].values())
-
-
-def _gateway(settings: Settings, path: str) -> str:
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-            f"http://{envoy.ADMIN_HOST}:{settings.gateway_admin_port}{path}", timeout=5
-        ) as answer:
-            text: str = answer.read().decode()
-            return text
-    except (urllib.error.URLError, OSError) as error:
+        status, text = get(envoy.admin_socket(settings), "/ready")
+    except (OSError, http.client.HTTPException) as error:
         raise Fault(f"The gateway does not answer ({error}).") from error
+    if status != HTTPStatus.OK:
+        raise Fault(f"The gateway is not ready ({text.strip()}).")
 
 
 def _wait_for_gateway(settings: Settings, supervisor: Supervisor, ended: threading.Event) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not ended.is_set():
         try:
-            _gateway(settings, "/ready")
+            _gateway_answers(settings)
             return
         except Fault as fault:
             if time.monotonic() > deadline:

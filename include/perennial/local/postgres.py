@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
-from perennial.local.supervisor import socket_folder
 from perennial.settings import Settings
+from perennial.sockets import socket_folder
 
 DATABASES = ("airflow", "mlflow")
 NAME = "postgres"

@@ -20,7 +20,7 @@ from pathlib import Path
 from perennial import discovery
 from perennial.data import landing
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
-from perennial.local import airflow_programs, callers, postgres, routes
+from perennial.local import airflow_programs, callers, metrics_server, postgres, routes
 from perennial.local.project import executable
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller, envoy
@@ -169,19 +169,23 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
         ),
     ]
     if settings.serving == "local":
-        parts.append(
+        parts += [
             Part(
                 GATEWAY,
                 envoy.command(settings),
                 {},
                 lambda: not caller.gateway_trouble(settings),
-                {
-                    "gateway_port": (settings.host, settings.gateway_port),
-                    "gateway_admin_port": (envoy.ADMIN_HOST, settings.gateway_admin_port),
-                },
+                {"gateway_port": (settings.host, settings.gateway_port)},
                 patience=10,
-            )
-        )
+            ),
+            Part(
+                "metrics",
+                [executable(settings, "workload", "python"), "-m", "perennial.local.metrics_server"],
+                python,
+                lambda: _get(f"http://{metrics_server.ADDRESS}:{settings.metrics_port}/metrics") is not None,
+                {"metrics_port": (metrics_server.ADDRESS, settings.metrics_port)},
+            ),
+        ]
     if not settings.postgres_url:
         # INT is PostgreSQL's fast shutdown; TERM would wait for every client to leave.
         parts.append(

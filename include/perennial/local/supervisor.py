@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import http.client
 import json
 import os
 import shlex
-import socket
-import stat
 import subprocess
-import tempfile
 import time
 import xmlrpc.client
 from collections.abc import Collection, Iterator, Mapping
@@ -26,13 +22,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from perennial.errors import Fault, ServiceUnreachable, SettingMissing
+from perennial.errors import Fault, ServiceUnreachable
 from perennial.local import orphans
 from perennial.settings import Settings
+from perennial.sockets import UnixConnection, socket_folder
 
 CALL_SECONDS = 120  # stopping a program may take as long as it was given
 ANSWER_SECONDS = 30  # a supervisord that does not even say that it runs in this time hangs
-LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes; supervisord and PostgreSQL append a suffix while they bind
 # Variables of the starter's own Python or Airflow would change what a program runs.
 NOT_INHERITED = ("PYTHON", "VIRTUAL_ENV", "AIRFLOW", "PERENNIAL_", "SUPERVISOR_", "MLFLOW_", "COVERAGE_", "PYTEST_")
 
@@ -58,24 +54,6 @@ class Definition:
     stop_signal: str
     stop_seconds: int
     directory: str
-
-
-def socket_folder(settings: Settings) -> Path:
-    """A folder (mode 0700) whose unix sockets have short enough paths: `<home>/run`, or one under the temporary folder.
-
-    Raises:
-        SettingMissing: the folder exists and belongs to somebody else.
-    """
-    folder = settings.home / "run"
-    if len(os.fsencode(folder)) > LONGEST_SOCKET_PATH - 24:
-        digest = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"perennial-{os.getuid()}-{digest}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise SettingMissing(f"The socket folder {folder} belongs to somebody else: remove it, or set PERENNIAL_HOME to a shorter path.")
-    folder.chmod(0o700)
-    return folder
 
 
 class Supervisor:
@@ -350,28 +328,13 @@ class Supervisor:
             ) from error
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, seconds: float) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        try:
-            self.sock.connect(str(self.path))
-        except OSError:
-            self.close()
-            raise
-
-
 class _UnixTransport(xmlrpc.client.Transport):
     def __init__(self, path: Path, seconds: float) -> None:
         super().__init__()
         self.path, self.seconds = path, seconds
 
     def make_connection(self, host: object) -> http.client.HTTPConnection:
-        connection = _UnixConnection(self.path, self.seconds)
+        connection = UnixConnection(self.path, self.seconds)
         self._connection = str(host), connection  # what the base class closes
         return connection
 

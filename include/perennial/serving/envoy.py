@@ -20,13 +20,13 @@ from typing import Any
 from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES
 from perennial.serving.route import Route
 from perennial.settings import Settings
+from perennial.sockets import socket_folder
 
 Json = dict[str, Any]
 
 ROUTES = "models"  # name of the route table and prefix of its statistics
 VERSION_WANTED = "x-predictor"  # request header that addresses one version directly
 PREDICTION_ID = "x-prediction-id"
-ADMIN_HOST = "127.0.0.1"  # whatever the settings say: who reaches Envoy's own port may reconfigure and stop it
 HOST = "perennial"  # what servers get as host: a caller's could end as Envoy lets a mirrored request's end, in -shadow
 MAX_REQUEST_BYTES = 2 * MAX_BODY_BYTES  # between the two the caller gets the server's sentence
 PREDICTIONS = "api/v1.0/predictions"
@@ -85,13 +85,18 @@ class Served:
     model: str
     prefix: str  # path below which it answers, with a slash at both ends
     timeout_seconds: float
-    ports: dict[int, int]  # version -> port of its server; also of versions that are leaving
+    sockets: dict[int, Path]  # version -> socket of its server; also of versions that are leaving
     route: Route | None
 
 
 def folder(settings: Settings) -> Path:
     """Where Envoy's files are."""
     return settings.home / "envoy"
+
+
+def admin_socket(settings: Settings) -> Path:
+    """Where Envoy is asked about itself. Whoever reaches it may also reconfigure and stop it: it is this user's alone."""
+    return socket_folder(settings) / "gateway.sock"
 
 
 def prepare(settings: Settings) -> Path:
@@ -101,22 +106,29 @@ def prepare(settings: Settings) -> Path:
     for name, resources in (("cds", []), ("rds", [routes([], settings.host_names())])):
         if not (place / f"{name}.json").exists():
             write(settings, name, resources)
-    _replace(place / "bootstrap.json", json.dumps(bootstrap(settings), indent=1))
+    _replace(place / "bootstrap.json", _bootstrap_text(settings))
     return place / "bootstrap.json"
 
 
 def command(settings: Settings) -> list[str]:
-    """How the gateway is started, after `prepare`."""
+    """How the gateway is started, after `prepare`. A changed start-up file changes the command: the supervisor starts the gateway anew."""
+    digest = hashlib.sha256(_bootstrap_text(settings).encode()).hexdigest()[:12]
     return [
         str(settings.venv("tools") / "bin" / "envoy"),
         "-c",
         str(folder(settings) / "bootstrap.json"),
+        "--service-node",
+        f"gateway-{digest}",
         "--disable-hot-restart",
         "--concurrency",
         "2",
         "--log-level",
         "warning",
     ]
+
+
+def _bootstrap_text(settings: Settings) -> str:
+    return json.dumps(bootstrap(settings), indent=1)
 
 
 def write(settings: Settings, name: str, resources: list[Json]) -> str:
@@ -138,13 +150,13 @@ def _replace(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def clusters(served: Iterable[Served], host: str, before: Mapping[str, Route] | None = None) -> list[Json]:
+def clusters(served: Iterable[Served], before: Mapping[str, Route] | None = None) -> list[Json]:
     """All clusters: two per running version, and the aggregates of each model's route and of the route it had `before`."""
     found: dict[str, Json] = {}
     for model in served:
-        for version, port in sorted(model.ports.items()):
+        for version, socket in sorted(model.sockets.items()):
             for name in (cluster_name(model.model, version), aside_name(model.model, version)):
-                found[name] = _cluster(name, host, port)
+                found[name] = _cluster(name, socket)
         for route in (model.route, (before or {}).get(model.model)):
             if route is not None:
                 for version, then in _pairs(route).items():
@@ -239,7 +251,7 @@ def _stand_in(route: Route) -> list[int]:
     return others[:1]
 
 
-def _cluster(name: str, host: str, port: int) -> Json:
+def _cluster(name: str, socket: Path) -> Json:
     return {
         "@type": f"{_TYPE}config.cluster.v3.Cluster",
         "name": name,
@@ -251,7 +263,7 @@ def _cluster(name: str, host: str, port: int) -> Json:
         },
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(socket)}}}}]}],
         },
         "health_checks": [
             {
@@ -405,16 +417,13 @@ def _sentences() -> Json:
 
 
 def bootstrap(settings: Settings) -> Json:
-    """Envoy's start-up file: its listener, its own status port, and where the clusters and routes are."""
+    """Envoy's start-up file: its listener, the socket on which it tells about itself, and where the clusters and routes are."""
 
     def watched(name: str) -> Json:
         return {
             "resource_api_version": "V3",
             "path_config_source": {"path": str(folder(settings) / name), "watched_directory": {"path": str(folder(settings))}},
         }
-
-    def at(host: str, port: int) -> Json:
-        return {"socket_address": {"address": host, "port_value": port}}
 
     manager = {
         "@type": f"{_TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -445,7 +454,7 @@ def bootstrap(settings: Settings) -> Json:
     }
     return {
         "node": {"id": "gateway", "cluster": "perennial"},
-        "admin": {"address": at(ADMIN_HOST, settings.gateway_admin_port)},
+        "admin": {"address": {"pipe": {"path": str(admin_socket(settings)), "mode": 0o600}}},
         "dynamic_resources": {"cds_config": watched("cds.json")},
         "stats_flush_interval": "1s",  # histograms are read no newer than this
         "stats_config": {"histogram_bucket_settings": [{"match": {"prefix": "cluster."}, "buckets": list(BUCKETS_MS)}]},
@@ -464,7 +473,7 @@ def bootstrap(settings: Settings) -> Json:
             "listeners": [
                 {
                     "name": ROUTES,
-                    "address": at(settings.host, settings.gateway_port),
+                    "address": {"socket_address": {"address": settings.host, "port_value": settings.gateway_port}},
                     "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
                 }
             ]

@@ -1,7 +1,8 @@
-"""Serves one version: `python -m perennial.serving.server --model flight_delays --version 7 --digest ... --port 9100`.
+"""Serves one version: `python -m perennial.serving.server --model flight_delays --version 7 --digest ... --port 9000`.
 
 The wrapper's own command binds 0.0.0.0 and starts a second process and a manager for metrics that are empty here, so this
-puts the wrapper's application under the wrapper's gunicorn with the address of the settings. Runs in the serving environment.
+puts the wrapper's application under the wrapper's gunicorn: in a pod at a port of the settings' address, on one machine at a socket that
+only this user's gateway opens. Runs in the serving environment.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--version", type=int, required=True, help="number of the version")
     parser.add_argument("--digest", required=True, help="content address of its folder")
-    parser.add_argument("--port", type=int, required=True, help="port of predictions, /live, /ready and /metrics")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--port", type=int, help="port of predictions, /live, /ready and /metrics")
+    place.add_argument("--socket", help="path of a unix socket instead")
     parser.add_argument("--threads", type=int, default=4, help="requests answered at the same time")
     given = parser.parse_args(arguments)
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -41,7 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     settings = Settings.from_environment()
     model = SeldonModel(given.model, given.version, given.digest, settings)
     options = {
-        "bind": f"{settings.host}:{given.port}",
+        "bind": f"unix:{given.socket}" if given.socket else f"{settings.host}:{given.port}",
+        "umask": 0o077,  # the socket is this user's
         "workers": 1,
         "worker_class": "perennial.serving.worker.PatientWorker",
         "threads": given.threads,

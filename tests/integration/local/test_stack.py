@@ -170,6 +170,7 @@ def test_nothing_listens_to_other_machines(platform, settings):
     ours = pids_of(settings)
     listening = {(c.laddr.ip, c.laddr.port) for c in psutil.net_connections("inet") if c.pid in ours and c.status == psutil.CONN_LISTEN}
     assert (settings.host, settings.airflow_port) in listening
+    assert ("127.0.0.1", settings.metrics_port) in listening
     assert {address for address, _ in listening} == {settings.host}
 
 

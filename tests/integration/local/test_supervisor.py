@@ -10,8 +10,9 @@ import pytest
 
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
 from perennial.local import postgres
-from perennial.local.supervisor import Program, Supervisor, socket_folder
+from perennial.local.supervisor import Program, Supervisor
 from perennial.settings import Settings
+from perennial.sockets import socket_folder
 from perennial.testing import wait_until
 
 
@@ -150,7 +151,7 @@ def test_an_outside_database_server_is_used_where_one_is_named(make_settings, su
     """The databases are made there once; nothing of an own server is needed."""
     own = supervisor.settings
     postgres.initialise(own)
-    port = own.serving_port
+    port = own.metrics_port
     supervisor.add_program("outside", [*postgres.command(own), "--listen_addresses=127.0.0.1", f"--port={port}"], {}, stop_signal="INT")
     settings = make_settings(PERENNIAL_POSTGRES_URL=f"postgresql://postgres@127.0.0.1:{port}")
     wait_until(lambda: postgres.answers(settings), 60)

@@ -94,15 +94,14 @@ class Platform:
 
 def settings_for(folder: Path, **more: str) -> Settings:
     """Settings with a folder of their own and free ports."""
-    gateway, admin, first = testing.free_ports(3)
+    gateway, metrics = testing.free_ports(2)
     (folder / "home" / "venvs").parent.mkdir(parents=True, exist_ok=True)
     (folder / "home" / "venvs").symlink_to(VENVS)
     given = {
         "home": folder / "home",
         "store": folder / "store",
         "gateway_port": gateway,
-        "gateway_admin_port": admin,
-        "serving_port": min(first, 60_000),
+        "metrics_port": metrics,
         **more,
     }
     return Settings.from_environment({f"PERENNIAL_{name.upper()}": str(value) for name, value in given.items()})

@@ -10,12 +10,18 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 from perennial import testing
+from perennial.local.metrics_server import MetricsServer
+from perennial.serving.backends.local import server_socket
 from perennial.serving.load import Call, send
 from perennial.serving.route import Route
+from perennial.sockets import UnixConnection
+from perennial.sockets import get as get_from
 
 ROW = {"carrier": "UA", "origin": "EWR", "scheduled_departure": "2013-02-01T06:00:00", "distance": 500, "temp": None}
 
@@ -64,13 +70,14 @@ def test_an_answer_carries_scores_id_and_version(served):
 
 def test_an_answer_is_sent_in_one_piece(served):
     """A server that is killed has sent all of an answer or nothing, which the gateway can ask of another version."""
-    port = json.loads((served.settings.home / "serving" / "state.json").read_text())[served.model.name]["ports"]["1"]
     body = json.dumps({"data": {"rows": [ROW]}}).encode()
     request = b"POST /api/v1.0/predictions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
         len(body),
         body,
     )
-    with socket.create_connection((served.settings.host, port), timeout=60) as connection:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(str(server_socket(served.settings, served.model.name, 1)))
         for _ in range(200):
             connection.sendall(request)
             headers, answer = connection.recv(1 << 16).split(b"\r\n\r\n")
@@ -252,14 +259,60 @@ def two(found):
 
 def test_metrics_and_liveness_are_the_servers_own(served):
     """Each server shows its counts in Prometheus' form and that it lives."""
-    port = json.loads((served.settings.home / "serving" / "state.json").read_text())["small_delays"]["ports"]["1"]
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/metrics")
-    assert 'perennial_predictions_total{code="400",model="small_delays",version="1"}' in connection.getresponse().read().decode()
-    connection.request("GET", "/live")
-    response = connection.getresponse()
-    assert (response.status, response.read()) == (200, b"live")
-    connection.close()
+    server = server_socket(served.settings, served.model.name, 1)
+    assert 'perennial_predictions_total{code="400",model="small_delays",version="1"}' in get_from(server, "/metrics")[1]
+    assert get_from(server, "/live") == (200, "live")
+
+
+def test_a_server_is_reached_through_the_gateway_only(served):
+    """A prediction that went around the gateway would be in no log of its: a server listens on a socket of this user, and on no port."""
+    server = server_socket(served.settings, served.model.name, 1)
+    assert (server.parent.stat().st_mode & 0o777, server.stat().st_mode & 0o777) == (0o700, 0o700)
+    pids = served.server_pids(1)
+    assert len(pids) == 2
+    ports = [c.laddr.port for pid in pids for c in psutil.Process(pid).net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
+    assert ports == []
+
+
+def test_all_figures_are_shown_on_one_port(served):
+    """Prometheus asks one port for the gateway's figures and every version's; a version that hangs takes none of the others' away."""
+    post(served, {"data": {"rows": [ROW]}})
+    server = MetricsServer(("127.0.0.1", 0), served.settings)
+    server.supervisor = served.programs
+    paused = served.server_pids(2)
+    for pid in paused:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        found = server.metrics()
+    finally:
+        for pid in paused:
+            os.kill(pid, signal.SIGCONT)
+        server.server_close()
+    assert 'perennial_program_running{program="gateway"} 1' in found
+    assert [line for line in found.splitlines() if line.startswith("perennial_part_answers")] == [
+        'perennial_part_answers{part="gateway"} 1',
+        'perennial_part_answers{part="small_delays-v1"} 1',
+        'perennial_part_answers{part="small_delays-v2"} 0',
+    ]
+    assert 'perennial_predictions_total{code="200",model="small_delays",version="1"}' in found
+    assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="small_delays-v1"}' in found
+    assert [kind for kind in found.splitlines() if kind.startswith("# TYPE perennial_predictions_total")] == [
+        "# TYPE perennial_predictions_total counter"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"), [("/api/v1.0/feedback", 64 << 10), ("/send-feedback", 64 << 10), ("/api/v1.0/predictions", 16 << 20)]
+)
+def test_a_server_reads_no_more_than_its_limit(served, path, limit):
+    """Behind another gateway too: a body that says its length, and one in chunks, is refused with a sentence as soon as it is too large."""
+    for chunked in (False, True):
+        connection = UnixConnection(server_socket(served.settings, served.model.name, 1), timeout=60)
+        body = b'{"data": "' + b"x" * limit + b'"}'
+        connection.request("POST", path, iter([body]) if chunked else body, {"Content-Type": "application/json"}, encode_chunked=chunked)
+        answer = connection.getresponse()
+        assert (answer.status, "is larger than" in json.loads(answer.read())["status"]["info"]) == (413, True)
+        connection.close()
 
 
 def test_kill_9_loses_at_most_the_last_second_of_the_log(new_platform):
@@ -295,13 +348,29 @@ def test_kill_9_loses_at_most_the_last_second_of_the_log(new_platform):
 
 def test_idle_connections_hold_no_thread(served):
     """More silent connections than threads do not keep a server from answering."""
-    port = json.loads((served.settings.home / "serving" / "state.json").read_text())["small_delays"]["ports"]["1"]
     with contextlib.ExitStack() as held:
         for _ in range(3 * served.model.serving.threads):
-            held.enter_context(socket.create_connection(("127.0.0.1", port)))
+            held.enter_context(socket.socket(socket.AF_UNIX)).connect(str(server_socket(served.settings, served.model.name, 1)))
         time.sleep(0.3)
         load = send(served.settings, served.model, (Call([row]) for row in testing.small_rows(20)), connections=8)
     assert load.failures == []
+
+
+def test_outcomes_are_taken_in_while_a_server_is_gone(served):
+    """The champion's server is killed while outcomes come: each is answered with 200 and is in the store, by whichever version took it."""
+
+    def sent(number):
+        if number == 20:
+            for pid in served.server_pids(1):
+                os.kill(pid, signal.SIGKILL)
+        message = {"response": {"meta": {"puid": f"killed-{number}"}}, "truth": {"data": {"ndarray": [[1]]}}}
+        return post(served, message, "api/v1.0/feedback")[0]
+
+    with ThreadPoolExecutor(max_workers=4) as callers:
+        assert list(callers.map(sent, range(120))) == [200] * 120
+    stored = {line["id"] for line in lines(served, "outcomes")}
+    assert stored >= {f"killed-{number}" for number in range(120)}
+    served.backend.wait_ready(served.model, 1, 60)
 
 
 def test_sigterm_writes_the_log_to_its_end(new_platform):

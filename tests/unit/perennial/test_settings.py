@@ -26,6 +26,13 @@ def test_a_child_gets_the_same_settings(tmp_path):
     assert Settings.from_environment(settings.environment()) == settings
 
 
+def test_a_setting_that_went_away_stops_nothing(tmp_path):
+    """Programs that an earlier version started hand on what it knew."""
+    given = {"PERENNIAL_HOME": str(tmp_path)}
+    gone = {"PERENNIAL_GATEWAY_ADMIN_PORT": "9901", "PERENNIAL_SERVING_PORT": "9100"}
+    assert Settings.from_environment({**given, **gone}) == Settings.from_environment(given)
+
+
 def test_the_prediction_path_is_a_legal_name_in_every_backend():
     """Underscores, which Kubernetes forbids, become dashes; the namespace is the one in which versions are served."""
     assert Settings().prediction_path("flight_delays") == "/seldon/perennial/flight-delays/api/v1.0/predictions"

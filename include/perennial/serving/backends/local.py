@@ -1,6 +1,6 @@
 """Serves on this machine: one process per version under the supervisor, Envoy as gateway.
 
-`<home>/serving/state.json` remembers every model's route and ports; whoever changes it holds its lock, among processes too.
+`<home>/serving/state.json` remembers every model's route and running versions; whoever changes it holds its lock, among processes too.
 The order of a change is: servers start, their clusters appear, traffic moves, old servers drain, old servers and clusters go.
 A change that is killed at any point is completed by applying the same route again.
 """
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import http.client
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,13 +23,13 @@ from perennial.serving import envoy
 from perennial.serving.backends.observation import KeptInFile, Observations, read_arms
 from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
+from perennial.sockets import get, socket_folder
 from perennial.specs import ModelSpec
 
 SERVERS = "serving-"  # the programs that serve begin so
 _TAKE_UP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _ROUTED_SECONDS = 1.0  # a request whose way was chosen by its headers may wait so long for its body: until then its cluster must be there
-_LAST_PORT = 65_535
 
 
 class Supervisor(Protocol):
@@ -68,36 +68,31 @@ class LocalBackend:
     def apply(self, model: ModelSpec, route: Route) -> None:
         """See `Backend.apply`. Returns once the gateway has taken up the route and servers that left it have answered what they had."""
         with self._state() as state:
-            known = state.setdefault(model.name, {"ports": {}})
+            known = state.setdefault(model.name, {"versions": []})
             known.update(prefix=self._prefix(model), timeout_seconds=model.serving.timeout_seconds, threads=model.serving.threads)
-            for version in route.versions:
-                if str(version) not in known["ports"]:
-                    known["ports"][str(version)] = self._free_port(state)
-            self._save(state)  # before anything starts: a port that a killed change had taken is found again
+            known["versions"] = sorted({*known["versions"], *route.versions})
+            self._save(state)  # before anything starts: a server that a killed change had started is found again
             for version in route.versions:
                 self._start(model.name, known, version, route.digests[version])
-            before = {name: found.route for name, found in _served(state).items() if found.route is not None}
+            before = {name: found.route for name, found in self._served(state).items() if found.route is not None}
             known["route"] = _to_json(route)
-            served = _served(state).values()
-            self._take_up(
-                "cluster_manager.cds.version_text", envoy.write(self.settings, "cds", envoy.clusters(served, self.settings.host, before))
-            )
+            served = self._served(state).values()
+            self._take_up("cluster_manager.cds.version_text", envoy.write(self.settings, "cds", envoy.clusters(served, before)))
             version_text = envoy.write(self.settings, "rds", [envoy.routes(served, self.settings.host_names())])
             self._save(state)
             self._take_up(f"http.{envoy.ROUTES}.rds.{envoy.ROUTES}.version_text", version_text)
-            leaving = [int(version) for version in known["ports"] if int(version) not in route.versions]
+            leaving = [version for version in known["versions"] if version not in route.versions]
         self._retire(model, leaving)
 
     def wait_ready(self, model: ModelSpec, version: int, seconds: float) -> None:
         """See `Backend.wait_ready`. Ready means that the server says so and that the gateway has seen it."""
         deadline = time.monotonic() + seconds
-        port = self._read().get(model.name, {"ports": {}})["ports"].get(str(version))
-        if port is None:
+        if version not in self._read().get(model.name, {"versions": []})["versions"]:
             raise ServiceUnreachable(f"Version {version} of {model.name} is not among the versions that run: apply a route that has it.")
-        reason = "its server does not answer"
+        reason, server = "its server does not answer", server_socket(self.settings, model.name, version)
         while True:
             with contextlib.suppress(OSError, http.client.HTTPException, json.JSONDecodeError):
-                found = json.loads(_get(self.settings.host, port, "/ready", timeout=max(0.1, min(2.0, deadline - time.monotonic()))))
+                found = json.loads(get(server, "/ready", timeout=max(0.1, min(2.0, deadline - time.monotonic())))[1])
                 if found.get("version") == version and found.get("model") == model.name:
                     if found["refused"]:
                         raise ReleaseRefused(found["reason"])
@@ -133,8 +128,8 @@ class LocalBackend:
             if model.name not in state:
                 return
             state[model.name].pop("route", None)
-            leaving = [int(version) for version in state[model.name]["ports"]]
-            version_text = envoy.write(self.settings, "rds", [envoy.routes(_served(state).values(), self.settings.host_names())])
+            leaving = [*state[model.name]["versions"]]
+            version_text = envoy.write(self.settings, "rds", [envoy.routes(self._served(state).values(), self.settings.host_names())])
             self._save(state)
             self._take_up(f"http.{envoy.ROUTES}.rds.{envoy.ROUTES}.version_text", version_text)
         self._retire(model, leaving)
@@ -142,7 +137,7 @@ class LocalBackend:
     def resume(self) -> list[str]:
         """Start the servers of every route again, as the platform does when it comes up; returns the models that have one."""
         with self._state() as state:
-            served = {name: found.route for name, found in _served(state).items() if found.route is not None}
+            served = {name: found.route for name, found in self._served(state).items() if found.route is not None}
             for name, route in served.items():
                 for version in route.versions:
                     self._start(name, state[name], version, route.digests[version])
@@ -161,7 +156,7 @@ class LocalBackend:
             "--version",
             str(version),
         ]
-        command += ["--digest", digest, "--port", str(known["ports"][str(version)]), "--threads", str(known["threads"])]
+        command += ["--digest", digest, "--socket", str(server_socket(self.settings, model, version)), "--threads", str(known["threads"])]
         self.supervisor.add_program(program(model, version), command, self.settings.environment(), stop_seconds=30)
 
     def _retire(self, model: ModelSpec, leaving: list[int]) -> None:
@@ -174,30 +169,25 @@ class LocalBackend:
         while any(running for cluster, running in self._running_requests().items() if cluster in names) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         with self._state() as state:
-            known = state.get(model.name, {"ports": {}})
-            route = _served(state)[model.name].route if model.name in state else None
-            gone = [version for version in leaving if str(version) in known["ports"] and (route is None or version not in route.versions)]
-            for version in gone:
-                del known["ports"][str(version)]
-            if model.name in state and route is None and not known["ports"]:
+            known = state.get(model.name, {"versions": []})
+            route = self._served(state)[model.name].route if model.name in state else None
+            gone = [version for version in leaving if version in known["versions"] and (route is None or version not in route.versions)]
+            known["versions"] = [version for version in known["versions"] if version not in gone]
+            if model.name in state and route is None and not known["versions"]:
                 del state[model.name]
-            envoy.write(self.settings, "cds", envoy.clusters(_served(state).values(), self.settings.host))
+            envoy.write(self.settings, "cds", envoy.clusters(self._served(state).values()))
             for version in gone:
                 self.supervisor.remove_program(program(model.name, version))
+                server_socket(self.settings, model.name, version).unlink(missing_ok=True)  # left by one that was killed
             self._save(state)
 
-    def _free_port(self, state: Mapping[str, Any]) -> int:
-        taken = {port for known in state.values() for port in known["ports"].values()}
-        for port in range(self.settings.serving_port, _LAST_PORT + 1):
-            if port not in taken:
-                with socket.socket() as listener:
-                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    with contextlib.suppress(OSError):
-                        listener.bind((self.settings.host, port))
-                        return port
-        raise ServiceUnreachable(
-            f"No port from {self.settings.serving_port} upward is free for a server: set PERENNIAL_SERVING_PORT lower."
-        )
+    def _served(self, state: Mapping[str, Any]) -> dict[str, envoy.Served]:
+        found = {}
+        for name, known in state.items():
+            sockets = {version: server_socket(self.settings, name, version) for version in known["versions"]}
+            route = _from_json(known["route"]) if known.get("route") else None
+            found[name] = envoy.Served(name, known["prefix"], known["timeout_seconds"], sockets, route)
+        return found
 
     def _take_up(self, statistic: str, wanted: str) -> None:
         """Wait until the gateway has taken up a file and its new clusters have been looked at."""
@@ -224,12 +214,11 @@ class LocalBackend:
         return {line.split(".")[1]: int(line.rsplit(": ", 1)[1]) for line in text.splitlines() if ": " in line}
 
     def _admin(self, path: str) -> str:
+        socket = envoy.admin_socket(self.settings)
         try:
-            return _get(envoy.ADMIN_HOST, self.settings.gateway_admin_port, path, timeout=5)
+            return get(socket, path)[1]
         except (OSError, http.client.HTTPException) as error:
-            raise ServiceUnreachable(
-                f"The gateway's status port {self.settings.gateway_admin_port} does not answer ({error}): run `perennial up`."
-            ) from error
+            raise ServiceUnreachable(f"The gateway does not answer on its status socket {socket} ({error}): run `perennial up`.") from error
 
     @contextlib.contextmanager
     def _state(self) -> Iterator[dict[str, Any]]:
@@ -237,11 +226,7 @@ class LocalBackend:
             yield self._read()
 
     def _read(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
-        except FileNotFoundError:
-            return {}
-        return found
+        return read_state(self.settings)
 
     def _save(self, state: Mapping[str, Any]) -> None:
         unfinished = self.folder / f".state.{os.getpid()}.unfinished"
@@ -256,18 +241,26 @@ class LocalBackend:
             yield
 
 
+def server_socket(settings: Settings, model: str, version: int) -> Path:
+    """Where the server of one version listens: nothing but the gateway of this user is to ask it. Short, whatever the model's name."""
+    return socket_folder(settings) / f"v{version}-{hashlib.sha256(model.encode()).hexdigest()[:8]}.sock"
+
+
+def read_state(settings: Settings) -> dict[str, Any]:
+    """What is served: for each model its running versions, its route and what the gateway must know; empty before the first release."""
+    try:
+        found: dict[str, Any] = json.loads((settings.home / "serving" / "state.json").read_text())
+    except FileNotFoundError:
+        return {}
+    for known in found.values():
+        if "ports" in known:  # written when each server had a port
+            known["versions"] = sorted(int(version) for version in known.pop("ports"))
+    return found
+
+
 def program(model: str, version: int) -> str:
     """Name of the program that serves a version."""
     return f"{SERVERS}{model}-v{version}"
-
-
-def _served(state: Mapping[str, Any]) -> dict[str, envoy.Served]:
-    found = {}
-    for name, known in state.items():
-        ports = {int(version): port for version, port in known["ports"].items()}
-        route = _from_json(known["route"]) if known.get("route") else None
-        found[name] = envoy.Served(name, known["prefix"], known["timeout_seconds"], ports, route)
-    return found
 
 
 def _to_json(route: Route) -> dict[str, Any]:
@@ -286,12 +279,3 @@ def _from_json(found: Mapping[str, Any]) -> Route:
         {int(k): v for k, v in found["digests"].items()},
         found["champion"],
     )
-
-
-def _get(host: str, port: int, path: str, timeout: float) -> str:
-    connection = http.client.HTTPConnection(host, port, timeout=timeout)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().read().decode()
-    finally:
-        connection.close()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from perennial.local.container import Logs, StatusServer, environment, name_of, serving_ports
+from perennial.local.container import Logs, StatusServer, environment, name_of
 from perennial.settings import Settings
 
 
@@ -68,28 +67,6 @@ def test_a_log_that_began_anew_is_shown_from_its_start(logs: tuple[Path, io.Stri
     (folder / "envoy.log").write_text("begins\n")
     found.show()
     assert out.getvalue() == "envoy | begins\n"
-
-
-def test_the_ports_of_all_versions_are_told(settings: Settings) -> None:
-    """Prometheus asks every version that runs, of every model; none before the first release."""
-    assert serving_ports(settings) == []
-    (settings.home / "serving").mkdir(parents=True)
-    state = {"flight_delays": {"ports": {"2": 9101, "1": 9100}}, "digits": {"ports": {"1": 9102}}}
-    (settings.home / "serving" / "state.json").write_text(json.dumps(state))
-    assert serving_ports(settings) == [9100, 9101, 9102]
-
-
-def test_targets_have_the_name_by_which_they_were_asked_for(settings: Settings) -> None:
-    """Whoever reached this machine under a name reaches its servers under it; an empty list is no target at all."""
-    server = StatusServer(("127.0.0.1", 0), settings)
-    try:
-        assert server.answer("/targets", "machine")[2] == "[]"
-        (settings.home / "serving").mkdir(parents=True)
-        (settings.home / "serving" / "state.json").write_text(json.dumps({"digits": {"ports": {"1": 9102}}}))
-        status, kind, body = server.answer("/targets", "machine")
-        assert (status, kind, json.loads(body)) == (200, "application/json", [{"targets": ["machine:9102"]}])
-    finally:
-        server.server_close()
 
 
 def test_a_machine_without_supervisor_is_not_well(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """The gateway's files."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +19,15 @@ def settings(tmp_path):
     return Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})
 
 
-def served(route, ports=None, model="flight_delays"):
+def served(route, sockets=None, model="flight_delays"):
     """One model as the gateway sees it."""
-    return envoy.Served(model, f"/seldon/perennial/{model.replace('_', '-')}/", 10, ports or {1: 9100, 2: 9101, 3: 9102}, route)
+    return envoy.Served(
+        model,
+        f"/seldon/perennial/{model.replace('_', '-')}/",
+        10,
+        sockets or {version: Path(f"/run/{version}.sock") for version in DIGESTS},
+        route,
+    )
 
 
 def table(route):
@@ -57,23 +64,23 @@ def test_every_cluster_that_a_route_names_exists():
         Route({1: 0, 2: 10_000}, None, DIGESTS, champion=1),
     ):
         models = [served(route), served(route, model="digits")]
-        names = {cluster["name"] for cluster in envoy.clusters(models, "127.0.0.1")}
-        text = json.dumps(envoy.routes(models, HOSTS)) + json.dumps(envoy.clusters(models, "127.0.0.1"))
+        names = {cluster["name"] for cluster in envoy.clusters(models)}
+        text = json.dumps(envoy.routes(models, HOSTS)) + json.dumps(envoy.clusters(models))
         used = {word for word in text.split('"') if "-v" in word and word.split("-v")[0] in ("flight_delays", "digits")}
         assert used <= names
 
 
 def test_a_versions_cluster_does_not_change_with_the_weights():
     """The cluster of a version is the same in every route, so that its counters and connections go on."""
-    first = {c["name"]: c for c in envoy.clusters([served(Route({1: 9000, 2: 1000}, None, DIGESTS))], "127.0.0.1")}
-    second = {c["name"]: c for c in envoy.clusters([served(Route({1: 0, 2: 10_000}, None, DIGESTS, champion=2))], "127.0.0.1")}
+    first = {c["name"]: c for c in envoy.clusters([served(Route({1: 9000, 2: 1000}, None, DIGESTS))])}
+    second = {c["name"]: c for c in envoy.clusters([served(Route({1: 0, 2: 10_000}, None, DIGESTS, champion=2))])}
     assert first["flight_delays-v2"] == second["flight_delays-v2"]
 
 
 def test_clusters_of_the_route_before_stay_until_traffic_has_moved():
     """While traffic moves, the aggregates of the old route are there beside those of the new one."""
     before = Route({1: 9000, 2: 1000}, None, DIGESTS)
-    found = {c["name"] for c in envoy.clusters([served(Route({1: 10_000}, None, DIGESTS))], "127.0.0.1", {"flight_delays": before})}
+    found = {c["name"] for c in envoy.clusters([served(Route({1: 10_000}, None, DIGESTS))], {"flight_delays": before})}
     assert {"flight_delays-v2-then-v1", "flight_delays-v1-then-v2"} <= found
 
 
@@ -96,7 +103,7 @@ def test_outcomes_go_to_the_stable_version_and_have_a_stand_in(route, cluster):
     """Feedback is not shared out: it goes to the champion, and to any other version, idle or shadow, when the champion does not answer."""
     found = next(entry for entry in table(route) if entry["match"]["path"].endswith("feedback"))
     assert found["route"]["cluster"] == cluster
-    assert cluster in {c["name"] for c in envoy.clusters([served(route)], "127.0.0.1")}
+    assert cluster in {c["name"] for c in envoy.clusters([served(route)])}
 
 
 def test_only_documented_paths_reach_a_server():
@@ -126,7 +133,7 @@ def test_evidence_holds_predictions_only():
 
 def test_no_server_is_taken_away_for_what_it_answers():
     """No cluster ejects its server: health checks alone say whether it is there."""
-    for cluster in envoy.clusters([served(Route({1: 5000, 2: 5000}, None, DIGESTS))], "127.0.0.1"):
+    for cluster in envoy.clusters([served(Route({1: 5000, 2: 5000}, None, DIGESTS))]):
         assert "outlier_detection" not in cluster
 
 
@@ -149,14 +156,25 @@ def test_prepare_keeps_what_is_served(settings):
     version = envoy.write(settings, "rds", [envoy.routes([served(Route({1: 10_000}, None, DIGESTS))], HOSTS)])
     envoy.prepare(settings)
     assert json.loads((start.parent / "rds.json").read_text())["version_info"] == version
-    assert json.loads(start.read_text())["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
 
 
-def test_the_status_port_is_this_machines_own(settings):
-    """Whoever reaches it may stop the gateway: it stays on loopback, wherever predictions are asked for."""
-    start = json.loads(envoy.prepare(settings.model_copy(update={"host": "192.0.2.1"})).read_text())
-    assert start["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
-    assert start["static_resources"]["listeners"][0]["address"]["socket_address"]["address"] == "192.0.2.1"
+def test_what_could_stop_the_gateway_is_on_a_socket_of_this_user(settings):
+    """Any web page can post to a port of this machine: the gateway has one, for predictions; its own door and the servers' are sockets."""
+    changed = settings.model_copy(update={"host": "192.0.2.1"})
+    start = json.loads(envoy.prepare(changed).read_text())
+    socket = Path(start["admin"]["address"]["pipe"]["path"])
+    assert start["admin"]["address"]["pipe"]["mode"] == 0o600
+    assert socket.parent.stat().st_mode & 0o777 == 0o700
+    assert [listener["address"]["socket_address"]["address"] for listener in start["static_resources"]["listeners"]] == ["192.0.2.1"]
+    text = json.dumps(envoy.clusters([served(Route({1: 9000, 2: 1000}, 3, DIGESTS))]))
+    assert "socket_address" not in text
+    assert '"pipe": {"path": "/run/3.sock"}' in text
+
+
+def test_a_changed_start_up_file_is_a_changed_command(settings):
+    """The supervisor keeps a program whose command is the same: a gateway of other settings has another."""
+    assert envoy.command(settings) == envoy.command(settings)
+    assert envoy.command(settings) != envoy.command(settings.model_copy(update={"gateway_port": 8004}))
 
 
 def test_the_same_content_is_not_written_again(settings):

@@ -1,0 +1,132 @@
+"""What Prometheus scrapes of this machine: the gateway's figures, those of every served version, and which programs run, in one answer.
+
+Gateway and versions listen on sockets that only this user opens; what can be read of them without harm is read here. Run as
+`python -m perennial.local.metrics_server`: GET /metrics is all there is.
+"""
+
+from __future__ import annotations
+
+import http.client
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from perennial.errors import PerennialError
+from perennial.local import callers
+from perennial.local.supervisor import Supervisor
+from perennial.serving import envoy
+from perennial.serving.backends.local import read_state, server_socket
+from perennial.settings import Settings
+from perennial.sockets import get
+
+ADDRESS = "127.0.0.1"  # whatever the settings say
+TEXT = "text/plain; charset=utf-8"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+_WAIT_SECONDS = 5  # below the 10 that Prometheus waits
+
+
+class MetricsServer(ThreadingHTTPServer):
+    """Answers with the figures of one home."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], settings: Settings) -> None:
+        super().__init__(address, _Handler)
+        self.settings = settings
+        self.supervisor = Supervisor(settings)
+
+    def answer(self, path: str) -> tuple[int, str, str]:
+        """Status, content type and body of the answer to one path."""
+        if path == "/metrics":
+            return HTTPStatus.OK, _METRICS, self.metrics()
+        return HTTPStatus.NOT_FOUND, TEXT, "There is /metrics."
+
+    def metrics(self) -> str:
+        """All figures. A part that does not answer has none, and says so in a gauge of its own."""
+        programs = {name: program.state == "RUNNING" for name, program in sorted(self.supervisor.programs().items())}
+        parts = {"gateway": (envoy.admin_socket(self.settings), "/stats/prometheus")}
+        for model, known in sorted(read_state(self.settings).items()):
+            for version in known["versions"]:
+                parts[envoy.cluster_name(model, version)] = (server_socket(self.settings, model, version), "/metrics")
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            texts = dict(zip(parts, pool.map(lambda part: _text(*part), parts.values()), strict=True))
+        answers = {name: text is not None for name, text in texts.items()}
+        return merged(
+            [
+                _gauge("perennial_program_running", "Whether a program of this machine runs.", "program", programs),
+                _gauge("perennial_part_answers", "Whether the gateway, or the server of a version, gave its figures.", "part", answers),
+                *(text for text in texts.values() if text is not None),
+            ]
+        )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: MetricsServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        try:
+            if sentence := callers.refusal(self.server.settings, self.headers.get("Host", ""), self.headers.get("Origin")):
+                answer: tuple[int, str, str] = HTTPStatus.FORBIDDEN, TEXT, sentence
+            else:
+                answer = self.server.answer(self.path)
+        except PerennialError as error:
+            answer = HTTPStatus.SERVICE_UNAVAILABLE, TEXT, str(error)
+        status, kind, text = answer
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: it is asked every few seconds."""
+
+
+def merged(texts: Iterable[str]) -> str:
+    """Several answers in Prometheus' form as one, in which each metric is told of once: versions have the same ones, with other labels."""
+    heads: dict[str, dict[str, None]] = {}
+    samples: dict[str, list[str]] = {}
+    for text in texts:
+        name = ""
+        for line in text.splitlines():
+            if line.startswith(("# HELP ", "# TYPE ")):
+                name = line.split(" ", 3)[2]
+                heads.setdefault(name, {})[line] = None
+                samples.setdefault(name, [])
+            elif line and not line.startswith("#"):
+                samples.setdefault(name, []).append(line)
+    return "".join(f"{line}\n" for name, found in samples.items() for line in (*heads.get(name, ()), *found))
+
+
+def _gauge(name: str, meaning: str, label: str, values: dict[str, bool]) -> str:
+    lines = [
+        f"# HELP {name} {meaning}",
+        f"# TYPE {name} gauge",
+        *(f'{name}{{{label}="{key}"}} {int(value)}' for key, value in values.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _text(socket: Path, path: str) -> str | None:
+    try:
+        status, text = get(socket, path, timeout=_WAIT_SECONDS)
+    except (OSError, http.client.HTTPException):
+        return None
+    return text if status == HTTPStatus.OK else None
+
+
+def main() -> None:
+    """Serve until stopped."""
+    settings = Settings.from_environment()
+    with MetricsServer((ADDRESS, settings.metrics_port), settings) as server:
+        print(f"Metrics on http://{ADDRESS}:{settings.metrics_port}/metrics", file=sys.stderr, flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

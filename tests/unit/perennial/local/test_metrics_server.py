@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from threading import Thread
+
+import pytest
+
+from perennial.local.metrics_server import MetricsServer, merged
+from perennial.settings import Settings
+
+
+@pytest.fixture
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Port of a server for a home in which nothing runs."""
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path_factory.mktemp("home"))})
+    server = MetricsServer(("127.0.0.1", 0), settings)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def test_each_metric_is_told_of_once() -> None:
+    """Prometheus refuses an answer that describes a metric twice: versions have the same ones, and each keeps its samples."""
+    head = "# HELP asked_total Requests.\n# TYPE asked_total counter\n"
+    found = merged([f'{head}asked_total{{version="1"}} 3\n', "bare 1\n", f'{head}asked_total{{version="2"}} 4\n# EOF\n'])
+    assert found == f'{head}asked_total{{version="1"}} 3\nasked_total{{version="2"}} 4\nbare 1\n'
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/metrics", {}, 503),  # nothing runs, which it says
+        ("GET", "/metrics", {"Host": "elsewhere.example"}, 403),
+        ("GET", "/metrics", {"Origin": "http://elsewhere.example"}, 403),
+        ("GET", "/stats", {}, 404),
+        ("GET", "/quitquitquit", {}, 404),
+        ("POST", "/metrics", {}, 501),
+        ("POST", "/quitquitquit", {}, 501),
+    ],
+)
+def test_there_is_nothing_but_figures_for_callers_of_this_machine(
+    port: int, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    """What stands before the gateway's own door passes nothing on, and no page of another site reads it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, path, headers=headers)
+    assert connection.getresponse().status == status
+    connection.close()
