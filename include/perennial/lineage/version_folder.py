@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -81,6 +82,26 @@ def read_manifest(store: Store, model: str, digest: str) -> Manifest:
             f"The manifest of {model} {digest[:12]} was changed after sealing: restore {key(model, digest)}/ from a backup or train again."
         )
     return manifest
+
+
+def read_signature(store: Store, model: str, digest: str) -> dict[str, Any]:
+    """The content of a version's `signature.json`.
+
+    Raises:
+        UnknownName: there is no such version in the store.
+        StoredDataDamaged: the file is missing or not as it was sealed.
+    """
+    wanted = read_manifest(store, model, digest).files.get("signature.json")
+    try:
+        data = store.read(f"{key(model, digest)}/signature.json")
+    except KeyError:
+        data = b""
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise StoredDataDamaged(
+            f"signature.json of {model} {digest[:12]} is missing or was changed after sealing: restore {key(model, digest)}/ from a backup or train again."
+        )
+    found: dict[str, Any] = json.loads(data)
+    return found
 
 
 def fetch(store: Store, model: str, digest: str, into: Path) -> Path:

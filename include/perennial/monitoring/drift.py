@@ -248,10 +248,9 @@ def compare(
     )
     if not columns or not reference or not current:
         return verdict
-    size = float(np.median([c.counts.sum(axis=1)[reference:] + c.nulls[reference:] for c in columns]))
     asked: list[tuple[_Finding, list[Statistic]]] = []
     for column in columns:
-        watched = _Watched(column, _thinned(column, reference, size, rng), labels, reference, spec, since, column.name in predictions)
+        watched = _Watched(column, _thinned(column, reference, rng), labels, reference, spec, since, column.name in predictions)
         asked += watched.findings()
     if joint is not None and (why := _too_unequal(joint.rows, reference)):
         skipped[TOGETHER] = why
@@ -545,9 +544,10 @@ def _ranges(column: Column) -> _Binned:
     return _Binned(place, [_range(edges, i, i + 1) for i in range(len(edges))], edges)
 
 
-def _thinned(column: Column, reference: int, size: float, rng: np.random.Generator) -> Column:
+def _thinned(column: Column, reference: int, rng: np.random.Generator) -> Column:
     """Reference blocks cut down to a window block's size: a block of few rows scatters more, and must be compared with its like."""
     rows = column.counts.sum(axis=1) + column.nulls
+    size = float(np.median(rows[reference:]))  # the column's own: not every version that answered may have it
     large = [i for i in range(reference) if rows[i] > UNEQUAL * size]
     if not large:
         return column

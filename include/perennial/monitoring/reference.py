@@ -28,7 +28,9 @@ def watched(model: ModelSpec, dataset: DatasetSpec) -> tuple[list[str], dict[str
     """Inputs whose distribution is watched, and why the others are not."""
     skipped = {}
     for name in model.inputs:
-        if name == dataset.event_time:
+        if name not in {column.name for column in dataset.columns}:
+            skipped[name] = "is no column of the dataset any more"
+        elif name == dataset.event_time:
             skipped[name] = "is the event time"
         elif dataset.column(name).type == "timestamp":
             skipped[name] = "is a time: it always moves on"

@@ -7,9 +7,9 @@ import io
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,13 @@ from perennial.monitoring.drift import DriftVerdict, find_drift, in_order
 from perennial.monitoring.layout import Layout, fit_layout
 from perennial.monitoring.performance import event_days, logged_scores
 from perennial.monitoring.prediction_table import INPUT
-from perennial.monitoring.profile import Profile, profile
+from perennial.monitoring.profile import Profile, State, profile
 from perennial.monitoring.profile_store import ProfileStore, decode, encode
 from perennial.monitoring.reference import reference, watched
 from perennial.monitoring.units import diagnose
 from perennial.monitoring.windows import Window
 from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stages._versions import as_of
 from perennial.stages.profile import layout_of
 from perennial.stages.train import RECORD
 from perennial.store import Store
@@ -45,6 +46,7 @@ MIN_NULL_RISE = 0.05  # share of rows by which missing values must rise to count
 SAMPLED_ROWS = 120_000  # of the reference, that strange requests are compared with
 SCORED_ROWS = 20_000  # of the days that the training did not see, at most, that tell how scores are usually spread
 PREDICTIONS = "predictions"
+FEW_REQUESTS = 30  # a window of fewer tells nothing of the world: neither that it has changed nor that it is as it was
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Judged:
     verdict: DriftVerdict
     by_version: Mapping[int, int]  # rows that each version answered
     breaks: tuple[Break, ...] = ()
+    few: bool = False  # too few requests to tell anything: such a window opens no drift and ends no incident
 
 
 @dataclass(frozen=True)
@@ -88,19 +91,29 @@ class Judge:
         manifest = self.manifest(version)
         return Snapshot(self.dataset, manifest.snapshot, self.store), manifest.snapshot_digest
 
+    def as_of(self, version: int) -> ModelSpec:
+        """The spec with the inputs that a version reads. Raises ServiceUnreachable while the ledger does not know the version."""
+        return as_of(self.store, self.spec, self._digest(version))
+
     def judge(self, window: Window, rows: pa.Table) -> Judged:
         """The drift test of a window, against the snapshot of the version that answered most of it."""
         versions, counts = np.unique(rows["model_version"].to_numpy(), return_counts=True)
         by_version = dict(zip(versions.tolist(), counts.tolist(), strict=True))
         version = int(versions[counts.argmax()])
-        columns, skipped = watched(self.spec, self.dataset)
+        if rows.num_rows < FEW_REQUESTS:
+            few = f"Too few to tell: the window has {rows.num_rows} prediction{'' if rows.num_rows == 1 else 's'}, and {FEW_REQUESTS} are needed."
+            nothing = DriftVerdict(columns=(), reference_days=0, window_days=0, labellings=1, exact=True, power=few)
+            return Judged(version, nothing, by_version, few=True)
+        own = self.as_of(version)
+        columns, skipped = watched(own, self.dataset)
+        skipped |= {name: "is not in this version" for name in self.spec.inputs if name not in own.inputs}
         before = self._reference(version)
         known = [name for name in columns if INPUT + name in rows.column_names and name in before.layout.names]
         for name in (name for name in columns if name not in known):
             logged = INPUT + name in rows.column_names
             skipped[name] = "is younger than the dataset's layout" if logged else "was not logged when this window was served"
         before = before.only(known)
-        after = self._profiled(window, "inputs", self._inputs(rows, known), before.layout)
+        after = self._profiled(window, "inputs", rows.num_rows, before.layout, lambda: self._count(rows, before.layout, by_version))
         scores_before = self._score_reference(version)
         alpha, days = self.spec.monitoring.alpha, len(after.days)
         half = self.spec.monitoring.model_copy(update={"alpha": alpha / 2})
@@ -111,8 +124,9 @@ class Judge:
         if isinstance(scores_before, str) or PREDICTIONS in skipped:
             verdict = find_drift(before, after, self.spec.monitoring, window.seed)
         else:
-            own = self._scores(rows.filter(pc.field("model_version") == version))
-            scores_after = self._profiled(window, "scores", own, scores_before.layout)
+            scored = self._scores(rows.filter(pc.field("model_version") == version))
+            layout = scores_before.layout
+            scores_after = self._profiled(window, "scores", scored.num_rows, layout, lambda: profile(scored, layout, day="event_time"))
             verdict = _together(
                 find_drift(before, after, half, window.seed),
                 find_drift(scores_before, scores_after, half, window.seed, predictions=scores_before.layout.names),
@@ -123,7 +137,8 @@ class Judge:
 
     def anomalies(self, version: int, rows: pa.Table, seed: int) -> Anomalies:
         """Requests that are unlike all rows of the reference."""
-        columns = [name for name in watched(self.spec, self.dataset)[0] if INPUT + name in rows.column_names]
+        columns = [name for name in watched(self.as_of(version), self.dataset)[0] if INPUT + name in rows.column_names]
+        rows = rows.filter(pc.field("model_version").isin(self._with(columns, rows["model_version"].unique().to_pylist())))
         spec = self.spec.monitoring
         past = self._sampled(version, [self.dataset.event_time, *columns])
         watch = (
@@ -149,7 +164,7 @@ class Judge:
         source, digest = self.snapshot(version)
         layout = layout_of(ProfileStore(self.store, self.dataset.name), source.table, source.version, self.dataset)
         assert layout is not None
-        return reference(self.store, self.spec, self.dataset, digest, layout, lambda wanted: self._newest_rows(source, wanted))
+        return reference(self.store, self.as_of(version), self.dataset, digest, layout, lambda wanted: self._newest_rows(source, wanted))
 
     def _newest_rows(self, source: Snapshot, columns: list[str]) -> pa.Table:
         """The reference days of a snapshot."""
@@ -172,25 +187,47 @@ class Judge:
         self.store.write(key, buffer.getvalue())
         return rows
 
-    def _inputs(self, rows: pa.Table, columns: list[str]) -> pa.Table:
-        return rows.select(["event_time", *(INPUT + name for name in columns)]).rename_columns(["event_time", *columns])
+    def _with(self, columns: Iterable[str], versions: Iterable[int]) -> list[int]:
+        """Those of some versions that read all of some columns. One that the ledger does not know yet may read anything: it is none of them."""
+        return [number for number in versions if number in self.digests and set(columns) <= set(self.as_of(number).inputs)]
+
+    def _count(self, rows: pa.Table, layout: Layout, versions: Collection[int]) -> Profile:
+        """The profile of a window's inputs: each column on the rows of those versions that read it, columns together where one reads them all."""
+
+        def counted(some: Collection[int]) -> Profile:
+            own = rows if len(some) == len(versions) else rows.filter(pc.field("model_version").isin(sorted(some)))
+            plain = own.select(["event_time", *(INPUT + name for name in layout.names)]).rename_columns(["event_time", *layout.names])
+            return profile(plain, layout, day="event_time")
+
+        readers = {name: frozenset(self._with([name], versions)) for name in layout.names}
+        together = frozenset.intersection(frozenset(versions), *readers.values())
+        parts = {some: counted(some) for some in {*readers.values(), together, frozenset(versions)}}
+
+        def of(day: date, some: frozenset[int]) -> State:
+            return parts[some].days.get(day, State.zero(layout))
+
+        days = {
+            day: State(layout, whole.rows, {n: of(day, readers[n]).columns[n] for n in layout.names}, of(day, together).joint)
+            for day, whole in parts[frozenset(versions)].days.items()
+        }
+        return Profile(layout, days)
 
     def _scores(self, rows: pa.Table) -> pa.Table:
         """What is watched of predictions: see `_score_columns`."""
         return pa.table({"event_time": rows["event_time"], **_score_columns(self.spec, logged_scores(rows))})
 
-    def _profiled(self, window: Window, what: str, rows: pa.Table, layout: Layout) -> Profile:
+    def _profiled(self, window: Window, what: str, rows: int, layout: Layout, count: Callable[[], Profile]) -> Profile:
         """The profile of a window, kept beside its report and taken from there as long as no more predictions came in."""
         key = f"{self.folder(window)}/{what}.parquet"
         try:
             kept = decode(self.store.read(key), layout, key)
-            if int(kept.rows().sum()) == rows.num_rows:
+            if int(kept.rows().sum()) == rows:
                 return kept
         except KeyError:
             pass
         except StoredDataDamaged as damage:  # of another version's layout, usually
             log.info("%s", damage)
-        found = profile(rows, layout, day="event_time")
+        found = count()
         self.store.write(key, encode(found))
         return found
 

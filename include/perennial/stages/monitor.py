@@ -40,7 +40,8 @@ from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._service import note_service
-from perennial.stages._window import PREDICTIONS, Judge, Judged
+from perennial.stages._versions import as_logged
+from perennial.stages._window import FEW_REQUESTS, PREDICTIONS, Judge, Judged
 from perennial.stages.evaluate import calendar_slices
 from perennial.stages.validate import settle
 from perennial.store import Store
@@ -93,6 +94,11 @@ def _look_at(look: Look, given: Window | None) -> MonitorResult:
     newest = newest_complete(list(look.days), spec.monitoring.window_days)
     window = given or newest
     if window is None:
+        if (few := sum(look.days.values())) < FEW_REQUESTS:
+            known = f"{few} prediction{'' if few == 1 else 's'}"
+            return MonitorResult(
+                sentence=f"Too few to tell: {model} has {known}, and a window is judged from {FEW_REQUESTS} on.", requests=few
+            )
         wanted = window_of(max(look.days), spec.monitoring.window_days)
         return MonitorResult(
             outcome="skipped",
@@ -129,7 +135,7 @@ class Found:
     confirmed: tuple[str, ...]
     lasting: bool  # whether this window or one before it that counts drifted
     jump: performance.Jump
-    labelled: bool  # whether any of its outcomes are known
+    labelled: bool  # whether enough of its outcomes are known to tell
     anomalies: Anomalies
     is_newest: bool
 
@@ -157,7 +163,8 @@ class Look:
 
     def collect(self) -> None:
         """Take the finished segments into the tables."""
-        predictions = collect_predictions(self.store, self.spec, self.dataset, self.predicted)
+        logged = as_logged(self.store, self.spec, self.dataset, self.entries)
+        predictions = collect_predictions(self.store, logged, self.dataset, self.predicted)
         outcomes = collect_outcomes(self.store, self.spec, self.happened)
         for what, taken in (("predictions", predictions), ("outcomes", outcomes)):
             if taken.segments:
@@ -187,12 +194,17 @@ class Look:
         return self.predicted.scan(columns, where) if self.predicted.version() is not None else pa.table({})
 
     def report(self, window: Window, rows: pa.Table, *, is_newest: bool) -> MonitorResult:
-        """Judge a window, decide, write its pages."""
+        """Judge a window, decide, write its pages. One that reaches less far than the newest that was judged writes its pages and nothing else."""
+        reach = min(pc.max(rows["event_time"].cast(pa.timestamp("us"))).as_py(), self.newest)
+        looks_back = self._looks_back(reach, is_newest=is_newest)
+        is_newest = not looks_back
         judged = self.judge.judge(window, rows)
         verdict, version = judged.verdict, judged.version
         family = kin(self.store, self.spec.name, self.digests, version)
         earlier, confirmed, lasting = self._confirmed(window, judged, family)
-        slices = [INPUT + name for name in self.spec.slices if INPUT + name in rows.column_names]
+        own = self.judge.as_of(version).inputs
+        spec = self.spec.model_copy(update={"slices": tuple(s for s in self.spec.slices if s in own or INPUT + s not in rows.column_names)})
+        slices = [INPUT + name for name in spec.slices if INPUT + name in rows.column_names]
         history = self.predictions(Window(window.last - timedelta(days=HISTORY_DAYS), window.last), JUDGED)
         happened = self.happened.dataset() if self.happened.version() is not None else arrow_dataset(outcome_rows([], ""))
         outcomes = outcomes_of([rows, history], happened)
@@ -200,16 +212,19 @@ class Look:
         of_version = joined.filter(pc.field("model_version").isin(sorted(family)))
         figures = performance.over_window(self.spec.task, of_version, window.seed)
         estimate = performance.estimate(self.spec.task, of_version)
-        by_slice = performance.by_slice(self.spec.task, of_version, _groups(self.spec, of_version), window.seed)
+        by_slice = performance.by_slice(self.spec.task, of_version, _groups(spec, of_version), window.seed)
         days = performance.by_day(self.spec.task, join(history, outcomes)[0])
         seen = performance.up_to_training(days, family)
         jump = performance.find_jump(seen, self.spec.monitoring.excess_loss, self._unseen(version, family, seen))
         anomalies = self.judge.anomalies(version, rows, window.seed)
-        found = Found(judged, confirmed, lasting, jump, figures.labelled > 0, anomalies, is_newest)
+        found = Found(judged, confirmed, lasting, jump, figures.labelled >= performance.MIN_LABELLED, anomalies, is_newest)
         folder = self.judge.folder(window)
         link = f"{self.settings.reports_url}/{folder.removeprefix('reports/')}/index.html"
+        if is_newest and not judged.few:  # before what it changes: an older look must not undo that, even if this one dies
+            self.store.write(self._newest_key, json.dumps({"window": window.name, "reach": reach.isoformat()}).encode())
         changed = self._note_incidents(window, found, link) if is_newest else ()
         decision, cause, key = self._decide(window, found)
+        decision = f"{decision} {looks_back}".strip()
         document: dict[str, Any] = {
             "model": self.spec.name,
             "title": self.spec.title,
@@ -260,6 +275,30 @@ class Look:
             incidents=changed,
         )
 
+    @property
+    def _newest_key(self) -> str:
+        """Where the newest window that was judged is written down."""
+        return f"reports/{self.spec.name}/newest_window.json"
+
+    def _looks_back(self, reach: datetime, *, is_newest: bool) -> str:
+        """A sentence if a window may write its report and change nothing else; empty if it decides.
+
+        Args:
+            reach: its newest event time. Of two windows the one that reaches farther is newer, wherever they are cut.
+            is_newest: whether it is whole and no complete window is newer.
+        """
+        try:
+            known = json.loads(self.store.read(self._newest_key))
+        except KeyError:
+            known = None
+        if known and reach < datetime.fromisoformat(known["reach"]):
+            return f"This look wrote its report and changed nothing else: the window {known['window']}, which reaches farther, was judged before."
+        return (
+            ""
+            if is_newest
+            else "This look wrote its report and changed nothing else: it is at an older window, or at less than a whole one."
+        )
+
     def _confirmed(self, window: Window, judged: Judged, family: frozenset[int]) -> tuple[list[str], tuple[str, ...], bool]:
         """Windows before this one that count, what drifted in all of them and in this one, and whether anything drifted in any."""
         wanted = self.spec.retrain.drift_windows - 1
@@ -298,7 +337,7 @@ class Look:
 
     def _judged_by(self, version: int) -> str:
         """Identity of what a drift verdict depends on besides the predictions."""
-        parts = [self.judge.snapshot(version)[1], self.spec.monitoring.model_dump(mode="json"), list(self.spec.inputs)]
+        parts = [self.judge.snapshot(version)[1], self.spec.monitoring.model_dump(mode="json"), list(self.judge.as_of(version).inputs)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _note_incidents(self, window: Window, found: Found, link: str) -> tuple[str, ...]:
@@ -344,7 +383,8 @@ class Look:
 
     def _decide(self, window: Window, found: Found) -> tuple[str, Cause | None, str | None]:
         """Why or why not, and the cause and key of the request that this window made, now or at an earlier look."""
-        settle(self.inbox, self.store, self.spec.name)
+        if found.is_newest:
+            settle(self.inbox, self.store, self.spec.name)
         for request in self.inbox.all():
             if request.evidence.get("window") == window.name:
                 ended = f" It ended: {request.sentence}" if request.state == "ended" else ""
@@ -441,6 +481,8 @@ def _wrong(found: Found, windows: int) -> dict[tuple[Kind, str], tuple[Severity,
 
 def _is_over(kind: Kind, key: str, found: Found) -> bool:
     """Whether a window without it ends an incident: only what monitoring opens, and only where it could have been seen."""
+    if found.judged.few:
+        return False
     could_see = bool(found.judged.verdict.columns) and not found.judged.verdict.power.startswith("Nothing")
     if kind == "drift":
         return could_see and not found.lasting

@@ -39,6 +39,7 @@ from perennial.results import RecalibrateResult
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._versions import as_logged, as_of
 from perennial.stages.register import is_decided, readme, replays_golden
 from perennial.store import Store
 from perennial.training.evaluation import per_row_loss
@@ -82,7 +83,8 @@ def run(settings: Settings, store: Store, model: str, *, run_url: str = "") -> R
         return _registered(registry, waiting, {}, f"Version {waiting.number} of {model} waits for its release.")
     if why_not := _hindrance(store, spec, registry, last, waiting):
         return _nothing(why_not, last.champion)
-    return Fit(settings, store, spec, discovery.dataset(spec.dataset), registry, last).run(run_url)
+    own = as_of(store, spec, last.versions[last.champion])
+    return Fit(settings, store, own, discovery.dataset(spec.dataset), registry, last).run(run_url)
 
 
 def _hindrance(store: Store, spec: ModelSpec, registry: ModelRegistry, last: Entry, waiting: Version | None) -> str:
@@ -141,7 +143,7 @@ class Fit:
 
     settings: Settings
     store: Store
-    spec: ModelSpec
+    spec: ModelSpec  # with the champion's own inputs
     dataset: DatasetSpec
     registry: ModelRegistry
     last: Entry
@@ -203,7 +205,8 @@ class Fit:
     def _labelled(self, manifest: Manifest) -> Labelled | str:
         """The newest labelled days that the champion's training has not seen, or why there are too few."""
         predicted, happened = Table(self.store, predictions_name(self.spec.name)), Table(self.store, outcomes_name(self.spec.name))
-        collect_predictions(self.store, self.spec, self.dataset, predicted)
+        logging = as_logged(self.store, self.spec, self.dataset, Ledger(self.store, self.spec.name).entries())
+        collect_predictions(self.store, logging, self.dataset, predicted)
         collect_outcomes(self.store, self.spec, happened)
         if predicted.version() is None or happened.version() is None:
             return f"{self.spec.name} has no {'predictions' if predicted.version() is None else 'outcomes'} yet: nothing to recalibrate on."
@@ -211,6 +214,8 @@ class Fit:
         lacking = next((name for name in self.spec.inputs if INPUT + name not in logged), None)
         if lacking:
             return f"No prediction of {self.spec.name} has logged the input {lacking} yet: nothing to recalibrate on."
+        if gone := [name for name in self.spec.inputs if name not in {column.name for column in self.dataset.columns}]:
+            return f"Version {self.last.champion} of {self.spec.name} reads {', '.join(gone)}, which the dataset no longer has: nothing is recalibrated until the next training."
         wanted = self.spec.retrain
         begin = untrained_from(manifest)
         field = pc.field("event_time")

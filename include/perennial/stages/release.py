@@ -36,6 +36,7 @@ from perennial.serving.watch import Watch
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._versions import as_logged
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -469,7 +470,8 @@ class Release:
         from perennial.monitoring.prediction_table import collect_predictions, predictions_name
 
         predicted, happened = Table(self.store, predictions_name(self.name)), Table(self.store, outcomes_name(self.name))
-        collect_predictions(self.store, self.spec, discovery.dataset(self.spec.dataset), predicted)
+        dataset = discovery.dataset(self.spec.dataset)
+        collect_predictions(self.store, as_logged(self.store, self.spec, dataset, self.ledger.entries()), dataset, predicted)
         collect_outcomes(self.store, self.spec, happened)
         columns = ["prediction_id", "model_version", "served_at", "event_time", "scores"]
         if predicted.version() is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from perennial import discovery, encoding
@@ -109,13 +110,13 @@ class House:
             after_seq=last.seq if last else None,
         )
 
-    def serve(self, day, *, like=None, version=1, change=None, count=200, shadow=False):
+    def serve(self, day, *, like=None, version=1, change=None, count=200, shadow=False, inputs=INPUTS):
         """Answer `count` flights of a day and log them; `like` takes another day's rows, `change` changes each; ids are `<day>-<n>-0`."""
-        rows = self.flights[like or day].select(INPUTS).to_pylist()
+        rows = self.flights[like or day].select(inputs).to_pylist()
         picked = [rows[i] for i in np.random.default_rng(day.toordinal()).choice(len(rows), count, replace=False)]
         picked = [change(r) for r in picked] if change else picked
         picked = [{**r, "scheduled_departure": r["scheduled_departure"].isoformat()} for r in picked]
-        scores = score(self.folder, encoding.columns_from_rows(picked, list(INPUTS)))
+        scores = score(self.folder, encoding.columns_from_rows(picked, list(inputs)))
         log = PredictionLog(self.store, MODEL.name, version)
         for i, row in enumerate(picked):
             when = datetime.combine(day, datetime.min.time()) + timedelta(minutes=7 * i % 1440)
@@ -340,6 +341,88 @@ def test_a_recalibrated_version_goes_on_where_the_trained_one_was(house):
     assert (report["by_version"], report["performance"]["labelled"]) == ({"1": 400, "2": 400}, 800)
     newest = house.report(house.look())
     assert (newest["name"], newest["version"], len(newest["days"])) == ("2013-02-04_2013-02-06", 2, 4)
+
+
+def edited(monkeypatch, **changes):
+    """The spec is edited while versions serve."""
+    spec = MODEL.model_copy(update=changes)
+    monkeypatch.setattr(discovery, "model", lambda name: spec)
+    return spec
+
+
+def test_a_version_is_judged_by_its_own_inputs(house, monkeypatch):
+    """An input that the spec gained is missing in no request of a version without it, and one that it lost is still watched: nothing holds the next training back."""
+    edited(monkeypatch, inputs=(*(name for name in INPUTS if name != "distance"), "dewp"))
+    quiet(house, 2, 4)
+    house.serve(february(5), like=date(2013, 1, 8), change=lambda row: {**row, "distance": row["distance"] * 9})
+    house.serve(february(6))
+    report = house.report(house.look())
+    assert report["drift"]["skipped"]["dewp"] == "is not in this version"
+    assert (report["breaks"], house.incidents.find("data quality", "missing values of dewp")) == ([], None)
+    assert "distance" in report["drift"]["alarming"]
+    page = house.store.read("reports/small_delays/windows/2013-02-04_2013-02-06/index.html").decode()
+    assert "<td>dewp</td><td>is not in this version</td>" in page
+
+
+def test_of_two_versions_each_column_is_judged_on_the_rows_of_those_that_have_it(house, monkeypatch):
+    """While a release gives callers two signatures, the older one's requests lack nothing."""
+    more = edited(monkeypatch, inputs=(*INPUTS, "dewp"))
+    signature = json.loads((house.folder / "signature.json").read_text())
+    signature["inputs"].append({"name": "dewp", "type": "float", "nullable": True})
+    (house.folder / "signature.json").write_text(json.dumps(signature))
+    house.release(2)
+    for n in range(4, 7):
+        like = date(2013, 1, 1 + (n * 5) % 28)
+        house.serve(february(n), like=like, version=1, count=120)
+        house.serve(february(n), like=like, version=2, count=200, inputs=more.inputs)
+    report = house.report(house.look())
+    assert (report["version"], report["by_version"], report["breaks"]) == (2, {"1": 240, "2": 400}, [])
+    assert "dewp" in {c["column"] for c in report["drift"]["columns"]}
+    assert not [c for c in report["drift"]["columns"] if c["kind"] == "nulls" and c["alarms"]]
+    kept = pa.parquet.read_table(pa.BufferReader(house.store.read("reports/small_delays/windows/2013-02-04_2013-02-06/inputs.parquet")))
+    nulls = {
+        (line["column"], line["part"]): line["count"]
+        for line in kept.group_by(["column", "part"]).aggregate([("count", "sum")]).rename_columns(["column", "part", "count"]).to_pylist()
+    }
+    assert nulls.get(("dewp", "nulls"), 0) < 20
+    assert report["anomalies"]["scored"] == 400
+
+
+def test_an_older_window_changes_nothing_but_its_report(house):
+    """What a look at newer traffic opened stays open when the schedule looks at the window before it, and what a person judged is not opened again."""
+    quiet(house, 2, 5)
+    for n in (6, 7):
+        house.serve(february(n), like=date(2013, 1, n), change=colder)
+    newer = house.look(february(6), february(8))
+    assert [(i.kind, i.is_open) for i in house.incidents.all()] == [("drift", True)]
+    before = {item.key for item in house.store.list("") if "/windows/" not in item.key}
+    older = house.look()
+    assert (older.incidents, newer.incidents) == ((), (house.incidents.all()[0].id,))
+    assert "changed nothing else: the window 2013-02-06_2013-02-08, which reaches farther, was judged before" in older.sentence
+    assert house.report(older)["name"] == "2013-02-04_2013-02-06"
+    assert {item.key for item in house.store.list("") if "/windows/" not in item.key} == before
+    assert house.look(february(6), february(8)).incidents == ()
+    assert [i.is_open for i in house.incidents.all()] == [True]
+
+
+def test_too_few_requests_tell_nothing(house):
+    """One prediction is too few to open a drift or to end it; the look is done and says how many there are, and how many are needed."""
+    house.serve(february(1), count=1, change=colder)
+    alone = house.look()
+    assert (alone.outcome, alone.requests) == ("done", 1)
+    assert alone.sentence == "Too few to tell: small_delays has 1 prediction, and a window is judged from 30 on."
+    asked = house.look(february(1), february(3))
+    assert (asked.outcome, asked.drifted, asked.incidents) == ("done", (), ())
+    assert "Too few to tell: the window has 1 prediction, and 30 are needed." in asked.sentence
+    quiet(house, 2, 5)
+    for n in (6, 7):
+        house.serve(february(n), like=date(2013, 1, n), change=colder)
+    house.serve(february(8), count=1)
+    assert house.look().incidents != ()
+    house.serve(february(10), count=1)
+    few = house.look()
+    assert (house.report(few)["name"], few.requests, few.incidents) == ("2013-02-08_2013-02-10", 1, ())
+    assert [i.is_open for i in house.incidents.all()] == [True]
 
 
 def test_profiles_of_a_window_are_kept_and_taken_again(house, monkeypatch):

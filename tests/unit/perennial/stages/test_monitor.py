@@ -84,14 +84,14 @@ def finding(column="temp", kind="shift", *, drifted=True, alarms=None, p=0.01):
     )
 
 
-def found(*findings, breaks=(), confirmed=(), jump=False, unusual=False, lasting=None, power="", labelled=True):
+def found(*findings, breaks=(), confirmed=(), jump=False, unusual=False, lasting=None, power="", labelled=True, few=False):
     """What a window showed."""
     verdict = DriftVerdict(columns=findings, reference_days=30, window_days=2, labellings=400, exact=True, power=power)
     anomalies = Anomalies(
         detector="multivariate", alarms_per_day=3, sentence="Many.", unusual=unusual, threshold=1.0, found=100, scored=1000, days=1
     )
     return Found(
-        Judged(1, verdict, {1: 1000}, tuple(Break(f"unit of {c}", c, f"`{c}`: km.") for c in breaks)),
+        Judged(1, verdict, {1: 1000}, tuple(Break(f"unit of {c}", c, f"`{c}`: km.") for c in breaks), few),
         confirmed,
         any(f.drifted for f in findings) if lasting is None else lasting,
         Jump(jump, "It jumped." if jump else "No.", jump),
@@ -141,6 +141,15 @@ def test_an_incident_is_over_only_where_it_could_have_been_seen():
     assert _is_over("performance", "loss", calm)
     assert not _is_over("performance", "loss", found(finding(drifted=False), labelled=False))
     assert not _is_over("performance", "loss", found(finding(drifted=False), jump=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("drift", "inputs"), ("data quality", "unit of temp"), ("performance", "loss"), ("anomaly", "requests")]
+)
+def test_too_few_requests_end_no_incident(kind, key):
+    """Of no kind: that nothing was seen among so few says nothing."""
+    assert _is_over(kind, key, found(finding(drifted=False)))
+    assert not _is_over(kind, key, found(finding(drifted=False), few=True))
 
 
 def test_two_tests_share_one_false_alarm_rate():
