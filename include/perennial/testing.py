@@ -383,8 +383,14 @@ class RehearsedBackend:
         del model
         self._route = None
 
-    def serve(self, requests: int, errors: Mapping[int, float] | None = None, slow: Mapping[int, float] | None = None) -> None:
-        """Draw requests: which version gets each, which fail (share by version) and which take more than 25 ms (5 % unless said)."""
+    def serve(
+        self,
+        requests: int,
+        errors: Mapping[int, float] | None = None,
+        slow: Mapping[int, float] | None = None,
+        unreadable: Mapping[int, float] | None = None,
+    ) -> None:
+        """Draw requests: which version gets each, which fail or cannot be read (share by version), and which take more than 25 ms (5 % unless said)."""
         assert self._route is not None
         versions = [version for version, weight in self._route.weights.items() if weight]
         shares = np.array([self._route.weights[version] for version in versions]) / WHOLE
@@ -398,7 +404,10 @@ class RehearsedBackend:
                 before = self._arms.get(version, Arm(latency_ms=((5.0, 0), (25.0, 0), (float("inf"), 0))))
                 added = (count // 2, count - late, count)
                 latency = tuple((bound, total + more) for (bound, total), more in zip(before.latency_ms, added, strict=True))
-                self._arms[version] = Arm(before.requests + count, before.errors + failed, latency)
+                refused = int(self._rng.binomial(count, (unreadable or {}).get(version, 0.0)))
+                self._arms[version] = Arm(
+                    before.requests + count, before.errors + failed, latency, before.answered + count, before.unreadable + refused
+                )
 
 
 class RegistryInMemory:

@@ -52,11 +52,15 @@ def signals(release: ReleaseSpec) -> dict[str, Signal]:
     Requests slow down in bursts (one pause of a process delays all that wait for it), and a fresh process is a little slower
     than one that has served for hours: hence latency alone has a tolerance and a burst. Raising an e-value to the power
     1/burst keeps it one even if the events of a burst all fall on one arm together (Jensen's inequality).
+
+    A request that cannot be read (400) is its caller's doing where both arms refuse it alike, however many of them one caller sends:
+    each falls on an arm by the weights alone. Where the candidate refuses more of them, its signature is what is wrong.
     """
     return {
-        "errors": Signal(0.5, (1.5, 2, 3, 5, 10, 20)),
-        "latency": Signal(0.3, (1.5, 2, 3, 5, 10), tolerance=release.max_latency_ratio, burst=10),
-        "outcomes": Signal(0.2, (1.1, 1.25, 1.5, 2, 3)),
+        "errors": Signal(0.45, (1.5, 2, 3, 5, 10, 20)),
+        "latency": Signal(0.25, (1.5, 2, 3, 5, 10), tolerance=release.max_latency_ratio, burst=10),
+        "outcomes": Signal(0.15, (1.1, 1.25, 1.5, 2, 3)),
+        "unreadable": Signal(0.15, (1.5, 2, 3, 5, 10, 20)),
     }
 
 
@@ -220,7 +224,8 @@ def increment(before: Arm, now: Arm) -> Arm:
         return now
     earlier = dict(before.latency_ms)
     slow = tuple((bound, max(0, count - earlier.get(bound, 0))) for bound, count in now.latency_ms)
-    return Arm(now.requests - before.requests, now.errors - before.errors, slow)
+    answered, unreadable = max(0, now.answered - before.answered), max(0, now.unreadable - before.unreadable)
+    return Arm(now.requests - before.requests, now.errors - before.errors, slow, answered, unreadable)
 
 
 def latency_edge(champion: Arm) -> float | None:
@@ -239,7 +244,7 @@ def latency_edge(champion: Arm) -> float | None:
 
 
 def compare(candidate: Arm, champion: Arm, edge_ms: float | None) -> dict[str, Counts]:
-    """Counts of errors and slow requests from what two arms have shown between two looks.
+    """Counts of errors, unreadable and slow requests from what two arms have shown between two looks.
 
     Args:
         candidate: increment of the candidate.
@@ -247,6 +252,9 @@ def compare(candidate: Arm, champion: Arm, edge_ms: float | None) -> dict[str, C
         edge_ms: slower than this is slow; None leaves latency out.
     """
     seen = {"errors": Counts(candidate.requests, candidate.errors, champion.requests, champion.errors)}
+    if candidate.answered or champion.answered:
+        refused = (min(arm.unreadable, arm.answered) for arm in (candidate, champion))
+        seen["unreadable"] = Counts(candidate.answered, next(refused), champion.answered, next(refused))
     if edge_ms is not None and candidate.latency_ms and champion.latency_ms:
         seen["latency"] = Counts(*_slow(candidate, edge_ms), *_slow(champion, edge_ms))
     return seen
@@ -330,7 +338,7 @@ def _why_promoted(evidence: Evidence, release: ReleaseSpec) -> str:
 
 
 def _against(name: str, tally: Tally) -> str:
-    verb = {"errors": "failed", "latency": "were slow", "outcomes": "turned out wrong"}[name]
+    verb = {"errors": "failed", "latency": "were slow", "outcomes": "turned out wrong", "unreadable": "could not be read"}[name]
     return (
         f"{tally.candidate_events:,} of the candidate's {tally.candidate_requests:,} {'answers' if name == 'outcomes' else 'requests'} {verb}, "
         f"{tally.champion_events:,} of the champion's {tally.champion_requests:,}."

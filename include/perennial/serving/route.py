@@ -57,4 +57,6 @@ class Arm:
     latency_ms: tuple[
         tuple[float, int], ...
     ] = ()  # (upper bound in ms, requests at most that slow): cumulative, the last bound infinite; up to a second behind
+    answered: int = 0  # predictions whose callers got an answer of this version's, whatever it was
+    unreadable: int = 0  # of these the ones with a 4xx: the version could not read the request
     healthy: bool = True  # whether the gateway would send it a request now; a version that is not gives no evidence

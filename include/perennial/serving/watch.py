@@ -80,7 +80,7 @@ class Watch(BaseModel):
             release: the limits.
             labelled: known outcomes of each version so far, and how many of them were wrong.
         """
-        before = {number: _arm(counters) for number, counters in self.counters.items()}
+        before = {number: _arm(counters, arms.get(number, Arm())) for number, counters in self.counters.items()}
         candidate, champion = (
             canary.increment(before.get(number, Arm()), arms.get(number, Arm())) for number in (self.candidate, self.champion)
         )
@@ -110,15 +110,20 @@ def _plain(arms: Mapping[int, Arm]) -> dict[int, dict[str, Any]]:
         number: {
             "requests": arm.requests,
             "errors": arm.errors,
+            "answered": arm.answered,
+            "unreadable": arm.unreadable,
             "latency_ms": [[bound if math.isfinite(bound) else None, count] for bound, count in arm.latency_ms],
         }
         for number, arm in arms.items()
     }
 
 
-def _arm(counters: Mapping[str, Any]) -> Arm:
+def _arm(counters: Mapping[str, Any], now: Arm) -> Arm:
+    """Stored counters. A file of before unreadable requests were counted begins to count them with the arm of `now`."""
     return Arm(
         counters["requests"],
         counters["errors"],
         tuple((math.inf if bound is None else bound, count) for bound, count in counters["latency_ms"]),
+        counters.get("answered", now.answered),
+        counters.get("unreadable", now.unreadable),
     )

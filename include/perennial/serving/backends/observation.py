@@ -17,19 +17,24 @@ from perennial.serving import envoy
 from perennial.serving.route import Arm
 from perennial.store import Store
 
-_CLUSTER = re.compile(r"cluster\.(.+?-v\d+)(?:-then-v\d+)?\.upstream_rq_time")
+_CLUSTER = re.compile(r"cluster\.(.+?-v\d+)(?:-then-v\d+)?\.upstream_rq_(time|completed|4xx)")
+_COUNTS = ("requests", "errors", "answered", "unreadable")
 _Buckets = dict[float, int]
 _TRIES = 5
 
 
-def read_arms(clusters: str, histograms: str) -> dict[str, Arm]:
+def read_arms(clusters: str, statistics: str) -> dict[str, Arm]:
     """The raw counters of every version's cluster, by the cluster's name.
 
-    Requests and errors are the endpoint's own, since an answer that was tried again elsewhere is charged to neither cluster. Latency is what
-    the caller waited, so it is taken from the cluster that the route chose: the version's own or an aggregate that begins with it.
+    Requests and errors are the endpoint's own, since an answer that was tried again elsewhere is charged to neither cluster. Latency and the
+    kind of the answer are what the caller got, so they are taken from the cluster that the route chose: the version's own or an aggregate
+    that begins with it.
     """
+    said: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     latency: dict[str, _Buckets] = defaultdict(lambda: defaultdict(int))
-    for entry in json.loads(histograms)["stats"]:
+    for entry in json.loads(statistics)["stats"]:
+        if counter := _CLUSTER.fullmatch(entry.get("name", "")):
+            said[counter[1]][counter[2]] += int(entry["value"])
         for histogram in entry.get("histograms", ()):
             found = _CLUSTER.fullmatch(histogram["name"])
             if found:
@@ -43,7 +48,8 @@ def read_arms(clusters: str, histograms: str) -> dict[str, Arm]:
             # a failed health check of another kind than outlier ejection has its own flag; any flag means that no request is sent
             healthy = health.get("eds_health_status", "HEALTHY") == "HEALTHY" and not (set(health) - {"eds_health_status"})
             if "-then-" not in status["name"]:
-                arms[status["name"]] = Arm(counts["rq_total"], counts["rq_error"], _cumulative(latency[status["name"]]), healthy)
+                slow, answers = _cumulative(latency[status["name"]]), said[status["name"]]
+                arms[status["name"]] = Arm(counts["rq_total"], counts["rq_error"], slow, answers["completed"], answers["4xx"], healthy)
     return arms
 
 
@@ -167,7 +173,7 @@ class Observations:
                 for key in _begun_anew(last, latest.get(source, {})):
                     base[key] = base.get(key, 0) + last[key]
             self.known[name] = {"base": base, "last": latest}
-            keys = {"requests", "errors"}.union(base, *latest.values())
+            keys = {*_COUNTS}.union(base, *latest.values())
             total = {key: base.get(key, 0) + sum(counts.get(key, 0) for counts in latest.values()) for key in keys}
             arms[version] = _arm(total, any(arm.healthy for arm in now.values()))
         mine = re.compile(re.escape(model) + r"-v\d+")
@@ -200,7 +206,7 @@ def add_in_store(store: Store, model: str, versions: Iterable[int], figures: Cal
 def _begun_anew(last: Mapping[str, int], counts: Mapping[str, int]) -> set[str]:
     """Counters of a source that began again at zero: what they had shown goes on top of what they show.
 
-    Latencies may do so alone: they leave with an aggregate of the gateway, whose endpoint counts its requests on.
+    Latencies and kinds of answers may do so alone: they leave with an aggregate of the gateway, whose endpoint counts its requests on.
     """
     fell = {key for key, value in last.items() if counts.get(key, 0) < value}
     if fell & {"requests", "errors"}:
@@ -209,9 +215,10 @@ def _begun_anew(last: Mapping[str, int], counts: Mapping[str, int]) -> set[str]:
 
 
 def _flat(arm: Arm) -> dict[str, int]:
-    return {"requests": arm.requests, "errors": arm.errors, **{f"{bound:g}": count for bound, count in arm.latency_ms}}
+    return {**{name: getattr(arm, name) for name in _COUNTS}, **{f"{bound:g}": count for bound, count in arm.latency_ms}}
 
 
 def _arm(counts: Mapping[str, int], healthy: bool) -> Arm:
-    buckets = {float(key): count for key, count in counts.items() if key not in ("requests", "errors")}
-    return Arm(counts["requests"], counts["errors"], _cumulative(buckets) if buckets else ((math.inf, 0),), healthy)
+    buckets = {float(key): count for key, count in counts.items() if key not in _COUNTS}
+    slow = _cumulative(buckets) if buckets else ((math.inf, 0),)
+    return Arm(counts["requests"], counts["errors"], slow, counts["answered"], counts["unreadable"], healthy)

@@ -115,5 +115,8 @@ def _milliseconds(bound: str) -> float:
 
 
 def _arm(codes: dict[str, int], slow: dict[float, int]) -> Arm:
-    errors = sum(count for code, count in codes.items() if code.isdigit() and int(code) >= FIRST_ERROR)
-    return Arm(sum(codes.values()), errors, tuple(sorted(slow.items())))
+    known = {int(code): count for code, count in codes.items() if code.isdigit()}
+    errors, unreadable = (
+        sum(n for code, n in known.items() if first <= code < last) for first, last in ((FIRST_ERROR, 1000), (400, FIRST_ERROR))
+    )
+    return Arm(sum(codes.values()), errors, tuple(sorted(slow.items())), sum(codes.values()), unreadable)

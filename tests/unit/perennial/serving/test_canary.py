@@ -36,7 +36,8 @@ def release_under(rng, candidate, champion, *, signal="errors", looks=40, reques
 
 
 @pytest.mark.parametrize(
-    ("signal", "rate", "burst"), [("errors", 0.02, 1), ("latency", 0.1, 1), ("latency", 0.05, 10), ("outcomes", 0.25, 1)]
+    ("signal", "rate", "burst"),
+    [("errors", 0.02, 1), ("latency", 0.1, 1), ("latency", 0.05, 10), ("outcomes", 0.25, 1), ("unreadable", 0.1, 1)],
 )
 def test_arms_that_are_alike_are_rarely_parted(signal, rate, burst):
     """At most alpha (here .1, to be measurable) of equal candidates are rolled back, with forty looks each while weights climb."""
@@ -47,7 +48,10 @@ def test_arms_that_are_alike_are_rarely_parted(signal, rate, burst):
     assert wrong / runs <= 0.1
 
 
-@pytest.mark.parametrize(("signal", "champion", "candidate"), [("errors", 0.005, 0.03), ("latency", 0.05, 0.4), ("outcomes", 0.2, 0.35)])
+@pytest.mark.parametrize(
+    ("signal", "champion", "candidate"),
+    [("errors", 0.005, 0.03), ("latency", 0.05, 0.4), ("outcomes", 0.2, 0.35), ("unreadable", 0.01, 0.06)],
+)
 def test_a_clearly_worse_candidate_is_found(signal, champion, candidate):
     """At least nineteen of twenty."""
     rng = np.random.default_rng(6)
@@ -89,6 +93,17 @@ def test_the_evidence_is_a_fair_bet(ours, theirs, events, ratio, tolerance):
         math.comb(ours, k) * math.comb(theirs, events - k) / total * math.exp(k * win + (events - k) * lose) for k in range(events + 1)
     )
     assert expected <= 1 + 1e-9
+
+
+def test_requests_that_only_the_candidate_cannot_read_convict_it():
+    """Old callers lack what it asks for; requests that neither arm can read are their callers' doing, however many they are."""
+    counted = compare(Arm(100, 0, (), 100, 40), Arm(1900, 0, (), 1900, 0), None)
+    assert counted["unreadable"] == Counts(100, 40, 1900, 0)
+    decision = decide(add(Evidence(), counted, 0.05, RELEASE), RELEASE, 5, last_step=False)
+    assert decision.action == "roll_back"
+    assert decision.sentence.startswith("40 of the candidate's 100 requests could not be read, 0 of the champion's 1,900.")
+    alike = compare(Arm(100, 0, (), 100, 80), Arm(1900, 0, (), 1900, 1520), None)
+    assert decide(add(Evidence(), alike, 0.05, RELEASE), RELEASE, 5, last_step=False).action == "hold"
 
 
 def test_bursts_are_discounted():
@@ -183,6 +198,7 @@ def test_increments_survive_a_restart():
     assert increment(before, Arm(130, 6, ((10.0, 110), (INFINITE, 130)))) == Arm(30, 1, ((10.0, 20), (INFINITE, 30)))
     assert increment(before, Arm(20, 1, ((10.0, 20), (INFINITE, 20)))).requests == 20
     assert increment(Arm(), before) == before
+    assert increment(Arm(5, 0, (), 5, 2), Arm(9, 0, (), 8, 3)) == Arm(4, 0, (), 3, 1)
 
 
 def test_the_edge_parts_a_twentieth():

@@ -46,18 +46,38 @@ def test_requests_are_the_endpoints_own_and_latency_is_the_callers():
         histogram("m-v12", 10, 20, 30),
         histogram("m-v1.external", 9, 9, 9),
     ]
-    arms = read_arms(
-        json.dumps(clusters), json.dumps({"stats": [{"name": "cluster.m-v1.upstream_rq_timeout", "value": 3}, {"histograms": found}]})
-    )
-    assert arms == {
-        "m-v1": Arm(100, 0, ((0.5, 50), (1.5, 60), (math.inf, 61)), True),
-        "m-v12": Arm(40, 7, ((0.5, 11), (1.5, 22), (math.inf, 33)), False),
+    counted = {
+        "m-v1.upstream_rq_timeout": 3,
+        "m-v1.upstream_rq_completed": 99,
+        "m-v1.upstream_rq_4xx": 2,
+        "m-v1.external.upstream_rq_4xx": 2,
+        "m-v1-aside.upstream_rq_4xx": 50,
+        "m-v12-then-v1.upstream_rq_completed": 30,
+        "m-v12-then-v1.upstream_rq_4xx": 11,
+        "m-v12.upstream_rq_completed": 10,
+        "m-v12.upstream_rq_4xx": 1,
     }
+    counters = [{"name": f"cluster.{name}", "value": value} for name, value in counted.items()]
+    arms = read_arms(json.dumps(clusters), json.dumps({"stats": [*counters, {"histograms": found}]}))
+    assert arms == {
+        "m-v1": Arm(100, 0, ((0.5, 50), (1.5, 60), (math.inf, 61)), 99, 2, True),
+        "m-v12": Arm(40, 7, ((0.5, 11), (1.5, 22), (math.inf, 33)), 40, 12, False),
+    }
+
+
+def test_totals_of_before_unreadable_requests_were_counted_go_on(tmp_path):
+    """What an older release kept opens, and its requests count on."""
+    path = tmp_path / "observed.json"
+    path.write_text(
+        '{"m-v1": {"base": {"requests": 5, "errors": 1, "inf": 5}, "last": {"m-v1": {"requests": 7, "errors": 0, "1.5": 6, "inf": 7}}}}'
+    )
+    raw = {"m-v1": Arm(9, 0, ((1.5, 8), (math.inf, 9)), 9, 4)}
+    assert Observations(KeptInFile(path)).add("m", [1], raw)[1] == Arm(14, 1, ((1.5, 8), (math.inf, 14)), 9, 4)
 
 
 def test_a_version_that_the_gateway_does_not_know_shows_nothing(tmp_path):
     """A version without a cluster has no requests and is not healthy."""
-    assert Observations(KeptInFile(tmp_path / "o.json")).add("m", [1], {}) == {1: Arm(0, 0, ((math.inf, 0),), False)}
+    assert Observations(KeptInFile(tmp_path / "o.json")).add("m", [1], {}) == {1: Arm(0, 0, ((math.inf, 0),), healthy=False)}
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 50), st.booleans()), max_size=30))

@@ -114,6 +114,26 @@ def test_a_candidate_that_breaks_callers_waits_for_a_person(tmp_path):
     assert world.look().action == "started"
 
 
+def test_a_candidate_that_cannot_read_its_callers_is_rolled_back(tmp_path):
+    """Answers of 400 that the champion does not give are evidence of their own, also in a release that an older Perennial began."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    assert world.look().action == "started"
+    key = f"releases/{world.spec.name}/2.json"
+    stored = json.loads(world.store.read(key))
+    for counters in stored["counters"].values():
+        del counters["answered"], counters["unreadable"]
+    stored["evidence"]["tallies"].pop("unreadable", None)
+    world.store.write(key, json.dumps(stored).encode())
+    world.backend.serve(2000, unreadable={1: 0.2, 2: 0.2})
+    assert world.look().action in ("hold", "advance")
+    result = world.until_end(unreadable={1: 0.2, 2: 0.9})
+    assert result.action == "rolled_back"
+    assert "of the candidate's" in result.sentence
+    assert "could not be read" in result.sentence
+    world.agrees()
+
+
 def test_a_failing_candidate_is_rolled_back_and_never_comes_back_by_itself(tmp_path):
     """The champion gets everything at once; another start wants --again."""
     world = World(tmp_path).with_champion()
