@@ -291,13 +291,8 @@ class Look:
             known = json.loads(self.store.read(self._newest_key))
         except KeyError:
             known = None
-        if known and reach < datetime.fromisoformat(known["reach"]):
-            return f"This look wrote its report and changed nothing else: the window {known['window']}, which reaches farther, was judged before."
-        return (
-            ""
-            if is_newest
-            else "This look wrote its report and changed nothing else: it is at an older window, or at less than a whole one."
-        )
+        decides = is_newest and not (known and reach < datetime.fromisoformat(known["reach"]))
+        return "" if decides else "This look wrote its report and changed nothing else: the newest whole window that was judged decides."
 
     def _confirmed(self, window: Window, judged: Judged, family: frozenset[int]) -> tuple[list[str], tuple[str, ...], bool]:
         """Windows before this one that count, what drifted in all of them and in this one, and whether anything drifted in any."""
