@@ -7,7 +7,7 @@ a row was cut when the first part was taken, a sentence says so, since that row 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,9 @@ class Continuation:
     rows: pa.Table  # the rows after them
 
 
-def begun_by(store: Store, spec: DatasetSpec, table: Table, file: Landed, path: Path) -> tuple[Batch, int] | None:
+def begun_by(
+    store: Store, spec: DatasetSpec, table: Table, file: Landed, path: Path, batches: Callable[[], list[Batch]]
+) -> tuple[Batch, int] | None:
     """The longest batch of the file's name whose bytes it begins with, in the table or taken out, and how many bytes that are; None if there is none.
 
     Args:
@@ -42,11 +44,12 @@ def begun_by(store: Store, spec: DatasetSpec, table: Table, file: Landed, path: 
         table: its table.
         file: as it was listed.
         path: its content.
+        batches: gives the batches of the table; asked for where one may have that name.
     """
-    if not table.has_label(f"{file.name} (") and not any(True for _ in store.list(f"removals/{spec.name}")):
+    if not table.may_have_label(f"{file.name} (") and not any(True for _ in store.list(f"removals/{spec.name}")):
         return None
     sizes: dict[str, tuple[Batch, int]] = {}
-    for batch in table.batches():
+    for batch in batches():
         if batch.name == file.name and batch.digest not in sizes and (size := _size(store, spec, batch)) < path.stat().st_size:
             sizes[batch.digest] = (batch, size)
     for batch, size in sorted(sizes.values(), key=lambda found: -found[1]):

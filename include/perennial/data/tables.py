@@ -148,17 +148,21 @@ class Table:
         batch = self.batch(digest)
         return batch.added if batch else Commit(table.version(), {})
 
-    def has_label(self, beginning: str) -> bool:
-        """Whether rows are in whose batch's label begins so. Reads the column of labels alone, of those files that may have such rows."""
-        table = self._open()
+    def may_have_label(self, beginning: str) -> bool:
+        """Whether rows may be in whose batch's label begins so. Reads only files of several batches, and of them the column of labels."""
+        table, after = self._open(), beginning[:-1] + chr(ord(beginning[-1]) + 1)
         if table is None:
             return False
+        several = set()
+        for file in _files(table):
+            least, most = file.get(f"min.{BATCH}"), file.get(f"max.{BATCH}")
+            if least is None or most is None or beginning <= least < after or beginning <= most < after:
+                return True  # where statistics do not tell, it may be
+            if least < beginning <= most:
+                several.add(file["path"])
+        labels = pc.field(BATCH)
         with self._sentences():
-            labels = pc.field(BATCH)
-            after = beginning[:-1] + chr(ord(beginning[-1]) + 1)
-            return bool(
-                table.to_pyarrow_dataset().scanner(columns=[BATCH], filter=(labels >= beginning) & (labels < after)).head(1).num_rows
-            )
+            return bool(several) and rows_of(table, several, (labels >= beginning) & (labels < after), [BATCH]).num_rows > 0
 
     def batches(self) -> list[Batch]:
         """Every batch that was ever appended, newest first, also those that were taken out. Reads the whole history."""

@@ -7,6 +7,7 @@ Receipts name the run, so that a retry tells what its run did before it was kill
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import tempfile
@@ -127,6 +128,7 @@ class _Intake:
 
         self.settings, self.store, self.spec, self.found = settings, store, spec, found
         self.table = table_of(store, spec)
+        self.batches = functools.cache(self.table.batches)  # the history is read once in a run, if at all
         self.profiles = ProfileStore(store, spec.name)
         self.pages_written = False
         self.earlier: dict[str, str] | None = None  # where refused files of a name lie; looked up once a file is refused
@@ -168,7 +170,7 @@ class _Intake:
         try:
             if before and before.removed and not again:
                 raise BatchRefused(before.refusal(self.spec.name))
-            begun = begun_by(self.store, self.spec, self.table, file, path)
+            begun = begun_by(self.store, self.spec, self.table, file, path, self.batches)
             part = continuation(self.spec, *begun, path, file.name) if begun else None
             if part and not part.rows.num_rows:
                 return self._nothing_new(file, digest, part)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from perennial.data import commits, tables
+from perennial.data import commits, compaction, tables
 from perennial.data.tables import BATCH, Table
 from perennial.errors import BatchRefused, Fault, StoreUnreachable
 from perennial.store import FolderStore
@@ -251,3 +251,30 @@ def test_a_column_keeps_its_type(table: Table, amounts: list[object]) -> None:
     with pytest.raises(Fault, match=r"The column amount of the table sales holds int64, and (double|string) was to be appended"):
         table.append(pa.table({"amount": amounts}), "two")
     assert (table.version(), table.scan()["amount"].to_pylist()) == (1, [1, 2])
+
+
+def test_a_label_is_looked_for_in_few_files(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of one batch are told by their statistics; of several, the column of labels is read."""
+    for number, name in enumerate(("a", "m", "z")):
+        table.append(make_sales(2, datetime(2013, 1, 1 + number)), f"d{number}", label=f"{name}.csv (d{number})")
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "rows_of", lambda *_: pytest.fail("a file was read"))
+        assert [table.may_have_label(f"{name}.csv (") for name in ("a", "b", "m", "z", "zz")] == [True, False, True, True, False]
+    monkeypatch.setattr(compaction, "MANY", 3)
+    table.append(make_sales(2, datetime(2013, 1, 9)), "d9", label="0.csv (d9)")
+    assert [table.may_have_label(f"{name}.csv (") for name in ("a", "b", "m", "z", "zz", "0")] == [True, False, True, True, False, True]
+
+
+def test_a_log_that_was_gathered_tells_the_same(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint of the log keeps what is in, what is out, and who tells the hashes."""
+    monkeypatch.setattr(tables, "_CHECKPOINT", 2)
+    for number in range(5):
+        table.append(make_sales(2, datetime(2013, 1, 1 + number)), f"d{number}")
+    table.remove("d1", {"by": "ada", "reason": "wrong"})
+    assert Path(table.uri, "_delta_log", f"{6:020}.checkpoint.parquet").exists()
+    assert [table.has_batch(f"d{number}") for number in range(5)] == [True, False, True, True, True]
+    assert (table.count(), len(table.hashes().files)) == (8, 4)
+    table.refuse_damaged()
+    assert table.append(make_sales(2, datetime(2013, 1, 3)), "d2") == 6
+    with pytest.raises(BatchRefused, match="was taken out of the table sales"):
+        table.append(make_sales(2, datetime(2013, 1, 2)), "d1")
