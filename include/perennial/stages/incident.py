@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from perennial import discovery
-from perennial.monitoring.incidents import Incidents
+from perennial.monitoring.incidents import Incidents, known_names
 from perennial.results import IncidentResult
 from perennial.settings import Settings
 from perennial.specs import Verdict
@@ -28,7 +28,7 @@ def run(
     Args:
         settings: not needed.
         store: where incidents are kept.
-        model: name of the model.
+        model: name of the model, also of one whose files are broken or gone, or of a broken dataset.
         id: the incident's id, or its number.
         verdict: what it was.
         by: who says so.
@@ -39,7 +39,8 @@ def run(
         UnknownName: there is no such model or incident.
     """
     del settings
-    incidents = Incidents(store, discovery.model(model).name)
+    (name,) = discovery.models_asked_about(model, known_names(store))
+    incidents = Incidents(store, name)
     judged = incidents.verdict(id, verdict, by, note, unless_judged=unless_judged)
     if unless_judged and (judged.verdict, judged.by, judged.note) != (verdict, by, note):
         sentence = f"{judged.by} was faster and judged {judged.id} of {model} {judged.verdict}: that stays."

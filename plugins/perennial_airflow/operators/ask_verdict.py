@@ -65,7 +65,8 @@ class AskVerdict(AskPerson):
                     skip(self, _why_not(incidents.get(self.incident)))
                 found = asks
             rate = incidents.alarm_rate(datetime.now(timezone.utc)).sentence
-            title = discovery.model(self.model).title
+            known = discovery.models().get(self.model)  # its files may be broken since
+            title = known.title if known else self.model
         except UnknownName as unknown:
             refuse(self, str(unknown))
         except PerennialError as error:

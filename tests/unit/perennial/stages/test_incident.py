@@ -79,3 +79,11 @@ def test_an_unknown_verdict_is_refused(incidents, capsys):
     with pytest.raises(SystemExit):
         cli.main(["incident", "--model=small_delays", "--id=1", "--verdict=true"])
     assert "false alarm" in capsys.readouterr().err
+
+
+def test_an_incident_of_what_is_broken_or_gone_is_judged(incidents, tmp_path, monkeypatch):
+    """People were told of it, and the alert names this command; the store knows the incident, whatever became of the files."""
+    monkeypatch.setattr(discovery, "models", dict)
+    assert _given(tmp_path, "--id=1", "--verdict=known", "--by=ada")[0] == 0
+    assert incidents.get("1").verdict == "known"
+    assert cli.main(["incident", "--model=nobody", "--id=1", "--verdict=known"]) == 2
