@@ -24,12 +24,15 @@ from perennial.monitoring.profile import profile
 from perennial.monitoring.requests import Inbox
 from perennial.monitoring.windows import Window
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
+from perennial.serving.request import read_request, read_signature
 from perennial.serving.route import Arm
+from perennial.serving.scorer import Scorer
 from perennial.settings import Settings
 from perennial.specs import MonitoringSpec, RetrainSpec, SplitSpec
 from perennial.stages import _window, monitor, validate
 from perennial.stages._window import Judge
 from perennial.store import FolderStore
+from perennial.testing import INPUTS as INPUT_FIELDS
 from perennial.testing import small_manifest, small_model, small_version
 from perennial.training.scoring import score
 
@@ -618,3 +621,52 @@ def test_a_prediction_from_the_future_moves_no_window(house):
     house.serve(date(2099, 1, 1), like=date(2013, 1, 1), count=1)
     result = house.look()
     assert (house.report(result)["name"], result.retraining) == ("2013-02-02_2013-02-04", None)
+
+
+ODD = {
+    "distance": [2**53 + 1, 2**63 - 1, -(2**63), 0, 500.0],
+    "temp": [1e308, -1e308, 5e-324, 2**64, None],
+    "carrier": ["", "\x00", "x" * 5000, "<img src=x onerror=alert(1)>", "💥"],
+    "scheduled_departure": ["0001-01-01", "9999-12-31T23:59:59.999999", "2013-02-01T06:00:00-05:00", "1500-01-01T00:00:00Z"],
+}
+UNREADABLE = [
+    b"{",
+    b"\xff\xfe\x00",
+    b"[" * 100_000,
+    b"5",
+    b'{"id": "x", "version": 1}',
+    b'{"id": "y", "version": 1, "time": "infinity", "scores": [1, 2]}',
+]
+
+
+def answer_odd_requests(house, day):
+    """What a server does: read the request, score it, log it. Returns how many it accepted."""
+    scorer, log = Scorer(house.folder), PredictionLog(house.store, MODEL.name, 1)
+    signature = read_signature({"inputs": [{**field, "min": None, "max": None} for field in INPUT_FIELDS]})
+    usual = {"carrier": "UA", "origin": "EWR", "scheduled_departure": "2013-02-01T06:00:00", "distance": 500, "temp": 30.5}
+    rows = [{**usual, name: value} for name, values in ODD.items() for value in values]
+    moments = [f"{day}T12:00:00"] * len(rows) + ["0001-01-02T00:00:00Z", "9999-12-30T00:00:00Z"]
+    for number, (row, moment) in enumerate(zip([*rows, usual, usual], moments, strict=True)):
+        request = read_request(json.dumps({"data": {"rows": [row]}, "meta": {"tags": {"event_time": moment}}}), signature)
+        scores = scorer.score(request.columns)
+        log.record(f"odd-{number}", request.rows, scores, 1.0, body_bytes=100, event_time=request.event_time)
+    log.segments.close()
+    return len(moments)
+
+
+def test_every_look_reads_what_servers_accepted_and_passes_by_what_nobody_can_read(house):
+    """One accepted request, or one bad segment, never stops monitoring: the numbers at the edge count, the rest is set aside and told."""
+    scores = quiet(house, 1, 4)
+    answer_odd_requests(house, february(3))
+    house.store.write(f"predictions/{MODEL.name}/00.jsonl", b"\n".join(UNREADABLE))
+    house.store.write(f"outcomes/{MODEL.name}/00.jsonl", b'{"id": "x", "outcome": 1e400, "time": "2026-01-01"}\n\xff\n')
+    house.happen(scores)
+    result = house.look(february(3), february(5))
+    assert (result.requests, result.damaged) == (400 + sum(map(len, ODD.values())), len(UNREADABLE) + 2)
+    assert f"{len(UNREADABLE)} logged lines could not be read and count nowhere: predictions/{MODEL.name}/damaged/" in result.sentence
+    assert "could not be read" in house.store.read(result.report.replace("report.json", "index.html")).decode()
+    assert house.report(result)["outcomes"]["repeated"] == 0
+    house.serve(february(5))
+    house.serve(february(7))
+    again = house.look()
+    assert (again.outcome, again.requests, again.damaged) == ("done", 400, len(UNREADABLE) + 2)

@@ -18,7 +18,7 @@ from perennial.lineage.trainings import kin, last_training
 from perennial.lineage.version_folder import fetch, publish, published, read_manifest
 from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.outcomes import collect_outcomes, outcomes_name
-from perennial.monitoring.prediction_table import collect_predictions, predictions_name
+from perennial.monitoring.prediction_table import collect_predictions, predictions_name, set_aside
 from perennial.monitoring.requests import Inbox
 from perennial.registry.model_registry import Version
 from perennial.registry.promotion import Check
@@ -152,6 +152,21 @@ def served(logged, house):
     """A house of one's own with these days."""
     shutil.copytree(logged, house.root / "store", dirs_exist_ok=True)
     return house
+
+
+def test_lines_that_nobody_can_read_hold_up_no_recalibration_and_no_release(served):
+    """What is garbled, or was accepted by an older release and fits no column, is set aside; recalibration and release count the rest."""
+    line = {"id": "x", "version": 1, "time": "2026-01-01T00:00:00Z", "event_time": "2013-02-05T00:00:00Z", "scores": [0.5, 0.5], "ms": 1}
+    huge = json.dumps({**line, "row": {**small_rows(1)[0], "distance": 1e19}})
+    served.store.write(f"predictions/{MODEL.name}/00.jsonl", f"{huge}\n{{\n".encode() + b"\xff\x00\n")
+    served.store.write(f"outcomes/{MODEL.name}/00.jsonl", b'{"id": true}\n' + b"[" * 9000)
+    joined = Release(MODEL, served.settings, served.store, RehearsedBackend(), served.registry)._joined(
+        datetime(2013, 1, 1, tzinfo=timezone.utc)
+    )
+    assert joined.num_rows == 12 * 200 + 5
+    assert set_aside(served.store, f"predictions/{MODEL.name}").lines == 3
+    assert set_aside(served.store, f"outcomes/{MODEL.name}").lines == 2
+    assert served.run().version == 2
 
 
 def test_a_recalibrated_version_is_registered_as_candidate(served):
