@@ -18,10 +18,10 @@ from zoneinfo import ZoneInfo
 UTC = "UTC"
 EXAMPLE = "2013-02-01T06:00:00"
 _DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_TIME = r"[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
-WITHOUT_OFFSET = f"{_DAY}({_TIME})?"
-WITH_OFFSET = f"{_DAY}{_TIME}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)"
-_EITHER = re.compile(f"{WITH_OFFSET}|{WITHOUT_OFFSET}")
+_TIME = r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
+_OFFSET = r"(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)"
+WITHOUT_OFFSET, WITH_OFFSET = f"{_DAY}(?:{_TIME})?", f"{_DAY}{_TIME}{_OFFSET}"
+_EITHER = re.compile(f"{_DAY}(?:{_TIME}(?:{_OFFSET})?)?")
 FIRST, LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
 _FIRST_MOMENT, _LAST_MOMENT = "0001-01-02T00:00:00", "9999-12-30T23:59:59"  # any zone has a wall time for them
 
