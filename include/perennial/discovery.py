@@ -24,6 +24,7 @@ from perennial.specs import DatasetSpec, ModelSpec
 
 Kind = Literal["dataset", "model"]
 _Spec = TypeVar("_Spec", DatasetSpec, ModelSpec)
+INIT = "__init__.py"
 PARTS = {"features": ("label", "fit", "encode"), "model": ("Model",)}  # of a model's folder, and what each must define
 
 
@@ -174,11 +175,18 @@ def _read(kind: Kind, path: Iterable[str], wanted: type[_Spec]) -> tuple[dict[st
 
 
 def _files(kind: Kind, path: Iterable[str]) -> list[_File]:
-    modules = [m for m in pkgutil.iter_modules(path) if m.ispkg == (kind == "model") and not m.name.startswith("_")]
-    return sorted((_File(kind, m.name, Path(getattr(m.module_finder, "path"))) for m in modules), key=lambda file: file.name)  # noqa: B009
+    tops = [Path(top) for top in path]
+    found = [_File(kind, m.name, top) for top in tops for m in pkgutil.iter_modules([str(top)]) if m.ispkg == (kind == "model")]
+    if kind == "model":  # Python would not find them, and nobody would say so
+        found += [
+            _File(kind, spec.parent.name, top) for top in tops for spec in top.glob("*/spec.py") if not spec.with_name(INIT).is_file()
+        ]
+    return sorted((file for file in found if not file.name.startswith("_")), key=lambda file: file.name)
 
 
 def _load(file: _File, wanted: type[_Spec]) -> _Spec | Broken:
+    if file.kind == "model" and not file.path.with_name(INIT).is_file():
+        return file.broken(f"there is no {INIT}", file.path.parent)
     try:
         spec: Any = getattr(importlib.import_module(file.module), file.kind.upper(), None)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - one file's mistake, whatever it is, must not stop the others

@@ -50,7 +50,7 @@ def resume(settings: Settings, store: Store) -> Iterator[str]:
         else:
             yield f"  {model.name} serves version {', '.join(map(str, route.versions))}{said}"
         note_service(settings, store, model.name)
-    for said in why.values():
+    for said in (*why.values(), *(found.sentence for found in discovery.broken() if found.kind == "dataset")):
         yield f"  {said}"
 
 

@@ -103,11 +103,13 @@ def test_a_model_that_cannot_work_is_broken(folder, old, new, why, line):
     assert {"flight_delays", "digits"} <= set(discovery.models())
 
 
-def test_a_model_without_its_spec_is_broken(folder):
-    """A folder that was begun, or emptied."""
-    (folder / "models" / "extra_m" / "spec.py").unlink()
-    with pytest.raises(SpecBroken, match=r"there is no spec\.py \(perennial_models/extra_m\)"):
+@pytest.mark.parametrize("file", ["spec.py", "__init__.py"])
+def test_a_model_that_lacks_a_file_is_broken(folder, file):
+    """A folder that was begun, or emptied, is not passed over in silence."""
+    (folder / "models" / "extra_m" / file).unlink()
+    with pytest.raises(SpecBroken, match=rf"there is no {file} \(perennial_models/extra_m\)"):
         discovery.model("extra_m")
+    assert "extra_m" not in discovery.models()
 
 
 @pytest.mark.parametrize(

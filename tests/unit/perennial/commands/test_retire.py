@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
 
 from perennial import cli, discovery
@@ -11,7 +13,7 @@ from perennial.lineage.ledger import Ledger
 from perennial.monitoring.incidents import Incidents
 from perennial.settings import Settings
 from perennial.specs import ReleaseSpec
-from perennial.stages import rollback, validate
+from perennial.stages import monitor, rollback, validate
 from perennial.stages.release import Release
 from perennial.store import FolderStore
 from perennial.testing import RegistryInMemory, RehearsedBackend, small_model
@@ -120,6 +122,16 @@ def test_the_night_trains_nothing(world, monkeypatch):
     assert (result.outcome, result.sentence[:30]) == ("skipped", "Nothing is trained by itself: ")
     with pytest.raises(TrainingRefused, match="no snapshot yet"):
         validate.run(SETTINGS, world.store, world.name, cause="manual")
+
+
+def test_nothing_is_watched_by_itself(world, monkeypatch):
+    """The scheduled look opens no incident of what nobody calls; one over a window that a person names goes on."""
+    monkeypatch.setattr(discovery, "model", lambda name: world.spec)
+    monkeypatch.setattr(monitor._agreement, "watch", lambda *given: None)
+    retire.take_down(world, "replaced", "jo")
+    assert monitor.run(SETTINGS, world.store, world.name).sentence.startswith("Nothing is watched: small_delays was retired on ")
+    begin = datetime(2013, 1, 1, tzinfo=timezone.utc)
+    assert "no predictions yet" in monitor.run(SETTINGS, world.store, world.name, begin).sentence
 
 
 def test_servers_that_do_not_answer_leave_the_wish_in_the_ledger(world, monkeypatch):

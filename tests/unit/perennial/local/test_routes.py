@@ -92,7 +92,7 @@ def test_a_model_that_cannot_serve_does_not_keep_the_others_down(store, backend)
 
 def test_what_served_goes_on_although_its_files_are_broken_or_gone(store, backend, monkeypatch):
     """An edit takes nothing from callers, also not at the next start; what is wrong is said, of a model that never served too."""
-    broken = [Broken("model", name, "it is empty", "spec.py") for name in ("digits", "unready")]
+    broken = [Broken(kind, name, "it is empty", "a.py") for kind, name in (("model", "digits"), ("model", "unready"), ("dataset", "fares"))]
     monkeypatch.setattr(routes.discovery, "models", dict)
     monkeypatch.setattr(routes.discovery, "broken", lambda: broken)
     sentences = list(routes.resume(Settings.from_environment({}), store))
@@ -102,4 +102,5 @@ def test_what_served_goes_on_although_its_files_are_broken_or_gone(store, backen
         "  flight_delays serves version 1, with the default settings of serving. flight_delays still serves version 1, and perennial_models/flight_delays is gone: "
         "nobody watches or trains it. Put the folder back, or take it down with `perennial retire flight_delays`.",
         f"  {broken[1].sentence}",
+        f"  {broken[2].sentence}",
     ]
