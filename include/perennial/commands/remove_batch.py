@@ -15,7 +15,7 @@ from perennial.data.receipts import Receipt, correct_receipt, receipts, withdraw
 from perennial.data.removed import Removal, let_again, record
 from perennial.data.snapshots import table_of
 from perennial.data.tables import Batch, Table
-from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
+from perennial.errors import EXIT_DONE, BatchRefused, StoredDataDamaged, UnknownName
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import key, read_manifest, sealed_versions
@@ -102,12 +102,20 @@ def versions_of(store: Store, spec: DatasetSpec, table: Table, batch: Batch) -> 
     days, until = _days(table, spec, batch), batch.removed.version if batch.removed else None
     learned, measured = [], []
     for model, digests in sorted(sealed_versions(store).items()):
-        numbers = {digest: number for entry in Ledger(store, model).entries() for number, digest in entry.versions.items()}
+        numbers: dict[str, int] = {}
+        try:
+            numbers = {digest: number for entry in Ledger(store, model).entries() for number, digest in entry.versions.items()}
+        except StoredDataDamaged as damage:
+            print(f"Versions of {model} have no numbers here. {damage}")
         for digest in digests:
-            manifest = read_manifest(store, model, digest)
+            name = f"{model}/{numbers[digest]}" if digest in numbers else f"candidate {digest[:12]} of {model}"
+            try:
+                manifest = read_manifest(store, model, digest)
+            except StoredDataDamaged as damage:
+                print(f"Whether {name} learned from it is not known. {damage}")
+                continue
             if manifest.dataset != spec.name or manifest.snapshot < batch.added.version or (until and manifest.snapshot >= until):
                 continue
-            name = f"{model}/{numbers[digest]}" if digest in numbers else f"candidate {digest[:12]} of {model}"
             bounds = _bounds(store, model, manifest)
             if _overlaps(days, bounds, "train", "validation"):
                 learned.append(name)

@@ -105,7 +105,7 @@ class Table:
         self.uri = store.uri(f"tables/{name}")
 
     def version(self) -> int | None:
-        """Newest version that an append made, for a compaction changes no row; None while there is no table."""
+        """Newest version that an append or a removal made, for a compaction changes no row; None while there is no table."""
         table = self._open()
         return None if table is None else self._version(table)
 
@@ -197,11 +197,13 @@ class Table:
             StoredDataDamaged: a file that has rows of others too was changed after it was written, or the batch has not the rows that its commit tells.
         """
         for attempt in range(_ATTEMPTS):
-            batch, table = self.batch(digest), self._open()
+            table, batch = self._open(), self.batch(digest)
             if batch is None or table is None:
                 raise UnknownName(f"The table {self.name} never had a batch {digest[:12]}.")
-            if batch.removed or (turn := table.transaction_version(digest) or 0) % 2 == 0:
+            if batch.removed:
                 return batch
+            if (turn := table.transaction_version(digest) or 0) % 2 == 0:
+                continue  # it came in since the table was opened
             with self._sentences():
                 known = hashes(self.store, self.name, table).files
                 leaving, others = _files_of(table, batch.label)

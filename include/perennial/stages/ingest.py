@@ -321,7 +321,7 @@ def _note(found: _Found, receipt: Receipt) -> None:
         found.appended[receipt.name] = receipt.rows or 0
     elif receipt.outcome == "duplicate":
         found.duplicates.append(receipt.name)
-    else:
+    elif receipt.outcome == "refused":  # what was taken out since is for nobody to announce
         found.refused[receipt.name] = receipt.sentence
         if receipt.report:
             found.reports.append(receipt.report)

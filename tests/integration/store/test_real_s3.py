@@ -9,9 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from perennial.commands import verify
+from perennial.data import compaction
 from perennial.data.landing import listing
 from perennial.data.tables import Table
-from perennial.errors import StoreUnreachable
+from perennial.errors import StoredDataDamaged, StoreUnreachable
+from perennial.settings import Settings
 from perennial.store import S3Store
 
 
@@ -71,3 +74,25 @@ def test_wrong_credentials_are_told(store: S3Store, monkeypatch: pytest.MonkeyPa
             act()
     with pytest.raises(StoreUnreachable, match=r"The table sales .* credentials are right"):
         Table(other, "sales").version()
+
+
+def test_damage_is_told_and_a_batch_leaves(store: S3Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in a folder: hashes of each commit, also of a compaction; a changed byte is named; rows of others stay when a batch leaves their file."""
+    monkeypatch.setattr(compaction, "MANY", 3)
+    table = Table(store, "sales")
+    for day in range(1, 5):
+        table.append(pa.table({"sold": pa.array([datetime(2013, 1, day)], pa.timestamp("us"))}), f"batch {day}")
+    assert len(table.files()) == 2
+    table.refuse_damaged()
+    assert verify.run(Settings(), store) == 0
+    key = f"tables/sales/{max(table.files(), key=lambda file: file['num_records'])['path']}"
+    whole = store.read(key)
+    store.write(key, whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    with pytest.raises(StoredDataDamaged, match=f"{key} was changed after it was written"):
+        table.remove("batch 2", {"by": "ada", "reason": "wrong"})
+    assert verify.run(Settings(), store) == 1
+    assert f"{key} was changed" in capsys.readouterr().out
+    store.write(key, whole)
+    table.remove("batch 2", {"by": "ada", "reason": "wrong"})
+    assert sorted(when.day for when in table.scan(["sold"])["sold"].to_pylist()) == [1, 3, 4]
+    assert verify.run(Settings(), store) == 0

@@ -234,6 +234,18 @@ def test_versions_that_learned_from_it_are_named(store: FolderStore, tmp_path: P
     assert json.loads(store.read(kept.key))["learned"] == ["small_delays/7", f"candidate {digests['measured'][:12]} of small_delays"]
 
 
+def test_a_damaged_version_does_not_hold_it_up(store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be told is said; all else is done and recorded."""
+    digest = publish(store, "small_delays", small_version(tmp_path / "v"), small_manifest(dataset="sales", snapshot=3))
+    store.write(f"models/small_delays/versions/{digest}/manifest.json", b"{")
+    store.write("ledger/small_delays/00000000.json", b"{")
+    assert remove(store) == 0
+    said = capsys.readouterr().out
+    assert f"Whether candidate {digest[:12]} of small_delays learned from it is not known. The manifest of small_delays" in said
+    assert "Versions of small_delays have no numbers here. Entry 0 of the ledger" in said
+    assert len(list(store.list("removals/sales"))) == 1
+
+
 def test_an_ingestion_at_the_same_time_loses_no_row(store: FolderStore) -> None:
     """Removals and appends take turns: every batch is in or out as was asked, and none twice."""
     for number in range(4, 12):

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from perennial.commands.land import encode
 from perennial.data import commits
 from perennial.data.landing import listing
-from perennial.data.receipts import receipts
+from perennial.data.receipts import correct_receipt, receipts
 from perennial.data.tables import Table
 from perennial.errors import Fault, StoreUnreachable, UnknownName
 from perennial.monitoring.profile_store import ProfileStore
@@ -418,6 +418,16 @@ def test_what_is_written_into_a_refused_file_is_not_lost(store: FolderStore) -> 
         file.write(b"more")
     (refused,) = receipts(store, "sales")
     assert store.read(f"{refused.quarantine}/a.csv") == b"sold,shop\nmore"
+
+
+def test_a_retry_does_not_announce_what_was_taken_out_since(store: FolderStore) -> None:
+    """Neither as appended nor as refused."""
+    land(store, "a.csv", batch(1))
+    ingest.run(SETTINGS, store, "sales", run="monday")
+    (receipt,) = receipts(store, "sales")
+    correct_receipt(store, "sales", receipt.model_copy(update={"outcome": "removed"}))
+    again = ingest.run(SETTINGS, store, "sales", run="monday", retry=True)
+    assert (again.outcome, again.appended, again.refused) == ("skipped", {}, {})
 
 
 def test_many_refusals_are_counted(store: FolderStore) -> None:
