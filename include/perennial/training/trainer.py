@@ -42,6 +42,8 @@ log = logging.getLogger("perennial.training")
 # So long one node waits for another: for its image to be pulled, or for the first node's upload of a checkpoint.
 WAIT = timedelta(minutes=30)
 
+_GLOO = ("gloo", "pair closure")  # what its errors say, mostly with the place in its sources, but not where its patience was over
+
 History = list[dict[str, float]]
 
 
@@ -366,7 +368,7 @@ def _peers(spec: ModelSpec) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if process_count(spec.compute) == 1 or not (isinstance(error, DistError) or "gloo" in str(error)):
+        if process_count(spec.compute) == 1 or not (isinstance(error, DistError) or any(word in str(error) for word in _GLOO)):
             raise
         log.info("%s", str(error).splitlines()[0])
         raise Fault(

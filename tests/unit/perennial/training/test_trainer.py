@@ -16,7 +16,7 @@ from perennial.specs import ModelSpec
 from perennial.store import FolderStore
 from perennial.training.batches import Rows
 from perennial.training.module import TaskModule
-from perennial.training.trainer import Checkpoints, Trained, logits_of, train
+from perennial.training.trainer import Checkpoints, Trained, _peers, logits_of, train
 
 ToySpec = Callable[..., ModelSpec]
 ToyRows = Callable[[ModelSpec], tuple[Encoder, Rows, Rows]]
@@ -278,3 +278,16 @@ def test_missing_gpus_are_a_sentence(run: Run, toy_spec: ToySpec) -> None:
     spec = toy_spec()
     with pytest.raises(Fault, match=r"toy asks for 64 GPUs and this machine shows \d+: run it where there are enough"):
         run(spec.model_copy(update={"compute": spec.compute.model_copy(update={"gpus": 64})}))
+
+
+@pytest.mark.parametrize(
+    "words", ["[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer", "Application timeout caused pair closure"]
+)
+def test_a_lost_node_is_a_sentence(toy_spec: ToySpec, words: str) -> None:
+    """However gloo tells it; any other error is what it is."""
+    spec = toy_spec()
+    spec = spec.model_copy(update={"compute": spec.compute.model_copy(update={"nodes": 2})})
+    with pytest.raises(Fault, match="lost another node"), _peers(spec):
+        raise RuntimeError(words)
+    with pytest.raises(RuntimeError, match="shapes"), _peers(spec):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
