@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import psutil
 import pytest
 
-from perennial.commands import status
+from perennial.commands import retire, status
 from perennial.lineage.ledger import Ledger
 from perennial.local import routes, stack
 from perennial.local.supervisor import Supervisor
@@ -167,3 +167,20 @@ def test_a_supervisor_that_hangs_is_replaced(served, monkeypatch):
     assert not psutil.pid_exists(hanging) or psutil.Process(hanging).status() == psutil.STATUS_ZOMBIE
     served.start()
     assert served.predicts()
+
+
+def test_a_model_whose_folder_is_gone_serves_on_until_it_is_retired(served, capsys, monkeypatch):
+    """Callers are answered also after the next start, and `status` names it; retired, its route is off the gateway and its server has ended."""
+    monkeypatch.setattr(routes.discovery, "models", dict)
+    (said,) = routes.resume(served.settings, served.store)
+    assert said.startswith("  small_delays serves version 1, with the default settings of serving. ")
+    assert served.predicts()
+    assert status.run(served.settings, served.store) == 0
+    assert "perennial_models/small_delays is gone" in capsys.readouterr().out
+    assert retire.run(served.settings, served.store, model="small_delays", reason="renamed", actor="jo") == 0
+    assert "was retired on" in capsys.readouterr().out
+    assert not served.predicts()
+    assert set(served.supervisor.programs()) == {stack.GATEWAY}
+    assert list(routes.resume(served.settings, served.store)) == []
+    assert status.run(served.settings, served.store) == 0
+    assert "is gone" not in capsys.readouterr().out
