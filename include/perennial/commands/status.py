@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 from perennial import discovery
 from perennial.errors import EXIT_DONE, EXIT_FAULT
-from perennial.lineage.unowned import sentence, unowned
+from perennial.lineage.unowned import unowned
 from perennial.local import demo, routes, stack
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller
@@ -39,8 +39,9 @@ def run(settings: Settings, store: Store) -> int:
 
 
 def _show_wrong(store: Store) -> None:
-    """What is left out because its files are broken, and what serves without a folder."""
-    for said in (*(found.sentence for found in discovery.broken()), *(sentence(entry) for entry in unowned(store).values())):
+    """What is left out because its files or its ledger are damaged, and what serves without a folder."""
+    broken = [found.sentence for found in discovery.broken()]
+    for said in (*broken, *(routes.unreadable(store) | unowned(store)).values()):
         print(said)
 
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from perennial import discovery
+from perennial.errors import StoredDataDamaged
 from perennial.lineage.ledger import Entry, Ledger, known_models
 from perennial.store import Store
 
 
-def unowned(store: Store) -> dict[str, Entry]:
-    """The last entry of each model that its ledger lets serve while no folder has its name; a broken one has its folder.
-
-    Raises:
-        StoredDataDamaged: such an entry cannot be read.
-    """
+def unowned(store: Store) -> dict[str, str]:
+    """A sentence for each model that its ledger lets serve while no folder has its name, or whose ledger does not say; a broken one has its folder."""
     with_folder = {*discovery.models(), *(found.name for found in discovery.broken() if found.kind == "model")}
-    last = {name: Ledger(store, name).last() for name in known_models(store) if name not in with_folder}
-    return {name: entry for name, entry in last.items() if entry and entry.serves}
+    found = {}
+    for name in known_models(store):
+        if name in with_folder:
+            continue
+        try:
+            last = Ledger(store, name).last()
+        except StoredDataDamaged as damage:
+            found[name] = f"perennial_models/{name} is gone, and whether {name} still serves is not known: {damage}"
+        else:
+            if last and last.serves:
+                found[name] = _sentence(last)
+    return found
 
 
-def sentence(entry: Entry) -> str:
-    """What is wrong with one of them, and what to do."""
+def _sentence(entry: Entry) -> str:
     numbers = ", ".join(map(str, sorted(entry.weights))) or str(entry.version)
     return (
         f"{entry.model} still serves version {numbers}, and perennial_models/{entry.model} is gone: nobody watches or trains it. "

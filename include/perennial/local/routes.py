@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 
 from perennial import discovery
-from perennial.errors import PerennialError
+from perennial.errors import PerennialError, StoredDataDamaged
 from perennial.lineage.ledger import Ledger
-from perennial.lineage.unowned import sentence, unowned
+from perennial.lineage.unowned import unowned
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller
 from perennial.serving.backends import open_backend
@@ -28,12 +28,23 @@ def released(store: Store) -> Iterator[tuple[ModelSpec, Route]]:
 
     Callers are not to suffer from an edit: what stands for such a model has the default settings of serving.
     """
-    sound = discovery.models()
-    for name in sorted({*sound, *_left_out(store)}):
+    sound, damaged = discovery.models(), unreadable(store)
+    for name in sorted({*sound, *_left_out(store)} - set(damaged)):
         entry = Ledger(store, name).last()
         route = route_of(entry) if entry else None
         if route is not None:
             yield sound.get(name) or stand_in(name), route
+
+
+def unreadable(store: Store) -> dict[str, str]:
+    """A sentence for each model whose last ledger entry is damaged: nobody knows what is to serve."""
+    found = {}
+    for name in {*discovery.models(), *_left_out(store)}:
+        try:
+            Ledger(store, name).last()
+        except StoredDataDamaged as damage:
+            found[name] = str(damage)
+    return found
 
 
 def resume(settings: Settings, store: Store) -> Iterator[str]:
@@ -50,6 +61,8 @@ def resume(settings: Settings, store: Store) -> Iterator[str]:
         else:
             yield f"  {model.name} serves version {', '.join(map(str, route.versions))}{said}"
         note_service(settings, store, model.name)
+    damaged = unreadable(store)
+    yield from (f"  {name} does not serve: {damaged[name]}" for name in sorted(damaged.keys() - why.keys()))
     for said in (*why.values(), *(found.sentence for found in discovery.broken() if found.kind == "dataset")):
         yield f"  {said}"
 
@@ -57,7 +70,7 @@ def resume(settings: Settings, store: Store) -> Iterator[str]:
 def _left_out(store: Store) -> dict[str, str]:
     """A sentence for each model whose files are broken, or gone while it serves."""
     broken = {found.name: found.sentence for found in discovery.broken() if found.kind == "model"}
-    return broken | {name: sentence(entry) for name, entry in unowned(store).items()}
+    return broken | unowned(store)
 
 
 def mend(settings: Settings, store: Store) -> Iterator[str]:

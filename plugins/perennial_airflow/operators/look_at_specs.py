@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 
 from perennial import discovery
 from perennial.errors import PerennialError
-from perennial.lineage.unowned import sentence, unowned
+from perennial.lineage.unowned import unowned
 from perennial.monitoring.incidents import Incidents, known_names
 from perennial.settings import Settings
 from perennial.specs import Named
@@ -42,7 +42,7 @@ class LookAtSpecs(BaseOperator):
         try:
             settings = Settings.from_environment()
             store, found, now = open_store(settings.store), channels(settings), datetime.now(timezone.utc)
-            broken, gone = discovery.broken(), {name: sentence(entry) for name, entry in unowned(store).items()}
+            broken, gone = discovery.broken(), unowned(store)
             sound = discovery.models()
             wrong = [*(one.sentence for one in broken), *gone.values()]
             for name, sightings in in_specs(broken, gone, known_names(store)).items():

@@ -104,3 +104,13 @@ def test_what_served_goes_on_although_its_files_are_broken_or_gone(store, backen
         f"  {broken[1].sentence}",
         f"  {broken[2].sentence}",
     ]
+
+
+def test_a_damaged_ledger_keeps_only_its_own_model_down(store, backend):
+    """Nobody knows what it is to serve; the others come up, and it is said."""
+    key = "ledger/flight_delays/00000000.json"
+    store.write(key, store.read(key).replace(b"first", b"third"))
+    sentences = list(routes.resume(Settings.from_environment({}), store))
+    assert list(backend.applied) == ["digits"]
+    assert any(said.startswith("  flight_delays does not serve: Entry 0 of the ledger of flight_delays was changed") for said in sentences)
+    assert [model.name for model, _ in routes.released(store)] == ["digits"]
