@@ -175,6 +175,12 @@ class SplitSpec(Spec):
     validation_days: int = Field(default=7, ge=1, description="Days before the test days: early stopping and calibration.")
     train_days: int | None = Field(default=None, ge=1, description="Days before the validation days; all there are if unset.")
     min_train_rows: int = Field(default=500, ge=1, description="Fewer labelled training rows than this are refused.")
+    max_unknown_labels: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of the labels that may be no class (a value from which `features.label` makes none): these rows are left out, counted and said; more is refused.",
+    )
 
 
 class TrainingSpec(Spec):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.data.hashes import digest_by_names, digest_of
+from perennial.data.labels import ALL_KNOWN, UnknownLabels, refuse_unknown, unknown_labels
 from perennial.data.readers import schema
 from perennial.data.tables import Table
 from perennial.encoding import whole_numbers
@@ -20,6 +21,7 @@ from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
 
 
@@ -103,6 +105,7 @@ class Split:
     validation: pandas.DataFrame
     test: pandas.DataFrame
     bounds: dict[str, list[str]]  # part -> [first day, day after the last], ISO dates
+    unknown: UnknownLabels = ALL_KNOWN  # labels since the first training day that are no class
 
 
 def table_of(store: Store, dataset: DatasetSpec) -> Table:
@@ -136,11 +139,14 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
     The newest day that has labelled rows is the last test day. Rows whose label is unknown (`features.label` gives NaN) are left out.
 
     Raises:
-        TrainingRefused: the snapshot has too few labelled rows or days.
+        TrainingRefused: the snapshot has too few labelled rows or days, or too many labels that are no class.
     """
     cut, event_time = spec.split, snapshot.dataset.event_time
-    rows = _labelled(snapshot.rows(), features_module)
+    every = snapshot.rows()
+    label = label_of(every, features_module)
+    rows = every[label == label].reset_index(drop=True)  # noqa: PLR0124  NaN alone differs from itself
     if rows.empty:
+        refuse_unknown(spec, unknown_of(spec, every, label), f"snapshot {snapshot.version} of {snapshot.dataset.name}")
         raise TrainingRefused(
             f"Snapshot {snapshot.version} of {snapshot.dataset.name} has no row with a known {spec.label}: ingest batches that have outcomes."
         )
@@ -157,14 +163,22 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
             f"Snapshot {snapshot.version} of {snapshot.dataset.name} is too small for {spec.name}: {counts}; it needs {cut.min_train_rows} for train before "
             f"{cut.validation_days} days for validation and {cut.test_days} for test. Ingest older or newer days, or change split in the spec."
         )
-    return Split(**parts, bounds={name: [first.date().isoformat(), last.date().isoformat()] for name, (first, last) in bounds.items()})
+    used = (every[event_time] >= bounds["train"][0]).to_numpy()  # to the newest row: days of unknown labels alone count too
+    unknown = refuse_unknown(spec, unknown_of(spec, every[used], label[used]), f"snapshot {snapshot.version} of {snapshot.dataset.name}")
+    told = {name: [first.date().isoformat(), last.date().isoformat()] for name, (first, last) in bounds.items()}
+    return Split(**parts, bounds=told, unknown=unknown)
 
 
-def _labelled(rows: pandas.DataFrame, features_module: ModuleType | Any) -> pandas.DataFrame:
+def label_of(rows: pandas.DataFrame, features_module: ModuleType | Any) -> np.ndarray:
+    """What `features.label` makes of rows: float64 [rows], NaN where the label is not known."""
     import numpy as np
 
-    label = features_module.label({name: rows[name].to_numpy() for name in rows.columns})
-    return rows[~np.isnan(np.asarray(label, dtype=float))].reset_index(drop=True)
+    return np.asarray(features_module.label({name: rows[name].to_numpy() for name in rows.columns}), dtype=float)
+
+
+def unknown_of(spec: ModelSpec, rows: pandas.DataFrame, label: np.ndarray) -> UnknownLabels:
+    """The labels of rows that are no class, given what `label_of` made of them."""
+    return unknown_labels(spec, rows[spec.label].to_numpy() if spec.label in rows.columns else None, label)
 
 
 def _frame(rows: pa.Table) -> pandas.DataFrame:

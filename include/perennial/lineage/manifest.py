@@ -72,7 +72,7 @@ def training_parameters(spec: ModelSpec, max_epochs: int | None = None) -> dict[
         "inputs": ",".join(spec.inputs),
         "label": spec.label,
         "classes": ",".join(spec.classes),
-        **spec.split.model_dump(),
+        **spec.split.model_dump(exclude={"max_unknown_labels"}),  # it refuses, and shapes nothing
         "cpus": spec.compute.cpus,
         "gpus": spec.compute.gpus,
         "nodes": spec.compute.nodes,

@@ -121,7 +121,8 @@ def judge(
         checks.append(old_context(older or {}, gate))
     checks += besides
     refused = [check for check in checks if not check.passed]
-    chosen = refused or [check for check in checks if check.name == "champion" or (check in besides and check.numbers)]
+    chosen = [*(refused or [check for check in checks if check.name == "champion"])]
+    chosen += [check for check in besides if check.numbers and check.passed and (not refused or check.name == "classes")]
     sentence = "; ".join(check.sentence for check in chosen)
     return Verdict(not refused, sentence[:1].upper() + sentence[1:] + ".", tuple(checks))
 
@@ -149,6 +150,25 @@ def keeps_its_meaning(changes: Changes, champion: str) -> Check:
     if changes.compatible:
         return Check("signature", True, f"callers of {champion} may go on as they are: {'; '.join(changes.compatible)}", numbers)
     return Check("signature", True, "callers send what they sent before")
+
+
+def has_every_class(rows: Mapping[str, int], days: Sequence[str]) -> Check:
+    """What the test days cannot show: a class that none of their rows is. It refuses nothing by itself, yet explains a metric that could not be computed.
+
+    Args:
+        rows: test rows by class; empty for a regression.
+        days: the first and the last of the test days.
+    """
+    absent = [name for name, count in rows.items() if not count]
+    if not absent:
+        return Check("classes", True, "the test days have rows of every class")
+    told = " or ".join(f"`{name}`" for name in absent)
+    return Check(
+        "classes",
+        True,
+        f"no row of the test days{f' ({days[0]} to {days[1]})' if days else ''} is {told}, so nothing is shown of such rows: more of split.test_days may have some",
+        {"absent": absent},
+    )
 
 
 def passes_floors(metrics: Mapping[str, float], gate: GateSpec) -> list[str]:

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from perennial import discovery
-from perennial.data.snapshots import snapshot_at
+from perennial.data.labels import ALL_KNOWN, UnknownLabels
+from perennial.data.snapshots import snapshot_at, unknown_of
 from perennial.encoding import Columns, rows_from_columns
 from perennial.lineage.manifest import Manifest, require_code
 from perennial.lineage.version_folder import fetch, read_manifest
@@ -74,6 +75,7 @@ class Compared:
     labels: np.ndarray
     days: np.ndarray  # datetime64[D]
     scores: dict[str, np.ndarray] = field(default_factory=dict)  # "candidate", "champion"
+    unknown: UnknownLabels = ALL_KNOWN  # labels of these days that are no class
 
 
 def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, code: str = "") -> EvaluateResult:
@@ -98,9 +100,9 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
         incomparable = ""
         if registered and changes.meaning:
             champion, incomparable = None, f"The champion, version {registered.number}, means something else: {'; '.join(changes.meaning)}."
-        parts = {"test": measure(store, dataset, candidate, candidate, champion)}
+        parts = {"test": measure(store, spec, dataset, candidate, candidate, champion)}
         if champion:
-            parts["old_context"] = measure(store, dataset, champion, candidate, champion)
+            parts["old_context"] = measure(store, spec, dataset, champion, candidate, champion)
         document = describe(spec, dataset, candidate, champion, parts) | {
             "run_id": run_id,
             "incomparable": incomparable,
@@ -133,7 +135,7 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
     )
 
 
-def measure(store: Store, dataset: DatasetSpec, source: Sealed, candidate: Sealed, champion: Sealed | None) -> Compared:
+def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed, candidate: Sealed, champion: Sealed | None) -> Compared:
     """Scores of both versions on the test days of `source`, from the snapshot that `source` was trained on; rows with a known label."""
     first, end = (np.datetime64(day) for day in source.record["bounds"]["test"])
     frame = snapshot_at(store, dataset, source.manifest.snapshot).rows(
@@ -142,10 +144,11 @@ def measure(store: Store, dataset: DatasetSpec, source: Sealed, candidate: Seale
     columns = {name: frame[name].to_numpy() for name in frame.columns}
     labels = load_features(candidate.folder).label(columns)
     known = ~np.isnan(labels)
+    unknown = unknown_of(spec, frame, labels)
     columns = {name: values[known] for name, values in columns.items()}
     versions = {"candidate": candidate} | ({"champion": champion} if champion else {})
     scores = {who: score(version.folder, columns, threads=2) for who, version in versions.items()}
-    return Compared(columns, labels[known], columns[dataset.event_time].astype("datetime64[D]"), scores)
+    return Compared(columns, labels[known], columns[dataset.event_time].astype("datetime64[D]"), scores, unknown)
 
 
 def describe(
@@ -166,6 +169,8 @@ def describe(
     }
     for name, part in parts.items():
         found: dict[str, Any] = {"rows": len(part.labels), "days": [str(part.days.min()), str(part.days.max())]}
+        found["classes"] = {name: int((part.labels == place).sum()) for place, name in enumerate(spec.classes)}
+        found["unknown_labels"] = part.unknown.as_json()
         for who, scores in part.scores.items():
             found[who] = {"metrics": metrics(spec.task, part.labels, scores), "slices": _slices(spec, dataset, part, scores)}
             if name == "test":
@@ -231,4 +236,12 @@ def _sentence(spec: ModelSpec, document: dict[str, Any]) -> str:
     sentence = f"{metric.replace('_', ' ')} {test['candidate']['metrics'][metric]:.4f} ({low:.4f} to {high:.4f}) on {test['rows']} rows of {document['bounds']['test'][0]} onwards"
     if "champion" in test:
         sentence += f"; the champion, version {document['champion']['version']}, has {test['champion']['metrics'][metric]:.4f}"
-    return f"Candidate {document['digest'][:12]}: {sentence}. {document['incomparable']}".strip()
+    absent = [f"`{name}`" for name, rows in test["classes"].items() if not rows]
+    lacking = f"No test row is {' or '.join(absent)}." if absent else ""
+    told = (
+        f"Candidate {document['digest'][:12]}: {sentence}.",
+        lacking,
+        UnknownLabels(**test["unknown_labels"]).sentence,
+        document["incomparable"],
+    )
+    return " ".join(part for part in told if part)

@@ -28,7 +28,7 @@ from perennial.registry.model_registry import (
     same_weights,
     withdraw_candidate,
 )
-from perennial.registry.promotion import Check, Losses, Verdict, judge, keeps_its_meaning
+from perennial.registry.promotion import Check, Losses, Verdict, has_every_class, judge, keeps_its_meaning
 from perennial.registry.signatures import Changes
 from perennial.results import RegisterResult
 from perennial.settings import Settings
@@ -79,6 +79,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     test, older = _losses(store, document, spec)
     changes = _changes(document)
     besides = [] if compared == "none" else [keeps_its_meaning(changes, f"version {compared}")]
+    besides.append(has_every_class(document["parts"]["test"].get("classes", {}), document["parts"]["test"].get("days", [])))
     verdict = judge(
         spec.gate,
         document["parts"]["test"]["candidate"]["metrics"],

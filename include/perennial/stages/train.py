@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perennial import discovery
+from perennial.data.labels import UnknownLabels
 from perennial.data.snapshots import Snapshot, snapshot_at, split
 from perennial.encoding import Columns
 from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
@@ -103,7 +104,7 @@ def run(
     )
     what = "was trained before on these inputs" if already else f"trained {record['epochs']} epochs on {record['rows']['train']} rows"
     return TrainResult(
-        sentence=f"Candidate {digest[:12]} of {model} {what}; validation: {figures}.",
+        sentence=f"Candidate {digest[:12]} of {model} {what}; validation: {figures}. {UnknownLabels(**record.get('unknown_labels', {})).sentence}".strip(),
         links={"MLflow run": registry.run_url(run_id)},
         digest=digest,
         run_id=run_id,
@@ -147,12 +148,12 @@ def fill_version_folder(
 ) -> bool:
     """Train and write every file of the version folder but its manifest; False in a helper process of a training over several devices."""
     features = discovery.model_part(spec.name, "features")
-    with _mistakes_of(features, spec):
+    with mistakes_of(features, spec):
         cut = split(source, spec, features)
         labels = {name: features.label(columns_of(part)) for name, part in (("train", cut.train), ("validation", cut.validation))}
     refuse_untrainable(spec, source, labels["train"], labels["validation"])
     known = {name: columns_of(part, spec.inputs) for name, part in (("train", cut.train), ("validation", cut.validation))}
-    with _mistakes_of(features, spec):
+    with mistakes_of(features, spec):
         encoder = features.fit(known["train"])
     log.info("%s: %d rows to train on (%s to %s), %d to validate.", spec.name, len(cut.train), *cut.bounds["train"], len(cut.validation))
 
@@ -162,7 +163,7 @@ def fill_version_folder(
     from perennial.training.scoring import score
     from perennial.training.trainer import train
 
-    with _mistakes_of(features, spec):
+    with mistakes_of(features, spec):
         rows = {name: rows_of(spec, features.encode(encoder, columns), labels[name]) for name, columns in known.items()}
     trained = train(
         spec,
@@ -193,6 +194,7 @@ def fill_version_folder(
         "metrics": figures,
         "calibration": {"scale": trained.calibration.scale, "shift": list(trained.calibration.shift)} if trained.calibration else None,
         "rows": {"train": len(cut.train), "validation": len(cut.validation), "test": len(cut.test)},
+        "unknown_labels": cut.unknown.as_json(),
         "bounds": cut.bounds,
         "event_time_end": cut.train[dataset.event_time].max().isoformat(),
     }
@@ -201,7 +203,7 @@ def fill_version_folder(
 
 
 @contextlib.contextmanager
-def _mistakes_of(features: ModuleType, spec: ModelSpec) -> Iterator[None]:
+def mistakes_of(features: ModuleType, spec: ModelSpec) -> Iterator[None]:
     """Say in a sentence what broke in a model's features.py, such as a column that it reads and the dataset has no more: trying again would not help."""
     try:
         yield

@@ -9,6 +9,7 @@ import logging
 import math
 import uuid
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot, snapshot_at
@@ -26,6 +27,9 @@ from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.stages import _agreement
 from perennial.store import Store
+
+if TYPE_CHECKING:
+    import pandas
 
 log = logging.getLogger("perennial.validate")
 
@@ -80,12 +84,12 @@ def run(
             inbox.end(request.key, "refused", decision.why)
         return ValidateResult(outcome="skipped", sentence=decision.why, snapshot=source.version, cause=cause, rows=source.count())
     _agreement.require(store, ModelRegistry(settings), model)  # before a GPU is asked for what the gate would then refuse
-    links = _check(settings, store, spec, source, inbox=inbox, request=request)
+    links, left_out = _check(settings, store, spec, source, inbox=inbox, request=request)
     if request and inbox.claim(request.key, run_url or f"by hand {uuid.uuid4().hex[:12]}") is None:
         raise TrainingRefused(f"The retraining request {request.key} of {model} has ended: {inbox.get(request.key).sentence}")
     words = f" ({reason})" if reason else ""
     return ValidateResult(
-        sentence=f"Training starts on snapshot {source.version} of {dataset.name}, cause {decision.cause}: {decision.why}{words}",
+        sentence=f"Training starts on snapshot {source.version} of {dataset.name}, cause {decision.cause}: {decision.why}{words} {left_out}".strip(),
         links=links,
         snapshot=source.version,
         cause=decision.cause,
@@ -160,8 +164,10 @@ def _oldest(dataset: DatasetSpec, source: Snapshot) -> datetime:
     return oldest.replace(tzinfo=None)
 
 
-def _check(settings: Settings, store: Store, spec: ModelSpec, source: Snapshot, *, inbox: Inbox, request: Request | None) -> dict[str, str]:
-    """Hold the rows that training would use against the suite; links to the page. Raises TrainingRefused."""
+def _check(
+    settings: Settings, store: Store, spec: ModelSpec, source: Snapshot, *, inbox: Inbox, request: Request | None
+) -> tuple[dict[str, str], str]:
+    """Hold the rows that training would use against the suite, and their labels against the classes; links to the page, and what is left out. Raises TrainingRefused."""
     from perennial.quality.validation import validate_snapshot
 
     cut = spec.split
@@ -169,12 +175,30 @@ def _check(settings: Settings, store: Store, spec: ModelSpec, source: Snapshot, 
     # The newest days may have no labels yet: the split then reaches as much further back.
     days = (cut.train_days or 0) + cut.validation_days + cut.test_days + math.ceil(source.dataset.label_delay_days)
     since = None if cut.train_days is None else newest - timedelta(days=days)
-    verdict = validate_snapshot(source.rows(since=since), source.dataset, f"snapshot {source.version}", store=store)
+    rows = source.rows(since=since)
+    verdict = validate_snapshot(rows, source.dataset, f"snapshot {source.version}", store=store)
     link = f"{settings.reports_url}/{verdict.report_key.removeprefix('reports/')}" if verdict.report_key else ""
     if verdict.passed:
         log.info("%s", verdict.sentence())
-        return {"Data Docs": link} if link else {}
+        try:
+            return ({"Data Docs": link} if link else {}), _left_out(spec, source, rows)
+        except TrainingRefused as refusal:
+            if request:
+                inbox.end(request.key, "refused", str(refusal))
+            raise
     sentence = f"{spec.name} must not be trained on snapshot {source.version}. {verdict.sentence(link)}"
     if request:
         inbox.end(request.key, "refused", sentence)
     raise TrainingRefused(sentence, {"Data Docs": link} if link else {})
+
+
+def _left_out(spec: ModelSpec, source: Snapshot, rows: pandas.DataFrame) -> str:
+    """Labels that are no class, as a sentence; empty if all are. Raises TrainingRefused where they are too many, or where features.py breaks."""
+    from perennial.data.labels import refuse_unknown
+    from perennial.data.snapshots import label_of, unknown_of
+    from perennial.stages.train import mistakes_of
+
+    features = discovery.model_part(spec.name, "features")
+    with mistakes_of(features, spec):
+        labels = label_of(rows, features)
+    return refuse_unknown(spec, unknown_of(spec, rows, labels), f"snapshot {source.version} of {source.dataset.name}").sentence

@@ -52,6 +52,29 @@ def snapshot(store: FolderStore, spec: DatasetSpec) -> Snapshot:
     return found
 
 
+@pytest.mark.parametrize("most", [0.0, 0.5])
+def test_labels_that_are_no_class_are_counted(store: FolderStore, spec: DatasetSpec, most: float) -> None:
+    """Of the days that are used, to the newest; a label that is not there yet is none of them. More than the spec allows is refused, by value."""
+    rows = days(12, unlabelled_last=1)
+    shops = [
+        "Fair" if place % 24 == 5 and place > 47 else None if place % 24 == 6 else "Good" if place % 2 else "Ideal" for place in range(288)
+    ]
+    Table(store, "sales").append(rows.set_column(1, "shop", pa.array(shops)), "one")
+    found = latest_snapshot(store, spec)
+    assert found is not None
+    classes = {"Good": 0.0, "Ideal": 1.0}
+    features = SimpleNamespace(label=lambda columns: [classes.get(value, np.nan) for value in columns["shop"]])
+    wanted = model(train_days=5, max_unknown_labels=most).model_copy(update={"task": "binary", "classes": tuple(classes), "label": "shop"})
+    if not most:
+        with pytest.raises(
+            TrainingRefused,
+            match=r"10 of 230 labels \(4.3%\) are no class and left out: `Fair` \(10\), and 0.0% may be. The classes are Good, Ideal",
+        ):
+            split(found, wanted, features)
+        return
+    assert split(found, wanted, features).unknown.as_json() == {"rows": 10, "of": 230, "values": {"Fair": 10}}
+
+
 def test_there_is_no_snapshot_before_the_first_batch(store: FolderStore, spec: DatasetSpec) -> None:
     """Nothing ingested, nothing to train on."""
     assert latest_snapshot(store, spec) is None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -251,6 +252,22 @@ def test_a_champion_that_means_something_else_cannot_be_compared(world: World, t
     assert document["incomparable"] in found.sentence
     (said,) = [*document["signature"]["compatible"], *document["signature"]["breaking"]]
     assert f"`{gone}`" in said
+
+
+def test_what_the_test_days_lack_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class without a test row, and labels that are no class: counted in the document and said, beside figures that cannot show them."""
+
+    def label(columns: dict[str, np.ndarray]) -> np.ndarray:
+        return np.where(columns["arr_delay"] > 200, np.nan, np.where(np.isnan(columns["arr_delay"].astype(float)), np.nan, 0.0))
+
+    monkeypatch.setattr(stage, "load_features", lambda folder: SimpleNamespace(label=label))
+    found, document, _ = go(world)
+    test = document["parts"]["test"]
+    assert (test["classes"]["late"], test["classes"]["on_time"]) == (0, test["rows"])
+    assert test["unknown_labels"]["rows"] == sum(test["unknown_labels"]["values"].values()) > 0
+    assert "roc_auc" not in found.metrics
+    assert "No test row is `late`." in found.sentence
+    assert "are no class and left out: `" in found.sentence
 
 
 def test_a_tampered_candidate_is_not_measured(world: World) -> None:

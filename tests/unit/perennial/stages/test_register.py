@@ -190,6 +190,21 @@ def test_a_comparison_with_a_former_champion_does_not_count(world):
         world.run(evaluation)
 
 
+def test_a_class_that_the_test_days_lack_is_named(world):
+    """Also where a floor is missed because of it: "could not be computed" alone helps nobody."""
+    key = world.evaluated()
+    document = json.loads(world.store.read(key))
+    document["parts"]["test"] |= {"classes": {"on_time": 2100, "late": 0}, "days": ["2013-01-20", "2013-01-26"]}
+    world.store.write(key, json.dumps(document).encode())
+    lacking = "no row of the test days (2013-01-20 to 2013-01-26) is `late`, so nothing is shown of such rows"
+    world.spec = world.spec.model_copy(update={"gate": world.spec.gate.model_copy(update={"floors": {"roc_auc": 0.6}})})
+    with pytest.raises(CandidateRefused) as refused:
+        world.run(key)
+    assert f"Roc auc could not be computed, and its floor is 0.6; {lacking}" in str(refused.value)
+    world.spec = small_model()
+    assert lacking in world.run(key).sentence
+
+
 def changed(world, champion, **changes):
     """An evaluation beside a champion of another signature."""
     key = world.evaluated(champion=champion, worse=None if "meaning" in changes else -0.1)

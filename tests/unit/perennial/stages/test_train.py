@@ -17,7 +17,7 @@ from perennial.data.snapshots import Snapshot, snapshot_at
 from perennial.data.tables import Table
 from perennial.encoding import Encoder
 from perennial.errors import ServiceUnreachable, StoredDataDamaged, TrainingRefused, UnknownName
-from perennial.lineage.version_folder import fetch, published, read_manifest
+from perennial.lineage.version_folder import fetch, key, published, read_manifest
 from perennial.registry.model_registry import Version
 from perennial.settings import Settings
 from perennial.stages import train as stage
@@ -232,6 +232,21 @@ def test_labels_must_be_classes(settings: Settings, store: FolderStore) -> None:
     with pytest.raises(TrainingRefused, match="its label arr_delay is 3 in every training row"):
         stage.refuse_untrainable(regression, source, np.array([3.0, 3.0]), np.array([1.0]))
     stage.refuse_untrainable(regression, source, np.array([3.0, 4.0]), np.array([1.0]))
+
+
+def test_labels_that_are_no_class_are_in_the_record_and_said(
+    settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two flights whose delay is made no class are left out: the sealed folder counts them, the sentence names them."""
+    features = discovery.model_part("flight_delays", "features")
+    right = features.label
+    early = sorted(snapshot_at(store, discovery.dataset("flights"), 1).rows(["arr_delay"])["arr_delay"].dropna())[0]
+    monkeypatch.setattr(features, "label", lambda columns: np.where(columns["arr_delay"] == early, np.nan, right(columns)))
+    found = go(settings, store, max_epochs=1)
+    record = json.loads(store.read(f"{key('flight_delays', found.digest)}/training.json"))
+    lost = record["unknown_labels"]
+    assert (lost["rows"], list(lost["values"])) == (lost["values"][str(early)], [str(early)])
+    assert f"{lost['rows']:,} of {lost['of']:,} labels (0.0%) are no class and left out: `{early}` ({lost['rows']})." in found.sentence
 
 
 def test_helpers_of_a_training_over_several_devices_seal_nothing(

@@ -53,6 +53,8 @@ class House:
         monkeypatch.setattr(discovery, "dataset", lambda name: DATASET)
         monkeypatch.setattr(validate, "code_digest", lambda name: self.code)
         monkeypatch.setitem(sys.modules, "perennial.quality.validation", SimpleNamespace(validate_snapshot=self._validate))
+        self.label = lambda columns: columns["late"].astype(float)
+        monkeypatch.setattr(discovery, "model_part", lambda name, part: SimpleNamespace(__file__="features.py", label=self.label))
         self.inbox, self.registry = Inbox(self.store, "delays"), RegistryInMemory()
         monkeypatch.setattr(validate, "ModelRegistry", lambda settings: self.registry)
 
@@ -250,6 +252,21 @@ def test_bad_data_refuse_the_training_and_the_request(house, tmp_path):
         house.run()
     assert refusal.value.links == {"Data Docs": "http://reports/flights/snapshot 2.html"}
     assert (house.inbox.get(key).outcome, house.inbox.active()) == ("refused", None)
+
+
+def test_labels_that_are_no_class_are_said_and_too_many_are_refused(house, tmp_path):
+    """A class that the spec does not name would be left out without a word: a few are counted, more refuse the training and its request, by value and count."""
+    house.ingest(0, 20)
+    house.label = lambda columns: [float("nan") if place < 2 else float(value) for place, value in enumerate(columns["late"])]
+    assert "2 of 200 labels (1.0%) are no class and left out: `0` (1), `1` (1)." in house.run().sentence
+    key = house.inbox.ask("drift", 1, {})
+    house.label = lambda columns: [float("nan") if value else 0.0 for value in columns["late"]]
+    with pytest.raises(
+        TrainingRefused,
+        match=r"100 of 200 labels \(50.0%\) are no class and left out: `1` \(100\), and 1.0% may be. The classes are on_time, late",
+    ):
+        house.run()
+    assert house.inbox.get(key).outcome == "refused"
 
 
 def test_only_the_days_that_training_uses_are_checked(house):

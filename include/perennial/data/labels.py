@@ -1,0 +1,75 @@
+"""Values of a label that are no class of the model: rows that a training would leave out without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from perennial.errors import TrainingRefused
+from perennial.specs import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TOLD = 5  # values that a sentence names
+
+
+@dataclass(frozen=True)
+class UnknownLabels:
+    """Rows whose label column has a value from which `features.label` makes no class."""
+
+    rows: int = 0
+    of: int = 0  # rows whose label column has a value
+    values: Mapping[str, int] = field(default_factory=dict)  # rows by value, the most frequent first
+
+    @property
+    def share(self) -> float:
+        """Of the rows that have a value."""
+        return self.rows / self.of if self.of else 0.0
+
+    @property
+    def sentence(self) -> str:
+        """For a person, what was left out; empty if nothing was."""
+        if not self.rows:
+            return ""
+        told = ", ".join(f"`{value}` ({count:,})" for value, count in list(self.values.items())[:TOLD])
+        more = f" and {len(self.values) - TOLD} more values" if len(self.values) > TOLD else ""
+        return f"{self.rows:,} of {self.of:,} labels ({self.share:.1%}) are no class and left out: {told}{more}."
+
+    def as_json(self) -> dict[str, Any]:
+        """For a version's record and an evaluation."""
+        return {"rows": self.rows, "of": self.of, "values": dict(self.values)}
+
+
+ALL_KNOWN = UnknownLabels()
+
+
+def unknown_labels(spec: ModelSpec, values: np.ndarray | None, labels: np.ndarray) -> UnknownLabels:
+    """Count them.
+
+    Args:
+        spec: of the model; a regression has none.
+        values: of the label's column, [rows]; None where the dataset has no column of that name.
+        labels: what `features.label` made of the rows, [rows], NaN where it knows none.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if not spec.classes or values is None:
+        return UnknownLabels()
+    known = ~pd.isna(values)
+    lost = known & np.isnan(np.asarray(labels, dtype=float))
+    names, counts = np.unique(np.array([str(value) for value in np.asarray(values)[lost]], dtype=str), return_counts=True)
+    order = np.lexsort((names, -counts))
+    return UnknownLabels(int(lost.sum()), int(known.sum()), {str(names[i]): int(counts[i]) for i in order})
+
+
+def refuse_unknown(spec: ModelSpec, found: UnknownLabels, where: str) -> UnknownLabels:
+    """The same. Raises TrainingRefused where more than `split.max_unknown_labels` of the labels are no class."""
+    if found.share > spec.split.max_unknown_labels:
+        raise TrainingRefused(
+            f"{spec.name} must not be trained on {where}: {found.sentence.rstrip('.')}, and {spec.split.max_unknown_labels:.1%} may be. The classes are {', '.join(spec.classes)}. "
+            "Correct the data or features.label; another class is another model; or raise split.max_unknown_labels where these rows are to be left out."
+        )
+    return found
