@@ -30,6 +30,7 @@ from perennial.settings import Settings
 from perennial.specs import GateSpec, ModelSpec, ServingSpec
 from perennial.store import Store
 
+TIME_ZONE = "America/New_York"  # of the flights
 CARRIERS = ("AA", "B6", "DL", "UA")
 INPUTS: tuple[dict[str, Any], ...] = (
     {"name": "carrier", "type": "string", "nullable": False},
@@ -116,7 +117,7 @@ def small_version(folder: Path, *, model: str = "small_delays", seed: int = 0) -
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(folder / "model.onnx"))
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     scores = session.run(None, encoder.encode(encoding.columns_from_rows(golden, names)))[0]
-    signature = {"model": model, "task": "binary", "classes": ["on_time", "late"], "inputs": INPUTS}
+    signature = {"model": model, "task": "binary", "classes": ["on_time", "late"], "inputs": INPUTS, "time_zone": TIME_ZONE}
     for name, found in (
         ("encoder", encoder.to_json()),
         ("signature", signature),

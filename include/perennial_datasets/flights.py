@@ -31,6 +31,7 @@ DATASET = DatasetSpec(
     owner="perennial",
     key=("carrier", "flight", "origin", "scheduled_departure"),
     event_time="scheduled_departure",
+    time_zone="America/New_York",
     label_delay_days=1,
     max_batch_bytes=256 << 20,
     freshness_days=120,

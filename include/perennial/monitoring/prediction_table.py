@@ -135,12 +135,15 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
     milliseconds, and `input_<name>` for each input. Event time and inputs that are times are wall times of the dataset's zone, as in its
     own table, though Arrow calls them UTC: so days are the same days there and here.
     """
-    zone = dataset.time_zone
+
+    def wall_time(text: str, _: str) -> str:
+        return wall_sql(text, dataset.time_zone)
+
     types: dict[ColumnType, tuple[tuple[str, ...], Sql, str]] = {
         "int": (_NUMBER, _int, "no whole number of 64 bits"),
         "float": _FLOAT,
         "string": (("VARCHAR",), _as_it_is, "no text"),
-        "timestamp": (("VARCHAR",), lambda text, _: wall_sql(text, zone), "no time"),
+        "timestamp": (("VARCHAR",), wall_time, "no time"),
         "bool": _BOOL,
     }
     width = max(len(model.classes), 1)
@@ -148,9 +151,6 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
     def scores(text: str, _: str) -> str:
         found = f"try_cast({text} as double[])"
         return f"case when len({found}) = {width} and len(list_filter({found}, lambda x: isfinite(x))) = {width} then {found} end"
-
-    def event_time(text: str, kind: str) -> str:
-        return f"({moment_sql(text)}) at time zone '{zone}' at time zone 'UTC'"
 
     fields = [
         LineField("prediction_id", "/id", ("VARCHAR",), lambda text, _: f"nullif({text}, '')", "no text", required=True),
@@ -164,8 +164,9 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
         ),
         LineField("shadow", "/shadow", *_BOOL),
         LineField("served_at", "/time", *TIME, required=True),
-        LineField("event_time", "/event_time", ("VARCHAR",), event_time, "no time"),
+        LineField("event_time", "/event_time", ("VARCHAR",), wall_time, "no time"),
         LineField("scores", "/scores", ("ARRAY",), scores, f"no list of {width} numbers", required=True),
+        LineField("served_wall", "/time", ("VARCHAR",), wall_time, "no time"),
         LineField("milliseconds", "/ms", *_FLOAT),
         *(LineField(INPUT + name, f"/row/{in_pointer(name)}", *types[dataset.column(name).type]) for name in model.inputs),
     ]
@@ -174,10 +175,10 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
         import pyarrow.compute as pc
 
         rows, damaged = read_lines(files, fields)
-        filled = {"event_time": pc.coalesce(rows["event_time"], rows["served_at"]), "shadow": pc.fill_null(rows["shadow"], False)}
+        filled = {"event_time": pc.coalesce(rows["event_time"], rows["served_wall"]), "shadow": pc.fill_null(rows["shadow"], False)}
         for name, values in filled.items():
             rows = rows.set_column(rows.column_names.index(name), name, values)
-        return rows.drop_columns(["line"]), damaged
+        return rows.drop_columns(["line", "served_wall"]), damaged
 
     return collect(store, f"predictions/{model.name}", table, read)
 

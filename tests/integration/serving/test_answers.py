@@ -235,7 +235,7 @@ def test_the_shadow_logs_what_nobody_saw_under_the_same_id(served):
     puid = post(served, {"data": {"rows": [ROW]}, "meta": {"tags": {"event_time": "2013-02-01T06:00"}}})[1]["meta"]["puid"]
     found = testing.wait_until(lambda: two(line for line in lines(served, "predictions") if line["id"] == f"{puid}-0"), 60, "both lines")
     assert {line["version"]: line.get("shadow", False) for line in found} == {1: False, 2: True}
-    assert {line["event_time"] for line in found} == {"2013-02-01T06:00:00+00:00"}
+    assert {line["event_time"] for line in found} == {"2013-02-01T11:00:00+00:00"}  # 06:00 in New York
     assert found[0]["row"] == ROW
 
 

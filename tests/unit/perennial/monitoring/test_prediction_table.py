@@ -152,6 +152,27 @@ def test_every_field_arrives_with_its_type(store):
     assert second["input_when"].isoformat() == "2013-02-01T06:30:00+00:00"
 
 
+def test_event_time_is_the_datasets_wall_time(store):
+    """Days of predictions are days of the dataset's own clock, whether a caller or the server named the moment; `served_at` stays a moment."""
+    eastern = DATASET.model_copy(update={"time_zone": "America/New_York"})
+    logged(
+        store,
+        "a",
+        a_line("x-0", event_time="2013-02-02T02:30:00+00:00"),
+        a_line("x-1", event_time=None, time="2013-07-01T03:00:00+00:00"),
+        a_line("x-2", row={**ROW, "when": "2013-02-01T11:30:00Z"}),
+    )
+    collect_predictions(store, MODEL, eastern, Table(store, "delays_predictions"))
+    found = Table(store, "delays_predictions").scan().sort_by("prediction_id").to_pylist()
+    assert [row["event_time"].replace(tzinfo=None).isoformat() for row in found] == [
+        "2013-02-01T21:30:00",
+        "2013-06-30T23:00:00",
+        "2013-02-01T06:30:00",
+    ]
+    assert found[1]["served_at"].isoformat() == "2013-07-01T03:00:00+00:00"
+    assert found[2]["input_when"].replace(tzinfo=None).isoformat() == "2013-02-01T06:30:00"
+
+
 def test_segments_are_taken_once_and_removed(store):
     """A second call finds nothing; new segments go into one more commit."""
     logged(store, "a", a_line("x-0"))
