@@ -1,13 +1,13 @@
-"""`perennial verify`: has each file of a table and of a version the bytes it was written with, is each ledger's chain unbroken? Reads all of them once."""
+"""`perennial verify`: has each file of a table, its log and a version the bytes it was written with, is each ledger's chain unbroken? Reads all of them once."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from perennial.data.hashes import FACT, damage, notes
+from perennial.data.hashes import damage, notes
+from perennial.data.log import read_log
 from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import damaged_files, read_manifest, sealed_versions
@@ -35,7 +35,7 @@ def run(settings: Settings, store: Store) -> int:
             print(f"  {sentence}")
         sound = sound and not found.damaged
     print(
-        "Every file of the tables and version folders has the bytes it was written with, every ledger an unbroken chain."
+        "Every file of the tables, their logs and the version folders has the bytes it was written with, every ledger an unbroken chain."
         if sound
         else "Something is damaged: restore what is named above from a backup, then verify again."
     )
@@ -43,9 +43,9 @@ def run(settings: Settings, store: Store) -> int:
 
 
 def _everything(store: Store) -> Iterator[_Found]:
-    logs, manifests, ledgers = _logs(store), sealed_versions(store), {key.split("/")[1] for key in _keys(store, "ledger")}
-    for name, log in sorted(logs.items()):
-        yield _table(store, name, log)
+    tables, manifests, ledgers = _tables(store), sealed_versions(store), {key.split("/")[1] for key in _keys(store, "ledger")}
+    for name in sorted(tables):
+        yield _table(store, name)
     for model, digests in sorted(manifests.items()):
         found = _Found(f"The versions of {model}", f"{len(digests)} folders")
         for digest in digests:
@@ -62,21 +62,11 @@ def _everything(store: Store) -> Iterator[_Found]:
         yield _Found(f"The ledger of {model}", f"{count} entries", [f"{problem}." for problem in problems], remark)
 
 
-def _table(store: Store, name: str, log: list[str]) -> _Found:
+def _table(store: Store, name: str) -> _Found:
     """Every file that ever was in a table: older snapshots need them."""
-    found = _Found(f"The table {name}")
-    kept: dict[str, str] = {}
-    added: dict[str, int] = {}  # bytes by path
-    for version, key in enumerate(log):
-        if not key.endswith(f"/{version:020}.json"):
-            found.damaged.append(f"Commit {version} of the table {name} is missing: restore tables/{name}/_delta_log/.")
-            break
-        try:
-            actions = [json.loads(line) for line in store.read(key).splitlines()]
-            added |= {action["add"]["path"]: action["add"]["size"] for action in actions if "add" in action}
-            kept |= json.loads(next((action["commitInfo"].get(FACT) for action in actions if "commitInfo" in action), None) or "{}")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            found.damaged.append(f"{key} cannot be read ({type(error).__name__}): restore it from a backup.")
+    found, log = _Found(f"The table {name}"), read_log(store, name)
+    found.damaged += log.damage
+    kept, added = dict(log.hashes), log.added
     late: dict[str, datetime] = {}
     for note in notes(store, name):
         late |= {path: when for path, when in note.late.items() if path not in late}
@@ -95,14 +85,10 @@ def _table(store: Store, name: str, log: list[str]) -> _Found:
     return found
 
 
-def _logs(store: Store) -> dict[str, list[str]]:
-    """The commits of each table, in order."""
-    found: dict[str, list[str]] = {}
-    for key in _keys(store, "tables"):
-        name, between, file = key.removeprefix("tables/").rpartition("/_delta_log/")
-        if between and file.endswith(".json") and file.removesuffix(".json").isdecimal():
-            found.setdefault(name, []).append(key)
-    return found
+def _tables(store: Store) -> set[str]:
+    """Names of the tables that have a log."""
+    pairs = (key.removeprefix("tables/").rpartition("/_delta_log/") for key in _keys(store, "tables"))
+    return {name for name, between, _ in pairs if between}
 
 
 def _keys(store: Store, prefix: str) -> Iterator[str]:

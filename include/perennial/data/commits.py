@@ -14,8 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 
+from perennial.store import Store
+
 if TYPE_CHECKING:
     from pyarrow.dataset import Scanner
+
+FACT = "perennial.sha256"  # of a commit: JSON, the SHA-256 of each file that it adds
+PREVIOUS = "perennial.previous"  # of a commit: the SHA-256 of the commit before it
 
 
 def written(
@@ -71,9 +76,30 @@ def log_key(name: str, version: int) -> str:
     return f"tables/{name}/_delta_log/{version:020}.json"
 
 
-def encoded(actions: Iterable[Mapping[str, Any]]) -> bytes:
-    """A commit as the log has it: a line for each action."""
-    return "\n".join(json.dumps(action) for action in actions).encode()
+def last_key(name: str) -> str:
+    """Store key of the hash of a table's newest commit."""
+    return f"tables/{name}/_sha256/last.json"
+
+
+def put_commit(store: Store, name: str, version: int, info: Mapping[str, Any], actions: Iterable[Mapping[str, Any]]) -> bool:
+    """Make a version of a table, with the hash of the commit before it; False if another commit took that version.
+
+    Args:
+        store: where the table is.
+        name: of the table.
+        version: the next one.
+        info: what is told of the commit.
+        actions: what it does.
+    """
+    try:
+        before = {PREVIOUS: hashlib.sha256(store.read(log_key(name, version - 1))).hexdigest()}
+    except KeyError:
+        before = {}  # `read_log` tells that it is missing
+    data = "\n".join(json.dumps(action) for action in ({"commitInfo": {**info, **before}}, *actions)).encode()
+    if not store.put_if_absent(log_key(name, version), data):
+        return False
+    store.write(last_key(name), json.dumps({"version": version, "sha256": hashlib.sha256(data).hexdigest()}).encode())
+    return True
 
 
 def _sha256(path: Path) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from perennial.data.commits import encoded, log_key, removals, scanner_of, written
-from perennial.data.hashes import FACT, hashes, refuse_damaged
+from perennial.data.commits import FACT, put_commit, removals, scanner_of, written
+from perennial.data.hashes import hashes, refuse_damaged
 from perennial.errors import StoredDataDamaged
 from perennial.store import Store
 
@@ -55,10 +55,10 @@ def compact(store: Store, name: str, table: DeltaTable) -> bool:
         for file, _ in added:
             store.upload(Path(scratch, file["path"]), f"tables/{name}/{file['path']}")
     info = {"timestamp": int(time.time() * 1000), "operation": OPERATION, "operationParameters": {}, "engineInfo": "perennial"}
-    actions: list[dict[str, Any]] = [{"commitInfo": info | {FACT: json.dumps({file["path"]: hashed for file, hashed in added})}}]
-    actions += removals(small.values(), changes_data=False)
+    info[FACT] = json.dumps({file["path"]: hashed for file, hashed in added})
+    actions = removals(small.values(), changes_data=False)
     actions += [{"add": {**file, "dataChange": False}} for file, _ in added]
-    if store.put_if_absent(log_key(name, table.version() + 1), encoded(actions)):
+    if put_commit(store, name, table.version() + 1, info, actions):
         return True
     for file, _ in added:
         store.delete(f"tables/{name}/{file['path']}")

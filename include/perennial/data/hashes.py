@@ -20,12 +20,13 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from perennial.data.commits import FACT
+from perennial.data.log import read_log
 from perennial.errors import StoredDataDamaged, StoreUnreachable
 from perennial.store import Store
 
 log = logging.getLogger(__name__)
 
-FACT = "perennial.sha256"  # of a commit: JSON, the SHA-256 of each file that it adds
 SCHEME = "sha256-bytes:"  # how a digest over bytes begins; one without it is over names and sizes
 NOTE_AFTER = 64  # commits whose words are gathered in a note
 
@@ -98,9 +99,9 @@ def damage(store: Store, name: str, known: Mapping[str, str]) -> list[str]:
     return found
 
 
-def refuse_damaged(store: Store, name: str, known: Mapping[str, str]) -> None:
-    """Raises StoredDataDamaged if the bytes of a file are not those that were written."""
-    found = damage(store, name, known)
+def refuse_damaged(store: Store, name: str, known: Mapping[str, str], *, log: bool = False) -> None:
+    """Raises StoredDataDamaged if the bytes of a file, or of a commit of the log, are not those that were written."""
+    found = (read_log(store, name).damage if log else []) + damage(store, name, known)
     if found:
         more = f" So are {len(found) - 1} more files: `perennial verify` names them." if len(found) > 1 else ""
         raise StoredDataDamaged(found[0] + more)
@@ -124,7 +125,7 @@ def kept_in(commit: Mapping[str, Any]) -> dict[str, str]:
 
 def notes(store: Store, name: str) -> Iterable[Note]:
     """Every note of a table, oldest version first."""
-    return (_read(store, item.key) for item in store.list(f"tables/{name}/_sha256"))
+    return (_read(store, key) for _, key in _notes(store, name))
 
 
 def paths(table: DeltaTable) -> set[str]:
@@ -134,9 +135,14 @@ def paths(table: DeltaTable) -> set[str]:
 
 def _note(store: Store, name: str, version: int) -> tuple[int, Note]:
     """The newest note up to a version, and of which version it is."""
-    found = [(int(item.key.rsplit("/", 1)[1].removesuffix(".json")), item.key) for item in store.list(f"tables/{name}/_sha256")]
-    noted, key = max((pair for pair in found if pair[0] <= version), default=(0, ""))
+    noted, key = max((pair for pair in _notes(store, name) if pair[0] <= version), default=(0, ""))
     return noted, _read(store, key) if key else Note(files={})
+
+
+def _notes(store: Store, name: str) -> list[tuple[int, str]]:
+    """Version and key of each note."""
+    keys = ((item.key.rsplit("/", 1)[1].removesuffix(".json"), item.key) for item in store.list(f"tables/{name}/_sha256"))
+    return [(int(version), key) for version, key in keys if version.isdecimal()]
 
 
 def _read(store: Store, key: str) -> Note:

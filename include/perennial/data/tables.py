@@ -23,10 +23,10 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from perennial.data.commits import encoded, log_key, removals, rows_of, written
+from perennial.data.commits import FACT, PREVIOUS, put_commit, removals, rows_of, written
 from perennial.data.compaction import OPERATION as COMPACTION
 from perennial.data.compaction import compact
-from perennial.data.hashes import FACT, Known, hashes, refuse_damaged
+from perennial.data.hashes import Known, hashes, refuse_damaged
 from perennial.errors import BatchRefused, Fault, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.store import Store
 
@@ -132,8 +132,8 @@ class Table:
             return hashes(self.store, self.name, table)
 
     def refuse_damaged(self, version: int | None = None) -> None:
-        """Read every file of a version once. Raises StoredDataDamaged if one is not as it was written."""
-        refuse_damaged(self.store, self.name, self.hashes(version).files)
+        """Read every file of a version, and the log, once. Raises StoredDataDamaged if one is not as it was written."""
+        refuse_damaged(self.store, self.name, self.hashes(version).files, log=True)
 
     def has_batch(self, digest: str) -> bool:
         """Whether a batch with that digest is in."""
@@ -340,12 +340,11 @@ class Table:
         with tempfile.TemporaryDirectory(prefix="perennial-commit-") as scratch:
             info, changes, added = written(Path(scratch), table, rows)
             info |= {"operation": operation, **facts, FACT: json.dumps({file["path"]: hashed for file, hashed in added})}
-            actions: list[dict[str, Any]] = [{"commitInfo": info}]
-            actions += [{"txn": {"appId": name, "version": turn}} for name, turn in {**turns, _ORDER: version}.items()]
+            actions: list[dict[str, Any]] = [{"txn": {"appId": name, "version": turn}} for name, turn in {**turns, _ORDER: version}.items()]
             actions += [*changes, *removals(removed, changes_data=True), *({"add": file} for file, _ in added)]
             for file, _ in added:
                 self.store.upload(Path(scratch, file["path"]), f"tables/{self.name}/{file['path']}")
-        if not self.store.put_if_absent(log_key(self.name, version), encoded(actions)):
+        if not put_commit(self.store, self.name, version, info, actions):
             for file, _ in added:
                 self.store.delete(f"tables/{self.name}/{file['path']}")
             return False
@@ -474,7 +473,7 @@ def _files(table: DeltaTable) -> list[dict[str, Any]]:
 
 
 def _commit_of(entry: Mapping[str, Any]) -> Commit:
-    facts = {k: str(v) for k, v in entry.items() if k.startswith("perennial.") and k != FACT}
+    facts = {k: str(v) for k, v in entry.items() if k.startswith("perennial.") and k not in (FACT, PREVIOUS)}
     when = entry.get("timestamp")
     return Commit(entry["version"], facts, datetime.fromtimestamp(when / 1000, timezone.utc) if when else None)
 

@@ -15,6 +15,7 @@ import pytest
 from deltalake import DeltaTable
 
 from perennial.data import compaction, hashes
+from perennial.data.log import read_log
 from perennial.data.snapshots import Snapshot
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, StoreUnreachable
@@ -87,6 +88,44 @@ def test_each_changed_byte_is_noticed(table: Table, rows: pa.Table, spec: Datase
     Path(table.uri, path).unlink()
     with pytest.raises(StoredDataDamaged, match=rf"tables/sales/{path} is missing from the store: restore it"):
         snapshot.refuse_damaged()
+
+
+def test_each_changed_byte_of_the_log_is_noticed(table: Table, make_sales) -> None:
+    """Of every commit, the newest too: a log that is read otherwise gives other rows from sound files."""
+    fill(table, make_sales, range(3))
+    log = sorted(Path(table.uri, "_delta_log").glob("*.json"))
+    assert len(log) == 4
+    for file in log:
+        whole = file.read_bytes()
+        for place in random.Random(2).sample(range(len(whole)), 10):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            assert any(f"_delta_log/{file.name} " in sentence for sentence in read_log(table.store, "sales").damage), (file, place)
+        file.write_bytes(whole)
+    table.refuse_damaged()
+    text = log[2].read_text()
+    log[2].write_text(text.replace('numRecords\\":3', 'numRecords\\":4'))
+    assert log[2].read_text() != text
+    with pytest.raises(StoredDataDamaged, match=rf"_delta_log/{log[2].name} was changed after it was written: .*Restore the file"):
+        table.refuse_damaged()
+
+
+def test_a_log_without_words_of_its_end_is_no_damage(old: Table, make_sales) -> None:
+    """Of a table from before, or one whose writer was killed just after its commit: the next commit vouches for the one before it."""
+    assert read_log(old.store, "sales").damage == []
+    old.append(make_sales(1, shop="west"), "3" * 64)
+    old.store.delete("tables/sales/_sha256/last.json")
+    assert read_log(old.store, "sales").damage == []
+    old.append(make_sales(1, shop="east"), "4" * 64)
+    for version in (2, 3):
+        file = Path(old.uri, "_delta_log", f"{version:020}.json")
+        whole = file.read_bytes()
+        file.write_bytes(whole.replace(b"WRITE", b"WROTE"))
+        assert [f"{version:020}.json was changed" in sentence for sentence in read_log(old.store, "sales").damage] == [True]
+        file.write_bytes(whole)
+    old.store.write("tables/sales/_sha256/last.json", b"rubbish")
+    assert read_log(old.store, "sales").damage == [
+        "tables/sales/_sha256/last.json cannot be read: delete it; the next commit writes it anew."
+    ]
 
 
 def test_the_digest_is_over_bytes(store: FolderStore, tmp_path: Path, rows: pa.Table, make_sales, spec: DatasetSpec) -> None:

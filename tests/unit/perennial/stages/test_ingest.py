@@ -478,7 +478,7 @@ def run_mortal(store: FolderStore, nth: int, after: bool, **named: object) -> in
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("nth", range(1, 14))
+@pytest.mark.parametrize("nth", range(1, 15))
 def test_killed_at_any_effect_and_run_again(store: FolderStore, nth: int, after: bool) -> None:
     """One good and one bad file: whatever effect the stage dies at, the next run completes the work and both are reported."""
     land(store, "bad.csv", batch(1, amount=-1))
@@ -498,7 +498,7 @@ def test_killed_at_any_effect_and_run_again(store: FolderStore, nth: int, after:
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("nth", range(1, 14))
+@pytest.mark.parametrize("nth", range(1, 15))
 def test_a_retry_tells_all_that_its_run_did(store: FolderStore, nth: int, after: bool) -> None:
     """Killed at any effect, also between the last receipt and the result: the retry's result is that of the whole run, so that its
     event is made and refused files are shown. Another run does not tell it again."""

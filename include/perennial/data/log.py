@@ -1,0 +1,67 @@
+"""A table's log, read whole: which files it ever added, with their hashes, and whether its commits are as they were written.
+
+Each commit keeps the SHA-256 of the one before it; that of the newest is beside the log, in `_sha256/last.json`, until the next one has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from perennial.data.commits import FACT, PREVIOUS, last_key, log_key
+from perennial.store import Store
+
+
+@dataclass
+class Log:
+    """What the commits of a table say."""
+
+    added: dict[str, int] = field(default_factory=dict)  # bytes of every file that ever was in the table, by path
+    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 by path, where a commit tells it
+    damage: list[str] = field(default_factory=list)  # a sentence for each commit that is missing or not as it was written
+
+
+def read_log(store: Store, name: str) -> Log:
+    """Read every commit of a table. A commit from before hashes were kept is vouched for by none, unless the next one has its hash."""
+    found, before, version = Log(), "", -1
+    numbers = [
+        item.key.rsplit("/", 1)[1].removesuffix(".json") for item in store.list(f"tables/{name}/_delta_log") if item.key.endswith(".json")
+    ]
+    for number in (int(number) for number in numbers if number.isdecimal()):
+        if number != version + 1:
+            found.damage.append(f"Commit {version + 1} of the table {name} is missing: restore {log_key(name, version + 1)} from a backup.")
+            before = ""
+        version, key = number, log_key(name, number)
+        data = store.read(key)
+        told = _take(found, data, key)
+        if told and before and told != before:
+            found.damage.append(_changed(log_key(name, number - 1)))
+        before = hashlib.sha256(data).hexdigest()
+    try:
+        last = json.loads(store.read(last_key(name)))
+        if last["version"] == version and last["sha256"] != before:
+            found.damage.append(_changed(log_key(name, version)))
+    except KeyError:
+        pass  # written before hashes were kept, or about to be written
+    except (ValueError, TypeError):
+        found.damage.append(f"{last_key(name)} cannot be read: delete it; the next commit writes it anew.")
+    return found
+
+
+def _take(found: Log, data: bytes, key: str) -> str:
+    """Add what a commit says; returns what it tells of the one before it."""
+    try:
+        actions: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines()]
+        info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+        found.added |= {action["add"]["path"]: action["add"]["size"] for action in actions if "add" in action}
+        found.hashes |= json.loads(info.get(FACT) or "{}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found.damage.append(f"{key} cannot be read ({type(error).__name__}): restore it from a backup.")
+        return ""
+    return str(info.get(PREVIOUS, ""))
+
+
+def _changed(key: str) -> str:
+    return f"{key} was changed after it was written: its SHA-256 is not the one that was kept. Restore the file from a backup."
