@@ -245,6 +245,14 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         "verify or show the ledger",
         (Option("action", "what to do", required=True, choices=("verify", "show")), Option("--model", "name of the model; all if absent")),
     ),
+    "registry": (
+        "make the registry again from the store, after its database was lost",
+        (
+            Option("action", "what to do", required=True, choices=("rebuild",)),
+            Option("--model", "name of the model; all if absent"),
+            Option("--replace", "delete what the registry has of the model first; what only it has comes after the others", bool),
+        ),
+    ),
     "incidents": (
         "list incidents with their verdicts, and how many alarms a month there are",
         (Option("--model", "name of the model; all if absent"),),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from perennial.errors import CandidateRefused, ServiceUnreachable, UnknownName
+from perennial.errors import CandidateRefused, RegistryDiffers, ServiceUnreachable, UnknownName
 from perennial.registry.mlflow_server import MlflowRefusal, MlflowServer
 from perennial.settings import Settings
 
@@ -21,6 +21,7 @@ COMPARED_WITH = "compared_with"  # tag of what passed the gate: number of the ch
 RECALIBRATES = "recalibrates"  # tag of a recalibrated version: number of the version whose weights it has
 NOTED = "ledger"  # tag of a version that was released: the entry of the ledger that said last what became of it
 REQUIRED = ("snapshot", "snapshot_digest", "code_digest", "lock_digest", "parameters", "seed", "cause", "parents")
+KEPT = (*REQUIRED, "run_key", "dataset", "request", "reason")  # tags that a version takes over from its run
 TAG_LIMIT, PARAMETER_LIMIT, BATCH = 5000, 500, 90
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 TAKEN = "RESOURCE_ALREADY_EXISTS"
@@ -214,7 +215,7 @@ class ModelRegistry:
         self._create_model(model)
         known = next((version for version in self.versions(model) if version.digest == digest), None)
         if known is None:
-            kept = {name: said[name] for name in (*REQUIRED, "run_key", "dataset", "request", "reason") if said.get(name)}
+            kept = {name: said[name] for name in KEPT if said.get(name)}
             body = {"name": model, "source": f"perennial:/models/{model}/versions/{digest}", "run_id": run_id, "description": description}
             created = self._server.post("model-versions/create", **body, tags=_pairs({**kept, **(tags or {}), "digest": digest}))
             return self._version(created["model_version"], ())
@@ -222,6 +223,53 @@ class ModelRegistry:
         if description:
             self._server.patch("model-versions/update", name=model, version=str(known.number), description=description)
         return Version(known.model, known.number, known.digest, known.run_id, known.snapshot, known.tags | dict(tags or {}), known.aliases)
+
+    def restore(self, model: str, number: int, digest: str, run_id: str, tags: Mapping[str, str], description: str) -> None:
+        """Give a version the number that it had. MLflow counts upwards: numbers on the way are given and taken away again.
+
+        Args:
+            model: name of the model.
+            number: what it had.
+            digest: content address of the version folder.
+            run_id: run that records its training; empty for a version whose folder is gone.
+            tags: what the version said besides its origin.
+            description: model card in Markdown.
+
+        Raises:
+            RegistryDiffers: MLflow has given the number before.
+        """
+        self._create_model(model)
+        said = self.run_tags(run_id) if run_id else {}
+        every = {**{name: said[name] for name in KEPT if said.get(name)}, **tags, "digest": digest}
+        body = {"name": model, "source": f"perennial:/models/{model}/versions/{digest}", "description": description}
+        while True:
+            tagged = _pairs({name: str(value)[:TAG_LIMIT] for name, value in every.items()})
+            created = self._server.post("model-versions/create", **body, **({"run_id": run_id} if run_id else {}), tags=tagged)
+            given = int(created["model_version"]["version"])
+            if given == number:
+                return
+            self.delete_version(model, given)
+            if given > number:
+                raise RegistryDiffers(
+                    f"The registry at {self.url} has given the number {number} of {model} before and gives it no second time. "
+                    f"Make it whole anew: `perennial registry rebuild --model {model} --replace`."
+                )
+
+    def delete_version(self, model: str, number: int) -> None:
+        """Take a number away; it is never given again. No error if it is gone."""
+        try:
+            self._server.delete("model-versions/delete", name=model, version=str(number))
+        except MlflowRefusal as refusal:
+            if refusal.code != ABSENT:
+                raise _broken(refusal) from refusal
+
+    def delete_model(self, model: str) -> None:
+        """Delete every version of a model and its aliases; its runs stay, and numbers begin with 1 again. No error if there is none."""
+        try:
+            self._server.delete("registered-models/delete", name=model)
+        except MlflowRefusal as refusal:
+            if refusal.code != ABSENT:
+                raise _broken(refusal) from refusal
 
     def tag_version(self, model: str, number: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version."""

@@ -26,6 +26,7 @@ from perennial.encoding import Columns
 from perennial.errors import CandidateRefused
 from perennial.lineage.ledger import AGAINST, Entry, Ledger
 from perennial.lineage.manifest import Manifest
+from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import kin, verdict_key
 from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
 from perennial.monitoring.incidents import Incidents
@@ -309,6 +310,7 @@ class Fit:
         champion = str(self.last.champion)
         tags = {"gate": verdict.sentence, COMPARED_WITH: champion, RECALIBRATES: champion, LABELS: str(evidence["labels"])}
         version = self.registry.register(self.spec.name, run_id, digest, tags, _card(self.spec, champion, verdict, evidence))
+        note_registration(self.store, self.spec.name, version.number, digest, {**version.tags, **tags})
         if not is_decided(version):
             self.registry.set_alias(self.spec.name, CANDIDATE, version.number)
         return version

@@ -16,6 +16,7 @@ from perennial import discovery
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, UnknownName
 from perennial.lineage.ledger import AGAINST
 from perennial.lineage.manifest import require_code
+from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import verdict_key
 from perennial.lineage.version_folder import fetch
 from perennial.registry.model_registry import (
@@ -70,6 +71,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             {"registered_before": True},
             f"Version {known.number} of {model} is {digest[:12]} already; the gate passed it before.",
         )
+        note_registration(store, model, known.number, digest, known.tags)
         if not store.exists(verdict_key(model, digest)):  # a call that was killed between the registry and the store
             store.write(verdict_key(model, digest), json.dumps({"passed": True, "sentence": known.tags.get("gate", "")}, indent=1).encode())
         return result
@@ -111,6 +113,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     else:
         registry.tag_version(model, known.number, tags)
         version, verb = known, f"was judged again, against {'no champion' if compared == 'none' else f'version {compared}'}"
+    note_registration(store, model, version.number, digest, {**version.tags, **tags})
     result = _registered(
         settings, registry, version, evidence, f"Version {version.number} of {model} ({digest[:12]}) {verb}: {verdict.sentence}"
     )

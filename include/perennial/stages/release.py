@@ -174,8 +174,7 @@ class Release:
             else:
                 self.registry.set_alias(self.name, alias, number)
         withdraw_candidate(self.registry, self.name, entry.version, entry.champion)
-        mark: dict[str, str] = {entry.kind: entry.reason} if entry.kind in (*AGAINST, RETIRED) else {"promoted": entry.time.isoformat()}
-        self.registry.tag_version(self.name, entry.version, {**mark, NOTED: entry.note})
+        self.registry.tag_version(self.name, entry.version, marks(entry))
         if self._changed_since(entry):
             raise self._overtaken()
 
@@ -609,6 +608,12 @@ class Release:
             last.version, last.champion or 0, self.backend.observe(self.spec)
         )
         return watch.on_step(last.seq, last.time) if last.kind == "weights" else watch
+
+
+def marks(entry: Entry) -> dict[str, str]:
+    """What the registry is told of the version for which an entry ended something."""
+    mark: dict[str, str] = {entry.kind: entry.reason} if entry.kind in (*AGAINST, RETIRED) else {"promoted": entry.time.isoformat()}
+    return {**mark, NOTED: entry.note}
 
 
 def all_to(champion: int, good: Sequence[int]) -> dict[int, int]:

@@ -1,0 +1,61 @@
+"""Receipts of registrations: which number the registry gave to which version, kept in the store so that a registry can be made again. Light.
+
+models/<model>/numbers/<8-digit number>.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from perennial.errors import RegistryDiffers, StoredDataDamaged
+from perennial.store import Store
+
+
+class Registration(BaseModel):
+    """One number that was given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = Field(description="Number of the version in the registry.")
+    digest: str = Field(description="Content address of its folder.")
+    tags: dict[str, str] = Field(description="What the registry said of it when it was registered or judged last.")
+    time: AwareDatetime = Field(description="When that was, UTC.")
+
+
+def note_registration(store: Store, model: str, number: int, digest: str, tags: Mapping[str, str]) -> None:
+    """Keep that a version has a number. Repeating it changes nothing; other tags replace those of before.
+
+    Raises:
+        RegistryDiffers: another version has had the number before: the registry counts anew.
+    """
+    made = Registration(number=number, digest=digest, tags=dict(tags), time=datetime.now(timezone.utc))
+    if store.put_if_absent(_key(model, number), made.model_dump_json().encode()):
+        return
+    before = _read(store, _key(model, number))
+    if before.digest != digest:
+        raise RegistryDiffers(
+            f"The registry gave version {digest[:12]} of {model} the number {number}, which {before.digest[:12]} has had since {before.time:%Y-%m-%d %H:%M} UTC: its numbers begin anew. "
+            f"Make it again from the store: `perennial registry rebuild --model {model} --replace`. If it belongs to another platform, correct PERENNIAL_MLFLOW_URL or PERENNIAL_STORE."
+        )
+    if before.tags != made.tags:
+        store.write(_key(model, number), made.model_dump_json().encode())
+
+
+def registrations(store: Store, model: str) -> dict[int, Registration]:
+    """Every number that was given, by number. Raises StoredDataDamaged if a receipt cannot be read."""
+    found = (_read(store, item.key) for item in store.list(f"models/{model}/numbers"))
+    return {registration.number: registration for registration in found}
+
+
+def _read(store: Store, key: str) -> Registration:
+    try:
+        return Registration.model_validate_json(store.read(key))
+    except ValidationError:
+        raise StoredDataDamaged(f"The receipt {key} cannot be read: restore it from a copy of the store, or delete it.") from None
+
+
+def _key(model: str, number: int) -> str:
+    return f"models/{model}/numbers/{number:08d}.json"
