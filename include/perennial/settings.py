@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from perennial.errors import SettingMissing
 
 PREFIX = "PERENNIAL_"
 _GONE = {"gateway_admin_port", "serving_port"}  # settings of earlier versions, which programs that run may still hand on
+_HOST_NAME = re.compile(r"\*|[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -87,6 +89,14 @@ class Settings(BaseModel):
         description="A landed file is taken once it has been still for this long; a large one in a folder for longer, 15 times as long at most.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much stages log.")
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_names(cls, given: str) -> str:
+        for name in filter(None, (name.strip() for name in given.split(","))):
+            if not _HOST_NAME.fullmatch(host_name(name)):
+                raise ValueError(f"{name!r} is no host name: give names like models.example.com with commas between, or `*` alone for all")
+        return given
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:

@@ -47,6 +47,7 @@ def test_the_prediction_path_is_a_legal_name_in_every_backend():
         ({"PERENNIAL_AIRFLOW_PORT": "web"}, "PERENNIAL_AIRFLOW_PORT is 'web'"),
         ({"PERENNIAL_RUNTIME": "swarm"}, "PERENNIAL_RUNTIME is 'swarm'"),
         ({"PERENNIAL_GATEWAY_PORT": "99999"}, "PERENNIAL_GATEWAY_PORT is '99999'"),
+        ({"PERENNIAL_ALLOWED_HOSTS": "a.example, *.b.example"}, "PERENNIAL_ALLOWED_HOSTS .* '[*].b.example' is no host name"),
     ],
 )
 def test_a_wrong_setting_is_named(environment, words):
