@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from perennial import encoding
 from perennial.errors import BatchRefused, UnknownName
 from perennial.specs import Column, ColumnType, DatasetSpec
@@ -75,9 +77,13 @@ def read_sample(path: Path) -> Sample:
         raise UnknownName(f"{path} cannot be read as CSV, JSON lines or Parquet: {str(error).splitlines()[0]}") from None
     if rows.empty:
         raise UnknownName(f"{path} has no rows: give a sample that has some.")
-    columns = [
-        Column(name=str(name), type=kind, nullable=bool(rows[name].isna().any())) for name, kind in zip(rows.columns, kinds, strict=True)
-    ]
+    try:
+        columns = [
+            Column(name=str(name), type=kind, nullable=bool(rows[name].isna().any()))
+            for name, kind in zip(rows.columns, kinds, strict=True)
+        ]
+    except ValidationError as error:
+        raise UnknownName(f"{path}: {error.errors()[0]['msg'].removeprefix('Value error, ')}. Rename the column in the sample.") from None
     return Sample(path, rows, tuple(columns))
 
 

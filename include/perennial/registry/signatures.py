@@ -62,6 +62,9 @@ def compare(before: Signature, now: Signature) -> Changes:
         breaking += [f"no request may send `{name}` any more" for name in gone]
     else:
         breaking.append(f"no request may send a field that is no input: {_shown(list(new))}")
+    zones = [side.get("time_zone", "UTC") for side in (before, now)]  # a version of before it was written down has UTC
+    if zones[0] != zones[1] and any(field["type"] == "timestamp" for field in new.values()):
+        compatible.append(f"times that carry an offset are converted to {zones[1]}, no longer to {zones[0]}; others stay as they stand")
     return Changes(meaning, tuple(breaking), tuple(compatible))
 
 

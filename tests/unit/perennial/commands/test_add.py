@@ -118,7 +118,12 @@ def test_what_cannot_be_known_is_asked_for(tmp_path, sample, added, arguments, w
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "cannot be read|no rows"), ("a,b\n1,2\n1,2\n", "No column of .* is a time"), ("at\n2024-01-01 00:00:00\n", "names a row")],
+    [
+        ("", "cannot be read|no rows"),
+        ("a,b\n1,2\n1,2\n", "No column of .* is a time"),
+        ("at\n2024-01-01 00:00:00\n", "names a row"),
+        ("_id,at\n1,2024-01-01 00:00:00\n", "'_id' is no column name: .* Rename the column in the sample"),
+    ],
 )
 def test_a_poor_sample_is_explained(tmp_path, text, words):
     """A sample without rows, times or a key says which."""

@@ -66,6 +66,15 @@ def test_a_strict_version_breaks_callers_who_send_more():
     assert compare(one, signature(SEAT)).compatible == ("fields that are no input are ignored",)
 
 
+def test_another_time_zone_is_told():
+    """Times with an offset mean another wall time then; where no input is a time nothing changes."""
+    when = {"name": "when", "type": "timestamp", "nullable": False}
+    said = "times that carry an offset are converted to America/New_York, no longer to UTC; others stay as they stand"
+    assert compare(signature(when), signature(when, time_zone="America/New_York")).compatible == (said,)
+    assert compare(signature(when), signature(when, time_zone="UTC")) == Changes()
+    assert compare(signature(SEAT), signature(SEAT, time_zone="America/New_York")) == Changes()
+
+
 FIELDS = st.builds(
     lambda type, nullable, low, high: {"name": "x", "type": type, "nullable": nullable, "min": low, "max": high},
     st.sampled_from(["int", "float", "bool"]),
