@@ -80,7 +80,7 @@ def mend(settings: Settings, store: Store) -> Iterator[str]:
     for model, route in released(store):
         slow = now - timedelta(seconds=model.serving.start_seconds)
         grown_up = {version for version in route.versions if _since(programs, model.name, version, now) < slow}
-        answers = caller.ask(settings, model.name, route, PATIENCE_SECONDS) if grown_up else []
+        answers = caller.ask(caller.here(settings), model.name, route, PATIENCE_SECONDS) if grown_up else []
         for answer in answers:
             if answer.trouble and answer.version in grown_up:
                 supervisor.replace(program(model.name, answer.version))

@@ -174,7 +174,7 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
                 GATEWAY,
                 envoy.command(settings),
                 {},
-                lambda: not caller.gateway_trouble(settings),
+                lambda: not caller.gateway_trouble(caller.here(settings)),
                 {"gateway_port": (settings.host, settings.gateway_port)},
                 patience=10,
             ),

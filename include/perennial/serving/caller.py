@@ -31,6 +31,11 @@ class Answer:
     trouble: str  # why it does not answer; empty if it does
 
 
+def here(settings: Settings) -> Settings:
+    """The settings with the gateway at its own address: a proxy that leads to it from elsewhere is not this machine's to mend."""
+    return settings.model_copy(update={"gateway_url": f"http://{settings.host}:{settings.gateway_port}"})
+
+
 def gateway_trouble(settings: Settings, patience: float = 0.0) -> str:
     """Why the gateway does not answer a caller; empty if it does. It is asked again until then for `patience` seconds."""
 

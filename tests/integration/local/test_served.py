@@ -88,6 +88,8 @@ def test_status_asks_each_version_as_a_caller(served, capsys):
     assert "100 %" in printed
     assert "does not answer" not in printed
     assert note_service(served.settings, served.store, "small_delays") == ()
+    proxied = served.settings.model_copy(update={"gateway_url": "http://127.0.0.1:9"})
+    assert stack.silent(proxied, served.store, {stack.GATEWAY}) == set(), "it answers, though nobody comes to it from elsewhere"
 
 
 def test_a_version_that_hangs_is_told_noted_and_mended(served, capsys, monkeypatch):
@@ -103,7 +105,8 @@ def test_a_version_that_hangs_is_told_noted_and_mended(served, capsys, monkeypat
     young = list(routes.mend(served.settings, served.store))
     assert young == []  # it may still be starting
     monkeypatch.setattr(served, "model", small_model(start_seconds=0.5))
-    (sentence,) = routes.mend(served.settings, served.store)
+    proxied = served.settings.model_copy(update={"gateway_url": "http://127.0.0.1:9"})  # it leads nowhere now, which is not ours to mend
+    (sentence,) = routes.mend(proxied, served.store)
     assert "version 1 of small_delays" in sentence
     monkeypatch.undo()
     assert list(routes.resume(served.settings, served.store)) == ["  small_delays serves version 1"]
