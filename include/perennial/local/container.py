@@ -11,7 +11,6 @@ the container is started again. What the programs write is shown, and another po
 from __future__ import annotations
 
 import argparse
-import http.client
 import os
 import re
 import signal
@@ -28,9 +27,9 @@ from perennial.local import routes
 from perennial.local.metrics_server import TEXT, MetricsServer
 from perennial.local.stack import GATEWAY
 from perennial.local.supervisor import NOT_INHERITED, Supervisor
-from perennial.serving import envoy
+from perennial.serving import caller, envoy
+from perennial.serving.backends.local import LocalBackend
 from perennial.settings import Settings
-from perennial.sockets import get
 from perennial.store import Store, open_store
 
 START_SECONDS = 60
@@ -137,42 +136,38 @@ class StatusServer(MetricsServer):
         """Status, content type and body of the answer to one path."""
         if path == "/health":
             trouble = self.trouble()
-            return (HTTPStatus.SERVICE_UNAVAILABLE, TEXT, trouble) if trouble else (HTTPStatus.OK, TEXT, "All programs run.")
+            return (
+                (HTTPStatus.SERVICE_UNAVAILABLE, TEXT, trouble) if trouble else (HTTPStatus.OK, TEXT, "All run, and what serves answers.")
+            )
         if path == "/metrics":
             return super().answer(path)
         return HTTPStatus.NOT_FOUND, TEXT, "There are /health and /metrics."
 
     def trouble(self) -> str:
-        """What does not run, as a sentence; empty if all does."""
+        """What does not run, or does not answer a caller, as a sentence; empty if all does. A version without traffic may still be starting."""
         programs = self.supervisor.programs()
         if GATEWAY not in programs:
             return "The gateway is not started yet."
         down = [f"{name} ({program.state.lower()})" for name, program in sorted(programs.items()) if program.state != "RUNNING"]
         if down:
             return f"Not running: {', '.join(down)}."
-        _gateway_answers(self.settings)
-        return ""
-
-
-def _gateway_answers(settings: Settings) -> None:
-    """Raises Fault where it does not."""
-    try:
-        status, text = get(envoy.admin_socket(settings), "/ready")
-    except (OSError, http.client.HTTPException) as error:
-        raise Fault(f"The gateway does not answer ({error}).") from error
-    if status != HTTPStatus.OK:
-        raise Fault(f"The gateway is not ready ({text.strip()}).")
+        asked = caller.here(self.settings)
+        if trouble := caller.gateway_trouble(asked):
+            return f"The gateway does not answer: {trouble}"
+        routes = LocalBackend(self.settings).routes().items()
+        answers = [answer for model, route in routes for answer in caller.ask(asked, model, route)]
+        silent = [f"Version {a.version} of {a.model} does not answer: {a.trouble}" for a in answers if a.weight and a.trouble]
+        return " ".join(silent)
 
 
 def _wait_for_gateway(settings: Settings, supervisor: Supervisor, ended: threading.Event) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not ended.is_set():
-        try:
-            _gateway_answers(settings)
+        trouble = caller.gateway_trouble(caller.here(settings))
+        if not trouble:
             return
-        except Fault as fault:
-            if time.monotonic() > deadline:
-                raise Fault(f"The gateway does not start in {START_SECONDS} s: {supervisor.log(GATEWAY)} says why. {fault}") from fault
+        if time.monotonic() > deadline:
+            raise Fault(f"The gateway does not start in {START_SECONDS} s: {supervisor.log(GATEWAY)} says why. {trouble}")
         ended.wait(POLL_SECONDS)
 
 

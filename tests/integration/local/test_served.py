@@ -13,6 +13,7 @@ import pytest
 from perennial.commands import retire, status
 from perennial.lineage.ledger import Ledger
 from perennial.local import routes, stack
+from perennial.local.container import StatusServer
 from perennial.local.supervisor import Supervisor
 from perennial.monitoring.incidents import Incident, Incidents
 from perennial.serving import caller, envoy
@@ -94,7 +95,11 @@ def test_status_asks_each_version_as_a_caller(served, capsys):
 
 def test_a_version_that_hangs_is_told_noted_and_mended(served, capsys, monkeypatch):
     """Its process runs, its port takes connections, and nobody gets an answer: `status` says so, an incident opens, `up` mends it and ends that."""
+    health = StatusServer(("127.0.0.1", 0), served.settings)
+    assert health.trouble() == ""
     served.stop_signal(SERVER)
+    assert "Version 1 of small_delays does not answer" in health.trouble()
+    health.server_close()
     assert status.run(served.settings, served.store) == 1
     assert "does not answer: " in capsys.readouterr().out.split("small_delays 1")[1]
     monkeypatch.setattr("perennial.stages._service.PATIENCE_SECONDS", 0.1)
@@ -117,6 +122,9 @@ def test_a_version_that_hangs_is_told_noted_and_mended(served, capsys, monkeypat
 def test_a_gateway_that_hangs_is_told_noted_and_mended(served, capsys, monkeypatch):
     """The kernel takes connections for it, and its process runs."""
     served.stop_signal(stack.GATEWAY)
+    health = StatusServer(("127.0.0.1", 0), served.settings)
+    assert "The gateway does not answer" in health.trouble()
+    health.server_close()
     assert status.run(served.settings, served.store) == 1
     printed = capsys.readouterr().out
     assert "does not answer" in printed.split(stack.GATEWAY)[1].splitlines()[0]

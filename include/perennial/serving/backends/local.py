@@ -122,6 +122,10 @@ class LocalBackend:
         found = self._read().get(model.name, {}).get("route")
         return None if found is None else _from_json(found)
 
+    def routes(self) -> dict[str, Route]:
+        """The route that is applied now of every model that has one."""
+        return {name: found.route for name, found in self._served(self._read()).items() if found.route is not None}
+
     def reset(self, model: ModelSpec) -> None:
         """See `Backend.reset`."""
         with self._state() as state:
