@@ -288,7 +288,7 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     ),
     "up": ("start the platform on this machine", ()),
     "down": ("stop what `up` started", ()),
-    "status": ("show what runs on this machine", ()),
+    "status": ("show what runs on this machine, and what of it answers", ()),
     "demo": ("tell the whole story with real DAG runs", ()),
     "add": (
         "write the files of a new model or dataset",
