@@ -8,6 +8,7 @@ from datetime import datetime
 
 from perennial.data.hashes import damage, notes
 from perennial.data.log import read_log
+from perennial.data.tables import Table
 from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import damaged_files, read_manifest, sealed_versions
@@ -65,7 +66,7 @@ def _everything(store: Store) -> Iterator[_Found]:
 def _table(store: Store, name: str) -> _Found:
     """Every file that ever was in a table: older snapshots need them."""
     found, log = _Found(f"The table {name}"), read_log(store, name)
-    found.damaged += log.damage
+    found.damaged += Table(store, name).log_damage(log, log.version)
     kept, added = dict(log.hashes), log.added
     late: dict[str, datetime] = {}
     for note in notes(store, name):

@@ -21,7 +21,6 @@ from deltalake import DeltaTable
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perennial.data.commits import FACT
-from perennial.data.log import read_log
 from perennial.errors import StoredDataDamaged, StoreUnreachable
 from perennial.store import Store
 
@@ -99,9 +98,9 @@ def damage(store: Store, name: str, known: Mapping[str, str]) -> list[str]:
     return found
 
 
-def refuse_damaged(store: Store, name: str, known: Mapping[str, str], *, log: bool = False) -> None:
-    """Raises StoredDataDamaged if the bytes of a file, or of a commit of the log, are not those that were written."""
-    found = (read_log(store, name).damage if log else []) + damage(store, name, known)
+def refuse_damaged(store: Store, name: str, known: Mapping[str, str]) -> None:
+    """Raises StoredDataDamaged if the bytes of a file are not those that were written."""
+    found = damage(store, name, known)
     if found:
         more = f" So are {len(found) - 1} more files: `perennial verify` names them." if len(found) > 1 else ""
         raise StoredDataDamaged(found[0] + more)

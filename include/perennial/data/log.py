@@ -19,13 +19,24 @@ class Log:
     """What the commits of a table say."""
 
     added: dict[str, int] = field(default_factory=dict)  # bytes of every file that ever was in the table, by path
+    files: dict[str, tuple[int, int | None]] = field(
+        default_factory=dict
+    )  # bytes and rows of the files of the version that was asked for, by path
+    version: int = -1  # the newest
     hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 by path, where a commit tells it
     damage: list[str] = field(default_factory=list)  # a sentence for each commit that is missing or not as it was written
 
 
-def read_log(store: Store, name: str) -> Log:
-    """Read every commit of a table. A commit from before hashes were kept is vouched for by none, unless the next one has its hash."""
+def read_log(store: Store, name: str, until: int | None = None) -> Log:
+    """Read every commit of a table. A commit from before hashes were kept is vouched for by none, unless the next one has its hash.
+
+    Args:
+        store: where the table is.
+        name: of the table.
+        until: version whose files are told; the newest if absent.
+    """
     found, before, version = Log(), "", -1
+    now: dict[str, tuple[int, int | None]] = {}
     numbers = [
         item.key.rsplit("/", 1)[1].removesuffix(".json") for item in store.list(f"tables/{name}/_delta_log") if item.key.endswith(".json")
     ]
@@ -35,10 +46,15 @@ def read_log(store: Store, name: str) -> Log:
             before = ""
         version, key = number, log_key(name, number)
         data = store.read(key)
-        told = _take(found, data, key)
+        told = _take(found, now, data, key)
+        if number == until:
+            found.files = dict(now)
         if told and before and told != before:
             found.damage.append(_changed(log_key(name, number - 1)))
         before = hashlib.sha256(data).hexdigest()
+    found.version = version
+    if until is None:
+        found.files = now
     try:
         last = json.loads(store.read(last_key(name)))
         if last["version"] == version and last["sha256"] != before:
@@ -50,12 +66,17 @@ def read_log(store: Store, name: str) -> Log:
     return found
 
 
-def _take(found: Log, data: bytes, key: str) -> str:
-    """Add what a commit says; returns what it tells of the one before it."""
+def _take(found: Log, now: dict[str, tuple[int, int | None]], data: bytes, key: str) -> str:
+    """Add what a commit says, and bring the files of the table up to it; returns what it tells of the commit before it."""
     try:
         actions: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines()]
         info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
-        found.added |= {action["add"]["path"]: action["add"]["size"] for action in actions if "add" in action}
+        for action in actions:
+            if "remove" in action:
+                now.pop(action["remove"]["path"], None)
+        for added in (action["add"] for action in actions if "add" in action):
+            found.added[added["path"]] = added["size"]
+            now[added["path"]] = added["size"], json.loads(added.get("stats") or "{}").get("numRecords")
         found.hashes |= json.loads(info.get(FACT) or "{}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         found.damage.append(f"{key} cannot be read ({type(error).__name__}): restore it from a backup.")

@@ -27,6 +27,7 @@ from perennial.data.commits import FACT, PREVIOUS, put_commit, removals, rows_of
 from perennial.data.compaction import OPERATION as COMPACTION
 from perennial.data.compaction import compact
 from perennial.data.hashes import Known, hashes, refuse_damaged
+from perennial.data.log import Log, read_log
 from perennial.errors import BatchRefused, Fault, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.store import Store
 
@@ -133,7 +134,24 @@ class Table:
 
     def refuse_damaged(self, version: int | None = None) -> None:
         """Read every file of a version, and the log, once. Raises StoredDataDamaged if one is not as it was written."""
-        refuse_damaged(self.store, self.name, self.hashes(version).files, log=True)
+        version = self.version() if version is None else version
+        if version is None:
+            return
+        if found := self.log_damage(read_log(self.store, self.name, version), version):
+            raise StoredDataDamaged(found[0])
+        refuse_damaged(self.store, self.name, self.hashes(version).files)
+
+    def log_damage(self, log: Log, version: int) -> list[str]:
+        """A sentence for each commit that is not as it was written, and one where the table reads as other files than the commits of a version tell."""
+        try:
+            now = {file["path"]: (file["size_bytes"], file["num_records"]) for file in self.files(version)}
+        except StoreUnreachable as error:
+            return [*log.damage, str(error)]
+        if log.damage or now == log.files:
+            return log.damage
+        return [
+            f"The table {self.name} reads as other files than its commits tell: a checkpoint of its log is damaged. Delete _last_checkpoint and *.checkpoint.parquet in tables/{self.name}/_delta_log/; the commits hold all that they do."
+        ]
 
     def has_batch(self, digest: str) -> bool:
         """Whether a batch with that digest is in."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from perennial.data import compaction, hashes
+from perennial.data import compaction, hashes, tables
 from perennial.data.log import read_log
 from perennial.data.snapshots import Snapshot
 from perennial.data.tables import Table
@@ -221,3 +221,23 @@ def test_a_damaged_note_is_told(table: Table, rows: pa.Table) -> None:
     table.store.write(f"tables/sales/_sha256/{1:020}.json", json.dumps({"files": 3}).encode())
     with pytest.raises(StoredDataDamaged, match=r"tables/sales/_sha256/0+1.json cannot be read .*: restore it from a backup"):
         table.hashes()
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_a_damaged_checkpoint_of_the_log_is_noticed(
+    table: Table, make_sales, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: bool
+) -> None:
+    """One that cannot be read, and one that can and tells of other files; what is to be deleted is said, and helps."""
+    monkeypatch.setattr(tables, "_CHECKPOINT", 2)
+    fill(table, make_sales, range(3))
+    table.refuse_damaged()
+    another = Table(FolderStore(str(tmp_path / "another")), "sales")
+    fill(another, make_sales, range(2))
+    checkpoint = Path(table.uri, "_delta_log", f"{2:020}.checkpoint.parquet")
+    checkpoint.write_bytes(Path(another.uri, "_delta_log", checkpoint.name).read_bytes() if other else b"rubbish")
+    with pytest.raises((StoredDataDamaged, StoreUnreachable), match="checkpoint"):
+        table.refuse_damaged()
+    for file in (checkpoint, checkpoint.with_name("_last_checkpoint")):
+        file.unlink()
+    table.refuse_damaged()
+    assert table.count() == 9
