@@ -10,7 +10,7 @@ change of weight and its evidence is in the ledger; a release that was interrupt
 **What it asks.** In mode `approval` `may_start` asks for one version before it takes traffic; a no is in the ledger, and that version is
 not released again by itself. `ask_person` asks what the evidence left open; until then the weights stay as they are. In every mode it asks,
 before any traffic moves, about a candidate that cannot read all that callers send, and says what they must send. All wait as long
-as it takes: silence is never taken for a yes, no worker is held, and the releases of later candidates wait behind it.
+as it takes, or until a command decides it: silence is never taken for a yes, no worker is held, and the releases of later candidates wait behind it.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
@@ -86,6 +86,8 @@ def release(spec: ModelSpec) -> DAG:
         )
         ask_person = AskPromoteOrRollBack(
             task_id="ask_person",
+            model=spec.name,
+            version=result_of("move_traffic", "version"),
             unsettled="{{ ti.xcom_pull(task_ids='move_traffic')['action'] == 'ask' }}",
             before_start="{{ ti.xcom_pull(task_ids='move_traffic').get('before_start', False) }}",
             title=spec.title,

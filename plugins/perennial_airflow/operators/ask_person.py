@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import TaskAwaitingInput
 
 from perennial.errors import PerennialError
-from perennial.lineage.ledger import Ledger
+from perennial.lineage.ledger import AGAINST, Entry, Ledger
 from perennial.settings import Settings
 from perennial.store import open_store
 from perennial_airflow.plain_text import plain
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 APPROVE, REJECT = "Approve", "Reject"
 PROMOTE, ROLL_BACK = "Promote", "Roll back"
+SHORTEST_SLEEP = timedelta(minutes=1)
 
 
 class AskPerson(HITLOperator):
@@ -27,10 +31,53 @@ class AskPerson(HITLOperator):
 
     The task waits in the state `awaiting_input`, which holds no worker, no triggerer and no slot. A limit that a site sets for
     all tasks (`execution_timeout`) is meant for work: Airflow would end the question by it, so it does not apply.
+
+    Now and again the task wakes for a moment and looks whether the question was answered elsewhere, by a command: it then ends by
+    itself, so that nothing waits behind it. The older the question, the longer it sleeps.
     """
+
+    longest_sleep = timedelta(minutes=10)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"retry_policy": RefusalsAreFinal(), **kwargs, "execution_timeout": None})
+
+    def execute_complete(self, context: Context, event: dict[str, Any], asked: str = "", since: float = 0.0) -> Any:
+        """The answer; or, where only the time to look has come, what was decided elsewhere. `asked` and `since`: what was known at asking, and when that was.
+
+        Raises:
+            TaskAwaitingInput: nobody has answered yet.
+            NothingToDo: it was decided elsewhere, and nothing is left to be done.
+        """
+        if event.get("error_type") != "timeout":
+            return self._given(context, event)
+        try:
+            decided = self._decided_elsewhere(context, asked)
+        except PerennialError as error:
+            self.log.warning("Whether the question was answered elsewhere could not be looked up: %s", error)
+            decided = None
+        if decided is None:
+            raise self._waits(asked, since)
+        return decided
+
+    def _given(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """What a person's answer means for the next task."""
+        raise NotImplementedError
+
+    def _decided_elsewhere(self, context: Context, asked: str) -> dict[str, Any] | None:
+        """What was decided by a command since the question was asked, as `_given` has it; None if nothing was. Raises NothingToDo and PerennialError."""
+        raise NotImplementedError
+
+    def _wait(self, context: Context, asked: str) -> NoReturn:
+        """Put the question and wait. Raises TaskAwaitingInput."""
+        try:
+            super().execute(context)
+        except TaskAwaitingInput:
+            raise self._waits(asked, time.time()) from None
+        raise AssertionError("a question waits")
+
+    def _waits(self, asked: str, since: float) -> TaskAwaitingInput:
+        sleep = min(max(timedelta(seconds=(time.time() - since) / 10), SHORTEST_SLEEP), self.longest_sleep)
+        return TaskAwaitingInput(method_name="execute_complete", kwargs={"asked": asked, "since": since}, timeout=sleep)
 
     def _answered(self, context: Context, event: dict[str, Any]) -> tuple[str, str, Mapping[str, Any]]:
         """The chosen option, who chose it, and what they wrote into the form."""
@@ -84,12 +131,22 @@ class AskMayStart(AskPerson):
             )
         self.subject = f"May version {version} of {self.title} take traffic?"
         self.body = "\n\n".join(filter(None, (plain(said), self.steps)))
-        return super().execute(context)
+        self._wait(context, _newest(entries))
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def _given(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """The version, what to do with it, and who said so."""
         chosen, actor, _ = self._answered(context, event)
         return {"version": self._which(context)[0], "decision": "" if chosen == APPROVE else "roll_back", "actor": actor}
+
+    def _decided_elsewhere(self, context: Context, asked: str) -> dict[str, Any] | None:
+        version = self._which(context)[0]
+        entry, _ = _since(self.model, version, asked)
+        if entry is None:
+            return None
+        if entry.candidate is None:
+            skip(self, _settled(entry))
+        self.log.info("%s began the release of version %s of %s meanwhile.", entry.actor, version, self.model)
+        return {"version": version, "decision": "", "actor": entry.actor}
 
     def _which(self, context: Context) -> tuple[int, str]:
         """The version that is asked about, and what its registration said of it: the newest of those whose registration started the run."""
@@ -110,37 +167,82 @@ class AskPromoteOrRollBack(AskPerson):
     """Asks a person what the evidence left open; or, where callers must change what they send, whether a release may begin at all.
 
     Args:
+        model: name of the model.
+        version: template of the version that is asked about.
         unsettled: template that gives "True" if there is something to ask; otherwise the task is skipped.
         before_start: template that gives "True" if no traffic has moved yet: a yes then lets the release begin, and its evidence decides.
         title: the model, as people say it.
     """
 
-    template_fields: Sequence[str] = (*HITLOperator.template_fields, "unsettled", "before_start")
+    template_fields: Sequence[str] = (*HITLOperator.template_fields, "version", "unsettled", "before_start")
 
-    def __init__(self, *, unsettled: str, before_start: str, title: str, **kwargs: Any) -> None:
+    def __init__(self, *, model: str, version: str, unsettled: str, before_start: str, title: str, **kwargs: Any) -> None:
         subject = f"Promote the candidate of {title}, or roll it back?"
         super().__init__(**{**kwargs, "subject": subject, "options": [PROMOTE, ROLL_BACK]})
+        self.model = model
+        self.version = version
         self.unsettled = unsettled
         self.before_start = before_start
         self.title = title
 
     def execute(self, context: Context) -> object:
-        """Ask, if there is something to ask."""
+        """Ask, if there is something to ask.
+
+        Raises:
+            TaskAwaitingInput: the task waits for the answer.
+            NothingToDo: there is nothing to ask.
+            StageFault: the store does not answer; retried.
+        """
         if self.unsettled != "True":
             skip(self, "The evidence settled it: nobody needs to be asked.")
         self._choose_words()
-        return super().execute(context)
+        try:
+            asked = _newest(_ledger(self.model).entries())
+        except PerennialError as error:
+            give_up(self, str(error))
+        self._wait(context, asked)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def _given(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """The answer: what to do, and who said so."""
         self._choose_words()
         chosen, actor, _ = self._answered(context, event)
         return {"decision": {PROMOTE: "promote", APPROVE: ""}.get(chosen, "roll_back"), "actor": actor}
 
+    def _decided_elsewhere(self, context: Context, asked: str) -> dict[str, Any] | None:
+        """What holds now; the next task then finds it come true and tells of it."""
+        entry, is_last = _since(self.model, int(self.version), asked)
+        if entry is None:
+            return None
+        if entry.candidate is None and not is_last:
+            skip(self, _settled(entry))
+        self.log.info("%s", _settled(entry))
+        decision = "" if entry.candidate is not None else "roll_back" if entry.kind in AGAINST else "promote"
+        return {"decision": decision, "actor": entry.actor}
+
     def _choose_words(self) -> None:
         if self.before_start == "True":
             self.subject = f"May the candidate of {self.title} take traffic, though it breaks callers?"
             self.options = [APPROVE, REJECT]
+
+
+def _ledger(model: str) -> Ledger:
+    return Ledger(open_store(Settings.from_environment().store), model)
+
+
+def _newest(entries: Sequence[Entry]) -> str:
+    return str(entries[-1].seq if entries else -1)
+
+
+def _since(model: str, version: int, asked: str) -> tuple[Entry | None, bool]:
+    """The newest entry on a version that was written after a question about it, and whether the ledger ends with it."""
+    entries = _ledger(model).entries()
+    entry = next((entry for entry in reversed(entries) if entry.seq > int(asked) and entry.version == version), None)
+    return entry, entry is not None and entry is entries[-1]
+
+
+def _settled(entry: Entry) -> str:
+    end = "is being released" if entry.candidate is not None else f"was {entry.kind.replace('_', ' ')}"
+    return f"{entry.actor} decided elsewhere: version {entry.version} of {entry.model} {end} since {entry.time:%Y-%m-%d %H:%M} UTC ({entry.reason.rstrip('.')}). Nobody needs to answer any more."
 
 
 def person(answer: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
@@ -36,6 +36,7 @@ class AskVerdict(AskPerson):
         again: "True" if a person asked for it, so that it is asked although it was judged before; templated.
     """
 
+    longest_sleep = timedelta(hours=6)  # many may wait, and nothing waits behind them
     template_fields: Sequence[str] = ("incident", "again")  # not the body: an incident holds what callers sent
 
     def __init__(self, *, model: str, incident: str, again: str, **kwargs: Any) -> None:
@@ -73,12 +74,19 @@ class AskVerdict(AskPerson):
             give_up(self, str(error))
         self.subject = f"{title}: {found.kind} incident {found.id}: what was it?"
         self.body = body(found, settings.runbook_url, rate)
-        return super().execute(context)
+        self._wait(context, datetime.now(timezone.utc).isoformat())
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def _given(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """The answer: the incident, the verdict, who gave it and why. It asks nothing of the store: a try that failed here would ask the person anew."""
         chosen, by, form = self._answered(context, event)
         return {"id": self.incident, "verdict": CHOICES[chosen], "by": by, "note": form.get("note") or ""}
+
+    def _decided_elsewhere(self, context: Context, asked: str) -> dict[str, Any] | None:
+        del context
+        found = Incidents(open_store(Settings.from_environment().store), self.model).get(self.incident)
+        if found.judged and found.judged > datetime.fromisoformat(asked):
+            skip(self, f"{found.by} judged {found.id} elsewhere: {found.verdict}. Nobody needs to answer any more.")
+        return None
 
 
 def body(incident: Incident, runbook_url: str, rate: str) -> str:

@@ -442,6 +442,26 @@ def test_a_store_that_does_not_answer_asks_nobody(home, asked, task_log):
     assert task_log.lines[-1][0] == "ERROR"
 
 
+def test_a_verdict_by_the_command_ends_the_question(store, asked, task_log):
+    """It is skipped with who was faster; asked by hand about one that was judged before, it waits for another verdict."""
+    found = Incidents(store, "lateness")
+    found.open("drift", "a", "warning", "A drifted.")
+    event = {"error": "The time has passed.", "error_type": "timeout"}
+    task = AskVerdict(task_id="ask_verdict", model="lateness", incident="0001-drift", again="False")
+    with pytest.raises(TaskAwaitingInput) as waits:
+        task.execute({"ti": SimpleNamespace(run_id="run-1"), "task_instance": SimpleNamespace(id="1")})
+    with pytest.raises(TaskAwaitingInput):
+        task.execute_complete({}, event, **waits.value.kwargs)
+    found.verdict("1", "known", "jo")
+    with pytest.raises(AirflowSkipException, match="jo judged 0001-drift elsewhere: known"):
+        task.execute_complete({}, event, **waits.value.kwargs)
+    by_hand = AskVerdict(task_id="ask_verdict", model="lateness", incident="1", again="True")
+    with pytest.raises(TaskAwaitingInput) as waits:
+        by_hand.execute({"ti": SimpleNamespace(run_id="run-2"), "task_instance": SimpleNamespace(id="2")})
+    with pytest.raises(TaskAwaitingInput):
+        by_hand.execute_complete({}, event, **waits.value.kwargs)
+
+
 HOSTILE = "![x](http://eve.test/p) <img src=x> **b**\n\n# h {{ conn.a.password }} ```"
 
 

@@ -59,7 +59,9 @@ def test_no_request_is_skipped(task_log, task_instance):
 
 
 def _ask(unsettled, before_start="False"):
-    return AskPromoteOrRollBack(task_id="ask_person", unsettled=unsettled, before_start=before_start, title="Delays", body="evidence")
+    return AskPromoteOrRollBack(
+        task_id="ask_person", model="m", version="7", unsettled=unsettled, before_start=before_start, title="Delays", body="evidence"
+    )
 
 
 def _answer(option):
@@ -78,7 +80,7 @@ def test_nobody_is_asked_when_the_evidence_settled_it(task_log):
         _ask("False").execute({})
 
 
-def test_a_person_is_asked(task_log, monkeypatch):
+def test_a_person_is_asked(home, task_log, monkeypatch):
     """Two answers; the task waits without a worker."""
     asked = {}
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: asked.update(details))
@@ -177,6 +179,65 @@ def test_a_question_has_no_time_limit(make):
         task = make()
     assert (task.execution_timeout, task.response_timeout) == (None, None)
     assert task.defaults is None  # what Airflow would answer in a person's place
+
+
+TIME_TO_LOOK = {"error": "The Human-in-the-loop response timeout has passed without a response.", "error_type": "timeout"}
+
+
+def _waits(call):
+    """The question as Airflow keeps it while it waits."""
+    with pytest.raises(TaskAwaitingInput) as waits:
+        call()
+    return waits.value
+
+
+def _ledger(home, *kinds):
+    """The ledger of `m` with these entries on version 7 after that with which the question was asked."""
+    ledger = Ledger(FolderStore(str(home / "store")), "m")
+    for kind in kinds:
+        last = ledger.last()
+        told = {"champion": 6, "weights": {}, "versions": {6: "b" * 64, 7: "a" * 64, 8: "c" * 64}, "reason": "By hand.", "actor": "jo"}
+        ledger.append(kind, version=8 if kind == "rejected" else 7, after_seq=last.seq if last else None, **told)
+
+
+def test_a_question_that_a_command_answered_ends_by_itself(home, task_log, monkeypatch):
+    """SC-07: later candidates go on. Until then it sleeps again, longer with its age, also where the store is away for a while."""
+    monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: None)
+    task, run = _may_start(), _registered(7)
+    asked = _waits(lambda: task.execute(run))
+    assert asked.timeout == timedelta(minutes=1)
+    still = _waits(lambda: task.execute_complete(run, TIME_TO_LOOK, **asked.kwargs))
+    assert still.kwargs == asked.kwargs
+    old = {**asked.kwargs, "since": asked.kwargs["since"] - 3000}
+    assert timedelta(minutes=4) < _waits(lambda: task.execute_complete(run, TIME_TO_LOOK, **old)).timeout < timedelta(minutes=6)
+    with monkeypatch.context() as away:
+        (home / "a file").write_text("")
+        away.setenv("PERENNIAL_STORE", str(home / "a file"))
+        assert _waits(lambda: task.execute_complete(run, TIME_TO_LOOK, **asked.kwargs)).kwargs == asked.kwargs
+    _ledger(home, "rejected")  # of another version
+    assert _waits(lambda: task.execute_complete(run, TIME_TO_LOOK, **asked.kwargs)).kwargs == asked.kwargs
+    _ledger(home, "started")
+    assert task.execute_complete(run, TIME_TO_LOOK, **asked.kwargs) == {"version": 7, "decision": "", "actor": "jo"}
+    _ledger(home, "rolled_back")
+    with pytest.raises(AirflowSkipException, match=r"jo decided elsewhere: version 7 of m was rolled back since .* Nobody needs to answer"):
+        task.execute_complete(run, TIME_TO_LOOK, **asked.kwargs)
+    assert task.execute_complete(run, _answer("Approve"), **asked.kwargs)["actor"] == "ada"
+
+
+@pytest.mark.parametrize(("kind", "decision"), [("promoted", "promote"), ("rolled_back", "roll_back"), ("weights", "")])
+def test_a_release_that_a_command_decided_is_settled(home, task_log, monkeypatch, kind, decision):
+    """The next task finds it come true and tells of it; where the ledger has gone on since, there is nothing left to do."""
+    monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: None)
+    _ledger(home, "started", "paused")
+    task, run = _ask("True"), {"task_instance": SimpleNamespace(id="1")}
+    asked = _waits(lambda: task.execute(run))
+    assert _waits(lambda: task.execute_complete(run, TIME_TO_LOOK, **asked.kwargs)).kwargs == asked.kwargs
+    _ledger(home, kind)
+    assert task.execute_complete(run, TIME_TO_LOOK, **asked.kwargs) == {"decision": decision, "actor": "jo"}
+    if kind != "weights":
+        _ledger(home, "rejected")
+        with pytest.raises(AirflowSkipException, match="Nobody needs to answer any more"):
+            task.execute_complete(run, TIME_TO_LOOK, **asked.kwargs)
 
 
 @pytest.mark.parametrize("run_type", ["asset_triggered", "scheduled"])
