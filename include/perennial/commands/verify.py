@@ -24,19 +24,20 @@ class _Found:
     what: str = ""
     damaged: list[str] = field(default_factory=list)
     remark: str = ""
+    whole: bool = True  # whether all bytes are known since they were written
 
 
 def run(settings: Settings, store: Store) -> int:
     """Print a line for each table, each model's versions and each ledger, and one for each thing that is damaged; 1 if there is one."""
     del settings
-    sound = True
+    sound = whole = True
     for found in _everything(store):
         print(f"{found.name}: {found.what}, {f'{len(found.damaged)} damaged' if found.damaged else 'sound'}.{found.remark}", flush=True)
         for sentence in found.damaged:
             print(f"  {sentence}")
-        sound = sound and not found.damaged
+        sound, whole = sound and not found.damaged, whole and found.whole
     print(
-        "Every file of the tables, their logs and the version folders has the bytes it was written with, every ledger an unbroken chain."
+        f"{'' if whole else 'As far as it is known (see above): '}Every file of the tables, their logs and the version folders has the bytes it was written with, every ledger an unbroken chain."
         if sound
         else "Something is damaged: restore what is named above from a backup, then verify again."
     )
@@ -81,8 +82,11 @@ def _table(store: Store, name: str) -> _Found:
     found.what = f"{len(added)} files, {sum(added.values()):,} bytes"
     if late:
         found.remark += f" The bytes of {len(late)} files are known since {min(late.values()):%Y-%m-%d %H:%M} UTC, not before."
+    if unknown and not found.damaged:
+        Table(store, name).hashes()  # of the newest version: from now on they are known
     if unknown:
-        found.remark += f" Of {len(unknown)} files names and sizes alone are known: they are hashed once something needs them."
+        found.remark += f" Of {len(unknown)} files from before hashes were kept names and sizes alone were known until now."
+    found.whole = not (late or unknown)
     return found
 
 

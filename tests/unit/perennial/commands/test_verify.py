@@ -98,21 +98,22 @@ def test_what_is_missing_is_told(store: FolderStore, capsys: pytest.CaptureFixtu
 
 
 def test_a_table_from_before_hashes_were_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not known is said; once hashes are noted, since when; a file of another size is damaged all the same."""
+    """What is not known is said and noted, and since when it is; a file of another size is damaged all the same."""
     shutil.copytree(BEFORE, tmp_path / "old")
     store = FolderStore(str(tmp_path / "old"))
-    code, out = said(store, capsys)
-    assert code == 0
-    assert "Of 2 files names and sizes alone are known: they are hashed once something needs them." in out
     path = Table(store, "sales").files()[0]["path"]
     file = Path(store.root, "tables/sales", path)
     whole = file.read_bytes()
     file.write_bytes(whole + b"x")
     assert said(store, capsys)[0] == 1
     file.write_bytes(whole)
-    Table(store, "sales").hashes()
+    code, out = said(store, capsys)
+    assert code == 0
+    assert "Of 2 files from before hashes were kept names and sizes alone were known until now." in out
+    assert out.endswith(f"As far as it is known (see above): {SOUND}")
     code, out = said(store, capsys)
     assert (code, "The bytes of 2 files are known since 20" in out) == (0, True)
+    assert out.endswith(f"As far as it is known (see above): {SOUND}")
     change_a_byte(store, f"tables/sales/{path}")
     assert said(store, capsys)[0] == 1
 
