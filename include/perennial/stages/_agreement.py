@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from perennial.errors import RegistryDiffers, ServiceUnreachable
+from perennial import discovery
+from perennial.errors import PerennialError, RegistryDiffers, ServiceUnreachable
 from perennial.lineage.ledger import NOTE, Ledger
 from perennial.monitoring.incidents import Incidents
 from perennial.registry.model_registry import CHAMPION, NOTED, ModelRegistry, Version
@@ -62,6 +63,17 @@ def differences(registry: ModelRegistry, ledger: Ledger) -> list[str]:
     told = {number: digest for entry in ledger.entries() for number, digest in entry.versions.items()}
     versions = registry.versions(ledger.model)  # after the ledger: what was released meanwhile is in both
     return [*lost(registry, ledger.model, told, versions), *moved(registry, ledger, versions)]
+
+
+def of_every_model(settings: Settings, store: Store) -> list[str]:
+    """A sentence for each thing in which the registry differs from the ledgers of this store: it was lost, or store and registry belong to two platforms."""
+    registry, found = ModelRegistry(settings), []
+    for model in sorted(discovery.models()):
+        try:
+            found += differences(registry, Ledger(store, model))
+        except PerennialError as error:
+            found.append(f"Whether the registry agrees with the ledger of {model} could not be looked up: {error}")
+    return found
 
 
 def lost(registry: ModelRegistry, model: str, told: Mapping[int, str], versions: Sequence[Version]) -> list[str]:

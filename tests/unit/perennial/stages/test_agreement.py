@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from perennial.commands import up
 from perennial.errors import RegistryDiffers
 from perennial.monitoring.incidents import Incidents
 from perennial.settings import Settings
@@ -71,6 +72,22 @@ def test_other_content_under_a_number_decides_nothing(world):
         RegistryDiffers, match=r"other content than the ledger under versions 1, 2 of small_delays \(cccccccccccc, not aaaaaaaaaaaa\)"
     ):
         _agreement.require(world.store, registry, MODEL)
+
+
+def test_up_tells_of_a_registry_that_is_another(world, monkeypatch, capsys):
+    """A second platform on the same store hears at its start that its registry is not that of the store; the platform is up all the same."""
+    emptied(world)
+    monkeypatch.setattr(_agreement, "ModelRegistry", lambda settings: world.registry)
+    monkeypatch.setattr(_agreement.discovery, "models", lambda: {MODEL: world.spec})
+    monkeypatch.setattr(up.stack, "start", lambda settings, store, say: None)
+    monkeypatch.setattr(up.airflow_programs, "login", lambda settings: ("ada", "secret"))
+    assert up.run(SETTINGS, world.store) == 0
+    printed = capsys.readouterr().out
+    assert "lacks version 2 of small_delays" in printed
+    assert "correct PERENNIAL_MLFLOW_URL or PERENNIAL_STORE" in printed
+    world.registry.unreachable = True
+    assert up.run(SETTINGS, world.store) == 0
+    assert "could not be looked up: MLflow does not answer." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("stage", [evaluate, register, recalibrate, train])
