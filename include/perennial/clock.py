@@ -73,6 +73,7 @@ def wall_sql(text: str, time_zone: str = UTC) -> str:
 
 
 def moment_sql(text: str) -> str:
-    """DuckDB's expression of the moment that a text means; null where it is none. The session's zone must be UTC."""
+    """DuckDB's expression of the moment that a text means, UTC without an offset; null where it is none. The session's zone must be UTC."""
     found = f"try_cast({text} as timestamptz)"
-    return f"case when {found} between timestamptz '{_FIRST_MOMENT}Z' and timestamptz '{_LAST_MOMENT}Z' then {found} end"
+    bounded = f"{found} between timestamptz '{_FIRST_MOMENT}Z' and timestamptz '{_LAST_MOMENT}Z'"
+    return f"case when regexp_full_match({text}, '{WITH_OFFSET}|{WITHOUT_OFFSET}') and {bounded} then {found} end"

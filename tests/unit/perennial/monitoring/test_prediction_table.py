@@ -223,6 +223,8 @@ def test_damaged_lines_are_set_aside_and_the_others_kept(store):
         ({"row": {**ROW, "when": "9999-12-31T23:59:00-14:00"}}, "when is no time"),
         ({"event_time": "0001-01-01T00:00:00+14:00"}, "event_time is no time"),
         ({"event_time": "infinity"}, "event_time is no time"),
+        ({"time": "now"}, "time is no time"),
+        ({"time": "epoch"}, "time is no time"),
         ({"time": None}, "it has no time"),
         ({"scores": [0.5]}, "scores is no list of 2 numbers"),
         ({"scores": [0.5, None]}, "scores is no list of 2 numbers"),
