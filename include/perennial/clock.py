@@ -64,16 +64,14 @@ def moment(wall: datetime, time_zone: str = UTC) -> datetime:
 def wall_sql(text: str, time_zone: str = UTC) -> str:
     """DuckDB's expression of the wall time that a text means, typed as UTC; null where it is no time. The session's zone must be UTC."""
     zone(time_zone)
-    converted = f"try_cast({text} as timestamptz) at time zone '{time_zone}'"
-    read = (
-        f"case when regexp_full_match({text}, '{WITH_OFFSET}') then {converted} "
-        f"when regexp_full_match({text}, '{WITHOUT_OFFSET}') then try_cast({text} as timestamp) end"
-    )
-    return f"(case when {read} between timestamp '{FIRST}' and timestamp '{LAST}' then {read} end at time zone 'UTC')"
+    plain = f"try_cast(case when regexp_full_match({text}, '{WITHOUT_OFFSET}') and {text} >= '0001' then {text} end as timestamp)"
+    zoned = f"try_cast(case when regexp_full_match({text}, '{WITH_OFFSET}') then {text} end as timestamptz) at time zone '{time_zone}'"
+    # Comparing texts is enough but for the first and last days of the calendar, and costs next to nothing.
+    bounded = f"case when {text} between '0001-01-03' and '9999-12-30' or {zoned} between timestamp '{FIRST}' and timestamp '{LAST}' then {zoned} end"
+    return f"(coalesce({plain}, {bounded}) at time zone 'UTC')"
 
 
 def moment_sql(text: str) -> str:
     """DuckDB's expression of the moment that a text means, UTC without an offset; null where it is none. The session's zone must be UTC."""
-    found = f"try_cast({text} as timestamptz)"
-    bounded = f"{found} between timestamptz '{_FIRST_MOMENT}Z' and timestamptz '{_LAST_MOMENT}Z'"
-    return f"case when regexp_full_match({text}, '{WITH_OFFSET}|{WITHOUT_OFFSET}') and {bounded} then {found} end"
+    read = f"regexp_full_match({text}, '{WITH_OFFSET}|{WITHOUT_OFFSET}') and {text} between '{_FIRST_MOMENT}' and '{_LAST_MOMENT}Z'"
+    return f"try_cast(case when {read} then {text} end as timestamptz)"
