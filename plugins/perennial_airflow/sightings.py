@@ -65,7 +65,8 @@ def in_ingestion(result: Mapping[str, Any] | None) -> Sightings:
     sightings = _fault("ingestion", result)
     if refused := result.get("refused"):
         names = ", ".join(sorted(refused))
-        sentence = f"{len(refused)} files were refused and lie in quarantine: {names}. {next(iter(refused.values()))}"
+        count = "1 file was refused and lies" if len(refused) == 1 else f"{len(refused)} files were refused and lie"
+        sentence = f"{count} in quarantine: {names}. {next(iter(refused.values()))}"
         sightings.append(Seen("data quality", REFUSED_FILES, "warning", sentence, {"files": len(refused), **result["links"]}))
     elif result.get("appended"):
         sightings.append(Over("data quality", REFUSED_FILES, "The next files were taken, none was refused."))

@@ -28,7 +28,7 @@ def test_the_readme_shows_no_command_that_nothing_runs():
 
 @pytest.mark.parametrize("shown", SHOWN)
 def test_a_command_of_the_readme_runs(platform, shown):
-    """It ends with done or with a refusal in a sentence, never with a fault, a traceback or a complaint about its arguments."""
+    """It does what the README says: a refusal would be none, however well worded."""
     (trained,) = [
         platform.api.result(run, "evaluate")
         for run in platform.api.runs(f"{MODEL}_training")
@@ -37,7 +37,7 @@ def test_a_command_of_the_readme_runs(platform, shown):
     words = {"DIGEST": trained["digest"], "RUN": trained["run_id"], "KEY": trained["evaluation"]}
     arguments = [words.get(word, word) for word in shlex.split(shown)[1:]]
     done = platform.perennial(*arguments)
-    assert done.returncode in (0, 2), done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "usage:" not in done.stderr
     assert "Traceback" not in done.stderr
     assert (done.stdout + done.stderr).strip()

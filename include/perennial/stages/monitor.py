@@ -462,7 +462,8 @@ def _wrong(found: Found, windows: int) -> dict[tuple[Kind, str], tuple[Severity,
         # Where a feed is broken, correlations, scores and all columns together follow it: they are no second alarm.
         if findings and not (explained and all(f.kind in (PREDICTIONS, "correlation", "joint") for f in findings)):
             lasts = any(f.column in found.confirmed for f in findings)
-            more = f" And {len(findings) - 1} more findings." if len(findings) > 1 else ""
+            others = len(findings) - 1
+            more = f" And {others} more finding{'s' if others > 1 else ''}." if others else ""
             seen["drift", key] = (
                 "warning",
                 f"{findings[0].sentence}{more} {f'It lasts through {windows} windows.' if lasts else 'Not confirmed yet.'}",
