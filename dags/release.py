@@ -3,9 +3,10 @@
 **When.** A candidate was registered, or by hand. The spec's `release.mode` says who lets it take traffic: the evidence
 (`automatic`), a person's approval first (`approval`), or only a person who triggers this DAG (`manual`).
 
-**What it does.** `move_traffic` takes looks at the evidence: errors and latency of both arms, and outcomes where there are any.
-After each look it advances a step, holds, promotes the candidate or rolls it back, then waits in the triggerer. Every
-change of weight and its evidence is in the ledger; a release that was interrupted goes on from the step it had reached.
+**What it does.** `move_traffic` takes looks at the evidence: errors and latency of both arms, requests that a version cannot
+read, and outcomes where there are any. After each look it advances a step, holds, promotes the candidate or rolls it back, then
+waits in the triggerer. Every change of weight and its evidence is in the ledger; a release that was interrupted goes on from the
+step it had reached.
 
 **What it asks.** In mode `approval` `may_start` asks for one version before it takes traffic; a no is in the ledger, and that version is
 not released again by itself. `ask_person` asks what the evidence left open; until then the weights stay as they are. In every mode it asks,

@@ -138,15 +138,19 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
 def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed, candidate: Sealed, champion: Sealed | None) -> Compared:
     """Scores of both versions on the test days of `source`, from the snapshot that `source` was trained on; rows with a known label."""
     first, end = (np.datetime64(day) for day in source.record["bounds"]["test"])
+    versions = {"candidate": candidate} | ({"champion": champion} if champion else {})
+    # A champion may read what the dataset has no more: the table has it still, of the batches that had it.
+    names = dict.fromkeys([column.name for column in dataset.columns])
+    for version in versions.values():
+        names |= dict.fromkeys(given["name"] for given in version.signature["inputs"])
     frame = snapshot_at(store, dataset, source.manifest.snapshot).rows(
-        since=first.astype("datetime64[s]").item(), until=end.astype("datetime64[s]").item()
+        list(names), first.astype("datetime64[s]").item(), end.astype("datetime64[s]").item()
     )
     columns = {name: frame[name].to_numpy() for name in frame.columns}
     labels = load_features(candidate.folder).label(columns)
     known = ~np.isnan(labels)
     unknown = unknown_of(spec, frame, labels)
     columns = {name: values[known] for name, values in columns.items()}
-    versions = {"candidate": candidate} | ({"champion": champion} if champion else {})
     scores = {who: score(version.folder, columns, threads=2) for who, version in versions.items()}
     return Compared(columns, labels[known], columns[dataset.event_time].astype("datetime64[D]"), scores, unknown)
 

@@ -254,6 +254,15 @@ def test_a_champion_that_means_something_else_cannot_be_compared(world: World, t
     assert f"`{gone}`" in said
 
 
+def test_a_champion_that_reads_what_the_dataset_has_no_more_is_still_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropping a column from a dataset and its model must not leave the next candidate without a judgement: the table has the column still."""
+    before = go(world)[1]
+    dataset = discovery.dataset("flights")
+    fewer = dataset.model_copy(update={"columns": tuple(column for column in dataset.columns if column.name != "temp")})
+    monkeypatch.setattr(discovery, "dataset", lambda name: fewer)
+    assert go(world)[1]["parts"] == before["parts"]
+
+
 def test_what_the_test_days_lack_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A class without a test row, and labels that are no class: counted in the document and said, beside figures that cannot show them."""
 
