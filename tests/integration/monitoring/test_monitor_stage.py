@@ -154,7 +154,9 @@ class House:
 @pytest.fixture
 def house(tmp_path, flights, monkeypatch):
     """January is in, version 1 serves."""
+    features = discovery.model_part("flight_delays", "features")
     monkeypatch.setattr(discovery, "model", lambda name: MODEL)
+    monkeypatch.setattr(discovery, "model_part", lambda name, part: features)  # small_delays has no folder; it learns from the same flights
     found = House(tmp_path, flights)
     monkeypatch.setattr(validate._agreement, "require", lambda store, registry, model: None)  # no registry is up either
     monkeypatch.setattr(monitor, "note_service", lambda settings, store, model: found.asked.append(model))  # nothing is up here to answer
