@@ -136,6 +136,9 @@ def test_two_models_are_released_at_the_same_time(settings, tmp_path):
     assert {name: known["versions"] for name, known in state.items()} == {"one": [1], "two": [1]}
     for model in models:
         assert send(settings, model, [Call([row]) for row in testing.small_rows(10)]).by_version == {1: 10}
+        assert len(send(settings, model, [Call([{}])]).failures) == 1
+        arm = LocalBackend(settings).observe(model)[1]
+        assert (arm.answered, arm.unreadable, arm.errors) == (11, 1, 0), "the gateway tells what could not be read from what failed"
 
     supervisor, backend = Supervisor(settings), LocalBackend(settings)
     for model in models:
