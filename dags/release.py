@@ -97,7 +97,12 @@ def release(spec: ModelSpec) -> DAG:
         settle = stage_task(
             "release",
             spec,
-            task={"task_id": "settle", "retries": RETRIES_OF_A_LONG_WAIT},  # a release that waited for a person's word runs here
+            task={
+                "task_id": "settle",
+                "retries": RETRIES_OF_A_LONG_WAIT,  # a release that waited for a person's word runs here
+                "outlets": [assets.candidate(spec)],
+                "announces": assets.release_left_open,
+            },
             version=result_of("move_traffic", "version"),
             decision=result_of("ask_person", "decision"),
             actor=result_of("ask_person", "actor"),

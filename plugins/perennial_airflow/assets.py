@@ -48,6 +48,11 @@ def snapshot_advanced(result: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"snapshot": result["snapshot"], "cause": "data"} if result["appended"] or result["duplicates"] else None
 
 
+def release_left_open(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Event of a release that went on after a person's word and came to another question: the next run asks it."""
+    return {"version": result["version"], "sentence": result["sentence"]} if result["action"] == "ask" else None
+
+
 def candidate_registered(result: Mapping[str, Any]) -> dict[str, Any] | None:
     """Event of a registration: none if there is no new version; the sentence is what a person is shown who must approve it."""
     return {"version": result["version"], "sentence": result["sentence"]} if result["version"] else None

@@ -275,10 +275,20 @@ def test_what_a_dag_announces(dags):
         ("automatic_monitoring", "request_retraining"): "automatic_retraining",
         ("automatic_monitoring", "alert"): "automatic_incident",
         ("automatic_release", "alert"): "automatic_incident",
+        ("automatic_release", "settle"): "automatic_candidate",
     }
     for (dag, task), asset in ends.items():
         assert [outlet.name for outlet in dags[dag].get_task(task).outlets] == [asset]
     assert dags["trips_ingestion"].get_task("alert").outlets == []
+
+
+@pytest.mark.parametrize(
+    ("action", "event"), [("ask", {"version": 3, "sentence": "Too few requests."}), ("promoted", None), ("rolled_back", None)]
+)
+def test_a_release_that_comes_to_another_question_wakes_the_next_run(dags, action, event):
+    """What a person let begin may end open: nobody would be asked about it in the run whose question is answered."""
+    settle = dags["automatic_release"].get_task("settle")
+    assert settle.announces({"action": action, "version": 3, "sentence": "Too few requests."}) == event
 
 
 NONE_SET = {"reason": "", "snapshot": None, "max_epochs": None, "force": False}
