@@ -26,9 +26,17 @@ def refusal(settings: Settings, host: str, origin: str | None, pages: Collection
     if not settings.allows_host(host):
         return f"No server here has the name {host[:100]!r}: ask it by one it has, or add this one to {PREFIX}ALLOWED_HOSTS."
     # Another port is another server, whose pages are not this one's: a browser gives them the same cookies all the same.
-    if origin is None or "*" in pages or origin in pages or urlsplit(origin).netloc.lower() == host.lower():
+    if origin is None or "*" in pages or origin in pages or _place(origin) == host.lower():
         return ""
     return f"A page of {origin[:100]!r} may not send requests to {host[:100]!r}."
+
+
+def _place(origin: str) -> str:
+    """Host and port of an `Origin`; empty if it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # such as http://[
+        return ""
 
 
 def origin_of(address: str) -> str:

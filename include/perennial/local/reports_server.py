@@ -31,6 +31,7 @@ _KINDS = {
     "png": "image/png",
 }
 _BYTES = "application/octet-stream"
+_LONGEST_NAME, _LONGEST_PATH = 255, 1000  # bytes; a store cannot be asked for longer ones
 _ABSENT = HTTPStatus.NOT_FOUND, _KINDS["txt"], b"There is no such report."
 
 
@@ -52,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "perennial", ""
 
     def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        path = _path_of(self.path)
         if refused := callers.refusal(self.server.settings, self.headers.get("Host", ""), self.headers.get("Origin")):
             status, kind, body = HTTPStatus.FORBIDDEN, _KINDS["txt"], refused.encode()
         else:
@@ -77,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def end_headers(self) -> None:
         """Every answer, errors included, says what its page may do."""
-        self.send_header("Content-Security-Policy", _policy(unquote(getattr(self, "path", "")), self.server.framed_by))
+        self.send_header("Content-Security-Policy", _policy(_path_of(getattr(self, "path", "")), self.server.framed_by))
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
@@ -86,12 +87,25 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Only failures are worth a line."""
         if args and str(args[1] if len(args) > 1 else "").startswith("5"):
-            sys.stderr.write(f"{self.path} {args}\n")
+            sys.stderr.write(f"{args}\n")
+
+
+def _path_of(asked: str) -> str:
+    """The path of a request's target, which may be a whole address; one that is no address is a path that no report has."""
+    try:
+        return unquote(urlsplit(asked).path)
+    except ValueError:  # such as http://[/
+        return asked
 
 
 def _answer(store: Store, path: str) -> tuple[HTTPStatus, str, bytes]:
     parts = [p for p in path.split("/") if p]
-    if "\0" in path or "\\" in path or any(p in (".", "..") for p in parts):
+    if (
+        "\0" in path
+        or "\\" in path
+        or any(p in (".", "..") or len(p.encode()) > _LONGEST_NAME for p in parts)
+        or len(path.encode()) > _LONGEST_PATH
+    ):
         return _ABSENT
     key = "/".join([FOLDER, *parts])
     if not path.endswith("/"):

@@ -2,8 +2,9 @@
 
 Clusters and routes are files that are renamed into place, which Envoy takes up live. One cluster for each version's predictions,
 never changed while it is served, so that its counters go on; a version that shares traffic is reached through an aggregate
-`<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed. What is no prediction, outcomes
-and whether a version is ready, goes over clusters of its own, `<model>-v7-aside`, since the counters of the first are evidence.
+`<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed. All else goes over clusters of its own,
+`<model>-v7-aside`, since the counters of the first are evidence: outcomes, whether a version is ready, and predictions of a caller who chose
+the version, which say nothing of how it fares beside another.
 """
 
 from __future__ import annotations
@@ -320,7 +321,7 @@ def _model_routes(model: Served) -> list[Json]:
     for path in (prefix, prefix.rstrip("/"), f"{prefix}{PREDICTIONS}"):
         rewrite = {"prefix_rewrite": f"/{PREDICTIONS}"}
         for version in route.versions:
-            to = {**common, "cluster": cluster_name(model.model, version), **rewrite}
+            to = {**common, "cluster": aside_name(model.model, version), **rewrite}
             found.append({"match": {"path": path, "headers": [post, _is(VERSION_WANTED, str(version))]}, "route": to})
         found.append({"match": {"path": path, "headers": [post]}, "route": {**shared, **rewrite}})
     for version, wanted in (*((v, _is(VERSION_WANTED, str(v))) for v in route.versions), (route.stable, _lacks(VERSION_WANTED))):

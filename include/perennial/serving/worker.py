@@ -35,10 +35,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     Sends an answer in one piece. Gunicorn sends the headers first: a gateway that has passed them on can no longer ask
     another version when the server is killed before the body.
+
+    Leaves out headers with an underscore: Gunicorn takes SCRIPT_NAME for its own and answers 500, and x_prediction_id for the gateway's.
     """
 
     def handle_request(self, request: Request, connection: TConn) -> bool:
         """Answer one request; whether the connection is kept."""
+        request.headers = [(name, value) for name, value in request.headers if "_" not in name]
         plain = connection.sock
         connection.sock = whole = _Whole(plain)
         try:

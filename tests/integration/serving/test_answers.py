@@ -251,6 +251,22 @@ def test_no_caller_can_pass_for_a_shadow(served, wanted):
     assert all(line["shadow"] for line in found if line["version"] == 2)
 
 
+@pytest.mark.parametrize("header", ["SCRIPT_NAME", "x_prediction_id"])
+def test_no_header_passes_for_another(served, header):
+    """Gunicorn takes a sign for another: a header with an underscore makes no error of the server's and no id of the caller's."""
+    status, answer, _ = post(served, {"data": {"rows": [ROW]}}, headers={header: "/mine"})
+    assert status == 200
+    assert "mine" not in answer["meta"]["puid"]
+
+
+def test_who_names_a_version_makes_no_evidence(served):
+    """What a caller sends to a version of their choice counts for no arm, least of all what it cannot read."""
+    before = served.backend.observe(served.model)
+    assert [post(served, b"x", headers={"x-predictor": "2"})[0] for _ in range(5)] == [400] * 5
+    assert served.backend.observe(served.model)[2].unreadable == before[2].unreadable
+    assert served.backend.observe(served.model)[2].answered == before[2].answered
+
+
 def two(found):
     """The items, if there are two."""
     found = list(found)

@@ -27,6 +27,8 @@ SETTINGS = Settings.from_environment({"PERENNIAL_ALLOWED_HOSTS": "models.example
         ("localhost:8080", "null", "A page of 'null' may not"),
         ("localhost:8080", "http://portal.example", "A page of 'http://portal.example' may not"),
         ("localhost:8080", "", "A page of '' may not"),
+        ("localhost:8080", "http://[", "A page of 'http://[' may not"),
+        ("localhost:8080", "http://[x]", "A page of 'http://[x]' may not"),
     ],
 )
 def test_a_refusal_says_why(host: str, origin: str | None, said: str) -> None:

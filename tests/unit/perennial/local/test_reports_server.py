@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Callable, Iterator
 
@@ -178,3 +179,21 @@ def test_reports_of_an_s3_store_are_shown_too(monkeypatch):
         store.write("reports/flights/a.html", b"<h1>A</h1>")
         assert reports_server._answer(store, "/flights/a.html")[2] == b"<h1>A</h1>"
         assert b'<a href="a.html">' in reports_server._answer(store, "/flights/")[2]
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    ["GET http://[/ HTTP/1.1", f"GET /{'a' * 300} HTTP/1.1", f"GET {'/a' * 3000} HTTP/1.1", "GET / HTTP/9.9", "GET"],
+)
+def test_an_odd_request_is_answered_and_is_no_fault_of_the_store(store, request_line, capsys):
+    """No address, names longer than any store has, another protocol: each has an answer below 500 or a word on the protocol, and no traceback."""
+    server = ReportsServer(("127.0.0.1", 0), store, Settings.from_environment({}))
+    ours, theirs = socket.socketpair()
+    with ours, theirs, server:
+        ours.sendall(f"{request_line}\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        ours.shutdown(socket.SHUT_WR)
+        server.RequestHandlerClass(theirs, ("127.0.0.1", 1), server)
+        theirs.shutdown(socket.SHUT_WR)
+        answer = ours.makefile("rb").read()
+    assert b" 404 " in answer or b" 505 " in answer or b"400" in answer
+    assert "Traceback" not in capsys.readouterr().err
