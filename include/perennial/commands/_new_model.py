@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -123,6 +124,10 @@ def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample) ->
     split, training = _split_and_training(known, spec.event_time)
     values = known[label.name]
     spread = _sample.simple_rule_loss(values, task)
+    if not math.isfinite(spread):
+        raise UnknownName(
+            f"The values of {label.name} in {sample.path} are too large for their spread to be a number: give it another unit."
+        )
     if task == "regression" and not spread:
         raise UnknownName(f"{label.name} is the same in all rows of {sample.path}: give a sample in which it varies.")
     return _Plan(
@@ -240,7 +245,8 @@ def _code(plan: _Plan) -> dict[str, str]:
         "label_body": "\n".join(body),
         "tensors": ", ".join(tensors),
         "derive": _derive(plan, names),
-        "found": "derive(columns)" if plan.cycles else "columns",
+        "derived": "derive(columns)" if plan.cycles else "columns",
+        "found": f"    found = {'derive(columns)' if plan.cycles else 'columns'}\n" if plan.numbers or plan.categories else "",
         **_network(plan),
     }
 

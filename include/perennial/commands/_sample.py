@@ -15,6 +15,7 @@ from perennial.errors import BatchRefused, UnknownName
 from perennial.specs import Column, ColumnType, DatasetSpec
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas
 
 ID_SHARE = 0.95  # of different values among all, from which on whole numbers or words name rows rather than describe them
@@ -30,6 +31,7 @@ _TYPES: tuple[tuple[str, ColumnType], ...] = (
     ("DOUBLE", "float"),
     ("DECIMAL", "float"),
 )
+_NO_VALUES = ("STRUCT", "MAP", "UNION", "BLOB", "INTERVAL")
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 
 
@@ -71,7 +73,10 @@ def read_sample(path: Path) -> Sample:
                 else connection.read_csv
             )
             found = read(str(path))
-            kinds = [_kind(str(kind)) for kind in found.types]
+            if read == connection.read_csv:
+                _refuse_odd_header(connection, path, found.columns)
+                found = connection.read_csv(str(path), dtype=dict.fromkeys(_words(connection, path, found), "VARCHAR"))
+            kinds = [_kind(str(kind), name, path) for name, kind in zip(found.columns, found.types, strict=True)]
             rows = found.df()
     except duckdb.Error as error:
         raise UnknownName(f"{path} cannot be read as CSV, JSON lines or Parquet: {str(error).splitlines()[0]}") from None
@@ -87,7 +92,30 @@ def read_sample(path: Path) -> Sample:
     return Sample(path, rows, tuple(columns))
 
 
-def _kind(of: str) -> ColumnType:
+def _refuse_odd_header(connection: duckdb.DuckDBPyConnection, path: Path, names: Sequence[str]) -> None:
+    """Raises UnknownName where DuckDB had to make up a column's name: a file that lands is read by the names that it has."""
+    first = connection.read_csv(str(path), header=False, all_varchar=True).limit(1).fetchall()
+    for given, name in zip(*first, names, strict=False) if first else ():
+        if (given or "") != name:
+            raise UnknownName(
+                f"{path}: each column needs a name of its own in the first line, whatever its upper and lower case, and {given or ''!r} is empty or there before. Rename the column in the sample."
+            )
+
+
+def _words(connection: duckdb.DuckDBPyConnection, path: Path, found: duckdb.DuckDBPyRelation) -> list[str]:
+    """Columns that DuckDB takes for truth values and that landed files may not write so: of yes and no, or t and f, are words."""
+    truths = [name for name, kind in zip(found.columns, found.types, strict=True) if str(kind) == "BOOLEAN"]
+    if not truths:
+        return []
+    texts = connection.read_csv(str(path), dtype=dict.fromkeys(truths, "VARCHAR")).df()
+    return [name for name in truths if not texts[name].dropna().str.lower().isin(("true", "false")).all()]
+
+
+def _kind(of: str, column: str, path: Path) -> ColumnType:
+    if of.startswith(_NO_VALUES) or of.endswith("]"):
+        raise UnknownName(
+            f"{path}: {column} has the type {of}, and a value of a table is one number, text or time. Leave the column out of the sample."
+        )
     if of in _WHOLE:
         return "int"
     return next((kind for beginning, kind in _TYPES if of.startswith(beginning)), "string")

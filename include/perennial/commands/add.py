@@ -6,6 +6,7 @@ asked for in one sentence; what was left out or decided is said, a line each. No
 
 from __future__ import annotations
 
+import keyword
 import subprocess
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def run(
     """
     if not NAME.fullmatch(name):
         raise UnknownName(f"{name!r} is not a name: use lower-case letters, digits and underscores, a letter first, at most 40.")
+    if keyword.iskeyword(name):
+        raise UnknownName(f"{name!r} is a word of Python, and nothing could import it: choose another name.")
     given = None if sample is None else read_sample(sample)
     files, said = dataset_files(name, given, key, event_time) if kind == "dataset" else model_files(name, dataset, label, task, given)
     taken = [path for path in files if (project / path).exists()]

@@ -286,8 +286,8 @@ def _typed(values: pa.ChunkedArray, column: str, spec: DatasetSpec, name: str) -
         cast = pc.if_else(pc.is_nan(cast), pa.scalar(None, pa.float64()), cast)
         _refuse_where(pc.is_inf(cast), values, column, "which is not finite", name)
     elif kind == "int" and pa.types.is_floating(found):
-        inexact = pc.greater(pc.abs(values.cast(pa.float64())), float(EXACT))
-        _refuse_where(inexact, values, column, "beyond 2^53, where a number with a point does not tell whole numbers apart", name)
+        inexact = pc.greater_equal(pc.abs(values.cast(pa.float64())), float(EXACT))  # 2^53 itself may have been its neighbour
+        _refuse_where(inexact, values, column, "from 2^53 on, where a number with a point does not tell whole numbers apart", name)
     return cast
 
 
@@ -303,7 +303,10 @@ def _refuse_row(values: pa.ChunkedArray, row: int, column: str, why: str, name: 
 
 
 def _cast(values: pa.ChunkedArray, kind: ColumnType, time_zone: str) -> pa.ChunkedArray:
-    return wall_times(values, time_zone) if kind == "timestamp" else pc.cast(values, _TYPES[kind])
+    if kind == "timestamp":
+        return wall_times(values, time_zone)
+    # a whole number of many digits is the nearest float, as in CSV and in a request
+    return pc.cast(values, _TYPES[kind], safe=not (kind == "float" and pa.types.is_integer(values.type)))
 
 
 def _first_wrong(values: pa.ChunkedArray, kind: ColumnType, time_zone: str) -> int:

@@ -159,7 +159,7 @@ def _fitted(place: int, row: Mapping[str, Any], signature: Signature, ignored: s
 def _column(given: Input, values: list[Any], time_zone: str) -> np.ndarray:
     allowed, wanted = _TYPES[given.type]
     if given.type == "int":  # JSON knows one kind of number, and many callers write 2008.0
-        values = [int(value) if type(value) is float and value.is_integer() and abs(value) <= encoding.EXACT else value for value in values]
+        values = [int(value) if type(value) is float and value.is_integer() and abs(value) < encoding.EXACT else value for value in values]
     types = set(map(type, values))
     if not types <= (allowed | {type(None)} if given.nullable else allowed):
         for place, value in enumerate(values):
@@ -167,7 +167,7 @@ def _column(given: Input, values: list[Any], time_zone: str) -> np.ndarray:
                 raise BadRequest(f"Row {place}: {given.name} must not be null.")
             if given.type == "int" and type(value) is float and value.is_integer():
                 raise BadRequest(
-                    f"Row {place}: {given.name} is {_short(value)}: beyond 2^53 a number with a point or an exponent is not exact. Write all its digits."
+                    f"Row {place}: {given.name} is {_short(value)}: from 2^53 on a number with a point or an exponent is not exact. Write all its digits."
                 )
             if value is not None and type(value) not in allowed:
                 raise BadRequest(f"Row {place}: {given.name} must be {wanted}, not {_short(value)}.")

@@ -93,6 +93,7 @@ def test_a_model_can_be_called_as_it_was_written(tmp_path, sample, added, label,
     ("arguments", "words"),
     [
         ({"kind": "dataset", "name": "Sales"}, "is not a name"),
+        ({"kind": "dataset", "name": "class", "sample": "SAMPLE"}, "'class' is a word of Python"),
         ({"kind": "dataset", "name": "more"}, "Give a sample file"),
         ({"kind": "dataset", "name": "sales", "sample": "SAMPLE"}, "exists already"),
         ({"kind": "dataset", "name": "more", "sample": "SAMPLE", "key": "nr"}, "has no column nr"),
@@ -122,6 +123,8 @@ def test_what_cannot_be_known_is_asked_for(tmp_path, sample, added, arguments, w
         ("", "cannot be read|no rows"),
         ("a,b\n1,2\n1,2\n", "No column of .* is a time"),
         ("at\n2024-01-01 00:00:00\n", "names a row"),
+        ("a,A,at\n1,2,2024-01-01 00:00:00\n", "name of its own .* 'A' is empty or there before"),
+        (",at\n1,2024-01-01 00:00:00\n", "name of its own .* '' is empty"),
         ("_id,at\n1,2024-01-01 00:00:00\n", "'_id' is no column name: .* Rename the column in the sample"),
     ],
 )
@@ -131,6 +134,26 @@ def test_a_poor_sample_is_explained(tmp_path, text, words):
     file.write_text(text)
     with pytest.raises(UnknownName, match=words):
         add.run(SETTINGS, None, "dataset", "poor", sample=file, project=tmp_path)
+
+
+def test_a_column_of_lists_is_named(tmp_path):
+    """A value that no table holds is said before anything is made of it."""
+    file = tmp_path / "lists.parquet"
+    pandas.DataFrame({"id": [1, 2], "at": pandas.to_datetime(["2024-01-01", "2024-01-02"]), "tags": [["a"], ["b"]]}).to_parquet(file)
+    with pytest.raises(UnknownName, match=r"tags has the type VARCHAR\[\]"):
+        add.run(SETTINGS, None, "dataset", "lists", sample=file, project=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [(("yes", "no"), "string"), (("t", "f"), "string"), (("True", "False"), "bool"), (("TRUE", "false"), "bool"), (("1", "0"), "int")],
+)
+def test_words_for_true_and_false_are_taken_as_a_landed_file_is(tmp_path, values, kind):
+    """A column of yes and no is one of words: a dataset after the sample takes the sample."""
+    file = tmp_path / "answers.csv"
+    file.write_text("id,at,answer\n" + "".join(f"{i},2024-01-{i + 1:02d} 10:00:00,{values[i % 2]}\n" for i in range(20)))
+    add.run(SETTINGS, None, "dataset", "answers", sample=file, project=tmp_path)
+    assert load(tmp_path / "include/perennial_datasets/answers.py").DATASET.column("answer").type == kind
 
 
 def test_a_missing_sample_is_named(tmp_path):
@@ -150,6 +173,7 @@ def test_any_column_name_is_written_as_it_is(tmp_path):
 
 
 ORDERS = 700
+ODD = "опоздал \u2013 late\u2019"
 
 
 def orders():
@@ -193,13 +217,20 @@ def project(tmp_path, monkeypatch):
 
 
 def add_all(project, capsys):
-    """A dataset, a regression and a classifier; what was said of the models."""
+    """A dataset, a regression and a classifier, and what was said of these; then a dataset with a time and odd names alone, and its model."""
     add.run(SETTINGS, None, "dataset", "orders", sample=project / "orders.csv", project=project)
     importlib.invalidate_caches()
     capsys.readouterr()
     for name, label in (("orders_total", "total"), ("orders_late", "late")):
         add.run(SETTINGS, None, "model", name, dataset="orders", label=label, sample=project / "orders.csv", project=project)
-    return capsys.readouterr().out
+    said = capsys.readouterr().out
+    few = project / "few.csv"  # nothing but a time to learn from, and names that are no ASCII
+    orders()[["order", "at", "late"]].rename(columns={"late": ODD}).to_csv(few, index=False)
+    add.run(SETTINGS, None, "dataset", "orders_few", sample=few, project=project)
+    importlib.invalidate_caches()
+    add.run(SETTINGS, None, "model", "orders_time", dataset="orders_few", label=ODD, sample=few, project=project)
+    capsys.readouterr()
+    return said
 
 
 def test_what_is_better_no_input_is_left_out_and_named(project, capsys):
@@ -294,7 +325,7 @@ def test_what_is_written_passes_the_type_check(project, capsys):
 def test_the_tests_that_are_written_pass(project, capsys):
     """`make test` runs them with all others."""
     add_all(project, capsys)
-    for name in ("orders_total", "orders_late"):
+    for name in ("orders_total", "orders_late", "orders_time"):
         tests = load(project / f"tests/unit/perennial_models/{name}/test_{name}_features.py")
         for test in (tests.test_a_row_of_nulls_is_encoded, tests.test_the_label_is_no_input, tests.test_unknown_labels_are_nan):
             test()

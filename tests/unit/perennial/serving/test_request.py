@@ -147,9 +147,9 @@ def test_infinite_numbers_are_refused(number):
         read_request(body(ROW).replace(b"500", b"1").replace(b"null", number.encode()), SIGNATURE)
 
 
-@pytest.mark.parametrize("number", ["1e19", "9223372036854775808", "-9223372036854775809", "-1e308", "9007199254740994.0", "1" + "0" * 400])
+@pytest.mark.parametrize("number", ["1e19", "9223372036854775808", "-9223372036854775809", "-1e308", "9007199254740993.0", "1" + "0" * 400])
 def test_whole_numbers_that_are_not_exact_are_refused(number):
-    """Beyond 64 bits, or beyond 2^53 with a point or an exponent, a whole number is no longer the one that was meant."""
+    """Beyond 64 bits, or from 2^53 on with a point or an exponent, a whole number is no longer the one that was meant."""
     fields = [{"name": "n", "type": "int"}]
     with pytest.raises(BadRequest, match=r"n (is|must be)|not JSON"):
         read_request(f'{{"data": {{"rows": [{{"n": {number}}}]}}}}', read_signature({"inputs": fields}))
