@@ -296,7 +296,7 @@ class Supervisor:
             f"[supervisord]\nlogfile = {folder}/supervisord.log\nlogfile_maxbytes = 5MB\nlogfile_backups = 1\numask = 077\npidfile = {folder}/supervisord.pid\n"
             f"childlogdir = {folder}\ndirectory = {folder}\nminfds = 1024\n{'user = root' if os.geteuid() == 0 else ''}\n\n"
             "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n\n"
-            f"[include]\nfiles = {folder}/programs/*.conf\n"
+            "[include]\nfiles = programs/*.conf\n"  # beside this file: patterns have blanks between, and a folder's name may have one
         )
 
     @contextlib.contextmanager

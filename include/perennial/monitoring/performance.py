@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 LOSS = {"binary": "log loss", "multiclass": "log loss", "regression": "squared error"}
 SMALLEST = 1e-7  # of a probability, so that one certain mistake has a finite loss
+LARGEST = 1e70  # of an error, so that the squares of absurd outcomes have a finite mean and variance
 RESAMPLES = 2000
 SLICE_RESAMPLES, MAX_SLICES = 400, 20  # of one slice; slices of a column, the largest
 MIN_SLICE = 30  # labelled rows of a slice that is shown
@@ -43,7 +44,8 @@ def losses(task: Task, scores: Floats, outcomes: Floats) -> tuple[Floats, Floats
         outcomes: [rows], class numbers or values; NaN where unknown gives NaN.
     """
     if task == "regression":
-        return (scores[:, 0] - outcomes) ** 2, None
+        with np.errstate(over="ignore"):
+            return np.clip(scores[:, 0] - outcomes, -LARGEST, LARGEST) ** 2, None
     clipped = np.clip(scores, SMALLEST, 1.0)
     known = np.isfinite(outcomes)
     realised = np.full(len(outcomes), np.nan)

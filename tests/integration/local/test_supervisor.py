@@ -47,6 +47,21 @@ def test_a_program_gets_its_environment_literally(supervisor):
     wait_until(lambda: supervisor.log("says").read_text() == f"{value}|", 60)
 
 
+def test_a_home_may_have_blanks_in_its_path(make_settings):
+    """As on a Mac's or a shared disk: supervisord's own patterns have blanks between."""
+    short = make_settings()
+    home = short.home / "ML models of a team"
+    home.mkdir()
+    (home / "venvs").symlink_to(short.home / "venvs")
+    found = Supervisor(short.model_copy(update={"home": home}))
+    found.start()
+    try:
+        found.add_program("sleeps", ["/bin/sleep", "100"], {})
+        assert running(found, "sleeps").pid
+    finally:
+        found.shutdown()
+
+
 def test_the_same_definition_restarts_nothing_and_a_changed_one_does(supervisor):
     """`perennial up` may be called at any time."""
     supervisor.add_program("a", ["sleep", "100"], {"X": "1"})

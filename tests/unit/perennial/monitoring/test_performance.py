@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import date, datetime, timedelta, timezone
 
 import numpy as np
@@ -48,6 +50,15 @@ def test_losses_follow_their_formulas():
     realised, expected = losses("regression", np.array([[3.0]]), np.array([1.0]))
     assert (realised[0], expected) == (4.0, None)
     assert np.isfinite(losses("binary", np.array([[1.0, 0.0]]), np.array([1.0]))[0]).all()
+
+
+@pytest.mark.parametrize("absurd", [1.7e308, 1e154, 1e71])
+def test_absurd_outcomes_leave_figures_that_can_be_written(absurd):
+    """A server takes any finite outcome: two that are absurd make the loss of their days huge, never infinite, which no report could hold."""
+    rows = joined([[-absurd], [1.0], [2.0]] * 40, [absurd, -absurd, 2.0] * 40, list(range(4)) * 30)
+    written = [*map(asdict, by_day("regression", rows)), asdict(over_window("regression", rows, 1))]
+    assert json.dumps(written, allow_nan=False, default=str)
+    assert by_day("regression", rows)[0].realised > 1e100
 
 
 def test_calibrated_scores_have_no_excess_and_others_do():
