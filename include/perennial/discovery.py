@@ -134,7 +134,9 @@ def model_part(name: str, part: str) -> ModuleType:
     path = file.path.with_name(f"{part}.py")
     try:
         found = importlib.import_module(f"perennial_models.{name}.{part}")
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         where = file.broken_by(error) if path.is_file() else file.broken(f"there is no {part}.py", path.parent)
         raise SpecBroken(where.sentence) from error
     if missing := [wanted for wanted in PARTS[part] if not hasattr(found, wanted)]:
@@ -189,8 +191,10 @@ def _load(file: _File, wanted: type[_Spec]) -> _Spec | Broken:
         return file.broken(f"there is no {INIT}", file.path.parent)
     try:
         spec: Any = getattr(importlib.import_module(file.module), file.kind.upper(), None)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - one file's mistake, whatever it is, must not stop the others
-        return file.broken_by(error) if file.path.is_file() else file.broken("there is no spec.py", file.path.parent)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - one file's mistake, whatever it is (sys.exit, a panic of a library), must not stop the others
+        return file.broken_by(error) if file.path.is_file() else file.broken(f"there is no {file.path.name}", file.path.parent)
     if not isinstance(spec, wanted):
         return file.broken(f"it defines no {file.kind.upper()} = {wanted.__name__}(...)")
     if spec.name != file.name:

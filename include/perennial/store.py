@@ -30,6 +30,7 @@ FOLDERS = (
     "landing",
     "quarantine",
     "receipts",
+    "removals",
     "tables",
     "models",
     "reports",
@@ -41,6 +42,7 @@ FOLDERS = (
     "ledger",
     "probe",
     "releases",
+    "observed",
     "mlflow",
 )
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700

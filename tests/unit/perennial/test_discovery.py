@@ -57,6 +57,7 @@ def test_a_new_file_is_a_new_dataset(folder):
         ("import os\nDATASET = DatasetSpec(", "'(' was never closed", ", line 2"),
         ("\nimport no_such_module", "ModuleNotFoundError: No module named 'no_such_module'", ", line 2"),
         ("import sys\nsys.exit(0)", "it ends the program that reads it (sys.exit)", ", line 2"),
+        ("class Panic(BaseException):\n    pass\nraise Panic('of a library')", "Panic: of a library", ", line 3"),
         ("1 / 0", "ZeroDivisionError: division by zero", ", line 1"),
         ("SET = 1", "it defines no DATASET = DatasetSpec(...)", ""),
         ("DATASET = 1", "it defines no DATASET = DatasetSpec(...)", ""),
@@ -101,6 +102,13 @@ def test_a_model_that_cannot_work_is_broken(folder, old, new, why, line):
     broken = next(found for found in discovery.broken() if found.kind == "model")
     assert (broken.name, broken.why, broken.place) == ("extra_m", why, f"perennial_models/extra_m/spec.py, line {line}")
     assert {"flight_delays", "digits"} <= set(discovery.models())
+
+
+def test_a_link_that_leads_nowhere_is_named(folder):
+    """The file that is missing is the dataset's own."""
+    (folder / "extra_b.py").symlink_to(folder / "gone.py")
+    (broken,) = discovery.broken()
+    assert broken.why == "there is no extra_b.py"
 
 
 @pytest.mark.parametrize("file", ["spec.py", "__init__.py"])

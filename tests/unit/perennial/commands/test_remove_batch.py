@@ -28,7 +28,7 @@ from perennial.quality.validation import Verdict
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec
 from perennial.stages import ingest, profile
-from perennial.store import FolderStore
+from perennial.store import FOLDERS, FolderStore
 from perennial.testing import small_manifest, small_version
 
 SPEC = DatasetSpec(
@@ -85,6 +85,13 @@ def remove(store: FolderStore, batch: str = "2.csv", **given: object) -> int:
 
 def amounts(store: FolderStore, version: int | None = None) -> list[float]:
     return sorted(set(Table(store, "sales").scan(["amount"], version=version)["amount"].to_pylist()))
+
+
+def test_what_is_written_lies_in_folders_that_the_store_names(store: FolderStore) -> None:
+    """Whoever empties a store folder by folder, as the demo does, leaves no leave to land a batch again."""
+    remove(store)
+    remove(store, again=True)
+    assert {folder.name for folder in store.path.iterdir()} <= set(FOLDERS)
 
 
 def counted(store: FolderStore) -> int:
