@@ -265,7 +265,8 @@ class FolderStore(Store):
     def _unfinished(self, key: str) -> Path:
         target = self._file(key)
         private_folder(target.parent)
-        return target.with_name(f".{target.name[:180]}.{uuid.uuid4().hex}.unfinished")
+        begin = os.fsdecode(os.fsencode(target.name)[:180])  # a name has at most 255 bytes, whatever its letters
+        return target.with_name(f".{begin}.{uuid.uuid4().hex}.unfinished")
 
     def _write_unfinished(self, key: str, data: bytes) -> Path:
         unfinished = self._unfinished(key)
@@ -389,6 +390,10 @@ class FolderStore(Store):
                 stat = self._file(key).stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
+            except OSError as error:
+                if error.errno == errno.ELOOP:  # a link that leads to itself: it holds nothing either
+                    return None
+                raise
         if not S_ISREG(stat.st_mode):
             return None
         return StoredObject(key, stat.st_size, stat.st_mtime, f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{stat.st_ino:x}")

@@ -184,6 +184,28 @@ def test_unfinished_writes_are_not_listed(tmp_path: Path) -> None:
     assert [item.key for item in store.list("a")] == ["a/whole"]
 
 
+@pytest.mark.parametrize("name", ["売" * 83 + ".csv", "é" * 125 + ".csv", "x" * 251 + ".csv"])
+def test_an_object_may_have_the_longest_name_that_the_system_allows(tmp_path: Path, name: str) -> None:
+    """In whatever letters: a file that landed with it can be copied away, written and put."""
+    store = FolderStore(str(tmp_path))
+    (tmp_path / name).write_bytes(b"landed")
+    store.copy(name, f"quarantine/{name}")
+    store.write(f"written/{name}", b"landed")
+    assert store.put_if_absent(f"put/{name}", b"landed")
+    assert [item.key for item in store.list("quarantine")] == [f"quarantine/{name}"]
+    assert {store.read(f"{place}/{name}") for place in ("quarantine", "written", "put")} == {b"landed"}
+
+
+def test_a_link_that_leads_nowhere_is_no_object(tmp_path: Path) -> None:
+    """Neither one to a file that is gone nor one to itself keeps the others from being listed."""
+    store = FolderStore(str(tmp_path))
+    store.write("landing/sales/day.csv", b"x")
+    for name, target in (("gone", "nowhere"), ("round", "round")):
+        (tmp_path / "landing/sales" / name).symlink_to(target)
+    assert [item.key for item in store.list("landing/sales")] == ["landing/sales/day.csv"]
+    assert store.stat("landing/sales/round") is None
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("act", ["write", "put_if_absent", "upload"])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, act: str) -> None:
