@@ -128,6 +128,16 @@ def test_a_log_without_words_of_its_end_is_no_damage(old: Table, make_sales) -> 
     ]
 
 
+def test_a_missing_end_of_the_log_is_noticed(table: Table, make_sales) -> None:
+    """The table would read as the version before, without the newest batch, and nobody would be told."""
+    fill(table, make_sales, range(2))
+    last = table.version()
+    table.store.delete(f"tables/sales/_delta_log/{last:020}.json")
+    assert [f"Commit {last} of the table sales is missing" in sentence for sentence in read_log(table.store, "sales").damage] == [True]
+    with pytest.raises(StoredDataDamaged, match=f"Commit {last} of the table sales is missing"):
+        table.refuse_damaged()
+
+
 def test_the_digest_is_over_bytes(store: FolderStore, tmp_path: Path, rows: pa.Table, make_sales, spec: DatasetSpec) -> None:
     """DM-06: The same rows give the same digest in another store, under other names of files; other rows another, and it says how it was made."""
     here, there = Table(store, "sales"), Table(FolderStore(str(tmp_path / "there")), "sales")
