@@ -73,6 +73,13 @@ def test_a_wrong_setting_is_one_sentence(monkeypatch, capsys):
     assert "PERENNIAL_STORRE is no setting" in capsys.readouterr().err
 
 
+def test_words_that_are_no_text_are_refused(capsys):
+    """A note in another encoding could be kept nowhere: it is told, and nothing breaks half-way."""
+    with pytest.raises(SystemExit):
+        cli.main(["incident", "--model", "any", "--id", "1", "--verdict", "real", "--note", os.fsdecode(b"caf\xe9")])
+    assert "--note holds bytes that are no text in UTF-8: 'caf\\udce9'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["yesterday", "2013-13-01"])
 def test_a_wrong_time_is_explained(capsys, text):
     """argparse says what a time looks like."""
