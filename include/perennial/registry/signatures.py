@@ -83,9 +83,9 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[st
     for bound, words, sign in (("min", "at least", 1), ("max", "at most", -1)):
         was, is_now = before.get(bound), now.get(bound)
         if is_now is not None and (was is None or sign * (is_now - was) > 0):
-            breaking.append(f"`{name}` must be {words} {is_now:g}")
+            breaking.append(f"`{name}` must be {words} {is_now:.16g}")
         elif was != is_now:
-            compatible.append(f"`{name}` may be {'below' if bound == 'min' else 'above'} {was:g}")
+            compatible.append(f"`{name}` may be {'below' if bound == 'min' else 'above'} {was:.16g}")
     had, has = before.get("values"), now.get("values")
     if has is not None and (had is None or set(had) - set(has)):
         breaking.append(f"`{name}` must be one of {_shown(has)}")

@@ -193,11 +193,11 @@ def _numbers(given: Input, values: list[Any]) -> np.ndarray:
         (~np.isfinite(column), "must be finite"),
         (
             column < given.min if given.min is not None else None,
-            f"is below {given.min:g}, the least it can be" if given.min is not None else "",
+            f"is below {given.min:.16g}, the least it can be" if given.min is not None else "",
         ),
         (
             column > given.max if given.max is not None else None,
-            f"is above {given.max:g}, the most it can be" if given.max is not None else "",
+            f"is above {given.max:.16g}, the most it can be" if given.max is not None else "",
         ),
     ):
         if fault is not None and (fault & known).any():

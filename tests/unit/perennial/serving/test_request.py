@@ -155,6 +155,14 @@ def test_whole_numbers_that_are_not_exact_are_refused(number):
         read_request(f'{{"data": {{"rows": [{{"n": {number}}}]}}}}', read_signature({"inputs": fields}))
 
 
+def test_a_bound_is_told_with_all_its_digits():
+    """Of a day written as 20130101 six digits would name another day."""
+    fields = [{"name": "day", "type": "int", "min": 20130101}, {"name": "share", "type": "float", "max": 0.1}]
+    for row, words in (({"day": 20130100, "share": 0}, "below 20130101, the"), ({"day": 20130101, "share": 1}, "above 0.1, the")):
+        with pytest.raises(BadRequest, match=words):
+            read_request(json.dumps({"data": {"rows": [row]}}), read_signature({"inputs": fields}))
+
+
 def test_times_are_wall_times_of_the_signature_zone():
     """An offset is converted to the version's zone, in rows and in the event time; a signature of an older release means UTC."""
     eastern = read_signature({"inputs": FIELDS, "time_zone": "America/New_York"})
