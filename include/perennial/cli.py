@@ -17,7 +17,7 @@ from pathlib import Path
 
 from perennial import options
 from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
-from perennial.results import Result
+from perennial.results import Result, on_terminal
 from perennial.settings import Settings
 from perennial.store import open_store
 
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
                 EXIT_FAULT,
                 Result(sentence=f"The result cannot be written to {result_file} ({error.strerror}): name another --result FILE."),
             )
-    print(result.sentence, file=sys.stderr if code else sys.stdout, flush=True)
+    print(on_terminal(result.sentence), file=sys.stderr if code else sys.stdout, flush=True)
     return code
 
 

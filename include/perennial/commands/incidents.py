@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from perennial import discovery
 from perennial.errors import EXIT_DONE
 from perennial.monitoring.incidents import Incident, Incidents, known_names
+from perennial.results import on_terminal
 from perennial.settings import Settings
 from perennial.store import Store
 
@@ -24,7 +25,7 @@ def run(settings: Settings, store: Store, *, model: str | None = None) -> int:
         going_on = sum(incident.is_open for incident in known)
         print(f"{name}: {len(known)} incidents, {going_on} open. {incidents.alarm_rate(datetime.now(timezone.utc)).sentence}")
         for incident in known:
-            print("\n".join(describe(incident)))
+            print(on_terminal("\n".join(describe(incident))))
     return EXIT_DONE
 
 

@@ -25,6 +25,17 @@ def incidents(tmp_path, monkeypatch):
     return found
 
 
+def test_a_strangers_name_steers_no_terminal(incidents, capsys):
+    """A file's name or a category may hold signs that clear the screen or set a title: they are shown, not obeyed."""
+    incidents.open("data quality", "file", "warning", "1 file was refused: \x1b]0;owned\x07\x9b2Jné.csv.")
+    assert cli.main(["incidents", "--model", "small_delays"]) == 0
+    assert cli.main(["incident", "--model", "small_delays", "--id", "3", "--verdict", "real", "--note", "\x1b[2J"]) == 0
+    shown = capsys.readouterr().out
+    assert not set(shown) & {"\x1b", "\x07", "\x9b"}
+    assert r"refused: \x1b]0;owned\x07\x9b2Jné.csv." in shown
+    assert r"real: \x1b[2J" in shown
+
+
 def test_incidents_are_listed(incidents, capsys):
     """Each with its times, its end, its verdict, its report, and what could not be told; the alarm rate above."""
     assert cli.main(["incidents", "--model", "small_delays"]) == 0
