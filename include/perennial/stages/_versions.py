@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from perennial.errors import UnknownName
+from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.ledger import Entry
 from perennial.lineage.version_folder import read_signature
 from perennial.specs import DatasetSpec, ModelSpec
@@ -45,7 +45,7 @@ def as_logged(store: Store, spec: ModelSpec, dataset: DatasetSpec, entries: Sequ
     for digest in sorted(served):
         try:
             found |= dict.fromkeys(as_of(store, spec, digest).inputs)
-        except UnknownName as error:  # others' predictions must not wait for it
+        except (UnknownName, StoredDataDamaged) as error:  # others' predictions must not wait for it
             log.warning("The inputs of a version that served are not known: %s", error)
     known = {column.name for column in dataset.columns}
     return spec.model_copy(update={"inputs": tuple(name for name in found if name in known)})
