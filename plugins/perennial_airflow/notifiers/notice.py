@@ -45,12 +45,13 @@ class Notice:
         said = [f"Since {incident.opened:%Y-%m-%d %H:%M} UTC ({incident.severity}): {incident.sentence}"]
         if incident.resolved:
             said.append(f"Over since {incident.resolved:%Y-%m-%d %H:%M} UTC: {incident.resolution}")
-        return said
+        return [_cut(sentence) for sentence in said]  # a channel that refuses one long alert would be told none after it
 
     @property
     def figures(self) -> dict[str, str]:
         """The evidence, by name."""
-        return {name: _shortened(_figure(value), FIGURE_CHARACTERS) for name, value in list(self.incident.figures.items())[:FIGURES_SHOWN]}
+        shown = list(self.incident.figures.items())[:FIGURES_SHOWN]
+        return {_shortened(name, FIGURE_CHARACTERS): _shortened(_figure(value), FIGURE_CHARACTERS) for name, value in shown}
 
     @property
     def links(self) -> dict[str, str]:

@@ -208,6 +208,15 @@ def test_without_an_address_the_runbook_is_named():
     assert "What to do: docs/runbook.md#data-quality." in text
 
 
+def test_an_alert_is_never_too_long_for_a_channel():
+    """Thousands of refused files, or a category of a megabyte: Slack refuses a message beyond 40,000 characters, and would hear of nothing after it."""
+    long = "file.csv, " * 100_000
+    notice = _notice("resolved", sentence=long, resolved=NOW, resolution=long, evidence={f"{i}{long}": long for i in range(50)})
+    assert len(notice.text()) < 40_000
+    assert len(notice.page()) < 40_000
+    assert "file.csv" in notice.text()
+
+
 HOSTILE = "<!channel> <script>alert(1)</script> {{ conn.perennial_smtp.password }}\r\nBcc: eve@example.org &"
 
 
