@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 
+from perennial.errors import StoredDataDamaged
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ def last_key(name: str) -> str:
     return f"tables/{name}/_sha256/last.json"
 
 
+def missing(name: str, version: int) -> str:
+    """A sentence for a commit that was there and is gone."""
+    return f"Commit {version} of the table {name} is missing: restore {log_key(name, version)} from a backup."
+
+
 def put_commit(store: Store, name: str, version: int, info: Mapping[str, Any], actions: Iterable[Mapping[str, Any]]) -> bool:
     """Make a version of a table, with the hash of the commit before it; False if another commit took that version.
 
@@ -90,7 +96,11 @@ def put_commit(store: Store, name: str, version: int, info: Mapping[str, Any], a
         version: the next one.
         info: what is told of the commit.
         actions: what it does.
+
+    Raises:
+        StoredDataDamaged: this version, or a later one, was there and is gone: another in its place would hide that.
     """
+    _refuse_lost_end(store, name, version)
     try:
         before = {PREVIOUS: hashlib.sha256(store.read(log_key(name, version - 1))).hexdigest()}
     except KeyError:
@@ -100,6 +110,17 @@ def put_commit(store: Store, name: str, version: int, info: Mapping[str, Any], a
         return False
     store.write(last_key(name), json.dumps({"version": version, "sha256": hashlib.sha256(data).hexdigest()}).encode())
     return True
+
+
+def _refuse_lost_end(store: Store, name: str, version: int) -> None:
+    try:
+        last = json.loads(store.read(last_key(name)))["version"]
+    except (KeyError, ValueError, TypeError):  # written before hashes were kept, or damaged: the next commit writes it anew
+        return
+    if isinstance(last, int) and last >= version and not store.exists(log_key(name, last)):
+        raise StoredDataDamaged(
+            f"{missing(name, last)} If none has it, delete {last_key(name)}, and land its rows again under another name."
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from perennial.data.commits import FACT, PREVIOUS, last_key, log_key
+from perennial.data.commits import FACT, PREVIOUS, last_key, log_key, missing
 from perennial.store import Store
 
 
@@ -42,7 +42,7 @@ def read_log(store: Store, name: str, until: int | None = None) -> Log:
     ]
     for number in (int(number) for number in numbers if number.isdecimal()):
         if number != version + 1:
-            found.damage.append(_missing(name, version + 1))
+            found.damage.append(missing(name, version + 1))
             before = ""
         version, key = number, log_key(name, number)
         data = store.read(key)
@@ -60,7 +60,7 @@ def read_log(store: Store, name: str, until: int | None = None) -> Log:
         if last["version"] == version and last["sha256"] != before:
             found.damage.append(_changed(log_key(name, version)))
         if last["version"] > version and not store.exists(log_key(name, last["version"])):  # else it was made since the list was
-            found.damage.append(_missing(name, last["version"]))
+            found.damage.append(missing(name, last["version"]))
     except KeyError:
         pass  # written before hashes were kept, or about to be written
     except (ValueError, TypeError):
@@ -84,10 +84,6 @@ def _take(found: Log, now: dict[str, tuple[int, int | None]], data: bytes, key: 
         found.damage.append(f"{key} cannot be read ({type(error).__name__}): restore it from a backup.")
         return ""
     return str(info.get(PREVIOUS, ""))
-
-
-def _missing(name: str, version: int) -> str:
-    return f"Commit {version} of the table {name} is missing: restore {log_key(name, version)} from a backup."
 
 
 def _changed(key: str) -> str:
