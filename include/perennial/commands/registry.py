@@ -117,9 +117,9 @@ class Rebuild:
         for item in self.store.list(f"reports/{self.name}"):
             said: dict[str, Any] = {}
             if item.key.endswith("/evaluation.json"):
-                said = json.loads(self.store.read(item.key)).get("champion") or {}
+                said = self._document(item.key).get("champion") or {}
             elif item.key.startswith(f"reports/{self.name}/recalibrations/"):
-                said = json.loads(self.store.read(item.key))
+                said = self._document(item.key)
             if said.get("version") and said.get("digest") and said["digest"] not in found.values():
                 found.setdefault(int(said["version"]), said["digest"])
         return found
@@ -207,7 +207,11 @@ class Rebuild:
 
     def _document(self, name: str) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads(self.store.read(name))
+            found = json.loads(self.store.read(name))
         except KeyError:
             return {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise StoredDataDamaged(f"{name} cannot be read: restore it from a backup, or delete it to rebuild without what it says.")
         return found
