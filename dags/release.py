@@ -24,6 +24,8 @@ as it takes, or until a command decides it: silence is never taken for a yes, no
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG, BaseOperator, Param, chain
 
 from perennial import discovery
@@ -49,7 +51,8 @@ PARAMS = {
         description="Release it although this version was rolled back or rejected before, was not compared with this champion, or the model was retired.",
     ),
 }
-RETRIES_OF_A_LONG_WAIT = 8  # one count for the whole release, which may take days
+# One count for the whole release, which may take days; a busy scheduler now and then takes a try for a moment's wait, and traffic must not stand still for it.
+LONG_WAIT = {"retries": 100, "retry_delay": timedelta(seconds=5), "max_retry_delay": timedelta(minutes=1)}
 EVIDENCE = "{{ ti.xcom_pull(task_ids='move_traffic')['sentence'] }}\n\n```\n{{ ti.xcom_pull(task_ids='move_traffic')['evidence'] | tojson(indent=2) }}\n```"
 
 
@@ -79,7 +82,7 @@ def release(spec: ModelSpec) -> DAG:
         move_traffic = stage_task(
             "release",
             spec,
-            task={"task_id": "move_traffic", "retries": RETRIES_OF_A_LONG_WAIT},
+            task={"task_id": "move_traffic", **LONG_WAIT},
             version=result_of("may_start", "version") if asks_first else param("version"),
             decision=result_of("may_start", "decision") if asks_first else None,
             again=param("again"),
@@ -99,7 +102,7 @@ def release(spec: ModelSpec) -> DAG:
             spec,
             task={
                 "task_id": "settle",
-                "retries": RETRIES_OF_A_LONG_WAIT,  # a release that waited for a person's word runs here
+                **LONG_WAIT,  # a release that waited for a person's word runs here
                 "outlets": [assets.candidate(spec)],
                 "announces": assets.release_left_open,
             },

@@ -180,7 +180,7 @@ def _few_rows(plan: _Plan) -> list[str]:
     if plan.split == SplitSpec():
         return []
     return [
-        f"split: {plan.split.test_days} days each for test and validation, {plan.split.min_train_rows} rows to train on at least, as the sample is small; "
+        f"split: {plan.split.test_days} day{'s' if plan.split.test_days > 1 else ''} each for test and validation, {plan.split.min_train_rows} rows to train on at least, as the sample is small; "
         "take these lines out of spec.py once there are more"
     ]
 

@@ -145,7 +145,7 @@ def left_out(sample: Sample, dataset: DatasetSpec, label: str, task: str) -> lis
     for column in dataset.columns:
         if column.name == label:
             continue
-        why = _why_not(column, sample.rows[column.name], dataset) or _too_good(column, sample.rows, label, task)
+        why = _why_not(column, sample.rows[column.name], dataset) or _too_good(column, sample.rows, dataset, label, task)
         if why:
             found.append(LeftOut(column.name, why))
     return found
@@ -153,7 +153,7 @@ def left_out(sample: Sample, dataset: DatasetSpec, label: str, task: str) -> lis
 
 def _why_not(column: Column, values: pandas.Series, dataset: DatasetSpec) -> str:
     known = values.dropna()
-    if column.name in dataset.key:
+    if dataset.key == (column.name,):
         return "it names rows (the key)"
     if column.type == "timestamp":
         return "" if column.name == dataset.event_time else "a time, which may be known only after the row"
@@ -166,10 +166,10 @@ def _why_not(column: Column, values: pandas.Series, dataset: DatasetSpec) -> str
     return ""
 
 
-def _too_good(column: Column, rows: pandas.DataFrame, label: str, task: str) -> str:
+def _too_good(column: Column, rows: pandas.DataFrame, dataset: DatasetSpec, label: str, task: str) -> str:
     """Why a column is not to be trusted that tells nearly all of the label alone: it often is a part of it, or came after it."""
     share = told_share(rows[column.name], rows[label], task) if column.type != "timestamp" else 0.0
-    if share < TOO_GOOD:
+    if share < TOO_GOOD or column.name in dataset.key:  # what names a row is known with it
         return ""
     return f"suspicious: it alone tells {100 * share:.0f} % of {label}; it may be a part of it, or known only after it"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from perennial.commands._new_dataset import dataset_files
 from perennial.commands._new_model import model_files
 from perennial.commands._sample import read_sample
+from perennial.data.landing import folder
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.settings import Settings
 from perennial.specs import NAME
@@ -52,7 +53,9 @@ def run(
         (project / path).parent.mkdir(parents=True, exist_ok=True)
         (project / path).write_text(_formatted(text, path, settings))
         print(f"wrote {path}")
-    print(*said, _next(kind, name), sep="\n")
+    if kind == "dataset":
+        store.make_folder(folder(name))  # who looks for it finds it before the platform starts again
+    print(*said, _next(kind, name, store), sep="\n")
     return EXIT_DONE
 
 
@@ -65,7 +68,7 @@ def _formatted(text: str, path: Path, settings: Settings) -> str:
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
 
 
-def _next(kind: str, name: str) -> str:
+def _next(kind: str, name: str, store: Store) -> str:
     if kind == "dataset":
-        return f"Edit these, then land a file in landing/{name}/ of the store: the DAG {name}_ingestion is there."
+        return f"Edit these, then put a file into {store.uri(folder(name))}/: the DAG {name}_ingestion is there."
     return f"Edit these; the DAGs {name}_training, _release, _monitoring and _rollback are there."

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from perennial.training.trainer import Checkpoints
 
 CHECKOUT = Path(perennial.__file__).parents[2]
 SETTINGS = Settings(home=Path(sys.executable).parents[3], store="unused")
+STORE = FolderStore(tempfile.mkdtemp(prefix="perennial-add-"))
 SAMPLE = "id,at,colour,weight,sold\n" + "".join(
     f"{i},2024-01-{i + 1:02d} 10:00:00,{'red' if i % 2 else 'blue'},{i * 0.5},{'web' if i % 3 else 'shop'}\n" for i in range(20)
 )
@@ -53,14 +55,14 @@ def sample(tmp_path):
 @pytest.fixture
 def added(tmp_path, sample, monkeypatch):
     """A dataset `sales` and what is needed to add models of it."""
-    add.run(SETTINGS, None, "dataset", "sales", sample=sample, project=tmp_path)
+    add.run(SETTINGS, STORE, "dataset", "sales", sample=sample, project=tmp_path)
     spec = load(tmp_path / "include/perennial_datasets/sales.py").DATASET
     monkeypatch.setattr(discovery, "dataset", lambda name: spec)
     return spec
 
 
 def test_a_dataset_is_described_after_its_sample(tmp_path, added):
-    """Types, key and event time come from the file, and the suite asks for exactly these columns."""
+    """Types, key and event time come from the file; the suite asks for rows and the key, since the spec asks for the columns: a new one is said once."""
     assert {c.name: c.type for c in added.columns} == {
         "id": "int",
         "at": "timestamp",
@@ -70,14 +72,17 @@ def test_a_dataset_is_described_after_its_sample(tmp_path, added):
     }
     assert (added.key, added.event_time) == (("id",), "at")
     suite = json.loads((tmp_path / "great_expectations/expectations/sales.json").read_text())
-    assert suite["expectations"][0]["kwargs"]["column_set"] == [c.name for c in added.columns]
+    assert [expectation["type"] for expectation in suite["expectations"]] == [
+        "expect_table_row_count_to_be_between",
+        "expect_column_values_to_be_unique",
+    ]
     assert (tmp_path / "tests/unit/perennial_datasets/test_sales.py").exists()
 
 
 @pytest.mark.parametrize(("label", "task", "outputs"), [("sold", "binary", 2), ("weight", "regression", 1)])
 def test_a_model_can_be_called_as_it_was_written(tmp_path, sample, added, label, task, outputs):
     """Features and network fit together, and unknown labels are NaN."""
-    add.run(SETTINGS, None, "model", "asks", dataset="sales", label=label, sample=sample, project=tmp_path)
+    add.run(SETTINGS, STORE, "model", "asks", dataset="sales", label=label, sample=sample, project=tmp_path)
     folder = tmp_path / "include/perennial_models/asks"
     spec, features, model = load(folder / "spec.py").MODEL, load(folder / "features.py"), load(folder / "model.py")
     assert (spec.task, spec.label) == (task, label)
@@ -114,7 +119,7 @@ def test_what_cannot_be_known_is_asked_for(tmp_path, sample, added, arguments, w
     other.write_text("a,b\n1,2\n")
     arguments = {k: {"SAMPLE": sample, "OTHER": other}.get(v, v) for k, v in arguments.items()}
     with pytest.raises(UnknownName, match=words):
-        add.run(SETTINGS, None, project=tmp_path, **arguments)
+        add.run(SETTINGS, STORE, project=tmp_path, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +138,7 @@ def test_a_poor_sample_is_explained(tmp_path, text, words):
     file = tmp_path / "poor.csv"
     file.write_text(text)
     with pytest.raises(UnknownName, match=words):
-        add.run(SETTINGS, None, "dataset", "poor", sample=file, project=tmp_path)
+        add.run(SETTINGS, STORE, "dataset", "poor", sample=file, project=tmp_path)
 
 
 def test_a_column_of_lists_is_named(tmp_path):
@@ -141,7 +146,7 @@ def test_a_column_of_lists_is_named(tmp_path):
     file = tmp_path / "lists.parquet"
     pandas.DataFrame({"id": [1, 2], "at": pandas.to_datetime(["2024-01-01", "2024-01-02"]), "tags": [["a"], ["b"]]}).to_parquet(file)
     with pytest.raises(UnknownName, match=r"tags has the type VARCHAR\[\]"):
-        add.run(SETTINGS, None, "dataset", "lists", sample=file, project=tmp_path)
+        add.run(SETTINGS, STORE, "dataset", "lists", sample=file, project=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -152,21 +157,21 @@ def test_words_for_true_and_false_are_taken_as_a_landed_file_is(tmp_path, values
     """A column of yes and no is one of words: a dataset after the sample takes the sample."""
     file = tmp_path / "answers.csv"
     file.write_text("id,at,answer\n" + "".join(f"{i},2024-01-{i + 1:02d} 10:00:00,{values[i % 2]}\n" for i in range(20)))
-    add.run(SETTINGS, None, "dataset", "answers", sample=file, project=tmp_path)
+    add.run(SETTINGS, STORE, "dataset", "answers", sample=file, project=tmp_path)
     assert load(tmp_path / "include/perennial_datasets/answers.py").DATASET.column("answer").type == kind
 
 
 def test_a_missing_sample_is_named(tmp_path):
     """The path that was given is in the sentence."""
     with pytest.raises(UnknownName, match=r"no file .*nowhere\.csv"):
-        add.run(SETTINGS, None, "dataset", "poor", sample=tmp_path / "nowhere.csv", project=tmp_path)
+        add.run(SETTINGS, STORE, "dataset", "poor", sample=tmp_path / "nowhere.csv", project=tmp_path)
 
 
 def test_any_column_name_is_written_as_it_is(tmp_path):
     """Quotes in a header do not break the file that is written."""
     file = tmp_path / "odd.csv"
     file.write_text('"weight ""net""",sold at\n1,2024-01-01 10:00:00\n2,2024-01-02 10:00:00\n')
-    add.run(SETTINGS, None, "dataset", "odd", sample=file, project=tmp_path)
+    add.run(SETTINGS, STORE, "dataset", "odd", sample=file, project=tmp_path)
     spec = load(tmp_path / "include/perennial_datasets/odd.py").DATASET
     assert [c.name for c in spec.columns] == ['weight "net"', "sold at"]
     assert (spec.key, spec.event_time) == (('weight "net"',), "sold at")
@@ -218,17 +223,17 @@ def project(tmp_path, monkeypatch):
 
 def add_all(project, capsys):
     """A dataset, a regression and a classifier, and what was said of these; then a dataset with a time and odd names alone, and its model."""
-    add.run(SETTINGS, None, "dataset", "orders", sample=project / "orders.csv", project=project)
+    add.run(SETTINGS, STORE, "dataset", "orders", sample=project / "orders.csv", project=project)
     importlib.invalidate_caches()
     capsys.readouterr()
     for name, label in (("orders_total", "total"), ("orders_late", "late")):
-        add.run(SETTINGS, None, "model", name, dataset="orders", label=label, sample=project / "orders.csv", project=project)
+        add.run(SETTINGS, STORE, "model", name, dataset="orders", label=label, sample=project / "orders.csv", project=project)
     said = capsys.readouterr().out
     few = project / "few.csv"  # nothing but a time to learn from, and names that are no ASCII
     orders()[["order", "at", "late"]].rename(columns={"late": ODD}).to_csv(few, index=False)
-    add.run(SETTINGS, None, "dataset", "orders_few", sample=few, project=project)
+    add.run(SETTINGS, STORE, "dataset", "orders_few", sample=few, project=project)
     importlib.invalidate_caches()
-    add.run(SETTINGS, None, "model", "orders_time", dataset="orders_few", label=ODD, sample=few, project=project)
+    add.run(SETTINGS, STORE, "model", "orders_time", dataset="orders_few", label=ODD, sample=few, project=project)
     capsys.readouterr()
     return said
 
@@ -345,7 +350,32 @@ def test_noise_tells_nothing_and_a_copy_tells_all():
 
 def test_a_small_sample_gets_a_split_that_it_can_fill(tmp_path, sample, added):
     """Twenty rows of twenty days: fewer held-out days and rows than by default, and a line that says so."""
-    add.run(SETTINGS, None, "model", "asks", dataset="sales", label="sold", sample=sample, project=tmp_path)
+    add.run(SETTINGS, STORE, "model", "asks", dataset="sales", label="sold", sample=sample, project=tmp_path)
     cut = load(tmp_path / "include/perennial_models/asks/spec.py").MODEL.split
     assert (cut.test_days, cut.validation_days) == (4, 4)
     assert 1 <= cut.min_train_rows <= 12
+
+
+def test_a_part_of_the_key_may_describe_a_row(tmp_path, monkeypatch):
+    """Of hours of five buildings the building is the best there is to learn from; the hour is read as features, not left out."""
+    rng = np.random.default_rng(5)
+    times = pandas.date_range("2024-03-01", periods=200, freq="h")
+    rows = pandas.DataFrame(
+        [(f"b{b}", at, 100.0 * b + rng.normal(0, 9)) for at in times for b in range(5)], columns=["building", "at", "kwh"]
+    )
+    rows.to_csv(tmp_path / "hours.csv", index=False)
+    add.run(SETTINGS, STORE, "dataset", "hours", sample=tmp_path / "hours.csv", key="building,at", project=tmp_path)
+    spec = load(tmp_path / "include/perennial_datasets/hours.py").DATASET
+    monkeypatch.setattr(discovery, "dataset", lambda name: spec)
+    add.run(SETTINGS, STORE, "model", "use", dataset="hours", label="kwh", sample=tmp_path / "hours.csv", project=tmp_path)
+    folder = tmp_path / "include/perennial_models/use"
+    assert load(folder / "spec.py").MODEL.inputs == ("at", "building")
+    assert "Not among the inputs: nothing" in (folder / "README.md").read_text()
+
+
+def test_a_new_dataset_has_its_landing_folder(tmp_path, sample, capsys):
+    """Where the next line says that a file goes."""
+    store = FolderStore(str(tmp_path / "store"))
+    add.run(SETTINGS, store, "dataset", "sales", sample=sample, project=tmp_path)
+    assert (tmp_path / "store/landing/sales").is_dir()
+    assert f"put a file into {store.uri('landing/sales')}/" in capsys.readouterr().out
