@@ -170,7 +170,7 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
         "take one look at a release: start it, advance, hold, promote or roll back",
         (
             MODEL,
-            Option("--version", "version to release; the registry's candidate if absent", int),
+            Option("--version", "version to release; the one whose release is under way if absent, else the registry's candidate", int),
             Option(
                 "--decision",
                 "a person's decision; roll_back also turns down a version that waits for its release",

@@ -70,7 +70,7 @@ def run(
         store: where the ledger is.
         model: name of the model.
         version: version to release, or the one whose release is looked at; the registry's candidate if absent.
-        decision: a person's `promote` or `roll_back`; the latter also turns down a version that waits for its release.
+        decision: a person's `promote` or `roll_back` of the release under way; the latter also turns down a version that waits for its release.
         actor: who decides or starts; anything but `perennial` is a person.
         again: start although this version was rolled back or rejected before, or was not compared with the champion of now.
 
@@ -226,11 +226,16 @@ class Release:
 
     def _decide(self, last: Entry | None, version: int | None, decision: str, actor: str) -> ReleaseResult:
         """What a person decides while nothing is being released: what has come true already, or no to a version that waits."""
+        if version is None:
+            found = self._waiting(last)
+            if decision == "roll_back" and found:
+                return self._reject(last, found, actor)
+            raise ReleaseRefused(self._nothing_to_decide(found))
         come_true = {"promote": ("promoted",), "roll_back": AGAINST}[decision]
-        if last and ENDS.get(last.kind) in come_true and version in (None, last.version):
+        if last and ENDS.get(last.kind) in come_true and version == last.version:
             return self._ended(last)
-        if decision == "roll_back" and version is not None:
-            newest = next((entry for entry in reversed(self.ledger.entries()) if entry.version == version), None)
+        if decision == "roll_back":
+            newest = self._newest_of(version)
             if newest is None and (found := self._wanted(version)):
                 if last:  # what it began may have been killed in the middle, and would end with the new entry
                     self.settle(last)
@@ -238,9 +243,26 @@ class Release:
                 return self._reject(last, found, actor)
             if newest and newest.kind in AGAINST:
                 return self._not_released(last, version, self._why_not(last, version, again=False))
-        raise ReleaseRefused(
-            f"No release of {self.name} is under way, so there is nothing to decide. `perennial ledger show --model {self.name}` tells what happened."
+        raise ReleaseRefused(self._nothing_to_decide(None))
+
+    def _waiting(self, last: Entry | None) -> Version | None:
+        """The registry's candidate, if nothing has been decided about it; what was killed before is completed first, so that a decided one waits no more."""
+        if last:
+            self.settle(last)
+            self.follow(last)
+        found = self._wanted(None)
+        return found if found and self._newest_of(found.number) is None else None
+
+    def _newest_of(self, version: int) -> Entry | None:
+        return next((entry for entry in reversed(self.ledger.entries()) if entry.version == version), None)
+
+    def _nothing_to_decide(self, waiting: Version | None) -> str:
+        waits = (
+            f"Version {waiting.number} waits to be released: `perennial release --model {self.name} --version {waiting.number} --actor YOU` begins that."
+            if waiting
+            else f"`perennial ledger show --model {self.name}` tells what happened."
         )
+        return f"No release of {self.name} is under way, so there is nothing to decide. {waits}"
 
     def _reject(self, last: Entry | None, found: Version, actor: str) -> ReleaseResult:
         """Turn a version down that waits for its release: nothing moves, and it waits no more."""

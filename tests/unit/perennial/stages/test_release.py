@@ -229,8 +229,29 @@ def test_a_person_may_decide_against_it(tmp_path):
         assert world.look(given, "roll_back", "jo").action == "rolled_back"
     assert [entry.kind for entry in world.ledger.entries()].count("rolled_back") == 1
     world.agrees()
-    with pytest.raises(ReleaseRefused, match="nothing to decide"):
+    for decision in ("promote", "roll_back"):
+        with pytest.raises(ReleaseRefused, match="nothing to decide"):
+            world.look(None, decision, "jo")
+
+
+def test_a_decision_without_a_number_is_about_the_candidate_that_waits(tmp_path):
+    """Not about a version that was rolled back or promoted before: a no turns the candidate down, a yes says how its release begins, and nothing is decided twice."""
+    world = World(tmp_path, mode="approval").started_by("jo")
+    world.candidate("b" * 64)
+    world.look(actor="jo")
+    world.look(None, "roll_back", "jo")
+    waiting = world.candidate("c" * 64)
+    with pytest.raises(ReleaseRefused, match=f"Version {waiting} waits to be released: .*--version {waiting} --actor YOU"):
         world.look(None, "promote", "jo")
+    result = world.look(None, "roll_back", "ann")
+    assert (result.action, result.version) == ("rejected", waiting)
+    assert (world.ledger.last().kind, world.ledger.last().version, world.ledger.last().actor) == ("rejected", waiting, "ann")
+    world.agrees()
+    world.registry.set_alias(world.spec.name, "candidate", waiting)  # its training run again
+    for decision in ("promote", "roll_back"):
+        with pytest.raises(ReleaseRefused, match="nothing to decide"):
+            world.look(None, decision, "ann")
+    assert world.ledger.last().version == waiting
 
 
 def test_a_paused_release_still_rolls_back_by_evidence(tmp_path):
@@ -307,11 +328,9 @@ def test_a_rejection_that_was_killed_is_completed(tmp_path, monkeypatch):
 
 
 def test_a_rejection_is_for_the_version_that_was_asked_about(tmp_path):
-    """A candidate that was registered meanwhile keeps waiting; without a number nobody is turned down."""
+    """A candidate that was registered meanwhile keeps waiting."""
     world = World(tmp_path, mode="approval")
     asked_about, newer = world.candidate("a" * 64), world.candidate("b" * 64)
-    with pytest.raises(ReleaseRefused, match="nothing to decide"):
-        world.look(None, "roll_back", "jo")
     assert world.look(asked_about, "roll_back", "jo").action == "rejected"
     assert world.alias("candidate") == newer
     assert world.look(newer, actor="jo").version == newer
