@@ -6,11 +6,12 @@ from datetime import datetime, timezone
 
 from perennial import discovery
 from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
-from perennial.lineage.ledger import Entry, retired_words
+from perennial.lineage.ledger import Entry, known_models, retired_words
 from perennial.registry.model_registry import ModelRegistry
 from perennial.results import ReleaseResult
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings
+from perennial.specs import stand_in
 from perennial.stages.release import PERENNIAL, TRIES, Release, all_to, route_of
 from perennial.store import Store
 
@@ -21,16 +22,19 @@ def run(settings: Settings, store: Store, *, model: str, reason: str = "asked fo
     """Go back.
 
     While a release is under way its candidate goes and the champion gets all traffic; otherwise the champion goes and the
-    last good version, which still runs, gets all traffic. The registry is told afterwards: its absence delays nothing.
+    last good version, which still runs, gets all traffic. The registry is told afterwards: its absence delays nothing. What
+    serves is in the ledger, so a model whose files are broken or gone goes back too, with the default settings of serving.
 
     Raises:
         ReleaseRefused: there is nothing to go back to, the model was retired, or the last good version fails its golden rows.
-        UnknownName: there is no such model.
+        UnknownName: neither a folder nor the ledger has that name.
         ServiceUnreachable: the servers cannot be reached, or the last good version does not come up.
         LedgerConflict: others keep writing to the ledger.
     """
-    spec = discovery.model(model)
-    return go_back(Release(spec, settings, store, open_backend(settings), ModelRegistry(settings)), reason, actor)
+    (name,) = discovery.models_asked_about(model, known_models(store))
+    spec = discovery.models().get(name)
+    result = go_back(Release(spec or stand_in(name), settings, store, open_backend(settings), ModelRegistry(settings)), reason, actor)
+    return result if spec else result.model_copy(update={"sentence": f"{result.sentence} {_without_spec(name)}"})
 
 
 def go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
@@ -86,6 +90,13 @@ def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
     )
     release.settle(entry)
     return _told(release, entry, f"Version {entry.version} of {release.name} was rolled back ({reason}); {_now_serves(entry)}.")
+
+
+def _without_spec(name: str) -> str:
+    """What is wrong with the files of a model that went back all the same."""
+    broken = next((found.sentence for found in discovery.broken() if (found.kind, found.name) == ("model", name)), None)
+    why = broken or f"perennial_models/{name} is gone: put the folder back, or take the model down with `perennial retire {name}`."
+    return f"It serves with the default settings of serving. {why}"
 
 
 def _is_recent(entry: Entry) -> bool:

@@ -4,7 +4,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from perennial.errors import ReleaseRefused, ServiceUnreachable
+from perennial.discovery import Broken
+from perennial.errors import ReleaseRefused, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import Ledger
 from perennial.serving.route import Route
 from perennial.settings import Settings
@@ -53,6 +54,31 @@ def test_the_last_good_version_serves_again(world):
     assert world.registry.version(world.name, "champion").number == 2
     assert world.registry.version(world.name, "last_good").number == 1
     assert world.registry.version(world.name, 3).tags["rolled_back"] == "wrong scores"
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ([Broken("model", "small_delays", "invalid syntax", "perennial_models/small_delays/spec.py, line 3")], "invalid syntax"),
+        ([], "perennial_models/small_delays is gone"),
+    ],
+)
+def test_a_model_whose_files_are_broken_or_gone_goes_back(world, monkeypatch, broken, said):
+    """The button works by the ledger: a typo in a spec keeps no bad version in place. The sentence says what is wrong with the files."""
+    released(world, "a", "b")
+    monkeypatch.setattr(rollback.discovery, "models", dict)
+    monkeypatch.setattr(rollback.discovery, "broken", lambda: broken)
+    monkeypatch.setattr(rollback, "open_backend", lambda settings: world.backend)
+    monkeypatch.setattr(rollback, "ModelRegistry", lambda settings: world.registry)
+    result = rollback.run(SETTINGS, world.store, model=world.name, reason="wrong scores", actor="jo")
+    assert (result.action, result.version, result.champion) == ("rolled_back", 2, 1)
+    assert "version 1 serves all traffic" in result.sentence
+    assert "default settings of serving" in result.sentence
+    assert said in result.sentence
+    assert world.backend.route(world.spec).weights == {1: 10_000}
+    assert world.registry.version(world.name, "champion").number == 1
+    with pytest.raises(UnknownName, match="There is no model 'nothing'"):
+        rollback.run(SETTINGS, world.store, model="nothing")
 
 
 def test_traffic_never_points_at_a_version_that_is_not_there(world):
