@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 from perennial import discovery
 from perennial.errors import EXIT_DONE
+from perennial.lineage.ledger import known_models
 from perennial.monitoring.incidents import Incident, Incidents, known_names
 from perennial.results import on_terminal
 from perennial.settings import Settings
@@ -19,7 +20,7 @@ def run(settings: Settings, store: Store, *, model: str | None = None) -> int:
         UnknownName: there is no such model.
     """
     del settings
-    for name in discovery.models_asked_about(model, known_names(store)):
+    for name in discovery.models_asked_about(model, {*known_names(store), *known_models(store)}):
         incidents = Incidents(store, name)
         known = incidents.all()
         going_on = sum(incident.is_open for incident in known)

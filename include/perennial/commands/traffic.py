@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from perennial import discovery, encoding
 from perennial.data.snapshots import latest_snapshot
 from perennial.errors import EXIT_DONE, EXIT_FAULT, ServiceUnreachable, UnknownName
+from perennial.lineage.ledger import Ledger
 from perennial.serving.load import NO_ANSWER, Call, Load, send
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stages._versions import as_logged
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -25,13 +27,16 @@ AT_A_TIME = timedelta(days=1)  # of event time in memory
 def run(settings: Settings, store: Store, *, model: str, first: datetime, last: datetime, rate: float, limit: int | None) -> int:
     """Send each row once, in order of event time, with the row's own time and an id made from its key; exit code 1 if any was not answered.
 
+    A row has the spec's inputs and those of every version that serves: one from before the spec was edited still reads its own.
+
     Raises:
         UnknownName: there is no such model, or its dataset has no rows in that time.
         ServiceUnreachable: no request reached the gateway.
     """
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
-    found = send(settings, spec, rows_as_calls(store, spec, dataset, first, last, limit=limit), rate=rate or None, progress=_show)
+    callers = as_logged(store, spec, dataset, Ledger(store, model).entries()[-1:])
+    found = send(settings, spec, rows_as_calls(store, callers, dataset, first, last, limit=limit), rate=rate or None, progress=_show)
     if not found.requests:
         raise UnknownName(
             f"The dataset {dataset.name} has no rows from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}: land and ingest these days first."

@@ -160,6 +160,7 @@ class Situation:
     forced: bool = False
     same: Training | None = None  # training on just these inputs: snapshot content, code, lock file, parameters
     last: Training | None = None  # newest training
+    changed: tuple[str, ...] = ()  # what the spec says otherwise than at the newest training: inputs, label, classes, task
     champion: Training | None = None
     request: tuple[str, Cause] | None = None  # key and cause of the active retraining request
     quality_break: str = ""  # a sentence: what monitoring found broken in data that the snapshot holds
@@ -197,6 +198,8 @@ def should_train(situation: Situation, spec: RetrainSpec) -> Train | Skip:  # no
         return Train(s.request[1], f"The retraining request {s.request[0]} asks for it.")
     if s.code_digest != s.last.code_digest:
         return Train("code", f"The code has changed since {s.last.name}.")
+    if s.changed:
+        return Train("code", f"The spec has changed since {s.last.name}: {' and '.join(s.changed)}.")
     if s.snapshot == s.last.snapshot:
         return Skip(
             f"Nothing new since {s.last.name} (snapshot {s.last.snapshot}, data up to {s.last.newest:%Y-%m-%d}): only the environment or the parameters changed. Start a training by hand to use them."

@@ -31,6 +31,12 @@ from perennial.store import Store
 if TYPE_CHECKING:
     import pandas
 
+LIKE_CODE = (
+    "task",
+    "inputs",
+    "label",
+    "classes",
+)  # of a spec: what the model reads and says; a change asks for a training as one of the code does
 log = logging.getLogger("perennial.validate")
 
 
@@ -118,7 +124,8 @@ def training_of(store: Store, dataset: DatasetSpec, digest: str, manifest: Manif
 
 def _situation(spec: ModelSpec, source: Snapshot, store: Store, *, cause: Cause, force: bool, request: Request | None) -> Situation:
     code = code_digest(spec.name)
-    same = trained_on(store, spec.name, source.digests, code, lock_digest(), training_parameters(spec), spec.training.seed)
+    parameters = training_parameters(spec)
+    same = trained_on(store, spec.name, source.digests, code, lock_digest(), parameters, spec.training.seed)
     last, entry = last_training(store, spec.name), Ledger(store, spec.name).last()
     champion = entry.versions[entry.champion] if entry and entry.champion is not None else None
 
@@ -133,6 +140,9 @@ def _situation(spec: ModelSpec, source: Snapshot, store: Store, *, cause: Cause,
         forced=force,
         same=known(same if same and judged(store, spec.name, same) else None),
         last=known(last[0] if last else None),
+        changed=()
+        if last is None
+        else tuple(name for name in LIKE_CODE if last[1].parameters.get(name, parameters[name]) != parameters[name]),
         champion=known(champion),
         request=(request.key, request.cause) if request else None,
         quality_break=next((incident.sentence for incident in Incidents(store, spec.name).open_ones() if incident.blocks_training), ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perennial import cli, discovery
+from perennial.lineage.ledger import Ledger
 from perennial.monitoring.incidents import Incidents
 from perennial.store import FolderStore
 from perennial.testing import small_model
@@ -54,6 +55,15 @@ def test_all_models_are_listed(incidents, capsys):
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "other: 0 incidents, 0 open. 0.0 alarms a month (0 in 30 days); none was judged."
     assert shown[1].startswith("small_delays: 2 incidents")
+
+
+def test_a_model_that_served_and_is_gone_had_none(incidents, capsys):
+    """Its ledger remembers it, though it never had an incident: the answer is none, not that there is no such model."""
+    Ledger(incidents.store, "stars").append(
+        "released", version=1, champion=1, weights={1: 10_000}, versions={1: "a" * 64}, reason="first", actor="jo", after_seq=None
+    )
+    assert cli.main(["incidents", "--model", "stars"]) == 0
+    assert capsys.readouterr().out.startswith("stars: 0 incidents, 0 open.")
 
 
 def test_an_unknown_model_is_refused(incidents, capsys):

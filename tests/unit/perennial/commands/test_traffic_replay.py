@@ -8,11 +8,14 @@ import pytest
 
 from perennial import discovery, options
 from perennial.commands import traffic
+from perennial.data.snapshots import latest_snapshot
 from perennial.data.tables import Table
 from perennial.errors import ServiceUnreachable, UnknownName
+from perennial.lineage.ledger import Ledger
 from perennial.serving.load import Load
 from perennial.settings import Settings
 from perennial.store import FolderStore
+from perennial.testing import publish_small_version, small_model
 
 FIRST, LAST = datetime(2013, 1, 1, tzinfo=timezone.utc), datetime(2013, 1, 3, tzinfo=timezone.utc)
 
@@ -70,6 +73,27 @@ def test_the_command_says_what_came_back(store, monkeypatch, capsys):
             store,
             **{**arguments, "first": datetime(2014, 1, 1, tzinfo=timezone.utc), "last": datetime(2014, 1, 2, tzinfo=timezone.utc)},
         )
+
+
+def test_a_version_from_before_the_spec_was_edited_gets_what_it_reads(store, tmp_path, monkeypatch):
+    """The spec dropped `origin` and gained `distance`; the version that serves needs `origin`, the next one `distance`: rows have both."""
+    served = FolderStore(str(tmp_path / "served"))
+    digest = publish_small_version(served, tmp_path / "version", model="small_delays")
+    Ledger(served, "small_delays").append(
+        "released", version=1, champion=1, weights={1: 10_000}, versions={1: digest}, reason="first", actor="jo", after_seq=None
+    )
+    edited = small_model().model_copy(update={"inputs": ("carrier", "distance", "air_time")})
+    monkeypatch.setattr(traffic.discovery, "model", lambda name: edited)
+    monkeypatch.setattr(traffic, "latest_snapshot", lambda _, dataset: latest_snapshot(store, dataset))
+    sent = []
+
+    def send(settings, model, calls, **_):
+        sent.extend(calls)
+        return Load(requests=len(sent))
+
+    monkeypatch.setattr(traffic, "send", send)
+    traffic.run(Settings.from_environment({}), served, model="small_delays", first=FIRST, last=LAST, rate=0.0, limit=3)
+    assert {frozenset(call.rows[0]) for call in sent} == {frozenset({*edited.inputs, *small_model().inputs})}
 
 
 def test_the_command_takes_the_options_that_are_told(store):

@@ -173,6 +173,22 @@ def test_a_version_from_before_digests_over_bytes_is_not_trained_again(house, tm
     assert house.run(cause="manual").outcome == "skipped"
 
 
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [({"inputs": ("id", "late")}, "inputs"), ({"label": "id"}, "label"), ({"classes": ("late", "on_time")}, "classes")],
+)
+def test_what_the_model_reads_or_says_changed_in_the_spec(house, tmp_path, edit, words):
+    """It asks for a training as new code does, on the old snapshot too; other parameters do not."""
+    house.ingest(0, 6)
+    house.train(tmp_path, 1, number=12)
+    house.model = MODEL.model_copy(update={"training": MODEL.training.model_copy(update={"max_epochs": 77})})
+    assert "only the environment or the parameters changed" in house.run().sentence
+    house.model = MODEL.model_copy(update=edit)
+    result = house.run()
+    assert (result.outcome, result.cause) == ("done", "code")
+    assert f"The spec has changed since version 12: {words}." in result.sentence
+
+
 def test_a_new_snapshot_waits_until_it_is_due(house, tmp_path):
     """By age of the champion's data, in event time."""
     house.ingest(0, 6)
