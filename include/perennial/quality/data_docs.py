@@ -3,7 +3,8 @@
 The pages' content is rendered by Great Expectations, whose templates escape little: what a file or a person wrote goes through them in
 stand-ins for the characters of markup, which become entities at the end. What it would fetch from seven content networks (Bootstrap, jQuery, Vega ...) is
 replaced by a small style sheet and script of ours inside each page (docs/decisions/0004-data-docs-without-a-network.md). A page
-is written once, beside the others; the index is made from the listing alone, since a page's key says what it shows.
+is written once, beside the others; the index is made from the listing alone, since a page's key says what it shows. A file that was
+refused otherwise than by the suite has a page of ours with the reason.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _SHOWN = 1000  # newest validations on the index
 _MARKUP = "<>&\"'`$"  # `$` begins a placeholder in Great Expectations' own templates
 _EARLIER_SCRIPTS = ("sha256-diNLMrI+DNg/+9CDrhhjbMfk27GKCs4DzsBiQz0ip/s=",)  # in pages that were written with an earlier data_docs.js
 _STAND_INS = range(0x10600, 0x10737)  # signs of Linear A: letters to every library, and in nobody's data
-_KEY = re.compile(r"(?P<batch>.+)~(?P<digest>[0-9a-f]*)~(?P<rows>\d+)~(?P<status>passed|warning|refused)\.html")
+_KEY = re.compile(r"(?P<batch>.+)~(?P<digest>[0-9a-f]*)~(?P<rows>\d*)~(?P<status>passed|warning|refused)\.html")
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,14 @@ class Page:
     dataset: str
     batch: str
     digest: str
-    rows: int
+    rows: int | None  # None if the file could not be read
     status: Status
 
     @property
     def key(self) -> str:
         """Its store key."""
         batch = re.sub(r"[^A-Za-z0-9._-]", "-", self.batch)[:150]
-        return f"{folder(self.dataset)}/validations/{batch}~{self.digest[:12]}~{self.rows}~{self.status}.html"
+        return f"{folder(self.dataset)}/validations/{batch}~{self.digest[:12]}~{'' if self.rows is None else self.rows}~{self.status}.html"
 
 
 def folder(dataset: str) -> str:
@@ -82,18 +83,37 @@ def write_page(store: Store, page: Page, result: Any, sentence: str, failures: S
     store.write(page.key, _page(f"{page.batch}: {page.status}", f"{page.dataset} / {page.batch}", "../index.html", verdict + body))
 
 
+def write_refusal(store: Store, page: Page, sentence: str, earlier: str = "") -> None:
+    """Write the page of a file that was refused before its suite was asked, or after its suite passed it.
+
+    Args:
+        store: where it goes.
+        page: what it shows.
+        sentence: why, for a person.
+        earlier: key of the page of the validation that it passed, if it did.
+    """
+    passed = f'<p><a href="{html.escape(earlier.rsplit("/", 1)[1])}">What the suite says of its rows</a></p>' if earlier else ""
+    verdict = f'<section class="verdict refused"><strong>{html.escape(sentence)}</strong></section><main class="page">{passed}</main>'
+    store.write(page.key, _page(f"{page.batch}: {page.status}", f"{page.dataset} / {page.batch}", "../index.html", verdict))
+
+
 def write_index(store: Store, dataset: str) -> str:
-    """Write the index of a dataset's validations, newest first, and the page of its suite; returns the index's key."""
+    """Write the index of a dataset's validations, newest first, and the page of its suite; returns the index's key.
+
+    Of several pages of one file the newest tells what became of it: one that passed its suite may have been refused by the table.
+    """
     found = []
     for item in store.list(f"{folder(dataset)}/validations"):
         name = item.key.rsplit("/", 1)[1]
         if parts := _KEY.fullmatch(name):
             found.append((item.modified, name, parts))
-    found.sort(key=lambda entry: (entry[0], entry[1]), reverse=True)
+    found.sort(key=lambda entry: (entry[0], entry[2]["status"] == "refused", entry[1]), reverse=True)
+    newest = {parts.group("batch", "digest"): name for _, name, parts in reversed(found)}
+    found = [entry for entry in found if not entry[2]["digest"] or newest[entry[2].group("batch", "digest")] == entry[1]]
     counts = {status: sum(parts["status"] == status for _, _, parts in found) for status in get_args(Status)}
     rows = "".join(
         f'<tr><td><a href="validations/{html.escape(name)}">{html.escape(parts["batch"])}</a></td><td class="status {parts["status"]}">{parts["status"]}</td>'
-        f'<td class="number">{int(parts["rows"]):,}</td><td>{datetime.fromtimestamp(when, timezone.utc):%Y-%m-%d %H:%M:%S} UTC</td></tr>'
+        f'<td class="number">{_count(parts["rows"])}</td><td>{datetime.fromtimestamp(when, timezone.utc):%Y-%m-%d %H:%M:%S} UTC</td></tr>'
         for when, name, parts in found[:_SHOWN]
     )
     older = (
@@ -105,6 +125,10 @@ def write_index(store: Store, dataset: str) -> str:
     store.write(f"{folder(dataset)}/suite.html", _suite_page(dataset))
     store.write(index_key(dataset), _page(f"Validations of {dataset}", dataset, "index.html", body))
     return index_key(dataset)
+
+
+def _count(rows: str) -> str:
+    return f"{int(rows):,}" if rows else "unknown"
 
 
 @functools.cache

@@ -28,6 +28,7 @@ from perennial.store import Store
 
 if TYPE_CHECKING:
     from perennial.data.continuation import Continuation
+    from perennial.quality.validation import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -197,15 +198,7 @@ class _Intake:
             )
         except BatchRefused as refusal:
             self.profiles.forgive(digest)
-            report = verdict.report_key if verdict else ""
-            return self._refuse(
-                file,
-                digest,
-                str(refusal),
-                rows=rows.num_rows if rows else None,
-                report=report,
-                reasons=verdict.reasons() if verdict and not verdict.passed else [],
-            )
+            return self._refuse(file, digest, str(refusal), rows=rows.num_rows if rows else None, verdict=verdict)
         newest = max(rows[self.spec.event_time].to_pylist())
         self.newest = newest if self.newest is None else max(self.newest, newest)
         remark = "" if verdict.worst_severity is None else f" {verdict.sentence(self._link(verdict.report_key))}"
@@ -271,9 +264,9 @@ class _Intake:
         sentence: str,
         *,
         rows: int | None = None,
-        report: str = "",
-        reasons: list[dict[str, object]] | None = None,
+        verdict: Verdict | None = None,
     ) -> str:
+        from perennial.quality import data_docs
         from perennial.quality.quarantine import quarantine, quarantined
 
         if not file.is_unchanged(self.store.stat(file.key)):
@@ -283,11 +276,18 @@ class _Intake:
             self.earlier = {name: place for place, name in quarantined(self.store, self.spec.name)}
         if (other := self.earlier.get(file.name)) and not other.endswith(f"/{digest[:12]}"):
             sentence += f" An earlier file of this name lies in {other}: if this one continues it, join the two and land them as one."
-        said = {"sentence": sentence, "digest": digest, "rows": rows, "report": report, "reasons": reasons or []}
+        by_suite = verdict is not None and not verdict.passed
+        page = data_docs.Page(dataset=self.spec.name, batch=file.name, digest=digest, rows=rows, status="refused")
+        report = verdict.report_key if verdict and by_suite else page.key
+        reasons = verdict.reasons() if verdict and by_suite else []
+        said = {"sentence": sentence, "digest": digest, "rows": rows, "report": report, "reasons": reasons}
         try:
             place = quarantine(self.store, self.spec.name, file.name, digest, file.key, said)
         except KeyError:
             return f"{file.name} is gone: somebody else took it."
+        if not by_suite:
+            data_docs.write_refusal(self.store, page, sentence, verdict.report_key if verdict else "")
+            self.pages_written = True
         kept = digest if digest != file.id else ""
         receipt = Receipt(
             id=file.id,

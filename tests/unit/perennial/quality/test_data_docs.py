@@ -91,3 +91,37 @@ def test_the_script_of_a_page_is_named_by_what_it_is(flights: DatasetSpec, day: 
     earlier = script.replace(*NEWER[0]).replace(*NEWER[1])
     named = [f"sha256-{base64.b64encode(hashlib.sha256(found.encode()).digest()).decode()}" for found in (script, earlier)]
     assert list(data_docs.script_hashes()) == named
+
+
+def test_a_refusal_cannot_write_into_its_page(flights: DatasetSpec, store: FolderStore) -> None:
+    """A file that no suite saw has a page and a row in the index, whatever its name and the sentence say; rows that nobody could count are unknown."""
+    for number, text in enumerate(TEXTS):
+        key = data_docs.Page("flights", text, f"{number:064x}"[::-1], None, "refused")
+        data_docs.write_refusal(store, key, f"{text} is refused.")
+        page = _Page(store.read(key.key).decode())
+        assert f"{text} is refused." in page.text
+        assert page.elements.count("script") == 1  # ours
+        assert not {"img", "iframe", "object", "embed", "base", "form", "svg"} & set(page.elements)
+        assert not [name for name, _ in page.attributes if name.startswith("on")]
+    index = _Page(store.read(data_docs.write_index(store, "flights")).decode())
+    assert f"{len(TEXTS)} in all: 0 passed, 0 warning, {len(TEXTS)} refused" in index.text
+    assert index.text.count("unknown") == len(TEXTS)
+    assert not {"img", "iframe", "object", "embed", "base", "form", "svg"} & set(index.elements)
+
+
+@pytest.mark.parametrize("earlier", ["passed", "warning"])
+def test_a_file_that_the_table_refused_is_not_listed_as_passed(flights: DatasetSpec, store: FolderStore, earlier: data_docs.Status) -> None:
+    """Its page has the reason and leads to what the suite said; once it is validated anew, the index says that instead. Snapshots have no digest: each keeps its row."""
+    validated = data_docs.Page("flights", "a.csv", "a" * 64, 9, earlier)
+    store.write(validated.key, b"the suite's page")
+    for status in ("passed", "warning"):
+        store.write(data_docs.Page("flights", "snapshot 3", "", 9, status).key, b"a page")
+    refused = data_docs.Page("flights", "a.csv", "a" * 64, 9, "refused")
+    data_docs.write_refusal(store, refused, "Its keys are in already.", validated.key)
+    page, index = (_Page(store.read(key).decode()) for key in (refused.key, data_docs.write_index(store, "flights")))
+    assert "Its keys are in already." in page.text
+    assert ("href", validated.key.rsplit("/", 1)[1]) in page.attributes
+    assert "3 in all: 1 passed, 1 warning, 1 refused" in index.text
+    store.write(validated.key, b"the suite's page, anew")
+    assert "3 in all: " in (text := _Page(store.read(data_docs.write_index(store, "flights")).decode()).text)
+    assert "0 refused" in text

@@ -6,6 +6,7 @@ The suite is a stand-in here (negative amounts are refused); the real one is tes
 from __future__ import annotations
 
 import gzip
+import html
 import json
 import os
 from collections import Counter
@@ -158,8 +159,15 @@ def test_the_same_rows_in_another_form_are_refused(store: FolderStore) -> None:
     land(store, "a.csv", batch(1))
     run(store)
     land(store, "again.parquet", batch(1))
-    sentence = run(store).refused["again.parquet"]
+    result = run(store)
+    sentence = result.refused["again.parquet"]
     assert sentence.startswith("3 of 3 rows have a key that is already in the table sales, from batch a.csv (")
+    *_, receipt = receipts(store, "sales")
+    assert receipt.report.endswith("~3~refused.html"), "its suite passed it: its page says what became of it"
+    assert result.links == {"Data Docs": f"http://reports/{receipt.report.removeprefix('reports/')}"}
+    page = store.read(receipt.report).decode()
+    assert html.escape(sentence) in page
+    assert 'href="again.parquet.html"' in page
 
 
 @pytest.mark.parametrize(
@@ -187,6 +195,8 @@ def test_unreadable_files_are_refused(store: FolderStore, name: str, data: bytes
     (receipt,) = receipts(store, "sales")
     assert store.read(f"{receipt.quarantine}/{name}") == data
     assert result.sentence.endswith(result.refused[name])
+    assert html.escape(result.refused[name]) in store.read(receipt.report).decode()
+    assert store.exists(data_docs.index_key("sales")), "the index is made anew also where no suite was asked"
     assert Table(store, "sales").count() == 0
 
 
