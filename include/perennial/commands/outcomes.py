@@ -28,8 +28,8 @@ Row = Mapping[str, Any]
 def run(settings: Settings, store: Store, model: str, file: Path) -> int:
     """Append a file's outcomes to the model's table and print what came in.
 
-    Columns: prediction_id, outcome (class name or number; the value of a regression) and, if known, time (ISO 8601; UTC where
-    no zone is given). Without a time an outcome counts from now.
+    Columns: prediction_id, outcome (a class, as `perennial.classes` reads it, or the value of a regression) and, if known, time (ISO
+    8601; UTC where no zone is given). Without a time an outcome counts from now.
 
     Raises:
         BatchRefused: the file cannot be read, or a row is wrong; nothing is taken in.
@@ -124,18 +124,17 @@ def _lines(name: str, rows: Iterable[tuple[str, Row]]) -> list[tuple[str, Row]]:
 
 def check(rows: Iterable[tuple[str, Row]], model: ModelSpec, name: str) -> list[dict[str, Any]]:
     """The rows as the table has them. Raises BatchRefused with a sentence that names the wrong ones."""
-    from perennial.monitoring.outcomes import outcome_number
+    from perennial.classes import expected, outcome_number
 
     now = datetime.now(timezone.utc)
     good: list[dict[str, Any]] = []
     bad: list[str] = []
     for where, row in rows:
-        identity, outcome, time = row["prediction_id"], outcome_number(row["outcome"], model), _time(row.get("time"), now)
+        identity, outcome, time = row["prediction_id"], outcome_number(row["outcome"], model.classes), _time(row.get("time"), now)
         if not isinstance(identity, str) or not identity.strip():
             bad.append(f"{where} has no prediction_id")
         elif outcome is None:
-            expected = f"one of {', '.join(model.classes)} or their numbers 0 to {len(model.classes) - 1}" if model.classes else "a number"
-            bad.append(f"{where}: outcome {row['outcome']!r} is not {expected}")
+            bad.append(f"{where}: outcome {row['outcome']!r} is not {expected(model.classes)}")
         elif time is None:
             bad.append(f"{where}: time {row['time']!r} is not like 2013-02-01T06:00")
         else:

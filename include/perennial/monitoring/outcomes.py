@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.classes import named_by_numbers, outcome_number
 from perennial.monitoring.log_lines import Damage, LineField, read_lines
 from perennial.monitoring.prediction_table import TIME, Collected, Table, collect
 from perennial.specs import ModelSpec
@@ -42,7 +43,7 @@ def collect_outcomes(store: Store, model: ModelSpec, table: Table) -> Collected:
             "outcome",
             "/outcome",
             ("VARCHAR", "BIGINT", "UBIGINT", "DOUBLE", "BOOLEAN"),
-            lambda text, _: _number(model, text),
+            lambda text, kind: _number(model, text, kind),
             "no outcome of this model",
             required=True,
         ),
@@ -58,29 +59,21 @@ def collect_outcomes(store: Store, model: ModelSpec, table: Table) -> Collected:
     return collect(store, f"outcomes/{model.name}", table, read)
 
 
-def _number(model: ModelSpec, text: str) -> str:
-    """SQL that turns the text of an outcome into its number, or null."""
+def _number(model: ModelSpec, text: str, kind: str) -> str:
+    """SQL that turns the text of an outcome into its number, or null.
+
+    A number with a point is what a server logs, the place of a class. Anything else was written by somebody and has the meaning that
+    `perennial.classes` gives it.
+    """
     value = f"try_cast({text} as double)"
     if not model.classes:
         return f"case when isfinite({value}) then {value} end"
     names = " ".join(f"when {text} = '{name.replace(chr(39), chr(39) * 2)}' then {i}" for i, name in enumerate(model.classes))
-    yes_no = f" when lower({text}) = 'true' then 1 when lower({text}) = 'false' then 0" if len(model.classes) == 2 else ""
-    return f"(case {names}{yes_no} when {value} in ({', '.join(map(str, range(len(model.classes))))}) then {value} end)::double"
-
-
-def outcome_number(value: object, model: ModelSpec) -> float | None:
-    """The number of an outcome as a person writes it: a class name or number, or the value of a regression; None if it is none."""
-    text = str(value).strip()
-    if text in model.classes:
-        return float(model.classes.index(text))
-    if len(model.classes) == 2 and text.lower() in ("true", "false"):
-        return float(text.lower() == "true")
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    fits = number in range(len(model.classes)) if model.classes else number - number == 0
-    return number if fits else None
+    spelled = {word: outcome_number(word, model.classes) for word in ("true", "false")}
+    yes_no = "".join(f" when lower({text}) = '{word}' then {place:g}" for word, place in spelled.items() if place is not None)
+    place = f"when {value} in ({', '.join(map(str, range(len(model.classes))))}) then {value}"
+    written = "" if named_by_numbers(model.classes) else place
+    return f"(case when {kind} = 'DOUBLE' then case {place} end {names}{yes_no} {written} end)::double"
 
 
 def outcome_rows(rows: Sequence[Mapping[str, Any]], source: str) -> pa.Table:

@@ -13,10 +13,11 @@ import numpy as np
 import orjson
 
 from perennial import clock, encoding
+from perennial.classes import expected, outcome_number
 
 MAX_ROWS = 10_000  # more belongs in several requests: one must not hold up a thread for seconds
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
-_ROW_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,134}")  # of a request's id, a hyphen and the row's place
+_ROW_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}-[0-9]{1,6}")  # of a request's id, a hyphen and the row's place
 _TYPES: dict[str, tuple[frozenset[type], str]] = {
     "int": (frozenset({int}), "a whole number"),
     "float": (frozenset({int, float}), "a number"),
@@ -261,8 +262,9 @@ def read_feedback(body: bytes | str, classes: Sequence[str]) -> tuple[str, float
     found = parse(body, '{"response": {"meta": {"puid": "..."}}, "truth": {"data": {"ndarray": [[1]]}}}')
     truth = found.get("truth")
     data = _inside(truth, "data")
-    values = _inside(truth, "strData") or _inside(data, "ndarray") or _inside(_inside(data, "tensor"), "values")
-    return read_outcome(_inside(_inside(found.get("response"), "meta"), "puid"), values, classes)
+    forms = (_inside(truth, "strData"), _inside(data, "ndarray"), _inside(_inside(data, "tensor"), "values"))
+    given = next((form for form in forms if form not in (None, "", [])), None)
+    return read_outcome(_inside(_inside(found.get("response"), "meta"), "puid"), given, classes)
 
 
 def _inside(message: object, name: str) -> object:
@@ -270,22 +272,23 @@ def _inside(message: object, name: str) -> object:
 
 
 def read_outcome(puid: object, truth: object, classes: Sequence[str]) -> tuple[str, float]:
-    """The prediction id and the outcome: a class number for a classifier, any finite number otherwise.
+    """The id of the prediction row and the outcome by the rule of `perennial.classes`: a class's place, or a regression's number.
 
     Raises:
         BadRequest: the id or the outcome is missing or does not fit the model.
     """
     if not (isinstance(puid, str) and _ROW_ID.fullmatch(puid)):
-        raise BadRequest(f"response.meta.puid is {_short(puid)}: it must be the id of a prediction row, like 5f0c…-0.")
+        raise BadRequest(
+            f"response.meta.puid is {_short(puid)}: it must be the id of a prediction row, which is the id of the answer, a hyphen and the row's place from 0, like 5f0c…-0."
+        )
     while isinstance(truth, (list, tuple)) and len(truth) == 1:
         truth = truth[0]
-    if isinstance(truth, str) and truth in classes:
-        truth = classes.index(truth)
-    if isinstance(truth, bool) or not isinstance(truth, (int, float)) or not math.isfinite(truth):
-        raise BadRequest('truth.data.ndarray must hold one number, the outcome, like {"truth": {"data": {"ndarray": [[1]]}}}.')
-    if classes and (truth != int(truth) or not 0 <= truth < len(classes)):
-        raise BadRequest(f"The outcome is {truth:g}: it must be the number of a class, 0 to {len(classes) - 1} ({', '.join(classes)}).")
-    return puid, float(truth)
+    outcome = outcome_number(truth, classes)
+    if outcome is None:
+        example = orjson.dumps({"truth": {"data": {"ndarray": [[classes[-1] if classes else 1.5]]}}}).decode()
+        what = "The feedback has no outcome" if truth is None else f"The outcome is {_short(truth)}"
+        raise BadRequest(f"{what}: it must be {expected(classes)}, like {example}.")
+    return puid, outcome
 
 
 def _short(value: object) -> str:

@@ -227,7 +227,10 @@ def test_an_outcome_is_stored_before_it_is_acknowledged(served):
     assert [(line["id"], line["outcome"]) for line in lines(served, "outcomes")] == [("mine-0", 1)]
     message["truth"]["data"]["ndarray"] = [[2]]
     status, answer, _ = post(served, message, "api/v1.0/feedback")
-    assert (status, answer["status"]["info"]) == (400, "The outcome is 2: it must be the number of a class, 0 to 1 (on_time, late).")
+    assert (status, answer["status"]["info"]) == (
+        400,
+        'The outcome is 2: it must be one of on_time, late or their numbers 0 to 1, like {"truth":{"data":{"ndarray":[["late"]]}}}.',
+    )
 
 
 def test_the_shadow_logs_what_nobody_saw_under_the_same_id(served):

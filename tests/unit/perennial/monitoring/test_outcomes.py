@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow.dataset import dataset
 
+from perennial.classes import outcome_number
 from perennial.data.tables import Table
 from perennial.monitoring.outcomes import (
     Counts,
@@ -16,7 +17,6 @@ from perennial.monitoring.outcomes import (
     count_new,
     count_unknown,
     join,
-    outcome_number,
     outcome_rows,
     outcomes_of,
 )
@@ -120,7 +120,7 @@ def test_without_any_outcome_everything_is_unlabelled():
 )  # fmt: skip
 def test_outcomes_are_numbers_or_names(model, given, number, tmp_path):
     """A class by name or number, or a finite value; the log is read by the same rule as a file."""
-    assert outcome_number(given, model) == number
+    assert outcome_number(given, model.classes) == number
     store = FolderStore(str(tmp_path))
     value = None if isinstance(given, float) and given != given else given
     store.write(f"outcomes/{model.name}/a.jsonl", (json.dumps({"id": "x-0", "outcome": value, "time": NOW.isoformat()}) + "\n").encode())

@@ -1,0 +1,68 @@
+"""What an outcome means: the one rule by which a value that somebody sends or writes is a class of a model, or a regression's number."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from perennial.encoding import text
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_TRUTH = {"true": 1.0, "false": 0.0}
+
+
+def outcome_number(value: object, classes: Sequence[str]) -> float | None:
+    """The number under which an outcome is stored and learnt; None if it is none of the model's.
+
+    An outcome is the name of a class, and its number is the place of that class, from 0. True and false are the classes of these names,
+    however they are spelled, or else the second and the first of two. A number is the class that is named by it; only where the model
+    names no class by a number, it is the place itself. Texts of numbers are numbers, as a CSV file has them.
+
+    Args:
+        value: a text, a number or a truth value.
+        classes: names in score order; none for a regression, whose outcome is any finite number.
+    """
+    name = None if isinstance(value, (list, dict)) else text(value)  # may be nested deeper than Python writes
+    if name is None:
+        return None
+    if not classes:
+        number = _number(name)
+        return number if math.isfinite(number) else None
+    return _place(name if name in classes else name.strip(), classes)
+
+
+def _place(name: str, classes: Sequence[str]) -> float | None:
+    if name in classes:
+        return float(classes.index(name))
+    if name.lower() in _TRUTH:
+        spelled = [float(place) for place, other in enumerate(classes) if other.lower() == name.lower()]
+        if len(classes) == 2 and not any(other.lower() in _TRUTH for other in classes):
+            return _TRUTH[name.lower()]
+        return spelled[0] if len(spelled) == 1 else None
+    number = _number(name)
+    if named_by_numbers(classes):
+        named = text(number)
+        return float(classes.index(named)) if named in classes else None
+    return number if number in range(len(classes)) else None
+
+
+def _number(written: str) -> float:
+    """NaN where it is none."""
+    try:
+        return float(written)
+    except ValueError:
+        return math.nan
+
+
+def named_by_numbers(classes: Sequence[str]) -> bool:
+    """Whether a number is the name of a class, and never its place."""
+    return any(_NUMBER.fullmatch(name) for name in classes)
+
+
+def expected(classes: Sequence[str]) -> str:
+    """What an outcome of the model must be, for a sentence."""
+    if not classes:
+        return "a finite number"
+    places = "" if named_by_numbers(classes) else f" or their numbers 0 to {len(classes) - 1}"
+    return f"one of {', '.join(classes)}{places}"
