@@ -431,6 +431,6 @@ class ModelSpec(Named):
 
 
 def stand_in(name: str) -> ModelSpec:
-    """What stands for a model whose spec is broken or gone, where only its name and how it is served matter: it has the defaults of serving."""
+    """What stands for a model whose spec is broken or gone, where only its name and how it is served matter: it names no dataset, and has the defaults of serving."""
     gate = GateSpec(metric="rmse", floors={})
     return ModelSpec(name=name, title=name, owner="perennial", dataset="", task="regression", inputs=("",), label="", gate=gate)

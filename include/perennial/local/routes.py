@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 5.0
 def released(store: Store) -> Iterator[tuple[ModelSpec, Route]]:
     """Each model that serves, with the route that its last ledger entry asks for; also one whose files are broken or gone.
 
-    Callers are not to suffer from an edit: what stands for such a model has the default settings of serving.
+    Callers are not to suffer from an edit: such a model is served with the settings of serving that it had.
     """
     sound, damaged = discovery.models(), unreadable(store)
     for name in sorted({*sound, *_left_out(store)} - set(damaged)):
@@ -51,7 +51,7 @@ def resume(settings: Settings, store: Store) -> Iterator[str]:
     """Start the servers of each model's route and route to them, note what does not answer; yields a sentence for each model that has one, or is left out."""
     backend, why = open_backend(settings), _left_out(store)
     for model, route in released(store):
-        said = f", with the default settings of serving. {why.pop(model.name)}" if model.name in why else ""
+        said = f", with the settings of serving that it had. {why.pop(model.name)}" if model.name in why else ""
         try:
             backend.apply(model, route)
             for version in route.versions:

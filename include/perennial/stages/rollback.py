@@ -23,7 +23,8 @@ def run(settings: Settings, store: Store, *, model: str, reason: str = "asked fo
 
     While a release is under way its candidate goes and the champion gets all traffic; otherwise the champion goes and the
     last good version, which still runs, gets all traffic. The registry is told afterwards: its absence delays nothing. What
-    serves is in the ledger, so a model whose files are broken or gone goes back too, with the default settings of serving.
+    serves is in the ledger, so a model whose files are broken or gone goes back too: with the
+    settings of serving that it had on one machine, and the default ones on Kubernetes.
 
     Raises:
         ReleaseRefused: there is nothing to go back to, the model was retired, or the last good version fails its golden rows.
@@ -96,7 +97,7 @@ def _without_spec(name: str) -> str:
     """What is wrong with the files of a model that went back all the same."""
     broken = next((found.sentence for found in discovery.broken() if (found.kind, found.name) == ("model", name)), None)
     why = broken or f"perennial_models/{name} is gone: put the folder back, or take the model down with `perennial retire {name}`."
-    return f"It serves with the default settings of serving. {why}"
+    return f"It went back without its spec. {why}"
 
 
 def _is_recent(entry: Entry) -> bool:

@@ -184,7 +184,7 @@ def test_a_model_whose_folder_is_gone_serves_on_until_it_is_retired(served, caps
     """Callers are answered also after the next start, and `status` names it; retired, its route is off the gateway and its server has ended."""
     monkeypatch.setattr(routes.discovery, "models", dict)
     (said,) = routes.resume(served.settings, served.store)
-    assert said.startswith("  small_delays serves version 1, with the default settings of serving. ")
+    assert said.startswith("  small_delays serves version 1, with the settings of serving that it had. ")
     assert served.predicts()
     assert status.run(served.settings, served.store) == 0
     assert "perennial_models/small_delays is gone" in capsys.readouterr().out

@@ -69,7 +69,11 @@ class LocalBackend:
         """See `Backend.apply`. Returns once the gateway has taken up the route and servers that left it have answered what they had."""
         with self._state() as state:
             known = state.setdefault(model.name, {"versions": []})
-            known.update(prefix=self._prefix(model), timeout_seconds=model.serving.timeout_seconds, threads=model.serving.threads)
+            known["prefix"] = self._prefix(model)
+            if (
+                model.dataset or "threads" not in known
+            ):  # what stands for a broken spec knows no better: other threads would replace servers that run
+                known.update(timeout_seconds=model.serving.timeout_seconds, threads=model.serving.threads)
             known["versions"] = sorted({*known["versions"], *route.versions})
             self._save(state)  # before anything starts: a server that a killed change had started is found again
             for version in route.versions:

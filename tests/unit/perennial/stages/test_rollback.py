@@ -73,7 +73,7 @@ def test_a_model_whose_files_are_broken_or_gone_goes_back(world, monkeypatch, br
     result = rollback.run(SETTINGS, world.store, model=world.name, reason="wrong scores", actor="jo")
     assert (result.action, result.version, result.champion) == ("rolled_back", 2, 1)
     assert "version 1 serves all traffic" in result.sentence
-    assert "default settings of serving" in result.sentence
+    assert "It went back without its spec." in result.sentence
     assert said in result.sentence
     assert world.backend.route(world.spec).weights == {1: 10_000}
     assert world.registry.version(world.name, "champion").number == 1

@@ -2,9 +2,11 @@
 
 import json
 
+from perennial.serving import envoy
 from perennial.serving.backends.local import LocalBackend, read_state, server_socket
 from perennial.serving.route import Route
 from perennial.settings import Settings
+from perennial.specs import stand_in
 from perennial.testing import small_model
 
 # Written by 0.1.0 while each server had a port.
@@ -27,6 +29,24 @@ def test_what_was_served_before_is_known(tmp_path):
     (tmp_path / "serving" / "state.json").write_text(json.dumps(BEFORE))
     assert read_state(settings)["small_delays"]["versions"] == [1, 2]
     assert LocalBackend(settings).route(small_model()) == Route({1: 9000, 2: 1000}, None, {1: "a", 2: "b"}, 1)
+
+
+def test_a_model_without_its_spec_keeps_its_settings_of_serving(tmp_path, monkeypatch):
+    """Other threads or another limit would replace servers that run, in the middle of a rollback."""
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})
+    backend, started = LocalBackend(settings), []
+    envoy.folder(settings).mkdir()
+    monkeypatch.setattr(backend, "_start", lambda model, known, version, digest: started.append(known["threads"]))
+    monkeypatch.setattr(backend, "_take_up", lambda *_: None)
+    monkeypatch.setattr(backend, "_retire", lambda *_: None)
+    route = Route({1: 10_000}, None, {1: "a" * 64}, 1)
+    for model in (small_model(threads=7, timeout_seconds=3), stand_in("small_delays")):
+        backend.apply(model, route)
+    assert started == [7, 7]
+    assert read_state(settings)["small_delays"]["timeout_seconds"] == 3
+    backend.apply(small_model(threads=2), route)  # mended
+    backend.apply(stand_in("unknown"), route)
+    assert started[2:] == [2, stand_in("unknown").serving.threads]
 
 
 def test_a_socket_is_a_versions_own_and_short_enough(tmp_path):
