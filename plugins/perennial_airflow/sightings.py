@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from perennial.discovery import Broken
-from perennial.monitoring.incidents import REFUSED_FILES, Incidents, Kind, Severity
+from perennial.monitoring.incidents import REFUSED_FILES, Incidents, Kind, Severity, named
 
 NO_FOLDER = "no folder"  # key of the incident that a model serves although its folder is gone
 
@@ -26,10 +26,11 @@ class Seen:
     severity: Severity
     sentence: str
     evidence: dict[str, JsonValue] = field(default_factory=dict)
+    files: tuple[str, ...] = ()  # names of the files that it is of
 
     def note(self, incidents: Incidents, pages: Mapping[str, JsonValue] | None = None) -> None:
-        """Open an incident, unless one is open; `pages` show more, by title."""
-        incidents.open(self.kind, self.key, self.severity, self.sentence, {**self.evidence, **(pages or {})})
+        """Open an incident, unless one is open: further files are added to that one. `pages` show more, by title."""
+        incidents.open(self.kind, self.key, self.severity, self.sentence, {**self.evidence, **(pages or {})}, self.files)
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ def in_ingestion(result: Mapping[str, Any] | None) -> Sightings:
         return []
     sightings = _fault("ingestion", result)
     if refused := result.get("refused"):
-        names = ", ".join(sorted(refused))
+        names = tuple(sorted(refused))
         count = "1 file was refused and lies" if len(refused) == 1 else f"{len(refused)} files were refused and lie"
-        sentence = f"{count} in quarantine: {names}. {next(iter(refused.values()))}"
-        sightings.append(Seen("data quality", REFUSED_FILES, "warning", sentence, {"files": len(refused), **result["links"]}))
+        sentence = f"{count} in quarantine: {named(names)}. {next(iter(refused.values()))}"
+        sightings.append(Seen("data quality", REFUSED_FILES, "warning", sentence, dict(result["links"]), names))
     elif result.get("appended"):
         sightings.append(Over("data quality", REFUSED_FILES, "The next files were taken, none was refused."))
     return sightings

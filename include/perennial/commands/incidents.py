@@ -24,7 +24,9 @@ def run(settings: Settings, store: Store, *, model: str | None = None) -> int:
         incidents = Incidents(store, name)
         known = incidents.all()
         going_on = sum(incident.is_open for incident in known)
-        print(f"{name}: {len(known)} incidents, {going_on} open. {incidents.alarm_rate(datetime.now(timezone.utc)).sentence}")
+        print(
+            f"{name}: {len(known)} {'incident' if len(known) == 1 else 'incidents'}, {going_on} open. {incidents.alarm_rate(datetime.now(timezone.utc)).sentence}"
+        )
         for incident in known:
             print(on_terminal("\n".join(describe(incident))))
     return EXIT_DONE

@@ -3,6 +3,7 @@
 Kept as an event log below `incidents/<model>/`. An incident's state is what the events add up to:
 
     opened -> raised, if it is seen again and is worse -> resolved, once it is over
+           -> grown, if it is of more files by now
            -> told on a channel, or tried in vain      -> asked about, then judged by a person: before or after its end
 
 However often it is seen, an incident is opened once as long as it is open, and told once on each channel.
@@ -30,19 +31,21 @@ SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 REFUSED_FILES = "refused files"  # key of the incident that files lie in quarantine: their rows are in no table
 RATE_DAYS = 90
 MONTH_DAYS = 30.4375
+FILES_NAMED = 20
 LATE_DAYS = 30  # what was over for longer is history to a channel that never heard of it, and to a person who was never asked
 
 
 class Event(event_log.Event):
     """One change of one incident, as stored."""
 
-    what: Literal["opened", "raised", "resolved", "told", "missed", "asked", "judged"]
+    what: Literal["opened", "raised", "grown", "resolved", "told", "missed", "asked", "judged"]
     id: str
     kind: Kind | None = None
     key: str = ""
     severity: Severity | None = None
     sentence: str = ""
     evidence: dict[str, JsonValue] = Field(default_factory=dict)
+    files: list[str] = Field(default_factory=list, description="Names of files that it is of, beyond those known before.")
     channel: str = ""
     news: News | None = None
     verdict: Verdict | None = None
@@ -61,6 +64,10 @@ class Incident(BaseModel):
     severity: Severity
     sentence: str = Field(description="What was seen, for a person.")
     evidence: dict[str, JsonValue] = Field(description="Figures by name, and links: values that begin with http.")
+    files: tuple[str, ...] = Field(
+        default=(), description="Names of the files that it opened with; none if it is of no files, or from before these were kept."
+    )
+    later_files: tuple[str, ...] = Field(default=(), description="Names of those that came while it was open.")
     opened: datetime
     resolved: datetime | None = None
     resolution: str = Field(default="", description="Why it is over.")
@@ -175,7 +182,15 @@ class Incidents:
         """The incidents that go on, oldest first."""
         return [incident for incident in self.all() if incident.is_open]
 
-    def open(self, kind: Kind, key: str, severity: Severity, sentence: str, evidence: dict[str, JsonValue] | None = None) -> str | None:
+    def open(
+        self,
+        kind: Kind,
+        key: str,
+        severity: Severity,
+        sentence: str,
+        evidence: dict[str, JsonValue] | None = None,
+        files: Sequence[str] = (),
+    ) -> str | None:
         """Tell of something that is wrong, as often as it is seen.
 
         Args:
@@ -184,11 +199,23 @@ class Incidents:
             severity: how bad it is.
             sentence: what was seen, for a person.
             evidence: figures by name, and links.
+            files: names of the files that it is of, if it is of files; their count is the figure `files`.
 
         Returns:
-            The new incident's id; None where one of that kind and key is open: it stays, but a higher severity raises it.
+            The new incident's id; None where one of that kind and key is open: it stays, but a higher severity raises it, and further
+            files are added to it.
         """
-        seen = Event(what="opened", id="", kind=kind, key=key, severity=severity, sentence=sentence, evidence=evidence or {})
+        counted: dict[str, JsonValue] = {"files": len(files)} if files else {}
+        seen = Event(
+            what="opened",
+            id="",
+            kind=kind,
+            key=key,
+            severity=severity,
+            sentence=sentence,
+            evidence={**counted, **(evidence or {})},
+            files=list(files),
+        )
         new = ""
 
         def decide() -> Event | None:
@@ -200,6 +227,8 @@ class Incidents:
                 return seen.model_copy(update={"id": new})
             if _rank(severity) > _rank(same.severity):
                 return seen.model_copy(update={"id": same.id, "what": "raised"})
+            if further := [name for name in files if name not in same.files and name not in same.later_files]:
+                return Event(what="grown", id=same.id, files=further, evidence=evidence or {})
             return None
 
         self._log.write(decide)
@@ -334,10 +363,18 @@ def _after(before: Incident | None, event: Event) -> Incident:
             severity=event.severity,
             sentence=event.sentence,
             evidence=event.evidence,
+            files=tuple(event.files),
             opened=event.time,
         )
     changes: dict[str, dict[str, object]] = {
-        "raised": {"severity": event.severity, "sentence": event.sentence, "evidence": event.evidence},
+        "raised": {
+            "severity": event.severity,
+            "sentence": event.sentence,
+            "evidence": event.evidence,
+            "files": tuple(event.files),
+            "later_files": (),
+        },
+        "grown": _grown(before, event),
         "resolved": {"resolved": event.time, "resolution": event.sentence, "evidence": {**before.evidence, **event.evidence}},
         "told": {
             "told": {**before.told, event.channel: event.news},
@@ -348,6 +385,28 @@ def _after(before: Incident | None, event: Event) -> Incident:
         "judged": {"verdict": event.verdict, "by": event.by, "note": event.note, "judged": event.time},
     }
     return before.model_copy(update=changes[event.what])
+
+
+def _grown(before: Incident, event: Event) -> dict[str, object]:
+    """What changes where files are added: the sentence names them, the figure counts them, and the links are the newest."""
+    later = (*before.later_files, *event.files)
+    count = before.evidence.get("files")
+    files = (count if isinstance(count, int) else 0) + len(event.files)
+    return {
+        "sentence": before.sentence.removesuffix(_since_then(before.later_files)) + _since_then(later),
+        "evidence": {**before.evidence, **event.evidence, "files": files},
+        "later_files": later,
+    }
+
+
+def _since_then(names: Sequence[str]) -> str:
+    return f" Since then {len(names)} more: {named(names)}." if names else ""
+
+
+def named(names: Sequence[str]) -> str:
+    """Names of files for a sentence: the first twenty, and how many more there are."""
+    more = len(names) - FILES_NAMED
+    return ", ".join(names[:FILES_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _is_link(value: JsonValue) -> bool:

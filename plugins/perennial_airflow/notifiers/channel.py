@@ -12,6 +12,10 @@ class ChannelFailed(Exception):
     """A channel did not take an alert; the message is a sentence for a person, without the address of a webhook and without any password."""
 
 
+class NoticeRefused(ChannelFailed):
+    """A channel answers and does not take this one alert, for what it says: it may take others."""
+
+
 class Channel(Protocol):
     """A way to tell people."""
 
@@ -19,7 +23,7 @@ class Channel(Protocol):
     least: Severity
 
     def send(self, notice: Notice) -> None:
-        """Tell it; returns once the other side took it. Raises ChannelFailed."""
+        """Tell it; returns once the other side took it. Raises ChannelFailed, NoticeRefused."""
 
 
 def one_line(text: str, most: int = 200) -> str:

@@ -11,7 +11,7 @@ from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 from airflow.sdk.exceptions import AirflowException
 
 from perennial.monitoring.incidents import Severity
-from perennial_airflow.notifiers.channel import ChannelFailed, one_line
+from perennial_airflow.notifiers.channel import ChannelFailed, NoticeRefused, one_line
 from perennial_airflow.notifiers.notice import Notice
 
 CONNECTION = "perennial_smtp"
@@ -89,17 +89,18 @@ class Mail:
         self.to, self.least = to, least
 
     def send(self, notice: Notice) -> None:
-        """Send a mail; returns once the server took it. Raises ChannelFailed."""
-        why = ""
+        """Send a mail; returns once the server took it. Raises ChannelFailed, NoticeRefused."""
+        why, kind = "", ChannelFailed
         for _ in range(TRIES):
             try:
                 MailNotifier(notice=notice, to=self.to).notify({})
                 return
             except (OSError, AirflowException, ValueError) as error:
                 why, is_final = _reason(error)
+                kind = NoticeRefused if is_final and isinstance(error, smtplib.SMTPDataError) else ChannelFailed
             if is_final:
                 break
-        raise ChannelFailed(
+        raise kind(
             f"The mail to {self.to} was not taken ({one_line(why)}): look at Airflow's connection {CONNECTION}, its server and PERENNIAL_ALERT_MAIL_TO."
         )
 

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
 from perennial.monitoring.incidents import Severity
-from perennial_airflow.notifiers.channel import ChannelFailed, one_line
+from perennial_airflow.notifiers.channel import ChannelFailed, NoticeRefused, one_line
 from perennial_airflow.notifiers.notice import Notice
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ SECONDS = 10.0
 PAUSES = (1.0, 3.0)  # before the second and the third try
 LONGEST_PAUSE = 30.0  # that a server may ask for
 AGAIN = (408, 425, 429)  # and all from 500 on
+CONTENT = (400, 413, 422)  # what was posted is not liked; the other codes are about the address or who posts
 
 
 class WebhookNotifier(BaseNotifier):
@@ -128,7 +129,8 @@ def post(url: httpx.URL, message: dict[str, Any]) -> None:
     """Post a message, again after a pause where that may help.
 
     Raises:
-        ChannelFailed: the server refuses it, or does not take it at any try.
+        NoticeRefused: the server does not like what it says.
+        ChannelFailed: the server refuses all, or does not take it at any try.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the address of every request
     why = ""
@@ -143,6 +145,10 @@ def post(url: httpx.URL, message: dict[str, Any]) -> None:
                 if answer.is_success:
                     return
                 why = f"{answer.status_code} {_without(url, answer.text)}".strip()
+                if answer.status_code in CONTENT:
+                    raise NoticeRefused(
+                        f"The webhook at {url.host} refuses an alert ({why}): look whether what Airflow's connection {CONNECTION} leads to takes Slack's messages."
+                    )
                 if answer.status_code < 500 and answer.status_code not in AGAIN:
                     raise ChannelFailed(
                         f"The webhook at {url.host} refuses alerts ({why}): correct Airflow's connection {CONNECTION}, or allow it there."

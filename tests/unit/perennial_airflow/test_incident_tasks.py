@@ -166,6 +166,13 @@ def test_refused_files_are_told_to_every_model_that_learns_from_them(store, sent
         == "2 files were refused and lie in quarantine: 3.csv, 7.csv. Suite trips refused batch 7.csv."
     )
     assert len(sent) == 2
+    more = {**DONE, "refused": {"9.csv": "No header."}, "appended": {}}
+    for _ in range(2):  # the second is a retry
+        _alert(TaskInstance(more), _trips(), sightings.in_ingestion)
+    [found] = Incidents(store, "delays").open_ones()
+    assert found.sentence.endswith(" Since then 1 more: 9.csv.")
+    assert found.evidence["files"] == 3
+    assert len(sent) == 2, "it is not told again"
     _alert(TaskInstance({**DONE, "refused": {}, "appended": {"5.csv": 9}}), _trips(), sightings.in_ingestion)
     assert Incidents(store, "lateness").open_ones() == []
 

@@ -347,7 +347,7 @@ def test_a_webhook_that_stays_busy_is_told(webhook_server):
         Webhook("warning").send(_notice())
 
 
-@pytest.mark.parametrize(("status", "headers"), [(400, {}), (403, {}), (404, {}), (410, {}), (302, {"Location": "http://127.0.0.1:9/x"})])
+@pytest.mark.parametrize(("status", "headers"), [(403, {}), (404, {}), (410, {}), (302, {"Location": "http://127.0.0.1:9/x"})])
 def test_a_webhook_that_refuses_is_asked_once(webhook_server, status, headers):
     """Repeating does not help, and an alert follows no redirection to where it was not meant to go."""
     webhook_server.answers = [(status, headers, "no_service")]
@@ -507,6 +507,29 @@ def test_a_failing_channel_is_made_up_for(incidents, mail_server, webhook_server
     assert [i.missed for i in incidents.all()] == [{}] * 2
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_an_alert_that_is_refused_does_not_keep_the_others(incidents, mail_server, webhook_server, status):
+    """A channel that answers, and does not like what one alert says, is told the rest at the same look; the refused one stays due."""
+    webhook_server.answers = [(status, {}, "invalid_blocks")]
+    mail_server.refuses = {"DATA": "554 looks like spam"}
+    for key in "abc":
+        incidents.open("drift", key, "critical", f"{key} drifted.")
+    log = Log()
+    mail_failure, failure = _told(incidents, log)
+    assert f"{status} invalid_blocks" in failure
+    assert len([line for line in mail_server.seen if line.startswith("data")]) == 3, "each was tried, once"
+    assert [i.missed for i in incidents.all()] == [{"mail": mail_failure, "webhook": failure}] + [{"mail": mail_failure}] * 2
+    assert [i.told for i in incidents.all()] == [{}, {"webhook": "opened"}, {"webhook": "opened"}]
+    mail_server.refuses = {}
+    assert _told(incidents) == []
+    assert [post["text"].split("\n")[0][-10:] for _, post in webhook_server.posts] == [
+        "a drifted.",
+        "b drifted.",
+        "c drifted.",
+        "a drifted.",
+    ]
+
+
 def test_a_killed_look_loses_nothing(incidents, mail_server, monkeypatch):
     """Killed before it sends, or between sending and noting it: the next look tells it; only what was sent and not noted comes twice."""
     for number in range(4):
@@ -538,11 +561,12 @@ def test_a_channel_with_a_defect_does_not_silence_the_others(incidents, mail_ser
             raise ZeroDivisionError("secret")
 
     incidents.open("drift", "a", "warning", "A drifted.")
+    incidents.open("drift", "b", "warning", "B drifted.")
     log = Log()
     [failure] = tell(incidents, SPEC, BOTH, [Broken(), Mail("ada@example.org", "warning")], datetime.now(timezone.utc), log)
     assert failure == "The channel broken broke (ZeroDivisionError): the log of the task shows where."
-    assert "The channel broken broke." in log.lines
-    assert len(mail_server.mails) == 1
+    assert log.lines.count("The channel broken broke.") == 2, "it is tried with each alert: the defect may be with one"
+    assert len(mail_server.mails) == 2
 
 
 def test_channels_that_fail_at_random_are_told_all_in_the_end(incidents, webhook_server, monkeypatch):

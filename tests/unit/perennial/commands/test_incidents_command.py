@@ -51,10 +51,12 @@ def test_incidents_are_listed(incidents, capsys):
 
 def test_all_models_are_listed(incidents, capsys):
     """Where none is named; one without incidents says so."""
+    Incidents(incidents.store, "single").open("drift", "carrier", "warning", "`carrier` drifted.")
     assert cli.main(["incidents"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "other: 0 incidents, 0 open. 0.0 alarms a month (0 in 30 days); none was judged."
-    assert shown[1].startswith("small_delays: 2 incidents")
+    assert shown[1].startswith("single: 1 incident, 1 open.")
+    assert shown[3].startswith("small_delays: 2 incidents")
 
 
 def test_a_model_that_served_and_is_gone_had_none(incidents, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from datetime import date, datetime, timedelta, timezone
@@ -19,6 +20,7 @@ from perennial.monitoring.incidents import (
     alarm_rate,
     awaits_verdict,
     due,
+    named,
 )
 from perennial.store import FolderStore
 
@@ -458,3 +460,37 @@ def test_a_log_that_cannot_be_written_says_so(incidents, monkeypatch):
     monkeypatch.setattr(type(incidents.store), "put_if_absent", lambda *_: False)
     with pytest.raises(StoreUnreachable, match="The incidents of flight_delays could not be written: other writers took 3 places"):
         _drift(incidents)
+
+
+OPENED = {
+    "time": "2026-02-20T06:00:00Z", "writer": "a", "what": "opened", "id": "0001-data-quality", "kind": "data quality", "key": "refused files",
+    "severity": "warning", "sentence": "1 file was refused and lies in quarantine: a.csv. It is empty.",
+    "evidence": {"files": 1, "Data Docs": "http://reports.test/a"}, "channel": "", "news": None, "verdict": None, "by": "", "note": "",
+}  # fmt: skip
+
+
+def test_files_that_come_while_it_is_open_are_added(incidents):
+    """Named and counted, once however often they are seen, on top of a log from before names were kept; no channel hears it again, the newest page is linked."""
+    incidents.store.write("incidents/flight_delays/00000000.json", json.dumps(OPENED).encode())
+    incidents.told("1", "mail", "opened")
+    for files in (["b.csv"], ["b.csv"], ["c.csv", "b.csv"]):
+        link = {"Data Docs": f"http://reports.test/{files[0]}"}
+        assert incidents.open("data quality", REFUSED_FILES, "warning", "never said", link, files) is None
+    [found] = Incidents(incidents.store, "flight_delays").all()
+    assert found.sentence == "1 file was refused and lies in quarantine: a.csv. It is empty. Since then 2 more: b.csv, c.csv."
+    assert found.evidence == {"files": 3, "Data Docs": "http://reports.test/c.csv"}
+    assert due(found, "mail", "warning", NOW) is None
+    assert len(list(incidents.store.list("incidents/flight_delays"))) == 4
+
+
+def test_of_many_files_twenty_are_named(incidents):
+    """And all are counted, also when a look at them is repeated."""
+    first, later = ([f"{kind}{n:03d}.csv" for n in range(50)] for kind in "ab")
+    incidents.open("data quality", REFUSED_FILES, "warning", f"50 files: {named(first)}.", {}, first)
+    for _ in range(2):
+        incidents.open("data quality", REFUSED_FILES, "warning", "never said", {}, [*first, *later])
+    [found] = incidents.all()
+    assert found.evidence["files"] == 100
+    assert "a019.csv and 30 more. Since then 50 more: b000.csv" in found.sentence
+    assert found.sentence.endswith("b019.csv and 30 more.")
+    assert found.sentence.count(".csv") == 40
