@@ -40,8 +40,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 import perennial
 from perennial.monitoring.drift import find_drift
-from perennial.monitoring.layout import Layout, fit_layout
-from perennial.monitoring.profile import Profile, State, profile
+from perennial.profiles.layout import Layout, fit_layout
+from perennial.profiles.profile import Profile, State, profile
 from perennial.specs import MonitoringSpec
 
 NUMBERS = [

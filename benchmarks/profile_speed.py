@@ -86,8 +86,8 @@ def fit(folder: Path) -> None:
     import numpy as np
     import pyarrow.parquet as pq
 
-    from perennial.monitoring.layout import fit_layout
-    from perennial.monitoring.profile import profile
+    from perennial.profiles.layout import fit_layout
+    from perennial.profiles.profile import profile
 
     reference = pq.read_table(folder / "reference.parquet")
     layout = fit_layout(reference.drop([DAY]))
@@ -113,8 +113,8 @@ def count(folder: Path, name: str, one_block: bool) -> None:
     """States of all days, or of all rows; then each column's distance from the reference."""
     import numpy as np
 
-    from perennial.monitoring.layout import Layout
-    from perennial.monitoring.profile import profile
+    from perennial.profiles.layout import Layout
+    from perennial.profiles.profile import profile
 
     wide = name == "wide"
     layout = Layout.model_validate_json((folder / ("wide.json" if wide else "layout.json")).read_text())
@@ -132,8 +132,8 @@ def parts_equal_whole(path: Path, layout_file: Path) -> bool:
     """Row groups dealt to three parts, counted apart and added in another order, against the whole file."""
     import pyarrow.parquet as pq
 
-    from perennial.monitoring.layout import Layout
-    from perennial.monitoring.profile import profile
+    from perennial.profiles.layout import Layout
+    from perennial.profiles.profile import profile
 
     layout, file = Layout.model_validate_json(layout_file.read_text()), pq.ParquetFile(path)
     groups = range(file.num_row_groups)

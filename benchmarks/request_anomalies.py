@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from perennial import discovery
 from perennial.monitoring.anomalies import find_anomalies, fit_watch
-from perennial.monitoring.reference import watched
+from perennial.profiles.reference import watched
 from perennial.specs import AnomalyDetector
 
 MODEL = "flight_delays"

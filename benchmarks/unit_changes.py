@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from perennial import discovery
-from perennial.monitoring.layout import fit_layout
-from perennial.monitoring.profile import Profile, profile
 from perennial.monitoring.units import UNITS, UnitChange, diagnose, units_of
+from perennial.profiles.layout import fit_layout
+from perennial.profiles.profile import Profile, profile
 
 SHARES = (0.05, 0.2, 0.5, 1.0)
 CHANGES = (

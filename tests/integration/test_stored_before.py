@@ -12,10 +12,10 @@ from perennial import discovery
 from perennial.data.receipts import receipts
 from perennial.data.snapshots import latest_snapshot, snapshot_at
 from perennial.data.tables import Table
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import fetch, read_manifest
-from perennial.monitoring.incidents import Incidents
-from perennial.monitoring.profile_store import ProfileStore
+from perennial.profiles.store import ProfileStore
 from perennial.registry.model_registry import ModelRegistry
 from perennial.serving.watch import Watch
 from perennial.settings import Settings

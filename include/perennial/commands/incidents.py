@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 
 from perennial import discovery
 from perennial.errors import EXIT_DONE
+from perennial.incidents.incidents import Incident, Incidents, known_names
 from perennial.lineage.ledger import known_models
-from perennial.monitoring.incidents import Incident, Incidents, known_names
 from perennial.results import on_terminal
 from perennial.settings import Settings
 from perennial.store import Store

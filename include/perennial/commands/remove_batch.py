@@ -19,7 +19,7 @@ from perennial.errors import EXIT_DONE, BatchRefused, StoredDataDamaged, Unknown
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import key, read_manifest, sealed_versions
-from perennial.monitoring.profile_store import ProfileStore
+from perennial.profiles.store import ProfileStore
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec
 from perennial.store import Store

@@ -36,14 +36,14 @@ from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot
 from perennial.errors import EXIT_DONE, Fault, TrainingRefused, UnknownName
 from perennial.monitoring import drift, permutation, replay
-from perennial.monitoring.layout import fit_layout
 from perennial.monitoring.performance import LOSS, DayPerformance, event_days, is_labelled, losses
-from perennial.monitoring.profile import Profile, added, profile
-from perennial.monitoring.profile_store import ProfileStore
-from perennial.monitoring.reference import watched
 from perennial.monitoring.replay import History, Policy
 from perennial.monitoring.replay_picture import draw
 from perennial.monitoring.windows import Window
+from perennial.profiles.layout import fit_layout
+from perennial.profiles.profile import Profile, added, profile
+from perennial.profiles.reference import watched
+from perennial.profiles.store import ProfileStore
 from perennial.registry.promotion import Losses, improves
 from perennial.settings import Settings
 from perennial.specs import ModelSpec, RetrainSpec

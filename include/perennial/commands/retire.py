@@ -6,8 +6,8 @@ import getpass
 
 from perennial import discovery
 from perennial.errors import EXIT_DONE, LedgerConflict, PerennialError, ReleaseRefused
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import RETIRED, known_models, retired_words
-from perennial.monitoring.incidents import Incidents
 from perennial.registry.model_registry import ModelRegistry
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings

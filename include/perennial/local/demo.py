@@ -309,7 +309,7 @@ def _summer(story: Story) -> None:
 
 
 def _wrong_unit(story: Story) -> None:
-    from perennial.monitoring.incidents import Incidents
+    from perennial.incidents.incidents import Incidents
 
     began = time.monotonic()
     incidents = Incidents(story.store, MODEL)

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from perennial.monitoring.layout import kind_of, normal_quantile
+from perennial.profiles.layout import kind_of, normal_quantile
 
 if TYPE_CHECKING:
     import pyarrow as pa

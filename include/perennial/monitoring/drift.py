@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from perennial.monitoring import permutation
-from perennial.monitoring.layout import normal_quantile
 from perennial.monitoring.permutation import Floats, Statistic, normed
+from perennial.profiles.layout import normal_quantile
 from perennial.specs import MonitoringSpec
 
 if TYPE_CHECKING:
-    from perennial.monitoring.profile import Profile
+    from perennial.profiles.profile import Profile
 
 BINS = 20  # of about equal mass, for a numeric column
 CATEGORIES = 40  # the most frequent ones; the others are counted together

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from perennial.monitoring.profile import Profile
+    from perennial.profiles.profile import Profile
 
 Floats = NDArray[np.float64]
 

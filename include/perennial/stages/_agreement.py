@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from perennial import discovery
 from perennial.errors import PerennialError, RegistryDiffers, ServiceUnreachable
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import NOTE, Ledger
-from perennial.monitoring.incidents import Incidents
 from perennial.registry.model_registry import CHAMPION, NOTED, ModelRegistry, Version
 from perennial.settings import Settings
 from perennial.store import Store

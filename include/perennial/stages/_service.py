@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from perennial.incidents.incidents import Incidents, Severity
 from perennial.lineage.ledger import Ledger
-from perennial.monitoring.incidents import Incidents, Severity
 from perennial.serving import caller
 from perennial.settings import Settings
 from perennial.stages.release import route_of

@@ -25,14 +25,14 @@ from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.monitoring.anomalies import Anomalies, find_anomalies, fit_watch
 from perennial.monitoring.drift import DriftVerdict, find_drift, in_order
-from perennial.monitoring.layout import Layout, fit_layout
 from perennial.monitoring.performance import event_days, logged_scores
 from perennial.monitoring.prediction_table import INPUT
-from perennial.monitoring.profile import Profile, State, profile
-from perennial.monitoring.profile_store import ProfileStore, decode, encode
-from perennial.monitoring.reference import reference, watched
 from perennial.monitoring.units import diagnose
 from perennial.monitoring.windows import Window
+from perennial.profiles.layout import Layout, fit_layout
+from perennial.profiles.profile import Profile, State, profile
+from perennial.profiles.reference import reference, watched
+from perennial.profiles.store import ProfileStore, decode, encode
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages._versions import as_of
 from perennial.stages.profile import layout_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from perennial import discovery
-from perennial.monitoring.incidents import Incidents, known_names
+from perennial.incidents.incidents import Incidents, known_names
 from perennial.results import IncidentResult
 from perennial.settings import Settings
 from perennial.specs import Verdict

@@ -125,7 +125,7 @@ class _Intake:
 
     def __init__(self, settings: Settings, store: Store, spec: DatasetSpec, found: _Found) -> None:
         from perennial.data.snapshots import latest_snapshot, table_of
-        from perennial.monitoring.profile_store import ProfileStore
+        from perennial.profiles.store import ProfileStore
 
         self.settings, self.store, self.spec, self.found = settings, store, spec, found
         self.table = table_of(store, spec)

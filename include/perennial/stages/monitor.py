@@ -24,15 +24,15 @@ from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot
 from perennial.data.tables import Table
 from perennial.errors import ServiceUnreachable, UnknownName
+from perennial.incidents.inbox import Inbox
+from perennial.incidents.incidents import Incidents, Kind, Severity
 from perennial.lineage.ledger import Ledger, retired_words
 from perennial.lineage.trainings import kin, last_training
 from perennial.monitoring import performance, policy
 from perennial.monitoring.anomalies import Anomalies
-from perennial.monitoring.incidents import Incidents, Kind, Severity
 from perennial.monitoring.outcomes import collect_outcomes, count_unknown, join, outcome_rows, outcomes_name, outcomes_of
 from perennial.monitoring.prediction_table import INPUT, SetAside, collect_predictions, predictions_name, set_aside
 from perennial.monitoring.report import page
-from perennial.monitoring.requests import Inbox
 from perennial.monitoring.windows import Window, newest_complete, window_of, windows_before
 from perennial.results import MonitorResult
 from perennial.serving.backends import open_backend

@@ -1,6 +1,6 @@
 """Stage profile: a table's rows are counted by day: batch by batch as they land, or a whole version at once, on one machine or in parts.
 
-Whatever the parts, and in whatever order they are added, the result is the same bit for bit (`monitoring/profile.py`).
+Whatever the parts, and in whatever order they are added, the result is the same bit for bit (`profiles/profile.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from perennial.data.tables import Table
-    from perennial.monitoring.layout import Layout
-    from perennial.monitoring.profile import Profile
-    from perennial.monitoring.profile_store import ProfileStore
+    from perennial.profiles.layout import Layout
+    from perennial.profiles.profile import Profile
+    from perennial.profiles.store import ProfileStore
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ def run(
         UnknownName: there is no such table, version or column.
         Fault: a part that is to be added has not been counted.
     """
-    from perennial.monitoring.profile import profile
-    from perennial.monitoring.profile_store import ProfileStore, encode
+    from perennial.profiles.profile import profile
+    from perennial.profiles.store import ProfileStore, encode
 
     name = table or dataset
     if not name:
@@ -109,8 +109,8 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
     import pyarrow.compute as pc
 
     from perennial.data.tables import BATCH
-    from perennial.monitoring.profile import profiles
-    from perennial.monitoring.profile_store import ProfileStore
+    from perennial.profiles.profile import profiles
+    from perennial.profiles.store import ProfileStore
 
     kept = ProfileStore(store, spec.name)
     owed = kept.owed()
@@ -157,7 +157,7 @@ def layout_of(kept: ProfileStore, table: Table, version: int, spec: DatasetSpec 
         None if it is not decided and the version has fewer rows.
     """
     from perennial.data.tables import BATCH
-    from perennial.monitoring.layout import fit_layout
+    from perennial.profiles.layout import fit_layout
 
     if (layout := kept.layout()) is not None or table.count(version) < least:
         return layout
@@ -182,8 +182,8 @@ def _day(day: str, schema: pa.Schema, table: str, spec: DatasetSpec | None) -> s
 
 
 def _merged(store: Store, kept: ProfileStore, layout: Layout, version: int, parts: int) -> Profile:
-    from perennial.monitoring.profile import added
-    from perennial.monitoring.profile_store import decode
+    from perennial.profiles.profile import added
+    from perennial.profiles.store import decode
 
     found = []
     for part in range(1, parts + 1):

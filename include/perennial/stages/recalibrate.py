@@ -24,16 +24,16 @@ from perennial import discovery
 from perennial.data.tables import Table
 from perennial.encoding import Columns
 from perennial.errors import CandidateRefused
+from perennial.incidents.inbox import Inbox
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import AGAINST, Entry, Ledger
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import kin, verdict_key
 from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
-from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.outcomes import collect_outcomes, join, outcomes_name, outcomes_of
 from perennial.monitoring.performance import event_days, is_labelled, rows_by_day
 from perennial.monitoring.prediction_table import INPUT, collect_predictions, predictions_name
-from perennial.monitoring.requests import Inbox
 from perennial.registry.model_registry import CANDIDATE, COMPARED_WITH, RECALIBRATES, ModelRegistry, Version, same_weights
 from perennial.registry.promotion import Check, Losses, Verdict, improves
 from perennial.results import RecalibrateResult

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot, snapshot_at
 from perennial.errors import TrainingRefused
+from perennial.incidents.inbox import Inbox, Request
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger, retired_words
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, run_code, training_parameters
 from perennial.lineage.trainings import judged, last_training, trained_on
 from perennial.lineage.version_folder import read_manifest
-from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.policy import Situation, Skip, Training, should_train
-from perennial.monitoring.requests import Inbox, Request
 from perennial.registry.model_registry import ModelRegistry
 from perennial.results import ValidateResult
 from perennial.settings import Settings

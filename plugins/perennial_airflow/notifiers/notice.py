@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from perennial.monitoring.incidents import Incident, Kind, News
+from perennial.incidents.incidents import Incident, Kind, News
 
 RUNBOOK = "docs/runbook.md"
 SUBJECT_CHARACTERS = 140

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from perennial.monitoring.incidents import Incidents, due
+from perennial.incidents.incidents import Incidents, due
 from perennial.settings import Settings
 from perennial.specs import Named
 from perennial_airflow.notifiers.channel import Channel, ChannelFailed, NoticeRefused

@@ -16,7 +16,7 @@ from airflow.sdk import BaseHook, BaseNotifier
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from perennial.monitoring.incidents import Severity
+from perennial.incidents.incidents import Severity
 from perennial_airflow.notifiers.channel import ChannelFailed, NoticeRefused, one_line
 from perennial_airflow.notifiers.notice import Notice
 

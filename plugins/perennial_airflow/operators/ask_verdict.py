@@ -11,7 +11,7 @@ from airflow.sdk import Param
 
 from perennial import discovery
 from perennial.errors import PerennialError, UnknownName
-from perennial.monitoring.incidents import Incident, Incidents
+from perennial.incidents.incidents import Incident, Incidents
 from perennial.settings import Settings
 from perennial.specs import VERDICTS
 from perennial.store import open_store

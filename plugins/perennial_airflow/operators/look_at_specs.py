@@ -9,8 +9,8 @@ from airflow.sdk import BaseOperator
 
 from perennial import discovery
 from perennial.errors import PerennialError
+from perennial.incidents.incidents import Incidents, known_names
 from perennial.lineage.unowned import unowned
-from perennial.monitoring.incidents import Incidents, known_names
 from perennial.settings import Settings
 from perennial.specs import Named
 from perennial.store import open_store

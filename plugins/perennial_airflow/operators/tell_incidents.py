@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from perennial import discovery
 from perennial.errors import PerennialError
-from perennial.monitoring.incidents import Incidents, awaits_verdict
+from perennial.incidents.incidents import Incidents, awaits_verdict
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import open_store

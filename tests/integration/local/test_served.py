@@ -11,11 +11,11 @@ import psutil
 import pytest
 
 from perennial.commands import retire, status
+from perennial.incidents.incidents import Incident, Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.local import routes, stack
 from perennial.local.container import StatusServer
 from perennial.local.supervisor import Supervisor
-from perennial.monitoring.incidents import Incident, Incidents
 from perennial.serving import caller, envoy
 from perennial.serving.load import Call, send
 from perennial.settings import Settings

@@ -16,13 +16,13 @@ from perennial.commands import outcomes as outcomes_command
 from perennial.data.snapshots import latest_snapshot
 from perennial.data.tables import Table
 from perennial.errors import ServiceUnreachable
+from perennial.incidents.inbox import Inbox
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import publish, read_manifest
 from perennial.monitoring.drift import find_drift
-from perennial.monitoring.incidents import Incidents
-from perennial.monitoring.profile import profile
-from perennial.monitoring.requests import Inbox
 from perennial.monitoring.windows import Window
+from perennial.profiles.profile import profile
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
 from perennial.serving.request import read_request, read_signature
 from perennial.serving.route import Arm

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from perennial import discovery
-from perennial.monitoring.incidents import REFUSED_FILES, Incident, Incidents
+from perennial.incidents.incidents import REFUSED_FILES, Incident, Incidents
 from perennial.specs import Column, DatasetSpec
 from perennial.store import FolderStore
 from perennial_airflow import assets, sightings

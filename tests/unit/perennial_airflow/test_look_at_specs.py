@@ -8,8 +8,8 @@ import pytest
 
 from perennial import discovery
 from perennial.discovery import Broken
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
-from perennial.monitoring.incidents import Incidents
 from perennial.store import FolderStore
 from perennial_airflow.operators import look_at_specs
 from perennial_airflow.operators.look_at_specs import LookAtSpecs

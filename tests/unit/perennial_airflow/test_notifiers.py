@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from perennial.monitoring.incidents import Incident, Incidents
+from perennial.incidents.incidents import Incident, Incidents
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.store import FolderStore

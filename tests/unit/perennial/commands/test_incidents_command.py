@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from perennial import cli, discovery
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
-from perennial.monitoring.incidents import Incidents
 from perennial.store import FolderStore
 from perennial.testing import small_model
 

@@ -22,7 +22,7 @@ from perennial.data.tables import Table
 from perennial.errors import BatchRefused, StoredDataDamaged, UnknownName
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import publish
-from perennial.monitoring.profile_store import ProfileStore, mark_of
+from perennial.profiles.store import ProfileStore, mark_of
 from perennial.quality import data_docs, validation
 from perennial.quality.validation import Verdict
 from perennial.settings import Settings

@@ -9,8 +9,8 @@ import pytest
 from perennial import cli, discovery
 from perennial.commands import retire
 from perennial.errors import ReleaseRefused, ServiceUnreachable, TrainingRefused, UnknownName
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
-from perennial.monitoring.incidents import Incidents
 from perennial.settings import Settings
 from perennial.specs import ReleaseSpec
 from perennial.stages import monitor, rollback, validate

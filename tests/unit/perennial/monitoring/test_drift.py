@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from perennial.monitoring.drift import Column, Joint, compare, find_drift
-from perennial.monitoring.layout import fit_layout
-from perennial.monitoring.profile import profile
+from perennial.profiles.layout import fit_layout
+from perennial.profiles.profile import profile
 from perennial.specs import MonitoringSpec
 
 SPEC = MonitoringSpec()

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from perennial.monitoring.layout import fit_layout
-from perennial.monitoring.profile import profile
 from perennial.monitoring.units import UNITS, diagnose, units_of
+from perennial.profiles.layout import fit_layout
+from perennial.profiles.profile import profile
 
 
 def found(reference, window, name="x"):

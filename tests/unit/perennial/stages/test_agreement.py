@@ -6,7 +6,7 @@ import pytest
 
 from perennial.commands import up
 from perennial.errors import RegistryDiffers
-from perennial.monitoring.incidents import Incidents
+from perennial.incidents.incidents import Incidents
 from perennial.settings import Settings
 from perennial.specs import ReleaseSpec
 from perennial.stages import _agreement, evaluate, recalibrate, register, rollback, train

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from perennial import cli, discovery
-from perennial.monitoring.incidents import Incidents
+from perennial.incidents.incidents import Incidents
 from perennial.store import FolderStore
 from perennial.testing import small_model
 

@@ -26,7 +26,7 @@ from perennial.data.landing import listing
 from perennial.data.receipts import correct_receipt, receipts
 from perennial.data.tables import Table
 from perennial.errors import Fault, StoreUnreachable, UnknownName
-from perennial.monitoring.profile_store import ProfileStore
+from perennial.profiles.store import ProfileStore
 from perennial.quality import data_docs, validation
 from perennial.quality.validation import Failure, Verdict
 from perennial.settings import Settings

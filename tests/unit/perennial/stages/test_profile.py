@@ -12,8 +12,8 @@ import pytest
 from perennial import discovery
 from perennial.data.tables import Table
 from perennial.errors import Fault, StoredDataDamaged, UnknownName
-from perennial.monitoring.profile import profile
-from perennial.monitoring.profile_store import ProfileStore, decode
+from perennial.profiles.profile import profile
+from perennial.profiles.store import ProfileStore, decode
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.stages import profile as stage

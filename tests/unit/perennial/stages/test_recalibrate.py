@@ -13,13 +13,13 @@ import pytest
 from perennial import discovery, encoding
 from perennial.data.tables import Table
 from perennial.errors import CandidateRefused, ServiceUnreachable
+from perennial.incidents.inbox import Inbox
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.trainings import kin, last_training
 from perennial.lineage.version_folder import fetch, publish, published, read_manifest
-from perennial.monitoring.incidents import Incidents
 from perennial.monitoring.outcomes import collect_outcomes, outcomes_name
 from perennial.monitoring.prediction_table import collect_predictions, predictions_name, set_aside
-from perennial.monitoring.requests import Inbox
 from perennial.registry.model_registry import Version
 from perennial.registry.promotion import Check
 from perennial.serving.prediction_log import PredictionLog

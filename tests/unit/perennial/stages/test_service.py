@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
-from perennial.monitoring.incidents import Incidents
 from perennial.settings import Settings
 from perennial.stages import _service
 from perennial.stages._service import note_service

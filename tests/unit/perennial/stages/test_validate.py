@@ -14,11 +14,11 @@ from perennial import discovery
 from perennial.data.snapshots import Snapshot
 from perennial.data.tables import Table
 from perennial.errors import RegistryDiffers, TrainingRefused, UnknownName
+from perennial.incidents.inbox import Inbox
+from perennial.incidents.incidents import REFUSED_FILES, Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.manifest import Manifest, lock_digest, run_code, run_key, training_parameters
 from perennial.lineage.version_folder import publish, read_manifest
-from perennial.monitoring.incidents import REFUSED_FILES, Incidents
-from perennial.monitoring.requests import Inbox
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, RetrainSpec, SplitSpec
 from perennial.stages import validate

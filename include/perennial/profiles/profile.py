@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.monitoring.layout import (
+from perennial.profiles.layout import (
     BANDWIDTH,
     GRID_CELLS,
     HASH_CELLS,

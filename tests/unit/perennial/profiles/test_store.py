@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from perennial.errors import StoredDataDamaged
-from perennial.monitoring.layout import fit_layout
-from perennial.monitoring.profile import profile
-from perennial.monitoring.profile_store import ProfileStore, decode, encode, mark_of
+from perennial.profiles.layout import fit_layout
+from perennial.profiles.profile import profile
+from perennial.profiles.store import ProfileStore, decode, encode, mark_of
 from perennial.store import FolderStore
 
 

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from perennial.errors import UnknownName
-from perennial.monitoring.requests import MAX_CLAIMS, Inbox
+from perennial.incidents.inbox import MAX_CLAIMS, Inbox
 from perennial.store import FolderStore, StoredObject
 
 

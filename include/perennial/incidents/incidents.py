@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from perennial.errors import UnknownName
-from perennial.monitoring import event_log
+from perennial.incidents import event_log
 from perennial.specs import Verdict
 from perennial.store import Store
 

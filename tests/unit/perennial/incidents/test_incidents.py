@@ -10,8 +10,8 @@ from datetime import date, datetime, timedelta, timezone
 import pytest
 
 from perennial.errors import StoreUnreachable, UnknownName
-from perennial.monitoring import event_log
-from perennial.monitoring.incidents import (
+from perennial.incidents import event_log
+from perennial.incidents.incidents import (
     LATE_DAYS,
     MONTH_DAYS,
     REFUSED_FILES,

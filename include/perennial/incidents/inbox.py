@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from perennial.errors import UnknownName
-from perennial.monitoring import event_log
+from perennial.incidents import event_log
 from perennial.specs import Cause
 from perennial.store import Store
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perennial.monitoring.layout import CELLS, GRID_CELLS, HASH_CELLS, KNOWN_CATEGORIES, TAILS, UNIT, Grid, fit_layout
-from perennial.monitoring.profile import LEVELS, UNSEEN_NAMES, Adder, State, name_hashes, profile, profiles, sample_level, sum_of
+from perennial.profiles.layout import CELLS, GRID_CELLS, HASH_CELLS, KNOWN_CATEGORIES, TAILS, UNIT, Grid, fit_layout
+from perennial.profiles.profile import LEVELS, UNSEEN_NAMES, Adder, State, name_hashes, profile, profiles, sample_level, sum_of
 
 
 def rows(days, **columns):

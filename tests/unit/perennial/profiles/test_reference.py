@@ -8,11 +8,11 @@ from datetime import date, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from perennial.monitoring import reference as module
-from perennial.monitoring.layout import fit_layout
-from perennial.monitoring.profile import profile
-from perennial.monitoring.profile_store import ProfileStore
-from perennial.monitoring.reference import reference, watched
+from perennial.profiles import reference as module
+from perennial.profiles.layout import fit_layout
+from perennial.profiles.profile import profile
+from perennial.profiles.reference import reference, watched
+from perennial.profiles.store import ProfileStore
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.store import FolderStore
 

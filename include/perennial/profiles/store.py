@@ -33,8 +33,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from perennial.errors import StoredDataDamaged
-from perennial.monitoring.layout import Integers, Layout
-from perennial.monitoring.profile import EPOCH, LEVELS, ColumnState, JointState, Profile, State, added
+from perennial.profiles.layout import Integers, Layout
+from perennial.profiles.profile import EPOCH, LEVELS, ColumnState, JointState, Profile, State, added
 from perennial.store import Store
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from perennial.errors import StoredDataDamaged
-from perennial.monitoring.layout import Layout
-from perennial.monitoring.profile import Profile, added, profile
-from perennial.monitoring.profile_store import MARK, ProfileStore, decode, encode
+from perennial.profiles.layout import Layout
+from perennial.profiles.profile import Profile, added, profile
+from perennial.profiles.store import MARK, ProfileStore, decode, encode
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
 
