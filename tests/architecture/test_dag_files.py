@@ -25,7 +25,7 @@ print(json.dumps({"seconds": seconds, "modules": sorted(sys.modules)}))
 
 @pytest.mark.parametrize("file", sorted((ROOT / "dags").glob("*.py")), ids=lambda f: f.name)
 def test_parsing_a_dag_file_is_quick_and_loads_nothing_heavy(file: Path, tmp_path: Path) -> None:
-    """A DAG file needs under 0.3 CPU seconds and neither torch, MLflow, Great Expectations nor any model.py."""
+    """OP-10: A DAG file needs under 0.3 CPU seconds and neither torch, MLflow, Great Expectations nor any model.py."""
     environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
     parsed = subprocess.run([sys.executable, "-c", PARSE, str(file)], env=environment, capture_output=True, text=True, check=True)
     found = json.loads(parsed.stdout.strip().splitlines()[-1])
@@ -37,6 +37,6 @@ def test_parsing_a_dag_file_is_quick_and_loads_nothing_heavy(file: Path, tmp_pat
 
 
 def test_the_dags_folder_holds_only_dag_files() -> None:
-    """Airflow parses whatever Python it finds there."""
+    """OP-01: Airflow parses whatever Python it finds there."""
     for file in (ROOT / "dags").rglob("*.py"):
         assert "from airflow.sdk import" in file.read_text(), f"{file} defines no DAG: its place is plugins/perennial_airflow/"

@@ -13,7 +13,7 @@ BUILD = "import setuptools.build_meta as build; print(build.build_wheel('.'))"
 
 
 def test_a_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
-    """Style sheets, scripts, templates and model cards too, not Python alone: they are read from beside the code."""
+    """DE-04: Style sheets, scripts, templates and model cards too, not Python alone: they are read from beside the code."""
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     for name in ("include", "plugins"):

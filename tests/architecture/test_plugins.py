@@ -10,7 +10,7 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 
 
 def test_no_file_has_the_name_of_a_library() -> None:
-    """A file of that name would take the library's place for every DAG."""
+    """OP-01: A file of that name would take the library's place for every DAG."""
     taken = set(sys.stdlib_module_names) | set(packages_distributions())
     ours = {file for file in PLUGINS.rglob("*.py") if file.stem != "__init__"}
     assert ours
@@ -18,7 +18,7 @@ def test_no_file_has_the_name_of_a_library() -> None:
 
 
 def test_the_plugin_loader_leaves_the_package_alone() -> None:
-    """Only perennial_plugin.py is run by the loader; the package is imported by its own name."""
+    """OP-01: Only perennial_plugin.py is run by the loader; the package is imported by its own name."""
     lines = (PLUGINS / ".airflowignore").read_text().splitlines()
     assert "perennial_airflow/" in lines
     assert {f.name for f in PLUGINS.glob("*.py")} <= {"perennial_plugin.py"}

@@ -32,7 +32,7 @@ def runner() -> ModuleType:
 
 
 def test_every_case_is_counted_once(runner: ModuleType, tmp_path: Path) -> None:
-    """A broken fixture is a failure; a skip keeps its reason."""
+    """DE-01, SY-28: A broken fixture is a failure; a skip keeps its reason."""
     report = tmp_path / "report.xml"
     report.write_text(REPORT)
     total = runner.Total()
@@ -42,14 +42,14 @@ def test_every_case_is_counted_once(runner: ModuleType, tmp_path: Path) -> None:
 
 
 def test_a_run_that_dies_counts_as_a_failure(runner: ModuleType, tmp_path: Path) -> None:
-    """No report, or a bad exit code without a failed case, must not look like success."""
+    """DE-01: No report, or a bad exit code without a failed case, must not look like success."""
     total = runner.Total()
     total.add(tmp_path / "absent.xml", 139)
     assert total.failed == 1
 
 
 def test_an_unknown_part_is_refused(runner: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    """A typo must not pass as an empty run."""
+    """DE-01: A typo must not pass as an empty run."""
     assert runner.main(["untit"]) == 2
     assert "untit" in capsys.readouterr().err
 
@@ -57,7 +57,7 @@ def test_an_unknown_part_is_refused(runner: ModuleType, capsys: pytest.CaptureFi
 def test_the_cluster_is_left_out_unless_it_is_named(
     runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A plain run says in one line how the tests on a cluster are run, and counts none of them."""
+    """DE-01: A plain run says in one line how the tests on a cluster are run, and counts none of them."""
     ran = _rehearse(runner, tmp_path, monkeypatch)
     assert runner.main([]) == 0
     assert {part for _, part in ran} == {"unit", "integration", "e2e"}
@@ -69,7 +69,7 @@ def test_the_cluster_is_left_out_unless_it_is_named(
 def test_a_named_cluster_must_answer(
     runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever asks for the tests on a cluster without one is told why they did not run; it does not end well."""
+    """DE-01: Whoever asks for the tests on a cluster without one is told why they did not run; it does not end well."""
     ran = _rehearse(runner, tmp_path, monkeypatch)
     monkeypatch.delenv("KUBECONFIG", raising=False)
     assert runner.main(["kubernetes"]) == 1
@@ -78,7 +78,7 @@ def test_a_named_cluster_must_answer(
 
 
 def test_the_cluster_tests_run_in_both_environments(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stages as pods are Airflow's, served versions are the workload's."""
+    """DE-01: Stages as pods are Airflow's, served versions are the workload's."""
     ran = _rehearse(runner, tmp_path, monkeypatch)
     monkeypatch.setattr(runner, "cluster_answers", lambda: True)
     assert runner.main(["kubernetes"]) == 0
@@ -88,7 +88,7 @@ def test_the_cluster_tests_run_in_both_environments(runner: ModuleType, tmp_path
 def test_nothing_is_installed_unasked(
     runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What tests could use and the machine has not is named in one line with the command, root or not; no program runs for it."""
+    """DE-09: What tests could use and the machine has not is named in one line with the command, root or not; no program runs for it."""
     monkeypatch.setattr(runner.subprocess, "run", lambda *_, **__: pytest.fail("a program was run"))
     monkeypatch.setattr(runner.os, "geteuid", lambda: 0)
     _rehearse(runner, tmp_path, monkeypatch, absent=("radosgw", "chromium", "prometheus", "google-chrome"))
@@ -105,7 +105,7 @@ def test_nothing_is_installed_unasked(
 def test_missing_packages_are_named_for_whoever_installs_them(
     runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """.ci/run installs what this prints, and nothing else is done."""
+    """DE-09: .ci/run installs what this prints, and nothing else is done."""
     browsers = next(commands for commands in runner.DEBIAN if "chromium" in commands)
     ran = _rehearse(runner, tmp_path, monkeypatch, absent=(*browsers, "prometheus"))
     assert runner.main(["--missing-packages"]) == 0
@@ -116,7 +116,7 @@ def test_missing_packages_are_named_for_whoever_installs_them(
 
 
 def test_the_readme_names_every_package(runner: ModuleType) -> None:
-    """One line says what the tests can use besides; kubernetes has its own page."""
+    """DE-09: One line says what the tests can use besides; kubernetes has its own page."""
     packages = " ".join(p for names, needed_by in runner.DEBIAN.values() if set(needed_by) != {"kubernetes"} for p in names)
     assert f"{runner.APT_GET} {packages}" in (RUNNER.parents[1] / "README.md").read_text()
 

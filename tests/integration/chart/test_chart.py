@@ -76,7 +76,7 @@ def of_kind(found: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]
     ],
 )
 def test_a_mistyped_value_is_refused(helm: str, chart: Path, given: str, said: str) -> None:
-    """The sentence names the value and what is wrong with it; nothing is installed."""
+    """DE-07, SY-26: The sentence names the value and what is wrong with it; nothing is installed."""
     with pytest.raises(CheckError) as refused:
         render(helm, chart, "--set", given)
     assert said in re.sub(r"\(root\):? ?", "", str(refused.value))
@@ -96,7 +96,7 @@ def test_a_mistyped_value_is_refused(helm: str, chart: Path, given: str, said: s
     ],
 )
 def test_values_that_contradict_each_other_are_refused(helm: str, chart: Path, given: list[str], said: str) -> None:
-    """What no schema can see is said in one sentence as well."""
+    """DE-07: What no schema can see is said in one sentence as well."""
     with pytest.raises(CheckError, match=re.escape(said)):
         render(helm, chart, *(word for pair in given for word in ("--set", pair)))
 
@@ -126,7 +126,7 @@ def _names(schema: dict[str, Any], node: dict[str, Any], prefix: str = "") -> It
 
 
 def test_every_value_is_explained_and_has_a_schema() -> None:
-    """values.yaml holds every value that the schema knows, each with its meaning above it, and no other."""
+    """DE-07: values.yaml holds every value that the schema knows, each with its meaning above it, and no other."""
     schema = json.loads((CHART / "values.schema.json").read_text())
     known = set(_names(schema, schema))
     explained = dict(_commented((CHART / "values.yaml").read_text()))
@@ -137,7 +137,7 @@ def test_every_value_is_explained_and_has_a_schema() -> None:
 
 
 def test_values_files_explain_what_they_change() -> None:
-    """Every part of values-dev.yaml and values-prod.yaml, and of the other charts in values.yaml, says why it is there."""
+    """DE-07: Every part of values-dev.yaml and values-prod.yaml, and of the other charts in values.yaml, says why it is there."""
     for file in VALUES:
         bare = [name for name, explained in _commented((CHART / file).read_text()) if "." not in name and not explained]
         assert not bare, f"{file}: {bare}"
@@ -145,7 +145,7 @@ def test_values_files_explain_what_they_change() -> None:
 
 @pytest.mark.parametrize("values", VALUES)
 def test_settings_are_ones_that_the_library_knows(helm: str, chart: Path, values: str) -> None:
-    """Every pod gets the same settings, and Perennial accepts them."""
+    """DE-07: Every pod gets the same settings, and Perennial accepts them."""
     found = rendered(helm, chart, "--values", str(CHART / values))
     maps = [d for d in found if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "perennial-settings"]
     assert all(d["data"] == maps[0]["data"] for d in maps)
@@ -156,7 +156,7 @@ def test_settings_are_ones_that_the_library_knows(helm: str, chart: Path, values
 
 
 def test_each_account_has_exactly_its_rights(helm: str, chart: Path) -> None:
-    """Airflow runs pods, releases change what Seldon serves, monitoring looks; stages and served versions may do nothing."""
+    """SC-01: Airflow runs pods, releases change what Seldon serves, monitoring looks; stages and served versions may do nothing."""
     found = rendered(helm, chart, *SEPARATE)
     assert not of_kind(found, "ClusterRole")
     assert not of_kind(found, "ClusterRoleBinding")
@@ -204,7 +204,7 @@ def test_each_account_has_exactly_its_rights(helm: str, chart: Path) -> None:
 
 
 def test_the_second_dialect_has_rights_on_its_own_kinds(helm: str, chart: Path) -> None:
-    """With Seldon Core 2 a release changes Models and Experiments, and no SeldonDeployments."""
+    """SC-01: With Seldon Core 2 a release changes Models and Experiments, and no SeldonDeployments."""
     found = rendered(helm, chart, *SEPARATE, "--set", "settings.seldonDialect=v2")
     role = of_kind(found, "Role")["served/perennial-release"]
     assert role["rules"][0]["apiGroups"] == ["mlops.seldon.io"]
@@ -213,7 +213,7 @@ def test_the_second_dialect_has_rights_on_its_own_kinds(helm: str, chart: Path) 
 
 @pytest.mark.parametrize("values", VALUES)
 def test_every_pod_is_as_restricted_as_can_be(helm: str, chart: Path, values: str) -> None:
-    """The Pod Security Standard `restricted`, and a root file system that nobody writes to."""
+    """SC-01, OP-07: The Pod Security Standard `restricted`, and a root file system that nobody writes to."""
     found = rendered(helm, chart, "--values", str(CHART / values))
     pods = [pod for d in found if d["kind"] == "ConfigMap" for pod in pod_templates(d).values()]
     pods += [*of_kind(found, "Pod").values(), *(d["spec"]["template"] for d in of_kind(found, "Deployment").values())]
@@ -234,7 +234,8 @@ def test_every_pod_is_as_restricted_as_can_be(helm: str, chart: Path, values: st
 
 
 def test_each_stage_finds_its_template(helm: str, chart: Path) -> None:
-    """Airflow and the pods of releases see the same files; the side-car is in those of stages alone; a GPU image is for training."""
+    """DE-07, OP-04: Airflow and the pods of releases see the same files; the side-car is in those of stages alone; a GPU image is for
+    training."""
     found = rendered(helm, chart, *SEPARATE, "--set", "images.training.repository=perennial/workload,images.training.tag=0.1.0-cuda")
     maps = {name: d for name, d in of_kind(found, "ConfigMap").items() if name.endswith("/perennial-pod-templates")}
     assert set(maps) == {"perennial/perennial-pod-templates", "stages/perennial-pod-templates"}
@@ -266,7 +267,7 @@ def _as_files(found: list[dict[str, Any]], folder: Path) -> Settings:
 
 @pytest.mark.parametrize("stage", options.STAGES)
 def test_stages_take_the_templates(helm: str, chart: Path, tmp_path: Path, stage: str) -> None:
-    """What a spec allows becomes the pod's limits; stages that no spec speaks of have limits of their own."""
+    """OP-04, MO-23: What a spec allows becomes the pod's limits; stages that no spec speaks of have limits of their own."""
     settings = _as_files(rendered(helm, chart, "--set", "stages.requests.cpu=100m"), tmp_path)
     pod = yaml.safe_load(pod_template(settings, stage).read_text())
     spec = discovery.dataset("flights") if stage == "ingest" else discovery.model("flight_delays")
@@ -278,7 +279,7 @@ def test_stages_take_the_templates(helm: str, chart: Path, tmp_path: Path, stage
 
 
 def test_served_versions_take_their_template(helm: str, chart: Path, tmp_path: Path) -> None:
-    """The Seldon backend makes its pods from the chart's server.yaml; walls and monitoring find them by what it writes."""
+    """SE-15: The Seldon backend makes its pods from the chart's server.yaml; walls and monitoring find them by what it writes."""
     found = rendered(helm, chart)
     template = seldon_v1.read_template(_as_files(found, tmp_path))
     served = seldon_v1.render(discovery.model("flight_delays"), Route({1: 10_000}, digests={1: "0" * 64}), "perennial", template)
@@ -299,7 +300,7 @@ def test_served_versions_take_their_template(helm: str, chart: Path, tmp_path: P
 
 
 def test_pods_of_one_training_may_talk_to_one_another(helm: str, chart: Path) -> None:
-    """The wall around them opens by the label that trainings on several nodes have."""
+    """MO-05: The wall around them opens by the label that trainings on several nodes have."""
     wall = of_kind(rendered(helm, chart), "NetworkPolicy")["perennial/perennial-training"]["spec"]
     selector = {"matchExpressions": [{"key": JOB_LABEL, "operator": "Exists"}]}
     assert wall["podSelector"] == selector
@@ -309,7 +310,7 @@ def test_pods_of_one_training_may_talk_to_one_another(helm: str, chart: Path) ->
 
 @pytest.mark.parametrize("values", VALUES)
 def test_no_secret_is_held(helm: str, chart: Path, values: str) -> None:
-    """Secrets are named, never made; no variable of a pod holds one."""
+    """SC-04: Secrets are named, never made; no variable of a pod holds one."""
     found = rendered(helm, chart, "--values", str(CHART / values))
     assert not of_kind(found, "Secret")
     for d in found:
@@ -324,7 +325,7 @@ def test_no_secret_is_held(helm: str, chart: Path, values: str) -> None:
 
 
 def test_accounts_may_carry_the_rights_on_the_store(helm: str, chart: Path) -> None:
-    """Without a Secret of the store no pod names one: the cloud gives the rights to the service accounts."""
+    """DM-09, SC-04: Without a Secret of the store no pod names one: the cloud gives the rights to the service accounts."""
     annotation = "serviceAccounts.stage.annotations.eks\\.amazonaws\\.com/role-arn=arn:aws:iam::1:role/stage"
     found = rendered(helm, chart, "--set", "secrets.store=", "--set", annotation)
     assert of_kind(found, "ServiceAccount")["perennial/perennial-stage"]["metadata"]["annotations"] == {
@@ -336,7 +337,7 @@ def test_accounts_may_carry_the_rights_on_the_store(helm: str, chart: Path) -> N
 
 
 def test_external_secrets_are_made_where_they_are_needed(helm: str, chart: Path) -> None:
-    """The store's in all three namespaces, Airflow's beside Airflow alone; each says where it comes from."""
+    """SC-04: The store's in all three namespaces, Airflow's beside Airflow alone; each says where it comes from."""
     found = rendered(helm, chart, "--values", str(CHART / "values-prod.yaml"))
     assert set(of_kind(found, "ExternalSecret")) == {
         "perennial/perennial-airflow",
@@ -350,7 +351,7 @@ def test_external_secrets_are_made_where_they_are_needed(helm: str, chart: Path)
 
 
 def test_walls_close_what_is_ours_and_leave_the_rest(helm: str, chart: Path) -> None:
-    """A namespace of our own is closed whole; in the release's, Airflow and MLflow are left alone."""
+    """SC-01: A namespace of our own is closed whole; in the release's, Airflow and MLflow are left alone."""
     together = of_kind(rendered(helm, chart), "NetworkPolicy")
     assert together["perennial/perennial-deny"]["spec"]["podSelector"] != {}
     apart = of_kind(rendered(helm, chart, *SEPARATE), "NetworkPolicy")
@@ -362,7 +363,7 @@ def test_walls_close_what_is_ours_and_leave_the_rest(helm: str, chart: Path) -> 
 
 
 def test_every_dashboard_is_given_to_grafana(helm: str, chart: Path, tmp_path: Path) -> None:
-    """A JSON file in dashboards/ becomes a ConfigMap that Grafana's side-car finds, byte for byte."""
+    """MN-15, SY-22: A JSON file in dashboards/ becomes a ConfigMap that Grafana's side-car finds, byte for byte."""
     copy = shutil.copytree(chart, tmp_path / "chart")
     text = json.dumps({"title": "One more", "panels": [{"expr": 'sum(x{a="{{ b }}"})'}]}, indent=2)
     (copy / "dashboards").mkdir(exist_ok=True)
@@ -376,7 +377,7 @@ def test_every_dashboard_is_given_to_grafana(helm: str, chart: Path, tmp_path: P
 
 
 def test_each_dependency_is_pinned_and_can_be_left_out(helm: str, tmp_path: Path) -> None:
-    """One exact version each; its own switch decides whether it is installed, and ours takes its values along."""
+    """SC-08, DE-07: One exact version each; its own switch decides whether it is installed, and ours takes its values along."""
     copy = shutil.copytree(CHART, tmp_path / "chart", ignore=shutil.ignore_patterns("charts"))
     dependencies = yaml.safe_load((CHART / "Chart.yaml").read_text())["dependencies"]
     for dependency in dependencies:
@@ -412,7 +413,7 @@ def _self_check(store: str, *arguments: str, **settings: str) -> subprocess.Comp
 
 
 def test_the_self_check_leaves_the_store_as_it_was(tmp_path: Path) -> None:
-    """It writes, reads and removes one object."""
+    """DE-09: It writes, reads and removes one object."""
     done = _self_check(str(tmp_path / "store"), "--only", "store")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ok      store")
@@ -420,7 +421,7 @@ def test_the_self_check_leaves_the_store_as_it_was(tmp_path: Path) -> None:
 
 
 def test_the_self_check_says_what_does_not_answer(tmp_path: Path) -> None:
-    """One line for each; the others are asked all the same."""
+    """DE-09: One line for each; the others are asked all the same."""
     closed = "http://127.0.0.1:1"
     done = _self_check(
         str(tmp_path), "--only", "prometheus", "mlflow", "store", PERENNIAL_PROMETHEUS_URL=closed, PERENNIAL_MLFLOW_URL=closed
@@ -432,7 +433,7 @@ def test_the_self_check_says_what_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_yaml_in_the_chart_has_no_surprises() -> None:
-    """Every values file is a mapping without a key twice: YAML takes the last one silently."""
+    """DE-07: Every values file is a mapping without a key twice: YAML takes the last one silently."""
 
     class Strict(yaml.SafeLoader):
         """Refuses a key that is there already."""

@@ -26,7 +26,7 @@ def recorded(registry, model, digest="d" * 64, **changes):
 
 
 def test_a_run_is_recorded_once_and_whole(registry, server):
-    """Tags, parameters, epochs and the manifest; the same run key again is the same run."""
+    """MO-10: Tags, parameters, epochs and the manifest; the same run key again is the same run."""
     run = recorded(registry, "once", parameters={"epochs": 3, "hidden": None}, parents=["p" * 64])
     assert recorded(registry, "once", parameters={"epochs": 3, "hidden": None}, parents=["p" * 64]) == run
     found = registry._server.get("runs/get", run_id=run)["run"]
@@ -40,7 +40,8 @@ def test_a_run_is_recorded_once_and_whole(registry, server):
 
 
 def test_a_recalibration_has_a_run_of_its_own(registry):
-    """Its training's run stays as it was, though both have the same run key in their manifests; found again by its own key."""
+    """MO-10, MO-19: Its training's run stays as it was, though both have the same run key in their manifests; found again by its own
+    key."""
     trained = recorded(registry, "apart")
     manifest = small_manifest("apart", run_key="d" * 24, cause="recalibration", parents=["d" * 64])
     run = registry.record_run(manifest, {"candidate_loss": 0.4}, [], "e" * 64, key="d-e")
@@ -54,7 +55,7 @@ def test_a_recalibration_has_a_run_of_its_own(registry):
 
 
 def test_a_version_is_registered_once_with_its_provenance(registry, server):
-    """The tags say where it comes from; registering it again gives the same number."""
+    """MO-11, MO-12, MO-18: The tags say where it comes from; registering it again gives the same number."""
     run = recorded(registry, "twice")
     version = registry.register("twice", run, "d" * 64, {"gate": "passed"}, "# A card")
     again = registry.register("twice", run, "d" * 64, {"gate": "passed again"}, "# Another card")
@@ -74,7 +75,7 @@ def test_a_version_is_registered_once_with_its_provenance(registry, server):
 
 
 def test_a_run_without_provenance_cannot_be_registered(registry):
-    """The sentence names what the run does not record; a run of another folder is refused too."""
+    """MO-10, MO-16: The sentence names what the run does not record; a run of another folder is refused too."""
     run = recorded(registry, "bare", code_digest="", lock_digest="")
     with pytest.raises(CandidateRefused, match="does not record code_digest and lock_digest"):
         registry.register("bare", run, "d" * 64)
@@ -87,7 +88,7 @@ def test_a_run_without_provenance_cannot_be_registered(registry):
 
 
 def test_aliases_move(registry):
-    """One version has a role at a time; taking it away twice is no error; a missing version is named."""
+    """MO-11: One version has a role at a time; taking it away twice is no error; a missing version is named."""
     for digest in ("d" * 64, "e" * 64):
         registry.register("roles", recorded(registry, "roles", digest), digest)
     assert registry.version("roles", "champion") is None
@@ -108,7 +109,7 @@ def test_aliases_move(registry):
 
 
 def test_a_run_takes_notes_and_files(registry, server):
-    """Later stages add to it; an unknown run is named."""
+    """MO-10: Later stages add to it; an unknown run is named."""
     run = recorded(registry, "notes")
     registry.annotate(run, {"refused": "it is worse"}, {"test_log_loss": 0.7}, {"pages/gate.json": b"{}"})
     assert registry.run_tags(run)["refused"] == "it is worse"
@@ -118,14 +119,14 @@ def test_a_run_takes_notes_and_files(registry, server):
 
 
 def test_a_connection_that_the_server_closed_is_opened_again(registry):
-    """A stage that trained for an hour finds its kept connection dead."""
+    """DE-22: A stage that trained for an hour finds its kept connection dead."""
     registry.versions("nothing")
     registry._server._connection.sock.shutdown(socket.SHUT_RDWR)
     assert registry.versions("nothing") == []
 
 
 def test_a_server_that_is_not_there_is_a_sentence():
-    """Refused at once, and soon if it takes the call and says nothing."""
+    """MN-18: Refused at once, and soon if it takes the call and says nothing."""
     with pytest.raises(ServiceUnreachable, match=r"does not answer .*Start it, or correct PERENNIAL_MLFLOW_URL"):
         ModelRegistry(Settings.from_environment({"PERENNIAL_MLFLOW_URL": "http://127.0.0.1:1"})).versions("m")
 
@@ -140,7 +141,7 @@ def test_a_server_that_is_not_there_is_a_sentence():
     ],
 )
 def test_a_server_that_answers_badly_is_a_sentence(answer, words, monkeypatch):
-    """Wrong credentials, a crash, another server on the port."""
+    """MN-18: Wrong credentials, a crash, another server on the port."""
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "jo")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     asked = []

@@ -66,7 +66,7 @@ def lost(tmp_path, server, request):
 
 
 def test_numbers_digests_tags_and_aliases_come_back(lost, capsys):
-    """Gaps stay gaps; what became of each version is noted again; the ledger agrees; once more changes nothing."""
+    """OP-08, MO-12: Gaps stay gaps; what became of each version is noted again; the ledger agrees; once more changes nothing."""
     lost.rebuild()
     assert lost.numbers() == lost.digests
     assert (lost.alias(CHAMPION), lost.alias(LAST_GOOD), lost.alias(CANDIDATE)) == (4, 1, 5)
@@ -85,7 +85,7 @@ def test_numbers_digests_tags_and_aliases_come_back(lost, capsys):
 
 @pytest.mark.parametrize("killed_at", [2, 3, 5])
 def test_a_rebuild_that_was_killed_goes_on(lost, monkeypatch, killed_at):
-    """Also between the number that is given for a gap and its taking away."""
+    """OP-08: Also between the number that is given for a gap and its taking away."""
     calls, post = [], lost.registry._server.post
 
     def dies(path, **body):
@@ -105,7 +105,7 @@ def test_a_rebuild_that_was_killed_goes_on(lost, monkeypatch, killed_at):
 
 
 def test_numbers_that_began_anew_are_replaced_on_purpose(lost, tmp_path):
-    """What was registered since comes after all others; without the word nothing is deleted."""
+    """OP-08: What was registered since comes after all others; without the word nothing is deleted."""
     newer = lost.sealed(tmp_path, 9)
     run_id = lost.registry.record_run(command.read_manifest(lost.store, lost.name, newer), {}, [], newer)
     assert lost.registry.register(lost.name, run_id, newer).number == 1
@@ -118,7 +118,7 @@ def test_numbers_that_began_anew_are_replaced_on_purpose(lost, tmp_path):
 
 
 def test_what_cannot_be_restored_is_said(lost, capsys):
-    """A version whose folder is gone keeps its number; the ledger goes on."""
+    """OP-08: A version whose folder is gone keeps its number; the ledger goes on."""
     folder = f"models/{lost.name}/versions/{lost.digests[1]}"
     for item in list(lost.store.list(folder)):
         lost.store.delete(item.key)
@@ -130,7 +130,7 @@ def test_what_cannot_be_restored_is_said(lost, capsys):
 
 
 def test_a_number_is_given_once(lost):
-    """A registry that begins anew is noticed at the first number that the store has a receipt of."""
+    """MO-11: A registry that begins anew is noticed at the first number that the store has a receipt of."""
     note_registration(lost.store, lost.name, 5, lost.digests[5], {"gate": "again"})
     assert registrations(lost.store, lost.name)[5].tags == {"gate": "again"}
     with pytest.raises(RegistryDiffers, match="its numbers begin anew"):
@@ -138,7 +138,7 @@ def test_a_number_is_given_once(lost):
 
 
 def test_the_command_rebuilds_every_model(lost, monkeypatch, capsys):
-    """And `ledger verify`, which tells of the loss before, calls it sound after."""
+    """OP-08: And `ledger verify`, which tells of the loss before, calls it sound after."""
     for module in (command, ledger_command):
         monkeypatch.setattr(module.discovery, "models", lambda: {lost.name: lost.spec})
     assert ledger_command.run(lost.settings, lost.store, action="verify") == 1

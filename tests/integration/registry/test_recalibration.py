@@ -89,7 +89,8 @@ def house(tmp_path, server, monkeypatch, request):
 
 
 def test_new_labels_give_a_version_that_is_released_and_serves_better(house, tmp_path):
-    """From the log to the ledger; MLflow has run, gate, card and tags; the training stays the last one and the weights its own."""
+    """MN-10, MO-19: From the log to the ledger; MLflow has run, gate, card and tags; the training stays the last one and the weights its
+    own."""
     trained = house.train()
     assert house.release() == "promoted"
     before = [house.serve(FIRST + timedelta(days=n), 1, house.folder) for n in range(13)]
@@ -123,7 +124,7 @@ def test_new_labels_give_a_version_that_is_released_and_serves_better(house, tmp
 
 
 def test_looking_again_makes_nothing_more(house):
-    """Not while it waits, not on the same labels, and not where the scores fit already."""
+    """MN-10: Not while it waits, not on the same labels, and not where the scores fit already."""
     house.train()
     house.release()
     for n in range(13):

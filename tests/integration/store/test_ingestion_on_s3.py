@@ -49,7 +49,8 @@ def ingest(environment: dict[str, str], *more: str) -> subprocess.Popen[str]:
 def test_a_killed_ingest_is_completed_by_its_retry(
     store: S3Store, environment: dict[str, str], rows: dict[str, int], tmp_path: Path, seen: str
 ) -> None:
-    """kill -9 between a commit and its receipt, or between a receipt and the next file: the retry appends the others, none twice, and tells of all."""
+    """DE-22, DM-08: kill -9 between a commit and its receipt, or between a receipt and the next file: the retry appends the others, none
+    twice, and tells of all."""
     process = ingest(environment, "--run", "monday")
     here = "tables/flights/_delta_log/00000000000000000001.json" if seen == "the first commit" else "receipts/flights"
     while not (store.exists(here) if here.endswith(".json") else list(store.list(here))):
@@ -67,7 +68,7 @@ def test_a_killed_ingest_is_completed_by_its_retry(
 
 
 def test_two_at_once_append_each_batch_once(store: S3Store, environment: dict[str, str], rows: dict[str, int], tmp_path: Path) -> None:
-    """Both end well; together they report each file once."""
+    """DE-22, DM-08: Both end well; together they report each file once."""
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     processes = [ingest(environment, f"--result={file}") for file in files]
     for process in processes:
@@ -80,7 +81,7 @@ def test_two_at_once_append_each_batch_once(store: S3Store, environment: dict[st
 
 
 def test_many_small_files_become_one(store: S3Store) -> None:
-    """Compaction works in a bucket: fewer files, the same rows, and an older snapshot stays as it was."""
+    """DM-08: Compaction works in a bucket: fewer files, the same rows, and an older snapshot stays as it was."""
     table = Table(store, "flights")
     for number in range(MANY + 1):
         table.append(pa.table({"number": [number]}), f"batch {number}")

@@ -34,7 +34,7 @@ def _at_once(count: int, act) -> list[object]:
 
 
 def test_one_of_many_writers_wins(store: S3Store) -> None:
-    """Ten keys, twelve writers each: one is told that it wrote, and its bytes are there."""
+    """DM-08, SY-02: Ten keys, twelve writers each: one is told that it wrote, and its bytes are there."""
     for key in range(10):
         won = [
             n for n in _at_once(12, lambda n, key=key: n if store.put_if_absent(f"race/{key}", str(n).encode()) else None) if n is not None
@@ -43,14 +43,14 @@ def test_one_of_many_writers_wins(store: S3Store) -> None:
 
 
 def test_a_batch_is_appended_once_by_many(store: S3Store) -> None:
-    """Six writers of one batch into an absent table: one commit has it."""
+    """DM-06, DM-08: Six writers of one batch into an absent table: one commit has it."""
     rows = pa.table({"sold": pa.array([datetime(2013, 1, 1)], pa.timestamp("us")), "shop": ["a"]})
     _at_once(6, lambda _: Table(store, "sales").append(rows, "one", key=("shop", "sold"), event_time="sold"))
     assert (Table(store, "sales").version(), Table(store, "sales").count()) == (1, 1)
 
 
 def test_files_move_within_the_store(store: S3Store, tmp_path: Path) -> None:
-    """Upload, listing, copy, download and removal; what is listed is unchanged until it is written again."""
+    """DM-08, SY-02: Upload, listing, copy, download and removal; what is listed is unchanged until it is written again."""
     (tmp_path / "local").write_bytes(b"x" * 100_000)
     store.upload(tmp_path / "local", "landing/sales/a.csv")
     (file,) = listing(store, "sales")
@@ -66,7 +66,7 @@ def test_files_move_within_the_store(store: S3Store, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "nobody")])
 def test_wrong_credentials_are_told(store: S3Store, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """The sentence names both variables, in the store and in its tables alike."""
+    """DM-09: The sentence names both variables, in the store and in its tables alike."""
     monkeypatch.setenv(name, value)
     other = S3Store(store.root)
     for act in (lambda: other.read("k"), lambda: other.write("k", b""), lambda: list(other.list("k")), lambda: other.exists("k")):
@@ -77,7 +77,8 @@ def test_wrong_credentials_are_told(store: S3Store, monkeypatch: pytest.MonkeyPa
 
 
 def test_damage_is_told_and_a_batch_leaves(store: S3Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """As in a folder: hashes of each commit, also of a compaction; a changed byte is named; rows of others stay when a batch leaves their file."""
+    """MO-17, DM-08: As in a folder: hashes of each commit, also of a compaction; a changed byte is named; rows of others stay when a batch
+    leaves their file."""
     monkeypatch.setattr(compaction, "MANY", 3)
     table = Table(store, "sales")
     for day in range(1, 5):

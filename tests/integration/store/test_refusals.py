@@ -41,7 +41,7 @@ def acts(store: S3Store, file: Path) -> dict[str, Callable[[], object]]:
 
 
 def test_a_missing_bucket_is_told_by_every_act(credentials: None, tmp_path: Path) -> None:
-    """S3 answers some questions about a missing bucket as if an object were missing: that would look like an empty store."""
+    """DM-08: S3 answers some questions about a missing bucket as if an object were missing: that would look like an empty store."""
     store = S3Store(f"s3://absent-{uuid.uuid4().hex[:8]}/prefix")
     for act in acts(store, tmp_path / "file").values():
         with pytest.raises(StoreUnreachable, match=f"has no bucket {store.bucket}: create it or correct PERENNIAL_STORE"):
@@ -63,7 +63,7 @@ def reader(server: S3Server, store: S3Store, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_who_may_only_read_reads_and_is_told_what_is_lacking(reader: User, store: S3Store, tmp_path: Path) -> None:
-    """A pod with read-only credentials reads objects and tables; whatever would write names the right that it lacks."""
+    """DM-09: A pod with read-only credentials reads objects and tables; whatever would write names the right that it lacks."""
     found = acts(store, tmp_path / "file")
     assert found["read"]() == b"here"
     assert found["exists"]()
@@ -83,7 +83,7 @@ def test_who_may_only_read_reads_and_is_told_what_is_lacking(reader: User, store
 
 
 def test_who_may_do_nothing_is_told_so(server: S3Server, store: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Right keys of a user without rights are told apart from wrong keys, also where the answer to a HEAD gives no reason."""
+    """DM-09: Right keys of a user without rights are told apart from wrong keys, also where the answer to a HEAD gives no reason."""
     user = server.add_user(f"nobody-{uuid.uuid4().hex[:8]}")
     for name, value in server.environment(user).items():
         monkeypatch.setenv(name, value)
@@ -93,7 +93,7 @@ def test_who_may_do_nothing_is_told_so(server: S3Server, store: S3Store, monkeyp
 
 
 def test_no_credentials_are_told(server: S3Server, no_credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither keys nor a role: both are named, by the store and by its tables."""
+    """DM-09: Neither keys nor a role: both are named, by the store and by its tables."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
     store = S3Store("s3://bucket")
     for act in (lambda: store.read("k"), lambda: Table(store, "sales").version()):
@@ -119,7 +119,7 @@ def no_s3() -> Iterator[str]:
 
 
 def test_an_endpoint_that_is_none_is_told(store: S3Store, no_s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without http://, with https:// where nobody speaks TLS, where nobody listens, and where something else listens."""
+    """DM-08: Without http://, with https:// where nobody speaks TLS, where nobody listens, and where something else listens."""
     address = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     for endpoint, error, said in (
@@ -135,7 +135,7 @@ def test_an_endpoint_that_is_none_is_told(store: S3Store, no_s3: str, monkeypatc
 
 
 def test_a_table_does_not_wait_minutes_for_a_server_that_is_gone(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Delta Lake's own patience would be three minutes for every look at a table."""
+    """DM-08: Delta Lake's own patience would be three minutes for every look at a table."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     began = time.monotonic()
     with pytest.raises(StoreUnreachable, match="AWS_ENDPOINT_URL"):
@@ -144,7 +144,7 @@ def test_a_table_does_not_wait_minutes_for_a_server_that_is_gone(store: S3Store,
 
 
 def test_a_command_says_one_sentence(credentials: None, tmp_path: Path) -> None:
-    """Whoever asks by the command line reads it too, without a traceback, and exit code 1."""
+    """DM-08: Whoever asks by the command line reads it too, without a traceback, and exit code 1."""
     own = {"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_STORE": "s3://absent-bucket/prefix"}
     done = subprocess.run(
         [sys.executable, "-m", "perennial.cli", "served-at", "2026-11-21", "--model", "flight_delays"],

@@ -37,7 +37,7 @@ def exchange(no_credentials: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_a_pods_token_opens_objects_and_tables(exchange: Path) -> None:
-    """boto3 exchanges the token once for the process, and Delta Lake is told what it got."""
+    """DM-09, SC-04: boto3 exchanges the token once for the process, and Delta Lake is told what it got."""
     store = S3Store("s3://bucket/prefix")
     store.client.create_bucket(Bucket="bucket")
     asked: list[Any] = []
@@ -53,7 +53,7 @@ def test_a_pods_token_opens_objects_and_tables(exchange: Path) -> None:
 
 
 def test_a_pod_without_its_token_is_told(exchange: Path) -> None:
-    """A service account without the volume of its token: the file is named, by the store and by its tables."""
+    """DM-09, SC-04: A service account without the volume of its token: the file is named, by the store and by its tables."""
     exchange.unlink()
     store = S3Store("s3://bucket/prefix")
     for act in (lambda: store.read("k"), lambda: Table(store, "sales").version()):
@@ -62,7 +62,7 @@ def test_a_pod_without_its_token_is_told(exchange: Path) -> None:
 
 
 def test_a_role_that_is_not_given_is_told(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exchange is asked of S3's own endpoint where that is another's: a server that knows no roles says so."""
+    """DM-09, SC-04: The exchange is asked of S3's own endpoint where that is another's: a server that knows no roles says so."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(StoreUnreachable, match="does not answer: check AWS_ENDPOINT_URL"):

@@ -74,7 +74,7 @@ def train_here(root: Path, name: str) -> None:
 
 @pytest.mark.slow
 def test_kill_9_costs_one_epoch_at_most(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A training that is killed with no chance to tidy up goes on, and gives the very files of one that was left alone."""
+    """DE-22, MO-15: A training that is killed with no chance to tidy up goes on, and gives the very files of one that was left alone."""
     child = start(root, "killed")
     assert child.stdout
     seen = 0
@@ -96,7 +96,7 @@ def test_kill_9_costs_one_epoch_at_most(root: Path, caplog: pytest.LogCaptureFix
 
 @pytest.mark.slow
 def test_two_machines_train_together(root: Path) -> None:
-    """Two nodes on loopback agree on every weight, one of them writes the version, and it is a good one."""
+    """MO-05: Two nodes on loopback agree on every weight, one of them writes the version, and it is a good one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -112,7 +112,7 @@ def test_two_machines_train_together(root: Path) -> None:
 
 @pytest.mark.slow
 def test_the_serving_environment_gives_the_same_scores(root: Path) -> None:
-    """Another numpy and another ONNX Runtime: the golden rows come out within the tolerance."""
+    """DM-18, DE-24: Another numpy and another ONNX Runtime: the golden rows come out within the tolerance."""
     python = Path(sys.executable).parents[2] / "serving" / "bin" / "python"
     if not python.exists():
         pytest.skip("the serving environment is not on this machine: `make setup` makes it")

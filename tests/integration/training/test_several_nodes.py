@@ -83,7 +83,7 @@ def assert_alike(found: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_two_nodes_learn_what_one_learns(tmp_path: Path) -> None:
-    """Same spec, same rows: a gradient step has `batch_size` rows, however many processes share them."""
+    """MO-05: Same spec, same rows: a gradient step has `batch_size` rows, however many processes share them."""
     with two_nodes(tmp_path) as (first, second):
         found, helper = first.trained(), second.trained()
     assert (found["main"], helper["main"]) == (True, False)
@@ -95,7 +95,8 @@ def test_two_nodes_learn_what_one_learns(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_node_ends_the_other_and_the_next_try_goes_on(tmp_path: Path, victim: int) -> None:
-    """It says that it lost a node, and does not wait for it; both go on from the store, and give what one node gives without a break."""
+    """MO-05, MN-14: It says that it lost a node, and does not wait for it; both go on from the store, and give what one node gives without
+    a break."""
     with two_nodes(tmp_path) as nodes:
         nodes[0].wait_for_epoch(2)
         nodes[victim].process.kill()
@@ -111,7 +112,7 @@ def test_a_killed_node_ends_the_other_and_the_next_try_goes_on(tmp_path: Path, v
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [0, 1])
 def test_a_node_that_is_asked_to_end_ends_and_so_does_the_other(tmp_path: Path, asked: int) -> None:
-    """SIGTERM, as a cluster sends it: neither waits to be killed."""
+    """MO-05: SIGTERM, as a cluster sends it: neither waits to be killed."""
     with two_nodes(tmp_path, epochs=500) as nodes:
         nodes[0].wait_for_epoch(2)
         nodes[asked].process.terminate()
@@ -122,7 +123,7 @@ def test_a_node_that_is_asked_to_end_ends_and_so_does_the_other(tmp_path: Path, 
 
 @pytest.mark.slow
 def test_a_node_that_answers_no_more_is_not_waited_for_for_ever(tmp_path: Path) -> None:
-    """Its machine hangs, its connections stay: the other ends when its patience is over."""
+    """MN-14: Its machine hangs, its connections stay: the other ends when its patience is over."""
     with two_nodes(tmp_path, epochs=500, wait=8) as (first, second):
         first.wait_for_epoch(2)
         second.process.send_signal(signal.SIGSTOP)
@@ -132,7 +133,7 @@ def test_a_node_that_answers_no_more_is_not_waited_for_for_ever(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_node_that_never_comes_is_not_waited_for_for_ever(tmp_path: Path) -> None:
-    """The first node ends with a sentence."""
+    """MN-14: The first node ends with a sentence."""
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "NODE_RANK": "0"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -172,13 +172,14 @@ def _image(name: str) -> dict[str, str]:
 
 
 def test_the_notes_name_what_must_be_there(chart: Installed) -> None:
-    """Whoever installs it reads where things are, which Secrets must exist, and how to check them."""
+    """DE-07, DE-09: Whoever installs it reads where things are, which Secrets must exist, and how to check them."""
     assert f"perennial-store: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, in {chart.platform}, {chart.pods}, {chart.serving}" in chart.said
     assert f"helm test {RELEASE} -n {chart.platform} --logs" in chart.said
 
 
 def test_airflow_may_run_pods_where_stages_run_and_nowhere_else(chart: Installed) -> None:
-    """Pods, their logs, events; for several nodes batch jobs and Services. No Secrets, no Deployments, nothing that Seldon serves."""
+    """SC-01: Pods, their logs, events; for several nodes batch jobs and Services. No Secrets, no Deployments, nothing that Seldon
+    serves."""
     airflow = f"{chart.platform}:perennial-airflow"
     wanted = {
         "pods": ("create", "get", "list", "watch", "delete"),
@@ -214,7 +215,7 @@ def test_airflow_may_run_pods_where_stages_run_and_nowhere_else(chart: Installed
 
 
 def test_a_release_may_change_what_seldon_serves_and_a_monitoring_may_look(chart: Installed) -> None:
-    """In the serving namespace alone; a release reads Deployments, pods and their logs there, and changes none."""
+    """SC-01: In the serving namespace alone; a release reads Deployments, pods and their logs there, and changes none."""
     release, monitor = f"{chart.pods}:perennial-release", f"{chart.pods}:perennial-monitor"
     for verb in ("create", "get", "list", "watch", "update", "patch", "delete"):
         looking = verb in ("get", "list")
@@ -234,7 +235,7 @@ def test_a_release_may_change_what_seldon_serves_and_a_monitoring_may_look(chart
 
 @pytest.mark.parametrize("account", ["perennial-stage", "perennial-server"])
 def test_stages_and_served_versions_may_do_nothing(chart: Installed, account: str) -> None:
-    """Not even read the pod that they run in."""
+    """SC-01: Not even read the pod that they run in."""
     home = chart.pods if account == "perennial-stage" else chart.serving
     for namespace in (chart.platform, chart.pods, chart.serving):
         for verb in ("get", "list", "create", "delete"):
@@ -243,7 +244,8 @@ def test_stages_and_served_versions_may_do_nothing(chart: Installed, account: st
 
 
 def test_airflow_runs_a_stage_with_its_own_rights_alone(chart: Installed) -> None:
-    """From the chart's template and with the account's token: start, watch, log, result, removal, and the stage itself on the store."""
+    """SC-01: From the chart's template and with the account's token: start, watch, log, result, removal, and the stage itself on the
+    store."""
     pod = chart.pod_template("stage")
     main, side_car = pod["spec"]["containers"]
     mount = {"name": "xcom", "mountPath": "/airflow/xcom"}
@@ -279,7 +281,7 @@ def test_airflow_runs_a_stage_with_its_own_rights_alone(chart: Installed) -> Non
 
 
 def test_the_operator_needs_no_more_than_these_rights(chart: Installed, tmp_path: Path) -> None:
-    """The real operator and its trigger, as nobody but the chart's account: the stage's result is read and no pod is left."""
+    """SC-01: The real operator and its trigger, as nobody but the chart's account: the stage's result is read and no pod is left."""
     (tmp_path / "templates").mkdir()
     for name, text in chart.cluster.core.read_namespaced_config_map(TEMPLATES, chart.platform).data.items():
         (tmp_path / "templates" / name).write_text(text)
@@ -321,7 +323,8 @@ def _exec(core: client.CoreV1Api, namespace: str, pod: str, container: str, comm
 
 
 def test_a_stage_is_locked_in(chart: Installed) -> None:
-    """It runs as nobody in particular, without a token, writes to its scratch folders alone, and has its settings and the store's keys."""
+    """SC-01: It runs as nobody in particular, without a token, writes to its scratch folders alone, and has its settings and the store's
+    keys."""
     pod = chart.pod_template("stage")
     pod["metadata"]["name"] = "around"
     main = pod["spec"]["containers"][0]
@@ -346,7 +349,7 @@ def test_a_stage_is_locked_in(chart: Installed) -> None:
 
 
 def test_airflow_is_refused_what_it_must_not_do(chart: Installed) -> None:
-    """The cluster itself says no (403), to the account's own token."""
+    """SC-01: The cluster itself says no (403), to the account's own token."""
     pod = {"metadata": {"name": "intruder"}, "spec": {"containers": [{"name": "base", "image": image("workload")}]}}
     deployment = {"apiVersion": f"{SELDON}/v1", "kind": "SeldonDeployment", "metadata": {"name": "intruder"}, "spec": {"predictors": []}}
     with chart.account(chart.platform, "perennial-airflow") as connection:
@@ -371,7 +374,7 @@ def test_airflow_is_refused_what_it_must_not_do(chart: Installed) -> None:
 
 
 def test_the_quota_holds_stages(chart: Installed) -> None:
-    """The pod beyond the quota is refused at once, with the quota's name."""
+    """MO-23: The pod beyond the quota is refused at once, with the quota's name."""
     with chart.account(chart.platform, "perennial-airflow") as connection:
         core = client.CoreV1Api(connection)
         wait_until(lambda: not core.list_namespaced_pod(chart.pods).items, 60, "the end of all pods")
@@ -404,7 +407,7 @@ def _wait_for_count(chart: Installed) -> None:
 
 
 def test_the_reports_of_the_store_are_shown(chart: Installed, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind a Service, in a pod without rights: what a stage has put into `reports/` is a page."""
+    """MN-18: Behind a Service, in a pod without rights: what a stage has put into `reports/` is a page."""
     for name, value in s3.environment().items():
         monkeypatch.setenv(name, value)
     open_store(f"s3://{BUCKET}/{chart.platform}").write("reports/probe/page.html", b"<h1>Seen</h1>")
@@ -419,7 +422,8 @@ def test_the_reports_of_the_store_are_shown(chart: Installed, s3: S3Server, monk
 
 
 def test_helm_test_says_what_is_there_and_what_is_not(chart: Installed) -> None:
-    """From a release's own pod and with its rights: the store is used, each part that does not answer is named, and the test fails."""
+    """DE-09: From a release's own pod and with its rights: the store is used, each part that does not answer is named, and the test
+    fails."""
     began = time.monotonic()
     command = [chart.helm, "test", RELEASE, "--namespace", chart.platform, "--timeout", "240s"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

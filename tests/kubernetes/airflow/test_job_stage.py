@@ -123,7 +123,7 @@ def _running(cluster: Cluster, namespace: str, seconds: float = 120) -> list:
 
 @pytest.mark.usefixtures("nothing_is_left")
 def test_two_pods_train_one_model(airflow, servers, home_namespace):
-    """Real training by DDP: node 0's epochs are in the log, its result in XCom, and one version is in the store."""
+    """MO-05, SY-09: Real training by DDP: node 0's epochs are in the log, its result in XCom, and one version is in the store."""
     run = airflow.run("nodes_training")
     state = airflow.ended(run, "stage", 600)
     log = airflow.log(run, "stage")
@@ -138,7 +138,7 @@ def test_two_pods_train_one_model(airflow, servers, home_namespace):
 
 @pytest.mark.usefixtures("nothing_is_left")
 def test_the_pods_find_one_another(airflow):
-    """Each pod knows its number and reaches node 0 by name; the log is node 0's, while it runs, and no other's."""
+    """MO-05: Each pod knows its number and reaches node 0 by name; the log is node 0's, while it runs, and no other's."""
     run = airflow.run(
         "nodes",
         do=code("""
@@ -169,7 +169,7 @@ def test_the_pods_find_one_another(airflow):
 
 @pytest.mark.usefixtures("nothing_is_left")
 def test_a_refusal_is_not_tried_again(airflow):
-    """Exit 2: the task fails at once, with the stage's own sentence."""
+    """DE-15: Exit 2: the task fails at once, with the stage's own sentence."""
     run = airflow.run("nodes", do="end(2, 'Nothing to train on.', outcome='refused', sentence='Nothing to train on.')")
     assert airflow.ended(run, "stage") == "failed"
     assert airflow.tries(run, "stage") == 1
@@ -178,7 +178,7 @@ def test_a_refusal_is_not_tried_again(airflow):
 
 @pytest.mark.usefixtures("nothing_is_left")
 def test_want_of_memory_of_one_node_is_named(airflow):
-    """The other node's complaint is not taken for the cause; the broken node's last lines are in the log."""
+    """MN-18, MO-23: The other node's complaint is not taken for the cause; the broken node's last lines are in the log."""
     run = airflow.run(
         "nodes_once",
         do=code("""
@@ -199,7 +199,7 @@ def test_want_of_memory_of_one_node_is_named(airflow):
 
 @pytest.mark.usefixtures("nothing_is_left")
 def test_an_image_that_is_not_there_is_named(airflow):
-    """It fails early, with the image's name and what the registry said."""
+    """MN-18: It fails early, with the image's name and what the registry said."""
     began = time.monotonic()
     run = airflow.run("nodes_without_image")
     assert airflow.ended(run, "stage") == "failed"
@@ -211,7 +211,7 @@ def test_an_image_that_is_not_there_is_named(airflow):
 
 @pytest.mark.usefixtures("nothing_is_left")
 def test_an_exhausted_quota_is_named(airflow, cluster, home_namespace):
-    """No pod can be made: the sentence has the quota's name."""
+    """MO-23: No pod can be made: the sentence has the quota's name."""
     quota = {"metadata": {"name": "gpu-team"}, "spec": {"hard": {"limits.memory": "100M"}}}
     cluster.core.create_namespaced_resource_quota(home_namespace, quota)
     try:
@@ -226,7 +226,7 @@ def test_an_exhausted_quota_is_named(airflow, cluster, home_namespace):
 
 @pytest.mark.usefixtures("nothing_is_left")
 def test_a_deleted_pod_starts_the_training_again(airflow, cluster, home_namespace):
-    """One node cannot come back alone: the try ends with a sentence that names it, and the next one starts all nodes."""
+    """DE-22: One node cannot come back alone: the try ends with a sentence that names it, and the next one starts all nodes."""
     run = airflow.run("nodes", do="say('begun'); time.sleep(20 if node == 0 else 60); end(0, sentence='Done.')")
     _, second = _running(cluster, home_namespace)
     cluster.core.delete_namespaced_pod(second.metadata.name, home_namespace, grace_period_seconds=1)
@@ -240,7 +240,7 @@ def test_a_deleted_pod_starts_the_training_again(airflow, cluster, home_namespac
 @pytest.mark.usefixtures("nothing_is_left")
 @pytest.mark.parametrize("how", ["marked", "cleared"])
 def test_a_person_ends_the_task_and_its_nodes(airflow, cluster, home_namespace, how):
-    """Marked failed: Job, pods and Service go. Cleared: they go, and all nodes start again."""
+    """DE-15: Marked failed: Job, pods and Service go. Cleared: they go, and all nodes start again."""
     run = airflow.run("nodes", do="say('begun'); time.sleep(30); end(0, sentence='Done.')")
     first, _ = _running(cluster, home_namespace)
     if how == "marked":
@@ -255,7 +255,7 @@ def test_a_person_ends_the_task_and_its_nodes(airflow, cluster, home_namespace, 
 
 @pytest.mark.usefixtures("nothing_is_left")
 def test_a_killed_worker_leaves_the_job_to_the_next_try(airflow, cluster, home_namespace, wire):
-    """kill -9 of the task and its supervisor just after they had the Job made: the next try watches the same pods to their end."""
+    """DE-22: kill -9 of the task and its supervisor just after they had the Job made: the next try watches the same pods to their end."""
     wire.delay = 1.5
     try:
         run = airflow.run("nodes", do="say('begun'); time.sleep(60); end(0, sentence='Done.', snapshot=3)")
@@ -280,7 +280,7 @@ def test_a_killed_worker_leaves_the_job_to_the_next_try(airflow, cluster, home_n
 
 @pytest.mark.usefixtures("nothing_is_left")
 def test_a_killed_triggerer_leaves_the_job_to_the_next(airflow, cluster, home_namespace):
-    """Another triggerer watches it to its end, in the same try."""
+    """DE-22: Another triggerer watches it to its end, in the same try."""
     run = airflow.run("nodes", do="say('begun'); time.sleep(45); end(0, sentence='Done.')")
     _running(cluster, home_namespace)
     airflow.kill_triggerer()

@@ -137,7 +137,7 @@ def _running_pod(cluster: Cluster, namespace: str, run, seconds: float = 240):
 
 
 def test_a_stage_in_a_pod(airflow, cluster, home_namespace, start):
-    """Its lines are in the log at their levels, once each, while it runs; its result in XCom; nothing secret anywhere."""
+    """OP-01, SC-04: Its lines are in the log at their levels, once each, while it runs; its result in XCom; nothing secret anywhere."""
     run = start(
         "probe",
         do=code("""
@@ -165,7 +165,7 @@ def test_a_stage_in_a_pod(airflow, cluster, home_namespace, start):
 
 
 def test_a_refusal_is_not_tried_again(airflow, start):
-    """Exit 2: the task fails at once, with the stage's own sentence."""
+    """DE-15: Exit 2: the task fails at once, with the stage's own sentence."""
     run = start("probe", do="end(2, 'There is nothing to train on.', outcome='refused', sentence='There is nothing to train on.')")
     assert airflow.ended(run, "stage") == "failed"
     assert airflow.tries(run, "stage") == 1
@@ -173,13 +173,13 @@ def test_a_refusal_is_not_tried_again(airflow, start):
 
 
 def test_nothing_to_do_is_skipped(airflow, start):
-    """A skipped result is honoured."""
+    """DE-15: A skipped result is honoured."""
     run = start("probe", do="end(0, outcome='skipped', sentence='Nothing new since version 12.')")
     assert airflow.ended(run, "stage") == "skipped"
 
 
 def test_a_fault_is_tried_again(airflow, cluster, home_namespace, start):
-    """Each try has a pod of its own: the stage goes on from what it stored."""
+    """DE-22: Each try has a pod of its own: the stage goes on from what it stored."""
     run = start("probe", do="end(1, outcome='fault', sentence='MLflow does not answer.')")
     assert airflow.ended(run, "stage") == "failed"
     assert airflow.tries(run, "stage") == 3
@@ -187,7 +187,7 @@ def test_a_fault_is_tried_again(airflow, cluster, home_namespace, start):
 
 
 def test_want_of_memory_is_named(airflow, start):
-    """The kernel ended it: the sentence says how much it may use."""
+    """MN-18, MO-23: The kernel ended it: the sentence says how much it may use."""
     run = start("probe_once", do="say('filling'); held = bytearray(2_000_000_000)")
     assert airflow.ended(run, "stage") == "failed"
     said = airflow.sentence(run, "stage")
@@ -196,7 +196,7 @@ def test_want_of_memory_is_named(airflow, start):
 
 
 def test_an_image_that_is_not_there_is_named(airflow, start):
-    """It fails early, with the image's name and what the registry said."""
+    """MN-18: It fails early, with the image's name and what the registry said."""
     began = time.monotonic()
     run = start("probe_without_image")
     assert airflow.ended(run, "stage") == "failed"
@@ -207,7 +207,7 @@ def test_an_image_that_is_not_there_is_named(airflow, start):
 
 
 def test_no_room_is_named(airflow, start):
-    """What the scheduler says, after the time that the task gives it."""
+    """MN-18, MO-23: What the scheduler says, after the time that the task gives it."""
     run = start("probe_without_node")
     assert airflow.ended(run, "stage") == "failed"
     said = airflow.sentence(run, "stage")
@@ -216,7 +216,7 @@ def test_no_room_is_named(airflow, start):
 
 
 def test_an_exhausted_quota_is_named(airflow, cluster, home_namespace, start):
-    """The pod cannot be made: the sentence has the quota's name and figures."""
+    """MN-18, MO-23: The pod cannot be made: the sentence has the quota's name and figures."""
     quota = {"metadata": {"name": "gpu-team"}, "spec": {"hard": {"limits.memory": "100M"}}}
     cluster.core.create_namespaced_resource_quota(home_namespace, quota)
     try:
@@ -230,7 +230,7 @@ def test_an_exhausted_quota_is_named(airflow, cluster, home_namespace, start):
 
 
 def test_a_deleted_pod_is_made_again(airflow, cluster, home_namespace, start):
-    """The try ends with a sentence that says so; the next one starts the stage again."""
+    """DE-22: The try ends with a sentence that says so; the next one starts the stage again."""
     run = start("probe", do="say('begun'); time.sleep(20); end(0, sentence='Done.')")
     first = _running_pod(cluster, home_namespace, run)
     cluster.core.delete_namespaced_pod(first.metadata.name, home_namespace, grace_period_seconds=2)
@@ -241,7 +241,7 @@ def test_a_deleted_pod_is_made_again(airflow, cluster, home_namespace, start):
 
 @pytest.mark.parametrize("how", ["marked", "cleared"])
 def test_a_person_ends_the_task_and_its_pod(airflow, cluster, home_namespace, how, start):
-    """Marked failed: the pod goes. Cleared: it goes, and the stage starts in a new one."""
+    """DE-15: Marked failed: the pod goes. Cleared: it goes, and the stage starts in a new one."""
     run = start("probe", do="say('begun'); time.sleep(25); end(0, sentence='Done.')")
     first = _running_pod(cluster, home_namespace, run)
     if how == "marked":
@@ -259,7 +259,7 @@ def test_a_person_ends_the_task_and_its_pod(airflow, cluster, home_namespace, ho
 
 
 def test_a_killed_worker_leaves_the_pod_to_the_next_try(airflow, cluster, home_namespace, wire, start):
-    """kill -9 of the task and its supervisor just after they had the pod made: the next try watches the same pod to its end."""
+    """DE-22: kill -9 of the task and its supervisor just after they had the pod made: the next try watches the same pod to its end."""
     wire.delay = 1.5
     try:
         run = start("probe", do="say('begun'); time.sleep(60); end(0, sentence='Done.', snapshot=3)")
@@ -280,7 +280,7 @@ def test_a_killed_worker_leaves_the_pod_to_the_next_try(airflow, cluster, home_n
 
 
 def test_a_result_that_nobody_took_is_taken_by_the_next_try(airflow, cluster, home_namespace, wire, start):
-    """The task was killed between the stage's end and the reading of its result: the stage does not run again."""
+    """DE-22: The task was killed between the stage's end and the reading of its result: the stage does not run again."""
     run = start("probe", do="say('begun'); time.sleep(8); end(0, sentence='Done.', snapshot=4)")
     first = _running_pod(cluster, home_namespace, run)
     wire.delay = 1.5
@@ -299,7 +299,7 @@ def test_a_result_that_nobody_took_is_taken_by_the_next_try(airflow, cluster, ho
 
 
 def test_a_killed_triggerer_leaves_the_pod_to_the_next(airflow, cluster, home_namespace, start):
-    """Another triggerer watches it to its end, in the same try."""
+    """DE-22: Another triggerer watches it to its end, in the same try."""
     run = start("probe", do="say('begun'); time.sleep(40); end(0, sentence='Done.')")
     first = _running_pod(cluster, home_namespace, run)
     airflow.kill_triggerer()
@@ -311,7 +311,7 @@ def test_a_killed_triggerer_leaves_the_pod_to_the_next(airflow, cluster, home_na
 
 @pytest.mark.skipif(not KUBELET, reason="PERENNIAL_TEST_KUBELET names no command that stops and starts a node's kubelet")
 def test_a_node_without_its_kubelet_for_a_minute(airflow, cluster, home_namespace, start):
-    """The stage runs on, its pod is left alone, and the task ends well: what was printed meanwhile is in the log, once."""
+    """DE-22: The stage runs on, its pod is left alone, and the task ends well: what was printed meanwhile is in the log, once."""
     run = start("probe", do="for i in range(60): say(f'second {2 * i}'); time.sleep(2)\nend(0, sentence='Done.', snapshot=5)")
     first = _running_pod(cluster, home_namespace, run)
     subprocess.run([*shlex.split(KUBELET), "stop"], check=True)
@@ -329,7 +329,7 @@ def test_a_node_without_its_kubelet_for_a_minute(airflow, cluster, home_namespac
 
 
 def test_a_pod_that_the_template_makes_wrong_is_told(airflow, cluster, home_namespace, start):
-    """A secret that is not there: its name is in the log while the pod waits; a person ends the task."""
+    """MN-18: A secret that is not there: its name is in the log while the pod waits; a person ends the task."""
     cluster.core.delete_namespaced_secret("keys", home_namespace)
     try:
         run = start("probe")

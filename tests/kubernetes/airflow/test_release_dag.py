@@ -108,7 +108,8 @@ def second_release(platform: Platform, first_release: dict[str, Any]) -> tuple[R
 
 
 def test_the_first_version_serves_by_seldon(platform: Platform, first_release: dict[str, Any]) -> None:
-    """A registered version is released without anybody's help: one predictor has all traffic, and answers through the ingress."""
+    """DE-02, DE-06: A registered version is released without anybody's help: one predictor has all traffic, and answers through the
+    ingress."""
     assert first_release["outcome"] == "done"
     assert predictors(platform) == {"v1": 100}
     assert version_that_answers(platform) == 1
@@ -120,7 +121,8 @@ def test_the_first_version_serves_by_seldon(platform: Platform, first_release: d
 def test_the_second_version_takes_over_in_steps_under_traffic(
     platform: Platform, second_release: tuple[Run, dict[str, Any], Traffic]
 ) -> None:
-    """The weights rise step by step on the evidence of Prometheus, no request is lost, and each look has a pod of its own."""
+    """SE-06, MN-15, SY-10: The weights rise step by step on the evidence of Prometheus, no request is lost, and each look has a pod of its
+    own."""
     run, _, traffic = second_release
     assert traffic.rounds
     assert not traffic.failures
@@ -135,7 +137,8 @@ def test_the_second_version_takes_over_in_steps_under_traffic(
 
 
 def test_one_button_goes_back(platform: Platform, second_release: tuple[Run, dict[str, Any], Traffic]) -> None:
-    """The rollback's DAG gives all traffic to the first version again while callers go on asking; the ledger says why, and verifies."""
+    """SE-11, SC-03: The rollback's DAG gives all traffic to the first version again while callers go on asking; the ledger says why, and
+    verifies."""
     assert second_release[1]["version"] == 2
     with live_traffic(platform) as traffic:
         run = platform.api.wait(platform.api.trigger(f"{MODEL}_rollback", reason="the test wants to go back"), 600)
@@ -149,7 +152,7 @@ def test_one_button_goes_back(platform: Platform, second_release: tuple[Run, dic
 
 
 def test_no_pod_of_a_look_is_left(platform: Platform, second_release: tuple[Run, dict[str, Any], Traffic]) -> None:
-    """Once the releases have ended, pods of served versions are all there is."""
+    """OP-10: Once the releases have ended, pods of served versions are all there is."""
     assert second_release[1]["action"] == "promoted"
 
     def stages() -> list[str]:

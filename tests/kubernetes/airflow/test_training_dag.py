@@ -19,7 +19,8 @@ TRAINING = ("validate", "train", "evaluate", "register")
 
 
 def test_landed_files_become_a_registered_version(platform: Platform, first_version: Run) -> None:
-    """Files on S3 wake the ingestion, its snapshot the training, and the gate registers version 1: nobody starts a run."""
+    """DM-16, OP-01, SY-08: Files on S3 wake the ingestion, its snapshot the training, and the gate registers version 1: nobody starts a
+    run."""
     ingestion, taken = platform.run_with("flights_ingestion", "ingest", 60, outcome="done")
     assert len(taken["appended"]) == DAYS
     assert not taken["refused"]
@@ -34,7 +35,7 @@ def test_landed_files_become_a_registered_version(platform: Platform, first_vers
 
 
 def test_every_stage_ran_in_a_pod_of_its_own(platform: Platform, first_version: Run) -> None:
-    """The events of the namespace name one pod for each stage, and each pod's name says what it ran."""
+    """OP-01: The events of the namespace name one pod for each stage, and each pod's name says what it ran."""
     for stage in TRAINING:
         (pod,) = platform.pods_of(stage)[:1]
         assert pod.startswith(f"perennial-flight-delays-{stage}-")
@@ -43,7 +44,7 @@ def test_every_stage_ran_in_a_pod_of_its_own(platform: Platform, first_version: 
 
 
 def test_the_logs_are_the_stages_own(platform: Platform, first_version: Run, s3: S3Server) -> None:
-    """The task's log holds the command, the lines of the stage and its sentence; no secret is in it."""
+    """SC-04: The task's log holds the command, the lines of the stage and its sentence; no secret is in it."""
     for stage in TRAINING:
         lines = platform.api.log(first_version, stage)
         sentence = (platform.api.result(first_version, stage) or {})["sentence"]
@@ -56,7 +57,7 @@ def test_the_logs_are_the_stages_own(platform: Platform, first_version: Run, s3:
 
 
 def test_the_links_of_the_results_open(platform: Platform, first_version: Run) -> None:
-    """What a pod wrote can be read in a browser: the evaluation page and the MLflow run."""
+    """MN-18: What a pod wrote can be read in a browser: the evaluation page and the MLflow run."""
     links = (platform.api.result(first_version, "register") or {})["links"]
     assert set(links) >= {"Evaluation", "MLflow run"}
     for address in links.values():
@@ -66,7 +67,7 @@ def test_the_links_of_the_results_open(platform: Platform, first_version: Run) -
 
 
 def test_no_pod_of_a_stage_is_left(platform: Platform, first_version: Run) -> None:
-    """A stage's pod goes once its result is taken."""
+    """OP-10: A stage's pod goes once its result is taken."""
     assert first_version.state == "success"
     wait_until(
         lambda: (
@@ -78,7 +79,7 @@ def test_no_pod_of_a_stage_is_left(platform: Platform, first_version: Run) -> No
 
 
 def test_a_training_whose_pod_is_deleted_goes_on_from_its_checkpoint(platform: Platform, first_version: Run) -> None:
-    """The checkpoint is in the store: the pod of the next try, maybe on another node, begins after the last finished epoch."""
+    """DE-22: The checkpoint is in the store: the pod of the next try, maybe on another node, begins after the last finished epoch."""
     run = platform.api.trigger("flight_delays_training", force=True, max_epochs=13)
 
     def begun() -> str | None:

@@ -69,7 +69,8 @@ def judged(platform: Platform, celsius: dict[str, Any]) -> Run:
 
 
 def test_a_table_counted_in_pods_is_the_same_in_one_two_and_four_parts(platform: Platform, first_version: Run, s3: S3Server) -> None:
-    """Each part is counted by a pod of its own, and what their sum stores does not depend on how many there were, to the byte."""
+    """DM-14, DE-22: Each part is counted by a pod of its own, and what their sum stores does not depend on how many there were, to the
+    byte."""
     assert first_version.state == "success"
     one = parts_of(platform, s3, 1)
     assert parts_of(platform, s3, 2) == one
@@ -78,7 +79,8 @@ def test_a_table_counted_in_pods_is_the_same_in_one_two_and_four_parts(platform:
 
 @served
 def test_a_feed_in_another_unit_is_named(platform: Platform, celsius: dict[str, Any]) -> None:
-    """The look is a pod; it reads what the served versions logged, names the unit, opens an incident and asks for no training on such data."""
+    """DM-11: The look is a pod; it reads what the served versions logged, names the unit, opens an incident and asks for no training on
+    such data."""
     assert platform.pods_of("monitor")
     assert celsius["incidents"]
     assert not celsius["retraining"]
@@ -87,7 +89,7 @@ def test_a_feed_in_another_unit_is_named(platform: Platform, celsius: dict[str, 
 
 @served
 def test_a_person_s_verdict_is_recorded_in_a_pod(platform: Platform, judged: Run) -> None:
-    """Airflow asks what the incident was; the answer is kept with it."""
+    """MN-11: Airflow asks what the incident was; the answer is kept with it."""
     assert judged.state == "success", platform.api.tasks(judged)
     assert platform.pods_of("incident")
     assert "real" in platform.perennial("incidents", "--model", MODEL)
@@ -95,7 +97,7 @@ def test_a_person_s_verdict_is_recorded_in_a_pod(platform: Platform, judged: Run
 
 @served
 def test_the_mended_feed_ends_it_and_its_labels_recalibrate(platform: Platform, judged: Run) -> None:
-    """Windows without the fault end the incident; then the newest labelled days are fitted to, and judged, in a pod."""
+    """MN-09, MN-10: Windows without the fault end the incident; then the newest labelled days are fitted to, and judged, in a pod."""
     assert judged.state == "success"
     looks = [look_at(platform, first) for first in MENDED]
     assert looks[-1]["outcome"] == "done"

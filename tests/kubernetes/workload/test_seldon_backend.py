@@ -62,7 +62,7 @@ def with_template(platform, change):
     ids=["image", "no room", "no secret", "crash"],
 )  # fmt: skip
 def test_a_version_that_does_not_come_up_is_told_by_its_cause(served, change, words):
-    """The sentence is Kubernetes' or the server's own, not "not ready in time"."""
+    """MN-18, DE-11: The sentence is Kubernetes' or the server's own, not "not ready in time"."""
     served.settings = with_template(served.platform, change)
     route = served.route({1: 100})
     backend = served.backend()
@@ -79,7 +79,7 @@ def test_a_version_that_does_not_come_up_is_told_by_its_cause(served, change, wo
 
 
 def test_of_two_writers_one_is_told(served):
-    """A write that rests on an object which another one has changed since is refused; the operator's status is no writer."""
+    """SE-08: A write that rests on an object which another one has changed since is refused; the operator's status is no writer."""
     served.serve({1: 100})
     route = served.route({1: 100, 2: 0})
     other = served.route({1: 100, 3: 0})
@@ -96,7 +96,7 @@ def test_of_two_writers_one_is_told(served):
 
 
 def test_many_writers_at_once_leave_one_whole_route(served):
-    """Whoever wins, the object is one of the routes that were asked for, and the losers know."""
+    """SE-08: Whoever wins, the object is one of the routes that were asked for, and the losers know."""
     served.serve({1: 100})
     wanted = [served.route({1: 100, version: 0}) for version in (2, 3, 4)]
     outcomes = []
@@ -118,7 +118,7 @@ def test_many_writers_at_once_leave_one_whole_route(served):
 
 
 def test_an_idle_version_that_is_sick_holds_up_nobody(served):
-    """Traffic moves although another idle version cannot start, which would hold up all changes of its object."""
+    """SE-12: Traffic moves although another idle version cannot start, which would hold up all changes of its object."""
     served.serve({1: 100, 2: 0}, champion=1)
     served.publish_wrong(3)
     backend = served.backend()
@@ -129,7 +129,7 @@ def test_an_idle_version_that_is_sick_holds_up_nobody(served):
 
 
 def test_a_prometheus_that_is_blind_is_no_evidence(served):
-    """No answer, no Prometheus, and one that does not scrape a version are told apart, each with what to do."""
+    """MN-15: No answer, no Prometheus, and one that does not scrape a version are told apart, each with what to do."""
     served.serve({1: 100})
     platform = served.platform
     for url, words in (
@@ -142,7 +142,7 @@ def test_a_prometheus_that_is_blind_is_no_evidence(served):
 
 
 def test_rights_and_kinds_that_lack_are_named(served, monkeypatch, tmp_path):
-    """A missing right, a kind that the cluster does not know and no cluster at all are one sentence each."""
+    """DE-09: A missing right, a kind that the cluster does not know and no cluster at all are one sentence each."""
     platform = served.platform
     elsewhere = SeldonBackend(platform.settings)
     elsewhere.api = Stranger(platform)

@@ -88,7 +88,7 @@ def _command(task, **keywords):
 
 
 def test_there_is_a_dag_for_everything(dags):
-    """One looks at all specs; ingestion and profiling per dataset; per model one DAG of every other kind."""
+    """OP-01, SY-01, SY-12: One looks at all specs; ingestion and profiling per dataset; per model one DAG of every other kind."""
     kinds = ("training", "recalibration", "release", "monitoring", "incidents", "rollback")
     assert set(dags) == {"perennial_specs", "trips_ingestion", "trips_profiling"} | {
         f"{m}_{k}" for m in ("automatic", "approval", "manual") for k in kinds
@@ -96,7 +96,7 @@ def test_there_is_a_dag_for_everything(dags):
 
 
 def test_the_project_s_own_dags_parse():
-    """Every dataset and model of this project has its DAGs, and they can be stored by Airflow."""
+    """DE-01: Every dataset and model of this project has its DAGs, and they can be stored by Airflow."""
     dags = _parsed()
     assert {f"{name}_ingestion" for name in discovery.datasets()} | {f"{name}_training" for name in discovery.models()} <= set(dags)
     for dag in dags.values():
@@ -104,7 +104,7 @@ def test_the_project_s_own_dags_parse():
 
 
 def test_parsing_twice_gives_the_same(dags):
-    """Otherwise Airflow would make a new version of the DAG at every parse."""
+    """DE-01: Otherwise Airflow would make a new version of the DAG at every parse."""
     again = _parsed()
     for name, dag in dags.items():
         one, two = (json.dumps(DagSerialization.serialize_dag(d), sort_keys=True, default=str) for d in (dag, again[name]))
@@ -131,7 +131,8 @@ def two_broken(monkeypatch, tmp_path):
 
 
 def test_a_broken_spec_stops_itself_alone(two_broken):
-    """All DAGs of the others are there and no file has an import error; each broken one has a DAG that says what is wrong, and where."""
+    """DE-01, OP-08: All DAGs of the others are there and no file has an import error; each broken one has a DAG that says what is wrong,
+    and where."""
     dags = _parsed()
     kinds = ("training", "recalibration", "release", "monitoring", "incidents", "rollback")
     sound = {f"{m}_{k}" for m in ("digits", "flight_delays") for k in kinds} | {
@@ -165,7 +166,7 @@ def test_a_broken_spec_is_in_no_documentation(two_broken):
     ],
 )
 def test_tasks_stand_in_one_line(dags, name, tasks):
-    """Sentence names, one after the other."""
+    """OP-01: Sentence names, one after the other."""
     assert _sequence(dags[name]) == tasks
     for before, after in pairwise(tasks):
         assert dags[name].get_task(before).downstream_task_ids == {after}
@@ -186,7 +187,8 @@ def test_tasks_stand_in_one_line(dags, name, tasks):
     ],
 )
 def test_alerts_stand_beside_the_line(dags, name, tasks, watched):
-    """All other tasks stand one after the other. The alert follows the tasks it looks at also where they failed, and nothing waits for it."""
+    """MN-09: All other tasks stand one after the other. The alert follows the tasks it looks at also where they failed, and nothing waits
+    for it."""
     dag = dags[name]
     assert [task for task in _sequence(dag) if task != "alert"] == tasks
     for before, after in pairwise(tasks):
@@ -201,14 +203,15 @@ def test_alerts_stand_beside_the_line(dags, name, tasks, watched):
     ("name", "last"), [("trips_ingestion", "tell_refused"), ("automatic_release", "settle"), ("automatic_monitoring", "request_retraining")]
 )
 def test_telling_people_makes_no_failed_run_green(dags, name, last):
-    """By Airflow's own rule: the last task of the line counts for the run, whether or not an alert comes after it."""
+    """MN-09, DE-15: By Airflow's own rule: the last task of the line counts for the run, whether or not an alert comes after it."""
     instance = namedtuple("instance", ["task_id", "state"])
     tasks = [instance(task, "failed") for task in _sequence(dags[name])]
     assert last in {ti.task_id for ti in DagRun._tis_for_dagrun_state(None, dag=dags[name], tis=tasks)}
 
 
 def test_house_rules(dags):
-    """One run at a time unless people are waited for, no runs of the past, an owner, tags, faults retried with growing pauses, a manual without holes."""
+    """DE-22, SC-09: One run at a time unless people are waited for, no runs of the past, an owner, tags, faults retried with growing
+    pauses, a manual without holes."""
     for name, dag in dags.items():
         kind = name.rsplit("_", 1)[1]
         assert dag.max_active_runs == (1000 if kind == "incidents" else 1)
@@ -224,7 +227,7 @@ def test_house_rules(dags):
 
 
 def test_params_explain_themselves_and_are_safe(dags):
-    """Every Param has a type, a title and a description; started without any, nothing dangerous happens."""
+    """DE-16: Every Param has a type, a title and a description; started without any, nothing dangerous happens."""
     for dag in dags.values():
         for name, param in dag.params.items():
             found = dag.params.get_param(name)
@@ -240,14 +243,15 @@ def test_params_explain_themselves_and_are_safe(dags):
 
 @pytest.mark.parametrize(("name", "value"), [("snapshot", "newest"), ("max_epochs", 0), ("force", "yes"), ("reason", 5)])
 def test_params_refuse_what_has_the_wrong_type(dags, name, value):
-    """A mistake is found when the run is asked for."""
+    """DE-16: A mistake is found when the run is asked for."""
     params = dags["automatic_training"].params
     with pytest.raises(ParamValidationError):
         params[name] = value
 
 
 def test_what_wakes_a_dag(dags):
-    """Files wake ingestion; night, snapshots and requests wake training; a candidate wakes release; each incident a run of its own; nothing wakes rollback."""
+    """DM-16, OP-02: Files wake ingestion; night, snapshots and requests wake training; a candidate wakes release; each incident a run of
+    its own; nothing wakes rollback."""
     training = dags["automatic_training"].timetable
     assert isinstance(dags["automatic_training"].schedule, AssetOrTimeSchedule)
     assert training.timetable == CronTriggerTimetable("15 3 * * *", timezone="UTC")
@@ -267,7 +271,7 @@ def test_what_wakes_a_dag(dags):
 
 
 def test_what_a_dag_announces(dags):
-    """The other end of each wire."""
+    """DM-16, MN-19: The other end of each wire."""
     ends = {
         ("trips_ingestion", "ingest"): "trips_snapshot",
         ("automatic_training", "register"): "automatic_candidate",
@@ -286,7 +290,7 @@ def test_what_a_dag_announces(dags):
     ("action", "event"), [("ask", {"version": 3, "sentence": "Too few requests."}), ("promoted", None), ("rolled_back", None)]
 )
 def test_a_release_that_comes_to_another_question_wakes_the_next_run(dags, action, event):
-    """What a person let begin may end open: nobody would be asked about it in the run whose question is answered."""
+    """DE-02: What a person let begin may end open: nobody would be asked about it in the run whose question is answered."""
     settle = dags["automatic_release"].get_task("settle")
     assert settle.announces({"action": action, "version": 3, "sentence": "Too few requests."}) == event
 
@@ -296,25 +300,25 @@ NONE_SET = {"reason": "", "snapshot": None, "max_epochs": None, "force": False}
 
 @pytest.mark.parametrize(("run_type", "cause"), [("manual", "manual"), ("scheduled", "schedule"), ("asset_triggered", "data")])
 def test_validate_is_told_who_asked(dags, run_type, cause):
-    """A person, the night or an event; what was not set is not passed."""
+    """MO-19: A person, the night or an event; what was not set is not passed."""
     found = _command(dags["automatic_training"].get_task("validate"), params=NONE_SET, run_type=run_type)
     assert found == ["validate", "--model=automatic", f"--cause={cause}", "--run-url=http://airflow.test/dags/d/runs/manual__1%202"]
 
 
 def test_ingest_is_told_whether_a_try_came_before(dags):
-    """Only a retry asks what its run did already: the first try need not read every receipt."""
+    """DE-22: Only a retry asks what its run did already: the first try need not read every receipt."""
     first = _command(dags["trips_ingestion"].get_task("ingest"), params={})
     assert first == ["ingest", "--dataset=trips", "--run=manual__1 2"]
 
 
 def test_a_retried_ingest_is_told_so(dags):
-    """Its result, and so its event, is that of the whole run."""
+    """DE-22: Its result, and so its event, is that of the whole run."""
     again = _command(dags["trips_ingestion"].get_task("ingest"), params={}, try_number=2)
     assert again == ["ingest", "--dataset=trips", "--run=manual__1 2", "--retry"]
 
 
 def test_train_is_told_what_validate_decided(dags):
-    """Snapshot, cause and request come from the result, a person's wishes from the Params."""
+    """DE-16, MO-19: Snapshot, cause and request come from the result, a person's wishes from the Params."""
     decided = {"snapshot": 0, "cause": "drift", "request": None, "code": "c0de"}
     found = _command(
         dags["automatic_training"].get_task("train"), params={**NONE_SET, "max_epochs": 3, "reason": "it's due"}, validate=decided
@@ -331,7 +335,7 @@ def test_train_is_told_what_validate_decided(dags):
 
 
 def test_register_is_told_what_was_measured(dags):
-    """A digest of digits alone stays text."""
+    """MO-13: A digest of digits alone stays text."""
     results = {
         "validate": {"code": "c0de"},
         "train": {"digest": "0123456789", "run_id": "9e5"},
@@ -345,7 +349,7 @@ def test_register_is_told_what_was_measured(dags):
 
 @pytest.mark.parametrize(("decision", "told"), [("", []), ("roll_back", ["--decision=roll_back"])])
 def test_release_names_the_person(dags, decision, told):
-    """Who started, approved or rejected it stands in the ledger, and for which version; an event is nobody."""
+    """SC-03: Who started, approved or rejected it stands in the ledger, and for which version; an event is nobody."""
     params = {"version": None, "again": False}
     by_event = _command(dags["automatic_release"].get_task("move_traffic"), params=params, run_type="asset_triggered", user=None)
     assert by_event == ["release", "--model=automatic", "--actor=perennial"]
@@ -367,7 +371,7 @@ def test_release_names_the_person(dags, decision, told):
     ("params", "asked"), [({"version": None, "again": False}, ("", "False")), ({"version": 7, "again": True}, ("7", "True"))]
 )
 def test_a_person_is_asked_about_the_version_that_was_named(dags, params, asked):
-    """Or about the one whose registration started the run."""
+    """DE-02: Or about the one whose registration started the run."""
     task = dags["approval_release"].get_task("may_start")
     task.render_template_fields(_context(params), task.dag.get_template_env())
     assert (task.version, task.again) == asked
@@ -375,7 +379,7 @@ def test_a_person_is_asked_about_the_version_that_was_named(dags, params, asked)
 
 @pytest.mark.parametrize(("action", "unsettled"), [("ask", "True"), ("promoted", "False")])
 def test_a_person_sees_the_evidence(dags, action, unsettled):
-    """Only an open question is asked, with sentence and figures."""
+    """DE-02: Only an open question is asked, with sentence and figures."""
     task = dags["automatic_release"].get_task("ask_person")
     looked = {"action": action, "sentence": "Too few requests.", "evidence": {"requests": 12}}
     task.render_template_fields(_context({}, move_traffic=looked), task.dag.get_template_env())
@@ -385,7 +389,7 @@ def test_a_person_sees_the_evidence(dags, action, unsettled):
 
 
 def test_monitoring_takes_a_window(dags):
-    """None by schedule; by hand any."""
+    """OP-02: None by schedule; by hand any."""
     task = dags["automatic_monitoring"].get_task("monitor")
     assert _command(task, params={"from": "2013-06-01T00:00:00Z", "to": None}) == [
         "monitor",
@@ -399,7 +403,7 @@ def test_monitoring_takes_a_window(dags):
     [(None, "0003-drift", ("0003-drift", "False")), ("4", None, ("4", "True")), ("4", "0003-drift", ("4", "True"))],
 )
 def test_a_run_asks_about_one_incident(dags, named, partition, asked):
-    """That of the event, or the one a person names; who names one may judge it again."""
+    """MN-11: That of the event, or the one a person names; who names one may judge it again."""
     task = dags["automatic_incidents"].get_task("ask_verdict")
     context = _context({"incident": named})
     context["dag_run"].partition_key = partition
@@ -408,7 +412,7 @@ def test_a_run_asks_about_one_incident(dags, named, partition, asked):
 
 
 def test_a_verdict_is_recorded_in_the_persons_name(dags):
-    """With their words, whatever they hold."""
+    """MN-11: With their words, whatever they hold."""
     answer = {"id": "0003-drift", "verdict": "false alarm", "by": "grace", "note": "--it's {{ a }} holiday"}
     found = _command(dags["automatic_incidents"].get_task("record_verdict"), params={"incident": None}, ask_verdict=answer)
     assert found == [
@@ -425,7 +429,7 @@ def test_a_verdict_is_recorded_in_the_persons_name(dags):
 
 
 def test_a_recalibration_is_announced_only_with_a_version(dags):
-    """Where nothing was registered no release is woken; the run's page goes on record."""
+    """DE-03: Where nothing was registered no release is woken; the run's page goes on record."""
     task = dags["automatic_recalibration"].get_task("recalibrate")
     assert task.announces({"version": 7, "sentence": "Better."}) == {"version": 7, "sentence": "Better."}
     assert task.announces({"version": None, "sentence": "Nothing."}) is None
@@ -433,7 +437,7 @@ def test_a_recalibration_is_announced_only_with_a_version(dags):
 
 
 def test_profiling_shares_a_table_out(dags):
-    """Every part is a task of its own with its own command; how many is the run's choice; what is added is what was planned."""
+    """DE-22: Every part is a task of its own with its own command; how many is the run's choice; what is added is what was planned."""
     dag = dags["trips_profiling"]
     assert _command(dag.get_task("plan"), params={"parts": 2, "version": None}) == ["profile", "--dataset=trips", "--plan"]
     share_out = dag.get_task("share_out")
@@ -454,7 +458,7 @@ def test_profiling_shares_a_table_out(dags):
 
 @pytest.mark.parametrize("runtime", ["process", "pod"])
 def test_parts_run_wherever_stages_run(monkeypatch, tmp_path, runtime):
-    """The mapped task unmaps to the operator of the runtime, with the part's arguments and the dataset's compute."""
+    """DE-22: The mapped task unmaps to the operator of the runtime, with the part's arguments and the dataset's compute."""
     (tmp_path / "stage.yaml").write_text("kind: Pod")
     monkeypatch.setenv("PERENNIAL_RUNTIME", runtime)
     monkeypatch.setenv("PERENNIAL_POD_TEMPLATES", str(tmp_path))
@@ -469,13 +473,13 @@ def test_parts_run_wherever_stages_run(monkeypatch, tmp_path, runtime):
 
 
 def test_rollback_takes_a_reason(dags):
-    """It stands in the ledger with the person's name."""
+    """SE-11: It stands in the ledger with the person's name."""
     found = _command(dags["automatic_rollback"].get_task("rollback"), params={"reason": "wrong fares"})
     assert found == ["rollback", "--model=automatic", "--reason=wrong fares", "--actor=ada"]
 
 
 def test_a_runtime_that_is_not_there_is_told(monkeypatch):
-    """The import error is a sentence."""
+    """DE-09: The import error is a sentence."""
     monkeypatch.setenv("PERENNIAL_RUNTIME", "pod")
     bag = DagBag(str(DAGS / "rollback.py"), bundle_path=DAGS)
     assert "PERENNIAL_RUNTIME is pod" in next(iter(bag.import_errors.values()))
@@ -496,7 +500,7 @@ print(json.dumps({"seconds": time.process_time() - start, "heavy": sorted({m.spl
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_parsing_is_light(file):
-    """Every task parses its DAG file again: less than 0.3 s of CPU and nothing heavy."""
+    """OP-10: Every task parses its DAG file again: less than 0.3 s of CPU and nothing heavy."""
     answer = subprocess.run([sys.executable, "-c", MEASURE, str(file)], capture_output=True, text=True, check=True)
     found = json.loads(answer.stdout.splitlines()[-1])
     assert found["heavy"] == []
@@ -505,7 +509,7 @@ def test_parsing_is_light(file):
 
 @pytest.mark.parametrize("file", [path for path in FILES if path.stem in ("training", "release")], ids=lambda path: path.stem)
 def test_parsing_for_pods_costs_the_provider_and_no_more(file, tmp_path):
-    """Where stages run as pods, the Kubernetes provider is loaded; beside it, parsing stays as light."""
+    """OP-10: Where stages run as pods, the Kubernetes provider is loaded; beside it, parsing stays as light."""
     (tmp_path / "stage.yaml").write_text("kind: Pod")
     environment = {**os.environ, "PERENNIAL_RUNTIME": "pod", "PERENNIAL_POD_TEMPLATES": str(tmp_path)}
     provider = "import airflow.providers.cncf.kubernetes.operators.pod\n"
@@ -518,7 +522,7 @@ def test_parsing_for_pods_costs_the_provider_and_no_more(file, tmp_path):
 
 
 def test_nothing_else_lies_in_the_folder():
-    """Airflow parses every file there: helpers belong below plugins/."""
+    """OP-01: Airflow parses every file there: helpers belong below plugins/."""
     assert {path.name for path in DAGS.iterdir() if path.name != "__pycache__"} == {
         f"{kind}.py"
         for kind in ("ingestion", "profiling", "training", "recalibration", "release", "monitoring", "incidents", "rollback", "specs")

@@ -62,7 +62,8 @@ def in_a_file(value: object, classes: tuple[str, ...]) -> float | str:
 
 @pytest.mark.parametrize("form", ['{"data": {"ndarray": [[%s]]}}', '{"strData": %s}', '{"data": {"ndarray": %s}}', '{"data": {"tensor": {"values": [%s]}}}'])  # fmt: skip
 def test_every_door_takes_an_outcome_for_the_same_class(form):
-    """A table of cases over HTTP, JSON lines and, as texts, CSV: the same place, or a refusal that names the classes and no field of the message."""
+    """MN-03, DM-18: A table of cases over HTTP, JSON lines and, as texts, CSV: the same place, or a refusal that names the classes and no
+    field of the message."""
     for classes, written, place in CASES:
         value = json.loads(written)
         doors = {"HTTP": over_http(written, classes, form), "JSON lines": in_a_file(value, classes)}
@@ -79,7 +80,7 @@ def test_every_door_takes_an_outcome_for_the_same_class(form):
 
 @pytest.mark.parametrize("classes", [STARS, DIGITS, FLIGHTS, TRUTH, HALVES, ("1.0", "2.0", "3.0"), ("2", "1", "0")])
 def test_what_the_server_stored_of_a_class_is_read_back_as_that_class(classes, tmp_path):
-    """However the classes are called: the log holds places."""
+    """MN-03, DM-18: However the classes are called: the log holds places."""
     store = FolderStore(str(tmp_path))
     log = OutcomeLog(store, "m", 1)
     for place, name in enumerate(classes):
@@ -91,7 +92,7 @@ def test_what_the_server_stored_of_a_class_is_read_back_as_that_class(classes, t
 
 
 def test_lines_that_are_stored_keep_their_meaning(tmp_path):
-    """A line as servers have always written it, of a model whose classes are numbers: the place 3 is the fourth star."""
+    """MN-03: A line as servers have always written it, of a model whose classes are numbers: the place 3 is the fourth star."""
     file = Path(tmp_path) / "outcomes" / "m" / "v1-a.jsonl"
     file.parent.mkdir(parents=True)
     file.write_text('{"id":"a-0","outcome":3.0,"time":"2026-11-01T00:00:00+00:00"}\n{"id":"b-0","outcome":0.0,"time":"2026-11-01T00:00:00+00:00"}\n')  # fmt: skip
@@ -102,13 +103,13 @@ def test_lines_that_are_stored_keep_their_meaning(tmp_path):
 
 @given(st.lists(st.integers(-50, 50) | st.booleans() | st.sampled_from([0.5, 1.5, 2.5]), min_size=2, max_size=12, unique=True))
 def test_a_value_of_the_label_is_the_class_that_a_new_model_learns_from_it(values):
-    """`make add-model` calls classes by the texts of the label's values: an outcome of the same value is that class."""
+    """MN-03, DM-18: `make add-model` calls classes by the texts of the label's values: an outcome of the same value is that class."""
     names = [str(text(value)) for value in values]
     assert [outcome_number(value, names) for value in values] == [float(place) for place in range(len(values))]
 
 
 @pytest.mark.parametrize("puid", ["my-id", "5f0c", "my-id-", "my-id-x", "-0", "my-id-0 "])
 def test_an_id_that_no_row_can_have_is_refused(puid):
-    """The sentence says how a row's id looks: an outcome of any other id would be stored and meet no prediction."""
+    """MN-03: The sentence says how a row's id looks: an outcome of any other id would be stored and meet no prediction."""
     with pytest.raises(BadRequest, match="a hyphen and the row's place from 0"):
         read_feedback(json.dumps({"response": {"meta": {"puid": puid}}, "truth": {"strData": "late"}}), FLIGHTS)

@@ -50,7 +50,7 @@ def raiser(error):
     ],
 )
 def test_every_end_has_its_exit_code_and_sentence(stage, capsys, function, code, outcome, words):
-    """Done and skipped exit 0, refused 2, fault 1; the sentence is in the result and on the terminal."""
+    """DE-15: Done and skipped exit 0, refused 2, fault 1; the sentence is in the result and on the terminal."""
     got, result = stage(function)
     assert (got, result["outcome"]) == (code, outcome)
     assert words in result["sentence"]
@@ -61,13 +61,13 @@ def test_every_end_has_its_exit_code_and_sentence(stage, capsys, function, code,
 
 @pytest.mark.parametrize("error", [BatchRefused("Bad."), ServiceUnreachable("Away.")])
 def test_an_expected_error_shows_no_traceback(stage, capsys, error):
-    """A person sees one sentence, not where in the code it was raised."""
+    """DE-15: A person sees one sentence, not where in the code it was raised."""
     stage(raiser(error))
     assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_wrong_setting_is_one_sentence(monkeypatch, capsys):
-    """A mistyped setting ends the command with exit 1 before anything is done."""
+    """DE-09: A mistyped setting ends the command with exit 1 before anything is done."""
     monkeypatch.setenv("PERENNIAL_STORRE", "x")
     assert cli.main(["rollback", "--model", "any"]) == 1
     assert "PERENNIAL_STORRE is no setting" in capsys.readouterr().err
@@ -122,7 +122,7 @@ def command(monkeypatch, tmp_path):
     ],
 )
 def test_a_command_without_disk_or_rights_is_one_sentence(command, capsys, error, words):
-    """Not a traceback, and exit 1."""
+    """DE-15: Not a traceback, and exit 1."""
     assert command(raiser(error)) == 1
     shown = capsys.readouterr().err
     assert words in shown
@@ -130,7 +130,7 @@ def test_a_command_without_disk_or_rights_is_one_sentence(command, capsys, error
 
 
 def test_a_broken_command_is_a_fault(command, capsys, caplog):
-    """What nobody foresaw ends with exit 1, a last line that says so, and the place in the log."""
+    """DE-15: What nobody foresaw ends with exit 1, a last line that says so, and the place in the log."""
     assert command(raiser(ZeroDivisionError("by zero"))) == 1
     assert "The command status broke: ZeroDivisionError: by zero" in capsys.readouterr().err
     assert "raise error" in caplog.text
@@ -147,7 +147,7 @@ def test_a_reader_that_has_read_enough_is_no_fault_to_tell(tmp_path):
 
 
 def test_a_result_that_cannot_be_written_is_a_fault(monkeypatch, tmp_path, capsys):
-    """The orchestrator would wait for it in vain: exit 1, with the stage's own sentence and what to do."""
+    """DE-15: The orchestrator would wait for it in vain: exit 1, with the stage's own sentence and what to do."""
     module = ModuleType("perennial.stages.rollback")
     module.run = lambda settings, store, **arguments: Result(sentence="Back.")
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path))
@@ -179,13 +179,13 @@ def open_umask():
 
 
 def test_what_a_stage_writes_only_its_user_can_read(stage, tmp_path, open_umask):
-    """Tables and models are written by libraries that ask the process for their rights."""
+    """DM-09: Tables and models are written by libraries that ask the process for their rights."""
     stage(lambda: (tmp_path / "table.parquet").touch() or Result(sentence="Written."))
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("table.parquet", "result.json")} == {0o600}
 
 
 def test_what_is_written_into_the_checkout_has_its_owners_rights(monkeypatch, tmp_path, open_umask):
-    """An image is built from it, in which another user reads it."""
+    """DE-04: An image is built from it, in which another user reads it."""
     module = ModuleType("perennial.commands.docs")
     module.run = lambda settings, store, **arguments: int((tmp_path / "commands.md").touch() or 0)
     monkeypatch.setitem(sys.modules, "perennial.commands.docs", module)

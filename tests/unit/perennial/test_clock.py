@@ -87,7 +87,7 @@ def by_duckdb(text, zone):
 
 @pytest.mark.parametrize(("text", "zone", "wall"), CASES)
 def test_one_rule_reads_times_everywhere(text, zone, wall):
-    """A file, a request and a logged line that hold the same text mean the same wall time, or are refused alike."""
+    """DM-18: A file, a request and a logged line that hold the same text mean the same wall time, or are refused alike."""
     wanted = None if wall is None else datetime.fromisoformat(wall)
     assert by_value(text, zone) == wanted
     assert by_arrow(text, zone) == wanted
@@ -101,7 +101,7 @@ def test_one_rule_reads_times_everywhere(text, zone, wall):
     st.sampled_from(["UTC", NEW_YORK, BERLIN, KOLKATA, "Pacific/Apia", "America/St_Johns"]),
 )
 def test_any_moment_is_read_alike(when, zone):
-    """Whatever moment, offset and zone: all three agree; with an offset it is the moment's wall time in the dataset's zone."""
+    """DM-18: Whatever moment, offset and zone: all three agree; with an offset it is the moment's wall time in the dataset's zone."""
     text = when.isoformat()
     wall = by_value(text, zone)
     assert (by_arrow(text, zone), by_duckdb(text, zone)) == (wall, wall)
@@ -109,7 +109,7 @@ def test_any_moment_is_read_alike(when, zone):
 
 
 def test_columns_of_files_that_have_types_follow_the_rule():
-    """Timestamps with a zone are converted, those without are taken as they stand; texts of a column may differ in their offsets."""
+    """DM-18: Timestamps with a zone are converted, those without are taken as they stand; texts of a column may differ in their offsets."""
     zoned = pa.chunked_array([pa.array([datetime(2013, 2, 1, 11, tzinfo=timezone.utc), None], pa.timestamp("ns", "Asia/Tokyo"))])
     assert wall_times(zoned, NEW_YORK).to_pylist() == [datetime(2013, 2, 1, 6), None]
     naive = pa.chunked_array([pa.array([datetime(2013, 2, 1, 6)], pa.timestamp("ns"))])
@@ -125,7 +125,7 @@ def test_columns_of_files_that_have_types_follow_the_rule():
 
 
 def test_a_moment_is_that_of_the_wall_time():
-    """Wall times become moments by their zone; of an hour that comes twice it is the first."""
+    """DM-18: Wall times become moments by their zone; of an hour that comes twice it is the first."""
     assert clock.moment(datetime(2013, 2, 1, 6), NEW_YORK) == datetime(2013, 2, 1, 11, tzinfo=timezone.utc)
     assert clock.moment(datetime(2026, 10, 25, 2, 30), BERLIN) == datetime(2026, 10, 25, 0, 30, tzinfo=timezone.utc)
     for edge in (datetime.min, datetime.max):
@@ -135,7 +135,7 @@ def test_a_moment_is_that_of_the_wall_time():
 
 @given(st.datetimes(), st.sampled_from(["UTC", NEW_YORK, KOLKATA, "Pacific/Kiritimati"]))
 def test_a_moment_that_is_taken_can_be_read_again(wall, zone):
-    """The log and its reader agree on the edges of the calendar."""
+    """DM-18: The log and its reader agree on the edges of the calendar."""
     try:
         found = clock.moment(wall, zone)
     except ValueError:
@@ -149,6 +149,6 @@ def test_a_moment_that_is_taken_can_be_read_again(wall, zone):
 
 @pytest.mark.parametrize("name", ["Europe/Atlantis", "", "../etc/passwd", "CEST+2 o'clock", "Europe"])
 def test_an_unknown_zone_is_refused(name):
-    """The sentence says how zones are named."""
+    """DM-18: The sentence says how zones are named."""
     with pytest.raises(ValueError, match="is no time zone: use an IANA name such as Europe/Berlin, or UTC"):
         clock.zone(name)

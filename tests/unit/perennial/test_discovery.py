@@ -43,7 +43,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_new_file_is_a_new_dataset(folder):
-    """No list is extended."""
+    """DM-01: No list is extended."""
     (folder / "extra_a.py").write_text(FILE.format(name="extra_a"))
     assert "extra_a" in discovery.datasets()
     assert discovery.dataset_module("extra_a").DATASET.name == "extra_a"
@@ -67,7 +67,8 @@ def test_a_new_file_is_a_new_dataset(folder):
     ],
 )
 def test_a_broken_dataset_stops_itself_alone(folder, text, why, line):
-    """Whatever its file does: it is left out and said with file and line; only its own name refuses, with the same sentence."""
+    """OP-08, MN-18: Whatever its file does: it is left out and said with file and line; only its own name refuses, with the same
+    sentence."""
     (folder / "extra_b.py").write_text(text)
     (broken,) = discovery.broken()
     assert (broken.kind, broken.name, broken.why, broken.place) == ("dataset", "extra_b", why, f"perennial_datasets/extra_b.py{line}")
@@ -96,7 +97,8 @@ def test_a_broken_dataset_stops_itself_alone(folder, text, why, line):
     ],
 )
 def test_a_model_that_cannot_work_is_broken(folder, old, new, why, line):
-    """Found before anything is trained: a name that its dataset does not have, a metric that no evaluation gives, a schedule that is none."""
+    """MO-01: Found before anything is trained: a name that its dataset does not have, a metric that no evaluation gives, a schedule that is
+    none."""
     (folder / "extra_d.py").write_text("1 / 0")
     (folder / "models" / "extra_m" / "spec.py").write_text(SPEC.replace(old, new))
     broken = next(found for found in discovery.broken() if found.kind == "model")
@@ -105,7 +107,7 @@ def test_a_model_that_cannot_work_is_broken(folder, old, new, why, line):
 
 
 def test_a_link_that_leads_nowhere_is_named(folder):
-    """The file that is missing is the dataset's own."""
+    """MN-18: The file that is missing is the dataset's own."""
     (folder / "extra_b.py").symlink_to(folder / "gone.py")
     (broken,) = discovery.broken()
     assert broken.why == "there is no extra_b.py"
@@ -113,7 +115,7 @@ def test_a_link_that_leads_nowhere_is_named(folder):
 
 @pytest.mark.parametrize("file", ["spec.py", "__init__.py"])
 def test_a_model_that_lacks_a_file_is_broken(folder, file):
-    """A folder that was begun, or emptied, is not passed over in silence."""
+    """MO-01: A folder that was begun, or emptied, is not passed over in silence."""
     (folder / "models" / "extra_m" / file).unlink()
     with pytest.raises(SpecBroken, match=rf"there is no {file} \(perennial_models/extra_m\)"):
         discovery.model("extra_m")
@@ -130,7 +132,8 @@ def test_a_model_that_lacks_a_file_is_broken(folder, file):
     ],
 )
 def test_a_heavy_file_is_read_late(folder, text, why):
-    """What is wrong in it matters to nobody who reads the spec; the stage that needs it says it in a sentence, and is not tried again."""
+    """DE-15, MN-18: What is wrong in it matters to nobody who reads the spec; the stage that needs it says it in a sentence, and is not
+    tried again."""
     if text is not None:
         (folder / "models" / "extra_m" / "features.py").write_text(text)
     assert "extra_m" in discovery.models()
@@ -140,7 +143,7 @@ def test_a_heavy_file_is_read_late(folder, text, why):
 
 
 def test_a_stage_on_a_broken_name_refuses(folder, tmp_path, monkeypatch, capsys):
-    """Exit code 2 and the sentence alone: a repeated try would find the same."""
+    """DE-15: Exit code 2 and the sentence alone: a repeated try would find the same."""
     monkeypatch.setenv("PERENNIAL_HOME", str(tmp_path / "home"))
     (folder / "models" / "extra_m" / "spec.py").write_text("MODEL = None")
     assert cli.main(["validate", "--model", "extra_m"]) == 2
@@ -148,7 +151,7 @@ def test_a_stage_on_a_broken_name_refuses(folder, tmp_path, monkeypatch, capsys)
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    """A typo in a name gets a suggestion."""
+    """MO-01: A typo in a name gets a suggestion."""
     with pytest.raises(UnknownName, match="Did you mean flights"):
         discovery.dataset("flihgts")
     with pytest.raises(UnknownName, match="no model 'zzz'"):
@@ -156,7 +159,7 @@ def test_an_unknown_name_suggests_the_nearest():
 
 
 def test_questions_are_answered_for_what_the_store_knows(folder):
-    """Also of a model whose files are broken or gone; a name that nobody knows is refused."""
+    """SC-03: Also of a model whose files are broken or gone; a name that nobody knows is refused."""
     (folder / "models" / "extra_m" / "spec.py").write_text("MODEL = None")
     everything = ["digits", "extra_m", "flight_delays", "gone"]
     assert discovery.models_asked_about(None, ["gone", "digits"]) == everything

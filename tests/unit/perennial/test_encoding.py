@@ -19,7 +19,7 @@ def columns(**values: list[object]) -> dict[str, np.ndarray]:
 
 
 def test_categories_get_places_and_everything_else_the_unknown_one() -> None:
-    """Known categories are counted from 1 in alphabetical order; null, NaN and unseen ones are 0."""
+    """DM-04: Known categories are counted from 1 in alphabetical order; null, NaN and unseen ones are 0."""
     part = Category.fit(columns(c=["b", "a", "b", None]), "c")
     assert part.values == ("a", "b")
     assert part.size == 3
@@ -27,25 +27,25 @@ def test_categories_get_places_and_everything_else_the_unknown_one() -> None:
 
 
 def test_rare_categories_are_unknown() -> None:
-    """A category with fewer rows than min_rows has no place of its own."""
+    """DM-04: A category with fewer rows than min_rows has no place of its own."""
     assert Category.fit(columns(c=["a", "a", "b"]), "c", min_rows=2).values == ("a",)
 
 
 def test_a_category_has_one_name_whatever_type_carries_it() -> None:
-    """2, 2.0, numpy's 2 and "2" are the same category: a table gives floats where a request gives integers."""
+    """DM-18: 2, 2.0, numpy's 2 and "2" are the same category: a table gives floats where a request gives integers."""
     part = Category.fit({"c": np.array([2.0, 4.0, np.nan])}, "c")
     assert part.values == ("2", "4")
     assert part.encode(columns(c=[2, 2.0, np.int64(2), "2", np.float32(4)]))[:, 0].tolist() == [1, 1, 1, 1, 2]
 
 
 def test_numbers_are_standardised_on_what_was_fitted() -> None:
-    """Mean 0 and deviation 1 on the fitted rows; null is the mean, marked in the second value."""
+    """DM-04: Mean 0 and deviation 1 on the fitted rows; null is the mean, marked in the second value."""
     part = Number.fit({"n": np.array([1.0, 3.0, np.nan])}, "n", nulls=True)
     assert part.encode({"n": np.array([1.0, 3.0, np.nan])}).tolist() == [[-1, 0], [1, 0], [0, 1]]
 
 
 def test_numbers_far_out_are_cut() -> None:
-    """No value reaches the model beyond the limit, infinity counts as null."""
+    """DM-04: No value reaches the model beyond the limit, infinity counts as null."""
     part = Number.fit({"n": np.arange(10.0)}, "n", limit=3)
     assert part.encode(columns(n=[1e300, -1e300, float("inf")]))[:, 0].tolist() == [3, -3, 0]
 
@@ -53,13 +53,13 @@ def test_numbers_far_out_are_cut() -> None:
 @pytest.mark.parametrize("values", [[], [5.0], [5.0, 5.0, 5.0], [np.nan, np.nan]])
 @pytest.mark.parametrize("part", [Number, Steps])
 def test_columns_without_spread_can_be_fitted(part: type, values: list[float]) -> None:
-    """An empty, constant or all-null column gives a part that encodes finite values."""
+    """DM-04: An empty, constant or all-null column gives a part that encodes finite values."""
     fitted = part.fit({"n": np.array(values)}, "n")
     assert np.isfinite(fitted.encode({"n": np.array([5.0, 6.0, np.nan])})).all()
 
 
 def test_steps_fill_one_interval_after_another() -> None:
-    """Each value passes the intervals below it wholly and its own in proportion; null passes none and is marked."""
+    """DM-04: Each value passes the intervals below it wholly and its own in proportion; null passes none and is marked."""
     part = Steps("n", (0.0, 10.0, 20.0))
     assert part.encode({"n": np.array([-5.0, 5.0, 10.0, 15.0, 99.0, np.nan])}).tolist() == [
         [0, 0, 0],
@@ -72,13 +72,13 @@ def test_steps_fill_one_interval_after_another() -> None:
 
 
 def test_steps_have_equally_many_rows() -> None:
-    """Edges are quantiles; repeated ones fall together."""
+    """DM-04: Edges are quantiles; repeated ones fall together."""
     assert Steps.fit({"n": np.arange(101.0)}, "n", intervals=4).edges == (0, 25, 50, 75, 100)
     assert Steps.fit({"n": np.array([0.0] * 90 + [1.0] * 10)}, "n", intervals=4).edges == (0, 1)
 
 
 def test_cycles_close() -> None:
-    """The end of a cycle is its beginning; null is in the middle."""
+    """DM-04: The end of a cycle is its beginning; null is in the middle."""
     part = Cycle("h", 24, harmonics=2)
     found = part.encode(columns(h=[0, 24, 6, None]))
     assert found[0] == pytest.approx(found[1], abs=1e-6)
@@ -87,7 +87,7 @@ def test_cycles_close() -> None:
 
 
 def test_a_block_is_an_array_of_many_columns() -> None:
-    """Columns fill the shape row by row, scaled; null is 0."""
+    """DM-04: Columns fill the shape row by row, scaled; null is 0."""
     names = ("p0", "p1", "p2", "p3")
     found = Encoder({"image": [Block(names, (1, 2, 2), scale=16)]}).encode(columns(p0=[16], p1=[8], p2=[None], p3=[0]))["image"]
     assert found.tolist() == [[[[1.0, 0.5], [0.0, 0.0]]]]
@@ -95,7 +95,7 @@ def test_a_block_is_an_array_of_many_columns() -> None:
 
 
 def test_types_are_those_that_embeddings_and_layers_take() -> None:
-    """Categories are int64 [rows, parts], numbers float32 [rows, width]."""
+    """DM-04: Categories are int64 [rows, parts], numbers float32 [rows, width]."""
     some = columns(c=["a", "b"], n=[1, 2])
     encoder = Encoder({"numbers": [Number.fit(some, "n", nulls=True), Cycle("n", 7)], "categories": [Category.fit(some, "c")]})
     found = encoder.encode(some)
@@ -105,7 +105,7 @@ def test_types_are_those_that_embeddings_and_layers_take() -> None:
 
 
 def test_a_tensor_has_one_type() -> None:
-    """Categories and numbers, or a block and anything else, cannot share a tensor."""
+    """DM-04: Categories and numbers, or a block and anything else, cannot share a tensor."""
     with pytest.raises(ValueError, match="tensor mixed"):
         Encoder({"mixed": [Category("c", ("a",)), Number("n", 0, 1)]})
     with pytest.raises(ValueError, match="one block"):
@@ -113,13 +113,13 @@ def test_a_tensor_has_one_type() -> None:
 
 
 def test_a_missing_column_is_named() -> None:
-    """Nothing is made up for a column that is not there."""
+    """DM-04: Nothing is made up for a column that is not there."""
     with pytest.raises(KeyError, match="n"):
         Encoder({"numbers": [Number("n", 0, 1)]}).encode(columns(m=[1]))
 
 
 def test_a_word_is_no_number() -> None:
-    """A value of another type is refused, not taken for null."""
+    """SC-07: A value of another type is refused, not taken for null."""
     with pytest.raises(ValueError, match="could not convert"):
         Number("n", 0, 1).encode(columns(n=["many"]))
     with pytest.raises(ValueError, match="is no time"):
@@ -127,13 +127,13 @@ def test_a_word_is_no_number() -> None:
 
 
 def test_unknown_kinds_of_part_are_refused() -> None:
-    """An encoder of a newer release is not half read."""
+    """DM-04: An encoder of a newer release is not half read."""
     with pytest.raises(ValueError, match="'spline' is no kind of part"):
         Encoder.from_json({"numbers": [{"kind": "spline", "column": "n"}]})
 
 
 def test_times_are_read_from_text_and_from_tables() -> None:
-    """ISO text, datetimes and numpy's own times are the same moment; a zone is converted to UTC; null is NaT."""
+    """DM-18: ISO text, datetimes and numpy's own times are the same moment; a zone is converted to UTC; null is NaT."""
     zone = timezone(timedelta(hours=-5))
     written = columns(
         t=[
@@ -152,7 +152,7 @@ def test_times_are_read_from_text_and_from_tables() -> None:
 
 
 def test_rows_and_columns_are_two_views_of_the_same() -> None:
-    """Columns of a table become rows that strict JSON carries, and give the same tensors when they come back."""
+    """DM-18: Columns of a table become rows that strict JSON carries, and give the same tensors when they come back."""
     table = {
         "t": np.array(["2013-01-01T07:05", "NaT"], dtype="datetime64[us]"),
         "n": np.array([1.5, np.nan]),
@@ -168,12 +168,12 @@ def test_rows_and_columns_are_two_views_of_the_same() -> None:
 
 
 def test_a_name_that_a_row_lacks_is_null() -> None:
-    """Optional fields may be left out of a request."""
+    """DM-18: Optional fields may be left out of a request."""
     assert columns_from_rows([{"a": 1}, {}], ["a", "b"])["b"].tolist() == [None, None]
 
 
 def test_names_of_categories() -> None:
-    """Whole floats are written as integers, other values as they are, null as None."""
+    """DM-04: Whole floats are written as integers, other values as they are, null as None."""
     assert [text(value) for value in (1.0, 1.5, "x", None, float("nan"), np.datetime64("NaT"))] == ["1", "1.5", "x", None, None, None]
 
 
@@ -186,7 +186,8 @@ words = st.none() | st.text(max_size=5) | st.integers(0, 9) | st.floats(0, 9)
 def test_any_rows_encode_to_finite_numbers_and_json_keeps_the_encoder(
     fitted: list[tuple[object, object]], given_rows: list[tuple[object, object]]
 ) -> None:
-    """Whatever was fitted and whatever comes: finite tensors of one width, known codes, and the same from the encoder that JSON carried."""
+    """DM-04, DM-18: Whatever was fitted and whatever comes: finite tensors of one width, known codes, and the same from the encoder that
+    JSON carried."""
     known = columns(n=[n for n, _ in fitted], c=[c for _, c in fitted])
     encoder = Encoder(
         {

@@ -116,7 +116,7 @@ def in_log(folder: Path, kind: str, written: str) -> object:
 
 @pytest.mark.parametrize(("kind", "written", "meant"), CASES)
 def test_a_value_means_the_same_everywhere(tmp_path, kind, written, meant):
-    """File, table, training, request and log agree on times, whole numbers beyond 2^53 and infinity, or refuse them."""
+    """DM-18: File, table, training, request and log agree on times, whole numbers beyond 2^53 and infinity, or refuse them."""
     assert in_request(kind, written) == meant
     assert in_file(tmp_path, kind, written, ".jsonl") == meant
     if written not in BY_A_FLOAT:  # as text it is no whole number at all
@@ -126,7 +126,7 @@ def test_a_value_means_the_same_everywhere(tmp_path, kind, written, meant):
 
 
 def test_category_codes_of_huge_numbers_agree():
-    """Neighbours beyond 2^53 are two categories, in training and in serving, with nulls and without."""
+    """DM-18: Neighbours beyond 2^53 are two categories, in training and in serving, with nulls and without."""
     ids = [2**53 + 1, 2**53 + 3, 2**53 + 5]
     for more in ([], [None]):
         trained = encoding.Category.fit({"int": encoding.whole_numbers([*ids, *more])}, "int")
@@ -136,7 +136,7 @@ def test_category_codes_of_huge_numbers_agree():
 
 
 def test_nullable_whole_numbers_of_a_snapshot_are_exact(tmp_path):
-    """A column of numbers beyond 2^53 that has nulls reaches training as it was landed."""
+    """DM-18: A column of numbers beyond 2^53 that has nulls reaches training as it was landed."""
     file = tmp_path / "a.csv"
     file.write_text("k,at,int,float,timestamp\n1,2013-01-01,9007199254740993,,\n2,2013-01-02,,,\n3,2013-01-03,5,,\n")
     store = FolderStore(str(tmp_path / "store"))
@@ -145,7 +145,7 @@ def test_nullable_whole_numbers_of_a_snapshot_are_exact(tmp_path):
 
 
 def test_parquet_follows_the_rule(tmp_path):
-    """Zoned times are converted; whole numbers that came as floats from 2^53 on, and infinity, are refused with their row."""
+    """DM-18, DM-10: Zoned times are converted; whole numbers that came as floats from 2^53 on, and infinity, are refused with their row."""
     moment = pa.array([datetime(2013, 2, 1, 11, tzinfo=timezone.utc)], pa.timestamp("ns", "Asia/Tokyo"))
     right = {"k": [1], "at": moment, "int": [2**53 + 1], "float": [1.0], "timestamp": moment}
     file = tmp_path / "a.parquet"

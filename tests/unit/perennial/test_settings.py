@@ -16,12 +16,12 @@ def test_defaults_follow_from_home_and_ports(tmp_path):
 
 
 def test_a_relative_home_becomes_absolute():
-    """Child processes with another working folder must find the same home."""
+    """DE-23: Child processes with another working folder must find the same home."""
     assert Settings.from_environment({"PERENNIAL_HOME": "here"}).home == Path.cwd() / "here"
 
 
 def test_a_child_gets_the_same_settings(tmp_path):
-    """`environment` is the inverse of `from_environment`."""
+    """DE-23: `environment` is the inverse of `from_environment`."""
     settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_LOG_LEVEL": "DEBUG"})
     assert Settings.from_environment(settings.environment()) == settings
 
@@ -34,7 +34,7 @@ def test_a_setting_that_went_away_stops_nothing(tmp_path):
 
 
 def test_the_prediction_path_is_a_legal_name_in_every_backend():
-    """Underscores, which Kubernetes forbids, become dashes; the namespace is the one in which versions are served."""
+    """SE-01: Underscores, which Kubernetes forbids, become dashes; the namespace is the one in which versions are served."""
     assert Settings().prediction_path("flight_delays") == "/seldon/perennial/flight-delays/api/v1.0/predictions"
     elsewhere = Settings.from_environment({"PERENNIAL_SERVING_NAMESPACE": "team-a"})
     assert elsewhere.prediction_path("flight_delays") == "/seldon/team-a/flight-delays/api/v1.0/predictions"
@@ -51,7 +51,7 @@ def test_the_prediction_path_is_a_legal_name_in_every_backend():
     ],
 )
 def test_a_wrong_setting_is_named(environment, words):
-    """The sentence names the variable and its value."""
+    """DE-09: The sentence names the variable and its value."""
     with pytest.raises(SettingMissing, match=words):
         Settings.from_environment(environment)
 
@@ -74,7 +74,8 @@ def test_a_wrong_setting_is_named(environment, words):
     ],
 )
 def test_local_servers_are_asked_for_by_names_that_are_known(asked, allowed):
-    """A page of another site that made its own name mean this machine does not pass for a caller of it, by its host or its origin."""
+    """SC-01: A page of another site that made its own name mean this machine does not pass for a caller of it, by its host or its
+    origin."""
     settings = Settings.from_environment(
         {
             "PERENNIAL_HOST": "192.0.2.7",
@@ -86,5 +87,5 @@ def test_local_servers_are_asked_for_by_names_that_are_known(asked, allowed):
 
 
 def test_every_name_may_be_allowed():
-    """Behind a proxy of one's own that checks names itself, `*` switches the check off."""
+    """SC-01: Behind a proxy of one's own that checks names itself, `*` switches the check off."""
     assert Settings.from_environment({"PERENNIAL_ALLOWED_HOSTS": "*"}).allows_host("https://elsewhere.example")

@@ -48,7 +48,7 @@ def a_model(**changes):
     ],
 )
 def test_a_wrong_dataset_spec_is_refused_in_words(changes, words):
-    """Every mistake in a dataset spec is named."""
+    """DM-01: Every mistake in a dataset spec is named."""
     with pytest.raises(ValidationError, match=words):
         a_dataset(**changes)
 
@@ -68,14 +68,14 @@ def test_a_wrong_dataset_spec_is_refused_in_words(changes, words):
     ],
 )
 def test_a_column_name_that_would_break_something_is_refused_in_words(name, words):
-    """Names that tables, files or reports could not tell apart or keep are refused when the spec is made."""
+    """DM-01: Names that tables, files or reports could not tell apart or keep are refused when the spec is made."""
     with pytest.raises(ValidationError, match=words):
         a_dataset(columns=(Column(name="id", type="int"), Column(name="at", type="timestamp"), Column(name=name, type="int")))
 
 
 @pytest.mark.parametrize("name", ["Straße", "amount (EUR)", "o'clock", 'say "hi"', "a.b/c~d", "batch_", "今日"])
 def test_names_as_people_write_them_are_column_names(name):
-    """Blanks inside, quotes and letters of any language are no fault."""
+    """DM-01: Blanks inside, quotes and letters of any language are no fault."""
     assert a_dataset(columns=(Column(name="id", type="int"), Column(name="at", type="timestamp"), Column(name=name, type="int"))).column(
         name
     )
@@ -94,13 +94,13 @@ def test_names_as_people_write_them_are_column_names(name):
     ],
 )
 def test_a_wrong_model_spec_is_refused_in_words(changes, words):
-    """Every mistake in a model spec is named."""
+    """MO-01: Every mistake in a model spec is named."""
     with pytest.raises(ValidationError, match=words):
         a_model(**changes)
 
 
 def test_the_gate_compares_by_losses_only():
-    """A metric that is no mean loss over rows is refused; each that is one is taken where it fits the task."""
+    """MO-13: A metric that is no mean loss over rows is refused; each that is one is taken where it fits the task."""
     with pytest.raises(ValidationError, match="'log_loss', 'rmse' or 'mse'"):
         GateSpec(metric="roc_auc", floors={})
     for metric in ("rmse", "mse"):
@@ -112,7 +112,7 @@ CRON_VALUES = st.tuples(*(st.integers(least, most) for _, least, most in CRON_FI
 
 @given(CRON_VALUES, st.lists(st.sampled_from(["{}", "*", "*/{}", "{}-{}", "{},{}"]), min_size=5, max_size=5))
 def test_a_cron_line_is_taken(values, shapes):
-    """Numbers within their field, ranges, steps and lists."""
+    """OP-02: Numbers within their field, ranges, steps and lists."""
     line = " ".join(shape.format(max(value, 1), max(value, 1)) for shape, value in zip(shapes, values, strict=True))
     assert RetrainSpec(schedule=line).schedule == line
 
@@ -123,7 +123,7 @@ def test_a_cron_line_is_taken(values, shapes):
      ("* * * 13 *", "no month"), ("* * * * 8", "no weekday"), ("5-1 * * * *", "no minute"), ("*/0 * * * *", "no minute"), ("1, * * * *", "no minute")],
 )  # fmt: skip
 def test_a_line_that_is_no_cron_line_is_refused(line, words):
-    """Airflow could make no DAG of it, for any model."""
+    """OP-02: Airflow could make no DAG of it, for any model."""
     for spec, field in ((RetrainSpec, "schedule"), (RetrainSpec, "recalibrate_schedule"), (MonitoringSpec, "schedule")):
         with pytest.raises(ValidationError, match=words):
             spec(**{field: line})
@@ -131,7 +131,7 @@ def test_a_line_that_is_no_cron_line_is_refused(line, words):
 
 @pytest.mark.parametrize("steps", [(), (5, 5, 100), (25, 5, 100), (5, 50), (0, 100)])
 def test_canary_steps_rise_to_all_traffic(steps):
-    """Steps that fall, repeat or do not end at 100 % are refused."""
+    """DE-20: Steps that fall, repeat or do not end at 100 % are refused."""
     with pytest.raises(ValidationError, match="must rise and end at 100"):
         ReleaseSpec(steps=steps)
 

@@ -13,14 +13,14 @@ from perennial_airflow.child_process import ChildProcess
 
 
 def test_lines_come_as_they_are_printed():
-    """A line is there before the process has ended."""
+    """MN-18: A line is there before the process has ended."""
     with ChildProcess(["sh", "-c", "echo one; read _ < /dev/zero; sleep 60"], os.environ) as child:
         assert next(child.lines()) == "one"
         assert psutil.pid_exists(child.pid)
 
 
 def test_the_exit_code_is_known():
-    """Ended by itself: the code. By a signal: its negative number."""
+    """DE-15: Ended by itself: the code. By a signal: its negative number."""
     with ChildProcess(["sh", "-c", "exit 7"], os.environ) as child:
         assert list(child.lines()) == []
         assert child.wait() == 7
@@ -29,7 +29,7 @@ def test_the_exit_code_is_known():
 
 
 def test_stop_ends_the_whole_group_though_it_does_not_want_to(gone):
-    """Neither a child that ignores SIGTERM nor its own child is left."""
+    """DE-15: Neither a child that ignores SIGTERM nor its own child is left."""
     with ChildProcess(["sh", "-c", "trap '' TERM; sleep 61 & echo $!; wait; sleep 62"], os.environ) as child:
         grandchild = int(next(child.lines()))
         child.stop(grace_seconds=0.2)
@@ -38,7 +38,7 @@ def test_stop_ends_the_whole_group_though_it_does_not_want_to(gone):
 
 
 def test_stop_leaves_time_to_end_well():
-    """SIGTERM comes first; a child that heeds it ends with its own code."""
+    """DE-15: SIGTERM comes first; a child that heeds it ends with its own code."""
     with ChildProcess(["sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done"], os.environ) as child:
         next(child.lines())
         child.stop(grace_seconds=60)
@@ -46,7 +46,7 @@ def test_stop_leaves_time_to_end_well():
 
 
 def test_the_child_dies_with_a_killed_parent(gone):
-    """kill -9 of the process that started it leaves no second writer."""
+    """DE-22: kill -9 of the process that started it leaves no second writer."""
     program = (
         "import os, sys\n"
         "from perennial_airflow.child_process import ChildProcess\n"

@@ -88,21 +88,22 @@ def client() -> Client:
     ],
 )
 def test_pages_of_other_sites_are_refused(client: Client, headers: dict[str, str], status: int) -> None:
-    """The name and the page must be Airflow's own; the reports' port is another server, whose pages hold what strangers wrote."""
+    """SC-01: The name and the page must be Airflow's own; the reports' port is another server, whose pages hold what strangers wrote."""
     answer = client().post("/auth/token", headers=headers)
     assert answer.status_code == status
     assert status == 201 or any(words in answer.json()["detail"] for words in ("has the name", "may not send requests"))
 
 
 def test_every_name_may_be_allowed(client: Client) -> None:
-    """Probes on Kubernetes ask by a pod's address; a page of another site is refused all the same."""
+    """SC-01: Probes on Kubernetes ask by a pod's address; a page of another site is refused all the same."""
     asked = client(PERENNIAL_ALLOWED_HOSTS="*")
     assert asked.get("/ui/config", headers={"Host": "10.1.2.3:8080"}).status_code == 201
     assert asked.get("/ui/config", headers={"Host": "10.1.2.3:8080", "Origin": "https://elsewhere.example"}).status_code == 403
 
 
 def test_tasks_ask_by_the_name_they_were_given(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address of the execution API is Airflow's own, and needs no setting; other sites that an administrator allows may ask too."""
+    """SC-01: The address of the execution API is Airflow's own, and needs no setting; other sites that an administrator allows may ask
+    too."""
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "http://airflow-api-server:8080/execution/")
     monkeypatch.setenv("AIRFLOW__API__ACCESS_CONTROL_ALLOW_ORIGINS", "https://portal.example.com")
     asked = client()
@@ -120,7 +121,7 @@ def test_tasks_ask_by_the_name_they_were_given(client: Client, monkeypatch: pyte
     ],
 )
 def test_a_login_sets_a_cookie_that_no_script_can_read(client: Client, address: str, headers: dict[str, str], is_secure: bool) -> None:
-    """Behind a proxy that ends TLS the page's own address says that the cookie is for https only."""
+    """SC-01: Behind a proxy that ends TLS the page's own address says that the cookie is for https only."""
     answer = client(address=address).post("/auth/token", headers=headers)
     name, *attributes = answer.headers["set-cookie"].split("; ")
     assert name == f"_token={TOKEN}"
@@ -139,7 +140,7 @@ def test_a_login_sets_a_cookie_that_no_script_can_read(client: Client, address: 
     ],
 )
 def test_nothing_else_sets_a_cookie(client: Client, path: str, answer: Any, status: int) -> None:
-    """A refused login, an answer without a token, another path."""
+    """SC-01: A refused login, an answer without a token, another path."""
     found = client(answer, status).post(path)
     assert found.status_code == status
     assert "set-cookie" not in found.headers

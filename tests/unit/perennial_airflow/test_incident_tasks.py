@@ -80,7 +80,8 @@ def _alert(ti, spec=None, sight=sightings.in_monitoring):
 
 
 def test_what_the_stage_found_is_told_and_asked_about(store, sent, task_log):
-    """From the log, whatever the result says; the event carries each incident as a partition, so that each gets a run of its own."""
+    """MN-09, MN-11: From the log, whatever the result says; the event carries each incident as a partition, so that each gets a run of its
+    own."""
     found = Incidents(store, "lateness")
     found.open("drift", "a", "warning", "A drifted.")
     found.open("drift", "b", "info", "B moved a little.")
@@ -93,7 +94,7 @@ def test_what_the_stage_found_is_told_and_asked_about(store, sent, task_log):
 
 
 def test_without_news_there_is_no_event(store, sent, task_log):
-    """One without a partition would wake nobody, and clutter the asset."""
+    """MN-09: One without a partition would wake nobody, and clutter the asset."""
     task = TellIncidents(task_id="alert", spec=lateness(), found_by={"monitor": sightings.in_monitoring})
     assert task.outlets == [assets.incident(lateness())]
     task.execute({"ti": TaskInstance(DONE), "outlet_events": OutletEventAccessors()})
@@ -101,7 +102,7 @@ def test_without_news_there_is_no_event(store, sent, task_log):
 
 
 def test_a_failing_channel_does_not_fail_the_task(store, monkeypatch, task_log):
-    """Its sentence is the task's answer and in the log; the incident is asked about all the same."""
+    """MN-09: Its sentence is the task's answer and in the log; the incident is asked about all the same."""
 
     def send(notice):
         raise ZeroDivisionError
@@ -116,7 +117,7 @@ def test_a_failing_channel_does_not_fail_the_task(store, monkeypatch, task_log):
 
 
 def test_no_channel_is_said(store, task_log, monkeypatch):
-    """So that silence is not taken for peace."""
+    """MN-09: So that silence is not taken for peace."""
     monkeypatch.setattr(tell_incidents, "channels", lambda settings: [])
     _alert(TaskInstance(DONE))
     assert "No channel is set up" in task_log.lines[-1][1]
@@ -137,7 +138,7 @@ def test_no_channel_is_said(store, task_log, monkeypatch):
     ],
 )
 def test_a_model_that_nobody_looks_at_is_an_incident(store, sent, task_log, ti, opens):
-    """A look that broke, or was killed before it had a result; not one that was not wanted."""
+    """MN-09: A look that broke, or was killed before it had a result; not one that was not wanted."""
     _alert(ti)
     assert [i.sentence for i in Incidents(store, "lateness").open_ones()] == opens
     assert len(sent) == len(opens)
@@ -147,14 +148,14 @@ def test_a_model_that_nobody_looks_at_is_an_incident(store, sent, task_log, ti, 
 
 
 def test_a_store_that_does_not_answer_is_tried_again(home, monkeypatch, task_log):
-    """It is the only thing that fails the task."""
+    """DE-22: It is the only thing that fails the task."""
     (home / "store").write_text("a file")
     with pytest.raises(StageFault, match="is a file"):
         _alert(TaskInstance(DONE))
 
 
 def test_refused_files_are_told_to_every_model_that_learns_from_them(store, sent, task_log):
-    """Each model's people; the others hear nothing, and no event is made: there is no outlet."""
+    """MN-09: Each model's people; the others hear nothing, and no event is made: there is no outlet."""
     refused = {**DONE, "refused": {"7.csv": "Suite trips refused batch 7.csv.", "3.csv": "No header."}, "appended": {"4.csv": 9}}
     assert _alert(TaskInstance(refused), _trips(), sightings.in_ingestion)[0] == []
     for model, count in (("lateness", 1), ("delays", 1), ("other", 0)):
@@ -193,7 +194,7 @@ def test_refused_files_are_told_to_every_model_that_learns_from_them(store, sent
     ],
 )
 def test_what_an_ingestion_says(result, expected):
-    """Refused files are over once files were taken and none refused: a run without any says nothing."""
+    """MN-09: Refused files are over once files were taken and none refused: a run without any says nothing."""
     assert sightings.in_ingestion(result) == expected
 
 
@@ -216,7 +217,7 @@ def _alert_of_release(move_traffic, settle, state="success"):
     ],
 )
 def test_what_came_of_a_persons_decision_is_told(store, sent, task_log, settle, state, key, severity):
-    """A rollback, traffic that could not be moved, and a task that was killed: once, however often it is told of."""
+    """MN-09: A rollback, traffic that could not be moved, and a task that was killed: once, however often it is told of."""
     for _ in range(2):  # the second is a try after one that was killed behind its notes
         _alert_of_release(ASKS, settle, state)
     assert [(i.key, i.severity) for i in Incidents(store, "lateness").all()] == [(key, severity)]
@@ -224,7 +225,7 @@ def test_what_came_of_a_persons_decision_is_told(store, sent, task_log, settle, 
 
 
 def test_what_a_persons_decision_ends_is_told(store, sent, task_log):
-    """The candidate that a person promotes ends what was told of the one before it: once."""
+    """MN-09: The candidate that a person promotes ends what was told of the one before it: once."""
     Incidents(store, "lateness").open("release", "version 6", "warning", "6 was worse.")
     _alert_of_release(RELEASE, None, "skipped")
     for _ in range(2):
@@ -235,13 +236,13 @@ def test_what_a_persons_decision_ends_is_told(store, sent, task_log):
 
 @pytest.mark.parametrize("state", ["skipped", "upstream_failed"])
 def test_what_a_task_said_before_the_run_was_cleared_is_not_told_again(store, sent, task_log, state):
-    """Its result is still there, though it has not run this time."""
+    """MN-09: Its result is still there, though it has not run this time."""
     _alert_of_release({**FAULT, "action": "nothing"}, FAULT, state)
     assert (Incidents(store, "lateness").all(), sent) == ([], [])
 
 
 def test_a_release_that_did_not_run_says_nothing(store, sent, task_log):
-    """Skipped, or waiting for a person who must start it."""
+    """MN-09: Skipped, or waiting for a person who must start it."""
     _alert_of_release(None, None, "skipped")
     _alert_of_release({**RELEASE, "action": "rejected"}, None, "skipped")
     assert (Incidents(store, "lateness").all(), sent) == ([], [])
@@ -266,7 +267,7 @@ def test_a_release_that_did_not_run_says_nothing(store, sent, task_log):
     ],
 )
 def test_what_a_release_says(result, expected):
-    """A candidate that was rolled back is an alarm until another is promoted; one that may not be released merely informs."""
+    """MN-09: A candidate that was rolled back is an alarm until another is promoted; one that may not be released merely informs."""
     assert sightings.in_release(result) == expected
 
 
@@ -288,7 +289,8 @@ def _alert_of_training(ti):
     ],
 )
 def test_a_training_that_failed_is_told_once_until_one_works(store, sent, task_log, train, state, sentence):
-    """One that broke, one whose worker was killed, one that was refused: with the way to its run; the next success ends it."""
+    """MN-09, DE-15: One that broke, one whose worker was killed, one that was refused: with the way to its run; the next success ends
+    it."""
     for _ in range(2):
         states = {"train": state, "register": "upstream_failed"}
         _alert_of_training(TaskInstance(state=states, train=train, register=None))
@@ -304,7 +306,7 @@ def test_a_training_that_failed_is_told_once_until_one_works(store, sent, task_l
 
 
 def test_a_candidate_that_the_gate_refused_is_noted_and_alarms_nobody(store, sent, task_log):
-    """A decision and no crash: for the record, until a candidate is registered; the stages before it worked."""
+    """MN-09, MO-13: A decision and no crash: for the record, until a candidate is registered; the stages before it worked."""
     states = {"train": "success", "register": "failed"}
     _alert_of_training(TaskInstance(state=states, train=DONE, register=REFUSED))
     (incident,) = Incidents(store, "lateness").open_ones()
@@ -315,7 +317,7 @@ def test_a_candidate_that_the_gate_refused_is_noted_and_alarms_nobody(store, sen
 
 
 def test_a_part_of_a_count_that_failed_is_told_to_all_who_learn_from_it(store, sent, task_log):
-    """Parts run side by side: the first that failed says why."""
+    """MN-09, DE-15: Parts run side by side: the first that failed says why."""
     task = TellIncidents(task_id="alert", spec=_trips(), found_by={"profile_part": sightings.in_stage("profile")})
     states = {"profile_part_0": "success", "profile_part_1": "failed", "profile_part_10": "failed", "profile_part_2": "success"}
     parts = {0: DONE, 1: FAULT, 2: DONE, 10: REFUSED}
@@ -342,12 +344,12 @@ def test_a_part_of_a_count_that_failed_is_told_to_all_who_learn_from_it(store, s
     ],
 )
 def test_what_a_rollback_says(result, expected):
-    """Whoever wanted to go back had a reason: that it did not come true is critical, however it ended."""
+    """MN-09: Whoever wanted to go back had a reason: that it did not come true is critical, however it ended."""
     assert sightings.in_rollback(result) == expected
 
 
 def test_over_ends_what_it_names(store):
-    """One key, or every one of a kind; nothing else."""
+    """MN-09: One key, or every one of a kind; nothing else."""
     found = Incidents(store, "lateness")
     for kind, key in (("release", "version 7"), ("release", "version 8"), ("service", "release"), ("service", "monitoring")):
         found.open(kind, key, "warning", "seen")
@@ -371,7 +373,8 @@ def _ask(incident="0001-drift", again="False", run="run-1"):
 
 
 def test_a_person_is_asked_with_the_evidence(store, asked, task_log):
-    """Three answers and a note; the sentence, the figures, the report and the runbook before their eyes. The task waits without a worker."""
+    """MN-11: Three answers and a note; the sentence, the figures, the report and the runbook before their eyes. The task waits without a
+    worker."""
     Incidents(store, "lateness").open("drift", "a", "warning", "A drifted.", {"Report": "http://r.test/w", "share": 0.19})
     with pytest.raises(TaskAwaitingInput):
         _ask()
@@ -383,7 +386,7 @@ def test_a_person_is_asked_with_the_evidence(store, asked, task_log):
 
 
 def test_an_incident_that_is_over_is_judged_as_well(store, asked, task_log):
-    """The person sees that it is over."""
+    """MN-11: The person sees that it is over."""
     found = Incidents(store, "lateness")
     found.open("drift", "a", "warning", "A drifted.")
     found.resolve("1", "Like before.")
@@ -393,7 +396,7 @@ def test_an_incident_that_is_over_is_judged_as_well(store, asked, task_log):
 
 
 def test_one_run_asks(store, asked, task_log):
-    """An event that comes twice asks once; the same run may ask again after a restart; who is asked by hand is asked in any case."""
+    """MN-11: An event that comes twice asks once; the same run may ask again after a restart; who is asked by hand is asked in any case."""
     found = Incidents(store, "lateness")
     found.open("drift", "a", "warning", "A drifted.")
     for run in ("run-1", "run-1"):
@@ -410,7 +413,7 @@ def test_one_run_asks(store, asked, task_log):
 
 @pytest.mark.parametrize("again", ["True", "False"])
 def test_an_unknown_incident_is_refused(store, asked, task_log, again):
-    """Not tried again; the sentence names the command that lists them."""
+    """MN-11: Not tried again; the sentence names the command that lists them."""
     with pytest.raises(StageRefused, match=r"no incident '9'.*perennial incidents") as refused:
         _ask("9", again=again)
     policy = AskVerdict(task_id="ask_verdict", model="lateness", incident="9", again=again).retry_policy
@@ -420,7 +423,7 @@ def test_an_unknown_incident_is_refused(store, asked, task_log, again):
 @pytest.mark.parametrize(("option", "verdict"), [("Real", "real"), ("False alarm", "false alarm"), ("Known", "known")])
 @pytest.mark.parametrize(("given", "note"), [({"note": "A holiday."}, "A holiday."), ({"note": ""}, ""), ({}, "")])
 def test_the_answer_is_passed_on(store, task_log, option, verdict, given, note):
-    """What, by whom and why."""
+    """MN-11: What, by whom and why."""
     event = {
         "chosen_options": [option],
         "params_input": given,
@@ -433,7 +436,7 @@ def test_the_answer_is_passed_on(store, task_log, option, verdict, given, note):
 
 
 def test_an_answer_needs_no_store(home, task_log):
-    """A try that failed on it would ask the person anew: recording is the next task's matter, which is tried again."""
+    """MN-11: A try that failed on it would ask the person anew: recording is the next task's matter, which is tried again."""
     (home / "store").write_text("a file")
     task = AskVerdict(task_id="ask_verdict", model="lateness", incident="0001-drift", again="False")
     event = {"chosen_options": ["Real"], "params_input": {}, "responded_at": datetime.now(timezone.utc), "responded_by_user": None}
@@ -441,7 +444,7 @@ def test_an_answer_needs_no_store(home, task_log):
 
 
 def test_a_store_that_does_not_answer_asks_nobody(home, asked, task_log):
-    """One sentence, and tried again."""
+    """MN-11: One sentence, and tried again."""
     (home / "store").write_text("a file")
     with pytest.raises(StageFault, match="is a file"):
         _ask()
@@ -450,7 +453,7 @@ def test_a_store_that_does_not_answer_asks_nobody(home, asked, task_log):
 
 
 def test_a_verdict_by_the_command_ends_the_question(store, asked, task_log):
-    """It is skipped with who was faster; asked by hand about one that was judged before, it waits for another verdict."""
+    """MN-11: It is skipped with who was faster; asked by hand about one that was judged before, it waits for another verdict."""
     found = Incidents(store, "lateness")
     found.open("drift", "a", "warning", "A drifted.")
     event = {"error": "The time has passed.", "error_type": "timeout"}
@@ -473,7 +476,7 @@ HOSTILE = "![x](http://eve.test/p) <img src=x> **b**\n\n# h {{ conn.a.password }
 
 
 def test_what_callers_sent_is_no_markdown():
-    """No picture is loaded from elsewhere, no tag and no heading is shown; figures cannot leave their block."""
+    """SC-01: No picture is loaded from elsewhere, no tag and no heading is shown; figures cannot leave their block."""
     incident = Incident(
         id="0001-drift",
         kind="drift",
@@ -493,7 +496,7 @@ def test_what_callers_sent_is_no_markdown():
 
 
 def test_columns_are_shown_as_code():
-    """What our own sentences put between backticks stands there as it is written."""
+    """MN-11: What our own sentences put between backticks stands there as it is written."""
     incident = Incident(
         id="0001-drift",
         kind="drift",
@@ -507,12 +510,12 @@ def test_columns_are_shown_as_code():
 
 
 def test_the_body_is_no_template():
-    """Airflow renders only what the DAG file says."""
+    """SC-01: Airflow renders only what the DAG file says."""
     assert tuple(AskVerdict.template_fields) == ("incident", "again")
     assert not TellIncidents.template_fields
 
 
 def test_an_unknown_model_is_named(store, sent, task_log):
-    """Its folder may have gone since the DAG was parsed."""
+    """MN-11: Its folder may have gone since the DAG was parsed."""
     with pytest.raises(StageFault, match="no model 'gone'"):
         _alert(TaskInstance(DONE), lateness(name="gone"))

@@ -60,14 +60,14 @@ def _silent(trigger, seconds=0.3):
 
 
 def test_it_fires_for_ready_files(store):
-    """What is ready is told by name and number."""
+    """OP-02, DM-16: What is ready is told by name and number."""
     _land(store, "b.csv")
     _land(store, "a.csv")
     assert _first_events(LandingTrigger("flights"), 1) == [{"files": 2, "names": ["a.csv", "b.csv"]}]
 
 
 def test_it_waits_while_nothing_is_ready(store):
-    """Neither an absent folder, nor a file still being written, nor one with a receipt is an event."""
+    """OP-02, DM-16: Neither an absent folder, nor a file still being written, nor one with a receipt is an event."""
     _silent(LandingTrigger("flights"))
     _land(store, "a.csv", age=-60)
     _silent(LandingTrigger("flights"))
@@ -77,21 +77,21 @@ def test_it_waits_while_nothing_is_ready(store):
 
 
 def test_no_storm_while_the_same_files_wait(store):
-    """A second event needs another file."""
+    """OP-02, DM-16: A second event needs another file."""
     _land(store, "a.csv")
     events = _first_events(LandingTrigger("flights"), 2, meanwhile=lambda _: _land(store, "b.csv"))
     assert [event["files"] for event in events] == [1, 2]
 
 
 def test_files_that_arrive_together_make_one_event(store):
-    """It waits for a neighbour that is still being written."""
+    """OP-02, DM-16: It waits for a neighbour that is still being written."""
     _land(store, "a.csv")
     _land(store, "b.csv", age=1.6)  # settled in 0.4 s
     assert _first_events(LandingTrigger("flights"), 1)[0]["files"] == 2
 
 
 def test_a_file_does_not_wait_for_ever_for_its_neighbours(store, monkeypatch):
-    """A steady stream of files cannot hold back those that are ready."""
+    """OP-02, DM-16: A steady stream of files cannot hold back those that are ready."""
     monkeypatch.setattr(landing, "GATHER_SECONDS", 0.1)
     _land(store, "a.csv")
     _land(store, "b.csv", age=-60)
@@ -99,21 +99,21 @@ def test_a_file_does_not_wait_for_ever_for_its_neighbours(store, monkeypatch):
 
 
 def test_files_left_lying_are_announced_again(store, monkeypatch):
-    """A lost event delays a file, it does not lose it."""
+    """DM-16, DE-22: A lost event delays a file, it does not lose it."""
     monkeypatch.setattr(landing, "REMIND_SECONDS", 0.1)
     _land(store, "a.csv")
     assert len(_first_events(LandingTrigger("flights"), 3)) == 3
 
 
 def test_a_new_trigger_announces_what_waits(store):
-    """A restarted triggerer loses nothing: only a receipt ends a file's wait."""
+    """DM-16, DE-22: A restarted triggerer loses nothing: only a receipt ends a file's wait."""
     _land(store, "a.csv")
     for _ in range(2):
         assert _first_events(LandingTrigger("flights"), 1)[0]["names"] == ["a.csv"]
 
 
 def test_it_outlives_an_outage_of_the_store(store, monkeypatch):
-    """An unreachable store is waited for."""
+    """DM-16, DE-22: An unreachable store is waited for."""
     monkeypatch.setattr(landing, "OUTAGE_SECONDS", 0.01)
     answers = iter([StoreUnreachable("The store does not answer."), StoreUnreachable("The store does not answer.")])
     really = landing.look
@@ -130,13 +130,13 @@ def test_it_outlives_an_outage_of_the_store(store, monkeypatch):
 
 
 def test_it_gives_up_in_time(store):
-    """A sensor's wait has an end."""
+    """OP-02, DM-16: A sensor's wait has an end."""
     assert _first_events(LandingTrigger("flights", until=time.time() + 0.1), 1) == [{"files": 0, "names": []}]
 
 
 @pytest.mark.parametrize("trigger", [LandingTrigger("flights"), LandingTrigger("flights", until=5.0), MomentTrigger(7.0)])
 def test_the_triggerer_can_make_it_again(trigger):
-    """Class path and arguments give the same trigger."""
+    """OP-10: Class path and arguments give the same trigger."""
     path, arguments = trigger.serialize()
     module, name = path.rsplit(".", 1)
     again = getattr(__import__(module, fromlist=[name]), name)(**arguments)
@@ -144,12 +144,12 @@ def test_the_triggerer_can_make_it_again(trigger):
 
 
 def test_an_asset_can_be_watched_with_it():
-    """Airflow takes only event triggers."""
+    """DM-16: Airflow takes only event triggers."""
     assert isinstance(LandingTrigger("flights"), BaseEventTrigger)
 
 
 def test_a_moment_that_has_passed_is_now():
-    """A triggerer that was down for longer than the wait goes on at once."""
+    """OP-10: A triggerer that was down for longer than the wait goes on at once."""
     assert _first_events(MomentTrigger(time.time() - 100), 1)
     _silent(MomentTrigger(time.time() + 100), 0.1)
 
@@ -159,13 +159,13 @@ def _sensor(seconds="0"):
 
 
 def test_the_sensor_sees_files_at_once(store, task_log):
-    """Most runs start because files are there: no waiting in the triggerer."""
+    """OP-02, DM-16: Most runs start because files are there: no waiting in the triggerer."""
     _land(store, "a.csv")
     assert _sensor().execute({})["files"] == 1
 
 
 def test_the_sensor_defers(store, task_log):
-    """It holds no worker slot while it waits."""
+    """OP-10: It holds no worker slot while it waits."""
     with pytest.raises(TaskDeferred) as deferred:
         _sensor("60").execute({})
     assert deferred.value.trigger.until > time.time() + 50
@@ -173,7 +173,7 @@ def test_the_sensor_defers(store, task_log):
 
 
 def test_the_sensor_skips_when_nothing_came(store, task_log):
-    """No file is no failure, and says so."""
+    """DE-15: No file is no failure, and says so."""
     with pytest.raises(AirflowSkipException, match="Nothing new has landed in landing/flights"):
         _sensor().execute({})
     with pytest.raises(AirflowSkipException, match="Nothing new has landed"):
@@ -181,14 +181,14 @@ def test_the_sensor_skips_when_nothing_came(store, task_log):
 
 
 def test_the_sensor_tells_of_an_unreachable_store(home, task_log):
-    """A fault, tried again; a store that is a file does not look like one where nothing has landed."""
+    """DE-15: A fault, tried again; a store that is a file does not look like one where nothing has landed."""
     (home / "store").write_text("a file where a folder is needed")
     with pytest.raises(StageFault, match="it is a file, and must be a folder"):
         _sensor().execute({})
 
 
 def test_at_the_end_of_its_wait_it_tells_what_is_ready(store):
-    """A file that is ready counts although another one, still being written, held its event back."""
+    """OP-02, DM-16: A file that is ready counts although another one, still being written, held its event back."""
     _land(store, "ready.csv")
     _land(store, "growing.csv", age=-60.0)
     assert _first_events(LandingTrigger("flights", until=time.time() + 0.1), 1) == [{"files": 1, "names": ["ready.csv"]}]

@@ -46,7 +46,8 @@ def _look():
 
 
 def test_what_is_broken_is_told_once_and_ends_once_it_is_mended(store, sent, monkeypatch):
-    """Without a person: one incident for each broken file, with the sentence that its DAG shows; mending ends it, and that is told as well."""
+    """MN-09: Without a person: one incident for each broken file, with the sentence that its DAG shows; mending ends it, and that is told
+    as well."""
     monkeypatch.setattr(discovery, "broken", lambda: BROKEN)
     assert _look()["wrong"] == [broken.sentence for broken in BROKEN]
     _look()
@@ -62,7 +63,7 @@ def test_what_is_broken_is_told_once_and_ends_once_it_is_mended(store, sent, mon
 
 
 def test_a_model_that_serves_without_its_folder_is_an_incident(store, sent):
-    """Its own DAGs are gone with the folder, so another one looks; one that serves no more is over."""
+    """MN-09, SC-09: Its own DAGs are gone with the folder, so another one looks; one that serves no more is over."""
     ledgers = {name: Ledger(store, name) for name in ("lateness", "renamed")}
     common = {"version": 1, "versions": {1: "a" * 64}, "reason": "r", "actor": "jo"}
     for ledger in ledgers.values():

@@ -164,7 +164,7 @@ def _notice(news="opened", runbook_url="https://docs.test/runbook", **changed) -
 
 
 def test_a_mail_arrives(mail_server):
-    """With severity and sentence in the subject, evidence, report and runbook in the text, at every address."""
+    """MN-09: With severity and sentence in the subject, evidence, report and runbook in the text, at every address."""
     Mail("ada@example.org, grace@example.org", "warning").send(_notice())
     [(to, sent)] = mail_server.mails
     assert to == ["ada@example.org", "grace@example.org"]
@@ -183,7 +183,7 @@ def test_a_mail_arrives(mail_server):
 
 
 def test_a_message_arrives_at_a_webhook(webhook_server):
-    """Text for every server that takes Slack's messages, blocks for those that show them."""
+    """MN-09, SY-30: Text for every server that takes Slack's messages, blocks for those that show them."""
     Webhook("warning").send(_notice())
     [(path, message)] = webhook_server.posts
     assert path == f"/services/{SECRET}"
@@ -195,7 +195,7 @@ def test_a_message_arrives_at_a_webhook(webhook_server):
 
 
 def test_the_end_is_told_as_such(mail_server):
-    """What it was, and why it is over."""
+    """MN-09: What it was, and why it is over."""
     Mail("ada@example.org", "warning").send(_notice("resolved", resolved=NOW + timedelta(hours=3), resolution="All rows have it."))
     [(_, sent)] = mail_server.mails
     assert sent["Subject"].startswith("[over] Lateness: data quality: ")
@@ -203,13 +203,14 @@ def test_the_end_is_told_as_such(mail_server):
 
 
 def test_without_an_address_the_runbook_is_named():
-    """A person with the repository finds it."""
+    """MN-09, OP-09: A person with the repository finds it."""
     text = _notice(runbook_url="").text()
     assert "What to do: docs/runbook.md#data-quality." in text
 
 
 def test_an_alert_is_never_too_long_for_a_channel():
-    """Thousands of refused files, or a category of a megabyte: Slack refuses a message beyond 40,000 characters, and would hear of nothing after it."""
+    """MN-09: Thousands of refused files, or a category of a megabyte: Slack refuses a message beyond 40,000 characters, and would hear of
+    nothing after it."""
     long = "file.csv, " * 100_000
     notice = _notice("resolved", sentence=long, resolved=NOW, resolution=long, evidence={f"{i}{long}": long for i in range(50)})
     assert len(notice.text()) < 40_000
@@ -221,7 +222,7 @@ HOSTILE = "<!channel> <script>alert(1)</script> {{ conn.perennial_smtp.password 
 
 
 def test_what_callers_sent_stays_text(mail_server, webhook_server):
-    """A category's name calls no channel, runs no script, is no template and adds no header."""
+    """SC-01: A category's name calls no channel, runs no script, is no template and adds no header."""
     notice = _notice(sentence=HOSTILE, evidence={HOSTILE: HOSTILE, "Report": "http://r.test/|x>\"'<"})
     Mail("ada@example.org", "warning").send(notice)
     mail.MailNotifier(notice=notice, to="ada@example.org")({"dag": None})  # as Airflow calls a notifier: its fields are rendered
@@ -241,7 +242,7 @@ def test_what_callers_sent_stays_text(mail_server, webhook_server):
 
 
 def test_blocks_are_never_too_long():
-    """Slack refuses a message with a longer one: whatever an incident holds, all fit."""
+    """MN-09, SY-30: Slack refuses a message with a longer one: whatever an incident holds, all fit."""
     chance = random.Random(3)
     for _ in range(60):
         words = ["".join(chance.choice("<&> \nabcß") for _ in range(chance.randrange(1, 4000))) for _ in range(4)]
@@ -262,14 +263,14 @@ def test_blocks_are_never_too_long():
     ],
 )
 def test_a_mail_that_is_refused_is_told(mail_server, refuses, words):
-    """The sentence has the server's own words and the places to look at."""
+    """MN-09: The sentence has the server's own words and the places to look at."""
     mail_server.refuses = refuses
     with pytest.raises(ChannelFailed, match=rf"The mail to ada@example\.org was not taken \(.*{words}.*\): look at .* perennial_smtp"):
         Mail("ada@example.org", "warning").send(_notice())
 
 
 def test_an_address_that_is_refused_beside_others_is_told(mail_server, capsys):
-    """The others get the mail, once; the log says who does not."""
+    """MN-09: The others get the mail, once; the log says who does not."""
     mail_server.unknown = {"adda@example.org"}
     Mail("adda@example.org, grace@example.org", "warning").send(_notice())
     assert [to for to, _ in mail_server.mails] == [["grace@example.org"]]
@@ -277,7 +278,7 @@ def test_an_address_that_is_refused_beside_others_is_told(mail_server, capsys):
 
 
 def test_a_refused_login_does_not_tell_the_password(mail_server, monkeypatch):
-    """Not in the sentence, which is kept in the store."""
+    """SC-04: Not in the sentence, which is kept in the store."""
     port = mail_server.server_address[1]
     uri = f"smtp://ada:hunter22@127.0.0.1:{port}/?from_email=a%40b.c&disable_ssl=true&disable_tls=true"
     monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_SMTP", uri)
@@ -288,7 +289,7 @@ def test_a_refused_login_does_not_tell_the_password(mail_server, monkeypatch):
 
 
 def test_no_mail_server_and_no_connection_are_told(monkeypatch, free_port):
-    """Each with the connection's name."""
+    """MN-09: Each with the connection's name."""
     monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_SMTP", f"smtp://127.0.0.1:{free_port}/?from_email=a%40b.c&disable_ssl=true")
     with pytest.raises(ChannelFailed, match=r"Connection refused.*perennial_smtp"):
         Mail("ada@example.org", "warning").send(_notice())
@@ -306,7 +307,7 @@ def free_port():
 
 
 def test_a_dead_mail_server_is_not_waited_for_long():
-    """Unless the connection says otherwise: fifteen seconds for an answer, where Airflow's hook has thirty."""
+    """MN-09: Unless the connection says otherwise: fifteen seconds for an answer, where Airflow's hook has thirty."""
     for options, seconds in (({}, 15), ({"timeout": "3"}, 3)):
         hook = mail.MailNotifier(notice=_notice(), to="ada@example.org").hook
         hook.smtp_connection = SimpleNamespace(extra_dejson=options)
@@ -315,7 +316,7 @@ def test_a_dead_mail_server_is_not_waited_for_long():
 
 @pytest.mark.parametrize(("refuses", "tries"), [({"RCPT": "450 busy"}, 2), ({"RCPT": "550 no such user"}, 1), ({"DATA": ""}, 2)])
 def test_a_mail_server_is_asked_again_where_that_helps(mail_server, refuses, tries):
-    """Over a new connection, unless it said no for good."""
+    """MN-09: Over a new connection, unless it said no for good."""
     mail_server.refuses = refuses
     with pytest.raises(ChannelFailed):
         Mail("ada@example.org", "warning").send(_notice())
@@ -324,7 +325,7 @@ def test_a_mail_server_is_asked_again_where_that_helps(mail_server, refuses, tri
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503])
 def test_a_busy_webhook_is_tried_again(webhook_server, status):
-    """Twice; the message arrives once it answers."""
+    """MN-09, SY-30: Twice; the message arrives once it answers."""
     webhook_server.answers = [(status, {}, "busy"), (status, {"Retry-After": "0"}, "busy")]
     Webhook("warning").send(_notice())
     assert len(webhook_server.posts) == 3
@@ -332,7 +333,7 @@ def test_a_busy_webhook_is_tried_again(webhook_server, status):
 
 
 def test_a_webhook_says_when_to_come_again(webhook_server, monkeypatch):
-    """Its `Retry-After` is kept to, as long as it is reasonable."""
+    """MN-09, SY-30: Its `Retry-After` is kept to, as long as it is reasonable."""
     pauses = []
     monkeypatch.setattr(webhook.time, "sleep", pauses.append)
     webhook_server.answers = [(429, {"Retry-After": "7"}, ""), (429, {"Retry-After": "86400"}, "")]
@@ -341,7 +342,7 @@ def test_a_webhook_says_when_to_come_again(webhook_server, monkeypatch):
 
 
 def test_a_webhook_that_stays_busy_is_told(webhook_server):
-    """With its own words and the number of tries."""
+    """MN-09, SY-30: With its own words and the number of tries."""
     webhook_server.answers = [(503, {}, "maintenance")] * 3
     with pytest.raises(ChannelFailed, match=r"at 127\.0\.0\.1 did not take the alert \(503 maintenance\) at 3 tries"):
         Webhook("warning").send(_notice())
@@ -349,7 +350,7 @@ def test_a_webhook_that_stays_busy_is_told(webhook_server):
 
 @pytest.mark.parametrize(("status", "headers"), [(403, {}), (404, {}), (410, {}), (302, {"Location": "http://127.0.0.1:9/x"})])
 def test_a_webhook_that_refuses_is_asked_once(webhook_server, status, headers):
-    """Repeating does not help, and an alert follows no redirection to where it was not meant to go."""
+    """MN-09, SY-30: Repeating does not help, and an alert follows no redirection to where it was not meant to go."""
     webhook_server.answers = [(status, headers, "no_service")]
     with pytest.raises(ChannelFailed, match=rf"at 127\.0\.0\.1 refuses alerts \({status} no_service\): correct .* perennial_webhook"):
         Webhook("warning").send(_notice())
@@ -357,7 +358,8 @@ def test_a_webhook_that_refuses_is_asked_once(webhook_server, status, headers):
 
 
 def test_nobody_sees_the_address_of_a_webhook(webhook_server, monkeypatch, free_port, caplog, capsys):
-    """Whoever knows it may write there: it is in no sentence and no log, whether the alert is taken, echoed, refused or not heard at all."""
+    """SC-04: Whoever knows it may write there: it is in no sentence and no log, whether the alert is taken, echoed, refused or not heard at
+    all."""
     caplog.set_level(logging.DEBUG)
     logging.getLogger("httpx").setLevel(logging.INFO)
     said = []
@@ -390,13 +392,13 @@ def test_nobody_sees_the_address_of_a_webhook(webhook_server, monkeypatch, free_
     ],
 )
 def test_a_connection_is_an_address(fields, url):
-    """As a URI, or as Airflow's form for HTTP and Slack has it."""
+    """MN-09: As a URI, or as Airflow's form for HTTP and Slack has it."""
     given = {"host": None, "port": None, "schema": None, "password": None, "extra": "{}", **fields}
     assert address(SimpleNamespace(**given, extra_dejson=json.loads(given["extra"]))) == httpx.URL(url)
 
 
 def test_channels_are_those_that_are_set_up(mail_server, webhook_server, monkeypatch):
-    """Mail where somebody is to get it, the webhook where Airflow knows one; each with its own least severity."""
+    """MN-09: Mail where somebody is to get it, the webhook where Airflow knows one; each with its own least severity."""
     found = channels(Settings(alert_mail_to="a@b.c", alert_mail_severity="info", alert_webhook_severity="critical"))
     assert [(channel.name, channel.least) for channel in found] == [("mail", "info"), ("webhook", "critical")]
     monkeypatch.delenv("AIRFLOW_CONN_PERENNIAL_WEBHOOK")
@@ -407,7 +409,8 @@ def test_channels_are_those_that_are_set_up(mail_server, webhook_server, monkeyp
     "value", [f'{{"conn_type": "http", "host": "hooks.test/{SECRET}"', f"http://[{SECRET}", f"https://hooks.test:{SECRET}/x"]
 )
 def test_a_webhook_that_cannot_be_read_is_no_silence(monkeypatch, value):
-    """Airflow passes over such a variable: the channel is on all the same, and what it says when it is to tell shows nothing of it."""
+    """MN-09, SY-30: Airflow passes over such a variable: the channel is on all the same, and what it says when it is to tell shows nothing
+    of it."""
     monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_WEBHOOK", value)
     assert webhook.is_set_up()
     with pytest.raises(ChannelFailed, match="AIRFLOW_CONN_PERENNIAL_WEBHOOK is set, and Airflow cannot read it") as failed:
@@ -416,7 +419,7 @@ def test_a_webhook_that_cannot_be_read_is_no_silence(monkeypatch, value):
 
 
 def test_a_webhook_that_airflow_keeps_to_itself_is_no_silence(monkeypatch):
-    """A secrets backend that says no, as to a task of another team."""
+    """MN-09, SY-29: A secrets backend that says no, as to a task of another team."""
 
     def refuse(conn_id):
         raise PermissionError(f"no access to {conn_id}")
@@ -428,7 +431,7 @@ def test_a_webhook_that_airflow_keeps_to_itself_is_no_silence(monkeypatch):
 
 
 def test_no_webhook_is_none(monkeypatch):
-    """An empty variable is none, as for Airflow."""
+    """MN-09, SY-30: An empty variable is none, as for Airflow."""
     monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_WEBHOOK", "")
     assert not webhook.is_set_up()
     with pytest.raises(ChannelFailed, match="Airflow has no connection perennial_webhook"):
@@ -458,7 +461,7 @@ def _told(incidents, log=None):
 
 
 def test_each_incident_is_told_once(incidents, mail_server, webhook_server):
-    """However many looks there are: when it opens, and when it is over; to a channel only from its least severity on."""
+    """MN-09: However many looks there are: when it opens, and when it is over; to a channel only from its least severity on."""
     first = incidents.open("drift", "a", "warning", "A drifted.")
     incidents.open("drift", "b", "critical", "B drifted.")
     incidents.open("drift", "c", "info", "C moved a little.")
@@ -478,7 +481,7 @@ def test_each_incident_is_told_once(incidents, mail_server, webhook_server):
 
 
 def test_a_raised_incident_reaches_the_channel_that_waited_for_worse(incidents, mail_server, webhook_server):
-    """And is not told again where it was."""
+    """MN-09: And is not told again where it was."""
     incidents.open("drift", "a", "warning", "A drifted.")
     _told(incidents)
     incidents.open("drift", "a", "critical", "A drifted far.")
@@ -488,7 +491,8 @@ def test_a_raised_incident_reaches_the_channel_that_waited_for_worse(incidents, 
 
 
 def test_a_failing_channel_is_made_up_for(incidents, mail_server, webhook_server):
-    """The other is told all the same; what was missed is noted with its reason, and told once the channel works, an end that came meanwhile in one message."""
+    """MN-09: The other is told all the same; what was missed is noted with its reason, and told once the channel works, an end that came
+    meanwhile in one message."""
     webhook_server.answers = [(404, {}, "no_service")]
     first = incidents.open("drift", "a", "critical", "A drifted.")
     incidents.open("drift", "b", "critical", "B drifted.")
@@ -509,7 +513,8 @@ def test_a_failing_channel_is_made_up_for(incidents, mail_server, webhook_server
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_an_alert_that_is_refused_does_not_keep_the_others(incidents, mail_server, webhook_server, status):
-    """A channel that answers, and does not like what one alert says, is told the rest at the same look; the refused one stays due."""
+    """MN-09: A channel that answers, and does not like what one alert says, is told the rest at the same look; the refused one stays
+    due."""
     webhook_server.answers = [(status, {}, "invalid_blocks")]
     mail_server.refuses = {"DATA": "554 looks like spam"}
     for key in "abc":
@@ -531,7 +536,8 @@ def test_an_alert_that_is_refused_does_not_keep_the_others(incidents, mail_serve
 
 
 def test_a_killed_look_loses_nothing(incidents, mail_server, monkeypatch):
-    """Killed before it sends, or between sending and noting it: the next look tells it; only what was sent and not noted comes twice."""
+    """MN-09, DE-22: Killed before it sends, or between sending and noting it: the next look tells it; only what was sent and not noted
+    comes twice."""
     for number in range(4):
         incidents.open("drift", str(number), "warning", f"{number} drifted.")
     note = incidents.told
@@ -552,7 +558,7 @@ def test_a_killed_look_loses_nothing(incidents, mail_server, monkeypatch):
 
 
 def test_a_channel_with_a_defect_does_not_silence_the_others(incidents, mail_server):
-    """Its traceback is in the log; the sentence that is kept names the kind of error only."""
+    """MN-09: Its traceback is in the log; the sentence that is kept names the kind of error only."""
 
     class Broken:
         name, least = "broken", "info"
@@ -570,7 +576,7 @@ def test_a_channel_with_a_defect_does_not_silence_the_others(incidents, mail_ser
 
 
 def test_channels_that_fail_at_random_are_told_all_in_the_end(incidents, webhook_server, monkeypatch):
-    """Over random outages and ends: each incident is told once when it opens and once when it is over, or once for both."""
+    """MN-09: Over random outages and ends: each incident is told once when it opens and once when it is over, or once for both."""
     monkeypatch.setattr(webhook, "PAUSES", ())
     chance = random.Random(11)
     settings = Settings(alert_webhook_severity="info")

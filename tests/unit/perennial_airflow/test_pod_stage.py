@@ -79,7 +79,7 @@ def _task(stage="train", spec=None, **arguments):
 
 
 def test_the_setting_chooses_the_operator(templates, monkeypatch):
-    """Pods or child processes; a release is looked at in either."""
+    """OP-01: Pods or child processes; a release is looked at in either."""
     from perennial_airflow.operators.pod_stage import PodReleaseStage, PodStage
 
     assert type(_task(snapshot=1)) is PodStage
@@ -90,7 +90,7 @@ def test_the_setting_chooses_the_operator(templates, monkeypatch):
 
 
 def test_the_pod_is_the_template_with_the_stage_s_arguments(templates):
-    """Entry point, account, secrets by reference and volumes are the template's; resources the spec's."""
+    """OP-07, OP-04: Entry point, account, secrets by reference and volumes are the template's; resources the spec's."""
     pod = _task(snapshot=3, spec=_model(gpus=1, queue="night")).manifest(_context())
     base, side_car = pod["spec"]["containers"]
     assert "command" not in base
@@ -110,7 +110,7 @@ def test_the_pod_is_the_template_with_the_stage_s_arguments(templates):
 
 
 def test_every_try_means_the_same_pod(templates):
-    """Another run or other inputs mean another; how often it was tried is no input."""
+    """DE-22: Another run or other inputs mean another; how often it was tried is no input."""
 
     def names(context, **arguments):
         found = _task(**arguments).manifest(context)["metadata"]
@@ -125,7 +125,7 @@ def test_every_try_means_the_same_pod(templates):
 
 
 def test_a_retried_ingestion_means_the_same_pod(templates):
-    """Its arguments say that it is retried."""
+    """DE-22: Its arguments say that it is retried."""
     from perennial.specs import Column, DatasetSpec
 
     dataset = DatasetSpec(
@@ -137,7 +137,7 @@ def test_a_retried_ingestion_means_the_same_pod(templates):
 
 
 def test_each_look_has_a_pod_of_its_own(templates):
-    """A new try, which cannot know how many looks there were, takes the one that runs."""
+    """DE-22: A new try, which cannot know how many looks there were, takes the one that runs."""
     first, second = _task("release"), _task("release")
     second._looks = 1
     name = first.manifest(_context())["metadata"]["name"]
@@ -147,7 +147,7 @@ def test_each_look_has_a_pod_of_its_own(templates):
 
 
 def test_looks_are_counted_across_waits(templates, monkeypatch):
-    """Each part of a look runs in a process of its own: the count goes with it, else a look could meet the pod of the one before."""
+    """DE-22: Each part of a look runs in a process of its own: the count goes with it, else a look could meet the pod of the one before."""
     from perennial_airflow.operators.pod_stage import PodReleaseStage
 
     names = []
@@ -171,7 +171,7 @@ def test_looks_are_counted_across_waits(templates, monkeypatch):
 
 
 def test_only_arguments_are_rendered(templates):
-    """The page Rendered Templates shows neither environment nor template."""
+    """SC-04: The page Rendered Templates shows neither environment nor template."""
     assert tuple(_task(snapshot=1).template_fields) == ("arguments",)
 
 
@@ -184,7 +184,7 @@ def test_only_arguments_are_rendered(templates):
     ],
 )
 def test_a_wrong_template_ends_the_task_with_a_sentence(templates, task_instance, text, expected):
-    """It names the file and what is wrong."""
+    """DE-15: It names the file and what is wrong."""
     (templates / "stage.yaml").write_text(text)
     ti = task_instance()
     ti.dag_id, ti.task_id, ti.map_index = "d", "train", -1
@@ -218,7 +218,7 @@ def _state(code=None, side_car=True):
     ],
 )
 def test_which_pods_of_earlier_tries_are_used(templates, pod, usable):
-    """One that works, or has a result that need not be worked out again."""
+    """DE-22: One that works, or has a result that need not be worked out again."""
     from perennial_airflow.operators.pod_stage import _is_usable
 
     assert _is_usable(pod) is usable
@@ -226,7 +226,7 @@ def test_which_pods_of_earlier_tries_are_used(templates, pod, usable):
 
 @pytest.mark.parametrize(("runtime", "loaded"), [("process", False), ("pod", True)])
 def test_the_provider_is_loaded_only_for_pods(templates, runtime, loaded):
-    """Whoever runs stages as processes does not wait for it at each parse."""
+    """OP-10: Whoever runs stages as processes does not wait for it at each parse."""
     program = (
         "import sys; from perennial_airflow import stage_task; from perennial import discovery;"
         "stage_task.stage_task('train', next(iter(discovery.models().values())), snapshot=1);"
@@ -239,7 +239,7 @@ def test_the_provider_is_loaded_only_for_pods(templates, runtime, loaded):
 
 @pytest.mark.parametrize(("nodes", "kind"), [(1, "pod"), (2, "Job")])
 def test_a_cluster_that_does_not_answer_is_a_sentence(templates, task_instance, nodes, kind):
-    """One node or several: no traceback, and what runs is left to the next try."""
+    """DE-15: One node or several: no traceback, and what runs is left to the next try."""
     (templates / "kubeconfig").write_text(KUBECONFIG.replace("https://127.0.0.1:1", "http://127.0.0.1:1"))
     ti = task_instance()
     ti.dag_id, ti.task_id, ti.map_index = "d", "train", -1

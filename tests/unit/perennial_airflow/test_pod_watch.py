@@ -24,7 +24,7 @@ def of_all():
 
 
 def test_lines_are_told_once(of_all):
-    """However often the log is read, also where several lines were written at one moment."""
+    """MN-18: However often the log is read, also where several lines were written at one moment."""
     tail = of_all.LogTail()
     first = ["2026-01-01T00:00:00.5Z one", "2026-01-01T00:00:00.500000001Z two", ""]
     assert tail.new(first) == ["one", "two"]
@@ -35,19 +35,19 @@ def test_lines_are_told_once(of_all):
 
 
 def test_times_of_any_zone_are_one_order(of_all):
-    """A node writes its own zone."""
+    """MN-18: A node writes its own zone."""
     tail = of_all.LogTail()
     assert tail.new(["2026-01-01T02:00:00.000000000+02:00 one"]) == ["one"]
     assert tail.new(["2026-01-01T00:00:00Z one", "2026-01-01T00:00:00.1Z two"]) == ["two"]
 
 
 def test_a_line_that_goes_on_keeps_its_rest(of_all):
-    """What has no time of its own belongs to the line before."""
+    """MN-18: What has no time of its own belongs to the line before."""
     assert of_all.LogTail().new(["2026-01-01T00:00:00Z one", "rest"]) == ["one\nrest"]
 
 
 def test_only_the_news_are_asked_for(of_all):
-    """The whole log at first; later what is new, and what clocks may differ by."""
+    """MN-18: The whole log at first; later what is new, and what clocks may differ by."""
     tail = of_all.LogTail()
     assert tail.since_seconds(1e9) is None
     tail.new(["2001-09-09T01:46:40Z one"])
@@ -55,7 +55,7 @@ def test_only_the_news_are_asked_for(of_all):
 
 
 def test_the_triggerer_can_make_it_again(watch):
-    """Class path and arguments give the same trigger, and hold no credentials."""
+    """OP-10, SC-04: Class path and arguments give the same trigger, and hold no credentials."""
     made = watch.PodWatch("p", "n", "u", "train", 3600, 1800)
     path, arguments = made.serialize()
     assert path == "perennial_airflow.triggers.pod_watch.PodWatch"
@@ -64,7 +64,7 @@ def test_the_triggerer_can_make_it_again(watch):
 
 
 def test_a_node_that_does_not_end_a_pod_is_away(watch):
-    """Some time after the pod should have ended."""
+    """DE-22: Some time after the pod should have ended."""
     pod = {"metadata": {"deletionTimestamp": "2001-09-09T01:46:40Z"}}
     assert not watch.is_away(pod, 1e9 + 5)
     assert watch.is_away(pod, 1e9 + watch.AWAY_SECONDS + 1)

@@ -27,7 +27,7 @@ def _run(context=None, **keywords):
 
 
 def test_done(stages, task_log):
-    """The result comes back; the log shows the stage's lines with their levels, and the sentence once, last."""
+    """DE-15: The result comes back; the log shows the stage's lines with their levels, and the sentence once, last."""
     stages.do("""
 print("12:00:00 INFO epoch 1", file=sys.stderr, flush=True)
 print("12:00:01 WARNING slow disk", file=sys.stderr, flush=True)
@@ -45,7 +45,7 @@ end(0, "Trained.", sentence="Trained.", digest="abc")
 
 
 def test_lines_are_shown_while_the_stage_runs(stages, task_log):
-    """Progress does not wait for the end."""
+    """MN-18, MN-14: Progress does not wait for the end."""
     stages.do("""
 print("12:00:00 INFO epoch 1", flush=True)
 while not os.path.exists(os.environ["PERENNIAL_HOME"] + "/go_on"): time.sleep(0.01)
@@ -66,7 +66,7 @@ end(0, sentence="Trained.")
 
 
 def test_refused(stages, task_log, task_instance):
-    """Not tried again; the sentence is the last line and the result is there for who asks."""
+    """DE-15: Not tried again; the sentence is the last line and the result is there for who asks."""
     stages.do('end(2, "Nothing to train on.", outcome="refused", sentence="Nothing to train on.")')
     ti = task_instance()
     with pytest.raises(StageRefused, match="Nothing to train on") as ended:
@@ -78,7 +78,7 @@ def test_refused(stages, task_log, task_instance):
 
 
 def test_fault(stages, task_log, task_instance):
-    """Tried again as the task's settings say."""
+    """DE-22: Tried again as the task's settings say."""
     stages.do('end(1, "MLflow does not answer.", outcome="fault", sentence="MLflow does not answer.")')
     with pytest.raises(StageFault, match="MLflow does not answer") as ended:
         _run({"ti": task_instance()})
@@ -88,7 +88,7 @@ def test_fault(stages, task_log, task_instance):
 
 
 def test_skipped(stages, task_log, task_instance):
-    """Nothing to do is no failure; the log says why, once."""
+    """DE-15: Nothing to do is no failure; the log says why, once."""
     stages.do('end(0, outcome="skipped", sentence="Nothing new since version 12.")')
     with pytest.raises(AirflowSkipException, match="Nothing new since version 12"):
         _run({"ti": task_instance()})
@@ -96,14 +96,14 @@ def test_skipped(stages, task_log, task_instance):
 
 
 def test_killed_without_a_result(stages, task_instance):
-    """A stage that the kernel killed is a fault that says so."""
+    """DE-15: A stage that the kernel killed is a fault that says so."""
     stages.do("os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(StageFault, match="SIGKILL, perhaps for want of memory"):
         _run({"ti": task_instance()})
 
 
 def test_ended_without_a_result(stages, task_instance):
-    """So is one that ends oddly; one that does not understand its arguments is not tried again."""
+    """DE-15: So is one that ends oddly; one that does not understand its arguments is not tried again."""
     stages.do("sys.exit(3)")
     with pytest.raises(StageFault, match="code 3 and no result"):
         _run({"ti": task_instance()})
@@ -113,7 +113,7 @@ def test_ended_without_a_result(stages, task_instance):
 
 
 def test_a_crash_after_the_result_does_not_undo_it(stages):
-    """The work is done and stored; how the interpreter ended is only told."""
+    """DE-15: The work is done and stored; how the interpreter ended is only told."""
     stages.do("""
 open(result_file, "w").write(json.dumps({"outcome": "done", "sentence": "Trained.", "links": {}}))
 os.kill(os.getpid(), signal.SIGSEGV)
@@ -122,20 +122,20 @@ os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def test_no_environment(home, task_instance):
-    """A machine that was not set up is told how to be."""
+    """DE-09: A machine that was not set up is told how to be."""
     with pytest.raises(StageFault, match="make setup"):
         _run({"ti": task_instance()})
 
 
 def test_a_wrong_setting_is_a_sentence(stages, monkeypatch, task_instance):
-    """Settings are read where the stage starts."""
+    """DE-15: Settings are read where the stage starts."""
     monkeypatch.setenv("PERENNIAL_SERVING", "carrier pigeon")
     with pytest.raises(StageFault, match="PERENNIAL_SERVING is 'carrier pigeon'"):
         _run({"ti": task_instance()})
 
 
 def test_the_stage_is_given_the_same_settings(stages, monkeypatch):
-    """Store, ports and addresses go down; the caller's Python environment does not."""
+    """DE-23: Store, ports and addresses go down; the caller's Python environment does not."""
     monkeypatch.setenv("PERENNIAL_STORE", "/somewhere")
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     stages.do('end(0, sentence=os.environ["PERENNIAL_STORE"] + os.environ.get("PYTHONPATH", ""))')
@@ -143,7 +143,7 @@ def test_the_stage_is_given_the_same_settings(stages, monkeypatch):
 
 
 def test_links_appear_if_they_lead_somewhere(stages):
-    """A task shows the pages its result names and no others."""
+    """MN-18: A task shows the pages its result names and no others."""
     stages.do('end(0, sentence="Done.", links={"MLflow run": "http://m/1", "Report": ""})')
     task = ProcessStage(task_id="train", stage="train", arguments={"model": "m", "snapshot": 1})
     assert len(task.operator_extra_links) > 1
@@ -155,7 +155,7 @@ def test_links_appear_if_they_lead_somewhere(stages):
 
 @pytest.mark.parametrize(("announces", "events"), [(lambda r: {"version": r["version"]}, {"version": 7}), (lambda r: None, None)])
 def test_an_event_is_made_only_if_there_is_one(stages, announces, events):
-    """The outlets decide what Airflow announces after a success."""
+    """DM-16: The outlets decide what Airflow announces after a success."""
     stages.do('end(0, sentence="Registered.", version=7)')
     asset = Asset("thing", uri="perennial://thing")
     task = ProcessStage(task_id="register", stage="register", arguments={"model": "m"}, outlets=[asset], announces=announces)
@@ -169,7 +169,7 @@ def test_an_event_is_made_only_if_there_is_one(stages, announces, events):
 
 
 def test_on_kill_ends_the_stage(stages, task_instance, gone):
-    """A task that is ended ends its stage and what that started; the task can then be tried again."""
+    """DE-22: A task that is ended ends its stage and what that started; the task can then be tried again."""
     stages.do("""
 child = subprocess.Popen(["sleep", "64"])
 open(os.environ["PERENNIAL_HOME"] + "/pids", "w").write(f"{os.getpid()} {child.pid}")
@@ -191,7 +191,7 @@ time.sleep(64)
 
 
 def test_the_stage_dies_with_its_task_and_the_task_with_its_supervisor(stages, gone):
-    """kill -9 of the process that supervises the task leaves neither: another try finds no second writer."""
+    """DE-22: kill -9 of the process that supervises the task leaves neither: another try finds no second writer."""
     stages.do("""
 open(os.environ["PERENNIAL_HOME"] + "/pid", "w").write(str(os.getpid()))
 time.sleep(65)

@@ -42,7 +42,7 @@ def _follow(context, **arguments):
 
 
 def test_it_looks_until_promotion(stages, task_log, task_instance):
-    """Between two looks it waits in the triggerer; every look's sentence is in the log."""
+    """OP-10, SE-06: Between two looks it waits in the triggerer; every look's sentence is in the log."""
     stages.do(LEDGER.format(actions=["started", "hold", "advance", "hold", "promoted"]))
     result, pauses = _follow({"ti": task_instance()})
     assert result["action"] == "promoted"
@@ -55,7 +55,7 @@ def test_it_looks_until_promotion(stages, task_log, task_instance):
 
 
 def test_a_new_try_goes_on_where_the_release_stands(stages, task_log, task_instance):
-    """Killed between two looks, it takes the next look: the first is not repeated."""
+    """DE-22: Killed between two looks, it takes the next look: the first is not repeated."""
     stages.do(LEDGER.format(actions=["started", "advance", "promoted"]))
     with pytest.raises(TaskDeferred):
         _task().execute({"ti": task_instance()})
@@ -64,7 +64,7 @@ def test_a_new_try_goes_on_where_the_release_stands(stages, task_log, task_insta
 
 
 def test_a_rollback_fails_the_task_for_good(stages, task_log, task_instance):
-    """The candidate was turned down: red, not tried again, with the evidence in the result."""
+    """SE-10: The candidate was turned down: red, not tried again, with the evidence in the result."""
     stages.do(LEDGER.format(actions=["rolled_back"]))
     ti = task_instance()
     with pytest.raises(StageRefused, match="rolled_back"):
@@ -74,46 +74,46 @@ def test_a_rollback_fails_the_task_for_good(stages, task_log, task_instance):
 
 
 def test_a_rollback_that_a_person_asked_for_is_no_failure(stages, task_log, task_instance):
-    """The task did as it was told."""
+    """DE-02: The task did as it was told."""
     stages.do(LEDGER.format(actions=["rolled_back"]))
     assert _follow({"ti": task_instance()}, decision="roll_back")[0]["action"] == "rolled_back"
 
 
 def test_a_rollback_against_a_persons_word_fails_the_task(stages, task_log, task_instance):
-    """They said promote, and the candidate could not take its traffic: not what was decided, so it is red."""
+    """DE-02: They said promote, and the candidate could not take its traffic: not what was decided, so it is red."""
     stages.do(LEDGER.format(actions=["rolled_back"]))
     with pytest.raises(StageRefused, match="rolled_back"):
         _task(decision="promote").execute({"ti": task_instance()})
 
 
 def test_a_rejected_version_is_no_failure(stages, task_log, task_instance):
-    """A person turned it down before it took traffic."""
+    """DE-02: A person turned it down before it took traffic."""
     stages.do(LEDGER.format(actions=["rejected"]))
     assert _follow({"ti": task_instance()}, decision="roll_back")[0]["action"] == "rejected"
 
 
 def test_an_open_question_is_passed_on(stages, task_log, task_instance):
-    """The next task asks a person."""
+    """DE-02: The next task asks a person."""
     stages.do(LEDGER.format(actions=["hold", "ask"]))
     assert _follow({"ti": task_instance()})[0]["action"] == "ask"
 
 
 def test_nothing_to_release_is_skipped(stages, task_log, task_instance):
-    """No candidate is no failure."""
+    """DE-15: No candidate is no failure."""
     stages.do(LEDGER.format(actions=["nothing"]))
     with pytest.raises(AirflowSkipException):
         _task().execute({"ti": task_instance()})
 
 
 def test_a_fault_ends_the_try(stages, task_log, task_instance):
-    """Airflow tries again; the ledger knows how far the release is."""
+    """DE-22: Airflow tries again; the ledger knows how far the release is."""
     stages.do('end(1, outcome="fault", sentence="The gateway does not answer.")')
     with pytest.raises(StageFault, match="gateway"):
         _task().look({"ti": task_instance()}, 1.0, 7)
 
 
 def test_again_counts_for_the_first_look_alone(stages, task_log, task_instance):
-    """What a person said once does not start a version anew that was rolled back since."""
+    """DE-02: What a person said once does not start a version anew that was rolled back since."""
     stages.do(LEDGER.format(actions=["started", "promoted", "promoted"]))
     result, _ = _follow({"ti": task_instance()}, again="True")
     assert result["given"] == ["release", "--model=m", "--version=7"]

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:airflow")
 
 
 def test_refused_files_fail_the_run(task_log, task_instance):
-    """Every refused file has its sentence in the log; the last line counts them and says what to do."""
+    """DM-10: Every refused file has its sentence in the log; the last line counts them and says what to do."""
     result = {
         "appended": {"1.csv": 10},
         "duplicates": ["2.csv"],
@@ -34,7 +34,7 @@ def test_refused_files_fail_the_run(task_log, task_instance):
 
 
 def test_no_refused_file_is_a_success(task_log, task_instance):
-    """Green when all files are in."""
+    """DE-15: Green when all files are in."""
     TellRefused(task_id="tell", ingested_by="ingest").execute(
         {"ti": task_instance(ingest={"appended": {"1.csv": 10}, "duplicates": [], "refused": {}})}
     )
@@ -42,7 +42,7 @@ def test_no_refused_file_is_a_success(task_log, task_instance):
 
 
 def test_a_retraining_request_is_announced(task_log, task_instance):
-    """The event carries why."""
+    """MN-10: The event carries why."""
     asset = Asset("m_retraining", uri="perennial://retraining/m")
     events = OutletEventAccessors()
     found = {"retraining": "abc", "cause": "drift"}
@@ -53,7 +53,7 @@ def test_a_retraining_request_is_announced(task_log, task_instance):
 
 
 def test_no_request_is_skipped(task_log, task_instance):
-    """And a skipped task makes no event."""
+    """MN-10: And a skipped task makes no event."""
     with pytest.raises(AirflowSkipException):
         AnnounceRetraining(task_id="r", found_by="monitor").execute({"ti": task_instance(monitor={"retraining": None, "cause": None})})
 
@@ -75,13 +75,13 @@ def _answer(option):
 
 
 def test_nobody_is_asked_when_the_evidence_settled_it(task_log):
-    """The task is skipped."""
+    """DE-02: The task is skipped."""
     with pytest.raises(AirflowSkipException):
         _ask("False").execute({})
 
 
 def test_a_person_is_asked(home, task_log, monkeypatch):
-    """Two answers; the task waits without a worker."""
+    """DE-02, OP-10: Two answers; the task waits without a worker."""
     asked = {}
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: asked.update(details))
     with pytest.raises(TaskAwaitingInput):
@@ -94,7 +94,8 @@ def test_a_person_is_asked(home, task_log, monkeypatch):
     [("False", "Promote", "promote"), ("False", "Roll back", "roll_back"), ("True", "Approve", ""), ("True", "Reject", "roll_back")],
 )
 def test_both_answers_are_passed_on(task_log, before_start, option, decision):
-    """What to do, and who said so; neither answer skips the next task. A yes before the start promotes nothing: the evidence decides then."""
+    """DE-02: What to do, and who said so; neither answer skips the next task. A yes before the start promotes nothing: the evidence decides
+    then."""
     assert _ask("True", before_start).execute_complete({}, _answer(option)) == {"decision": decision, "actor": "ada"}
 
 
@@ -113,7 +114,7 @@ def _may_start(version="", again="False"):
     [("", (7,), 7, "Version 7 is better.\n\n"), ("", (7, 9, 8), 9, "Version 9 is better.\n\n"), ("4", (7,), 4, ""), ("4", (), 4, "")],
 )
 def test_a_person_is_asked_about_one_version(home, task_log, monkeypatch, named, registered, asked_about, said):
-    """That which a person named, or the newest whose registration started the run, with what the gate said of it."""
+    """DE-02: That which a person named, or the newest whose registration started the run, with what the gate said of it."""
     asked = {}
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: asked.update(details))
     with pytest.raises(TaskAwaitingInput):
@@ -124,7 +125,7 @@ def test_a_person_is_asked_about_one_version(home, task_log, monkeypatch, named,
 
 
 def test_what_the_gate_says_is_no_markdown(home, task_log, monkeypatch):
-    """It may name an input or a value: no picture is fetched from elsewhere, no link looks like one of ours."""
+    """SC-01: It may name an input or a value: no picture is fetched from elsewhere, no link looks like one of ours."""
     asked = {}
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: asked.update(details))
     with pytest.raises(TaskAwaitingInput):
@@ -134,7 +135,8 @@ def test_what_the_gate_says_is_no_markdown(home, task_log, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["rejected", "rolled_back", "promoted"])
 def test_nobody_is_asked_about_what_is_decided(home, task_log, monkeypatch, kind):
-    """An event that comes twice; who says so is asked all the same, and so is who has another version or one whose release is under way."""
+    """DE-02: An event that comes twice; who says so is asked all the same, and so is who has another version or one whose release is under
+    way."""
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: None)
     ledger = Ledger(FolderStore(str(home / "store")), "m")
     told = {"champion": None, "weights": {}, "versions": {7: "a" * 64}, "reason": "ada said so.", "actor": "ada"}
@@ -152,14 +154,14 @@ def test_nobody_is_asked_about_what_is_decided(home, task_log, monkeypatch, kind
 
 
 def test_a_store_that_does_not_answer_asks_nobody(home, task_log):
-    """One sentence, and tried again."""
+    """DE-02: One sentence, and tried again."""
     (home / "store").write_text("a file")
     with pytest.raises(StageFault, match="is a file"):
         _may_start().execute(_registered(7))
 
 
 def test_a_yes_needs_a_version(task_log):
-    """A run by hand names one: else the yes would be for whatever is registered by the time it is given. Not tried again."""
+    """DE-02: A run by hand names one: else the yes would be for whatever is registered by the time it is given. Not tried again."""
     with pytest.raises(StageRefused, match="Version") as refused:
         _may_start().execute({"triggering_asset_events": {}})
     assert _may_start().retry_policy.evaluate(refused.value, 1, 3).action is RetryAction.FAIL
@@ -167,14 +169,14 @@ def test_a_yes_needs_a_version(task_log):
 
 @pytest.mark.parametrize(("option", "decision"), [("Approve", ""), ("Reject", "roll_back")])
 def test_an_approval_is_for_one_version(task_log, option, decision):
-    """A no is passed on as well, so that it is written down; the ledger names the person, not the machine."""
+    """DE-02, SC-03: A no is passed on as well, so that it is written down; the ledger names the person, not the machine."""
     answer = _may_start().execute_complete(_registered(7), _answer(option))
     assert answer == {"version": 7, "decision": decision, "actor": "ada"}
 
 
 @pytest.mark.parametrize("make", [_may_start, lambda: _ask("True")], ids=["may_start", "ask_person"])
 def test_a_question_has_no_time_limit(make):
-    """A limit that a site or a DAG sets for all tasks would end it, as Airflow takes one for the other: here it does not count."""
+    """DE-02: A limit that a site or a DAG sets for all tasks would end it, as Airflow takes one for the other: here it does not count."""
     with DAG("d", default_args={"execution_timeout": timedelta(hours=1)}):
         task = make()
     assert (task.execution_timeout, task.response_timeout) == (None, None)
@@ -201,7 +203,7 @@ def _ledger(home, *kinds):
 
 
 def test_a_question_that_a_command_answered_ends_by_itself(home, task_log, monkeypatch):
-    """SC-07: later candidates go on. Until then it sleeps again, longer with its age, also where the store is away for a while."""
+    """DE-02: later candidates go on. Until then it sleeps again, longer with its age, also where the store is away for a while."""
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: None)
     task, run = _may_start(), _registered(7)
     asked = _waits(lambda: task.execute(run))
@@ -226,7 +228,7 @@ def test_a_question_that_a_command_answered_ends_by_itself(home, task_log, monke
 
 @pytest.mark.parametrize(("kind", "decision"), [("promoted", "promote"), ("rolled_back", "roll_back"), ("weights", "")])
 def test_a_release_that_a_command_decided_is_settled(home, task_log, monkeypatch, kind, decision):
-    """The next task finds it come true and tells of it; where the ledger has gone on since, there is nothing left to do."""
+    """DE-02: The next task finds it come true and tells of it; where the ledger has gone on since, there is nothing left to do."""
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: None)
     _ledger(home, "started", "paused")
     task, run = _ask("True"), {"task_instance": SimpleNamespace(id="1")}
@@ -242,7 +244,7 @@ def test_a_release_that_a_command_decided_is_settled(home, task_log, monkeypatch
 
 @pytest.mark.parametrize("run_type", ["asset_triggered", "scheduled"])
 def test_only_a_person_may_start(task_log, run_type):
-    """An event does not; the sentence says who must act."""
+    """DE-02: An event does not; the sentence says who must act."""
     task = OnlyByHand(task_id="may_start", sentence="ada must trigger the DAG.")
     with pytest.raises(AirflowSkipException, match="ada must trigger"):
         task.execute({"dag_run": SimpleNamespace(run_type=run_type)})
@@ -250,7 +252,7 @@ def test_only_a_person_may_start(task_log, run_type):
 
 
 def test_work_is_shared_out(task_log, task_instance):
-    """Every part once, of the version that was planned, with what all parts have in common."""
+    """DE-22: Every part once, of the version that was planned, with what all parts have in common."""
     task = ShareOut(task_id="share_out", planned_by="plan", parts="3", arguments={"dataset": "trips"})
     found = task.execute({"ti": task_instance(plan={"version": 7})})
     assert found == [{"dataset": "trips", "version": 7, "partition": f"{part}/3"} for part in (1, 2, 3)]

@@ -10,7 +10,7 @@ from perennial_airflow.stage_command import check_arguments, stage_command
 
 
 def test_empty_values_are_left_out():
-    """What a template leaves empty is not passed."""
+    """OP-01: What a template leaves empty is not passed."""
     assert stage_command("train", {"model": "m", "snapshot": "3", "max_epochs": "", "reason": None}) == [
         "train",
         "--model=m",
@@ -19,26 +19,26 @@ def test_empty_values_are_left_out():
 
 
 def test_values_may_begin_with_a_dash():
-    """A person's words cannot be taken for an option."""
+    """OP-01: A person's words cannot be taken for an option."""
     command = stage_command("rollback", {"model": "m", "reason": "--actor root"})
     assert vars(_parser().parse_args(command))["reason"] == "--actor root"
 
 
 @pytest.mark.parametrize(("value", "expected"), [(True, ["--force"]), ("True", ["--force"]), (False, []), ("False", []), ("", [])])
 def test_flags(value, expected):
-    """A flag is there or not, whether a template made it text or not."""
+    """OP-01: A flag is there or not, whether a template made it text or not."""
     assert stage_command("validate", {"model": "m", "force": value})[2:] == expected
 
 
 def test_a_flag_must_be_true_or_false():
-    """Anything else is a mistake of the DAG file."""
+    """OP-01: Anything else is a mistake of the DAG file."""
     with pytest.raises(ValueError, match="must be true or false"):
         stage_command("validate", {"model": "m", "force": "maybe"})
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_command_line_understands_every_argument(stage):
-    """Each stage's arguments come out of the command line as they went in."""
+    """OP-01: Each stage's arguments come out of the command line as they went in."""
     samples = {
         "first": "2013-01-01",
         "last": "2013-01-02",
@@ -57,7 +57,7 @@ def test_the_command_line_understands_every_argument(stage):
 
 
 def test_unknown_names_are_told():
-    """A misspelt argument or stage is found when the DAG file is parsed."""
+    """OP-01: A misspelt argument or stage is found when the DAG file is parsed."""
     with pytest.raises(ValueError, match="no argument 'epochs'"):
         check_arguments("train", ["model", "epochs"])
     with pytest.raises(ValueError, match="no stage 'trian'"):

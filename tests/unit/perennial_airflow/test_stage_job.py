@@ -70,7 +70,7 @@ def rendered(nodes=2, seconds=None, **compute):
 
 @pytest.mark.parametrize("given", [{}, {"queue": "research", "runtime_class": "nvidia", "seconds": 3600.5}])
 def test_the_objects_pass_the_schemas_of_kubernetes(tmp_path, given):
-    """Strictly: no field that the API does not know, in the oldest version that is supported."""
+    """MO-05: Strictly: no field that the API does not know, in the oldest version that is supported."""
     if not VALIDATE.exists():
         pytest.skip("kubernetes-validate is not on this machine: `make setup` makes the tools environment")
     file = tmp_path / "objects.yaml"
@@ -81,7 +81,7 @@ def test_the_objects_pass_the_schemas_of_kubernetes(tmp_path, given):
 
 
 def test_one_pod_for_each_node_and_none_twice():
-    """An Indexed Job that fails as a whole, and goes by itself if nobody removes it."""
+    """MO-05: An Indexed Job that fails as a whole, and goes by itself if nobody removes it."""
     job, _ = rendered(nodes=3, seconds=90)
     spec = job["spec"]
     assert (spec["completionMode"], spec["completions"], spec["parallelism"], spec["backoffLimit"]) == ("Indexed", 3, 3, 0)
@@ -91,7 +91,7 @@ def test_one_pod_for_each_node_and_none_twice():
 
 
 def test_the_image_keeps_its_entry_point_and_each_pod_learns_who_it_is():
-    """Arguments alone are set; the address of node 0 is a host name of the Service; the template's other variables stay."""
+    """MO-05: Arguments alone are set; the address of node 0 is a host name of the Service; the template's other variables stay."""
     job, service = rendered()
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -113,7 +113,7 @@ def test_the_image_keeps_its_entry_point_and_each_pod_learns_who_it_is():
 
 
 def test_every_node_gets_what_the_spec_says():
-    """GPUs, placement and the rest of the template."""
+    """OP-04: GPUs, placement and the rest of the template."""
     job, _ = rendered()
     pod = job["spec"]["template"]["spec"]
     assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
@@ -124,7 +124,7 @@ def test_every_node_gets_what_the_spec_says():
 
 
 def test_a_queue_holds_the_whole_job():
-    """Kueue counts the Job, not its pods, and lets it go when there is room for all of it."""
+    """OP-04: Kueue counts the Job, not its pods, and lets it go when there is room for all of it."""
     job, _ = rendered(queue="research")
     assert job["spec"]["suspend"] is True
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"
@@ -133,7 +133,7 @@ def test_a_queue_holds_the_whole_job():
 
 
 def test_rendering_leaves_the_template_alone():
-    """The same template serves the next try."""
+    """MO-05: The same template serves the next try."""
     pod = template()
     before = json.dumps(pod)
     render_job(pod, name="n", nodes=2, arguments=[], labels={})
@@ -141,7 +141,7 @@ def test_rendering_leaves_the_template_alone():
 
 
 def test_names_fit_whatever_the_model_is_called():
-    """The host name of the thousandth node still is a DNS label; the same work has the same name, other work another."""
+    """MO-05: The host name of the thousandth node still is a DNS label; the same work has the same name, other work another."""
     long = "a_model_with_a_name_that_goes_on_and_on_and_on_for_ever"
     assert len(f"{job_name(long, 'train', 1)}-999") <= 63
     assert job_name(long, "train", [1, {"snapshot": "3"}]) == job_name(long, "train", [1, {"snapshot": "3"}])
@@ -149,7 +149,7 @@ def test_names_fit_whatever_the_model_is_called():
 
 
 def test_the_largest_result_of_a_training_fits():
-    """All metrics at full length, long addresses, and a sentence of a thousand letters."""
+    """MO-05: All metrics at full length, long addresses, and a sentence of a thousand letters."""
     metrics = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "calibration_error", "mse", "rmse", "mae")
     result = TrainResult(
         sentence="x" * 1000,
@@ -185,7 +185,7 @@ def running(index, **metadata):
 
 
 def test_node_0_answers():
-    """Its result counts even if another node broke afterwards; that the others have ended well is none."""
+    """MO-05: Its result counts even if another node broke afterwards; that the others have ended well is none."""
     done = ended(0, outcome="done", sentence="Trained.")
     assert answer_of([ended(1, 1), done])["sentence"] == "Trained."
     assert answer_of([running(0), ended(1)]) is None
@@ -193,13 +193,13 @@ def test_node_0_answers():
 
 
 def test_a_refusal_of_any_node_is_the_answer():
-    """All nodes decide alike, and the cluster may end node 0 before it has said so."""
+    """DE-15: All nodes decide alike, and the cluster may end node 0 before it has said so."""
     refused = ended(1, 2, outcome="refused", sentence="Nothing to train on.")
     assert answer_of([running(0), refused])["outcome"] == "refused"
 
 
 def test_a_result_that_was_cut_is_none():
-    """The kubelet keeps the end of a file that is too long: such a training is a fault that says so."""
+    """DE-15: The kubelet keeps the end of a file that is too long: such a training is a fault that says so."""
     pod = ended(0, outcome="done")
     pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = 'metrics": {}}'
     assert result_in(pod) is None
@@ -223,17 +223,17 @@ LOSER = f"This process of m's training {LOST}."
     ],
 )
 def test_the_node_that_broke_the_training_is_found(pods, guilty):
-    """Not one that only lost another, nor one that the cluster ended because the Job had failed."""
+    """MN-18: Not one that only lost another, nor one that the cluster ended because the Job had failed."""
     assert culprit(pods)["metadata"]["annotations"][INDEX] == str(guilty)
 
 
 def test_nobody_is_guilty_while_all_is_well():
-    """Helpers end before node 0, which still seals the version."""
+    """MO-05: Helpers end before node 0, which still seals the version."""
     assert culprit([running(0), ended(1)]) is None
 
 
 def test_the_sentence_names_the_node_and_the_cause():
-    """The cluster's own cause, or the stage's sentence; the outcome stays."""
+    """MN-18: The cluster's own cause, or the stage's sentence; the outcome stays."""
     memory = ending_of_node(ended(1, 137, reason="OOMKilled"), [], "train", 2)
     assert memory["outcome"] == "fault"
     assert memory["sentence"].startswith("Node 1 of 2, counted from 0: ")
@@ -248,7 +248,7 @@ def test_the_sentence_names_the_node_and_the_cause():
 
 
 def test_the_end_of_a_job_without_pods():
-    """Deleted, out of time, or failed for a reason of the cluster; a Job that works has no end."""
+    """MN-18: Deleted, out of time, or failed for a reason of the cluster; a Job that works has no end."""
     job = {"metadata": {"name": "j"}, "status": {}}
     assert ending_of_job(job, "j", "train") is None
     assert "was deleted" in ending_of_job(None, "j", "train")["sentence"]

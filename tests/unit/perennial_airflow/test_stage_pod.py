@@ -39,7 +39,7 @@ def _ended(code, **details):
 
 
 def test_a_stage_has_its_own_template_or_the_common_one(tmp_path):
-    """`train.yaml` before `stage.yaml`; none of the two, or no folder, is told with what to do."""
+    """OP-04: `train.yaml` before `stage.yaml`; none of the two, or no folder, is told with what to do."""
     settings = Settings(pod_templates=str(tmp_path))
     with pytest.raises(SettingMissing, match=r"neither train\.yaml nor stage\.yaml"):
         stage_pod.pod_template(settings, "train")
@@ -52,7 +52,7 @@ def test_a_stage_has_its_own_template_or_the_common_one(tmp_path):
 
 
 def test_who_may_use_what():
-    """Training all of it; what only measures no GPUs and one node; what only asks servers what the template says."""
+    """OP-04, MO-23: Training all of it; what only measures no GPUs and one node; what only asks servers what the template says."""
     dataset = DatasetSpec(
         name="trips",
         title="Trips",
@@ -74,7 +74,7 @@ def test_who_may_use_what():
 @pytest.mark.parametrize("subject", ["m", "flight_delays", "a" * 40])
 @pytest.mark.parametrize("stage", ["train", "validate"])
 def test_a_name_is_a_dns_label_and_always_the_same(subject, stage):
-    """It says what runs; other inputs give another name."""
+    """DE-22: It says what runs; other inputs give another name."""
     name = stage_pod.pod_name(subject, stage, ["d", "r", {"snapshot": "3"}])
     assert len(name) <= 63
     assert name.replace("-", "").isalnum()
@@ -85,7 +85,7 @@ def test_a_name_is_a_dns_label_and_always_the_same(subject, stage):
 
 
 def test_the_spec_decides_what_a_pod_may_use():
-    """Limits, GPUs, nodes, taints, runtime class and queue."""
+    """OP-04, MO-23: Limits, GPUs, nodes, taints, runtime class and queue."""
     compute = COMPUTE.model_copy(
         update={"tolerations": (Toleration(key="gpu", operator="Exists", effect="NoSchedule"),), "runtime_class": "nvidia"}
     )
@@ -99,7 +99,7 @@ def test_the_spec_decides_what_a_pod_may_use():
 
 
 def test_what_a_template_says_and_the_spec_does_not_stays():
-    """Smaller requests, other limits, its own selector and tolerations; a request above the limit comes down to it."""
+    """OP-04: Smaller requests, other limits, its own selector and tolerations; a request above the limit comes down to it."""
     template = _template()
     template["spec"] |= {"nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "spot"}]}
     template["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "250m", "memory": "64Gi"}, "limits": {"ephemeral-storage": "1Gi"}}
@@ -113,13 +113,13 @@ def test_what_a_template_says_and_the_spec_does_not_stays():
 
 
 def test_the_stage_s_container_comes_first():
-    """A template that names it otherwise is told so."""
+    """OP-04: A template that names it otherwise is told so."""
     with pytest.raises(SettingMissing, match=r"is 'main': it must be named 'base'"):
         stage_pod.apply_compute({"spec": {"containers": [{"name": "main"}]}}, ComputeSpec())
 
 
 def test_the_side_car_is_as_restricted_as_the_stage():
-    """Unless the template says what it is."""
+    """SC-01: Unless the template says what it is."""
     pod = _template()
     pod["spec"]["containers"][0]["securityContext"] = {"readOnlyRootFilesystem": True}
     added = {
@@ -190,7 +190,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("cause", FAULTS)
 def test_a_fault_names_its_cause(cause):
-    """Whatever ended the pod, the sentence says it, and the stage is tried again."""
+    """MN-18: Whatever ended the pod, the sentence says it, and the stage is tried again."""
     pod, events, expected = FAULTS[cause]
     ending = stage_pod.ending_of(pod, events, "train")
     assert ending["outcome"] == "fault"
@@ -199,7 +199,7 @@ def test_a_fault_names_its_cause(cause):
 
 
 def test_arguments_that_were_not_understood_are_a_refusal():
-    """Exit 2 without a result: not tried again, with the stage's last line."""
+    """DE-15: Exit 2 without a result: not tried again, with the stage's last line."""
     ending = stage_pod.ending_of(_ended(2), [], "train", last="perennial train: error: unknown argument")
     assert (ending["outcome"], ending["sentence"]) == ("refused", "perennial train: error: unknown argument")
 
@@ -216,7 +216,7 @@ GONE = {
 
 @pytest.mark.parametrize("who", GONE)
 def test_a_pod_that_is_gone_says_who_took_it(who):
-    """A person, the cluster or the node; also where the pod is still being ended."""
+    """MN-18: A person, the cluster or the node; also where the pod is still being ended."""
     events, expected = GONE[who]
     assert expected in stage_pod.ending_of(_pod({"running": {}}), events, "train", gone=True)["sentence"]
     ending = _pod({"terminated": {"exitCode": 137, "reason": "Error"}})
@@ -225,12 +225,12 @@ def test_a_pod_that_is_gone_says_who_took_it(who):
 
 
 def test_a_pod_that_was_never_seen_is_named():
-    """By the name that it was to have."""
+    """MN-18: By the name that it was to have."""
     assert "perennial-m-train-2 was deleted" in stage_pod.ending_of(None, [], "train", name="perennial-m-train-2")["sentence"]
 
 
 def test_patience_depends_on_the_trouble():
-    """An image that is not there is hopeless, a registry that does not answer is not yet, and a full cluster may be waited for."""
+    """MN-18: An image that is not there is hopeless, a registry that does not answer is not yet, and a full cluster may be waited for."""
     pull = {"waiting": {"reason": "ErrImagePull", "message": "dial tcp: i/o timeout"}}
     assert stage_pod.why_not_started(_pod(pull, phase="Pending"), [], "train").patience == stage_pod.IMAGE_PATIENCE
     wrong = {"waiting": {"reason": "InvalidImageName", "message": "couldn't parse"}}
@@ -244,7 +244,7 @@ def test_patience_depends_on_the_trouble():
 
 
 def test_a_side_car_that_cannot_start_is_told_before_the_stage_has_worked_in_vain():
-    """Its result could not be read."""
+    """MN-18: Its result could not be read."""
     pod = _pod({"running": {}})
     pull = {"waiting": {"reason": "ErrImagePull", "message": "alpine: not found"}}
     pod["status"]["containerStatuses"].append({"name": "airflow-xcom-sidecar", "image": "alpine", "state": pull})
@@ -267,7 +267,7 @@ def test_a_side_car_that_cannot_start_is_told_before_the_stage_has_worked_in_vai
     ],
 )
 def test_a_pod_that_the_cluster_would_not_take(code, message, expected):
-    """The quota, the right or the field is named."""
+    """MN-18: The quota, the right or the field is named."""
     ending = stage_pod.not_created("train", "p", "n", code, message)
     assert ending["outcome"] == "fault"
     assert expected in ending["sentence"]

@@ -12,7 +12,7 @@ from perennial_airflow.task_logs import LOGGING, SharedDiskHandler
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:airflow")
 def test_airflow_gets_the_handler_that_asks_no_log_server(tmp_path):
-    """It is built from the configuration, and what it replaces is still there to be replaced."""
+    """MN-18: It is built from the configuration, and what it replaces is still there to be replaced."""
     settings = LOGGING["handlers"]["task"] | {"base_log_folder": str(tmp_path), "filters": []}
     logging.config.dictConfig(
         {"version": 1, "disable_existing_loggers": False, "formatters": LOGGING["formatters"], "handlers": {"task": settings}}

@@ -29,14 +29,14 @@ def flights() -> dict[str, np.ndarray]:
 
 
 def test_no_input_is_known_only_afterwards() -> None:
-    """Every input is a column of the dataset and none of those that follow departure; the label is one of those."""
+    """DM-13: Every input is a column of the dataset and none of those that follow departure; the label is one of those."""
     assert not set(MODEL.inputs) & set(AFTERWARDS)
     assert set(MODEL.inputs) <= {column.name for column in DATASET.columns} - set(AFTERWARDS)
     assert MODEL.label in AFTERWARDS
 
 
 def test_what_happens_after_departure_changes_no_tensor(flights: dict[str, np.ndarray]) -> None:
-    """Whatever all later columns say, fitted encoder and encoded tensors stay the same to the last bit."""
+    """DM-13: Whatever all later columns say, fitted encoder and encoded tensors stay the same to the last bit."""
     rng = np.random.default_rng(0)
     disturbed = dict(flights)
     for name in AFTERWARDS:
@@ -51,7 +51,7 @@ def test_what_happens_after_departure_changes_no_tensor(flights: dict[str, np.nd
 
 
 def test_every_input_counts(flights: dict[str, np.ndarray]) -> None:
-    """No input is asked for in vain: each one, made null, changes a tensor."""
+    """DM-13: No input is asked for in vain: each one, made null, changes a tensor."""
     encoder = features.fit(flights)
     before = features.encode(encoder, flights)
     for name in MODEL.inputs:
@@ -61,7 +61,7 @@ def test_every_input_counts(flights: dict[str, np.ndarray]) -> None:
 
 
 def test_a_request_gives_the_tensors_of_training(flights: dict[str, np.ndarray]) -> None:
-    """Rows as JSON carries them encode to the same bits as the table's columns."""
+    """DM-18: Rows as JSON carries them encode to the same bits as the table's columns."""
     encoder = features.fit(flights)
     request = columns_from_rows(rows_from_columns(flights, MODEL.inputs), MODEL.inputs)
     before, after = features.encode(encoder, flights), features.encode(encoder, request)
@@ -69,13 +69,13 @@ def test_a_request_gives_the_tensors_of_training(flights: dict[str, np.ndarray])
 
 
 def test_late_is_more_than_a_quarter_of_an_hour() -> None:
-    """15 minutes are on time, 16 are late; a flight that never arrived has no label."""
+    """DM-03: 15 minutes are on time, 16 are late; a flight that never arrived has no label."""
     assert features.label({"arr_delay": np.array([-5.0, 15.0, 16.0])}).tolist() == [0, 0, 1]
     assert np.isnan(features.label({"arr_delay": np.array([np.nan])})).all()
 
 
 def test_derived_columns() -> None:
-    """Minute of the day, weekday from Monday, arrival past midnight, age of the plane."""
+    """DM-13: Minute of the day, weekday from Monday, arrival past midnight, age of the plane."""
     found = features.derive(
         columns_from_rows(
             [{"scheduled_departure": "2013-01-01T23:30:00", "scheduled_minutes": 45, "plane_year": 2003, "carrier": "UA", "origin": "EWR"}],
@@ -102,7 +102,7 @@ def module(flights: dict[str, np.ndarray]) -> tuple[Model, dict[str, torch.Tenso
 
 
 def test_the_forecast_is_the_mean_of_the_members(module: tuple[Model, dict[str, torch.Tensor]]) -> None:
-    """The logits are the logarithm of a probability: softmax leaves it as it is."""
+    """MO-02: The logits are the logarithm of a probability: softmax leaves it as it is."""
     model, inputs = module
     model.eval()
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_the_forecast_is_the_mean_of_the_members(module: tuple[Model, dict[str, 
 
 
 def test_rows_do_not_see_one_another(module: tuple[Model, dict[str, torch.Tensor]]) -> None:
-    """A flight's score does not depend on which others are asked for beside it."""
+    """SE-01: A flight's score does not depend on which others are asked for beside it."""
     model, inputs = module
     model.eval()
     with torch.no_grad():
@@ -122,6 +122,6 @@ def test_rows_do_not_see_one_another(module: tuple[Model, dict[str, torch.Tensor
 
 
 def test_describing_the_model_loads_neither_torch_nor_pandas() -> None:
-    """DAG files import the spec, and serving the features: both stay light."""
+    """OP-10: DAG files import the spec, and serving the features: both stay light."""
     code = "import sys, perennial_models.flight_delays.spec, perennial_models.flight_delays.features; sys.exit(bool({'torch', 'pandas', 'pytorch_lightning'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -62,7 +62,8 @@ def added(tmp_path, sample, monkeypatch):
 
 
 def test_a_dataset_is_described_after_its_sample(tmp_path, added):
-    """Types, key and event time come from the file; the suite asks for rows and the key, since the spec asks for the columns: a new one is said once."""
+    """DM-01: Types, key and event time come from the file; the suite asks for rows and the key, since the spec asks for the columns: a new
+    one is said once."""
     assert {c.name: c.type for c in added.columns} == {
         "id": "int",
         "at": "timestamp",
@@ -81,7 +82,7 @@ def test_a_dataset_is_described_after_its_sample(tmp_path, added):
 
 @pytest.mark.parametrize(("label", "task", "outputs"), [("sold", "binary", 2), ("weight", "regression", 1)])
 def test_a_model_can_be_called_as_it_was_written(tmp_path, sample, added, label, task, outputs):
-    """Features and network fit together, and unknown labels are NaN."""
+    """MO-01, MO-02: Features and network fit together, and unknown labels are NaN."""
     add.run(SETTINGS, STORE, "model", "asks", dataset="sales", label=label, sample=sample, project=tmp_path)
     folder = tmp_path / "include/perennial_models/asks"
     spec, features, model = load(folder / "spec.py").MODEL, load(folder / "features.py"), load(folder / "model.py")
@@ -114,7 +115,7 @@ def test_a_model_can_be_called_as_it_was_written(tmp_path, sample, added, label,
     ],
 )
 def test_what_cannot_be_known_is_asked_for(tmp_path, sample, added, arguments, words):
-    """Each missing or wrong argument gets a sentence with the next step, and nothing is overwritten."""
+    """MO-01: Each missing or wrong argument gets a sentence with the next step, and nothing is overwritten."""
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n")
     arguments = {k: {"SAMPLE": sample, "OTHER": other}.get(v, v) for k, v in arguments.items()}
@@ -134,7 +135,7 @@ def test_what_cannot_be_known_is_asked_for(tmp_path, sample, added, arguments, w
     ],
 )
 def test_a_poor_sample_is_explained(tmp_path, text, words):
-    """A sample without rows, times or a key says which."""
+    """DM-01: A sample without rows, times or a key says which."""
     file = tmp_path / "poor.csv"
     file.write_text(text)
     with pytest.raises(UnknownName, match=words):
@@ -142,7 +143,7 @@ def test_a_poor_sample_is_explained(tmp_path, text, words):
 
 
 def test_a_column_of_lists_is_named(tmp_path):
-    """A value that no table holds is said before anything is made of it."""
+    """DM-01: A value that no table holds is said before anything is made of it."""
     file = tmp_path / "lists.parquet"
     pandas.DataFrame({"id": [1, 2], "at": pandas.to_datetime(["2024-01-01", "2024-01-02"]), "tags": [["a"], ["b"]]}).to_parquet(file)
     with pytest.raises(UnknownName, match=r"tags has the type VARCHAR\[\]"):
@@ -154,7 +155,7 @@ def test_a_column_of_lists_is_named(tmp_path):
     [(("yes", "no"), "string"), (("t", "f"), "string"), (("True", "False"), "bool"), (("TRUE", "false"), "bool"), (("1", "0"), "int")],
 )
 def test_words_for_true_and_false_are_taken_as_a_landed_file_is(tmp_path, values, kind):
-    """A column of yes and no is one of words: a dataset after the sample takes the sample."""
+    """DM-01: A column of yes and no is one of words: a dataset after the sample takes the sample."""
     file = tmp_path / "answers.csv"
     file.write_text("id,at,answer\n" + "".join(f"{i},2024-01-{i + 1:02d} 10:00:00,{values[i % 2]}\n" for i in range(20)))
     add.run(SETTINGS, STORE, "dataset", "answers", sample=file, project=tmp_path)
@@ -162,13 +163,13 @@ def test_words_for_true_and_false_are_taken_as_a_landed_file_is(tmp_path, values
 
 
 def test_a_missing_sample_is_named(tmp_path):
-    """The path that was given is in the sentence."""
+    """DM-01: The path that was given is in the sentence."""
     with pytest.raises(UnknownName, match=r"no file .*nowhere\.csv"):
         add.run(SETTINGS, STORE, "dataset", "poor", sample=tmp_path / "nowhere.csv", project=tmp_path)
 
 
 def test_any_column_name_is_written_as_it_is(tmp_path):
-    """Quotes in a header do not break the file that is written."""
+    """DM-01: Quotes in a header do not break the file that is written."""
     file = tmp_path / "odd.csv"
     file.write_text('"weight ""net""",sold at\n1,2024-01-01 10:00:00\n2,2024-01-02 10:00:00\n')
     add.run(SETTINGS, STORE, "dataset", "odd", sample=file, project=tmp_path)
@@ -239,7 +240,7 @@ def add_all(project, capsys):
 
 
 def test_what_is_better_no_input_is_left_out_and_named(project, capsys):
-    """The key, other times, ids, free text, constants, and what tells the label alone; a whole number with gaps stays one."""
+    """DM-13: The key, other times, ids, free text, constants, and what tells the label alone; a whole number with gaps stays one."""
     said = add_all(project, capsys)
     assert {c.name: c.type for c in discovery.dataset("orders").columns}["weight"] == "int"
     model = discovery.model("orders_total")
@@ -259,7 +260,8 @@ def test_what_is_better_no_input_is_left_out_and_named(project, capsys):
 
 
 def test_the_floor_is_what_a_simple_rule_loses(project, capsys):
-    """Always saying the mean, or each class as often as it comes: nobody is asked to accept an rmse of 1 for totals in the thousands."""
+    """MO-13: Always saying the mean, or each class as often as it comes: nobody is asked to accept an rmse of 1 for totals in the
+    thousands."""
     add_all(project, capsys)
     sample = orders()
     floor = discovery.model("orders_total").gate.floors["rmse"]
@@ -273,7 +275,8 @@ def test_the_floor_is_what_a_simple_rule_loses(project, capsys):
 @pytest.mark.filterwarnings("ignore::UserWarning:great_expectations.*")
 @pytest.mark.parametrize("name", ["orders_total", "orders_late"])
 def test_a_model_trains_on_its_own_sample_and_meets_its_floor(project, capsys, name):
-    """The sample is taken by the dataset that was made after it, and what was written learns from it as it is, whatever the label's scale."""
+    """MO-01, MO-13: The sample is taken by the dataset that was made after it, and what was written learns from it as it is, whatever the
+    label's scale."""
     add_all(project, capsys)
     store = FolderStore(str(project / "store"))
     store.write("landing/orders/orders.csv", (project / "orders.csv").read_bytes())
@@ -298,7 +301,7 @@ def test_a_model_trains_on_its_own_sample_and_meets_its_floor(project, capsys, n
 
 
 def test_what_is_written_passes_format_and_lint_as_it_is(project, capsys):
-    """`make format check` has nothing to say of new files; the project's own settings decide."""
+    """DE-01: `make format check` has nothing to say of new files; the project's own settings decide."""
     add_all(project, capsys)
     ruff = str(SETTINGS.venv("tools") / "bin" / "ruff")
     (project / "pyproject.toml").write_text((CHECKOUT / "pyproject.toml").read_text())
@@ -310,7 +313,7 @@ def test_what_is_written_passes_format_and_lint_as_it_is(project, capsys):
 
 @pytest.mark.timeout(900)  # what mypy knows of torch is kept after `make check`, and not before it
 def test_what_is_written_passes_the_type_check(project, capsys):
-    """`make check` has nothing to say of new files under mypy's strict settings."""
+    """DE-01: `make check` has nothing to say of new files under mypy's strict settings."""
     add_all(project, capsys)
     for package in ("perennial_models", "perennial_datasets"):
         (project / "include" / package / "__init__.py").touch()
@@ -328,7 +331,7 @@ def test_what_is_written_passes_the_type_check(project, capsys):
 
 
 def test_the_tests_that_are_written_pass(project, capsys):
-    """`make test` runs them with all others."""
+    """DE-01: `make test` runs them with all others."""
     add_all(project, capsys)
     for name in ("orders_total", "orders_late", "orders_time"):
         tests = load(project / f"tests/unit/perennial_models/{name}/test_{name}_features.py")
@@ -338,7 +341,7 @@ def test_the_tests_that_are_written_pass(project, capsys):
 
 
 def test_noise_tells_nothing_and_a_copy_tells_all():
-    """The share that a column tells alone is held out from its own rows."""
+    """DM-13: The share that a column tells alone is held out from its own rows."""
     rng = np.random.default_rng(3)
     label = pandas.Series(rng.normal(size=400))
     assert _sample.told_share(pandas.Series(rng.normal(size=400)), label, "regression") < 0.05
@@ -349,7 +352,7 @@ def test_noise_tells_nothing_and_a_copy_tells_all():
 
 
 def test_a_small_sample_gets_a_split_that_it_can_fill(tmp_path, sample, added):
-    """Twenty rows of twenty days: fewer held-out days and rows than by default, and a line that says so."""
+    """DM-12: Twenty rows of twenty days: fewer held-out days and rows than by default, and a line that says so."""
     add.run(SETTINGS, STORE, "model", "asks", dataset="sales", label="sold", sample=sample, project=tmp_path)
     cut = load(tmp_path / "include/perennial_models/asks/spec.py").MODEL.split
     assert (cut.test_days, cut.validation_days) == (4, 4)
@@ -357,7 +360,7 @@ def test_a_small_sample_gets_a_split_that_it_can_fill(tmp_path, sample, added):
 
 
 def test_a_part_of_the_key_may_describe_a_row(tmp_path, monkeypatch):
-    """Of hours of five buildings the building is the best there is to learn from; the hour is read as features, not left out."""
+    """DM-13: Of hours of five buildings the building is the best there is to learn from; the hour is read as features, not left out."""
     rng = np.random.default_rng(5)
     times = pandas.date_range("2024-03-01", periods=200, freq="h")
     rows = pandas.DataFrame(
@@ -374,7 +377,7 @@ def test_a_part_of_the_key_may_describe_a_row(tmp_path, monkeypatch):
 
 
 def test_a_new_dataset_has_its_landing_folder(tmp_path, sample, capsys):
-    """Where the next line says that a file goes."""
+    """DM-01: Where the next line says that a file goes."""
     store = FolderStore(str(tmp_path / "store"))
     add.run(SETTINGS, store, "dataset", "sales", sample=sample, project=tmp_path)
     assert (tmp_path / "store/landing/sales").is_dir()

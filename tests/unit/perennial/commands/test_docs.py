@@ -42,7 +42,7 @@ def run(project):
 
 
 def test_a_stale_page_is_found_written_and_then_right(run, project, capsys):
-    """CI compares, a person writes."""
+    """MN-19: CI compares, a person writes."""
     assert run(check=True) == 1
     assert "Run `make docs`" in capsys.readouterr().out
     assert not list((project / "docs").iterdir())
@@ -54,7 +54,7 @@ def test_a_stale_page_is_found_written_and_then_right(run, project, capsys):
 
 
 def test_every_setting_argument_and_field_is_told():
-    """Whoever reads the pages misses nothing."""
+    """MN-19: Whoever reads the pages misses nothing."""
     settings, commands, fields = docs.settings_page(), docs.commands_page(), docs.specs_page()
     assert all(f"`PERENNIAL_{name.upper()}`" in settings for name in Settings.model_fields)
     for name, (_, wanted) in {**options.STAGES, **options.COMMANDS}.items():
@@ -65,7 +65,7 @@ def test_every_setting_argument_and_field_is_told():
 
 
 def test_types_and_defaults_read_like_words():
-    """Nobody should have to know Python's typing to read them."""
+    """MN-19: Nobody should have to know Python's typing to read them."""
     fields = docs.specs_page()
     assert "| `steps` | int, ... | `(5, 25, 50, 100)` |" in fields
     assert "| `max_age_days` | float or none | `30` |" in fields
@@ -74,7 +74,7 @@ def test_types_and_defaults_read_like_words():
 
 
 def test_the_dag_page_does_not_change_when_a_model_is_added(project):
-    """It speaks of <model>, not of each one."""
+    """MN-19: It speaks of <model>, not of each one."""
     page = docs.dags_page(DAGS)
     assert "| `<model>_training` | `dags/training.py` | Trains a model. |" in page
     assert "### When" in page
@@ -84,7 +84,7 @@ def test_the_dag_page_does_not_change_when_a_model_is_added(project):
 
 
 def test_dag_files_that_cannot_be_read_are_said_in_one_sentence(tmp_path, monkeypatch):
-    """The last line of the traceback says why."""
+    """MN-19: The last line of the traceback says why."""
     python = tmp_path / "venvs/airflow/bin/python"
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\necho 'ImportError: no such module' >&2; exit 1\n")

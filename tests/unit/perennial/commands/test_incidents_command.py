@@ -27,7 +27,7 @@ def incidents(tmp_path, monkeypatch):
 
 
 def test_a_strangers_name_steers_no_terminal(incidents, capsys):
-    """A file's name or a category may hold signs that clear the screen or set a title: they are shown, not obeyed."""
+    """SC-01: A file's name or a category may hold signs that clear the screen or set a title: they are shown, not obeyed."""
     incidents.open("data quality", "file", "warning", "1 file was refused: \x1b]0;owned\x07\x9b2Jné.csv.")
     assert cli.main(["incidents", "--model", "small_delays"]) == 0
     assert cli.main(["incident", "--model", "small_delays", "--id", "3", "--verdict", "real", "--note", "\x1b[2J"]) == 0
@@ -38,7 +38,7 @@ def test_a_strangers_name_steers_no_terminal(incidents, capsys):
 
 
 def test_incidents_are_listed(incidents, capsys):
-    """Each with its times, its end, its verdict, its report, and what could not be told; the alarm rate above."""
+    """MN-11: Each with its times, its end, its verdict, its report, and what could not be told; the alarm rate above."""
     assert cli.main(["incidents", "--model", "small_delays"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "small_delays: 2 incidents, 1 open. 2.0 alarms a month (2 in 30 days); 1 of 1 judged were false (100 %)."
@@ -50,7 +50,7 @@ def test_incidents_are_listed(incidents, capsys):
 
 
 def test_all_models_are_listed(incidents, capsys):
-    """Where none is named; one without incidents says so."""
+    """MN-11: Where none is named; one without incidents says so."""
     Incidents(incidents.store, "single").open("drift", "carrier", "warning", "`carrier` drifted.")
     assert cli.main(["incidents"]) == 0
     shown = capsys.readouterr().out.splitlines()
@@ -60,7 +60,7 @@ def test_all_models_are_listed(incidents, capsys):
 
 
 def test_a_model_that_served_and_is_gone_had_none(incidents, capsys):
-    """Its ledger remembers it, though it never had an incident: the answer is none, not that there is no such model."""
+    """MN-11: Its ledger remembers it, though it never had an incident: the answer is none, not that there is no such model."""
     Ledger(incidents.store, "stars").append(
         "released", version=1, champion=1, weights={1: 10_000}, versions={1: "a" * 64}, reason="first", actor="jo", after_seq=None
     )
@@ -69,6 +69,6 @@ def test_a_model_that_served_and_is_gone_had_none(incidents, capsys):
 
 
 def test_an_unknown_model_is_refused(incidents, capsys):
-    """As everywhere."""
+    """MN-11: As everywhere."""
     assert cli.main(["incidents", "--model", "nothing"]) == 2
     assert "There is no model 'nothing'" in capsys.readouterr().err

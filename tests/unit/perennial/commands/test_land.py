@@ -28,7 +28,7 @@ def source(monkeypatch: pytest.MonkeyPatch, value: int = 1, name: str = "a.csv.g
 
 
 def test_the_folder_is_there_for_who_looks_for_it(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of a dataset without a source of its own: its sentence names the folder."""
+    """DM-01: Also of a dataset without a source of its own: its sentence names the folder."""
     monkeypatch.setattr(land, "dataset_module", lambda dataset: SimpleNamespace())
     with pytest.raises(UnknownName, match="landing/sales/ instead"):
         land.run(Settings(), store, "sales", DAY, DAY)
@@ -39,7 +39,7 @@ def test_the_folder_is_there_for_who_looks_for_it(store: FolderStore, monkeypatc
 def test_landing_again_writes_nothing(
     store: FolderStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """The same rows give the same bytes, so a file that landed is not landed anew; it prints what it did."""
+    """DM-01: The same rows give the same bytes, so a file that landed is not landed anew; it prints what it did."""
     source(monkeypatch, name=name)
     assert land.run(Settings(), store, "sales", DAY, DAY) == 0
     before = store.stat(f"landing/sales/{name}")
@@ -50,7 +50,7 @@ def test_landing_again_writes_nothing(
 
 
 def test_changed_rows_land_anew(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file with other content replaces the one that landed."""
+    """DM-01: A file with other content replaces the one that landed."""
     source(monkeypatch, 1, "a.csv")
     land.run(Settings(), store, "sales", DAY, DAY)
     source(monkeypatch, 2, "a.csv")
@@ -59,13 +59,13 @@ def test_changed_rows_land_anew(store: FolderStore, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_dataset_without_a_source_is_told(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sentence says where to put files instead."""
+    """DM-01: The sentence says where to put files instead."""
     monkeypatch.setattr(land, "dataset_module", lambda dataset: SimpleNamespace())
     with pytest.raises(UnknownName, match=r"put its files into .*/landing/sales/ instead"):
         land.run(Settings(), store, "sales", DAY, DAY)
 
 
 def test_a_name_that_no_writer_knows_is_told() -> None:
-    """A mistake in the dataset's own file."""
+    """DM-01: A mistake in the dataset's own file."""
     with pytest.raises(UnknownName, match=r"name it \.csv, \.csv\.gz or \.parquet"):
         land.encode("a.json", pa.table({"a": [1]}))

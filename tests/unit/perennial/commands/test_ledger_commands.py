@@ -63,7 +63,7 @@ def registry(monkeypatch):
     ],
 )
 def test_served_at_names_versions_weights_and_reason(store, capsys, hours, words):
-    """The entry that held at that time, before the first and after the last included."""
+    """SC-03: The entry that held at that time, before the first and after the last included."""
     assert served_at.run(SETTINGS, store, time=BEGIN + timedelta(hours=hours)) == 0
     printed = capsys.readouterr().out
     for word in words:
@@ -71,7 +71,7 @@ def test_served_at_names_versions_weights_and_reason(store, capsys, hours, words
 
 
 def test_ledger_show_prints_every_entry(store, capsys):
-    """One line for each, oldest first."""
+    """SC-03: One line for each, oldest first."""
     assert ledger_command.run(SETTINGS, store, action="show", model="small_delays") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "small_delays: 3 entries"
@@ -80,7 +80,7 @@ def test_ledger_show_prints_every_entry(store, capsys):
 
 
 def test_ledger_verify_says_sound_or_which_entry_is_not(store, registry, capsys):
-    """Exit code 0 and the last hash, or 1 and the damaged entry."""
+    """SC-03: Exit code 0 and the last hash, or 1 and the damaged entry."""
     assert ledger_command.run(SETTINGS, store, action="verify") == 0
     assert (
         f"3 entries, the last of 2026-11-21 12:00:00 UTC with hash {Ledger(store, 'small_delays').last().hash}" in capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_ledger_verify_says_sound_or_which_entry_is_not(store, registry, capsys)
 
 
 def test_ledger_verify_finds_a_cut_end_by_the_registry(store, registry, capsys):
-    """What release noted there must be in the ledger; exit code 1 names each entry that is not."""
+    """SC-03: What release noted there must be in the ledger; exit code 1 names each entry that is not."""
     registry.tag_version("small_delays", 2, {NOTED: Ledger(store, "small_delays").last().note})
     assert ledger_command.run(SETTINGS, store, action="verify") == 0
     store.delete("ledger/small_delays/00000002.json")
@@ -103,7 +103,7 @@ def test_ledger_verify_finds_a_cut_end_by_the_registry(store, registry, capsys):
 
 
 def test_ledger_verify_without_the_registry_claims_no_more_than_it_knows(store, registry, capsys):
-    """Exit code 1, in one line why; damage inside the chain is found all the same."""
+    """SC-03: Exit code 1, in one line why; damage inside the chain is found all the same."""
     registry.unreachable = True
     assert ledger_command.run(SETTINGS, store, action="verify", model="small_delays") == 1
     whole, unknown = capsys.readouterr().out.splitlines()
@@ -118,7 +118,7 @@ def test_ledger_verify_without_the_registry_claims_no_more_than_it_knows(store, 
 
 
 def test_ledger_verify_tells_of_a_registry_that_is_another(store, registry, capsys):
-    """A whole ledger beside an empty registry, or one with other content or another champion, is exit code 1 and the next step."""
+    """SC-03: A whole ledger beside an empty registry, or one with other content or another champion, is exit code 1 and the next step."""
     registry._versions.clear()
     registry._aliases.clear()
     assert ledger_command.run(SETTINGS, store, action="verify") == 1
@@ -133,7 +133,7 @@ def test_ledger_verify_tells_of_a_registry_that_is_another(store, registry, caps
 
 
 def test_a_model_whose_folder_is_gone_is_answered_by_its_ledger(store, registry, monkeypatch, capsys):
-    """By name, and where all are asked about: the store knows what served, whatever became of the files."""
+    """SC-03: By name, and where all are asked about: the store knows what served, whatever became of the files."""
     monkeypatch.undo()
     monkeypatch.setattr(ledger_command, "ModelRegistry", lambda settings: registry)
     for model in (None, "small_delays"):

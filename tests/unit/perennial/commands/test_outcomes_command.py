@@ -48,7 +48,7 @@ def take(tmp_path, monkeypatch):
 
 
 def test_a_file_is_taken_once_and_counted(take, capsys):
-    """Its rows are in the table with number and time; the same content again, under another name too, changes nothing."""
+    """MN-03, SY-32: Its rows are in the table with number and time; the same content again, under another name too, changes nothing."""
     assert take("a.csv", GOOD) == 0
     assert "2 outcomes of delays taken in: 2 first ones, 0 that say what was known, 0 that say otherwise" in capsys.readouterr().out
     rows = sorted(take.table.scan().to_pylist(), key=lambda r: r["prediction_id"])
@@ -63,14 +63,14 @@ def test_a_file_is_taken_once_and_counted(take, capsys):
 
 
 def test_a_contradiction_is_counted(take, capsys):
-    """What is known, and by which rows it is contradicted."""
+    """MN-03: What is known, and by which rows it is contradicted."""
     take("a.csv", GOOD)
     take("b.csv", "prediction_id,outcome\na-0,late\nb-0,late\nc-0,late\n")
     assert "1 first ones, 1 that say what was known, 1 that say otherwise" in capsys.readouterr().out
 
 
 def test_all_formats_say_the_same(take, tmp_path):
-    """CSV, JSON lines, their gzip forms and Parquet."""
+    """MN-03, SY-32: CSV, JSON lines, their gzip forms and Parquet."""
     rows = [{"prediction_id": "a-0", "outcome": 1}, {"prediction_id": "b-0", "outcome": 0}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
     lines = "".join(json.dumps(r) + "\n" for r in rows)
@@ -112,7 +112,7 @@ def test_all_formats_say_the_same(take, tmp_path):
     ],
 )
 def test_a_wrong_file_is_refused_whole(take, name, content, words):
-    """The sentence names the row and what is wrong with it; nothing is taken in."""
+    """MN-03: The sentence names the row and what is wrong with it; nothing is taken in."""
     with pytest.raises(BatchRefused, match="^" + name) as refusal:
         take(name, content)
     assert words in str(refusal.value)
@@ -120,6 +120,6 @@ def test_a_wrong_file_is_refused_whole(take, name, content, words):
 
 
 def test_a_missing_file_is_named(take, tmp_path):
-    """The path and what to give instead."""
+    """MN-03: The path and what to give instead."""
     with pytest.raises(BatchRefused, match=r"none\.csv cannot be read"):
         outcomes.run(Settings(), take.store, "delays", tmp_path / "none.csv")

@@ -88,7 +88,7 @@ def amounts(store: FolderStore, version: int | None = None) -> list[float]:
 
 
 def test_what_is_written_lies_in_folders_that_the_store_names(store: FolderStore) -> None:
-    """Whoever empties a store folder by folder, as the demo does, leaves no leave to land a batch again."""
+    """DM-06: Whoever empties a store folder by folder, as the demo does, leaves no leave to land a batch again."""
     remove(store)
     remove(store, again=True)
     assert {folder.name for folder in store.path.iterdir()} <= set(FOLDERS)
@@ -101,7 +101,7 @@ def counted(store: FolderStore) -> int:
 
 
 def test_its_rows_are_gone_from_a_new_snapshot(store: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
-    """The snapshots before keep them; profiles count them no more; receipt and record say who, when and why."""
+    """DM-06, DM-07: The snapshots before keep them; profiles count them no more; receipt and record say who, when and why."""
     assert (counted(store), Table(store, "sales").version()) == (9, 3)
     assert remove(store) == 0
     said = capsys.readouterr().out
@@ -123,7 +123,7 @@ def test_its_rows_are_gone_from_a_new_snapshot(store: FolderStore, capsys: pytes
 
 
 def test_doing_it_again_does_nothing(store: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says so, with the words of the first time."""
+    """DE-22: It says so, with the words of the first time."""
     remove(store)
     before = [item.key for item in store.list("removals")]
     assert remove(store, reason="other words", by="bob") == 0
@@ -135,7 +135,7 @@ def test_doing_it_again_does_nothing(store: FolderStore, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("killed_at", ["correct_receipt", "record", "versions_of"])
 def test_a_killed_one_is_repeated(store: FolderStore, monkeypatch: pytest.MonkeyPatch, killed_at: str) -> None:
-    """Wherever it died after the commit: the next call makes what is missing."""
+    """DE-22: Wherever it died after the commit: the next call makes what is missing."""
 
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -151,7 +151,7 @@ def test_a_killed_one_is_repeated(store: FolderStore, monkeypatch: pytest.Monkey
 
 
 def test_out_of_a_compacted_file(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of others in the same file stay; a file that was changed is not written anew."""
+    """DM-06: Rows of others in the same file stay; a file that was changed is not written anew."""
     monkeypatch.setattr(compaction, "MANY", 3)
     land(store, "4.csv", 4)
     take_in(store)
@@ -168,7 +168,7 @@ def test_out_of_a_compacted_file(store: FolderStore, monkeypatch: pytest.MonkeyP
 
 
 def test_a_damaged_file_of_it_alone_can_be_given_up(store: FolderStore) -> None:
-    """Nothing of it is read; landed again on purpose, the batch is whole."""
+    """DM-06, MO-17: Nothing of it is read; landed again on purpose, the batch is whole."""
     digest = hashlib.sha256(encode("2.csv", day(2))).hexdigest()
     path = next(file["path"] for file in Table(store, "sales").files() if str(file["min.sold"]).startswith("2013-01-02"))
     Path(store.root, "tables/sales", path).write_bytes(b"rubbish")
@@ -180,7 +180,8 @@ def test_a_damaged_file_of_it_alone_can_be_given_up(store: FolderStore) -> None:
 
 
 def test_its_content_comes_back_on_purpose_alone(store: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
-    """Under whatever name it is refused with who, why and how; after `--again` it is taken, once; then it may be taken out once more."""
+    """DM-06: Under whatever name it is refused with who, why and how; after `--again` it is taken, once; then it may be taken out once
+    more."""
     remove(store)
     land(store, "other name.csv", 2)
     refused = take_in(store).refused["other name.csv"]
@@ -202,7 +203,7 @@ def test_its_content_comes_back_on_purpose_alone(store: FolderStore, capsys: pyt
 
 
 def test_a_batch_is_named(store: FolderStore) -> None:
-    """By its file or the beginning of its digest; several of one name are told apart; none is a sentence."""
+    """DM-06: By its file or the beginning of its digest; several of one name are told apart; none is a sentence."""
     with pytest.raises(UnknownName, match=r"never had a batch 9.csv: give the name of its landed file"):
         remove(store, "9.csv")
     store.delete("landing/sales/2.csv")
@@ -219,7 +220,7 @@ def test_a_batch_is_named(store: FolderStore) -> None:
 
 
 def test_versions_that_learned_from_it_are_named(store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """SC-05: Those whose snapshot has it, by the days of their split; released ones by number, others as candidates."""
+    """SC-05, DM-07: Those whose snapshot has it, by the days of their split; released ones by number, others as candidates."""
     bounds = {"train": ["2013-01-01", "2013-01-02"], "validation": ["2013-01-02", "2013-01-03"], "test": ["2013-01-03", "2013-01-04"]}
     measured = {"train": ["2012-12-01", "2012-12-31"], "validation": ["2012-12-31", "2013-01-01"], "test": ["2013-01-01", "2013-01-04"]}
     earlier = {part: ["2012-12-01", "2012-12-02"] for part in bounds}
@@ -242,7 +243,7 @@ def test_versions_that_learned_from_it_are_named(store: FolderStore, tmp_path: P
 
 
 def test_a_damaged_version_does_not_hold_it_up(store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be told is said; all else is done and recorded."""
+    """DM-07: What cannot be told is said; all else is done and recorded."""
     digest = publish(store, "small_delays", small_version(tmp_path / "v"), small_manifest(dataset="sales", snapshot=3))
     store.write(f"models/small_delays/versions/{digest}/manifest.json", b"{")
     store.write("ledger/small_delays/00000000.json", b"{")
@@ -254,7 +255,7 @@ def test_a_damaged_version_does_not_hold_it_up(store: FolderStore, tmp_path: Pat
 
 
 def test_an_ingestion_at_the_same_time_loses_no_row(store: FolderStore) -> None:
-    """Removals and appends take turns: every batch is in or out as was asked, and none twice."""
+    """DE-22: Removals and appends take turns: every batch is in or out as was asked, and none twice."""
     for number in range(4, 12):
         land(store, f"{number}.csv", number)
     barrier = threading.Barrier(3)
@@ -273,7 +274,7 @@ def test_an_ingestion_at_the_same_time_loses_no_row(store: FolderStore) -> None:
 
 
 def test_a_batch_that_is_taken_out_while_it_is_profiled(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The profile that was made of the rows from before does not stay."""
+    """DM-14: The profile that was made of the rows from before does not stay."""
     digest = land(store, "4.csv", 4)
     write = ProfileStore.write
 
@@ -288,7 +289,7 @@ def test_a_batch_that_is_taken_out_while_it_is_profiled(store: FolderStore, monk
 
 
 def test_a_run_that_was_about_to_write_its_receipt(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The batch is taken out between append and receipt: the receipt says so."""
+    """DM-06: The batch is taken out between append and receipt: the receipt says so."""
     land(store, "4.csv", 4)
     write = ingest.write_receipt
 
@@ -302,7 +303,7 @@ def test_a_run_that_was_about_to_write_its_receipt(store: FolderStore, monkeypat
 
 
 def test_who_asks_is_this_machines_user(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless somebody is named; a user without a name by number."""
+    """DM-07: Unless somebody is named; a user without a name by number."""
     monkeypatch.setattr(remove_batch.getpass, "getuser", lambda: "eve")
     remove(store, by="")
     assert "by eve (wrong currency)" in next(r for r in receipts(store, "sales") if r.name == "2.csv").sentence

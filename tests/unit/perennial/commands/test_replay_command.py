@@ -46,7 +46,8 @@ def figures(store):
 
 
 def test_policies_side_by_side(store, settings, fits, capsys):
-    """Each policy has its line, its days are in the JSON beside the picture, the spec's own is marked, and no training was fitted twice."""
+    """MN-10: Each policy has its line, its days are in the JSON beside the picture, the spec's own is marked, and no training was fitted
+    twice."""
     assert replay.run(settings, store, model="digits", **NOTHING) == 0
     told = capsys.readouterr()
     key, found = figures(store)
@@ -65,7 +66,8 @@ def test_policies_side_by_side(store, settings, fits, capsys):
 
 
 def test_it_goes_on_where_it_stopped(tmp_path, settings, fits, monkeypatch, capsys):
-    """Killed after three trainings, the same command fits only the others; a third one fits nothing, and the figures are the same."""
+    """DE-22: Killed after three trainings, the same command fits only the others; a third one fits nothing, and the figures are the
+    same."""
     store = taken_in(FolderStore(str(tmp_path / "store")), FIRST, LAST)
     fit = boosted.fit
 
@@ -90,7 +92,7 @@ def test_it_goes_on_where_it_stopped(tmp_path, settings, fits, monkeypatch, caps
 
 
 def test_several_processes_say_the_same(tmp_path, store):
-    """Two processes give the figures that one gives, to the last bit."""
+    """DE-22: Two processes give the figures that one gives, to the last bit."""
     given = {**NOTHING, "first": date(2024, 1, 15), "policies": "weekly"}
     documents = []
     for jobs in (1, 2):
@@ -102,7 +104,8 @@ def test_several_processes_say_the_same(tmp_path, store):
 
 
 def test_a_late_label_is_known_late(tmp_path, settings):
-    """With labels three days late the same morning has a training of three days before; `--delay-days` says so, whatever the dataset's own delay."""
+    """MN-10: With labels three days late the same morning has a training of three days before; `--delay-days` says so, whatever the
+    dataset's own delay."""
     store = taken_in(FolderStore(str(tmp_path / "store")), FIRST, LAST)
     replay.run(settings, store, model="digits", **{**NOTHING, "policies": "nightly", "delay_days": 2.5, "first": date(2024, 1, 10)})
     _, found = figures(store)
@@ -121,7 +124,7 @@ def test_a_late_label_is_known_late(tmp_path, settings):
     ],
 )
 def test_what_cannot_be_asked(store, settings, fits, given, said):
-    """An unknown policy and days that the history has not are refused in one sentence, before anything is fitted."""
+    """MN-10: An unknown policy and days that the history has not are refused in one sentence, before anything is fitted."""
     with pytest.raises(UnknownName, match=said.replace("?", r"\?")):
         replay.run(settings, store, model="digits", **{**NOTHING, **given})
     assert not fits
@@ -139,20 +142,20 @@ def test_what_cannot_be_asked(store, settings, fits, given, said):
     ],
 )
 def test_a_history_too_short(store, settings, fits, given, said):
-    """Too few labels before the first day, or too few days, are refused in one sentence."""
+    """MN-10: Too few labels before the first day, or too few days, are refused in one sentence."""
     with pytest.raises(TrainingRefused, match=said):
         replay.run(settings, store, model="digits", **{**NOTHING, **given})
     assert not fits
 
 
 def test_without_a_row(tmp_path, settings):
-    """A dataset that was never ingested is named, with what to do."""
+    """MN-10: A dataset that was never ingested is named, with what to do."""
     with pytest.raises(UnknownName, match="digits has no rows yet, so there is nothing to replay: land and ingest"):
         replay.run(settings, FolderStore(str(tmp_path / "empty")), model="digits", **NOTHING)
 
 
 def test_without_a_label(tmp_path, settings):
-    """Rows alone are no history."""
+    """MN-10: Rows alone are no history."""
     store = FolderStore(str(tmp_path / "store"))
     _, rows = next(iter(discovery.dataset_module("digits").land(FIRST, FIRST)))
     fields = [pa.field(f.name, pa.timestamp("us") if pa.types.is_timestamp(f.type) else f.type) for f in rows.schema]
@@ -163,7 +166,7 @@ def test_without_a_label(tmp_path, settings):
 
 
 def test_a_process_that_is_killed_is_a_sentence(tmp_path, store, monkeypatch):
-    """Where memory runs out in a process of the replay, the person is told what to do."""
+    """MN-18: Where memory runs out in a process of the replay, the person is told what to do."""
     (tmp_path / "dying.py").write_text("import os, signal\n\n\ndef die(shared, item):\n    os.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.syspath_prepend(tmp_path)  # a process that is spawned looks where its parent looked
     monkeypatch.setattr(replay, "_fit", importlib.import_module("dying").die)
@@ -173,7 +176,7 @@ def test_a_process_that_is_killed_is_a_sentence(tmp_path, store, monkeypatch):
 
 
 def test_the_command_line(store, settings, monkeypatch, capsys):
-    """`perennial replay` reads its options, and refuses with exit code 2."""
+    """MN-10: `perennial replay` reads its options, and refuses with exit code 2."""
     monkeypatch.setenv("PERENNIAL_STORE", store.root)
     monkeypatch.setenv("PERENNIAL_HOME", str(settings.home))
     assert cli.main(["replay", "--model", "digits", "--policies", "sometimes", "--jobs", "1"]) == 2

@@ -58,7 +58,7 @@ def version(trained: tuple[Settings, FolderStore, str], monkeypatch: pytest.Monk
 
 
 def test_it_comes_out_the_same(version: tuple[Settings, FolderStore], capsys: pytest.CaptureFixture[str]) -> None:
-    """Every file to the last bit."""
+    """MO-15: Every file to the last bit."""
     before = {found.key: found.etag for found in version[1].list("models")}
     assert reproduce.run(*version, "flight_delays/2") == 0
     said = capsys.readouterr().out
@@ -74,7 +74,7 @@ def test_a_recalibrated_version_comes_out_the_same(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Trained as its parent was, then scaled and shifted as it was: every file to the last bit."""
+    """MO-15: Trained as its parent was, then scaled and shifted as it was: every file to the last bit."""
     settings, store = version
     folder = fetch(store, "flight_delays", trained[2], tmp_path / "version")
     (folder / MANIFEST).unlink()
@@ -99,7 +99,7 @@ def test_a_recalibrated_version_comes_out_the_same(
 def test_it_says_what_is_different(
     version: tuple[Settings, FolderStore], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another seed and other code: named, and the distance of weights and metrics is given."""
+    """MO-15, DE-19: Another seed and other code: named, and the distance of weights and metrics is given."""
     spec = discovery.model("flight_delays")
     changed = spec.model_copy(update={"training": spec.training.model_copy(update={"seed": 1})})
     monkeypatch.setattr(reproduce.discovery, "model", lambda name: changed)
@@ -114,7 +114,7 @@ def test_it_says_what_is_different(
 
 
 def test_names_of_versions(version: tuple[Settings, FolderStore], monkeypatch: pytest.MonkeyPatch) -> None:
-    """<model>/<number>; a number alone where there is one model; anything else is a sentence."""
+    """MO-15: <model>/<number>; a number alone where there is one model; anything else is a sentence."""
     one = {"flight_delays": discovery.model("flight_delays")}
     monkeypatch.setattr(reproduce.discovery, "models", lambda: one)
     assert reproduce.named("flight_delays/7") == reproduce.named("7") == ("flight_delays", 7)
@@ -128,7 +128,7 @@ def test_names_of_versions(version: tuple[Settings, FolderStore], monkeypatch: p
 
 
 def test_a_changed_byte_is_damage(version: tuple[Settings, FolderStore]) -> None:
-    """MO-15: One byte of one file of the snapshot: nothing is trained, the file is named with what to do."""
+    """MO-15, MO-17: One byte of one file of the snapshot: nothing is trained, the file is named with what to do."""
     file = Path(version[1].root, "tables/flights", Table(version[1], "flights").files()[0]["path"])
     whole = file.read_bytes()
     try:
@@ -140,7 +140,7 @@ def test_a_changed_byte_is_damage(version: tuple[Settings, FolderStore]) -> None
 
 
 def test_another_snapshot_is_damage(version: tuple[Settings, FolderStore], tmp_path: Path, january: January) -> None:
-    """A table that was made anew with other rows, each file of it sound, cannot reproduce anything."""
+    """MO-15, MO-17: A table that was made anew with other rows, each file of it sound, cannot reproduce anything."""
     settings, store = version
     shutil.copytree(store.root, tmp_path / "store", ignore=shutil.ignore_patterns("tables"))
     other = FolderStore(str(tmp_path / "store"))
@@ -150,7 +150,8 @@ def test_another_snapshot_is_damage(version: tuple[Settings, FolderStore], tmp_p
 
 
 def test_what_is_not_known_of_old_files_is_said(version: tuple[Settings, FolderStore]) -> None:
-    """Files that were hashed after the training: the answer says until when names and sizes alone are known; a newer training is proved whole."""
+    """MO-15: Files that were hashed after the training: the answer says until when names and sizes alone are known; a newer training is
+    proved whole."""
     source = snapshot_at(version[1], discovery.dataset("flights"), 1)
     manifest = small_manifest(created=datetime(2026, 1, 1, tzinfo=timezone.utc))
     assert reproduce.unknown_before(source, manifest) == []
@@ -164,7 +165,7 @@ def test_what_is_not_known_of_old_files_is_said(version: tuple[Settings, FolderS
 
 
 def test_differences_name_parameters(version: tuple[Settings, FolderStore]) -> None:
-    """Each hyperparameter by its name, with both values."""
+    """MO-15, DE-19: Each hyperparameter by its name, with both values."""
     spec = discovery.model("flight_delays")
     manifest = Manifest(
         model=spec.name, run_key="k", dataset="flights", snapshot=0, snapshot_digest="s", code_digest="c", lock_digest="l",

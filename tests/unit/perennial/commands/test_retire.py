@@ -41,7 +41,8 @@ def no_folder(world, monkeypatch):
 
 
 def test_nothing_serves_and_the_ledger_says_who_and_why(world):
-    """Servers stop, the roles in the registry are free, open incidents end; the chain is whole, and both versions stay registered."""
+    """SC-09, SC-03: Servers stop, the roles in the registry are free, open incidents end; the chain is whole, and both versions stay
+    registered."""
     incidents = Incidents(world.store, world.name)
     incidents.open("drift", "carrier", "warning", "`carrier` drifted.")
     said = retire.take_down(world, "replaced by fares", "jo")
@@ -65,7 +66,7 @@ def test_nothing_serves_and_the_ledger_says_who_and_why(world):
 
 
 def test_a_release_under_way_ends_with_it(world):
-    """Its candidate is not what remains."""
+    """SC-09: Its candidate is not what remains."""
     world.spec = world.spec.model_copy(update={"release": ReleaseSpec(steps=(5, 100))})
     world.registry.add(world.name, "c" * 64)
     assert world.look().action == "started"
@@ -75,7 +76,7 @@ def test_a_release_under_way_ends_with_it(world):
 
 
 def test_a_second_wish_changes_nothing(world):
-    """And completes one that was killed before its servers stopped."""
+    """SC-09, DE-22: And completes one that was killed before its servers stopped."""
     before = world.backend.route(world.spec)
     retire.take_down(world, "r", "jo")
     world.backend.apply(world.spec, before)
@@ -85,7 +86,8 @@ def test_a_second_wish_changes_nothing(world):
 
 
 def test_nothing_happens_by_itself_until_a_person_releases_again(world):
-    """A candidate waits, going back is refused, both with the command that serves it again; that begins anew, and the ledger says so."""
+    """SC-09: A candidate waits, going back is refused, both with the command that serves it again; that begins anew, and the ledger says
+    so."""
     retire.take_down(world, "replaced", "jo")
     world.registry.add(world.name, "c" * 64)
     for result in (world.look(), world.look(version=3), world.look(version=3, again=True), world.look(version=3, actor="eve")):
@@ -106,7 +108,7 @@ def test_nothing_happens_by_itself_until_a_person_releases_again(world):
 
 
 def test_a_no_to_a_waiting_version_leaves_it_retired(world):
-    """A rejection moves nothing."""
+    """SC-09: A rejection moves nothing."""
     retire.take_down(world, "r", "jo")
     world.registry.add(world.name, "c" * 64)
     assert world.look(version=3, decision="roll_back", actor="eve").action == "rejected"
@@ -115,7 +117,7 @@ def test_a_no_to_a_waiting_version_leaves_it_retired(world):
 
 
 def test_the_night_trains_nothing(world, monkeypatch):
-    """The model's schedule does nothing; a person who asks is not held up by it."""
+    """SC-09: The model's schedule does nothing; a person who asks is not held up by it."""
     monkeypatch.setattr(discovery, "model", lambda name: world.spec)
     retire.take_down(world, "replaced", "jo")
     result = validate.run(SETTINGS, world.store, world.name)
@@ -125,7 +127,7 @@ def test_the_night_trains_nothing(world, monkeypatch):
 
 
 def test_nothing_is_watched_by_itself(world, monkeypatch):
-    """The scheduled look opens no incident of what nobody calls; one over a window that a person names goes on."""
+    """SC-09: The scheduled look opens no incident of what nobody calls; one over a window that a person names goes on."""
     monkeypatch.setattr(discovery, "model", lambda name: world.spec)
     monkeypatch.setattr(monitor._agreement, "watch", lambda *given: None)
     retire.take_down(world, "replaced", "jo")
@@ -135,7 +137,7 @@ def test_nothing_is_watched_by_itself(world, monkeypatch):
 
 
 def test_servers_that_do_not_answer_leave_the_wish_in_the_ledger(world, monkeypatch):
-    """It is a fault that names them; the model stays retired, and the next try stops the servers."""
+    """SC-09: It is a fault that names them; the model stays retired, and the next try stops the servers."""
 
     def deaf(model):
         raise ServiceUnreachable("The gateway does not answer.")
@@ -150,14 +152,14 @@ def test_servers_that_do_not_answer_leave_the_wish_in_the_ledger(world, monkeypa
 
 
 def test_a_registry_that_is_down_delays_nothing(world):
-    """As with a rollback: first the traffic."""
+    """SC-09, OP-08: As with a rollback: first the traffic."""
     world.registry.unreachable = True
     assert "The registry was not told: MLflow does not answer." in retire.take_down(world, "r", "jo")
     assert world.backend.route(world.spec) is None
 
 
 def test_a_model_whose_folder_is_gone_is_retired_by_its_name(world, no_folder, monkeypatch, capsys):
-    """The ledger knows it; afterwards served-at and ledger answer still. Who never served, or is nobody, is told so."""
+    """SC-09: The ledger knows it; afterwards served-at and ledger answer still. Who never served, or is nobody, is told so."""
     monkeypatch.setenv("PERENNIAL_STORE", str(world.store.path))
     assert cli.main(["retire", world.name, "--reason", "renamed"]) == 0
     assert world.backend.route(world.spec) is None

@@ -24,7 +24,7 @@ def store(tmp_path, monkeypatch):
 
 
 def test_what_is_broken_or_serves_without_its_folder_is_said(store, capsys):
-    """A person who asks need not open Airflow; a model that was taken down is no such one."""
+    """MN-18: A person who asks need not open Airflow; a model that was taken down is no such one."""
     ledger = Ledger(store, "renamed")
     common = {"version": 3, "versions": {3: "a" * 64}, "reason": "r", "actor": "jo"}
     ledger.append("released", champion=3, weights={3: 10_000}, after_seq=None, **common)

@@ -33,7 +33,8 @@ def store(tmp_path_factory):
 
 
 def test_each_row_is_one_call_in_order_of_time(store):
-    """Every row of the window is sent once, oldest first, with exactly the model's inputs and its own time; ids are unique and the same in each replay."""
+    """DE-11: Every row of the window is sent once, oldest first, with exactly the model's inputs and its own time; ids are unique and the
+    same in each replay."""
     model, dataset = discovery.model("flight_delays"), discovery.dataset("flights")
     calls = list(traffic.rows_as_calls(store, model, dataset, FIRST, LAST))
     assert len(calls) == 842 + 943  # flights of 1 and 2 January
@@ -47,7 +48,7 @@ def test_each_row_is_one_call_in_order_of_time(store):
 
 
 def test_the_command_says_what_came_back(store, monkeypatch, capsys):
-    """Exit code 0 if all was answered, 1 with the first failure if not, and a refusal where there are no rows."""
+    """DE-11: Exit code 0 if all was answered, 1 with the first failure if not, and a refusal where there are no rows."""
     sent = []
 
     def answer(failures):
@@ -76,7 +77,8 @@ def test_the_command_says_what_came_back(store, monkeypatch, capsys):
 
 
 def test_a_version_from_before_the_spec_was_edited_gets_what_it_reads(store, tmp_path, monkeypatch):
-    """The spec dropped `origin` and gained `distance`; the version that serves needs `origin`, the next one `distance`: rows have both."""
+    """DE-11: The spec dropped `origin` and gained `distance`; the version that serves needs `origin`, the next one `distance`: rows have
+    both."""
     served = FolderStore(str(tmp_path / "served"))
     digest = publish_small_version(served, tmp_path / "version", model="small_delays")
     Ledger(served, "small_delays").append(
@@ -97,7 +99,7 @@ def test_a_version_from_before_the_spec_was_edited_gets_what_it_reads(store, tmp
 
 
 def test_the_command_takes_the_options_that_are_told(store):
-    """The options of the table are the command's arguments."""
+    """DE-11: The options of the table are the command's arguments."""
     import inspect
 
     wanted = {option.argument for option in options.COMMANDS["traffic"][1]}
@@ -105,7 +107,7 @@ def test_the_command_takes_the_options_that_are_told(store):
 
 
 def test_a_gateway_that_is_down_is_one_sentence(store):
-    """Not thousands of failures: what is not there, and how to start it."""
+    """MN-18: Not thousands of failures: what is not there, and how to start it."""
     settings = Settings.from_environment({"PERENNIAL_GATEWAY_URL": "http://127.0.0.1:9"})
     with pytest.raises(ServiceUnreachable, match=r"gateway at http://127.0.0.1:9 does not answer .*perennial up"):
         traffic.run(settings, store, model="flight_delays", first=FIRST, last=LAST, rate=0.0, limit=3)

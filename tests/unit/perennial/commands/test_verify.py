@@ -52,7 +52,7 @@ def said(store: FolderStore, capsys: pytest.CaptureFixture[str]) -> tuple[int, s
 
 
 def test_all_is_sound(store: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line for each table, the versions and the ledger; nothing is written."""
+    """MO-17: A line for each table, the versions and the ledger; nothing is written."""
     before = {item.key: item.etag for item in store.list("tables")}
     code, out = said(store, capsys)
     assert code == 0
@@ -84,7 +84,7 @@ def test_a_changed_byte_anywhere_is_told(store: FolderStore, capsys: pytest.Capt
 
 
 def test_what_is_missing_is_told(store: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file of a table, a commit of its log, a file of a version: each by name."""
+    """MO-17: A file of a table, a commit of its log, a file of a version: each by name."""
     path = Table(store, "sales").files()[0]["path"]
     store.delete(f"tables/sales/{path}")
     store.delete(f"tables/sales/_delta_log/{1:020}.json")
@@ -98,7 +98,7 @@ def test_what_is_missing_is_told(store: FolderStore, capsys: pytest.CaptureFixtu
 
 
 def test_a_table_from_before_hashes_were_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not known is said and noted, and since when it is; a file of another size is damaged all the same."""
+    """MO-17: What is not known is said and noted, and since when it is; a file of another size is damaged all the same."""
     shutil.copytree(BEFORE, tmp_path / "old")
     store = FolderStore(str(tmp_path / "old"))
     path = Table(store, "sales").files()[0]["path"]
@@ -119,5 +119,5 @@ def test_a_table_from_before_hashes_were_kept(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_an_empty_store_is_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing stored, nothing damaged."""
+    """MO-17: Nothing stored, nothing damaged."""
     assert said(FolderStore(str(tmp_path / "none")), capsys) == (0, SOUND)

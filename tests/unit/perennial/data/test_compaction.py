@@ -34,7 +34,7 @@ def content(table: Table, version: int | None = None) -> list[dict[str, object]]
 
 
 def test_an_append_compacts_many_small_files(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A year of days stays in few files; rows, older snapshots, statistics and what was appended when are as before."""
+    """DM-06, DM-08: A year of days stays in few files; rows, older snapshots, statistics and what was appended when are as before."""
     monkeypatch.setattr(compaction, "MANY", 5)
     versions = [append(table, make_sales, day) for day in range(5)]
     before = content(table)
@@ -57,7 +57,7 @@ def test_an_append_compacts_many_small_files(table: Table, make_sales, monkeypat
 
 
 def test_few_or_large_files_are_left_alone(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Below the count nothing is done; files that are not small do not count."""
+    """DM-08: Below the count nothing is done; files that are not small do not count."""
     for day in range(4):
         append(table, make_sales, day)
     assert not compact(table.store, "sales", DeltaTable(table.uri))
@@ -68,7 +68,7 @@ def test_few_or_large_files_are_left_alone(table: Table, make_sales, monkeypatch
 
 
 def test_one_compaction_reads_only_so_much(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that was never compacted is compacted piece by piece."""
+    """DM-08: A table that was never compacted is compacted piece by piece."""
     for day in range(9):
         append(table, make_sales, day)
     size = table.files()[0]["size_bytes"]
@@ -80,7 +80,7 @@ def test_one_compaction_reads_only_so_much(table: Table, make_sales, monkeypatch
 
 
 def test_of_compactions_at_the_same_time_one_succeeds(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same files are replaced once; the losers leave no file behind. (Delta's own compaction doubles the rows here.)"""
+    """DE-22: The same files are replaced once; the losers leave no file behind. (Delta's own compaction doubles the rows here.)"""
     for day in range(6):
         append(table, make_sales, day)
     monkeypatch.setattr(compaction, "MANY", 5)
@@ -99,7 +99,7 @@ def test_of_compactions_at_the_same_time_one_succeeds(table: Table, make_sales, 
 
 
 def test_a_compaction_gives_way_to_an_append(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was committed since the compaction looked wins."""
+    """DE-22: What was committed since the compaction looked wins."""
     for day in range(5):
         append(table, make_sales, day)
     looked = DeltaTable(table.uri)
@@ -110,7 +110,7 @@ def test_a_compaction_gives_way_to_an_append(table: Table, make_sales, monkeypat
 
 
 def test_appends_and_compactions_at_the_same_time(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writers that each compact on the way, two for every batch: no append fails and each batch is in once."""
+    """DE-22: Writers that each compact on the way, two for every batch: no append fails and each batch is in once."""
     monkeypatch.setattr(compaction, "MANY", 2)
     barrier = threading.Barrier(6)
 
@@ -127,7 +127,7 @@ def test_appends_and_compactions_at_the_same_time(table: Table, make_sales, monk
 
 
 def test_a_batch_that_is_in_stays_in_after_a_killed_append(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed between compaction and append: the next try appends once, and the compaction is not taken for a version with rows."""
+    """DE-22: Killed between compaction and append: the next try appends once, and the compaction is not taken for a version with rows."""
     from perennial.data import tables
 
     for day in range(3):
@@ -144,7 +144,7 @@ def test_a_batch_that_is_in_stays_in_after_a_killed_append(table: Table, make_sa
 
 
 def test_rows_that_a_file_lacks_are_not_compacted_away(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file with other rows than the log says is told; the table stays as it was."""
+    """MO-17: A file with other rows than the log says is told; the table stays as it was."""
     for day in range(3):
         append(table, make_sales, day)
     monkeypatch.setattr(compaction, "MANY", 3)
@@ -155,7 +155,7 @@ def test_rows_that_a_file_lacks_are_not_compacted_away(table: Table, make_sales,
 
 
 def test_a_column_that_came_later_survives(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files from before and after it become one, null where there was none."""
+    """DM-06: Files from before and after it become one, null where there was none."""
     append(table, make_sales, 0)
     table.append(make_sales(2, shop="south").append_column("colour", pa.array(["red", "blue"])), "coloured")
     monkeypatch.setattr(compaction, "MANY", 2)

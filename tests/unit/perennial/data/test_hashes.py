@@ -58,7 +58,7 @@ def change_a_byte(table: Table, path: str, place: int) -> None:
 
 
 def test_a_commit_keeps_the_hash_of_each_file(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an append and of a compaction, read from no file; older snapshots keep theirs."""
+    """MO-17: Of an append and of a compaction, read from no file; older snapshots keep theirs."""
     monkeypatch.setattr(compaction, "MANY", 4)
     fill(table, make_sales, range(6))
     monkeypatch.setattr(FolderStore, "sha256", lambda *_: pytest.fail("a file was read"))
@@ -91,7 +91,7 @@ def test_each_changed_byte_is_noticed(table: Table, rows: pa.Table, spec: Datase
 
 
 def test_each_changed_byte_of_the_log_is_noticed(table: Table, make_sales) -> None:
-    """Of every commit, the newest too: a log that is read otherwise gives other rows from sound files."""
+    """MO-17: Of every commit, the newest too: a log that is read otherwise gives other rows from sound files."""
     fill(table, make_sales, range(3))
     log = sorted(Path(table.uri, "_delta_log").glob("*.json"))
     assert len(log) == 4
@@ -110,7 +110,8 @@ def test_each_changed_byte_of_the_log_is_noticed(table: Table, make_sales) -> No
 
 
 def test_a_log_without_words_of_its_end_is_no_damage(old: Table, make_sales) -> None:
-    """Of a table from before, or one whose writer was killed just after its commit: the next commit vouches for the one before it."""
+    """MO-17: Of a table from before, or one whose writer was killed just after its commit: the next commit vouches for the one before
+    it."""
     assert read_log(old.store, "sales").damage == []
     old.append(make_sales(1, shop="west"), "3" * 64)
     old.store.delete("tables/sales/_sha256/last.json")
@@ -129,7 +130,7 @@ def test_a_log_without_words_of_its_end_is_no_damage(old: Table, make_sales) -> 
 
 
 def test_a_missing_end_of_the_log_is_noticed(table: Table, make_sales) -> None:
-    """The table would read as the version before, without the newest batch, and nobody would be told."""
+    """MO-17: The table would read as the version before, without the newest batch, and nobody would be told."""
     fill(table, make_sales, range(2))
     last = table.version()
     table.store.delete(f"tables/sales/_delta_log/{last:020}.json")
@@ -156,7 +157,7 @@ def test_the_digest_is_over_bytes(store: FolderStore, tmp_path: Path, rows: pa.T
 
 
 def test_a_compaction_changes_no_digest(table: Table, make_sales, spec: DatasetSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version that was trained on is the same snapshot after its files were gathered in another."""
+    """DM-06: A version that was trained on is the same snapshot after its files were gathered in another."""
     fill(table, make_sales, range(4))
     before = Snapshot(spec, 4, table.store).digests
     monkeypatch.setattr(compaction, "MANY", 4)
@@ -166,7 +167,7 @@ def test_a_compaction_changes_no_digest(table: Table, make_sales, spec: DatasetS
 
 
 def test_a_compaction_does_not_hide_damage(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A changed file is told, and not written anew with a hash of its own."""
+    """MO-17: A changed file is told, and not written anew with a hash of its own."""
     fill(table, make_sales, range(3))
     path = table.files()[1]["path"]
     change_a_byte(table, path, 30)
@@ -177,7 +178,7 @@ def test_a_compaction_does_not_hide_damage(table: Table, make_sales, monkeypatch
 
 
 def test_a_table_from_before_opens(old: Table, spec: DatasetSpec, make_sales) -> None:
-    """Its rows are read, its digests are those of then, more is appended."""
+    """DM-06: Its rows are read, its digests are those of then, more is appended."""
     for version, digest in DIGESTS_BEFORE.items():
         assert Snapshot(spec, version, old.store).digests[1] == digest
     assert old.append(make_sales(1, shop="west"), "3" * 64, key=spec.key, event_time="sold") == 3
@@ -187,7 +188,7 @@ def test_a_table_from_before_opens(old: Table, spec: DatasetSpec, make_sales) ->
 
 
 def test_files_from_before_are_hashed_once_and_noted(old: Table, spec: DatasetSpec, caplog: pytest.LogCaptureFixture) -> None:
-    """From then on a changed byte is noticed; since when the bytes are known is kept."""
+    """MO-17: From then on a changed byte is noticed; since when the bytes are known is kept."""
     begin = datetime.now().astimezone()
     with caplog.at_level(logging.INFO, "perennial"):
         digest = Snapshot(spec, 2, old.store).digest
@@ -202,7 +203,7 @@ def test_files_from_before_are_hashed_once_and_noted(old: Table, spec: DatasetSp
 
 
 def test_a_store_that_takes_no_note_is_told(old: Table, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Who only reads gets the hashes all the same."""
+    """MO-17: Who only reads gets the hashes all the same."""
 
     def refuse(*_: object) -> bool:
         raise StoreUnreachable("The store may not be written.")
@@ -213,7 +214,7 @@ def test_a_store_that_takes_no_note_is_told(old: Table, monkeypatch: pytest.Monk
 
 
 def test_a_long_history_is_read_once(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What many commits say is gathered in a note; later ones are read beside it, older versions without it."""
+    """DM-06: What many commits say is gathered in a note; later ones are read beside it, older versions without it."""
     monkeypatch.setattr(hashes, "NOTE_AFTER", 3)
     fill(table, make_sales, range(5))
     found = table.hashes()
@@ -230,7 +231,7 @@ def test_a_long_history_is_read_once(table: Table, make_sales, monkeypatch: pyte
 
 
 def test_a_damaged_note_is_told(table: Table, rows: pa.Table) -> None:
-    """It is named with what to do."""
+    """MO-17: It is named with what to do."""
     table.append(rows, "one")
     table.store.write(f"tables/sales/_sha256/{1:020}.json", json.dumps({"files": 3}).encode())
     with pytest.raises(StoredDataDamaged, match=r"tables/sales/_sha256/0+1.json cannot be read .*: restore it from a backup"):
@@ -241,7 +242,7 @@ def test_a_damaged_note_is_told(table: Table, rows: pa.Table) -> None:
 def test_a_damaged_checkpoint_of_the_log_is_noticed(
     table: Table, make_sales, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: bool
 ) -> None:
-    """One that cannot be read, and one that can and tells of other files; what is to be deleted is said, and helps."""
+    """MO-17: One that cannot be read, and one that can and tells of other files; what is to be deleted is said, and helps."""
     monkeypatch.setattr(tables, "_CHECKPOINT", 2)
     fill(table, make_sales, range(3))
     table.refuse_damaged()

@@ -27,12 +27,12 @@ def names(store: FolderStore, settle: float = 2, now: float = 1_000_000) -> tupl
 
 
 def test_nothing_waits_in_an_empty_landing_zone(store: FolderStore) -> None:
-    """No folder, no files."""
+    """DM-01: No folder, no files."""
     assert names(store) == ([], [])
 
 
 def test_a_file_waits_until_it_is_still(store: FolderStore) -> None:
-    """A file that was written a moment ago may still grow; one from before the settling time is ready."""
+    """DM-01: A file that was written a moment ago may still grow; one from before the settling time is ready."""
     land(store, "new.csv", age=1)
     land(store, "old.csv", age=3)
     assert names(store) == (["old.csv"], ["new.csv"])
@@ -40,7 +40,7 @@ def test_a_file_waits_until_it_is_still(store: FolderStore) -> None:
 
 
 def test_a_large_file_must_have_been_still_for_longer(store: FolderStore) -> None:
-    """Its writer may pause for longer; the time is bounded, and in S3, where objects appear whole, size does not count."""
+    """DM-01: Its writer may pause for longer; the time is bounded, and in S3, where objects appear whole, size does not count."""
     assert pause(0, 2) == 2
     assert pause(LARGE, 2) == 4
     assert pause(10**12, 2) == 30
@@ -55,7 +55,7 @@ def test_a_large_file_must_have_been_still_for_longer(store: FolderStore) -> Non
 
 @pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="only Linux tells which files are open")
 def test_a_file_that_a_program_has_open_for_writing_waits(store: FolderStore) -> None:
-    """However long it pauses; one that reads it holds nothing up; once it is closed, the file is ready."""
+    """DM-01: However long it pauses; one that reads it holds nothing up; once it is closed, the file is ready."""
     land(store, "a.csv")
     land(store, "b.csv")
     path = Path(store.root, "landing/sales/a.csv")
@@ -77,19 +77,19 @@ def test_a_file_that_a_program_has_open_for_writing_waits(store: FolderStore) ->
 
 @pytest.mark.parametrize("name", ["a.csv.part", "a.csv.tmp", ".a.csv", "sub/.hidden/a.csv", "A.CSV.PART", "a.csv.filepart"])
 def test_names_that_say_unfinished_are_not_there_yet(store: FolderStore, name: str) -> None:
-    """Hidden files and the suffixes of usual copying programs neither wait nor are ready."""
+    """DM-01: Hidden files and the suffixes of usual copying programs neither wait nor are ready."""
     land(store, name)
     assert names(store) == ([], [])
 
 
 def test_folders_below_the_landing_zone_count(store: FolderStore) -> None:
-    """A file's name is its path below the landing zone."""
+    """DM-01: A file's name is its path below the landing zone."""
     land(store, "2013/01/a.csv")
     assert names(store)[0] == ["2013/01/a.csv"]
 
 
 def test_a_receipt_ends_the_wait_of_that_file_alone(store: FolderStore) -> None:
-    """The same name with other content, or the same content landed again, is another file."""
+    """DM-16: The same name with other content, or the same content landed again, is another file."""
     land(store, "a.csv")
     land(store, "b.csv")
     first = listing(store, "sales")[0]
@@ -100,7 +100,7 @@ def test_a_receipt_ends_the_wait_of_that_file_alone(store: FolderStore) -> None:
 
 
 def test_a_file_knows_whether_it_changed(store: FolderStore) -> None:
-    """What was listed is unchanged until it is written again or removed."""
+    """DM-01: What was listed is unchanged until it is written again or removed."""
     land(store, "a.csv")
     file = listing(store, "sales")[0]
     assert file.is_unchanged(store.stat(file.key))
@@ -111,7 +111,7 @@ def test_a_file_knows_whether_it_changed(store: FolderStore) -> None:
 
 
 def test_a_name_that_is_not_text_still_waits(store: FolderStore) -> None:
-    """A name with undecodable bytes does not keep others from being taken in."""
+    """DM-01: A name with undecodable bytes does not keep others from being taken in."""
     land(store, "ok.csv")
     (Path(store.root) / "landing" / "sales" / os.fsdecode(b"caf\xe9.csv")).write_bytes(b"x")
     assert len(names(store, now=1e12)[0]) == 2
@@ -122,7 +122,7 @@ def _receipt(file_id: str, outcome: str = "appended") -> Receipt:
 
 
 def test_a_receipt_is_written_once(store: FolderStore) -> None:
-    """The first one stays: a second writer learns that it is late."""
+    """DE-22: The first one stays: a second writer learns that it is late."""
     assert write_receipt(store, "sales", _receipt("one"))
     assert not write_receipt(store, "sales", _receipt("one", "refused"))
     found = read_receipt(store, "sales", "one")
@@ -132,14 +132,14 @@ def test_a_receipt_is_written_once(store: FolderStore) -> None:
 
 
 def test_receipts_come_oldest_first(store: FolderStore) -> None:
-    """All of a dataset's receipts, in the order in which they were written."""
+    """DM-07: All of a dataset's receipts, in the order in which they were written."""
     for name in ("z", "a", "m"):
         write_receipt(store, "sales", _receipt(name))
     assert [r.id for r in receipts(store, "sales")] == ["z", "a", "m"]
 
 
 def test_a_damaged_receipt_says_what_to_do(store: FolderStore) -> None:
-    """The sentence names the key."""
+    """MN-18: The sentence names the key."""
     store.write(receipt_key("sales", "one"), b"{]")
     with pytest.raises(StoredDataDamaged, match=r"receipts/sales/one.json cannot be read .* delete it"):
         read_receipt(store, "sales", "one")

@@ -54,7 +54,8 @@ def snapshot(store: FolderStore, spec: DatasetSpec) -> Snapshot:
 
 @pytest.mark.parametrize("most", [0.0, 0.5])
 def test_labels_that_are_no_class_are_counted(store: FolderStore, spec: DatasetSpec, most: float) -> None:
-    """Of the days that are used, to the newest; a label that is not there yet is none of them. More than the spec allows is refused, by value."""
+    """DM-10: Of the days that are used, to the newest; a label that is not there yet is none of them. More than the spec allows is refused,
+    by value."""
     rows = days(12, unlabelled_last=1)
     shops = [
         "Fair" if place % 24 == 5 and place > 47 else None if place % 24 == 6 else "Good" if place % 2 else "Ideal" for place in range(288)
@@ -76,21 +77,21 @@ def test_labels_that_are_no_class_are_counted(store: FolderStore, spec: DatasetS
 
 
 def test_there_is_no_snapshot_before_the_first_batch(store: FolderStore, spec: DatasetSpec) -> None:
-    """Nothing ingested, nothing to train on."""
+    """DM-06: Nothing ingested, nothing to train on."""
     assert latest_snapshot(store, spec) is None
     with pytest.raises(UnknownName, match="has no snapshot yet: ingest a batch first"):
         snapshot_at(store, spec, 1)
 
 
 def test_versions_are_checked(snapshot: Snapshot) -> None:
-    """A version that is not there is named beside those that are."""
+    """DM-06: A version that is not there is named beside those that are."""
     assert snapshot_at(snapshot.store, snapshot.dataset, 2).count() == 192
     with pytest.raises(UnknownName, match="has the snapshots 1 to 3"):
         snapshot_at(snapshot.store, snapshot.dataset, 4)
 
 
 def test_rows_come_in_order_of_time(snapshot: Snapshot) -> None:
-    """Whatever the order of landing, the same snapshot gives the same frame."""
+    """DM-06: Whatever the order of landing, the same snapshot gives the same frame."""
     rows = snapshot.rows()
     assert list(rows.columns) == [c.name for c in snapshot.dataset.columns]
     assert rows["sold"].is_monotonic_increasing
@@ -98,7 +99,7 @@ def test_rows_come_in_order_of_time(snapshot: Snapshot) -> None:
 
 
 def test_rows_between_two_times(snapshot: Snapshot) -> None:
-    """The first time is included, the last is not; times with a zone are taken at their UTC reading."""
+    """DM-06: The first time is included, the last is not; times with a zone are taken at their UTC reading."""
     rows = snapshot.rows(["amount", "sold"], datetime(2013, 1, 2), datetime(2013, 1, 3, tzinfo=timezone.utc))
     assert list(rows.columns) == ["amount", "sold"]
     assert (rows["sold"].min(), rows["sold"].max()) == (datetime(2013, 1, 2), datetime(2013, 1, 2, 23))
@@ -106,13 +107,13 @@ def test_rows_between_two_times(snapshot: Snapshot) -> None:
 
 
 def test_newest_is_the_newest_event_time(snapshot: Snapshot) -> None:
-    """Not the newest in order of landing."""
+    """DM-06: Not the newest in order of landing."""
     assert snapshot.newest() == datetime(2013, 1, 12, 23)
     assert snapshot_at(snapshot.store, snapshot.dataset, 1).newest() == datetime(2013, 1, 12, 23)
 
 
 def test_newest_without_statistics(store: FolderStore) -> None:
-    """Delta keeps statistics of 32 columns; beyond them the column is read."""
+    """DM-06: Delta keeps statistics of 32 columns; beyond them the column is read."""
     columns = tuple(Column(name=f"c{n}", type="int") for n in range(40))
     wide = DatasetSpec(
         name="wide", title="Wide", owner="tests", key=("c0",), event_time="at", columns=(*columns, Column(name="at", type="timestamp"))
@@ -125,14 +126,14 @@ def test_newest_without_statistics(store: FolderStore) -> None:
 
 
 def test_an_empty_snapshot_has_no_newest(store: FolderStore, spec: DatasetSpec) -> None:
-    """It says to ingest."""
+    """DM-06: It says to ingest."""
     Table(store, "sales").append(days(0), "one")
     with pytest.raises(TrainingRefused, match="has no rows: ingest a batch first"):
         Snapshot(spec, 1, store).newest()
 
 
 def test_the_digest_names_the_content(snapshot: Snapshot) -> None:
-    """The same version always has the same digest, another version another."""
+    """DM-06: The same version always has the same digest, another version another."""
     again = Snapshot(snapshot.dataset, 3, snapshot.store)
     assert again.digest == snapshot.digest
     assert Snapshot(snapshot.dataset, 2, snapshot.store).digest != snapshot.digest
@@ -148,7 +149,7 @@ def changed(spec: DatasetSpec, *columns: Column) -> DatasetSpec:
 
 
 def test_a_nullable_column_that_the_spec_gained_is_null_in_older_snapshots(snapshot: Snapshot) -> None:
-    """Before any batch has it, in the snapshots from before, and in the older rows of the newest one; filters know it too."""
+    """DM-06: Before any batch has it, in the snapshots from before, and in the older rows of the newest one; filters know it too."""
     spec = changed(snapshot.dataset, COLOUR, Column(name="weight", type="int", nullable=True))
     newest = latest_snapshot(snapshot.store, spec)
     assert newest is not None
@@ -179,7 +180,8 @@ def test_a_nullable_column_that_the_spec_gained_is_null_in_older_snapshots(snaps
     ],
 )
 def test_other_changes_of_a_spec_are_one_sentence(snapshot: Snapshot, column: Column, said: str) -> None:
-    """A required column that older rows lack, and another type, are told with what to do; a read without the column is none the worse."""
+    """DM-06: A required column that older rows lack, and another type, are told with what to do; a read without the column is none the
+    worse."""
     other = Snapshot(changed(snapshot.dataset, column), 3, snapshot.store)
     with pytest.raises(Fault, match=said):
         other.rows()
@@ -187,7 +189,7 @@ def test_other_changes_of_a_spec_are_one_sentence(snapshot: Snapshot, column: Co
 
 
 def test_a_required_column_that_the_rows_lack_is_refused_on_append(snapshot: Snapshot) -> None:
-    """Nothing goes in, for the rows that are in could not be read as the spec says."""
+    """DM-06: Nothing goes in, for the rows that are in could not be read as the spec says."""
     table = Snapshot(changed(snapshot.dataset, Column(name="colour", type="string")), 3, snapshot.store).table
     with pytest.raises(Fault, match="requires it: make it nullable"):
         table.append(days(1, datetime(2013, 1, 13)).append_column("colour", pa.array(["red"] * 24)), "new")
@@ -195,7 +197,8 @@ def test_a_required_column_that_the_rows_lack_is_refused_on_append(snapshot: Sna
 
 
 def test_a_compaction_is_no_new_snapshot(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Version and digest of the newest snapshot stay, so that nothing trains for it; the next batch makes the next snapshot, with fewer files."""
+    """DM-06: Version and digest of the newest snapshot stay, so that nothing trains for it; the next batch makes the next snapshot, with
+    fewer files."""
     monkeypatch.setattr(compaction, "MANY", 3)
     table = snapshot.table
     raw = DeltaTable(table.uri)
@@ -213,7 +216,7 @@ def test_a_compaction_is_no_new_snapshot(snapshot: Snapshot, monkeypatch: pytest
 
 
 def test_the_split_is_by_whole_days_without_overlap(snapshot: Snapshot) -> None:
-    """Newest days are tested on, those before validate, all others train; every row is in one part."""
+    """DM-12: Newest days are tested on, those before validate, all others train; every row is in one part."""
     parts = split(snapshot, model(), FEATURES)
     assert parts.bounds == {
         "train": ["2013-01-01", "2013-01-08"],
@@ -226,14 +229,14 @@ def test_the_split_is_by_whole_days_without_overlap(snapshot: Snapshot) -> None:
 
 
 def test_train_days_bound_the_past(snapshot: Snapshot) -> None:
-    """Older days are left out."""
+    """DM-12: Older days are left out."""
     parts = split(snapshot, model(train_days=2), FEATURES)
     assert parts.bounds["train"] == ["2013-01-06", "2013-01-08"]
     assert len(parts.train) == 48
 
 
 def test_rows_without_a_label_are_left_out(store: FolderStore, spec: DatasetSpec) -> None:
-    """The last test day is the newest day whose label is known."""
+    """DM-12: The last test day is the newest day whose label is known."""
     Table(store, "sales").append(days(12, unlabelled_last=3), "one")
     parts = split(Snapshot(spec, 1, store), model(), FEATURES)
     assert parts.bounds["test"] == ["2013-01-08", "2013-01-10"]
@@ -248,7 +251,7 @@ def test_rows_without_a_label_are_left_out(store: FolderStore, spec: DatasetSpec
     ],
 )
 def test_too_little_is_refused(store: FolderStore, spec: DatasetSpec, count: int, labelled: int, said: str) -> None:
-    """The sentence counts and says what to do."""
+    """DM-12: The sentence counts and says what to do."""
     Table(store, "sales").append(days(count, unlabelled_last=count - labelled), "one")
     with pytest.raises(TrainingRefused, match=said):
         split(Snapshot(spec, 1, store), model(), FEATURES)

@@ -27,7 +27,7 @@ def table(store: FolderStore) -> Table:
 
 
 def test_an_absent_table_is_empty(table: Table) -> None:
-    """No version, no rows, no batches."""
+    """DM-06: No version, no rows, no batches."""
     assert table.version() is None
     assert table.count() == 0
     assert table.scan().num_rows == 0
@@ -37,7 +37,7 @@ def test_an_absent_table_is_empty(table: Table) -> None:
 
 
 def test_a_batch_goes_in_once(table: Table, rows: pa.Table) -> None:
-    """Appending the same batch again changes nothing and tells the version."""
+    """DM-06, SY-14: Appending the same batch again changes nothing and tells the version."""
     assert table.append(rows, "one", metadata={"file": "f"}) == 1
     assert table.append(rows, "one") == 1
     assert table.append(rows, "two") == 2
@@ -50,7 +50,7 @@ def test_a_batch_goes_in_once(table: Table, rows: pa.Table) -> None:
 
 
 def test_rows_come_back_as_they_went_in(table: Table, rows: pa.Table) -> None:
-    """Types, nulls and naive times survive; the batch column shows only when asked for."""
+    """DM-06: Types, nulls and naive times survive; the batch column shows only when asked for."""
     table.append(rows, "one", label="file one")
     assert sorted(table.scan().to_pylist(), key=lambda row: row["sold"]) == rows.to_pylist()
     assert set(table.scan([BATCH])[BATCH].to_pylist()) == {"file one"}
@@ -59,14 +59,14 @@ def test_rows_come_back_as_they_went_in(table: Table, rows: pa.Table) -> None:
 
 
 def test_an_old_version_stays(table: Table, make_sales) -> None:
-    """A snapshot does not see what came later."""
+    """DM-06: A snapshot does not see what came later."""
     table.append(make_sales(3), "one")
     table.append(make_sales(4, shop="south"), "two")
     assert set(table.scan(version=1)["shop"].to_pylist()) == {"north"}
 
 
 def test_keys_that_are_in_are_refused_with_their_batch(table: Table, make_sales) -> None:
-    """The sentence counts them and says which batch has them; nothing is appended."""
+    """DM-10: The sentence counts them and says which batch has them; nothing is appended."""
     table.append(make_sales(3), "one", label="monday.csv", key=KEY, event_time="sold")
     table.append(make_sales(3, shop="south"), "two", label="tuesday.csv", key=KEY, event_time="sold")
     both = pa.concat_tables([make_sales(4), make_sales(1, shop="west")])
@@ -79,21 +79,21 @@ def test_keys_that_are_in_are_refused_with_their_batch(table: Table, make_sales)
 
 
 def test_keys_without_event_time_are_looked_up_in_the_whole_table(table: Table, make_sales) -> None:
-    """A key that has no time in it is compared with all rows."""
+    """DM-10: A key that has no time in it is compared with all rows."""
     table.append(make_sales(1), "one", key=("shop",))
     with pytest.raises(BatchRefused, match="from batch one"):
         table.append(make_sales(1, begin=datetime(2019, 1, 1)), "two", key=("shop",))
 
 
 def test_keys_that_repeat_in_a_batch_are_refused(table: Table, make_sales) -> None:
-    """Twice in one file is no batch."""
+    """DM-10: Twice in one file is no batch."""
     with pytest.raises(BatchRefused, match=r"2 keys \(shop, sold\) occur more than once"):
         table.append(pa.concat_tables([make_sales(3), make_sales(2)]), "one", key=KEY)
     assert table.version() is None
 
 
 def test_a_new_column_is_added(table: Table, rows: pa.Table) -> None:
-    """A column that the spec gained is null in older rows; one that it lost is null in newer ones."""
+    """DM-06: A column that the spec gained is null in older rows; one that it lost is null in newer ones."""
     table.append(rows, "one")
     table.append(rows.append_column("colour", pa.array(["red"] * 3)), "two")
     table.append(rows.drop_columns(["items"]), "three")
@@ -102,7 +102,7 @@ def test_a_new_column_is_added(table: Table, rows: pa.Table) -> None:
 
 
 def test_an_older_version_has_null_in_a_column_that_came_later(table: Table, rows: pa.Table) -> None:
-    """The newest version knows its type; a column that no version has is named, in a filter too."""
+    """DM-06: The newest version knows its type; a column that no version has is named, in a filter too."""
     table.append(rows, "one")
     table.append(rows.append_column("colour", pa.array(["red"] * 3)), "two")
     found = table.scan(["shop", "colour"], version=1)
@@ -114,7 +114,7 @@ def test_an_older_version_has_null_in_a_column_that_came_later(table: Table, row
 
 
 def test_threads_that_append_with_a_new_column_append_each_batch_once(table: Table, make_sales) -> None:
-    """The column is added once, whoever is first; each batch is in once although two try to append it."""
+    """DE-22: The column is added once, whoever is first; each batch is in once although two try to append it."""
     table.append(make_sales(2, shop="before"), "before")
     barrier = threading.Barrier(6)
 
@@ -129,7 +129,7 @@ def test_threads_that_append_with_a_new_column_append_each_batch_once(table: Tab
 
 
 def test_threads_that_append_the_same_batch_append_it_once(table: Table, rows: pa.Table) -> None:
-    """Eight writers of one batch into an absent table: one commit."""
+    """DE-22: Eight writers of one batch into an absent table: one commit."""
     barrier, versions = threading.Barrier(8), []
 
     def append() -> None:
@@ -146,7 +146,7 @@ def test_threads_that_append_the_same_batch_append_it_once(table: Table, rows: p
 
 
 def test_threads_that_append_different_batches_append_all(table: Table, make_sales) -> None:
-    """Six writers, six batches, no loss."""
+    """DE-22: Six writers, six batches, no loss."""
     barrier = threading.Barrier(6)
 
     def append(number: int) -> None:
@@ -162,7 +162,7 @@ def test_threads_that_append_different_batches_append_all(table: Table, make_sal
 
 
 def test_of_two_batches_with_the_same_keys_one_gets_in(table: Table, make_sales) -> None:
-    """Two files with the same rows, taken in at the same time: the loser sees the winner's keys and is refused."""
+    """DM-10, DE-22: Two files with the same rows, taken in at the same time: the loser sees the winner's keys and is refused."""
     barrier, said = threading.Barrier(4), []
 
     def append(number: int) -> None:
@@ -195,7 +195,7 @@ for number in range(5):
 
 
 def test_processes_that_append_the_same_batches_append_each_once(store: FolderStore) -> None:
-    """Three processes, the same five batches."""
+    """DE-22: Three processes, the same five batches."""
     processes = [subprocess.Popen([sys.executable, "-c", _APPEND, store.root], stdin=subprocess.PIPE, text=True) for _ in range(3)]
     for process in processes:
         assert process.stdin
@@ -208,7 +208,7 @@ def test_processes_that_append_the_same_batches_append_each_once(store: FolderSt
 
 
 def test_conflicts_without_end_are_a_fault(table: Table, rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever always loses says so and can be tried again."""
+    """DE-22: Whoever always loses says so and can be tried again."""
     table.append(rows, "one")
 
     monkeypatch.setattr(FolderStore, "put_if_absent", lambda *_: False)
@@ -218,7 +218,7 @@ def test_conflicts_without_end_are_a_fault(table: Table, rows: pa.Table, monkeyp
 
 
 def test_a_full_store_is_a_sentence(table: Table, rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table, the store and the reason are named."""
+    """MN-18: The table, the store and the reason are named."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError("Generic LocalFileSystem error: No space left on device (os error 28)\nmore")
@@ -229,14 +229,14 @@ def test_a_full_store_is_a_sentence(table: Table, rows: pa.Table, monkeypatch: p
 
 
 def test_a_file_in_place_of_the_table_is_a_sentence(store: FolderStore, rows: pa.Table) -> None:
-    """Not a traceback of another library."""
+    """MN-18: Not a traceback of another library."""
     store.write("tables/sales", b"I am no folder")
     with pytest.raises(StoreUnreachable, match="The table sales"):
         Table(store, "sales").append(rows, "one")
 
 
 def test_a_killed_append_leaves_no_rows(table: Table, rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data files without a commit are not part of the table, and the batch can go in afterwards."""
+    """DE-22: Data files without a commit are not part of the table, and the batch can go in afterwards."""
     table.append(rows, "one")
     Path(table.uri, "part-orphan.parquet").write_bytes(b"PAR1 half")
     assert table.count() == 3
@@ -246,7 +246,7 @@ def test_a_killed_append_leaves_no_rows(table: Table, rows: pa.Table, monkeypatc
 
 @pytest.mark.parametrize("amounts", [[1.5, 2.5], ["1", "x"]])
 def test_a_column_keeps_its_type(table: Table, amounts: list[object]) -> None:
-    """Delta Lake would cast 1.5 to 1 without a word; nothing is appended instead."""
+    """DM-02, DM-10: Delta Lake would cast 1.5 to 1 without a word; nothing is appended instead."""
     table.append(pa.table({"amount": [1, 2]}), "one")
     with pytest.raises(Fault, match=r"The column amount of the table sales holds int64, and (double|string) was to be appended"):
         table.append(pa.table({"amount": amounts}), "two")
@@ -254,7 +254,7 @@ def test_a_column_keeps_its_type(table: Table, amounts: list[object]) -> None:
 
 
 def test_a_label_is_looked_for_in_few_files(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of one batch are told by their statistics; of several, the column of labels is read."""
+    """DM-09: Files of one batch are told by their statistics; of several, the column of labels is read."""
     for number, name in enumerate(("a", "m", "z")):
         table.append(make_sales(2, datetime(2013, 1, 1 + number)), f"d{number}", label=f"{name}.csv (d{number})")
     with monkeypatch.context() as patch:
@@ -266,7 +266,7 @@ def test_a_label_is_looked_for_in_few_files(table: Table, make_sales, monkeypatc
 
 
 def test_a_log_that_was_gathered_tells_the_same(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint of the log keeps what is in, what is out, and who tells the hashes."""
+    """DM-06: A checkpoint of the log keeps what is in, what is out, and who tells the hashes."""
     monkeypatch.setattr(tables, "_CHECKPOINT", 2)
     for number in range(5):
         table.append(make_sales(2, datetime(2013, 1, 1 + number)), f"d{number}")

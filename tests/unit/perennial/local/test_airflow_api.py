@@ -65,7 +65,7 @@ def airflow() -> Iterator[type[Airflow]]:
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_run_is_started_once_though_its_answer_got_lost(airflow, lost):
-    """Asking again finds the run that was started."""
+    """DE-22: Asking again finds the run that was started."""
     airflow.lost = lost
     run = AirflowApi(airflow.url, "ada", "secret").trigger("a", version=3)
     assert list(airflow.runs) == [run.id]
@@ -73,13 +73,13 @@ def test_a_run_is_started_once_though_its_answer_got_lost(airflow, lost):
 
 
 def test_two_wishes_are_two_runs(airflow):
-    """Each has an id of its own."""
+    """DE-22: Each has an id of its own."""
     api = AirflowApi(airflow.url, "ada", "secret")
     assert api.trigger("a").id != api.trigger("a").id
     assert len(airflow.runs) == 2
 
 
 def test_a_refusal_is_told(airflow):
-    """With Airflow's own words."""
+    """DE-15: With Airflow's own words."""
     with pytest.raises(Fault, match=r"400 .*no such parameter"):
         AirflowApi(airflow.url, "ada", "secret").trigger("a", broken=True)

@@ -29,14 +29,14 @@ def calls(home):
 
 
 def test_the_own_database_is_brought_up_to_date_once(home):
-    """A second start does not pay for what was seen to be done."""
+    """DE-09: A second start does not pay for what was seen to be done."""
     airflow_programs.migrate(settings(home))
     airflow_programs.migrate(settings(home))
     assert calls(home) == ["db migrate"]
 
 
 def test_a_database_made_anew_is_brought_up_to_date_again(home):
-    """Whoever removes the data folder gets an empty platform, not a broken one."""
+    """OP-08: Whoever removes the data folder gets an empty platform, not a broken one."""
     airflow_programs.migrate(settings(home))
     version = postgres.data_folder(settings(home)) / "PG_VERSION"
     version.unlink()
@@ -46,7 +46,7 @@ def test_a_database_made_anew_is_brought_up_to_date_again(home):
 
 
 def test_an_outside_database_is_looked_at_each_time(home):
-    """Nobody tells us when it was restored from a backup."""
+    """OP-08: Nobody tells us when it was restored from a backup."""
     outside = settings(home, PERENNIAL_POSTGRES_URL="postgresql://ada@db")
     airflow_programs.migrate(outside)
     airflow_programs.migrate(outside)
@@ -54,7 +54,7 @@ def test_an_outside_database_is_looked_at_each_time(home):
 
 
 def test_a_migration_that_fails_is_said_and_tried_again(home):
-    """The sentence names the log."""
+    """DE-09, MN-18: The sentence names the log."""
     (home / "broken").touch()
     with pytest.raises(Fault, match=r"airflow-migrate\.log"):
         airflow_programs.migrate(settings(home))
@@ -64,7 +64,7 @@ def test_a_migration_that_fails_is_said_and_tried_again(home):
 
 
 def test_connections_for_alerts_are_handed_on(home, monkeypatch):
-    """Those two, where they are set; nothing else of another Airflow's environment."""
+    """MN-09, SC-04: Those two, where they are set; nothing else of another Airflow's environment."""
     monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_SMTP", "smtp://ada:pw@mail.test")
     monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_WEBHOOK", "")
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", "http://other.test")

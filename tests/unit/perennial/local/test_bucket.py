@@ -11,7 +11,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|mo
 
 
 def test_a_missing_bucket_is_made_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second start finds it and what is in it."""
+    """DM-08, SY-02: A second start finds it and what is in it."""
     from moto import mock_aws
 
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
@@ -28,14 +28,14 @@ def test_a_missing_bucket_is_made_once(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_a_folder_needs_no_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same start-up serves a store on disk."""
+    """DM-08: The same start-up serves a store on disk."""
     monkeypatch.setenv("PERENNIAL_STORE", str(tmp_path))
     assert bucket.main() == 0
     assert "needs no bucket" in capsys.readouterr().out
 
 
 def test_a_server_that_is_away_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit 1 and what to check; the container is started again."""
+    """DM-08, SY-02: Exit 1 and what to check; the container is started again."""
     for name, value in {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
         "AWS_ACCESS_KEY_ID": "test",

@@ -32,7 +32,7 @@ SETTINGS = Settings.from_environment({"PERENNIAL_ALLOWED_HOSTS": "models.example
     ],
 )
 def test_a_refusal_says_why(host: str, origin: str | None, said: str) -> None:
-    """By name first, then by page; the scheme of another site's page counts, its port too."""
+    """SC-01: By name first, then by page; the scheme of another site's page counts, its port too."""
     found = callers.refusal(SETTINGS, host, origin, pages=("https://portal.example",))
     assert found.startswith(said)
     assert bool(found) is bool(said)
@@ -40,7 +40,7 @@ def test_a_refusal_says_why(host: str, origin: str | None, said: str) -> None:
 
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_whatever_a_caller_sends_gets_an_answer(host: str, origin: str) -> None:
-    """A header that no browser sends is refused like any other, in a sentence of bounded length."""
+    """SC-01: A header that no browser sends is refused like any other, in a sentence of bounded length."""
     assert len(callers.refusal(SETTINGS, host, origin)) < 1000
 
 
@@ -56,7 +56,7 @@ def test_whatever_a_caller_sends_gets_an_answer(host: str, origin: str) -> None:
     ],
 )
 def test_an_origin_is_what_a_browser_sends(address: str, origin: str) -> None:
-    """Small letters, no path, no port that goes without saying."""
+    """SC-01: Small letters, no path, no port that goes without saying."""
     assert callers.origin_of(address) == origin
 
 
@@ -76,13 +76,13 @@ def test_an_origin_is_what_a_browser_sends(address: str, origin: str) -> None:
     ],
 )
 def test_mlflow_is_told_the_same_names(host: str) -> None:
-    """It compares names by patterns, in which a bracket is a sign of its own: what it lets in is what ours lets in."""
+    """SC-01: It compares names by patterns, in which a bracket is a sign of its own: what it lets in is what ours lets in."""
     allowed = any(fnmatch.fnmatch(host, told) if "*" in told else host == told for told in stack._mlflow_hosts(SETTINGS))
     assert allowed is not bool(callers.refusal(SETTINGS, host, None))
 
 
 def test_where_all_names_are_allowed_pages_are_not() -> None:
-    """`*` is for names; which pages may change something in MLflow stays a list."""
+    """SC-01: `*` is for names; which pages may change something in MLflow stays a list."""
     settings = Settings.from_environment({"PERENNIAL_ALLOWED_HOSTS": "*"})
     assert stack._mlflow_hosts(settings) == ["*"]
     assert "http://127.0.0.1:5000" in stack._mlflow_pages(settings)

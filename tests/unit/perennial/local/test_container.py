@@ -28,7 +28,7 @@ def logs(tmp_path: Path) -> Iterator[tuple[Path, io.StringIO, Logs]]:
 
 
 def test_the_command_gets_what_supervisord_keeps_back() -> None:
-    """Airflow's, the platform's and Python's variables reach the command; supervisord's own and the rest do not."""
+    """OP-07: Airflow's, the platform's and Python's variables reach the command; supervisord's own and the rest do not."""
     given = environment({"AIRFLOW__CORE__X": "1", "PERENNIAL_HOME": "/h", "PYTHONUNBUFFERED": "1", "SUPERVISOR_X": "1", "PATH": "/bin"})
     assert given == {"AIRFLOW__CORE__X": "1", "PERENNIAL_HOME": "/h", "PYTHONUNBUFFERED": "1", "SPT_NOENV": "1"}
 
@@ -40,7 +40,7 @@ def test_a_command_is_named_after_its_words() -> None:
 
 
 def test_only_what_is_new_is_shown(logs: tuple[Path, io.StringIO, Logs]) -> None:
-    """What an earlier container wrote is not shown again; each line stands behind its program's name."""
+    """OP-07: What an earlier container wrote is not shown again; each line stands behind its program's name."""
     folder, out, found = logs
     with (folder / "envoy.log").open("a") as file:
         file.write("new\n")
@@ -49,7 +49,7 @@ def test_only_what_is_new_is_shown(logs: tuple[Path, io.StringIO, Logs]) -> None
 
 
 def test_a_line_is_shown_once_it_is_whole(logs: tuple[Path, io.StringIO, Logs]) -> None:
-    """A program that is in the middle of a line does not have it cut in two."""
+    """OP-07: A program that is in the middle of a line does not have it cut in two."""
     folder, out, found = logs
     (folder / "serving.log").write_text("first\nsec")
     found.show()
@@ -61,7 +61,7 @@ def test_a_line_is_shown_once_it_is_whole(logs: tuple[Path, io.StringIO, Logs]) 
 
 
 def test_a_log_that_began_anew_is_shown_from_its_start(logs: tuple[Path, io.StringIO, Logs]) -> None:
-    """supervisord renames a log that is full and begins another."""
+    """OP-07: supervisord renames a log that is full and begins another."""
     folder, out, found = logs
     (folder / "envoy.log").rename(folder / "envoy.log.1")
     (folder / "envoy.log").write_text("begins\n")
@@ -70,7 +70,7 @@ def test_a_log_that_began_anew_is_shown_from_its_start(logs: tuple[Path, io.Stri
 
 
 def test_a_machine_without_supervisor_is_not_well(settings: Settings) -> None:
-    """The health check says why, with a status that every checker takes for a failure."""
+    """OP-08: The health check says why, with a status that every checker takes for a failure."""
     server = StatusServer(("127.0.0.1", 0), settings)
     Thread(target=server.serve_forever, daemon=True).start()
     try:

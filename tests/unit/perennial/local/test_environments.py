@@ -68,7 +68,7 @@ def installer(home: Path, monkeypatch: pytest.MonkeyPatch) -> Installer:
 
 
 def test_pips_settings_win_in_pips_order():
-    """The environment wins over [install], that over [global]; other sections do not count."""
+    """DE-09: The environment wins over [install], that over [global]; other sections do not count."""
     found = environments.parse_pip_settings(LISTING)
     assert found["find-links"] == "/wheels"
     assert found["timeout"] == "180"
@@ -76,7 +76,7 @@ def test_pips_settings_win_in_pips_order():
 
 
 def test_uv_looks_where_pip_looks():
-    """Indexes, links and certificate are handed on; several indexes are weighed as pip weighs them."""
+    """DE-09: Indexes, links and certificate are handed on; several indexes are weighed as pip weighs them."""
     environment, options = environments.uv_settings(environments.parse_pip_settings(LISTING), {"HOME": "/"})
     assert options == [
         *("--default-index", "https://main/simple"),
@@ -90,26 +90,26 @@ def test_uv_looks_where_pip_looks():
 
 
 def test_a_plain_machine_changes_nothing_about_uv(tmp_path):
-    """Without a configuration of pip, uv's own defaults hold."""
+    """DE-09: Without a configuration of pip, uv's own defaults hold."""
     environment, options = environments.uv_settings({}, {"HOME": str(tmp_path)})
     assert options == []
     assert environment == {"HOME": str(tmp_path), "UV_HTTP_TIMEOUT": "60"}
 
 
 def test_uvs_own_variables_win():
-    """Who has set uv up is not overruled."""
+    """DE-09: Who has set uv up is not overruled."""
     _, options = environments.uv_settings({"find-links": "/wheels", "no-index": "true"}, {"UV_FIND_LINKS": "/mine"})
     assert options == ["--no-index"]
 
 
 def test_a_home_that_cannot_be_written_needs_no_cache():
-    """A service user without a home can set up too."""
+    """DE-09: A service user without a home can set up too."""
     environment, _ = environments.uv_settings({}, {"HOME": "/nonexistent"})
     assert environment["UV_NO_CACHE"] == "1"
 
 
 def test_the_second_run_does_nothing(home, installer, capsys):
-    """Stamps tell that every environment is what its lock file says."""
+    """DE-23: Stamps tell that every environment is what its lock file says."""
     assert environments.main() == 0
     installer.calls.clear()
     capsys.readouterr()
@@ -119,7 +119,7 @@ def test_the_second_run_does_nothing(home, installer, capsys):
 
 
 def test_a_changed_lock_brings_only_its_environment_up_to_date(home, installer):
-    """The others are left alone, and the environment is not made anew."""
+    """DE-23: The others are left alone, and the environment is not made anew."""
     environments.main()
     installer.calls.clear()
     environments.LOCKS["serving"].write_text("boto3==2\n")
@@ -130,7 +130,7 @@ def test_a_changed_lock_brings_only_its_environment_up_to_date(home, installer):
 
 
 def test_a_half_made_environment_is_made_anew(home, installer):
-    """A kill leaves no stamp, so nothing of it is trusted."""
+    """DE-23: A kill leaves no stamp, so nothing of it is trusted."""
     environments.main()
     (home / "venvs/workload/perennial-stamp").unlink()
     (home / "venvs/workload/half-written").touch()
@@ -141,7 +141,7 @@ def test_a_half_made_environment_is_made_anew(home, installer):
 
 @pytest.mark.parametrize("fail_at", ["pip install --quiet --disable", "pip sync", "--editable"])
 def test_a_network_that_fails_is_said_in_one_sentence(home, installer, capsys, fail_at):
-    """The sentence says what to check; the next run begins where this one ended."""
+    """DE-09: The sentence says what to check; the next run begins where this one ended."""
     installer.fail_at = fail_at
     assert environments.main() == 1
     assert "Check the network" in capsys.readouterr().err
@@ -150,14 +150,14 @@ def test_a_network_that_fails_is_said_in_one_sentence(home, installer, capsys, f
 
 
 def test_a_python_without_venv_is_said_in_one_sentence(home, installer, capsys):
-    """Debian packs the module separately."""
+    """DE-09: Debian packs the module separately."""
     installer.fail_at = "-m venv"
     assert environments.main() == 1
     assert "python3.11-venv" in capsys.readouterr().err
 
 
 def test_another_python_is_refused(home, installer, monkeypatch, capsys):
-    """The locks are for one version of Python."""
+    """DE-23: The locks are for one version of Python."""
     monkeypatch.setattr(sys, "version_info", (3, 9, 2))
     assert environments.main() == 1
     assert "Python 3.11 is needed" in capsys.readouterr().err
@@ -165,7 +165,7 @@ def test_another_python_is_refused(home, installer, monkeypatch, capsys):
 
 
 def test_a_home_that_is_a_file_is_said_in_one_sentence(home, installer, capsys):
-    """No traceback for a path that cannot be."""
+    """DE-09: No traceback for a path that cannot be."""
     home.write_text("")
     assert environments.main() == 1
     assert "PERENNIAL_HOME" in capsys.readouterr().err
@@ -180,7 +180,7 @@ def test_the_launcher_knows_its_home(home, installer):
 
 
 def test_locks_fit_machines_with_another_build(home, installer, monkeypatch):
-    """A local build's suffix would tie the lock to this machine."""
+    """DE-23: A local build's suffix would tie the lock to this machine."""
     environments.LOCKS["workload"].write_text("torch==2.13.0+cpu\n")
     monkeypatch.setattr(sys, "argv", ["environments.py", "lock"])
     assert environments.main() == 0
@@ -190,7 +190,7 @@ def test_locks_fit_machines_with_another_build(home, installer, monkeypatch):
 
 
 def test_what_tests_add_is_compiled_with_the_environment_it_is_added_to(home, installer, monkeypatch):
-    """A test dependency moves no version that an image has."""
+    """DE-23: A test dependency moves no version that an image has."""
     monkeypatch.setattr(sys, "argv", ["environments.py", "lock"])
     assert environments.main() == 0
     for name, lock in environments.TEST_LOCKS.items():
@@ -199,7 +199,7 @@ def test_what_tests_add_is_compiled_with_the_environment_it_is_added_to(home, in
 
 
 def test_cuda_libraries_have_a_lock_of_their_own(home, installer, monkeypatch):
-    """Compiled where only the CUDA build of torch is on offer, the workload lock still fits its CPU build."""
+    """OP-04, DE-23: Compiled where only the CUDA build of torch is on offer, the workload lock still fits its CPU build."""
     environments.LOCKS["workload"].write_text("nvidia-nccl-cu13==2.29.7\ntorch==2.13.0\ntriton==3.7.1\n")
     monkeypatch.setattr(sys, "argv", ["environments.py", "lock"])
     assert environments.main() == 0
@@ -208,7 +208,7 @@ def test_cuda_libraries_have_a_lock_of_their_own(home, installer, monkeypatch):
 
 
 def test_locks_without_cuda_libraries_leave_their_lock_alone(home, installer, monkeypatch):
-    """A machine that offers torch's CPU build cannot tell what the CUDA build needs."""
+    """OP-04, DE-23: A machine that offers torch's CPU build cannot tell what the CUDA build needs."""
     environments.CUDA_LOCK.write_text("triton==3.7.1\n")
     monkeypatch.setattr(sys, "argv", ["environments.py", "lock"])
     assert environments.main() == 0
@@ -217,7 +217,7 @@ def test_locks_without_cuda_libraries_leave_their_lock_alone(home, installer, mo
 
 @pytest.mark.parametrize(("built_for", "more"), [("None", 0), ("'13.0'", 1)])
 def test_a_cuda_build_of_torch_gets_its_libraries(home, installer, monkeypatch, built_for, more):
-    """Without an index of CPU builds the package index gives the CUDA build, which does not load without them."""
+    """OP-04, DE-23: Without an index of CPU builds the package index gives the CUDA build, which does not load without them."""
 
     def install(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
         if "sync" in command and str(environments.LOCKS["workload"]) in command:
@@ -232,7 +232,7 @@ def test_a_cuda_build_of_torch_gets_its_libraries(home, installer, monkeypatch, 
 
 
 def test_changed_test_dependencies_bring_their_environment_up_to_date(home, installer):
-    """Both lock files of an environment are installed together."""
+    """DE-23: Both lock files of an environment are installed together."""
     environments.main()
     installer.calls.clear()
     environments.TEST_LOCKS["airflow"].write_text("pytest==10\n")

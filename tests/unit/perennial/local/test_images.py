@@ -60,7 +60,7 @@ def arguments(command: list[str]) -> dict[str, str]:
 
 
 def test_every_image_is_built_with_the_first_builder(machine, capsys):
-    """docker goes before podman, that before buildah; the version is the tag."""
+    """DE-04, SY-26: docker goes before podman, that before buildah; the version is the tag."""
     assert images.main() == 0
     built = machine.started("docker", "build")
     assert [c[c.index("--tag") + 1] for c in built][:3] == [f"perennial/{n}:{images.version()}" for n in ("airflow", "serving", "workload")]
@@ -69,7 +69,7 @@ def test_every_image_is_built_with_the_first_builder(machine, capsys):
 
 
 def test_a_client_without_a_daemon_is_no_builder(machine):
-    """buildah needs none, and keeps layers and health checks when told to."""
+    """DE-04: buildah needs none, and keeps layers and health checks when told to."""
     machine.broken = {"docker info", "podman info"}
     assert images.main() == 0
     built = machine.started("buildah", "bud")
@@ -88,7 +88,7 @@ def test_a_client_without_a_daemon_is_no_builder(machine):
     ],
 )
 def test_what_cannot_be_built_is_said_in_one_sentence(machine, monkeypatch, capsys, there, environment, sentence):
-    """The sentence says what to install or correct, and nothing was started to build."""
+    """DE-04: The sentence says what to install or correct, and nothing was started to build."""
     machine.there = there
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -100,7 +100,7 @@ def test_what_cannot_be_built_is_said_in_one_sentence(machine, monkeypatch, caps
 
 
 def test_a_build_that_fails_ends_it(machine, monkeypatch, capsys):
-    """What is not built is not pushed."""
+    """DE-05: What is not built is not pushed."""
     machine.broken = {"docker build"}
     monkeypatch.setenv("PUSH", "1")
     assert images.main() == 1
@@ -110,7 +110,7 @@ def test_a_build_that_fails_ends_it(machine, monkeypatch, capsys):
 
 
 def test_a_push_names_the_registry_and_takes_its_own_options(machine, monkeypatch):
-    """The tag carries the registry's host, as builders want it."""
+    """DE-05: The tag carries the registry's host, as builders want it."""
     for name, value in {
         "IMAGES": "serving",
         "REGISTRY": "registry.example/team/",
@@ -124,7 +124,7 @@ def test_a_push_names_the_registry_and_takes_its_own_options(machine, monkeypatc
 
 
 def test_a_push_that_fails_is_said(machine, monkeypatch, capsys):
-    """The registry's own words stand above the sentence."""
+    """DE-05: The registry's own words stand above the sentence."""
     machine.broken = {"docker push"}
     monkeypatch.setenv("PUSH", "1")
     assert images.main() == 1
@@ -132,7 +132,7 @@ def test_a_push_that_fails_is_said(machine, monkeypatch, capsys):
 
 
 def test_a_build_is_given_the_project_and_no_test_cache_or_data(machine):
-    """Neither this machine's home nor its tests reach an image."""
+    """SC-08: Neither this machine's home nor its tests reach an image."""
     assert images.main() == 0
     given = machine.context["workload"]
     for file in (
@@ -150,7 +150,7 @@ def test_a_build_is_given_the_project_and_no_test_cache_or_data(machine):
 
 
 def test_the_code_digest_changes_with_names_contents_and_nothing_else(tmp_path, monkeypatch):
-    """Two builds of the same files carry the same label, and their layers are the same."""
+    """DE-04, DE-23: Two builds of the same files carry the same label, and their layers are the same."""
     root = tmp_path / "checkout"
     root.mkdir()
     for name in images.PROJECT:
@@ -171,7 +171,7 @@ def test_the_code_digest_changes_with_names_contents_and_nothing_else(tmp_path, 
 
 
 def test_labels_name_the_lock_file_that_manifests_record(machine):
-    """A version's manifest says which image trained it."""
+    """MO-16, DE-23: A version's manifest says which image trained it."""
     from perennial.lineage.manifest import lock_digest
 
     assert images.main() == 0
@@ -182,7 +182,7 @@ def test_labels_name_the_lock_file_that_manifests_record(machine):
 
 
 def test_pip_in_the_build_looks_where_pip_looks_here(machine):
-    """Indexes go along; a folder of this machine is not there in a build, so its wheels go along instead."""
+    """DE-04: Indexes go along; a folder of this machine is not there in a build, so its wheels go along instead."""
     for name in ("torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl", "torch-2.12.0-cp311-cp311-linux_x86_64.whl", "other-1-py3-none-any.whl"):
         (machine.wheels / name).touch()
     assert images.main() == 0
@@ -194,7 +194,7 @@ def test_pip_in_the_build_looks_where_pip_looks_here(machine):
 
 
 def test_the_cuda_variant_is_given_no_cpu_build(machine, monkeypatch):
-    """One build argument chooses, and the tag says which it is."""
+    """OP-04: One build argument chooses, and the tag says which it is."""
     (machine.wheels / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
     monkeypatch.setenv("VARIANT", "cuda")
     assert images.main() == 0
@@ -205,7 +205,7 @@ def test_the_cuda_variant_is_given_no_cpu_build(machine, monkeypatch):
 
 
 def test_one_container_for_all_is_made_of_the_images_built_with_it(machine, monkeypatch):
-    """It is built last, of the same tag and variant."""
+    """OP-07: It is built last, of the same tag and variant."""
     for name, value in {"VARIANT": "cuda", "REGISTRY": "registry.example", "TAG": "t1"}.items():
         monkeypatch.setenv(name, value)
     assert images.main() == 0
@@ -219,7 +219,7 @@ def test_one_container_for_all_is_made_of_the_images_built_with_it(machine, monk
 
 
 def test_the_cuda_lock_holds_no_package_of_the_other_locks():
-    """The CUDA image installs both files together."""
+    """OP-04: The CUDA image installs both files together."""
     cuda = environments.CUDA_LOCK.read_text().splitlines()
     assert cuda
     assert all(line.startswith(environments.CUDA_PACKAGES) for line in cuda)
@@ -227,7 +227,7 @@ def test_the_cuda_lock_holds_no_package_of_the_other_locks():
 
 
 def test_no_image_has_what_only_tests_need():
-    """Test dependencies have lock files of their own, which agree with the images' where both name a package."""
+    """DE-23: Test dependencies have lock files of their own, which agree with the images' where both name a package."""
     for name, lock in environments.TEST_LOCKS.items():
         image = dict(line.split("==") for line in environments.LOCKS[name].read_text().splitlines())
         tests = dict(line.split("==") for line in lock.read_text().splitlines())
@@ -243,7 +243,7 @@ def slim(*given: str) -> None:
 
 
 def test_an_environment_loses_what_no_program_loads(tmp_path):
-    """Tests of packages and torch's headers go; the rest is compiled, since an image's file system is read-only."""
+    """DE-04: Tests of packages and torch's headers go; the rest is compiled, since an image's file system is read-only."""
     packages = tmp_path / "lib/python3.11/site-packages"
     for file in ("pandas/tests/test_a.py", "pandas/core.py", "torch/include/torch.h", "torch/bin/test_api", "torch/bin/torch_shm_manager"):
         (packages / file).parent.mkdir(parents=True, exist_ok=True)
@@ -264,7 +264,7 @@ def final_stage(file: Path) -> str:
 
 @each_dockerfile
 def test_an_image_runs_as_its_own_user_and_says_what_is_in_it(file):
-    """Nobody has to set that in a manifest, and a registry shows where an image comes from."""
+    """SC-01, SC-08: Nobody has to set that in a manifest, and a registry shows where an image comes from."""
     stage = final_stage(file)
     assert "\nUSER 50000:50000\n" in stage[stage.rindex("\nUSER ") :]
     for label in ("image.title", "image.licenses", "image.version", "image.revision", "perennial.code-digest", "perennial.lock-digest"):
@@ -273,7 +273,7 @@ def test_an_image_runs_as_its_own_user_and_says_what_is_in_it(file):
 
 @each_dockerfile
 def test_nothing_of_the_building_machine_reaches_an_image(file):
-    """pip's settings and the machine's wheels stay in a stage that is left behind."""
+    """SC-04: pip's settings and the machine's wheels stay in a stage that is left behind."""
     assert "PIP_" not in final_stage(file)
     assert "wheels" not in final_stage(file)
     assert len(file.read_text().split("\nFROM ")) > 2
@@ -281,7 +281,7 @@ def test_nothing_of_the_building_machine_reaches_an_image(file):
 
 @each_dockerfile
 def test_a_change_of_the_code_keeps_the_layer_of_the_environment(file):
-    """The project comes after the environment: what changes daily lies on what does not."""
+    """DE-04: The project comes after the environment: what changes daily lies on what does not."""
     before_project = file.read_text().partition("COPY project /opt/perennial/project")[0]
     copied = [line.split()[1:-1] for line in before_project.splitlines() if line.startswith("COPY ")]
     given = {source for sources in copied for source in sources if not source.startswith("--from")}
@@ -301,7 +301,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize(("code", "healthy"), [(200, True), (503, False), (None, False)])
 def test_the_health_check_asks_the_port_of_the_arguments(tmp_path, code, healthy):
-    """A container is healthy while its process answers /live; the reason stands in the check's output otherwise."""
+    """OP-08: A container is healthy while its process answers /live; the reason stands in the check's output otherwise."""
     server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
     server.code = code
     port = server.server_port

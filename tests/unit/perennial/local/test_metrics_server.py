@@ -22,7 +22,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def test_each_metric_is_told_of_once() -> None:
-    """Prometheus refuses an answer that describes a metric twice: versions have the same ones, and each keeps its samples."""
+    """MN-04, MN-15: Prometheus refuses an answer that describes a metric twice: versions have the same ones, and each keeps its samples."""
     head = "# HELP asked_total Requests.\n# TYPE asked_total counter\n"
     found = merged([f'{head}asked_total{{version="1"}} 3\n', "bare 1\n", f'{head}asked_total{{version="2"}} 4\n# EOF\n'])
     assert found == f'{head}asked_total{{version="1"}} 3\nasked_total{{version="2"}} 4\nbare 1\n'
@@ -43,7 +43,7 @@ def test_each_metric_is_told_of_once() -> None:
 def test_there_is_nothing_but_figures_for_callers_of_this_machine(
     port: int, method: str, path: str, headers: dict[str, str], status: int
 ) -> None:
-    """What stands before the gateway's own door passes nothing on, and no page of another site reads it."""
+    """SC-01: What stands before the gateway's own door passes nothing on, and no page of another site reads it."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request(method, path, headers=headers)
     assert connection.getresponse().status == status

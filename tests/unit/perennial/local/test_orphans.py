@@ -44,14 +44,14 @@ def pid_file(folder: Path, pid: int) -> Path:
 
 
 def test_the_process_that_wrote_the_file_is_ended(start, tmp_path):
-    """Also when supervisord, which would have done it, was killed."""
+    """OP-08: Also when supervisord, which would have done it, was killed."""
     process = start("exec sleep 100")
     assert orphans.end_left([orphans.Left(pid_file(tmp_path, process.pid))]) == [process.pid]
     assert not psutil.pid_exists(process.pid)
 
 
 def test_a_process_may_have_begun_long_before_it_wrote_the_file(start, tmp_path):
-    """A program that starts again first ends what its killed process left: that takes its time."""
+    """OP-08: A program that starts again first ends what its killed process left: that takes its time."""
     process = start("exec sleep 100")
     file = pid_file(tmp_path, process.pid)
     os.utime(file, (0, time.time() + 60))
@@ -59,7 +59,7 @@ def test_a_process_may_have_begun_long_before_it_wrote_the_file(start, tmp_path)
 
 
 def test_a_number_that_somebody_else_has_now_is_left_alone(start, tmp_path):
-    """Process ids are used again: the start time tells them apart."""
+    """OP-08: Process ids are used again: the start time tells them apart."""
     process = start("exec sleep 100")
     file = pid_file(tmp_path, process.pid)
     os.utime(file, (0, time.time() - 3600))
@@ -69,7 +69,7 @@ def test_a_number_that_somebody_else_has_now_is_left_alone(start, tmp_path):
 
 @pytest.mark.parametrize("text", ["", "no number", "99999999"])
 def test_a_file_without_a_running_process_is_no_error(tmp_path, text):
-    """A kill can come between any two lines."""
+    """OP-08: A kill can come between any two lines."""
     file = tmp_path / "program.pid"
     file.write_text(text)
     assert orphans.end_left([orphans.Left(file)]) == []
@@ -77,7 +77,7 @@ def test_a_file_without_a_running_process_is_no_error(tmp_path, text):
 
 
 def test_children_end_too(start, tmp_path):
-    """A server's workers hold its port."""
+    """OP-08: A server's workers hold its port."""
     process = start("sleep 101 & echo started; wait")
     parent = psutil.Process(process.pid)
     while not parent.children():
@@ -88,7 +88,7 @@ def test_children_end_too(start, tmp_path):
 
 
 def test_one_that_does_not_listen_is_killed(start, tmp_path):
-    """SIGTERM can be ignored, SIGKILL cannot."""
+    """OP-08: SIGTERM can be ignored, SIGKILL cannot."""
     process = start("trap '' TERM; echo ready; while true; do sleep 0.1; done")
     time.sleep(0.2)
     orphans.end_left([orphans.Left(pid_file(tmp_path, process.pid), seconds=0.3)])
@@ -96,7 +96,7 @@ def test_one_that_does_not_listen_is_killed(start, tmp_path):
 
 
 def test_only_processes_of_this_supervisor_are_ended(start):
-    """Another Perennial on the machine carries another address."""
+    """OP-08: Another Perennial on the machine carries another address."""
     ours = start("exec sleep 100", SUPERVISOR_SERVER_URL=ADDRESS, SUPERVISOR_PROCESS_NAME="a")
     other = start("exec sleep 100", SUPERVISOR_SERVER_URL="unix:///elsewhere.sock", SUPERVISOR_PROCESS_NAME="a")
     for process in (ours, other):
@@ -107,7 +107,7 @@ def test_only_processes_of_this_supervisor_are_ended(start):
 
 
 def test_what_a_process_starts_while_it_is_ended_is_ended_too(start, tmp_path):
-    """A server that begins a worker in its last moment leaves it without a parent."""
+    """OP-08: A server that begins a worker in its last moment leaves it without a parent."""
     late = tmp_path / "late"
     ours = start(
         f"trap 'sleep 102 & echo $! > {late}; exit' TERM; echo > {tmp_path / 'ready'}; while true; do sleep 0.05; done",
@@ -122,7 +122,7 @@ def test_what_a_process_starts_while_it_is_ended_is_ended_too(start, tmp_path):
 
 
 def test_only_one_programs_processes_are_ended(start):
-    """A program that starts again ends what its own killed process left, not its neighbours."""
+    """OP-08: A program that starts again ends what its own killed process left, not its neighbours."""
     ours = start("exec sleep 100", SUPERVISOR_SERVER_URL=ADDRESS, SUPERVISOR_PROCESS_NAME="a")
     neighbour = start("exec sleep 100", SUPERVISOR_SERVER_URL=ADDRESS, SUPERVISOR_PROCESS_NAME="b")
     for process in (ours, neighbour):

@@ -14,38 +14,38 @@ def settings(home: Path, url: str = "") -> Settings:
 
 
 def test_the_own_server_is_reached_over_its_socket(tmp_path):
-    """No port is open and no password needed."""
+    """SC-01: No port is open and no password needed."""
     address = postgres.address(settings(tmp_path), "airflow", "psycopg")
     assert address == f"postgresql+psycopg://postgres:@/airflow?host={tmp_path}/run"
 
 
 def test_an_outside_server_keeps_its_user_and_options(tmp_path):
-    """One setting moves the databases elsewhere."""
+    """OP-05: One setting moves the databases elsewhere."""
     found = postgres.address(settings(tmp_path, "postgresql://ada:secret@db:5433?sslmode=require"), "mlflow", "psycopg")
     assert found == "postgresql+psycopg://ada:secret@db:5433/mlflow?sslmode=require"
 
 
 @pytest.mark.parametrize("url", ["mysql://db", "postgresql://", "postgresql://db/airflow", "db:5432"])
 def test_a_malformed_address_is_said_in_one_sentence(tmp_path, url):
-    """Two databases are needed, so the address names none."""
+    """DE-09: Two databases are needed, so the address names none."""
     with pytest.raises(SettingMissing, match="postgresql://user:password@host:port"):
         postgres.address(settings(tmp_path, url), "airflow")
 
 
 def test_a_server_that_does_not_answer_is_said_in_one_sentence(tmp_path):
-    """It names the setting to check."""
+    """DE-09: It names the setting to check."""
     with pytest.raises(ServiceUnreachable, match="PERENNIAL_POSTGRES_URL"):
         postgres.create_databases(settings(tmp_path, "postgresql://ada:secret@127.0.0.1:1"))
 
 
 def test_missing_binaries_point_to_set_up(tmp_path):
-    """Before `make setup` there is no PostgreSQL."""
+    """DE-09: Before `make setup` there is no PostgreSQL."""
     with pytest.raises(Fault, match="make setup"):
         postgres.command(settings(tmp_path))
 
 
 def test_root_becomes_nobody(tmp_path, monkeypatch):
-    """PostgreSQL refuses root; a user's own server runs as the user."""
+    """SC-01: PostgreSQL refuses root; a user's own server runs as the user."""
     monkeypatch.setattr(postgres, "binaries", lambda settings: Path("/pg"))
     monkeypatch.setattr(postgres.os, "geteuid", lambda: 0)
     assert postgres.command(settings(tmp_path))[:2] == ["setpriv", "--reuid=nobody"]

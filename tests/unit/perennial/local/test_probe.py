@@ -33,18 +33,18 @@ def server() -> Iterator[str]:
 
 
 def test_a_server_that_answers_is_well(server: str) -> None:
-    """Nothing is printed then."""
+    """OP-08: Nothing is printed then."""
     assert probe.main([f"{server}/health"]) == 0
 
 
 def test_what_a_failing_server_says_is_passed_on(server: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`docker inspect` shows the sentence."""
+    """OP-08: `docker inspect` shows the sentence."""
     assert probe.main([f"{server}/"]) == 1
     assert "503: The gateway is not started yet." in capsys.readouterr().err
 
 
 def test_a_server_that_is_away_is_not_well() -> None:
-    """No traceback: a sentence with the address."""
+    """OP-08: No traceback: a sentence with the address."""
     assert probe.trouble_at("http://127.0.0.1:9/").startswith("http://127.0.0.1:9/ does not answer")
 
 
@@ -52,6 +52,6 @@ def test_a_server_that_is_away_is_not_well() -> None:
     ("part", "trouble"), [("metadatabase", ""), ("scheduler", "is unhealthy"), ("triggerer", "is None"), ("dag", "says nothing of dag")]
 )
 def test_the_named_part_decides(server: str, part: str, trouble: str) -> None:
-    """The API server answers 200 whatever its components do."""
+    """OP-08: The API server answers 200 whatever its components do."""
     assert trouble in probe.trouble_at(f"{server}/health", part)
     assert bool(probe.trouble_at(f"{server}/health", part)) == bool(trouble)

@@ -14,7 +14,7 @@ def settings(tmp_path):
 
 
 def test_a_secret_is_made_once_and_for_its_owner_only(settings):
-    """Signed cookies and tokens outlive a restart."""
+    """SC-04: Signed cookies and tokens outlive a restart."""
     first = project.secret(settings, "airflow-jwt")
     assert project.secret(settings, "airflow-jwt") == first
     assert project.secret(settings, "airflow-api") != first
@@ -23,13 +23,13 @@ def test_a_secret_is_made_once_and_for_its_owner_only(settings):
 
 
 def test_a_program_that_is_not_installed_points_to_set_up(settings):
-    """Before `make setup` nothing is there."""
+    """DE-09: Before `make setup` nothing is there."""
     with pytest.raises(Fault, match="make setup"):
         project.executable(settings, "airflow", "airflow")
 
 
 def test_the_password_is_generated_and_kept(settings):
-    """Nobody gets in with a password that stands in the documentation."""
+    """SC-04: Nobody gets in with a password that stands in the documentation."""
     user, password = airflow_programs.login(settings)
     assert user == "admin"
     assert len(password) >= 16
@@ -38,7 +38,7 @@ def test_the_password_is_generated_and_kept(settings):
 
 
 def test_airflow_is_told_to_be_one_platform_on_loopback(settings):
-    """It listens where the settings say, knows one user, and hands the settings on to stages."""
+    """SC-01, OP-01: It listens where the settings say, knows one user, and hands the settings on to stages."""
     told = airflow_programs.environment(settings)
     assert told["AIRFLOW__API__HOST"] == "127.0.0.1"
     assert told["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"

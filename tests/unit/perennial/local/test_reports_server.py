@@ -49,7 +49,7 @@ def ask(store) -> Iterator[Ask]:
 
 
 def test_a_page_is_shown_as_it_is(ask):
-    """The key without reports/ is the path."""
+    """MN-18: The key without reports/ is the path."""
     status, headers, body = ask("/flights/2013-01.html")
     assert (status, body) == (200, "<h1>January</h1>")
     assert headers["Content-Type"] == "text/html; charset=utf-8"
@@ -57,7 +57,7 @@ def test_a_page_is_shown_as_it_is(ask):
 
 
 def test_a_folder_lists_what_it_holds(ask):
-    """Also the top, where a person begins."""
+    """MN-18: Also the top, where a person begins."""
     assert '<a href="flights/">' in ask("/")[2]
     _, _, body = ask("/flights/")
     assert '<a href="2013-01.html">' in body
@@ -66,7 +66,7 @@ def test_a_folder_lists_what_it_holds(ask):
 
 
 def test_a_folder_with_an_index_shows_it(ask):
-    """Data Docs bring their own; their links are relative to the folder."""
+    """MN-18: Data Docs bring their own; their links are relative to the folder."""
     assert ask("/flights/docs/")[2] == "<h1>Docs</h1>"
     status, headers, _ = ask("/flights/docs")
     assert (status, headers["Location"]) == (301, "/flights/docs/")
@@ -83,7 +83,7 @@ def test_a_folder_with_an_index_shows_it(ask):
     ],
 )
 def test_nothing_beside_the_reports_can_be_read(ask, path):
-    """However the way up is spelt."""
+    """SC-01: However the way up is spelt."""
     status, _, body = ask(path)
     assert status == 404
     assert "hidden" not in body
@@ -105,7 +105,7 @@ def test_nothing_beside_the_reports_can_be_read(ask, path):
     ],
 )
 def test_pages_of_other_sites_are_refused(ask, headers, status):
-    """A name that is not the server's own, or a page of another server, gets a sentence and no report."""
+    """SC-01: A name that is not the server's own, or a page of another server, gets a sentence and no report."""
     found, _, body = ask("/flights/2013-01.html", **headers)
     assert found == status
     assert (body == "<h1>January</h1>") is (status == 200)
@@ -113,7 +113,8 @@ def test_pages_of_other_sites_are_refused(ask, headers, status):
 
 @pytest.mark.parametrize("path", ["/", "/flights/", "/flights/2013-01.html", "/flights/docs/", "/flights/docs", "/absent", "/%00"])
 def test_every_answer_is_in_a_sandbox(ask, path):
-    """Also listings, redirections and errors; only Data Docs run a script, their own, and none shares an origin with another page."""
+    """SC-01: Also listings, redirections and errors; only Data Docs run a script, their own, and none shares an origin with another
+    page."""
     for headers in (ask(path)[1], ask(path, Host="rebound.example")[1], ask(path, "POST")[1]):
         policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
         assert policy["default-src"] == "'none'"
@@ -127,7 +128,7 @@ def test_every_answer_is_in_a_sandbox(ask, path):
 
 
 def test_what_is_no_page_is_saved_and_not_shown(ask, store):
-    """A browser shows the kinds that reports have; whatever else lies there it keeps as a file."""
+    """SC-01: A browser shows the kinds that reports have; whatever else lies there it keeps as a file."""
     for name, kind in (("a.svg", "image/svg+xml"), ("a.json", "application/json; charset=utf-8"), ("a.csv.gz", "application/octet-stream")):
         store.write(f"reports/flights/{name}", b"<script>")
         headers = ask(f"/flights/{name}")[1]
@@ -136,14 +137,14 @@ def test_what_is_no_page_is_saved_and_not_shown(ask, store):
 
 
 def test_an_unknown_page_is_not_found(ask):
-    """And a question for its head gets no body."""
+    """MN-18: And a question for its head gets no body."""
     assert ask("/flights/2014.html")[0] == 404
     status, headers, body = ask("/flights/2013-01.html", "HEAD")
     assert (status, headers["Content-Length"], body) == (200, "16", "")
 
 
 def test_an_empty_store_says_so(tmp_path):
-    """A fresh platform is no error."""
+    """MN-18: A fresh platform is no error."""
     from perennial.local import reports_server
 
     status, _, body = reports_server._answer(FolderStore(str(tmp_path / "empty")), "/")
@@ -152,7 +153,7 @@ def test_an_empty_store_says_so(tmp_path):
 
 
 def test_a_store_that_does_not_answer_is_said(ask, store, monkeypatch, capsys):
-    """The page holds the sentence, the log a line."""
+    """MN-18: The page holds the sentence, the log a line."""
 
     def fail(key: str) -> bytes:
         raise StoreUnreachable("The store does not answer.")
@@ -164,7 +165,7 @@ def test_a_store_that_does_not_answer_is_said(ask, store, monkeypatch, capsys):
 
 
 def test_reports_of_an_s3_store_are_shown_too(monkeypatch):
-    """The pages are the same wherever the store is."""
+    """DM-08: The pages are the same wherever the store is."""
     import boto3
     from moto import mock_aws
 
@@ -186,7 +187,8 @@ def test_reports_of_an_s3_store_are_shown_too(monkeypatch):
     ["GET http://[/ HTTP/1.1", f"GET /{'a' * 300} HTTP/1.1", f"GET {'/a' * 3000} HTTP/1.1", "GET / HTTP/9.9", "GET"],
 )
 def test_an_odd_request_is_answered_and_is_no_fault_of_the_store(store, request_line, capsys):
-    """No address, names longer than any store has, another protocol: each has an answer below 500 or a word on the protocol, and no traceback."""
+    """OP-08: No address, names longer than any store has, another protocol: each has an answer below 500 or a word on the protocol, and no
+    traceback."""
     server = ReportsServer(("127.0.0.1", 0), store, Settings.from_environment({}))
     ours, theirs = socket.socketpair()
     with ours, theirs, server:

@@ -72,7 +72,7 @@ def backend(monkeypatch):
 
 
 def test_every_model_serves_again_what_its_ledger_says(store, backend):
-    """A release goes on from the step on which the platform went down."""
+    """OP-08, DE-18: A release goes on from the step on which the platform went down."""
     sentences = list(routes.resume(Settings.from_environment({}), store))
     assert backend.applied == {"flight_delays": {1: 10_000}, "digits": {1: 7_500, 2: 2_500}}
     assert set(backend.waited) == {("flight_delays", 1), ("digits", 1), ("digits", 2)}
@@ -82,7 +82,7 @@ def test_every_model_serves_again_what_its_ledger_says(store, backend):
 
 
 def test_a_model_that_cannot_serve_does_not_keep_the_others_down(store, backend):
-    """Its reason is told, the platform comes up."""
+    """OP-08: Its reason is told, the platform comes up."""
     backend.refuses = "flight_delays"
     sentences = list(routes.resume(Settings.from_environment({}), store))
     assert "  flight_delays does not serve: It has damaged files." in sentences
@@ -91,7 +91,8 @@ def test_a_model_that_cannot_serve_does_not_keep_the_others_down(store, backend)
 
 
 def test_what_served_goes_on_although_its_files_are_broken_or_gone(store, backend, monkeypatch):
-    """An edit takes nothing from callers, also not at the next start; what is wrong is said, of a model that never served too."""
+    """SE-12, OP-08: An edit takes nothing from callers, also not at the next start; what is wrong is said, of a model that never served
+    too."""
     broken = [Broken(kind, name, "it is empty", "a.py") for kind, name in (("model", "digits"), ("model", "unready"), ("dataset", "fares"))]
     monkeypatch.setattr(routes.discovery, "models", dict)
     monkeypatch.setattr(routes.discovery, "broken", lambda: broken)
@@ -107,7 +108,7 @@ def test_what_served_goes_on_although_its_files_are_broken_or_gone(store, backen
 
 
 def test_a_damaged_ledger_keeps_only_its_own_model_down(store, backend):
-    """Nobody knows what it is to serve; the others come up, and it is said."""
+    """OP-08, SC-03: Nobody knows what it is to serve; the others come up, and it is said."""
     key = "ledger/flight_delays/00000000.json"
     store.write(key, store.read(key).replace(b"first", b"third"))
     sentences = list(routes.resume(Settings.from_environment({}), store))

@@ -44,7 +44,7 @@ def _no_pause(monkeypatch):
 
 
 def test_what_ran_before_and_does_not_answer_is_started_anew_once(tmp_path):
-    """It has had the time that it may take to start."""
+    """OP-08: It has had the time that it may take to start."""
     programs, said = Programs(tmp_path, gateway=60), []
     stack._wait(programs, [programs.part("gateway", patience=10)], said.append)
     assert programs.replaced == ["gateway"]
@@ -52,14 +52,14 @@ def test_what_ran_before_and_does_not_answer_is_started_anew_once(tmp_path):
 
 
 def test_what_another_part_tells_of_is_judged_once_that_one_answers(tmp_path):
-    """Where the API server hangs nobody knows of the scheduler."""
+    """OP-08: Where the API server hangs nobody knows of the scheduler."""
     programs = Programs(tmp_path, scheduler=1000, api=1000)
     stack._wait(programs, [programs.part("scheduler", told_by="api"), programs.part("api")], lambda _: None)
     assert programs.replaced == ["api"]
 
 
 def test_one_that_may_still_be_starting_is_waited_for(tmp_path, monkeypatch):
-    """A killed `perennial up` has begun it a moment ago: replacing it would only make it later."""
+    """OP-08: A killed `perennial up` has begun it a moment ago: replacing it would only make it later."""
     monkeypatch.setattr(stack, "START_SECONDS", 0.2)
     programs = Programs(tmp_path, slow=5)
     with pytest.raises(Fault, match="slow does not start"):

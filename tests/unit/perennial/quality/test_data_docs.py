@@ -63,7 +63,7 @@ def refused(flights: DatasetSpec, day: pd.DataFrame, store: FolderStore) -> _Pag
 
 
 def test_a_refused_batch_cannot_write_into_its_page(refused: _Page) -> None:
-    """Name, columns and values are text: no element, handler or address comes from them."""
+    """SC-01: Name, columns and values are text: no element, handler or address comes from them."""
     assert refused.elements.count("script") == 1  # ours
     assert not {"img", "iframe", "object", "embed", "base", "form", "svg", "meta "} & set(refused.elements)
     assert refused.elements.count("meta") == 2  # ours
@@ -72,20 +72,20 @@ def test_a_refused_batch_cannot_write_into_its_page(refused: _Page) -> None:
 
 
 def test_what_a_refused_batch_says_can_be_read(refused: _Page) -> None:
-    """Every text stands in the page as it was written, and the verdict's own sentence too."""
+    """DM-10: Every text stands in the page as it was written, and the verdict's own sentence too."""
     said = "".join(refused.text.split())
     assert not [text for text in TEXTS if said.count("".join(text.split())) < 2]
 
 
 def test_a_text_may_hold_every_letter(flights: DatasetSpec, day: pd.DataFrame, store: FolderStore) -> None:
-    """The signs that stand for markup while a page is made are never those that the data hold."""
+    """DM-10: The signs that stand for markup while a page is made are never those that the data hold."""
     day.loc[0, "carrier"] = "\U00010600<\U00010601&\U00010602"
     page = _Page(store.read(validate(day, flights, "d", store=store).report_key).decode())
     assert "\U00010600<\U00010601&\U00010602" in page.text
 
 
 def test_the_script_of_a_page_is_named_by_what_it_is(flights: DatasetSpec, day: pd.DataFrame, store: FolderStore) -> None:
-    """The reports server lets run what has this digest: exactly the text between the tags, of today's pages and of earlier ones."""
+    """SC-01: The reports server lets run what has this digest: exactly the text between the tags, of today's pages and of earlier ones."""
     text = store.read(validate(day, flights, "d", store=store).report_key).decode()
     script = text.partition("<script>")[2].partition("</script>")[0]
     earlier = script.replace(*NEWER[0]).replace(*NEWER[1])
@@ -94,7 +94,8 @@ def test_the_script_of_a_page_is_named_by_what_it_is(flights: DatasetSpec, day: 
 
 
 def test_a_refusal_cannot_write_into_its_page(flights: DatasetSpec, store: FolderStore) -> None:
-    """A file that no suite saw has a page and a row in the index, whatever its name and the sentence say; rows that nobody could count are unknown."""
+    """SC-01: A file that no suite saw has a page and a row in the index, whatever its name and the sentence say; rows that nobody could
+    count are unknown."""
     for number, text in enumerate(TEXTS):
         key = data_docs.Page("flights", text, f"{number:064x}"[::-1], None, "refused")
         data_docs.write_refusal(store, key, f"{text} is refused.")
@@ -111,7 +112,8 @@ def test_a_refusal_cannot_write_into_its_page(flights: DatasetSpec, store: Folde
 
 @pytest.mark.parametrize("earlier", ["passed", "warning"])
 def test_a_file_that_the_table_refused_is_not_listed_as_passed(flights: DatasetSpec, store: FolderStore, earlier: data_docs.Status) -> None:
-    """Its page has the reason and leads to what the suite said; once it is validated anew, the index says that instead. Snapshots have no digest: each keeps its row."""
+    """DM-10: Its page has the reason and leads to what the suite said; once it is validated anew, the index says that instead. Snapshots
+    have no digest: each keeps its row."""
     validated = data_docs.Page("flights", "a.csv", "a" * 64, 9, earlier)
     store.write(validated.key, b"the suite's page")
     for status in ("passed", "warning"):

@@ -9,7 +9,7 @@ from perennial.store import FolderStore
 
 
 def test_a_file_and_its_reasons_lie_together(store: FolderStore) -> None:
-    """Whole, under the first letters of its digest; doing it again changes nothing but the time."""
+    """DM-02, DM-10: Whole, under the first letters of its digest; doing it again changes nothing but the time."""
     store.write("landing/sales/a.csv", b"rows")
     for _ in range(2):
         folder = quarantine(store, "sales", "sub/a.csv", "0123456789abcdef", "landing/sales/a.csv", {"sentence": "No."})
@@ -21,7 +21,7 @@ def test_a_file_and_its_reasons_lie_together(store: FolderStore) -> None:
 
 
 def test_a_file_named_like_the_reasons_is_kept(store: FolderStore) -> None:
-    """Its own reasons must not overwrite it."""
+    """DM-02, DM-10: Its own reasons must not overwrite it."""
     store.write("landing/sales/a.csv", b"rows")
     folder = quarantine(store, "sales", "reasons.json", "f" * 64, "landing/sales/a.csv", {"sentence": "No."})
     assert json.loads(store.read(f"{folder}/reasons.json"))["sentence"] == "No."

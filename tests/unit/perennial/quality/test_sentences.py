@@ -65,7 +65,7 @@ from perennial.quality.sentences import sentence, shown
     ],
 )
 def test_sentences(expectation: str, kwargs: dict[str, object], result: dict[str, object], said: str) -> None:
-    """Column, numbers and bounds, as a person writes them."""
+    """DM-10: Column, numbers and bounds, as a person writes them."""
     assert sentence(expectation, kwargs, result) == said
 
 
@@ -83,5 +83,5 @@ def test_sentences(expectation: str, kwargs: dict[str, object], result: dict[str
     ],
 )
 def test_values_are_short(value: object, text: str) -> None:
-    """Thousands apart, no noise digits, long text cut."""
+    """DM-10: Thousands apart, no noise digits, long text cut."""
     assert shown(value) == text

@@ -21,7 +21,8 @@ from perennial_datasets.flights import land
 
 
 def test_the_suite_is_rich() -> None:
-    """At least eighteen expectations of at least twelve kinds, each with a severity and a reason, over all that a batch can get wrong."""
+    """DM-15: At least eighteen expectations of at least twelve kinds, each with a severity and a reason, over all that a batch can get
+    wrong."""
     written = json.loads((suites.folder() / "expectations" / "flights.json").read_text())["expectations"]
     kinds = {e["type"] for e in written}
     assert len(written) >= 18
@@ -32,7 +33,7 @@ def test_the_suite_is_rich() -> None:
 
 
 def test_the_suite_speaks_of_columns_that_exist(flights: DatasetSpec) -> None:
-    """A renamed column is renamed in the suite too."""
+    """DM-15: A renamed column is renamed in the suite too."""
     named = set()
     for e in json.loads((suites.folder() / "expectations" / "flights.json").read_text())["expectations"]:
         kwargs = e["kwargs"]
@@ -46,14 +47,14 @@ def test_the_suite_speaks_of_columns_that_exist(flights: DatasetSpec) -> None:
 
 @pytest.mark.parametrize("when", [date(2013, 2, 9), date(2013, 11, 28), date(2013, 7, 27), date(2013, 9, 12), date(2013, 12, 31)])
 def test_real_days_pass(flights: DatasetSpec, when: date) -> None:
-    """The February storm (57 % without arrival), the quietest day, a 17-mile flight, late nights: none is refused."""
+    """DM-10, DM-15: The February storm (57 % without arrival), the quietest day, a 17-mile flight, late nights: none is refused."""
     (name, rows), *_ = land(when, when)
     verdict = validate(rows.cast(schema(flights)), flights, name)
     assert verdict.passed, verdict.failures
 
 
 def test_a_storm_is_reported_not_refused(flights: DatasetSpec) -> None:
-    """Warnings name their reason and leave the batch alone."""
+    """DM-10: Warnings name their reason and leave the batch alone."""
     (name, rows), *_ = land(date(2013, 2, 9), date(2013, 2, 9))
     verdict = validate(rows.cast(schema(flights)), flights, name)
     assert verdict.worst_severity == "warning"
@@ -135,7 +136,7 @@ def _celsius_lost_its_point(day: pd.DataFrame) -> pd.DataFrame:
     ],
 )
 def test_broken_days_are_refused(flights: DatasetSpec, day: pd.DataFrame, harm: Callable[[pd.DataFrame], pd.DataFrame], said: str) -> None:
-    """Each harm is refused, and the reason a person needs is among the critical ones."""
+    """DM-10, SY-19: Each harm is refused, and the reason a person needs is among the critical ones."""
     broken = harm(day)
     verdict = validate(broken, flights, "day.csv", newest=datetime(2013, 2, 7), now=datetime(2026, 1, 1))
     assert not verdict.passed
@@ -145,7 +146,7 @@ def test_broken_days_are_refused(flights: DatasetSpec, day: pd.DataFrame, harm: 
 
 
 def test_the_refusal_is_one_sentence_with_its_report(flights: DatasetSpec, day: pd.DataFrame, store: FolderStore) -> None:
-    """Suite, batch, worst reason, how many more, and where the page is; reasons tell rows by number."""
+    """DM-10: Suite, batch, worst reason, how many more, and where the page is; reasons tell rows by number."""
     verdict = validate(_unknown_carrier(_nulls(day)), flights, "2013-02-08.csv", digest="0123456789abcdef", store=store)
     assert (
         verdict.sentence("http://r/p")
@@ -158,7 +159,7 @@ def test_the_refusal_is_one_sentence_with_its_report(flights: DatasetSpec, day: 
 
 
 def test_fresh_enough_depends_on_the_table(flights: DatasetSpec, day_of_flights) -> None:
-    """The bound is the spec's, counted from the newest row of the table; without rows there is none."""
+    """DM-10: The bound is the spec's, counted from the newest row of the table; without rows there is none."""
     assert validate(day_of_flights, flights, "d").passed
     assert validate(day_of_flights, flights, "d", newest=datetime(2013, 5, 1)).passed
     assert not validate(day_of_flights, flights, "d", newest=datetime(2013, 12, 1)).passed
@@ -166,7 +167,7 @@ def test_fresh_enough_depends_on_the_table(flights: DatasetSpec, day_of_flights)
 
 
 def test_a_snapshot_is_held_against_what_is_not_about_one_batch(flights: DatasetSpec, day: pd.DataFrame) -> None:
-    """Ten rows of three airports are no whole day, but may be a snapshot; a null where none may be is refused all the same."""
+    """DM-10: Ten rows of three airports are no whole day, but may be a snapshot; a null where none may be is refused all the same."""
     few = pd.concat([day[day["origin"] == origin].head(40) for origin in ("EWR", "JFK", "LGA")])
     assert not validate(few, flights, "few").passed
     verdict = validate_snapshot(few, flights, "snapshot 3")
@@ -178,7 +179,7 @@ def test_a_snapshot_is_held_against_what_is_not_about_one_batch(flights: Dataset
 
 
 def test_validating_writes_nothing_into_the_suites_folder(flights: DatasetSpec, day: pd.DataFrame) -> None:
-    """The folder may be read-only, and two stages may use it at once."""
+    """DM-10: The folder may be read-only, and two stages may use it at once."""
     before = {path: path.stat().st_mtime_ns for path in suites.folder().rglob("*")}
     validate(day, flights, "d")
     assert {path: path.stat().st_mtime_ns for path in suites.folder().rglob("*")} == before
@@ -194,7 +195,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_dataset_without_a_suite_is_told(own_folder: Path) -> None:
-    """The sentence names the file to write."""
+    """DM-10: The sentence names the file to write."""
     with pytest.raises(UnknownName, match=r"no suite: write great_expectations/expectations/sales.json"):
         suites.load_suite("sales")
 
@@ -208,14 +209,14 @@ def test_a_dataset_without_a_suite_is_told(own_folder: Path) -> None:
     ],
 )
 def test_a_malformed_suite_is_told(own_folder: Path, text: str) -> None:
-    """Broken JSON, an unknown expectation and a wrong argument name the file."""
+    """DM-10, DM-15: Broken JSON, an unknown expectation and a wrong argument name the file."""
     (own_folder / "expectations" / "sales.json").write_text(text)
     with pytest.raises(SettingMissing, match=r"expectations/sales.json cannot be read: .* Correct it there"):
         suites.load_suite("sales")
 
 
 def test_an_expectation_that_cannot_be_evaluated_refuses(own_folder: Path, flights: DatasetSpec, day: pd.DataFrame) -> None:
-    """A rule that breaks is not a rule that holds, and an expectation without a sentence of its own is still named."""
+    """DM-10: A rule that breaks is not a rule that holds, and an expectation without a sentence of its own is still named."""
     expectations = [
         {"type": "expect_column_values_to_be_between", "kwargs": {"column": "no_such_column", "min_value": 1}, "severity": "critical"},
         {"type": "expect_column_value_lengths_to_equal", "kwargs": {"column": "carrier", "value": 3}, "severity": "info"},
@@ -239,7 +240,7 @@ class _Addresses(HTMLParser):
 
 
 def test_pages_need_no_network(flights: DatasetSpec, day: pd.DataFrame, store: FolderStore) -> None:
-    """No page names another host; links lead to pages that exist; the page shows verdict, reasons and Great Expectations' tables."""
+    """DM-10: No page names another host; links lead to pages that exist; the page shows verdict, reasons and Great Expectations' tables."""
     verdict = validate(_nulls(day), flights, "über <day>.csv", digest="ab" * 32, store=store)
     data_docs.write_index(store, "flights")
     for item in store.list("reports"):
@@ -257,7 +258,7 @@ def test_pages_need_no_network(flights: DatasetSpec, day: pd.DataFrame, store: F
 
 
 def test_the_index_lists_every_validation_newest_first(flights: DatasetSpec, day: pd.DataFrame, store: FolderStore) -> None:
-    """Also those of earlier runs, from the listing alone; the same content with the same verdict is listed once."""
+    """DM-10: Also those of earlier runs, from the listing alone; the same content with the same verdict is listed once."""
     for number in range(3):
         store.write(data_docs.Page("flights", f"old-{number}.csv", "0" * 64, 900 + number, "passed").key, b"an earlier page")
     for _ in range(2):

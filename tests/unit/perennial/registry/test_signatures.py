@@ -34,7 +34,7 @@ def signature(*inputs, **changes):
     ],
 )
 def test_what_breaks_callers_and_what_does_not(before, now, breaking, compatible):
-    """Each change is told once, as one of both, by the name of its input."""
+    """SE-12: Each change is told once, as one of both, by the name of its input."""
     found = compare(signature(*before), signature(*now))
     assert found.meaning == ()
     assert (len(found.breaking), len(found.compatible)) == (bool(breaking), bool(compatible))
@@ -52,13 +52,14 @@ def test_what_breaks_callers_and_what_does_not(before, now, breaking, compatible
     ],
 )
 def test_what_an_answer_means_is_compared(changes, said):
-    """Also the order of the classes: outcomes are their numbers."""
+    """MO-13: Also the order of the classes: outcomes are their numbers."""
     assert said in compare(signature(SEAT), signature(SEAT, **changes)).meaning
     assert compare(signature(SEAT, label=None), signature(SEAT)).meaning == ()
 
 
 def test_a_strict_version_breaks_callers_who_send_more():
-    """Where unknown fields are refused, an input that is dropped has to be taken out of the requests; where they begin to be, all others too."""
+    """SE-12: Where unknown fields are refused, an input that is dropped has to be taken out of the requests; where they begin to be, all
+    others too."""
     gust = {"name": "gust", "type": "float", "nullable": True}
     both, one = signature(SEAT, gust, strict=True), signature(SEAT, strict=True)
     assert compare(both, one).breaking == ("no request may send `gust` any more",)
@@ -67,7 +68,7 @@ def test_a_strict_version_breaks_callers_who_send_more():
 
 
 def test_another_time_zone_is_told():
-    """Times with an offset mean another wall time then; where no input is a time nothing changes."""
+    """SE-12: Times with an offset mean another wall time then; where no input is a time nothing changes."""
     when = {"name": "when", "type": "timestamp", "nullable": False}
     said = "times that carry an offset are converted to America/New_York, no longer to UTC; others stay as they stand"
     assert compare(signature(when), signature(when, time_zone="America/New_York")).compatible == (said,)
@@ -86,7 +87,7 @@ FIELDS = st.builds(
 
 @given(FIELDS, FIELDS, st.sampled_from(["null", "true", "0", "1", "2", "3", "2.5", "9"]))
 def test_what_is_called_compatible_refuses_nobody(before, now, value):
-    """A value that the old version reads is read by the new one, or the change was called breaking: held against what servers do."""
+    """SE-12: A value that the old version reads is read by the new one, or the change was called breaking: held against what servers do."""
     if compare(signature(before), signature(now)).breaking:
         return
     body = f'{{"data": {{"rows": [{{"x": {value}}}]}}}}'

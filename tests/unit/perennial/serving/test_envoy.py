@@ -42,7 +42,8 @@ def shares(route):
 
 
 def test_a_candidate_has_the_champion_behind_it_at_every_weight():
-    """Whatever its share, up to all of it, a candidate's failures are asked again of the champion, never the other way round."""
+    """SC-07, SE-08: Whatever its share, up to all of it, a candidate's failures are asked again of the champion, never the other way
+    round."""
     for weight in (500, 5000, 9500):
         assert shares(Route({1: 10_000 - weight, 2: weight}, None, DIGESTS, champion=1)) == (
             {"flight_delays-v1-then-v2": 10_000 - weight, "flight_delays-v2-then-v1": weight},
@@ -56,7 +57,7 @@ def test_a_candidate_has_the_champion_behind_it_at_every_weight():
 
 
 def test_every_cluster_that_a_route_names_exists():
-    """Routes, mirrors and aggregates name only clusters that are there, for every kind of route."""
+    """SE-08: Routes, mirrors and aggregates name only clusters that are there, for every kind of route."""
     for route in (
         Route({1: 10_000}, None, DIGESTS),
         Route({1: 9000, 2: 1000}, None, DIGESTS),
@@ -71,21 +72,21 @@ def test_every_cluster_that_a_route_names_exists():
 
 
 def test_a_versions_cluster_does_not_change_with_the_weights():
-    """The cluster of a version is the same in every route, so that its counters and connections go on."""
+    """SE-12: The cluster of a version is the same in every route, so that its counters and connections go on."""
     first = {c["name"]: c for c in envoy.clusters([served(Route({1: 9000, 2: 1000}, None, DIGESTS))])}
     second = {c["name"]: c for c in envoy.clusters([served(Route({1: 0, 2: 10_000}, None, DIGESTS, champion=2))])}
     assert first["flight_delays-v2"] == second["flight_delays-v2"]
 
 
 def test_clusters_of_the_route_before_stay_until_traffic_has_moved():
-    """While traffic moves, the aggregates of the old route are there beside those of the new one."""
+    """SE-12: While traffic moves, the aggregates of the old route are there beside those of the new one."""
     before = Route({1: 9000, 2: 1000}, None, DIGESTS)
     found = {c["name"] for c in envoy.clusters([served(Route({1: 10_000}, None, DIGESTS))], {"flight_delays": before})}
     assert {"flight_delays-v2-then-v1", "flight_delays-v1-then-v2"} <= found
 
 
 def test_no_callers_host_reaches_a_server():
-    """Every route sets the host: Envoy marks mirrored requests by what it ends in."""
+    """SE-14: Every route sets the host: Envoy marks mirrored requests by what it ends in."""
     for route in (Route({1: 10_000, 2: 0}, 3, DIGESTS), Route({1: 9000, 2: 1000}, None, DIGESTS)):
         assert {entry["route"]["host_rewrite_literal"] for entry in table(route)} == {"perennial"}
 
@@ -100,14 +101,16 @@ def test_no_callers_host_reaches_a_server():
     ],
 )
 def test_outcomes_go_to_the_stable_version_and_have_a_stand_in(route, cluster):
-    """Feedback is not shared out: it goes to the champion, and to any other version, idle or shadow, when the champion does not answer."""
+    """MN-03, OP-08: Feedback is not shared out: it goes to the champion, and to any other version, idle or shadow, when the champion does
+    not answer."""
     found = next(entry for entry in table(route) if entry["match"]["path"].endswith("feedback"))
     assert found["route"]["cluster"] == cluster
     assert cluster in {c["name"] for c in envoy.clusters([served(route)])}
 
 
 def test_only_documented_paths_reach_a_server():
-    """A server has more doors than callers need: predictions and outcomes are posted, readiness is got, nothing else is passed on."""
+    """SC-01: A server has more doors than callers need: predictions and outcomes are posted, readiness is got, nothing else is passed
+    on."""
     found = {
         (entry["match"]["headers"][0]["string_match"]["exact"], entry["match"]["path"]) for entry in table(Route({1: 10_000}, 3, DIGESTS))
     }
@@ -122,7 +125,7 @@ def test_only_documented_paths_reach_a_server():
 
 
 def test_evidence_holds_predictions_only():
-    """What goes to the clusters whose counters are evidence is predictions that the weights shared out.
+    """SE-06: What goes to the clusters whose counters are evidence is predictions that the weights shared out.
 
     A person who watches a release must not make it look good, and a caller who names a version must not have it rolled back.
     """
@@ -136,13 +139,13 @@ def test_evidence_holds_predictions_only():
 
 
 def test_no_server_is_taken_away_for_what_it_answers():
-    """No cluster ejects its server: health checks alone say whether it is there."""
+    """SE-12: No cluster ejects its server: health checks alone say whether it is there."""
     for cluster in envoy.clusters([served(Route({1: 5000, 2: 5000}, None, DIGESTS))]):
         assert "outlier_detection" not in cluster
 
 
 def test_all_names_may_be_allowed():
-    """With `*` there is one virtual host for every name, and pages of every site may ask."""
+    """SC-01: With `*` there is one virtual host for every name, and pages of every site may ask."""
     hosts = Settings(allowed_hosts="*").host_names()
     found = envoy.routes([served(Route({1: 10_000}, None, DIGESTS))], hosts)["virtual_hosts"]
     assert [host["domains"] for host in found] == [["*"]]
@@ -150,12 +153,12 @@ def test_all_names_may_be_allowed():
 
 
 def test_a_model_without_a_route_answers_nothing():
-    """A model that was taken off leaves no route behind."""
+    """SE-08: A model that was taken off leaves no route behind."""
     assert [e for e in envoy.routes([served(None)], HOSTS)["virtual_hosts"][0]["routes"] if "route" in e] == []
 
 
 def test_prepare_keeps_what_is_served(settings):
-    """Preparing a start again does not empty the clusters and routes that are there."""
+    """SE-12: Preparing a start again does not empty the clusters and routes that are there."""
     start = envoy.prepare(settings)
     version = envoy.write(settings, "rds", [envoy.routes([served(Route({1: 10_000}, None, DIGESTS))], HOSTS)])
     envoy.prepare(settings)
@@ -163,7 +166,8 @@ def test_prepare_keeps_what_is_served(settings):
 
 
 def test_what_could_stop_the_gateway_is_on_a_socket_of_this_user(settings):
-    """Any web page can post to a port of this machine: the gateway has one, for predictions; its own door and the servers' are sockets."""
+    """SC-01: Any web page can post to a port of this machine: the gateway has one, for predictions; its own door and the servers' are
+    sockets."""
     changed = settings.model_copy(update={"host": "192.0.2.1"})
     start = json.loads(envoy.prepare(changed).read_text())
     socket = Path(start["admin"]["address"]["pipe"]["path"])
@@ -176,13 +180,13 @@ def test_what_could_stop_the_gateway_is_on_a_socket_of_this_user(settings):
 
 
 def test_a_changed_start_up_file_is_a_changed_command(settings):
-    """The supervisor keeps a program whose command is the same: a gateway of other settings has another."""
+    """SE-08: The supervisor keeps a program whose command is the same: a gateway of other settings has another."""
     assert envoy.command(settings) == envoy.command(settings)
     assert envoy.command(settings) != envoy.command(settings.model_copy(update={"gateway_port": 8004}))
 
 
 def test_the_same_content_is_not_written_again(settings):
-    """A file that is as wanted stays untouched, so the gateway has nothing to take up."""
+    """SE-08: A file that is as wanted stays untouched, so the gateway has nothing to take up."""
     envoy.prepare(settings)
     path = envoy.folder(settings) / "cds.json"
     before = path.stat().st_mtime_ns

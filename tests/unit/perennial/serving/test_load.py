@@ -53,7 +53,7 @@ def gateway():
 
 
 def test_every_call_is_sent_once_and_counted(gateway):
-    """Requests, failures, versions and row ids add up to what was sent."""
+    """DE-11: Requests, failures, versions and row ids add up to what was sent."""
     calls = [Call([{"n": n, "bad": n % 5 == 0}, {"n": n}], id=f"c{n}", event_time="2013-02-01T06:00:00") for n in range(50)]
     load = send(gateway.settings, MODEL, calls)
     assert sorted(body["meta"]["puid"] for _, body in gateway.seen) == sorted(f"c{n}" for n in range(50))
@@ -66,7 +66,7 @@ def test_every_call_is_sent_once_and_counted(gateway):
 
 
 def test_a_stop_ends_endless_calls(gateway):
-    """Endless calls end soon after the stop is set, and what had been sent is counted."""
+    """DE-11: Endless calls end soon after the stop is set, and what had been sent is counted."""
     stop = threading.Event()
     shown = []
 
@@ -82,7 +82,7 @@ def test_a_stop_ends_endless_calls(gateway):
 
 
 def test_seconds_bound_the_sending(gateway):
-    """Nothing more is sent once the seconds are over."""
+    """DE-11: Nothing more is sent once the seconds are over."""
     begun = time.monotonic()
     load = send(gateway.settings, MODEL, (Call([{}]) for _ in range(10**9)), seconds=0.2, rate=200)
     assert 0 < load.requests < 200
@@ -90,7 +90,7 @@ def test_seconds_bound_the_sending(gateway):
 
 
 def test_a_gateway_that_is_gone_is_a_failure_each(gateway):
-    """Without a server every call fails with a sentence."""
+    """DE-11: Without a server every call fails with a sentence."""
     port = testing.free_ports(1)[0]
     load = send(Settings.from_environment({"PERENNIAL_GATEWAY_PORT": str(port)}), MODEL, [Call([{}])] * 3)
     assert [failure.split(":")[0] for failure in load.failures] == ["no answer"] * 3

@@ -31,7 +31,7 @@ def histogram(cluster, *counts):
 
 
 def test_requests_are_the_endpoints_own_and_latency_is_the_callers():
-    """Counts come from the version's endpoint; latency is summed over its own cluster and those that begin with it, and no other."""
+    """MN-04: Counts come from the version's endpoint; latency is summed over its own cluster and those that begin with it, and no other."""
     clusters = {
         "cluster_statuses": [
             {"name": "m-v1", "host_statuses": [host(100, 0)]},
@@ -66,7 +66,7 @@ def test_requests_are_the_endpoints_own_and_latency_is_the_callers():
 
 
 def test_totals_of_before_unreadable_requests_were_counted_go_on(tmp_path):
-    """What an older release kept opens, and its requests count on."""
+    """MN-04: What an older release kept opens, and its requests count on."""
     path = tmp_path / "observed.json"
     path.write_text(
         '{"m-v1": {"base": {"requests": 5, "errors": 1, "inf": 5}, "last": {"m-v1": {"requests": 7, "errors": 0, "1.5": 6, "inf": 7}}}}'
@@ -76,13 +76,13 @@ def test_totals_of_before_unreadable_requests_were_counted_go_on(tmp_path):
 
 
 def test_a_version_that_the_gateway_does_not_know_shows_nothing(tmp_path):
-    """A version without a cluster has no requests and is not healthy."""
+    """MN-04: A version without a cluster has no requests and is not healthy."""
     assert Observations(KeptInFile(tmp_path / "o.json")).add("m", [1], {}) == {1: Arm(0, 0, ((math.inf, 0),), healthy=False)}
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 50), st.booleans()), max_size=30))
 def test_totals_never_fall_and_count_all_that_was_looked_at(tmp_path_factory, events):
-    """However often the gateway begins anew between looks, the totals only grow and lose nothing that a look had seen."""
+    """MN-04: However often the gateway begins anew between looks, the totals only grow and lose nothing that a look had seen."""
     path = tmp_path_factory.mktemp("o") / "observed.json"
     requests = errors = seen = 0
     for more_errors, more, restart in events:
@@ -99,7 +99,7 @@ def test_totals_never_fall_and_count_all_that_was_looked_at(tmp_path_factory, ev
 
 
 def test_an_aggregate_that_goes_counts_no_request_twice(tmp_path):
-    """Its latencies leave with it when a release ends; the endpoint's own counts go on."""
+    """MN-04: Its latencies leave with it when a release ends; the endpoint's own counts go on."""
     path = tmp_path / "observed.json"
     Observations(KeptInFile(path)).add("m", [1], {"m-v1": Arm(1000, 5, ((1.5, 900), (math.inf, 1000)))})
     arm = Observations(KeptInFile(path)).add("m", [1], {"m-v1": Arm(1010, 6, ((1.5, 90), (math.inf, 100)))})[1]
@@ -108,7 +108,7 @@ def test_an_aggregate_that_goes_counts_no_request_twice(tmp_path):
 
 
 def test_versions_that_left_are_forgotten_and_others_models_are_not(tmp_path):
-    """Totals are kept for the versions of the route; another model's are not touched."""
+    """MN-04: Totals are kept for the versions of the route; another model's are not touched."""
     path = tmp_path / "observed.json"
     Observations(KeptInFile(path)).add("m", [1, 2], {"m-v1": Arm(5), "m-v2": Arm(6)})
     Observations(KeptInFile(path)).add("m_two", [1], {"m_two-v1": Arm(7)})
@@ -118,7 +118,7 @@ def test_versions_that_left_are_forgotten_and_others_models_are_not(tmp_path):
 
 
 def test_pods_that_come_and_go_are_one_version(tmp_path):
-    """What a pod had shown stays in the total when it restarts, leaves or returns; only the version's own pods count."""
+    """MN-04: What a pod had shown stays in the total when it restarts, leaves or returns; only the version's own pods count."""
     store = open_store(str(tmp_path))
 
     def look(**pods):
@@ -134,7 +134,7 @@ def test_pods_that_come_and_go_are_one_version(tmp_path):
 
 
 def test_of_two_looks_at_once_one_is_told(tmp_path):
-    """Whoever keeps totals that rest on old ones is refused, so that no total falls; the store keeps only the newest few."""
+    """DE-22: Whoever keeps totals that rest on old ones is refused, so that no total falls; the store keeps only the newest few."""
     store = open_store(str(tmp_path))
     first, second = (Observations(KeptInStore(store, "m")) for _ in range(2))
     first.add("m", [1], {"m-v1/a": Arm(5)})

@@ -8,7 +8,8 @@ DIGESTS = {1: "a", 2: "b", 3: "c"}
 
 
 def test_versions_and_stable_follow_from_the_weights():
-    """All that has a place runs; the champion stands in, or the greatest weight where none is named, or the lower number at a tie."""
+    """SE-08: All that has a place runs; the champion stands in, or the greatest weight where none is named, or the lower number at a
+    tie."""
     route = Route({2: 5000, 1: 5000}, 3, DIGESTS)
     assert route.versions == (1, 2, 3)
     assert route.stable == 1
@@ -29,6 +30,6 @@ def test_versions_and_stable_follow_from_the_weights():
     ],
 )
 def test_a_route_that_cannot_be_is_refused(arguments, sentence):
-    """Weights, digests, shadow and champion that contradict one another never reach a gateway."""
+    """SE-08: Weights, digests, shadow and champion that contradict one another never reach a gateway."""
     with pytest.raises(ValueError, match=sentence):
         Route(*arguments)

@@ -30,7 +30,7 @@ def columns(scorer, rows):
 
 
 def test_scores_do_not_depend_on_the_company(original):
-    """A row scores the same alone and among others, null and unseen values included."""
+    """SE-01, DE-14: A row scores the same alone and among others, null and unseen values included."""
     scorer = Scorer(original)
     rows = [*testing.small_rows(20, seed=4), {**testing.small_rows(1)[0], "carrier": "never seen", "temp": None}]
     together = scorer.score(columns(scorer, rows))
@@ -40,7 +40,7 @@ def test_scores_do_not_depend_on_the_company(original):
 
 
 def test_golden_rows_of_a_good_version_replay(original):
-    """A version scores its golden rows here as it did where it was made."""
+    """MO-14: A version scores its golden rows here as it did where it was made."""
     assert Scorer(original).replay() is None
 
 
@@ -62,7 +62,7 @@ def test_golden_rows_of_a_good_version_replay(original):
     ],
 )
 def test_golden_rows_that_differ_are_told(folder, spoil, sentence):
-    """A difference, a damaged file and rows that the signature refuses each keep a version from serving, with the reason."""
+    """MO-14, DE-11: A difference, a damaged file and rows that the signature refuses each keep a version from serving, with the reason."""
     golden = json.loads((folder / "golden.json").read_text())
     spoil(golden)
     (folder / "golden.json").write_text(json.dumps(golden))
@@ -75,7 +75,7 @@ def test_golden_rows_that_differ_are_told(folder, spoil, sentence):
 
 @pytest.mark.parametrize("name", ["model.onnx", "encoder.json", "signature.json", "features.py"])
 def test_a_folder_that_lacks_a_file_is_told(folder, name):
-    """A version folder without one of its files cannot be loaded, and the error says so."""
+    """MO-14: A version folder without one of its files cannot be loaded, and the error says so."""
     (folder / name).unlink()
     with pytest.raises(ScoringFailed, match="cannot be loaded"):
         Scorer(folder)
@@ -92,7 +92,7 @@ def test_a_folder_that_lacks_a_file_is_told(folder, name):
     ],
 )
 def test_a_version_that_fails_is_told_from_a_bad_request(folder, code, sentence):
-    """What a version's own code raises, and scores that are no numbers, are the version's failure."""
+    """SE-10: What a version's own code raises, and scores that are no numbers, are the version's failure."""
     (folder / "features.py").write_text(code)
     scorer = Scorer(folder)
     with pytest.raises(ScoringFailed, match=sentence):
@@ -100,7 +100,7 @@ def test_a_version_that_fails_is_told_from_a_bad_request(folder, code, sentence)
 
 
 def test_scores_of_another_shape_are_refused(folder):
-    """A version with another number of classes than its signature says does not answer."""
+    """MO-14: A version with another number of classes than its signature says does not answer."""
     signature = json.loads((folder / "signature.json").read_text())
     (folder / "signature.json").write_text(json.dumps({**signature, "classes": ["a", "b", "c"]}))
     scorer = Scorer(folder)
@@ -109,7 +109,8 @@ def test_scores_of_another_shape_are_refused(folder):
 
 
 def test_a_saboteur_passes_the_golden_rows_and_fails_the_wanted_share(tmp_path):
-    """A sabotaged version is properly published, replays its golden rows and fails about the wanted share of other rows, always the same."""
+    """DE-11: A sabotaged version is properly published, replays its golden rows and fails about the wanted share of other rows, always the
+    same."""
     store = FolderStore(str(tmp_path / "store"))
     good = testing.publish_small_version(store, tmp_path / "good")
     bad = testing.sabotage(store, "small_delays", good, tmp_path / "bad", share=0.3)

@@ -41,7 +41,7 @@ def number(value):
 
 
 def test_lines_come_out_once_and_in_order(tmp_path):
-    """What was put is in the segments after close, each line once, in the order in which it came."""
+    """SE-13: What was put is in the segments after close, each line once, in the order in which it came."""
     store = FolderStore(str(tmp_path))
     writer = SegmentWriter(store, "predictions/m", "v1", linger_seconds=0.01)
     for value in range(500):
@@ -52,7 +52,7 @@ def test_lines_come_out_once_and_in_order(tmp_path):
 
 
 def test_segments_are_bounded_in_size(tmp_path):
-    """A segment holds no more than its limit, unless one entry alone is larger."""
+    """SE-13: A segment holds no more than its limit, unless one entry alone is larger."""
     store = FolderStore(str(tmp_path))
     writer = SegmentWriter(store, "p", "v1", linger_seconds=0.2, max_segment_bytes=100)
     for value in range(50):
@@ -65,7 +65,7 @@ def test_segments_are_bounded_in_size(tmp_path):
 
 
 def test_two_starts_never_share_a_name(tmp_path):
-    """Writers of the same version have names of their own, so no segment is written twice."""
+    """SE-13: Writers of the same version have names of their own, so no segment is written twice."""
     store = FolderStore(str(tmp_path))
     writers = [SegmentWriter(store, "p", "v1", linger_seconds=0) for _ in range(5)]
     for value, writer in enumerate(writers):
@@ -75,7 +75,7 @@ def test_two_starts_never_share_a_name(tmp_path):
 
 
 def test_a_store_that_fails_is_tried_again(tmp_path):
-    """Lines survive a store that refuses twice, once each."""
+    """SE-13: Lines survive a store that refuses twice, once each."""
     store = Failing(str(tmp_path), failures=2)
     writer = SegmentWriter(store, "p", "v1", linger_seconds=0)
     writer.put(1, number("kept"))
@@ -84,7 +84,7 @@ def test_a_store_that_fails_is_tried_again(tmp_path):
 
 
 def test_memory_is_bounded_and_drops_are_counted_and_said_once(tmp_path, caplog):
-    """Behind a store that hangs no more than the limit waits; the rest is dropped at once, counted, and said in one line."""
+    """SE-13, SE-15: Behind a store that hangs no more than the limit waits; the rest is dropped at once, counted, and said in one line."""
     gate = threading.Event()
     store = Failing(str(tmp_path), gate=gate)
     writer = SegmentWriter(store, "p", "v1", linger_seconds=0, max_waiting_bytes=100)
@@ -102,7 +102,7 @@ def test_memory_is_bounded_and_drops_are_counted_and_said_once(tmp_path, caplog)
 
 
 def test_a_line_that_cannot_be_made_costs_only_itself(tmp_path, caplog):
-    """An entry that is no JSON is dropped with a sentence; its neighbours are written."""
+    """SE-13: An entry that is no JSON is dropped with a sentence; its neighbours are written."""
     store = FolderStore(str(tmp_path))
     writer = SegmentWriter(store, "p", "v1", linger_seconds=0.05)
     writer.put(1, number(1))
@@ -115,7 +115,7 @@ def test_a_line_that_cannot_be_made_costs_only_itself(tmp_path, caplog):
 
 
 def test_a_prediction_line_says_all_that_monitoring_needs(tmp_path):
-    """Each row of an answer is one line with its own id, the inputs as they came, scores, times and version."""
+    """SE-13: Each row of an answer is one line with its own id, the inputs as they came, scores, times and version."""
     store = FolderStore(str(tmp_path))
     log = PredictionLog(store, "m", 7, linger_seconds=0)
     assert log.record(
@@ -134,7 +134,7 @@ def test_a_prediction_line_says_all_that_monitoring_needs(tmp_path):
 
 
 def test_an_outcome_is_in_the_store_when_record_returns(tmp_path):
-    """Outcomes from several callers are all stored by the time each hears so."""
+    """MN-03, SE-13: Outcomes from several callers are all stored by the time each hears so."""
     store = FolderStore(str(tmp_path))
     log = OutcomeLog(store, "m", 7)
 
@@ -151,7 +151,7 @@ def test_an_outcome_is_in_the_store_when_record_returns(tmp_path):
 
 
 def test_an_outcome_that_is_not_stored_is_not_acknowledged(tmp_path):
-    """When the store hangs the caller is told to send it again."""
+    """MN-03, SE-13: When the store hangs the caller is told to send it again."""
     gate = threading.Event()
     log = OutcomeLog(Failing(str(tmp_path), gate=gate), "m", 7, wait_seconds=0.05)
     with pytest.raises(StoreUnreachable, match="send it again"):

@@ -16,7 +16,7 @@ def order(batches: Batches) -> list[int]:
 
 
 def test_every_row_comes_once() -> None:
-    """Shuffled or not; inputs stay beside their labels."""
+    """MO-03: Shuffled or not; inputs stay beside their labels."""
     assert order(Batches(ROWS, 10)) == list(range(103))
     shuffled = Batches(ROWS, 10, seed=1)
     assert sorted(order(shuffled)) == list(range(103))
@@ -25,14 +25,14 @@ def test_every_row_comes_once() -> None:
 
 
 def test_the_order_follows_from_seed_and_epoch() -> None:
-    """The same again, on any machine; another epoch is another order."""
+    """MO-15: The same again, on any machine; another epoch is another order."""
     assert order(Batches(ROWS, 10, seed=1, epoch=3)) == order(Batches(ROWS, 10, seed=1, epoch=3))
     assert len({tuple(order(Batches(ROWS, 10, seed=seed, epoch=epoch))) for seed in (1, 2) for epoch in (0, 1)}) == 4
 
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_share_the_rows(world: int) -> None:
-    """No row goes to two of them, all get equally many batches, and at most one row each is left out."""
+    """MO-05: No row goes to two of them, all get equally many batches, and at most one row each is left out."""
     parts = [Batches(ROWS, 10, seed=1, rank=rank, world=world) for rank in range(world)]
     rows = [order(part) for part in parts]
     assert len({len(part) for part in rows}) == 1

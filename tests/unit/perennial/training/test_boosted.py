@@ -24,7 +24,7 @@ TYPES = {"when": "timestamp", "speed": "float", "carrier": "string"}
 
 
 def test_a_time_becomes_its_minute_and_weekday():
-    """2024-01-03 was a Wednesday; a missing time is missing in both; the day itself is not told."""
+    """MN-10: 2024-01-03 was a Wednesday; a missing time is missing in both; the day itself is not told."""
     when = np.array(["2024-01-03T06:30:59", "NaT", "2024-01-10T06:30:00"], dtype="datetime64[s]")
     found = inputs_of({"when": when}, {"when": "timestamp"})
     np.testing.assert_array_equal(found.values, np.array([[390, 2], [np.nan, np.nan], [390, 2]], dtype=np.float32))
@@ -32,7 +32,7 @@ def test_a_time_becomes_its_minute_and_weekday():
 
 
 def test_categories_are_placed_by_frequency():
-    """The most frequent one is 0, null is missing, and what is too rare to be told apart shares the last place."""
+    """MN-10: The most frequent one is 0, null is missing, and what is too rare to be told apart shares the last place."""
     names = [f"n{i:03d}" for i in range(300)]
     values = np.array(["often"] * 3 + ["twice"] * 2 + names + [None], dtype=object)
     found = inputs_of({"name": values}, {"name": "string"})
@@ -48,7 +48,7 @@ def test_categories_are_placed_by_frequency():
 
 @pytest.mark.parametrize("truth", ["when", "speed", "carrier"])
 def test_they_learn_from_each_kind_of_column(truth):
-    """What depends on a time, a number or a category is learnt, on rows that were not trained on."""
+    """MN-10: What depends on a time, a number or a category is learnt, on rows that were not trained on."""
     columns = columns_of(3000)
     answer = {
         "when": (columns["when"].astype("datetime64[h]").astype(int) % 24) < 12,
@@ -63,7 +63,7 @@ def test_they_learn_from_each_kind_of_column(truth):
 
 
 def test_a_regression_and_many_classes():
-    """Values of a regression are [rows, 1]; each of many classes has its own score, one that was never seen a small one."""
+    """MN-10: Values of a regression are [rows, 1]; each of many classes has its own score, one that was never seen a small one."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(2000, 2)).astype(np.float32)
     inputs = Inputs(values, (False, False))
@@ -80,7 +80,7 @@ def test_a_regression_and_many_classes():
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_one_label_only_is_all_there_is_to_say(task):
-    """Where all rows have one label nothing can be learnt, and nothing fails."""
+    """MN-10: Where all rows have one label nothing can be learnt, and nothing fails."""
     inputs = Inputs(np.ones((50, 1), dtype=np.float32), (False,))
     logits = fit(task, 2, inputs, np.ones(50), seed=1).logits(np.zeros((3, 1), dtype=np.float32))
     assert logits.shape == (3, 1 if task == "regression" else 2)
@@ -93,7 +93,7 @@ def test_one_label_only_is_all_there_is_to_say(task):
 
 
 def test_the_same_rows_give_the_same_trees():
-    """Fitting twice gives the same scores to the last bit; many rows are thinned without a random choice."""
+    """MN-10: Fitting twice gives the same scores to the last bit; many rows are thinned without a random choice."""
     columns = columns_of(2000)
     inputs, answer = inputs_of(columns, TYPES), (np.arange(2000) % 3 == 0).astype(float)
     first, second = (fit("binary", 2, inputs, answer, seed=5).logits(inputs.values) for _ in range(2))
@@ -101,7 +101,7 @@ def test_the_same_rows_give_the_same_trees():
 
 
 def test_the_inputs_of_every_model_can_be_taken(january):
-    """The columns of flights as the table gives them are numbers, categories and a time to the trees."""
+    """MN-10: The columns of flights as the table gives them are numbers, categories and a time to the trees."""
     spec, dataset = discovery.model("flight_delays"), discovery.dataset("flights")
     rows = january(1, 2).to_pandas()
     types = {name: dataset.column(name).type for name in spec.inputs}

@@ -69,7 +69,8 @@ def sealed(
     ],
 )
 def test_golden_rows_come_out_again(sealed: Sealed, task: str, calibration: Calibration | None) -> None:
-    """Read from JSON as a request would be, encoded by the folder's own files: the same scores within the tolerance."""
+    """MO-22, DM-18, SY-21: Read from JSON as a request would be, encoded by the folder's own files: the same scores within the
+    tolerance."""
     folder = sealed(task, calibration)
     golden = json.loads((folder / "golden.json").read_text())
     found = score(folder, columns_from_rows(golden["rows"], ["x", "n", "kind"]))
@@ -80,7 +81,7 @@ def test_golden_rows_come_out_again(sealed: Sealed, task: str, calibration: Cali
 
 
 def test_golden_rows_have_the_edges(sealed: Sealed) -> None:
-    """A null in every nullable input alone and in all together, a value never seen in every text; whole numbers stay whole."""
+    """DE-14: A null in every nullable input alone and in all together, a value never seen in every text; whole numbers stay whole."""
     golden = json.loads((sealed() / "golden.json").read_text())
     rows = golden["rows"]
     assert len(rows) >= GOLDEN_ROWS >= 32
@@ -93,7 +94,7 @@ def test_golden_rows_have_the_edges(sealed: Sealed) -> None:
 
 
 def test_json_is_strict(sealed: Sealed) -> None:
-    """No NaN, no Infinity: every JSON file is readable by anything."""
+    """DE-24: No NaN, no Infinity: every JSON file is readable by anything."""
 
     def refuse(name: str) -> None:
         raise AssertionError(name)
@@ -103,7 +104,7 @@ def test_json_is_strict(sealed: Sealed) -> None:
 
 
 def test_the_signature_names_the_inputs(sealed: Sealed) -> None:
-    """Name, type and whether it may be null, in request order; and whether unknown fields are refused."""
+    """MO-12: Name, type and whether it may be null, in request order; and whether unknown fields are refused."""
     signature = json.loads((sealed() / "signature.json").read_text())
     assert signature["strict"] is False
     assert signature["classes"] == ["no", "yes"]
@@ -115,7 +116,7 @@ def test_the_signature_names_the_inputs(sealed: Sealed) -> None:
 
 
 def test_any_number_of_rows_is_scored(sealed: Sealed, toy_columns: Callable[..., dict[str, np.ndarray]]) -> None:
-    """One row, many rows and rows in several batches have the same scores."""
+    """SE-01: One row, many rows and rows in several batches have the same scores."""
     folder, columns = sealed(), toy_columns(rows=50, seed=9)
     together = score(folder, columns)
     assert score(folder, columns, batch=7) == pytest.approx(together, abs=1e-6)
@@ -123,13 +124,13 @@ def test_any_number_of_rows_is_scored(sealed: Sealed, toy_columns: Callable[...,
 
 
 def test_the_same_weights_give_the_same_bytes(sealed: Sealed) -> None:
-    """No time, no path of this machine in any file: the content address follows from the weights."""
+    """MO-11: No time, no path of this machine in any file: the content address follows from the weights."""
     first, second = sealed(name="a"), sealed(name="b")
     assert {file.name: file.read_bytes() for file in first.iterdir()} == {file.name: file.read_bytes() for file in second.iterdir()}
 
 
 def test_a_model_that_onnx_computes_otherwise_is_refused(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sentence says how far apart and what to change."""
+    """MO-22, SY-21: The sentence says how far apart and what to change."""
     right = module.run_session
     monkeypatch.setattr(module, "run_session", lambda *given: right(*given) + 2 * TOLERANCE)
     with pytest.raises(TrainingRefused, match=r"ONNX and torch differ by 0\.0002 .* toy/model\.py"):
@@ -142,12 +143,12 @@ def test_a_model_that_onnx_computes_otherwise_is_refused(sealed: Sealed, monkeyp
 def test_few_rows_still_give_golden_ones(
     toy_spec: Callable[..., ModelSpec], toy_columns: Callable[..., dict[str, np.ndarray]], toy_dataset: DatasetSpec
 ) -> None:
-    """Rows are repeated where there are fewer than golden ones."""
+    """MO-14: Rows are repeated where there are fewer than golden ones."""
     assert len(golden_columns(toy_spec(), toy_dataset, toy_columns(rows=3))["x"]) >= GOLDEN_ROWS
 
 
 def test_a_folder_without_features_is_damaged(sealed: Sealed, toy_columns: Callable[..., dict[str, np.ndarray]]) -> None:
-    """The sentence names the file."""
+    """MO-17: The sentence names the file."""
     folder = sealed()
     (folder / "features.py").unlink()
     with pytest.raises(StoredDataDamaged, match=r"features\.py is missing"):
@@ -155,7 +156,7 @@ def test_a_folder_without_features_is_damaged(sealed: Sealed, toy_columns: Calla
 
 
 def test_the_folders_own_features_are_used(sealed: Sealed, toy_columns: Callable[..., dict[str, np.ndarray]], tmp_path: Path) -> None:
-    """Not those of the model's folder as it is today: an older version goes on computing what it did."""
+    """DM-13: Not those of the model's folder as it is today: an older version goes on computing what it did."""
     folder = sealed()
     other = shutil.copytree(folder, tmp_path / "other")
     text = (other / "features.py").read_text()

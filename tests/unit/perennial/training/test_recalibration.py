@@ -50,7 +50,7 @@ def files(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_fit_finds_what_the_world_does_to_the_scores(classes: int) -> None:
-    """Outcomes drawn from softmax(scale * log(scores) + shift) give that scale and those shifts back, up to a constant."""
+    """MN-10: Outcomes drawn from softmax(scale * log(scores) + shift) give that scale and those shifts back, up to a constant."""
     rng = np.random.default_rng(0)
     scores = Recalibration("multiclass", 1.0, (0.0,) * classes).apply(np.exp(rng.normal(scale=2, size=(20_000, classes))))
     shift = np.linspace(-0.5, 0.5, classes)
@@ -63,7 +63,7 @@ def test_the_fit_finds_what_the_world_does_to_the_scores(classes: int) -> None:
 
 
 def test_the_fit_of_a_regression_is_least_squares() -> None:
-    """Values that are stretched and moved come back straight; with no weight it is the line of least squares itself."""
+    """MN-10: Values that are stretched and moved come back straight; with no weight it is the line of least squares itself."""
     rng = np.random.default_rng(1)
     values = rng.normal(20, 8, size=(5000, 1))
     outcomes = 1.4 * values[:, 0] - 6 + rng.normal(size=5000)
@@ -77,7 +77,7 @@ def test_the_fit_of_a_regression_is_least_squares() -> None:
 
 
 def test_scores_of_zero_and_one_stay_numbers() -> None:
-    """A certain score that is wrong neither breaks the fit nor the formula."""
+    """MN-10: A certain score that is wrong neither breaks the fit nor the formula."""
     scores = np.array([[1.0, 0.0], [0.0, 1.0]] * 50)
     found = fit_recalibration("binary", scores, np.array([0.0, 0.0] * 50), weight=0.01)
     assert np.isfinite(found.apply(scores)).all()
@@ -85,7 +85,7 @@ def test_scores_of_zero_and_one_stay_numbers() -> None:
 
 
 def test_the_graph_computes_the_formula(folder: Path) -> None:
-    """Scores of new rows are the trained scores, recalibrated; the server's golden replay passes, and order and inputs stay."""
+    """MO-22: Scores of new rows are the trained scores, recalibrated; the server's golden replay passes, and order and inputs stay."""
     trained = score(folder, columns())
     inputs = [value.name for value in onnx.load(str(folder / "model.onnx")).graph.input]
     recalibrate(folder, TURNED, {"champion": "c"})
@@ -97,7 +97,7 @@ def test_the_graph_computes_the_formula(folder: Path) -> None:
 
 
 def test_golden_rows_stay_and_get_new_scores(folder: Path) -> None:
-    """The rows are those of the training; the old scores would not pass any more."""
+    """MO-14: The rows are those of the training; the old scores would not pass any more."""
     before = json.loads((folder / "golden.json").read_text())
     recalibrate(folder, TURNED, {})
     after = json.loads((folder / "golden.json").read_text())
@@ -107,7 +107,7 @@ def test_golden_rows_stay_and_get_new_scores(folder: Path) -> None:
 
 
 def test_a_second_one_replaces_the_first(folder: Path, tmp_path: Path) -> None:
-    """Byte for byte what it would be without the first; there is never a chain of nodes."""
+    """MO-15: Byte for byte what it would be without the first; there is never a chain of nodes."""
     other = small_version(tmp_path / "other")
     recalibrate(other, TURNED, {"champion": "c"})
     recalibrate(folder, Recalibration("binary", 1.7, (0.0, 0.9)), {"champion": "b"})
@@ -116,7 +116,7 @@ def test_a_second_one_replaces_the_first(folder: Path, tmp_path: Path) -> None:
 
 
 def test_taking_it_away_leaves_the_trained_graph(folder: Path) -> None:
-    """To the last byte; a version without one has nothing to take."""
+    """MO-15: To the last byte; a version without one has nothing to take."""
     before = files(folder)
     take_away(folder)
     assert files(folder) == before
@@ -128,7 +128,7 @@ def test_taking_it_away_leaves_the_trained_graph(folder: Path) -> None:
 
 
 def test_a_regression_is_stretched_and_moved(folder: Path) -> None:
-    """One value each: no logarithm, no softmax."""
+    """MN-10: One value each: no logarithm, no softmax."""
     graph = helper.make_graph(
         [
             helper.make_node("ReduceSum", ["numbers", "axes"], ["added"], keepdims=1),
@@ -149,21 +149,21 @@ def test_a_regression_is_stretched_and_moved(folder: Path) -> None:
 
 
 def test_a_graph_that_computes_something_else_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores beyond what the graph's numbers can hold must not be served."""
+    """MO-22: Scores beyond what the graph's numbers can hold must not be served."""
     monkeypatch.setattr(part, "TOLERANCE", 1e-12)
     with pytest.raises(CandidateRefused, match=r"differ by .* on the golden rows, more than 1e-12"):
         recalibrate(folder, TURNED, {})
 
 
 def test_the_newest_days_are_judged_and_those_before_them_fitted():
-    """The fit sees none of the judged days; while there are no others there is none to fit to."""
+    """MN-10: The fit sees none of the judged days; while there are no others there is none to fit to."""
     assert split_days(range(10), 3, 5) == ((2, 3, 4), (5, 6, 7, 8, 9))
     assert split_days(range(7), 3, 5) == ((0, 1), (2, 3, 4, 5, 6))
     assert split_days(range(4), 3, 5) == ((), (0, 1, 2, 3))
 
 
 def test_few_days_are_held_to_no_change():
-    """One bad day of fourteen wanted ones moves the scores a fraction of what fourteen such days do."""
+    """MN-10: One bad day of fourteen wanted ones moves the scores a fraction of what fourteen such days do."""
     scores, outcomes = np.tile([[0.8, 0.2]], (400, 1)), np.repeat([1.0, 0.0], 200)
     whole, one = (fit_recalibration("binary", scores, outcomes, weight_for(0.1, days, 14)).apply(scores)[0, 1] for days in (14, 1))
     assert whole > 0.3

@@ -23,7 +23,7 @@ def history(seed=0):
 
 
 def test_a_training_is_fitted_once_whoever_asks(tmp_path, fits):
-    """Days in any order, another process (a copy), another replay of the same history: the first fit answers all of them."""
+    """MN-10: Days in any order, another process (a copy), another replay of the same history: the first fit answers all of them."""
     rehearsal = lay_out(history(), LEARNER, tmp_path, "small")
     first = rehearsal.scores(DAYS[5], DAYS[8])
     assert first.shape == (ROWS, 2)
@@ -36,7 +36,7 @@ def test_a_training_is_fitted_once_whoever_asks(tmp_path, fits):
 
 
 def test_a_training_sees_its_days_and_no_later_one(tmp_path, fits):
-    """It is fitted to the newest `train_days` days up to its own; without a limit to all of them; it answers later days only."""
+    """MN-10: It is fitted to the newest `train_days` days up to its own; without a limit to all of them; it answers later days only."""
     rehearsal = lay_out(history(), LEARNER, tmp_path, "small")
     rehearsal.fit(DAYS[10])
     lay_out(history(), replace(LEARNER, train_days=None), tmp_path, "small").fit(DAYS[10])
@@ -49,7 +49,7 @@ def test_a_training_sees_its_days_and_no_later_one(tmp_path, fits):
 
 
 def test_what_it_depends_on_names_the_folder(tmp_path):
-    """Other rows, other labels, another seed or other days of a training are another history; the same ones are the same."""
+    """MN-10: Other rows, other labels, another seed or other days of a training are another history; the same ones are the same."""
     same = lay_out(history(), LEARNER, tmp_path, "small").folder
     flipped = history()
     flipped.labels[0] = 1 - flipped.labels[0]
@@ -64,7 +64,8 @@ def test_what_it_depends_on_names_the_folder(tmp_path):
 
 
 def test_days_beyond_the_horizon_cost_one_more_fit(tmp_path, fits):
-    """A training is asked of near days first; the first question about a far one fits it again for all days, and its answers stay the same."""
+    """MN-10: A training is asked of near days first; the first question about a far one fits it again for all days, and its answers stay
+    the same."""
     rehearsal = lay_out(history(), LEARNER, tmp_path, "small")
     rehearsal.fit(DAYS[5], horizon=2)
     near = rehearsal.scores(DAYS[5], DAYS[7])
@@ -78,7 +79,7 @@ def test_days_beyond_the_horizon_cost_one_more_fit(tmp_path, fits):
 
 
 def test_a_fit_that_was_killed_leaves_nothing_behind(tmp_path, fits, monkeypatch):
-    """What was half written when the process died is not taken for a training."""
+    """MN-10: What was half written when the process died is not taken for a training."""
     rehearsal = lay_out(history(), LEARNER, tmp_path, "small")
 
     def dies(stream, array):
@@ -95,7 +96,7 @@ def test_a_fit_that_was_killed_leaves_nothing_behind(tmp_path, fits, monkeypatch
 
 
 def test_a_regression_answers_with_values(tmp_path):
-    """A regression's scores are its values [rows, 1]."""
+    """MN-10: A regression's scores are its values [rows, 1]."""
     given = history()
     regression = replace(given, labels=3.0 * given.inputs.values[:, 0].astype(float))
     found = lay_out(regression, Learner("regression", 0, None, 1), tmp_path, "small").scores(DAYS[10], DAYS[11])

@@ -55,7 +55,7 @@ def same(first: Trained, second: Trained) -> bool:
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_every_task_learns(run: Run, toy_spec: ToySpec, task: str) -> None:
-    """The validation loss falls; classifiers are calibrated, regressions are not."""
+    """MO-03, SY-18: The validation loss falls; classifiers are calibrated, regressions are not."""
     trained = run(toy_spec(task, max_epochs=6))
     losses = [epoch["validation_loss"] for epoch in trained.history]
     assert min(losses) < losses[0]
@@ -64,14 +64,14 @@ def test_every_task_learns(run: Run, toy_spec: ToySpec, task: str) -> None:
 
 
 def test_the_same_inputs_give_the_same_model(run: Run, toy_spec: ToySpec) -> None:
-    """To the last bit; another seed gives another one."""
+    """MO-15: To the last bit; another seed gives another one."""
     first = run(toy_spec(), "a")
     assert same(first, run(toy_spec(), "b"))
     assert not same(first, run(toy_spec(seed=6), "c"))
 
 
 def test_the_best_epoch_is_kept(run: Run, toy_spec: ToySpec, toy_rows: ToyRows) -> None:
-    """Not the last one: the module's loss is the lowest of the history."""
+    """MO-03: Not the last one: the module's loss is the lowest of the history."""
     spec = toy_spec(max_epochs=12, patience=12, hyperparameters={"learning_rate": 0.3})
     trained = run(spec)
     losses = [epoch["validation_loss"] for epoch in trained.history]
@@ -82,7 +82,7 @@ def test_the_best_epoch_is_kept(run: Run, toy_spec: ToySpec, toy_rows: ToyRows) 
 
 
 def test_it_stops_early(run: Run, toy_spec: ToySpec) -> None:
-    """After `patience` epochs without a better loss."""
+    """MO-03: After `patience` epochs without a better loss."""
     trained = run(toy_spec(max_epochs=60, patience=2, hyperparameters={"learning_rate": 0.3}))
     losses = [epoch["validation_loss"] for epoch in trained.history]
     assert len(losses) < 60
@@ -108,7 +108,7 @@ class Interrupted:
 
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_a_resumed_training_equals_one_left_alone(run: Run, toy_spec: ToySpec, toy_model: type[TaskModule], epoch: int) -> None:
-    """Same weights, same history, no epoch twice, whether the best epoch came before or after."""
+    """DE-22, MO-15: Same weights, same history, no epoch twice, whether the best epoch came before or after."""
     alone = run(toy_spec(), "alone")
     with pytest.raises(Power):
         run(toy_spec(), "killed", model_class=Interrupted(toy_model, epoch))
@@ -119,7 +119,7 @@ def test_a_resumed_training_equals_one_left_alone(run: Run, toy_spec: ToySpec, t
 
 
 def test_a_training_goes_on_when_it_had_only_to_be_sealed(run: Run, toy_spec: ToySpec) -> None:
-    """Killed after its last epoch, by limit or early stopping, it trains no further and gives the same."""
+    """DE-22: Killed after its last epoch, by limit or early stopping, it trains no further and gives the same."""
     for name, spec in (("limit", toy_spec()), ("early", toy_spec(max_epochs=60, patience=2, hyperparameters={"learning_rate": 0.3}))):
         first = run(spec, name)
         again = run(spec, name)
@@ -128,7 +128,7 @@ def test_a_training_goes_on_when_it_had_only_to_be_sealed(run: Run, toy_spec: To
 
 
 def test_another_machine_goes_on_from_the_store(run: Run, toy_spec: ToySpec, toy_model: type[TaskModule], tmp_path: Path) -> None:
-    """Checkpoints are mirrored; a machine with an empty folder continues from them, and nothing is left when they are removed."""
+    """DE-22: Checkpoints are mirrored; a machine with an empty folder continues from them, and nothing is left when they are removed."""
     store = FolderStore(str(tmp_path / "store"))
     alone = run(toy_spec(), "alone")
     with pytest.raises(Power):
@@ -184,7 +184,7 @@ def test_damaged_checkpoints_do_not_stop_a_training(
     names: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It says which one is damaged, goes on from what is whole or begins anew, and gives the same as one left alone."""
+    """DE-22: It says which one is damaged, goes on from what is whole or begins anew, and gives the same as one left alone."""
     spec = toy_spec(max_epochs=3, hyperparameters={"learning_rate": 0.3})
     alone = run(spec, "alone")
     store = FolderStore(str(tmp_path / "store"))
@@ -200,7 +200,7 @@ def test_damaged_checkpoints_do_not_stop_a_training(
 def test_a_damaged_best_checkpoint_is_made_of_the_last_where_that_is_the_best(
     run: Run, toy_spec: ToySpec, toy_model: type[TaskModule], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No epoch is trained twice."""
+    """DE-22: No epoch is trained twice."""
     alone = run(toy_spec(), "alone")
     losses = [epoch["validation_loss"] for epoch in alone.history]
     assert losses[2] == min(losses[:3])
@@ -216,7 +216,7 @@ def test_a_damaged_best_checkpoint_is_made_of_the_last_where_that_is_the_best(
 def test_a_damaged_last_checkpoint_goes_on_from_the_best_epoch(
     run: Run, toy_spec: ToySpec, toy_model: type[TaskModule], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not from the beginning."""
+    """DE-22: Not from the beginning."""
     alone = run(toy_spec(), "alone")
     with pytest.raises(Power):
         run(toy_spec(), "killed", model_class=Interrupted(toy_model, 3))
@@ -229,14 +229,14 @@ def test_a_damaged_last_checkpoint_goes_on_from_the_best_epoch(
 
 
 def test_checkpoints_hold_no_code(run: Run, toy_spec: ToySpec, tmp_path: Path) -> None:
-    """They load with weights_only, so nothing in them can run."""
+    """SC-08: They load with weights_only, so nothing in them can run."""
     run(toy_spec())
     for name in ("best", "last"):
         assert torch.load(tmp_path / "run" / f"{name}.ckpt", weights_only=True)["state_dict"]
 
 
 def test_nothing_else_is_written(run: Run, toy_spec: ToySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two checkpoints in the folder, and the working folder stays empty."""
+    """OP-10: Two checkpoints in the folder, and the working folder stays empty."""
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     run(toy_spec())
@@ -245,7 +245,7 @@ def test_nothing_else_is_written(run: Run, toy_spec: ToySpec, tmp_path: Path, mo
 
 
 def test_the_log_has_a_line_for_each_epoch(run: Run, toy_spec: ToySpec, caplog: pytest.LogCaptureFixture) -> None:
-    """With both losses, the learning rate and the time to go."""
+    """MN-14: With both losses, the learning rate and the time to go."""
     caplog.set_level(logging.INFO, logger="perennial")
     run(toy_spec())
     lines = [message for message in caplog.messages if message.startswith("Epoch ")]
@@ -254,19 +254,19 @@ def test_the_log_has_a_line_for_each_epoch(run: Run, toy_spec: ToySpec, caplog: 
 
 
 def test_a_loss_that_is_no_number_ends_with_a_sentence(run: Run, toy_spec: ToySpec, tmp_path: Path) -> None:
-    """And no checkpoint keeps it."""
+    """MN-14: And no checkpoint keeps it."""
     with pytest.raises(TrainingRefused, match=r"loss of epoch 1 is no number: lower hyperparameters\.learning_rate"):
         run(toy_spec(hyperparameters={"learning_rate": 1e30}))
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
 
 def test_a_run_may_have_fewer_epochs(run: Run, toy_spec: ToySpec) -> None:
-    """max_epochs overrides the spec's limit."""
+    """DE-16: max_epochs overrides the spec's limit."""
     assert run(toy_spec(), max_epochs=2).epochs == 2
 
 
 def test_label_smoothing_touches_training_alone(run: Run, toy_spec: ToySpec) -> None:
-    """The validation loss stays the plain cross entropy, or early stopping would follow another figure than the gate."""
+    """MO-03: The validation loss stays the plain cross entropy, or early stopping would follow another figure than the gate."""
     trained = run(toy_spec(max_epochs=1, hyperparameters={"learning_rate": 0.0, "label_smoothing": 0.9}))
     plain = run(toy_spec(max_epochs=1, hyperparameters={"learning_rate": 0.0}), "plain")
     assert trained.history[0]["validation_loss"] == plain.history[0]["validation_loss"]
@@ -274,7 +274,7 @@ def test_label_smoothing_touches_training_alone(run: Run, toy_spec: ToySpec) -> 
 
 
 def test_missing_gpus_are_a_sentence(run: Run, toy_spec: ToySpec) -> None:
-    """Not a traceback of Lightning; another machine may have them, so it is a fault and not a refusal."""
+    """OP-04: Not a traceback of Lightning; another machine may have them, so it is a fault and not a refusal."""
     spec = toy_spec()
     with pytest.raises(Fault, match=r"toy asks for 64 GPUs and this machine shows \d+: run it where there are enough"):
         run(spec.model_copy(update={"compute": spec.compute.model_copy(update={"gpus": 64})}))
@@ -284,7 +284,7 @@ def test_missing_gpus_are_a_sentence(run: Run, toy_spec: ToySpec) -> None:
     "words", ["[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer", "Application timeout caused pair closure"]
 )
 def test_a_lost_node_is_a_sentence(toy_spec: ToySpec, words: str) -> None:
-    """However gloo tells it; any other error is what it is."""
+    """MN-14: However gloo tells it; any other error is what it is."""
     spec = toy_spec()
     spec = spec.model_copy(update={"compute": spec.compute.model_copy(update={"nodes": 2})})
     with pytest.raises(Fault, match="lost another node"), _peers(spec):

@@ -15,22 +15,22 @@ def encoded(*rows):
 
 
 def test_pixels_keep_their_places():
-    """Row by row from the top left, scaled so that full ink is 1."""
+    """DM-13: Row by row from the top left, scaled so that full ink is 1."""
     image = encoded(ROW)["image"]
     assert image.shape == (1, 1, 8, 8)
     np.testing.assert_allclose(image[0, 0].ravel() * 16, [place % 17 for place in range(64)])
 
 
 def test_a_row_of_nulls_is_encoded():
-    """A request may lack pixels; they count as paper."""
+    """DM-13: A request may lack pixels; they count as paper."""
     assert np.isfinite(encoded(dict.fromkeys(MODEL.inputs))["image"]).all()
 
 
 def test_the_label_is_no_input():
-    """A model that is told the answer learns nothing."""
+    """DM-13: A model that is told the answer learns nothing."""
     assert MODEL.label not in MODEL.inputs
 
 
 def test_unknown_labels_are_nan():
-    """Rows whose label is not known are left out of training, not guessed."""
+    """DM-03: Rows whose label is not known are left out of training, not guessed."""
     np.testing.assert_array_equal(features.label({"digit": np.array([7, None], dtype=object)}), [7.0, np.nan])

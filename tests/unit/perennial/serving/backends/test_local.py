@@ -22,7 +22,7 @@ BEFORE = {
 
 
 def test_what_was_served_before_is_known(tmp_path):
-    """The versions and the route of a platform that gave servers ports are found again."""
+    """OP-08, SE-12: The versions and the route of a platform that gave servers ports are found again."""
     settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})
     assert read_state(settings) == {}
     (tmp_path / "serving").mkdir()
@@ -32,7 +32,7 @@ def test_what_was_served_before_is_known(tmp_path):
 
 
 def test_a_model_without_its_spec_keeps_its_settings_of_serving(tmp_path, monkeypatch):
-    """Other threads or another limit would replace servers that run, in the middle of a rollback."""
+    """SE-12: Other threads or another limit would replace servers that run, in the middle of a rollback."""
     settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})
     backend, started = LocalBackend(settings), []
     envoy.folder(settings).mkdir()
@@ -50,7 +50,7 @@ def test_a_model_without_its_spec_keeps_its_settings_of_serving(tmp_path, monkey
 
 
 def test_a_socket_is_a_versions_own_and_short_enough(tmp_path):
-    """Whatever the home and the model are called, two versions never share a socket, and the kernel takes its path."""
+    """SC-01: Whatever the home and the model are called, two versions never share a socket, and the kernel takes its path."""
     settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path / ("h" * (76 - len(str(tmp_path)) - 5)))})
     found = {server_socket(settings, model, version) for model in ("m" * 40, "m" * 39 + "n", "a") for version in (1, 12, 123_456)}
     assert len(found) == 9

@@ -67,7 +67,7 @@ def container(predictor):
     "serving", [{}, {"replicas": 2, "max_replicas": 6, "cpus": 0.5, "memory_gb": 0.25, "threads": 7}], ids=["one", "many"]
 )
 def test_every_field_is_one_that_the_schema_knows(route, serving):
-    """Nothing that is rendered would be refused or silently dropped by the API server."""
+    """DE-06: Nothing that is rendered would be refused or silently dropped by the API server."""
     if (place := folder()) is None:
         pytest.skip(WHY_NOT)
     assert problems(rendered(route, **serving), place) == []
@@ -75,7 +75,7 @@ def test_every_field_is_one_that_the_schema_knows(route, serving):
 
 @routes
 def test_the_object_says_the_route(route):
-    """The exact route is read back, every version has its predictor, and the shares are the route's."""
+    """SE-08: The exact route is read back, every version has its predictor, and the shares are the route's."""
     document = rendered(route)
     assert seldon_v1.read_route(document) == Route(route.weights, route.shadow, {v: DIGESTS[v] for v in route.versions}, route.champion)
     found = {p["name"]: p for p in document["spec"]["predictors"]}
@@ -86,13 +86,13 @@ def test_the_object_says_the_route(route):
 
 @routes
 def test_idle_versions_come_first(route):
-    """Ambassador gives what has no weight a part of what is left: of nothing, if the versions with weights follow and add up."""
+    """SE-08: Ambassador gives what has no weight a part of what is left: of nothing, if the versions with weights follow and add up."""
     taking = [p["traffic"] for p in rendered(route)["spec"]["predictors"] if not p.get("shadow")]
     assert [bool(share) for share in taking] == sorted(bool(share) for share in taking)
 
 
 def test_the_template_is_the_pod():
-    """Image, secrets by reference, volumes and security come from server.yaml; what a pod that ends has is left out."""
+    """SE-15, SC-04: Image, secrets by reference, volumes and security come from server.yaml; what a pod that ends has is left out."""
     document = rendered(ROUTES["canary"], threads=3)
     predictor = document["spec"]["predictors"][1]
     spec, server = predictor["componentSpecs"][0]["spec"], container(predictor)
@@ -123,7 +123,7 @@ def test_the_template_is_the_pod():
 
 
 def test_replicas_grow_by_load_and_one_budget_covers_all():
-    """The autoscaler is there where the spec leaves it room; the disruption budget is the champion's alone."""
+    """SE-05: The autoscaler is there where the spec leaves it room; the disruption budget is the champion's alone."""
     predictors = rendered(ROUTES["canary"], replicas=2, max_replicas=5)["spec"]["predictors"]
     parts = [p["componentSpecs"][0] for p in predictors]
     assert [(part["hpaSpec"]["minReplicas"], part["hpaSpec"]["maxReplicas"]) for part in parts] == [(2, 5)] * 2
@@ -133,7 +133,8 @@ def test_replicas_grow_by_load_and_one_budget_covers_all():
 
 @given(st.dictionaries(st.integers(1, 120), st.integers(0, WHOLE), min_size=1, max_size=120).filter(lambda w: sum(w.values())))
 def test_percents_add_up_and_lose_nobody(parts):
-    """Whatever the weights: 100 in all, nothing for those without a weight, something for those with one, and less than one off where possible."""
+    """SE-06, SE-08: Whatever the weights: 100 in all, nothing for those without a weight, something for those with one, and less than one
+    off where possible."""
     total = sum(parts.values())
     weights = {version: part * WHOLE // total for version, part in parts.items()}
     weights[max(weights, key=weights.get)] += WHOLE - sum(weights.values())
@@ -148,7 +149,7 @@ def test_percents_add_up_and_lose_nobody(parts):
 
 
 def test_the_same_route_is_the_same_object():
-    """The operator's defaults make no difference; a share changed by hand does, and so does another template."""
+    """SE-08, DE-18: The operator's defaults make no difference; a share changed by hand does, and so does another template."""
     wanted = rendered(ROUTES["canary"])
     live = copy.deepcopy(wanted)
     live["spec"]["predictors"][0]["graph"] |= {"implementation": "UNKNOWN_IMPLEMENTATION", "endpoint": {"httpPort": 9000}}
@@ -186,12 +187,12 @@ def broken(change):
     ],
 )
 def test_what_the_schema_lets_pass_is_refused_here(change, words):
-    """Mistakes that Seldon Core takes without a word are named before anything is applied."""
+    """DE-06: Mistakes that Seldon Core takes without a word are named before anything is applied."""
     assert words in broken(change)
 
 
 def test_a_wrong_object_is_never_applied():
-    """Rendering raises with the sentence of the check."""
+    """DE-06: Rendering raises with the sentence of the check."""
     with pytest.raises(ValueError, match="is no DNS label"):
         seldon_v1.render(small_model("m").model_copy(update={"name": "UPPER"}), ROUTES["first"], "models", TEMPLATE)
 
@@ -210,7 +211,7 @@ def test_a_wrong_object_is_never_applied():
     ],
 )
 def test_a_template_that_will_not_do_is_named(tmp_path, text, words):
-    """The sentence says which file, what is wrong with it, and never shows a secret."""
+    """DE-06, SC-04: The sentence says which file, what is wrong with it, and never shows a secret."""
     if text is not None:
         (tmp_path / "server.yaml").write_text(text)
     with pytest.raises(SettingMissing, match=words) as told:
@@ -220,7 +221,7 @@ def test_a_template_that_will_not_do_is_named(tmp_path, text, words):
 
 
 def test_a_template_is_read(tmp_path):
-    """A good file is returned as it is; without the setting the sentence names it."""
+    """DE-06: A good file is returned as it is; without the setting the sentence names it."""
     (tmp_path / "server.yaml").write_text(yaml.safe_dump(TEMPLATE))
     assert seldon_v1.read_template(Settings(pod_templates=str(tmp_path))) == TEMPLATE
     with pytest.raises(SettingMissing, match="PERENNIAL_POD_TEMPLATES is not set"):

@@ -21,7 +21,7 @@ def rendered(route, store="s3://bucket/perennial", **serving):
 @routes
 @pytest.mark.parametrize("serving", [{}, {"replicas": 2, "max_replicas": 6}], ids=["one", "many"])
 def test_every_field_is_one_that_the_schema_knows(route, serving):
-    """Nothing that is rendered would be refused or silently dropped by the API server."""
+    """DE-06: Nothing that is rendered would be refused or silently dropped by the API server."""
     if (place := folder()) is None:
         pytest.skip(WHY_NOT)
     models, experiment = rendered(route, **serving)
@@ -32,7 +32,7 @@ def test_every_field_is_one_that_the_schema_knows(route, serving):
 
 @routes
 def test_weights_are_exact_and_idle_versions_out_of_reach(route):
-    """Basis points stand as they are; a version without a weight is a Model that the Experiment does not name."""
+    """SE-06, SE-08: Basis points stand as they are; a version without a weight is a Model that the Experiment does not name."""
     models, experiment = rendered(route)
     assert set(models) == {f"small-delays-v{version}" for version in route.versions}
     shares = {int(entry["name"].rpartition("-v")[2]): entry["weight"] for entry in experiment["spec"]["candidates"]}
@@ -43,7 +43,7 @@ def test_weights_are_exact_and_idle_versions_out_of_reach(route):
 
 
 def test_a_model_is_the_versions_folder_in_the_store():
-    """The servers fetch the sealed folder themselves, and are told which version it is."""
+    """DE-06: The servers fetch the sealed folder themselves, and are told which version it is."""
     models, _ = rendered(ROUTES["canary"])
     spec = models["small-delays-v2"]["spec"]
     assert spec["storageUri"] == f"s3://bucket/perennial/models/small_delays/versions/{DIGESTS[2]}"
@@ -52,7 +52,7 @@ def test_a_model_is_the_versions_folder_in_the_store():
 
 
 def test_a_folder_is_no_store_for_servers_elsewhere():
-    """The sentence says what the store must be."""
+    """DE-09: The sentence says what the store must be."""
     with pytest.raises(SettingMissing, match="must be s3://"):
         rendered(ROUTES["first"], store="/var/lib/store")
 
@@ -68,7 +68,7 @@ def test_a_folder_is_no_store_for_servers_elsewhere():
     ],
 )
 def test_what_the_schema_lets_pass_is_refused_here(change, words):
-    """Mistakes that Seldon Core takes without a word are named before anything is applied."""
+    """DE-06: Mistakes that Seldon Core takes without a word are named before anything is applied."""
     documents = seldon_v2.render(small_model(), ROUTES["canary, shadow and idle"], "models", "s3://bucket")
     change(documents[-1]["spec"])
     assert words in "; ".join(seldon_v2.faults(documents))

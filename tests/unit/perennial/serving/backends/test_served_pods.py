@@ -36,7 +36,7 @@ def deployment(wanted=1, generation=3, seen=3, updated=1, ready=1, total=1, **st
     ],
 )
 def test_a_deployment_is_complete_when_its_newest_description_runs_alone(found, whole):
-    """Old pods beside the new ones, a description not looked at yet and missing replicas are all not complete."""
+    """SE-12: Old pods beside the new ones, a description not looked at yet and missing replicas are all not complete."""
     assert served_pods.complete(found) is whole
 
 
@@ -78,21 +78,21 @@ UNSCHEDULED = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes
     ],
 )  # fmt: skip
 def test_the_cause_is_named(pods, words, died):
-    """The sentence is what a person would look for."""
+    """MN-18: The sentence is what a person would look for."""
     found = served_pods.trouble([deployment(ready=0)], pods)
     assert words in found.sentence
     assert found.died == died
 
 
 def test_what_keeps_pods_from_being_made_is_named():
-    """No Deployment is the operator's doing; a quota shows on the Deployment."""
+    """MN-18: No Deployment is the operator's doing; a quota shows on the Deployment."""
     assert "has made no Deployment" in served_pods.trouble([], []).sentence
     refused = deployment(conditions=[{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}])
     assert "no pod of it may be made: exceeded quota: small" in served_pods.trouble([refused], []).sentence
 
 
 def test_ready_counts_from_the_condition():
-    """A pod on its way out is not ready, whatever it says."""
+    """SE-12: A pod on its way out is not ready, whatever it says."""
     conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
     now = datetime(2026, 1, 1, 0, 1, tzinfo=timezone.utc)
     assert served_pods.ready_seconds(pod(conditions=conditions), now) == 60
@@ -101,6 +101,6 @@ def test_ready_counts_from_the_condition():
 
 
 def test_a_server_that_does_not_answer_says_nothing():
-    """No address, or nobody there."""
+    """MN-18: No address, or nobody there."""
     assert served_pods.ask_ready(pod(), 9, 0.2) is None
     assert served_pods.ask_ready(pod(podIP="127.0.0.1"), 9, 0.2) is None
