@@ -1,0 +1,122 @@
+"""What every store can do, whether it is a folder or a prefix in S3, and which folders are below its root.
+
+Keys are relative, `/`-separated and identical in both kinds of store. Writes are atomic: a reader sees the whole object or none.
+`put_if_absent` lets exactly one of several writers win.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# What is below the root. Others may keep things beside it.
+FOLDERS = (
+    "landing",
+    "quarantine",
+    "receipts",
+    "removals",
+    "tables",
+    "models",
+    "reports",
+    "predictions",
+    "outcomes",
+    "profiles",
+    "requests",
+    "incidents",
+    "ledger",
+    "probe",
+    "releases",
+    "observed",
+    "mlflow",
+)
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What a listing tells of one object."""
+
+    key: str
+    size: int
+    modified: float  # seconds since the epoch
+    etag: str  # changes whenever the content is written again
+
+
+class Store(ABC):
+    """Objects below one root."""
+
+    root: str
+    appears_whole = False  # whether an object that others write is seen only once it is complete
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """The object's bytes. Raises KeyError if there is none."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Write or replace an object atomically."""
+
+    @abstractmethod
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write an object only if none has that key; True if this call wrote it."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """All objects whose key begins with the folder `prefix`, in key order. Unfinished writes are not shown."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object; no error if there is none."""
+
+    @abstractmethod
+    def download(self, key: str, path: Path) -> None:
+        """Copy an object to a local file without holding it in memory. Raises KeyError if there is none."""
+
+    @abstractmethod
+    def upload(self, path: Path, key: str) -> None:
+        """Copy a local file into the store atomically without holding it in memory."""
+
+    @abstractmethod
+    def sha256(self, key: str) -> str:
+        """SHA-256 of an object's bytes, read piece by piece. Raises KeyError if there is none."""
+
+    @abstractmethod
+    def copy(self, source: str, target: str) -> None:
+        """Copy an object inside the store without reading it here. Raises KeyError if there is none."""
+
+    @abstractmethod
+    def stat(self, key: str) -> StoredObject | None:
+        """What a listing would tell of one object; None if there is none."""
+
+    def being_written(self, keys: Collection[str]) -> frozenset[str]:
+        """Those objects that a program has open for writing now, as far as the system tells. In S3 there are none: objects appear whole."""
+        del keys
+        return frozenset()
+
+    @abstractmethod
+    def make_folder(self, key: str) -> None:
+        """Let a folder be there before anything is in it, for a person who looks for it; nothing where a folder is but part of names."""
+
+    @abstractmethod
+    def make_private(self) -> None:
+        """Let nobody but this user into what the store keeps, whoever could until now; nothing where the store itself knows who may."""
+
+    def exists(self, key: str) -> bool:
+        """Whether an object has that key."""
+        return self.stat(key) is not None
+
+    def uri(self, key: str) -> str:
+        """Address of a key for libraries that read the store themselves (Delta Lake, MLflow)."""
+        return f"{self.root}/{key}"
+
+    def storage_options(self) -> dict[str, str]:
+        """What `deltalake` must be told to reach the store."""
+        return {}
+
+
+def checked_key(key: str) -> str:
+    """A key as it is given. Raises ValueError if it is empty or leads out of the store."""
+    if not key or key.startswith("/") or ".." in key.split("/"):
+        raise ValueError(f"{key!r} is not a key of the store")
+    return key
