@@ -1,6 +1,15 @@
 """How good scores are: metrics, losses of single rows, slices and intervals. Pure functions of labels and scores.
 
 Shapes: labels [rows] are class numbers (0 or 1 for binary) or values of a regression; scores are [rows, classes], or [rows, 1].
+
+>>> import numpy as np
+>>> labels, scores = np.array([0, 1, 1, 0]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+>>> figures = metrics("binary", labels, scores)
+>>> figures["accuracy"], figures["precision"], figures["recall"], figures["roc_auc"]
+(0.75, 1.0, 0.5, 1.0)
+
+Metrics are scikit-learn's. What it lacks, or gives too slowly for the two hundred resamples of an interval, is written here:
+docs/decisions/0047-what-stays-hand-written.md.
 """
 
 from __future__ import annotations
@@ -20,33 +29,36 @@ _SMALLEST = np.finfo(np.float64).eps  # scikit-learn's cut for log loss
 
 
 def metrics(task: Task, labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> dict[str, float]:
-    """Every metric of the task; those of several classes are macro averages. One that cannot be computed (ROC AUC of one class) is left out.
+    """Every metric of the task; those of several classes are macro averages. ROC AUC is left out where a class is absent.
 
     Classes: accuracy, precision, recall, f1, roc_auc (one class against the rest), log_loss, calibration_error. Regression: mse, rmse, mae.
     """
+    # Here and not above: what reads this module for its losses alone need not wait a second for scikit-learn.
+    from sklearn.metrics import accuracy_score, mean_absolute_error, mean_squared_error, precision_recall_fscore_support
+
     if task == "regression":
-        errors = scores[:, 0].astype(np.float64) - labels
-        mse = float(np.mean(errors**2))
-        return {"mse": mse, "rmse": mse**0.5, "mae": float(np.mean(np.abs(errors)))}
+        values = scores[:, 0].astype(np.float64)
+        mse = float(mean_squared_error(labels, values))
+        return {"mse": mse, "rmse": mse**0.5, "mae": float(mean_absolute_error(labels, values))}
     labels = labels.astype(np.int64)
-    classes = scores.shape[1]
     predicted = predict(task, scores)
-    wanted = [1] if task == "binary" else sorted(set(labels.tolist()) | set(predicted.tolist()))
-    each = [_precision_recall_f1(labels == c, predicted == c) for c in wanted]
-    found = {"accuracy": float(np.mean(predicted == labels))}
-    found |= dict(zip(("precision", "recall", "f1"), np.mean(each, axis=0).tolist(), strict=True))
-    areas = [roc_auc(labels == c, scores[:, c]) for c in ([1] if task == "binary" else range(classes))]
-    if not any(area is None for area in areas):
-        found["roc_auc"] = float(np.mean([area for area in areas if area is not None]))
-    found["log_loss"] = float(np.mean(per_row_loss(task, labels, scores)))
-    found["calibration_error"] = calibration_error(task, labels, scores, bins)
-    return found
+    # A class that neither happened nor was predicted has no part in the average; one with nothing to divide by counts as 0.
+    averaged = [1] if task == "binary" else None
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, labels=averaged, average="macro", zero_division=0)
+    figures = {"accuracy": accuracy_score(labels, predicted), "precision": precision, "recall": recall, "f1": f1}
+    against_the_rest = [1] if task == "binary" else range(scores.shape[1])
+    areas = [area for place in against_the_rest if (area := roc_auc(labels == place, scores[:, place])) is not None]
+    if len(areas) == len(against_the_rest):
+        figures["roc_auc"] = np.mean(areas)
+    figures["log_loss"] = np.mean(per_row_loss(task, labels, scores))
+    figures["calibration_error"] = calibration_error(task, labels, scores, bins)
+    return {name: float(figure) for name, figure in figures.items()}
 
 
 def predict(task: Task, scores: np.ndarray) -> npt.NDArray[np.int64]:
     """Class numbers: the positive class from a probability of one half upwards, else the likeliest class."""
-    found: npt.NDArray[np.int64] = (scores[:, 1] >= 0.5).astype(np.int64) if task == "binary" else scores.argmax(axis=1)
-    return found
+    places: npt.NDArray[np.int64] = (scores[:, 1] >= 0.5).astype(np.int64) if task == "binary" else scores.argmax(axis=1)
+    return places
 
 
 def per_row_loss(task: Task, labels: np.ndarray, scores: np.ndarray) -> Floats:
@@ -61,12 +73,13 @@ def per_row_loss(task: Task, labels: np.ndarray, scores: np.ndarray) -> Floats:
 
 def roc_auc(positive: np.ndarray, scores: np.ndarray) -> float | None:
     """Chance that a positive row scores above a negative one, ties counted half (Mann-Whitney U); None if either kind is absent."""
+    import pandas
+
     positives = int(positive.sum())
     negatives = len(positive) - positives
     if not positives or not negatives:
         return None
-    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    ranks = pandas.Series(scores).rank().to_numpy()  # the mean of their ranks for equal scores
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
@@ -95,12 +108,12 @@ def calibration_curve(task: Task, labels: np.ndarray, scores: np.ndarray, bins: 
 
 def slice_metrics(task: Task, labels: np.ndarray, scores: np.ndarray, names: np.ndarray, min_rows: int = 30) -> dict[str, dict[str, float]]:
     """Metrics and `rows` for each value of a column; values with fewer than `min_rows` rows are left out."""
-    found = {}
+    slices = {}
     for name in sorted(set(names.tolist())):
         rows = names == name
         if int(rows.sum()) >= min_rows:
-            found[str(name)] = {"rows": float(rows.sum()), **metrics(task, labels[rows], scores[rows])}
-    return found
+            slices[str(name)] = {"rows": float(rows.sum()), **metrics(task, labels[rows], scores[rows])}
+    return slices
 
 
 def intervals(
@@ -124,9 +137,3 @@ def intervals(
 def _draw_days(days: np.ndarray, rng: np.random.Generator) -> Callable[[], np.ndarray]:
     rows_of_day = [np.flatnonzero(days == day) for day in np.unique(days)]
     return lambda: np.concatenate([rows_of_day[place] for place in rng.integers(0, len(rows_of_day), len(rows_of_day))])
-
-
-def _precision_recall_f1(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float, float]:
-    hits, claims, cases = float((actual & predicted).sum()), float(predicted.sum()), float(actual.sum())
-    precision, recall = hits / claims if claims else 0.0, hits / cases if cases else 0.0
-    return precision, recall, 2 * hits / (claims + cases) if claims + cases else 0.0

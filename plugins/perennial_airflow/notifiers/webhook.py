@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
 import httpx
+import tenacity
 from airflow.sdk import BaseHook, BaseNotifier
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
@@ -125,6 +126,14 @@ def address(connection: Connection) -> httpx.URL:
     return url
 
 
+class _NotTaken(Exception):
+    """A try that another one may mend: why, and the seconds that the server asked to wait."""
+
+    def __init__(self, why: str, asked_seconds: float = 0.0) -> None:
+        super().__init__(why)
+        self.asked_seconds = asked_seconds
+
+
 def post(url: httpx.URL, message: dict[str, Any]) -> None:
     """Post a message, again after a pause where that may help.
 
@@ -133,30 +142,48 @@ def post(url: httpx.URL, message: dict[str, Any]) -> None:
         ChannelFailed: the server refuses all, or does not take it at any try.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the address of every request
-    why = ""
+    tries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(_NotTaken),
+        stop=tenacity.stop_after_attempt(len(PAUSES) + 1),
+        wait=_pause,
+        sleep=time.sleep,
+        reraise=True,
+    )
     with httpx.Client(timeout=SECONDS) as client:
-        for pause in (*PAUSES, None):
-            asked = 0.0
-            try:
-                answer = client.post(url, json=message)
-            except httpx.HTTPError as error:
-                why = f"{type(error).__name__}: {_without(url, str(error))}"
-            else:
-                if answer.is_success:
-                    return
-                why = f"{answer.status_code} {_without(url, answer.text)}".strip()
-                if answer.status_code in CONTENT:
-                    raise NoticeRefused(
-                        f"The webhook at {url.host} refuses an alert ({why}): look whether what Airflow's connection {CONNECTION} leads to takes Slack's messages."
-                    )
-                if answer.status_code < 500 and answer.status_code not in AGAIN:
-                    raise ChannelFailed(
-                        f"The webhook at {url.host} refuses alerts ({why}): correct Airflow's connection {CONNECTION}, or allow it there."
-                    )
-                asked = _seconds(answer.headers.get("Retry-After", ""))
-            if pause is not None:
-                time.sleep(min(max(pause, asked), LONGEST_PAUSE))
-    raise ChannelFailed(f"The webhook at {url.host} did not take the alert ({why}) at {len(PAUSES) + 1} tries: look whether it is up.")
+        try:
+            tries(_post_once, client, url, message)
+        except _NotTaken as failure:
+            raise ChannelFailed(
+                f"The webhook at {url.host} did not take the alert ({failure}) at {len(PAUSES) + 1} tries: look whether it is up."
+            ) from None
+
+
+def _post_once(client: httpx.Client, url: httpx.URL, message: dict[str, Any]) -> None:
+    try:
+        answer = client.post(url, json=message)
+    except httpx.HTTPError as error:
+        raise _NotTaken(f"{type(error).__name__}: {_without(url, str(error))}") from None
+    if answer.is_success:
+        return
+    why = f"{answer.status_code} {_without(url, answer.text)}".strip()
+    if answer.status_code in CONTENT:
+        raise NoticeRefused(
+            f"The webhook at {url.host} refuses an alert ({why}): "
+            f"look whether what Airflow's connection {CONNECTION} leads to takes Slack's messages."
+        )
+    if answer.status_code < 500 and answer.status_code not in AGAIN:
+        raise ChannelFailed(
+            f"The webhook at {url.host} refuses alerts ({why}): correct Airflow's connection {CONNECTION}, or allow it there."
+        )
+    raise _NotTaken(why, _seconds(answer.headers.get("Retry-After", "")))
+
+
+def _pause(tried: tenacity.RetryCallState) -> float:
+    """Seconds before the next try: ours, or what the server asked for if that is longer, up to a limit."""
+    failure = tried.outcome.exception() if tried.outcome else None
+    asked_seconds = failure.asked_seconds if isinstance(failure, _NotTaken) else 0.0
+    own_seconds = (*PAUSES, 0.0)[tried.attempt_number - 1]  # tenacity asks after the last try too
+    return min(max(own_seconds, asked_seconds), LONGEST_PAUSE)
 
 
 def _seconds(asked: str) -> float:

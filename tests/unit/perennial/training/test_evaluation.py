@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from sklearn import metrics as reference
 
 from perennial.specs import METRICS
+from perennial.training import evaluation
 from perennial.training.evaluation import calibration_curve, calibration_error, intervals, metrics, per_row_loss, roc_auc, slice_metrics
 
 RNG = np.random.default_rng(0)
@@ -26,7 +32,7 @@ def classes(rows: int, count: int, *, ties: bool = False) -> tuple[np.ndarray, n
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("rows", [5, 40, 3000])
 def test_binary_metrics_are_scikit_learns(rows: int, ties: bool) -> None:
-    """Every one, ties and scores of 0 and 1 included."""
+    """MO-08: every one, ties and scores of 0 and 1 included."""
     labels, scores = classes(rows, 2, ties=ties)
     labels[:2] = (0, 1)
     found, predicted = metrics("binary", labels, scores), (scores[:, 1] >= 0.5).astype(int)
@@ -50,13 +56,78 @@ def test_multiclass_metrics_are_scikit_learns(count: int) -> None:
 
 
 def test_regression_metrics_are_scikit_learns() -> None:
-    """MSE, its root and MAE."""
+    """MO-09: MSE, its root and MAE."""
     labels, scores = RNG.normal(size=200), RNG.normal(size=(200, 1))
     found = metrics("regression", labels, scores)
     assert found["mse"] == pytest.approx(reference.mean_squared_error(labels, scores))
     assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(labels, scores))
     assert found["mae"] == pytest.approx(reference.mean_absolute_error(labels, scores))
     assert per_row_loss("regression", labels, scores).mean() == pytest.approx(found["mse"])
+
+
+@st.composite
+def labels_and_scores(draw, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """A few rows, with ties, scores of exactly 0 and 1, and labels that may all be of one class."""
+    rows = draw(st.integers(1, 25))
+    tenths = draw(arrays.arrays(np.int64, (rows, classes), elements=st.integers(0, 10)))
+    tenths[tenths.sum(axis=1) == 0] = 1
+    labels = draw(arrays.arrays(np.int64, rows, elements=st.integers(0, classes - 1)))
+    return labels, tenths / tenths.sum(axis=1, keepdims=True)
+
+
+@settings(max_examples=25)
+@given(labels_and_scores(2))
+def test_what_a_drawn_binary_evaluation_says_is_scikit_learns(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    """MO-08: also where all labels are of one class: precision, recall and F1 are of class 1, and there is no ROC AUC."""
+    labels, scores = drawn
+    figures, predicted = metrics("binary", labels, scores), (scores[:, 1] >= 0.5).astype(int)
+    options = {"labels": [0, 1], "average": None, "zero_division": 0}
+    expected = [function(labels, predicted, **options)[1] for function in (reference.precision_score, reference.recall_score)]
+    assert [figures["precision"], figures["recall"]] == pytest.approx(expected)
+    assert figures["f1"] == pytest.approx(reference.f1_score(labels, predicted, **options)[1])
+    assert figures["accuracy"] == pytest.approx(float(np.mean(predicted == labels)))
+    assert figures["log_loss"] == pytest.approx(reference.log_loss(labels, scores, labels=[0, 1]))
+    assert ("roc_auc" in figures) == (len(set(labels.tolist())) == 2)
+    if "roc_auc" in figures:
+        assert figures["roc_auc"] == pytest.approx(reference.roc_auc_score(labels, scores[:, 1]))
+
+
+@settings(max_examples=25)
+@given(labels_and_scores(4))
+def test_what_a_drawn_evaluation_of_four_classes_says_is_scikit_learns(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    """MO-08: the average is over the classes that happened or were predicted; ROC AUC needs all of them."""
+    labels, scores = drawn
+    figures, predicted = metrics("multiclass", labels, scores), scores.argmax(axis=1)
+    present = sorted({*labels.tolist(), *predicted.tolist()})
+    for name in ("precision", "recall", "f1"):
+        function = getattr(reference, f"{name}_score")
+        each = [function(labels == place, predicted == place, zero_division=0) for place in present]
+        assert figures[name] == pytest.approx(float(np.mean(each)))
+    assert figures["log_loss"] == pytest.approx(reference.log_loss(labels, scores, labels=range(4)))
+    every = all(0 < (labels == place).sum() < len(labels) for place in range(4))
+    assert ("roc_auc" in figures) == every
+    if every:
+        expected = [reference.roc_auc_score(labels == place, scores[:, place]) for place in range(4)]
+        assert figures["roc_auc"] == pytest.approx(float(np.mean(expected)))
+
+
+VALUES = st.floats(-1e6, 1e6, width=32)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=20))
+def test_what_a_drawn_regression_says_is_its_formula(pairs: list[tuple[float, float]]) -> None:
+    """MO-09: of a single row too; scores are float32 as a network gives them, errors are of float64."""
+    labels, scores = np.array([label for label, _ in pairs]), np.array([[score] for _, score in pairs], dtype=np.float32)
+    figures, errors = metrics("regression", labels, scores), [float(score[0]) - label for label, score in zip(labels, scores, strict=True)]
+    assert figures["mae"] == pytest.approx(sum(abs(error) for error in errors) / len(errors))
+    assert figures["mse"] == pytest.approx(sum(error**2 for error in errors) / len(errors))
+    assert figures["rmse"] == pytest.approx(figures["mse"] ** 0.5)
+
+
+def test_the_example_of_the_module_is_true() -> None:
+    """What stands at its top can be pasted."""
+    assert doctest.testmod(evaluation).failed == 0
 
 
 def test_a_spec_knows_every_metric() -> None:
