@@ -62,7 +62,8 @@ def land_days(store: Store, count: int = DAYS) -> dict[str, int]:
 
 
 def test_days_land_and_go_in_and_a_broken_one_does_not(environment: dict[str, str], tmp_path: Path) -> None:
-    """The command lands days; the stage appends them, refuses a broken one with a page of Data Docs, and skips when nothing is new."""
+    """DM-01, DM-10, SY-05: The command lands days; the stage appends them, refuses a broken one with a page of Data Docs, and skips when
+    nothing is new."""
     store = FolderStore(environment["PERENNIAL_STORE"])
     assert "Landed 2 files of flights with 1,785 rows" in call(
         "land", "flights", "--from", "2013-01-01", "--to", "2013-01-02", environment=environment
@@ -82,7 +83,8 @@ def test_days_land_and_go_in_and_a_broken_one_does_not(environment: dict[str, st
 
 
 def test_killed_between_the_last_receipt_and_the_result(environment: dict[str, str], tmp_path: Path) -> None:
-    """Nothing waits any more, yet the retry tells what is in: its event wakes training. Without --retry there is nothing to tell."""
+    """DM-16, DE-22: Nothing waits any more, yet the retry tells what is in: its event wakes training. Without --retry there is nothing to
+    tell."""
     store = FolderStore(environment["PERENNIAL_STORE"])
     rows = land_days(store, 1)
     process = perennial("ingest", "--dataset", "flights", "--run", "monday", environment=environment)
@@ -97,7 +99,7 @@ def test_killed_between_the_last_receipt_and_the_result(environment: dict[str, s
 
 
 def test_two_ingest_processes_at_once_append_each_batch_once(environment: dict[str, str], tmp_path: Path) -> None:
-    """Both end well; together they report each file once."""
+    """DE-22: Both end well; together they report each file once."""
     store = FolderStore(environment["PERENNIAL_STORE"])
     rows = land_days(store)
     files = [tmp_path / "one.json", tmp_path / "two.json"]
@@ -113,7 +115,7 @@ def test_two_ingest_processes_at_once_append_each_batch_once(environment: dict[s
 
 
 def test_a_killed_ingest_is_completed_by_the_next(environment: dict[str, str], tmp_path: Path) -> None:
-    """kill -9 as soon as the first batch is in; the retry appends the others, none twice, and tells of all."""
+    """DE-22, DM-02: kill -9 as soon as the first batch is in; the retry appends the others, none twice, and tells of all."""
     store = FolderStore(environment["PERENNIAL_STORE"])
     rows = land_days(store)
     process = perennial("ingest", "--dataset", "flights", "--run", "monday", environment=environment)
@@ -155,7 +157,7 @@ def s3(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|moto|werkzeug|flask).*")
 def test_the_store_may_be_s3(s3: dict[str, str], tmp_path: Path) -> None:
-    """The same files, outcomes and pages in a bucket; a refused file moves within it."""
+    """DM-08: The same files, outcomes and pages in a bucket; a refused file moves within it."""
     store = open_store(s3["PERENNIAL_STORE"])
     rows = land_days(store, 2)
     store.write("landing/flights/flights-2013-01-09.csv.gz", b"")
@@ -170,7 +172,7 @@ def test_the_store_may_be_s3(s3: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_store_that_does_not_answer_is_one_sentence(environment: dict[str, str], tmp_path: Path) -> None:
-    """A fault, no traceback, the variable to check; also where Delta Lake would be the one to meet it."""
+    """DM-08: A fault, no traceback, the variable to check; also where Delta Lake would be the one to meet it."""
     own = {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
         "AWS_ACCESS_KEY_ID": "a",

@@ -34,7 +34,7 @@ def manifest() -> Manifest:
 
 
 def test_the_address_is_that_of_the_content(manifest: Manifest) -> None:
-    """When, why, for whom and after whom a version was trained does not move it."""
+    """MO-11: When, why, for whom and after whom a version was trained does not move it."""
     other = {"cause": "drift", "reason": "why", "request": "r", "parents": ["p"], "snapshot": 4, "created": "2001-01-01T00:00:00Z"}
     assert Manifest.model_validate(manifest.model_dump() | other).digest == manifest.digest
 
@@ -43,17 +43,18 @@ def test_the_address_is_that_of_the_content(manifest: Manifest) -> None:
     "change", [{"files": {"model.onnx": "1"}}, {"seed": 8}, {"parameters": {"a": 2}}, {"code_digest": "d"}, {"event_time_end": "2014"}]
 )
 def test_another_content_has_another_address(manifest: Manifest, change: dict[str, object]) -> None:
-    """Every file and everything that made it counts."""
+    """MO-11: Every file and everything that made it counts."""
     assert manifest.model_copy(update=change).digest != manifest.digest
 
 
 def test_a_manifest_survives_json(manifest: Manifest) -> None:
-    """What is written is what is read, digest included."""
+    """MO-16: What is written is what is read, digest included."""
     assert Manifest.model_validate_json(manifest.model_dump_json(indent=1)).digest == manifest.digest
 
 
 def test_parameters_are_flat_and_all_that_shapes_weights() -> None:
-    """Plain values only; a change of the release or the schedule is none of training's business, one of a hyperparameter is."""
+    """MO-16, DE-03: Plain values only; a change of the release or the schedule is none of training's business, one of a hyperparameter
+    is."""
     spec = discovery.model("flight_delays")
     found = training_parameters(spec)
     assert all(isinstance(value, (str, int, float, bool, type(None))) for value in found.values())
@@ -65,7 +66,7 @@ def test_parameters_are_flat_and_all_that_shapes_weights() -> None:
 
 
 def test_run_keys_tell_trainings_apart() -> None:
-    """The same inputs give the same key; each of them changes it."""
+    """DE-03, MO-16: The same inputs give the same key; each of them changes it."""
     given = ("toy", "s", "c", "l", {"a": 1, "b": 2}, 7)
     key = run_key(*given)
     assert run_key("toy", "s", "c", "l", {"b": 2, "a": 1}, 7) == key
@@ -92,7 +93,7 @@ def copy_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_only_the_meaning_of_training_code_counts(copy_of_the_code: Path) -> None:
-    """Comments, layout, docstrings and the spec do not ask for a new training; another line of features, model or trainer does."""
+    """DE-03: Comments, layout, docstrings and the spec do not ask for a new training; another line of features, model or trainer does."""
     before = code_digest("flight_delays")
     features = copy_of_the_code / "perennial_models/flight_delays/features.py"
     text = features.read_text()
@@ -108,7 +109,7 @@ def test_only_the_meaning_of_training_code_counts(copy_of_the_code: Path) -> Non
 
 
 def test_the_digest_covers_the_code_that_training_loads() -> None:
-    """Every module of perennial.training that the trainer and the exporter load, but what only measures, is among TRAINING_CODE."""
+    """DE-03: Every module of perennial.training that the trainer and the exporter load, but what only measures, is among TRAINING_CODE."""
     code = "import sys, perennial.training.trainer, perennial.training.export; print(*(n for n in sys.modules if n.startswith('perennial.training.')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     wanted = {f"training/{name.removeprefix('perennial.training.')}.py" for name in loaded} - {"training/scoring.py"}
@@ -117,7 +118,7 @@ def test_the_digest_covers_the_code_that_training_loads() -> None:
 
 
 def test_the_lock_file_counts_byte_by_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A changed pin is another digest; a missing file is a sentence."""
+    """MO-16, DE-23: A changed pin is another digest; a missing file is a sentence."""
     lock = tmp_path / "requirements.txt"
     monkeypatch.setattr(module, "_LOCK", lock)
     with pytest.raises(SettingMissing, match=r"lock file .* is missing"):
@@ -148,7 +149,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_run_uses_the_code_it_began_with(tree: Path, file: str) -> None:
-    """An edit of any file that a stage reads stops the run with a sentence; a comment does not, another dataset neither, and by hand nothing is asked."""
+    """MO-15, MO-16: An edit of any file that a stage reads stops the run with a sentence; a comment does not, another dataset neither, and
+    by hand nothing is asked."""
     spec = discovery.model("digits")
     began_with = run_code(spec)
     (tree / "perennial_datasets" / "flights.py").write_text("OTHER = 1")
@@ -162,7 +164,7 @@ def test_a_run_uses_the_code_it_began_with(tree: Path, file: str) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_said_in_a_sentence(tree: Path) -> None:
-    """Nobody who parses the DAG files reads it; the stage that needs its identity refuses."""
+    """MN-18: Nobody who parses the DAG files reads it; the stage that needs its identity refuses."""
     (tree / "perennial_models/digits/model.py").write_text("import torch\nclass Model(")
     with pytest.raises(SpecBroken, match=r"perennial_models/digits/model\.py cannot be read: '\(' was never closed \(line 2\)"):
         run_code(discovery.model("digits"))

@@ -43,7 +43,7 @@ def house(tmp_path: Path) -> House:
 
 
 def test_recalibrations_are_kin_to_their_training(house: House) -> None:
-    """Whichever of them is asked about; not to a training before, between or after."""
+    """MO-16: Whichever of them is asked about; not to a training before, between or after."""
     house.version("a", "weights")
     first = house.version("b", "weights")
     second = house.version("b", "weights, recalibrated", recalibrates=first)
@@ -54,14 +54,14 @@ def test_recalibrations_are_kin_to_their_training(house: House) -> None:
 
 
 def test_a_version_that_is_not_in_the_store_is_kin_to_itself_alone(house: House) -> None:
-    """Its folder is gone, or nobody told its digest; the others are not disturbed."""
+    """MO-16: Its folder is gone, or nobody told its digest; the others are not disturbed."""
     first = house.version("a", "weights")
     house.digests[7] = "f" * 64
     assert (house.kin(7), house.kin(9), house.kin(first)) == ({7}, {9}, {first})
 
 
 def test_a_training_that_is_not_asked_about_joins_its_recalibrations_all_the_same(house: House) -> None:
-    """The ledger's newest entry need not name the trained version any more."""
+    """MO-16: The ledger's newest entry need not name the trained version any more."""
     first = house.version("a", "weights")
     second = house.version("a", "recalibrated", recalibrates=first)
     third = house.version("a", "recalibrated again", recalibrates=second)
@@ -70,7 +70,7 @@ def test_a_training_that_is_not_asked_about_joins_its_recalibrations_all_the_sam
 
 
 def test_a_recalibration_is_no_training(house: House) -> None:
-    """The last training stays the one that sealed the weights, though the gate judged both."""
+    """MO-19: The last training stays the one that sealed the weights, though the gate judged both."""
     first = house.version("a", "weights")
     recalibrated = house.version("a", "recalibrated", recalibrates=first)
     assert judged(house.store, "m", house.digests[recalibrated])
@@ -80,7 +80,7 @@ def test_a_recalibration_is_no_training(house: House) -> None:
 
 
 def test_a_training_that_the_gate_has_not_judged_does_not_count(house: House) -> None:
-    """It must be taken up again."""
+    """DE-22: It must be taken up again."""
     first = house.version("a", "weights")
     house.version("b", "weights", gate=False)
     last = last_training(house.store, "m")

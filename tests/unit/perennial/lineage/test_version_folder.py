@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_version_comes_back_as_it_was(store: FolderStore, folder: Path, tmp_path: Path) -> None:
-    """Every file, those in subfolders too, and the manifest."""
+    """MO-11: Every file, those in subfolders too, and the manifest."""
     digest = publish(store, "toy", folder, MANIFEST_OF_TOY)
     into = fetch(store, "toy", digest, tmp_path / "into")
     assert {file.relative_to(into).as_posix() for file in into.rglob("*") if file.is_file()} == {"model.onnx", "more/notes.txt", MANIFEST}
@@ -42,7 +42,7 @@ def test_a_version_comes_back_as_it_was(store: FolderStore, folder: Path, tmp_pa
 
 
 def test_fetching_replaces_what_lay_there(store: FolderStore, folder: Path, tmp_path: Path) -> None:
-    """No file of another version stays behind."""
+    """MO-17: No file of another version stays behind."""
     digest = publish(store, "toy", folder, MANIFEST_OF_TOY)
     (tmp_path / "into").mkdir()
     (tmp_path / "into" / "old.bin").write_text("old")
@@ -50,7 +50,7 @@ def test_fetching_replaces_what_lay_there(store: FolderStore, folder: Path, tmp_
 
 
 def test_publishing_again_changes_nothing(store: FolderStore, folder: Path) -> None:
-    """The first writer's manifest stays, whatever the second says of cause and time."""
+    """MO-17: The first writer's manifest stays, whatever the second says of cause and time."""
     digest = publish(store, "toy", folder, MANIFEST_OF_TOY)
     before = {found.key: found.etag for found in store.list("models")}
     assert publish(store, "toy", folder, MANIFEST_OF_TOY.model_copy(update={"cause": "drift"})) == digest
@@ -59,14 +59,14 @@ def test_publishing_again_changes_nothing(store: FolderStore, folder: Path) -> N
 
 
 def test_a_run_finds_its_version(store: FolderStore, folder: Path) -> None:
-    """By the run key, once it is sealed."""
+    """MO-11, DE-22: By the run key, once it is sealed."""
     assert published(store, "toy", "run") is None
     digest = publish(store, "toy", folder, MANIFEST_OF_TOY)
     assert published(store, "toy", "run") == digest
 
 
 def test_an_unfinished_version_does_not_exist(store: FolderStore, folder: Path, tmp_path: Path) -> None:
-    """Files without a manifest are nothing; publishing completes them."""
+    """DE-22: Files without a manifest are nothing; publishing completes them."""
     digest = publish(store, "toy", folder, MANIFEST_OF_TOY)
     store.delete(f"{key('toy', digest)}/{MANIFEST}")
     with pytest.raises(UnknownName, match="has no version"):
@@ -80,7 +80,7 @@ def test_an_unfinished_version_does_not_exist(store: FolderStore, folder: Path, 
 
 @pytest.mark.parametrize("name", ["model.onnx", "more/notes.txt"])
 def test_a_changed_file_is_found(store: FolderStore, folder: Path, tmp_path: Path, name: str) -> None:
-    """One changed byte is damage, and the sentence names the file."""
+    """MO-17: One changed byte is damage, and the sentence names the file."""
     digest = publish(store, "toy", folder, MANIFEST_OF_TOY)
     store.write(f"{key('toy', digest)}/{name}", b"Weights")
     with pytest.raises(StoredDataDamaged, match=f"{name} of toy .* was changed"):
@@ -88,7 +88,7 @@ def test_a_changed_file_is_found(store: FolderStore, folder: Path, tmp_path: Pat
 
 
 def test_a_missing_file_is_found(store: FolderStore, folder: Path, tmp_path: Path) -> None:
-    """A file that the manifest names must be there."""
+    """MO-17: A file that the manifest names must be there."""
     digest = publish(store, "toy", folder, MANIFEST_OF_TOY)
     store.delete(f"{key('toy', digest)}/model.onnx")
     with pytest.raises(StoredDataDamaged, match=r"model\.onnx of toy .* is missing"):
@@ -96,7 +96,7 @@ def test_a_missing_file_is_found(store: FolderStore, folder: Path, tmp_path: Pat
 
 
 def test_a_changed_manifest_is_found(store: FolderStore, folder: Path) -> None:
-    """A manifest that claims another origin no longer fits its address; one that is no manifest is damage too."""
+    """MO-16, MO-17: A manifest that claims another origin no longer fits its address; one that is no manifest is damage too."""
     digest = publish(store, "toy", folder, MANIFEST_OF_TOY)
     where = f"{key('toy', digest)}/{MANIFEST}"
     store.write(where, store.read(where).replace(b'"seed": 1', b'"seed": 2'))

@@ -56,14 +56,14 @@ def labels(joined):
 
 
 def test_the_last_outcome_by_its_own_time_counts():
-    """Not the last to arrive; what it overrules is counted."""
+    """MN-03: Not the last to arrive; what it overrules is counted."""
     joined, counts = join(predictions(("a", 1, 0), ("b", 1, 0), ("c", 1, 0)), outcomes(("a", 1, 5), ("a", 0, 3), ("b", 1, 1), ("b", 1, 2)))
     assert labels(joined) == {"a": 1.0, "b": 1.0, "c": None}
     assert counts == Counts(predictions=3, labelled=2, repeated=1, contradicted=1, predicted_twice=0)
 
 
 def test_an_unknown_outcome_waits_for_its_prediction():
-    """It is counted as unknown until the prediction comes, and joined then; one of another window is not unknown."""
+    """MN-03: It is counted as unknown until the prediction comes, and joined then; one of another window is not unknown."""
     early = outcomes(("late-one", 1, 0), ("late-one", 1, 3), ("b", 1, 0))
     everything = [predictions(("a", 1, 0), ("b", 2, 0))]
     assert join(everything[0], early)[1].labelled == 1
@@ -74,7 +74,7 @@ def test_an_unknown_outcome_waits_for_its_prediction():
 
 
 def test_only_outcomes_of_the_predictions_are_read_in(tmp_path):
-    """However late they came and however often: of a table of any size what matters is kept, and joins as the whole table would."""
+    """MN-03: However late they came and however often: of a table of any size what matters is kept, and joins as the whole table would."""
     table = Table(FolderStore(str(tmp_path)), "delays_outcomes")
     table.append(outcomes(*((f"other-{i}", 1, 0) for i in range(500)), ("a", 0, 1), ("b", 1, 2)), "first")
     table.append(outcomes(("a", 1, 9000), ("c", 0, 3)), "second")
@@ -88,7 +88,7 @@ def test_only_outcomes_of_the_predictions_are_read_in(tmp_path):
 
 
 def test_late_labels_change_only_their_own_window():
-    """An outcome that comes weeks later changes the day of its prediction and no other."""
+    """MN-03: An outcome that comes weeks later changes the day of its prediction and no other."""
     rows = predictions(("a", 1, 0), ("b", 2, 0), ("c", 3, 0))
     before = by_day("binary", join(rows, outcomes(("b", 1, 1), ("c", 0, 1)))[0])
     after = by_day("binary", join(rows, outcomes(("b", 1, 1), ("c", 0, 1), ("a", 1, 900)))[0])
@@ -97,14 +97,14 @@ def test_late_labels_change_only_their_own_window():
 
 
 def test_an_id_used_twice_counts_once():
-    """Of two predictions with one id the last one served counts."""
+    """MN-03: Of two predictions with one id the last one served counts."""
     joined, counts = join(predictions(("a", 1, 0), ("a", 2, 5)), outcomes(("a", 1, 6)))
     assert joined["event_time"].to_pylist() == [datetime(2013, 2, 2, tzinfo=timezone.utc)]
     assert counts.predicted_twice == 1
 
 
 def test_without_any_outcome_everything_is_unlabelled():
-    """An empty table of outcomes joins to nothing."""
+    """MN-03: An empty table of outcomes joins to nothing."""
     joined, counts = join(predictions(("a", 1, 0)), outcome_rows([], ""))
     assert labels(joined) == {"a": None}
     assert counts == Counts(predictions=1)
@@ -119,7 +119,7 @@ def test_without_any_outcome_everything_is_unlabelled():
     ],
 )  # fmt: skip
 def test_outcomes_are_numbers_or_names(model, given, number, tmp_path):
-    """A class by name or number, or a finite value; the log is read by the same rule as a file."""
+    """MN-03: A class by name or number, or a finite value; the log is read by the same rule as a file."""
     assert outcome_number(given, model.classes) == number
     store = FolderStore(str(tmp_path))
     value = None if isinstance(given, float) and given != given else given
@@ -131,6 +131,6 @@ def test_outcomes_are_numbers_or_names(model, given, number, tmp_path):
 
 
 def test_new_outcomes_are_counted_against_what_is_known():
-    """First ones, repetitions, contradictions, and those that wait."""
+    """MN-03: First ones, repetitions, contradictions, and those that wait."""
     counts = count_new(outcomes(("a", 1, 0), ("b", 0, 0), ("c", 1, 0)), outcomes(("a", 1, 0), ("b", 1, 0)), predictions(("a", 1, 0)))
     assert (counts.first, counts.repeated, counts.other, counts.unknown) == (1, 1, 1, 2)

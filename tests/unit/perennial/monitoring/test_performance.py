@@ -42,7 +42,7 @@ def joined(scores, outcomes, days, versions=None):
 
 
 def test_losses_follow_their_formulas():
-    """Log loss, entropy and squared error of single rows; an unknown outcome has no loss."""
+    """MN-03: Log loss, entropy and squared error of single rows; an unknown outcome has no loss."""
     realised, expected = losses("binary", np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]), np.array([0.0, 1.0, np.nan]))
     np.testing.assert_allclose(realised[:2], [-np.log(0.9), np.log(2)])
     assert np.isnan(realised[2])
@@ -54,7 +54,8 @@ def test_losses_follow_their_formulas():
 
 @pytest.mark.parametrize("absurd", [1.7e308, 1e154, 1e71])
 def test_absurd_outcomes_leave_figures_that_can_be_written(absurd):
-    """A server takes any finite outcome: two that are absurd make the loss of their days huge, never infinite, which no report could hold."""
+    """MN-03: A server takes any finite outcome: two that are absurd make the loss of their days huge, never infinite, which no report could
+    hold."""
     rows = joined([[-absurd], [1.0], [2.0]] * 40, [absurd, -absurd, 2.0] * 40, list(range(4)) * 30)
     written = [*map(asdict, by_day("regression", rows)), asdict(over_window("regression", rows, 1))]
     assert json.dumps(written, allow_nan=False, default=str)
@@ -62,7 +63,7 @@ def test_absurd_outcomes_leave_figures_that_can_be_written(absurd):
 
 
 def test_calibrated_scores_have_no_excess_and_others_do():
-    """Where outcomes follow the scores the excess vanishes; where the world changed it shows."""
+    """MN-03: Where outcomes follow the scores the excess vanishes; where the world changed it shows."""
     rng = np.random.default_rng(0)
     p = rng.uniform(0.05, 0.95, 20000)
     scores, days = np.column_stack([1 - p, p]), np.arange(20000) % 10
@@ -75,7 +76,7 @@ def test_calibrated_scores_have_no_excess_and_others_do():
 
 
 def test_the_interval_knows_that_days_differ():
-    """Days whose losses differ make the interval several times as wide as their rows alone would."""
+    """MN-03: Days whose losses differ make the interval several times as wide as their rows alone would."""
     rng = np.random.default_rng(1)
     level = np.repeat(rng.uniform(0.1, 0.9, 20), 500)
     table = joined(np.column_stack([1 - level, level]), np.ones(10000), np.repeat(np.arange(20), 500))
@@ -85,7 +86,7 @@ def test_the_interval_knows_that_days_differ():
 
 
 def test_the_interval_covers_the_truth():
-    """Over 100 simulations with day effects, 95 % intervals from 20 days hold the true mean in at least 86."""
+    """MN-03: Over 100 simulations with day effects, 95 % intervals from 20 days hold the true mean in at least 86."""
     hits = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
@@ -97,7 +98,7 @@ def test_the_interval_covers_the_truth():
 
 
 def test_few_days_fall_back_to_rows_and_say_so():
-    """With one labelled day there are no days to resample."""
+    """MN-03: With one labelled day there are no days to resample."""
     found = over_window("regression", joined([[1.0], [2.0], [4.0]], [1.0, 1.0, None], [0, 0, 1]), 1)
     assert (found.blocks, found.labelled, found.predictions) == ("rows", 2, 3)
     many = over_window("regression", joined(np.ones((12000, 1)), np.random.default_rng(0).normal(size=12000), np.zeros(12000)), 1)
@@ -105,7 +106,7 @@ def test_few_days_fall_back_to_rows_and_say_so():
 
 
 def test_without_outcomes_there_is_no_loss():
-    """No label, no figure; no predictions, no day."""
+    """MN-03: No label, no figure; no predictions, no day."""
     found = over_window("binary", joined([[0.5, 0.5]], [None], [0]), 1)
     assert (found.realised, found.labelled, found.predictions, found.coverage) == (None, 0, 1, 0.0)
     assert by_day("binary", joined([[0.5, 0.5]], [None], [0]))[0].excess is None
@@ -115,14 +116,14 @@ def test_without_outcomes_there_is_no_loss():
 
 
 def test_days_are_told_apart():
-    """Each day has its own coverage and loss."""
+    """MN-03: Each day has its own coverage and loss."""
     found = by_day("regression", joined([[1.0], [1.0], [3.0]], [0.0, None, 1.0], [0, 0, 2]))
     assert [(d.day, d.predictions, d.labelled, d.realised) for d in found] == [(date(2013, 2, 1), 2, 1, 1.0), (date(2013, 2, 3), 1, 1, 4.0)]
     assert found[0].coverage == 0.5
 
 
 def test_a_day_is_that_of_the_version_that_answered_most_of_it():
-    """While a canary takes a share of the requests, its loss is no part of the champion's day."""
+    """MN-03: While a canary takes a share of the requests, its loss is no part of the champion's day."""
     rows = joined([[1.0], [1.0], [9.0], [3.0]], [0.0, 0.0, 0.0, 1.0], [0, 0, 0, 1], versions=[4, 4, 5, 5])
     assert [(d.version, d.predictions, d.realised) for d in by_day("regression", rows)] == [(4, 2, 1.0), (5, 1, 4.0)]
 
@@ -157,14 +158,14 @@ CALM = [0.0, 0.03, -0.03, 0.01, -0.02, 0.02, 0.0, -0.01, 0.01, 0.03, -0.03, 0.02
     ],
 )
 def test_jumps(excess, found):
-    """Three bad days in a row beyond what is usual make a jump; less does not."""
+    """MN-03: Three bad days in a row beyond what is usual make a jump; less does not."""
     verdict = jump_of(excess)
     assert verdict.found is found
     assert verdict.sentence.endswith(".")
 
 
 def test_days_that_the_training_has_seen_show_no_jump():
-    """The three days must be new to the training in service; until then the loss is said to be worse, and no more is asked for."""
+    """MN-03: The three days must be new to the training in service; until then the loss is said to be worse, and no more is asked for."""
     days = [*CALM, 0.2, 0.25, 0.3]
     assert jump_of(days, since=12).found
     seen = jump_of(days, since=13)
@@ -173,14 +174,14 @@ def test_days_that_the_training_has_seen_show_no_jump():
 
 
 def test_what_a_training_has_not_seen():
-    """Days without a label that it knew, whoever answered them; after a jump only what it answers itself."""
+    """MN-03: Days without a label that it knew, whoever answered them; after a jump only what it answers itself."""
     trained_to, answers = date(2013, 7, 1), date(2013, 7, 9)
     assert first_unseen("schedule", trained_to, answers) == date(2013, 7, 2)
     assert first_unseen("performance", trained_to, answers) == answers
 
 
 def test_what_a_later_training_answered_is_not_held_against_one_that_came_back():
-    """Version 5 was rolled back because it was bad: its days are no jump of version 4, or of 6, which is version 4 recalibrated."""
+    """MN-03: Version 5 was rolled back because it was bad: its days are no jump of version 4, or of 6, which is version 4 recalibrated."""
     days = [a_day(i, e, version=4) for i, e in enumerate(CALM)] + [a_day(12 + i, 0.3, version=5) for i in range(3)]
     assert find_jump(days, 0.01, START.date()).found
     assert [d.version for d in up_to_training(days, {4, 6})] == [4] * len(CALM)
@@ -189,7 +190,7 @@ def test_what_a_later_training_answered_is_not_held_against_one_that_came_back()
 
 
 def test_a_jump_says_which_days_and_versions_were_compared():
-    """A person reads which days are compared with which, and who answered them."""
+    """MN-03: A person reads which days are compared with which, and who answered them."""
     days = [a_day(i, e, version=3 + i // 8) for i, e in enumerate([*CALM, 0.2, 0.25, 0.3])]
     assert find_jump(days, 0.01, START.date()).sentence == (
         "The excess loss of the last 3 labelled days (2013-02-13 to 2013-02-15, answered by version 4) is 0.200, 0.250, 0.300; over the 12 labelled days before "
@@ -198,7 +199,7 @@ def test_a_jump_says_which_days_and_versions_were_compared():
 
 
 def test_days_with_few_labels_do_not_judge():
-    """Half-known days, on which early outcomes may be unlike the others, take no part."""
+    """MN-03: Half-known days, on which early outcomes may be unlike the others, take no part."""
     days = (
         [a_day(i, 0.0) for i in range(6)]
         + [a_day(6 + i, 0.4, labelled=100) for i in range(3)]
@@ -209,20 +210,20 @@ def test_days_with_few_labels_do_not_judge():
 
 
 def test_a_regression_expects_no_loss():
-    """Values say nothing of their own error: there is no jump, and the sentence says what asks instead."""
+    """MN-03: Values say nothing of their own error: there is no jump, and the sentence says what asks instead."""
     days = [DayPerformance(d.day, 500, 500, d.realised, None) for d in (a_day(i, e) for i, e in enumerate([*CALM, 5.0, 5.0, 5.0]))]
     assert "drift and age ask alone" in find_jump(days, 0.01, START.date()).sentence
 
 
 @pytest.mark.parametrize("days", [7, 10, 20, 30])
 def test_chance_makes_few_jumps(days):
-    """Over 2,000 honest histories, fewer than one look in fifty finds a jump, however few days there are before."""
+    """MN-03: Over 2,000 honest histories, fewer than one look in fifty finds a jump, however few days there are before."""
     rng = np.random.default_rng(2)
     assert sum(jump_of(rng.normal(0, 0.05, days)).found for _ in range(2000)) < 40
 
 
 def test_service_figures_come_from_the_log():
-    """Rate and quantiles of answer times; an empty window has none."""
+    """MN-04: Rate and quantiles of answer times; an empty window has none."""
     served = [START + timedelta(milliseconds=100 * i) for i in range(101)]
     table = pa.table({"served_at": pa.array(served, pa.timestamp("us", "UTC")), "milliseconds": np.arange(101.0)})
     found = service_figures(table)
@@ -233,7 +234,7 @@ def test_service_figures_come_from_the_log():
 
 
 def test_quantiles_of_a_cumulative_histogram():
-    """The bound of the cell that holds the quantile; none where nothing was counted or only the open cell holds it."""
+    """MN-04: The bound of the cell that holds the quantile; none where nothing was counted or only the open cell holds it."""
     cumulative = ((1.0, 50), (5.0, 98), (float("inf"), 100))
     assert latency_quantile(cumulative, 0.5) == 1.0
     assert latency_quantile(cumulative, 0.98) == 5.0
@@ -243,7 +244,8 @@ def test_quantiles_of_a_cumulative_histogram():
 
 
 def test_slices_have_their_own_loss():
-    """A slice in which the outcomes turn against the scores shows it, the other does not; small and unlabelled ones are left out."""
+    """MN-03, MO-21: A slice in which the outcomes turn against the scores shows it, the other does not; small and unlabelled ones are left
+    out."""
     rng = np.random.default_rng(3)
     p = rng.uniform(0.1, 0.9, 4000)
     carrier = np.where(np.arange(4000) % 2, "AA", "B6")
@@ -260,7 +262,7 @@ def test_slices_have_their_own_loss():
 
 
 def test_at_most_twenty_slices_of_a_column_are_shown():
-    """The most frequent ones."""
+    """MO-21: The most frequent ones."""
     names = np.concatenate([np.repeat(np.arange(30), 40), np.repeat(99, 100)]).astype(str)
     table = joined(np.ones((len(names), 1)), np.zeros(len(names)), np.arange(len(names)) % 4)
     found = by_slice("regression", table, {"gate": names}, 1)
@@ -268,7 +270,8 @@ def test_at_most_twenty_slices_of_a_column_are_shown():
 
 
 def test_the_estimate_equals_what_happens_where_scores_are_true():
-    """Loss, accuracy and ROC AUC from the scores alone agree with those of drawn outcomes; a shift of the inputs moves both alike."""
+    """MN-03: Loss, accuracy and ROC AUC from the scores alone agree with those of drawn outcomes; a shift of the inputs moves both
+    alike."""
     rng = np.random.default_rng(4)
     for low, high in ((0.05, 0.95), (0.3, 0.6)):
         p = rng.uniform(low, high, 60000)
@@ -284,7 +287,7 @@ def test_the_estimate_equals_what_happens_where_scores_are_true():
 
 
 def test_the_expected_roc_auc_is_the_mean_over_all_outcomes():
-    """Against the definition, pair by pair, with ties; and none where no two rows can differ."""
+    """MN-03: Against the definition, pair by pair, with ties; and none where no two rows can differ."""
     p = np.array([0.1, 0.4, 0.4, 0.9])
     above = sum(p[i] * (1 - p[j]) * ((p[i] > p[j]) + 0.5 * (p[i] == p[j])) for i in range(4) for j in range(4) if i != j)
     pairs = sum(p[i] * (1 - p[j]) for i in range(4) for j in range(4) if i != j)
@@ -294,7 +297,7 @@ def test_the_expected_roc_auc_is_the_mean_over_all_outcomes():
 
 
 def test_the_estimate_is_blind_to_a_changed_concept():
-    """The same inputs lead to the opposite outcomes: what happened is far worse, and the estimate has not moved."""
+    """MN-03: The same inputs lead to the opposite outcomes: what happened is far worse, and the estimate has not moved."""
     rng = np.random.default_rng(5)
     p = rng.uniform(0.05, 0.95, 5000)
     scores = np.column_stack([1 - p, p])
@@ -304,7 +307,7 @@ def test_the_estimate_is_blind_to_a_changed_concept():
 
 
 def test_only_classifiers_are_estimated():
-    """Several classes have no ROC AUC here; a regression's scores say nothing of its errors."""
+    """MN-03: Several classes have no ROC AUC here; a regression's scores say nothing of its errors."""
     found = estimate("multiclass", joined([[0.2, 0.5, 0.3], [0.8, 0.1, 0.1]], [None, None], [0, 0]))
     assert (found.accuracy, found.roc_auc, found.rows) == (pytest.approx(0.65), None, 2)
     assert estimate("regression", joined([[2.0]], [None], [0])) is None

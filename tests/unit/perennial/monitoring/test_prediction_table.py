@@ -120,7 +120,7 @@ def ids(store):
 
 
 def test_every_field_arrives_with_its_type(store):
-    """Inputs have the dataset's types, times are UTC, shadows are marked, a missing event time is the time of serving."""
+    """SE-13: Inputs have the dataset's types, times are UTC, shadows are marked, a missing event time is the time of serving."""
     logged(
         store,
         "a",
@@ -153,7 +153,8 @@ def test_every_field_arrives_with_its_type(store):
 
 
 def test_event_time_is_the_datasets_wall_time(store):
-    """Days of predictions are days of the dataset's own clock, whether a caller or the server named the moment; `served_at` stays a moment."""
+    """SE-13, DM-18: Days of predictions are days of the dataset's own clock, whether a caller or the server named the moment; `served_at`
+    stays a moment."""
     eastern = DATASET.model_copy(update={"time_zone": "America/New_York"})
     logged(
         store,
@@ -174,7 +175,7 @@ def test_event_time_is_the_datasets_wall_time(store):
 
 
 def test_segments_are_taken_once_and_removed(store):
-    """A second call finds nothing; new segments go into one more commit."""
+    """SE-13: A second call finds nothing; new segments go into one more commit."""
     logged(store, "a", a_line("x-0"))
     logged(store, "b", a_line("y-0"))
     assert collected(store) == Collected(segments=2, rows=2)
@@ -187,7 +188,7 @@ def test_segments_are_taken_once_and_removed(store):
 
 
 def test_damaged_lines_are_set_aside_and_the_others_kept(store):
-    """A line cut off by a crash, and one of another format, cost themselves alone and are kept with the reason."""
+    """SE-13: A line cut off by a crash, and one of another format, cost themselves alone and are kept with the reason."""
     logged(store, "a", a_line("x-0"), a_line("x-1")[:60], '{"id": "x-2"}', a_line("x-3"))
     assert collected(store) == Collected(segments=1, rows=2, damaged=2)
     logged(store, "b", "{")
@@ -239,7 +240,8 @@ def test_damaged_lines_are_set_aside_and_the_others_kept(store):
     ],
 )
 def test_a_line_that_does_not_fit_stops_nothing(store, changes, fault):
-    """Whatever is in a line, from an older release or somebody else: it is set aside with its field named, and its neighbours are taken."""
+    """SE-13: Whatever is in a line, from an older release or somebody else: it is set aside with its field named, and its neighbours are
+    taken."""
     logged(store, "a", a_line("x-0"), a_line("bad", **changes), a_line("x-1"))
     assert collected(store) == Collected(segments=1, rows=2, damaged=1)
     assert ids(store) == ["x-0", "x-1"]
@@ -250,7 +252,8 @@ def test_a_line_that_does_not_fit_stops_nothing(store, changes, fault):
     "content", [b"\x00\xff\xfe" * 1000, b"[" * 200_000, b'{"a":' * 2000 + b"1" + b"}" * 2000, b"null\n5\n[]\n\n{}\n", b'"\\ud800"']
 )
 def test_a_segment_of_anything_stops_nothing(store, content):
-    """Binary, nesting without end, JSON of another kind: every line is set aside, and the next segment is taken in the same commit."""
+    """SE-13: Binary, nesting without end, JSON of another kind: every line is set aside, and the next segment is taken in the same
+    commit."""
     store.write("predictions/delays/a.jsonl", content)
     logged(store, "b", a_line("x-0"))
     lines = sum(1 for line in content.split(b"\n") if line)
@@ -259,7 +262,7 @@ def test_a_segment_of_anything_stops_nothing(store, content):
 
 
 def test_a_batch_that_an_older_release_could_not_read_is_finished(store):
-    """A batch was noted, and every look broke at a line of it: the next look takes the rest of it and goes on."""
+    """SE-13: A batch was noted, and every look broke at a line of it: the next look takes the rest of it and goes on."""
     logged(store, "a", a_line("x-0"), a_line("x-1", row={**ROW, "distance": 1e19}))
     store.write("predictions/delays/batches/00000001.json", b'{"segments": ["a.jsonl"]}')
     logged(store, "b", a_line("y-0"))
@@ -268,7 +271,7 @@ def test_a_batch_that_an_older_release_could_not_read_is_finished(store):
 
 
 def test_other_objects_are_left_alone(store):
-    """Only finished segments directly below the folder are taken."""
+    """SE-13: Only finished segments directly below the folder are taken."""
     store.write("predictions/delays/notes.txt", b"x")
     store.write("predictions/delays/old/a.jsonl", a_line("x-0").encode())
     assert collected(store) == Collected()
@@ -277,7 +280,7 @@ def test_other_objects_are_left_alone(store):
 
 @pytest.mark.parametrize("after", range(6))
 def test_killed_at_any_change_of_the_store_nothing_doubles(tmp_path, after):
-    """Two batches with a kill at each possible change: the next call completes it, every row is in once, no segment stays."""
+    """SE-13, DE-22: Two batches with a kill at each possible change: the next call completes it, every row is in once, no segment stays."""
     store = FolderStore(str(tmp_path))
     logged(store, "a", a_line("x-0"), a_line("x-1"))
     collected(store)
@@ -294,7 +297,7 @@ def test_killed_at_any_change_of_the_store_nothing_doubles(tmp_path, after):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_around_the_commit_nothing_doubles(store, when):
-    """The batch is written down before its commit and checked after it."""
+    """SE-13, DE-22: The batch is written down before its commit and checked after it."""
     logged(store, "a", a_line("x-0"))
     table = DyingTable(store, "delays_predictions")
     table.when = when
@@ -306,7 +309,7 @@ def test_killed_around_the_commit_nothing_doubles(store, when):
 
 
 def test_many_collectors_at_once_double_nothing(store):
-    """Four collectors beside a server that goes on logging."""
+    """SE-13, DE-22: Four collectors beside a server that goes on logging."""
     logged(store, "s000", a_line("s000-0"))
     collected(store)
 
@@ -322,7 +325,7 @@ def test_many_collectors_at_once_double_nothing(store):
 
 
 def test_a_lost_segment_does_not_stop_the_others(store, caplog):
-    """A segment that someone removed after its batch was written down is said to be gone; the rest goes in."""
+    """SE-13: A segment that someone removed after its batch was written down is said to be gone; the rest goes in."""
     store.put_if_absent("predictions/delays/batches/00000001.json", json.dumps({"segments": ["a.jsonl", "b.jsonl"]}).encode())
     logged(store, "b", a_line("y-0"))
     assert collected(store) == Collected(segments=1, rows=1)
@@ -330,6 +333,6 @@ def test_a_lost_segment_does_not_stop_the_others(store, caplog):
 
 
 def test_nothing_logged_makes_no_table(store):
-    """Without segments there is no commit."""
+    """SE-13: Without segments there is no commit."""
     assert collected(store) == Collected()
     assert Table(store, "delays_predictions").version() is None

@@ -41,7 +41,7 @@ COLUMNS = ["x", "few", "heavy", "carrier", "late"]
 
 
 def test_rows_of_few_values_are_sampled_by_their_times():
-    """Rows that are equal but for their time are not in the sample or out of it together, or a few values would stand for all."""
+    """DM-14: Rows that are equal but for their time are not in the sample or out of it together, or a few values would stand for all."""
     rng = np.random.default_rng(5)
     n = 30_000
     pay, size = rng.choice(["cash", "card", "other"], n, p=[0.25, 0.7, 0.05]), rng.choice([1.0, 2.0, 5.0], n, p=[0.6, 0.3, 0.1])
@@ -55,7 +55,7 @@ def test_rows_of_few_values_are_sampled_by_their_times():
 
 
 def test_files_may_lack_a_column(tmp_path):
-    """It counts as null, whether rows come as a table or as files."""
+    """DM-14: It counts as null, whether rows come as a table or as files."""
     table = mixed(100)
     layout = fit_layout(table, ["x", "carrier"])
     pq.write_table(table.drop(["x"]), tmp_path / "rows.parquet")
@@ -63,7 +63,7 @@ def test_files_may_lack_a_column(tmp_path):
 
 
 def test_every_row_is_counted_once():
-    """In every column of every day cells and nulls add up to the rows; rows without event time belong to no day."""
+    """DM-14: In every column of every day cells and nulls add up to the rows; rows without event time belong to no day."""
     table = rows([1, 1, 2, None], carrier=["UA", None, "AA", "UA"], distance=[1.0, math.nan, math.inf, 9.0])
     found = profile(table, fit_layout(table, ["carrier", "distance"]), day="when")
     assert {day: state.rows for day, state in found.days.items()} == {date(2013, 1, 1): 2, date(2013, 1, 2): 1}
@@ -75,7 +75,7 @@ def test_every_row_is_counted_once():
 
 
 def test_cells_agree_with_a_recount():
-    """Each value's cell is the one whose borders hold it, in the equal cells and in the tails that double."""
+    """DM-14: Each value's cell is the one whose borders hold it, in the equal cells and in the tails that double."""
     values = np.concatenate([np.random.default_rng(0).normal(0, 3, 2000), [1e9, -1e9, 1e300, -1e300, 1.7e308, 5e-324, -0.0]])
     table = rows([1] * len(values), x=values)
     layout = fit_layout(table.slice(0, 2000), ["x"])
@@ -89,7 +89,7 @@ def test_cells_agree_with_a_recount():
 
 
 def test_tails_tell_far_values_apart():
-    """A value ten times as far outside lies in another cell, however far: a changed unit shows."""
+    """DM-14: A value ten times as far outside lies in another cell, however far: a changed unit shows."""
     grid = Grid(low=0.0, high=100.0)
     edges = grid.edges()
     places = np.searchsorted(edges, [101, 1010, 10_100, 1e9, -1, -1e4], side="right") - 1
@@ -99,7 +99,7 @@ def test_tails_tell_far_values_apart():
 
 
 def test_values_and_categories_are_counted_by_name():
-    """A column of few values has each of them counted; a value or category that came later is told apart."""
+    """DM-14: A column of few values has each of them counted; a value or category that came later is told apart."""
     known = rows([1] * 60, size=[1.0, 2.0, 5.0] * 20, carrier=["UA", "UA", "AA"] * 20)
     layout = fit_layout(known, ["size", "carrier"])
     assert layout.column("size").values == (1.0, 2.0, 5.0)
@@ -111,7 +111,7 @@ def test_values_and_categories_are_counted_by_name():
 
 
 def test_how_a_number_is_grouped_changes_no_count():
-    """Whether a value is found in a list first is a matter of speed alone."""
+    """DM-14: Whether a value is found in a list first is a matter of speed alone."""
     table = mixed()
     layout = fit_layout(table, COLUMNS)
     column = layout.column("few")
@@ -122,7 +122,7 @@ def test_how_a_number_is_grouped_changes_no_count():
 
 
 def test_many_values_are_not_listed():
-    """More than 300 values, or nearly as many values as rows, make a column of numbers; its grid is all there is."""
+    """DM-14: More than 300 values, or nearly as many values as rows, make a column of numbers; its grid is all there is."""
     table = rows([1] * 4000, many=[i % 400 for i in range(4000)], row=list(range(4000)))
     layout = fit_layout(table, ["many", "row"])
     assert [column.values for column in layout.columns] == [(), ()]
@@ -130,7 +130,7 @@ def test_many_values_are_not_listed():
 
 
 def test_high_cardinality_stays_bounded():
-    """Too many categories at the fit: counted by hash. Too many new ones later: all counted, some names kept."""
+    """DM-14: Too many categories at the fit: counted by hash. Too many new ones later: all counted, some names kept."""
     ids = [f"id{i}" for i in range(KNOWN_CATEGORIES + 1)]
     layout = fit_layout(pa.table({"id": ids, "kind": ["a"] * len(ids)}))
     assert layout.column("id").hashed
@@ -144,7 +144,7 @@ def test_high_cardinality_stays_bounded():
 
 
 def test_a_column_that_is_all_null_or_not_there():
-    """Both count as null; a column of another kind is refused."""
+    """DM-14: Both count as null; a column of another kind is refused."""
     table = mixed()
     layout = fit_layout(table, COLUMNS)
     nulls = table.set_column(1, "x", pa.nulls(table.num_rows, pa.float64()))
@@ -155,7 +155,7 @@ def test_a_column_that_is_all_null_or_not_there():
 
 
 def test_no_rows_have_no_days():
-    """And the fit of no rows still gives cells."""
+    """DM-14: And the fit of no rows still gives cells."""
     table = mixed().slice(0, 0)
     layout = fit_layout(table, COLUMNS)
     found = profile(table, layout, day="when")
@@ -165,14 +165,14 @@ def test_no_rows_have_no_days():
 
 
 def test_the_fit_does_not_depend_on_the_order_of_rows():
-    """Nor on anything but the rows."""
+    """DM-14: Nor on anything but the rows."""
     table = mixed()
     shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
     assert fit_layout(table, COLUMNS) == fit_layout(shuffled, COLUMNS)
 
 
 def test_names_may_be_those_that_queries_use():
-    """A column may be called b, n or place: nothing is taken for something else."""
+    """DM-14: A column may be called b, n or place: nothing is taken for something else."""
     table = mixed(300)
     plain = table.select(["x", "few", "carrier", "late"]).rename_columns(["b", "n", "v", "place"])
     renamed = plain.append_column("l", table["when"])
@@ -184,7 +184,7 @@ def test_names_may_be_those_that_queries_use():
 
 
 def test_names_may_be_anything():
-    """Quotes in names of columns and categories, unicode, and a day column of dates or of times with a zone."""
+    """DM-14: Quotes in names of columns and categories, unicode, and a day column of dates or of times with a zone."""
     days = [date(2013, 1, 1), date(2013, 1, 2)] * 30
     table = pa.table({'a "b"': [1.0, 2.0] * 30, "c'd": ["x'y", "雪"] * 30, "day": days})
     layout = fit_layout(table, ['a "b"', "c'd"])
@@ -213,7 +213,7 @@ word = st.one_of(
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_parts_in_any_order_add_up_to_the_whole(lines, cuts, order, bound):
-    """Rows cut anywhere, shuffled, added in any order: bit for bit what counting all of them gives, the joint sample included."""
+    """DM-14: Rows cut anywhere, shuffled, added in any order: bit for bit what counting all of them gives, the joint sample included."""
     fitted = mixed(400, seed=3)
     layout = LAYOUTS.setdefault(bound, fit_layout(fitted.select(["x", "few", "carrier"]), sample_rows=bound))
     whole = profile(_table(lines), layout, day="when")
@@ -244,7 +244,7 @@ def _table(lines):
 
 
 def test_sums_over_many_rows_do_not_depend_on_how_they_are_cut():
-    """Thousands of rows with the sample bounded: halves, interleaved thirds and single days give the same state."""
+    """DM-14: Thousands of rows with the sample bounded: halves, interleaved thirds and single days give the same state."""
     table = mixed(6000, seed=5)
     layout = fit_layout(table, COLUMNS, sample_rows=100)
     whole = profile(table, layout, day="when")
@@ -258,7 +258,7 @@ def test_sums_over_many_rows_do_not_depend_on_how_they_are_cut():
 
 
 def test_files_and_datasets_are_counted_like_tables(tmp_path):
-    """One table, its Parquet files, and a dataset over them."""
+    """DM-14: One table, its Parquet files, and a dataset over them."""
     table = mixed(2000)
     layout = fit_layout(table, COLUMNS)
     files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
@@ -270,7 +270,7 @@ def test_files_and_datasets_are_counted_like_tables(tmp_path):
 
 
 def test_groups_of_rows_are_counted_apart_in_one_pass(tmp_path):
-    """Each as by itself, from a table or a dataset; rows of no group are not counted."""
+    """DM-14: Each as by itself, from a table or a dataset; rows of no group are not counted."""
     table = mixed(2000)
     layout = fit_layout(table, COLUMNS, sample_rows=100)
     group = pa.array([None if i % 7 == 0 else f"g{i // 500 % 3}" for i in range(2000)])
@@ -283,7 +283,8 @@ def test_groups_of_rows_are_counted_apart_in_one_pass(tmp_path):
 
 
 def test_rows_in_any_order_are_counted_alike():
-    """Sorted rows are counted run by run, mixed ones by key: the states are the same; so are whole numbers of any width, and -0 is 0."""
+    """DM-14: Sorted rows are counted run by run, mixed ones by key: the states are the same; so are whole numbers of any width, and -0 is
+    0."""
     rng = np.random.default_rng(4)
     days = np.sort(rng.integers(1, 28, 5000))
     whole = np.where(rng.random(5000) < 0.02, 2**40, rng.integers(-50, 400, 5000))
@@ -301,7 +302,7 @@ def test_rows_in_any_order_are_counted_alike():
 
 
 def test_days_before_1970_and_other_zones():
-    """A day is one of UTC, whatever the zone that a time is told in, and before 1970 too."""
+    """DM-14: A day is one of UTC, whatever the zone that a time is told in, and before 1970 too."""
     times = [datetime(1969, 12, 31, 23), datetime(1969, 12, 31, 1), datetime(1970, 1, 1)]
     table = pa.table(
         {"when": pa.array(times, pa.timestamp("us", "UTC")).cast(pa.timestamp("ns", "America/New_York")), "x": [1.0, 2.0, 3.0]}
@@ -311,7 +312,7 @@ def test_days_before_1970_and_other_zones():
 
 
 def test_names_hash_alike_in_any_company():
-    """The hash of a name depends on its bytes alone; others of many have other hashes, spread evenly."""
+    """DM-14: The hash of a name depends on its bytes alone; others of many have other hashes, spread evenly."""
     names = [f"id{i}é" for i in range(20_000)] + ["", "a", "a\x00"]
     hashes = name_hashes(names)
     assert len(set(hashes.tolist())) == len(names)
@@ -322,7 +323,7 @@ def test_names_hash_alike_in_any_company():
 
 
 def test_the_sample_is_a_fair_one():
-    """Of each level a quarter goes on to the next; the mean over the sample is near the mean over all rows."""
+    """DM-14: Of each level a quarter goes on to the next; the mean over the sample is near the mean over all rows."""
     rng = np.random.default_rng(7)
     table = rows([1] * 40_000, x=rng.normal(size=40_000), y=rng.normal(size=40_000))
     layout = fit_layout(table, ["x", "y"], sample_rows=4000)
@@ -337,14 +338,14 @@ def test_the_sample_is_a_fair_one():
 
 
 def test_sample_levels():
-    """The lowest that fits; the last one if none does."""
+    """DM-14: The lowest that fits; the last one if none does."""
     levels = np.array([300, 80, 20, 0, 0, 0, 0, 0])
     assert [sample_level(levels, bound) for bound in (400, 399, 100, 99, 20, 19)] == [0, 1, 1, 2, 2, 3]
     assert sample_level(np.full(LEVELS, 9), 1) == LEVELS - 1
 
 
 def test_what_is_seen_together_agrees_with_floating_point():
-    """Fixed-point sums against plain NumPy: scores, squares, products, shares, crossed ones and Fourier features."""
+    """DM-14: Fixed-point sums against plain NumPy: scores, squares, products, shares, crossed ones and Fourier features."""
     rng = np.random.default_rng(11)
     a = rng.normal(size=900)
     b = 0.6 * a + 0.8 * rng.normal(size=900)
@@ -379,7 +380,7 @@ def _scores(layout, name, values):
 
 
 def test_a_missing_value_is_neither_high_nor_low():
-    """Where a number is missing its score is 0."""
+    """DM-14: Where a number is missing its score is 0."""
     table = rows([1] * 60, a=[1.0, 2.0, None] * 20, b=[2.0, 1.0, 3.0] * 20)
     layout = fit_layout(table, ["a", "b"])
     sums = Adder(layout.joint).sums(np.array([[-1, -1], [-1, -1]]), np.array([0]))
@@ -387,7 +388,7 @@ def test_a_missing_value_is_neither_high_nor_low():
 
 
 def test_fewer_columns_keep_what_concerns_them_alone():
-    """Their counts, and sums of nothing but them; Fourier features mix all columns and go."""
+    """DM-14: Their counts, and sums of nothing but them; Fourier features mix all columns and go."""
     table = mixed()
     found = profile(table, fit_layout(table, COLUMNS), day="when")
     few = found.only(["x", "few", "nowhere"])
@@ -401,7 +402,7 @@ def test_fewer_columns_keep_what_concerns_them_alone():
 
 
 def test_rows_are_counted_on_a_layout_of_fewer_columns():
-    """Also if one of those that decide the sample is not among them: the counts are those of the whole layout."""
+    """DM-14: Also if one of those that decide the sample is not among them: the counts are those of the whole layout."""
     table = mixed()
     found = profile(table, fit_layout(table, COLUMNS, sample_rows=100), day="when")
     narrow = found.only([name for name in COLUMNS if name != found.layout.joint.sampled_by[0]])
@@ -412,7 +413,7 @@ def test_rows_are_counted_on_a_layout_of_fewer_columns():
 
 
 def test_days_are_chosen_and_sums_of_other_layouts_refused():
-    """`select` takes both ends; two layouts cannot be added."""
+    """DM-14: `select` takes both ends; two layouts cannot be added."""
     table = mixed()
     layout = fit_layout(table, COLUMNS)
     found = profile(table, layout, day="when")
@@ -424,7 +425,7 @@ def test_days_are_chosen_and_sums_of_other_layouts_refused():
 
 
 def test_rows_in_blocks_of_any_kind():
-    """By a column, by given labels, or dealt out at random; the sum is the same."""
+    """DM-14: By a column, by given labels, or dealt out at random; the sum is the same."""
     table = mixed(1000)
     layout = fit_layout(table, COLUMNS)
     total = profile(table, layout, day="when").merged()
@@ -442,7 +443,8 @@ def test_rows_in_blocks_of_any_kind():
 
 
 def test_no_value_is_sure_to_be_in_the_sample():
-    """Rows of zeros and of the first category have a level like all others: of 200 layouts' seeds a few have them in the rarest levels."""
+    """DM-14: Rows of zeros and of the first category have a level like all others: of 200 layouts' seeds a few have them in the rarest
+    levels."""
     table = rows([1] * 50, a=[0.0, 1.0] * 25, kind=["x", "x", "x", "y", "z"] * 10)
     layout = fit_layout(table, ["a", "kind"])
     rarest = 0

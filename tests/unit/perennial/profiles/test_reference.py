@@ -75,19 +75,19 @@ def expected(layout):
 
 
 def test_times_are_not_watched():
-    """Event time and other times always move on: they are named with the reason."""
+    """MN-01: Event time and other times always move on: they are named with the reason."""
     assert watched(MODEL, DATASET) == (["id", "carrier"], {"when": "is the event time", "arrival": "is a time: it always moves on"})
 
 
 def test_a_reference_is_put_together_from_the_profiles_of_its_batches(store, read):
-    """Nothing is counted again: of the table, only which batch and day each row is of is read."""
+    """DM-14, MN-01: Nothing is counted again: of the table, only which batch and day each row is of is read."""
     layout = profiled(store)
     assert reference(store, MODEL, DATASET, "snapshot-1", layout, read) == expected(layout)
     assert read.asked == [["when", "_batch"]]
 
 
 def test_days_without_a_whole_profile_are_counted_from_the_table(store, read, monkeypatch):
-    """One batch has no profile: its days are counted, the others taken as they are."""
+    """DM-14, MN-01: One batch has no profile: its days are counted, the others taken as they are."""
     layout = profiled(store, ["a"])
     counted = []
     monkeypatch.setattr(module, "profile", lambda rows, *given, **named: counted.append(rows.num_rows) or profile(rows, *given, **named))
@@ -96,7 +96,7 @@ def test_days_without_a_whole_profile_are_counted_from_the_table(store, read, mo
 
 
 def test_batches_that_the_snapshot_has_not_do_not_count(store, read):
-    """A later batch with rows of the same days is no part of the reference."""
+    """MN-01: A later batch with rows of the same days is no part of the reference."""
     layout = profiled(store)
     kept = ProfileStore(store, "flights")
     kept.write("c" * 64, profile(snapshot(), layout, day="when"))
@@ -104,7 +104,7 @@ def test_batches_that_the_snapshot_has_not_do_not_count(store, read):
 
 
 def test_a_profile_of_too_few_rows_is_not_believed(store, read):
-    """Nor is a damaged one: the table is right."""
+    """MN-01: Nor is a damaged one: the table is right."""
     layout = profiled(store, rows=snapshot().slice(0, 28))
     assert reference(store, MODEL, DATASET, "snapshot-1", layout, read) == expected(layout)
     for kept in ProfileStore(store, "flights").batches():
@@ -113,7 +113,8 @@ def test_a_profile_of_too_few_rows_is_not_believed(store, read):
 
 
 def test_a_reference_is_built_once(store, read):
-    """The second call reads what the first one kept; another snapshot or another length is another reference; a damaged one is built anew."""
+    """MN-01: The second call reads what the first one kept; another snapshot or another length is another reference; a damaged one is built
+    anew."""
     layout = profiled(store)
     first = reference(store, MODEL, DATASET, "snapshot-1", layout, read)
     assert reference(store, MODEL, DATASET, "snapshot-1", layout, read) == first

@@ -45,7 +45,7 @@ def kept(tmp_path, layout):
 
 
 def test_a_profile_is_the_same_after_writing(layout):
-    """With nulls, unseen categories and the joint sample; also of no days."""
+    """DM-14: With nulls, unseen categories and the joint sample; also of no days."""
     rows = table(seed=1).set_column(3, "carrier", pa.array(["ZZ", None] * 100))
     found = profile(rows, layout, day="when")
     assert decode(encode(found), layout) == found
@@ -53,7 +53,7 @@ def test_a_profile_is_the_same_after_writing(layout):
 
 
 def test_any_reader_of_parquet_understands_it(layout):
-    """Plain pyarrow, by what the module says: counts of a day by name, zero where there is no line."""
+    """DM-14: Plain pyarrow, by what the module says: counts of a day by name, zero where there is no line."""
     rows = table(seed=1).set_column(3, "carrier", pa.array(["ZZ", None] * 100))
     file = pq.read_table(io.BytesIO(encode(profile(rows, layout, day="when"), {"perennial.batch": "b1"})))
     assert file.schema.names == ["day", "part", "column", "other", "cell", "count"]
@@ -74,7 +74,7 @@ def test_any_reader_of_parquet_understands_it(layout):
 
 @pytest.mark.parametrize("found", ["1", ""])
 def test_an_unknown_format_is_refused(layout, found):
-    """With what to do."""
+    """DM-14: With what to do."""
     file = pq.read_table(io.BytesIO(encode(profile(table(), layout, day="when"))))
     out = io.BytesIO()
     told = {"perennial.format": found} if found else {}
@@ -84,7 +84,7 @@ def test_an_unknown_format_is_refused(layout, found):
 
 
 def test_what_is_no_profile_of_this_layout_is_refused(layout):
-    """Not Parquet, or counted on other cells."""
+    """DM-14: Not Parquet, or counted on other cells."""
     with pytest.raises(StoredDataDamaged, match="it is no Parquet file"):
         decode(b"PAR1", layout)
     other = fit_layout(table(seed=9), ["x", "size", "carrier"])
@@ -93,7 +93,7 @@ def test_what_is_no_profile_of_this_layout_is_refused(layout):
 
 
 def test_a_layout_is_decided_once(kept, layout):
-    """The second one is told what holds; a damaged one is a sentence."""
+    """DM-14: The second one is told what holds; a damaged one is a sentence."""
     other = fit_layout(table(seed=9), ["x"])
     assert kept.keep_layout(other) == layout == kept.layout()
     assert ProfileStore(kept.store, "else").layout() is None
@@ -104,7 +104,7 @@ def test_a_layout_is_decided_once(kept, layout):
 
 
 def test_a_layout_of_before_is_a_sentence(kept, layout):
-    """Those of format 1 said of each column how it is grouped."""
+    """DM-14: Those of format 1 said of each column how it is grouped."""
     old = json.loads(layout.model_dump_json())
     old["columns"] = [{**column, "few": False} for column in old["columns"]]
     kept.store.write("profiles/sales/layout.json", json.dumps(old).encode())
@@ -116,7 +116,7 @@ def test_a_layout_of_before_is_a_sentence(kept, layout):
 
 
 def test_batches_are_kept_once_and_add_up(kept, layout):
-    """A batch's profile is written once and nothing is owed then; days are summed over the batches that have them."""
+    """DM-14: A batch's profile is written once and nothing is owed then; days are summed over the batches that have them."""
     digests = ["a" * 64, "b" * 64, "predictions/m/00000007"]
     tables = [table(1, 2, seed=1), table(2, 2, seed=2), table(5, 1, seed=3)]
     for digest, rows in zip(digests, tables, strict=True):
@@ -131,7 +131,7 @@ def test_batches_are_kept_once_and_add_up(kept, layout):
 
 
 def test_what_is_owed_is_remembered(kept, layout):
-    """Until its profile is there, or it was refused."""
+    """DM-14, DE-22: Until its profile is there, or it was refused."""
     kept.owe("a" * 64, "a.csv (aaaaaaaaaaaa)")
     kept.owe("b" * 64, "b.csv (bbbbbbbbbbbb)")
     assert kept.owed() == {"a" * 64: "a.csv (aaaaaaaaaaaa)", "b" * 64: "b.csv (bbbbbbbbbbbb)"}

@@ -37,7 +37,7 @@ def emptied(world):
 
 
 def test_a_registry_that_follows_is_believed(world):
-    """Also while it has not heard yet of a rollback: nobody moved its alias."""
+    """SC-03: Also while it has not heard yet of a rollback: nobody moved its alias."""
     _agreement.require(world.store, world.registry, MODEL)
     world.registry.unreachable = True
     rollback.go_back(world, "wrong scores", "jo")
@@ -48,7 +48,7 @@ def test_a_registry_that_follows_is_believed(world):
 
 
 def test_an_empty_registry_decides_nothing(world):
-    """Its first candidate is neither released nor made champion, and the sentence says what was lost and what to do."""
+    """SC-03: Its first candidate is neither released nor made champion, and the sentence says what was lost and what to do."""
     registry = emptied(world)
     before = len(world.ledger.entries())
     for decided in (
@@ -65,7 +65,7 @@ def test_an_empty_registry_decides_nothing(world):
 
 
 def test_other_content_under_a_number_decides_nothing(world):
-    """Two platforms, or numbers that began anew and caught up."""
+    """SC-03: Two platforms, or numbers that began anew and caught up."""
     registry = emptied(world)
     registry.add(MODEL, "d" * 64)
     with pytest.raises(
@@ -75,7 +75,8 @@ def test_other_content_under_a_number_decides_nothing(world):
 
 
 def test_up_tells_of_a_registry_that_is_another(world, monkeypatch, capsys):
-    """A second platform on the same store hears at its start that its registry is not that of the store; the platform is up all the same."""
+    """SC-03, MN-18: A second platform on the same store hears at its start that its registry is not that of the store; the platform is up
+    all the same."""
     emptied(world)
     monkeypatch.setattr(_agreement, "ModelRegistry", lambda settings: world.registry)
     monkeypatch.setattr(_agreement.discovery, "models", lambda: {MODEL: world.spec})
@@ -92,7 +93,7 @@ def test_up_tells_of_a_registry_that_is_another(world, monkeypatch, capsys):
 
 @pytest.mark.parametrize("stage", [evaluate, register, recalibrate, train])
 def test_no_stage_believes_it(world, stage, monkeypatch):
-    """Each looks before it uses a version of the registry."""
+    """SC-03: Each looks before it uses a version of the registry."""
     seen = []
 
     def require(store, registry, model):
@@ -113,7 +114,7 @@ def test_no_stage_believes_it(world, stage, monkeypatch):
 
 
 def test_going_back_needs_no_registry(world):
-    """The ledger knows what served: traffic goes back, and the answer says that the registry was not told, and why."""
+    """SE-11: The ledger knows what served: traffic goes back, and the answer says that the registry was not told, and why."""
     emptied(world)
     result = rollback.go_back(world, "wrong scores", "jo")
     assert (result.action, result.champion) == ("rolled_back", 1)
@@ -122,7 +123,7 @@ def test_going_back_needs_no_registry(world):
 
 
 def test_an_alias_that_somebody_moved_is_told(world, caplog):
-    """Candidates are not compared with it; the next end of a release puts it back and says so."""
+    """SC-01, SC-03: Candidates are not compared with it; the next end of a release puts it back and says so."""
     world.registry.add(MODEL, "c" * 64)
     world.registry.set_alias(MODEL, "champion", 3)
     with pytest.raises(
@@ -141,7 +142,7 @@ def test_an_alias_that_somebody_moved_is_told(world, caplog):
 
 
 def test_a_ledger_that_lacks_what_the_registry_noted_is_told(world):
-    """A champion of the registry without any ledger is nobody's decision."""
+    """SC-03: A champion of the registry without any ledger is nobody's decision."""
     for entry in list(world.store.list("ledger")):
         world.store.delete(entry.key)
     with pytest.raises(RegistryDiffers, match="by the ledger no version is"):
@@ -149,7 +150,7 @@ def test_a_ledger_that_lacks_what_the_registry_noted_is_told(world):
 
 
 def test_people_are_told_once_and_when_it_is_over(world, monkeypatch):
-    """An incident, by the looks of monitoring; a registry that does not answer opens none."""
+    """MN-09: An incident, by the looks of monitoring; a registry that does not answer opens none."""
     whole, incidents = world.registry, Incidents(world.store, MODEL)
     shown = emptied(world)
     monkeypatch.setattr(_agreement, "ModelRegistry", lambda settings: shown)

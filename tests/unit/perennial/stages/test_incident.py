@@ -30,7 +30,7 @@ def _given(tmp_path, *arguments):
 
 @pytest.mark.parametrize(("verdict", "false"), [("real", 0), ("false alarm", 1), ("known", 0)])
 def test_a_verdict_is_kept(incidents, tmp_path, verdict, false):
-    """With who gave it and why; the sentence tells the alarm rate that follows from it."""
+    """MN-11: With who gave it and why; the sentence tells the alarm rate that follows from it."""
     code, result = _given(tmp_path, "--id=1", f"--verdict={verdict}", "--by=ada", "--note=--as planned")
     assert (code, result["id"], result["verdict"]) == (0, "0001-drift", verdict)
     assert result["sentence"].startswith(f"ada judged 0001-drift of small_delays {verdict}: --as planned. 1.0 alarms a month")
@@ -40,7 +40,7 @@ def test_a_verdict_is_kept(incidents, tmp_path, verdict, false):
 
 
 def test_an_incident_that_is_over_is_judged(incidents, tmp_path):
-    """A task that is tried again records the same once."""
+    """MN-11: A task that is tried again records the same once."""
     incidents.resolve("1", "Over.")
     for _ in range(2):
         assert _given(tmp_path, "--id=0001-drift", "--verdict=real", "--by=ada")[0] == 0
@@ -49,7 +49,8 @@ def test_an_incident_that_is_over_is_judged(incidents, tmp_path):
 
 
 def test_somebody_was_faster(incidents, tmp_path):
-    """A verdict that was given while a person was asked stays; whoever judges on purpose overrules it. A second try records the same."""
+    """MN-11: A verdict that was given while a person was asked stays; whoever judges on purpose overrules it. A second try records the
+    same."""
     asked = ("--id=1", "--verdict=real", "--by=ada", "--unless-judged")
     for _ in range(2):
         assert _given(tmp_path, *asked)[1]["outcome"] == "done"
@@ -62,27 +63,27 @@ def test_somebody_was_faster(incidents, tmp_path):
 
 
 def test_an_unknown_incident_is_refused(incidents, tmp_path):
-    """A decision: not tried again."""
+    """MN-11: A decision: not tried again."""
     code, result = _given(tmp_path, "--id=7", "--verdict=real")
     assert (code, result["outcome"]) == (2, "refused")
     assert "small_delays has no incident '7'" in result["sentence"]
 
 
 def test_an_unknown_model_is_refused(incidents, capsys):
-    """With the name that was meant."""
+    """MN-11: With the name that was meant."""
     assert cli.main(["incident", "--model=small_delay", "--id=1", "--verdict=real"]) == 2
     assert "Did you mean small_delays?" in capsys.readouterr().err
 
 
 def test_an_unknown_verdict_is_refused(incidents, capsys):
-    """By the command line, before anything is opened."""
+    """MN-11: By the command line, before anything is opened."""
     with pytest.raises(SystemExit):
         cli.main(["incident", "--model=small_delays", "--id=1", "--verdict=true"])
     assert "false alarm" in capsys.readouterr().err
 
 
 def test_an_incident_of_what_is_broken_or_gone_is_judged(incidents, tmp_path, monkeypatch):
-    """People were told of it, and the alert names this command; the store knows the incident, whatever became of the files."""
+    """MN-11: People were told of it, and the alert names this command; the store knows the incident, whatever became of the files."""
     monkeypatch.setattr(discovery, "models", dict)
     assert _given(tmp_path, "--id=1", "--verdict=known", "--by=ada")[0] == 0
     assert incidents.get("1").verdict == "known"

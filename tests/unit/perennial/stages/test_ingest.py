@@ -101,7 +101,7 @@ def in_landing(store: FolderStore) -> list[str]:
 
 
 def test_nothing_has_landed(store: FolderStore) -> None:
-    """An empty landing zone is skipped, with the place to put files; afterwards with the time of the last one."""
+    """DM-01: An empty landing zone is skipped, with the place to put files; afterwards with the time of the last one."""
     first = run(store)
     assert (first.outcome, first.snapshot) == ("skipped", None)
     assert first.sentence == f"Nothing has landed for sales yet: put files into {store.root}/landing/sales/."
@@ -114,7 +114,7 @@ def test_nothing_has_landed(store: FolderStore) -> None:
 
 
 def test_good_files_are_appended_and_stay(store: FolderStore) -> None:
-    """Each in one commit; the landing zone keeps them as the raw archive; the result counts rows by file."""
+    """DM-01, DM-06: Each in one commit; the landing zone keeps them as the raw archive; the result counts rows by file."""
     land(store, "a.csv", batch(1))
     land(store, "b.parquet", batch(2, 4))
     result = run(store)
@@ -126,7 +126,7 @@ def test_good_files_are_appended_and_stay(store: FolderStore) -> None:
 
 
 def test_refused_files_move_and_good_ones_go_in_all_the_same(store: FolderStore) -> None:
-    """The result is done, tells what was refused, and links to the report; quarantine holds file and reasons."""
+    """DM-10, DM-02: The result is done, tells what was refused, and links to the report; quarantine holds file and reasons."""
     land(store, "bad.csv", batch(1, amount=-1))
     land(store, "good.csv", batch(2))
     result = run(store)
@@ -142,7 +142,7 @@ def test_refused_files_move_and_good_ones_go_in_all_the_same(store: FolderStore)
 
 
 def test_the_same_file_twice(store: FolderStore) -> None:
-    """Content that is in is a duplicate, under another name or landed again under its own; nothing is appended."""
+    """DM-06: Content that is in is a duplicate, under another name or landed again under its own; nothing is appended."""
     land(store, "a.csv", batch(1))
     run(store)
     land(store, "copy.csv", batch(1))
@@ -155,7 +155,7 @@ def test_the_same_file_twice(store: FolderStore) -> None:
 
 
 def test_the_same_rows_in_another_form_are_refused(store: FolderStore) -> None:
-    """Other bytes, same keys: the batch that has them is named."""
+    """DM-10: Other bytes, same keys: the batch that has them is named."""
     land(store, "a.csv", batch(1))
     run(store)
     land(store, "again.parquet", batch(1))
@@ -187,7 +187,8 @@ def test_the_same_rows_in_another_form_are_refused(store: FolderStore) -> None:
     ],
 )
 def test_unreadable_files_are_refused(store: FolderStore, name: str, data: bytes, said: str) -> None:
-    """Every stated outcome: the sentence is in the result and in quarantine, the file is kept whole there, the table is untouched."""
+    """DM-10, DM-02: Every stated outcome: the sentence is in the result and in quarantine, the file is kept whole there, the table is
+    untouched."""
     land(store, name, data)
     result = run(store)
     assert said in result.refused[name]
@@ -201,7 +202,7 @@ def test_unreadable_files_are_refused(store: FolderStore, name: str, data: bytes
 
 
 def test_a_file_of_two_gigabytes_is_refused_unread(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its size alone; it moves without being copied through this machine."""
+    """DM-10: By its size alone; it moves without being copied through this machine."""
     store.write("landing/sales/big.csv", b"")
     os.truncate(Path(store.root, "landing/sales/big.csv"), 2 << 30)
     monkeypatch.setattr(FolderStore, "download", lambda *_: pytest.fail("it was read"))
@@ -217,7 +218,7 @@ def test_a_file_of_two_gigabytes_is_refused_unread(store: FolderStore, monkeypat
 
 
 def test_a_file_still_being_written_waits(store: FolderStore) -> None:
-    """Recently changed, or named as unfinished; it is taken once it is still."""
+    """DM-01: Recently changed, or named as unfinished; it is taken once it is still."""
     land(store, "new.csv", batch(1))
     land(store, "next.csv.part", b"sold,sh")
     result = run(store, landing_settle_seconds=60)
@@ -228,7 +229,7 @@ def test_a_file_still_being_written_waits(store: FolderStore) -> None:
 
 @pytest.mark.parametrize("amount", [1.0, -1.0])
 def test_a_file_that_changes_while_it_is_read_waits(store: FolderStore, monkeypatch: pytest.MonkeyPatch, amount: float) -> None:
-    """Neither half a file is appended nor is a growing one refused."""
+    """DM-01: Neither half a file is appended nor is a growing one refused."""
     land(store, "a.csv", batch(1, amount=amount))
     path = Path(store.root, "landing/sales/a.csv")
 
@@ -247,7 +248,7 @@ def test_a_file_that_changes_while_it_is_read_waits(store: FolderStore, monkeypa
 
 
 def test_a_file_that_vanishes_is_passed_over(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process took it between listing and reading."""
+    """DE-22: Another process took it between listing and reading."""
     land(store, "a.csv", batch(1))
     land(store, "b.csv", batch(2))
     download = FolderStore.download
@@ -262,7 +263,7 @@ def test_a_file_that_vanishes_is_passed_over(store: FolderStore, monkeypatch: py
 
 
 def test_trouble_with_one_file_does_not_hold_up_the_others(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A defect is a fault that names the file, after all others are in; without the defect the file goes in."""
+    """DE-15, OP-08: A defect is a fault that names the file, after all others are in; without the defect the file goes in."""
     land(store, "a.csv", batch(1))
     land(store, "b.csv", batch(2))
 
@@ -283,7 +284,7 @@ def test_trouble_with_one_file_does_not_hold_up_the_others(store: FolderStore, m
 
 
 def test_an_unreachable_store_stops_at_once(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its sentence is the stage's."""
+    """DE-15: Its sentence is the stage's."""
     land(store, "a.csv", batch(1))
 
     def gone(*_: object) -> None:
@@ -295,7 +296,7 @@ def test_an_unreachable_store_stops_at_once(store: FolderStore, monkeypatch: pyt
 
 
 def test_other_errors_of_ours_keep_their_kind(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dataset without a suite stays a refusal, with the file that met it."""
+    """DE-15: A dataset without a suite stays a refusal, with the file that met it."""
     land(store, "a.csv", batch(1))
 
     def no_suite(*_: object, **__: object) -> None:
@@ -322,7 +323,7 @@ def amounts(store: FolderStore) -> list[float]:
 
 
 def test_a_file_that_has_grown_gives_its_new_rows(store: FolderStore) -> None:
-    """Taken in a pause of its writer, and again after each further one: every row is in once, and the sentence says how."""
+    """DM-01, DM-02: Taken in a pause of its writer, and again after each further one: every row is in once, and the sentence says how."""
     land(store, "a.csv", lines(1, 3, header=True))
     run(store)
     for first, last in ((4, 5), (6, 6)):
@@ -341,7 +342,7 @@ def test_a_file_that_has_grown_gives_its_new_rows(store: FolderStore) -> None:
 
 @pytest.mark.parametrize(("name", "pack"), [("a.csv.gz", gzip.compress), ("a.jsonl", lambda data: data)])
 def test_other_forms_grow_too(store: FolderStore, name: str, pack: Callable[[bytes], bytes]) -> None:
-    """Gzip by further members, JSON by further lines."""
+    """DM-01: Gzip by further members, JSON by further lines."""
 
     def part(first: int, last: int, header: bool = False) -> bytes:
         if name.endswith(".gz"):
@@ -358,7 +359,7 @@ def test_other_forms_grow_too(store: FolderStore, name: str, pack: Callable[[byt
 
 
 def test_a_row_that_was_cut_is_told(store: FolderStore) -> None:
-    """The part that was taken ends in the middle of a row: nothing more is taken, and the sentence says what to do, which works."""
+    """DM-02: The part that was taken ends in the middle of a row: nothing more is taken, and the sentence says what to do, which works."""
     whole = lines(1, 4, header=True)
     land(store, "a.csv", whole[:-2])  # 4.25 is 4. so far
     assert run(store).appended == {"a.csv": 4}
@@ -382,7 +383,7 @@ def test_a_row_that_was_cut_is_told(store: FolderStore) -> None:
 
 
 def test_a_file_that_continues_what_was_taken_out_is_refused(store: FolderStore) -> None:
-    """Else its wrong rows would come back."""
+    """DM-06: Else its wrong rows would come back."""
     land(store, "a.csv", lines(1, 3, header=True))
     run(store)
     digest = receipts(store, "sales")[0].digest
@@ -396,7 +397,7 @@ def test_a_file_that_continues_what_was_taken_out_is_refused(store: FolderStore)
 
 
 def test_a_file_that_was_appended_before_sizes_were_kept_is_continued(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its receipt tells its size."""
+    """DM-01: Its receipt tells its size."""
     append = Table.append
 
     def without_size(self: Table, rows: pa.Table, digest: str, *, metadata: dict[str, str], **named: object) -> int:
@@ -411,7 +412,8 @@ def test_a_file_that_was_appended_before_sizes_were_kept_is_continued(store: Fol
 
 
 def test_the_rest_of_a_refused_file_is_told_where_its_beginning_is(store: FolderStore) -> None:
-    """A writer that opens its file anew after the first part was refused makes another: both are kept, and the sentence names the first."""
+    """DM-02: A writer that opens its file anew after the first part was refused makes another: both are kept, and the sentence names the
+    first."""
     land(store, "a.csv", b"sold,shop\n2013-01-01 00:00:00,a\n")
     run(store)
     (first,) = receipts(store, "sales")
@@ -420,7 +422,7 @@ def test_the_rest_of_a_refused_file_is_told_where_its_beginning_is(store: Folder
 
 
 def test_what_is_written_into_a_refused_file_is_not_lost(store: FolderStore) -> None:
-    """A program of another user may have it open: in a folder it writes on into quarantine."""
+    """DM-02: A program of another user may have it open: in a folder it writes on into quarantine."""
     land(store, "a.csv", b"sold,shop\n")
     with Path(store.root, "landing/sales/a.csv").open("ab") as file, pytest.MonkeyPatch.context() as patch:
         patch.setattr(FolderStore, "being_written", lambda *_: frozenset())
@@ -431,7 +433,7 @@ def test_what_is_written_into_a_refused_file_is_not_lost(store: FolderStore) -> 
 
 
 def test_a_retry_does_not_announce_what_was_taken_out_since(store: FolderStore) -> None:
-    """Neither as appended nor as refused."""
+    """DE-22: Neither as appended nor as refused."""
     land(store, "a.csv", batch(1))
     ingest.run(SETTINGS, store, "sales", run="monday")
     (receipt,) = receipts(store, "sales")
@@ -441,7 +443,7 @@ def test_a_retry_does_not_announce_what_was_taken_out_since(store: FolderStore) 
 
 
 def test_many_refusals_are_counted(store: FolderStore) -> None:
-    """The sentence names the first; the result all."""
+    """DM-10: The sentence names the first; the result all."""
     land(store, "a.csv", b"")
     land(store, "b.csv", b"")
     result = run(store)
@@ -490,7 +492,7 @@ def run_mortal(store: FolderStore, nth: int, after: bool, **named: object) -> in
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("nth", range(1, 15))
 def test_killed_at_any_effect_and_run_again(store: FolderStore, nth: int, after: bool) -> None:
-    """One good and one bad file: whatever effect the stage dies at, the next run completes the work and both are reported."""
+    """DE-22: One good and one bad file: whatever effect the stage dies at, the next run completes the work and both are reported."""
     land(store, "bad.csv", batch(1, amount=-1))
     land(store, "good.csv", batch(2))
     first = run_mortal(store, nth, after)
@@ -510,7 +512,7 @@ def test_killed_at_any_effect_and_run_again(store: FolderStore, nth: int, after:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("nth", range(1, 15))
 def test_a_retry_tells_all_that_its_run_did(store: FolderStore, nth: int, after: bool) -> None:
-    """Killed at any effect, also between the last receipt and the result: the retry's result is that of the whole run, so that its
+    """DE-22: Killed at any effect, also between the last receipt and the result: the retry's result is that of the whole run, so that its
     event is made and refused files are shown. Another run does not tell it again."""
     land(store, "bad.csv", batch(1, amount=-1))
     land(store, "good.csv", batch(2))
@@ -524,7 +526,7 @@ def test_a_retry_tells_all_that_its_run_did(store: FolderStore, nth: int, after:
 
 
 def test_a_retry_whose_run_did_nothing_is_skipped(store: FolderStore) -> None:
-    """What was taken in by hand, or under no name, is nobody's retry."""
+    """DE-22: What was taken in by hand, or under no name, is nobody's retry."""
     land(store, "a.csv", batch(1))
     run(store)
     for name in ("", "monday"):
@@ -545,7 +547,8 @@ act = st.one_of(
 def test_any_history_keeps_each_good_batch_exactly_once(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[object, ...]]
 ) -> None:
-    """Files land, land again, are garbage; the stage runs, is killed at any effect, runs again. In the end the table holds each good
+    """DM-02, DE-22: Files land, land again, are garbage; the stage runs, is killed at any effect, runs again. In the end the table holds
+    each good
     day once, every landed file has one receipt, and rows in = rows kept + rows refused + rows that were in already."""
     store = FolderStore(str(tmp_path_factory.mktemp("store")))
     good: set[int] = set()
@@ -574,7 +577,7 @@ def test_any_history_keeps_each_good_batch_exactly_once(
 
 
 def test_receipts_tell_apart_what_a_dead_run_appended_and_what_came_twice(store: FolderStore) -> None:
-    """Killed between append and receipt: the file itself is `appended` at the next run, its copy is a duplicate."""
+    """DE-22: Killed between append and receipt: the file itself is `appended` at the next run, its copy is a duplicate."""
     land(store, "a.csv", batch(1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ingest, "write_receipt", lambda *_: (_ for _ in ()).throw(Killed))
@@ -587,7 +590,7 @@ def test_receipts_tell_apart_what_a_dead_run_appended_and_what_came_twice(store:
 
 
 def test_a_file_landed_anew_after_its_run_was_killed(store: FolderStore) -> None:
-    """Appended, killed before the receipt, then landed again: the first landing gets its receipt, the second is a duplicate."""
+    """DE-22: Appended, killed before the receipt, then landed again: the first landing gets its receipt, the second is a duplicate."""
     land(store, "a.csv", batch(1))
     run_mortal(store, 6, after=False)  # the profile is noted as owed, the table made and appended to
     land(store, "a.csv", batch(1))
@@ -598,7 +601,7 @@ def test_a_file_landed_anew_after_its_run_was_killed(store: FolderStore) -> None
 
 
 def test_a_receipt_that_another_process_wrote_first_is_not_counted_twice(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two runs of the same file: one reports it."""
+    """DE-22: Two runs of the same file: one reports it."""
     land(store, "a.csv", batch(1))
     run(store)
     file = replace(listing(store, "sales")[0])
@@ -608,7 +611,8 @@ def test_a_receipt_that_another_process_wrote_first_is_not_counted_twice(store: 
 
 
 def test_a_name_that_is_no_text_comes_to_an_outcome(store: FolderStore) -> None:
-    """Receipts and results are JSON, which cannot hold such a name: it is written out, and the file neither lost nor tried for ever."""
+    """DM-01: Receipts and results are JSON, which cannot hold such a name: it is written out, and the file neither lost nor tried for
+    ever."""
     (store.path / "landing" / "sales").mkdir(parents=True)
     (store.path / "landing" / "sales" / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"x")
     result = run(store)
@@ -625,7 +629,7 @@ def few_rows_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few_rows_suffice")
 def test_what_landed_is_profiled(store: FolderStore) -> None:
-    """Each batch that was appended once there are rows enough; a refused one not, and nothing is owed for it."""
+    """DM-14: Each batch that was appended once there are rows enough; a refused one not, and nothing is owed for it."""
     land(store, "a.csv", batch(1))
     run(store)
     kept = ProfileStore(store, "sales")
@@ -645,7 +649,7 @@ def test_what_landed_is_profiled(store: FolderStore) -> None:
 
 @pytest.mark.usefixtures("few_rows_suffice")
 def test_a_profile_that_cannot_be_made_is_told_and_made_up_for(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows are in all the same; the next run makes the profile, though nothing new has landed."""
+    """DM-14: The rows are in all the same; the next run makes the profile, though nothing new has landed."""
     with monkeypatch.context() as patch:
         patch.setattr(profiling, "layout_of", lambda *_: 1 / 0)
         land(store, "a.csv", batch(1, 6))
@@ -665,7 +669,7 @@ def test_a_profile_that_cannot_be_made_is_told_and_made_up_for(store: FolderStor
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("effect", range(1, 10))
 def test_a_run_killed_anywhere_leaves_every_profile_to_the_next(store: FolderStore, effect: int, after: bool) -> None:
-    """Whatever effect it died at: in the end each batch that is in has its profile, once, of all its rows."""
+    """DM-14, DE-22: Whatever effect it died at: in the end each batch that is in has its profile, once, of all its rows."""
     land(store, "a.csv", batch(1, 6))
     run_mortal(store, effect, after)
     run(store)

@@ -58,7 +58,7 @@ def run(store: FolderStore, **arguments: object):
 
 
 def test_parts_give_the_whole_bit_for_bit(store: FolderStore) -> None:
-    """1, 2 and 4 parts, counted in any order and added, equal the whole; each part is some of the files."""
+    """DM-14, DE-22: 1, 2 and 4 parts, counted in any order and added, equal the whole; each part is some of the files."""
     for number in range(6):
         append(store, number)
     assert run(store, dataset="sales", plan=True).version == 6
@@ -79,7 +79,7 @@ def test_parts_give_the_whole_bit_for_bit(store: FolderStore) -> None:
 
 
 def test_a_version_is_counted_once(store: FolderStore) -> None:
-    """The second time there is nothing to do; a new version is another one."""
+    """DM-14: The second time there is nothing to do; a new version is another one."""
     append(store, 1)
     assert run(store, dataset="sales").outcome == "done"
     assert run(store, dataset="sales").outcome == "skipped"
@@ -90,7 +90,7 @@ def test_a_version_is_counted_once(store: FolderStore) -> None:
 
 
 def test_any_table_is_counted(store: FolderStore) -> None:
-    """One without a spec: times with a zone, lists passed over, the day column found or named."""
+    """DM-14: One without a spec: times with a zone, lists passed over, the day column found or named."""
     moments = pa.array([datetime(2013, 1, 1, 23, tzinfo=timezone.utc)] * 40, pa.timestamp("us", "UTC"))
     rows = pa.table({"event_time": moments, "scores": [[0.1, 0.9]] * 40, "ms": np.arange(40.0)})
     Table(store, "m_predictions").append(rows, "one")
@@ -105,7 +105,7 @@ def test_any_table_is_counted(store: FolderStore) -> None:
 
 
 def test_what_cannot_be_counted_is_told(store: FolderStore) -> None:
-    """No name, no table, no such version, a part that is missing or damaged."""
+    """DM-14: No name, no table, no such version, a part that is missing or damaged."""
     with pytest.raises(UnknownName, match="give --table or --dataset"):
         run(store)
     with pytest.raises(UnknownName, match=r"There is no dataset 'sale'\. Did you mean sales"):
@@ -128,14 +128,14 @@ def test_what_cannot_be_counted_is_told(store: FolderStore) -> None:
 
 
 def test_a_table_without_rows_is_told(store: FolderStore) -> None:
-    """There is a version, and nothing in it to count."""
+    """DM-14: There is a version, and nothing in it to count."""
     Table(store, "sales").append(batch(1).slice(0, 0), "0" * 64, label="0.csv (000000000000)")
     with pytest.raises(UnknownName, match="has no rows yet"):
         run(store, dataset="sales")
 
 
 def test_a_time_in_no_year_keeps_no_batch_from_its_profile(store: FolderStore) -> None:
-    """A sender's milliseconds were read as microseconds: that row belongs to no day, all others to theirs."""
+    """DM-14: A sender's milliseconds were read as microseconds: that row belongs to no day, all others to theirs."""
     for number in (1, 2):
         digest, label = f"{number:064x}"[::-1], f"{number}.csv ({f'{number:064x}'[::-1][:12]})"
         rows = batch(number)
@@ -151,7 +151,7 @@ def test_a_time_in_no_year_keeps_no_batch_from_its_profile(store: FolderStore) -
 
 
 def test_owed_profiles_wait_for_enough_rows_and_are_made_together(store: FolderStore) -> None:
-    """One batch is too little to decide how rows are counted; the second brings both profiles; a third its own."""
+    """DM-14, DE-22: One batch is too little to decide how rows are counted; the second brings both profiles; a third its own."""
     kept = ProfileStore(store, "sales")
     digests = {number: append(store, number) for number in (1, 2, 3)}
     small = FolderStore(store.root + "/other")
@@ -171,7 +171,7 @@ def test_owed_profiles_wait_for_enough_rows_and_are_made_together(store: FolderS
 
 
 def test_a_layout_is_decided_in_one_place(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, by the first rows if there are enough; what is seen together are the columns that every model watches."""
+    """DM-14: Once, by the first rows if there are enough; what is seen together are the columns that every model watches."""
     kept, table = ProfileStore(store, "sales"), Table(store, "sales")
     append(store, 1)
     assert stage.layout_of(kept, table, 1, SPEC, 31) is None
@@ -186,7 +186,7 @@ def test_a_layout_is_decided_in_one_place(store: FolderStore, monkeypatch: pytes
 
 
 def test_a_batch_that_is_not_in_the_table_stays_owed(store: FolderStore) -> None:
-    """Another run may be about to append it."""
+    """DM-14, DE-22: Another run may be about to append it."""
     kept = ProfileStore(store, "sales")
     for number in (1, 2):
         kept.owe(*append(store, number))

@@ -75,7 +75,7 @@ def opened(store: FolderStore) -> dict[str, str]:
 
 
 def test_what_does_not_answer_is_opened_once_and_resolved_once_it_does(settings, store, gateway):
-    """A version that gets no traffic, such as one that is being started, alarms nobody."""
+    """MN-04, MN-09: A version that gets no traffic, such as one that is being started, alarms nobody."""
     assert note_service(settings, store, MODEL) == ()
     gateway.answers = {1: (503, "no healthy upstream"), 2: (503, {"ready": False, "reason": "It is being loaded."}), 3: (503, "")}
     assert len(note_service(settings, store, MODEL)) == 2
@@ -90,14 +90,14 @@ def test_what_does_not_answer_is_opened_once_and_resolved_once_it_does(settings,
 
 @pytest.mark.parametrize("body", [{"ready": True, "model": MODEL, "version": 7}, {"ready": True, "model": "other", "version": 1}, [], "ok"])
 def test_an_answer_of_something_else_is_none(settings, store, gateway, body):
-    """A route that leads elsewhere, or a stranger at the port."""
+    """MN-04: A route that leads elsewhere, or a stranger at the port."""
     gateway.answers = {1: (200, body)}
     note_service(settings, store, MODEL)
     assert "version 1" in opened(store)
 
 
 def test_a_gateway_that_is_gone_is_one_incident(settings, store, gateway):
-    """Its versions could not be asked: what was known of them stays."""
+    """MN-04, MN-09: Its versions could not be asked: what was known of them stays."""
     gateway.answers = {2: (503, "")}
     note_service(settings, store, MODEL)
     gone = settings.model_copy(update={"gateway_url": "http://127.0.0.1:9"})
@@ -109,14 +109,14 @@ def test_a_gateway_that_is_gone_is_one_incident(settings, store, gateway):
 
 
 def test_incidents_of_stages_are_left_alone(settings, store):
-    """They end with the next run of the stage that works."""
+    """MN-09: They end with the next run of the stage that works."""
     Incidents(store, MODEL).open("service", "release", "critical", "The gateway refused.")
     note_service(settings, store, MODEL)
     assert opened(store) == {"release": "critical"}
 
 
 def test_nothing_is_asked_before_the_first_release_and_after_the_last_version_left(settings, store, gateway):
-    """What nobody serves cannot fail to answer; an incident of what served then is over."""
+    """MN-09: What nobody serves cannot fail to answer; an incident of what served then is over."""
     assert note_service(settings, store, "never_released") == ()
     assert gateway.asked == []
     gateway.answers = {1: (503, "")}

@@ -97,7 +97,7 @@ def go(settings: Settings, store: FolderStore, **given: Any) -> Any:
 def test_a_version_is_sealed_and_recorded(
     settings: Settings, store: FolderStore, registry: type[Registry], crowned: Callable[..., None], tmp_path: Path
 ) -> None:
-    """The folder holds all that serving needs, the manifest all that made it, the registry its run."""
+    """MO-10, MO-16: The folder holds all that serving needs, the manifest all that made it, the registry its run."""
     registry.champion = Version("flight_delays", 1, "d" * 64, "r", aliases=("champion",))
     crowned(store, "flight_delays", registry.champion)
     found = go(settings, store, cause="drift", request="req", reason="because", run_url="http://airflow/run")
@@ -120,7 +120,7 @@ def test_a_version_is_sealed_and_recorded(
 
 
 def test_the_same_inputs_are_trained_once(settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second call gives the same version without training; other parameters train another one."""
+    """DE-22: A second call gives the same version without training; other parameters train another one."""
     first = go(settings, store)
     with monkeypatch.context() as nothing_trains:
         nothing_trains.setattr(stage, "fill_version_folder", None)
@@ -131,7 +131,7 @@ def test_the_same_inputs_are_trained_once(settings: Settings, store: FolderStore
 
 
 def test_nothing_is_left_when_it_is_sealed(settings: Settings, store: FolderStore) -> None:
-    """Checkpoints of the run are removed, on the machine and from the store."""
+    """OP-10: Checkpoints of the run are removed, on the machine and from the store."""
     go(settings, store)
     assert not list((settings.home / "runs").iterdir())
     assert not list(store.list("models/flight_delays/runs"))
@@ -140,7 +140,7 @@ def test_nothing_is_left_when_it_is_sealed(settings: Settings, store: FolderStor
 def test_a_registry_that_is_away_costs_no_second_training(
     settings: Settings, store: FolderStore, registry: type[Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The version is sealed before it is recorded; the retry only records it."""
+    """DE-22: The version is sealed before it is recorded; the retry only records it."""
     registry.down = True
     with pytest.raises(ServiceUnreachable):
         go(settings, store)
@@ -151,7 +151,7 @@ def test_a_registry_that_is_away_costs_no_second_training(
 
 
 def test_the_encoder_knows_the_training_days_alone(settings: Settings, store: FolderStore, flights: pa.Table, tmp_path: Path) -> None:
-    """What happens on validation and test days changes no fitted value: the same encoder with and without their weather."""
+    """DM-04, DM-12: What happens on validation and test days changes no fitted value: the same encoder with and without their weather."""
     found = go(settings, store, max_epochs=1)
     changed = flights.to_pandas()
     late = changed["scheduled_departure"] >= "2013-01-06"
@@ -174,7 +174,7 @@ def test_the_encoder_knows_the_training_days_alone(settings: Settings, store: Fo
     [(0, "no training row is late"), (99, "no training row is on_time")],
 )
 def test_one_class_alone_is_refused(settings: Settings, tmp_path: Path, flights: pa.Table, delay: int, sentence: str) -> None:
-    """There is nothing to tell apart; the sentence says which class is missing."""
+    """DM-10: There is nothing to tell apart; the sentence says which class is missing."""
     place = flights.schema.get_field_index("arr_delay")
     store = FolderStore(str(tmp_path / "other"))
     Table(store, "flights").append(
@@ -185,7 +185,7 @@ def test_one_class_alone_is_refused(settings: Settings, tmp_path: Path, flights:
 
 
 def test_a_changed_byte_stops_the_training(settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is named with what to do, and nothing has been learned from it."""
+    """MO-17: The file is named with what to do, and nothing has been learned from it."""
     file = Path(store.root, "tables/flights", Table(store, "flights").files()[0]["path"])
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
@@ -198,7 +198,7 @@ def test_a_changed_byte_stops_the_training(settings: Settings, store: FolderStor
 def test_a_version_from_before_digests_over_bytes_is_the_same_training(
     settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its manifest has the digest over names and sizes: it is answered with, and not trained again."""
+    """DE-03, DM-06: Its manifest has the digest over names and sizes: it is answered with, and not trained again."""
     with monkeypatch.context() as then:
         then.setattr(Snapshot, "digest", property(lambda self: digest_by_names(self.table.files(self.version))))
         first = go(settings, store, max_epochs=1)
@@ -209,7 +209,7 @@ def test_a_version_from_before_digests_over_bytes_is_the_same_training(
 
 
 def test_too_few_rows_are_refused(settings: Settings, tmp_path: Path, flights: pa.Table) -> None:
-    """With the counts and what is needed; nothing is sealed."""
+    """DM-12: With the counts and what is needed; nothing is sealed."""
     store = FolderStore(str(tmp_path / "other"))
     Table(store, "flights").append(flights.slice(0, 200), "few")
     with pytest.raises(TrainingRefused, match="too small for flight_delays"):
@@ -218,13 +218,13 @@ def test_too_few_rows_are_refused(settings: Settings, tmp_path: Path, flights: p
 
 
 def test_an_unknown_snapshot_is_refused(settings: Settings, store: FolderStore) -> None:
-    """There is no snapshot 7."""
+    """DM-06: There is no snapshot 7."""
     with pytest.raises(UnknownName, match="no snapshot 7"):
         go(settings, store, snapshot=7)
 
 
 def test_labels_must_be_classes(settings: Settings, store: FolderStore) -> None:
-    """A label outside the spec's classes, or a regression label that never varies, is a sentence."""
+    """DM-10: A label outside the spec's classes, or a regression label that never varies, is a sentence."""
     spec, source = discovery.model("flight_delays"), snapshot_at(store, discovery.dataset("flights"), 1)
     with pytest.raises(TrainingRefused, match="its label is 7 in some rows, and the spec names 2 classes"):
         stage.refuse_untrainable(spec, source, np.array([0.0, 1.0, 7.0]), np.array([1.0]))
@@ -237,7 +237,7 @@ def test_labels_must_be_classes(settings: Settings, store: FolderStore) -> None:
 def test_labels_that_are_no_class_are_in_the_record_and_said(
     settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two flights whose delay is made no class are left out: the sealed folder counts them, the sentence names them."""
+    """DM-10: Two flights whose delay is made no class are left out: the sealed folder counts them, the sentence names them."""
     features = discovery.model_part("flight_delays", "features")
     right = features.label
     early = sorted(snapshot_at(store, discovery.dataset("flights"), 1).rows(["arr_delay"])["arr_delay"].dropna())[0]
@@ -252,7 +252,7 @@ def test_labels_that_are_no_class_are_in_the_record_and_said(
 def test_helpers_of_a_training_over_several_devices_seal_nothing(
     settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the first process publishes, and only it answers with a result: the others end in peace."""
+    """MO-05: Only the first process publishes, and only it answers with a result: the others end in peace."""
     monkeypatch.setattr(stage, "fill_version_folder", lambda *_, **__: False)
     with pytest.raises(SystemExit) as ended:
         go(settings, store)
@@ -264,7 +264,7 @@ def test_helpers_of_a_training_over_several_devices_seal_nothing(
 def test_other_files_than_the_run_began_with_are_refused(
     settings: Settings, store: FolderStore, registry: type[Registry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once where validate noted others; before anything is sealed where they changed while it trained."""
+    """MO-16: At once where validate noted others; before anything is sealed where they changed while it trained."""
     with pytest.raises(TrainingRefused, match="changed while this run was under way"):
         go(settings, store, code="0" * 64)
     codes = iter(("before", "before", "after"))
@@ -278,7 +278,7 @@ def test_other_files_than_the_run_began_with_are_refused(
 
 
 def test_a_mistake_in_features_is_a_sentence(settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A column that it reads and the dataset has no more: the file and the line, and no try again."""
+    """DE-15, MN-18: A column that it reads and the dataset has no more: the file and the line, and no try again."""
     features = discovery.model_part("flight_delays", "features")
     source = Path(str(features.__file__)).read_text().replace('["arr_delay"]', '["arr_dly"]')
     code = compile(source, str(features.__file__), "exec")

@@ -120,7 +120,7 @@ def house(tmp_path, monkeypatch):
 
 
 def test_the_first_training_starts_once_there_are_enough_days(house):
-    """Too few days are skipped with what is missing, and refused where a person asks; then training starts."""
+    """DM-12: Too few days are skipped with what is missing, and refused where a person asks; then training starts."""
     assert house.run(cause="data").sentence.startswith("flights has no snapshot yet")
     house.ingest(0, 3)
     early = house.run(cause="data")
@@ -139,20 +139,21 @@ def test_the_first_training_starts_once_there_are_enough_days(house):
 
 
 def test_too_few_rows_are_said(house):
-    """Enough days, but hardly a row."""
+    """DM-12: Enough days, but hardly a row."""
     house.ingest(0, 6, per_day=1)
     assert "has 6 rows; delays needs 10 to train on" in house.run().sentence
 
 
 def test_an_unknown_snapshot_is_refused(house):
-    """The sentence names those that exist."""
+    """DM-06: The sentence names those that exist."""
     house.ingest(0, 6)
     with pytest.raises(UnknownName, match="no snapshot 7 of flights"):
         house.run(snapshot=7)
 
 
 def test_nothing_new_trains_nothing(house, tmp_path):
-    """The same inputs are never trained twice, not even on request; only a person's force does it. Nothing is checked for the skip."""
+    """DE-03: The same inputs are never trained twice, not even on request; only a person's force does it. Nothing is checked for the
+    skip."""
     house.ingest(0, 6)
     house.train(tmp_path, 1, number=12)
     result = house.run()
@@ -164,7 +165,7 @@ def test_nothing_new_trains_nothing(house, tmp_path):
 
 
 def test_a_version_from_before_digests_over_bytes_is_not_trained_again(house, tmp_path):
-    """The digest of the snapshot in its manifest is by names and sizes; the snapshot is known to be the same one."""
+    """DE-03, DM-06: The digest of the snapshot in its manifest is by names and sizes; the snapshot is known to be the same one."""
     house.ingest(0, 6)
     old = Snapshot(DATASET, 1, house.store).digests[1]
     assert len(old) == 64
@@ -178,7 +179,7 @@ def test_a_version_from_before_digests_over_bytes_is_not_trained_again(house, tm
     [({"inputs": ("id", "late")}, "inputs"), ({"label": "id"}, "label"), ({"classes": ("late", "on_time")}, "classes")],
 )
 def test_what_the_model_reads_or_says_changed_in_the_spec(house, tmp_path, edit, words):
-    """It asks for a training as new code does, on the old snapshot too; other parameters do not."""
+    """DE-03, DM-03: It asks for a training as new code does, on the old snapshot too; other parameters do not."""
     house.ingest(0, 6)
     house.train(tmp_path, 1, number=12)
     house.model = MODEL.model_copy(update={"training": MODEL.training.model_copy(update={"max_epochs": 77})})
@@ -190,7 +191,7 @@ def test_what_the_model_reads_or_says_changed_in_the_spec(house, tmp_path, edit,
 
 
 def test_a_new_snapshot_waits_until_it_is_due(house, tmp_path):
-    """By age of the champion's data, in event time."""
+    """MN-10, DM-16: By age of the champion's data, in event time."""
     house.ingest(0, 6)
     house.train(tmp_path, 1, number=1)
     house.ingest(6, 9)
@@ -203,7 +204,7 @@ def test_a_new_snapshot_waits_until_it_is_due(house, tmp_path):
 
 
 def test_every_new_snapshot_trains_where_the_spec_says_so(house, tmp_path):
-    """`on_new_snapshot="always"`."""
+    """DM-16: `on_new_snapshot="always"`."""
     house.model = MODEL.model_copy(update={"retrain": MODEL.retrain.model_copy(update={"on_new_snapshot": "always"})})
     house.ingest(0, 6)
     house.train(tmp_path, 1)
@@ -212,7 +213,7 @@ def test_every_new_snapshot_trains_where_the_spec_says_so(house, tmp_path):
 
 
 def test_new_code_trains(house, tmp_path):
-    """With cause `code`, on the same snapshot."""
+    """DE-03, MO-19: With cause `code`, on the same snapshot."""
     house.ingest(0, 6)
     house.train(tmp_path, 1)
     house.code = "code-2"
@@ -220,7 +221,7 @@ def test_new_code_trains(house, tmp_path):
 
 
 def test_a_request_is_claimed_and_ends_with_its_training(house, tmp_path):
-    """The training takes the request's cause and key; once a version was sealed for it, the next look ends it."""
+    """MN-10, MO-19: The training takes the request's cause and key; once a version was sealed for it, the next look ends it."""
     house.ingest(0, 6)
     house.train(tmp_path, 1, number=1)
     house.ingest(6, 1)
@@ -237,7 +238,7 @@ def test_a_request_is_claimed_and_ends_with_its_training(house, tmp_path):
 
 
 def test_a_request_without_new_inputs_is_refused(house, tmp_path):
-    """It ends with the sentence of the skip, and does not stay open for ever."""
+    """MN-10: It ends with the sentence of the skip, and does not stay open for ever."""
     house.ingest(0, 6)
     house.train(tmp_path, 1, number=12)
     key = house.inbox.ask("drift", 1, {})
@@ -246,7 +247,7 @@ def test_a_request_without_new_inputs_is_refused(house, tmp_path):
 
 
 def test_a_training_that_died_before_the_gate_is_taken_up_again(house, tmp_path):
-    """A sealed version that nobody judged neither counts as trained nor ends its request."""
+    """DE-22: A sealed version that nobody judged neither counts as trained nor ends its request."""
     house.ingest(0, 6)
     house.train(tmp_path, 1, judged=False)
     assert "First training" in house.run().sentence
@@ -258,7 +259,7 @@ def test_a_training_that_died_before_the_gate_is_taken_up_again(house, tmp_path)
 
 
 def test_bad_data_refuse_the_training_and_the_request(house, tmp_path):
-    """The stage is refused with the suite's sentence; the request ends with it."""
+    """DM-10: The stage is refused with the suite's sentence; the request ends with it."""
     house.ingest(0, 6)
     house.train(tmp_path, 1)
     house.ingest(6, 1)
@@ -271,7 +272,8 @@ def test_bad_data_refuse_the_training_and_the_request(house, tmp_path):
 
 
 def test_labels_that_are_no_class_are_said_and_too_many_are_refused(house, tmp_path):
-    """A class that the spec does not name would be left out without a word: a few are counted, more refuse the training and its request, by value and count."""
+    """DM-10: A class that the spec does not name would be left out without a word: a few are counted, more refuse the training and its
+    request, by value and count."""
     house.ingest(0, 20)
     house.label = lambda columns: [float("nan") if place < 2 else float(value) for place, value in enumerate(columns["late"])]
     assert "2 of 200 labels (1.0%) are no class and left out: `0` (1), `1` (1)." in house.run().sentence
@@ -286,7 +288,7 @@ def test_labels_that_are_no_class_are_said_and_too_many_are_refused(house, tmp_p
 
 
 def test_only_the_days_that_training_uses_are_checked(house):
-    """Train, validation and test days; older rows do not count."""
+    """DM-10: Train, validation and test days; older rows do not count."""
     house.model = MODEL.model_copy(update={"split": MODEL.split.model_copy(update={"train_days": 4})})
     house.ingest(0, 12)
     house.run(cause="data")
@@ -294,7 +296,7 @@ def test_only_the_days_that_training_uses_are_checked(house):
 
 
 def test_a_request_that_killed_its_runs_is_refused(house, tmp_path):
-    """After three dead runs the stage says so instead of training a fourth time."""
+    """DE-22: After three dead runs the stage says so instead of training a fourth time."""
     house.ingest(0, 6)
     house.train(tmp_path, 1)
     house.ingest(6, 1)
@@ -306,13 +308,13 @@ def test_a_request_that_killed_its_runs_is_refused(house, tmp_path):
 
 
 def test_the_decision_needs_no_heavy_library():
-    """Loading the stage loads neither Great Expectations nor MLflow, torch or pandas."""
+    """OP-10: Loading the stage loads neither Great Expectations nor MLflow, torch or pandas."""
     code = "import sys, perennial.stages.validate; print([m for m in ('great_expectations', 'mlflow', 'torch', 'pandas', 'duckdb') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_days_without_labels_yet_push_the_checked_days_back(house, monkeypatch):
-    """The split ends with the newest labelled day, so as many older days are used, and checked."""
+    """DM-10: The split ends with the newest labelled day, so as many older days are used, and checked."""
     house.model = MODEL.model_copy(update={"split": MODEL.split.model_copy(update={"train_days": 4})})
     delayed = DATASET.model_copy(update={"label_delay_days": 2.5})
     monkeypatch.setattr(discovery, "dataset", lambda name: delayed)
@@ -322,7 +324,8 @@ def test_days_without_labels_yet_push_the_checked_days_back(house, monkeypatch):
 
 
 def test_a_quality_break_that_monitoring_found_blocks_training(house, tmp_path):
-    """A new snapshot that is due does not train while the break is open; the request that waits is refused with the reason."""
+    """MN-10, DM-11: A new snapshot that is due does not train while the break is open; the request that waits is refused with the
+    reason."""
     house.ingest(0, 6)
     house.train(tmp_path, 1, number=1)
     house.ingest(6, 12)
@@ -342,7 +345,7 @@ def test_a_quality_break_that_monitoring_found_blocks_training(house, tmp_path):
 
 @pytest.mark.parametrize(("kind", "key"), [("drift", "temp"), ("anomaly", "rows"), ("data quality", REFUSED_FILES)])
 def test_other_incidents_block_nothing(house, tmp_path, kind, key):
-    """Drift is what training answers; refused files are in no snapshot."""
+    """MN-10: Drift is what training answers; refused files are in no snapshot."""
     house.ingest(0, 6)
     house.train(tmp_path, 1, number=1)
     house.ingest(6, 12)
@@ -351,7 +354,7 @@ def test_other_incidents_block_nothing(house, tmp_path, kind, key):
 
 
 def test_a_break_that_is_over_blocks_nothing(house, tmp_path):
-    """The feed was mended."""
+    """MN-10, DM-11: The feed was mended."""
     house.ingest(0, 6)
     house.train(tmp_path, 1, number=1)
     house.ingest(6, 12)
@@ -361,7 +364,7 @@ def test_a_break_that_is_over_blocks_nothing(house, tmp_path):
 
 
 def test_a_recalibration_neither_counts_as_a_training_nor_makes_the_champion_younger(house, tmp_path):
-    """What is due by age stays due: the weights are as old as before."""
+    """MO-19: What is due by age stays due: the weights are as old as before."""
     house.ingest(0, 6)
     digest = house.train(tmp_path, 1, number=1)
     manifest = read_manifest(house.store, "delays", digest)
@@ -394,7 +397,7 @@ def test_a_recalibration_neither_counts_as_a_training_nor_makes_the_champion_you
 
 
 def test_no_training_starts_on_a_registry_that_is_another(house, tmp_path):
-    """A champion that the registry has lost: said before anything is trained, and not where nothing is to be trained."""
+    """SC-03: A champion that the registry has lost: said before anything is trained, and not where nothing is to be trained."""
     house.ingest(0, 6)
     house.train(tmp_path, 1, number=1)
     house.registry = RegistryInMemory()

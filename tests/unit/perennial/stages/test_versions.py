@@ -17,7 +17,7 @@ from perennial.testing import publish_small_version, small_model
 
 @pytest.mark.parametrize("damage", ["signature.json", "manifest.json"])
 def test_predictions_wait_for_no_damaged_version(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
-    """A version whose folder was damaged is told, and the inputs of all others are known."""
+    """SE-13: A version whose folder was damaged is told, and the inputs of all others are known."""
     store, spec = FolderStore(str(tmp_path / "store")), small_model("small_delays")
     digests = {number: publish_small_version(store, tmp_path / str(number), seed=number) for number in (1, 2)}
     for seq, number in ((None, 1), (0, 2)):

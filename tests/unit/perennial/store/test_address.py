@@ -15,7 +15,7 @@ from perennial.store import S3Store, open_store
 
 
 def test_addresses_are_checked() -> None:
-    """Only folders and buckets are stores."""
+    """DM-08: Only folders and buckets are stores."""
     with pytest.raises(SettingMissing, match="begin with s3://"):
         open_store("gs://bucket")
     with pytest.raises(SettingMissing, match="names no bucket"):
@@ -25,7 +25,7 @@ def test_addresses_are_checked() -> None:
 
 
 def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    """It would look like an empty store; so would one below a file."""
+    """DM-08: It would look like an empty store; so would one below a file."""
     (tmp_path / "store").write_text("no folder")
     for root in (tmp_path / "store", tmp_path / "store" / "below" / "it"):
         with pytest.raises(SettingMissing, match=rf"PERENNIAL_STORE is '{root}': .* is a file, and must be a folder. Name another place"):
@@ -33,7 +33,7 @@ def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
-    """The first write makes it."""
+    """DM-08: The first write makes it."""
     store = open_store(str(tmp_path / "not" / "yet"))
     assert list(store.list("landing")) == []
     store.write("a/b", b"x")
@@ -62,7 +62,7 @@ print("open")
     ],
 )
 def test_a_store_without_rights_is_refused(mode: int, below: str, said: str) -> None:
-    """Read, write and enter, or the right to make it."""
+    """DM-09: Read, write and enter, or the right to make it."""
     with tempfile.TemporaryDirectory(prefix="perennial-rights-", dir="/tmp") as scratch:
         Path(scratch).chmod(0o755)
         folder = Path(scratch, "store")
@@ -82,7 +82,7 @@ def test_a_store_without_rights_is_refused(mode: int, below: str, said: str) -> 
     ],
 )
 def test_who_only_reads_needs_no_right_to_write(mode: int, below: str, said: str) -> None:
-    """A folder that is mounted read-only can be asked; one that is not there is most likely another than was meant."""
+    """DM-09: A folder that is mounted read-only can be asked; one that is not there is most likely another than was meant."""
     with tempfile.TemporaryDirectory(prefix="perennial-rights-", dir="/tmp") as scratch:
         Path(scratch).chmod(0o755)
         folder = Path(scratch, "store")

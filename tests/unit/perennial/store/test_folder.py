@@ -24,7 +24,7 @@ print(*[key for key in range(20) if store.put_if_absent(f"race/{key}", number.en
 
 
 def test_one_process_of_many_wins_in_a_folder(tmp_path: Path) -> None:
-    """Four processes that put the same twenty keys: each key is won exactly once."""
+    """DE-22, DM-08: Four processes that put the same twenty keys: each key is won exactly once."""
     processes = [
         subprocess.Popen([sys.executable, "-c", _PUT, str(tmp_path), str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for n in range(4)
@@ -38,7 +38,7 @@ def test_one_process_of_many_wins_in_a_folder(tmp_path: Path) -> None:
 
 
 def test_unfinished_writes_are_not_listed(tmp_path: Path) -> None:
-    """What a killed writer left behind is invisible."""
+    """DM-08: What a killed writer left behind is invisible."""
     store = FolderStore(str(tmp_path))
     store.write("a/whole", b"x")
     (tmp_path / "a" / ".half.0123.unfinished").write_bytes(b"ha")
@@ -47,7 +47,7 @@ def test_unfinished_writes_are_not_listed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["売" * 83 + ".csv", "é" * 125 + ".csv", "x" * 251 + ".csv"])
 def test_an_object_may_have_the_longest_name_that_the_system_allows(tmp_path: Path, name: str) -> None:
-    """In whatever letters: a file that landed with it can be copied away, written and put."""
+    """DM-08: In whatever letters: a file that landed with it can be copied away, written and put."""
     store = FolderStore(str(tmp_path))
     (tmp_path / name).write_bytes(b"landed")
     store.copy(name, f"quarantine/{name}")
@@ -58,7 +58,7 @@ def test_an_object_may_have_the_longest_name_that_the_system_allows(tmp_path: Pa
 
 
 def test_a_link_that_leads_nowhere_is_no_object(tmp_path: Path) -> None:
-    """Neither one to a file that is gone nor one to itself keeps the others from being listed."""
+    """DM-08: Neither one to a file that is gone nor one to itself keeps the others from being listed."""
     store = FolderStore(str(tmp_path))
     store.write("landing/sales/day.csv", b"x")
     for name, target in (("gone", "nowhere"), ("round", "round")):
@@ -70,7 +70,7 @@ def test_a_link_that_leads_nowhere_is_no_object(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("act", ["write", "put_if_absent", "upload"])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, act: str) -> None:
-    """The sentence names the store and says what to do; no half-written file stays."""
+    """DM-08: The sentence names the store and says what to do; no half-written file stays."""
     store = FolderStore(str(tmp_path / "store"))
     (tmp_path / "local").write_bytes(b"x")
 
@@ -84,7 +84,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypa
 
 
 def test_a_file_in_place_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
-    """A root or folder that has become a file is told as such when it is written to, and holds nothing when it is read."""
+    """DM-08: A root or folder that has become a file is told as such when it is written to, and holds nothing when it is read."""
     (tmp_path / "store").write_text("I was a folder")
     store = FolderStore(str(tmp_path / "store"))
     with pytest.raises(StoreUnreachable, match="check the folder"):
@@ -97,7 +97,7 @@ def test_a_file_in_place_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_an_object_is_a_sentence(tmp_path: Path) -> None:
-    """Writing a key that is a folder of other keys says so; reading it is a KeyError."""
+    """DM-08: Writing a key that is a folder of other keys says so; reading it is a KeyError."""
     store = FolderStore(str(tmp_path))
     store.write("a/b", b"x")
     with pytest.raises(StoreUnreachable, match="check the folder"):
@@ -108,7 +108,7 @@ def test_a_folder_in_place_of_an_object_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_read_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Missing rights are told as such, also when a listing meets them."""
+    """DM-09: Missing rights are told as such, also when a listing meets them."""
     store = FolderStore(str(tmp_path))
     store.write("a/b", b"x")
 
@@ -122,7 +122,7 @@ def test_a_folder_that_may_not_be_read_is_a_sentence(tmp_path: Path, monkeypatch
 
 
 def test_a_listing_does_not_pass_over_a_folder_that_it_cannot_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without rights is an error: silence would look like an empty landing zone."""
+    """DM-08: A folder without rights is an error: silence would look like an empty landing zone."""
     store = FolderStore(str(tmp_path))
     store.write("a/b", b"x")
 
@@ -135,7 +135,7 @@ def test_a_listing_does_not_pass_over_a_folder_that_it_cannot_open(tmp_path: Pat
 
 
 def test_a_copy_is_made_where_links_are_not_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without hard links the bytes are copied."""
+    """DM-08: Without hard links the bytes are copied."""
     store = FolderStore(str(tmp_path))
     store.write("a", b"x")
 
@@ -156,7 +156,8 @@ def open_umask() -> Iterator[None]:
 
 
 def test_what_a_folder_store_writes_only_its_user_can_read(tmp_path: Path, open_umask: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Landing files, tables of people, reports: whatever the process lets others read by default, and by whichever way it comes in."""
+    """DM-09: Landing files, tables of people, reports: whatever the process lets others read by default, and by whichever way it comes
+    in."""
     store, local = FolderStore(str(tmp_path / "new" / "store")), tmp_path / "local"
     local.write_bytes(b"x")
     store.write("a/b/written", b"x")
@@ -175,7 +176,7 @@ def test_what_a_folder_store_writes_only_its_user_can_read(tmp_path: Path, open_
 
 
 def test_an_open_store_is_closed_to_others(tmp_path: Path, open_umask: None) -> None:
-    """One of an earlier release; a folder beside it that is none of the store's stays as it is."""
+    """DM-09: One of an earlier release; a folder beside it that is none of the store's stays as it is."""
     for name in ("ledger/digits", "shared"):
         (tmp_path / name).mkdir(parents=True)
     FolderStore(str(tmp_path)).make_private()

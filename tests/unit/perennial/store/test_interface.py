@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|mo
 
 
 def test_what_is_written_is_read_listed_and_deleted(store: Store) -> None:
-    """A key holds the last bytes written; a deleted one is gone, and deleting it again is no error."""
+    """DM-08, SY-02: A key holds the last bytes written; a deleted one is gone, and deleting it again is no error."""
     store.write("a/b.txt", b"one")
     store.write("a/b.txt", b"two")
     assert store.read("a/b.txt") == b"two"
@@ -27,7 +27,7 @@ def test_what_is_written_is_read_listed_and_deleted(store: Store) -> None:
 
 
 def test_absent_keys_raise_key_error(store: Store, tmp_path: Path) -> None:
-    """Reading, downloading or copying what is not there is a KeyError that names the key; its stat is None."""
+    """DM-08: Reading, downloading or copying what is not there is a KeyError that names the key; its stat is None."""
     with pytest.raises(KeyError, match="nothing/here"):
         store.read("nothing/here")
     with pytest.raises(KeyError, match="nothing/here"):
@@ -38,14 +38,14 @@ def test_absent_keys_raise_key_error(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_listing_is_in_key_order_and_within_its_folder(store: Store) -> None:
-    """`a` does not list `ab/`, and folders below it are walked."""
+    """DM-08: `a` does not list `ab/`, and folders below it are walked."""
     for key in ("a/2", "a/10", "a/x/1", "ab/1", "b"):
         store.write(key, b"x")
     assert [item.key for item in store.list("a")] == ["a/10", "a/2", "a/x/1"]
 
 
 def test_the_identity_of_an_object_changes_when_it_is_written_again(store: Store) -> None:
-    """A listing and a stat tell the same, and other content has another identity."""
+    """DM-08: A listing and a stat tell the same, and other content has another identity."""
     store.write("k", b"one")
     first = store.stat("k")
     assert first is not None
@@ -57,13 +57,13 @@ def test_the_identity_of_an_object_changes_when_it_is_written_again(store: Store
 
 
 def test_listing_and_stat_agree(store: Store) -> None:
-    """What a listing tells of an object is what `stat` tells."""
+    """DM-08: What a listing tells of an object is what `stat` tells."""
     store.write("f/k", b"one")
     assert list(store.list("f")) == [store.stat("f/k")]
 
 
 def test_files_go_up_down_and_across(store: Store, tmp_path: Path) -> None:
-    """Upload, copy and download keep the bytes; the copy outlives its source."""
+    """DM-08: Upload, copy and download keep the bytes; the copy outlives its source."""
     (tmp_path / "local").write_bytes(b"x" * 100_000)
     store.upload(tmp_path / "local", "up")
     store.copy("up", "deep/copy")
@@ -73,7 +73,7 @@ def test_files_go_up_down_and_across(store: Store, tmp_path: Path) -> None:
 
 
 def test_the_hash_is_over_the_bytes(store: Store) -> None:
-    """Whatever their number; an object that is not there has none."""
+    """DM-08: Whatever their number; an object that is not there has none."""
     data = bytes(range(256)) * 10_000
     store.write("f/k", data)
     assert store.sha256("f/k") == hashlib.sha256(data).hexdigest()
@@ -82,7 +82,7 @@ def test_the_hash_is_over_the_bytes(store: Store) -> None:
 
 
 def test_copying_twice_changes_nothing(store: Store) -> None:
-    """A copy onto its own copy leaves one object and no unfinished file."""
+    """DM-08: A copy onto its own copy leaves one object and no unfinished file."""
     store.write("a", b"x")
     store.copy("a", "f/b")
     store.copy("a", "f/b")
@@ -92,7 +92,7 @@ def test_copying_twice_changes_nothing(store: Store) -> None:
 
 
 def test_put_if_absent_writes_once(store: Store) -> None:
-    """The first writer wins and the loser changes nothing."""
+    """DM-08: The first writer wins and the loser changes nothing."""
     assert store.put_if_absent("k", b"first")
     assert not store.put_if_absent("k", b"second")
     assert store.read("k") == b"first"
@@ -100,14 +100,14 @@ def test_put_if_absent_writes_once(store: Store) -> None:
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "a/../../b", ".."])
 def test_keys_cannot_leave_the_store(store: Store, key: str) -> None:
-    """A key that climbs out of the root is a mistake of the caller, in every method."""
+    """DM-09: A key that climbs out of the root is a mistake of the caller, in every method."""
     for act in (lambda: store.read(key), lambda: store.write(key, b""), lambda: list(store.list(key)), lambda: store.stat(key)):
         with pytest.raises(ValueError, match="not a key"):
             act()
 
 
 def test_one_thread_of_many_wins(store: Store) -> None:
-    """Sixteen threads that put one key: exactly one is told that it wrote, and its bytes are there."""
+    """DE-22, DM-08: Sixteen threads that put one key: exactly one is told that it wrote, and its bytes are there."""
     barrier, won = threading.Barrier(16), []
 
     def put(number: int) -> None:

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|mo
 
 
 def test_what_delta_is_told(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials and endpoint are passed on, plain HTTP is allowed where asked for, commits are conditional; a folder needs nothing."""
+    """DM-08, SY-14: Credentials and endpoint are passed on, plain HTTP is allowed where asked for, commits are conditional; a folder needs
+    nothing."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
     options = s3.storage_options()
     assert options["AWS_ACCESS_KEY_ID"] == "test"
@@ -40,7 +41,7 @@ def test_what_delta_is_told(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_what_s3_refuses_is_one_sentence(s3: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, advice: str) -> None:
-    """Each refusal of the server says what to check, in every method that meets it."""
+    """DM-09, SY-02: Each refusal of the server says what to check, in every method that meets it."""
     from botocore.exceptions import ClientError
 
     def refuse(*_: object, **__: object) -> None:
@@ -63,7 +64,7 @@ def test_what_s3_refuses_is_one_sentence(s3: S3Store, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("code", ["400", "InvalidArgument"])
 def test_a_refused_token_is_told(s3: S3Store, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Some servers call a token that has expired an invalid argument, and the answer to a HEAD gives no reason at all."""
+    """DM-09: Some servers call a token that has expired an invalid argument, and the answer to a HEAD gives no reason at all."""
     from botocore.exceptions import ClientError
 
     def refuse(*_: object, **__: object) -> None:
@@ -77,14 +78,14 @@ def test_a_refused_token_is_told(s3: S3Store, monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_a_server_without_conditional_writes_is_refused(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would let two writers win without a word."""
+    """DM-08, SY-02: It would let two writers win without a word."""
     monkeypatch.setattr(s3.client, "put_object", lambda **_: {})
     with pytest.raises(StoreUnreachable, match=r"does not know conditional writes \(If-None-Match\)"):
         s3.put_if_absent("k", b"x")
 
 
 def test_credentials_of_a_file_are_read_again_once_they_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A process that runs for days survives a change of its keys."""
+    """DM-09: A process that runs for days survives a change of its keys."""
     from botocore.exceptions import ClientError
 
     file = tmp_path / "credentials"
@@ -105,7 +106,8 @@ def test_credentials_of_a_file_are_read_again_once_they_are_refused(monkeypatch:
 
 
 def test_what_delta_is_told_of_amazon(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Amazon's own endpoint follows from the region, which boto3 alone would not read from AWS_REGION; any other endpoint is passed on."""
+    """DM-08, SY-02: Amazon's own endpoint follows from the region, which boto3 alone would not read from AWS_REGION; any other endpoint is
+    passed on."""
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
     options = s3.storage_options()
     assert options["AWS_REGION"] == "eu-central-1"
@@ -116,7 +118,7 @@ def test_what_delta_is_told_of_amazon(s3: S3Store, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_missing_bucket_is_told(s3: S3Store) -> None:
-    """Listing and writing below a bucket that is not there say to create it."""
+    """DM-08: Listing and writing below a bucket that is not there say to create it."""
     other = S3Store("s3://absent")
     for act in (lambda: list(other.list("a")), lambda: other.write("k", b"")):
         with pytest.raises(StoreUnreachable, match="has no bucket absent"):
@@ -124,7 +126,7 @@ def test_a_missing_bucket_is_told(s3: S3Store) -> None:
 
 
 def test_an_endpoint_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused connection says to check AWS_ENDPOINT_URL."""
+    """DM-08: A refused connection says to check AWS_ENDPOINT_URL."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b",
@@ -139,7 +141,7 @@ def test_an_endpoint_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatc
 
 
 def test_missing_credentials_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without any credentials the sentence names the two variables."""
+    """DM-09: Without any credentials the sentence names the two variables."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {
@@ -165,7 +167,7 @@ def test_missing_credentials_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_a_conditional_write_knows_its_own_retry(
     s3: S3Store, monkeypatch: pytest.MonkeyPatch, code: str, stored: bytes, retries: int, won: bool
 ) -> None:
-    """A retried put that meets its own first attempt has won; one that meets another's bytes, or was not retried, has lost."""
+    """DE-22: A retried put that meets its own first attempt has won; one that meets another's bytes, or was not retried, has lost."""
     from botocore.exceptions import ClientError
 
     s3.write("k", stored)
@@ -178,7 +180,8 @@ def test_a_conditional_write_knows_its_own_retry(
 
 
 def test_the_same_content_written_again_to_s3_is_another_object(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3's own tag would not tell: a refused file that is landed again, after the suite was mended, would be taken for the old one."""
+    """DM-08: S3's own tag would not tell: a refused file that is landed again, after the suite was mended, would be taken for the old
+    one."""
     told = {"ContentLength": 1, "ETag": '"0cc1"', "LastModified": datetime(2026, 11, 1, 6, 0, 0, 250_000, timezone.utc)}
     monkeypatch.setattr(s3.client, "head_object", lambda **_: told)
     first = s3.stat("landing/a.csv")
