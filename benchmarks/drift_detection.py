@@ -234,7 +234,7 @@ class Pool:
     def profiled(self, layout: Layout) -> Pool:
         """With the state of every block."""
         made = profile(pa.Table.from_pandas(self.rows.drop(columns=DAY), preserve_index=False), layout, blocks=self.blocks)
-        self.states = {int(key): state for key, state in made.days.items()}
+        self.states = {int(key): state for key, state in made.blocks.items()}
         return self
 
     def table(self, chosen: np.ndarray) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def main() -> None:
     sides = [(np.sort(order[: options.reference_days]), order[options.reference_days :][: options.window_days]) for order in drawn]
 
     def some(of: Profile, chosen: np.ndarray) -> Profile:
-        return Profile(of.layout, {i: of.days[i] for i in chosen.tolist()})
+        return Profile(of.layout, {i: of.blocks[i] for i in chosen.tolist()})
 
     def told(name: str, changed: np.ndarray | None = None) -> list[UnitChange | None]:
         """What is said of a column in every trial, after all its rows in the window came changed."""

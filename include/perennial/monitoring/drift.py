@@ -193,13 +193,13 @@ def find_drift(
     return compare(
         columns,
         _joint(before, after),
-        reference=len(before.days),
+        reference=len(before.blocks),
         spec=spec,
         seed=seed,
         predictions=predictions,
         since=_since(after),
         skipped=skipped,
-        window=len(after.days),
+        window=len(after.blocks),
         resamples=resamples,
     )
 
@@ -692,11 +692,11 @@ def _ratio(weights: Floats, part: Floats, whole: Floats) -> Floats:
 
 
 def _with_rows(profile: Profile) -> Profile:
-    return replace(profile, days={key: state for key, state in profile.days.items() if state.rows})
+    return replace(profile, blocks={key: state for key, state in profile.blocks.items() if state.rows})
 
 
 def _since(window: Profile) -> str:
-    first = next(iter(window.days), None)
+    first = next(iter(window.blocks), None)
     return f" since {first.day} {first:%B}" if isinstance(first, date) else ""
 
 
@@ -704,7 +704,7 @@ def _columns(reference: Profile, window: Profile) -> tuple[list[Column], dict[st
     columns, skipped = [], {}
     for layout in reference.layout.columns:
         name = layout.name
-        if not reference.days:
+        if not reference.blocks:
             continue
         if _follows_the_calendar(reference, name):
             skipped[name] = "holds one value per day, another on other days: it follows the calendar and carries no distribution"
@@ -740,7 +740,7 @@ def _stacked(before: NDArray[np.int64], after: NDArray[np.int64]) -> Floats:
 
 def _unseen(reference: Profile, window: Profile, name: str) -> dict[str, Floats]:
     before, after = reference.unseen(name), window.unseen(name)
-    sizes = len(reference.days), len(window.days)
+    sizes = len(reference.blocks), len(window.blocks)
     return {
         category: np.concatenate([before.get(category, np.zeros(sizes[0])), after.get(category, np.zeros(sizes[1]))]).astype(float)
         for category in sorted({*before, *after})
@@ -749,7 +749,7 @@ def _unseen(reference: Profile, window: Profile, name: str) -> dict[str, Floats]
 
 def _joint(reference: Profile, window: Profile) -> Joint | None:
     """Moments of pairs and Fourier means; of columns that both have been counted with."""
-    if reference.layout.joint != window.layout.joint or not reference.layout.joint.size or not reference.days or not window.days:
+    if reference.layout.joint != window.layout.joint or not reference.layout.joint.size or not reference.blocks or not window.blocks:
         return None
     before, after = reference.joint(), window.joint()
     means = {name: np.concatenate([before.families[name].means, after.families[name].means]) for name in before.families}

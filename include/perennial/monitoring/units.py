@@ -277,6 +277,6 @@ def _nearest(stretches: Floats, shares: Floats) -> float:
 def diagnose(reference: Profile, window: Profile, column: str, meaning: str = "") -> UnitChange | None:
     """The same for one column of two profiles; None for a category."""
     grid = reference.layout.column(column).grid
-    if grid is None or not reference.days or not window.days:
+    if grid is None or not reference.blocks or not window.blocks:
         return None
     return find_unit(column, grid.edges(), reference.cells(column).astype(float), window.cells(column).astype(float), meaning)

@@ -18,10 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeVar
 
 from perennial.profiles.layout import (
     BANDWIDTH,
@@ -63,7 +64,7 @@ EPOCH = date(1970, 1, 1)
 _DAYS = (date.min - EPOCH).days, (date.max - EPOCH).days
 _BLOCK = "perennial label"  # name of a column that no dataset has
 
-Block = date | str | int
+Label = TypeVar("Label", default=date)  # what names a block: a day, or whatever else the rows are divided by
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,65 +255,71 @@ class JointMeans:
 
 
 @dataclass(frozen=True)
-class Profile:
-    """States of blocks of rows, in order of their labels: of days, or of any other division."""
+class Profile(Generic[Label]):
+    """What the rows of each block looked like. Blocks are days unless something else is named as the label.
+
+    Attributes:
+        layout: how they were counted.
+        blocks: state of each block by its label, in order of the labels.
+    """
 
     layout: Layout
-    days: dict[Any, State]
+    blocks: dict[Label, State]
 
-    def select(self, first: date | None = None, last: date | None = None) -> Profile:
+    def select(self: Profile[date], first: date | None = None, last: date | None = None) -> Profile[date]:
         """The days from `first` to `last`, both included."""
-        return Profile(self.layout, {d: s for d, s in self.days.items() if (first is None or d >= first) and (last is None or d <= last)})
+        days = {d: s for d, s in self.blocks.items() if (first is None or d >= first) and (last is None or d <= last)}
+        return Profile(self.layout, days)
 
-    def only(self, columns: Sequence[str]) -> Profile:
+    def only(self, columns: Sequence[str]) -> Profile[Label]:
         """The same with these columns alone. What is said of columns together stays where it concerns none but them."""
         layout, kept = _narrowed(self.layout, tuple(columns))
-        days = {
+        blocks = {
             label: State(
                 layout,
                 s.rows,
                 {name: s.columns[name] for name in layout.names},
                 JointState(s.joint.levels, s.joint.by_level[:, kept], s.joint.bound),
             )
-            for label, s in self.days.items()
+            for label, s in self.blocks.items()
         }
-        return Profile(layout, days)
+        return Profile(layout, blocks)
 
     def merged(self) -> State:
         """The state of all rows."""
-        return sum_of(self.days.values(), self.layout)
+        return sum_of(self.blocks.values(), self.layout)
 
-    def __add__(self, other: Profile) -> Profile:
+    def __add__(self, other: Profile[Label]) -> Profile[Label]:
         """The blocks of both; blocks of the same label are added."""
         return added((self, other), self.layout)
 
     def rows(self) -> Integers:
         """Rows of each block, shape [blocks]."""
-        return np.array([state.rows for state in self.days.values()], np.int64)
+        return np.array([state.rows for state in self.blocks.values()], np.int64)
 
     def nulls(self, name: str) -> Integers:
         """Rows of each block without a finite value, shape [blocks]."""
-        return np.array([state.columns[name].nulls for state in self.days.values()], np.int64)
+        return np.array([state.columns[name].nulls for state in self.blocks.values()], np.int64)
 
     def cells(self, name: str) -> Integers:
         """Rows by block and cell, shape [blocks, cells]."""
-        return self._stacked([s.columns[name].cells for s in self.days.values()], self.layout.column(name).cells)
+        return self._stacked([s.columns[name].cells for s in self.blocks.values()], self.layout.column(name).cells)
 
     def exact(self, name: str) -> Integers:
         """Rows by block and exact value, shape [blocks, values + 1], the last for all others; [blocks, 0] without listed values."""
         values = self.layout.column(name).values
-        return self._stacked([s.columns[name].exact for s in self.days.values()], len(values) + 1 if values else 0)
+        return self._stacked([s.columns[name].exact for s in self.blocks.values()], len(values) + 1 if values else 0)
 
     def unseen(self, name: str) -> dict[str, Integers]:
         """Rows of each block, shape [blocks], by name of the categories that the layout does not know and whose names were kept."""
-        counts = [s.columns[name].unseen for s in self.days.values()]
+        counts = [s.columns[name].unseen for s in self.blocks.values()]
         return {n: np.array([c.get(n, 0) for c in counts], np.int64) for n in sorted({n for c in counts for n in c})}
 
     def joint(self) -> JointMeans:
         """What the joint samples show."""
         joint = self.layout.joint
-        rows = np.array([state.joint.rows for state in self.days.values()], np.int64)
-        sums = self._stacked([state.joint.sums for state in self.days.values()], joint.size)
+        rows = np.array([state.joint.rows for state in self.blocks.values()], np.int64)
+        sums = self._stacked([state.joint.sums for state in self.blocks.values()], joint.size)
         means = sums / np.maximum(rows, 1)[:, None]
         shares = np.array(joint.shares)
         found, begin = {}, 0
@@ -333,13 +340,17 @@ class Profile:
         return np.stack(arrays) if arrays else np.zeros((0, width), np.int64)
 
 
-def added(profiles: Iterable[Profile], layout: Layout) -> Profile:
-    """The sum of profiles, blocks in order."""
-    days: dict[Any, State] = {}
+def added(profiles: Iterable[Profile[Label]], layout: Layout) -> Profile[Label]:
+    """The sum of profiles: blocks of the same label are added, and all stand in order of their labels."""
+    blocks: dict[Label, State] = {}
     for profile in profiles:
-        for label, state in profile.days.items():
-            days[label] = days[label] + state if label in days else state
-    return Profile(layout, dict(sorted(days.items())))
+        for label, state in profile.blocks.items():
+            blocks[label] = blocks[label] + state if label in blocks else state
+    return Profile(layout, {label: blocks[label] for label in _in_order(blocks)})
+
+
+def _in_order(labels: Iterable[Any]) -> list[Any]:
+    return sorted(labels)
 
 
 def sum_of(states: Iterable[State], layout: Layout) -> State:
@@ -374,7 +385,7 @@ def profile(
     *,
     day: str | None = None,
     blocks: int | str | Sequence[Any] | None = None,
-) -> Profile:
+) -> Profile[Any]:
     """Count rows by block.
 
     Args:
@@ -520,7 +531,7 @@ class _Scan:
                 found[name] = place
         return found
 
-    def profile(self, labels: Sequence[Any] | None) -> Profile:
+    def profile(self, labels: Sequence[Any] | None) -> Profile[Any]:
         """What was counted; `labels` names the blocks by number, else they are days since 1970."""
         blocks = len(self.places)
         rows, joint = self.rows.of(blocks), self.joint.states(blocks)

@@ -70,7 +70,7 @@ def reference(
         log.warning("%s It is made again.", damage)
     whole, lacking = _from_batches(kept, layout, read([dataset.event_time, batch_column]), dataset.event_time, batch_column)
     if lacking:
-        log.info("%d of %d reference days have no profile and are counted from the table.", len(lacking), len(lacking) + len(whole.days))
+        log.info("%d of %d reference days have no profile and are counted from the table.", len(lacking), len(lacking) + len(whole.blocks))
         whole = added([whole, _counted(lacking, layout, read, dataset.event_time)], layout)
     found = whole.only(columns)
     store.write(key, encode(found))
@@ -98,10 +98,10 @@ def _from_batches(kept: ProfileStore, layout: Layout, rows: pa.Table, event_time
     lacking = set()
     for day, by_mark in wanted.items():
         for mark, n in by_mark.items():
-            state = profiles[mark].days.get(day) if mark in profiles else None
+            state = profiles[mark].blocks.get(day) if mark in profiles else None
             if state is None or state.rows != n:
                 lacking.add(day)
-    whole = [Profile(layout, {d: s for d, s in p.days.items() if d in wanted and d not in lacking}) for p in profiles.values()]
+    whole = [Profile(layout, {d: s for d, s in p.blocks.items() if d in wanted and d not in lacking}) for p in profiles.values()]
     return added(whole, layout), lacking
 
 

@@ -74,7 +74,7 @@ def encode(profile: Profile, facts: dict[str, str] | None = None) -> bytes:
 
     lines, joint = _Lines({}, []), profile.layout.joint
     named = np.array([tuple(map(lines.code, names)) for names in joint.places], np.int64).reshape(-1, 3)
-    for label, state in profile.days.items():
+    for label, state in profile.blocks.items():
         day = (label - EPOCH).days
         lines.add(day, "rows", "", np.array([state.rows]))
         for name, column in state.columns.items():
@@ -261,7 +261,7 @@ class ProfileStore:
 
     def write(self, batch: str, profile: Profile) -> bool:
         """Keep the profile of a batch, once; False if it is there already."""
-        days = list(profile.days) or [date.min]
+        days = list(profile.blocks) or [date.min]
         key = f"{self.folder}/batches/{days[0]}_{days[-1]}-{mark_of(batch)}.parquet"
         written = self.store.put_if_absent(key, encode(profile, {"perennial.batch": batch}))
         self.forgive(batch)

@@ -115,12 +115,12 @@ class Judge:
         before = before.only(known)
         after = self._profiled(window, "inputs", rows.num_rows, before.layout, lambda: self._count(rows, before.layout, by_version))
         scores_before = self._score_reference(version)
-        alpha, days = self.spec.monitoring.alpha, len(after.days)
+        alpha, days = self.spec.monitoring.alpha, len(after.blocks)
         half = self.spec.monitoring.model_copy(update={"alpha": alpha / 2})
         if isinstance(scores_before, str):
             skipped[PREDICTIONS] = scores_before
-        elif 1 / comb(len(scores_before.days) + days, days) > half.alpha:
-            skipped[PREDICTIONS] = f"{len(scores_before.days)} days that the training did not see are too few to tell {days} from chance"
+        elif 1 / comb(len(scores_before.blocks) + days, days) > half.alpha:
+            skipped[PREDICTIONS] = f"{len(scores_before.blocks)} days that the training did not see are too few to tell {days} from chance"
         if isinstance(scores_before, str) or PREDICTIONS in skipped:
             verdict = find_drift(before, after, self.spec.monitoring, window.seed)
         else:
@@ -204,11 +204,11 @@ class Judge:
         parts = {some: counted(some) for some in {*readers.values(), together, frozenset(versions)}}
 
         def of(day: date, some: frozenset[int]) -> State:
-            return parts[some].days.get(day, State.zero(layout))
+            return parts[some].blocks.get(day, State.zero(layout))
 
         days = {
             day: State(layout, whole.rows, {n: of(day, readers[n]).columns[n] for n in layout.names}, of(day, together).joint)
-            for day, whole in parts[frozenset(versions)].days.items()
+            for day, whole in parts[frozenset(versions)].blocks.items()
         }
         return Profile(layout, days)
 

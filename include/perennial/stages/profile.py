@@ -97,8 +97,8 @@ def run(
         key = kept.version_key(version, "{}of{}".format(*partition))
     store.write(key, encode(found, {"perennial.version": str(version)}))
     count, what = int(found.rows().sum()), f"Part {partition[0]} of {partition[1]} of version" if partition else "Version"
-    sentence = f"{what} {version} of {name}: {count:,} rows on {len(found.days)} days counted."
-    return ProfileResult(sentence=sentence, version=version, rows=count, days=len(found.days), profile=key)
+    sentence = f"{what} {version} of {name}: {count:,} rows on {len(found.blocks)} days counted."
+    return ProfileResult(sentence=sentence, version=version, rows=count, days=len(found.blocks), profile=key)
 
 
 def profile_owed(store: Store, spec: DatasetSpec) -> int:

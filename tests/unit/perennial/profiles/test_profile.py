@@ -66,8 +66,8 @@ def test_every_row_is_counted_once():
     """DM-14: In every column of every day cells and nulls add up to the rows; rows without event time belong to no day."""
     table = rows([1, 1, 2, None], carrier=["UA", None, "AA", "UA"], distance=[1.0, math.nan, math.inf, 9.0])
     found = profile(table, fit_layout(table, ["carrier", "distance"]), day="when")
-    assert {day: state.rows for day, state in found.days.items()} == {date(2013, 1, 1): 2, date(2013, 1, 2): 1}
-    for state in found.days.values():
+    assert {day: state.rows for day, state in found.blocks.items()} == {date(2013, 1, 1): 2, date(2013, 1, 2): 1}
+    for state in found.blocks.values():
         for column in state.columns.values():
             assert column.cells.sum() + column.nulls == state.rows
     assert found.nulls("carrier").tolist() == [1, 0]
@@ -159,7 +159,7 @@ def test_no_rows_have_no_days():
     table = mixed().slice(0, 0)
     layout = fit_layout(table, COLUMNS)
     found = profile(table, layout, day="when")
-    assert found.days == {}
+    assert found.blocks == {}
     assert found.merged() == State.zero(layout)
     assert found.cells("x").shape == (0, GRID_CELLS)
 
@@ -225,10 +225,10 @@ def test_parts_in_any_order_add_up_to_the_whole(lines, cuts, order, bound):
     for part in parts:
         total += part
     assert total == whole
-    states = [state for part in parts for state in part.days.values()]
+    states = [state for part in parts for state in part.blocks.values()]
     order.shuffle(states)
     assert sum_of(states, layout) == whole.merged()
-    assert all(state.joint.rows <= bound or state.joint.level == LEVELS - 1 for state in whole.days.values())
+    assert all(state.joint.rows <= bound or state.joint.level == LEVELS - 1 for state in whole.blocks.values())
 
 
 LAYOUTS: dict[int, object] = {}
@@ -248,7 +248,7 @@ def test_sums_over_many_rows_do_not_depend_on_how_they_are_cut():
     table = mixed(6000, seed=5)
     layout = fit_layout(table, COLUMNS, sample_rows=100)
     whole = profile(table, layout, day="when")
-    assert all(25 <= state.joint.rows <= 100 for state in whole.days.values())
+    assert all(25 <= state.joint.rows <= 100 for state in whole.blocks.values())
     for parts in (2, 3, 7):
         some = [profile(table.take(np.arange(i, 6000, parts)), layout, day="when") for i in range(parts)]
         total = some[0]
@@ -308,7 +308,7 @@ def test_days_before_1970_and_other_zones():
         {"when": pa.array(times, pa.timestamp("us", "UTC")).cast(pa.timestamp("ns", "America/New_York")), "x": [1.0, 2.0, 3.0]}
     )
     found = profile(table, fit_layout(table, ["x"]), day="when")
-    assert {day: state.rows for day, state in found.days.items()} == {date(1969, 12, 31): 2, date(1970, 1, 1): 1}
+    assert {day: state.rows for day, state in found.blocks.items()} == {date(1969, 12, 31): 2, date(1970, 1, 1): 1}
 
 
 def test_names_hash_alike_in_any_company():
@@ -418,7 +418,7 @@ def test_days_are_chosen_and_sums_of_other_layouts_refused():
     layout = fit_layout(table, COLUMNS)
     found = profile(table, layout, day="when")
     chosen = found.select(date(2013, 1, 2), date(2013, 1, 2))
-    assert list(chosen.days) == [date(2013, 1, 2)]
+    assert list(chosen.blocks) == [date(2013, 1, 2)]
     assert found.select(None, date(2013, 1, 1)) + found.select(date(2013, 1, 2)) == found
     with pytest.raises(ValueError, match="the same layout"):
         found.merged() + State.zero(fit_layout(table, ["x"]))
@@ -430,9 +430,9 @@ def test_rows_in_blocks_of_any_kind():
     layout = fit_layout(table, COLUMNS)
     total = profile(table, layout, day="when").merged()
     by_column = profile(table, layout, blocks="late")
-    assert list(by_column.days) == [False, True]
+    assert list(by_column.blocks) == [False, True]
     by_label = profile(table, layout, blocks=["a" if i < 400 else "b" for i in range(1000)])
-    assert {label: state.rows for label, state in by_label.days.items()} == {"a": 400, "b": 600}
+    assert {label: state.rows for label, state in by_label.blocks.items()} == {"a": 400, "b": 600}
     dealt = profile(table, layout, blocks=8)
     assert dealt.rows().tolist() == [125] * 8
     assert by_column.merged() == by_label.merged() == dealt.merged()

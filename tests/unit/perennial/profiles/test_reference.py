@@ -119,7 +119,7 @@ def test_a_reference_is_built_once(store, read):
     first = reference(store, MODEL, DATASET, "snapshot-1", layout, read)
     assert reference(store, MODEL, DATASET, "snapshot-1", layout, read) == first
     assert len(read.asked) == 1
-    assert {day: state.rows for day, state in first.days.items()} == {date(2013, 1, d): 10 for d in (1, 2, 3)}
+    assert {day: state.rows for day, state in first.blocks.items()} == {date(2013, 1, d): 10 for d in (1, 2, 3)}
     assert first.layout.names == ("id", "carrier")
     reference(store, MODEL, DATASET, "snapshot-2", layout, read)
     longer = MODEL.model_copy(update={"monitoring": MODEL.monitoring.model_copy(update={"reference_days": 77})})

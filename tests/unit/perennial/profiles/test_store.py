@@ -49,7 +49,7 @@ def test_a_profile_is_the_same_after_writing(layout):
     rows = table(seed=1).set_column(3, "carrier", pa.array(["ZZ", None] * 100))
     found = profile(rows, layout, day="when")
     assert decode(encode(found), layout) == found
-    assert decode(encode(found.select(date(2014, 1, 1))), layout).days == {}
+    assert decode(encode(found.select(date(2014, 1, 1))), layout).blocks == {}
 
 
 def test_any_reader_of_parquet_understands_it(layout):
@@ -125,7 +125,7 @@ def test_batches_are_kept_once_and_add_up(kept, layout):
         assert not kept.write(digest, profile(rows, layout, day="when"))
         assert kept.has(digest)
     assert kept.read() == profile(pa.concat_tables(tables), layout, day="when")
-    assert list(kept.read(date(2013, 1, 2), date(2013, 1, 3)).days) == [date(2013, 1, 2), date(2013, 1, 3)]
+    assert list(kept.read(date(2013, 1, 2), date(2013, 1, 3)).blocks) == [date(2013, 1, 2), date(2013, 1, 3)]
     assert kept.read(marks={mark_of(digests[0])}) == profile(tables[0], layout, day="when")
     assert [batch.mark for batch in kept.batches(date(2013, 1, 4))] == [mark_of(digests[2])]
 

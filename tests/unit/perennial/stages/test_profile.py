@@ -97,7 +97,7 @@ def test_any_table_is_counted(store: FolderStore) -> None:
     found = run(store, table="m_predictions")
     kept = ProfileStore(store, "m_predictions")
     assert kept.layout().names == ("ms",)
-    assert list(decode(store.read(found.profile), kept.layout()).days) == [date(2013, 1, 1)]
+    assert list(decode(store.read(found.profile), kept.layout()).blocks) == [date(2013, 1, 1)]
     Table(store, "visits").append(rows.rename_columns(["at", "scores", "ms"]), "one")
     with pytest.raises(UnknownName, match="name a date or timestamp column with --day; it has at, scores, ms"):
         run(store, table="visits")
