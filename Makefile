@@ -1,7 +1,7 @@
 # Perennial. Plain `make` lists what it can do. Everything it makes is below PERENNIAL_HOME (.perennial).
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs lock images kubernetes chart check-chart
+.PHONY: help setup demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs lock images kubernetes chart check-chart mutants check-mutants
 
 export PERENNIAL_HOME ?= $(CURDIR)/.perennial
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
@@ -36,8 +36,8 @@ kubernetes: setup ## run the tests on the cluster of KUBECONFIG (BUILD=1 REGISTR
 	@if [ -n "$(BUILD)" ]; then $(MAKE) --no-print-directory images PUSH=1 TAG="$(or $(TAG),dev)" REGISTRY="$(REGISTRY)"; fi
 	@"$(TOOLS)/python" tests/run.py kubernetes
 
-check: setup ## format, lint, types, import contracts, generated documents, Helm chart (left out with a line where no helm can be had, unless CHART=required)
-	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-contracts check-documents check-chart
+check: setup ## format, lint, types, import contracts, generated documents, mutants of changed lines, Helm chart (left out with a line where no helm can be had, unless CHART=required)
+	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-contracts check-documents check-mutants check-chart
 
 check-format:
 	@"$(TOOLS)/ruff" format --check --quiet . || { echo "Run make format." >&2; exit 1; }
@@ -55,11 +55,17 @@ check-contracts:
 check-documents:
 	@"$(PERENNIAL)" docs --check
 
+check-mutants:
+	@"$(VENVS)/workload/bin/python" tests/mutants/run.py --changed
+
 check-chart:
 	@"$(TOOLS)/python" tests/chart/check.py $(if $(CHART),,--if-possible)
 
 chart: setup ## lint, render and validate the Helm chart (UPDATE=1 writes what it renders to as the new goldens)
 	@"$(TOOLS)/python" tests/chart/check.py $(if $(UPDATE),--update)
+
+mutants: setup ## change the modules that decide in small wrong ways: do their tests notice? (MODULES="canary promotion" for some)
+	@"$(VENVS)/workload/bin/python" tests/mutants/run.py $(MODULES)
 
 format: setup ## format the code and mend what ruff can mend
 	@"$(TOOLS)/ruff" check --fix-only .

@@ -1,0 +1,47 @@
+"""The modules that decide, and the unit tests that must notice when one of them decides otherwise. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path("include/perennial")
+TESTS = Path("tests/unit/perennial")
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module of `include/perennial` and the tests that mirror it; paths from the root of the project."""
+
+    source: Path
+    tests: tuple[Path, ...]
+    slow_tests: tuple[str, ...] = ()  # names of those that are too slow to be run on every mutant, so kill none
+
+    @property
+    def name(self) -> str:
+        """As it is imported."""
+        return ".".join(self.source.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+def _mirrored(place: str, *more_tests: str, slow_tests: tuple[str, ...] = ()) -> Module:
+    """The module at `place`, like `serving/canary`, with the test of the same name and others that show what it decides."""
+    mirror = TESTS / Path(place).parent / f"test_{Path(place).name}.py"
+    return Module(PACKAGE / f"{place}.py", (mirror, *(TESTS / test for test in more_tests)), slow_tests)
+
+
+MODULES = {
+    "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
+    "promotion": _mirrored("registry/promotion"),
+    "policy": _mirrored("monitoring/policy"),
+    "drift": _mirrored("monitoring/drift"),
+    "permutation": _mirrored("monitoring/permutation"),
+    "anomalies": _mirrored("monitoring/anomalies"),
+    "units": _mirrored("monitoring/units"),
+    "incidents": _mirrored("monitoring/incidents"),
+    "inbox": _mirrored("monitoring/requests"),
+    "ledger": _mirrored("lineage/ledger"),
+    "request": _mirrored("serving/request"),
+    "calibration": _mirrored("training/calibration"),
+    "readers": _mirrored("data/readers"),
+}

@@ -1,0 +1,202 @@
+"""`make mutants`: how many small wrong versions of the modules that decide do their unit tests notice?
+
+Draws 200 mutants of each module (all, where there are fewer) by a fixed seed, runs the module's tests on each and says how many were
+killed, and which survived. Fails where fewer than 90 % are killed, or where a survivor is not listed, with the reason why it may stay,
+in `survivors.toml`. `--changed` tries only mutants of lines that differ from main, few and for a short time: a part of `make check`.
+
+Runs in the environment `workload`; writes only below PERENNIAL_HOME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = Path(os.environ.get("PERENNIAL_HOME") or ROOT / ".perennial").expanduser().absolute()
+WORK = HOME / "mutants"
+LISTED = Path(__file__).with_name("survivors.toml")
+DRAWN, LEAST_KILLED = 200, 0.9  # of a module
+MOST_CHANGED, MOST_SECONDS = 30, 90  # of `--changed`, over all modules
+HUNK = re.compile(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@")
+
+os.environ |= {"HYPOTHESIS_STORAGE_DIRECTORY": str(WORK / "hypothesis"), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+for name in [name for name in os.environ if name.startswith(("PERENNIAL_", "AIRFLOW", "MLFLOW_", "PYTHON"))]:
+    del os.environ[name]  # the tests are to meet what `make test` gives them
+sys.pycache_prefix, sys.dont_write_bytecode = str(WORK / "compiled"), False  # what is compiled once need not be for every mutant
+
+from changes import Mutant, draw, mutants_of  # noqa: E402
+from modules import MODULES  # noqa: E402
+from trials import TrialError, Trials, Verdict  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A mutant that may stay."""
+
+    module: str
+    function: str
+    diff: str
+    reason: str
+
+
+def main() -> int:
+    """0 if enough mutants are killed and every survivor is listed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", help=f"some of {', '.join(MODULES)}; all by default")
+    parser.add_argument("--changed", action="store_true", help="only mutants of lines that differ from main")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="mutants at a time")
+    given = parser.parse_args()
+    if unknown := [name for name in given.modules if name not in MODULES]:
+        print(f"There is no module {unknown[0]!r} to mutate: name some of {', '.join(MODULES)}.", file=sys.stderr)
+        return 2
+    os.chdir(ROOT)
+    names = given.modules or list(MODULES)
+    listed = read_survivors(LISTED)
+    try:
+        return try_changed(names, listed, given.jobs) if given.changed else try_all(names, listed, given.jobs)
+    except TrialError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted: what was not tried is not counted.", file=sys.stderr)
+        return 130
+
+
+def read_survivors(file: Path) -> list[Survivor]:
+    """The list of mutants that may stay, each with its reason."""
+    tables = tomllib.loads(file.read_text())
+    return [
+        Survivor(module, entry["in"], entry["diff"].strip("\n"), entry["reason"]) for module, entries in tables.items() for entry in entries
+    ]
+
+
+def try_all(names: list[str], listed: list[Survivor], jobs: int) -> int:
+    """Draw, try and report module by module."""
+    faults: list[str] = []
+    print(f"{'module':<14}{'drawn':>6}{'killed':>8}{'survived':>10}{'%':>7}{'s':>6}", flush=True)
+    for name in names:
+        began = time.monotonic()
+        text = (ROOT / MODULES[name].source).read_text()
+        mutants = mutants_of(text)
+        drawn = draw(mutants, DRAWN)
+        trials = Trials(MODULES[name], WORK / name, text)
+        verdicts = []
+        for verdict in trials.of(drawn, jobs):
+            verdicts.append(verdict)
+            if sys.stderr.isatty():
+                print(f"{name}: {len(verdicts)} of {len(drawn)}", end="\r", file=sys.stderr, flush=True)
+        killed = sum(verdict.killed for verdict in verdicts)
+        share = killed / len(drawn) if drawn else 1.0
+        row = f"{name:<14}{len(drawn):>6}{killed:>8}{len(drawn) - killed:>10}{share:>7.1%}{time.monotonic() - began:>6.0f}"
+        print(row, flush=True)
+        if share < LEAST_KILLED:
+            faults.append(f"{name}: {share:.1%} of the mutants are killed, and at least {LEAST_KILLED:.0%} must be.")
+        faults += complaints(name, mutants, verdicts, listed)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0
+
+
+def try_changed(names: list[str], listed: list[Survivor], jobs: int) -> int:
+    """Try a few mutants of the lines that differ from main."""
+    base = common_ancestor()
+    if not base:
+        print("No mutants were tried: this clone knows no commit before its own, so nothing can have changed.")
+        return 0
+    changed = changed_lines(base)
+    candidates: dict[Mutant, str] = {}
+    texts, every = {}, {}
+    for name in names:
+        if lines := changed.get(MODULES[name].source):
+            texts[name] = (ROOT / MODULES[name].source).read_text()
+            every[name] = mutants_of(texts[name])
+            candidates |= {mutant: name for mutant in every[name] if lines & set(mutant.lines)}
+    drawn, deadline = draw(candidates, MOST_CHANGED), time.monotonic() + MOST_SECONDS
+    faults, tried, killed = [], 0, 0
+    for name in dict.fromkeys(candidates[mutant] for mutant in drawn):
+        trials = Trials(MODULES[name], WORK / f"{name}-changed", texts[name])
+        verdicts = list(trials.of([mutant for mutant in drawn if candidates[mutant] == name], jobs, deadline))
+        tried, killed = tried + len(verdicts), killed + sum(verdict.killed for verdict in verdicts)
+        faults += complaints(name, every[name], verdicts, listed)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    late = f" {len(drawn) - tried} more were drawn and not tried within {MOST_SECONDS} s." if tried < len(drawn) else ""
+    if candidates:
+        print(f"Mutants of the lines that differ from {base[:12]}: {killed} of {tried} killed.{late}")
+    else:
+        print(f"No line that can be mutated differs from {base[:12]}.")
+    return 1 if faults else 0
+
+
+def complaints(name: str, mutants: Iterable[Mutant], verdicts: Iterable[Verdict], listed: Iterable[Survivor]) -> list[str]:
+    """Survivors that are not listed, and entries of the list that are none; writes the first as entries to be filled in."""
+    known = {(entry.function, entry.diff): entry for entry in listed if entry.module == name}
+    fates: dict[tuple[str, str], bool] = defaultdict(bool)  # whether one of several alike survives
+    for verdict in verdicts:
+        fates[verdict.mutant.function, verdict.mutant.diff] |= not verdict.killed
+    told = []
+    unlisted = [key for key, survives in fates.items() if survives and key not in known]
+    entries = WORK / f"{name}.toml"
+    entries.write_text(
+        "\n".join(f"[[{name}]]\nin = \"{function}\"\ndiff = '''\n{diff}\n'''\nreason = \"\"\n" for function, diff in unlisted)
+    )
+    for function, diff in unlisted:
+        told.append(f"{name}, {function or 'at the top'}: no test fails with\n{diff}")
+    if unlisted:
+        told.append(
+            "Write a test that fails on them; where one decides nothing, list it with the reason in "
+            f"{LISTED.relative_to(ROOT)} ({entries} has them)."
+        )
+    there = {(mutant.function, mutant.diff) for mutant in mutants}
+    for (function, diff), entry in known.items():
+        if (function, diff) not in there:
+            told.append(
+                f"{name}, {function or 'at the top'}: {LISTED.name} lists a mutant that the module no longer has: take it out.\n{diff}"
+            )
+        elif not fates.get((function, diff), True):
+            told.append(f"{name}, {function or 'at the top'}: {LISTED.name} lists a mutant that a test now kills: take it out.\n{diff}")
+        elif not entry.reason:
+            told.append(f"{name}, {function or 'at the top'}: {LISTED.name} gives no reason for\n{diff}")
+    return told
+
+
+def common_ancestor() -> str:
+    """The commit that the working tree is compared with: where it left main, or the one before where it is main; empty if unknown."""
+    head = _git("rev-parse", "HEAD")
+    for main_branch in ("origin/main", "main"):
+        if (base := _git("merge-base", "HEAD", main_branch)) and base != head:
+            return base
+    return _git("rev-parse", "--verify", "HEAD~1")
+
+
+def changed_lines(base: str) -> dict[Path, set[int]]:
+    """Lines of files in the working tree that differ from a commit; a file that only moved differs in none."""
+    lines: dict[Path, set[int]] = defaultdict(set)
+    file = Path()
+    for line in _git("diff", "--unified=0", "--find-renames", "--no-color", "--no-ext-diff", base, "--", "include").splitlines():
+        if line.startswith("+++ "):
+            file = Path(line.removeprefix("+++ ").removeprefix("b/"))
+        elif hunk := HUNK.match(line):
+            begin, count = int(hunk[1]), int(hunk[2] or 1)
+            lines[file] |= set(range(begin, begin + count))
+    return lines
+
+
+def _git(*arguments: str) -> str:
+    """What git says, empty where it cannot."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
