@@ -30,9 +30,9 @@ from perennial.registry.promotion import Check, Verdict
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._routes import marks
 from perennial.stages.recalibrate import LABELS
 from perennial.stages.register import model_card, readme
-from perennial.stages.release import marks
 from perennial.stages.train import RECORD
 from perennial.store import Store
 

@@ -1,18 +1,25 @@
-"""`perennial retire`: take a model off the gateway for good. Its ledger, incidents and versions stay and are still answered for."""
+"""`perennial retire`: take a model off the gateway for good. Its ledger, incidents and versions stay and are still answered for.
+
+perennial retire flight_delays --reason "replaced by fares" --actor YOU
+"""
 
 from __future__ import annotations
 
 import getpass
+from dataclasses import replace
+from functools import partial
 
 from perennial import discovery
-from perennial.errors import EXIT_DONE, LedgerConflict, PerennialError, ReleaseRefused
-from perennial.incidents.incidents import Incidents
-from perennial.lineage.ledger import RETIRED, known_models, retired_words
+from perennial.errors import EXIT_DONE, ReleaseRefused
+from perennial.lineage.ledger import RETIRED, Entry, known_models, retired_words, retirement_words
 from perennial.registry.model_registry import ModelRegistry
+from perennial.results import ReleaseResult
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings
 from perennial.specs import stand_in
-from perennial.stages.release import TRIES, Release
+from perennial.stages._release_plan import Failure, Known, corrected
+from perennial.stages._release_steps import Change, EndIncidents, Follow, Move, Refuse, Step, Tell, Write
+from perennial.stages.release import Release, decided_anew
 from perennial.store import Store
 
 
@@ -42,37 +49,53 @@ def _login() -> str:
 
 
 def take_down(release: Release, reason: str, actor: str) -> str:
-    """Write the entry, stop the servers, end the incidents, tell the registry; a sentence on it. Where another writer was faster, decide anew."""
-    for attempt in range(TRIES):
-        try:
-            return _take_down(release, reason, actor)
-        except LedgerConflict:
-            if attempt == TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+    """Write the entry, stop the servers, end the incidents, tell the registry; a sentence on it.
+
+    Where another writer was faster, it is decided anew.
+    """
+    plan = partial(planned, reason=reason, actor=actor)
+    return decided_anew(lambda: release.rounds(release.known(), plan)).sentence
 
 
-def _take_down(release: Release, reason: str, actor: str) -> str:
-    last, before = release.ledger.last(), release.ledger.retirement()
+def planned(known: Known, reason: str, actor: str) -> list[Step]:
+    """The steps of the next round of taking a model down. Pure, as `perennial.stages._release_plan` is."""
+    if known.failure:
+        return _after(known.failure)
+    last, before = known.last, known.retired
     if last is None:
-        raise ReleaseRefused(f"{release.name} has never served: there is nothing to take down. Its DAGs go with its folder.")
-    entry = before or release.ledger.append(
-        RETIRED,
+        sentence = f"{known.name} has never served: there is nothing to take down. Its DAGs go with its folder."
+        return [Refuse(ReleaseRefused(sentence))]
+    if before:  # also one that was killed before its servers stopped
+        return [Move(before), *_ended(before, f"Nothing changed: {retired_words(before)}")]
+    time = max(known.now, last.time)
+    change = Change(
+        kind=RETIRED,
         version=last.champion or last.version,
         champion=None,
         weights={},
         versions=last.versions,
         reason=reason,
         actor=actor,
-        after_seq=last.seq,
     )
-    release.settle(entry)  # also of one that was killed before its servers stopped
-    incidents = Incidents(release.store, release.name)
-    for incident in incidents.open_ones():
-        incidents.resolve(incident.id, f"The model was retired by {entry.actor}: {entry.reason}")
-    untold = ""
-    try:
-        release.follow(entry)
-    except PerennialError as error:
-        untold = f" The registry was not told: {error} Run it again later."
-    return f"{'Nothing changed: ' if before else ''}{retired_words(entry)}{untold}"
+    sentence = retirement_words(known.name, change.version, time, actor, reason)
+    return [Write(change, last.seq, time), Move(change), *_ended(change, sentence)]
+
+
+def _ended(entry: Entry | Change, sentence: str) -> list[Step]:
+    return [
+        EndIncidents(f"The model was retired by {entry.actor}: {entry.reason}"),
+        Follow(entry),
+        Tell(ReleaseResult(sentence=sentence), linked=False),
+    ]
+
+
+def _after(failure: Failure) -> list[Step]:
+    """What follows a step that failed."""
+    if isinstance(failure.step, Follow):  # nothing serves any more: that is what was asked for
+        untold = f" The registry was not told: {failure.error} Run it again later."
+        return [
+            replace(told, result=told.result.model_copy(update={"sentence": told.result.sentence + untold}))
+            for told in failure.rest
+            if isinstance(told, Tell)
+        ]
+    return corrected(failure) or [Refuse(failure.error)]

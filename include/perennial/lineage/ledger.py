@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
@@ -80,9 +80,14 @@ def known_models(store: Store) -> list[str]:
 
 def retired_words(entry: Entry) -> str:
     """When, by whom and why a model was retired, and how it serves again."""
+    return retirement_words(entry.model, entry.version, entry.time, entry.actor, entry.reason)
+
+
+def retirement_words(model: str, version: int, time: datetime, actor: str, reason: str) -> str:
+    """The same of a retirement that is about to be written."""
     return (
-        f"{entry.model} was retired on {entry.time:%Y-%m-%d %H:%M} UTC by {entry.actor} ({entry.reason.rstrip('.')}). "
-        f"To serve it again: `perennial release --model {entry.model} --version {entry.version} --again --actor YOU`."
+        f"{model} was retired on {time:%Y-%m-%d %H:%M} UTC by {actor} ({reason.rstrip('.')}). "
+        f"To serve it again: `perennial release --model {model} --version {version} --again --actor YOU`."
     )
 
 
@@ -106,10 +111,13 @@ class Ledger:
         """One entry by its place. Raises StoredDataDamaged if it is not there or cannot be read."""
         return self._read(seq)
 
+    def newest_first(self) -> Iterator[Entry]:
+        """All entries, newest first, each read when it is asked for. Raises StoredDataDamaged at one that cannot be read."""
+        return (self._read(number) for number in reversed(self._numbers()))
+
     def last_move(self) -> Entry | None:
         """The newest entry that said where traffic goes: a rejection moves none."""
-        newest_first = (self._read(number) for number in reversed(self._numbers()))
-        return next((entry for entry in newest_first if entry.kind != "rejected"), None)
+        return next((entry for entry in self.newest_first() if entry.kind != "rejected"), None)
 
     def retirement(self) -> Entry | None:
         """The entry by which the model was taken down, if no version has been released since; None if it was not."""

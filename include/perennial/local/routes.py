@@ -16,8 +16,8 @@ from perennial.serving.backends.local import program
 from perennial.serving.route import Route
 from perennial.settings import Settings
 from perennial.specs import ModelSpec, stand_in
+from perennial.stages._routes import route_of
 from perennial.stages._service import note_service
-from perennial.stages.release import route_of
 from perennial.store import Store
 
 PATIENCE_SECONDS = 5.0

@@ -18,6 +18,7 @@ from perennial.serving.route import Arm
 from perennial.specs import ReleaseSpec
 from perennial.store import Store
 
+OUTCOMES_SECONDS = 30  # counting outcomes loads much, so not at every look
 SHADOW_SHARE = 0.5  # a shadow gets one request for each one that the champion gets
 
 
@@ -68,6 +69,34 @@ class Watch(BaseModel):
         if step == self.step:
             return self
         return self.model_copy(update={"step": step, "since": since, "evidence": canary.next_step(self.evidence)})
+
+    def wants_outcomes(self, mark: str, now: datetime) -> bool:
+        """Whether outcomes are to be counted: there are new ones, and the last count was not a moment ago.
+
+        Args:
+            mark: names the newest outcome in the store; empty if there is none.
+            now: UTC.
+        """
+        if mark in ("", self.labelled_mark):
+            return False
+        return self.labelled_at is None or (now - self.labelled_at).total_seconds() >= OUTCOMES_SECONDS
+
+    def counted(
+        self, mark: str, now: datetime, by_version: Mapping[int, tuple[int, int]], usual_error: float | None, task: str
+    ) -> tuple[Watch, Mapping[int, tuple[int, int]] | None]:
+        """The same after outcomes were counted, and those of them that `seen` takes for evidence: None if they are none yet.
+
+        Args:
+            mark: names the newest outcome that was counted.
+            now: UTC.
+            by_version: version -> known outcomes so far, and how many of them were wrong.
+            usual_error: of a regression, as far as it is known.
+            task: the model's. A regression's first outcomes tell what is usual: counting as evidence begins with the next ones.
+        """
+        watch = self.model_copy(update={"labelled_mark": mark, "labelled_at": now})
+        if task == "regression" and self.usual_error is None:
+            return watch.model_copy(update={"usual_error": usual_error, "labelled": dict(by_version)}), None
+        return watch, by_version
 
     def seen(
         self, arms: Mapping[int, Arm], weight: float | None, release: ReleaseSpec, labelled: Mapping[int, tuple[int, int]] | None = None

@@ -6,7 +6,7 @@ from perennial.incidents.incidents import Incidents, Severity
 from perennial.lineage.ledger import Ledger
 from perennial.serving import caller
 from perennial.settings import Settings
-from perennial.stages.release import route_of
+from perennial.stages._routes import route_of
 from perennial.store import Store
 
 GATEWAY, VERSION = "gateway", "version "  # keys of the incidents, the latter before a number

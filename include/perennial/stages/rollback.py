@@ -1,21 +1,28 @@
-"""Goes back to the last good version at once: first the traffic, then the paperwork."""
+"""Goes back to the last good version at once: first the traffic, then the paperwork.
+
+perennial rollback --model flight_delays --reason "wrong scores" --actor YOU
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from dataclasses import replace
+from functools import partial
 
 from perennial import discovery
-from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
+from perennial.errors import ReleaseRefused, ServiceUnreachable
 from perennial.lineage.ledger import Entry, known_models, retired_words
 from perennial.registry.model_registry import ModelRegistry
 from perennial.results import ReleaseResult
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings
 from perennial.specs import stand_in
-from perennial.stages.release import PERENNIAL, TRIES, Release, all_to, route_of
+from perennial.stages._release_plan import PERENNIAL, Failure, Known, corrected, result_of, rolled_back
+from perennial.stages._release_steps import AskRoute, BringUp, Change, Follow, Move, Refuse, Step, Tell, Write
+from perennial.stages._routes import all_to, route_of
+from perennial.stages.release import Release, decided_anew
 from perennial.store import Store
 
-REPEAT_SECONDS = 600  # a second wish within this time is the same wish: a retried task, two people, or a release that rolled back just now
+REPEAT_SECONDS = 600  # a second wish within this time is the same: a retried task, two people, or a release that rolled back just now
 
 
 def run(settings: Settings, store: Store, *, model: str, reason: str = "asked for by a person", actor: str = PERENNIAL) -> ReleaseResult:
@@ -40,46 +47,39 @@ def run(settings: Settings, store: Store, *, model: str, reason: str = "asked fo
 
 def go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
     """Go back; see `run`. Where a look at a release was faster, it is decided anew on what that wrote."""
-    for attempt in range(TRIES):
-        try:
-            return _go_back(release, reason, actor)
-        except LedgerConflict:
-            if attempt == TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+    plan = partial(planned, reason=reason, actor=actor)
+    return decided_anew(lambda: release.rounds(release.known(), plan))
 
 
-def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
-    last = release.ledger.last()
+def planned(known: Known, reason: str, actor: str) -> list[Step]:
+    """The steps of the next round of going back. Pure, as `perennial.stages._release_plan` is."""
+    last, moved = known.last, known.moved
+    if known.failure:
+        return _after(known, known.failure)
     if last is None:
-        raise ReleaseRefused(f"{release.name} has never served: there is nothing to go back to.")
-    if retired := release.ledger.retirement():
-        release.settle(last)
-        raise ReleaseRefused(f"There is nothing to go back to: {retired_words(retired)}")
-    moved = release.ledger.last_move()
-    if moved and moved.kind == "rolled_back" and (_is_recent(moved) or not _has_moved(release, last)):
-        release.settle(last)
-        sentence = f"Version {moved.version} of {release.name} was rolled back at {moved.time:%H:%M:%S} UTC already; {_now_serves(last)}."
-        if last.last_good is not None:
-            sentence += _further(release, last.last_good)
-        return _told(release, last, sentence)
+        return [Refuse(ReleaseRefused(f"{known.name} has never served: there is nothing to go back to."))]
+    if known.retired:
+        return [Move(last), Refuse(ReleaseRefused(f"There is nothing to go back to: {retired_words(known.retired)}"))]
+    if moved and moved.kind == "rolled_back":
+        is_recent = (known.now - moved.time).total_seconds() < REPEAT_SECONDS
+        if not is_recent and known.applied is None:
+            return [AskRoute()]
+        # Traffic is not where the entry wants it if the rollback was killed just after its entry.
+        if is_recent or (known.applied and known.applied.route != route_of(last)):
+            return [Move(last), *_told(known, last, _already(known.name, moved, last))]
+    return _gone_back(known, last, reason, actor)
+
+
+def _gone_back(known: Known, last: Entry, reason: str, actor: str) -> list[Step]:
     if last.candidate is not None:
-        entry = release.roll_back(last, reason, actor)
-        return _told(
-            release, entry, f"The release of version {entry.version} of {release.name} was ended ({reason}); {_now_serves(entry)}."
-        )
+        change = rolled_back(last, reason, actor)
+        sentence = f"The release of version {change.version} of {known.name} was ended ({reason}); {_now_serves(change)}."
+        return [Write(change, last.seq), Move(change), *_told(known, change, sentence)]
     if last.champion is None or last.last_good is None:
-        raise ReleaseRefused(
-            f"{release.name} has no version before {last.champion or last.version} that was good: there is nothing to go back to. Train and release a better one."
-        )
+        return [Refuse(ReleaseRefused(_nothing_before(known.name, last)))]
     target, *older = last.good
-    try:
-        release.bring_up(last, target)
-    except (ReleaseRefused, ServiceUnreachable) as error:
-        sentence = f"{release.name} cannot go back to version {target}, so version {last.champion} keeps the traffic: {error}"
-        raise type(error)(sentence + (_further(release, older[0]) if older else "")) from error
-    entry = release.ledger.append(
-        "rolled_back",
+    change = Change(
+        kind="rolled_back",
         version=last.champion,
         champion=target,
         good=tuple(older),
@@ -87,39 +87,56 @@ def _go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
         versions=last.versions,
         reason=reason,
         actor=actor,
-        after_seq=last.seq,
     )
-    release.settle(entry)
-    return _told(release, entry, f"Version {entry.version} of {release.name} was rolled back ({reason}); {_now_serves(entry)}.")
+    sentence = f"Version {change.version} of {known.name} was rolled back ({reason}); {_now_serves(change)}."
+    return [BringUp(target, last), Write(change, last.seq), Move(change), *_told(known, change, sentence)]
+
+
+def _after(known: Known, failure: Failure) -> list[Step]:
+    """What follows a step that failed."""
+    step, error = failure.step, failure.error
+    if isinstance(step, Follow):  # the traffic has moved: that is what was asked for
+        sentence = f" The registry was not told: {error} The next look of the DAG {known.name}_release does it."
+        return [
+            replace(told, result=told.result.model_copy(update={"sentence": told.result.sentence + sentence}))
+            for told in failure.rest
+            if isinstance(told, Tell)
+        ]
+    if isinstance(step, BringUp) and isinstance(error, (ReleaseRefused, ServiceUnreachable)) and known.last:
+        target, *older = known.last.good
+        sentence = f"{known.name} cannot go back to version {target}, so version {known.last.champion} keeps the traffic: {error}"
+        refusal = type(error)(sentence + (_further(known.name, older[0]) if older else ""))
+        refusal.__cause__ = error
+        return [Refuse(refusal)]
+    return corrected(failure) or [Refuse(error)]
+
+
+def _told(known: Known, entry: Entry | Change, sentence: str) -> list[Step]:
+    return [Follow(entry), result_of(known.spec, entry, "rolled_back", sentence)]
+
+
+def _already(name: str, moved: Entry, last: Entry) -> str:
+    sentence = f"Version {moved.version} of {name} was rolled back at {moved.time:%H:%M:%S} UTC already; {_now_serves(last)}."
+    return sentence if last.last_good is None else sentence + _further(name, last.last_good)
+
+
+def _nothing_before(name: str, last: Entry) -> str:
+    return (
+        f"{name} has no version before {last.champion or last.version} that was good: there is nothing to go back to. "
+        "Train and release a better one."
+    )
 
 
 def _without_spec(name: str) -> str:
     """What is wrong with the files of a model that went back all the same."""
-    broken = next((found.sentence for found in discovery.broken() if (found.kind, found.name) == ("model", name)), None)
+    broken = next((folder.sentence for folder in discovery.broken() if (folder.kind, folder.name) == ("model", name)), None)
     why = broken or f"perennial_models/{name} is gone: put the folder back, or take the model down with `perennial retire {name}`."
     return f"It went back without its spec. {why}"
 
 
-def _is_recent(entry: Entry) -> bool:
-    return (datetime.now(timezone.utc) - entry.time).total_seconds() < REPEAT_SECONDS
+def _further(name: str, number: int) -> str:
+    return f" To go further back: `perennial release --model {name} --version {number} --again --actor YOU`."
 
 
-def _has_moved(release: Release, entry: Entry) -> bool:
-    """Whether traffic is where an entry wants it; it is not where the rollback was killed just after its entry."""
-    return release.backend.route(release.spec) == route_of(entry)
-
-
-def _told(release: Release, entry: Entry, sentence: str) -> ReleaseResult:
-    try:
-        release.follow(entry)
-    except PerennialError as error:
-        sentence += f" The registry was not told: {error} The next look of the DAG {release.name}_release does it."
-    return release.result(entry, "rolled_back", sentence)
-
-
-def _further(release: Release, number: int) -> str:
-    return f" To go further back: `perennial release --model {release.name} --version {number} --again --actor YOU`."
-
-
-def _now_serves(entry: Entry) -> str:
+def _now_serves(entry: Entry | Change) -> str:
     return f"version {entry.champion} serves all traffic" if entry.champion else "nothing serves"

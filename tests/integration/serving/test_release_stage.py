@@ -10,7 +10,8 @@ from perennial import testing
 from perennial.lineage.ledger import Ledger
 from perennial.serving.load import Call, send
 from perennial.specs import ReleaseSpec
-from perennial.stages.release import Release, route_of
+from perennial.stages._routes import route_of
+from perennial.stages.release import Release
 from perennial.stages.rollback import go_back
 from perennial.testing import RegistryInMemory
 
@@ -73,7 +74,10 @@ class Load:
 
 
 def test_a_release_a_sabotaged_candidate_and_a_rollback_lose_no_request(world):
-    """An equal version is promoted, one that fails part of its traffic is rolled back by evidence, and the button goes back: every caller is answered."""
+    """Every caller is answered.
+
+    An equal version is promoted, one that fails part of its traffic is rolled back by evidence, and the button goes back.
+    """
     name = world.spec.name
     with Load(world, 120) as load:
         time.sleep(3)

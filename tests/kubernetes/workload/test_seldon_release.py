@@ -10,7 +10,8 @@ from perennial.serving.backends import open_backend
 from perennial.serving.load import NO_ANSWER
 from perennial.specs import ReleaseSpec
 from perennial.stages import rollback
-from perennial.stages.release import Release, route_of
+from perennial.stages._routes import route_of
+from perennial.stages.release import Release
 from perennial.testing import RegistryInMemory, small_model
 
 from ...backend_conformance import Background

@@ -18,6 +18,7 @@ from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.trainings import kin, last_training
 from perennial.lineage.version_folder import fetch, publish, published, read_manifest
+from perennial.monitoring.answers import answers_since
 from perennial.monitoring.outcomes import collect_outcomes, outcomes_name
 from perennial.monitoring.prediction_table import collect_predictions, predictions_name, set_aside
 from perennial.registry.model_registry import Version
@@ -27,6 +28,7 @@ from perennial.serving.scorer import Scorer
 from perennial.settings import Settings
 from perennial.specs import ReleaseSpec, RetrainSpec
 from perennial.stages import recalibrate as stage
+from perennial.stages._versions import as_logged
 from perennial.stages.recalibrate import labelled_days, untrained_from
 from perennial.stages.release import Release
 from perennial.store import FolderStore
@@ -160,9 +162,9 @@ def test_lines_that_nobody_can_read_hold_up_no_recalibration_and_no_release(serv
     huge = json.dumps({**line, "row": {**small_rows(1)[0], "distance": 1e19}})
     served.store.write(f"predictions/{MODEL.name}/00.jsonl", f"{huge}\n{{\n".encode() + b"\xff\x00\n")
     served.store.write(f"outcomes/{MODEL.name}/00.jsonl", b'{"id": true}\n' + b"[" * 9000)
-    joined = Release(MODEL, served.settings, served.store, RehearsedBackend(), served.registry)._joined(
-        datetime(2013, 1, 1, tzinfo=timezone.utc)
-    )
+    dataset = discovery.dataset("flights")
+    logged = as_logged(served.store, MODEL, dataset, Ledger(served.store, MODEL.name).entries())
+    joined = answers_since(served.store, logged, dataset, Table, datetime(2013, 1, 1, tzinfo=timezone.utc))
     assert joined.num_rows == 12 * 200 + 5
     assert set_aside(served.store, f"predictions/{MODEL.name}").lines == 3
     assert set_aside(served.store, f"outcomes/{MODEL.name}").lines == 2

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pyarrow as pa
 import pytest
 
+from perennial import cli
 from perennial.commands.served_at import describe
 from perennial.errors import Fault, ReleaseRefused, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import Ledger
@@ -16,10 +17,14 @@ from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, REC
 from perennial.serving.watch import Watch
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec, ReleaseSpec
+from perennial.stages import _release_evaluator, rollback
 from perennial.stages import recalibrate as stage_recalibrate
 from perennial.stages import release as stage
-from perennial.stages import rollback
-from perennial.stages.release import Release, route_of
+from perennial.stages._release_evaluator import Evaluator
+from perennial.stages._release_plan import Wish, planned
+from perennial.stages._release_steps import Write
+from perennial.stages._routes import route_of
+from perennial.stages.release import Release
 from perennial.store import FolderStore
 from perennial.testing import RegistryInMemory, RehearsedBackend, publish_small_version, small_model
 from perennial.training.recalibration import Recalibration, recalibrate
@@ -95,7 +100,10 @@ def test_an_equal_candidate_climbs_every_step_and_becomes_champion(tmp_path):
 
 
 def test_a_candidate_that_breaks_callers_waits_for_a_person(tmp_path):
-    """Nothing moves before somebody said so; the sentence says what callers must send. A yes lets it begin and promotes nothing; a no turns it down."""
+    """Nothing moves before somebody said so; the sentence says what callers must send.
+
+    A yes lets it begin and promotes nothing; a no turns it down.
+    """
     world = World(tmp_path).with_champion()
     callers_must = "every request must send `gust` (float), never null"
     tags = {COMPARED_WITH: "1", BREAKS_CALLERS: callers_must}
@@ -235,7 +243,10 @@ def test_a_person_may_decide_against_it(tmp_path):
 
 
 def test_a_decision_without_a_number_is_about_the_candidate_that_waits(tmp_path):
-    """Not about a version that was rolled back or promoted before: a no turns the candidate down, a yes says how its release begins, and nothing is decided twice."""
+    """Not about a version that was rolled back or promoted before.
+
+    A no turns the candidate down, a yes says how its release begins, and nothing is decided twice.
+    """
     world = World(tmp_path, mode="approval").started_by("jo")
     world.candidate("b" * 64)
     world.look(actor="jo")
@@ -289,7 +300,10 @@ def test_modes_that_want_a_person_refuse_to_start_alone(tmp_path, mode):
 
 
 def test_a_person_turns_a_waiting_version_down(tmp_path):
-    """In the ledger with their name; nothing moves, it waits no more, and it is not asked about again. With `again` it is released all the same."""
+    """In the ledger with their name; nothing moves, it waits no more, and it is not asked about again.
+
+    With `again` it is released all the same.
+    """
     world = World(tmp_path, mode="approval").started_by("jo")
     number, before = world.candidate("b" * 64), world.backend.route(world.spec)
     result = world.look(number, "roll_back", "jo")
@@ -316,7 +330,7 @@ def test_a_rejection_that_was_killed_is_completed(tmp_path, monkeypatch):
     world = World(tmp_path, mode="approval")
     number = world.candidate("a" * 64)
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "withdraw_candidate", Mock(side_effect=ServiceUnreachable("MLflow is down.")))
+        patch.setattr(_release_evaluator, "withdraw_candidate", Mock(side_effect=ServiceUnreachable("MLflow is down.")))
         with pytest.raises(ServiceUnreachable):
             world.look(number, "roll_back", "jo")
     assert world.alias("candidate") == number
@@ -387,7 +401,7 @@ def test_a_rejection_completes_what_was_killed_before_it(tmp_path, monkeypatch):
         world.until_end()
     release = Release(world.spec, SETTINGS, world.store, world.backend, world.registry)
     with monkeypatch.context() as patch:
-        patch.setattr(Release, "settle", lambda self, entry: 1 / 0)
+        patch.setattr(Evaluator, "_move", lambda self, entry: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             rollback.go_back(release, "bad", "jo")
     assert world.backend.route(world.spec).weights[3] == 10_000
@@ -467,7 +481,10 @@ def test_a_version_meets_only_the_champion_it_was_compared_with(tmp_path):
 
 
 def test_a_refused_candidate_makes_way_for_the_next_and_waits_for_its_champion(tmp_path):
-    """A later candidate takes its place without a person; where the champion it was compared with comes back first, it is released after all."""
+    """A later candidate takes its place without a person.
+
+    Where the champion it was compared with comes back first, it is released after all.
+    """
     for back in (False, True):
         world = World(tmp_path / str(back)).with_champion()
         world.candidate("b" * 64)
@@ -527,13 +544,19 @@ def test_the_registry_may_be_down_while_evidence_is_gathered(tmp_path):
     world.agrees()
 
 
+def button(world):
+    """Somebody else ends the release under way; their registry does not answer, so its aliases are where they were."""
+    registry = RegistryInMemory()
+    registry.unreachable = True
+    rollback.go_back(Release(world.spec, SETTINGS, world.store, world.backend, registry), "pressed the button", "jo")
+
+
 def test_a_rollback_by_somebody_else_ends_the_release(tmp_path):
     """The next look sees the ledger, says rolled back, and does not bring the candidate back."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.look()
-    other = Release(world.spec, SETTINGS, world.store, world.backend, world.registry)
-    other.roll_back(world.ledger.last(), "pressed the button", "jo")
+    button(world)
     assert world.look(2).action == "rolled_back"
     assert world.backend.route(world.spec).weights == {1: 10_000}
     world.agrees()
@@ -549,8 +572,8 @@ def test_a_rollback_during_a_look_holds(tmp_path):
 
     def apply_late(model, route):
         if not others:
-            others.append(Release(world.spec, SETTINGS, world.store, world.backend, world.registry))
-            others[0].roll_back(world.ledger.last(), "pressed the button", "jo")
+            others.append("jo")
+            button(world)
         apply(model, route)
 
     world.backend.apply = apply_late
@@ -891,3 +914,85 @@ def test_a_recalibration_of_a_former_champion_is_not_released(house, tmp_path):
     house.registry.set_alias(house.spec.name, "candidate", late)
     with pytest.raises(ReleaseRefused, match="was compared with version 1, but version 3 is the champion now"):
         house.look()
+
+
+def all_that_is_stored(world):
+    """Every byte and time of the store, the routes that were ever applied, and all of the registry."""
+    files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in world.store.path.rglob("*") if path.is_file()}
+    folders = {path for path in world.store.path.rglob("*") if path.is_dir()}
+    return files, folders, list(world.backend.history), dict(world.registry._versions), dict(world.registry._aliases)
+
+
+def foreseen(world, *arguments, **named):
+    """The plan of the next look, made without a change of anything."""
+    release, before = Release(world.spec, SETTINGS, world.store, world.backend, world.registry), all_that_is_stored(world)
+    steps = release.foreseen(release.known(), lambda known: planned(known, Wish(*arguments, **named)))
+    assert release.preview(*arguments, **named).sentence.splitlines()[1 : len(steps) + 1] == [
+        f"{place}. {step.sentence}" for place, step in enumerate(steps, start=1)
+    ]
+    assert all_that_is_stored(world) == before
+    return steps
+
+
+@pytest.mark.parametrize(("served", "release"), [({}, {}), ({"errors": {2: 0.3}}, {}), ({}, {"shadow": True}), ({}, {"steps": (100,)})])
+def test_a_plan_says_what_the_next_look_does_and_does_nothing(tmp_path, served, release):
+    """SE-06: announced entries and answer are those of the look that follows; nothing is written, moved or registered before it."""
+    world = World(tmp_path, **release)
+    world.candidate("a" * 64)
+    answers = []
+    while len(answers) < 2 or answers[-1] not in ("promoted", "rolled_back"):
+        steps, before = foreseen(world), len(world.ledger.entries())
+        result = world.look()
+        announced = [
+            (step.change.kind, step.change.version, step.change.weights, step.change.reason) for step in steps if isinstance(step, Write)
+        ]
+        assert announced == [(entry.kind, entry.version, entry.weights, entry.reason) for entry in world.ledger.entries()[before:]]
+        assert steps[-1].result.sentence == result.sentence
+        answers.append(result.action)
+        if len(answers) == 1:
+            world.candidate("b" * 64)
+        world.backend.serve(1500, **served)
+    assert foreseen(world)[-1].result.sentence == world.look().sentence  # nothing waits
+    world.agrees()
+
+
+def test_a_plan_of_what_was_killed_says_that_the_rest_depends_on_it(tmp_path):
+    """The entry gave the candidate traffic that never moved: what both versions show after it has moved nobody knows yet."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    before = world.backend.route(world.spec)
+    world.look()
+    world.backend.apply(world.spec, before)
+    sentence = Release(world.spec, SETTINGS, world.store, world.backend, world.registry).preview().sentence
+    assert sentence.splitlines() == [
+        "The next look at small_delays would:",
+        "1. Make the gateway do what entry 3 says: version 1 gets 95 %, version 2 gets 5 %.",
+        "2. Make sure that nobody wrote to the ledger meanwhile; else decide anew.",
+        "3. Ask what versions 2 and 1 have shown.",
+        "What follows is decided by the answer.",
+    ]
+
+
+def test_a_plan_tells_outcomes_that_it_has_not_counted(tmp_path):
+    """Counting takes in what was logged, which a plan leaves to the look."""
+    world = World(tmp_path).with_champion()
+    world.candidate("b" * 64)
+    world.look()
+    log_predictions(world, 2, 5, 0, datetime.now(timezone.utc))
+    steps = foreseen(world)
+    assert [type(step).__name__ for step in steps] == ["Move", "Confirm", "CountWrong", "KeepWatch", "Tell"]
+    assert "they may change what follows" in steps[2].sentence
+
+
+@pytest.mark.parametrize(("arguments", "end"), [(["--version", "9"], "no version 9"), (["--decision", "promote"], "nothing to decide")])
+def test_a_plan_of_what_is_refused_says_so(tmp_path, monkeypatch, capsys, arguments, end):
+    """On the command line: the sentence of the refusal, whether the look meets it before its first step or as its last."""
+    world = World(tmp_path).with_champion()
+    monkeypatch.setattr(stage.discovery, "model", lambda name: world.spec)
+    monkeypatch.setattr(stage, "open_backend", lambda settings: world.backend)
+    monkeypatch.setattr(stage, "ModelRegistry", lambda settings: world.registry)
+    monkeypatch.setenv("PERENNIAL_STORE", str(tmp_path))
+    before = all_that_is_stored(world)
+    cli.main(["release", "--model", world.spec.name, *arguments, "--plan"])
+    assert end in "".join(capsys.readouterr())
+    assert all_that_is_stored(world) == before

@@ -10,8 +10,9 @@ from perennial.lineage.ledger import Ledger
 from perennial.serving.route import Route
 from perennial.settings import Settings
 from perennial.specs import ReleaseSpec
-from perennial.stages import rollback
-from perennial.stages.release import Release, route_of
+from perennial.stages import release, rollback
+from perennial.stages._routes import route_of
+from perennial.stages.release import Release
 from perennial.store import FolderStore
 from perennial.testing import RegistryInMemory, RehearsedBackend, small_model
 
@@ -40,7 +41,7 @@ def later(monkeypatch, seconds):
         def now(cls, tz=None):
             return datetime.now(tz) + timedelta(seconds=seconds)
 
-    monkeypatch.setattr(rollback, "datetime", Clock)
+    monkeypatch.setattr(release, "datetime", Clock)
 
 
 def test_the_last_good_version_serves_again(world):
@@ -126,7 +127,10 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("runs", [True, False])
 def test_a_rollback_may_be_killed_anywhere(tmp_path, monkeypatch, runs):
-    """Before or after every effect on ledger, gateway and registry, last good version running or not: the repeated wish goes back one version, once."""
+    """Before or after every effect on ledger, gateway and registry, last good version running or not.
+
+    The repeated wish goes back one version, once.
+    """
     calls = 0
 
     def deadly(function, at):
@@ -175,7 +179,10 @@ def test_a_rollback_may_be_killed_anywhere(tmp_path, monkeypatch, runs):
 @pytest.mark.parametrize("runs", [True, False])
 @pytest.mark.parametrize("error", [ReleaseRefused("Golden row 3 differs."), ServiceUnreachable("Not ready after 60 s.")])
 def test_a_last_good_version_that_does_not_come_up_changes_no_entry(world, error, runs):
-    """The ledger says what holds: the champion keeps its traffic. The sentence says how to go further back; a repeated wish finds the version well again."""
+    """The ledger says what holds: the champion keeps its traffic.
+
+    The sentence says how to go further back; a repeated wish finds the version well again.
+    """
     released(world, "a", "b", "c")
     if not runs:
         world.backend.apply(world.spec, Route({3: 10_000}, None, {3: "c" * 64}, 3))
@@ -207,7 +214,10 @@ def test_a_last_good_version_that_goes_after_the_entry_is_corrected(world, monke
 
 
 def test_a_wish_that_undoes_a_faster_one_leaves_no_untrue_entry(world, monkeypatch):
-    """Two wishes at once, and the last good version goes between them: what the slower one applied and what the ledger says are the same in the end."""
+    """Two wishes at once, and the last good version goes between them.
+
+    What the slower one applied and what the ledger says are the same in the end.
+    """
     released(world, "a", "b", "c")
     world.backend.apply(world.spec, Route({3: 10_000}, None, {3: "c" * 64}, 3))
     apply, others = world.backend.apply, []

@@ -1,0 +1,213 @@
+"""Carries out the steps of a plan, one after the other, on ledger, gateway, registry and working file. It decides nothing.
+
+It may be killed between any two steps, and within one: every step can be repeated, and the next look plans from what was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
+from perennial.incidents.incidents import Incidents
+from perennial.lineage.ledger import Entry, Ledger
+from perennial.registry.model_registry import CHAMPION, LAST_GOOD, ModelRegistry, withdraw_candidate
+from perennial.results import ReleaseResult
+from perennial.serving import traffic
+from perennial.serving.backends import Backend
+from perennial.serving.watch import Watch
+from perennial.settings import Settings
+from perennial.specs import ModelSpec
+from perennial.stages import _agreement
+from perennial.stages._release_plan import Failure
+from perennial.stages._release_steps import (
+    Apply,
+    Ask,
+    BeginWatch,
+    BringUp,
+    Change,
+    CheckGateway,
+    Confirm,
+    EndIncidents,
+    Follow,
+    KeepWatch,
+    LookAgain,
+    Move,
+    Refuse,
+    Step,
+    Tell,
+    Write,
+)
+from perennial.stages._routes import marks, route_of
+from perennial.store import Store
+
+
+class Evaluator:
+    """Does what plans say, for one look at one model."""
+
+    def __init__(
+        self, spec: ModelSpec, settings: Settings, store: Store, backend: Backend, registry: ModelRegistry, ledger: Ledger
+    ) -> None:
+        self.spec, self.name = spec, spec.name
+        self.store, self.backend, self.registry, self.ledger = store, backend, registry, ledger
+        self._predictions = settings.gateway_url + settings.prediction_path(spec.name)
+        self._written: Entry | None = None  # the newest entry of this look
+        self._about: Entry | None = None  # the entry that the step in hand is about
+
+    def carry_out(self, steps: Sequence[Step]) -> ReleaseResult | Ask | Failure:
+        """Do the steps in order, up to one that ends the look, asks, or fails.
+
+        Returns:
+            What the look answers; or the question; or the step that failed and what holds after it.
+
+        Raises:
+            PerennialError: what the plan says, or that is raised by looking what holds after a failure.
+            LedgerConflict: the plan says to look again.
+        """
+        for place, step in enumerate(steps, start=1):
+            if isinstance(step, Ask):
+                return step
+            if isinstance(step, Tell):
+                return self._told(step)
+            if isinstance(step, Refuse):
+                raise step.error
+            if isinstance(step, LookAgain):
+                raise self._overtaken() from step.cause
+            try:
+                self.do(step)
+            except PerennialError as error:
+                return self._failure(step, error, steps[place:])
+        raise AssertionError("a plan ends with an answer, a question or an error")
+
+    def do(self, step: Step) -> None:
+        """Do one step. Raises whatever servers, store and registry raise, and LedgerConflict where another writer came between."""
+        match step:
+            case Write():
+                self._write(step)
+            case Apply(of):
+                self._apply(self._entry(of))
+            case BringUp(version, of):
+                self._bring_up(version, self._entry(of))
+            case Move(of):
+                self._move(self._entry(of))
+            case Confirm(of):
+                self._confirm(self._entry(of))
+            case Follow(of):
+                self._follow(self._entry(of))
+            case BeginWatch(candidate, champion):
+                Watch.begin(candidate, champion, self.backend.observe(self.spec)).keep(self.store, self.name)
+            case KeepWatch(watch):
+                watch.keep(self.store, self.name)
+            case CheckGateway():
+                self.backend.observe(self.spec)
+            case EndIncidents(reason):
+                incidents = Incidents(self.store, self.name)
+                for incident in incidents.open_ones():
+                    incidents.resolve(incident.id, reason)
+            case _:
+                raise AssertionError(f"nobody knows how to do {step}")
+
+    def changes_nothing(self, step: Step) -> bool:
+        """Whether a step has nothing to do, since what it is to bring about holds already. Reads only."""
+        match step:
+            case Move(Entry() as of):
+                return self.backend.route(self.spec) == route_of(of)
+            case Follow(Entry() as of):
+                wanted = {CHAMPION: of.champion, LAST_GOOD: of.last_good}
+                named = {alias: self.registry.version(self.name, alias) for alias in wanted}
+                ended = self.registry.version(self.name, of.version)
+                has = {alias: version.number if version else None for alias, version in named.items()}
+                return has == wanted and ended is not None and marks(of).items() <= ended.tags.items()
+            case _:
+                return isinstance(step, Confirm)
+
+    def _entry(self, of: Entry | Change) -> Entry:
+        """The entry itself, or the one as which a change was written: steps are about the change that was written last."""
+        entry = of if isinstance(of, Entry) else self._written
+        if entry is None:
+            raise AssertionError("a change is written before a step is about it")
+        self._about = entry
+        return entry
+
+    def _write(self, step: Write) -> None:
+        change = step.change
+        self._written = self.ledger.append(
+            change.kind,
+            version=change.version,
+            champion=change.champion,
+            good=change.good,
+            weights=change.weights,
+            shadow=change.shadow,
+            versions=change.versions,
+            reason=change.reason,
+            evidence=change.evidence,
+            actor=change.actor,
+            after_seq=step.after,
+            now=step.time,
+        )
+
+    def _apply(self, entry: Entry) -> None:
+        if (route := route_of(entry)) is None:
+            raise AssertionError("a release that began has a route")
+        self.backend.apply(self.spec, route)
+
+    def _bring_up(self, version: int, entry: Entry) -> None:
+        """Raises ReleaseRefused: it fails its golden rows, or its files are damaged; ServiceUnreachable: it is not ready in time."""
+        applied = self.backend.route(self.spec)
+        now = applied or route_of(entry)
+        if now is not None and (applied is None or version not in applied.versions):
+            self.backend.apply(self.spec, traffic.with_idle(now, {version: entry.versions[version]}))
+            self._confirm(entry)  # what was applied just now may be what a rollback had taken away
+        self.backend.wait_ready(self.spec, version, self.spec.serving.start_seconds)
+
+    def _move(self, entry: Entry) -> None:
+        """To this entry's route, or that of one that another writer put after it meanwhile and may have applied before this one.
+
+        Raises:
+            ReleaseRefused: a version that is to get traffic fails its golden rows.
+            ServiceUnreachable: it is not ready in time, or the servers cannot be reached.
+        """
+        while True:
+            self._about = entry
+            route = route_of(entry)
+            if route is None:
+                self.backend.reset(self.spec)
+            else:
+                traffic.move(self.backend, self.spec, route)
+            newest = self.ledger.last()
+            if newest is None or newest.seq == entry.seq:
+                return
+            entry = newest
+
+    def _follow(self, entry: Entry) -> None:
+        """Raises RegistryDiffers: the registry is not the one that the ledger tells of."""
+        _agreement.require_versions(self.store, self.registry, self.name)
+        for alias, number in ((CHAMPION, entry.champion), (LAST_GOOD, entry.last_good)):
+            if number is None:
+                self.registry.delete_alias(self.name, alias)
+            else:
+                self.registry.set_alias(self.name, alias, number)
+        withdraw_candidate(self.registry, self.name, entry.version, entry.champion)
+        self.registry.tag_version(self.name, entry.version, marks(entry))
+        self._confirm(entry)  # else these may not be the aliases that the ledger asks for now
+
+    def _confirm(self, entry: Entry) -> None:
+        newest = self.ledger.last()
+        if newest is None or newest.seq != entry.seq:
+            raise self._overtaken()
+
+    def _told(self, step: Tell) -> ReleaseResult:
+        if not step.linked or step.result.version is None:
+            return step.result
+        page = self.registry.version_url(self.name, step.result.version)
+        return step.result.model_copy(update={"links": {"Model version": page, "Serving route": self._predictions}})
+
+    def _failure(self, step: Step, error: PerennialError, rest: Sequence[Step]) -> Failure:
+        failure = Failure(step, error, self._about, rest=tuple(rest))
+        if not isinstance(step, Move) or not isinstance(error, (ReleaseRefused, ServiceUnreachable)) or self._about is None:
+            return failure
+        before = self.ledger.entry(self._about.seq - 1) if self._about.seq else None
+        return replace(failure, before=before, route=self.backend.route(self.spec))
+
+    def _overtaken(self) -> LedgerConflict:
+        return LedgerConflict(f"The ledger of {self.name} was changed during this look. Look again.")

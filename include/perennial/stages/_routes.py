@@ -1,0 +1,31 @@
+"""What an entry of the ledger asks for: of the gateway a route, of the registry tags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perennial.lineage.ledger import AGAINST, RETIRED, Entry
+from perennial.registry.model_registry import NOTED
+from perennial.serving.route import WHOLE, Route
+from perennial.stages._release_steps import Change
+
+
+def all_to(champion: int, good: Sequence[int]) -> dict[int, int]:
+    """Weights that give a champion all traffic. The version to go back to, first in `good`, stays warm: going back takes no start."""
+    return {champion: WHOLE, **dict.fromkeys(good[:1], 0)}
+
+
+def route_of(entry: Entry | Change) -> Route | None:
+    """The route that an entry asks for, written or not; None if nothing is to serve."""
+    if entry.candidate is not None and entry.champion is None:
+        return Route({entry.version: WHOLE}, None, {entry.version: entry.versions[entry.version]}, entry.version)
+    if not entry.weights:
+        return None
+    running = {*entry.weights, *(() if entry.shadow is None else (entry.shadow,))}
+    return Route(dict(entry.weights), entry.shadow, {number: entry.versions[number] for number in running}, entry.champion)
+
+
+def marks(entry: Entry) -> dict[str, str]:
+    """What the registry is told of the version for which an entry ended something."""
+    mark: dict[str, str] = {entry.kind: entry.reason} if entry.kind in (*AGAINST, RETIRED) else {"promoted": entry.time.isoformat()}
+    return {**mark, NOTED: entry.note}
