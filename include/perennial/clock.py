@@ -51,7 +51,10 @@ def wall_time(text: str, time_zone: str = UTC) -> datetime:
 
 
 def moment(wall: datetime, time_zone: str = UTC) -> datetime:
-    """The moment of a wall time, in UTC; of an hour that comes twice the first. Raises ValueError on the first and the last day of the calendar."""
+    """The moment of a wall time, in UTC; of an hour that comes twice the first.
+
+    Raises ValueError on the first and the last day of the calendar.
+    """
     try:
         found = wall.replace(tzinfo=zone(time_zone)).astimezone(timezone.utc)
     except OverflowError:
@@ -67,7 +70,10 @@ def wall_sql(text: str, time_zone: str = UTC) -> str:
     plain = f"try_cast(case when regexp_full_match({text}, '{WITHOUT_OFFSET}') and {text} >= '0001' then {text} end as timestamp)"
     zoned = f"try_cast(case when regexp_full_match({text}, '{WITH_OFFSET}') then {text} end as timestamptz) at time zone '{time_zone}'"
     # Comparing texts is enough but for the first and last days of the calendar, and costs next to nothing.
-    bounded = f"case when {text} between '0001-01-03' and '9999-12-30' or {zoned} between timestamp '{FIRST}' and timestamp '{LAST}' then {zoned} end"
+    bounded = (
+        f"case when {text} between '0001-01-03' and '9999-12-30' or {zoned} between timestamp '{FIRST}' and "
+        f"timestamp '{LAST}' then {zoned} end"
+    )
     return f"(coalesce({plain}, {bounded}) at time zone 'UTC')"
 
 

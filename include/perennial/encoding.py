@@ -3,8 +3,11 @@
 An encoder is a list of parts for each tensor. A part reads one column (a `Block` several), turns every row into the same
 number of values and never fails on a null or an unseen category. Only numpy is needed, 1.26 or newer.
 
-    encoder = Encoder({"numbers": [Number.fit(columns, "distance"), Cycle("minute", 1440)], "categories": [Category.fit(columns, "carrier")]})
-    encoder.encode(columns)      {"numbers": float32 [rows, 4], "categories": int64 [rows, 1]}
+    >>> columns = {"distance": np.array([100.0, 300.0]), "minute": np.array([0, 720]), "carrier": np.array(["AA", "UA"])}
+    >>> numbers = [Number.fit(columns, "distance"), Cycle("minute", 1440)]
+    >>> encoder = Encoder({"numbers": numbers, "categories": [Category.fit(columns, "carrier")]})
+    >>> {name: tensor.shape for name, tensor in encoder.encode(columns).items()}
+    {'numbers': (2, 3), 'categories': (2, 1)}
 """
 
 from __future__ import annotations
@@ -43,7 +46,10 @@ def numbers(values: Array) -> npt.NDArray[np.float64]:
 
 
 def times(values: Array, time_zone: str = clock.UTC) -> npt.NDArray[np.datetime64]:
-    """A column as datetime64[s], null as NaT. Texts are read by the rule of `clock`, as wall times of `time_zone`. Raises ValueError where a value is no time."""
+    """A column as datetime64[s], null as NaT. Texts are read by the rule of `clock`, as wall times of `time_zone`.
+
+    Raises ValueError where a value is no time.
+    """
     if values.dtype.kind == "M":
         return values.astype("datetime64[s]")
     return np.array([_time(value, time_zone) for value in values.tolist()], dtype="datetime64[s]")

@@ -180,7 +180,8 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--actor", "who decides or started it", default="perennial"),
             Option(
                 "--again",
-                "start although this version was rolled back or rejected before, was not compared with this champion, or the model was retired; for the first look only",
+                "start although this version was rolled back or rejected before, was not compared with this champion, "
+                "or the model was retired; for the first look only",
                 bool,
             ),
             Option("--plan", "only tell what this look would do, step by step: nothing is written, moved or registered", bool),

@@ -48,14 +48,18 @@ class Settings(BaseModel):
     reports_url: str = Field(default="", description="Reports as a browser reaches them; `http://<host>:<reports_port>` if empty.")
     allowed_hosts: str = Field(
         default="",
-        description="Further names by which callers reach the local servers, commas between, without ports; `*` allows all. Loopback names, the host and the hosts of the addresses above need not be given. A request with another name is refused: it comes from a page of another site that took this machine's address.",
+        description="Further names by which callers reach the local servers, commas between, "
+        "without ports; `*` allows all. Loopback names, "
+        "the host and the hosts of the addresses above need not be given. A request with another name is refused: "
+        "it comes from a page of another site that took this machine's address.",
     )
     postgres_url: str = Field(
         default="", description="Outside PostgreSQL as `postgresql://user:password@host:port`; the stack starts its own if empty."
     )
     pod_templates: str = Field(
         default="",
-        description="Folder of pod templates, Kubernetes Pod manifests: `<stage>.yaml`, or `stage.yaml` where a stage has none of its own; `server.yaml` for served versions. Needed where stages run as pods or Seldon Core serves.",
+        description="Folder of pod templates, Kubernetes Pod manifests: `<stage>.yaml`, or `stage.yaml` where a stage has none of its own; "
+        "`server.yaml` for served versions. Needed where stages run as pods or Seldon Core serves.",
     )
     pod_namespace: str = Field(default="perennial", description="Kubernetes namespace of the pods in which stages run.")
     serving_namespace: str = Field(
@@ -71,7 +75,8 @@ class Settings(BaseModel):
     )
     alert_mail_to: str = Field(
         default="",
-        description="Who gets alerts by mail: addresses with commas between; nobody if empty. The server is Airflow's connection `perennial_smtp`.",
+        description="Who gets alerts by mail: addresses with commas between; nobody if empty. The server is "
+        "Airflow's connection `perennial_smtp`.",
     )
     alert_mail_severity: Literal["info", "warning", "critical"] = Field(
         default="warning", description="Least severity of an incident that is told by mail."
@@ -86,7 +91,8 @@ class Settings(BaseModel):
     landing_settle_seconds: float = Field(
         default=2.0,
         ge=0,
-        description="A landed file is taken once it has been still for this long; a large one in a folder for longer, 15 times as long at most.",
+        description="A landed file is taken once it has been still for this long; a large one in a folder for longer, "
+        "15 times as long at most.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much stages log.")
 

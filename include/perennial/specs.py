@@ -120,12 +120,14 @@ class DatasetSpec(Named):
     event_time: str = Field(description="Timestamp column by which rows are ordered, split and windowed.")
     time_zone: str = Field(
         default=UTC,
-        description="IANA name of the zone whose wall time the dataset's times are. A time without an offset is taken as it stands, one with an offset or Z is converted, in files and requests alike.",
+        description="IANA name of the zone whose wall time the dataset's times are. A time without an offset is taken as it stands, "
+        "one with an offset or Z is converted, in files and requests alike.",
     )
     label_delay_days: float = Field(
         default=0,
         ge=0,
-        description="Days after event time until the label is known: what ages, splits and replays count with. A row must have its label when it lands; one that came without it is never trained on, even if the label is known later.",
+        description="Days after event time until the label is known: what ages, splits and replays count with. "
+        "A row must have its label when it lands; one that came without it is never trained on, even if the label is known later.",
     )
     max_batch_bytes: int = Field(default=1 << 30, gt=0, description="Largest file taken (also unpacked); a larger one is refused whole.")
     freshness_days: float | None = Field(
@@ -179,7 +181,8 @@ class SplitSpec(Spec):
         default=0.01,
         ge=0,
         le=1,
-        description="Share of the labels that may be no class (a value from which `features.label` makes none): these rows are left out, counted and said; more is refused.",
+        description="Share of the labels that may be no class (a value from which `features.label` makes none): these rows are left out, "
+        "counted and said; more is refused.",
     )
 
 
@@ -198,13 +201,16 @@ class GateSpec(Spec):
 
     metric: Literal["log_loss", "rmse", "mse"] = Field(
         default="log_loss",
-        description="What the margins are a share of: `log_loss` of a classifier, `rmse` or `mse` of a regression. Candidate and champion are compared row by row, by log loss or squared error.",
+        description="What the margins are a share of: `log_loss` of a classifier, `rmse` or `mse` of a regression. "
+        "Candidate and champion are compared row by row, by log loss or squared error.",
     )
     floors: dict[str, float] = Field(description="Worst acceptable value of each metric on the test split.")
     margin: float = Field(
         default=0.05,
         ge=0,
-        description="How much worse than the champion still passes, as a share of the champion's `metric` on the same rows. For `rmse` that is a larger share of the squared errors compared: 0.05 allows 1.05² of them. At 0 only a candidate that is shown to be better passes.",
+        description="How much worse than the champion still passes, as a share of the champion's `metric` on the same rows. "
+        "For `rmse` that is a larger share of the squared errors compared: 0.05 allows 1.05² of them. "
+        "At 0 only a candidate that is shown to be better passes.",
     )
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Chance of registering a candidate that is worse by `margin` or more.")
     old_context_margin: float = Field(
@@ -239,7 +245,8 @@ class ReleaseSpec(Spec):
         default=0.01,
         gt=0,
         lt=1,
-        description="Where errors are too rare to compare (fewer than 10 in both arms): promotion needs evidence that the rate is below this.",
+        description="Where errors are too rare to compare (fewer than 10 in both arms): "
+        "promotion needs evidence that the rate is below this.",
     )
     promotion_alpha: float = Field(
         default=0.05, gt=0, lt=0.5, description="Chance of promoting a candidate whose error rate is at these limits."
@@ -247,7 +254,8 @@ class ReleaseSpec(Spec):
     max_latency_ratio: float = Field(
         default=2.0,
         ge=1,
-        description="How many times as many requests as the champion's may be slower than its 95th percentile before that speaks against the candidate.",
+        description="How many times as many requests as the champion's may be slower than its 95th percentile before "
+        "that speaks against the candidate.",
     )
 
     @model_validator(mode="after")
@@ -277,7 +285,8 @@ class RetrainSpec(Spec):
     cost: float = Field(
         default=0.0005,
         ge=0,
-        description="What one retraining is worth, as mean loss over the whole history: `perennial replay` adds it for each, so that policies that train more can be compared with those that train less.",
+        description="What one retraining is worth, as mean loss over the whole history: `perennial replay` adds it for each, "
+        "so that policies that train more can be compared with those that train less.",
     )
     recalibrate: bool = Field(
         default=True,
@@ -288,18 +297,21 @@ class RetrainSpec(Spec):
     recalibrate_judged_days: int = Field(
         default=5,
         ge=5,
-        description="Newest labelled days, held out from the fit (fewer than five do not tell how days differ): on them the recalibrated version must be shown to be better than the champion.",
+        description="Newest labelled days, held out from the fit (fewer than five do not tell how days differ): "
+        "on them the recalibrated version must be shown to be better than the champion.",
     )
     recalibrate_alpha: float = Field(
         default=0.35,
         gt=0,
         lt=0.5,
-        description="Chance of registering a recalibrated version that is no better than the champion. Larger than that of the gate: with two parameters there is little to lose, and a strict test comes too late for a season.",
+        description="Chance of registering a recalibrated version that is no better than the champion. Larger than that of the gate: "
+        "with two parameters there is little to lose, and a strict test comes too late for a season.",
     )
     recalibrate_weight: float = Field(
         default=0.1,
         ge=0,
-        description="How strongly a recalibration is held to no change: its squared distance from no change counts so much beside the mean loss over `recalibrate_days` days, and in proportion more where there are fewer.",
+        description="How strongly a recalibration is held to no change: its squared distance from no change counts so much beside the mean "
+        "loss over `recalibrate_days` days, and in proportion more where there are fewer.",
     )
     recalibrate_min_labels: int = Field(default=500, ge=1, description="Fewer labelled predictions than this are not fitted to.")
 
@@ -315,7 +327,8 @@ class MonitoringSpec(Spec):
         default=0.005,
         ge=0,
         le=1,
-        description="Smallest share of rows that must have moved for a change of an input to count as drift; of numbers, only what moved farther than `tolerance_sd`.",
+        description="Smallest share of rows that must have moved for a change of an input to count as drift; of numbers, "
+        "only what moved farther than `tolerance_sd`.",
     )
     tolerance_sd: float = Field(
         default=0.03, ge=0, description="How far a number may move, in standard deviations of the reference, without counting as moved."
@@ -330,7 +343,8 @@ class MonitoringSpec(Spec):
     min_joint: float = Field(
         default=0.02,
         ge=0,
-        description="Smallest distance of all columns together that counts as drift (maximum mean discrepancy: 0 the same, 1 nothing in common).",
+        description="Smallest distance of all columns together that counts as drift (maximum mean discrepancy: 0 the same, "
+        "1 nothing in common).",
     )
     min_predictions: float = Field(
         default=0.005,
@@ -342,7 +356,8 @@ class MonitoringSpec(Spec):
         default=0.1,
         ge=0,
         le=1,
-        description="Share of rows that must have moved for drift of an input or of the predictions to alarm, and to ask for retraining once it lasts. Less is drift that the report tells of and nobody is called for.",
+        description="Share of rows that must have moved for drift of an input or of the predictions to alarm, "
+        "and to ask for retraining once it lasts. Less is drift that the report tells of and nobody is called for.",
     )
     alarm_nulls: float = Field(default=0.01, ge=0, le=1, description="Change of the share of missing values from which on it alarms.")
     alarm_new_category: float = Field(default=0.01, ge=0, le=1, description="Share of rows with a new category from which on it alarms.")
@@ -351,7 +366,8 @@ class MonitoringSpec(Spec):
     excess_loss: float = Field(default=0.01, gt=0, description="Excess of realised over expected loss that counts as a performance jump.")
     anomaly_detector: AnomalyDetector = Field(
         default="multivariate",
-        description="What tells a strange request: a Gaussian of each column (`univariate_sum`, `univariate_max`) or of all together (`multivariate`), an isolation forest or a one-class SVM.",
+        description="What tells a strange request: a Gaussian of each column (`univariate_sum`, `univariate_max`) or of all together "
+        "(`multivariate`), an isolation forest or a one-class SVM.",
     )
     alarms_per_day: float = Field(
         default=3, gt=0, description="Requests a day that may be called strange while nothing is wrong; the threshold follows from it."
@@ -366,7 +382,8 @@ class ServingSpec(Spec):
     timeout_seconds: float = Field(default=10, gt=0, description="Longest a request may take.")
     strict: bool = Field(
         default=False,
-        description="Whether a request with a field that the version does not know is refused. Otherwise the field is ignored and named in the answer.",
+        description="Whether a request with a field that the version does not know is refused. Otherwise the field is "
+        "ignored and named in the answer.",
     )
     cpus: float = Field(default=1, gt=0, description="CPUs of each replica (Kubernetes).")
     memory_gb: float = Field(default=1, gt=0, description="Memory of each replica, GB (Kubernetes).")
@@ -431,6 +448,7 @@ class ModelSpec(Named):
 
 
 def stand_in(name: str) -> ModelSpec:
-    """What stands for a model whose spec is broken or gone, where only its name and how it is served matter: it names no dataset, and has the defaults of serving."""
+    """What stands for a model whose spec is broken or gone, where only its name and how it is served matter:
+    it names no dataset, and has the defaults of serving."""
     gate = GateSpec(metric="rmse", floors={})
     return ModelSpec(name=name, title=name, owner="perennial", dataset="", task="regression", inputs=("",), label="", gate=gate)

@@ -75,7 +75,10 @@ def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str
 
 
 def _suite(name: str, key: list[str]) -> dict[str, Any]:
-    """What any dataset is owed: its rows and its key. Ranges and sets are for its people to add; columns, types and nulls are the spec's."""
+    """What any dataset is owed: its rows and its key.
+
+    Ranges and sets are for its people to add; columns, types and nulls are the spec's.
+    """
 
     def expect(kind: str, why: str, severity: str = "critical", **kwargs: Any) -> dict[str, Any]:
         return {"type": kind, "kwargs": kwargs, "severity": severity, "meta": {"why": why}}

@@ -180,7 +180,8 @@ def _few_rows(plan: _Plan) -> list[str]:
     if plan.split == SplitSpec():
         return []
     return [
-        f"split: {plan.split.test_days} day{'s' if plan.split.test_days > 1 else ''} each for test and validation, {plan.split.min_train_rows} rows to train on at least, as the sample is small; "
+        f"split: {plan.split.test_days} day{'s' if plan.split.test_days > 1 else ''} each for test and validation, "
+        f"{plan.split.min_train_rows} rows to train on at least, as the sample is small; "
         "take these lines out of spec.py once there are more"
     ]
 
@@ -192,7 +193,8 @@ def _spec_parts(plan: _Plan) -> dict[str, str]:
         names.append("SplitSpec")
         given = plan.split
         lines.append(
-            f"    split=SplitSpec(test_days={given.test_days}, validation_days={given.validation_days}, min_train_rows={given.min_train_rows}),"
+            f"    split=SplitSpec(test_days={given.test_days}, validation_days={given.validation_days}, "
+            f"min_train_rows={given.min_train_rows}),"
         )
     options = [f"batch_size={plan.training.batch_size}"] if plan.training.batch_size != TrainingSpec().batch_size else []
     if plan.centre:

@@ -98,7 +98,8 @@ def _refuse_odd_header(connection: duckdb.DuckDBPyConnection, path: Path, names:
     for given, name in zip(*first, names, strict=False) if first else ():
         if (given or "") != name:
             raise UnknownName(
-                f"{path}: each column needs a name of its own in the first line, whatever its upper and lower case, and {given or ''!r} is empty or there before. Rename the column in the sample."
+                f"{path}: each column needs a name of its own in the first line, whatever its upper and lower case, "
+                f"and {given or ''!r} is empty or there before. Rename the column in the sample."
             )
 
 

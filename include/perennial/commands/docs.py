@@ -57,7 +57,8 @@ def settings_page() -> str:
 def commands_page() -> str:
     """All stages and commands with their arguments."""
     parts = [
-        "# Commands\n\n`perennial COMMAND`. Exit codes: 0 done or skipped, 2 refused (a decision; repeating it changes nothing), 1 fault (trying again may help).\n"
+        "# Commands\n\n`perennial COMMAND`. Exit codes: 0 done or skipped, 2 refused (a decision; repeating it changes nothing), "
+        "1 fault (trying again may help).\n"
     ]
     for title, table in (("Stages", options.STAGES), ("Questions and errands", options.COMMANDS)):
         parts.append(f"## {title}\n")
@@ -74,7 +75,8 @@ def commands_page() -> str:
 def specs_page() -> str:
     """All fields of all specs."""
     parts = [
-        "# Specs\n\nWhat a dataset and a model are: the fields of `perennial.specs`. A field without default must be given; an unknown one is refused.\n"
+        "# Specs\n\nWhat a dataset and a model are: the fields of `perennial.specs`. A field without default must be given; "
+        "an unknown one is refused.\n"
     ]
     for name in (
         "DatasetSpec",
@@ -128,7 +130,10 @@ def _dag_files(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _patterns(dags: list[str], kind: str) -> list[str]:
-    """`flights_ingestion` is `<dataset>_ingestion`: the page does not change when a model is added. A name may be both a dataset's and a model's."""
+    """`flights_ingestion` is `<dataset>_ingestion`: the page does not change when a model is added.
+
+    A name may be both a dataset's and a model's.
+    """
     known = sorted(discovery.datasets() if kind == "dataset" else discovery.models(), key=len, reverse=True)
     return sorted({next((f"<{kind}>{dag[len(name) :]}" for name in known if dag.startswith(f"{name}_")), dag) for dag in dags})
 

@@ -25,7 +25,8 @@ def run(settings: Settings, store: Store, *, model: str | None = None) -> int:
         known = incidents.all()
         going_on = sum(incident.is_open for incident in known)
         print(
-            f"{name}: {len(known)} {'incident' if len(known) == 1 else 'incidents'}, {going_on} open. {incidents.alarm_rate(datetime.now(timezone.utc)).sentence}"
+            f"{name}: {len(known)} {'incident' if len(known) == 1 else 'incidents'}, {going_on} open. "
+            f"{incidents.alarm_rate(datetime.now(timezone.utc)).sentence}"
         )
         for incident in known:
             print(on_terminal("\n".join(describe(incident))))

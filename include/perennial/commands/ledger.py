@@ -15,7 +15,8 @@ from perennial.store import Store
 
 
 def run(settings: Settings, store: Store, *, action: Literal["verify", "show"], model: str | None = None) -> int:
-    """Print the ledger of one model or of all, or whether it is sound; the exit code is 1 if one is not, or the registry differs from it or could not be compared.
+    """Print the ledger of one model or of all, or whether it is sound; the exit code is 1 if one is not, or the registry differs from
+    it or could not be compared.
 
     Raises:
         UnknownName: there is no such model.
@@ -35,7 +36,10 @@ def line(entry: Entry) -> str:
     """One entry in one line."""
     weights = " ".join(f"{number}:{100 * weight / WHOLE:g}%" for number, weight in sorted(entry.weights.items()) if weight) or "-"
     shadow = "" if entry.shadow is None else f" shadow:{entry.shadow}"
-    return f"  {entry.seq:>4}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<11} version {entry.version:<4} {weights}{shadow}  {entry.actor}: {entry.reason}  [{entry.hash[:12]}]"
+    return (
+        f"  {entry.seq:>4}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<11} version {entry.version:<4} {weights}{shadow}  "
+        f"{entry.actor}: {entry.reason}  [{entry.hash[:12]}]"
+    )
 
 
 def _is_sound(ledger: Ledger, registry: ModelRegistry) -> bool:

@@ -56,7 +56,8 @@ def run(settings: Settings, store: Store, model: str, file: Path) -> int:
     counts = count_new(given, known, ids)
     table.append(given, digest)
     print(
-        f"{len(rows)} outcomes of {model} taken in: {counts.first} first ones, {counts.repeated} that say what was known, {counts.other} that say otherwise (the later time counts). "
+        f"{len(rows)} outcomes of {model} taken in: {counts.first} first ones, {counts.repeated} that say what was known, "
+        f"{counts.other} that say otherwise (the later time counts). "
         f"{counts.unknown} wait for their prediction."
     )
     return 0

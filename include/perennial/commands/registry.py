@@ -82,8 +82,10 @@ class Rebuild:
         late = sorted(number for number in set(wanted) - set(has) if number < max(has, default=0))
         if (other or late) and not replace:
             raise RegistryDiffers(
-                f"The registry at {self.registry.url} has counted on without version {(late or other)[0]} of {self.name}, or has another under that number, and no number can be given twice. "
-                f"Make it whole anew: `perennial registry rebuild --model {self.name} --replace` deletes its versions of {self.name} first, and registers those again that only it has, after the others."
+                f"The registry at {self.registry.url} has counted on without version {(late or other)[0]} of {self.name}, "
+                "or has another under that number, and no number can be given twice. "
+                f"Make it whole anew: `perennial registry rebuild --model {self.name} --replace` deletes its versions of "
+                f"{self.name} first, and registers those again that only it has, after the others."
             )
         if replace and (other or set(wanted) - set(has)):
             self.registry.delete_model(self.name)

@@ -54,7 +54,10 @@ def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: s
     found = table.remove(found.digest, {"by": by, "reason": reason, "name": found.name})
     assert found.removed is not None, "it was taken out"
     ProfileStore(store, spec.name).remove(found.digest)
-    sentence = f"{found.label}: its {found.rows:,} rows were taken out of the table {spec.name} {found.removal()}; they are not in snapshot {found.removed.version} and later ones."
+    sentence = (
+        f"{found.label}: its {found.rows:,} rows were taken out of the table {spec.name} {found.removal()}; "
+        f"they are not in snapshot {found.removed.version} and later ones."
+    )
     _correct_receipts(store, spec, found, sentence)
     learned, measured = versions_of(store, spec, table, found)
     facts = found.removed.metadata
@@ -86,7 +89,8 @@ def named(table: Table, batch: str, *, again: bool = False) -> Batch:
     found = [one for one in found if (one.removed is None) != again] or found
     if not found:
         raise UnknownName(
-            f"The table {table.name} never had a batch {batch}: give the name of its landed file, or the beginning of its digest as receipts have it."
+            f"The table {table.name} never had a batch {batch}: give the name of its landed file, "
+            "or the beginning of its digest as receipts have it."
         )
     if len(found) > 1:
         several = ", ".join(f"{one.digest[:12]} ({one.rows:,} rows, since snapshot {one.added.version})" for one in found)
@@ -133,7 +137,8 @@ def _let_again(store: Store, spec: DatasetSpec, found: Batch, by: str, reason: s
         if receipt.digest == found.digest and receipt.outcome == "removed":
             withdraw_receipt(store, spec.name, receipt)
     print(
-        f"The content of {found.label} may come back, once: it is taken with the next ingestion if it still lies in the landing zone; else land it."
+        f"The content of {found.label} may come back, once: it is taken with the next ingestion if it still lies in the landing "
+        "zone; else land it."
     )
     return EXIT_DONE
 

@@ -127,7 +127,10 @@ def run(
 
 
 def policies_named(names: str | None, spec: RetrainSpec) -> list[Policy]:
-    """The policies of that list, all if absent; always with `never` and `nightly`, by which the others are measured, and the spec's own. Raises UnknownName."""
+    """The policies of that list, all if absent; always with `never` and `nightly`, by which the others are measured, and the spec's own.
+
+    Raises UnknownName.
+    """
     known = replay.policies(spec)
     wanted = list(known) if names is None else [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
@@ -175,7 +178,7 @@ class HistoryWorld:
         return DayPerformance(day, rows, labelled, float(realised.mean()), None if expected is None else float(expected.mean()))
 
     def recalibrated(self, training: date, current: object | None, morning: date, spec: RetrainSpec) -> object | None:
-        """The recalibration that takes the place of the current one in that morning: fitted and judged as the recalibration stage does it."""
+        """The recalibration that replaces the current one in that morning: fitted and judged as the recalibration stage does it."""
         newest = self.labels_to(morning)
         known = [day for day in self.days if newest is not None and training < day <= newest and is_labelled(*self.counts[day])]
         fitted, judged = split_days(known, spec.recalibrate_days, spec.recalibrate_judged_days)
@@ -255,7 +258,8 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
                 inputs[name].append(given[name][kept])
     if not any(len(label) for label in labels):
         raise TrainingRefused(
-            f"The dataset {dataset.name} has no row with a known {spec.label}, so there is nothing to replay: ingest batches that have outcomes."
+            f"The dataset {dataset.name} has no row with a known {spec.label}, so there is nothing to replay: "
+            "ingest batches that have outcomes."
         )
     types = {name: dataset.column(name).type for name in spec.inputs}
     labelled = Labelled(
@@ -310,14 +314,16 @@ def bounds(world: HistoryWorld, first: date | None, last: date | None) -> tuple[
     known = world.labels_before(first or days[-1])
     if first is None or not known or known < wanted:
         raise TrainingRefused(
-            f"{whole}, and in the morning of {first or days[-1]} {known} labelled rows of it are known, {world.delay} days after the end of their day; a training of {spec.name} needs {wanted}: "
+            f"{whole}, and in the morning of {first or days[-1]} {known} labelled rows of it are known, "
+            f"{world.delay} days after the end of their day; a training of {spec.name} needs {wanted}: "
             "give a later --from, or ingest more of the history."
         )
     end = last or max((day for day, (_, labelled) in world.counts.items() if labelled))
     replayed = [day for day in days if first <= day <= end]
     if len(replayed) < 2 or not any(world.counts[day][1] for day in replayed):
         raise TrainingRefused(
-            f"{whole}, of which {len(replayed)} from {first} on can be replayed: at least two days with labels are needed. Give other days, or ingest more of the history."
+            f"{whole}, of which {len(replayed)} from {first} on can be replayed: at least two days with labels are needed. "
+            "Give other days, or ingest more of the history."
         )
     return first, end
 
@@ -389,7 +395,8 @@ def _parallel(work: Work[_Shared, _Given, _Found], items: Sequence[_Given], jobs
             found[waiting[done]] = done.result()
     except BrokenProcessPool:
         raise Fault(
-            "A process of the replay was killed, most likely because memory ran out: give --jobs a smaller number. What was fitted is kept, the same command goes on from there."
+            "A process of the replay was killed, most likely because memory ran out: give --jobs a smaller number. "
+            "What was fitted is kept, the same command goes on from there."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -38,7 +38,8 @@ def run(settings: Settings, store: Store, version: str) -> int:
     source = snapshot_at(store, dataset, manifest.snapshot)
     if manifest.snapshot_digest not in source.digests:
         raise StoredDataDamaged(
-            f"Snapshot {manifest.snapshot} of {manifest.dataset} is not what {model}/{number} was trained on: restore the table from a backup."
+            f"Snapshot {manifest.snapshot} of {manifest.dataset} is not what {model}/{number} was trained on: "
+            "restore the table from a backup."
         )
     source.refuse_damaged()
     for line in unknown_before(source, manifest):
@@ -66,19 +67,24 @@ def run(settings: Settings, store: Store, version: str) -> int:
         before, after = (json.loads((folder / RECORD).read_text())["metrics"] for folder in (then, now))
         for name in sorted(before):
             print(
-                f"Validation {name.replace('_', ' ')}: {before[name]:.6f} then, {after[name]:.6f} now, {abs(after[name] - before[name]):.2g} apart."
+                f"Validation {name.replace('_', ' ')}: {before[name]:.6f} then, {after[name]:.6f} now, "
+                f"{abs(after[name] - before[name]):.2g} apart."
             )
     return EXIT_FAULT
 
 
 def unknown_before(source: Snapshot, manifest: Manifest) -> list[str]:
-    """What cannot be said of the data: the bytes of files that were written before their hashes were kept are known since a later day only."""
+    """What cannot be said of the data, a sentence each.
+
+    The bytes of files that were written before their hashes were kept are known since a later day only.
+    """
     late = source.table.hashes(source.version).late
     since = max((when for when in late.values() if when > manifest.created), default=None)
     if since is None:
         return []
     return [
-        f"{len(late)} files of the snapshot were written before the hashes of their bytes were kept: from the training until {since:%Y-%m-%d %H:%M} UTC their names and sizes alone are known to be the same."
+        f"{len(late)} files of the snapshot were written before the hashes of their bytes were kept: "
+        f"from the training until {since:%Y-%m-%d %H:%M} UTC their names and sizes alone are known to be the same."
     ]
 
 

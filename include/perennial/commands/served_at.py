@@ -37,4 +37,7 @@ def describe(model: str, time: datetime, entry: Entry | None) -> str:
         for number, weight in sorted(serving.items(), key=lambda pair: -pair[1])
     ]
     shadow = "" if entry.shadow is None else f", version {entry.shadow} in the shadow"
-    return f"{model} at {when}: {', '.join(shares)}{shadow}.\n  Since {entry.time:%Y-%m-%d %H:%M:%S} UTC ({entry.kind}, entry {entry.seq}, by {entry.actor}): {entry.reason}"
+    return (
+        f"{model} at {when}: {', '.join(shares)}{shadow}.\n  Since {entry.time:%Y-%m-%d %H:%M:%S} UTC ({entry.kind}, "
+        f"entry {entry.seq}, by {entry.actor}): {entry.reason}"
+    )

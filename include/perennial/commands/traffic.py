@@ -39,11 +39,13 @@ def run(settings: Settings, store: Store, *, model: str, first: datetime, last: 
     found = send(settings, spec, rows_as_calls(store, callers, dataset, first, last, limit=limit), rate=rate or None, progress=_show)
     if not found.requests:
         raise UnknownName(
-            f"The dataset {dataset.name} has no rows from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}: land and ingest these days first."
+            f"The dataset {dataset.name} has no rows from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}: "
+            "land and ingest these days first."
         )
     if all(failure.startswith(NO_ANSWER) for failure in found.failures) and len(found.failures) == found.requests:
         raise ServiceUnreachable(
-            f"The gateway at {settings.gateway_url} does not answer ({found.failures[0].removeprefix(NO_ANSWER)}): start the platform (`perennial up`), or correct PERENNIAL_GATEWAY_URL."
+            f"The gateway at {settings.gateway_url} does not answer ({found.failures[0].removeprefix(NO_ANSWER)}): "
+            "start the platform (`perennial up`), or correct PERENNIAL_GATEWAY_URL."
         )
     print(f"\r{found.sentence()}")
     if found.failures:

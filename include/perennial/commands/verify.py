@@ -1,4 +1,5 @@
-"""`perennial verify`: has each file of a table, its log and a version the bytes it was written with, is each ledger's chain unbroken? Reads all of them once."""
+"""`perennial verify`: has each file of a table, its log and a version the bytes it was written with, is each
+ledger's chain unbroken? Reads all of them once."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def run(settings: Settings, store: Store) -> int:
             print(f"  {sentence}")
         sound, whole = sound and not found.damaged, whole and found.whole
     print(
-        f"{'' if whole else 'As far as it is known (see above): '}Every file of the tables, their logs and the version folders has the bytes it was written with, every ledger an unbroken chain."
+        f"{'' if whole else 'As far as it is known (see above): '}Every file of the tables, "
+        "their logs and the version folders has the bytes it was written with, every ledger an unbroken chain."
         if sound
         else "Something is damaged: restore what is named above from a backup, then verify again."
     )

@@ -36,7 +36,8 @@ def written(
         options: further ones for `write_deltalake`.
 
     Returns:
-        What Delta tells of the commit; its actions that change the table's columns, if any; each file as the log names it, with its SHA-256.
+        What Delta tells of the commit; its actions that change the table's columns, if any; each file as the log names it, with its
+        SHA-256.
     """
     if rows is None:
         return {"timestamp": int(time.time() * 1000), "operationParameters": {}, "engineInfo": "perennial"}, [], []
@@ -66,7 +67,10 @@ def scanner_of(table: DeltaTable, paths: Collection[str], where: pc.Expression |
 
 
 def removals(files: Iterable[Mapping[str, Any]], *, changes_data: bool) -> list[dict[str, Any]]:
-    """The actions by which files leave a table, each given with `path` and `size_bytes`. Their bytes stay, since older snapshots name them."""
+    """The actions by which files leave a table, each given with `path` and `size_bytes`.
+
+    Their bytes stay, since older snapshots name them.
+    """
     now = int(time.time() * 1000)
     same = {"dataChange": changes_data, "partitionValues": {}, "deletionTimestamp": now, "extendedFileMetadata": True}
     return [{"remove": {**same, "path": file["path"], "size": file["size_bytes"]}} for file in files]

@@ -36,7 +36,8 @@ class Continuation:
 def begun_by(
     store: Store, spec: DatasetSpec, table: Table, file: Landed, path: Path, batches: Callable[[], list[Batch]]
 ) -> tuple[Batch, int] | None:
-    """The longest batch of the file's name whose bytes it begins with, in the table or taken out, and how many bytes that are; None if there is none.
+    """The longest batch of the file's name whose bytes it begins with, in the table or taken out, and how many bytes that
+    are; None if there is none.
 
     Args:
         store: has the receipts.
@@ -73,7 +74,8 @@ def continuation(spec: DatasetSpec, batch: Batch, size: int, path: Path, name: s
     """
     if batch.removed:
         raise BatchRefused(
-            f"{name} begins with the {batch.rows:,} rows of the batch {batch.label}, which was taken out of the table {spec.name} {batch.removal()}. Land a file without them."
+            f"{name} begins with the {batch.rows:,} rows of the batch {batch.label}, which was taken out of the table "
+            f"{spec.name} {batch.removal()}. Land a file without them."
         )
     whole = read_batch(path, spec, name)
     begin = path.with_name(f"begin-{path.name}")
@@ -83,8 +85,10 @@ def continuation(spec: DatasetSpec, batch: Batch, size: int, path: Path, name: s
     begin.unlink()
     if not whole.slice(0, known.num_rows).equals(known):
         raise BatchRefused(
-            f"{name} was taken while it was being written: {batch.rows:,} rows of it are in the table {spec.name} since snapshot {batch.added.version}, the last of them cut at byte {size:,}. "
-            f"Take them out (`perennial remove-batch {spec.name} {batch.digest[:12]} --reason ...`), then land the whole file from quarantine under another name."
+            f"{name} was taken while it was being written: {batch.rows:,} rows of it are in the table {spec.name} since snapshot "
+            f"{batch.added.version}, the last of them cut at byte {size:,}. "
+            f"Take them out (`perennial remove-batch {spec.name} {batch.digest[:12]} --reason ...`), "
+            "then land the whole file from quarantine under another name."
         )
     return Continuation(batch, known.num_rows, whole.slice(known.num_rows))
 

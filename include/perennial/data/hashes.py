@@ -93,7 +93,8 @@ def damage(store: Store, name: str, known: Mapping[str, str]) -> list[str]:
             continue
         if now != wanted:
             found.append(
-                f"tables/{name}/{path} was changed after it was written: its SHA-256 is {now[:12]}…, and {wanted[:12]}… was kept. Restore the file from a backup."
+                f"tables/{name}/{path} was changed after it was written: its SHA-256 is {now[:12]}…, "
+                f"and {wanted[:12]}… was kept. Restore the file from a backup."
             )
     return found
 

@@ -69,7 +69,9 @@ def refuse_unknown(spec: ModelSpec, found: UnknownLabels, where: str) -> Unknown
     """The same. Raises TrainingRefused where more than `split.max_unknown_labels` of the labels are no class."""
     if found.share > spec.split.max_unknown_labels:
         raise TrainingRefused(
-            f"{spec.name} must not be trained on {where}: {found.sentence.rstrip('.')}, and {spec.split.max_unknown_labels:.1%} may be. The classes are {', '.join(spec.classes)}. "
-            "Correct the data or features.label; another class is another model; or raise split.max_unknown_labels where these rows are to be left out."
+            f"{spec.name} must not be trained on {where}: {found.sentence.rstrip('.')}, and {spec.split.max_unknown_labels:.1%} "
+            f"may be. The classes are {', '.join(spec.classes)}. "
+            "Correct the data or features.label; another class is another model; or raise split.max_unknown_labels where these "
+            "rows are to be left out."
         )
     return found

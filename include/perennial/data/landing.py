@@ -82,7 +82,8 @@ def waiting_files(store: Store, dataset: str, settle_seconds: float, now: float 
 
 
 def pause(size: int, settle_seconds: float) -> float:
-    """Seconds for which a file of so many bytes must have been still: the larger it is, the longer its writer may have paused; 15 times as long at most."""
+    """Seconds for which a file of so many bytes must have been still: the larger it is, the longer its writer
+    may have paused; 15 times as long at most."""
     return settle_seconds * min(1 + size / LARGE, 15)
 
 

@@ -58,7 +58,8 @@ def read_batch(path: Path, spec: DatasetSpec, name: str = "") -> pa.Table:
         name: what the file is called in sentences; the name of `path` if empty.
 
     Returns:
-        At least one row; exactly the columns of the spec, in its order, with its types. An empty field is null; so is NaN; infinity is refused.
+        At least one row; exactly the columns of the spec, in its order, with its types. An empty field is null; so is NaN; infinity is
+        refused.
             Times are wall times of the dataset's zone (`perennial.clock`).
 
     Raises:
@@ -87,7 +88,8 @@ def refuse_too_large(size: int, spec: DatasetSpec, name: str) -> None:
     """Raises BatchRefused if a file of `size` bytes, packed or unpacked, is beyond the dataset's limit."""
     if size > spec.max_batch_bytes:
         raise BatchRefused(
-            f"{name} is larger than {_megabytes(spec.max_batch_bytes)}, the most that {spec.name} takes in one file: split it by time into smaller files, or raise max_batch_bytes in the dataset's spec."
+            f"{name} is larger than {_megabytes(spec.max_batch_bytes)}, the most that {spec.name} takes in one file: "
+            "split it by time into smaller files, or raise max_batch_bytes in the dataset's spec."
         )
 
 
@@ -97,7 +99,8 @@ def refuse_nulls(rows: pa.Table, spec: DatasetSpec) -> None:
         nulls = rows[column.name].null_count
         if nulls and not column.nullable:
             raise BatchRefused(
-                f"{column.name} is null in {nulls} of {rows.num_rows} rows and the spec of {spec.name} does not allow that: fill it, or make the column nullable."
+                f"{column.name} is null in {nulls} of {rows.num_rows} rows and the spec of {spec.name} does not allow that: "
+                "fill it, or make the column nullable."
             )
 
 
@@ -143,7 +146,9 @@ def _opened(path: Path, name: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
             members = [m for m in archive.infolist() if not m.is_dir()]
             if len(members) != 1:
                 raise BatchRefused(
-                    f"{name} holds {len(members)} files ({', '.join(m.filename for m in members[:3])}{', ...' if len(members) > 3 else ''}): put exactly one into a zip."
+                    f"{name} holds {len(members)} files "
+                    f"({', '.join(m.filename for m in members[:3])}{', ...' if len(members) > 3 else ''}): "
+                    "put exactly one into a zip."
                 )
             with archive.open(members[0]) as member:
                 yield member

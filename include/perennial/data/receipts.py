@@ -15,9 +15,9 @@ What becomes of a landed file:
 | an extension that no reader knows | `refused`, the known ones are named | unknown |
 | rows that the suite forbids (`critical`) | `refused`, with the expectations and a report | all refused |
 | a key that is already in the table, or twice in the file | `refused`, says which batch has it | all refused |
-| content that a person took out of the table (`perennial remove-batch`) | `refused`, says who, when and why; taken after `--again` | all refused |
+| content that a person took out (`perennial remove-batch`) | `refused`, says who, when and why; taken after `--again` | all refused |
 | rows that are in, and are taken out later | the receipt says `removed`: by whom and why | none kept |
-| a file that begins with the bytes of one of its name that is in the table | `appended`: the rows after them; `duplicate` if there are none | the new ones |
+| a file that begins as one of its name in the table does | `appended`: the rows after that; `duplicate` if there are none | the new ones |
 | the same, where a row was cut when the first part was taken | `refused`, says what to take out and land again | all refused |
 | still being written (recently changed, open for writing, `.part`, `.tmp`, hidden) | waits; no receipt | |
 

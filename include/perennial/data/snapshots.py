@@ -40,7 +40,8 @@ class Snapshot:
 
     @property
     def digest(self) -> str:
-        """Identity of the content: over the SHA-256 of each file of the table, as kept when it was written (`refuse_damaged` reads the files)."""
+        """Identity of the content: over the SHA-256 of each file of the table, as kept when it was written
+        (`refuse_damaged` reads the files)."""
         return digest_of(self.table.hashes(self.version).files.values())
 
     @property
@@ -148,7 +149,8 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
     if rows.empty:
         refuse_unknown(spec, unknown_of(spec, every, label), f"snapshot {snapshot.version} of {snapshot.dataset.name}")
         raise TrainingRefused(
-            f"Snapshot {snapshot.version} of {snapshot.dataset.name} has no row with a known {spec.label}: ingest batches that have outcomes."
+            f"Snapshot {snapshot.version} of {snapshot.dataset.name} has no row with a known {spec.label}: "
+            "ingest batches that have outcomes."
         )
     days = rows[event_time].dt.normalize()
     end = days.max().to_pydatetime() + timedelta(days=1)
@@ -160,8 +162,10 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
     if len(parts["train"]) < cut.min_train_rows or not len(parts["validation"]) or not len(parts["test"]):
         counts = ", ".join(f"{len(part)} rows for {name}" for name, part in parts.items())
         raise TrainingRefused(
-            f"Snapshot {snapshot.version} of {snapshot.dataset.name} is too small for {spec.name}: {counts}; it needs {cut.min_train_rows} for train before "
-            f"{cut.validation_days} days for validation and {cut.test_days} for test. Ingest older or newer days, or change split in the spec."
+            f"Snapshot {snapshot.version} of {snapshot.dataset.name} is too small for {spec.name}: {counts}; "
+            f"it needs {cut.min_train_rows} for train before "
+            f"{cut.validation_days} days for validation and {cut.test_days} for test. Ingest older or newer days, "
+            "or change split in the spec."
         )
     used = (every[event_time] >= bounds["train"][0]).to_numpy()  # to the newest row: days of unknown labels alone count too
     unknown = refuse_unknown(spec, unknown_of(spec, every[used], label[used]), f"snapshot {snapshot.version} of {snapshot.dataset.name}")

@@ -81,12 +81,16 @@ class Batch:
         """Who took it out, when and why, for a sentence."""
         assert self.removed is not None, "it was taken out"
         facts, when = self.removed.metadata, self.removed.time
-        return f"{f'on {when:%Y-%m-%d %H:%M} UTC ' if when else ''}by {facts.get('perennial.by', 'somebody')} ({facts.get('perennial.reason', 'no reason given')})"
+        return (
+            f"{f'on {when:%Y-%m-%d %H:%M} UTC ' if when else ''}by {facts.get('perennial.by', 'somebody')} "
+            f"({facts.get('perennial.reason', 'no reason given')})"
+        )
 
     def refusal(self, table: str) -> str:
         """Why it does not come back by itself, as a sentence."""
         return (
-            f"The batch {self.label} was taken out of the table {table} {self.removal()}. Land a corrected file; if this very content is to come back, "
+            f"The batch {self.label} was taken out of the table {table} {self.removal()}. Land a corrected file; "
+            "if this very content is to come back, "
             f"say so first: `perennial remove-batch {table} {self.digest[:12]} --again --reason ...`."
         )
 
@@ -116,7 +120,7 @@ class Table:
         return 0 if table is None else sum(row["num_records"] for row in _files(table))
 
     def files(self, version: int | None = None) -> list[dict[str, Any]]:
-        """The files of a version with their sizes and statistics: `path`, `size_bytes`, `num_records`, `min.<column>`, `max.<column>` ..."""
+        """The files of a version, each with size and statistics: `path`, `size_bytes`, `num_records`, `min.<column>`, `max.<column>`."""
         table = self._open(version)
         return [] if table is None else _files(table)
 
@@ -142,7 +146,8 @@ class Table:
         refuse_damaged(self.store, self.name, self.hashes(version).files)
 
     def log_damage(self, log: Log, version: int) -> list[str]:
-        """A sentence for each commit that is not as it was written, and one where the table reads as other files than the commits of a version tell."""
+        """A sentence for each commit that is not as it was written, and one where the table reads as other
+        files than the commits of a version tell."""
         try:
             now = {file["path"]: (file["size_bytes"], file["num_records"]) for file in self.files(version)}
         except StoreUnreachable as error:
@@ -150,7 +155,9 @@ class Table:
         if log.damage or now == log.files:
             return log.damage
         return [
-            f"The table {self.name} reads as other files than its commits tell: a checkpoint of its log is damaged. Delete _last_checkpoint and *.checkpoint.parquet in tables/{self.name}/_delta_log/; the commits hold all that they do."
+            f"The table {self.name} reads as other files than its commits tell: a checkpoint of its log is damaged. "
+            f"Delete _last_checkpoint and *.checkpoint.parquet in tables/{self.name}/_delta_log/; "
+            "the commits hold all that they do."
         ]
 
     def has_batch(self, digest: str) -> bool:
@@ -212,7 +219,8 @@ class Table:
 
         Raises:
             UnknownName: no batch of that digest was ever in the table.
-            StoredDataDamaged: a file that has rows of others too was changed after it was written, or the batch has not the rows that its commit tells.
+            StoredDataDamaged: a file that has rows of others too was changed after it was written, or the batch has not the rows that its
+                commit tells.
         """
         for attempt in range(_ATTEMPTS):
             table, batch = self._open(), self.batch(digest)
@@ -232,7 +240,8 @@ class Table:
                 gone = sum(file["num_records"] for file in (*leaving, *shared)) - (rest.num_rows if rest else 0)
                 if gone != batch.rows:
                     raise StoredDataDamaged(
-                        f"The batch {batch.label} of the table {self.name} should have {batch.rows} rows, and {gone} are there: restore the table from a backup."
+                        f"The batch {batch.label} of the table {self.name} should have {batch.rows} rows, and {gone} are there: "
+                        "restore the table from a backup."
                     )
                 said = {"perennial.removed": digest, "perennial.rows": str(gone), **{f"perennial.{k}": v for k, v in facts.items()}}
                 if self._commit(table, rest if rest else None, "DELETE", [*leaving, *shared], said, {digest: turn + 1}):
@@ -384,7 +393,8 @@ class Table:
         table = self._open()
         if table is None:
             raise StoreUnreachable(
-                f"The table {self.name} in the store {self.store.root} was made but cannot be found: check that PERENNIAL_STORE and AWS_ENDPOINT_URL name the same store."
+                f"The table {self.name} in the store {self.store.root} was made but cannot be found: "
+                "check that PERENNIAL_STORE and AWS_ENDPOINT_URL name the same store."
             )
         return table
 
@@ -398,7 +408,8 @@ class Table:
                 return dataset.replace_schema(pa.schema([*dataset.schema, *added])).to_table(columns=wanted, filter=where)
             except pa.ArrowException as error:
                 raise Fault(
-                    f"Version {table.version()} of the table {self.name} cannot be read: {_first_line(error)}. Compare the columns of the spec with those of the table: {', '.join(dataset.schema.names)}."
+                    f"Version {table.version()} of the table {self.name} cannot be read: {_first_line(error)}. "
+                    f"Compare the columns of the spec with those of the table: {', '.join(dataset.schema.names)}."
                 ) from error
 
     def _null_columns(self, table: DeltaTable, wanted: Iterable[str]) -> list[pa.Field]:
@@ -426,12 +437,16 @@ class Table:
         return list(found.values())
 
     def _refuse_other_types(self, table: DeltaTable, given: pa.Schema, how: str) -> None:
-        """Where the table and what is given differ in a column's type. Delta Lake casts what is appended without a word: 1.5 would go into a whole number as 1."""
+        """Where the table and what is given differ in a column's type.
+
+        Delta Lake casts what is appended without a word: 1.5 would go into a whole number as 1.
+        """
         known = pa.schema(table.schema())
         for field in given:
             if field.name in known.names and (holds := _kind(known.field(field.name).type)) != (other := _kind(field.type)):
                 raise Fault(
-                    f"The column {field.name} of the table {self.name} holds {holds}, and {other} {how}: a column keeps its type. Give it back its type, or name the new column otherwise."
+                    f"The column {field.name} of the table {self.name} holds {holds}, and {other} {how}: "
+                    "a column keeps its type. Give it back its type, or name the new column otherwise."
                 )
 
     def _refuse_taken(self, table: DeltaTable, rows: pa.Table, key: Sequence[str], event_time: str) -> None:
@@ -448,7 +463,8 @@ class Table:
             others = sorted(set(taken[BATCH].to_pylist()))
             named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
             raise BatchRefused(
-                f"{taken.num_rows} of {rows.num_rows} rows have a key that is already in the table {self.name}, from batch {named}; the first is {_shown(first, key)}. "
+                f"{taken.num_rows} of {rows.num_rows} rows have a key that is already in the table {self.name}, "
+                f"from batch {named}; the first is {_shown(first, key)}. "
                 "Land only rows that are new; corrections of rows that are in are not taken."
             )
 
@@ -473,7 +489,8 @@ class Table:
             yield
         except (OSError, DeltaError) as error:
             raise StoreUnreachable(
-                f"The table {self.name} in the store {self.store.root} cannot be used: {self._reason(error)}. Check that the store is reachable, has room, and that the credentials are right."
+                f"The table {self.name} in the store {self.store.root} cannot be used: {self._reason(error)}. "
+                "Check that the store is reachable, has room, and that the credentials are right."
             ) from error
 
     def _reason(self, error: Exception) -> str:

@@ -253,17 +253,20 @@ class Ledger:
             data = self._store.read(self._key(seq))
         except KeyError:
             raise StoredDataDamaged(
-                f"Entry {seq} of the ledger of {self.model} is missing ({self._key(seq)}). Run `perennial ledger verify --model {self.model}`, then restore it from a copy."
+                f"Entry {seq} of the ledger of {self.model} is missing ({self._key(seq)}). Run `perennial ledger verify --model "
+                f"{self.model}`, then restore it from a copy."
             ) from None
         try:
             entry, found = Entry.model_validate_json(data), _loaded(data)
         except ValueError as error:
             raise StoredDataDamaged(
-                f"Entry {seq} of the ledger of {self.model} cannot be read ({self._key(seq)}). Run `perennial ledger verify --model {self.model}`, then restore it from a copy."
+                f"Entry {seq} of the ledger of {self.model} cannot be read ({self._key(seq)}). "
+                f"Run `perennial ledger verify --model {self.model}`, then restore it from a copy."
             ) from error
         if entry.hash != _digest({k: v for k, v in found.items() if k != "hash"}):
             raise StoredDataDamaged(
-                f"Entry {seq} of the ledger of {self.model} was changed ({self._key(seq)}). Run `perennial ledger verify --model {self.model}`, then restore it from a copy."
+                f"Entry {seq} of the ledger of {self.model} was changed ({self._key(seq)}). Run `perennial ledger verify --model "
+                f"{self.model}`, then restore it from a copy."
             )
         return entry
 

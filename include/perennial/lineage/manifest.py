@@ -84,7 +84,10 @@ def training_parameters(spec: ModelSpec, max_epochs: int | None = None) -> dict[
 
 
 def code_digest(model: str) -> str:
-    """Identity of the code that training runs: comments, docstrings and layout apart. The spec counts by its parameters instead. Raises SpecBroken."""
+    """Identity of the code that training runs: comments, docstrings and layout apart. The spec counts by its parameters instead.
+
+    Raises SpecBroken.
+    """
     folder = _PACKAGE.parent / "perennial_models" / model
     files = [_PACKAGE / name for name in TRAINING_CODE] + sorted(
         file for file in folder.rglob("*.py") if file.name not in ("spec.py", "__init__.py")
@@ -93,7 +96,8 @@ def code_digest(model: str) -> str:
 
 
 def run_code(spec: ModelSpec) -> str:
-    """Identity of all that a run reads of a model: its folder, the spec included, and the file of its dataset; comments, docstrings and layout apart."""
+    """Identity of all that a run reads of a model: its folder, the spec included, and the file of its
+    dataset; comments, docstrings and layout apart."""
     top = _PACKAGE.parent
     files = [*sorted((top / "perennial_models" / spec.name).rglob("*.py")), *(top / "perennial_datasets").glob(f"{spec.dataset}.py")]
     return _sha256(_canonical({file.relative_to(top).as_posix(): _meaning(file) for file in files}))
@@ -111,13 +115,17 @@ def require_code(spec: ModelSpec, began_with: str) -> None:
     """
     if began_with and run_code(spec) != began_with:
         raise TrainingRefused(
-            f"The files of {spec.name} or of its dataset {spec.dataset} changed while this run was under way, and it uses the code that it began with: "
+            f"The files of {spec.name} or of its dataset {spec.dataset} changed while this run was under way, "
+            "and it uses the code that it began with: "
             f"start another training, which takes them as they are now."
         )
 
 
 def lock_digest() -> str:
-    """Identity of the workload environment's lock file. Raises SettingMissing if the file is not where the source tree and the image have it."""
+    """Identity of the workload environment's lock file.
+
+    Raises SettingMissing if the file is not where the source tree and the image have it.
+    """
     if not _LOCK.is_file():
         raise SettingMissing(
             f"The lock file {_LOCK} is missing: install Perennial from its source tree (pip install -e) or from the workload image."

@@ -1,4 +1,5 @@
-"""Receipts of registrations: which number the registry gave to which version, kept in the store so that a registry can be made again. Light.
+"""Receipts of registrations: which number the registry gave to which version, kept in the store so that a registry
+can be made again. Light.
 
 models/<model>/numbers/<8-digit number>.json
 """
@@ -37,8 +38,10 @@ def note_registration(store: Store, model: str, number: int, digest: str, tags: 
     before = _read(store, _key(model, number))
     if before.digest != digest:
         raise RegistryDiffers(
-            f"The registry gave version {digest[:12]} of {model} the number {number}, which {before.digest[:12]} has had since {before.time:%Y-%m-%d %H:%M} UTC: its numbers begin anew. "
-            f"Make it again from the store: `perennial registry rebuild --model {model} --replace`. If it belongs to another platform, correct PERENNIAL_MLFLOW_URL or PERENNIAL_STORE."
+            f"The registry gave version {digest[:12]} of {model} the number {number}, which {before.digest[:12]} has had since "
+            f"{before.time:%Y-%m-%d %H:%M} UTC: its numbers begin anew. "
+            f"Make it again from the store: `perennial registry rebuild --model {model} --replace`. "
+            "If it belongs to another platform, correct PERENNIAL_MLFLOW_URL or PERENNIAL_STORE."
         )
     if before.tags != made.tags:
         store.write(_key(model, number), made.model_dump_json().encode())

@@ -9,7 +9,8 @@ from perennial.store import Store
 
 
 def unowned(store: Store) -> dict[str, str]:
-    """A sentence for each model that its ledger lets serve while no folder has its name, or whose ledger does not say; a broken one has its folder."""
+    """A sentence for each model that its ledger lets serve while no folder has its name, or whose ledger does
+    not say; a broken one has its folder."""
     with_folder = {*discovery.models(), *(found.name for found in discovery.broken() if found.kind == "model")}
     found = {}
     for name in known_models(store):

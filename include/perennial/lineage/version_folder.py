@@ -98,7 +98,8 @@ def read_signature(store: Store, model: str, digest: str) -> dict[str, Any]:
         data = b""
     if hashlib.sha256(data).hexdigest() != wanted:
         raise StoredDataDamaged(
-            f"signature.json of {model} {digest[:12]} is missing or was changed after sealing: restore {key(model, digest)}/ from a backup or train again."
+            f"signature.json of {model} {digest[:12]} is missing or was changed after sealing: "
+            f"restore {key(model, digest)}/ from a backup or train again."
         )
     found: dict[str, Any] = json.loads(data)
     return found

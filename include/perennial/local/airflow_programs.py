@@ -17,7 +17,8 @@ from perennial.settings import Settings
 USER = "admin"
 # Airflow's connections over which alerts go, as the variables that every Airflow reads; no other variable of Airflow's is handed on.
 CONNECTIONS = ("AIRFLOW_CONN_PERENNIAL_SMTP", "AIRFLOW_CONN_PERENNIAL_WEBHOOK")
-# Name of the program -> airflow's arguments. Task logs are read from the disk (perennial_airflow/task_logs.py), so no component serves them.
+# Name of the program -> airflow's arguments. Task logs are read from the disk
+# (perennial_airflow/task_logs.py), so no component serves them.
 API_SERVER = "airflow-api-server"  # also tells how the others are
 COMPONENTS = {
     API_SERVER: ("api-server",),

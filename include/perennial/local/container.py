@@ -144,7 +144,10 @@ class StatusServer(MetricsServer):
         return HTTPStatus.NOT_FOUND, TEXT, "There are /health and /metrics."
 
     def trouble(self) -> str:
-        """What does not run, or does not answer a caller, as a sentence; empty if all does. A version without traffic may still be starting."""
+        """What does not run, or does not answer a caller, as a sentence; empty if all does.
+
+        A version without traffic may still be starting.
+        """
         programs = self.supervisor.programs()
         if GATEWAY not in programs:
             return "The gateway is not started yet."

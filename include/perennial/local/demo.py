@@ -1,10 +1,10 @@
 """The story: the whole loop on the flights that left New York in 2013, under real Airflow, with live traffic.
 
-A champion learns four weeks of spring. A broken batch is refused, a worse model is refused. The heat wave of the end of May
-comes: drift is found, and once it has lasted through two windows retraining is requested and done; the new version takes the
-traffic in canary steps. A sabotaged version is rolled back by itself. The summer that follows alarms nobody. Then one feed sends another unit:
-monitoring says which, a person says that it was real, and training waits until the feed is mended. The ledger proves it all. Nearly every
-line of the table is a DAG run.
+A champion learns four weeks of spring. A broken batch is refused, a worse model is refused. The heat wave of the end of May comes:
+drift is found, and once it has lasted through two windows retraining is requested and done; the new version takes the traffic in
+canary steps. A sabotaged version is rolled back by itself. The summer that follows alarms nobody. Then one feed sends another unit:
+monitoring says which, a person says that it was real, and training waits until the feed is mended. The ledger proves it all. Nearly
+every line of the table is a DAG run.
 
 The demo has a home and a store of its own below the platform's: it never touches anybody's data, and begins anew each time.
 """
@@ -93,7 +93,10 @@ class Story:
         self._known[verb] = {r.id for r in self.api.runs(self.dag(verb))}
 
     def next(self, verb: str, task: str, seconds: float = 3 * MINUTES, **wanted: Any) -> tuple[Run, dict[str, Any]]:
-        """Wait for a new run whose task ends with a result that has the wanted values. Runs without are passed over: they are told apart by what they found."""
+        """Wait for a new run whose task ends with a result that has the wanted values.
+
+        Runs without are passed over: they are told apart by what they found.
+        """
         seen: set[str] = self._known[verb]
 
         def found() -> tuple[Run, dict[str, Any]] | None:

@@ -1,8 +1,8 @@
 """`make setup`: the virtual environments of this machine, from the lock files. Standard library only: nothing is installed yet.
 
-Run with Python 3.11 as a script; with the argument `lock` it compiles the lock files instead. A second run finds every stamp and does nothing; an environment without a stamp was cut
-short and is made anew. pip's own configuration (indexes, find-links, certificate) is handed on to uv, which installs. What only tests need has lock files of its own, installed on top:
-the images install the others alone.
+Run with Python 3.11 as a script; with the argument `lock` it compiles the lock files instead. A second run finds every stamp and does
+nothing; an environment without a stamp was cut short and is made anew. pip's own configuration (indexes, find-links, certificate) is
+handed on to uv, which installs. What only tests need has lock files of its own, installed on top: the images install the others alone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def main() -> int:
     try:
         if sys.version_info[:2] != (3, 11):
             raise SetupError(
-                f"Python 3.11 is needed and {sys.executable} is {sys.version.split()[0]}: install python3.11 (with its venv module), or name it: make setup PYTHON=/path/to/python3.11"
+                f"Python 3.11 is needed and {sys.executable} is {sys.version.split()[0]}: install python3.11 (with its venv "
+                "module), or name it: make setup PYTHON=/path/to/python3.11"
             )
         (home / "venvs").mkdir(parents=True, exist_ok=True)
         with open(home / "venvs" / ".lock", "w") as file:
@@ -157,7 +158,8 @@ def write_launcher(home: Path) -> Path:
     launcher = home / "bin" / "perennial"
     launcher.parent.mkdir(exist_ok=True)
     launcher.write_text(
-        f'#!/bin/sh\n: "${{PERENNIAL_HOME:={home}}}"\nexport PERENNIAL_HOME\nexec {shlex.quote(str(home / "venvs/workload/bin/perennial"))} "$@"\n'
+        f'#!/bin/sh\n: "${{PERENNIAL_HOME:={home}}}"\nexport PERENNIAL_HOME\nexec '
+        f'{shlex.quote(str(home / "venvs/workload/bin/perennial"))} "$@"\n'
     )
     launcher.chmod(0o755)
     return launcher
@@ -205,7 +207,8 @@ def _run(command: list[str], environment: dict[str, str], what: str) -> None:
     if done.returncode:
         print(done.stderr.strip(), file=sys.stderr)
         raise SetupError(
-            f"Packages of {what} could not be installed; the lines above say why. Check the network and pip's own configuration (`pip config list`), then run `make setup` again."
+            f"Packages of {what} could not be installed; the lines above say why. Check the network and pip's own configuration "
+            "(`pip config list`), then run `make setup` again."
         )
 
 

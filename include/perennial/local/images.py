@@ -78,7 +78,8 @@ def build_all(environment: Mapping[str, str]) -> None:
                 push = [builder, "push", *shlex.split(environment.get("PUSH_OPTIONS", "")), tag]
                 _run(
                     push,
-                    f"{tag} could not be pushed; the lines above say why. REGISTRY names the registry, PUSH_OPTIONS what the builder needs to reach it.",
+                    f"{tag} could not be pushed; the lines above say why. REGISTRY names the registry, "
+                    "PUSH_OPTIONS what the builder needs to reach it.",
                 )
                 print(f"Pushed {tag}.", flush=True)
 

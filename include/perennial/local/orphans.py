@@ -38,7 +38,8 @@ def end_left(left: Iterable[Left]) -> list[int]:
 
 
 def end_all(address: str, program: str | None = None, seconds: float = 10, *, besides: Collection[str] = ()) -> list[int]:
-    """End every process that carries supervisord's address (and is of one program, and of none of those `besides`); returns their process ids."""
+    """End every process that carries supervisord's address (and is of one program, and of none of those
+    `besides`); returns their process ids."""
     ended: list[int] = []
     for _ in range(LOOKS):
         found = [process for process, name in _with_address(address) if program in (None, name) and name not in besides]

@@ -133,7 +133,8 @@ def create_databases(settings: Settings) -> None:
     except psycopg.Error as error:
         where = "PERENNIAL_POSTGRES_URL" if settings.postgres_url else str(data_folder(settings))
         raise ServiceUnreachable(
-            f"PostgreSQL ({where}) cannot be used: {str(error).strip().splitlines()[0]}. Check that it runs and that the user may create databases."
+            f"PostgreSQL ({where}) cannot be used: {str(error).strip().splitlines()[0]}. Check that it runs and that the user "
+            "may create databases."
         ) from error
 
 

@@ -124,7 +124,10 @@ def _answer(store: Store, path: str) -> tuple[HTTPStatus, str, bytes]:
 
 
 def _policy(path: str, framed_by: str) -> str:
-    """What a page may do: nothing, but for its own style. A sandbox has an origin of its own, so no cookie and no storage is in its reach."""
+    """What a page may do: nothing, but for its own style.
+
+    A sandbox has an origin of its own, so no cookie and no storage is in its reach.
+    """
     is_data_docs = path.strip("/").split("/")[1:2] == ["docs"]
     scripts = f"script-src {_scripts()}; " if is_data_docs else ""
     allowed = "allow-scripts allow-downloads" if is_data_docs else "allow-downloads"
@@ -152,7 +155,10 @@ def _children(store: Store, key: str) -> list[str]:
 def _listing(title: str, names: list[str]) -> str:
     rows = "".join(f'<li><a href="{quote(n)}">{html.escape(n)}</a></li>' for n in names) or "<li>No report was written yet.</li>"
     up = '<p><a href="../">up</a></p>' if title else ""
-    return f'<!doctype html><meta charset="utf-8"><title>Reports {html.escape(title)}</title><style>body{{font:16px sans-serif;margin:2rem}}</style><h1>Reports {html.escape(title)}</h1>{up}<ul>{rows}</ul>'
+    return (
+        f'<!doctype html><meta charset="utf-8"><title>Reports {html.escape(title)}</title><style>body{{font:16px '
+        f"sans-serif;margin:2rem}}</style><h1>Reports {html.escape(title)}</h1>{up}<ul>{rows}</ul>"
+    )
 
 
 def main() -> None:

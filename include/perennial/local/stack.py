@@ -100,7 +100,10 @@ def stop(settings: Settings) -> None:
 
 
 def silent(settings: Settings, store: Store, programs: Collection[str]) -> set[str]:
-    """Which of these programs do not answer whoever needs them. All are asked at the same time, and once more if they do not: a busy machine is no outage."""
+    """Which of these programs do not answer whoever needs them.
+
+    All are asked at the same time, and once more if they do not: a busy machine is no outage.
+    """
     asked = [part for part in _parts(settings, store).values() if part.name in programs]
     with ThreadPoolExecutor(max_workers=max(len(asked), 1)) as pool:
         for _ in range(2):
@@ -240,7 +243,8 @@ def _wait(supervisor: Supervisor, parts: list[Part], say: Callable[[str], None])
                 say(f"  {name:<22} ready after {time.monotonic() - began:.0f} s")
             elif program.state == "FATAL" or time.monotonic() - began > START_SECONDS:
                 raise Fault(
-                    f"{name} does not start ({program.state.lower()}): {_last_line(supervisor.log(name))} Its log: {supervisor.log(name)}. Then run `perennial up` again."
+                    f"{name} does not start ({program.state.lower()}): {_last_line(supervisor.log(name))} Its log: "
+                    f"{supervisor.log(name)}. Then run `perennial up` again."
                 )
             elif program.since and program.since < now and part.told_by not in waiting and name not in mended:
                 looks[name] += 1

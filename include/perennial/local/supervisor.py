@@ -106,7 +106,8 @@ class Supervisor:
             begun = subprocess.run([str(daemon), "-c", str(config)], env=environment, capture_output=True, text=True, check=False)
             if begun.returncode:
                 raise Fault(
-                    f"supervisord does not start: {(begun.stderr or begun.stdout).strip().splitlines()[-1:]}. Its log: {self.folder / 'supervisord.log'}."
+                    f"supervisord does not start: {(begun.stderr or begun.stdout).strip().splitlines()[-1:]}. Its log: "
+                    f"{self.folder / 'supervisord.log'}."
                 )
             for _ in range(100):
                 if self.running():
@@ -293,7 +294,8 @@ class Supervisor:
         folder = str(self.folder).replace("%", "%%")
         return (
             f"[unix_http_server]\nfile = {str(self.socket).replace('%', '%%')}\nchmod = 0700\n\n"
-            f"[supervisord]\nlogfile = {folder}/supervisord.log\nlogfile_maxbytes = 5MB\nlogfile_backups = 1\numask = 077\npidfile = {folder}/supervisord.pid\n"
+            f"[supervisord]\nlogfile = {folder}/supervisord.log\nlogfile_maxbytes = 5MB\nlogfile_backups = 1\numask = "
+            f"077\npidfile = {folder}/supervisord.pid\n"
             f"childlogdir = {folder}\ndirectory = {folder}\nminfds = 1024\n{'user = root' if os.geteuid() == 0 else ''}\n\n"
             "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n\n"
             "[include]\nfiles = programs/*.conf\n"  # beside this file: patterns have blanks between, and a folder's name may have one
@@ -324,7 +326,8 @@ class Supervisor:
             ):
                 return None
             raise Fault(
-                f"supervisord refused {method} {' '.join(map(str, arguments))}: {error.faultString}. Its log: {self.folder / 'supervisord.log'}."
+                f"supervisord refused {method} {' '.join(map(str, arguments))}: {error.faultString}. Its log: "
+                f"{self.folder / 'supervisord.log'}."
             ) from error
 
 

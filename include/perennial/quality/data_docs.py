@@ -1,10 +1,10 @@
 """Data Docs: Great Expectations' pages in the store, one for each validation, readable without a network.
 
 The pages' content is rendered by Great Expectations, whose templates escape little: what a file or a person wrote goes through them in
-stand-ins for the characters of markup, which become entities at the end. What it would fetch from seven content networks (Bootstrap, jQuery, Vega ...) is
-replaced by a small style sheet and script of ours inside each page (docs/decisions/0004-data-docs-without-a-network.md). A page
-is written once, beside the others; the index is made from the listing alone, since a page's key says what it shows. A file that was
-refused otherwise than by the suite has a page of ours with the reason.
+stand-ins for the characters of markup, which become entities at the end. What it would fetch from seven content networks (Bootstrap,
+jQuery, Vega ...) is replaced by a small style sheet and script of ours inside each page
+(docs/decisions/0004-data-docs-without-a-network.md). A page is written once, beside the others; the index is made from the listing
+alone, since a page's key says what it shows. A file that was refused otherwise than by the suite has a page of ours with the reason.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ def write_page(store: Store, page: Page, result: Any, sentence: str, failures: S
         failures: severity and clause of each expectation that does not hold, worst first.
     """
     reasons = "".join(f'<li><span class="status {severity}">{severity}</span> {html.escape(clause)}</li>' for severity, clause in failures)
-    verdict = f'<section class="verdict {page.status}"><strong>{html.escape(sentence)}</strong>{f"<ul>{reasons}</ul>" if reasons else ""}</section>'
+    verdict = (
+        '<section class="verdict '
+        f'{page.status}"><strong>{html.escape(sentence)}</strong>{f"<ul>{reasons}</ul>" if reasons else ""}</section>'
+    )
     plain = json.loads(json.dumps(result.to_json_dict(), default=str))  # the renderer knows only plain numbers, not NumPy's
     plain["meta"] = {**plain.get("meta", {}), "run_id": {"run_name": page.batch, "run_time": datetime.now(timezone.utc).isoformat()}}
     body = _content(_rendered, plain, up="../")
@@ -112,7 +115,8 @@ def write_index(store: Store, dataset: str) -> str:
     found = [entry for entry in found if not entry[2]["digest"] or newest[entry[2].group("batch", "digest")] == entry[1]]
     counts = {status: sum(parts["status"] == status for _, _, parts in found) for status in get_args(Status)}
     rows = "".join(
-        f'<tr><td><a href="validations/{html.escape(name)}">{html.escape(parts["batch"])}</a></td><td class="status {parts["status"]}">{parts["status"]}</td>'
+        f'<tr><td><a href="validations/{html.escape(name)}">{html.escape(parts["batch"])}</a></td><td class="status '
+        f'{parts["status"]}">{parts["status"]}</td>'
         f'<td class="number">{_count(parts["rows"])}</td><td>{datetime.fromtimestamp(when, timezone.utc):%Y-%m-%d %H:%M:%S} UTC</td></tr>'
         for when, name, parts in found[:_SHOWN]
     )
@@ -120,8 +124,14 @@ def write_index(store: Store, dataset: str) -> str:
         f"<p>The newest {_SHOWN:,} are shown; the others lie beside them in <code>validations/</code>.</p>" if len(found) > _SHOWN else ""
     )
     said = ", ".join(f"{count:,} {status}" for status, count in counts.items())
-    table = f'<table id="validations"><thead><tr><th>batch</th><th>verdict</th><th class="number">rows</th><th>validated</th></tr></thead><tbody>{rows}</tbody></table>'
-    body = f'<main class="page"><h1>Validations of {html.escape(dataset)}</h1><p>{len(found):,} in all: {said}. <a href="suite.html">What the suite expects</a></p>{table}{older}</main>'
+    table = (
+        '<table id="validations"><thead><tr><th>batch</th><th>verdict</th><th '
+        f'class="number">rows</th><th>validated</th></tr></thead><tbody>{rows}</tbody></table>'
+    )
+    body = (
+        f'<main class="page"><h1>Validations of {html.escape(dataset)}</h1><p>{len(found):,} in all: {said}. '
+        f'<a href="suite.html">What the suite expects</a></p>{table}{older}</main>'
+    )
     store.write(f"{folder(dataset)}/suite.html", _suite_page(dataset))
     store.write(index_key(dataset), _page(f"Validations of {dataset}", dataset, "index.html", body))
     return index_key(dataset)
@@ -191,8 +201,10 @@ def _offline(page: str, up: str) -> str:
 def _page(title: str, where: str, home: str, body: str) -> bytes:
     style, script = _asset("data_docs.css"), _asset("data_docs.js")
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
-        f'<style>{style}</style></head><body><header class="page"><strong><a href="{home}">Data Docs</a></strong><span class="where">{html.escape(where)}</span></header>'
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+        f'initial-scale=1"><title>{html.escape(title)}</title>'
+        f'<style>{style}</style></head><body><header class="page"><strong><a href="{home}">Data Docs</a></strong><span '
+        f'class="where">{html.escape(where)}</span></header>'
         f"{body}<script>{script}</script></body></html>\n"
     ).encode("utf-8", "backslashreplace")
 

@@ -70,7 +70,10 @@ def _regex(column: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) ->
 def _equal_set(column: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     lists = (("lacks", result.get("partial_missing_list")), ("has the unknown", result.get("partial_unexpected_list")))
     said = [f"{what} {', '.join(sorted({shown(v) for v in values}))}" for what, values in lists if values]
-    return f"{column} {' and '.join(said) or 'has other values'}; it should have exactly {', '.join(shown(v) for v in kwargs.get('value_set') or ())}"
+    return (
+        f"{column} {' and '.join(said) or 'has other values'}; it should have exactly "
+        f"{', '.join(shown(v) for v in kwargs.get('value_set') or ())}"
+    )
 
 
 def _unique(_: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) -> str:
@@ -78,7 +81,10 @@ def _unique(_: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) -> str
 
 
 def _pair(_: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    return f"{kwargs.get('column_A')} is not {'at least' if kwargs.get('or_equal') else 'greater than'} {kwargs.get('column_B')}{_rows(result)}{_allowed(kwargs)}"
+    return (
+        f"{kwargs.get('column_A')} is not {'at least' if kwargs.get('or_equal') else 'greater than'} "
+        f"{kwargs.get('column_B')}{_rows(result)}{_allowed(kwargs)}"
+    )
 
 
 def _type(column: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) -> str:

@@ -28,7 +28,8 @@ def folder() -> Path:
         if (above / "great_expectations" / "great_expectations.yml").is_file():
             return above / "great_expectations"
     raise SettingMissing(
-        "The folder great_expectations/ is not above the package perennial: install the project from its checkout (`make setup`), or copy the folder into the image."
+        "The folder great_expectations/ is not above the package perennial: install the project from its checkout (`make "
+        "setup`), or copy the folder into the image."
     )
 
 

@@ -206,11 +206,13 @@ class ModelRegistry:
         lacking = [name for name in REQUIRED if not said.get(name)]
         if lacking:
             raise CandidateRefused(
-                f"Version {digest[:12]} of {model} cannot be registered: its run {run_id} does not record {_listed(lacking)}. Train it again with `perennial train`."
+                f"Version {digest[:12]} of {model} cannot be registered: its run {run_id} does not record {_listed(lacking)}. "
+                "Train it again with `perennial train`."
             )
         if said.get("digest") != digest:
             raise CandidateRefused(
-                f"Version {digest[:12]} of {model} cannot be registered: its run {run_id} recorded the version {said.get('digest', 'none')[:12]}. Register it with the run that trained it."
+                f"Version {digest[:12]} of {model} cannot be registered: its run {run_id} recorded the version "
+                f"{said.get('digest', 'none')[:12]}. Register it with the run that trained it."
             )
         self._create_model(model)
         known = next((version for version in self.versions(model) if version.digest == digest), None)

@@ -139,7 +139,8 @@ def keeps_its_meaning(changes: Changes, champion: str) -> Check:
         return Check(
             "signature",
             False,
-            f"it means something else than {champion}: {'; '.join(changes.meaning)}. One route cannot answer both, and outcomes would change their meaning: "
+            f"it means something else than {champion}: {'; '.join(changes.meaning)}. One route cannot answer both, "
+            "and outcomes would change their meaning: "
             "`perennial retire` the model and give the new meaning a name of its own, or set the spec back",
             numbers,
         )
@@ -153,7 +154,8 @@ def keeps_its_meaning(changes: Changes, champion: str) -> Check:
 
 
 def has_every_class(rows: Mapping[str, int], days: Sequence[str]) -> Check:
-    """What the test days cannot show: a class that none of their rows is. It refuses nothing by itself, yet explains a metric that could not be computed.
+    """What the test days cannot show: a class that none of their rows is. It refuses nothing by itself, yet explains a metric
+    that could not be computed.
 
     Args:
         rows: test rows by class; empty for a regression.
@@ -166,7 +168,8 @@ def has_every_class(rows: Mapping[str, int], days: Sequence[str]) -> Check:
     return Check(
         "classes",
         True,
-        f"no row of the test days{f' ({days[0]} to {days[1]})' if days else ''} is {told}, so nothing is shown of such rows: more of split.test_days may have some",
+        f"no row of the test days{f' ({days[0]} to {days[1]})' if days else ''} is {told}, so nothing is shown of such rows: "
+        "more of split.test_days may have some",
         {"absent": absent},
     )
 
@@ -231,7 +234,10 @@ def _measured(losses: Losses, plain: Excess, alpha: float) -> tuple[dict[str, An
         "alpha": alpha,
         "drawn": plain.drawn,
     }
-    said = f"its loss is {ours:.4f} and the champion's {theirs:.4f} on the same {len(losses.candidate):,} rows; the difference is {plain.low:+.4f} to {plain.high:+.4f} ({plain.drawn} drawn)"
+    said = (
+        f"its loss is {ours:.4f} and the champion's {theirs:.4f} on the same {len(losses.candidate):,} rows; "
+        f"the difference is {plain.low:+.4f} to {plain.high:+.4f} ({plain.drawn} drawn)"
+    )
     return numbers, said
 
 

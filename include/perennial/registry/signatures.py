@@ -39,7 +39,8 @@ def compare(before: Signature, now: Signature) -> Changes:
     A task, label or list of classes that either of them does not name is not compared: versions of before it was written down have none.
     """
     meaning = tuple(
-        f"its {word} {'were' if name == 'classes' else 'was'} {_shown(before[name])} and {'are' if name == 'classes' else 'is'} {_shown(now[name])}"
+        f"its {word} {'were' if name == 'classes' else 'was'} {_shown(before[name])} and {'are' if name == 'classes' else 'is'} "
+        f"{_shown(now[name])}"
         for name, word in MEANINGS.items()
         if before.get(name) and now.get(name) and before[name] != now[name]
     )

@@ -193,7 +193,10 @@ def _charge(evidence: Evidence, release: ReleaseSpec) -> str:
         if odds >= limit:
             return f"{_against(name, tally)} The evidence that it is worse is {_odds(odds)}, the limit {_odds(limit)}."
     if evidence.silent_requests >= SILENT_REQUESTS and evidence.silent_looks >= SILENT_LOOKS:
-        return f"The candidate gets no requests, though {evidence.silent_requests:.0f} were due to it: the gateway has taken it out, or it is not ready."
+        return (
+            f"The candidate gets no requests, though {evidence.silent_requests:.0f} were due to it: the gateway has taken it out, "
+            "or it is not ready."
+        )
     if evidence.unhealthy_looks >= UNHEALTHY_LOOKS:
         return f"The gateway has found the candidate's server unhealthy at {evidence.unhealthy_looks} looks in a row."
     return ""
@@ -311,7 +314,10 @@ def _lacking(evidence: Evidence, release: ReleaseSpec, step_seconds: float, *, l
         return f"it has answered {evidence.step_requests:,} of the {release.min_requests:,} requests that this step wants"
     if last_step and not (_shown_not_worse(evidence, release) or _shown_rare(evidence, release)):
         odds = max(average(evidence.not_worse), average(evidence.rare, RARE_WEIGHTS) if _few_errors(evidence) else 0.0)
-        return f"the evidence that its error rate is within limits is {_odds(odds)} of the {_odds(1 / release.promotion_alpha)} that promotion wants"
+        return (
+            f"the evidence that its error rate is within limits is {_odds(odds)} of the "
+            f"{_odds(1 / release.promotion_alpha)} that promotion wants"
+        )
     return ""
 
 
@@ -334,13 +340,17 @@ def _why_promoted(evidence: Evidence, release: ReleaseSpec) -> str:
         shown = f"its error rate is shown to be below {release.max_error_ratio:g} times the champion's"
     else:
         shown = f"its error rate is shown to be below {release.max_error_rate:.2%}"
-    return f"{tally.candidate_events:,} of the candidate's {tally.candidate_requests:,} requests failed, {tally.champion_events:,} of the champion's {tally.champion_requests:,}; {shown} and nothing speaks against it."
+    return (
+        f"{tally.candidate_events:,} of the candidate's {tally.candidate_requests:,} requests failed, "
+        f"{tally.champion_events:,} of the champion's {tally.champion_requests:,}; {shown} and nothing speaks against it."
+    )
 
 
 def _against(name: str, tally: Tally) -> str:
     verb = {"errors": "failed", "latency": "were slow", "outcomes": "turned out wrong", "unreadable": "could not be read"}[name]
     return (
-        f"{tally.candidate_events:,} of the candidate's {tally.candidate_requests:,} {'answers' if name == 'outcomes' else 'requests'} {verb}, "
+        f"{tally.candidate_events:,} of the candidate's {tally.candidate_requests:,} "
+        f"{'answers' if name == 'outcomes' else 'requests'} {verb}, "
         f"{tally.champion_events:,} of the champion's {tally.champion_requests:,}."
     )
 

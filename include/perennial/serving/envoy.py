@@ -1,10 +1,10 @@
 """The gateway's configuration: Envoy's start-up file once, its clusters and routes whenever traffic moves.
 
-Clusters and routes are files that are renamed into place, which Envoy takes up live. One cluster for each version's predictions,
-never changed while it is served, so that its counters go on; a version that shares traffic is reached through an aggregate
-`<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed. All else goes over clusters of its own,
-`<model>-v7-aside`, since the counters of the first are evidence: outcomes, whether a version is ready, and predictions of a caller who chose
-the version, which say nothing of how it fares beside another.
+Clusters and routes are files that are renamed into place, which Envoy takes up live. One cluster for each version's predictions, never
+changed while it is served, so that its counters go on; a version that shares traffic is reached through an aggregate
+`<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed. All else goes over clusters of its
+own, `<model>-v7-aside`, since the counters of the first are evidence: outcomes, whether a version is ready, and predictions of a caller
+who chose the version, which say nothing of how it fares beside another.
 """
 
 from __future__ import annotations
@@ -205,7 +205,10 @@ _NO_MODEL = "No model is served below this path: `perennial status` names those 
 
 
 def _foreign_pages(hosts: frozenset[str]) -> list[Json]:
-    """Browsers name the page that asks, programs name none: no page of another site asks, which could not read the answer but be recorded."""
+    """Routes that refuse what pages of other sites ask, none if every host may: such a page gets no answer, but would be recorded.
+
+    Browsers name the page that asks, programs name none.
+    """
     if "*" in hosts:
         return []
     own = "(?i)https?://(" + "|".join(re.escape(name) for name in sorted(hosts)) + ")(:[0-9]+)?"
@@ -247,7 +250,7 @@ def _pairs(route: Route) -> dict[int, int]:
 
 
 def _stand_in(route: Route) -> list[int]:
-    """The version that takes outcomes where the stable one does not answer, in a list that is empty if there is no other: any version can."""
+    """The version that takes outcomes where the stable one does not answer (any version can); an empty list if there is no other."""
     others = [*_others(route), *(v for v in sorted(route.versions, reverse=True) if v != route.stable)]
     return others[:1]
 
@@ -277,7 +280,8 @@ def _cluster(name: str, socket: Path) -> Json:
                 "http_health_check": {"path": "/ready"},
             }
         ],
-        # No outlier detection: it would take a version away for answers that single requests provoke. Whether a server is there say the checks.
+        # No outlier detection: it would take a version away for answers that single requests provoke. Whether
+        # a server is there say the checks.
         "circuit_breakers": _BREAKERS,
         "typed_extension_protocol_options": {
             f"{_TYPE.removeprefix('type.googleapis.com/')}extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -328,7 +332,8 @@ def _model_routes(model: Served) -> list[Json]:
         to = {**common, "cluster": aside_name(model.model, version), "prefix_rewrite": f"/{READY}"}
         found.append({"match": {"path": f"{prefix}{READY}", "headers": [get, wanted]}, "route": to})
     nothing = (
-        f"Nothing answers this request: of {model.model} there are POST {prefix}{PREDICTIONS}, POST {prefix}{FEEDBACK} and GET {prefix}{READY}, "
+        f"Nothing answers this request: of {model.model} there are POST {prefix}{PREDICTIONS}, "
+        f"POST {prefix}{FEEDBACK} and GET {prefix}{READY}, "
         f"the last for the header {VERSION_WANTED} with {', '.join(map(str, route.versions))} or none (docs/serving.md)."
     )
     return [*found, _feedback(model, route, common), _refusal({"path_separated_prefix": prefix.rstrip("/")}, 404, nothing)]
@@ -364,8 +369,8 @@ def _lacks(header: str) -> Json:
 def _weighted(model: Served, route: Route) -> list[Json]:
     """Shares in basis points.
 
-    A version whose server is gone or hangs has a stand-in. After an answer of 5xx only the stable version stands in for another: a request that
-    no version can answer must show as one error of the version it was given to, or the arms could not be compared.
+    A version whose server is gone or hangs has a stand-in. After an answer of 5xx only the stable version stands in for another: a
+    request that no version can answer must show as one error of the version it was given to, or the arms could not be compared.
     """
     again = [_header("x-envoy-retry-on", "5xx")]
     pairs = _pairs(route)
@@ -408,7 +413,10 @@ def _sentences() -> Json:
         return {"status_code_filter": {"comparison": {"op": operator, "value": {"default_value": status, "runtime_key": "unset"}}}}
 
     form = {"json_format": {"status": {"status": 1, "info": "%LOCAL_REPLY_BODY%", "code": -1, "reason": "GATEWAY"}}}
-    large = f"The request is larger than the {MAX_BODY_BYTES >> 20} MB of predictions, or the {MAX_FEEDBACK_BYTES >> 10} KB of an outcome, that a server takes: send several."
+    large = (
+        f"The request is larger than the {MAX_BODY_BYTES >> 20} MB of predictions, or the {MAX_FEEDBACK_BYTES >> 10} KB of an "
+        "outcome, that a server takes: send several."
+    )
     return {
         "mappers": [
             {"filter": where("EQ", 413), "body": {"inline_string": large}, "body_format_override": form},

@@ -48,7 +48,10 @@ class Load:
     def sentence(self) -> str:
         """The figures, for a person."""
         versions = ", ".join(f"version {version}: {count}" for version, count in sorted(self.by_version.items())) or "none answered"
-        return f"{self.requests} requests, {len(self.failures)} failed; {versions}; p50 {self.quantile(0.5):.1f} ms, p99 {self.quantile(0.99):.1f} ms."
+        return (
+            f"{self.requests} requests, {len(self.failures)} failed; {versions}; p50 {self.quantile(0.5):.1f} ms, "
+            f"p99 {self.quantile(0.99):.1f} ms."
+        )
 
 
 def send(
@@ -62,7 +65,8 @@ def send(
     stop: threading.Event | None = None,
     progress: Callable[[Load], None] | None = None,
 ) -> Load:
-    """Send all calls, or as many as fit into `seconds`, over `connections` connections; `rate` is requests per second, as fast as answered if None.
+    """Send all calls, or as many as fit into `seconds`, over `connections` connections; `rate` is requests per second, as
+    fast as answered if None.
 
     A call is tried once: whatever is not answered with 200 is a failure. `stop` ends it early. `progress` is called about once a second.
     """

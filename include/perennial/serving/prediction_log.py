@@ -19,8 +19,8 @@ _ROW_OVERHEAD = 400  # bytes of Python objects and of the line's own fields for 
 class PredictionLog:
     """`predictions/<model>/<segment>.jsonl`: one line per scored row, of a served answer or of a shadow's.
 
-    A line: `{"id", "model", "version", "time", "event_time", "row": {...}, "scores": [...], "ms"}` and `"shadow": true` where nobody saw the answer.
-    A kill -9 loses what was answered in the last second.
+    A line: `{"id", "model", "version", "time", "event_time", "row": {...}, "scores": [...], "ms"}` and `"shadow": true` where nobody
+    saw the answer. A kill -9 loses what was answered in the last second.
     """
 
     def __init__(self, store: Store, model: str, version: int, **limits: Any) -> None:

@@ -68,7 +68,10 @@ class Request:
 
 
 def read_signature(found: Mapping[str, Any]) -> Signature:
-    """The content of a `signature.json`; what an older release did not write has its default. Raises ValueError for an unknown type or zone."""
+    """The content of a `signature.json`; what an older release did not write has its default.
+
+    Raises ValueError for an unknown type or zone.
+    """
     inputs = tuple(
         Input(**{**given, "values": frozenset(given["values"]) if given.get("values") is not None else None}) for given in found["inputs"]
     )
@@ -168,7 +171,8 @@ def _column(given: Input, values: list[Any], time_zone: str) -> np.ndarray:
                 raise BadRequest(f"Row {place}: {given.name} must not be null.")
             if given.type == "int" and type(value) is float and value.is_integer():
                 raise BadRequest(
-                    f"Row {place}: {given.name} is {_short(value)}: from 2^53 on a number with a point or an exponent is not exact. Write all its digits."
+                    f"Row {place}: {given.name} is {_short(value)}: from 2^53 on a number with a point or an exponent is not "
+                    "exact. Write all its digits."
                 )
             if value is not None and type(value) not in allowed:
                 raise BadRequest(f"Row {place}: {given.name} must be {wanted}, not {_short(value)}.")
@@ -279,7 +283,8 @@ def read_outcome(puid: object, truth: object, classes: Sequence[str]) -> tuple[s
     """
     if not (isinstance(puid, str) and _ROW_ID.fullmatch(puid)):
         raise BadRequest(
-            f"response.meta.puid is {_short(puid)}: it must be the id of a prediction row, which is the id of the answer, a hyphen and the row's place from 0, like 5f0c…-0."
+            f"response.meta.puid is {_short(puid)}: it must be the id of a prediction row, which is the id of the answer, "
+            "a hyphen and the row's place from 0, like 5f0c…-0."
         )
     while isinstance(truth, (list, tuple)) and len(truth) == 1:
         truth = truth[0]

@@ -67,7 +67,8 @@ class Scorer:
         return scores
 
     def replay(self) -> str | None:
-        """Score the golden rows and compare: None if all agree with training's scores, else the sentence that says which row differs how far.
+        """Score the golden rows and compare: None if all agree with training's scores, else the sentence that says
+        which row differs how far.
 
         Rows are scored alone and together: both must agree, since requests come in both sizes.
         """
@@ -75,7 +76,10 @@ class Scorer:
             golden = _read_json(self.folder / "golden.json")
             rows, wanted, tolerance = golden["rows"], np.array(golden["scores"], dtype=np.float64), float(golden["tolerance"])
             if wanted.shape != (len(rows), len(self.names)) or not rows:
-                return f"golden.json has scores of shape {list(wanted.shape)} for {len(rows)} rows and {len(self.names)} scores each: train the version again."
+                return (
+                    f"golden.json has scores of shape {list(wanted.shape)} for {len(rows)} rows and {len(self.names)} scores each: "
+                    "train the version again."
+                )
             columns = read_request(
                 orjson.dumps({"data": {"rows": rows}}), self.signature, max_rows=len(rows)
             ).columns  # the very path of a request
@@ -84,7 +88,10 @@ class Scorer:
                 differences = np.abs(found - expected).max(axis=1)
                 if not (differences <= tolerance).all():  # a NaN among the wanted scores must not pass
                     worst = int(np.argmax(differences))
-                    return f"Golden row {worst} scores {_numbers(found[worst])} here and scored {_numbers(expected[worst])} in training: they differ by {differences[worst]:.2g}, more than {tolerance:g}."
+                    return (
+                        f"Golden row {worst} scores {_numbers(found[worst])} here and scored {_numbers(expected[worst])} in "
+                        f"training: they differ by {differences[worst]:.2g}, more than {tolerance:g}."
+                    )
         except (BadRequest, ScoringFailed) as error:
             return f"The golden rows cannot be scored. {error}"
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -68,7 +68,10 @@ class SegmentWriter:
         return self._add(size, lines, None)
 
     def put_and_wait(self, size: int, lines: Lines, seconds: float) -> bool:
-        """Hand over lines and wait until the store has them. False if they were dropped or it took longer; then they may still be written."""
+        """Hand over lines and wait until the store has them.
+
+        False if they were dropped or it took longer; then they may still be written.
+        """
         done = threading.Event()
         return self._add(size, lines, done) and done.wait(seconds)
 

@@ -131,7 +131,8 @@ class SeldonModel:
         """Take in the outcome of one prediction row; the answer means that it is stored.
 
         Raises:
-            SeldonMicroserviceException: 400 for an outcome that does not fit, 503 if the store does not take it or the version is not ready.
+            SeldonMicroserviceException: 400 for an outcome that does not fit, 503 if the store does not take it or the version is not
+                ready.
         """
         if not self.ready:
             raise SeldonMicroserviceException(self.reason, status_code=503, reason="NOT_READY")
@@ -201,7 +202,8 @@ def _routes(model: SeldonModel) -> flask.Blueprint:
                 reason="BAD_REQUEST",
             )
 
-    # Before the wrapper's own, which make a message of protobuf of the body: megabytes become gigabytes, and nesting an error of the server.
+    # Before the wrapper's own, which make a message of protobuf of the body: megabytes become gigabytes, and
+    # nesting an error of the server.
     @blueprint.route("/send-feedback", methods=["GET", "POST"])
     @blueprint.route("/api/v1.0/feedback", methods=["POST"])
     @blueprint.route("/api/v0.1/feedback", methods=["POST"])

@@ -66,7 +66,8 @@ def differences(registry: ModelRegistry, ledger: Ledger) -> list[str]:
 
 
 def of_every_model(settings: Settings, store: Store) -> list[str]:
-    """A sentence for each thing in which the registry differs from the ledgers of this store: it was lost, or store and registry belong to two platforms."""
+    """A sentence for each thing in which the registry differs from the ledgers of this store: it was lost, or
+    store and registry belong to two platforms."""
     registry, found = ModelRegistry(settings), []
     for model in sorted(discovery.models()):
         try:
@@ -88,22 +89,30 @@ def lost(registry: ModelRegistry, model: str, told: Mapping[int, str], versions:
     has = {version.number: version.digest for version in versions}
     gone = sorted(set(told) - set(has))
     other = sorted(number for number in set(told) & set(has) if told[number] != has[number])
-    rebuild = f"If its database was lost, make it again from the store: `perennial registry rebuild --model {model}`. If it belongs to another platform, correct PERENNIAL_MLFLOW_URL or PERENNIAL_STORE."
+    rebuild = (
+        f"If its database was lost, make it again from the store: `perennial registry rebuild --model {model}`. "
+        "If it belongs to another platform, correct PERENNIAL_MLFLOW_URL or PERENNIAL_STORE."
+    )
     found = []
     if gone:
         found.append(
-            f"The registry at {registry.url} lacks {_listed(gone)} of {model}, which the ledger names: nothing is decided on what it has left. {rebuild}"
+            f"The registry at {registry.url} lacks {_listed(gone)} of {model}, which the ledger names: "
+            f"nothing is decided on what it has left. {rebuild}"
         )
     if other:
         first = other[0]
         found.append(
-            f"The registry at {registry.url} has other content than the ledger under {_listed(other)} of {model} ({has[first][:12] or 'none'}, not {told[first][:12]}): nothing is decided on it. {rebuild}"
+            f"The registry at {registry.url} has other content than the ledger under {_listed(other)} of {model} "
+            f"({has[first][:12] or 'none'}, not {told[first][:12]}): nothing is decided on it. {rebuild}"
         )
     return found
 
 
 def moved(registry: ModelRegistry, ledger: Ledger, versions: Sequence[Version]) -> list[str]:
-    """A sentence if somebody gave the role of champion to another version than the ledger does. A registry that has only not followed yet says nothing wrong."""
+    """A sentence if somebody gave the role of champion to another version than the ledger does.
+
+    A registry that has only not followed yet says nothing wrong.
+    """
     last, model = ledger.last(), ledger.model
     alias = next((version.number for version in versions if CHAMPION in version.aliases), None)
     followed = max((int(note[1]) for version in versions if (note := NOTE.fullmatch(version.tags.get(NOTED, "")))), default=None)
@@ -125,7 +134,10 @@ def moved(registry: ModelRegistry, ledger: Ledger, versions: Sequence[Version]) 
 
 
 def watch(settings: Settings, store: Store, model: str) -> None:
-    """Open an incident if the registry differs from the ledger, end it once it does not. An absent registry is not this incident: the stages that need it say so."""
+    """Open an incident if the registry differs from the ledger, end it once it does not.
+
+    An absent registry is not this incident: the stages that need it say so.
+    """
     incidents = Incidents(store, model)
     try:
         require(store, ModelRegistry(settings), model)

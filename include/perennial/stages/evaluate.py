@@ -237,7 +237,10 @@ def _sentence(spec: ModelSpec, document: dict[str, Any]) -> str:
     test = document["parts"]["test"]
     metric = spec.gate.metric
     low, high = test["candidate"]["intervals"][metric]
-    sentence = f"{metric.replace('_', ' ')} {test['candidate']['metrics'][metric]:.4f} ({low:.4f} to {high:.4f}) on {test['rows']} rows of {document['bounds']['test'][0]} onwards"
+    sentence = (
+        f"{metric.replace('_', ' ')} {test['candidate']['metrics'][metric]:.4f} ({low:.4f} to {high:.4f}) on {test['rows']} rows of "
+        f"{document['bounds']['test'][0]} onwards"
+    )
     if "champion" in test:
         sentence += f"; the champion, version {document['champion']['version']}, has {test['champion']['metrics'][metric]:.4f}"
     absent = [f"`{name}`" for name, rows in test["classes"].items() if not rows]

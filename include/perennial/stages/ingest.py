@@ -1,8 +1,9 @@
 """Stage ingest: every file that has landed is appended to the table exactly once, or goes to quarantine with the reasons.
 
-Effects come in an order that lets the stage be killed anywhere and run again. A good file: append (a Delta transaction that happens once),
-then receipt; its profile is noted as owed before and made at the end of the run, or by a later one. A refused file: copy to quarantine, then receipt, then removal from the landing zone. `data/receipts.py` lists every outcome.
-Receipts name the run, so that a retry tells what its run did before it was killed, and nothing goes unannounced.
+Effects come in an order that lets the stage be killed anywhere and run again. A good file: append (a Delta transaction that happens
+once), then receipt; its profile is noted as owed before and made at the end of the run, or by a later one. A refused file: copy to
+quarantine, then receipt, then removal from the landing zone. `data/receipts.py` lists every outcome. Receipts name the run, so that a
+retry tells what its run did before it was killed, and nothing goes unannounced.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def _take_in_all(settings: Settings, store: Store, spec: DatasetSpec, ready: lis
     if found.broken:
         name, why = next(iter(found.broken.items()))
         raise Fault(
-            f"{len(found.broken)} of {len(ready)} landed files of {spec.name} could not be dealt with; the others were. The first is {name} ({why}). The log above shows where."
+            f"{len(found.broken)} of {len(ready)} landed files of {spec.name} could not be dealt with; the others were. "
+            f"The first is {name} ({why}). The log above shows where."
         )
 
 
@@ -226,7 +228,10 @@ class _Intake:
         return receipt.sentence
 
     def _nothing_new(self, file: Landed, digest: str, part: Continuation) -> str:
-        sentence = f"{file.name} has grown by no row since the batch {part.batch.label} was taken: all of its {part.known:,} rows are in the table {self.spec.name} already."
+        sentence = (
+            f"{file.name} has grown by no row since the batch {part.batch.label} was taken: all of its {part.known:,} rows are in "
+            f"the table {self.spec.name} already."
+        )
         return self._receive(
             Receipt(
                 id=file.id,
@@ -250,7 +255,10 @@ class _Intake:
         if commit and "perennial.file" in commit.metadata:
             # The run that appended it may have died before its receipt; the file it came from may have been landed anew since.
             first, name = commit.metadata["perennial.file"], commit.metadata.get("perennial.name", file.name)
-            sentence = f"{name}: {rows:,} rows are in the table {self.spec.name} since snapshot {version}; the run that appended them was cut short."
+            sentence = (
+                f"{name}: {rows:,} rows are in the table {self.spec.name} since snapshot {version}; "
+                "the run that appended them was cut short."
+            )
             said = self._receive(own.model_copy(update={"id": first, "name": name, "outcome": "appended", "sentence": sentence}))
             if first == file.id:
                 return said
@@ -309,7 +317,10 @@ class _Intake:
 
 
 def _recall(store: Store, spec: DatasetSpec, found: _Found) -> None:
-    """What earlier tries of this run have receipts for; they may have died before they could tell. Reads all receipts: for retries alone."""
+    """What earlier tries of this run have receipts for; they may have died before they could tell.
+
+    Reads all receipts: for retries alone.
+    """
     for receipt in receipts(store, spec.name):
         if receipt.run == found.run:
             _note(found, receipt)
@@ -366,7 +377,8 @@ def _sentence(spec: DatasetSpec, found: _Found, snapshot: int | None) -> str:
     said = []
     if found.appended:
         said.append(
-            f"Appended {sum(found.appended.values()):,} rows of {_files(len(found.appended), verb=False)} to {spec.name}, now snapshot {snapshot}."
+            f"Appended {sum(found.appended.values()):,} rows of {_files(len(found.appended), verb=False)} to {spec.name}, "
+            f"now snapshot {snapshot}."
         )
     if found.duplicates:
         said.append(

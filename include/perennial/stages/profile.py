@@ -192,7 +192,9 @@ def _merged(store: Store, kept: ProfileStore, layout: Layout, version: int, part
             found.append(decode(store.read(key), layout, key))
         except KeyError:
             raise Fault(
-                f"Part {part} of {parts} of version {version} of {kept.name} has not been counted: run `perennial profile --table {kept.name} --version {version} --partition {part}/{parts}`, then add the parts again."
+                f"Part {part} of {parts} of version {version} of {kept.name} has not been counted: "
+                f"run `perennial profile --table {kept.name} --version {version} --partition {part}/{parts}`, "
+                "then add the parts again."
             ) from None
         except StoredDataDamaged as damage:
             raise StoredDataDamaged(f"{damage} Then count part {part}/{parts} again.") from None

@@ -158,7 +158,10 @@ def model_card(spec: ModelSpec, verdict: Verdict, document: Mapping[str, Any]) -
     test = document["parts"]["test"]
     figures = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(test["candidate"]["metrics"].items()))
     checks = "\n".join(f"* {check.name}: {check.sentence}" for check in verdict.checks)
-    return f"{readme(spec)}\n\n## This version\n\nSnapshot {document['snapshot']}, {test['rows']:,} test rows, owner {spec.owner}.\n\n| metric | value |\n| --- | --- |\n{figures}\n\n{checks}\n"
+    return (
+        f"{readme(spec)}\n\n## This version\n\nSnapshot {document['snapshot']}, {test['rows']:,} test rows, "
+        f"owner {spec.owner}.\n\n| metric | value |\n| --- | --- |\n{figures}\n\n{checks}\n"
+    )
 
 
 def _registered(
@@ -191,13 +194,17 @@ def _document(store: Store, evaluation: str, digest: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(found)
     if document.get("digest") != digest:
         raise StoredDataDamaged(
-            f"The evaluation {evaluation} speaks of {str(document.get('digest'))[:12]}, not of {digest[:12]}. Run `perennial evaluate` for this candidate."
+            f"The evaluation {evaluation} speaks of {str(document.get('digest'))[:12]}, not of {digest[:12]}. "
+            "Run `perennial evaluate` for this candidate."
         )
     return document
 
 
 def _changes(document: Mapping[str, Any]) -> Changes:
-    """What the candidate changes for the champion's callers. An evaluation of before that was written down says at least why nothing compares."""
+    """What the candidate changes for the champion's callers.
+
+    An evaluation of before that was written down says at least why nothing compares.
+    """
     if "signature" in document:
         return Changes.read(document["signature"])
     return Changes(meaning=(document["incomparable"].rstrip("."),)) if document.get("incomparable") else Changes()
@@ -210,7 +217,8 @@ def _compared_with(registry: ModelRegistry, model: str, document: Mapping[str, A
     if str(compared or "none") not in same_weights(registry, model, now):
         was, is_now = (f"version {number}" if number else "no champion" for number in (compared, now))
         raise CandidateRefused(
-            f"The candidate {document['digest'][:12]} of {model} was compared with {was}, but {is_now} is the champion now. Run `perennial evaluate` and `perennial register` again."
+            f"The candidate {document['digest'][:12]} of {model} was compared with {was}, but {is_now} is the champion now. "
+            "Run `perennial evaluate` and `perennial register` again."
         )
     return str(compared or (champion.number if champion else "none"))
 

@@ -104,7 +104,8 @@ def run(
     )
     what = "was trained before on these inputs" if already else f"trained {record['epochs']} epochs on {record['rows']['train']} rows"
     return TrainResult(
-        sentence=f"Candidate {digest[:12]} of {model} {what}; validation: {figures}. {UnknownLabels(**record.get('unknown_labels', {})).sentence}".strip(),
+        sentence=f"Candidate {digest[:12]} of {model} {what}; validation: {figures}. "
+        f"{UnknownLabels(**record.get('unknown_labels', {})).sentence}".strip(),
         links={"MLflow run": registry.run_url(run_id)},
         digest=digest,
         run_id=run_id,
@@ -204,7 +205,8 @@ def fill_version_folder(
 
 @contextlib.contextmanager
 def mistakes_of(features: ModuleType, spec: ModelSpec) -> Iterator[None]:
-    """Say in a sentence what broke in a model's features.py, such as a column that it reads and the dataset has no more: trying again would not help."""
+    """Say in a sentence what broke in a model's features.py, such as a column that it reads and the dataset
+    has no more: trying again would not help."""
     try:
         yield
     except (PerennialError, MemoryError, OSError):
@@ -214,7 +216,8 @@ def mistakes_of(features: ModuleType, spec: ModelSpec) -> Iterator[None]:
         if not lines:
             raise
         raise TrainingRefused(
-            f"{spec.name} cannot learn from {spec.dataset}: its features.py, line {lines[-1]}, broke with {type(error).__name__}: {error}. Mend that file."
+            f"{spec.name} cannot learn from {spec.dataset}: its features.py, line {lines[-1]}, "
+            f"broke with {type(error).__name__}: {error}. Mend that file."
         ) from error
 
 
@@ -229,13 +232,15 @@ def refuse_untrainable(spec: ModelSpec, source: Snapshot, train: np.ndarray, val
     if spec.task == "regression":
         if np.ptp(train) == 0:
             raise TrainingRefused(
-                f"{spec.name} cannot learn from {where}: its label {spec.label} is {train[0]:g} in every training row. Ingest more varied days."
+                f"{spec.name} cannot learn from {where}: its label {spec.label} is {train[0]:g} in every training row. "
+                "Ingest more varied days."
             )
         return
     strange = sorted({float(value) for value in np.concatenate([train, validation])} - {float(c) for c in range(len(spec.classes))})
     if strange:
         raise TrainingRefused(
-            f"{spec.name} cannot learn from {where}: its label is {strange[0]:g} in some rows, and the spec names {len(spec.classes)} classes, counted from 0. Correct features.label or the spec."
+            f"{spec.name} cannot learn from {where}: its label is {strange[0]:g} in some rows, "
+            f"and the spec names {len(spec.classes)} classes, counted from 0. Correct features.label or the spec."
         )
     missing = [name for place, name in enumerate(spec.classes) if not (train == place).any()]
     if missing:

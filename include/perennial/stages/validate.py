@@ -95,7 +95,8 @@ def run(
         raise TrainingRefused(f"The retraining request {request.key} of {model} has ended: {inbox.get(request.key).sentence}")
     words = f" ({reason})" if reason else ""
     return ValidateResult(
-        sentence=f"Training starts on snapshot {source.version} of {dataset.name}, cause {decision.cause}: {decision.why}{words} {left_out}".strip(),
+        sentence=f"Training starts on snapshot {source.version} of {dataset.name}, cause {decision.cause}: "
+        f"{decision.why}{words} {left_out}".strip(),
         links=links,
         snapshot=source.version,
         cause=decision.cause,
@@ -157,9 +158,15 @@ def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
     days = (source.newest().date() - _oldest(dataset, source).date()).days + 1
     wanted = spec.split.test_days + spec.split.validation_days + 1 + math.ceil(dataset.label_delay_days)
     if days < wanted:
-        return f"Snapshot {source.version} of {dataset.name} spans {days} days; {spec.name} needs {wanted} at least ({spec.split.test_days} for test, {spec.split.validation_days} for validation): ingest {wanted - days} more."
+        return (
+            f"Snapshot {source.version} of {dataset.name} spans {days} days; {spec.name} needs {wanted} at least "
+            f"({spec.split.test_days} for test, {spec.split.validation_days} for validation): ingest {wanted - days} more."
+        )
     if rows < spec.split.min_train_rows:
-        return f"Snapshot {source.version} of {dataset.name} has {rows} rows; {spec.name} needs {spec.split.min_train_rows} to train on: ingest more batches."
+        return (
+            f"Snapshot {source.version} of {dataset.name} has {rows} rows; {spec.name} needs {spec.split.min_train_rows} to train "
+            "on: ingest more batches."
+        )
     return ""
 
 
@@ -177,7 +184,8 @@ def _oldest(dataset: DatasetSpec, source: Snapshot) -> datetime:
 def _check(
     settings: Settings, store: Store, spec: ModelSpec, source: Snapshot, *, inbox: Inbox, request: Request | None
 ) -> tuple[dict[str, str], str]:
-    """Hold the rows that training would use against the suite, and their labels against the classes; links to the page, and what is left out. Raises TrainingRefused."""
+    """Hold the rows that training would use against the suite, and their labels against the classes; links to the page, and what is left
+    out. Raises TrainingRefused."""
     from perennial.quality.validation import validate_snapshot
 
     cut = spec.split
@@ -203,7 +211,10 @@ def _check(
 
 
 def _left_out(spec: ModelSpec, source: Snapshot, rows: pandas.DataFrame) -> str:
-    """Labels that are no class, as a sentence; empty if all are. Raises TrainingRefused where they are too many, or where features.py breaks."""
+    """Labels that are no class, as a sentence; empty if all are.
+
+    Raises TrainingRefused where they are too many, or where features.py breaks.
+    """
     from perennial.data.labels import refuse_unknown
     from perennial.data.snapshots import label_of, unknown_of
     from perennial.stages.train import mistakes_of

@@ -1,7 +1,8 @@
 """Scores that mean what they say: logits are scaled and shifted so that they fit the validation split, then become probabilities.
 
-Scale and shifts minimise the mean log loss plus `weight` times their squared distance from no change, by Newton's method
-(Platt, "Probabilistic Outputs for Support Vector Machines", 1999; for many classes Guo et al., "On Calibration of Modern Neural Networks", 2017).
+Scale and shifts minimise the mean log loss plus `weight` times their squared distance from no change, by Newton's
+method (Platt, "Probabilistic Outputs for Support Vector Machines", 1999; for many classes Guo et al., "On Calibration
+of Modern Neural Networks", 2017).
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ class Calibration:
 def fit_calibration(logits: np.ndarray, labels: np.ndarray, weight: float = 0.1, rounds: int = 50) -> Calibration:
     """Fit to logits [rows, classes] and class numbers [rows]. Deterministic; the problem is convex. More than MOST_ROWS rows are thinned.
 
-    `weight` is large because days go well or badly as a whole: a week of validation says little of how late the next week will be. On 15 splits
-    of flights, other than those of the benchmark, 0.1 gave a lower mean loss after a short training than 0.001 (.524, .528) and the same after a long one.
+    `weight` is large because days go well or badly as a whole: a week of validation says little of how late the next week will be. On
+    15 splits of flights, other than those of the benchmark, 0.1 gave a lower mean loss after a short training than 0.001 (.524, .528)
+    and the same after a long one.
     """
     some = np.linspace(0, len(logits) - 1, min(len(logits), MOST_ROWS)).astype(np.int64)
     logits, labels = logits[some].astype(np.float64), labels[some]

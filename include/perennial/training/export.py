@@ -21,7 +21,8 @@ from perennial.training.calibration import Calibration
 from perennial.training.module import TaskModule
 from perennial.training.scoring import open_session, run_session
 
-TOLERANCE = 1e-4  # largest difference of a score between torch and ONNX, and between training and serving; of the largest score where that is above 1
+# largest difference of a score between torch and ONNX, and between training and serving; of the largest score where that is above 1
+TOLERANCE = 1e-4
 GOLDEN_ROWS = 48
 _OPSET = 18
 
@@ -76,7 +77,8 @@ def export(
     allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))  # a regression's values are as large as its label's, in 32 bits
     if not apart <= allowed:
         raise TrainingRefused(
-            f"ONNX and torch differ by {apart:.2g} on the golden rows, more than {allowed:g}: use layers in {spec.name}/model.py that ONNX computes alike, then train again."
+            f"ONNX and torch differ by {apart:.2g} on the golden rows, more than {allowed:g}: "
+            f"use layers in {spec.name}/model.py that ONNX computes alike, then train again."
         )
     _write_json(
         folder / "golden.json",
@@ -85,7 +87,8 @@ def export(
 
 
 def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> dict[str, np.ndarray]:
-    """Rows spread over the given ones, then for each nullable input a row without it, and for each text input a row with a value never seen."""
+    """Rows spread over the given ones, then for each nullable input a row without it, and for each text input
+    a row with a value never seen."""
     total = len(columns[spec.inputs[0]])
     nullable = [name for name in spec.inputs if dataset.column(name).nullable]
     unseen = [name for name in spec.inputs if dataset.column(name).type == "string"]
@@ -123,7 +126,8 @@ def _write_onnx(file: Path, scores: torch.nn.Module, names: list[str], example: 
     dynamic = {name: {0: "rows"} for name in [*names, "scores"]}
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # The tracing exporter: 0.1 s and bytes that follow from the weights alone; the newer one takes 3 s and writes machine paths into the file.
+        # The tracing exporter: 0.1 s and bytes that follow from the weights alone; the newer one takes 3 s
+        # and writes machine paths into the file.
         torch.onnx.export(
             scores,
             tuple(example[name] for name in names),

@@ -1,7 +1,7 @@
 """The processes of a training over several devices or nodes: how many, and which of them only help.
 
-Each node runs the same command; `MASTER_ADDR`, `MASTER_PORT` and `NODE_RANK` say where the first node is and which one this is. On a node with
-several GPUs Lightning starts one more process for each further GPU and gives it a `LOCAL_RANK`.
+Each node runs the same command; `MASTER_ADDR`, `MASTER_PORT` and `NODE_RANK` say where the first node is and which one this is. On a
+node with several GPUs Lightning starts one more process for each further GPU and gives it a `LOCAL_RANK`.
 """
 
 from __future__ import annotations

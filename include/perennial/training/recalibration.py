@@ -93,7 +93,7 @@ def split_days(days: Sequence[_Day], fitted: int, judged: int) -> tuple[tuple[_D
 
 
 def weight_for(weight: float, days: int, wanted: int) -> float:
-    """How strongly a fit to fewer days than wanted is held to no change: so much more as there are fewer, since days differ more than rows."""
+    """How strongly a fit to fewer days than wanted is pulled towards no change: the fewer days, the more, as days differ more than rows."""
     return weight * wanted / days
 
 
@@ -119,7 +119,8 @@ def recalibrate(folder: Path, recalibration: Recalibration, record: Mapping[str,
     allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if not apart <= allowed:
         raise CandidateRefused(
-            f"The recalibrated graph and its formula differ by {apart:.2g} on the golden rows, more than {allowed:g}: the model's scores are too extreme for 32 bits. Train the model again, or set retrain.recalibrate to False."
+            f"The recalibrated graph and its formula differ by {apart:.2g} on the golden rows, more than {allowed:g}: "
+            "the model's scores are too extreme for 32 bits. Train the model again, or set retrain.recalibrate to False."
         )
     _write_json(folder / "golden.json", {**golden, "scores": expected.tolist(), "tolerance": max(float(golden["tolerance"]), allowed)})
     _write_json(

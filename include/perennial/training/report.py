@@ -7,9 +7,16 @@ from typing import Any
 
 from perennial.specs import ModelSpec
 
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#1b1f24}h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #d8dee4}td:first-child,th:first-child{text-align:left}
-.note{color:#57606a}svg text{font:11px system-ui,sans-serif;fill:#57606a}"""
+_STYLE = """\
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#1b1f24}
+h1{font-size:1.5rem}
+h2{font-size:1.1rem;margin-top:2rem}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #d8dee4}
+td:first-child,th:first-child{text-align:left}
+.note{color:#57606a}
+svg text{font:11px system-ui,sans-serif;fill:#57606a}
+"""
 _COLOURS = {"candidate": "#0969da", "champion": "#bf8700"}
 
 
@@ -19,7 +26,8 @@ def page(spec: ModelSpec, document: dict[str, Any]) -> str:
     first, end = document["bounds"]["test"]
     sections = [
         f"<h1>{escape(spec.title)}: candidate {escape(document['digest'][:12])}</h1>",
-        f"<p>Snapshot {document['snapshot']} of {escape(spec.dataset)}; {parts['test']['rows']:,} test rows from {escape(first)} to before {escape(end)}. "
+        f"<p>Snapshot {document['snapshot']} of {escape(spec.dataset)}; {parts['test']['rows']:,} test rows from {escape(first)} "
+        f"to before {escape(end)}. "
         + (
             f"Beside it, on the same rows: version {escape(str(champion['version']))}, the champion."
             if champion
@@ -29,7 +37,8 @@ def page(spec: ModelSpec, document: dict[str, Any]) -> str:
     ]
     if document["champion_saw_test_days"]:
         sections.append(
-            "<p><strong>The champion was trained or recalibrated on some of these days</strong>, so its figures here are better than they will be on new ones.</p>"
+            "<p><strong>The champion was trained or recalibrated on some of these days</strong>, "
+            "so its figures here are better than they will be on new ones.</p>"
         )
     sections += ["<h2>Test split</h2>", _metrics(parts["test"])]
     if spec.task != "regression":
@@ -42,12 +51,16 @@ def page(spec: ModelSpec, document: dict[str, Any]) -> str:
         old = parts["old_context"]
         sections += [
             "<h2>Older days</h2>",
-            f'<p class="note">The champion\'s own test days, {escape(old["days"][0])} to {escape(old["days"][1])}: has the candidate forgotten them?</p>',
+            f'<p class="note">The champion\'s own test days, {escape(old["days"][0])} to {escape(old["days"][1])}: '
+            "has the candidate forgotten them?</p>",
             _metrics(old),
         ]
     for column in spec.slices:
         sections += [f"<h2>By {escape(column)}</h2>", _slices(parts["test"], column, spec.gate.metric)]
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(spec.title)}: evaluation</title><style>{_STYLE}</style><body>{"".join(sections)}</body></html>'
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(spec.title)}: '
+        f"evaluation</title><style>{_STYLE}</style><body>{''.join(sections)}</body></html>"
+    )
 
 
 def _metrics(part: dict[str, Any]) -> str:
@@ -85,7 +98,8 @@ def _curve(part: dict[str, Any], size: int = 320) -> str:
         f'<polyline points="{x0},{y1} {x0},{y0} {x1},{y0}" fill="none" stroke="#8c959f"/>',
     ]
     marks += [
-        f'<text x="{x0 - 6}" y="{y0 + 4}" text-anchor="end">0</text><text x="{x0 - 6}" y="{y1 + 4}" text-anchor="end">1</text><text x="{x1}" y="{y0 + 16}" text-anchor="middle">1</text>'
+        f'<text x="{x0 - 6}" y="{y0 + 4}" text-anchor="end">0</text><text x="{x0 - 6}" y="{y1 + 4}" '
+        f'text-anchor="end">1</text><text x="{x1}" y="{y0 + 16}" text-anchor="middle">1</text>'
     ]
     for number, name in enumerate(name for name in _COLOURS if name in part):
         colour, dots = _COLOURS[name], [(*place(score, observed), share) for score, observed, share in part[name]["curve"]]

@@ -1,4 +1,7 @@
-"""Scores of a version folder, as serving computes them: its own features.py, its encoder, its ONNX file. Knows neither torch nor Lightning."""
+"""Scores of a version folder, as serving computes them: its own features.py, its encoder, its ONNX file.
+
+Knows neither torch nor Lightning.
+"""
 
 from __future__ import annotations
 

@@ -76,7 +76,10 @@ class Checkpoints:
         return self.folder / "best.ckpt"
 
     def restore(self) -> bool:
-        """Whether there are checkpoints to go on from, in the folder then. Where there is a store, it alone counts: all machines agree on it."""
+        """Whether there are checkpoints to go on from, in the folder then.
+
+        Where there is a store, it alone counts: all machines agree on it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.store:
             if not self.store.exists(self._key(self.last)):
@@ -125,7 +128,8 @@ def train(
     """
     if spec.compute.gpus > torch.cuda.device_count():
         raise Fault(
-            f"{spec.name} asks for {spec.compute.gpus} GPUs and this machine shows {torch.cuda.device_count()}: run it where there are enough, or lower compute.gpus in its spec."
+            f"{spec.name} asks for {spec.compute.gpus} GPUs and this machine shows {torch.cuda.device_count()}: "
+            "run it where there are enough, or lower compute.gpus in its spec."
         )
     limit = max_epochs or spec.training.max_epochs
     begun = checkpoints.restore()
@@ -214,7 +218,8 @@ class _Diary(Callback):
         here, first = trainer.current_epoch, trainer.strategy.broadcast(trainer.current_epoch)
         if here != first:
             raise Fault(
-                f"This node goes on after epoch {here} and the first one after epoch {first}: another training of the same inputs writes checkpoints. Let it end, then try again."
+                f"This node goes on after epoch {here} and the first one after epoch {first}: "
+                "another training of the same inputs writes checkpoints. Let it end, then try again."
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -243,7 +248,8 @@ class _Diary(Callback):
         wrong = [name for name, value in found.items() if not math.isfinite(value)]
         if wrong:
             raise TrainingRefused(
-                f"The {wrong[0].replace('_', ' ')} of epoch {epoch} is no number: lower hyperparameters.learning_rate or look for extreme values in the inputs."
+                f"The {wrong[0].replace('_', ' ')} of epoch {epoch} is no number: lower hyperparameters.learning_rate or look "
+                "for extreme values in the inputs."
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -372,7 +378,8 @@ def _peers(spec: ModelSpec) -> Iterator[None]:
             raise
         log.info("%s", str(error).splitlines()[0])
         raise Fault(
-            f"This process of {spec.name}'s training lost another node, or waited {WAIT.total_seconds() / 60:g} minutes for it in vain: its own log says what became of it. Training again goes on after the last finished epoch."
+            f"This process of {spec.name}'s training lost another node, or waited {WAIT.total_seconds() / 60:g} minutes for it "
+            "in vain: its own log says what became of it. Training again goes on after the last finished epoch."
         ) from error
 
 

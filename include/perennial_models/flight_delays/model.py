@@ -1,6 +1,7 @@
 """A small ensemble in one network: embeddings and numbers through layers that the members share up to cheap factors of their own.
 
-After Gorishniy et al., "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling" (2025) and Wen et al., "BatchEnsemble" (2020).
+After Gorishniy et al., "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling" (2025) and Wen et
+al., "BatchEnsemble" (2020).
 """
 
 import torch

@@ -46,7 +46,8 @@ class KubernetesApi:
                 config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
         except config.ConfigException as error:
             raise ServiceUnreachable(
-                f"No Kubernetes cluster is named ({error}): set KUBECONFIG to a cluster's file, or give the pod a service account with its token."
+                f"No Kubernetes cluster is named ({error}): set KUBECONFIG to a cluster's file, "
+                "or give the pod a service account with its token."
             ) from error
         self._client = client.ApiClient(configuration)
 
@@ -150,7 +151,8 @@ class KubernetesApi:
         except (HTTPError, OSError, ValueError) as error:
             why = getattr(error, "reason", None) or error  # a retried request tells its last failure
             raise ServiceUnreachable(
-                f"The Kubernetes API at {self._client.configuration.host} does not answer ({type(why).__name__}: {why}): check the cluster and $KUBECONFIG."
+                f"The Kubernetes API at {self._client.configuration.host} does not answer ({type(why).__name__}: {why}): "
+                "check the cluster and $KUBECONFIG."
             ) from error
 
     def _told(self, status: int, body: Any, path: str, what: str) -> Exception:
@@ -158,7 +160,8 @@ class KubernetesApi:
         if status == NOT_FOUND and not details:  # the whole kind is unknown, not one object of it
             group = path.split("/")[2]
             return ServiceUnreachable(
-                f"The cluster knows no {what.rpartition(' ')[2]} of {group}: Seldon Core is not installed there, or not this dialect of it. "
+                f"The cluster knows no {what.rpartition(' ')[2]} of {group}: Seldon Core is not installed there, "
+                "or not this dialect of it. "
                 "Install it, or set PERENNIAL_SELDON_DIALECT or PERENNIAL_SERVING to what is there."
             )
         if status == NOT_FOUND:
@@ -167,7 +170,8 @@ class KubernetesApi:
             return Conflict(message)
         if status in (FORBIDDEN, UNAUTHORIZED):
             return ServiceUnreachable(
-                f"The cluster does not let this account {what} in the namespace {self.namespace} ({message}): give it that right, or use another account."
+                f"The cluster does not let this account {what} in the namespace {self.namespace} ({message}): "
+                "give it that right, or use another account."
             )
         if "log" in what and status == 400:  # the container has not died before
             return Missing(message)

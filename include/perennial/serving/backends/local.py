@@ -207,7 +207,8 @@ class LocalBackend:
                 return
             if time.monotonic() >= deadline:
                 raise ServiceUnreachable(
-                    f"The gateway did not take up {envoy.folder(self.settings)} in {_TAKE_UP_SECONDS:g} s: its log says why. Run `perennial status`."
+                    f"The gateway did not take up {envoy.folder(self.settings)} in {_TAKE_UP_SECONDS:g} s: its log says why. "
+                    "Run `perennial status`."
                 )
             time.sleep(_POLL_SECONDS / 5)
 

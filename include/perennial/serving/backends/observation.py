@@ -26,9 +26,9 @@ _TRIES = 5
 def read_arms(clusters: str, statistics: str) -> dict[str, Arm]:
     """The raw counters of every version's cluster, by the cluster's name.
 
-    Requests and errors are the endpoint's own, since an answer that was tried again elsewhere is charged to neither cluster. Latency and the
-    kind of the answer are what the caller got, so they are taken from the cluster that the route chose: the version's own or an aggregate
-    that begins with it.
+    Requests and errors are the endpoint's own, since an answer that was tried again elsewhere is charged to neither cluster. Latency
+    and the kind of the answer are what the caller got, so they are taken from the cluster that the route chose: the version's own or an
+    aggregate that begins with it.
     """
     said: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     latency: dict[str, _Buckets] = defaultdict(lambda: defaultdict(int))
@@ -102,7 +102,8 @@ class KeptInFile:
 
 
 class KeptInStore:
-    """Totals in the store: `observed/<model>/<8-digit number>.json`, each written by put-if-absent in the place after the one that was read.
+    """Totals in the store: `observed/<model>/<8-digit number>.json`, each written by put-if-absent in the place
+    after the one that was read.
 
     So of two processes that look at the same time one keeps its totals and the other looks again. Of the older ones a few are left.
     """

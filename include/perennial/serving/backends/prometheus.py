@@ -48,7 +48,8 @@ class Prometheus:
     def __init__(self, url: str, namespace: str, metrics: Metrics = Metrics()) -> None:
         if not url:
             raise SettingMissing(
-                "PERENNIAL_PROMETHEUS_URL is not set: Seldon Core serves, so a release reads its evidence from Prometheus. Name one that scrapes the served versions."
+                "PERENNIAL_PROMETHEUS_URL is not set: Seldon Core serves, so a release reads its evidence from Prometheus. "
+                "Name one that scrapes the served versions."
             )
         self.url, self.namespace, self.metrics = url.rstrip("/"), namespace, metrics
 
@@ -84,7 +85,8 @@ class Prometheus:
         found = re.fullmatch(self.metrics.version, labels.get(self.metrics.label, ""))
         if not found:
             raise ServiceUnreachable(
-                f"The series of {self.metrics.answers} in the Prometheus at {self.url} do not name versions by the label {self.metrics.label}: keep that label where it scrapes them."
+                f"The series of {self.metrics.answers} in the Prometheus at {self.url} do not name versions by the label "
+                f"{self.metrics.label}: keep that label where it scrapes them."
             )
         return int(found[1])
 
@@ -102,7 +104,8 @@ class Prometheus:
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise ServiceUnreachable(
-                f"The Prometheus at {self.url} does not answer ({error}), and without it a release has no evidence: check PERENNIAL_PROMETHEUS_URL and that it runs."
+                f"The Prometheus at {self.url} does not answer ({error}), and without it a release has no evidence: "
+                "check PERENNIAL_PROMETHEUS_URL and that it runs."
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ServiceUnreachable(

@@ -51,7 +51,8 @@ class SeldonBackend:
         now = None if live is None else seldon_v1.read_route(live)
         if live is not None and now is None:
             raise ServiceUnreachable(
-                f"There is a SeldonDeployment {seldon_v1.name_of(model)} in the namespace {self.api.namespace} that Perennial has not made: delete it, or rename the model."
+                f"There is a SeldonDeployment {seldon_v1.name_of(model)} in the namespace {self.api.namespace} that Perennial "
+                "has not made: delete it, or rename the model."
             )
         if live is None or now is None:
             self._write(live, seldon_v1.render(model, route, self.api.namespace, template))
@@ -111,8 +112,10 @@ class SeldonBackend:
             for version in route.versions:
                 if ready[version] > STALE_SECONDS / 2 and found.age_seconds.get(version, STALE_SECONDS) >= STALE_SECONDS:
                     raise ServiceUnreachable(
-                        f"The Prometheus at {prometheus.url} has no new figures of version {version} of {model.name}, whose pods have been ready for {ready[version]:.0f} s: "
-                        f"make it scrape /metrics on port {seldon_v1.PORT} of the pods with the label {seldon_v1.MODEL} in the namespace {self.api.namespace}."
+                        f"The Prometheus at {prometheus.url} has no new figures of version {version} of {model.name}, "
+                        f"whose pods have been ready for {ready[version]:.0f} s: "
+                        f"make it scrape /metrics on port {seldon_v1.PORT} of the pods with the label {seldon_v1.MODEL} in the "
+                        f"namespace {self.api.namespace}."
                     )
             return found.arms
 
@@ -139,7 +142,8 @@ class SeldonBackend:
             if time.monotonic() >= deadline:
                 what = f"The Deployment {left[0]['metadata']['name']} is still there" if left else f"Version {answered} still answers"
                 raise ServiceUnreachable(
-                    f"{what} {TAKE_UP_SECONDS:g} s after the SeldonDeployment of {model.name} was deleted: look at the operator of Seldon Core and at the ingress behind {probe.url}."
+                    f"{what} {TAKE_UP_SECONDS:g} s after the SeldonDeployment of {model.name} was deleted: "
+                    f"look at the operator of Seldon Core and at the ingress behind {probe.url}."
                 )
             if left:
                 time.sleep(_POLL_SECONDS)
@@ -242,7 +246,8 @@ class SeldonBackend:
         probe = Probe(self.settings, model)
         if any(probe.ask() == version for _ in range(UNSEEN_PROBES)):
             raise ServiceUnreachable(
-                f"The ingress behind {probe.url} sends requests to version {version} of {model.name}, which has no share of the traffic: it does not take a weight of 0 for none. "
+                f"The ingress behind {probe.url} sends requests to version {version} of {model.name}, "
+                "which has no share of the traffic: it does not take a weight of 0 for none. "
                 "Use Istio, which does, or another ingress."
             )
 

@@ -90,7 +90,8 @@ def read_template(settings: Settings) -> Json:
     for entry in base.get("env") or ():
         if entry.get("value") and _SECRET_NAME.search(entry["name"]):
             raise SettingMissing(
-                f"The pod template of served versions, {path}, gives {entry['name']} in the open: take it from a Secret (`valueFrom.secretKeyRef` or `envFrom`)."
+                f"The pod template of served versions, {path}, gives {entry['name']} in the open: "
+                "take it from a Secret (`valueFrom.secretKeyRef` or `envFrom`)."
             )
     return found
 
@@ -271,8 +272,14 @@ def _pod_spec(model: ModelSpec, version: int, content: str, template: Mapping[st
     start = math.ceil(model.serving.start_seconds)  # twice as long as it is waited for, then it is started anew
     container.update(
         name=CONTAINER,
-        args=["--model", model.name, "--version", str(version), "--digest", content, "--port", str(PORT), "--threads", str(model.serving.threads)],
-        env=[*(e for e in container.get("env") or () if e["name"] != "PERENNIAL_HOST"), {"name": "PERENNIAL_HOST", "value": "0.0.0.0"}],  # noqa: S104
+        args=[
+            *("--model", model.name, "--version", str(version), "--digest", content),
+            *("--port", str(PORT), "--threads", str(model.serving.threads)),
+        ],
+        env=[
+            *(variable for variable in container.get("env") or () if variable["name"] != "PERENNIAL_HOST"),
+            {"name": "PERENNIAL_HOST", "value": "0.0.0.0"},  # noqa: S104
+        ],
         ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         resources=_resources(model, container.get("resources") or {}),
         lifecycle={"preStop": {"exec": {"command": ["sleep", str(DRAIN_SECONDS)]}}},

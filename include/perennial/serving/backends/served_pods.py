@@ -1,4 +1,7 @@
-"""What the pods of one version show: whether all of them serve, and else why not, as one sentence for a person. Pure, but for `ask_ready`."""
+"""What the pods of one version show: whether all of them serve, and else why not, as one sentence for a person.
+
+Pure, but for `ask_ready`.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ def ready_seconds(pod: Mapping[str, Any], now: datetime | None = None) -> float 
 
 
 def complete(deployment: Mapping[str, Any]) -> bool:
-    """Whether a Deployment runs what it describes now, with all replicas ready. Its own counts tell only once it has seen its newest description."""
+    """Whether a Deployment runs what it describes now, with all replicas ready.
+
+    Its own counts tell only once it has seen its newest description.
+    """
     status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
     seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
     counts = [status.get(count, 0) for count in ("updatedReplicas", "readyReplicas", "replicas")]
