@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -16,6 +16,7 @@ CRON_PART = re.compile(r"(\*|(\d+)(-(\d+))?)(/(\d+))?")
 Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "recalibration"]
 ColumnType = Literal["int", "float", "string", "timestamp", "bool"]
 Verdict = Literal["real", "false alarm", "known"]
+DriftKind = Literal["shift", "predictions", "nulls", "new category", "correlation", "joint"]
 AnomalyDetector = Literal["univariate_sum", "univariate_max", "multivariate", "isolation_forest", "one_class_svm"]
 
 CLASSIFIER_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "calibration_error")
@@ -316,6 +317,13 @@ class RetrainSpec(Spec):
     recalibrate_min_labels: int = Field(default=500, ge=1, description="Fewer labelled predictions than this are not fitted to.")
 
 
+class EffectLimits(NamedTuple):
+    """How far something must have moved for a significant change of it to matter."""
+
+    drift: float  # from here on it is drift
+    alarm: float  # from here on it alarms as well
+
+
 class MonitoringSpec(Spec):
     """What the monitoring DAG looks at."""
 
@@ -372,6 +380,18 @@ class MonitoringSpec(Spec):
     alarms_per_day: float = Field(
         default=3, gt=0, description="Requests a day that may be called strange while nothing is wrong; the threshold follows from it."
     )
+
+    def limits(self, kind: DriftKind) -> EffectLimits:
+        """Effects from which on a significant finding of that kind is drift, and alarms."""
+        limits: dict[DriftKind, EffectLimits] = {
+            "shift": EffectLimits(self.min_shift, self.alarm_shift),
+            "predictions": EffectLimits(self.min_predictions, self.alarm_shift),
+            "nulls": EffectLimits(self.min_nulls, self.alarm_nulls),
+            "new category": EffectLimits(self.min_new_category, self.alarm_new_category),
+            "correlation": EffectLimits(self.min_correlation, self.alarm_correlation),
+            "joint": EffectLimits(self.min_joint, self.alarm_joint),
+        }
+        return limits[kind]
 
 
 class ServingSpec(Spec):
