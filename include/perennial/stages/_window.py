@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from math import comb
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +24,10 @@ from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.monitoring.anomalies import Anomalies, find_anomalies, fit_watch
 from perennial.monitoring.drift import DriftVerdict, find_drift, in_order
+from perennial.monitoring.feeds import Break, broken_feeds
 from perennial.monitoring.performance import event_days, logged_scores
 from perennial.monitoring.prediction_table import INPUT
-from perennial.monitoring.units import diagnose
+from perennial.monitoring.scores import watched_scores
 from perennial.monitoring.windows import Window
 from perennial.profiles.layout import Layout, fit_layout
 from perennial.profiles.profile import Profile, State, profile
@@ -42,20 +42,10 @@ from perennial.training.scoring import score
 
 log = logging.getLogger("perennial.monitor")
 
-MIN_NULL_RISE = 0.05  # share of rows by which missing values must rise to count as a broken feed: less is drift alone
 SAMPLED_ROWS = 120_000  # of the reference, that strange requests are compared with
 SCORED_ROWS = 20_000  # of the days that the training did not see, at most, that tell how scores are usually spread
 PREDICTIONS = "predictions"
 FEW_REQUESTS = 30  # a window of fewer tells nothing of the world: neither that it has changed nor that it is as it was
-
-
-@dataclass(frozen=True)
-class Break:
-    """A feed that seems broken: not another world, but other data of the same one."""
-
-    key: str  # what tells it from other breaks
-    column: str
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -132,7 +122,7 @@ class Judge:
                 find_drift(scores_before, scores_after, half, window.seed, predictions=scores_before.layout.names),
                 alpha,
             )
-        breaks = tuple(self._breaks(verdict, before, after))
+        breaks = broken_feeds(verdict, before, after, lambda column: self.dataset.column(column).meaning)
         return Judged(version, verdict.model_copy(update={"skipped": {**skipped, **verdict.skipped}}), by_version, breaks)
 
     def anomalies(self, version: int, rows: pa.Table, seed: int) -> Anomalies:
@@ -213,8 +203,8 @@ class Judge:
         return Profile(layout, days)
 
     def _scores(self, rows: pa.Table) -> pa.Table:
-        """What is watched of predictions: see `_score_columns`."""
-        return pa.table({"event_time": rows["event_time"], **_score_columns(self.spec, logged_scores(rows))})
+        """What is watched of predictions: see `watched_scores`."""
+        return pa.table({"event_time": rows["event_time"], **watched_scores(self.spec, logged_scores(rows))})
 
     def _profiled(self, window: Window, what: str, rows: int, layout: Layout, count: Callable[[], Profile]) -> Profile:
         """The profile of a window, kept beside its report and taken from there as long as no more predictions came in."""
@@ -253,23 +243,10 @@ class Judge:
             frame = frame.iloc[some]
             scores = score(folder, {name: frame[name].to_numpy() for name in frame.columns}, threads=2)
         times = pa.array(frame[self.dataset.event_time].to_numpy().astype("datetime64[us]"))
-        rows = pa.table({"event_time": times, **_score_columns(self.spec, scores)})
+        rows = pa.table({"event_time": times, **watched_scores(self.spec, scores)})
         layout = kept.keep_layout(layout or fit_layout(rows.drop_columns(["event_time"]), joint=()))
         found = profile(rows, layout, day="event_time")
         kept.write(digest, found)
-        return found
-
-    def _breaks(self, verdict: DriftVerdict, before: Profile, after: Profile) -> list[Break]:
-        """Findings that are better explained by a broken feed than by a changed world."""
-        found = []
-        for finding in verdict.columns:
-            column = finding.column
-            if finding.kind == "nulls" and finding.alarms and finding.bins[0].window - finding.bins[0].reference >= MIN_NULL_RISE:
-                found.append(Break(f"missing values of {column}", column, finding.sentence))
-            elif finding.kind == "shift" and finding.drifted:  # rows in another unit are a break, however few they are
-                change = diagnose(before, after, column, self.dataset.column(column).meaning)
-                if change is not None:
-                    found.append(Break(f"unit of {column}", column, change.sentence))
         return found
 
 
@@ -284,15 +261,3 @@ def _together(inputs: DriftVerdict, predictions: DriftVerdict, alpha: float) -> 
             "significant": smallest <= alpha,
         }
     )
-
-
-def _score_columns(spec: ModelSpec, scores: np.ndarray) -> dict[str, Any]:
-    """Score of the positive class, likeliest class and its score, or predicted value."""
-    if spec.task == "binary":
-        return {f"score of {spec.classes[-1]}": scores[:, 1]}
-    if spec.task == "multiclass":
-        return {
-            "predicted class": pa.array(np.array(spec.classes, dtype=object)[scores.argmax(axis=1)].tolist(), pa.string()),
-            "score of the likeliest class": scores.max(axis=1),
-        }
-    return {"predicted value": scores[:, 0]}

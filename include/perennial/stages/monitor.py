@@ -32,12 +32,28 @@ from perennial.monitoring import performance, policy
 from perennial.monitoring.anomalies import Anomalies
 from perennial.monitoring.outcomes import collect_outcomes, count_unknown, join, outcome_rows, outcomes_name, outcomes_of
 from perennial.monitoring.prediction_table import INPUT, SetAside, collect_predictions, predictions_name, set_aside
-from perennial.monitoring.report import page
+from perennial.monitoring.report.numbers import (
+    ArmCounts,
+    DayLosses,
+    Decision,
+    Gateway,
+    KnownOutcomes,
+    Losses,
+    OpenIncident,
+    SliceLosses,
+    WindowDrift,
+    WindowIncidents,
+    WindowReport,
+    decoded,
+)
+from perennial.monitoring.report.page import page
+from perennial.monitoring.report.words import sentence_of
+from perennial.monitoring.scores import score_shares
 from perennial.monitoring.windows import Window, newest_complete, window_of, windows_before
 from perennial.results import MonitorResult
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings
-from perennial.specs import Cause, DatasetSpec, ModelSpec
+from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._service import note_service
 from perennial.stages._versions import as_logged
@@ -223,48 +239,54 @@ class Look:
         if is_newest and not judged.few:  # before what it changes: an older look must not undo that, even if this one dies
             self.store.write(self._newest_key, json.dumps({"window": window.name, "reach": reach.isoformat()}).encode())
         changed = self._note_incidents(window, found, link) if is_newest else ()
-        decision, cause, key = self._decide(window, found)
-        decision = f"{decision} {looks_back}".strip()
-        document: dict[str, Any] = {
-            "model": self.spec.name,
-            "title": self.spec.title,
-            "name": window.name,
-            "first": window.first.isoformat(),
-            "last": window.last.isoformat(),
-            "version": version,
-            "by_version": {str(v): n for v, n in judged.by_version.items()},
-            "requests": rows.num_rows,
-            "sentence": _sentence(rows.num_rows, judged, confirmed, figures, estimate, decision),
-            "drift": {
-                **verdict.model_dump(mode="json"),
-                "drifted": list(verdict.drifted),
-                "alarming": list(verdict.alarming),
-                "confirmed": list(confirmed),
-                "windows": self.spec.retrain.drift_windows,
-                "alpha": self.spec.monitoring.alpha,
-                "earlier": earlier,
-                "judged_by": self._judged_by(version),
-            },
-            "breaks": [asdict(b) for b in judged.breaks],
-            "anomalies": anomalies.model_dump(mode="json"),
-            "performance": {**asdict(figures), "coverage": figures.coverage},
-            "estimate": None if estimate is None else asdict(estimate),
-            "slices": [{"column": s.column, "name": s.name, **asdict(s.performance), "coverage": s.performance.coverage} for s in by_slice],
-            "outcomes": {**asdict(counts), "unknown": count_unknown(happened, self.predicted.dataset())},
-            "days": [{**asdict(d), "day": d.day.isoformat(), "excess": d.excess, "coverage": d.coverage} for d in days],
-            "jump": asdict(jump),
-            "scores": _scores(self.spec, of_version),
-            "service": asdict(performance.service_figures(rows)),
-            "gateway": self._gateway(),
-            "damaged": [found.sentence for found in self.damaged],
-            "decision": {"cause": cause, "why": decision, "request": key},
-            "incidents": self._incidents(changed),
-        }
+        decision = self._decide(window, found)
+        decision = decision.model_copy(update={"why": f"{decision.why} {looks_back}".strip()})
+        report = WindowReport(
+            model=self.spec.name,
+            title=self.spec.title,
+            name=window.name,
+            first=window.first,
+            last=window.last,
+            version=version,
+            by_version=dict(judged.by_version),
+            requests=rows.num_rows,
+            sentence=sentence_of(
+                rows.num_rows,
+                verdict,
+                judged.breaks,
+                confirmed=bool(confirmed),
+                figures=figures,
+                estimate=estimate,
+                decision=decision.why,
+            ),
+            drift=WindowDrift(
+                **dict(verdict),
+                confirmed=confirmed,
+                windows=self.spec.retrain.drift_windows,
+                alpha=self.spec.monitoring.alpha,
+                earlier=tuple(earlier),
+                judged_by=self._judged_by(version),
+            ),
+            breaks=judged.breaks,
+            anomalies=anomalies,
+            performance=Losses.model_validate(figures),
+            estimate=estimate,
+            slices=tuple(SliceLosses(column=s.column, name=s.name, **dict(Losses.model_validate(s.performance))) for s in by_slice),
+            outcomes=KnownOutcomes(**asdict(counts), unknown=count_unknown(happened, self.predicted.dataset())),
+            days=tuple(DayLosses.model_validate(day) for day in days),
+            jump=jump,
+            scores=score_shares(self.spec, of_version),
+            service=performance.service_figures(rows),
+            gateway=self._gateway(),
+            damaged=tuple(lines.sentence for lines in self.damaged),
+            decision=decision,
+            incidents=self._incidents(changed),
+        )
         waiting = self.inbox.active()  # this window's or an earlier one's: a look that died before it told anybody loses nothing
-        self.store.write(f"{folder}/index.html", page(document).encode())
-        self.store.write(f"{folder}/report.json", json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode())
+        self.store.write(f"{folder}/index.html", page(report).encode())
+        self.store.write(f"{folder}/report.json", report.encoded())
         return MonitorResult(
-            sentence=document["sentence"],
+            sentence=report.sentence,
             links={"Report": link},
             report=f"{folder}/report.json",
             requests=rows.num_rows,
@@ -314,17 +336,13 @@ class Look:
 
     def _drifted_before(self, window: Window, version: int, family: frozenset[int]) -> set[str]:
         """Columns that drifted in an earlier window against the same training's snapshot; judged now if it has not been, or if more predictions came in."""
-        rows = self.predictions(window)
+        rows, key = self.predictions(window), f"{self.judge.folder(window)}/report.json"
         try:
-            known = json.loads(self.store.read(f"{self.judge.folder(window)}/report.json"))
+            known = decoded(self.store.read(key), key)
         except KeyError:
-            known = {}
-        if (
-            known.get("requests") == rows.num_rows
-            and known["version"] in family
-            and known["drift"]["judged_by"] == self._judged_by(version)
-        ):
-            return set(known["drift"]["alarming"])
+            known = None
+        if known and known.requests == rows.num_rows and known.version in family and known.drift.judged_by == self._judged_by(version):
+            return set(known.drift.alarming)
         if not rows.num_rows:
             return set()
         judged = self.judge.judge(window, rows)
@@ -356,39 +374,26 @@ class Look:
                 changed.append(incident.id)
         return tuple(id for id in changed if id is not None)
 
-    def _incidents(self, changed: tuple[str, ...]) -> dict[str, Any]:
+    def _incidents(self, changed: tuple[str, ...]) -> WindowIncidents:
         """The open incidents, what this look changed, and how often the model calls for attention."""
         now = datetime.now(timezone.utc)
-        return {
-            "open": [
-                {
-                    "id": i.id,
-                    "kind": i.kind,
-                    "severity": i.severity,
-                    "sentence": i.sentence,
-                    "opened": i.opened.isoformat(),
-                    "verdict": i.verdict,
-                    "blocks_training": i.blocks_training,
-                }
-                for i in self.incidents.open_ones()
-            ],
-            "changed": list(changed),
-            "rate": self.incidents.alarm_rate(now).sentence,
-        }
+        still_open = tuple(OpenIncident.model_validate(incident) for incident in self.incidents.open_ones())
+        return WindowIncidents(open=still_open, changed=changed, rate=self.incidents.alarm_rate(now).sentence)
 
-    def _decide(self, window: Window, found: Found) -> tuple[str, Cause | None, str | None]:
+    def _decide(self, window: Window, found: Found) -> Decision:
         """Why or why not, and the cause and key of the request that this window made, now or at an earlier look."""
         if found.is_newest:
             settle(self.inbox, self.store, self.spec.name)
         for request in self.inbox.all():
             if request.evidence.get("window") == window.name:
                 ended = f" It ended: {request.sentence}" if request.state == "ended" else ""
-                return f"{request.evidence.get('why')} Requested retraining {request.key}.{ended}", request.cause, request.key
+                why = f"{request.evidence.get('why')} Requested retraining {request.key}.{ended}"
+                return Decision(cause=request.cause, why=why, request=request.key)
         newest_data = latest_snapshot(self.store, self.dataset)
         evidence = self._evidence(found, newest_data)
         asked = policy.ask(evidence, self.spec.retrain)
         if isinstance(asked, policy.Held) or newest_data is None:
-            return asked.why, None, None
+            return Decision(cause=None, why=asked.why, request=None)
         facts: dict[str, object] = {
             "window": window.name,
             "champion": found.judged.version,
@@ -397,8 +402,9 @@ class Look:
         }
         key = self.inbox.ask(asked.cause, newest_data.version, facts)
         if key is None:
-            return f"{asked.why} It was asked for before on snapshot {newest_data.version}, or another request is open.", None, None
-        return f"{asked.why} Requested retraining {key}.", asked.cause, key
+            why = f"{asked.why} It was asked for before on snapshot {newest_data.version}, or another request is open."
+            return Decision(cause=None, why=why, request=None)
+        return Decision(cause=asked.cause, why=f"{asked.why} Requested retraining {key}.", request=key)
 
     def _evidence(self, found: Found, newest_data: Snapshot | None) -> policy.Evidence:
         champion = self.entries[-1].champion if self.entries else None
@@ -434,18 +440,18 @@ class Look:
             active=active.key if active else "",
         )
 
-    def _gateway(self) -> dict[str, Any]:
+    def _gateway(self) -> Gateway:
         """Counts of the gateway at the time of the look: they know what never reached a version's log."""
         try:
             arms = open_backend(self.settings).observe(self.spec)
         except ServiceUnreachable as error:
-            return {"sentence": f"The gateway's own counts are missing: {error}", "versions": {}}
+            return Gateway(sentence=f"The gateway's own counts are missing: {error}", versions={})
         if not arms:
-            return {"sentence": "The gateway serves no version of this model now.", "versions": {}}
-        return {
-            "sentence": "The gateway's own counts, since each version began to serve until this look:",
-            "versions": {str(v): _arm(arm) for v, arm in sorted(arms.items())},
-        }
+            return Gateway(sentence="The gateway serves no version of this model now.", versions={})
+        return Gateway(
+            sentence="The gateway's own counts, since each version began to serve until this look:",
+            versions={str(v): _arm(arm) for v, arm in sorted(arms.items())},
+        )
 
 
 def _wrong(found: Found, windows: int) -> dict[tuple[Kind, str], tuple[Severity, str]]:
@@ -503,60 +509,9 @@ def _groups(spec: ModelSpec, rows: pa.Table) -> dict[str, Any]:
     return found
 
 
-def _arm(arm: Arm) -> dict[str, Any]:
-    return {
-        "requests": arm.requests,
-        "errors": arm.errors,
-        "p50_ms": performance.latency_quantile(arm.latency_ms, 0.5),
-        "p99_ms": performance.latency_quantile(arm.latency_ms, 0.99),
-    }
-
-
-def _scores(spec: ModelSpec, rows: pa.Table) -> list[dict[str, Any]]:
-    """Ten bins of the positive score, the mean score of each class, or ten bins of a regression's values: label, share, and of what."""
-    if not rows.num_rows:
-        return []
-    scores = performance.logged_scores(rows)
-    if spec.task == "multiclass":
-        counts = np.bincount(scores.argmax(axis=1), minlength=len(spec.classes)) / len(scores)
-        return [
-            {"label": name, "share": round(float(share), 6), "of": "share of predictions by the likeliest class"}
-            for name, share in zip(spec.classes, counts, strict=True)
-        ]
-    column = scores[:, -1]
-    edges = np.linspace(0, 1, 11) if spec.task == "binary" else np.linspace(column.min(), max(column.max(), column.min() + 1e-9), 11)
-    counts = np.histogram(column, edges)[0] / len(column)
-    of = f"share of predictions by the score of {spec.classes[-1]}" if spec.task == "binary" else "share of predictions by predicted value"
-    return [{"label": f"{edges[i]:.3g} to {edges[i + 1]:.3g}", "share": round(float(counts[i]), 6), "of": of} for i in range(10)]
-
-
-def _sentence(
-    requests: int,
-    judged: Judged,
-    confirmed: tuple[str, ...],
-    figures: performance.Performance,
-    estimate: performance.Estimate | None,
-    decision: str,
-) -> str:
-    verdict = judged.verdict
-    drifted = [c for c in verdict.columns if c.alarms]
-    small = [c for c in verdict.columns if c.drifted]
-    if drifted:
-        more = f" (and {len(drifted) - 1} more)" if len(drifted) > 1 else ""
-        world = f"Drift{' (confirmed)' if confirmed else ''}: {drifted[0].sentence.rstrip('.')}{more}."
-    elif small:
-        more = f" (and {len(small) - 1} more)" if len(small) > 1 else ""
-        world = f"No drift worth an alarm: {small[0].sentence.rstrip('.')}{more}."
-    else:
-        world = "No drift." if verdict.columns and not verdict.power.startswith("Nothing") else f"No verdict on drift. {verdict.power}"
-    broken = "".join(f" {b.sentence}" for b in judged.breaks if not drifted or b.sentence != drifted[0].sentence)
-    if figures.realised is not None:
-        loss = f"{figures.loss} {figures.realised:.3f} [{figures.low:.3f}, {figures.high:.3f}] on {figures.labelled} outcomes"
-    elif estimate is not None:
-        loss = f"no outcomes yet; the scores alone expect {figures.loss} {estimate.loss:.3f}"
-    else:
-        loss = "no outcomes yet"
-    return f"{requests} predictions. {world}{broken} {loss[0].upper()}{loss[1:]}. {decision}"
+def _arm(arm: Arm) -> ArmCounts:
+    p50, p99 = (performance.latency_quantile(arm.latency_ms, share) for share in (0.5, 0.99))
+    return ArmCounts(requests=arm.requests, errors=arm.errors, p50_ms=p50, p99_ms=p99)
 
 
 def _utc(when: datetime) -> datetime:

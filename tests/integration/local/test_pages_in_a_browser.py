@@ -16,8 +16,9 @@ import pytest
 
 from perennial.local.reports_server import ReportsServer
 from perennial.monitoring import replay_picture
-from perennial.monitoring import report as window_report
 from perennial.monitoring.replay import Day, History, Policy
+from perennial.monitoring.report.numbers import WindowReport
+from perennial.monitoring.report.page import page as window_page
 from perennial.quality import data_docs, suites
 from perennial.quality.validation import validate
 from perennial.settings import Settings
@@ -101,7 +102,7 @@ def store(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> FolderS
     with pytest.MonkeyPatch.context() as patch:
         _write_data_docs(store, root, texts, patch)
     said = " | ".join(texts)
-    store.write("reports/sales/windows/2013-02/index.html", window_report.page(hostile_report(said)).encode())
+    store.write("reports/sales/windows/2013-02/index.html", window_page(WindowReport.model_validate(hostile_report(said))).encode())
     store.write("reports/sales/0123/evaluation.html", _evaluation(texts).encode())
     store.write("reports/sales/replays/replay.svg", _picture(texts))
     for text in texts:

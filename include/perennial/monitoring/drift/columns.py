@@ -16,7 +16,7 @@ from perennial.monitoring.drift.question import Described, Question
 from perennial.monitoring.drift.verdict import Bin
 from perennial.monitoring.permutation import Floats, Statistic, normed
 from perennial.profiles.layout import normal_quantile
-from perennial.specs import MonitoringSpec
+from perennial.specs import DriftKind, MonitoringSpec
 
 ALONE_ROWS = 1.0  # spread, in rows of the window, below which rows of new categories or values are not thought to scatter
 
@@ -41,7 +41,7 @@ class WatchedColumn:
         """What is asked, each with its statistics."""
         column, asked = self.column, []
         if column.counts.sum():
-            kind = "predictions" if self.predicted else "shift"
+            kind: DriftKind = "predictions" if self.predicted else "shift"
             moved = (
                 effects.moved_categories(self.binned.fold(column.counts))
                 if column.edges is None

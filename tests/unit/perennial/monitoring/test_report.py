@@ -6,7 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from perennial.monitoring.report import MAX_ANOMALIES, MAX_BINS, page
+from perennial.monitoring.report.numbers import WindowReport
+from perennial.monitoring.report.page import MAX_ANOMALIES
+from perennial.monitoring.report.page import page as page_of
+from perennial.monitoring.report.pictures import MAX_BINS
 
 HOSTILE = "<img src=x onerror='alert(1)'>\"`&"
 COLUMN = {
@@ -23,7 +26,16 @@ COLUMN = {
     "sentence": "`temp`: below 30 5 % → 45 % of rows <&>.",
     "bins": [{"label": "<i>", "reference": 0.05, "window": 0.45}],
 }
-DAY = {"day": "2013-02-01", "realised": 0.5, "expected": 0.4, "coverage": 0.5}
+DAY = {
+    "day": "2013-02-01",
+    "version": 3,
+    "predictions": 100,
+    "labelled": 50,
+    "realised": 0.5,
+    "expected": 0.4,
+    "excess": 0.1,
+    "coverage": 0.5,
+}
 ANOMALIES = {
     "detector": "multivariate", "alarms_per_day": 3.0, "achieved": 2.5, "highest": 9.0, "threshold": 12.0, "held_out_days": 14, "scored": 100, "days": 1, "found": 0,
     "shown": [], "unusual": False, "sentence": "No request is unlike the reference.",
@@ -38,16 +50,17 @@ INCIDENT = {
     "blocks_training": False,
 }
 REPORT = {
+    "model": "late_arrivals",
     "title": "Late arrivals", "name": "2013-02-01_2013-02-02", "first": "2013-02-01T00:00:00+00:00", "last": "2013-02-02T00:00:00+00:00", "version": 3, "by_version": {"3": 90, "4": 10},
     "requests": 100, "sentence": "Drift: temp.",
     "drift": {
         "drifted": ["temp"], "alarming": ["temp"], "confirmed": ["temp"], "windows": 2, "power": "The window is one day.", "reference_days": 45, "window_days": 1, "labellings": 2000, "exact": False, "alpha": 0.05,
-        "columns": [COLUMN], "skipped": {"when": "is the event time"},
+        "columns": [COLUMN], "skipped": {"when": "is the event time"}, "earlier": ["2013-01-31_2013-02-01"], "judged_by": "2125deb5a6ec1e63",
     },
     "breaks": [], "anomalies": ANOMALIES, "estimate": None, "slices": [],
     "decision": {"cause": "drift", "why": "temp drifted.", "request": "k"},
     "performance": {"loss": "log loss", "labelled": 0, "predictions": 100, "coverage": 0.0, "realised": None, "low": None, "high": None, "expected": None, "excess": None, "blocks": ""},
-    "outcomes": {"repeated": 1, "contradicted": 2, "unknown": 3}, "damaged": ["4 logged lines could not be read."], "days": [], "jump": {"found": False, "sentence": "No labelled day."}, "scores": [],
+    "outcomes": {"predictions": 100, "labelled": 0, "repeated": 1, "contradicted": 2, "predicted_twice": 0, "unknown": 3}, "damaged": ["4 logged lines could not be read."], "days": [], "jump": {"found": False, "sentence": "No labelled day."}, "scores": [],
     "service": {"predictions": 100, "seconds": 60.0, "per_second": 1.7, "p50_ms": None, "p99_ms": None},
     "gateway": {"sentence": "The gateway's own counts:", "versions": {"3": {"requests": 120, "errors": 1, "p50_ms": 1.0, "p99_ms": None}}},
     "incidents": {"open": [INCIDENT], "changed": ["0001-drift"], "rate": "1.0 alarms a month (1 in 30 days); none was judged."},
@@ -56,6 +69,11 @@ QUIET = {**REPORT["drift"], "drifted": [], "alarming": [], "confirmed": [], "pow
 KNOWN = {
     **REPORT["performance"], "labelled": 80, "coverage": 0.8, "realised": 0.5, "low": 0.4, "high": 0.6, "expected": 0.45, "excess": 0.05, "blocks": "rows",
 }  # fmt: skip
+
+
+def page(report):
+    """The page of a report that was stored."""
+    return page_of(WindowReport.model_validate(report))
 
 
 ATTRIBUTES = frozenset(

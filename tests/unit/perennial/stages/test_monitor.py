@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from perennial.errors import UnknownName
 from perennial.monitoring.anomalies import Anomalies
 from perennial.monitoring.drift import Bin, ColumnDrift, DriftVerdict
+from perennial.monitoring.feeds import Break
 from perennial.monitoring.performance import Jump
 from perennial.specs import GateSpec, ModelSpec
-from perennial.stages._window import Break, Judged, _score_columns, _together
-from perennial.stages.monitor import Found, _groups, _is_over, _scores, _window, _wrong
+from perennial.stages._window import Judged, _together
+from perennial.stages.monitor import Found, _groups, _is_over, _window, _wrong
 
 COMMON = {
     "name": "m",
@@ -26,30 +26,6 @@ COMMON = {
     "gate": GateSpec(floors={}),
 }
 BINARY = ModelSpec(task="binary", classes=("on_time", "late"), **COMMON)
-
-
-def rows(*scores):
-    """Rows with scores."""
-    return pa.table({"scores": pa.array([list(s) for s in scores], pa.list_(pa.float64()))})
-
-
-def test_scores_are_shown_by_kind_of_model():
-    """Positive scores in tenths, the likeliest class, or ranges of values; shares add up to one."""
-    binary = _scores(BINARY, rows((0.95, 0.05), (0.15, 0.85)))
-    assert [b["share"] for b in binary] == [0.5, 0, 0, 0, 0, 0, 0, 0, 0.5, 0]
-    colours = _scores(
-        ModelSpec(task="multiclass", classes=("red", "green", "blue"), **COMMON), rows((0.1, 0.2, 0.7), (0.5, 0.3, 0.2), (0, 0.1, 0.9))
-    )
-    assert [(b["label"], b["share"]) for b in colours] == [
-        ("red", pytest.approx(1 / 3, abs=1e-5)),
-        ("green", 0.0),
-        ("blue", pytest.approx(2 / 3, abs=1e-5)),
-    ]
-    minutes = _scores(
-        ModelSpec(task="regression", **COMMON | {"gate": GateSpec(metric="rmse", floors={})}), rows((10.0,), (20.0,), (20.0,))
-    )
-    assert (minutes[0]["share"], minutes[-1]["share"]) == (pytest.approx(1 / 3, abs=1e-5), pytest.approx(2 / 3, abs=1e-5))
-    assert _scores(BINARY, rows()) == []
 
 
 def test_half_a_window_is_completed_by_its_length():
@@ -160,17 +136,6 @@ def test_two_tests_share_one_false_alarm_rate():
     assert [(f.column, f.p_value) for f in both.columns] == [("score", 0.002), ("temp", 0.04), ("dewp", 1.0)]
     assert (both.p_value, both.significant, both.drifted) == (0.002, True, ("score", "temp"))
     assert not _together(inputs, found().judged.verdict, 0.03).significant
-
-
-def test_what_is_watched_of_predictions():
-    """The positive score; the likeliest class and how sure it is; the value."""
-    scores = np.array([[0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
-    found = _score_columns(ModelSpec(task="multiclass", classes=("red", "green", "blue"), **COMMON), scores)
-    assert found["predicted class"].to_pylist() == ["green", "red"]
-    assert found["score of the likeliest class"].tolist() == [0.7, 0.6]
-    assert _score_columns(BINARY, scores[:, :2])["score of late"].tolist() == [0.7, 0.3]
-    regression = ModelSpec(task="regression", **COMMON | {"gate": GateSpec(metric="rmse", floors={})})
-    assert _score_columns(regression, np.array([[3.0]]))["predicted value"].tolist() == [3.0]
 
 
 def test_slices_are_inputs_or_made_from_the_time():

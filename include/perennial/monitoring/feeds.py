@@ -1,0 +1,45 @@
+"""Does a window come from a broken feed? Not another world, but other data of the same one: values that are gone, or in another unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from perennial.monitoring.drift.verdict import DriftVerdict
+from perennial.monitoring.units import diagnose
+
+if TYPE_CHECKING:
+    from perennial.profiles.profile import Profile
+
+MIN_NULL_RISE = 0.05  # share of rows by which missing values must rise to count as a broken feed: less is drift alone
+
+
+@dataclass(frozen=True)
+class Break:
+    """A feed that seems broken."""
+
+    key: str  # what tells it from other breaks
+    column: str
+    sentence: str
+
+
+def broken_feeds(verdict: DriftVerdict, before: Profile, after: Profile, meaning: Callable[[str], str]) -> tuple[Break, ...]:
+    """Findings of the drift test that are better explained by a broken feed than by a changed world.
+
+    Args:
+        verdict: of the window.
+        before: profile of the reference.
+        after: profile of the window.
+        meaning: what the dataset says of a column, with its unit.
+    """
+    breaks = []
+    for finding in verdict.columns:
+        column = finding.column
+        if finding.kind == "nulls" and finding.alarms and finding.bins[0].window - finding.bins[0].reference >= MIN_NULL_RISE:
+            breaks.append(Break(f"missing values of {column}", column, finding.sentence))
+        elif finding.kind == "shift" and finding.drifted:  # rows in another unit are a break, however few they are
+            change = diagnose(before, after, column, meaning(column))
+            if change is not None:
+                breaks.append(Break(f"unit of {column}", column, change.sentence))
+    return tuple(breaks)

@@ -1,0 +1,300 @@
+"""The page of a window: one self-contained HTML file, the verdict on top. No script, no network; light, dark, printed, on a phone.
+
+>>> from pathlib import Path
+>>> from perennial.monitoring.report import numbers, page
+>>> for file in Path("reports").glob("*/windows/*/report.json"):  # draw them again
+...     drawn = file.with_name("index.html").write_text(page.page(numbers.decoded(file.read_bytes(), str(file))))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from perennial.monitoring.anomalies import Anomalies, Anomaly
+from perennial.monitoring.drift.verdict import Bin, ColumnDrift
+from perennial.monitoring.report import pictures
+from perennial.monitoring.report.numbers import Losses, SliceLosses, WindowDrift, WindowIncidents, WindowReport
+from perennial.monitoring.report.style import STYLE
+from perennial.monitoring.report.words import effect_words, headline_of, milliseconds_words, time_words
+
+MAX_COLUMNS, MAX_ANOMALIES = 12, 15
+NEAREST = 2  # findings shown with a plot where nothing drifted
+
+
+def page(report: WindowReport) -> str:
+    """The HTML of a window's report."""
+    state, headline = headline_of(report)
+    sections = [
+        f"<h1>{escape(report.title)}</h1>",
+        f"<p class=quiet>{time_words(report.first)} to {time_words(report.last)}, event time. "
+        f"Version {report.version} answered {report.answered} of {report.requests} predictions.</p>",
+        f"<div class='{state}'><b>{escape(headline)}</b>{_code(report.sentence.removesuffix(report.decision.why))}</div>",
+        _tiles(report),
+        f"<h2>What was decided and why</h2><p>{_code(report.decision.why)}</p>",
+        _incidents(report.incidents),
+        _inputs(report),
+        _together(report.drift),
+        _scores(report),
+        _anomalies(report.anomalies),
+        _performance(report),
+        _slices(report.slices, report.performance.loss),
+        _service(report),
+        _method(report.drift),
+    ]
+    title = f"{report.title} {report.name}"
+    return (
+        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(sections)}</main></body></html>"
+    )
+
+
+def _tiles(report: WindowReport) -> str:
+    drift, losses, anomalies, incidents = report.drift, report.performance, report.anomalies, report.incidents.open
+    if losses.realised is not None:
+        loss = f"{losses.realised:.3f}", f"{losses.loss}, {losses.low:.3f} to {losses.high:.3f}"
+    elif report.estimate is not None:
+        loss = f"≈ {report.estimate.loss:.3f}", f"{losses.loss} by the scores alone"
+    else:
+        loss = "?", f"{losses.loss}: no outcomes yet"
+    tiles = [
+        (f"{report.requests:,}", "predictions"),
+        (str(len(drift.alarming)), f"drifted of {len(drift.columns)} findings"),
+        loss,
+        (f"{losses.coverage * 100:.0f} %", f"outcomes known, {losses.labelled:,} of {losses.predictions:,}"),
+        (str(anomalies.found), f"strange requests, {anomalies.alarms_per_day:g} a day expected"),
+        (str(len(incidents)), f"open incident{'' if len(incidents) == 1 else 's'}"),
+    ]
+    drawn = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(label)}</span></li>" for value, label in tiles)
+    return f"<ul class=tiles>{drawn}</ul>"
+
+
+def _incidents(incidents: WindowIncidents) -> str:
+    rows = []
+    for i in incidents.open:
+        sentence = f"{_code(i.sentence)}{' <b>Training waits for it.</b>' if i.blocks_training else ''}"
+        since = f"{i.id}, {'new at this look' if i.id in incidents.changed else 'open since ' + time_words(i.opened)}"
+        judged = f", judged {escape(i.verdict)}" if i.verdict else ""
+        rows.append(
+            (
+                f"<span class='mark{' bad' if i.severity == 'critical' else ''}'>{escape(i.severity)}</span><div>{escape(i.kind)}</div>",
+                f"{sentence}<div class='quiet small'>{escape(since)}{judged}</div>",
+            )
+        )
+    table = _table(("Incident", "What was seen"), rows) if rows else "<p>None is open.</p>"
+    return f"<h2>Incidents</h2>{table}<p class='quiet small'>{escape(incidents.rate)}</p>"
+
+
+def _inputs(report: WindowReport) -> str:
+    drift = report.drift
+    findings = [f for f in drift.columns if f.kind in ("shift", "nulls", "new category")]
+    drifted = [f for f in findings if f.drifted]  # those that alarm come first
+    parts = [f"<h2>Inputs against the champion's snapshot ({drift.reference_days} days)</h2>"]
+    if drift.power:
+        parts.append(f"<p>{escape(drift.power)}</p>")
+    parts += [f"<p><span class='mark bad'>Diagnosis:</span> {_code(b.sentence)}</p>" for b in report.breaks]
+    if drift.confirmed:
+        parts.append(f"<p>Confirmed over {drift.windows} windows in a row: {escape(', '.join(drift.confirmed))}.</p>")
+    if not drifted and findings:
+        parts.append("<p>No input drifted. The nearest to it:</p>")
+    elif drifted and not any(f.alarms for f in drifted):
+        parts.append("<p>Inputs changed for certain, but too little to act on.</p>")
+    shown = drifted[:MAX_COLUMNS] or findings[:NEAREST]
+    parts.append(_key() if shown else "")
+    parts.append(_cards(shown))
+    if others := [f for f in findings if f not in shown]:
+        rows = [(_code(f.sentence), effect_words(f), f"{f.p_value:.3g}", _mark(f)) for f in others]
+        table = _table(("What was compared", "Effect", "p", ""), rows)
+        parts.append(f"<details><summary>{len(others)} more that moved less</summary>{table}</details>")
+    return "".join(parts)
+
+
+def _together(drift: WindowDrift) -> str:
+    findings = [f for f in drift.columns if f.kind in ("correlation", "joint")]
+    if not findings:
+        return ""
+    rows = [
+        (
+            f"{_mark(f)}{_code(f.sentence)}",
+            pictures.interval(f.effect, f.low, f.high, top=max(f.effect, f.usual, f.high or 0.0), usual=f.usual),
+            effect_words(f),
+            f"{f.p_value:.3g}",
+        )
+        for f in findings[:MAX_COLUMNS]
+    ]
+    return f"<h2>Columns together</h2>{_table(('What was compared', 'Change; grey: usual', 'Effect', 'p'), rows)}"
+
+
+def _scores(report: WindowReport) -> str:
+    findings = [f for f in report.drift.columns if f.kind == "predictions"]
+    if not findings and not report.scores:
+        return ""
+    parts = ["<h2>Scores</h2>"]
+    if findings:
+        parts += ["<p class=quiet>Against days of the snapshot that the training did not see.</p>", _key(), _cards(findings)]
+    else:
+        bins = [Bin(label=b.label, reference=0.0, window=b.share) for b in report.scores]
+        picture = pictures.bars(bins, "scores", both=False)
+        parts.append(f"<figure><figcaption>{escape(report.scores[0].of)}</figcaption>{picture}</figure>")
+    return "".join(parts)
+
+
+def _anomalies(anomalies: Anomalies) -> str:
+    parts = [f"<h2>Strange requests</h2><p>{escape(anomalies.sentence)}</p>"]
+    if anomalies.shown:
+        alike: dict[str, list[Anomaly]] = {}
+        for request in anomalies.shown:
+            alike.setdefault(request.sentence, []).append(request)
+        listed = list(alike.items())[:MAX_ANOMALIES]
+        parts.append(_table(("What is strange", "Score"), [_alike(sentence, requests) for sentence, requests in listed]))
+        left = anomalies.found - sum(len(requests) for _, requests in listed)
+        if left > 0:
+            parts.append(f"<p class='quiet small'>{left} more; report.json has the first {len(anomalies.shown)}.</p>")
+    if anomalies.threshold is not None:
+        held_out = (
+            f" On {anomalies.held_out_days} held-out days of the reference, at this traffic, "
+            f"{anomalies.achieved:.3g} a day were, {anomalies.highest:.3g} on the worst."
+            if anomalies.achieved is not None
+            else ""
+        )
+        parts.append(
+            f"<p class='quiet small'>Detector {escape(anomalies.detector)}; a request counts from a score of {anomalies.threshold:.4g}, "
+            f"so that while nothing is wrong no more than {anomalies.alarms_per_day:g} a day do in the mean.{held_out}</p>"
+        )
+    return "".join(parts)
+
+
+def _alike(sentence: str, requests: Sequence[Anomaly]) -> tuple[str, str]:
+    """A row for the requests of which the same is strange, the strangest first."""
+    strangest = requests[0]
+    which = strangest.prediction_id
+    if len(requests) > 1:
+        which = f"{len(requests)} requests, the strangest is {which}"
+    return f"{_code(sentence)}<div class='quiet small'>{escape(which)}</div>", f"{strangest.score:.4g}"
+
+
+def _performance(report: WindowReport) -> str:
+    losses, counts = report.performance, report.outcomes
+    rows = [
+        ("Outcomes known", f"{losses.labelled} of {losses.predictions} predictions ({losses.coverage * 100:.0f} %)"),
+        *_realised(losses),
+        *_estimated(report),
+        (
+            "Outcomes that repeat, are overruled, have no prediction yet",
+            f"{counts.repeated}, {counts.contradicted}, {counts.unknown}",
+        ),
+        *(("Could not be read", sentence) for sentence in report.damaged),
+    ]
+    table = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
+    curve = pictures.curve(report.days, losses.loss)
+    return f"<h2>Performance</h2><div class=scroll><table>{table}</table></div><p>{escape(report.jump.sentence)}</p>{curve}"
+
+
+def _realised(losses: Losses) -> list[tuple[str, str]]:
+    rows = []
+    if losses.realised is not None:
+        resampled = f"{losses.blocks} resampled{', too narrow: rows of one day are alike' if losses.blocks == 'rows' else ''}"
+        interval = f"95 % interval {losses.low:.4f} to {losses.high:.4f} ({resampled})"
+        rows.append((f"Realised {losses.loss}", f"{losses.realised:.4f}, {interval}"))
+    if losses.expected is not None:
+        rows.append(("Expected by the model's own scores, same rows", f"{losses.expected:.4f} (excess {losses.excess:+.4f})"))
+    return rows
+
+
+def _estimated(report: WindowReport) -> list[tuple[str, str]]:
+    if (estimate := report.estimate) is None:
+        return []
+    area = f", ROC AUC {estimate.roc_auc:.4f}" if estimate.roc_auc is not None else ""
+    until = "" if report.performance.realised is not None else " until outcomes come"
+    figures = f"{report.performance.loss} {estimate.loss:.4f}, accuracy {estimate.accuracy:.4f}{area} on {estimate.rows} predictions."
+    return [
+        (
+            "By the scores alone, without outcomes",
+            f"{figures} An estimate{until}: it follows inputs that become harder, "
+            "and is blind to a changed concept, where the same inputs lead to other outcomes.",
+        )
+    ]
+
+
+def _slices(slices: Sequence[SliceLosses], loss: str) -> str:
+    if not slices:
+        return ""
+    top = max(s.high or 0.0 for s in slices)
+    parts = [f"<h2>Performance by slice</h2><p class=quiet>Realised {escape(loss)}, 95 % interval; the worst first.</p>"]
+    for column in dict.fromkeys(s.column for s in slices):
+        worst_first = sorted((s for s in slices if s.column == column), key=lambda s: -(s.realised or 0.0))
+        parts.append(_table((column, "", "Loss", "Excess", "Outcomes known"), [_slice(s, top) for s in worst_first]))
+    return "".join(parts)
+
+
+def _slice(part: SliceLosses, top: float) -> tuple[str, ...]:
+    assert part.realised is not None  # a slice is shown from thirty outcomes on
+    return (
+        escape(part.name),
+        pictures.interval(part.realised, part.low, part.high, top=top),
+        f"{part.realised:.3f} <span class='quiet small n'>{part.low:.3f} to {part.high:.3f}</span>",
+        "" if part.excess is None else f"{part.excess:+.3f}",
+        f"{part.labelled} of {part.predictions}",
+    )
+
+
+def _service(report: WindowReport) -> str:
+    service, gateway = report.service, report.gateway
+    times = ""
+    if service.p50_ms is not None:
+        times = f"; half within {service.p50_ms:.1f} ms, 99 % within {service.p99_ms:.1f} ms in the serving process"
+    rows = "".join(
+        f"<tr><th scope=row>Version {escape(version)}</th><td>{counts.requests} requests, {counts.errors} errors, "
+        f"p50 ≤ {milliseconds_words(counts.p50_ms)}, p99 ≤ {milliseconds_words(counts.p99_ms)}</td></tr>"
+        for version, counts in gateway.versions.items()
+    )
+    table = f"<div class=scroll><table>{rows}</table></div>" if rows else ""
+    rate = f"{service.predictions} predictions within {max(service.seconds, 1):.0f} s of serving ({service.per_second:.1f} a second)"
+    return f"<h2>Service</h2><p>{rate}{times}.</p><p class=quiet>{escape(gateway.sentence)}</p>{table}"
+
+
+def _method(drift: WindowDrift) -> str:
+    how = "all there are" if drift.exact else "drawn at random"
+    parts = [
+        f"<h2>How it was judged</h2><p class=small>{drift.window_days} days of the window against {drift.reference_days} of the reference, "
+        f"by {drift.labellings} labellings of whole days ({how}). If nothing changed, anything at all is called drift in "
+        f"{drift.alpha * 100:g} of 100 windows at most; besides, an effect must be large enough to matter.</p>"
+    ]
+    if drift.skipped:
+        parts.append(_table(("Not tested", "Why"), [(escape(name), escape(why)) for name, why in drift.skipped.items()]))
+    return "".join(parts)
+
+
+def _cards(findings: Iterable[ColumnDrift]) -> str:
+    drawn = []
+    for f in findings:
+        effect = f"effect {effect_words(f)}, usual up to {f.usual:.3g}, p = {f.p_value:.3g}"
+        caption = f"{_mark(f)}{_code(f.sentence)} <span class='quiet small'>{effect}</span>"
+        drawn.append(f"<figure><figcaption>{caption}</figcaption>{pictures.bars(f.bins, f.column)}</figure>")
+    return f"<div class=cards>{''.join(drawn)}</div>" if drawn else ""
+
+
+def _mark(finding: ColumnDrift) -> str:
+    if finding.alarms:
+        return "<span class=mark>drifted</span> "
+    return "<span class=quiet>a little</span> " if finding.drifted else ""
+
+
+def _key() -> str:
+    reference, window = ("<i style='background:var(--before)'></i>reference", "<i style='background:var(--after)'></i>window")
+    return f"<p class='key quiet small'>{reference}{window}, share of rows</p>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose cells are HTML already."""
+    heads = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<div class=scroll><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _code(sentence: str) -> str:
+    """A sentence as HTML, what stands between backticks as code."""
+    pieces = escape(sentence).replace(" %", "\u00a0%").split("`")
+    if len(pieces) % 2 == 0:  # a name has a backtick of its own: better all as text than half a page as code
+        return escape(sentence)
+    return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))

@@ -1,0 +1,37 @@
+"""The look of a window's page: in light and dark rooms, on paper, on a phone."""
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1c2430;--quiet:#5b6672;--line:#d8dee6;--paper:#fff;--card:#f6f8fa;--before:#8b97a5;--after:#c2571a;
+--good:#2e7d4f;--good-bg:#edf7f0;--warn:#a85414;--warn-bg:#fdf3ea;--bad:#b3261e;--bad-bg:#fdecea}
+@media(prefers-color-scheme:dark){:root{--ink:#e1e7ee;--quiet:#9da8b5;--line:#38414b;--paper:#14181d;--card:#1c2229;--before:#7c8896;\
+--after:#f0955c;
+--good:#6cc391;--good-bg:#16271d;--warn:#f0a65c;--warn-bg:#2f2216;--bad:#f58b83;--bad-bg:#331a18}}
+*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;margin:0;color:var(--ink);background:var(--paper);\
+overflow-wrap:break-word}
+main{max-width:60rem;margin:0 auto;padding:1.2rem 1rem 4rem}h1{font-size:1.5rem;line-height:1.25;margin:.4rem 0}
+h2{font-size:1.15rem;margin:2.2rem 0 .6rem;padding-bottom:.2rem;border-bottom:1px solid var(--line)}h3{font-size:1rem;margin:0 0 .3rem}\
+p{margin:.5rem 0}
+.quiet{color:var(--quiet)}.small{font-size:.875rem}code{font:.92em ui-monospace,monospace;background:var(--card);padding:0 .2em;\
+border-radius:3px}
+.verdict{padding:.8rem 1rem;border-left:6px solid var(--good);background:var(--good-bg);font-size:1.08rem}\
+.verdict.changed{border-color:var(--warn);background:var(--warn-bg)}
+.verdict.alarm{border-color:var(--bad);background:var(--bad-bg)}.verdict b{display:block}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.4rem,1fr));gap:.6rem;margin:1rem 0;padding:0;list-style:none}
+.tiles li{background:var(--card);padding:.55rem .75rem;border-radius:6px}.tiles strong{display:block;font-size:1.15rem;line-height:1.3}\
+.tiles span{color:var(--quiet);font-size:.85rem}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem;align-items:start}figure{margin:0;\
+padding:.8rem;border:1px solid var(--line);border-radius:6px;break-inside:avoid}
+figcaption{margin-bottom:.5rem}.mark{font-weight:600;color:var(--warn)}.mark.bad{color:var(--bad)}
+svg{display:block;width:100%;max-width:32rem;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--ink)}\
+svg .soft{fill:var(--quiet)}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}caption{text-align:left;\
+color:var(--quiet);font-size:.875rem;padding-bottom:.3rem}
+td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}th{font-weight:600}\
+.n{white-space:nowrap}
+td svg{width:8rem}td:first-child{min-width:6rem}
+@media(max-width:30rem){td,th{padding-right:.5rem}td svg{width:5rem}td:first-child{min-width:3.5rem}}
+.key i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .3em 0 .9em}.key i:first-child{margin-left:0}\
+details{margin:.6rem 0}summary{cursor:pointer}
+@media print{body{font-size:11pt}main{max-width:none;padding:0}.verdict,.tiles li,svg *{print-color-adjust:exact;\
+-webkit-print-color-adjust:exact}h2{break-after:avoid}details>*{display:block}}
+"""

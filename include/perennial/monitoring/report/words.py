@@ -1,0 +1,85 @@
+"""The words of a window's report: its sentence, the headline of its page, and how figures are written."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from perennial.monitoring.drift.verdict import ColumnDrift, DriftVerdict
+from perennial.monitoring.feeds import Break
+from perennial.monitoring.performance import Estimate, Performance
+from perennial.monitoring.report.numbers import WindowReport
+
+
+def sentence_of(
+    requests: int,
+    verdict: DriftVerdict,
+    breaks: tuple[Break, ...],
+    *,
+    confirmed: bool,
+    figures: Performance,
+    estimate: Estimate | None,
+    decision: str,
+) -> str:
+    """What a look found and decided, in a line."""
+    alarming = [c for c in verdict.columns if c.alarms]
+    drifted = [c for c in verdict.columns if c.drifted]
+    if alarming:
+        world = f"Drift{' (confirmed)' if confirmed else ''}: {_first_of(alarming)}"
+    elif drifted:
+        world = f"No drift worth an alarm: {_first_of(drifted)}"
+    else:
+        world = "No drift." if verdict.columns and not verdict.power.startswith("Nothing") else f"No verdict on drift. {verdict.power}"
+    broken = "".join(f" {b.sentence}" for b in breaks if not alarming or b.sentence != alarming[0].sentence)
+    return f"{requests} predictions. {world}{broken} {_loss(figures, estimate)}. {decision}"
+
+
+def _first_of(findings: list[ColumnDrift]) -> str:
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return f"{findings[0].sentence.rstrip('.')}{more}."
+
+
+def _loss(figures: Performance, estimate: Estimate | None) -> str:
+    if figures.realised is not None:
+        loss = f"{figures.loss} {figures.realised:.3f} [{figures.low:.3f}, {figures.high:.3f}] on {figures.labelled} outcomes"
+    elif estimate is not None:
+        loss = f"no outcomes yet; the scores alone expect {figures.loss} {estimate.loss:.3f}"
+    else:
+        loss = "no outcomes yet"
+    return f"{loss[0].upper()}{loss[1:]}"
+
+
+def headline_of(report: WindowReport) -> tuple[str, str]:
+    """Class and headline of the verdict: the first that holds, the worst first."""
+    drift = report.drift
+    rules = (
+        (report.breaks, " alarm", "A feed looks broken."),
+        (report.jump.found, " alarm", "The model has become worse."),
+        (drift.confirmed, " changed", f"The world has changed: drift in {drift.windows} windows in a row."),
+        (drift.alarming, " changed", "Something has changed; it is not confirmed yet."),
+        (report.anomalies.unusual, " changed", "Unusually many strange requests."),
+        (report.decision.cause, " changed", "Retraining was asked for."),
+        (drift.drifted, "", "Small changes, none worth an alarm."),
+    )
+    return next(((f"verdict{mark}", headline) for holds, mark, headline in rules if holds), ("verdict", "Nothing stands out."))
+
+
+def effect_words(finding: ColumnDrift) -> str:
+    """An effect and its interval."""
+    return f"{finding.effect:.3g}{'' if finding.low is None else f' ({finding.low:.3g} to {finding.high:.3g})'}"
+
+
+def share_words(value: float) -> str:
+    """A share as percent; what is no share as a number."""
+    if abs(value) > 1 or value < 0:
+        return f"{value:.2f}"
+    return f"{value * 100:.2g} %" if 0 < value < 0.01 else f"{value * 100:.1f} %"
+
+
+def time_words(when: datetime) -> str:
+    """A time to the minute."""
+    return f"{when:%Y-%m-%d %H:%M}"
+
+
+def milliseconds_words(value: float | None) -> str:
+    """Milliseconds, or that they are not known."""
+    return "?" if value is None else f"{value:g} ms"
