@@ -27,7 +27,7 @@ MIN_SLICE = 30  # labelled rows of a slice that is shown
 MIN_BLOCKS = 3  # days below which an interval over days says nothing
 JUMP_DAYS = 3
 PRIOR_DAYS = 4  # labelled days before a jump that tell what is usual
-JUMP_ERRORS = 3.3  # standard errors; with few days before as many more as are exceeded equally seldom (once in two thousand)
+JUMP_ERRORS = 3.3  # standard errors, which are exceeded once in two thousand
 NORMAL_MAD = 1.4826  # standard deviation of normal values over their median absolute deviation
 MIN_LABELLED, MIN_COVERAGE = 30, 0.5  # of a day that may be judged
 
@@ -308,8 +308,8 @@ def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump
     The last three labelled days must lie at `since` or later, the excess loss of each must exceed `limit`, and their mean must
     exceed the median of the labelled days before by more than `limit` and by more than t standard errors of that difference. The
     standard error is 1.4826 times the median absolute deviation of the days before, which is their standard deviation if they are
-    normal (Hampel, "The influence curve and its role in robust estimation", 1974), times the root of 1/3 + 1/days. t is exceeded as
-    seldom with so few days as 3.3 standard deviations are with many (Student's quantile by Abramowitz and Stegun 26.7.5). So neither a storm nor the first days of the jump itself raise what is usual, and few days before ask for more.
+    normal (Hampel, "The influence curve and its role in robust estimation", 1974), times the root of 1/3 + 1/days; how many of them
+    says `jump_errors`. So neither a storm nor the first days of the jump itself raise what is usual, and few days before ask for more.
 
     Args:
         days: days in order, each by the version that answered most of it; excess is measured by that version's own expectation.
@@ -342,11 +342,23 @@ def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump
         )
     usual = float(np.median(earlier))
     spread = NORMAL_MAD * float(np.median(np.abs(np.array(earlier) - usual)))
-    z, freedom = JUMP_ERRORS, len(before) - 1
-    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    bound = usual + max(limit, t * spread * float(np.sqrt(1 / JUMP_DAYS + 1 / len(before))))
-    sentence = f"{told}; over the {len(before)} labelled days before ({_told(before)}) its median was {usual:.3f}, and a mean above {bound:.3f} is a jump."
+    bound = usual + max(limit, jump_errors(len(before)) * spread * float(np.sqrt(1 / JUMP_DAYS + 1 / len(before))))
+    sentence = (
+        f"{told}; over the {len(before)} labelled days before ({_told(before)}) its median was {usual:.3f}, "
+        f"and a mean above {bound:.3f} is a jump."
+    )
     return Jump(float(np.mean(values)) > bound, sentence, worse)
+
+
+def jump_errors(days_before: int) -> float:
+    """Standard errors that a jump lies beyond: with few days before it as many more as are exceeded equally seldom (Student's t).
+
+    Args:
+        days_before: labelled days before the jump, at least two.
+    """
+    from scipy import stats  # type: ignore[import-untyped]
+
+    return float(stats.t.isf(stats.norm.sf(JUMP_ERRORS), days_before - 1))
 
 
 def _told(days: Sequence[tuple[DayPerformance, float]]) -> str:
@@ -380,7 +392,10 @@ def service_figures(predictions: pa.Table) -> Service:
 
 
 def latency_quantile(cumulative: Sequence[tuple[float, int]], share: float) -> float | None:
-    """Upper bound in ms of the histogram cell that holds a quantile; None if nothing was counted or it lies beyond the last finite bound."""
+    """Upper bound in ms of the histogram cell that holds a quantile.
+
+    None if nothing was counted or it lies beyond the last finite bound.
+    """
     total = cumulative[-1][1] if cumulative else 0
     bound: Any = next((b for b, n in cumulative if total and n >= share * total), None)
     return None if bound is None or not np.isfinite(bound) else float(bound)

@@ -297,15 +297,10 @@ def excess(losses: Losses, margin: float, alpha: float, resamples: int) -> Exces
 
 
 def student(level: float, freedom: int) -> float:
-    """Quantile of Student's t, by the expansion of Abramowitz and Stegun 26.7.5: within 1 % from four degrees of freedom on."""
-    z, n = NormalDist().inv_cdf(level), max(freedom, 1)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + math.fsum(term / n ** (power + 1) for power, term in enumerate(terms))
+    """Quantile of Student's t."""
+    from scipy import stats  # type: ignore[import-untyped]
+
+    return float(stats.t.ppf(level, max(freedom, 1)))
 
 
 def _draw(rng: np.random.Generator, sums: npt.NDArray[Any], sizes: npt.NDArray[Any], resamples: int) -> Floats:
