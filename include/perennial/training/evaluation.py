@@ -2,11 +2,11 @@
 
 Shapes: labels [rows] are class numbers (0 or 1 for binary) or values of a regression; scores are [rows, classes], or [rows, 1].
 
->>> import numpy as np
->>> labels, scores = np.array([0, 1, 1, 0]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
->>> figures = metrics("binary", labels, scores)
->>> figures["accuracy"], figures["precision"], figures["recall"], figures["roc_auc"]
-(0.75, 1.0, 0.5, 1.0)
+    >>> import numpy as np
+    >>> labels, scores = np.array([0, 1, 1, 0]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    >>> figures = metrics("binary", labels, scores)
+    >>> figures["accuracy"], figures["precision"], figures["recall"], figures["roc_auc"]
+    (0.75, 1.0, 0.5, 1.0)
 
 Metrics are scikit-learn's. What it lacks, or gives too slowly for the two hundred resamples of an interval, is written here:
 docs/decisions/0047-what-stays-hand-written.md.

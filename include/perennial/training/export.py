@@ -65,7 +65,7 @@ def export(
     scores = _Scores(module, names, calibration).eval()
     _write_onnx(folder / "model.onnx", scores, names, {name: values[:2] for name, values in rows.inputs.items()})
     encoder = Encoder.from_json(_write_json(folder / "encoder.json", encoder.to_json()))  # as serving will read it
-    _write_json(folder / "signature.json", _signature(spec, dataset))
+    _write_json(folder / "signature.json", signature(spec, dataset))
     shutil.copyfile(str(features.__file__), folder / "features.py")
 
     golden = golden_columns(spec, dataset, columns)
@@ -110,7 +110,8 @@ def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> d
     return found
 
 
-def _signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
+def signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
+    """What callers send to a version and what an answer means: the content of `signature.json`."""
     inputs = [{"name": name, "type": dataset.column(name).type, "nullable": dataset.column(name).nullable} for name in spec.inputs]
     return {
         "model": spec.name,

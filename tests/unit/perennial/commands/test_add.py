@@ -26,6 +26,7 @@ from perennial.quality import suites
 from perennial.settings import Settings
 from perennial.stages import ingest, train
 from perennial.store import FolderStore
+from perennial.testing import PROMISES
 from perennial.training.scoring import score
 from perennial.training.trainer import Checkpoints
 
@@ -337,6 +338,8 @@ def test_the_tests_that_are_written_pass(project, capsys):
         tests = load(project / f"tests/unit/perennial_models/{name}/test_{name}_features.py")
         for test in (tests.test_a_row_of_nulls_is_encoded, tests.test_the_label_is_no_input, tests.test_unknown_labels_are_nan):
             test()
+        for promise in PROMISES:
+            tests.test_it_keeps_what_every_model_keeps(promise)
     load(project / "tests/unit/perennial_datasets/test_orders.py").test_every_column_that_the_suite_names_exists()
 
 

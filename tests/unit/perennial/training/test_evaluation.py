@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +10,6 @@ from hypothesis.extra import numpy as arrays
 from sklearn import metrics as reference
 
 from perennial.specs import METRICS
-from perennial.training import evaluation
 from perennial.training.evaluation import calibration_curve, calibration_error, intervals, metrics, per_row_loss, roc_auc, slice_metrics
 
 RNG = np.random.default_rng(0)
@@ -123,11 +120,6 @@ def test_what_a_drawn_regression_says_is_its_formula(pairs: list[tuple[float, fl
     assert figures["mae"] == pytest.approx(sum(abs(error) for error in errors) / len(errors))
     assert figures["mse"] == pytest.approx(sum(error**2 for error in errors) / len(errors))
     assert figures["rmse"] == pytest.approx(figures["mse"] ** 0.5)
-
-
-def test_the_example_of_the_module_is_true() -> None:
-    """What stands at its top can be pasted."""
-    assert doctest.testmod(evaluation).failed == 0
 
 
 def test_a_spec_knows_every_metric() -> None:

@@ -1,0 +1,156 @@
+"""A registry without MLflow, and MLflow itself on a free port.
+
+>>> from perennial.testing import RegistryInMemory
+>>> registry = RegistryInMemory()
+>>> registry.add("delays", "a" * 64, alias="champion").number
+1
+>>> registry.version("delays", "champion").digest == "a" * 64
+True
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from perennial.errors import ServiceUnreachable
+from perennial.registry.model_registry import CHAMPION, COMPARED_WITH, ModelRegistry, Version
+from perennial.settings import Settings
+from perennial.testing.programs import free_ports, wait_until
+
+
+@dataclass(frozen=True)
+class RunNotes:
+    """What a registry in memory was told of a run."""
+
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+class RegistryInMemory:
+    """The registry's versions and aliases without MLflow. Set `unreachable` to make every call fail as if MLflow were down."""
+
+    url = "http://registry"
+
+    def __init__(self) -> None:
+        self.unreachable = False
+        self.runs: dict[str, RunNotes] = {}
+        self.descriptions: list[str] = []  # of what was registered, in order
+        self._versions: dict[tuple[str, int], Version] = {}
+        self._aliases: dict[tuple[str, str], int] = {}
+
+    def add(
+        self, model: str, digest: str, alias: str = "candidate", tags: Mapping[str, str] | None = None, *, number: int | None = None
+    ) -> Version:
+        """Register a version, under the next number unless one is given, and give it an alias.
+
+        Unless tags are given, it was compared with the champion of now.
+        """
+        number = number or 1 + max((number for name, number in self._versions if name == model), default=0)
+        champion = str(self._aliases.get((model, CHAMPION), "none"))
+        self._versions[model, number] = Version(
+            model, number, digest, f"run{number}", number, {COMPARED_WITH: champion} if tags is None else dict(tags)
+        )
+        self.set_alias(model, alias, number)
+        return self._versions[model, number]
+
+    def version(self, model: str, which: str | int) -> Version | None:
+        """The version with that alias or number."""
+        self._answer()
+        number = which if isinstance(which, int) else self._aliases.get((model, which))
+        found = None if number is None else self._versions.get((model, number))
+        return found and self._with_aliases(found)
+
+    def versions(self, model: str) -> list[Version]:
+        """All versions of a model."""
+        self._answer()
+        return [self._with_aliases(version) for (name, _), version in sorted(self._versions.items()) if name == model]
+
+    def set_alias(self, model: str, alias: str, number: int) -> None:
+        """Give a version a role."""
+        self._answer()
+        self._aliases[model, alias] = number
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Take a role away."""
+        self._answer()
+        self._aliases.pop((model, alias), None)
+
+    def tag_version(self, model: str, number: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        self._answer()
+        version = self._versions[model, number]
+        self._versions[model, number] = replace(version, tags={**version.tags, **tags})
+
+    def register(self, model: str, run_id: str, digest: str, tags: Mapping[str, str] | None = None, description: str = "") -> Version:
+        """Register what a run made, without a role."""
+        self._answer()
+        self.descriptions.append(description)
+        number = 1 + max((number for name, number in self._versions if name == model), default=0)
+        self._versions[model, number] = Version(model, number, digest, run_id, number, dict(tags or {}))
+        return self._versions[model, number]
+
+    def annotate(
+        self,
+        run_id: str,
+        tags: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Note something at a run."""
+        self._answer()
+        notes = self.runs.setdefault(run_id, RunNotes())
+        notes.tags.update(tags or {})
+        notes.metrics.update(metrics or {})
+        notes.files.update(files or {})
+
+    def run_url(self, run_id: str) -> str:
+        """Page of a run."""
+        return f"http://registry/runs/{run_id}"
+
+    def model_url(self, model: str) -> str:
+        """Page of a model."""
+        return f"http://registry/{model}"
+
+    def version_url(self, model: str, number: int) -> str:
+        """Page of a version."""
+        return f"http://registry/{model}/{number}"
+
+    def _with_aliases(self, version: Version) -> Version:
+        named = (alias for (name, alias), number in self._aliases.items() if (name, number) == (version.model, version.number))
+        return replace(version, aliases=tuple(sorted(named)))
+
+    def _answer(self) -> None:
+        if self.unreachable:
+            raise ServiceUnreachable("MLflow does not answer. Start it.")
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path) -> Iterator[Settings]:
+    """A real MLflow server on a free port, with its database `mlflow.db` and its files below `folder`; stopped at the end."""
+    port = free_ports(1)[0]
+    command = [str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    settings = Settings.from_environment({"PERENNIAL_MLFLOW_URL": f"http://127.0.0.1:{port}"})
+
+    def up() -> bool:
+        if process.poll() is not None:
+            raise AssertionError((folder / "log").read_text())
+        try:
+            return ModelRegistry(settings).versions("nothing") == []
+        except ServiceUnreachable:
+            return False
+
+    try:
+        wait_until(up, 240, "MLflow")
+        yield settings
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -1,0 +1,228 @@
+"""Promises of every model: a good model keeps them all, and each is broken by a model that was made to break it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from perennial import discovery
+from perennial.encoding import Category, Columns, Cycle, Encoder, Number, hours, numbers, text, times
+from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
+from perennial.testing import PROMISES, Trial, broken_promises, check_model, rows_like
+from perennial.training.module import TaskModule
+
+DATASET = DatasetSpec(
+    name="orders",
+    title="Orders",
+    owner="tests",
+    key=("customer",),
+    event_time="ordered",
+    time_zone="America/New_York",
+    columns=(
+        Column(name="ordered", type="timestamp"),
+        Column(name="customer", type="int"),
+        Column(name="pieces", type="int", nullable=True),
+        Column(name="price", type="float"),
+        Column(name="discount", type="float", nullable=True),
+        Column(name="shop", type="string"),
+        Column(name="late", type="int"),
+    ),
+)
+SPEC = ModelSpec(
+    name="late_orders",
+    title="Late orders",
+    owner="tests",
+    dataset="orders",
+    task="binary",
+    classes=("on_time", "late"),
+    label="late",
+    inputs=("ordered", "customer", "pieces", "price", "discount", "shop"),
+    gate=GateSpec(floors={"log_loss": 0.7}),
+)
+
+
+def derive(columns: Columns) -> dict[str, np.ndarray]:
+    return {**columns, "hour": hours(columns["ordered"])}
+
+
+def fit(columns: Columns) -> Encoder:
+    return Encoder(
+        {
+            "numbers": [*(Number.fit(columns, name, nulls=True) for name in ("pieces", "price", "discount")), Cycle("hour", 24)],
+            "categories": [Category.fit(columns, name) for name in ("shop", "customer")],
+        }
+    )
+
+
+def encode(encoder: Encoder, columns: Columns) -> dict[str, np.ndarray]:
+    return encoder.encode(derive(columns))
+
+
+class Model(TaskModule):
+    """A sum of everything, by weights of chance."""
+
+    def __init__(self, encoder: Encoder, spec: ModelSpec) -> None:
+        super().__init__(encoder, spec)
+        self.layer = torch.nn.Linear(encoder.width("numbers"), 2)
+        self.embeddings = torch.nn.ModuleList(torch.nn.Embedding(size, 2) for size in encoder.sizes("categories"))
+
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, 2]."""
+        logits: torch.Tensor = self.layer(numbers.float()) + sum(e(categories[:, i]) for i, e in enumerate(self.embeddings))
+        return logits
+
+
+class Mixes(Model):
+    """Looks at all rows of the batch."""
+
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, 2]."""
+        logits = super().forward(numbers, categories)
+        return logits - logits.mean(dim=0)
+
+
+def tried(network: type[TaskModule] = Model, **features: Callable[..., Any]) -> Trial:
+    module: Any = SimpleNamespace(**{"fit": fit, "encode": encode, **features})
+    return Trial(SPEC, DATASET, module, network, rows_like(SPEC, DATASET))
+
+
+def changed(**columns: Callable[[Columns], np.ndarray]) -> dict[str, Callable[..., Any]]:
+    """The features of the good model with some columns made otherwise."""
+
+    def other(given: Columns) -> Columns:
+        return {**given, **{name: make(given) for name, make in columns.items()}}
+
+    return {"fit": lambda given: fit(other(given)), "encode": lambda encoder, given: encode(encoder, other(given))}
+
+
+def hour_of_the_machine(columns: Columns) -> np.ndarray:
+    moments = columns["ordered"].astype("datetime64[s]").astype(np.int64).tolist()
+    return np.array([np.datetime64(datetime.fromtimestamp(moment).isoformat(), "s") for moment in moments])
+
+
+def as_written(columns: Columns) -> np.ndarray:
+    """Knows only the kind of array that a request gives."""
+    assert columns["ordered"].dtype == "datetime64[s]"
+    return columns["ordered"]
+
+
+def as_doubles(encoder: Encoder, columns: Columns) -> dict[str, np.ndarray]:
+    return {name: values.astype(np.float64) if name == "numbers" else values for name, values in encode(encoder, columns).items()}
+
+
+BROKEN = {
+    "column order": (changed(price=lambda columns: numbers(list(columns.values())[3])), "price", "by their names"),
+    "nulls": (changed(discount=lambda columns: np.array([1 - value for value in nulls(columns["discount"])])), "discount", "numbers"),
+    "unseen categories": (
+        changed(shop=lambda columns: np.array([{"a": "x", "b": "y", "c": "z"}[value] for value in columns["shop"]], dtype=object)),
+        "shop",
+        "Category",
+    ),
+    "a row alone": (changed(price=lambda columns: columns["price"] - columns["price"].mean()), "price", "fit"),
+    "time zone": (changed(ordered=hour_of_the_machine), "ordered", "fromtimestamp"),
+    "huge whole numbers": (changed(customer=lambda columns: numbers(columns["customer"])), "customer", "as it comes"),
+    "kinds of columns": (
+        changed(customer=lambda columns: np.array([str(value) for value in columns["customer"].tolist()], dtype=object)),
+        "customer",
+        "every kind",
+    ),
+}
+
+
+def nulls(values: np.ndarray) -> list[Any]:
+    """A column as Python's values, null as None."""
+    return [None if text(value) is None else value for value in values.tolist()]
+
+
+def small(value: float) -> float:
+    assert not abs(value) > 1000
+    return value
+
+
+def test_a_good_model_keeps_every_promise() -> None:
+    """MO-02: none of them asks for more than perennial's own encoder gives."""
+    assert broken_promises(tried()) == []
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_a_bad_model_is_told_in_one_sentence(promise: str) -> None:
+    """It names the model, the column, and what to do. A promise that no model can break would promise nothing."""
+    features, column, what_to_do = BROKEN[promise]
+    sentences = broken_promises(tried(**features), promise)
+    assert len(sentences) == 1
+    assert sentences[0].startswith("late_orders: ")
+    assert re.search(rf"\b{column}\b", sentences[0].removeprefix("late_orders: "))
+    assert what_to_do in sentences[0]
+
+
+def test_a_network_that_mixes_rows_is_told() -> None:
+    """Its features are right and its scores are not."""
+    (sentence,) = broken_promises(tried(Mixes), "a row alone")
+    assert "model.py" in sentence
+
+
+def test_a_tensor_of_another_kind_is_told() -> None:
+    """float64 would be refused when the network is written as ONNX, after the training."""
+    (sentence,) = broken_promises(tried(encode=as_doubles), "kinds of columns")
+    assert "numbers is float64" in sentence
+
+
+def test_a_time_that_is_read_only_as_a_request_writes_it_is_told() -> None:
+    """A table gives times in microseconds."""
+    (sentence,) = broken_promises(tried(**changed(ordered=as_written)), "kinds of columns")
+    assert "ordered as datetime64[us]" in sentence
+
+
+def test_a_whole_number_that_does_not_fit_is_told() -> None:
+    """Whatever breaks is told with the values that broke it."""
+    trial = tried(**changed(pieces=lambda columns: np.array([small(value) for value in columns["pieces"]])))
+    (sentence,) = broken_promises(trial, "huge whole numbers")
+    assert "with pieces of 9007199254740992" in sentence
+
+
+def test_a_model_that_scores_nothing_is_told_once() -> None:
+    """Not by each promise anew, and with what broke."""
+    (sentence,) = broken_promises(tried(**changed(shop=lambda columns: columns["shops"])))
+    assert sentence.startswith("late_orders: it breaks with KeyError ('shops')")
+
+
+def test_broken_promises_stand_below_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check_model` finds the model by its name or spec, and tells all that is wrong at once."""
+    parts = {
+        "features": tried(encode=as_doubles, fit=changed(price=lambda c: c["price"])["fit"]).features,
+        "model": SimpleNamespace(Model=Mixes),
+    }
+    monkeypatch.setattr(discovery, "dataset", lambda name: DATASET)
+    monkeypatch.setattr(discovery, "model_part", lambda name, part: parts[part])
+    with pytest.raises(AssertionError) as told:
+        check_model(SPEC)
+    lines = str(told.value).splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("late_orders: ") for line in lines)
+    with pytest.raises(AssertionError, match=r"^late_orders: a row alone[^\n]*$"):
+        check_model(SPEC, only="a row alone")
+
+
+def test_rows_of_ones_own_are_tried() -> None:
+    """Where a feature expects more of a value than its type says."""
+    rows = [{**row, "shop": str(place % 12 + 1)} for place, row in enumerate(rows_like(SPEC, DATASET))]
+
+    def month(columns: Columns) -> np.ndarray:
+        return np.array([("jan", "feb", "mar")[int(value) % 3] if value.isdecimal() else "" for value in columns["shop"]], dtype=object)
+
+    module: Any = SimpleNamespace(**changed(shop=month))
+    assert broken_promises(Trial(SPEC, DATASET, module, Model, rows)) == []
+
+
+def test_times_are_tried_in_the_zone_of_their_dataset() -> None:
+    """The wall time is the dataset's: times of `encoding` read what serving gives alike."""
+    trial = tried()
+    assert times(trial.own["ordered"]).dtype == "datetime64[s]"
+    assert {len(values) for values in trial.own.values()} == {len(trial.rows)}
