@@ -168,7 +168,8 @@ def main() -> None:
         print(f"* {begin:.1%} -> {end:.1%}: e-process {alarm:.1%}, pooled z-test {(z > 1.645).any(axis=1).mean():.1%}")
 
     print(
-        f"\nLatency: share of requests slower than the edge (champion 5 %), tolerance x{LATENCY.tolerance:g}; in bursts of ten = all requests of a pause are slow together\n"
+        f"\nLatency: share of requests slower than the edge (champion 5 %), tolerance x{LATENCY.tolerance:g}; in bursts of ten = all "
+        "requests of a pause are slow together\n"
     )
     print("| candidate | " + " | ".join(("5 %", "7 %", "10 %", "15 %", "20 %", "40 %")) + " |")
     print("| --- |" + " --- |" * 6)

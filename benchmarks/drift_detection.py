@@ -1,18 +1,19 @@
 """How often drift detectors cry wolf, and what they find: `python benchmarks/drift_detection.py`.
 
-    python benchmarks/drift_detection.py [--part days rows] [--trials 200] [--months 1 2 3] [--target "arr_delay>15"] [--seed 7] [--peers evidently nannyml]
+    python benchmarks/drift_detection.py [--part days rows] [--trials 200] [--months 1 2 3] [--target "arr_delay>15"] [--seed 7]
+        [--peers evidently nannyml]
 
-Ground truth on the flights of 2013 with their weather and planes: twenty mixed columns, and the score and class that a model of the target gives each
-flight. Two parts:
+Ground truth on the flights of 2013 with their weather and planes: twenty mixed columns, and the score and class that a model of the target
+gives each flight. Two parts:
 
 * days: whole days are drawn at random for reference and window, so there is no drift, though rows of one day are alike. Then three changes
   are planted into all rows of windows of five days.
 * rows: reference and window are n rows each, drawn one by one from all flights, so rows are independent. Then ten subtle changes, one at a
   time, and a shift of .02 standard deviations, of which nothing should be heard.
 
-A trial draws blocks (days, or bundles of rows that were profiled once) and asks `find_drift`. "Significant" is before the effect gates, "drift"
-after them. Peers see the same tables at their own defaults, in environments that this makes below PERENNIAL_HOME/benchmarks; one that cannot
-be installed or fails is named. They are slower: they get `--peer-trials`, and no tables of more than `--peer-rows` rows.
+A trial draws blocks (days, or bundles of rows that were profiled once) and asks `find_drift`. "Significant" is before the effect gates,
+"drift" after them. Peers see the same tables at their own defaults, in environments that this makes below PERENNIAL_HOME/benchmarks; one
+that cannot be installed or fails is named. They are slower: they get `--peer-trials`, and no tables of more than `--peer-rows` rows.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ def parted(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def correlated(rows: pd.DataFrame, rng: np.random.Generator, wanted: float = 0.3) -> pd.DataFrame:
-    """Humidity is dealt anew inside each day so that its ranks correlate by `wanted` with those of the distance; no column changes by itself."""
+    """Humidity is dealt anew inside each day: its ranks correlate by `wanted` with those of the distance; each column stays as it is."""
     day = rows[DAY].to_numpy()
     ranks = rows.groupby(DAY)["distance"].rank(method="first")
     score = ndtri((ranks - 0.5) / rows.groupby(DAY)["distance"].transform("size")).to_numpy()

@@ -5,9 +5,10 @@
 Six splits spread evenly over 2013: 56 days to train, the next 7 to validate, the next 7 to test. Both see the same derived columns and
 neither sees the test days. The trees are scikit-learn's HistGradientBoostingClassifier; learning rate, leaves, L2, leaf size and number of
 trees are those of twelve settings (times up to 300 trees) that have the lowest log loss on the validation days. The network uses the
-validation days to stop early and to calibrate; its hyperparameters are those of its spec, which were chosen on other weeks (starting 29 days later).
-"Calibrated" are the same trees with the network's own calibration: what that alone gives.
-Seconds are wall time of everything after the columns are in memory: encoding and training, for the trees the whole search and the chosen setting alone.
+validation days to stop early and to calibrate; its hyperparameters are those of its spec, which were chosen on other weeks (starting 29
+days later). "Calibrated" are the same trees with the network's own calibration: what that alone gives.
+Seconds are wall time of everything after the columns are in memory: encoding and training, for the trees the whole search and the chosen
+setting alone.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
     python benchmarks/profile_speed.py [--rows 1000000 10000000] [--peers frouros nannyml ...] [--repeat 3] [--months 1 2 ...] [--seed 0]
                                        [--folder FOLDER]
 
-Real rows: the flights of the chosen months of 2013, drawn with replacement, sorted by day as a table grows; 14 numbers and 6 categories, and
-five times as many for the wide table. Each line is whole processes, from start to end: CPU seconds (user and system, all threads; the middle
-one of the repeats, which take turns) and the peak of memory. `decode` reads every value of the 20 columns with DuckDB and does nothing with them: the floor.
-`ours` makes the state of every day, the joint sample included, and compares it with the reference's; `ours, one block` makes one state of
-all rows, as the other libraries do, which know no days. Each of them runs at its own defaults, in an environment of its own that is made
-here (`drift_detection.environment`); one that does not install or does not end is named. With a folder, the tables and each figure are kept
-there: who runs it again goes on where it ended, with other peers too.
+Real rows: the flights of the chosen months of 2013, drawn with replacement, sorted by day as a table grows; 14 numbers and 6 categories,
+and five times as many for the wide table. Each line is whole processes, from start to end: CPU seconds (user and system, all threads; the
+middle one of the repeats, which take turns) and the peak of memory. `decode` reads every value of the 20 columns with DuckDB and does
+nothing with them: the floor. `ours` makes the state of every day, the joint sample included, and compares it with the reference's;
+`ours, one block` makes one state of all rows, as the other libraries do, which know no days. Each of them runs at its own defaults, in an
+environment of its own that is made here (`drift_detection.environment`); one that does not install or does not end is named. With a folder,
+the tables and each figure are kept there: who runs it again goes on where it ended, with other peers too.
 
 Goals: P1 10M rows at most 1/12 of the cheaper of NannyML and frouros; P2 at most 2.5 times the floor; P3 at most .3 GB, not growing from 1M
 to 10M rows; P4 100 columns at most 5.5 times 20; P5 merged parts equal the whole, exactly.

@@ -12,7 +12,8 @@ training back. `perennial incident --model {name}` records one without Airflow.
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `ask_verdict` | there is no such incident; skipped if it was judged, or another run asks | Browse → Required Actions |
-| `record_verdict` | the store does not answer; tried again. Skipped if somebody was faster by the command, unless you asked by hand | read its last line |
+| `record_verdict` | the store does not answer; tried again. Skipped if somebody was faster by the command, unless you asked by hand | \
+read its last line |
 """
 
 from __future__ import annotations
@@ -60,5 +61,5 @@ def incidents(spec: ModelSpec) -> DAG:
     return dag
 
 
-for found in discovery.models().values():
-    incidents(found)
+for spec in discovery.models().values():
+    incidents(spec)

@@ -11,8 +11,10 @@ did, so that no snapshot goes unannounced.
 | --- | --- | --- |
 | `wait_for_files` | never for want of files: it is skipped | nothing |
 | `ingest` | the store or the disk fails; it is tried again by itself | read its last line |
-| `tell_refused` | files were refused; all others are in | read its last lines and the Data Docs of `ingest`, correct the files, land them again under any name |
-| `alert` | the store does not answer; tried again. It tells the people of the models that learn from `{name}` of refused files | docs/runbook.md |
+| `tell_refused` | files were refused; all others are in | read its last lines and the Data Docs of `ingest`, correct the files, land them \
+again under any name |
+| `alert` | the store does not answer; tried again. It tells the people of the models that learn from `{name}` of refused files | \
+docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -59,5 +61,5 @@ def ingestion(spec: DatasetSpec) -> DAG:
     return dag
 
 
-for found in discovery.datasets().values():
-    ingestion(found)
+for spec in discovery.datasets().values():
+    ingestion(spec)

@@ -3,11 +3,12 @@
 **When.** On the spec's schedule, for the newest window of live traffic; by hand over any window of event time.
 
 **What it does.** Where no window is given and Envoy serves, `monitor` first asks the gateway and every version with traffic whether they
-answer: what does not is an incident of the kind *service*. It collects predictions and outcomes into tables, profiles the window against the reference and writes a
-report. If the policy asks for retraining, one request is made: never twice for the same snapshot and cause, never within the cool-down.
-`request_retraining` then wakes `{name}_training`; it is skipped when there is nothing to request. What is wrong is kept as incidents:
-`alert` tells people of each once when it opens and once when it is over, by mail and webhook where they are set up, and starts
-`{name}_incidents`, which asks what it was. A channel that fails fails nothing: its sentence is in the log of `alert`, and it is told at the next look.
+answer: what does not is an incident of the kind *service*. It collects predictions and outcomes into tables, profiles the window against
+the reference and writes a report. If the policy asks for retraining, one request is made: never twice for the same snapshot and cause,
+never within the cool-down. `request_retraining` then wakes `{name}_training`; it is skipped when there is nothing to request. What is wrong
+is kept as incidents: `alert` tells people of each once when it opens and once when it is over, by mail and webhook where they are set up,
+and starts `{name}_incidents`, which asks what it was. A channel that fails fails nothing: its sentence is in the log of `alert`, and it is
+told at the next look.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
@@ -57,5 +58,5 @@ def monitoring(spec: ModelSpec) -> DAG:
     return dag
 
 
-for found in discovery.models().values():
-    monitoring(found)
+for spec in discovery.models().values():
+    monitoring(spec)

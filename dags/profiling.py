@@ -13,7 +13,8 @@ depend on how many parts there are. It lies in `profiles/{name}/versions/` of th
 | `share_out` | never | nothing |
 | `profile_part` | the store does not answer or memory is short; tried again | ask for more parts |
 | `merge` | a part is missing | clear that part |
-| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells the people of the models that learn from `{name}` of a count that failed, and of the next that works | docs/runbook.md |
+| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells the people of the models that learn from \
+`{name}` of a count that failed, and of the next that works | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -50,5 +51,5 @@ def profiling(spec: DatasetSpec) -> DAG:
     return dag
 
 
-for found in discovery.datasets().values():
-    profiling(found)
+for spec in discovery.datasets().values():
+    profiling(spec)

@@ -8,8 +8,10 @@ shown to be better than the champion is registered as a version and starts `{nam
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `recalibrate` | the recalibrated version scores its golden rows otherwise where it is served: not tried again | read its sentence; run `make setup` again |
-| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a recalibration that failed for good, and of the next that works | docs/runbook.md |
+| `recalibrate` | the recalibrated version scores its golden rows otherwise where it is served: not tried again | read its sentence; run \
+`make setup` again |
+| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a recalibration that failed for \
+good, and of the next that works | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -39,5 +41,5 @@ def recalibration(spec: ModelSpec) -> DAG:
     return dag
 
 
-for found in discovery.models().values():
-    recalibration(found)
+for spec in discovery.models().values():
+    recalibration(spec)

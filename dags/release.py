@@ -11,15 +11,20 @@ step it had reached.
 **What it asks.** In mode `approval` `may_start` asks for one version before it takes traffic; a no is in the ledger, and that version is
 not released again by itself. `ask_person` asks what the evidence left open; until then the weights stay as they are. In every mode it asks,
 before any traffic moves, about a candidate that cannot read all that callers send, and says what they must send. All wait as long
-as it takes, or until a command decides it: silence is never taken for a yes, no worker is held, and the releases of later candidates wait behind it.
+as it takes, or until a command decides it: silence is never taken for a yes, no worker is held, and the releases of later candidates wait
+behind it.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `may_start` | nobody said which version, or the store does not answer; only in modes `approval`, where it waits for you, and `manual`, where it skips runs nobody started | Browse → Required Actions: Approve or Reject; by hand give *Version* |
+| `may_start` | nobody said which version, or the store does not answer; only in modes `approval`, where it waits for you, and `manual`, \
+where it skips runs nobody started | Browse → Required Actions: Approve or Reject; by hand give *Version* |
 | `move_traffic` | the candidate was rolled back: not tried again, the champion serves | read its sentence, the evidence is in the ledger |
-| `ask_person` | skipped unless the evidence left it open or the candidate breaks callers; then it waits for you | Browse → Required Actions: Promote or Roll back, Approve or Reject |
-| `settle` | traffic could not be moved as decided; after an Approve, the candidate was rolled back | read its sentence; `{name}_rollback` goes back at once |
-| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a candidate that was rolled back, of looks that failed, and of what is over | docs/runbook.md |
+| `ask_person` | skipped unless the evidence left it open or the candidate breaks callers; then it waits for you | Browse → Required \
+Actions: Promote or Roll back, Approve or Reject |
+| `settle` | traffic could not be moved as decided; after an Approve, the candidate was rolled back | read its sentence; `{name}_rollback` \
+goes back at once |
+| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a candidate that was rolled back, \
+of looks that failed, and of what is over | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -48,12 +53,17 @@ PARAMS = {
         False,
         type="boolean",
         title="Again",
-        description="Release it although this version was rolled back or rejected before, was not compared with this champion, or the model was retired.",
+        description="Release it although this version was rolled back or rejected before, was not compared with this champion, or the "
+        "model was retired.",
     ),
 }
-# One count for the whole release, which may take days; a busy scheduler now and then takes a try for a moment's wait, and traffic must not stand still for it.
+# One count for the whole release, which may take days; a busy scheduler now and then takes a try for a moment's wait, and traffic must not
+# stand still for it.
 LONG_WAIT = {"retries": 100, "retry_delay": timedelta(seconds=5), "max_retry_delay": timedelta(minutes=1)}
-EVIDENCE = "{{ ti.xcom_pull(task_ids='move_traffic')['sentence'] }}\n\n```\n{{ ti.xcom_pull(task_ids='move_traffic')['evidence'] | tojson(indent=2) }}\n```"
+EVIDENCE = (
+    "{{ ti.xcom_pull(task_ids='move_traffic')['sentence'] }}\n\n"
+    "```\n{{ ti.xcom_pull(task_ids='move_traffic')['evidence'] | tojson(indent=2) }}\n```"
+)
 
 
 def may_start(spec: ModelSpec) -> list[BaseOperator]:
@@ -117,5 +127,5 @@ def release(spec: ModelSpec) -> DAG:
     return dag
 
 
-for found in discovery.models().values():
-    release(found)
+for spec in discovery.models().values():
+    release(spec)

@@ -8,7 +8,8 @@ with your reason. `perennial rollback --model {name}` does the same without Airf
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `rollback` | there is no earlier version to go back to: not tried again | train and release one |
-| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people that it did not go back, and when it did | docs/runbook.md |
+| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people that it did not go back, and when it \
+did | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -38,5 +39,5 @@ def rollback(spec: ModelSpec) -> DAG:
     return dag
 
 
-for found in discovery.models().values():
-    rollback(found)
+for spec in discovery.models().values():
+    rollback(spec)

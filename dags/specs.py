@@ -43,9 +43,9 @@ def specs() -> DAG:
     return dag
 
 
-def broken(name: str, found: list[discovery.Broken]) -> DAG:
+def broken(name: str, mistakes: list[discovery.Broken]) -> DAG:
     """What stands for the DAGs of a dataset or model, or both of one name, whose files are broken."""
-    sentences = [one.sentence for one in found]
+    sentences = [one.sentence for one in mistakes]
     # As code: what a file's error says is shown as it stands.
     manual = MANUAL.format(sentences="\n\n".join("    " + " ".join(sentence.split()) for sentence in sentences))
     defaults = common_defaults(f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}_broken", manual, {"perennial", "broken", name}, owner="perennial")
@@ -55,5 +55,5 @@ def broken(name: str, found: list[discovery.Broken]) -> DAG:
 
 
 specs()
-for name, found in groupby(sorted(discovery.broken(), key=lambda one: one.name), key=lambda one: one.name):
-    broken(name, list(found))
+for name, mistakes in groupby(sorted(discovery.broken(), key=lambda one: one.name), key=lambda one: one.name):
+    broken(name, list(mistakes))

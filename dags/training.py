@@ -8,16 +8,18 @@ days and seals a version folder. `evaluate` measures it on the newest days, besi
 candidate that is not good enough, or not better than the champion, is refused and keeps its run and its reason. A
 registered candidate starts `{name}_release`.
 
-A run uses the code it began with: `validate` notes the identity of the model's folder and of its dataset's file, and a later stage that finds
-other files stops with a sentence instead of evaluating one label with another. Comments do not count. Start another run then.
+A run uses the code it began with: `validate` notes the identity of the model's folder and of its dataset's file, and a later stage that
+finds other files stops with a sentence instead of evaluating one label with another. Comments do not count. Start another run then.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `validate` | the data do not allow training | read its sentence |
-| `train` | it broke: it is tried again and goes on from its checkpoint. Files that cannot be read or were changed: not tried again | read its sentence, or the traceback in its log |
+| `train` | it broke: it is tried again and goes on from its checkpoint. Files that cannot be read or were changed: not tried again | read \
+its sentence, or the traceback in its log |
 | `evaluate` | it broke; tried again | the same |
 | `register` | the gate refused the candidate: not tried again | read the sentence, open *Evaluation* and *MLflow run* |
-| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a stage that failed for good, however it was ended, and of its next success | docs/runbook.md |
+| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a stage that failed for good, \
+however it was ended, and of its next success | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -91,5 +93,5 @@ def training(spec: ModelSpec) -> DAG:
     return dag
 
 
-for found in discovery.models().values():
-    training(found)
+for spec in discovery.models().values():
+    training(spec)

@@ -21,12 +21,12 @@ async def cluster_client() -> AsyncIterator[client.ApiClient]:
     Raises:
         kubernetes_asyncio.config.ConfigException: there is neither a service account nor a configuration.
     """
-    found = client.Configuration()
+    access = client.Configuration()
     try:
-        config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+        config.load_incluster_config(client_configuration=access)  # type: ignore[no-untyped-call]
     except config.ConfigException:
-        await config.load_kube_config(client_configuration=found)
-    async with client.ApiClient(found) as connection:
+        await config.load_kube_config(client_configuration=access)
+    async with client.ApiClient(access) as connection:
         yield connection
 
 
@@ -47,8 +47,8 @@ class PodAccess:
     async def read(self) -> dict[str, Any]:
         """The pod as the API says it."""
         pod = await self._core.read_namespaced_pod(self._name, self._namespace, _request_timeout=ANSWER_SECONDS)
-        found: dict[str, Any] = self._connection.sanitize_for_serialization(pod)
-        return found
+        as_json: dict[str, Any] = self._connection.sanitize_for_serialization(pod)
+        return as_json
 
     async def events(self) -> list[dict[str, Any]]:
         """What the cluster tells of pods of this name, oldest first."""

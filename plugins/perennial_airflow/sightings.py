@@ -43,9 +43,9 @@ class Over:
 
     def note(self, incidents: Incidents, pages: Mapping[str, JsonValue] | None = None) -> None:
         """Resolve what is open of it."""
-        for found in incidents.open_ones():
-            if found.kind == self.kind and self.key in (found.key, None):
-                incidents.resolve(found.id, self.sentence)
+        for incident in incidents.open_ones():
+            if incident.kind == self.kind and self.key in (incident.key, None):
+                incidents.resolve(incident.id, self.sentence)
 
 
 REFUSED_CANDIDATE = "refused candidate"  # key of the incident that the gate turned a candidate down
@@ -99,7 +99,7 @@ def in_specs(broken: Iterable[Broken], unowned: Mapping[str, str], before: Itera
         before: names that had an incident: what is right again is over.
     """
     wrong: list[tuple[str, Seen]] = [
-        (found.name, Seen("spec", found.kind, "warning", found.sentence, {"file": found.place})) for found in broken
+        (mistake.name, Seen("spec", mistake.kind, "warning", mistake.sentence, {"file": mistake.place})) for mistake in broken
     ]
     wrong += [(name, Seen("service", NO_FOLDER, "warning", sentence)) for name, sentence in unowned.items()]
     sightings: dict[str, Sightings] = {}

@@ -1,8 +1,8 @@
 """A stage over several nodes as Kubernetes objects: an Indexed Job with one pod for each node, and a headless Service by which they meet.
 
-Every pod runs the same command with the same arguments. The environment tells it which node it is and where node 0 is, and Lightning does the
-rest: it starts a process for each further GPU of the node and waits for the other nodes. There is no torchrun: it would start a stage again
-within a pod that has broken, while here a broken training ends as a whole and the next try goes on from the last checkpoint.
+Every pod runs the same command with the same arguments. The environment tells it which node it is and where node 0 is, and Lightning does
+the rest: it starts a process for each further GPU of the node and waits for the other nodes. There is no torchrun: it would start a stage
+again within a pod that has broken, while here a broken training ends as a whole and the next try goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -44,9 +44,12 @@ def render_job(
         seconds: the longest it may run; no limit if None.
     """
     template = copy.deepcopy({key: pod.get(key) or {} for key in ("metadata", "spec")})
-    told = template["metadata"]
-    queue = (told.get("labels") or {}).pop(QUEUE_LABEL, "")
-    template["metadata"] = {"labels": {**(told.get("labels") or {}), JOB_LABEL: name}, "annotations": told.get("annotations") or {}}
+    pod_metadata = template["metadata"]
+    queue = (pod_metadata.get("labels") or {}).pop(QUEUE_LABEL, "")
+    template["metadata"] = {
+        "labels": {**(pod_metadata.get("labels") or {}), JOB_LABEL: name},
+        "annotations": pod_metadata.get("annotations") or {},
+    }
     _fill(template, name, arguments)
     spec: dict[str, Any] = {
         "completionMode": "Indexed",
@@ -84,16 +87,16 @@ def _fill(template: dict[str, Any], name: str, arguments: Sequence[str]) -> None
 
 def render_service(job: Mapping[str, Any]) -> dict[str, Any]:
     """The Service that gives the pods of a Job their host names; it goes when the Job, as the cluster knows it, goes."""
-    told = job["metadata"]
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": told["name"], "uid": told["uid"]}
+    metadata = job["metadata"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": told["name"], "labels": dict(told["labels"]), "ownerReferences": [owner]},
+        "metadata": {"name": metadata["name"], "labels": dict(metadata["labels"]), "ownerReferences": [owner]},
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,  # they meet before they are ready
-            "selector": {JOB_LABEL: told["name"]},
+            "selector": {JOB_LABEL: metadata["name"]},
             "ports": [{"name": "rendezvous", "port": PORT}],
         },
     }
@@ -107,26 +110,26 @@ def index_of(pod: Mapping[str, Any]) -> int:
 def result_in(pod: Mapping[str, Any]) -> dict[str, Any] | None:
     """The result that a pod's stage wrote; None if it wrote none, or one that is no longer whole."""
     try:
-        found = json.loads(main_state(pod).get("terminated", {}).get("message") or "")
+        result = json.loads(main_state(pod).get("terminated", {}).get("message") or "")
     except ValueError:
         return None
-    return found if isinstance(found, dict) and "outcome" in found else None
+    return result if isinstance(result, dict) and "outcome" in result else None
 
 
 def condition(job: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
     """A condition of a Job that holds, `Failed` or `Complete`."""
-    for found in job.get("status", {}).get("conditions") or []:
-        if found.get("type") == kind and found.get("status") == "True":
-            return dict(found)
+    for state in job.get("status", {}).get("conditions") or []:
+        if state.get("type") == kind and state.get("status") == "True":
+            return dict(state)
     return None
 
 
 def answer_of(pods: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The result that counts whatever else happens: node 0's, or the refusal of any node; None as long as there is none."""
     for pod in sorted(pods, key=index_of):
-        found = result_in(pod)
-        if found and (found["outcome"] == "refused" or (index_of(pod) == 0 and found["outcome"] != "fault")):
-            return found
+        result = result_in(pod)
+        if result and (result["outcome"] == "refused" or (index_of(pod) == 0 and result["outcome"] != "fault")):
+            return result
     return None
 
 
@@ -153,12 +156,12 @@ def has_only_lost(pod: Mapping[str, Any]) -> bool:
 
 def _guilt(pod: Mapping[str, Any]) -> int:
     """Lowest for a pod that ended for a reason of its own."""
-    found = result_in(pod)
+    result = result_in(pod)
     if has_only_lost(pod):
         return 3
     if pod["metadata"].get("deletionTimestamp"):
         return 2
-    return 1 if found else 0
+    return 1 if result else 0
 
 
 def _ended_at(pod: Mapping[str, Any]) -> str:
@@ -169,15 +172,18 @@ def ending_of_node(
     pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]], stage: str, nodes: int, *, last: str = "", gone: bool = False
 ) -> dict[str, Any]:
     """The result of a stage that one of its nodes broke: its own if it wrote one, otherwise made up from what the cluster says."""
-    index, found = index_of(pod), result_in(pod)
+    index, result = index_of(pod), result_in(pod)
     ended = main_state(pod).get("terminated") or {}
-    if not found and ended.get("exitCode") == 0:
-        found = made_up(
+    if not result and ended.get("exitCode") == 0:
+        result = made_up(
             "fault",
-            f"The result of the stage {stage} in the pod {pod['metadata']['name']} cannot be read: it must be JSON of at most {MOST_BYTES} bytes. What the stage did is stored.",
+            f"The result of the stage {stage} in the pod {pod['metadata']['name']} cannot be read: it must be JSON of at most {MOST_BYTES} "
+            "bytes. What the stage did is stored.",
         )
-    found = found or ending_of(pod, events, stage, last=last, gone=gone)
-    return {**found, "sentence": f"Node {index} of {nodes}, counted from 0: {found['sentence']}"} if found["outcome"] == "fault" else found
+    result = result or ending_of(pod, events, stage, last=last, gone=gone)
+    return (
+        {**result, "sentence": f"Node {index} of {nodes}, counted from 0: {result['sentence']}"} if result["outcome"] == "fault" else result
+    )
 
 
 def has_failed_by_itself(job: Mapping[str, Any] | None) -> bool:

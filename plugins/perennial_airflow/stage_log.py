@@ -26,8 +26,8 @@ class StageLog:
         if self.last:
             self._log.log(self._level, "%s", self.last)
             self.last = ""
-        if found := LOG_LINE.fullmatch(line):
-            self._level = logging.getLevelNamesMapping()[found[1]]
-            self._log.log(self._level, "%s", found[2])
+        if parts := LOG_LINE.fullmatch(line):
+            self._level = logging.getLevelNamesMapping()[parts[1]]
+            self._log.log(self._level, "%s", parts[2])
         else:
             self.last = line

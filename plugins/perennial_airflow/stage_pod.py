@@ -60,7 +60,8 @@ def pod_template(settings: Settings, stage: str) -> Path:
     """
     if not settings.pod_templates:
         raise SettingMissing(
-            "PERENNIAL_RUNTIME is pod, but PERENNIAL_POD_TEMPLATES is empty: set it to the folder of pod templates, or unset PERENNIAL_RUNTIME."
+            "PERENNIAL_RUNTIME is pod, but PERENNIAL_POD_TEMPLATES is empty: set it to the folder of pod templates, or unset "
+            "PERENNIAL_RUNTIME."
         )
     folder = Path(settings.pod_templates)
     for name in (f"{stage}.yaml", "stage.yaml"):
@@ -119,8 +120,8 @@ def main_container(pod: Mapping[str, Any]) -> dict[str, Any]:
     """
     containers = pod.get("spec", {}).get("containers") or []
     if not containers or containers[0].get("name") != MAIN:
-        found = containers[0].get("name") if containers else "none"
-        raise SettingMissing(f"The first container of the pod template is {found!r}: it must be named {MAIN!r}, for it runs the stage.")
+        name = containers[0].get("name") if containers else "none"
+        raise SettingMissing(f"The first container of the pod template is {name!r}: it must be named {MAIN!r}, for it runs the stage.")
     return containers[0]  # type: ignore[no-any-return]
 
 
@@ -218,22 +219,22 @@ def why_not_started(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]],
     return trouble
 
 
-def _container_trouble(told: Mapping[str, Any], events: Sequence[Mapping[str, Any]], stage: str) -> Trouble | None:
-    waiting = (told.get("state") or {}).get("waiting") or {}
+def _container_trouble(status: Mapping[str, Any], events: Sequence[Mapping[str, Any]], stage: str) -> Trouble | None:
+    waiting = (status.get("state") or {}).get("waiting") or {}
     reason, message = waiting.get("reason") or "", _line(waiting.get("message"))
     if reason in IMAGE_WRONG or reason in IMAGE_TROUBLE:
-        said = _pull_error(events, told["image"]) or message or reason
+        said = _pull_error(events, status["image"]) or message or reason
         hopeless = reason in IMAGE_WRONG or any(word in said.lower() for word in IMAGE_MISSING)
         return Trouble(
             "image",
-            f"The image {told['image']} of the stage {stage} cannot be pulled: {_sentence(said)} "
+            f"The image {status['image']} of the stage {stage} cannot be pulled: {_sentence(said)} "
             "Push it, or correct its name or the pull secret in the pod template.",
             0.0 if hopeless else IMAGE_PATIENCE,
         )
     if reason in CONTAINER_TROUBLE:
         return Trouble(
             "container",
-            f"The container {told['name']} of the stage {stage} cannot be made: {_sentence(message or reason)} "
+            f"The container {status['name']} of the stage {stage} cannot be made: {_sentence(message or reason)} "
             "Correct the pod template, or create what it names.",
             CONTAINER_PATIENCE,
         )
@@ -314,12 +315,14 @@ def not_created(stage: str, name: str, namespace: str, code: int, message: str) 
     if code == 403:
         return made_up(
             "fault",
-            f"The cluster does not allow the pod of the stage {stage}: {said} Give the service account of Airflow the right in {namespace}, or correct the pod template.",
+            f"The cluster does not allow the pod of the stage {stage}: {said} Give the service account of Airflow the right in "
+            f"{namespace}, or correct the pod template.",
         )
     if code == 404:
         return made_up(
             "fault",
-            f"The pod of the stage {stage} cannot be created in the namespace {namespace}: {said} Create it, or correct PERENNIAL_POD_NAMESPACE.",
+            f"The pod of the stage {stage} cannot be created in the namespace {namespace}: {said} Create it, or correct "
+            "PERENNIAL_POD_NAMESPACE.",
         )
     return made_up("fault", f"The cluster did not take the pod {name} of the stage {stage} ({code}): {said}")
 

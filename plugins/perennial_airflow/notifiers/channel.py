@@ -9,7 +9,7 @@ from perennial_airflow.notifiers.notice import Notice
 
 
 class ChannelFailed(Exception):
-    """A channel did not take an alert; the message is a sentence for a person, without the address of a webhook and without any password."""
+    """A channel did not take an alert; the message is a sentence for a person, without a webhook's address and without any password."""
 
 
 class NoticeRefused(ChannelFailed):

@@ -20,7 +20,7 @@ TRIES = 2
 
 
 class _Hook(SmtpHook):
-    """Airflow's hook waits three minutes for a dead server unless the connection says otherwise: too long for a task that others wait for."""
+    """Airflow's hook waits three minutes for a dead server unless the connection says otherwise: too long, since other tasks wait."""
 
     @property
     def timeout(self) -> int:
@@ -101,7 +101,8 @@ class Mail:
             if is_final:
                 break
         raise kind(
-            f"The mail to {self.to} was not taken ({one_line(why)}): look at Airflow's connection {CONNECTION}, its server and PERENNIAL_ALERT_MAIL_TO."
+            f"The mail to {self.to} was not taken ({one_line(why)}): look at Airflow's connection {CONNECTION}, its server and "
+            "PERENNIAL_ALERT_MAIL_TO."
         )
 
 

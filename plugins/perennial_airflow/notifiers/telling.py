@@ -17,19 +17,19 @@ from perennial_airflow.notifiers.webhook import Webhook, is_set_up
 
 def channels(settings: Settings) -> list[Channel]:
     """The channels that are set up."""
-    found: list[Channel] = []
+    set_up: list[Channel] = []
     if settings.alert_mail_to:
-        found.append(Mail(settings.alert_mail_to, settings.alert_mail_severity))
+        set_up.append(Mail(settings.alert_mail_to, settings.alert_mail_severity))
     if is_set_up():
-        found.append(Webhook(settings.alert_webhook_severity))
-    return found
+        set_up.append(Webhook(settings.alert_webhook_severity))
+    return set_up
 
 
 def tell(incidents: Incidents, spec: Named, settings: Settings, on: Sequence[Channel], now: datetime, log: Any) -> list[str]:
     """Tell the channels what is due.
 
-    A channel that fails is not tried again at this look, one that refuses an alert for what it says is told the others; what it does not know is noted in the log of incidents and due at
-    the next. One killed between sending and noting sends the same again.
+    A channel that fails is not tried again at this look, one that refuses an alert for what it says is told the others; what it does not
+    know is noted in the log of incidents and due at the next. One killed between sending and noting sends the same again.
 
     Returns:
         The sentences of channels that failed, and of those that refused an alert, each once.

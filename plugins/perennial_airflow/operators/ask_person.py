@@ -42,7 +42,8 @@ class AskPerson(HITLOperator):
         super().__init__(**{"retry_policy": RefusalsAreFinal(), **kwargs, "execution_timeout": None})
 
     def execute_complete(self, context: Context, event: dict[str, Any], asked: str = "", since: float = 0.0) -> Any:
-        """The answer; or, where only the time to look has come, what was decided elsewhere. `asked` and `since`: what was known at asking, and when that was.
+        """The answer; or, where only the time to look has come, what was decided elsewhere. `asked` and `since`: what was known at asking,
+        and when that was.
 
         Raises:
             TaskAwaitingInput: nobody has answered yet.
@@ -64,7 +65,8 @@ class AskPerson(HITLOperator):
         raise NotImplementedError
 
     def _decided_elsewhere(self, context: Context, asked: str) -> dict[str, Any] | None:
-        """What was decided by a command since the question was asked, as `_given` has it; None if nothing was. Raises NothingToDo and PerennialError."""
+        """What was decided by a command since the question was asked, as `_given` has it; None if nothing was. Raises NothingToDo and
+        PerennialError."""
         raise NotImplementedError
 
     def _wait(self, context: Context, asked: str) -> NoReturn:
@@ -127,7 +129,8 @@ class AskMayStart(AskPerson):
             end = decided.kind.replace("_", " ")
             skip(
                 self,
-                f"Version {version} of {self.model} was {end} on {decided.time:%Y-%m-%d %H:%M} UTC: {decided.reason} Nobody is asked again.",
+                f"Version {version} of {self.model} was {end} on {decided.time:%Y-%m-%d %H:%M} UTC: {decided.reason} Nobody is asked "
+                "again.",
             )
         self.subject = f"May version {version} of {self.title} take traffic?"
         self.body = "\n\n".join(filter(None, (plain(said), self.steps)))
@@ -242,7 +245,10 @@ def _since(model: str, version: int, asked: str) -> tuple[Entry | None, bool]:
 
 def _settled(entry: Entry) -> str:
     end = "is being released" if entry.candidate is not None else f"was {entry.kind.replace('_', ' ')}"
-    return f"{entry.actor} decided elsewhere: version {entry.version} of {entry.model} {end} since {entry.time:%Y-%m-%d %H:%M} UTC ({entry.reason.rstrip('.')}). Nobody needs to answer any more."
+    return (
+        f"{entry.actor} decided elsewhere: version {entry.version} of {entry.model} {end} since {entry.time:%Y-%m-%d %H:%M} UTC "
+        f"({entry.reason.rstrip('.')}). Nobody needs to answer any more."
+    )
 
 
 def person(answer: Mapping[str, Any]) -> str:

@@ -59,12 +59,12 @@ class AskVerdict(AskPerson):
             settings = Settings.from_environment()
             incidents = Incidents(open_store(settings.store), self.model)
             if self.again == "True":
-                found = incidents.get(self.incident)
+                incident = incidents.get(self.incident)
             else:
                 asks = incidents.ask(self.incident, context["ti"].run_id)
                 if asks is None:
                     skip(self, _why_not(incidents.get(self.incident)))
-                found = asks
+                incident = asks
             rate = incidents.alarm_rate(datetime.now(timezone.utc)).sentence
             known = discovery.models().get(self.model)  # its files may be broken since
             title = known.title if known else self.model
@@ -72,20 +72,21 @@ class AskVerdict(AskPerson):
             refuse(self, str(unknown))
         except PerennialError as error:
             give_up(self, str(error))
-        self.subject = f"{title}: {found.kind} incident {found.id}: what was it?"
-        self.body = body(found, settings.runbook_url, rate)
+        self.subject = f"{title}: {incident.kind} incident {incident.id}: what was it?"
+        self.body = body(incident, settings.runbook_url, rate)
         self._wait(context, datetime.now(timezone.utc).isoformat())
 
     def _given(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """The answer: the incident, the verdict, who gave it and why. It asks nothing of the store: a try that failed here would ask the person anew."""
+        """The answer: the incident, the verdict, who gave it and why. It asks nothing of the store: a try that failed here would ask the
+        person anew."""
         chosen, by, form = self._answered(context, event)
         return {"id": self.incident, "verdict": CHOICES[chosen], "by": by, "note": form.get("note") or ""}
 
     def _decided_elsewhere(self, context: Context, asked: str) -> dict[str, Any] | None:
         del context
-        found = Incidents(open_store(Settings.from_environment().store), self.model).get(self.incident)
-        if found.judged and found.judged > datetime.fromisoformat(asked):
-            skip(self, f"{found.by} judged {found.id} elsewhere: {found.verdict}. Nobody needs to answer any more.")
+        incident = Incidents(open_store(Settings.from_environment().store), self.model).get(self.incident)
+        if incident.judged and incident.judged > datetime.fromisoformat(asked):
+            skip(self, f"{incident.by} judged {incident.id} elsewhere: {incident.verdict}. Nobody needs to answer any more.")
         return None
 
 

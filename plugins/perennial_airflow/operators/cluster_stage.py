@@ -39,8 +39,8 @@ class NotCreated(Exception):
     """The cluster would not take what a stage runs in."""
 
     def __init__(self, stage: str, manifest: Mapping[str, Any], error: ApiException) -> None:
-        told = manifest["metadata"]
-        self.result = not_created(stage, told["name"], told["namespace"], int(error.status or 0), message(error))
+        metadata = manifest["metadata"]
+        self.result = not_created(stage, metadata["name"], metadata["namespace"], int(error.status or 0), message(error))
         super().__init__(self.result["sentence"])
 
 
@@ -62,7 +62,7 @@ class ClusterStage(StageOperator):
             StageFault: the stage cannot be started.
         """
         try:
-            found = self._find_or_start(context)
+            running = self._find_or_start(context)
         except PerennialError as error:
             return self._conclude(made_up("fault", str(error)), context)
         except NotCreated as error:
@@ -73,7 +73,7 @@ class ClusterStage(StageOperator):
             )
         except UNANSWERED as error:
             return self._conclude(self._unanswered(error), context)
-        self._wait_for(found, context)
+        self._wait_for(running, context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after the wait; a watch that broke leaves nothing without a task that will look after it."""
@@ -93,7 +93,7 @@ class ClusterStage(StageOperator):
         """What to wait for: what an earlier try started, or something new."""
         raise NotImplementedError
 
-    def _wait_for(self, found: Any, context: Context) -> None:
+    def _wait_for(self, running: Any, context: Context) -> None:
         """Defer."""
         raise NotImplementedError
 
@@ -103,8 +103,8 @@ class ClusterStage(StageOperator):
 
     def _unanswered(self, error: Exception) -> Plain:
         """The result of a stage whose cluster does not answer."""
-        told = f"The cluster does not answer Airflow ({_said(error)})."
-        return made_up("fault", f"{told} A {self.KIND} that runs is left alone: the next try goes on with it.")
+        sentence = f"The cluster does not answer Airflow ({_said(error)})."
+        return made_up("fault", f"{sentence} A {self.KIND} that runs is left alone: the next try goes on with it.")
 
     def _tell_left(self, name: str, error: Exception) -> None:
         """Say that something could not be deleted."""
@@ -117,9 +117,9 @@ class ClusterStage(StageOperator):
         return max(self.execution_timeout - timedelta(seconds=time.time() - context["ti"].start_date.timestamp()), timedelta(seconds=1))
 
 
-def plain(found: Any) -> Any:
+def plain(kubernetes_object: Any) -> Any:
     """An object of the API, or a list of them, as manifests."""
-    return client.ApiClient().sanitize_for_serialization(found)
+    return client.ApiClient().sanitize_for_serialization(kubernetes_object)
 
 
 def address(manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class JobStage(ClusterStage):
     """A stage as a Job with one pod for each node.
 
-    The Job's name comes from the task and what the stage works on, so that every try of the task finds the Job of the tries before it: one that
-    works is watched further, the result of one that ended well is taken, and only otherwise the stage is started again.
+    The Job's name comes from the task and what the stage works on, so that every try of the task finds the Job of the tries before it: one
+    that works is watched further, the result of one that ended well is taken, and only otherwise the stage is started again.
 
     Args:
         compute: what each node may use, and how many there are.
@@ -54,15 +54,15 @@ class JobStage(ClusterStage):
         self.schedule_seconds, self.start_seconds = schedule_seconds, start_seconds
         self._job: dict[str, str] | None = None
 
-    def _wait_for(self, found: dict[str, str], context: Context) -> None:
+    def _wait_for(self, running: dict[str, str], context: Context) -> None:
         watch = JobWatch(
-            **found,
+            **running,
             stage=self.stage,
             nodes=self.compute.nodes,
             schedule_seconds=self.schedule_seconds,
             start_seconds=self.start_seconds,
         )
-        self.defer(trigger=watch, method_name="take_result", kwargs={"job": found}, timeout=self._time_left(context))
+        self.defer(trigger=watch, method_name="take_result", kwargs={"job": running}, timeout=self._time_left(context))
 
     def take_result(self, context: Context, event: dict[str, Any], job: dict[str, str]) -> Any:
         """Remove the Job that was watched, and conclude.
@@ -116,12 +116,12 @@ class JobStage(ClusterStage):
         self.log.info("perennial %s", " ".join(stage_command(self.stage, self.arguments)))
         deadline = time.monotonic() + REMOVAL_SECONDS
         while True:
-            if found := self._read(name, namespace):
-                if self._is_usable(found):
+            if job := self._read(name, namespace):
+                if self._is_usable(job):
                     self.log.info("It goes on in the Job %s, which an earlier try started.", name)
-                    self._serve(found)
-                    return address(found)
-                self._clear_away(found, deadline)
+                    self._serve(job)
+                    return address(job)
+                self._clear_away(job, deadline)
             elif made := self._create(wanted):
                 self._job = address(made)
                 self._serve(made)
@@ -165,12 +165,12 @@ class JobStage(ClusterStage):
     def _owners(self, name: str, namespace: str) -> list[str] | None:
         """Whom a Service belongs to; None if it is gone."""
         try:
-            found = self._core.read_namespaced_service(name, namespace)
+            service = self._core.read_namespaced_service(name, namespace)
         except ApiException as error:
             if error.status != 404:
                 raise
             return None
-        return [owner.uid for owner in found.metadata.owner_references or []]
+        return [owner.uid for owner in service.metadata.owner_references or []]
 
     def _is_usable(self, job: dict[str, Any]) -> bool:
         """Whether a Job still works, or ended with a result that another try need not repeat."""
@@ -186,22 +186,22 @@ class JobStage(ClusterStage):
             self._remove(address(job))
         elif time.monotonic() > deadline:
             for pod in self._pods(job):  # nobody ends them: their nodes do not answer
-                told = pod["metadata"]
-                self.log.warning("The pod %s of an earlier try does not end: it is forgotten.", told["name"])
-                self._ignoring_absence(self._core.delete_namespaced_pod, told["name"], told["namespace"], grace_period_seconds=0)
+                metadata = pod["metadata"]
+                self.log.warning("The pod %s of an earlier try does not end: it is forgotten.", metadata["name"])
+                self._ignoring_absence(self._core.delete_namespaced_pod, metadata["name"], metadata["namespace"], grace_period_seconds=0)
 
     def _read(self, name: str, namespace: str) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = plain(self._batch.read_namespaced_job(name, namespace))
+            job: dict[str, Any] = plain(self._batch.read_namespaced_job(name, namespace))
         except ApiException as error:
             if error.status != 404:
                 raise
             return None
-        return found
+        return job
 
     def _pods(self, job: dict[str, Any]) -> list[dict[str, Any]]:
-        told = job["metadata"]
-        listed = self._core.list_namespaced_pod(told["namespace"], label_selector=f"{JOB_LABEL}={told['name']}")
+        metadata = job["metadata"]
+        listed = self._core.list_namespaced_pod(metadata["namespace"], label_selector=f"{JOB_LABEL}={metadata['name']}")
         return [plain(pod) for pod in listed.items]
 
     def _remove(self, job: Mapping[str, str]) -> None:
@@ -213,9 +213,9 @@ class JobStage(ClusterStage):
                 self._tell_left(job["name"], error)
 
     def _remove_left(self, context: Context) -> None:
-        told = self.manifest(context)["metadata"]
-        if found := self._read(told["name"], told["namespace"]):
-            self._remove(address(found))
+        metadata = self.manifest(context)["metadata"]
+        if job := self._read(metadata["name"], metadata["namespace"]):
+            self._remove(address(job))
 
     def _ignoring_absence(self, delete: Any, *arguments: Any, **named: Any) -> None:
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class LookAtSpecs(BaseOperator):
-    """Opens an incident for each broken dataset or model, and for each model that serves while its folder is gone; ends those that are over.
+    """Opens an incident for each broken dataset or model and for each model that serves without its folder; ends those that are over.
 
     What is broken or gone has no DAG that could tell people, so it is told here.
     """
@@ -41,7 +41,7 @@ class LookAtSpecs(BaseOperator):
         wrong: list[str] = []
         try:
             settings = Settings.from_environment()
-            store, found, now = open_store(settings.store), channels(settings), datetime.now(timezone.utc)
+            store, set_up, now = open_store(settings.store), channels(settings), datetime.now(timezone.utc)
             broken, gone = discovery.broken(), unowned(store)
             sound = discovery.models()
             wrong = [*(one.sentence for one in broken), *gone.values()]
@@ -51,7 +51,7 @@ class LookAtSpecs(BaseOperator):
                     sighting.note(incidents)
                 if name not in sound:  # those have a DAG that tells
                     failures += tell(
-                        incidents, Named.model_construct(name=name, title=name, owner="perennial"), settings, found, now, self.log
+                        incidents, Named.model_construct(name=name, title=name, owner="perennial"), settings, set_up, now, self.log
                     )
         except PerennialError as error:
             give_up(self, str(error))

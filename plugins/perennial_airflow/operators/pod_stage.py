@@ -86,9 +86,9 @@ class PodStage(ClusterStage, KubernetesPodOperator):  # type: ignore[misc] # its
         )
         self.compute = compute
 
-    def _wait_for(self, found: client.V1Pod, context: Context) -> None:
-        self.pod = found
-        pod = _address(found)
+    def _wait_for(self, running: client.V1Pod, context: Context) -> None:
+        self.pod = running
+        pod = _address(running)
         trigger = PodWatch(
             **pod, stage=self.stage, schedule_seconds=self.schedule_timeout_seconds, start_seconds=self.startup_timeout_seconds
         )
@@ -159,17 +159,17 @@ class PodStage(ClusterStage, KubernetesPodOperator):  # type: ignore[misc] # its
         self.log.info("perennial %s", " ".join(stage_command(self.stage, self.arguments)))
         deadline = time.monotonic() + QUOTA_SECONDS
         while True:
-            if found := self._left_by_earlier_tries(wanted, context):
-                self.log.info("It goes on in the pod %s, which an earlier try started.", found.metadata.name)
-                return found
+            if left := self._left_by_earlier_tries(wanted, context):
+                self.log.info("It goes on in the pod %s, which an earlier try started.", left.metadata.name)
+                return left
             try:
                 made = self.client.create_namespaced_pod(self.namespace, wanted)
             except ApiException as error:
-                code, told = int(error.status or 0), message(error)
+                code, said = int(error.status or 0), message(error)
                 if code == 409 and time.monotonic() < deadline + REMOVAL_SECONDS:  # another try was quicker, or the name is not free yet
                     time.sleep(PAUSE_SECONDS)
                     continue
-                if "exceeded quota" in told and time.monotonic() < deadline:
+                if "exceeded quota" in said and time.monotonic() < deadline:
                     time.sleep(PAUSE_SECONDS)
                     continue
                 raise NotCreated(self.stage, wanted, error) from None
@@ -180,8 +180,8 @@ class PodStage(ClusterStage, KubernetesPodOperator):  # type: ignore[misc] # its
         """A pod of this task that does the wanted work or has done it; all others are removed, and gone when this returns None."""
         label = f"{TASK_LABEL}={self.labels[TASK_LABEL]}"
         deadline = time.monotonic() + REMOVAL_SECONDS
-        while found := self.client.list_namespaced_pod(self.namespace, label_selector=label).items:
-            for pod in found:
+        while pods := self.client.list_namespaced_pod(self.namespace, label_selector=label).items:
+            for pod in pods:
                 manifest = plain(pod)
                 if pod.metadata.deletion_timestamp:
                     if is_away(manifest, time.time()) or time.monotonic() > deadline:

@@ -54,21 +54,22 @@ class TellIncidents(BaseOperator):
         Raises:
             StageFault: the store does not answer; retried.
         """
-        # What a later task says of something replaces what an earlier one said: noting both, then both again at a retry, would open it twice.
+        # What a later task says of something replaces what an earlier one said:
+        # noting both, then both again at a retry, would open it twice.
         said = {(s.kind, s.key): s for task_id, sight in self.found_by.items() for s in sight(self._result(context, task_id))}
         now = datetime.now(timezone.utc)
         failures: list[str] = []
         waiting: list[str] = []
         try:
             settings = Settings.from_environment()
-            store, found = open_store(settings.store), channels(settings)
-            if not found:
+            store, set_up = open_store(settings.store), channels(settings)
+            if not set_up:
                 self.log.info("No channel is set up: incidents are kept, and nobody is told. docs/runbook.md says how to set one up.")
             for model in self._models():
                 incidents = Incidents(store, model.name)
                 for sighting in said.values():
                     sighting.note(incidents, _page(settings, context))
-                failures += tell(incidents, model, settings, found, now, self.log)
+                failures += tell(incidents, model, settings, set_up, now, self.log)
                 waiting += [incident.id for incident in incidents.all() if awaits_verdict(incident, now)]
         except PerennialError as error:
             give_up(self, str(error))

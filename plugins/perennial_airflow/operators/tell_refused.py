@@ -33,5 +33,8 @@ class TellRefused(BaseOperator):
             return
         for sentence in refused.values():
             self.log.error("%s", sentence)
-        sentence = f"{len(refused)} of {len(refused) + taken} files were refused and lie in quarantine: {', '.join(sorted(refused))}. Correct them and land them again."
-        refuse(self, sentence)
+        refuse(
+            self,
+            f"{len(refused)} of {len(refused) + taken} files were refused and lie in quarantine: {', '.join(sorted(refused))}. "
+            "Correct them and land them again.",
+        )

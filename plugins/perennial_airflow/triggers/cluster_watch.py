@@ -40,12 +40,12 @@ class LogTail:
         fresh: list[str] = []
         same = 0
         for line in lines:
-            found = WRITTEN.fullmatch(line)
-            if not found:
+            parts = WRITTEN.fullmatch(line)
+            if not parts:
                 if line and fresh:
                     fresh[-1] += f"\n{line}"
                 continue
-            moment = (int(datetime.fromisoformat(found[1] + found[3]).timestamp()), int((found[2] or "").ljust(9, "0")[:9]))
+            moment = (int(datetime.fromisoformat(parts[1] + parts[3]).timestamp()), int((parts[2] or "").ljust(9, "0")[:9]))
             if moment < self._last:
                 continue
             if moment == self._last:
@@ -55,7 +55,7 @@ class LogTail:
             else:
                 self._last, same = moment, 1
             self._times = same
-            fresh.append(found[4])
+            fresh.append(parts[4])
         return fresh
 
     def since_seconds(self, now: float) -> int | None:

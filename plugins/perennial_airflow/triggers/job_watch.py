@@ -1,4 +1,4 @@
-"""Watches the Job of a stage that runs on several nodes: node 0's log lines as they come, the end of any node, and why one does not start."""
+"""Watches the Job of a stage that runs on several nodes: node 0's log lines, the end of any node, and why one does not start."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class JobAccess:
             if error.status != 404:
                 raise
             return None
-        found: dict[str, Any] = self._connection.sanitize_for_serialization(job)
-        return found
+        as_json: dict[str, Any] = self._connection.sanitize_for_serialization(job)
+        return as_json
 
     async def pods(self) -> list[Pod]:
         """Its pods, by the number of the node."""

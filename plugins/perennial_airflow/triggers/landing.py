@@ -52,11 +52,11 @@ class LandingTrigger(BaseEventTrigger):
             except Fault as fault:
                 self.log.warning("%s Looking again in %d seconds.", fault, OUTAGE_SECONDS)
                 ready, still, pause = [], [], OUTAGE_SECONDS
-            found, now = {file.id for file in ready}, time.monotonic()
-            is_due = bool(found - announced) or (bool(found) and now - announced_at > REMIND_SECONDS)
+            waiting, now = {file.id for file in ready}, time.monotonic()
+            is_due = bool(waiting - announced) or (bool(waiting) and now - announced_at > REMIND_SECONDS)
             gathering_since = (gathering_since or now) if is_due else 0.0
             if is_due and (not still or now - gathering_since >= GATHER_SECONDS):
-                announced, announced_at, gathering_since = found, now, 0.0
+                announced, announced_at, gathering_since = waiting, now, 0.0
                 yield TriggerEvent(described(ready))
             elif self.until is not None and time.time() >= self.until:
                 yield TriggerEvent(described(ready))  # also what was held back because other files are being written
@@ -65,7 +65,7 @@ class LandingTrigger(BaseEventTrigger):
 
 
 def look(dataset: str) -> tuple[list[Landed], list[Landed]]:
-    """The files of a dataset that wait: ready ones, and those that may still be being written. Raises Fault when the store does not answer."""
+    """The files of a dataset that wait: ready ones, and those that may still be written to. Raises Fault when the store does not answer."""
     settings = Settings.from_environment()
     return waiting_files(open_store(settings.store, writes=False), dataset, settings.landing_settle_seconds)
 

@@ -21,8 +21,8 @@ KILL_GRACE_SECONDS = 5
 class PodWatch(ClusterWatch):
     """Fires when the stage in a pod has ended, when the pod is gone, or when it will not start.
 
-    The event says `last`, the stage's last line if it was no log line, and `ending`: the made-up result of a stage that can give none, or None
-    where the stage has ended and its result is still to be read.
+    The event says `last`, the stage's last line if it was no log line, and `ending`: the made-up result of a stage that can give none, or
+    None where the stage has ended and its result is still to be read.
 
     Args:
         name: name of the pod.
@@ -49,20 +49,20 @@ class PodWatch(ClusterWatch):
         pod = self._pod(connection)
         until = time.monotonic() + CLIENT_SECONDS
         while time.monotonic() < until:
-            found = await self._read(pod)
-            if not found:
+            current = await self._read(pod)
+            if not current:
                 return {"ending": ending_of(self._seen, await pod.events(), self.stage, name=self.name, gone=True)}
-            self._seen = found
-            if has_ended(found) and not waits_for_side_car(found):
-                if "terminated" in main_state(found):
+            self._seen = current
+            if has_ended(current) and not waits_for_side_car(current):
+                if "terminated" in main_state(current):
                     await self._tell_rest(pod)
                 return {"ending": None}
-            if "running" in main_state(found):
+            if "running" in main_state(current):
                 await self._tell_news(pod)
-                if is_away(found, time.time()):
-                    return {"ending": ending_of(found, await pod.events(), self.stage)}
-            waits = waits_for_side_car(found) or not main_state(found).keys() & {"running", "terminated"}
-            if waits and (ending := await self._not_started(pod, found)):
+                if is_away(current, time.time()):
+                    return {"ending": ending_of(current, await pod.events(), self.stage)}
+            waits = waits_for_side_car(current) or not main_state(current).keys() & {"running", "terminated"}
+            if waits and (ending := await self._not_started(pod, current)):
                 return {"ending": ending}
             await asyncio.sleep(POLL_SECONDS)
         return None
@@ -79,25 +79,25 @@ class PodWatch(ClusterWatch):
     async def _read(self, pod: PodAccess) -> dict[str, Any]:
         """The pod; empty if it is gone, or another one has its name."""
         try:
-            found = await pod.read()
+            current = await pod.read()
         except ApiException as error:
             if error.status != 404:
                 raise
-            found = {}
+            current = {}
         self._answered()
-        return found if found and found["metadata"]["uid"] == self.uid else {}
+        return current if current and current["metadata"]["uid"] == self.uid else {}
 
-    async def _not_started(self, pod: PodAccess, found: dict[str, Any]) -> dict[str, Any] | None:
+    async def _not_started(self, pod: PodAccess, current: dict[str, Any]) -> dict[str, Any] | None:
         now = time.monotonic()
-        if found["metadata"].get("deletionTimestamp") and "running" not in main_state(found):
-            return ending_of(found, await pod.events(), self.stage)
-        if found.get("spec", {}).get("nodeName") and not self._scheduled:
+        if current["metadata"].get("deletionTimestamp") and "running" not in main_state(current):
+            return ending_of(current, await pod.events(), self.stage)
+        if current.get("spec", {}).get("nodeName") and not self._scheduled:
             self._scheduled = now
         if now - self._events_read < EVENTS_SECONDS:
             return None
         self._events_read = now
         events = await pod.events()
-        trouble = why_not_started(found, events, self.stage)
+        trouble = why_not_started(current, events, self.stage)
         if trouble and trouble.cause != self._trouble:
             self._trouble, self._trouble_since = trouble.cause, now
             if trouble.patience != 0:
@@ -109,7 +109,7 @@ class PodWatch(ClusterWatch):
         late = now - self._scheduled >= self.start_seconds if self._scheduled else now - self._began >= self.schedule_seconds
         if not hopeless and (not late or waits_in_queue):
             return None
-        return made_up("fault", trouble.sentence) if trouble else ending_of(found, events, self.stage)
+        return made_up("fault", trouble.sentence) if trouble else ending_of(current, events, self.stage)
 
     async def _tell_news(self, pod: PodAccess) -> None:
         """Log what the stage has printed since; the log of a node that does not answer is tried again later."""

@@ -84,8 +84,8 @@ class HttpOnlyToken:
             if begun[0]["status"] == 201 and (token := _token(body)):
                 cookie = f"{COOKIE}={token}; Path={get_cookie_path()}; HttpOnly; SameSite=lax{'; Secure' if is_secure else ''}"
                 begun[0]["headers"] = [*begun[0]["headers"], (b"set-cookie", cookie.encode())]
-            for held in begun:
-                await send(held)
+            for part in begun:
+                await send(part)
             await send({"type": "http.response.body", "body": body})
 
         await self.app(scope, receive, hold)
@@ -98,8 +98,8 @@ def _header(scope: Scope, name: bytes) -> str | None:
 def _token(body: bytes) -> str:
     """The token that a login gives, empty if it gives none."""
     try:
-        found = json.loads(body)
+        answer = json.loads(body)
     except ValueError:
         return ""
-    token = found.get("access_token") if isinstance(found, dict) else None
+    token = answer.get("access_token") if isinstance(answer, dict) else None
     return token if isinstance(token, str) and _TOKEN.fullmatch(token) else ""
