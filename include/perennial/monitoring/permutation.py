@@ -115,11 +115,10 @@ def only_in_window(counts: Floats, labels: Floats) -> Floats:
     """Largest share of the window's rows that one cell has which the rest has not at all, by labelling."""
     held = counts > 0
     blocks = held.sum(axis=0)
-    few = (blocks > 0) & (blocks <= labels[0].sum())
     once = np.diag(
         np.where(held & (blocks == 1), counts, 0.0).max(axis=1, initial=0.0)
     )  # of cells in a single block the largest alone counts
-    several = counts[:, few & (blocks > 1)]
+    several = counts[:, (blocks > 1) & (blocks <= labels[0].sum())]
     chosen = np.column_stack([once[:, once.any(axis=0)], several]).astype(np.float32)
     if not chosen.shape[1]:
         return np.zeros(len(labels))
