@@ -48,10 +48,18 @@ MODULES = {
     "permutation": _mirrored("monitoring/permutation"),
     "anomalies": _mirrored("monitoring/anomalies"),
     "units": _mirrored("monitoring/units"),
-    "incidents": _mirrored("monitoring/incidents"),
-    "inbox": _mirrored("monitoring/requests"),
+    "incidents": _mirrored(
+        "incidents/incidents",
+        "incidents/test_incidents_at_borders.py",
+        slow_tests=("test_in_any_history_no_incident_is_lost_and_none_doubled", "test_without_kills_nothing_is_told_twice"),
+    ),
+    "inbox": _mirrored(
+        "incidents/inbox",
+        "incidents/test_inbox_at_borders.py",
+        slow_tests=("test_of_ten_thousand_histories_none_loses_or_doubles_a_request", "test_real_writers_race_on_a_real_store"),
+    ),
     "ledger": _mirrored("lineage/ledger"),
     "request": _mirrored("serving/request"),
     "calibration": _mirrored("training/calibration"),
-    "readers": _mirrored("data/readers"),
+    "readers": _mirrored("data/readers", "data/test_readers_at_borders.py"),
 }
