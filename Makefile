@@ -1,7 +1,7 @@
 # Perennial. Plain `make` lists what it can do. Everything it makes is below PERENNIAL_HOME (.perennial).
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs lock images kubernetes chart check-chart mutants check-mutants
+.PHONY: help setup demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs capabilities lock images kubernetes chart check-chart mutants check-mutants
 
 export PERENNIAL_HOME ?= $(CURDIR)/.perennial
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
@@ -77,8 +77,12 @@ add-model: setup ## write the files of a new model: make add-model NAME=churn AR
 add-dataset: setup ## write the files of a new dataset: make add-dataset NAME=customers ARGS="--sample file.csv"
 	@"$(PERENNIAL)" add dataset "$(NAME)" $(ARGS)
 
-docs: setup ## write the documents that are made from the code
+docs: setup ## write the documents that are made from the code and its tests
 	@"$(PERENNIAL)" docs
+	@"$(TOOLS)/python" tests/capabilities.py --write
+
+capabilities: setup ## print what the platform owes, row by row, with the tests that show it (ROWS="DM-01 MO-13" for some)
+	@"$(TOOLS)/python" tests/capabilities.py $(ROWS)
 
 images: ## build the container images (IMAGES="workload serving" for some, VARIANT=cuda, REGISTRY=host PUSH=1; docs/images.md has all)
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 is needed: install python3.11, or name it: make images PYTHON=/path/to/python3.11" >&2; exit 1; }

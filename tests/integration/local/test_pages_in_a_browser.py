@@ -119,7 +119,8 @@ def reports(store: FolderStore) -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "listing"])  # which only the server makes
 def test_text_is_shown_as_text(browser: browsers.Browser, canary: Canary, store: FolderStore, texts: list[str], kind: str) -> None:
-    """Without any policy of a server: no script but ours, no dialog, nothing fetched, no handler left for a click, every text readable."""
+    """SC-01: Without any policy of a server: no script but ours, no dialog, nothing fetched, no handler left for a click, every text
+    readable."""
     place, scripts, shown = KINDS[kind]
     canary.pages["/" + place] = store.read(f"reports/{place}")
     (seen,) = browser.open(f"{canary.url}/{place}")
@@ -130,7 +131,7 @@ def test_text_is_shown_as_text(browser: browsers.Browser, canary: Canary, store:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_policy_has_nothing_to_forbid(browser: browsers.Browser, canary: Canary, reports: str, texts: list[str], kind: str) -> None:
-    """As the reports server sends them, the pages work under their policy: it allows what they need and meets nothing else."""
+    """SC-01: As the reports server sends them, the pages work under their policy: it allows what they need and meets nothing else."""
     place, scripts, shown = KINDS[kind]
     (seen,) = browser.open(f"{reports}/{place}")
     assert not seen.violations
@@ -140,7 +141,7 @@ def test_the_policy_has_nothing_to_forbid(browser: browsers.Browser, canary: Can
 
 
 def test_data_docs_can_be_used_in_their_sandbox(browser: browsers.Browser, reports: str) -> None:
-    """The filter hides what holds and shows it again, a fold opens, and the page has no cookie and no storage in its reach."""
+    """DM-10: The filter hides what holds and shows it again, a fold opens, and the page has no cookie and no storage in its reach."""
     code = """
         const at = (words) => [...document.querySelectorAll(".btn")].find((found) => found.textContent.includes(words));
         const hidden = () => document.querySelectorAll("[hidden]:not(thead)").length;
@@ -169,7 +170,7 @@ def test_the_texts_act_where_they_are_markup(browser: browsers.Browser, canary: 
 def test_an_old_page_that_holds_markup_runs_none(
     browser: browsers.Browser, canary: Canary, reports: str, store: FolderStore, texts: list[str], folder: str
 ) -> None:
-    """A page that was stored before texts were escaped is still shown, and the policy alone keeps its markup from acting."""
+    """SC-01: A page that was stored before texts were escaped is still shown, and the policy alone keeps its markup from acting."""
     # What a page with a script of ours may still do is to lead to another page, where it is a stranger.
     held = [text for text in texts if "docs" not in folder or "http-equiv=refresh" not in text]
     for number, text in enumerate(held):

@@ -81,7 +81,7 @@ def served(make_settings: Callable[..., Settings], tmp_path_factory: pytest.Temp
 
 
 def test_status_asks_each_version_as_a_caller(served, capsys):
-    """What answers is said with its share of the traffic."""
+    """MN-04: What answers is said with its share of the traffic."""
     assert served.predicts()
     assert status.run(served.settings, served.store) == 0
     printed = capsys.readouterr().out
@@ -94,7 +94,8 @@ def test_status_asks_each_version_as_a_caller(served, capsys):
 
 
 def test_a_version_that_hangs_is_told_noted_and_mended(served, capsys, monkeypatch):
-    """Its process runs, its port takes connections, and nobody gets an answer: `status` says so, an incident opens, `up` mends it and ends that."""
+    """MN-09, OP-08: Its process runs, its port takes connections, and nobody gets an answer: `status` says so, an incident opens, `up`
+    mends it and ends that."""
     health = StatusServer(("127.0.0.1", 0), served.settings)
     assert health.trouble() == ""
     served.stop_signal(SERVER)
@@ -120,7 +121,7 @@ def test_a_version_that_hangs_is_told_noted_and_mended(served, capsys, monkeypat
 
 
 def test_a_gateway_that_hangs_is_told_noted_and_mended(served, capsys, monkeypatch):
-    """The kernel takes connections for it, and its process runs."""
+    """MN-09, OP-08: The kernel takes connections for it, and its process runs."""
     served.stop_signal(stack.GATEWAY)
     health = StatusServer(("127.0.0.1", 0), served.settings)
     assert "The gateway does not answer" in health.trouble()
@@ -142,7 +143,7 @@ def test_a_gateway_that_hangs_is_told_noted_and_mended(served, capsys, monkeypat
 
 
 def test_what_a_killed_supervisor_left_is_named_and_replaced(served, capsys):
-    """Its ports are no stranger's; the version answers until its successor starts, and what has none is ended."""
+    """OP-08: Its ports are no stranger's; the version answers until its successor starts, and what has none is ended."""
     served.supervisor.add_program("stray", ["sleep", "1000"], {})
     wait_until(lambda: served.supervisor.programs()["stray"].state == "RUNNING", 60)
     before = {name: program.pid for name, program in served.supervisor.programs().items()}
@@ -169,7 +170,7 @@ def test_what_a_killed_supervisor_left_is_named_and_replaced(served, capsys):
 
 
 def test_a_supervisor_that_hangs_is_replaced(served, monkeypatch):
-    """It is killed first: else it would start again what its successor ends."""
+    """OP-08: It is killed first: else it would start again what its successor ends."""
     monkeypatch.setattr("perennial.local.supervisor.ANSWER_SECONDS", 1)
     hanging = int((served.settings.home / "supervisor/supervisord.pid").read_text())
     os.kill(hanging, signal.SIGSTOP)
@@ -181,7 +182,8 @@ def test_a_supervisor_that_hangs_is_replaced(served, monkeypatch):
 
 
 def test_a_model_whose_folder_is_gone_serves_on_until_it_is_retired(served, capsys, monkeypatch):
-    """Callers are answered also after the next start, and `status` names it; retired, its route is off the gateway and its server has ended."""
+    """SC-09: Callers are answered also after the next start, and `status` names it; retired, its route is off the gateway and its server
+    has ended."""
     monkeypatch.setattr(routes.discovery, "models", dict)
     (said,) = routes.resume(served.settings, served.store)
     assert said.startswith("  small_delays serves version 1, with the settings of serving that it had. ")

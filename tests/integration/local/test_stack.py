@@ -81,7 +81,7 @@ def pids_of(settings: Settings) -> set[int]:
 
 
 def test_up_starts_everything_and_says_where(settings, store, capsys):
-    """One command; the password lets a person in."""
+    """DE-09, OP-01: One command; the password lets a person in."""
     assert up.run(settings, store) == 0
     printed = capsys.readouterr().out
     for address in (
@@ -98,7 +98,8 @@ def test_up_starts_everything_and_says_where(settings, store, capsys):
 
 
 def test_what_the_platform_writes_only_its_user_can_read(platform, settings, store):
-    """Logs, reports, routes and the registry's files, whoever of the programs writes them; sockets are in a folder that is closed."""
+    """DM-09: Logs, reports, routes and the registry's files, whoever of the programs writes them; sockets are in a folder that is
+    closed."""
     assert settings.home.stat().st_mode & 0o777 == 0o700
     everything = [Path(folder, name) for folder, folders, files in os.walk(settings.home) for name in (*folders, *files)]
     kept = [path for path in everything if not path.is_symlink() and not path.is_socket()]
@@ -107,12 +108,12 @@ def test_what_the_platform_writes_only_its_user_can_read(platform, settings, sto
 
 
 def test_a_newcomer_finds_where_to_put_files(platform, settings):
-    """The landing folder of every dataset is there before any file is."""
+    """DM-01: The landing folder of every dataset is there before any file is."""
     assert {folder.name for folder in (settings.home / "store/landing").iterdir()} >= {"flights", "digits"}
 
 
 def test_pages_of_other_sites_get_nothing(platform, settings):
-    """A name that is not theirs (DNS rebinding), or a page of another site, is refused by the real servers."""
+    """SC-01: A name that is not theirs (DNS rebinding), or a page of another site, is refused by the real servers."""
     for url, path, body in (
         (settings.airflow_url, "/auth/token", b"{}"),
         (settings.mlflow_url, "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}'),
@@ -136,7 +137,7 @@ def test_pages_of_other_sites_get_nothing(platform, settings):
 
 @pytest.mark.skipif(not browser.found(), reason=browser.ABSENT)
 def test_no_script_reads_the_token_of_a_login(platform, settings, tmp_path):
-    """In the browser: a login by Airflow's page opens the UI, shows the token to no script, and a logout ends it."""
+    """SC-01: In the browser: a login by Airflow's page opens the UI, shows the token to no script, and a logout ends it."""
     user, password = airflow_programs.login(settings)
     code = """(async () => {
         const login = await fetch("/auth/token", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(WHO)});
@@ -156,7 +157,7 @@ def test_no_script_reads_the_token_of_a_login(platform, settings, tmp_path):
 
 
 def test_up_again_restarts_nothing(platform, settings, store, capsys):
-    """The same processes run on."""
+    """OP-08: The same processes run on."""
     before = {name: p.pid for name, p in platform.programs().items()}
     assert up.run(settings, store) == 0
     assert {name: p.pid for name, p in platform.programs().items()} == before
@@ -166,7 +167,7 @@ def test_up_again_restarts_nothing(platform, settings, store, capsys):
 
 
 def test_nothing_listens_to_other_machines(platform, settings):
-    """Every server binds to the address that the settings name."""
+    """SC-01: Every server binds to the address that the settings name."""
     ours = pids_of(settings)
     listening = {(c.laddr.ip, c.laddr.port) for c in psutil.net_connections("inet") if c.pid in ours and c.status == psutil.CONN_LISTEN}
     assert (settings.host, settings.airflow_port) in listening
@@ -176,7 +177,7 @@ def test_nothing_listens_to_other_machines(platform, settings):
 
 @pytest.mark.parametrize("name", ["airflow-scheduler", "mlflow", "postgres"])
 def test_a_killed_program_comes_back(platform, settings, name):
-    """kill -9, and the platform is whole again by itself."""
+    """OP-08: kill -9, and the platform is whole again by itself."""
     first = platform.programs()[name].pid
     assert first
     os.kill(first, signal.SIGKILL)
@@ -186,13 +187,13 @@ def test_a_killed_program_comes_back(platform, settings, name):
 
 
 def test_two_at_once_do_not_meet(platform, settings, store):
-    """The second says what it waits for."""
+    """OP-08: The second says what it waits for."""
     with stack._only_one(settings), pytest.raises(ServiceUnreachable, match="Another `perennial up` or `down`"):
         stack.start(settings, store)
 
 
 def test_up_takes_over_what_a_killed_supervisor_left(platform, settings, store, capsys):
-    """Its own programs are no strangers at its ports: `status` names them, `up` replaces them."""
+    """OP-08: Its own programs are no strangers at its ports: `status` names them, `up` replaces them."""
     before = pids_of(settings)
     os.kill(int((settings.home / "supervisor/supervisord.pid").read_text()), signal.SIGKILL)
     wait_until(lambda: not platform.running(), 300)
@@ -205,7 +206,7 @@ def test_up_takes_over_what_a_killed_supervisor_left(platform, settings, store, 
 
 
 def test_down_also_ends_what_a_killed_supervisor_left(platform, settings, store, capsys):
-    """Nothing of the platform runs afterwards, and a second down is no error."""
+    """OP-08: Nothing of the platform runs afterwards, and a second down is no error."""
     os.kill(int((settings.home / "supervisor/supervisord.pid").read_text()), signal.SIGKILL)
     wait_until(lambda: not platform.running(), 300)
     assert pids_of(settings)
@@ -218,7 +219,7 @@ def test_down_also_ends_what_a_killed_supervisor_left(platform, settings, store,
 
 
 def test_a_taken_port_is_named_with_its_setting(make_settings, store):
-    """Before anything was started."""
+    """DE-09: Before anything was started."""
     settings = make_settings()
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -230,13 +231,13 @@ def test_a_taken_port_is_named_with_its_setting(make_settings, store):
 
 
 def test_a_host_that_is_not_ours_is_named(make_settings, store):
-    """A typo in an address is no taken port."""
+    """DE-09: A typo in an address is no taken port."""
     with pytest.raises(SettingMissing, match="PERENNIAL_HOST"):
         stack.start(make_settings(PERENNIAL_HOST="203.0.113.1"), store)
 
 
 def test_a_part_that_does_not_start_shows_its_last_words(make_settings, store, monkeypatch):
-    """The log's last line and where the rest is."""
+    """OP-08: The log's last line and where the rest is."""
     settings = make_settings()
     monkeypatch.setattr(stack.postgres, "command", lambda settings: ["/bin/sh", "-c", "echo no such luck; exit 1"])
     monkeypatch.setattr(stack.postgres, "initialise", lambda settings: None)
@@ -249,7 +250,7 @@ def test_a_part_that_does_not_start_shows_its_last_words(make_settings, store, m
 
 
 def test_an_unfinished_database_is_made_anew(make_settings, tmp_path: Path):
-    """A kill in the middle of initdb leaves a folder that nobody trusts."""
+    """OP-08: A kill in the middle of initdb leaves a folder that nobody trusts."""
     settings = make_settings()
     unfinished = settings.home / "postgres/data.unfinished"
     unfinished.mkdir(parents=True)

@@ -40,7 +40,7 @@ def running(supervisor: Supervisor, name: str) -> Program:
 
 
 def test_a_program_gets_its_environment_literally(supervisor):
-    """Quotes, percent signs, line ends and dollars arrive as they are; the starter's settings do not leak."""
+    """DE-23: Quotes, percent signs, line ends and dollars arrive as they are; the starter's settings do not leak."""
     value = 'it\'s "50 %" of $HOME\nand more'
     supervisor.add_program("says", ["/bin/sh", "-c", 'printf "%s|%s" "$VALUE" "$PERENNIAL_STORE"; exec sleep 100'], {"VALUE": value})
     running(supervisor, "says")
@@ -48,7 +48,7 @@ def test_a_program_gets_its_environment_literally(supervisor):
 
 
 def test_a_home_may_have_blanks_in_its_path(make_settings):
-    """As on a Mac's or a shared disk: supervisord's own patterns have blanks between."""
+    """DE-09: As on a Mac's or a shared disk: supervisord's own patterns have blanks between."""
     short = make_settings()
     home = short.home / "ML models of a team"
     home.mkdir()
@@ -63,7 +63,7 @@ def test_a_home_may_have_blanks_in_its_path(make_settings):
 
 
 def test_the_same_definition_restarts_nothing_and_a_changed_one_does(supervisor):
-    """`perennial up` may be called at any time."""
+    """OP-08: `perennial up` may be called at any time."""
     supervisor.add_program("a", ["sleep", "100"], {"X": "1"})
     first = running(supervisor, "a").pid
     supervisor.add_program("a", ["sleep", "100"], {"X": "1"})
@@ -74,7 +74,7 @@ def test_the_same_definition_restarts_nothing_and_a_changed_one_does(supervisor)
 
 
 def test_a_killed_program_comes_back_without_its_old_children(supervisor):
-    """Children of the killed process would hold its port, or work on beside the new one."""
+    """OP-08: Children of the killed process would hold its port, or work on beside the new one."""
     supervisor.add_program("a", ["/bin/sh", "-c", "sleep 1001 & sleep 1002; true"], {})
     first = running(supervisor, "a").pid
     wait_until(lambda: len(psutil.Process(first).children()) == 2, 60)
@@ -86,7 +86,7 @@ def test_a_killed_program_comes_back_without_its_old_children(supervisor):
 
 
 def test_a_program_that_ended_is_started_by_adding_it_again(supervisor):
-    """Also one that supervisord has given up, or a person has stopped."""
+    """OP-08: Also one that supervisord has given up, or a person has stopped."""
     supervisor.add_program("a", ["sleep", "100"], {})
     running(supervisor, "a")
     supervisor._call("stopProcess", "a", True)
@@ -95,7 +95,7 @@ def test_a_program_that_ended_is_started_by_adding_it_again(supervisor):
 
 
 def test_restart_and_removal(supervisor):
-    """A removed program is forgotten; removing it again is no error."""
+    """OP-08: A removed program is forgotten; removing it again is no error."""
     supervisor.add_program("a", ["sleep", "100"], {})
     first = running(supervisor, "a").pid
     supervisor.restart("a")
@@ -108,13 +108,13 @@ def test_restart_and_removal(supervisor):
 
 
 def test_a_refusal_of_supervisord_is_a_sentence(supervisor):
-    """It names the call and the log."""
+    """OP-08: It names the call and the log."""
     with pytest.raises(Fault, match="supervisord refused startProcess nobody"):
         supervisor._call("startProcess", "nobody", True)
 
 
 def test_what_a_killed_supervisor_left_is_ended_by_the_next(supervisor):
-    """Its programs would hold the ports and the database."""
+    """OP-08: Its programs would hold the ports and the database."""
     supervisor.add_program("a", ["sleep", "100"], {})
     pid = running(supervisor, "a").pid
     os.kill(int(supervisor._call("getPID")), signal.SIGKILL)
@@ -128,7 +128,7 @@ def test_what_a_killed_supervisor_left_is_ended_by_the_next(supervisor):
 
 
 def test_shutdown_ends_the_last_ones_last_and_can_be_repeated(supervisor):
-    """The database goes after those that use it."""
+    """OP-08: The database goes after those that use it."""
     for name in ("first", "database"):
         supervisor.add_program(
             name, ["/bin/sh", "-c", f"trap 'echo {name} >> {supervisor.folder}/ended; exit' TERM; while true; do sleep 0.05; done"], {}
@@ -142,7 +142,7 @@ def test_shutdown_ends_the_last_ones_last_and_can_be_repeated(supervisor):
 
 
 def test_a_long_home_gets_a_short_socket(make_settings, tmp_path):
-    """The kernel allows 107 bytes."""
+    """DE-09: The kernel allows 107 bytes."""
     home = tmp_path / ("long" * 40)
     settings = Settings.from_environment({"PERENNIAL_HOME": str(home)})
     folder = socket_folder(settings)
@@ -157,13 +157,13 @@ def test_a_long_home_gets_a_short_socket(make_settings, tmp_path):
 
 
 def test_without_environments_the_sentence_names_set_up(tmp_path):
-    """Nothing is installed yet."""
+    """DE-09: Nothing is installed yet."""
     with pytest.raises(Fault, match="make setup"):
         Supervisor(Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})).start()
 
 
 def test_an_outside_database_server_is_used_where_one_is_named(make_settings, supervisor):
-    """The databases are made there once; nothing of an own server is needed."""
+    """OP-05: The databases are made there once; nothing of an own server is needed."""
     own = supervisor.settings
     postgres.initialise(own)
     port = own.metrics_port

@@ -59,7 +59,7 @@ def lines(platform, kind):
 
 
 def test_an_answer_carries_scores_id_and_version(served):
-    """The answer has one score per class, adding up to one, the asked-for id, model and version; the version is in a header too."""
+    """SE-01: The answer has one score per class, adding up to one, the asked-for id, model and version; the version is in a header too."""
     status, answer, headers = post(served, {"data": {"rows": [ROW, ROW]}, "meta": {"puid": "mine"}})
     assert status == 200
     assert answer["data"]["names"] == ["on_time", "late"]
@@ -69,7 +69,7 @@ def test_an_answer_carries_scores_id_and_version(served):
 
 
 def test_an_answer_is_sent_in_one_piece(served):
-    """A server that is killed has sent all of an answer or nothing, which the gateway can ask of another version."""
+    """SE-12: A server that is killed has sent all of an answer or nothing, which the gateway can ask of another version."""
     body = json.dumps({"data": {"rows": [ROW]}}).encode()
     request = b"POST /api/v1.0/predictions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
         len(body),
@@ -87,12 +87,12 @@ def test_an_answer_is_sent_in_one_piece(served):
 
 @pytest.mark.parametrize("suffix", ["", "api/v1.0/predictions"])
 def test_the_whole_path_may_be_left_out(served, suffix):
-    """The prediction path answers with and without its suffix."""
+    """SE-01: The prediction path answers with and without its suffix."""
     assert post(served, {"data": {"names": list(ROW), "ndarray": [list(ROW.values())]}}, suffix)[0] == 200
 
 
 def test_a_header_addresses_a_version(served):
-    """The header x-predictor reaches the shadow, which has no share of the traffic."""
+    """SE-08, SE-14: The header x-predictor reaches the shadow, which has no share of the traffic."""
     assert post(served, {"data": {"rows": [ROW]}}, headers={"x-predictor": "2"})[1]["meta"]["tags"]["version"] == 2
 
 
@@ -106,14 +106,15 @@ def test_a_header_addresses_a_version(served):
     ],
 )
 def test_bad_input_gets_400_and_a_sentence(served, body, sentence):
-    """What does not fit the version's inputs is answered with 400 and one sentence that names the field."""
+    """SC-07: What does not fit the version's inputs is answered with 400 and one sentence that names the field."""
     status, answer, _ = post(served, body)
     assert status == 400
     assert answer["status"]["info"].startswith(sentence)
 
 
 def test_old_and_new_callers_are_answered(served):
-    """A caller that sends an input of another version, and one that does not know of a nullable one, get scores; the first hears what was ignored."""
+    """SE-12, SC-07: A caller that sends an input of another version, and one that does not know of a nullable one, get scores; the first
+    hears what was ignored."""
     old = {name: value for name, value in ROW.items() if name != "temp"}
     status, answer, _ = post(served, {"data": {"rows": [{**ROW, "visibility": 3}]}})
     assert (status, answer["meta"]["tags"]["ignored"]) == (200, ["visibility"])
@@ -140,7 +141,7 @@ def prefix(platform):
 )
 @pytest.mark.parametrize("suffix", ["api/v1.0/predictions", "api/v1.0/feedback", "", "ready"])
 def test_pages_of_other_sites_may_not_ask(served, origin, suffix):
-    """A browser names the page that asks: one of another site is refused by the gateway, and nothing reaches a server."""
+    """SC-01: A browser names the page that asks: one of another site is refused by the gateway, and nothing reaches a server."""
     status, answer, headers = post(served, {"data": {"rows": [ROW]}}, suffix, headers={"Origin": origin})
     assert (status, answer["status"]["info"].split(":")[0]) == (403, "Pages of other sites may not ask this gateway")
     assert headers["x-perennial-version"] is None
@@ -148,12 +149,12 @@ def test_pages_of_other_sites_may_not_ask(served, origin, suffix):
 
 
 def test_pages_of_this_machine_may_ask(served):
-    """A page that one of the platform's own servers sent names it as its origin."""
+    """SC-01: A page that one of the platform's own servers sent names it as its origin."""
     assert post(served, {"data": {"rows": [ROW]}}, headers={"Origin": f"http://LocalHost:{served.settings.airflow_port}"})[0] == 200
 
 
 def test_a_strange_name_is_no_way_to_the_gateway(served):
-    """A site that makes its own name mean this machine is told that this is another server; known names need no port."""
+    """SC-01: A site that makes its own name mean this machine is told that this is another server; known names need no port."""
     for host in ("elsewhere.example", "localhost.elsewhere.example:8003", "elsewhere.example@localhost"):
         status, answer, headers = post(served, {"data": {"rows": [ROW]}}, headers={"Host": host})
         assert (status, headers["x-perennial-version"]) == (421, None)
@@ -168,20 +169,21 @@ def test_a_strange_name_is_no_way_to_the_gateway(served):
     ["seldon.json", "metrics", "metadata", "predict", "live", "api/v1.0/metadata", "health/status", "send-feedback", "x/../metrics"],
 )
 def test_only_documented_paths_are_there(served, suffix, method):
-    """All else that a server has is for the machine: the gateway answers with a sentence that names what there is."""
+    """SC-01: All else that a server has is for the machine: the gateway answers with a sentence that names what there is."""
     status, answer = get(served, suffix, method)
     assert (status, answer["status"]["reason"]) == (404, "GATEWAY")
     assert f"of small_delays there are POST {prefix(served)}api/v1.0/predictions" in answer["status"]["info"]
 
 
 def test_a_prediction_is_posted(served):
-    """An image or a link on a strange page, for which browsers name no origin, asks for no prediction and stores no outcome."""
+    """SC-01: An image or a link on a strange page, for which browsers name no origin, asks for no prediction and stores no outcome."""
     for suffix in ("", "api/v1.0/predictions", "api/v1.0/feedback"):
         assert get(served, suffix)[0] == 404
 
 
 def test_a_caller_asks_a_version_whether_it_is_ready(served):
-    """`ready` is answered by the version that the header addresses, else by the champion; one that is not served is none; it is no evidence."""
+    """SE-12: `ready` is answered by the version that the header addresses, else by the champion; one that is not served is none; it is no
+    evidence."""
     before = {version: arm.requests for version, arm in served.backend.observe(served.model).items()}
     for wanted, version in (("1", 1), ("2", 2), (None, 1)):
         status, answer = get(served, "ready", headers={"x-predictor": wanted} if wanted else {})
@@ -192,7 +194,7 @@ def test_a_caller_asks_a_version_whether_it_is_ready(served):
 
 
 def test_a_model_that_is_not_served_is_told_so(served):
-    """A path below which no model is served is answered with where to look."""
+    """SE-01: A path below which no model is served is answered with where to look."""
     connection = http.client.HTTPConnection(served.settings.host, served.settings.gateway_port, timeout=60)
     connection.request("POST", served.settings.prediction_path("unknown"), b"{}")
     answer = connection.getresponse()
@@ -201,7 +203,7 @@ def test_a_model_that_is_not_served_is_told_so(served):
 
 
 def test_too_large_an_outcome_gets_413_and_a_sentence(served):
-    """Feedback has a limit of its own, which one outcome never reaches: the gateway refuses it, however its length is told."""
+    """SE-15: Feedback has a limit of its own, which one outcome never reaches: the gateway refuses it, however its length is told."""
     message = {"response": {"meta": {"puid": "large-0"}}, "truth": {"data": {"ndarray": [[1] * 30_000]}}}
     status, answer, headers = post(served, message, "api/v1.0/feedback")
     assert (status, headers["x-perennial-version"]) == (413, None)
@@ -214,14 +216,14 @@ def test_too_large_an_outcome_gets_413_and_a_sentence(served):
 
 
 def test_too_large_a_request_gets_413_and_a_sentence(served):
-    """A body above the limit is not read."""
+    """SE-15: A body above the limit is not read."""
     status, answer, _ = post(served, b'{"data": "' + b"x" * (17 << 20) + b'"}')
     assert status == 413
     assert "larger than 16 MB" in answer["status"]["info"]
 
 
 def test_an_outcome_is_stored_before_it_is_acknowledged(served):
-    """Once feedback is answered with 200 the outcome is in the store; what does not fit gets 400 and a sentence."""
+    """SE-13, MN-03: Once feedback is answered with 200 the outcome is in the store; what does not fit gets 400 and a sentence."""
     message = {"response": {"meta": {"puid": "mine-0"}}, "truth": {"data": {"ndarray": [[1]]}}}
     assert post(served, message, "api/v1.0/feedback")[0] == 200
     assert [(line["id"], line["outcome"]) for line in lines(served, "outcomes")] == [("mine-0", 1)]
@@ -234,7 +236,7 @@ def test_an_outcome_is_stored_before_it_is_acknowledged(served):
 
 
 def test_the_shadow_logs_what_nobody_saw_under_the_same_id(served):
-    """A mirrored request is logged by the shadow as such, with the id that the caller got, also if the gateway made it."""
+    """SE-14: A mirrored request is logged by the shadow as such, with the id that the caller got, also if the gateway made it."""
     puid = post(served, {"data": {"rows": [ROW]}, "meta": {"tags": {"event_time": "2013-02-01T06:00"}}})[1]["meta"]["puid"]
     found = testing.wait_until(lambda: two(line for line in lines(served, "predictions") if line["id"] == f"{puid}-0"), 60, "both lines")
     assert {line["version"]: line.get("shadow", False) for line in found} == {1: False, 2: True}
@@ -244,7 +246,7 @@ def test_the_shadow_logs_what_nobody_saw_under_the_same_id(served):
 
 @pytest.mark.parametrize("wanted", [{}, {"x-predictor": "1"}])
 def test_no_caller_can_pass_for_a_shadow(served, wanted):
-    """A host that ends as Envoy lets a mirrored request's end: the prediction counts, and only the mirrored one is the shadow's."""
+    """SE-14: A host that ends as Envoy lets a mirrored request's end: the prediction counts, and only the mirrored one is the shadow's."""
     puid = post(served, {"data": {"rows": [ROW]}}, headers={"Host": "x-shadow", **wanted})[1]["meta"]["puid"]
     testing.wait_until(
         lambda: any(line["id"] == f"{puid}-0" and line["version"] == 1 for line in lines(served, "predictions")), 60, "the line"
@@ -256,14 +258,14 @@ def test_no_caller_can_pass_for_a_shadow(served, wanted):
 
 @pytest.mark.parametrize("header", ["SCRIPT_NAME", "x_prediction_id"])
 def test_no_header_passes_for_another(served, header):
-    """Gunicorn takes a sign for another: a header with an underscore makes no error of the server's and no id of the caller's."""
+    """SC-07: Gunicorn takes a sign for another: a header with an underscore makes no error of the server's and no id of the caller's."""
     status, answer, _ = post(served, {"data": {"rows": [ROW]}}, headers={header: "/mine"})
     assert status == 200
     assert "mine" not in answer["meta"]["puid"]
 
 
 def test_who_names_a_version_makes_no_evidence(served):
-    """What a caller sends to a version of their choice counts for no arm, least of all what it cannot read."""
+    """SE-06: What a caller sends to a version of their choice counts for no arm, least of all what it cannot read."""
     before = served.backend.observe(served.model)
     assert [post(served, b"x", headers={"x-predictor": "2"})[0] for _ in range(5)] == [400] * 5
     assert served.backend.observe(served.model)[2].unreadable == before[2].unreadable
@@ -277,14 +279,15 @@ def two(found):
 
 
 def test_metrics_and_liveness_are_the_servers_own(served):
-    """Each server shows its counts in Prometheus' form and that it lives."""
+    """MN-04: Each server shows its counts in Prometheus' form and that it lives."""
     server = server_socket(served.settings, served.model.name, 1)
     assert 'perennial_predictions_total{code="400",model="small_delays",version="1"}' in get_from(server, "/metrics")[1]
     assert get_from(server, "/live") == (200, "live")
 
 
 def test_a_server_is_reached_through_the_gateway_only(served):
-    """A prediction that went around the gateway would be in no log of its: a server listens on a socket of this user, and on no port."""
+    """SC-01: A prediction that went around the gateway would be in no log of its: a server listens on a socket of this user, and on no
+    port."""
     server = server_socket(served.settings, served.model.name, 1)
     assert (server.parent.stat().st_mode & 0o777, server.stat().st_mode & 0o777) == (0o700, 0o700)
     pids = served.server_pids(1)
@@ -294,7 +297,8 @@ def test_a_server_is_reached_through_the_gateway_only(served):
 
 
 def test_all_figures_are_shown_on_one_port(served):
-    """Prometheus asks one port for the gateway's figures and every version's; a version that hangs takes none of the others' away."""
+    """MN-04, MN-15, SY-07: Prometheus asks one port for the gateway's figures and every version's; a version that hangs takes none of the
+    others' away."""
     post(served, {"data": {"rows": [ROW]}})
     server = MetricsServer(("127.0.0.1", 0), served.settings)
     server.supervisor = served.programs
@@ -324,7 +328,8 @@ def test_all_figures_are_shown_on_one_port(served):
     ("path", "limit"), [("/api/v1.0/feedback", 64 << 10), ("/send-feedback", 64 << 10), ("/api/v1.0/predictions", 16 << 20)]
 )
 def test_a_server_reads_no_more_than_its_limit(served, path, limit):
-    """Behind another gateway too: a body that says its length, and one in chunks, is refused with a sentence as soon as it is too large."""
+    """SE-15: Behind another gateway too: a body that says its length, and one in chunks, is refused with a sentence as soon as it is too
+    large."""
     for chunked in (False, True):
         connection = UnixConnection(server_socket(served.settings, served.model.name, 1), timeout=60)
         body = b'{"data": "' + b"x" * limit + b'"}'
@@ -335,7 +340,7 @@ def test_a_server_reads_no_more_than_its_limit(served, path, limit):
 
 
 def test_kill_9_loses_at_most_the_last_second_of_the_log(new_platform):
-    """After a kill -9 under load every answer older than a second is in the log, each id once."""
+    """SE-13: After a kill -9 under load every answer older than a second is in the log, each id once."""
     platform = new_platform()
     platform.serve({1: 100}, {1: platform.version(1)})
     stop = threading.Event()
@@ -366,7 +371,7 @@ def test_kill_9_loses_at_most_the_last_second_of_the_log(new_platform):
 
 
 def test_idle_connections_hold_no_thread(served):
-    """More silent connections than threads do not keep a server from answering."""
+    """SE-12: More silent connections than threads do not keep a server from answering."""
     with contextlib.ExitStack() as held:
         for _ in range(3 * served.model.serving.threads):
             held.enter_context(socket.socket(socket.AF_UNIX)).connect(str(server_socket(served.settings, served.model.name, 1)))
@@ -376,7 +381,8 @@ def test_idle_connections_hold_no_thread(served):
 
 
 def test_outcomes_are_taken_in_while_a_server_is_gone(served):
-    """The champion's server is killed while outcomes come: each is answered with 200 and is in the store, by whichever version took it."""
+    """SE-13, OP-08: The champion's server is killed while outcomes come: each is answered with 200 and is in the store, by whichever
+    version took it."""
 
     def sent(number):
         if number == 20:
@@ -393,7 +399,7 @@ def test_outcomes_are_taken_in_while_a_server_is_gone(served):
 
 
 def test_sigterm_writes_the_log_to_its_end(new_platform):
-    """A server that is asked to stop loses no answer."""
+    """SE-13: A server that is asked to stop loses no answer."""
     platform = new_platform()
     platform.serve({1: 100}, {1: platform.version(1)})
     load = send(platform.settings, platform.model, (Call([row]) for row in testing.small_rows(200)))
@@ -403,7 +409,8 @@ def test_sigterm_writes_the_log_to_its_end(new_platform):
 
 
 def test_a_slow_candidate_costs_half_the_timeout_and_no_answer(new_platform):
-    """A candidate that hangs is given half of the time a request may take, then the champion answers; the candidate gets an error for it."""
+    """SC-07, SE-04: A candidate that hangs is given half of the time a request may take, then the champion answers; the candidate gets an
+    error for it."""
     platform = new_platform()
     platform.model = testing.small_model(timeout_seconds=4)
     good = platform.version(1)
@@ -418,7 +425,7 @@ def test_a_slow_candidate_costs_half_the_timeout_and_no_answer(new_platform):
 
 
 def test_reset_takes_the_model_off_the_gateway(new_platform):
-    """After reset the model has no route and no server, and its ports are free again."""
+    """SE-08: After reset the model has no route and no server, and its ports are free again."""
     platform = new_platform()
     platform.serve({1: 100}, {1: platform.version(1)})
     platform.backend.reset(platform.model)

@@ -73,7 +73,7 @@ def ask(settings, body):
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_request_that_goes_wrong_takes_no_server_from_the_others(gateway, wrong):
-    """Whatever the only server answers to some requests, errors, nonsense or nothing, all others are answered by it."""
+    """SE-12: Whatever the only server answers to some requests, errors, nonsense or nothing, all others are answered by it."""
     answers = [(ask(gateway, wrong), ask(gateway, "good")) for _ in range(10)]
     assert all(bad >= 500 for bad, _ in answers)
     assert [good for _, good in answers] == [200] * 10

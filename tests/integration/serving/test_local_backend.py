@@ -112,7 +112,7 @@ def settings(tmp_path):
 
 
 def test_two_models_are_released_at_the_same_time(settings, tmp_path):
-    """Two writers at once give each model its own servers; a second platform start brings the same routes back."""
+    """SE-08: Two writers at once give each model its own servers; a second platform start brings the same routes back."""
     store = open_store(settings.store)
     models = [testing.small_model("one"), testing.small_model("two")]
     digests = {model.name: testing.publish_small_version(store, tmp_path / model.name, model=model.name) for model in models}
@@ -151,7 +151,7 @@ def test_two_models_are_released_at_the_same_time(settings, tmp_path):
 
 
 def test_a_request_whose_body_comes_late_is_answered_though_a_version_leaves(settings, tmp_path):
-    """Its way is chosen by its headers. The version that it was for, or the shares of then, may be gone before the body is there."""
+    """SE-12: Its way is chosen by its headers. The version that it was for, or the shares of then, may be gone before the body is there."""
     model, store = testing.small_model("late"), open_store(settings.store)
     digest = testing.publish_small_version(store, tmp_path / "version", model=model.name)
     backend = LocalBackend(settings)
@@ -180,7 +180,7 @@ def test_a_request_whose_body_comes_late_is_answered_though_a_version_leaves(set
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more than one loopback address by itself")
 def test_the_gateway_has_one_port(tmp_path):
-    """Wherever it listens: what could stop it is a socket that only this user opens, and the backend finds it."""
+    """SC-01: Wherever it listens: what could stop it is a socket that only this user opens, and the backend finds it."""
     settings = settings_for(tmp_path, host="127.0.0.2")
     with testing.started(testing.Programs(tmp_path / "logs")) as programs:
         envoy.prepare(settings)
@@ -200,7 +200,7 @@ def ready(backend):
 
 
 def test_what_cannot_be_is_told_in_a_sentence(settings):
-    """A version that does not run, and a gateway that is gone, are told apart."""
+    """SE-08: A version that does not run, and a gateway that is gone, are told apart."""
     backend, model = LocalBackend(settings), testing.small_model()
     with pytest.raises(ServiceUnreachable, match="not among the versions that run"):
         backend.wait_ready(model, 1, 1)

@@ -145,7 +145,8 @@ requests = st.tuples(
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(given_requests=st.lists(requests, min_size=20, max_size=20))
 def test_every_odd_request_gets_scores_or_a_sentence(server, given_requests):
-    """SC-07: whatever is sent, no request is an error of the server: it is answered, or refused as the caller's with one sentence."""
+    """SC-07, DE-14: whatever is sent, no request is an error of the server: it is answered, or refused as the caller's with one
+    sentence."""
     for (path, text), damaged, kind in given_requests:
         body = damaged(text.encode())
         status, answer = server.ask(path, body, kind)
@@ -159,7 +160,7 @@ def test_every_odd_request_gets_scores_or_a_sentence(server, given_requests):
 
 
 def test_a_form_is_refused_before_it_is_read(server):
-    """A body that says it is a form gets the header to send."""
+    """SC-07: A body that says it is a form gets the header to send."""
     for kind in ("multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
         status, answer = server.ask(PREDICTIONS, b'{"data": {}}', kind)
         assert status == 400
@@ -167,7 +168,7 @@ def test_a_form_is_refused_before_it_is_read(server):
 
 
 def test_what_the_server_accepted_can_be_read(server):
-    """After all that, every line that the server logged is taken into the tables: none is set aside."""
+    """SE-13: After all that, every line that the server logged is taken into the tables: none is set aside."""
     for time in TIMES:
         server.ask(
             PREDICTIONS,

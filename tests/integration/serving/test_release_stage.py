@@ -74,7 +74,7 @@ class Load:
 
 
 def test_a_release_a_sabotaged_candidate_and_a_rollback_lose_no_request(world):
-    """Every caller is answered.
+    """SE-10, SE-12: Every caller is answered.
 
     An equal version is promoted, one that fails part of its traffic is rolled back by evidence, and the button goes back.
     """
@@ -108,7 +108,7 @@ def test_a_release_a_sabotaged_candidate_and_a_rollback_lose_no_request(world):
 
 
 def test_going_back_takes_no_start(world, monkeypatch):
-    """The version before the champion still runs: its traffic is back when the call returns."""
+    """SE-11: The version before the champion still runs: its traffic is back when the call returns."""
     last = world.ledger.last()
     monkeypatch.setattr("perennial.stages.rollback.REPEAT_SECONDS", 0)
     begin = time.monotonic()

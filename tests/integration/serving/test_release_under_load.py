@@ -40,7 +40,8 @@ def calls(count: int, seed: int = 3) -> Iterator[Call]:
 
 
 def test_nothing_is_lost_while_weights_move_a_server_is_killed_and_the_candidate_goes(platform):
-    """Five re-weights, a kill -9 of the candidate's server and a rollback under load fail no request, and the candidate's answers end."""
+    """SE-12: Five re-weights, a kill -9 of the candidate's server and a rollback under load fail no request, and the candidate's answers
+    end."""
     digests = {1: platform.version(1), 2: platform.version(2)}
     platform.serve({1: 100}, {1: digests[1]})
     with Background(platform) as load:
@@ -70,7 +71,8 @@ def test_nothing_is_lost_while_weights_move_a_server_is_killed_and_the_candidate
 
 
 def test_a_candidate_that_fails_loses_no_request_and_its_errors_show(new_platform):
-    """A candidate that fails 30 % of its requests costs no caller an answer; observe counts its requests and errors, and none for the stable version."""
+    """SC-07, SE-10: A candidate that fails 30 % of its requests costs no caller an answer; observe counts its requests and errors, and none
+    for the stable version."""
     platform = new_platform()
     good = platform.version(1)
     digests = {1: good, 2: platform.saboteur(good, share=0.3)}
@@ -96,7 +98,7 @@ def complete(arms, requests):
 
 
 def test_counters_go_on_when_the_gateway_begins_anew(new_platform):
-    """After Envoy is killed and started again, observe shows what was before plus what came after."""
+    """MN-04: After Envoy is killed and started again, observe shows what was before plus what came after."""
     platform = new_platform()
     platform.serve({1: 100}, {1: platform.version(1)})
     send(platform.settings, platform.model, calls(60))
@@ -112,7 +114,8 @@ def test_counters_go_on_when_the_gateway_begins_anew(new_platform):
 
 
 def test_a_version_whose_golden_rows_differ_never_takes_traffic(new_platform):
-    """A version that does not score its golden rows as training did is refused with the row and the difference, and gets no request at any weight."""
+    """DE-11, MO-14: A version that does not score its golden rows as training did is refused with the row and the difference, and gets no
+    request at any weight."""
     import json
 
     from perennial.errors import ReleaseRefused

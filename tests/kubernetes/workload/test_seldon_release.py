@@ -65,7 +65,8 @@ def world(cluster, tmp_path_factory):
 
 @pytest.mark.timeout(1200)
 def test_releases_are_decided_by_evidence_and_the_button_goes_back(world, monkeypatch):
-    """An equal version is promoted in steps, one that fails part of its traffic is rolled back by what Prometheus saw, and going back takes no
+    """SE-06, SE-10, DE-06: An equal version is promoted in steps, one that fails part of its traffic is rolled back by what Prometheus saw,
+    and going back takes no
     start: the last good version is warm. Nobody's request is left without an answer.
     """
     name = world.spec.name

@@ -59,40 +59,40 @@ def read(tmp_path: Path, spec: DatasetSpec):
 
 @pytest.mark.parametrize("extension", [*EXTENSIONS, ".CSV", ".Parquet"])
 def test_every_extension_gives_the_same_rows(read, rows: pa.Table, spec: DatasetSpec, extension: str) -> None:
-    """Columns in the spec's order and types, nulls kept, whatever the file's form."""
+    """DM-01: Columns in the spec's order and types, nulls kept, whatever the file's form."""
     found = read(f"a{extension}", encode(f"a{extension}".lower(), rows))
     assert found.schema == schema(spec)
     assert found.to_pylist() == rows.to_pylist()
 
 
 def test_columns_may_come_in_another_order(read, rows: pa.Table, spec: DatasetSpec) -> None:
-    """Order is the spec's, not the file's."""
+    """DM-01: Order is the spec's, not the file's."""
     assert read("a.csv", csv(rows.select(rows.column_names[::-1]))).column_names == [c.name for c in spec.columns]
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a", "a.csv.bz2", "a.txt"])
 def test_unknown_extensions_are_named(read, name: str) -> None:
-    """The sentence lists what can be landed."""
+    """DM-10: The sentence lists what can be landed."""
     with pytest.raises(BatchRefused, match=r"no reader knows: land one of \.csv"):
         read(name, b"x")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.jsonl", "a.csv.gz"])
 def test_empty_files_are_refused(read, name: str) -> None:
-    """No bytes at all."""
+    """DM-10: No bytes at all."""
     with pytest.raises(BatchRefused, match="is empty"):
         read(name, b"")
 
 
 def test_packed_nothing_is_refused(read) -> None:
-    """Nothing, packed, is nothing."""
+    """DM-10: Nothing, packed, is nothing."""
     with pytest.raises(BatchRefused, match="is empty"):
         read("a.csv.gz", gzip.compress(b""))
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
 def test_a_header_without_rows_is_refused(read, rows: pa.Table, name: str) -> None:
-    """Columns alone are no batch."""
+    """DM-10: Columns alone are no batch."""
     with pytest.raises(BatchRefused, match="no rows"):
         read(name, encode(name, rows.slice(0, 0)))
 
@@ -100,7 +100,7 @@ def test_a_header_without_rows_is_refused(read, rows: pa.Table, name: str) -> No
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz", "a.csv.zip", "a.jsonl.gz"])
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
 def test_truncated_files_are_refused(read, make_sales, name: str, kept: float) -> None:
-    """A file that was cut anywhere is told as damaged, never read in part."""
+    """DM-10: A file that was cut anywhere is told as damaged, never read in part."""
     data = encode(name, make_sales(300))
     with pytest.raises(BatchRefused, match=r"cut short or damaged|cannot be read"):
         read(name, data[: int(len(data) * kept)])
@@ -108,13 +108,13 @@ def test_truncated_files_are_refused(read, make_sales, name: str, kept: float) -
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz", "a.csv.zip"])
 def test_files_of_another_kind_are_refused(read, name: str) -> None:
-    """Text under the name of a packed file."""
+    """DM-10: Text under the name of a packed file."""
     with pytest.raises(BatchRefused, match=r"cut short or damaged|cannot be read"):
         read(name, b"sold,shop\n" * 50)
 
 
 def test_a_zip_holds_one_file(read, rows: pa.Table) -> None:
-    """Several members, or none, are counted and named."""
+    """DM-10: Several members, or none, are counted and named."""
     with pytest.raises(BatchRefused, match=r"holds 2 files \(one, two\)"):
         read("a.csv.zip", zipped(one=csv(rows), two=csv(rows)))
     with pytest.raises(BatchRefused, match="holds 0 files"):
@@ -122,7 +122,7 @@ def test_a_zip_holds_one_file(read, rows: pa.Table) -> None:
 
 
 def test_a_zip_with_a_password_is_refused(read, rows: pa.Table) -> None:
-    """What cannot be opened is told."""
+    """DM-10: What cannot be opened is told."""
     data = bytearray(zipped(member=csv(rows)))
     data[6] |= 1  # the flag "encrypted", in the member and in the directory
     data[data.index(b"PK\x01\x02") + 8] |= 1
@@ -140,7 +140,7 @@ def test_a_zip_with_a_password_is_refused(read, rows: pa.Table) -> None:
     ],
 )
 def test_other_encodings_are_refused_with_their_place(tmp_path: Path, spec: DatasetSpec, text: bytes, line: int, byte: str) -> None:
-    """Line and byte are named, also megabytes into the file and for UTF-16."""
+    """DM-10: Line and byte are named, also megabytes into the file and for UTF-16."""
     (tmp_path / "a.csv").write_bytes(text)
     with pytest.raises(BatchRefused, match=rf"is not UTF-8: line {line} has the byte 0x{byte}"):
         read_batch(tmp_path / "a.csv", spec.model_copy(update={"max_batch_bytes": 1 << 30}))
@@ -149,7 +149,7 @@ def test_other_encodings_are_refused_with_their_place(tmp_path: Path, spec: Data
 def test_a_character_across_two_chunks_is_no_error(
     tmp_path: Path, spec: DatasetSpec, rows: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The decoder carries the first half of a character over."""
+    """DM-01: The decoder carries the first half of a character over."""
     monkeypatch.setattr("perennial.data.readers._CHUNK", 7)
     text = csv(rows).replace(b"north", "z\u00fcrich".encode())
     (tmp_path / "a.csv").write_bytes(text)
@@ -157,13 +157,13 @@ def test_a_character_across_two_chunks_is_no_error(
 
 
 def test_a_byte_order_mark_is_skipped(read, rows: pa.Table) -> None:
-    """Excel writes one before UTF-8."""
+    """DM-01: Excel writes one before UTF-8."""
     assert read("a.csv", b"\xef\xbb\xbf" + csv(rows)).num_rows == 3
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_changed_columns_are_named(read, rows: pa.Table, name: str) -> None:
-    """Missing and unexpected columns, each by name."""
+    """DM-10: Missing and unexpected columns, each by name."""
     changed = rows.drop_columns(["amount", "items"]).append_column("colour", pa.array(["red"] * 3))
     with pytest.raises(
         BatchRefused,
@@ -173,7 +173,7 @@ def test_changed_columns_are_named(read, rows: pa.Table, name: str) -> None:
 
 
 def test_a_column_that_comes_twice_is_named(read) -> None:
-    """One name, one column."""
+    """DM-10: One name, one column."""
     with pytest.raises(BatchRefused, match="has twice the columns shop"):
         read("a.csv", b"sold,shop,amount,items,open,shop\n2013-01-01,a,1,1,true,b\n")
 
@@ -189,27 +189,27 @@ def test_a_column_that_comes_twice_is_named(read) -> None:
     ],
 )
 def test_values_of_the_wrong_type_are_named_with_their_row(read, line: str, said: str) -> None:
-    """Column, value and the number of the first such row."""
+    """DM-10: Column, value and the number of the first such row."""
     good = "2013-01-01,a,1,1,true\n"
     with pytest.raises(BatchRefused, match=said):
         read("a.csv", f"sold,shop,amount,items,open\n{good}{good}{line}\n{good}{line}\n".encode())
 
 
 def test_rows_of_another_length_are_refused(read) -> None:
-    """A line with a field too many."""
+    """DM-10: A line with a field too many."""
     with pytest.raises(BatchRefused, match=r"Expected 5 columns, got 6"):
         read("a.csv", b"sold,shop,amount,items,open\n2013-01-01,a,1,1,true,surplus\n")
 
 
 def test_fields_may_hold_commas_and_line_ends(read) -> None:
-    """Quoted text is text; an empty field is null, an empty quoted one is empty text."""
+    """DM-01: Quoted text is text; an empty field is null, an empty quoted one is empty text."""
     found = read("a.csv", b'sold,shop,amount,items,open\n2013-01-01,"a, b\nc",,,\n2013-01-02,"",1,1,true\n')
     assert found["shop"].to_pylist() == ["a, b\nc", ""]
     assert found["amount"].to_pylist() == [None, 1.0]
 
 
 def test_json_lines_that_are_no_json_are_named(read, rows: pa.Table) -> None:
-    """The line is named; so is one that is no object."""
+    """DM-10: The line is named; so is one that is no object."""
     with pytest.raises(BatchRefused, match="line 4 is no JSON"):
         read("a.jsonl", jsonl(rows) + b'{"sold": \n')
     with pytest.raises(BatchRefused, match="line 4 is no JSON object"):
@@ -217,13 +217,13 @@ def test_json_lines_that_are_no_json_are_named(read, rows: pa.Table) -> None:
 
 
 def test_json_lines_of_mixed_types_name_the_column(read, rows: pa.Table) -> None:
-    """A column that changes its type is named."""
+    """DM-10: A column that changes its type is named."""
     with pytest.raises(BatchRefused, match="amount"):
         read("a.jsonl", jsonl(rows) + jsonl(rows).replace(b"1.5", b'"much"'))
 
 
 def test_a_key_that_a_json_line_leaves_out_is_null(read, rows: pa.Table) -> None:
-    """Only a column that no line has is missing."""
+    """DM-01: Only a column that no line has is missing."""
     lines = [{k: v for k, v in row.items() if v is not None} for row in rows.to_pylist()]
     found = read("a.jsonl", "".join(json.dumps(line, default=str) + "\n" for line in lines).encode())
     assert found.to_pylist() == rows.to_pylist()
@@ -241,7 +241,7 @@ def test_a_key_that_a_json_line_leaves_out_is_null(read, rows: pa.Table) -> None
     ],
 )
 def test_parquet_types_that_do_not_fit_are_named(read, rows: pa.Table, column: str, values: pa.Array, said: str) -> None:
-    """A type is not bent silently: numbers do not become text, nor times."""
+    """DM-10: A type is not bent silently: numbers do not become text, nor times."""
     with pytest.raises(BatchRefused, match=said):
         read("a.parquet", parquet(rows.set_column(rows.column_names.index(column), column, values)))
 
@@ -260,12 +260,12 @@ def test_parquet_types_that_do_not_fit_are_named(read, rows: pa.Table, column: s
     ],
 )
 def test_types_that_mean_the_same_are_taken(read, rows: pa.Table, column: str, values: pa.Array, kept: list[object]) -> None:
-    """Narrow integers, nanoseconds, dictionaries, NaN for null."""
+    """DM-01: Narrow integers, nanoseconds, dictionaries, NaN for null."""
     assert read("a.parquet", parquet(rows.set_column(rows.column_names.index(column), column, values)))[column].to_pylist() == kept
 
 
 def test_a_file_beyond_the_limit_is_refused_unread(tmp_path: Path, spec: DatasetSpec) -> None:
-    """Two gigabytes that occupy no disk: the sentence says to split; the content is never looked at."""
+    """DM-10: Two gigabytes that occupy no disk: the sentence says to split; the content is never looked at."""
     with open(tmp_path / "a.csv", "wb") as file:
         file.truncate(2 << 30)
     with pytest.raises(BatchRefused, match=r"larger than 1,024 MB, .* split it by time"):
@@ -281,7 +281,7 @@ def test_a_file_beyond_the_limit_is_refused_unread(tmp_path: Path, spec: Dataset
     ],
 )
 def test_a_small_file_that_unpacks_beyond_the_limit_is_refused(read, pack) -> None:
-    """Unpacking stops at the limit."""
+    """DM-10: Unpacking stops at the limit."""
     name, data = pack(b"0" * 5_000_000)
     assert len(data) < 20_000
     with pytest.raises(BatchRefused, match=r"unpacked, is larger than 200,000 bytes"):
@@ -289,7 +289,7 @@ def test_a_small_file_that_unpacks_beyond_the_limit_is_refused(read, pack) -> No
 
 
 def test_a_small_parquet_with_many_rows_is_refused(read, rows: pa.Table) -> None:
-    """Run lengths hide a million equal rows in a few kilobytes."""
+    """DM-10: Run lengths hide a million equal rows in a few kilobytes."""
     many = pa.table({name: pa.repeat(rows[name][1], 100_000) for name in rows.column_names})
     data = parquet(many, compression="zstd")
     assert len(data) < 200_000
@@ -298,14 +298,14 @@ def test_a_small_parquet_with_many_rows_is_refused(read, rows: pa.Table) -> None
 
 
 def test_nulls_where_there_must_be_none_are_refused(rows: pa.Table, spec: DatasetSpec) -> None:
-    """The table never holds them, even if the suite forgot to look."""
+    """DM-10: The table never holds them, even if the suite forgot to look."""
     refuse_nulls(rows, spec)
     with pytest.raises(BatchRefused, match="shop is null in 3 of 3 rows and the spec of sales does not allow that"):
         refuse_nulls(rows.set_column(1, "shop", pa.nulls(3, pa.string())), spec)
 
 
 def test_a_full_disk_is_no_refusal(tmp_path: Path, spec: DatasetSpec, rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trouble of this machine is not blamed on the file."""
+    """DE-15: Trouble of this machine is not blamed on the file."""
     (tmp_path / "a.csv").write_bytes(csv(rows))
 
     def full(*_: object, **__: object) -> None:

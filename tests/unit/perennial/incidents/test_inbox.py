@@ -21,7 +21,7 @@ def inbox(tmp_path):
 
 
 def test_a_request_goes_from_open_to_claimed_to_ended(inbox):
-    """Every state is visible to another reader of the same store."""
+    """MN-10, SY-06: Every state is visible to another reader of the same store."""
     other = Inbox(inbox.store, inbox.model)
     key = inbox.ask("drift", 34, {"columns": ["temp"]})
     assert key == "00000034-drift"
@@ -37,7 +37,7 @@ def test_a_request_goes_from_open_to_claimed_to_ended(inbox):
 
 
 def test_the_same_request_is_made_once(inbox):
-    """Snapshot and cause make a request the same, also after it has ended."""
+    """MN-10: Snapshot and cause make a request the same, also after it has ended."""
     key = inbox.ask("drift", 34, {})
     assert inbox.ask("drift", 34, {}) is None
     inbox.end(key, "refused", "The data are bad.")
@@ -46,7 +46,7 @@ def test_the_same_request_is_made_once(inbox):
 
 
 def test_one_request_is_active_at_a_time(inbox):
-    """While one is open or claimed, no other cause gets in."""
+    """MN-10: While one is open or claimed, no other cause gets in."""
     key = inbox.ask("drift", 34, {})
     assert inbox.ask("performance", 34, {}) is None
     inbox.claim(key, "run-1")
@@ -56,7 +56,7 @@ def test_one_request_is_active_at_a_time(inbox):
 
 
 def test_a_claim_of_a_dead_run_is_taken_over(inbox):
-    """The next run takes the request; claiming again under the same name changes nothing."""
+    """MN-10, DE-22: The next run takes the request; claiming again under the same name changes nothing."""
     key = inbox.ask("drift", 1, {})
     inbox.claim(key, "run-1")
     assert inbox.claim(key, "run-2").runs == ("run-1", "run-2")
@@ -64,7 +64,7 @@ def test_a_claim_of_a_dead_run_is_taken_over(inbox):
 
 
 def test_a_request_that_kills_its_runs_ends(inbox):
-    """After the last allowed claim the request is refused with a sentence instead of being taken for ever."""
+    """MN-10: After the last allowed claim the request is refused with a sentence instead of being taken for ever."""
     key = inbox.ask("drift", 1, {})
     for i in range(MAX_CLAIMS):
         assert inbox.claim(key, f"run-{i}") is not None
@@ -75,7 +75,7 @@ def test_a_request_that_kills_its_runs_ends(inbox):
 
 
 def test_the_first_end_counts(inbox):
-    """A second end, and a claim after the end, change nothing."""
+    """MN-10: A second end, and a claim after the end, change nothing."""
     key = inbox.ask("drift", 1, {})
     inbox.end(key, "refused", "first")
     assert inbox.end(key, "trained", "second").sentence == "first"
@@ -83,13 +83,13 @@ def test_the_first_end_counts(inbox):
 
 
 def test_an_unknown_key_is_named(inbox):
-    """A key that nobody asked for gives a sentence."""
+    """MN-10: A key that nobody asked for gives a sentence."""
     with pytest.raises(UnknownName, match="no retraining request 'nothing'"):
         inbox.claim("nothing", "run-1")
 
 
 def test_of_many_writers_one_wins(tmp_path):
-    """Sixteen threads ask at once: one request comes to be and fifteen are told."""
+    """MN-10, DE-22: Sixteen threads ask at once: one request comes to be and fifteen are told."""
     store, keys = FolderStore(str(tmp_path)), []
     start = threading.Barrier(16)
 
@@ -216,7 +216,8 @@ def is_sound(shelf):
 
 
 def test_of_ten_thousand_histories_none_loses_or_doubles_a_request():
-    """Asks, claims and ends by many writers at once, killed before and after a put and repeated: every request is there once, one is active at a time, and each ends in a run or a stated refusal."""
+    """MN-10, DE-22: Asks, claims and ends by many writers at once, killed before and after a put and repeated: every request is there once,
+    one is active at a time, and each ends in a run or a stated refusal."""
     requests = ends = overtaken = 0
     for seed in range(10_000):
         history = History(seed)
@@ -256,7 +257,7 @@ def test_a_history_that_loses_a_request_would_be_found():
 
 
 def test_real_writers_race_on_a_real_store(tmp_path):
-    """Eight threads ask, claim and end as fast as they can on one folder: the log they leave is sound."""
+    """MN-10, DE-22: Eight threads ask, claim and end as fast as they can on one folder: the log they leave is sound."""
     store = FolderStore(str(tmp_path))
     start = threading.Barrier(8)
 

@@ -72,14 +72,14 @@ OVER = {"resolved": NOW, "evidence": {**BREAK, "over_since": "2026-02-06T00:00:0
     ],
 )
 def test_which_days_a_broken_feed_spoils(told, days):
-    """Whole days, from the first window with it to the first without it; unless a person says that nothing was broken."""
+    """DM-11: Whole days, from the first window with it to the first without it; unless a person says that nothing was broken."""
     incident = _incident(**{"kind": "data quality", "key": "unit of temp", **told})
     february = [date(2026, 2, day) for day in range(1, 29)]
     assert [day.day for day in february if incident.spoils(day)] == list(days)
 
 
 def test_an_incident_goes_from_open_to_resolved(incidents):
-    """Another reader of the store sees every state."""
+    """MN-09: Another reader of the store sees every state."""
     other = Incidents(incidents.store, incidents.model)
     id = _drift(incidents)
     assert id == "0001-drift"
@@ -93,7 +93,7 @@ def test_an_incident_goes_from_open_to_resolved(incidents):
 
 
 def test_what_is_open_is_not_opened_again(incidents):
-    """However often it is seen; after its end the same is a new incident, and another key is another one at any time."""
+    """MN-09: However often it is seen; after its end the same is a new incident, and another key is another one at any time."""
     first = _drift(incidents)
     assert [_drift(incidents) for _ in range(5)] == [None] * 5
     assert _drift(incidents, "carrier") == "0002-drift"
@@ -103,7 +103,7 @@ def test_what_is_open_is_not_opened_again(incidents):
 
 
 def test_a_worse_sight_raises_an_incident(incidents):
-    """It stays the same incident and never gets milder."""
+    """MN-09: It stays the same incident and never gets milder."""
     id = _drift(incidents, severity="warning")
     assert incidents.open("drift", "dep_hour", "critical", "Every row.", {"share": 1.0}) is None
     assert incidents.open("drift", "dep_hour", "info", "Hardly.") is None
@@ -112,7 +112,7 @@ def test_a_worse_sight_raises_an_incident(incidents):
 
 
 def test_the_first_end_counts(incidents):
-    """Resolving again changes nothing."""
+    """MN-09: Resolving again changes nothing."""
     id = _drift(incidents)
     assert incidents.resolve(id, "first")
     assert not incidents.resolve(id, "second")
@@ -120,7 +120,7 @@ def test_the_first_end_counts(incidents):
 
 
 def test_a_number_names_an_incident(incidents):
-    """A person need not type the kind."""
+    """MN-11: A person need not type the kind."""
     id = _drift(incidents)
     assert incidents.get("1") == incidents.get(id)
     assert incidents.verdict("1", "real", "ada").id == id
@@ -128,7 +128,7 @@ def test_a_number_names_an_incident(incidents):
 
 @pytest.mark.parametrize("id", ["2", "0002-drift", "0001", "", "-", "drift"])
 def test_an_unknown_id_is_named(incidents, id):
-    """With the command that lists those there are; a number with zeros in front is the number."""
+    """MN-11: With the command that lists those there are; a number with zeros in front is the number."""
     _drift(incidents)
     if id == "0001":
         assert incidents.get(id).key == "dep_hour"
@@ -138,7 +138,7 @@ def test_an_unknown_id_is_named(incidents, id):
 
 
 def test_the_last_verdict_counts(incidents):
-    """A person may think again, also after the end; saying the same twice is saying it once."""
+    """MN-11: A person may think again, also after the end; saying the same twice is saying it once."""
     id = _drift(incidents)
     incidents.resolve(id, "Over.")
     incidents.verdict(id, "false alarm", "ada", "A holiday.")
@@ -149,7 +149,7 @@ def test_the_last_verdict_counts(incidents):
 
 
 def test_one_run_asks(incidents):
-    """The run that began to ask may go on after a restart; others, and whoever comes after the verdict, need not."""
+    """MN-11: The run that began to ask may go on after a restart; others, and whoever comes after the verdict, need not."""
     id = _drift(incidents)
     assert incidents.ask(id, "run-1").id == id
     assert incidents.ask(id, "run-1").asked == "run-1"
@@ -159,7 +159,7 @@ def test_one_run_asks(incidents):
 
 
 def test_channels_remember_what_they_were_told(incidents):
-    """Each on its own; an end that was told stays told, and a channel that works again has missed nothing any more."""
+    """MN-09: Each on its own; an end that was told stays told, and a channel that works again has missed nothing any more."""
     id = _drift(incidents)
     assert incidents.missed(id, "webhook", "It does not answer.")
     assert not incidents.missed(id, "webhook", "Still not.")
@@ -191,7 +191,8 @@ def test_channels_remember_what_they_were_told(incidents):
     ],
 )
 def test_what_is_due(incident, news):
-    """What a channel was not told and should be: once when it opens, once when it is over, both in one if it was over before; nothing that is history."""
+    """MN-09: What a channel was not told and should be: once when it opens, once when it is over, both in one if it was over before;
+    nothing that is history."""
     assert due(_incident(**incident), "mail", "warning", NOW) == news
 
 
@@ -208,7 +209,7 @@ def test_what_is_due(incident, news):
     ],
 )
 def test_who_awaits_a_verdict(incident, waits):
-    """Alarms that nobody judged or was asked about, over or not."""
+    """MN-11: Alarms that nobody judged or was asked about, over or not."""
     assert awaits_verdict(_incident(**incident), NOW) == waits
 
 
@@ -225,19 +226,19 @@ def test_who_awaits_a_verdict(incident, waits):
     ],
 )
 def test_what_blocks_training(incident, blocks):
-    """A break of data quality that goes on, until a person calls it known or false; refused files are in no table."""
+    """MN-10, DM-11: A break of data quality that goes on, until a person calls it known or false; refused files are in no table."""
     assert _incident(**incident).blocks_training == blocks
 
 
 def test_the_alarm_rate_of_nothing():
-    """No alarms in a month, none judged."""
+    """MN-11: No alarms in a month, none judged."""
     rate = alarm_rate([], NOW)
     assert (rate.alarms, rate.per_month, rate.share_false) == (0, 0.0, None)
     assert rate.sentence == "0.0 alarms a month (0 in 30 days); none was judged."
 
 
 def test_the_alarm_rate_counts_verdicts():
-    """Of the last ninety days; what merely informs is no alarm, and what is known is none that was false."""
+    """MN-11: Of the last ninety days; what merely informs is no alarm, and what is known is none that was false."""
     told = [
         ("warning", "false alarm", 80),
         ("critical", "real", 50),
@@ -254,12 +255,13 @@ def test_the_alarm_rate_counts_verdicts():
 
 
 def test_no_rate_is_told_from_a_few_days():
-    """One alarm on the first day is one in a month, not thirty."""
+    """MN-11: One alarm on the first day is one in a month, not thirty."""
     assert alarm_rate([_incident(1.0)], NOW).per_month == pytest.approx(1.0)
 
 
 def test_the_alarm_rate_agrees_with_counting():
-    """Over random incidents: alarms, judged and false ones are those of the days that were looked at, and the parts never exceed the whole."""
+    """MN-11: Over random incidents: alarms, judged and false ones are those of the days that were looked at, and the parts never exceed the
+    whole."""
     chance = random.Random(7)
     for _ in range(HISTORIES):
         ages = [chance.randrange(200 * 24) / 24 for _ in range(chance.randrange(12))]
@@ -396,13 +398,14 @@ def _history(seed):
 
 
 def test_in_any_history_no_incident_is_lost_and_none_doubled():
-    """Thousands of random histories of writers that overtake one another and are killed: one open incident for each kind and key, none without its telling."""
+    """DE-22, MN-09: Thousands of random histories of writers that overtake one another and are killed: one open incident for each kind and
+    key, none without its telling."""
     told = [_history(seed) for seed in range(HISTORIES)]
     assert sum(map(len, told)) > HISTORIES
 
 
 def test_without_kills_nothing_is_told_twice():
-    """Whoever is not killed between sending and noting it tells each piece of news once."""
+    """MN-09: Whoever is not killed between sending and noting it tells each piece of news once."""
     for seed in range(100):
         chance, one = random.Random(seed), Incidents(MemoryStore(), "m")
         sent = []
@@ -419,7 +422,8 @@ def test_without_kills_nothing_is_told_twice():
 
 
 def test_of_many_writers_one_opens(tmp_path):
-    """Sixteen threads see the same at once: one incident comes to be. Sixteen others see different things: all come to be, each with a number of its own."""
+    """DE-22, MN-09: Sixteen threads see the same at once: one incident comes to be. Sixteen others see different things: all come to be,
+    each with a number of its own."""
     store, ids = FolderStore(str(tmp_path)), []
     start = threading.Barrier(32)
 
@@ -438,7 +442,7 @@ def test_of_many_writers_one_opens(tmp_path):
 
 
 def test_what_comes_while_one_decides_is_not_opened_twice(tmp_path, monkeypatch):
-    """Another writer opens the same just after this one has looked: this one looks again and opens nothing."""
+    """DE-22, MN-09: Another writer opens the same just after this one has looked: this one looks again and opens nothing."""
     store = FolderStore(str(tmp_path))
     mine, other, listing, looks = Incidents(store, "m"), Incidents(store, "m"), store.list, []
 
@@ -455,7 +459,7 @@ def test_what_comes_while_one_decides_is_not_opened_twice(tmp_path, monkeypatch)
 
 
 def test_a_log_that_cannot_be_written_says_so(incidents, monkeypatch):
-    """When others are always faster, the writer gives up with a sentence instead of trying for ever."""
+    """MN-09, DE-22: When others are always faster, the writer gives up with a sentence instead of trying for ever."""
     monkeypatch.setattr(event_log, "LOOKS", 3)
     monkeypatch.setattr(type(incidents.store), "put_if_absent", lambda *_: False)
     with pytest.raises(StoreUnreachable, match="The incidents of flight_delays could not be written: other writers took 3 places"):
@@ -470,7 +474,8 @@ OPENED = {
 
 
 def test_files_that_come_while_it_is_open_are_added(incidents):
-    """Named and counted, once however often they are seen, on top of a log from before names were kept; no channel hears it again, the newest page is linked."""
+    """MN-09: Named and counted, once however often they are seen, on top of a log from before names were kept; no channel hears it again,
+    the newest page is linked."""
     incidents.store.write("incidents/flight_delays/00000000.json", json.dumps(OPENED).encode())
     incidents.told("1", "mail", "opened")
     for files in (["b.csv"], ["b.csv"], ["c.csv", "b.csv"]):
@@ -484,7 +489,7 @@ def test_files_that_come_while_it_is_open_are_added(incidents):
 
 
 def test_of_many_files_twenty_are_named(incidents):
-    """And all are counted, also when a look at them is repeated."""
+    """MN-09: And all are counted, also when a look at them is repeated."""
     first, later = ([f"{kind}{n:03d}.csv" for n in range(50)] for kind in "ab")
     incidents.open("data quality", REFUSED_FILES, "warning", f"50 files: {named(first)}.", {}, first)
     for _ in range(2):

@@ -75,7 +75,8 @@ WORLDS = {
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("name", ALL)
 def test_each_detector_catches_what_it_is_for(world, name):
-    """Of three strange rows among two usual days, those that the table promises are all over the threshold, the others are not."""
+    """MN-05, MN-06, MN-07, MN-08: Of three strange rows among two usual days, those that the table promises are all over the threshold, the
+    others are not."""
     make, strange, catchers = WORLDS[world]
     rng = np.random.default_rng(5)
     reference = make(rng, 20 * PER_DAY)
@@ -94,7 +95,8 @@ def test_each_detector_catches_what_it_is_for(world, name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_budget_holds_on_fresh_rows_of_the_same_days(name):
-    """Days differ from one another; fresh rows of these days give about the stated number of alarms a day, and the held-out days said so."""
+    """MN-05, MN-06, MN-07, MN-08: Days differ from one another; fresh rows of these days give about the stated number of alarms a day, and
+    the held-out days said so."""
     rng = np.random.default_rng(6)
     level = np.repeat(rng.normal(scale=0.7, size=(40, 1)), PER_DAY, axis=0)
 
@@ -111,7 +113,8 @@ def test_the_budget_holds_on_fresh_rows_of_the_same_days(name):
 
 
 def test_the_budget_holds_where_strange_rows_come_in_clusters():
-    """On one day in eight every tenth row is strange: over fresh such days the mean stays near the budget, where rows alone would promise too much."""
+    """MN-06: On one day in eight every tenth row is strange: over fresh such days the mean stays near the budget, where rows alone would
+    promise too much."""
     rng = np.random.default_rng(20)
 
     def world(count):
@@ -130,7 +133,8 @@ def test_the_budget_holds_where_strange_rows_come_in_clusters():
 
 @pytest.mark.parametrize("tail", [2, 5], ids=["storms", "breezes"])
 def test_the_budget_holds_in_the_mean_over_many_references(tail):
-    """Days stretch their scores by Pareto-distributed factors; one quantile over all rows would give a tenth too much where tails are heavy."""
+    """MN-05: Days stretch their scores by Pareto-distributed factors; one quantile over all rows would give a tenth too much where tails
+    are heavy."""
     held_out, rates = days(45 * PER_DAY), []
     for seed in range(300):
         rng = np.random.default_rng([21, seed])
@@ -144,7 +148,7 @@ def test_the_budget_holds_in_the_mean_over_many_references(tail):
 
 
 def test_the_budget_is_per_day_whatever_the_traffic():
-    """Four times the traffic must not give four times the alarms."""
+    """MN-06: Four times the traffic must not give four times the alarms."""
     rng = np.random.default_rng(7)
     reference = rng.normal(size=(40 * PER_DAY, 3))
     watch = fit_watch(table(reference), days(len(reference)), "multivariate", 1)
@@ -157,7 +161,7 @@ def test_the_budget_is_per_day_whatever_the_traffic():
 
 @pytest.mark.parametrize("per_day", [1, 4, 10])
 def test_of_little_traffic_ordinary_requests_are_not_strange(per_day):
-    """Where the budget exceeds the requests of a day, few of them are called strange all the same."""
+    """MN-06: Where the budget exceeds the requests of a day, few of them are called strange all the same."""
     rng = np.random.default_rng(8)
     watch = fit_watch(table(rng.normal(size=(9000, 2))), days(9000, 100), "multivariate", 1)
     found = [
@@ -175,7 +179,8 @@ def test_of_little_traffic_ordinary_requests_are_not_strange(per_day):
 
 
 def test_a_reference_too_small_for_the_budget_says_so():
-    """One alarm in ten thousand rows cannot be told from two thousand; the sentence says what can, and more than that is not unusual yet."""
+    """MN-06: One alarm in ten thousand rows cannot be told from two thousand; the sentence says what can, and more than that is not unusual
+    yet."""
     rng = np.random.default_rng(8)
     reference, rows = rng.normal(size=(2000, 2)), rng.normal(size=(10000, 2))
     watch = fit_watch(table(reference), days(2000, 200), "multivariate", 1)
@@ -185,7 +190,7 @@ def test_a_reference_too_small_for_the_budget_says_so():
 
 
 def test_many_more_than_on_any_day_are_unusual():
-    """Every tenth request is broken: the count says it, and a usual window does not."""
+    """MN-05, MN-09: Every tenth request is broken: the count says it, and a usual window does not."""
     rng = np.random.default_rng(9)
     reference = rng.normal(size=(20 * PER_DAY, 3))
     watch = fit_watch(table(reference), days(len(reference)), "univariate_max", 1)
@@ -204,7 +209,7 @@ def test_many_more_than_on_any_day_are_unusual():
 
 
 def test_the_densities_are_those_of_the_formulas():
-    """Against SciPy: independent normal densities summed and the largest term, and the multivariate normal density."""
+    """MN-05, MN-06: Against SciPy: independent normal densities summed and the largest term, and the multivariate normal density."""
     from scipy import stats
 
     rng = np.random.default_rng(10)
@@ -217,7 +222,7 @@ def test_the_densities_are_those_of_the_formulas():
 
 
 def test_the_covariance_is_shrunk_where_rows_are_few():
-    """With fewer rows than columns the plain covariance has no inverse; the shrunk one has, and scores are finite."""
+    """MN-06: With fewer rows than columns the plain covariance has no inverse; the shrunk one has, and scores are finite."""
     rows = np.random.default_rng(11).normal(size=(20, 40))
     assert np.linalg.matrix_rank(np.cov(rows.T)) < 40
     assert np.isfinite(fit_detector("multivariate", rows, 0).score(rows)).all()
@@ -238,7 +243,7 @@ def mixed(count, rng):
 
 @pytest.mark.parametrize("ranks", [True, False])
 def test_every_kind_of_column_becomes_a_normal_score(ranks):
-    """Gross, missing, infinite, unseen and rare values lie where they should."""
+    """MN-05, MN-06: Gross, missing, infinite, unseen and rare values lie where they should."""
     scale = Scale.fit(mixed(2000, np.random.default_rng(12)), ranks=ranks)
     rows = pa.table(
         {
@@ -264,7 +269,7 @@ def test_every_kind_of_column_becomes_a_normal_score(ranks):
 
 
 def test_numbers_keep_their_order():
-    """Scores rise with the values, within the reference and beyond it, and are standard normal on the reference."""
+    """MN-05, MN-06: Scores rise with the values, within the reference and beyond it, and are standard normal on the reference."""
     values = np.exp(2 * np.random.default_rng(13).normal(size=5000))
     scale = Scale.fit(pa.table({"x": values}), ranks=True)
     asked = np.sort(np.concatenate([values, [-5.0, values.max() * 2, values.max() * 4]]))
@@ -276,7 +281,7 @@ def test_numbers_keep_their_order():
 
 
 def test_sentences_say_what_is_strange():
-    """A new category, a rare one, a missing value."""
+    """MN-18: A new category, a rare one, a missing value."""
     reference = mixed(40 * 100, np.random.default_rng(14))
     watch = fit_watch(reference, days(reference.num_rows, 100), "univariate_max", 1)
     rows = pa.table(
@@ -298,7 +303,7 @@ def test_sentences_say_what_is_strange():
 
 
 def test_the_same_rows_are_always_judged_the_same():
-    """Whatever is drawn at random has a seed."""
+    """MN-07, MN-08: Whatever is drawn at random has a seed."""
     rng = np.random.default_rng(15)
     reference, rows = rng.normal(size=(3000, 3)), rng.normal(size=(500, 3))
     for name in ALL:
@@ -317,7 +322,7 @@ def test_the_same_rows_are_always_judged_the_same():
 
 
 def test_a_reference_that_tells_nothing_is_said():
-    """One day, or too few rows: a sentence and no alarm; so for a window without requests."""
+    """MN-18: One day, or too few rows: a sentence and no alarm; so for a window without requests."""
     rows = table(np.zeros((150, 2)))
     for when in (days(150, 150), days(150, 75)):
         watch = fit_watch(rows, when, "multivariate", 1)
@@ -333,7 +338,7 @@ def test_a_reference_that_tells_nothing_is_said():
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_calm_window_is_said_to_be_calm(name):
-    """Nothing over the threshold is the normal state, whatever the detector."""
+    """MN-05, MN-06, MN-07, MN-08: Nothing over the threshold is the normal state, whatever the detector."""
     rng = np.random.default_rng(9)
     reference = rng.normal(size=(20 * PER_DAY, 2))
     watch = fit_watch(table(reference), days(len(reference)), name, 1)
@@ -342,7 +347,7 @@ def test_a_calm_window_is_said_to_be_calm(name):
 
 
 def test_whole_numbers_of_any_size_are_read():
-    """Ids and nanoseconds are beyond what a float holds exactly."""
+    """MN-05, MN-06: Ids and nanoseconds are beyond what a float holds exactly."""
     rng = np.random.default_rng(10)
     numbers = pa.table({"x0": pa.array(rng.integers(2**60, 2**62, 20 * PER_DAY))})
     watch = fit_watch(numbers, days(numbers.num_rows), "multivariate", 1)

@@ -90,18 +90,18 @@ def alarms(**more):
 
 @pytest.mark.parametrize(("usual", "after"), [({"rows": 100}, 5), ({"weather": 0.7, "rows": 100}, 3)])
 def test_without_drift_about_alpha_of_windows_alarm(usual, after):
-    """Independent rows, and days that differ by themselves: at most alpha and three standard errors."""
+    """MN-01: Independent rows, and days that differ by themselves: at most alpha and three standard errors."""
     assert alarms(after=after, usual=usual) <= AT_MOST
 
 
 def test_a_window_of_small_days_is_no_drift():
-    """Days of few rows scatter more: the reference's days are thinned to their size, and what are means is not compared."""
+    """MN-01: Days of few rows scatter more: the reference's days are thinned to their size, and what are means is not compared."""
     assert alarms(after=3, usual={"rows": 400}, rows=40) <= AT_MOST
     assert "they scatter differently" in judged(1, before=25, after=3, usual={"rows": 400}, rows=40).skipped["all columns"]
 
 
 def test_a_shift_is_found_and_told():
-    """A shift of numbers: the column alone, with range, shares, interval and bins."""
+    """MN-01: A shift of numbers: the column alone, with range, shares, interval and bins."""
     verdict = judged(usual={"weather": 0.5}, shift=3.0)
     assert ("shift", "x") in kinds(verdict)
     assert ("shift", "y") not in kinds(verdict)
@@ -117,21 +117,21 @@ def test_a_shift_is_found_and_told():
 
 
 def test_another_mix_of_categories_is_a_shift():
-    """Known categories in other shares."""
+    """MN-01: Known categories in other shares."""
     verdict = judged(mix=(4, 8, 2, 1))
     assert ("shift", "carrier") in kinds(verdict)
     assert finding(verdict, "shift", "carrier").effect == pytest.approx(4 / 15, abs=0.05)
 
 
 def test_missing_values_are_found():
-    """Two in a hundred more missing is named as such, and is no shift."""
+    """DM-11, MN-01: Two in a hundred more missing is named as such, and is no shift."""
     verdict = judged(nulls=0.05)
     assert kinds(verdict) == {("nulls", "x")}
     assert "`x`: missing 1." in finding(verdict, "nulls", "x").sentence
 
 
 def test_a_new_category_is_found():
-    """Three rows in a hundred of a category that the reference never had."""
+    """MN-01, DM-11: Three rows in a hundred of a category that the reference never had."""
     verdict = judged(new=0.03)
     assert ("new category", "carrier") in kinds(verdict)
     found = finding(verdict, "new category", "carrier")
@@ -141,7 +141,7 @@ def test_a_new_category_is_found():
 
 
 def test_a_correlation_is_found():
-    """Two columns that begin to go together while neither changes."""
+    """MN-01: Two columns that begin to go together while neither changes."""
     verdict = judged(correlation=0.3)
     assert ("correlation", "x and y") in kinds(verdict)
     assert not {("shift", "x"), ("shift", "y")} & kinds(verdict)
@@ -152,7 +152,7 @@ def test_a_correlation_is_found():
 
 
 def test_a_joint_change_is_found():
-    """What neither a column nor a correlation shows: one column begins to go with the size of another."""
+    """MN-01: What neither a column nor a correlation shows: one column begins to go with the size of another."""
     verdict = judged(joint=True)
     assert kinds(verdict) == {("joint", "all columns")}
     assert "All columns together" in verdict.columns[0].sentence
@@ -160,7 +160,7 @@ def test_a_joint_change_is_found():
 
 
 def test_predictions_are_a_kind_of_their_own():
-    """A column of scores is told as predictions, with their own gate."""
+    """MN-02: A column of scores is told as predictions, with their own gate."""
     assert ("predictions", "x") in kinds(judged(shift=0.5, predictions=("x",)))
     gated = SPEC.model_copy(update={"min_predictions": 0.9})
     assert ("predictions", "x") not in kinds(judged(shift=0.5, predictions=("x",), spec=gated))
@@ -177,7 +177,7 @@ def test_predictions_are_a_kind_of_their_own():
     ],
 )
 def test_every_kind_has_a_gate_of_its_own(gate, kind, column, changed):
-    """A gate above the effect holds its kind back, and no other; the result stays significant."""
+    """MN-01: A gate above the effect holds its kind back, and no other; the result stays significant."""
     closed = judged(spec=SPEC.model_copy(update={gate: 0.9}), **changed)
     assert (kind, column) in kinds(judged(**changed))
     assert (kind, column) not in kinds(closed)
@@ -185,7 +185,8 @@ def test_every_kind_has_a_gate_of_its_own(gate, kind, column, changed):
 
 
 def test_a_tiny_shift_is_no_drift_however_certain():
-    """Two hundredths of a standard deviation on 20,000 rows a block are significant, and no drift; more missing values are drift all the same."""
+    """MN-01: Two hundredths of a standard deviation on 20,000 rows a block are significant, and no drift; more missing values are drift all
+    the same."""
     tiny = judged(before=20, after=20, usual={"rows": 20000}, shift=0.02, resamples=0)
     assert finding(tiny, "shift", "x").p_value <= 0.05
     assert kinds(tiny) == set()
@@ -194,7 +195,7 @@ def test_a_tiny_shift_is_no_drift_however_certain():
 
 
 def test_values_outside_the_known_are_found():
-    """A column of few values of which some turn up in another unit."""
+    """DM-11, MN-01: A column of few values of which some turn up in another unit."""
     rng = np.random.default_rng(3)
     exact = rng.multinomial(900, [0.3, 0.3, 0.2, 0.2, 0.0], size=50).astype(float)
     exact[45:] = rng.multinomial(900, [0.285, 0.285, 0.19, 0.19, 0.05], size=5)
@@ -208,7 +209,7 @@ def test_values_outside_the_known_are_found():
 
 
 def test_low_power_is_said():
-    """A window of one block says that it sees only the extraordinary; too few blocks say that they can see nothing."""
+    """MN-01: A window of one block says that it sees only the extraordinary; too few blocks say that they can see nothing."""
     assert "The window is one day" in judged(after=1).power
     assert judged(after=1).columns[0].low is None
     blind = judged(before=10, after=1, shift=9.0)
@@ -218,7 +219,7 @@ def test_low_power_is_said():
 
 
 def test_few_blocks_are_enumerated_and_many_are_drawn():
-    """All labellings where they can be counted, the observed one among them; drawn ones otherwise."""
+    """MN-01: All labellings where they can be counted, the observed one among them; drawn ones otherwise."""
     few, many = judged(before=20, after=2), judged()
     assert (few.exact, few.labellings) == (True, 231)
     assert (many.exact, many.labellings) == (False, 1000)
@@ -226,18 +227,18 @@ def test_few_blocks_are_enumerated_and_many_are_drawn():
 
 
 def test_nothing_to_compare_is_said():
-    """Without reference blocks, or without window blocks, there is no verdict and a sentence."""
+    """MN-01: Without reference blocks, or without window blocks, there is no verdict and a sentence."""
     assert "the window has no rows" in judged(after=0).power
     assert "the reference has no rows" in judged(before=0).power
 
 
 def test_the_same_blocks_give_the_same_verdict():
-    """The verdict depends on the seed and the blocks alone."""
+    """MN-01: The verdict depends on the seed and the blocks alone."""
     assert judged(3, shift=0.2) == judged(3, shift=0.2)
 
 
 def test_the_order_of_the_columns_does_not_matter():
-    """What is found of a column does not depend on its place."""
+    """MN-01: What is found of a column does not depend on its place."""
     rng = np.random.default_rng(5)
     columns, _ = counted([rows_of(rng) for _ in range(45)] + [rows_of(rng, shift=0.4) for _ in range(5)])
     one = compare(columns, None, reference=45, spec=SPEC, seed=1)
@@ -246,7 +247,7 @@ def test_the_order_of_the_columns_does_not_matter():
 
 
 def test_a_column_without_rows_is_not_compared():
-    """All missing on both sides: no shift, and no change of the missing."""
+    """MN-01: All missing on both sides: no shift, and no change of the missing."""
     rng = np.random.default_rng(6)
     columns, _ = counted([rows_of(rng) for _ in range(50)])
     empty = replace(columns[0], counts=np.zeros_like(columns[0].counts), nulls=np.full(50, 300.0))
@@ -278,7 +279,7 @@ def reference():
 
 
 def test_profiles_without_drift(reference):
-    """Profiles of days of the same kind: nothing; a column that follows the calendar is skipped with its reason."""
+    """MN-01: Profiles of days of the same kind: nothing; a column that follows the calendar is skipped with its reason."""
     layout, before = reference
     verdict = find_drift(before, profile(days_of(np.random.default_rng(2), 27, 4), layout, day="when"), SPEC, 1)
     assert verdict.drifted == ()
@@ -288,7 +289,7 @@ def test_profiles_without_drift(reference):
 
 
 def test_profiles_with_another_unit_and_a_new_category(reference):
-    """Counts of profiles become findings: values in another unit, a category by its name, and since when."""
+    """DM-11, MN-01: Counts of profiles become findings: values in another unit, a category by its name, and since when."""
     layout, before = reference
     after = days_of(np.random.default_rng(3), 27, 4, unit=1.609, carrier="ZZ")
     verdict = find_drift(before, profile(after, layout, day="when"), SPEC, 1)
@@ -300,7 +301,8 @@ def test_profiles_with_another_unit_and_a_new_category(reference):
 
 
 def test_correlations_of_profiles_are_those_of_the_rows(reference):
-    """The correlation told is that of ranks inside the days: between distance and minutes it is high, and breaks when minutes are shuffled."""
+    """MN-01: The correlation told is that of ranks inside the days: between distance and minutes it is high, and breaks when minutes are
+    shuffled."""
     layout, before = reference
     rows = days_of(np.random.default_rng(4), 27, 4)
     shuffled = rows.set_column(2, "minutes", rows["minutes"].take(np.random.default_rng(5).permutation(rows.num_rows)))
@@ -312,7 +314,7 @@ def test_correlations_of_profiles_are_those_of_the_rows(reference):
 
 
 def test_a_column_that_one_side_lacks_cannot_be_compared(reference):
-    """No column is passed over in silence."""
+    """MN-01: No column is passed over in silence."""
     layout, before = reference
     after = profile(days_of(np.random.default_rng(6), 27, 4), layout, day="when").only(["distance", "minutes", "month"])
     for sides in ((before, after), (after, before)):
@@ -321,7 +323,7 @@ def test_a_column_that_one_side_lacks_cannot_be_compared(reference):
 
 
 def test_other_cells_cannot_be_compared(reference):
-    """Profiles on different layouts are refused with the columns that differ."""
+    """MN-01: Profiles on different layouts are refused with the columns that differ."""
     _, before = reference
     rows = days_of(np.random.default_rng(7), 27, 4, unit=3.0)
     other = fit_layout(rows.drop_columns("when"))
@@ -330,7 +332,7 @@ def test_other_cells_cannot_be_compared(reference):
 
 
 def test_fill_values_do_not_hide_a_shift():
-    """A few rows of the reference hold 1e9 where a value was missing: the standard deviation is still that of the others."""
+    """MN-01: A few rows of the reference hold 1e9 where a value was missing: the standard deviation is still that of the others."""
     rng = np.random.default_rng(31)
 
     def days(count, shift, fill):
@@ -348,7 +350,7 @@ def test_fill_values_do_not_hide_a_shift():
 
 
 def test_few_different_rows_leave_no_sample_and_every_figure_a_number():
-    """Two flags make four rows, over and over: none may be in the sample, and that is said."""
+    """MN-01: Two flags make four rows, over and over: none may be in the sample, and that is said."""
     rng = np.random.default_rng(32)
 
     def days(count):
@@ -363,7 +365,8 @@ def test_few_different_rows_leave_no_sample_and_every_figure_a_number():
 
 
 def test_a_pair_is_judged_by_its_own_correlation():
-    """Of three columns one pair goes together since the window began: the pairs that follow it in the order are no drift because of it."""
+    """MN-01: Of three columns one pair goes together since the window began: the pairs that follow it in the order are no drift because of
+    it."""
     rng = np.random.default_rng(33)
 
     def days(count, together):

@@ -102,7 +102,7 @@ HELD = {
 
 @pytest.mark.parametrize("case", ASKED)
 def test_a_request_is_made(case):
-    """The evidence asks for retraining, with this cause and reason."""
+    """MN-10: The evidence asks for retraining, with this cause and reason."""
     evidence, spec, cause, words = ASKED[case]
     found = ask(evidence, spec)
     assert isinstance(found, Request), found
@@ -112,7 +112,7 @@ def test_a_request_is_made(case):
 
 @pytest.mark.parametrize("case", HELD)
 def test_no_request_is_made(case):
-    """The evidence does not ask, or something holds the request back; the reason is said."""
+    """MN-10: The evidence does not ask, or something holds the request back; the reason is said."""
     evidence, spec, words = HELD[case]
     found = ask(evidence, spec)
     assert isinstance(found, Held), found
@@ -120,7 +120,7 @@ def test_no_request_is_made(case):
 
 
 def test_what_holds_a_request_back_also_says_what_asked():
-    """A held request names the evidence that asked for it."""
+    """MN-10: A held request names the evidence that asked for it."""
     assert "`temp` drifted" in ask(replace(DRIFT, active="k"), SPEC).why
 
 
@@ -203,7 +203,7 @@ SIGNS = {"performance": "The loss jumped.", "drift": " drifted in ", "schedule":
 @settings(max_examples=500)
 @given(evidences(), SPECS)
 def test_whatever_is_seen_one_reason_asks_and_one_hindrance_holds(evidence, spec):
-    """The first reason asks, alone; the first hindrance holds it back, alone; nothing asks without a reason."""
+    """MN-10: The first reason asks, alone; the first hindrance holds it back, alone; nothing asks without a reason."""
     found, why, why_not = ask(evidence, spec), reasons(evidence, spec), hindrances(evidence, spec)
     assert isinstance(found, Request) == bool(why and not why_not)
     if isinstance(found, Request):
@@ -219,7 +219,7 @@ def test_whatever_is_seen_one_reason_asks_and_one_hindrance_holds(evidence, spec
 @settings(max_examples=200)
 @given(evidences(), SPECS)
 def test_what_is_held_always_says_why_and_what_next(evidence, spec):
-    """Not a bare no: what asked, or that nothing did; what holds it back, or what would ask."""
+    """MN-10, MN-18: Not a bare no: what asked, or that nothing did; what holds it back, or what would ask."""
     found = ask(evidence, spec)
     if isinstance(found, Request):
         return
@@ -236,7 +236,7 @@ def test_what_is_held_always_says_why_and_what_next(evidence, spec):
 @settings(max_examples=200)
 @given(evidences(), SPECS, SENTENCES.filter(bool))
 def test_a_quality_break_blocks_whatever_asks_and_drift_alone_does_not(evidence, spec, broken):
-    """With a break nothing is ever asked for; taking it away leaves what the rest of the evidence asks."""
+    """MN-10, DM-11: With a break nothing is ever asked for; taking it away leaves what the rest of the evidence asks."""
     assert isinstance(ask(replace(evidence, quality_break=broken), spec), Held)
     mended, drifting = replace(evidence, quality_break=""), replace(evidence, quality_break="", drifted=("temp", "dewp", "carrier", "dest"))
     assert isinstance(ask(mended, spec), Request) == isinstance(ask(drifting, spec), Request), "drift of one window neither asks nor blocks"
@@ -304,7 +304,7 @@ SKIPS = {
 
 @pytest.mark.parametrize("case", TRAINS)
 def test_a_training_starts(case):
-    """The situation starts a training with this cause and reason."""
+    """MN-10, MO-19: The situation starts a training with this cause and reason."""
     situation, spec, cause, words = TRAINS[case]
     found = should_train(situation, spec)
     assert isinstance(found, Train), found
@@ -314,7 +314,7 @@ def test_a_training_starts(case):
 
 @pytest.mark.parametrize("case", SKIPS)
 def test_no_training_starts(case):
-    """Nothing new, or not yet: the sentence says since what, or until when."""
+    """MN-10, DE-03: Nothing new, or not yet: the sentence says since what, or until when."""
     situation, spec, words = SKIPS[case]
     found = should_train(situation, spec)
     assert isinstance(found, Skip), found
@@ -343,7 +343,8 @@ def situations(draw):
 @settings(max_examples=500)
 @given(situations(), SPECS, st.sampled_from(["always", "when_due"]))
 def test_whatever_the_night_finds(situation, spec, on_new_snapshot):
-    """Only a person trains on the same inputs or on broken data; a request is answered else; a cause that nobody asked for is never made up."""
+    """MN-10, MO-19, OP-02: Only a person trains on the same inputs or on broken data; a request is answered else; a cause that nobody asked
+    for is never made up."""
     found = should_train(situation, spec.model_copy(update={"on_new_snapshot": on_new_snapshot}))
     assert found.why.endswith(".")
     if situation.forced:

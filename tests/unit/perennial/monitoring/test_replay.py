@@ -68,7 +68,7 @@ def retrained(history):
 
 @pytest.mark.parametrize(("name", "every"), [("never", None), ("nightly", 1), ("weekly", 7), ("monthly", 30), ("monthly_recalibrated", 30)])
 def test_clocks_train_when_they_say(name, every):
-    """A policy of fixed times trains on just these days and on no others, and every day of the replay is answered once."""
+    """MN-10: A policy of fixed times trains on just these days and on no others, and every day of the replay is answered once."""
     world = World()
     history = played(name, world)
     days = [d.day for d in history.days]
@@ -79,13 +79,13 @@ def test_clocks_train_when_they_say(name, every):
 
 @pytest.mark.parametrize("delay", [0, 1, 7])
 def test_a_training_knows_the_labels_of_its_morning(delay):
-    """A training has seen the labels that are `delay` days old by then, not one day more and not one less."""
+    """MN-10: A training has seen the labels that are `delay` days old by then, not one day more and not one less."""
     history = played("nightly", World(delay=delay))
     assert all(d.training == d.day - timedelta(days=1 + delay) for d in history.days)
 
 
 def test_nothing_is_known_before_its_time():
-    """What a policy does up to a day does not depend on what comes after it."""
+    """MN-10: What a policy does up to a day does not depend on what comes after it."""
     whole = played("spec", World(broken=DAYS[90], drifts=DAYS[60]))
     part = played("spec", World(broken=DAYS[90], drifts=DAYS[60]), last=DAYS[100])
     assert part.days == whole.days[: len(part.days)]
@@ -96,7 +96,8 @@ def test_nothing_is_known_before_its_time():
 
 @pytest.mark.parametrize("delay", [0, 1, 7])
 def test_a_changed_concept_is_trained_on_as_soon_as_three_days_are_labelled(delay):
-    """A jump of the loss asks for training in the morning in which the labels of its third day are known, once, with the cause performance."""
+    """MN-10: A jump of the loss asks for training in the morning in which the labels of its third day are known, once, with the cause
+    performance."""
     broken = DAYS[75]
     history = played("jump_recalibrated", World(delay=delay, broken=broken, growth=0.0))
     jumps = [day for day, cause in retrained(history) if cause == "performance"]
@@ -108,7 +109,8 @@ def test_a_changed_concept_is_trained_on_as_soon_as_three_days_are_labelled(dela
 
 @pytest.mark.parametrize(("delay", "broken"), [(1, 61), (7, 55), (7, 61)])
 def test_a_change_about_a_training_is_not_overlooked(delay, broken):
-    """A training of its age on day 60 has seen no label of a concept that changes the day after, or five days before: it is answered as soon as
+    """MN-10: A training of its age on day 60 has seen no label of a concept that changes the day after, or five days before: it is answered
+    as soon as
     its third day is labelled and the cool-down is over, by days of the version before if they are all there is."""
     history = played("jump_recalibrated", World(delay=delay, broken=DAYS[broken], growth=0.0))
     (first, age), (answer, cause), *_ = retrained(history)
@@ -117,7 +119,8 @@ def test_a_change_about_a_training_is_not_overlooked(delay, broken):
 
 
 def test_training_is_asked_for_again_where_it_did_not_help():
-    """With labels a week late the first training after a break has seen none of it: the loss is still high, and after the cool-down it is trained again."""
+    """MN-10: With labels a week late the first training after a break has seen none of it: the loss is still high, and after the cool-down
+    it is trained again."""
     history = played("jump_recalibrated", World(delay=7, broken=DAYS[75], growth=0.0))
     jumps = [day for day, cause in retrained(history) if cause == "performance"]
     assert history.days[-1].training >= DAYS[75]
@@ -125,7 +128,7 @@ def test_training_is_asked_for_again_where_it_did_not_help():
 
 
 def test_drift_asks_once_when_it_lasts():
-    """Drift counts in the second window in a row; the training that it asks for makes it the reference, and it asks no more."""
+    """MN-10: Drift counts in the second window in a row; the training that it asks for makes it the reference, and it asks no more."""
     history = played("drift", World(drifts=DAYS[60]))
     (asked,) = retrained(history)
     first = next(day for day in DAYS[60:] if day.toordinal() % 3 == date(1970, 1, 1).toordinal() % 3)  # a window begins
@@ -135,13 +138,13 @@ def test_drift_asks_once_when_it_lasts():
 
 
 def test_drift_that_harms_nothing_does_not_ask_with_performance():
-    """With on_drift with_performance, drift alone asks for nothing, and drift with a worse loss does."""
+    """MN-10: With on_drift with_performance, drift alone asks for nothing, and drift with a worse loss does."""
     assert not retrained(played("drift_with_performance", World(drifts=DAYS[60], growth=0.0)))
     assert retrained(played("drift_with_performance", World(drifts=DAYS[60], broken=DAYS[60], growth=0.0)))
 
 
 def test_the_specs_own_policy_is_the_spec():
-    """The spec's own policy does what its fields say: other fields, another history."""
+    """MN-10: The spec's own policy does what its fields say: other fields, another history."""
     world = {"drifts": DAYS[60], "broken": DAYS[115]}
     causes = {c for _, c in retrained(played("spec", World(**world)))}
     assert causes == {"schedule", "drift", "performance"}
@@ -152,7 +155,7 @@ def test_the_specs_own_policy_is_the_spec():
 
 
 def test_a_recalibration_lasts_until_the_next_training():
-    """Recalibrations are counted, change the loss from their morning on, and a new training begins without one."""
+    """MN-10: Recalibrations are counted, change the loss from their morning on, and a new training begins without one."""
     plain, better = played("monthly", World()), played("monthly_recalibrated", World(gains=0.05))
     assert retrained(plain) == retrained(better)
     made = [d.day for d in better.days if d.recalibrated]
@@ -164,7 +167,8 @@ def test_a_recalibration_lasts_until_the_next_training():
 
 
 def test_figures_are_what_they_say():
-    """Loss is the mean over labelled rows, cost adds what a retraining is worth, closes is the share of the gap; no gap, no share."""
+    """MN-10: Loss is the mean over labelled rows, cost adds what a retraining is worth, closes is the share of the gap; no gap, no
+    share."""
     histories = [played(name, World()) for name in policies(SPEC)]
     lines = {line.name: line for line in summaries(histories, 0.0005)}
     never, nightly, weekly = (lines[name] for name in ("never", "nightly", "weekly"))
@@ -178,7 +182,8 @@ def test_figures_are_what_they_say():
 
 
 def test_every_figure_is_in_the_document_and_the_own_policy_is_marked():
-    """The JSON has each policy's line, its spec and all of its days; the table marks the spec's own; the picture is the same each time."""
+    """MN-10: The JSON has each policy's line, its spec and all of its days; the table marks the spec's own; the picture is the same each
+    time."""
     histories = [played(name, World(broken=DAYS[75], drifts=DAYS[60])) for name in policies(SPEC)]
     lines = summaries(histories, 0.0005)
     found = json.loads(json.dumps(document(discovery.model("digits"), histories, lines, {"delay_days": 1}), allow_nan=False))
@@ -194,6 +199,6 @@ def test_every_figure_is_in_the_document_and_the_own_policy_is_marked():
 
 
 def test_without_a_label_there_is_no_first_training():
-    """A replay cannot begin before the first label is known."""
+    """MN-10: A replay cannot begin before the first label is known."""
     with pytest.raises(ValueError, match="no label is known"):
         simulate(policies(SPEC)["never"], World(delay=7), LOOKS, DAYS[3], DAYS[-1])

@@ -143,7 +143,8 @@ class Page(HTMLParser):
 
 
 def test_the_page_stands_alone_and_says_everything():
-    """Verdict, decision, drift, counts and gateway are in the text; nothing is loaded from elsewhere; what comes from data is escaped."""
+    """MN-18: Verdict, decision, drift, counts and gateway are in the text; nothing is loaded from elsewhere; what comes from data is
+    escaped."""
     found = Page(page(REPORT))
     assert found.open == []
     assert not {"script", "link", "img", "iframe"} & set(found.tags)
@@ -164,7 +165,7 @@ def test_the_page_stands_alone_and_says_everything():
 
 
 def test_a_quiet_page_looks_quiet():
-    """Without drift and request the verdict is not marked, and the curves appear once there are two days."""
+    """MN-18: Without drift and request the verdict is not marked, and the curves appear once there are two days."""
     columns = [{**COLUMN, "drifted": False, "alarms": False, "sentence": f"`c{i}`: as before; no drift."} for i in range(6)]
     quiet = {
         **REPORT,
@@ -195,7 +196,7 @@ def test_a_quiet_page_looks_quiet():
 
 
 def test_the_worst_comes_first_in_the_verdict():
-    """A broken feed before a jump, a jump before drift, confirmed drift before drift."""
+    """MN-18: A broken feed before a jump, a jump before drift, confirmed drift before drift."""
     broken = {
         **REPORT,
         "breaks": [{"key": "unit of temp", "column": "temp", "sentence": "`temp`: the values look like km instead of miles."}],
@@ -217,7 +218,7 @@ def test_the_worst_comes_first_in_the_verdict():
 
 
 def test_what_changed_too_little_to_act_on_is_no_alarm():
-    """It is certain, so it is shown with its plot; the verdict stays quiet."""
+    """MN-18: It is certain, so it is shown with its plot; the verdict stays quiet."""
     little = {**REPORT["drift"], "alarming": [], "confirmed": [], "columns": [{**COLUMN, "alarms": False}]}
     html = page({**REPORT, "drift": little, "decision": {"cause": None, "why": "Nothing asks.", "request": None}})
     assert "class='verdict'" in html
@@ -228,7 +229,7 @@ def test_what_changed_too_little_to_act_on_is_no_alarm():
 
 
 def test_the_verdict_is_the_first_thing_after_the_title():
-    """Who opens the page reads it without scrolling: verdict, figures, decision, then the evidence."""
+    """MN-18: Who opens the page reads it without scrolling: verdict, figures, decision, then the evidence."""
     text = Page(page({**REPORT, "performance": KNOWN, "scores": [{"label": "a", "share": 1.0, "of": "scores"}]})).text
     order = ["Late arrivals", "Drift: temp.", "drifted of 1 findings", "What was decided", "Incidents", "Inputs against", "Scores", "Strange requests", "Performance", "Service", "How it was judged"]  # fmt: skip
     places = [text.index(words, text.index("Version 3 answered") if i else 0) for i, words in enumerate(order)]
@@ -272,7 +273,7 @@ def hostile_report(text):
 
 
 def test_what_comes_from_data_cannot_break_the_page():
-    """Hostile names of columns, categories, ids, slices and incidents are text everywhere, in pictures' words too."""
+    """SC-01: Hostile names of columns, categories, ids, slices and incidents are text everywhere, in pictures' words too."""
     found = Page(page(hostile_report(HOSTILE)))
     assert found.open == []
     assert "img" not in found.tags
@@ -281,7 +282,8 @@ def test_what_comes_from_data_cannot_break_the_page():
 
 
 def test_findings_about_several_columns_have_their_own_place():
-    """Correlation and joint findings are a table with the effect, its interval and what is usual; predictions stand by the scores."""
+    """MN-18: Correlation and joint findings are a table with the effect, its interval and what is usual; predictions stand by the
+    scores."""
     drift = {
         **REPORT["drift"],
         "columns": [
@@ -298,7 +300,7 @@ def test_findings_about_several_columns_have_their_own_place():
 
 
 def test_without_outcomes_the_estimate_speaks_and_says_what_it_cannot_see():
-    """The tile and the table have it; with outcomes the realised loss takes its place on top."""
+    """MN-18: The tile and the table have it; with outcomes the realised loss takes its place on top."""
     estimate = {"rows": 100, "loss": 0.4321, "accuracy": 0.8, "roc_auc": 0.71}
     text = Page(page({**REPORT, "estimate": estimate})).text
     assert "≈ 0.432" in text
@@ -313,7 +315,7 @@ def test_without_outcomes_the_estimate_speaks_and_says_what_it_cannot_see():
 
 
 def test_slices_stand_with_their_intervals_the_worst_first():
-    """One table for each column."""
+    """MO-21, MN-18: One table for each column."""
     slices = [{**KNOWN, "column": "origin", "name": name, "realised": loss} for name, loss in (("EWR", 0.4), ("JFK", 0.55))]
     slices.append({**KNOWN, "column": "month", "name": "2013-02", "excess": None})
     found = Page(page({**REPORT, "performance": KNOWN, "slices": slices}))
@@ -324,7 +326,7 @@ def test_slices_stand_with_their_intervals_the_worst_first():
 
 
 def test_strange_requests_are_listed_and_the_budget_is_told():
-    """The strangest, those alike on one line, how many more, the threshold, and what held-out days gave."""
+    """MN-06, MN-18: The strangest, those alike on one line, how many more, the threshold, and what held-out days gave."""
     shown = [{"prediction_id": f"p{i}", "score": 20.0 - i, "columns": ["temp"], "sentence": f"`temp` is {i}."} for i in range(20)]
     text = Page(page({**REPORT, "anomalies": {**ANOMALIES, "found": 70, "shown": shown}})).text
     assert f"p{MAX_ANOMALIES - 1}" in text
@@ -340,7 +342,7 @@ def test_strange_requests_are_listed_and_the_budget_is_told():
 
 
 def test_an_incident_that_holds_training_says_so():
-    """Severity, kind, sentence, number; and that it is new."""
+    """MN-09, MN-18: Severity, kind, sentence, number; and that it is new."""
     incident = {**INCIDENT, "severity": "critical", "blocks_training": True, "verdict": "real"}
     text = Page(page({**REPORT, "incidents": {"open": [incident], "changed": ["0001-drift"], "rate": "1.0 alarms a month."}})).text
     assert "critical" in text
@@ -349,14 +351,14 @@ def test_an_incident_that_holds_training_says_so():
 
 
 def test_the_decision_is_told_once():
-    """The sentence of the look ends with it; on the page it has its own place."""
+    """MN-18: The sentence of the look ends with it; on the page it has its own place."""
     why = REPORT["decision"]["why"]
     text = Page(page({**REPORT, "sentence": f"100 predictions. {why}"})).text
     assert text.count(why) == 1
 
 
 def test_of_many_bins_those_that_changed_most_are_drawn():
-    """In their own order, and the others are counted."""
+    """MN-18: In their own order, and the others are counted."""
     bins = [{"label": f"b{i:02d}", "reference": 0.02, "window": 0.02 + (0.01 if i % 2 else 0.0)} for i in range(50)]
     text = Page(page({**REPORT, "drift": {**REPORT["drift"], "columns": [{**COLUMN, "bins": bins}]}})).text
     assert f"{50 - MAX_BINS} more that changed less." in text
@@ -365,7 +367,7 @@ def test_of_many_bins_those_that_changed_most_are_drawn():
 
 
 def test_the_page_suits_print_dark_rooms_and_phones():
-    """It tells the phone its width, has colours for the dark, rules for paper, and no text that lies in a picture alone."""
+    """MN-18: It tells the phone its width, has colours for the dark, rules for paper, and no text that lies in a picture alone."""
     html = page(REPORT)
     assert "name=viewport content='width=device-width,initial-scale=1'" in html
     assert "prefers-color-scheme:dark" in html
@@ -377,7 +379,7 @@ def test_the_page_suits_print_dark_rooms_and_phones():
 
 
 def test_days_without_outcomes_leave_a_gap_in_the_curve():
-    """A line would claim to know them."""
+    """MN-18: A line would claim to know them."""
     unknown = {**DAY, "realised": None, "expected": None, "coverage": 0.0}
     days = [{**day, "day": f"2013-02-0{i}"} for i, day in enumerate((DAY, DAY, unknown, DAY, DAY), start=1)]
     html = page({**REPORT, "performance": KNOWN, "days": days})
@@ -387,6 +389,6 @@ def test_days_without_outcomes_leave_a_gap_in_the_curve():
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_bars_of_nothing_and_of_everything(value):
-    """Shares of zero or one draw without dividing by zero."""
+    """MN-18: Shares of zero or one draw without dividing by zero."""
     column = {**COLUMN, "bins": [{"label": "x", "reference": value, "window": value}]}
     assert "<svg" in page({**REPORT, "drift": {**REPORT["drift"], "columns": [column]}})

@@ -27,7 +27,7 @@ def rows(*scores):
 
 
 def test_scores_are_shown_by_kind_of_model():
-    """Positive scores in tenths, the likeliest class, or ranges of values; shares add up to one."""
+    """MN-02: Positive scores in tenths, the likeliest class, or ranges of values; shares add up to one."""
     binary = score_shares(BINARY, rows((0.95, 0.05), (0.15, 0.85)))
     assert [b.share for b in binary] == [0.5, 0, 0, 0, 0, 0, 0, 0, 0.5, 0]
     colours = score_shares(
@@ -46,7 +46,7 @@ def test_scores_are_shown_by_kind_of_model():
 
 
 def test_what_is_watched_of_predictions():
-    """The positive score; the likeliest class and how sure it is; the value."""
+    """MN-02: The positive score; the likeliest class and how sure it is; the value."""
     scores = np.array([[0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
     watched = watched_scores(ModelSpec(task="multiclass", classes=("red", "green", "blue"), **COMMON), scores)
     assert watched["predicted class"].to_pylist() == ["green", "red"]

@@ -37,13 +37,13 @@ def fahrenheit(rng, count):
     ],
 )
 def test_a_unit_change_is_named(make, mapped, words):
-    """Other rows of the same world, in another unit."""
+    """DM-11: Other rows of the same world, in another unit."""
     rng = np.random.default_rng(1)
     assert found(make(rng, 20000), mapped(make(rng, 600))).sentence == words
 
 
 def test_half_of_the_values_in_another_unit():
-    """One of two feeds changed: the share is told."""
+    """DM-11: One of two feeds changed: the share is told."""
     rng = np.random.default_rng(2)
     window = miles(rng, 4000)
     window[:2000] *= 1.609344
@@ -61,7 +61,7 @@ def routes(rng, count):
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 1.0])
 def test_a_few_rows_in_another_unit_are_named_where_values_are_few(share):
-    """One of two feeds says km, rounded: its values lie where no route is as long, and tell the share."""
+    """DM-11: One of two feeds says km, rounded: its values lie where no route is as long, and tell the share."""
     rng = np.random.default_rng(30)
     window = routes(rng, 3000)
     some = rng.random(3000) < share
@@ -72,7 +72,7 @@ def test_a_few_rows_in_another_unit_are_named_where_values_are_few(share):
 
 
 def test_new_values_that_no_map_brings_are_no_unit():
-    """More routes, more digits, other tens: there are new values, and they lie where they will."""
+    """DM-11: More routes, more digits, other tens: there are new values, and they lie where they will."""
     rng = np.random.default_rng(31)
     reference, window = routes(rng, 30000), routes(rng, 3000)
     some = rng.random(3000) < 0.2
@@ -84,7 +84,7 @@ def test_new_values_that_no_map_brings_are_no_unit():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_seasons_are_no_unit_change(seed):
-    """Shifts, wider spreads and new modes of any size are not taken for a map."""
+    """DM-11: Shifts, wider spreads and new modes of any size are not taken for a map."""
     rng = np.random.default_rng(seed)
     reference = fahrenheit(rng, 20000)
     for window in (
@@ -97,7 +97,7 @@ def test_seasons_are_no_unit_change(seed):
 
 
 def test_categories_and_few_rows_are_not_judged():
-    """No map fits words, and anything fits ten rows or a column of few values."""
+    """DM-11: No map fits words, and anything fits ten rows or a column of few values."""
     assert found(["a", "b"] * 100, ["a"] * 100) is None
     rng = np.random.default_rng(3)
     assert found(miles(rng, 1000), miles(rng, 20) * 1.609344) is None
@@ -113,7 +113,8 @@ def by_day(make, rng, days, change=lambda x: x):
 
 
 def test_the_weather_of_the_window_need_not_be_the_mean_weather():
-    """Days differ by as much as their spread: Celsius is told where the window's days are like some of the reference; a spell that never was is no unit."""
+    """DM-11: Days differ by as much as their spread: Celsius is told where the window's days are like some of the reference; a spell that
+    never was is no unit."""
     rng = np.random.default_rng(4)
     reference = by_day(fahrenheit, rng, 90)
     layout = fit_layout(reference, ["x"])
@@ -130,7 +131,7 @@ def test_the_weather_of_the_window_need_not_be_the_mean_weather():
 
 
 def test_every_unit_has_its_way_back():
-    """Both directions are known."""
+    """DM-11: Both directions are known."""
     for unit in UNITS:
         assert any(np.isclose(other.factor * unit.factor, 1) and (other.new, other.old) == (unit.old, unit.new) for other in UNITS)
 
@@ -146,12 +147,12 @@ def test_every_unit_has_its_way_back():
     ],
 )
 def test_the_meaning_names_the_unit(meaning, named):
-    """So that warm days in degrees Celsius do not look like feet in metres."""
+    """DM-11: So that warm days in degrees Celsius do not look like feet in metres."""
     assert {unit for unit in units_of(meaning) if unit not in ("whole units", "thousandths", "the usual one")} == named
 
 
 def test_a_meaning_without_a_unit_has_another():
-    """Ages and counts are in none of these units, and one that grows is no other unit; without a meaning it may be any."""
+    """DM-11: Ages and counts are in none of these units, and one that grows is no other unit; without a meaning it may be any."""
     assert units_of("") == {unit.old for unit in UNITS}
     assert units_of("number of items in the basket") == {"whole units", "thousandths"}
     rng = np.random.default_rng(9)

@@ -39,24 +39,24 @@ def share_that_passes(worse, gate=GATE, runs=300, **shape):
 
 @pytest.mark.parametrize("shape", [{"days": 7}, {"days": 14}, {"days": 2, "day_spread": 0.0}])
 def test_a_candidate_at_the_margin_seldom_passes(shape):
-    """With a chance of at most alpha (and three standard errors of this simulation), whole days drawn or rows."""
+    """MO-13: With a chance of at most alpha (and three standard errors of this simulation), whole days drawn or rows."""
     gate = GATE.model_copy(update={"alpha": 0.1})
     assert share_that_passes(gate.margin, gate, runs=500, **shape) <= 0.1 + 3 * (0.1 * 0.9 / 500) ** 0.5
 
 
 def test_a_clearly_worse_candidate_does_not_pass():
-    """Twice the margin."""
+    """MO-13: Twice the margin."""
     assert share_that_passes(2 * GATE.margin, runs=100, rows=860) == 0
 
 
 @pytest.mark.parametrize(("worse", "least"), [(0.0, 0.8), (-0.02, 0.99)])
 def test_equal_and_better_candidates_pass(worse, least):
-    """On six thousand rows of seven days."""
+    """MO-13: On six thousand rows of seven days."""
     assert share_that_passes(worse, runs=100, rows=860) >= least
 
 
 def test_drawing_rows_would_promise_too_much():
-    """Rows of one day are not independent: taking them so lets through several times alpha."""
+    """MO-13: Rows of one day are not independent: taking them so lets through several times alpha."""
     rng, runs = np.random.default_rng(12), 150
     passed = sum(
         excess(Losses(x.candidate, x.champion, np.zeros(len(x.days))), GATE.margin, GATE.alpha, 300).high < 0
@@ -67,14 +67,15 @@ def test_drawing_rows_would_promise_too_much():
 
 @pytest.mark.parametrize(("better", "least", "most"), [(0.0, 0.0, 0.09), (-0.01, 0.0, 0.09), (0.05, 0.97, 1.0)])
 def test_a_recalibration_must_be_shown_to_be_better(better, least, most):
-    """One that changes nothing passes with a chance of alpha (and three standard errors of this simulation), a worse one less often, a better one nearly always."""
+    """MO-13, MN-10: One that changes nothing passes with a chance of alpha (and three standard errors of this simulation), a worse one less
+    often, a better one nearly always."""
     rng, runs = np.random.default_rng(21), 200
     passed = sum(improves(losses(rng, -better, days=5, rows=860), GATE.alpha, GATE.resamples).passed for _ in range(runs)) / runs
     assert least <= passed <= most
 
 
 def test_a_recalibration_is_told_by_how_much():
-    """Both losses, the interval and what it must be; a loss that is no number passes nothing."""
+    """MO-13, MN-10: Both losses, the interval and what it must be; a loss that is no number passes nothing."""
     sample = losses(np.random.default_rng(22), -0.2)
     good = improves(sample, GATE.alpha, GATE.resamples)
     assert good.sentence.startswith("it is better than the champion: its loss is 0.")
@@ -86,7 +87,7 @@ def test_a_recalibration_is_told_by_how_much():
 
 
 def test_the_verdict_names_numbers():
-    """A refusal says by how much, on how many rows, and what is allowed."""
+    """MO-13: A refusal says by how much, on how many rows, and what is allowed."""
     rng = np.random.default_rng(13)
     worse = beats_champion(losses(rng, 0.2), GATE)
     assert not worse.passed
@@ -100,13 +101,13 @@ def test_the_verdict_names_numbers():
 
 
 def test_the_same_evidence_gives_the_same_verdict():
-    """A repeated stage decides alike."""
+    """MO-13: A repeated stage decides alike."""
     sample = losses(np.random.default_rng(14), 0.01)
     assert beats_champion(sample, GATE) == beats_champion(sample, GATE)
 
 
 def test_a_loss_that_is_no_number_passes_nothing():
-    """Neither on the test split nor on older data."""
+    """MO-13: Neither on the test split nor on older data."""
     sample = losses(np.random.default_rng(16), -0.2)
     sample.candidate[5] = np.nan
     assert not beats_champion(sample, GATE).passed
@@ -114,7 +115,7 @@ def test_a_loss_that_is_no_number_passes_nothing():
 
 
 def test_identical_versions_pass():
-    """A version compared with itself differs by nothing."""
+    """MO-13: A version compared with itself differs by nothing."""
     same = losses(np.random.default_rng(15), 0.0)
     assert beats_champion(Losses(same.champion, same.champion, same.days), GATE).passed
 
@@ -132,12 +133,12 @@ def test_identical_versions_pass():
     ],
 )
 def test_floors(metrics, words):
-    """Each missed floor is named with both figures; a metric that could not be computed is missed."""
+    """MO-13: Each missed floor is named with both figures; a metric that could not be computed is missed."""
     assert passes_floors(metrics, GATE) == words
 
 
 def test_good_on_new_and_bad_on_old_is_refused():
-    """A slice of older data that got worse beyond the margin and beyond chance."""
+    """MO-20: A slice of older data that got worse beyond the margin and beyond chance."""
     rng = np.random.default_rng(16)
     slices = {
         "all older rows": losses(rng, 0.0),
@@ -155,7 +156,7 @@ def test_good_on_new_and_bad_on_old_is_refused():
 
 
 def test_many_equal_slices_seldom_refuse():
-    """Alpha is divided among the slices: noise in some of twenty refuses at most one in twenty equal candidates."""
+    """MO-20: Alpha is divided among the slices: noise in some of twenty refuses at most one in twenty equal candidates."""
     rng, runs = np.random.default_rng(17), 60
     refused = sum(
         not old_context({str(i): losses(rng, 0.0, rows=40, day_spread=0.004) for i in range(20)}, GATE).passed for _ in range(runs)
@@ -164,7 +165,7 @@ def test_many_equal_slices_seldom_refuse():
 
 
 def test_the_first_version_meets_floors_and_golden_rows_only():
-    """Without a champion there is nothing to compare."""
+    """MO-13: Without a champion there is nothing to compare."""
     assert judge(GATE, GOOD, MATCHING).passed
     assert not judge(GATE, {"log_loss": 0.9, "roc_auc": 0.7}, MATCHING).passed
     broken = judge(GATE, GOOD, Check("golden", False, "golden row 3 differs"))
@@ -173,14 +174,14 @@ def test_the_first_version_meets_floors_and_golden_rows_only():
 
 
 def test_a_margin_on_the_root_is_one_on_squares():
-    """For rmse the losses are squared errors: two percent of the root are four of the square."""
+    """MO-13: For rmse the losses are squared errors: two percent of the root are four of the square."""
     sample = losses(np.random.default_rng(18), 0.0)
     allowed = {m: beats_champion(sample, GateSpec(metric=m, floors={}, margin=0.02)).numbers["allowed"] for m in ("rmse", "mse")}
     assert allowed["rmse"] == pytest.approx(allowed["mse"] * 2.02)
 
 
 def test_a_small_but_certain_loss_is_refused():
-    """Within the margin and shown to be worse: many of these would add up."""
+    """MO-13: Within the margin and shown to be worse: many of these would add up."""
     champion = np.random.default_rng(19).exponential(0.45, 7000)
     check = beats_champion(Losses(champion * 1.01, champion, np.repeat(np.arange(7), 1000)), GATE)
     assert check.numbers["interval"][1] < check.numbers["allowed"]
@@ -190,7 +191,7 @@ def test_a_small_but_certain_loss_is_refused():
 
 @pytest.mark.parametrize(("level", "freedom", "value"), [(0.95, 4, 2.1318), (0.95, 6, 1.9432), (0.975, 10, 2.2281), (0.99, 30, 2.4573)])
 def test_students_quantile(level, freedom, value):
-    """Within one percent of the tables."""
+    """MO-13: Within one percent of the tables."""
     assert student(level, freedom) == pytest.approx(value, rel=0.01)
 
 

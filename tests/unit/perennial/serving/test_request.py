@@ -24,7 +24,7 @@ def body(*rows, **more) -> bytes:
 
 
 def test_columns_have_the_types_that_training_had():
-    """Numbers become float64 with null as NaN, times datetime64, texts stay objects; rows stay as they came."""
+    """DM-18: Numbers become float64 with null as NaN, times datetime64, texts stay objects; rows stay as they came."""
     found = read_request(body(ROW, {**ROW, "temp": 3}), SIGNATURE)
     assert found.columns["distance"].dtype == np.float64
     assert found.columns["temp"].tolist()[1] == 3
@@ -36,13 +36,13 @@ def test_columns_have_the_types_that_training_had():
 
 
 def test_both_forms_of_a_request_say_the_same():
-    """Seldon's names and ndarray give the same columns as rows do."""
+    """SE-01: Seldon's names and ndarray give the same columns as rows do."""
     seldon = json.dumps({"data": {"names": list(ROW), "ndarray": [list(ROW.values())]}})
     assert read_request(seldon, SIGNATURE).rows == read_request(body(ROW), SIGNATURE).rows
 
 
 def test_meta_carries_an_id_and_an_event_time():
-    """The id is taken as it is; the event time is turned into UTC."""
+    """SE-01: The id is taken as it is; the event time is turned into UTC."""
     found = read_request(body(ROW, meta={"puid": "a-1", "tags": {"event_time": "2013-02-01T06:00:00+02:00", "else": 1}}), SIGNATURE)
     assert (found.id, found.event_time) == ("a-1", "2013-02-01T04:00:00+00:00")
     assert read_request(body(ROW, meta={}), SIGNATURE).id is None
@@ -66,14 +66,14 @@ def test_meta_carries_an_id_and_an_event_time():
     ],
 )
 def test_a_row_that_does_not_fit_is_refused_by_field(row, sentence):
-    """Each way a row can be wrong has its sentence, which names the row and the field."""
+    """SC-07: Each way a row can be wrong has its sentence, which names the row and the field."""
     with pytest.raises(BadRequest) as refused:
         read_request(body(row), SIGNATURE)
     assert str(refused.value) == sentence
 
 
 def test_an_unknown_field_is_ignored_and_named():
-    """A caller that sends more than the version knows is answered, hears which fields did not count, and they are not recorded."""
+    """SE-12: A caller that sends more than the version knows is answered, hears which fields did not count, and they are not recorded."""
     found = read_request(body(ROW, {**ROW, "colour": {"red": 1}}, {**ROW, "age": 3}), SIGNATURE)
     assert found.ignored == ("age", "colour")
     assert list(found.rows) == [ROW, ROW, ROW]
@@ -81,7 +81,7 @@ def test_an_unknown_field_is_ignored_and_named():
 
 
 def test_a_missing_nullable_field_is_null():
-    """A caller that does not know of a nullable input yet is answered as if it had sent null; both forms of a request alike."""
+    """SE-12: A caller that does not know of a nullable input yet is answered as if it had sent null; both forms of a request alike."""
     old = {name: value for name, value in ROW.items() if name not in ("temp", "weekend")}
     seldon = json.dumps({"data": {"names": list(old), "ndarray": [list(old.values())]}})
     for found in (read_request(body(old), SIGNATURE), read_request(body(old), STRICT), read_request(seldon, SIGNATURE)):
@@ -91,7 +91,7 @@ def test_a_missing_nullable_field_is_null():
 
 
 def test_a_strict_version_refuses_unknown_fields():
-    """Where the spec says strict, a field that the version does not know is a 400 with the fields it knows."""
+    """SC-07: Where the spec says strict, a field that the version does not know is a 400 with the fields it knows."""
     with pytest.raises(BadRequest) as refused:
         read_request(body({**ROW, "colour": "red"}), STRICT)
     assert (
@@ -102,7 +102,7 @@ def test_a_strict_version_refuses_unknown_fields():
 
 @given(st.sets(st.sampled_from(sorted(ROW))), st.dictionaries(st.text(max_size=3), st.integers(), max_size=3))
 def test_versions_that_differ_by_nullable_inputs_answer_the_same_callers(lacking, more):
-    """Whatever a caller leaves out or adds: answered unless a field is missing that must not be null."""
+    """SE-12: Whatever a caller leaves out or adds: answered unless a field is missing that must not be null."""
     row = {**more, **{name: value for name, value in ROW.items() if name not in lacking}}
     if lacking - {"temp", "weekend"}:
         with pytest.raises(BadRequest, match="lacks the field"):
@@ -134,7 +134,7 @@ def test_versions_that_differ_by_nullable_inputs_answer_the_same_callers(lacking
     ],
 )
 def test_a_body_that_does_not_fit_is_refused(given, sentence):
-    """Each way a body can be wrong has its sentence."""
+    """SC-07: Each way a body can be wrong has its sentence."""
     with pytest.raises(BadRequest) as refused:
         read_request(given, SIGNATURE, max_rows=10)
     assert str(refused.value).startswith(sentence)
@@ -142,21 +142,21 @@ def test_a_body_that_does_not_fit_is_refused(given, sentence):
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1" + "0" * 400])
 def test_infinite_numbers_are_refused(number):
-    """A number that float64 cannot hold never reaches a version."""
+    """SC-07: A number that float64 cannot hold never reaches a version."""
     with pytest.raises(BadRequest):
         read_request(body(ROW).replace(b"500", b"1").replace(b"null", number.encode()), SIGNATURE)
 
 
 @pytest.mark.parametrize("number", ["1e19", "9223372036854775808", "-9223372036854775809", "-1e308", "9007199254740993.0", "1" + "0" * 400])
 def test_whole_numbers_that_are_not_exact_are_refused(number):
-    """Beyond 64 bits, or from 2^53 on with a point or an exponent, a whole number is no longer the one that was meant."""
+    """SC-07: Beyond 64 bits, or from 2^53 on with a point or an exponent, a whole number is no longer the one that was meant."""
     fields = [{"name": "n", "type": "int"}]
     with pytest.raises(BadRequest, match=r"n (is|must be)|not JSON"):
         read_request(f'{{"data": {{"rows": [{{"n": {number}}}]}}}}', read_signature({"inputs": fields}))
 
 
 def test_a_bound_is_told_with_all_its_digits():
-    """Of a day written as 20130101 six digits would name another day."""
+    """SC-07: Of a day written as 20130101 six digits would name another day."""
     fields = [{"name": "day", "type": "int", "min": 20130101}, {"name": "share", "type": "float", "max": 0.1}]
     for row, words in (({"day": 20130100, "share": 0}, "below 20130101, the"), ({"day": 20130101, "share": 1}, "above 0.1, the")):
         with pytest.raises(BadRequest, match=words):
@@ -164,7 +164,7 @@ def test_a_bound_is_told_with_all_its_digits():
 
 
 def test_times_are_wall_times_of_the_signature_zone():
-    """An offset is converted to the version's zone, in rows and in the event time; a signature of an older release means UTC."""
+    """DM-18: An offset is converted to the version's zone, in rows and in the event time; a signature of an older release means UTC."""
     eastern = read_signature({"inputs": FIELDS, "time_zone": "America/New_York"})
     for when in ("2013-02-01T06:00:00", "2013-02-01T06:00:00-05:00", "2013-02-01T11:00:00Z"):
         found = read_request(body({**ROW, "scheduled_departure": when}, meta={"tags": {"event_time": when}}), eastern)
@@ -180,7 +180,7 @@ def test_times_are_wall_times_of_the_signature_zone():
     "when", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00", "9999-12-31", 5, True, [], {}, "", "2013-02-01T25:00"]
 )
 def test_an_event_time_at_the_edge_of_the_calendar_is_refused(when):
-    """What no calendar holds in every zone is a sentence, not an error of the server."""
+    """SC-07: What no calendar holds in every zone is a sentence, not an error of the server."""
     with pytest.raises(BadRequest, match=r"meta\.tags\.event_time must be a time like"):
         read_request(body(ROW, meta={"tags": {"event_time": when}}), SIGNATURE)
 
@@ -194,7 +194,7 @@ values = st.recursive(
 
 @given(values, st.sampled_from(sorted(ROW)))
 def test_any_value_is_taken_or_refused_with_a_sentence(value, field):
-    """Whatever JSON a caller sends, the answer is checked columns or a BadRequest, never another error."""
+    """SC-07, DE-14: Whatever JSON a caller sends, the answer is checked columns or a BadRequest, never another error."""
     for given_body in (
         {"data": {"rows": [{**ROW, field: value}]}},
         {"data": value},
@@ -217,7 +217,7 @@ def test_any_value_is_taken_or_refused_with_a_sentence(value, field):
     ],
 )
 def test_feedback_may_come_in_each_of_seldons_forms(message, outcome):
-    """A list of lists, a tensor or a text."""
+    """MN-03, SY-32: A list of lists, a tensor or a text."""
     given = json.dumps({"request": {"any": 1}, "response": {"meta": {"puid": "p-0"}}, "truth": message, "reward": 1})
     assert read_feedback(given, ("on_time", "late")) == ("p-0", outcome)
 
@@ -246,14 +246,14 @@ def test_feedback_may_come_in_each_of_seldons_forms(message, outcome):
     ],
 )
 def test_feedback_that_does_not_fit_is_refused(given, sentence):
-    """Whatever a feedback message holds, it is an outcome or a sentence."""
+    """SC-07, DE-14: Whatever a feedback message holds, it is an outcome or a sentence."""
     with pytest.raises(BadRequest) as refused:
         read_feedback(given, ("on_time", "late"))
     assert str(refused.value).startswith(sentence)
 
 
 def test_every_id_that_a_request_may_have_may_have_an_outcome():
-    """The longest id of a request gives ids of rows that feedback takes."""
+    """MN-03: The longest id of a request gives ids of rows that feedback takes."""
     longest = "a" * 128
     assert read_request(body(ROW, meta={"puid": longest}), SIGNATURE).id == longest
     assert read_outcome(f"{longest}-9999", 1, ())[0] == f"{longest}-9999"
@@ -261,25 +261,25 @@ def test_every_id_that_a_request_may_have_may_have_an_outcome():
 
 @pytest.mark.parametrize(("truth", "outcome"), [(1, 1.0), ([[0]], 0.0), ([1.0], 1.0), ("late", 1.0)])
 def test_an_outcome_may_come_in_several_forms(truth, outcome):
-    """A class is named by its number, alone or in a list, or by its name."""
+    """MN-03, SY-32: A class is named by its number, alone or in a list, or by its name."""
     assert read_outcome("p-0", truth, ("on_time", "late")) == ("p-0", outcome)
 
 
 @pytest.mark.parametrize("truth", [None, "later", 2, 0.5, -1, math.nan, [[1, 2]], []])
 def test_an_outcome_that_is_no_class_is_refused(truth):
-    """What is no class number of the model never reaches the store."""
+    """MN-03: What is no class number of the model never reaches the store."""
     with pytest.raises(BadRequest):
         read_outcome("p-0", truth, ("on_time", "late"))
 
 
 def test_an_outcome_needs_the_id_of_a_prediction():
-    """Without an id there is nothing to join."""
+    """MN-03: Without an id there is nothing to join."""
     with pytest.raises(BadRequest, match=r"response\.meta\.puid"):
         read_outcome("", 1, ())
     assert read_outcome("p-0", 7.25, ()) == ("p-0", 7.25)
 
 
 def test_an_unknown_type_in_the_signature_is_an_error():
-    """A signature of a later release is not misread."""
+    """SC-07: A signature of a later release is not misread."""
     with pytest.raises(ValueError, match="gives a the type 'image'"):
         read_signature({"inputs": [{"name": "a", "type": "image"}]})

@@ -157,7 +157,8 @@ def served(logged, house):
 
 
 def test_lines_that_nobody_can_read_hold_up_no_recalibration_and_no_release(served):
-    """What is garbled, or was accepted by an older release and fits no column, is set aside; recalibration and release count the rest."""
+    """SE-13: What is garbled, or was accepted by an older release and fits no column, is set aside; recalibration and release count the
+    rest."""
     line = {"id": "x", "version": 1, "time": "2026-01-01T00:00:00Z", "event_time": "2013-02-05T00:00:00Z", "scores": [0.5, 0.5], "ms": 1}
     huge = json.dumps({**line, "row": {**small_rows(1)[0], "distance": 1e19}})
     served.store.write(f"predictions/{MODEL.name}/00.jsonl", f"{huge}\n{{\n".encode() + b"\xff\x00\n")
@@ -172,7 +173,7 @@ def test_lines_that_nobody_can_read_hold_up_no_recalibration_and_no_release(serv
 
 
 def test_a_recalibrated_version_is_registered_as_candidate(served):
-    """Fitted to six days, judged on the five after them; it undoes what the world does to the scores."""
+    """MN-10, MO-13: Fitted to six days, judged on the five after them; it undoes what the world does to the scores."""
     result = served.run()
     assert (result.outcome, result.version, result.champion) == ("done", 2, 1)
     assert "6 days (2013-02-02 to 2013-02-07)" in result.sentence
@@ -189,7 +190,7 @@ def test_a_recalibrated_version_is_registered_as_candidate(served):
 
 
 def test_it_is_in_the_registry_with_all_that_a_version_has(served):
-    """Run with figures and gate, tags, model card, evidence in the store."""
+    """MO-12: Run with figures and gate, tags, model card, evidence in the store."""
     result = served.run()
     run = served.registry.runs[f"{'0' * 24}-{result.digest[:12]}"]
     assert (run["digest"], run["manifest"].cause, run["manifest"].parents) == (result.digest, "recalibration", [served.digest])
@@ -208,7 +209,7 @@ def test_it_is_in_the_registry_with_all_that_a_version_has(served):
 
 
 def test_it_is_no_training(served):
-    """Snapshot, run key and reference stay those of its training; the last training is still the one before."""
+    """MO-19: Snapshot, run key and reference stay those of its training; the last training is still the one before."""
     before = last_training(served.store, MODEL.name)
     result = served.run()
     manifest, trained = (read_manifest(served.store, MODEL.name, digest) for digest in (result.digest, served.digest))
@@ -220,7 +221,7 @@ def test_it_is_no_training(served):
 
 
 def test_the_same_labels_are_looked_at_once(served, monkeypatch):
-    """Released or not: another look says what the first one said, until labels come in."""
+    """MN-10: Released or not: another look says what the first one said, until labels come in."""
     served.run()
     served.registry.delete_alias(MODEL.name, "candidate")
     served.registry.tag_version(MODEL.name, 2, {"rolled_back": "it was slow"})
@@ -232,7 +233,7 @@ def test_the_same_labels_are_looked_at_once(served, monkeypatch):
 
 
 def test_scores_that_fit_are_left_as_they_are(tmp_path, monkeypatch):
-    """Nothing is made, registered or released; the evidence is kept and the sentence says by how much it is not better."""
+    """MN-10, MO-13: Nothing is made, registered or released; the evidence is kept and the sentence says by how much it is not better."""
     house = House(tmp_path, monkeypatch)
     house.days(12, off={"scale": 1.0, "shift": 0.0})
     house.serve(FIRST + timedelta(days=12), 5, label=False)
@@ -248,7 +249,7 @@ def test_scores_that_fit_are_left_as_they_are(tmp_path, monkeypatch):
 
 
 def test_a_day_that_turns_back_is_no_reason(tmp_path, monkeypatch):
-    """The fitted days were off and the held-out days are not: what was fitted is worse on them, and is not registered."""
+    """MN-10, MO-13: The fitted days were off and the held-out days are not: what was fitted is worse on them, and is not registered."""
     house = House(tmp_path, monkeypatch)
     house.days(7)
     house.days(5, first=FIRST + timedelta(days=7), off={"scale": 1.0, "shift": 0.0})
@@ -259,7 +260,7 @@ def test_a_day_that_turns_back_is_no_reason(tmp_path, monkeypatch):
 
 
 def test_too_few_labels_are_said(house):
-    """No predictions, no outcomes, too few days, too few rows: each with what is there and what is needed."""
+    """MN-10: No predictions, no outcomes, too few days, too few rows: each with what is there and what is needed."""
     assert "has no predictions yet" in house.run().sentence
     house.days(3, label=False)
     assert "has no outcomes yet" in house.run().sentence
@@ -273,7 +274,7 @@ def test_too_few_labels_are_said(house):
 
 
 def test_the_days_of_the_training_do_not_count(tmp_path, monkeypatch):
-    """Training and validation days shaped the scores: they would look better than they are."""
+    """MN-10: Training and validation days shaped the scores: they would look better than they are."""
     assert untrained_from(small_manifest(event_time_end="2013-01-31T23:00:00")) == datetime(2013, 2, 1, tzinfo=timezone.utc)
     manifest = small_manifest(event_time_end="2013-01-24T05:00:00", parameters={"validation_days": 7})
     assert untrained_from(manifest) == datetime(2013, 2, 1, tzinfo=timezone.utc)
@@ -285,7 +286,7 @@ def test_the_days_of_the_training_do_not_count(tmp_path, monkeypatch):
 
 
 def test_a_version_that_does_not_score_alike_where_it_is_served_is_refused(served, monkeypatch):
-    """As at every registration; and the same labels do not try again."""
+    """MO-14: As at every registration; and the same labels do not try again."""
     said = Check("golden", False, "its golden rows do not match in the serving environment", {})
     monkeypatch.setattr(stage, "replays_golden", lambda *given: said)
     with pytest.raises(CandidateRefused, match="is refused: its golden rows do not match"):
@@ -295,7 +296,7 @@ def test_a_version_that_does_not_score_alike_where_it_is_served_is_refused(serve
 
 
 def test_nothing_is_recalibrated_where_the_spec_says_no_or_nothing_serves(house):
-    """Each says why."""
+    """MN-10: Each says why."""
     house.model = MODEL.model_copy(update={"retrain": RetrainSpec(recalibrate=False)})
     assert "its spec says so" in house.run().sentence
     house.model = MODEL
@@ -304,7 +305,7 @@ def test_nothing_is_recalibrated_where_the_spec_says_no_or_nothing_serves(house)
 
 
 def test_never_while_another_candidate_waits(served):
-    """A trained version that waits, a release under way, a training that has claimed its request."""
+    """MN-10: A trained version that waits, a release under way, a training that has claimed its request."""
     served.registry.add(MODEL.name, "b" * 64)
     assert served.run().sentence.startswith("Version 2 of small_delays waits for its release")
     served.write("started", 2, 1, {2: "b" * 64})
@@ -320,7 +321,7 @@ def test_never_while_another_candidate_waits(served):
 
 
 def test_a_candidate_that_was_compared_with_another_champion_holds_nobody_up(served):
-    """It is not released by itself any more."""
+    """MN-10: It is not released by itself any more."""
     served.registry.add(MODEL.name, "b" * 64, tags={"compared_with": "7"})
     assert served.run().version == 3
     assert served.registry.version(MODEL.name, "candidate").number == 3
@@ -328,7 +329,7 @@ def test_a_candidate_that_was_compared_with_another_champion_holds_nobody_up(ser
 
 @pytest.mark.parametrize("late", ["record_run", "register", "set_alias"])
 def test_a_look_that_died_is_finished_by_the_next(served, monkeypatch, late):
-    """Wherever it died, one version comes of it."""
+    """DE-22: Wherever it died, one version comes of it."""
     with monkeypatch.context() as patch:
         patch.setattr(served.registry, late, lambda *given, **named: (_ for _ in ()).throw(ServiceUnreachable("MLflow is away.")))
         with pytest.raises(ServiceUnreachable):
@@ -341,7 +342,7 @@ def test_a_look_that_died_is_finished_by_the_next(served, monkeypatch, late):
 
 
 def test_a_candidate_that_was_not_announced_is_announced_again(served, monkeypatch):
-    """The stage died after the registry had it: the next look tells of it; by itself again only where nobody need be asked."""
+    """DE-22: The stage died after the registry had it: the next look tells of it; by itself again only where nobody need be asked."""
     with monkeypatch.context() as patch:
         patch.setattr(stage, "_keep", lambda *given: (_ for _ in ()).throw(OSError("killed")))
         with pytest.raises(OSError, match="killed"):
@@ -356,7 +357,7 @@ def test_a_candidate_that_was_not_announced_is_announced_again(served, monkeypat
 
 
 def test_a_version_on_which_a_release_decided_does_not_come_back(served, monkeypatch):
-    """The stage died before it noted the labels, and the version was rolled back meanwhile."""
+    """MN-10: The stage died before it noted the labels, and the version was rolled back meanwhile."""
     with monkeypatch.context() as patch:
         patch.setattr(stage, "_keep", lambda *given: (_ for _ in ()).throw(OSError("killed")))
         with pytest.raises(OSError, match="killed"):
@@ -369,7 +370,8 @@ def test_a_version_on_which_a_release_decided_does_not_come_back(served, monkeyp
 
 
 def test_a_recalibrated_champion_is_recalibrated_from_its_training(served):
-    """Days answered by whichever version count; the new scale and shift replace the old ones, and the parent is the champion."""
+    """MN-10, MO-16: Days answered by whichever version count; the new scale and shift replace the old ones, and the parent is the
+    champion."""
     first = served.run()
     served.promote(2)
     folder = fetch(served.store, MODEL.name, first.digest, served.root / "second")
@@ -386,7 +388,7 @@ def test_a_recalibrated_champion_is_recalibrated_from_its_training(served):
 
 
 def test_what_a_shadow_answered_does_not_count(served):
-    """Nobody acted on it: it is no new label, and no row of the fit."""
+    """SE-14: Nobody acted on it: it is no new label, and no row of the fit."""
     served.run()
     served.registry.delete_alias(MODEL.name, "candidate")
     served.registry.tag_version(MODEL.name, 2, {"rolled_back": "it was slow"})
@@ -395,7 +397,7 @@ def test_what_a_shadow_answered_does_not_count(served):
 
 
 def test_of_very_many_rows_some_count(served, monkeypatch):
-    """They tell as much, in a time that does not grow."""
+    """MN-10: They tell as much, in a time that does not grow."""
     monkeypatch.setattr(stage, "MOST_ROWS", 900)
     result = served.run()
     assert result.evidence["fitted_rows"] + result.evidence["checks"][0]["rows"] == 734  # every third of 2,200
@@ -404,7 +406,7 @@ def test_of_very_many_rows_some_count(served, monkeypatch):
 
 @pytest.mark.parametrize("inputs", [(*MODEL.inputs, "visib"), MODEL.inputs[1:]])
 def test_the_champion_is_scored_with_its_own_inputs(served, inputs):
-    """An input that the spec gained since was never logged, and one that it lost is still read: neither stops the recalibration."""
+    """DM-18: An input that the spec gained since was never logged, and one that it lost is still read: neither stops the recalibration."""
     served.model = MODEL.model_copy(update={"inputs": inputs})
     assert served.run().version == 2
 
@@ -417,7 +419,7 @@ def rows(*days, labelled=None):
 
 
 def test_which_days_are_labelled():
-    """Half of the outcomes and thirty of them."""
+    """MN-10: Half of the outcomes and thirty of them."""
 
     def full(*days):
         return rows(*(day for day in days for _ in range(30)))
@@ -431,7 +433,7 @@ def test_which_days_are_labelled():
 
 @pytest.mark.parametrize("at_once", [1, 500, 10**6])
 def test_however_many_days_are_read_at_a_time_the_answer_is_the_same(served, monkeypatch, at_once):
-    """Day by day from the newest on, until there are enough, over days that have no labels; none but their own outcomes are read."""
+    """MN-10: Day by day from the newest on, until there are enough, over days that have no labels; none but their own outcomes are read."""
     for n in (3, 9):
         served.label(f"late-{n}", {f"none-{n}-{i}": 1 for i in range(50)})  # of predictions that never came
     read = []
@@ -446,7 +448,7 @@ def test_however_many_days_are_read_at_a_time_the_answer_is_the_same(served, mon
 
 
 def test_outcomes_that_come_late_count(tmp_path, monkeypatch):
-    """Of days that lie behind one which was labelled at once."""
+    """MN-10: Of days that lie behind one which was labelled at once."""
     house = House(tmp_path, monkeypatch)
     house.days(11, label=False)
     house.serve(FIRST + timedelta(days=11))
@@ -460,7 +462,7 @@ def test_outcomes_that_come_late_count(tmp_path, monkeypatch):
 
 
 def test_broken_data_are_not_fitted_to(served):
-    """As nothing is trained on them; once a person knows of the change, or the feed is mended, labels count again."""
+    """MN-10, DM-11: As nothing is trained on them; once a person knows of the change, or the feed is mended, labels count again."""
     incidents = Incidents(served.store, MODEL.name)
     broken = incidents.open("data quality", "unit of temp", "critical", "`temp`: the values look like °C instead of °F.")
     result = served.run()
@@ -481,7 +483,7 @@ def _break(house, first, last, over_since=None, key="unit of temp"):
 
 @pytest.mark.parametrize("verdict", [None, "real"])
 def test_days_of_a_broken_feed_are_not_fitted_to_later_either(served, verdict):
-    """From where it was first seen to where it no longer was; the sentence says so, and older days take their place."""
+    """MN-10, DM-11: From where it was first seen to where it no longer was; the sentence says so, and older days take their place."""
     broken = _break(served, 4, 5, 7)
     if verdict:
         Incidents(served.store, MODEL.name).verdict(broken, verdict, "ada")
@@ -494,14 +496,14 @@ def test_days_of_a_broken_feed_are_not_fitted_to_later_either(served, verdict):
 
 @pytest.mark.parametrize("verdict", ["known", "false alarm"])
 def test_days_that_a_person_calls_right_are_fitted_to(served, verdict):
-    """Nothing was broken."""
+    """MN-10, MN-11: Nothing was broken."""
     Incidents(served.store, MODEL.name).verdict(_break(served, 4, 5, 7), verdict, "ada")
     result = served.run()
     assert (result.evidence["fitted_rows"], result.evidence["left_out_days"]) == (1200, [])
 
 
 def test_too_few_sound_days_are_said(served):
-    """With how many of a broken feed were left out."""
+    """MN-10: With how many of a broken feed were left out."""
     _break(served, 1, 2, 9)
     assert (
         "has 4 labelled days since 2013-02-01, where the training of version 1 ended (8 days of a broken feed are left out): 6 are needed"
@@ -511,7 +513,7 @@ def test_too_few_sound_days_are_said(served):
 
 @pytest.mark.parametrize(("kind", "sentence"), [("rolled_back", "rolled back"), ("rejected", "rejected")])
 def test_a_recalibration_that_nobody_wanted_does_not_come_back_with_other_numbers(served, kind, sentence):
-    """A person or the canary said no: the next day's labels must not bring back nearly the same."""
+    """MN-10, DE-02: A person or the canary said no: the next day's labels must not bring back nearly the same."""
     made = served.run()
     if kind == "rolled_back":
         served.promote(2)
@@ -525,7 +527,7 @@ def test_a_recalibration_that_nobody_wanted_does_not_come_back_with_other_number
 
 
 def test_a_training_that_a_person_rejected_holds_nothing_back(served):
-    """It waits no more, and says nothing of the champion's scores."""
+    """DE-02: It waits no more, and says nothing of the champion's scores."""
     other = small_version(served.root / "other", seed=5)
     digest = publish(served.store, MODEL.name, other, small_manifest(parameters={"validation_days": 0}, seed=5))
     served.registry.add(MODEL.name, digest, "candidate", {"compared_with": "1"})
@@ -536,7 +538,7 @@ def test_a_training_that_a_person_rejected_holds_nothing_back(served):
 
 
 def test_a_candidate_that_was_compared_with_the_same_weights_keeps_its_place(served):
-    """A training that waits for a person is not pushed aside by a recalibration of what it was compared with."""
+    """MN-10: A training that waits for a person is not pushed aside by a recalibration of what it was compared with."""
     served.run()
     served.promote(2)
     served.registry.add(MODEL.name, "f" * 64, "candidate", {"compared_with": "1"})

@@ -45,7 +45,7 @@ def later(monkeypatch, seconds):
 
 
 def test_the_last_good_version_serves_again(world):
-    """Champion out, last good in; both aliases follow; the one before it is the next to go back to."""
+    """SE-11: Champion out, last good in; both aliases follow; the one before it is the next to go back to."""
     released(world, "a", "b", "c")
     result = rollback.go_back(world, "wrong scores", "jo")
     assert (result.action, result.version, result.champion, result.weight) == ("rolled_back", 3, 2, 0)
@@ -65,7 +65,8 @@ def test_the_last_good_version_serves_again(world):
     ],
 )
 def test_a_model_whose_files_are_broken_or_gone_goes_back(world, monkeypatch, broken, said):
-    """The button works by the ledger: a typo in a spec keeps no bad version in place. The sentence says what is wrong with the files."""
+    """SE-11: The button works by the ledger: a typo in a spec keeps no bad version in place. The sentence says what is wrong with the
+    files."""
     released(world, "a", "b")
     monkeypatch.setattr(rollback.discovery, "models", dict)
     monkeypatch.setattr(rollback.discovery, "broken", lambda: broken)
@@ -83,7 +84,7 @@ def test_a_model_whose_files_are_broken_or_gone_goes_back(world, monkeypatch, br
 
 
 def test_traffic_never_points_at_a_version_that_is_not_there(world):
-    """Every route on the way gives all traffic to a version that ran before it got some, and what leaves is idle first."""
+    """SE-12, SE-11: Every route on the way gives all traffic to a version that ran before it got some, and what leaves is idle first."""
     released(world, "a", "b")
     begin = len(world.backend.history)
     before = world.backend.history[-1]
@@ -95,7 +96,7 @@ def test_traffic_never_points_at_a_version_that_is_not_there(world):
 
 
 def test_a_second_wish_at_once_is_the_same_wish(world, monkeypatch):
-    """A retried task goes back one version, not two; later it goes further."""
+    """DE-22, SE-11: A retried task goes back one version, not two; later it goes further."""
     released(world, "a", "b", "c")
     rollback.go_back(world, "wrong scores", "jo")
     world.backend.reset(world.spec)  # a kill between ledger and gateway
@@ -111,7 +112,7 @@ def test_a_second_wish_at_once_is_the_same_wish(world, monkeypatch):
 
 
 def test_a_wish_that_was_killed_before_its_traffic_moved_is_completed(world, monkeypatch):
-    """However late it is repeated, it goes back one version, not two."""
+    """DE-22, SE-11: However late it is repeated, it goes back one version, not two."""
     released(world, "a", "b", "c")
     before = world.backend.route(world.spec)
     rollback.go_back(world, "wrong scores", "jo")
@@ -127,7 +128,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("runs", [True, False])
 def test_a_rollback_may_be_killed_anywhere(tmp_path, monkeypatch, runs):
-    """Before or after every effect on ledger, gateway and registry, last good version running or not.
+    """DE-22, SE-11: Before or after every effect on ledger, gateway and registry, last good version running or not.
 
     The repeated wish goes back one version, once.
     """
@@ -179,7 +180,7 @@ def test_a_rollback_may_be_killed_anywhere(tmp_path, monkeypatch, runs):
 @pytest.mark.parametrize("runs", [True, False])
 @pytest.mark.parametrize("error", [ReleaseRefused("Golden row 3 differs."), ServiceUnreachable("Not ready after 60 s.")])
 def test_a_last_good_version_that_does_not_come_up_changes_no_entry(world, error, runs):
-    """The ledger says what holds: the champion keeps its traffic.
+    """SC-03, SE-11: The ledger says what holds: the champion keeps its traffic.
 
     The sentence says how to go further back; a repeated wish finds the version well again.
     """
@@ -198,7 +199,8 @@ def test_a_last_good_version_that_does_not_come_up_changes_no_entry(world, error
 
 
 def test_a_last_good_version_that_goes_after_the_entry_is_corrected(world, monkeypatch, goes_after):
-    """The traffic could not move, so the next entry says that the champion keeps it; the same wish still goes back one version."""
+    """SC-03, SE-11: The traffic could not move, so the next entry says that the champion keeps it; the same wish still goes back one
+    version."""
     released(world, "a", "b", "c")
     goes_after(world, "rolled_back", 2)
     with pytest.raises(ServiceUnreachable, match="version 3 keeps the traffic"):
@@ -214,7 +216,7 @@ def test_a_last_good_version_that_goes_after_the_entry_is_corrected(world, monke
 
 
 def test_a_wish_that_undoes_a_faster_one_leaves_no_untrue_entry(world, monkeypatch):
-    """Two wishes at once, and the last good version goes between them.
+    """SC-03, SE-11: Two wishes at once, and the last good version goes between them.
 
     What the slower one applied and what the ledger says are the same in the end.
     """
@@ -239,7 +241,7 @@ def test_a_wish_that_undoes_a_faster_one_leaves_no_untrue_entry(world, monkeypat
 
 
 def test_a_sick_candidate_delays_nothing(world):
-    """A release is ended without waiting for anything: not for the candidate, not for a version that need not rise."""
+    """SE-11: A release is ended without waiting for anything: not for the candidate, not for a version that need not rise."""
     released(world, "a")
     world.spec = world.spec.model_copy(update={"release": ReleaseSpec()})
     world.registry.add(world.name, "b" * 64)
@@ -250,7 +252,7 @@ def test_a_sick_candidate_delays_nothing(world):
 
 
 def test_a_running_release_is_what_goes(world):
-    """The champion gets all traffic; the candidate, not the champion, is rolled back."""
+    """SE-11: The champion gets all traffic; the candidate, not the champion, is rolled back."""
     released(world, "a", "b")
     world.spec = world.spec.model_copy(update={"release": ReleaseSpec()})
     world.registry.add(world.name, "c" * 64)
@@ -262,7 +264,7 @@ def test_a_running_release_is_what_goes(world):
 
 
 def test_a_look_that_was_faster_does_not_stop_it(world, monkeypatch):
-    """The candidate was promoted while the button was pressed: it goes all the same."""
+    """SE-11: The candidate was promoted while the button was pressed: it goes all the same."""
     released(world, "a")
     world.spec = world.spec.model_copy(update={"release": ReleaseSpec()})
     world.registry.add(world.name, "b" * 64)
@@ -282,14 +284,14 @@ def test_a_look_that_was_faster_does_not_stop_it(world, monkeypatch):
 
 @pytest.mark.parametrize("digests", ["", "a"])
 def test_nothing_to_go_back_to_is_said(world, digests):
-    """Before the first version, and with only one."""
+    """SE-11: Before the first version, and with only one."""
     released(world, *digests)
     with pytest.raises(ReleaseRefused, match="nothing to go back to"):
         rollback.go_back(world, "wrong", "jo")
 
 
 def test_a_registry_that_is_down_delays_nothing(world):
-    """Traffic moves; the sentence says that the aliases follow, and the next look of the release does it."""
+    """OP-08, SE-11: Traffic moves; the sentence says that the aliases follow, and the next look of the release does it."""
     released(world, "a", "b")
     world.registry.unreachable = True
     result = rollback.go_back(world, "wrong", "jo")
@@ -301,7 +303,7 @@ def test_a_registry_that_is_down_delays_nothing(world):
 
 
 def test_run_finds_model_backend_and_registry(world, monkeypatch):
-    """The stage as the command line calls it."""
+    """SE-11: The stage as the command line calls it."""
     released(world, "a", "b")
     monkeypatch.setattr(rollback.discovery, "model", lambda name: world.spec)
     monkeypatch.setattr(rollback, "open_backend", lambda settings: world.backend)

@@ -138,13 +138,13 @@ def world(tmp_path, monkeypatch):
 
 
 def test_the_dialect_opens_the_backend(world):
-    """The settings choose, and nothing else."""
+    """DE-06: The settings choose, and nothing else."""
     assert isinstance(open_backend(world.settings), seldon.SeldonBackend)
     assert isinstance(open_backend(world.settings.model_copy(update={"seldon_dialect": "v2"})), seldon_core2.Core2Backend)
 
 
 def test_a_route_is_written_once_and_read_back(world):
-    """Applying it again writes nothing; another route does, and the traffic has moved when the call returns."""
+    """SE-08: Applying it again writes nothing; another route does, and the traffic has moved when the call returns."""
     backend = seldon.SeldonBackend(world.settings)
     assert backend.route(MODEL) is None
     assert backend.observe(MODEL) == {}
@@ -163,7 +163,7 @@ def test_a_route_is_written_once_and_read_back(world):
 
 
 def test_an_idle_version_that_is_not_ready_is_left_out_until_traffic_has_moved(world):
-    """Two writes then: the operator moves nothing while any version of the object is not ready."""
+    """SE-12, DE-06: Two writes then: the operator moves nothing while any version of the object is not ready."""
     backend = seldon.SeldonBackend(world.settings)
     backend.apply(MODEL, IDLE)
     world.sick = {3}
@@ -177,7 +177,7 @@ def test_an_idle_version_that_is_not_ready_is_left_out_until_traffic_has_moved(w
 
 
 def test_traffic_that_does_not_move_is_told(world):
-    """A stuck operator and an ingress that still sends requests to what has no share end in a sentence."""
+    """DE-06, MN-18: A stuck operator and an ingress that still sends requests to what has no share end in a sentence."""
     backend = seldon.SeldonBackend(world.settings)
     backend.apply(MODEL, IDLE)
     world.operator = False
@@ -189,7 +189,7 @@ def test_traffic_that_does_not_move_is_told(world):
 
 
 def test_an_ingress_that_takes_0_for_a_share_is_found_out(world):
-    """A version without a weight that answers is never called ready."""
+    """SE-08: A version without a weight that answers is never called ready."""
     backend = seldon.SeldonBackend(world.settings)
     backend.apply(MODEL, IDLE)
     world.weights = {1: 50, 2: 50}
@@ -198,7 +198,7 @@ def test_an_ingress_that_takes_0_for_a_share_is_found_out(world):
 
 
 def test_ready_is_what_servers_say_and_the_route_shows(world):
-    """Refused, still loading, another content, silent, and out of the route's reach are told apart."""
+    """DE-11: Refused, still loading, another content, silent, and out of the route's reach are told apart."""
     backend = seldon.SeldonBackend(world.settings)
     backend.apply(MODEL, FIRST)
     for said, error, words in (
@@ -221,7 +221,7 @@ def test_ready_is_what_servers_say_and_the_route_shows(world):
 
 
 def test_a_server_that_dies_is_told_with_its_last_words(world):
-    """The log of the container that ended says why; that it may not be read is said too."""
+    """MN-18: The log of the container that ended says why; that it may not be read is said too."""
     backend = seldon.SeldonBackend(world.settings)
     backend.apply(MODEL, FIRST)
     world.sick = {1}
@@ -237,7 +237,7 @@ def test_a_server_that_dies_is_told_with_its_last_words(world):
 
 
 def test_of_two_writers_one_is_told(world):
-    """What another one changed since it was read is not overwritten; a new status is no change."""
+    """DE-22: What another one changed since it was read is not overwritten; a new status is no change."""
     backend = seldon.SeldonBackend(world.settings)
     backend.apply(MODEL, FIRST)
     first = backend._live(MODEL)
@@ -250,7 +250,7 @@ def test_of_two_writers_one_is_told(world):
 
 
 def test_somebody_elses_object_is_not_touched(world):
-    """An object of that name without a route was not made here."""
+    """DE-06: An object of that name without a route was not made here."""
     backend = seldon.SeldonBackend(world.settings)
     world.operator = False
     foreign = seldon_v1.render(MODEL, FIRST, "models", TEMPLATE)
@@ -262,7 +262,7 @@ def test_somebody_elses_object_is_not_touched(world):
 
 
 def test_counts_are_the_pods_and_only_grow(world):
-    """Answers by status code and latency from Prometheus, folded over restarts; reset forgets them with the object."""
+    """MN-04, MN-15: Answers by status code and latency from Prometheus, folded over restarts; reset forgets them with the object."""
     backend = seldon.SeldonBackend(world.settings)
     backend.apply(MODEL, IDLE)
     assert {v: (a.requests, a.healthy) for v, a in backend.observe(MODEL).items()} == {1: (0, True), 2: (0, True)}
@@ -285,7 +285,7 @@ def test_counts_are_the_pods_and_only_grow(world):
 
 
 def test_a_blind_prometheus_is_told(world):
-    """Pods that are ready and not scraped, a series without its pod, something else that answers, and nobody."""
+    """MN-15: Pods that are ready and not scraped, a series without its pod, something else that answers, and nobody."""
     backend = seldon.SeldonBackend(world.settings)
     backend.apply(MODEL, FIRST)
     pod = world.api.objects["pods", "v1"]
@@ -312,7 +312,7 @@ def test_a_blind_prometheus_is_told(world):
 
 
 def test_what_the_api_refuses_is_one_sentence(world, monkeypatch, tmp_path):
-    """A missing right, an unknown kind, another refusal, silence and no cluster are told apart."""
+    """DE-09, MN-18: A missing right, an unknown kind, another refusal, silence and no cluster are told apart."""
     backend = seldon.SeldonBackend(world.settings)
     for status, words in (
         (403, "does not let this account get seldondeployments in the namespace models .*give it that right"),
@@ -336,7 +336,7 @@ def test_what_the_api_refuses_is_one_sentence(world, monkeypatch, tmp_path):
 
 
 def test_core_2_makes_models_before_the_experiment_names_them(world):
-    """Models first, then the Experiment, then what left goes; repeated it writes nothing, and two writers do not both win."""
+    """DE-06: Models first, then the Experiment, then what left goes; repeated it writes nothing, and two writers do not both win."""
     settings = world.settings.model_copy(update={"store": "s3://bucket"})
     backend = seldon_core2.Core2Backend(settings)
     world.operator = False
@@ -357,7 +357,7 @@ def test_core_2_makes_models_before_the_experiment_names_them(world):
 
 
 def test_core_2_is_ready_when_it_says_so_of_the_newest_description(world):
-    """An old status, a missing Model and the message of a failed one are told; the counters are those of Seldon's agents."""
+    """DE-11: An old status, a missing Model and the message of a failed one are told; the counters are those of Seldon's agents."""
     backend = seldon_core2.Core2Backend(world.settings.model_copy(update={"store": "s3://bucket"}))
     world.operator = False
     with pytest.raises(ServiceUnreachable, match="is not among the versions that run"):
@@ -397,7 +397,7 @@ def ambassador_shares(predictors):
 
 
 def test_no_order_of_weights_gives_an_idle_version_traffic_at_ambassador():
-    """As rendered nothing leaks; the champion first would share half of its traffic."""
+    """SE-08: As rendered nothing leaks; the champion first would share half of its traffic."""
     for weights in itertools.product((0, 5, 40, 95, 100), repeat=3):
         if sum(weights) == 100:
             route = Route({v: w * 100 for v, w in enumerate(weights, 1)}, None, DIGESTS)
