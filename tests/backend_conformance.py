@@ -204,8 +204,8 @@ class BackendConformance:
         assert served.send(40).by_version == {1: 40}
 
     def test_a_release_and_a_rollback_under_load_lose_no_request(self, served: Served) -> None:
-        """While traffic goes to a candidate, wholly over to it, back to the warm champion and the candidate goes, every caller is answered; once it
-        is back the candidate answers nobody, and its server goes.
+        """While traffic goes to a candidate, wholly over to it, back to the warm champion and the candidate goes, every caller is answered;
+        once it is back the candidate answers nobody, and its server goes.
         """
         served.serve({1: 100}, champion=1)
         backend = served.backend()

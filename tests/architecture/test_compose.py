@@ -34,12 +34,18 @@ def plain() -> dict[str, Any]:
     return found
 
 
+def making(file: Path) -> str:
+    """A program that lets make_env.py write a file."""
+    return (
+        f"import sys; sys.path.insert(0, {str(COMPOSE)!r}); import make_env, pathlib; sys.exit(make_env.main(pathlib.Path({str(file)!r})))"
+    )
+
+
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What make_env.py writes."""
     target = tmp_path_factory.mktemp("compose") / ".env"
-    make = f"import sys; sys.path.insert(0, {str(COMPOSE)!r}); import make_env; from pathlib import Path; sys.exit(make_env.main(Path({str(target)!r})))"
-    subprocess.run([sys.executable, "-B", "-c", make], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-B", "-c", making(target)], check=True, capture_output=True)
     return target
 
 
@@ -87,9 +93,8 @@ def test_secrets_are_made_once_and_differ(secrets: Path) -> None:
     assert len(set(values)) == len(values)
     assert min(map(len, values)) >= 40
     assert secrets.stat().st_mode & 0o777 == 0o600
-    again = f"import sys; sys.path.insert(0, {str(COMPOSE)!r}); import make_env; from pathlib import Path; sys.exit(make_env.main(Path({str(secrets)!r})))"
     before = secrets.read_text()
-    assert subprocess.run([sys.executable, "-B", "-c", again], check=False, capture_output=True).returncode == 1
+    assert subprocess.run([sys.executable, "-B", "-c", making(secrets)], check=False, capture_output=True).returncode == 1
     assert secrets.read_text() == before
 
 

@@ -59,7 +59,7 @@ def pull_policy() -> str:
 
 
 def seldon_kinds() -> Path | None:
-    """Folder of the CustomResourceDefinitions of Seldon Core: PERENNIAL_SELDON_CRDS, or beside the checkout; None if they are at neither."""
+    """Folder of the CustomResourceDefinitions of Seldon Core: PERENNIAL_SELDON_CRDS, or beside the checkout; else None."""
     place = Path(_ASKED["SELDON_CRDS"] or BESIDE)
     return place if any(place.rglob("*.yaml")) else None
 
@@ -357,7 +357,7 @@ class Templates:
 
 
 def write_templates(cluster: Cluster, namespace: str, folder: Path, settings: Mapping[str, str], secret: Mapping[str, str]) -> Templates:
-    """Write `stage.yaml`, `release.yaml`, `rollback.yaml`, `server.yaml`, and create what they name: ConfigMaps, a Secret, service accounts.
+    """Write `stage.yaml`, `release.yaml`, `rollback.yaml`, `server.yaml`, and create the ConfigMaps, Secret and accounts they name.
 
     The folder that a release's pod needs itself, for `server.yaml`, is a ConfigMap too.
 

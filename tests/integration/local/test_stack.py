@@ -140,7 +140,8 @@ def test_no_script_reads_the_token_of_a_login(platform, settings, tmp_path):
     """SC-01: In the browser: a login by Airflow's page opens the UI, shows the token to no script, and a logout ends it."""
     user, password = airflow_programs.login(settings)
     code = """(async () => {
-        const login = await fetch("/auth/token", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(WHO)});
+        const form = {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(WHO)};
+        const login = await fetch("/auth/token", form);
         const token = (await login.json()).access_token;
         document.cookie = `_token=${token}; path=/; samesite=lax`;  // as the login page's script does
         const within = (await fetch("/ui/config")).status;

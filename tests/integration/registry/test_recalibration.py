@@ -65,7 +65,8 @@ class House:
         raise AssertionError(result)
 
     def serve(self, day: date, version: int, folder: Path, count: int = 300) -> float:
-        """Answer flights of a day; what happens has half the log-odds of the trained scores, and more late flights. Returns the mean loss."""
+        """Answer flights of a day; what happens has half the log-odds of the trained scores, and more late flights. Returns the
+        mean loss."""
         rng = np.random.default_rng(day.toordinal())
         rows = small_rows(count, seed=day.toordinal())
         columns = encoding.columns_from_rows(rows, list(self.model.inputs))

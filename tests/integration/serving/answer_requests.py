@@ -1,6 +1,7 @@
-"""Answers requests from standard input by a server's own application, in this process: a version, without the network. Runs in the serving environment.
+"""Answers requests from standard input by a server's own application: a version, without the network. Runs in the serving environment.
 
-A request is a line `{"path", "type", "body"}`, its answer a line `{"status", "text"}`; bodies are base64. At the end of the input the logs are written.
+A request is a line `{"path", "type", "body"}`, its answer a line `{"status", "text"}`; bodies are base64. At the end of the input the logs
+are written.
 """
 
 from __future__ import annotations

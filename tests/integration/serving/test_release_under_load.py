@@ -61,7 +61,8 @@ def test_nothing_is_lost_while_weights_move_a_server_is_killed_and_the_candidate
     traffic = load.traffic
     print(
         traffic.sentence(),
-        f"last candidate answer {traffic.last_answer[2] - rolled_back:.3f} s after the rollback began; apply took {applied - rolled_back:.3f} s",
+        f"last candidate answer {traffic.last_answer[2] - rolled_back:.3f} s after the rollback began; apply took "
+        f"{applied - rolled_back:.3f} s",
     )
     assert traffic.failures == []
     assert traffic.by_version[1] > 100

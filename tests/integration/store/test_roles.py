@@ -1,4 +1,5 @@
-"""Credentials that nobody wrote down: a pod's token is exchanged for those of a role, for objects and tables alike. S3 and the exchange are moto's server."""
+"""Credentials that nobody wrote down: a pod's token is exchanged for those of a role, for objects and tables alike. S3 and the
+exchange are moto's server."""
 
 from __future__ import annotations
 

@@ -146,7 +146,8 @@ class SmallAirflow:
         self.api._ask("POST", f"/dags/{run.dag}/clearTaskInstances", json=body)
 
     def processes_of_tasks(self) -> list[psutil.Process]:
-        """The supervisors of the tasks that run now, and all their children. Never an idle worker: its death would lock the executor's queue."""
+        """The supervisors of the tasks that run now, and all their children. Never an idle worker:
+        its death would lock the executor's queue."""
         found = [p for p in psutil.process_iter(["cmdline", "environ"]) if self._supervises_a_task(p)]
         return [process for supervisor in found for process in (supervisor, *supervisor.children(recursive=True))]
 

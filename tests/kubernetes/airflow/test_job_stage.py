@@ -38,7 +38,8 @@ for name, stage, task in (
         PlainJobStage(task_id="stage", stage=stage, arguments={"model": "probe", "reason": param("do")}, compute=TWO, **task)
 with DAG(dag_id="nodes_training", schedule=None):
     PlainJobStage(
-        task_id="stage", stage="train", arguments={"model": "digits", "snapshot": 18, "max_epochs": 3}, compute=ComputeSpec(cpus=1, memory_gb=2, nodes=2)
+        task_id="stage", stage="train", arguments={"model": "digits", "snapshot": 18, "max_epochs": 3},
+        compute=ComputeSpec(cpus=1, memory_gb=2, nodes=2),
     )
 """
 

@@ -73,8 +73,10 @@ def predictors(platform: Platform) -> dict[str, int]:
 def version_that_answers(platform: Platform) -> int:
     """Ask for one prediction through the gateway; the number of the version that gave it."""
     row = {
-        "scheduled_departure": "2013-05-01T08:00:00", "scheduled_minutes": 120.0, "carrier": "UA", "origin": "EWR", "dest": "ORD", "distance": 719,
-        "temp": 60.0, "dewp": 40.0, "humid": 50.0, "wind_dir": 180.0, "wind_speed": 8.0, "wind_gust": None, "precip": 0.0, "pressure": 1015.0,
+        "scheduled_departure": "2013-05-01T08:00:00", "scheduled_minutes": 120.0, "carrier": "UA", "origin": "EWR", "dest": "ORD",
+        "distance": 719,
+        "temp": 60.0, "dewp": 40.0, "humid": 50.0, "wind_dir": 180.0, "wind_speed": 8.0, "wind_gust": None, "precip": 0.0,
+        "pressure": 1015.0,
         "visib": 10.0, "plane_year": 2005, "manufacturer": "BOEING", "engines": 2, "seats": 180,
     }  # fmt: skip
     url = platform.settings.gateway_url + platform.settings.prediction_path(MODEL)

@@ -1,4 +1,4 @@
-"""`reconcile.py NAMESPACE HOST PORT FOLDER [CRDS]`: the reconciler and its ingress as a program, for tests whose environment has no NumPy."""
+"""`reconcile.py NAMESPACE HOST PORT FOLDER [CRDS]`: the reconciler and its ingress as a program, for tests without NumPy."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ def install(cluster: Any, folder: Path) -> None:
 
 
 def _complete(schema: Any) -> None:
-    """Say of a list's items that they may be any object where a schema leaves them out, as it does of a graph's children; the API server asks."""
+    """Say of a list's items that they may be any object where a schema leaves them out, as it does of a
+    graph's children; the API server asks."""
     if isinstance(schema, dict):
         items = schema.get("items")
         if schema.get("type") == "array" and isinstance(items, dict) and "type" not in items and "x-kubernetes-int-or-string" not in items:
@@ -217,14 +218,16 @@ def _deployment(found: Json, predictor: Json) -> Json:
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": title, "labels": {**labels, "app": title}, "ownerReferences": [_owner(found)], "annotations": {"test/described": described},
+            "name": title, "labels": {**labels, "app": title}, "ownerReferences": [_owner(found)],
+            "annotations": {"test/described": described},
         },
         "spec": {
             "replicas": predictor["replicas"],
             "selector": {"matchLabels": own},
             "strategy": {"rollingUpdate": {"maxUnavailable": "10%"}},
             "template": {
-                "metadata": {"labels": {**labels, "app": title}, "annotations": {**found["spec"]["annotations"], **predictor["annotations"]}},
+                "metadata": {"labels": {**labels, "app": title},
+                    "annotations": {**found["spec"]["annotations"], **predictor["annotations"]}},
                 "spec": spec,
             },
         },
@@ -322,7 +325,8 @@ class Ingress:
         router = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{ENVOY}extensions.filters.http.router.v3.Router"}}
         manager = {
             "@type": f"{ENVOY}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-            "stat_prefix": "models", "rds": {"route_config_name": "models", "config_source": self._watched("rds")}, "http_filters": [router],
+            "stat_prefix": "models", "rds": {"route_config_name": "models", "config_source": self._watched("rds")},
+            "http_filters": [router],
         }  # fmt: skip
         chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         return {

@@ -55,9 +55,11 @@ def with_template(platform, change):
     ("change", "words"),
     [
         (lambda c: c.update(image="127.0.0.1:9/nobody/nothing:1"), r"its image 127\.0\.0\.1:9/nobody/nothing:1 cannot be pulled"),
-        (lambda c: c.update(resources={"requests": {"cpu": "450m", "example.com/unicorn": "1"}, "limits": {"example.com/unicorn": "1"}}), "has no place on any node: .*example.com/unicorn"),
+        (lambda c: c.update(resources={"requests": {"cpu": "450m", "example.com/unicorn": "1"}, "limits": {"example.com/unicorn": "1"}}),
+            "has no place on any node: .*example.com/unicorn"),
         (lambda c: c.update(envFrom=[{"secretRef": {"name": "not-there"}}]), 'cannot be started .*secret "not-there" not found'),
-        (lambda c: c.update(envFrom=[], env=[{"name": "PERENNIAL_STORE", "value": "ftp://x"}]), r"its server ended \(exit code \d+.*Its last words: .*PERENNIAL_STORE is 'ftp://x'"),
+        (lambda c: c.update(envFrom=[], env=[{"name": "PERENNIAL_STORE", "value": "ftp://x"}]),
+            r"its server ended \(exit code \d+.*Its last words: .*PERENNIAL_STORE is 'ftp://x'"),
     ],
     ids=["image", "no room", "no secret", "crash"],
 )  # fmt: skip

@@ -494,7 +494,11 @@ from airflow.sdk.exceptions import TaskDeferred
 import runpy
 before, start = set(sys.modules), time.process_time()
 runpy.run_path(sys.argv[1], run_name="a_dag_file")
-print(json.dumps({"seconds": time.process_time() - start, "heavy": sorted({m.split(".")[0] for m in sys.modules} & {"torch", "lightning", "pytorch_lightning", "mlflow", "great_expectations", "pandas", "numpy", "pyarrow", "deltalake", "duckdb", "boto3"})}))
+seconds = time.process_time() - start
+heavy = {
+    "torch", "lightning", "pytorch_lightning", "mlflow", "great_expectations", "pandas", "numpy", "pyarrow", "deltalake", "duckdb", "boto3",
+}
+print(json.dumps({"seconds": seconds, "heavy": sorted({m.split(".")[0] for m in sys.modules} & heavy)}))
 """
 
 

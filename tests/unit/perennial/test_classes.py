@@ -1,4 +1,4 @@
-"""An outcome means the same class, or is refused alike, over HTTP and in a file, and what a server stored of it is read back as that class."""
+"""An outcome means the same class, or is refused alike, over HTTP and in a file; what a server stored is read back as that class."""
 
 from __future__ import annotations
 
@@ -25,13 +25,18 @@ STARS, DIGITS, FLIGHTS = ("1", "2", "3", "4", "5"), tuple("0123456789"), ("on_ti
 TRUTH, HALVES, COLOURS, CODES = ("False", "True"), ("0.5", "1", "1.5"), ("red", "it's", "blue"), ("01", "02", "03")
 
 CASES = [  # classes, JSON, and the place of the class that it means; None where it is refused
-    (STARS, "3", 2), (STARS, "3.0", 2), (STARS, '"3"', 2), (STARS, '" 3 "', 2), (STARS, '"3.0"', 2), (STARS, "5", 4), (STARS, "1", 0), (STARS, "0", None), (STARS, "6", None), (STARS, "1.5", None), (STARS, "true", None),
+    (STARS, "3", 2), (STARS, "3.0", 2), (STARS, '"3"', 2), (STARS, '" 3 "', 2), (STARS, '"3.0"', 2), (STARS, "5", 4), (STARS, "1", 0),
+    (STARS, "0", None), (STARS, "6", None), (STARS, "1.5", None), (STARS, "true", None),
     (DIGITS, "3", 3), (DIGITS, '"3"', 3), (DIGITS, "0", 0), (DIGITS, "-0.0", 0), (DIGITS, "9", 9), (DIGITS, "10", None),
-    (FLIGHTS, "1", 1), (FLIGHTS, "0", 0), (FLIGHTS, "1.0", 1), (FLIGHTS, '"1"', 1), (FLIGHTS, '"late"', 1), (FLIGHTS, "2", None), (FLIGHTS, "0.5", None), (FLIGHTS, '"Late"', None), (FLIGHTS, "true", 1), (FLIGHTS, "false", 0),
-    (TRUTH, "true", 1), (TRUTH, "false", 0), (TRUTH, '"true"', 1), (TRUTH, '"True"', 1), (TRUTH, '"FALSE"', 0), (TRUTH, "1", 1), (TRUTH, "0", 0), (TRUTH, '"yes"', None),
-    (("True", "False"), "true", 0), (("True", "False"), '"false"', 1), (("true", "false", "unknown"), "true", 0), (("yes", "true"), "false", None),
+    (FLIGHTS, "1", 1), (FLIGHTS, "0", 0), (FLIGHTS, "1.0", 1), (FLIGHTS, '"1"', 1), (FLIGHTS, '"late"', 1), (FLIGHTS, "2", None),
+    (FLIGHTS, "0.5", None), (FLIGHTS, '"Late"', None), (FLIGHTS, "true", 1), (FLIGHTS, "false", 0),
+    (TRUTH, "true", 1), (TRUTH, "false", 0), (TRUTH, '"true"', 1), (TRUTH, '"True"', 1), (TRUTH, '"FALSE"', 0), (TRUTH, "1", 1),
+    (TRUTH, "0", 0), (TRUTH, '"yes"', None),
+    (("True", "False"), "true", 0), (("True", "False"), '"false"', 1), (("true", "false", "unknown"), "true", 0),
+    (("yes", "true"), "false", None),
     (HALVES, "0.5", 0), (HALVES, "1", 1), (HALVES, "0", None), (HALVES, "2", None),
-    (COLOURS, "2", 2), (COLOURS, '"it\'s"', 1), (COLOURS, "true", None), (COLOURS, "3", None), (COLOURS, "-1", None), (COLOURS, '"nan"', None), (COLOURS, '{"a": 1}', None), (COLOURS, "1e308", None),
+    (COLOURS, "2", 2), (COLOURS, '"it\'s"', 1), (COLOURS, "true", None), (COLOURS, "3", None), (COLOURS, "-1", None),
+    (COLOURS, '"nan"', None), (COLOURS, '{"a": 1}', None), (COLOURS, "1e308", None),
     (CODES, '"02"', 1), (CODES, "2", None), (CODES, "0", None),
     ((), "7.25", 7.25), ((), '"7.25"', 7.25), ((), "-3", -3), ((), '"inf"', None), ((), "true", None), ((), '"soon"', None),
 ]  # fmt: skip
@@ -60,7 +65,9 @@ def in_a_file(value: object, classes: tuple[str, ...]) -> float | str:
         return str(refused)
 
 
-@pytest.mark.parametrize("form", ['{"data": {"ndarray": [[%s]]}}', '{"strData": %s}', '{"data": {"ndarray": %s}}', '{"data": {"tensor": {"values": [%s]}}}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "form", ['{"data": {"ndarray": [[%s]]}}', '{"strData": %s}', '{"data": {"ndarray": %s}}', '{"data": {"tensor": {"values": [%s]}}}']
+)
 def test_every_door_takes_an_outcome_for_the_same_class(form):
     """MN-03, DM-18: A table of cases over HTTP, JSON lines and, as texts, CSV: the same place, or a refusal that names the classes and no
     field of the message."""
@@ -84,7 +91,10 @@ def test_what_the_server_stored_of_a_class_is_read_back_as_that_class(classes, t
     store = FolderStore(str(tmp_path))
     log = OutcomeLog(store, "m", 1)
     for place, name in enumerate(classes):
-        log.record(f"a-{place}", read_feedback(orjson.dumps({"response": {"meta": {"puid": f"a-{place}"}}, "truth": {"strData": name}}), classes)[1])  # fmt: skip
+        log.record(
+            f"a-{place}",
+            read_feedback(orjson.dumps({"response": {"meta": {"puid": f"a-{place}"}}, "truth": {"strData": name}}), classes)[1],
+        )
     log.segments.close()
     table = Table(store, "m_outcomes")
     assert collect_outcomes(store, model(classes), table).damaged == 0
@@ -95,7 +105,9 @@ def test_lines_that_are_stored_keep_their_meaning(tmp_path):
     """MN-03: A line as servers have always written it, of a model whose classes are numbers: the place 3 is the fourth star."""
     file = Path(tmp_path) / "outcomes" / "m" / "v1-a.jsonl"
     file.parent.mkdir(parents=True)
-    file.write_text('{"id":"a-0","outcome":3.0,"time":"2026-11-01T00:00:00+00:00"}\n{"id":"b-0","outcome":0.0,"time":"2026-11-01T00:00:00+00:00"}\n')  # fmt: skip
+    file.write_text(
+        '{"id":"a-0","outcome":3.0,"time":"2026-11-01T00:00:00+00:00"}\n{"id":"b-0","outcome":0.0,"time":"2026-11-01T00:00:00+00:00"}\n'
+    )
     table = Table(FolderStore(str(tmp_path)), "m_outcomes")
     assert collect_outcomes(FolderStore(str(tmp_path)), model(STARS), table).rows == 2
     assert sorted(table.scan(["outcome"])["outcome"].to_pylist()) == [0.0, 3.0]

@@ -1,4 +1,4 @@
-"""A value means the same, or is refused alike, in a landed file, in a request and in what a server logged; training reads what the table holds."""
+"""A value means the same, or is refused alike, in a landed file, a request and what a server logged; training reads the table's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ DATASET = DatasetSpec(
     ),
 )  # fmt: skip
 MODEL = ModelSpec(
-    name="model", title="Model", owner="tests", dataset="values", task="regression", label="float", inputs=("int", "float", "timestamp"), gate=GateSpec(metric="rmse", floors={}),
+    name="model", title="Model", owner="tests", dataset="values", task="regression", label="float", inputs=("int", "float", "timestamp"),
+    gate=GateSpec(metric="rmse", floors={}),
 )  # fmt: skip
 SIGNATURE = read_signature(
     {"inputs": [{"name": name, "type": name, "nullable": True} for name in MODEL.inputs], "time_zone": ZONE},

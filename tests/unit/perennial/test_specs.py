@@ -119,8 +119,10 @@ def test_a_cron_line_is_taken(values, shapes):
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("nightly", "no cron line"), ("0 2 * *", "no cron line"), ("60 * * * *", "no minute"), ("* 24 * * *", "no hour"), ("* * 0 * *", "no day"),
-     ("* * * 13 *", "no month"), ("* * * * 8", "no weekday"), ("5-1 * * * *", "no minute"), ("*/0 * * * *", "no minute"), ("1, * * * *", "no minute")],
+    [("nightly", "no cron line"), ("0 2 * *", "no cron line"), ("60 * * * *", "no minute"), ("* 24 * * *", "no hour"),
+        ("* * 0 * *", "no day"),
+     ("* * * 13 *", "no month"), ("* * * * 8", "no weekday"), ("5-1 * * * *", "no minute"), ("*/0 * * * *", "no minute"),
+     ("1, * * * *", "no minute")],
 )  # fmt: skip
 def test_a_line_that_is_no_cron_line_is_refused(line, words):
     """OP-02: Airflow could make no DAG of it, for any model."""

@@ -36,7 +36,8 @@ SECRET = "T0AB/B1CD/abcdefghij"
 
 
 class MailServer(socketserver.ThreadingTCPServer):
-    """Takes mails as RFC 5321 says; `refuses` has the answer for a command, such as `{"RCPT": "550 no such user"}`; hung up on where it is empty."""
+    """Takes mails as RFC 5321 says; `refuses` has the answer for a command, such as `{"RCPT": "550 no such user"}`; it hangs up
+    where it is empty."""
 
     daemon_threads = allow_reuse_address = True
 

@@ -18,7 +18,10 @@ file = os.environ["PERENNIAL_HOME"] + "/looks"
 looks = int(open(file).read()) if os.path.exists(file) else 0
 open(file, "w").write(str(looks + 1))
 actions = {actions}
-end(0, outcome="done", sentence=f"Look {{looks}}: {{actions[looks]}}.", action=actions[looks], version=7, evidence={{"errors": looks}}, look_again_seconds=3, given=given)
+end(
+    0, outcome="done", sentence=f"Look {{looks}}: {{actions[looks]}}.", action=actions[looks], version=7, evidence={{"errors": looks}},
+    look_again_seconds=3, given=given,
+)
 """
 
 

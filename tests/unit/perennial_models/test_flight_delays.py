@@ -123,5 +123,8 @@ def test_rows_do_not_see_one_another(module: tuple[Model, dict[str, torch.Tensor
 
 def test_describing_the_model_loads_neither_torch_nor_pandas() -> None:
     """OP-10: DAG files import the spec, and serving the features: both stay light."""
-    code = "import sys, perennial_models.flight_delays.spec, perennial_models.flight_delays.features; sys.exit(bool({'torch', 'pandas', 'pytorch_lightning'} & set(sys.modules)))"
+    code = (
+        "import sys, perennial_models.flight_delays.spec, perennial_models.flight_delays.features; "
+        "sys.exit(bool({'torch', 'pandas', 'pytorch_lightning'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

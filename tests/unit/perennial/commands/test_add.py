@@ -224,7 +224,7 @@ def project(tmp_path, monkeypatch):
 
 
 def add_all(project, capsys):
-    """A dataset, a regression and a classifier, and what was said of these; then a dataset with a time and odd names alone, and its model."""
+    """A dataset, a regression and a classifier, and what was said of these; then a dataset of a time and odd names, and its model."""
     add.run(SETTINGS, STORE, "dataset", "orders", sample=project / "orders.csv", project=project)
     importlib.invalidate_caches()
     capsys.readouterr()

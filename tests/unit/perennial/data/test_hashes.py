@@ -70,7 +70,8 @@ def test_a_commit_keeps_the_hash_of_each_file(table: Table, make_sales, monkeypa
 
 
 def test_each_changed_byte_is_noticed(table: Table, rows: pa.Table, spec: DatasetSpec) -> None:
-    """MO-17: Wherever in the file, and whether or not other data would have been read; the digest of the snapshot stays what it was written as."""
+    """MO-17: Wherever in the file, and whether or not other data would have been read; the digest of the snapshot
+    stays what it was written as."""
     table.append(rows, "one")
     snapshot, path = Snapshot(spec, 1, table.store), table.files()[0]["path"]
     digest = snapshot.digest
@@ -144,7 +145,8 @@ def test_a_missing_end_of_the_log_is_noticed(table: Table, make_sales) -> None:
 
 
 def test_the_digest_is_over_bytes(store: FolderStore, tmp_path: Path, rows: pa.Table, make_sales, spec: DatasetSpec) -> None:
-    """DM-06: The same rows give the same digest in another store, under other names of files; other rows another, and it says how it was made."""
+    """DM-06: The same rows give the same digest in another store, under other names of files; other rows another, and it
+    says how it was made."""
     here, there = Table(store, "sales"), Table(FolderStore(str(tmp_path / "there")), "sales")
     for table in (here, there):
         table.append(rows, "one")

@@ -23,7 +23,8 @@ FEATURES = SimpleNamespace(label=lambda columns: np.asarray(columns["amount"], d
 
 def model(**cut: object) -> ModelSpec:
     return ModelSpec(
-        name="amounts", title="Amounts", owner="tests", dataset="sales", task="regression", inputs=("shop",), label="amount", gate=GateSpec(metric="rmse", floors={}),
+        name="amounts", title="Amounts", owner="tests", dataset="sales", task="regression", inputs=("shop",), label="amount",
+        gate=GateSpec(metric="rmse", floors={}),
         split=SplitSpec(**{"test_days": 2, "validation_days": 3, "min_train_rows": 5, **cut}),
     )  # fmt: skip
 

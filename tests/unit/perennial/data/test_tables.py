@@ -190,7 +190,8 @@ from perennial.store import open_store
 rows = pa.table({"sold": pa.array([datetime(2013, 1, 1)], pa.timestamp("us")), "shop": ["a"]})
 sys.stdin.read(1)
 for number in range(5):
-    Table(open_store(sys.argv[1]), "sales").append(rows.set_column(1, "shop", pa.array([str(number)])), f"batch {number}", key=("shop", "sold"))
+    batch = rows.set_column(1, "shop", pa.array([str(number)]))
+    Table(open_store(sys.argv[1]), "sales").append(batch, f"batch {number}", key=("shop", "sold"))
 """
 
 

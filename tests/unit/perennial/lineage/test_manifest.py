@@ -28,7 +28,8 @@ from perennial.lineage.manifest import (
 def manifest() -> Manifest:
     """Some manifest."""
     return Manifest(
-        model="toy", run_key="k", dataset="rows", snapshot=3, snapshot_digest="s", code_digest="c", lock_digest="l", parameters={"a": 1}, seed=7,
+        model="toy", run_key="k", dataset="rows", snapshot=3, snapshot_digest="s", code_digest="c", lock_digest="l", parameters={"a": 1},
+        seed=7,
         cause="data", event_time_end="2013-01-01T00:00:00", files={"model.onnx": "0"},
     )  # fmt: skip
 
@@ -110,7 +111,10 @@ def test_only_the_meaning_of_training_code_counts(copy_of_the_code: Path) -> Non
 
 def test_the_digest_covers_the_code_that_training_loads() -> None:
     """DE-03: Every module of perennial.training that the trainer and the exporter load, but what only measures, is among TRAINING_CODE."""
-    code = "import sys, perennial.training.trainer, perennial.training.export; print(*(n for n in sys.modules if n.startswith('perennial.training.')))"
+    code = (
+        "import sys, perennial.training.trainer, perennial.training.export; "
+        "print(*(n for n in sys.modules if n.startswith('perennial.training.')))"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     wanted = {f"training/{name.removeprefix('perennial.training.')}.py" for name in loaded} - {"training/scoring.py"}
     assert wanted <= set(TRAINING_CODE)

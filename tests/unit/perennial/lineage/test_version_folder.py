@@ -12,7 +12,8 @@ from perennial.lineage.version_folder import MANIFEST, fetch, key, publish, publ
 from perennial.store import FolderStore
 
 MANIFEST_OF_TOY = Manifest(
-    model="toy", run_key="run", dataset="rows", snapshot=0, snapshot_digest="s", code_digest="c", lock_digest="l", parameters={}, seed=1, cause="manual", event_time_end="2013"
+    model="toy", run_key="run", dataset="rows", snapshot=0, snapshot_digest="s", code_digest="c", lock_digest="l", parameters={}, seed=1,
+    cause="manual", event_time_end="2013"
 )  # fmt: skip
 
 

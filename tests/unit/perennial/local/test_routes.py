@@ -100,7 +100,8 @@ def test_what_served_goes_on_although_its_files_are_broken_or_gone(store, backen
     assert backend.applied == {"flight_delays": {1: 10_000}, "digits": {1: 7_500, 2: 2_500}}
     assert sentences == [
         f"  digits serves version 1, 2, with the settings of serving that it had. {broken[0].sentence}",
-        "  flight_delays serves version 1, with the settings of serving that it had. flight_delays still serves version 1, and perennial_models/flight_delays is gone: "
+        "  flight_delays serves version 1, with the settings of serving that it had. flight_delays still serves version 1, and "
+        "perennial_models/flight_delays is gone: "
         "nobody watches or trains it. Put the folder back, or take it down with `perennial retire flight_delays`.",
         f"  {broken[1].sentence}",
         f"  {broken[2].sentence}",

@@ -113,7 +113,8 @@ def test_without_any_outcome_everything_is_unlabelled():
 @pytest.mark.parametrize(
     ("model", "given", "number"),
     [
-        (BINARY, 1, 1.0), (BINARY, "0", 0.0), (BINARY, "late", 1.0), (BINARY, True, 1.0), (BINARY, "FALSE", 0.0), (BINARY, 2, None), (BINARY, 0.5, None), (BINARY, "", None), (BINARY, None, None),
+        (BINARY, 1, 1.0), (BINARY, "0", 0.0), (BINARY, "late", 1.0), (BINARY, True, 1.0), (BINARY, "FALSE", 0.0), (BINARY, 2, None),
+        (BINARY, 0.5, None), (BINARY, "", None), (BINARY, None, None),
         (COLOURS, "it's", 1.0), (COLOURS, 2.0, 2.0), (COLOURS, "true", None), (COLOURS, "green", None), (COLOURS, -1, None),
         (MINUTES, "-12.5", -12.5), (MINUTES, float("nan"), None), (MINUTES, "inf", None), (MINUTES, "soon", None),
     ],

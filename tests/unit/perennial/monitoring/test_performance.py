@@ -216,7 +216,8 @@ def test_a_jump_says_which_days_and_versions_were_compared():
     """MN-03: A person reads which days are compared with which, and who answered them."""
     days = [a_day(i, e, version=3 + i // 8) for i, e in enumerate([*CALM, 0.2, 0.25, 0.3])]
     assert find_jump(days, 0.01, START.date()).sentence == (
-        "The excess loss of the last 3 labelled days (2013-02-13 to 2013-02-15, answered by version 4) is 0.200, 0.250, 0.300; over the 12 labelled days before "
+        "The excess loss of the last 3 labelled days (2013-02-13 to 2013-02-15, answered by version 4) is 0.200, 0.250, 0.300; over the 12 "
+        "labelled days before "
         "(2013-02-01 to 2013-02-12, answered by versions 3, 4) its median was 0.005, and a mean above 0.069 is a jump."
     )
 

@@ -131,7 +131,8 @@ def test_every_field_arrives_with_its_type(store):
     table = Table(store, "delays_predictions").scan().sort_by("prediction_id")
     first, second = table.to_pylist()
     assert {n: str(table.schema.field(n).type) for n in table.column_names if n.startswith("input_")} == {
-        "input_when": "timestamp[us, tz=UTC]", "input_carrier": "string", "input_distance": "int64", "input_time": "double", "input_cargo": "bool",
+        "input_when": "timestamp[us, tz=UTC]", "input_carrier": "string", "input_distance": "int64", "input_time": "double",
+        "input_cargo": "bool",
     }  # fmt: skip
     assert (first["prediction_id"], first["model_version"], first["shadow"], first["scores"], first["milliseconds"]) == (
         "x-0",

@@ -18,7 +18,8 @@ from perennial.store import FolderStore
 
 DATASET = DatasetSpec(
     name="flights", title="Flights", owner="tests", key=("id",), event_time="when",
-    columns=(Column(name="id", type="int"), Column(name="when", type="timestamp"), Column(name="arrival", type="timestamp"), Column(name="carrier", type="string"),
+    columns=(Column(name="id", type="int"), Column(name="when", type="timestamp"), Column(name="arrival", type="timestamp"),
+        Column(name="carrier", type="string"),
              Column(name="delay", type="float")),
 )  # fmt: skip
 MODEL = ModelSpec(

@@ -86,7 +86,8 @@ def test_a_folder_that_lacks_a_file_is_told(folder, name):
     [
         ("def encode(encoder, columns):\n    raise KeyError('colour')\n", "failed on this request: KeyError: 'colour'"),
         (
-            "import sys\ndef encode(encoder, columns):\n    t = encoder.encode(columns)\n    t['numbers'][:] = float('nan')\n    return t\n",
+            "import sys\ndef encode(encoder, columns):\n    t = encoder.encode(columns)\n"
+            "    t['numbers'][:] = float('nan')\n    return t\n",
             "row 0 a score that is not a finite number",
         ),
     ],

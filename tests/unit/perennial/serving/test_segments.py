@@ -125,7 +125,8 @@ def test_a_prediction_line_says_all_that_monitoring_needs(tmp_path):
     log.segments.close()
     first, second, third = lines(store, "predictions/m")
     assert {k: first[k] for k in ("id", "model", "version", "event_time", "row", "scores", "ms")} == {
-        "id": "abc-0", "model": "m", "version": 7, "event_time": "2013-02-01T06:00:00+00:00", "row": {"x": 1}, "scores": [0.25, 0.75], "ms": 1.234,
+        "id": "abc-0", "model": "m", "version": 7, "event_time": "2013-02-01T06:00:00+00:00", "row": {"x": 1}, "scores": [0.25, 0.75],
+        "ms": 1.234,
     }  # fmt: skip
     assert (second["id"], second["row"]) == ("abc-1", {"x": None})
     assert "shadow" not in first

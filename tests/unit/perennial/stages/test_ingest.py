@@ -368,8 +368,8 @@ def test_a_row_that_was_cut_is_told(store: FolderStore) -> None:
     assert amounts(store) == [1.25, 2.25, 3.25, 4.2]
     why = result.refused["a.csv"]
     assert (
-        f"a.csv was taken while it was being written: 4 rows of it are in the table sales since snapshot 1, the last of them cut at byte {len(whole) - 2}."
-        in why
+        "a.csv was taken while it was being written: 4 rows of it are in the table sales since snapshot 1, the last of them cut at byte "
+        f"{len(whole) - 2}." in why
     )
     digest = next(r for r in receipts(store, "sales") if r.outcome == "appended").digest
     assert (

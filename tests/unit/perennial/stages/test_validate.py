@@ -35,7 +35,8 @@ DATASET = DatasetSpec(
     columns=(Column(name="id", type="int"), Column(name="when", type="timestamp"), Column(name="late", type="int")),
 )
 MODEL = ModelSpec(
-    name="delays", title="Delays", owner="tests", dataset="flights", task="binary", classes=("on_time", "late"), label="late", inputs=("id",), gate=GateSpec(floors={}),
+    name="delays", title="Delays", owner="tests", dataset="flights", task="binary", classes=("on_time", "late"), label="late",
+    inputs=("id",), gate=GateSpec(floors={}),
     split=SplitSpec(test_days=2, validation_days=2, min_train_rows=10), retrain=RetrainSpec(max_age_days=10, cooldown_days=3),
 )  # fmt: skip
 
@@ -86,7 +87,8 @@ class House:
         folder.mkdir()
         (folder / "model.onnx").write_text(key)
         manifest = Manifest(
-            model="delays", run_key=key, dataset="flights", snapshot=snapshot, snapshot_digest=content, code_digest=self.code, lock_digest=lock_digest(),
+            model="delays", run_key=key, dataset="flights", snapshot=snapshot, snapshot_digest=content, code_digest=self.code,
+            lock_digest=lock_digest(),
             parameters=training_parameters(MODEL), seed=1, cause="data", request=request, event_time_end="2013-01-01T00:00:00",
         )  # fmt: skip
         digest = publish(self.store, "delays", folder, manifest)
@@ -309,7 +311,8 @@ def test_a_request_that_killed_its_runs_is_refused(house, tmp_path):
 
 def test_the_decision_needs_no_heavy_library():
     """OP-10: Loading the stage loads neither Great Expectations nor MLflow, torch or pandas."""
-    code = "import sys, perennial.stages.validate; print([m for m in ('great_expectations', 'mlflow', 'torch', 'pandas', 'duckdb') if m in sys.modules])"
+    heavy = ("great_expectations", "mlflow", "torch", "pandas", "duckdb")
+    code = f"import sys, perennial.stages.validate; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

@@ -65,7 +65,8 @@ def toy_dataset() -> DatasetSpec:
     """What a row of the toy is."""
     return DatasetSpec(
         name="toys", title="Toys", owner="tests", key=("t",), event_time="t",
-        columns=(Column(name="t", type="timestamp"), Column(name="x", type="float", nullable=True), Column(name="n", type="int", nullable=True), Column(name="kind", type="string"), Column(name="y", type="float", nullable=True)),
+        columns=(Column(name="t", type="timestamp"), Column(name="x", type="float", nullable=True),
+            Column(name="n", type="int", nullable=True), Column(name="kind", type="string"), Column(name="y", type="float", nullable=True)),
     )  # fmt: skip
 
 
@@ -78,7 +79,8 @@ def toy_spec() -> Callable[..., ModelSpec]:
         settings = {"max_epochs": 4, "patience": 4, "batch_size": 32, "seed": 5, "hyperparameters": {"learning_rate": 0.02}} | training
         gate = GateSpec(metric="rmse" if task == "regression" else "log_loss", floors={})
         return ModelSpec(
-            name="toy", title="Toy", owner="tests", dataset="toys", task=task, inputs=("x", "n", "kind"), label="y", classes=classes, slices=("kind",),
+            name="toy", title="Toy", owner="tests", dataset="toys", task=task, inputs=("x", "n", "kind"), label="y", classes=classes,
+            slices=("kind",),
             split=SplitSpec(test_days=2, validation_days=2, min_train_rows=50), training=TrainingSpec.model_validate(settings), gate=gate,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A Kubernetes API of a few kinds over real HTTP, for tests without a cluster: objects with their versions, refusals, what a test puts in."""
+"""A Kubernetes API of a few kinds over real HTTP, for tests without a cluster: objects, their versions, refusals, what a test puts in."""
 
 from __future__ import annotations
 

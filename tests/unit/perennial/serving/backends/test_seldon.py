@@ -69,7 +69,8 @@ class World:
         url = f"http://127.0.0.1:{self.server.server_address[1]}"
         (folder / "server.yaml").write_text(yaml.safe_dump(TEMPLATE))
         self.settings = Settings(
-            serving="seldon", store=str(folder / "store"), pod_templates=str(folder), serving_namespace="models", prometheus_url=url, gateway_url=url
+            serving="seldon", store=str(folder / "store"), pod_templates=str(folder), serving_namespace="models", prometheus_url=url,
+            gateway_url=url
         )  # fmt: skip
 
     def stop(self):

@@ -55,7 +55,8 @@ UNSCHEDULED = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes
             None,
         ),
         (
-            [pod(containerStatuses=[container(state={"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "s" not found'}})])],
+            [pod(containerStatuses=[container(state={"waiting": {"reason": "CreateContainerConfigError",
+                "message": 'secret "s" not found'}})])],
             'cannot be started (secret "s" not found)',
             None,
         ),
