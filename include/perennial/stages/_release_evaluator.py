@@ -182,14 +182,21 @@ class Evaluator:
     def _follow(self, entry: Entry) -> None:
         """Raises RegistryDiffers: the registry is not the one that the ledger tells of."""
         _agreement.require_versions(self.store, self.registry, self.name)
+        self._give_roles(entry)
+        withdraw_candidate(self.registry, self.name, entry.version, entry.champion)
+        self.registry.tag_version(self.name, entry.version, marks(entry))
+        given = entry
+        while (newest := self.ledger.last()) is not None and newest.seq != given.seq:
+            self._give_roles(newest)  # else those given here would look as if somebody had moved them by hand
+            given = newest
+        self._confirm(entry)
+
+    def _give_roles(self, entry: Entry) -> None:
         for alias, number in ((CHAMPION, entry.champion), (LAST_GOOD, entry.last_good)):
             if number is None:
                 self.registry.delete_alias(self.name, alias)
             else:
                 self.registry.set_alias(self.name, alias, number)
-        withdraw_candidate(self.registry, self.name, entry.version, entry.champion)
-        self.registry.tag_version(self.name, entry.version, marks(entry))
-        self._confirm(entry)  # else these may not be the aliases that the ledger asks for now
 
     def _confirm(self, entry: Entry) -> None:
         newest = self.ledger.last()

@@ -461,7 +461,7 @@ def _go_live(known: Known, started: Entry | Change, seq: int) -> list[Step]:
         sentence = f"Version {released.version} of {known.name} serves all traffic: it is the first."
         end = result_of(known.spec, released, "promoted", sentence)
         return [*up, Write(released, seq), Move(released), Follow(released), end]
-    first = next_step(known.spec.release, None)
+    first = _next_step(known.spec.release, None)
     if first == 100:
         return [*up, *_promote(known, started, seq, "The spec's only step is 100 % and its golden rows match.", PERENNIAL, {})]
     change = _weights(started, first, f"Version {started.version} is ready: its golden rows match.", {})
@@ -493,7 +493,7 @@ def _judged(known: Known, last: Entry, counts: Counts) -> _Judged:
     weight = None if last.shadow is not None else last.weights.get(last.version, 0) / WHOLE
     watch = watch.seen(counts.arms, weight, release, labelled)
     step = 0 if last.shadow is not None else last.weights.get(last.version, 0) * 100 // WHOLE
-    following = next_step(release, step)
+    following = _next_step(release, step)
     seconds = (counts.now - watch.since).total_seconds() if watch.since else 0.0
     decision = canary.decide(watch.evidence, release, seconds, last_step=following == 100)
     numbers = {**decision.numbers, **({} if watch.edge_ms is None else {"slow_above_ms": watch.edge_ms})}
@@ -566,7 +566,7 @@ def _moved(change: Change, after: int) -> list[Step]:
 
 def _lacks_kin(known: Known, last: Entry | Change, *, promotes: bool = False) -> AskKin | None:
     """The question that a promotion of this round has to ask first."""
-    if last.champion is None or known.kin is not None or not (promotes or next_step(known.spec.release, None) == 100):
+    if last.champion is None or known.kin is not None or not (promotes or _next_step(known.spec.release, None) == 100):
         return None
     return AskKin(last.champion, last.versions)
 
@@ -597,7 +597,7 @@ def _end_badly(known: Known, last: Entry, reason: str, actor: str, numbers: Mapp
     return [Write(change, last.seq), Move(change), Follow(change), result_of(known.spec, change, "rolled_back", sentence, numbers)]
 
 
-def next_step(release: ReleaseSpec, step: int | None) -> int:
+def _next_step(release: ReleaseSpec, step: int | None) -> int:
     """Percent of the step after `step`; 0 is the shadow, None is before all."""
     if step is None and release.shadow:
         return 0
@@ -610,8 +610,3 @@ def _words(end: str) -> str:
 
 def _share(step: int) -> str:
     return "a copy of all traffic" if step == 0 else f"{step} % of the traffic"
-
-
-def sentences(steps: Sequence[Step]) -> list[str]:
-    """A plan for a person, one sentence for each step."""
-    return [step.sentence for step in steps]

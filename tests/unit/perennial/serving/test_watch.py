@@ -1,0 +1,45 @@
+"""When a release counts outcomes, and which of them are evidence."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from perennial.serving.watch import OUTCOMES_SECONDS, Watch
+
+NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
+WRONG = {1: (300, 75), 2: (100, 30)}
+
+
+@pytest.mark.parametrize(
+    ("counted", "mark", "seconds", "wants"),
+    [
+        ("", "", None, False),  # nothing has happened yet
+        ("", "a", None, True),
+        ("a", "a", OUTCOMES_SECONDS, False),  # nothing new
+        ("a", "b", OUTCOMES_SECONDS, True),
+        ("a", "b", OUTCOMES_SECONDS - 1, False),  # counted a moment ago
+    ],
+)
+def test_outcomes_are_counted_where_there_are_new_ones_and_not_all_the_time(counted, mark, seconds, wants):
+    """Counting loads much: not at every look."""
+    labelled_at = None if seconds is None else NOW - timedelta(seconds=seconds)
+    watch = Watch.begin(2, 1, {}).model_copy(update={"labelled_mark": counted, "labelled_at": labelled_at})
+    assert watch.wants_outcomes(mark, NOW) is wants
+
+
+def test_a_classifiers_outcomes_are_evidence_at_once():
+    """An answer is right or wrong, whatever was usual."""
+    watch, evidence = Watch.begin(2, 1, {}).counted("a", NOW, WRONG, None, "binary")
+    assert evidence == WRONG
+    assert (watch.labelled, watch.labelled_mark, watch.labelled_at) == ({}, "a", NOW)
+
+
+def test_a_regressions_first_outcomes_tell_what_is_usual():
+    """They are evidence for nobody: what comes after them is counted from there."""
+    first, evidence = Watch.begin(2, 1, {}).counted("a", NOW, WRONG, 1.5, "regression")
+    assert evidence is None
+    assert (first.usual_error, first.labelled) == (1.5, WRONG)
+    later = {1: (310, 76), 2: (110, 39)}
+    second, evidence = first.counted("b", NOW, later, 1.5, "regression")
+    assert evidence == later
+    assert second.labelled == WRONG  # so that `seen` counts ten answers each, one and nine of them wrong
