@@ -1,4 +1,4 @@
-"""`perennial served-at` and `perennial ledger show` answer from the ledger alone; `perennial ledger verify` holds it against the registry."""
+"""`perennial served-at` and `perennial ledger show` answer from the ledger alone; `ledger verify` holds it against the registry."""
 
 from datetime import datetime, timedelta, timezone
 

@@ -33,7 +33,8 @@ def crowned() -> Callable[..., None]:
 
 @pytest.fixture
 def goes_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`goes_after(world, kind, version)`: the server of a version goes, and does not come up any more, just after an entry of that kind was written."""
+    """`goes_after(world, kind, version)`: the server of a version goes, and does not come up any more, just after an entry of that kind was
+    written."""
 
     def goes_after(world: Any, kind: str, version: int) -> None:
         put = world.store.put_if_absent

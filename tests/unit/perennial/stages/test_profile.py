@@ -175,7 +175,8 @@ def test_a_layout_is_decided_in_one_place(store: FolderStore, monkeypatch: pytes
     kept, table = ProfileStore(store, "sales"), Table(store, "sales")
     append(store, 1)
     assert stage.layout_of(kept, table, 1, SPEC, 31) is None
-    models = [ModelSpec(name=f"m{n}", title="M", owner="tests", dataset="sales", task="regression", label="amount", inputs=inputs, gate=GateSpec(metric="rmse", floors={}))
+    models = [ModelSpec(name=f"m{n}", title="M", owner="tests", dataset="sales", task="regression", label="amount", inputs=inputs,
+                        gate=GateSpec(metric="rmse", floors={}))
               for n, inputs in enumerate([("sold", "shop"), ("shop", "amount")])]  # fmt: skip
     monkeypatch.setattr(discovery, "models", lambda: {model.name: model for model in models})
     layout = stage.layout_of(kept, table, 1, SPEC, 30)
