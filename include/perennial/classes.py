@@ -1,4 +1,9 @@
-"""What an outcome means: the one rule by which a value that somebody sends or writes is a class of a model, or a regression's number."""
+"""What an outcome means: the one rule by which a value that somebody sends or writes is a class of a model, or a regression's number.
+
+>>> from perennial.classes import outcome_number
+>>> outcome_number("no", ["yes", "no"]), outcome_number(1, ["yes", "no"]), outcome_number("maybe", ["yes", "no"])
+(1.0, 1.0, None)
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 A stage is `perennial.stages.<name>` with `run(settings, store, **arguments) -> Result`;
 a question is `perennial.commands.<name>` with `run(settings, store, **arguments) -> int`. `options.py` holds their arguments.
+
+    $ perennial monitor --model flight_delays
+    $ perennial status
 """
 
 from __future__ import annotations

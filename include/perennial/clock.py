@@ -6,6 +6,12 @@ one hour of the clock, and a time in an hour that the clock skips in spring stay
 
 The rule is written three times, here for one value and for DuckDB, in `data/wall_times.py` for Arrow; one table of cases tests all
 (tests/unit/perennial/test_clock.py).
+
+    >>> from perennial.clock import moment, wall_time
+    >>> wall_time("2013-07-04T16:00:00Z", "America/New_York")
+    datetime.datetime(2013, 7, 4, 12, 0)
+    >>> moment(wall_time("2013-07-04 12:00", "America/New_York"), "America/New_York").isoformat()
+    '2013-07-04T16:00:00+00:00'
 """
 
 from __future__ import annotations
@@ -56,12 +62,12 @@ def moment(wall: datetime, time_zone: str = UTC) -> datetime:
     Raises ValueError on the first and the last day of the calendar.
     """
     try:
-        found = wall.replace(tzinfo=zone(time_zone)).astimezone(timezone.utc)
+        instant = wall.replace(tzinfo=zone(time_zone)).astimezone(timezone.utc)
     except OverflowError:
-        found = datetime.max.replace(tzinfo=timezone.utc)
-    if not _FIRST_MOMENT <= found.replace(tzinfo=None).isoformat() <= _LAST_MOMENT:
+        instant = datetime.max.replace(tzinfo=timezone.utc)
+    if not _FIRST_MOMENT <= instant.replace(tzinfo=None).isoformat() <= _LAST_MOMENT:
         raise ValueError(f"{wall.isoformat()} is outside the years 1 to 9999")
-    return found
+    return instant
 
 
 def wall_sql(text: str, time_zone: str = UTC) -> str:

@@ -2,6 +2,10 @@
 
 What is found is sound. A file that cannot be imported, or a model that does not fit its dataset, is *broken*: it stops itself
 alone. Commands on its name refuse with the sentence that says what is wrong and where; everything else goes on without it.
+
+    >>> from perennial import discovery
+    >>> discovery.model("flight_delays").dataset
+    'flights'
 """
 
 from __future__ import annotations
@@ -113,7 +117,7 @@ def models_asked_about(name: str | None, stored: Iterable[str]) -> list[str]:
     Raises:
         UnknownName: neither a folder nor the store has that name.
     """
-    left_out = {found.name for found in broken() if found.kind == "model"}
+    left_out = {broken_spec.name for broken_spec in broken() if broken_spec.kind == "model"}
     if name is None:
         return sorted({*models(), *left_out, *stored})
     return [name] if name in {*left_out, *stored} else [model(name).name]
@@ -133,15 +137,15 @@ def model_part(name: str, part: str) -> ModuleType:
     file = _File("model", name, next((Path(top) for top in perennial_models.__path__ if Path(top, name).is_dir()), Path()))
     path = file.path.with_name(f"{part}.py")
     try:
-        found = importlib.import_module(f"perennial_models.{name}.{part}")
+        module = importlib.import_module(f"perennial_models.{name}.{part}")
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         where = file.broken_by(error) if path.is_file() else file.broken(f"there is no {part}.py", path.parent)
         raise SpecBroken(where.sentence) from error
-    if missing := [wanted for wanted in PARTS[part] if not hasattr(found, wanted)]:
+    if missing := [wanted for wanted in PARTS[part] if not hasattr(module, wanted)]:
         raise SpecBroken(file.broken(f"it defines no {missing[0]}", path).sentence)
-    return found
+    return module
 
 
 def _datasets() -> tuple[dict[str, DatasetSpec], dict[str, Broken]]:
@@ -153,37 +157,37 @@ def _datasets() -> tuple[dict[str, DatasetSpec], dict[str, Broken]]:
 def _models() -> tuple[dict[str, ModelSpec], dict[str, Broken]]:
     import perennial_models
 
-    found, left_out = _read("model", perennial_models.__path__, ModelSpec)
+    specs, left_out = _read("model", perennial_models.__path__, ModelSpec)
     known, broken_datasets = _datasets()
     for file in _files("model", perennial_models.__path__):
-        spec = found.get(file.name)
+        spec = specs.get(file.name)
         if spec and (wrong := _misfit(spec, known, broken_datasets)):
             word, why = wrong
-            del found[file.name]
+            del specs[file.name]
             left_out[file.name] = file.broken(why, line=file.line_of(word))
-    return found, left_out
+    return specs, left_out
 
 
 def _read(kind: Kind, path: Iterable[str], wanted: type[_Spec]) -> tuple[dict[str, _Spec], dict[str, Broken]]:
-    found: dict[str, _Spec] = {}
+    specs: dict[str, _Spec] = {}
     left_out: dict[str, Broken] = {}
     for file in _files(kind, path):
         spec = _load(file, wanted)
         if isinstance(spec, Broken):
             left_out[file.name] = spec
         else:
-            found[file.name] = spec
-    return found, left_out
+            specs[file.name] = spec
+    return specs, left_out
 
 
 def _files(kind: Kind, path: Iterable[str]) -> list[_File]:
     tops = [Path(top) for top in path]
-    found = [_File(kind, m.name, top) for top in tops for m in pkgutil.iter_modules([str(top)]) if m.ispkg == (kind == "model")]
+    files = [_File(kind, m.name, top) for top in tops for m in pkgutil.iter_modules([str(top)]) if m.ispkg == (kind == "model")]
     if kind == "model":  # Python would not find them, and nobody would say so
-        found += [
+        files += [
             _File(kind, spec.parent.name, top) for top in tops for spec in top.glob("*/spec.py") if not spec.with_name(INIT).is_file()
         ]
-    return sorted((file for file in found if not file.name.startswith("_")), key=lambda file: file.name)
+    return sorted((file for file in files if not file.name.startswith("_")), key=lambda file: file.name)
 
 
 def _load(file: _File, wanted: type[_Spec]) -> _Spec | Broken:

@@ -113,8 +113,8 @@ def rows_from_columns(columns: Columns, names: Sequence[str]) -> list[dict[str, 
 
 
 def _objects(values: Array) -> list[Any]:
-    found: list[Any] = (values.astype("datetime64[s]") if values.dtype.kind == "M" else values).tolist()
-    return found
+    objects: list[Any] = (values.astype("datetime64[s]") if values.dtype.kind == "M" else values).tolist()
+    return objects
 
 
 def _plain(value: object) -> object:
@@ -299,9 +299,9 @@ class Encoder:
         return {name: [{"kind": part.kind, **asdict(part)} for part in parts] for name, parts in self.tensors.items()}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Encoder:
+    def from_json(cls, document: Mapping[str, Any]) -> Encoder:
         """The encoder that `to_json` described. Raises ValueError for an unknown kind of part."""
-        return cls({name: [_part(fields) for fields in parts] for name, parts in found.items()})
+        return cls({name: [_part(fields) for fields in parts] for name, parts in document.items()})
 
 
 def _part(fields: Mapping[str, Any]) -> Part:

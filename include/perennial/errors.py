@@ -16,6 +16,10 @@ PerennialError
     ├── ServiceUnreachable    MLflow, the gateway or another server does not answer
     ├── StoredDataDamaged     stored bytes do not match their digest
     └── LedgerConflict        another writer took the next place in the ledger
+
+    >>> from perennial.errors import BatchRefused
+    >>> BatchRefused.exit_code
+    2
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """The arguments of every stage and command: one table, from which the command line, the tasks' argument lists and
-the documentation are made. Light: DAG files import this."""
+the documentation are made. Light: DAG files import this.
+
+    $ perennial release --model flight_delays --plan
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""What a stage answers: one JSON document, the only thing that comes back up to the orchestrator."""
+"""What a stage answers: one JSON document, the only thing that comes back up to the orchestrator.
+
+>>> from perennial.results import ReleaseResult
+>>> import json
+>>> result = ReleaseResult(action="hold", sentence="Version 8 of churn stays at 10 %.", version=8, weight=10)
+>>> json.loads(result.model_dump_json())["outcome"]
+'done'
+"""
 
 from __future__ import annotations
 
@@ -14,7 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def on_terminal(text: str) -> str:
     """Text that may hold names of files and categories of strangers, without signs that a terminal obeys: they stand as `\\x1b`."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 class Result(BaseModel):

@@ -1,4 +1,10 @@
-"""Where things are: read once from the environment, checked, passed on. What a model is lives in `specs.py`."""
+"""Where things are: read once from the environment, checked, passed on. What a model is lives in `specs.py`.
+
+>>> from perennial.settings import Settings
+>>> settings = Settings.from_environment({"PERENNIAL_STORE": "s3://models/prod", "PERENNIAL_GATEWAY_URL": "http://127.0.0.1:8000"})
+>>> settings.store, settings.prediction_path("churn")
+('s3://models/prod', '/seldon/perennial/churn/api/v1.0/predictions')
+"""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ def socket_folder(settings: Settings) -> Path:
         digest = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:12]
         folder = Path(tempfile.gettempdir()) / f"perennial-{os.getuid()}-{digest}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise SettingMissing(f"The socket folder {folder} belongs to somebody else: remove it, or set PERENNIAL_HOME to a shorter path.")
     folder.chmod(0o700)
     return folder

@@ -1,4 +1,17 @@
-"""What a dataset and a model are: frozen objects that check themselves. Light: DAG files import this."""
+"""What a dataset and a model are: frozen objects that check themselves. Light: DAG files import this.
+
+>>> from perennial.specs import Column, DatasetSpec
+>>> spec = DatasetSpec(
+...     name="rides",
+...     title="Rides",
+...     owner="fleet",
+...     columns=[Column(name="ride", type="string"), Column(name="start", type="timestamp"), Column(name="km", type="float")],
+...     key=["ride"],
+...     event_time="start",
+... )
+>>> spec.column("km").nullable
+False
+"""
 
 from __future__ import annotations
 
@@ -37,9 +50,9 @@ def cron(line: str) -> str:
         raise ValueError(f"{line!r} is no cron line: give minute, hour, day, month and weekday, such as '0 2 * * *'")
     for field, (name, least, most) in zip(fields, CRON_FIELDS, strict=True):
         for part in field.split(","):
-            found = CRON_PART.fullmatch(part)
-            first, last = (int(found[2] or least), int(found[4] or found[2] or most)) if found else (most, least)
-            if not (found and least <= first <= last <= most and int(found[6] or 1) > 0):
+            match = CRON_PART.fullmatch(part)
+            first, last = (int(match[2] or least), int(match[4] or match[2] or most)) if match else (most, least)
+            if not (match and least <= first <= last <= most and int(match[6] or 1) > 0):
                 raise ValueError(
                     f"{part!r} in the cron line {line!r} is no {name}: numbers go from {least} to {most}, such as 5, 1-5, */15"
                 )

@@ -161,10 +161,10 @@ def _split_and_training(known: pandas.DataFrame, event_time: str) -> tuple[Split
 
     usual, training = SplitSpec(), TrainingSpec()
     days = _sample.days_of(known, event_time)
-    held = max(1, min(usual.test_days, days // 5))
+    held_days = max(1, min(usual.test_days, days // 5))
     times = pandas.to_datetime(known[event_time]).dt.normalize()
-    rows = int((times <= times.max() - timedelta(days=2 * held)).sum())
-    split = SplitSpec(test_days=held, validation_days=held, min_train_rows=max(1, min(usual.min_train_rows, rows * 4 // 5)))
+    rows = int((times <= times.max() - timedelta(days=2 * held_days)).sum())
+    split = SplitSpec(test_days=held_days, validation_days=held_days, min_train_rows=max(1, min(usual.min_train_rows, rows * 4 // 5)))
     steps = max(1, rows // 20)  # about twenty gradient steps in an epoch
     batch = min(training.batch_size, max(16, 1 << (steps.bit_length() - 1)))
     return split, training.model_copy(update={"batch_size": batch})
@@ -206,12 +206,12 @@ def _spec_parts(plan: _Plan) -> dict[str, str]:
 
 
 def _classes(sample: Sample, label: str) -> tuple[str, ...]:
-    found = sorted(sample.rows[label].dropna().unique().tolist())
-    if not 2 <= len(found) <= MOST_CLASSES:
+    values = sorted(sample.rows[label].dropna().unique().tolist())
+    if not 2 <= len(values) <= MOST_CLASSES:
         raise UnknownName(
-            f"{label} has {len(found)} values in {sample.path}, which are no classes: give a fuller sample, or --task regression."
+            f"{label} has {len(values)} values in {sample.path}, which are no classes: give a fuller sample, or --task regression."
         )
-    return tuple(str(encoding.text(value)) for value in found)
+    return tuple(str(encoding.text(value)) for value in values)
 
 
 def _code(plan: _Plan) -> dict[str, str]:

@@ -72,12 +72,12 @@ def read_sample(path: Path) -> Sample:
                 if {".jsonl", ".ndjson"} & set(path.suffixes)
                 else connection.read_csv
             )
-            found = read(str(path))
+            relation = read(str(path))
             if read == connection.read_csv:
-                _refuse_odd_header(connection, path, found.columns)
-                found = connection.read_csv(str(path), dtype=dict.fromkeys(_words(connection, path, found), "VARCHAR"))
-            kinds = [_kind(str(kind), name, path) for name, kind in zip(found.columns, found.types, strict=True)]
-            rows = found.df()
+                _refuse_odd_header(connection, path, relation.columns)
+                relation = connection.read_csv(str(path), dtype=dict.fromkeys(_words(connection, path, relation), "VARCHAR"))
+            kinds = [_kind(str(kind), name, path) for name, kind in zip(relation.columns, relation.types, strict=True)]
+            rows = relation.df()
     except duckdb.Error as error:
         raise UnknownName(f"{path} cannot be read as CSV, JSON lines or Parquet: {str(error).splitlines()[0]}") from None
     if rows.empty:
@@ -103,9 +103,9 @@ def _refuse_odd_header(connection: duckdb.DuckDBPyConnection, path: Path, names:
             )
 
 
-def _words(connection: duckdb.DuckDBPyConnection, path: Path, found: duckdb.DuckDBPyRelation) -> list[str]:
+def _words(connection: duckdb.DuckDBPyConnection, path: Path, relation: duckdb.DuckDBPyRelation) -> list[str]:
     """Columns that DuckDB takes for truth values and that landed files may not write so: of yes and no, or t and f, are words."""
-    truths = [name for name, kind in zip(found.columns, found.types, strict=True) if str(kind) == "BOOLEAN"]
+    truths = [name for name, kind in zip(relation.columns, relation.types, strict=True) if str(kind) == "BOOLEAN"]
     if not truths:
         return []
     texts = connection.read_csv(str(path), dtype=dict.fromkeys(truths, "VARCHAR")).df()
@@ -142,14 +142,14 @@ def days_of(rows: pandas.DataFrame, event_time: str) -> int:
 
 def left_out(sample: Sample, dataset: DatasetSpec, label: str, task: str) -> list[LeftOut]:
     """The columns that are better no inputs, each with why: keys and times, ids, free text, constants, and what tells the label alone."""
-    found = []
+    columns_left_out = []
     for column in dataset.columns:
         if column.name == label:
             continue
         why = _why_not(column, sample.rows[column.name], dataset) or _too_good(column, sample.rows, dataset, label, task)
         if why:
-            found.append(LeftOut(column.name, why))
-    return found
+            columns_left_out.append(LeftOut(column.name, why))
+    return columns_left_out
 
 
 def _why_not(column: Column, values: pandas.Series, dataset: DatasetSpec) -> str:
@@ -194,15 +194,15 @@ def told_share(values: pandas.Series, label: pandas.Series, task: str) -> float:
     least = max(2, len(known) // 200)
     if task == "regression":
         y = wanted.to_numpy(dtype=float)
-        told = cross_val_predict(
+        predicted = cross_val_predict(
             DecisionTreeRegressor(min_samples_leaf=least, random_state=0), inputs, y, cv=KFold(5, shuffle=True, random_state=0)
         )
-        return max(0.0, 1 - float(np.mean((y - told) ** 2)) / float(np.var(y)))
+        return max(0.0, 1 - float(np.mean((y - predicted) ** 2)) / float(np.var(y)))
     classes, y = np.unique(wanted.astype(str), return_inverse=True)
     enough = np.bincount(y)
     if enough.min() < 5:
         return 0.0
-    told = cross_val_predict(
+    predicted = cross_val_predict(
         DecisionTreeClassifier(min_samples_leaf=least, random_state=0),
         inputs,
         y,
@@ -211,7 +211,7 @@ def told_share(values: pandas.Series, label: pandas.Series, task: str) -> float:
     )
     shares = enough / enough.sum()
     entropy = -float(np.sum(shares * np.log(shares)))
-    lost: float = log_loss(y, told, labels=np.arange(len(classes)))
+    lost: float = log_loss(y, predicted, labels=np.arange(len(classes)))
     return max(0.0, 1 - lost / entropy)
 
 
@@ -232,6 +232,6 @@ def rounded_up(value: float, digits: int = 3) -> float:
     return math.ceil(round(value / unit, 6)) * unit
 
 
-def named(found: Sequence[LeftOut]) -> list[str]:
+def named(columns: Sequence[LeftOut]) -> list[str]:
     """A line for each column that is left out."""
-    return [f"left out: {one.column}: {one.why}" for one in found]
+    return [f"left out: {one.column}: {one.why}" for one in columns]

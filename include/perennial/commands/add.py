@@ -2,6 +2,9 @@
 
 A dataset is described after a sample file (`--sample`), a model after its dataset and a sample of it. What cannot be known from these is
 asked for in one sentence; what was left out or decided is said, a line each. Nothing that exists is ever overwritten.
+
+    $ perennial add dataset rides --sample rides.csv
+    $ perennial add model late_rides --dataset rides --label late
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""`perennial demo`: see `perennial.local.demo`."""
+"""`perennial demo`: see `perennial.local.demo`.
+
+$ perennial demo
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`perennial docs`: write the documentation that is made from the code; `--check` only compares."""
+"""`perennial docs`: write the documentation that is made from the code; `--check` only compares.
+
+$ perennial docs --check
+"""
 
 from __future__ import annotations
 
@@ -125,8 +128,8 @@ def _dag_files(settings: Settings) -> list[dict[str, Any]]:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Fault(f"The DAG files cannot be read: {done.stderr.strip().splitlines()[-1:]}")
-    found: list[dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    dag_files: list[dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])
+    return dag_files
 
 
 def _patterns(dags: list[str], kind: str) -> list[str]:

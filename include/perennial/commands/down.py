@@ -1,4 +1,7 @@
-"""`perennial down`: stop what `perennial up` or `perennial demo` started below this home, and nothing else."""
+"""`perennial down`: stop what `perennial up` or `perennial demo` started below this home, and nothing else.
+
+$ perennial down
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from perennial.store import Store
 
 def run(settings: Settings, store: Store) -> int:
     """Stop the platform, and the demo's."""
-    told = demo.home_of(settings)
-    for found in (told, settings) if told.home.exists() else (settings,):
-        stack.stop(found)
+    demo_settings = demo.home_of(settings)
+    for platform in (demo_settings, settings) if demo_settings.home.exists() else (settings,):
+        stack.stop(platform)
     print(f"The platform is down. What it keeps stays: {store.root}")
     return 0

@@ -1,4 +1,7 @@
-"""Lists the incidents of a model and how often it calls in vain."""
+"""Lists the incidents of a model and how often it calls in vain.
+
+$ perennial incidents --model flight_delays
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`perennial land <dataset> --from DAY --to DAY`: replay a dataset's own source into the landing zone."""
+"""`perennial land <dataset> --from DAY --to DAY`: replay a dataset's own source into the landing zone.
+
+$ perennial land flights --from 2013-01-01 --to 2013-01-31
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,8 @@ def run(settings: Settings, store: Store, dataset: str, first: date, last: date)
     landed = skipped = rows = 0
     for name, table in module.land(first, last):
         data, key = encode(name, table), f"{folder(dataset)}/{name}"
-        found = store.stat(key)
-        if found and found.size == len(data) and store.read(key) == data:
+        landed_before = store.stat(key)
+        if landed_before and landed_before.size == len(data) and store.read(key) == data:
             skipped += 1
             continue
         store.write(key, data)

@@ -1,4 +1,7 @@
-"""Verifies the ledger or shows it."""
+"""Verifies the ledger or shows it.
+
+$ perennial ledger show --model flight_delays
+"""
 
 from __future__ import annotations
 

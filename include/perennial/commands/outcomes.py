@@ -1,4 +1,7 @@
-"""Take in a file of outcomes: every row is checked, the file is taken whole or not at all, and only once."""
+"""Take in a file of outcomes: every row is checked, the file is taken whole or not at all, and only once.
+
+$ perennial outcomes flight_delays outcomes.csv
+"""
 
 from __future__ import annotations
 
@@ -86,14 +89,14 @@ def _read(name: str, content: bytes) -> Iterable[tuple[str, Row]]:
 
 def _csv(name: str, content: bytes) -> list[tuple[str, Row]]:
     reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-    found: list[tuple[str, Row]] = []
+    numbered_rows: list[tuple[str, Row]] = []
     for row in reader:
         if None in row or None in row.values():
             raise BatchRefused(
                 f"{name}, line {reader.line_num}: it has not as many fields as the header. Correct it; nothing was taken in."
             )
-        found.append((f"line {reader.line_num}", row))
-    return found
+        numbered_rows.append((f"line {reader.line_num}", row))
+    return numbered_rows
 
 
 def _json(name: str, content: bytes) -> Iterator[tuple[str, Row]]:
@@ -110,17 +113,17 @@ def _json(name: str, content: bytes) -> Iterator[tuple[str, Row]]:
 
 
 def _lines(name: str, rows: Iterable[tuple[str, Row]]) -> list[tuple[str, Row]]:
-    found = list(rows)
-    if not found:
+    numbered_rows = list(rows)
+    if not numbered_rows:
         raise BatchRefused(f"{name} has no rows: nothing to take in.")
-    for where, row in found:
+    for where, row in numbered_rows:
         missing, strange = sorted(WANTED - set(row)), sorted(set(row) - ALLOWED)
         if missing or strange:
             what = f"lacks {' and '.join(missing)}" if missing else f"has the unknown column {strange[0]!r}"
             raise BatchRefused(
                 f"{name}, {where}: it {what}. The columns are prediction_id, outcome and, if known, time; nothing was taken in."
             )
-    return found
+    return numbered_rows
 
 
 def check(rows: Iterable[tuple[str, Row]], model: ModelSpec, name: str) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 The ledger says which version had which number, receipts say it of those that were never released. MLflow counts upwards and gives
 no number twice: a number that nobody has is given and taken away again. May be killed anywhere and repeated.
+
+    $ perennial registry rebuild --model flight_delays
 """
 
 from __future__ import annotations
@@ -113,18 +115,18 @@ class Rebuild:
 
     def _numbers(self) -> dict[int, str]:
         """Number -> digest, from the surest source: the ledger, receipts, then what evaluations and recalibrations mention."""
-        found = {number: digest for entry in self.entries for number, digest in entry.versions.items()}
+        numbers = {number: digest for entry in self.entries for number, digest in entry.versions.items()}
         for number, registration in self.receipts.items():
-            found.setdefault(number, registration.digest)
+            numbers.setdefault(number, registration.digest)
         for item in self.store.list(f"reports/{self.name}"):
             said: dict[str, Any] = {}
             if item.key.endswith("/evaluation.json"):
                 said = self._document(item.key).get("champion") or {}
             elif item.key.startswith(f"reports/{self.name}/recalibrations/"):
                 said = self._document(item.key)
-            if said.get("version") and said.get("digest") and said["digest"] not in found.values():
-                found.setdefault(int(said["version"]), said["digest"])
-        return found
+            if said.get("version") and said.get("digest") and said["digest"] not in numbers.values():
+                numbers.setdefault(int(said["version"]), said["digest"])
+        return numbers
 
     def _passed(self, known: set[str]) -> Iterator[str]:
         """Versions that passed the gate and whose number nobody noted, oldest first."""
@@ -209,11 +211,11 @@ class Rebuild:
 
     def _document(self, name: str) -> dict[str, Any]:
         try:
-            found = json.loads(self.store.read(name))
+            document = json.loads(self.store.read(name))
         except KeyError:
             return {}
         except ValueError:
-            found = None
-        if not isinstance(found, dict):
+            document = None
+        if not isinstance(document, dict):
             raise StoredDataDamaged(f"{name} cannot be read: restore it from a backup, or delete it to rebuild without what it says.")
-        return found
+        return document

@@ -1,6 +1,8 @@
 """Takes a batch out of a dataset's table: a new snapshot without its rows, and everything that tells of them says so.
 
 The commit is what counts: it is there or not. Profile, receipts and record follow it and are made by a repeated call where one was killed.
+
+    $ perennial remove-batch flights 2013-01.csv --reason "taken twice"
 """
 
 from __future__ import annotations
@@ -47,25 +49,25 @@ def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: s
     del settings
     spec = discovery.dataset(dataset)
     table = table_of(store, spec)
-    found, by = named(table, batch, again=again), by or _user()
+    chosen, by = named(table, batch, again=again), by or _user()
     if again:
-        return _let_again(store, spec, found, by, reason)
-    already = found.removed is not None
-    found = table.remove(found.digest, {"by": by, "reason": reason, "name": found.name})
-    assert found.removed is not None, "it was taken out"
-    ProfileStore(store, spec.name).remove(found.digest)
+        return _let_again(store, spec, chosen, by, reason)
+    already = chosen.removed is not None
+    chosen = table.remove(chosen.digest, {"by": by, "reason": reason, "name": chosen.name})
+    assert chosen.removed is not None, "it was taken out"
+    ProfileStore(store, spec.name).remove(chosen.digest)
     sentence = (
-        f"{found.label}: its {found.rows:,} rows were taken out of the table {spec.name} {found.removal()}; "
-        f"they are not in snapshot {found.removed.version} and later ones."
+        f"{chosen.label}: its {chosen.rows:,} rows were taken out of the table {spec.name} {chosen.removal()}; "
+        f"they are not in snapshot {chosen.removed.version} and later ones."
     )
-    _correct_receipts(store, spec, found, sentence)
-    learned, measured = versions_of(store, spec, table, found)
-    facts = found.removed.metadata
+    _correct_receipts(store, spec, chosen, sentence)
+    learned, measured = versions_of(store, spec, table, chosen)
+    facts = chosen.removed.metadata
     removal = Removal(
-        batch=found.digest,
-        name=found.name,
-        rows=found.rows,
-        version=found.removed.version,
+        batch=chosen.digest,
+        name=chosen.name,
+        rows=chosen.rows,
+        version=chosen.removed.version,
         by=facts.get("perennial.by", by),
         reason=facts.get("perennial.reason", reason),
         learned=[*learned, *measured],
@@ -84,18 +86,20 @@ def named(table: Table, batch: str, *, again: bool = False) -> Batch:
     newest: dict[str, Batch] = {}
     for one in table.batches():
         newest.setdefault(one.digest, one)
-    found = [one for one in newest.values() if batch in (one.name, one.label) or (len(batch) >= _SHORTEST and one.digest.startswith(batch))]
+    matching = [
+        one for one in newest.values() if batch in (one.name, one.label) or (len(batch) >= _SHORTEST and one.digest.startswith(batch))
+    ]
     # of several with one name those count of which there is something to do
-    found = [one for one in found if (one.removed is None) != again] or found
-    if not found:
+    matching = [one for one in matching if (one.removed is None) != again] or matching
+    if not matching:
         raise UnknownName(
             f"The table {table.name} never had a batch {batch}: give the name of its landed file, "
             "or the beginning of its digest as receipts have it."
         )
-    if len(found) > 1:
-        several = ", ".join(f"{one.digest[:12]} ({one.rows:,} rows, since snapshot {one.added.version})" for one in found)
-        raise UnknownName(f"{len(found)} batches of {table.name} are called {batch}: give the digest of one, {several}.")
-    return found[0]
+    if len(matching) > 1:
+        several = ", ".join(f"{one.digest[:12]} ({one.rows:,} rows, since snapshot {one.added.version})" for one in matching)
+        raise UnknownName(f"{len(matching)} batches of {table.name} are called {batch}: give the digest of one, {several}.")
+    return matching[0]
 
 
 def versions_of(store: Store, spec: DatasetSpec, table: Table, batch: Batch) -> tuple[list[str], list[str]]:
@@ -128,16 +132,23 @@ def versions_of(store: Store, spec: DatasetSpec, table: Table, batch: Batch) -> 
     return learned, measured
 
 
-def _let_again(store: Store, spec: DatasetSpec, found: Batch, by: str, reason: str) -> int:
-    if found.removed is None:
-        raise BatchRefused(f"The batch {found.label} is in the table {spec.name}: there is nothing to let come back.")
-    removal = Removal(batch=found.digest, name=found.name, rows=found.rows, version=found.removed.version, by=by, reason=reason)
+def _let_again(store: Store, spec: DatasetSpec, removed_batch: Batch, by: str, reason: str) -> int:
+    if removed_batch.removed is None:
+        raise BatchRefused(f"The batch {removed_batch.label} is in the table {spec.name}: there is nothing to let come back.")
+    removal = Removal(
+        batch=removed_batch.digest,
+        name=removed_batch.name,
+        rows=removed_batch.rows,
+        version=removed_batch.removed.version,
+        by=by,
+        reason=reason,
+    )
     let_again(store, spec.name, removal)
     for receipt in receipts(store, spec.name):
-        if receipt.digest == found.digest and receipt.outcome == "removed":
+        if receipt.digest == removed_batch.digest and receipt.outcome == "removed":
             withdraw_receipt(store, spec.name, receipt)
     print(
-        f"The content of {found.label} may come back, once: it is taken with the next ingestion if it still lies in the landing "
+        f"The content of {removed_batch.label} may come back, once: it is taken with the next ingestion if it still lies in the landing "
         "zone; else land it."
     )
     return EXIT_DONE
@@ -175,10 +186,10 @@ def _days(table: Table, spec: DatasetSpec, batch: Batch) -> tuple[date, date] | 
 def _bounds(store: Store, model: str, manifest: Manifest) -> dict[str, list[str]]:
     """First day and day after the last of each part of a version's split."""
     name = "training.json"
-    found: dict[str, list[str]] = (
+    bounds: dict[str, list[str]] = (
         json.loads(store.read(f"{key(model, manifest.digest)}/{name}"))["bounds"] if name in manifest.files else {}
     )
-    return found
+    return bounds
 
 
 def _overlaps(days: tuple[date, date] | None, bounds: dict[str, list[str]], *parts: str) -> bool:

@@ -3,6 +3,8 @@
 The learner of a replay is gradient-boosted trees on the model's own inputs (`training/boosted.py`), a stand-in for the model: they
 are fitted in a second, so that a training of every night can be afforded. Each training is fitted once, whatever policy wants it,
 and kept below `<home>/replay`, so that a replay that was interrupted goes on where it stopped. That folder may be deleted.
+
+    $ perennial replay --model flight_delays
 """
 
 from __future__ import annotations
@@ -90,13 +92,13 @@ def run(
     if snapshot is None:
         raise UnknownName(f"The dataset {dataset.name} has no rows yet, so there is nothing to replay: land and ingest its history first.")
     began = time.monotonic()
-    told = Told(sys.stderr.isatty())
-    world = prepare(snapshot, spec, discovery.model_part(model, "features"), delay, settings.home / "replay", told)
+    progress = Told(sys.stderr.isatty())
+    world = prepare(snapshot, spec, discovery.model_part(model, "features"), delay, settings.home / "replay", progress)
     begin, end = bounds(world, first, last)
     try:
-        histories = play(world, chosen, begin, end, jobs or os.cpu_count() or 1, told)
+        histories = play(world, chosen, begin, end, jobs or os.cpu_count() or 1, progress)
     except KeyboardInterrupt:
-        told.say("Stopped. What was fitted is kept, the same command goes on from there.")
+        progress.say("Stopped. What was fitted is kept, the same command goes on from there.")
         raise
     lines = replay.summaries(histories, spec.retrain.cost)
     folder = f"reports/{model}/replays/{begin}_{end}_delay_{delay}"
@@ -187,12 +189,12 @@ class HistoryWorld:
         task = self.spec.task
         scores, labels = self._rows(training, fitted)
         weight = weight_for(spec.recalibrate_weight, len(fitted), spec.recalibrate_days)
-        found = fit_recalibration(task, scores, labels, weight)
+        recalibration = fit_recalibration(task, scores, labels, weight)
         scores, labels = self._rows(training, judged)
         before = current.apply(scores) if isinstance(current, Recalibration) else scores
         days = np.concatenate([np.full(len(self.rehearsal.labels(day)), day, dtype="datetime64[D]") for day in judged])
-        pair = Losses(per_row_loss(task, labels, found.apply(scores)), per_row_loss(task, labels, before), days)
-        return found if improves(pair, spec.recalibrate_alpha, self.spec.gate.resamples).passed else None
+        pair = Losses(per_row_loss(task, labels, recalibration.apply(scores)), per_row_loss(task, labels, before), days)
+        return recalibration if improves(pair, spec.recalibrate_alpha, self.spec.gate.resamples).passed else None
 
     def _rows(self, training: date, days: Sequence[date]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What a training says of some days, and their labels."""
@@ -208,14 +210,14 @@ class HistoryWorld:
         known = [day for day in self.days if day < morning][-self.spec.monitoring.reference_days :]
         past = self.profile.select(known[0], known[-1])
         current = self.profile.select(window.first.date(), (window.last - timedelta(microseconds=1)).date())
-        found = drift.find_drift(past, current, self.spec.monitoring, window.seed, resamples=0).alarming
+        alarming = drift.find_drift(past, current, self.spec.monitoring, window.seed, resamples=0).alarming
         unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps(found))
+        unfinished.write_text(json.dumps(alarming))
         unfinished.replace(kept)
-        return found
+        return alarming
 
 
-def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, delay: int, folder: Path, told: Told) -> HistoryWorld:
+def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, delay: int, folder: Path, progress: Told) -> HistoryWorld:
     """Read all rows of a snapshot, some days at a time, and lay them out for trainings.
 
     Args:
@@ -239,8 +241,8 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
     inputs: dict[str, list[NDArray[Any]]] = {name: [] for name in spec.inputs}
     labels: list[NDArray[np.float64]] = []
     profiles: list[Profile] = []
-    for some in told.each(_pieces(days, AT_A_TIME), "Days read", AT_A_TIME, len(days)):
-        begin, end = datetime.combine(some[0], datetime.min.time()), datetime.combine(some[-1] + timedelta(days=1), datetime.min.time())
+    for piece in progress.each(_pieces(days, AT_A_TIME), "Days read", AT_A_TIME, len(days)):
+        begin, end = datetime.combine(piece[0], datetime.min.time()), datetime.combine(piece[-1] + timedelta(days=1), datetime.min.time())
         moment = pc.field(dataset.event_time)
         table = snapshot.table.scan([dataset.event_time, *columns], (moment >= begin) & (moment < end), snapshot.version)
         layout = layout or fit_layout(table, columns)
@@ -248,8 +250,8 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
         rows = snapshot.rows(None, begin, end)
         given = {name: rows[name].to_numpy() for name in rows.columns}
         label = np.asarray(features.label(given), dtype=float)
-        starts = np.searchsorted(given[dataset.event_time].astype("datetime64[D]"), np.array([*some, end.date()], dtype="datetime64[D]"))
-        for place, day in enumerate(some):
+        starts = np.searchsorted(given[dataset.event_time].astype("datetime64[D]"), np.array([*piece, end.date()], dtype="datetime64[D]"))
+        for place, day in enumerate(piece):
             known = starts[place] + np.flatnonzero(np.isfinite(label[starts[place] : starts[place + 1]]))
             counts[day] = int(starts[place + 1] - starts[place]), len(known)
             kept = known[np.linspace(0, len(known) - 1, min(len(known), MOST_ROWS_OF_A_DAY)).astype(np.int64)]
@@ -328,7 +330,7 @@ def bounds(world: HistoryWorld, first: date | None, last: date | None) -> tuple[
     return first, end
 
 
-def play(world: HistoryWorld, chosen: Sequence[Policy], first: date, last: date, jobs: int, told: Told) -> list[History]:
+def play(world: HistoryWorld, chosen: Sequence[Policy], first: date, last: date, jobs: int, progress: Told) -> list[History]:
     """Fit what the policies can want, then replay each.
 
     Args:
@@ -347,9 +349,9 @@ def play(world: HistoryWorld, chosen: Sequence[Policy], first: date, last: date,
     trainings = sorted({t for day in mornings[: None if every_night else 1] if (t := world.labels_to(day)) is not None})
     missing = [(t, None if t == trainings[0] else HORIZON) for t in trainings if not world.rehearsal.is_fitted(t)]
     if len(missing) < len(trainings):
-        told.say(f"{len(trainings) - len(missing)} of {len(trainings)} trainings are there already.")
-    _parallel(Work(_fit, world.rehearsal), missing, jobs, told, "Trainings")
-    return _parallel(Work(_simulate, (world, first, last)), list(chosen), jobs, told, "Policies")
+        progress.say(f"{len(trainings) - len(missing)} of {len(trainings)} trainings are there already.")
+    _parallel(Work(_fit, world.rehearsal), missing, jobs, progress, "Trainings")
+    return _parallel(Work(_simulate, (world, first, last)), list(chosen), jobs, progress, "Policies")
 
 
 def _fit(rehearsal: Rehearsal, wanted: tuple[date, int | None]) -> None:
@@ -381,18 +383,18 @@ def _one(given: Any) -> Any:
     return _WORK[0].do(_WORK[0].shared, given)
 
 
-def _parallel(work: Work[_Shared, _Given, _Found], items: Sequence[_Given], jobs: int, told: Told, what: str) -> list[_Found]:
+def _parallel(work: Work[_Shared, _Given, _Found], items: Sequence[_Given], jobs: int, progress: Told, what: str) -> list[_Found]:
     """Do some work on every item, in at most so many processes; results in the order of the items."""
     if jobs == 1 or len(items) < 2:
         with threadpool_limits(1):
-            return [work.do(work.shared, item) for item in told.each(items, what)]
-    found: dict[int, _Found] = {}
+            return [work.do(work.shared, item) for item in progress.each(items, what)]
+    results: dict[int, _Found] = {}
     # Spawned, not forked: the threads of Arrow, DuckDB and the trees do not survive a fork.
     pool = ProcessPoolExecutor(min(jobs, len(items)), multiprocessing.get_context("spawn"), _begin, (work,))
     try:
         waiting = {pool.submit(_one, item): place for place, item in enumerate(items)}
-        for done in told.each(as_completed(waiting), what, total=len(items)):
-            found[waiting[done]] = done.result()
+        for done in progress.each(as_completed(waiting), what, total=len(items)):
+            results[waiting[done]] = done.result()
     except BrokenProcessPool:
         raise Fault(
             "A process of the replay was killed, most likely because memory ran out: give --jobs a smaller number. "
@@ -400,7 +402,7 @@ def _parallel(work: Work[_Shared, _Given, _Found], items: Sequence[_Given], jobs
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-    return [found[place] for place in range(len(items))]
+    return [results[place] for place in range(len(items))]
 
 
 @dataclass(frozen=True)

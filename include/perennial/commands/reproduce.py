@@ -2,6 +2,8 @@
 
 A recalibrated version is trained as the version was whose weights it has; then its scale and shift, which came from live
 traffic and are in its folder, are applied as they were.
+
+    $ perennial reproduce flight_delays/3
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ def differences(spec: ModelSpec, manifest: Manifest) -> list[str]:
     """What is another now than when the version was trained: code, lock file, parameters, seed."""
     asked = manifest.parameters.get("max_epochs")
     parameters = training_parameters(spec, int(asked) if asked else None)
-    found = [
+    sentences = [
         f"{what} (was {before[:12]}, is {now[:12]})"
         for what, before, now in (
             ("the code", manifest.code_digest, code_digest(spec.name)),
@@ -112,12 +114,12 @@ def differences(spec: ModelSpec, manifest: Manifest) -> list[str]:
         if before != now
     ]
     if manifest.seed != spec.training.seed:
-        found.append(f"the seed (was {manifest.seed}, is {spec.training.seed})")
+        sentences.append(f"the seed (was {manifest.seed}, is {spec.training.seed})")
     for name in sorted({*parameters, *manifest.parameters}):
         before, after = manifest.parameters.get(name), parameters.get(name)
         if before != after:
-            found.append(f"{name} (was {before}, is {after})")
-    return found
+            sentences.append(f"{name} (was {before}, is {after})")
+    return sentences
 
 
 def weights_apart(then: Path, now: Path) -> str:

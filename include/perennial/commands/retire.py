@@ -1,6 +1,8 @@
 """`perennial retire`: take a model off the gateway for good. Its ledger, incidents and versions stay and are still answered for.
 
 perennial retire flight_delays --reason "replaced by fares" --actor YOU
+
+    $ perennial retire flight_delays --reason "another model took over"
 """
 
 from __future__ import annotations
@@ -94,8 +96,10 @@ def _after(failure: Failure) -> list[Step]:
     if isinstance(failure.step, Follow):  # nothing serves any more: that is what was asked for
         untold = f" The registry was not told: {failure.error} Run it again later."
         return [
-            replace(told, result=told.result.model_copy(update={"sentence": told.result.sentence + untold}))
-            for told in failure.rest
-            if isinstance(told, Tell)
+            replace(
+                earlier_failure, result=earlier_failure.result.model_copy(update={"sentence": earlier_failure.result.sentence + untold})
+            )
+            for earlier_failure in failure.rest
+            if isinstance(earlier_failure, Tell)
         ]
     return corrected(failure) or [Refuse(failure.error)]

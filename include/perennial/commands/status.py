@@ -1,4 +1,7 @@
-"""`perennial status`: what runs on this machine, and what of it answers."""
+"""`perennial status`: what runs on this machine, and what of it answers.
+
+$ perennial status
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ PATIENCE_SECONDS = 6.0  # long enough to ask once more
 
 def run(settings: Settings, store: Store) -> int:
     """Print one line for each program of the platform, or of the demo's, and one for each served version; 0 if all answer, 1 otherwise."""
-    told = demo.home_of(settings)
-    for found in (settings, told) if told.home.exists() else (settings,):
-        programs, left = stack.state(found), Supervisor(found).left()
+    demo_settings = demo.home_of(settings)
+    for platform in (settings, demo_settings) if demo_settings.home.exists() else (settings,):
+        programs, left = stack.state(platform), Supervisor(platform).left()
         if programs or left:
-            own = store if found is settings else open_store(found.store, writes=False)
-            silent = stack.silent(found, own, {*programs, *left})
-            _show(found, programs, left, silent)
-            serves = _show_served(found, own) if found.serving == "local" else True
+            own = store if platform is settings else open_store(platform.store, writes=False)
+            silent = stack.silent(platform, own, {*programs, *left})
+            _show(platform, programs, left, silent)
+            serves = _show_served(platform, own) if platform.serving == "local" else True
             _show_wrong(own)
-            for title, address in stack.addresses(found).items():
+            for title, address in stack.addresses(platform).items():
                 print(f"{title:<28}{address}")
             if left:
                 print(f"{len(left)} programs run on whose supervisor has gone: `perennial up` replaces them, `perennial down` ends them.")
@@ -40,7 +43,7 @@ def run(settings: Settings, store: Store) -> int:
 
 def _show_wrong(store: Store) -> None:
     """What is left out because its files or its ledger are damaged, and what serves without a folder."""
-    broken = [found.sentence for found in discovery.broken()]
+    broken = [broken_spec.sentence for broken_spec in discovery.broken()]
     for said in (*broken, *(routes.unreadable(store) | unowned(store)).values()):
         print(said)
 

@@ -1,4 +1,7 @@
-"""`perennial traffic --model NAME --from TIME --to TIME`: replay a dataset's rows against the gateway, as callers would send them."""
+"""`perennial traffic --model NAME --from TIME --to TIME`: replay a dataset's rows against the gateway, as callers would send them.
+
+$ perennial traffic --model flight_delays --from 2013-02-01 --to 2013-02-02
+"""
 
 from __future__ import annotations
 
@@ -36,21 +39,21 @@ def run(settings: Settings, store: Store, *, model: str, first: datetime, last: 
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
     callers = as_logged(store, spec, dataset, Ledger(store, model).entries()[-1:])
-    found = send(settings, spec, rows_as_calls(store, callers, dataset, first, last, limit=limit), rate=rate or None, progress=_show)
-    if not found.requests:
+    load = send(settings, spec, rows_as_calls(store, callers, dataset, first, last, limit=limit), rate=rate or None, progress=_show)
+    if not load.requests:
         raise UnknownName(
             f"The dataset {dataset.name} has no rows from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}: "
             "land and ingest these days first."
         )
-    if all(failure.startswith(NO_ANSWER) for failure in found.failures) and len(found.failures) == found.requests:
+    if all(failure.startswith(NO_ANSWER) for failure in load.failures) and len(load.failures) == load.requests:
         raise ServiceUnreachable(
-            f"The gateway at {settings.gateway_url} does not answer ({found.failures[0].removeprefix(NO_ANSWER)}): "
+            f"The gateway at {settings.gateway_url} does not answer ({load.failures[0].removeprefix(NO_ANSWER)}): "
             "start the platform (`perennial up`), or correct PERENNIAL_GATEWAY_URL."
         )
-    print(f"\r{found.sentence()}")
-    if found.failures:
-        print(f"The first failure: {found.failures[0]}", file=sys.stderr)
-    return EXIT_FAULT if found.failures else EXIT_DONE
+    print(f"\r{load.sentence()}")
+    if load.failures:
+        print(f"The first failure: {load.failures[0]}", file=sys.stderr)
+    return EXIT_FAULT if load.failures else EXIT_DONE
 
 
 def rows_as_calls(

@@ -1,4 +1,7 @@
-"""`perennial up`: start the platform on this machine. Does nothing that is done already."""
+"""`perennial up`: start the platform on this machine. Does nothing that is done already.
+
+$ perennial up
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """`perennial verify`: has each file of a table, its log and a version the bytes it was written with, is each
-ledger's chain unbroken? Reads all of them once."""
+ledger's chain unbroken? Reads all of them once.
+
+    $ perennial verify
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from perennial.store import Store
 
 
 @dataclass
-class _Found:
+class _Verified:
     """What is known of one table, model or ledger."""
 
     name: str
@@ -32,11 +35,14 @@ def run(settings: Settings, store: Store) -> int:
     """Print a line for each table, each model's versions and each ledger, and one for each thing that is damaged; 1 if there is one."""
     del settings
     sound = whole = True
-    for found in _everything(store):
-        print(f"{found.name}: {found.what}, {f'{len(found.damaged)} damaged' if found.damaged else 'sound'}.{found.remark}", flush=True)
-        for sentence in found.damaged:
+    for verified in _everything(store):
+        print(
+            f"{verified.name}: {verified.what}, {f'{len(verified.damaged)} damaged' if verified.damaged else 'sound'}.{verified.remark}",
+            flush=True,
+        )
+        for sentence in verified.damaged:
             print(f"  {sentence}")
-        sound, whole = sound and not found.damaged, whole and found.whole
+        sound, whole = sound and not verified.damaged, whole and verified.whole
     print(
         f"{'' if whole else 'As far as it is known (see above): '}Every file of the tables, "
         "their logs and the version folders has the bytes it was written with, every ledger an unbroken chain."
@@ -46,50 +52,52 @@ def run(settings: Settings, store: Store) -> int:
     return EXIT_DONE if sound else EXIT_FAULT
 
 
-def _everything(store: Store) -> Iterator[_Found]:
+def _everything(store: Store) -> Iterator[_Verified]:
     tables, manifests, ledgers = _tables(store), sealed_versions(store), {key.split("/")[1] for key in _keys(store, "ledger")}
     for name in sorted(tables):
         yield _table(store, name)
     for model, digests in sorted(manifests.items()):
-        found = _Found(f"The versions of {model}", f"{len(digests)} folders")
+        verified = _Verified(f"The versions of {model}", f"{len(digests)} folders")
         for digest in digests:
             try:
-                found.damaged += damaged_files(store, model, read_manifest(store, model, digest))
+                verified.damaged += damaged_files(store, model, read_manifest(store, model, digest))
             except PerennialError as error:
-                found.damaged.append(str(error))
-        yield found
+                verified.damaged.append(str(error))
+        yield verified
     for model in sorted(ledgers):
         ledger = Ledger(store, model)
         problems = ledger.verify()
         count = sum(1 for _ in _keys(store, f"ledger/{model}"))
         remark = f" `perennial ledger verify --model {model}` holds its end against the registry, too."
-        yield _Found(f"The ledger of {model}", f"{count} entries", [f"{problem}." for problem in problems], remark)
+        yield _Verified(f"The ledger of {model}", f"{count} entries", [f"{problem}." for problem in problems], remark)
 
 
-def _table(store: Store, name: str) -> _Found:
+def _table(store: Store, name: str) -> _Verified:
     """Every file that ever was in a table: older snapshots need them."""
-    found, log = _Found(f"The table {name}"), read_log(store, name)
-    found.damaged += Table(store, name).log_damage(log, log.version)
+    verified, log = _Verified(f"The table {name}"), read_log(store, name)
+    verified.damaged += Table(store, name).log_damage(log, log.version)
     kept, added = dict(log.hashes), log.added
     late: dict[str, datetime] = {}
     for note in notes(store, name):
         late |= {path: when for path, when in note.late.items() if path not in late}
         kept |= {path: hashed for path, hashed in note.files.items() if path not in kept}
-    found.damaged += damage(store, name, kept)
+    verified.damaged += damage(store, name, kept)
     unknown = sorted(added.keys() - kept.keys())
     for path in unknown:
         there = store.stat(f"tables/{name}/{path}")
         if there is None or there.size != added[path]:
-            found.damaged.append(f"tables/{name}/{path} {'is missing' if there is None else 'has another size'}: restore it from a backup.")
-    found.what = f"{len(added)} files, {sum(added.values()):,} bytes"
+            verified.damaged.append(
+                f"tables/{name}/{path} {'is missing' if there is None else 'has another size'}: restore it from a backup."
+            )
+    verified.what = f"{len(added)} files, {sum(added.values()):,} bytes"
     if late:
-        found.remark += f" The bytes of {len(late)} files are known since {min(late.values()):%Y-%m-%d %H:%M} UTC, not before."
-    if unknown and not found.damaged:
+        verified.remark += f" The bytes of {len(late)} files are known since {min(late.values()):%Y-%m-%d %H:%M} UTC, not before."
+    if unknown and not verified.damaged:
         Table(store, name).hashes()  # of the newest version: from now on they are known
     if unknown:
-        found.remark += f" Of {len(unknown)} files from before hashes were kept names and sizes alone were known until now."
-    found.whole = not (late or unknown)
-    return found
+        verified.remark += f" Of {len(unknown)} files from before hashes were kept names and sizes alone were known until now."
+    verified.whole = not (late or unknown)
+    return verified
 
 
 def _tables(store: Store) -> set[str]:

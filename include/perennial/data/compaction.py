@@ -67,13 +67,13 @@ def compact(store: Store, name: str, table: DeltaTable) -> bool:
 
 def _small_files(table: DeltaTable) -> dict[str, dict[str, Any]]:
     """Small files by path, with their bytes and rows, as many as one compaction takes."""
-    found: dict[str, dict[str, Any]] = {}
+    small_files: dict[str, dict[str, Any]] = {}
     total = 0
     for file in pa.table(table.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records"]).to_pylist():
         if file["size_bytes"] < SMALL and total < LARGE:
-            found[file["path"]] = file
+            small_files[file["path"]] = file
             total += file["size_bytes"]
-    return found
+    return small_files
 
 
 def _reader(table: DeltaTable, paths: Collection[str]) -> pa.RecordBatchReader:

@@ -53,7 +53,7 @@ def begun_by(
     for batch in batches():
         if batch.name == file.name and batch.digest not in sizes and (size := _size(store, spec, batch)) < path.stat().st_size:
             sizes[batch.digest] = (batch, size)
-    for batch, size in sorted(sizes.values(), key=lambda found: -found[1]):
+    for batch, size in sorted(sizes.values(), key=lambda batch_and_size: -batch_and_size[1]):
         if size and _sha256(path, size) == batch.digest:
             return batch, size
     return None

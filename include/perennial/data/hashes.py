@@ -4,6 +4,10 @@ A file from before hashes were kept is hashed when somebody first needs it, and 
 bytes before is not known. Notes gather what many commits say, too, so that a long history is not read again each time:
 
     tables/<name>/_sha256/<version>.json   SHA-256 of every file of that version, and since when those of old files are known
+
+    >>> from perennial.data.hashes import digest_of
+    >>> digest_of(["a" * 64, "b" * 64]) == digest_of(["b" * 64, "a" * 64])
+    True
 """
 
 from __future__ import annotations
@@ -84,27 +88,27 @@ def hash_of(store: Store, name: str, path: str) -> str:
 
 def damage(store: Store, name: str, known: Mapping[str, str]) -> list[str]:
     """A sentence for each file whose bytes are not those that were written. Reads every file once, piece by piece."""
-    found = []
+    sentences = []
     for path, wanted in sorted(known.items()):
         try:
             now = hash_of(store, name, path)
         except StoredDataDamaged as missing:
-            found.append(str(missing))
+            sentences.append(str(missing))
             continue
         if now != wanted:
-            found.append(
+            sentences.append(
                 f"tables/{name}/{path} was changed after it was written: its SHA-256 is {now[:12]}…, "
                 f"and {wanted[:12]}… was kept. Restore the file from a backup."
             )
-    return found
+    return sentences
 
 
 def refuse_damaged(store: Store, name: str, known: Mapping[str, str]) -> None:
     """Raises StoredDataDamaged if the bytes of a file are not those that were written."""
-    found = damage(store, name, known)
-    if found:
-        more = f" So are {len(found) - 1} more files: `perennial verify` names them." if len(found) > 1 else ""
-        raise StoredDataDamaged(found[0] + more)
+    sentences = damage(store, name, known)
+    if sentences:
+        more = f" So are {len(sentences) - 1} more files: `perennial verify` names them." if len(sentences) > 1 else ""
+        raise StoredDataDamaged(sentences[0] + more)
 
 
 def digest_of(files: Iterable[str]) -> str:
@@ -119,8 +123,8 @@ def digest_by_names(files: Iterable[Mapping[str, Any]]) -> str:
 
 def kept_in(commit: Mapping[str, Any]) -> dict[str, str]:
     """The hashes that a commit's entry in the history tells."""
-    found: dict[str, str] = json.loads(commit.get(FACT) or "{}")
-    return found
+    hashes: dict[str, str] = json.loads(commit.get(FACT) or "{}")
+    return hashes
 
 
 def notes(store: Store, name: str) -> Iterable[Note]:

@@ -1,4 +1,12 @@
-"""Values of a label that are no class of the model: rows that a training would leave out without a word."""
+"""Values of a label that are no class of the model: rows that a training would leave out without a word.
+
+>>> import numpy as np
+>>> from perennial.data.labels import unknown_labels
+>>> from perennial import discovery
+>>> spec = discovery.model("flight_delays")
+>>> unknown_labels(spec, np.array([1.0, 7.0, 0.0]), np.array([1.0, np.nan, 0.0])).sentence
+'1 of 3 labels (33.3%) are no class and left out: `7.0` (1).'
+"""
 
 from __future__ import annotations
 
@@ -33,9 +41,9 @@ class UnknownLabels:
         """For a person, what was left out; empty if nothing was."""
         if not self.rows:
             return ""
-        told = ", ".join(f"`{value}` ({count:,})" for value, count in list(self.values.items())[:TOLD])
+        shown_values = ", ".join(f"`{value}` ({count:,})" for value, count in list(self.values.items())[:TOLD])
         more = f" and {len(self.values) - TOLD} more values" if len(self.values) > TOLD else ""
-        return f"{self.rows:,} of {self.of:,} labels ({self.share:.1%}) are no class and left out: {told}{more}."
+        return f"{self.rows:,} of {self.of:,} labels ({self.share:.1%}) are no class and left out: {shown_values}{more}."
 
     def as_json(self) -> dict[str, Any]:
         """For a version's record and an evaluation."""
@@ -65,13 +73,13 @@ def unknown_labels(spec: ModelSpec, values: np.ndarray | None, labels: np.ndarra
     return UnknownLabels(int(lost.sum()), int(known.sum()), {str(names[i]): int(counts[i]) for i in order})
 
 
-def refuse_unknown(spec: ModelSpec, found: UnknownLabels, where: str) -> UnknownLabels:
+def refuse_unknown(spec: ModelSpec, unknown: UnknownLabels, where: str) -> UnknownLabels:
     """The same. Raises TrainingRefused where more than `split.max_unknown_labels` of the labels are no class."""
-    if found.share > spec.split.max_unknown_labels:
+    if unknown.share > spec.split.max_unknown_labels:
         raise TrainingRefused(
-            f"{spec.name} must not be trained on {where}: {found.sentence.rstrip('.')}, and {spec.split.max_unknown_labels:.1%} "
+            f"{spec.name} must not be trained on {where}: {unknown.sentence.rstrip('.')}, and {spec.split.max_unknown_labels:.1%} "
             f"may be. The classes are {', '.join(spec.classes)}. "
             "Correct the data or features.label; another class is another model; or raise split.max_unknown_labels where these "
             "rows are to be left out."
         )
-    return found
+    return unknown

@@ -1,6 +1,16 @@
-"""The landing zone: which files wait. What waits is the listing minus the receipts, so a lost event loses no file.
+r"""The landing zone: which files wait. What waits is the listing minus the receipts, so a lost event loses no file.
 
 Light: the landing-zone trigger of the orchestrator calls this every few seconds.
+
+    >>> import pathlib
+    >>> from perennial.data.landing import waiting_files
+    >>> from perennial.store import open_store
+    >>> folder = pathlib.Path("store/landing/rides")
+    >>> folder.mkdir(parents=True)
+    >>> _ = (folder / "monday.csv").write_text("ride,km\nr1,4.2\n")
+    >>> ready, still_written = waiting_files(open_store("store"), "rides", settle_seconds=60)
+    >>> [file.name for file in ready], [file.name for file in still_written]
+    ([], ['monday.csv'])
 """
 
 from __future__ import annotations
@@ -46,15 +56,15 @@ def listing(store: Store, dataset: str) -> list[Landed]:
     Hidden files and those whose name says that they are being written (`.part`, `.tmp` ...) are not there yet.
     """
     prefix = folder(dataset) + "/"
-    found = []
+    landed = []
     for item in store.list(folder(dataset)):
         name = item.key.removeprefix(prefix)
         if any(part.startswith(".") for part in name.split("/")) or name.lower().endswith(UNFINISHED):
             continue
         # A file system may hold bytes that are no text; receipts, results and events must be.
         text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        found.append(Landed(item.key, text, item.size, item.modified, _id(text, item)))
-    return found
+        landed.append(Landed(item.key, text, item.size, item.modified, _id(text, item)))
+    return landed
 
 
 def waiting_files(store: Store, dataset: str, settle_seconds: float, now: float | None = None) -> tuple[list[Landed], list[Landed]]:

@@ -35,40 +35,40 @@ def read_log(store: Store, name: str, until: int | None = None) -> Log:
         name: of the table.
         until: version whose files are told; the newest if absent.
     """
-    found, before, version = Log(), "", -1
+    log, before, version = Log(), "", -1
     now: dict[str, tuple[int, int | None]] = {}
     numbers = [
         item.key.rsplit("/", 1)[1].removesuffix(".json") for item in store.list(f"tables/{name}/_delta_log") if item.key.endswith(".json")
     ]
     for number in (int(number) for number in numbers if number.isdecimal()):
         if number != version + 1:
-            found.damage.append(missing(name, version + 1))
+            log.damage.append(missing(name, version + 1))
             before = ""
         version, key = number, log_key(name, number)
         data = store.read(key)
-        told = _take(found, now, data, key)
+        fault = _take(log, now, data, key)
         if number == until:
-            found.files = dict(now)
-        if told and before and told != before:
-            found.damage.append(_changed(log_key(name, number - 1)))
+            log.files = dict(now)
+        if fault and before and fault != before:
+            log.damage.append(_changed(log_key(name, number - 1)))
         before = hashlib.sha256(data).hexdigest()
-    found.version = version
+    log.version = version
     if until is None:
-        found.files = now
+        log.files = now
     try:
         last = json.loads(store.read(last_key(name)))
         if last["version"] == version and last["sha256"] != before:
-            found.damage.append(_changed(log_key(name, version)))
+            log.damage.append(_changed(log_key(name, version)))
         if last["version"] > version and not store.exists(log_key(name, last["version"])):  # else it was made since the list was
-            found.damage.append(missing(name, last["version"]))
+            log.damage.append(missing(name, last["version"]))
     except KeyError:
         pass  # written before hashes were kept, or about to be written
     except (ValueError, TypeError):
-        found.damage.append(f"{last_key(name)} cannot be read: delete it; the next commit writes it anew.")
-    return found
+        log.damage.append(f"{last_key(name)} cannot be read: delete it; the next commit writes it anew.")
+    return log
 
 
-def _take(found: Log, now: dict[str, tuple[int, int | None]], data: bytes, key: str) -> str:
+def _take(log: Log, now: dict[str, tuple[int, int | None]], data: bytes, key: str) -> str:
     """Add what a commit says, and bring the files of the table up to it; returns what it tells of the commit before it."""
     try:
         actions: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines()]
@@ -77,11 +77,11 @@ def _take(found: Log, now: dict[str, tuple[int, int | None]], data: bytes, key: 
             if "remove" in action:
                 now.pop(action["remove"]["path"], None)
         for added in (action["add"] for action in actions if "add" in action):
-            found.added[added["path"]] = added["size"]
+            log.added[added["path"]] = added["size"]
             now[added["path"]] = added["size"], json.loads(added.get("stats") or "{}").get("numRecords")
-        found.hashes |= json.loads(info.get(FACT) or "{}")
+        log.hashes |= json.loads(info.get(FACT) or "{}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        found.damage.append(f"{key} cannot be read ({type(error).__name__}): restore it from a backup.")
+        log.damage.append(f"{key} cannot be read ({type(error).__name__}): restore it from a backup.")
         return ""
     return str(info.get(PREVIOUS, ""))
 

@@ -1,4 +1,15 @@
-"""Readers: a landed file becomes a table of exactly the dataset's columns and types, or a sentence that says why not."""
+r"""Readers: a landed file becomes a table of exactly the dataset's columns and types, or a sentence that says why not.
+
+>>> import pathlib
+>>> from perennial.data.readers import read_batch
+>>> from perennial.specs import Column, DatasetSpec
+>>> columns = [Column(name="ride", type="string"), Column(name="start", type="timestamp"), Column(name="km", type="float", nullable=True)]
+>>> rides = DatasetSpec(name="rides", title="Rides", owner="fleet", columns=columns, key=["ride"], event_time="start")
+>>> file = pathlib.Path("monday.csv")
+>>> _ = file.write_text("ride,start,km\nr1,2026-03-02 08:15,4.2\nr2,2026-03-02 08:20,\n")
+>>> read_batch(file, rides).to_pylist()[1]
+{'ride': 'r2', 'start': datetime.datetime(2026, 3, 2, 8, 20), 'km': None}
+"""
 
 from __future__ import annotations
 
@@ -74,14 +85,14 @@ def read_batch(path: Path, spec: DatasetSpec, name: str = "") -> pa.Table:
         raise BatchRefused(f"{name} is empty: land it again with its rows.")
     with _sentences(name):
         if lower.endswith(PARQUET):
-            found = _parquet(path, spec, name)
+            rows = _parquet(path, spec, name)
         else:
             with _unpacked(path, spec, name) as file:
-                found = _csv(file) if lower.endswith(CSV) else _json_lines(file, spec)
-    _refuse_other_columns(found.column_names, spec, name)
-    if not found.num_rows:
+                rows = _csv(file) if lower.endswith(CSV) else _json_lines(file, spec)
+    _refuse_other_columns(rows.column_names, spec, name)
+    if not rows.num_rows:
         raise BatchRefused(f"{name} has a header but no rows: land it again with its rows.")
-    return pa.table([_typed(found[column.name], column.name, spec, name) for column in spec.columns], schema=schema(spec))
+    return pa.table([_typed(rows[column.name], column.name, spec, name) for column in spec.columns], schema=schema(spec))
 
 
 def refuse_too_large(size: int, spec: DatasetSpec, name: str) -> None:
@@ -160,11 +171,11 @@ def _opened(path: Path, name: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
 def _refuse_other_encodings(decoder: codecs.IncrementalDecoder, chunk: bytes, line: int, name: str) -> int:
     """Returns the line at which the next chunk begins."""
     wrong: tuple[int, int] | None = None
-    held = decoder.getstate()[0]
+    undecoded = decoder.getstate()[0]
     try:
         decoder.decode(chunk, final=not chunk)
     except UnicodeDecodeError as error:
-        wrong = (max(0, error.start - len(held)), error.object[error.start])
+        wrong = (max(0, error.start - len(undecoded)), error.object[error.start])
     if not wrong and (zero := chunk.find(0)) >= 0:  # UTF-16 without a mark decodes, full of zeros
         wrong = (zero, 0)
     if wrong:
@@ -202,12 +213,12 @@ def _csv_header(file: IO[bytes]) -> list[str]:
 def _json_lines(file: IO[bytes], spec: DatasetSpec) -> pa.Table:
     """Times and texts as they are written: Arrow would take every text that looks like a time for one, and an offset off it."""
     texts = [column.name for column in spec.columns if column.type in ("timestamp", "string")]
-    found = _json_columns(file, pa.schema([(name, pa.string()) for name in texts]))
-    empty = [name for name in texts if found[name].null_count == found.num_rows]
+    rows = _json_columns(file, pa.schema([(name, pa.string()) for name in texts]))
+    empty = [name for name in texts if rows[name].null_count == rows.num_rows]
     if empty:  # declared, and perhaps in no line
         written = _json_columns(file, None).column_names
-        found = found.drop_columns([name for name in empty if name not in written])
-    return found
+        rows = rows.drop_columns([name for name in empty if name not in written])
+    return rows
 
 
 def _json_columns(file: IO[bytes], explicit: pa.Schema | None) -> pa.Table:
@@ -230,10 +241,10 @@ def _json_columns(file: IO[bytes], explicit: pa.Schema | None) -> pa.Table:
 
 def _refuse_no_object(line: bytes, number: int) -> None:
     try:
-        found = json.loads(line)
+        value = json.loads(line)
     except ValueError as error:
         raise pa.ArrowInvalid(f"line {number} is no JSON ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise pa.ArrowInvalid(f"line {number} is no JSON object")
 
 
@@ -252,9 +263,9 @@ def _refuse_other_columns(names: list[str], spec: DatasetSpec, name: str) -> Non
     twice = sorted({n for n in names if names.count(n) > 1})
     missing, unexpected = [n for n in wanted if n not in names], [n for n in names if n not in wanted]
     said = [
-        f"{what} {', '.join(found)}"
-        for what, found in (("lacks the columns", missing), ("has unexpected columns", unexpected), ("has twice the columns", twice))
-        if found
+        f"{what} {', '.join(columns)}"
+        for what, columns in (("lacks the columns", missing), ("has unexpected columns", unexpected), ("has twice the columns", twice))
+        if columns
     ]
     if said:
         raise BatchRefused(
@@ -268,10 +279,10 @@ def _typed(values: pa.ChunkedArray, column: str, spec: DatasetSpec, name: str) -
     Raises:
         BatchRefused: names the column and the first row (the first row of values is 1) that has another type.
     """
-    kind, found = spec.column(column).type, values.type
-    if pa.types.is_dictionary(found):
-        values, found = values.cast(found.value_type), found.value_type
-    text = pa.types.is_string(found) or pa.types.is_large_string(found)
+    kind, given = spec.column(column).type, values.type
+    if pa.types.is_dictionary(given):
+        values, given = values.cast(given.value_type), given.value_type
+    text = pa.types.is_string(given) or pa.types.is_large_string(given)
     allowed: dict[ColumnType, Callable[[pa.DataType], bool]] = {
         "int": lambda t: pa.types.is_integer(t) or pa.types.is_floating(t),  # a nullable whole number often comes as 2.0
         "float": lambda t: pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t),
@@ -279,10 +290,10 @@ def _typed(values: pa.ChunkedArray, column: str, spec: DatasetSpec, name: str) -
         "timestamp": lambda t: pa.types.is_date(t) or pa.types.is_timestamp(t),
         "bool": pa.types.is_boolean,
     }
-    if not (text or pa.types.is_null(found) or allowed[kind](found)):
-        raise BatchRefused(f"{name}: {column} has the type {found}, not {_MEANT[kind]}. Correct the file and land it again.")
-    if pa.types.is_floating(found):
-        values = pc.if_else(pc.is_nan(values), pa.scalar(None, found), values)
+    if not (text or pa.types.is_null(given) or allowed[kind](given)):
+        raise BatchRefused(f"{name}: {column} has the type {given}, not {_MEANT[kind]}. Correct the file and land it again.")
+    if pa.types.is_floating(given):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, given), values)
     try:
         cast = _cast(values, kind, spec.time_zone)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -290,7 +301,7 @@ def _typed(values: pa.ChunkedArray, column: str, spec: DatasetSpec, name: str) -
     if kind == "float":
         cast = pc.if_else(pc.is_nan(cast), pa.scalar(None, pa.float64()), cast)
         _refuse_where(pc.is_inf(cast), values, column, "which is not finite", name)
-    elif kind == "int" and pa.types.is_floating(found):
+    elif kind == "int" and pa.types.is_floating(given):
         inexact = pc.greater_equal(pc.abs(values.cast(pa.float64())), float(EXACT))  # 2^53 itself may have been its neighbour
         _refuse_where(inexact, values, column, "from 2^53 on, where a number with a point does not tell whole numbers apart", name)
     return cast

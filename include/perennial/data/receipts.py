@@ -90,5 +90,7 @@ def read_receipt(store: Store, dataset: str, file_id: str) -> Receipt | None:
 
 def receipts(store: Store, dataset: str) -> list[Receipt]:
     """Every receipt of a dataset, oldest first."""
-    found = [read_receipt(store, dataset, item.key.rsplit("/", 1)[1].removesuffix(".json")) for item in store.list(f"receipts/{dataset}")]
-    return sorted((r for r in found if r is not None), key=lambda r: r.time)
+    receipts_read = [
+        read_receipt(store, dataset, item.key.rsplit("/", 1)[1].removesuffix(".json")) for item in store.list(f"receipts/{dataset}")
+    ]
+    return sorted((r for r in receipts_read if r is not None), key=lambda r: r.time)

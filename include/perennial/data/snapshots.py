@@ -79,8 +79,8 @@ class Snapshot:
             where = field >= naive(since)
         if until is not None:
             where = (field < naive(until)) if where is None else where & (field < naive(until))
-        found = self.table.scan(list(dict.fromkeys((*wanted, *order))), where, self.version)
-        return _frame(found.sort_by([(name, "ascending") for name in order]).select(wanted))
+        selected = self.table.scan(list(dict.fromkeys((*wanted, *order))), where, self.version)
+        return _frame(selected.sort_by([(name, "ascending") for name in order]).select(wanted))
 
     def newest(self) -> datetime:
         """Newest event time.
@@ -169,8 +169,8 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
         )
     used = (every[event_time] >= bounds["train"][0]).to_numpy()  # to the newest row: days of unknown labels alone count too
     unknown = refuse_unknown(spec, unknown_of(spec, every[used], label[used]), f"snapshot {snapshot.version} of {snapshot.dataset.name}")
-    told = {name: [first.date().isoformat(), last.date().isoformat()] for name, (first, last) in bounds.items()}
-    return Split(**parts, bounds=told, unknown=unknown)
+    days_of_parts = {name: [first.date().isoformat(), last.date().isoformat()] for name, (first, last) in bounds.items()}
+    return Split(**parts, bounds=days_of_parts, unknown=unknown)
 
 
 def label_of(rows: pandas.DataFrame, features_module: ModuleType | Any) -> np.ndarray:

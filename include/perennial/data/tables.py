@@ -3,6 +3,14 @@
 A commit is put-if-absent of exactly the next version. Whoever loses looks again: the batch may be in by now, or its keys taken.
 It carries two application transactions: the batch's digest, odd while it is in and even once it was taken out, and the order of
 commits, by which Delta's own writers conflict with it. It keeps the SHA-256 of each file that it adds (`hashes.py`).
+
+    >>> import pyarrow as pa
+    >>> from perennial.data.tables import Table
+    >>> from perennial.store import open_store
+    >>> rides = Table(open_store("store"), "rides")
+    >>> rows = pa.table({"ride": ["r1", "r2"], "km": [4.2, 1.5]})
+    >>> rides.append(rows, "1f" * 32), rides.append(rows, "1f" * 32), rides.count()
+    (1, 1, 2)
 """
 
 from __future__ import annotations
@@ -141,8 +149,8 @@ class Table:
         version = self.version() if version is None else version
         if version is None:
             return
-        if found := self.log_damage(read_log(self.store, self.name, version), version):
-            raise StoredDataDamaged(found[0])
+        if sentences := self.log_damage(read_log(self.store, self.name, version), version):
+            raise StoredDataDamaged(sentences[0])
         refuse_damaged(self.store, self.name, self.hashes(version).files)
 
     def log_damage(self, log: Log, version: int) -> list[str]:
@@ -191,14 +199,14 @@ class Table:
 
     def batches(self) -> list[Batch]:
         """Every batch that was ever appended, newest first, also those that were taken out. Reads the whole history."""
-        table, removed, found = self._open(), dict[str, Commit](), list[Batch]()
+        table, removed, kept = self._open(), dict[str, Commit](), list[Batch]()
         for entry in table.history() if table else []:
             digest = entry.get("perennial.removed")
             if digest:
                 removed.setdefault(digest, _commit_of(entry))
             if digest := entry.get("perennial.batch"):
-                found.append(Batch(digest, _commit_of(entry), removed.pop(digest, None)))
-        return found
+                kept.append(Batch(digest, _commit_of(entry), removed.pop(digest, None)))
+        return kept
 
     def batch(self, digest: str) -> Batch | None:
         """The newest append of a batch, in the table or taken out; None if it never was. Reads the whole history unless it never was."""
@@ -419,13 +427,13 @@ class Table:
             Fault: it lacks another one that is wanted.
         """
         known = pa.schema(table.schema()).names
-        found = {field.name: field for field in self.expected if field.nullable and field.name not in known}
-        lacking = [name for name in dict.fromkeys(wanted) if name not in known and name not in found]
+        fields = {field.name: field for field in self.expected if field.nullable and field.name not in known}
+        lacking = [name for name in dict.fromkeys(wanted) if name not in known and name not in fields]
         if lacking and (newest := self._open()) is not None:
-            found |= {
+            fields |= {
                 field.name: field for field in pa.schema(newest.schema()) if field.name in lacking and field.name not in self.expected.names
             }
-        missing = [name for name in lacking if name not in found]
+        missing = [name for name in lacking if name not in fields]
         if missing:
             required = missing[0] in self.expected.names
             advice = (
@@ -434,7 +442,7 @@ class Table:
                 else f"correct its name; the table has {', '.join(known)}"
             )
             raise Fault(f"Version {table.version()} of the table {self.name} has no column {missing[0]}: {advice}.")
-        return list(found.values())
+        return list(fields.values())
 
     def _refuse_other_types(self, table: DeltaTable, given: pa.Schema, how: str) -> None:
         """Where the table and what is given differ in a column's type.
@@ -503,8 +511,8 @@ class Table:
 
 
 def _files(table: DeltaTable) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    return found
+    files: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    return files
 
 
 def _commit_of(entry: Mapping[str, Any]) -> Commit:
@@ -544,13 +552,13 @@ def _large_to_plain(schema: pa.Schema) -> pa.Schema:
     )
 
 
-def _kind(found: pa.DataType) -> str:
+def _kind(data_type: pa.DataType) -> str:
     """A type without what may differ between a table and what is appended to it at no loss."""
-    if pa.types.is_timestamp(found):
-        return "times with a zone" if found.tz else "times"
-    if pa.types.is_large_string(found) or pa.types.is_string_view(found):
+    if pa.types.is_timestamp(data_type):
+        return "times with a zone" if data_type.tz else "times"
+    if pa.types.is_large_string(data_type) or pa.types.is_string_view(data_type):
         return "string"
-    return "lists" if pa.types.is_nested(found) else str(found)
+    return "lists" if pa.types.is_nested(data_type) else str(data_type)
 
 
 def _shown(row: Mapping[str, Any], key: Sequence[str]) -> str:

@@ -1,4 +1,10 @@
-"""A column of a landed file as wall times of its dataset: the rule of `perennial.clock` for Arrow."""
+"""A column of a landed file as wall times of its dataset: the rule of `perennial.clock` for Arrow.
+
+>>> import pyarrow as pa
+>>> from perennial.data.wall_times import wall_times
+>>> wall_times(pa.chunked_array([["2026-03-02T08:15:00Z", "2026-03-02 08:15", None]]), "Europe/Berlin").to_pylist()
+[datetime.datetime(2026, 3, 2, 9, 15), datetime.datetime(2026, 3, 2, 8, 15), None]
+"""
 
 from __future__ import annotations
 
@@ -39,9 +45,9 @@ def wall_times(values: pa.ChunkedArray, time_zone: str = UTC) -> pa.ChunkedArray
 
 def _converted(moments: pa.ChunkedArray, time_zone: str) -> pa.ChunkedArray:
     """Wall times of moments. Not by Arrow's own function, which knows no summer time after 2037."""
-    found = moments.combine_chunks()
-    known = found.is_valid().to_numpy(zero_copy_only=False)
-    since_1970 = found.cast(pa.int64()).fill_null(0).to_numpy()
+    combined = moments.combine_chunks()
+    known = combined.is_valid().to_numpy(zero_copy_only=False)
+    since_1970 = combined.cast(pa.int64()).fill_null(0).to_numpy()
     quarters, place = np.unique(since_1970 // _QUARTER, return_inverse=True)
     ends = [(_offset(q * _QUARTER, time_zone), _offset((q + 1) * _QUARTER - 1, time_zone)) for q in quarters.tolist()]
     offsets = np.array([first for first, _ in ends], dtype=np.int64)[place]

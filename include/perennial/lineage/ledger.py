@@ -5,6 +5,14 @@ same place one wins and the other is told. Each entry holds the hash of the one 
 removed, moved or slipped in shows. Entries removed from the end leave a shorter chain that is whole in itself: that shows
 by comparing it with what was noted elsewhere. `release` and `rollback` note each end of a release in the registry, as the
 tag `ledger` of the version that it ended for; what was written after the newest of these notes is not covered.
+
+    >>> from perennial.lineage.ledger import Ledger
+    >>> from perennial.store import open_store
+    >>> ledger = Ledger(open_store("store"), "churn")
+    >>> facts = {"version": 1, "champion": 1, "weights": {1: 10_000}, "versions": {1: "0" * 64}}
+    >>> entry = ledger.append("released", **facts, reason="The first.", actor="anna", after_seq=None)
+    >>> ledger.last().champion, ledger.verify()
+    (1, [])
 """
 
 from __future__ import annotations
@@ -202,38 +210,38 @@ class Ledger:
                 problems.append(f"{missing} missing")
                 before = None
             data = self._store.read(item.key)
-            found = _parsed(data)
-            if found is None:
+            document = _parsed(data)
+            if document is None:
                 problems.append(f"entry {number} is not readable")
             else:
-                hashes[number] = found.get("hash")
-                problems += [f"entry {number} {what}" for what in self._faults(found, data, number, before, follows=number == wanted)]
-            before, wanted = found, number + 1
+                hashes[number] = document.get("hash")
+                problems += [f"entry {number} {what}" for what in self._faults(document, data, number, before, follows=number == wanted)]
+            before, wanted = document, number + 1
         return problems + [what for version, note in (noted or {}).items() if (what := _mismatch(version, note, hashes))]
 
     def served_at(self, time: datetime) -> Entry | None:
         """The entry that held at that time; None before the first."""
-        held = None
+        newest_before = None
         for entry in self.entries():
             if entry.time > time:
                 break
-            held = entry
-        return held
+            newest_before = entry
+        return newest_before
 
-    def _faults(self, found: dict[str, Any], data: bytes, number: int, before: dict[str, Any] | None, *, follows: bool) -> list[str]:
+    def _faults(self, document: dict[str, Any], data: bytes, number: int, before: dict[str, Any] | None, *, follows: bool) -> list[str]:
         faults = []
-        if found.get("hash") != _digest({k: v for k, v in found.items() if k != "hash"}):
+        if document.get("hash") != _digest({k: v for k, v in document.items() if k != "hash"}):
             faults.append("was changed: its hash does not fit its content")
-        elif data != _canonical(found):
+        elif data != _canonical(document):
             faults.append("was changed: it is not written as entries are")
-        if found.get("seq") != number:
-            faults.append(f"was moved: it calls itself {found.get('seq')}")
-        if found.get("model") != self.model:
-            faults.append(f"belongs to the model {found.get('model')}")
+        if document.get("seq") != number:
+            faults.append(f"was moved: it calls itself {document.get('seq')}")
+        if document.get("model") != self.model:
+            faults.append(f"belongs to the model {document.get('model')}")
         previous = FIRST if number == 0 else before.get("hash") if before else None
-        if previous is not None and found.get("previous") != previous:
+        if previous is not None and document.get("previous") != previous:
             faults.append("does not follow the entry before it")
-        if before and follows and _time(found) < _time(before):
+        if before and follows and _time(document) < _time(before):
             faults.append("is dated before the entry before it")
         try:
             Entry.model_validate_json(data)
@@ -257,13 +265,13 @@ class Ledger:
                 f"{self.model}`, then restore it from a copy."
             ) from None
         try:
-            entry, found = Entry.model_validate_json(data), _loaded(data)
+            entry, document = Entry.model_validate_json(data), _loaded(data)
         except ValueError as error:
             raise StoredDataDamaged(
                 f"Entry {seq} of the ledger of {self.model} cannot be read ({self._key(seq)}). "
                 f"Run `perennial ledger verify --model {self.model}`, then restore it from a copy."
             ) from error
-        if entry.hash != _digest({k: v for k, v in found.items() if k != "hash"}):
+        if entry.hash != _digest({k: v for k, v in document.items() if k != "hash"}):
             raise StoredDataDamaged(
                 f"Entry {seq} of the ledger of {self.model} was changed ({self._key(seq)}). Run `perennial ledger verify --model "
                 f"{self.model}`, then restore it from a copy."
@@ -278,12 +286,12 @@ class Ledger:
 
 
 def _mismatch(version: int, note: str, hashes: Mapping[int, object]) -> str:
-    found = NOTE.fullmatch(note)
-    if not found:
+    match = NOTE.fullmatch(note)
+    if not match:
         return f"the note of version {version} is no number and hash of an entry: {note!r}"
-    if int(found[1]) not in hashes:
-        return f"entry {found[1]}, which was noted for version {version}, is not there"
-    return "" if hashes[int(found[1])] == found[2] else f"entry {found[1]} is not the one that was noted for version {version}"
+    if int(match[1]) not in hashes:
+        return f"entry {match[1]}, which was noted for version {version}, is not there"
+    return "" if hashes[int(match[1])] == match[2] else f"entry {match[1]} is not the one that was noted for version {version}"
 
 
 def _canonical(value: object) -> bytes:
@@ -296,10 +304,10 @@ def _digest(body: Mapping[str, Any]) -> str:
 
 def _parsed(data: bytes) -> dict[str, Any] | None:
     try:
-        found = _loaded(data)
+        document = _loaded(data)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def _loaded(data: bytes) -> Any:
@@ -311,9 +319,9 @@ def _loaded(data: bytes) -> Any:
     return json.loads(data, parse_constant=refuse)
 
 
-def _time(found: Mapping[str, Any]) -> datetime:
+def _time(document: Mapping[str, Any]) -> datetime:
     try:
-        when = datetime.fromisoformat(str(found.get("time")))
+        when = datetime.fromisoformat(str(document.get("time")))
         return when if when.tzinfo else when.replace(tzinfo=timezone.utc)
     except ValueError:
         return datetime.min.replace(tzinfo=timezone.utc) + timedelta(days=1)

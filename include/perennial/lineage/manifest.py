@@ -1,6 +1,11 @@
 """Where a version comes from: the manifest in its folder, and the digests of code, lock file and run that it names.
 
 Light: the serving environment reads manifests too.
+
+    >>> from perennial import discovery
+    >>> from perennial.lineage.manifest import training_parameters
+    >>> sorted(training_parameters(discovery.model("flight_delays")))[:3]
+    ['batch_size', 'classes', 'cpus']
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ def note_registration(store: Store, model: str, number: int, digest: str, tags: 
 
 def registrations(store: Store, model: str) -> dict[int, Registration]:
     """Every number that was given, by number. Raises StoredDataDamaged if a receipt cannot be read."""
-    found = (_read(store, item.key) for item in store.list(f"models/{model}/numbers"))
-    return {registration.number: registration for registration in found}
+    receipts = (_read(store, item.key) for item in store.list(f"models/{model}/numbers"))
+    return {registration.number: registration for registration in receipts}
 
 
 def _read(store: Store, key: str) -> Registration:

@@ -37,8 +37,8 @@ def trained_on(
         parameters: what the spec and the run ask for.
         seed: of every random choice.
     """
-    found = (published(store, model, run_key(model, snapshot, code, lock, parameters, seed)) for snapshot in snapshot_digests)
-    return next((digest for digest in found if digest), None)
+    trained = (published(store, model, run_key(model, snapshot, code, lock, parameters, seed)) for snapshot in snapshot_digests)
+    return next((digest for digest in trained if digest), None)
 
 
 def kin(store: Store, model: str, digests: Mapping[int, str], version: int) -> frozenset[int]:

@@ -11,19 +11,19 @@ from perennial.store import Store
 def unowned(store: Store) -> dict[str, str]:
     """A sentence for each model that its ledger lets serve while no folder has its name, or whose ledger does
     not say; a broken one has its folder."""
-    with_folder = {*discovery.models(), *(found.name for found in discovery.broken() if found.kind == "model")}
-    found = {}
+    with_folder = {*discovery.models(), *(sentences.name for sentences in discovery.broken() if sentences.kind == "model")}
+    sentences = {}
     for name in known_models(store):
         if name in with_folder:
             continue
         try:
             last = Ledger(store, name).last()
         except StoredDataDamaged as damage:
-            found[name] = f"perennial_models/{name} is gone, and whether {name} still serves is not known: {damage}"
+            sentences[name] = f"perennial_models/{name} is gone, and whether {name} still serves is not known: {damage}"
         else:
             if last and last.serves:
-                found[name] = _sentence(last)
-    return found
+                sentences[name] = _sentence(last)
+    return sentences
 
 
 def _sentence(entry: Entry) -> str:

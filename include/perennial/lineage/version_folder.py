@@ -4,6 +4,10 @@
     models/<model>/by_run/<run key>.json   which version a training gave
 
 `manifest.json` is written last: a folder without it does not exist.
+
+    >>> from perennial.lineage.version_folder import key
+    >>> key("churn", "3f" * 32)[:30]
+    'models/churn/versions/3f3f3f3f'
 """
 
 from __future__ import annotations
@@ -66,13 +70,13 @@ def read_manifest(store: Store, model: str, digest: str) -> Manifest:
         StoredDataDamaged: the manifest does not belong to that digest.
     """
     try:
-        found = store.read(f"{key(model, digest)}/{MANIFEST}") if DIGEST.fullmatch(digest) else None
+        data = store.read(f"{key(model, digest)}/{MANIFEST}") if DIGEST.fullmatch(digest) else None
     except KeyError:
-        found = None
-    if found is None:
+        data = None
+    if data is None:
         raise UnknownName(f"The store has no version {digest[:12]} of {model}: take a digest that `train` printed or the registry shows.")
     try:
-        manifest = Manifest.model_validate_json(found)
+        manifest = Manifest.model_validate_json(data)
     except ValidationError:
         raise StoredDataDamaged(
             f"The manifest of {model} {digest[:12]} cannot be read: restore {key(model, digest)}/ from a backup or train again."
@@ -101,8 +105,8 @@ def read_signature(store: Store, model: str, digest: str) -> dict[str, Any]:
             f"signature.json of {model} {digest[:12]} is missing or was changed after sealing: "
             f"restore {key(model, digest)}/ from a backup or train again."
         )
-    found: dict[str, Any] = json.loads(data)
-    return found
+    signature: dict[str, Any] = json.loads(data)
+    return signature
 
 
 def fetch(store: Store, model: str, digest: str, into: Path) -> Path:
@@ -131,25 +135,25 @@ def fetch(store: Store, model: str, digest: str, into: Path) -> Path:
 
 def sealed_versions(store: Store) -> dict[str, list[str]]:
     """Digests of the sealed versions of each model."""
-    found: dict[str, list[str]] = {}
+    files_of: dict[str, list[str]] = {}
     for item in store.list("models"):
         model, between, rest = item.key.removeprefix("models/").partition("/versions/")
         if between and rest.count("/") == 1 and rest.endswith(f"/{MANIFEST}"):
-            found.setdefault(model, []).append(rest.split("/")[0])
-    return found
+            files_of.setdefault(model, []).append(rest.split("/")[0])
+    return files_of
 
 
 def damaged_files(store: Store, model: str, manifest: Manifest) -> list[str]:
     """A sentence for each file of a version that is missing or not as it was sealed. Reads each once, piece by piece."""
-    found, folder = [], key(model, manifest.digest)
+    damaged, folder = [], key(model, manifest.digest)
     for name, expected in manifest.files.items():
         try:
             what = "" if store.sha256(f"{folder}/{name}") == expected else "was changed after sealing"
         except KeyError:
             what = "is missing from the store"
         if what:
-            found.append(_damaged(model, manifest.digest, name, what))
-    return found
+            damaged.append(_damaged(model, manifest.digest, name, what))
+    return damaged
 
 
 def key(model: str, digest: str) -> str:

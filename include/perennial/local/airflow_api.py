@@ -92,8 +92,8 @@ class AirflowApi:
 
     def runs(self, dag: str) -> list[Run]:
         """The runs of a DAG, newest first."""
-        found = self._ask("GET", f"/dags/{dag}/dagRuns", params={"order_by": "-run_after", "limit": 100})
-        return [self._run(r) for r in found["dag_runs"]]
+        answer = self._ask("GET", f"/dags/{dag}/dagRuns", params={"order_by": "-run_after", "limit": 100})
+        return [self._run(r) for r in answer["dag_runs"]]
 
     def run(self, dag: str, run_id: str) -> Run:
         """One run as it is now."""
@@ -105,10 +105,10 @@ class AirflowApi:
             lambda: now if (now := self.run(run.dag, run.id)).state in ENDED else None, f"the end of {run.dag} {run.id}", seconds
         )
 
-    def until(self, found: Callable[[], _Found | None], what: str, seconds: float) -> _Found:
+    def until(self, look: Callable[[], _Found | None], what: str, seconds: float) -> _Found:
         """Ask again until something is found. Raises Fault when the time is up."""
         end = time.monotonic() + seconds
-        while (answer := found()) is None:
+        while (answer := look()) is None:
             if time.monotonic() > end:
                 raise Fault(f"Waited {seconds:.0f} s for {what}, in vain: open {self.url} to see why.")
             time.sleep(_RETRY_SECONDS)
@@ -116,8 +116,8 @@ class AirflowApi:
 
     def tasks(self, run: Run) -> dict[str, str | None]:
         """State of every task of a run."""
-        found = self._ask("GET", f"/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}/taskInstances")
-        return {t["task_id"]: t["state"] for t in found["task_instances"]}
+        answer = self._ask("GET", f"/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}/taskInstances")
+        return {t["task_id"]: t["state"] for t in answer["task_instances"]}
 
     def result(self, run: Run, task: str) -> dict[str, Any] | None:
         """What a task returned (its stage's result); none if it returned nothing."""
@@ -132,8 +132,8 @@ class AirflowApi:
         value = answer["value"]
         if isinstance(value, str):
             value = json.loads(value)
-        found: dict[str, Any] = value
-        return found
+        document: dict[str, Any] = value
+        return document
 
     def log(self, run: Run, task: str) -> list[str]:
         """The lines of a task's last try, as the UI shows them; also while it runs."""
@@ -148,8 +148,8 @@ class AirflowApi:
 
     def announce(self, asset: str) -> None:
         """Make an event of an asset, as a task would."""
-        (found,) = self._ask("GET", "/assets", params={"name_pattern": asset})["assets"]
-        self._ask("POST", "/assets/events", json={"asset_id": found["id"], "extra": {}})
+        (known_asset,) = self._ask("GET", "/assets", params={"name_pattern": asset})["assets"]
+        self._ask("POST", "/assets/events", json={"asset_id": known_asset["id"], "extra": {}})
 
     def parse_again(self, dag: str) -> None:
         """Have the file of a DAG parsed at once."""

@@ -29,7 +29,7 @@ def main() -> int:
 
 def make(store: S3Store) -> bool:
     """Make the store's bucket; False if it is there already."""
-    if store.bucket in {found["Name"] for found in store.client.list_buckets()["Buckets"]}:
+    if store.bucket in {bucket["Name"] for bucket in store.client.list_buckets()["Buckets"]}:
         return False
     store.client.create_bucket(Bucket=store.bucket)
     return True

@@ -117,15 +117,15 @@ class Logs:
         number, position = self._read.get(file, (0, 0))
         try:
             with file.open("rb") as stream:
-                found = os.fstat(stream.fileno())
-                if found.st_ino != number or found.st_size < position:  # supervisord began a new file
+                status = os.fstat(stream.fileno())
+                if status.st_ino != number or status.st_size < position:  # supervisord began a new file
                     position = 0
                 stream.seek(position)
                 data = stream.read()
         except FileNotFoundError:  # renamed by supervisord a moment ago
             return []
         whole = data[: data.rfind(b"\n") + 1]
-        self._read[file] = (found.st_ino, position + len(whole))
+        self._read[file] = (status.st_ino, position + len(whole))
         return whole.decode(errors="replace").splitlines()
 
 

@@ -446,8 +446,8 @@ def _traffic(story: Story) -> Iterator[Load]:
     calls = (Call([row], None, when.isoformat()) for row, when, _ in itertools.cycle(flights))
 
     def run() -> None:
-        found = send(story.settings, spec, calls, rate=RATE, stop=stop)
-        load.__dict__.update(found.__dict__)
+        sent = send(story.settings, spec, calls, rate=RATE, stop=stop)
+        load.__dict__.update(sent.__dict__)
 
     sender = threading.Thread(target=run, daemon=True)
     sender.start()

@@ -124,13 +124,13 @@ def uv_settings(pip: dict[str, str], outer: dict[str, str] | os._Environ[str]) -
 
 def parse_pip_settings(listing: str) -> dict[str, str]:
     """What `pip config list` shows, by option; the environment wins over `[install]`, that over `[global]`."""
-    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listing.splitlines():
         name, _, value = line.partition("=")
         section, _, option = name.rpartition(".")
-        if section in found:
-            found[section][option] = " ".join(shlex.split(value)).replace("\\n", " ")
-    return {**found["global"], **found["install"], **found[":env:"]}
+        if section in sections:
+            sections[section][option] = " ".join(shlex.split(value)).replace("\\n", " ")
+    return {**sections["global"], **sections["install"], **sections[":env:"]}
 
 
 def compile_locks(home: Path) -> None:

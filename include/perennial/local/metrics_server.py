@@ -100,7 +100,7 @@ def merged(texts: Iterable[str]) -> str:
                 samples.setdefault(name, [])
             elif line and not line.startswith("#"):
                 samples.setdefault(name, []).append(line)
-    return "".join(f"{line}\n" for name, found in samples.items() for line in (*heads.get(name, ()), *found))
+    return "".join(f"{line}\n" for name, lines in samples.items() for line in (*heads.get(name, ()), *lines))
 
 
 def _gauge(name: str, meaning: str, label: str, values: dict[str, bool]) -> str:

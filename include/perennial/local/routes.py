@@ -38,13 +38,13 @@ def released(store: Store) -> Iterator[tuple[ModelSpec, Route]]:
 
 def unreadable(store: Store) -> dict[str, str]:
     """A sentence for each model whose last ledger entry is damaged: nobody knows what is to serve."""
-    found = {}
+    sentences = {}
     for name in {*discovery.models(), *_left_out(store)}:
         try:
             Ledger(store, name).last()
         except StoredDataDamaged as damage:
-            found[name] = str(damage)
-    return found
+            sentences[name] = str(damage)
+    return sentences
 
 
 def resume(settings: Settings, store: Store) -> Iterator[str]:
@@ -64,13 +64,13 @@ def resume(settings: Settings, store: Store) -> Iterator[str]:
         note_service(settings, store, model.name)
     damaged = unreadable(store)
     yield from (f"  {name} does not serve: {damaged[name]}" for name in sorted(damaged.keys() - why.keys()))
-    for said in (*why.values(), *(found.sentence for found in discovery.broken() if found.kind == "dataset")):
+    for said in (*why.values(), *(broken_spec.sentence for broken_spec in discovery.broken() if broken_spec.kind == "dataset")):
         yield f"  {said}"
 
 
 def _left_out(store: Store) -> dict[str, str]:
     """A sentence for each model whose files are broken, or gone while it serves."""
-    broken = {found.name: found.sentence for found in discovery.broken() if found.kind == "model"}
+    broken = {broken_spec.name: broken_spec.sentence for broken_spec in discovery.broken() if broken_spec.kind == "model"}
     return broken | unowned(store)
 
 
@@ -90,5 +90,5 @@ def mend(settings: Settings, store: Store) -> Iterator[str]:
 
 def _since(programs: Mapping[str, Program], model: str, version: int, now: datetime) -> datetime:
     """Since when the server runs; now if it does not."""
-    found = programs.get(program(model, version))
-    return found.since if found and found.since and found.state == "RUNNING" else now
+    server = programs.get(program(model, version))
+    return server.since if server and server.since and server.state == "RUNNING" else now

@@ -205,7 +205,7 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
 def _mlflow_hosts(settings: Settings) -> list[str]:
     """Names that MLflow answers to, with any port. A bracket is a pattern's own sign there."""
     names = sorted(settings.host_names())
-    return ["*"] if "*" in names else [found for name in names for found in (name, f"{name.replace('[', '[[]', 1)}:*")]
+    return ["*"] if "*" in names else [host for name in names for host in (name, f"{name.replace('[', '[[]', 1)}:*")]
 
 
 def _mlflow_pages(settings: Settings) -> list[str]:

@@ -172,8 +172,8 @@ class Supervisor:
         """Process ids of the programs that run on without a supervisor, by name: what a killed supervisord left."""
         known = self.programs() if self.running() else {}
         pid_files = {file.stem: file for file in self.programs_folder.glob("*.pid") if file.stem not in known}
-        found = orphans.running(pid_files, f"unix://{self.socket}")
-        return {name: pid for name, pid in sorted(found.items()) if name not in known}
+        running = orphans.running(pid_files, f"unix://{self.socket}")
+        return {name: pid for name, pid in sorted(running.items()) if name not in known}
 
     def end_left(self) -> None:
         """End what a killed supervisord left and nobody added again."""
@@ -185,11 +185,11 @@ class Supervisor:
 
     def programs(self) -> dict[str, Program]:
         """All programs by name. Raises ServiceUnreachable if supervisord does not run."""
-        found = {}
+        by_name = {}
         for info in self._call("getAllProcessInfo"):
             since = datetime.fromtimestamp(info["start"], timezone.utc) if info["pid"] else None
-            found[info["name"]] = Program(info["name"], info["statename"], info["pid"] or None, since)
-        return found
+            by_name[info["name"]] = Program(info["name"], info["statename"], info["pid"] or None, since)
+        return by_name
 
     def log(self, name: str) -> Path:
         """File to which a program writes (standard output and error)."""
@@ -221,8 +221,8 @@ class Supervisor:
 
     def _end_orphan(self, name: str) -> None:
         """End the process of a program that supervisord does not know, if there is one."""
-        if found := self._definition(name):
-            orphans.end_left([orphans.Left(self._pid_file(name), found.stop_signal, found.stop_seconds)])
+        if definition := self._definition(name):
+            orphans.end_left([orphans.Left(self._pid_file(name), definition.stop_signal, definition.stop_seconds)])
         for file in self._files(name):
             file.unlink(missing_ok=True)
 

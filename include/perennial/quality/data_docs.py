@@ -105,23 +105,23 @@ def write_index(store: Store, dataset: str) -> str:
 
     Of several pages of one file the newest tells what became of it: one that passed its suite may have been refused by the table.
     """
-    found = []
+    pages = []
     for item in store.list(f"{folder(dataset)}/validations"):
         name = item.key.rsplit("/", 1)[1]
         if parts := _KEY.fullmatch(name):
-            found.append((item.modified, name, parts))
-    found.sort(key=lambda entry: (entry[0], entry[2]["status"] == "refused", entry[1]), reverse=True)
-    newest = {parts.group("batch", "digest"): name for _, name, parts in reversed(found)}
-    found = [entry for entry in found if not entry[2]["digest"] or newest[entry[2].group("batch", "digest")] == entry[1]]
-    counts = {status: sum(parts["status"] == status for _, _, parts in found) for status in get_args(Status)}
+            pages.append((item.modified, name, parts))
+    pages.sort(key=lambda entry: (entry[0], entry[2]["status"] == "refused", entry[1]), reverse=True)
+    newest = {parts.group("batch", "digest"): name for _, name, parts in reversed(pages)}
+    pages = [entry for entry in pages if not entry[2]["digest"] or newest[entry[2].group("batch", "digest")] == entry[1]]
+    counts = {status: sum(parts["status"] == status for _, _, parts in pages) for status in get_args(Status)}
     rows = "".join(
         f'<tr><td><a href="validations/{html.escape(name)}">{html.escape(parts["batch"])}</a></td><td class="status '
         f'{parts["status"]}">{parts["status"]}</td>'
         f'<td class="number">{_count(parts["rows"])}</td><td>{datetime.fromtimestamp(when, timezone.utc):%Y-%m-%d %H:%M:%S} UTC</td></tr>'
-        for when, name, parts in found[:_SHOWN]
+        for when, name, parts in pages[:_SHOWN]
     )
     older = (
-        f"<p>The newest {_SHOWN:,} are shown; the others lie beside them in <code>validations/</code>.</p>" if len(found) > _SHOWN else ""
+        f"<p>The newest {_SHOWN:,} are shown; the others lie beside them in <code>validations/</code>.</p>" if len(pages) > _SHOWN else ""
     )
     said = ", ".join(f"{count:,} {status}" for status, count in counts.items())
     table = (
@@ -129,7 +129,7 @@ def write_index(store: Store, dataset: str) -> str:
         f'class="number">rows</th><th>validated</th></tr></thead><tbody>{rows}</tbody></table>'
     )
     body = (
-        f'<main class="page"><h1>Validations of {html.escape(dataset)}</h1><p>{len(found):,} in all: {said}. '
+        f'<main class="page"><h1>Validations of {html.escape(dataset)}</h1><p>{len(pages):,} in all: {said}. '
         f'<a href="suite.html">What the suite expects</a></p>{table}{older}</main>'
     )
     store.write(f"{folder(dataset)}/suite.html", _suite_page(dataset))

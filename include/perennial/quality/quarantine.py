@@ -1,4 +1,14 @@
-"""Quarantine: where refused files are kept whole, beside the reasons."""
+"""Quarantine: where refused files are kept whole, beside the reasons.
+
+>>> from perennial.quality.quarantine import quarantine, quarantined
+>>> from perennial.store import open_store
+>>> store = open_store("store")
+>>> store.write("landing/rides/monday.csv", b"no header")
+>>> quarantine(store, "rides", "monday.csv", "3f" * 32, "landing/rides/monday.csv", {"sentence": "It lacks the column km."})
+'quarantine/rides/3f3f3f3f3f3f'
+>>> list(quarantined(store, "rides"))
+[('quarantine/rides/3f3f3f3f3f3f', 'monday.csv')]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""What a failed expectation says, in words a person can act on."""
+"""What a failed expectation says, in words a person can act on.
+
+>>> from perennial.quality.sentences import sentence
+>>> sentence("expect_column_values_to_not_be_null", {"column": "distance"}, {"unexpected_count": 312, "element_count": 891})
+'distance is null in 312 of 891 rows'
+"""
 
 from __future__ import annotations
 
@@ -93,10 +98,10 @@ def _type(column: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) -> 
 
 
 def _columns(_: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    found, wanted = set(result.get("observed_value") or ()), set(kwargs.get("column_set") or kwargs.get("column_list") or ())
+    observed, wanted = set(result.get("observed_value") or ()), set(kwargs.get("column_set") or kwargs.get("column_list") or ())
     said = [
         f"{what} {', '.join(sorted(names))}"
-        for what, names in (("it lacks the columns", wanted - found), ("it has unexpected columns", found - wanted))
+        for what, names in (("it lacks the columns", wanted - observed), ("it has unexpected columns", observed - wanted))
         if names
     ]
     return " and ".join(said) or "its columns are in another order"

@@ -1,4 +1,9 @@
-"""Suites: what a batch must meet, one JSON file of Great Expectations for each dataset."""
+"""Suites: what a batch must meet, one JSON file of Great Expectations for each dataset.
+
+>>> from perennial.quality.suites import load_suite
+>>> load_suite("flights").name
+'flights'
+"""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _validate(
     result = batch.validate(
         suite, expectation_parameters=parameters, result_format={"result_format": "SUMMARY", "partial_unexpected_count": _EXAMPLES}
     )
-    failures = sorted((_failure(found, len(frame), parameters) for found in result.results if not found.success), key=_worst_first)
+    failures = sorted((_failure(outcome, len(frame), parameters) for outcome in result.results if not outcome.success), key=_worst_first)
     worst = result.get_max_severity_failure()
     verdict = Verdict(
         dataset=dataset.name,
@@ -141,10 +141,10 @@ def _worst_first(failure: Failure) -> tuple[int, int]:
     return _ORDER[failure.severity], -(failure.rows if failure.unexpected is None else failure.unexpected)
 
 
-def _failure(found: Any, rows: int, parameters: Mapping[str, Any]) -> Failure:
-    config = found.expectation_config
+def _failure(outcome: Any, rows: int, parameters: Mapping[str, Any]) -> Failure:
+    config = outcome.expectation_config
     kwargs = {k: parameters.get(v["$PARAMETER"], v) if isinstance(v, dict) and "$PARAMETER" in v else v for k, v in config.kwargs.items()}
-    result = found.result or {}
+    result = outcome.result or {}
     numbers = result.get("partial_unexpected_index_list") or ()
     return Failure(
         expectation=config.type,
@@ -152,7 +152,7 @@ def _failure(found: Any, rows: int, parameters: Mapping[str, Any]) -> Failure:
         severity=config.severity.value,
         unexpected=result.get("unexpected_count"),
         rows=rows,
-        sentence=sentence(config.type, kwargs, result, _exception(found.exception_info)),
+        sentence=sentence(config.type, kwargs, result, _exception(outcome.exception_info)),
         note=" ".join(((config.meta or {}).get("notes") or {}).get("content", ())),
         examples=tuple(dict.fromkeys(shown(v) for v in result.get("partial_unexpected_list") or ())),
         row_numbers=tuple(int(n) + 1 for n in numbers[:_EXAMPLES] if isinstance(n, int)),

@@ -92,17 +92,17 @@ class MlflowServer:
                 f"MLflow at {self.url} refuses the credentials ({status}). Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
             )
         try:
-            found = json.loads(answer or b"{}")
+            document = json.loads(answer or b"{}")
         except ValueError:
-            found = None
-        if status >= 500 or not isinstance(found, dict):
-            said = found.get("message", "") if isinstance(found, dict) else answer[:100].decode(errors="replace")
+            document = None
+        if status >= 500 or not isinstance(document, dict):
+            said = document.get("message", "") if isinstance(document, dict) else answer[:100].decode(errors="replace")
             raise ServiceUnreachable(
                 f"MLflow at {self.url} failed with status {status} at {target.partition('?')[0]}: {said or 'no reason given'}. See its log."
             )
         if status >= 400:
-            raise MlflowRefusal(status, str(found.get("error_code", status)), str(found.get("message", "")))
-        return found
+            raise MlflowRefusal(status, str(document.get("error_code", status)), str(document.get("message", "")))
+        return document
 
     def _exchange(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         kept = self._connection is not None

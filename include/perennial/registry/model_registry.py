@@ -282,10 +282,10 @@ class ModelRegistry:
         """The version with that alias or number; None if there is none."""
         try:
             if isinstance(which, int):
-                found = self._server.get("model-versions/get", name=model, version=which)
+                answer = self._server.get("model-versions/get", name=model, version=which)
             else:
-                found = self._server.get("registered-models/alias", name=model, alias=which)
-            return self._version(found["model_version"], self._aliases(model).get(int(found["model_version"]["version"]), ()))
+                answer = self._server.get("registered-models/alias", name=model, alias=which)
+            return self._version(answer["model_version"], self._aliases(model).get(int(answer["model_version"]["version"]), ()))
         except MlflowRefusal as refusal:
             if refusal.code == ABSENT or (refusal.code == "INVALID_PARAMETER_VALUE" and "alias" in refusal.message.lower()):
                 return None
@@ -294,16 +294,16 @@ class ModelRegistry:
     def versions(self, model: str) -> list[Version]:
         """All versions of a model, oldest first; none for a model that has no version yet."""
         aliases = self._aliases(model)
-        found: list[Version] = []
+        listed: list[Version] = []
         page = ""
         while True:
             answer = self._server.get(
                 "model-versions/search", filter=f"name='{model}'", max_results=1000, **({"page_token": page} if page else {})
             )
-            found += [self._version(item, aliases.get(int(item["version"]), ())) for item in answer.get("model_versions", ())]
+            listed += [self._version(item, aliases.get(int(item["version"]), ())) for item in answer.get("model_versions", ())]
             page = answer.get("next_page_token", "")
             if not page:
-                return sorted(found, key=lambda version: version.number)
+                return sorted(listed, key=lambda version: version.number)
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Give a version a role; the version that had it loses it. Raises UnknownName if there is no such version."""
@@ -342,8 +342,8 @@ class ModelRegistry:
     def _experiment(self, model: str) -> str:
         for _ in range(2):
             try:
-                found: str = self._server.get("experiments/get-by-name", experiment_name=model)["experiment"]["experiment_id"]
-                return found
+                experiment_id: str = self._server.get("experiments/get-by-name", experiment_name=model)["experiment"]["experiment_id"]
+                return experiment_id
             except MlflowRefusal as refusal:
                 if refusal.code != ABSENT:
                     raise _broken(refusal) from refusal
@@ -365,14 +365,14 @@ class ModelRegistry:
                 raise _broken(refusal) from refusal
 
     def _run_of_key(self, experiment: str, run_key: str) -> dict[str, Any] | None:
-        found = self._server.post(
+        answer = self._server.post(
             "runs/search",
             experiment_ids=[experiment],
             filter=f"tags.run_key = '{run_key}'",
             max_results=1,
             order_by=["attributes.start_time ASC"],
         )
-        return next(iter(found.get("runs", ())), None)
+        return next(iter(answer.get("runs", ())), None)
 
     def _run(self, run_id: str) -> dict[str, Any]:
         try:
@@ -385,12 +385,12 @@ class ModelRegistry:
 
     def _log(self, run_id: str, metrics: list[dict[str, Any]], parameters: Mapping[str, str], tags: Mapping[str, str]) -> None:
         try:
-            for some in _batches(metrics, 500):
-                self._server.post("runs/log-batch", run_id=run_id, metrics=some)
-            for some in _batches(_pairs(parameters), BATCH):
-                self._server.post("runs/log-batch", run_id=run_id, params=some)
-            for some in _batches(_pairs({k: str(v)[:TAG_LIMIT] for k, v in tags.items()}), BATCH):
-                self._server.post("runs/log-batch", run_id=run_id, tags=some)
+            for batch in _batches(metrics, 500):
+                self._server.post("runs/log-batch", run_id=run_id, metrics=batch)
+            for batch in _batches(_pairs(parameters), BATCH):
+                self._server.post("runs/log-batch", run_id=run_id, params=batch)
+            for batch in _batches(_pairs({k: str(v)[:TAG_LIMIT] for k, v in tags.items()}), BATCH):
+                self._server.post("runs/log-batch", run_id=run_id, tags=batch)
         except MlflowRefusal as refusal:
             raise _broken(refusal) from refusal
 
@@ -401,11 +401,11 @@ class ModelRegistry:
             if refusal.code == ABSENT:
                 return {}
             raise _broken(refusal) from refusal
-        found: dict[int, tuple[str, ...]] = {}
+        aliases: dict[int, tuple[str, ...]] = {}
         for item in sorted(listed, key=lambda item: str(item["alias"])):
             number = int(item["version"])
-            found[number] = (*found.get(number, ()), item["alias"])
-        return found
+            aliases[number] = (*aliases.get(number, ()), item["alias"])
+        return aliases
 
     def _version(self, item: Mapping[str, Any], aliases: tuple[str, ...]) -> Version:
         tags = _unpaired(item.get("tags", ()))
@@ -423,13 +423,13 @@ class ModelRegistry:
 
 def same_weights(registry: ModelRegistry, model: str, number: int | None) -> list[str]:
     """The version, as a tag names it ("none" for none), and those that it recalibrates, one after the other: all have its weights."""
-    found = [str(number or "none")]
+    numbers = [str(number or "none")]
     while number is not None:
         version = registry.version(model, number)
         before = version.tags.get(RECALIBRATES, "") if version else ""
         number = int(before) if before else None
-        found += [before] if before else []
-    return found
+        numbers += [before] if before else []
+    return numbers
 
 
 def withdraw_candidate(registry: ModelRegistry, model: str, *numbers: int | None) -> None:

@@ -8,6 +8,17 @@ so. (That holds from five test days on: fewer show nothing of how days differ.)
 (Asking for "better" would turn down nineteen of twenty candidates that are as good as the champion, and with them most
 nightly trainings; asking only for "not shown to be worse" would let through whatever is measured badly enough.)
 docs/decisions/0011 and `benchmarks/gate_simulation.py` show the error rates.
+
+    >>> import numpy as np
+    >>> from perennial.registry.promotion import Losses, beats_champion
+    >>> from perennial.specs import GateSpec
+    >>> champion = np.random.default_rng(7).gamma(2, size=2_000)
+    >>> days = np.repeat(np.arange(20), 100)
+    >>> gate = GateSpec(floors={"accuracy": 0.6})
+    >>> beats_champion(Losses(0.9 * champion, champion, days), gate).passed
+    True
+    >>> beats_champion(Losses(1.2 * champion, champion, days), gate).passed
+    False
 """
 
 from __future__ import annotations
@@ -164,11 +175,11 @@ def has_every_class(rows: Mapping[str, int], days: Sequence[str]) -> Check:
     absent = [name for name, count in rows.items() if not count]
     if not absent:
         return Check("classes", True, "the test days have rows of every class")
-    told = " or ".join(f"`{name}`" for name in absent)
+    absent_names = " or ".join(f"`{name}`" for name in absent)
     return Check(
         "classes",
         True,
-        f"no row of the test days{f' ({days[0]} to {days[1]})' if days else ''} is {told}, so nothing is shown of such rows: "
+        f"no row of the test days{f' ({days[0]} to {days[1]})' if days else ''} is {absent_names}, so nothing is shown of such rows: "
         "more of split.test_days may have some",
         {"absent": absent},
     )
@@ -192,14 +203,14 @@ def beats_champion(losses: Losses, gate: GateSpec) -> Check:
     Paired bootstrap: both versions' losses on the same rows are drawn together.
     """
     margin = _allowance(gate.margin, gate)
-    found = excess(losses, margin, gate.alpha, gate.resamples)
+    interval = excess(losses, margin, gate.alpha, gate.resamples)
     plain = excess(losses, 0.0, gate.alpha, gate.resamples)
     numbers, said = _measured(losses, plain, gate.alpha)
     numbers["allowed"] = margin * numbers["champion_loss"]
-    measured = f"{said}; with {margin:.0%} of the champion's loss allowed its upper end is {found.high:+.4f}, and must be below 0"
+    measured = f"{said}; with {margin:.0%} of the champion's loss allowed its upper end is {interval.high:+.4f}, and must be below 0"
     if plain.low > 0:
         return Check("champion", False, f"it is worse than the champion: {measured}", numbers)
-    if not found.high < 0:  # so that a loss that is no number passes nothing
+    if not interval.high < 0:  # so that a loss that is no number passes nothing
         return Check("champion", False, f"it is not shown to be as good as the champion: {measured}", numbers)
     verdict = (
         "better than the champion"
@@ -215,10 +226,10 @@ def improves(losses: Losses, alpha: float, resamples: int) -> Check:
     Same weights, two other parameters: nothing that the floors or older data could tell. So there is no margin either: what
     is not shown to be better, at the chance `alpha`, is not worth a release. Paired bootstrap, as `beats_champion`.
     """
-    found = excess(losses, 0.0, alpha, resamples)
-    numbers, said = _measured(losses, found, alpha)
+    interval = excess(losses, 0.0, alpha, resamples)
+    numbers, said = _measured(losses, interval, alpha)
     measured = f"{said}, and its upper end must be below 0"
-    passed = found.high < 0  # a loss that is no number passes nothing
+    passed = interval.high < 0  # a loss that is no number passes nothing
     return Check("champion", passed, f"it is {'better' if passed else 'not shown to be better'} than the champion: {measured}", numbers)
 
 
@@ -251,11 +262,11 @@ def old_context(slices: Mapping[str, Losses], gate: GateSpec) -> Check:
     margin = _allowance(gate.old_context_margin, gate)
     worse, numbers = [], {}
     for name, losses in large.items():
-        found = excess(losses, 0.0, gate.alpha / len(large), gate.resamples)
+        interval = excess(losses, 0.0, gate.alpha / len(large), gate.resamples)
         allowed = margin * float(losses.champion.mean())
-        numbers[name] = {"rows": len(losses.candidate), "difference": found.value, "low": found.low, "allowed": allowed}
-        if not (found.value <= allowed or found.low <= 0):
-            worse.append((found.value - allowed, f"{name} ({found.value:+.4f}, {allowed:.4f} is allowed)"))
+        numbers[name] = {"rows": len(losses.candidate), "difference": interval.value, "low": interval.low, "allowed": allowed}
+        if not (interval.value <= allowed or interval.low <= 0):
+            worse.append((interval.value - allowed, f"{name} ({interval.value:+.4f}, {allowed:.4f} is allowed)"))
     if worse:
         worst = [text for _, text in sorted(worse, reverse=True)]
         more = f" and {len(worst) - 3} more" if len(worst) > 3 else ""

@@ -2,6 +2,12 @@
 
 What an answer means never changes under one name. What callers send may grow: a change that every request of yesterday survives is
 *compatible*, one that some do not is *breaking* and needs a person who has told the callers.
+
+    >>> from perennial.registry.signatures import compare
+    >>> before = {"inputs": [{"name": "age", "type": "int"}]}
+    >>> now = {"inputs": [{"name": "age", "type": "int"}, {"name": "city", "type": "string"}]}
+    >>> compare(before, now).breaking
+    ('every request must send `city` (string), never null',)
 """
 
 from __future__ import annotations

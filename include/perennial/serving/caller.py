@@ -64,10 +64,10 @@ def _version_trouble(settings: Settings, model: str, version: int) -> str:
     if why:
         return why
     try:
-        found = json.loads(body)
-        if status == 200 and found["ready"] and (found["model"], found["version"]) == (model, version):
+        answer = json.loads(body)
+        if status == 200 and answer["ready"] and (answer["model"], answer["version"]) == (model, version):
             return ""
-        said = str(found.get("reason") or found)
+        said = str(answer.get("reason") or answer)
     except (ValueError, KeyError, TypeError, AttributeError):
         said = body.decode(errors="replace")
     return f"{url} answers {status}: {said[:200].strip()}"

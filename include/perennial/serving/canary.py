@@ -9,6 +9,13 @@ statistics and safe anytime-valid inference"; with the requests of both arms giv
 hypergeometric, which is less spread than the binomial assumed here, so the bound still holds.)
 
 `benchmarks/canary_simulation.py` shows the error rates beside those of other rules.
+
+    >>> from perennial.serving.canary import Counts, Evidence, add, decide
+    >>> from perennial.specs import ReleaseSpec
+    >>> release = ReleaseSpec()
+    >>> failing = {"errors": Counts(candidate_requests=500, candidate_events=60, champion_requests=4_500, champion_events=9)}
+    >>> decide(add(Evidence(), failing, 0.1, release), release, step_seconds=60, last_step=False).action
+    'roll_back'
 """
 
 from __future__ import annotations
@@ -204,21 +211,21 @@ def _charge(evidence: Evidence, release: ReleaseSpec) -> str:
 
 def figures(evidence: Evidence, release: ReleaseSpec) -> dict[str, Any]:
     """The evidence as figures for the ledger: counts of both arms, likelihood ratios and their limits, by signal."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for name, signal in signals(release).items():
         tally = evidence.tallies.get(name)
         if tally:
-            found[name] = {
+            numbers[name] = {
                 **tally.model_dump(exclude={"against"}),
                 "evidence": _rounded(average(tally.against)),
                 "limit": round(1 / (release.alpha * signal.share)),
             }
-    found["not_worse"] = {
+    numbers["not_worse"] = {
         "evidence": _rounded(average(evidence.not_worse)),
         "rare": _rounded(average(evidence.rare, RARE_WEIGHTS)),
         "wanted": round(1 / release.promotion_alpha),
     }
-    return found
+    return numbers
 
 
 def increment(before: Arm, now: Arm) -> Arm:

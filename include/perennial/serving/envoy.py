@@ -5,6 +5,10 @@ changed while it is served, so that its counters go on; a version that shares tr
 `<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed. All else goes over clusters of its
 own, `<model>-v7-aside`, since the counters of the first are evidence: outcomes, whether a version is ready, and predictions of a caller
 who chose the version, which say nothing of how it fares beside another.
+
+    >>> from perennial.serving.envoy import cluster_name
+    >>> cluster_name("churn", 7)
+    'churn-v7'
 """
 
 from __future__ import annotations
@@ -153,20 +157,20 @@ def _replace(path: Path, text: str) -> None:
 
 def clusters(served: Iterable[Served], before: Mapping[str, Route] | None = None) -> list[Json]:
     """All clusters: two per running version, and the aggregates of each model's route and of the route it had `before`."""
-    found: dict[str, Json] = {}
+    by_name: dict[str, Json] = {}
     for model in served:
         for version, socket in sorted(model.sockets.items()):
             for name in (cluster_name(model.model, version), aside_name(model.model, version)):
-                found[name] = _cluster(name, socket)
+                by_name[name] = _cluster(name, socket)
         for route in (model.route, (before or {}).get(model.model)):
             if route is not None:
                 for version, then in _pairs(route).items():
                     name = aggregate_name(cluster_name(model.model, version), then)
-                    found[name] = _aggregate(name, [cluster_name(model.model, version), cluster_name(model.model, then)])
+                    by_name[name] = _aggregate(name, [cluster_name(model.model, version), cluster_name(model.model, then)])
                 for then in _stand_in(route):
                     name = aggregate_name(aside_name(model.model, route.stable), then)
-                    found[name] = _aggregate(name, [aside_name(model.model, route.stable), aside_name(model.model, then)])
-    return [found[name] for name in sorted(found)]
+                    by_name[name] = _aggregate(name, [aside_name(model.model, route.stable), aside_name(model.model, then)])
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def routes(served: Iterable[Served], hosts: frozenset[str]) -> Json:
@@ -321,22 +325,22 @@ def _model_routes(model: Served) -> list[Json]:
     if route.shadow is not None:
         shared["request_mirror_policies"] = [{"cluster": cluster_name(model.model, route.shadow)}]
     prefix, post, get = model.prefix, _is(":method", "POST"), _is(":method", "GET")
-    found = []
+    routes = []
     for path in (prefix, prefix.rstrip("/"), f"{prefix}{PREDICTIONS}"):
         rewrite = {"prefix_rewrite": f"/{PREDICTIONS}"}
         for version in route.versions:
             to = {**common, "cluster": aside_name(model.model, version), **rewrite}
-            found.append({"match": {"path": path, "headers": [post, _is(VERSION_WANTED, str(version))]}, "route": to})
-        found.append({"match": {"path": path, "headers": [post]}, "route": {**shared, **rewrite}})
+            routes.append({"match": {"path": path, "headers": [post, _is(VERSION_WANTED, str(version))]}, "route": to})
+        routes.append({"match": {"path": path, "headers": [post]}, "route": {**shared, **rewrite}})
     for version, wanted in (*((v, _is(VERSION_WANTED, str(v))) for v in route.versions), (route.stable, _lacks(VERSION_WANTED))):
         to = {**common, "cluster": aside_name(model.model, version), "prefix_rewrite": f"/{READY}"}
-        found.append({"match": {"path": f"{prefix}{READY}", "headers": [get, wanted]}, "route": to})
+        routes.append({"match": {"path": f"{prefix}{READY}", "headers": [get, wanted]}, "route": to})
     nothing = (
         f"Nothing answers this request: of {model.model} there are POST {prefix}{PREDICTIONS}, "
         f"POST {prefix}{FEEDBACK} and GET {prefix}{READY}, "
         f"the last for the header {VERSION_WANTED} with {', '.join(map(str, route.versions))} or none (docs/serving.md)."
     )
-    return [*found, _feedback(model, route, common), _refusal({"path_separated_prefix": prefix.rstrip("/")}, 404, nothing)]
+    return [*routes, _feedback(model, route, common), _refusal({"path_separated_prefix": prefix.rstrip("/")}, 404, nothing)]
 
 
 def _feedback(model: Served, route: Route, common: Json) -> Json:
@@ -374,15 +378,15 @@ def _weighted(model: Served, route: Route) -> list[Json]:
     """
     again = [_header("x-envoy-retry-on", "5xx")]
     pairs = _pairs(route)
-    found: list[Json] = []
+    shares: list[Json] = []
     for version in (route.stable, *_others(route)):
         name = cluster_name(model.model, version)
         if version in pairs:
             name = aggregate_name(name, pairs[version])
-        found.append(
+        shares.append(
             {"name": name, "weight": route.weights[version], **({"request_headers_to_add": again} if version != route.stable else {})}
         )
-    return [entry for entry in found if entry["weight"]]
+    return [entry for entry in shares if entry["weight"]]
 
 
 def _header(key: str, value: str) -> Json:

@@ -1,4 +1,9 @@
-"""A bounded load generator: sends rows to the gateway at a rate and counts what comes back."""
+"""A bounded load generator: sends rows to the gateway at a rate and counts what comes back.
+
+>>> from perennial.serving.load import Load
+>>> Load(requests=3, milliseconds=[2.0, 4.0, 9.0], by_version={7: 3}).sentence()
+'3 requests, 0 failed; version 7: 3; p50 4.0 ms, p99 9.0 ms.'
+"""
 
 from __future__ import annotations
 
@@ -70,9 +75,9 @@ def send(
 
     A call is tried once: whatever is not answered with 200 is a failure. `stop` ends it early. `progress` is called about once a second.
     """
-    found, lock, stop = Load(), threading.Lock(), stop or threading.Event()
+    load, lock, stop = Load(), threading.Lock(), stop or threading.Event()
     waiting: queue.Queue[Call | None] = queue.Queue(maxsize=connections * 2)
-    senders = [threading.Thread(target=_send_all, args=(settings, model, waiting, found, lock), daemon=True) for _ in range(connections)]
+    senders = [threading.Thread(target=_send_all, args=(settings, model, waiting, load, lock), daemon=True) for _ in range(connections)]
     for sender in senders:
         sender.start()
     begun = said = time.monotonic()
@@ -85,16 +90,16 @@ def send(
             waiting.put(call)
             if progress and time.monotonic() - said >= 1:
                 said = time.monotonic()
-                progress(found)
+                progress(load)
     finally:
         for _ in senders:
             waiting.put(None)
         for sender in senders:
             sender.join()
-    return found
+    return load
 
 
-def _send_all(settings: Settings, model: ModelSpec, waiting: queue.Queue[Call | None], found: Load, lock: threading.Lock) -> None:
+def _send_all(settings: Settings, model: ModelSpec, waiting: queue.Queue[Call | None], load: Load, lock: threading.Lock) -> None:
     address = urlsplit(settings.gateway_url)
     connection = http.client.HTTPConnection(
         address.hostname or settings.host, address.port or 80, timeout=model.serving.timeout_seconds + 5
@@ -106,16 +111,16 @@ def _send_all(settings: Settings, model: ModelSpec, waiting: queue.Queue[Call | 
             failure, answer = _ask(connection, path, call)
             milliseconds = (time.perf_counter() - begun) * 1e3
             with lock:
-                found.requests += 1
+                load.requests += 1
                 if failure:
-                    found.failures.append(failure)
+                    load.failures.append(failure)
                 else:
                     version = int(answer["meta"]["tags"]["version"])
-                    found.milliseconds.append(milliseconds)
-                    found.by_version[version] += 1
-                    found.ids += [f"{answer['meta']['puid']}-{place}" for place in range(len(call.rows))]
-                    found.last_answer[version] = now = time.monotonic()
-                    found.answered_at += [now] * len(call.rows)
+                    load.milliseconds.append(milliseconds)
+                    load.by_version[version] += 1
+                    load.ids += [f"{answer['meta']['puid']}-{place}" for place in range(len(call.rows))]
+                    load.last_answer[version] = now = time.monotonic()
+                    load.answered_at += [now] * len(call.rows)
     finally:
         connection.close()
 

@@ -52,8 +52,8 @@ class PredictionLog:
             if shadow:
                 fixed["shadow"] = True
             return b"".join(
-                orjson.dumps({"id": f"{puid}-{place}", **fixed, "row": row, "scores": found}, option=orjson.OPT_APPEND_NEWLINE)
-                for place, (row, found) in enumerate(zip(rows, scores.tolist(), strict=True))
+                orjson.dumps({"id": f"{puid}-{place}", **fixed, "row": row, "scores": row_scores}, option=orjson.OPT_APPEND_NEWLINE)
+                for place, (row, row_scores) in enumerate(zip(rows, scores.tolist(), strict=True))
             )
 
         return self.segments.put(body_bytes + scores.nbytes + _ROW_OVERHEAD * len(rows), lines)

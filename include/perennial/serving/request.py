@@ -1,4 +1,9 @@
-"""Prediction requests and outcomes: what a caller may send. Everything else is refused with a sentence that names the field."""
+"""Prediction requests and outcomes: what a caller may send. Everything else is refused with a sentence that names the field.
+
+>>> from perennial.serving.request import read_outcome
+>>> read_outcome("5f0c1b2a3d4e4f60a1b2c3d4e5f60718-0", "late", ["on time", "late"])
+('5f0c1b2a3d4e4f60a1b2c3d4e5f60718-0', 1.0)
+"""
 
 from __future__ import annotations
 
@@ -67,20 +72,21 @@ class Request:
     ignored: tuple[str, ...] = ()  # fields that the version does not know
 
 
-def read_signature(found: Mapping[str, Any]) -> Signature:
+def read_signature(document: Mapping[str, Any]) -> Signature:
     """The content of a `signature.json`; what an older release did not write has its default.
 
     Raises ValueError for an unknown type or zone.
     """
     inputs = tuple(
-        Input(**{**given, "values": frozenset(given["values"]) if given.get("values") is not None else None}) for given in found["inputs"]
+        Input(**{**given, "values": frozenset(given["values"]) if given.get("values") is not None else None})
+        for given in document["inputs"]
     )
     for given in inputs:
         if given.type not in _TYPES:
             raise ValueError(f"signature.json gives {given.name} the type {given.type!r}: known are {', '.join(_TYPES)}")
-    time_zone = str(found.get("time_zone", clock.UTC))
+    time_zone = str(document.get("time_zone", clock.UTC))
     clock.zone(time_zone)
-    return Signature(inputs, bool(found.get("strict", False)), time_zone)
+    return Signature(inputs, bool(document.get("strict", False)), time_zone)
 
 
 def parse(body: bytes | str, example: str) -> dict[str, Any]:
@@ -88,12 +94,12 @@ def parse(body: bytes | str, example: str) -> dict[str, Any]:
     if not body:
         raise BadRequest("The request has no body: send JSON with the header Content-Type: application/json.")
     try:
-        found = orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"The body is not JSON: {error}. NaN and infinity are not JSON either.") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise BadRequest(f"The body must be a JSON object like {example}.")
-    return found
+    return document
 
 
 def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_ROWS) -> Request:
@@ -106,8 +112,8 @@ def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_RO
         BadRequest: it is no JSON, has no rows or too many, or a row lacks a field that must not be null, has a value that does not fit or,
             where the signature is strict, an unknown field.
     """
-    found = parse(body, '{"data": {"rows": [{...}]}}')
-    rows = _rows(found.get("data"), max_rows)
+    document = parse(body, '{"data": {"rows": [{...}]}}')
+    rows = _rows(document.get("data"), max_rows)
     ignored: set[str] = set()
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
@@ -115,7 +121,7 @@ def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_RO
         if row.keys() != signature.names:
             rows[place] = _fitted(place, row, signature, ignored)
     columns = {given.name: _column(given, [row[given.name] for row in rows], signature.time_zone) for given in signature.inputs}
-    puid, event_time = _meta(found.get("meta"), signature.time_zone)
+    puid, event_time = _meta(document.get("meta"), signature.time_zone)
     return Request(columns, rows, puid, event_time, tuple(sorted(ignored)))
 
 
@@ -263,12 +269,12 @@ def read_feedback(body: bytes | str, classes: Sequence[str]) -> tuple[str, float
     Raises:
         BadRequest: it is no JSON, or the id or the outcome is missing or does not fit the model.
     """
-    found = parse(body, '{"response": {"meta": {"puid": "..."}}, "truth": {"data": {"ndarray": [[1]]}}}')
-    truth = found.get("truth")
+    document = parse(body, '{"response": {"meta": {"puid": "..."}}, "truth": {"data": {"ndarray": [[1]]}}}')
+    truth = document.get("truth")
     data = _inside(truth, "data")
     forms = (_inside(truth, "strData"), _inside(data, "ndarray"), _inside(_inside(data, "tensor"), "values"))
     given = next((form for form in forms if form not in (None, "", [])), None)
-    return read_outcome(_inside(_inside(found.get("response"), "meta"), "puid"), given, classes)
+    return read_outcome(_inside(_inside(document.get("response"), "meta"), "puid"), given, classes)
 
 
 def _inside(message: object, name: str) -> object:

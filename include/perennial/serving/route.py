@@ -1,4 +1,10 @@
-"""What serves a model, and what each version that serves has shown. Plain data, light to import."""
+"""What serves a model, and what each version that serves has shown. Plain data, light to import.
+
+>>> from perennial.serving.route import Route
+>>> route = Route({7: 9_000, 8: 1_000}, None, {7: "0" * 64, 8: "1" * 64}, champion=7)
+>>> route.versions, route.stable
+((7, 8), 7)
+"""
 
 from __future__ import annotations
 

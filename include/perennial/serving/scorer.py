@@ -84,12 +84,12 @@ class Scorer:
                 orjson.dumps({"data": {"rows": rows}}), self.signature, max_rows=len(rows)
             ).columns  # the very path of a request
             single = {name: values[:1] for name, values in columns.items()}
-            for found, expected in ((self.score(single), wanted[:1]), (self.score(columns), wanted)):
-                differences = np.abs(found - expected).max(axis=1)
+            for scores, expected in ((self.score(single), wanted[:1]), (self.score(columns), wanted)):
+                differences = np.abs(scores - expected).max(axis=1)
                 if not (differences <= tolerance).all():  # a NaN among the wanted scores must not pass
                     worst = int(np.argmax(differences))
                     return (
-                        f"Golden row {worst} scores {_numbers(found[worst])} here and scored {_numbers(expected[worst])} in "
+                        f"Golden row {worst} scores {_numbers(scores[worst])} here and scored {_numbers(expected[worst])} in "
                         f"training: they differ by {differences[worst]:.2g}, more than {tolerance:g}."
                     )
         except (BadRequest, ScoringFailed) as error:
@@ -110,12 +110,12 @@ def _read_json(path: Path) -> Any:
 def _load_features(path: Path) -> ModuleType:
     """The version's own features, under a module name of its own so that two versions never mix."""
     name = f"_version_features_{abs(hash(str(path.absolute()))):x}"
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None:
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    if module_spec is None or module_spec.loader is None:
         raise ScoringFailed(f"{path} is no Python module")
-    module = importlib.util.module_from_spec(found)
+    module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module  # dataclasses look their module up there
-    found.loader.exec_module(module)
+    module_spec.loader.exec_module(module)
     return module
 
 

@@ -1,4 +1,10 @@
-"""Moves a model's traffic from the route that is applied to another one, so that no request is lost on the way."""
+"""Moves a model's traffic from the route that is applied to another one, so that no request is lost on the way.
+
+>>> from perennial.serving.route import Route
+>>> from perennial.serving.traffic import with_idle
+>>> with_idle(Route({7: 10_000}, None, {7: "0" * 64}, champion=7), {8: "1" * 64}).weights
+{8: 0, 7: 10000}
+"""
 
 from __future__ import annotations
 

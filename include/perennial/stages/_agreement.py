@@ -32,9 +32,9 @@ def require(store: Store, registry: ModelRegistry, model: str) -> None:
     ledger = Ledger(store, model)
     last = ledger.last()
     versions = registry.versions(model)
-    found = [*lost(registry, model, last.versions if last else {}, versions), *moved(registry, ledger, versions)]
-    if found:
-        raise RegistryDiffers(found[0])
+    differing = [*lost(registry, model, last.versions if last else {}, versions), *moved(registry, ledger, versions)]
+    if differing:
+        raise RegistryDiffers(differing[0])
 
 
 def require_versions(store: Store, registry: ModelRegistry, model: str) -> None:
@@ -47,8 +47,8 @@ def require_versions(store: Store, registry: ModelRegistry, model: str) -> None:
     ledger = Ledger(store, model)
     last = ledger.last()
     versions = registry.versions(model)
-    if found := lost(registry, model, last.versions if last else {}, versions):
-        raise RegistryDiffers(found[0])
+    if lost_versions := lost(registry, model, last.versions if last else {}, versions):
+        raise RegistryDiffers(lost_versions[0])
     for sentence in moved(registry, ledger, versions):
         log.warning("%s It is put back now.", sentence)
 
@@ -60,24 +60,24 @@ def differences(registry: ModelRegistry, ledger: Ledger) -> list[str]:
         StoredDataDamaged: an entry cannot be read.
         ServiceUnreachable: MLflow does not answer.
     """
-    told = {number: digest for entry in ledger.entries() for number, digest in entry.versions.items()}
+    digests = {number: digest for entry in ledger.entries() for number, digest in entry.versions.items()}
     versions = registry.versions(ledger.model)  # after the ledger: what was released meanwhile is in both
-    return [*lost(registry, ledger.model, told, versions), *moved(registry, ledger, versions)]
+    return [*lost(registry, ledger.model, digests, versions), *moved(registry, ledger, versions)]
 
 
 def of_every_model(settings: Settings, store: Store) -> list[str]:
     """A sentence for each thing in which the registry differs from the ledgers of this store: it was lost, or
     store and registry belong to two platforms."""
-    registry, found = ModelRegistry(settings), []
+    registry, sentences = ModelRegistry(settings), []
     for model in sorted(discovery.models()):
         try:
-            found += differences(registry, Ledger(store, model))
+            sentences += differences(registry, Ledger(store, model))
         except PerennialError as error:
-            found.append(f"Whether the registry agrees with the ledger of {model} could not be looked up: {error}")
-    return found
+            sentences.append(f"Whether the registry agrees with the ledger of {model} could not be looked up: {error}")
+    return sentences
 
 
-def lost(registry: ModelRegistry, model: str, told: Mapping[int, str], versions: Sequence[Version]) -> list[str]:
+def lost(registry: ModelRegistry, model: str, digests: Mapping[int, str], versions: Sequence[Version]) -> list[str]:
     """A sentence for what the registry has lost, and one for what it has under another's number; none if all is there.
 
     Args:
@@ -87,25 +87,25 @@ def lost(registry: ModelRegistry, model: str, told: Mapping[int, str], versions:
         versions: what the registry has.
     """
     has = {version.number: version.digest for version in versions}
-    gone = sorted(set(told) - set(has))
-    other = sorted(number for number in set(told) & set(has) if told[number] != has[number])
+    gone = sorted(set(digests) - set(has))
+    other = sorted(number for number in set(digests) & set(has) if digests[number] != has[number])
     rebuild = (
         f"If its database was lost, make it again from the store: `perennial registry rebuild --model {model}`. "
         "If it belongs to another platform, correct PERENNIAL_MLFLOW_URL or PERENNIAL_STORE."
     )
-    found = []
+    sentences = []
     if gone:
-        found.append(
+        sentences.append(
             f"The registry at {registry.url} lacks {_listed(gone)} of {model}, which the ledger names: "
             f"nothing is decided on what it has left. {rebuild}"
         )
     if other:
         first = other[0]
-        found.append(
+        sentences.append(
             f"The registry at {registry.url} has other content than the ledger under {_listed(other)} of {model} "
-            f"({has[first][:12] or 'none'}, not {told[first][:12]}): nothing is decided on it. {rebuild}"
+            f"({has[first][:12] or 'none'}, not {digests[first][:12]}): nothing is decided on it. {rebuild}"
         )
-    return found
+    return sentences
 
 
 def moved(registry: ModelRegistry, ledger: Ledger, versions: Sequence[Version]) -> list[str]:

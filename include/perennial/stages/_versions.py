@@ -35,7 +35,7 @@ def as_logged(store: Store, spec: ModelSpec, dataset: DatasetSpec, entries: Sequ
         dataset: knows the columns' types; an input that it has no more is left out.
         entries: of the model's ledger.
     """
-    found = dict.fromkeys(spec.inputs)
+    inputs = dict.fromkeys(spec.inputs)
     served = {
         digest
         for entry in entries[-RECENT:]
@@ -44,8 +44,8 @@ def as_logged(store: Store, spec: ModelSpec, dataset: DatasetSpec, entries: Sequ
     }
     for digest in sorted(served):
         try:
-            found |= dict.fromkeys(as_of(store, spec, digest).inputs)
+            inputs |= dict.fromkeys(as_of(store, spec, digest).inputs)
         except (UnknownName, StoredDataDamaged) as error:  # others' predictions must not wait for it
             log.warning("The inputs of a version that served are not known: %s", error)
     known = {column.name for column in dataset.columns}
-    return spec.model_copy(update={"inputs": tuple(name for name in found if name in known)})
+    return spec.model_copy(update={"inputs": tuple(name for name in inputs if name in known)})

@@ -1,4 +1,7 @@
-"""Measure a candidate on its test split, beside the champion on the same rows, and both on the champion's own older test days."""
+"""Measure a candidate on its test split, beside the champion on the same rows, and both on the champion's own older test days.
+
+$ perennial evaluate --model flight_delays --digest DIGEST --run-id RUN
+"""
 
 from __future__ import annotations
 
@@ -48,14 +51,14 @@ class Sealed:
     @property
     def record(self) -> dict[str, Any]:
         """What its training wrote down: days of its split, metrics, history."""
-        found: dict[str, Any] = json.loads((self.folder / RECORD).read_text())
-        return found
+        document: dict[str, Any] = json.loads((self.folder / RECORD).read_text())
+        return document
 
     @property
     def signature(self) -> dict[str, Any]:
         """What callers send, what an answer means, and the label's column."""
-        found: dict[str, Any] = json.loads((self.folder / "signature.json").read_text())
-        return {**found, "label": self.manifest.parameters.get("label")}
+        document: dict[str, Any] = json.loads((self.folder / "signature.json").read_text())
+        return {**document, "label": self.manifest.parameters.get("label")}
 
     @property
     def seen(self) -> list[tuple[str, str]]:
@@ -172,15 +175,15 @@ def describe(
         "parts": {},
     }
     for name, part in parts.items():
-        found: dict[str, Any] = {"rows": len(part.labels), "days": [str(part.days.min()), str(part.days.max())]}
-        found["classes"] = {name: int((part.labels == place).sum()) for place, name in enumerate(spec.classes)}
-        found["unknown_labels"] = part.unknown.as_json()
+        facts: dict[str, Any] = {"rows": len(part.labels), "days": [str(part.days.min()), str(part.days.max())]}
+        facts["classes"] = {name: int((part.labels == place).sum()) for place, name in enumerate(spec.classes)}
+        facts["unknown_labels"] = part.unknown.as_json()
         for who, scores in part.scores.items():
-            found[who] = {"metrics": metrics(spec.task, part.labels, scores), "slices": _slices(spec, dataset, part, scores)}
+            facts[who] = {"metrics": metrics(spec.task, part.labels, scores), "slices": _slices(spec, dataset, part, scores)}
             if name == "test":
-                found[who]["intervals"] = intervals(spec.task, part.labels, scores, part.days, seed=spec.training.seed)
-                found[who]["curve"] = [] if spec.task == "regression" else calibration_curve(spec.task, part.labels, scores)
-        document["parts"][name] = found
+                facts[who]["intervals"] = intervals(spec.task, part.labels, scores, part.days, seed=spec.training.seed)
+                facts[who]["curve"] = [] if spec.task == "regression" else calibration_curve(spec.task, part.labels, scores)
+        document["parts"][name] = facts
     return document
 
 
@@ -245,10 +248,10 @@ def _sentence(spec: ModelSpec, document: dict[str, Any]) -> str:
         sentence += f"; the champion, version {document['champion']['version']}, has {test['champion']['metrics'][metric]:.4f}"
     absent = [f"`{name}`" for name, rows in test["classes"].items() if not rows]
     lacking = f"No test row is {' or '.join(absent)}." if absent else ""
-    told = (
+    compared = (
         f"Candidate {document['digest'][:12]}: {sentence}.",
         lacking,
         UnknownLabels(**test["unknown_labels"]).sentence,
         document["incomparable"],
     )
-    return " ".join(part for part in told if part)
+    return " ".join(part for part in compared if part)

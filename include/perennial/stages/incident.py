@@ -1,4 +1,7 @@
-"""Record what a person makes of an incident: real, a false alarm, or known."""
+"""Record what a person makes of an incident: real, a false alarm, or known.
+
+$ perennial incident --model flight_delays --id 3 --verdict "false alarm" --by anna
+"""
 
 from __future__ import annotations
 

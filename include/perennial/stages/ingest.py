@@ -4,6 +4,8 @@ Effects come in an order that lets the stage be killed anywhere and run again. A
 once), then receipt; its profile is noted as owed before and made at the end of the run, or by a later one. A refused file: copy to
 quarantine, then receipt, then removal from the landing zone. `data/receipts.py` lists every outcome. Receipts name the run, so that a
 retry tells what its run did before it was killed, and nothing goes unannounced.
+
+    $ perennial ingest --dataset flights
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Found:
+class _Summary:
     run: str = ""
     appended: dict[str, int] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -66,25 +68,25 @@ def run(settings: Settings, store: Store, dataset: str, *, run: str = "", retry:
         Fault: a file could not be dealt with for another reason; all others have been.
     """
     spec = dataset_spec(dataset)
-    found = _Found(run)
+    summary = _Summary(run)
     if run and retry:
-        _recall(store, spec, found)
-    _finish_removals(store, spec, found)
+        _recall(store, spec, summary)
+    _finish_removals(store, spec, summary)
     ready, still = waiting_files(store, dataset, settings.landing_settle_seconds)
-    found.waiting += [file.name for file in still]
+    summary.waiting += [file.name for file in still]
     try:
         if ready:
-            _take_in_all(settings, store, spec, ready, found)
+            _take_in_all(settings, store, spec, ready, summary)
     finally:
-        _profile(store, spec, found)
-    return _result(settings, store, spec, found)
+        _profile(store, spec, summary)
+    return _result(settings, store, spec, summary)
 
 
-def _take_in_all(settings: Settings, store: Store, spec: DatasetSpec, ready: list[Landed], found: _Found) -> None:
+def _take_in_all(settings: Settings, store: Store, spec: DatasetSpec, ready: list[Landed], summary: _Summary) -> None:
     from perennial.quality.data_docs import write_index
 
     log.info("%s to take in for %s.", _files(len(ready), verb=False), spec.name)
-    intake = _Intake(settings, store, spec, found)
+    intake = _Intake(settings, store, spec, summary)
     try:
         for number, file in enumerate(ready, start=1):
             try:
@@ -95,29 +97,29 @@ def _take_in_all(settings: Settings, store: Store, spec: DatasetSpec, ready: lis
                 raise type(error)(f"{file.name}: {error}") from error
             except Exception as error:
                 log.error(
-                    "%s could not be dealt with.", file.name, exc_info=None if found.broken else error
+                    "%s could not be dealt with.", file.name, exc_info=None if summary.broken else error
                 )  # what follows is mostly the same
-                found.broken[file.name] = f"{type(error).__name__}: {error}"
+                summary.broken[file.name] = f"{type(error).__name__}: {error}"
             else:
                 log.info("[%s/%s] %s", number, len(ready), sentence)
     finally:
         if intake.pages_written:
             write_index(store, spec.name)
-    if found.broken:
-        name, why = next(iter(found.broken.items()))
+    if summary.broken:
+        name, why = next(iter(summary.broken.items()))
         raise Fault(
-            f"{len(found.broken)} of {len(ready)} landed files of {spec.name} could not be dealt with; the others were. "
+            f"{len(summary.broken)} of {len(ready)} landed files of {spec.name} could not be dealt with; the others were. "
             f"The first is {name} ({why}). The log above shows where."
         )
 
 
-def _profile(store: Store, spec: DatasetSpec, found: _Found) -> None:
+def _profile(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
     """Make the profiles that are owed. What is in is in: a profile that cannot be made is told, and owed to the next run."""
     try:
         profile_owed(store, spec)
     except Exception as error:
         log.warning("The profiles of %s could not be made; the next run tries again.", spec.name, exc_info=error)
-        found.unprofiled = (
+        summary.unprofiled = (
             f" Profiles could not be made ({type(error).__name__}: {str(error).rstrip('.')}): the next run makes up for them."
         )
 
@@ -125,11 +127,11 @@ def _profile(store: Store, spec: DatasetSpec, found: _Found) -> None:
 class _Intake:
     """Takes in one file after the other. Loads the heavy libraries once."""
 
-    def __init__(self, settings: Settings, store: Store, spec: DatasetSpec, found: _Found) -> None:
+    def __init__(self, settings: Settings, store: Store, spec: DatasetSpec, summary: _Summary) -> None:
         from perennial.data.snapshots import latest_snapshot, table_of
         from perennial.profiles.store import ProfileStore
 
-        self.settings, self.store, self.spec, self.found = settings, store, spec, found
+        self.settings, self.store, self.spec, self.summary = settings, store, spec, summary
         self.table = table_of(store, spec)
         self.batches = functools.cache(self.table.batches)  # the history is read once in a run, if at all
         self.profiles = ProfileStore(store, spec.name)
@@ -153,7 +155,7 @@ class _Intake:
             except KeyError:
                 return f"{file.name} is gone: somebody else took it."
             if not file.is_unchanged(self.store.stat(file.key)):
-                self.found.waiting.append(file.name)
+                self.summary.waiting.append(file.name)
                 return f"{file.name} is still being written."
             return self._take_in(file, path)
 
@@ -184,7 +186,7 @@ class _Intake:
                 raise BatchRefused(verdict.sentence(self._link(verdict.report_key)))
             refuse_nulls(rows, self.spec)
             if not file.is_unchanged(self.store.stat(file.key)):
-                self.found.waiting.append(file.name)
+                self.summary.waiting.append(file.name)
                 return f"{file.name} was written again while it was read; it waits."
             pruned_by = self.spec.event_time if self.spec.event_time in self.spec.key else ""
             label = f"{file.name} ({digest[:12]})"
@@ -222,9 +224,9 @@ class _Intake:
         return self._receive(receipt)
 
     def _receive(self, receipt: Receipt) -> str:
-        receipt = receipt.model_copy(update={"run": self.found.run})
+        receipt = receipt.model_copy(update={"run": self.summary.run})
         if write_receipt(self.store, self.spec.name, receipt):
-            _note(self.found, receipt)
+            _note(self.summary, receipt)
         return receipt.sentence
 
     def _nothing_new(self, file: Landed, digest: str, part: Continuation) -> str:
@@ -278,7 +280,7 @@ class _Intake:
         from perennial.quality.quarantine import quarantine, quarantined
 
         if not file.is_unchanged(self.store.stat(file.key)):
-            self.found.waiting.append(file.name)
+            self.summary.waiting.append(file.name)
             return f"{file.name} was written again while it was read; it waits."
         if self.earlier is None:
             self.earlier = {name: place for place, name in quarantined(self.store, self.spec.name)}
@@ -316,29 +318,29 @@ class _Intake:
         return _url(self.settings, report)
 
 
-def _recall(store: Store, spec: DatasetSpec, found: _Found) -> None:
+def _recall(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
     """What earlier tries of this run have receipts for; they may have died before they could tell.
 
     Reads all receipts: for retries alone.
     """
     for receipt in receipts(store, spec.name):
-        if receipt.run == found.run:
-            _note(found, receipt)
+        if receipt.run == summary.run:
+            _note(summary, receipt)
             log.info("An earlier try of this run: %s", receipt.sentence)
 
 
-def _note(found: _Found, receipt: Receipt) -> None:
+def _note(summary: _Summary, receipt: Receipt) -> None:
     if receipt.outcome == "appended":
-        found.appended[receipt.name] = receipt.rows or 0
+        summary.appended[receipt.name] = receipt.rows or 0
     elif receipt.outcome == "duplicate":
-        found.duplicates.append(receipt.name)
+        summary.duplicates.append(receipt.name)
     elif receipt.outcome == "refused":  # what was taken out since is for nobody to announce
-        found.refused[receipt.name] = receipt.sentence
+        summary.refused[receipt.name] = receipt.sentence
         if receipt.report:
-            found.reports.append(receipt.report)
+            summary.reports.append(receipt.report)
 
 
-def _finish_removals(store: Store, spec: DatasetSpec, found: _Found) -> None:
+def _finish_removals(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
     """Remove refused files whose run was cut short between receipt and removal; they have not been reported either."""
     from perennial.quality.quarantine import quarantined
 
@@ -349,44 +351,44 @@ def _finish_removals(store: Store, spec: DatasetSpec, found: _Found) -> None:
         receipt = read_receipt(store, spec.name, file.id) if file.name in names else None
         if receipt and receipt.outcome == "refused":
             store.delete(file.key)
-            found.refused[file.name] = receipt.sentence
+            summary.refused[file.name] = receipt.sentence
             log.info("%s was refused by an earlier run that was cut short: %s", file.name, receipt.sentence)
 
 
-def _result(settings: Settings, store: Store, spec: DatasetSpec, found: _Found) -> IngestResult:
+def _result(settings: Settings, store: Store, spec: DatasetSpec, summary: _Summary) -> IngestResult:
     from perennial.data.tables import Table
 
     snapshot = Table(store, spec.name).version() or None  # version 0 is the empty table
-    waiting = f" {_files(len(found.waiting))} still being written: {', '.join(found.waiting[:3])}." if found.waiting else ""
-    acted = found.appended or found.duplicates or found.refused
-    sentence = _sentence(spec, found, snapshot) if acted else _nothing_new(store, spec)
-    report = found.reports[0] if len(found.reports) == 1 else f"reports/{spec.name}/docs/index.html"
+    waiting = f" {_files(len(summary.waiting))} still being written: {', '.join(summary.waiting[:3])}." if summary.waiting else ""
+    acted = summary.appended or summary.duplicates or summary.refused
+    sentence = _sentence(spec, summary, snapshot) if acted else _nothing_new(store, spec)
+    report = summary.reports[0] if len(summary.reports) == 1 else f"reports/{spec.name}/docs/index.html"
     return IngestResult(
         outcome="done" if acted else "skipped",
-        sentence=sentence + waiting + found.unprofiled,
+        sentence=sentence + waiting + summary.unprofiled,
         links={"Data Docs": _url(settings, report)} if acted else {},
         snapshot=snapshot,
-        appended=found.appended,
-        refused=found.refused,
-        duplicates=tuple(found.duplicates),
-        waiting=tuple(found.waiting),
+        appended=summary.appended,
+        refused=summary.refused,
+        duplicates=tuple(summary.duplicates),
+        waiting=tuple(summary.waiting),
     )
 
 
-def _sentence(spec: DatasetSpec, found: _Found, snapshot: int | None) -> str:
+def _sentence(spec: DatasetSpec, summary: _Summary, snapshot: int | None) -> str:
     said = []
-    if found.appended:
+    if summary.appended:
         said.append(
-            f"Appended {sum(found.appended.values()):,} rows of {_files(len(found.appended), verb=False)} to {spec.name}, "
+            f"Appended {sum(summary.appended.values()):,} rows of {_files(len(summary.appended), verb=False)} to {spec.name}, "
             f"now snapshot {snapshot}."
         )
-    if found.duplicates:
+    if summary.duplicates:
         said.append(
-            f"{_files(len(found.duplicates))} in already: {', '.join(found.duplicates[:3])}{' ...' if len(found.duplicates) > 3 else ''}."
+            f"{_files(len(summary.duplicates))} in already: {', '.join(summary.duplicates[:3])}{' ...' if len(summary.duplicates) > 3 else ''}."
         )
-    if found.refused:
-        name, why = next(iter(found.refused.items()))
-        said.append(why if len(found.refused) == 1 else f"Refused {len(found.refused)} files; the first is {name}: {why}")
+    if summary.refused:
+        name, why = next(iter(summary.refused.items()))
+        said.append(why if len(summary.refused) == 1 else f"Refused {len(summary.refused)} files; the first is {name}: {why}")
     return " ".join(said)
 
 

@@ -2,6 +2,8 @@
 
 A window is judged by its own evidence alone: the version that answered most of it, that version's snapshot, and the windows
 before it. So looking at it again, however late, gives the same answer, but for outcomes that have come since.
+
+    $ perennial monitor --model flight_delays
 """
 
 from __future__ import annotations

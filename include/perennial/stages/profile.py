@@ -1,6 +1,8 @@
 """Stage profile: a table's rows are counted by day: batch by batch as they land, or a whole version at once, on one machine or in parts.
 
 Whatever the parts, and in whatever order they are added, the result is the same bit for bit (`profiles/profile.py`).
+
+    $ perennial profile --dataset flights
 """
 
 from __future__ import annotations
@@ -89,16 +91,16 @@ def run(
     if plan:
         return ProfileResult(sentence=f"Version {version} of {name} is to be counted, {len(layout.columns)} columns.", version=version)
     if merge:
-        found = _merged(store, kept, layout, version, merge)
+        counted = _merged(store, kept, layout, version, merge)
     else:
         rows = whole.dataset(version, partition or (1, 1))
-        found = profile(rows, layout, day=_day(day, rows.schema, name, spec))
+        counted = profile(rows, layout, day=_day(day, rows.schema, name, spec))
     if partition:
         key = kept.version_key(version, "{}of{}".format(*partition))
-    store.write(key, encode(found, {"perennial.version": str(version)}))
-    count, what = int(found.rows().sum()), f"Part {partition[0]} of {partition[1]} of version" if partition else "Version"
-    sentence = f"{what} {version} of {name}: {count:,} rows on {len(found.blocks)} days counted."
-    return ProfileResult(sentence=sentence, version=version, rows=count, days=len(found.blocks), profile=key)
+    store.write(key, encode(counted, {"perennial.version": str(version)}))
+    count, what = int(counted.rows().sum()), f"Part {partition[0]} of {partition[1]} of version" if partition else "Version"
+    sentence = f"{what} {version} of {name}: {count:,} rows on {len(counted.blocks)} days counted."
+    return ProfileResult(sentence=sentence, version=version, rows=count, days=len(counted.blocks), profile=key)
 
 
 def profile_owed(store: Store, spec: DatasetSpec) -> int:
@@ -124,14 +126,14 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
         return 0
     made, digests = 0, sorted(owed)
     for first in range(0, len(digests), TOGETHER):
-        some = {owed[digest]: digest for digest in digests[first : first + TOGETHER]}
-        rows = table.dataset(version).filter(pc.field(BATCH).isin(list(some)))
-        found = profiles(rows, layout, day=spec.event_time, by=BATCH)
-        for label, profile in found.items():
-            kept.write(some[label], profile)
-            if not table.has_batch(some[label]):  # taken out since its rows were read
-                kept.remove(some[label])
-        made += len(found)  # one that is not in the table stays owed
+        batch_of = {owed[digest]: digest for digest in digests[first : first + TOGETHER]}
+        rows = table.dataset(version).filter(pc.field(BATCH).isin(list(batch_of)))
+        counted = profiles(rows, layout, day=spec.event_time, by=BATCH)
+        for label, profile in counted.items():
+            kept.write(batch_of[label], profile)
+            if not table.has_batch(batch_of[label]):  # taken out since its rows were read
+                kept.remove(batch_of[label])
+        made += len(counted)  # one that is not in the table stays owed
     log.info("Profiled %d of %d batches of %s.", made, len(owed), spec.name)
     return made
 
@@ -165,7 +167,7 @@ def layout_of(kept: ProfileStore, table: Table, version: int, spec: DatasetSpec 
     names = [column.name for column in spec.columns] if spec else [name for name in rows.schema.names if name != BATCH]
     inputs = [model.inputs for model in discovery.models().values() if model.dataset == spec.name] if spec else []
     # Live traffic has the inputs alone: what is seen together must be there on both sides.
-    shared = [name for name in names if all(name in some for some in inputs)]
+    shared = [name for name in names if all(name in columns for columns in inputs)]
     return kept.keep_layout(fit_layout(rows.head(MOST_FIT_ROWS, columns=names), names, joint=shared))
 
 
@@ -185,11 +187,11 @@ def _merged(store: Store, kept: ProfileStore, layout: Layout, version: int, part
     from perennial.profiles.profile import added
     from perennial.profiles.store import decode
 
-    found = []
+    batch_profiles = []
     for part in range(1, parts + 1):
         key = kept.version_key(version, f"{part}of{parts}")
         try:
-            found.append(decode(store.read(key), layout, key))
+            batch_profiles.append(decode(store.read(key), layout, key))
         except KeyError:
             raise Fault(
                 f"Part {part} of {parts} of version {version} of {kept.name} has not been counted: "
@@ -198,4 +200,4 @@ def _merged(store: Store, kept: ProfileStore, layout: Layout, version: int, part
             ) from None
         except StoredDataDamaged as damage:
             raise StoredDataDamaged(f"{damage} Then count part {part}/{parts} again.") from None
-    return added(found, layout)
+    return added(batch_profiles, layout)

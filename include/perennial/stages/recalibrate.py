@@ -2,6 +2,8 @@
 
 A recalibrated version is a version like any other: a folder of its own, a number, a release, entries in the ledger. It is no
 training: it keeps its training's snapshot and run key, so what it is reproduced from and what drift is measured against stay.
+
+    $ perennial recalibrate --model flight_delays
 """
 
 from __future__ import annotations

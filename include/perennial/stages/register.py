@@ -1,4 +1,7 @@
-"""Lets the gate decide on a candidate, and registers it if it passes."""
+"""Lets the gate decide on a candidate, and registers it if it passes.
+
+$ perennial register --model flight_delays --digest DIGEST --run-id RUN --evaluation reports/flight_delays/DIGEST/evaluation.json
+"""
 
 from __future__ import annotations
 
@@ -188,10 +191,10 @@ def _links(settings: Settings, registry: ModelRegistry, model: str, digest: str,
 
 def _document(store: Store, evaluation: str, digest: str) -> dict[str, Any]:
     try:
-        found = store.read(evaluation)
+        data = store.read(evaluation)
     except (KeyError, ValueError):  # no such object, or no key at all
         raise UnknownName(f"The store has no evaluation {evaluation}. Run `perennial evaluate`; it prints the key.") from None
-    document: dict[str, Any] = json.loads(found)
+    document: dict[str, Any] = json.loads(data)
     if document.get("digest") != digest:
         raise StoredDataDamaged(
             f"The evaluation {evaluation} speaks of {str(document.get('digest'))[:12]}, not of {digest[:12]}. "

@@ -1,7 +1,7 @@
 """Takes one look at a release: starts it, advances it, holds, promotes or rolls back.
 
-    perennial release --model flight_delays --plan    # what the next look would do; does nothing
-    perennial release --model flight_delays           # does it
+    $ perennial release --model flight_delays --plan  # what the next look would do; does nothing
+    $ perennial release --model flight_delays         # does it
 
 A look goes in rounds: what is known -> plan (`_release_plan`) -> steps, carried out (`_release_evaluator`) -> the answer, or what
 is known then. It may be killed anywhere and repeated. The ledger says what holds. A version is brought up before an entry gives it

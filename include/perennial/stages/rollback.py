@@ -1,6 +1,8 @@
 """Goes back to the last good version at once: first the traffic, then the paperwork.
 
 perennial rollback --model flight_delays --reason "wrong scores" --actor YOU
+
+    $ perennial rollback --model flight_delays --reason "callers complain" --actor anna
 """
 
 from __future__ import annotations

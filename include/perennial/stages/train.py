@@ -1,4 +1,7 @@
-"""Train a candidate and seal its version folder. The same snapshot, code, lock file, parameters and seed train once only."""
+"""Train a candidate and seal its version folder. The same snapshot, code, lock file, parameters and seed train once only.
+
+$ perennial train --model flight_delays --snapshot 12 --cause manual
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Decide whether a training starts, on which snapshot and why; check the data it would use.
 
 The usual answer of a night is "nothing new": it is found without loading Great Expectations, MLflow or pandas.
+
+    $ perennial validate --model flight_delays --cause manual
 """
 
 from __future__ import annotations

@@ -86,14 +86,14 @@ class Boosted:
 
     def logits(self, values: NDArray[np.float32]) -> Floats:
         """Logarithms of probabilities [rows, classes], or the values [rows, 1] of a regression."""
-        found = np.tile(np.array(self.constant), (len(values), 1))
+        totals = np.tile(np.array(self.constant), (len(values), 1))
         if self.trees is None or not len(values):
-            return found
+            return totals
         if self.task == "regression":
-            found[:, 0] = self.trees.predict(values)
+            totals[:, 0] = self.trees.predict(values)
         else:
-            found[:, self.trees.classes_.astype(np.int64)] = np.log(np.clip(self.trees.predict_proba(values), SMALLEST, 1.0))
-        return found
+            totals[:, self.trees.classes_.astype(np.int64)] = np.log(np.clip(self.trees.predict_proba(values), SMALLEST, 1.0))
+        return totals
 
 
 def fit(task: Task, classes: int, inputs: Inputs, labels: Floats, seed: int) -> Boosted:
@@ -109,8 +109,8 @@ def fit(task: Task, classes: int, inputs: Inputs, labels: Floats, seed: int) -> 
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
-    some = np.linspace(0, len(labels) - 1, min(len(labels), MOST_ROWS)).astype(np.int64)
-    values, known = inputs.values[some], labels[some]
+    sampled = np.linspace(0, len(labels) - 1, min(len(labels), MOST_ROWS)).astype(np.int64)
+    values, known = inputs.values[sampled], labels[sampled]
     if task == "regression":
         constant = (float(known.mean()),)
     else:

@@ -3,6 +3,12 @@
 Scale and shifts minimise the mean log loss plus `weight` times their squared distance from no change, by Newton's
 method (Platt, "Probabilistic Outputs for Support Vector Machines", 1999; for many classes Guo et al., "On Calibration
 of Modern Neural Networks", 2017).
+
+    >>> import numpy as np
+    >>> from perennial.training.calibration import fit_calibration
+    >>> logits = np.array([[3.0, -3.0], [3.0, -3.0], [-3.0, 3.0], [3.0, -3.0]])  # sure of itself, and wrong once in four rows
+    >>> fit_calibration(logits, np.array([0.0, 0.0, 1.0, 1.0])).apply(logits).max().round(2)
+    np.float64(0.91)
 """
 
 from __future__ import annotations
@@ -33,8 +39,8 @@ def fit_calibration(logits: np.ndarray, labels: np.ndarray, weight: float = 0.1,
     15 splits of flights, other than those of the benchmark, 0.1 gave a lower mean loss after a short training than 0.001 (.524, .528)
     and the same after a long one.
     """
-    some = np.linspace(0, len(logits) - 1, min(len(logits), MOST_ROWS)).astype(np.int64)
-    logits, labels = logits[some].astype(np.float64), labels[some]
+    sampled = np.linspace(0, len(logits) - 1, min(len(logits), MOST_ROWS)).astype(np.int64)
+    logits, labels = logits[sampled].astype(np.float64), labels[sampled]
     rows, classes = logits.shape
     design = np.concatenate(
         [logits[:, :, None], np.broadcast_to(np.eye(classes), (rows, classes, classes))], axis=2
@@ -55,5 +61,5 @@ def fit_calibration(logits: np.ndarray, labels: np.ndarray, weight: float = 0.1,
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
     raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
-    return found
+    shares: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
+    return shares

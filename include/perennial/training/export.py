@@ -72,8 +72,8 @@ def export(
     encoded = features.encode(encoder, golden)
     with torch.inference_mode():
         expected = scores(*(torch.from_numpy(encoded[name]) for name in names)).numpy()
-    found = run_session(open_session(folder / "model.onnx"), encoded)
-    apart = float(np.abs(found - expected).max())
+    exported = run_session(open_session(folder / "model.onnx"), encoded)
+    apart = float(np.abs(exported - expected).max())
     allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))  # a regression's values are as large as its label's, in 32 bits
     if not apart <= allowed:
         raise TrainingRefused(
@@ -94,20 +94,20 @@ def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> d
     unseen = [name for name in spec.inputs if dataset.column(name).type == "string"]
     edges = len(nullable) + len(unseen) + (1 if nullable else 0)
     places = np.linspace(0, total - 1, GOLDEN_ROWS + edges).astype(int)
-    found = {name: columns[name][places].astype(object) for name in spec.inputs}
+    golden = {name: columns[name][places].astype(object) for name in spec.inputs}
     for name in spec.inputs:
         if dataset.column(name).type == "int":  # nullable ones come as floats; a request writes 2, not 2.0
-            found[name] = np.array([None if text(value) is None else int(value) for value in found[name]], dtype=object)
+            golden[name] = np.array([None if text(value) is None else int(value) for value in golden[name]], dtype=object)
     row = GOLDEN_ROWS
     for name in nullable:
-        found[name][row] = None
+        golden[name][row] = None
         row += 1
     for name in unseen:
-        found[name][row] = "never seen"
+        golden[name][row] = "never seen"
         row += 1
     for name in nullable:
-        found[name][-1] = None
-    return found
+        golden[name][-1] = None
+    return golden
 
 
 def signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:

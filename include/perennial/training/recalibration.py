@@ -5,6 +5,10 @@ A version that was recalibrated is `probabilities = softmax(scale * log(scores) 
 every fit starts from what training gave.
 
 `recalibration.json` in the version folder says so; `golden.json` holds the golden rows' scores after it.
+
+    >>> from perennial.training.recalibration import split_days
+    >>> split_days(["mon", "tue", "wed", "thu", "fri"], fitted=3, judged=1)
+    (('tue', 'wed', 'thu'), ('fri',))
 """
 
 from __future__ import annotations
@@ -50,8 +54,8 @@ class Recalibration:
         if self.task == "regression":
             values: Floats = self.scale * scores.astype(np.float64) + self.shift[0]
             return values
-        found: Floats = Calibration(self.scale, self.shift).apply(np.log(np.clip(scores.astype(np.float64), SMALLEST, 1.0)))
-        return found
+        recalibrated: Floats = Calibration(self.scale, self.shift).apply(np.log(np.clip(scores.astype(np.float64), SMALLEST, 1.0)))
+        return recalibrated
 
 
 def fit_recalibration(task: Task, scores: np.ndarray, outcomes: np.ndarray, weight: float) -> Recalibration:
@@ -114,8 +118,8 @@ def recalibrate(folder: Path, recalibration: Recalibration, record: Mapping[str,
     take_away(folder)
     expected = recalibration.apply(score(folder, rows))
     _write_graph(folder / "model.onnx", recalibration)
-    found = score(folder, rows)
-    apart = float(np.abs(found - expected).max())
+    scores = score(folder, rows)
+    apart = float(np.abs(scores - expected).max())
     allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if not apart <= allowed:
         raise CandidateRefused(

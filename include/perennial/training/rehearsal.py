@@ -128,8 +128,8 @@ class Rehearsal:
         if len(self._array(name)) < end - begin:
             self.fit(training, horizon=None)
             del self._read[name]
-        found = self._array(name)[first - begin : end - begin].astype(np.float64)
-        return found if self.learner.task == "regression" else np.exp(found)
+        piece = self._array(name)[first - begin : end - begin].astype(np.float64)
+        return piece if self.learner.task == "regression" else np.exp(piece)
 
     def _bounds(self, day: date) -> tuple[int, int]:
         starts, place = self._array("starts"), self.days.index(day)

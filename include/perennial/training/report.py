@@ -77,9 +77,9 @@ def _metrics(part: dict[str, Any]) -> str:
 def _slices(part: dict[str, Any], column: str, metric: str) -> str:
     who = [name for name in _COLOURS if name in part]
     rows = []
-    for value, found in part["candidate"]["slices"][column].items():
+    for value, figures in part["candidate"]["slices"][column].items():
         others = [part[name]["slices"][column].get(value, {}).get(metric) for name in who]
-        rows.append([escape(value), f"{found['rows']:,.0f}", *("" if other is None else f"{other:.4f}" for other in others)])
+        rows.append([escape(value), f"{figures['rows']:,.0f}", *("" if other is None else f"{other:.4f}" for other in others)])
     return _table([column, "rows", *(f"{metric.replace('_', ' ')}, {name}" for name in who)], rows)
 
 

@@ -42,11 +42,11 @@ def score(version_folder: Path, columns: Columns, *, threads: int = 1, batch: in
 def load_features(version_folder: Path) -> ModuleType:
     """The features.py that travels with the version, loaded under a name of its own."""
     file = version_folder / "features.py"
-    found = importlib.util.spec_from_file_location(f"features_of_{version_folder.name}", file)
-    if found is None or found.loader is None or not file.is_file():
+    module_spec = importlib.util.spec_from_file_location(f"features_of_{version_folder.name}", file)
+    if module_spec is None or module_spec.loader is None or not file.is_file():
         raise StoredDataDamaged(f"{file} is missing: fetch the version again.")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
     return module
 
 
@@ -63,5 +63,5 @@ def open_session(file: Path, threads: int = 1) -> onnxruntime.InferenceSession:
 def run_session(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray]) -> np.ndarray:
     """Scores [rows, classes] of encoded inputs; tensors that the graph does not use are left out."""
     wanted = {given.name for given in session.get_inputs()}
-    found: np.ndarray = session.run(["scores"], {name: values for name, values in inputs.items() if name in wanted})[0]
-    return found
+    scores: np.ndarray = session.run(["scores"], {name: values for name, values in inputs.items() if name in wanted})[0]
+    return scores

@@ -103,8 +103,8 @@ class Checkpoints:
         """Forget this training, here and in the store."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.store:
-            for found in list(self.store.list(self.prefix)):
-                self.store.delete(found.key)
+            for checkpoint in list(self.store.list(self.prefix)):
+                self.store.delete(checkpoint.key)
 
     def _key(self, file: Path) -> str:
         return f"{self.prefix}/{file.name}"
@@ -227,15 +227,15 @@ class _Diary(Callback):
         self._begin = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         for name in ("train_loss", "validation_loss"):
-            found[name] = float(trainer.callback_metrics[name])
+            figures[name] = float(trainer.callback_metrics[name])
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         seconds = time.monotonic() - self._begin
         epoch = trainer.current_epoch + 1
-        self.history.append({"epoch": epoch, **found, "learning_rate": rate})
+        self.history.append({"epoch": epoch, **figures, "learning_rate": rate})
         if trainer.is_global_zero:
-            losses = ", ".join(f"{name.replace('_', ' ')} {value:.5f}" for name, value in found.items())
+            losses = ", ".join(f"{name.replace('_', ' ')} {value:.5f}" for name, value in figures.items())
             log.info(
                 "Epoch %d of at most %d: %s, learning rate %.2g, %.1f s, at most %.0f s to go.",
                 epoch,
@@ -245,7 +245,7 @@ class _Diary(Callback):
                 seconds,
                 seconds * (self.limit - epoch),
             )
-        wrong = [name for name, value in found.items() if not math.isfinite(value)]
+        wrong = [name for name, value in figures.items() if not math.isfinite(value)]
         if wrong:
             raise TrainingRefused(
                 f"The {wrong[0].replace('_', ' ')} of epoch {epoch} is no number: lower hyperparameters.learning_rate or look "
@@ -350,22 +350,24 @@ def _fitting(file: Path, module: TaskModule, kept: Mapping[str, str]) -> dict[st
         with zipfile.ZipFile(file) as archive:
             if archive.testzip() is not None:  # torch does not look at the checksums
                 return None
-        found = _load(file)
+        checkpoint = _load(file)
     except (FileNotFoundError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError):
         return None
-    wanted, weights = module.state_dict(), found.get("state_dict") if isinstance(found, dict) else None
+    wanted, weights = module.state_dict(), checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or {n: v.shape for n, v in weights.items()} != {n: v.shape for n, v in wanted.items()}:
         return None
-    said = found.get("callbacks", {})
+    said = checkpoint.get("callbacks", {})
     whole = (
-        isinstance(found.get("epoch"), int) and "optimizer_states" in found and all(word in said.get(key, {}) for key, word in kept.items())
+        isinstance(checkpoint.get("epoch"), int)
+        and "optimizer_states" in checkpoint
+        and all(word in said.get(key, {}) for key, word in kept.items())
     )
-    return found if whole else None
+    return checkpoint if whole else None
 
 
 def _load(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    return found
+    checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return checkpoint
 
 
 @contextmanager

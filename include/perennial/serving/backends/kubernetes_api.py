@@ -53,25 +53,27 @@ class KubernetesApi:
 
     def get(self, plural: str, name: str) -> Json:
         """One object. Raises Missing."""
-        found: Json = self._call("GET", f"{_path(plural, self.namespace)}/{name}", f"get {plural}")
-        return found
+        document: Json = self._call("GET", f"{_path(plural, self.namespace)}/{name}", f"get {plural}")
+        return document
 
     def list(self, plural: str, labels: Mapping[str, str]) -> list[Json]:
         """All objects with these labels."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        found: list[Json] = self._call("GET", _path(plural, self.namespace), f"list {plural}", query={"labelSelector": selector})["items"]
-        return found
+        documents: list[Json] = self._call("GET", _path(plural, self.namespace), f"list {plural}", query={"labelSelector": selector})[
+            "items"
+        ]
+        return documents
 
     def create(self, plural: str, document: Json) -> Json:
         """Make an object. Raises Conflict if it is there."""
-        found: Json = self._call("POST", _path(plural, self.namespace), f"create {plural}", body=document)
-        return found
+        created: Json = self._call("POST", _path(plural, self.namespace), f"create {plural}", body=document)
+        return created
 
     def replace(self, plural: str, document: Json) -> Json:
         """Write an object anew. Raises Conflict if it was changed since its `resourceVersion`, Missing if it is gone."""
         name = document["metadata"]["name"]
-        found: Json = self._call("PUT", f"{_path(plural, self.namespace)}/{name}", f"update {plural}", body=document)
-        return found
+        replaced: Json = self._call("PUT", f"{_path(plural, self.namespace)}/{name}", f"update {plural}", body=document)
+        return replaced
 
     def find(self, plural: str, name: str) -> Json | None:
         """One object; None if there is none."""
@@ -193,7 +195,7 @@ def _message(body: Any) -> tuple[str, Any]:
     """What the API says, and of which object; an unknown kind is told without one."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
     try:
-        found = json.loads(text)
-        return str(found.get("message", text)), (found.get("details") or {}).get("name")
+        answer = json.loads(text)
+        return str(answer.get("message", text)), (answer.get("details") or {}).get("name")
     except ValueError:
         return text.strip()[:300], None

@@ -78,7 +78,7 @@ class LocalBackend:
             self._save(state)  # before anything starts: a server that a killed change had started is found again
             for version in route.versions:
                 self._start(model.name, known, version, route.digests[version])
-            before = {name: found.route for name, found in self._served(state).items() if found.route is not None}
+            before = {name: served_model.route for name, served_model in self._served(state).items() if served_model.route is not None}
             known["route"] = _to_json(route)
             served = self._served(state).values()
             self._take_up("cluster_manager.cds.version_text", envoy.write(self.settings, "cds", envoy.clusters(served, before)))
@@ -96,12 +96,12 @@ class LocalBackend:
         reason, server = "its server does not answer", server_socket(self.settings, model.name, version)
         while True:
             with contextlib.suppress(OSError, http.client.HTTPException, json.JSONDecodeError):
-                found = json.loads(get(server, "/ready", timeout=max(0.1, min(2.0, deadline - time.monotonic())))[1])
-                if found.get("version") == version and found.get("model") == model.name:
-                    if found["refused"]:
-                        raise ReleaseRefused(found["reason"])
-                    reason = found["reason"] or "the gateway has not seen it yet"
-                    arms = self._arms() if found["ready"] else {}
+                answer = json.loads(get(server, "/ready", timeout=max(0.1, min(2.0, deadline - time.monotonic())))[1])
+                if answer.get("version") == version and answer.get("model") == model.name:
+                    if answer["refused"]:
+                        raise ReleaseRefused(answer["reason"])
+                    reason = answer["reason"] or "the gateway has not seen it yet"
+                    arms = self._arms() if answer["ready"] else {}
                     seen = [
                         arms.get(name(model.name, version), Arm(healthy=False)).healthy for name in (envoy.cluster_name, envoy.aside_name)
                     ]
@@ -123,12 +123,12 @@ class LocalBackend:
 
     def route(self, model: ModelSpec) -> Route | None:
         """See `Backend.route`."""
-        found = self._read().get(model.name, {}).get("route")
-        return None if found is None else _from_json(found)
+        document = self._read().get(model.name, {}).get("route")
+        return None if document is None else _from_json(document)
 
     def routes(self) -> dict[str, Route]:
         """The route that is applied now of every model that has one."""
-        return {name: found.route for name, found in self._served(self._read()).items() if found.route is not None}
+        return {name: served.route for name, served in self._served(self._read()).items() if served.route is not None}
 
     def reset(self, model: ModelSpec) -> None:
         """See `Backend.reset`."""
@@ -145,7 +145,7 @@ class LocalBackend:
     def resume(self) -> list[str]:
         """Start the servers of every route again, as the platform does when it comes up; returns the models that have one."""
         with self._state() as state:
-            served = {name: found.route for name, found in self._served(state).items() if found.route is not None}
+            served = {name: served_model.route for name, served_model in self._served(state).items() if served_model.route is not None}
             for name, route in served.items():
                 for version in route.versions:
                     self._start(name, state[name], version, route.digests[version])
@@ -190,20 +190,20 @@ class LocalBackend:
             self._save(state)
 
     def _served(self, state: Mapping[str, Any]) -> dict[str, envoy.Served]:
-        found = {}
+        served = {}
         for name, known in state.items():
             sockets = {version: server_socket(self.settings, name, version) for version in known["versions"]}
             route = _from_json(known["route"]) if known.get("route") else None
-            found[name] = envoy.Served(name, known["prefix"], known["timeout_seconds"], sockets, route)
-        return found
+            served[name] = envoy.Served(name, known["prefix"], known["timeout_seconds"], sockets, route)
+        return served
 
     def _take_up(self, statistic: str, wanted: str) -> None:
         """Wait until the gateway has taken up a file and its new clusters have been looked at."""
         deadline = time.monotonic() + _TAKE_UP_SECONDS
         while True:
             text = self._admin(f"/stats?filter=^({statistic.replace('.', '[.]')}|cluster_manager[.]warming_clusters)$")
-            found = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
-            if found.get(statistic, "").strip('"') == wanted and found.get("cluster_manager.warming_clusters", "0") == "0":
+            figures = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+            if figures.get(statistic, "").strip('"') == wanted and figures.get("cluster_manager.warming_clusters", "0") == "0":
                 return
             if time.monotonic() >= deadline:
                 raise ServiceUnreachable(
@@ -258,13 +258,13 @@ def server_socket(settings: Settings, model: str, version: int) -> Path:
 def read_state(settings: Settings) -> dict[str, Any]:
     """What is served: for each model its running versions, its route and what the gateway must know; empty before the first release."""
     try:
-        found: dict[str, Any] = json.loads((settings.home / "serving" / "state.json").read_text())
+        state: dict[str, Any] = json.loads((settings.home / "serving" / "state.json").read_text())
     except FileNotFoundError:
         return {}
-    for known in found.values():
+    for known in state.values():
         if "ports" in known:  # written when each server had a port
             known["versions"] = sorted(int(version) for version in known.pop("ports"))
-    return found
+    return state
 
 
 def program(model: str, version: int) -> str:
@@ -281,10 +281,10 @@ def _to_json(route: Route) -> dict[str, Any]:
     }
 
 
-def _from_json(found: Mapping[str, Any]) -> Route:
+def _from_json(document: Mapping[str, Any]) -> Route:
     return Route(
-        {int(k): v for k, v in found["weights"].items()},
-        found["shadow"],
-        {int(k): v for k, v in found["digests"].items()},
-        found["champion"],
+        {int(k): v for k, v in document["weights"].items()},
+        document["shadow"],
+        {int(k): v for k, v in document["digests"].items()},
+        document["champion"],
     )

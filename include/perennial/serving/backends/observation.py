@@ -36,10 +36,10 @@ def read_arms(clusters: str, statistics: str) -> dict[str, Arm]:
         if counter := _CLUSTER.fullmatch(entry.get("name", "")):
             said[counter[1]][counter[2]] += int(entry["value"])
         for histogram in entry.get("histograms", ()):
-            found = _CLUSTER.fullmatch(histogram["name"])
-            if found:
+            match = _CLUSTER.fullmatch(histogram["name"])
+            if match:
                 for bucket in histogram["buckets"]:
-                    latency[found[1]][_bound(float(bucket["upper_bound"]))] += int(bucket["cumulative"])
+                    latency[match[1]][_bound(float(bucket["upper_bound"]))] += int(bucket["cumulative"])
     arms = {}
     for status in json.loads(clusters)["cluster_statuses"]:
         for host in status.get("host_statuses", ()):

@@ -82,21 +82,21 @@ class Prometheus:
         return f"{model}-v{self._version(labels)}/{pod}"
 
     def _version(self, labels: dict[str, str]) -> int:
-        found = re.fullmatch(self.metrics.version, labels.get(self.metrics.label, ""))
-        if not found:
+        match = re.fullmatch(self.metrics.version, labels.get(self.metrics.label, ""))
+        if not match:
             raise ServiceUnreachable(
                 f"The series of {self.metrics.answers} in the Prometheus at {self.url} do not name versions by the label "
                 f"{self.metrics.label}: keep that label where it scrapes them."
             )
-        return int(found[1])
+        return int(match[1])
 
     def _ask(self, query: str) -> list[tuple[dict[str, str], float]]:
         """The vector that an instant query gives."""
         address = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
         try:
             with urllib.request.urlopen(address, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - the address is a setting of the operator's
-                found: dict[str, Any] = json.load(answer)
-            return [(entry["metric"], float(entry["value"][1])) for entry in found["data"]["result"]]
+                document: dict[str, Any] = json.load(answer)
+            return [(entry["metric"], float(entry["value"][1])) for entry in document["data"]["result"]]
         except urllib.error.HTTPError as error:
             why = error.read(300).decode(errors="replace").strip() or error.reason
             raise ServiceUnreachable(

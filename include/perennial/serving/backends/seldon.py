@@ -60,9 +60,9 @@ class SeldonBackend:
         can_move = self._ready(model, [version for version, weight in route.weights.items() if weight])
         traffic = _without_idle(route)
         if can_move and traffic != _without_idle(now):
-            held = [version for version, weight in route.weights.items() if not weight and not self._ready(model, [version])]
-            if held:
-                live = self._write(live, seldon_v1.render(model, _without(route, held), self.api.namespace, template))
+            not_ready = [version for version, weight in route.weights.items() if not weight and not self._ready(model, [version])]
+            if not_ready:
+                live = self._write(live, seldon_v1.render(model, _without(route, not_ready), self.api.namespace, template))
                 self._taken_up(model, now, route)
         self._write(live, seldon_v1.render(model, route, self.api.namespace, template))
         if can_move:
@@ -80,7 +80,7 @@ class SeldonBackend:
         while True:
             deployments, pods = self._deployments(model, version), self._pods(model, version)
             reason = self._refusal_or_reason(pods, digest, deadline)
-            if not reason and deployments and all(served_pods.complete(found) for found in deployments):
+            if not reason and deployments and all(served_pods.complete(deployment) for deployment in deployments):
                 break
             if time.monotonic() >= deadline:
                 raise ServiceUnreachable(
@@ -93,9 +93,9 @@ class SeldonBackend:
         probe = Probe(self.settings, model)
         while (answered := probe.ask()) != version:
             if time.monotonic() >= deadline:
-                told = f"the last answer came from version {answered}" if answered else f"the last answer was {probe.said}"
+                last_answer = f"the last answer came from version {answered}" if answered else f"the last answer was {probe.said}"
                 raise ServiceUnreachable(
-                    f"Version {version} of {model.name} is ready and gets no request after {seconds:g} s: {told}. "
+                    f"Version {version} of {model.name} is ready and gets no request after {seconds:g} s: {last_answer}. "
                     f"Look at the operator of Seldon Core and at the ingress behind {probe.url}."
                 )
 
@@ -107,17 +107,17 @@ class SeldonBackend:
         prometheus, ready = self._prometheus(), dict[int, float]()
 
         def figures() -> Mapping[str, Arm]:
-            found = prometheus.figures(model.name)
+            scraped = prometheus.figures(model.name)
             ready.update(self._ready_seconds(model, route))
             for version in route.versions:
-                if ready[version] > STALE_SECONDS / 2 and found.age_seconds.get(version, STALE_SECONDS) >= STALE_SECONDS:
+                if ready[version] > STALE_SECONDS / 2 and scraped.age_seconds.get(version, STALE_SECONDS) >= STALE_SECONDS:
                     raise ServiceUnreachable(
                         f"The Prometheus at {prometheus.url} has no new figures of version {version} of {model.name}, "
                         f"whose pods have been ready for {ready[version]:.0f} s: "
                         f"make it scrape /metrics on port {seldon_v1.PORT} of the pods with the label {seldon_v1.MODEL} in the "
                         f"namespace {self.api.namespace}."
                     )
-            return found.arms
+            return scraped.arms
 
         arms = add_in_store(open_store(self.settings.store), model.name, route.versions, figures)
         return {version: dataclasses.replace(arm, healthy=ready[version] >= 0) for version, arm in arms.items()}
@@ -160,8 +160,8 @@ class SeldonBackend:
 
     def _ready(self, model: ModelSpec, versions: Sequence[int]) -> bool:
         for version in versions:
-            found = self._deployments(model, version)
-            if not found or not all(served_pods.complete(deployment) for deployment in found):
+            deployments = self._deployments(model, version)
+            if not deployments or not all(served_pods.complete(deployment) for deployment in deployments):
                 return False
         return True
 
@@ -171,20 +171,20 @@ class SeldonBackend:
 
     def _existing(self, labels: Mapping[str, str]) -> list[Json]:
         """Deployments that are not on their way out already."""
-        return [found for found in self.api.list("deployments", labels) if not found["metadata"].get("deletionTimestamp")]
+        return [deployment for deployment in self.api.list("deployments", labels) if not deployment["metadata"].get("deletionTimestamp")]
 
     def _pods(self, model: ModelSpec, version: int) -> list[Json]:
         return self.api.list("pods", {seldon_v1.MODEL: model.name, seldon_v1.VERSION: str(version)})
 
     def _ready_seconds(self, model: ModelSpec, route: Route) -> dict[int, float]:
         """For how long each version has had a ready pod; -1 where it has none."""
-        found: dict[int, float] = dict.fromkeys(route.versions, -1.0)
+        ready_seconds: dict[int, float] = dict.fromkeys(route.versions, -1.0)
         for pod in self.api.list("pods", {seldon_v1.MODEL: model.name}):
             number = pod["metadata"]["labels"].get(seldon_v1.VERSION, "")
             seconds = served_pods.ready_seconds(pod)
-            if seconds is not None and number.isdigit() and int(number) in found:
-                found[int(number)] = max(found[int(number)], seconds, 0.0)
-        return found
+            if seconds is not None and number.isdigit() and int(number) in ready_seconds:
+                ready_seconds[int(number)] = max(ready_seconds[int(number)], seconds, 0.0)
+        return ready_seconds
 
     def _refusal_or_reason(self, pods: Sequence[Mapping[str, Any]], digest: str, deadline: float) -> str:
         """Why the pods do not serve by their own word; empty if all do. Raises ReleaseRefused where a server says that it never will."""
@@ -208,14 +208,14 @@ class SeldonBackend:
     def _cause(self, deployments: Sequence[Json], pods: Sequence[Json], reason: str) -> str:
         if any(served_pods.ready_seconds(pod) is not None for pod in pods) and reason:
             return f"{reason}, though Kubernetes finds it ready: a NetworkPolicy may be in the way"
-        found = served_pods.trouble(deployments, pods)
-        if not found.died:
-            return f"{found.sentence} ({reason})" if reason and found.sentence.endswith("not ready") else found.sentence
+        trouble = served_pods.trouble(deployments, pods)
+        if not trouble.died:
+            return f"{trouble.sentence} ({reason})" if reason and trouble.sentence.endswith("not ready") else trouble.sentence
         try:
-            last = self.api.last_lines(*found.died)
+            last = self.api.last_lines(*trouble.died)
         except ServiceUnreachable as error:
             last = str(error)
-        return f"{found.sentence}. Its last words: {last}" if last else found.sentence
+        return f"{trouble.sentence}. Its last words: {last}" if last else trouble.sentence
 
     def _taken_up(self, model: ModelSpec, before: Route, route: Route) -> None:
         """Wait until requests reach all versions that have just got a share of them, and none that has no share.
@@ -234,8 +234,8 @@ class SeldonBackend:
             awaited.discard(answered or 0)
             clean = clean + 1 if answered in serving else 0
             if time.monotonic() >= deadline:
-                told = f"version {answered} still answers" if answered else f"the last answer was {probe.said}"
-                lacking = f"version {min(awaited)} gets no request" if awaited else told
+                last_answer = f"version {answered} still answers" if answered else f"the last answer was {probe.said}"
+                lacking = f"version {min(awaited)} gets no request" if awaited else last_answer
                 raise ServiceUnreachable(
                     f"The traffic of {model.name} has not moved {TAKE_UP_SECONDS:g} s after its SeldonDeployment was changed: {lacking}. "
                     f"Look at the operator of Seldon Core and at the ingress behind {probe.url}."
@@ -274,9 +274,9 @@ class Probe:
             return None
         finally:
             connection.close()
-        found = answer.getheader(_VERSION_HEADER, "")
+        version = answer.getheader(_VERSION_HEADER, "")
         self.said = f"{answer.status} {answer.reason}"
-        return int(found) if found.isdigit() else None
+        return int(version) if version.isdigit() else None
 
 
 def _without_idle(route: Route) -> tuple[dict[int, int], int | None]:
@@ -289,6 +289,6 @@ def _without(route: Route, versions: Sequence[int]) -> Route:
     return Route({v: weight for v, weight in route.weights.items() if v not in versions}, route.shadow, route.digests, champion)
 
 
-def _ours(found: Json) -> tuple[Any, ...]:
+def _ours(document: Json) -> tuple[Any, ...]:
     """What of an object its operator never writes."""
-    return found["metadata"]["uid"], found["metadata"].get("annotations"), found["spec"]
+    return document["metadata"]["uid"], document["metadata"].get("annotations"), document["spec"]

@@ -45,9 +45,9 @@ class Core2Backend:
             self._put(seldon_v2.MODELS, wanted)
         self._share(before, experiment)
         staying = {wanted["metadata"]["name"] for wanted in models}
-        for found in self.api.list(seldon_v2.MODELS, {MODEL: model.name}):
-            if found["metadata"]["name"] not in staying:
-                self.api.delete(seldon_v2.MODELS, found["metadata"]["name"])
+        for document in self.api.list(seldon_v2.MODELS, {MODEL: model.name}):
+            if document["metadata"]["name"] not in staying:
+                self.api.delete(seldon_v2.MODELS, document["metadata"]["name"])
 
     def wait_ready(self, model: ModelSpec, version: int, seconds: float) -> None:
         """See `Backend.wait_ready`. Ready means that Seldon Core says so of the Model as it is described now, and of the Experiment where
@@ -72,8 +72,8 @@ class Core2Backend:
         prometheus = Prometheus(self.settings.prometheus_url, self.api.namespace, METRICS)
 
         def figures() -> dict[str, Arm]:
-            found = prometheus.figures(name_of(model)).arms
-            return {source.replace(name_of(model), model.name, 1): arm for source, arm in found.items()}
+            counted = prometheus.figures(name_of(model)).arms
+            return {source.replace(name_of(model), model.name, 1): arm for source, arm in counted.items()}
 
         arms = add_in_store(open_store(self.settings.store), model.name, route.versions, figures)
         healthy = {v: not self._why_not(seldon_v2.MODELS, seldon_v2.model_name(model, v)) for v in route.versions}
@@ -81,14 +81,14 @@ class Core2Backend:
 
     def route(self, model: ModelSpec) -> Route | None:
         """See `Backend.route`."""
-        found = self._experiment(model)
-        return None if found is None else read_route(found)
+        experiment = self._experiment(model)
+        return None if experiment is None else read_route(experiment)
 
     def reset(self, model: ModelSpec) -> None:
         """See `Backend.reset`."""
         self.api.delete(seldon_v2.EXPERIMENTS, name_of(model))
-        for found in self.api.list(seldon_v2.MODELS, {MODEL: model.name}):
-            self.api.delete(seldon_v2.MODELS, found["metadata"]["name"])
+        for document in self.api.list(seldon_v2.MODELS, {MODEL: model.name}):
+            self.api.delete(seldon_v2.MODELS, document["metadata"]["name"])
         KeptInStore(open_store(self.settings.store), model.name).forget()
 
     def _experiment(self, model: ModelSpec) -> Json | None:
@@ -99,7 +99,9 @@ class Core2Backend:
         name = wanted["metadata"]["name"]
         for _ in range(_TRIES):
             try:
-                self.api.write_if_unchanged(plural, self.api.find(plural, name), wanted, same=_same_spec, ours=lambda found: found["spec"])
+                self.api.write_if_unchanged(
+                    plural, self.api.find(plural, name), wanted, same=_same_spec, ours=lambda document: document["spec"]
+                )
                 return
             except LedgerConflict:
                 continue
@@ -113,21 +115,21 @@ class Core2Backend:
 
     def _why_not(self, plural: str, name: str) -> str:
         """Why an object is not ready as it is described now; empty if it is."""
-        found = self.api.find(plural, name)
-        if found is None:
+        document = self.api.find(plural, name)
+        if document is None:
             return f"{name} of {plural} is not there"
-        status = found.get("status") or {}
-        if status.get("observedGeneration", 0) < found["metadata"].get("generation", 0):
+        status = document.get("status") or {}
+        if status.get("observedGeneration", 0) < document["metadata"].get("generation", 0):
             return f"Seldon Core has not taken up {name} of {plural} yet: look at its scheduler"
         conditions = [condition for condition in status.get("conditions") or () if condition["type"] == "Ready"]
         if any(condition["status"] == "True" for condition in conditions):
             return ""
-        told = "; ".join(condition.get("message") or condition.get("reason") or "" for condition in conditions).strip("; ")
-        return f"{name} of {plural} is not ready{f': {told}' if told else ''}"
+        messages = "; ".join(condition.get("message") or condition.get("reason") or "" for condition in conditions).strip("; ")
+        return f"{name} of {plural} is not ready{f': {messages}' if messages else ''}"
 
 
-def _ours(found: Json) -> tuple[Route | None, Json]:
-    return read_route(found), found["spec"]
+def _ours(experiment: Json) -> tuple[Route | None, Json]:
+    return read_route(experiment), experiment["spec"]
 
 
 def _same_spec(live: Json, wanted: Json) -> bool:

@@ -75,16 +75,16 @@ def read_template(settings: Settings) -> Json:
         raise SettingMissing("PERENNIAL_POD_TEMPLATES is not set: Seldon Core serves with the image of its server.yaml. Name the folder.")
     path = Path(settings.pod_templates) / "server.yaml"
     try:
-        found = yaml.safe_load(path.read_text())
+        template = yaml.safe_load(path.read_text())
     except OSError as error:
         raise SettingMissing(f"The pod template of served versions, {path}, cannot be read ({error.strerror}): put it there.") from error
     except yaml.YAMLError as error:
         raise SettingMissing(f"The pod template of served versions, {path}, is not YAML: {str(error).splitlines()[0]}.") from error
-    if not isinstance(found, dict) or found.get("kind") != "Pod" or not isinstance(found.get("spec"), dict):
+    if not isinstance(template, dict) or template.get("kind") != "Pod" or not isinstance(template.get("spec"), dict):
         raise SettingMissing(
             f"The pod template of served versions, {path}, is no manifest of a Pod: `kind: Pod` and its `spec` are needed."
         )
-    base = next((c for c in found["spec"].get("containers") or () if c.get("name") == TEMPLATE_CONTAINER), None)
+    base = next((c for c in template["spec"].get("containers") or () if c.get("name") == TEMPLATE_CONTAINER), None)
     if base is None or not base.get("image"):
         raise SettingMissing(f"The pod template of served versions, {path}, has no container named {TEMPLATE_CONTAINER} with an image.")
     for entry in base.get("env") or ():
@@ -93,7 +93,7 @@ def read_template(settings: Settings) -> Json:
                 f"The pod template of served versions, {path}, gives {entry['name']} in the open: "
                 "take it from a Secret (`valueFrom.secretKeyRef` or `envFrom`)."
             )
-    return found
+    return template
 
 
 def percents(weights: Mapping[int, int]) -> dict[int, int]:
@@ -164,12 +164,12 @@ def read_route(document: Mapping[str, Any]) -> Route | None:
     text = (document["metadata"].get("annotations") or {}).get(ROUTE)
     if text is None:
         return None
-    found = json.loads(text)
+    annotation = json.loads(text)
     return Route(
-        {int(version): weight for version, weight in found["weights"].items()},
-        found["shadow"],
-        {int(version): digest for version, digest in found["digests"].items()},
-        found["champion"],
+        {int(version): weight for version, weight in annotation["weights"].items()},
+        annotation["shadow"],
+        {int(version): digest for version, digest in annotation["digests"].items()},
+        annotation["champion"],
     )
 
 
@@ -178,7 +178,10 @@ def same(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     shares the traffic by itself.
     """
     ours = [(live["metadata"].get("annotations") or {}).get(key) for key in (ROUTE, RENDERED)]
-    shares = [[(p["name"], p.get("traffic", 0), p.get("shadow", False)) for p in found["spec"]["predictors"]] for found in (live, wanted)]
+    shares = [
+        [(p["name"], p.get("traffic", 0), p.get("shadow", False)) for p in deployment["spec"]["predictors"]]
+        for deployment in (live, wanted)
+    ]
     return ours == [wanted["metadata"]["annotations"][key] for key in (ROUTE, RENDERED)] and shares[0] == shares[1]
 
 
@@ -194,39 +197,39 @@ def faults(document: Mapping[str, Any]) -> list[str]:
     shadows = [predictor["name"] for predictor in predictors if predictor.get("shadow")]
     taking = [predictor for predictor in predictors if not predictor.get("shadow")]
     shares = [predictor.get("traffic", 0) for predictor in taking]
-    found = [f"{name!r} is no DNS label" for name in (document["metadata"]["name"], *names) if not _LABEL.fullmatch(name)]
-    found += [f"there are two predictors {name}" for name in sorted({name for name in names if names.count(name) > 1})]
+    sentences = [f"{name!r} is no DNS label" for name in (document["metadata"]["name"], *names) if not _LABEL.fullmatch(name)]
+    sentences += [f"there are two predictors {name}" for name in sorted({name for name in names if names.count(name) > 1})]
     if sum(shares) != WHOLE_PERCENT or any(not 0 <= share <= WHOLE_PERCENT for share in shares):
-        found.append(f"traffic is {shares} and must add up to {WHOLE_PERCENT}")
+        sentences.append(f"traffic is {shares} and must add up to {WHOLE_PERCENT}")
     if shares != sorted(shares, key=bool):
-        found.append("an idle predictor comes after one with traffic, where Ambassador would give it some")
+        sentences.append("an idle predictor comes after one with traffic, where Ambassador would give it some")
     if len(shadows) > 1:
-        found.append(f"{' and '.join(shadows)} are shadows and only one may be")
+        sentences.append(f"{' and '.join(shadows)} are shadows and only one may be")
     if predictors and not taking:
-        found.append(f"the shadow {shadows[0]} is alone")
+        sentences.append(f"the shadow {shadows[0]} is alone")
     if sum(1 for predictor in predictors for part in predictor["componentSpecs"] if part.get("pdbSpec")) > 1:
-        found.append("two predictors have a disruption budget: each covers all pods, and none could be evicted")
+        sentences.append("two predictors have a disruption budget: each covers all pods, and none could be evicted")
     for predictor in predictors:
-        found += [f"predictor {predictor['name']} {fault}" for fault in _graph_faults(predictor)]
-    return found
+        sentences += [f"predictor {predictor['name']} {fault}" for fault in _graph_faults(predictor)]
+    return sentences
 
 
 def _graph_faults(predictor: Mapping[str, Any]) -> list[str]:
     graph = predictor["graph"]
     containers = [c["name"] for part in predictor["componentSpecs"] for c in part["spec"]["containers"]]
     implementation = graph.get("implementation", "UNKNOWN_IMPLEMENTATION")
-    found = []
+    sentences = []
     if implementation not in IMPLEMENTATIONS:
-        found.append(f"has the unknown implementation {implementation}")
+        sentences.append(f"has the unknown implementation {implementation}")
     elif implementation.endswith("_SERVER") and not graph.get("modelUri"):
-        found.append(f"has the implementation {implementation} without a modelUri")
+        sentences.append(f"has the implementation {implementation} without a modelUri")
     elif implementation == "UNKNOWN_IMPLEMENTATION" and graph["name"] not in containers:
-        found.append(f"has no container named {graph['name']}, as its graph says")
+        sentences.append(f"has no container named {graph['name']}, as its graph says")
     if graph.get("children") and predictor.get("annotations", {}).get(NO_ENGINE) == "true":
-        found.append("has a graph of several parts and no orchestrator")
+        sentences.append("has a graph of several parts and no orchestrator")
     if graph.get("logger"):
-        found.append("logs requests, which its server does itself")
-    return found
+        sentences.append("logs requests, which its server does itself")
+    return sentences
 
 
 def _predictor(model: ModelSpec, route: Route, version: int, traffic: int | None, template: Mapping[str, Any]) -> Json:

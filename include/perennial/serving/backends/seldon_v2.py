@@ -55,23 +55,23 @@ def render(model: ModelSpec, route: Route, namespace: str, store: str) -> list[J
 
 def faults(documents: list[Json]) -> list[str]:
     """What the schemas let pass and Seldon Core 2 does not do as meant; a sentence for each."""
-    models = {found["metadata"]["name"] for found in documents if found["kind"] == "Model"}
-    found = [
+    models = {sentences["metadata"]["name"] for sentences in documents if sentences["kind"] == "Model"}
+    sentences = [
         f"{document['metadata']['name']!r} is no DNS label" for document in documents if not _LABEL.fullmatch(document["metadata"]["name"])
     ]
     for experiment in (document["spec"] for document in documents if document["kind"] == "Experiment"):
         candidates = [entry["name"] for entry in experiment["candidates"]]
         mirror = (experiment.get("mirror") or {}).get("name")
         named = [*candidates, *([mirror] if mirror else [])]
-        found += [f"{name} is named and there is no such Model" for name in named if name not in models]
-        found += [f"{name} is a candidate twice" for name in sorted({name for name in candidates if candidates.count(name) > 1})]
+        sentences += [f"{name} is named and there is no such Model" for name in named if name not in models]
+        sentences += [f"{name} is a candidate twice" for name in sorted({name for name in candidates if candidates.count(name) > 1})]
         if any(entry["weight"] <= 0 for entry in experiment["candidates"]) or not candidates:
-            found.append("a candidate has no weight, or there is no candidate")
+            sentences.append("a candidate has no weight, or there is no candidate")
         if experiment.get("default") not in candidates:
-            found.append(f"the default {experiment.get('default')} is no candidate")
+            sentences.append(f"the default {experiment.get('default')} is no candidate")
         if mirror in candidates:
-            found.append(f"{mirror} is both a candidate and the mirror")
-    return found
+            sentences.append(f"{mirror} is both a candidate and the mirror")
+    return sentences
 
 
 def _model(model: ModelSpec, route: Route, version: int, namespace: str, store: str) -> Json:

@@ -36,8 +36,8 @@ def ask_ready(pod: Mapping[str, Any], port: int, seconds: float) -> Json | None:
     with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
         try:
             connection.request("GET", "/ready")
-            found: Json = json.loads(connection.getresponse().read())
-            return found
+            answer: Json = json.loads(connection.getresponse().read())
+            return answer
         finally:
             connection.close()
     return None
@@ -75,8 +75,8 @@ def trouble(deployments: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str
     if not deployments:
         return Trouble("the operator of Seldon Core has made no Deployment for it: its log says why")
     for pod in pods:
-        if not leaving(pod) and (found := _of_pod(pod)):
-            return found
+        if not leaving(pod) and (sentence := _of_pod(pod)):
+            return sentence
     for deployment in deployments:
         for condition in (deployment.get("status") or {}).get("conditions") or ():
             if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
