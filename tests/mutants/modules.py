@@ -37,8 +37,15 @@ def _of_drift(file: str) -> Module:
 
 MODULES = {
     "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
-    "promotion": _mirrored("registry/promotion"),
-    "policy": _mirrored("monitoring/policy"),
+    "promotion": _mirrored(
+        "registry/promotion",
+        slow_tests=(
+            "test_a_candidate_at_the_margin_seldom_passes",
+            "test_drawing_rows_would_promise_too_much",
+            "test_many_equal_slices_seldom_refuse",
+        ),
+    ),
+    "policy": _mirrored("monitoring/policy", slow_tests=("test_whatever_the_night_finds", "test_whatever_is_seen_one_reason_asks")),
     "drift": _of_drift("__init__"),
     "drift.bins": _of_drift("bins"),
     "drift.blocks": _of_drift("blocks"),
@@ -58,7 +65,10 @@ MODULES = {
         "incidents/test_inbox_at_borders.py",
         slow_tests=("test_of_ten_thousand_histories_none_loses_or_doubles_a_request", "test_real_writers_race_on_a_real_store"),
     ),
-    "ledger": _mirrored("lineage/ledger"),
+    "ledger": _mirrored(
+        "lineage/ledger",
+        slow_tests=("test_any_history_is_sound", "test_every_edit_loss_or_swap_is_found", "test_a_cut_end_shows_against_what_was_noted"),
+    ),
     "request": _mirrored("serving/request"),
     "calibration": _mirrored("training/calibration"),
     "readers": _mirrored("data/readers", "data/test_readers_at_borders.py"),

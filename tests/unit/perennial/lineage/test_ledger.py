@@ -1,5 +1,6 @@
 """The ledger shows every edit, loss and reordering, and lets one of several writers win."""
 
+import hashlib
 import json
 import tempfile
 import threading
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perennial.errors import LedgerConflict, StoredDataDamaged
-from perennial.lineage.ledger import FIRST, Ledger
+from perennial.lineage.ledger import FIRST, Entry, Ledger, known_models, retired_words
 from perennial.store import FolderStore
 
 BEGIN = datetime(2026, 11, 21, 10, tzinfo=timezone.utc)
@@ -229,3 +230,292 @@ def test_roles_follow_from_the_entry(tmp_path):
     assert (first.candidate, first.last_good, set(first.versions)) == (2, 3, {1, 2, 3})
     second = write(ledger, "promoted", 2, 0, weights={2: 10_000}, versions=digests, good=(8, 7, 6, 5, 4, 3))
     assert (second.candidate, second.good) == (None, (8, 7, 6, 5, 4))
+
+
+def change(store, number, **fields):
+    """Edit an entry by hand, its own hash included: only the chain and its place can tell."""
+    key = f"ledger/m/{number:08d}.json"
+    body = {**json.loads(store.read(key)), **fields}
+    del body["hash"]
+    store.write(key, canonical({**body, "hash": hashlib.sha256(canonical(body)).hexdigest()}))
+
+
+def canonical(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def three(tmp_path):
+    """A store with a ledger of three entries, a minute apart."""
+    store = FolderStore(str(tmp_path))
+    ledger = Ledger(store, "m")
+    for number in range(3):
+        write(ledger, after=number - 1 if number else None, now=BEGIN + timedelta(minutes=number))
+    return store, ledger
+
+
+def test_an_entry_written_by_hand(tmp_path):
+    """SC-03: keys in order, no spaces, letters as they are, times in UTC, the hash over all else: any program can check it, and an old one opens."""
+    ledger = Ledger(FolderStore(str(tmp_path)), "m")
+    begin = (
+        '{"actor":"jo","champion":null,"evidence":{"odds":1.5,"who":"Jörg"},"good":[3,2],',
+        '"kind":"paused","model":"m","previous":"' + "0" * 64 + '","reason":"größer","seq":0,"shadow":4,'
+        '"time":"2026-11-21T10:00:00+00:00","version":1,"versions":{"1":"a","2":"b","3":"c","4":"d","5":"e"},"weights":{"5":10000}}',
+    )
+    seal = hashlib.sha256("".join(begin).encode()).hexdigest()
+    entry = ledger.append(
+        "paused",
+        version=1,
+        champion=None,
+        weights={5: 10_000},
+        versions={5: "e", 4: "d", 3: "c", 2: "b", 1: "a", 9: "not named"},
+        reason="größer",
+        actor="jo",
+        after_seq=None,
+        good=(3, 2),
+        shadow=4,
+        evidence={"who": "Jörg", "odds": 1.5},
+        now=BEGIN.astimezone(timezone(timedelta(hours=5))),
+    )
+    stored = f'{begin[0]}"hash":"{seal}",{begin[1]}'.encode()
+    assert FolderStore(str(tmp_path)).read("ledger/m/00000000.json") == stored
+    assert entry == ledger.last() == ledger.entry(0) == Entry.model_validate_json(stored)
+    assert (entry.note, entry.hash, entry.good, entry.last_good) == (f"0 {seal}", seal, (3, 2), 3)
+    second = write(ledger, after=0)
+    assert (second.seq, second.previous, second.good, second.shadow, second.evidence, second.last_good) == (1, seal, (), None, {}, None)
+    assert ledger.verify({1: entry.note, 2: second.note}) == []
+
+
+def test_an_entry_is_as_strict_as_its_chain(tmp_path):
+    """SC-03: it cannot be changed, a field that nobody knows or a place below zero is refused, and what may be absent has its default."""
+    entry = write(Ledger(FolderStore(str(tmp_path)), "m"))
+    with pytest.raises(ValueError, match="frozen"):
+        entry.champion = 7
+    for bad in ({"seq": -1}, {"unheard_of": 1}, {"time": "2026-11-21T10:00:00"}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            Entry.model_validate({**entry.model_dump(), **bad})
+    shortest = {name: value for name, value in entry.model_dump().items() if name not in ("good", "shadow", "evidence")}
+    assert Entry.model_validate(shortest) == entry
+
+
+def test_when_an_entry_is_dated(tmp_path):
+    """SC-03: by the clock where nobody says, and never before its predecessor, however far behind a writer's clock is."""
+    ledger = Ledger(FolderStore(str(tmp_path)), "m")
+    before = datetime.now(timezone.utc)
+    first = write(ledger)
+    assert before <= first.time <= datetime.now(timezone.utc)
+    assert write(ledger, after=0, now=first.time - timedelta(days=1)).time == first.time
+    later = first.time + timedelta(seconds=1)
+    assert write(ledger, after=1, now=later).time == later
+    assert ledger.verify() == []
+
+
+def test_what_holds_at_a_time(tmp_path):
+    """SC-03: from its own moment on an entry holds, of several of one moment the last; before the first nothing does."""
+    ledger = Ledger(FolderStore(str(tmp_path)), "m")
+    assert (ledger.last(), ledger.entries(), ledger.served_at(BEGIN), ledger.last_move(), ledger.retirement()) == (
+        None,
+        [],
+        None,
+        None,
+        None,
+    )
+    for number, minute in enumerate((0, 2, 2, 5)):
+        write(ledger, after=number - 1 if number else None, now=BEGIN + timedelta(minutes=minute))
+    second = timedelta(seconds=1)
+    moments = (BEGIN - second, BEGIN, BEGIN + 119 * second, BEGIN + 120 * second, BEGIN + 299 * second, BEGIN + 300 * second)
+    held = [ledger.served_at(moment) for moment in moments]
+    assert [entry and entry.seq for entry in held] == [None, 0, 0, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights", "candidate", "serves"),
+    [
+        ("started", {1: 10_000}, 2, True),
+        ("started", {}, 2, True),
+        ("weights", {1: 9_000, 2: 1_000}, 2, True),
+        ("paused", {1: 10_000}, 2, True),
+        ("released", {2: 10_000}, None, True),
+        ("promoted", {2: 10_000}, None, True),
+        ("rolled_back", {1: 10_000}, None, True),
+        ("rejected", {1: 10_000}, None, True),
+        ("rejected", {}, None, False),
+        ("retired", {}, None, False),
+    ],
+)
+def test_what_follows_from_a_kind(tmp_path, kind, weights, candidate, serves):
+    """SE-10: which version is being released, and whether anything runs."""
+    entry = write(Ledger(FolderStore(str(tmp_path)), "m"), kind, 2, champion=None, weights=weights, versions={1: "a", 2: "b"})
+    assert (entry.candidate, entry.serves) == (candidate, serves)
+
+
+def test_rejections_move_nothing(tmp_path):
+    """SE-10: what said where traffic goes is older than they are; a retirement ends with the next release."""
+    ledger = Ledger(FolderStore(str(tmp_path)), "m")
+    kinds = ("released", "rejected", "retired", "rejected", "started")
+    seen = []
+    for number, kind in enumerate(kinds):
+        write(ledger, kind, after=number - 1 if number else None)
+        retirement = ledger.retirement()
+        seen.append((ledger.last_move().seq, retirement and retirement.seq))
+    assert seen == [(0, None), (0, None), (2, 2), (2, 2), (4, None)]
+
+
+def test_a_rejection_alone_moves_nothing(tmp_path):
+    """SE-10: of a model that never served."""
+    ledger = Ledger(FolderStore(str(tmp_path)), "m")
+    write(ledger, "rejected", champion=None, weights={})
+    assert (ledger.last_move(), ledger.retirement()) == (None, None)
+
+
+def test_models_that_have_a_ledger(tmp_path):
+    """SC-03: each once, in order, by the store and not by what folders are there."""
+    store = FolderStore(str(tmp_path))
+    assert known_models(store) == []
+    for model in ("b", "a", "b"):
+        last = Ledger(store, model).last()
+        write(Ledger(store, model), after=last and last.seq)
+    assert known_models(store) == ["a", "b"]
+
+
+def test_a_retirement_says_who_why_and_how_to_serve_again(tmp_path):
+    """SC-03: a sentence that ends once, with a command that can be pasted."""
+    ledger = Ledger(FolderStore(str(tmp_path)), "m")
+    entry = write(ledger, "retired", 3, champion=None, weights={}, reason="Nobody asks it.", now=BEGIN)
+    assert retired_words(entry) == (
+        "m was retired on 2026-11-21 10:00 UTC by jo (Nobody asks it). "
+        "To serve it again: `perennial release --model m --version 3 --again --actor YOU`."
+    )
+
+
+def test_who_is_told_to_look_again(tmp_path):
+    """SE-10: which place is taken, whether it was seen before writing or at it; the first and the one behind the last seen."""
+    store = FolderStore(str(tmp_path))
+    ledger = Ledger(store, "m")
+    write(ledger)
+    for after, place in ((None, 0), (1, 2)):
+        with pytest.raises(LedgerConflict, match=f"took place {place} in the ledger of m"):
+            write(ledger, after=after)
+    with pytest.raises(ValueError, match="version 2 is named"):
+        write(ledger, after=0, shadow=2, weights={1: 5000, 3: 5000})
+
+    class Late(FolderStore):
+        """A store in which another writer is a moment earlier."""
+
+        def put_if_absent(self, key, data):
+            super().put_if_absent(key, b"{}")
+            return super().put_if_absent(key, data)
+
+    with pytest.raises(LedgerConflict, match="took place 1 in the ledger of m"):
+        write(Ledger(Late(str(tmp_path)), "m"), after=0)
+
+
+def test_one_version_alone_lacks_its_digest(tmp_path):
+    """SC-03: of several the lowest is named, whatever role it has; the champion, a weight, the shadow and a good one each need one."""
+    ledger = Ledger(FolderStore(str(tmp_path)), "m")
+    for fields in ({"champion": 2}, {"weights": {2: 10_000}}, {"shadow": 2}, {"good": (2, 3)}):
+        with pytest.raises(ValueError, match="version 2 is named without its digest"):
+            write(ledger, **fields)
+
+
+def test_a_sound_chain_has_nothing_to_say(tmp_path):
+    """SC-03: neither three entries, nor none."""
+    assert three(tmp_path / "a")[1].verify() == []
+    assert Ledger(FolderStore(str(tmp_path / "b")), "m").verify() == []
+
+
+@pytest.mark.parametrize(
+    ("number", "fields", "problems"),
+    [
+        (2, {"champion": 7}, []),  # sealed anew at the end: only a note kept elsewhere tells
+        (1, {"champion": 7}, ["entry 2 does not follow the entry before it"]),
+        (2, {"seq": 5}, ["entry 2 was moved: it calls itself 5"]),
+        (2, {"model": "n"}, ["entry 2 belongs to the model n"]),
+        (2, {"previous": "f" * 64}, ["entry 2 does not follow the entry before it"]),
+        (0, {"previous": "f" * 64}, ["entry 0 does not follow the entry before it", "entry 1 does not follow the entry before it"]),
+        (2, {"time": "2026-11-21T10:01:00+00:00"}, []),
+        (2, {"time": "2026-11-21T10:00:59+00:00"}, ["entry 2 is dated before the entry before it"]),
+        (2, {"time": "2026-11-21T10:00:59"}, ["entry 2 is dated before the entry before it", "entry 2 lacks or garbles time"]),
+        (2, {"time": "2026-11-21T10:01:01"}, ["entry 2 lacks or garbles time"]),
+        (2, {"time": "noon"}, ["entry 2 is dated before the entry before it", "entry 2 lacks or garbles time"]),
+        (2, {"reason": None}, ["entry 2 lacks or garbles reason"]),
+        (2, {"unheard_of": 1}, ["entry 2 lacks or garbles unheard_of"]),
+        (2, {"weights": {"1": "all"}}, ["entry 2 lacks or garbles weights"]),
+    ],
+)
+def test_each_fault_is_named_once(tmp_path, number, fields, problems):
+    """SC-03: of an entry that was edited and sealed anew: what is wrong with it, and with the one that follows."""
+    store, ledger = three(tmp_path)
+    change(store, number, **fields)
+    assert ledger.verify() == problems
+
+
+def test_what_stands_in_the_folder_and_is_no_entry(tmp_path):
+    """SC-03: each is named, and what comes behind it is still looked at: a stray file, a deeper folder, text that is no JSON or no object."""
+    store, ledger = three(tmp_path)
+    store.write("ledger/m/00000000.json.bak", b"")
+    store.write("ledger/m/00000001.d/00000002.json", b"{}")
+    store.write("ledger/m/00000003.json", b"[1]")
+    store.write("ledger/m/00000004.json", b"{")
+    store.delete("ledger/m/00000002.json")
+    assert sorted(ledger.verify()) == sorted(
+        [
+            "ledger/m/00000000.json.bak is no entry of this ledger",
+            "ledger/m/00000001.d/00000002.json is no entry of this ledger",
+            "entry 2 is missing",
+            "entry 3 is not readable",
+            "entry 4 is not readable",
+        ]
+    )
+    assert [item.seq for item in map(ledger.entry, (0, 1))] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("gone", "problems"), [((1,), ["entry 1 is missing"]), ((0, 1), ["entries 0 to 1 are missing"]), ((0,), ["entry 0 is missing"])]
+)
+def test_a_gap_is_named_once(tmp_path, gone, problems):
+    """SC-03: the entry behind it cannot be compared with what is not there, and is not blamed for it."""
+    store, ledger = three(tmp_path)
+    for number in gone:
+        store.delete(f"ledger/m/{number:08d}.json")
+    assert ledger.verify() == problems
+
+
+def test_an_entry_written_in_another_way_shows(tmp_path):
+    """SC-03: the same content with a space, which a note kept elsewhere would not tell."""
+    store, ledger = three(tmp_path)
+    key = "ledger/m/00000001.json"
+    store.write(key, store.read(key).replace(b'"seq":1', b'"seq": 1'))
+    assert ledger.verify() == ["entry 1 was changed: it is not written as entries are"]
+    store.write(key, store.read(key).replace(b"because", b"BECAUSE"))
+    assert ledger.verify() == ["entry 1 was changed: its hash does not fit its content"]
+
+
+def test_every_note_is_compared(tmp_path):
+    """SC-03: those that fit are passed over, of the others each is named."""
+    _, ledger = three(tmp_path)
+    notes = [entry.note for entry in ledger.entries()]
+    noted = {1: notes[0], 2: notes[1].replace("1 ", "2 "), 3: notes[2], 4: f"7 {'a' * 64}", 5: notes[0] + "x"}
+    assert ledger.verify(noted) == [
+        "entry 2 is not the one that was noted for version 2",
+        "entry 7, which was noted for version 4, is not there",
+        f"the note of version 5 is no number and hash of an entry: {notes[0] + 'x'!r}",
+    ]
+
+
+def test_an_entry_that_is_not_there_is_damage(tmp_path):
+    """SC-03: whoever asks for one by its place is told where it was to be, and what to run."""
+    store, ledger = three(tmp_path)
+    store.delete("ledger/m/00000001.json")
+    for ask in (lambda: ledger.entry(1), lambda: Ledger(store, "m").entry(1)):
+        with pytest.raises(
+            StoredDataDamaged,
+            match=r"Entry 1 of the ledger of m is missing \(ledger/m/00000001.json\)\. Run `perennial ledger verify --model m`",
+        ):
+            ask()
+    assert [entry.seq for entry in ledger.entries()] == [0, 2]
+    store.write("ledger/m/00000002.json", store.read("ledger/m/00000002.json").replace(b"because", b"BECAUSE"))
+    with pytest.raises(StoredDataDamaged, match=r"Entry 2 of the ledger of m was changed \(ledger/m/00000002.json\)"):
+        ledger.last()
+    store.write("ledger/m/00000002.json", b"[]")
+    with pytest.raises(StoredDataDamaged, match=r"Entry 2 of the ledger of m cannot be read \(ledger/m/00000002.json\)"):
+        ledger.last()
