@@ -83,7 +83,7 @@ class Trials:
         _import_libraries(self.coverage.libraries)
         control = self._fork(lambda: _run(module, text, list(self.coverage.seconds), self._arguments("control")), "control")
         self.coverage.cpu_seconds = self._expect_pass(control, "control")
-        self.most_seconds = 60 + 20 * (time.monotonic() - began)
+        self.most_seconds = 300 + 20 * (time.monotonic() - began)  # a mutant may wait for ever, without any processor time
 
     def of(self, mutants: Sequence[Mutant], jobs: int, deadline: float = math.inf) -> Iterator[Verdict]:
         """Verdicts as they come; mutants whose turn has not come at the deadline (`time.monotonic`) are left out."""
@@ -119,6 +119,7 @@ class Trials:
 
     def _arguments(self, folder: str) -> list[str]:
         quiet = ["-q", "-x", "--tb=short", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        quiet += ["--timeout=0"]  # processor time ends a mutant that never would; a busy machine is no reason
         if self.module.slow_tests:
             quiet += ["-k", f"not ({' or '.join(self.module.slow_tests)})"]
         return [*quiet, "--hypothesis-profile=mutants", f"--basetemp={self.work / folder}", *map(str, self.module.tests)]

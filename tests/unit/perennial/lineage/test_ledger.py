@@ -254,7 +254,7 @@ def three(tmp_path):
 
 
 def test_an_entry_written_by_hand(tmp_path):
-    """SC-03: keys in order, no spaces, letters as they are, times in UTC, the hash over all else: any program can check it, and an old one opens."""
+    """SC-03: keys in order, no spaces, letters as they are, times in UTC, the hash over all else: any program can check it."""
     ledger = Ledger(FolderStore(str(tmp_path)), "m")
     begin = (
         '{"actor":"jo","champion":null,"evidence":{"odds":1.5,"who":"Jörg"},"good":[3,2],',
@@ -450,7 +450,7 @@ def test_each_fault_is_named_once(tmp_path, number, fields, problems):
 
 
 def test_what_stands_in_the_folder_and_is_no_entry(tmp_path):
-    """SC-03: each is named, and what comes behind it is still looked at: a stray file, a deeper folder, text that is no JSON or no object."""
+    """SC-03: each is named, and what comes behind it is looked at: a stray file, a deeper folder, text that is no JSON or no object."""
     store, ledger = three(tmp_path)
     store.write("ledger/m/00000000.json.bak", b"")
     store.write("ledger/m/00000001.d/00000002.json", b"{}")

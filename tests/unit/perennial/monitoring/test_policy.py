@@ -364,3 +364,213 @@ def test_whatever_the_night_finds(situation, spec, on_new_snapshot):
         assert found.cause == "code" or situation.snapshot != situation.last.snapshot
     else:
         assert situation.code_digest == situation.last.code_digest
+
+
+# What follows: the whole sentence of each decision, and both sides of each border.
+
+BREAK = "Nulls of `temp` rose."
+CORRECT = "The newest data are not trained on: Nulls of `temp` rose. Correct the feed, or say in the incident that the change is known."
+FOUR = replace(DRIFT, confirmed=("temp", "dewp", "carrier", "dest"), drifted=("temp", "dewp", "carrier", "dest"))
+NEVER, BOTH = (SPEC.model_copy(update={"on_drift": value}) for value in ("never", "with_performance"))
+AGELESS = SPEC.model_copy(update={"max_age_days": None})
+SECOND = timedelta(seconds=1)
+DRIFTED = "`temp` drifted in 2 windows in a row."
+
+ASKED_FOR = [
+    (DRIFT, SPEC, Request("drift", DRIFTED)),
+    (FOUR, SPEC, Request("drift", "`temp`, `dewp`, `carrier` and 1 more drifted in 2 windows in a row.")),
+    (replace(FOUR, confirmed=FOUR.confirmed[:3]), SPEC, Request("drift", "`temp`, `dewp`, `carrier` drifted in 2 windows in a row.")),
+    (DRIFT, SPEC.model_copy(update={"drift_windows": 1}), Request("drift", "`temp` drifted in this window.")),
+    (replace(DRIFT, worse=True), BOTH, Request("drift", DRIFTED)),
+    (replace(QUIET, jump=True), SPEC, Request("performance", "The loss jumped.")),
+    (
+        replace(QUIET, now=datetime(2013, 3, 12)),
+        SPEC,
+        Request("schedule", "Version 12 knows nothing of the last 30 days; the spec allows 30."),
+    ),
+    (
+        replace(DRIFT, now=datetime(2013, 3, 13, 23)),
+        NEVER.model_copy(update={"max_age_days": 30.5}),
+        Request("schedule", "Version 12 knows nothing of the last 31 days; the spec allows 30.5."),
+    ),
+    (replace(DRIFT, now=datetime(2013, 2, 17)), SPEC, Request("drift", DRIFTED)),
+    (replace(DRIFT, last_training_newest=None), SPEC, Request("drift", DRIFTED)),
+    (replace(DRIFT, served_by=None), SPEC, Request("drift", DRIFTED)),
+]
+NOT_ASKED_FOR = [
+    (
+        replace(DRIFT, champion=None, jump=True),
+        SPEC,
+        "There is no champion yet: the first training comes with the data, not with monitoring.",
+    ),
+    (QUIET, SPEC, "Nothing asks for retraining. Age asks with data of 2013-03-12."),
+    (replace(QUIET, now=datetime(2013, 3, 12) - SECOND), SPEC, "Nothing asks for retraining. Age asks with data of 2013-03-12."),
+    (replace(QUIET, quality_break=BREAK), SPEC, f"Nothing asks for retraining. Age asks with data of 2013-03-12. {CORRECT}"),
+    (QUIET, AGELESS, "Nothing asks for retraining. Only new drift or a jump of the loss would ask."),
+    (QUIET, NEVER.model_copy(update={"max_age_days": None}), "Nothing asks for retraining. Only a jump of the loss would ask."),
+    (replace(QUIET, champion_newest=None), SPEC, "Nothing asks for retraining. Only new drift or a jump of the loss would ask."),
+    (replace(QUIET, drifted=("temp",)), SPEC, "`temp` drifted in this window; it counts once it lasts through 2 windows in a row."),
+    (
+        replace(DRIFT, answered=frozenset({"temp"})),
+        SPEC,
+        "The drift of `temp` since version 12 has led to a training already; it counts once. Age asks with data of 2013-03-12.",
+    ),
+    (DRIFT, NEVER, "`temp` drifted in 2 windows in a row, but the spec asks for no retraining on drift (retrain.on_drift)."),
+    (
+        replace(DRIFT, worse=True),
+        NEVER,
+        "`temp` drifted in 2 windows in a row, but the spec asks for no retraining on drift (retrain.on_drift).",
+    ),
+    (
+        DRIFT,
+        BOTH,
+        "`temp` drifted in 2 windows in a row, but the loss is not worse than expected, which the spec wants as well: it asks once the "
+        "labelled days are.",
+    ),
+    (replace(DRIFT, quality_break=BREAK), SPEC, f"{DRIFTED} {CORRECT}"),
+    (
+        replace(DRIFT, newest_window=False, active="k"),
+        SPEC,
+        f"{DRIFTED} No request is made: this is a look back, and there are newer windows; the newest one decides.",
+    ),
+    (
+        replace(DRIFT, active="k", served_by=11),
+        SPEC,
+        f"{DRIFTED} No request is made: the request k has not ended yet, and its training answers this as well.",
+    ),
+    (
+        replace(DRIFT, served_by=11, refusal="No."),
+        SPEC,
+        f"{DRIFTED} No request is made: the window was served by version 11, and version 12 is champion now; "
+        "windows that it answers decide.",
+    ),
+    (
+        replace(DRIFT, refusal="Suite flights refused snapshot 9.", new_data=False),
+        SPEC,
+        f"{DRIFTED} No request is made: training on the newest snapshot was refused before, and new data must come in first. "
+        "Suite flights refused snapshot 9.",
+    ),
+    (
+        replace(DRIFT, new_data=False, now=datetime(2013, 2, 11)),
+        SPEC,
+        f"{DRIFTED} No request is made: the newest snapshot has been trained on; new data must come in first.",
+    ),
+    (
+        replace(DRIFT, now=datetime(2013, 2, 17, 6) - SECOND, last_training_newest=datetime(2013, 2, 10, 6)),
+        SPEC,
+        f"{DRIFTED} No request is made: the last training knows the data up to 2013-02-10, and requests rest for 7 days; "
+        "data of 2013-02-17 06:00 may ask again.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("evidence", "spec", "request_made"), ASKED_FOR)
+def test_each_request_in_its_own_words(evidence, spec, request_made):
+    """MN-10: cause and sentence, just at the border where there is one."""
+    assert ask(evidence, spec) == request_made
+
+
+@pytest.mark.parametrize(("evidence", "spec", "why"), NOT_ASKED_FOR)
+def test_each_refusal_to_ask_in_its_own_words(evidence, spec, why):
+    """MN-10: the first hindrance alone is named, just short of the border where there is one."""
+    assert ask(evidence, spec) == Held(why)
+
+
+def test_evidence_says_nothing_by_itself():
+    """MN-10: a look that found nothing asks for nothing, and what is not known holds nothing back."""
+    nothing = Evidence(now=datetime(2013, 3, 1))
+    assert isinstance(ask(nothing, SPEC), Held)
+    assert ask(replace(nothing, champion=1, jump=True), SPEC) == Request("performance", "")
+    assert ask(replace(nothing, champion=1), SPEC) == Held("Nothing asks for retraining. Only new drift or a jump of the loss would ask.")
+    assert ask(replace(nothing, champion=1, confirmed=("a",)), SPEC) == Request("drift", "`a` drifted in 2 windows in a row.")
+    assert ask(replace(nothing, champion=1, confirmed=("a",)), BOTH).why.startswith("`a` drifted in 2 windows in a row, but the loss")
+
+
+NOTHING_NEW = "Nothing new since version 12 (snapshot 34, data up to 2013-02-10)"
+STARTS = [
+    (replace(NIGHT, forced=True, cause="schedule"), SPEC, Train("manual", "A person forces it.")),
+    (replace(NIGHT, forced=True, cause="drift", same=TWELVE), SPEC, Train("drift", "A person forces it.")),
+    (replace(NIGHT, last=None, cause="manual"), SPEC, Train("manual", "First training, on snapshot 37.")),
+    (
+        replace(NIGHT, cause="manual", request=("k", "drift")),
+        SPEC,
+        Train("manual", "A person asks, and the inputs differ from those of version 12."),
+    ),
+    (
+        replace(NIGHT, request=("k", "performance"), code_digest="d"),
+        SPEC,
+        Train("performance", "The retraining request k asks for it."),
+    ),
+    (replace(NIGHT, code_digest="d", changed=("inputs",)), SPEC, Train("code", "The code has changed since version 12.")),
+    (replace(NIGHT, changed=("inputs", "label")), SPEC, Train("code", "The spec has changed since version 12: inputs and label.")),
+    *(
+        (
+            replace(NIGHT, cause=cause),
+            ALWAYS,
+            Train(cause if cause in ("data", "schedule", "code") else "data", "Snapshot 37 is newer than that of version 12."),
+        )
+        for cause in ("data", "schedule", "code", "drift", "performance")
+    ),
+    *(
+        (
+            replace(NIGHT, cause=cause, newest=datetime(2013, 3, 12)),
+            SPEC,
+            Train(
+                cause if cause in ("data", "schedule", "code") else "schedule",
+                "The data of version 12 ends 30 days before the newest, and 30 are allowed.",
+            ),
+        )
+        for cause in ("data", "schedule", "code", "drift")
+    ),
+    (
+        replace(NIGHT, champion=None, last=LATER, newest=datetime(2013, 4, 10)),
+        SPEC.model_copy(update={"max_age_days": 30.5}),
+        Train("schedule", "The data of candidate 3f2a ends 31 days before the newest, and 30.5 are allowed."),
+    ),
+    (
+        replace(NIGHT, last=LATER, newest=datetime(2013, 3, 17)),
+        SPEC,
+        Train("schedule", "The data of version 12 ends 35 days before the newest, and 30 are allowed."),
+    ),
+]
+NEWER = "Snapshot 37 is newer than that of"
+STAYS = [
+    (replace(NIGHT, same=TWELVE, quality_break=BREAK), SPEC, f"{NOTHING_NEW}."),
+    (replace(NIGHT, quality_break=BREAK, last=None), SPEC, f"{CORRECT} A person may force the training."),
+    (
+        replace(NIGHT, snapshot=34),
+        ALWAYS,
+        f"{NOTHING_NEW}: only the environment or the parameters changed. Start a training by hand to use them.",
+    ),
+    (NIGHT, AGELESS, f"{NEWER} version 12 (34), but training waits for drift or a jump of the loss."),
+    (
+        replace(NIGHT, newest=datetime(2013, 3, 12) - SECOND),
+        SPEC,
+        f"{NEWER} version 12 (34), but training is due only with data of 2013-03-12, or when drift or a jump of the loss asks for it.",
+    ),
+    (
+        replace(NIGHT, last=LATER, newest=datetime(2013, 3, 17) - SECOND),
+        SPEC,
+        f"{NEWER} candidate 3f2a (36), but training is due only with data of 2013-03-17, or when drift or a jump of the loss asks for it.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("situation", "spec", "training"), STARTS)
+def test_each_start_in_its_own_words(situation, spec, training):
+    """MO-19: the cause that is recorded and the sentence, by the first rule that starts it, just at the border where there is one."""
+    assert should_train(situation, spec) == training
+
+
+@pytest.mark.parametrize(("situation", "spec", "why"), STAYS)
+def test_each_stay_in_its_own_words(situation, spec, why):
+    """MO-19: by the first rule that holds it back, just short of the border where there is one."""
+    assert should_train(situation, spec) == Skip(why)
+
+
+def test_a_situation_says_nothing_by_itself():
+    """MO-19: without any training before, the first one starts."""
+    situation = Situation(cause="data", snapshot=0, newest=datetime(2013, 1, 1), code_digest="c")
+    assert should_train(situation, SPEC) == Train("data", "First training, on snapshot 0.")
+    later = replace(situation, last=replace(TWELVE, snapshot=-1))
+    assert should_train(later, ALWAYS) == Train("data", "Snapshot 0 is newer than that of version 12.")

@@ -1,23 +1,30 @@
 """The gate refuses what is worse, as often as it says, and names the reason."""
 
+import itertools
+import math
 from statistics import NormalDist
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from perennial.registry import promotion
 from perennial.registry.promotion import (
     SLICE_ROWS,
     Check,
+    Excess,
     Losses,
     beats_champion,
     excess,
+    has_every_class,
     improves,
     judge,
+    keeps_its_meaning,
     old_context,
     passes_floors,
     student,
 )
+from perennial.registry.signatures import Changes
 from perennial.specs import GateSpec
 
 GATE = GateSpec(floors={"log_loss": 0.6, "roc_auc": 0.6}, resamples=300)
@@ -216,3 +223,302 @@ def test_the_gate_decides_as_it_did_by_the_expansion(monkeypatch):
     monkeypatch.setattr(promotion, "student", by_expansion)
     assert [beats_champion(candidate, GATE).passed for candidate in candidates] == now
     assert set(now) == {True, False}
+
+
+# What follows: small cases worked by hand, what happens at each border, and the whole sentence of each verdict.
+
+QUARTERS = GateSpec(floors={}, margin=0.25, old_context_margin=0.25, alpha=0.125, resamples=300)
+
+
+def flat(difference, *, champion=1.0, days=7, rows=40):
+    """Losses that differ by the same on every row, so that every interval is a point. Exact where the numbers are quarters."""
+    count = days * rows
+    return Losses(np.full(count, champion + difference), np.full(count, champion), np.repeat(np.arange(days), rows))
+
+
+@pytest.mark.parametrize(("days", "drawn"), [(4, "rows"), (5, "5 whole days"), (7, "7 whole days")])
+def test_a_difference_that_never_varies_is_known_exactly(days, drawn):
+    """MO-13: the mean of candidate minus (1 + margin) x champion, without any spread; days are drawn from five on."""
+    point = excess(flat(0.5, champion=2.0, days=days), 0.25, 0.05, 300)
+    assert (point.value, point.low, point.high, point.drawn) == (0, 0, 0, drawn)
+    assert excess(flat(0.25, champion=2.0, days=days), 0.0, 0.05, 300) == Excess(0.25, 0.25, 0.25, drawn)
+    assert excess(flat(-0.5, champion=2.0, days=days), 0.5, 0.05, 300).value == -1.5
+
+
+def test_days_count_by_their_rows():
+    """MO-13: a mean over rows, not over days, however many rows each day has."""
+    days = np.repeat(np.arange(5), (1, 2, 3, 4, 90))
+    differences = np.where(days == 4, 1.0, 0.0)
+    point = excess(Losses(differences, np.zeros(100), days), 0.0, 0.05, 300)
+    assert point.value == pytest.approx(0.9)
+    assert point.high > point.value > point.low
+
+
+def test_an_interval_of_five_days_worked_by_hand():
+    """MO-13: the quantiles of all 3,125 draws of five days, widened by sqrt(5/4) and by Student's quantile over the normal one."""
+    day_means, alpha = np.array([-3.0, -1.0, 0.0, 2.0, 7.0]), 0.1
+    losses_of_days = Losses(np.repeat(day_means, 10), np.zeros(50), np.repeat(np.arange(5), 10))
+    every = np.array([np.mean(drawn) for drawn in itertools.product(day_means, repeat=5)]) - day_means.mean()
+    widening = math.sqrt(5 / 4) * stats.t.ppf(1 - alpha, 4) / stats.norm.ppf(1 - alpha)
+    point = excess(losses_of_days, 0.0, alpha, 20_000)
+    assert point.value == pytest.approx(1)
+    assert point.low == pytest.approx(1 + widening * np.quantile(every, alpha), abs=0.03)
+    assert point.high == pytest.approx(1 + widening * np.quantile(every, 1 - alpha), abs=0.03)
+
+
+@pytest.mark.parametrize(("rows", "days"), [(40, 1), (300, 4), (12_000, 1)])
+def test_an_interval_of_rows_is_the_usual_one(rows, days):
+    """MO-13: about the normal quantile times the standard error, whether rows are drawn or groups of them; few are widened."""
+    rng = np.random.default_rng(41)
+    candidate = rng.normal(size=rows)
+    point = excess(Losses(candidate, np.zeros(rows), np.sort(rng.integers(0, days, rows))), 0.0, 0.05, 4000)
+    usual = stats.t.ppf(0.95, min(rows, 2000) - 1) * candidate.std(ddof=1) / math.sqrt(rows)
+    assert (point.high - point.value, point.value - point.low) == pytest.approx((usual, usual), rel=0.07)
+    assert point.drawn == "rows"
+
+
+def test_the_interval_is_symmetric_and_grows_with_what_is_asked():
+    """MO-13: exchanging the versions mirrors it; a smaller chance of error makes it wider; all resamples count."""
+    sample = losses(np.random.default_rng(42), 0.0)
+    other = Losses(sample.champion, sample.candidate, sample.days)
+    one, mirrored = excess(sample, 0.0, 0.05, 300), excess(other, 0.0, 0.05, 300)
+    assert (one.value, one.low, one.high) == pytest.approx((-mirrored.value, -mirrored.high, -mirrored.low))
+    wider, narrower = excess(sample, 0.0, 0.01, 300), excess(sample, 0.0, 0.2, 300)
+    assert wider.low < one.low < narrower.low < narrower.high < one.high < wider.high
+    assert len({excess(sample, 0.0, 0.05, resamples).high for resamples in (250, 251, 300, 500, 501)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("difference", "passed", "verdict"),
+    [
+        (2**-20, False, "worse than the champion"),
+        (0.0, True, "shown to be less than 25% worse than the champion, not to be better"),
+        (-(2**-20), True, "better than the champion"),
+    ],
+)
+def test_the_champion_at_its_borders(difference, passed, verdict):
+    """MO-13: worse by however little and certain is refused; just as good passes and is not called better."""
+    check = beats_champion(flat(difference), QUARTERS)
+    assert (check.name, check.passed) == ("champion", passed)
+    assert check.sentence.startswith(f"it is {verdict}: ")
+
+
+def test_without_a_margin_the_same_is_not_enough():
+    """MO-13: an upper end of just zero is not below it."""
+    none = QUARTERS.model_copy(update={"margin": 0.0})
+    same = beats_champion(flat(0.0), none)
+    assert (same.passed, same.sentence.split(":")[0]) == (False, "it is not shown to be as good as the champion")
+    assert beats_champion(flat(-(2**-20)), none).passed
+
+
+def test_the_whole_sentence_and_all_figures_of_a_comparison():
+    """MO-13: both losses, rows, the difference, what was drawn, and what of the champion's loss is allowed."""
+    check = beats_champion(flat(0.25, champion=2.0, days=6, rows=500), QUARTERS)
+    assert check.sentence == (
+        "it is worse than the champion: its loss is 2.2500 and the champion's 2.0000 on the same 3,000 rows; the difference is +0.2500 to "
+        "+0.2500 (6 whole days drawn); with 25% of the champion's loss allowed its upper end is -0.2500, and must be below 0"
+    )
+    figures = {
+        "rows": 3000,
+        "candidate_loss": 2.25,
+        "champion_loss": 2.0,
+        "difference": 0.25,
+        "interval": [0.25, 0.25],
+        "alpha": 0.125,
+        "drawn": "6 whole days",
+    }
+    assert check.numbers == {**figures, "allowed": 0.5}
+    better = improves(flat(0.25, champion=2.0, days=6, rows=500), 0.125, 300)
+    assert better.numbers == figures
+    assert better.name == "champion"
+    assert better.sentence == (
+        "it is not shown to be better than the champion: its loss is 2.2500 and the champion's 2.0000 on the same 3,000 rows; "
+        "the difference is +0.2500 to +0.2500 (6 whole days drawn), and its upper end must be below 0"
+    )
+
+
+def test_the_root_has_the_margin_of_its_square():
+    """MO-13: 25 % more of a root is 56.25 % more of the square, on the newest data and on older."""
+    gate = QUARTERS.model_copy(update={"metric": "rmse"})
+    assert beats_champion(flat(0.0), gate).numbers["allowed"] == 0.5625
+    assert old_context({"a": flat(0.5625)}, gate).passed
+    assert not old_context({"a": flat(0.5626)}, gate).passed
+
+
+@pytest.mark.parametrize(("difference", "passed"), [(2**-20, False), (0.0, False), (-(2**-20), True)])
+def test_a_recalibration_at_its_border(difference, passed):
+    """MO-13: only what is shown to be better passes."""
+    assert improves(flat(difference), 0.125, 300).passed is passed
+
+
+@pytest.mark.parametrize(("difference", "passed"), [(0.25, True), (0.25 + 2**-20, False), (-1.0, True)])
+def test_older_data_at_the_border_of_the_margin(difference, passed):
+    """MO-20: what is allowed passes, and a little more does not."""
+    assert old_context({"a": flat(difference)}, QUARTERS).passed is passed
+
+
+def test_older_data_that_are_worse_by_chance_pass():
+    """MO-20: beyond the margin, yet zero lies within the interval."""
+    days = np.repeat(np.arange(5), 40)
+    noisy = Losses(1 + np.array([3.0, -2.0, 3.0, -2.0, 0.0])[days], np.ones(200), days)
+    check = old_context({"a": noisy}, QUARTERS)
+    assert check.passed
+    assert check.numbers["slices"]["a"]["low"] < 0 < check.numbers["slices"]["a"]["allowed"] < check.numbers["slices"]["a"]["difference"]
+
+
+def test_two_hundred_rows_are_a_slice():
+    """MO-20: with one fewer it is too noisy to be looked at."""
+    slices = {"enough": flat(1.0, days=5, rows=40), "few": flat(1.0, days=1, rows=199)}
+    check = old_context(slices, QUARTERS)
+    assert set(check.numbers["slices"]) == {"enough"}
+    assert check.sentence == "it is worse than the champion on older data: enough (+1.0000, 0.2500 is allowed)"
+    assert check.name == "old_context"
+    assert check.numbers["slices"]["enough"] == {"rows": 200, "difference": 1.0, "low": 1.0, "allowed": 0.25}
+
+
+def test_alpha_is_divided_among_the_slices_that_count():
+    """MO-20: the lower end is that of alpha over their number."""
+    sample, others = losses(np.random.default_rng(43), 0.0), {"b": flat(0.0), "c": flat(0.0), "few": flat(0.0, rows=1)}
+    check = old_context({"a": sample, **others}, QUARTERS)
+    assert check.numbers["slices"]["a"]["low"] == excess(sample, 0.0, QUARTERS.alpha / 3, QUARTERS.resamples).low
+    assert (check.passed, check.sentence) == (True, "none of 3 slices of older data got worse")
+    assert old_context({}, QUARTERS).sentence == "none of 0 slices of older data got worse"
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (3, ""), (4, " and 1 more"), (6, " and 3 more")])
+def test_the_worst_slices_are_named_first(count, more):
+    """MO-20: three of them by how far each is beyond what is allowed, and how many more there are."""
+    check = old_context({f"s{number}": flat(0.5 + number) for number in range(count)}, QUARTERS)
+    worst = ", ".join(f"s{number} (+{number}.5000, 0.2500 is allowed)" for number in range(count - 1, max(count - 4, -1), -1))
+    assert check.sentence == f"it is worse than the champion on older data: {worst}{more}"
+    one_of_two = old_context({"champion of large losses": flat(1.5, champion=4.0), "other": flat(1.0)}, QUARTERS)
+    assert one_of_two.sentence.index("other") < one_of_two.sentence.index("champion of large losses")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "precision", "recall", "f1", "roc_auc"])
+def test_a_floor_of_what_should_be_high(metric):
+    """MO-13: at the floor it is met, below it is not."""
+    gate = GateSpec(floors={metric: 0.5})
+    assert passes_floors({metric: 0.5}, gate) == []
+    words = metric.replace("_", " ")
+    assert passes_floors({metric: 0.4999}, gate) == [f"{words} is 0.4999 and must be at least 0.5"]
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "rmse", "mean_absolute_error"])
+def test_a_floor_of_what_should_be_low(metric):
+    """MO-13: at the floor it is met, above it is not; infinity is met by nothing."""
+    gate = GateSpec(floors={metric: 0.5})
+    assert passes_floors({metric: 0.5}, gate) == []
+    words = metric.replace("_", " ")
+    assert passes_floors({metric: 0.5001}, gate) == [f"{words} is 0.5001 and must be at most 0.5"]
+    assert passes_floors({metric: -math.inf}, gate) == [f"{words} could not be computed, and its floor is 0.5"]
+
+
+def test_a_verdict_without_a_champion():
+    """MO-13: says so, in the caller's words where it has some, and keeps each check with its figures."""
+    verdict = judge(GATE, GOOD, MATCHING)
+    assert (verdict.passed, verdict.sentence) == (True, "There is no champion yet.")
+    assert verdict.as_json() == {
+        "passed": True,
+        "sentence": "There is no champion yet.",
+        "checks": [
+            {
+                "name": "floors",
+                "passed": True,
+                "sentence": "every floor is met",
+                "metrics": GOOD,
+                "floors": {"log_loss": 0.6, "roc_auc": 0.6},
+            },
+            {"name": "golden", "passed": True, "sentence": "its golden rows match"},
+            {"name": "champion", "passed": True, "sentence": "there is no champion yet"},
+        ],
+    }
+    assert judge(GATE, GOOD, MATCHING, not_compared="the champion cannot be loaded").sentence == "The champion cannot be loaded."
+    missing = judge(GATE, {"log_loss": 0.7}, Check("golden", False, "golden row 3 differs"))
+    assert not missing.passed
+    assert missing.sentence == (
+        "Log loss is 0.7000 and must be at most 0.6; roc auc could not be computed, and its floor is 0.6; golden row 3 differs."
+    )
+    assert missing.checks[0].numbers["metrics"] == {"log_loss": 0.7, "roc_auc": None}
+    assert (missing.checks[0].name, missing.checks[0].passed) == ("floors", False)
+
+
+def test_a_verdict_on_a_comparison():
+    """MO-13: what refuses is said and nothing else; what passes is said of the champion, with what callers should know."""
+    noted, silent = Check("signature", True, "callers may go on", {"compatible": ["a"]}), Check("signature", True, "all as before")
+    absent = Check("classes", True, "no row is `rare`", {"absent": ["rare"]})
+    passed = judge(QUARTERS, {}, MATCHING, losses=flat(-0.5), older={"a": flat(0.0)}, besides=[noted, silent, absent])
+    assert [check.name for check in passed.checks] == ["floors", "golden", "champion", "old_context", "signature", "signature", "classes"]
+    assert passed.sentence.startswith("It is better than the champion: ")
+    assert passed.sentence.endswith("; callers may go on; no row is `rare`.")
+    assert passed.sentence.count("; ") == 4
+    refused = judge(QUARTERS, {}, MATCHING, losses=flat(-0.5), older={"a": flat(9.0)}, besides=[noted, silent, absent])
+    assert (refused.passed, refused.sentence) == (
+        False,
+        "It is worse than the champion on older data: a (+9.0000, 0.2500 is allowed); no row is `rare`.",
+    )
+    changed = judge(
+        QUARTERS, {}, MATCHING, losses=flat(-0.5), besides=[Check("signature", False, "it means something else", {"meaning": ["b"]})]
+    )
+    assert (changed.passed, changed.sentence) == (False, "It means something else.")
+    assert [check.name for check in changed.checks] == ["floors", "golden", "champion", "old_context", "signature"]
+    assert judge(QUARTERS, {}, MATCHING, losses=flat(0.5)).sentence.startswith("It is worse than the champion: its loss is 1.5000")
+
+
+@pytest.mark.parametrize(
+    ("changes", "passed", "sentence"),
+    [
+        (Changes(), True, "callers send what they sent before"),
+        (Changes(compatible=("c1", "c2")), True, "callers of version 3 may go on as they are: c1; c2"),
+        (
+            Changes(breaking=("b1", "b2"), compatible=("c",)),
+            True,
+            "it breaks callers of version 3: b1; b2; a person must let it take traffic",
+        ),
+        (
+            Changes(("m1", "m2"), ("b",), ("c",)),
+            False,
+            "it means something else than version 3: m1; m2. One route cannot answer both, and outcomes would change their meaning: "
+            "`perennial retire` the model and give the new meaning a name of its own, or set the spec back",
+        ),
+    ],
+)
+def test_what_a_candidate_changes_for_callers(changes, passed, sentence):
+    """DE-12: another meaning refuses, a broken caller needs a person, and what nobody notices is said; of each kind what there is."""
+    check = keeps_its_meaning(changes, "version 3")
+    assert (check.name, check.passed, check.sentence) == ("signature", passed, sentence)
+    assert check.numbers == {kind: said for kind, said in changes.as_json().items() if said}
+
+
+@pytest.mark.parametrize(
+    ("rows", "days", "absent", "sentence"),
+    [
+        ({}, [], [], "the test days have rows of every class"),
+        ({"a": 1, "b": 5}, ["2013-01-01", "2013-01-07"], [], "the test days have rows of every class"),
+        (
+            {"a": 0, "b": 5},
+            ["2013-01-01", "2013-01-07"],
+            ["a"],
+            "no row of the test days (2013-01-01 to 2013-01-07) is `a`, so nothing is shown of such rows: "
+            "more of split.test_days may have some",
+        ),
+        (
+            {"a": 0, "b": 5, "c": 0},
+            [],
+            ["a", "c"],
+            "no row of the test days is `a` or `c`, so nothing is shown of such rows: more of split.test_days may have some",
+        ),
+    ],
+)
+def test_a_class_that_no_test_row_has(rows, days, absent, sentence):
+    """MO-13: is named with the days, and refuses nothing."""
+    check = has_every_class(rows, days)
+    assert (check.name, check.passed, check.sentence) == ("classes", True, sentence)
+    assert check.numbers == ({"absent": absent} if absent else {})
+
+
+def test_some_rows_of_two_versions():
+    """MO-20: both versions' losses and the days of the same rows."""
+    every = Losses(np.arange(4.0), np.arange(4.0) * 10, np.arange(4) * 100)
+    some = every.where(np.array([False, True, False, True]))
+    assert (some.candidate.tolist(), some.champion.tolist(), some.days.tolist()) == ([1, 3], [10, 30], [100, 300])

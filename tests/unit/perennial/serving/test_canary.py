@@ -243,7 +243,7 @@ def growth(share, events_share, usual_share):
 @settings(max_examples=100)
 @given(st.integers(1, 500), st.integers(1, 500), st.floats(1.01, 30), st.floats(1, 4))
 def test_a_bet_is_fair_exactly_at_what_is_tolerated(ours, theirs, ratio, tolerance):
-    """SE-10: the expected likelihood ratio of one event is one where the candidate fails as often as tolerated, and more than one only beyond."""
+    """SE-10: the expected likelihood ratio of one event is one where the candidate fails as often as tolerated."""
     win, lose = stakes(ours, theirs, ratio * tolerance, tolerance)
     share = ours / (ours + theirs)
     at_limit = share_of_events(share, tolerance)
@@ -255,7 +255,7 @@ def test_a_bet_is_fair_exactly_at_what_is_tolerated(ours, theirs, ratio, toleran
 
 
 def test_a_bet_worked_by_hand():
-    """SE-10: with half the requests a candidate that fails three times as often has three quarters of the failures: 3/4 to 1/2, and 1/4 to 1/2."""
+    """SE-10: with half the requests, three times the failures are three quarters of them: 3/4 to 1/2, and 1/4 to 1/2."""
     assert stakes(100, 100, 3) == pytest.approx((math.log(1.5), math.log(0.5)))
     assert stakes(100, 100, 6, 2) == pytest.approx((math.log(9 / 7), math.log(3 / 7)))
     assert stakes(100, 300, 3) == pytest.approx((math.log(2), math.log(2 / 3)))
@@ -263,7 +263,7 @@ def test_a_bet_worked_by_hand():
 
 @pytest.mark.parametrize("signal", ["errors", "latency", "outcomes", "unreadable"])
 def test_a_conviction_wants_the_odds_that_keep_alpha(signal):
-    """SE-10: at its limit a signal convicts, just below it does not; the limits' reciprocals add up to alpha, so that all together keep it."""
+    """SE-10: at its limit a signal convicts, just below it does not; the limits' reciprocals add up to alpha."""
     limits = {}
     for name in canary.signals(RELEASE):
         low, high = 1.0, 1e9
@@ -279,7 +279,7 @@ def test_a_conviction_wants_the_odds_that_keep_alpha(signal):
 
 @pytest.mark.parametrize(("signal", "level", "least"), [("errors", 0.05, 0.02), ("outcomes", 0.05, 0.02), ("unreadable", 0.05, 0.02)])
 def test_villes_bound_holds_and_is_nearly_used(signal, level, least):
-    """SE-10: over 2,000 events one by one the evidence against an equal candidate ever reaches 1 / level with a chance of at most the level, and of not far less."""
+    """SE-10: in 2,000 events the evidence against an equal candidate ever reaches 1 / level with nearly the chance of the level."""
     rng, runs, events, share = np.random.default_rng(31), 2000, 2000, 0.25
     win, lose = bets(signal, Counts(1, 1, 3, 0)), bets(signal, Counts(1, 0, 3, 1))
     logs, highest = np.zeros((runs, len(win))), np.full(runs, -np.inf)
@@ -301,7 +301,7 @@ def test_villes_bound_holds_and_is_nearly_used(signal, level, least):
     ],
 )
 def test_some_bet_is_nearly_the_best_one(signal, least_ratio, most_ratio, efficiency, tolerance, burst):
-    """SE-06: however many times the tolerated rate a bad candidate has, one of the bets grows nearly as fast as that of who knows it, and none is made twice."""
+    """SE-06: whatever the ratio of a bad candidate, one of the bets grows nearly as fast as that of who knows it; none is made twice."""
     requests, events = 10**6, 10**7
     usual = share_of_events(0.05, tolerance)
     for ratio in np.geomspace(least_ratio, most_ratio, 40):
@@ -314,7 +314,7 @@ def test_some_bet_is_nearly_the_best_one(signal, least_ratio, most_ratio, effici
 
 
 def test_a_burst_counts_as_one_event():
-    """SE-10: ten slow requests that all fall on one arm are worth one event; the expected evidence of such bursts is at most one."""
+    """SE-10: ten slow requests that all fall on one arm are worth one event, and such bursts are a fair bet."""
     ours, theirs = bets("latency", Counts(100, 10, 100, 0)), bets("latency", Counts(100, 0, 100, 10))
     assert ours == pytest.approx([stakes(1, 1, ratio * 2, 2)[0] for ratio in canary.signals(RELEASE)["latency"].ratios])
     at_limit = share_of_events(0.5, RELEASE.max_latency_ratio)
@@ -323,7 +323,7 @@ def test_a_burst_counts_as_one_event():
 
 @pytest.mark.parametrize(("ratio", "expected"), [(2.0, 1.0), (2.5, 0.95)])
 def test_evidence_for_a_promotion_is_fair_at_the_limit(ratio, expected):
-    """SE-06: of a candidate that fails `max_error_ratio` times as often the expected evidence for "not worse" is one exactly, of a worse one less."""
+    """SE-06: of a candidate at `max_error_ratio` the expected evidence for "not worse" is one exactly, of a worse one less."""
     n, share = 12, share_of_events(0.25, ratio)
     logs = np.array([add(Evidence(), {"errors": Counts(100, k, 300, n - k)}, 0.25, RELEASE).not_worse for k in range(n + 1)])
     chance = np.array([math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(n + 1)])
@@ -333,7 +333,7 @@ def test_evidence_for_a_promotion_is_fair_at_the_limit(ratio, expected):
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.01, 1.0), (0.02, 0.9)])
 def test_evidence_that_errors_are_rare_is_fair_at_the_limit(rate, expected):
-    """SE-06: of a candidate that fails at `max_error_rate` the expected evidence for "rare" is one exactly, of a worse one less; the weights are shares."""
+    """SE-06: of a candidate at `max_error_rate` the expected evidence for "rare" is one exactly, of a worse one less."""
     n = 40
     logs = np.array([add(Evidence(), {"errors": Counts(n, k, 0, 0)}, 0.25, RELEASE).rare for k in range(n + 1)])
     chance = np.array([math.comb(n, k) * rate**k * (1 - rate) ** (n - k) for k in range(n + 1)])
@@ -344,7 +344,7 @@ def test_evidence_that_errors_are_rare_is_fair_at_the_limit(rate, expected):
 
 
 def test_an_alike_or_better_candidate_is_promoted_nearly_as_soon_as_can_be():
-    """SE-06: whatever share of the champion's error rate the candidate has, one bet grows nearly as fast as that of who knows it; so too below the absolute limit."""
+    """SE-06: whatever its error rate below a limit, one bet grows nearly as fast as that of who knows it; so for both limits."""
     requests, events, usual = 10**6, 10**7, share_of_events(0.25, RELEASE.max_error_ratio)
     for ratio in np.geomspace(0.25, 1, 30):
         share = share_of_events(0.25, ratio)
@@ -461,9 +461,10 @@ def test_a_promotion_wants_the_odds_that_keep_its_alpha(kind):
     promoted = decide(Evidence(tallies=tallies, step_requests=100, **{kind: enough}), spec, 60, last_step=True)
     held = decide(Evidence(tallies=tallies, step_requests=100, **{kind: below}), spec, 60, last_step=True)
     assert (promoted.action, held.action) == ("promote", "hold")
+    shown = "2 times the champion's" if kind == "not_worse" else "1.00%"
     assert promoted.sentence == (
         "0 of the candidate's 100 requests failed, 1 of the champion's 1,000; its error rate is shown to be below "
-        f"{'2 times the champion' if kind == 'not_worse' else '1.00%'}{chr(39) + 's' if kind == 'not_worse' else ''} and nothing speaks against it."
+        f"{shown} and nothing speaks against it."
     )
     assert "is 4 to 1 of the 4 to 1 that promotion wants" in held.sentence
     assert promoted.numbers["not_worse"]["wanted"] == 4
@@ -547,7 +548,7 @@ def test_evidence_is_kept_as_it_is():
 
 
 def test_increments_at_their_borders():
-    """SE-06: counts that stand still show nothing; one of them that fell began anew; a part that lags behind shows nothing less than zero."""
+    """SE-06: counts that stand still show nothing; one that fell began anew; a part that lags behind shows nothing less than zero."""
     before = Arm(100, 5, ((10.0, 90), (INFINITE, 100)), 80, 8)
     assert increment(before, before) == Arm(0, 0, ((10.0, 0), (INFINITE, 0)), 0, 0)
     fewer_errors = Arm(100, 4, ((10.0, 91), (INFINITE, 101)), 81, 9)
@@ -583,7 +584,7 @@ def test_the_edge_is_the_nearest_as_ratios_go(counts, edge):
 
 
 def test_what_is_compared():
-    """SE-06: a request just at the edge is fast; what was refused counts among the answers only; a part that either arm lacks is left out."""
+    """SE-06: a request just at the edge is fast; what was refused counts among the answers; a part that either arm lacks is left out."""
     ours, theirs = Arm(10, 1, ((5.0, 3), (10.0, 4), (INFINITE, 10)), 8, 9), Arm(20, 2, ((5.0, 6), (10.0, 9), (INFINITE, 21)), 0, 0)
     assert compare(ours, theirs, 5.0) == {
         "errors": Counts(10, 1, 20, 2),

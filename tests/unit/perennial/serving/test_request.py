@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perennial import testing
-from perennial.serving.request import BadRequest, read_feedback, read_outcome, read_request, read_signature
+from perennial.serving.request import BadRequest, Input, Signature, read_feedback, read_outcome, read_request, read_signature
 
 FIELDS = [*testing.INPUTS, {"name": "weekend", "type": "bool", "nullable": True}]
 SIGNATURE = read_signature({"inputs": FIELDS})
@@ -283,3 +283,310 @@ def test_an_unknown_type_in_the_signature_is_an_error():
     """SC-07: A signature of a later release is not misread."""
     with pytest.raises(ValueError, match="gives a the type 'image'"):
         read_signature({"inputs": [{"name": "a", "type": "image"}]})
+
+
+# What follows: the whole sentence of each refusal, both sides of each border, and exactly what is handed on.
+
+NUMBERS = read_signature(
+    {
+        "inputs": [
+            {"name": "n", "type": "int", "nullable": True, "min": -3, "max": 5},
+            {"name": "x", "type": "float", "nullable": True, "min": 0.5, "max": 1.5},
+            {"name": "any", "type": "int", "nullable": True},
+        ]
+    }
+)
+
+
+def numbers(*rows):
+    """The columns of rows of which each names some of `n`, `x` and `any`."""
+    return read_request(body(*rows), NUMBERS).columns
+
+
+def refusal(given, signature, **limits):
+    """What is said to whoever sends it."""
+    with pytest.raises(BadRequest) as refused:
+        read_request(given, signature, **limits)
+    return str(refused.value)
+
+
+def test_a_field_is_as_its_signature_says_and_nothing_more():
+    """SE-06: not nullable, without bounds, values or zone unless it says so; an empty list of values allows none."""
+    plain = read_signature({"inputs": [{"name": "a", "type": "int"}]})
+    assert plain == Signature((Input("a", "int", nullable=False, min=None, max=None, values=None),), strict=False, time_zone="UTC")
+    assert Signature(()).strict is False
+    assert Signature(()).time_zone == "UTC"
+    full = {"name": "b", "type": "string", "nullable": True, "min": 1, "max": 2, "values": ["u", "v"]}
+    read = read_signature({"inputs": [full, {"name": "c", "type": "int", "values": []}], "strict": 1, "time_zone": "Europe/Berlin"})
+    assert read.inputs == (Input("b", "string", True, 1, 2, frozenset({"u", "v"})), Input("c", "int", values=frozenset()))
+    assert (read.strict, read.time_zone, read.names) == (True, "Europe/Berlin", {"b", "c"})
+    with pytest.raises(ValueError, match=r"^signature.json gives b the type 'image': known are int, float, string, timestamp, bool$"):
+        read_signature({"inputs": [{"name": "a", "type": "int"}, {"name": "b", "type": "image"}]})
+
+
+def test_bounds_are_themselves_allowed():
+    """SE-06: the least and the most are taken, what is just beyond is refused, and null has no size."""
+    columns = numbers({"n": -3, "x": 0.5}, {"n": 5, "x": 1.5}, {"n": None, "x": None})
+    assert columns["n"].tolist()[:2] == [-3, 5]
+    assert columns["x"].tolist()[:2] == [0.5, 1.5]
+    assert np.isnan([columns["n"][2], columns["x"][2], columns["any"][0]]).all()
+    for row, sentence in (
+        ({"n": -4}, "Row 2: n is -4: it is below -3, the least it can be."),
+        ({"n": 6}, "Row 2: n is 6: it is above 5, the most it can be."),
+        ({"x": 0.25}, "Row 2: x is 0.25: it is below 0.5, the least it can be."),
+        ({"x": 2}, "Row 2: x is 2: it is above 1.5, the most it can be."),
+        ({"n": 2.5}, "Row 2: n must be a whole number, not 2.5."),
+        ({"n": "2"}, "Row 2: n must be a whole number, not '2'."),
+        ({"x": False}, "Row 2: x must be a number, not false."),
+    ):
+        assert refusal(body({}, {"n": None}, row, row), NUMBERS) == sentence
+
+
+def test_a_number_that_is_not_finite_names_its_row():
+    """SE-06: a whole number of four hundred digits is read, and float64 cannot hold it."""
+    given = read_signature({"inputs": [{"name": "x", "type": "float"}]})
+    assert refusal(b'{"data": {"rows": [{"x": 1}, {"x": "NaN"}]}}', given) == "Row 1: x must be a number, not 'NaN'."
+    assert refusal(json.dumps({"data": {"rows": [{"x": 1}, {"x": None}]}}), given) == "Row 1: x must not be null."
+
+
+@pytest.mark.parametrize("whole", [2**53 - 1, -(2**53) + 1, 2**53, -(2**53), 2**53 + 1, 2**63 - 1, -(2**63)])
+def test_whole_numbers_are_handed_on_exactly(whole):
+    """SE-06: up to 64 bits, as float64 where that is exact, beside nulls too."""
+    (alone,), (first, second) = numbers({"any": whole})["any"].tolist(), numbers({"any": whole}, {})["any"].tolist()
+    assert alone == first == whole
+    assert second is None or math.isnan(second)
+
+
+@pytest.mark.parametrize(
+    ("whole", "said"),
+    [
+        (2**63, "9223372036854775808: whole numbers have at most 64 bits, -2^63 to 2^63 - 1."),
+        (
+            -(2**63) - 1,
+            "-9.223372036854776e+18: from 2^53 on a number with a point or an exponent is not exact. Write all its digits.",
+        ),
+    ],
+)
+def test_the_first_whole_number_of_more_than_64_bits_is_refused(whole, said):
+    """SE-06: with its row, whatever stands before it."""
+    assert refusal(body({"any": None}, {"any": 2**60}, {"any": whole}), NUMBERS) == f"Row 2: any is {said}"
+
+
+def test_a_whole_number_may_have_a_point_while_it_is_exact():
+    """SE-06: many callers write 2008.0; from 2^53 on it might be another number."""
+    columns = numbers({"any": 2008.0}, {"any": -0.0}, {"any": 9007199254740991.0}, {"any": -9007199254740991.0})
+    assert columns["any"].tolist() == [2008, 0, 9007199254740991, -9007199254740991]
+    for number in (9007199254740992.0, -9007199254740992.0):
+        assert refusal(body({"any": 1}, {"any": number}), NUMBERS) == (
+            f"Row 1: any is {number!r}: from 2^53 on a number with a point or an exponent is not exact. Write all its digits."
+        )
+
+
+def test_values_of_a_list():
+    """SE-06: null is none of them and may be sent where the field is nullable; another is refused with the whole list, in order."""
+    given = read_signature({"inputs": [{"name": "k", "type": "int", "nullable": True, "values": [3, 1, 2]}]})
+    assert read_request(body({"k": 3}, {"k": None}, {"k": 1.0}), given).columns["k"].tolist()[::2] == [3, 1]
+    assert refusal(body({"k": 3}, {"k": None}, {"k": 4}), given) == "Row 2: k is 4: it must be one of 1, 2, 3."
+
+
+def test_texts_times_and_truth_values_of_many_rows():
+    """SE-06: each as it came, null where it may be; the row of a wrong one is named."""
+    given = read_signature({"inputs": [{"name": name, "type": name, "nullable": True} for name in ("string", "bool", "timestamp")]})
+    rows = [{"string": "a", "bool": False, "timestamp": "2013-02-01T06:00:00"}, {"string": None, "bool": None, "timestamp": None}]
+    columns = read_request(body(*rows), given).columns
+    assert list(columns) == ["string", "bool", "timestamp"]
+    assert columns["string"].tolist() == ["a", None]
+    assert columns["bool"].tolist() == [False, None]
+    assert columns["timestamp"][0] == np.datetime64("2013-02-01T06:00:00")
+    assert np.isnat(columns["timestamp"][1])
+    assert refusal(body(*rows, {"timestamp": "noon"}), given) == "Row 2: timestamp must be a time like 2013-02-01T06:00:00, not 'noon'."
+    assert refusal(body(*rows, {"string": []}), given) == "Row 2: string must be a string, not a list."
+    assert refusal(body(*rows, {"bool": {}}), given) == "Row 2: bool must be true or false, not an object."
+    assert refusal(body(*rows, {"bool": 0}), given) == "Row 2: bool must be true or false, not 0."
+    assert refusal(body(ROW, {**ROW, "carrier": None}), SIGNATURE) == "Row 1: carrier must not be null."
+    assert refusal(body(ROW, {k: v for k, v in ROW.items() if k != "origin"}), SIGNATURE) == "Row 1 lacks the field origin."
+    assert refusal(body(ROW, 5), SIGNATURE) == "Row 1 is not an object of field names and values."
+    assert refusal(body(ROW, {**ROW, "b": 1, "a": 1}), STRICT).startswith("Row 1 has the unknown field 'a': the fields are carrier, ")
+
+
+def test_how_many_rows_a_request_may_have():
+    """SE-06: as many as are allowed, ten thousand where nobody says; one more is refused, before what is behind it is looked at."""
+    given = read_signature({"inputs": [{"name": "n", "type": "int"}]})
+    row = {"n": 1}
+    assert len(read_request(body(*[row] * 10), given, 10).rows) == 10
+    assert refusal(body(*[row] * 11), given, max_rows=10) == "The request has more than 10 rows: send them in several requests."
+    assert len(read_request(body(*[row] * 10_000), given).rows) == 10_000
+    assert refusal(body(*[row] * 10_001), given).startswith("The request has more than 10000 rows")
+    ndarray = [[1]] * 11
+    assert refusal(json.dumps({"data": {"names": ["n"], "ndarray": ndarray}}), given, max_rows=10).startswith(
+        "The request has more than 10"
+    )
+    assert refusal(json.dumps({"data": {"names": ["n"], "ndarray": [*ndarray, []]}}), given, max_rows=10).startswith("The request has more")
+    wrong = refusal(json.dumps({"data": {"names": ["n"], "ndarray": [[1], [1], [1, 2]]}}), given, max_rows=10)
+    assert wrong == "Row 2 of data.ndarray must be a list of 1 values, one for each of data.names."
+    assert refusal(json.dumps({"data": {"names": ["n"], "ndarray": [[1], 1]}}), given).startswith("Row 1 of data.ndarray must be a list")
+    assert refusal(json.dumps({"data": {"names": ["n", 1], "ndarray": [[1, 2]]}}), given).startswith("data.names must list the field names")
+    assert refusal(json.dumps({"data": {"names": ["n", "m", "m"], "ndarray": []}}), given) == "data.names names 'm' twice."
+    assert refusal(json.dumps({"data": {"names": ["n"], "ndarray": []}}), given) == "The request has no rows: send at least one."
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("", "The request has no body: send JSON with the header Content-Type: application/json."),
+        ("[]", 'The body must be a JSON object like {"data": {"rows": [{...}]}}.'),
+        ('{"data": 1}', 'The request has no data: send {"data": {"rows": [{...}]}}.'),
+        ('{"data": {"rows": {}, "ndarray": [[1]]}}', "data.rows must be a list of rows."),
+        ('{"data": {"names": ["a"], "ndarray": 1}}', "data.ndarray must be a list of rows."),
+        ('{"data": {"names": ["a"]}}', "data has neither rows nor ndarray: one of them must hold the rows."),
+    ],
+)
+def test_a_body_is_refused_in_these_words(given, sentence):
+    """SE-06: with an example of what to send."""
+    assert refusal(given, SIGNATURE) == sentence
+    assert refusal("{", SIGNATURE).endswith("NaN and infinity are not JSON either.")
+
+
+@pytest.mark.parametrize(
+    ("puid", "taken"),
+    [
+        ("a", True),
+        ("Z9._:-", True),
+        ("a" * 128, True),
+        ("a" * 129, False),
+        ("", False),
+        ("-a", False),
+        (".a", False),
+        ("a\n", False),
+        (7, False),
+    ],
+)
+def test_what_an_id_may_be(puid, taken):
+    """SE-06: 1 to 128 letters, digits and some signs, of which none comes first."""
+    given = body(ROW, meta={"puid": puid})
+    if taken:
+        assert read_request(given, SIGNATURE).id == puid
+    else:
+        assert refusal(given, SIGNATURE).endswith(
+            ": an id has 1 to 128 letters, digits and the signs . _ : - and begins with a letter or digit."
+        )
+
+
+def test_what_meta_may_leave_out():
+    """SE-06: each part of it; a part of another kind is refused."""
+    for meta in ({}, {"puid": None}, {"tags": None}, {"tags": {}}, {"tags": {"event_time": None}}):
+        taken = read_request(body(ROW, meta=meta), SIGNATURE)
+        assert (taken.id, taken.event_time, taken.ignored) == (None, None, ())
+    assert read_request(body(ROW), SIGNATURE).id is None
+    assert refusal(body(ROW, meta=1), SIGNATURE) == "meta must be an object."
+    assert refusal(body(ROW, meta={"tags": []}), SIGNATURE) == "meta.tags must be an object."
+    noon = body(ROW, meta={"tags": {"event_time": "noon"}})
+    assert refusal(noon, SIGNATURE) == "meta.tags.event_time must be a time like 2013-02-01T06:00:00, not 'noon'."
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (False, "false"),
+        (1.5, "1.5"),
+        ({}, "an object"),
+        ([], "a list"),
+        ("a" * 58, "'" + "a" * 58 + "'"),
+        ("a" * 59, "'" + "a" * 56 + "..."),
+        ("a" * 61, "'" + "a" * 56 + "..."),
+        (10**60, "1" + "0" * 56 + "..."),
+    ],
+)
+def test_a_value_is_shown_in_sixty_letters(value, shown):
+    """SE-06: in JSON's words; of what is longer the beginning, and a nested one by its kind alone."""
+    with pytest.raises(BadRequest) as refused:
+        read_outcome(value, 1, ())
+    assert str(refused.value).startswith(f"response.meta.puid is {shown}: it must be the id of a prediction row")
+
+
+@pytest.mark.parametrize(
+    ("puid", "taken"),
+    [
+        ("p-0", True),
+        ("a-b-999999", True),
+        ("a" * 128 + "-0", True),
+        ("a" * 129 + "-0", False),
+        ("p-1000000", False),
+        ("p-", False),
+        ("p", False),
+        ("-0", False),
+        ("p-x", False),
+        ("p-0\n", False),
+        (7, False),
+    ],
+)
+def test_what_the_id_of_a_prediction_row_may_be(puid, taken):
+    """MN-03: a request's id, a hyphen and one to six digits."""
+    if taken:
+        assert read_outcome(puid, 1.5, ()) == (puid, 1.5)
+    else:
+        with pytest.raises(BadRequest, match=r"must be the id of a prediction row, which is the id of the answer, a hyphen and the row's"):
+            read_outcome(puid, 1.5, ())
+
+
+@pytest.mark.parametrize(
+    ("truth", "classes", "sentence"),
+    [
+        (None, (), 'The feedback has no outcome: it must be a finite number, like {"truth":{"data":{"ndarray":[[1.5]]}}}.'),
+        ("x", (), "The outcome is 'x': it must be a finite number, like "),
+        (
+            [["later"]],
+            ("on_time", "late"),
+            "The outcome is 'later': it must be one of on_time, late or their numbers 0 to 1, like "
+            '{"truth":{"data":{"ndarray":[["late"]]}}}.',
+        ),
+        ([1, 2], (), "The outcome is a list: "),
+        (((1, 2),), (), "The outcome is (1, 2): "),
+    ],
+)
+def test_an_outcome_is_refused_in_these_words(truth, classes, sentence):
+    """MN-03: what it is, what it must be, and an example of the model's own."""
+    with pytest.raises(BadRequest) as refused:
+        read_outcome("p-0", truth, classes)
+    assert str(refused.value).startswith(sentence)
+
+
+def test_an_outcome_in_lists_of_one():
+    """MN-03: however deep, also in tuples; of two nothing is chosen."""
+    assert read_outcome("p-0", [[([2.5],)]], ()) == ("p-0", 2.5)
+    assert read_outcome("p-0", (1,), ("a", "b")) == ("p-0", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("truth", "outcome"),
+    [
+        ({"strData": "2", "data": {"ndarray": [3], "tensor": {"values": [4]}}}, 2),
+        ({"strData": "", "data": {"ndarray": [3], "tensor": {"values": [4]}}}, 3),
+        ({"data": {"ndarray": [], "tensor": {"values": [4]}}}, 4),
+        ({"strData": None, "data": {"ndarray": None, "tensor": {"values": [4]}}}, 4),
+        ({"strData": 0, "data": {"ndarray": [3]}}, 0),
+    ],
+)
+def test_the_first_form_that_holds_something_is_the_outcome(truth, outcome):
+    """MN-03: a text, then a list, then a tensor; what is empty is passed over, and zero is not empty."""
+    given = json.dumps({"response": {"meta": {"puid": "p-0"}}, "truth": truth})
+    assert read_feedback(given, ()) == ("p-0", outcome)
+
+
+@pytest.mark.parametrize(
+    "truth", [None, 1, {}, {"data": 1}, {"data": {"tensor": 1}}, {"data": {"tensor": {"values": []}}}, {"strData": ""}]
+)
+def test_feedback_without_any_form_has_no_outcome(truth):
+    """MN-03: whatever stands in its place."""
+    with pytest.raises(BadRequest, match=r"^The feedback has no outcome: "):
+        read_feedback(json.dumps({"response": {"meta": {"puid": "p-0"}}, "truth": truth}), ())
+
+
+def test_feedback_that_is_no_object_is_shown_an_example():
+    """MN-03: of the whole message."""
+    with pytest.raises(BadRequest) as refused:
+        read_feedback("[]", ())
+    example = '{"response": {"meta": {"puid": "..."}}, "truth": {"data": {"ndarray": [[1]]}}}'
+    assert str(refused.value) == f"The body must be a JSON object like {example}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -65,3 +67,70 @@ def test_many_rows_are_thinned() -> None:
     labels = (rng.random(100_000) < 0.3).astype(int)
     whole, thin = fit_calibration(logits[:20_000], labels[:20_000]), fit_calibration(logits, labels)
     assert np.array(whole.shift) == pytest.approx(np.array(thin.shift), abs=0.02)
+
+
+def penalised(logits: np.ndarray, labels: np.ndarray, weight: float, parameters: np.ndarray) -> float:
+    """The mean log loss plus `weight` times the squared distance from no change, term by term."""
+    scaled = parameters[0] * logits + parameters[1:]
+    losses = [math.log(sum(math.exp(value - row[label]) for value in row)) for row, label in zip(scaled, labels, strict=True)]
+    return float(np.mean(losses) + weight * np.sum((parameters - np.array([1.0] + [0.0] * logits.shape[1])) ** 2))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("weight", [0.1, 0.01, 1.0])
+def test_nothing_near_the_fit_is_better(classes: int, weight: float) -> None:
+    """MO-13: a step of a thousandth in any direction, of the scale or of a shift, costs more, and the slope is zero."""
+    rng = np.random.default_rng(4)
+    logits, labels = rng.normal(scale=3, size=(60, classes)), rng.integers(0, classes, 60)
+    fitted = fit_calibration(logits, labels, weight=weight)
+    parameters = np.array([fitted.scale, *fitted.shift])
+    least = penalised(logits, labels, weight, parameters)
+    for place in range(len(parameters)):
+        for step in (1e-3, -1e-3):
+            moved = parameters.copy()
+            moved[place] += step
+            assert penalised(logits, labels, weight, moved) > least
+    for step in (1e-6, -1e-6):  # the slope itself is zero
+        along = [penalised(logits, labels, weight, parameters + step * unit) - least for unit in np.eye(len(parameters))]
+        assert np.abs(along).max() < 1e-10
+
+
+def test_one_step_worked_by_hand() -> None:
+    """MO-13: scores that say nothing, three quarters of class 0: the first step is 1/4 over the curvature 1/2 and twice the weight."""
+    logits, labels = np.zeros((8, 2)), np.array([0, 0, 0, 1] * 2)
+    for weight, shift in ((0.25, 0.25), (0.1, 0.25 / 0.7)):
+        fitted = fit_calibration(logits, labels, weight=weight, rounds=1)
+        assert fitted.scale == pytest.approx(1)
+        assert fitted.shift == pytest.approx((shift, -shift))
+    assert fit_calibration(logits, labels, rounds=1).shift == pytest.approx((0.25 / 0.7, -0.25 / 0.7)), "a tenth is the usual weight"
+    assert fit_calibration(logits, labels, rounds=0) == Calibration(1.0, (0.0, 0.0))
+
+
+def test_no_step_is_longer_than_one() -> None:
+    """MO-13: where the first one would leap, it is shortened to one, so that Newton's method cannot run away."""
+    labels = np.array([0, 1] * 50)
+    logits = 0.01 * np.stack([-labels, labels], axis=1)
+    assert fit_calibration(logits, labels, weight=1e-9, rounds=1).scale == pytest.approx(2)
+    assert fit_calibration(logits, labels, weight=1e-9, rounds=3).scale == pytest.approx(4)
+
+
+def test_twenty_thousand_rows_are_enough() -> None:
+    """MO-13: of 39,999 every second one is taken, the first and the last among them; of 20,000 all are."""
+    rng = np.random.default_rng(5)
+    logits = rng.normal(size=(39_999, 2)).astype(np.float32)
+    labels = (rng.random(39_999) < 0.3).astype(np.int8)
+    assert fit_calibration(logits, labels) == fit_calibration(logits[::2], labels[::2])
+    other = labels[::2].copy()
+    for row in (-1, 0, 1):
+        other[row] = 1 - other[row]
+        assert fit_calibration(logits[::2], other) != fit_calibration(logits[::2], labels[::2])
+
+
+def test_probabilities_worked_by_hand() -> None:
+    """MO-13: odds of 2 to the power of the scale, times the shift's 3; in float64, of any size, each row by itself."""
+    calibration = Calibration(2.0, (0.0, math.log(3)))
+    probabilities = calibration.apply(np.array([[0.0, math.log(2)], [math.log(2), 0.0]]))
+    assert probabilities == pytest.approx(np.array([[1 / 13, 12 / 13], [4 / 7, 3 / 7]]))
+    huge = calibration.apply(np.array([[1000.0, 0.0], [-1000.0, 0.0], [0.0, 0.0]], dtype=np.float32))
+    assert huge.dtype == np.float64
+    assert huge == pytest.approx(np.array([[1, 0], [0, 1], [0.25, 0.75]]))
