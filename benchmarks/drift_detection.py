@@ -42,7 +42,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 import perennial
 from perennial.monitoring.drift import find_drift
 from perennial.profiles.layout import Layout, fit_layout
-from perennial.profiles.profile import Profile, State, profile
+from perennial.profiles.profile import Profile, profile
+from perennial.profiles.state import State
 from perennial.specs import MonitoringSpec
 
 NUMBERS = [

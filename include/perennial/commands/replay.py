@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot
+from perennial.engine.in_process import fold
 from perennial.errors import EXIT_DONE, Fault, TrainingRefused, UnknownName
 from perennial.monitoring import drift, permutation, replay
 from perennial.monitoring.performance import LOSS, DayPerformance, event_days, is_labelled, losses
@@ -43,8 +44,9 @@ from perennial.monitoring.replay import History, Policy
 from perennial.monitoring.replay_picture import draw
 from perennial.monitoring.windows import Window
 from perennial.profiles.layout import fit_layout
-from perennial.profiles.profile import Profile, added, profile
+from perennial.profiles.profile import ByDay, Profile
 from perennial.profiles.reference import watched
+from perennial.profiles.scan import Scan
 from perennial.profiles.store import ProfileStore
 from perennial.registry.promotion import Losses, improves
 from perennial.settings import Settings
@@ -236,17 +238,18 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
     times = snapshot.table.scan([dataset.event_time], version=snapshot.version)[dataset.event_time]
     days = np.unique(event_days(times.drop_null())).astype(object).tolist()
     kept_layout = ProfileStore(snapshot.store, dataset.name).layout()
-    layout = None if kept_layout is None else Profile(kept_layout, {}).only(columns).layout
+    counting = None if kept_layout is None else ByDay(Profile(kept_layout, {}).only(columns).layout, dataset.event_time)
+    counted: Scan | None = None
     counts: dict[date, tuple[int, int]] = {}
     inputs: dict[str, list[NDArray[Any]]] = {name: [] for name in spec.inputs}
     labels: list[NDArray[np.float64]] = []
-    profiles: list[Profile] = []
     for piece in progress.each(_pieces(days, AT_A_TIME), "Days read", AT_A_TIME, len(days)):
         begin, end = datetime.combine(piece[0], datetime.min.time()), datetime.combine(piece[-1] + timedelta(days=1), datetime.min.time())
         moment = pc.field(dataset.event_time)
         table = snapshot.table.scan([dataset.event_time, *columns], (moment >= begin) & (moment < end), snapshot.version)
-        layout = layout or fit_layout(table, columns)
-        profiles.append(profile(table, layout, day=dataset.event_time))
+        counting = counting or ByDay(fit_layout(table, columns), dataset.event_time)
+        of_these = fold(counting, table)
+        counted = of_these if counted is None else counting.merge(counted, of_these)
         rows = snapshot.rows(None, begin, end)
         given = {name: rows[name].to_numpy() for name in rows.columns}
         label = np.asarray(features.label(given), dtype=float)
@@ -273,8 +276,9 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
     learner = Learner(spec.task, len(spec.classes), spec.split.train_days, spec.training.seed)
     _forget(folder)
     rehearsal = lay_out(labelled, learner, folder, spec.name)
-    assert layout is not None
-    whole = added(profiles, layout)
+    assert counting is not None
+    assert counted is not None
+    whole = counting.finish(counted)
     return HistoryWorld(spec, delay, counts, whole, rehearsal, _drift_key(spec, whole))
 
 

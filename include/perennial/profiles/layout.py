@@ -15,11 +15,12 @@ import hashlib
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from perennial.profiles.columns import Floats, Integers, floats
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,9 +41,6 @@ TURN = 1 << 16  # one turn per standard deviation in its frequencies
 WAVE = 1 << 12  # steps of the table of cosines
 WAVE_UNIT = 1 << 20  # a cosine of one
 LARGEST = 1e300  # bounds of a grid stay inside, so that its width is a number
-
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class Frozen(BaseModel):
@@ -135,7 +133,7 @@ class JointLayout(Frozen):
 
     @property
     def families(self) -> dict[str, tuple[tuple[str, str], ...]]:
-        """Names of the sums, by family in the order in which they are stored; a pair of names each, the second empty where there is none."""
+        """Names of the sums, by family in the order in which they are stored: a pair each, the second empty where there is none."""
         return _families(self)
 
     @property
@@ -236,51 +234,6 @@ def kind_of(found: pa.DataType) -> Literal["numeric", "category"] | None:
     return None
 
 
-def floats(column: pa.Array) -> Floats:
-    """The numbers of a column of kind numeric, shape [n]; NaN where there is none."""
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return filled(column if column.type == pa.float64() else column.cast(pa.float64(), safe=False), np.float64, np.nan)
-
-
-def integers(column: pa.Array, null: int = 0) -> NDArray[np.int32]:
-    """The whole numbers of a column, shape [n], with this one for null."""
-    import pyarrow as pa
-
-    return filled(column if column.type == pa.int32() else column.cast(pa.int32()), np.int32, null)
-
-
-def filled(column: pa.Array, kind: type, null: float) -> NDArray[Any]:
-    """What a column of fixed width holds, shape [n], with this for null. (Arrow's own way imports pandas where there is one: half a second.)"""
-    if not column.null_count:
-        return held(column, kind)
-    values = held(column, kind).copy()
-    np.putmask(values, ~valid(column), null)
-    return values
-
-
-def held(column: pa.Array, kind: type) -> NDArray[Any]:
-    """The memory of a column of fixed width, shape [n]; where it is null stands anything."""
-    return np.frombuffer(column.buffers()[1] or b"", kind)[column.offset : column.offset + len(column)]
-
-
-def valid(column: pa.Array) -> NDArray[np.bool_]:
-    """Where a column that has nulls has none, shape [n]."""
-    bits = np.unpackbits(np.frombuffer(column.buffers()[0], np.uint8), bitorder="little")
-    return bits[column.offset : column.offset + len(column)].view(np.bool_)
-
-
-def strings(texts: Sequence[str]) -> pa.Array:
-    """Texts as a column."""
-    import pyarrow as pa
-
-    found = [text.encode() for text in texts]
-    borders = np.cumsum([0, *map(len, found)]).astype(np.int32)
-    return pa.StringArray.from_buffers(len(found), pa.py_buffer(borders), pa.py_buffer(b"".join(found)))
-
-
 def normal_quantile(shares: Floats) -> Floats:
     """Standard normal quantiles [n] of shares [n] between 0 and 1; the same on every machine."""
     normal = NormalDist()
@@ -317,7 +270,8 @@ def _around(low: float, high: float) -> Grid:
 
 def _fit_category(connection: duckdb.DuckDBPyConnection, name: str) -> ColumnLayout:
     query = f"""
-        select {quoted(name)}::varchar, count(*) from given where {quoted(name)} is not null group by 1 order by 2 desc, 1 limit {KNOWN_CATEGORIES + 1}
+        select {quoted(name)}::varchar, count(*) from given where {quoted(name)} is not null
+        group by 1 order by 2 desc, 1 limit {KNOWN_CATEGORIES + 1}
     """  # noqa: S608
     names = tuple(value for value, _ in connection.execute(query).fetchall())
     if len(names) > KNOWN_CATEGORIES:

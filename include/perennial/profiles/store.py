@@ -10,7 +10,7 @@ One row of such a file is one count. Its columns:
 | `exact` | column | | place of the value in the layout; one more for all others | rows |
 | `unseen` | column | name of a category that the layout does not know | 0 | rows |
 | `levels` | | | level of the joint sample | rows |
-| `mean`, `square`, `product`, `share`, `cross`, `cos`, `sin` | first name of the sum | second name, if any | level | sum in fixed point (`JointState`) |
+| `mean`, `square`, `product`, `share`, `cross`, `cos`, `sin` | first name of the sum | second name, if any | level | sum in fixed point |
 
 before which stands `day`, the day (UTC) it belongs to. What is not there is zero. The schema's metadata say `perennial.format`, FORMAT now,
 and `perennial.layout`, the digest of the layout on which was counted; the layout itself is JSON.
@@ -33,8 +33,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from perennial.errors import StoredDataDamaged
-from perennial.profiles.layout import Integers, Layout
-from perennial.profiles.profile import EPOCH, LEVELS, ColumnState, JointState, Profile, State, added
+from perennial.profiles.columns import Integers
+from perennial.profiles.layout import Layout
+from perennial.profiles.profile import Profile, added
+from perennial.profiles.scan import EPOCH
+from perennial.profiles.state import LEVELS, ColumnState, JointState, State
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -127,7 +130,8 @@ def decode(data: bytes, layout: Layout, key: str = "given") -> Profile:
         raise StoredDataDamaged(f"The profile {key} cannot be read: it is no Parquet file. {again}") from None
     if (found := told.get("perennial.format")) != FORMAT:
         raise StoredDataDamaged(
-            f"The profile {key} has the format {found or 'of no profile'}, and {FORMAT} is what is known here: use the version that wrote it, or delete it to have it made again from the table."
+            f"The profile {key} has the format {found or 'of no profile'}, and {FORMAT} is what is known here: "
+            "use the version that wrote it, or delete it to have it made again from the table."
         )
     if told.get("perennial.layout") != layout.digest:
         raise StoredDataDamaged(f"The profile {key} was counted on another layout than the one that is kept beside it. {again}")
@@ -228,7 +232,8 @@ class ProfileStore:
             return None
         except ValidationError as error:
             raise StoredDataDamaged(
-                f"The layout {key} cannot be read ({error.error_count()} faults): restore it, or delete the folder {self.folder} to have all profiles made again."
+                f"The layout {key} cannot be read ({error.error_count()} faults): restore it, "
+                f"or delete the folder {self.folder} to have all profiles made again."
             ) from None
 
     def keep_layout(self, layout: Layout) -> Layout:

@@ -30,8 +30,9 @@ from perennial.monitoring.prediction_table import INPUT
 from perennial.monitoring.scores import watched_scores
 from perennial.monitoring.windows import Window
 from perennial.profiles.layout import Layout, fit_layout
-from perennial.profiles.profile import Profile, State, profile
+from perennial.profiles.profile import Profile, profile
 from perennial.profiles.reference import reference, watched
+from perennial.profiles.state import State
 from perennial.profiles.store import ProfileStore, decode, encode
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages._versions import as_of

@@ -64,7 +64,8 @@ def run(
         UnknownName: there is no such table, version or column.
         Fault: a part that is to be added has not been counted.
     """
-    from perennial.profiles.profile import profile
+    from perennial.engine.in_process import run as run_pass
+    from perennial.profiles.profile import ByDay
     from perennial.profiles.store import ProfileStore, encode
 
     name = table or dataset
@@ -94,7 +95,7 @@ def run(
         counted = _merged(store, kept, layout, version, merge)
     else:
         rows = whole.dataset(version, partition or (1, 1))
-        counted = profile(rows, layout, day=_day(day, rows.schema, name, spec))
+        counted = run_pass(ByDay(layout, _day(day, rows.schema, name, spec)), rows)
     if partition:
         key = kept.version_key(version, "{}of{}".format(*partition))
     store.write(key, encode(counted, {"perennial.version": str(version)}))
@@ -111,7 +112,8 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
     import pyarrow.compute as pc
 
     from perennial.data.tables import BATCH
-    from perennial.profiles.profile import profiles
+    from perennial.engine.in_process import run as run_pass
+    from perennial.profiles.profile import ByDay, ByGroupAndDay
     from perennial.profiles.store import ProfileStore
 
     kept = ProfileStore(store, spec.name)
@@ -128,7 +130,7 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
     for first in range(0, len(digests), TOGETHER):
         batch_of = {owed[digest]: digest for digest in digests[first : first + TOGETHER]}
         rows = table.dataset(version).filter(pc.field(BATCH).isin(list(batch_of)))
-        counted = profiles(rows, layout, day=spec.event_time, by=BATCH)
+        counted = run_pass(ByGroupAndDay(ByDay(layout, spec.event_time), BATCH), rows)
         for label, profile in counted.items():
             kept.write(batch_of[label], profile)
             if not table.has_batch(batch_of[label]):  # taken out since its rows were read

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import pickle
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
@@ -15,8 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from perennial.engine.in_process import fold, run
+from perennial.profiles import joint
+from perennial.profiles.hashes import name_hashes
+from perennial.profiles.joint import Adder
 from perennial.profiles.layout import CELLS, GRID_CELLS, HASH_CELLS, KNOWN_CATEGORIES, TAILS, UNIT, Grid, fit_layout
-from perennial.profiles.profile import LEVELS, UNSEEN_NAMES, Adder, State, name_hashes, profile, profiles, sample_level, sum_of
+from perennial.profiles.profile import ByDay, ByGroupAndDay, profile
+from perennial.profiles.state import LEVELS, UNSEEN_NAMES, State, sample_level, sum_of
 
 
 def rows(days, **columns):
@@ -231,6 +238,57 @@ def test_parts_in_any_order_add_up_to_the_whole(lines, cuts, order, bound):
     assert all(state.joint.rows <= bound or state.joint.level == LEVELS - 1 for state in whole.blocks.values())
 
 
+@given(
+    lines=st.lists(st.tuples(st.sampled_from([1, 2, 3, None]), number, number, word), max_size=40),
+    cuts=st.lists(st.integers(0, 40), max_size=6),
+    order=st.randoms(use_true_random=False),
+    bound=st.sampled_from([1, 3, 1000]),
+)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_states_of_batches_merge_in_any_order(lines, cuts, order, bound):
+    """DM-14: Rows cut into batches anywhere, batches dealt to places, states pickled and merged in any order: the passes' own addition gives
+    what one batch of all rows gives, by day and by category apart."""
+    fitted = mixed(400, seed=3)
+    layout = LAYOUTS.setdefault(bound, fit_layout(fitted.select(["x", "few", "carrier"]), sample_rows=bound))
+    for work in (ByDay(layout, "when"), ByGroupAndDay(ByDay(layout, "when"), "carrier")):
+        whole = run(work, _table(lines))
+        shuffled = order.sample(lines, len(lines))
+        borders = sorted({0, len(lines), *(min(cut, len(lines)) for cut in cuts)})
+        states = [work.empty() for _ in range(3)]
+        for first, end in pairwise(borders):
+            place = order.randrange(3)
+            for batch in _table(shuffled[first:end]).to_batches():
+                states[place] = work.add(states[place], batch)
+        order.shuffle(states)
+        merged = functools.reduce(work.merge, [pickle.loads(pickle.dumps(state)) for state in states])
+        assert work.finish(merged) == whole
+
+
+@pytest.mark.parametrize("waiting", [joint.WAITING, 10], ids=["summed late", "summed at once"])
+def test_merging_leaves_the_other_state_as_it_is(monkeypatch, waiting):
+    """DM-14: A state that was merged into one may be finished by itself, and its rows count once in each: those of the joint sample whether
+    they are summed or still wait for it, those of categories that the layout does not know by name."""
+    monkeypatch.setattr(joint, "WAITING", waiting)
+    table, more = mixed(600, seed=8), mixed(200, seed=9)
+    work = ByDay(fit_layout(table.filter(pc.equal(table["carrier"], "UA")), COLUMNS, sample_rows=100), "when")
+    first, second = fold(work, table.slice(0, 250)), fold(work, table.slice(250))
+    merged = work.merge(work.merge(work.empty(), second), first)
+    merged = work.add(merged, more.combine_chunks().to_batches()[0])
+    whole = run(work, pa.concat_tables([table, more]))
+    assert work.finish(merged) == whole
+    assert whole.unseen("carrier")["AA"].sum() > 100
+    assert work.finish(first) == run(work, table.slice(0, 250))
+    assert work.finish(second) == run(work, table.slice(250))
+
+
+def test_states_of_other_layouts_are_not_merged():
+    """DM-14: Their cells are not the same cells."""
+    table = mixed(400)
+    one, other = ByDay(fit_layout(table, ["x"]), "when"), ByDay(fit_layout(table, ["few"]), "when")
+    with pytest.raises(ValueError, match="only if they were counted on the same layout"):
+        one.merge(one.empty(), fold(other, table))
+
+
 LAYOUTS: dict[int, object] = {}
 
 
@@ -276,10 +334,11 @@ def test_groups_of_rows_are_counted_apart_in_one_pass(tmp_path):
     group = pa.array([None if i % 7 == 0 else f"g{i // 500 % 3}" for i in range(2000)])
     grouped = table.append_column("group", group)
     expected = {name: profile(table.filter(pc.equal(group, name)), layout, day="when") for name in ("g0", "g1", "g2")}
-    assert profiles(grouped, layout, day="when", by="group") == expected
+    work = ByGroupAndDay(ByDay(layout, "when"), "group")
+    assert run(work, grouped) == expected
     pq.write_table(grouped, tmp_path / "a.parquet")
     found = pyarrow.dataset.dataset(tmp_path / "a.parquet").filter(pc.field("group") != "g1")
-    assert profiles(found, layout, day="when", by="group") == {name: expected[name] for name in ("g0", "g2")}
+    assert run(work, found) == {name: expected[name] for name in ("g0", "g2")}
 
 
 def test_rows_in_any_order_are_counted_alike():

@@ -1,0 +1,127 @@
+"""Counts rows by block as they come, batch by batch.
+
+Rows are read once, as Arrow decodes them, and NumPy counts a batch column by column: a number costs three nanoseconds, a category two.
+(DuckDB counts one block of all rows as cheaply, but needs twice as long for a state of each day.)
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perennial.profiles.categories import Categories
+from perennial.profiles.columns import integers, values_in_memory
+from perennial.profiles.counts import BatchRows, BlockCounts
+from perennial.profiles.joint import JointSample
+from perennial.profiles.layout import Layout, kind_of
+from perennial.profiles.numbers import Numbers
+from perennial.profiles.state import State
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+RUNS = 8  # of rows of the same block in a batch, up to which each is counted by itself
+EPOCH = date(1970, 1, 1)
+_DAYS = (date.min - EPOCH).days, (date.max - EPOCH).days
+
+
+class Scan:
+    """Counts rows by block, batch by batch.
+
+    Args:
+        layout: how rows are counted.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.places: dict[int, int] = {}  # of the blocks, by number, in the order in which they came
+        self.rows = BlockCounts(1)
+        self.schema: pa.Schema | None = None  # of the last batch
+        self.known: dict[str, int] = {}
+        self.columns = {c.name: Numbers(c) if c.kind == "numeric" else Categories(c) for c in layout.columns}
+        self.joint = JointSample(layout.joint, self.columns)
+
+    def add_times(self, batch: pa.RecordBatch, when: pa.Array) -> None:
+        """Count a batch by the days of its rows' times or dates (UTC), by number since 1970.
+
+        A row without a time, or in no year from 1 to 9999, belongs to none.
+        """
+        import pyarrow as pa
+
+        times = when.cast(pa.timestamp("us"), safe=False)
+        days = times.cast(pa.date32()).cast(pa.int32())
+        numbers = integers(days, _DAYS[1] + 1)
+        known = (numbers >= _DAYS[0]) & (numbers <= _DAYS[1])
+        if not known.all():
+            of_a_day = pa.array(known)
+            batch, times, days = batch.filter(of_a_day), times.filter(of_a_day), days.filter(of_a_day)
+        self.add(batch, days, times.cast(pa.int64()))
+
+    def add(self, batch: pa.RecordBatch, blocks: pa.Array | None, times: pa.Array | None = None) -> None:
+        """Count a batch.
+
+        Args:
+            batch: its rows.
+            blocks: number of each row's block; all are of block 0 if absent.
+            times: of each row, microseconds since 1970, which tell rows of the same values apart.
+
+        Raises:
+            ValueError: a column has another kind than in the layout.
+        """
+        if not batch.num_rows:
+            return
+        if self.schema is None or not batch.schema.equals(self.schema):
+            self.schema, self.known = batch.schema, self._known(batch.schema)
+        columns = {name: batch.column(place) for name, place in self.known.items()}
+        numbers = integers(blocks) if blocks is not None else np.zeros(batch.num_rows, np.int32)
+        borders = [0, *((numbers[1:] != numbers[:-1]).nonzero()[0] + 1).tolist(), len(numbers)]
+        if in_order := blocks is None or len(borders) <= RUNS + 1:  # rows that come in order need no grouping
+            of_blocks, of = numbers[borders[:-1]], np.repeat(np.arange(len(borders) - 1), np.diff(borders))
+        else:
+            encoded = blocks.dictionary_encode()
+            of_blocks, of = integers(encoded.dictionary), integers(encoded.indices).astype(np.int64)
+        places = [self.places.setdefault(number, len(self.places)) for number in of_blocks.tolist()]
+        runs = list(zip(places, borders[:-1], borders[1:], strict=True)) if in_order else []
+        rows = BatchRows(
+            columns, np.array(places), of, runs, len(self.places), None if times is None else values_in_memory(times, np.int64)
+        )
+        self.rows.add(rows, np.zeros(len(of), np.int64))
+        for column in self.columns.values():
+            column.add(rows)
+        self.joint.add(rows)
+
+    def _known(self, schema: pa.Schema) -> dict[str, int]:
+        """The columns of the layout that can be counted, by their number."""
+        countable = {}
+        for place, (name, given) in enumerate(zip(schema.names, schema.types, strict=True)):
+            if name in self.columns and (kind := kind_of(given)) is not None:
+                if kind != (wanted := self.layout.column(name).kind):
+                    raise ValueError(f"the column {name} is counted as {wanted} and now is {kind}")
+                countable[name] = place
+        return countable
+
+    def merge(self, other: Scan) -> None:
+        """Add what another one counted, of other rows, on the same layout.
+
+        Raises:
+            ValueError: it was counted on another layout.
+        """
+        if self.layout != other.layout:
+            raise ValueError("two states can be added only if they were counted on the same layout")
+        places = np.array([self.places.setdefault(number, len(self.places)) for number in other.places], np.int64)
+        self.rows.merge(other.rows, places)
+        for own, column in zip(self.columns.values(), other.columns.values(), strict=True):
+            own.merge(column, places)  # type: ignore[arg-type]  # both are of the same column of the layout
+        self.joint.merge(other.joint, places)
+
+    def states(self) -> dict[int, State]:
+        """What was counted, by number of the block in order. Nothing can be counted after this."""
+        blocks = len(self.places)
+        rows, joint = self.rows.of(blocks), self.joint.states(blocks)
+        columns = {name: column.states(blocks) for name, column in self.columns.items()}
+        return {
+            number: State(self.layout, int(rows[place, 0]), {name: states[place] for name, states in columns.items()}, joint[place])
+            for number, place in sorted(self.places.items())
+        }
