@@ -67,3 +67,8 @@ def windows_before(window: Window, days: Sequence[date], count: int, reach: time
             found.append(earlier)
         back += 1
     return found
+
+
+def report_folder(model: str, window: Window) -> str:
+    """Where in the store the report of a window is."""
+    return f"reports/{model}/windows/{window.name}"

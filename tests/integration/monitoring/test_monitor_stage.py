@@ -29,7 +29,9 @@ from perennial.serving.route import Arm
 from perennial.serving.scorer import Scorer
 from perennial.settings import Settings
 from perennial.specs import MonitoringSpec, RetrainSpec, SplitSpec
-from perennial.stages import _window, monitor, validate
+from perennial.stages import _window, _window_profiles, monitor, validate
+from perennial.stages._references import References
+from perennial.stages._traffic import Traffic
 from perennial.stages._window import Judge
 from perennial.store import FolderStore
 from perennial.testing import INPUTS as INPUT_FIELDS
@@ -173,11 +175,16 @@ def colder(row):
     return {**row, "temp": None if row["temp"] is None else row["temp"] - 30}
 
 
+def traffic_of(house):
+    """What the stage takes in before it looks at a window."""
+    traffic = Traffic(house.store, MODEL, house.dataset)
+    traffic.collect()
+    return traffic
+
+
 def judge_of(house, spec=MODEL, dataset=None):
     """Who judges windows, after what was logged was taken in."""
-    look = monitor.Look(house.settings, house.store, MODEL, house.dataset)
-    look.collect()
-    return Judge(house.store, spec, dataset or house.dataset, look.digests)
+    return Judge(References(house.store, spec, dataset or house.dataset, traffic_of(house).digests))
 
 
 def february(day):
@@ -447,7 +454,7 @@ def test_profiles_of_a_window_are_kept_and_taken_again(house, monkeypatch):
     first = house.report(house.look())
     assert house.store.exists("reports/small_delays/windows/2013-02-02_2013-02-04/inputs.parquet")
     counted = []
-    monkeypatch.setattr(_window, "profile", lambda *given, **more: counted.append(given) or profile(*given, **more))
+    monkeypatch.setattr(_window_profiles, "profile", lambda *given, **more: counted.append(given) or profile(*given, **more))
     assert house.report(house.look())["drift"] == first["drift"]
     assert counted == []
     house.serve(february(3), like=date(2013, 1, 1), count=300)
@@ -560,7 +567,7 @@ def test_inputs_have_the_whole_false_alarm_rate_where_predictions_are_not_tested
     judge, alpha = judge_of(house), MODEL.monitoring.alpha
     for days, expected in ((1, [alpha]), (2, [alpha / 2, alpha / 2])):
         window = Window(datetime(2013, 2, 3, tzinfo=timezone.utc), datetime(2013, 2, 3 + days, tzinfo=timezone.utc))
-        judged = judge.judge(window, monitor.Look(house.settings, house.store, MODEL, house.dataset).predictions(window))
+        judged = judge.judge(window, Traffic(house.store, MODEL, house.dataset).predictions(window))
         assert (tested, "predictions" in judged.verdict.skipped) == (expected, days == 1)
         tested.clear()
 
@@ -571,7 +578,7 @@ def test_predictions_of_a_version_whose_inputs_are_gone_are_not_tested(house):
     spec = MODEL.model_copy(update={"inputs": tuple(name for name in INPUTS if name != "temp")})
     dataset = house.dataset.model_copy(update={"columns": tuple(c for c in house.dataset.columns if c.name != "temp")})
     window = Window(datetime(2013, 2, 2, tzinfo=timezone.utc), datetime(2013, 2, 4, tzinfo=timezone.utc))
-    rows = monitor.Look(house.settings, house.store, MODEL, house.dataset)
+    rows = Traffic(house.store, MODEL, house.dataset)
     rows.collect()
     judged = judge_of(house, spec, dataset).judge(window, rows.predictions(window))
     assert judged.verdict.skipped["predictions"] == "the version reads temp, which the dataset no longer has"
@@ -581,12 +588,14 @@ def test_predictions_of_a_version_whose_inputs_are_gone_are_not_tested(house):
 def test_the_sample_of_the_reference_is_drawn_once(house, monkeypatch):
     """A second look reads no row of the snapshot; other columns are another sample."""
     read = []
-    newest_rows = Judge._newest_rows
-    monkeypatch.setattr(Judge, "_newest_rows", lambda self, source, columns: read.append(columns) or newest_rows(self, source, columns))
-    judge = judge_of(house)
-    first = judge._sampled(1, ["scheduled_departure", "temp"])
-    assert judge._sampled(1, ["scheduled_departure", "temp"]).equals(first)
-    assert judge_of(house)._sampled(1, ["scheduled_departure", "distance"]).column_names == ["scheduled_departure", "distance"]
+    newest_rows = References._newest_rows
+    monkeypatch.setattr(
+        References, "_newest_rows", lambda self, source, columns: read.append(columns) or newest_rows(self, source, columns)
+    )
+    references = judge_of(house).references
+    first = references.sampled(1, ["scheduled_departure", "temp"])
+    assert references.sampled(1, ["scheduled_departure", "temp"]).equals(first)
+    assert judge_of(house).references.sampled(1, ["scheduled_departure", "distance"]).column_names == ["scheduled_departure", "distance"]
     assert read == [["scheduled_departure", "temp"], ["scheduled_departure", "distance"]]
 
 

@@ -20,7 +20,7 @@ from perennial.errors import StoredDataDamaged
 from perennial.monitoring.anomalies import Anomalies
 from perennial.monitoring.drift.verdict import DriftVerdict
 from perennial.monitoring.feeds import Break
-from perennial.monitoring.performance import Estimate, Jump, Service
+from perennial.monitoring.performance import Estimate, Jump, Service, Slice
 from perennial.specs import Cause, Verdict
 
 Moment = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str)]
@@ -76,6 +76,11 @@ class SliceLosses(Losses):
 
     column: str
     name: str
+
+    @classmethod
+    def of(cls, part: Slice) -> SliceLosses:
+        """The losses of a slice with its name."""
+        return cls(column=part.column, name=part.name, **dict(Losses.model_validate(part.performance)))
 
 
 class DayLosses(Part):

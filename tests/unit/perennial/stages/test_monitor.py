@@ -14,7 +14,9 @@ from perennial.monitoring.feeds import Break
 from perennial.monitoring.performance import Jump
 from perennial.specs import GateSpec, ModelSpec
 from perennial.stages._window import Judged, _together
-from perennial.stages.monitor import Found, _groups, _is_over, _window, _wrong
+from perennial.stages._window_incidents import Findings, is_over, wrong
+from perennial.stages._window_losses import slices_of
+from perennial.stages.monitor import _window
 
 COMMON = {
     "name": "m",
@@ -66,7 +68,7 @@ def found(*findings, breaks=(), confirmed=(), jump=False, unusual=False, lasting
     anomalies = Anomalies(
         detector="multivariate", alarms_per_day=3, sentence="Many.", unusual=unusual, threshold=1.0, found=100, scored=1000, days=1
     )
-    return Found(
+    return Findings(
         Judged(1, verdict, {1: 1000}, tuple(Break(f"unit of {c}", c, f"`{c}`: km.") for c in breaks), few),
         confirmed,
         any(f.drifted for f in findings) if lasting is None else lasting,
@@ -79,44 +81,44 @@ def found(*findings, breaks=(), confirmed=(), jump=False, unusual=False, lasting
 
 def test_one_alarm_for_one_change():
     """Many columns of one season are one incident, a small change is none; what follows from a broken feed is none of its own, another input's drift is."""
-    quiet = _wrong(found(finding(drifted=False), finding("dewp", alarms=False)), 2)
+    quiet = wrong(found(finding(drifted=False), finding("dewp", alarms=False)), 2)
     assert quiet == {}
-    season = _wrong(found(finding(), finding("dewp"), finding("all columns", "joint"), unusual=True), 2)
+    season = wrong(found(finding(), finding("dewp"), finding("all columns", "joint"), unusual=True), 2)
     assert season == {("drift", "inputs"): ("warning", "`temp` moved. And 2 more findings. Not confirmed yet.")}
-    lasting = _wrong(found(finding(), confirmed=("temp",)), 3)
+    lasting = wrong(found(finding(), confirmed=("temp",)), 3)
     assert lasting["drift", "inputs"] == ("warning", "`temp` moved. It lasts through 3 windows.")
     broken = found(
         finding(), finding("all columns", "joint"), finding("temp, dewp", "correlation"), finding("score", "predictions"), breaks=["temp"]
     )
-    assert _wrong(broken, 2) == {("data quality", "unit of temp"): ("critical", "`temp`: km.")}
-    besides = _wrong(found(finding(), finding("dewp"), breaks=["temp"]), 2)
+    assert wrong(broken, 2) == {("data quality", "unit of temp"): ("critical", "`temp`: km.")}
+    besides = wrong(found(finding(), finding("dewp"), breaks=["temp"]), 2)
     assert set(besides) == {("data quality", "unit of temp"), ("drift", "inputs")}
 
 
 def test_scores_loss_and_requests_have_alarms_of_their_own():
     """Scores may drift where no input does; a jump is the worst; strange requests count where nothing drifted."""
-    assert set(_wrong(found(finding("score of late", "predictions")), 2)) == {("drift", "predictions")}
-    assert _wrong(found(jump=True), 2) == {("performance", "loss"): ("critical", "It jumped.")}
-    assert _wrong(found(unusual=True), 2) == {("anomaly", "requests"): ("warning", "Many.")}
+    assert set(wrong(found(finding("score of late", "predictions")), 2)) == {("drift", "predictions")}
+    assert wrong(found(jump=True), 2) == {("performance", "loss"): ("critical", "It jumped.")}
+    assert wrong(found(unusual=True), 2) == {("anomaly", "requests"): ("warning", "Many.")}
 
 
 def test_an_incident_is_over_only_where_it_could_have_been_seen():
     """No verdict ends nothing; drift ends once the windows before are quiet too; what others opened is theirs to end."""
     calm, blind = found(finding(drifted=False)), found(power="Nothing can be found.")
-    assert _is_over("drift", "inputs", calm)
-    assert not _is_over("drift", "inputs", blind)
-    assert not _is_over("drift", "inputs", found(finding(drifted=False), lasting=True))
-    assert _is_over("data quality", "unit of temp", calm)
-    assert _is_over("anomaly", "requests", calm)
-    assert not _is_over("anomaly", "requests", found(finding(), unusual=True))
-    assert not _is_over("data quality", "unit of temp", blind)
-    assert not _is_over("data quality", "refused files", calm)
-    assert not _is_over("service", "gateway", calm)
-    assert not _is_over("release", "7", calm)
-    assert _is_over("anomaly", "requests", calm)
-    assert _is_over("performance", "loss", calm)
-    assert not _is_over("performance", "loss", found(finding(drifted=False), labelled=False))
-    assert not _is_over("performance", "loss", found(finding(drifted=False), jump=True))
+    assert is_over("drift", "inputs", calm)
+    assert not is_over("drift", "inputs", blind)
+    assert not is_over("drift", "inputs", found(finding(drifted=False), lasting=True))
+    assert is_over("data quality", "unit of temp", calm)
+    assert is_over("anomaly", "requests", calm)
+    assert not is_over("anomaly", "requests", found(finding(), unusual=True))
+    assert not is_over("data quality", "unit of temp", blind)
+    assert not is_over("data quality", "refused files", calm)
+    assert not is_over("service", "gateway", calm)
+    assert not is_over("release", "7", calm)
+    assert is_over("anomaly", "requests", calm)
+    assert is_over("performance", "loss", calm)
+    assert not is_over("performance", "loss", found(finding(drifted=False), labelled=False))
+    assert not is_over("performance", "loss", found(finding(drifted=False), jump=True))
 
 
 @pytest.mark.parametrize(
@@ -124,8 +126,8 @@ def test_an_incident_is_over_only_where_it_could_have_been_seen():
 )
 def test_too_few_requests_end_no_incident(kind, key):
     """Of no kind: that nothing was seen among so few says nothing."""
-    assert _is_over(kind, key, found(finding(drifted=False)))
-    assert not _is_over(kind, key, found(finding(drifted=False), few=True))
+    assert is_over(kind, key, found(finding(drifted=False)))
+    assert not is_over(kind, key, found(finding(drifted=False), few=True))
 
 
 def test_two_tests_share_one_false_alarm_rate():
@@ -143,9 +145,9 @@ def test_slices_are_inputs_or_made_from_the_time():
     spec = BINARY.model_copy(update={"slices": ("carrier", "hour", "weekday", "dest")})
     when = [datetime(2013, 2, 4, 17, 30, tzinfo=timezone.utc)] * 2
     given = pa.table({"event_time": pa.array(when, pa.timestamp("us", "UTC")), "input_carrier": ["AA", None]})
-    assert {name: names.tolist() for name, names in _groups(spec, given).items()} == {
+    assert {name: names.tolist() for name, names in slices_of(spec, given).items()} == {
         "carrier": ["AA", "missing"],
         "hour": ["17", "17"],
         "weekday": ["0", "0"],
     }
-    assert _groups(spec, given.slice(0, 0)) == {}
+    assert slices_of(spec, given.slice(0, 0)) == {}

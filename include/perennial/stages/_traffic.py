@@ -1,0 +1,92 @@
+"""What a model was asked, what it answered and what happened then: the tables that the logs of its servers are taken into."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.dataset import Dataset
+from pyarrow.dataset import dataset as arrow_dataset
+
+from perennial.data.tables import Table
+from perennial.lineage.ledger import Ledger
+from perennial.monitoring.outcomes import collect_outcomes, outcome_rows, outcomes_name
+from perennial.monitoring.performance import rows_by_day
+from perennial.monitoring.prediction_table import SetAside, collect_predictions, predictions_name, set_aside
+from perennial.monitoring.windows import Window
+from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stages._references import References
+from perennial.stages._versions import as_logged
+from perennial.store import Store
+
+if TYPE_CHECKING:
+    from perennial.lineage.ledger import Entry
+
+log = logging.getLogger("perennial.monitor")
+
+MICROSECONDS = pa.timestamp("us")
+UTC = pa.timestamp("us", "UTC")
+
+
+@dataclass
+class Traffic:
+    """The traffic of one model, as its tables and its ledger know it."""
+
+    store: Store
+    spec: ModelSpec
+    dataset: DatasetSpec
+
+    def __post_init__(self) -> None:
+        self.predicted = Table(self.store, predictions_name(self.spec.name))
+        self.happened = Table(self.store, outcomes_name(self.spec.name))
+        self.entries: list[Entry] = Ledger(self.store, self.spec.name).entries()
+        self.digests = {number: digest for entry in self.entries for number, digest in entry.versions.items()}
+        self.days: dict[date, int] = {}  # predictions of each day of event time
+        self.newest = datetime.min  # newest event time
+        self.damaged: tuple[SetAside, ...] = ()
+
+    @cached_property
+    def references(self) -> References:
+        """What its windows are compared with."""
+        return References(self.store, self.spec, self.dataset, self.digests)
+
+    def collect(self) -> None:
+        """Take the finished segments of the logs into the tables."""
+        logged = as_logged(self.store, self.spec, self.dataset, self.entries)
+        predictions = collect_predictions(self.store, logged, self.dataset, self.predicted)
+        outcomes = collect_outcomes(self.store, self.spec, self.happened)
+        for what, taken in (("predictions", predictions), ("outcomes", outcomes)):
+            if taken.segments:
+                log.info("Took in %d %s from %d segments.", taken.rows, what, taken.segments)
+        lines = (set_aside(self.store, f"{what}/{self.spec.name}") for what in ("predictions", "outcomes"))
+        self.damaged = tuple(unread for unread in lines if unread is not None)
+        # A caller may name any time. One in the future would make its window the newest, and the champion old, for ever.
+        latest = pa.scalar(datetime.now(timezone.utc) + timedelta(days=1), UTC)
+        times = self._scan(["event_time"], ~pc.field("shadow") & (pc.field("event_time") <= latest))
+        if times.num_rows:
+            self.days = rows_by_day(times["event_time"])
+            self.newest = newest_time(times)
+
+    def predictions(self, window: Window, columns: list[str] | None = None) -> pa.Table:
+        """What was answered in a window; not what a shadow said."""
+        when = pc.field("event_time")
+        inside = (when >= pa.scalar(window.first, UTC)) & (when < pa.scalar(window.last, UTC))
+        return self._scan(columns, inside & ~pc.field("shadow"))
+
+    def outcomes(self) -> Dataset:
+        """All outcomes that are known."""
+        return self.happened.dataset() if self.happened.version() is not None else arrow_dataset(outcome_rows([], ""))
+
+    def _scan(self, columns: list[str] | None, where: pc.Expression) -> pa.Table:
+        return self.predicted.scan(columns, where) if self.predicted.version() is not None else pa.table({})
+
+
+def newest_time(rows: pa.Table) -> datetime:
+    """The newest event time of some predictions."""
+    newest: datetime = pc.max(rows["event_time"].cast(MICROSECONDS)).as_py()
+    return newest
