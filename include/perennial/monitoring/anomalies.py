@@ -1,5 +1,13 @@
 """Which requests are unlike all that the reference has? Whole rows, one by one, after they were answered.
 
+    >>> import numpy as np, pyarrow as pa
+    >>> from perennial.monitoring.anomalies import find_anomalies, fit_watch
+    >>> rng, days = np.random.default_rng(1), np.repeat(np.arange("2013-01-01", "2013-01-31", dtype="datetime64[D]"), 100)
+    >>> watch = fit_watch(pa.table({"temp": rng.normal(30, 5, 3000)}), days, "multivariate", seed=1)
+    >>> asked, today = pa.table({"temp": [31.0, 900.0]}), np.repeat(np.datetime64("2013-02-01"), 2)
+    >>> find_anomalies(watch, asked, today, ["a", "b"], name="multivariate", alarms_per_day=3).shown[0].prediction_id
+    'b'
+
 Every input becomes one number that says how extreme its value is: a normal score. A number gets that of its rank among the
 reference's values and goes on in standard deviations beyond them, so that a gross error stays far outside; a category gets
 that of its rarity, one that the reference never had lies beyond the rarest; a missing value lies where a value as rare would.
@@ -114,10 +122,10 @@ class Univariate:
         return cls(rows.mean(axis=0), np.maximum(rows.std(axis=0), MIN_DEVIATION), largest)
 
     def score(self, rows: Floats) -> Floats:
-        """Nats."""
+        """Strangeness of each row, in nats."""
         terms = ((rows - self.means) / self.deviations) ** 2 / 2 + np.log(self.deviations) + np.log(2 * np.pi) / 2
-        found: Floats = terms.max(axis=1) if self.largest else terms.sum(axis=1)
-        return found
+        nats: Floats = terms.max(axis=1) if self.largest else terms.sum(axis=1)
+        return nats
 
 
 @dataclass(frozen=True)
@@ -130,18 +138,18 @@ class Multivariate:
 
     @classmethod
     def fit(cls, rows: Floats) -> Multivariate:
-        """The covariance is drawn towards a multiple of the identity, as far as the rows are too few to know better (Ledoit and Wolf 2004)."""
+        """The mean, and a covariance drawn towards a multiple of the identity where rows are few (Ledoit and Wolf 2004)."""
         from sklearn.covariance import LedoitWolf
 
-        found = LedoitWolf().fit(rows)
-        return cls(found.location_, found.precision_, float(np.linalg.slogdet(found.covariance_)[1]))
+        fitted = LedoitWolf().fit(rows)
+        return cls(fitted.location_, fitted.precision_, float(np.linalg.slogdet(fitted.covariance_)[1]))
 
     def score(self, rows: Floats) -> Floats:
-        """Nats."""
+        """Strangeness of each row, in nats."""
         away = rows - self.means
         distance = np.einsum("ri,ij,rj->r", away, self.precision, away, optimize=True)
-        found: Floats = (distance + self.log_determinant + rows.shape[1] * np.log(2 * np.pi)) / 2
-        return found
+        nats: Floats = (distance + self.log_determinant + rows.shape[1] * np.log(2 * np.pi)) / 2
+        return nats
 
 
 @dataclass(frozen=True)
@@ -151,9 +159,9 @@ class Learnt:
     usual: Callable[[Floats], Floats]
 
     def score(self, rows: Floats) -> Floats:
-        """The other way round."""
-        found: Floats = -self.usual(rows)
-        return found
+        """Strangeness of each row: what the library gives, the other way round."""
+        strangeness: Floats = -self.usual(rows)
+        return strangeness
 
 
 def fit_detector(name: AnomalyDetector, rows: Floats, seed: int) -> Detector:
@@ -167,13 +175,16 @@ def fit_detector(name: AnomalyDetector, rows: Floats, seed: int) -> Detector:
     if name == "one_class_svm":
         from sklearn.svm import OneClassSVM
 
-        some = rows[np.sort(np.random.default_rng(seed).choice(len(rows), min(len(rows), SVM_ROWS), replace=False))]
-        return Learnt(OneClassSVM(nu=SVM_OUTSIDE, gamma=_kernel_rate(some)).fit(some).decision_function)
+        thinned = rows[np.sort(np.random.default_rng(seed).choice(len(rows), min(len(rows), SVM_ROWS), replace=False))]
+        return Learnt(OneClassSVM(nu=SVM_OUTSIDE, gamma=_kernel_rate(thinned)).fit(thinned).decision_function)
     return Univariate.fit(rows, largest=name == "univariate_max")
 
 
 def _kernel_rate(rows: Floats) -> float:
-    """Rate of the SVM's Gaussian kernel: as wide as the distance to the root-of-n-th neighbour, so that a hole among the rows is not filled from its rim."""
+    """Rate of the SVM's Gaussian kernel.
+
+    It is as wide as the distance to the root-of-n-th neighbour, so that a hole among the rows is not filled from its rim.
+    """
     squares = (rows**2).sum(axis=1)
     distances = np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0)
     near = int(np.sqrt(len(rows)))
@@ -182,7 +193,7 @@ def _kernel_rate(rows: Floats) -> float:
 
 @dataclass(frozen=True)
 class Number:
-    """Scores of a numeric column: between the reference's smallest and largest value by interpolation, beyond them in its standard deviations."""
+    """Normal scores of a numeric column: by interpolation between the reference's extremes, in its standard deviations beyond them."""
 
     values: Floats  # rising, of the reference
     scores: Floats  # of these values
@@ -205,18 +216,18 @@ class Number:
         distinct, counts = np.unique(known, return_counts=True)
         up_to = np.cumsum(counts)
         # Evenly in rank, and both ends: the interpolation is finest where the values are.
-        some = np.unique(np.searchsorted(up_to, np.linspace(0, len(known), KNOTS)).clip(0, len(distinct) - 1))
-        return cls(distinct[some], normal_quantile((up_to - counts / 2)[some] / len(known)), deviation, missing, usual)
+        knots = np.unique(np.searchsorted(up_to, np.linspace(0, len(known), KNOTS)).clip(0, len(distinct) - 1))
+        return cls(distinct[knots], normal_quantile((up_to - counts / 2)[knots] / len(known)), deviation, missing, usual)
 
     def score(self, column: pa.ChunkedArray) -> Floats:
         """Normal scores [rows]."""
         values = _floats(column)
         low, high = self.values[0], self.values[-1]
         with np.errstate(invalid="ignore"):
-            found = np.interp(values, self.values, self.scores)
+            scores = np.interp(values, self.values, self.scores)
             beyond = (np.maximum(values - high, 0) - np.maximum(low - values, 0)) / self.deviation
-        found = found + beyond + np.sign(beyond) * (BEYOND if len(self.values) == 1 else 0)
-        return np.where(np.isfinite(values), np.clip(found, -FARTHEST, FARTHEST), self.missing)
+        scores = scores + beyond + np.sign(beyond) * (BEYOND if len(self.values) == 1 else 0)
+        return np.where(np.isfinite(values), np.clip(scores, -FARTHEST, FARTHEST), self.missing)
 
 
 @dataclass(frozen=True)
@@ -244,8 +255,8 @@ class Category:
     def score(self, column: pa.ChunkedArray) -> Floats:
         """Normal scores [rows]."""
         texts, places = _coded(column)
-        found = np.array([self.scores.get(text, self.unseen) for text in texts], dtype=float)
-        return found[places] if len(found) else np.zeros(0)
+        scores = np.array([self.scores.get(text, self.unseen) for text in texts], dtype=float)
+        return scores[places] if len(scores) else np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -309,8 +320,8 @@ class Watch:
     def days_over(self, rows_per_day: float, threshold: float) -> Floats:
         """Rows over the threshold on each held-out day, as if it had `rows_per_day` rows."""
         _, day = np.unique(self.held_out_days, return_inverse=True)
-        found: Floats = rows_per_day * np.bincount(day, self.held_out > threshold) / np.bincount(day)
-        return found
+        alarms: Floats = rows_per_day * np.bincount(day, self.held_out > threshold) / np.bincount(day)
+        return alarms
 
 
 def fit_watch(reference: pa.Table, days: Days, name: AnomalyDetector, seed: int) -> Watch | str:
@@ -330,7 +341,10 @@ def fit_watch(reference: pa.Table, days: Days, name: AnomalyDetector, seed: int)
     order = np.argsort(place, kind="stable")
     fitted, held_out = (_thinned(order[place[order] % 2 == half], most, rng) for half, most in ((0, FIT_ROWS), (1, HELD_OUT_ROWS)))
     if len(known) < 2 or min(len(fitted), len(held_out)) < MIN_ROWS:
-        return f"The reference has {len(days)} rows on {len(known)} days: {MIN_ROWS} rows on every second day are needed to tell which request is strange."
+        return (
+            f"The reference has {len(days)} rows on {len(known)} days: "
+            f"{MIN_ROWS} rows on every second day are needed to tell which request is strange."
+        )
     rows = reference.take(fitted)
     scale = Scale.fit(rows, ranks=name not in BY_DISTANCE)
     detector = fit_detector(name, scale.apply(rows), seed)
@@ -378,8 +392,8 @@ def find_anomalies(watch: Watch | str, rows: pa.Table, days: Days, ids: Sequence
     )
 
 
-def _sentence(found: int, days: int, budget: float, reckoned: float, *, unusual: bool) -> str:
-    what = "No request is" if not found else f"{found} request{'s are' if found > 1 else ' is'}"
+def _sentence(count: int, days: int, budget: float, reckoned: float, *, unusual: bool) -> str:
+    what = "No request is" if not count else f"{count} request{'s are' if count > 1 else ' is'}"
     sentence = (
         f"{what} unlike the reference; up to {budget * days:g} in {days} day{'s' if days > 1 else ''} are expected while nothing is wrong."
     )
@@ -399,11 +413,11 @@ def _explained(watch: Watch, rows: pa.Table, ids: Sequence[str], scores: Floats)
         tried = np.repeat(normal, len(TRIALS), axis=0)
         tried[:, column] = np.tile(TRIALS, len(normal))
         falls[:, column] = scores - watch.detector.score(tried).reshape(len(normal), len(TRIALS)).min(axis=1)
-    found = []
+    anomalies = []
     for row, score in enumerate(scores):
         order = np.argsort(-falls[row], kind="stable")
         named = [int(i) for i in order[:MAX_NAMED] if falls[row, i] >= falls[row, order[0]] / 2]
-        found.append(
+        anomalies.append(
             Anomaly(
                 prediction_id=ids[row],
                 score=round(float(score), 6),
@@ -411,7 +425,7 @@ def _explained(watch: Watch, rows: pa.Table, ids: Sequence[str], scores: Floats)
                 sentence=_says([(names[i], rows[names[i]][row].as_py(), float(normal[row, i])) for i in named], watch.scale),
             )
         )
-    return found
+    return anomalies
 
 
 def _says(named: list[tuple[str, Any, float]], scale: Scale) -> str:

@@ -61,10 +61,10 @@ def read_lines(files: Sequence[Path], fields: Sequence[LineField]) -> tuple[pa.T
     tables, damaged = [], []
     begun = 0
     for group in _groups(files) or [[]]:
-        rows, found = _read_group(connection, query, group, begun)
+        rows, unread = _read_group(connection, query, group, begun)
         tables.append(rows)
-        damaged += found
-        begun += rows.num_rows + len(found)
+        damaged += unread
+        begun += rows.num_rows + len(unread)
     return pa.concat_tables(tables), damaged
 
 
@@ -124,15 +124,15 @@ def _read_group(
                 texts.append(_decoded(line))
     lines = pa.table({"line": pa.array(range(begun, begun + len(texts)), pa.int64()), "text": pa.array(texts, pa.string())})
     connection.register("lines", pa.Table.from_batches(lines.to_batches(max_chunksize=16_384), lines.schema))
-    found: pa.Table = connection.sql(query).to_arrow_table()
+    parsed: pa.Table = connection.sql(query).to_arrow_table()
     connection.unregister("lines")
-    wrong = found.filter(pc.is_valid(found["fault"])).select(["line", "fault"]).sort_by("line").to_pylist()
+    wrong = parsed.filter(pc.is_valid(parsed["fault"])).select(["line", "fault"]).sort_by("line").to_pylist()
     damaged = []
     for item in wrong:
         file, number = places[item["line"] - begun]
         text = texts[item["line"] - begun]
         damaged.append(Damage(file, number, item["fault"], _raw(dict(files)[file], number) if text is None else text))
-    return found.filter(pc.is_null(found["fault"])).drop_columns(["fault"]), damaged
+    return parsed.filter(pc.is_null(parsed["fault"])).drop_columns(["fault"]), damaged
 
 
 def _decoded(line: bytes) -> str | None:

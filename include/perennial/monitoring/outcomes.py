@@ -118,10 +118,10 @@ def outcomes_of(predictions: Sequence[pa.Table], outcomes: Dataset) -> pa.Table:
     connection.execute("set disabled_optimizers = 'build_side_probe_side'")  # the table of unknown size streams past the known ids
     connection.register("p", pa.concat_tables([rows.select(["prediction_id"]) for rows in predictions]))
     connection.register("o", _read(outcomes, COLUMNS))
-    found: pa.Table = connection.sql(
+    outcomes_of_these: pa.Table = connection.sql(
         "select prediction_id, outcome, time, source, line from o semi join p using (prediction_id)"
     ).to_arrow_table()
-    return found
+    return outcomes_of_these
 
 
 def count_unknown(outcomes: Dataset, predictions: Dataset) -> int:
@@ -132,10 +132,10 @@ def count_unknown(outcomes: Dataset, predictions: Dataset) -> int:
         connection = duckdb.connect(config={"memory_limit": "512MB", "temp_directory": scratch})
         connection.register("p", _read(predictions, ["prediction_id"]))
         connection.register("o", _read(outcomes, ["prediction_id"]))
-        found = connection.execute("select count(*) from o anti join p using (prediction_id)").fetchone()
+        counted = connection.execute("select count(*) from o anti join p using (prediction_id)").fetchone()
         connection.close()
-    assert found is not None
-    return int(found[0])
+    assert counted is not None
+    return int(counted[0])
 
 
 def _read(table: Dataset, columns: list[str]) -> pa.RecordBatchReader:
@@ -160,24 +160,27 @@ def join(predictions: pa.Table, outcomes: pa.Table) -> tuple[pa.Table, Counts]:
     connection.register("p", predictions)
     connection.register("o", outcomes)
     connection.execute(
-        "create temp table last as select prediction_id, min(outcome) outcome, count(*) n, min(outcome) <> max(outcome) mixed, 0::bigint against from o group by 1"
+        "create temp table last as select prediction_id, min(outcome) outcome, count(*) n, min(outcome) <> max(outcome) mixed, "
+        "0::bigint against from o group by 1"
     )
     # Only where outcomes contradict one another does their order matter: sorting all of them would cost several times the rest.
     connection.execute(
         "update last set outcome = settled.outcome, against = settled.against from ("
         "select prediction_id, final.outcome, count(*) filter (o.outcome <> final.outcome) against from o join ("
-        "select prediction_id, arg_max(outcome, (time, source, line)) outcome from o semi join (select prediction_id from last where mixed) using (prediction_id) group by 1"
+        "select prediction_id, arg_max(outcome, (time, source, line)) outcome from o "
+        "semi join (select prediction_id from last where mixed) using (prediction_id) group by 1"
         ") final using (prediction_id) group by 1, 2) settled where settled.prediction_id = last.prediction_id"
     )
     again = "qualify row_number() over (partition by prediction_id order by served_at desc) = 1"
     unique = connection.execute("select count(*) = count(distinct prediction_id) from p").fetchone() == (True,)
     connection.execute(f"create temp view once as select * from p {'' if unique else again}")  # noqa: S608
     joined: pa.Table = connection.sql("select once.*, last.outcome from once left join last using (prediction_id)").to_arrow_table()
-    found = connection.execute(
-        "select count(*), count(last.n), coalesce(sum(last.n - 1 - last.against), 0)::bigint, coalesce(sum(last.against), 0)::bigint from once left join last using (prediction_id)"
+    counted = connection.execute(
+        "select count(*), count(last.n), coalesce(sum(last.n - 1 - last.against), 0)::bigint, coalesce(sum(last.against), 0)::bigint "
+        "from once left join last using (prediction_id)"
     ).fetchone()
-    assert found is not None
-    rows, labelled, repeated, contradicted = found
+    assert counted is not None
+    rows, labelled, repeated, contradicted = counted
     return joined, Counts(rows, labelled, repeated, contradicted, predictions.num_rows - rows)
 
 
@@ -198,10 +201,12 @@ def count_new(given: pa.Table, known: pa.Table, predictions: pa.Table) -> NewCou
     connection = duckdb.connect()
     for name, table in (("given", given), ("known", known), ("predictions", predictions)):
         connection.register(name, table.select(["prediction_id", *(["outcome"] if name != "predictions" else [])]))
-    found = connection.execute(
-        "select count(*) filter (not seen), count(*) filter (seen and same), count(*) filter (seen and not same), count(*) filter (not predicted) from ("
-        "select prediction_id in (select prediction_id from known) seen, (prediction_id, outcome) in (select (prediction_id, outcome) from known) same, "
+    counted = connection.execute(
+        "select count(*) filter (not seen), count(*) filter (seen and same), count(*) filter (seen and not same), "
+        "count(*) filter (not predicted) from ("
+        "select prediction_id in (select prediction_id from known) seen, "
+        "(prediction_id, outcome) in (select (prediction_id, outcome) from known) same, "
         "prediction_id in (select prediction_id from predictions) predicted from given)"
     ).fetchone()
-    assert found is not None
-    return NewCounts(*found)
+    assert counted is not None
+    return NewCounts(*counted)

@@ -1,4 +1,11 @@
-"""How good the predictions were, once their outcomes are known, and how well the service answered."""
+"""How good the predictions were, once their outcomes are known, and how well the service answered.
+
+>>> import numpy as np
+>>> from perennial.monitoring.performance import losses
+>>> realised, expected = losses("binary", np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1]))  # the second was a surprise
+>>> realised.round(3).tolist(), expected.round(3).tolist()
+([0.105, 2.303], [0.325, 0.325])
+"""
 
 from __future__ import annotations
 
@@ -55,7 +62,7 @@ def losses(task: Task, scores: Floats, outcomes: Floats) -> tuple[Floats, Floats
 
 @dataclass(frozen=True)
 class DayPerformance:
-    """One day of event time."""
+    """How good the predictions of one day of event time were."""
 
     day: date
     predictions: int
@@ -77,7 +84,7 @@ class DayPerformance:
 
 @dataclass(frozen=True)
 class Performance:
-    """A window's performance."""
+    """How good the predictions of a window or of a slice were."""
 
     loss: str  # name of the loss
     predictions: int
@@ -104,17 +111,17 @@ def by_day(task: Task, joined: pa.Table) -> list[DayPerformance]:
         return []
     days, realised, expected = _columns(task, joined)
     known, versions = np.isfinite(realised), joined["model_version"].to_numpy()
-    found = []
+    performances = []
     for day in np.unique(days):
         names, counts = np.unique(versions[days == day], return_counts=True)
         version = int(names[counts.argmax()])
         rows = (days == day) & (versions == version)
-        some = rows & known
-        n = int(some.sum())
-        mean_expected = float(expected[some].mean()) if n and expected is not None else None
-        mean = float(realised[some].mean()) if n else None
-        found.append(DayPerformance(day.astype(object), int(rows.sum()), n, mean, mean_expected, version))
-    return found
+        labelled = rows & known
+        n = int(labelled.sum())
+        mean_expected = float(expected[labelled].mean()) if n and expected is not None else None
+        mean = float(realised[labelled].mean()) if n else None
+        performances.append(DayPerformance(day.astype(object), int(rows.sum()), n, mean, mean_expected, version))
+    return performances
 
 
 def over_window(task: Task, joined: pa.Table, seed: int) -> Performance:
@@ -148,15 +155,15 @@ def by_slice(task: Task, joined: pa.Table, groups: Mapping[str, NDArray[Any]], s
     if not joined.num_rows:
         return []
     days, realised, expected = _columns(task, joined)
-    found = []
+    slices = []
     for column, group in groups.items():
         names, place, counts = np.unique(group, return_inverse=True, return_counts=True)
         for number in sorted(range(len(names)), key=lambda i: (-counts[i], str(names[i])))[:MAX_SLICES]:
             rows = place == number
             if int(np.isfinite(realised[rows]).sum()) >= MIN_SLICE:
                 part = days[rows], realised[rows], None if expected is None else expected[rows]
-                found.append(Slice(column, str(names[number]), _over(task, part, seed, SLICE_RESAMPLES)))
-    return found
+                slices.append(Slice(column, str(names[number]), _over(task, part, seed, SLICE_RESAMPLES)))
+    return slices
 
 
 def _over(task: Task, columns: tuple[NDArray[np.datetime64], Floats, Floats | None], seed: int, resamples: int) -> Performance:
@@ -325,26 +332,26 @@ def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump
     if not usable:
         return Jump(False, "No labelled day allows a judgement of the loss.")
     last, before = usable[-JUMP_DAYS:], usable[:-JUMP_DAYS]
-    values, earlier = [excess for _, excess in last], [excess for _, excess in before]
+    values, earlier = [more for _, more in last], [more for _, more in before]
     worse = len(last) == JUMP_DAYS and min(values) > limit
-    told = f"The excess loss of the last {len(last)} labelled days ({_told(last)}) is {', '.join(f'{v:.3f}' for v in values)}"
+    excess = f"The excess loss of the last {len(last)} labelled days ({_which(last)}) is {', '.join(f'{v:.3f}' for v in values)}"
     if not worse:
-        return Jump(False, f"{told}; a jump needs {JUMP_DAYS} days above {limit:g}.")
+        return Jump(False, f"{excess}; a jump needs {JUMP_DAYS} days above {limit:g}.")
     if last[0][0].day < since:
         return Jump(
-            False, f"{told}, above {limit:g}, but days from {since} on show whether the training in service is overtaken by it.", worse
+            False, f"{excess}, above {limit:g}, but days from {since} on show whether the training in service is overtaken by it.", worse
         )
     if len(before) < PRIOR_DAYS:
         return Jump(
             False,
-            f"{told}, above {limit:g}, but {PRIOR_DAYS} labelled days before them are needed and there are {len(before)}.",
+            f"{excess}, above {limit:g}, but {PRIOR_DAYS} labelled days before them are needed and there are {len(before)}.",
             worse,
         )
     usual = float(np.median(earlier))
     spread = NORMAL_MAD * float(np.median(np.abs(np.array(earlier) - usual)))
     bound = usual + max(limit, jump_errors(len(before)) * spread * float(np.sqrt(1 / JUMP_DAYS + 1 / len(before))))
     sentence = (
-        f"{told}; over the {len(before)} labelled days before ({_told(before)}) its median was {usual:.3f}, "
+        f"{excess}; over the {len(before)} labelled days before ({_which(before)}) its median was {usual:.3f}, "
         f"and a mean above {bound:.3f} is a jump."
     )
     return Jump(float(np.mean(values)) > bound, sentence, worse)
@@ -361,7 +368,7 @@ def jump_errors(days_before: int) -> float:
     return float(stats.t.isf(stats.norm.sf(JUMP_ERRORS), days_before - 1))
 
 
-def _told(days: Sequence[tuple[DayPerformance, float]]) -> str:
+def _which(days: Sequence[tuple[DayPerformance, float]]) -> str:
     """Which days, and which versions answered them."""
     numbers = sorted({d.version for d, _ in days if d.version is not None})
     by = f", answered by version{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}" if numbers else ""

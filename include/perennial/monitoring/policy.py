@@ -1,5 +1,11 @@
 """When does training start? Pure decisions from evidence, for the monitoring stage (`ask`) and the validate stage (`should_train`).
 
+    >>> from datetime import datetime
+    >>> from perennial.monitoring.policy import Evidence, ask
+    >>> from perennial.specs import RetrainSpec
+    >>> ask(Evidence(now=datetime(2013, 3, 1), champion=4, champion_newest=datetime(2013, 1, 20)), RetrainSpec(max_age_days=30))
+    Request(cause='schedule', why='Version 4 knows nothing of the last 40 days; the spec allows 30.')
+
 All ages are by event time: replayed history is judged as it would have been then.
 """
 
@@ -84,7 +90,8 @@ def _wanted(evidence: Evidence, spec: RetrainSpec) -> Request | Held:  # noqa: P
         return Held(f"{_columns(fresh)} drifted in {_windows(spec.drift_windows)}, but {reason}.")
     if evidence.confirmed:
         return Held(
-            f"The drift of {_columns(evidence.confirmed)} since version {evidence.champion} has led to a training already; it counts once. {_next(evidence, spec)}"
+            f"The drift of {_columns(evidence.confirmed)} since version {evidence.champion} has led to a training already; "
+            f"it counts once. {_next(evidence, spec)}"
         )
     if evidence.drifted:
         return Held(f"{_columns(evidence.drifted)} drifted in this window; it counts once it lasts through {_windows(spec.drift_windows)}.")
@@ -99,7 +106,10 @@ def _next(evidence: Evidence, spec: RetrainSpec) -> str:
 
 
 def _blocked(quality_break: str) -> str:
-    return f"The newest data are not trained on: {quality_break.rstrip('.')}. Correct the feed, or say in the incident that the change is known."
+    return (
+        f"The newest data are not trained on: {quality_break.rstrip('.')}. "
+        "Correct the feed, or say in the incident that the change is known."
+    )
 
 
 def _hindrance(evidence: Evidence, spec: RetrainSpec, wanted: Request) -> Held | None:  # noqa: PLR0911 - rules in order read best as guards
@@ -114,7 +124,8 @@ def _hindrance(evidence: Evidence, spec: RetrainSpec, wanted: Request) -> Held |
         return held(f"the request {evidence.active} has not ended yet, and its training answers this as well.")
     if evidence.served_by is not None and evidence.served_by != evidence.champion:
         return held(
-            f"the window was served by version {evidence.served_by}, and version {evidence.champion} is champion now; windows that it answers decide."
+            f"the window was served by version {evidence.served_by}, and version {evidence.champion} is champion now; "
+            "windows that it answers decide."
         )
     if evidence.refusal:
         return held(f"training on the newest snapshot was refused before, and new data must come in first. {evidence.refusal}")
@@ -125,7 +136,8 @@ def _hindrance(evidence: Evidence, spec: RetrainSpec, wanted: Request) -> Held |
         if since < timedelta(days=spec.cooldown_days):
             rested = evidence.last_training_newest + timedelta(days=spec.cooldown_days)
             return held(
-                f"the last training knows the data up to {evidence.last_training_newest:%Y-%m-%d}, and requests rest for {spec.cooldown_days:g} days; data of {rested:%Y-%m-%d %H:%M} may ask again."
+                f"the last training knows the data up to {evidence.last_training_newest:%Y-%m-%d}, "
+                f"and requests rest for {spec.cooldown_days:g} days; data of {rested:%Y-%m-%d %H:%M} may ask again."
             )
     return None
 
@@ -202,7 +214,8 @@ def should_train(situation: Situation, spec: RetrainSpec) -> Train | Skip:  # no
         return Train("code", f"The spec has changed since {s.last.name}: {' and '.join(s.changed)}.")
     if s.snapshot == s.last.snapshot:
         return Skip(
-            f"Nothing new since {s.last.name} (snapshot {s.last.snapshot}, data up to {s.last.newest:%Y-%m-%d}): only the environment or the parameters changed. Start a training by hand to use them."
+            f"Nothing new since {s.last.name} (snapshot {s.last.snapshot}, data up to {s.last.newest:%Y-%m-%d}): "
+            "only the environment or the parameters changed. Start a training by hand to use them."
         )
     if spec.on_new_snapshot == "always":
         return Train(_own(s.cause, "data"), f"Snapshot {s.snapshot} is newer than that of {s.last.name}.")
@@ -213,16 +226,19 @@ def _if_due(s: Situation, last: Training, spec: RetrainSpec) -> Train | Skip:
     oldest = s.champion or last
     if spec.max_age_days is None:
         return Skip(
-            f"Snapshot {s.snapshot} is newer than that of {last.name} ({last.snapshot}), but training waits for drift or a jump of the loss."
+            f"Snapshot {s.snapshot} is newer than that of {last.name} ({last.snapshot}), "
+            "but training waits for drift or a jump of the loss."
         )
     due = max(oldest.newest + timedelta(days=spec.max_age_days), last.newest + timedelta(days=spec.cooldown_days))
     if s.newest >= due:
         return Train(
             _own(s.cause, "schedule"),
-            f"The data of {oldest.name} ends {(s.newest - oldest.newest).days} days before the newest, and {spec.max_age_days:g} are allowed.",
+            f"The data of {oldest.name} ends {(s.newest - oldest.newest).days} days before the newest, "
+            f"and {spec.max_age_days:g} are allowed.",
         )
     return Skip(
-        f"Snapshot {s.snapshot} is newer than that of {last.name} ({last.snapshot}), but training is due only with data of {due:%Y-%m-%d}, or when drift or a jump of the loss asks for it."
+        f"Snapshot {s.snapshot} is newer than that of {last.name} ({last.snapshot}), "
+        f"but training is due only with data of {due:%Y-%m-%d}, or when drift or a jump of the loss asks for it."
     )
 
 

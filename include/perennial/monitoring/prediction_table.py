@@ -53,7 +53,8 @@ def _float(text: str, kind: str) -> str:
 def _int(text: str, kind: str) -> str:
     """Whole numbers may be written as 3.0."""
     number = f"try_cast({text} as double)"
-    return f"case when {kind} <> 'DOUBLE' then try_cast({text} as bigint) when {number} = trunc({number}) then try_cast({number} as bigint) end"
+    whole = f"when {number} = trunc({number}) then try_cast({number} as bigint)"
+    return f"case when {kind} <> 'DOUBLE' then try_cast({text} as bigint) {whole} end"
 
 
 def _moment(text: str, kind: str) -> str:
@@ -112,7 +113,10 @@ class SetAside:
     def sentence(self) -> str:
         """What a person should know of them."""
         folder = self.newest.rpartition("/")[0]
-        return f"{self.lines} logged lines could not be read and count nowhere: {folder}/ keeps them with the reason of each (newest: {self.newest.removeprefix(folder + '/')})."
+        return (
+            f"{self.lines} logged lines could not be read and count nowhere: {folder}/ keeps them with the reason of each "
+            f"(newest: {self.newest.removeprefix(folder + '/')})."
+        )
 
 
 def predictions_name(model: str) -> str:
@@ -122,10 +126,10 @@ def predictions_name(model: str) -> str:
 
 def set_aside(store: Store, prefix: str) -> SetAside | None:
     """What was set aside below a prefix; None if nothing was."""
-    found = [stored.key for stored in store.list(_damaged(prefix)) if SET_ASIDE.fullmatch(stored.key.rpartition("/")[2])]
-    if not found:
+    keys = [stored.key for stored in store.list(_damaged(prefix)) if SET_ASIDE.fullmatch(stored.key.rpartition("/")[2])]
+    if not keys:
         return None
-    return SetAside(sum(int(key.rpartition("-")[2].removesuffix(".jsonl")) for key in found), max(found))
+    return SetAside(sum(int(key.rpartition("-")[2].removesuffix(".jsonl")) for key in keys), max(keys))
 
 
 def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, table: Table) -> Collected:
@@ -149,8 +153,8 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
     width = max(len(model.classes), 1)
 
     def scores(text: str, _: str) -> str:
-        found = f"try_cast({text} as double[])"
-        return f"case when len({found}) = {width} and len(list_filter({found}, lambda x: isfinite(x))) = {width} then {found} end"
+        array = f"try_cast({text} as double[])"
+        return f"case when len({array}) = {width} and len(list_filter({array}, lambda x: isfinite(x))) = {width} then {array} end"
 
     fields = [
         LineField("prediction_id", "/id", ("VARCHAR",), lambda text, _: f"nullif({text}, '')", "no text", required=True),
@@ -265,7 +269,8 @@ def _damaged(prefix: str) -> str:
 
 def _set_aside(store: Store, key: str, damaged: list[Damage], segments: list[str]) -> None:
     lines = [
-        json.dumps({"segment": segments[found.file], "line": found.line, "fault": found.fault, "text": found.text}) for found in damaged
+        json.dumps({"segment": segments[unread.file], "line": unread.line, "fault": unread.fault, "text": unread.text})
+        for unread in damaged
     ]
     store.write(key, "".join(f"{line}\n" for line in lines).encode())
     log.warning("%d logged lines could not be read and are set aside in %s. The first: %s", len(damaged), key, damaged[0].fault)

@@ -164,16 +164,16 @@ class _Run:
             c = self.champion
             better = self.world.recalibrated(c.labels_to, c.recalibration, day, self.policy.retrain)
             self.champion = c if better is None else replace(c, recalibration=better)
-        found = self.world.performance(self.champion.labels_to, self.champion.recalibration, day)
+        performance = self.world.performance(self.champion.labels_to, self.champion.recalibration, day)
         self.served_by[day] = self.champion
         self.days.append(
             Day(
                 day=day,
                 training=self.champion.labels_to,
-                predictions=found.predictions,
-                labelled=found.labelled,
-                realised=found.realised,
-                expected=found.expected,
+                predictions=performance.predictions,
+                labelled=performance.labelled,
+                realised=performance.realised,
+                expected=performance.expected,
                 retrained=cause,
                 recalibrated=better is not None,
                 alarms=alarms,
@@ -272,7 +272,7 @@ def summaries(histories: Sequence[History], cost: float) -> list[Summary]:
     """One line for each policy; `never` and `nightly` must be among them. `cost` is what a retraining is worth (`retrain.cost`)."""
     losses = {h.policy.name: h.loss for h in histories}
     worst, best = losses["never"], losses["nightly"]
-    found = []
+    lines = []
     for history in histories:
         loss = losses[history.policy.name]
         assert loss is not None
@@ -280,7 +280,7 @@ def summaries(histories: Sequence[History], cost: float) -> list[Summary]:
         assert best is not None
         retrains = sum(d.retrained is not None for d in history.days)
         months = ((history.days[-1].day - history.days[0].day).days + 1) / MONTH
-        found.append(
+        lines.append(
             Summary(
                 name=history.policy.name,
                 title=history.policy.title,
@@ -293,14 +293,16 @@ def summaries(histories: Sequence[History], cost: float) -> list[Summary]:
                 causes=dict(sorted(Counter(d.retrained for d in history.days if d.retrained is not None).items())),
             )
         )
-    return found
+    return lines
 
 
 def table(lines: Sequence[Summary], loss: str, cost: float) -> str:
     """The policies side by side, as text; the spec's own is marked."""
-    head = f"  {'policy':<39}{loss:>13}{'retrains':>10}{'recalibrations':>16}{'alarms a month':>16}{'closes':>9}{f'loss + {cost:g} a retraining':>28}"
+    costs = f"loss + {cost:g} a retraining"
+    head = f"  {'policy':<39}{loss:>13}{'retrains':>10}{'recalibrations':>16}{'alarms a month':>16}{'closes':>9}{costs:>28}"
     body = [
-        f"{'* ' if line.name == 'spec' else '  '}{line.title:<39}{line.loss:>13.4f}{line.retrains:>10}{line.recalibrations:>16}{line.alarms_per_month:>16.1f}"
+        f"{'* ' if line.name == 'spec' else '  '}{line.title:<39}{line.loss:>13.4f}"
+        f"{line.retrains:>10}{line.recalibrations:>16}{line.alarms_per_month:>16.1f}"
         f"{'' if line.closes is None else f'{line.closes * 100:.1f} %':>9}{line.cost:>28.4f}"
         for line in lines
     ]

@@ -55,5 +55,5 @@ def _drawn(histories: Sequence[History], title: str, loss: str) -> bytes:
 
 def _mean(history: History, last: date) -> float:
     """Mean loss of the labelled rows of the seven days up to a day."""
-    some = [(d.realised, d.labelled) for d in history.days if d.realised is not None and last - SMOOTHED < d.day <= last]
-    return sum(value * rows for value, rows in some) / sum(rows for _, rows in some)
+    known = [(d.realised, d.labelled) for d in history.days if d.realised is not None and last - SMOOTHED < d.day <= last]
+    return sum(value * rows for value, rows in known) / sum(rows for _, rows in known)

@@ -1,5 +1,13 @@
 """Does a changed column look like another unit? Kilometres for miles, Celsius for Fahrenheit: a map of the values explains the change.
 
+    >>> import numpy as np
+    >>> from perennial.monitoring.units import find_unit
+    >>> edges = np.concatenate([[-np.inf], np.arange(0, 3000, 10), [np.inf]])
+    >>> miles = np.random.default_rng(1).gamma(4, 200, size=(40, 500))  # a row for each day
+    >>> before, after = (np.stack([np.histogram(day, edges)[0] for day in days]) for days in (miles[:38], miles[38:] * 1.609344))
+    >>> find_unit("distance", edges, before, after, "Distance, miles").sentence
+    '`distance`: the values look like km instead of miles (x * 1.609).'
+
 Three ways to see it:
 
 * Values that the reference never had, though it has others all around: a thermometer that gives tenths of °F gives no value
@@ -114,13 +122,16 @@ class UnitChange:
 
 
 def units_of(meaning: str) -> frozenset[str]:
-    """Units that a column's meaning names, of those that are known here. One that names none has another; without a meaning it may be any."""
+    """Units that a column's meaning names, of those that are known here.
+
+    A meaning that names none has another unit; without a meaning it may be any.
+    """
     text, known = meaning.lower(), {unit.old for unit in UNITS} - _ANY
     named = set()
     for name in sorted(known, key=len, reverse=True):  # miles per hour are no miles
         for spelling in (name.lower(), *_SPELT.get(name, ())):
-            text, found = re.subn(rf"(?<!\w){re.escape(spelling)}(?!\w)", " ", text)
-            if found:
+            text, count = re.subn(rf"(?<!\w){re.escape(spelling)}(?!\w)", " ", text)
+            if count:
                 named.add(name)
     return frozenset(named or (() if meaning else known)) | _ANY
 
@@ -139,8 +150,8 @@ def find_unit(column: str, edges: Floats, reference: Floats, window: Floats, mea
     units = [unit for unit in UNITS if unit.old in old]
     before, after = reference.sum(axis=0), window.sum(axis=0)
     # Values that fell into a few cells tell a unit only where the meaning leaves few to choose from.
-    told = (after > 0).sum() >= MIN_CELLS or len(units) < len(UNITS)
-    if after.sum() < MIN_ROWS or (before > 0).sum() < MIN_CELLS or not told:
+    can_be_told = (after > 0).sum() >= MIN_CELLS or len(units) < len(UNITS)
+    if after.sum() < MIN_ROWS or (before > 0).sum() < MIN_CELLS or not can_be_told:
         return None
     if change := _new_values_mapped(column, units, edges, before, after):
         return change
@@ -166,19 +177,19 @@ def _all_mapped(
     def apart(window: Floats) -> float:
         return float(np.abs(places[1:] - window).mean(axis=1).min())
 
-    found = []
+    distances = []
     for unit in units:
         back = np.interp(unit.factor * points + unit.offset, points, shares, left=0.0, right=1.0)
         if unit.old not in _ANY or (np.diff(back) > 0).sum() >= MIN_CELLS:  # what lies in one cell is near to whatever lies there
-            found.append((_nearest(stretches, back), apart((places[0] - unit.offset) / unit.factor), unit))
-    nearest, left, unit = min(found, key=lambda each: each[:2], default=(np.inf, np.inf, units[0]))
+            distances.append((_nearest(stretches, back), apart((places[0] - unit.offset) / unit.factor), unit))
+    nearest, left, unit = min(distances, key=lambda each: each[:2], default=(np.inf, np.inf, units[0]))
     if nearest <= usual or left <= NEARER * apart(places[0]):
         return UnitChange(column, unit, 1.0, round(1 - nearest / distance, 4))
     return None
 
 
 def _new_values_mapped(column: str, units: Sequence[Unit], edges: Floats, reference: Floats, window: Floats) -> UnitChange | None:
-    """The map that brings values into just those cells that the reference leaves empty and the window does not, more of them than chance would."""
+    """The map that brings values into just those cells that the window fills and the reference leaves empty, more than chance would."""
     empty = reference == 0
     new, others = np.where(empty, window, 0.0), np.where(empty, 0.0, window)
     rows = float(new.sum())
@@ -201,12 +212,15 @@ def _new_values_mapped(column: str, units: Sequence[Unit], edges: Floats, refere
 
 
 def _near(there: Floats, empty: NDArray[np.bool_], new: Floats) -> Iterator[NDArray[np.bool_]]:
-    """Cells around those where mapped values lie, as far as the new values lie there too often for chance: its rate is that of the empty cells nearby."""
-    held = new > 0
+    """Cells around those where mapped values lie, as far as the new values lie there too often for chance.
+
+    The rate of chance is that of the empty cells nearby.
+    """
+    filled = new > 0
     for reach in ROUNDED:
         near = _around(there > 0, reach) > 0
         usual = _around(near & empty, NEARBY) / np.maximum(_around(empty, NEARBY), 1)
-        if _by_chance(float(near[held].mean()), float(usual[held].mean()), int(held.sum())) <= CHANCE:
+        if _by_chance(float(near[filled].mean()), float(usual[filled].mean()), int(filled.sum())) <= CHANCE:
             yield near
 
 
@@ -220,8 +234,8 @@ def _by_chance(seen: float, usual: float, count: int) -> float:
 
 def _around(cells: NDArray[np.bool_], reach: int) -> Floats:
     """How many of the cells up to `reach` away are true."""
-    found: Floats = np.convolve(cells, np.ones(2 * reach + 1), "same")
-    return found
+    count: Floats = np.convolve(cells, np.ones(2 * reach + 1), "same")
+    return count
 
 
 def _mapped(unit: Unit, points: Floats, below: Floats) -> Floats:
@@ -236,7 +250,7 @@ def _some_mapped(column: str, units: Sequence[Unit], points: Floats, reference: 
     # Cells of the tails are wide: each point counts by the mass that lies around it.
     weight = (reference / reference.sum() + window / window.sum())[:-1]
     total = float(weight @ change**2)
-    found = []
+    changes = []
     for unit in units:
         below = _mapped(unit, points, before)
         if unit.old in _ANY and (np.diff(below) > 0).sum() < MIN_CELLS:  # one far out cell takes whatever is large
@@ -248,12 +262,12 @@ def _some_mapped(column: str, units: Sequence[Unit], points: Floats, reference: 
         share = min(float(weight @ (mapped * change)) / size, 1.0)
         explained = 1 - float(weight @ (change - share * mapped) ** 2) / total
         if share >= MIN_SHARE:
-            found.append(UnitChange(column, unit, round(share, 4), round(explained, 4)))
-    best = max(found, key=lambda change: change.explained, default=None)
+            changes.append(UnitChange(column, unit, round(share, 4), round(explained, 4)))
+    best = max(changes, key=lambda change: change.explained, default=None)
     if best is None:
         return None
     # Far out cells are wide, and hold what was divided by 60 and by 1000 alike: what the meaning names is likelier.
-    named = [c for c in found if c.unit.old not in _ANY and c.explained >= best.explained - ALMOST]
+    named = [c for c in changes if c.unit.old not in _ANY and c.explained >= best.explained - ALMOST]
     best = max(named, key=lambda change: change.explained, default=best)
     return best if best.explained >= (EXPLAINED if best.share >= WHOLE else EXPLAINED_PART) else None
 

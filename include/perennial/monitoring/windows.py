@@ -60,13 +60,13 @@ def windows_before(window: Window, days: Sequence[date], count: int, reach: time
 
     Empty windows (a weekend without traffic) are passed over, for at most `reach` before the window.
     """
-    found: list[Window] = []
+    before: list[Window] = []
     back = 1
-    while len(found) < count and (earlier := window.before(back)).last > window.first - reach - (window.last - window.first) * count:
+    while len(before) < count and (earlier := window.before(back)).last > window.first - reach - (window.last - window.first) * count:
         if any(earlier.first.date() <= day <= (earlier.last - timedelta(microseconds=1)).date() for day in days):
-            found.append(earlier)
+            before.append(earlier)
         back += 1
-    return found
+    return before
 
 
 def report_folder(model: str, window: Window) -> str:

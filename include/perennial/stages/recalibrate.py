@@ -1,4 +1,4 @@
-"""Fits the champion's scores to newly labelled days, and registers what is shown to be better: the same weights with another scale and shift.
+"""Fits the champion's scores to newly labelled days, and registers what is better: the same weights with another scale and shift.
 
 A recalibrated version is a version like any other: a folder of its own, a number, a release, entries in the ledger. It is no
 training: it keeps its training's snapshot and run key, so what it is reproduced from and what drift is measured against stay.
@@ -95,13 +95,19 @@ def _hindrance(store: Store, spec: ModelSpec, registry: ModelRegistry, last: Ent
     assert last.champion is not None
     broken = next((i for i in Incidents(store, spec.name).open_ones() if i.blocks_training), None)
     if broken:
-        return f"The newest data of {spec.name} are not fitted to: {broken.sentence} Correct the feed, or say in the incident {broken.id} that the change is known."
+        return (
+            f"The newest data of {spec.name} are not fitted to: {broken.sentence} "
+            f"Correct the feed, or say in the incident {broken.id} that the change is known."
+        )
     entries = Ledger(store, spec.name).entries()
     family = kin(store, spec.name, {n: digest for entry in entries for n, digest in entry.versions.items()}, last.champion)
     back = next((e for e in reversed(entries) if e.kind in AGAINST and e.version in family and e.version != last.champion), None)
     undone = registry.version(spec.name, back.version) if back else None
     if back and undone and undone.tags.get(RECALIBRATES):
-        return f"Version {undone.number} of {spec.name}, a recalibration, was {back.kind.replace('_', ' ')}: the champion is left as it is until the next training."
+        return (
+            f"Version {undone.number} of {spec.name}, a recalibration, was {back.kind.replace('_', ' ')}: "
+            "the champion is left as it is until the next training."
+        )
     if last.candidate is not None:
         return f"The release of version {last.candidate} of {spec.name} is under way: the champion is recalibrated once that has ended."
     if waiting and not is_decided(waiting) and waiting.tags.get(COMPARED_WITH) in same_weights(registry, spec.name, last.champion):
@@ -218,7 +224,10 @@ class Fit:
         if lacking:
             return f"No prediction of {self.spec.name} has logged the input {lacking} yet: nothing to recalibrate on."
         if gone := [name for name in self.spec.inputs if name not in {column.name for column in self.dataset.columns}]:
-            return f"Version {self.last.champion} of {self.spec.name} reads {', '.join(gone)}, which the dataset no longer has: nothing is recalibrated until the next training."
+            return (
+                f"Version {self.last.champion} of {self.spec.name} reads {', '.join(gone)}, which the dataset no longer has: "
+                "nothing is recalibrated until the next training."
+            )
         wanted = self.spec.retrain
         begin = untrained_from(manifest)
         field = pc.field("event_time")
@@ -232,26 +241,34 @@ class Fit:
             del over[max(over)]  # it may go on: all others have a later day
         incidents = Incidents(self.store, self.spec.name).all()
         broken = tuple(day for day in over if any(incident.spoils(day) for incident in incidents))
-        found, known = self._newest_labelled(predicted, happened, where, {day: n for day, n in over.items() if day not in broken})
-        fitted, judged = split_days(found, wanted.recalibrate_days, wanted.recalibrate_judged_days)
+        days, known = self._newest_labelled(predicted, happened, where, {day: n for day, n in over.items() if day not in broken})
+        fitted, judged = split_days(days, wanted.recalibrate_days, wanted.recalibrate_judged_days)
         if not fitted:
             less = f" ({len(broken)} days of a broken feed are left out)" if broken else ""
-            return f"{self.spec.name} has {len(judged)} labelled days since {begin:%Y-%m-%d}, where the training of version {self.last.champion} ended{less}: {wanted.recalibrate_judged_days + 1} are needed to fit and to judge."
+            return (
+                f"{self.spec.name} has {len(judged)} labelled days since {begin:%Y-%m-%d}, "
+                f"where the training of version {self.last.champion} ended{less}: "
+                f"{wanted.recalibrate_judged_days + 1} are needed to fit and to judge."
+            )
         day = event_days(known["event_time"])
         ids = known.filter(pa.array(np.isin(day, np.array(fitted + judged, dtype="datetime64[D]")))).select(["prediction_id", "outcome"])
         ids = ids.sort_by("prediction_id")
         rows = int(np.isin(day, np.array(fitted, dtype="datetime64[D]")).sum())
         if rows < wanted.recalibrate_min_labels:
-            return f"{self.spec.name} has {rows} labelled predictions from {fitted[0]} to {fitted[-1]}: {wanted.recalibrate_min_labels} are needed to fit to (retrain.recalibrate_min_labels)."
+            return (
+                f"{self.spec.name} has {rows} labelled predictions from {fitted[0]} to {fitted[-1]}: "
+                f"{wanted.recalibrate_min_labels} are needed to fit to (retrain.recalibrate_min_labels)."
+            )
         left_out = tuple(day for day in broken if fitted[0] < day < judged[-1])
         return Labelled(fitted, judged, left_out, ids, _identity(manifest.digest, fitted, judged, ids))
 
     def _newest_labelled(
         self, predicted: Table, happened: Table, where: pc.Expression, days: Mapping[date, int]
     ) -> tuple[list[date], pa.Table]:
-        """The newest labelled days, oldest first, and all that is labelled of them and of the days between: at least as many days as are fitted and judged, if there are.
+        """The newest labelled days, oldest first, and all that is labelled of them and of the days between.
 
-        Only some days' predictions are in memory at a time, and of the outcomes only theirs, whenever those came.
+        There are at least as many as are fitted and judged, if there can be. Only a few days' predictions are in memory at a time,
+        and of the outcomes only theirs, whenever those came.
 
         Args:
             predicted: predictions.
@@ -261,20 +278,20 @@ class Fit:
         """
         wanted = self.spec.retrain.recalibrate_days + self.spec.retrain.recalibrate_judged_days
         field, waiting = pc.field("event_time"), list(days)
-        found: list[date] = []
+        newest: list[date] = []
         known = [
             pa.table({"prediction_id": pa.array([], pa.string()), "outcome": pa.array([], pa.float64()), "event_time": pa.array([], UTC)})
         ]
-        while waiting and len(found) < wanted:
-            some = [waiting.pop()]
-            while waiting and len(some) < wanted and sum(map(days.__getitem__, some)) + days[waiting[-1]] <= ROWS_AT_ONCE:
-                some.append(waiting.pop())
-            rows = predicted.scan(KNOWN, where & (field >= _begin(some[-1])) & (field < _begin(some[0] + timedelta(days=1))))
-            rows = rows.filter(pa.array(np.isin(event_days(rows["event_time"]), np.array(some, dtype="datetime64[D]"))))
+        while waiting and len(newest) < wanted:
+            read = [waiting.pop()]  # days that are read together, the newest first
+            while waiting and len(read) < wanted and sum(map(days.__getitem__, read)) + days[waiting[-1]] <= ROWS_AT_ONCE:
+                read.append(waiting.pop())
+            rows = predicted.scan(KNOWN, where & (field >= _begin(read[-1])) & (field < _begin(read[0] + timedelta(days=1))))
+            rows = rows.filter(pa.array(np.isin(event_days(rows["event_time"]), np.array(read, dtype="datetime64[D]"))))
             joined, _ = join(rows, outcomes_of([rows], happened.dataset()))
-            found = [*labelled_days(joined), *found]
+            newest = [*labelled_days(joined), *newest]
             known.append(joined.filter(pc.is_valid(joined["outcome"])).select(known[0].column_names))
-        return found, pa.concat_tables(known)
+        return newest, pa.concat_tables(known)
 
     def _rows(self, labelled: Labelled) -> tuple[Columns, np.ndarray, np.ndarray]:
         """Inputs, outcomes [rows] and days [rows] of the labelled rows, whichever version answered them; at most MOST_ROWS."""
@@ -283,9 +300,9 @@ class Fit:
         where = (field >= _begin(labelled.fitted[0])) & (field < _begin(labelled.judged[-1] + timedelta(days=1))) & ~pc.field("shadow")
         where &= pc.field("prediction_id").isin(ids["prediction_id"].combine_chunks())
         columns_read = [*KNOWN, *(INPUT + name for name in self.spec.inputs)]
-        found = Table(self.store, predictions_name(self.spec.name)).scan(columns_read, where)
+        predictions = Table(self.store, predictions_name(self.spec.name)).scan(columns_read, where)
         named = ids.append_column("time", pa.nulls(ids.num_rows, UTC)).append_column("source", pa.array([""] * ids.num_rows))
-        rows, _ = join(found, named.append_column("line", pa.array(np.arange(ids.num_rows))))
+        rows, _ = join(predictions, named.append_column("line", pa.array(np.arange(ids.num_rows))))
         rows = rows.sort_by("prediction_id")
         columns = {}
         for name in self.spec.inputs:
@@ -347,8 +364,8 @@ def labelled_days(joined: pa.Table) -> list[date]:
     known = joined["outcome"].is_valid().to_numpy()
     names, place = np.unique(event_days(joined["event_time"]), return_inverse=True)
     predictions, labels = np.bincount(place, minlength=len(names)), np.bincount(place, weights=known, minlength=len(names))
-    found: list[date] = names.astype(object).tolist()
-    return [day for place, day in enumerate(found) if is_labelled(predictions[place], labels[place])]
+    days: list[date] = names.astype(object).tolist()
+    return [day for place, day in enumerate(days) if is_labelled(predictions[place], labels[place])]
 
 
 def _begin(day: date) -> pa.Scalar:
@@ -386,7 +403,8 @@ def _card(spec: ModelSpec, champion: str, verdict: Verdict, evidence: Mapping[st
     shifts = ", ".join(f"{value:+.4f}" for value in evidence["shift"])
     first, last = evidence["fitted_days"]
     return (
-        f"{readme(spec)}\n\n## This version\n\nThe weights of version {champion}, recalibrated: scale {evidence['scale']:.4f}, shift {shifts}, "
+        f"{readme(spec)}\n\n## This version\n\n"
+        f"The weights of version {champion}, recalibrated: scale {evidence['scale']:.4f}, shift {shifts}, "
         f"fitted to {evidence['fitted_rows']:,} labelled predictions of {first} to {last}, owner {spec.owner}.\n\n{checks}\n"
     )
 
