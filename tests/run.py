@@ -1,10 +1,11 @@
 """`make test`: every test in the environment that it belongs to, one total at the end. Standard library only.
 
 Arguments name a part: `unit`, `integration`, `e2e`, `kubernetes`; none runs all but `kubernetes`, which needs a cluster: one line
-says how to run it, and its tests count neither as passed nor as skipped. The last line counts every test once:
-`N passed, N failed, N skipped`. The exit code is 0 only if nothing failed and, where unit and integration tests both ran,
-they cover enough of include/perennial. `--missing-packages` only names the Debian packages that tests could use and this
-machine has not; nothing is installed here.
+says how to run it, and its tests count neither as passed nor as skipped. Groups of tests run beside each other, because most of them
+wait for servers much of their time: each in processes, folders and ports of its own, its lines marked by its name. The last line counts
+every test once: `N passed, N failed, N skipped`. The exit code is 0 only if nothing failed and, where unit and integration tests both
+ran, they cover enough of include/perennial. `--missing-packages` only names the Debian packages that tests could use and this machine
+has not; nothing is installed here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,15 +25,25 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(os.environ.get("PERENNIAL_HOME") or ROOT / ".perennial").expanduser().absolute()
 RESULTS = HOME / "test-results"
 LEAST_COVERAGE = 90
-# (name, part, environment, folders)
+
+
+def in_integration(*names: str) -> tuple[str, ...]:
+    """Folders and files of tests/integration."""
+    return tuple(f"tests/integration/{name}" for name in names)
+
+
+# (name, part, environment, folders and files), those that take longest first: a short one at the end leaves no core idle for long.
 GROUPS = (
-    ("airflow", "unit", "airflow", ("tests/architecture", "tests/unit/perennial_airflow", "tests/unit/dags")),
+    ("platform", "e2e", "workload", ("tests/e2e/test_loop.py", "tests/e2e/test_people.py", "tests/e2e/test_readme.py")),
     ("workload", "unit", "workload", ("tests/unit/perennial", "tests/unit/perennial_models", "tests/unit/perennial_datasets")),
-    ("servers", "integration", "workload", ("tests/integration",)),
-    ("platform", "e2e", "workload", ("tests/e2e",)),
+    ("stages", "integration", "workload", in_integration("training", "store", "monitoring", "registry", "test_ingestion.py")),
+    ("servers", "integration", "workload", in_integration("local", "serving", "chart", "test_stored_before.py", "test_mutants.py")),
+    ("bucket", "e2e", "workload", ("tests/e2e/test_loop_s3.py",)),
+    ("airflow", "unit", "airflow", ("tests/architecture", "tests/unit/perennial_airflow", "tests/unit/dags")),
     ("pods", "kubernetes", "airflow", ("tests/kubernetes/airflow",)),
     ("versions", "kubernetes", "workload", ("tests/kubernetes/workload",)),
 )
+SEATS = (os.cpu_count() or 1) + 2  # groups at the same time; more would only make each of them slower
 # Group -> variables of ours that are no settings and are handed on to it; all others stay out.
 HANDED_ON = {
     "workload": ("PERENNIAL_SELDON_CRDS",),
@@ -59,22 +71,25 @@ class Total:
     failed: int = 0
     skipped: int = 0
     reasons: dict[str, str] = field(default_factory=dict)  # skipped test -> why
+    failures: list[str] = field(default_factory=list)  # tests, in the order of their reports
 
     def add(self, report: Path, code: int) -> None:
         """Count one group's JUnit report; a group that ended badly without a failed test counts as one failure."""
         failed_before = self.failed
         cases = ET.parse(report).getroot().iter("testcase") if report.exists() else ()
         for case in cases:
-            skipped = case.find("skipped")
+            test, skipped = f"{case.get('classname')}.{case.get('name')}", case.find("skipped")
             if case.find("failure") is not None or case.find("error") is not None:
                 self.failed += 1
+                self.failures.append(test)
             elif skipped is not None:
                 self.skipped += 1
-                self.reasons[f"{case.get('classname')}.{case.get('name')}"] = skipped.get("message") or "no reason given"
+                self.reasons[test] = skipped.get("message") or "no reason given"
             else:
                 self.passed += 1
         if code and self.failed == failed_before:
             self.failed += 1
+            self.failures.append(f"{report.stem}: it ended with {code} and names no test")
 
 
 def main(parts: list[str]) -> int:
@@ -94,15 +109,15 @@ def main(parts: list[str]) -> int:
     RESULTS.mkdir(parents=True)
     if missing := missing_packages(wanted):
         print(f"Tests that need {', '.join(missing)} are skipped. To run them too: sudo {APT_GET} {' '.join(missing)}", flush=True)
-    total, ran = Total(), set()
-    for name, part, venv, folders in GROUPS:
-        there = [f for f in folders if any((ROOT / f).rglob("test_*.py"))]
-        if there and part in wanted:
-            total.add(*run_group(name, part, venv, there))
-            ran.add(part)
-    enough = coverage_is_enough() if set(MEASURED) <= ran else True
+    total, groups = Total(), [(name, part, venv, list(paths)) for name, part, venv, paths in GROUPS if part in wanted and hold_tests(paths)]
+    with ThreadPoolExecutor(1 if "kubernetes" in wanted else SEATS) as seats:  # a cluster is shared: nothing runs beside its tests
+        for report, code in seats.map(run_group, *zip(*groups, strict=True)):
+            total.add(report, code)
+    enough = coverage_is_enough() if set(MEASURED) <= set(wanted) else True
     for test, reason in sorted(total.reasons.items()):
         print(f"skipped {test}: {reason}")
+    for test in total.failures:
+        print(f"failed {test}")
     if not parts:
         print(*ONLY_IF_NAMED.values(), sep="\n")
     print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
@@ -118,18 +133,35 @@ def cluster_answers() -> bool:
     return not found.returncode
 
 
-def run_group(name: str, part: str, venv: str, folders: list[str]) -> tuple[Path, int]:
-    """Run one group's pytest; returns its JUnit report and exit code."""
+def hold_tests(paths: Collection[str]) -> bool:
+    """Whether there is a test file at one of these paths."""
+    return any((ROOT / path).is_file() or any((ROOT / path).rglob("test_*.py")) for path in paths)
+
+
+def run_group(name: str, part: str, venv: str, paths: list[str]) -> tuple[Path, int]:
+    """Run one group's pytest and show what it writes; returns its JUnit report and exit code."""
     report, began = RESULTS / f"{name}.xml", time.monotonic()
-    print(f"== {name}: {' '.join(folders)} ({venv})", flush=True)
+    show(name, f"{' '.join(paths)} ({venv})")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PERENNIAL_", "AIRFLOW", "PYTHON", "MLFLOW_"))}
     environment |= {k: v for k, v in os.environ.items() if k.startswith(HANDED_ON.get(name, ()))}
-    environment |= {"COVERAGE_FILE": str(RESULTS / f"coverage-{name}"), "AIRFLOW_HOME": str(RESULTS / "airflow")}
+    environment |= {"COVERAGE_FILE": str(RESULTS / f"coverage-{name}"), "AIRFLOW_HOME": str(RESULTS / f"airflow-{name}")}
     python = str(HOME / "venvs" / venv / "bin" / "python")
     runner = ["-m", "coverage", "run", "-m", "pytest"] if part in MEASURED else ["-m", "pytest"]
-    code = subprocess.run([python, *runner, f"--junitxml={report}", *folders], cwd=ROOT, env=environment, check=False).returncode
-    print(f"== {name}: {time.monotonic() - began:.0f} s", flush=True)
-    return report, code
+    command = [python, *runner, f"--junitxml={report}", "-o", f"cache_dir={RESULTS / f'cache-{name}'}", *paths]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as group:
+        assert group.stdout
+        for line in group.stdout:
+            show(name, line.rstrip())
+        _, status, used = os.wait4(group.pid, 0)
+        group.returncode = os.waitstatus_to_exitcode(status)
+    show(name, f"{time.monotonic() - began:.0f} s, with {used.ru_utime + used.ru_stime:.0f} s of CPU")
+    return report, group.returncode
+
+
+def show(name: str, line: str) -> None:
+    """Write a line of a group, whole, whatever other groups write."""
+    sys.stdout.write(f"{name:9} | {line}\n")
+    sys.stdout.flush()
 
 
 def coverage_is_enough() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,7 @@ def test_every_case_is_counted_once(runner: ModuleType, tmp_path: Path) -> None:
     total = runner.Total()
     total.add(report, 1)
     assert (total.passed, total.failed, total.skipped) == (1, 2, 1)
+    assert total.failures == ["a.bad", "a.broken"]
     assert total.reasons == {"a.left_out": "no radosgw here"}
 
 
@@ -121,11 +123,54 @@ def test_the_readme_names_every_package(runner: ModuleType) -> None:
     assert f"{runner.APT_GET} {packages}" in (RUNNER.parents[1] / "README.md").read_text()
 
 
+def test_every_test_belongs_to_one_group(runner: ModuleType) -> None:
+    """A file in no group would never run, and one in two would run twice."""
+    root = RUNNER.parents[1]
+    for file in (root / "tests").rglob("test_*.py"):
+        own = [name for name, _, _, paths in runner.GROUPS if any(file.is_relative_to(root / path) for path in paths)]
+        assert len(own) == 1, f"{file} belongs to the groups {own}: put it into one of GROUPS in tests/run.py"
+
+
+def test_groups_run_beside_each_other(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite takes as long as its longest group and not as all together, and each of them counts."""
+    _rehearse(runner, tmp_path, monkeypatch)
+    both, passes = threading.Barrier(2), runner.run_group
+
+    def waits_for_the_other(*group: str) -> tuple[Path, int]:
+        both.wait(60)
+        return passes(*group)
+
+    monkeypatch.setattr(runner, "run_group", waits_for_the_other)
+    assert runner.main(["unit"]) == 0
+
+
+def test_groups_share_no_folder_and_no_line(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each has an Airflow, a measurement and a report of its own; what it says is marked by its name; how it ended is handed on."""
+    python = tmp_path / "venvs" / "workload" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$AIRFLOW_HOME"; echo "$COVERAGE_FILE"; printf "%s\n" "$@" >&2; exit 3\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(runner, "HOME", tmp_path)
+    monkeypatch.setattr(runner, "RESULTS", tmp_path)
+    said = {}
+    for name in ("one", "two"):
+        report, code = runner.run_group(name, "unit", "workload", ["tests/unit"])
+        assert (report.name, code) == (f"{name}.xml", 3)
+        mark, lines = f"{name:9} | ", capsys.readouterr().out.splitlines()
+        assert all(line.startswith(mark) for line in lines)
+        said[name] = {line.removeprefix(mark) for line in lines}
+    shared = said["one"] & said["two"]
+    assert "tests/unit" in shared
+    assert not [line for line in shared if str(tmp_path) in line]
+
+
 def _rehearse(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absent: Collection[str] = ()) -> list[tuple[str, str]]:
     """Let groups pass without running them; returns the environments and parts that are asked for."""
     ran: list[tuple[str, str]] = []
 
-    def run_group(name: str, part: str, venv: str, folders: list[str]) -> tuple[Path, int]:
+    def run_group(name: str, part: str, venv: str, paths: list[str]) -> tuple[Path, int]:
         ran.append((venv, part))
         report = tmp_path / f"{name}.xml"
         report.write_text('<testsuites><testsuite><testcase classname="a" name="good"/></testsuite></testsuites>')

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import threading
@@ -23,14 +24,16 @@ from typing import Any
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on now, in one run without gaps where possible."""
+    """Ports of the loopback address that nobody listens on now. None is among those that the kernel hands out by itself: tests that run
+    at the same time would be given it before it is used here."""
+    found: list[int] = []
     with contextlib.ExitStack() as held:
-        found = []
-        for _ in range(count):
+        while len(found) < count:
             listener = held.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            found.append(listener.getsockname()[1])
-        return found
+            with contextlib.suppress(OSError):  # taken: another will do
+                listener.bind(("127.0.0.1", 12_000 + secrets.randbelow(20_000)))
+                found.append(listener.getsockname()[1])
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,19 +7,9 @@ from pathlib import Path
 import pytest
 
 from perennial.settings import Settings
+from perennial.testing import free_ports
 
 VENVS = Path(sys.prefix).parent
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for found in sockets:
-        found.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for found in sockets:
-        found.close()
-    return ports
 
 
 @pytest.fixture(scope="session")

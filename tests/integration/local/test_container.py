@@ -14,9 +14,7 @@ import pytest
 
 from perennial.local.supervisor import Supervisor
 from perennial.settings import Settings
-from perennial.testing import wait_until
-
-from .conftest import free_ports
+from perennial.testing import free_ports, wait_until
 
 
 class Machine:

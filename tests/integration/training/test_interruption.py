@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from datetime import date
@@ -23,6 +22,7 @@ from perennial.encoding import columns_from_rows
 from perennial.lineage.version_folder import seal
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
+from perennial.testing import free_ports
 from perennial.training.scoring import score
 from perennial.training.trainer import Checkpoints
 from perennial_datasets.flights import land
@@ -97,9 +97,7 @@ def test_kill_9_costs_one_epoch_at_most(root: Path, caplog: pytest.LogCaptureFix
 @pytest.mark.slow
 def test_two_machines_train_together(root: Path) -> None:
     """MO-05: Two nodes on loopback agree on every weight, one of them writes the version, and it is a good one."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_ports(1)[0])
     nodes = [start(root, "together", 2, NODE_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=port) for rank in range(2)]
     said = [node.communicate(timeout=240)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0]

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from perennial.testing import free_ports
 
 PROGRAM = Path(__file__).with_name("train_on_nodes.py")
 EPOCHS = 6
@@ -53,9 +54,7 @@ class Node:
 @contextmanager
 def two_nodes(folder: Path, epochs: int = EPOCHS, wait: float = 300) -> Iterator[tuple[Node, Node]]:
     """Both nodes of a training, started; none is left afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0])}
     nodes = [Node(folder, 2, epochs, wait, where | {"NODE_RANK": str(rank)}) for rank in range(2)]
     try:
         yield nodes[0], nodes[1]
@@ -134,10 +133,7 @@ def test_a_node_that_answers_no_more_is_not_waited_for_for_ever(tmp_path: Path) 
 @pytest.mark.slow
 def test_a_node_that_never_comes_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     """MN-14: The first node ends with a sentence."""
-    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "NODE_RANK": "0"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        environment["MASTER_PORT"] = str(free.getsockname()[1])
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0]), "NODE_RANK": "0"}
     node = Node(tmp_path, 2, EPOCHS, 5, environment)
     assert node.process.wait(BOUND_SECONDS) == 1
     assert "waited 0.0833333 minutes for it in vain" in node.said()[-1]
