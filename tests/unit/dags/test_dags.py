@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections import namedtuple
 from itertools import pairwise
@@ -24,6 +22,7 @@ from perennial_airflow.dag_listing import listing
 from perennial_airflow.stage_command import stage_command
 from perennial_airflow.stage_end import StageRefused
 
+from ...parsing import MOST_CALLS, parsed
 from ..lateness import lateness
 
 pytestmark = [
@@ -485,44 +484,41 @@ def test_a_runtime_that_is_not_there_is_told(monkeypatch):
     assert "PERENNIAL_RUNTIME is pod" in next(iter(bag.import_errors.values()))
 
 
-MEASURE = """
-import json, sys, time, warnings
-warnings.simplefilter("ignore")
-import airflow.sdk, airflow.providers.standard.operators.hitl, airflow.triggers.base  # the DAG processor has them loaded
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, BaseOperator, CronTriggerTimetable, Param, chain
-from airflow.sdk.exceptions import TaskDeferred
-import runpy
-before, start = set(sys.modules), time.process_time()
-runpy.run_path(sys.argv[1], run_name="a_dag_file")
-seconds = time.process_time() - start
-heavy = {
+HEAVY = {
     "torch", "lightning", "pytorch_lightning", "mlflow", "great_expectations", "pandas", "numpy", "pyarrow", "deltalake", "duckdb", "boto3",
-}
-print(json.dumps({"seconds": seconds, "heavy": sorted({m.split(".")[0] for m in sys.modules} & heavy)}))
-"""
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def light():
+    """The DAG files, parsed where stages run as processes."""
+    return parsed(FILES)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
-def test_parsing_is_light(file):
-    """OP-10: Every task parses its DAG file again: less than 0.3 s of CPU and nothing heavy."""
-    answer = subprocess.run([sys.executable, "-c", MEASURE, str(file)], capture_output=True, text=True, check=True)
-    found = json.loads(answer.stdout.splitlines()[-1])
-    assert found["heavy"] == []
-    assert found["seconds"] < 0.3
+def test_parsing_is_light(light, file):
+    """OP-10: Every task parses its DAG file again: so few calls that they take less than 0.3 s of CPU, and nothing heavy."""
+    assert not light[file].packages & HEAVY
+    assert light[file].calls < MOST_CALLS
 
 
-@pytest.mark.parametrize("file", [path for path in FILES if path.stem in ("training", "release")], ids=lambda path: path.stem)
-def test_parsing_for_pods_costs_the_provider_and_no_more(file, tmp_path):
+PODS = [path for path in FILES if path.stem in ("training", "release")]
+
+
+@pytest.fixture(scope="module")
+def for_pods(tmp_path_factory):
+    """Two of them, parsed where stages run as pods."""
+    templates = tmp_path_factory.mktemp("templates")
+    (templates / "stage.yaml").write_text("kind: Pod")
+    provider = "import airflow.providers.cncf.kubernetes.operators.pod"
+    return parsed(PODS, provider, PERENNIAL_RUNTIME="pod", PERENNIAL_POD_TEMPLATES=str(templates))
+
+
+@pytest.mark.parametrize("file", PODS, ids=lambda path: path.stem)
+def test_parsing_for_pods_costs_the_provider_and_no_more(for_pods, file):
     """OP-10: Where stages run as pods, the Kubernetes provider is loaded; beside it, parsing stays as light."""
-    (tmp_path / "stage.yaml").write_text("kind: Pod")
-    environment = {**os.environ, "PERENNIAL_RUNTIME": "pod", "PERENNIAL_POD_TEMPLATES": str(tmp_path)}
-    provider = "import airflow.providers.cncf.kubernetes.operators.pod\n"
-    begun = MEASURE.index("import runpy")
-    program = MEASURE[:begun] + provider + MEASURE[begun:]
-    answer = subprocess.run([sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True, env=environment)
-    found = json.loads(answer.stdout.splitlines()[-1])
-    assert found["heavy"] == []
-    assert found["seconds"] < 0.3
+    assert not for_pods[file].packages & HEAVY
+    assert for_pods[file].calls < MOST_CALLS
 
 
 def test_nothing_else_lies_in_the_folder():
