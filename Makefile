@@ -45,9 +45,9 @@ check-format:
 check-lint:
 	@"$(TOOLS)/ruff" check .
 
-check-types:
+check-types: # the environments have different versions of the same libraries: in one cache each run would undo the other's
 	@"$(TOOLS)/mypy" --python-executable "$(VENVS)/workload/bin/python" include/perennial include/perennial_models include/perennial_datasets
-	@"$(TOOLS)/mypy" --python-executable "$(VENVS)/airflow/bin/python" plugins/perennial_airflow dags
+	@"$(TOOLS)/mypy" --python-executable "$(VENVS)/airflow/bin/python" --cache-dir .mypy_cache/airflow plugins/perennial_airflow dags
 
 check-contracts:
 	@PYTHONPATH=include:plugins "$(TOOLS)/lint-imports" --no-logo
