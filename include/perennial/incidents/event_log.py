@@ -1,7 +1,16 @@
 """A log of numbered events in the store: what the inbox of retraining requests and the incidents of a model are made of. Light.
 
 Each event is an object of its own, written by put-if-absent, so of several writers exactly one takes the next place and the
-others look again before they decide. A reader sees every event up to some place and none beyond it.
+others look again before they decide. A reader sees every event up to one place and none beyond it.
+
+    >>> import tempfile
+    >>> from perennial.incidents.event_log import Event, EventLog
+    >>> from perennial.store import open_store
+    >>> log = EventLog(open_store(tempfile.mkdtemp()), "incidents/flight_delay", Event, "The incidents of flight_delay")
+    >>> log.write(Event)  # what decides sees `log.events()` and gives the next one, or None
+    True
+    >>> len(log.events())
+    1
 """
 
 from __future__ import annotations

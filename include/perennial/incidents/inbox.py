@@ -3,6 +3,17 @@
 Kept as an event log below `requests/<model>/`. A request's state is what the events add up to:
 
     asked -> open -> claimed by a run (again, if that run died) -> ended: trained or refused, with a sentence
+
+    >>> import tempfile
+    >>> from perennial.incidents.inbox import Inbox
+    >>> from perennial.store import open_store
+    >>> inbox = Inbox(open_store(tempfile.mkdtemp()), "flight_delay")
+    >>> inbox.ask("drift", snapshot=7, evidence={"columns": ["distance"]})
+    '00000007-drift'
+    >>> inbox.claim("00000007-drift", run="manual-1").state
+    'claimed'
+    >>> inbox.end("00000007-drift", "trained", "Version 4 is a candidate.").outcome
+    'trained'
 """
 
 from __future__ import annotations
@@ -108,7 +119,9 @@ class Inbox:
         return key if self._log.write(decide) else None
 
     def claim(self, key: str, run: str) -> Request | None:
-        """Take a request for a run. Runs of one model follow one another, so a claim by another run is that of a dead one and is taken over.
+        """Take a request for a run.
+
+        Runs of one model follow one another, so a claim by another run is that of a dead one and is taken over.
 
         Returns:
             The request, or None where it has ended; a request that MAX_CLAIMS runs left without an end is ended here as refused.
@@ -119,7 +132,10 @@ class Inbox:
             if request.state == "ended" or (request.runs and request.runs[-1] == run):
                 return None
             if len(request.runs) >= MAX_CLAIMS:
-                sentence = f"{MAX_CLAIMS} runs took the request and none ended it, the last was {request.runs[-1]}: look at its log, then start a training by hand."
+                sentence = (
+                    f"{MAX_CLAIMS} runs took the request and none ended it, the last was {request.runs[-1]}: "
+                    "look at its log, then start a training by hand."
+                )
                 return Event(kind="ended", key=key, outcome="refused", sentence=sentence)
             return Event(kind="claimed", key=key, run=run)
 

@@ -7,6 +7,16 @@ Kept as an event log below `incidents/<model>/`. An incident's state is what the
            -> told on a channel, or tried in vain      -> asked about, then judged by a person: before or after its end
 
 However often it is seen, an incident is opened once as long as it is open, and told once on each channel.
+
+    >>> import tempfile
+    >>> from perennial.incidents.incidents import Incidents
+    >>> from perennial.store import open_store
+    >>> incidents = Incidents(open_store(tempfile.mkdtemp()), "flight_delay")
+    >>> opened = incidents.open("drift", "distance", "warning", "Distances have doubled.")
+    >>> incidents.open("drift", "distance", "warning", "Distances have doubled.") is None  # it is open already
+    True
+    >>> [incident.sentence for incident in incidents.open_ones()]
+    ['Distances have doubled.']
 """
 
 from __future__ import annotations
@@ -101,7 +111,7 @@ class Incident(BaseModel):
 
     @property
     def is_break(self) -> bool:
-        """Whether data in the tables are broken: of data quality, not of files that were refused, and called neither known nor false by a person."""
+        """Whether data in the tables are broken. Refused files are in no table, and a person may have called it known or a false alarm."""
         return self.kind == "data quality" and self.key != REFUSED_FILES and self.verdict not in ("false alarm", "known")
 
     @property
@@ -297,7 +307,10 @@ class Incidents:
         )
 
     def missed(self, id: str, channel: str, sentence: str) -> bool:
-        """A channel did not take the news: it stays due, however long that lasts. Noted once, until the channel works. Raises UnknownName."""
+        """A channel did not take the news: it stays due, however long that lasts.
+
+        Noted once, until the channel works. Raises UnknownName.
+        """
         id = self.get(id).id
         return self._log.write(
             lambda: Event(what="missed", id=id, channel=channel, sentence=sentence) if channel not in self.get(id).missed else None

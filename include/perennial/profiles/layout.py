@@ -6,6 +6,12 @@ each is counted too. A category is counted by name if it was known at the fit; l
 
 The joint part says how rows are seen together: columns turned into normal scores of their rank, indicators of frequent categories, and
 random Fourier frequencies over both (Rahimi and Recht 2007). All its tables hold integers, so that sums are the same on every machine.
+
+    >>> import pyarrow as pa
+    >>> from perennial.profiles.layout import fit_layout
+    >>> layout = fit_layout(pa.table({"distance": [300.0, 762.0, 4983.0], "carrier": ["UA", "AA", "UA"]}))
+    >>> [(column.name, column.kind, column.cells) for column in layout.columns]
+    [('distance', 'numeric', 1152), ('carrier', 'category', 3)]
 """
 
 from __future__ import annotations
@@ -82,8 +88,8 @@ class Grid(Frozen):
         outside = (~inside).nonzero()[0]
         if len(outside):
             far = values[outside]
-            found = np.searchsorted(self.edges(), far, side="right") - 1
-            cells[outside] = np.where(np.isfinite(far), found, GRID_CELLS)
+            between = np.searchsorted(self.edges(), far, side="right") - 1
+            cells[outside] = np.where(np.isfinite(far), between, GRID_CELLS)
         return cells
 
     def centres(self) -> Floats:
@@ -201,7 +207,7 @@ def _digest(layout: Layout) -> str:
 def fit_layout(
     rows: pa.Table, columns: Sequence[str] | None = None, *, joint: Sequence[str] | None = None, sample_rows: int = 1024, seed: int = 2013
 ) -> Layout:
-    """Lay cells over the columns of some rows. The same rows in another order give the same layout.
+    """Decide how rows are counted, by looking at a part of them. The same rows in another order give the same layout.
 
     Args:
         rows: the rows; some ten thousand are plenty.
@@ -216,20 +222,21 @@ def fit_layout(
     kinds = {name: kind for name in wanted if (kind := kind_of(rows.schema.field(name).type))}
     connection = duckdb.connect()
     connection.register("given", rows.select(list(kinds)))
-    found = [_fit_number(connection, name) if kind == "numeric" else _fit_category(connection, name) for name, kind in kinds.items()]
-    seen = [column for column in found if joint is None or column.name in joint]
-    return Layout(columns=tuple(found), joint=_fit_joint(connection, rows, seen, sample_rows, seed))
+    fitted = [_fit_number(connection, name) if kind == "numeric" else _fit_category(connection, name) for name, kind in kinds.items()]
+    seen = [column for column in fitted if joint is None or column.name in joint]
+    return Layout(columns=tuple(fitted), joint=_fit_joint(connection, rows, seen, sample_rows, seed))
 
 
-def kind_of(found: pa.DataType) -> Literal["numeric", "category"] | None:
+def kind_of(data_type: pa.DataType) -> Literal["numeric", "category"] | None:
     """How a column of an Arrow type is counted; None if it is not."""
     from pyarrow import types
 
-    if types.is_dictionary(found):
-        found = found.value_type
-    if types.is_integer(found) or types.is_floating(found) or types.is_decimal(found):
+    if types.is_dictionary(data_type):
+        data_type = data_type.value_type
+    if types.is_integer(data_type) or types.is_floating(data_type) or types.is_decimal(data_type):
         return "numeric"
-    if types.is_string(found) or types.is_large_string(found) or types.is_string_view(found) or types.is_boolean(found):
+    texts = types.is_string(data_type) or types.is_large_string(data_type) or types.is_string_view(data_type)
+    if texts or types.is_boolean(data_type):
         return "category"
     return None
 
@@ -319,15 +326,15 @@ def _indicators(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[ColumnLayout], rows: int
 ) -> tuple[tuple[tuple[str, str], ...], tuple[float, ...]]:
     """The most frequent categories of all columns, neither rare nor nearly everywhere; the second of two says nothing more."""
-    found: list[tuple[float, str, str]] = []
+    frequent: list[tuple[float, str, str]] = []
     for column in columns:
         names = [name for name in column.categories[:OF_ONE_COLUMN] if name.isprintable()]  # others have no place in SQL
         if len(column.categories) == 2:
             names = names[:1]
         v = f"{quoted(column.name)}::varchar"
         counts = dict(connection.execute(f"select {v}, count(*) from given group by 1").fetchall()) if names else {}  # noqa: S608
-        found += [(share, column.name, name) for name in names if RARE <= (share := counts[name] / rows) <= 1 - RARE]
-    kept = sorted(found, key=lambda f: (-f[0], f[1], f[2]))[:JOINT_INDICATORS]
+        frequent += [(share, column.name, name) for name in names if RARE <= (share := counts[name] / rows) <= 1 - RARE]
+    kept = sorted(frequent, key=lambda one: (-one[0], one[1], one[2]))[:JOINT_INDICATORS]
     return tuple((column, name) for _, column, name in kept), tuple(share for share, _, _ in kept)
 
 

@@ -55,8 +55,10 @@ class Family:
 
 @dataclass(frozen=True)
 class JointMeans:
-    """What the joint samples of some blocks show. Families: `mean` and `square` of normal scores z, `product` of two of them, `share` of
-    indicators, `cross` of a score and an indicator standardised by its share at the fit, `cos` and `sin` of random frequencies.
+    """What the joint sample of each block shows, as means.
+
+    Families: `mean` and `square` of normal scores z, `product` of two of them, `share` of indicators, `cross` of a score and an indicator
+    standardised by its share at the fit, `cos` and `sin` of random frequencies.
 
     Attributes:
         rows: rows of each block's sample, shape [blocks].
@@ -135,7 +137,7 @@ class Profile(Generic[Label]):
         sums = self._stacked([state.joint.sums for state in self.blocks.values()], joint.size)
         means = sums / np.maximum(rows, 1)[:, None]
         shares = np.array(joint.shares)
-        found, begin = {}, 0
+        by_family, begin = {}, 0
         for family, names in joint.families.items():
             part = means[:, begin : begin + len(names)]
             begin += len(names)
@@ -146,8 +148,8 @@ class Profile(Generic[Label]):
                 part = (c / np.sqrt(shares * (1 - shares))).reshape(len(means), -1)
             else:
                 part = part / {"mean": UNIT, "square": UNIT**2, "product": UNIT**2, "share": 1, "cross": 1}.get(family, WAVE_UNIT)
-            found[family] = Family(names, part)
-        return JointMeans(rows, found)
+            by_family[family] = Family(names, part)
+        return JointMeans(rows, by_family)
 
     def _stacked(self, arrays: Sequence[Integers], width: int) -> Integers:
         return np.stack(arrays) if arrays else np.zeros((0, width), np.int64)

@@ -72,9 +72,9 @@ def reference(
     if lacking:
         log.info("%d of %d reference days have no profile and are counted from the table.", len(lacking), len(lacking) + len(whole.blocks))
         whole = added([whole, _counted(lacking, layout, read, dataset.event_time)], layout)
-    found = whole.only(columns)
-    store.write(key, encode(found))
-    return found
+    inputs = whole.only(columns)
+    store.write(key, encode(inputs))
+    return inputs
 
 
 def _from_batches(kept: ProfileStore, layout: Layout, rows: pa.Table, event_time: str, batch_column: str) -> tuple[Profile, set[date]]:
@@ -106,13 +106,13 @@ def _from_batches(kept: ProfileStore, layout: Layout, rows: pa.Table, event_time
 
 
 def _counted(days: set[date], layout: Layout, read: Read, event_time: str) -> Profile:
-    """Some days, counted from the table."""
+    """The days that no kept profile tells, counted from the table."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     rows = read([event_time, *layout.names])
-    found = rows[event_time].cast(pa.timestamp("us")).cast(pa.date32())
-    return profile(rows.filter(pc.is_in(found, pa.array(sorted(days), pa.date32()))), layout, day=event_time)
+    day_of = rows[event_time].cast(pa.timestamp("us")).cast(pa.date32())
+    return profile(rows.filter(pc.is_in(day_of, pa.array(sorted(days), pa.date32()))), layout, day=event_time)
 
 
 def _mark(label: str) -> str:

@@ -1,4 +1,4 @@
-"""What some rows looked like, as counts that add up: states of parts of the rows, added in any order, equal bit for bit the state of all.
+"""What rows looked like, as counts that add up: states of parts of the rows, added in any order, equal bit for bit the state of all.
 
 A state holds whole numbers alone: rows, nulls, rows by cell, by exact value and by category, and sums over a sample of rows that are seen
 together. A row is in the sample by a hash of its own values and its time, so the sample depends neither on the order of the rows nor on how
@@ -137,7 +137,7 @@ def sample_level(levels: Integers, bound: int) -> Integers:
 
 @dataclass(frozen=True)
 class State:
-    """Counts of some rows: of a day, a batch, a part of a table, a window."""
+    """Counts of rows: of a day, a batch, a part of a table, a window."""
 
     layout: Layout
     rows: int
@@ -162,5 +162,5 @@ class State:
 
 
 def sum_of(states: Iterable[State], layout: Layout) -> State:
-    """The state of all rows of some states."""
+    """The state of the rows of all these states."""
     return functools.reduce(State.__add__, states, State.zero(layout))

@@ -15,6 +15,20 @@ One row of such a file is one count. Its columns:
 before which stands `day`, the day (UTC) it belongs to. What is not there is zero. The schema's metadata say `perennial.format`, FORMAT now,
 and `perennial.layout`, the digest of the layout on which was counted; the layout itself is JSON.
 
+    >>> import tempfile
+    >>> import pyarrow as pa
+    >>> from perennial.profiles.layout import fit_layout
+    >>> from perennial.profiles.profile import profile
+    >>> from perennial.profiles.store import ProfileStore
+    >>> from perennial.store import open_store
+    >>> rows = pa.table({"day": pa.array([15887, 15887, 15888], pa.date32()), "carrier": ["UA", "AA", "UA"]})
+    >>> kept = ProfileStore(open_store(tempfile.mkdtemp()), "flights")
+    >>> layout = kept.keep_layout(fit_layout(rows, ["carrier"]))
+    >>> kept.write("2013-07.csv", profile(rows, layout, day="day"))
+    True
+    >>> kept.read().merged().rows
+    3
+
 In the store, below `profiles/<name>/`: `layout.json`; `batches/<first day>_<last day>-<mark>.parquet`, one for each batch; `owed/<batch>`,
 a batch whose profile is still to be made; `versions/<version>.parquet`, all days of one version of a table.
 """
@@ -89,22 +103,24 @@ def encode(profile: Profile, facts: dict[str, str] | None = None) -> bytes:
         lines.add(day, "levels", "", state.joint.levels)
         level, number = np.nonzero(state.joint.by_level)
         lines.parts.append((np.full(len(level), day, np.int64), *named[number].T, level, state.joint.by_level[level, number]))
-    days, *codes, cells, counts = (np.concatenate(found) for found in zip(*lines.parts, strict=True)) if lines.parts else [np.zeros(0)] * 6
+    days, *codes, cells, counts = (
+        (np.concatenate(pieces) for pieces in zip(*lines.parts, strict=True)) if lines.parts else [np.zeros(0)] * 6
+    )
     texts = pa.array(list(lines.texts), pa.string())
     table = pa.table(
         {
             "day": pa.array(days.astype(np.int32), pa.int32()).cast(pa.date32()),
             **{
-                name: pa.DictionaryArray.from_arrays(pa.array(found.astype(np.int32)), texts)
-                for name, found in zip(("part", "column", "other"), codes, strict=True)
+                name: pa.DictionaryArray.from_arrays(pa.array(numbers.astype(np.int32)), texts)
+                for name, numbers in zip(("part", "column", "other"), codes, strict=True)
             },
             "cell": pa.array(cells.astype(np.int32)),
             "count": pa.array(counts.astype(np.int64)),
         }
     )
-    told = {"perennial.format": FORMAT, "perennial.layout": profile.layout.digest, **(facts or {})}
+    metadata = {"perennial.format": FORMAT, "perennial.layout": profile.layout.digest, **(facts or {})}
     out = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(told), out, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(metadata), out, compression="zstd")
     return out.getvalue()
 
 
@@ -125,15 +141,15 @@ def decode(data: bytes, layout: Layout, key: str = "given") -> Profile:
     again = "Delete it: it is made again from the table."
     try:
         table = pq.read_table(io.BytesIO(data), read_dictionary=["part", "column", "other"]).combine_chunks()
-        told = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items() if k.startswith(b"perennial.")}
+        metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items() if k.startswith(b"perennial.")}
     except (pa.ArrowException, UnicodeDecodeError):
         raise StoredDataDamaged(f"The profile {key} cannot be read: it is no Parquet file. {again}") from None
-    if (found := told.get("perennial.format")) != FORMAT:
+    if (version := metadata.get("perennial.format")) != FORMAT:
         raise StoredDataDamaged(
-            f"The profile {key} has the format {found or 'of no profile'}, and {FORMAT} is what is known here: "
+            f"The profile {key} has the format {version or 'of no profile'}, and {FORMAT} is what is known here: "
             "use the version that wrote it, or delete it to have it made again from the table."
         )
-    if told.get("perennial.layout") != layout.digest:
+    if metadata.get("perennial.layout") != layout.digest:
         raise StoredDataDamaged(f"The profile {key} was counted on another layout than the one that is kept beside it. {again}")
     return _assembled(table, layout)
 
@@ -252,13 +268,13 @@ class ProfileStore:
 
     def owed(self) -> dict[str, str]:
         """Batches whose profile is still to be made: label by digest."""
-        found = {}
+        labels = {}
         for item in self.store.list(f"{self.folder}/owed"):
             try:
-                found[item.key.removeprefix(f"{self.folder}/owed/")] = self.store.read(item.key).decode()
+                labels[item.key.removeprefix(f"{self.folder}/owed/")] = self.store.read(item.key).decode()
             except KeyError:
                 continue  # made by another run since the list was read
-        return found
+        return labels
 
     def forgive(self, batch: str) -> None:
         """A batch was not appended, or its profile is there: nothing is owed."""
@@ -281,14 +297,14 @@ class ProfileStore:
 
     def batches(self, first: date | None = None, last: date | None = None) -> list[KeptBatch]:
         """The profiles of batches that have rows from `first` to `last`, both included; all if absent."""
-        found = []
+        kept_batches = []
         for item in self.store.list(f"{self.folder}/batches"):
             name = _BATCH.fullmatch(item.key.rsplit("/", 1)[1])
             if name:
                 kept = KeptBatch(item.key, name[3], date.fromisoformat(name[1]), date.fromisoformat(name[2]))
                 if (first is None or kept.last >= first) and (last is None or kept.first <= last):
-                    found.append(kept)
-        return found
+                    kept_batches.append(kept)
+        return kept_batches
 
     def has(self, batch: str) -> bool:
         """Whether the profile of a batch is there."""

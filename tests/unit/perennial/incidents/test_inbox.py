@@ -109,7 +109,10 @@ class Died(Exception):
 
 
 class Shelf:
-    """A store in memory whose writers are killed and overtaken: before a put others may act, and a put may kill its writer before or after it counts."""
+    """A store in memory whose writers are killed and overtaken.
+
+    Before a put others may act, and a put may kill its writer before or after it counts.
+    """
 
     def __init__(self, random):
         self.objects, self.random, self.meanwhile, self.calm = {}, random, None, False

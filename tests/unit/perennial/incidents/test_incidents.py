@@ -285,7 +285,10 @@ class Killed(Exception):
 
 
 class MemoryStore:
-    """The part of a store that an event log needs, in memory; a writer may be killed before or after what it writes, or overtaken by another."""
+    """The part of a store that an event log needs, in memory.
+
+    A writer may be killed before or after what it writes, or overtaken by another.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -316,7 +319,7 @@ KINDS = [("drift", "a"), ("drift", "b"), ("data quality", "a")]
 
 
 def _history(seed):
-    """One random history: several writers that see, resolve, tell and judge, are killed between any two steps and start again, and overtake one another.
+    """One random history: several writers that see, resolve, tell and judge, are killed between any two steps, and overtake one another.
 
     Checks after every step what a plain model of it says: which are open, which were opened and told, and how often.
     """
@@ -467,8 +470,8 @@ def test_a_log_that_cannot_be_written_says_so(incidents, monkeypatch):
 
 
 OPENED = {
-    "time": "2026-02-20T06:00:00Z", "writer": "a", "what": "opened", "id": "0001-data-quality", "kind": "data quality", "key": "refused files",
-    "severity": "warning", "sentence": "1 file was refused and lies in quarantine: a.csv. It is empty.",
+    "time": "2026-02-20T06:00:00Z", "writer": "a", "what": "opened", "id": "0001-data-quality", "kind": "data quality",
+    "key": "refused files", "severity": "warning", "sentence": "1 file was refused and lies in quarantine: a.csv. It is empty.",
     "evidence": {"files": 1, "Data Docs": "http://reports.test/a"}, "channel": "", "news": None, "verdict": None, "by": "", "note": "",
 }  # fmt: skip
 

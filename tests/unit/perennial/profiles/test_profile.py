@@ -246,8 +246,8 @@ def test_parts_in_any_order_add_up_to_the_whole(lines, cuts, order, bound):
 )
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_states_of_batches_merge_in_any_order(lines, cuts, order, bound):
-    """DM-14: Rows cut into batches anywhere, batches dealt to places, states pickled and merged in any order: the passes' own addition gives
-    what one batch of all rows gives, by day and by category apart."""
+    """DM-14: Rows cut into batches anywhere, batches dealt to places, states pickled and merged in any order: the passes' own addition
+    gives what one batch of all rows gives, by day and by category apart."""
     fitted = mixed(400, seed=3)
     layout = LAYOUTS.setdefault(bound, fit_layout(fitted.select(["x", "few", "carrier"]), sample_rows=bound))
     for work in (ByDay(layout, "when"), ByGroupAndDay(ByDay(layout, "when"), "carrier")):
