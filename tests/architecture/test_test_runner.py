@@ -124,7 +124,7 @@ def test_the_readme_names_every_package(runner: ModuleType) -> None:
 
 
 def test_every_test_belongs_to_one_group(runner: ModuleType) -> None:
-    """A file in no group would never run, and one in two would run twice."""
+    """DE-01: A file in no group would never run, and one in two would run twice."""
     root = RUNNER.parents[1]
     for file in (root / "tests").rglob("test_*.py"):
         own = [name for name, _, _, paths in runner.GROUPS if any(file.is_relative_to(root / path) for path in paths)]
@@ -132,7 +132,7 @@ def test_every_test_belongs_to_one_group(runner: ModuleType) -> None:
 
 
 def test_groups_run_beside_each_other(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The suite takes as long as its longest group and not as all together, and each of them counts."""
+    """DE-01: The suite takes as long as its longest group and not as all together, and each of them counts."""
     _rehearse(runner, tmp_path, monkeypatch)
     both, passes = threading.Barrier(2), runner.run_group
 
@@ -147,7 +147,7 @@ def test_groups_run_beside_each_other(runner: ModuleType, tmp_path: Path, monkey
 def test_groups_share_no_folder_and_no_line(
     runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each has an Airflow, a measurement and a report of its own; what it says is marked by its name; how it ended is handed on."""
+    """DE-01: Each has an Airflow, a measurement and a report of its own; what it says is marked by its name; how it ended is handed on."""
     python = tmp_path / "venvs" / "workload" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "$AIRFLOW_HOME"; echo "$COVERAGE_FILE"; printf "%s\n" "$@" >&2; exit 3\n')

@@ -66,14 +66,14 @@ def story_of(platform, *verbs):
 
 
 def test_the_story_happens_as_told(platform):
-    """The demo, told after an earlier one was killed in its middle, ends with 0 and every line."""
+    """OP-01, MO-25, SY-04: The demo, told after an earlier one was killed in its middle, ends with 0 and every line."""
     assert platform.told.returncode == 0, platform.told.stdout[-3000:]
     for line in TOLD:
         assert f"✓ {line}" in platform.told.stdout
 
 
 def test_what_served_when_can_be_asked(platform):
-    """The ledger verifies, and names the version that serves now."""
+    """SC-03: The ledger verifies, and names the version that serves now."""
     verified = platform.perennial("ledger", "verify")
     assert verified.returncode == 0, verified.stderr
     now = platform.perennial("served-at", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "--model", "flight_delays")
@@ -81,7 +81,8 @@ def test_what_served_when_can_be_asked(platform):
 
 
 def test_a_killed_scheduler_and_a_killed_stage_lose_nothing(platform):
-    """The second model's first loop: the scheduler is killed while files are taken in, the stage while it trains and its log is read. Every row is in once, and the version serves."""
+    """DE-22, OP-08, MO-25: The second model's first loop: the scheduler is killed while files are taken in, the stage while it trains and
+    its log is read. Every row is in once, and the version serves."""
     story = story_of(platform, "ingestion", "training", "release")
     assert platform.perennial("land", "digits", "--from", "2024-01-01", "--to", "2024-01-18").returncode == 0
     supervisor = Supervisor(platform.settings)
@@ -106,7 +107,8 @@ def test_a_killed_scheduler_and_a_killed_stage_lose_nothing(platform):
 
 
 def test_a_killed_server_comes_back_and_keeps_what_it_answered(platform):
-    """All predictions answered more than a second before the kill -9 of the server are in the log; a new server answers by itself."""
+    """SE-13, OP-08: All predictions answered more than a second before the kill -9 of the server are in the log; a new server answers by
+    itself."""
     spec, store = discovery.model("digits"), open_store(platform.settings.store)
     row = dict.fromkeys(spec.inputs, 5)
     before = send(platform.settings, spec, [Call([row], f"kill-{number}") for number in range(300)], rate=100)

@@ -87,7 +87,7 @@ def released(story: Story) -> dict[str, str]:
 
 
 def test_every_row_is_in_the_bucket_once(story: Story, released: dict[str, str]) -> None:
-    """Tables, versions, ledger, receipts, reports and MLflow's files are there; the home of the platform has no store."""
+    """DM-08, SY-02: Tables, versions, ledger, receipts, reports and MLflow's files are there; the home of the platform has no store."""
     assert sorted(Table(story.store, MODEL).scan(["image"])["image"].to_pylist()) == list(range(IMAGES))
     for folder in ("landing", "receipts", "tables", "models", "reports", "ledger", "mlflow"):
         assert list(story.store.list(folder)), folder
@@ -95,7 +95,7 @@ def test_every_row_is_in_the_bucket_once(story: Story, released: dict[str, str])
 
 
 def test_the_reports_are_shown_from_the_bucket(story: Story, released: dict[str, str]) -> None:
-    """Data Docs and the evaluation's page come whole, with what they are drawn with; so does the list of all of them."""
+    """MN-18, DM-08: Data Docs and the evaluation's page come whole, with what they are drawn with; so does the list of all of them."""
     shown = [url for url in released.values() if url.startswith(story.settings.reports_url)]
     assert len(shown) >= 2
     for url in shown:
@@ -104,7 +104,7 @@ def test_the_reports_are_shown_from_the_bucket(story: Story, released: dict[str,
 
 
 def test_what_was_answered_and_what_happened_meet_in_a_table(story: Story, released: dict[str, str], tmp_path: Path) -> None:
-    """Predictions are logged into the bucket, outcomes are taken in, and monitoring brings both into tables."""
+    """SE-13, MN-03: Predictions are logged into the bucket, outcomes are taken in, and monitoring brings both into tables."""
     spec = discovery.model(MODEL)
     sent = send(story.settings, spec, [Call([dict.fromkeys(spec.inputs, 5)], f"s3-{number}") for number in range(200)], rate=100)
     assert not sent.failures
@@ -122,7 +122,8 @@ def test_what_was_answered_and_what_happened_meet_in_a_table(story: Story, relea
 
 
 def test_the_past_can_be_asked_and_done_again(story: Story, released: dict[str, str]) -> None:
-    """The ledger in the bucket is unbroken and names the version that serves; the version comes out of its snapshot bit by bit."""
+    """MO-15, SC-03: The ledger in the bucket is unbroken and names the version that serves; the version comes out of its snapshot bit by
+    bit."""
     assert not Ledger(story.store, MODEL).verify()
     perennial(story, "ledger", "verify")
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -131,7 +132,7 @@ def test_the_past_can_be_asked_and_done_again(story: Story, released: dict[str, 
 
 
 def test_the_platform_comes_back_with_what_it_had(story: Story, released: dict[str, str]) -> None:
-    """After a stop and a start the version is fetched from the bucket again and answers."""
+    """OP-08, OP-05: After a stop and a start the version is fetched from the bucket again and answers."""
     stack.stop(story.settings)
     stack.start(story.settings, story.store)
     spec = discovery.model(MODEL)

@@ -122,7 +122,8 @@ def people(platform):
 
 
 def test_a_release_waits_for_approval_and_goes_on_with_the_answer(people):
-    """Mode approval. A refusal releases nothing and is kept; an approval lets the release begin; what the evidence leaves open a person decides. The ledger names who."""
+    """DE-02: Mode approval. A refusal releases nothing and is kept; an approval lets the release begin; what the evidence leaves open a
+    person decides. The ledger names who."""
     people.has_mode("approval", (50, 100), "AskMayStart")
     version = people.candidate()
 
@@ -149,7 +150,7 @@ def test_a_release_waits_for_approval_and_goes_on_with_the_answer(people):
 
 
 def test_a_release_by_hand_is_left_to_a_person(people):
-    """Mode manual. The event of a candidate releases nothing and says who must act; a person's run releases it."""
+    """DE-02: Mode manual. The event of a candidate releases nothing and says who must act; a person's run releases it."""
     people.has_mode("manual", (100,), "OnlyByHand")
     version = people.candidate()
     people.story.expect("release")

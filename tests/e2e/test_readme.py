@@ -28,7 +28,7 @@ def test_the_readme_shows_no_command_that_nothing_runs():
 
 @pytest.mark.parametrize("shown", SHOWN)
 def test_a_command_of_the_readme_runs(platform, shown):
-    """It does what the README says: a refusal would be none, however well worded."""
+    """OP-01: It does what the README says: a refusal would be none, however well worded."""
     (trained,) = [
         platform.api.result(run, "evaluate")
         for run in platform.api.runs(f"{MODEL}_training")

@@ -70,7 +70,7 @@ def start(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Mach
 
 
 def test_gateway_and_command_run_until_the_container_is_stopped(start: Callable[..., Machine], tmp_path: Path) -> None:
-    """The health check passes once both run, Prometheus finds what the dashboards show, and SIGTERM ends all with exit 0."""
+    """OP-07: The health check passes once both run, Prometheus finds what the dashboards show, and SIGTERM ends all with exit 0."""
     machine = start("bash", "-c", f"echo $AIRFLOW__TEST__OPTION > {tmp_path}/seen; echo hello; exec sleep 300")
     wait_until(machine.is_well, 90)
     assert (tmp_path / "seen").read_text() == "handed on\n"
@@ -87,7 +87,7 @@ def test_gateway_and_command_run_until_the_container_is_stopped(start: Callable[
 
 
 def test_a_dead_command_shows_and_is_started_again(start: Callable[..., Machine], tmp_path: Path) -> None:
-    """The gateway goes on serving meanwhile."""
+    """OP-08: The gateway goes on serving meanwhile."""
     machine = start("bash", "-c", f"echo start >> {tmp_path}/starts; exec sleep 300")
     wait_until(machine.is_well, 90)
     before = machine.supervisor.programs()
@@ -98,7 +98,7 @@ def test_a_dead_command_shows_and_is_started_again(start: Callable[..., Machine]
 
 
 def test_without_supervisor_the_container_ends(start: Callable[..., Machine]) -> None:
-    """Exit 1 makes Docker start it again; nothing is left of the programs that were."""
+    """OP-08: Exit 1 makes Docker start it again; nothing is left of the programs that were."""
     machine = start("sleep", "300")
     wait_until(machine.is_well, 90)
     pids = [p.pid for p in machine.supervisor.programs().values() if p.pid]

@@ -201,7 +201,7 @@ def quiet(house, first, last, **more):
 
 
 def test_without_predictions_there_is_nothing_to_look_at(house):
-    """Skipped, with the reason; so are a window that is not over and a window without predictions."""
+    """MN-01: Skipped, with the reason; so are a window that is not over and a window without predictions."""
     assert house.look().outcome == "skipped"
     house.serve(february(1))
     waiting = house.look()
@@ -212,7 +212,7 @@ def test_without_predictions_there_is_nothing_to_look_at(house):
 
 
 def test_a_quiet_window_asks_for_nothing(house):
-    """Counts, service figures, skipped columns and the page; shadows do not count."""
+    """MN-01, MN-04: Counts, service figures, skipped columns and the page; shadows do not count."""
     served = quiet(house, 3, 6)
     house.serve(february(4), count=50, version=2, shadow=True)
     house.happen(served)
@@ -244,7 +244,8 @@ def test_a_quiet_window_asks_for_nothing(house):
 
 
 def test_lasting_drift_is_confirmed_and_asks_for_retraining_once(house):
-    """A cold spell: one window alerts, the second asks; looking again, at any window, asks for nothing more, and there is one incident."""
+    """MN-01, MN-10: A cold spell: one window alerts, the second asks; looking again, at any window, asks for nothing more, and there is one
+    incident."""
     quiet(house, 2, 5)
     for n in range(6, 11):
         house.serve(february(n), like=date(2013, 1, n), change=colder)
@@ -283,7 +284,8 @@ def test_lasting_drift_is_confirmed_and_asks_for_retraining_once(house):
 
 
 def test_a_unit_change_is_diagnosed_and_blocks_training(house):
-    """Fahrenheit becomes Celsius: the report names the unit, an incident opens, and no training starts on it until a person says that it is known."""
+    """DM-11, MN-11: Fahrenheit becomes Celsius: the report names the unit, an incident opens, and no training starts on it until a person
+    says that it is known."""
     quiet(house, 2, 3)
     for n in range(4, 9):
         house.serve(february(n), like=date(2013, 1, 1 + (n * 5) % 28), change=celsius, count=400)
@@ -309,7 +311,7 @@ def test_a_unit_change_is_diagnosed_and_blocks_training(house):
 
 
 def test_a_few_rows_in_another_unit_are_a_break(house, monkeypatch):
-    """One of two feeds gives kilometres: too few rows for an alarm, but the unit is named and no training starts on them."""
+    """DM-11: One of two feeds gives kilometres: too few rows for an alarm, but the unit is named and no training starts on them."""
     strict = MODEL.model_copy(update={"monitoring": MODEL.monitoring.model_copy(update={"min_shift": 0.005, "alarm_shift": 0.5})})
     monkeypatch.setattr(discovery, "model", lambda name: strict)
     quiet(house, 2, 3)
@@ -330,7 +332,8 @@ def test_a_few_rows_in_another_unit_are_a_break(house, monkeypatch):
 
 
 def test_an_incident_is_resolved_once_its_reason_is_gone(house):
-    """Two quiet windows after the cold spell end the incident; one does not, for drift counts by as many windows as it takes to be confirmed."""
+    """MN-09: Two quiet windows after the cold spell end the incident; one does not, for drift counts by as many windows as it takes to be
+    confirmed."""
     quiet(house, 2, 3)
     for n in (4, 5):
         house.serve(february(n), like=date(2013, 1, n), change=colder)
@@ -350,7 +353,7 @@ def test_an_incident_is_resolved_once_its_reason_is_gone(house):
 
 
 def test_a_recalibrated_version_goes_on_where_the_trained_one_was(house):
-    """Its windows, its loss and its drift are those of one training, whatever the number: the reference is the same."""
+    """MN-01, MN-03: Its windows, its loss and its drift are those of one training, whatever the number: the reference is the same."""
     served = quiet(house, 2, 3)
     house.release(2, like=1)
     served |= quiet(house, 4, 7, version=2)
@@ -369,7 +372,8 @@ def edited(monkeypatch, **changes):
 
 
 def test_a_version_is_judged_by_its_own_inputs(house, monkeypatch):
-    """An input that the spec gained is missing in no request of a version without it, and one that it lost is still watched: nothing holds the next training back."""
+    """DM-11: An input that the spec gained is missing in no request of a version without it, and one that it lost is still watched: nothing
+    holds the next training back."""
     edited(monkeypatch, inputs=(*(name for name in INPUTS if name != "distance"), "dewp"))
     quiet(house, 2, 3)
     for n in (4, 5):
@@ -384,7 +388,7 @@ def test_a_version_is_judged_by_its_own_inputs(house, monkeypatch):
 
 
 def test_of_two_versions_each_column_is_judged_on_the_rows_of_those_that_have_it(house, monkeypatch):
-    """While a release gives callers two signatures, the older one's requests lack nothing."""
+    """DM-11: While a release gives callers two signatures, the older one's requests lack nothing."""
     more = edited(monkeypatch, inputs=(*INPUTS, "dewp"))
     likes = {february(n): date(2013, 1, 1 + (n * 5) % 28) for n in range(4, 7)}
     for day, like in likes.items():
@@ -409,7 +413,8 @@ def test_of_two_versions_each_column_is_judged_on_the_rows_of_those_that_have_it
 
 
 def test_an_older_window_changes_nothing_but_its_report(house):
-    """What a look at newer traffic opened stays open when the schedule looks at the window before it, and what a person judged is not opened again."""
+    """MN-09, MN-11: What a look at newer traffic opened stays open when the schedule looks at the window before it, and what a person
+    judged is not opened again."""
     quiet(house, 2, 5)
     for n in (6, 7):
         house.serve(february(n), like=date(2013, 1, n), change=colder)
@@ -427,7 +432,8 @@ def test_an_older_window_changes_nothing_but_its_report(house):
 
 
 def test_too_few_requests_tell_nothing(house):
-    """One prediction is too few to open a drift or to end it; the look is done and says how many there are, and how many are needed."""
+    """MN-01: One prediction is too few to open a drift or to end it; the look is done and says how many there are, and how many are
+    needed."""
     house.serve(february(1), count=1, change=colder)
     alone = house.look()
     assert (alone.outcome, alone.requests) == ("done", 1)
@@ -449,7 +455,7 @@ def test_too_few_requests_tell_nothing(house):
 
 
 def test_profiles_of_a_window_are_kept_and_taken_again(house, monkeypatch):
-    """A second look counts nothing anew; more predictions do."""
+    """DM-14: A second look counts nothing anew; more predictions do."""
     quiet(house, 2, 4)
     first = house.report(house.look())
     assert house.store.exists("reports/small_delays/windows/2013-02-02_2013-02-04/inputs.parquet")
@@ -463,7 +469,7 @@ def test_profiles_of_a_window_are_kept_and_taken_again(house, monkeypatch):
 
 
 def test_missing_values_that_rise_are_a_broken_feed(house):
-    """Every third temperature is gone."""
+    """DM-11: Every third temperature is gone."""
     quiet(house, 2, 3)
     for n in range(4, 7):
         house.serve(
@@ -475,7 +481,7 @@ def test_missing_values_that_rise_are_a_broken_feed(house):
 
 
 def test_strange_requests_are_listed(house):
-    """Requests that no flight of January looks like come up by id, with the column; a handful is no incident."""
+    """MN-06: Requests that no flight of January looks like come up by id, with the column; a handful is no incident."""
     quiet(house, 2, 4)
     strange = iter(range(1000))
     house.serve(february(3), like=date(2013, 1, 8), count=20, change=lambda row: {**row, "distance": 90000} if next(strange) < 2 else row)
@@ -486,7 +492,7 @@ def test_strange_requests_are_listed(house):
 
 
 def test_slices_have_their_own_loss(house, monkeypatch):
-    """By an input and by a derived column, with intervals; a column of the dataset that no request carries is left out."""
+    """MN-03, MO-21: By an input and by a derived column, with intervals; a column of the dataset that no request carries is left out."""
     monkeypatch.setattr(discovery, "model", lambda name: MODEL.model_copy(update={"slices": ("origin", "month", "dest")}))
     house.happen(quiet(house, 2, 6))
     found = house.report(house.look())["slices"]
@@ -498,7 +504,7 @@ def test_slices_have_their_own_loss(house, monkeypatch):
 
 
 def test_the_new_champion_is_measured_against_its_own_snapshot(house):
-    """After the training that the request asked for, the same values are no drift; the old windows keep their verdicts."""
+    """MN-01, MN-10: After the training that the request asked for, the same values are no drift; the old windows keep their verdicts."""
     quiet(house, 2, 5)
     for n in range(6, 10):
         house.serve(february(n), like=date(2013, 1, n), change=colder)
@@ -521,7 +527,7 @@ def test_the_new_champion_is_measured_against_its_own_snapshot(house):
 
 
 def test_late_outcomes_change_only_their_own_window(house, tmp_path):
-    """Outcomes by log and by file; the windows before and after stay byte for byte, and drift is untouched."""
+    """MN-03: Outcomes by log and by file; the windows before and after stay byte for byte, and drift is untouched."""
     served = quiet(house, 2, 7)
     windows = [(february(n), february(n + 2)) for n in (2, 4, 6)]
     before = [house.report(house.look(*w)) for w in windows]
@@ -539,7 +545,7 @@ def test_late_outcomes_change_only_their_own_window(house, tmp_path):
 
 
 def test_a_jump_of_the_loss_asks_for_retraining(house):
-    """Outcomes turn against the scores for three days, while inputs stay as they were."""
+    """MN-03, MN-10: Outcomes turn against the scores for three days, while inputs stay as they were."""
     house.ingest(FEBRUARY, 9)
     house.happen(quiet(house, 1, 7), seed=1)
     house.happen(quiet(house, 8, 11), seed=2, upside_down=True)
@@ -550,7 +556,7 @@ def test_a_jump_of_the_loss_asks_for_retraining(house):
 
 
 def test_an_hour_looked_at_by_hand_opens_no_incident(house):
-    """An hour after the newest window is no newer window: what is strange in it is told to whoever asked, and to nobody else."""
+    """MN-09: An hour after the newest window is no newer window: what is strange in it is told to whoever asked, and to nobody else."""
     quiet(house, 2, 5)
     house.serve(february(6), like=date(2013, 1, 8), count=800, change=lambda row: {**row, "distance": 90000})
     begin = datetime(2013, 2, 6, 10)
@@ -560,7 +566,8 @@ def test_an_hour_looked_at_by_hand_opens_no_incident(house):
 
 
 def test_inputs_have_the_whole_false_alarm_rate_where_predictions_are_not_tested(house, monkeypatch):
-    """One day against fourteen that the training did not see can never be rare enough: the inputs need not share alpha with it."""
+    """MN-01, MN-02: One day against fourteen that the training did not see can never be rare enough: the inputs need not share alpha with
+    it."""
     quiet(house, 2, 5)
     tested = []
     monkeypatch.setattr(_window, "find_drift", lambda *given, **more: tested.append(given[2].alpha) or find_drift(*given, **more))
@@ -573,7 +580,7 @@ def test_inputs_have_the_whole_false_alarm_rate_where_predictions_are_not_tested
 
 
 def test_predictions_of_a_version_whose_inputs_are_gone_are_not_tested(house):
-    """The dataset lost a column that an old version reads: the inputs are tested all the same, and the reason is given."""
+    """MN-02: The dataset lost a column that an old version reads: the inputs are tested all the same, and the reason is given."""
     quiet(house, 2, 4)
     spec = MODEL.model_copy(update={"inputs": tuple(name for name in INPUTS if name != "temp")})
     dataset = house.dataset.model_copy(update={"columns": tuple(c for c in house.dataset.columns if c.name != "temp")})
@@ -586,7 +593,7 @@ def test_predictions_of_a_version_whose_inputs_are_gone_are_not_tested(house):
 
 
 def test_the_sample_of_the_reference_is_drawn_once(house, monkeypatch):
-    """A second look reads no row of the snapshot; other columns are another sample."""
+    """MN-01: A second look reads no row of the snapshot; other columns are another sample."""
     read = []
     newest_rows = References._newest_rows
     monkeypatch.setattr(
@@ -600,7 +607,7 @@ def test_the_sample_of_the_reference_is_drawn_once(house, monkeypatch):
 
 
 def test_the_gateways_counts_are_shown(house, monkeypatch):
-    """What the gateway counted beside the log; if it does not answer, the report says so and is made all the same."""
+    """MN-04: What the gateway counted beside the log; if it does not answer, the report says so and is made all the same."""
     quiet(house, 2, 4)
 
     class Gateway:
@@ -619,7 +626,7 @@ def test_the_gateways_counts_are_shown(house, monkeypatch):
 
 
 def test_predictions_of_a_version_that_the_ledger_lacks_are_a_fault(house):
-    """The release's entry may come a moment later: the stage is to be tried again."""
+    """DE-22: The release's entry may come a moment later: the stage is to be tried again."""
     house.serve(february(2), version=9)
     house.serve(february(5), version=9)
     with pytest.raises(ServiceUnreachable, match="the ledger does not know it yet"):
@@ -627,7 +634,7 @@ def test_predictions_of_a_version_that_the_ledger_lacks_are_a_fault(house):
 
 
 def test_a_prediction_from_the_future_moves_no_window(house):
-    """One caller's wrong event time must not end every window or make the champion look decades old."""
+    """MN-01: One caller's wrong event time must not end every window or make the champion look decades old."""
     quiet(house, 2, 5)
     house.serve(date(2099, 1, 1), like=date(2013, 1, 1), count=1)
     result = house.look()
@@ -666,7 +673,8 @@ def answer_odd_requests(house, day):
 
 
 def test_every_look_reads_what_servers_accepted_and_passes_by_what_nobody_can_read(house):
-    """One accepted request, or one bad segment, never stops monitoring: the numbers at the edge count, the rest is set aside and told."""
+    """SE-13, MN-18: One accepted request, or one bad segment, never stops monitoring: the numbers at the edge count, the rest is set aside
+    and told."""
     scores = quiet(house, 1, 4)
     answer_odd_requests(house, february(3))
     house.store.write(f"predictions/{MODEL.name}/00.jsonl", b"\n".join(UNREADABLE))

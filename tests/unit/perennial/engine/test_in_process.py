@@ -51,7 +51,7 @@ def flights(carriers):
 )
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_however_rows_are_divided_the_result_is_that_of_all(carriers, cuts, order):
-    """Parts cut anywhere and given in any order, folded elsewhere and sent here, or given as one table."""
+    """DM-14, DE-22: Parts cut anywhere and given in any order, folded elsewhere and sent here, or given as one table."""
     expected = dict(Counter(carriers))
     borders = sorted({0, len(carriers), *(min(cut, len(carriers)) for cut in cuts)})
     parts = [flights(carriers[first:end]) for first, end in pairwise(borders)]
@@ -65,13 +65,13 @@ def test_however_rows_are_divided_the_result_is_that_of_all(carriers, cuts, orde
 
 
 def test_no_rows_have_a_result():
-    """Neither a table without rows nor no table at all is an error."""
+    """DM-14: Neither a table without rows nor no table at all is an error."""
     assert run(Carriers()) == run(Carriers(), flights([]))
     assert run(Carriers(), flights([]))[0] == {}
 
 
 def test_a_table_a_file_and_a_dataset_are_read_alike(tmp_path):
-    """Those of the wanted columns that are there are read, and no others."""
+    """DM-14: Those of the wanted columns that are there are read, and no others."""
     table = flights(["UA", "AA", None] * 100)
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=70)
     for rows in (table, tmp_path / "a.parquet", pyarrow.dataset.dataset(tmp_path / "a.parquet")):
@@ -97,7 +97,7 @@ class Sizes:
 
 
 def test_small_batches_are_put_together_and_large_ones_cut():
-    """A thousand small pieces cost no more than a few batches, and a huge table is never in memory twice."""
+    """DM-14: A thousand small pieces cost no more than a few batches, and a huge table is never in memory twice."""
     pieces = pa.concat_tables([flights(["UA"] * 100) for _ in range(1000)])
     few = run(Sizes(), pieces)
     assert sum(few) == 100_000

@@ -45,7 +45,7 @@ def history(ledger, changes):
 @settings(max_examples=60)
 @given(CHANGES)
 def test_any_history_is_sound_and_reads_back(changes):
-    """Whatever is written, in whatever order clocks run, is found again, in order, and verifies."""
+    """SC-03: Whatever is written, in whatever order clocks run, is found again, in order, and verifies."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(FolderStore(folder), "m")
         entries = history(ledger, changes)
@@ -62,7 +62,7 @@ def test_any_history_is_sound_and_reads_back(changes):
 @settings(max_examples=150)
 @given(CHANGES, st.data())
 def test_every_edit_loss_or_swap_is_found(changes, data):
-    """One byte changed, one entry removed before the end, two exchanged, or one repeated: verify names an entry."""
+    """SC-03: One byte changed, one entry removed before the end, two exchanged, or one repeated: verify names an entry."""
     with tempfile.TemporaryDirectory() as folder:
         store = FolderStore(folder)
         ledger = Ledger(store, "m")
@@ -91,7 +91,7 @@ def test_every_edit_loss_or_swap_is_found(changes, data):
 @settings(max_examples=60)
 @given(CHANGES, st.data())
 def test_a_cut_end_shows_against_what_was_noted(changes, data):
-    """The chain that is left is whole in itself; the note of any entry that is gone, or was written anew, names it."""
+    """SC-03: The chain that is left is whole in itself; the note of any entry that is gone, or was written anew, names it."""
     with tempfile.TemporaryDirectory() as folder:
         store = FolderStore(folder)
         ledger = Ledger(store, "m")
@@ -109,7 +109,7 @@ def test_a_cut_end_shows_against_what_was_noted(changes, data):
 
 
 def test_a_garbled_note_is_named(tmp_path):
-    """It proves nothing, so it is not passed over."""
+    """SC-03: It proves nothing, so it is not passed over."""
     ledger = Ledger(FolderStore(str(tmp_path)), "m")
     entry = write(ledger)
     (problem,) = ledger.verify({1: entry.note, 2: "nonsense"})
@@ -117,7 +117,7 @@ def test_a_garbled_note_is_named(tmp_path):
 
 
 def test_a_forged_entry_breaks_the_chain_behind_it(tmp_path):
-    """Recomputing an edited entry's own hash does not help: the next one names the old hash."""
+    """SC-03: Recomputing an edited entry's own hash does not help: the next one names the old hash."""
     store = FolderStore(str(tmp_path))
     ledger = Ledger(store, "m")
     write(ledger)
@@ -133,7 +133,7 @@ def test_a_forged_entry_breaks_the_chain_behind_it(tmp_path):
 
 
 def test_entries_of_another_model_and_strange_files_are_named(tmp_path):
-    """What was put into the folder by hand shows."""
+    """SC-03: What was put into the folder by hand shows."""
     store = FolderStore(str(tmp_path))
     write(Ledger(store, "other"))
     store.write("ledger/m/00000000.json", store.read("ledger/other/00000000.json"))
@@ -151,7 +151,7 @@ def test_entries_of_another_model_and_strange_files_are_named(tmp_path):
 
 
 def test_two_writers_cannot_both_win(tmp_path):
-    """Of many that rest on the same entry exactly one writes; the others are told."""
+    """DE-22: Of many that rest on the same entry exactly one writes; the others are told."""
     store = FolderStore(str(tmp_path))
     write(Ledger(store, "m"))
     outcomes, gate = [], threading.Barrier(8)
@@ -174,7 +174,7 @@ def test_two_writers_cannot_both_win(tmp_path):
 
 
 def test_a_decision_on_an_old_entry_is_refused(tmp_path):
-    """Who decided on what no longer holds must look again."""
+    """SC-03: Who decided on what no longer holds must look again."""
     ledger = Ledger(FolderStore(str(tmp_path)), "m")
     write(ledger)
     with pytest.raises(LedgerConflict, match="place 0"):
@@ -184,7 +184,7 @@ def test_a_decision_on_an_old_entry_is_refused(tmp_path):
 
 
 def test_what_an_entry_needs(tmp_path):
-    """Every version named has its digest; evidence is JSON."""
+    """SC-03: Every version named has its digest; evidence is JSON."""
     ledger = Ledger(FolderStore(str(tmp_path)), "m")
     with pytest.raises(ValueError, match="version 3 is named without its digest"):
         write(ledger, good=(3,))
@@ -194,7 +194,7 @@ def test_what_an_entry_needs(tmp_path):
 
 
 def test_a_damaged_entry_is_not_acted_on(tmp_path):
-    """Reading refuses with the command that tells more."""
+    """SC-03: Reading refuses with the command that tells more."""
     store = FolderStore(str(tmp_path))
     ledger = Ledger(store, "m")
     write(ledger)
@@ -209,7 +209,7 @@ def test_a_damaged_entry_is_not_acted_on(tmp_path):
 
 @pytest.mark.parametrize(("old", "new"), [(b'"evidence":{}', b'"evidence":{"odds":NaN}'), (b"+00:00", b"")])
 def test_what_no_entry_can_hold_is_named(tmp_path, old, new):
-    """A number that JSON has not, a time without a zone: a sentence of `verify`, and a refusal to act on it."""
+    """SC-03: A number that JSON has not, a time without a zone: a sentence of `verify`, and a refusal to act on it."""
     store = FolderStore(str(tmp_path))
     ledger = Ledger(store, "m")
     write(ledger)
@@ -223,7 +223,7 @@ def test_what_no_entry_can_hold_is_named(tmp_path, old, new):
 
 
 def test_roles_follow_from_the_entry(tmp_path):
-    """A release is under way or not; the version to go back to is the newest good one other than the champion."""
+    """SC-03, SE-11: A release is under way or not; the version to go back to is the newest good one other than the champion."""
     ledger = Ledger(FolderStore(str(tmp_path)), "m")
     digests = {n: str(n) * 64 for n in range(1, 9)}
     first = write(ledger, "started", 2, champion=1, weights={1: 10_000, 2: 0}, versions=digests, good=(1, 3))

@@ -24,7 +24,7 @@ from perennial.monitoring.permutation import (
 
 
 def test_every_labelling_is_enumerated_once_and_the_observed_comes_first():
-    """Seven and three blocks: each of the 120 choices of three once."""
+    """MN-01: Seven and three blocks: each of the 120 choices of three once."""
     labels, exact = labellings(7, 3, np.random.default_rng(1))
     assert exact
     assert labels.shape == (120, 10)
@@ -33,7 +33,7 @@ def test_every_labelling_is_enumerated_once_and_the_observed_comes_first():
 
 
 def test_too_many_labellings_are_drawn():
-    """Drawn labellings all have the window's number of blocks; the observed one is among them."""
+    """MN-01: Drawn labellings all have the window's number of blocks; the observed one is among them."""
     labels, exact = labellings(45, 5, np.random.default_rng(1))
     assert not exact
     assert labels.shape == (DRAWN + 1, 50)
@@ -43,7 +43,8 @@ def test_too_many_labellings_are_drawn():
 
 
 def test_an_exact_p_value_is_that_of_a_brute_force_count():
-    """The share of all choices of window blocks whose difference of the means, standardised over all choices, is at least the observed one."""
+    """MN-01: The share of all choices of window blocks whose difference of the means, standardised over all choices, is at least the
+    observed one."""
     rng = np.random.default_rng(2)
     values = rng.normal(size=9) + np.array([0] * 6 + [1] * 3)
     labels, _ = labellings(6, 3, rng)
@@ -56,7 +57,7 @@ def test_an_exact_p_value_is_that_of_a_brute_force_count():
 
 
 def test_the_largest_of_a_family_is_what_counts():
-    """With many statistics the p-value is the share of labellings in which any of them stands out as much (brute force)."""
+    """MN-01: With many statistics the p-value is the share of labellings in which any of them stands out as much (brute force)."""
     rng = np.random.default_rng(3)
     values = rng.normal(size=(9, 20))
     labels, _ = labellings(6, 3, rng)
@@ -69,7 +70,7 @@ def test_the_largest_of_a_family_is_what_counts():
 
 
 def test_a_wild_column_does_not_hide_a_calm_one():
-    """Statistics that are volatile between blocks are a family apart, and both p-values are doubled."""
+    """MN-01: Statistics that are volatile between blocks are a family apart, and both p-values are doubled."""
     rng = np.random.default_rng(4)
     calm = Statistic(0, np.append(4.0, np.abs(rng.normal(size=DRAWN))), ratio=1.0)
     wild = [Statistic(i, np.abs(rng.standard_t(2, size=DRAWN + 1)), ratio=9.0) for i in range(1, 40)]
@@ -83,7 +84,7 @@ def test_a_wild_column_does_not_hide_a_calm_one():
 
 
 def test_blocks_that_differ_by_themselves_are_told_from_independent_rows():
-    """Independent rows give about one, weather much more."""
+    """MN-01: Independent rows give about one, weather much more."""
     rng = np.random.default_rng(5)
     calm = rng.multinomial(500, [0.4, 0.3, 0.2, 0.1], size=60).astype(float)
     wild = np.stack([rng.multinomial(500, rng.dirichlet([8, 4, 2, 1])) for _ in range(60)]).astype(float)
@@ -92,14 +93,14 @@ def test_blocks_that_differ_by_themselves_are_told_from_independent_rows():
 
 
 def test_what_comes_in_bursts_is_volatile():
-    """Missing values that come on few days, but then many."""
+    """MN-01: Missing values that come on few days, but then many."""
     counts = np.tile([0.0, 500.0], (60, 1))
     counts[[7, 30, 44]] = [60, 440]
     assert between_blocks(counts) > 8
 
 
 def test_what_only_the_window_holds():
-    """The largest share of one cell that the rest has not at all, by labelling: against a plain count."""
+    """MN-01: The largest share of one cell that the rest has not at all, by labelling: against a plain count."""
     rng = np.random.default_rng(7)
     counts = np.where(rng.random((8, 30)) < 0.25, rng.integers(1, 9, (8, 30)), 0).astype(float) + np.eye(8, 30) * 5
     labels, _ = labellings(5, 3, rng)
@@ -111,7 +112,7 @@ def test_what_only_the_window_holds():
 
 
 def test_chi_square_against_its_definition():
-    """Cube root of the squared differences of the shares over the pooled shares."""
+    """MN-01: Cube root of the squared differences of the shares over the pooled shares."""
     rng = np.random.default_rng(8)
     counts = rng.integers(1, 50, (10, 6)).astype(float)
     labels, _ = labellings(7, 3, rng)
@@ -121,7 +122,7 @@ def test_chi_square_against_its_definition():
 
 
 def test_false_alarms_are_alpha_however_alike_the_rows_of_a_block_are():
-    """Smallest of all p-values at most .05 in 5 % of 400 simulations without drift, with blocks that differ by themselves.
+    """MN-01: Smallest of all p-values at most .05 in 5 % of 400 simulations without drift, with blocks that differ by themselves.
 
     Tolerance: three standard errors, .033.
     """

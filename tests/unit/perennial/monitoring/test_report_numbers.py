@@ -26,7 +26,8 @@ def before():
 
 
 def test_a_report_of_an_earlier_state_opens_and_stays_as_it_is(before):
-    """Every figure of it is where it was: it is written the same again, but for what has been added since, and its page can be drawn."""
+    """MN-18: Every figure of it is where it was: it is written the same again, but for what has been added since, and its page can be
+    drawn."""
     report = decoded(before, REPORT_BEFORE)
     assert (report.model, report.version, report.answered, report.performance.labelled) == ("digits", 1, 200, 150)
     assert (report.drift.alarming, report.drift.earlier) == ((), ("2024-01-13_2024-01-15",))
@@ -36,7 +37,7 @@ def test_a_report_of_an_earlier_state_opens_and_stays_as_it_is(before):
 
 
 def test_a_report_is_written_and_read_again_without_a_difference():
-    """Times keep their zone, versions are numbers, what drifted is in it though it follows from the findings."""
+    """MN-18: Times keep their zone, versions are numbers, what drifted is in it though it follows from the findings."""
     report = WindowReport.model_validate(REPORT)
     again = decoded(report.encoded(), "report.json")
     assert again == report
@@ -48,19 +49,19 @@ def test_a_report_is_written_and_read_again_without_a_difference():
 
 
 def test_what_a_later_state_adds_is_passed_over():
-    """Who goes back to an earlier state of the platform can still look at a window."""
+    """MN-18: Who goes back to an earlier state of the platform can still look at a window."""
     assert decoded(json.dumps({**REPORT, "weather": "rain"}).encode(), "report.json") == WindowReport.model_validate(REPORT)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", json.dumps({**REPORT, "version": "three"}).encode()])
 def test_what_is_no_report_is_named(content):
-    """With its place and what to do: the window can be looked at again."""
+    """MN-18: With its place and what to do: the window can be looked at again."""
     with pytest.raises(StoredDataDamaged, match=r"reports/m/report.json is no report of a window .* look at the window again"):
         decoded(content, "reports/m/report.json")
 
 
 def test_a_figure_that_is_no_number_is_never_written():
-    """JSON knows none, and a page would show it as one."""
+    """MN-18: JSON knows none, and a page would show it as one."""
     report = WindowReport.model_validate({**REPORT, "performance": {**REPORT["performance"], "coverage": float("nan")}})
     with pytest.raises(ValueError, match="not JSON compliant"):
         report.encoded()

@@ -215,7 +215,7 @@ def by_expansion(level, freedom):
 
 
 def test_the_gate_decides_as_it_did_by_the_expansion(monkeypatch):
-    """Five days, the fewest that are drawn whole, at the usual level: a ten-thousandth apart; among twenty slices half a percent."""
+    """MO-13: Five days, the fewest that are drawn whole, at the usual level: a ten-thousandth apart; among twenty slices half a percent."""
     assert student(0.95, 4) == pytest.approx(by_expansion(0.95, 4), rel=2e-4)
     assert student(1 - 0.05 / 20, 4) == pytest.approx(by_expansion(1 - 0.05 / 20, 4), rel=5e-3)
     candidates = [losses(np.random.default_rng(number), worse) for number, worse in enumerate(np.linspace(-0.05, 0.1, 31))]

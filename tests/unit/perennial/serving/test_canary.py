@@ -40,7 +40,8 @@ def release_under(rng, candidate, champion, *, signal="errors", looks=40, reques
     [("errors", 0.02, 1), ("latency", 0.1, 1), ("latency", 0.05, 10), ("outcomes", 0.25, 1), ("unreadable", 0.1, 1)],
 )
 def test_arms_that_are_alike_are_rarely_parted(signal, rate, burst):
-    """At most alpha (here .1, to be measurable) of equal candidates are rolled back, with forty looks each while weights climb."""
+    """SE-06, SE-09: At most alpha (here .1, to be measurable) of equal candidates are rolled back, with forty looks each while weights
+    climb."""
     rng = np.random.default_rng(5)
     spec = RELEASE.model_copy(update={"alpha": 0.1})
     runs = 300
@@ -53,20 +54,20 @@ def test_arms_that_are_alike_are_rarely_parted(signal, rate, burst):
     [("errors", 0.005, 0.03), ("latency", 0.05, 0.4), ("outcomes", 0.2, 0.35), ("unreadable", 0.01, 0.06)],
 )
 def test_a_clearly_worse_candidate_is_found(signal, champion, candidate):
-    """At least nineteen of twenty."""
+    """SE-10: At least nineteen of twenty."""
     rng = np.random.default_rng(6)
     found = sum(release_under(rng, candidate, champion, signal=signal)[0] > 0 for _ in range(60))
     assert found >= 57
 
 
 def test_a_candidate_that_only_fails_is_found_within_one_look():
-    """Four failures in a row against none of the champion's suffice at 5 %."""
+    """SE-10: Four failures in a row against none of the champion's suffice at 5 %."""
     evidence = add(Evidence(), {"errors": Counts(4, 4, 76, 0)}, 0.05, RELEASE)
     assert decide(evidence, RELEASE, 1.0, last_step=False).action == "roll_back"
 
 
 def test_a_drifting_error_rate_convicts_nobody():
-    """Both arms get worse while the candidate's share grows: pooled counts would blame it."""
+    """SE-10: Both arms get worse while the candidate's share grows: pooled counts would blame it."""
     rng, evidence, spec = np.random.default_rng(7), Evidence(), RELEASE
     for look in range(120):
         share, rate = (0.05, 0.25, 0.5)[look // 40], 0.002 + 0.02 * look / 120
@@ -85,7 +86,7 @@ def test_a_drifting_error_rate_convicts_nobody():
 @settings(max_examples=200)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 12), st.floats(1.01, 30), st.floats(1, 4))
 def test_the_evidence_is_a_fair_bet(ours, theirs, events, ratio, tolerance):
-    """Where both arms fail alike (or the candidate less than tolerated) the expected likelihood ratio is at most one, exactly."""
+    """SE-09: Where both arms fail alike (or the candidate less than tolerated) the expected likelihood ratio is at most one, exactly."""
     events = min(events, ours + theirs)
     win, lose = stakes(ours, theirs, ratio * tolerance, tolerance)
     total = math.comb(ours + theirs, events)
@@ -96,7 +97,7 @@ def test_the_evidence_is_a_fair_bet(ours, theirs, events, ratio, tolerance):
 
 
 def test_requests_that_only_the_candidate_cannot_read_convict_it():
-    """Old callers lack what it asks for; requests that neither arm can read are their callers' doing, however many they are."""
+    """SE-10: Old callers lack what it asks for; requests that neither arm can read are their callers' doing, however many they are."""
     counted = compare(Arm(100, 0, (), 100, 40), Arm(1900, 0, (), 1900, 0), None)
     assert counted["unreadable"] == Counts(100, 40, 1900, 0)
     decision = decide(add(Evidence(), counted, 0.05, RELEASE), RELEASE, 5, last_step=False)
@@ -107,14 +108,14 @@ def test_requests_that_only_the_candidate_cannot_read_convict_it():
 
 
 def test_bursts_are_discounted():
-    """Ten slow requests of one pause weigh as much as one slow request would."""
+    """SE-04: Ten slow requests of one pause weigh as much as one slow request would."""
     ten = add(Evidence(), {"latency": Counts(50, 10, 950, 0)}, 0.05, RELEASE)
     assert average(ten.tallies["latency"].against) < 20
     assert decide(ten, RELEASE, 0.0, last_step=False).action == "hold"
 
 
 def test_steps_want_time_and_requests():
-    """Neither alone advances; both do."""
+    """DE-20, SE-06: Neither alone advances; both do."""
     few = add(Evidence(), {"errors": Counts(99, 0, 900, 0)}, 0.05, RELEASE)
     enough = add(few, {"errors": Counts(1, 0, 9, 0)}, 0.05, RELEASE)
     assert decide(few, RELEASE, 60, last_step=False).action == "hold"
@@ -126,7 +127,7 @@ def test_steps_want_time_and_requests():
 
 
 def test_promotion_without_errors_wants_enough_requests():
-    """No error in 314 requests shows a rate below 1 % at .05; in fewer it does not."""
+    """SE-06: No error in 314 requests shows a rate below 1 % at .05; in fewer it does not."""
     evidence = add(Evidence(), {"errors": Counts(313, 0, 313, 0)}, 0.5, RELEASE)
     assert decide(evidence, RELEASE, 60, last_step=True).action == "hold"
     evidence = add(evidence, {"errors": Counts(1, 0, 1, 0)}, 0.5, RELEASE)
@@ -136,7 +137,7 @@ def test_promotion_without_errors_wants_enough_requests():
 
 
 def test_promotion_with_errors_wants_them_alike():
-    """With errors in both arms the ratio decides, and one at the limit is promoted with a chance of at most .05."""
+    """SE-06: With errors in both arms the ratio decides, and one at the limit is promoted with a chance of at most .05."""
     rng, runs = np.random.default_rng(8), 200
     outcomes = {}
     for name, rate in (("alike", 0.02), ("at the limit", 0.04)):
@@ -157,13 +158,13 @@ def test_promotion_with_errors_wants_them_alike():
 
 
 def test_promotion_takes_a_rare_error():
-    """One failed request among many does not block for ever."""
+    """SE-06: One failed request among many does not block for ever."""
     evidence = add(Evidence(), {"errors": Counts(1500, 1, 1500, 1)}, 0.5, RELEASE)
     assert decide(evidence, RELEASE, 60, last_step=True).action == "promote"
 
 
 def test_silence_needs_two_looks_and_ends_with_a_request():
-    """One look without requests may be chance or a slow gateway."""
+    """SE-10: One look without requests may be chance or a slow gateway."""
     silent = {"errors": Counts(0, 0, 2000, 0)}
     once = add(Evidence(), silent, 0.05, RELEASE)
     assert decide(once, RELEASE, 5, last_step=False).action == "hold"
@@ -178,7 +179,7 @@ def test_silence_needs_two_looks_and_ends_with_a_request():
 
 
 def test_a_server_that_stays_unhealthy_goes():
-    """Even where there is no traffic to miss it; one that comes back in time stays."""
+    """SE-10: Even where there is no traffic to miss it; one that comes back in time stays."""
     evidence = Evidence()
     for _ in range(canary.UNHEALTHY_LOOKS):
         assert decide(evidence, RELEASE, 5, last_step=False).action == "hold"
@@ -188,12 +189,12 @@ def test_a_server_that_stays_unhealthy_goes():
 
 
 def test_alpha_is_shared_by_all_signals():
-    """The shares add up to one, so the promise holds for the release and not for each signal."""
+    """SE-09: The shares add up to one, so the promise holds for the release and not for each signal."""
     assert sum(signal.share for signal in canary.signals(RELEASE).values()) == pytest.approx(1)
 
 
 def test_increments_survive_a_restart():
-    """Counts that fell began anew: what they show now is what is new."""
+    """SE-06: Counts that fell began anew: what they show now is what is new."""
     before = Arm(100, 5, ((10.0, 90), (INFINITE, 100)))
     assert increment(before, Arm(130, 6, ((10.0, 110), (INFINITE, 130)))) == Arm(30, 1, ((10.0, 20), (INFINITE, 30)))
     assert increment(before, Arm(20, 1, ((10.0, 20), (INFINITE, 20)))).requests == 20
@@ -202,7 +203,7 @@ def test_increments_survive_a_restart():
 
 
 def test_the_edge_parts_a_twentieth():
-    """The bucket bound that is nearest to the champion's 95th percentile; none while it has little past or no bound parts."""
+    """SE-04: The bucket bound that is nearest to the champion's 95th percentile; none while it has little past or no bound parts."""
     champion = Arm(1000, 0, ((1.0, 0), (5.0, 600), (10.0, 960), (25.0, 999), (INFINITE, 1000)))
     assert latency_edge(champion) == 10
     assert latency_edge(Arm(100, 0, ((10.0, 90), (INFINITE, 100)))) is None

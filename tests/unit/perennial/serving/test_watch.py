@@ -21,21 +21,21 @@ WRONG = {1: (300, 75), 2: (100, 30)}
     ],
 )
 def test_outcomes_are_counted_where_there_are_new_ones_and_not_all_the_time(counted, mark, seconds, wants):
-    """Counting loads much: not at every look."""
+    """SE-09: Counting loads much: not at every look."""
     labelled_at = None if seconds is None else NOW - timedelta(seconds=seconds)
     watch = Watch.begin(2, 1, {}).model_copy(update={"labelled_mark": counted, "labelled_at": labelled_at})
     assert watch.wants_outcomes(mark, NOW) is wants
 
 
 def test_a_classifiers_outcomes_are_evidence_at_once():
-    """An answer is right or wrong, whatever was usual."""
+    """SE-09: An answer is right or wrong, whatever was usual."""
     watch, evidence = Watch.begin(2, 1, {}).counted("a", NOW, WRONG, None, "binary")
     assert evidence == WRONG
     assert (watch.labelled, watch.labelled_mark, watch.labelled_at) == ({}, "a", NOW)
 
 
 def test_a_regressions_first_outcomes_tell_what_is_usual():
-    """They are evidence for nobody: what comes after them is counted from there."""
+    """SE-09: They are evidence for nobody: what comes after them is counted from there."""
     first, evidence = Watch.begin(2, 1, {}).counted("a", NOW, WRONG, 1.5, "regression")
     assert evidence is None
     assert (first.usual_error, first.labelled) == (1.5, WRONG)

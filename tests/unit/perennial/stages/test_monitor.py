@@ -31,7 +31,7 @@ BINARY = ModelSpec(task="binary", classes=("on_time", "late"), **COMMON)
 
 
 def test_half_a_window_is_completed_by_its_length():
-    """A begin alone or an end alone gives a window of the spec's length; times without a zone are UTC."""
+    """MN-01: A begin alone or an end alone gives a window of the spec's length; times without a zone are UTC."""
     first, last = datetime(2013, 2, 1), datetime(2013, 2, 3, tzinfo=timezone.utc)
     assert _window(first, None, 2) == _window(None, last, 2) == _window(first, last, 9)
     eastern = timezone(timedelta(hours=-5))
@@ -39,7 +39,7 @@ def test_half_a_window_is_completed_by_its_length():
 
 
 def test_a_window_that_runs_backwards_is_refused():
-    """The sentence says which time goes where."""
+    """MN-01: The sentence says which time goes where."""
     with pytest.raises(
         UnknownName, match="from 2013-02-03 00:00 to 2013-02-01 00:00 does not run forward: give the earlier time to --from"
     ):
@@ -80,7 +80,8 @@ def found(*findings, breaks=(), confirmed=(), jump=False, unusual=False, lasting
 
 
 def test_one_alarm_for_one_change():
-    """Many columns of one season are one incident, a small change is none; what follows from a broken feed is none of its own, another input's drift is."""
+    """MN-09: Many columns of one season are one incident, a small change is none; what follows from a broken feed is none of its own,
+    another input's drift is."""
     quiet = wrong(found(finding(drifted=False), finding("dewp", alarms=False)), 2)
     assert quiet == {}
     season = wrong(found(finding(), finding("dewp"), finding("all columns", "joint"), unusual=True), 2)
@@ -96,14 +97,14 @@ def test_one_alarm_for_one_change():
 
 
 def test_scores_loss_and_requests_have_alarms_of_their_own():
-    """Scores may drift where no input does; a jump is the worst; strange requests count where nothing drifted."""
+    """MN-09: Scores may drift where no input does; a jump is the worst; strange requests count where nothing drifted."""
     assert set(wrong(found(finding("score of late", "predictions")), 2)) == {("drift", "predictions")}
     assert wrong(found(jump=True), 2) == {("performance", "loss"): ("critical", "It jumped.")}
     assert wrong(found(unusual=True), 2) == {("anomaly", "requests"): ("warning", "Many.")}
 
 
 def test_an_incident_is_over_only_where_it_could_have_been_seen():
-    """No verdict ends nothing; drift ends once the windows before are quiet too; what others opened is theirs to end."""
+    """MN-09: No verdict ends nothing; drift ends once the windows before are quiet too; what others opened is theirs to end."""
     calm, blind = found(finding(drifted=False)), found(power="Nothing can be found.")
     assert is_over("drift", "inputs", calm)
     assert not is_over("drift", "inputs", blind)
@@ -125,13 +126,13 @@ def test_an_incident_is_over_only_where_it_could_have_been_seen():
     ("kind", "key"), [("drift", "inputs"), ("data quality", "unit of temp"), ("performance", "loss"), ("anomaly", "requests")]
 )
 def test_too_few_requests_end_no_incident(kind, key):
-    """Of no kind: that nothing was seen among so few says nothing."""
+    """MN-09: Of no kind: that nothing was seen among so few says nothing."""
     assert is_over(kind, key, found(finding(drifted=False)))
     assert not is_over(kind, key, found(finding(drifted=False), few=True))
 
 
 def test_two_tests_share_one_false_alarm_rate():
-    """p-values are doubled, so that either alone must be twice as sure; findings are in one order."""
+    """MN-01, MN-02: p-values are doubled, so that either alone must be twice as sure; findings are in one order."""
     inputs = found(finding(p=0.02), finding("dewp", drifted=False, p=0.7)).judged.verdict.model_copy(update={"p_value": 0.02})
     scores = found(finding("score", "predictions", p=0.001)).judged.verdict.model_copy(update={"p_value": 0.001})
     both = _together(inputs, scores, 0.05)
@@ -141,7 +142,7 @@ def test_two_tests_share_one_false_alarm_rate():
 
 
 def test_slices_are_inputs_or_made_from_the_time():
-    """A null is a slice of its own; a column that requests do not carry is none."""
+    """MO-21: A null is a slice of its own; a column that requests do not carry is none."""
     spec = BINARY.model_copy(update={"slices": ("carrier", "hour", "weekday", "dest")})
     when = [datetime(2013, 2, 4, 17, 30, tzinfo=timezone.utc)] * 2
     given = pa.table({"event_time": pa.array(when, pa.timestamp("us", "UTC")), "input_carrier": ["AA", None]})

@@ -153,7 +153,7 @@ def test_a_good_model_keeps_every_promise() -> None:
 
 @pytest.mark.parametrize("promise", PROMISES)
 def test_a_bad_model_is_told_in_one_sentence(promise: str) -> None:
-    """It names the model, the column, and what to do. A promise that no model can break would promise nothing."""
+    """MO-01: It names the model, the column, and what to do. A promise that no model can break would promise nothing."""
     features, column, what_to_do = BROKEN[promise]
     sentences = broken_promises(tried(**features), promise)
     assert len(sentences) == 1
@@ -163,38 +163,38 @@ def test_a_bad_model_is_told_in_one_sentence(promise: str) -> None:
 
 
 def test_a_network_that_mixes_rows_is_told() -> None:
-    """Its features are right and its scores are not."""
+    """MO-01, DE-14: Its features are right and its scores are not."""
     (sentence,) = broken_promises(tried(Mixes), "a row alone")
     assert "model.py" in sentence
 
 
 def test_a_tensor_of_another_kind_is_told() -> None:
-    """float64 would be refused when the network is written as ONNX, after the training."""
+    """MO-01, MO-22: float64 would be refused when the network is written as ONNX, after the training."""
     (sentence,) = broken_promises(tried(encode=as_doubles), "kinds of columns")
     assert "numbers is float64" in sentence
 
 
 def test_a_time_that_is_read_only_as_a_request_writes_it_is_told() -> None:
-    """A table gives times in microseconds."""
+    """DM-18: A table gives times in microseconds."""
     (sentence,) = broken_promises(tried(**changed(ordered=as_written)), "kinds of columns")
     assert "ordered as datetime64[us]" in sentence
 
 
 def test_a_whole_number_that_does_not_fit_is_told() -> None:
-    """Whatever breaks is told with the values that broke it."""
+    """DE-14: Whatever breaks is told with the values that broke it."""
     trial = tried(**changed(pieces=lambda columns: np.array([small(value) for value in columns["pieces"]])))
     (sentence,) = broken_promises(trial, "huge whole numbers")
     assert "with pieces of 9007199254740992" in sentence
 
 
 def test_a_model_that_scores_nothing_is_told_once() -> None:
-    """Not by each promise anew, and with what broke."""
+    """MO-01: Not by each promise anew, and with what broke."""
     (sentence,) = broken_promises(tried(**changed(shop=lambda columns: columns["shops"])))
     assert sentence.startswith("late_orders: it breaks with KeyError ('shops')")
 
 
 def test_broken_promises_stand_below_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`check_model` finds the model by its name or spec, and tells all that is wrong at once."""
+    """MO-01: `check_model` finds the model by its name or spec, and tells all that is wrong at once."""
     parts = {
         "features": tried(encode=as_doubles, fit=changed(price=lambda c: c["price"])["fit"]).features,
         "model": SimpleNamespace(Model=Mixes),
@@ -211,7 +211,7 @@ def test_broken_promises_stand_below_one_another(monkeypatch: pytest.MonkeyPatch
 
 
 def test_rows_of_ones_own_are_tried() -> None:
-    """Where a feature expects more of a value than its type says."""
+    """DE-14: Where a feature expects more of a value than its type says."""
     rows = [{**row, "shop": str(place % 12 + 1)} for place, row in enumerate(rows_like(SPEC, DATASET))]
 
     def month(columns: Columns) -> np.ndarray:
@@ -222,7 +222,7 @@ def test_rows_of_ones_own_are_tried() -> None:
 
 
 def test_times_are_tried_in_the_zone_of_their_dataset() -> None:
-    """The wall time is the dataset's: times of `encoding` read what serving gives alike."""
+    """DM-18: The wall time is the dataset's: times of `encoding` read what serving gives alike."""
     trial = tried()
     assert times(trial.own["ordered"]).dtype == "datetime64[s]"
     assert {len(values) for values in trial.own.values()} == {len(trial.rows)}

@@ -42,7 +42,7 @@ def test_binary_metrics_are_scikit_learns(rows: int, ties: bool) -> None:
 
 @pytest.mark.parametrize("count", [3, 10])
 def test_multiclass_metrics_are_scikit_learns(count: int) -> None:
-    """Macro averages; ROC AUC of each class against the rest."""
+    """MO-08: Macro averages; ROC AUC of each class against the rest."""
     labels, scores = classes(500, count)
     found, predicted = metrics("multiclass", labels, scores), scores.argmax(axis=1)
     precision, recall, f1, _ = reference.precision_recall_fscore_support(labels, predicted, average="macro", zero_division=0)
@@ -123,14 +123,14 @@ def test_what_a_drawn_regression_says_is_its_formula(pairs: list[tuple[float, fl
 
 
 def test_a_spec_knows_every_metric() -> None:
-    """What a floor may name is what an evaluation gives."""
+    """MO-13: What a floor may name is what an evaluation gives."""
     labels, classes = np.array([0, 1] * 10), np.full((20, 2), 0.5)
     for task in ("binary", "multiclass", "regression"):
         assert sorted(metrics(task, labels, classes)) == sorted(METRICS[task])
 
 
 def test_a_metric_that_does_not_exist_is_left_out() -> None:
-    """One class has no ROC AUC; the others stay."""
+    """MO-08: One class has no ROC AUC; the others stay."""
     labels, scores = np.ones(4, dtype=int), np.tile([0.3, 0.7], (4, 1))
     found = metrics("binary", labels, scores)
     assert "roc_auc" not in found
@@ -139,7 +139,7 @@ def test_a_metric_that_does_not_exist_is_left_out() -> None:
 
 
 def test_losses_of_rows_are_finite_and_their_mean_is_the_log_loss() -> None:
-    """A score of 0 for what happened costs much, not infinity."""
+    """MO-08: A score of 0 for what happened costs much, not infinity."""
     labels, scores = np.array([1, 0]), np.array([[1.0, 0.0], [0.5, 0.5]])
     losses = per_row_loss("binary", labels, scores)
     assert np.isfinite(losses).all()
@@ -148,7 +148,7 @@ def test_losses_of_rows_are_finite_and_their_mean_is_the_log_loss() -> None:
 
 
 def test_the_calibration_error_is_its_formula() -> None:
-    """Two bins: half of the rows claim .15 and none came true, half claim .85 and all came true; each bin is .15 off."""
+    """MO-08: Two bins: half of the rows claim .15 and none came true, half claim .85 and all came true; each bin is .15 off."""
     scores = np.array([[0.85, 0.15]] * 10 + [[0.15, 0.85]] * 10)
     labels = np.array([0] * 10 + [1] * 10)
     assert calibration_error("binary", labels, scores) == pytest.approx(0.15)
@@ -156,7 +156,7 @@ def test_the_calibration_error_is_its_formula() -> None:
 
 
 def test_true_probabilities_are_calibrated() -> None:
-    """Labels drawn from the scores leave an error near nothing, also of many classes."""
+    """MO-08: Labels drawn from the scores leave an error near nothing, also of many classes."""
     for count, task in ((2, "binary"), (4, "multiclass")):
         scores = RNG.dirichlet(np.ones(count), 50_000)
         labels = (scores.cumsum(axis=1) < RNG.random((50_000, 1))).sum(axis=1)
@@ -164,7 +164,7 @@ def test_true_probabilities_are_calibrated() -> None:
 
 
 def test_slices_are_the_metrics_of_their_rows() -> None:
-    """Each value by itself; too small ones are left out."""
+    """MO-21: Each value by itself; too small ones are left out."""
     labels, scores = classes(200, 2)
     names = np.array(["a"] * 150 + ["b"] * 45 + ["c"] * 5)
     found = slice_metrics("binary", labels, scores, names, min_rows=30)
@@ -173,7 +173,7 @@ def test_slices_are_the_metrics_of_their_rows() -> None:
 
 
 def test_intervals_hold_the_figure_and_repeat() -> None:
-    """The same seed gives the same interval, and the figure itself lies within."""
+    """MO-07: The same seed gives the same interval, and the figure itself lies within."""
     labels, scores = classes(600, 2)
     days = np.repeat(np.arange(12), 50)
     found = intervals("binary", labels, scores, days, seed=3)
@@ -183,7 +183,7 @@ def test_intervals_hold_the_figure_and_repeat() -> None:
 
 
 def test_intervals_know_that_days_differ() -> None:
-    """Where whole days go well or badly, drawing rows would claim an interval several times too narrow."""
+    """MO-07: Where whole days go well or badly, drawing rows would claim an interval several times too narrow."""
     good = np.repeat(RNG.random(10) < 0.5, 200)
     good[:200], good[200:400] = True, False
     labels = np.ones(2000, dtype=int)
