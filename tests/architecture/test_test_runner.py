@@ -98,7 +98,8 @@ def test_nothing_is_installed_unasked(
     packages = "radosgw ceph-mon ceph-osd"
     told = [line for line in capsys.readouterr().out.splitlines() if "apt-get" in line]
     assert told == [
-        f"Tests that need {packages.replace(' ', ', ')} are skipped. To run them too: sudo apt-get install -y --no-install-recommends {packages}"
+        f"Tests that need {packages.replace(' ', ', ')} are skipped. To run them too: sudo apt-get install -y --no-install-recommends "
+        f"{packages}"
     ]
     assert runner.main(["unit"]) == 0
     assert "apt-get" not in capsys.readouterr().out

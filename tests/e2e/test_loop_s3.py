@@ -1,4 +1,7 @@
-"""The loop with its store in a bucket of a real S3 server: nothing durable is anywhere else. Beside the other platform, on ports of its own."""
+"""The loop with its store in a bucket of a real S3 server: nothing durable is anywhere else.
+
+Beside the other platform, on ports of its own.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,8 @@ def page(url: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def released(story: Story) -> dict[str, str]:
-    """Files land, the trigger sees them in the bucket, and the first version is trained and takes the traffic. Addresses of reports by their title."""
+    """Files land, the trigger sees them in the bucket, and the first version is trained and takes the traffic. Addresses of reports by
+    their title."""
     for verb in ("ingestion", "training", "release"):
         story.expect(verb)
     assert "in s3://perennial/of/a/team/landing/digits" in perennial(story, "land", MODEL, "--from", "2024-01-01", "--to", "2024-01-18")

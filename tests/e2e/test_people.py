@@ -1,4 +1,7 @@
-"""Releases that wait for a person, on the real scheduler: the person answers by Airflow's REST API. The first version of `digits` serves already."""
+"""Releases that wait for a person, on the real scheduler: the person answers by Airflow's REST API.
+
+The first version of `digits` serves already.
+"""
 
 import contextlib
 import shutil
@@ -93,7 +96,8 @@ class People:
         wait_until(lambda: self.api.tasks(run)[task] == "awaiting_input", 120, f"{task} to ask")
 
     def answer(self, run, task: str, option: str) -> None:
-        """Answer until the answer has arrived. The scheduler may lose one that is faster than any person, before it has seen the task pause; then it asks again."""
+        """Answer until the answer has arrived. The scheduler may lose one that is faster than any person, before it has seen the task
+        pause; then it asks again."""
 
         def arrived() -> bool:
             state = self.api.tasks(run)[task]

@@ -19,7 +19,8 @@ def test_the_readme_shows_commands():
 
 
 def test_the_readme_shows_no_command_that_nothing_runs():
-    """Blocks show `perennial`, which runs below, and `make`, which `.ci/run` runs; commands for a cluster or a Docker host are on their own pages."""
+    """Blocks show `perennial`, which runs below, and `make`, which `.ci/run` runs; commands for a cluster or a Docker host are on their own
+    pages."""
     prompts = re.findall(r"^\$ (\S+)", README, re.MULTILINE)
     blocks = re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert set(prompts) == {"make", "perennial"}

@@ -118,7 +118,8 @@ def test_the_serving_environment_gives_the_same_scores(root: Path) -> None:
     golden = json.loads((root / "served" / "golden.json").read_text())
     names = [column["name"] for column in json.loads((root / "served" / "signature.json").read_text())["inputs"]]
     code = (
-        "import json, sys; from pathlib import Path; from perennial.encoding import columns_from_rows; from perennial.training.scoring import score\n"
+        "import json, sys; from pathlib import Path; from perennial.encoding import columns_from_rows; "
+        "from perennial.training.scoring import score\n"
         "folder, golden, names = json.load(sys.stdin)\n"
         "print(json.dumps(score(Path(folder), columns_from_rows(golden, names)).tolist()))\n"
         "assert not {'torch', 'pandas'} & set(sys.modules)"

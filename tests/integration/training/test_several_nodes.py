@@ -1,4 +1,4 @@
-"""Training over two nodes, each a process with a disk of its own, as two pods are: what they learn, and what happens if one of them goes."""
+"""Training over two nodes, each a process with a disk of its own, as two pods are: what they learn, and what if one goes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One node of a small training, started by the tests beside it: FOLDER NODES EPOCHS WAIT_SECONDS.
 
-Like a pod, a node has a disk of its own and shares the store alone. The log goes to stdout; the last line is what this node has at the end, as
-JSON, or the sentence with which it broke.
+Like a pod, a node has a disk of its own and shares the store alone. The log goes to stdout; the last line is what this node has at the end,
+as JSON, or the sentence with which it broke.
 """
 
 import json
