@@ -1,11 +1,13 @@
 """Specs check themselves when they are made."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from perennial.specs import CRON_FIELDS, Column, DatasetSpec, GateSpec, ModelSpec, MonitoringSpec, ReleaseSpec, RetrainSpec
+from perennial.specs import CRON_FIELDS, Column, DatasetSpec, DriftKind, GateSpec, ModelSpec, MonitoringSpec, ReleaseSpec, RetrainSpec
 
 
 def a_dataset(**changes):
@@ -149,3 +151,13 @@ def test_a_column_is_found_by_name():
     assert a_dataset().column("at").type == "timestamp"
     with pytest.raises(KeyError):
         a_dataset().column("nr")
+
+
+@pytest.mark.parametrize("kind", get_args(DriftKind))
+def test_every_kind_of_drift_has_limits_of_its_own(kind):
+    """MN-01: What alarms is drift; and the field that is named like a kind is its limit, the alarm of predictions being that of a shift."""
+    name = kind.replace(" ", "_")
+    gate, alarm = f"min_{name}", f"alarm_{'shift' if kind == 'predictions' else name}"
+    usual = MonitoringSpec().limits(kind)
+    assert usual.drift <= usual.alarm
+    assert MonitoringSpec(**{gate: 0.31, alarm: 0.62}).limits(kind) == (0.31, 0.62)

@@ -37,9 +37,19 @@ DAY = {
     "coverage": 0.5,
 }
 ANOMALIES = {
-    "detector": "multivariate", "alarms_per_day": 3.0, "achieved": 2.5, "highest": 9.0, "threshold": 12.0, "held_out_days": 14, "scored": 100, "days": 1, "found": 0,
-    "shown": [], "unusual": False, "sentence": "No request is unlike the reference.",
-}  # fmt: skip
+    "detector": "multivariate",
+    "alarms_per_day": 3.0,
+    "achieved": 2.5,
+    "highest": 9.0,
+    "threshold": 12.0,
+    "held_out_days": 14,
+    "scored": 100,
+    "days": 1,
+    "found": 0,
+    "shown": [],
+    "unusual": False,
+    "sentence": "No request is unlike the reference.",
+}
 INCIDENT = {
     "id": "0001-drift",
     "kind": "drift",
@@ -51,24 +61,68 @@ INCIDENT = {
 }
 REPORT = {
     "model": "late_arrivals",
-    "title": "Late arrivals", "name": "2013-02-01_2013-02-02", "first": "2013-02-01T00:00:00+00:00", "last": "2013-02-02T00:00:00+00:00", "version": 3, "by_version": {"3": 90, "4": 10},
-    "requests": 100, "sentence": "Drift: temp.",
+    "title": "Late arrivals",
+    "name": "2013-02-01_2013-02-02",
+    "first": "2013-02-01T00:00:00+00:00",
+    "last": "2013-02-02T00:00:00+00:00",
+    "version": 3,
+    "by_version": {"3": 90, "4": 10},
+    "requests": 100,
+    "sentence": "Drift: temp.",
     "drift": {
-        "drifted": ["temp"], "alarming": ["temp"], "confirmed": ["temp"], "windows": 2, "power": "The window is one day.", "reference_days": 45, "window_days": 1, "labellings": 2000, "exact": False, "alpha": 0.05,
-        "columns": [COLUMN], "skipped": {"when": "is the event time"}, "earlier": ["2013-01-31_2013-02-01"], "judged_by": "2125deb5a6ec1e63",
+        "drifted": ["temp"],
+        "alarming": ["temp"],
+        "confirmed": ["temp"],
+        "windows": 2,
+        "power": "The window is one day.",
+        "reference_days": 45,
+        "window_days": 1,
+        "labellings": 2000,
+        "exact": False,
+        "alpha": 0.05,
+        "columns": [COLUMN],
+        "skipped": {"when": "is the event time"},
+        "earlier": ["2013-01-31_2013-02-01"],
+        "judged_by": "2125deb5a6ec1e63",
     },
-    "breaks": [], "anomalies": ANOMALIES, "estimate": None, "slices": [],
+    "breaks": [],
+    "anomalies": ANOMALIES,
+    "estimate": None,
+    "slices": [],
     "decision": {"cause": "drift", "why": "temp drifted.", "request": "k"},
-    "performance": {"loss": "log loss", "labelled": 0, "predictions": 100, "coverage": 0.0, "realised": None, "low": None, "high": None, "expected": None, "excess": None, "blocks": ""},
-    "outcomes": {"predictions": 100, "labelled": 0, "repeated": 1, "contradicted": 2, "predicted_twice": 0, "unknown": 3}, "damaged": ["4 logged lines could not be read."], "days": [], "jump": {"found": False, "sentence": "No labelled day."}, "scores": [],
+    "performance": {
+        "loss": "log loss",
+        "labelled": 0,
+        "predictions": 100,
+        "coverage": 0.0,
+        "realised": None,
+        "low": None,
+        "high": None,
+        "expected": None,
+        "excess": None,
+        "blocks": "",
+    },
+    "outcomes": {"predictions": 100, "labelled": 0, "repeated": 1, "contradicted": 2, "predicted_twice": 0, "unknown": 3},
+    "damaged": ["4 logged lines could not be read."],
+    "days": [],
+    "jump": {"found": False, "sentence": "No labelled day."},
+    "scores": [],
     "service": {"predictions": 100, "seconds": 60.0, "per_second": 1.7, "p50_ms": None, "p99_ms": None},
     "gateway": {"sentence": "The gateway's own counts:", "versions": {"3": {"requests": 120, "errors": 1, "p50_ms": 1.0, "p99_ms": None}}},
     "incidents": {"open": [INCIDENT], "changed": ["0001-drift"], "rate": "1.0 alarms a month (1 in 30 days); none was judged."},
-}  # fmt: skip
+}
 QUIET = {**REPORT["drift"], "drifted": [], "alarming": [], "confirmed": [], "power": "", "columns": [], "skipped": {}}
 KNOWN = {
-    **REPORT["performance"], "labelled": 80, "coverage": 0.8, "realised": 0.5, "low": 0.4, "high": 0.6, "expected": 0.45, "excess": 0.05, "blocks": "rows",
-}  # fmt: skip
+    **REPORT["performance"],
+    "labelled": 80,
+    "coverage": 0.8,
+    "realised": 0.5,
+    "low": 0.4,
+    "high": 0.6,
+    "expected": 0.45,
+    "excess": 0.05,
+    "blocks": "rows",
+}
 
 
 def page(report):
@@ -231,7 +285,19 @@ def test_what_changed_too_little_to_act_on_is_no_alarm():
 def test_the_verdict_is_the_first_thing_after_the_title():
     """MN-18: Who opens the page reads it without scrolling: verdict, figures, decision, then the evidence."""
     text = Page(page({**REPORT, "performance": KNOWN, "scores": [{"label": "a", "share": 1.0, "of": "scores"}]})).text
-    order = ["Late arrivals", "Drift: temp.", "drifted of 1 findings", "What was decided", "Incidents", "Inputs against", "Scores", "Strange requests", "Performance", "Service", "How it was judged"]  # fmt: skip
+    order = [
+        "Late arrivals",
+        "Drift: temp.",
+        "drifted of 1 findings",
+        "What was decided",
+        "Incidents",
+        "Inputs against",
+        "Scores",
+        "Strange requests",
+        "Performance",
+        "Service",
+        "How it was judged",
+    ]
     places = [text.index(words, text.index("Version 3 answered") if i else 0) for i, words in enumerate(order)]
     assert places == sorted(places)
 
