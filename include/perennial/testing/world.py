@@ -61,6 +61,7 @@ class World:
         self.backend: Any = backend or RehearsedBackend()
         self.registry: Any = registry or RegistryInMemory()
         self.ledger = Ledger(self.store, self.spec.name)
+        self.digest = ""  # of the version that a test is about, where it is about one
         self.versions: dict[int, str] = {}  # digests of what `published` made, by seed
 
     def published(self, seed: int) -> str:

@@ -7,46 +7,21 @@ from collections.abc import Iterator
 import pytest
 
 from perennial import testing
-from perennial.lineage.ledger import Ledger
 from perennial.serving.load import Call, send
 from perennial.specs import ReleaseSpec
 from perennial.stages._routes import route_of
-from perennial.stages.release import Release
 from perennial.stages.rollback import go_back
-from perennial.testing import RegistryInMemory
+from perennial.testing import World
 
 RELEASE = ReleaseSpec(min_seconds=3, observe_seconds=1)
-
-
-class World:
-    """A platform with a ledger and a registry."""
-
-    def __init__(self, platform) -> None:
-        self.platform, self.registry = platform, RegistryInMemory()
-        self.spec = platform.model.model_copy(update={"release": RELEASE})
-        self.ledger = Ledger(platform.store, self.spec.name)
-
-    def release(self) -> Release:
-        """A new process's view."""
-        return Release(self.spec, self.platform.settings, self.platform.store, self.platform.backend, self.registry)
-
-    def until_end(self, looks: int = 300):
-        """Look until the release has ended."""
-        for _ in range(looks):
-            result = self.release().look()
-            if result.action in ("promoted", "rolled_back", "ask", "nothing"):
-                return result
-            time.sleep(result.look_again_seconds)
-        raise AssertionError(result.sentence)
 
 
 @pytest.fixture(scope="module")
 def world(platform) -> World:
     """With a first version that serves."""
-    world = World(platform)
-    world.registry.add(world.spec.name, platform.version(1))
-    assert world.release().look().action == "promoted"
-    return world
+    spec = platform.model.model_copy(update={"release": RELEASE})
+    world = World(platform.scratch, spec=spec, settings=platform.settings, store=platform.store, backend=platform.backend)
+    return world.with_champion(platform.version(1))
 
 
 class Load:
@@ -62,7 +37,7 @@ class Load:
                 yield Call([rows[number % len(rows)]])
 
         def run() -> None:
-            self.traffic = send(self.world.platform.settings, self.world.spec, calls(), rate=self.rate, stop=self.stop)
+            self.traffic = send(self.world.settings, self.world.spec, calls(), rate=self.rate, stop=self.stop)
 
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
@@ -73,7 +48,7 @@ class Load:
         self._thread.join()
 
 
-def test_a_release_a_sabotaged_candidate_and_a_rollback_lose_no_request(world):
+def test_a_release_a_sabotaged_candidate_and_a_rollback_lose_no_request(world, platform):
     """SE-10, SE-12: Every caller is answered.
 
     An equal version is promoted, one that fails part of its traffic is rolled back by evidence, and the button goes back.
@@ -82,17 +57,17 @@ def test_a_release_a_sabotaged_candidate_and_a_rollback_lose_no_request(world):
     with Load(world, 120) as load:
         time.sleep(3)
         begin = time.monotonic()
-        second = world.registry.add(name, world.platform.version(2))
+        second = world.registry.add(name, platform.version(2))
         promoted = world.until_end()
         print(f"{time.monotonic() - begin:.1f} s: {promoted.sentence}")
 
         begin = time.monotonic()
-        third = world.registry.add(name, world.platform.saboteur(second.digest, share=0.3))
+        third = world.registry.add(name, platform.saboteur(second.digest, share=0.3))
         sabotaged = world.until_end()
         print(f"{time.monotonic() - begin:.1f} s: {sabotaged.sentence}")
         last = world.ledger.last()
 
-        fourth = world.registry.add(name, world.platform.version(4))
+        fourth = world.registry.add(name, platform.version(4))
         assert world.release().look().action == "started"
         ended = go_back(world.release(), "looks wrong", "jo")
         time.sleep(1)
@@ -104,7 +79,7 @@ def test_a_release_a_sabotaged_candidate_and_a_rollback_lose_no_request(world):
     assert (ended.version, ended.champion) == (fourth.number, second.number)
     assert load.traffic.failures == []
     assert world.ledger.verify() == []
-    assert world.platform.backend.route(world.spec) == route_of(world.ledger.last())
+    assert world.backend.route(world.spec) == route_of(world.ledger.last())
 
 
 def test_going_back_takes_no_start(world, monkeypatch):
@@ -115,7 +90,7 @@ def test_going_back_takes_no_start(world, monkeypatch):
     result = go_back(world.release(), "asked for", "jo")
     took = time.monotonic() - begin
     print(f"rolled back in {took:.2f} s")
-    traffic = send(world.platform.settings, world.spec, [Call([row]) for row in testing.small_rows(40)])
+    traffic = send(world.settings, world.spec, [Call([row]) for row in testing.small_rows(40)])
     assert result.champion == last.last_good
     assert traffic.by_version == {last.last_good: 40}
     assert traffic.failures == []

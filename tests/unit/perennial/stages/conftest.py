@@ -9,32 +9,11 @@ from typing import Any
 import pytest
 
 from perennial.errors import ServiceUnreachable
-from perennial.lineage.ledger import Ledger
-
-
-@pytest.fixture
-def crowned() -> Callable[..., None]:
-    """`crowned(store, model, champion)`: the ledger says that this version of the registry is the champion, unless it does."""
-
-    def crowned(store: Any, model: str, champion: Any) -> None:
-        ledger = Ledger(store, model)
-        last = ledger.last()
-        if champion is None or (
-            last is not None and last.versions.get(champion.number) == champion.digest and last.champion == champion.number
-        ):
-            return
-        ledger.append(
-            "released", version=champion.number, champion=champion.number, weights={champion.number: 10_000},
-            versions={champion.number: champion.digest}, reason="r", actor="a", after_seq=last.seq if last else None,
-        )  # fmt: skip
-
-    return crowned
 
 
 @pytest.fixture
 def goes_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`goes_after(world, kind, version)`: the server of a version goes, and does not come up any more, just after an entry of that kind was
-    written."""
+    """`goes_after(world, kind, version)`: just after an entry of that kind was written, the server of a version goes for good."""
 
     def goes_after(world: Any, kind: str, version: int) -> None:
         put = world.store.put_if_absent

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,6 @@ from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, TrainingRefused, UnknownName
 from perennial.lineage.manifest import run_code
 from perennial.lineage.version_folder import MANIFEST, fetch, key, publish, read_manifest
-from perennial.registry.model_registry import Version
 from perennial.results import EvaluateResult
 from perennial.settings import Settings
 from perennial.specs import SplitSpec
@@ -31,27 +31,29 @@ from perennial.stages import evaluate as stage
 from perennial.stages.recalibrate import recalibrated
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
+from perennial.testing import World
+from perennial.training.evaluation import intervals
 from perennial.training.recalibration import Recalibration, recalibrate
 from perennial.training.trainer import Checkpoints
 
 January = Callable[[int, int], pa.Table]
 
 
-@dataclass
-class World:
-    """A store with two snapshots, a version trained on each, and what MLflow was told."""
+RUN = "run4"
 
-    settings: Settings
+
+@dataclass(frozen=True)
+class Trained:
+    """A store with two snapshots, and a version trained on each."""
+
+    root: Path
     store: FolderStore
     older: str
     newer: str
-    champion: Version | None = None
-    crowned: Callable[..., None] = lambda store, model, champion: None
-    annotated: dict[str, Any] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, january: January) -> World:
+def trained(tmp_path_factory: pytest.TempPathFactory, january: January) -> Trained:
     """Every fourth flight of January: 19 days, then a week more."""
     root = tmp_path_factory.mktemp("evaluate")
     store = FolderStore(str(root / "store"))
@@ -67,41 +69,33 @@ def trained(tmp_path_factory: pytest.TempPathFactory, january: January) -> World
         fill_version_folder(folder, spec, dataset, source, checkpoints=Checkpoints(root / f"run{version}"), max_epochs=1)
         manifest = begin_manifest(spec, source, 1, cause="data").model_copy(update={"event_time_end": "2013"})
         digests.append(publish(store, "flight_delays", folder, manifest))
-    return World(Settings(home=root / "home", store=store.root, reports_url="http://reports"), store, *digests)
+    return Trained(root, store, *digests)
 
 
 @pytest.fixture
-def world(trained: World, crowned: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The two versions, and a registry that has the older one as its champion."""
-    world = World(trained.settings, trained.store, trained.older, trained.newer)
-    world.champion = Version("flight_delays", 3, world.older, "run3")
-    world.crowned = crowned
-
-    class Registry:
-        def __init__(self, settings: Settings) -> None: ...
-
-        def version(self, model: str, which: str) -> Version | None:
-            return world.champion
-
-        def versions(self, model: str) -> list[Version]:
-            return [replace(world.champion, aliases=("champion",))] if world.champion else []
-
-        def annotate(self, run_id: str, tags: dict[str, str], metrics: dict[str, float], files: dict[str, bytes]) -> None:
-            world.annotated = {"run_id": run_id, "tags": tags, "metrics": metrics, "files": files}
-
-        def run_url(self, run_id: str) -> str:
-            return f"http://mlflow/{run_id}"
-
-    monkeypatch.setattr(stage, "ModelRegistry", Registry)
+    settings = Settings(home=trained.root / "home", store=trained.store.root, reports_url="http://reports")
+    world = World(trained.root, spec=discovery.model("flight_delays"), settings=settings, store=trained.store)
+    world.digest = trained.newer
+    world.registry.add("flight_delays", trained.older, "champion", number=3)
+    monkeypatch.setattr(stage, "ModelRegistry", lambda _: world.registry)
+    monkeypatch.setattr(stage, "intervals", partial(intervals, resamples=20))  # of 200: one test looks at them
     yield world
     for entry in list(world.store.list("ledger")):
         world.store.delete(entry.key)
 
 
+def older(world: World) -> str:
+    """The digest of the version that was trained first."""
+    digest: str = world.registry.version("flight_delays", 3).digest
+    return digest
+
+
 def go(world: World, digest: str | None = None) -> tuple[EvaluateResult, dict[str, Any], pa.Table]:
     """Run the stage; its result, its document and its losses."""
-    world.crowned(world.store, "flight_delays", world.champion)
-    found = stage.run(world.settings, world.store, "flight_delays", digest or world.newer, "run4")
+    world.crown(world.registry.version("flight_delays", "champion"))
+    found = stage.run(world.settings, world.store, "flight_delays", digest or world.digest, RUN)
     document = json.loads(world.store.read(found.evaluation))
     return found, document, pq.read_table(io.BytesIO(world.store.read(document["losses"])))
 
@@ -111,7 +105,7 @@ def test_candidate_and_champion_are_measured_on_the_same_rows(world: World) -> N
     found, document, losses = go(world)
     test = losses.filter(pa.compute.equal(losses["part"], "test"))
     assert found.champion == 3
-    assert document["champion"] == {"version": 3, "digest": world.older}
+    assert document["champion"] == {"version": 3, "digest": older(world)}
     assert len(test) == document["parts"]["test"]["rows"] > 500
     for who in ("candidate", "champion"):
         assert np.mean(test[who].to_numpy()) == pytest.approx(document["parts"]["test"][who]["metrics"]["log_loss"])
@@ -126,9 +120,9 @@ def test_both_are_measured_on_the_champions_own_older_days(world: World) -> None
     old = losses.filter(pa.compute.equal(losses["part"], "old_context"))
     assert document["parts"]["old_context"]["days"] == ["2013-01-13", "2013-01-19"]
     assert len(old) == document["parts"]["old_context"]["rows"]
-    manifest = read_manifest(world.store, "flight_delays", world.older)
-    _, alone, _ = go(world, world.older)
-    assert manifest.digest == world.older
+    manifest = read_manifest(world.store, "flight_delays", older(world))
+    _, alone, _ = go(world, older(world))
+    assert manifest.digest == older(world)
     assert alone["parts"]["test"]["candidate"]["metrics"] == document["parts"]["old_context"]["champion"]["metrics"]
 
 
@@ -136,13 +130,16 @@ def test_both_are_measured_on_the_champions_own_older_days(world: World) -> None
 def test_a_recalibrated_champion_is_measured_on_the_older_days_of_its_training(
     world: World, tmp_path: Path, fitted: list[str], saw: bool
 ) -> None:
-    """Its snapshot, its test days and the rows are those of the version whose weights it has; the scores are its own, and the days that shaped them too."""
+    """Its snapshot, its test days and the rows are those of the version whose weights it has.
+
+    The scores are its own, and the days that shaped them too.
+    """
     _, plain, _ = go(world)
-    folder = fetch(world.store, "flight_delays", world.older, tmp_path / "version")
+    folder = fetch(world.store, "flight_delays", older(world), tmp_path / "version")
     (folder / MANIFEST).unlink()
-    recalibrate(folder, Recalibration("binary", 0.5, (0.0, -1.0)), {"champion": world.older, "fitted_days": fitted})
-    manifest = recalibrated(read_manifest(world.store, "flight_delays", world.older), world.older)
-    world.champion = Version("flight_delays", 4, publish(world.store, "flight_delays", folder, manifest), "run4")
+    recalibrate(folder, Recalibration("binary", 0.5, (0.0, -1.0)), {"champion": older(world), "fitted_days": fitted})
+    manifest = recalibrated(read_manifest(world.store, "flight_delays", older(world)), older(world))
+    world.registry.add("flight_delays", publish(world.store, "flight_delays", folder, manifest), "champion", number=4)
     found, document, losses = go(world)
     assert found.champion == 4
     old, was = document["parts"]["old_context"], plain["parts"]["old_context"]
@@ -165,8 +162,9 @@ def test_every_slice_of_the_spec_is_there(world: World) -> None:
     assert rows.count("EWR") == slices["origin"]["EWR"]["rows"]
 
 
-def test_the_figures_have_intervals(world: World) -> None:
+def test_the_figures_have_intervals(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each metric lies within its own."""
+    monkeypatch.setattr(stage, "intervals", intervals)
     _, document, _ = go(world)
     candidate = document["parts"]["test"]["candidate"]
     for name, value in candidate["metrics"].items():
@@ -177,12 +175,14 @@ def test_the_figures_have_intervals(world: World) -> None:
 def test_the_run_tells_of_its_evaluation(world: World) -> None:
     """The MLflow run gets the test figures, the document, the page and its address."""
     found, document, _ = go(world)
-    assert world.annotated["run_id"] == "run4"
-    assert world.annotated["metrics"]["test_log_loss"] == found.metrics["log_loss"]
+    assert list(world.registry.runs) == [RUN]
+    assert world.registry.runs[RUN].metrics["test_log_loss"] == found.metrics["log_loss"]
     assert (
-        world.annotated["tags"]["evaluation"] == found.links["Evaluation"] == f"http://reports/flight_delays/{world.newer}/evaluation.html"
+        world.registry.runs[RUN].tags["evaluation"]
+        == found.links["Evaluation"]
+        == f"http://reports/flight_delays/{world.digest}/evaluation.html"
     )
-    assert json.loads(world.annotated["files"]["evaluation.json"]) == document
+    assert json.loads(world.registry.runs[RUN].files["evaluation.json"]) == document
 
 
 class Page(HTMLParser):
@@ -202,7 +202,7 @@ class Page(HTMLParser):
 def test_the_page_needs_nothing_else(world: World) -> None:
     """Tables, the calibration plot, both versions, and no address to load anything from."""
     go(world)
-    text = world.store.read(f"reports/flight_delays/{world.newer}/evaluation.html").decode()
+    text = world.store.read(f"reports/flight_delays/{world.digest}/evaluation.html").decode()
     page = Page()
     page.feed(text)
     assert not page.fetched
@@ -215,36 +215,38 @@ def test_the_page_needs_nothing_else(world: World) -> None:
 @pytest.mark.parametrize("champion", [None, "itself"])
 def test_a_first_version_stands_alone(world: World, champion: str | None) -> None:
     """Without a champion, or being it, nothing is compared."""
-    world.champion = Version("flight_delays", 3, world.newer, "run3") if champion else None
+    world.registry.add("flight_delays", world.digest, "champion", number=3)
+    if not champion:
+        world.registry.delete_alias("flight_delays", "champion")
     found, document, losses = go(world)
     assert found.champion is None
     assert document["champion"] is None
     assert set(document["parts"]) == {"test"}
     assert "champion" not in losses.column_names
-    assert "There is no champion" in world.store.read(f"reports/flight_delays/{world.newer}/evaluation.html").decode()
+    assert "There is no champion" in world.store.read(f"reports/flight_delays/{world.digest}/evaluation.html").decode()
 
 
 def test_a_champion_that_saw_the_days_is_flagged(world: World) -> None:
     """Against a champion trained later the comparison is unfair, and says so."""
     assert not go(world)[1]["champion_saw_test_days"]
-    world.champion = Version("flight_delays", 4, world.newer, "run4")
-    assert go(world, world.older)[1]["champion_saw_test_days"]
+    world.registry.add("flight_delays", world.digest, "champion", number=4)
+    assert go(world, older(world))[1]["champion_saw_test_days"]
     assert (
         "was trained or recalibrated on some of these days"
-        in world.store.read(f"reports/flight_delays/{world.older}/evaluation.html").decode()
+        in world.store.read(f"reports/flight_delays/{older(world)}/evaluation.html").decode()
     )
 
 
 def test_a_champion_that_means_something_else_cannot_be_compared(world: World, tmp_path: Path) -> None:
     """The candidate is measured alone, and the document says what has changed: of the meaning, and of what callers send."""
-    folder = fetch(world.store, "flight_delays", world.older, tmp_path / "version")
+    folder = fetch(world.store, "flight_delays", older(world), tmp_path / "version")
     (folder / MANIFEST).unlink()
     signature = json.loads((folder / "signature.json").read_text())
     assert go(world)[1]["signature"] == {"meaning": [], "breaking": [], "compatible": []}
     gone = signature["inputs"].pop()["name"]
     (folder / "signature.json").write_text(json.dumps({**signature, "classes": ["late", "on_time"]}))
-    manifest = read_manifest(world.store, "flight_delays", world.older)
-    world.champion = Version("flight_delays", 4, publish(world.store, "flight_delays", folder, manifest), "run4")
+    manifest = read_manifest(world.store, "flight_delays", older(world))
+    world.registry.add("flight_delays", publish(world.store, "flight_delays", folder, manifest), "champion", number=4)
     found, document, _ = go(world)
     assert document["champion"] is None
     assert document["incomparable"].startswith("The champion, version 4, means something else: its classes were `late`, `on_time` and are")
@@ -255,7 +257,10 @@ def test_a_champion_that_means_something_else_cannot_be_compared(world: World, t
 
 
 def test_a_champion_that_reads_what_the_dataset_has_no_more_is_still_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dropping a column from a dataset and its model must not leave the next candidate without a judgement: the table has the column still."""
+    """Dropping a column from a dataset and its model must not leave the next candidate without a judgement.
+
+    The table has the column still.
+    """
     before = go(world)[1]
     dataset = discovery.dataset("flights")
     fewer = dataset.model_copy(update={"columns": tuple(column for column in dataset.columns if column.name != "temp")})
@@ -281,7 +286,7 @@ def test_what_the_test_days_lack_is_named(world: World, monkeypatch: pytest.Monk
 
 def test_a_tampered_candidate_is_not_measured(world: World) -> None:
     """Changed bytes are damage; an unknown digest is no version."""
-    name = f"{key('flight_delays', world.newer)}/model.onnx"
+    name = f"{key('flight_delays', world.digest)}/model.onnx"
     kept = world.store.read(name)
     world.store.write(name, kept[:-1] + bytes([kept[-1] ^ 1]))
     try:
@@ -305,7 +310,7 @@ def test_other_event_time_slices(world: World) -> None:
 def test_other_files_than_the_run_began_with_are_refused(world: World) -> None:
     """What was trained with one label is not measured with another; with the same files it is."""
     spec = discovery.model("flight_delays")
-    world.crowned(world.store, spec.name, world.champion)
-    assert stage.run(world.settings, world.store, "flight_delays", world.newer, "run4", code=run_code(spec)).digest == world.newer
+    world.crown(world.registry.version(spec.name, "champion"))
+    assert stage.run(world.settings, world.store, "flight_delays", world.digest, "run4", code=run_code(spec)).digest == world.digest
     with pytest.raises(TrainingRefused, match="changed while this run was under way"):
-        stage.run(world.settings, world.store, "flight_delays", world.newer, "run4", code="0" * 64)
+        stage.run(world.settings, world.store, "flight_delays", world.digest, "run4", code="0" * 64)

@@ -10,128 +10,103 @@ import pytest
 
 from perennial.errors import CandidateRefused, Fault, ServiceUnreachable, StoredDataDamaged, TrainingRefused, UnknownName
 from perennial.lineage.trainings import judged
-from perennial.registry.model_registry import Version
 from perennial.settings import Settings
 from perennial.stages import register
 from perennial.store import FolderStore
-from perennial.testing import RegistryInMemory, publish_small_version, small_model
+from perennial.testing import World, small_model
 
 RUN = "run1"
 
 
-class Registry(RegistryInMemory):
-    """Also takes annotations and registrations."""
-
-    def __init__(self):
-        super().__init__()
-        self.notes, self.files, self.cards = {}, {}, []
-
-    def annotate(self, run_id, tags=None, metrics=None, files=None):
-        self.notes.update(tags or {})
-        self.files.update(files or {})
-
-    def register(self, model, run_id, digest, tags=None, description=""):
-        self.cards.append(description)
-        version = self.add(model, digest, "none", tags or {})
-        self.delete_alias(model, "none")
-        return Version(model, version.number, digest, run_id, 1, dict(tags or {}))
-
-    def run_url(self, run_id):
-        return f"http://registry/runs/{run_id}"
-
-
-class World:
-    """A candidate with its evaluation."""
-
-    def __init__(self, tmp_path, monkeypatch, crowned):
-        self.crowned = crowned
-        self.spec = small_model().model_copy(update={"slices": ("carrier",)})
-        self.settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path / "home")})
-        self.store, self.registry = FolderStore(str(tmp_path / "store")), Registry()
-        self.tmp_path = tmp_path
-        self.digest = publish_small_version(self.store, tmp_path / "a", seed=1)
-        monkeypatch.setattr(register.discovery, "model", lambda name: self.spec)
-        monkeypatch.setattr(register, "ModelRegistry", lambda settings: self.registry)
-
-    def evaluated(self, worse=None, champion=None, log_loss=0.5, old_worse=0.0):
-        rng, rows = np.random.default_rng(3), 2100
-        prefix = f"reports/{self.spec.name}/{self.digest}"
-        document = {
-            "digest": self.digest,
-            "snapshot": 4,
-            "champion": champion and {"version": champion, "digest": "c" * 64},
-            "incomparable": "",
-            "losses": f"{prefix}/losses.parquet",
-        }
-        document["parts"] = {"test": {"rows": rows, "candidate": {"metrics": {"log_loss": log_loss}}}}
-        if worse is not None:
-            base = rng.exponential(0.45, 2 * rows)
-            part = np.repeat(["test", "old_context"], rows)
-            carrier = np.array(["AA", "UA"])[np.arange(2 * rows) % 2]
-            shift = np.where(part == "test", worse, np.where(carrier == "UA", old_worse, 0.0))
-            table = pa.table(
-                {
-                    "part": part,
-                    "day": np.arange(2 * rows) % 7,
-                    "key": ["[]"] * (2 * rows),
-                    "slice_carrier": carrier,
-                    "champion": base,
-                    "candidate": base + shift + rng.normal(0, 0.02, 2 * rows),
-                }
-            )
-            sink = io.BytesIO()
-            pq.write_table(table, sink)
-            self.store.write(document["losses"], sink.getvalue())
-        self.store.write(f"{prefix}/evaluation.json", json.dumps(document).encode())
-        return f"{prefix}/evaluation.json"
-
-    def run(self, evaluation):
-        self.crowned(self.store, self.spec.name, self.registry.version(self.spec.name, "champion"))
-        return register.run(self.settings, self.store, model=self.spec.name, digest=self.digest, run_id=RUN, evaluation=evaluation)
-
-
 @pytest.fixture
-def world(tmp_path, monkeypatch, crowned):
-    return World(tmp_path, monkeypatch, crowned)
+def world(tmp_path, monkeypatch):
+    """A candidate."""
+    spec = small_model().model_copy(update={"slices": ("carrier",)})
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path / "home")})
+    world = World(tmp_path, spec=spec, settings=settings, store=FolderStore(str(tmp_path / "store")))
+    world.digest = world.published(1)
+    monkeypatch.setattr(register.discovery, "model", lambda name: world.spec)
+    monkeypatch.setattr(register, "ModelRegistry", lambda settings: world.registry)
+    return world
+
+
+def evaluated(world, worse=None, champion=None, log_loss=0.5, old_worse=0.0):
+    """The evaluation of the candidate in the store; its key."""
+    rng, rows = np.random.default_rng(3), 2100
+    prefix = f"reports/{world.spec.name}/{world.digest}"
+    document = {
+        "digest": world.digest,
+        "snapshot": 4,
+        "champion": champion and {"version": champion, "digest": "c" * 64},
+        "incomparable": "",
+        "losses": f"{prefix}/losses.parquet",
+    }
+    document["parts"] = {"test": {"rows": rows, "candidate": {"metrics": {"log_loss": log_loss}}}}
+    if worse is not None:
+        base = rng.exponential(0.45, 2 * rows)
+        part = np.repeat(["test", "old_context"], rows)
+        carrier = np.array(["AA", "UA"])[np.arange(2 * rows) % 2]
+        shift = np.where(part == "test", worse, np.where(carrier == "UA", old_worse, 0.0))
+        table = pa.table(
+            {
+                "part": part,
+                "day": np.arange(2 * rows) % 7,
+                "key": ["[]"] * (2 * rows),
+                "slice_carrier": carrier,
+                "champion": base,
+                "candidate": base + shift + rng.normal(0, 0.02, 2 * rows),
+            }
+        )
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        world.store.write(document["losses"], sink.getvalue())
+    world.store.write(f"{prefix}/evaluation.json", json.dumps(document).encode())
+    return f"{prefix}/evaluation.json"
+
+
+def registered(world, evaluation):
+    """What the stage says, once the ledger has the registry's champion."""
+    world.crown(world.registry.version(world.spec.name, "champion"))
+    return register.run(world.settings, world.store, model=world.spec.name, digest=world.digest, run_id=RUN, evaluation=evaluation)
 
 
 def test_the_first_version_is_registered_as_candidate(world):
     """Floors and golden rows; the card carries the figures; the evidence is in the store and on the run."""
-    result = world.run(world.evaluated())
+    result = registered(world, evaluated(world))
     assert (result.outcome, result.version, result.run_id) == ("done", 1, RUN)
     assert world.registry.version(world.spec.name, "candidate").number == 1
-    assert "| log_loss | 0.5000 |" in world.registry.cards[0]
+    assert "| log_loss | 0.5000 |" in world.registry.descriptions[0]
     assert "workload environment" in result.evidence["checks"][1]["sentence"]
-    assert json.loads(world.registry.files["gate.json"])["passed"]
+    assert json.loads(world.registry.runs[RUN].files["gate.json"])["passed"]
     assert json.loads(world.store.read(f"reports/{world.spec.name}/{world.digest}/gate.json")) == result.evidence
-    assert world.registry.notes == {"gate": "passed"}
+    assert world.registry.runs[RUN].tags == {"gate": "passed"}
     assert world.registry.version(world.spec.name, 1).tags["compared_with"] == "none"
 
 
 def test_repeating_it_registers_nothing_twice(world):
     """And does not bring back a candidate that a release has decided on."""
-    evaluation = world.evaluated()
-    world.run(evaluation)
+    evaluation = evaluated(world)
+    registered(world, evaluation)
     world.registry.delete_alias(world.spec.name, "candidate")
-    assert world.run(evaluation).version == 1
+    assert registered(world, evaluation).version == 1
     assert world.registry.version(world.spec.name, "candidate").number == 1
     world.registry.tag_version(world.spec.name, 1, {"rolled_back": "it failed"})
     world.registry.delete_alias(world.spec.name, "candidate")
-    world.run(evaluation)
+    registered(world, evaluation)
     assert world.registry.version(world.spec.name, "candidate") is None
     assert len(world.registry.versions(world.spec.name)) == 1
 
 
 def overtaken(world):
     """Version 1 waits for its release; version 2 became champion meanwhile."""
-    world.run(world.evaluated())
+    registered(world, evaluated(world))
     world.registry.add(world.spec.name, "c" * 64, "champion")
 
 
 def test_a_version_that_was_overtaken_is_judged_against_the_champion_of_now(world):
     """Else it could only be released unjudged: training it again gives the same version."""
     overtaken(world)
-    result = world.run(world.evaluated(worse=-0.1, champion=2))
+    result = registered(world, evaluated(world, worse=-0.1, champion=2))
     assert (result.outcome, result.version) == ("done", 1)
     assert "was judged again, against version 2" in result.sentence
     assert world.registry.version(world.spec.name, "candidate").tags["compared_with"] == "2"
@@ -142,11 +117,11 @@ def test_an_overtaken_version_that_is_worse_is_no_candidate_any_more(world):
     """And a newer candidate keeps the role."""
     overtaken(world)
     with pytest.raises(CandidateRefused, match="worse than the champion"):
-        world.run(world.evaluated(worse=0.1, champion=2))
+        registered(world, evaluated(world, worse=0.1, champion=2))
     assert world.registry.version(world.spec.name, "candidate") is None
     world.registry.add(world.spec.name, "d" * 64, "candidate")
     with pytest.raises(CandidateRefused):
-        world.run(world.evaluated(worse=0.1, champion=2))
+        registered(world, evaluated(world, worse=0.1, champion=2))
     assert world.registry.version(world.spec.name, "candidate").number == 3
 
 
@@ -166,17 +141,17 @@ def with_champion(world):
 def test_a_worse_candidate_keeps_its_run_and_its_reason(world, shape, words):
     """Refused: nothing is registered, the run says why, the refusal links to it."""
     with pytest.raises(CandidateRefused, match=words) as refusal:
-        world.run(world.evaluated(champion=with_champion(world), **shape))
-    assert words in world.registry.notes["refused"]
+        registered(world, evaluated(world, champion=with_champion(world), **shape))
+    assert words in world.registry.runs[RUN].tags["refused"]
     assert refusal.value.links["MLflow run"] == f"http://registry/runs/{RUN}"
-    assert not json.loads(world.registry.files["gate.json"])["passed"]
+    assert not json.loads(world.registry.runs[RUN].files["gate.json"])["passed"]
     assert judged(world.store, world.spec.name, world.digest)
     assert world.registry.version(world.spec.name, "candidate") is None
 
 
 def test_one_that_holds_its_own_passes(world):
     """Beside a champion, on the same rows."""
-    result = world.run(world.evaluated(champion=with_champion(world), worse=0.0))
+    result = registered(world, evaluated(world, champion=with_champion(world), worse=0.0))
     assert result.version == 2
     assert "less than 5% worse than the champion, not to be better" in result.sentence
     assert world.registry.version(world.spec.name, 2).tags["compared_with"] == "1"
@@ -184,30 +159,30 @@ def test_one_that_holds_its_own_passes(world):
 
 def test_a_comparison_with_a_former_champion_does_not_count(world):
     """Somebody was promoted since: evaluate again."""
-    evaluation = world.evaluated()
+    evaluation = evaluated(world)
     with_champion(world)
     with pytest.raises(CandidateRefused, match="compared with no champion, but version 1 is the champion now"):
-        world.run(evaluation)
+        registered(world, evaluation)
 
 
 def test_a_class_that_the_test_days_lack_is_named(world):
     """Also where a floor is missed because of it: "could not be computed" alone helps nobody."""
-    key = world.evaluated()
+    key = evaluated(world)
     document = json.loads(world.store.read(key))
     document["parts"]["test"] |= {"classes": {"on_time": 2100, "late": 0}, "days": ["2013-01-20", "2013-01-26"]}
     world.store.write(key, json.dumps(document).encode())
     lacking = "no row of the test days (2013-01-20 to 2013-01-26) is `late`, so nothing is shown of such rows"
     world.spec = world.spec.model_copy(update={"gate": world.spec.gate.model_copy(update={"floors": {"roc_auc": 0.6}})})
     with pytest.raises(CandidateRefused) as refused:
-        world.run(key)
+        registered(world, key)
     assert f"Roc auc could not be computed, and its floor is 0.6; {lacking}" in str(refused.value)
     world.spec = small_model()
-    assert lacking in world.run(key).sentence
+    assert lacking in registered(world, key).sentence
 
 
 def changed(world, champion, **changes):
     """An evaluation beside a champion of another signature."""
-    key = world.evaluated(champion=champion, worse=None if "meaning" in changes else -0.1)
+    key = evaluated(world, champion=champion, worse=None if "meaning" in changes else -0.1)
     document = json.loads(world.store.read(key))
     if "meaning" in changes:
         document |= {
@@ -221,26 +196,32 @@ def changed(world, champion, **changes):
 
 @pytest.mark.parametrize("written", [True, False])
 def test_another_meaning_of_the_answers_is_refused(world, written):
-    """Two meanings never share a route and its outcomes: the sentence says what has changed, and which way leads on. Also by an evaluation of before."""
+    """Two meanings never share a route and its outcomes: the sentence says what has changed, and which way leads on.
+
+    Also by an evaluation of before.
+    """
     key = changed(world, with_champion(world), meaning=["its classes were `a`, `b` and are `a`, `b`, `c`"])
     if not written:
         document = json.loads(world.store.read(key))
         del document["signature"]
         world.store.write(key, json.dumps(document).encode())
     with pytest.raises(CandidateRefused, match=r"classes were `a`, `b` and are `a`, `b`, `c`.*`perennial retire`.*a name of its own"):
-        world.run(key)
+        registered(world, key)
     assert len(world.registry.versions(world.spec.name)) == 1
-    assert not json.loads(world.registry.files["gate.json"])["passed"]
+    assert not json.loads(world.registry.runs[RUN].files["gate.json"])["passed"]
 
 
 def test_what_callers_must_send_is_said_with_the_version(world):
-    """A breaking change passes the gate, and the registry says what it breaks: the release reads that. Judged again without it, it breaks nothing."""
+    """A breaking change passes the gate, and the registry says what it breaks: the release reads that.
+
+    Judged again without it, it breaks nothing.
+    """
     champion = with_champion(world)
-    result = world.run(changed(world, champion, breaking=["every request must send `gust` (float), never null"]))
+    result = registered(world, changed(world, champion, breaking=["every request must send `gust` (float), never null"]))
     assert "it breaks callers of version 1: every request must send `gust` (float), never null" in result.sentence
     assert world.registry.version(world.spec.name, 2).tags["breaks_callers"] == "every request must send `gust` (float), never null"
     world.registry.add(world.spec.name, "e" * 64, "champion", {"compared_with": "1"})
-    again = world.run(changed(world, 3, compatible=["the input `dest` is no longer read"]))
+    again = registered(world, changed(world, 3, compatible=["the input `dest` is no longer read"]))
     assert "callers of version 3 may go on as they are: the input `dest` is no longer read" in again.sentence
     assert world.registry.version(world.spec.name, 2).tags["breaks_callers"] == "no"
 
@@ -248,33 +229,36 @@ def test_what_callers_must_send_is_said_with_the_version(world):
 @pytest.mark.parametrize("late", ["register", "set_alias"])
 def test_a_candidate_that_passed_counts_as_judged_only_once_it_is_candidate(world, monkeypatch, late):
     """Else a registry that is away would leave a version that nobody releases and that no night trains again."""
-    key = world.evaluated()
+    key = evaluated(world)
     with monkeypatch.context() as patch:
         patch.setattr(world.registry, late, lambda *arguments, **named: (_ for _ in ()).throw(ServiceUnreachable("MLflow is away.")))
         with pytest.raises(ServiceUnreachable):
-            world.run(key)
+            registered(world, key)
     assert not judged(world.store, world.spec.name, world.digest)
-    world.run(key)
+    registered(world, key)
     assert judged(world.store, world.spec.name, world.digest)
     assert world.registry.version(world.spec.name, "candidate").number == 1
 
 
 def test_a_champion_that_was_recalibrated_meanwhile_is_still_the_one_compared_with(world):
-    """Same weights, two other parameters: the comparison holds, and the version says which one it was made with, also when it is judged again."""
-    evaluation = world.evaluated(champion=with_champion(world), worse=-0.1)
+    """Same weights, two other parameters: the comparison holds, and the version says which one it was made with.
+
+    Also when it is judged again.
+    """
+    evaluation = evaluated(world, champion=with_champion(world), worse=-0.1)
     world.registry.add(world.spec.name, "d" * 64, "champion", {"compared_with": "1", "recalibrates": "1"})
-    assert world.run(evaluation).version == 3
+    assert registered(world, evaluation).version == 3
     assert world.registry.version(world.spec.name, 3).tags["compared_with"] == "1"
-    again = world.run(evaluation)
+    again = registered(world, evaluation)
     assert (again.version, "was judged again, against version 1: " in again.sentence) == (3, True)
     world.registry.add(world.spec.name, "e" * 64, "champion", {"compared_with": "1"})
     with pytest.raises(CandidateRefused, match="compared with version 1, but version 4 is the champion now"):
-        world.run(evaluation)
+        registered(world, evaluation)
 
 
 def test_golden_rows_that_differ_refuse(world):
     """A version whose scores are not training's."""
-    folder = world.tmp_path / "a"
+    folder = world.folder / "version1"
     golden = json.loads((folder / "golden.json").read_text())
     golden["scores"][0] = [0.5, 0.5]
     (folder / "golden.json").write_text(json.dumps(golden))
@@ -283,7 +267,7 @@ def test_golden_rows_that_differ_refuse(world):
 
     world.digest = version_folder.publish(world.store, world.spec.name, folder, small_manifest(run_key="1" * 24))
     with pytest.raises(CandidateRefused, match="golden rows do not match"):
-        world.run(world.evaluated())
+        registered(world, evaluated(world))
 
 
 def test_golden_rows_are_replayed_in_the_serving_environment(world):
@@ -301,30 +285,30 @@ def test_golden_rows_are_replayed_in_the_serving_environment(world):
     )
     python.write_text("#!/bin/sh\necho no such module >&2; exit 1\n")
     with pytest.raises(Fault, match="no such module"):
-        world.run(world.evaluated())
+        registered(world, evaluated(world))
     python.write_text("#!/bin/sh\nexit 0\n")
     with pytest.raises(Fault, match="could not replay the golden rows: list index out of range"):
-        world.run(world.evaluated())
+        registered(world, evaluated(world))
     python.chmod(0o644)
     with pytest.raises(Fault, match="Permission denied"):
-        world.run(world.evaluated())
+        registered(world, evaluated(world))
 
 
 def test_an_evaluation_must_be_this_candidates(world):
     """A missing one and one of another digest."""
     with pytest.raises(UnknownName, match="no evaluation"):
-        world.run("reports/nothing.json")
+        registered(world, "reports/nothing.json")
     with pytest.raises(UnknownName, match="no evaluation"):
-        world.run("../elsewhere.json")
-    evaluation = world.evaluated()
+        registered(world, "../elsewhere.json")
+    evaluation = evaluated(world)
     world.digest = "e" * 64
     with pytest.raises(StoredDataDamaged, match="speaks of"):
-        world.run(evaluation)
+        registered(world, evaluation)
 
 
 def test_other_files_than_the_run_began_with_are_refused(world):
     """A floor or a margin that was edited meanwhile belongs to the next run; nothing is registered."""
-    evaluation = world.evaluated()
+    evaluation = evaluated(world)
     with pytest.raises(TrainingRefused, match="changed while this run was under way"):
         register.run(
             world.settings, world.store, model=world.spec.name, digest=world.digest, run_id=RUN, evaluation=evaluation, code="0" * 64

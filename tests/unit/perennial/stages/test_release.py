@@ -10,70 +10,23 @@ import pytest
 from perennial import cli
 from perennial.commands.served_at import describe
 from perennial.errors import Fault, ReleaseRefused, ServiceUnreachable, UnknownName
-from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import fetch, publish, read_manifest
 from perennial.monitoring import arms
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, RECALIBRATES
 from perennial.serving.watch import Watch
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec, ReleaseSpec
+from perennial.specs import Column, DatasetSpec
 from perennial.stages import _release_evaluator, rollback
 from perennial.stages import recalibrate as stage_recalibrate
 from perennial.stages import release as stage
 from perennial.stages._release_evaluator import Evaluator
 from perennial.stages._release_plan import Wish, planned
 from perennial.stages._release_steps import Write
-from perennial.stages._routes import route_of
 from perennial.stages.release import Release
-from perennial.store import FolderStore
-from perennial.testing import RegistryInMemory, RehearsedBackend, publish_small_version, small_model
+from perennial.testing import RegistryInMemory, World, publish_small_version
 from perennial.training.recalibration import Recalibration, recalibrate
 
 SETTINGS = Settings.from_environment({})
-
-
-class World:
-    """One model, its servers, registry and ledger; every look is a new process as far as the release can tell."""
-
-    def __init__(self, tmp_path, **release):
-        self.spec = small_model().model_copy(update={"release": ReleaseSpec(**{"min_seconds": 0, "min_requests": 100, **release})})
-        self.store = FolderStore(str(tmp_path))
-        self.backend, self.registry = RehearsedBackend(), RegistryInMemory()
-        self.ledger = Ledger(self.store, self.spec.name)
-
-    def candidate(self, digest):
-        return self.registry.add(self.spec.name, digest).number
-
-    def look(self, *arguments, **named):
-        return Release(self.spec, SETTINGS, self.store, self.backend, self.registry).look(*arguments, **named)
-
-    def with_champion(self):
-        self.candidate("a" * 64)
-        assert self.look().action == "promoted"
-        return self
-
-    def started_by(self, actor):
-        self.candidate("a" * 64)
-        assert self.look(actor=actor).action == "promoted"
-        return self
-
-    def until_end(self, looks=60, requests=2000, **served):
-        for _ in range(looks):
-            result = self.look()
-            if result.action in ("promoted", "rolled_back", "ask", "nothing"):
-                return result
-            self.backend.serve(requests, **served)
-        raise AssertionError(f"no end after {looks} looks: {result}")
-
-    def alias(self, name):
-        found = self.registry.version(self.spec.name, name)
-        return found and found.number
-
-    def agrees(self):
-        last = self.ledger.last()
-        assert self.ledger.verify() == []
-        assert self.backend.route(self.spec) == route_of(last)
-        assert (self.alias("champion"), self.alias("last_good"), self.alias("candidate")) == (last.champion, last.last_good, None)
 
 
 def test_the_first_version_goes_straight_to_all_traffic(tmp_path):
@@ -247,7 +200,7 @@ def test_a_decision_without_a_number_is_about_the_candidate_that_waits(tmp_path)
 
     A no turns the candidate down, a yes says how its release begins, and nothing is decided twice.
     """
-    world = World(tmp_path, mode="approval").started_by("jo")
+    world = World(tmp_path, mode="approval").with_champion(actor="jo")
     world.candidate("b" * 64)
     world.look(actor="jo")
     world.look(None, "roll_back", "jo")
@@ -304,7 +257,7 @@ def test_a_person_turns_a_waiting_version_down(tmp_path):
 
     With `again` it is released all the same.
     """
-    world = World(tmp_path, mode="approval").started_by("jo")
+    world = World(tmp_path, mode="approval").with_champion(actor="jo")
     number, before = world.candidate("b" * 64), world.backend.route(world.spec)
     result = world.look(number, "roll_back", "jo")
     assert (result.action, result.version, result.champion, result.weight) == ("rejected", 2, 1, 0)
@@ -352,7 +305,7 @@ def test_a_rejection_is_for_the_version_that_was_asked_about(tmp_path):
 
 def test_a_no_that_comes_too_late_is_told(tmp_path):
     """What was released meanwhile is not turned down; what was rolled back meanwhile needs no other no."""
-    world = World(tmp_path, mode="approval").started_by("jo")
+    world = World(tmp_path, mode="approval").with_champion(actor="jo")
     with pytest.raises(ReleaseRefused, match="nothing to decide"):
         world.look(1, "roll_back", "jo")
     number = world.candidate("b" * 64)
@@ -372,7 +325,7 @@ def test_a_rejection_does_not_pass_for_a_rollback(tmp_path):
     world.until_end()
     number = world.candidate("c" * 64)
     world.look(number, "roll_back", "jo")
-    result = rollback.go_back(Release(world.spec, SETTINGS, world.store, world.backend, world.registry), "bad answers", "jo")
+    result = rollback.go_back(world.release(), "bad answers", "jo")
     assert (result.version, result.champion) == (2, 1)
     world.agrees()
 
@@ -383,7 +336,7 @@ def test_a_rejection_hides_no_rollback(tmp_path):
     for digest in "bc":
         world.candidate(digest * 64)
         world.until_end()
-    release = Release(world.spec, SETTINGS, world.store, world.backend, world.registry)
+    release = world.release()
     assert rollback.go_back(release, "bad", "jo").champion == 2
     world.look(world.candidate("d" * 64), "roll_back", "jo")
     again = rollback.go_back(release, "bad", "ann")
@@ -399,7 +352,7 @@ def test_a_rejection_completes_what_was_killed_before_it(tmp_path, monkeypatch):
     for digest in "bc":
         world.candidate(digest * 64)
         world.until_end()
-    release = Release(world.spec, SETTINGS, world.store, world.backend, world.registry)
+    release = world.release()
     with monkeypatch.context() as patch:
         patch.setattr(Evaluator, "_move", lambda self, entry: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -412,7 +365,7 @@ def test_a_rejection_completes_what_was_killed_before_it(tmp_path, monkeypatch):
 
 def test_a_no_waits_for_the_release_that_is_under_way(tmp_path):
     """It is not lost: the task is tried again until it can be written down."""
-    world = World(tmp_path, mode="approval", max_seconds=1e-6).started_by("jo")
+    world = World(tmp_path, mode="approval", max_seconds=1e-6).with_champion(actor="jo")
     world.candidate("b" * 64)
     world.look(2, actor="jo")
     number = world.candidate("c" * 64)
@@ -494,7 +447,7 @@ def test_a_refused_candidate_makes_way_for_the_next_and_waits_for_its_champion(t
         with pytest.raises(ReleaseRefused, match="Trigger small_delays_training with force"):
             world.look()
         if back:
-            rollback.go_back(Release(world.spec, SETTINGS, world.store, world.backend, world.registry), "wrong scores", "jo")
+            rollback.go_back(world.release(), "wrong scores", "jo")
         else:
             third = world.candidate("d" * 64)
         result = world.until_end()
@@ -592,7 +545,7 @@ def test_a_rollback_between_a_decision_and_its_traffic_holds(tmp_path, monkeypat
         won, entry = put(key, data), json.loads(data)
         if not pressed and (entry["kind"], entry["weights"].get("2")) == (kind, weight):
             pressed.append(key)
-            rollback.go_back(Release(world.spec, SETTINGS, world.store, world.backend, world.registry), "pressed the button", "jo")
+            rollback.go_back(world.release(), "pressed the button", "jo")
         return won
 
     monkeypatch.setattr(world.store, "put_if_absent", put_then_button)
@@ -925,7 +878,7 @@ def all_that_is_stored(world):
 
 def foreseen(world, *arguments, **named):
     """The plan of the next look, made without a change of anything."""
-    release, before = Release(world.spec, SETTINGS, world.store, world.backend, world.registry), all_that_is_stored(world)
+    release, before = world.release(), all_that_is_stored(world)
     steps = release.foreseen(release.known(), lambda known: planned(known, Wish(*arguments, **named)))
     assert release.preview(*arguments, **named).sentence.splitlines()[1 : len(steps) + 1] == [
         f"{place}. {step.sentence}" for place, step in enumerate(steps, start=1)
@@ -963,7 +916,7 @@ def test_a_plan_of_what_was_killed_says_that_the_rest_depends_on_it(tmp_path):
     before = world.backend.route(world.spec)
     world.look()
     world.backend.apply(world.spec, before)
-    sentence = Release(world.spec, SETTINGS, world.store, world.backend, world.registry).preview().sentence
+    sentence = world.release().preview().sentence
     assert sentence.splitlines() == [
         "The next look at small_delays would:",
         "1. Make the gateway do what entry 3 says: version 1 gets 95 %, version 2 gets 5 %.",

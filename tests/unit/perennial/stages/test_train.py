@@ -22,6 +22,7 @@ from perennial.registry.model_registry import Version
 from perennial.settings import Settings
 from perennial.stages import train as stage
 from perennial.store import FolderStore
+from perennial.testing import crown
 
 January = Callable[[int, int], pa.Table]
 
@@ -94,12 +95,10 @@ def go(settings: Settings, store: FolderStore, **given: Any) -> Any:
     return stage.run(settings, store, **{"model": "flight_delays", "snapshot": 1, "max_epochs": 2} | given)
 
 
-def test_a_version_is_sealed_and_recorded(
-    settings: Settings, store: FolderStore, registry: type[Registry], crowned: Callable[..., None], tmp_path: Path
-) -> None:
+def test_a_version_is_sealed_and_recorded(settings: Settings, store: FolderStore, registry: type[Registry], tmp_path: Path) -> None:
     """MO-10, MO-16: The folder holds all that serving needs, the manifest all that made it, the registry its run."""
     registry.champion = Version("flight_delays", 1, "d" * 64, "r", aliases=("champion",))
-    crowned(store, "flight_delays", registry.champion)
+    crown(store, "flight_delays", registry.champion)
     found = go(settings, store, cause="drift", request="req", reason="because", run_url="http://airflow/run")
     folder = fetch(store, "flight_delays", found.digest, tmp_path / "into")
     assert {"model.onnx", "encoder.json", "signature.json", "golden.json", "features.py", "manifest.json", "training.json"} == {

@@ -31,7 +31,7 @@ CANARY, OVER = Route({1: 5000, 2: 5000}, None, DIGESTS, 1), Route({1: 0, 2: WHOL
 SERIES = {"namespace": "models", "model": "small_delays"}
 
 
-class World:
+class SmallCluster:
     """The API, and one HTTP server that is gateway and Prometheus."""
 
     def __init__(self, folder):
@@ -122,7 +122,7 @@ class World:
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     """With servers that say that they are ready."""
-    world = World(tmp_path)
+    world = SmallCluster(tmp_path)
     (tmp_path / "kubeconfig").write_text(world.api.kubeconfig())
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setattr(seldon, "_PROBE_SECONDS", 0)
