@@ -71,9 +71,13 @@ class World:
             self.versions[seed] = publish_small_version(self.store, folder, model=self.spec.name, seed=seed)
         return self.versions[seed]
 
-    def candidate(self, digest: str, **named: Any) -> int:
-        """Register a version, under the alias candidate unless another is named; its number."""
-        number: int = self.registry.add(self.spec.name, digest, **named).number
+    def candidate(self, digest: str = "", **named: Any) -> int:
+        """Register the next version, under the alias candidate unless another is named; its number.
+
+        Unless a digest is given, it is the number, written with as many digits as a digest has.
+        """
+        next_number = 1 + max((version.number for version in self.registry.versions(self.spec.name)), default=0)
+        number: int = self.registry.add(self.spec.name, digest or f"{next_number:064d}", **named).number
         return number
 
     def release(self) -> Release:
@@ -91,6 +95,17 @@ class World:
         result = self.look(**named)
         if result.action != "promoted":
             raise AssertionError(result.sentence)
+        return self
+
+    def released(self, count: int) -> World:
+        """This world, with as many versions that became champion at once, one after the other."""
+        spec, self.spec = self.spec, self.spec.model_copy(update={"release": ReleaseSpec(steps=(100,))})
+        for _ in range(count):
+            self.candidate()
+            result = self.look()
+            if result.action != "promoted":
+                raise AssertionError(result.sentence)
+        self.spec = spec
         return self
 
     def until_end(self, looks: int = 300, requests: int = 2000, **served: Any) -> ReleaseResult:

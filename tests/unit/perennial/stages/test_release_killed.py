@@ -15,57 +15,26 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from perennial.commands import retire
 from perennial.errors import PerennialError, ReleaseRefused, ServiceUnreachable
-from perennial.lineage.ledger import AGAINST, Ledger
-from perennial.settings import Settings
+from perennial.lineage.ledger import AGAINST
 from perennial.specs import ReleaseSpec
 from perennial.stages import rollback
 from perennial.stages._release_evaluator import Evaluator
 from perennial.stages._routes import route_of
-from perennial.stages.release import PERENNIAL, Release
-from perennial.store import FolderStore
-from perennial.testing import RegistryInMemory, RehearsedBackend, small_model
-
-SETTINGS = Settings.from_environment({})
+from perennial.stages.release import PERENNIAL
+from perennial.testing import World
 
 
 class Killed(BaseException):
     """The process is gone."""
 
 
-class World:
-    """One model with servers, registry and ledger; every look is a new process as far as the release can tell."""
-
-    def __init__(self, folder: Path, **release: Any) -> None:
-        self.spec = small_model().model_copy(update={"release": ReleaseSpec(**{"min_seconds": 0, "min_requests": 100, **release})})
-        self.store, self.backend, self.registry = FolderStore(str(folder)), RehearsedBackend(), RegistryInMemory()
-        self.ledger = Ledger(self.store, self.spec.name)
-
-    def release(self) -> Release:
-        """As a new process has it."""
-        return Release(self.spec, SETTINGS, self.store, self.backend, self.registry)
-
-    def candidate(self) -> int:
-        """Register the next version."""
-        number = len(self.registry.versions(self.spec.name)) + 1
-        return self.registry.add(self.spec.name, f"{number:064d}").number
-
-    def released(self, count: int) -> World:
-        """As many versions became champion at once, one after the other."""
-        spec, self.spec = self.spec, self.spec.model_copy(update={"release": ReleaseSpec(steps=(100,))})
-        for _ in range(count):
-            self.candidate()
-            assert self.release().look().action == "promoted"
-        self.spec = spec
-        return self
-
-    def state(self) -> tuple[Any, ...]:
-        """Ledger, route, aliases and tags, without what tells the time."""
-        entries = [
-            (e.seq, e.kind, e.version, e.champion, e.good, e.weights, e.shadow, e.versions, e.actor, e.reason)
-            for e in self.ledger.entries()
-        ]
-        versions = [(v.number, v.aliases, sorted(v.tags)) for v in self.registry.versions(self.spec.name)]
-        return entries, self.backend.route(self.spec), versions
+def state(world):
+    """Ledger, route, aliases and tags, without what tells the time."""
+    entries = [
+        (e.seq, e.kind, e.version, e.champion, e.good, e.weights, e.shadow, e.versions, e.actor, e.reason) for e in world.ledger.entries()
+    ]
+    versions = [(v.number, v.aliases, sorted(v.tags)) for v in world.registry.versions(world.spec.name)]
+    return entries, world.backend.route(world.spec), versions
 
 
 def first(world):
@@ -218,7 +187,7 @@ def test_a_look_that_was_killed_between_two_steps_is_completed_by_the_next(tmp_p
             deadly = None
         look()
         assert world.ledger.verify() == []
-        return world.state()
+        return state(world)
 
     deadly = None
     undisturbed = play(tmp_path / "undisturbed", None)
