@@ -289,7 +289,7 @@ def _nearest(stretches: Floats, shares: Floats) -> float:
 
 
 def diagnose(reference: Profile, window: Profile, column: str, meaning: str = "") -> UnitChange | None:
-    """The same for one column of two profiles; None for a category."""
+    """The map that explains how a column changed between two profiles; None if none does, and for a category."""
     grid = reference.layout.column(column).grid
     if grid is None or not reference.blocks or not window.blocks:
         return None

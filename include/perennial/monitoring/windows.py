@@ -1,4 +1,11 @@
-"""Windows of event time: where they begin, what they are called, which one comes before."""
+"""Windows of event time: where they begin, what they are called, which one comes before.
+
+>>> from datetime import datetime, timezone
+>>> from perennial.monitoring.windows import Window
+>>> window = Window(datetime(2013, 5, 29, tzinfo=timezone.utc), datetime(2013, 6, 1, tzinfo=timezone.utc))
+>>> window.name, window.before(1).name
+('2013-05-29_2013-06-01', '2013-05-26_2013-05-29')
+"""
 
 from __future__ import annotations
 

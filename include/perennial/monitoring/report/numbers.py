@@ -72,7 +72,7 @@ class Losses(Part):
 
 
 class SliceLosses(Losses):
-    """The same where a column has one value."""
+    """Realised and expected loss of the predictions where a column has one value."""
 
     column: str
     name: str
