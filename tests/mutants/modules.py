@@ -30,9 +30,15 @@ def _mirrored(place: str, *more_tests: str, slow_tests: tuple[str, ...] = ()) ->
     return Module(PACKAGE / f"{place}.py", (mirror, *(TESTS / test for test in more_tests)), slow_tests)
 
 
-def _of_drift(file: str) -> Module:
-    """A file of the drift test, whose tests ask the whole."""
-    return Module(PACKAGE / f"monitoring/drift/{file}.py", (TESTS / "monitoring/test_drift.py",))
+def _of_drift(file: str, test: str) -> Module:
+    """A file of the drift test: its own test, and that of the whole."""
+    slow_tests = (
+        "test_without_drift_about_alpha_of_windows_alarm",
+        "test_a_window_of_small_days_is_no_drift",
+        "test_a_tiny_shift_is_no_drift",
+    )
+    tests = TESTS / f"monitoring/drift/test_{test}.py", TESTS / "monitoring/test_drift.py"
+    return Module(PACKAGE / f"monitoring/drift/{file}.py", tests, slow_tests)
 
 
 MODULES = {
@@ -46,12 +52,12 @@ MODULES = {
         ),
     ),
     "policy": _mirrored("monitoring/policy", slow_tests=("test_whatever_the_night_finds", "test_whatever_is_seen_one_reason_asks")),
-    "drift": _of_drift("__init__"),
-    "drift.bins": _of_drift("bins"),
-    "drift.blocks": _of_drift("blocks"),
-    "drift.columns": _of_drift("columns"),
-    "drift.effects": _of_drift("effects"),
-    "drift.together": _of_drift("together"),
+    "drift": _of_drift("__init__", "compare"),
+    "drift.bins": _of_drift("bins", "bins"),
+    "drift.blocks": _of_drift("blocks", "blocks"),
+    "drift.columns": _of_drift("columns", "columns"),
+    "drift.effects": _of_drift("effects", "effects"),
+    "drift.together": _of_drift("together", "together"),
     "permutation": _mirrored("monitoring/permutation"),
     "anomalies": _mirrored("monitoring/anomalies"),
     "units": _mirrored("monitoring/units"),
