@@ -59,7 +59,11 @@ MODULES = {
     "drift.effects": _of_drift("effects", "effects"),
     "drift.together": _of_drift("together", "together"),
     "permutation": _mirrored("monitoring/permutation"),
-    "anomalies": _mirrored("monitoring/anomalies"),
+    "anomalies": _mirrored(
+        "monitoring/anomalies",
+        "monitoring/test_anomalies_at_borders.py",
+        slow_tests=("test_each_detector_catches_what_it_is_for", "test_the_budget_holds", "test_the_same_rows_are_always_judged_the_same"),
+    ),
     "units": _mirrored("monitoring/units"),
     "incidents": _mirrored(
         "incidents/incidents",

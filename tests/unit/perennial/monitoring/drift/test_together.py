@@ -56,7 +56,7 @@ def distances(raw, features=WAVES):
 def test_all_columns_at_once_are_as_far_apart_as_by_definition():
     """MN-01: the statistic is the cube root of the squared distance, the effect the root of what lies beyond its mean."""
     raw = blocks(np.random.default_rng(3), 7)
-    raw[5:] = [r + [0.5, 0] for r in raw[5:]]
+    raw[5:] = [r + np.array([0.5, 0]) for r in raw[5:]]
     whole = questions_together(joint_of(raw, WAVES), LABELS, " since 3 May")[0]
     squared = distances(raw)
     [statistic] = whole.statistics
