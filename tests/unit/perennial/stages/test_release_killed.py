@@ -277,11 +277,18 @@ class Releases(RuleBasedStateMachine):
         except PerennialError:  # the other one is refused: that is theirs
             pass
 
-    @rule(traffic=st.sampled_from(("good", "good", "bad", "")), decision=st.sampled_from((None,) * 6 + DECISIONS), meanwhile=MEANWHILE)
-    def look(self, traffic: str, decision: str | None, meanwhile: Meanwhile) -> None:
-        """Callers come, some candidate waits, and the scheduler looks, or a person decides."""
-        last = self.world.ledger.last()
-        if last.candidate is None and self.world.registry.version(self.world.spec.name, "candidate") is None:
+    @rule(
+        waits=st.sampled_from((None, None, 0, 1, 2)),
+        traffic=st.sampled_from(("good", "good", "bad", "")),
+        decision=st.sampled_from((None,) * 6 + DECISIONS),
+        meanwhile=MEANWHILE,
+    )
+    def look(self, waits: int | None, traffic: str, decision: str | None, meanwhile: Meanwhile) -> None:
+        """Some candidate waits, new or so many before the newest; callers come, and the scheduler looks, or a person decides."""
+        last, registry, name = self.world.ledger.last(), self.world.registry, self.world.spec.name
+        if waits is not None:  # it may have been turned down: its training ran once more
+            registry.set_alias(name, "candidate", max(1, len(registry.versions(name)) - waits))
+        elif last.candidate is None and registry.version(name, "candidate") is None:
             self.world.candidate()
         if traffic:
             failing = {version: 0.5 for version in last.versions if version != last.champion} if traffic == "bad" else {}
@@ -300,12 +307,6 @@ class Releases(RuleBasedStateMachine):
         number = max(1, len(self.world.registry.versions(self.world.spec.name)) - back)
         self.undertake(lambda: self.world.release().look(number, None, "jo", again=True), meanwhile, ends=True)
 
-    @rule(back=st.integers(0, 2))
-    def candidate_again(self, back: int) -> None:
-        """A version that is known already, and may have been turned down, is the candidate again: its training ran once more."""
-        number = max(1, len(self.world.registry.versions(self.world.spec.name)) - back)
-        self.world.registry.set_alias(self.world.spec.name, "candidate", number)
-
     def undertake(self, action: Callable[[], Any], meanwhile: Meanwhile, *, ends: bool) -> None:
         """Do it; where it ends with an answer, gateway and registry do what the ledger says."""
         world, last = self.world, self.world.ledger.last()
@@ -315,6 +316,7 @@ class Releases(RuleBasedStateMachine):
             sick = len(world.registry._versions)
         world.backend.refusals = {sick: meanwhile.error("It is not ready.")} if sick else {}
         self.event, self.moments_left = meanwhile.event, meanwhile.moment if meanwhile.event else None
+        had_none = sick and not world.backend.route(world.spec).weights.get(sick)
         ended = False
         try:
             action()
@@ -324,6 +326,8 @@ class Releases(RuleBasedStateMachine):
         self.moments_left = None
         world.backend.refusals, world.registry.unreachable = {}, False
         self.ledger_is_sound()
+        if had_none and meanwhile.event != "servers go":
+            assert not world.backend.route(world.spec).weights.get(sick), "a version that is not ready got traffic"
         if ended:
             self.traffic_and_aliases_follow(registry=not meanwhile.registry_is_away)
 
@@ -350,6 +354,8 @@ class Releases(RuleBasedStateMachine):
         if registry:
             roles = [self.world.registry.version(self.world.spec.name, alias) for alias in ("champion", "last_good")]
             assert [version and version.number for version in roles] == [last.champion, last.last_good]
+            waiting = self.world.registry.version(self.world.spec.name, "candidate")
+            assert last.candidate or waiting is None or waiting.number not in (last.version, last.champion)
 
     def teardown(self) -> None:
         """Once all is well, one look completes whatever was left."""
@@ -368,5 +374,5 @@ def test_whatever_happens_meanwhile_ledger_traffic_and_aliases_agree(monkeypatch
     """
     monkeypatch.setattr(rollback, "REPEAT_SECONDS", 0)
     run_state_machine_as_test(
-        Releases, settings=settings(max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+        Releases, settings=settings(max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
     )
