@@ -1,4 +1,11 @@
-"""What drift is measured against: the days of the champion's snapshot, put together from the profiles that were made when they landed."""
+"""What drift is measured against: the days of the champion's snapshot, put together from the profiles that were made when they landed.
+
+>>> from perennial import discovery
+>>> from perennial.profiles.reference import watched
+>>> model = discovery.model("flight_delays")
+>>> watched(model, discovery.dataset(model.dataset))  # the inputs whose distribution is watched, and why the others are not
+([...'distance'...], {'scheduled_departure': 'is the event time'...})
+"""
 
 from __future__ import annotations
 
