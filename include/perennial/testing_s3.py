@@ -121,7 +121,10 @@ class S3Server:
         return user
 
     def let(self, user: User, bucket: str, *actions: str) -> None:
-        """Let a user do these alone in a bucket of the owner's, such as `s3:GetObject` and `s3:ListBucket`. Replaces what was said before."""
+        """Let a user do these alone in a bucket of the owner's, such as `s3:GetObject` and `s3:ListBucket`.
+
+        Replaces what was said before.
+        """
         resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
         rule = {
             "Effect": "Allow",

@@ -30,7 +30,8 @@ def check_store(settings: Settings) -> str:
     try:
         if store.put_if_absent(key, b"second") or store.read(key) != b"first":
             raise StoreUnreachable(
-                f"The store {settings.store} overwrites where it must not: its server has no conditional writes (If-None-Match). Use one that has."
+                f"The store {settings.store} overwrites where it must not: its server has no conditional writes (If-None-Match). "
+                "Use one that has."
             )
     finally:
         store.delete(key)

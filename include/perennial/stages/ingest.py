@@ -384,7 +384,8 @@ def _sentence(spec: DatasetSpec, summary: _Summary, snapshot: int | None) -> str
         )
     if summary.duplicates:
         said.append(
-            f"{_files(len(summary.duplicates))} in already: {', '.join(summary.duplicates[:3])}{' ...' if len(summary.duplicates) > 3 else ''}."
+            f"{_files(len(summary.duplicates))} in already: {', '.join(summary.duplicates[:3])}"
+            f"{' ...' if len(summary.duplicates) > 3 else ''}."
         )
     if summary.refused:
         name, why = next(iter(summary.refused.items()))

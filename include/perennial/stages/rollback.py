@@ -100,9 +100,9 @@ def _after(known: Known, failure: Failure) -> list[Step]:
     if isinstance(step, Follow):  # the traffic has moved: that is what was asked for
         sentence = f" The registry was not told: {error} The next look of the DAG {known.name}_release does it."
         return [
-            replace(told, result=told.result.model_copy(update={"sentence": told.result.sentence + sentence}))
-            for told in failure.rest
-            if isinstance(told, Tell)
+            replace(tell, result=tell.result.model_copy(update={"sentence": tell.result.sentence + sentence}))
+            for tell in failure.rest
+            if isinstance(tell, Tell)
         ]
     if isinstance(step, BringUp) and isinstance(error, (ReleaseRefused, ServiceUnreachable)) and known.last:
         target, *older = known.last.good

@@ -26,14 +26,14 @@ from typing import Any
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback address that nobody listens on now. None is among those that the kernel hands out by itself: tests that run
     at the same time would be given it before it is used here."""
-    found: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(found) < count:
-            listener = held.enter_context(socket.socket())
+    ports: list[int] = []
+    with contextlib.ExitStack() as listeners:
+        while len(ports) < count:
+            listener = listeners.enter_context(socket.socket())
             with contextlib.suppress(OSError):  # taken: another will do
                 listener.bind(("127.0.0.1", 12_000 + secrets.randbelow(20_000)))
-                found.append(listener.getsockname()[1])
-    return found
+                ports.append(listener.getsockname()[1])
+    return ports
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ def wait_until(condition: Any, seconds: float = 30.0, what: str = "the condition
     """The first true value of `condition()`. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
+        value = condition()
+        if value:
+            return value
         time.sleep(0.05)
     raise TimeoutError(f"{what} did not come true in {seconds:g} s")

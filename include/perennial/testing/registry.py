@@ -63,8 +63,8 @@ class RegistryInMemory:
         """The version with that alias or number."""
         self._answer()
         number = which if isinstance(which, int) else self._aliases.get((model, which))
-        found = None if number is None else self._versions.get((model, number))
-        return found and self._with_aliases(found)
+        registered = None if number is None else self._versions.get((model, number))
+        return registered and self._with_aliases(registered)
 
     def versions(self, model: str) -> list[Version]:
         """All versions of a model."""

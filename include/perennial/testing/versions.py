@@ -113,12 +113,12 @@ def small_version(folder: Path, *, model: str = "small_delays", seed: int = 0) -
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     scores = session.run(None, encoder.encode(encoding.columns_from_rows(golden, names)))[0]
     signature = {"model": model, "task": "binary", "classes": ["on_time", "late"], "inputs": INPUTS, "time_zone": TIME_ZONE}
-    for name, found in (
+    for name, document in (
         ("encoder", encoder.to_json()),
         ("signature", signature),
         ("golden", {"rows": golden, "scores": scores.tolist(), "tolerance": 1e-4}),
     ):
-        (folder / f"{name}.json").write_text(json.dumps(found))
+        (folder / f"{name}.json").write_text(json.dumps(document))
     (folder / "features.py").write_text(FEATURES)
     return folder
 

@@ -168,7 +168,7 @@ BOTH_WAYS = np.array([[0.0, 1.0], [1.0, 0.0]])  # the second of two blocks is th
 
 
 def test_chi_square_by_hand():
-    """MN-01: a quarter against three quarters of pooled halves is one; none of the cells' order, of empty ones, of rows or of sides changes it."""
+    """MN-01: a quarter against three quarters of pooled halves is one; the order of cells, empty ones, rows and sides change nothing."""
     counts = np.array([[30.0, 10.0], [10.0, 30.0]])
     wanted = pytest.approx([1.0, 1.0])
     assert chi_square(counts, BOTH_WAYS) == wanted
@@ -233,7 +233,10 @@ def test_how_far_blocks_differ_by_hand(counts, wanted):
 
 
 def test_a_statistic_in_standard_deviations_by_hand():
-    """MN-01: less the mean, over the spread and the floor; the observed value is the first unless another is given; what never changes stands out nowhere."""
+    """MN-01: less the mean, over the spread and the floor; the observed value is the first unless another is given.
+
+    What never changes stands out nowhere.
+    """
     values = np.array([4.0, 0.0, 0.0, 0.0])  # mean 1, spread the root of 3
     standard, observed = standardised(Statistic(0, values, ratio=1.0))
     assert standard == pytest.approx(np.array([3, -1, -1, -1]) / 3**0.5)
