@@ -240,6 +240,26 @@ def test_a_wish_that_undoes_a_faster_one_leaves_no_untrue_entry(world, monkeypat
     assert world.ledger.last().champion == 3
 
 
+def test_a_wish_that_was_overtaken_leaves_the_aliases_of_the_newest_entry(world, monkeypatch):
+    """SE-11: it gives roles that hold no more: the registry must not look as if somebody had moved them by hand, or no look goes on."""
+    monkeypatch.setattr(rollback, "REPEAT_SECONDS", 0)
+    released(world, "a", "b", "c")
+    set_alias, others = world.registry.set_alias, []
+
+    def set_late(*arguments):
+        if not others:
+            others.append(None)
+            others[0] = rollback.go_back(Release(world.spec, SETTINGS, world.store, world.backend, world.registry), "worse", "sam")
+        set_alias(*arguments)
+
+    monkeypatch.setattr(world.registry, "set_alias", set_late)
+    assert rollback.go_back(world, "wrong scores", "jo").champion == 2
+    assert others[0].champion == 1
+    assert world.registry.version(world.name, "champion").number == world.ledger.last().champion == 1
+    assert world.registry.version(world.name, "last_good") is None
+    assert world.look().outcome == "skipped"
+
+
 def test_a_sick_candidate_delays_nothing(world):
     """SE-11: A release is ended without waiting for anything: not for the candidate, not for a version that need not rise."""
     released(world, "a")
