@@ -64,7 +64,11 @@ MODULES = {
         "monitoring/test_anomalies_at_borders.py",
         slow_tests=("test_each_detector_catches_what_it_is_for", "test_the_budget_holds", "test_the_same_rows_are_always_judged_the_same"),
     ),
-    "units": _mirrored("monitoring/units"),
+    "units": _mirrored(
+        "monitoring/units",
+        "monitoring/test_units_at_borders.py",
+        slow_tests=("test_the_weather_of_the_window_need_not_be_the_mean_weather", "test_seasons_are_no_unit_change"),
+    ),
     "incidents": _mirrored(
         "incidents/incidents",
         "incidents/test_incidents_at_borders.py",

@@ -128,11 +128,11 @@ def units_of(meaning: str) -> frozenset[str]:
     """
     text, known = meaning.lower(), {unit.old for unit in UNITS} - _ANY
     named = set()
-    for name in sorted(known, key=len, reverse=True):  # miles per hour are no miles
-        for spelling in (name.lower(), *_SPELT.get(name, ())):
-            text, count = re.subn(rf"(?<!\w){re.escape(spelling)}(?!\w)", " ", text)
-            if count:
-                named.add(name)
+    spellings = {spelling: name for name in known for spelling in (name.lower(), *_SPELT.get(name, ()))}
+    for spelling in sorted(spellings, key=len, reverse=True):  # miles per hour are no miles, and km/h are no hours
+        text, count = re.subn(rf"(?<!\w){re.escape(spelling)}(?!\w)", " ", text)
+        if count:
+            named.add(spellings[spelling])
     return frozenset(named or (() if meaning else known)) | _ANY
 
 
@@ -275,7 +275,7 @@ def _some_mapped(column: str, units: Sequence[Unit], points: Floats, reference: 
 def _stretches(days: Floats, length: int) -> Floats:
     """Shares below each value in runs of so many days: [runs, cells - 1]."""
     runs = len(days) // length
-    counts = days[len(days) - runs * length :].reshape(runs, length, -1).sum(axis=1)
+    counts = days[len(days) - runs * length :].reshape(runs, length, days.shape[1]).sum(axis=1)
     return _below(counts[counts.sum(axis=1) >= MIN_ROWS])
 
 
