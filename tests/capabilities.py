@@ -95,6 +95,11 @@ def mistakes(rows: list[Row], tests: list[Test]) -> list[str]:
     ]
 
 
+def documents(text: str, tests: list[Test]) -> dict[Path, str]:
+    """Both documents as the tests say, where the text of the first is `text`: file -> content."""
+    return {PAGE: page(text, tests), LIST: list_page(rows_of(text), tests)}
+
+
 def page(text: str, tests: list[Test]) -> str:
     """docs/capabilities.md with counts and examples as the tests say; what is written by hand stays, and so do examples that still hold."""
     promised = set(re.findall(r"`tests/([^`]+::test_\w+)`", PROMISES.read_text()))
@@ -130,11 +135,10 @@ def main(words: list[str]) -> int:
     wrong = mistakes(rows, tests)
     for sentence in wrong:
         print(sentence)
-    wanted = {PAGE: page(text, tests), LIST: list_page(rows, tests)}
-    stale = [path for path, made in wanted.items() if not path.exists() or path.read_text() != made]
+    stale = {path: made for path, made in documents(text, tests).items() if not path.exists() or path.read_text() != made}
     if words == ["--write"]:
-        for path in stale:
-            path.write_text(wanted[path])
+        for path, made in stale.items():
+            path.write_text(made)
             print(f"Wrote {path.relative_to(ROOT)}.")
         return bool(wrong)
     if words == ["--check"]:

@@ -79,13 +79,15 @@ def test_what_is_written_by_hand_stays(capabilities: ModuleType) -> None:
     ]
 
 
-def test_telling_tests_come_first(capabilities: ModuleType) -> None:
+def test_telling_tests_come_first(capabilities: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that name the row first, then those that are promised, then those that start much of the platform."""
+    (tmp_path / "promises.md").write_text("| it goes in once | `tests/unit/test_a.py::test_promised` | |\n")
+    monkeypatch.setattr(capabilities, "PROMISES", tmp_path / "promises.md")
     tests = [
-        capabilities.Test("unit/test_a.py", "test_second_named", ("DM-02", "DM-01")),
+        capabilities.Test("e2e/test_loop.py", "test_second_named", ("DM-02", "DM-01")),
         capabilities.Test("unit/test_a.py", "test_small", ("DM-01",)),
         capabilities.Test("integration/test_b.py", "test_large", ("DM-01",)),
-        capabilities.Test("e2e/test_loop.py", "test_the_story_happens_as_told", ("DM-01",)),
+        capabilities.Test("unit/test_a.py", "test_promised", ("DM-01",)),
     ]
     (line,) = [line for line in capabilities.page(PAGE, tests).splitlines() if line.startswith("| DM-01")]
-    assert [name.split("`")[0] for name in line.split("::")[1:]] == ["test_the_story_happens_as_told", "test_large", "test_small"]
+    assert [name.split("`")[0] for name in line.split("::")[1:]] == ["test_promised", "test_large", "test_small"]

@@ -343,13 +343,13 @@ def test_what_holds_at_a_time(tmp_path):
     ],
 )
 def test_what_follows_from_a_kind(tmp_path, kind, weights, candidate, serves):
-    """SE-10: which version is being released, and whether anything runs."""
+    """SC-03: which version is being released, and whether anything runs."""
     entry = write(Ledger(FolderStore(str(tmp_path)), "m"), kind, 2, champion=None, weights=weights, versions={1: "a", 2: "b"})
     assert (entry.candidate, entry.serves) == (candidate, serves)
 
 
 def test_rejections_move_nothing(tmp_path):
-    """SE-10: what said where traffic goes is older than they are; a retirement ends with the next release."""
+    """SC-03: what said where traffic goes is older than they are; a retirement ends with the next release."""
     ledger = Ledger(FolderStore(str(tmp_path)), "m")
     kinds = ("released", "rejected", "retired", "rejected", "started")
     seen = []
@@ -361,7 +361,7 @@ def test_rejections_move_nothing(tmp_path):
 
 
 def test_a_rejection_alone_moves_nothing(tmp_path):
-    """SE-10: of a model that never served."""
+    """SC-03: of a model that never served."""
     ledger = Ledger(FolderStore(str(tmp_path)), "m")
     write(ledger, "rejected", champion=None, weights={})
     assert (ledger.last_move(), ledger.retirement()) == (None, None)
@@ -388,7 +388,7 @@ def test_a_retirement_says_who_why_and_how_to_serve_again(tmp_path):
 
 
 def test_who_is_told_to_look_again(tmp_path):
-    """SE-10: which place is taken, whether it was seen before writing or at it; the first and the one behind the last seen."""
+    """SC-03: which place is taken, whether it was seen before writing or at it; the first and the one behind the last seen."""
     store = FolderStore(str(tmp_path))
     ledger = Ledger(store, "m")
     write(ledger)

@@ -120,7 +120,7 @@ def test_a_number_that_was_always_missing(ranks):
 
 @pytest.mark.parametrize(("count", "usual"), [(1000, (5, 994)), (199, (0, 198)), (200, (1, 198)), (1, (0, 0))])
 def test_what_is_usual_leaves_a_two_hundredth_at_either_end(count, usual):
-    """MN-11: of so many different values, in whatever order they come."""
+    """MN-05: of so many different values, in whatever order they come."""
     values = np.random.default_rng(1).permutation(np.arange(float(count)))
     assert Number.fit(values, ranks=True).usual == Number.fit(values, ranks=False).usual == usual
 
@@ -263,7 +263,7 @@ def judged(rows, when, ids=None, budget=2.0, **more):
 
 
 def test_rows_over_the_threshold_are_counted_and_the_strangest_are_shown():
-    """MN-11: those at the threshold are not; of equals the first id comes first, and of many fifty are shown."""
+    """MN-05: those at the threshold are not; of equals the first id comes first, and of many fifty are shown."""
     x = np.zeros(400)
     x[:5] = [4.0, -6.0, 5.0, 6.0, np.sqrt(2 * (5 - np.log(2 * np.pi) / 2))]
     found = judged({"x": x}, days(200, 200), ids=[*"edcba", *(f"x{i}" for i in range(395))])
@@ -279,7 +279,7 @@ def test_rows_over_the_threshold_are_counted_and_the_strangest_are_shown():
 
 @pytest.mark.parametrize(("strange", "unusual"), [(6, False), (7, True)])
 def test_more_than_three_times_the_budget_are_unusual(strange, unusual):
-    """MN-11: six of a budget of two are not, seven are; and that is said."""
+    """MN-05: six of a budget of two are not, seven are; and that is said."""
     found = judged({"x": np.repeat([0.0, 8.0], [400 - strange, strange])}, days(400), budget=2.0)
     assert (found.found, found.unusual) == (strange, unusual)
     assert found.sentence.startswith(f"{strange} requests are unlike the reference; up to 2 in 1 day are expected while nothing is wrong.")
@@ -287,7 +287,7 @@ def test_more_than_three_times_the_budget_are_unusual(strange, unusual):
 
 
 def test_no_more_than_on_the_worst_held_out_day_is_usual():
-    """MN-11: whatever the budget; one request more is not."""
+    """MN-05: whatever the budget; one request more is not."""
     base, scores = simple(), np.zeros(2000)
     scores[500:514] = np.linspace(5, 9, 14)  # one of twenty days: (14 + 2 * 14) / 21 are reckoned with
     stormy = Watch(base.name, base.scale, base.detector, scores, days(*[100] * 20))
@@ -307,7 +307,7 @@ def test_no_more_than_on_the_worst_held_out_day_is_usual():
     ],
 )
 def test_how_many_are_told(count, window, budget, words):
-    """MN-11: none, one or more, and how many are expected in so many days."""
+    """MN-05: none, one or more, and how many are expected in so many days."""
     assert judged({"x": np.repeat([0.0, 8.0], [400 - count, count])}, days(*window), budget=budget).sentence == words
 
 
@@ -329,7 +329,7 @@ def explained(names, **values):
 
 
 def test_columns_are_named_that_make_a_row_strange():
-    """MN-11: by how much less strange it were without; one of two when both are as strange by themselves."""
+    """MN-05: by how much less strange it were without; one of two when both are as strange by themselves."""
     assert explained(["a", "b"], b=6.0) == (("b",), "`b` is 6, usual is -2 to 2.")
     assert explained(["a", "b"], a=-6.0) == (("a",), "`a` is -6, usual is -2 to 2.")
     scale = simple(names=("a", "b", "c", "d")).scale
@@ -342,7 +342,7 @@ def test_columns_are_named_that_make_a_row_strange():
 
 
 def test_a_column_is_tried_with_usual_values():
-    """MN-11: it is to blame for what no usual value of it would leave, whichever way that lies."""
+    """MN-05: it is to blame for what no usual value of it would leave, whichever way that lies."""
 
     class Tilted:
         """A row is the stranger the farther b lies from a."""
@@ -376,6 +376,6 @@ def test_a_column_is_tried_with_usual_values():
     ],
 )
 def test_what_is_said_of_columns(named, sentence):
-    """MN-11: a value farther than three from the usual is strange by itself; where none is, that is said."""
+    """MN-05: a value farther than three from the usual is strange by itself; where none is, that is said."""
     scale = Scale({"n": Number(np.zeros(1), np.zeros(1), 1.0, 0.0, (-2.0, 2.5)), "c": Category({"a": 0.0, None: 3.0}, 5.0)})
     assert anomalies._says(named, scale) == sentence

@@ -33,7 +33,7 @@ def lengths(rng, count):
     ],
 )
 def test_a_map_is_written_with_four_digits(unit, formula):
-    """MN-01: an offset with its sign, and none where there is none."""
+    """DM-11: an offset with its sign, and none where there is none."""
     assert unit.formula == formula
 
 
@@ -55,7 +55,7 @@ def test_a_map_is_written_with_four_digits(unit, formula):
     ],
 )
 def test_units_are_what_they_are_in_the_world(new, old, value, becomes):
-    """MN-01: a known measure each, there and back."""
+    """DM-11: a known measure each, there and back."""
     forth = next(unit for unit in UNITS if (unit.new, unit.old) == (new, old))
     back = next(unit for unit in UNITS if (unit.new, unit.old) == (old, new))
     assert forth.factor * value + forth.offset == pytest.approx(becomes, rel=3e-4)
@@ -93,7 +93,7 @@ def test_units_are_what_they_are_in_the_world(new, old, value, becomes):
     ],
 )
 def test_a_meaning_names_whole_words_alone(meaning, named):
-    """MN-01: in any case and spelling; a longer unit is not also the shorter that it holds; every number may be in thousandths."""
+    """DM-11: in any case and spelling; a longer unit is not also the shorter that it holds; every number may be in thousandths."""
     assert units_of(meaning) - {"whole units", "thousandths"} == named
     assert units_of(meaning) >= {"whole units", "thousandths"}
 
@@ -108,13 +108,13 @@ def test_a_meaning_names_whole_words_alone(meaning, named):
     ],
 )
 def test_nineteen_in_twenty_are_all(share, words):
-    """MN-01: from there on no share is told."""
+    """DM-11: from there on no share is told."""
     assert UnitChange("x", MILES_TO_KM, share, 1.0).sentence == words
 
 
 @pytest.mark.parametrize(("share", "is_told"), [(0.1, False), (0.3, True), (0.6, True), (1.0, True)])
 def test_a_mixture_is_told_with_its_share(share, is_told):
-    """MN-01: W = (1 - s) F + s G in exact shares: from a fifth on the map and the share are found, and nothing is left unexplained."""
+    """DM-11: W = (1 - s) F + s G in exact shares: from a fifth on the map and the share are found, and nothing is left unexplained."""
     values = np.linspace(20, 150, 4001)
     mapped, rest = cells(values * 1.609344), cells(values)
     window = (share * mapped + (1 - share) * rest)[None]
@@ -127,7 +127,7 @@ def test_a_mixture_is_told_with_its_share(share, is_told):
 
 
 def test_rows_and_their_number_do_not_matter():
-    """MN-01: ten times the rows on either side, or days in another order, and the finding is the same."""
+    """DM-11: ten times the rows on either side, or days in another order, and the finding is the same."""
     rng = np.random.default_rng(1)
     days = np.stack([cells(lengths(rng, 400)) for _ in range(12)])
     window = cells(np.concatenate([lengths(rng, 600), lengths(rng, 400) * 1.609344]))[None]
@@ -138,7 +138,7 @@ def test_rows_and_their_number_do_not_matter():
 
 @pytest.mark.parametrize(("rows", "is_told"), [(49, False), (50, True)])
 def test_fifty_rows_are_needed(rows, is_told):
-    """MN-01: of the window; fewer fit anything."""
+    """DM-11: of the window; fewer fit anything."""
     rng = np.random.default_rng(2)
     reference = cells(lengths(rng, 20_000))[None]
     window = cells(np.quantile(lengths(rng, 20_000), (np.arange(rows) + 0.5) / rows) * 1.609344)[None]
@@ -147,7 +147,7 @@ def test_fifty_rows_are_needed(rows, is_told):
 
 @pytest.mark.parametrize("count", [7, 8])
 def test_eight_cells_are_needed(count):
-    """MN-01: of the reference, whatever the meaning; of the window where the meaning leaves all units."""
+    """DM-11: of the reference, whatever the meaning; of the window where the meaning leaves all units."""
     places = np.repeat(np.linspace(30, 90, count), 100)
     window = cells(places * 1.609344)[None]
     assert (find_unit("x", EDGES, cells(places)[None], window, "miles") is not None) == (count == 8)
@@ -156,7 +156,7 @@ def test_eight_cells_are_needed(count):
 
 
 def test_only_changes_from_the_unit_that_the_meaning_names():
-    """MN-01: what came in km is told of miles and of a column without a meaning, of no other."""
+    """DM-11: what came in km is told of miles and of a column without a meaning, of no other."""
     rng = np.random.default_rng(3)
     reference, window = cells(lengths(rng, 20_000))[None], cells(lengths(rng, 2000) * 1.609344)[None]
     assert find_unit("x", EDGES, reference, window, "miles").unit == MILES_TO_KM
@@ -167,7 +167,7 @@ def test_only_changes_from_the_unit_that_the_meaning_names():
 
 @pytest.mark.parametrize("unit", [u for u in UNITS if 0.3 < u.factor < 4], ids=lambda u: f"{u.old} to {u.new}".replace("/", " per "))
 def test_every_unit_is_found_by_its_name(unit):
-    """MN-01: all values mapped, the meaning names the old unit: the new one is told, and all of the change is explained."""
+    """DM-11: all values mapped, the meaning names the old unit: the new one is told, and all of the change is explained."""
     rng = np.random.default_rng(4)
     edges = np.concatenate([[-np.inf], np.linspace(-60, 1000, 2121), [np.inf]])
 
@@ -188,7 +188,7 @@ def weather(rng, days, change=lambda x: x, level=12.0):
 
 
 def test_a_window_like_some_stretch_of_the_reference_is_no_other_unit():
-    """MN-01: however the days differ; mapped, such a window is told where its way back leads near some stretch."""
+    """DM-11: however the days differ; mapped, such a window is told where its way back leads near some stretch."""
     rng = np.random.default_rng(5)
     reference = weather(rng, 60)
     told = [
@@ -201,7 +201,7 @@ def test_a_window_like_some_stretch_of_the_reference_is_no_other_unit():
 
 
 def test_a_window_may_have_more_days_than_the_reference():
-    """MN-01: there is no stretch as long then, and the change is told by all rows; a usual one is none."""
+    """DM-11: there is no stretch as long then, and the change is told by all rows; a usual one is none."""
     rng = np.random.default_rng(8)
     reference = np.stack([cells(lengths(rng, 2000)) for _ in range(3)])
     usual = np.stack([cells(lengths(rng, 300)) for _ in range(5)])
@@ -211,7 +211,7 @@ def test_a_window_may_have_more_days_than_the_reference():
 
 
 def test_stretches_are_the_last_whole_ones_and_hold_fifty_rows():
-    """MN-01: runs of the window's length, counted from the end; a thin one tells no shares."""
+    """DM-11: runs of the window's length, counted from the end; a thin one tells no shares."""
     days = np.array([[100, 0], [60, 0], [0, 60], [30, 30], [49, 0], [0, 50]], dtype=float)
     assert units._stretches(days, 2).tolist() == [[1.0], [30 / 120], [49 / 99]]
     assert units._stretches(days, 1).ravel().tolist() == [1.0, 1.0, 0.0, 0.5, 0.0]
@@ -220,7 +220,7 @@ def test_stretches_are_the_last_whole_ones_and_hold_fifty_rows():
 
 
 def test_the_distance_is_the_largest_difference_to_the_nearest():
-    """MN-01: of shares below each value."""
+    """DM-11: of shares below each value."""
     stretches = np.array([[0.1, 0.5, 0.9], [0.2, 0.6, 0.8]])
     assert units._nearest(stretches, np.array([0.2, 0.5, 0.8])) == pytest.approx(0.1)
     assert units._nearest(stretches, np.array([0.1, 0.5, 0.6])) == pytest.approx(0.2)
@@ -229,7 +229,7 @@ def test_the_distance_is_the_largest_difference_to_the_nearest():
 
 @pytest.mark.parametrize(("reach", "around"), [(1, [0, 1, 1, 1, 0, 1, 2]), (2, [1, 1, 1, 1, 2, 2, 2])])
 def test_cells_around_are_counted_by_hand(reach, around):
-    """MN-01: those up to so far away on either side, and the cell itself; nothing beyond the ends."""
+    """DM-11: those up to so far away on either side, and the cell itself; nothing beyond the ends."""
     cells = np.array([0, 0, 1, 0, 0, 0, 1], dtype=bool)
     wanted = [int(cells[max(0, i - reach) : i + reach + 1].sum()) for i in range(7)]
     assert units._around(cells, reach).tolist() == wanted
@@ -237,7 +237,7 @@ def test_cells_around_are_counted_by_hand(reach, around):
 
 @pytest.mark.parametrize(("seen", "usual", "count"), [(0.9, 0.5, 20), (1.0, 0.5, 10), (0.6, 0.3, 50)])
 def test_chance_is_never_told_smaller_than_it_is(seen, usual, count):
-    """MN-01: Chernoff's bound lies above SciPy's binomial tail, within its exponent; what is no more than usual is no surprise."""
+    """DM-11: Chernoff's bound lies above SciPy's binomial tail, within its exponent; what is no more than usual is no surprise."""
     exact = stats.binom.sf(round(seen * count) - 1, count, usual)
     bound = units._by_chance(seen, usual, count)
     assert exact <= bound <= exact * 3 * np.sqrt(count)
@@ -248,7 +248,7 @@ def test_chance_is_never_told_smaller_than_it_is(seen, usual, count):
 
 
 def test_shares_of_mapped_values_by_hand():
-    """MN-01: below each point once all are mapped: what was below its way back."""
+    """DM-11: below each point once all are mapped: what was below its way back."""
     points = np.array([0.0, 10.0, 20.0, 30.0, 40.0])
     below = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
     assert units._mapped(Unit("a", "b", 2.0), points, below) == pytest.approx([0, 0.125, 0.25, 0.375, 0.5])
@@ -272,7 +272,7 @@ def routes(rng, count):
 
 @pytest.mark.parametrize(("share", "is_told"), [(0.0, False), (0.06, True), (0.3, True), (1.0, True)])
 def test_values_where_the_reference_has_none_tell_a_few_rows(share, is_told):
-    """MN-01: of few different values a twentieth in another unit is told, with its share; none are told of none."""
+    """DM-11: of few different values a twentieth in another unit is told, with its share; none are told of none."""
     rng = np.random.default_rng(6)
     reference, window = routes(rng, 30_000), routes(rng, 3000)
     some = rng.random(3000) < share
@@ -287,7 +287,7 @@ def test_values_where_the_reference_has_none_tell_a_few_rows(share, is_told):
 
 @pytest.mark.parametrize("rows", [40, 70])
 def test_fifty_new_values_are_needed(rows):
-    """MN-01: and a hundredth of the window; fewer may be anything."""
+    """DM-11: and a hundredth of the window; fewer may be anything."""
     rng = np.random.default_rng(7)
     reference = tenths(routes(rng, 30_000))[None]
     mapped = np.round(routes(rng, 4 * rows) * 1.609344)

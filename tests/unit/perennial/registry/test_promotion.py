@@ -484,7 +484,7 @@ def test_a_verdict_on_a_comparison():
     ],
 )
 def test_what_a_candidate_changes_for_callers(changes, passed, sentence):
-    """DE-12: another meaning refuses, a broken caller needs a person, and what nobody notices is said; of each kind what there is."""
+    """SE-12: another meaning refuses, a broken caller needs a person, and what nobody notices is said; of each kind what there is."""
     check = keeps_its_meaning(changes, "version 3")
     assert (check.name, check.passed, check.sentence) == ("signature", passed, sentence)
     assert check.numbers == {kind: said for kind, said in changes.as_json().items() if said}

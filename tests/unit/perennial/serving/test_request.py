@@ -311,7 +311,7 @@ def refusal(given, signature, **limits):
 
 
 def test_a_field_is_as_its_signature_says_and_nothing_more():
-    """SE-06: not nullable, without bounds, values or zone unless it says so; an empty list of values allows none."""
+    """SC-07: not nullable, without bounds, values or zone unless it says so; an empty list of values allows none."""
     plain = read_signature({"inputs": [{"name": "a", "type": "int"}]})
     assert plain == Signature((Input("a", "int", nullable=False, min=None, max=None, values=None),), strict=False, time_zone="UTC")
     assert Signature(()).strict is False
@@ -325,7 +325,7 @@ def test_a_field_is_as_its_signature_says_and_nothing_more():
 
 
 def test_bounds_are_themselves_allowed():
-    """SE-06: the least and the most are taken, what is just beyond is refused, and null has no size."""
+    """SC-07: the least and the most are taken, what is just beyond is refused, and null has no size."""
     columns = numbers({"n": -3, "x": 0.5}, {"n": 5, "x": 1.5}, {"n": None, "x": None})
     assert columns["n"].tolist()[:2] == [-3, 5]
     assert columns["x"].tolist()[:2] == [0.5, 1.5]
@@ -343,7 +343,7 @@ def test_bounds_are_themselves_allowed():
 
 
 def test_a_number_that_is_not_finite_names_its_row():
-    """SE-06: a whole number of four hundred digits is read, and float64 cannot hold it."""
+    """SC-07: a whole number of four hundred digits is read, and float64 cannot hold it."""
     given = read_signature({"inputs": [{"name": "x", "type": "float"}]})
     assert refusal(b'{"data": {"rows": [{"x": 1}, {"x": "NaN"}]}}', given) == "Row 1: x must be a number, not 'NaN'."
     assert refusal(json.dumps({"data": {"rows": [{"x": 1}, {"x": None}]}}), given) == "Row 1: x must not be null."
@@ -351,7 +351,7 @@ def test_a_number_that_is_not_finite_names_its_row():
 
 @pytest.mark.parametrize("whole", [2**53 - 1, -(2**53) + 1, 2**53, -(2**53), 2**53 + 1, 2**63 - 1, -(2**63)])
 def test_whole_numbers_are_handed_on_exactly(whole):
-    """SE-06: up to 64 bits, as float64 where that is exact, beside nulls too."""
+    """SC-07: up to 64 bits, as float64 where that is exact, beside nulls too."""
     (alone,), (first, second) = numbers({"any": whole})["any"].tolist(), numbers({"any": whole}, {})["any"].tolist()
     assert alone == first == whole
     assert second is None or math.isnan(second)
@@ -368,12 +368,12 @@ def test_whole_numbers_are_handed_on_exactly(whole):
     ],
 )
 def test_the_first_whole_number_of_more_than_64_bits_is_refused(whole, said):
-    """SE-06: with its row, whatever stands before it."""
+    """SC-07: with its row, whatever stands before it."""
     assert refusal(body({"any": None}, {"any": 2**60}, {"any": whole}), NUMBERS) == f"Row 2: any is {said}"
 
 
 def test_a_whole_number_may_have_a_point_while_it_is_exact():
-    """SE-06: many callers write 2008.0; from 2^53 on it might be another number."""
+    """SC-07: many callers write 2008.0; from 2^53 on it might be another number."""
     columns = numbers({"any": 2008.0}, {"any": -0.0}, {"any": 9007199254740991.0}, {"any": -9007199254740991.0})
     assert columns["any"].tolist() == [2008, 0, 9007199254740991, -9007199254740991]
     for number in (9007199254740992.0, -9007199254740992.0):
@@ -383,14 +383,14 @@ def test_a_whole_number_may_have_a_point_while_it_is_exact():
 
 
 def test_values_of_a_list():
-    """SE-06: null is none of them and may be sent where the field is nullable; another is refused with the whole list, in order."""
+    """SC-07: null is none of them and may be sent where the field is nullable; another is refused with the whole list, in order."""
     given = read_signature({"inputs": [{"name": "k", "type": "int", "nullable": True, "values": [3, 1, 2]}]})
     assert read_request(body({"k": 3}, {"k": None}, {"k": 1.0}), given).columns["k"].tolist()[::2] == [3, 1]
     assert refusal(body({"k": 3}, {"k": None}, {"k": 4}), given) == "Row 2: k is 4: it must be one of 1, 2, 3."
 
 
 def test_texts_times_and_truth_values_of_many_rows():
-    """SE-06: each as it came, null where it may be; the row of a wrong one is named."""
+    """SC-07: each as it came, null where it may be; the row of a wrong one is named."""
     given = read_signature({"inputs": [{"name": name, "type": name, "nullable": True} for name in ("string", "bool", "timestamp")]})
     rows = [{"string": "a", "bool": False, "timestamp": "2013-02-01T06:00:00"}, {"string": None, "bool": None, "timestamp": None}]
     columns = read_request(body(*rows), given).columns
@@ -410,7 +410,7 @@ def test_texts_times_and_truth_values_of_many_rows():
 
 
 def test_how_many_rows_a_request_may_have():
-    """SE-06: as many as are allowed, ten thousand where nobody says; one more is refused, before what is behind it is looked at."""
+    """SC-07: as many as are allowed, ten thousand where nobody says; one more is refused, before what is behind it is looked at."""
     given = read_signature({"inputs": [{"name": "n", "type": "int"}]})
     row = {"n": 1}
     assert len(read_request(body(*[row] * 10), given, 10).rows) == 10
@@ -442,7 +442,7 @@ def test_how_many_rows_a_request_may_have():
     ],
 )
 def test_a_body_is_refused_in_these_words(given, sentence):
-    """SE-06: with an example of what to send."""
+    """SC-07: with an example of what to send."""
     assert refusal(given, SIGNATURE) == sentence
     assert refusal("{", SIGNATURE).endswith("NaN and infinity are not JSON either.")
 
@@ -462,7 +462,7 @@ def test_a_body_is_refused_in_these_words(given, sentence):
     ],
 )
 def test_what_an_id_may_be(puid, taken):
-    """SE-06: 1 to 128 letters, digits and some signs, of which none comes first."""
+    """SC-07: 1 to 128 letters, digits and some signs, of which none comes first."""
     given = body(ROW, meta={"puid": puid})
     if taken:
         assert read_request(given, SIGNATURE).id == puid
@@ -473,7 +473,7 @@ def test_what_an_id_may_be(puid, taken):
 
 
 def test_what_meta_may_leave_out():
-    """SE-06: each part of it; a part of another kind is refused."""
+    """SC-07: each part of it; a part of another kind is refused."""
     for meta in ({}, {"puid": None}, {"tags": None}, {"tags": {}}, {"tags": {"event_time": None}}):
         taken = read_request(body(ROW, meta=meta), SIGNATURE)
         assert (taken.id, taken.event_time, taken.ignored) == (None, None, ())
@@ -500,7 +500,7 @@ def test_what_meta_may_leave_out():
     ],
 )
 def test_a_value_is_shown_in_sixty_letters(value, shown):
-    """SE-06: in JSON's words; of what is longer the beginning, and a nested one by its kind alone."""
+    """SC-07: in JSON's words; of what is longer the beginning, and a nested one by its kind alone."""
     with pytest.raises(BadRequest) as refused:
         read_outcome(value, 1, ())
     assert str(refused.value).startswith(f"response.meta.puid is {shown}: it must be the id of a prediction row")

@@ -101,7 +101,7 @@ def go(world: World, digest: str | None = None) -> tuple[EvaluateResult, dict[st
 
 
 def test_candidate_and_champion_are_measured_on_the_same_rows(world: World) -> None:
-    """A loss of each for every test row of the candidate; their means are the log losses of the document."""
+    """MO-07, MO-13: A loss of each for every test row of the candidate; their means are the log losses of the document."""
     found, document, losses = go(world)
     test = losses.filter(pa.compute.equal(losses["part"], "test"))
     assert found.champion == 3
@@ -115,7 +115,7 @@ def test_candidate_and_champion_are_measured_on_the_same_rows(world: World) -> N
 
 
 def test_both_are_measured_on_the_champions_own_older_days(world: World) -> None:
-    """Frozen rows: the test days of the champion, from the snapshot it was trained on."""
+    """MO-20: Frozen rows: the test days of the champion, from the snapshot it was trained on."""
     _, document, losses = go(world)
     old = losses.filter(pa.compute.equal(losses["part"], "old_context"))
     assert document["parts"]["old_context"]["days"] == ["2013-01-13", "2013-01-19"]
@@ -130,7 +130,7 @@ def test_both_are_measured_on_the_champions_own_older_days(world: World) -> None
 def test_a_recalibrated_champion_is_measured_on_the_older_days_of_its_training(
     world: World, tmp_path: Path, fitted: list[str], saw: bool
 ) -> None:
-    """Its snapshot, its test days and the rows are those of the version whose weights it has.
+    """MO-20: Its snapshot, its test days and the rows are those of the version whose weights it has.
 
     The scores are its own, and the days that shaped them too.
     """
@@ -152,7 +152,7 @@ def test_a_recalibrated_champion_is_measured_on_the_older_days_of_its_training(
 
 
 def test_every_slice_of_the_spec_is_there(world: World) -> None:
-    """Columns and parts of the event time; a slice of each row stands beside its losses."""
+    """MO-21: Columns and parts of the event time; a slice of each row stands beside its losses."""
     _, document, losses = go(world)
     slices = document["parts"]["test"]["candidate"]["slices"]
     assert set(slices) == {"carrier", "origin", "month"}
@@ -163,7 +163,7 @@ def test_every_slice_of_the_spec_is_there(world: World) -> None:
 
 
 def test_the_figures_have_intervals(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each metric lies within its own."""
+    """MO-07: Each metric lies within its own."""
     monkeypatch.setattr(stage, "intervals", intervals)
     _, document, _ = go(world)
     candidate = document["parts"]["test"]["candidate"]
@@ -173,7 +173,7 @@ def test_the_figures_have_intervals(world: World, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_run_tells_of_its_evaluation(world: World) -> None:
-    """The MLflow run gets the test figures, the document, the page and its address."""
+    """MO-10: The MLflow run gets the test figures, the document, the page and its address."""
     found, document, _ = go(world)
     assert list(world.registry.runs) == [RUN]
     assert world.registry.runs[RUN].metrics["test_log_loss"] == found.metrics["log_loss"]
@@ -200,7 +200,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_needs_nothing_else(world: World) -> None:
-    """Tables, the calibration plot, both versions, and no address to load anything from."""
+    """MO-07, MN-18: Tables, the calibration plot, both versions, and no address to load anything from."""
     go(world)
     text = world.store.read(f"reports/flight_delays/{world.digest}/evaluation.html").decode()
     page = Page()
@@ -214,7 +214,7 @@ def test_the_page_needs_nothing_else(world: World) -> None:
 
 @pytest.mark.parametrize("champion", [None, "itself"])
 def test_a_first_version_stands_alone(world: World, champion: str | None) -> None:
-    """Without a champion, or being it, nothing is compared."""
+    """MO-07: Without a champion, or being it, nothing is compared."""
     world.registry.add("flight_delays", world.digest, "champion", number=3)
     if not champion:
         world.registry.delete_alias("flight_delays", "champion")
@@ -227,7 +227,7 @@ def test_a_first_version_stands_alone(world: World, champion: str | None) -> Non
 
 
 def test_a_champion_that_saw_the_days_is_flagged(world: World) -> None:
-    """Against a champion trained later the comparison is unfair, and says so."""
+    """MO-07: Against a champion trained later the comparison is unfair, and says so."""
     assert not go(world)[1]["champion_saw_test_days"]
     world.registry.add("flight_delays", world.digest, "champion", number=4)
     assert go(world, older(world))[1]["champion_saw_test_days"]
@@ -238,7 +238,7 @@ def test_a_champion_that_saw_the_days_is_flagged(world: World) -> None:
 
 
 def test_a_champion_that_means_something_else_cannot_be_compared(world: World, tmp_path: Path) -> None:
-    """The candidate is measured alone, and the document says what has changed: of the meaning, and of what callers send."""
+    """MO-13: The candidate is measured alone, and the document says what has changed: of the meaning, and of what callers send."""
     folder = fetch(world.store, "flight_delays", older(world), tmp_path / "version")
     (folder / MANIFEST).unlink()
     signature = json.loads((folder / "signature.json").read_text())
@@ -257,7 +257,7 @@ def test_a_champion_that_means_something_else_cannot_be_compared(world: World, t
 
 
 def test_a_champion_that_reads_what_the_dataset_has_no_more_is_still_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dropping a column from a dataset and its model must not leave the next candidate without a judgement.
+    """MO-13: Dropping a column from a dataset and its model must not leave the next candidate without a judgement.
 
     The table has the column still.
     """
@@ -269,7 +269,8 @@ def test_a_champion_that_reads_what_the_dataset_has_no_more_is_still_compared(wo
 
 
 def test_what_the_test_days_lack_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A class without a test row, and labels that are no class: counted in the document and said, beside figures that cannot show them."""
+    """DM-10, MO-07: A class without a test row, and labels that are no class: counted in the document and said, beside figures that cannot
+    show them."""
 
     def label(columns: dict[str, np.ndarray]) -> np.ndarray:
         return np.where(columns["arr_delay"] > 200, np.nan, np.where(np.isnan(columns["arr_delay"].astype(float)), np.nan, 0.0))
@@ -285,7 +286,7 @@ def test_what_the_test_days_lack_is_named(world: World, monkeypatch: pytest.Monk
 
 
 def test_a_tampered_candidate_is_not_measured(world: World) -> None:
-    """Changed bytes are damage; an unknown digest is no version."""
+    """MO-17: Changed bytes are damage; an unknown digest is no version."""
     name = f"{key('flight_delays', world.digest)}/model.onnx"
     kept = world.store.read(name)
     world.store.write(name, kept[:-1] + bytes([kept[-1] ^ 1]))
@@ -299,7 +300,7 @@ def test_a_tampered_candidate_is_not_measured(world: World) -> None:
 
 
 def test_other_event_time_slices(world: World) -> None:
-    """Weekday and hour can be named as slices too."""
+    """MO-21: Weekday and hour can be named as slices too."""
     times = np.array(["2013-01-07T05:10", "2013-01-13T23:59"], dtype="datetime64[us]")
     part = stage.Compared({"scheduled_departure": times}, np.zeros(2), times.astype("datetime64[D]"))
     dataset = discovery.dataset("flights")
@@ -308,7 +309,7 @@ def test_other_event_time_slices(world: World) -> None:
 
 
 def test_other_files_than_the_run_began_with_are_refused(world: World) -> None:
-    """What was trained with one label is not measured with another; with the same files it is."""
+    """MO-16: What was trained with one label is not measured with another; with the same files it is."""
     spec = discovery.model("flight_delays")
     world.crown(world.registry.version(spec.name, "champion"))
     assert stage.run(world.settings, world.store, "flight_delays", world.digest, "run4", code=run_code(spec)).digest == world.digest

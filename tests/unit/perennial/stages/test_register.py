@@ -71,7 +71,7 @@ def registered(world, evaluation):
 
 
 def test_the_first_version_is_registered_as_candidate(world):
-    """Floors and golden rows; the card carries the figures; the evidence is in the store and on the run."""
+    """MO-13, MO-12, SY-31: Floors and golden rows; the card carries the figures; the evidence is in the store and on the run."""
     result = registered(world, evaluated(world))
     assert (result.outcome, result.version, result.run_id) == ("done", 1, RUN)
     assert world.registry.version(world.spec.name, "candidate").number == 1
@@ -84,7 +84,7 @@ def test_the_first_version_is_registered_as_candidate(world):
 
 
 def test_repeating_it_registers_nothing_twice(world):
-    """And does not bring back a candidate that a release has decided on."""
+    """DE-22: And does not bring back a candidate that a release has decided on."""
     evaluation = evaluated(world)
     registered(world, evaluation)
     world.registry.delete_alias(world.spec.name, "candidate")
@@ -104,7 +104,7 @@ def overtaken(world):
 
 
 def test_a_version_that_was_overtaken_is_judged_against_the_champion_of_now(world):
-    """Else it could only be released unjudged: training it again gives the same version."""
+    """MO-13: Else it could only be released unjudged: training it again gives the same version."""
     overtaken(world)
     result = registered(world, evaluated(world, worse=-0.1, champion=2))
     assert (result.outcome, result.version) == ("done", 1)
@@ -114,7 +114,7 @@ def test_a_version_that_was_overtaken_is_judged_against_the_champion_of_now(worl
 
 
 def test_an_overtaken_version_that_is_worse_is_no_candidate_any_more(world):
-    """And a newer candidate keeps the role."""
+    """MO-13: And a newer candidate keeps the role."""
     overtaken(world)
     with pytest.raises(CandidateRefused, match="worse than the champion"):
         registered(world, evaluated(world, worse=0.1, champion=2))
@@ -139,7 +139,7 @@ def with_champion(world):
     ],
 )
 def test_a_worse_candidate_keeps_its_run_and_its_reason(world, shape, words):
-    """Refused: nothing is registered, the run says why, the refusal links to it."""
+    """MO-13, MO-10: Refused: nothing is registered, the run says why, the refusal links to it."""
     with pytest.raises(CandidateRefused, match=words) as refusal:
         registered(world, evaluated(world, champion=with_champion(world), **shape))
     assert words in world.registry.runs[RUN].tags["refused"]
@@ -150,7 +150,7 @@ def test_a_worse_candidate_keeps_its_run_and_its_reason(world, shape, words):
 
 
 def test_one_that_holds_its_own_passes(world):
-    """Beside a champion, on the same rows."""
+    """MO-13: Beside a champion, on the same rows."""
     result = registered(world, evaluated(world, champion=with_champion(world), worse=0.0))
     assert result.version == 2
     assert "less than 5% worse than the champion, not to be better" in result.sentence
@@ -158,7 +158,7 @@ def test_one_that_holds_its_own_passes(world):
 
 
 def test_a_comparison_with_a_former_champion_does_not_count(world):
-    """Somebody was promoted since: evaluate again."""
+    """MO-13: Somebody was promoted since: evaluate again."""
     evaluation = evaluated(world)
     with_champion(world)
     with pytest.raises(CandidateRefused, match="compared with no champion, but version 1 is the champion now"):
@@ -166,7 +166,7 @@ def test_a_comparison_with_a_former_champion_does_not_count(world):
 
 
 def test_a_class_that_the_test_days_lack_is_named(world):
-    """Also where a floor is missed because of it: "could not be computed" alone helps nobody."""
+    """DM-10, MO-13: Also where a floor is missed because of it: "could not be computed" alone helps nobody."""
     key = evaluated(world)
     document = json.loads(world.store.read(key))
     document["parts"]["test"] |= {"classes": {"on_time": 2100, "late": 0}, "days": ["2013-01-20", "2013-01-26"]}
@@ -196,7 +196,7 @@ def changed(world, champion, **changes):
 
 @pytest.mark.parametrize("written", [True, False])
 def test_another_meaning_of_the_answers_is_refused(world, written):
-    """Two meanings never share a route and its outcomes: the sentence says what has changed, and which way leads on.
+    """MO-13, SE-12: Two meanings never share a route and its outcomes: the sentence says what has changed, and which way leads on.
 
     Also by an evaluation of before.
     """
@@ -212,7 +212,7 @@ def test_another_meaning_of_the_answers_is_refused(world, written):
 
 
 def test_what_callers_must_send_is_said_with_the_version(world):
-    """A breaking change passes the gate, and the registry says what it breaks: the release reads that.
+    """SE-12, MO-12: A breaking change passes the gate, and the registry says what it breaks: the release reads that.
 
     Judged again without it, it breaks nothing.
     """
@@ -228,7 +228,7 @@ def test_what_callers_must_send_is_said_with_the_version(world):
 
 @pytest.mark.parametrize("late", ["register", "set_alias"])
 def test_a_candidate_that_passed_counts_as_judged_only_once_it_is_candidate(world, monkeypatch, late):
-    """Else a registry that is away would leave a version that nobody releases and that no night trains again."""
+    """DE-22: Else a registry that is away would leave a version that nobody releases and that no night trains again."""
     key = evaluated(world)
     with monkeypatch.context() as patch:
         patch.setattr(world.registry, late, lambda *arguments, **named: (_ for _ in ()).throw(ServiceUnreachable("MLflow is away.")))
@@ -241,7 +241,7 @@ def test_a_candidate_that_passed_counts_as_judged_only_once_it_is_candidate(worl
 
 
 def test_a_champion_that_was_recalibrated_meanwhile_is_still_the_one_compared_with(world):
-    """Same weights, two other parameters: the comparison holds, and the version says which one it was made with.
+    """MO-13: Same weights, two other parameters: the comparison holds, and the version says which one it was made with.
 
     Also when it is judged again.
     """
@@ -257,7 +257,7 @@ def test_a_champion_that_was_recalibrated_meanwhile_is_still_the_one_compared_wi
 
 
 def test_golden_rows_that_differ_refuse(world):
-    """A version whose scores are not training's."""
+    """MO-14: A version whose scores are not training's."""
     folder = world.folder / "version1"
     golden = json.loads((folder / "golden.json").read_text())
     golden["scores"][0] = [0.5, 0.5]
@@ -271,7 +271,7 @@ def test_golden_rows_that_differ_refuse(world):
 
 
 def test_golden_rows_are_replayed_in_the_serving_environment(world):
-    """Its Python is asked where there is one; one that does not answer is a fault, not a verdict."""
+    """MO-14, DM-18, SY-19: Its Python is asked where there is one; one that does not answer is a fault, not a verdict."""
     python = world.settings.venv("serving") / "bin" / "python"
     python.parent.mkdir(parents=True)
     answer = {"matches": True, "sentence": "", "environment": "Python 3.11"}
@@ -295,7 +295,7 @@ def test_golden_rows_are_replayed_in_the_serving_environment(world):
 
 
 def test_an_evaluation_must_be_this_candidates(world):
-    """A missing one and one of another digest."""
+    """MO-13: A missing one and one of another digest."""
     with pytest.raises(UnknownName, match="no evaluation"):
         registered(world, "reports/nothing.json")
     with pytest.raises(UnknownName, match="no evaluation"):
@@ -307,7 +307,7 @@ def test_an_evaluation_must_be_this_candidates(world):
 
 
 def test_other_files_than_the_run_began_with_are_refused(world):
-    """A floor or a margin that was edited meanwhile belongs to the next run; nothing is registered."""
+    """MO-16: A floor or a margin that was edited meanwhile belongs to the next run; nothing is registered."""
     evaluation = evaluated(world)
     with pytest.raises(TrainingRefused, match="changed while this run was under way"):
         register.run(

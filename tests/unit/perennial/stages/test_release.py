@@ -30,7 +30,7 @@ SETTINGS = Settings.from_environment({})
 
 
 def test_the_first_version_goes_straight_to_all_traffic(tmp_path):
-    """With no champion there is nothing to compare: ready means 100 %."""
+    """DE-02: With no champion there is nothing to compare: ready means 100 %."""
     world = World(tmp_path)
     assert world.look().outcome == "skipped"
     world.candidate("a" * 64)
@@ -41,7 +41,7 @@ def test_the_first_version_goes_straight_to_all_traffic(tmp_path):
 
 
 def test_an_equal_candidate_climbs_every_step_and_becomes_champion(tmp_path):
-    """Weights rise as the spec says, evidence is in the ledger, and the old champion stays warm."""
+    """SE-06, DE-20: Weights rise as the spec says, evidence is in the ledger, and the old champion stays warm."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     result = world.until_end(errors={1: 0.002, 2: 0.002})
@@ -53,7 +53,7 @@ def test_an_equal_candidate_climbs_every_step_and_becomes_champion(tmp_path):
 
 
 def test_a_candidate_that_breaks_callers_waits_for_a_person(tmp_path):
-    """Nothing moves before somebody said so; the sentence says what callers must send.
+    """DE-02, SE-12: Nothing moves before somebody said so; the sentence says what callers must send.
 
     A yes lets it begin and promotes nothing; a no turns it down.
     """
@@ -76,7 +76,7 @@ def test_a_candidate_that_breaks_callers_waits_for_a_person(tmp_path):
 
 
 def test_a_candidate_that_cannot_read_its_callers_is_rolled_back(tmp_path):
-    """Answers of 400 that the champion does not give are evidence of their own, also in a release that an older Perennial began."""
+    """SE-10: Answers of 400 that the champion does not give are evidence of their own, also in a release that an older Perennial began."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     assert world.look().action == "started"
@@ -96,7 +96,7 @@ def test_a_candidate_that_cannot_read_its_callers_is_rolled_back(tmp_path):
 
 
 def test_a_failing_candidate_is_rolled_back_and_never_comes_back_by_itself(tmp_path):
-    """The champion gets everything at once; another start wants --again."""
+    """SE-10: The champion gets everything at once; another start wants --again."""
     world = World(tmp_path).with_champion()
     number = world.candidate("b" * 64)
     result = world.until_end(errors={2: 0.3})
@@ -120,7 +120,7 @@ def test_a_failing_candidate_is_rolled_back_and_never_comes_back_by_itself(tmp_p
 
 
 def test_a_slow_candidate_is_rolled_back(tmp_path):
-    """Requests beyond the champion's 95th percentile count, once the champion has a past to read it from."""
+    """SE-10, SE-04: Requests beyond the champion's 95th percentile count, once the champion has a past to read it from."""
     world = World(tmp_path).with_champion()
     world.backend.serve(3000)
     world.candidate("b" * 64)
@@ -132,7 +132,7 @@ def test_a_slow_candidate_is_rolled_back(tmp_path):
 
 @pytest.mark.parametrize("error", [ReleaseRefused("Golden row 3 differs."), ServiceUnreachable("Not ready after 60 s.")])
 def test_a_candidate_that_is_not_ready_never_gets_a_request(tmp_path, error):
-    """Golden rows that differ, or a server that does not come up, end a release before it moves traffic."""
+    """DE-11, SE-10: Golden rows that differ, or a server that does not come up, end a release before it moves traffic."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.backend.refusals[2] = error
@@ -144,7 +144,7 @@ def test_a_candidate_that_is_not_ready_never_gets_a_request(tmp_path, error):
 
 
 def test_a_first_version_that_is_not_ready_leaves_nothing_served(tmp_path):
-    """No champion, no last good: the gateway is cleared and the next version is the first."""
+    """DE-11: No champion, no last good: the gateway is cleared and the next version is the first."""
     world = World(tmp_path)
     world.candidate("a" * 64)
     world.backend.refusals[1] = ReleaseRefused("Golden row 3 differs.")
@@ -157,7 +157,7 @@ def test_a_first_version_that_is_not_ready_leaves_nothing_served(tmp_path):
 
 
 def test_a_candidate_that_the_gateway_took_out_is_rolled_back(tmp_path):
-    """No requests although they are due: silence is no good news."""
+    """SE-10: No requests although they are due: silence is no good news."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.backend.deaf.add(2)
@@ -167,7 +167,7 @@ def test_a_candidate_that_the_gateway_took_out_is_rolled_back(tmp_path):
 
 
 def test_without_traffic_a_release_holds_and_then_asks(tmp_path):
-    """No requests is no evidence either way; a person's word ends the pause."""
+    """SE-06, DE-02: No requests is no evidence either way; a person's word ends the pause."""
     world = World(tmp_path, max_seconds=1e-6).with_champion()
     world.candidate("b" * 64)
     assert world.look().action == "started"
@@ -182,7 +182,7 @@ def test_without_traffic_a_release_holds_and_then_asks(tmp_path):
 
 
 def test_a_person_may_decide_against_it(tmp_path):
-    """`--decision roll_back` ends the release, paused or not."""
+    """DE-02, SE-11: `--decision roll_back` ends the release, paused or not."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.look()
@@ -196,7 +196,7 @@ def test_a_person_may_decide_against_it(tmp_path):
 
 
 def test_a_decision_without_a_number_is_about_the_candidate_that_waits(tmp_path):
-    """Not about a version that was rolled back or promoted before.
+    """DE-02: Not about a version that was rolled back or promoted before.
 
     A no turns the candidate down, a yes says how its release begins, and nothing is decided twice.
     """
@@ -219,7 +219,7 @@ def test_a_decision_without_a_number_is_about_the_candidate_that_waits(tmp_path)
 
 
 def test_a_paused_release_still_rolls_back_by_evidence(tmp_path):
-    """Waiting for a person does not switch the safety off."""
+    """SE-10: Waiting for a person does not switch the safety off."""
     world = World(tmp_path, max_seconds=1e-6).with_champion()
     world.candidate("b" * 64)
     world.look()
@@ -229,7 +229,8 @@ def test_a_paused_release_still_rolls_back_by_evidence(tmp_path):
 
 
 def test_a_yes_does_not_outweigh_what_was_seen_since(tmp_path):
-    """A person was asked when the evidence left it open; while they thought, the candidate failed: it is rolled back, not promoted."""
+    """SE-10: A person was asked when the evidence left it open; while they thought, the candidate failed: it is rolled back, not
+    promoted."""
     world = World(tmp_path, max_seconds=1e-6, min_requests=10**6).with_champion()
     world.candidate("b" * 64)
     assert world.until_end(requests=1).action == "ask"
@@ -242,7 +243,7 @@ def test_a_yes_does_not_outweigh_what_was_seen_since(tmp_path):
 
 @pytest.mark.parametrize("mode", ["manual", "approval"])
 def test_modes_that_want_a_person_refuse_to_start_alone(tmp_path, mode):
-    """The sentence says who must act and how; a named person starts it."""
+    """DE-02: The sentence says who must act and how; a named person starts it."""
     world = World(tmp_path)
     world.candidate("a" * 64)
     world.spec = world.spec.model_copy(update={"release": world.spec.release.model_copy(update={"mode": mode})})
@@ -253,7 +254,7 @@ def test_modes_that_want_a_person_refuse_to_start_alone(tmp_path, mode):
 
 
 def test_a_person_turns_a_waiting_version_down(tmp_path):
-    """In the ledger with their name; nothing moves, it waits no more, and it is not asked about again.
+    """DE-02, SC-03: In the ledger with their name; nothing moves, it waits no more, and it is not asked about again.
 
     With `again` it is released all the same.
     """
@@ -279,7 +280,7 @@ def test_a_person_turns_a_waiting_version_down(tmp_path):
 
 
 def test_a_rejection_that_was_killed_is_completed(tmp_path, monkeypatch):
-    """Between ledger and registry: the next try gives the registry what the ledger says, and writes no second entry."""
+    """DE-02, DE-22: Between ledger and registry: the next try gives the registry what the ledger says, and writes no second entry."""
     world = World(tmp_path, mode="approval")
     number = world.candidate("a" * 64)
     with monkeypatch.context() as patch:
@@ -295,7 +296,7 @@ def test_a_rejection_that_was_killed_is_completed(tmp_path, monkeypatch):
 
 
 def test_a_rejection_is_for_the_version_that_was_asked_about(tmp_path):
-    """A candidate that was registered meanwhile keeps waiting."""
+    """DE-02: A candidate that was registered meanwhile keeps waiting."""
     world = World(tmp_path, mode="approval")
     asked_about, newer = world.candidate("a" * 64), world.candidate("b" * 64)
     assert world.look(asked_about, "roll_back", "jo").action == "rejected"
@@ -304,7 +305,7 @@ def test_a_rejection_is_for_the_version_that_was_asked_about(tmp_path):
 
 
 def test_a_no_that_comes_too_late_is_told(tmp_path):
-    """What was released meanwhile is not turned down; what was rolled back meanwhile needs no other no."""
+    """DE-02: What was released meanwhile is not turned down; what was rolled back meanwhile needs no other no."""
     world = World(tmp_path, mode="approval").with_champion(actor="jo")
     with pytest.raises(ReleaseRefused, match="nothing to decide"):
         world.look(1, "roll_back", "jo")
@@ -319,7 +320,7 @@ def test_a_no_that_comes_too_late_is_told(tmp_path):
 
 
 def test_a_rejection_does_not_pass_for_a_rollback(tmp_path):
-    """Who goes back minutes after a candidate was turned down means the champion."""
+    """SE-11: Who goes back minutes after a candidate was turned down means the champion."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.until_end()
@@ -331,7 +332,7 @@ def test_a_rejection_does_not_pass_for_a_rollback(tmp_path):
 
 
 def test_a_rejection_hides_no_rollback(tmp_path):
-    """Two people go back within minutes, and a candidate is turned down between them: one version back, not two."""
+    """SE-11: Two people go back within minutes, and a candidate is turned down between them: one version back, not two."""
     world = World(tmp_path).with_champion()
     for digest in "bc":
         world.candidate(digest * 64)
@@ -347,7 +348,7 @@ def test_a_rejection_hides_no_rollback(tmp_path):
 
 
 def test_a_rejection_completes_what_was_killed_before_it(tmp_path, monkeypatch):
-    """A rollback that died between its entry and the traffic: the bad version does not keep it."""
+    """DE-22: A rollback that died between its entry and the traffic: the bad version does not keep it."""
     world = World(tmp_path).with_champion()
     for digest in "bc":
         world.candidate(digest * 64)
@@ -364,7 +365,7 @@ def test_a_rejection_completes_what_was_killed_before_it(tmp_path, monkeypatch):
 
 
 def test_a_no_waits_for_the_release_that_is_under_way(tmp_path):
-    """It is not lost: the task is tried again until it can be written down."""
+    """DE-02: It is not lost: the task is tried again until it can be written down."""
     world = World(tmp_path, mode="approval", max_seconds=1e-6).with_champion(actor="jo")
     world.candidate("b" * 64)
     world.look(2, actor="jo")
@@ -377,7 +378,7 @@ def test_a_no_waits_for_the_release_that_is_under_way(tmp_path):
 
 
 def test_shadow_comes_first_where_the_spec_says_so(tmp_path):
-    """Mirrored traffic alone convicts a candidate that fails, and no user request meets it."""
+    """SE-14: Mirrored traffic alone convicts a candidate that fails, and no user request meets it."""
     world = World(tmp_path, shadow=True).with_champion()
     world.candidate("b" * 64)
     assert world.look().weight == 0
@@ -393,7 +394,7 @@ def test_shadow_comes_first_where_the_spec_says_so(tmp_path):
 
 
 def test_a_spec_with_one_step_promotes_once_ready(tmp_path):
-    """Steps (100,) mean: golden rows, then all traffic."""
+    """SE-07: Steps (100,) mean: golden rows, then all traffic."""
     world = World(tmp_path, steps=(100,)).with_champion()
     world.candidate("b" * 64)
     assert world.look().action == "promoted"
@@ -401,7 +402,7 @@ def test_a_spec_with_one_step_promotes_once_ready(tmp_path):
 
 
 def test_only_one_version_is_released_at_a_time(tmp_path):
-    """A newer candidate waits; asking for it says so."""
+    """SE-06: A newer candidate waits; asking for it says so."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.look()
@@ -415,7 +416,7 @@ def test_only_one_version_is_released_at_a_time(tmp_path):
 
 
 def test_a_version_meets_only_the_champion_it_was_compared_with(tmp_path):
-    """Another was promoted since the gate: refused before anything moves, until a person says --again."""
+    """MO-13: Another was promoted since the gate: refused before anything moves, until a person says --again."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.look()
@@ -434,7 +435,7 @@ def test_a_version_meets_only_the_champion_it_was_compared_with(tmp_path):
 
 
 def test_a_refused_candidate_makes_way_for_the_next_and_waits_for_its_champion(tmp_path):
-    """A later candidate takes its place without a person.
+    """DE-02: A later candidate takes its place without a person.
 
     Where the champion it was compared with comes back first, it is released after all.
     """
@@ -456,7 +457,7 @@ def test_a_refused_candidate_makes_way_for_the_next_and_waits_for_its_champion(t
 
 
 def test_who_must_start_a_release_is_not_sent_to_start_a_refused_one(tmp_path):
-    """Where a person must act, the first sentence is the one that holds: not first `--actor`, then `--again`."""
+    """DE-02: Where a person must act, the first sentence is the one that holds: not first `--actor`, then `--again`."""
     world = World(tmp_path, mode="manual")
     world.candidate("a" * 64)
     assert world.look(actor="jo").action == "promoted"
@@ -466,7 +467,7 @@ def test_who_must_start_a_release_is_not_sent_to_start_a_refused_one(tmp_path):
 
 
 def test_a_version_that_did_not_pass_the_gate_is_not_released_by_itself(tmp_path):
-    """Registered past the gate, it does not say what it was compared with; also where nothing serves yet."""
+    """MO-13: Registered past the gate, it does not say what it was compared with; also where nothing serves yet."""
     world = World(tmp_path)
     world.registry.add(world.spec.name, "a" * 64, tags={})
     with pytest.raises(ReleaseRefused, match=r"Version 1 of small_delays did not pass the gate\. Trigger small_delays_training with force"):
@@ -477,13 +478,13 @@ def test_a_version_that_did_not_pass_the_gate_is_not_released_by_itself(tmp_path
 
 
 def test_an_unknown_version_is_named(tmp_path):
-    """A number that the registry does not have."""
+    """SE-06: A number that the registry does not have."""
     with pytest.raises(UnknownName, match="no version 9"):
         World(tmp_path).look(9)
 
 
 def test_the_registry_may_be_down_while_evidence_is_gathered(tmp_path):
-    """Looks do not need MLflow; a promotion it missed is completed by the next look."""
+    """OP-08, SE-06: Looks do not need MLflow; a promotion it missed is completed by the next look."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.look()
@@ -505,7 +506,7 @@ def button(world):
 
 
 def test_a_rollback_by_somebody_else_ends_the_release(tmp_path):
-    """The next look sees the ledger, says rolled back, and does not bring the candidate back."""
+    """SE-11: The next look sees the ledger, says rolled back, and does not bring the candidate back."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.look()
@@ -516,7 +517,7 @@ def test_a_rollback_by_somebody_else_ends_the_release(tmp_path):
 
 
 def test_a_rollback_during_a_look_holds(tmp_path):
-    """A look that applied what it had read before notices and applies what holds now."""
+    """SE-11: A look that applied what it had read before notices and applies what holds now."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.look()
@@ -536,7 +537,7 @@ def test_a_rollback_during_a_look_holds(tmp_path):
 
 @pytest.mark.parametrize(("kind", "weight"), [("weights", 2500), ("promoted", 10_000)])
 def test_a_rollback_between_a_decision_and_its_traffic_holds(tmp_path, monkeypatch, kind, weight):
-    """Neither traffic nor an alias goes to a version that was rolled back just before this look moved them."""
+    """SE-11: Neither traffic nor an alias goes to a version that was rolled back just before this look moved them."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     put, pressed = world.store.put_if_absent, []
@@ -558,7 +559,7 @@ def test_a_rollback_between_a_decision_and_its_traffic_holds(tmp_path, monkeypat
 
 
 def test_a_gateway_that_is_away_condemns_nobody(tmp_path, monkeypatch):
-    """Waiting for a candidate fails while the gateway starts again: a fault to repeat, and the release goes on."""
+    """OP-08: Waiting for a candidate fails while the gateway starts again: a fault to repeat, and the release goes on."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     away = ServiceUnreachable("The gateway does not answer.")
@@ -580,7 +581,8 @@ def test_a_gateway_that_is_away_condemns_nobody(tmp_path, monkeypatch):
 @pytest.mark.parametrize("error", [ReleaseRefused("Golden row 3 differs."), ServiceUnreachable("Not ready after 60 s.")])
 @pytest.mark.parametrize("decision", [None, "promote"])
 def test_a_shadow_that_comes_up_wrong_ends_its_release(tmp_path, error, decision):
-    """Its server began anew and is not ready now: no entry gives it traffic, the release ends, and the next candidate is not blocked."""
+    """SE-14: Its server began anew and is not ready now: no entry gives it traffic, the release ends, and the next candidate is not
+    blocked."""
     world = World(tmp_path, shadow=True).with_champion()
     world.candidate("b" * 64)
     world.look()
@@ -599,7 +601,7 @@ def test_a_shadow_that_comes_up_wrong_ends_its_release(tmp_path, error, decision
     "champions", [1, 7]
 )  # more than can be gone back to: an entry forgets the oldest, and the correction names it again
 def test_a_new_champion_that_cannot_take_its_traffic_is_corrected_in_the_ledger(tmp_path, goes_after, champions):
-    """It went between the entry and the move: the next entry says that the old champion serves, and why."""
+    """SC-03: It went between the entry and the move: the next entry says that the old champion serves, and why."""
     world = World(tmp_path, steps=(100,))
     for digest in "abcdefg"[:champions]:
         world.candidate(digest * 64)
@@ -617,7 +619,7 @@ def test_a_new_champion_that_cannot_take_its_traffic_is_corrected_in_the_ledger(
 
 
 def test_a_gateway_that_is_away_corrects_nothing(tmp_path, monkeypatch, goes_after):
-    """Nobody knows then what holds: the entry stays, and the next look moves the traffic."""
+    """SC-03: Nobody knows then what holds: the entry stays, and the next look moves the traffic."""
     world = World(tmp_path, steps=(100,)).with_champion()
     world.candidate("b" * 64)
 
@@ -641,7 +643,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(("errors", "end"), [({}, "promoted"), ({2: 0.4}, "rolled_back")])
 def test_a_look_may_be_killed_anywhere(tmp_path, monkeypatch, errors, end):
-    """Before or after every single effect on ledger, working file, gateway and registry: the repeated look comes to the same end."""
+    """DE-22: Before or after every single effect on ledger, working file, gateway and registry: the repeated look comes to the same end."""
     calls = 0
 
     def deadly(function, at):
@@ -697,7 +699,7 @@ def test_a_look_may_be_killed_anywhere(tmp_path, monkeypatch, errors, end):
 
 
 def test_a_lost_working_file_only_costs_time(tmp_path):
-    """The evidence begins anew; nothing is advanced on evidence that nobody has."""
+    """OP-08: The evidence begins anew; nothing is advanced on evidence that nobody has."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.look()
@@ -740,7 +742,7 @@ def half_a_minute_later(world):
 
 
 def test_outcomes_convict_a_candidate_that_is_wrong_more_often(tmp_path, monkeypatch):
-    """It answers fast and without errors, and its answers are worse; outcomes from before the release count for nobody."""
+    """SE-09, SE-10: It answers fast and without errors, and its answers are worse; outcomes from before the release count for nobody."""
     world = World(tmp_path).with_champion()
     monkeypatch.setattr(stage.discovery, "dataset", lambda name: small_dataset())
     world.candidate("b" * 64)
@@ -759,7 +761,7 @@ def test_outcomes_convict_a_candidate_that_is_wrong_more_often(tmp_path, monkeyp
 
 
 def test_outcomes_of_equal_arms_convict_nobody(tmp_path, monkeypatch):
-    """Each outcome counts once, however often they are counted."""
+    """SE-09: Each outcome counts once, however often they are counted."""
     world = World(tmp_path).with_champion()
     monkeypatch.setattr(stage.discovery, "dataset", lambda name: small_dataset())
     world.candidate("b" * 64)
@@ -774,7 +776,7 @@ def test_outcomes_of_equal_arms_convict_nobody(tmp_path, monkeypatch):
 
 
 def test_a_regression_is_wrong_where_it_errs_more_than_the_champion_used_to():
-    """The edge comes from the champion's first outcomes."""
+    """SE-09, SE-10: The edge comes from the champion's first outcomes."""
 
     def rows(version, error, count):
         return [{"model_version": version, "scores": [10.0 + error], "outcome": 10.0}] * count
@@ -788,7 +790,7 @@ def test_a_regression_is_wrong_where_it_errs_more_than_the_champion_used_to():
 
 
 def test_run_finds_model_backend_and_registry(tmp_path, monkeypatch):
-    """The stage as the command line calls it."""
+    """DE-06: The stage as the command line calls it."""
     world = World(tmp_path)
     monkeypatch.setattr(stage.discovery, "model", lambda name: world.spec)
     monkeypatch.setattr(stage, "open_backend", lambda settings: world.backend)
@@ -823,7 +825,7 @@ def house(tmp_path):
 
 
 def test_a_recalibrated_version_is_released_like_any_other(house, tmp_path):
-    """Canary steps, ledger, aliases; and it says what served when."""
+    """SE-06: Canary steps, ledger, aliases; and it says what served when."""
     number = recalibrated(house, tmp_path, 1)
     result = house.until_end(errors={1: 0.002, 2: 0.002})
     assert (result.action, result.version, result.champion) == ("promoted", number, number)
@@ -836,7 +838,7 @@ def test_a_recalibrated_version_is_released_like_any_other(house, tmp_path):
 
 
 def test_of_recalibrations_only_the_newest_is_kept_to_go_back_to(house, tmp_path):
-    """Else a week of them would push out the last version that was trained otherwise."""
+    """SE-11: Else a week of them would push out the last version that was trained otherwise."""
     trained(house, tmp_path, 2)
     house.until_end()
     for number in (2, 3, 4):
@@ -847,7 +849,7 @@ def test_of_recalibrations_only_the_newest_is_kept_to_go_back_to(house, tmp_path
 
 
 def test_a_candidate_that_was_judged_before_a_recalibration_is_released_after_it(house, tmp_path):
-    """It was compared with the version whose weights the champion has: the gate's word still holds."""
+    """MO-13: It was compared with the version whose weights the champion has: the gate's word still holds."""
     recalibrated(house, tmp_path, 1)
     house.until_end()
     recalibrated(house, tmp_path, 2)
@@ -859,7 +861,7 @@ def test_a_candidate_that_was_judged_before_a_recalibration_is_released_after_it
 
 
 def test_a_recalibration_of_a_former_champion_is_not_released(house, tmp_path):
-    """A trained version became champion since: its scores are not those that were recalibrated."""
+    """MO-13: A trained version became champion since: its scores are not those that were recalibrated."""
     late = recalibrated(house, tmp_path, 1)
     house.registry.delete_alias(house.spec.name, "candidate")
     trained(house, tmp_path, 2)
@@ -910,7 +912,7 @@ def test_a_plan_says_what_the_next_look_does_and_does_nothing(tmp_path, served, 
 
 
 def test_a_plan_of_what_was_killed_says_that_the_rest_depends_on_it(tmp_path):
-    """The entry gave the candidate traffic that never moved: what both versions show after it has moved nobody knows yet."""
+    """MN-18, SE-06: The entry gave the candidate traffic that never moved: what both versions show after it has moved nobody knows yet."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     before = world.backend.route(world.spec)
@@ -927,7 +929,7 @@ def test_a_plan_of_what_was_killed_says_that_the_rest_depends_on_it(tmp_path):
 
 
 def test_a_plan_tells_outcomes_that_it_has_not_counted(tmp_path):
-    """Counting takes in what was logged, which a plan leaves to the look."""
+    """MN-18, SE-06: Counting takes in what was logged, which a plan leaves to the look."""
     world = World(tmp_path).with_champion()
     world.candidate("b" * 64)
     world.look()
@@ -939,7 +941,7 @@ def test_a_plan_tells_outcomes_that_it_has_not_counted(tmp_path):
 
 @pytest.mark.parametrize(("arguments", "end"), [(["--version", "9"], "no version 9"), (["--decision", "promote"], "nothing to decide")])
 def test_a_plan_of_what_is_refused_says_so(tmp_path, monkeypatch, capsys, arguments, end):
-    """On the command line: the sentence of the refusal, whether the look meets it before its first step or as its last."""
+    """MN-18, SE-06: On the command line: the sentence of the refusal, whether the look meets it before its first step or as its last."""
     world = World(tmp_path).with_champion()
     monkeypatch.setattr(stage.discovery, "model", lambda name: world.spec)
     monkeypatch.setattr(stage, "open_backend", lambda settings: world.backend)

@@ -269,7 +269,7 @@ def test_the_plan_of_going_back(case):
 
 
 def test_a_registry_that_was_not_told_changes_the_answer_alone():
-    """Traffic has moved: the answer is the one that was to follow, and a sentence more."""
+    """OP-08, SE-11: Traffic has moved: the answer is the one that was to follow, and a sentence more."""
     answer = rollback.planned(knowing(ENDED), "wrong scores", "jo")[-1]
     known = knowing(ENDED, failure=Failure(Follow(BACK), AWAY, BACK, rest=(answer,)))
     (told,) = rollback.planned(known, "wrong scores", "jo")
@@ -288,13 +288,13 @@ def test_a_registry_that_was_not_told_changes_the_answer_alone():
     ],
 )
 def test_the_plan_of_taking_a_model_down(known, expected):
-    """What is known gives these steps, and nothing else."""
+    """SC-09: What is known gives these steps, and nothing else."""
     assert words(retire.planned(known, "replaced", "jo")) == expected
 
 
 @pytest.mark.parametrize("case", [case for case, (known, wish, _) in TABLE.items() if "write" in words(planned(known, wish))])
 def test_every_entry_of_a_plan_follows_the_one_before_it_and_gives_all_traffic(case):
-    """Entries are numbered without a gap, name what runs, keep who can be gone back to, and their weights are the whole."""
+    """SC-03: Entries are numbered without a gap, name what runs, keep who can be gone back to, and their weights are the whole."""
     known, wish, _ = TABLE[case]
     written = [step for step in planned(known, wish) if isinstance(step, Write)]
     begin = known.last.seq if known.last else None
@@ -311,7 +311,7 @@ def test_every_entry_of_a_plan_follows_the_one_before_it_and_gives_all_traffic(c
 
 
 def test_of_kin_only_the_newest_is_kept_to_go_back_to():
-    """A week of recalibrations pushes out no other training."""
+    """SE-11: A week of recalibrations pushes out no other training."""
     last = entry("weights", 6, 5, good=(4, 3, 1), weights={5: 5_000, 6: 5_000})
     counts = Counts(Watch.begin(6, 5, {}), {}, "", NOW)
     (write,) = [s for s in planned(knowing(last, counts=counts, kin=frozenset({5, 4, 3})), Wish(6, YES, "jo")) if isinstance(s, Write)]
@@ -319,7 +319,7 @@ def test_of_kin_only_the_newest_is_kept_to_go_back_to():
 
 
 def test_outcomes_are_evidence_once_they_are_counted():
-    """The same counters, and answers that turned out wrong: the candidate is rolled back."""
+    """SE-09: The same counters, and answers that turned out wrong: the candidate is rolled back."""
     counts = counted(STEP, mark="1.jsonl")
     ask = planned(knowing(STEP, counts=counts), Wish())[-1]
     assert ask == CountWrong(counts.watch.begun, 2, None)
@@ -330,6 +330,6 @@ def test_outcomes_are_evidence_once_they_are_counted():
 
 
 def test_who_is_told_to_wait_is_told_by_a_fault():
-    """A no to a version that waits behind a release is repeated by the scheduler; a yes is refused for good."""
+    """DE-02: A no to a version that waits behind a release is repeated by the scheduler; a yes is refused for good."""
     refusals = [planned(knowing(STEP), Wish(4, decision, "jo"))[0].error for decision in (NO, YES)]
     assert [isinstance(error, Fault) for error in refusals] == [True, False]

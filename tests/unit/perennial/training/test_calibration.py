@@ -79,7 +79,7 @@ def penalised(logits: np.ndarray, labels: np.ndarray, weight: float, parameters:
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("weight", [0.1, 0.01, 1.0])
 def test_nothing_near_the_fit_is_better(classes: int, weight: float) -> None:
-    """MO-13: a step of a thousandth in any direction, of the scale or of a shift, costs more, and the slope is zero."""
+    """MO-03: a step of a thousandth in any direction, of the scale or of a shift, costs more, and the slope is zero."""
     rng = np.random.default_rng(4)
     logits, labels = rng.normal(scale=3, size=(60, classes)), rng.integers(0, classes, 60)
     fitted = fit_calibration(logits, labels, weight=weight)
@@ -96,7 +96,7 @@ def test_nothing_near_the_fit_is_better(classes: int, weight: float) -> None:
 
 
 def test_one_step_worked_by_hand() -> None:
-    """MO-13: scores that say nothing, three quarters of class 0: the first step is 1/4 over the curvature 1/2 and twice the weight."""
+    """MO-03: scores that say nothing, three quarters of class 0: the first step is 1/4 over the curvature 1/2 and twice the weight."""
     logits, labels = np.zeros((8, 2)), np.array([0, 0, 0, 1] * 2)
     for weight, shift in ((0.25, 0.25), (0.1, 0.25 / 0.7)):
         fitted = fit_calibration(logits, labels, weight=weight, rounds=1)
@@ -107,7 +107,7 @@ def test_one_step_worked_by_hand() -> None:
 
 
 def test_no_step_is_longer_than_one() -> None:
-    """MO-13: where the first one would leap, it is shortened to one, so that Newton's method cannot run away."""
+    """MO-03: where the first one would leap, it is shortened to one, so that Newton's method cannot run away."""
     labels = np.array([0, 1] * 50)
     logits = 0.01 * np.stack([-labels, labels], axis=1)
     assert fit_calibration(logits, labels, weight=1e-9, rounds=1).scale == pytest.approx(2)
@@ -115,7 +115,7 @@ def test_no_step_is_longer_than_one() -> None:
 
 
 def test_twenty_thousand_rows_are_enough() -> None:
-    """MO-13: of 39,999 every second one is taken, the first and the last among them; of 20,000 all are."""
+    """MO-03: of 39,999 every second one is taken, the first and the last among them; of 20,000 all are."""
     rng = np.random.default_rng(5)
     logits = rng.normal(size=(39_999, 2)).astype(np.float32)
     labels = (rng.random(39_999) < 0.3).astype(np.int8)
@@ -127,7 +127,7 @@ def test_twenty_thousand_rows_are_enough() -> None:
 
 
 def test_probabilities_worked_by_hand() -> None:
-    """MO-13: odds of 2 to the power of the scale, times the shift's 3; in float64, of any size, each row by itself."""
+    """MO-03: odds of 2 to the power of the scale, times the shift's 3; in float64, of any size, each row by itself."""
     calibration = Calibration(2.0, (0.0, math.log(3)))
     probabilities = calibration.apply(np.array([[0.0, math.log(2)], [math.log(2), 0.0]]))
     assert probabilities == pytest.approx(np.array([[1 / 13, 12 / 13], [4 / 7, 3 / 7]]))
