@@ -54,6 +54,7 @@ check-contracts:
 
 check-documents:
 	@"$(PERENNIAL)" docs --check
+	@"$(TOOLS)/python" tests/capabilities.py --check
 
 check-mutants:
 	@"$(VENVS)/workload/bin/python" tests/mutants/run.py --changed

@@ -32,10 +32,22 @@ def _capabilities(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+def test_rows_and_tests_agree(capabilities: ModuleType) -> None:
+    """Every id that a docstring names is a row, once; no row claims to be shown without a test, or not to be with one."""
+    assert capabilities.mistakes(capabilities.rows_of(capabilities.PAGE.read_text()), capabilities.all_tests()) == []
+
+
 def test_every_line_of_the_table_is_a_row(capabilities: ModuleType) -> None:
     """A line that cannot be read would be checked by nobody."""
     text = capabilities.PAGE.read_text()
     assert len(capabilities.rows_of(text)) == sum(line.startswith("| ") for line in text.splitlines()) - 2 * text.count("| id | ")
+
+
+def test_the_documents_are_what_the_tests_say(capabilities: ModuleType) -> None:
+    """`make docs` writes them."""
+    made = capabilities.documents(capabilities.PAGE.read_text(), capabilities.all_tests())
+    stale = [path.name for path, text in made.items() if path.read_text() != text]
+    assert not stale, f"{' and '.join(stale)}: run `make docs` and commit what it writes"
 
 
 def test_ids_are_read_from_the_beginning_of_a_docstring(capabilities: ModuleType, tmp_path: Path) -> None:
