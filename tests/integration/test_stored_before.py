@@ -33,6 +33,8 @@ from perennial.training.scoring import score
 
 from ..fixtures import make_stored
 
+pytestmark = pytest.mark.timeout(1200)  # two trainings, a registry and a dozen validations, where the machine has others to run
+
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NOW = "as it is written now"
 STORED = [*sorted(file.name for file in FIXTURES.glob("stored-*.tar.xz")), NOW]
