@@ -1,19 +1,19 @@
-"""Asks a person what an incident of {title} was: real, a false alarm, or known.
+"""Asks a person for a verdict on an incident of {title}: real, a false alarm, or known.
 
-**When.** An incident opened that asks for attention; each has a run of its own, so none waits for another. By hand for any incident, also
-one that was judged before.
+**When.** An incident opens that needs attention. Each incident has its own run, so none waits for another. Trigger it by hand for any
+incident, even one that has a verdict already.
 
-**What it does.** `ask_verdict` shows what was seen and waits, for as long as it takes, without a worker or any other slot: silence
-fails nothing, and an incident that is over meanwhile is judged as well.
-`record_verdict` keeps the answer with the incident. The verdicts are counted into the alarm rate that
-`perennial incidents --model {name}` and the alerts show, and a break of data quality that is called a false alarm or known no longer holds
-training back. `perennial incident --model {name}` records one without Airflow.
+**What it does.** `ask_verdict` shows what was seen and waits for an answer as long as it takes. It holds no worker or other slot and never
+times out; an incident that ends meanwhile can still be judged.
+`record_verdict` stores the answer with the incident. Verdicts go into the alarm rate that `perennial incidents --model {name}` and the
+alerts show. A data quality incident with the verdict *false alarm* or *known* no longer blocks training.
+`perennial incident --model {name}` records a verdict without Airflow.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `ask_verdict` | there is no such incident; skipped if it was judged, or another run asks | Browse → Required Actions |
-| `record_verdict` | the store does not answer; tried again. Skipped if somebody was faster by the command, unless you asked by hand | \
-read its last line |
+| `ask_verdict` | there is no such incident; skipped if it has a verdict, or if another run is asking | Browse → Required Actions |
+| `record_verdict` | the store does not answer; retried. Skipped if somebody gave a verdict by the command first, unless this run was \
+started by hand | read the last line of its log |
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PARAMS = {
         type=["null", "string"],
         maxLength=100,
         title="Incident",
-        description="Id or number of the incident to judge; that of the event if empty.",
+        description="Id or number of the incident to judge; if empty, the one that triggered the run.",
     ),
 }
 MOST_WAITING = 1000  # runs that wait for people hold nothing

@@ -1,19 +1,19 @@
-"""Takes new files of {title} in: good batches into the table, bad ones into quarantine.
+"""Ingests new files of {title}: appends good batches to the table, puts bad ones into quarantine.
 
-**When.** A few seconds after a file lies still in `landing/{name}/` of the store (a folder or S3), or by hand.
+**When.** A few seconds after a file in `landing/{name}/` of the store (a folder or S3) has stopped changing, or by hand.
 
-**What it does.** Every waiting file is checked against the suite `{name}`. A good one is appended to the table exactly once,
-whatever is run again or killed; a bad one goes whole to `quarantine/{name}/` with the reasons. Each file leaves a receipt:
-files without one are what the next run takes. A new snapshot wakes the training DAGs; a retry also tells what the tries before it
-did, so that no snapshot goes unannounced.
+**What it does.** Every waiting file is checked against the suite `{name}`. A good batch is appended to the table exactly once, even if the
+task is killed or run again. A bad batch goes to `quarantine/{name}/` as a whole, with the reasons. Each file gets a receipt; the next
+run takes the files without one. A new snapshot triggers the training DAGs. A retry also announces the snapshots of the tries before it,
+so that none is missed.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `wait_for_files` | never for want of files: it is skipped | nothing |
-| `ingest` | the store or the disk fails; it is tried again by itself | read its last line |
-| `tell_refused` | files were refused; all others are in | read its last lines and the Data Docs of `ingest`, correct the files, land them \
-again under any name |
-| `alert` | the store does not answer; tried again. It tells the people of the models that learn from `{name}` of refused files | \
+| `wait_for_files` | never because of missing files: then it is skipped | nothing |
+| `ingest` | the store or the disk fails; retried | read the last line of its log |
+| `tell_refused` | files were refused; all others were ingested | read the last lines of its log and the Data Docs of `ingest`, \
+correct the files, land them again under any name |
+| `alert` | the store does not answer; retried. It alerts the owners of the models that learn from `{name}` about refused files | \
 docs/runbook.md |
 """
 

@@ -1,20 +1,20 @@
-"""Watches {title} in production: drift, realised loss and service; requests retraining where the policy asks.
+"""Monitors {title} in production: drift, realised loss and service; requests retraining if the policy calls for it.
 
-**When.** On the spec's schedule, for the newest window of live traffic; by hand over any window of event time.
+**When.** On the spec's schedule, for the newest window of live traffic; by hand for any window of event time.
 
-**What it does.** Where no window is given and Envoy serves, `monitor` first asks the gateway and every version with traffic whether they
-answer: what does not is an incident of the kind *service*. It collects predictions and outcomes into tables, profiles the window against
-the reference and writes a report. If the policy asks for retraining, one request is made: never twice for the same snapshot and cause,
-never within the cool-down. `request_retraining` then wakes `{name}_training`; it is skipped when there is nothing to request. What is wrong
-is kept as incidents: `alert` tells people of each once when it opens and once when it is over, by mail and webhook where they are set up,
-and starts `{name}_incidents`, which asks what it was. A channel that fails fails nothing: its sentence is in the log of `alert`, and it is
-told at the next look.
+**What it does.** `monitor` collects predictions and outcomes into tables, compares the profile of the window with the reference and
+writes a report. On a scheduled run where Envoy serves, it first checks that the gateway and every version with traffic answer; one that
+does not is an incident of the kind *service*. If the policy calls for retraining, it makes one request: never twice for the same snapshot
+and cause, and never within the cool-down. `request_retraining` then triggers `{name}_training`; it is skipped if there is nothing to
+request. Problems are kept as incidents. `alert` sends one message when an incident opens and one when it ends, by mail and webhook if
+they are set up, and starts `{name}_incidents`, which asks for a verdict. If a channel fails, no task fails: the error is in the log of
+`alert`, and the message is sent again at the next look.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `monitor` | a server or the store does not answer; tried again | read its last line |
+| `monitor` | a server or the store does not answer; retried | read the last line of its log |
 | `request_retraining` | never | open *Report* of `monitor` to see which column drifted, and how far |
-| `alert` | the store does not answer; tried again | read its last line; docs/runbook.md has a section for each kind of incident |
+| `alert` | the store does not answer; retried | read the last line of its log; docs/runbook.md has a section for each kind of incident |
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PARAMS = {
         type=["null", "string"],
         format="date-time",
         title="From",
-        description="Begin of the window, event time; the newest window if empty.",
+        description="Start of the window, event time; the newest window if empty.",
     ),
     "to": Param(
         None,

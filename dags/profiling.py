@@ -1,20 +1,20 @@
-"""Counts all rows of {title} by day, in parts that run side by side.
+"""Profiles the whole table of {title}: counts its rows by day, in parts that run in parallel.
 
-**When.** By hand: for a table that was there before Perennial, or one too large for one machine. Batches that land are counted by
-`{name}_ingestion` as they come.
+**When.** Only by hand: for a table that existed before Perennial, or one that is too large for one machine. New batches are counted by
+`{name}_ingestion` when they land.
 
-**What it does.** `plan` decides on the version and how rows are counted. `share_out` makes as many parts as the run asks for;
-`profile_part` counts each of them, as a task of its own (a pod, where stages run as pods), and `merge` adds them. The result does not
-depend on how many parts there are. It lies in `profiles/{name}/versions/` of the store.
+**What it does.** `plan` fixes the table version and the layout. `share_out` splits the work into as many parts as the run asks for,
+`profile_part` counts one part (each is a task of its own, and a pod if stages run as pods), and `merge` adds them up. The result does not
+depend on the number of parts. It is stored in `profiles/{name}/versions/`.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `plan` | the dataset has no rows | ingest a batch |
 | `share_out` | never | nothing |
-| `profile_part` | the store does not answer or memory is short; tried again | ask for more parts |
+| `profile_part` | the store does not answer or there is too little memory; retried | choose more parts |
 | `merge` | a part is missing | clear that part |
-| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells the people of the models that learn from \
-`{name}` of a count that failed, and of the next that works | docs/runbook.md |
+| `alert` | the store does not answer; retried, and the run does not fail because of it. It alerts the owners of the models that learn \
+from `{name}` when a count failed, and when the next one succeeds | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import param, result_of, stage_task, stage_tasks
 
 PARAMS = {
-    "parts": Param(4, type="integer", minimum=1, maximum=1000, title="Parts", description="In how many parts the table is counted."),
+    "parts": Param(4, type="integer", minimum=1, maximum=1000, title="Parts", description="Number of parts in which the table is counted."),
     "version": Param(
         None, type=["null", "integer"], minimum=1, title="Version", description="Table version to count; the newest if empty."
     ),

@@ -1,17 +1,17 @@
-"""Fits the scores of {title} to newly labelled days: the champion's weights with another scale and shift.
+"""Recalibrates {title}: fits scale and shift of the champion's scores to newly labelled days, with the same weights.
 
-**When.** Daily, on the spec's `retrain.recalibrate_schedule`, or by hand. It is skipped while no day was labelled since the last
-look, while a training or a release is under way, and where the spec says `recalibrate=False`.
+**When.** Daily, on the spec's `retrain.recalibrate_schedule`, or by hand. It is skipped if no day was labelled since the last run, while a
+training or a release is under way, and if the spec says `recalibrate=False`.
 
-**What it does.** `recalibrate` fits two parameters to the newest labelled days but for the last of them, and judges on those. What is
-shown to be better than the champion is registered as a version and starts `{name}_release`; what is not leaves everything as it is.
+**What it does.** `recalibrate` fits two parameters to newly labelled days and judges the fit on the newest of them, which are held out. A
+fit that is shown to be better than the champion is registered as a version and starts `{name}_release`; otherwise nothing changes.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `recalibrate` | the recalibrated version scores its golden rows otherwise where it is served: not tried again | read its sentence; run \
-`make setup` again |
-| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a recalibration that failed for \
-good, and of the next that works | docs/runbook.md |
+| `recalibrate` | in the serving environment the recalibrated version scores its golden rows differently: not retried | read its sentence; \
+run `make setup` again |
+| `alert` | the store does not answer; retried, and the run does not fail because of it. It alerts people when a recalibration failed for \
+good, and when the next one succeeds | docs/runbook.md |
 """
 
 from __future__ import annotations

@@ -1,30 +1,30 @@
-"""Moves traffic from the champion of {title} to a candidate by evidence, and back by itself.
+"""Moves traffic from the champion of {title} to a candidate in canary steps, and back if the evidence turns against it.
 
-**When.** A candidate was registered, or by hand. The spec's `release.mode` says who lets it take traffic: the evidence
+**When.** A candidate was registered, or by hand. The spec's `release.mode` says what lets a candidate take traffic: the evidence alone
 (`automatic`), a person's approval first (`approval`), or only a person who triggers this DAG (`manual`).
 
-**What it does.** `move_traffic` takes looks at the evidence: errors and latency of both arms, requests that a version cannot
-read, and outcomes where there are any. After each look it advances a step, holds, promotes the candidate or rolls it back, then
-waits in the triggerer. Every change of weight and its evidence is in the ledger; a release that was interrupted goes on from the
-step it had reached.
+**What it does.** `move_traffic` looks at the evidence again and again: errors and latency of both arms, unreadable requests, and outcomes
+if there are any. After each look it advances a step, holds, promotes the candidate or rolls it back, and then waits in the
+triggerer. Every change of weight is recorded in the ledger with its evidence. An interrupted release continues from the step it had
+reached.
 
-**What it asks.** In mode `approval` `may_start` asks for one version before it takes traffic; a no is in the ledger, and that version is
-not released again by itself. `ask_person` asks what the evidence left open; until then the weights stay as they are. In every mode it asks,
-before any traffic moves, about a candidate that cannot read all that callers send, and says what they must send. All wait as long
-as it takes, or until a command decides it: silence is never taken for a yes, no worker is held, and the releases of later candidates wait
-behind it.
+**What it asks.** In mode `approval`, `may_start` asks before a version takes traffic; a no is recorded in the ledger, and that version is
+not released again automatically. `ask_person` asks when the evidence is inconclusive; until then the weights stay as they are. In every
+mode it also asks, before any traffic moves, about a candidate that cannot read everything that callers send, and says what they must send.
+All questions wait until somebody answers or a command decides them: silence never counts as a yes, no worker is held, and later
+candidates wait.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `may_start` | nobody said which version, or the store does not answer; only in modes `approval`, where it waits for you, and `manual`, \
-where it skips runs nobody started | Browse → Required Actions: Approve or Reject; by hand give *Version* |
-| `move_traffic` | the candidate was rolled back: not tried again, the champion serves | read its sentence, the evidence is in the ledger |
-| `ask_person` | skipped unless the evidence left it open or the candidate breaks callers; then it waits for you | Browse → Required \
+| `may_start` | no version was named, or the store does not answer. It exists only in mode `approval`, where it waits for you, and in mode \
+`manual`, where it skips runs that nobody started | Browse → Required Actions: Approve or Reject; when triggering by hand, give *Version* |
+| `move_traffic` | the candidate was rolled back: not retried, the champion serves | read its sentence; the evidence is in the ledger |
+| `ask_person` | skipped, unless the evidence is inconclusive or the candidate breaks callers; then it waits for you | Browse → Required \
 Actions: Promote or Roll back, Approve or Reject |
-| `settle` | traffic could not be moved as decided; after an Approve, the candidate was rolled back | read its sentence; `{name}_rollback` \
-goes back at once |
-| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a candidate that was rolled back, \
-of looks that failed, and of what is over | docs/runbook.md |
+| `settle` | traffic could not be moved as decided; or, after an Approve, the candidate was rolled back | read its sentence; \
+`{name}_rollback` returns to the last good version at once |
+| `alert` | the store does not answer; retried, and the run does not fail because of it. It alerts people when a candidate was rolled \
+back, when looks failed, and when that is over | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ PARAMS = {
         type=["null", "integer"],
         minimum=1,
         title="Version",
-        description="Version to release; the registry's candidate if empty. A yes in mode approval is for one version: name it.",
+        description="Version to release; the registry's candidate if empty. In mode approval an approval is for one version: name it.",
     ),
     "again": Param(
         False,
         type="boolean",
         title="Again",
-        description="Release it although this version was rolled back or rejected before, was not compared with this champion, or the "
-        "model was retired.",
+        description="Release the version even if it was rolled back or rejected before, was never compared with this champion, or if "
+        "the model was retired.",
     ),
 }
 # One count for the whole release, which may take days; a busy scheduler now and then takes a try for a moment's wait, and traffic must not

@@ -1,15 +1,15 @@
-"""One button: {title} goes back to its last good version at once.
+"""Returns {title} to its last good version at once.
 
-**When.** Only by hand. The answer is in within seconds; no request is lost.
+**When.** Only by hand. It takes seconds; no request is lost.
 
-**What it does.** All traffic goes to the version that served before, a release under way is ended, and the ledger gets an entry
+**What it does.** All traffic goes back to the version that served before, a release under way is ended, and the ledger gets an entry
 with your reason. `perennial rollback --model {name}` does the same without Airflow.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `rollback` | there is no earlier version to go back to: not tried again | train and release one |
-| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people that it did not go back, and when it \
-did | docs/runbook.md |
+| `rollback` | there is no earlier version to go back to: not retried | train and release one |
+| `alert` | the store does not answer; retried, and the run does not fail because of it. It alerts people when a rollback failed, and when \
+the next one succeeds | docs/runbook.md |
 """
 
 from __future__ import annotations

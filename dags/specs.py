@@ -1,16 +1,16 @@
-"""Looks at the files of every dataset and model: a broken one stops itself alone, and is told of.
+"""Checks the files of every dataset and model; reports those that are broken, while all others go on.
 
 **When.** Every ten minutes, or by hand.
 
-**What it does.** Files that cannot be imported, and a model that does not fit its dataset, are left out: their DAGs are gone until they
-are mended, all others go on. Each has a DAG of its own instead, `NAME_broken` with the tag `broken`, whose manual says what is wrong in
-which file and line; triggered, its task `say_broken` fails with that sentence. `look_at_specs` keeps an incident for each, ends it once
-the files are mended, and tells people by mail and webhook where they are set up. A model that still serves while its folder was
-renamed or removed is an incident as well: put the folder back, or `perennial retire NAME`.
+**What it does.** A dataset or model whose files cannot be imported, or a model that does not fit its dataset, is broken: its DAGs are gone
+until it is fixed, and all others go on. In their place there is the DAG `NAME_broken` with the tag `broken`, whose documentation shows the
+error, the file and the line; when triggered, its task `say_broken` fails with that error. `look_at_specs` opens an incident for each, ends
+it once the files are fixed, and alerts people by mail and webhook if they are set up. It is also an incident if a model still serves
+after its folder was renamed or removed: put the folder back, or run `perennial retire NAME`.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `look_at_specs` | the store does not answer; tried again | read its last line |
+| `look_at_specs` | the store does not answer; retried | read the last line of its log |
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from perennial_airflow.operators.look_at_specs import LookAtSpecs, SayBroken
 EVERY = "*/10 * * * *"
 MANUAL = """{sentences}
 
-The DAGs of this name come back as soon as its files are mended; what they had done is kept.
+The DAGs of this name come back as soon as its files are fixed; their history is kept.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `say_broken` | always: it says the above | mend the file |
+| `say_broken` | always: its error is the text above | fix the file |
 """
 
 
@@ -44,7 +44,7 @@ def specs() -> DAG:
 
 
 def broken(name: str, mistakes: list[discovery.Broken]) -> DAG:
-    """What stands for the DAGs of a dataset or model, or both of one name, whose files are broken."""
+    """The DAG that takes the place of the DAGs of a dataset or model (or both, if of one name) whose files are broken."""
     sentences = [one.sentence for one in mistakes]
     # As code: what a file's error says is shown as it stands.
     manual = MANUAL.format(sentences="\n\n".join("    " + " ".join(sentence.split()) for sentence in sentences))

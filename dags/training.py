@@ -1,25 +1,25 @@
-"""Trains a candidate of {title} and lets the gate decide whether it becomes a version.
+"""Trains a candidate of {title} and registers it as a version if it passes the gate.
 
-**When.** Every night, when `{dataset}` has a new snapshot, when monitoring requests retraining, or by hand. An event only
-wakes the DAG: `validate` finds out what is new since the last version, and skips the rest if nothing is.
+**When.** Every night, when `{dataset}` has a new snapshot, when monitoring requests retraining, or by hand. These events only
+trigger the DAG: `validate` checks what is new since the last version, and skips the rest if nothing is.
 
-**What it does.** `validate` decides on which snapshot and why. `train` fits on the oldest days, stops early on the validation
-days and seals a version folder. `evaluate` measures it on the newest days, beside the champion. `register` is the gate: a
-candidate that is not good enough, or not better than the champion, is refused and keeps its run and its reason. A
-registered candidate starts `{name}_release`.
+**What it does.** `validate` decides whether to train, on which snapshot and why. `train` fits on the oldest days, uses the validation
+days for early stopping and seals a version folder. `evaluate` measures the candidate on the newest days, side by side with the champion.
+`register` is the gate: it refuses a candidate that misses a floor or may be worse than the champion by the margin; such a candidate keeps
+its run and its reason. A registered candidate starts `{name}_release`.
 
-A run uses the code it began with: `validate` notes the identity of the model's folder and of its dataset's file, and a later stage that
-finds other files stops with a sentence instead of evaluating one label with another. Comments do not count. Start another run then.
+A run uses the code that it began with. `validate` records a hash of the model's folder and of its dataset's file. If a later stage finds
+other files (changed comments do not count), it stops with a sentence; then start another run.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
 | `validate` | the data do not allow training | read its sentence |
-| `train` | it broke: it is tried again and goes on from its checkpoint. Files that cannot be read or were changed: not tried again | read \
+| `train` | it broke: it is retried and continues from its checkpoint. If files cannot be read or were changed: not retried | read \
 its sentence, or the traceback in its log |
-| `evaluate` | it broke; tried again | the same |
-| `register` | the gate refused the candidate: not tried again | read the sentence, open *Evaluation* and *MLflow run* |
-| `alert` | the store does not answer; tried again, and the run does not fail by it. It tells people of a stage that failed for good, \
-however it was ended, and of its next success | docs/runbook.md |
+| `evaluate` | it broke; retried | the same |
+| `register` | the gate refused the candidate: not retried | read its sentence, open *Evaluation* and *MLflow run* |
+| `alert` | the store does not answer; retried, and the run does not fail because of it. It alerts people when a stage failed for good, \
+however it was ended, and when the stage next succeeds | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -37,16 +37,20 @@ from perennial_airflow.stage_task import param, result_of, run_page, stage_task
 
 PARAMS = {
     "reason": Param(
-        None, type=["null", "string"], maxLength=500, title="Reason", description="Your words for the record: why this training is wanted."
+        None, type=["null", "string"], maxLength=500, title="Reason", description="Why this training is wanted, for the record."
     ),
     "snapshot": Param(
         None, type=["null", "integer"], minimum=0, title="Snapshot", description="Table version to train on; the newest if empty."
     ),
     "max_epochs": Param(
-        None, type=["null", "integer"], minimum=1, title="Max epochs", description="Overrides the spec's limit for this run."
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="Max epochs",
+        description="Maximum number of epochs for this run; overrides the spec.",
     ),
     "force": Param(
-        False, type="boolean", title="Force", description="Train even if nothing is new: costs compute, and the gate still decides."
+        False, type="boolean", title="Force", description="Train even if nothing is new. This costs compute time; the gate still decides."
     ),
 }
 # Nobody starts a nightly or woken run; `validate` refines the hint by what it finds new.

@@ -1,5 +1,6 @@
-"""The arguments of every stage and command: one table, from which the command line, the tasks' argument lists and
-the documentation are made. Light: DAG files import this.
+"""The arguments of every stage and command, in one table.
+
+The command line, the tasks' argument lists and the documentation are made from it. Light: DAG files import this.
 
     $ perennial release --model flight_delays --plan
 """
@@ -98,7 +99,11 @@ def rate(text: str) -> float:
 
 MODEL = Option("--model", "name of the model", required=True)
 DATASET = Option("--dataset", "name of the dataset", required=True)
-CODE = Option("--code", "identity of the model's files when the run began, as validate gives it; others are refused", default="")
+CODE = Option(
+    "--code",
+    "hash of the model's files when the run began, as validate prints it; the stage refuses if the files have changed since",
+    default="",
+)
 CAUSES = ("data", "drift", "schedule", "manual", "performance", "code")  # of a training; a recalibration is none
 
 STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
@@ -106,31 +111,31 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
         "take in the files that have landed: append good batches, quarantine bad ones",
         (
             DATASET,
-            Option("--run", "name of the orchestrator's run, for the receipts", default=""),
-            Option("--retry", "an earlier try of the run may have died before it told its result: tell that too", bool),
+            Option("--run", "name of the orchestrator's run, recorded in the receipts", default=""),
+            Option("--retry", "this is a retry: also report what an earlier try of the run did, in case it died before reporting it", bool),
         ),
     ),
     "profile": (
-        "count a table's rows by day, whole or in parts that are added",
+        "profile a table: count its rows by day, at once or in parts that are added up",
         (
-            Option("--table", "name of the table; a dataset's is named after it", default=""),
-            Option("--dataset", "name of the dataset whose table it is", default=""),
+            Option("--table", "name of the table; a dataset's table has the dataset's name", default=""),
+            Option("--dataset", "name of the dataset that the table belongs to", default=""),
             Option("--version", "table version; the newest if absent", int),
-            Option("--day", "date or timestamp column by which rows belong to days; the dataset's event time if absent", default=""),
-            Option("--plan", "only decide how rows are counted and which version", bool),
-            Option("--partition", "count one part alone: 2/4 is the second of four", share),
-            Option("--merge", "add the parts that were counted: how many there are", count),
+            Option("--day", "date or timestamp column that gives a row's day; the dataset's event time if absent", default=""),
+            Option("--plan", "only fix the layout and the table version; count nothing", bool),
+            Option("--partition", "count only one part: 2/4 is the second of four", share),
+            Option("--merge", "add up the counted parts: how many there are", count),
         ),
     ),
     "validate": (
-        "decide whether training starts, on which snapshot and why",
+        "decide whether to train, on which snapshot and why",
         (
             MODEL,
-            Option("--cause", "why training is asked for", choices=CAUSES, default="schedule"),
+            Option("--cause", "why training is requested", choices=CAUSES, default="schedule"),
             Option("--snapshot", "table version to train on; the newest if absent", int),
             Option("--force", "train even if nothing is new", bool),
-            Option("--reason", "a person's words for the record", default=""),
-            Option("--run-url", "address of the orchestrator's run, for the record", default=""),
+            Option("--reason", "a person's reason, for the record", default=""),
+            Option("--run-url", "URL of the orchestrator's run, for the record", default=""),
         ),
     ),
     "train": (
@@ -138,28 +143,28 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
         (
             MODEL,
             Option("--snapshot", "table version to train on", int, required=True),
-            Option("--cause", "why it is trained", choices=CAUSES, default="manual"),
+            Option("--cause", "why the candidate is trained", choices=CAUSES, default="manual"),
             CODE,
             Option("--request", "key of the retraining request that this answers", default=""),
-            Option("--max-epochs", "overrides the spec's limit", count),
-            Option("--reason", "a person's words for the record", default=""),
-            Option("--run-url", "address of the orchestrator's run, for the record", default=""),
+            Option("--max-epochs", "maximum number of epochs; overrides the spec", count),
+            Option("--reason", "a person's reason, for the record", default=""),
+            Option("--run-url", "URL of the orchestrator's run, for the record", default=""),
         ),
     ),
     "evaluate": (
-        "measure a candidate on the test split, beside the champion",
+        "evaluate a candidate on the test split, side by side with the champion",
         (
             MODEL,
-            Option("--digest", "content address of the candidate", required=True),
+            Option("--digest", "digest of the candidate's version folder", required=True),
             Option("--run-id", "MLflow run of the candidate", required=True),
             CODE,
         ),
     ),
     "register": (
-        "let the gate decide and register the candidate",
+        "run the gate, and register the candidate if it passes",
         (
             MODEL,
-            Option("--digest", "content address of the candidate", required=True),
+            Option("--digest", "digest of the candidate's version folder", required=True),
             Option("--run-id", "MLflow run of the candidate", required=True),
             CODE,
             Option("--evaluation", "store key of the evaluation", required=True),
@@ -167,53 +172,57 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
     ),
     "recalibrate": (
         "fit the champion's scores to newly labelled days; register what is shown to be better",
-        (MODEL, Option("--run-url", "address of the orchestrator's run, for the record", default="")),
+        (MODEL, Option("--run-url", "URL of the orchestrator's run, for the record", default="")),
     ),
     "release": (
-        "take one look at a release: start it, advance, hold, promote or roll back",
+        "take one look at a release, then start it, advance, hold, promote or roll back",
         (
             MODEL,
-            Option("--version", "version to release; the one whose release is under way if absent, else the registry's candidate", int),
+            Option("--version", "version to release; if absent, the one whose release is under way, else the registry's candidate", int),
             Option(
                 "--decision",
-                "a person's decision; roll_back also turns down a version that waits for its release",
+                "a person's decision; roll_back also rejects a version that is waiting for its release",
                 choices=("promote", "roll_back"),
                 default=None,
             ),
-            Option("--actor", "who decides or started it", default="perennial"),
+            Option("--actor", "who decides, or who started the release", default="perennial"),
             Option(
                 "--again",
-                "start although this version was rolled back or rejected before, was not compared with this champion, "
-                "or the model was retired; for the first look only",
+                "start even if this version was rolled back or rejected before, was never compared with this champion, "
+                "or if the model was retired; for the first look only",
                 bool,
             ),
-            Option("--plan", "only tell what this look would do, step by step: nothing is written, moved or registered", bool),
+            Option("--plan", "only print what this look would do, step by step; nothing is written, moved or registered", bool),
         ),
     ),
     "monitor": (
-        "look at a window of live traffic; request retraining where the policy asks",
-        (MODEL, Option("--from", "begin of the window, event time", moment), Option("--to", "end of the window, event time", moment)),
+        "monitor a window of live traffic; request retraining if the policy calls for it",
+        (MODEL, Option("--from", "start of the window, event time", moment), Option("--to", "end of the window, event time", moment)),
     ),
     "incident": (
-        "record what a person makes of an incident",
+        "record a person's verdict on an incident",
         (
             MODEL,
             Option("--id", "id of the incident, or its number", required=True),
-            Option("--verdict", "what it was", choices=VERDICTS, required=True),
-            Option("--by", "who says so", default="perennial"),
-            Option("--note", "their words", default=""),
-            Option("--unless-judged", "a verdict that somebody gave before stays", bool),
+            Option("--verdict", "what the incident was", choices=VERDICTS, required=True),
+            Option("--by", "who gives the verdict", default="perennial"),
+            Option("--note", "a note, for the record", default=""),
+            Option("--unless-judged", "keep a verdict that somebody gave before", bool),
         ),
     ),
     "rollback": (
-        "go back to the last good version at once",
-        (MODEL, Option("--reason", "why", default="asked for by a person"), Option("--actor", "who asks", default="perennial")),
+        "return to the last good version at once",
+        (
+            MODEL,
+            Option("--reason", "why; kept in the ledger", default="asked for by a person"),
+            Option("--actor", "who asks for it", default="perennial"),
+        ),
     ),
 }
 
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "land": (
-        "replay a dataset's own source into the landing zone",
+        "copy days from a dataset's own source into the landing zone",
         (
             Option("dataset", "name of the dataset", required=True),
             Option("--from", "first day", day, required=True),
@@ -221,28 +230,28 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         ),
     ),
     "remove-batch": (
-        "take a wrong batch out of a dataset's table, and name the versions that learned from it",
+        "remove a wrong batch from a dataset's table, and list the versions that learned from it",
         (
             Option("dataset", "name of the dataset", required=True),
             Option("batch", "name of the landed file, or the beginning of its digest", required=True),
             Option("--reason", "why, for the record", required=True),
-            Option("--by", "who decides; the user of this machine if absent", default=""),
-            Option("--again", "instead, let the content of a batch that was taken out be landed again", bool),
+            Option("--by", "who decides; your login if absent", default=""),
+            Option("--again", "instead, allow a batch that was removed to be landed again", bool),
         ),
     ),
     "outcomes": (
-        "take in a file of outcomes (CSV, JSON lines or Parquet: prediction_id, outcome)",
+        "import a file of outcomes (CSV, JSON lines or Parquet with prediction_id, outcome)",
         (Option("model", "name of the model", required=True), Option("file", "the file", Path, required=True)),
     ),
     "reproduce": (
-        "train a version again from its manifest and compare; first its snapshot is read and held against the hashes of its files",
-        (Option("version", "version as <model>/<number>, or a number if there is one model", required=True),),
+        "train a version again from its manifest and compare the result; its snapshot is checked against the file hashes first",
+        (Option("version", "version as <model>/<number>; a number alone if there is only one model", required=True),),
     ),
-    "verify": ("read every table, version folder and ledger and tell what is not as it was written", ()),
+    "verify": ("check every table, version folder and ledger against its hashes, and list what has changed", ()),
     "served-at": (
-        "tell which versions served at a time, at what weight and why",
+        "show which versions served at a time, at what weight and why",
         (
-            Option("time", "ISO 8601; UTC where no zone is given", moment, required=True),
+            Option("time", "ISO 8601; UTC if it has no zone", moment, required=True),
             Option("--model", "name of the model; all if absent"),
         ),
     ),
@@ -251,58 +260,62 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         (Option("action", "what to do", required=True, choices=("verify", "show")), Option("--model", "name of the model; all if absent")),
     ),
     "registry": (
-        "make the registry again from the store, after its database was lost",
+        "rebuild the registry from the store, after its database was lost",
         (
             Option("action", "what to do", required=True, choices=("rebuild",)),
             Option("--model", "name of the model; all if absent"),
-            Option("--replace", "delete what the registry has of the model first; what only it has comes after the others", bool),
+            Option(
+                "--replace",
+                "first delete the model's versions from the registry; versions that only the registry has are added after the others",
+                bool,
+            ),
         ),
     ),
     "incidents": (
-        "list incidents with their verdicts, and how many alarms a month there are",
+        "list incidents with their verdicts, and the number of alarms a month",
         (Option("--model", "name of the model; all if absent"),),
     ),
     "retire": (
-        "take a model off the gateway for good: nothing of it serves, and nothing is trained or released by itself",
+        "take a model out of service for good: it no longer serves, and nothing is trained or released automatically",
         (
-            Option("model", "name of the model, also of one whose folder is gone", required=True),
+            Option("model", "name of the model; its folder may be gone", required=True),
             Option("--reason", "why; kept in the ledger", default="asked for by a person"),
-            Option("--actor", "who asks; your login if absent"),
+            Option("--actor", "who asks for it; your login if absent"),
         ),
     ),
     "traffic": (
-        "replay a dataset's rows against the gateway",
+        "send a dataset's rows to the gateway as prediction requests",
         (
             MODEL,
-            Option("--from", "begin, event time", moment, required=True),
+            Option("--from", "start, event time", moment, required=True),
             Option("--to", "end, event time", moment, required=True),
-            Option("--rate", "requests per second; as fast as they are answered if 0", rate, default=50.0),
-            Option("--limit", "rows at most; all if absent", count),
+            Option("--rate", "requests per second; 0 sends as fast as they are answered", rate, default=50.0),
+            Option("--limit", "maximum number of rows; all if absent", count),
         ),
     ),
     "replay": (
         "replay a model's history under several retraining policies and compare what they cost",
         (
             MODEL,
-            Option("--from", "first day that is replayed; as soon as enough labels are known if absent", day),
-            Option("--to", "last day; the newest one with labels if absent", day),
-            Option("--policies", "names with commas between; all if absent"),
-            Option("--delay-days", "days from the end of a day until its labels are known; the dataset's own if absent", rate),
-            Option("--jobs", "processes at most; as many as there are cores if absent", count),
+            Option("--from", "first day to replay; if absent, the first with enough known labels", day),
+            Option("--to", "last day to replay; the newest one with labels if absent", day),
+            Option("--policies", "comma-separated names; all if absent"),
+            Option("--delay-days", "days from the end of a day until its labels are known; as in the dataset's spec if absent", rate),
+            Option("--jobs", "maximum number of processes; one for each core if absent", count),
         ),
     ),
     "up": ("start the platform on this machine", ()),
     "down": ("stop what `up` started", ()),
-    "status": ("show what runs on this machine, and what of it answers", ()),
-    "demo": ("tell the whole story with real DAG runs", ()),
+    "status": ("show what runs on this machine, and whether it answers", ()),
+    "demo": ("run the whole loop with real DAG runs", ()),
     "add": (
         "write the files of a new model or dataset",
         (
             Option("kind", "what to add", required=True, choices=("model", "dataset")),
             Option("name", "its name", required=True),
-            Option("--sample", "a file of the dataset: columns, classes, splits and floors are read from it", Path),
-            Option("--key", "columns that name a row of a new dataset, with commas between"),
-            Option("--event-time", "time column of a new dataset"),
+            Option("--sample", "a sample file of the dataset: columns, classes, splits and floors are derived from it", Path),
+            Option("--key", "key columns of a new dataset, comma-separated"),
+            Option("--event-time", "event time column of a new dataset"),
             Option("--dataset", "dataset that a new model learns from"),
             Option("--label", "column that a new model predicts"),
             Option("--task", "what a new model does", choices=("binary", "multiclass", "regression")),

@@ -29,43 +29,40 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    home: Path = Field(default=Path(".perennial"), description="Folder of this machine's environments, logs, sockets and process state.")
-    store: str = Field(
-        default="", description="Folder or `s3://bucket/prefix` below which everything durable lives; `<home>/store` if empty."
-    )
+    home: Path = Field(default=Path(".perennial"), description="Folder for this machine's environments, logs, sockets and process state.")
+    store: str = Field(default="", description="Root of all durable data: a folder or `s3://bucket/prefix`; `<home>/store` if empty.")
     runtime: Literal["process", "pod"] = Field(default="process", description="Where stages run: child processes or Kubernetes pods.")
     serving: Literal["local", "seldon"] = Field(
         default="local", description="What serves versions: Envoy and processes on this machine, or Seldon Core."
     )
-    host: str = Field(default="127.0.0.1", description="Address every local server binds to.")
+    host: str = Field(default="127.0.0.1", description="Address that every local server listens on.")
     airflow_port: int = Field(default=8080, ge=1, le=65535, description="Port of the Airflow web UI.")
     mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Port of the MLflow server.")
-    gateway_port: int = Field(default=8003, ge=1, le=65535, description="Port on which predictions are asked for (Envoy).")
-    reports_port: int = Field(default=8081, ge=1, le=65535, description="Port that shows the reports: Data Docs and evaluation pages.")
+    gateway_port: int = Field(default=8003, ge=1, le=65535, description="Port of the gateway for predictions (Envoy).")
+    reports_port: int = Field(default=8081, ge=1, le=65535, description="Port of the reports server: Data Docs and evaluation pages.")
     metrics_port: int = Field(
         default=9900,
         ge=1,
         le=65535,
-        description="Port that shows Prometheus the figures of gateway and versions, on 127.0.0.1 whatever the host is.",
+        description="Port of the metrics of gateway and versions, for Prometheus; always on 127.0.0.1.",
     )
-    mlflow_url: str = Field(default="", description="MLflow server; `http://<host>:<mlflow_port>` if empty.")
-    gateway_url: str = Field(default="", description="Gateway as stages reach it; `http://<host>:<gateway_port>` if empty.")
-    airflow_url: str = Field(default="", description="Airflow as a browser reaches it; `http://<host>:<airflow_port>` if empty.")
-    reports_url: str = Field(default="", description="Reports as a browser reaches them; `http://<host>:<reports_port>` if empty.")
+    mlflow_url: str = Field(default="", description="URL of the MLflow server; `http://<host>:<mlflow_port>` if empty.")
+    gateway_url: str = Field(default="", description="URL by which stages reach the gateway; `http://<host>:<gateway_port>` if empty.")
+    airflow_url: str = Field(default="", description="URL by which a browser reaches Airflow; `http://<host>:<airflow_port>` if empty.")
+    reports_url: str = Field(default="", description="URL by which a browser reaches the reports; `http://<host>:<reports_port>` if empty.")
     allowed_hosts: str = Field(
         default="",
-        description="Further names by which callers reach the local servers, commas between, "
-        "without ports; `*` allows all. Loopback names, "
-        "the host and the hosts of the addresses above need not be given. A request with another name is refused: "
-        "it comes from a page of another site that took this machine's address.",
+        description="Further host names by which callers reach the local servers, comma-separated, without ports; `*` allows all. "
+        "Loopback names, the host and the hosts of the URLs above are always allowed. A request with another name is refused, "
+        "which protects against DNS rebinding.",
     )
     postgres_url: str = Field(
-        default="", description="Outside PostgreSQL as `postgresql://user:password@host:port`; the stack starts its own if empty."
+        default="", description="External PostgreSQL as `postgresql://user:password@host:port`; if empty, `perennial up` starts one."
     )
     pod_templates: str = Field(
         default="",
-        description="Folder of pod templates, Kubernetes Pod manifests: `<stage>.yaml`, or `stage.yaml` where a stage has none of its own; "
-        "`server.yaml` for served versions. Needed where stages run as pods or Seldon Core serves.",
+        description="Folder of pod templates (Kubernetes Pod manifests): `<stage>.yaml`, or `stage.yaml` for stages without one; "
+        "`server.yaml` for served versions. Required if stages run as pods or Seldon Core serves.",
     )
     pod_namespace: str = Field(default="perennial", description="Kubernetes namespace of the pods in which stages run.")
     serving_namespace: str = Field(
@@ -73,32 +70,32 @@ class Settings(BaseModel):
         description="Kubernetes namespace in which Seldon Core serves versions; part of every prediction path, on one machine too.",
     )
     seldon_dialect: Literal["v1", "v2"] = Field(
-        default="v1", description="Which Seldon Core serves: `v1` knows `SeldonDeployment`, `v2` `Model` and `Experiment`."
+        default="v1", description="Major version of Seldon Core: `v1` has `SeldonDeployment`, `v2` has `Model` and `Experiment`."
     )
     prometheus_url: str = Field(
         default="",
-        description="Prometheus that scrapes served versions: a release reads its evidence there. Needed where Seldon Core serves.",
+        description="URL of the Prometheus that scrapes served versions, from which releases read evidence. Required for Seldon Core.",
     )
     alert_mail_to: str = Field(
         default="",
-        description="Who gets alerts by mail: addresses with commas between; nobody if empty. The server is "
-        "Airflow's connection `perennial_smtp`.",
+        description="Mail addresses that get alerts, comma-separated; no mail if empty. The mail server is Airflow's connection "
+        "`perennial_smtp`.",
     )
     alert_mail_severity: Literal["info", "warning", "critical"] = Field(
-        default="warning", description="Least severity of an incident that is told by mail."
+        default="warning", description="Lowest severity of incidents that are sent by mail."
     )
     alert_webhook_severity: Literal["info", "warning", "critical"] = Field(
         default="warning",
-        description="Least severity of an incident that is told to Airflow's connection `perennial_webhook`, where there is one.",
+        description="Lowest severity of incidents that are sent to Airflow's connection `perennial_webhook`, if it exists.",
     )
     runbook_url: str = Field(
-        default="", description="Address of docs/runbook.md as a browser reaches it; alerts lead there, or name the file if empty."
+        default="", description="URL by which a browser reaches docs/runbook.md; alerts link to it, or name the file if empty."
     )
     landing_settle_seconds: float = Field(
         default=2.0,
         ge=0,
-        description="A landed file is taken once it has been still for this long; a large one in a folder for longer, "
-        "15 times as long at most.",
+        description="A landed file is taken once it has not changed for this long; a large one in a folder must wait longer, "
+        "at most 15 times as long.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much stages log.")
 

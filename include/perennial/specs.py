@@ -71,9 +71,9 @@ class Spec(BaseModel):
 class Named(Spec):
     """A spec with a name and an owner."""
 
-    name: str = Field(description="Lower-case word; file, folder, DAG and table are named after it.")
-    title: str = Field(description="Name as people say it.")
-    owner: str = Field(description="Person or team that answers for it.")
+    name: str = Field(description="Lower-case name, used for file, folder, DAG and table.")
+    title: str = Field(description="Name for people, as reports show it.")
+    owner: str = Field(description="Responsible person or team.")
 
     @field_validator("name")
     @classmethod
@@ -86,10 +86,12 @@ class Named(Spec):
 class Column(Spec):
     """One column of a dataset."""
 
-    name: str = Field(description="Column name: without blanks around it, and not beginning with `_`, as the columns that tables add do.")
+    name: str = Field(
+        description="Column name, without blanks around it. Names that begin with `_` are reserved for columns that tables add."
+    )
     type: ColumnType = Field(description="Type in the table.")
-    nullable: bool = Field(default=False, description="Whether a row may lack it.")
-    meaning: str = Field(default="", description="What it says, with its unit.")
+    nullable: bool = Field(default=False, description="Whether the value may be missing.")
+    meaning: str = Field(default="", description="What the value means, with its unit.")
 
     @field_validator("name")
     @classmethod
@@ -104,50 +106,56 @@ class Column(Spec):
 
 
 class Toleration(Spec):
-    """A taint of nodes that a stage's pod puts up with (Kubernetes)."""
+    """A Kubernetes toleration of a stage's pod."""
 
-    key: str = Field(default="", description="Taint's key; every key if empty, with `operator` `Exists`.")
-    operator: Literal["Equal", "Exists"] = Field(default="Equal", description="Whether the taint's value must be `value`.")
-    value: str = Field(default="", description="Taint's value.")
-    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(default="", description="Taint's effect; all if empty.")
+    key: str = Field(default="", description="Key of the taint; any key if empty (with `operator` `Exists`).")
+    operator: Literal["Equal", "Exists"] = Field(
+        default="Equal", description="`Equal`: the taint's value must be `value`; `Exists`: any value."
+    )
+    value: str = Field(default="", description="Value of the taint.")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        default="", description="Effect of the taint; all effects if empty."
+    )
 
 
 class ComputeSpec(Spec):
-    """What a stage may use. On one machine only the CPU threads, GPUs and nodes count; a pod is held to all of it."""
+    """Resources that a stage may use. On one machine only CPU threads, GPUs and nodes matter; for a pod all of them are limits."""
 
-    cpus: int = Field(default=2, ge=1, description="CPU threads of training, CPUs of a stage's pod.")
-    memory_gb: float = Field(default=4, gt=0, description="Memory of the stage, GB.")
+    cpus: int = Field(default=2, ge=1, description="CPU threads for training; CPUs of a stage's pod.")
+    memory_gb: float = Field(default=4, gt=0, description="Memory for the stage, GB.")
     gpus: int = Field(default=0, ge=0, description="GPUs of each node; 0 trains on the CPU.")
-    nodes: int = Field(default=1, ge=1, description="Machines that train together.")
-    gpu_resource: str = Field(default="nvidia.com/gpu", description="Kubernetes resource that a GPU is asked for by.")
+    nodes: int = Field(default=1, ge=1, description="Machines that train one model together.")
+    gpu_resource: str = Field(default="nvidia.com/gpu", description="Name of the Kubernetes resource for GPUs.")
     node_selector: dict[str, str] = Field(default_factory=dict, description="Labels that the nodes of a stage's pod must have.")
-    tolerations: tuple[Toleration, ...] = Field(default=(), description="Taints of nodes that a stage's pod puts up with.")
+    tolerations: tuple[Toleration, ...] = Field(default=(), description="Tolerations of a stage's pod.")
     runtime_class: str = Field(default="", description="Kubernetes runtime class of a stage's pod; the cluster's default if empty.")
-    queue: str = Field(default="", description="Kueue queue in which a stage's pod waits for room; none if empty.")
+    queue: str = Field(default="", description="Kueue queue in which a stage's pod waits for resources; none if empty.")
 
 
 class DatasetSpec(Named):
-    """One dataset: what a batch must look like and how its rows are told apart."""
+    """One dataset: its columns, its key, its event time, and the limits of a batch."""
 
     columns: tuple[Column, ...] = Field(min_length=1, description="All columns, in table order.")
-    key: tuple[str, ...] = Field(min_length=1, description="Columns that name a row uniquely, over all batches.")
-    event_time: str = Field(description="Timestamp column by which rows are ordered, split and windowed.")
+    key: tuple[str, ...] = Field(min_length=1, description="Columns that identify a row uniquely, over all batches.")
+    event_time: str = Field(description="Timestamp column by which rows are ordered, split and put into windows.")
     time_zone: str = Field(
         default=UTC,
-        description="IANA name of the zone whose wall time the dataset's times are. A time without an offset is taken as it stands, "
-        "one with an offset or Z is converted, in files and requests alike.",
+        description="Time zone (IANA name) of the dataset's times. A time without an offset is taken as wall time of this zone, "
+        "one with an offset or Z is converted to it, in files and requests alike.",
     )
     label_delay_days: float = Field(
         default=0,
         ge=0,
-        description="Days after event time until the label is known: what ages, splits and replays count with. "
-        "A row must have its label when it lands; one that came without it is never trained on, even if the label is known later.",
+        description="Days after event time until the label is known; ages, splits and replays take it into account. "
+        "A row must have its label when it lands; a row without one is never trained on, even if the label becomes known later.",
     )
-    max_batch_bytes: int = Field(default=1 << 30, gt=0, description="Largest file taken (also unpacked); a larger one is refused whole.")
+    max_batch_bytes: int = Field(
+        default=1 << 30, gt=0, description="Largest file that is accepted, bytes (also unpacked); a larger one is refused whole."
+    )
     freshness_days: float | None = Field(
-        default=None, description="Oldest event time accepted, in days before the newest in the table; none if unset."
+        default=None, description="Oldest event time that is accepted, in days before the newest one in the table; no limit if unset."
     )
-    compute: ComputeSpec = Field(default=ComputeSpec(), description="What ingestion may use.")
+    compute: ComputeSpec = Field(default=ComputeSpec(), description="Resources for ingestion.")
 
     @field_validator("time_zone")
     @classmethod
@@ -185,27 +193,27 @@ class DatasetSpec(Named):
 
 
 class SplitSpec(Spec):
-    """How a snapshot is cut by event time: ... train | validation | test -> newest."""
+    """How a snapshot is split by event time: ... train | validation | test -> newest."""
 
-    test_days: int = Field(default=7, ge=1, description="Newest labelled days, kept for evaluation alone.")
+    test_days: int = Field(default=7, ge=1, description="Newest labelled days, used for evaluation only.")
     validation_days: int = Field(default=7, ge=1, description="Days before the test days: early stopping and calibration.")
-    train_days: int | None = Field(default=None, ge=1, description="Days before the validation days; all there are if unset.")
-    min_train_rows: int = Field(default=500, ge=1, description="Fewer labelled training rows than this are refused.")
+    train_days: int | None = Field(default=None, ge=1, description="Days before the validation days; all of them if unset.")
+    min_train_rows: int = Field(default=500, ge=1, description="Training is refused with fewer labelled training rows than this.")
     max_unknown_labels: float = Field(
         default=0.01,
         ge=0,
         le=1,
-        description="Share of the labels that may be no class (a value from which `features.label` makes none): these rows are left out, "
-        "counted and said; more is refused.",
+        description="Largest accepted share of labels that are not a class of the model. Such rows are left out and reported; "
+        "with a larger share training is refused.",
     )
 
 
 class TrainingSpec(Spec):
     """How the LightningModule is trained."""
 
-    max_epochs: int = Field(default=30, ge=1, description="Passes over the training split at most.")
-    patience: int = Field(default=4, ge=1, description="Epochs without a better validation loss before stopping.")
-    batch_size: int = Field(default=1024, ge=1, description="Rows of one gradient step.")
+    max_epochs: int = Field(default=30, ge=1, description="Maximum number of passes over the training split.")
+    patience: int = Field(default=4, ge=1, description="Early stopping: epochs without a better validation loss.")
+    batch_size: int = Field(default=1024, ge=1, description="Rows of one gradient step, over all devices and nodes together.")
     seed: int = Field(default=2013, ge=0, description="Seed of every random choice.")
     hyperparameters: dict[str, float | int | str | bool] = Field(default_factory=dict, description="Passed to the model's constructor.")
 
@@ -215,42 +223,48 @@ class GateSpec(Spec):
 
     metric: Literal["log_loss", "rmse", "mse"] = Field(
         default="log_loss",
-        description="What the margins are a share of: `log_loss` of a classifier, `rmse` or `mse` of a regression. "
+        description="Metric in which the margins are measured: `log_loss` for a classifier, `rmse` or `mse` for a regression. "
         "Candidate and champion are compared row by row, by log loss or squared error.",
     )
     floors: dict[str, float] = Field(description="Worst acceptable value of each metric on the test split.")
     margin: float = Field(
         default=0.05,
         ge=0,
-        description="How much worse than the champion still passes, as a share of the champion's `metric` on the same rows. "
-        "For `rmse` that is a larger share of the squared errors compared: 0.05 allows 1.05² of them. "
-        "At 0 only a candidate that is shown to be better passes.",
+        description="How much worse than the champion a candidate may be, as a share of the champion's `metric` on the same rows. "
+        "For `rmse` this is a larger share of the squared errors compared: 0.05 allows 1.05² of them. "
+        "With 0 only a candidate that is shown to be better passes.",
     )
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Chance of registering a candidate that is worse by `margin` or more.")
     old_context_margin: float = Field(
-        default=0.05, ge=0, description="How much worse on a slice of older data still passes, as a share of the champion's `metric` there."
+        default=0.05,
+        ge=0,
+        description="How much worse a candidate may be on a slice of older data, as a share of the champion's `metric` there.",
     )
-    resamples: int = Field(default=2000, ge=200, description="Bootstrap resamples.")
+    resamples: int = Field(default=2000, ge=200, description="Number of bootstrap resamples.")
 
 
 class ReleaseSpec(Spec):
-    """How a candidate takes traffic."""
+    """How traffic moves to a candidate."""
 
     mode: Literal["automatic", "approval", "manual"] = Field(
         default="automatic",
-        description="Who lets a candidate take traffic: the evidence, a person's approval first, or only a person who starts the release.",
+        description="What starts a release: it starts by itself, after a person's approval, or only when a person starts it.",
     )
-    shadow: bool = Field(default=False, description="Begin with mirrored traffic whose answers nobody sees.")
-    steps: tuple[int, ...] = Field(default=(5, 25, 50, 100), description="Percent of traffic at each step.")
-    min_requests: int = Field(default=100, ge=1, description="Requests the candidate must have answered in a step before it may advance.")
-    min_seconds: float = Field(default=10, ge=0, description="Shortest stay on a step, seconds.")
-    max_seconds: float = Field(default=3600, gt=0, description="After this long on a step without a verdict a person is asked, seconds.")
+    shadow: bool = Field(
+        default=False, description="Begin with a shadow: live traffic is mirrored to the candidate, and callers never see its answers."
+    )
+    steps: tuple[int, ...] = Field(default=(5, 25, 50, 100), description="Canary steps: percent of traffic at each step.")
+    min_requests: int = Field(default=100, ge=1, description="Requests that the candidate must answer on a step before it may advance.")
+    min_seconds: float = Field(default=10, ge=0, description="Shortest time on a step, seconds.")
+    max_seconds: float = Field(
+        default=3600, gt=0, description="Longest time on a step without a decision, seconds; then a person is asked."
+    )
     observe_seconds: float = Field(default=3, gt=0, description="Time between two looks at the evidence, seconds.")
     alpha: float = Field(
         default=0.01,
         gt=0,
         lt=0.5,
-        description="Chance of rolling back a candidate that is as good as the champion, over the whole release.",
+        description="False-alarm rate: chance of rolling back a candidate that is as good as the champion, over the whole release.",
     )
     max_error_ratio: float = Field(
         default=2.0, gt=1, description="Promotion needs evidence that the error rate is below this multiple of the champion's."
@@ -259,8 +273,8 @@ class ReleaseSpec(Spec):
         default=0.01,
         gt=0,
         lt=1,
-        description="Where errors are too rare to compare (fewer than 10 in both arms): "
-        "promotion needs evidence that the rate is below this.",
+        description="If errors are too rare to compare (fewer than 10 in both arms), "
+        "promotion needs evidence that the error rate is below this.",
     )
     promotion_alpha: float = Field(
         default=0.05, gt=0, lt=0.5, description="Chance of promoting a candidate whose error rate is at these limits."
@@ -268,8 +282,8 @@ class ReleaseSpec(Spec):
     max_latency_ratio: float = Field(
         default=2.0,
         ge=1,
-        description="How many times as many requests as the champion's may be slower than its 95th percentile before "
-        "that speaks against the candidate.",
+        description="Slow requests are those above the champion's 95th percentile of latency. It counts against the candidate "
+        "if its share of them is more than this multiple of the champion's.",
     )
 
     @model_validator(mode="after")
@@ -280,122 +294,120 @@ class ReleaseSpec(Spec):
 
 
 class RetrainSpec(Spec):
-    """When training starts without a person."""
+    """When training and recalibration start automatically."""
 
-    schedule: CronLine = Field(default="0 2 * * *", description="Cron line of the nightly look for something new (UTC).")
+    schedule: CronLine = Field(default="0 2 * * *", description="Cron line of the nightly check for something new to train on (UTC).")
     on_drift: Literal["confirmed", "with_performance", "never"] = Field(
-        default="confirmed", description="Whether confirmed drift asks for retraining."
+        default="confirmed",
+        description="Whether confirmed drift requests retraining: always, only together with a jump of the loss, or never.",
     )
-    drift_windows: int = Field(default=2, ge=1, description="Windows in a row that must show drift before it counts as confirmed.")
+    drift_windows: int = Field(default=2, ge=1, description="Drift is confirmed after this many windows in a row that show it.")
     max_age_days: float | None = Field(
-        default=30, gt=0, description="Age of the champion's snapshot, by event time, that asks for retraining."
+        default=30, gt=0, description="Retraining is requested when the champion's snapshot is older than this, by event time."
     )
     cooldown_days: float = Field(
-        default=7, ge=0, description="No automatic request within this many days, by event time, of the last training."
+        default=7, ge=0, description="Minimum number of days, by event time, between the last training and an automatic request."
     )
     on_new_snapshot: Literal["always", "when_due"] = Field(
-        default="when_due", description="Whether every new snapshot trains, or only when age, drift or performance ask."
+        default="when_due", description="Whether every new snapshot starts a training, or only if age, drift or performance call for one."
     )
     cost: float = Field(
         default=0.0005,
         ge=0,
-        description="What one retraining is worth, as mean loss over the whole history: `perennial replay` adds it for each, "
-        "so that policies that train more can be compared with those that train less.",
+        description="Cost of one retraining, in units of the mean loss over the whole history. `perennial replay` adds it for each "
+        "retraining, so that policies that train more often can be compared with those that train less.",
     )
     recalibrate: bool = Field(
         default=True,
-        description="Whether newly labelled days may give a recalibrated version of the champion: other scale and shift, same weights.",
+        description="Whether the champion's scores are recalibrated on newly labelled days: other scale and shift, same weights.",
     )
-    recalibrate_schedule: CronLine = Field(default="30 3 * * *", description="Cron line of the daily look for newly labelled days (UTC).")
-    recalibrate_days: int = Field(default=14, ge=1, description="Labelled days at most that scale and shift are fitted to.")
+    recalibrate_schedule: CronLine = Field(default="30 3 * * *", description="Cron line of the daily recalibration (UTC).")
+    recalibrate_days: int = Field(default=14, ge=1, description="Maximum number of labelled days to which scale and shift are fitted.")
     recalibrate_judged_days: int = Field(
         default=5,
         ge=5,
-        description="Newest labelled days, held out from the fit (fewer than five do not tell how days differ): "
-        "on them the recalibrated version must be shown to be better than the champion.",
+        description="Newest labelled days, held out from the fit. On them the recalibrated version must be shown to be better "
+        "than the champion. At least five, since fewer do not show how days differ.",
     )
     recalibrate_alpha: float = Field(
         default=0.35,
         gt=0,
         lt=0.5,
-        description="Chance of registering a recalibrated version that is no better than the champion. Larger than that of the gate: "
-        "with two parameters there is little to lose, and a strict test comes too late for a season.",
+        description="Chance of registering a recalibrated version that is no better than the champion. Larger than the gate's: "
+        "with two parameters there is little to lose, and a strict test would be too late for a season.",
     )
     recalibrate_weight: float = Field(
         default=0.1,
         ge=0,
-        description="How strongly a recalibration is held to no change: its squared distance from no change counts so much beside the mean "
-        "loss over `recalibrate_days` days, and in proportion more where there are fewer.",
+        description="Regularisation of the recalibration towards no change: weight of its squared distance from no change, relative to "
+        "the mean loss over `recalibrate_days` days; proportionally larger if there are fewer days.",
     )
-    recalibrate_min_labels: int = Field(default=500, ge=1, description="Fewer labelled predictions than this are not fitted to.")
+    recalibrate_min_labels: int = Field(default=500, ge=1, description="Minimum number of labelled predictions for a recalibration.")
 
 
 class EffectLimits(NamedTuple):
-    """How far something must have moved for a significant change of it to matter."""
+    """Limits from which a statistically significant change counts as drift, and as an alarm."""
 
     drift: float  # from here on it is drift
     alarm: float  # from here on it alarms as well
 
 
 class MonitoringSpec(Spec):
-    """What the monitoring DAG looks at."""
+    """What monitoring compares, how often, and from which size a change matters."""
 
     schedule: CronLine = Field(default="*/30 * * * *", description="Cron line of the monitoring DAG (UTC).")
     window_days: int = Field(default=1, ge=1, description="Days of event time in one window.")
-    reference_days: int = Field(default=90, ge=2, description="Newest days of the champion's snapshot, which drift is measured against.")
+    reference_days: int = Field(default=90, ge=2, description="Newest days of the champion's snapshot: the reference for drift.")
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="False-alarm rate of the drift test over all columns together.")
     min_shift: float = Field(
         default=0.005,
         ge=0,
         le=1,
-        description="Smallest share of rows that must have moved for a change of an input to count as drift; of numbers, "
-        "only what moved farther than `tolerance_sd`.",
+        description="A change of an input counts as drift if at least this share of rows moved; for numbers, only moves farther than "
+        "`tolerance_sd` count.",
     )
     tolerance_sd: float = Field(
-        default=0.03, ge=0, description="How far a number may move, in standard deviations of the reference, without counting as moved."
+        default=0.03, ge=0, description="Tolerance: moves of a number up to this many standard deviations of the reference are ignored."
     )
-    min_nulls: float = Field(default=0.001, ge=0, le=1, description="Smallest change of the share of missing values that counts as drift.")
+    min_nulls: float = Field(default=0.001, ge=0, le=1, description="Drift: smallest change in the share of missing values.")
     min_new_category: float = Field(
-        default=0.0, ge=0, le=1, description="Smallest share of rows with a category that the reference never had that counts as drift."
+        default=0.0, ge=0, le=1, description="Drift: smallest share of rows with a category that is not in the reference."
     )
-    min_correlation: float = Field(
-        default=0.1, ge=0, le=2, description="Smallest change of a correlation between two columns that counts as drift."
-    )
+    min_correlation: float = Field(default=0.1, ge=0, le=2, description="Drift: smallest change of a correlation between two columns.")
     min_joint: float = Field(
         default=0.02,
         ge=0,
-        description="Smallest distance of all columns together that counts as drift (maximum mean discrepancy: 0 the same, "
-        "1 nothing in common).",
+        description="Drift: smallest distance of all columns together (maximum mean discrepancy: 0 identical, 1 nothing in common).",
     )
     min_predictions: float = Field(
         default=0.005,
         ge=0,
         le=1,
-        description="Smallest share of predictions that must have moved to another score or class to count as drift.",
+        description="Drift: smallest share of predictions that moved to another score or class.",
     )
     alarm_shift: float = Field(
         default=0.1,
         ge=0,
         le=1,
-        description="Share of rows that must have moved for drift of an input or of the predictions to alarm, "
-        "and to ask for retraining once it lasts. Less is drift that the report tells of and nobody is called for.",
+        description="Alarm: smallest share of rows that moved, for drift of an input or of the predictions. Such drift also requests "
+        "retraining once it lasts. Smaller drift is only reported.",
     )
-    alarm_nulls: float = Field(default=0.01, ge=0, le=1, description="Change of the share of missing values from which on it alarms.")
-    alarm_new_category: float = Field(default=0.01, ge=0, le=1, description="Share of rows with a new category from which on it alarms.")
-    alarm_correlation: float = Field(default=0.2, ge=0, le=2, description="Change of a correlation from which on it alarms.")
-    alarm_joint: float = Field(default=0.1, ge=0, description="Distance of all columns together from which on it alarms.")
-    excess_loss: float = Field(default=0.01, gt=0, description="Excess of realised over expected loss that counts as a performance jump.")
+    alarm_nulls: float = Field(default=0.01, ge=0, le=1, description="Alarm: smallest change in the share of missing values.")
+    alarm_new_category: float = Field(default=0.01, ge=0, le=1, description="Alarm: smallest share of rows with a new category.")
+    alarm_correlation: float = Field(default=0.2, ge=0, le=2, description="Alarm: smallest change of a correlation.")
+    alarm_joint: float = Field(default=0.1, ge=0, description="Alarm: smallest distance of all columns together.")
+    excess_loss: float = Field(default=0.01, gt=0, description="Jump of the loss: smallest excess of the realised over the expected loss.")
     anomaly_detector: AnomalyDetector = Field(
         default="multivariate",
-        description="What tells a strange request: a Gaussian of each column (`univariate_sum`, `univariate_max`) or of all together "
-        "(`multivariate`), an isolation forest or a one-class SVM.",
+        description="How anomalous requests are detected: by a Gaussian of each column (`univariate_sum`, `univariate_max`), "
+        "a Gaussian of all columns (`multivariate`), an isolation forest or a one-class SVM.",
     )
     alarms_per_day: float = Field(
-        default=3, gt=0, description="Requests a day that may be called strange while nothing is wrong; the threshold follows from it."
+        default=3, gt=0, description="Budget of false alarms: anomalous requests a day while nothing is wrong. It determines the threshold."
     )
 
     def limits(self, kind: DriftKind) -> EffectLimits:
-        """Effects from which on a significant finding of that kind is drift, and alarms."""
+        """The drift limit and the alarm limit for this kind of finding."""
         limits: dict[DriftKind, EffectLimits] = {
             "shift": EffectLimits(self.min_shift, self.alarm_shift),
             "predictions": EffectLimits(self.min_predictions, self.alarm_shift),
@@ -411,17 +423,19 @@ class ServingSpec(Spec):
     """How a version is served."""
 
     threads: int = Field(default=4, ge=1, description="Threads of the serving process.")
-    start_seconds: float = Field(default=60, gt=0, description="Longest wait for a new version to be ready.")
-    timeout_seconds: float = Field(default=10, gt=0, description="Longest a request may take.")
+    start_seconds: float = Field(default=60, gt=0, description="Longest time for a new version to become ready, seconds.")
+    timeout_seconds: float = Field(default=10, gt=0, description="Longest time a request may take, seconds.")
     strict: bool = Field(
         default=False,
-        description="Whether a request with a field that the version does not know is refused. Otherwise the field is "
-        "ignored and named in the answer.",
+        description="Whether to refuse a request with a field that the version does not know. Otherwise the field is ignored "
+        "and listed in the answer.",
     )
     cpus: float = Field(default=1, gt=0, description="CPUs of each replica (Kubernetes).")
     memory_gb: float = Field(default=1, gt=0, description="Memory of each replica, GB (Kubernetes).")
-    replicas: int = Field(default=1, ge=1, description="Replicas of the champion at least (Kubernetes; on one machine it is one process).")
-    max_replicas: int = Field(default=1, ge=1, description="Replicas of a version at most, by CPU load (Kubernetes).")
+    replicas: int = Field(
+        default=1, ge=1, description="Minimum number of replicas of the champion (Kubernetes; on one machine it is one process)."
+    )
+    max_replicas: int = Field(default=1, ge=1, description="Maximum number of replicas of a version, scaled by CPU load (Kubernetes).")
 
     @model_validator(mode="after")
     def _replicas_rise(self) -> ServingSpec:
@@ -431,21 +445,21 @@ class ServingSpec(Spec):
 
 
 class ModelSpec(Named):
-    """One model: all that a DAG must know of it."""
+    """One model: what it predicts from which dataset, and how it is trained, released, watched and served."""
 
-    dataset: str = Field(description="Dataset it learns from.")
-    task: Literal["binary", "multiclass", "regression"] = Field(description="What is predicted.")
-    inputs: tuple[str, ...] = Field(min_length=1, description="Columns a prediction request carries; all known at prediction time.")
+    dataset: str = Field(description="Dataset that the model learns from.")
+    task: Literal["binary", "multiclass", "regression"] = Field(description="Kind of prediction.")
+    inputs: tuple[str, ...] = Field(min_length=1, description="Columns in a prediction request; all must be known at prediction time.")
     label: str = Field(description="Column of the dataset from which the label is made (`features.label`).")
-    classes: tuple[str, ...] = Field(default=(), description="Class names of a classifier, in score order.")
+    classes: tuple[str, ...] = Field(default=(), description="Class names of a classifier, in the order of the scores.")
     slices: tuple[str, ...] = Field(default=(), description="Columns by which evaluation is broken down.")
-    split: SplitSpec = Field(default=SplitSpec(), description="How snapshots are cut.")
-    compute: ComputeSpec = Field(default=ComputeSpec(), description="What training may use.")
+    split: SplitSpec = Field(default=SplitSpec(), description="How snapshots are split.")
+    compute: ComputeSpec = Field(default=ComputeSpec(), description="Resources for training.")
     training: TrainingSpec = Field(default=TrainingSpec(), description="How it is trained.")
     gate: GateSpec = Field(description="What a candidate must show.")
-    release: ReleaseSpec = Field(default=ReleaseSpec(), description="How a candidate takes traffic.")
-    retrain: RetrainSpec = Field(default=RetrainSpec(), description="When training starts by itself.")
-    monitoring: MonitoringSpec = Field(default=MonitoringSpec(), description="What is watched.")
+    release: ReleaseSpec = Field(default=ReleaseSpec(), description="How traffic moves to a candidate.")
+    retrain: RetrainSpec = Field(default=RetrainSpec(), description="When training starts automatically.")
+    monitoring: MonitoringSpec = Field(default=MonitoringSpec(), description="What monitoring looks at.")
     serving: ServingSpec = Field(default=ServingSpec(), description="How it is served.")
 
     @model_validator(mode="after")
@@ -457,7 +471,7 @@ class ModelSpec(Named):
         return self
 
     def misfit(self, dataset: DatasetSpec) -> tuple[str, str] | None:
-        """The first name here that the dataset does not know, and a sentence's part on it; None if the model can learn from it."""
+        """The first name in this spec that the dataset does not have, with a clause that says so; None if the model fits the dataset."""
         columns = {column.name for column in dataset.columns}
         for names, wanted, known in (
             ("inputs name", self.inputs, columns),
@@ -481,7 +495,8 @@ class ModelSpec(Named):
 
 
 def stand_in(name: str) -> ModelSpec:
-    """What stands for a model whose spec is broken or gone, where only its name and how it is served matter:
-    it names no dataset, and has the defaults of serving."""
+    """A substitute for a spec that is broken or gone, for uses that need only the name and the serving settings.
+
+    It names no dataset and has the default serving settings."""
     gate = GateSpec(metric="rmse", floors={})
     return ModelSpec(name=name, title=name, owner="perennial", dataset="", task="regression", inputs=("",), label="", gate=gate)
