@@ -93,12 +93,12 @@ def test_it_goes_on_where_it_stopped(tmp_path, settings, fits, monkeypatch, caps
 
 def test_several_processes_say_the_same(tmp_path, store):
     """DE-22: Two processes give the figures that one gives, to the last bit."""
-    given = {**NOTHING, "first": date(2024, 1, 15), "policies": "weekly"}
+    given = {**NOTHING, "first": date(2024, 1, 17), "policies": "weekly"}
     documents = []
     for jobs in (1, 2):
         settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path / str(jobs))})
         replay.run(settings, store, model="digits", **{**given, "jobs": jobs})
-        documents.append(json.loads(store.read("reports/digits/replays/2024-01-15_2024-01-18_delay_0/replay.json")))
+        documents.append(json.loads(store.read("reports/digits/replays/2024-01-17_2024-01-18_delay_0/replay.json")))
     assert documents[0] == documents[1]
     assert [p["name"] for p in documents[0]["policies"]] == ["never", "nightly", "weekly", "spec"]
 
