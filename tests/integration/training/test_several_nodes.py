@@ -64,10 +64,10 @@ def two_nodes(folder: Path, epochs: int = EPOCHS, wait: float = 300) -> Iterator
             node.process.wait()
 
 
-def alone(folder: Path) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What one node learns from the same rows."""
-    folder.mkdir()
-    return Node(folder, 1, EPOCHS, 300, {}).trained()
+    return Node(tmp_path_factory.mktemp("alone"), 1, EPOCHS, 300, {}).trained()
 
 
 def assert_alike(found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -81,19 +81,19 @@ def assert_alike(found: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_two_nodes_learn_what_one_learns(tmp_path: Path) -> None:
+def test_two_nodes_learn_what_one_learns(tmp_path: Path, alone: dict[str, Any]) -> None:
     """MO-05: Same spec, same rows: a gradient step has `batch_size` rows, however many processes share them."""
     with two_nodes(tmp_path) as (first, second):
         found, helper = first.trained(), second.trained()
     assert (found["main"], helper["main"]) == (True, False)
-    assert_alike(found, alone(tmp_path / "alone"))
+    assert_alike(found, alone)
     assert {file.name for file in (tmp_path / "node-0").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert not any(line.startswith("Epoch ") for line in second.said())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_node_ends_the_other_and_the_next_try_goes_on(tmp_path: Path, victim: int) -> None:
+def test_a_killed_node_ends_the_other_and_the_next_try_goes_on(tmp_path: Path, alone: dict[str, Any], victim: int) -> None:
     """MO-05, MN-14: It says that it lost a node, and does not wait for it; both go on from the store, and give what one node gives without
     a break."""
     with two_nodes(tmp_path) as nodes:
@@ -105,7 +105,7 @@ def test_a_killed_node_ends_the_other_and_the_next_try_goes_on(tmp_path: Path, v
     with two_nodes(tmp_path) as (first, second):
         found, _ = first.trained(), second.trained()
     assert 1 <= found["resumed_from"] < EPOCHS
-    assert_alike(found, alone(tmp_path / "alone"))
+    assert_alike(found, alone)
 
 
 @pytest.mark.slow
