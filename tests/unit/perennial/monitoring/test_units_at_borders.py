@@ -112,7 +112,7 @@ def test_nineteen_in_twenty_are_all(share, words):
     assert UnitChange("x", MILES_TO_KM, share, 1.0).sentence == words
 
 
-@pytest.mark.parametrize(("share", "is_told"), [(0.1, False), (0.3, True), (0.6, True), (1.0, True)])
+@pytest.mark.parametrize(("share", "is_told"), [(0.15, False), (0.25, True), (0.6, True), (1.0, True)])
 def test_a_mixture_is_told_with_its_share(share, is_told):
     """DM-11: W = (1 - s) F + s G in exact shares: from a fifth on the map and the share are found, and nothing is left unexplained."""
     values = np.linspace(20, 150, 4001)
@@ -208,6 +208,16 @@ def test_a_window_may_have_more_days_than_the_reference():
     mapped = np.stack([cells(lengths(rng, 300) * 1.609344) for _ in range(5)])
     assert find_unit("x", EDGES, reference, usual, "miles") is None
     assert find_unit("x", EDGES, reference, mapped, "miles").unit == MILES_TO_KM
+
+
+@pytest.mark.parametrize(("days", "is_told"), [(4, True), (5, False), (20, False)])
+def test_a_window_like_one_of_five_stretches_is_usual(days, is_told):
+    """MN-01: what one day of the reference was like as well is no other unit; fewer than five days do not tell what is usual."""
+    rng = np.random.default_rng(9)
+    values = np.linspace(20, 150, 4001)
+    other = cells(np.concatenate([values, values[::2] * 1.609344]))
+    reference = np.stack([cells(rng.permutation(values)[:2000]) for _ in range(days - 1)] + [other * 0.01])
+    assert (find_unit("x", EDGES, reference, other[None], "miles") is not None) == is_told
 
 
 def test_stretches_are_the_last_whole_ones_and_hold_fifty_rows():
