@@ -67,7 +67,7 @@ MODULES = {
     "units": _mirrored(
         "monitoring/units",
         "monitoring/test_units_at_borders.py",
-        slow_tests=("test_the_weather_of_the_window_need_not_be_the_mean_weather", "test_seasons_are_no_unit_change"),
+        slow_tests=("test_the_weather_of_the_window_need_not_be_the_mean_weather",),
     ),
     "incidents": _mirrored(
         "incidents/incidents",

@@ -211,6 +211,19 @@ def test_a_hundred_rows_are_needed_on_every_second_day(sizes, fits):
         assert f"The reference has {len(when)} rows on {len(sizes)} days: 100 rows on every second day" in found
 
 
+@pytest.mark.parametrize(
+    ("watched", "sentence"),
+    [("No days.", "No days."), (Watch("n", Scale({}), STANDARD, np.zeros(0), days()), "The window has no requests.")],
+)
+def test_where_nothing_can_be_judged_nothing_is_found(watched, sentence):
+    """MN-05: no figure is made up for what was not looked at."""
+    found = find_anomalies(watched, pa.table({"x": pa.array([], pa.float64())}), days(), [], name="multivariate", alarms_per_day=2.5)
+    assert found.model_dump() == {
+        "detector": "multivariate", "alarms_per_day": 2.5, "achieved": None, "highest": None, "threshold": None, "held_out_days": 0,
+        "scored": 0, "days": 0, "found": 0, "shown": (), "unusual": False, "sentence": sentence,
+    }  # fmt: skip
+
+
 def test_every_second_day_is_held_out_whatever_the_order_of_the_rows():
     """MN-05: the first, third and fifth day are what the detector knows; the others tell the threshold."""
     when = days(100, 100, 150, 120, 100)

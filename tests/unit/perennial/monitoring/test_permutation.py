@@ -149,6 +149,14 @@ def test_all_labellings_are_enumerated_as_long_as_they_are_no_more_than_may_be(m
     assert (exact, labels.shape) == (False, (11, 10))
 
 
+@pytest.mark.parametrize(("reference", "count", "all_there_are"), [(98, 4950, True), (99, 1000, False)])
+def test_five_thousand_labellings_are_enumerated_or_a_thousand_compared(reference, count, all_there_are):
+    """MN-01: of two window blocks among a hundred all are; among a hundred and one a sample is: no p-value is below a thousandth."""
+    labels, exact = labellings(reference, 2, np.random.default_rng(1))
+    assert (len(labels), exact) == (count, all_there_are)
+    assert (labels.sum(axis=1) == 2).all()
+
+
 @pytest.mark.parametrize("blocks", [1, 2, 6])
 def test_a_window_of_one_block_is_each_block_once(blocks):
     """MN-01: of one window block there are as many labellings as blocks, and none that has no window."""
@@ -261,7 +269,7 @@ def test_the_smallest_p_value_is_one_in_the_number_of_labellings():
 def test_alpha_is_parted_from_a_hundred_labellings_on():
     """MN-01: with fewer there is one family; from there on a calm and a wild one, each p-value doubled but never more than one."""
     for count, families in ((99, ("all", "all")), (100, ("stable", "volatile"))):
-        judged = max_t([ranked(count), ranked(count, ratio=permutation.VOLATILE, finding=1)], 2)
+        judged = max_t([ranked(count, ratio=7.99), ranked(count, ratio=8.0, finding=1)], 2)
         assert judged.families == families
         assert judged.p_values == pytest.approx(np.full(2, len(set(families)) / count))
     worst = max_t([ranked(100, observed=1.0), ranked(100, ratio=99.0, finding=1)], 2)
