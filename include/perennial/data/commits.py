@@ -53,12 +53,12 @@ def written(
 
 
 def rows_of(table: DeltaTable, paths: Collection[str], where: pc.Expression | None = None, columns: list[str] | None = None) -> pa.Table:
-    """Rows of some files of an opened version, with all columns that it has if none are named."""
+    """The rows of the named files of an opened table version; with all columns if none are named."""
     return scanner_of(table, paths, where, columns).to_table()
 
 
 def scanner_of(table: DeltaTable, paths: Collection[str], where: pc.Expression | None = None, columns: list[str] | None = None) -> Scanner:
-    """The same, to be read piece by piece."""
+    """The same rows as `rows_of`, to be read piece by piece."""
     from pyarrow.dataset import FileSystemDataset
 
     whole = table.to_pyarrow_dataset()
@@ -67,7 +67,7 @@ def scanner_of(table: DeltaTable, paths: Collection[str], where: pc.Expression |
 
 
 def removals(files: Iterable[Mapping[str, Any]], *, changes_data: bool) -> list[dict[str, Any]]:
-    """The actions by which files leave a table, each given with `path` and `size_bytes`.
+    """Delta `remove` actions for files, each given with its `path` and `size_bytes`.
 
     Their bytes stay, since older snapshots name them.
     """
@@ -77,7 +77,7 @@ def removals(files: Iterable[Mapping[str, Any]], *, changes_data: bool) -> list[
 
 
 def log_key(name: str, version: int) -> str:
-    """Store key of a commit of a table."""
+    """Store key of the commit that made a version of a table."""
     return f"tables/{name}/_delta_log/{version:020}.json"
 
 
@@ -87,7 +87,7 @@ def last_key(name: str) -> str:
 
 
 def missing(name: str, version: int) -> str:
-    """A sentence for a commit that was there and is gone."""
+    """The error message for a commit that existed and is missing now."""
     return f"Commit {version} of the table {name} is missing: restore {log_key(name, version)} from a backup."
 
 

@@ -28,7 +28,7 @@ SMALL, LARGE = 16 << 20, 128 << 20  # bytes: what counts as small; the most that
 
 
 def compact(store: Store, name: str, table: DeltaTable) -> bool:
-    """Make one file of the small files of a table if there are many.
+    """Merge the small files of a table into one, if there are at least `MANY` of them.
 
     Args:
         store: where the table is.
@@ -66,7 +66,7 @@ def compact(store: Store, name: str, table: DeltaTable) -> bool:
 
 
 def _small_files(table: DeltaTable) -> dict[str, dict[str, Any]]:
-    """Small files by path, with their bytes and rows, as many as one compaction takes."""
+    """The small files that one compaction merges: size in bytes and number of rows by path."""
     small_files: dict[str, dict[str, Any]] = {}
     total = 0
     for file in pa.table(table.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records"]).to_pylist():

@@ -1,7 +1,7 @@
-"""A landed file that continues one that is in the table: its first bytes are those that were taken, under the same name.
+"""Landed files that grew after they were ingested: only their new rows are taken.
 
-A program that writes with long pauses, or appends to one file all day, lands such files. Only the rows that are new are taken; where
-a row was cut when the first part was taken, a sentence says so, since that row in the table is wrong.
+A program that writes with long pauses, or appends to one file all day, lands such files. They have the name of a batch and begin with
+its bytes. If that batch ended within a row, the file is refused with a sentence, since that row in the table is wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Continuation:
-    """What of a file is in the table, and what is new."""
+    """A file that begins with a known batch: that batch, and the rows that come after it."""
 
     batch: Batch  # whose bytes the file begins with
     known: int  # rows of those bytes
@@ -36,8 +36,9 @@ class Continuation:
 def begun_by(
     store: Store, spec: DatasetSpec, table: Table, file: Landed, path: Path, batches: Callable[[], list[Batch]]
 ) -> tuple[Batch, int] | None:
-    """The longest batch of the file's name whose bytes it begins with, in the table or taken out, and how many bytes that
-    are; None if there is none.
+    """The longest batch of the same name with whose bytes a file begins, and the size of that batch in bytes; None if there is none.
+
+    Batches that were removed from the table count too.
 
     Args:
         store: has the receipts.
@@ -60,7 +61,7 @@ def begun_by(
 
 
 def continuation(spec: DatasetSpec, batch: Batch, size: int, path: Path, name: str) -> Continuation:
-    """The rows of a file that come after those of a batch that it continues.
+    """Read the rows of a file that come after those of a known batch.
 
     Args:
         spec: what it must hold.
@@ -94,7 +95,7 @@ def continuation(spec: DatasetSpec, batch: Batch, size: int, path: Path, name: s
 
 
 def _pieces(path: Path, size: int) -> Iterator[bytes]:
-    """The first bytes of a file, piece by piece."""
+    """The first `size` bytes of a file, piece by piece."""
     with path.open("rb") as file:
         while size and (piece := file.read(min(size, _PIECE))):
             yield piece

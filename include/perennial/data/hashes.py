@@ -35,7 +35,7 @@ NOTE_AFTER = 64  # commits whose words are gathered in a note
 
 
 class Note(BaseModel):
-    """The hashes of one version's files, gathered."""
+    """The hashes of one table version's files, as they are collected."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,14 +47,14 @@ class Note(BaseModel):
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a version's files."""
+    """The known hashes of a table version's files."""
 
     files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 by path
     late: Mapping[str, datetime] = field(default_factory=dict)  # since when, for those that were written before hashes were kept
 
 
 def hashes(store: Store, name: str, table: DeltaTable) -> Known:
-    """The SHA-256 of every file of an opened version, reading only files that none is kept of.
+    """The SHA-256 of every file of an opened table version; reads only those files whose hash is not kept.
 
     Raises:
         StoredDataDamaged: such a file is not there.
@@ -87,7 +87,7 @@ def hash_of(store: Store, name: str, path: str) -> str:
 
 
 def damage(store: Store, name: str, known: Mapping[str, str]) -> list[str]:
-    """A sentence for each file whose bytes are not those that were written. Reads every file once, piece by piece."""
+    """An error message for each file whose bytes have changed since it was written. Reads every file once, piece by piece."""
     sentences = []
     for path, wanted in sorted(known.items()):
         try:
@@ -104,7 +104,7 @@ def damage(store: Store, name: str, known: Mapping[str, str]) -> list[str]:
 
 
 def refuse_damaged(store: Store, name: str, known: Mapping[str, str]) -> None:
-    """Raises StoredDataDamaged if the bytes of a file are not those that were written."""
+    """Raises StoredDataDamaged if the bytes of a file have changed since it was written."""
     sentences = damage(store, name, known)
     if sentences:
         more = f" So are {len(sentences) - 1} more files: `perennial verify` names them." if len(sentences) > 1 else ""
@@ -112,39 +112,39 @@ def refuse_damaged(store: Store, name: str, known: Mapping[str, str]) -> None:
 
 
 def digest_of(files: Iterable[str]) -> str:
-    """Identity of a snapshot's content: over the SHA-256 of its files, in whatever order, under whatever names."""
+    """Digest of a snapshot's content: a hash of the SHA-256 of its files, regardless of their order and names."""
     return SCHEME + hashlib.sha256("\n".join(sorted(files)).encode()).hexdigest()
 
 
 def digest_by_names(files: Iterable[Mapping[str, Any]]) -> str:
-    """Identity of a snapshot as it was told before hashes were kept: over names and sizes of its files."""
+    """Digest of a snapshot in the old form, from before file hashes were kept: a hash of the names and sizes of its files."""
     return hashlib.sha256("\n".join(sorted(f"{file['path']} {file['size_bytes']}" for file in files)).encode()).hexdigest()
 
 
 def kept_in(commit: Mapping[str, Any]) -> dict[str, str]:
-    """The hashes that a commit's entry in the history tells."""
+    """The file hashes that a commit's entry in the history records."""
     hashes: dict[str, str] = json.loads(commit.get(FACT) or "{}")
     return hashes
 
 
 def notes(store: Store, name: str) -> Iterable[Note]:
-    """Every note of a table, oldest version first."""
+    """Every note of file hashes of a table, oldest version first."""
     return (_read(store, key) for _, key in _notes(store, name))
 
 
 def paths(table: DeltaTable) -> set[str]:
-    """The files of an opened version."""
+    """The paths of the files of an opened table version."""
     return set(pa.table(table.get_add_actions(flatten=True))["path"].to_pylist())
 
 
 def _note(store: Store, name: str, version: int) -> tuple[int, Note]:
-    """The newest note up to a version, and of which version it is."""
+    """The newest note of file hashes up to a version, with the version that it is of."""
     noted, key = max((pair for pair in _notes(store, name) if pair[0] <= version), default=(0, ""))
     return noted, _read(store, key) if key else Note(files={})
 
 
 def _notes(store: Store, name: str) -> list[tuple[int, str]]:
-    """Version and key of each note."""
+    """Version and store key of each note of file hashes."""
     keys = ((item.key.rsplit("/", 1)[1].removesuffix(".json"), item.key) for item in store.list(f"tables/{name}/_sha256"))
     return [(int(version), key) for version, key in keys if version.isdecimal()]
 

@@ -1,4 +1,4 @@
-"""Values of a label that are no class of the model: rows that a training would leave out without a word.
+"""Label values that are not a class of the model: training leaves these rows out, so they are counted and reported.
 
 >>> import numpy as np
 >>> from perennial.data.labels import unknown_labels
@@ -33,12 +33,12 @@ class UnknownLabels:
 
     @property
     def share(self) -> float:
-        """Of the rows that have a value."""
+        """Share of unknown labels among the rows that have a label value."""
         return self.rows / self.of if self.of else 0.0
 
     @property
     def sentence(self) -> str:
-        """For a person, what was left out; empty if nothing was."""
+        """A sentence on the rows that were left out; empty if there are none."""
         if not self.rows:
             return ""
         shown_values = ", ".join(f"`{value}` ({count:,})" for value, count in list(self.values.items())[:TOLD])
@@ -46,7 +46,7 @@ class UnknownLabels:
         return f"{self.rows:,} of {self.of:,} labels ({self.share:.1%}) are no class and left out: {shown_values}{more}."
 
     def as_json(self) -> dict[str, Any]:
-        """For a version's record and an evaluation."""
+        """The counts as JSON, for a version's manifest and an evaluation."""
         return {"rows": self.rows, "of": self.of, "values": dict(self.values)}
 
 
@@ -54,7 +54,7 @@ ALL_KNOWN = UnknownLabels()
 
 
 def unknown_labels(spec: ModelSpec, values: np.ndarray | None, labels: np.ndarray) -> UnknownLabels:
-    """Count them.
+    """Count the rows whose label value is not a class of the model.
 
     Args:
         spec: of the model; a regression has none.
@@ -74,7 +74,7 @@ def unknown_labels(spec: ModelSpec, values: np.ndarray | None, labels: np.ndarra
 
 
 def refuse_unknown(spec: ModelSpec, unknown: UnknownLabels, where: str) -> UnknownLabels:
-    """The same. Raises TrainingRefused where more than `split.max_unknown_labels` of the labels are no class."""
+    """Return the given counts. Raises TrainingRefused if more than `split.max_unknown_labels` of the labels are not a class."""
     if unknown.share > spec.split.max_unknown_labels:
         raise TrainingRefused(
             f"{spec.name} must not be trained on {where}: {unknown.sentence.rstrip('.')}, and {spec.split.max_unknown_labels:.1%} "

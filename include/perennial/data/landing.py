@@ -1,4 +1,4 @@
-r"""The landing zone: which files wait. What waits is the listing minus the receipts, so a lost event loses no file.
+r"""The landing zone: the files that wait to be ingested. They are the listed files without a receipt, so a lost event loses no file.
 
 Light: the landing-zone trigger of the orchestrator calls this every few seconds.
 
@@ -68,7 +68,7 @@ def listing(store: Store, dataset: str) -> list[Landed]:
 
 
 def waiting_files(store: Store, dataset: str, settle_seconds: float, now: float | None = None) -> tuple[list[Landed], list[Landed]]:
-    """Files without a receipt: those that may be taken, and those that may still be being written.
+    """Files without a receipt, in two groups: those that are ready, and those that may still be being written.
 
     In S3 an object appears whole. In a folder a file is ready once it has been still for as long as its size asks for, and no program
     has it open for writing, where the system tells.

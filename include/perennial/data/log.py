@@ -1,4 +1,4 @@
-"""A table's log, read whole: which files it ever added, with their hashes, and whether its commits are as they were written.
+"""A Delta table's commit log: every file that it ever added, with its hash, and whether the commits have changed since they were written.
 
 Each commit keeps the SHA-256 of the one before it; that of the newest is beside the log, in `_sha256/last.json`, until the next one has it.
 """
@@ -16,7 +16,7 @@ from perennial.store import Store
 
 @dataclass
 class Log:
-    """What the commits of a table say."""
+    """The content of a table's commits."""
 
     added: dict[str, int] = field(default_factory=dict)  # bytes of every file that ever was in the table, by path
     files: dict[str, tuple[int, int | None]] = field(
@@ -69,7 +69,7 @@ def read_log(store: Store, name: str, until: int | None = None) -> Log:
 
 
 def _take(log: Log, now: dict[str, tuple[int, int | None]], data: bytes, key: str) -> str:
-    """Add what a commit says, and bring the files of the table up to it; returns what it tells of the commit before it."""
+    """Apply a commit to the table's files and add its content; returns the hash of the commit before it, if it records one."""
     try:
         actions: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines()]
         info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})

@@ -105,7 +105,7 @@ def refuse_too_large(size: int, spec: DatasetSpec, name: str) -> None:
 
 
 def refuse_nulls(rows: pa.Table, spec: DatasetSpec) -> None:
-    """Raises BatchRefused if a column that must not lack values does; whatever the suite says, the table must not hold them."""
+    """Raises BatchRefused if a required column has nulls: whatever the suite says, the table must not contain them."""
     for column in spec.columns:
         nulls = rows[column.name].null_count
         if nulls and not column.nullable:
@@ -131,7 +131,7 @@ def _sentences(name: str) -> Iterator[None]:
 
 @contextmanager
 def _unpacked(path: Path, spec: DatasetSpec, name: str) -> Iterator[IO[bytes]]:
-    """The file's text, unpacked to at most the dataset's limit and known to be UTF-8."""
+    """The file's text as UTF-8, decompressed up to the dataset's size limit."""
     with _opened(path, name) as packed, tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as text:
         decoder, line, size = codecs.getincrementaldecoder("utf-8")(), 1, 0
         while chunk := packed.read(_CHUNK):

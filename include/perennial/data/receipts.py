@@ -1,4 +1,4 @@
-"""Receipts: what became of each landed file. They are the landing zone's watermark (`landing.waiting_files`).
+"""Receipts: one record for each landed file, taken or refused. They are the landing zone's watermark (`landing.waiting_files`).
 
 What becomes of a landed file:
 
@@ -38,7 +38,7 @@ from perennial.store import Store
 
 
 class Receipt(BaseModel):
-    """What became of one landed file."""
+    """The record of one landed file: taken or refused, and why."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,22 +57,22 @@ class Receipt(BaseModel):
 
 
 def write_receipt(store: Store, dataset: str, receipt: Receipt) -> bool:
-    """Write it once; False if the file has one already (another process was faster, or this one ran before)."""
+    """Write a receipt once; False if the file has one already (another process was faster, or this one ran before)."""
     return store.put_if_absent(receipt_key(dataset, receipt.id), receipt.model_dump_json(indent=1).encode())
 
 
 def correct_receipt(store: Store, dataset: str, receipt: Receipt) -> None:
-    """What became of a file is another thing now: its rows were taken out."""
+    """Replace the receipt of a file whose rows were removed from the table."""
     store.write(receipt_key(dataset, receipt.id), receipt.model_dump_json(indent=1).encode())
 
 
 def withdraw_receipt(store: Store, dataset: str, receipt: Receipt) -> None:
-    """The file waits again, if it still lies in the landing zone."""
+    """Delete a file's receipt, so that the file waits again if it is still in the landing zone."""
     store.delete(receipt_key(dataset, receipt.id))
 
 
 def read_receipt(store: Store, dataset: str, file_id: str) -> Receipt | None:
-    """The receipt of one landed file, if it has one.
+    """Read the receipt of one landed file; None if it has none.
 
     Raises:
         StoredDataDamaged: what is stored is no receipt.

@@ -1,4 +1,4 @@
-"""Records of batches that a person took out of a dataset's table, and of leave to land one of them again.
+"""Records of batches that a person removed from a dataset's table, and of permissions to land one of them again.
 
 removals/<dataset>/<digest>/<version>.json          who took it out of that table version on, when, why; which versions learned from it
 removals/<dataset>/<digest>/<version>-again.json    who lets this content come back, when, why
@@ -15,7 +15,7 @@ from perennial.store import Store
 
 
 class Removal(BaseModel):
-    """What a person decided on a batch."""
+    """A person's decision to remove a batch, or to let it come back."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,17 +30,17 @@ class Removal(BaseModel):
 
 
 def record(store: Store, dataset: str, removal: Removal) -> None:
-    """Keep it, once."""
+    """Store the record of a removal, once."""
     store.put_if_absent(f"{_key(dataset, removal.batch, removal.version)}.json", removal.model_dump_json(indent=1).encode())
 
 
 def let_again(store: Store, dataset: str, removal: Removal) -> None:
-    """Let this content come back, once."""
+    """Allow removed content to be landed again, once."""
     store.put_if_absent(f"{_key(dataset, removal.batch, removal.version)}-again.json", removal.model_dump_json(indent=1).encode())
 
 
 def may_come_again(store: Store, dataset: str, batch: Batch) -> bool:
-    """Whether a person lets a batch that was taken out come back."""
+    """Whether a person has allowed a removed batch to come back."""
     return batch.removed is not None and store.exists(f"{_key(dataset, batch.digest, batch.removed.version)}-again.json")
 
 

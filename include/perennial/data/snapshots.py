@@ -1,4 +1,4 @@
-"""Snapshots: versions of a dataset's table, and how one is cut into train, validation and test by time."""
+"""Snapshots: immutable versions of a dataset's table, and their split into train, validation and test by time."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ class Snapshot:
 
     @property
     def table(self) -> Table:
-        """The table of which this is a version."""
+        """The table that this is a version of."""
         return table_of(self.store, self.dataset)
 
     @property
     def digest(self) -> str:
-        """Identity of the content: over the SHA-256 of each file of the table, as kept when it was written
+        """Digest of the content: a hash of the SHA-256 of each of its files, as recorded when they were written
         (`refuse_damaged` reads the files)."""
         return digest_of(self.table.hashes(self.version).files.values())
 
     @property
     def digests(self) -> tuple[str, str]:
-        """The digest, and the one that was written before hashes were kept."""
+        """The digest, and the digest in the old form, from before file hashes were kept."""
         return self.digest, digest_by_names(self.table.files(self.version))
 
     def refuse_damaged(self) -> None:
-        """Read every file of the snapshot once, as fast as the store gives it. Raises StoredDataDamaged if one is not as it was written."""
+        """Read every file of the snapshot once. Raises StoredDataDamaged if one has changed since it was written."""
         self.table.refuse_damaged(self.version)
 
     def count(self) -> int:
@@ -58,7 +58,7 @@ class Snapshot:
         return self.table.count(self.version)
 
     def rows(self, columns: Sequence[str] | None = None, since: datetime | None = None, until: datetime | None = None) -> pandas.DataFrame:
-        """Rows by event time and key, so that the same snapshot always gives the same frame.
+        """The snapshot's rows, sorted by event time and key, so that the same snapshot always gives the same frame.
 
         Args:
             columns: which columns, in this order; all, in the spec's order, if absent.
@@ -83,7 +83,7 @@ class Snapshot:
         return _frame(selected.sort_by([(name, "ascending") for name in order]).select(wanted))
 
     def newest(self) -> datetime:
-        """Newest event time.
+        """The newest event time.
 
         Raises:
             TrainingRefused: the snapshot has no rows.
@@ -110,7 +110,7 @@ class Split:
 
 
 def table_of(store: Store, dataset: DatasetSpec) -> Table:
-    """The table of a dataset: it knows which columns the spec has."""
+    """The table of a dataset, with the columns of its spec."""
     columns = zip(schema(dataset), dataset.columns, strict=True)
     return Table(store, dataset.name, pa.schema([field.with_nullable(column.nullable) for field, column in columns]))
 
@@ -174,14 +174,14 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
 
 
 def label_of(rows: pandas.DataFrame, features_module: ModuleType | Any) -> np.ndarray:
-    """What `features.label` makes of rows: float64 [rows], NaN where the label is not known."""
+    """The labels of rows, by the model's `features.label`: float64 [rows], NaN where the label is not known."""
     import numpy as np
 
     return np.asarray(features_module.label({name: rows[name].to_numpy() for name in rows.columns}), dtype=float)
 
 
 def unknown_of(spec: ModelSpec, rows: pandas.DataFrame, label: np.ndarray) -> UnknownLabels:
-    """The labels of rows that are no class, given what `label_of` made of them."""
+    """The label values that are not a class, given the labels that `label_of` made of the rows."""
     return unknown_labels(spec, rows[spec.label].to_numpy() if spec.label in rows.columns else None, label)
 
 

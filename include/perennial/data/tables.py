@@ -1,4 +1,4 @@
-"""Delta Lake tables: batches go in exactly once, whatever is re-run, killed or done twice at the same time.
+"""Delta Lake tables to which each batch is appended exactly once, even if a writer is killed, run again or runs twice at the same time.
 
 A commit is put-if-absent of exactly the next version. Whoever loses looks again: the batch may be in by now, or its keys taken.
 It carries two application transactions: the batch's digest, odd while it is in and even once it was taken out, and the order of
@@ -55,7 +55,7 @@ _CHECKPOINT = 100  # commits after which the log is gathered in one file
 
 @dataclass(frozen=True)
 class Commit:
-    """The commit that brought a batch in, or took it out."""
+    """The commit that appended or removed a batch."""
 
     version: int
     metadata: Mapping[str, str]
@@ -64,7 +64,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch that was appended, and what became of it."""
+    """A batch that was appended to a table, and its removal if it was removed."""
 
     digest: str
     added: Commit
@@ -77,16 +77,16 @@ class Batch:
 
     @property
     def label(self) -> str:
-        """What its rows say in the column that names their batch."""
+        """The batch's label, as its rows have it in the column that names their batch."""
         return self.added.metadata.get("perennial.label") or (f"{self.name} ({self.digest[:12]})" if self.name else self.digest)
 
     @property
     def rows(self) -> int:
-        """How many it has."""
+        """Number of rows in the batch."""
         return int(self.added.metadata.get("perennial.rows", 0))
 
     def removal(self) -> str:
-        """Who took it out, when and why, for a sentence."""
+        """Who removed the batch, when and why, as part of a sentence."""
         assert self.removed is not None, "it was taken out"
         facts, when = self.removed.metadata, self.removed.time
         return (
@@ -95,7 +95,7 @@ class Batch:
         )
 
     def refusal(self, table: str) -> str:
-        """Why it does not come back by itself, as a sentence."""
+        """A sentence on why the removed batch is refused."""
         return (
             f"The batch {self.label} was taken out of the table {table} {self.removal()}. Land a corrected file; "
             "if this very content is to come back, "
@@ -118,12 +118,12 @@ class Table:
         self.uri = store.uri(f"tables/{name}")
 
     def version(self) -> int | None:
-        """Newest version that an append or a removal made, for a compaction changes no row; None while there is no table."""
+        """Newest version made by an append or a removal (a compaction changes no row); None if there is no table yet."""
         table = self._open()
         return None if table is None else self._version(table)
 
     def count(self, version: int | None = None) -> int:
-        """Rows in a version, the newest if absent."""
+        """Number of rows in a version, the newest if absent."""
         table = self._open(version)
         return 0 if table is None else sum(row["num_records"] for row in _files(table))
 
@@ -145,7 +145,7 @@ class Table:
             return hashes(self.store, self.name, table)
 
     def refuse_damaged(self, version: int | None = None) -> None:
-        """Read every file of a version, and the log, once. Raises StoredDataDamaged if one is not as it was written."""
+        """Read the log and every file of a version once. Raises StoredDataDamaged if one has changed since it was written."""
         version = self.version() if version is None else version
         if version is None:
             return
@@ -154,7 +154,7 @@ class Table:
         refuse_damaged(self.store, self.name, self.hashes(version).files)
 
     def log_damage(self, log: Log, version: int) -> list[str]:
-        """A sentence for each commit that is not as it was written, and one where the table reads as other
+        """An error message for each commit that has changed since it was written, and one where the table reads as other
         files than the commits of a version tell."""
         try:
             now = {file["path"]: (file["size_bytes"], file["num_records"]) for file in self.files(version)}
@@ -169,12 +169,12 @@ class Table:
         ]
 
     def has_batch(self, digest: str) -> bool:
-        """Whether a batch with that digest is in."""
+        """Whether a batch with that digest is in the table."""
         table = self._open()
         return table is not None and (table.transaction_version(digest) or 0) % 2 == 1
 
     def commit_of(self, digest: str) -> Commit | None:
-        """The commit that brought a batch in; None if it is not in. Reads the whole history: for the rare case."""
+        """The commit that appended a batch; None if it is not in the table. Slow: reads the whole history."""
         table = self._open()
         if table is None or (table.transaction_version(digest) or 0) % 2 == 0:
             return None
@@ -182,7 +182,7 @@ class Table:
         return batch.added if batch else Commit(table.version(), {})
 
     def may_have_label(self, beginning: str) -> bool:
-        """Whether rows may be in whose batch's label begins so. Reads only files of several batches, and of them the column of labels."""
+        """Whether the table may have rows of a batch whose label begins like this. Reads only the labels of files of several batches."""
         table, after = self._open(), beginning[:-1] + chr(ord(beginning[-1]) + 1)
         if table is None:
             return False
@@ -198,7 +198,7 @@ class Table:
             return bool(several) and rows_of(table, several, (labels >= beginning) & (labels < after), [BATCH]).num_rows > 0
 
     def batches(self) -> list[Batch]:
-        """Every batch that was ever appended, newest first, also those that were taken out. Reads the whole history."""
+        """Every batch that was ever appended, newest first, including removed ones. Slow: reads the whole history."""
         table, removed, kept = self._open(), dict[str, Commit](), list[Batch]()
         for entry in table.history() if table else []:
             digest = entry.get("perennial.removed")
@@ -209,14 +209,14 @@ class Table:
         return kept
 
     def batch(self, digest: str) -> Batch | None:
-        """The newest append of a batch, in the table or taken out; None if it never was. Reads the whole history unless it never was."""
+        """The newest append of a batch, removed or not; None if it was never appended. Slow if it was: reads the whole history."""
         table = self._open()
         if table is None or not table.transaction_version(digest):
             return None
         return next((batch for batch in self.batches() if batch.digest == digest), None)
 
     def remove(self, digest: str, facts: Mapping[str, str]) -> Batch:
-        """Make a version without the rows of a batch, once; doing it again does nothing. Older snapshots keep them.
+        """Make a version without the rows of a batch; doing it again does nothing. Older snapshots keep them.
 
         Args:
             digest: identity of the batch.
@@ -316,7 +316,7 @@ class Table:
         raise self._contended()
 
     def scan(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None, version: int | None = None) -> pa.Table:
-        """Rows in no particular order; no rows and no columns while there is no table.
+        """Read rows, in no particular order; no rows and no columns if there is no table yet.
 
         Args:
             columns: which columns; all that the version has but `_batch` if absent. One that the version lacks is null if
@@ -391,7 +391,7 @@ class Table:
         return Fault(f"The table {self.name} was being written by others through {_ATTEMPTS} attempts: try again.")
 
     def _create(self, schema: pa.Schema) -> DeltaTable:
-        """Make the table, empty, as its version 0.
+        """Create the table, empty, as version 0.
 
         Of several `DeltaTable.create` at the same time more than one succeeds; of several put-if-absent of the first commit, one does.
         """
@@ -502,7 +502,7 @@ class Table:
             ) from error
 
     def _reason(self, error: Exception) -> str:
-        """What the store itself says, if it refuses too: Delta Lake often tells no more than that there was an error."""
+        """The store's own error, if it refuses too: Delta Lake often reports only that there was an error."""
         try:
             self.store.exists(f"tables/{self.name}/_delta_log/{_FIRST}")
         except StoreUnreachable as told:

@@ -1,1 +1,1 @@
-"""How a pass over many rows runs. What is counted, encoded or scored in it does not know."""
+"""Passes over many rows, read batch by batch. The engine does not know what a pass counts, encodes or scores."""

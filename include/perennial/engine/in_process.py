@@ -1,4 +1,4 @@
-"""Runs a pass in this process, on one thread, reading one batch of rows after the other.
+"""Runs a pass over rows in this process, on one thread, one batch after the other.
 
 >>> import pyarrow as pa
 >>> from perennial.engine.in_process import run
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 def run(work: Pass[State, Result], *parts: Rows) -> Result:
-    """What a pass over rows gives.
+    """Run a pass over rows and return its result.
 
     Args:
         work: the pass.
@@ -35,7 +35,7 @@ def run(work: Pass[State, Result], *parts: Rows) -> Result:
 
 
 def fold(work: Pass[State, Result], rows: Rows) -> State:
-    """The state of one part of the rows, which can be merged with those of other parts."""
+    """Run a pass over one part of the rows and return its state, which can be merged with those of other parts."""
     np.empty(31 << 17)  # freed at once: then malloc keeps 62 MB for the next batch instead of handing pages back and fetching new ones
     state = work.empty()
     for batch in batches(rows, work.columns):

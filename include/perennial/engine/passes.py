@@ -1,4 +1,4 @@
-"""A pass over many rows: what it does with a batch of rows, and how what two parts of the rows gave becomes one.
+"""A pass over many rows: how it updates its state with a batch, and how the states of two parts are merged.
 
 Whoever writes a pass says nothing of files, processes or machines, so each runner can carry it out (`in_process`). Rows come in batches
 of any size, in any order, and parts of them may be folded in other places: the result is the same.
@@ -36,7 +36,7 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Pass(Protocol[State, Result_co]):
-    """A function of batches of rows whose states add up.
+    """An aggregation over batches of rows whose states can be merged.
 
     For any division of the rows into parts and batches, and any order of adding and merging, `finish` must give what it gives for all rows
     in one batch. So a state holds whole numbers, extremes or sets: sums of floating-point numbers depend on their order.
@@ -47,16 +47,16 @@ class Pass(Protocol[State, Result_co]):
 
     @property
     def columns(self) -> Sequence[str]:
-        """Columns that it reads. A batch has those of them that the rows have."""
+        """Names of the columns that the pass reads. A batch lacks those that the rows do not have."""
 
     def empty(self) -> State:
         """The state of no rows."""
 
     def add(self, state: State, batch: pa.RecordBatch) -> State:
-        """A state with the rows of one more batch."""
+        """The state after one more batch of rows."""
 
     def merge(self, state: State, other: State) -> State:
-        """The state of the rows of both. Only `state` may be changed."""
+        """Merge two states into the state of the rows of both. Only `state` may be changed."""
 
     def finish(self, state: State) -> Result_co:
-        """What the rows gave."""
+        """The result of the pass."""

@@ -1,4 +1,4 @@
-"""Rows as a pass reads them: batch by batch, the wanted columns alone, however they are kept.
+"""The rows that a pass reads: batch by batch, only the wanted columns, whatever they are stored in.
 
 >>> import pyarrow as pa
 >>> from perennial.engine.rows import batches

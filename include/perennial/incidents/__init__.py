@@ -1,1 +1,1 @@
-"""What somebody must know or do: incidents, and the requests for retraining, each as what numbered events in the store add up to."""
+"""Incidents and retraining requests, each stored as a log of numbered events."""

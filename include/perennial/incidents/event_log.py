@@ -1,4 +1,4 @@
-"""A log of numbered events in the store: what the inbox of retraining requests and the incidents of a model are made of. Light.
+"""A log of numbered events in the store, on which the inbox of retraining requests and the incidents of a model are built. Light.
 
 Each event is an object of its own, written by put-if-absent, so of several writers exactly one takes the next place and the
 others look again before they decide. A reader sees every event up to one place and none beyond it.
@@ -29,7 +29,7 @@ LOOKS = 200
 
 
 class Event(BaseModel):
-    """What every event has; what happened, its own class says."""
+    """Base class of all events, with the fields that they share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +41,7 @@ E = TypeVar("E", bound=Event)
 
 
 class EventLog(Generic[E]):
-    """The events below one folder of the store, oldest first.
+    """The event log below one folder of the store, oldest event first.
 
     Args:
         store: where they are.
@@ -55,7 +55,7 @@ class EventLog(Generic[E]):
         self._seen: list[E] = []
 
     def events(self) -> list[E]:
-        """Every event up to now; those read before are not read again."""
+        """All events so far; only new ones are read from the store."""
         for stored in self.store.list(self.folder):
             if stored.key == self._place():  # in order, without gaps, however the listing raced with a writer
                 self._seen.append(self.kind.model_validate_json(self.store.read(stored.key)))

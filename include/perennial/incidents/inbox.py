@@ -119,7 +119,7 @@ class Inbox:
         return key if self._log.write(decide) else None
 
     def claim(self, key: str, run: str) -> Request | None:
-        """Take a request for a run.
+        """Claim a request for a run.
 
         Runs of one model follow one another, so a claim by another run is that of a dead one and is taken over.
 
@@ -144,7 +144,7 @@ class Inbox:
         return request if request.state == "claimed" and request.runs[-1] == run else None
 
     def end(self, key: str, outcome: Outcome, sentence: str) -> Request:
-        """Close a request with what became of it. The first end counts; a second changes nothing."""
+        """Close a request with its outcome. Only the first call counts; a second one changes nothing."""
         self._log.write(
             lambda: None if self.get(key).state == "ended" else Event(kind="ended", key=key, outcome=outcome, sentence=sentence)
         )

@@ -1,4 +1,4 @@
-"""The incidents of one model: what was found wrong, who was told, and what a person made of it. Light: DAG files read it.
+"""The incidents of one model: what is wrong, which alerts were sent, and a person's verdict. Light: DAG files read it.
 
 Kept as an event log below `incidents/<model>/`. An incident's state is what the events add up to:
 
@@ -91,7 +91,7 @@ class Incident(BaseModel):
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on."""
+        """Whether the incident is still open."""
         return self.resolved is None
 
     @property
@@ -101,26 +101,26 @@ class Incident(BaseModel):
 
     @property
     def figures(self) -> dict[str, JsonValue]:
-        """Evidence that is no link, by name."""
+        """Evidence other than links, by name."""
         return {name: value for name, value in self.evidence.items() if not _is_link(value)}
 
     @property
     def is_alarm(self) -> bool:
-        """Whether it asks for somebody's attention: an incident that merely informs counts in no rate, and nobody is asked about it."""
+        """Whether the incident is an alarm; one of severity `info` counts in no rate, and nobody is asked about it."""
         return self.severity != "info"
 
     @property
     def is_break(self) -> bool:
-        """Whether data in the tables are broken. Refused files are in no table, and a person may have called it known or a false alarm."""
+        """Whether data in the tables are broken: false for refused files, and for a verdict of known or false alarm."""
         return self.kind == "data quality" and self.key != REFUSED_FILES and self.verdict not in ("false alarm", "known")
 
     @property
     def blocks_training(self) -> bool:
-        """Whether the newest data are better not trained on: a break that goes on."""
+        """Whether the newest data should not be trained on, because they are broken now."""
         return self.is_open and self.is_break
 
     def spoils(self, day: date) -> bool:
-        """Whether a day's data (event time) are better left out: those from where a break was first seen to where it no longer was.
+        """Whether a day's data (event time) should be left out: the days from where a break was first seen to where it no longer was.
 
         Monitoring notes these times in the evidence: `first`, `last` and `over_since` (ISO 8601).
         """
@@ -133,7 +133,7 @@ class Incident(BaseModel):
 
 @dataclass(frozen=True)
 class AlarmRate:
-    """How often a model calls for attention, and how often in vain."""
+    """How often a model raises alarms, and how often they are false."""
 
     alarms: int
     days: float  # they are counted over
@@ -152,7 +152,7 @@ class AlarmRate:
 
     @property
     def sentence(self) -> str:
-        """The rate for a person."""
+        """The alarm rate as a sentence."""
         judged = "none was judged"
         if self.judged:
             judged = f"{self.false} of {self.judged} judged were false ({100 * self.false / self.judged:.0f} %)"
@@ -160,7 +160,7 @@ class AlarmRate:
 
 
 def known_names(store: Store) -> list[str]:
-    """Everything that ever had an incident: models, those whose folder is gone included, and datasets whose file was broken."""
+    """Names of all models and datasets that ever had an incident, including models whose folder is gone."""
     return sorted({item.key.split("/")[1] for item in store.list("incidents")})
 
 
@@ -189,7 +189,7 @@ class Incidents:
         raise UnknownName(f"{self.model} has no incident {id!r}: `perennial incidents --model {self.model}` lists them.")
 
     def open_ones(self) -> list[Incident]:
-        """The incidents that go on, oldest first."""
+        """The open incidents, oldest first."""
         return [incident for incident in self.all() if incident.is_open]
 
     def open(
@@ -201,7 +201,7 @@ class Incidents:
         evidence: dict[str, JsonValue] | None = None,
         files: Sequence[str] = (),
     ) -> str | None:
-        """Tell of something that is wrong, as often as it is seen.
+        """Report a problem, each time that it is seen: opens an incident, or updates the open one.
 
         Args:
             kind: what kind of thing it is; the runbook has a section for each.
@@ -249,13 +249,13 @@ class Incidents:
         return next((i for i in self.open_ones() if (i.kind, i.key) == (kind, key)), None)
 
     def resolve(self, id: str, sentence: str, evidence: dict[str, JsonValue] | None = None) -> bool:
-        """It is over; `evidence` is added to what was known. Returns whether it was open until now; raises UnknownName."""
+        """Close an incident and add the evidence. Returns whether it was open until now; raises UnknownName."""
         id = self.get(id).id
         over = Event(what="resolved", id=id, sentence=sentence, evidence=evidence or {})
         return self._log.write(lambda: over if self.get(id).is_open else None)
 
     def verdict(self, id: str, verdict: Verdict, by: str, note: str = "", *, unless_judged: bool = False) -> Incident:
-        """What a person makes of it; the last verdict counts, and those before it stay in the log. Raises UnknownName.
+        """Record a person's verdict; the last one counts, earlier ones stay in the log. Raises UnknownName.
 
         Args:
             id: the incident's id, or its number.
@@ -282,7 +282,7 @@ class Incidents:
         return self.get(id)
 
     def ask(self, id: str, run: str) -> Incident | None:
-        """Let a run ask a person for the verdict.
+        """Reserve the question to a person for one run, so that no other run asks too.
 
         Returns:
             The incident, also where this run began to ask before; None where it is judged, or another run asks. Raises UnknownName.
@@ -298,7 +298,7 @@ class Incidents:
         return now if now.asked == run and now.verdict is None else None
 
     def told(self, id: str, channel: str, news: News) -> bool:
-        """A channel took the news. Returns whether it had not heard them; raises UnknownName."""
+        """Record that a channel accepted an alert. Returns whether it had not accepted it before; raises UnknownName."""
         id = self.get(id).id
         return self._log.write(
             lambda: (
@@ -307,7 +307,7 @@ class Incidents:
         )
 
     def missed(self, id: str, channel: str, sentence: str) -> bool:
-        """A channel did not take the news: it stays due, however long that lasts.
+        """Record that a channel refused an alert, which stays due until it is accepted.
 
         Noted once, until the channel works. Raises UnknownName.
         """
@@ -339,7 +339,7 @@ def alarm_rate(incidents: Sequence[Incident], now: datetime, days: float = RATE_
 
 
 def due(incident: Incident, channel: str, least: Severity, now: datetime) -> News | None:
-    """What a channel is still to be told of an incident, if anything.
+    """The alert about an incident that a channel should get now, if any.
 
     Args:
         incident: as it stands now.
@@ -356,7 +356,7 @@ def due(incident: Incident, channel: str, least: Severity, now: datetime) -> New
 
 
 def awaits_verdict(incident: Incident, now: datetime) -> bool:
-    """Whether a person is still to be asked about it: over or not, unless it has long been over."""
+    """Whether a person should still be asked for a verdict: not if it ended long ago."""
     return incident.is_alarm and incident.verdict is None and not incident.asked and not _is_history(incident, now)
 
 
@@ -401,7 +401,7 @@ def _after(before: Incident | None, event: Event) -> Incident:
 
 
 def _grown(before: Incident, event: Event) -> dict[str, object]:
-    """What changes where files are added: the sentence names them, the figure counts them, and the links are the newest."""
+    """The changes to an incident of refused files when more are added: its sentence, its count and its links."""
     later = (*before.later_files, *event.files)
     count = before.evidence.get("files")
     files = (count if isinstance(count, int) else 0) + len(event.files)

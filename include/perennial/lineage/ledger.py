@@ -1,4 +1,4 @@
-"""The ledger: who served when, at what weight, why, on what evidence. Append-only and hash-chained.
+"""The ledger: which version served when, at what weight, why, on what evidence. Append-only and hash-chained.
 
 One object for each entry, `ledger/<model>/<8-digit number>.json`, written by put-if-absent: of two writers that want the
 same place one wins and the other is told. Each entry holds the hash of the one before it, so an entry that was changed,
@@ -40,7 +40,7 @@ KEPT_GOOD = 5
 
 
 class Entry(BaseModel):
-    """One change: what holds from `time` on."""
+    """One entry of the ledger: a change of the route, which holds from `time` on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,7 +72,7 @@ class Entry(BaseModel):
 
     @property
     def note(self) -> str:
-        """What is noted elsewhere, so that the loss of this entry shows."""
+        """What is recorded elsewhere too, so that the loss of this entry is noticed."""
         return f"{self.seq} {self.hash}"
 
     @property
@@ -92,7 +92,7 @@ def retired_words(entry: Entry) -> str:
 
 
 def retirement_words(model: str, version: int, time: datetime, actor: str, reason: str) -> str:
-    """The same of a retirement that is about to be written."""
+    """The same sentence for a retirement that is about to be written."""
     return (
         f"{model} was retired on {time:%Y-%m-%d %H:%M} UTC by {actor} ({reason.rstrip('.')}). "
         f"To serve it again: `perennial release --model {model} --version {version} --again --actor YOU`."

@@ -41,7 +41,7 @@ _LOCK = _PACKAGE.parent / "images" / "workload" / "requirements.txt"
 
 
 class Manifest(BaseModel):
-    """All that is needed to train a version again, and why it was trained."""
+    """Everything needed to train a version again, and why it was trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -16,7 +16,7 @@ from perennial.store import Store
 
 
 class Registration(BaseModel):
-    """One number that was given."""
+    """One version number that the registry gave."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,7 +27,7 @@ class Registration(BaseModel):
 
 
 def note_registration(store: Store, model: str, number: int, digest: str, tags: Mapping[str, str]) -> None:
-    """Keep that a version has a number. Repeating it changes nothing; other tags replace those of before.
+    """Record the number of a version. Repeating it changes nothing; new tags replace the old ones.
 
     Raises:
         RegistryDiffers: another version has had the number before: the registry counts anew.
@@ -48,7 +48,7 @@ def note_registration(store: Store, model: str, number: int, digest: str, tags: 
 
 
 def registrations(store: Store, model: str) -> dict[int, Registration]:
-    """Every number that was given, by number. Raises StoredDataDamaged if a receipt cannot be read."""
+    """Every registration, by version number. Raises StoredDataDamaged if a receipt cannot be read."""
     receipts = (_read(store, item.key) for item in store.list(f"models/{model}/numbers"))
     return {registration.number: registration for registration in receipts}
 

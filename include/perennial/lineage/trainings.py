@@ -1,4 +1,4 @@
-"""Which trainings took place, and which versions came of one: read from the version folders and what the gate said of them. Light."""
+"""The trainings of a model and their versions, as read from the version folders and the gate's decisions. Light."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def judged(store: Store, model: str, digest: str) -> bool:
 
 
 def verdict_key(model: str, digest: str) -> str:
-    """Store key of what the gate said of a version."""
+    """Store key of the gate's decision on a version."""
     return f"reports/{model}/{digest}/gate.json"

@@ -1,4 +1,4 @@
-"""Models that serve and have no folder: it was renamed or removed, and no DAG looks after them any more. Light."""
+"""Finds models that still serve although their folder was renamed or removed, so that no DAG looks after them. Light."""
 
 from __future__ import annotations
 

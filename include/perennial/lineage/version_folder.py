@@ -54,7 +54,7 @@ def publish(store: Store, model: str, folder: Path, manifest: Manifest) -> str:
 
 
 def published(store: Store, model: str, run_key: str) -> str | None:
-    """Digest of the version that this training gave, if it is sealed."""
+    """Digest of the version that this training made, if it is sealed."""
     try:
         digest: str = json.loads(store.read(_by_run(model, run_key)))["digest"]
     except KeyError:

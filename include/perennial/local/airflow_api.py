@@ -1,4 +1,4 @@
-"""What the demo and the end-to-end tests ask of Airflow's REST API."""
+"""A client of Airflow's REST API for the demo and the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AirflowApi:
         self._session = requests.Session()
 
     def _ask(self, method: str, path: str, *, patience: float = 30, **arguments: Any) -> Any:
-        """One request. While the server is away (a restart) it is asked again for `patience` seconds."""
+        """Send one request. If the server is away (a restart), it is retried for `patience` seconds."""
         until = time.monotonic() + patience
         while True:
             try:
@@ -106,7 +106,7 @@ class AirflowApi:
         )
 
     def until(self, look: Callable[[], _Found | None], what: str, seconds: float) -> _Found:
-        """Ask again until something is found. Raises Fault when the time is up."""
+        """Call repeatedly until there is a result. Raises Fault when the time is up."""
         end = time.monotonic() + seconds
         while (answer := look()) is None:
             if time.monotonic() > end:
@@ -142,7 +142,7 @@ class AirflowApi:
         return [line["event"] for line in self._ask("GET", f"{path}/logs/{tries}", params={"map_index": -1})["content"]]
 
     def answer(self, run: Run, task: str, option: str) -> None:
-        """Answer, as the user logged in, what a task asks a person. Raises FileExistsError if somebody has answered already."""
+        """Answer a task's question to a person, as the logged-in user. Raises FileExistsError if somebody has answered already."""
         path = f"/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}/taskInstances/{task}/-1/hitlDetails"
         self._ask("PATCH", path, json={"chosen_options": [option], "params_input": {}})
 

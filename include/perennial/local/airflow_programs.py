@@ -51,7 +51,7 @@ def login(settings: Settings) -> tuple[str, str]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Everything that Airflow is told."""
+    """Airflow's whole configuration, as environment variables."""
     fernet = base64.urlsafe_b64encode(hashlib.sha256(secret(settings, "airflow-fernet").encode()).digest()).decode()
     folder = home(settings)
     options = {

@@ -1,4 +1,4 @@
-"""Makes the bucket of an S3 store where it is missing: `python -m perennial.local.bucket`. Does nothing else, and nothing twice."""
+"""Creates the bucket of an S3 store if it is missing: `python -m perennial.local.bucket`."""
 
 from __future__ import annotations
 

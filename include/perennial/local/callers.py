@@ -1,4 +1,4 @@
-"""Which requests a local server answers: those to a name it has, from a program or from a page of its own.
+"""Which requests a local server answers: those for one of its host names, from a program or from one of its own pages.
 
 A page of any site can send requests to servers on loopback, and can give its own name their address (DNS rebinding) to read the answers
 too. The browser says under which name a request was meant (`Host`) and which page sent it (`Origin`).

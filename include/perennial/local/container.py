@@ -1,4 +1,4 @@
-"""What must share one machine, in one container: the gateway, the served versions, and the scheduler whose stages start them.
+"""The container for one Docker host: it runs the gateway, the served versions, and the scheduler whose stages start them.
 
 All else of the platform runs in containers of its own (docker-compose.yaml). Run as
 
@@ -130,7 +130,7 @@ class Logs:
 
 
 class StatusServer(MetricsServer):
-    """Tells how the programs are: `/health` is for the container's health check, `/metrics` for Prometheus."""
+    """A server for the container's health check (`/health`) and for Prometheus (`/metrics`)."""
 
     def answer(self, path: str) -> tuple[int, str, str]:
         """Status, content type and body of the answer to one path."""
@@ -144,7 +144,7 @@ class StatusServer(MetricsServer):
         return HTTPStatus.NOT_FOUND, TEXT, "There are /health and /metrics."
 
     def trouble(self) -> str:
-        """What does not run, or does not answer a caller, as a sentence; empty if all does.
+        """A sentence on what does not run or does not answer callers; empty if all is well.
 
         A version without traffic may still be starting.
         """

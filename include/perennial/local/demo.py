@@ -1,4 +1,4 @@
-"""The story: the whole loop on the flights that left New York in 2013, under real Airflow, with live traffic.
+"""The demo: the whole loop on the flights that left New York in 2013, under real Airflow, with live traffic.
 
 A champion learns four weeks of spring. A broken batch is refused, a worse model is refused. The heat wave of the end of May comes:
 drift is found, and once it has lasted through two windows retraining is requested and done; the new version takes the traffic in
@@ -67,7 +67,7 @@ class Line:
 
 @dataclass
 class Story:
-    """The platform that the story happens on, and what was told so far."""
+    """The platform on which the demo runs, and the rows that it has printed so far."""
 
     settings: Settings
     store: Store
@@ -79,7 +79,7 @@ class Story:
     _known: dict[str, set[str]] = field(default_factory=dict)
 
     def note(self, what: str, how: str, began: float, link: str = "") -> None:
-        """Tell a line now; the table repeats it at the end."""
+        """Print a line now; the table repeats it at the end."""
         line = Line(what, how, time.monotonic() - began, link)
         self.lines.append(line)
         print(f"✓ {line.what:<34} {line.seconds:5.0f} s   {line.how}", flush=True)
@@ -125,7 +125,7 @@ class Story:
 
 
 def tell(settings: Settings) -> int:
-    """Tell the story from the start; returns the exit code. What an earlier telling left, finished or killed, is removed first."""
+    """Run the demo from the start; returns the exit code. What an earlier demo left, finished or killed, is removed first."""
     began = time.monotonic()
     demo = home_of(settings)
     story = None

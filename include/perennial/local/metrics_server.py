@@ -1,4 +1,4 @@
-"""What Prometheus scrapes of this machine: the gateway's figures, those of every served version, and which programs run, in one answer.
+"""Serves all metrics of this machine to Prometheus: of the gateway, of every served version, and which programs run.
 
 Gateway and versions listen on sockets that only this user opens; what can be read of them without harm is read here. Run as
 `python -m perennial.local.metrics_server`: GET /metrics is all there is.
@@ -29,7 +29,7 @@ _WAIT_SECONDS = 5  # below the 10 that Prometheus waits
 
 
 class MetricsServer(ThreadingHTTPServer):
-    """Answers with the figures of one home."""
+    """The metrics server of one home."""
 
     daemon_threads = True
 
@@ -45,7 +45,7 @@ class MetricsServer(ThreadingHTTPServer):
         return HTTPStatus.NOT_FOUND, TEXT, "There is /metrics."
 
     def metrics(self) -> str:
-        """All figures. A part that does not answer has none, and says so in a gauge of its own."""
+        """All metrics. A part that does not answer has none, which a gauge of its own shows."""
         programs = {name: program.state == "RUNNING" for name, program in sorted(self.supervisor.programs().items())}
         parts = {"gateway": (envoy.admin_socket(self.settings), "/stats/prometheus")}
         for model, known in sorted(read_state(self.settings).items()):

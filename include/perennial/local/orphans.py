@@ -24,7 +24,7 @@ ADDRESS, PROGRAM = "SUPERVISOR_SERVER_URL", "SUPERVISOR_PROCESS_NAME"
 
 @dataclass(frozen=True)
 class Left:
-    """A process that may still run: the file with its number, and how it wants to be stopped."""
+    """A process that may still run: its pid file, and the signal that stops it."""
 
     pid_file: Path
     stop_signal: str = "TERM"

@@ -1,4 +1,4 @@
-"""Asks a server how it is: `python -m perennial.local.probe URL [--part scheduler]`; for the health checks of containers.
+"""Health check for containers: `python -m perennial.local.probe URL [--part scheduler]`.
 
 With `--part` the answer is Airflow's own about its components, which know each other through the database only: the one
 named must be healthy. Costs a tenth of a second; `airflow jobs check` costs five.

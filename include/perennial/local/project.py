@@ -1,4 +1,4 @@
-"""Where this checkout is, and the values made once for one home."""
+"""The folder of this checkout, the secrets of a home, and the programs of its environments."""
 
 from __future__ import annotations
 

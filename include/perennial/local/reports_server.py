@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def end_headers(self) -> None:
-        """Every answer, errors included, says what its page may do."""
+        """Add the Content-Security-Policy to every answer, errors included."""
         self.send_header("Content-Security-Policy", _policy(_path_of(getattr(self, "path", "")), self.server.framed_by))
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Only failures are worth a line."""
+        """Log failures only."""
         if args and str(args[1] if len(args) > 1 else "").startswith("5"):
             sys.stderr.write(f"{args}\n")
 

@@ -1,4 +1,4 @@
-"""What serves by the ledger: its routes are put back after the platform was down, and servers that hang are mended."""
+"""Restores what should serve according to the ledger: routes after the platform was down, and servers that hang."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 5.0
 
 
 def released(store: Store) -> Iterator[tuple[ModelSpec, Route]]:
-    """Each model that serves, with the route that its last ledger entry asks for; also one whose files are broken or gone.
+    """The models that should serve, each with the route of its last ledger entry; also models whose files are broken or gone.
 
     Callers are not to suffer from an edit: such a model is served with the settings of serving that it had.
     """
@@ -37,7 +37,7 @@ def released(store: Store) -> Iterator[tuple[ModelSpec, Route]]:
 
 
 def unreadable(store: Store) -> dict[str, str]:
-    """A sentence for each model whose last ledger entry is damaged: nobody knows what is to serve."""
+    """A sentence for each model whose last ledger entry is damaged, so that its route is unknown."""
     sentences = {}
     for name in {*discovery.models(), *_left_out(store)}:
         try:
@@ -75,7 +75,7 @@ def _left_out(store: Store) -> dict[str, str]:
 
 
 def mend(settings: Settings, store: Store) -> Iterator[str]:
-    """Start those servers anew that have run long enough to be ready and do not answer through the gateway; yields a sentence for each."""
+    """Restart servers that have run long enough to be ready but do not answer through the gateway; yields a sentence for each."""
     supervisor = Supervisor(settings)
     now, programs = datetime.now(timezone.utc), supervisor.programs()
     for model, route in released(store):

@@ -1,4 +1,4 @@
-"""The one-machine platform: which programs it has, in which order they start, and when each is ready."""
+"""The platform on one machine: its programs, their start order, and when each is ready."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Part:
 
 
 def start(settings: Settings, store: Store, say: Callable[[str], None] = print) -> None:
-    """Start what does not run yet, wait until all is ready, and put the routes of the ledger back.
+    """Start what does not run yet, wait until all is ready, and restore the routes of the ledger.
 
     Raises:
         Fault: an environment is missing, or a part does not become ready.
@@ -100,7 +100,7 @@ def stop(settings: Settings) -> None:
 
 
 def silent(settings: Settings, store: Store, programs: Collection[str]) -> set[str]:
-    """Which of these programs do not answer whoever needs them.
+    """Which of these programs do not answer.
 
     All are asked at the same time, and once more if they do not: a busy machine is no outage.
     """
@@ -231,7 +231,7 @@ def _add(supervisor: Supervisor, part: Part) -> None:
 
 
 def _wait(supervisor: Supervisor, parts: list[Part], say: Callable[[str], None]) -> None:
-    """Wait until all answer. One that ran before and does not answer is started anew, once."""
+    """Wait until all answer. A program that ran before and does not answer is restarted once."""
     began, now, waiting = time.monotonic(), datetime.now(timezone.utc), {p.name: p for p in parts}
     looks, mended = dict.fromkeys(waiting, 0), set[str]()
     while waiting:

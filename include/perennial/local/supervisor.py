@@ -35,7 +35,7 @@ NOT_INHERITED = ("PYTHON", "VIRTUAL_ENV", "AIRFLOW", "PERENNIAL_", "SUPERVISOR_"
 
 @dataclass(frozen=True)
 class Program:
-    """What supervisord says of one program."""
+    """The state of one program, as supervisord reports it."""
 
     name: str
     state: str  # STARTING RUNNING BACKOFF STOPPING STOPPED EXITED FATAL UNKNOWN
@@ -45,7 +45,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Definition:
-    """How a program is started and stopped."""
+    """The definition of a program: how it is started and stopped."""
 
     name: str
     command: list[str]

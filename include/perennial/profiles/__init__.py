@@ -1,1 +1,1 @@
-"""What rows looked like, day by day: how a dataset's rows are counted, the counts of each batch, and what drift is measured against."""
+"""Profiles: counts of a dataset's rows by day, the layout by which they are counted, and the reference for drift."""

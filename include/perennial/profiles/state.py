@@ -137,7 +137,7 @@ def sample_level(levels: Integers, bound: int) -> Integers:
 
 @dataclass(frozen=True)
 class State:
-    """Counts of rows: of a day, a batch, a part of a table, a window."""
+    """The counts of some rows, such as a day, a batch, a part of a table or a window."""
 
     layout: Layout
     rows: int
@@ -150,7 +150,7 @@ class State:
         return cls(layout, 0, {column.name: ColumnState.zero(column) for column in layout.columns}, JointState.zero(layout.joint))
 
     def __add__(self, other: State) -> State:
-        """The state of both rows together.
+        """The counts of both together.
 
         Raises:
             ValueError: they were counted on different layouts.
@@ -162,5 +162,5 @@ class State:
 
 
 def sum_of(states: Iterable[State], layout: Layout) -> State:
-    """The state of the rows of all these states."""
+    """The sum of all these counts."""
     return functools.reduce(State.__add__, states, State.zero(layout))

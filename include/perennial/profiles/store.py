@@ -65,7 +65,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass
 class _Lines:
-    """Rows of the file, as they are gathered."""
+    """The rows of a profile's Parquet file, as they are collected."""
 
     texts: dict[str, int]
     parts: list[tuple[Integers, Integers, Integers, Integers, Integers, Integers]]
@@ -125,7 +125,7 @@ def encode(profile: Profile, facts: dict[str, str] | None = None) -> bytes:
 
 
 def decode(data: bytes, layout: Layout, key: str = "given") -> Profile:
-    """The profile in a file.
+    """Read a profile from a Parquet file.
 
     Args:
         data: the file.
@@ -210,7 +210,7 @@ def _assembled(table: pa.Table, layout: Layout) -> Profile:
 
 
 def mark_of(batch: str) -> str:
-    """What tells a batch from all others in the name of its profile: the beginning of its digest."""
+    """The part of a profile's file name that identifies its batch: the beginning of the batch's digest."""
     return (batch if _DIGEST.fullmatch(batch) else hashlib.sha256(batch.encode()).hexdigest())[:MARK]
 
 
@@ -236,7 +236,7 @@ class ProfileStore:
         self.store, self.name, self.folder = store, name, f"profiles/{name}"
 
     def layout(self) -> Layout | None:
-        """How its rows are counted; None as long as that is not decided.
+        """The table's layout; None if it is not fixed yet.
 
         Raises:
             StoredDataDamaged: what is stored is no layout.
@@ -253,12 +253,12 @@ class ProfileStore:
             ) from None
 
     def keep_layout(self, layout: Layout) -> Layout:
-        """Decide how its rows are counted, unless that is decided; returns what holds."""
+        """Fix the table's layout, unless it is fixed already; returns the fixed layout."""
         self.store.put_if_absent(f"{self.folder}/layout.json", layout.model_dump_json().encode())
         return self.layout() or layout
 
     def owe(self, batch: str, label: str) -> None:
-        """Note, before a batch is appended, that its profile is to be made.
+        """Record, before a batch is appended, that its profile must be made.
 
         Args:
             batch: its digest.
@@ -267,7 +267,7 @@ class ProfileStore:
         self.store.write(f"{self.folder}/owed/{batch}", label.encode())
 
     def owed(self) -> dict[str, str]:
-        """Batches whose profile is still to be made: label by digest."""
+        """The batches whose profile is still to be made: labels by digest."""
         labels = {}
         for item in self.store.list(f"{self.folder}/owed"):
             try:
@@ -277,11 +277,11 @@ class ProfileStore:
         return labels
 
     def forgive(self, batch: str) -> None:
-        """A batch was not appended, or its profile is there: nothing is owed."""
+        """Remove the record that a profile must be made: it exists, or the batch was not appended."""
         self.store.delete(f"{self.folder}/owed/{batch}")
 
     def write(self, batch: str, profile: Profile) -> bool:
-        """Keep the profile of a batch, once; False if it is there already."""
+        """Store the profile of a batch, once; False if it exists already."""
         days = list(profile.blocks) or [date.min]
         key = f"{self.folder}/batches/{days[0]}_{days[-1]}-{mark_of(batch)}.parquet"
         written = self.store.put_if_absent(key, encode(profile, {"perennial.batch": batch}))
@@ -289,7 +289,7 @@ class ProfileStore:
         return written
 
     def remove(self, batch: str) -> None:
-        """A batch is no longer in the table: its profile counts no more, and none is owed."""
+        """Remove the profile of a batch that is no longer in the table."""
         for kept in self.batches():
             if kept.mark == mark_of(batch):
                 self.store.delete(kept.key)
@@ -307,7 +307,7 @@ class ProfileStore:
         return kept_batches
 
     def has(self, batch: str) -> bool:
-        """Whether the profile of a batch is there."""
+        """Whether a batch has a profile."""
         return mark_of(batch) in {kept.mark for kept in self.batches()}
 
     def open(self, kept: KeptBatch, layout: Layout) -> Profile:
@@ -315,7 +315,7 @@ class ProfileStore:
         return decode(self.store.read(kept.key), layout, kept.key)
 
     def read(self, first: date | None = None, last: date | None = None, marks: Collection[str] | None = None) -> Profile | None:
-        """The days from `first` to `last`, both included, summed over batches; None while there is no layout.
+        """The profile by day from `first` to `last`, both included, summed over batches; None if there is no layout yet.
 
         Args:
             first: first day; from the beginning if absent.
@@ -331,5 +331,5 @@ class ProfileStore:
         return added((self.open(batch, layout) for batch in kept), layout).select(first, last)
 
     def version_key(self, version: int, part: str = "") -> str:
-        """Where the profile of a version of the table is kept, or of a part of it such as `1of4`."""
+        """Store key of the profile of a table version, or of a part of it such as `1of4`."""
         return f"{self.folder}/versions/{version}{f'/{part}' if part else ''}.parquet"

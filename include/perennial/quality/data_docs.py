@@ -34,7 +34,7 @@ _KEY = re.compile(r"(?P<batch>.+)~(?P<digest>[0-9a-f]*)~(?P<rows>\d*)~(?P<status
 
 @dataclass(frozen=True)
 class Page:
-    """One validation; the same content with the same verdict is the same page."""
+    """One validation's page; the same content with the same result has the same page."""
 
     dataset: str
     batch: str
@@ -44,7 +44,7 @@ class Page:
 
     @property
     def key(self) -> str:
-        """Its store key."""
+        """The store key of the page."""
         batch = re.sub(r"[^A-Za-z0-9._-]", "-", self.batch)[:150]
         return f"{folder(self.dataset)}/validations/{batch}~{self.digest[:12]}~{'' if self.rows is None else self.rows}~{self.status}.html"
 
@@ -87,7 +87,7 @@ def write_page(store: Store, page: Page, result: Any, sentence: str, failures: S
 
 
 def write_refusal(store: Store, page: Page, sentence: str, earlier: str = "") -> None:
-    """Write the page of a file that was refused before its suite was asked, or after its suite passed it.
+    """Write the page of a file that was refused before its validation, or in spite of passing its suite.
 
     Args:
         store: where it goes.

@@ -1,4 +1,4 @@
-"""What a failed expectation says, in words a person can act on.
+"""A failed expectation as a sentence that a person can act on.
 
 >>> from perennial.quality.sentences import sentence
 >>> sentence("expect_column_values_to_not_be_null", {"column": "distance"}, {"unexpected_count": 312, "element_count": 891})

@@ -1,4 +1,4 @@
-"""Suites: what a batch must meet, one JSON file of Great Expectations for each dataset.
+"""Suites: the expectations that a batch must meet, one JSON file of Great Expectations for each dataset.
 
 >>> from perennial.quality.suites import load_suite
 >>> load_suite("flights").name
@@ -40,7 +40,7 @@ def folder() -> Path:
 
 @functools.cache
 def great_expectations() -> Any:
-    """The library, loaded at first use: it takes seconds. It sends nothing to anybody."""
+    """Great Expectations, imported on first use because that takes seconds; it sends no usage data."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)  # it tells of every function that it registers
     with warnings.catch_warnings():

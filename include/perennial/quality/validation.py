@@ -1,4 +1,4 @@
-"""Validation: a batch, or a snapshot, against its dataset's suite. A failed `critical` expectation refuses it; others are reported."""
+"""Validation of a batch or a snapshot by its dataset's suite. A failed `critical` expectation refuses it; others are reported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the suite says of a batch or snapshot."""
+    """The result of validating a batch or a snapshot."""
 
     dataset: str
     batch: str
@@ -50,7 +50,7 @@ class Verdict:
     report_key: str = ""  # store key of the page that shows it; empty if none was asked for
 
     def sentence(self, link: str = "") -> str:
-        """What the suite says, with its worst reason, for a person."""
+        """The result as a sentence, with the worst failure."""
         kept = [f for f in self.failures if self.passed or f.severity == "critical"]
         first, more = (kept[0].sentence if kept else ""), len(kept) - 1
         also = f" ({more} more {'reasons' if more > 1 else 'reason'})" if more > 0 else ""
@@ -76,7 +76,7 @@ def validate(
     now: datetime | None = None,
     store: Store | None = None,
 ) -> Verdict:
-    """Hold a batch against its dataset's suite.
+    """Validate a batch by its dataset's suite.
 
     Args:
         rows: the batch, with the columns of the spec.
@@ -97,7 +97,7 @@ def validate(
 
 
 def validate_snapshot(rows: pyarrow.Table | pandas.DataFrame, dataset: DatasetSpec, label: str, *, store: Store | None = None) -> Verdict:
-    """Hold rows of a snapshot against the suite, without the expectations that are about one batch (`meta.scope` is `batch`).
+    """Validate rows of a snapshot by the suite, without the expectations that are about one batch (`meta.scope` is `batch`).
 
     Args:
         rows: the rows that training would use, with all columns of the spec.
@@ -137,7 +137,7 @@ def _validate(
 
 
 def _worst_first(failure: Failure) -> tuple[int, int]:
-    """By severity, then by rows that break it; a statistic is about all rows."""
+    """Sort key of a failure: by severity, then by the number of rows that fail; a statistic concerns all rows."""
     return _ORDER[failure.severity], -(failure.rows if failure.unexpected is None else failure.unexpected)
 
 

@@ -1,4 +1,4 @@
-"""Talks to an MLflow server over its REST interface.
+"""Client of an MLflow server's REST API.
 
 The mlflow package takes three seconds and 300 MB to import (it loads pandas and much else); a stage that moves an
 alias has no use for them. docs/decisions/0010 weighs it.
@@ -28,7 +28,7 @@ class MlflowRefusal(Exception):
 
 
 class MlflowServer:
-    """One server. The usual MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD, say who asks."""
+    """An MLflow server. Credentials are the usual MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD."""
 
     def __init__(self, url: str, seconds: float = ANSWER_SECONDS) -> None:
         self.url = url.rstrip("/")
@@ -40,25 +40,25 @@ class MlflowServer:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection that is kept between calls; the next call opens another."""
+        """Close the connection that is kept between calls; the next call opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def get(self, path: str, **query: str | int) -> dict[str, Any]:
-        """Ask. Raises MlflowRefusal or ServiceUnreachable."""
+        """Send a GET request. Raises MlflowRefusal or ServiceUnreachable."""
         return self._call("GET", f"/api/2.0/mlflow/{path}?{urlencode(query)}")
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
-        """Tell. Raises MlflowRefusal or ServiceUnreachable."""
+        """Send a POST request. Raises MlflowRefusal or ServiceUnreachable."""
         return self._call("POST", f"/api/2.0/mlflow/{path}", body)
 
     def patch(self, path: str, **body: Any) -> dict[str, Any]:
-        """Change. Raises MlflowRefusal or ServiceUnreachable."""
+        """Send a PATCH request. Raises MlflowRefusal or ServiceUnreachable."""
         return self._call("PATCH", f"/api/2.0/mlflow/{path}", body)
 
     def delete(self, path: str, **body: Any) -> dict[str, Any]:
-        """Remove. Raises MlflowRefusal or ServiceUnreachable."""
+        """Send a DELETE request. Raises MlflowRefusal or ServiceUnreachable."""
         return self._call("DELETE", f"/api/2.0/mlflow/{path}", body)
 
     def put_file(self, artifact_uri: str, name: str, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The registry: what was trained, from what, and which version has which role. Kept by an MLflow server."""
+"""The registry of trained versions in MLflow: their numbers, where they come from, and which one is candidate or champion."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TAKEN = "RESOURCE_ALREADY_EXISTS"
 
 
 class Provenance(Protocol):
-    """Where a trained version comes from (`lineage.manifest.Manifest`)."""
+    """The origin of a trained version: its data, code, settings and cause (see `lineage.manifest.Manifest`)."""
 
     @property
     def model(self) -> str:
@@ -37,7 +37,7 @@ class Provenance(Protocol):
 
     @property
     def run_key(self) -> str:
-        """Identity of the training."""
+        """Hash that identifies the training."""
         ...
 
     @property
@@ -47,27 +47,27 @@ class Provenance(Protocol):
 
     @property
     def snapshot(self) -> int:
-        """Table version."""
+        """Table version that it was trained on."""
         ...
 
     @property
     def snapshot_digest(self) -> str:
-        """Identity of the snapshot's content."""
+        """Digest of the snapshot's content."""
         ...
 
     @property
     def code_digest(self) -> str:
-        """Identity of the training code."""
+        """Hash of the training code."""
         ...
 
     @property
     def lock_digest(self) -> str:
-        """Identity of the lock file."""
+        """SHA-256 of the lock file."""
         ...
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """What the training was asked for."""
+        """The settings of the training."""
         ...
 
     @property
@@ -82,7 +82,7 @@ class Provenance(Protocol):
 
     @property
     def reason(self) -> str:
-        """A person's words."""
+        """A person's reason for the training."""
         ...
 
     @property
@@ -92,12 +92,12 @@ class Provenance(Protocol):
 
     @property
     def parents(self) -> Sequence[str]:
-        """Digests of the versions it followed."""
+        """Digests of the versions that came before it."""
         ...
 
     @property
     def created(self) -> datetime:
-        """When it was sealed."""
+        """When the version folder was sealed."""
         ...
 
     def model_dump_json(self, *, indent: int | None = None) -> str:
@@ -227,7 +227,7 @@ class ModelRegistry:
         return Version(known.model, known.number, known.digest, known.run_id, known.snapshot, known.tags | dict(tags or {}), known.aliases)
 
     def restore(self, model: str, number: int, digest: str, run_id: str, tags: Mapping[str, str], description: str) -> None:
-        """Give a version the number that it had. MLflow counts upwards: numbers on the way are given and taken away again.
+        """Register a version under the number that it had. MLflow counts upwards, so lower free numbers are registered and deleted again.
 
         Args:
             model: name of the model.
@@ -258,7 +258,7 @@ class ModelRegistry:
                 )
 
     def delete_version(self, model: str, number: int) -> None:
-        """Take a number away; it is never given again. No error if it is gone."""
+        """Delete a version's number; it is never given again. No error if it does not exist."""
         try:
             self._server.delete("model-versions/delete", name=model, version=str(number))
         except MlflowRefusal as refusal:
@@ -306,7 +306,7 @@ class ModelRegistry:
                 return sorted(listed, key=lambda version: version.number)
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
-        """Give a version a role; the version that had it loses it. Raises UnknownName if there is no such version."""
+        """Give a version a role, such as champion; the version that had it loses it. Raises UnknownName if there is no such version."""
         try:
             self._server.post("registered-models/alias", name=model, alias=alias, version=str(number))
         except MlflowRefusal as refusal:
@@ -325,18 +325,18 @@ class ModelRegistry:
                 raise _broken(refusal) from refusal
 
     def run_url(self, run_id: str) -> str:
-        """Page of a run."""
+        """URL of a run's page."""
         try:
             return f"{self.url}/#/experiments/{self._run(run_id)['info']['experiment_id']}/runs/{run_id}"
         except UnknownName:
             return self.url
 
     def version_url(self, model: str, number: int) -> str:
-        """Page of a version."""
+        """URL of a version's page."""
         return f"{self.url}/#/models/{model}/versions/{number}"
 
     def model_url(self, model: str) -> str:
-        """Page of a model: its versions and aliases."""
+        """URL of a model's page, with its versions and aliases."""
         return f"{self.url}/#/models/{model}"
 
     def _experiment(self, model: str) -> str:
@@ -422,7 +422,7 @@ class ModelRegistry:
 
 
 def same_weights(registry: ModelRegistry, model: str, number: int | None) -> list[str]:
-    """The version, as a tag names it ("none" for none), and those that it recalibrates, one after the other: all have its weights."""
+    """A version (as a tag names it, "none" for none), and the versions that it recalibrates, in turn: all have the same weights."""
     numbers = [str(number or "none")]
     while number is not None:
         version = registry.version(model, number)

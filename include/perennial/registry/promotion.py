@@ -48,7 +48,7 @@ CHUNK = 250
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that the gate looked at."""
+    """One check of the gate."""
 
     name: str
     passed: bool
@@ -58,14 +58,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says, and why."""
+    """The gate's decision, with its reasons."""
 
     passed: bool
     sentence: str
     checks: tuple[Check, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The verdict for the record."""
+        """The decision as JSON, for the record."""
         return {
             "passed": self.passed,
             "sentence": self.sentence,
@@ -82,13 +82,13 @@ class Losses:
     days: npt.NDArray[Any]  # day of each row's event time
 
     def where(self, rows: npt.NDArray[np.bool_]) -> Losses:
-        """Some of the rows."""
+        """The losses of the chosen rows only."""
         return Losses(self.candidate[rows], self.champion[rows], self.days[rows])
 
 
 @dataclass(frozen=True)
 class Excess:
-    """How far the candidate's mean loss lies above an allowed multiple of the champion's; below zero is good."""
+    """Excess of the candidate's mean loss over an allowed multiple of the champion's; negative is good."""
 
     value: float
     low: float
@@ -106,7 +106,7 @@ def judge(
     not_compared: str = "",
     besides: Sequence[Check] = (),
 ) -> Verdict:
-    """The verdict on a candidate.
+    """Decide whether a candidate may be registered.
 
     Args:
         gate: what is asked.
@@ -139,7 +139,7 @@ def judge(
 
 
 def keeps_its_meaning(changes: Changes, champion: str) -> Check:
-    """Whether an answer of the candidate means what one of the champion does, and what callers notice of it.
+    """Check that answers of candidate and champion mean the same, and list the changes that callers would notice.
 
     Args:
         changes: from the champion's signature to the candidate's.
@@ -186,7 +186,7 @@ def has_every_class(rows: Mapping[str, int], days: Sequence[str]) -> Check:
 
 
 def passes_floors(metrics: Mapping[str, float], gate: GateSpec) -> list[str]:
-    """A sentence for each floor that is missed."""
+    """A sentence for each floor that the candidate misses."""
     failures = []
     for name, floor in gate.floors.items():
         value, higher = metrics.get(name), name in HIGHER_IS_BETTER
@@ -198,7 +198,7 @@ def passes_floors(metrics: Mapping[str, float], gate: GateSpec) -> list[str]:
 
 
 def beats_champion(losses: Losses, gate: GateSpec) -> Check:
-    """Whether the candidate holds its own: it is shown to be within the margin of the champion, and not shown to be worse.
+    """Check the candidate against the champion: it must be shown to be within the margin, and must not be shown to be worse.
 
     Paired bootstrap: both versions' losses on the same rows are drawn together.
     """
@@ -221,7 +221,7 @@ def beats_champion(losses: Losses, gate: GateSpec) -> Check:
 
 
 def improves(losses: Losses, alpha: float, resamples: int) -> Check:
-    """Whether a recalibrated champion is shown to be better than it was: the light gate.
+    """The gate for recalibrations: whether a recalibrated champion is shown to be better than before.
 
     Same weights, two other parameters: nothing that the floors or older data could tell. So there is no margin either: what
     is not shown to be better, at the chance `alpha`, is not worth a release. Paired bootstrap, as `beats_champion`.
@@ -234,7 +234,7 @@ def improves(losses: Losses, alpha: float, resamples: int) -> Check:
 
 
 def _measured(losses: Losses, plain: Excess, alpha: float) -> tuple[dict[str, Any], str]:
-    """What was measured of two versions on the same rows without any margin: by name, and for a person."""
+    """A comparison of two versions on the same rows without any margin: the figures by name, and a sentence."""
     ours, theirs = float(losses.candidate.mean()), float(losses.champion.mean())
     numbers = {
         "rows": len(losses.candidate),
@@ -253,7 +253,7 @@ def _measured(losses: Losses, plain: Excess, alpha: float) -> tuple[dict[str, An
 
 
 def old_context(slices: Mapping[str, Losses], gate: GateSpec) -> Check:
-    """Whether the candidate still does well on older data.
+    """Check that the candidate is not much worse than the champion on older data.
 
     A slice speaks against it when its mean loss there exceeds the champion's by more than the margin and is worse beyond
     chance, at alpha divided by the number of slices: among many slices some always look bad.

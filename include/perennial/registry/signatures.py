@@ -1,4 +1,4 @@
-"""What callers may send to a version and what its answers mean, held against another version: pure functions of `signature.json`.
+"""Comparison of two versions' signatures (`signature.json`): what changes for callers, and whether answers still mean the same.
 
 What an answer means never changes under one name. What callers send may grow: a change that every request of yesterday survives is
 *compatible*, one that some do not is *breaking* and needs a person who has told the callers.
@@ -23,7 +23,7 @@ MEANINGS = {"task": "task", "label": "label", "classes": "classes"}
 
 @dataclass(frozen=True)
 class Changes:
-    """What has changed from one signature to another, as parts of sentences."""
+    """The changes from one signature to another, as parts of sentences."""
 
     meaning: tuple[str, ...] = ()  # of an answer: such a version is another model
     breaking: tuple[str, ...] = ()  # what callers must do before it can read all that they send
@@ -31,16 +31,16 @@ class Changes:
 
     @classmethod
     def read(cls, stored: Mapping[str, Sequence[str]]) -> Changes:
-        """Changes as an evaluation has them."""
+        """The changes as read from an evaluation."""
         return cls(**{kind: tuple(said) for kind, said in stored.items()})
 
     def as_json(self) -> dict[str, list[str]]:
-        """The changes for an evaluation."""
+        """The changes as JSON, for an evaluation."""
         return {kind: list(said) for kind, said in asdict(self).items()}
 
 
 def compare(before: Signature, now: Signature) -> Changes:
-    """What has changed from the champion's signature to the candidate's.
+    """Compare the candidate's signature with the champion's.
 
     A task, label or list of classes that either of them does not name is not compared: versions of before it was written down have none.
     """
@@ -76,7 +76,7 @@ def compare(before: Signature, now: Signature) -> Changes:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """What has changed of one input: what breaks callers, and what does not."""
+    """The changes of one input: those that break callers, and those that do not."""
     name = now["name"]
     breaking, compatible = [], []
     if (before["type"], now["type"]) == ("int", "float"):  # a whole number is a number

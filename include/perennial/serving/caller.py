@@ -1,4 +1,4 @@
-"""Asks what serves as a caller reaches it: through the gateway, by the route of each version.
+"""Checks that versions answer the way callers reach them: through the gateway, by the route of each version.
 
 A process that runs may hang, and a gateway that says it is well may reach nobody: only an answer that came all the way counts.
 """
@@ -23,7 +23,7 @@ AGAIN_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What a caller of one version meets."""
+    """The answer that a caller of one version gets."""
 
     model: str
     version: int

@@ -1,4 +1,4 @@
-"""What the evidence of a release says: advance, hold, promote, roll back or ask. Pure functions of counts.
+"""Decides on a release from its evidence: advance, hold, promote, roll back or ask a person. Pure functions of counts.
 
 The question is always "from which arm did this event come?". If both arms fail alike, an error comes from the candidate
 with the probability of its share of the requests; if the candidate fails g times as often, with a larger one. The
@@ -45,7 +45,7 @@ LARGEST = 700.0  # exp() of more overflows
 
 @dataclass(frozen=True)
 class Signal:
-    """One kind of event, and what of it speaks against a candidate."""
+    """One kind of event, such as errors, and what counts against a candidate."""
 
     share: float  # of the release's alpha
     ratios: tuple[float, ...]  # how many times the tolerated rate a bad candidate might have
@@ -82,7 +82,7 @@ class Counts:
 
 
 class Tally(BaseModel):
-    """All that a signal has shown since the release began."""
+    """The evidence of one signal since the release began."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -94,7 +94,7 @@ class Tally(BaseModel):
 
 
 class Evidence(BaseModel):
-    """What a release has shown so far. Grows by `add`, one look at a time."""
+    """The evidence of a release so far; `add` adds one look."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -171,7 +171,7 @@ def next_step(evidence: Evidence) -> Evidence:
 
 
 def decide(evidence: Evidence, release: ReleaseSpec, step_seconds: float, *, last_step: bool) -> Decision:
-    """What the evidence asks for.
+    """Decide what to do, given the evidence.
 
     Args:
         evidence: all that the release has shown.
@@ -193,7 +193,7 @@ def decide(evidence: Evidence, release: ReleaseSpec, step_seconds: float, *, las
 
 
 def _charge(evidence: Evidence, release: ReleaseSpec) -> str:
-    """What convicts the candidate; empty if nothing does."""
+    """The signals that show the candidate to be worse; empty if there are none."""
     for name, signal in signals(release).items():
         tally = evidence.tallies.get(name, Tally())
         odds, limit = average(tally.against), 1 / (release.alpha * signal.share)
@@ -229,7 +229,7 @@ def figures(evidence: Evidence, release: ReleaseSpec) -> dict[str, Any]:
 
 
 def increment(before: Arm, now: Arm) -> Arm:
-    """What an arm has shown between two looks. Counts that fell began anew at zero (the gateway or the server was restarted)."""
+    """The counts of an arm between two looks. A count that fell began again at zero (the gateway or the server was restarted)."""
     if now.requests < before.requests or now.errors < before.errors:
         return now
     earlier = dict(before.latency_ms)

@@ -100,7 +100,7 @@ def folder(settings: Settings) -> Path:
 
 
 def admin_socket(settings: Settings) -> Path:
-    """Where Envoy is asked about itself. Whoever reaches it may also reconfigure and stop it: it is this user's alone."""
+    """The socket of Envoy's admin interface. It can reconfigure and stop Envoy, so only this user can reach it."""
     return socket_folder(settings) / "gateway.sock"
 
 
@@ -228,12 +228,12 @@ def _refusal(match: Json, status: int, sentence: str) -> Json:
 
 
 def cluster_name(model: str, version: int) -> str:
-    """The cluster over which one version is asked for predictions."""
+    """The cluster for prediction requests to one version."""
     return f"{model}-v{version}"
 
 
 def aside_name(model: str, version: int) -> str:
-    """The cluster over which one version is asked all else."""
+    """The cluster for all requests to one version other than predictions."""
     return f"{cluster_name(model, version)}-aside"
 
 

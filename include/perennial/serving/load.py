@@ -35,7 +35,7 @@ class Call:
 
 @dataclass
 class Load:
-    """What came back."""
+    """The counts and latencies of the answers to the calls sent."""
 
     requests: int = 0
     failures: list[str] = field(default_factory=list)  # a sentence for each request that was not answered with scores

@@ -14,7 +14,7 @@ from perennial.serving.scorer import Scorer, ScoringFailed
 
 
 def replay(folder: Path) -> dict[str, object]:
-    """What the golden rows show here."""
+    """The result of replaying the golden rows in this environment."""
     try:
         mismatch = Scorer(folder).replay()
     except ScoringFailed as error:

@@ -50,7 +50,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a version asks of a request, as its `signature.json` says."""
+    """A version's signature, as its `signature.json` has it: which inputs a request must have."""
 
     inputs: tuple[Input, ...]
     strict: bool = False  # refuses fields that the version does not know, which are ignored otherwise
@@ -154,7 +154,7 @@ def _rows(data: object, max_rows: int) -> list[Any]:
 
 
 def _fitted(place: int, row: Mapping[str, Any], signature: Signature, ignored: set[str]) -> dict[str, Any]:
-    """A row of other fields with the version's own alone, null where it lacks one; adds to `ignored` what is left out."""
+    """A row reduced to the version's fields, null where it lacks one; the others are added to `ignored`."""
     unknown = row.keys() - signature.names
     if unknown and signature.strict:
         fields = ", ".join(given.name for given in signature.inputs)

@@ -1,4 +1,4 @@
-"""What serves a model, and what each version that serves has shown. Plain data, light to import.
+"""A model's route (which versions share its traffic) and the counts of each version. Plain data, light to import.
 
 >>> from perennial.serving.route import Route
 >>> route = Route({7: 9_000, 8: 1_000}, None, {7: "0" * 64, 8: "1" * 64}, champion=7)
@@ -47,13 +47,13 @@ class Route:
 
     @property
     def stable(self) -> int:
-        """The version that answers again what another one fails."""
+        """The version on which requests are retried that another version failed."""
         return self.champion if self.champion is not None else min(self.weights, key=lambda version: (-self.weights[version], version))
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What one version has shown since it first served, as counts that only grow.
+    """The counts of one version since it first served; they only grow.
 
     Every request a version was asked is counted once, also those that another version answered in its stead.
     """

@@ -19,7 +19,7 @@ from perennial.serving.request import BadRequest, read_request, read_signature
 
 
 class ScoringFailed(RuntimeError):
-    """A version did not give usable scores; the message is one sentence."""
+    """The version failed to give usable scores; the message is one sentence."""
 
 
 class Scorer:

@@ -44,7 +44,7 @@ def move(backend: Backend, model: ModelSpec, route: Route) -> None:
 
 
 def with_idle(route: Route, digests: Mapping[int, str]) -> Route:
-    """The route, with more versions that run but get nothing, each with the digest of its folder."""
+    """The route with further versions added that run but get no traffic, each with the digest of its folder."""
     weights = {**dict.fromkeys(digests, 0), **route.weights}
     shadow = None if route.shadow in digests else route.shadow
     return Route(weights, shadow, {**digests, **route.digests}, route.champion)

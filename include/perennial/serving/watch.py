@@ -1,4 +1,4 @@
-"""The working file of a release: the evidence so far and the counters up to which it reaches.
+"""The working file of a release: the evidence so far, and the counters at the last look.
 
 Both are written together, whole, after each look. A look that was killed, or one that ran beside another, therefore neither
 loses a request nor counts one twice: the next look goes on from the counters that belong to the evidence it finds.
@@ -23,7 +23,7 @@ SHADOW_SHARE = 0.5  # a shadow gets one request for each one that the champion g
 
 
 class Watch(BaseModel):
-    """What a release has shown."""
+    """The evidence of one release, and the counters at the last look."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,7 +49,7 @@ class Watch(BaseModel):
 
     @classmethod
     def begin(cls, candidate: int, champion: int, arms: Mapping[int, Arm]) -> Watch:
-        """A watch that counts from now on."""
+        """A new watch that counts from now on."""
         return cls(candidate=candidate, champion=champion, counters=_plain(arms))
 
     @classmethod
@@ -65,7 +65,7 @@ class Watch(BaseModel):
         store.write(_key(model, self.candidate), self.model_dump_json().encode())
 
     def on_step(self, step: int, since: datetime) -> Watch:
-        """The same on the step that began with that ledger entry."""
+        """A copy of the watch on another step, the one that began with that ledger entry."""
         if step == self.step:
             return self
         return self.model_copy(update={"step": step, "since": since, "evidence": canary.next_step(self.evidence)})
@@ -101,7 +101,7 @@ class Watch(BaseModel):
     def seen(
         self, arms: Mapping[int, Arm], weight: float | None, release: ReleaseSpec, labelled: Mapping[int, tuple[int, int]] | None = None
     ) -> Watch:
-        """The same after another look.
+        """A copy of the watch after another look.
 
         Args:
             arms: counters of every version now.

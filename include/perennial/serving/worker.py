@@ -1,4 +1,4 @@
-"""Gunicorn's threaded worker, mended where it would let a gateway starve it and where a killed one would lose an answer."""
+"""Gunicorn's threaded worker with two fixes: idle connections take no thread, and a killed worker never leaves a half-sent answer."""
 
 from __future__ import annotations
 

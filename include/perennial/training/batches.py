@@ -1,4 +1,4 @@
-"""Rows as tensors, in batches whose order follows from seed and epoch alone: a resumed training sees what it would have seen."""
+"""Rows as tensors, in batches whose order depends only on seed and epoch, so that a resumed training sees the same batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores that mean what they say: logits are scaled and shifted so that they fit the validation split, then become probabilities.
+"""Calibration of probabilities: logits are scaled and shifted so that they fit the validation split.
 
 Scale and shifts minimise the mean log loss plus `weight` times their squared distance from no change, by Newton's
 method (Platt, "Probabilistic Outputs for Support Vector Machines", 1999; for many classes Guo et al., "On Calibration

@@ -1,4 +1,4 @@
-"""How good scores are: metrics, losses of single rows, slices and intervals. Pure functions of labels and scores.
+"""Evaluation of scores: metrics, losses of single rows, slices and intervals. Pure functions of labels and scores.
 
 Shapes: labels [rows] are class numbers (0 or 1 for binary) or values of a regression; scores are [rows, classes], or [rows, 1].
 

@@ -1,4 +1,4 @@
-"""From a trained module to the files of a version folder, checked: ONNX gives what torch gave."""
+"""Export of a trained module to the files of a version folder, with a check that ONNX computes the same as torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OPSET = 18
 
 
 class _Scores(torch.nn.Module):
-    """Tensors by position, as ONNX wants them, to scores."""
+    """Wraps a model so that it takes tensors by position, as ONNX export requires, and returns scores."""
 
     def __init__(self, module: TaskModule, names: list[str], calibration: Calibration | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The base of a model: loss, optimiser and what is logged follow from the task; a model adds its layers and `forward`."""
+"""Base class of all models: it provides loss, optimiser and logging for the task; a model adds its layers and `forward`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TaskModule(LightningModule):
         )
 
     def training_loss(self, inputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
-        """What a gradient step lowers."""
+        """The loss that training minimises."""
         return self.loss(self(**inputs), labels)
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The processes of a training over several devices or nodes: how many, and which of them only help.
+"""The processes of a distributed training: how many there are, and which one seals the version.
 
 Each node runs the same command; `MASTER_ADDR`, `MASTER_PORT` and `NODE_RANK` say where the first node is and which one this is. On a
 node with several GPUs Lightning starts one more process for each further GPU and gives it a `LOCAL_RANK`.
@@ -12,10 +12,10 @@ from perennial.specs import ComputeSpec
 
 
 def process_count(compute: ComputeSpec) -> int:
-    """Processes that train together."""
+    """Number of processes that train together."""
     return max(compute.gpus, 1) * compute.nodes
 
 
 def is_helper(compute: ComputeSpec) -> bool:
-    """Whether this process only helps: the first process of the first node seals the version, and it alone answers with a result."""
+    """Whether this process is not the first: the first process of the first node seals the version, and it alone answers with a result."""
     return process_count(compute) > 1 and any(int(os.environ.get(name) or 0) for name in ("NODE_RANK", "LOCAL_RANK"))

@@ -1,4 +1,4 @@
-"""The champion's weights with another scale and shift: fitted to newly labelled days, written as the last nodes of the graph.
+"""Recalibration: scale and shift of a version's scores, fitted to newly labelled days and added as the last nodes of its ONNX graph.
 
 A version that was recalibrated is `probabilities = softmax(scale * log(scores) + shift)` of what its training gave, or
 `scale * value + shift` of a regression. Recalibrating it again replaces these nodes: there is never a chain of them, and
@@ -43,7 +43,7 @@ _GIVEN = f"{_PREFIX}given"  # the trained graph's scores
 
 @dataclass(frozen=True)
 class Recalibration:
-    """What is done to the scores that training gave; a shift for each class, or one for a regression."""
+    """Scale and shift of the scores; a shift for each class, or one for a regression."""
 
     task: Task
     scale: float
@@ -102,7 +102,7 @@ def weight_for(weight: float, days: int, wanted: int) -> float:
 
 
 def recalibrate(folder: Path, recalibration: Recalibration, record: Mapping[str, Any]) -> None:
-    """Give the version folder this recalibration in place of any that it has: graph, golden rows and `recalibration.json`.
+    """Write this recalibration into a version folder, in place of any that it has: graph, golden rows and `recalibration.json`.
 
     Args:
         folder: a version folder, without regard to its manifest, which must be sealed anew.
@@ -143,7 +143,7 @@ def read_recalibration(folder: Path) -> tuple[Recalibration, dict[str, Any]] | N
 
 
 def take_away(folder: Path) -> None:
-    """Give the version folder the graph of its training again; its golden rows are left as they are."""
+    """Restore a version folder's graph as training made it; its golden rows stay as they are."""
     (folder / RECALIBRATION).unlink(missing_ok=True)
     _write_graph(folder / "model.onnx", None)
 
@@ -160,7 +160,7 @@ def _write_graph(file: Path, recalibration: Recalibration | None) -> None:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Take the nodes of a recalibration away, if the graph has any."""
+    """Remove the nodes of a recalibration, if the graph has any."""
     graph = model.graph
     for field in (graph.node, graph.initializer):
         kept = [part for part in field if not part.name.startswith(_PREFIX)]
@@ -199,7 +199,7 @@ def _append(model: onnx.ModelProto, recalibration: Recalibration) -> None:
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Give a value of the graph another name, wherever it is made or used; the graph's output keeps its own."""
+    """Rename a value of the graph, wherever it is made or used; the graph's output keeps its own."""
     for node in graph.node:
         for names in (node.input, node.output):
             for place, name in enumerate(names):

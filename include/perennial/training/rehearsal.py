@@ -1,4 +1,4 @@
-"""Many trainings of one history, each fitted at most once: what the trees of every day would have said of the days after it.
+"""Many trainings on one history, cached: what a model trained on each day would have predicted for the days after it.
 
 A history is laid out in a folder of this machine, together with the log probabilities of every training. The folder's name is the
 digest of all that a training depends on, so that a replay that was interrupted goes on where it stopped, and another one of the
@@ -47,7 +47,7 @@ class Learner:
 
 
 def lay_out(labelled: Labelled, learner: Learner, below: Path, name: str) -> Rehearsal:
-    """Write a history to its folder, if it is not there.
+    """Write a history to its folder, unless it exists.
 
     Args:
         labelled: the rows.
@@ -97,11 +97,11 @@ class Rehearsal:
         return self._array("values")[first:end]
 
     def is_fitted(self, training: date) -> bool:
-        """Whether the training that has seen the labels up to that day is there."""
+        """Whether the training on the labels up to that day has been fitted."""
         return self._file(training).exists()
 
     def fit(self, training: date, horizon: int | None = HORIZON) -> None:
-        """Fit the training that has seen the labels up to that day, and keep what it says of the days after it.
+        """Fit the training on the labels up to that day, and store its predictions for the days after it.
 
         Args:
             training: newest day of its labels.
@@ -145,7 +145,7 @@ class Rehearsal:
 
 
 def _write(file: Path, array: NDArray[Any]) -> None:
-    """Whole or not at all, whoever else writes the same."""
+    """Write a file atomically, even if another process writes the same one."""
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     with unfinished.open("wb") as stream:
         np.save(stream, array)

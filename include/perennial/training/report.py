@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs nothing else: no script, no network."""
+"""An evaluation as one self-contained HTML page, without scripts or network access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of a version folder, as serving computes them: its own features.py, its encoder, its ONNX file.
+"""Scores rows with a version folder exactly as serving does: with its own features.py, encoder and ONNX file.
 
 Knows neither torch nor Lightning.
 """
@@ -40,7 +40,7 @@ def score(version_folder: Path, columns: Columns, *, threads: int = 1, batch: in
 
 
 def load_features(version_folder: Path) -> ModuleType:
-    """The features.py that travels with the version, loaded under a name of its own."""
+    """The version folder's own features.py, imported under a unique module name."""
     file = version_folder / "features.py"
     module_spec = importlib.util.spec_from_file_location(f"features_of_{version_folder.name}", file)
     if module_spec is None or module_spec.loader is None or not file.is_file():

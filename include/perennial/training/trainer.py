@@ -1,5 +1,7 @@
-"""Training: Lightning runs the epochs; after each one a checkpoint is kept here and in the store, so that a killed training goes on
-where it was, on this machine or on another one."""
+"""Training with Lightning, with a checkpoint after each epoch.
+
+Checkpoints are kept on this machine and in the store, so that a killed training resumes here or on another machine.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ History = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gave."""
+    """The result of a training."""
 
     module: TaskModule  # the best epoch's weights; the last one's in a helper process
     calibration: Calibration | None  # none for a regression, nor in a helper process
@@ -60,14 +62,14 @@ class Trained:
 
 
 class Checkpoints:
-    """Where the checkpoints of one training are: a folder of this machine, and below `prefix` of the store for other machines."""
+    """The checkpoints of one training: in a folder of this machine, and below `prefix` in the store for other machines."""
 
     def __init__(self, folder: Path, store: Store | None = None, prefix: str = "") -> None:
         self.folder, self.store, self.prefix = folder, store, prefix
 
     @property
     def last(self) -> Path:
-        """Everything needed to go on after the last finished epoch."""
+        """The checkpoint from which training resumes after the last finished epoch."""
         return self.folder / "last.ckpt"
 
     @property
@@ -76,7 +78,7 @@ class Checkpoints:
         return self.folder / "best.ckpt"
 
     def restore(self) -> bool:
-        """Whether there are checkpoints to go on from, in the folder then.
+        """Whether there are checkpoints to resume from; they are then in the folder.
 
         Where there is a store, it alone counts: all machines agree on it.
         """
@@ -100,7 +102,7 @@ class Checkpoints:
             self.store.upload(file, self._key(file))
 
     def remove(self) -> None:
-        """Forget this training, here and in the store."""
+        """Delete the checkpoints of this training, here and in the store."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.store:
             for checkpoint in list(self.store.list(self.prefix)):
@@ -188,7 +190,7 @@ def _trainer(spec: ModelSpec, limit: int, folder: Path, callbacks: list[Callback
 
 
 class _Data(LightningDataModule):
-    """Batches of this process, made anew each epoch."""
+    """The batches of this process, reshuffled for each epoch."""
 
     def __init__(self, spec: ModelSpec, training: Rows, validation: Rows) -> None:
         super().__init__()
@@ -292,7 +294,7 @@ class _BestAndLast(Checkpoint):
 
 
 class _EndsWhenAsked(Callback):
-    """Lets SIGTERM end one of several processes at once; the others then miss it and end too.
+    """Lets SIGTERM end one of several processes at once; the others notice and end too.
 
     Lightning's own handler first tells the others, in the middle of whatever they are telling each other: all of them hang.
     """
@@ -303,7 +305,7 @@ class _EndsWhenAsked(Callback):
 
 
 def _ended(state: dict[str, Any], stopping: EarlyStopping, limit: int) -> bool:
-    """Whether the interrupted training had done its last epoch: another one would make it differ from one left alone."""
+    """Whether the interrupted training had finished its last epoch; one more would make it differ from an uninterrupted one."""
     if state.get("epoch", -1) + 1 >= limit:
         return True
     kept = state.get("callbacks", {}).get(stopping.state_key, {})
@@ -372,7 +374,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _peers(spec: ModelSpec) -> Iterator[None]:
-    """A node that went away ends the training of the others too: in a sentence, not in a hundred lines of torch's."""
+    """Turn torch's error about a lost node into one sentence; the other nodes end too."""
     try:
         yield
     except RuntimeError as error:
@@ -387,7 +389,7 @@ def _peers(spec: ModelSpec) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's own log lines and advice out of the task log: the diary says what matters."""
+    """Keep Lightning's own log lines and advice out of the task log; the diary logs each epoch."""
     loggers = [
         logging.getLogger(name)
         for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero", "lightning.pytorch")

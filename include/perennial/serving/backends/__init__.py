@@ -32,7 +32,7 @@ class Backend(Protocol):
         ...
 
     def observe(self, model: ModelSpec) -> dict[int, Arm]:
-        """What every version of the model's route has shown so far: counts that only grow while a version is in the route.
+        """The counts of every version of the model's route so far; they only grow while a version is in the route.
 
         Raises:
             ServiceUnreachable: the gateway does not answer.

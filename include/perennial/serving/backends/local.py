@@ -33,7 +33,7 @@ _ROUTED_SECONDS = 1.0  # a request whose way was chosen by its headers may wait 
 
 
 class Supervisor(Protocol):
-    """What keeps programs running."""
+    """The interface of a program supervisor."""
 
     def add_program(self, name: str, command: list[str], environment: Mapping[str, str], *, stop_seconds: int) -> None:
         """Keep a program running; the same one again changes nothing."""

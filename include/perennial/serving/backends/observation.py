@@ -1,4 +1,4 @@
-"""Counters as arms. Gateways and servers forget their counters when they restart or leave; what is kept here only grows."""
+"""Counters of versions that survive restarts: gateways and servers forget theirs, the totals kept here only grow."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def _cumulative(buckets: Mapping[float, int]) -> tuple[tuple[float, int], ...]:
 
 
 class Kept(Protocol):
-    """Where totals are kept between two looks."""
+    """The interface of a place where totals are kept between two looks."""
 
     def read(self) -> bytes | None:
-        """What was kept last; None if nothing was."""
+        """The totals that were kept last; None if there are none."""
         ...
 
     def write(self, data: bytes) -> None:

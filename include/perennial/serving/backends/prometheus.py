@@ -1,4 +1,4 @@
-"""What Prometheus knows of served versions: the raw counters of every pod, as its servers show them on `/metrics`."""
+"""Reads from Prometheus the raw counters of every pod of a served version, as scraped from `/metrics`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ANSWER_SECONDS = 10
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a kind of server calls its figures."""
+    """The metric names of one kind of server."""
 
     answers: str = "perennial_predictions_total"  # counter with the label `code`
     seconds: str = "perennial_prediction_seconds_bucket"  # histogram

@@ -1,4 +1,4 @@
-"""What the pods of one version show: whether all of them serve, and else why not, as one sentence for a person.
+"""Checks whether all pods of a version serve, and says in one sentence why not.
 
 Pure, but for `ask_ready`.
 """
@@ -28,7 +28,7 @@ class Trouble:
 
 
 def ask_ready(pod: Mapping[str, Any], port: int, seconds: float) -> Json | None:
-    """What a pod's server says on /ready; None if it does not answer."""
+    """The answer of a pod's server on /ready; None if it does not answer."""
     address = (pod.get("status") or {}).get("podIP")
     if not address:
         return None
