@@ -1,4 +1,16 @@
-"""Snapshots: immutable versions of a dataset's table, and their split into train, validation and test by time."""
+"""Snapshots: immutable versions of a dataset's table, and their split into train, validation and test by time.
+
+>>> from perennial import discovery
+>>> from perennial.store import open_store
+>>> store, orders = open_store("store"), DatasetSpec(
+...     name="orders", title="Orders", owner="shop", key=["id"], event_time="at",
+...     columns=[{"name": "id", "type": "int"}, {"name": "at", "type": "timestamp"}])
+>>> rows = pa.table({"id": [7, 8], "at": pa.array([datetime(2024, 1, 2), datetime(2024, 1, 1)], pa.timestamp("us"))})
+>>> table_of(store, orders).append(rows, "1f" * 32, key=("id",), event_time="at")
+1
+>>> latest_snapshot(store, orders).rows(["id"])["id"].tolist()  # by event time
+[8, 7]
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,12 @@
 can be made again. Light.
 
 models/<model>/numbers/<8-digit number>.json
+
+    >>> from perennial.store import open_store
+    >>> store = open_store("store")
+    >>> note_registration(store, "churn", 1, "a" * 64, {"cause": "data"})
+    >>> registrations(store, "churn")[1].tags
+    {'cause': 'data'}
 """
 
 from __future__ import annotations

@@ -1,4 +1,17 @@
-"""The trainings of a model and their versions, as read from the version folders and the gate's decisions. Light."""
+"""The trainings of a model and their versions, as read from the version folders and the gate's decisions. Light.
+
+>>> import tempfile
+>>> from perennial.store import open_store
+>>> from perennial.testing import publish_small_version
+>>> from pathlib import Path
+>>> store = open_store(tempfile.mkdtemp())
+>>> digest = publish_small_version(store, Path(tempfile.mkdtemp()) / "version")
+>>> judged(store, "small_delays", digest), last_training(store, "small_delays")  # the gate has not decided on it yet
+(False, None)
+>>> store.write(verdict_key("small_delays", digest), b"{}")
+>>> last_training(store, "small_delays")[0] == digest
+True
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""Finds models that still serve although their folder was renamed or removed, so that no DAG looks after them. Light."""
+"""Finds models that still serve although their folder was renamed or removed, so that no DAG looks after them. Light.
+
+>>> from perennial.store import open_store
+>>> store = open_store("store")
+>>> facts = {"version": 1, "champion": 1, "weights": {1: 10_000}, "versions": {1: "0" * 64}}
+>>> entry = Ledger(store, "churn").append("released", **facts, reason="The first.", actor="anna", after_seq=None)
+>>> unowned(store)["churn"]
+'churn still serves version 1, and perennial_models/churn is gone: nobody watches or trains it. ...'
+"""
 
 from __future__ import annotations
 

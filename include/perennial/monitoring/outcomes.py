@@ -2,6 +2,16 @@
 
 Every outcome ever sent stays in the table. Where a prediction has several, the last one by its own time counts. An outcome
 whose prediction is unknown waits in the table until the prediction comes.
+
+    >>> import datetime, pyarrow as pa
+    >>> now = datetime.datetime.now(datetime.timezone.utc)
+    >>> predictions = pa.table({"prediction_id": ["my-id-0", "my-id-1"], "served_at": [now, now]})
+    >>> outcomes = outcome_rows([{"prediction_id": "my-id-0", "outcome": 1.0, "time": now}], source="example")
+    >>> joined, counts = join(predictions, outcomes)
+    >>> dict(zip(*(joined[name].to_pylist() for name in ("prediction_id", "outcome")))) == {"my-id-0": 1.0, "my-id-1": None}
+    True
+    >>> counts.predictions, counts.labelled
+    (2, 1)
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ them are alike, and the false-alarm rate is exact whatever the blocks hold.
 
 Statistics whose blocks differ by themselves much more than their rows would explain (weather) are a family apart from those that do
 not, each with a share of alpha: a calm column need not stand out among the wild ones.
+
+    >>> labels, all_there_are = labellings(reference=2, current=1, rng=np.random.default_rng(0))
+    >>> labels.tolist(), all_there_are  # the observed labelling first: the last block is the window
+    ([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], True)
 """
 
 from __future__ import annotations

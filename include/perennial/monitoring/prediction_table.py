@@ -10,6 +10,15 @@ Whatever is killed, and however many collect at a time, the next call first fini
 segments, so that no segment is ever in two batches.
 
 A line that cannot be read holds nothing up: it is kept in `<prefix>/damaged/<batch>-<lines>.jsonl` with the reason, and counted.
+
+    >>> import tempfile
+    >>> from perennial import discovery
+    >>> from perennial.data.tables import Table
+    >>> from perennial.store import open_store
+    >>> store, model = open_store(tempfile.mkdtemp()), discovery.model("flight_delays")
+    >>> store.write("predictions/flight_delays/1.jsonl", b"cut o")
+    >>> collect_predictions(store, model, discovery.dataset("flights"), Table(store, predictions_name(model.name)))
+    Collected(segments=1, rows=0, damaged=1)
 """
 
 from __future__ import annotations

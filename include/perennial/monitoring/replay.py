@@ -3,6 +3,11 @@
 Every morning the platform sees the rows of the days before and the labels that are known by then. It asks `policy.ask` what the
 monitoring stage asks, with the same drift test and the same jump of the loss, and `policy.should_train` what the nightly run asks;
 a training that they want answers the predictions of the same day on. Nothing is gated: each training is taken to be released.
+
+    >>> from perennial.monitoring.replay import policies
+    >>> from perennial.specs import RetrainSpec
+    >>> [policy.title for policy in policies(RetrainSpec()).values()][:3]
+    ['never', 'every night', 'every 7 days']
 """
 
 from __future__ import annotations

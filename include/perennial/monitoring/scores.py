@@ -1,4 +1,9 @@
-"""What a model's scores look like: the bars that a report shows of them, and what of them is watched for drift."""
+"""What a model's scores look like: the bars that a report shows of them, and what of them is watched for drift.
+
+>>> from perennial import discovery
+>>> watched_scores(discovery.model("flight_delays"), np.array([[0.9, 0.1], [0.2, 0.8]]))
+{'score of late': array([0.1, 0.8])}
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Columns of Arrow as arrays of NumPy, without a copy where there is no null."""
+"""Columns of Arrow as arrays of NumPy, without a copy where there is no null.
+
+>>> import pyarrow as pa
+>>> floats(pa.array([1, None, 3])).tolist()
+[1.0, nan, 3.0]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Counts by block, for blocks that are not known before their first row comes."""
+"""Counts by block, for blocks that are not known before their first row comes.
+
+>>> rows = BatchRows(columns={}, places=np.array([0, 1]), of=np.array([0, 1, 1]), runs=(), blocks=2, times=None)
+>>> counts = BlockCounts(3)  # codes 0, 1 and 2
+>>> counts.add(rows, np.array([2, 0, 0]))
+>>> counts.upto(2).tolist()
+[[0, 0, 1], [2, 0, 0]]
+"""
 
 from __future__ import annotations
 

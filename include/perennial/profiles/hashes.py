@@ -1,4 +1,8 @@
-"""Hashes of names and numbers that are the same on every machine and change with no library."""
+"""Hashes of names and numbers that are the same on every machine and change with no library.
+
+>>> name_hashes(["UA", "AA", "UA"]).tolist()
+[11622072107719049310, 1739596063349772704, 11622072107719049310]
+"""
 
 from __future__ import annotations
 

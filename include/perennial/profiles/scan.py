@@ -2,6 +2,14 @@
 
 Rows are read once, as Arrow decodes them, and NumPy counts a batch column by column: a number costs three nanoseconds, a category two.
 (DuckDB counts one block of all rows as cheaply, but needs twice as long for a state of each day.)
+
+    >>> import pyarrow as pa
+    >>> from perennial.profiles.layout import fit_layout
+    >>> flights = pa.table({"carrier": ["UA", "AA", "UA"]})
+    >>> scan = Scan(fit_layout(flights))
+    >>> scan.add_times(flights.to_batches()[0], pa.array([date(1970, 1, 1), date(1970, 1, 1), date(1970, 1, 2)]))
+    >>> {day: state.rows for day, state in scan.states().items()}  # days since 1970
+    {0: 2, 1: 1}
 """
 
 from __future__ import annotations

@@ -3,6 +3,19 @@
 A state holds whole numbers alone: rows, nulls, rows by cell, by exact value and by category, and sums over a sample of rows that are seen
 together. A row is in the sample by a hash of its own values and its time, so the sample depends neither on the order of the rows nor on how
 they were divided; it stays bounded because a block of many rows keeps only the rows of a rarer hash (`JointState`).
+
+    >>> import pyarrow as pa
+    >>> from perennial.profiles import layout, scan
+    >>> flights = pa.table({"carrier": ["UA", "AA", "UA"]})
+    >>> cells = layout.fit_layout(flights)
+    >>> def counted(batches):
+    ...     counts = scan.Scan(cells)
+    ...     for batch in batches:
+    ...         counts.add(batch, None)
+    ...     return counts.states()[0]
+    >>> parts = flights.to_batches(max_chunksize=2)
+    >>> counted(parts[:1]) + counted(parts[1:]) == counted(parts)
+    True
 """
 
 from __future__ import annotations

@@ -1,4 +1,12 @@
-"""The registry of trained versions in MLflow: their numbers, where they come from, and which one is candidate or champion."""
+"""The registry of trained versions in MLflow: their numbers, where they come from, and which one is candidate or champion.
+
+>>> from perennial.testing import RegistryInMemory  # the same interface without MLflow
+>>> registry = RegistryInMemory()
+>>> version = registry.register("delays", run_id="r1", digest="a" * 64)
+>>> registry.set_alias("delays", CHAMPION, version.number)
+>>> registry.version("delays", CHAMPION).digest == "a" * 64
+True
+"""
 
 from __future__ import annotations
 

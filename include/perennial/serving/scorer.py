@@ -1,4 +1,13 @@
-"""Scores rows with one version folder. Knows neither Seldon nor the network, so it runs in tests as it does in production."""
+"""Scores rows with one version folder. Knows neither Seldon nor the network, so it runs in tests as it does in production.
+
+>>> import tempfile
+>>> from perennial.serving.request import read_request
+>>> from perennial.testing import small_rows, small_version
+>>> scorer = Scorer(small_version(Path(tempfile.mkdtemp()) / "version"))
+>>> request = read_request(json.dumps({"data": {"rows": small_rows(3)}}).encode(), scorer.signature)
+>>> scorer.names, scorer.score(request.columns).shape
+(['on_time', 'late'], (3, 2))
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,10 @@
 
 Both are written together, whole, after each look. A look that was killed, or one that ran beside another, therefore neither
 loses a request nor counts one twice: the next look goes on from the counters that belong to the evidence it finds.
+
+    >>> watch = Watch.begin(candidate=8, champion=7, arms={7: Arm(requests=900), 8: Arm()})
+    >>> watch.counters[7]["requests"], watch.evidence == canary.Evidence()  # what was before does not count
+    (900, True)
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Rows as tensors, in batches whose order depends only on seed and epoch, so that a resumed training sees the same batches."""
+"""Rows as tensors, in batches whose order depends only on seed and epoch, so that a resumed training sees the same batches.
+
+>>> from perennial import discovery
+>>> rows = rows_of(discovery.model("flight_delays"), {"x": np.arange(5.0)}, np.array([0, 1, 0, 1, 1]))
+>>> [inputs["x"].tolist() for inputs, labels in Batches(rows, 2)]
+[[0.0, 1.0], [2.0, 3.0], [4.0]]
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,14 @@
 """Scores rows with a version folder exactly as serving does: with its own features.py, encoder and ONNX file.
 
 Knows neither torch nor Lightning.
+
+    >>> import tempfile
+    >>> from perennial.testing import small_rows, small_version
+    >>> folder = small_version(Path(tempfile.mkdtemp()) / "version")
+    >>> rows = small_rows(3)
+    >>> columns = {name: np.array([row[name] for row in rows], dtype=object) for name in rows[0]}
+    >>> score(folder, columns).shape
+    (3, 2)
 """
 
 from __future__ import annotations
