@@ -1,4 +1,4 @@
-"""The files of a new dataset, after a sample of its rows: spec, suite and test."""
+"""Generates the files of a new dataset from a sample of its rows: spec, suite and test."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _key(sample: Sample, event_time: str) -> list[str]:
 
 
 def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str | None, event_time: str | None) -> list[str]:
-    """What was decided where the sample leaves a choice."""
+    """A line for each decision that the sample left open."""
     said = []
     if key is None:
         said.append(

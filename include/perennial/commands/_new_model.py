@@ -1,4 +1,4 @@
-"""The files of a new model, after its dataset and a sample of that: spec, features, network, card and test."""
+"""Generates the files of a new model from its dataset and a sample: spec, features, network, model card and test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_CLASSES = 50
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a model is to be, as far as its dataset and a sample tell."""
+    """The properties of a new model that follow from its dataset and a sample."""
 
     dataset: DatasetSpec
     label: Column
@@ -147,7 +147,7 @@ def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample) ->
 
 
 def _cycles(times: pandas.Series) -> tuple[tuple[str, int], ...]:
-    """What of the time can be learnt from: the hour where not all are the same, the weekday where there is a week of them."""
+    """The useful parts of the event time: the hour if it varies, the weekday if the sample spans a week."""
     import pandas
 
     known = pandas.to_datetime(times.dropna(), utc=True)
@@ -156,7 +156,7 @@ def _cycles(times: pandas.Series) -> tuple[tuple[str, int], ...]:
 
 
 def _split_and_training(known: pandas.DataFrame, event_time: str) -> tuple[SplitSpec, TrainingSpec]:
-    """Defaults, or less where the labelled rows of the sample are fewer: so that they can be trained on."""
+    """Split and training settings: the defaults, or less if the sample has too few labelled rows for them."""
     import pandas
 
     usual, training = SplitSpec(), TrainingSpec()
@@ -176,7 +176,7 @@ def _rule(plan: _Plan) -> str:
 
 
 def _few_rows(plan: _Plan) -> list[str]:
-    """What differs from the defaults because the sample is small."""
+    """A line for each setting that differs from the defaults because the sample is small."""
     if plan.split == SplitSpec():
         return []
     return [

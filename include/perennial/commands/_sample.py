@@ -1,4 +1,4 @@
-"""A sample file of somebody's data: its columns and types, and what in it had better be no input of a model."""
+"""Reads a sample file: its columns and types, and which columns should not be inputs of a model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of a file, and the columns that they were found to have."""
+    """The rows of a sample file, with their detected columns."""
 
     path: Path
     rows: pandas.DataFrame
@@ -51,14 +51,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A column that a new model does not get as an input."""
+    """A column that is left out of a new model's inputs."""
 
     column: str
     why: str
 
 
 def read_sample(path: Path) -> Sample:
-    """The sample. Raises UnknownName: there is no such file, it cannot be read, or it has no rows."""
+    """Read a sample file. Raises UnknownName: there is no such file, it cannot be read, or it has no rows."""
     import duckdb
 
     if not path.is_file():
@@ -141,7 +141,7 @@ def days_of(rows: pandas.DataFrame, event_time: str) -> int:
 
 
 def left_out(sample: Sample, dataset: DatasetSpec, label: str, task: str) -> list[LeftOut]:
-    """The columns that are better no inputs, each with why: keys and times, ids, free text, constants, and what tells the label alone."""
+    """Columns that should not be inputs, with reasons: keys and times, ids, free text, constants, and any that gives the label away."""
     columns_left_out = []
     for column in dataset.columns:
         if column.name == label:
@@ -168,7 +168,7 @@ def _why_not(column: Column, values: pandas.Series, dataset: DatasetSpec) -> str
 
 
 def _too_good(column: Column, rows: pandas.DataFrame, dataset: DatasetSpec, label: str, task: str) -> str:
-    """Why a column is not to be trusted that tells nearly all of the label alone: it often is a part of it, or came after it."""
+    """The reason for leaving out a column that alone predicts nearly all of the label: it is often part of it, or known only later."""
     share = told_share(rows[column.name], rows[label], task) if column.type != "timestamp" else 0.0
     if share < TOO_GOOD or column.name in dataset.key:  # what names a row is known with it
         return ""
@@ -176,7 +176,7 @@ def _too_good(column: Column, rows: pandas.DataFrame, dataset: DatasetSpec, labe
 
 
 def told_share(values: pandas.Series, label: pandas.Series, task: str) -> float:
-    """How much of a label one column tells: the share of its variance (regression) or entropy that a small tree on it removes.
+    """How well one column predicts the label: the share of its variance (regression) or entropy that a small tree explains.
 
     Cross-validated in five parts, so that noise tells nothing; below 0 counts as 0.
     """
@@ -216,7 +216,7 @@ def told_share(values: pandas.Series, label: pandas.Series, task: str) -> float:
 
 
 def simple_rule_loss(label: pandas.Series, task: str) -> float:
-    """What the simplest rule loses on the sample: rmse of always saying the mean, log loss of always saying the classes' shares."""
+    """Loss of the simplest rule on the sample: rmse of always predicting the mean, log loss of always predicting the classes' shares."""
     known = label.dropna()
     if task == "regression":
         return float(known.astype(float).std(ddof=0))

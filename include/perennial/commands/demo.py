@@ -11,5 +11,5 @@ from perennial.store import Store
 
 
 def run(settings: Settings, store: Store) -> int:
-    """Tell the story; 0 if everything happened as told."""
+    """Run the demo; 0 if every step happened."""
     return demo.tell(settings)

@@ -1,4 +1,4 @@
-"""`perennial docs`: write the documentation that is made from the code; `--check` only compares.
+"""`perennial docs`: write the documentation that is generated from the code; `--check` only compares.
 
 $ perennial docs --check
 """

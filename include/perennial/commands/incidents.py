@@ -1,4 +1,4 @@
-"""Lists the incidents of a model and how often it calls in vain.
+"""Lists the incidents of a model and its rate of alarms and false alarms.
 
 $ perennial incidents --model flight_delays
 """
@@ -37,7 +37,7 @@ def run(settings: Settings, store: Store, *, model: str | None = None) -> int:
 
 
 def describe(incident: Incident) -> list[str]:
-    """The lines of one incident: what it is, then what became of it."""
+    """The lines that describe one incident and its history."""
     until = f"until {incident.resolved:%Y-%m-%d %H:%M}" if incident.resolved else "open"
     lines = [f"  {incident.id}  {incident.severity}  {incident.opened:%Y-%m-%d %H:%M} UTC, {until}: {incident.sentence}"]
     if incident.resolution:

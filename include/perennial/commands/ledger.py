@@ -1,4 +1,4 @@
-"""Verifies the ledger or shows it.
+"""`perennial ledger`: verify the ledger or show it.
 
 $ perennial ledger show --model flight_delays
 """

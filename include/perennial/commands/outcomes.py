@@ -1,4 +1,4 @@
-"""Take in a file of outcomes: every row is checked, the file is taken whole or not at all, and only once.
+"""`perennial outcomes`: import a file of outcomes. Every row is checked; the file is imported whole or not at all, and only once.
 
 $ perennial outcomes flight_delays outcomes.csv
 """

@@ -1,4 +1,4 @@
-"""`perennial registry rebuild`: make the registry again from the store, with the numbers, digests, tags and aliases that it had.
+"""`perennial registry rebuild`: rebuild the registry from the store, with the numbers, digests, tags and aliases that it had.
 
 The ledger says which version had which number, receipts say it of those that were never released. MLflow counts upwards and gives
 no number twice: a number that nobody has is given and taken away again. May be killed anywhere and repeated.
@@ -63,7 +63,7 @@ def run(settings: Settings, store: Store, *, action: Literal["rebuild"], model: 
 
 @dataclass
 class Rebuild:
-    """The registry of one model, made again."""
+    """The rebuilding of one model's registry."""
 
     spec: ModelSpec
     store: Store

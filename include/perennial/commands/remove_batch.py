@@ -1,4 +1,4 @@
-"""Takes a batch out of a dataset's table: a new snapshot without its rows, and everything that tells of them says so.
+"""`perennial remove-batch`: remove a batch from a dataset's table, by a new snapshot without its rows; its records say so.
 
 The commit is what counts: it is there or not. Profile, receipts and record follow it and are made by a repeated call where one was killed.
 
@@ -30,7 +30,7 @@ _SHORTEST = 6  # letters of a digest that name a batch
 
 
 def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: str, by: str = "", again: bool = False) -> int:
-    """Take a batch out, or let one that was taken out come back.
+    """Remove a batch, or allow a removed one to be landed again.
 
     Args:
         settings: not used.

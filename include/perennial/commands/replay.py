@@ -171,7 +171,7 @@ class HistoryWorld:
         return sum(labelled for day, (_, labelled) in self.counts.items() if newest is not None and day <= newest)
 
     def performance(self, training: date, recalibration: object | None, day: date) -> DayPerformance:
-        """How a training would have answered a day, recalibrated if so."""
+        """The predictions of a training for one day, recalibrated if asked."""
         rows, labelled = self.counts[day]
         if not labelled:
             return DayPerformance(day, rows, 0, None, None)
@@ -199,13 +199,13 @@ class HistoryWorld:
         return recalibration if improves(pair, spec.recalibrate_alpha, self.spec.gate.resamples).passed else None
 
     def _rows(self, training: date, days: Sequence[date]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What a training says of some days, and their labels."""
+        """The predictions of a training for some days, and their labels."""
         return np.concatenate([self.rehearsal.scores(training, day) for day in days]), np.concatenate(
             [self.rehearsal.labels(day) for day in days]
         )
 
     def drifted(self, morning: date, window: Window) -> tuple[str, ...]:
-        """What drifted in a window, against the newest reference days that a training of that morning knows."""
+        """The columns that drifted in a window, against the newest reference days known to a training of that morning."""
         kept = self.rehearsal.folder / f"drift-{self.drift_key}-{morning}-{window.name}.json"
         if kept.exists():
             return tuple(json.loads(kept.read_text()))
@@ -369,7 +369,7 @@ def _simulate(given: tuple[HistoryWorld, date, date], policy: Policy) -> History
 
 @dataclass(frozen=True)
 class Work(Generic[_Shared, _Given, _Found]):
-    """One kind of work on many things: what is done, and what all of it needs."""
+    """One kind of work on many items: the function, and the data that all calls share."""
 
     do: Callable[[_Shared, _Given], _Found]
     shared: _Shared
@@ -411,7 +411,7 @@ def _parallel(work: Work[_Shared, _Given, _Found], items: Sequence[_Given], jobs
 
 @dataclass(frozen=True)
 class Told:
-    """Tells a person how far the work is: a bar on a terminal, else a line for each tenth."""
+    """Shows progress: a bar on a terminal, else a line for each tenth."""
 
     terminal: bool
 

@@ -1,4 +1,4 @@
-"""Train a version again from its manifest, in a scratch folder, and say whether the same came out.
+"""`perennial reproduce`: train a version again from its manifest, in a scratch folder, and compare the result.
 
 A recalibrated version is trained as the version was whose weights it has; then its scale and shift, which came from live
 traffic and are in its folder, are applied as they were.
@@ -76,7 +76,7 @@ def run(settings: Settings, store: Store, version: str) -> int:
 
 
 def unknown_before(source: Snapshot, manifest: Manifest) -> list[str]:
-    """What cannot be said of the data, a sentence each.
+    """A sentence for each reason why the data cannot be vouched for.
 
     The bytes of files that were written before their hashes were kept are known since a later day only.
     """
@@ -102,7 +102,7 @@ def named(version: str) -> tuple[str, int]:
 
 
 def differences(spec: ModelSpec, manifest: Manifest) -> list[str]:
-    """What is another now than when the version was trained: code, lock file, parameters, seed."""
+    """The differences from when the version was trained: code, lock file, parameters, seed."""
     asked = manifest.parameters.get("max_epochs")
     parameters = training_parameters(spec, int(asked) if asked else None)
     sentences = [

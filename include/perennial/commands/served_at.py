@@ -1,4 +1,4 @@
-"""Tells which versions served at a time, at what weight and why.
+"""`perennial served-at`: show which versions served at a time, at what weight and why.
 
 $ perennial served-at --model flight_delays 2013-07-04T12:00:00
 """

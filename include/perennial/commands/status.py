@@ -1,4 +1,4 @@
-"""`perennial status`: what runs on this machine, and what of it answers.
+"""`perennial status`: show what runs on this machine, and whether it answers.
 
 $ perennial status
 """
@@ -42,7 +42,7 @@ def run(settings: Settings, store: Store) -> int:
 
 
 def _show_wrong(store: Store) -> None:
-    """What is left out because its files or its ledger are damaged, and what serves without a folder."""
+    """Sentences on models whose files or ledger are damaged, and on models that serve without a folder."""
     broken = [broken_spec.sentence for broken_spec in discovery.broken()]
     for said in (*broken, *(routes.unreadable(store) | unowned(store)).values()):
         print(said)

@@ -22,7 +22,7 @@ from perennial.store import Store
 
 @dataclass
 class _Verified:
-    """What is known of one table, model or ledger."""
+    """The result of checking one table, model or ledger."""
 
     name: str
     what: str = ""

@@ -1,4 +1,4 @@
-"""Which requests are unlike all that the reference has? Whole rows, one by one, after they were answered.
+"""Finds anomalous requests: whole rows that are unlike all rows of the reference, checked after they were answered.
 
     >>> import numpy as np, pyarrow as pa
     >>> from perennial.monitoring.anomalies import find_anomalies, fit_watch
@@ -82,7 +82,7 @@ class Anomaly(BaseModel):
 
 
 class Anomalies(BaseModel):
-    """What the requests of a window look like beside the reference."""
+    """The anomalous requests of a window, compared with the reference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -101,7 +101,7 @@ class Anomalies(BaseModel):
 
 
 class Detector(Protocol):
-    """A fitted judgement of whole rows."""
+    """The interface of a fitted anomaly detector for whole rows."""
 
     def score(self, rows: Floats) -> Floats:
         """Strangeness of rows of normal scores [rows, columns]: larger is stranger, only the order has a meaning across detectors."""
@@ -284,7 +284,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Watch:
-    """A fitted detector and what it said of days that it has not seen."""
+    """A fitted detector with its scores of days that it has not seen."""
 
     name: str
     scale: Scale

@@ -1,4 +1,4 @@
-"""How the answers of each version of a release turned out: the outcomes that came since it began, met with the predictions.
+"""Counts the wrong predictions of each version of a release, from the outcomes that arrived since it began.
 
 Light to import, since every look at a release asks for the mark; what counts is loaded where there is something to count.
 
@@ -45,14 +45,14 @@ class ReadableTable(Protocol):
 
 @dataclass(frozen=True)
 class WrongAnswers:
-    """Answers whose outcome is known, and how many of them were wrong."""
+    """The number of answers whose outcome is known, and how many of them were wrong."""
 
     by_version: dict[int, tuple[int, int]] = field(default_factory=dict)  # version -> labelled predictions, wrong ones
     usual_error: float | None = None  # a regression that errs by more than this is wrong; None while it cannot be told
 
 
 def newest_mark(store: Store, model: str) -> str:
-    """Names the newest outcome in the store, logged or taken in; empty if there is none. Another mark means that there are new ones."""
+    """A mark that changes when new outcomes arrive: it names the newest one in the store; empty if there is none."""
     listings = (f"outcomes/{model}", f"tables/{model}_outcomes/_delta_log")
     return " ".join(max((item.key for item in store.list(listing)), default="") for listing in listings).strip()
 

@@ -1,4 +1,4 @@
-"""How often each version of a release was wrong, from predictions that have met their outcomes."""
+"""Error counts of each version of a release, from predictions whose outcomes are known."""
 
 from __future__ import annotations
 

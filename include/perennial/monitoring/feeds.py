@@ -1,4 +1,4 @@
-"""Does a window come from a broken feed? Not another world, but other data of the same one: values that are gone, or in another unit."""
+"""Detects a broken feed in a window: values that are missing or in another unit, although the world has not changed."""
 
 from __future__ import annotations
 

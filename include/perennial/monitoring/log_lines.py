@@ -1,4 +1,4 @@
-"""Reads the JSON lines that servers log. A line that does not fit costs itself alone and comes back with the reason.
+"""Reads the JSON lines that servers log. A line that cannot be read affects no other line and is returned with the reason.
 
 Whatever wrote them: an older release, a server that was killed while it wrote, or somebody else.
 """

@@ -1,4 +1,4 @@
-"""What really happened: outcomes, taken in whenever they come and joined to predictions by id.
+"""Outcomes (what really happened): imported whenever they arrive, and joined to predictions by id.
 
 Every outcome ever sent stays in the table. Where a prediction has several, the last one by its own time counts. An outcome
 whose prediction is unknown waits in the table until the prediction comes.
@@ -104,7 +104,7 @@ def outcome_rows(rows: Sequence[Mapping[str, Any]], source: str) -> pa.Table:
 
 @dataclass(frozen=True)
 class Counts:
-    """How outcomes met predictions."""
+    """Counts of a join of predictions with outcomes."""
 
     predictions: int = 0
     labelled: int = 0
@@ -196,7 +196,7 @@ def join(predictions: pa.Table, outcomes: pa.Table) -> tuple[pa.Table, Counts]:
 
 @dataclass(frozen=True)
 class NewCounts:
-    """How new outcomes meet those that are in, by row."""
+    """Counts of new outcomes compared with known ones, by row."""
 
     first: int  # of predictions that had none
     repeated: int  # that say what is known

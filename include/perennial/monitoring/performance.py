@@ -1,4 +1,4 @@
-"""How good the predictions were, once their outcomes are known, and how well the service answered.
+"""Performance: the loss of predictions whose outcomes are known, and the latency and rate of the service.
 
 >>> import numpy as np
 >>> from perennial.monitoring.performance import losses
@@ -62,7 +62,7 @@ def losses(task: Task, scores: Floats, outcomes: Floats) -> tuple[Floats, Floats
 
 @dataclass(frozen=True)
 class DayPerformance:
-    """How good the predictions of one day of event time were."""
+    """The performance of one day of event time."""
 
     day: date
     predictions: int
@@ -84,7 +84,7 @@ class DayPerformance:
 
 @dataclass(frozen=True)
 class Performance:
-    """How good the predictions of a window or of a slice were."""
+    """The performance of a window or of a slice."""
 
     loss: str  # name of the loss
     predictions: int
@@ -200,7 +200,7 @@ def _row_means(values: Floats, rng: np.random.Generator, resamples: int) -> Floa
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a classifier's own scores say of its performance, without any outcome."""
+    """An estimate of a classifier's performance from its own scores, without outcomes."""
 
     rows: int
     loss: float  # mean log loss, nats
@@ -277,7 +277,7 @@ def is_labelled(predictions: int, labelled: int) -> bool:
 
 @dataclass(frozen=True)
 class Jump:
-    """Whether the loss jumped."""
+    """The result of the test for a jump of the loss."""
 
     found: bool
     sentence: str
@@ -310,7 +310,7 @@ def first_unseen(cause: Cause, trained_to: date, first_answer: date) -> date:
 
 
 def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump:
-    """Has the loss left what the answering versions themselves expect?
+    """Test for a jump of the loss above what the versions' own scores predict.
 
     The last three labelled days must lie at `since` or later, the excess loss of each must exceed `limit`, and their mean must
     exceed the median of the labelled days before by more than `limit` and by more than t standard errors of that difference. The

@@ -1,4 +1,4 @@
-"""Blocks exchange their labels: what a difference of two groups of blocks is worth when rows inside a block are not independent.
+"""Permutation test on blocks: is the difference of two groups of blocks significant, if rows within a block are not independent?
 
 A block (a day, a batch, a bundle of independent rows) goes to the window or to the reference as a whole. Every labelling of the blocks
 gives each statistic a value; a statistic is standardised by its mean and spread over the labellings and compared with the largest of
@@ -43,7 +43,7 @@ class Statistic:
 
 
 def labellings(reference: int, current: int, rng: np.random.Generator, drawn: int = DRAWN) -> tuple[Floats, bool]:
-    """Which blocks count as the window (1) and which do not (0).
+    """The labellings of blocks: which blocks count as the window (1) and which as the reference (0).
 
     Args:
         reference: number of the reference's blocks; they come first.

@@ -1,4 +1,4 @@
-"""When does training start? Pure decisions from evidence, for the monitoring stage (`ask`) and the validate stage (`should_train`).
+"""Decides when to retrain, from evidence alone: for the monitoring stage (`ask`) and the validate stage (`should_train`).
 
     >>> from datetime import datetime
     >>> from perennial.monitoring.policy import Evidence, ask
@@ -34,7 +34,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the monitoring stage knows when it decides."""
+    """The evidence on which the monitoring stage decides."""
 
     now: datetime  # newest event time seen, in the predictions or in the dataset
     newest_window: bool = True  # a look back over an older window asks for nothing
@@ -99,7 +99,7 @@ def _wanted(evidence: Evidence, spec: RetrainSpec) -> Request | Held:  # noqa: P
 
 
 def _next(evidence: Evidence, spec: RetrainSpec) -> str:
-    """What would ask, as a sentence."""
+    """A sentence on what would request a retraining."""
     if evidence.champion_newest is None or spec.max_age_days is None:
         return "Only new drift or a jump of the loss would ask." if spec.on_drift != "never" else "Only a jump of the loss would ask."
     return f"Age asks with data of {evidence.champion_newest + timedelta(days=spec.max_age_days):%Y-%m-%d}."
@@ -163,7 +163,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Situation:
-    """What the validate stage knows when it decides."""
+    """The evidence on which the validate stage decides."""
 
     cause: Cause  # why the stage was started
     snapshot: int  # table version that would be trained on

@@ -1,4 +1,4 @@
-"""From the segments that servers log to one Delta table of predictions, each row exactly once.
+"""Collects the log segments of servers into one Delta table of predictions, each row exactly once.
 
 Servers write a segment a second; a commit for each would drown the table in versions. So segments are taken in batches:
 
@@ -84,7 +84,7 @@ _BOOL = ("BOOLEAN",), _bool, "neither true nor false"
 
 
 class Table(Protocol):
-    """What is needed of a table: exactly-once appends and scans."""
+    """The interface that a table must have: exactly-once appends."""
 
     def version(self) -> int | None:
         """Newest version; None while there is no table."""
@@ -101,7 +101,7 @@ class Table(Protocol):
 
 @dataclass(frozen=True)
 class Collected:
-    """What one call took in."""
+    """Counts of what one call collected."""
 
     segments: int = 0
     rows: int = 0
@@ -120,7 +120,7 @@ class SetAside:
 
     @property
     def sentence(self) -> str:
-        """What a person should know of them."""
+        """A sentence on the unreadable lines, for a person."""
         folder = self.newest.rpartition("/")[0]
         return (
             f"{self.lines} logged lines could not be read and count nowhere: {folder}/ keeps them with the reason of each "
@@ -134,7 +134,7 @@ def predictions_name(model: str) -> str:
 
 
 def set_aside(store: Store, prefix: str) -> SetAside | None:
-    """What was set aside below a prefix; None if nothing was."""
+    """The lines set aside below a prefix; None if there are none."""
     keys = [stored.key for stored in store.list(_damaged(prefix)) if SET_ASIDE.fullmatch(stored.key.rpartition("/")[2])]
     if not keys:
         return None

@@ -1,4 +1,4 @@
-"""What a retraining policy would have done with a history, and what that would have cost. Pure: the facts come from a `World`.
+"""Replays a history under a retraining policy: what it would have done, and at what cost. Pure: the facts come from a `World`.
 
 Every morning the platform sees the rows of the days before and the labels that are known by then. It asks `policy.ask` what the
 monitoring stage asks, with the same drift test and the same jump of the loss, and `policy.should_train` what the nightly run asks;
@@ -60,7 +60,7 @@ def policies(spec: RetrainSpec) -> dict[str, Policy]:
 
 
 class World(Protocol):
-    """What is known of a history. A training is named by the newest day whose labels it has seen."""
+    """The interface to the facts of a history. A training is identified by the newest day whose labels it has seen."""
 
     @property
     def days(self) -> Sequence[date]:
@@ -70,7 +70,7 @@ class World(Protocol):
         """Newest day whose labels are known in that morning; None if there is none."""
 
     def performance(self, training: date, recalibration: object | None, day: date) -> DayPerformance:
-        """How a training would have answered a day, recalibrated if so."""
+        """The predictions of a training for one day, recalibrated if asked."""
 
     def recalibrated(self, training: date, current: object | None, morning: date, spec: RetrainSpec) -> object | None:
         """The recalibration that takes the place of the current one in that morning, if any.
@@ -83,7 +83,7 @@ class World(Protocol):
         """
 
     def drifted(self, morning: date, window: Window) -> tuple[str, ...]:
-        """What drifted in a window, against the rows that a training of that morning knows."""
+        """The columns that drifted in a window, against the rows known to a training of that morning."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Day:
 
 @dataclass(frozen=True)
 class History:
-    """A policy's days."""
+    """The replayed days of one policy."""
 
     policy: Policy
     days: tuple[Day, ...]
@@ -118,7 +118,7 @@ class History:
 
 @dataclass(frozen=True)
 class Summary:
-    """A policy's line in the table."""
+    """The summary of one policy, as a line of the table."""
 
     name: str
     title: str
@@ -142,7 +142,7 @@ class _Champion:
 
 @dataclass
 class _Run:
-    """A replay under way: what the platform would remember."""
+    """The state of a running replay: what the platform would remember."""
 
     policy: Policy
     world: World

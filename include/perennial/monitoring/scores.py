@@ -21,7 +21,7 @@ BARS = 10  # of the score of one class, or of a regression's values
 
 
 def score_shares(spec: ModelSpec, rows: pa.Table) -> tuple[ScoreShare, ...]:
-    """Ten bins of the positive score, the share of each likeliest class, or ten bins of a regression's values.
+    """The distribution of scores as bars: ten bins of the positive score, the share of each likeliest class, or ten bins of the values.
 
     Args:
         spec: of the model.

@@ -1,4 +1,4 @@
-"""Does a changed column look like another unit? Kilometres for miles, Celsius for Fahrenheit: a map of the values explains the change.
+"""Recognises that a column changed its unit, such as kilometres for miles or Celsius for Fahrenheit.
 
     >>> import numpy as np
     >>> from perennial.monitoring.units import find_unit

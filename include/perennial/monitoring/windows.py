@@ -77,5 +77,5 @@ def windows_before(window: Window, days: Sequence[date], count: int, reach: time
 
 
 def report_folder(model: str, window: Window) -> str:
-    """Where in the store the report of a window is."""
+    """Store key of the folder with a window's report."""
     return f"reports/{model}/windows/{window.name}"

@@ -1,4 +1,4 @@
-"""Holds the registry against the ledger before anything is decided on what the registry says.
+"""Checks that registry and ledger agree, before anything is decided by the registry.
 
 The ledger alone knows what was released. A registry whose database was lost, that was restored from an old copy or that belongs to
 another platform numbers versions anew and has no champion: a gate that believed it would compare with nothing.
@@ -23,7 +23,7 @@ KEY = "registry"  # of the incident that the registry is not what the ledger tel
 
 
 def require(store: Store, registry: ModelRegistry, model: str) -> None:
-    """Let nothing be decided on a registry that differs from the ledger.
+    """Raise an error if the registry differs from the ledger, so that nothing is decided by it.
 
     Raises:
         RegistryDiffers: it lost versions, has others under their numbers, or another champion.

@@ -1,4 +1,4 @@
-"""Does drift last? What the windows before a window showed, judged now where they have not been."""
+"""Decides whether drift lasts, from the windows before; those not yet judged are judged now."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perennial.stages._window import Judge, Judged
 
 @dataclass(frozen=True)
 class Lasting:
-    """What a window has in common with those before it."""
+    """The drift that a window shares with the windows before it."""
 
     earlier: tuple[str, ...]  # names of the windows before it that count
     confirmed: tuple[str, ...]  # what drifted in all of them and in this one
@@ -41,7 +41,7 @@ def lasting_drift(traffic: Traffic, judge: Judge, window: Window, judged: Judged
 
 
 def judged_by(judge: Judge, version: int) -> str:
-    """Identity of what a drift verdict depends on besides the predictions."""
+    """A hash of everything besides the predictions on which a drift verdict depends."""
     references = judge.references
     parts = [references.snapshot(version)[1], references.spec.monitoring.model_dump(mode="json"), list(references.as_of(version).inputs)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

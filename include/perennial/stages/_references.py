@@ -1,4 +1,4 @@
-"""What windows of live traffic are compared with: the snapshot of a version, as counts, as sampled rows, and as that version scores it."""
+"""The references for windows of live traffic: a version's snapshot as counts, as sampled rows, and as scored by the version."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class References:
     digests: Mapping[int, str]  # content address of each version that the ledger knows
 
     def manifest(self, version: int) -> Manifest:
-        """What a version was made of."""
+        """The manifest of a version."""
         return read_manifest(self.store, self.spec.name, self._digest(version))
 
     def snapshot(self, version: int) -> tuple[Snapshot, str]:

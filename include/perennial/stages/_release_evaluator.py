@@ -1,4 +1,4 @@
-"""Carries out the steps of a plan, one after the other, on ledger, gateway, registry and working file. It decides nothing.
+"""Carries out the steps of a plan, in order, on ledger, gateway, registry and working file. It decides nothing.
 
 It may be killed between any two steps, and within one: every step can be repeated, and the next look plans from what was written.
 """

@@ -1,4 +1,4 @@
-"""What a look at a release does, as a list of steps made from what is known. Pure: it reads, writes and asks nothing itself.
+"""Plans a look at a release: makes the list of steps from what is known. Pure: no input or output.
 
     known (ledger, registry, counters, what failed) -> planned(known, wish) -> steps -> _release_evaluator -> known, or the answer
 
@@ -56,7 +56,7 @@ ENDS: dict[str, Literal["promoted", "rolled_back", "rejected"]] = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody asks of a look; see `perennial.stages.release.run`."""
+    """The arguments of a look; see `perennial.stages.release.run`."""
 
     version: int | None = None
     decision: str | None = None
@@ -82,7 +82,7 @@ class History:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the versions of a release have shown."""
+    """The evidence on the versions of a release."""
 
     watch: Watch  # as it was kept, on the step of now
     arms: Mapping[int, Arm]
@@ -99,7 +99,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Failure:
-    """A step that did not come to its end, and what holds after it."""
+    """A step that failed, and the state after it."""
 
     step: Step
     error: PerennialError
@@ -111,7 +111,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Known:
-    """What a look knows. A field that is None has not been asked for yet; `last` and `retired` are then the ledger's."""
+    """The facts that a look knows. A field that is None has not been read yet; `last` and `retired` are then the ledger's."""
 
     spec: ModelSpec
     last: Entry | None

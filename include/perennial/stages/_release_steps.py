@@ -1,4 +1,4 @@
-"""What a plan of a release, a rollback or a retirement is made of. Plain data: `_release_evaluator` carries the steps out, in order.
+"""The steps of a plan for a release, a rollback or a retirement. Plain data: `_release_evaluator` carries them out, in order.
 
 A round is a list of steps. Its last one ends the look (`Tell`, `Refuse`, `LookAgain`) or asks for what the plan does not know yet
 (an `Ask`): the answer is in what the next round is planned from, and so is a step that failed.
@@ -46,7 +46,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that a plan does."""
+    """One step of a plan."""
 
     @property
     def sentence(self) -> str:
@@ -297,7 +297,7 @@ class CountWrong(Ask):
 
 
 def _traffic(of: Entry | Change) -> str:
-    """Who gets what, for a person."""
+    """A sentence on the weights of the versions."""
     if of.candidate is not None and of.champion is None:
         return f"version {of.version} gets all traffic once it is ready"
     if not of.weights:

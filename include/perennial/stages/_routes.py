@@ -1,4 +1,4 @@
-"""What an entry of the ledger asks for: of the gateway a route, of the registry tags."""
+"""Derives from an entry of the ledger the gateway's route and the registry's tags."""
 
 from __future__ import annotations
 

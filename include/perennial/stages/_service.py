@@ -1,4 +1,4 @@
-"""Incidents of what does not answer its callers: the gateway, or a version that traffic goes to."""
+"""Opens and ends incidents about a gateway, or a version with traffic, that does not answer callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model was asked, what it answered and what happened then: the tables that the logs of its servers are taken into."""
+"""A model's live traffic: the tables of predictions and outcomes, collected from its servers' logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spec as single versions have it: what a version reads is written in its own signature, however the spec was edited since."""
+"""The spec with the inputs of a single version, which are those of its signature, however the spec was edited since."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one window of live traffic shows beside the champion's snapshot: drift, broken feeds, strange requests."""
+"""Compares a window of live traffic with the champion's snapshot: drift, broken feeds, anomalous requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FEW_REQUESTS = 30  # a window of fewer tells nothing of the world: neither that 
 
 @dataclass(frozen=True)
 class Judged:
-    """What the drift test says of a window, and what it may mean."""
+    """The result of the drift test for a window, and signs of a broken feed."""
 
     version: int  # that answered most of it
     verdict: DriftVerdict

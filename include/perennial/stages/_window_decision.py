@@ -1,4 +1,4 @@
-"""Whether a window asks for retraining: the evidence for `policy.ask`, and the request that follows."""
+"""Decides whether a window calls for retraining: the evidence for `policy.ask`, and the request that follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The incidents of a window: what is wrong in it, and what that was wrong is over."""
+"""Opens incidents for what is wrong in a window, and ends those that are over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perennial.stages._window import PREDICTIONS, Judged
 
 @dataclass(frozen=True)
 class Findings:
-    """What a window showed, for its incidents and the decision."""
+    """The findings of a window, for its incidents and the decision on retraining."""
 
     judged: Judged
     confirmed: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How good the predictions of a window were: losses, estimate, slices, the days before it, and whether the loss jumped."""
+"""The performance of a window: losses, estimate, slices, the days before it, and whether the loss jumped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The counts of a window of live traffic, kept beside its report: of its inputs, and of the scores that a version gave."""
+"""Profiles of a window of live traffic, stored beside its report: of the inputs, and of a version's scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure a candidate on its test split, beside the champion on the same rows, and both on the champion's own older test days.
+"""Evaluate a candidate on its test split, next to the champion on the same rows, and both on the champion's older test days.
 
 $ perennial evaluate --model flight_delays --digest DIGEST --run-id RUN
 """

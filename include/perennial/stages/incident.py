@@ -1,4 +1,4 @@
-"""Record what a person makes of an incident: real, a false alarm, or known.
+"""Record a person's verdict on an incident: real, a false alarm, or known.
 
 $ perennial incident --model flight_delays --id 3 --verdict "false alarm" --by anna
 """

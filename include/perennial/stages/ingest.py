@@ -1,4 +1,4 @@
-"""Stage ingest: every file that has landed is appended to the table exactly once, or goes to quarantine with the reasons.
+"""Ingest landed files: each is appended to the table exactly once, or goes to quarantine with the reasons.
 
 Effects come in an order that lets the stage be killed anywhere and run again. A good file: append (a Delta transaction that happens
 once), then receipt; its profile is noted as owed before and made at the end of the run, or by a later one. A refused file: copy to

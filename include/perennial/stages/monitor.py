@@ -1,4 +1,4 @@
-"""Look at a window of live traffic: inputs, performance, service; request retraining where the policy asks.
+"""Monitor a window of live traffic: inputs, performance, service; request retraining if the policy calls for it.
 
     $ perennial monitor --model flight_delays --from 2013-05-29 --to 2013-06-01
 

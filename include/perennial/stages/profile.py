@@ -1,4 +1,4 @@
-"""Stage profile: a table's rows are counted by day: batch by batch as they land, or a whole version at once, on one machine or in parts.
+"""Count a table's rows by day: each batch as it lands, or a whole table version at once, on one machine or in parts.
 
 Whatever the parts, and in whatever order they are added, the result is the same bit for bit (`profiles/profile.py`).
 

@@ -1,4 +1,4 @@
-"""Fits the champion's scores to newly labelled days, and registers what is better: the same weights with another scale and shift.
+"""Recalibrate the champion: fit scale and shift of its scores to newly labelled days, and register the result if it is better.
 
 A recalibrated version is a version like any other: a folder of its own, a number, a release, entries in the ledger. It is no
 training: it keeps its training's snapshot and run key, so what it is reproduced from and what drift is measured against stay.

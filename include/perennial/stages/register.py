@@ -1,4 +1,4 @@
-"""Lets the gate decide on a candidate, and registers it if it passes.
+"""Run the gate on a candidate, and register it if it passes.
 
 $ perennial register --model flight_delays --digest DIGEST --run-id RUN --evaluation reports/flight_delays/DIGEST/evaluation.json
 """

@@ -1,4 +1,4 @@
-"""Goes back to the last good version at once: first the traffic, then the paperwork.
+"""Roll back to the last good version at once: first the traffic, then the records.
 
 perennial rollback --model flight_delays --reason "wrong scores" --actor YOU
 

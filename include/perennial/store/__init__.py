@@ -1,4 +1,4 @@
-"""The store: a folder or an S3 prefix below which everything durable lives.
+"""The store: a folder or an S3 prefix with all durable data.
 
 Whoever reads or writes it opens it by its address and names objects by keys:
 

@@ -1,4 +1,4 @@
-"""The store at an address: a folder's path, or `s3://bucket/prefix`. One that cannot be used is refused at once, with the reason."""
+"""Opens the store at an address: a folder's path, or `s3://bucket/prefix`. An unusable one is refused at once, with the reason."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_store(root: str, *, writes: bool = True) -> Store:
 
 
 def _refuse_unusable(folder: Path, writes: bool) -> None:
-    """Else it would look like an empty store until somebody writes to it."""
+    """Check that the folder can be used: otherwise it would look like an empty store until the first write."""
     nearest = next(place for place in (folder, *folder.parents) if os.path.exists(place))  # Path.exists raises where rights are missing
     if not nearest.is_dir():
         where = "it" if nearest == folder else str(nearest)

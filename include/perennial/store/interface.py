@@ -1,4 +1,4 @@
-"""What every store can do, whether it is a folder or a prefix in S3, and which folders are below its root.
+"""The interface of every store, whether a folder or a prefix in S3, and the folders below its root.
 
 Keys are relative, `/`-separated and identical in both kinds of store. Writes are atomic: a reader sees the whole object or none.
 `put_if_absent` lets exactly one of several writers win.
@@ -35,7 +35,7 @@ FOLDERS = (
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing tells of one object."""
+    """One object in a listing: its key, size and time of change."""
 
     key: str
     size: int
@@ -87,7 +87,7 @@ class Store(ABC):
 
     @abstractmethod
     def stat(self, key: str) -> StoredObject | None:
-        """What a listing would tell of one object; None if there is none."""
+        """One object as in a listing; None if there is none."""
 
     def being_written(self, keys: Collection[str]) -> frozenset[str]:
         """Those objects that a program has open for writing now, as far as the system tells. In S3 there are none: objects appear whole."""
@@ -111,7 +111,7 @@ class Store(ABC):
         return f"{self.root}/{key}"
 
     def storage_options(self) -> dict[str, str]:
-        """What `deltalake` must be told to reach the store."""
+        """The storage options with which `deltalake` reaches the store."""
         return {}
 
 

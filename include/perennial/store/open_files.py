@@ -1,4 +1,4 @@
-"""Which files a program has open for writing now: a file that somebody still copies into a folder is not complete."""
+"""Finds files that a program has open for writing: a file that is still being copied into a folder is not complete."""
 
 from __future__ import annotations
 

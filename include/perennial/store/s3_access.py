@@ -1,4 +1,4 @@
-"""Who this process is towards S3: one session of boto3 and its client for all stores, as the AWS_* variables say."""
+"""S3 credentials of this process: one boto3 session and client for all stores, configured by the AWS_* variables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from perennial.errors import SettingMissing
 
 @dataclass(frozen=True)
 class Access:
-    """Who this process is towards S3."""
+    """The S3 session and client of this process."""
 
     session: Any
     client: Any

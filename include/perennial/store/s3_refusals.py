@@ -1,4 +1,4 @@
-"""What a refusal of an S3 server means for a person: from the server's code to half a sentence with what to check."""
+"""Explains the errors of an S3 server: from the server's error code to half a sentence with what to check."""
 
 from __future__ import annotations
 

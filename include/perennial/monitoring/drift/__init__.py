@@ -1,4 +1,4 @@
-"""Has the world changed? Blocks of a window against blocks of the reference, with one false-alarm rate for everything that is looked at.
+"""The drift test: compares the days of a window with the days of the reference, at one false-alarm rate for all columns together.
 
     >>> import numpy as np
     >>> from perennial.monitoring.drift import Column, compare

@@ -1,4 +1,4 @@
-"""What the drift test asks of one column: have its values moved, are more of them missing, are there new categories?"""
+"""The drift test's questions about one column: have its values moved, are more of them missing, are there new categories?"""
 
 from __future__ import annotations
 

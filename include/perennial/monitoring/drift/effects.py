@@ -1,4 +1,4 @@
-"""How far something moved, as one number: the effect size of each kind of drift, what is usual of it, and its interval.
+"""Effect sizes of drift: how far something moved, what is usual, and the confidence interval.
 
 Every effect is a function of two weightings of the blocks, so that labellings and bootstraps ask it alike.
 """

@@ -1,4 +1,4 @@
-"""One thing that the drift test asks of the blocks, with all that is needed to judge and to tell it."""
+"""One question of the drift test, with everything needed to answer and to report it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Described = tuple[str, tuple[Bin, ...]]  # a sentence without its end, and the b
 
 @dataclass(frozen=True)
 class Question:
-    """One column, pair of columns or all together, in one respect."""
+    """One question of the drift test: about one column, a pair of columns or all together, in one respect."""
 
     column: str
     kind: DriftKind

@@ -1,4 +1,4 @@
-"""What the drift test asks of columns together: have pairs of them come to go together otherwise, and all of them at once?"""
+"""The drift test's questions about several columns: have correlations of pairs changed, or the joint distribution of all?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the drift test says of a window: its findings, each with effect, interval, p-value, sentence and bars."""
+"""The result of the drift test for a window: its findings, each with effect, interval, p-value, sentence and bars."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ColumnDrift(BaseModel):
 
 
 class DriftVerdict(BaseModel):
-    """What the test says of a window."""
+    """The result of the drift test for a window."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -33,7 +33,7 @@ class Part(BaseModel):
 
 
 class WindowDrift(DriftVerdict):
-    """What the drift test says of the window, and whether it lasts."""
+    """The result of the drift test for the window, and whether the drift lasts."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -97,7 +97,7 @@ class DayLosses(Part):
 
 
 class KnownOutcomes(Part):
-    """How outcomes and predictions of the window found each other."""
+    """Counts of the window's predictions with and without outcomes."""
 
     predictions: int
     labelled: int
@@ -116,7 +116,7 @@ class ScoreShare(Part):
 
 
 class ArmCounts(Part):
-    """What the gateway counted of one version."""
+    """The gateway's counts of one version."""
 
     requests: int
     errors: int
@@ -160,7 +160,7 @@ class WindowIncidents(Part):
 
 
 class WindowReport(Part):
-    """All that a look at a window found and decided."""
+    """The whole report of a window: what was found and decided."""
 
     model: str
     title: str
