@@ -36,9 +36,9 @@ def in_integration(*names: str) -> tuple[str, ...]:
 # (name, part, environment, folders and files), those that take longest first: a short one at the end leaves no core idle for long.
 GROUPS = (
     ("platform", "e2e", "workload", ("tests/e2e/test_loop.py", "tests/e2e/test_people.py", "tests/e2e/test_readme.py")),
-    ("workload", "unit", "workload", ("tests/unit/perennial", "tests/unit/perennial_models", "tests/unit/perennial_datasets")),
     ("stages", "integration", "workload", in_integration("training", "store", "monitoring", "registry", "test_ingestion.py")),
     ("servers", "integration", "workload", in_integration("local", "serving", "chart", "test_stored_before.py", "test_mutants.py")),
+    ("workload", "unit", "workload", ("tests/unit/perennial", "tests/unit/perennial_models", "tests/unit/perennial_datasets")),
     ("bucket", "e2e", "workload", ("tests/e2e/test_loop_s3.py",)),
     ("airflow", "unit", "airflow", ("tests/architecture", "tests/unit/perennial_airflow", "tests/unit/dags")),
     ("pods", "kubernetes", "airflow", ("tests/kubernetes/airflow",)),
