@@ -1,1 +1,1 @@
-"""Perennial keeps models fresh: the library behind the stages. Knows no Airflow."""
+"""Perennial keeps ML models fresh: the library behind the stages. It does not depend on Airflow."""

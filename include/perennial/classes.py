@@ -1,4 +1,4 @@
-"""What an outcome means: the one rule by which a value that somebody sends or writes is a class of a model, or a regression's number.
+"""Interprets outcomes: the one rule by which a value, sent or read from a file, is a class of a model or the value of a regression.
 
 >>> from perennial.classes import outcome_number
 >>> outcome_number("no", ["yes", "no"]), outcome_number(1, ["yes", "no"]), outcome_number("maybe", ["yes", "no"])
@@ -18,7 +18,7 @@ _TRUTH = {"true": 1.0, "false": 0.0}
 
 
 def outcome_number(value: object, classes: Sequence[str]) -> float | None:
-    """The number under which an outcome is stored and learnt; None if it is none of the model's.
+    """The number that stands for an outcome in the store; None if it is not an outcome of the model.
 
     An outcome is the name of a class, and its number is the place of that class, from 0. True and false are the classes of these names,
     however they are spelled, or else the second and the first of two. A number is the class that is named by it; only where the model
@@ -66,7 +66,7 @@ def named_by_numbers(classes: Sequence[str]) -> bool:
 
 
 def expected(classes: Sequence[str]) -> str:
-    """What an outcome of the model must be, for a sentence."""
+    """A phrase that says which outcomes the model accepts."""
     if not classes:
         return "a finite number"
     places = "" if named_by_numbers(classes) else f" or their numbers 0 to {len(classes) - 1}"

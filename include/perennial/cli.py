@@ -1,4 +1,4 @@
-"""The command `perennial`: one subcommand per stage and per question a person asks. No logic.
+"""The command `perennial`: one subcommand for each stage and each tool. No logic.
 
 A stage is `perennial.stages.<name>` with `run(settings, store, **arguments) -> Result`;
 a question is `perennial.commands.<name>` with `run(settings, store, **arguments) -> int`. `options.py` holds their arguments.

@@ -1,4 +1,4 @@
-"""How times are read: one rule for landed files, requests and what servers logged. Tables hold its result, so training reads it too.
+"""Reads times by one rule, in landed files, requests and server logs. Tables store the result, so training uses it too.
 
 A time is the wall time of the dataset's `time_zone`. Written without an offset it is taken as it stands; with an offset or Z it is
 converted: of `2013-02-01T06:00:00-05:00` a dataset in America/New_York has 06:00, one in UTC 11:00. An hour that comes twice in autumn is

@@ -34,7 +34,7 @@ PARTS = {"features": ("label", "fit", "encode"), "model": ("Model",)}  # of a mo
 
 @dataclass(frozen=True)
 class Broken:
-    """A dataset or a model whose files do not give a sound spec."""
+    """A dataset or a model whose files do not give a valid spec."""
 
     kind: Kind
     name: str
@@ -83,12 +83,12 @@ class _File:
 
 
 def datasets() -> dict[str, DatasetSpec]:
-    """Every sound dataset, by name."""
+    """Every valid dataset, by name."""
     return _datasets()[0]
 
 
 def models() -> dict[str, ModelSpec]:
-    """Every sound model of a sound dataset, by name."""
+    """Every valid model of a valid dataset, by name."""
     return _models()[0]
 
 
@@ -108,7 +108,7 @@ def model(name: str) -> ModelSpec:
 
 
 def models_asked_about(name: str | None, stored: Iterable[str]) -> list[str]:
-    """Names of the models that a question is about, which the store answers also where their files are broken or gone.
+    """Names of the models that a command is about; they may be broken or gone, since the store still knows them.
 
     Args:
         name: the one that is asked about; all if None.
@@ -208,7 +208,7 @@ def _load(file: _File, wanted: type[_Spec]) -> _Spec | Broken:
 
 
 def _misfit(spec: ModelSpec, known: dict[str, DatasetSpec], left_out: dict[str, Broken]) -> tuple[str, str] | None:
-    """The word of a model's spec that does not fit its dataset, and why; None if all do."""
+    """The first name in a model's spec that its dataset does not have, and why; None if the spec fits."""
     if spec.dataset in left_out:
         return spec.dataset, f"its dataset {spec.dataset} is broken, see {left_out[spec.dataset].place}"
     if spec.dataset not in known:

@@ -1,4 +1,4 @@
-"""What a stage answers: one JSON document, the only thing that comes back up to the orchestrator.
+"""Results of stages: one JSON document for each run, the only thing that the orchestrator gets back.
 
 >>> from perennial.results import ReleaseResult
 >>> import json
@@ -20,12 +20,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def on_terminal(text: str) -> str:
-    """Text that may hold names of files and categories of strangers, without signs that a terminal obeys: they stand as `\\x1b`."""
+    """Text that is safe to print: control characters in names of files and categories are escaped, such as `\\x1b`."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 class Result(BaseModel):
-    """What every stage says."""
+    """The fields of every stage's result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +38,7 @@ class Result(BaseModel):
 
 
 class IngestResult(Result):
-    """What became of the files that had landed."""
+    """The result of `ingest`: which files were taken, and which were refused."""
 
     snapshot: int | None = Field(default=None, description="Table version after the stage; none while the table does not exist.")
     appended: dict[str, int] = Field(default_factory=dict, description="Rows appended by this run, by file.")
@@ -48,7 +48,7 @@ class IngestResult(Result):
 
 
 class ProfileResult(Result):
-    """What was counted of a table."""
+    """The result of `profile`: what was counted of a table."""
 
     version: int | None = Field(default=None, description="Table version that was counted.")
     rows: int = Field(default=0, description="Rows that were counted.")
@@ -57,7 +57,7 @@ class ProfileResult(Result):
 
 
 class ValidateResult(Result):
-    """Whether training starts, on what and why."""
+    """The result of `validate`: whether training starts, on which snapshot and why."""
 
     snapshot: int | None = Field(default=None, description="Table version to train on.")
     cause: Cause = Field(default="schedule", description="Why training starts.")
@@ -67,7 +67,7 @@ class ValidateResult(Result):
 
 
 class TrainResult(Result):
-    """A candidate: a sealed version folder."""
+    """The result of `train`: a candidate, as a sealed version folder."""
 
     digest: str = Field(default="", description="Content address of the version folder.")
     run_id: str = Field(default="", description="MLflow run.")
@@ -76,7 +76,7 @@ class TrainResult(Result):
 
 
 class EvaluateResult(Result):
-    """The candidate's figures on the test split, beside the champion's."""
+    """The result of `evaluate`: the candidate's metrics on the test split, next to the champion's."""
 
     digest: str = Field(default="", description="Content address of the candidate.")
     run_id: str = Field(default="", description="MLflow run.")
@@ -86,7 +86,7 @@ class EvaluateResult(Result):
 
 
 class RegisterResult(Result):
-    """The gate's verdict."""
+    """The result of `register`: the gate's decision."""
 
     version: int | None = Field(default=None, description="Registered version.")
     run_id: str = Field(default="", description="MLflow run.")
@@ -94,7 +94,7 @@ class RegisterResult(Result):
 
 
 class RecalibrateResult(Result):
-    """What newly labelled days say of the champion's scores."""
+    """The result of `recalibrate`: whether the champion's scores were recalibrated, and why or why not."""
 
     version: int | None = Field(default=None, description="Registered version.")
     champion: int | None = Field(default=None, description="The version that was recalibrated.")
@@ -104,7 +104,7 @@ class RecalibrateResult(Result):
 
 
 class ReleaseResult(Result):
-    """Where a release stands."""
+    """The result of `release` and `rollback`: the state of the release."""
 
     action: Literal["started", "advance", "hold", "ask", "promoted", "rolled_back", "rejected", "nothing"] = Field(
         default="nothing", description="What was decided at this look."
@@ -120,14 +120,14 @@ class ReleaseResult(Result):
 
 
 class IncidentResult(Result):
-    """What was recorded of an incident."""
+    """The result of `incident`: the recorded verdict."""
 
     id: str = Field(default="", description="The incident.")
     verdict: Verdict | None = Field(default=None, description="What a person made of it.")
 
 
 class MonitorResult(Result):
-    """What a window of live traffic showed."""
+    """The result of `monitor`: the findings of a window of live traffic."""
 
     report: str = Field(default="", description="Store key of the window's report.")
     requests: int = Field(default=0, description="Predictions in the window.")

@@ -1,4 +1,4 @@
-"""Unix sockets of this machine's programs: where they are, and how a program is asked over one."""
+"""Unix sockets of this machine's programs: their folder, and requests over them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def get(path: Path, asked: str, timeout: float = 5) -> tuple[int, str]:
-    """Status and text of what the program at a socket answers.
+    """Send a request to the program at a socket and return the status and text of its answer.
 
     Raises:
         OSError, http.client.HTTPException: it does not answer.
