@@ -228,7 +228,7 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
         features: gives the label of each row (`label`).
         delay: days from the end of a day until its labels are known.
         folder: where trainings are kept.
-        told: hears how far it is.
+        progress: hears how far it is.
 
     Raises:
         TrainingRefused: no row has a known label.
@@ -343,7 +343,7 @@ def play(world: HistoryWorld, chosen: Sequence[Policy], first: date, last: date,
         first: first day.
         last: last day.
         jobs: processes at most.
-        told: hears how far it is.
+        progress: hears how far it is.
 
     Raises:
         Fault: a process died.

@@ -83,7 +83,7 @@ def lost(registry: ModelRegistry, model: str, digests: Mapping[int, str], versio
     Args:
         registry: has the address.
         model: name of the model.
-        told: number -> digest, as the ledger names them.
+        digests: number -> digest, as the ledger names them.
         versions: what the registry has.
     """
     has = {version.number: version.digest for version in versions}
