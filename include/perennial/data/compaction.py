@@ -3,6 +3,13 @@
 Not `DeltaTable.optimize.compact`: of deltalake 1.6.6, two that run at the same time both succeed, and every row is in the table twice
 (it no longer looks for conflicts where no data change). Here the commit is put-if-absent of exactly the next version: whatever
 else was committed meanwhile wins, and the compaction waits for the next append. The old files stay, since older snapshots name them.
+
+    >>> from perennial.data.tables import Table
+    >>> from perennial.store import open_store
+    >>> store = open_store("store")
+    >>> version = Table(store, "rides").append(pa.table({"km": [4.2]}), "1f" * 32)
+    >>> compact(store, "rides", DeltaTable("store/tables/rides"))  # one small file is not many
+    False
 """
 
 from __future__ import annotations

@@ -2,6 +2,16 @@
 
 A program that writes with long pauses, or appends to one file all day, lands such files. They have the name of a batch and begin with
 its bytes. If that batch ended within a row, the file is refused with a sentence, since that row in the table is wrong.
+
+    >>> from perennial.store import open_store
+    >>> columns = [{"name": "id", "type": "int"}, {"name": "at", "type": "timestamp"}]
+    >>> orders = DatasetSpec(name="orders", title="Orders", owner="shop", key=["id"], event_time="at", columns=columns)
+    >>> path, begin, more = Path("a.csv"), b"id,at\\n7,2024-01-01\\n", b"8,2024-01-02\\n"
+    >>> size, table = path.write_bytes(begin), Table(open_store("store"), "orders")
+    >>> version = table.append(read_batch(path, orders, "a.csv"), hashlib.sha256(begin).hexdigest())
+    >>> whole = path.write_bytes(begin + more)
+    >>> continuation(orders, table.batches()[0], size, path, "a.csv").rows["id"].to_pylist()
+    [8]
 """
 
 from __future__ import annotations

@@ -1,4 +1,13 @@
-"""How the categories of a column are counted: by name, or by a hash of it where there are too many."""
+"""How the categories of a column are counted: by name, or by a hash of it where there are too many.
+
+>>> import pyarrow as pa
+>>> from perennial.profiles.layout import fit_layout
+>>> carriers = Categories(fit_layout(pa.table({"carrier": ["UA", "AA", "UA"]})).columns[0])
+>>> one_block = {"places": np.array([0]), "of": np.zeros(3, int), "runs": ((0, 0, 3),), "blocks": 1, "times": None}
+>>> carriers.add(BatchRows(columns={"carrier": pa.array(["UA", "XX", "UA"])}, **one_block))
+>>> carriers.states(1)[0].cells.tolist(), carriers.states(1)[0].unseen  # UA, AA, all others
+([2, 0, 1], {'XX': 1})
+"""
 
 from __future__ import annotations
 

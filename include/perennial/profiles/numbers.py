@@ -1,4 +1,13 @@
-"""How the numbers of a column are counted: by cell, and by value where there are few."""
+"""How the numbers of a column are counted: by cell, and by value where there are few.
+
+>>> import pyarrow as pa
+>>> from perennial.profiles.layout import fit_layout
+>>> hours = Numbers(fit_layout(pa.table({"hour": [5, 6, 6]})).columns[0])
+>>> one_block = {"places": np.array([0]), "of": np.zeros(3, int), "runs": ((0, 0, 3),), "blocks": 1, "times": None}
+>>> hours.add(BatchRows(columns={"hour": pa.array([6, 6, None])}, **one_block))
+>>> int(hours.states(1)[0].cells.sum()), hours.states(1)[0].nulls  # rows with a number, and without
+(2, 1)
+"""
 
 from __future__ import annotations
 
