@@ -13,7 +13,7 @@ so that none is missed.
 | `ingest` | the store or the disk fails; retried | read the last line of its log |
 | `tell_refused` | files were refused; all others were ingested | read the last lines of its log and the Data Docs of `ingest`, \
 correct the files, land them again under any name |
-| `alert` | the store does not answer; retried. It alerts the owners of the models that learn from `{name}` about refused files | \
+| `alert` | the store does not answer; retried. It sends alerts about refused files, for the models that learn from `{name}` | \
 docs/runbook.md |
 """
 

@@ -13,8 +13,8 @@ depend on the number of parts. It is stored in `profiles/{name}/versions/`.
 | `share_out` | never | nothing |
 | `profile_part` | the store does not answer or there is too little memory; retried | choose more parts |
 | `merge` | a part is missing | clear that part |
-| `alert` | the store does not answer; retried, and the run does not fail because of it. It alerts the owners of the models that learn \
-from `{name}` when a count failed, and when the next one succeeds | docs/runbook.md |
+| `alert` | the store does not answer; retried, and the run does not fail because of it. It sends alerts, for the models \
+that learn from `{name}`, when a count failed, and when the next one succeeds | docs/runbook.md |
 """
 
 from __future__ import annotations

@@ -248,7 +248,7 @@ class ReleaseSpec(Spec):
 
     mode: Literal["automatic", "approval", "manual"] = Field(
         default="automatic",
-        description="What starts a release: it starts by itself, after a person's approval, or only when a person starts it.",
+        description="How a release starts: automatically, after a person's approval, or only when a person starts it.",
     )
     shadow: bool = Field(
         default=False, description="Begin with a shadow: live traffic is mirrored to the candidate, and callers never see its answers."
