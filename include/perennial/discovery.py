@@ -43,7 +43,7 @@ class Broken:
 
     @property
     def sentence(self) -> str:
-        """What is wrong, where, and what to do."""
+        """A sentence on what is wrong, where, and what to do."""
         return f"The {self.kind} {self.name} is broken: {self.why} ({self.place}). Mend that file; all others go on without it."
 
 

@@ -1,4 +1,4 @@
-"""What a dataset and a model are: frozen objects that check themselves. Light: DAG files import this.
+"""Specs of datasets and models: frozen objects that check themselves. Light: DAG files import this.
 
 >>> from perennial.specs import Column, DatasetSpec
 >>> spec = DatasetSpec(
@@ -219,7 +219,7 @@ class TrainingSpec(Spec):
 
 
 class GateSpec(Spec):
-    """What a candidate must show before it is registered."""
+    """The gate: what a candidate must show before it is registered."""
 
     metric: Literal["log_loss", "rmse", "mse"] = Field(
         default="log_loss",

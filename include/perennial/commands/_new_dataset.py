@@ -75,7 +75,7 @@ def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str
 
 
 def _suite(name: str, key: list[str]) -> dict[str, Any]:
-    """What any dataset is owed: its rows and its key.
+    """The suite that any new dataset gets: expectations on its rows and its key.
 
     Ranges and sets are for its people to add; columns, types and nulls are the spec's.
     """

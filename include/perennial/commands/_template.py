@@ -21,7 +21,7 @@ def quoted(name: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """What stands between the brackets of a tuple of names."""
+    """Names as they stand between the brackets of a tuple."""
     return ", ".join(map(quoted, names)) + ("," if len(names) == 1 else "")
 
 

@@ -165,7 +165,7 @@ class Rebuild:
         return run_id
 
     def _tags(self, number: int, manifest: Manifest) -> dict[str, str]:
-        """What the receipt says; without one what gate, evaluation and recalibration say."""
+        """The tags of a version from its receipt; without one, from gate, evaluation and recalibration."""
         if number in self.receipts and self.receipts[number].digest == manifest.digest:
             return self.receipts[number].tags
         gate, evaluation = self._gate(manifest.digest), self._document(f"reports/{self.name}/{manifest.digest}/evaluation.json")
@@ -184,7 +184,7 @@ class Rebuild:
         return model_card(self.spec, Verdict(gate["passed"], gate["sentence"], checks), evaluation)
 
     def _tag(self, numbers: set[int]) -> None:
-        """What became of each version, as its release noted it."""
+        """The outcome of each version's release, as the release recorded it."""
         noted: dict[int, dict[str, str]] = {}
         for entry in self.entries:
             if entry.kind not in UNDER_WAY:

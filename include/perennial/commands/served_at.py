@@ -29,7 +29,7 @@ def run(settings: Settings, store: Store, *, time: datetime, model: str | None =
 
 
 def describe(model: str, time: datetime, entry: Entry | None) -> str:
-    """What served at `time`, given the entry that held then."""
+    """A paragraph on what served at `time`, given the entry that held then."""
     when = f"{time:%Y-%m-%d %H:%M:%S %Z}".strip()
     serving = {} if entry is None else {number: weight for number, weight in entry.weights.items() if weight}
     if entry is None or not serving:

@@ -1,4 +1,4 @@
-"""What the bytes of a table's files were when they were written: the SHA-256 of each, kept in the commit that brought it in.
+"""Hashes of a table's files: the SHA-256 of each, taken when it was written and kept in the commit that added it.
 
 A file from before hashes were kept is hashed when somebody first needs it, and that is noted with the time: what became of its
 bytes before is not known. Notes gather what many commits say, too, so that a long history is not read again each time:

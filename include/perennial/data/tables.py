@@ -522,7 +522,7 @@ def _commit_of(entry: Mapping[str, Any]) -> Commit:
 
 
 def _files_of(table: DeltaTable, label: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """By their statistics: the files that have rows of a batch alone, and those that may have some among others."""
+    """The files that hold rows of one batch only, and those that may hold some among others, by their statistics."""
     whole, others = [], []
     for file in _files(table):
         least, most = file.get(f"min.{BATCH}"), file.get(f"max.{BATCH}")

@@ -57,7 +57,7 @@ def _converted(moments: pa.ChunkedArray, time_zone: str) -> pa.ChunkedArray:
 
 
 def _offset(microseconds: int, time_zone: str) -> int:
-    """What a zone's clock is ahead of UTC at a moment, both in microseconds."""
+    """A zone's offset from UTC at a moment, both in microseconds."""
     try:
         ahead = (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=microseconds)).astimezone(zone(time_zone)).utcoffset()
     except OverflowError:

@@ -40,7 +40,7 @@ def _place(origin: str) -> str:
 
 
 def origin_of(address: str) -> str:
-    """What a browser sends as `Origin` from a page at an address; empty if that is none."""
+    """The header `Origin` that a browser sends from a page at this address; empty if it is not an address."""
     parts = urlsplit(address)
     if not parts.hostname:
         return ""

@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: it is asked every few seconds."""
+        """Does nothing: logging every scrape would fill the log."""
 
 
 def merged(texts: Iterable[str]) -> str:

@@ -124,7 +124,7 @@ def _answer(store: Store, path: str) -> tuple[HTTPStatus, str, bytes]:
 
 
 def _policy(path: str, framed_by: str) -> str:
-    """What a page may do: nothing, but for its own style.
+    """The Content-Security-Policy of a page: it may do nothing but use its own style.
 
     A sandbox has an origin of its own, so no cookie and no storage is in its reach.
     """

@@ -118,7 +118,7 @@ def state(settings: Settings) -> dict[str, Program]:
 
 
 def addresses(settings: Settings) -> dict[str, str]:
-    """What a person opens in a browser, by title."""
+    """The addresses for a browser, by title."""
     return {
         "Airflow": settings.airflow_url,
         "MLflow": settings.mlflow_url,
@@ -299,7 +299,7 @@ def _get(url: str) -> bytes | None:
 
 
 def _credentials() -> dict[str, str]:
-    """Who the platform is towards an S3 store. Part of every definition: a changed key restarts what uses it."""
+    """The platform's S3 credentials. They are part of every definition, so that a changed key restarts what uses it."""
     return {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
 
 

@@ -149,7 +149,7 @@ def count_unknown(outcomes: Dataset, predictions: Dataset) -> int:
 
 
 def _read(table: Dataset, columns: list[str]) -> pa.RecordBatchReader:
-    """Once, from front to back; Arrow would read several files ahead."""
+    """Read a table once, from front to back; Arrow would read several files ahead."""
     return table.scanner(columns=columns, batch_size=READ_ROWS, batch_readahead=1, fragment_readahead=1).to_reader()
 
 

@@ -197,7 +197,7 @@ class _Run:
         return find_jump(known, self.monitoring.excess_loss, first_unseen(c.cause, c.labels_to, c.morning))
 
     def _drift(self, window: Window) -> tuple[tuple[str, ...], tuple[str, ...], _Champion]:
-        """What drifted in a window, what of it did in all the windows before that count, and who answered most of it."""
+        """What drifted in a window, what of that drifted in the windows before too, and the training that answered most of it."""
         champion = self._mostly(window)
         drifted = self.world.drifted(champion.morning, window)
         wanted = self.policy.retrain.drift_windows - 1

@@ -1,4 +1,4 @@
-"""What a model's scores look like: the bars that a report shows of them, and what of them is watched for drift.
+"""The distribution of a model's scores: as bars in a report, and as columns that are tested for drift.
 
 >>> from perennial import discovery
 >>> watched_scores(discovery.model("flight_delays"), np.array([[0.9, 0.1], [0.2, 0.8]]))

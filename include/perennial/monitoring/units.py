@@ -116,7 +116,7 @@ class UnitChange:
 
     @property
     def sentence(self) -> str:
-        """For a person."""
+        """A sentence that names both units and the formula between them."""
         who = "the values look" if self.share >= WHOLE else f"{self.share * 100:.0f} % of the values look"
         return f"`{self.column}`: {who} like {self.unit.new} instead of {self.unit.old} ({self.unit.formula})."
 

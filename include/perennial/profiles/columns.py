@@ -37,7 +37,7 @@ def integers(column: pa.Array, null: int = 0) -> NDArray[np.int32]:
 
 
 def filled(column: pa.Array, kind: type, null: float) -> NDArray[Any]:
-    """What a column of fixed width holds, shape [n], with this for null.
+    """The values of a column of fixed width, shape [n], with `null` in place of nulls.
 
     Arrow's own way imports pandas where there is one, which takes half a second.
     """

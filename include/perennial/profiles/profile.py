@@ -1,4 +1,4 @@
-"""What the rows of each day looked like, and the passes that count it.
+"""Profiles: the counts of each day's rows, and the passes that make them.
 
 A day is profiled once, when it lands; a window, a reference or a table over many machines is a sum.
 
@@ -55,7 +55,7 @@ class Family:
 
 @dataclass(frozen=True)
 class JointMeans:
-    """What the joint sample of each block shows, as means.
+    """Means over the joint sample of each block.
 
     Families: `mean` and `square` of normal scores z, `product` of two of them, `share` of indicators, `cross` of a score and an indicator
     standardised by its share at the fit, `cos` and `sin` of random frequencies.
@@ -71,7 +71,7 @@ class JointMeans:
 
 @dataclass(frozen=True)
 class Profile(Generic[Label]):
-    """What the rows of each block looked like. Blocks are days unless something else is named as the label.
+    """The counts of each block of rows. Blocks are days unless another label is named.
 
     Attributes:
         layout: how they were counted.
@@ -87,7 +87,7 @@ class Profile(Generic[Label]):
         return Profile(self.layout, days)
 
     def only(self, columns: Sequence[str]) -> Profile[Label]:
-        """The same with these columns alone. What is said of columns together stays where it concerns none but them."""
+        """The profile reduced to these columns. Counts over several columns stay if they concern only these."""
         layout, kept = _narrowed(self.layout, tuple(columns))
         blocks = {
             label: State(
@@ -131,7 +131,7 @@ class Profile(Generic[Label]):
         return {n: np.array([c.get(n, 0) for c in counts], np.int64) for n in sorted({n for c in counts for n in c})}
 
     def joint(self) -> JointMeans:
-        """What the joint samples show."""
+        """Means over the joint samples."""
         joint = self.layout.joint
         rows = np.array([state.joint.rows for state in self.blocks.values()], np.int64)
         sums = self._stacked([state.joint.sums for state in self.blocks.values()], joint.size)

@@ -1,4 +1,4 @@
-"""What drift is measured against: the days of the champion's snapshot, put together from the profiles that were made when they landed.
+"""The reference for drift: the days of the champion's snapshot, added up from the profiles that were made when they landed.
 
 >>> from perennial import discovery
 >>> from perennial.profiles.reference import watched

@@ -125,7 +125,7 @@ class Scan:
         self.joint.merge(other.joint, places)
 
     def states(self) -> dict[int, State]:
-        """What was counted, by number of the block in order. Nothing can be counted after this."""
+        """The counts, by number of the block, in order. Nothing can be counted after this."""
         blocks = len(self.places)
         rows, joint = self.rows.of(blocks), self.joint.states(blocks)
         columns = {name: column.states(blocks) for name, column in self.columns.items()}

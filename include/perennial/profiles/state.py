@@ -1,4 +1,4 @@
-"""What rows looked like, as counts that add up: states of parts of the rows, added in any order, equal bit for bit the state of all.
+"""Counts of rows that add up: the states of parts of the rows, added in any order, equal the state of all rows bit for bit.
 
 A state holds whole numbers alone: rows, nulls, rows by cell, by exact value and by category, and sums over a sample of rows that are seen
 together. A row is in the sample by a hash of its own values and its time, so the sample depends neither on the order of the rows nor on how

@@ -148,7 +148,7 @@ def _suite_page(dataset: str) -> bytes:
 
 
 def _content(render: Callable[[Any], str], plain: Any, up: str) -> str:
-    """What Great Expectations makes of a JSON document, with every text in it shown as text.
+    """Render a JSON document with Great Expectations, with every text in it shown as text.
 
     Its templates put texts into elements, attributes, scripts and templates of their own, escaped here and raw there. So they get none
     that any of these could take for markup.
@@ -160,7 +160,7 @@ def _content(render: Callable[[Any], str], plain: Any, up: str) -> str:
 
 
 def _texts(value: Any, table: dict[int, str]) -> Any:
-    """The same JSON with its texts translated. A key keeps its `$`: Great Expectations knows its parameters by it."""
+    """A JSON document with its texts translated. A key keeps its `$`, which marks parameters for Great Expectations."""
     if isinstance(value, str):
         return value.translate(table)
     if isinstance(value, list):

@@ -193,7 +193,7 @@ class ModelRegistry:
             self._server.put_file(run["info"]["artifact_uri"], name, data)
 
     def run_tags(self, run_id: str) -> dict[str, str]:
-        """What a run says of itself. Raises UnknownName."""
+        """The tags of a run. Raises UnknownName."""
         return _unpaired(self._run(run_id)["data"].get("tags", ()))
 
     def register(self, model: str, run_id: str, digest: str, tags: Mapping[str, str] | None = None, description: str = "") -> Version:

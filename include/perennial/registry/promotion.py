@@ -165,7 +165,7 @@ def keeps_its_meaning(changes: Changes, champion: str) -> Check:
 
 
 def has_every_class(rows: Mapping[str, int], days: Sequence[str]) -> Check:
-    """What the test days cannot show: a class that none of their rows is. It refuses nothing by itself, yet explains a metric
+    """A sentence on classes that no row of the test days has. It refuses nothing by itself, yet explains a metric
     that could not be computed.
 
     Args:

@@ -113,7 +113,7 @@ class Evidence(BaseModel):
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do now, and why."""
+    """A decision on a release: what to do now, and why."""
 
     action: Action
     sentence: str
@@ -166,7 +166,7 @@ def add(evidence: Evidence, seen: Mapping[str, Counts], due_share: float, releas
 
 
 def next_step(evidence: Evidence) -> Evidence:
-    """The same evidence at the beginning of another step."""
+    """The evidence, at the beginning of another step."""
     return evidence.model_copy(update={"step_requests": 0, "silent_requests": 0.0, "silent_looks": 0})
 
 

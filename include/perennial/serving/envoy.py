@@ -411,7 +411,7 @@ def _retries(timeout_seconds: float | None) -> Json:
 
 
 def _sentences() -> Json:
-    """What the gateway answers by itself, in the form of the servers' refusals."""
+    """The gateway's own error answers, in the form of the servers' refusals."""
 
     def where(operator: str, status: int) -> Json:
         return {"status_code_filter": {"comparison": {"op": operator, "value": {"default_value": status, "runtime_key": "unset"}}}}

@@ -147,7 +147,7 @@ class SeldonModel:
         return orjson.dumps({"meta": {"puid": prediction_id}})
 
     def health_status_raw(self) -> dict[str, object]:
-        """What the wrapper's own health path shows."""
+        """The answer of the wrapper's own health path."""
         return {
             "ready": self.ready,
             "refused": self.refused,
@@ -158,7 +158,7 @@ class SeldonModel:
         }
 
     def init_metadata(self) -> dict[str, object]:
-        """What the wrapper's metadata path shows."""
+        """The answer of the wrapper's metadata path."""
         return {"name": self.model, "versions": [str(self.version)], "platform": "perennial", "custom": {"digest": self.digest}}
 
 

@@ -69,13 +69,13 @@ def application(model: SeldonModel) -> flask.Flask:
 
 
 class _NoMetrics:
-    """In the place of the wrapper's metrics, which cost a process and a message to it per request. `/metrics` has our own."""
+    """Replaces the wrapper's metrics, which cost a process and a message to it per request. `/metrics` has our own."""
 
     def update(self, custom_metrics: list[dict[str, object]], method: str) -> None:
-        """Nothing: no custom metrics go through the wrapper."""
+        """Does nothing: no custom metrics go through the wrapper."""
 
     def update_reward(self, reward: float) -> None:
-        """Nothing: outcomes are counted by the model."""
+        """Does nothing: outcomes are counted by the model."""
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Watch(BaseModel):
     def counted(
         self, mark: str, now: datetime, by_version: Mapping[int, tuple[int, int]], usual_error: float | None, task: str
     ) -> tuple[Watch, Mapping[int, tuple[int, int]] | None]:
-        """The same after outcomes were counted, and those of them that `seen` takes for evidence: None if they are none yet.
+        """A copy of the watch after outcomes were counted, and those that `seen` takes as evidence; None if they are no evidence yet.
 
         Args:
             mark: names the newest outcome that was counted.

@@ -66,7 +66,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Registered:
-    """What the registry says."""
+    """The registry's answer."""
 
     version: Version | None = None  # the one that was asked for
     like_champion: tuple[str, ...] = ()  # the ledger's champion and those that it recalibrates, as a tag names them
@@ -74,7 +74,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class History:
-    """What the ledger says of one version."""
+    """The ledger's facts about one version."""
 
     newest: Entry | None = None  # that names it as what it happened to
     against: Entry | None = None  # the newest that rolled it back or turned it down

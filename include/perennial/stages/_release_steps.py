@@ -50,7 +50,7 @@ class Step:
 
     @property
     def sentence(self) -> str:
-        """What it does, for a person."""
+        """A sentence on what the step does, as `--plan` prints it."""
         raise NotImplementedError
 
 
@@ -64,7 +64,7 @@ class Write(Step):
 
     @property
     def sentence(self) -> str:
-        """With what is to hold from then on."""
+        """See `Step.sentence`."""
         place = 0 if self.after is None else self.after + 1
         said = f"{self.change.kind}, version {self.change.version}, {_traffic(self.change)}"
         return f"Write entry {place} into the ledger: {said}. Reason: {self.change.reason}"
@@ -78,7 +78,7 @@ class Apply(Step):
 
     @property
     def sentence(self) -> str:
-        """With the route."""
+        """See `Step.sentence`."""
         return f"Start what that entry names: {_traffic(self.of)}."
 
 
@@ -91,7 +91,7 @@ class BringUp(Step):
 
     @property
     def sentence(self) -> str:
-        """With what ends it."""
+        """See `Step.sentence`."""
         return f"Start version {self.version} unless it runs, wait until it is ready, and compare the scores of its golden rows."
 
 
@@ -103,7 +103,7 @@ class Move(Step):
 
     @property
     def sentence(self) -> str:
-        """With the route."""
+        """See `Step.sentence`."""
         which = f"entry {self.of.seq}" if isinstance(self.of, Entry) else "that entry"
         return f"Make the gateway do what {which} says: {_traffic(self.of)}."
 
@@ -116,7 +116,7 @@ class Confirm(Step):
 
     @property
     def sentence(self) -> str:
-        """With what follows."""
+        """See `Step.sentence`."""
         return "Make sure that nobody wrote to the ledger meanwhile; else decide anew."
 
 
@@ -128,7 +128,7 @@ class Follow(Step):
 
     @property
     def sentence(self) -> str:
-        """With the aliases."""
+        """See `Step.sentence`."""
         champion, last_good = (f"version {number}" if number else "no version" for number in (self.of.champion, self.of.last_good))
         return f"Give the registry's aliases as the ledger says: champion to {champion}, last_good to {last_good}."
 
@@ -142,7 +142,7 @@ class BeginWatch(Step):
 
     @property
     def sentence(self) -> str:
-        """With both versions."""
+        """See `Step.sentence`."""
         return f"Begin to count what versions {self.candidate} and {self.champion} show."
 
 
@@ -154,7 +154,7 @@ class KeepWatch(Step):
 
     @property
     def sentence(self) -> str:
-        """With both versions."""
+        """See `Step.sentence`."""
         return f"Keep what versions {self.watch.candidate} and {self.watch.champion} have shown so far."
 
 
@@ -164,7 +164,7 @@ class CheckGateway(Step):
 
     @property
     def sentence(self) -> str:
-        """As it is."""
+        """See `Step.sentence`."""
         return "Make sure that the gateway answers."
 
 
@@ -176,7 +176,7 @@ class EndIncidents(Step):
 
     @property
     def sentence(self) -> str:
-        """With the reason."""
+        """See `Step.sentence`."""
         return f"Resolve its open incidents: {self.reason}"
 
 
@@ -189,7 +189,7 @@ class Tell(Step):
 
     @property
     def sentence(self) -> str:
-        """The answer's own."""
+        """See `Step.sentence`."""
         return f"Answer: {self.result.sentence}"
 
 
@@ -201,7 +201,7 @@ class Refuse(Step):
 
     @property
     def sentence(self) -> str:
-        """The error's own."""
+        """See `Step.sentence`."""
         return f"Refuse: {self.error}"
 
 
@@ -213,7 +213,7 @@ class LookAgain(Step):
 
     @property
     def sentence(self) -> str:
-        """With what is read."""
+        """See `Step.sentence`."""
         return "Read the ledger again and decide anew."
 
 
@@ -230,19 +230,19 @@ class AskRegistry(Ask):
 
     @property
     def sentence(self) -> str:
-        """With the version."""
+        """See `Step.sentence`."""
         return f"Ask the registry for {'its candidate' if self.version is None else f'version {self.version}'}."
 
 
 @dataclass(frozen=True)
 class AskHistory(Ask):
-    """What the ledger says of a version."""
+    """Read what the ledger says of a version."""
 
     version: int
 
     @property
     def sentence(self) -> str:
-        """With the version."""
+        """See `Step.sentence`."""
         return f"Read in the ledger what became of version {self.version}."
 
 
@@ -252,19 +252,19 @@ class AskRoute(Ask):
 
     @property
     def sentence(self) -> str:
-        """As it is."""
+        """See `Step.sentence`."""
         return "Ask for the route that is applied."
 
 
 @dataclass(frozen=True)
 class AskCounts(Ask):
-    """What both versions of a release have shown."""
+    """Read the evidence on both versions of a release."""
 
     of: Entry
 
     @property
     def sentence(self) -> str:
-        """With both versions."""
+        """See `Step.sentence`."""
         return f"Ask what versions {self.of.version} and {self.of.champion} have shown."
 
 
@@ -277,7 +277,7 @@ class AskKin(Ask):
 
     @property
     def sentence(self) -> str:
-        """With the version."""
+        """See `Step.sentence`."""
         return f"Ask which versions came of the same training as version {self.version}."
 
 
@@ -291,7 +291,7 @@ class CountWrong(Ask):
 
     @property
     def sentence(self) -> str:
-        """With the time."""
+        """See `Step.sentence`."""
         since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
         return f"Take in the outcomes that have come, and count the wrong predictions since {since}: they may change what follows."
 

@@ -52,7 +52,7 @@ class Traffic:
 
     @cached_property
     def references(self) -> References:
-        """What its windows are compared with."""
+        """The references that the model's windows are compared with."""
         return References(self.store, self.spec, self.dataset, self.digests)
 
     def collect(self) -> None:
@@ -73,7 +73,7 @@ class Traffic:
             self.newest = newest_time(times)
 
     def predictions(self, window: Window, columns: list[str] | None = None) -> pa.Table:
-        """What was answered in a window; not what a shadow said."""
+        """The predictions of a window, without a shadow's."""
         when = pc.field("event_time")
         inside = (when >= pa.scalar(window.first, UTC)) & (when < pa.scalar(window.last, UTC))
         return self._scan(columns, inside & ~pc.field("shadow"))

@@ -115,5 +115,5 @@ def _together(inputs: DriftVerdict, predictions: DriftVerdict, alpha: float) -> 
 
 
 def predictions_words(count: int) -> str:
-    """So many predictions, in words."""
+    """A number of predictions in words, such as `3 predictions`."""
     return f"{count} prediction{'' if count == 1 else 's'}"

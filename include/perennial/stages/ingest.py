@@ -319,7 +319,7 @@ class _Intake:
 
 
 def _recall(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
-    """What earlier tries of this run have receipts for; they may have died before they could tell.
+    """The receipts that earlier tries of this run wrote; they may have died before they reported them.
 
     Reads all receipts: for retries alone.
     """

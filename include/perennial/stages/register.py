@@ -151,7 +151,7 @@ def replays_golden(settings: Settings, store: Store, model: str, digest: str) ->
 
 
 def readme(spec: ModelSpec) -> str:
-    """What the model's folder says of it, in Markdown: every model card begins with it."""
+    """The model's description from its folder, in Markdown, with which every model card begins."""
     file = Path(perennial.__file__).parent.parent / "perennial_models" / spec.name / "README.md"
     return (file.read_text() if file.exists() else f"# {spec.title}\n").rstrip()
 
@@ -204,7 +204,7 @@ def _document(store: Store, evaluation: str, digest: str) -> dict[str, Any]:
 
 
 def _changes(document: Mapping[str, Any]) -> Changes:
-    """What the candidate changes for the champion's callers.
+    """The changes that the candidate makes for the champion's callers.
 
     An evaluation of before that was written down says at least why nothing compares.
     """

@@ -80,7 +80,7 @@ def run(
 
 
 def decided_anew(decide: Callable[[], Answer]) -> Answer:
-    """What it gives; where another writer was faster, what it gives then.
+    """Call `decide`, and call it again if another writer was faster.
 
     Raises:
         LedgerConflict: others keep writing to the ledger.
@@ -111,7 +111,7 @@ class Release:
     def preview(
         self, version: int | None = None, decision: str | None = None, actor: str = PERENNIAL, *, again: bool = False
     ) -> ReleaseResult:
-        """What a look would do, one sentence for each step. Writes to no ledger, store, gateway or registry. See `run`."""
+        """The plan of a look, one sentence for each step. Writes to no ledger, store, gateway or registry. See `run`."""
         steps = self.foreseen(self.known(), partial(planned, wish=Wish(version, decision, actor, again)))
         lines = [f"{place}. {step.sentence}" for place, step in enumerate(steps, start=1)]
         if isinstance(steps[-1], Ask):
@@ -119,7 +119,7 @@ class Release:
         return ReleaseResult(outcome="skipped", sentence="\n".join([f"The next look at {self.name} would:", *lines]), version=version)
 
     def known(self) -> Known:
-        """What a look begins with: what the ledger says."""
+        """The facts with which a look begins: those of the ledger."""
         last = self.ledger.last()
         moved = last if last is None or last.kind != "rejected" else self.ledger.last_move()
         retired = moved if moved and moved.kind == "retired" else None
@@ -157,7 +157,7 @@ class Release:
                 return [*steps, question]
 
     def answered(self, known: Known, question: Ask) -> Known:
-        """What is known once a question is answered.
+        """Answer a question of the plan, and return the facts with the answer added.
 
         Raises:
             UnknownName: there is no such version.

@@ -118,7 +118,7 @@ def settle(inbox: Inbox, store: Store, model: str) -> Request | None:
 
 
 def training_of(store: Store, dataset: DatasetSpec, digest: str, manifest: Manifest) -> Training:
-    """What the policies know of a training."""
+    """A training as the retraining policies see it."""
     entries = Ledger(store, manifest.model).entries()
     number = next((n for entry in reversed(entries) for n, d in entry.versions.items() if d == digest), None)
     name = f"candidate {digest[:12]}" if number is None else f"version {number}"

@@ -219,11 +219,11 @@ class S3Store(Store):
 
     @override
     def make_folder(self, key: str) -> None:
-        """Nothing: keys alone exist."""
+        """Does nothing: S3 has keys only, no folders."""
 
     @override
     def make_private(self) -> None:
-        """Nothing: the bucket's policy says who may read it."""
+        """Does nothing: the bucket's policy says who may read it."""
 
     @override
     def stat(self, key: str) -> StoredObject | None:

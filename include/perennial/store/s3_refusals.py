@@ -37,12 +37,12 @@ _GIVEN_NONE = {"CredentialRetrievalError", "UnauthorizedSSOTokenError", "TokenRe
 
 
 def code_of(error: Any) -> str:
-    """What the server calls its refusal; some servers lay it one level higher than Amazon's."""
+    """The server's error code; some servers put it one level higher than Amazon's."""
     return str(error.response.get("Error", error.response).get("Code", "no reason given"))
 
 
 def advice(code: str, error: Exception, *, bucket: str, with_token: bool) -> str:
-    """What is wrong and what to do, to be read after `The store s3://…`.
+    """The rest of the sentence `The store s3://…`: what is wrong and what to do.
 
     Args:
         code: the server's code, or the name of the class of boto3's error where no server answered.
@@ -67,18 +67,18 @@ def concerns_credentials(sentence: str) -> bool:
 
 
 def lacking_right(operation: str, bucket: str) -> str:
-    """What credentials that are known may not do, to be read after `The store s3://…`."""
+    """The rest of the sentence `The store s3://…`: what valid credentials are not allowed to do."""
     right = f"it takes {_RIGHTS[operation]}" if operation in _RIGHTS else f"{operation} is refused"
     return f"does not let these credentials do it: {right}; check their rights on the bucket {bucket}"
 
 
 def role_refused(role: str, code: str) -> str:
-    """Why there are no credentials where a role should have given them, to be read after `The store s3://…`."""
+    """The rest of the sentence `The store s3://…`: why a role gave no credentials."""
     return f"was asked without credentials: the role {role} was not given ({code}): check the trust of the role, and AWS_ROLE_ARN"
 
 
 def token_file_missing(file: str) -> str:
-    """Why there are no credentials where a pod's token should have given them, to be read after `The store s3://…`."""
+    """The rest of the sentence `The store s3://…`: why a pod's token gave no credentials."""
     return (
         f"was asked without credentials: there is no file {file} with the pod's token; "
         "check its service account, or AWS_WEB_IDENTITY_TOKEN_FILE"

@@ -111,7 +111,7 @@ def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> d
 
 
 def signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
-    """What callers send to a version and what an answer means: the content of `signature.json`."""
+    """The content of `signature.json`: what callers send to a version, and what its answers mean."""
     inputs = [{"name": name, "type": dataset.column(name).type, "nullable": dataset.column(name).nullable} for name in spec.inputs]
     return {
         "model": spec.name,

@@ -38,7 +38,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Learner:
-    """What is fitted."""
+    """The settings of the trainings: task, number of classes, days and seed."""
 
     task: Task
     classes: int

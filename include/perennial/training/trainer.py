@@ -347,7 +347,7 @@ def _is_best(state: dict[str, Any]) -> bool:
 
 
 def _fitting(file: Path, module: TaskModule, kept: Mapping[str, str]) -> dict[str, Any] | None:
-    """What is in a checkpoint; None if it is not there, not whole, or of another model."""
+    """The content of a checkpoint; None if it is missing, incomplete or of another model."""
     try:
         with zipfile.ZipFile(file) as archive:
             if archive.testzip() is not None:  # torch does not look at the checksums

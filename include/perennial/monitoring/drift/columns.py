@@ -38,7 +38,7 @@ class WatchedColumn:
         self.binned = binned(self.column, self.labels)
 
     def questions(self) -> list[Question]:
-        """What is asked, each with its statistics."""
+        """The questions about this column, each with its statistics."""
         column, asked = self.column, []
         if column.counts.sum():
             kind: DriftKind = "predictions" if self.predicted else "shift"

@@ -57,12 +57,12 @@ class DriftVerdict(BaseModel):
 
     @property
     def drifted(self) -> tuple[str, ...]:
-        """What drifted, each name once, the surest first."""
+        """Names of what drifted, each once, the most significant first."""
         return tuple(dict.fromkeys(c.column for c in self.columns if c.drifted))
 
     @property
     def alarming(self) -> tuple[str, ...]:
-        """What drifted so far that it alarms, each name once, the surest first."""
+        """Names of what drifted enough to raise an alarm, each once, the most significant first."""
         return tuple(dict.fromkeys(c.column for c in self.columns if c.alarms))
 
 

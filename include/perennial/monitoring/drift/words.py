@@ -60,7 +60,7 @@ def apart(effect: float) -> str:
 
 
 def power(reference: int, current: int, labellings: int, alpha: float) -> str:
-    """What cannot be found with so many blocks of either side; empty if nothing must be said."""
+    """A sentence on what the test cannot find with so few blocks; empty if there is no such limit."""
     if not reference or not current:
         return f"Nothing can be compared: {'the reference' if not reference else 'the window'} has no rows."
     if 1 / labellings > alpha:

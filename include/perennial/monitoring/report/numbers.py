@@ -46,13 +46,13 @@ class WindowDrift(DriftVerdict):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def drifted(self) -> tuple[str, ...]:
-        """What drifted, each name once, the surest first."""
+        """Names of what drifted, each once, the most significant first."""
         return super().drifted
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def alarming(self) -> tuple[str, ...]:
-        """What drifted so far that it alarms, each name once, the surest first."""
+        """Names of what drifted enough to raise an alarm, each once, the most significant first."""
         return super().alarming
 
 

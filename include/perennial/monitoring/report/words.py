@@ -20,7 +20,7 @@ def sentence_of(
     estimate: Estimate | None,
     decision: str,
 ) -> str:
-    """What a look found and decided, in a line."""
+    """The findings and the decision of a look, in one line."""
     alarming = [c for c in verdict.columns if c.alarms]
     drifted = [c for c in verdict.columns if c.drifted]
     if alarming:

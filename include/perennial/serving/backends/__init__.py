@@ -1,4 +1,4 @@
-"""What serves versions. One interface: processes behind Envoy on one machine (`local`), or Seldon Core on Kubernetes (`seldon`)."""
+"""Serving backends, with one interface: processes behind Envoy on one machine (`local`), or Seldon Core on Kubernetes (`seldon`)."""
 
 from __future__ import annotations
 

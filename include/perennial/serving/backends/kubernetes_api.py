@@ -192,7 +192,7 @@ def _path(plural: str, namespace: str) -> str:
 
 
 def _message(body: Any) -> tuple[str, Any]:
-    """What the API says, and of which object; an unknown kind is told without one."""
+    """The API's error message with the object that it is about, if its kind is known."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
     try:
         answer = json.loads(text)

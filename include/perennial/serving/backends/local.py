@@ -58,7 +58,7 @@ class LocalBackend:
 
     @property
     def supervisor(self) -> Supervisor:
-        """What keeps the servers running."""
+        """The supervisor that keeps the servers running."""
         if self._supervisor is None:
             from perennial.local.supervisor import Supervisor as LocalSupervisor
 
@@ -256,7 +256,7 @@ def server_socket(settings: Settings, model: str, version: int) -> Path:
 
 
 def read_state(settings: Settings) -> dict[str, Any]:
-    """What is served: for each model its running versions, its route and what the gateway must know; empty before the first release."""
+    """The applied routes: for each model its running versions, its route and the gateway's data; empty before the first release."""
     try:
         state: dict[str, Any] = json.loads((settings.home / "serving" / "state.json").read_text())
     except FileNotFoundError:

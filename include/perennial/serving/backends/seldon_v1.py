@@ -191,7 +191,7 @@ def digest(document: Mapping[str, Any]) -> str:
 
 
 def faults(document: Mapping[str, Any]) -> list[str]:
-    """What the schema lets pass and Seldon Core does not do as meant; a sentence for each."""
+    """A sentence for each setting that the schema accepts but Seldon Core would not carry out as meant."""
     predictors: list[Json] = document["spec"]["predictors"]
     names = [predictor["name"] for predictor in predictors]
     shadows = [predictor["name"] for predictor in predictors if predictor.get("shadow")]

@@ -54,7 +54,7 @@ def render(model: ModelSpec, route: Route, namespace: str, store: str) -> list[J
 
 
 def faults(documents: list[Json]) -> list[str]:
-    """What the schemas let pass and Seldon Core 2 does not do as meant; a sentence for each."""
+    """A sentence for each setting that the schemas accept but Seldon Core 2 would not carry out as meant."""
     models = {sentences["metadata"]["name"] for sentences in documents if sentences["kind"] == "Model"}
     sentences = [
         f"{document['metadata']['name']!r} is no DNS label" for document in documents if not _LABEL.fullmatch(document["metadata"]["name"])
