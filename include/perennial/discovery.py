@@ -124,7 +124,7 @@ def models_asked_about(name: str | None, stored: Iterable[str]) -> list[str]:
 
 
 def dataset_module(name: str) -> ModuleType:
-    """The file of a dataset, for the functions beside its spec (`land`)."""
+    """The module of a dataset, for functions other than its spec (`land`)."""
     dataset(name)
     return importlib.import_module(f"perennial_datasets.{name}")
 

@@ -1,4 +1,4 @@
-"""Names of assets are spelt here and nowhere else. An event only wakes a DAG; what is to be done, its stages find out."""
+"""The names of all assets. An event only triggers a DAG; its stages find out what there is to do."""
 
 from __future__ import annotations
 

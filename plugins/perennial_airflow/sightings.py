@@ -1,4 +1,4 @@
-"""What a task's result says of incidents: pure. Monitoring finds what is wrong with a model by itself; here are the failures around it.
+"""Derives incidents from the results of tasks, as pure functions: failures around a model, which monitoring itself does not see.
 
 A result is what a stage answered, or what was made up for one that could not; None where the task did not run.
 """

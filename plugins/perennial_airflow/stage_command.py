@@ -1,4 +1,4 @@
-"""Spec and stage → argument list: the text that goes down to a stage, whatever runs it."""
+"""Builds the argument list of a stage, whatever runs it."""
 
 from __future__ import annotations
 

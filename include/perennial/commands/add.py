@@ -63,7 +63,7 @@ def run(
 
 
 def _formatted(text: str, path: Path, settings: Settings) -> str:
-    """Python as `make format` leaves it; as it is where the tools are not installed, as in an image."""
+    """Python code formatted as by `make format`; unchanged if the tools are not installed, as in an image."""
     ruff = settings.venv("tools") / "bin" / "ruff"
     if path.suffix != ".py" or not ruff.exists():
         return text

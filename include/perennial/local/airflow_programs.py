@@ -134,7 +134,7 @@ def migrate(settings: Settings) -> None:
 
 
 def _state(settings: Settings) -> str:
-    """Changes with the lock file and when the database cluster is made anew."""
+    """A value that changes with the lock file, and when the database cluster is created again."""
     lock = hashlib.sha256((ROOT / "requirements.txt").read_bytes()).hexdigest()
     return json.dumps({"lock": lock, "database": (postgres.data_folder(settings) / "PG_VERSION").stat().st_mtime_ns})
 

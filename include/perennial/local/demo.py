@@ -394,7 +394,7 @@ def _requests(first: date, last: date) -> Iterator[tuple[dict[str, Any], datetim
 
 
 def look_at_window(story: Story, first: date, feed: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> dict[str, Any]:
-    """Ask for a prediction of every flight of a window as `feed` sends it, report what became of them, and let monitoring look."""
+    """Request a prediction for every flight of a window as `feed` sends it, report the outcomes, and run monitoring."""
     from perennial.commands import outcomes
 
     spec = discovery.model(MODEL)

@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def merged(texts: Iterable[str]) -> str:
-    """Several answers in Prometheus' form as one, in which each metric is told of once: versions have the same ones, with other labels."""
+    """Merge several answers in Prometheus' format into one that describes each metric once: versions share metrics, with other labels."""
     heads: dict[str, dict[str, None]] = {}
     samples: dict[str, list[str]] = {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""How the categories of a column are counted: by name, or by a hash of it where there are too many.
+"""Counts the categories of a column: by name, or by a hash of the name if there are too many.
 
 >>> import pyarrow as pa
 >>> from perennial.profiles.layout import fit_layout

@@ -1,4 +1,4 @@
-"""How rows are seen together: which of them are in the sample, and the sums over it in whole numbers."""
+"""The joint sample: which rows are in it, and sums over it in whole numbers, by which several columns are compared together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the numbers of a column are counted: by cell, and by value where there are few.
+"""Counts the numbers of a column: by cell, and by value if there are few values.
 
 >>> import pyarrow as pa
 >>> from perennial.profiles.layout import fit_layout

@@ -113,7 +113,7 @@ def _from_batches(kept: ProfileStore, layout: Layout, rows: pa.Table, event_time
 
 
 def _counted(days: set[date], layout: Layout, read: Read, event_time: str) -> Profile:
-    """The days that no kept profile tells, counted from the table."""
+    """Counts, from the table, of those days that no stored profile covers."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""Quarantine: where refused files are kept whole, beside the reasons.
+"""Quarantine: the folder where refused files are kept whole, with the reasons.
 
 >>> from perennial.quality.quarantine import quarantine, quarantined
 >>> from perennial.store import open_store

@@ -32,7 +32,7 @@ class Answer:
 
 
 def here(settings: Settings) -> Settings:
-    """The settings with the gateway at its own address: a proxy that leads to it from elsewhere is not this machine's to mend."""
+    """The settings with the gateway's own address, so that a proxy in front of it is not checked."""
     return settings.model_copy(update={"gateway_url": f"http://{settings.host}:{settings.gateway_port}"})
 
 

@@ -430,7 +430,7 @@ def _sentences() -> Json:
 
 
 def bootstrap(settings: Settings) -> Json:
-    """Envoy's start-up file: its listener, the socket on which it tells about itself, and where the clusters and routes are."""
+    """Envoy's start-up file: its listener, its admin socket, and the paths of clusters and routes."""
 
     def watched(name: str) -> Json:
         return {

@@ -12,7 +12,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 
 class _Whole:
-    """A socket that keeps what is written until all of it is there."""
+    """A socket that buffers an answer until it is complete."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock, self._written = sock, bytearray()

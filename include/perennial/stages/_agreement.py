@@ -38,7 +38,7 @@ def require(store: Store, registry: ModelRegistry, model: str) -> None:
 
 
 def require_versions(store: Store, registry: ModelRegistry, model: str) -> None:
-    """The same for one who is about to set the aliases: that somebody moved one is told in the log, and then put right.
+    """The same check before aliases are set: an alias that somebody moved is only logged, since it is about to be corrected.
 
     Raises:
         RegistryDiffers: the registry lost versions, or has others under their numbers.

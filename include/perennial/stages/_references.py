@@ -90,7 +90,7 @@ class References:
         return rows
 
     def scores(self, version: int) -> Profile | str:
-        """How a version scores the days of its snapshot that its training did not see, made once; or why that cannot be told."""
+        """A version's scores of those days of its snapshot that its training did not see, made once; or why there are none."""
         digest = self._digest(version)
         kept = ProfileStore(self.store, f"{self.spec.name}/scores/{digest[:16]}")
         if (layout := kept.layout()) is not None and kept.has(digest):

@@ -84,7 +84,7 @@ class Apply(Step):
 
 @dataclass(frozen=True)
 class BringUp(Step):
-    """Start a version beside those that serve and wait until it is ready: what an entry then gives it only has to be moved."""
+    """Start a version next to those that serve and wait until it is ready, so that later only traffic has to move."""
 
     version: int
     of: Entry | Change  # holds meanwhile
@@ -207,7 +207,7 @@ class Refuse(Step):
 
 @dataclass(frozen=True)
 class LookAgain(Step):
-    """The end of this look's decision: what it rests on holds no more, so it is decided anew."""
+    """The end of a round: the facts behind the decision have changed, so it is decided again."""
 
     cause: PerennialError
 

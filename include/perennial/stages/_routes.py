@@ -26,6 +26,6 @@ def route_of(entry: Entry | Change) -> Route | None:
 
 
 def marks(entry: Entry) -> dict[str, str]:
-    """What the registry is told of the version for which an entry ended something."""
+    """The registry tags of the version whose release, or whose service, an entry ended."""
     mark: dict[str, str] = {entry.kind: entry.reason} if entry.kind in (*AGAINST, RETIRED) else {"promoted": entry.time.isoformat()}
     return {**mark, NOTED: entry.note}

@@ -114,7 +114,7 @@ def _take_in_all(settings: Settings, store: Store, spec: DatasetSpec, ready: lis
 
 
 def _profile(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
-    """Make the profiles that are owed. What is in is in: a profile that cannot be made is told, and owed to the next run."""
+    """Make the profiles still to be made. If one fails, its batch stays in the table; the failure is reported, and the next run retries."""
     try:
         profile_owed(store, spec)
     except Exception as error:

@@ -94,7 +94,7 @@ def decided_anew(decide: Callable[[], Answer]) -> Answer:
 
 
 class Release:
-    """The release of one model: what is known of it, and its looks."""
+    """The release of one model, with its facts and its looks."""
 
     def __init__(self, spec: ModelSpec, settings: Settings, store: Store, backend: Backend, registry: ModelRegistry) -> None:
         self.spec, self.name, self.settings = spec, spec.name, settings

@@ -48,7 +48,7 @@ def run(settings: Settings, store: Store, *, model: str, reason: str = "asked fo
 
 
 def go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
-    """Go back; see `run`. Where a look at a release was faster, it is decided anew on what that wrote."""
+    """Roll back; see `run`. If a look at a release was faster, the rollback is decided again on what it wrote."""
     plan = partial(planned, reason=reason, actor=actor)
     return decided_anew(lambda: release.rounds(release.known(), plan))
 

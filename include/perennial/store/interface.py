@@ -90,17 +90,17 @@ class Store(ABC):
         """One object as in a listing; None if there is none."""
 
     def being_written(self, keys: Collection[str]) -> frozenset[str]:
-        """Those objects that a program has open for writing now, as far as the system tells. In S3 there are none: objects appear whole."""
+        """The objects that a program has open for writing now, as far as the system shows. In S3 there are none: objects appear whole."""
         del keys
         return frozenset()
 
     @abstractmethod
     def make_folder(self, key: str) -> None:
-        """Let a folder be there before anything is in it, for a person who looks for it; nothing where a folder is but part of names."""
+        """Create an empty folder, for a person who looks for it; does nothing if folders are only parts of keys."""
 
     @abstractmethod
     def make_private(self) -> None:
-        """Let nobody but this user into what the store keeps, whoever could until now; nothing where the store itself knows who may."""
+        """Restrict the store's files to this user; does nothing if the store has access rules of its own."""
 
     def exists(self, key: str) -> bool:
         """Whether an object has that key."""

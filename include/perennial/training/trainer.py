@@ -161,7 +161,7 @@ def train(
 
 
 def logits_of(module: LightningModule, rows: Rows, size: int = 8192) -> np.ndarray:
-    """Logits [rows, classes] of the module as it is, float32."""
+    """Logits [rows, classes] of the module with its current weights, float32."""
     with torch.inference_mode():
         return np.concatenate([module(**inputs).numpy() for inputs, _ in Batches(rows, size)])
 
@@ -313,7 +313,7 @@ def _ended(state: dict[str, Any], stopping: EarlyStopping, limit: int) -> bool:
 
 
 def _whole(checkpoints: Checkpoints, module: TaskModule, kept: Mapping[str, str]) -> tuple[Path | None, dict[str, Any]]:
-    """The checkpoint to go on from, and what is in it: the last one, else that of the best epoch, else none: then training begins anew.
+    """The checkpoint to resume from, with its content: the last one, else that of the best epoch, else none, and training starts again.
 
     All of them give the same weights in the end, for an epoch follows from the ones before it and the seed.
 

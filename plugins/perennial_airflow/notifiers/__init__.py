@@ -1,1 +1,1 @@
-"""Ways in which incidents are told: by mail and by webhook."""
+"""Notifiers: they send alerts about incidents by mail and by webhook."""

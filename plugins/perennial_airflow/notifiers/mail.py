@@ -1,4 +1,4 @@
-"""Tells incidents by mail, over Airflow's connection `perennial_smtp`."""
+"""Sends alerts by mail, over Airflow's connection `perennial_smtp`."""
 
 from __future__ import annotations
 

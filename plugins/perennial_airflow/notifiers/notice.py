@@ -1,4 +1,4 @@
-"""What an alert says, in the form of each channel. Whatever it shows may come from a caller's request: none of it is trusted."""
+"""The text of an alert, in the format of each channel. It may contain text from callers' requests, so none of it is trusted."""
 
 from __future__ import annotations
 

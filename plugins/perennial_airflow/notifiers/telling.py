@@ -1,4 +1,4 @@
-"""Tells on every channel what it has not been told yet: at least once, and noted, so that nothing is told for ever."""
+"""Sends each channel the alerts that it has not had yet: at least once each, and recorded, so that none is repeated for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells incidents to a webhook that understands Slack's messages, at Airflow's connection `perennial_webhook`.
+"""Sends alerts to a webhook that understands Slack's messages, at Airflow's connection `perennial_webhook`.
 
 Whoever knows a webhook's address may write to it, so the address is a secret: no log, sentence or task field shows it.
 """

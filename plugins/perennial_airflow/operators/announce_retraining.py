@@ -1,4 +1,4 @@
-"""Wakes the training DAG when monitoring has requested retraining."""
+"""Triggers the training DAG when monitoring has requested retraining."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks a person what an incident was."""
+"""Asks a person for a verdict on an incident."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operators have in common that run a stage on the cluster and wait for it in the triggerer."""
+"""Base of the operators that run a stage on the cluster and wait for it in the triggerer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at the files of every dataset and model: what is broken stops itself alone, and people are told of it."""
+"""Checks the files of every dataset and model, opens incidents for broken ones, and sends alerts about them."""
 
 from __future__ import annotations
 

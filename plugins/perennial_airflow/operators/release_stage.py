@@ -1,4 +1,4 @@
-"""Moves a release on: one look at a time, waiting in the triggerer between two looks."""
+"""Runs a release: one look at a time, waiting in the triggerer between two looks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shares the work of a stage out: the arguments of each of several equal tasks."""
+"""Splits the work of a stage: makes the arguments of several parallel tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all operators that run a stage have in common: where it runs is another file's matter."""
+"""Base of all operators that run a stage, wherever it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes what the results of tasks say of incidents, tells what was not told, and starts asking people what it was."""
+"""Opens and ends incidents by the results of tasks, sends alerts, and starts asking people for verdicts."""
 
 from __future__ import annotations
 

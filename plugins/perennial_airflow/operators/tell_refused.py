@@ -1,4 +1,4 @@
-"""Makes refused files visible: the run fails although the good batches are in."""
+"""Makes refused files visible: the run fails although the good batches were ingested."""
 
 from __future__ import annotations
 

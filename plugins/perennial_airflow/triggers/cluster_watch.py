@@ -1,4 +1,4 @@
-"""What all triggers that watch a stage on the cluster have in common: outages are waited for, logs are told once, a kill takes all away."""
+"""Base of the triggers that watch a stage on the cluster: they wait out outages, print logs once, and clean up when killed."""
 
 from __future__ import annotations
 

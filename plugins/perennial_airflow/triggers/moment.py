@@ -1,4 +1,4 @@
-"""Waits for a moment, silently: the standard trigger writes a line into the task's log every second."""
+"""Waits until a moment without logging: the standard trigger writes a line into the task's log every second."""
 
 from __future__ import annotations
 

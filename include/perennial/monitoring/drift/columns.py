@@ -23,7 +23,7 @@ ALONE_ROWS = 1.0  # spread, in rows of the window, below which rows of new categ
 
 @dataclass
 class WatchedColumn:
-    """One column and all that is asked of it."""
+    """One column, with all questions of the drift test about it."""
 
     column: Column
     thinned: Column  # the same with the reference's blocks cut down to the size of the window's: for statistics

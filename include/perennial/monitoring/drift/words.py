@@ -1,4 +1,4 @@
-"""The words of the drift test: what moved, and what cannot be told. Sentences have no end yet: the test says whether it is drift."""
+"""The sentences of the drift test, on what moved and what cannot be tested. They lack their end, which says whether it is drift."""
 
 from __future__ import annotations
 

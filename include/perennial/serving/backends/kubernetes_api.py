@@ -126,7 +126,7 @@ class KubernetesApi:
             return
 
     def last_lines(self, pod: str, container: str) -> str:
-        """The end of what a container that died has said; empty if nothing of it is left."""
+        """The last log lines of a container that died; empty if there are none."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
         query = {"container": container, "tailLines": str(_LOG_LINES), "previous": "true"}
         try:

@@ -71,7 +71,7 @@ def complete(deployment: Mapping[str, Any]) -> bool:
 
 
 def trouble(deployments: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]]) -> Trouble:
-    """Why a version does not serve, as Kubernetes tells it."""
+    """Why a version does not serve, according to Kubernetes."""
     if not deployments:
         return Trouble("the operator of Seldon Core has made no Deployment for it: its log says why")
     for pod in pods:
