@@ -125,3 +125,32 @@ def test_a_test_that_fails_anyway_kills_nothing(project: Path) -> None:
     assert code == 1
     assert "assert is_late(3)" in said
     assert "fail without any change" in said
+
+
+def test_what_is_not_there_is_named(project: Path) -> None:
+    """A module or a test that was moved, a list that cannot be read, a module that is no Python: a sentence, and no traceback."""
+    source, test = project / "include/perennial/lateness.py", project / "tests/unit/perennial/test_lateness.py"
+    listed = project / "tests/mutants/survivors.toml"
+    for path, text, said in (
+        (listed, "[[lateness]]\nin = ''\ndiff = ''\n", "survivors.toml cannot be read ('reason')"),
+        (listed, "[[", "survivors.toml cannot be read"),
+        (listed, "[[delay]]\nin = ''\ndiff = ''\nreason = ''\n", "lists mutants of delay, which is no module"),
+        (source, "def is_late(:\n", "include/perennial/lateness.py is no Python: line 1"),
+        (test, None, "there is no tests/unit/perennial/test_lateness.py. If it was moved"),
+        (source, None, "there is no include/perennial/lateness.py. If it was moved"),
+    ):
+        before = path.read_text()
+        path.unlink() if text is None else path.write_text(text)
+        code, answer = mutants(project)
+        assert (code, said in answer, "Traceback" in answer) == (1, True, False), answer
+        path.write_text(before)
+
+
+def test_lines_that_changed_are_found_whatever_git_is_told_to_print(project: Path) -> None:
+    """`diff.mnemonicPrefix` and `diff.noprefix` are settings of many."""
+    source = project / "include/perennial/lateness.py"
+    source.write_text(SOURCE.replace("LIMIT = 8", "LIMIT = 8.0"))
+    commit(project)
+    for setting in ("diff.mnemonicPrefix", "diff.noprefix"):
+        git(project, "config", setting, "true")
+        assert "4 of 4 killed" in mutants(project, "--changed")[1]

@@ -35,6 +35,7 @@ for name in [name for name in os.environ if name.startswith(("PERENNIAL_", "AIRF
 sys.pycache_prefix, sys.dont_write_bytecode = str(WORK / "compiled"), False  # what is compiled once need not be for every mutant
 
 from changes import Mutant, draw, mutants_of  # noqa: E402
+from libcst import ParserSyntaxError  # noqa: E402
 from modules import MODULES  # noqa: E402
 from trials import TrialError, Trials, Verdict  # noqa: E402
 
@@ -61,8 +62,9 @@ def main() -> int:
         return 2
     os.chdir(ROOT)
     names = given.modules or list(MODULES)
-    listed = read_survivors(LISTED)
     try:
+        require_files(names)
+        listed = read_survivors(LISTED)
         return try_changed(names, listed, given.jobs) if given.changed else try_all(names, listed, given.jobs)
     except TrialError as error:
         print(error, file=sys.stderr)
@@ -72,12 +74,32 @@ def main() -> int:
         return 130
 
 
+def require_files(names: Iterable[str]) -> None:
+    """Raises TrialError where a module or a test of it is not where `modules.py` says: it was moved or renamed."""
+    for name in names:
+        for path in (MODULES[name].source, *MODULES[name].tests):
+            if not (ROOT / path).is_file():
+                raise TrialError(f"{name}: there is no {path}. If it was moved, say so in tests/mutants/modules.py.")
+
+
 def read_survivors(file: Path) -> list[Survivor]:
-    """The list of mutants that may stay, each with its reason."""
-    tables = tomllib.loads(file.read_text())
-    return [
-        Survivor(module, entry["in"], entry["diff"].strip("\n"), entry["reason"]) for module, entries in tables.items() for entry in entries
-    ]
+    """The list of mutants that may stay, each with its reason. Raises TrialError where it is none, or names a module that is none."""
+    try:
+        tables = tomllib.loads(file.read_text())
+        survivors = [Survivor(name, e["in"], e["diff"].strip("\n"), e["reason"]) for name, entries in tables.items() for e in entries]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise TrialError(f"{file.name} cannot be read ({error}): each entry has `in`, `diff` and `reason`.") from error
+    if unknown := {survivor.module for survivor in survivors} - set(MODULES):
+        raise TrialError(f"{file.name} lists mutants of {min(unknown)}, which is no module of modules.py: name it anew, or take them out.")
+    return survivors
+
+
+def parsed(name: str, text: str) -> list[Mutant]:
+    """Every mutant of a module. Raises TrialError where it is no Python."""
+    try:
+        return mutants_of(text)
+    except ParserSyntaxError as error:
+        raise TrialError(f"{MODULES[name].source} is no Python: line {error.raw_line}: {error.message}") from error
 
 
 def try_all(names: list[str], listed: list[Survivor], jobs: int) -> int:
@@ -87,7 +109,7 @@ def try_all(names: list[str], listed: list[Survivor], jobs: int) -> int:
     for name in names:
         began = time.monotonic()
         text = (ROOT / MODULES[name].source).read_text()
-        mutants = mutants_of(text)
+        mutants = parsed(name, text)
         drawn = draw(mutants, DRAWN)
         trials = Trials(MODULES[name], WORK / name, text)
         verdicts = []
@@ -119,7 +141,7 @@ def try_changed(names: list[str], listed: list[Survivor], jobs: int) -> int:
     for name in names:
         if lines := changed.get(MODULES[name].source):
             texts[name] = (ROOT / MODULES[name].source).read_text()
-            every[name] = mutants_of(texts[name])
+            every[name] = parsed(name, texts[name])
             candidates |= {mutant: name for mutant in every[name] if lines & set(mutant.lines)}
     drawn, deadline = draw(candidates, MOST_CHANGED), time.monotonic() + MOST_SECONDS
     faults, tried, killed = [], 0, 0
@@ -183,7 +205,8 @@ def changed_lines(base: str) -> dict[Path, set[int]]:
     """Lines of files in the working tree that differ from a commit; a file that only moved differs in none."""
     lines: dict[Path, set[int]] = defaultdict(set)
     file = Path()
-    for line in _git("diff", "--unified=0", "--find-renames", "--no-color", "--no-ext-diff", base, "--", "include").splitlines():
+    plain = ("--no-color", "--no-ext-diff", "--src-prefix=a/", "--dst-prefix=b/")  # whatever the user's git is told to do
+    for line in _git("diff", "--unified=0", "--find-renames", *plain, base, "--", "include").splitlines():
         if line.startswith("+++ "):
             file = Path(line.removeprefix("+++ ").removeprefix("b/"))
         elif hunk := HUNK.match(line):
