@@ -24,6 +24,7 @@ import numpy as np
 
 from perennial import clock, discovery
 from perennial.encoding import EXACT, Columns, Encoder
+from perennial.errors import UnknownName
 from perennial.specs import DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ CLOSE = 1e-5  # of a score: a batch of one row is computed in another order than
 FAR_ZONE, FAR_MACHINE = "Asia/Kathmandu", "Pacific/Kiritimati"  # of no dataset, and away from UTC by 5:45 and 14 hours
 NEVER_SEEN = "a value never seen"
 HUGE = (EXACT, EXACT + 1, -EXACT - 1, 2**63 - 1, -(2**63))
+FAR_APART = ((1, 2), (EXACT, EXACT + 2**30))  # two values that a category tells apart even as float32; ranges and capped counts need not
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,10 @@ def check_model(model: str | ModelSpec, rows: Sequence[Row] | None = None, *, on
 
     Raises:
         AssertionError: promises are broken; a sentence for each.
-        UnknownName: there is no such model.
+        UnknownName: there is no such model, or no such promise.
     """
+    if only is not None and only not in PROMISES:
+        raise UnknownName(f"There is no promise {only!r}: name one of {', '.join(PROMISES)}.")
     spec = discovery.model(model) if isinstance(model, str) else model
     dataset = discovery.dataset(spec.dataset)
     features, network = discovery.model_part(spec.name, "features"), discovery.model_part(spec.name, "model").Model
@@ -164,8 +168,8 @@ def _nulls(trial: Trial) -> Iterator[str]:
     """A null that the dataset allows is scored."""
     nullable = [name for name in trial.spec.inputs if trial.dataset.column(name).nullable]
     where = f"which may be null in {trial.dataset.name}"
-    filling = {name: next((row[name] for row in trial.rows if row[name] is not None), None) for name in nullable}
-    known = [{**row, **{name: filling[name] if row[name] is None else row[name] for name in nullable}} for row in trial.rows]
+    filling = {name: next((row[name] for row in trial.rows if row.get(name) is not None), None) for name in nullable}
+    known = [{**row, **{name: filling[name] if row.get(name) is None else row[name] for name in nullable}} for row in trial.rows]
     without_nulls = replace(trial, rows=known)
     if _not_scored(without_nulls, known):
         return  # no null is to blame
@@ -219,7 +223,7 @@ def _zone(trial: Trial) -> Iterator[str]:
     """The same moment written in another zone, or read on a machine in another zone, gives the same features."""
     before = trial.tensors(trial.own)
     for name in trial.named("timestamp"):
-        elsewhere = [{**row, name: _elsewhere(row[name], trial.dataset.time_zone)} for row in trial.rows]
+        elsewhere = [{**row, name: _elsewhere(row.get(name), trial.dataset.time_zone)} for row in trial.rows]
         if _apart(trial.tensors(trial.columns(elsewhere)), before):
             yield f"the same moment of {name} in another time zone has other features: read it by times of perennial.encoding."
     with _machine_in(FAR_MACHINE):
@@ -259,7 +263,7 @@ def _huge(trial: Trial) -> Iterator[str]:
         given = [{**row, name: value} for row, value in zip(trial.rows, cycle(HUGE), strict=False)]
         if why := _not_scored(trial, given):
             yield f"with {name} of {' and '.join(map(str, HUGE))} {why}: read it by numbers or Category of perennial.encoding."
-        elif _told_apart(trial, name, 1, 2) and not _told_apart(trial, name, EXACT, EXACT + 1):
+        elif all(_told_apart(trial, name, *pair) for pair in FAR_APART) and not _told_apart(trial, name, EXACT, EXACT + 1):
             yield f"{name} is a category, and {EXACT} and {EXACT + 1} have one code: give the column to Category as it comes."
 
 
@@ -279,13 +283,13 @@ def _kinds(trial: Trial) -> Iterator[str]:
         if values.dtype not in (np.float32, np.int64):
             yield f"its tensor {tensor} is {values.dtype}: give float32, or int64 where it holds codes."
     for name in trial.spec.inputs:
-        for kind, given in _as_others_give(trial.own[name], trial.dataset.column(name).type):
+        for kind, given, values in _as_others_give(trial.own[name], trial.dataset.column(name).type):
             try:
                 other = trial.tensors({**trial.own, name: given})
             except Exception as error:  # noqa: BLE001 - it is a model's, and may be anything
                 yield f"{name} as {kind} breaks its features with {type(error).__name__} ({error}): {_AS_IT_COMES}"
                 break
-            if _apart(other, before):
+            if _apart(other, trial.tensors({**trial.own, name: values})):
                 yield f"{name} as {kind} has other features than as {trial.own[name].dtype}: {_AS_IT_COMES}"
                 break
 
@@ -293,21 +297,23 @@ def _kinds(trial: Trial) -> Iterator[str]:
 _AS_IT_COMES = "read it by numbers, text or times of perennial.encoding, which take every kind that tables and requests have."
 
 
-def _as_others_give(values: np.ndarray, kind: str) -> Iterator[tuple[str, np.ndarray]]:
-    """The same values as other arrays: a table with nulls has whole numbers as float64, a request its values as Python's."""
+def _as_others_give(values: np.ndarray, kind: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """The same values as other arrays: a table with nulls has whole numbers as float64, a request its values as Python's.
+
+    Yields the kind, the values as that kind, and as they came: of those that float32 has, where it is the kind.
+    """
     if kind == "float":
-        yield "float32", values.astype(np.float32)
-        yield "objects", np.array([value if value == value else None for value in values.tolist()], dtype=object)  # noqa: PLR0124
+        short = values.astype(np.float32)
+        yield "float32", short, short.astype(values.dtype)
+        yield "objects", np.array([value if value == value else None for value in values.tolist()], dtype=object), values  # noqa: PLR0124
     if kind == "int":
         whole = np.array([value == value for value in values.tolist()], dtype=bool)  # noqa: PLR0124 - all but NaN
         if whole.all():
-            yield "int64", values.astype(np.int64)
-        yield (
-            "objects",
-            np.array([int(value) if is_known else None for value, is_known in zip(values.tolist(), whole, strict=True)], dtype=object),
-        )
+            yield "int64", values.astype(np.int64), values
+        known = [int(value) if is_known else None for value, is_known in zip(values.tolist(), whole, strict=True)]
+        yield "objects", np.array(known, dtype=object), values
     if kind == "timestamp":
-        yield "datetime64[us]", values.astype("datetime64[us]")
+        yield "datetime64[us]", values.astype("datetime64[us]"), values
 
 
 def _not_scored(trial: Trial, rows: Sequence[Row]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 from perennial import discovery
 from perennial.encoding import Category, Columns, Cycle, Encoder, Number, hours, numbers, text, times
+from perennial.errors import UnknownName
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.testing import PROMISES, Trial, broken_promises, check_model, rows_like
 from perennial.training.module import TaskModule
@@ -86,6 +88,14 @@ class Mixes(Model):
         """Logits [rows, 2]."""
         logits = super().forward(numbers, categories)
         return logits - logits.mean(dim=0)
+
+
+class Ranged(Model):
+    """Has a tensor of codes besides."""
+
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor, range: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, 2]."""
+        return super().forward(numbers, categories) + range[:, None].float().clamp(0, 9)
 
 
 def tried(network: type[TaskModule] = Model, **features: Callable[..., Any]) -> Trial:
@@ -226,3 +236,31 @@ def test_times_are_tried_in_the_zone_of_their_dataset() -> None:
     trial = tried()
     assert times(trial.own["ordered"]).dtype == "datetime64[s]"
     assert {len(values) for values in trial.own.values()} == {len(trial.rows)}
+
+
+def test_rows_of_ones_own_need_no_short_numbers() -> None:
+    """DE-14: A tenth has other digits as float32: the encoder's own numbers would look as if they depended on the kind of column."""
+    rows = [{**row, "price": 0.1 * place} for place, row in enumerate(rows_like(SPEC, DATASET))]
+    assert broken_promises(replace(tried(), rows=rows)) == []
+
+
+def test_rows_of_ones_own_may_leave_out_what_may_be_null() -> None:
+    """DE-14: As a request may: what is left out is null."""
+    rows = [{name: value for name, value in row.items() if name != "discount"} for row in rows_like(SPEC, DATASET)]
+    assert broken_promises(replace(tried(), rows=rows)) == []
+
+
+@pytest.mark.parametrize("ranges", [lambda pieces: np.clip(pieces, 0, 5), lambda pieces: np.log2(np.maximum(pieces, 1))])
+def test_ranges_of_whole_numbers_are_no_category(ranges: Callable[[np.ndarray], np.ndarray]) -> None:
+    """DE-14: A count that is capped and a number's magnitude tell 1 from 2 and two huge ones not, and lose nothing by it."""
+
+    def with_range(encoder: Encoder, columns: Columns) -> dict[str, np.ndarray]:
+        return {**encode(encoder, columns), "range": ranges(np.nan_to_num(numbers(columns["pieces"]))).astype(np.int64)}
+
+    assert broken_promises(tried(Ranged, encode=with_range)) == []
+
+
+def test_a_promise_that_is_none_is_told() -> None:
+    """MO-01: Else a name that is written wrong would try nothing, and look as if all were well."""
+    with pytest.raises(UnknownName, match="There is no promise 'null': name one of column order, nulls"):
+        check_model("digits", only="null")
