@@ -106,6 +106,10 @@ def test_a_survivor_is_told_until_it_is_listed_with_a_reason(project: Path) -> N
 def test_only_lines_that_changed_are_tried_with_a_check(project: Path) -> None:
     """Nothing of an old line, all of a new one, whether it is committed or not; a first commit has none to compare with."""
     assert "knows no commit before" in mutants(project, "--changed")[1]
+    source = project / "include/perennial/lateness.py"
+    source.write_text(SOURCE.replace("LIMIT = 8", "LIMIT = 8.0"))
+    assert "4 of 4 killed" in mutants(project, "--changed")[1]
+    source.write_text(SOURCE)
     git(project, "switch", "--quiet", "--create=change")
     (project / "tests/unit/perennial/test_lateness.py").write_text(TEST.format(9))
     commit(project)

@@ -133,7 +133,7 @@ def try_changed(names: list[str], listed: list[Survivor], jobs: int) -> int:
     """Try a few mutants of the lines that differ from main."""
     base = common_ancestor()
     if not base:
-        print("No mutants were tried: this clone knows no commit before its own, so nothing can have changed.")
+        print("No mutants were tried: this clone knows no commit before its own, and nothing differs from that.")
         return 0
     changed = changed_lines(base)
     candidates: dict[Mutant, str] = {}
@@ -193,12 +193,15 @@ def complaints(name: str, mutants: Iterable[Mutant], verdicts: Iterable[Verdict]
 
 
 def common_ancestor() -> str:
-    """The commit that the working tree is compared with: where it left main, or the one before where it is main; empty if unknown."""
+    """The commit that the working tree is compared with: where it left main, or the one before where it is main.
+
+    Where none is known, as in a shallow clone, its own, if the working tree differs from it; else empty.
+    """
     head = _git("rev-parse", "HEAD")
     for main_branch in ("origin/main", "main"):
         if (base := _git("merge-base", "HEAD", main_branch)) and base != head:
             return base
-    return _git("rev-parse", "--verify", "HEAD~1")
+    return _git("rev-parse", "--verify", "HEAD~1") or (head if _git("diff", "--name-only", "HEAD", "--", "include") else "")
 
 
 def changed_lines(base: str) -> dict[Path, set[int]]:
