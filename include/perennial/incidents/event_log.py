@@ -20,9 +20,9 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perennial.errors import StoreUnreachable
+from perennial.errors import StoredDataDamaged, StoreUnreachable
 from perennial.store import Store
 
 LOOKS = 200
@@ -55,10 +55,10 @@ class EventLog(Generic[E]):
         self._seen: list[E] = []
 
     def events(self) -> list[E]:
-        """All events so far; only new ones are read from the store."""
+        """All events so far; only new ones are read from the store. Raises StoredDataDamaged at one that cannot be read."""
         for stored in self.store.list(self.folder):
             if stored.key == self._place():  # in order, without gaps, however the listing raced with a writer
-                self._seen.append(self.kind.model_validate_json(self.store.read(stored.key)))
+                self._seen.append(self._read(stored.key))
         return self._seen
 
     def write(self, decide: Callable[[], E | None]) -> bool:
@@ -81,6 +81,12 @@ class EventLog(Generic[E]):
             if self.store.put_if_absent(self._place(), event.model_dump_json().encode()):
                 return True
         raise StoreUnreachable(f"{self.name} could not be written: other writers took {LOOKS} places in a row. Try again.")
+
+    def _read(self, key: str) -> E:
+        try:
+            return self.kind.model_validate_json(self.store.read(key))
+        except ValidationError:
+            raise StoredDataDamaged(f"{self.name} cannot be read: {key} is no event. Restore it from a copy of the store.") from None
 
     def _place(self) -> str:
         return f"{self.folder}/{len(self._seen):08d}.json"

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from perennial.clock import moment_sql, wall_sql
+from perennial.errors import StoredDataDamaged
 from perennial.monitoring.log_lines import Damage, LineField, Sql, in_pointer, read_lines
 from perennial.specs import ColumnType, DatasetSpec, ModelSpec
 from perennial.store import Store
@@ -223,7 +224,10 @@ def _last_batch(store: Store, prefix: str) -> tuple[int, list[str]]:
     keys = [stored.key for stored in store.list(f"{prefix}/batches")]
     if not keys:
         return 0, []
-    segments: list[str] = json.loads(store.read(keys[-1]))["segments"]
+    try:
+        segments: list[str] = json.loads(store.read(keys[-1]))["segments"]
+    except (ValueError, KeyError, TypeError):
+        raise StoredDataDamaged(f"{keys[-1]} does not say which logged files it is of. Restore it from a copy of the store.") from None
     return int(Path(keys[-1]).stem), segments
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 
+from perennial.errors import StoredDataDamaged
 from perennial.monitoring.report.numbers import WindowReport, decoded
 from perennial.monitoring.windows import Window, report_folder, windows_before
 from perennial.stages._traffic import Traffic
 from perennial.stages._window import Judge, Judged
+
+log = logging.getLogger("perennial.monitor")
 
 
 @dataclass(frozen=True)
@@ -67,4 +71,7 @@ def _report(traffic: Traffic, window: Window) -> WindowReport | None:
     try:
         return decoded(traffic.store.read(place), place)
     except KeyError:
+        return None
+    except StoredDataDamaged as damage:
+        log.warning("%s Whether it drifted is judged again.", damage)
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from perennial.stages.profile import layout_of
 from perennial.stages.train import RECORD
 from perennial.store import Store
 from perennial.training.scoring import score
+
+log = logging.getLogger("perennial.monitor")
 
 SAMPLED_ROWS = 120_000  # of the reference, that strange requests are compared with
 SCORED_ROWS = 20_000  # of the days that the training did not see, at most, that tell how scores are usually spread
@@ -81,7 +84,10 @@ class References:
         try:
             return pq.read_table(pa.BufferReader(self.store.read(key)))
         except KeyError:
-            rows = self._newest_rows(source, columns)
+            pass
+        except pa.ArrowInvalid as error:
+            log.warning("The sample %s cannot be read (%s). It is drawn again.", key, error)
+        rows = self._newest_rows(source, columns)
         drawn = np.random.default_rng(SAMPLED_ROWS).permutation(rows.num_rows)[:SAMPLED_ROWS]
         rows = rows.take(np.sort(drawn))
         buffer = io.BytesIO()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from perennial import discovery
-from perennial.errors import ServiceUnreachable, UnknownName
+from perennial.errors import ServiceUnreachable, StoredDataDamaged, UnknownName
 from perennial.incidents.inbox import Inbox
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger, retired_words
@@ -194,10 +194,16 @@ class Look:
     def _reaches_farthest(self, reach: datetime) -> bool:
         """Whether no window was judged that reaches farther: of two windows that one is newer, wherever they are cut."""
         try:
-            known = json.loads(self.traffic.store.read(self._newest_key))
+            known = self.traffic.store.read(self._newest_key)
         except KeyError:
             return True
-        return reach >= datetime.fromisoformat(known["reach"])
+        try:
+            return reach >= datetime.fromisoformat(json.loads(known)["reach"])
+        except (ValueError, KeyError, TypeError):
+            raise StoredDataDamaged(
+                f"{self._newest_key} cannot be read. Restore it from a copy of the store, or delete it: "
+                "then the next window that is looked at counts as the newest."
+            ) from None
 
     def _told(
         self,

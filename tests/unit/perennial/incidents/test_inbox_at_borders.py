@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from perennial.errors import UnknownName
+from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.incidents.inbox import Inbox
 from perennial.store import FolderStore
 
@@ -127,3 +127,13 @@ def test_models_have_inboxes_of_their_own(store):
     """MN-10: a request of one model keeps no other out, also where a name begins with another's."""
     assert Inbox(store, "m").ask("drift", 1, {}) == Inbox(store, "m2").ask("drift", 1, {})
     assert len(Inbox(store, "m").all()) == 1
+
+
+@pytest.mark.parametrize("content", [b'{"kind": "asked', b"{}", b'{"kind": "asked", "key": "k", "more": 1}'])
+def test_an_event_that_cannot_be_read_is_named(inbox, store, content):
+    """MO-17: With its place and what to do, and nothing is written over it or behind it."""
+    inbox.ask("drift", 34, {})
+    store.write("requests/m/00000001.json", content)
+    with pytest.raises(StoredDataDamaged, match=r"^The inbox of m cannot be read: requests/m/00000001.json is no event. Restore it"):
+        inbox.ask("drift", 35, {})
+    assert [item.key[-6:] for item in store.list("requests/m")] == ["0.json", "1.json"]

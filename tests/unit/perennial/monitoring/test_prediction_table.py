@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from perennial.data.tables import Table
+from perennial.errors import StoredDataDamaged
 from perennial.monitoring.prediction_table import Collected, collect_predictions, set_aside
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.store import FolderStore
@@ -269,6 +270,14 @@ def test_a_batch_that_an_older_release_could_not_read_is_finished(store):
     logged(store, "b", a_line("y-0"))
     assert collected(store) == Collected(segments=2, rows=2, damaged=1)
     assert ids(store) == ["x-0", "y-0"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}"])
+def test_a_batch_that_does_not_say_what_it_is_of_is_named(store, content):
+    """MO-17: With its place and what to do: what it was of may be in already."""
+    store.write("predictions/delays/batches/00000001.json", content)
+    with pytest.raises(StoredDataDamaged, match=r"^predictions/delays/batches/00000001.json does not say .* Restore it"):
+        collected(store)
 
 
 def test_other_objects_are_left_alone(store):

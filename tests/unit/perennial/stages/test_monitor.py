@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from perennial.errors import UnknownName
+from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.monitoring.anomalies import Anomalies
 from perennial.monitoring.drift import Bin, ColumnDrift, DriftVerdict
 from perennial.monitoring.feeds import Break
@@ -16,7 +18,8 @@ from perennial.specs import GateSpec, ModelSpec
 from perennial.stages._window import Judged, _together
 from perennial.stages._window_incidents import Findings, is_over, wrong
 from perennial.stages._window_losses import slices_of
-from perennial.stages.monitor import _window
+from perennial.stages.monitor import Look, _window
+from perennial.store import FolderStore
 
 COMMON = {
     "name": "m",
@@ -152,3 +155,16 @@ def test_slices_are_inputs_or_made_from_the_time():
         "weekday": ["0", "0"],
     }
     assert slices_of(spec, given.slice(0, 0)) == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"reach": "yesterday"}', b'{"reach": 3}'])
+def test_what_was_the_newest_window_is_known_or_said_to_be_unreadable(tmp_path, content):
+    """MO-17: A sentence with the place and what to do."""
+    store = FolderStore(str(tmp_path))
+    traffic: Any = SimpleNamespace(store=store, spec=BINARY)
+    nothing: Any = None
+    look = Look(nothing, traffic, nothing, nothing)
+    assert look._reaches_farthest(datetime(2013, 2, 1))
+    store.write("reports/m/newest_window.json", content)
+    with pytest.raises(StoredDataDamaged, match=r"^reports/m/newest_window.json cannot be read. Restore it .* or delete it"):
+        look._reaches_farthest(datetime(2013, 2, 1))
