@@ -363,7 +363,7 @@ def jump_errors(days_before: int) -> float:
     Args:
         days_before: labelled days before the jump, at least two.
     """
-    from scipy import stats  # type: ignore[import-untyped]
+    from scipy import stats
 
     return float(stats.t.isf(stats.norm.sf(JUMP_ERRORS), days_before - 1))
 

@@ -309,7 +309,7 @@ def excess(losses: Losses, margin: float, alpha: float, resamples: int) -> Exces
 
 def student(level: float, freedom: int) -> float:
     """Quantile of Student's t."""
-    from scipy import stats  # type: ignore[import-untyped]
+    from scipy import stats
 
     return float(stats.t.ppf(level, max(freedom, 1)))
 
