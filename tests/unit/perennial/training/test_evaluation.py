@@ -191,3 +191,11 @@ def test_intervals_know_that_days_differ() -> None:
     by_day = intervals("binary", labels, scores, np.repeat(np.arange(10), 200))["accuracy"]
     by_row = intervals("binary", labels, scores, np.zeros(2000))["accuracy"]  # one day alone: rows are drawn
     assert by_day[1] - by_day[0] > 4 * (by_row[1] - by_row[0])
+
+
+@pytest.mark.parametrize(("score", "figure"), [(np.inf, np.inf), (-np.inf, np.inf), (np.nan, np.nan)])
+def test_a_score_that_is_no_number_is_a_figure_that_no_gate_takes(score, figure):
+    """MO-09: A version that answers one row with no number is measured as no good, and its evaluation does not break."""
+    figures = metrics("regression", np.array([1.0, 2.0, 3.0]), np.array([[1.0], [score], [3.0]], dtype=np.float32))
+    assert list(figures) == ["mse", "rmse", "mae"]
+    np.testing.assert_equal(list(figures.values()), [figure] * 3)
