@@ -37,29 +37,37 @@ kubernetes: setup ## run the tests on the cluster of KUBECONFIG (BUILD=1 REGISTR
 	@"$(TOOLS)/python" tests/run.py kubernetes
 
 check: setup ## format, lint, types, import contracts, generated documents, mutants of changed lines, Helm chart (left out with a line where no helm can be had, unless CHART=required)
-	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-contracts check-documents check-mutants check-chart
+	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-contracts check-documents check-mutants check-chart || \
+		{ echo "make check found something: each line with Error above names its part, which can be run alone, like make check-lint." >&2; exit 1; }
 
 check-format:
+	@echo "== layout of the code"
 	@"$(TOOLS)/ruff" format --check --quiet . || { echo "Run make format." >&2; exit 1; }
 
 check-lint:
+	@echo "== lint"
 	@"$(TOOLS)/ruff" check .
 
 check-types: # the environments have different versions of the same libraries: in one cache each run would undo the other's
+	@echo "== types (minutes the first time)"
 	@"$(TOOLS)/mypy" --python-executable "$(VENVS)/workload/bin/python" include/perennial include/perennial_models include/perennial_datasets
 	@"$(TOOLS)/mypy" --python-executable "$(VENVS)/airflow/bin/python" --cache-dir .mypy_cache/airflow plugins/perennial_airflow dags
 
 check-contracts:
+	@echo "== import contracts"
 	@PYTHONPATH=include:plugins "$(TOOLS)/lint-imports" --no-logo
 
 check-documents:
+	@echo "== generated documents"
 	@"$(PERENNIAL)" docs --check
 	@"$(TOOLS)/python" tests/capabilities.py --check
 
 check-mutants:
+	@echo "== mutants of changed lines"
 	@"$(VENVS)/workload/bin/python" tests/mutants/run.py --changed
 
 check-chart:
+	@echo "== Helm chart"
 	@"$(TOOLS)/python" tests/chart/check.py $(if $(CHART),,--if-possible)
 
 chart: setup ## lint, render and validate the Helm chart (UPDATE=1 writes what it renders to as the new goldens)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import re
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,7 @@ def main(words: list[str]) -> int:
         if stale:
             print(f"Out of date: {', '.join(str(path.relative_to(ROOT)) for path in stale)}. Run `make docs` and commit what it writes.")
         return bool(wrong or stale)
+    words = [word.upper() for word in words]
     if unknown := sorted(set(words) - {row.id for row in rows}):
         print(f"No row is called {', '.join(unknown)}: docs/capabilities.md has those that there are.")
         return 1
@@ -201,4 +203,5 @@ def _by_file(tests: list[Test]) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` takes what it wants
     sys.exit(main(sys.argv[1:]))

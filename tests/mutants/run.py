@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ DRAWN, LEAST_KILLED = 200, 0.9  # of a module
 MOST_CHANGED, MOST_SECONDS = 30, 90  # of `--changed`, over all modules
 HUNK = re.compile(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@")
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt while the libraries below load ends without a traceback
 os.environ |= {"HYPOTHESIS_STORAGE_DIRECTORY": str(WORK / "hypothesis"), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 for name in [name for name in os.environ if name.startswith(("PERENNIAL_", "AIRFLOW", "MLFLOW_", "PYTHON"))]:
     del os.environ[name]  # the tests are to meet what `make test` gives them
@@ -61,6 +63,7 @@ def main() -> int:
         print(f"There is no module {unknown[0]!r} to mutate: name some of {', '.join(MODULES)}.", file=sys.stderr)
         return 2
     os.chdir(ROOT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     names = given.modules or list(MODULES)
     try:
         require_files(names)
@@ -70,7 +73,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted: what was not tried is not counted.", file=sys.stderr)
+        print("Interrupted: a module counts where its line was printed; the next run begins all others anew.", file=sys.stderr)
         return 130
 
 
@@ -149,18 +152,20 @@ def try_changed(names: list[str], listed: list[Survivor], jobs: int) -> int:
         trials = Trials(MODULES[name], WORK / f"{name}-changed", texts[name])
         verdicts = list(trials.of([mutant for mutant in drawn if candidates[mutant] == name], jobs, deadline))
         tried, killed = tried + len(verdicts), killed + sum(verdict.killed for verdict in verdicts)
-        faults += complaints(name, every[name], verdicts, listed)
+        faults += complaints(name, every[name], verdicts, listed, changed=True)
     for fault in faults:
         print(fault, file=sys.stderr)
     late = f" {len(drawn) - tried} more were drawn and not tried within {MOST_SECONDS} s." if tried < len(drawn) else ""
     if candidates:
-        print(f"Mutants of the lines that differ from {base[:12]}: {killed} of {tried} killed.{late}")
+        print(f"Mutants of the lines that differ from commit {base[:12]}: {killed} of {tried} killed.{late}")
     else:
-        print(f"No line that can be mutated differs from {base[:12]}.")
+        print(f"No line that can be mutated differs from commit {base[:12]}.")
     return 1 if faults else 0
 
 
-def complaints(name: str, mutants: Iterable[Mutant], verdicts: Iterable[Verdict], listed: Iterable[Survivor]) -> list[str]:
+def complaints(
+    name: str, mutants: Iterable[Mutant], verdicts: Iterable[Verdict], listed: Iterable[Survivor], *, changed: bool = False
+) -> list[str]:
     """Survivors that are not listed, and entries of the list that are none; writes the first as entries to be filled in."""
     known = {(entry.function, entry.diff): entry for entry in listed if entry.module == name}
     fates: dict[tuple[str, str], bool] = defaultdict(bool)  # whether one of several alike survives
@@ -172,14 +177,16 @@ def complaints(name: str, mutants: Iterable[Mutant], verdicts: Iterable[Verdict]
     entries.write_text(
         "\n".join(f"[[{name}]]\nin = \"{function}\"\ndiff = '''\n{diff}\n'''\nreason = \"\"\n" for function, diff in unlisted)
     )
+    there = {(mutant.function, mutant.diff): mutant.lines[0] for mutant in mutants}
     for function, diff in unlisted:
-        told.append(f"{name}, {function or 'at the top'}: no test fails with\n{diff}")
+        place = f"{MODULES[name].source}:{there[function, diff]}" if (function, diff) in there else str(MODULES[name].source)
+        told.append(f"{place}, {function or 'at the top'}: no test fails with\n{diff}")
     if unlisted:
+        command = "make check-mutants" if changed else f"make mutants MODULES={name}"
         told.append(
-            "Write a test that fails on them; where one decides nothing, list it with the reason in "
-            f"{LISTED.relative_to(ROOT)} ({entries} has them)."
+            f"For each of these write a test in {MODULES[name].tests[0]} that fails on it; where one decides nothing, list it with the "
+            f"reason in {LISTED.relative_to(ROOT)} ({entries} has them). Then: {command}"
         )
-    there = {(mutant.function, mutant.diff) for mutant in mutants}
     for (function, diff), entry in known.items():
         if (function, diff) not in there:
             told.append(

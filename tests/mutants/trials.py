@@ -150,7 +150,11 @@ class Trials:
         self._clear(pid)
         if os.waitstatus_to_exitcode(status) != PASSED:
             ending = "\n".join((self.work / f"{log}.txt").read_text(errors="replace").splitlines()[-30:])
-            raise TrialError(f"{ending}\nThe tests of {self.module.source} fail without any change: mend them first.")
+            again = f".perennial/venvs/workload/bin/python -m pytest {' '.join(map(str, self.module.tests))}"
+            raise TrialError(
+                f"{ending}\nThe tests of {self.module.source} fail on the module as it stands, before any mutant is tried: "
+                f"mend them first. To run them: {again}"
+            )
         return usage.ru_utime + usage.ru_stime
 
     def _clear(self, pid: int) -> None:

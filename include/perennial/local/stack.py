@@ -29,7 +29,8 @@ from perennial.settings import Settings
 from perennial.store import Store, private_folder, tighten
 
 GATEWAY = "envoy"
-START_SECONDS = 240  # a first start on a slow disk; 30 s is usual
+START_SECONDS = 600  # a first start on a slow or busy machine; 30 s is usual
+SAY_SECONDS = 60  # between two lines that say what is still starting
 HANGS_SECONDS = 120  # after which a program that does not answer is no slow starter
 LOOKS = 3  # in vain, one after the other, before a program is said to hang
 
@@ -57,7 +58,7 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         SettingMissing: a port is taken.
     """
     with _only_one(settings):
-        began = time.monotonic()
+        began, begun = time.monotonic(), datetime.now(timezone.utc)
         supervisor = Supervisor(settings)
         parts = _parts(settings, store)
         tighten(settings.home)
@@ -74,7 +75,7 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         if not settings.postgres_url:
             postgres.initialise(settings)
             _add(supervisor, parts[postgres.NAME])
-            _wait(supervisor, [parts[postgres.NAME]], say)
+            _wait(supervisor, [parts[postgres.NAME]], begun, say)
         postgres.create_databases(settings)
         airflow = [p for n, p in parts.items() if n in airflow_programs.COMPONENTS]
         others = [p for n, p in parts.items() if n not in airflow_programs.COMPONENTS and n != postgres.NAME]
@@ -85,7 +86,7 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         airflow_programs.migrate(settings)
         for part in airflow:
             _add(supervisor, part)
-        _wait(supervisor, [*others, *airflow], say)
+        _wait(supervisor, [*others, *airflow], begun, say)
         if settings.serving == "local":  # a cluster keeps its versions itself
             for sentence in (*routes.mend(settings, store), *routes.resume(settings, store)):
                 say(sentence)
@@ -230,10 +231,10 @@ def _add(supervisor: Supervisor, part: Part) -> None:
     supervisor.add_program(part.name, part.command, part.environment, stop_signal=part.stop_signal, stop_seconds=part.stop_seconds)
 
 
-def _wait(supervisor: Supervisor, parts: list[Part], say: Callable[[str], None]) -> None:
-    """Wait until all answer. A program that ran before and does not answer is restarted once."""
-    began, now, waiting = time.monotonic(), datetime.now(timezone.utc), {p.name: p for p in parts}
-    looks, mended = dict.fromkeys(waiting, 0), set[str]()
+def _wait(supervisor: Supervisor, parts: list[Part], begun: datetime, say: Callable[[str], None]) -> None:
+    """Wait until all answer. A program that ran before `begun` and does not answer is restarted once; one started since is waited for."""
+    began, waiting = time.monotonic(), {p.name: p for p in parts}
+    looks, mended, said = dict.fromkeys(waiting, 0), set[str](), began
     while waiting:
         programs = supervisor.programs()
         for name in list(waiting):
@@ -246,12 +247,16 @@ def _wait(supervisor: Supervisor, parts: list[Part], say: Callable[[str], None])
                     f"{name} does not start ({program.state.lower()}): {_last_line(supervisor.log(name))} Its log: "
                     f"{supervisor.log(name)}. Then run `perennial up` again."
                 )
-            elif program.since and program.since < now and part.told_by not in waiting and name not in mended:
+            elif program.since and program.since < begun and part.told_by not in waiting and name not in mended:
                 looks[name] += 1
                 if looks[name] >= LOOKS and (datetime.now(timezone.utc) - program.since).total_seconds() > part.patience:
                     say(f"  {name:<22} runs and does not answer: it is started anew")
                     supervisor.replace(name)
                     mended.add(name)
+        if waiting and time.monotonic() - said >= SAY_SECONDS:
+            said = time.monotonic()
+            logs = supervisor.log(next(iter(waiting))).parent
+            say(f"  {', '.join(waiting)}: still starting after {said - began:.0f} s; the logs are in {logs}")
         time.sleep(0.2)
 
 

@@ -86,7 +86,10 @@ class MlflowServer:
             status, answer = self._exchange(method, self._parts.path + target, data, headers)
         except (OSError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
-            raise ServiceUnreachable(f"MLflow at {self.url} does not answer ({why}). Start it, or correct PERENNIAL_MLFLOW_URL.") from error
+            raise ServiceUnreachable(
+                f"MLflow at {self.url} does not answer ({why}). Start it, or correct PERENNIAL_MLFLOW_URL; "
+                "on one machine `perennial up` starts it."
+            ) from error
         if status in (401, 403):
             raise ServiceUnreachable(
                 f"MLflow at {self.url} refuses the credentials ({status}). Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."

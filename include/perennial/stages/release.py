@@ -20,7 +20,7 @@ from itertools import islice
 from typing import TypeVar
 
 from perennial import discovery
-from perennial.errors import LedgerConflict, UnknownName
+from perennial.errors import LedgerConflict, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import AGAINST, Entry, Ledger
 from perennial.lineage.trainings import kin
 from perennial.monitoring.answers import WrongAnswers, newest_mark, wrong_since
@@ -33,7 +33,7 @@ from perennial.specs import ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._release_evaluator import Evaluator
 from perennial.stages._release_plan import PERENNIAL, Applied, Counts, Failure, History, Known, Planner, Registered, Wish, planned
-from perennial.stages._release_steps import Ask, AskCounts, AskHistory, AskKin, AskRegistry, AskRoute, CountWrong, Step
+from perennial.stages._release_steps import Ask, AskCounts, AskHistory, AskKin, AskRegistry, AskRoute, CountWrong, Follow, Move, Step
 from perennial.stages._versions import RECENT, as_logged
 from perennial.store import Store
 
@@ -113,10 +113,19 @@ class Release:
     ) -> ReleaseResult:
         """The plan of a look, one sentence for each step. Writes to no ledger, store, gateway or registry. See `run`."""
         steps = self.foreseen(self.known(), partial(planned, wish=Wish(version, decision, actor, again)))
-        lines = [f"{place}. {step.sentence}" for place, step in enumerate(steps, start=1)]
+        lines = [f"{place}. {step.sentence}{self._already(step)}" for place, step in enumerate(steps, start=1)]
         if isinstance(steps[-1], Ask):
             lines.append("What follows is decided by the answer.")
         return ReleaseResult(outcome="skipped", sentence="\n".join([f"The next look at {self.name} would:", *lines]), version=version)
+
+    def _already(self, step: Step) -> str:
+        """What is added to the sentence of a step that would find its work done, or of which that cannot be told."""
+        if not isinstance(step, Move | Follow):
+            return ""
+        try:
+            return " (Already so.)" if self._evaluator().changes_nothing(step) else ""
+        except ServiceUnreachable:
+            return " (Whether it is so already cannot be told now.)"
 
     def known(self) -> Known:
         """The facts with which a look begins: those of the ledger."""

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 
 import psutil
 import pytest
@@ -134,7 +135,7 @@ def test_a_gateway_that_hangs_is_told_noted_and_mended(served, capsys, monkeypat
     assert [i.key for i in served.incidents()] == ["gateway"]
     said: list[str] = []
     gateway = replace(stack._parts(served.settings, served.store)[stack.GATEWAY], patience=0)
-    stack._wait(served.supervisor, [gateway], said.append)
+    stack._wait(served.supervisor, [gateway], datetime.now(timezone.utc), said.append)
     assert "started anew" in said[0]
     assert "ready" in said[1]
     wait_until(served.predicts, 60)

@@ -46,7 +46,7 @@ def _no_pause(monkeypatch):
 def test_what_ran_before_and_does_not_answer_is_started_anew_once(tmp_path):
     """OP-08: It has had the time that it may take to start."""
     programs, said = Programs(tmp_path, gateway=60), []
-    stack._wait(programs, [programs.part("gateway", patience=10)], said.append)
+    stack._wait(programs, [programs.part("gateway", patience=10)], datetime.now(timezone.utc), said.append)
     assert programs.replaced == ["gateway"]
     assert ["started anew" in said[0], "ready" in said[1]] == [True, True]
 
@@ -54,7 +54,7 @@ def test_what_ran_before_and_does_not_answer_is_started_anew_once(tmp_path):
 def test_what_another_part_tells_of_is_judged_once_that_one_answers(tmp_path):
     """OP-08: Where the API server hangs nobody knows of the scheduler."""
     programs = Programs(tmp_path, scheduler=1000, api=1000)
-    stack._wait(programs, [programs.part("scheduler", told_by="api"), programs.part("api")], lambda _: None)
+    stack._wait(programs, [programs.part("scheduler", told_by="api"), programs.part("api")], datetime.now(timezone.utc), lambda _: None)
     assert programs.replaced == ["api"]
 
 
@@ -63,5 +63,17 @@ def test_one_that_may_still_be_starting_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(stack, "START_SECONDS", 0.2)
     programs = Programs(tmp_path, slow=5)
     with pytest.raises(Fault, match="slow does not start"):
-        stack._wait(programs, [programs.part("slow", patience=120)], lambda _: None)
+        stack._wait(programs, [programs.part("slow", patience=120)], datetime.now(timezone.utc), lambda _: None)
     assert programs.replaced == []
+
+
+def test_what_this_start_began_is_never_said_to_hang(tmp_path, monkeypatch):
+    """OP-08: However long a busy machine takes: a restart would throw away what it has loaded. Meanwhile it is said to be starting."""
+    monkeypatch.setattr(stack, "START_SECONDS", 0.3)
+    monkeypatch.setattr(stack, "SAY_SECONDS", 0.1)
+    programs, said = Programs(tmp_path, slow=500), []
+    with pytest.raises(Fault, match="slow does not start"):
+        stack._wait(programs, [programs.part("slow")], datetime.now(timezone.utc) - timedelta(seconds=600), said.append)
+    assert programs.replaced == []
+    assert "slow: still starting" in said[0]
+    assert str(tmp_path) in said[0]

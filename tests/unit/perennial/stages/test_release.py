@@ -21,7 +21,7 @@ from perennial.stages import recalibrate as stage_recalibrate
 from perennial.stages import release as stage
 from perennial.stages._release_evaluator import Evaluator
 from perennial.stages._release_plan import Wish, planned
-from perennial.stages._release_steps import Write
+from perennial.stages._release_steps import Move, Write
 from perennial.stages.release import Release
 from perennial.testing import RegistryInMemory, World, publish_small_version
 from perennial.training.recalibration import Recalibration, recalibrate
@@ -882,7 +882,8 @@ def foreseen(world, *arguments, **named):
     """The plan of the next look, made without a change of anything."""
     release, before = world.release(), all_that_is_stored(world)
     steps = release.foreseen(release.known(), lambda known: planned(known, Wish(*arguments, **named)))
-    assert release.preview(*arguments, **named).sentence.splitlines()[1 : len(steps) + 1] == [
+    lines = release.preview(*arguments, **named).sentence.splitlines()[1 : len(steps) + 1]
+    assert [line.removesuffix(" (Already so.)") for line in lines] == [
         f"{place}. {step.sentence}" for place, step in enumerate(steps, start=1)
     ]
     assert all_that_is_stored(world) == before
@@ -926,6 +927,31 @@ def test_a_plan_of_what_was_killed_says_that_the_rest_depends_on_it(tmp_path):
         "3. Ask what versions 2 and 1 have shown.",
         "What follows is decided by the answer.",
     ]
+
+
+def test_a_plan_says_of_which_steps_the_work_is_done_already(tmp_path):
+    """MN-18, SE-06: Where nothing waits, gateway and registry are as the ledger says; where traffic or a role was changed, they are not."""
+    world = World(tmp_path).with_champion()
+    move, follow, end = world.release().preview().sentence.splitlines()[1:]
+    assert move.endswith("(Already so.)")
+    assert follow.endswith("(Already so.)")
+    assert "Already" not in end
+    world.backend.reset(world.spec)
+    move, follow, end = world.release().preview().sentence.splitlines()[1:]
+    assert "Already" not in move
+    assert follow.endswith("(Already so.)")
+
+
+def test_a_plan_says_where_it_cannot_tell_what_is_done_already(tmp_path, monkeypatch):
+    """MN-18: The gateway does not answer: the steps are the same, and it says so."""
+    world = World(tmp_path).with_champion()
+
+    def silent(model):
+        raise ServiceUnreachable("The gateway does not answer.")
+
+    monkeypatch.setattr(world.backend, "route", silent)
+    monkeypatch.setattr(world.release().__class__, "foreseen", lambda self, known, plan: [Move(world.ledger.last())])
+    assert world.release().preview().sentence.endswith("(Whether it is so already cannot be told now.)")
 
 
 def test_a_plan_tells_outcomes_that_it_has_not_counted(tmp_path):
