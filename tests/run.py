@@ -44,7 +44,7 @@ GROUPS = (
     ("pods", "kubernetes", "airflow", ("tests/kubernetes/airflow",)),
     ("versions", "kubernetes", "workload", ("tests/kubernetes/workload",)),
 )
-SEATS = (os.cpu_count() or 1) + 1  # groups at the same time: servers wait for each other, and one group more uses what is left
+SEATS = os.cpu_count() or 1  # groups at the same time; with one more the servers of all of them starve each other
 # Group -> variables of ours that are no settings and are handed on to it; all others stay out.
 HANDED_ON = {
     "workload": ("PERENNIAL_SELDON_CRDS",),
