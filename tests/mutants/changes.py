@@ -70,7 +70,7 @@ def mutants_of(text: str) -> list[Mutant]:
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
     visitor = _Visitor(text)
     wrapper.visit(visitor)
-    return list({mutant.text: mutant for mutant in visitor.mutants}.values())
+    return list({mutant.text: mutant for mutant in visitor.mutants if mutant.text != text}.values())
 
 
 class _Visitor(cst.CSTVisitor):

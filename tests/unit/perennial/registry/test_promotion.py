@@ -376,6 +376,16 @@ def test_older_data_that_are_worse_by_chance_pass():
     assert check.numbers["slices"]["a"]["low"] < 0 < check.numbers["slices"]["a"]["allowed"] < check.numbers["slices"]["a"]["difference"]
 
 
+def test_what_is_not_shown_to_be_as_good_has_its_figures_too():
+    """MO-13: neither worse nor within the margin: refused, with what was measured."""
+    days = np.repeat(np.arange(5), 40)
+    noisy = Losses(1 + np.array([3.0, -2.0, 3.0, -2.0, 0.0])[days], np.ones(200), days)
+    check = beats_champion(noisy, QUARTERS)
+    assert (check.passed, check.sentence[:30]) == (False, "it is not shown to be as good ")
+    assert {name: check.numbers[name] for name in ("rows", "difference", "allowed")} == {"rows": 200, "difference": 0.4, "allowed": 0.25}
+    assert check.numbers["interval"][0] < 0 < check.numbers["interval"][1]
+
+
 def test_two_hundred_rows_are_a_slice():
     """MO-20: with one fewer it is too noisy to be looked at."""
     slices = {"enough": flat(1.0, days=5, rows=40), "few": flat(1.0, days=1, rows=199)}
