@@ -4,14 +4,17 @@ import hashlib
 import json
 import tempfile
 import threading
+import time
 from datetime import datetime, timedelta, timezone
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from perennial.errors import LedgerConflict, StoredDataDamaged
-from perennial.lineage.ledger import FIRST, Entry, Ledger, known_models, retired_words
+from perennial.lineage.ledger import AGAINST, FIRST, Entry, Kind, Ledger, known_models, retired_words, retirement_words
 from perennial.store import FolderStore
 
 BEGIN = datetime(2026, 11, 21, 10, tzinfo=timezone.utc)
@@ -519,3 +522,40 @@ def test_an_entry_that_is_not_there_is_damage(tmp_path):
     store.write("ledger/m/00000002.json", b"[]")
     with pytest.raises(StoredDataDamaged, match=r"Entry 2 of the ledger of m cannot be read \(ledger/m/00000002.json\)"):
         ledger.last()
+
+
+@pytest.mark.parametrize("fact", ["seq", "time", "model", "kind", "version", "champion", "weights", "versions", "reason", "actor", "hash"])
+def test_an_entry_that_lacks_a_fact_is_none(tmp_path, fact):
+    """SC-03: Nothing is filled in for what was not written: each fact is there, or it is no entry."""
+    document = write(Ledger(FolderStore(str(tmp_path)), "m")).model_dump(mode="json")
+    assert Entry.model_validate(document)
+    with pytest.raises(ValidationError, match=fact):
+        Entry.model_validate({name: value for name, value in document.items() if name != fact})
+
+
+def test_what_speaks_against_a_version_is_a_kind_of_entry():
+    """SE-10, SC-03: An end that no entry can have would keep no version from being released again."""
+    assert set(AGAINST) < set(get_args(Kind))
+
+
+def test_times_are_utc_wherever_the_machine_is(tmp_path, monkeypatch):
+    """SC-03: A clock of the machine's zone writes the same moment, in UTC."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        ledger = Ledger(FolderStore(str(tmp_path)), "m")
+        before = datetime.now(timezone.utc)
+        entry = write(ledger)
+        stored = json.loads(next(tmp_path.rglob("00000000.json")).read_text())["time"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert datetime.fromisoformat(stored).utcoffset() == timedelta(0)
+    assert before <= entry.time <= before + timedelta(minutes=10)
+
+
+def test_the_words_of_a_retirement_end_with_one_full_stop():
+    """SC-09, SE-12: The person's reason stands as it was given, but for its own full stop."""
+    words = [retirement_words("m", 3, BEGIN, "jo", reason) for reason in ("replaced by model X", "replaced by model X.")]
+    assert words[0] == words[1]
+    assert "(replaced by model X). " in words[0]

@@ -574,3 +574,10 @@ def test_a_situation_says_nothing_by_itself():
     assert should_train(situation, SPEC) == Train("data", "First training, on snapshot 0.")
     later = replace(situation, last=replace(TWELVE, snapshot=-1))
     assert should_train(later, ALWAYS) == Train("data", "Snapshot 0 is newer than that of version 12.")
+
+
+def test_what_is_broken_is_told_as_it_was_said():
+    """DM-11, MN-10: But for its own full stop."""
+    told = [ask(replace(DRIFT, quality_break=said), SPEC) for said in ("`dest` is in units of X", "`dest` is in units of X.")]
+    assert told[0] == told[1]
+    assert "are not trained on: `dest` is in units of X. Correct" in told[0].why
