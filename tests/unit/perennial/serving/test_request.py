@@ -590,3 +590,24 @@ def test_feedback_that_is_no_object_is_shown_an_example():
         read_feedback("[]", ())
     example = '{"response": {"meta": {"puid": "..."}}, "truth": {"data": {"ndarray": [[1]]}}}'
     assert str(refused.value) == f"The body must be a JSON object like {example}."
+
+
+def test_every_row_of_the_largest_request_is_looked_at():
+    """SC-07: Also the last row that a request may have: a row of another length is refused, not an error of the server."""
+    names, row = list(ROW), list(ROW.values())
+    last_is_short = json.dumps({"data": {"names": names, "ndarray": [row, row, row[:-1]]}})
+    with pytest.raises(BadRequest, match="Row 2 of data.ndarray must be a list of 6 values"):
+        read_request(last_is_short, SIGNATURE, max_rows=3)
+    assert len(read_request(json.dumps({"data": {"names": names, "ndarray": [row] * 3}}), SIGNATURE, max_rows=3).rows) == 3
+
+
+@pytest.mark.parametrize(("number", "accepted"), [(-(2**63), True), (-(2**63) - 1, False), (2**63 - 1, True), (2**63, False)])
+def test_whole_numbers_have_64_bits(number, accepted):
+    """SC-07: The least and the greatest are taken, exactly; one beyond is refused with a sentence."""
+    signature = read_signature({"inputs": [{"name": "count", "type": "int"}]})
+    request = json.dumps({"data": {"rows": [{"count": number}]}})
+    if accepted:
+        assert int(read_request(request, signature).columns["count"][0]) == number
+    else:
+        with pytest.raises(BadRequest):
+            read_request(request, signature)
