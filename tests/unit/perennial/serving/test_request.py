@@ -596,7 +596,7 @@ def test_every_row_of_the_largest_request_is_looked_at():
     """SC-07: Also the last row that a request may have: a row of another length is refused, not an error of the server."""
     names, row = list(ROW), list(ROW.values())
     last_is_short = json.dumps({"data": {"names": names, "ndarray": [row, row, row[:-1]]}})
-    with pytest.raises(BadRequest, match="Row 2 of data.ndarray must be a list of 6 values"):
+    with pytest.raises(BadRequest, match=r"Row 2 of data\.ndarray must be a list of 6 values"):
         read_request(last_is_short, SIGNATURE, max_rows=3)
     assert len(read_request(json.dumps({"data": {"names": names, "ndarray": [row] * 3}}), SIGNATURE, max_rows=3).rows) == 3
 
