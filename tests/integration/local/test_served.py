@@ -97,11 +97,10 @@ def test_status_asks_each_version_as_a_caller(served, capsys):
 def test_a_version_that_hangs_is_told_noted_and_mended(served, capsys, monkeypatch):
     """MN-09, OP-08: Its process runs, its port takes connections, and nobody gets an answer: `status` says so, an incident opens, `up`
     mends it and ends that."""
-    health = StatusServer(("127.0.0.1", 0), served.settings)
-    assert health.trouble() == ""
-    served.stop_signal(SERVER)
-    assert "Version 1 of small_delays does not answer" in health.trouble()
-    health.server_close()
+    with StatusServer(("127.0.0.1", 0), served.settings) as health:
+        assert health.trouble() == ""
+        served.stop_signal(SERVER)
+        assert "Version 1 of small_delays does not answer" in health.trouble()
     assert status.run(served.settings, served.store) == 1
     assert "does not answer: " in capsys.readouterr().out.split("small_delays 1")[1]
     monkeypatch.setattr("perennial.stages._service.PATIENCE_SECONDS", 0.1)
@@ -123,10 +122,10 @@ def test_a_version_that_hangs_is_told_noted_and_mended(served, capsys, monkeypat
 
 def test_a_gateway_that_hangs_is_told_noted_and_mended(served, capsys, monkeypatch):
     """MN-09, OP-08: The kernel takes connections for it, and its process runs."""
+    wait_until(lambda: served.supervisor.programs()[SERVER].state == "RUNNING", 60)  # the test before may have started it anew
     served.stop_signal(stack.GATEWAY)
-    health = StatusServer(("127.0.0.1", 0), served.settings)
-    assert "The gateway does not answer" in health.trouble()
-    health.server_close()
+    with StatusServer(("127.0.0.1", 0), served.settings) as health:
+        assert "The gateway does not answer" in health.trouble()
     assert status.run(served.settings, served.store) == 1
     printed = capsys.readouterr().out
     assert "does not answer" in printed.split(stack.GATEWAY)[1].splitlines()[0]
