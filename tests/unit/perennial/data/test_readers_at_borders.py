@@ -326,3 +326,43 @@ def test_a_null_is_refused_only_where_none_may_be(rows, spec):
         refuse_nulls(rows.set_column(1, "shop", pa.array(["a", None, "b"])), spec)
     with pytest.raises(BatchRefused, match=r"^sold is null in 2 of 3 rows"):
         refuse_nulls(rows.set_column(0, "sold", pa.array([None, None, datetime(2013, 1, 1)], pa.timestamp("us"))), spec)
+
+
+OBJECT = b'{"sold": "2013-01-01 00:00:00", "shop": "a", "amount": 1.5, "items": 1, "open": true}\n'
+
+
+@pytest.mark.parametrize(("file", "data"), [("a.ndjson", OBJECT), ("a.ndjson.gz", gzip.compress(OBJECT)), ("a.jsonl", OBJECT)])
+def test_lines_of_json_have_two_names(read, file, data):
+    """DM-01: `.ndjson` is `.jsonl`, packed or not."""
+    assert read(file, data).to_pylist() == read("same.jsonl", OBJECT).to_pylist()
+
+
+def test_a_text_stays_the_text_that_it_is(read):
+    """DM-01, DM-18: digits of a text column are no number, and a quoted value may hold a line's end."""
+    rows = read("a.csv", lines("2013-01-01 00:00:00,007,1.5,1,true", '2013-01-01 01:00:00,"a\nb",1.5,1,true'))
+    assert rows["shop"].to_pylist() == ["007", "a\nb"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(read):
+    """DM-01: spreadsheets write one, and letters beyond ASCII."""
+    rows = read("a.csv", b"\xef\xbb\xbf" + lines("2013-01-01 00:00:00,Köln,1.5,1,true".encode().decode()))
+    assert rows.column_names[0] == "sold"
+    assert rows["shop"].to_pylist() == ["Köln"]
+
+
+@pytest.mark.parametrize(
+    ("file", "changed", "sentence"),
+    [
+        ("a.parquet", {"amount": [[float("inf")]]}, "a.parquet: amount is 'inf' in row 1, which is not finite."),
+        ("a.parquet", {"items": [[2.0**53]]}, "a.parquet: items is '9007199254740992.0' in row 1, from 2^53 on"),
+        (
+            "a.parquet",
+            {"items": pa.chunked_array([pa.array([2**63 + 5], pa.uint64())])},
+            "a.parquet: items is '9223372036854775813' in row 1",
+        ),
+    ],
+)
+def test_the_file_is_named_whose_number_does_not_fit(read, refusal, file, changed, sentence):
+    """DM-02: beyond the finite numbers, the exact ones, and 64 bits: refused, and never another number."""
+    rows = read("good.csv", lines(LINE))
+    assert refusal(file, parquet(rows, **changed)).startswith(sentence)
