@@ -337,10 +337,18 @@ def test_lines_of_json_have_two_names(read, file, data):
     assert read(file, data).to_pylist() == read("same.jsonl", OBJECT).to_pylist()
 
 
-def test_a_text_stays_the_text_that_it_is(read):
-    """DM-01, DM-18: digits of a text column are no number, and a quoted value may hold a line's end."""
-    rows = read("a.csv", lines("2013-01-01 00:00:00,007,1.5,1,true", '2013-01-01 01:00:00,"a\nb",1.5,1,true'))
-    assert rows["shop"].to_pylist() == ["007", "a\nb"]
+@pytest.mark.parametrize(("written", "text"), [("007", "007"), ("1e3", "1e3"), ("true", "true"), ('"a\nb"', "a\nb")])
+def test_a_text_stays_the_text_that_it_is(read, written, text):
+    """DM-01, DM-18: a text column whose values all look like numbers is none, and a quoted value may hold a line's end."""
+    rows = read("a.csv", lines(*(f"2013-01-01 0{hour}:00:00,{written},1.5,1,true" for hour in range(3))))
+    assert rows["shop"].to_pylist() == [text] * 3
+
+
+def test_a_line_of_json_may_be_long(read):
+    """DM-01: longer than what the reader takes in at a time by itself."""
+    long_name = "a" * 3_000_000
+    rows = read("a.jsonl", OBJECT + OBJECT.replace(b'"a"', f'"{long_name}"'.encode()), limit=10_000_000)
+    assert rows["shop"].to_pylist() == ["a", long_name]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(read):
