@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 from scipy import stats
 
 from perennial.monitoring import anomalies
@@ -390,3 +391,13 @@ def test_what_is_said_of_columns(named, sentence):
     """MN-05: a value farther than three from the usual is strange by itself; where none is, that is said."""
     scale = Scale({"n": Number(np.zeros(1), np.zeros(1), 1.0, 0.0, (-2.0, 2.5)), "c": Category({"a": 0.0, None: 3.0}, 5.0)})
     assert anomalies._says(named, scale) == sentence
+
+
+def test_what_was_said_of_a_row_stays():
+    """MN-11: a stored anomaly is evidence: nobody changes it, and nothing is added to it."""
+    facts = {"prediction_id": "a-0", "score": 3.5, "columns": ("km",), "sentence": "`km` is 900."}
+    anomaly = anomalies.Anomaly(**facts)
+    with pytest.raises(ValidationError, match="frozen"):
+        anomaly.score = 0.0
+    with pytest.raises(ValidationError, match="usual"):
+        anomalies.Anomaly(**facts, usual=True)
