@@ -150,7 +150,7 @@ class Trials:
         self._clear(pid)
         if os.waitstatus_to_exitcode(status) != PASSED:
             ending = "\n".join((self.work / f"{log}.txt").read_text(errors="replace").splitlines()[-30:])
-            again = f".perennial/venvs/workload/bin/python -m pytest {' '.join(map(str, self.module.tests))}"
+            again = f"{sys.executable} -m pytest {' '.join(map(str, self.module.tests))}"
             raise TrialError(
                 f"{ending}\nThe tests of {self.module.source} fail on the module as it stands, before any mutant is tried: "
                 f"mend them first. To run them: {again}"

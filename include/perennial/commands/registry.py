@@ -27,12 +27,13 @@ from perennial.registry.model_registry import (
     LAST_GOOD,
     RECALIBRATES,
     ModelRegistry,
+    give_roles,
 )
 from perennial.registry.promotion import Check, Verdict
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
-from perennial.stages._routes import marks
+from perennial.stages._routes import marks, roles_of
 from perennial.stages.recalibrate import LABELS
 from perennial.stages.register import model_card, readme
 from perennial.stages.train import RECORD
@@ -199,12 +200,8 @@ class Rebuild:
         decided = {entry.version for entry in self.entries if entry.kind not in UNDER_WAY}
         newest = max((last.champion or 0, *decided) if last else (0,))
         waiting = max((n for n, digest in wanted.items() if n > newest and self._gate(digest).get("passed")), default=None)
-        roles = {CHAMPION: last.champion if last else None, LAST_GOOD: last.last_good if last else None, CANDIDATE: waiting}
-        for alias, number in roles.items():
-            if number is None:
-                self.registry.delete_alias(self.name, alias)
-            else:
-                self.registry.set_alias(self.name, alias, number)
+        served = roles_of(last) if last else {CHAMPION: None, LAST_GOOD: None}
+        give_roles(self.registry, self.name, {**served, CANDIDATE: waiting})
 
     def _gate(self, digest: str) -> dict[str, Any]:
         return self._document(verdict_key(self.name, digest))

@@ -1,14 +1,11 @@
 """`perennial retire`: take a model off the gateway for good. Its ledger, incidents and versions stay and are still answered for.
 
-perennial retire flight_delays --reason "replaced by fares" --actor YOU
-
-    $ perennial retire flight_delays --reason "another model took over"
+$ perennial retire flight_delays --reason "another model took over" --actor anna
 """
 
 from __future__ import annotations
 
 import getpass
-from dataclasses import replace
 from functools import partial
 
 from perennial import discovery
@@ -19,7 +16,7 @@ from perennial.results import ReleaseResult
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings
 from perennial.specs import stand_in
-from perennial.stages._release_plan import Failure, Known, corrected
+from perennial.stages._release_plan import Failure, Known, answered_without_registry, corrected
 from perennial.stages._release_steps import Change, EndIncidents, Follow, Move, Refuse, Step, Tell, Write
 from perennial.stages.release import Release, decided_anew
 from perennial.store import Store
@@ -94,12 +91,5 @@ def _ended(entry: Entry | Change, sentence: str) -> list[Step]:
 def _after(failure: Failure) -> list[Step]:
     """What follows a step that failed."""
     if isinstance(failure.step, Follow):  # nothing serves any more: that is what was asked for
-        untold = f" The registry was not told: {failure.error} Run it again later."
-        return [
-            replace(
-                earlier_failure, result=earlier_failure.result.model_copy(update={"sentence": earlier_failure.result.sentence + untold})
-            )
-            for earlier_failure in failure.rest
-            if isinstance(earlier_failure, Tell)
-        ]
+        return answered_without_registry(failure, f"The registry was not told: {failure.error} Run it again later.")
     return corrected(failure) or [Refuse(failure.error)]

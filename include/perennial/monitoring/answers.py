@@ -3,7 +3,7 @@
 Light to import, since every look at a release asks for the mark; what counts is loaded where there is something to count.
 
     >>> from perennial.store import FolderStore
-    >>> newest_mark(FolderStore("/tmp/empty"), "flight_delays")  # nothing has happened yet
+    >>> newest_mark(FolderStore("empty"), "flight_delays")  # nothing has happened yet
     ''
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from perennial.monitoring.prediction_table import Table, collect_predictions, predictions_name
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
 
@@ -23,20 +24,8 @@ if TYPE_CHECKING:
 COLUMNS = ["prediction_id", "model_version", "served_at", "event_time", "scores"]
 
 
-class ReadableTable(Protocol):
+class ReadableTable(Table, Protocol):
     """A table that takes rows exactly once and gives them back (`perennial.data.tables.Table`)."""
-
-    def version(self) -> int | None:
-        """Newest version; None while there is no table."""
-        ...
-
-    def append(self, rows: pa.Table, batch_digest: str) -> int:
-        """Append a batch unless its digest is in; returns the version that has it."""
-        ...
-
-    def has_batch(self, batch_digest: str) -> bool:
-        """Whether the batch is in."""
-        ...
 
     def scan(self, columns: Sequence[str] | None = None, where: Any = None) -> pa.Table:
         """Rows of the newest version."""
@@ -96,7 +85,6 @@ def answers_since(
     import pyarrow.compute as pc
 
     from perennial.monitoring.outcomes import collect_outcomes, join, outcome_rows, outcomes_name
-    from perennial.monitoring.prediction_table import collect_predictions, predictions_name
 
     predicted, happened = open_table(store, predictions_name(model.name)), open_table(store, outcomes_name(model.name))
     collect_predictions(store, model, dataset, predicted)

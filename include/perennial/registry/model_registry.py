@@ -440,6 +440,15 @@ def same_weights(registry: ModelRegistry, model: str, number: int | None) -> lis
     return numbers
 
 
+def give_roles(registry: ModelRegistry, model: str, roles: Mapping[str, int | None]) -> None:
+    """Give each role to its version, and take it from all where that is None. Repeating it changes nothing."""
+    for alias, number in roles.items():
+        if number is None:
+            registry.delete_alias(model, alias)
+        else:
+            registry.set_alias(model, alias, number)
+
+
 def withdraw_candidate(registry: ModelRegistry, model: str, *numbers: int | None) -> None:
     """Take the role of candidate from these versions; another version keeps it."""
     candidate = registry.version(model, CANDIDATE)

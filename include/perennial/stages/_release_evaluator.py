@@ -11,7 +11,7 @@ from dataclasses import replace
 from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Entry, Ledger
-from perennial.registry.model_registry import CHAMPION, LAST_GOOD, ModelRegistry, withdraw_candidate
+from perennial.registry.model_registry import ModelRegistry, give_roles, withdraw_candidate
 from perennial.results import ReleaseResult
 from perennial.serving import traffic
 from perennial.serving.backends import Backend
@@ -38,7 +38,7 @@ from perennial.stages._release_steps import (
     Tell,
     Write,
 )
-from perennial.stages._routes import marks, route_of
+from perennial.stages._routes import marks, roles_of, route_of
 from perennial.store import Store
 
 
@@ -113,7 +113,7 @@ class Evaluator:
             case Move(Entry() as of):
                 return self.backend.route(self.spec) == route_of(of)
             case Follow(Entry() as of):
-                wanted = {CHAMPION: of.champion, LAST_GOOD: of.last_good}
+                wanted = roles_of(of)
                 named = {alias: self.registry.version(self.name, alias) for alias in wanted}
                 ended = self.registry.version(self.name, of.version)
                 has = {alias: version.number if version else None for alias, version in named.items()}
@@ -182,21 +182,14 @@ class Evaluator:
     def _follow(self, entry: Entry) -> None:
         """Raises RegistryDiffers: the registry is not the one that the ledger tells of."""
         _agreement.require_versions(self.store, self.registry, self.name)
-        self._give_roles(entry)
+        give_roles(self.registry, self.name, roles_of(entry))
         withdraw_candidate(self.registry, self.name, entry.version, entry.champion)
         self.registry.tag_version(self.name, entry.version, marks(entry))
         given = entry
         while (newest := self.ledger.last()) is not None and newest.seq != given.seq:
-            self._give_roles(newest)  # else those given here would look as if somebody had moved them by hand
+            give_roles(self.registry, self.name, roles_of(newest))  # else those given here would look as if somebody had moved them by hand
             given = newest
         self._confirm(entry)
-
-    def _give_roles(self, entry: Entry) -> None:
-        for alias, number in ((CHAMPION, entry.champion), (LAST_GOOD, entry.last_good)):
-            if number is None:
-                self.registry.delete_alias(self.name, alias)
-            else:
-                self.registry.set_alias(self.name, alias, number)
 
     def _confirm(self, entry: Entry) -> None:
         newest = self.ledger.last()

@@ -9,7 +9,7 @@ follows. So whatever was killed, the ledger says what the next look has to compl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -198,6 +198,15 @@ def corrected(failure: Failure) -> list[Step]:
     )
     # Where the gateway does not answer nobody knows what holds: then nothing is written.
     return [CheckGateway(), Write(correction, entry.seq), LookAgain(failure.error)]
+
+
+def answered_without_registry(failure: Failure, sentence: str) -> list[Step]:
+    """The answer that was to come after the registry was told, with a sentence on why it was not: the traffic has moved already."""
+    return [
+        replace(step, result=step.result.model_copy(update={"sentence": f"{step.result.sentence} {sentence}"}))
+        for step in failure.rest
+        if isinstance(step, Tell)
+    ]
 
 
 def _after(known: Known, failure: Failure) -> list[Step]:

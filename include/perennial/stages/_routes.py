@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perennial.lineage.ledger import AGAINST, RETIRED, Entry
-from perennial.registry.model_registry import NOTED
+from perennial.registry.model_registry import CHAMPION, LAST_GOOD, NOTED
 from perennial.serving.route import WHOLE, Route
 from perennial.stages._release_steps import Change
 
@@ -23,6 +23,11 @@ def route_of(entry: Entry | Change) -> Route | None:
         return None
     running = {*entry.weights, *(() if entry.shadow is None else (entry.shadow,))}
     return Route(dict(entry.weights), entry.shadow, {number: entry.versions[number] for number in running}, entry.champion)
+
+
+def roles_of(entry: Entry) -> dict[str, int | None]:
+    """The versions that have the roles of champion and last good after an entry."""
+    return {CHAMPION: entry.champion, LAST_GOOD: entry.last_good}
 
 
 def marks(entry: Entry) -> dict[str, str]:

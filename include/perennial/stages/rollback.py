@@ -1,13 +1,10 @@
 """Roll back to the last good version at once: first the traffic, then the records.
 
-perennial rollback --model flight_delays --reason "wrong scores" --actor YOU
-
-    $ perennial rollback --model flight_delays --reason "callers complain" --actor anna
+$ perennial rollback --model flight_delays --reason "callers complain" --actor anna
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from perennial import discovery
@@ -18,8 +15,8 @@ from perennial.results import ReleaseResult
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings
 from perennial.specs import stand_in
-from perennial.stages._release_plan import PERENNIAL, Failure, Known, corrected, result_of, rolled_back
-from perennial.stages._release_steps import AskRoute, BringUp, Change, Follow, Move, Refuse, Step, Tell, Write
+from perennial.stages._release_plan import PERENNIAL, Failure, Known, answered_without_registry, corrected, result_of, rolled_back
+from perennial.stages._release_steps import AskRoute, BringUp, Change, Follow, Move, Refuse, Step, Write
 from perennial.stages._routes import all_to, route_of
 from perennial.stages.release import Release, decided_anew
 from perennial.store import Store
@@ -98,12 +95,9 @@ def _after(known: Known, failure: Failure) -> list[Step]:
     """What follows a step that failed."""
     step, error = failure.step, failure.error
     if isinstance(step, Follow):  # the traffic has moved: that is what was asked for
-        sentence = f" The registry was not told: {error} The next look of the DAG {known.name}_release does it."
-        return [
-            replace(tell, result=tell.result.model_copy(update={"sentence": tell.result.sentence + sentence}))
-            for tell in failure.rest
-            if isinstance(tell, Tell)
-        ]
+        return answered_without_registry(
+            failure, f"The registry was not told: {error} The next look of the DAG {known.name}_release does it."
+        )
     if isinstance(step, BringUp) and isinstance(error, (ReleaseRefused, ServiceUnreachable)) and known.last:
         target, *older = known.last.good
         sentence = f"{known.name} cannot go back to version {target}, so version {known.last.champion} keeps the traffic: {error}"

@@ -103,7 +103,7 @@ class Trial:
 
 
 def check_model(model: str | ModelSpec, rows: Sequence[Row] | None = None, *, only: str | None = None) -> None:
-    """Try every promise on a model, without training it. Takes well under a second.
+    """Try every promise on a model, without training it.
 
     Args:
         model: its name, or its spec.

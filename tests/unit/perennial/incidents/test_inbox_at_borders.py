@@ -9,13 +9,6 @@ import pytest
 
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.incidents.inbox import Inbox
-from perennial.store import FolderStore
-
-
-@pytest.fixture
-def store(tmp_path):
-    """An empty store."""
-    return FolderStore(str(tmp_path))
 
 
 @pytest.fixture
@@ -24,18 +17,10 @@ def inbox(store):
     return Inbox(store, "m")
 
 
-def events(store):
-    """What lies in the store of model m, oldest first, without what is drawn anew for each event."""
-    return [
-        {name: value for name, value in json.loads(store.read(item.key)).items() if name not in ("time", "writer")}
-        for item in store.list("requests/m")
-    ]
-
-
 UNSAID = {"cause": None, "snapshot": None, "evidence": {}, "run": "", "outcome": None, "sentence": ""}
 
 
-def test_what_lies_in_the_store(inbox, store):
+def test_what_lies_in_the_store(inbox, store, events):
     """MN-10: one event each for the asking, the claim and the end; nothing for what changes nothing."""
     key = inbox.ask("drift", 34, {"columns": ["temp"]})
     inbox.claim(key, "run-1")
@@ -45,12 +30,12 @@ def test_what_lies_in_the_store(inbox, store):
         {**UNSAID, "kind": "claimed", "key": key, "run": "run-1"},
         {**UNSAID, "kind": "ended", "key": key, "outcome": "trained", "sentence": "Done."},
     ]
-    assert events(store) == written
+    assert events(store, "requests/m") == written
     assert [item.key for item in store.list("requests/m")] == [f"requests/m/0000000{place}.json" for place in range(3)]
     assert inbox.claim(key, "run-2") is None
     assert inbox.end(key, "refused", "Never.").outcome == "trained"
     assert inbox.ask("drift", 34, {}) is None
-    assert events(store) == written
+    assert events(store, "requests/m") == written
 
 
 def test_what_another_wrote_is_read(inbox, store):
@@ -76,7 +61,7 @@ def test_what_another_wrote_is_read(inbox, store):
         assert (inbox.active() is not None, len(inbox.open())) == (place < 2, place == 0)
 
 
-def test_three_runs_may_take_a_request(inbox, store):
+def test_three_runs_may_take_a_request(inbox, store, events):
     """MN-10: the third still gets it, however often it asks again; the fourth ends it with a sentence that names the last."""
     key = inbox.ask("drift", 1, {})
     for number in (1, 2, 3):
@@ -88,7 +73,7 @@ def test_three_runs_may_take_a_request(inbox, store):
     assert (ended.state, ended.outcome, ended.runs) == ("ended", "refused", ("run-1", "run-2", "run-3"))
     assert ended.sentence.startswith("3 runs took the request and none ended it, the last was run-3: ")
     assert inbox.claim(key, "run-3") is None
-    assert len(events(store)) == 5
+    assert len(events(store, "requests/m")) == 5
     assert inbox.active() is None
 
 
@@ -115,12 +100,12 @@ def test_an_open_request_can_end_without_a_run(inbox):
 
 
 @pytest.mark.parametrize("act", [lambda i: i.get("x"), lambda i: i.claim("x", "run"), lambda i: i.end("x", "trained", "s")])
-def test_a_key_that_nobody_asked_for(inbox, store, act):
+def test_a_key_that_nobody_asked_for(inbox, store, act, events):
     """MN-10: whatever is wanted of it, the sentence names model and key and says where the requests are; nothing is written."""
     inbox.ask("drift", 5, {})
     with pytest.raises(UnknownName, match=r"^m has no retraining request 'x'; its requests are below requests/m in the store\.$"):
         act(inbox)
-    assert len(events(store)) == 1
+    assert len(events(store, "requests/m")) == 1
 
 
 def test_models_have_inboxes_of_their_own(store):

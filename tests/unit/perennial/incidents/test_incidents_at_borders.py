@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, datetime, timedelta, timezone
 from itertools import product
 
@@ -10,17 +9,10 @@ import pytest
 
 from perennial.errors import UnknownName
 from perennial.incidents.incidents import Incident, Incidents, alarm_rate, awaits_verdict, due, known_names, named
-from perennial.store import FolderStore
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
 MOMENT = timedelta(microseconds=1)
 FILES = "refused files"
-
-
-@pytest.fixture
-def store(tmp_path):
-    """An empty store."""
-    return FolderStore(str(tmp_path))
 
 
 @pytest.fixture
@@ -35,21 +27,13 @@ def incident(ago=timedelta(days=1), **more):
     return Incident(**{**usual, "opened": NOW - ago, **more})
 
 
-def events(store):
-    """What lies in the store of model m, oldest first, without what is drawn anew for each event."""
-    return [
-        {name: value for name, value in json.loads(store.read(item.key)).items() if name not in ("time", "writer")}
-        for item in store.list("incidents/m")
-    ]
-
-
 UNSAID = {
     "kind": None, "key": "", "severity": None, "sentence": "", "evidence": {}, "files": [], "channel": "", "news": None, "verdict": None,
     "by": "", "note": "",
 }  # fmt: skip
 
 
-def test_what_lies_in_the_store(incidents, store):
+def test_what_lies_in_the_store(incidents, store, events):
     """MN-11: one event for each thing that happened to an incident, with what it is of; nothing for what is known."""
     for _ in range(2):
         incidents.open("data quality", "nulls of x", "warning", "Half is missing.", {"share": 0.5})
@@ -67,7 +51,7 @@ def test_what_lies_in_the_store(incidents, store):
         "sentence": "Half is missing.",
         "evidence": {"share": 0.5},
     }
-    assert events(store) == [
+    assert events(store, "incidents/m") == [
         {**UNSAID, **opened, "what": "opened", "id": id},
         {**UNSAID, "what": "missed", "id": id, "channel": "chat", "sentence": "It does not answer."},
         {**UNSAID, "what": "told", "id": id, "channel": "mail", "news": "opened"},
@@ -143,12 +127,12 @@ def test_after_ninety_nine_comes_a_hundred(incidents):
 
 
 @pytest.mark.parametrize("act", ["resolve", "told", "missed", "ask", "verdict"])
-def test_nothing_is_noted_of_an_incident_that_is_not_there(incidents, store, act):
+def test_nothing_is_noted_of_an_incident_that_is_not_there(incidents, store, act, events):
     """MN-11: whatever is said of it."""
     more = {"resolve": ["s"], "told": ["mail", "opened"], "missed": ["mail", "s"], "ask": ["run"], "verdict": ["real", "ada"]}[act]
     with pytest.raises(UnknownName):
         getattr(incidents, act)("1", *more)
-    assert events(store) == []
+    assert events(store, "incidents/m") == []
 
 
 def test_what_is_said_twice_is_noted_once(incidents):
@@ -161,7 +145,7 @@ def test_what_is_said_twice_is_noted_once(incidents):
     assert [incidents.told(id, "mail", news) for news in ("resolved", "resolved", "opened")] == [True, False, False]
 
 
-def test_a_verdict_is_another_one_if_anything_of_it_is(incidents, store):
+def test_a_verdict_is_another_one_if_anything_of_it_is(incidents, store, events):
     """MN-11: another verdict, another person or other words; one that must not overrule leaves what is there."""
     id = incidents.open("drift", "x", "warning", "s")
     for count, said in enumerate(
@@ -169,7 +153,7 @@ def test_a_verdict_is_another_one_if_anything_of_it_is(incidents, store):
     ):
         judged = incidents.verdict(id, *said)
         assert (judged.verdict, judged.by, judged.note) == (*said, "")[:3]
-        assert len(events(store)) == min(count, 5)
+        assert len(events(store, "incidents/m")) == min(count, 5)
     assert incidents.verdict(id, "false alarm", "cy", unless_judged=True).by == "bo"
     assert incidents.verdict(incidents.open("drift", "y", "warning", "s"), "false alarm", "cy", unless_judged=True).by == "cy"
     assert incidents.ask(id, "run") is None

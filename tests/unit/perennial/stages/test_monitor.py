@@ -14,23 +14,14 @@ from perennial.monitoring.anomalies import Anomalies
 from perennial.monitoring.drift import Bin, ColumnDrift, DriftVerdict
 from perennial.monitoring.feeds import Break
 from perennial.monitoring.performance import Jump
-from perennial.specs import GateSpec, ModelSpec
 from perennial.stages._window import Judged, _together
 from perennial.stages._window_incidents import Findings, is_over, wrong
 from perennial.stages._window_losses import slices_of
 from perennial.stages.monitor import Look, _window
 from perennial.store import FolderStore
+from perennial.testing import small_model
 
-COMMON = {
-    "name": "m",
-    "title": "M",
-    "owner": "tests",
-    "dataset": "flights",
-    "label": "late",
-    "inputs": ("carrier",),
-    "gate": GateSpec(floors={}),
-}
-BINARY = ModelSpec(task="binary", classes=("on_time", "late"), **COMMON)
+BINARY = small_model("m")
 
 
 def test_half_a_window_is_completed_by_its_length():

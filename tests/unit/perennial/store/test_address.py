@@ -50,6 +50,18 @@ print("open")
 """
 
 
+def opened(mode: int, below: str, *how: str) -> str:
+    """The last line of a user without other rights who opens a store in, or below, a folder of that mode."""
+    with tempfile.TemporaryDirectory(prefix="perennial-rights-", dir="/tmp") as scratch:
+        Path(scratch).chmod(0o755)
+        folder = Path(scratch, "store")
+        folder.mkdir()
+        folder.chmod(mode)
+        done = subprocess.run([sys.executable, "-c", _OPEN, f"{folder}{below}", *how], capture_output=True, text=True, check=False)
+        folder.chmod(0o755)
+    return (done.stdout + done.stderr).strip().splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("mode", "below", "said"),
     [
@@ -63,14 +75,7 @@ print("open")
 )
 def test_a_store_without_rights_is_refused(mode: int, below: str, said: str) -> None:
     """DM-09: Read, write and enter, or the right to make it."""
-    with tempfile.TemporaryDirectory(prefix="perennial-rights-", dir="/tmp") as scratch:
-        Path(scratch).chmod(0o755)
-        folder = Path(scratch, "store")
-        folder.mkdir()
-        folder.chmod(mode)
-        found = subprocess.run([sys.executable, "-c", _OPEN, f"{folder}{below}"], capture_output=True, text=True, check=False)
-        folder.chmod(0o755)
-    assert re.search(said, (found.stdout + found.stderr).strip().splitlines()[-1])
+    assert re.search(said, opened(mode, below))
 
 
 @pytest.mark.parametrize(
@@ -83,11 +88,4 @@ def test_a_store_without_rights_is_refused(mode: int, below: str, said: str) -> 
 )
 def test_who_only_reads_needs_no_right_to_write(mode: int, below: str, said: str) -> None:
     """DM-09: A folder that is mounted read-only can be asked; one that is not there is most likely another than was meant."""
-    with tempfile.TemporaryDirectory(prefix="perennial-rights-", dir="/tmp") as scratch:
-        Path(scratch).chmod(0o755)
-        folder = Path(scratch, "store")
-        folder.mkdir()
-        folder.chmod(mode)
-        found = subprocess.run([sys.executable, "-c", _OPEN, f"{folder}{below}", "read"], capture_output=True, text=True, check=False)
-        folder.chmod(0o755)
-    assert re.search(said, (found.stdout + found.stderr).strip().splitlines()[-1])
+    assert re.search(said, opened(mode, below, "read"))
