@@ -52,7 +52,7 @@ class RegistryInMemory:
 
         Unless tags are given, it was compared with the champion of now.
         """
-        number = number or 1 + max((number for name, number in self._versions if name == model), default=0)
+        number = number or self._next_number(model)
         champion = str(self._aliases.get((model, CHAMPION), "none"))
         self._versions[model, number] = Version(
             model, number, digest, f"run{number}", number, {COMPARED_WITH: champion} if tags is None else dict(tags)
@@ -92,7 +92,7 @@ class RegistryInMemory:
         """Register what a run made, without a role."""
         self._answer()
         self.descriptions.append(description)
-        number = 1 + max((number for name, number in self._versions if name == model), default=0)
+        number = self._next_number(model)
         self._versions[model, number] = Version(model, number, digest, run_id, number, dict(tags or {}))
         return self._versions[model, number]
 
@@ -121,6 +121,9 @@ class RegistryInMemory:
     def version_url(self, model: str, number: int) -> str:
         """Page of a version."""
         return f"http://registry/{model}/{number}"
+
+    def _next_number(self, model: str) -> int:
+        return 1 + max((number for name, number in self._versions if name == model), default=0)
 
     def _with_aliases(self, version: Version) -> Version:
         named = (alias for (name, alias), number in self._aliases.items() if (name, number) == (version.model, version.number))
