@@ -200,12 +200,13 @@ class Table:
     def batches(self) -> list[Batch]:
         """Every batch that was ever appended, newest first, including removed ones. Slow: reads the whole history."""
         table, removed, kept = self._open(), dict[str, Commit](), list[Batch]()
-        for entry in table.history() if table else []:
-            digest = entry.get("perennial.removed")
-            if digest:
-                removed.setdefault(digest, _commit_of(entry))
+        history = table.history() if table else []
+        # Counted from the first commit: the list has commits that were made since the table was opened, and Delta numbers it without them.
+        for version, entry in zip(range(len(history) - 1, -1, -1), history, strict=True):
+            if digest := entry.get("perennial.removed"):
+                removed.setdefault(digest, _commit_of(entry, version))
             if digest := entry.get("perennial.batch"):
-                kept.append(Batch(digest, _commit_of(entry), removed.pop(digest, None)))
+                kept.append(Batch(digest, _commit_of(entry, version), removed.pop(digest, None)))
         return kept
 
     def batch(self, digest: str) -> Batch | None:
@@ -515,10 +516,10 @@ def _files(table: DeltaTable) -> list[dict[str, Any]]:
     return files
 
 
-def _commit_of(entry: Mapping[str, Any]) -> Commit:
+def _commit_of(entry: Mapping[str, Any], version: int) -> Commit:
     facts = {k: str(v) for k, v in entry.items() if k.startswith("perennial.") and k not in (FACT, PREVIOUS)}
     when = entry.get("timestamp")
-    return Commit(entry["version"], facts, datetime.fromtimestamp(when / 1000, timezone.utc) if when else None)
+    return Commit(version, facts, datetime.fromtimestamp(when / 1000, timezone.utc) if when else None)
 
 
 def _files_of(table: DeltaTable, label: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

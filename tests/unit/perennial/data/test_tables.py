@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 
 from perennial.data import commits, compaction, tables
 from perennial.data.tables import BATCH, Table
@@ -264,6 +265,20 @@ def test_a_label_is_looked_for_in_few_files(table: Table, make_sales, monkeypatc
     monkeypatch.setattr(compaction, "MANY", 3)
     table.append(make_sales(2, datetime(2013, 1, 9)), "d9", label="0.csv (d9)")
     assert [table.may_have_label(f"{name}.csv (") for name in ("a", "b", "m", "z", "zz", "0")] == [True, False, True, True, False, True]
+
+
+def test_batches_keep_their_versions_while_others_are_appended(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-06: A commit made between the opening of the table and the reading of its history shifts no number."""
+    for day in (1, 2):
+        table.append(make_sales(day), f"day {day}")
+    history = DeltaTable.history
+
+    def history_late(self: DeltaTable) -> list[dict[str, object]]:
+        Table(table.store, table.name).append(make_sales(3), "day 3")
+        return history(self)
+
+    monkeypatch.setattr(DeltaTable, "history", history_late)
+    assert [(batch.digest, batch.added.version) for batch in table.batches()] == [("day 3", 3), ("day 2", 2), ("day 1", 1)]
 
 
 def test_a_log_that_was_gathered_tells_the_same(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
