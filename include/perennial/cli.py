@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 0 done or skipped, 2 refused, 1 fault."""
     parser = _parser()
     given = vars(parser.parse_args(arguments))
-    for word, value in given.items():
+    for word, value in ((word, value) for word, values in given.items() for value in (values if isinstance(values, list) else [values])):
         if isinstance(value, str) and not value.isascii() and value != value.encode(errors="ignore").decode():
             parser.error(f"--{word.replace('_', '-')} holds bytes that are no text in UTF-8: {value!r}")
     kind, name = given.pop("package"), given.pop("module")

@@ -27,6 +27,7 @@ class Option:
     required: bool = False
     default: Any = None
     choices: tuple[str, ...] | None = None
+    many: bool = False  # a positional one that takes one or more values, as a list
 
     @property
     def argument(self) -> str:
@@ -49,9 +50,8 @@ class Option:
                 help=self.help,
             )
         else:
-            parser.add_argument(
-                self.name, type=self.type, choices=self.choices, help=self.help, nargs=None if self.required else "?", default=self.default
-            )
+            nargs = "+" if self.many else None if self.required else "?"
+            parser.add_argument(self.name, type=self.type, choices=self.choices, help=self.help, nargs=nargs, default=self.default)
 
 
 def moment(text: str) -> datetime:
@@ -222,11 +222,12 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
 
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "land": (
-        "copy days from a dataset's own source into the landing zone",
+        "copy files of yours, or days from a dataset's own source, into the landing zone",
         (
-            Option("dataset", "name of the dataset", required=True),
-            Option("--from", "first day", day, required=True),
-            Option("--to", "last day", day, required=True),
+            Option("what", "your files, with --dataset; or the name of one dataset that has a source of its own", required=True, many=True),
+            Option("--dataset", "dataset that your files belong to"),
+            Option("--from", "first day of the dataset's own source", day),
+            Option("--to", "last day of the dataset's own source", day),
         ),
     ),
     "remove-batch": (

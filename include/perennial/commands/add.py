@@ -73,5 +73,8 @@ def _formatted(text: str, path: Path, settings: Settings) -> str:
 
 def _next(kind: str, name: str, store: Store) -> str:
     if kind == "dataset":
-        return f"Edit these, then put a file into {store.uri(folder(name))}/: the DAG {name}_ingestion is there."
+        return (
+            f"Edit these, then put a file into {store.uri(folder(name))}/ (perennial land FILE --dataset {name}): "
+            f"the DAG {name}_ingestion is there."
+        )
     return f"Edit these; the DAGs {name}_training, _release, _monitoring and _rollback are there."

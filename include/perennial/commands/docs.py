@@ -147,7 +147,7 @@ def _lower_headings(manual: str) -> str:
 
 def _usage(option: options.Option) -> str:
     value = "" if option.type is bool else f" {option.name.lstrip('-').upper().replace('-', '_')}"
-    text = f"{option.name}{value}" if option.name.startswith("-") else option.name.upper()
+    text = f"{option.name}{value}" if option.name.startswith("-") else option.name.upper() + (" ..." if option.many else "")
     return text if option.required else f"[{text}]"
 
 

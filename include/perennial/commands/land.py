@@ -1,29 +1,129 @@
-"""`perennial land <dataset> --from DAY --to DAY`: replay a dataset's own source into the landing zone.
+"""`perennial land`: copy files of yours into the landing zone of their dataset, or replay a dataset's own source.
 
-$ perennial land flights --from 2013-01-01 --to 2013-01-31
+    $ perennial land monday.csv tuesday.csv --dataset flights
+    $ perennial land flights --from 2013-01-01 --to 2013-01-31
+
+A copy appears whole, or not at all. Landing the same file twice is harmless.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import logging
+from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perennial.data.landing import folder
+from perennial import discovery
+from perennial.data.landing import UNFINISHED, folder, listing, receipt_key
 from perennial.discovery import dataset_module
-from perennial.errors import UnknownName
+from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
+from perennial.results import on_terminal
 from perennial.settings import Settings
+from perennial.specs import DatasetSpec
 from perennial.store import Store
 
 if TYPE_CHECKING:
     import pyarrow
 
+MOST_NAMED = 10  # files that are refused in one sentence
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, store: Store, dataset: str, first: date, last: date) -> int:
+def run(settings: Settings, store: Store, what: list[str], dataset: str | None, first: date | None, last: date | None) -> int:
+    """Land the files that were named for a dataset; without one, the days of the dataset that was named.
+
+    Raises:
+        UnknownName: there is no such dataset or file, or what to land cannot be told.
+        BatchRefused: no reader knows a file's name, or one of that name waits with other content.
+    """
+    if dataset is not None:
+        if first or last:
+            raise UnknownName("--from and --to are days of a dataset's own source, and files were named: leave them out.")
+        return land_files(store, [Path(name) for name in what], discovery.dataset(dataset))
+    if len(what) > 1 or Path(what[0]).suffix:
+        raise UnknownName(f"Say which dataset {'these files belong' if len(what) > 1 else f'{what[0]} belongs'} to: --dataset NAME.")
+    discovery.dataset(what[0])
+    if first is None or last is None:
+        raise UnknownName(f"Say which days of {what[0]} should land: --from DAY --to DAY; or name files: FILE ... --dataset {what[0]}.")
+    return replay_source(store, what[0], first, last)
+
+
+def land_files(store: Store, files: Sequence[Path], spec: DatasetSpec) -> int:
+    """Copy each file under its own name; one that has landed with the same content is left alone. All are checked before one is copied.
+
+    Raises:
+        UnknownName: a file is not there.
+        BatchRefused: no reader knows a file's name, it is empty or too large, or one of that name waits with other content.
+    """
+    files = list(dict.fromkeys(files))
+    if missing := [
+        f"{file} is {'a folder: name the files in it' if file.is_dir() else 'not there'}" for file in files if not file.is_file()
+    ]:
+        raise UnknownName(_all_of(missing))
+    if refused := [why for file in files if (why := _why_not(file, files, spec))]:
+        raise BatchRefused(_all_of(refused))
+    known = {file for file in files if _has_landed(store, _key(spec, file), file)}
+    waiting = {item.key for item in listing(store, spec.name) if not store.exists(receipt_key(spec.name, item.id))}
+    if lost := [f"{file.name} waits already, with other content" for file in files if file not in known and _key(spec, file) in waiting]:
+        raise BatchRefused(f"{_all_of(lost)} Ingest it first (perennial ingest --dataset {spec.name}), or give the new one another name.")
+    for file in files:
+        if file not in known:
+            store.upload(file, _key(spec, file))
+            log.info("Landed %s: %s bytes", on_terminal(file.name), f"{file.stat().st_size:,}")
+    landed = len(files) - len(known)
+    already = f"; {len(known)} had landed already" if known else ""
+    print(f"Landed {landed} file{'' if landed == 1 else 's'} of {spec.name} in {store.uri(folder(spec.name))}{already}.")
+    print(
+        f"Next: the DAG {spec.name}_ingestion takes in what waits while the platform is up (`perennial up`); "
+        f"without it: perennial ingest --dataset {spec.name}"
+    )
+    return EXIT_DONE
+
+
+def _key(spec: DatasetSpec, file: Path) -> str:
+    return f"{folder(spec.name)}/{file.name}"
+
+
+def _has_landed(store: Store, key: str, file: Path) -> bool:
+    before = store.stat(key)
+    if before is None or before.size != file.stat().st_size:
+        return False
+    with open(file, "rb") as bytes_of_file:
+        return store.sha256(key) == hashlib.file_digest(bytes_of_file, "sha256").hexdigest()
+
+
+def _why_not(file: Path, files: Sequence[Path], spec: DatasetSpec) -> str:
+    """Why a file cannot land, or could never be taken in; empty if it may."""
+    from perennial.data.readers import EXTENSIONS, refuse_too_large
+
+    lower = file.name.lower()
+    if [other.name for other in files].count(file.name) > 1:
+        return f"{file} has the name of another file that was given, and would replace it: land them one after the other"
+    if file.name.startswith(".") or lower.endswith(UNFINISHED):
+        return f"{file.name} has the name of a file that is hidden or still being written, which ingestion leaves alone: give it another"
+    if not lower.endswith(EXTENSIONS):
+        return f"{file.name} has an extension that no reader knows: land one of {', '.join(EXTENSIONS)}"
+    size = file.stat().st_size
+    if not size:
+        return f"{file.name} is empty"
+    try:
+        refuse_too_large(size, spec, file.name)
+    except BatchRefused as error:
+        return str(error).rstrip(".")
+    return ""
+
+
+def _all_of(sentences: Sequence[str]) -> str:
+    """The first of what is wrong, all in one, and how many more there are."""
+    more = f" {len(sentences) - MOST_NAMED} more are refused." if len(sentences) > MOST_NAMED else ""
+    return f"{'. '.join(sentences[:MOST_NAMED])}.{more} Nothing was landed."
+
+
+def replay_source(store: Store, dataset: str, first: date, last: date) -> int:
     """Write one file for each day; a day that has already landed with the same content is left alone.
 
     Raises:
@@ -32,7 +132,10 @@ def run(settings: Settings, store: Store, dataset: str, first: date, last: date)
     module = dataset_module(dataset)
     store.make_folder(folder(dataset))
     if not hasattr(module, "land"):
-        raise UnknownName(f"The dataset {dataset} has no source of its own: put its files into {store.uri(folder(dataset))}/ instead.")
+        raise UnknownName(
+            f"The dataset {dataset} has no source of its own: put its files into {store.uri(folder(dataset))}/ instead, "
+            f"or name them: perennial land FILE --dataset {dataset}"
+        )
     landed = skipped = rows = 0
     for name, table in module.land(first, last):
         data, key = encode(name, table), f"{folder(dataset)}/{name}"

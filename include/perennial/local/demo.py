@@ -357,7 +357,7 @@ def _proof(story: Story) -> None:
 def _land(story: Story, first: date, last: date) -> None:
     from perennial.commands import land
 
-    land.run(story.settings, story.store, DATASET, first, last)
+    land.replay_source(story.store, DATASET, first, last)
 
 
 def _land_broken(story: Story) -> None:
