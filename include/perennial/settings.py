@@ -20,6 +20,7 @@ from perennial.errors import SettingMissing
 
 PREFIX = "PERENNIAL_"
 _GONE = {"gateway_admin_port", "serving_port"}  # settings of earlier versions, which programs that run may still hand on
+PORTS = ("airflow_port", "mlflow_port", "gateway_port", "reports_port", "metrics_port")  # in the order in which they follow from port_base
 _HOST_NAME = re.compile(r"\*|[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -36,6 +37,13 @@ class Settings(BaseModel):
         default="local", description="What serves versions: Envoy and processes on this machine, or Seldon Core."
     )
     host: str = Field(default="127.0.0.1", description="Address that every local server listens on.")
+    port_base: int = Field(
+        default=0,
+        ge=0,
+        le=65535 - len(PORTS) + 1,
+        description="First of five ports in a row: Airflow's, MLflow's, the gateway's, the reports' and the metrics'. "
+        "A port that is set by itself below stays; 0 leaves each at its own default.",
+    )
     airflow_port: int = Field(default=8080, ge=1, le=65535, description="Port of the Airflow web UI.")
     mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Port of the MLflow server.")
     gateway_port: int = Field(default=8003, ge=1, le=65535, description="Port of the gateway for predictions (Envoy).")
@@ -123,6 +131,8 @@ class Settings(BaseModel):
             raise SettingMissing(f"{PREFIX}{unknown[0].upper()} is no setting; docs/settings.md lists them. Unset it or correct its name.")
         try:
             settings = cls(**given)
+            following = {name: settings.port_base + place for place, name in enumerate(PORTS) if settings.port_base and name not in given}
+            settings = settings.model_copy(update=following)
         except ValidationError as error:
             first = error.errors()[0]
             name = PREFIX + str(first["loc"][0]).upper()

@@ -25,13 +25,14 @@ from perennial.local.project import executable
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller, envoy
 from perennial.serving.backends.local import SERVERS
-from perennial.settings import Settings
+from perennial.settings import PORTS, Settings
 from perennial.store import Store, private_folder, tighten
 
 GATEWAY = "envoy"
 START_SECONDS = 600  # a first start on a slow or busy machine; 30 s is usual
 SAY_SECONDS = 60  # between two lines that say what is still starting
 HANGS_SECONDS = 120  # after which a program that does not answer is no slow starter
+FREE_BASES = range(18_000, 32_000, 100)  # that are proposed where a port is taken; the kernel hands out higher ones by itself
 LOOKS = 3  # in vain, one after the other, before a program is said to hang
 
 
@@ -55,20 +56,20 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
 
     Raises:
         Fault: an environment is missing, or a part does not become ready.
-        SettingMissing: a port is taken.
+        SettingMissing: ports are taken; nothing was set up then.
     """
     with _only_one(settings):
         began, begun = time.monotonic(), datetime.now(timezone.utc)
         supervisor = Supervisor(settings)
         parts = _parts(settings, store)
+        left = supervisor.left()
+        _check_ports(parts, {*left, *_working(supervisor)})
         tighten(settings.home)
         store.make_private()
         for dataset in discovery.datasets():
             store.make_folder(landing.folder(dataset))
-        left = supervisor.left()
         if left:
             say(f"Programs run on whose supervisor has gone ({', '.join(left)}): each is replaced by a new one.")
-        _check_ports(parts, {*left, *_working(supervisor)})
         # What answers callers goes on until its successor is started; the others would meet theirs at the same database.
         supervisor.start(keep={name for name in left if _serves(name)} if settings.serving == "local" else ())
         airflow_programs.login(settings)
@@ -275,23 +276,46 @@ def _serves(program: str) -> bool:
 
 
 def _check_ports(parts: dict[str, Part], ours: Collection[str]) -> None:
-    """Refuse a port that a stranger has; not one that is held by one of our own programs."""
-    for part in parts.values():
-        if part.name in ours:
-            continue
-        for setting, (host, port) in part.ports.items():
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host, port))
-                except OSError as error:
-                    if error.errno == errno.EADDRINUSE:
-                        raise SettingMissing(
-                            f"Port {port} is taken by another program: stop that, or set PERENNIAL_{setting.upper()} to a free port."
-                        ) from None
-                    raise SettingMissing(
-                        f"{host}:{port} cannot be listened on ({error.strerror}): correct PERENNIAL_HOST or PERENNIAL_{setting.upper()}."
-                    ) from None
+    """Refuse ports that strangers have, all at once; not one that is held by one of our own programs."""
+    ports = {setting: place for part in parts.values() for setting, place in part.ports.items()}
+    for setting, place in ports.items():
+        if same := [f"PERENNIAL_{other.upper()}" for other, its in ports.items() if its == place and other != setting]:
+            raise SettingMissing(f"PERENNIAL_{setting.upper()} and {same[0]} are both {place[1]}: set one of them to another port.")
+    asked = {setting: place for part in parts.values() if part.name not in ours for setting, place in part.ports.items()}
+    taken: dict[str, int] = {}
+    for setting, (host, port) in asked.items():
+        if trouble := _trouble_with(host, port):
+            if trouble.errno != errno.EADDRINUSE:
+                raise SettingMissing(
+                    f"{host}:{port} cannot be listened on ({trouble.strerror}): correct PERENNIAL_HOST or PERENNIAL_{setting.upper()}."
+                )
+            taken[setting] = port
+    if not taken:
+        return
+    hosts = {host for host, _ in ports.values()}
+    bases = (base for base in FREE_BASES if not any(_trouble_with(host, base + place) for host in hosts for place in range(len(PORTS))))
+    base = next(bases, None)
+    move = "" if base is None else f", or let all ports follow from one that is free: export PERENNIAL_PORT_BASE={base}"
+    if len(taken) == 1:
+        ((setting, port),) = taken.items()
+        raise SettingMissing(
+            f"Port {port} is taken by another program: stop that, set PERENNIAL_{setting.upper()} to a free port{move or '.'}"
+        )
+    named = [f"{port} (PERENNIAL_{setting.upper()})" for setting, port in taken.items()]
+    raise SettingMissing(
+        f"Ports {', '.join(named[:-1])} and {named[-1]} are taken by other programs: stop those, set these to free ports{move or '.'}"
+    )
+
+
+def _trouble_with(host: str, port: int) -> OSError | None:
+    """Why nothing could listen there; None where it could."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error
+    return None
 
 
 def _get(url: str) -> bytes | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from perennial.errors import SettingMissing
-from perennial.settings import Settings
+from perennial.settings import PORTS, Settings
 
 
 def test_defaults_follow_from_home_and_ports(tmp_path):
@@ -13,6 +13,20 @@ def test_defaults_follow_from_home_and_ports(tmp_path):
     settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_MLFLOW_PORT": "5055"})
     assert settings.store == str(tmp_path / "store")
     assert settings.mlflow_url == "http://127.0.0.1:5055"
+
+
+def test_all_ports_follow_from_one(tmp_path):
+    """DE-09: Addresses and children too; a port that is set by itself stays."""
+    given = {"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_PORT_BASE": "18000", "PERENNIAL_GATEWAY_PORT": "8003"}
+    settings = Settings.from_environment(given)
+    assert [getattr(settings, name) for name in PORTS] == [18000, 18001, 8003, 18003, 18004]
+    assert settings.mlflow_url == "http://127.0.0.1:18001"
+    assert Settings.from_environment(settings.environment()) == settings
+
+
+def test_every_port_follows():
+    """DE-09: A setting of a port that is added later is one of them."""
+    assert set(PORTS) == {name for name in Settings.model_fields if name.endswith("_port")}
 
 
 def test_a_relative_home_becomes_absolute():

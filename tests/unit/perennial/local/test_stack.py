@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from perennial.errors import Fault
+from perennial.errors import Fault, SettingMissing
 from perennial.local import stack
 from perennial.local.stack import Part
 from perennial.local.supervisor import Program
+from perennial.settings import PORTS
+from perennial.testing import free_ports
 
 
 class Programs:
@@ -77,3 +81,44 @@ def test_what_this_start_began_is_never_said_to_hang(tmp_path, monkeypatch):
     assert programs.replaced == []
     assert "slow: still starting" in said[0]
     assert str(tmp_path) in said[0]
+
+
+def programs_at(*ports: int) -> dict[str, Part]:
+    names = dict(zip(PORTS, ports, strict=False))
+    return {name: Part(name, [], {}, lambda: True, {name: ("127.0.0.1", port)}) for name, port in names.items()}
+
+
+@pytest.fixture
+def taken():
+    """Two ports on which somebody listens."""
+    with contextlib.ExitStack() as listeners:
+        ports = free_ports(2)
+        for port in ports:
+            listener = listeners.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+        yield ports
+
+
+def test_all_taken_ports_are_named_at_once(taken):
+    """DE-09: With their settings, and one line that moves them all to ports that are free."""
+    free = free_ports(1)
+    with pytest.raises(SettingMissing) as refusal:
+        stack._check_ports(programs_at(*taken, *free), ours=())
+    told = str(refusal.value)
+    assert f"Ports {taken[0]} (PERENNIAL_AIRFLOW_PORT) and {taken[1]} (PERENNIAL_MLFLOW_PORT) are taken" in told
+    assert str(free[0]) not in told
+    base = int(told.rpartition("export PERENNIAL_PORT_BASE=")[2])
+    stack._check_ports(programs_at(*range(base, base + len(PORTS))), ours=())
+
+
+def test_a_taken_port_is_named_with_its_setting(taken):
+    """DE-09: One is no list; a port of a program of our own is not taken."""
+    with pytest.raises(SettingMissing, match=f"Port {taken[0]} is taken .* PERENNIAL_AIRFLOW_PORT .* export PERENNIAL_PORT_BASE="):
+        stack._check_ports(programs_at(*taken), ours=(PORTS[1],))
+
+
+def test_a_port_that_two_would_have_is_named(taken):
+    """DE-09: The second would find it taken by the first, only once all was set up."""
+    with pytest.raises(SettingMissing, match=f"PERENNIAL_AIRFLOW_PORT and PERENNIAL_MLFLOW_PORT are both {taken[0]}"):
+        stack._check_ports(programs_at(taken[0], taken[0]), ours=PORTS)
