@@ -81,6 +81,18 @@ def log_key(name: str, version: int) -> str:
     return f"tables/{name}/_delta_log/{version:020}.json"
 
 
+def commit_info(store: Store, name: str, version: int) -> dict[str, Any]:
+    """What the commit that made a version of a table tells of itself; empty if it is missing or cannot be read.
+
+    Not `DeltaTable.history`: it numbers its entries without the commits that were made since the table was opened, and has them.
+    """
+    try:
+        lines = store.read(log_key(name, version)).splitlines()
+        return next((action["commitInfo"] for action in map(json.loads, lines) if "commitInfo" in action), {})
+    except (KeyError, ValueError):
+        return {}
+
+
 def last_key(name: str) -> str:
     """Store key of the hash of a table's newest commit."""
     return f"tables/{name}/_sha256/last.json"

@@ -24,7 +24,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perennial.data.commits import FACT
+from perennial.data.commits import FACT, commit_info
 from perennial.errors import StoredDataDamaged, StoreUnreachable
 from perennial.store import Store
 
@@ -63,8 +63,8 @@ def hashes(store: Store, name: str, table: DeltaTable) -> Known:
     noted, note = _note(store, name, version)
     files, late = dict(note.files), dict(note.late)
     if version > noted and not wanted <= files.keys():
-        for entry in table.history(version - noted):
-            files |= kept_in(entry)
+        for commit in range(noted + 1, version + 1):
+            files |= kept_in(commit_info(store, name, commit))
     lacking = sorted(wanted - files.keys())
     if lacking:
         log.info("%d files of the table %s were written before their hashes were kept: they are read now.", len(lacking), name)

@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from perennial.data.commits import FACT, PREVIOUS, put_commit, removals, rows_of, written
+from perennial.data.commits import FACT, PREVIOUS, commit_info, put_commit, removals, rows_of, written
 from perennial.data.compaction import OPERATION as COMPACTION
 from perennial.data.compaction import compact
 from perennial.data.hashes import Known, hashes, refuse_damaged
@@ -309,7 +309,7 @@ class Table:
             self._refuse_taken(table, rows, key, event_time)
             with self._sentences():
                 if not attempt and compact(self.store, self.name, table):
-                    table.update_incremental()
+                    continue  # another may have appended since: this batch, or its keys
             with self._sentences():
                 if self._commit(table, rows, "WRITE", [], facts, {batch_digest: turn + 1}):
                     return table.version() + 1
@@ -478,12 +478,10 @@ class Table:
             )
 
     def _version(self, table: DeltaTable) -> int:
-        with self._sentences():
-            for limit in (1, None):  # nearly always the first entry tells
-                for entry in table.history(limit):
-                    if entry.get("operation") != COMPACTION:
-                        return int(entry["version"])
-        return table.version()
+        version = table.version()
+        while version and commit_info(self.store, self.name, version).get("operation") == COMPACTION:
+            version -= 1
+        return version
 
     def _open(self, version: int | None = None) -> DeltaTable | None:
         with self._sentences():

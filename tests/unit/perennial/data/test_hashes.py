@@ -220,15 +220,15 @@ def test_a_long_history_is_read_once(table: Table, make_sales, monkeypatch: pyte
     monkeypatch.setattr(hashes, "NOTE_AFTER", 3)
     fill(table, make_sales, range(5))
     found = table.hashes()
-    asked: list[int | None] = []
-    history = DeltaTable.history
-    monkeypatch.setattr(DeltaTable, "history", lambda self, limit=None: asked.append(limit) or history(self, limit))
+    asked: list[int] = []
+    info = hashes.commit_info
+    monkeypatch.setattr(hashes, "commit_info", lambda store, name, version: asked.append(version) or info(store, name, version))
     assert table.hashes() == found
     assert asked == []
     fill(table, make_sales, range(5, 7))
     asked.clear()
     assert table.hashes().files == {file["path"]: sha256(table, file["path"]) for file in table.files()}
-    assert asked == [2]
+    assert asked == [6, 7]
     assert table.hashes(2).files == {file["path"]: sha256(table, file["path"]) for file in table.files(2)}
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from perennial.data import commits, compaction, tables
+from perennial.data import commits, compaction, hashes, tables
 from perennial.data.tables import BATCH, Table
 from perennial.errors import BatchRefused, Fault, StoreUnreachable
 from perennial.store import FolderStore
@@ -279,6 +279,44 @@ def test_batches_keep_their_versions_while_others_are_appended(table: Table, mak
 
     monkeypatch.setattr(DeltaTable, "history", history_late)
     assert [(batch.digest, batch.added.version) for batch in table.batches()] == [("day 3", 3), ("day 2", 2), ("day 1", 1)]
+
+
+def test_what_is_told_of_a_version_is_not_shifted_by_a_later_commit(
+    table: Table, make_sales, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """DM-06: The table was opened, then another commit came: the newest version is that of the opened table, and no hash is taken anew."""
+    for day in (1, 2):
+        table.append(make_sales(2, datetime(2013, 1, day)), f"day {day}")
+    opened = DeltaTable(table.uri)
+    monkeypatch.setattr(compaction, "MANY", 2)
+    assert compaction.compact(table.store, "sales", DeltaTable(table.uri))
+    assert table._version(opened) == 2
+    with caplog.at_level("INFO"):
+        assert len(hashes.hashes(table.store, "sales", opened).files) == 2
+    assert "they are read now" not in caplog.text
+
+
+@pytest.mark.parametrize("batch", ["three", "other"])
+def test_a_batch_that_came_in_during_a_compaction_is_seen(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch, batch: str) -> None:
+    """DM-10, DE-22: The same batch, or another with its keys: whoever compacted looks again before it appends."""
+
+    def compact_late(*given: object) -> bool:
+        monkeypatch.undo()
+        monkeypatch.setattr(compaction, "MANY", 2)
+        done = compaction.compact(*given)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        table.append(make_sales(3, datetime(2013, 3, 3)), batch, key=KEY, event_time="sold")
+        return done
+
+    for day in (1, 2):
+        table.append(make_sales(2, datetime(2013, 1, day)), f"day {day}")
+    monkeypatch.setattr(tables, "compact", compact_late)
+    if batch == "other":
+        with pytest.raises(BatchRefused, match="from batch other"):
+            table.append(make_sales(3, datetime(2013, 3, 3)), "three", key=KEY, event_time="sold")
+    else:
+        assert table.append(make_sales(3, datetime(2013, 3, 3)), "three", key=KEY, event_time="sold") == 4
+    assert table.count() == 7
 
 
 def test_a_log_that_was_gathered_tells_the_same(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
