@@ -1,4 +1,4 @@
-"""Snapshots: immutable versions of a dataset's table, and their split into train, validation and test by time.
+"""Snapshots: immutable versions of a dataset's table.
 
 >>> from perennial import discovery
 >>> from perennial.store import open_store
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.data.hashes import digest_by_names, digest_of
-from perennial.data.labels import ALL_KNOWN, UnknownLabels, refuse_unknown, unknown_labels
+from perennial.data.labels import UnknownLabels, unknown_labels
 from perennial.data.readers import schema
 from perennial.data.tables import Table
 from perennial.encoding import whole_numbers
@@ -110,17 +110,6 @@ class Snapshot:
         return naive(max(known))
 
 
-@dataclass(frozen=True)
-class Split:
-    """A snapshot cut by whole days of event time; only rows whose label is known."""
-
-    train: pandas.DataFrame
-    validation: pandas.DataFrame
-    test: pandas.DataFrame
-    bounds: dict[str, list[str]]  # part -> [first day, day after the last], ISO dates
-    unknown: UnknownLabels = ALL_KNOWN  # labels since the first training day that are no class
-
-
 def table_of(store: Store, dataset: DatasetSpec) -> Table:
     """The table of a dataset, with the columns of its spec."""
     columns = zip(schema(dataset), dataset.columns, strict=True)
@@ -144,45 +133,6 @@ def snapshot_at(store: Store, dataset: DatasetSpec, version: int) -> Snapshot:
         known = f"has the snapshots 1 to {newest}" if newest else "has no snapshot yet: ingest a batch first"
         raise UnknownName(f"There is no snapshot {version} of {dataset.name}: it {known}.")
     return Snapshot(dataset, version, store)
-
-
-def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any) -> Split:
-    """Cut a snapshot into train, validation and test: by whole days, oldest first, without overlap.
-
-    The newest day that has labelled rows is the last test day. Rows whose label is unknown (`features.label` gives NaN) are left out.
-
-    Raises:
-        TrainingRefused: the snapshot has too few labelled rows or days, or too many labels that are no class.
-    """
-    cut, event_time = spec.split, snapshot.dataset.event_time
-    every = snapshot.rows()
-    label = label_of(every, features_module)
-    rows = every[label == label].reset_index(drop=True)  # noqa: PLR0124  NaN alone differs from itself
-    if rows.empty:
-        refuse_unknown(spec, unknown_of(spec, every, label), f"snapshot {snapshot.version} of {snapshot.dataset.name}")
-        raise TrainingRefused(
-            f"Snapshot {snapshot.version} of {snapshot.dataset.name} has no row with a known {spec.label}: "
-            "ingest batches that have outcomes."
-        )
-    days = rows[event_time].dt.normalize()
-    end = days.max().to_pydatetime() + timedelta(days=1)
-    test = end - timedelta(days=cut.test_days)
-    validation = test - timedelta(days=cut.validation_days)
-    begin = days.min().to_pydatetime() if cut.train_days is None else validation - timedelta(days=cut.train_days)
-    bounds = {"train": (min(begin, validation), validation), "validation": (validation, test), "test": (test, end)}
-    parts = {name: rows[(days >= first) & (days < last)].reset_index(drop=True) for name, (first, last) in bounds.items()}
-    if len(parts["train"]) < cut.min_train_rows or not len(parts["validation"]) or not len(parts["test"]):
-        counts = ", ".join(f"{len(part)} rows for {name}" for name, part in parts.items())
-        raise TrainingRefused(
-            f"Snapshot {snapshot.version} of {snapshot.dataset.name} is too small for {spec.name}: {counts}; "
-            f"it needs {cut.min_train_rows} for train before "
-            f"{cut.validation_days} days for validation and {cut.test_days} for test. Ingest older or newer days, "
-            "or change split in the spec."
-        )
-    used = (every[event_time] >= bounds["train"][0]).to_numpy()  # to the newest row: days of unknown labels alone count too
-    unknown = refuse_unknown(spec, unknown_of(spec, every[used], label[used]), f"snapshot {snapshot.version} of {snapshot.dataset.name}")
-    days_of_parts = {name: [first.date().isoformat(), last.date().isoformat()] for name, (first, last) in bounds.items()}
-    return Split(**parts, bounds=days_of_parts, unknown=unknown)
 
 
 def label_of(rows: pandas.DataFrame, features_module: ModuleType | Any) -> np.ndarray:

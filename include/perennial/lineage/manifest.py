@@ -29,6 +29,7 @@ TRAINING_CODE = (
     "clock.py",
     "encoding.py",
     "data/snapshots.py",
+    "data/splits.py",
     "training/batches.py",
     "training/calibration.py",
     "training/export.py",

@@ -20,7 +20,8 @@ import numpy as np
 
 from perennial import discovery
 from perennial.data.labels import UnknownLabels
-from perennial.data.snapshots import Snapshot, snapshot_at, split
+from perennial.data.snapshots import Snapshot, snapshot_at
+from perennial.data.splits import split
 from perennial.encoding import Columns
 from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, require_code, run_code, run_key, training_parameters

@@ -19,7 +19,8 @@ import perennial_datasets
 import perennial_models
 from perennial import discovery
 from perennial.commands import _sample, add
-from perennial.data.snapshots import latest_snapshot, split
+from perennial.data.snapshots import latest_snapshot
+from perennial.data.splits import split
 from perennial.encoding import columns_from_rows
 from perennial.errors import UnknownName
 from perennial.quality import suites

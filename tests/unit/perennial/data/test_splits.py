@@ -1,0 +1,117 @@
+"""The split of a snapshot."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from perennial.data.snapshots import Snapshot, latest_snapshot
+from perennial.data.splits import split
+from perennial.data.tables import Table
+from perennial.errors import TrainingRefused
+from perennial.specs import DatasetSpec, GateSpec, ModelSpec, SplitSpec
+from perennial.store import FolderStore
+
+FEATURES = SimpleNamespace(label=lambda columns: np.asarray(columns["amount"], dtype=float))
+
+
+def model(**cut: object) -> ModelSpec:
+    return ModelSpec(
+        name="amounts", title="Amounts", owner="tests", dataset="sales", task="regression", inputs=("shop",), label="amount",
+        gate=GateSpec(metric="rmse", floors={}),
+        split=SplitSpec(**{"test_days": 2, "validation_days": 3, "min_train_rows": 5, **cut}),
+    )  # fmt: skip
+
+
+def days(count: int, begin: datetime = datetime(2013, 1, 1), unlabelled_last: int = 0) -> pa.Table:
+    times = np.datetime64(begin, "us") + np.arange(count * 24) * np.timedelta64(1, "h").astype("timedelta64[us]")
+    amounts = [float(n) if n < (count - unlabelled_last) * 24 else None for n in range(count * 24)]
+    return pa.table(
+        {
+            "sold": pa.array(times),
+            "shop": ["a"] * len(times),
+            "amount": pa.array(amounts, pa.float64()),
+            "items": pa.array([1] * len(times)),
+            "open": [True] * len(times),
+        }
+    )
+
+
+@pytest.fixture
+def snapshot(store: FolderStore, spec: DatasetSpec) -> Snapshot:
+    table = Table(store, "sales")
+    for number, day in enumerate((3, 1, 2)):  # landed out of order
+        table.append(days(4, datetime(2013, 1, 1 + 4 * (day - 1))), str(number))
+    found = latest_snapshot(store, spec)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("most", [0.0, 0.5])
+def test_labels_that_are_no_class_are_counted(store: FolderStore, spec: DatasetSpec, most: float) -> None:
+    """DM-10: Of the days that are used, to the newest; a label that is not there yet is none of them. More than the spec allows is refused,
+    by value."""
+    rows = days(12, unlabelled_last=1)
+    shops = [
+        "Fair" if place % 24 == 5 and place > 47 else None if place % 24 == 6 else "Good" if place % 2 else "Ideal" for place in range(288)
+    ]
+    Table(store, "sales").append(rows.set_column(1, "shop", pa.array(shops)), "one")
+    found = latest_snapshot(store, spec)
+    assert found is not None
+    classes = {"Good": 0.0, "Ideal": 1.0}
+    features = SimpleNamespace(label=lambda columns: [classes.get(value, np.nan) for value in columns["shop"]])
+    wanted = model(train_days=5, max_unknown_labels=most).model_copy(update={"task": "binary", "classes": tuple(classes), "label": "shop"})
+    if not most:
+        with pytest.raises(
+            TrainingRefused,
+            match=r"10 of 230 labels \(4.3%\) are no class and left out: `Fair` \(10\), and 0.0% may be. The classes are Good, Ideal",
+        ):
+            split(found, wanted, features)
+        return
+    assert split(found, wanted, features).unknown.as_json() == {"rows": 10, "of": 230, "values": {"Fair": 10}}
+
+
+def test_the_split_is_by_whole_days_without_overlap(snapshot: Snapshot) -> None:
+    """DM-12: Newest days are tested on, those before validate, all others train; every row is in one part."""
+    parts = split(snapshot, model(), FEATURES)
+    assert parts.bounds == {
+        "train": ["2013-01-01", "2013-01-08"],
+        "validation": ["2013-01-08", "2013-01-11"],
+        "test": ["2013-01-11", "2013-01-13"],
+    }
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [7 * 24, 3 * 24, 2 * 24]
+    assert parts.train["sold"].max() < parts.validation["sold"].min()
+    assert parts.validation["sold"].max() < parts.test["sold"].min()
+
+
+def test_train_days_bound_the_past(snapshot: Snapshot) -> None:
+    """DM-12: Older days are left out."""
+    parts = split(snapshot, model(train_days=2), FEATURES)
+    assert parts.bounds["train"] == ["2013-01-06", "2013-01-08"]
+    assert len(parts.train) == 48
+
+
+def test_rows_without_a_label_are_left_out(store: FolderStore, spec: DatasetSpec) -> None:
+    """DM-12: The last test day is the newest day whose label is known."""
+    Table(store, "sales").append(days(12, unlabelled_last=3), "one")
+    parts = split(Snapshot(spec, 1, store), model(), FEATURES)
+    assert parts.bounds["test"] == ["2013-01-08", "2013-01-10"]
+    assert not parts.test["amount"].isna().any()
+
+
+@pytest.mark.parametrize(
+    ("count", "labelled", "said"),
+    [
+        (3, 3, "is too small for amounts: 0 rows for train, .* it needs 5 for train"),
+        (2, 0, "no row with a known amount: ingest batches that have outcomes"),
+    ],
+)
+def test_too_little_is_refused(store: FolderStore, spec: DatasetSpec, count: int, labelled: int, said: str) -> None:
+    """DM-12: The sentence counts and says what to do."""
+    Table(store, "sales").append(days(count, unlabelled_last=count - labelled), "one")
+    with pytest.raises(TrainingRefused, match=said):
+        split(Snapshot(spec, 1, store), model(), FEATURES)
