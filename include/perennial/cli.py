@@ -29,7 +29,7 @@ log = logging.getLogger("perennial")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand; returns the exit code: 0 done or skipped, 2 refused, 1 fault."""
+    """Run one subcommand; returns the exit code: 0 done or skipped, 2 refused, 1 fault; a question may have one of its own."""
     parser = _parser()
     given = vars(parser.parse_args(arguments))
     for word, value in ((word, value) for word, values in given.items() for value in (values if isinstance(values, list) else [values])):

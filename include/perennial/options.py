@@ -240,6 +240,18 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--again", "instead, allow a batch that was removed to be landed again", bool),
         ),
     ),
+    "drift": (
+        "tell whether two files or tables differ by more than chance, and draw how",
+        (
+            Option("first", "a file (Parquet, CSV, JSON lines), or table:NAME@VERSION", required=True),
+            Option("second", "what is compared with it, likewise", required=True),
+            Option(
+                "--time", "column of times in both whose days are exchanged whole; if absent, the only one, else rows count as independent"
+            ),
+            Option("--columns", "comma-separated columns to compare; all but ids if absent"),
+            Option("--report", "file for the plots, which is replaced", Path, default=Path("drift.html")),
+        ),
+    ),
     "outcomes": (
         "import a file of outcomes (CSV, JSON lines or Parquet with prediction_id, outcome)",
         (Option("model", "name of the model", required=True), Option("file", "the file", Path, required=True)),

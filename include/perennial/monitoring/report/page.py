@@ -8,17 +8,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from perennial.monitoring.anomalies import Anomalies, Anomaly
-from perennial.monitoring.drift.verdict import Bin, ColumnDrift
+from perennial.monitoring.drift.verdict import Bin
 from perennial.monitoring.report import pictures
+from perennial.monitoring.report.findings import MAX_COLUMNS, cards, code, document, key, mark, not_tested, table_of, together
 from perennial.monitoring.report.numbers import Losses, SliceLosses, WindowDrift, WindowIncidents, WindowReport
-from perennial.monitoring.report.style import STYLE
 from perennial.monitoring.report.words import effect_words, headline_of, milliseconds_words, time_words
 
-MAX_COLUMNS, MAX_ANOMALIES = 12, 15
+MAX_ANOMALIES = 15
 NEAREST = 2  # findings shown with a plot where nothing drifted
 
 
@@ -29,12 +29,12 @@ def page(report: WindowReport) -> str:
         f"<h1>{escape(report.title)}</h1>",
         f"<p class=quiet>{time_words(report.first)} to {time_words(report.last)}, event time. "
         f"Version {report.version} answered {report.answered} of {report.requests} predictions.</p>",
-        f"<div class='{state}'><b>{escape(headline)}</b>{_code(report.sentence.removesuffix(report.decision.why))}</div>",
+        f"<div class='{state}'><b>{escape(headline)}</b>{code(report.sentence.removesuffix(report.decision.why))}</div>",
         _tiles(report),
-        f"<h2>What was decided and why</h2><p>{_code(report.decision.why)}</p>",
+        f"<h2>What was decided and why</h2><p>{code(report.decision.why)}</p>",
         _incidents(report.incidents),
         _inputs(report),
-        _together(report.drift),
+        together(report.drift),
         _scores(report),
         _anomalies(report.anomalies),
         _performance(report),
@@ -42,11 +42,7 @@ def page(report: WindowReport) -> str:
         _service(report),
         _method(report.drift),
     ]
-    title = f"{report.title} {report.name}"
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(sections)}</main></body></html>"
-    )
+    return document(f"{report.title} {report.name}", sections)
 
 
 def _tiles(report: WindowReport) -> str:
@@ -72,7 +68,7 @@ def _tiles(report: WindowReport) -> str:
 def _incidents(incidents: WindowIncidents) -> str:
     rows = []
     for i in incidents.open:
-        sentence = f"{_code(i.sentence)}{' <b>Training waits for it.</b>' if i.blocks_training else ''}"
+        sentence = f"{code(i.sentence)}{' <b>Training waits for it.</b>' if i.blocks_training else ''}"
         since = f"{i.id}, {'new at this look' if i.id in incidents.changed else 'open since ' + time_words(i.opened)}"
         judged = f", judged {escape(i.verdict)}" if i.verdict else ""
         rows.append(
@@ -81,7 +77,7 @@ def _incidents(incidents: WindowIncidents) -> str:
                 f"{sentence}<div class='quiet small'>{escape(since)}{judged}</div>",
             )
         )
-    table = _table(("Incident", "What was seen"), rows) if rows else "<p>None is open.</p>"
+    table = table_of(("Incident", "What was seen"), rows) if rows else "<p>None is open.</p>"
     return f"<h2>Incidents</h2>{table}<p class='quiet small'>{escape(incidents.rate)}</p>"
 
 
@@ -92,7 +88,7 @@ def _inputs(report: WindowReport) -> str:
     parts = [f"<h2>Inputs against the champion's snapshot ({drift.reference_days} days)</h2>"]
     if drift.power:
         parts.append(f"<p>{escape(drift.power)}</p>")
-    parts += [f"<p><span class='mark bad'>Diagnosis:</span> {_code(b.sentence)}</p>" for b in report.breaks]
+    parts += [f"<p><span class='mark bad'>Diagnosis:</span> {code(b.sentence)}</p>" for b in report.breaks]
     if drift.confirmed:
         parts.append(f"<p>Confirmed over {drift.windows} windows in a row: {escape(', '.join(drift.confirmed))}.</p>")
     if not drifted and findings:
@@ -100,29 +96,13 @@ def _inputs(report: WindowReport) -> str:
     elif drifted and not any(f.alarms for f in drifted):
         parts.append("<p>Inputs changed for certain, but too little to act on.</p>")
     shown = drifted[:MAX_COLUMNS] or findings[:NEAREST]
-    parts.append(_key() if shown else "")
-    parts.append(_cards(shown))
+    parts.append(key() if shown else "")
+    parts.append(cards(shown))
     if others := [f for f in findings if f not in shown]:
-        rows = [(_code(f.sentence), effect_words(f), f"{f.p_value:.3g}", _mark(f)) for f in others]
-        table = _table(("What was compared", "Effect", "p", ""), rows)
+        rows = [(code(f.sentence), effect_words(f), f"{f.p_value:.3g}", mark(f)) for f in others]
+        table = table_of(("What was compared", "Effect", "p", ""), rows)
         parts.append(f"<details><summary>{len(others)} more that moved less</summary>{table}</details>")
     return "".join(parts)
-
-
-def _together(drift: WindowDrift) -> str:
-    findings = [f for f in drift.columns if f.kind in ("correlation", "joint")]
-    if not findings:
-        return ""
-    rows = [
-        (
-            f"{_mark(f)}{_code(f.sentence)}",
-            pictures.interval(f.effect, f.low, f.high, top=max(f.effect, f.usual, f.high or 0.0), usual=f.usual),
-            effect_words(f),
-            f"{f.p_value:.3g}",
-        )
-        for f in findings[:MAX_COLUMNS]
-    ]
-    return f"<h2>Columns together</h2>{_table(('What was compared', 'Change; grey: usual', 'Effect', 'p'), rows)}"
 
 
 def _scores(report: WindowReport) -> str:
@@ -131,7 +111,7 @@ def _scores(report: WindowReport) -> str:
         return ""
     parts = ["<h2>Scores</h2>"]
     if findings:
-        parts += ["<p class=quiet>Against days of the snapshot that the training did not see.</p>", _key(), _cards(findings)]
+        parts += ["<p class=quiet>Against days of the snapshot that the training did not see.</p>", key(), cards(findings)]
     else:
         bins = [Bin(label=b.label, reference=0.0, window=b.share) for b in report.scores]
         picture = pictures.bars(bins, "scores", both=False)
@@ -146,7 +126,7 @@ def _anomalies(anomalies: Anomalies) -> str:
         for request in anomalies.shown:
             alike.setdefault(request.sentence, []).append(request)
         listed = list(alike.items())[:MAX_ANOMALIES]
-        parts.append(_table(("What is strange", "Score"), [_alike(sentence, requests) for sentence, requests in listed]))
+        parts.append(table_of(("What is strange", "Score"), [_alike(sentence, requests) for sentence, requests in listed]))
         left = anomalies.found - sum(len(requests) for _, requests in listed)
         if left > 0:
             parts.append(f"<p class='quiet small'>{left} more; report.json has the first {len(anomalies.shown)}.</p>")
@@ -170,7 +150,7 @@ def _alike(sentence: str, requests: Sequence[Anomaly]) -> tuple[str, str]:
     which = strangest.prediction_id
     if len(requests) > 1:
         which = f"{len(requests)} requests, the strangest is {which}"
-    return f"{_code(sentence)}<div class='quiet small'>{escape(which)}</div>", f"{strangest.score:.4g}"
+    return f"{code(sentence)}<div class='quiet small'>{escape(which)}</div>", f"{strangest.score:.4g}"
 
 
 def _performance(report: WindowReport) -> str:
@@ -223,7 +203,7 @@ def _slices(slices: Sequence[SliceLosses], loss: str) -> str:
     parts = [f"<h2>Performance by slice</h2><p class=quiet>Realised {escape(loss)}, 95 % interval; the worst first.</p>"]
     for column in dict.fromkeys(s.column for s in slices):
         worst_first = sorted((s for s in slices if s.column == column), key=lambda s: -(s.realised or 0.0))
-        parts.append(_table((column, "", "Loss", "Excess", "Outcomes known"), [_slice(s, top) for s in worst_first]))
+        parts.append(table_of((column, "", "Loss", "Excess", "Outcomes known"), [_slice(s, top) for s in worst_first]))
     return "".join(parts)
 
 
@@ -260,41 +240,5 @@ def _method(drift: WindowDrift) -> str:
         f"by {drift.labellings} labellings of whole days ({how}). If nothing changed, anything at all is called drift in "
         f"{drift.alpha * 100:g} of 100 windows at most; besides, an effect must be large enough to matter.</p>"
     ]
-    if drift.skipped:
-        parts.append(_table(("Not tested", "Why"), [(escape(name), escape(why)) for name, why in drift.skipped.items()]))
+    parts.append(not_tested(drift.skipped))
     return "".join(parts)
-
-
-def _cards(findings: Iterable[ColumnDrift]) -> str:
-    drawn = []
-    for f in findings:
-        effect = f"effect {effect_words(f)}, usual up to {f.usual:.3g}, p = {f.p_value:.3g}"
-        caption = f"{_mark(f)}{_code(f.sentence)} <span class='quiet small'>{effect}</span>"
-        drawn.append(f"<figure><figcaption>{caption}</figcaption>{pictures.bars(f.bins, f.column)}</figure>")
-    return f"<div class=cards>{''.join(drawn)}</div>" if drawn else ""
-
-
-def _mark(finding: ColumnDrift) -> str:
-    if finding.alarms:
-        return "<span class=mark>drifted</span> "
-    return "<span class=quiet>a little</span> " if finding.drifted else ""
-
-
-def _key() -> str:
-    reference, window = ("<i style='background:var(--before)'></i>reference", "<i style='background:var(--after)'></i>window")
-    return f"<p class='key quiet small'>{reference}{window}, share of rows</p>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells are HTML already."""
-    heads = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<div class=scroll><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _code(sentence: str) -> str:
-    """A sentence as HTML, what stands between backticks as code."""
-    pieces = escape(sentence).replace(" %", "\u00a0%").split("`")
-    if len(pieces) % 2 == 0:  # a name has a backtick of its own: better all as text than half a page as code
-        return escape(sentence)
-    return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))

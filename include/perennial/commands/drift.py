@@ -1,0 +1,98 @@
+"""`perennial drift A B`: whether two files or tables differ by more than chance, in which columns, and how far.
+
+Each of the two is a file (Parquet, CSV, JSON lines) or a table of the store, `table:NAME` or `table:NAME@VERSION`. Nothing else is
+needed: no dataset, no store, no server.
+
+    $ perennial drift january.parquet july.csv
+    $ perennial drift table:flights@3 july.csv --time scheduled_departure --report july.html
+
+Exit code 0: nothing drifted. 3: something did, as `diff` has one for files that differ.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perennial import discovery
+from perennial.commands._sample import read_sample
+from perennial.errors import EXIT_DONE, UnknownName
+from perennial.results import on_terminal
+from perennial.settings import Settings
+from perennial.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow
+
+EXIT_DRIFT = 3
+TABLE = "table:"
+
+
+def run(settings: Settings, store: Store, first: str, second: str, time: str | None, columns: str | None, report: Path) -> int:
+    """Compare, print the findings and draw them into a file.
+
+    Raises:
+        UnknownName: there is no such file, table, version or column, it cannot be read, or has no rows.
+    """
+    from perennial.monitoring.report.comparison import comparison_page, text
+    from perennial.monitoring.two_tables import compare_tables
+
+    before, after = read(store, first), read(store, second)
+    chosen = [name.strip() for name in columns.split(",")] if columns else []
+    for name in [*chosen, *([time] if time else [])]:
+        for table, given in ((before, first), (after, second)):
+            if name not in table.column_names:
+                raise UnknownName(f"{given} has no column {name}; it has {', '.join(table.column_names)}.")
+    try:
+        comparison = compare_tables(before, after, time=time or _event_time(first, second), columns=chosen)
+    except ValueError as error:
+        raise UnknownName(f"{first} and {second}: {error}.") from None
+    report.write_text(comparison_page(comparison, first, second))
+    print(on_terminal(f"{first}: {before.num_rows:,} rows. {second}: {after.num_rows:,} rows."))
+    print(on_terminal(text(comparison)))
+    print(f"The plots are in {report.absolute()}.")
+    return EXIT_DRIFT if comparison.verdict.drifted else EXIT_DONE
+
+
+def read(store: Store, given: str) -> pyarrow.Table:
+    """All rows of a file, or of a table's version. Raises UnknownName: there is none, it cannot be read, or has no rows."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    if given.startswith(TABLE):
+        return _table(store, given)
+    path = Path(given)
+    if not path.is_file():
+        raise UnknownName(f"There is no file {given}: give a file, or table:NAME@VERSION.")
+    if path.suffix != ".parquet":
+        sample = read_sample(path)
+        return pa.Table.from_pandas(sample.rows, preserve_index=False)
+    try:
+        rows = pyarrow.parquet.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UnknownName(f"{given} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    if not rows.num_rows:
+        raise UnknownName(f"{given} has no rows: give a file that has some.")
+    return rows
+
+
+def _table(store: Store, given: str) -> pyarrow.Table:
+    from perennial.data.tables import Table
+
+    name, _, number = given.removeprefix(TABLE).partition("@")
+    table = Table(store, name)
+    newest = table.version() if name else None
+    if newest is None:
+        raise UnknownName(f"There is no table {name} in the store {store.root}: ingest a batch first, or name a file.")
+    if number and not (number.isdecimal() and 1 <= int(number) <= newest):
+        raise UnknownName(f"The table {name} has no version {number}: give one of 1 to {newest}, or none for the newest.")
+    rows = table.scan(version=int(number) if number else None)
+    if not rows.num_rows:
+        raise UnknownName(f"{given} has no rows yet: ingest a batch first.")
+    return rows.select([column for column in rows.column_names if not column.startswith("_")])
+
+
+def _event_time(first: str, second: str) -> str:
+    """The event time of the dataset whose table was named; none if no dataset's was."""
+    names = [given.removeprefix(TABLE).partition("@")[0] for given in (first, second) if given.startswith(TABLE)]
+    return next((spec.event_time for name in names if (spec := discovery.datasets().get(name))), "")

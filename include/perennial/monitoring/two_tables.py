@@ -1,0 +1,208 @@
+"""Two tables compared by the drift test: does the second differ from the first by more than chance, in which columns, and how far?
+
+    >>> import pyarrow as pa
+    >>> from perennial.monitoring.two_tables import compare_tables
+    >>> before = pa.table({"carrier": ["AA", "UA"] * 200, "distance": list(range(400))})
+    >>> after = pa.table({"carrier": ["AA", "AA", "AA", "UA"] * 100, "distance": list(range(400))})
+    >>> comparison = compare_tables(before, after)
+    >>> comparison.verdict.columns[0].sentence
+    '`carrier`: AA: 50 % → 75 % of rows.'
+
+With a time column the days are the blocks that are exchanged. Without one rows are: they are dealt at random into bundles, since blocks
+of single rows would cost more and tell no more. That is right for rows that have nothing to do with each other. Cells are fixed on the
+rows of both tables together, so that nothing in the test knows which is which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from math import comb
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perennial.monitoring.drift import DriftVerdict, find_drift
+from perennial.monitoring.drift.blocks import UNEQUAL
+from perennial.profiles.layout import Layout, fit_layout, kind_of
+from perennial.profiles.profile import Profile, profile
+from perennial.specs import MonitoringSpec
+
+FEWER_ROWS_BUNDLES = 40  # into which the rows of the smaller table are dealt
+MOST_BUNDLES = 400  # of the larger one
+FITTED_ROWS = 20_000  # of either table, on which the cells are fixed
+ALL_DIFFERENT = 0.95  # share of different values from which on a column of words names rows
+LEAST_ROWS = 20  # fewer are not judged by that
+_WORDS = {"numeric": "numbers", "category": "words"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of comparing two tables.
+
+    Attributes:
+        verdict: the findings.
+        not_compared: why, by name of the column.
+        blocks: whether whole days were exchanged, or bundles of rows that are taken as independent of each other.
+        time: the column that gives the days; empty without one.
+        why_rows: why days were not used although there is a time column; empty if they were, or if there is none.
+        rows: of the first and of the second table.
+        rows_used: of each, for the comparison: those that have a day, or those that were drawn from a table of very many more.
+        alpha: false-alarm rate over all columns together.
+    """
+
+    verdict: DriftVerdict
+    not_compared: Mapping[str, str]
+    blocks: Literal["days", "rows"]
+    time: str
+    why_rows: str
+    rows: tuple[int, int]
+    rows_used: tuple[int, int]
+    alpha: float
+
+    @property
+    def cannot_tell(self) -> str:
+        """Why nothing could be found whatever the tables hold; empty if something could."""
+        first, second = self.verdict.reference_days, self.verdict.window_days
+        rarest = 1 / comb(first + second, second)
+        if rarest <= self.alpha and first and second:
+            return ""
+        what = f"days of {self.time}" if self.time else "rows"
+        return f"Nothing could be found: of {first} and {second} {what} no labelling is rarer than {rarest:.2g}. Give more of them."
+
+
+def compare_tables(
+    before: pa.Table, after: pa.Table, *, time: str = "", columns: Collection[str] = (), spec: MonitoringSpec | None = None, seed: int = 0
+) -> Comparison:
+    """Compare all columns that both tables have.
+
+    Args:
+        before: the reference; at least one row.
+        after: what is compared with it; at least one row.
+        time: column of times or dates of both whose days are the blocks. If absent, the only one of both; days that are too few to tell
+            anything from chance are not used then.
+        columns: what to compare, ids too; all but those that name rows if absent.
+        spec: false-alarm rate, and from which size a change matters; the defaults of monitoring if absent.
+        seed: of everything drawn.
+
+    Raises:
+        ValueError: a table has no rows, or `time` is no time of both.
+    """
+    spec = spec or MonitoringSpec()
+    if not before.num_rows or not after.num_rows:
+        raise ValueError("a table without rows cannot be compared")
+    times = [name for name in before.column_names if name in after.column_names and _is_time(before, name) and _is_time(after, name)]
+    if time and time not in times:
+        raise ValueError(f"{time} is no column of times or dates of both tables; such are: {', '.join(times) or 'none'}")
+    time, why_rows = (time, "") if time else _time_of(before, after, times, spec.alpha)
+    not_compared = _not_compared(before, after, columns)
+    shared = [name for name in before.column_names if name in after.column_names and name not in not_compared]
+    first, second = (_plain(table, shared, time) for table in (before, after))
+    layout = fit_layout(pa.concat_tables([_some(first, FITTED_ROWS, seed), _some(second, FITTED_ROWS, seed)]), shared, seed=seed)
+    reference, window = _by_day(first, second, time, layout, seed) if time else _bundled(first, second, layout, seed)
+    return Comparison(
+        verdict=find_drift(reference, window, spec, seed),
+        rows_used=(int(reference.rows().sum()), int(window.rows().sum())),
+        not_compared=not_compared,
+        blocks="days" if time else "rows",
+        time=time,
+        why_rows=why_rows,
+        rows=(before.num_rows, after.num_rows),
+        alpha=spec.alpha,
+    )
+
+
+def _time_of(before: pa.Table, after: pa.Table, times: list[str], alpha: float) -> tuple[str, str]:
+    """The column whose days are the blocks, where none was named; or none, and why."""
+    if len(times) > 1:
+        return "", f"There are several columns of times ({', '.join(times)}), and none was named."
+    if not times:
+        return "", ""
+    first, second = (
+        pc.count_distinct(table[times[0]].cast(pa.timestamp("us"), safe=False).cast(pa.date32())).as_py() for table in (before, after)
+    )
+    if not first or not second or 1 / comb(first + second, second) > alpha:
+        return "", f"The days of {times[0]} ({first} and {second}) are too few to tell a change from chance."
+    return times[0], ""
+
+
+def _not_compared(before: pa.Table, after: pa.Table, chosen: Collection[str]) -> dict[str, str]:
+    """Why a column is not compared, by name."""
+    names = dict.fromkeys([*before.column_names, *after.column_names])
+    return {name: why for name in names if (why := _why_not(before, after, name, chosen))}
+
+
+def _why_not(before: pa.Table, after: pa.Table, name: str, chosen: Collection[str]) -> str:
+    if chosen and name not in chosen:
+        return "was not asked for"
+    for table, which, other in ((before, "first", "second"), (after, "second", "first")):
+        if name not in table.column_names:
+            return f"is only in the {other}"
+        if table[name].null_count == table.num_rows:
+            return f"has no values in the {which}"
+    first, second = (_kind(table, name) for table in (before, after))
+    if first == second == "words" and not chosen and all(_is_id(table[name]) for table in (before, after)):
+        return "names rows: nearly every one has a value of its own"
+    return "" if first == second and first in _WORDS.values() else _of_another_kind(first, second)
+
+
+def _of_another_kind(first: str, second: str) -> str:
+    if first != second:
+        return f"is of {first} in the first and of {second} in the second"
+    return "is a time: it always moves on" if first == "times" else f"is of {first}, which are not compared"
+
+
+def _kind(table: pa.Table, name: str) -> str:
+    of = table.schema.field(name).type
+    kind = kind_of(of)
+    return _WORDS[kind] if kind else "times" if _is_time(table, name) else f"the type {of}"
+
+
+def _is_time(table: pa.Table, name: str) -> bool:
+    of = table.schema.field(name).type
+    return bool(pa.types.is_timestamp(of) or pa.types.is_date(of))
+
+
+def _is_id(values: pa.ChunkedArray) -> bool:
+    known = len(values) - values.null_count
+    return bool(known >= LEAST_ROWS and pc.count_distinct(values.cast(pa.string())).as_py() >= ALL_DIFFERENT * known)
+
+
+def _plain(table: pa.Table, shared: list[str], time: str) -> pa.Table:
+    """The compared columns as numbers and words, whatever their types are, and the time."""
+    types = {name: pa.float64() if _kind(table, name) == "numbers" else pa.string() for name in shared}
+    if time:
+        types[time] = pa.timestamp("us")
+    return pa.table({name: table[name].cast(of, safe=False) for name, of in types.items()})
+
+
+def _some(table: pa.Table, rows: int, seed: int) -> pa.Table:
+    """So many rows drawn from a table, in their order; all if it has no more."""
+    if table.num_rows <= rows:
+        return table
+    return table.take(np.sort(np.random.default_rng(seed).choice(table.num_rows, rows, replace=False)))
+
+
+def _by_day(before: pa.Table, after: pa.Table, time: str, layout: Layout, seed: int) -> tuple[Profile[Any], Profile[Any]]:
+    """Both by day. Where the second has larger days rows of it are left out; the test itself does so where the first has."""
+    first, second = (profile(table, layout, day=time) for table in (before, after))
+    if not first.blocks or not second.blocks:
+        return first, second
+    larger = float(np.median(second.rows()) / np.median(first.rows()))
+    if larger > UNEQUAL:
+        second = profile(_some(after, max(1, round(after.num_rows / larger)), seed), layout, day=time)
+    return first, second
+
+
+def _bundled(before: pa.Table, after: pa.Table, layout: Layout, seed: int) -> tuple[Profile[Any], Profile[Any]]:
+    """Both by bundles of as many rows: larger ones scatter less, and would be told from smaller ones by that alone."""
+    size = max(1, min(before.num_rows, after.num_rows) // FEWER_ROWS_BUNDLES)
+    bundles = [min(table.num_rows // size, MOST_BUNDLES) for table in (before, after)]
+    used = [
+        table if number < MOST_BUNDLES else _some(table, number * size, seed)
+        for table, number in zip((before, after), bundles, strict=True)
+    ]
+    first, second = (profile(table, layout, blocks=number) for table, number in zip(used, bundles, strict=True))
+    return first, second
