@@ -28,6 +28,7 @@ CRON_PART = re.compile(r"(\*|(\d+)(-(\d+))?)(/(\d+))?")
 
 Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "recalibration"]
 ColumnType = Literal["int", "float", "string", "timestamp", "bool"]
+ROW, LANDED = "_row", "_landed"  # columns that a table adds where its dataset names no key, or no event time
 Verdict = Literal["real", "false alarm", "known"]
 DriftKind = Literal["shift", "predictions", "nulls", "new category", "correlation", "joint"]
 AnomalyDetector = Literal["univariate_sum", "univariate_max", "multivariate", "isolation_forest", "one_class_svm"]
@@ -136,8 +137,18 @@ class DatasetSpec(Named):
     """One dataset: its columns, its key, its event time, and the limits of a batch."""
 
     columns: tuple[Column, ...] = Field(min_length=1, description="All columns, in table order.")
-    key: tuple[str, ...] = Field(min_length=1, description="Columns that identify a row uniquely, over all batches.")
-    event_time: str = Field(description="Timestamp column by which rows are ordered, split and put into windows.")
+    key: tuple[str, ...] = Field(
+        default=(), description="Columns that identify a row uniquely, over all batches. If there are none, `row_id` says what names a row."
+    )
+    row_id: Literal["", "content", "position"] = Field(
+        default="",
+        description="What names a row where no column does, in a column `_row` that the table adds. `content`: a hash of its values, "
+        "so that identical rows are one row, and the others are dropped and counted. `position`: the name of its file and its place there.",
+    )
+    event_time: str = Field(
+        description="Timestamp column by which rows are ordered, split and put into windows. Empty if rows have no time: "
+        "then the time at which their file landed counts, in a column `_landed` that the table adds."
+    )
     time_zone: str = Field(
         default=UTC,
         description="Time zone (IANA name) of the dataset's times. A time without an offset is taken as wall time of this zone, "
@@ -175,21 +186,51 @@ class DatasetSpec(Named):
                 f"columns that differ by upper and lower case alone: {', '.join(sorted(alike))}; tables cannot tell them apart"
             )
         if "event_time" in names and self.event_time != "event_time":
-            raise ValueError(f"the column event_time is not the event time, which is {self.event_time}: give it another name")
-        for role, wanted in (("key", self.key), ("event_time", (self.event_time,))):
+            raise ValueError(f"the column event_time is not the event time, which is {self.time_column}: give it another name")
+        if not self.key and not self.row_id:
+            raise ValueError(
+                "it has no key: name the columns that together identify a row, or where none do, row_id='content' (identical rows are one) "
+                "or row_id='position' (every row of every file counts)"
+            )
+        if self.key and self.row_id:
+            raise ValueError(f"row_id is {self.row_id!r}, and its key names rows already ({', '.join(self.key)}): leave one of them out")
+        if not self.event_time and self.freshness_days is not None:
+            raise ValueError("freshness_days bounds event times, and it has none: a file that lands is always new. Leave it out")
+        for role, wanted in (("key", self.key), ("event_time", (self.event_time,) if self.event_time else ())):
             missing = [n for n in wanted if n not in names]
             if missing:
                 raise ValueError(f"{role} names {', '.join(missing)}, which is no column")
-        if next(c for c in self.columns if c.name == self.event_time).type != "timestamp":
+        if self.column(self.time_column).type != "timestamp":
             raise ValueError(f"event_time {self.event_time} must be a timestamp column")
         return self
 
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """Columns of the table that identify a row: the key, or the one that is added where there is none."""
+        return self.key or (ROW,)
+
+    @property
+    def time_column(self) -> str:
+        """Column of the table by which rows are ordered: the event time, or when their file landed."""
+        return self.event_time or LANDED
+
+    @property
+    def table_columns(self) -> tuple[Column, ...]:
+        """All columns of the table: those of the files, then those that are added."""
+        return (*self.columns, *(column for column in _ADDED if column.name in (*self.key_columns, self.time_column)))
+
     def column(self, name: str) -> Column:
-        """The column of that name; KeyError if there is none."""
-        for column in self.columns:
+        """The column of the table of that name; KeyError if there is none."""
+        for column in self.table_columns:
             if column.name == name:
                 return column
         raise KeyError(name)
+
+
+_ADDED = (
+    Column.model_construct(name=ROW, type="string", meaning="Names the row where no column of its file does."),
+    Column.model_construct(name=LANDED, type="timestamp", meaning="When the row's file landed, wall time of the dataset's zone."),
+)  # not checked: their names are the reserved ones
 
 
 class SplitSpec(Spec):

@@ -95,4 +95,4 @@ def _table(store: Store, given: str) -> pyarrow.Table:
 def _event_time(first: str, second: str) -> str:
     """The event time of the dataset whose table was named; none if no dataset's was."""
     names = [given.removeprefix(TABLE).partition("@")[0] for given in (first, second) if given.startswith(TABLE)]
-    return next((spec.event_time for name in names if (spec := discovery.datasets().get(name))), "")
+    return next((spec.time_column for name in names if (spec := discovery.datasets().get(name))), "")

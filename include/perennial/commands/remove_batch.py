@@ -178,7 +178,7 @@ def _days(table: Table, spec: DatasetSpec, batch: Batch) -> tuple[date, date] | 
     """First and last day of a batch, from the statistics of the files that its commit added; None if they do not tell."""
     before = {file["path"] for file in table.files(batch.added.version - 1)}
     added = [file for file in table.files(batch.added.version) if file["path"] not in before]
-    ends = [file.get(f"{end}.{spec.event_time}") for file in added for end in ("min", "max")]
+    ends = [file.get(f"{end}.{spec.time_column}") for file in added for end in ("min", "max")]
     known = [end.date() for end in ends if isinstance(end, datetime)]
     return (min(known), max(known)) if known and len(known) == len(ends) else None
 

@@ -235,25 +235,25 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
     """
     dataset = snapshot.dataset
     columns, _ = watched(spec, dataset)
-    times = snapshot.table.scan([dataset.event_time], version=snapshot.version)[dataset.event_time]
+    times = snapshot.table.scan([dataset.time_column], version=snapshot.version)[dataset.time_column]
     days = np.unique(event_days(times.drop_null())).astype(object).tolist()
     kept_layout = ProfileStore(snapshot.store, dataset.name).layout()
-    counting = None if kept_layout is None else ByDay(Profile(kept_layout, {}).only(columns).layout, dataset.event_time)
+    counting = None if kept_layout is None else ByDay(Profile(kept_layout, {}).only(columns).layout, dataset.time_column)
     counted: Scan | None = None
     counts: dict[date, tuple[int, int]] = {}
     inputs: dict[str, list[NDArray[Any]]] = {name: [] for name in spec.inputs}
     labels: list[NDArray[np.float64]] = []
     for piece in progress.each(_pieces(days, AT_A_TIME), "Days read", AT_A_TIME, len(days)):
         begin, end = datetime.combine(piece[0], datetime.min.time()), datetime.combine(piece[-1] + timedelta(days=1), datetime.min.time())
-        moment = pc.field(dataset.event_time)
-        table = snapshot.table.scan([dataset.event_time, *columns], (moment >= begin) & (moment < end), snapshot.version)
-        counting = counting or ByDay(fit_layout(table, columns), dataset.event_time)
+        moment = pc.field(dataset.time_column)
+        table = snapshot.table.scan([dataset.time_column, *columns], (moment >= begin) & (moment < end), snapshot.version)
+        counting = counting or ByDay(fit_layout(table, columns), dataset.time_column)
         of_these = fold(counting, table)
         counted = of_these if counted is None else counting.merge(counted, of_these)
         rows = snapshot.rows(None, begin, end)
         given = {name: rows[name].to_numpy() for name in rows.columns}
         label = np.asarray(features.label(given), dtype=float)
-        starts = np.searchsorted(given[dataset.event_time].astype("datetime64[D]"), np.array([*piece, end.date()], dtype="datetime64[D]"))
+        starts = np.searchsorted(given[dataset.time_column].astype("datetime64[D]"), np.array([*piece, end.date()], dtype="datetime64[D]"))
         for place, day in enumerate(piece):
             known = starts[place] + np.flatnonzero(np.isfinite(label[starts[place] : starts[place + 1]]))
             counts[day] = int(starts[place + 1] - starts[place]), len(known)

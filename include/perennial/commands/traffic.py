@@ -64,7 +64,7 @@ def rows_as_calls(
     begin, left = first, limit
     while snapshot is not None and begin < last and left != 0:
         end = min(begin + AT_A_TIME, last)
-        frame = snapshot.rows(list(dict.fromkeys((*model.inputs, *dataset.key, dataset.event_time))), begin, end)
+        frame = snapshot.rows(list(dict.fromkeys((*model.inputs, *dataset.key_columns, dataset.time_column))), begin, end)
         for call in _calls(frame.iloc[:left], model, dataset):
             yield call
             left = None if left is None else left - 1
@@ -77,7 +77,7 @@ def prediction_id(model: str, key: list[object]) -> str:
 
 
 def _calls(frame: pandas.DataFrame, model: ModelSpec, dataset: DatasetSpec) -> Iterator[Call]:
-    types = {column.name: column.type for column in dataset.columns}
+    types = {column.name: column.type for column in dataset.table_columns}
     columns = {name: frame[name].to_numpy() for name in frame.columns}
     rows = encoding.rows_from_columns(columns, list(frame.columns))
     for row in rows:
@@ -86,8 +86,8 @@ def _calls(frame: pandas.DataFrame, model: ModelSpec, dataset: DatasetSpec) -> I
         }  # nullable integers come as floats
         yield Call(
             [{name: whole[name] for name in model.inputs}],
-            prediction_id(model.name, [whole[name] for name in dataset.key]),
-            str(whole[dataset.event_time]),
+            prediction_id(model.name, [whole[name] for name in dataset.key_columns]),
+            str(whole[dataset.time_column]),
         )
 
 

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from perennial.data.added_columns import table_schema
 from perennial.data.hashes import digest_by_names, digest_of
 from perennial.data.labels import UnknownLabels, unknown_labels
-from perennial.data.readers import schema
 from perennial.data.tables import Table
 from perennial.encoding import whole_numbers
 from perennial.errors import TrainingRefused, UnknownName
@@ -84,9 +84,9 @@ class Snapshot:
         Raises:
             Fault: the table has not the columns and types of the spec.
         """
-        wanted = [c.name for c in self.dataset.columns] if columns is None else list(columns)
-        order = list(dict.fromkeys((self.dataset.event_time, *self.dataset.key)))
-        field, where = pc.field(self.dataset.event_time), None
+        wanted = [c.name for c in self.dataset.table_columns] if columns is None else list(columns)
+        order = list(dict.fromkeys((self.dataset.time_column, *self.dataset.key_columns)))
+        field, where = pc.field(self.dataset.time_column), None
         if since is not None:
             where = field >= naive(since)
         if until is not None:
@@ -103,17 +103,16 @@ class Snapshot:
         files = [file for file in self.table.files(self.version) if file["num_records"]]
         if not files:
             raise TrainingRefused(f"Snapshot {self.version} of {self.dataset.name} has no rows: ingest a batch first.")
-        known = [end for end in (file.get(f"max.{self.dataset.event_time}") for file in files) if isinstance(end, datetime)]
+        known = [end for end in (file.get(f"max.{self.dataset.time_column}") for file in files) if isinstance(end, datetime)]
         if len(known) < len(files):  # Delta keeps statistics of the first 32 columns only
-            times = self.table.scan([self.dataset.event_time], version=self.version)
-            known = [pc.max(times[self.dataset.event_time]).as_py()]
+            times = self.table.scan([self.dataset.time_column], version=self.version)
+            known = [pc.max(times[self.dataset.time_column]).as_py()]
         return naive(max(known))
 
 
 def table_of(store: Store, dataset: DatasetSpec) -> Table:
     """The table of a dataset, with the columns of its spec."""
-    columns = zip(schema(dataset), dataset.columns, strict=True)
-    return Table(store, dataset.name, pa.schema([field.with_nullable(column.nullable) for field, column in columns]))
+    return Table(store, dataset.name, table_schema(dataset))
 
 
 def latest_snapshot(store: Store, dataset: DatasetSpec) -> Snapshot | None:

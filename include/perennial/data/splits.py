@@ -54,7 +54,7 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
     Raises:
         TrainingRefused: the snapshot has too few labelled rows or days, or too many labels that are no class.
     """
-    cut, event_time = spec.split, snapshot.dataset.event_time
+    cut, event_time = spec.split, snapshot.dataset.time_column
     every = snapshot.rows()
     label = label_of(every, features_module)
     rows = every[label == label].reset_index(drop=True)  # noqa: PLR0124  NaN alone differs from itself

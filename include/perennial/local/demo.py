@@ -386,7 +386,7 @@ def _requests(first: date, last: date) -> Iterator[tuple[dict[str, Any], datetim
     spec, dataset = discovery.model(MODEL), discovery.dataset(DATASET)
     label = discovery.model_part(MODEL, "features").label
     for _, table in discovery.dataset_module(DATASET).land(first, last):
-        times = table[dataset.event_time].to_pylist()
+        times = table[dataset.time_column].to_pylist()
         rows = table.select(list(spec.inputs)).to_pylist()
         sent = [{name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()} for row in rows]
         outcomes = label({spec.label: table[spec.label].to_numpy(zero_copy_only=False)}).tolist()

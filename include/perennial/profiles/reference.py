@@ -37,7 +37,7 @@ def watched(model: ModelSpec, dataset: DatasetSpec) -> tuple[list[str], dict[str
     for name in model.inputs:
         if name not in {column.name for column in dataset.columns}:
             skipped[name] = "is no column of the dataset any more"
-        elif name == dataset.event_time:
+        elif name == dataset.time_column:
             skipped[name] = "is the event time"
         elif dataset.column(name).type == "timestamp":
             skipped[name] = "is a time: it always moves on"
@@ -75,10 +75,10 @@ def reference(
         pass
     except StoredDataDamaged as damage:
         log.warning("%s It is made again.", damage)
-    whole, lacking = _from_batches(kept, layout, read([dataset.event_time, batch_column]), dataset.event_time, batch_column)
+    whole, lacking = _from_batches(kept, layout, read([dataset.time_column, batch_column]), dataset.time_column, batch_column)
     if lacking:
         log.info("%d of %d reference days have no profile and are counted from the table.", len(lacking), len(lacking) + len(whole.blocks))
-        whole = added([whole, _counted(lacking, layout, read, dataset.event_time)], layout)
+        whole = added([whole, _counted(lacking, layout, read, dataset.time_column)], layout)
     inputs = whole.only(columns)
     store.write(key, encode(inputs))
     return inputs

@@ -112,7 +112,7 @@ class References:
                 return f"the version reads {', '.join(gone)}, which the dataset no longer has"
             rows = self._unseen_rows(version, json.loads((folder / RECORD).read_text())["bounds"], inputs)
             scores = score(folder, {name: rows[name].to_numpy() for name in rows.columns}, threads=2)
-        times = pa.array(rows[self.dataset.event_time].to_numpy().astype("datetime64[us]"))
+        times = pa.array(rows[self.dataset.time_column].to_numpy().astype("datetime64[us]"))
         watched = pa.table({"event_time": times, **watched_scores(self.spec, scores)})
         layout = kept.keep_layout(layout or fit_layout(watched.drop_columns(["event_time"]), joint=()))
         scored = profile(watched, layout, day="event_time")
@@ -122,13 +122,13 @@ class References:
     def _unseen_rows(self, version: int, bounds: Mapping[str, list[str]], inputs: list[str]) -> pd.DataFrame:
         """Rows of the days that a training did not see, thinned evenly."""
         first, end = (datetime.fromisoformat(day) for day in (bounds["validation"][0], bounds["test"][1]))
-        rows = self.snapshot(version)[0].rows(list(dict.fromkeys((self.dataset.event_time, *inputs))), since=first, until=end)
+        rows = self.snapshot(version)[0].rows(list(dict.fromkeys((self.dataset.time_column, *inputs))), since=first, until=end)
         return rows.iloc[np.linspace(0, len(rows) - 1, min(len(rows), SCORED_ROWS)).astype(np.int64)]
 
     def _newest_rows(self, source: Snapshot, columns: list[str]) -> pa.Table:
         """The reference days of a snapshot."""
         since = datetime.combine(source.newest().date() + timedelta(days=1 - self.spec.monitoring.reference_days), time())
-        return source.table.scan(columns, pc.field(self.dataset.event_time) >= since, source.version)
+        return source.table.scan(columns, pc.field(self.dataset.time_column) >= since, source.version)
 
     def _digest(self, version: int) -> str:
         try:

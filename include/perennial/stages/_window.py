@@ -88,11 +88,11 @@ class Judge:
         columns = [name for name in watched(references.as_of(version), references.dataset)[0] if INPUT + name in rows.column_names]
         rows = rows.filter(pc.field("model_version").isin(references.readers(columns, rows["model_version"].unique().to_pylist())))
         spec = references.spec.monitoring
-        past = references.sampled(version, [references.dataset.event_time, *columns])
+        past = references.sampled(version, [references.dataset.time_column, *columns])
         watch = (
             "No input is watched."
             if not columns
-            else fit_watch(past.select(columns), event_days(past[references.dataset.event_time]), spec.anomaly_detector, seed)
+            else fit_watch(past.select(columns), event_days(past[references.dataset.time_column]), spec.anomaly_detector, seed)
         )
         plain = rows.select([INPUT + name for name in columns]).rename_columns(columns)
         ids: list[str] = rows["prediction_id"].to_pylist()

@@ -143,7 +143,7 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
     first, end = (np.datetime64(day) for day in source.record["bounds"]["test"])
     versions = {"candidate": candidate} | ({"champion": champion} if champion else {})
     # A champion may read what the dataset has no more: the table has it still, of the batches that had it.
-    names = dict.fromkeys([column.name for column in dataset.columns])
+    names = dict.fromkeys([column.name for column in dataset.table_columns])
     for version in versions.values():
         names |= dict.fromkeys(given["name"] for given in version.signature["inputs"])
     frame = snapshot_at(store, dataset, source.manifest.snapshot).rows(
@@ -155,7 +155,7 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
     unknown = unknown_of(spec, frame, labels)
     columns = {name: values[known] for name, values in columns.items()}
     scores = {who: score(version.folder, columns, threads=2) for who, version in versions.items()}
-    return Compared(columns, labels[known], columns[dataset.event_time].astype("datetime64[D]"), scores, unknown)
+    return Compared(columns, labels[known], columns[dataset.time_column].astype("datetime64[D]"), scores, unknown)
 
 
 def describe(
@@ -194,7 +194,7 @@ def losses_table(spec: ModelSpec, dataset: DatasetSpec, parts: dict[str, Compare
         columns: dict[str, Any] = {
             "part": [name] * len(part.labels),
             "day": pa.array(part.days),
-            "key": [json.dumps(list(row.values())) for row in rows_from_columns(part.columns, dataset.key)],
+            "key": [json.dumps(list(row.values())) for row in rows_from_columns(part.columns, dataset.key_columns)],
             **{f"slice_{column}": [str(value) for value in _slice_column(part, dataset, column).tolist()] for column in spec.slices},
             **{who: per_row_loss(spec.task, part.labels, scores) for who, scores in part.scores.items()},
         }
@@ -223,7 +223,7 @@ def _slice_column(part: Compared, dataset: DatasetSpec, column: str) -> np.ndarr
     """A column of the dataset, or `month`, `weekday` or `hour` of the event time where there is none of that name."""
     if column in part.columns:
         return part.columns[column]
-    return calendar_slices(part.columns[dataset.event_time])[column]
+    return calendar_slices(part.columns[dataset.time_column])[column]
 
 
 def calendar_slices(times: np.ndarray) -> dict[str, np.ndarray]:

@@ -160,6 +160,7 @@ class _Intake:
             return self._take_in(file, path)
 
     def _take_in(self, file: Landed, path: Path) -> str:
+        from perennial.data.added_columns import with_added_columns
         from perennial.data.continuation import begun_by, continuation
         from perennial.data.readers import read_batch, refuse_nulls
         from perennial.data.removed import may_come_again
@@ -188,7 +189,8 @@ class _Intake:
             if not file.is_unchanged(self.store.stat(file.key)):
                 self.summary.waiting.append(file.name)
                 return f"{file.name} was written again while it was read; it waits."
-            pruned_by = self.spec.event_time if self.spec.event_time in self.spec.key else ""
+            rows = with_added_columns(rows, self.spec, file, part.known if part else 0)
+            pruned_by = self.spec.time_column if self.spec.time_column in self.spec.key_columns else ""
             label = f"{file.name} ({digest[:12]})"
             self.profiles.owe(digest, label)
             version = self.table.append(
@@ -196,14 +198,14 @@ class _Intake:
                 digest,
                 label=label,
                 metadata={"file": file.id, "name": file.name, "size": str(file.size)},
-                key=self.spec.key,
+                key=self.spec.key_columns,
                 event_time=pruned_by,
                 again=again,
             )
         except BatchRefused as refusal:
             self.profiles.forgive(digest)
             return self._refuse(file, digest, str(refusal), rows=rows.num_rows if rows else None, verdict=verdict)
-        newest = max(rows[self.spec.event_time].to_pylist())
+        newest = max(rows[self.spec.time_column].to_pylist())
         self.newest = newest if self.newest is None else max(self.newest, newest)
         remark = "" if verdict.worst_severity is None else f" {verdict.sentence(self._link(verdict.report_key))}"
         continued = (

@@ -130,7 +130,7 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
     for first in range(0, len(digests), TOGETHER):
         batch_of = {owed[digest]: digest for digest in digests[first : first + TOGETHER]}
         rows = table.dataset(version).filter(pc.field(BATCH).isin(list(batch_of)))
-        counted = run_pass(ByGroupAndDay(ByDay(layout, spec.event_time), BATCH), rows)
+        counted = run_pass(ByGroupAndDay(ByDay(layout, spec.time_column), BATCH), rows)
         for label, profile in counted.items():
             kept.write(batch_of[label], profile)
             if not table.has_batch(batch_of[label]):  # taken out since its rows were read
@@ -177,7 +177,7 @@ def _day(day: str, schema: pa.Schema, table: str, spec: DatasetSpec | None) -> s
     """The column by which rows belong to days: the one that was named, else the dataset's event time, else `event_time`."""
     import pyarrow as pa
 
-    day, columns = day or (spec.event_time if spec else "event_time"), ", ".join(schema.names)
+    day, columns = day or (spec.time_column if spec else "event_time"), ", ".join(schema.names)
     if day not in schema.names:
         raise UnknownName(f"The table {table} has no column {day}: name a date or timestamp column with --day; it has {columns}.")
     if not (pa.types.is_timestamp(kind := schema.field(day).type) or pa.types.is_date(kind)):

@@ -201,7 +201,7 @@ def fill_version_folder(
         "rows": {"train": len(cut.train), "validation": len(cut.validation), "test": len(cut.test)},
         "unknown_labels": cut.unknown.as_json(),
         "bounds": cut.bounds,
-        "event_time_end": cut.train[dataset.event_time].max().isoformat(),
+        "event_time_end": cut.train[dataset.time_column].max().isoformat(),
     }
     (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False))
     return True

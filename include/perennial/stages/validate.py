@@ -173,13 +173,13 @@ def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
 
 
 def _oldest(dataset: DatasetSpec, source: Snapshot) -> datetime:
-    starts = [file.get(f"min.{dataset.event_time}") for file in source.table.files(source.version) if file["num_records"]]
+    starts = [file.get(f"min.{dataset.time_column}") for file in source.table.files(source.version) if file["num_records"]]
     known = [start.replace(tzinfo=None) for start in starts if isinstance(start, datetime)]
     if len(known) == len(starts):  # Delta keeps statistics of the first 32 columns only
         return min(known)
     import pyarrow.compute as pc
 
-    oldest: datetime = pc.min(source.table.scan([dataset.event_time], version=source.version)[dataset.event_time]).as_py()
+    oldest: datetime = pc.min(source.table.scan([dataset.time_column], version=source.version)[dataset.time_column]).as_py()
     return oldest.replace(tzinfo=None)
 
 
