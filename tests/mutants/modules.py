@@ -86,4 +86,5 @@ MODULES = {
     "request": _mirrored("serving/request"),
     "calibration": _mirrored("training/calibration"),
     "readers": _mirrored("data/readers", "data/test_readers_at_borders.py"),
+    "release_plan": Module(PACKAGE / "stages/_release_plan.py", (TESTS / "stages/test_release_plan.py",)),
 }

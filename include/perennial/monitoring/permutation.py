@@ -93,8 +93,8 @@ def chi_square(counts: Floats, labels: Floats) -> Floats:
     """Cube root of the chi-square distance of window and rest, by labelling (about normal: Wilson and Hilferty 1931)."""
     window, rest = shares(counts, labels)
     pooled = normed(counts.sum(axis=0))
-    held = pooled > 0
-    root: Floats = np.cbrt((np.square((window - rest)[:, held]) / pooled[held]).sum(axis=1))
+    filled = pooled > 0
+    root: Floats = np.cbrt((np.square((window - rest)[:, filled]) / pooled[filled]).sum(axis=1))
     return root
 
 
@@ -117,10 +117,10 @@ def mean_difference(sums: Floats, sizes: Floats, labels: Floats) -> Floats:
 
 def only_in_window(counts: Floats, labels: Floats) -> Floats:
     """Largest share of the window's rows that one cell has which the rest has not at all, by labelling."""
-    held = counts > 0
-    blocks = held.sum(axis=0)
+    filled = counts > 0
+    blocks = filled.sum(axis=0)
     once = np.diag(
-        np.where(held & (blocks == 1), counts, 0.0).max(axis=1, initial=0.0)
+        np.where(filled & (blocks == 1), counts, 0.0).max(axis=1, initial=0.0)
     )  # of cells in a single block the largest alone counts
     several = counts[:, (blocks > 1) & (blocks <= labels[0].sum())]
     chosen = np.column_stack([once[:, once.any(axis=0)], several]).astype(np.float32)
@@ -143,9 +143,9 @@ def between_blocks(counts: Floats) -> float:
     column volatile stands out among the volatile ones too.
     """
     expected = _rows(counts)[:, None] * normed(counts.sum(axis=0))
-    held = expected.sum(axis=0) > 0
-    freedom = max(int(held.sum()) - 1, 1)
-    chi = (np.square(counts - expected)[:, held] / np.maximum(expected[:, held], 1e-9)).sum(axis=1)
+    filled = expected.sum(axis=0) > 0
+    freedom = max(int(filled.sum()) - 1, 1)
+    chi = (np.square(counts - expected)[:, filled] / np.maximum(expected[:, filled], 1e-9)).sum(axis=1)
     return float(chi[_rows(counts) > 0].mean() / freedom) if counts.sum() else 0.0
 
 

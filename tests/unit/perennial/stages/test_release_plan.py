@@ -13,12 +13,33 @@ from perennial.errors import Fault, LedgerConflict, PerennialError, RegistryDiff
 from perennial.lineage.ledger import UNDER_WAY, Entry
 from perennial.monitoring.answers import WrongAnswers
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Version
+from perennial.results import ReleaseResult
 from perennial.serving.route import Arm, Route
 from perennial.serving.watch import Watch
 from perennial.specs import ReleaseSpec
 from perennial.stages import rollback
-from perennial.stages._release_plan import Applied, Counts, Failure, History, Known, Registered, Wish, planned
-from perennial.stages._release_steps import BringUp, CheckGateway, CountWrong, Follow, Move, Refuse, Step, Tell, Write
+from perennial.stages._release_plan import Applied, Counts, Failure, History, Known, Registered, Wish, corrected, planned, result_of
+from perennial.stages._release_steps import (
+    Apply,
+    AskCounts,
+    AskHistory,
+    AskKin,
+    AskRegistry,
+    BeginWatch,
+    BringUp,
+    Change,
+    CheckGateway,
+    Confirm,
+    CountWrong,
+    Follow,
+    KeepWatch,
+    LookAgain,
+    Move,
+    Refuse,
+    Step,
+    Tell,
+    Write,
+)
 from perennial.stages._routes import route_of
 from perennial.testing import small_model
 
@@ -333,3 +354,384 @@ def test_who_is_told_to_wait_is_told_by_a_fault():
     """DE-02: A no to a version that waits behind a release is repeated by the scheduler; a yes is refused for good."""
     refusals = [planned(knowing(STEP), Wish(4, decision, "jo"))[0].error for decision in (NO, YES)]
     assert [isinstance(error, Fault) for error in refusals] == [True, False]
+
+
+def change(kind: str, version: int, champion: int | None, reason: str, **given: Any) -> Change:
+    """An entry to come, of versions 1 to 9, one of which can be gone back to."""
+    return Change(**{
+        "kind": kind, "version": version, "champion": champion, "weights": {} if champion is None else {champion: 10_000},
+        "versions": STEP.versions, "good": (1,), "reason": reason, "actor": "perennial", **given,
+    })  # fmt: skip
+
+
+def told(action: str, sentence: str, **given: Any) -> Tell:
+    """The answer of a look."""
+    return Tell(ReleaseResult(action=action, sentence=sentence, **given))
+
+
+def of_ten(**given: Any) -> Known:
+    """Version 2 is champion and version 10, which no entry names yet, may start."""
+    return knowing(ENDED, registry=waiting(10), history=NEW, **given)
+
+
+TEN = {**ENDED.versions, 10: f"{10:064d}"}
+BEGUN = change("started", 10, 2, "The release of version 10 begins.", weights={2: 10_000, 10: 0}, versions=TEN, actor="jo")
+READY = "Version 10 is ready: its golden rows match."
+
+
+@pytest.mark.parametrize(
+    ("release", "first", "share", "percent"),
+    [
+        ({}, {"weights": {2: 9_500, 10: 500}}, "5 % of the traffic", 5),
+        ({"steps": (33, 100)}, {"weights": {2: 6_700, 10: 3_300}}, "33 % of the traffic", 33),
+        ({"shadow": True}, {"shadow": 10}, "a copy of all traffic", 0),
+    ],
+)
+def test_how_a_release_begins(release, first, share, percent):
+    """SE-06, SE-07: the whole plan: every entry rests on the one before, who began it is named, and the spec's first step follows."""
+    weights = change("weights", 10, 2, READY, versions=TEN, **first)
+    assert planned(of_ten(release=release), Wish(actor="jo")) == [
+        Move(ENDED), Follow(ENDED), Write(BEGUN, 5), Apply(BEGUN), BringUp(10, BEGUN), BeginWatch(10, 2),
+        Write(weights, 6), Move(weights), Confirm(weights),
+        told("started", f"Version 10 of small_delays gets {share}; version 2 is the champion.", version=10, champion=2, weight=percent,
+             look_again_seconds=3.0),
+    ]  # fmt: skip
+
+
+def test_how_the_first_version_begins():
+    """SE-06: all traffic at once, in the name of who began it; no champion is compared, none is kept."""
+    versions = {1: f"{1:064d}"}
+    started = change(
+        "started", 1, None, "Version 1 is the first: there is nothing to compare it with.", versions=versions, good=(), actor="jo"
+    )
+    released = change("released", 1, 1, "Version 1 is the first and its golden rows match.", versions=versions, good=(), actor="jo")
+    ends = [
+        Move(released), Follow(released),
+        told("promoted", "Version 1 of small_delays serves all traffic: it is the first.", version=1, champion=1, weight=100),
+    ]  # fmt: skip
+    known = knowing(None, registry=Registered(waiting(1, compared="none").version, ("none",)), history=NEW)
+    assert planned(known, Wish(actor="jo")) == [
+        Write(started, None), Apply(started), BringUp(1, started), Write(released, 0), *ends,
+    ]  # fmt: skip
+
+
+def test_how_a_retired_model_begins_again():
+    """SC-09: like the first version, and the entry says that it was retired."""
+    known = knowing(GONE, retired=GONE, registry=waiting(), history=History(GONE))
+    _, _, started, *_, released, _, _, answer = planned(known, Wish(3, actor="jo", again=True))
+    why = "small_delays serves again after it was retired, beginning with version 3: there is nothing to compare it with."
+    assert started == Write(change("started", 3, None, why, good=(), actor="jo"), 5)
+    assert (released.change.kind, released.after, answer.result.weight) == ("released", 6, 100)
+
+
+def test_how_a_release_of_one_step_ends():
+    """SE-07: the version is promoted as soon as it is ready, and the champion of before is kept to go back to."""
+    promoted = change(
+        "promoted", 10, 10, "The spec's only step is 100 % and its golden rows match.",
+        versions=TEN, good=(2, 1), weights={10: 10_000, 2: 0},
+    )  # fmt: skip
+    assert planned(of_ten(release={"steps": (100,)}), Wish(actor="jo")) == [AskKin(2, TEN)]
+    assert planned(of_ten(release={"steps": (100,)}, kin=frozenset({7})), Wish(actor="jo"))[2:] == [
+        Write(BEGUN, 5), Apply(BEGUN), BringUp(10, BEGUN), Write(promoted, 6), Move(promoted), Follow(promoted),
+        told("promoted", f"Version 10 of small_delays is the champion and serves all traffic: {promoted.reason}", version=10, champion=10,
+             weight=100),
+    ]  # fmt: skip
+    killed = replace(of_ten(release={"steps": (100,)}), last=STARTED)
+    assert planned(killed, Wish()) == [AskKin(2, STARTED.versions)]
+    shadowed = of_ten(release={"steps": (100,), "shadow": True})
+    assert planned(shadowed, Wish(actor="jo"))[-1].result.action == "started"  # a shadow is a step before the only one
+
+
+GOOD = "2,000 requests on this step and nothing speaks against the candidate."
+
+
+def looked(known: Known, wish: Wish | None = None) -> tuple[Watch, list[Step]]:
+    """What is kept of a look, and the steps after that."""
+    kept, *steps = planned(known, wish or Wish())
+    assert isinstance(kept, KeepWatch)
+    return kept.watch, steps
+
+
+@pytest.mark.parametrize(
+    ("last", "weights", "shares", "percent"),
+    [
+        (STEP, {2: 7_500, 3: 2_500}, "from 5 % of the traffic to 25 % of the traffic", 25),
+        (entry("weights", 3, 2, good=(1,), weights={2: 7_500, 3: 2_500}), {2: 5_000, 3: 5_000},
+         "from 25 % of the traffic to 50 % of the traffic", 50),
+        (SHADOW, {2: 9_500, 3: 500}, "from a copy of all traffic to 5 % of the traffic", 5),
+    ],
+)  # fmt: skip
+def test_how_a_release_goes_on(last, weights, shares, percent):
+    """SE-07: the next step of the spec, with the evidence in the entry and in the answer; it is brought up before it gets more."""
+    watch, steps = looked(knowing(last, counts=counted(last, 2000)))
+    evidence = steps[1].change.evidence
+    assert watch.counters[3]["requests"] == evidence["errors"]["candidate_requests"] == evidence["step_requests"] == 2000
+    assert evidence["step_seconds"] == 10.0
+    assert "slow_above_ms" not in evidence
+    weights = change("weights", 3, 2, GOOD, weights=weights, evidence=evidence)
+    sentence = f"Version 3 of small_delays goes {shares}: {GOOD}"
+    assert steps == [
+        BringUp(3, last), Write(weights, 5), Move(weights), Confirm(weights),
+        told("advance", sentence, version=3, champion=2, weight=percent, evidence=evidence, look_again_seconds=3.0),
+    ]  # fmt: skip
+
+
+def test_what_is_slow_is_told_with_the_evidence():
+    """SE-09: the edge that was read from the champion's past stands in the figures."""
+    _, steps = looked(knowing(STEP, counts=counted(STEP, 2000, edge_ms=250.0)))
+    assert steps[-1].result.evidence["slow_above_ms"] == 250.0
+
+
+def test_a_candidate_is_judged_by_the_share_it_should_have():
+    """SE-10: of no requests those that its weight gives it are due to it, of a shadow one for each of the champion's."""
+    for last, due in ((STEP, 0.05 * 400), (SHADOW, 0.5 * 400)):
+        counts = replace(counted(last), arms={2: Arm(400), 3: Arm()})
+        watch, _ = looked(knowing(last, counts=counts))
+        assert watch.evidence.silent_requests == pytest.approx(due)
+
+
+def test_a_step_that_lasts_is_held_and_then_asked_about():
+    """SE-08, DE-02: nothing is written until its longest time has passed; then the release is paused as it is."""
+    for last, percent, share in ((STEP, 5, "5 % of the traffic"), (SHADOW, 0, "a copy of all traffic")):
+        _, [held] = looked(knowing(last, counts=counted(last, 50, seconds=3599)))
+        why = "Nothing speaks against the candidate; it has answered 50 of the 100 requests that this step wants."
+        assert held == told(
+            "hold", f"Version 3 of small_delays stays at {share}: {why}",
+            version=3, champion=2, weight=percent, evidence=held.result.evidence, look_again_seconds=3.0,
+        )  # fmt: skip
+        assert held.result.evidence["step_seconds"] == 3599.0
+        _, [write, asked] = looked(knowing(last, counts=counted(last, 50, seconds=3600)))
+        reason, evidence = write.change.reason, asked.result.evidence
+        assert evidence["step_requests"] == 50
+        paused = change("paused", 3, 2, reason, weights=last.weights, shadow=last.shadow, evidence=evidence)
+        assert write == Write(paused, 5)
+        assert asked == told(
+            "ask", f"The release of version 3 of small_delays waits for a person: {reason}",
+            version=3, champion=2, weight=percent, evidence=evidence,
+        )  # fmt: skip
+
+
+def test_a_paused_release_tells_why_it_waits():
+    """DE-02: the reason of its pause, with the evidence of now."""
+    _, [asked] = looked(knowing(PAUSED, counts=counted(PAUSED, 50)))
+    assert asked == told(
+        "ask", "The release of version 3 of small_delays waits for a person: It was so.",
+        version=3, champion=2, weight=5, evidence=asked.result.evidence,
+    )  # fmt: skip
+    assert asked.result.evidence["step_requests"] == 50
+
+
+@pytest.mark.parametrize(("decision", "actor", "said"), [(YES, "jo", "jo decided for it."), (None, "perennial", "")])
+def test_how_a_release_ends_well(decision, actor, said):
+    """SE-07, DE-02: by the word of a person, who is named, or by the evidence; the figures of now stand in the entry."""
+    known = knowing(LAST_STEP, counts=counted(LAST_STEP, 4000), kin=frozenset())
+    _, [up, write, *ends] = looked(known, Wish(3, decision, "jo"))
+    said = said or write.change.reason
+    evidence = write.change.evidence
+    assert evidence["errors"]["champion_requests"] == 4000
+    assert decision or "error" in said
+    promoted = change("promoted", 3, 3, said, weights={3: 10_000, 2: 0}, good=(2, 1), actor=actor, evidence=evidence)
+    assert [up, write] == [BringUp(3, LAST_STEP), Write(promoted, 5)]
+    sentence = f"Version 3 of small_delays is the champion and serves all traffic: {said}"
+    assert ends == [
+        Move(promoted), Follow(promoted), told("promoted", sentence, version=3, champion=3, weight=100, evidence=evidence),
+    ]  # fmt: skip
+
+
+def ends_badly(last: Entry, reason: str, actor: str, evidence: dict[str, Any], now: str) -> list[Step]:
+    """All traffic is the champion's again, the one before it stays warm, and the answer tells it."""
+    weights = {} if last.champion is None else {2: 10_000, 1: 0}
+    back = change("rolled_back", last.version, last.champion, reason, weights=weights, good=last.good, actor=actor, evidence=evidence)
+    sentence = f"Version {last.version} of small_delays was rolled back, {now}: {reason}"
+    answer = told("rolled_back", sentence, version=last.version, champion=last.champion, evidence=evidence)
+    return [Write(back, 5), Move(back), Follow(back), answer]
+
+
+def test_how_a_release_ends_badly():
+    """SE-10, DE-02: by the evidence, by a person who is named, or since the candidate does not come up; of the first nothing is left."""
+    again = "version 2 serves all traffic again"
+    for last in (STEP, SHADOW, PAUSED):
+        _, steps = looked(knowing(last, counts=counted(last, 2000, 400)))
+        evidence, reason = steps[0].change.evidence, steps[0].change.reason
+        assert evidence["errors"]["candidate_events"] == 400
+        assert steps == ends_badly(last, reason, "perennial", evidence, again)
+        assert planned(knowing(last), Wish(3, NO, "jo")) == ends_badly(last, "jo decided against it.", "jo", {}, again)
+    counts = counted(STEP, 2000)
+    fails = knowing(STEP, counts=counts, **failed(BringUp(3, STEP), BROKEN, STEP))
+    check, *steps = planned(fails, Wish(actor="jo"))
+    assert check == CheckGateway()
+    assert steps[0].change.evidence["step_requests"] == 2000
+    assert steps == ends_badly(STEP, str(BROKEN), "perennial", steps[0].change.evidence, again)
+    unseen = knowing(STEP, **failed(BringUp(3, STEP), BROKEN, STEP))
+    assert planned(unseen, Wish(actor="jo"))[1:] == ends_badly(STEP, str(BROKEN), "perennial", {}, again)
+    moved = knowing(STEP, **failed(Move(STEP), BROKEN, STEP, STARTED))
+    assert planned(moved, Wish(actor="jo")) == ends_badly(STEP, str(BROKEN), "perennial", {}, again)
+    assert planned(knowing(FIRST), Wish(1, NO, "jo")) == ends_badly(FIRST, "jo decided against it.", "jo", {}, "nothing serves")
+
+
+def test_another_entry_that_cannot_take_its_traffic_ends_no_release():
+    """SE-10: only the entry that holds is the candidate's; without a release under way the error is the answer."""
+    other = knowing(STEP, **failed(Move(STARTED), BROKEN, STARTED))
+    assert planned(other, Wish()) == [Refuse(BROKEN)]
+    assert planned(knowing(ENDED, **failed(Move(ENDED), BROKEN, ENDED)), Wish()) == [Refuse(BROKEN)]
+    assert planned(knowing(None, **failed(Move(ENDED), BROKEN, ENDED)), Wish()) == [Refuse(BROKEN)]
+
+
+@pytest.mark.parametrize(("last", "after"), [(None, None), (ENDED, 5), (PAUSED, 5)])
+def test_how_a_version_is_turned_down(last, after):
+    """DE-02: the traffic stays as it is, and the entry names the version, its content and who decided."""
+    last = last and last.model_copy(update={"kind": "promoted"})
+    kept = {"weights": last.weights, "good": last.good} if last else {"weights": {}, "good": ()}
+    versions = {**(last.versions if last else {}), 10: f"{10:064d}"}
+    rejected = change("rejected", 10, last.champion if last else None, "jo decided against it.", versions=versions, actor="jo", **kept)
+    steps = planned(knowing(last, registry=waiting(10), history=NEW), Wish(None, NO, "jo"))
+    sentence = "Version 10 of small_delays takes no traffic: jo decided against it."
+    answer = told("rejected", sentence, version=10, champion=rejected.champion)
+    assert steps == [Write(rejected, after), Follow(rejected), answer]
+
+
+def test_what_an_answer_says_of_the_traffic():
+    """SE-07: percent of its version, none of one that was given up, figures of now or of the entry, and when to look again."""
+    spec = small_model()
+
+    def answer(about: Entry, action: str, numbers: dict[str, Any] | None = None) -> ReleaseResult:
+        return result_of(spec, about, action, "Said.", numbers).result
+
+    assert answer(LAST_STEP, "hold").weight == 50
+    assert answer(entry("weights", 3, 2, weights={2: 9_951, 3: 49}), "hold").weight == 0
+    assert answer(entry("weights", 3, 2, weights={2: 9_949, 3: 51}), "hold").weight == 1
+    assert [answer(entry(kind, 2, 2), "nothing").weight for kind in ("rolled_back", "promoted")] == [0, 100]
+    assert answer(BACK, "rolled_back").weight == 0
+    seconds = {action: answer(STEP, action).look_again_seconds for action in ("started", "advance", "hold", "ask", "promoted", "rejected")}
+    assert seconds == {"started": 3.0, "advance": 3.0, "hold": 3.0, "ask": 0.0, "promoted": 0.0, "rejected": 0.0}
+    noted = STEP.model_copy(update={"evidence": {"old": 1}})
+    assert [answer(noted, "hold", numbers).evidence for numbers in (None, {"new": 2})] == [{"old": 1}, {"new": 2}]
+
+
+@pytest.mark.parametrize(
+    ("about", "before", "route", "kind", "champion", "good", "weights"),
+    [
+        (ENDED, entry("weights", 2, 1, seq=4, good=(7, 6)), STEP, "rolled_back", 1, (7, 6), {1: 10_000, 7: 0}),
+        (entry("rolled_back", 2, 1), ENDED, ENDED, "promoted", 2, (1,), {2: 10_000, 1: 0}),
+    ],
+)  # fmt: skip
+def test_the_entry_that_says_who_keeps_the_traffic(about, before, route, kind, champion, good, weights):
+    """SE-10: the champion of before, with those it could go back to; the ledger is read again after that."""
+    about = about.model_copy(update={"versions": {1: "one", 2: "two"}})
+    before = before.model_copy(update={"versions": {1: "old", 2: "old", 7: "seven"}})
+    reason = f"Version {about.champion} could not take the traffic, so version {champion} keeps it: {BROKEN}"
+    correction = change(kind, 2, champion, reason, good=good, weights=weights, versions={1: "one", 2: "two", 7: "seven"})
+    failure = Failure(Move(about), BROKEN, about, before, route_of(route))
+    assert corrected(failure) == [CheckGateway(), Write(correction, 5), LookAgain(BROKEN)]
+    assert corrected(replace(failure, step=Follow(about))) == []
+    assert corrected(replace(failure, error=LedgerConflict("Changed."))) == []
+    assert corrected(replace(failure, entry=None)) == corrected(replace(failure, before=None)) == []
+
+
+def refusal(known: Known, wish: Wish) -> str:
+    """What ends a look that refuses."""
+    error = planned(known, wish)[-1].error
+    assert isinstance(error, ReleaseRefused)
+    return str(error)
+
+
+@pytest.mark.parametrize(
+    ("compared", "last", "why"),
+    [
+        ("7", ENDED, "was compared with version 7, but version 2 is the champion now"),
+        ("none", ENDED, "was compared with no champion, but version 2 is the champion now"),
+        ("2", None, "was compared with version 2, but no champion is the champion now"),
+        (None, ENDED, "did not pass the gate"),
+    ],
+)
+def test_a_word_of_the_gate_that_holds_no_more(compared, last, why):
+    """SE-07: it is said whom the version was compared with and who is champion; a person may release it all the same."""
+    tags = {} if compared is None else {COMPARED_WITH: compared}
+    registry = Registered(replace(waiting().version, tags=tags), ("9",))
+    known = knowing(last, registry=registry, history=NEW)
+    assert refusal(known, Wish()).startswith(f"Version 3 of small_delays {why}. Trigger small_delays_training with force")
+    assert words(planned(known, Wish(3, actor="jo", again=True))).endswith(("tell started", "tell promoted"))
+
+
+@pytest.mark.parametrize(("mode", "how"), [("approval", "approve it in"), ("manual", "start it yourself with")])
+def test_a_version_that_waits_for_a_person(mode, how):
+    """DE-02: the answer says how to begin it; a person's word begins it, and where it is automatic nobody waits."""
+    known = knowing(ENDED, registry=waiting(), history=NEW, release={"mode": mode})
+    said = f"waits for a person, since its spec says release mode {mode}: {how} the DAG small_delays_release"
+    assert said in refusal(known, Wish())
+    assert planned(known, Wish(actor="jo"))[-1].result.action == "started"
+
+
+def test_a_version_that_breaks_callers_is_asked_about():
+    """SE-07: what callers have to do is in the answer, one by one; nothing has moved, and the first version breaks nobody."""
+    breaks = waiting(**{BREAKS_CALLERS: "send gust; send wind"})
+    answer = planned(knowing(ENDED, registry=breaks, history=NEW), Wish())[-1].result
+    assert (answer.action, answer.before_start, answer.version, answer.champion, answer.weight) == ("ask", True, 3, 2, 0)
+    assert answer.evidence == {"callers_must": ["send gust", "send wind"]}
+    assert "since it breaks callers of version 2: send gust; send wind. Tell them first" in answer.sentence
+    assert planned(knowing(ENDED, registry=waiting(**{BREAKS_CALLERS: "no"}), history=NEW), Wish())[-1].result.action == "started"
+    assert planned(knowing(None, registry=breaks, history=NEW), Wish())[-1].result.action == "promoted"
+
+
+def test_what_is_asked_is_about_the_right_version():
+    """SE-06: the registry is asked for the version of the wish, or for its candidate; the ledger for what became of that one."""
+    assert planned(knowing(None), Wish()) == [AskRegistry(None)]
+    assert planned(knowing(ENDED), Wish(3)) == [AskRegistry(3)]
+    assert planned(knowing(ENDED), Wish(2, again=True)) == [AskRegistry(2)]
+    assert planned(knowing(TURNED_DOWN), Wish(3)) == [AskRegistry(3)]  # a version that never began has not ended
+    assert planned(knowing(ENDED, registry=waiting(10)), Wish()) == [AskHistory(10)]
+    assert planned(knowing(None, registry=waiting(1)), Wish()) == [AskHistory(1)]
+    assert planned(knowing(ENDED), Wish(10, NO, "jo")) == [AskHistory(10)]
+    assert planned(knowing(ENDED, history=NEW), Wish(10, NO, "jo")) == [AskRegistry(10)]
+    assert planned(knowing(ENDED, history=NEW, registry=Registered()), Wish(10, NO, "jo")) == [AskRegistry(10)]
+    assert planned(knowing(ENDED), Wish(None, NO, "jo"))[-1] == AskRegistry(None)
+    assert planned(knowing(ENDED, registry=waiting(10)), Wish(None, NO, "jo")) == [AskHistory(10)]
+    assert planned(knowing(STEP), Wish()) == [Move(STEP), Confirm(STEP), AskCounts(STEP)]
+    counts = counted(LAST_STEP, 4000)
+    assert planned(knowing(LAST_STEP, counts=counts), Wish()) == [AskKin(2, LAST_STEP.versions)]
+
+
+def test_what_ended_is_told_again():
+    """SE-06: what it was, why, and the traffic of now."""
+    *_, promoted = planned(knowing(ENDED), Wish(2))
+    assert promoted == told("promoted", "Version 2 of small_delays was promoted: It was so.", version=2, champion=2, weight=100)
+    *_, back = planned(knowing(BACK), Wish(3))
+    assert back == told("rolled_back", "Version 3 of small_delays was rolled back: It was so.", version=3, champion=2)
+
+
+@pytest.mark.parametrize(("last", "champion"), [(None, None), (ENDED, 2)])
+def test_a_look_with_nothing_to_do(last, champion):
+    """SE-06: it says why, of which version and who is champion, and links to no page of a version."""
+    *_, answer = planned(knowing(last, registry=Registered()), Wish())
+    why = "small_delays has no candidate to release."
+    assert answer == Tell(ReleaseResult(outcome="skipped", sentence=why, champion=champion), linked=False)
+
+
+def test_a_version_that_is_not_released_again_by_itself():
+    """SE-07: when and why it was turned down, and how to release it all the same; the champion need not be."""
+    history = History(TURNED_DOWN, TURNED_DOWN)
+    *_, answer = planned(knowing(TURNED_DOWN, registry=waiting(), history=history), Wish())
+    assert answer.result.sentence.startswith(
+        "Version 3 of small_delays was rejected on 2026-01-02 11:00 UTC (It was so) and is not released again by itself."
+    )
+    assert (answer.result.version, answer.result.champion, answer.linked) == (3, 2, False)
+    *_, champion = planned(knowing(TURNED_DOWN, registry=waiting(2)), Wish(again=True))
+    assert champion.result.sentence == "Version 2 of small_delays is the champion already."
+    [again] = planned(knowing(ENDED, history=History(BACK, BACK)), Wish(3, NO, "jo"))
+    assert again.result.sentence.startswith("Version 3 of small_delays was rolled back on 2026-01-02 11:00 UTC (It was so)")
+    retired = planned(knowing(GONE, retired=GONE), Wish(2))[-1].result
+    assert (retired.version, retired.champion, retired.outcome) == (2, None, "skipped")
+    assert retired.sentence.startswith("Nothing is released by itself: small_delays was retired on 2026-01-02 11:00 UTC")
+
+
+def test_who_decides_while_nothing_is_released_is_told_what_waits():
+    """DE-02: the version that waits and how to begin it, or how to see what happened."""
+    waits = refusal(knowing(ENDED, registry=waiting(), history=NEW), Wish(None, YES, "jo"))
+    assert "Version 3 waits to be released: `perennial release --model small_delays --version 3 --actor YOU`" in waits
+    for known, wish in (
+        (knowing(ENDED, registry=Registered()), Wish(None, YES, "jo")),
+        (knowing(ENDED, registry=waiting(), history=History(BACK, BACK)), Wish(None, YES, "jo")),
+        (knowing(ENDED), Wish(3, YES, "jo")),
+        (knowing(ENDED, history=History(ENDED)), Wish(3, NO, "jo")),
+    ):
+        assert "`perennial ledger show --model small_delays` tells what happened." in refusal(known, wish)

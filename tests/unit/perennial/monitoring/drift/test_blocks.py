@@ -182,3 +182,73 @@ def test_moments_of_profiles_are_those_of_their_rows():
     assert joint.fourier.shape[0] == 8
     assert (np.abs(joint.fourier) <= 1).all()
     assert joint.means[:4] == pytest.approx(joint.means[4:])
+
+
+def test_what_was_skipped_hides_no_column_after_it():
+    """MN-01: the columns that follow one of the calendar are compared."""
+    table = rows_by_day({"m": ["jan"] * 20 + ["feb"] * 20, "n": [float(i % 7) for i in range(40)]}, 20)
+    days = profile(table, fit_layout(table, ["m", "n"]), day="day")
+    columns, skipped = columns_of(days, days)
+    assert ([c.name for c in columns], [*skipped]) == (["n"], ["m"])
+    assert "follows the calendar" in skipped["m"]
+
+
+def test_a_value_of_one_row_a_day_counts_for_the_calendar():
+    """MN-01: a second value in a single row is a second value; days of two different values are enough, two of the same are none."""
+    for texts, follows in ((["a"] * 19 + ["b"], False), (["a"] * 20, True)):
+        table = rows_by_day({"m": texts + ["c"] * 20, "n": [1.0, 2.0] * 20}, 20)
+        days = profile(table, fit_layout(table, ["m"]), day="day")
+        assert ("m" in columns_of(days, days)[1]) == follows
+
+
+def test_names_that_the_layout_does_not_know_stand_by_block():
+    """MN-01: of either side and in order of their names; what is none of them is the rest, and a side may lack any."""
+    known = rows_by_day({"c": ["a", "b"] * 15}, 10)
+    before = rows_by_day({"c": ["a"] * 9 + ["old"] + ["b"] * 8 + ["old", "both"] + ["a"] * 10}, 10)
+    after = rows_by_day({"c": ["both"] * 3 + ["a"] * 5 + ["z", "z"], "n": [1.0] * 10}, 10, first=4)
+    layout = fit_layout(known, ["c"])
+    [c], _ = columns_of(*(profile(table, layout, day="day") for table in (before, after)))
+    assert c.labels == ["a", "b", "both", "old", "z", "other categories"]
+    assert c.counts.tolist() == [[9, 0, 0, 1, 0, 0], [0, 8, 1, 1, 0, 0], [10, 0, 0, 0, 0, 0], [5, 0, 3, 0, 2, 0]]
+
+
+def test_names_that_were_not_kept_are_the_other_categories(monkeypatch):
+    """MN-01: with those that were kept they are all rows that the layout does not know."""
+    monkeypatch.setattr("perennial.profiles.state.UNSEEN_NAMES", 2)
+    known, window = rows_by_day({"c": ["a", "b"] * 5}, 10), rows_by_day({"c": ["a", *"uvwxyz", "x", "y", "z"]}, 10, first=2)
+    layout = fit_layout(known, ["c"])
+    [c], _ = columns_of(*(profile(table, layout, day="day") for table in (known, window)))
+    assert len(c.labels) == 5
+    assert c.counts.sum(axis=1).tolist() == [10, 10]
+    assert c.counts[:, -1].tolist() == [0, 9 - c.counts[1, 2:4].sum()]
+
+
+def test_moments_hold_where_a_category_has_another_share_than_at_the_fit():
+    """MN-01: an indicator is standardised by its share at the fit; its correlation is that of the rows inside the days all the same."""
+    rng = np.random.default_rng(4)
+    x, noise = rng.normal(size=(2, 1600))
+    flag = x + noise > np.repeat([0.8, -1.2], 800)  # about 0.28 of the first days, 0.8 of the others
+    table = rows_by_day({"x": x, "flag": flag}, 400)
+    layout = fit_layout(table.slice(0, 800), ["x", "flag"])
+    before, after = (profile(table.slice(begin, 800), layout, day="day") for begin in (0, 800))
+    joint = joint_of(before, after)
+    marks = [name for name in joint.names if name.startswith("flag=")]
+    for place, mark in enumerate(marks):
+        sign = 1 if mark == "flag=true" else -1
+        for days, weights in ((slice(0, 800), [1, 1, 0, 0]), (slice(800, 1600), [0, 0, 1, 1])):
+            inside = [v[days] - v[days].reshape(2, 400).mean(axis=1).repeat(400) for v in (x, sign * flag.astype(float))]
+            r = joint.correlations(np.array([weights], dtype=float), np.array([place]))[0, 0]
+            assert r == pytest.approx(np.corrcoef(*inside)[0, 1], abs=0.03)
+
+
+def test_samples_of_other_columns_have_no_joint_moments():
+    """MN-01: neither where the two sides were counted over other columns, nor where none were counted together."""
+    table = rows_by_day({"n": [1.0, 2.0, 3.0, 4.0] * 5, "k": [4.0, 1.0, 3.0, 2.0] * 5}, 10)
+    days = profile(table, fit_layout(table, ["n", "k"]), day="day")
+    assert joint_of(days, days) is not None
+    assert joint_of(days, days.only(["n"])) is None
+    nothing = fit_layout(table.slice(0, 0), ["n", "k"])
+    uncounted = profile(table, nothing, day="day")
+    assert nothing.joint.size == 0
+    assert uncounted.blocks
+    assert joint_of(uncounted, uncounted) is None
