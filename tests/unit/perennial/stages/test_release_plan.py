@@ -735,3 +735,11 @@ def test_who_decides_while_nothing_is_released_is_told_what_waits():
         (knowing(ENDED, history=History(ENDED)), Wish(3, NO, "jo")),
     ):
         assert "`perennial ledger show --model small_delays` tells what happened." in refusal(known, wish)
+
+
+def test_a_first_version_that_ended_was_promoted():
+    """SE-06: its release ended well, whether the look is repeated or a person says yes to it afterwards."""
+    alone = entry("released", 1, 1)
+    for wish in (Wish(1), Wish(1, YES, "jo")):
+        *_, answer = planned(knowing(alone), wish)
+        assert answer == told("promoted", "Version 1 of small_delays was promoted: It was so.", version=1, champion=1, weight=100)

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from perennial.monitoring import permutation
+from perennial.monitoring.drift import effects
 from perennial.monitoring.drift.blocks import Column
 from perennial.monitoring.drift.columns import WatchedColumn
 from perennial.specs import MonitoringSpec
@@ -191,3 +192,64 @@ def test_forty_new_categories_have_bars():
     sentence, bars = told(questions(column, 2)["new category"])
     assert [label for label, _, _ in bars] == [f"c{i}" for i in range(1, 41)]
     assert sentence.startswith("`x`: new category c1: 0.0 % → 4.0 % of rows")
+
+
+def test_how_far_a_number_moved_is_beyond_the_tolerance_on_the_reference():
+    """MN-01: the spec's part of the standard deviation of the reference alone, however the window scatters."""
+    column = numbers([[0, 5, 0, 0, 0, 5, 0, 0, 0, 0], [0, 5, 0, 0, 0, 5, 0, 0, 0, 0], [0, 0, 0, 5, 0, 0, 0, 5, 0, 0]])
+    labels = labels_of(2, 1)
+    assert effects.spread_of(column, 2) < effects.spread_of(column, 3)
+    for tolerance_sd in (0.0, 0.5, 0.51, 1.5):
+        watched = WatchedColumn(column, column, labels, 2, MonitoringSpec(tolerance_sd=tolerance_sd), "", False)
+        [asked] = watched.questions()
+        wanted = effects.moved_numbers(column, 2, tolerance_sd)
+        assert asked.effect(1 - labels, labels) == pytest.approx(wanted(1 - labels, labels))
+    assert [effects.moved_numbers(column, blocks, 0.5)(1 - labels[:1], labels[:1]).tolist() for blocks in (2, 3)] == [[0.5], [0.0]]
+
+
+def test_one_row_in_ten_thousand_is_the_farthest_out():
+    """MN-01: of many rows the outermost counts as if it stood at that rank, at either end alike, and a row nearer the middle as it is."""
+    for outermost in (1, 1000):
+        counts = np.full((3, 10), 6000.0)
+        counts[:, [0, 9]] = 0
+        counts[0, 0] = counts[1, 9] = outermost
+        asked = questions(numbers(counts), 2)["shift"].statistics
+        pooled = counts.sum(axis=0)
+        rank = (np.cumsum(pooled) - pooled / 2) / pooled.sum()
+        scores = stats.norm.ppf(np.maximum(np.minimum(rank, 0.9999), 0.0001))
+        assert asked[1].values[0] == pytest.approx(
+            abs(scores @ counts[2] / counts[2].sum() - scores @ counts[:2].sum(axis=0) / counts[:2].sum())
+        )
+        for statistic, by_cell in zip(asked[1:3], (scores, scores**2), strict=True):
+            assert statistic.values == pytest.approx(
+                permutation.mean_difference(counts @ by_cell, counts.sum(axis=1), labels_of(2, 1)), rel=1e-5
+            )
+
+
+def test_bars_have_six_digits():
+    """MN-01: those of a shift, of missing values and of new categories, as a report writes them."""
+    asked = questions(categories([[20, 10, 0], [0, 0, 0], [10, 10, 10]], [60, 0, 60]), 2)
+    assert told(asked["shift"])[1] == [("a", 0.666667, 0.333333), ("b", 0.333333, 0.333333), ("all others", 0.0, 0.333333)]
+    assert told(asked["nulls"])[1] == [("missing", 0.666667, 0.666667), ("present", 0.333333, 0.333333)]
+    assert told(asked["new category"])[1] == [("c", 0.0, 0.333333)]
+
+
+def test_new_categories_that_are_as_frequent_stand_in_their_order():
+    """MN-01: of fifty alike the first forty, and since when it is said."""
+    counts = np.zeros((3, 51))
+    counts[:, 0], counts[2, 1:] = 100, 1
+    column = Column("x", counts, np.zeros(3), labels=[f"c{i}" for i in range(51)])
+    sentence, bars = told(questions(column, 2, since=" since 3 May")["new category"])
+    assert [label for label, _, _ in bars] == [f"c{i}" for i in range(1, 41)]
+    assert sentence == "`x`: new category c1: 0.0 % → 0.7 % of rows and 39 more since 3 May"
+
+
+def test_every_question_is_about_its_column_and_has_the_effect_of_its_kind():
+    """MN-01: by name, and in the unit of the kind: rows that moved, missing values, rows of the largest new category."""
+    column = categories([[80, 20, 0], [60, 40, 0], [30, 40, 20]], [0, 10, 10])
+    asked, labels = questions(column, 2), labels_of(2, 1)
+    assert {kind: question.column for kind, question in asked.items()} == {"shift": "x", "nulls": "x", "new category": "x"}
+    window = 1 - labels[:1], labels[:1]
+    assert asked["shift"].effect(*window) == pytest.approx([0.7 - 30 / 90])
+    assert asked["nulls"].effect(*window) == pytest.approx([0.1 - 10 / 210])
+    assert asked["new category"].effect(*window) == pytest.approx([20 / 90])

@@ -147,3 +147,42 @@ def test_the_same_features_everywhere_are_no_distance():
     assert whole.effect(1 - LABELS[:1], LABELS[:1]).tolist() == [0.0]
     assert whole.statistics[0].values == pytest.approx(np.zeros(len(LABELS)))
     assert whole.statistics[0].ratio == 0.0
+
+
+def test_how_much_blocks_scatter_by_definition():
+    """MN-01: of all columns, squared distances of blocks from the whole, in units of a row's; of a pair, squared covariances, in units of
+    those of two normal columns."""
+    raw = [r + np.array([0.8, 0.3]) for r in blocks(np.random.default_rng(9), 7, rows=(20, 90), mix=[[1.0, 0.7], [0, 0.6]])]
+    whole, pair = questions_together(joint_of(raw, WAVES), LABELS, "")
+    rows = np.array([len(r) for r in raw])
+    features = [np.concatenate([np.cos(r @ WAVES), np.sin(r @ WAVES)], axis=1) for r in raw]
+    pooled = np.concatenate(features).mean(axis=0)
+    of_a_row = np.sum(1 - pooled**2) / 2
+    assert np.abs(pooled).max() > 0.5
+    wanted = np.mean([n * np.sum((f.mean(axis=0) - pooled) ** 2) / of_a_row for n, f in zip(rows, features, strict=True)])
+    assert whole.statistics[0].ratio == pytest.approx(wanted)
+    covariances = np.array([np.cov(r.T, bias=True)[0, 1] for r in raw])
+    variances = [rows @ np.array([r[:, i].var() for r in raw]) / rows.sum() for i in (0, 1)]
+    from_mean = covariances - rows @ covariances / rows.sum()
+    assert pair.statistics[0].ratio == pytest.approx(np.mean(rows * from_mean**2) / np.prod(variances))
+    assert pair.statistics[1].ratio == pair.statistics[0].ratio
+
+
+def test_a_pair_at_the_border_is_volatile_and_asked_about_once(monkeypatch):
+    """MN-01: the border belongs to the volatile ones, and no pair to both or to none."""
+    joint = joint_of(blocks(np.random.default_rng(10), 7))
+    [pair] = questions_together(joint, LABELS, "")
+    monkeypatch.setattr(permutation, "VOLATILE", pair.statistics[0].ratio)
+    assert [q.column for q in questions_together(joint, LABELS, "")] == ["c0 and c1"]
+
+
+def test_bars_of_columns_together_have_six_digits():
+    """MN-01: as a report writes them, and not fewer."""
+    for question in questions_together(joint_of(blocks(np.random.default_rng(11), 7, rows=(30, 40)), WAVES), LABELS, ""):
+        [bar] = question.describe()[1]
+        for figure in (bar.reference, bar.window):
+            assert figure == round(figure, 6)
+            assert figure == 0 or figure != round(figure, 4)
+    assert {q.column for q in questions_together(joint_of(blocks(np.random.default_rng(11), 7), WAVES), LABELS, "")} == {
+        "all columns", "c0 and c1",
+    }  # fmt: skip
