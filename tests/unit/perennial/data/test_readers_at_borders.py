@@ -165,7 +165,7 @@ def test_folders_in_a_zip_are_no_files(read, refusal):
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 64, 1 << 20])
-@pytest.mark.parametrize("wrong", [b"\xff", b"\x00", b"\xc3(", b"\xe2\x82"])
+@pytest.mark.parametrize("wrong", [b"\xff", b"\x00", b"\xc3(", b"\xc3\n", b"\xe2\x82"])
 @pytest.mark.parametrize("before", ["", "ab\n", "é\né\n\n€€\n€"])
 def test_a_wrong_byte_is_found_wherever_a_chunk_ends(refusal, monkeypatch, chunk, wrong, before):
     """DM-10: line and byte are those of the whole file, also where a character is half in one chunk and half in the next, or has no end."""
@@ -331,10 +331,10 @@ def test_a_null_is_refused_only_where_none_may_be(rows, spec):
 OBJECT = b'{"sold": "2013-01-01 00:00:00", "shop": "a", "amount": 1.5, "items": 1, "open": true}\n'
 
 
-@pytest.mark.parametrize(("file", "data"), [("a.ndjson", OBJECT), ("a.ndjson.gz", gzip.compress(OBJECT)), ("a.jsonl", OBJECT)])
-def test_lines_of_json_have_two_names(read, file, data):
+@pytest.mark.parametrize("file", ["a.ndjson", "a.ndjson.gz", "a.jsonl"])
+def test_lines_of_json_have_two_names(read, file):
     """DM-01: `.ndjson` is `.jsonl`, packed or not."""
-    assert read(file, data).to_pylist() == read("same.jsonl", OBJECT).to_pylist()
+    assert read(file, gzip.compress(OBJECT) if file.endswith(".gz") else OBJECT).to_pylist() == read("same.jsonl", OBJECT).to_pylist()
 
 
 @pytest.mark.parametrize(("written", "text"), [("007", "007"), ("1e3", "1e3"), ("true", "true"), ('"a\nb"', "a\nb")])
@@ -349,6 +349,25 @@ def test_a_line_of_json_may_be_long(read):
     long_name = "a" * 3_000_000
     rows = read("a.jsonl", OBJECT + OBJECT.replace(b'"a"', f'"{long_name}"'.encode()), limit=10_000_000)
     assert rows["shop"].to_pylist() == ["a", long_name]
+
+
+def test_unpacking_ends_a_megabyte_after_the_limit(refusal):
+    """DM-10: what comes later is not even looked at: a packed file that is damaged there is told to be too large."""
+    packed = gzip.compress(b"0" * (3 << 19))  # a megabyte and a half
+    damaged = packed + b"x" * 99
+    assert refusal("a.csv.gz", damaged, limit=200_000).startswith("a.csv.gz, unpacked, is larger than 200,000 bytes")
+    assert refusal("a.csv.gz", damaged, limit=2 << 20).startswith("a.csv.gz is cut short or damaged")
+
+
+def test_a_byte_order_mark_alone_is_no_file(refusal):
+    """DM-10: a spreadsheet without a cell is told like any file that cannot be read."""
+    assert refusal("a.csv", b"\xef\xbb\xbf").startswith("a.csv cannot be read: Empty CSV file. Land it again")
+
+
+def test_a_byte_order_mark_before_a_text_column(read):
+    """DM-01, DM-18: the first column too keeps the type of the spec: its values are not guessed to be numbers."""
+    data = b"\xef\xbb\xbfshop,sold,amount,items,open\n007,2013-01-01,1.5,1,true\n"
+    assert read("a.csv", data)["shop"].to_pylist() == ["007"]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(read):

@@ -6,9 +6,10 @@ import json
 from datetime import datetime, timezone
 
 import pytest
+from pydantic import ValidationError
 
 from perennial.errors import StoredDataDamaged, UnknownName
-from perennial.incidents.inbox import Inbox
+from perennial.incidents.inbox import Inbox, Request
 
 
 @pytest.fixture
@@ -59,6 +60,18 @@ def test_what_another_wrote_is_read(inbox, store):
         assert found.asked == datetime(2026, 2, 20, 6, tzinfo=timezone.utc)
         assert (found.state, found.runs, found.outcome, found.sentence) == state
         assert (inbox.active() is not None, len(inbox.open())) == (place < 2, place == 0)
+
+
+def test_a_request_is_what_was_asked():
+    """MN-10: what was read is not changed in memory, holds nothing that is not known of requests, and lacks nothing that was asked."""
+    facts = {"key": "00000007-drift", "cause": "drift", "snapshot": 7, "evidence": {}, "asked": datetime(2026, 2, 20, tzinfo=timezone.utc)}
+    with pytest.raises(ValidationError, match="frozen"):
+        Request(**facts).state = "ended"
+    with pytest.raises(ValidationError, match="surplus"):
+        Request(**facts, surplus=True)
+    for name in facts:
+        with pytest.raises(ValidationError, match=f"{name}\n.*required"):
+            Request(**{field: value for field, value in facts.items() if field != name})
 
 
 def test_three_runs_may_take_a_request(inbox, store, events):

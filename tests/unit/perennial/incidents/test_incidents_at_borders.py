@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta, timezone
 from itertools import product
 
 import pytest
+from pydantic import ValidationError
 
 from perennial.errors import UnknownName
 from perennial.incidents.incidents import Incident, Incidents, alarm_rate, awaits_verdict, due, known_names, named
@@ -81,6 +82,19 @@ def test_an_incident_as_its_events_left_it(incidents):
     assert (last.verdict, last.by, last.note, last.resolution) == ("known", "ada", "A sale.", "Over.")
     assert first.opened == last.opened <= last.judged <= last.resolved
     assert not last.is_open
+
+
+def test_an_incident_is_evidence():
+    """MN-11: what was read is not changed in memory, has no field but those of incidents, and lacks none that tells what it is."""
+    facts = incident().model_dump()
+    with pytest.raises(ValidationError, match="frozen"):
+        incident().severity = "info"
+    with pytest.raises(ValidationError, match="surplus"):
+        Incident(**facts, surplus=True)
+    for name in ("id", "kind", "key", "severity", "sentence", "evidence", "opened"):
+        with pytest.raises(ValidationError, match=f"{name}\n.*required"):
+            Incident(**{field: value for field, value in facts.items() if field != name})
+    assert (incident().files, incident().later_files) == ((), ())
 
 
 def test_whatever_begins_like_a_page_is_a_link():
