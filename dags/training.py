@@ -1,7 +1,7 @@
 """Trains a candidate of {title} and registers it as a version if it passes the gate.
 
-**When.** Every night, when `{dataset}` has a new snapshot, when monitoring requests retraining, or by hand. These events only
-trigger the DAG: `validate` checks what is new since the last version, and skips the rest if nothing is.
+**When.** Every night, when `{dataset}` (or the label feed, if the model has one) has a new snapshot, when monitoring requests retraining,
+or by hand. These events only trigger the DAG: `validate` checks what is new since the last version, and skips the rest if nothing is.
 
 **What it does.** `validate` decides whether to train, on which snapshot and why. `train` fits on the oldest days, uses the validation
 days for early stopping and seals a version folder. `evaluate` measures the candidate on the newest days, side by side with the champion.
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param
+from airflow.sdk import DAG, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, Param
 
 from perennial import discovery
 from perennial.specs import ModelSpec
@@ -60,7 +60,8 @@ CAUSE = "{{ {'manual': 'manual', 'scheduled': 'schedule'}.get(dag_run.run_type, 
 def training(spec: ModelSpec) -> DAG:
     """The training DAG of one model."""
     nightly = CronTriggerTimetable(spec.retrain.schedule, timezone="UTC")
-    schedule = AssetOrTimeSchedule(timetable=nightly, assets=assets.snapshot(spec.dataset) | assets.retraining(spec))
+    data = [assets.snapshot(dataset) for dataset in spec.datasets]
+    schedule = AssetOrTimeSchedule(timetable=nightly, assets=AssetAny(*data, assets.retraining(spec)))
     with DAG(schedule=schedule, params=PARAMS, **dag_defaults(spec, "training", __doc__)) as dag:
         validate = stage_task(
             "validate", spec, cause=CAUSE, snapshot=param("snapshot"), force=param("force"), reason=param("reason"), run_url=run_page()
@@ -69,6 +70,7 @@ def training(spec: ModelSpec) -> DAG:
             "train",
             spec,
             snapshot=result_of("validate", "snapshot"),
+            labels=result_of("validate", "labels"),
             cause=result_of("validate", "cause"),
             request=result_of("validate", "request"),
             code=result_of("validate", "code"),

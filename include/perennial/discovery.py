@@ -208,12 +208,14 @@ def _load(file: _File, wanted: type[_Spec]) -> _Spec | Broken:
 
 
 def _misfit(spec: ModelSpec, known: dict[str, DatasetSpec], left_out: dict[str, Broken]) -> tuple[str, str] | None:
-    """The first name in a model's spec that its dataset does not have, and why; None if the spec fits."""
-    if spec.dataset in left_out:
-        return spec.dataset, f"its dataset {spec.dataset} is broken, see {left_out[spec.dataset].place}"
-    if spec.dataset not in known:
-        return spec.dataset, f"there is no dataset {spec.dataset!r}. {_hint(spec.dataset, known).rstrip('.')}"
-    return spec.misfit(known[spec.dataset])
+    """The first name in a model's spec that its datasets do not have, and why; None if the spec fits."""
+    wanted = {"dataset": spec.dataset} | ({"label feed": spec.labels.dataset} if spec.labels else {})
+    for role, name in wanted.items():
+        if name in left_out:
+            return name, f"its {role} {name} is broken, see {left_out[name].place}"
+        if name not in known:
+            return name, f"there is no dataset {name!r}. {_hint(name, known).rstrip('.')}"
+    return spec.misfit(known[spec.dataset], known[spec.labels.dataset] if spec.labels else None)
 
 
 def _words(error: BaseException) -> str:

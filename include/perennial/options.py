@@ -133,6 +133,7 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             MODEL,
             Option("--cause", "why training is requested", choices=CAUSES, default="schedule"),
             Option("--snapshot", "table version to train on; the newest if absent", int),
+            Option("--labels", "version of the label feed's table; the newest if absent", int),
             Option("--force", "train even if nothing is new", bool),
             Option("--reason", "a person's reason, for the record", default=""),
             Option("--run-url", "URL of the orchestrator's run, for the record", default=""),
@@ -143,6 +144,7 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
         (
             MODEL,
             Option("--snapshot", "table version to train on", int, required=True),
+            Option("--labels", "version of the label feed's table; the newest if absent", int),
             Option("--cause", "why the candidate is trained", choices=CAUSES, default="manual"),
             CODE,
             Option("--request", "key of the retraining request that this answers", default=""),

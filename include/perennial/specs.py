@@ -158,7 +158,9 @@ class DatasetSpec(Named):
         default=0,
         ge=0,
         description="Days after event time until the label is known; ages, splits and replays take it into account. "
-        "A row must have its label when it lands; a row without one is never trained on, even if the label becomes known later.",
+        "A row without a label is left out of a training until its label is known: from a label feed (`labels` of the model), or as a "
+        "corrected row. Of a label feed, labels of rows that are younger than this do not count yet, so that those that come "
+        "early do not outweigh the others.",
     )
     max_batch_bytes: int = Field(
         default=1 << 30, gt=0, description="Largest file that is accepted, bytes (also unpacked); a larger one is refused whole."
@@ -485,13 +487,43 @@ class ServingSpec(Spec):
         return self
 
 
+class LabelSpec(Spec):
+    """Labels that come after the rows: a dataset of their own, the label feed, joined to the rows as of the snapshot."""
+
+    dataset: str = Field(
+        description="The label feed: a dataset with the key, the label columns and the time at which each label became known. "
+        "Several rows of one key are several labels: the latest one known counts, and an empty one takes the label back."
+    )
+    key: tuple[str, ...] = Field(
+        min_length=1, description="Columns that join a label to its row, of the same name and type in both datasets."
+    )
+    columns: tuple[str, ...] = Field(
+        min_length=1, description="Label columns that the feed brings. One of the same name in the model's dataset is not read."
+    )
+    known_at: str = Field(
+        description="Timestamp column of the feed: when the label became known. A snapshot has only labels that were known by its moment, "
+        "which is the newest time in rows and feed."
+    )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> LabelSpec:
+        names = [*self.key, *self.columns, self.known_at]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"key, columns and known_at name {', '.join(twice)} twice: each is a column of its own")
+        return self
+
+
 class ModelSpec(Named):
     """One model: what it predicts from which dataset, and how it is trained, released, watched and served."""
 
     dataset: str = Field(description="Dataset that the model learns from.")
     task: Literal["binary", "multiclass", "regression"] = Field(description="Kind of prediction.")
     inputs: tuple[str, ...] = Field(min_length=1, description="Columns in a prediction request; all must be known at prediction time.")
-    label: str = Field(description="Column of the dataset from which the label is made (`features.label`).")
+    label: str = Field(description="Column of the dataset, or of the label feed, from which the label is made (`features.label`).")
+    labels: LabelSpec | None = Field(
+        default=None, description="Label feed, where labels come after the rows; if unset, rows have their label."
+    )
     classes: tuple[str, ...] = Field(default=(), description="Class names of a classifier, in the order of the scores.")
     slices: tuple[str, ...] = Field(default=(), description="Columns by which evaluation is broken down.")
     split: SplitSpec = Field(default=SplitSpec(), description="How snapshots are split.")
@@ -511,17 +543,69 @@ class ModelSpec(Named):
             raise ValueError("a binary model has two classes, the positive one last")
         return self
 
-    def misfit(self, dataset: DatasetSpec) -> tuple[str, str] | None:
-        """The first name in this spec that the dataset does not have, with a clause that says so; None if the model fits the dataset."""
-        columns = {column.name for column in dataset.columns}
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets that a training reads: the model's own, and its label feed if it has one."""
+        return (self.dataset, *((self.labels.dataset,) if self.labels else ()))
+
+    def misfit(self, dataset: DatasetSpec, feed: DatasetSpec | None = None) -> tuple[str, str] | None:
+        """The first name in this spec that the datasets do not have, with a clause that says so; None if the model fits them.
+
+        Args:
+            dataset: that the model learns from.
+            feed: its label feed, if it has one.
+        """
+        if self.labels and feed and (wrong := self._feed_misfit(self.labels, dataset, feed)):
+            return wrong
+        columns, later = {column.name for column in dataset.columns}, set(self.labels.columns if self.labels else ())
+        if early := [name for name in self.inputs if name in later]:
+            return early[0], f"its inputs name {', '.join(early)}, which its label feed brings: at prediction time it is not known"
         for names, wanted, known in (
             ("inputs name", self.inputs, columns),
-            ("label is", (self.label,), columns),
-            ("slices name", self.slices, columns | set(CALENDAR_SLICES)),
+            ("label is", (self.label,), columns | later),
+            ("slices name", self.slices, columns | later | set(CALENDAR_SLICES)),
         ):
             if missing := [name for name in wanted if name not in known]:
                 return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have"
         return None
+
+    def _feed_misfit(self, labels: LabelSpec, dataset: DatasetSpec, feed: DatasetSpec) -> tuple[str, str] | None:
+        """The first name for which labels cannot be joined to the rows, and why."""
+        for field, wanted, source in (
+            ("key", labels.key, dataset),
+            ("key", labels.key, feed),
+            ("columns", labels.columns, feed),
+            ("known_at", (labels.known_at,), feed),
+        ):
+            names = {column.name for column in source.columns}
+            if missing := [name for name in wanted if name not in names]:
+                return missing[0], f"its labels.{field} names {', '.join(missing)}, which the dataset {source.name} does not have"
+        for name in labels.key:
+            types = [source.column(name).type for source in (dataset, feed)]
+            if types[0] != types[1]:
+                return name, f"its labels.key {name} is {types[0]} in {dataset.name} and {types[1]} in {feed.name}: they must be the same"
+        known_at, of_feed = feed.column(labels.known_at), f"its label feed {feed.name} has"
+        takes_corrections = feed.key and set(feed.key) <= {*labels.key, labels.known_at}
+        checks = (
+            (self.label, self.label in labels.columns, f"its label is {self.label}, which labels.columns does not name"),
+            (
+                known_at.name,
+                known_at.type == "timestamp" and not known_at.nullable,
+                f"its labels.known_at {known_at.name} must be a timestamp column of {feed.name} that is never missing",
+            ),
+            (
+                feed.name,
+                takes_corrections,
+                f"{of_feed} the key {', '.join(feed.key) or '(none)'}: it must be {', '.join((*labels.key, labels.known_at))}, "
+                "so that a later label of the same row can land",
+            ),
+            (
+                feed.name,
+                feed.time_zone == dataset.time_zone,
+                f"{of_feed} the time zone {feed.time_zone} and its dataset {dataset.name} {dataset.time_zone}: give them the same",
+            ),
+        )
+        return next(((word, why) for word, holds, why in checks if not holds), None)
 
     @model_validator(mode="after")
     def _metric_fits_the_task(self) -> ModelSpec:

@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from perennial import discovery
-from perennial.data.snapshots import Snapshot, latest_snapshot
+from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot
 from perennial.engine.in_process import fold
 from perennial.errors import EXIT_DONE, Fault, TrainingRefused, UnknownName
 from perennial.monitoring import drift, permutation, replay
@@ -90,9 +90,10 @@ def run(
     dataset = discovery.dataset(spec.dataset)
     chosen = policies_named(policies, spec.retrain)
     delay = ceil(dataset.label_delay_days if delay_days is None else delay_days)
-    snapshot = latest_snapshot(store, dataset)
+    snapshot = model_snapshot(store, spec)
     if snapshot is None:
-        raise UnknownName(f"The dataset {dataset.name} has no rows yet, so there is nothing to replay: land and ingest its history first.")
+        empty = empty_dataset(store, spec)
+        raise UnknownName(f"The dataset {empty} has no rows yet, so there is nothing to replay: land and ingest its history first.")
     began = time.monotonic()
     progress = Told(sys.stderr.isatty())
     world = prepare(snapshot, spec, discovery.model_part(model, "features"), delay, settings.home / "replay", progress)

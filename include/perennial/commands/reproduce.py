@@ -13,13 +13,14 @@ import tempfile
 from pathlib import Path
 
 from perennial import discovery
-from perennial.data.snapshots import Snapshot, snapshot_at
+from perennial.data.snapshots import Snapshot, sentence_case
 from perennial.errors import EXIT_DONE, EXIT_FAULT, StoredDataDamaged, UnknownName
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, training_parameters
 from perennial.lineage.version_folder import MANIFEST, fetch, read_manifest, seal
 from perennial.registry.model_registry import ModelRegistry
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
+from perennial.stages._snapshots import snapshot_of
 from perennial.stages.train import RECORD, fill_version_folder
 from perennial.store import Store
 
@@ -37,11 +38,11 @@ def run(settings: Settings, store: Store, version: str) -> int:
         raise UnknownName(f"There is no version {number} of {model}: the registry at {settings.mlflow_url} lists them.")
     spec, manifest = discovery.model(model), read_manifest(store, model, registered.digest)
     dataset = discovery.dataset(manifest.dataset)
-    source = snapshot_at(store, dataset, manifest.snapshot)
+    source = snapshot_of(store, dataset, manifest)
     if manifest.snapshot_digest not in source.digests:
         raise StoredDataDamaged(
-            f"Snapshot {manifest.snapshot} of {manifest.dataset} is not what {model}/{number} was trained on: "
-            "restore the table from a backup."
+            f"{sentence_case(source.words)} is not what {model}/{number} was trained on: "
+            f"restore the table{'s' if source.labels else ''} from a backup."
         )
     source.refuse_damaged()
     for line in unknown_before(source, manifest):
@@ -80,7 +81,8 @@ def unknown_before(source: Snapshot, manifest: Manifest) -> list[str]:
 
     The bytes of files that were written before their hashes were kept are known since a later day only.
     """
-    late = source.table.hashes(source.version).late
+    tables = [source] + ([source.labels.feed] if source.labels else [])
+    late = {f"{one.dataset.name}/{path}": when for one in tables for path, when in one.table.hashes(one.version).late.items()}
     since = max((when for when in late.values() if when > manifest.created), default=None)
     if since is None:
         return []

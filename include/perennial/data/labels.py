@@ -1,4 +1,4 @@
-"""Label values that are not a class of the model: training leaves these rows out, so they are counted and reported.
+"""Labels that a training leaves out, counted and reported: values that are no class, and rows whose label is not known yet.
 
 >>> import numpy as np
 >>> from perennial.data.labels import unknown_labels
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from perennial.errors import TrainingRefused
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 TOLD = 5  # values that a sentence names
+NEWEST_DAYS = 7  # of which a sentence says how many rows have a label
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,50 @@ def refuse_unknown(spec: ModelSpec, unknown: UnknownLabels, where: str) -> Unkno
             "rows are to be left out."
         )
     return unknown
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Rows, and rows whose label is known, of each day that has rows."""
+
+    days: Mapping[date, tuple[int, int]] = field(default_factory=dict)  # in order
+
+    @property
+    def labelled(self) -> int:
+        """Rows whose label is known."""
+        return sum(labelled for _, labelled in self.days.values())
+
+    @property
+    def labelled_days(self) -> list[date]:
+        """Days that have a row whose label is known, in order."""
+        return [day for day, (_, labelled) in self.days.items() if labelled]
+
+    def sentence(self, newest_days: int = NEWEST_DAYS) -> str:
+        """A sentence on the labels of the newest days; empty if there are no rows."""
+        if not self.days:
+            return ""
+        newest = max(self.days)
+        of_these = [counts for day, counts in self.days.items() if day > newest - timedelta(days=newest_days)]
+        rows, labelled = (sum(counts) for counts in zip(*of_these, strict=True))
+        return f"{labelled / rows:.0%} of the rows of the last {newest_days} days (to {newest}) have a label yet."
+
+    def as_json(self) -> dict[str, list[int]]:
+        """Rows and labelled rows by day, as JSON."""
+        return {day.isoformat(): [rows, labelled] for day, (rows, labelled) in self.days.items()}
+
+
+NOTHING = Coverage()
+
+
+def coverage_of(times: np.ndarray, known: np.ndarray) -> Coverage:
+    """Count the rows of each day, and those whose label is known.
+
+    Args:
+        times: event times, [rows].
+        known: whether the label is known, [rows].
+    """
+    import numpy as np
+
+    days, place = np.unique(times.astype("datetime64[D]"), return_inverse=True)
+    rows, labelled = np.bincount(place, minlength=len(days)), np.bincount(place, weights=known, minlength=len(days))
+    return Coverage({day: (int(of), int(n)) for day, of, n in zip(days.astype(object).tolist(), rows, labelled, strict=True)})

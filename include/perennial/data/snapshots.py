@@ -14,8 +14,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,9 +25,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from perennial import discovery
 from perennial.data.added_columns import table_schema
 from perennial.data.hashes import digest_by_names, digest_of
-from perennial.data.labels import UnknownLabels, unknown_labels
+from perennial.data.label_feed import KnownLabels
+from perennial.data.labels import Coverage, UnknownLabels, coverage_of, unknown_labels
 from perennial.data.tables import Table
 from perennial.encoding import whole_numbers
 from perennial.errors import TrainingRefused, UnknownName
@@ -37,13 +41,22 @@ if TYPE_CHECKING:
     import pandas
 
 
+LABELLED = "labelled:"  # how the digest of a snapshot with a label feed begins
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """One version of a dataset's table; immutable."""
+    """One version of a dataset's table, with the labels that a feed knew by a moment where a model has a label feed; immutable."""
 
     dataset: DatasetSpec
     version: int
     store: Store
+    labels: KnownLabels | None = None
+
+    @property
+    def words(self) -> str:
+        """What snapshot this is, for a sentence."""
+        return f"snapshot {self.version} of {self.dataset.name}" + (f" with {self.labels.words}" if self.labels else "")
 
     @property
     def table(self) -> Table:
@@ -53,17 +66,28 @@ class Snapshot:
     @property
     def digest(self) -> str:
         """Digest of the content: a hash of the SHA-256 of each of its files, as recorded when they were written
-        (`refuse_damaged` reads the files)."""
+        (`refuse_damaged` reads the files). With a label feed, of the files of both tables and the moment: other labels are
+        another snapshot."""
+        if self.labels is None:
+            return self.rows_digest
+        parts = [self.rows_digest, self.labels.feed.digest, self.labels.known_by.isoformat(), self.labels.delay_days]
+        return f"{LABELLED}{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
+
+    @property
+    def rows_digest(self) -> str:
+        """Digest of the rows alone."""
         return digest_of(self.table.hashes(self.version).files.values())
 
     @property
-    def digests(self) -> tuple[str, str]:
-        """The digest, and the digest in the old form, from before file hashes were kept."""
-        return self.digest, digest_by_names(self.table.files(self.version))
+    def digests(self) -> tuple[str, ...]:
+        """The digest, and the digest in the old form, from before file hashes and label feeds were kept."""
+        return (self.digest,) if self.labels else (self.digest, digest_by_names(self.table.files(self.version)))
 
     def refuse_damaged(self) -> None:
         """Read every file of the snapshot once. Raises StoredDataDamaged if one has changed since it was written."""
         self.table.refuse_damaged(self.version)
+        if self.labels:
+            self.labels.feed.refuse_damaged()
 
     def count(self) -> int:
         """Number of rows."""
@@ -73,7 +97,7 @@ class Snapshot:
         """The snapshot's rows, sorted by event time and key, so that the same snapshot always gives the same frame.
 
         Args:
-            columns: which columns, in this order; all, in the spec's order, if absent.
+            columns: which columns, in this order; all, in the spec's order and with the label columns, if absent.
             since: first event time, included.
             until: last event time, not included.
 
@@ -84,30 +108,45 @@ class Snapshot:
         Raises:
             Fault: the table has not the columns and types of the spec.
         """
-        wanted = [c.name for c in self.dataset.table_columns] if columns is None else list(columns)
+        brought = self.labels.spec.columns if self.labels else ()
+        wanted = list(dict.fromkeys((*(c.name for c in self.dataset.table_columns), *brought))) if columns is None else list(columns)
         order = list(dict.fromkeys((self.dataset.time_column, *self.dataset.key_columns)))
         field, where = pc.field(self.dataset.time_column), None
         if since is not None:
             where = field >= naive(since)
         if until is not None:
             where = (field < naive(until)) if where is None else where & (field < naive(until))
-        selected = self.table.scan(list(dict.fromkeys((*wanted, *order))), where, self.version)
+        selected = self._read((*wanted, *order), where)
         return _frame(selected.sort_by([(name, "ascending") for name in order]).select(wanted))
 
-    def newest(self) -> datetime:
-        """The newest event time.
+    def newest(self, column: str = "") -> datetime:
+        """The newest event time, or the newest time in another timestamp column.
 
         Raises:
             TrainingRefused: the snapshot has no rows.
         """
+        column = column or self.dataset.time_column
         files = [file for file in self.table.files(self.version) if file["num_records"]]
         if not files:
             raise TrainingRefused(f"Snapshot {self.version} of {self.dataset.name} has no rows: ingest a batch first.")
-        known = [end for end in (file.get(f"max.{self.dataset.time_column}") for file in files) if isinstance(end, datetime)]
+        known = [end for end in (file.get(f"max.{column}") for file in files) if isinstance(end, datetime)]
         if len(known) < len(files):  # Delta keeps statistics of the first 32 columns only
-            times = self.table.scan([self.dataset.time_column], version=self.version)
-            known = [pc.max(times[self.dataset.time_column]).as_py()]
+            times = self.table.scan([column], version=self.version)
+            known = [pc.max(times[column]).as_py()]
         return naive(max(known))
+
+    def coverage(self, label: str) -> Coverage:
+        """How many rows of each day have a label: a value in that column."""
+        rows = self._read([self.dataset.time_column, label])
+        return coverage_of(rows[self.dataset.time_column].to_numpy(), rows[label].is_valid().to_numpy())
+
+    def _read(self, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
+        """Columns of the rows, and of the labels that were known of them."""
+        labels = self.labels if self.labels and set(self.labels.spec.columns) & set(columns) else None
+        own = [name for name in columns if labels is None or name not in labels.spec.columns]
+        needed = (*own, *labels.spec.key, self.dataset.time_column) if labels else own
+        rows = self.table.scan(list(dict.fromkeys(needed)), where, self.version)
+        return labels.join(rows, self.dataset.time_column) if labels else rows
 
 
 def table_of(store: Store, dataset: DatasetSpec) -> Table:
@@ -132,6 +171,46 @@ def snapshot_at(store: Store, dataset: DatasetSpec, version: int) -> Snapshot:
         known = f"has the snapshots 1 to {newest}" if newest else "has no snapshot yet: ingest a batch first"
         raise UnknownName(f"There is no snapshot {version} of {dataset.name}: it {known}.")
     return Snapshot(dataset, version, store)
+
+
+def model_snapshot(store: Store, spec: ModelSpec, version: int | None = None, labels: int | None = None) -> Snapshot | None:
+    """The snapshot that a model learns from: of its dataset, with the labels of its feed, if it has one, as of the snapshot.
+
+    The moment is the newest time in both tables: the newest event time, or the newest time at which a label became known. It
+    depends on the two table versions alone, so the same versions give the same snapshot at any time.
+
+    Args:
+        store: has the tables.
+        spec: of the model.
+        version: of the dataset's table; the newest if absent.
+        labels: version of the label feed's table; the newest if absent.
+
+    Returns:
+        None while the dataset or the label feed has no snapshot.
+
+    Raises:
+        UnknownName: there is no such version.
+    """
+    dataset = discovery.dataset(spec.dataset)
+    source = latest_snapshot(store, dataset) if version is None else snapshot_at(store, dataset, version)
+    if source is None or spec.labels is None:
+        return source
+    told = discovery.dataset(spec.labels.dataset)
+    feed = latest_snapshot(store, told) if labels is None else snapshot_at(store, told, labels)
+    if feed is None:
+        return None
+    times = [snapshot.newest(column) for snapshot, column in ((source, ""), (feed, spec.labels.known_at)) if snapshot.count()]
+    return replace(source, labels=KnownLabels(spec.labels, feed, max(times), dataset.label_delay_days)) if times else source
+
+
+def empty_dataset(store: Store, spec: ModelSpec) -> str:
+    """Name of the dataset for want of which a model has no snapshot: its own, or its label feed."""
+    return next((name for name in spec.datasets if latest_snapshot(store, discovery.dataset(name)) is None), spec.dataset)
+
+
+def sentence_case(words: str) -> str:
+    """The words with a capital first letter."""
+    return words[:1].upper() + words[1:]
 
 
 def label_of(rows: pandas.DataFrame, features_module: ModuleType | Any) -> np.ndarray:

@@ -26,8 +26,8 @@ from datetime import timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from perennial.data.labels import ALL_KNOWN, UnknownLabels, refuse_unknown
-from perennial.data.snapshots import Snapshot, label_of, unknown_of
+from perennial.data.labels import ALL_KNOWN, NOTHING, Coverage, UnknownLabels, coverage_of, refuse_unknown
+from perennial.data.snapshots import Snapshot, label_of, sentence_case, unknown_of
 from perennial.errors import TrainingRefused
 from perennial.specs import ModelSpec
 
@@ -44,6 +44,7 @@ class Split:
     test: pandas.DataFrame
     bounds: dict[str, list[str]]  # part -> [first day, day after the last], ISO dates
     unknown: UnknownLabels = ALL_KNOWN  # labels since the first training day that are no class
+    coverage: Coverage = NOTHING  # rows and labelled rows of each day
 
 
 def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any) -> Split:
@@ -57,12 +58,13 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
     cut, event_time = spec.split, snapshot.dataset.time_column
     every = snapshot.rows()
     label = label_of(every, features_module)
-    rows = every[label == label].reset_index(drop=True)  # noqa: PLR0124  NaN alone differs from itself
+    known = label == label  # noqa: PLR0124  NaN alone differs from itself
+    rows, coverage = every[known].reset_index(drop=True), coverage_of(every[event_time].to_numpy(), known)
     if rows.empty:
-        refuse_unknown(spec, unknown_of(spec, every, label), f"snapshot {snapshot.version} of {snapshot.dataset.name}")
+        refuse_unknown(spec, unknown_of(spec, every, label), snapshot.words)
         raise TrainingRefused(
-            f"Snapshot {snapshot.version} of {snapshot.dataset.name} has no row with a known {spec.label}: "
-            "ingest batches that have outcomes."
+            f"{sentence_case(snapshot.words)} has no row with a known {spec.label}: "
+            f"ingest {'labels' if snapshot.labels else 'batches that have outcomes'}."
         )
     days = rows[event_time].dt.normalize()
     end = days.max().to_pydatetime() + timedelta(days=1)
@@ -74,12 +76,12 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
     if len(parts["train"]) < cut.min_train_rows or not len(parts["validation"]) or not len(parts["test"]):
         counts = ", ".join(f"{len(part)} rows for {name}" for name, part in parts.items())
         raise TrainingRefused(
-            f"Snapshot {snapshot.version} of {snapshot.dataset.name} is too small for {spec.name}: {counts}; "
+            f"{sentence_case(snapshot.words)} is too small for {spec.name}: {counts}; "
             f"it needs {cut.min_train_rows} for train before "
             f"{cut.validation_days} days for validation and {cut.test_days} for test. Ingest older or newer days, "
-            "or change split in the spec."
+            f"or change split in the spec.{f' {coverage.sentence()}' if snapshot.labels else ''}"
         )
     used = (every[event_time] >= bounds["train"][0]).to_numpy()  # to the newest row: days of unknown labels alone count too
-    unknown = refuse_unknown(spec, unknown_of(spec, every[used], label[used]), f"snapshot {snapshot.version} of {snapshot.dataset.name}")
+    unknown = refuse_unknown(spec, unknown_of(spec, every[used], label[used]), snapshot.words)
     days_of_parts = {name: [first.date().isoformat(), last.date().isoformat()] for name, (first, last) in bounds.items()}
-    return Split(**parts, bounds=days_of_parts, unknown=unknown)
+    return Split(**parts, bounds=days_of_parts, unknown=unknown, coverage=coverage)

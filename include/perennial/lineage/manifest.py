@@ -13,14 +13,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 import perennial
 from perennial.errors import SettingMissing, SpecBroken, TrainingRefused
-from perennial.specs import Cause, ModelSpec
+from perennial.specs import Cause, LabelSpec, ModelSpec
 
 Parameter = str | int | float | bool | None
 
@@ -28,6 +28,7 @@ Parameter = str | int | float | bool | None
 TRAINING_CODE = (
     "clock.py",
     "encoding.py",
+    "data/label_feed.py",
     "data/snapshots.py",
     "data/splits.py",
     "training/batches.py",
@@ -41,6 +42,20 @@ _PACKAGE = Path(perennial.__file__).parent
 _LOCK = _PACKAGE.parent / "images" / "workload" / "requirements.txt"
 
 
+class LabelsUsed(BaseModel):
+    """The labels of a training whose model has a label feed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    feed: LabelSpec = Field(description="The label feed, as the spec had it.")
+    snapshot: int = Field(description="Version of the feed's table.")
+    digest: str = Field(description="Identity of that version's content.")
+    rows_digest: str = Field(description="Identity of the content of the snapshot's rows, without labels.")
+    known_by: datetime = Field(description="The moment: labels that became known later did not count.")
+    delay_days: float = Field(description="Labels of rows that were younger at that moment did not count.")
+    newest_day: date | None = Field(description="Newest day of event time that had a label; none if no row had one.")
+
+
 class Manifest(BaseModel):
     """Everything needed to train a version again, and why it was trained."""
 
@@ -50,7 +65,8 @@ class Manifest(BaseModel):
     run_key: str = Field(description="Identity of the training: equal keys train the same version.")
     dataset: str = Field(description="Dataset it was trained on.")
     snapshot: int = Field(description="Table version.")
-    snapshot_digest: str = Field(description="Identity of the snapshot's content.")
+    snapshot_digest: str = Field(description="Identity of the snapshot's content, the labels of a feed included.")
+    labels: LabelsUsed | None = Field(default=None, description="Labels that came after the rows; none if the rows had their label.")
     code_digest: str = Field(description="Identity of the training code.")
     lock_digest: str = Field(description="Identity of the lock file of the workload environment.")
     parameters: dict[str, Parameter] = Field(description="What the spec and the run asked for, flat.")
@@ -67,6 +83,10 @@ class Manifest(BaseModel):
     def digest(self) -> str:
         """Content address: over the files and what made them, not over when, why and after whom."""
         identity = self.model_dump(mode="json", exclude={"snapshot", "cause", "reason", "request", "parents", "created"})
+        if self.labels is None:
+            del identity["labels"]  # as in versions from before there were label feeds
+        else:
+            del identity["labels"]["snapshot"]
         return _sha256(_canonical(identity))
 
 
@@ -77,6 +97,7 @@ def training_parameters(spec: ModelSpec, max_epochs: int | None = None) -> dict[
         "task": spec.task,
         "inputs": ",".join(spec.inputs),
         "label": spec.label,
+        **({} if spec.labels is None else {"labels": spec.labels.model_dump_json()}),
         "classes": ",".join(spec.classes),
         **spec.split.model_dump(exclude={"max_unknown_labels"}),  # it refuses, and shapes nothing
         "cpus": spec.compute.cpus,
@@ -102,10 +123,11 @@ def code_digest(model: str) -> str:
 
 
 def run_code(spec: ModelSpec) -> str:
-    """Identity of all that a run reads of a model: its folder, the spec included, and the file of its
-    dataset; comments, docstrings and layout apart."""
+    """Identity of all that a run reads of a model: its folder, the spec included, and the files of its
+    dataset and label feed; comments, docstrings and layout apart."""
     top = _PACKAGE.parent
-    files = [*sorted((top / "perennial_models" / spec.name).rglob("*.py")), *(top / "perennial_datasets").glob(f"{spec.dataset}.py")]
+    datasets = [file for name in spec.datasets for file in (top / "perennial_datasets").glob(f"{name}.py")]
+    files = [*sorted((top / "perennial_models" / spec.name).rglob("*.py")), *datasets]
     return _sha256(_canonical({file.relative_to(top).as_posix(): _meaning(file) for file in files}))
 
 
@@ -121,7 +143,7 @@ def require_code(spec: ModelSpec, began_with: str) -> None:
     """
     if began_with and run_code(spec) != began_with:
         raise TrainingRefused(
-            f"The files of {spec.name} or of its dataset {spec.dataset} changed while this run was under way, "
+            f"The files of {spec.name} or of its dataset {' or '.join(spec.datasets)} changed while this run was under way, "
             "and it uses the code that it began with: "
             f"start another training, which takes them as they are now."
         )

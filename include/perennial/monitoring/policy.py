@@ -158,7 +158,8 @@ class Training:
     name: str  # as people call it: "version 12", or "candidate 3f2a..."
     snapshot: int
     code_digest: str
-    newest: datetime  # newest event time of its snapshot
+    newest: datetime  # newest event time of its snapshot; with a label feed, the newest day that had a label
+    labels: int | None = None  # version of the label feed's table, where the model has one
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,9 @@ class Situation:
 
     cause: Cause  # why the stage was started
     snapshot: int  # table version that would be trained on
-    newest: datetime  # newest event time in it
+    newest: datetime  # newest event time in it; with a label feed, the newest day that has a label
     code_digest: str
+    labels: int | None = None  # version of the label feed's table, where the model has one
     forced: bool = False
     same: Training | None = None  # training on just these inputs: snapshot content, code, lock file, parameters
     last: Training | None = None  # newest training
@@ -212,23 +214,20 @@ def should_train(situation: Situation, spec: RetrainSpec) -> Train | Skip:  # no
         return Train("code", f"The code has changed since {s.last.name}.")
     if s.changed:
         return Train("code", f"The spec has changed since {s.last.name}: {' and '.join(s.changed)}.")
-    if s.snapshot == s.last.snapshot:
+    if (s.snapshot, s.labels) == (s.last.snapshot, s.last.labels):
         return Skip(
             f"Nothing new since {s.last.name} (snapshot {s.last.snapshot}, data up to {s.last.newest:%Y-%m-%d}): "
             "only the environment or the parameters changed. Start a training by hand to use them."
         )
     if spec.on_new_snapshot == "always":
-        return Train(_own(s.cause, "data"), f"Snapshot {s.snapshot} is newer than that of {s.last.name}.")
+        return Train(_own(s.cause, "data"), f"{_newer(s, s.last)}.")
     return _if_due(s, s.last, spec)
 
 
 def _if_due(s: Situation, last: Training, spec: RetrainSpec) -> Train | Skip:
     oldest = s.champion or last
     if spec.max_age_days is None:
-        return Skip(
-            f"Snapshot {s.snapshot} is newer than that of {last.name} ({last.snapshot}), "
-            "but training waits for drift or a jump of the loss."
-        )
+        return Skip(f"{_newer(s, last, f' ({last.snapshot})')}, but training waits for drift or a jump of the loss.")
     due = max(oldest.newest + timedelta(days=spec.max_age_days), last.newest + timedelta(days=spec.cooldown_days))
     if s.newest >= due:
         return Train(
@@ -237,9 +236,16 @@ def _if_due(s: Situation, last: Training, spec: RetrainSpec) -> Train | Skip:
             f"and {spec.max_age_days:g} are allowed.",
         )
     return Skip(
-        f"Snapshot {s.snapshot} is newer than that of {last.name} ({last.snapshot}), "
+        f"{_newer(s, last, f' ({last.snapshot})')}, "
         f"but training is due only with data of {due:%Y-%m-%d}, or when drift or a jump of the loss asks for it."
     )
+
+
+def _newer(s: Situation, last: Training, number: str = "") -> str:
+    """What is newer than at the last training: the snapshot of the rows, or their labels alone."""
+    if s.snapshot == last.snapshot:
+        return f"Snapshot {s.snapshot} has other labels ({s.labels}) than {last.name} was trained on ({last.labels})"
+    return f"Snapshot {s.snapshot} is newer than that of {last.name}{number}"
 
 
 def _own(cause: Cause, usual: Cause) -> Cause:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perennial.data.snapshots import Snapshot, latest_snapshot
+from perennial.data.snapshots import Snapshot, model_snapshot
 from perennial.incidents.inbox import Inbox
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.trainings import kin, last_training
@@ -23,7 +23,7 @@ def decide(traffic: Traffic, inbox: Inbox, incidents: Incidents, window: Window,
             ended = f" It ended: {request.sentence}" if request.state == "ended" else ""
             why = f"{request.evidence.get('why')} Requested retraining {request.key}.{ended}"
             return Decision(cause=request.cause, why=why, request=request.key)
-    newest_data = latest_snapshot(traffic.store, traffic.dataset)
+    newest_data = model_snapshot(traffic.store, traffic.spec)
     asked = policy.ask(_evidence(traffic, inbox, incidents, findings, newest_data), traffic.spec.retrain)
     if isinstance(asked, policy.Held) or newest_data is None:
         return Decision(cause=None, why=asked.why, request=None)

@@ -96,8 +96,10 @@ def _with_slices_of(spec: ModelSpec, own: ModelSpec, rows: pa.Table) -> ModelSpe
 
 def _first_unseen(references: References, version: int, family: frozenset[int], days: list[performance.DayPerformance]) -> date:
     """First day that may show that the training of a version has been overtaken by a jump of the loss."""
-    newest = references.snapshot(version)[0].newest().date()
+    newest, labels = references.snapshot(version)[0].newest().date(), references.manifest(version).labels
     trained_to = newest - timedelta(days=ceil(references.dataset.label_delay_days))
+    if labels and labels.newest_day:
+        trained_to = labels.newest_day
     trained = min(family)  # its recalibrations have later numbers
     first_answer = min((d.day for d in days if d.version in family), default=newest + timedelta(days=1))
     return performance.first_unseen(references.manifest(trained).cause, trained_to, first_answer)

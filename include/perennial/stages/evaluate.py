@@ -30,6 +30,7 @@ from perennial.results import EvaluateResult
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._snapshots import with_labels_of
 from perennial.stages.train import RECORD
 from perennial.store import Store
 from perennial.training.evaluation import calibration_curve, intervals, metrics, per_row_loss, slice_metrics
@@ -139,16 +140,19 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
 
 
 def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed, candidate: Sealed, champion: Sealed | None) -> Compared:
-    """Scores of both versions on the test days of `source`, from the snapshot that `source` was trained on; rows with a known label."""
+    """Scores of both versions on the test days of `source`, from the snapshot that `source` was trained on; rows with a known label.
+
+    Labels of a feed are those that the candidate's training knew, for the champion's older days too: what was corrected since counts.
+    """
     first, end = (np.datetime64(day) for day in source.record["bounds"]["test"])
     versions = {"candidate": candidate} | ({"champion": champion} if champion else {})
     # A champion may read what the dataset has no more: the table has it still, of the batches that had it.
     names = dict.fromkeys([column.name for column in dataset.table_columns])
     for version in versions.values():
         names |= dict.fromkeys(given["name"] for given in version.signature["inputs"])
-    frame = snapshot_at(store, dataset, source.manifest.snapshot).rows(
-        list(names), first.astype("datetime64[s]").item(), end.astype("datetime64[s]").item()
-    )
+    rows_of_source = with_labels_of(snapshot_at(store, dataset, source.manifest.snapshot), candidate.manifest)
+    names |= dict.fromkeys(rows_of_source.labels.spec.columns if rows_of_source.labels else ())
+    frame = rows_of_source.rows(list(names), first.astype("datetime64[s]").item(), end.astype("datetime64[s]").item())
     columns = {name: frame[name].to_numpy() for name in frame.columns}
     labels = load_features(candidate.folder).label(columns)
     known = ~np.isnan(labels)

@@ -20,7 +20,7 @@ import numpy as np
 
 from perennial import discovery
 from perennial.data.labels import UnknownLabels
-from perennial.data.snapshots import Snapshot, snapshot_at
+from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot
 from perennial.data.splits import split
 from perennial.encoding import Columns
 from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
@@ -32,6 +32,7 @@ from perennial.results import TrainResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._snapshots import labels_used
 from perennial.store import Store
 from perennial.training.processes import is_helper
 
@@ -51,6 +52,7 @@ def run(
     *,
     model: str,
     snapshot: int,
+    labels: int | None = None,
     cause: Cause = "manual",
     request: str = "",
     max_epochs: int | None = None,
@@ -73,7 +75,9 @@ def run(
     registry = ModelRegistry(settings)
     _agreement.require(store, registry, model)
     champion = registry.version(model, "champion")
-    source = snapshot_at(store, dataset, snapshot)
+    source = model_snapshot(store, spec, snapshot, labels)
+    if source is None:
+        raise TrainingRefused(f"{empty_dataset(store, spec)} has no snapshot yet: ingest a batch first.")
     manifest = begin_manifest(
         spec, source, max_epochs, cause=cause, reason=reason, request=request, parents=[champion.digest] if champion else []
     )
@@ -136,6 +140,7 @@ def begin_manifest(
         dataset=spec.dataset,
         snapshot=source.version,
         snapshot_digest=content,
+        labels=labels_used(source, spec.label),
         code_digest=code,
         lock_digest=lock,
         parameters=parameters,
@@ -201,6 +206,7 @@ def fill_version_folder(
         "rows": {"train": len(cut.train), "validation": len(cut.validation), "test": len(cut.test)},
         "unknown_labels": cut.unknown.as_json(),
         "bounds": cut.bounds,
+        **({"coverage": cut.coverage.as_json()} if source.labels else {}),
         "event_time_end": cut.train[dataset.time_column].max().isoformat(),
     }
     (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False))
@@ -232,7 +238,7 @@ def columns_of(frame: pandas.DataFrame, names: tuple[str, ...] | None = None) ->
 
 def refuse_untrainable(spec: ModelSpec, source: Snapshot, train: np.ndarray, validation: np.ndarray) -> None:
     """Raises TrainingRefused where the labels cannot give a model."""
-    where = f"snapshot {source.version} of {spec.dataset}"
+    where = source.words
     if spec.task == "regression":
         if np.ptp(train) == 0:
             raise TrainingRefused(

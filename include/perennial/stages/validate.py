@@ -10,16 +10,19 @@ from __future__ import annotations
 import logging
 import math
 import uuid
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from perennial import discovery
-from perennial.data.snapshots import Snapshot, latest_snapshot, snapshot_at
+from perennial.data.labels import Coverage
+from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot, sentence_case
 from perennial.errors import TrainingRefused
 from perennial.incidents.inbox import Inbox, Request
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger, retired_words
-from perennial.lineage.manifest import Manifest, code_digest, lock_digest, run_code, training_parameters
+from perennial.lineage.manifest import Manifest, Parameter, code_digest, lock_digest, run_code, training_parameters
 from perennial.lineage.trainings import judged, last_training, trained_on
 from perennial.lineage.version_folder import read_manifest
 from perennial.monitoring.policy import Situation, Skip, Training, should_train
@@ -28,6 +31,7 @@ from perennial.results import ValidateResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._snapshots import newest_trained
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ LIKE_CODE = (
     "task",
     "inputs",
     "label",
+    "labels",
     "classes",
 )  # of a spec: what the model reads and says; a change asks for a training as one of the code does
 log = logging.getLogger("perennial.validate")
@@ -49,6 +54,7 @@ def run(
     *,
     cause: Cause = "schedule",
     snapshot: int | None = None,
+    labels: int | None = None,
     force: bool = False,
     reason: str = "",
     run_url: str = "",
@@ -69,15 +75,19 @@ def run(
     retired = Ledger(store, model).retirement()
     if retired and not asked_by_person:
         return ValidateResult(outcome="skipped", sentence=f"Nothing is trained by itself: {retired_words(retired)}", cause=cause)
-    source = latest_snapshot(store, dataset) if snapshot is None else snapshot_at(store, dataset, snapshot)
-    too_small = f"{dataset.name} has no snapshot yet: ingest a batch first." if source is None else _too_small(spec, dataset, source)
+    source = model_snapshot(store, spec, snapshot, labels)
+    if source is None:
+        coverage, too_small = None, f"{empty_dataset(store, spec)} has no snapshot yet: ingest a batch first."
+    else:
+        coverage = source.coverage(spec.label) if source.labels else None
+        too_small = _too_small(spec, dataset, source) or (_too_few_labels(spec, source, coverage) if coverage else "")
     inbox = Inbox(store, model)
     if source is None or too_small:
         if asked_by_person:
             raise TrainingRefused(too_small)
         return ValidateResult(outcome="skipped", sentence=too_small, cause=cause)
     request = settle(inbox, store, model)
-    situation = _situation(spec, source, store, cause=cause, force=force, request=request)
+    situation = _situation(spec, source, store, cause=cause, force=force, request=request, coverage=coverage)
     decision = should_train(situation, spec.retrain)
     if request and situation.same:
         # Trained on these inputs: the request has its answer, whether or not a person forces another run.
@@ -90,17 +100,20 @@ def run(
     if isinstance(decision, Skip):
         if request and situation.quality_break:  # no run will take it; what is found in mended data asks anew
             inbox.end(request.key, "refused", decision.why)
-        return ValidateResult(outcome="skipped", sentence=decision.why, snapshot=source.version, cause=cause, rows=source.count())
+        return ValidateResult(
+            outcome="skipped", sentence=decision.why, snapshot=source.version, labels=_labels(source), cause=cause, rows=source.count()
+        )
     _agreement.require(store, ModelRegistry(settings), model)  # before a GPU is asked for what the gate would then refuse
-    links, left_out = _check(settings, store, spec, source, inbox=inbox, request=request)
+    links, left_out = _check(settings, store, spec, source, coverage, inbox=inbox, request=request)
     if request and inbox.claim(request.key, run_url or f"by hand {uuid.uuid4().hex[:12]}") is None:
         raise TrainingRefused(f"The retraining request {request.key} of {model} has ended: {inbox.get(request.key).sentence}")
     words = f" ({reason})" if reason else ""
     return ValidateResult(
-        sentence=f"Training starts on snapshot {source.version} of {dataset.name}, cause {decision.cause}: "
-        f"{decision.why}{words} {left_out}".strip(),
+        sentence=f"Training starts on {source.words}, cause {decision.cause}: "
+        f"{decision.why}{words} {left_out} {coverage.sentence() if coverage else ''}".strip(),
         links=links,
         snapshot=source.version,
+        labels=_labels(source),
         cause=decision.cause,
         request=request.key if request else None,
         rows=source.count(),
@@ -122,10 +135,13 @@ def training_of(store: Store, dataset: DatasetSpec, digest: str, manifest: Manif
     entries = Ledger(store, manifest.model).entries()
     number = next((n for entry in reversed(entries) for n, d in entry.versions.items() if d == digest), None)
     name = f"candidate {digest[:12]}" if number is None else f"version {number}"
-    return Training(name, manifest.snapshot, manifest.code_digest, Snapshot(dataset, manifest.snapshot, store).newest())
+    newest = newest_trained(Snapshot(dataset, manifest.snapshot, store), manifest)
+    return Training(name, manifest.snapshot, manifest.code_digest, newest, manifest.labels.snapshot if manifest.labels else None)
 
 
-def _situation(spec: ModelSpec, source: Snapshot, store: Store, *, cause: Cause, force: bool, request: Request | None) -> Situation:
+def _situation(
+    spec: ModelSpec, source: Snapshot, store: Store, *, cause: Cause, force: bool, request: Request | None, coverage: Coverage | None
+) -> Situation:
     code = code_digest(spec.name)
     parameters = training_parameters(spec)
     same = trained_on(store, spec.name, source.digests, code, lock_digest(), parameters, spec.training.seed)
@@ -138,18 +154,22 @@ def _situation(spec: ModelSpec, source: Snapshot, store: Store, *, cause: Cause,
     return Situation(
         cause=cause,
         snapshot=source.version,
-        newest=source.newest(),
+        newest=_newest(source, coverage),
         code_digest=code,
+        labels=_labels(source),
         forced=force,
         same=known(same if same and judged(store, spec.name, same) else None),
         last=known(last[0] if last else None),
-        changed=()
-        if last is None
-        else tuple(name for name in LIKE_CODE if last[1].parameters.get(name, parameters[name]) != parameters[name]),
+        changed=() if last is None else _changed(last[1].parameters, parameters),
         champion=known(champion),
         request=(request.key, request.cause) if request else None,
         quality_break=next((incident.sentence for incident in Incidents(store, spec.name).open_ones() if incident.blocks_training), ""),
     )
+
+
+def _changed(then: Mapping[str, Parameter], now: Mapping[str, Parameter]) -> tuple[str, ...]:
+    """What the spec says otherwise than at a training. One that recorded nothing of it, long ago, had the same; but for a label feed."""
+    return tuple(name for name in LIKE_CODE if (name in then or name == "labels") and then.get(name) != now.get(name))
 
 
 def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
@@ -172,6 +192,33 @@ def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
     return ""
 
 
+def _newest(source: Snapshot, coverage: Coverage | None) -> datetime:
+    """The newest event time; with a label feed, the newest day that has a label."""
+    return datetime.combine(coverage.labelled_days[-1], datetime.min.time()) if coverage else source.newest()
+
+
+def _labels(source: Snapshot) -> int | None:
+    return source.labels.feed.version if source.labels else None
+
+
+def _too_few_labels(spec: ModelSpec, source: Snapshot, coverage: Coverage) -> str:
+    """A sentence if the labels that are known span too few days or rows for the split; empty if they do not."""
+    known, cut = coverage.labelled_days, spec.split
+    days = (known[-1] - known[0]).days + 1 if known else 0
+    wanted = cut.test_days + cut.validation_days + 1
+    if days < wanted:
+        return (
+            f"{sentence_case(source.words)} has a {spec.label} for rows of {days} days; {spec.name} needs {wanted} at least "
+            f"({cut.test_days} for test, {cut.validation_days} for validation): ingest more labels. {coverage.sentence()}"
+        )
+    if coverage.labelled < cut.min_train_rows:
+        return (
+            f"{sentence_case(source.words)} has {coverage.labelled} rows with a {spec.label}; {spec.name} needs "
+            f"{cut.min_train_rows} to train on: ingest more labels. {coverage.sentence()}"
+        )
+    return ""
+
+
 def _oldest(dataset: DatasetSpec, source: Snapshot) -> datetime:
     starts = [file.get(f"min.{dataset.time_column}") for file in source.table.files(source.version) if file["num_records"]]
     known = [start.replace(tzinfo=None) for start in starts if isinstance(start, datetime)]
@@ -184,24 +231,31 @@ def _oldest(dataset: DatasetSpec, source: Snapshot) -> datetime:
 
 
 def _check(
-    settings: Settings, store: Store, spec: ModelSpec, source: Snapshot, *, inbox: Inbox, request: Request | None
+    settings: Settings,
+    store: Store,
+    spec: ModelSpec,
+    source: Snapshot,
+    coverage: Coverage | None,
+    *,
+    inbox: Inbox,
+    request: Request | None,
 ) -> tuple[dict[str, str], str]:
     """Hold the rows that training would use against the suite, and their labels against the classes; links to the page, and what is left
-    out. Raises TrainingRefused."""
+    out. The labels of a feed were held against its own suite when they landed. Raises TrainingRefused."""
     from perennial.quality.validation import validate_snapshot
 
     cut = spec.split
-    newest = source.newest().replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    newest = _newest(source, coverage).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     # The newest days may have no labels yet: the split then reaches as much further back.
     days = (cut.train_days or 0) + cut.validation_days + cut.test_days + math.ceil(source.dataset.label_delay_days)
     since = None if cut.train_days is None else newest - timedelta(days=days)
-    rows = source.rows(since=since)
+    rows = replace(source, labels=None).rows(since=since)
     verdict = validate_snapshot(rows, source.dataset, f"snapshot {source.version}", store=store)
     link = f"{settings.reports_url}/{verdict.report_key.removeprefix('reports/')}" if verdict.report_key else ""
     if verdict.passed:
         log.info("%s", verdict.sentence())
         try:
-            return ({"Data Docs": link} if link else {}), _left_out(spec, source, rows)
+            return ({"Data Docs": link} if link else {}), _left_out(spec, source, source.rows(since=since) if source.labels else rows)
         except TrainingRefused as refusal:
             if request:
                 inbox.end(request.key, "refused", str(refusal))
@@ -224,4 +278,4 @@ def _left_out(spec: ModelSpec, source: Snapshot, rows: pandas.DataFrame) -> str:
     features = discovery.model_part(spec.name, "features")
     with mistakes_of(features, spec):
         labels = label_of(rows, features)
-    return refuse_unknown(spec, unknown_of(spec, rows, labels), f"snapshot {source.version} of {source.dataset.name}").sentence
+    return refuse_unknown(spec, unknown_of(spec, rows, labels), source.words).sentence

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
 from perennial import discovery
-from perennial.specs import Column, DatasetSpec, ReleaseSpec, RetrainSpec
+from perennial.specs import Column, DatasetSpec, LabelSpec, ReleaseSpec, RetrainSpec
 from perennial_airflow.dag_listing import listing
 from perennial_airflow.stage_command import stage_command
 from perennial_airflow.stage_end import StageRefused
@@ -246,6 +246,19 @@ def test_params_refuse_what_has_the_wrong_type(dags, name, value):
     params = dags["automatic_training"].params
     with pytest.raises(ParamValidationError):
         params[name] = value
+
+
+def test_labels_that_come_later_wake_training(monkeypatch):
+    """DM-03, OP-02: A new snapshot of the label feed, as one of the rows; train is told which labels validate decided on."""
+    monkeypatch.setenv("PERENNIAL_AIRFLOW_URL", "http://airflow.test")
+    labels = LabelSpec(dataset="verdicts", key=("id",), columns=("late",), known_at="at")
+    monkeypatch.setattr(discovery, "models", lambda: {"lateness": _model().model_copy(update={"labels": labels})})
+    dag = _parsed(DAGS / "training.py")["lateness_training"]
+    woken_by = dag.timetable.asset_condition.objects
+    assert sorted(asset.name for asset in woken_by) == ["lateness_retraining", "trips_snapshot", "verdicts_snapshot"]
+    decided = {"snapshot": 3, "labels": 2, "cause": "data", "code": "c0de"}
+    command = _command(dag.get_task("train"), params=NONE_SET, validate=decided)
+    assert command[:4] == ["train", "--model=lateness", "--snapshot=3", "--labels=2"]
 
 
 def test_what_wakes_a_dag(dags):

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from perennial import discovery
 from perennial.commands import reproduce
 from perennial.data.hashes import Known
-from perennial.data.snapshots import snapshot_at
+from perennial.data.snapshots import Snapshot, model_snapshot, snapshot_at
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
 from perennial.registry.model_registry import Version
 from perennial.settings import Settings
+from perennial.specs import Column, DatasetSpec, LabelSpec
 from perennial.stages.recalibrate import recalibrated
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
@@ -65,6 +68,58 @@ def test_it_comes_out_the_same(version: tuple[Settings, FolderStore], capsys: py
     assert "flight_delays/2 was trained again and is bit-equal" in said
     assert "model.onnx" in said
     assert {found.key: found.etag for found in version[1].list("models")} == before
+
+
+def test_labels_that_came_later_change_nothing(
+    tmp_path: Path, january: January, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DM-03, DM-13, MO-15: A version trained on a label feed comes out bit-equal after every label was corrected: the labels of its own
+    snapshot count. A training now has other labels, and is another one."""
+    flights = january(1, 26)
+    store = FolderStore(str(tmp_path / "store"))
+    rows = discovery.dataset("flights")
+    key = rows.key
+    kept = [rows.column(name) for name in key] + [rows.column("arr_delay"), Column(name="known_at", type="timestamp")]
+    feed = DatasetSpec(name="arrivals", title="A", owner="tests", key=(*key, "known_at"), event_time="known_at", columns=tuple(kept),
+                       time_zone=rows.time_zone)  # fmt: skip
+    labels = LabelSpec(dataset="arrivals", key=key, columns=("arr_delay",), known_at="known_at")
+    spec = discovery.model("flight_delays").model_copy(update={"labels": labels})
+    assert spec.misfit(rows, feed) is None
+    monkeypatch.setattr(discovery, "model", lambda name: spec)
+    monkeypatch.setattr(discovery, "dataset", {"flights": rows, "arrivals": feed}.__getitem__)
+    Table(store, "flights").append(flights.set_column(
+        flights.schema.get_field_index("arr_delay"), "arr_delay", pa.nulls(len(flights), pa.int64())), "first")  # fmt: skip
+
+    def tell(delays: Any, day: int) -> Snapshot:
+        known = pa.array([datetime(2013, 2, day)] * len(flights), pa.timestamp("us"))
+        told = flights.select(key).append_column("arr_delay", delays).append_column("known_at", known)
+        Table(store, "arrivals").append(told, f"{day:064d}")
+        snapshot = model_snapshot(store, spec)
+        assert snapshot is not None
+        return snapshot
+
+    source = tell(flights["arr_delay"], 1)
+    fill_version_folder(tmp_path / "version", spec, rows, source, checkpoints=Checkpoints(tmp_path / "run"), max_epochs=1)
+    manifest = begin_manifest(spec, source, 1, cause="data")
+    digest = publish(store, "flight_delays", tmp_path / "version", manifest)
+    corrected = tell(pc.negate(flights["arr_delay"]), 2)
+    assert begin_manifest(spec, corrected, 1, cause="data").run_key != manifest.run_key
+    used = read_manifest(store, "flight_delays", digest).labels
+    assert used is not None
+    assert (used.snapshot, used.known_by, used.newest_day) == (1, datetime(2013, 2, 1), date(2013, 1, 26))
+    assert (used.rows_digest, used.digest) == (corrected.rows_digest, Snapshot(feed, 1, store).digest)
+
+    class Registry:
+        def __init__(self, settings: Settings) -> None: ...
+
+        def version(self, model: str, number: int) -> Version:
+            return Version(model, number, digest, "run")
+
+    monkeypatch.setattr(reproduce, "ModelRegistry", Registry)
+    assert reproduce.run(Settings(home=tmp_path / "home", store=store.root), store, "flight_delays/1") == 0
+    said = capsys.readouterr().out
+    assert "flight_delays/1 was trained again and is bit-equal" in said
+    assert "Not the same as then" not in said
 
 
 def test_a_recalibrated_version_comes_out_the_same(

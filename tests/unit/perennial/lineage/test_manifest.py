@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from perennial.errors import SettingMissing, SpecBroken, TrainingRefused
 from perennial.lineage import manifest as module
 from perennial.lineage.manifest import (
     TRAINING_CODE,
+    LabelsUsed,
     Manifest,
     code_digest,
     lock_digest,
@@ -22,6 +24,7 @@ from perennial.lineage.manifest import (
     run_key,
     training_parameters,
 )
+from perennial.specs import LabelSpec
 
 
 @pytest.fixture
@@ -172,3 +175,18 @@ def test_a_file_that_cannot_be_read_is_said_in_a_sentence(tree: Path) -> None:
     (tree / "perennial_models/digits/model.py").write_text("import torch\nclass Model(")
     with pytest.raises(SpecBroken, match=r"perennial_models/digits/model\.py cannot be read: '\(' was never closed \(line 2\)"):
         run_code(discovery.model("digits"))
+
+
+def test_labels_of_a_feed_are_part_of_the_identity(manifest: Manifest) -> None:
+    """DM-03, MO-16: Which labels, known by when: another version. Their table's number is none, as the snapshot's is none; a manifest
+    without a feed has the address that it had before there were any."""
+    feed = LabelSpec(dataset="verdicts", key=("id",), columns=("fraud",), known_at="known")
+    used = LabelsUsed(feed=feed, snapshot=3, digest="d", rows_digest="r", known_by=datetime(2024, 1, 1), delay_days=0, newest_day=None)
+    told = manifest.model_copy(update={"labels": used})
+    assert Manifest.model_validate_json(told.model_dump_json()) == told
+    assert told.model_copy(update={"labels": used.model_copy(update={"snapshot": 4})}).digest == told.digest
+    others = [used.model_copy(update=change) for change in ({"digest": "e"}, {"known_by": datetime(2024, 1, 2)}, {"delay_days": 1})]
+    assert len({manifest.digest, told.digest, *(manifest.model_copy(update={"labels": other}).digest for other in others)}) == 5
+    spec = discovery.model("flight_delays")
+    assert "labels" not in training_parameters(spec)
+    assert "verdicts" in str(training_parameters(spec.model_copy(update={"labels": feed}))["labels"])

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from perennial import discovery
-from perennial.data.snapshots import Snapshot
+from perennial.data.snapshots import Snapshot, model_snapshot
 from perennial.data.tables import Table
 from perennial.errors import RegistryDiffers, TrainingRefused, UnknownName
 from perennial.incidents.inbox import Inbox
@@ -20,8 +20,8 @@ from perennial.lineage.ledger import Ledger
 from perennial.lineage.manifest import Manifest, lock_digest, run_code, run_key, training_parameters
 from perennial.lineage.version_folder import publish, read_manifest
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, RetrainSpec, SplitSpec
-from perennial.stages import validate
+from perennial.specs import Column, DatasetSpec, GateSpec, LabelSpec, ModelSpec, RetrainSpec, SplitSpec
+from perennial.stages import train, validate
 from perennial.stages.recalibrate import recalibrated
 from perennial.store import FolderStore
 from perennial.testing import RegistryInMemory
@@ -40,6 +40,12 @@ MODEL = ModelSpec(
     split=SplitSpec(test_days=2, validation_days=2, min_train_rows=10), retrain=RetrainSpec(max_age_days=10, cooldown_days=3),
 )  # fmt: skip
 
+FEED = DatasetSpec(
+    name="arrivals", title="Arrivals", owner="tests", key=("id", "known"), event_time="known",
+    columns=(Column(name="id", type="int"), Column(name="known", type="timestamp"), Column(name="late", type="int")),
+)  # fmt: skip
+LATER = MODEL.model_copy(update={"labels": LabelSpec(dataset="arrivals", key=("id",), columns=("late",), known_at="known")})
+
 
 class House:
     """A store with a table, and what has been trained from it."""
@@ -51,7 +57,7 @@ class House:
         self.checked = []
         self.model = MODEL
         monkeypatch.setattr(discovery, "model", lambda name: self.model)
-        monkeypatch.setattr(discovery, "dataset", lambda name: DATASET)
+        monkeypatch.setattr(discovery, "dataset", lambda name: FEED if name == "arrivals" else DATASET)
         monkeypatch.setattr(validate, "code_digest", lambda name: self.code)
         monkeypatch.setitem(sys.modules, "perennial.quality.validation", SimpleNamespace(validate_snapshot=self._validate))
         self.label = lambda columns: columns["late"].astype(float)
@@ -78,6 +84,23 @@ class House:
             }
         )
         return Table(self.store, "flights").append(rows, f"days-{first}-{count}")
+
+    def tell(self, first, count, known, per_day=10):
+        """Append the labels of these days of January 2013, known on a day of February."""
+        ids = list(range(first * per_day, (first + count) * per_day))
+        when = pa.array([datetime(2013, 2, known)] * len(ids), pa.timestamp("us"))
+        Table(self.store, "arrivals").append(pa.table({"id": ids, "known": when, "late": [i % 2 for i in ids]}), f"known-{known}")
+
+    def train_with_labels(self, tmp_path, number):
+        """Seal and release a version of the newest rows and labels."""
+        source = model_snapshot(self.store, LATER)
+        manifest = train.begin_manifest(LATER, source, None, cause="data")
+        key = run_key("delays", source.digest, self.code, lock_digest(), training_parameters(LATER), LATER.training.seed)
+        folder = tmp_path / f"folder-{number}"
+        folder.mkdir()
+        (folder / "model.onnx").write_text(key)
+        digest = publish(self.store, "delays", folder, manifest.model_copy(update={"run_key": key, "code_digest": self.code}))
+        self.store.write(f"reports/delays/{digest}/gate.json", b"{}")
 
     def train(self, tmp_path, snapshot, request="", number=None, judged=True, content=None):
         """Seal a version folder of a training on a snapshot, have the gate judge it; release it under a number."""
@@ -407,3 +430,65 @@ def test_no_training_starts_on_a_registry_that_is_another(house, tmp_path):
     assert house.run().outcome == "skipped"
     with pytest.raises(RegistryDiffers, match="lacks version 1 of delays"):
         house.run(force=True)
+
+
+def test_labels_that_come_later_are_waited_for(house):
+    """DM-03, DM-12: No label, or too few: skipped with what is missing and how many rows have one; a person who asks is refused with the
+    same words. Then training starts, on both tables, and the suite sees the rows alone."""
+    house.model = LATER
+    house.ingest(0, 10)
+    assert house.run(cause="data").sentence == "arrivals has no snapshot yet: ingest a batch first."
+    house.tell(0, 3, known=1)
+    early = house.run(cause="data")
+    assert (early.outcome, early.sentence) == (
+        "skipped",
+        "Snapshot 1 of flights with labels 1 of arrivals, known by 2013-02-01 00:00 has a late for rows of 3 days; delays needs 5 at least "
+        "(2 for test, 2 for validation): ingest more labels. 0% of the rows of the last 7 days (to 2013-01-10) have a label yet.",
+    )
+    with pytest.raises(TrainingRefused, match="ingest more labels"):
+        house.run(cause="manual")
+    house.tell(3, 4, known=2)
+    result = house.run(cause="data")
+    assert (result.outcome, result.snapshot, result.labels) == ("done", 1, 2)
+    assert result.sentence.startswith(
+        "Training starts on snapshot 1 of flights with labels 2 of arrivals, known by 2013-02-02 00:00, cause data"
+    )
+    assert result.sentence.endswith("57% of the rows of the last 7 days (to 2013-01-10) have a label yet.")
+    assert house.checked == [("snapshot 1", 100)]
+    assert house.run(cause="data", labels=1).outcome == "skipped"
+
+
+def test_new_labels_are_new_data(house, tmp_path, monkeypatch):
+    """DE-03, DM-03: The same rows and labels train once. Other labels of the same rows are something new: at once where every snapshot
+    trains, else when the newest labelled day is far enough from the champion's."""
+    monkeypatch.setattr(train, "code_digest", lambda name: house.code)
+    house.model = LATER
+    house.ingest(0, 20)
+    house.tell(0, 7, known=1)
+    house.train_with_labels(tmp_path, 1)
+    assert house.run().sentence.startswith("Nothing new since candidate ")
+    assert house.run().sentence.endswith("(snapshot 1, data up to 2013-01-07).")
+    house.tell(7, 5, known=2)
+    waits = house.run()
+    assert (waits.outcome, waits.labels) == ("skipped", 2)
+    assert waits.sentence.startswith("Snapshot 1 has other labels (2) than candidate ")
+    assert waits.sentence.endswith("was trained on (1), but training is due only with data of 2013-01-17, or when drift or a jump of the "
+                                   "loss asks for it.")  # fmt: skip
+    house.model = LATER.model_copy(update={"retrain": LATER.retrain.model_copy(update={"on_new_snapshot": "always"})})
+    assert house.run(cause="data").cause == "data"
+    house.model = LATER
+    house.tell(12, 8, known=3)
+    due = house.run()
+    assert (due.outcome, due.cause) == ("done", "schedule")
+    assert "ends 13 days before the newest, and 10 are allowed" in due.sentence
+
+
+def test_a_label_feed_that_is_new_is_a_change_of_the_spec(house, tmp_path):
+    """MO-19: A version that was trained on labels of the rows themselves, and a spec that now has a feed."""
+    house.ingest(0, 20)
+    house.train(tmp_path, 1, number=1)
+    house.tell(0, 9, known=1)
+    house.model = LATER
+    result = house.run()
+    assert (result.outcome, result.cause) == ("done", "code")
+    assert "The spec has changed since version 1: labels." in result.sentence

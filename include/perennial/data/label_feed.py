@@ -1,0 +1,71 @@
+"""Labels that come after their rows: what a label feed knew by a moment, and its join to the rows.
+
+A feed is a dataset of its own. A correction is a further row of the same key with a later time: of those known by the moment the
+latest counts, so a label that comes later changes no older snapshot.
+
+>>> from perennial.data.label_feed import latest_of
+>>> told = pa.table({"id": [7, 7, 8], "known": [datetime(2024, 1, day) for day in (5, 9, 6)], "y": [True, False, True]})
+>>> latest_of(told, LabelSpec(dataset="verdicts", key=["id"], columns=["y"], known_at="known")).sort_by("id").to_pydict()
+{'id': [7, 8], 'y': [False, True]}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perennial.specs import LabelSpec
+
+if TYPE_CHECKING:
+    from perennial.data.snapshots import Snapshot
+
+_PLACE, _ROW = "_place", "_row"
+
+
+@dataclass(frozen=True)
+class KnownLabels:
+    """The labels of one version of a feed that were known by a moment."""
+
+    spec: LabelSpec
+    feed: Snapshot
+    known_by: datetime  # labels that became known later do not count
+    delay_days: float = 0  # labels of rows that are younger, at that moment, do not count yet
+
+    @property
+    def words(self) -> str:
+        """What labels these are, for a sentence."""
+        return f"labels {self.feed.version} of {self.feed.dataset.name}, known by {self.known_by:%Y-%m-%d %H:%M}"
+
+    @cached_property
+    def latest(self) -> pa.Table:
+        """Key and label columns of the latest label of each key; read once."""
+        names = (*self.spec.key, self.spec.known_at, *self.spec.columns)
+        return latest_of(self.feed.table.scan(names, pc.field(self.spec.known_at) <= self.known_by, self.feed.version), self.spec)
+
+    def join(self, rows: pa.Table, event_time: str) -> pa.Table:
+        """The rows, in their order, with the label columns in place of their own of that name; null where no label counts."""
+        key = list(self.spec.key)
+        labels = self.latest.select(key).append_column(_PLACE, pa.array(np.arange(self.latest.num_rows)))
+        joined = rows.select(key).append_column(_ROW, pa.array(np.arange(rows.num_rows))).join(labels, key, join_type="left outer")
+        place = joined.sort_by(_ROW)[_PLACE]
+        if self.delay_days:
+            is_due = pc.less_equal(rows[event_time], pa.scalar(self.known_by - timedelta(days=self.delay_days), rows[event_time].type))
+            place = pc.if_else(is_due, place, pa.scalar(None, place.type))
+        rows = rows.drop_columns([name for name in self.spec.columns if name in rows.column_names])
+        for name in self.spec.columns:
+            rows = rows.append_column(name, self.latest[name].take(place))
+        return rows
+
+
+def latest_of(told: pa.Table, spec: LabelSpec) -> pa.Table:
+    """Of several labels of one key the one that became known last: key and label columns, one row for each key."""
+    ordered = told.sort_by(spec.known_at)
+    numbered = ordered.append_column(_PLACE, pa.array(np.arange(ordered.num_rows)))
+    last = numbered.group_by(list(spec.key)).aggregate([(_PLACE, "max")])[f"{_PLACE}_max"]
+    return ordered.select([*spec.key, *spec.columns]).take(last)
