@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -19,6 +18,7 @@ from perennial.commands.land import encode
 from perennial.data.receipts import receipts
 from perennial.data.tables import Table
 from perennial.store import FolderStore, Store, open_store
+from perennial.testing.forks import Forked
 from perennial_datasets.flights import land
 
 DAYS = 3
@@ -31,21 +31,19 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PERENNIAL_STORE": str(tmp_path / "store"),
         "PERENNIAL_LANDING_SETTLE_SECONDS": "0",
         "PERENNIAL_REPORTS_URL": "http://reports",
+        "TEST_OUTPUT": str(tmp_path),
     }
     return {**{k: v for k, v in os.environ.items() if not k.startswith(("PERENNIAL_", "AWS_"))}, **own}
 
 
-def perennial(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "perennial.cli", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def perennial(*arguments: str, environment: dict[str, str]) -> Forked:
+    return Forked(["-m", "perennial.cli", *arguments], environment, Path(tempfile.mkdtemp(dir=environment["TEST_OUTPUT"]), "said"))
 
 
 def call(*arguments: str, environment: dict[str, str]) -> str:
     process = perennial(*arguments, environment=environment)
-    said = process.communicate(timeout=250)[0]
-    assert process.returncode == 0, said
-    return said
+    assert process.wait(250) == 0, process.said()
+    return process.said()
 
 
 def ingest(environment: dict[str, str], file: Path, *more: str) -> dict[str, object]:
@@ -89,10 +87,10 @@ def test_killed_between_the_last_receipt_and_the_result(environment: dict[str, s
     rows = land_days(store, 1)
     process = perennial("ingest", "--dataset", "flights", "--run", "monday", environment=environment)
     while not list(store.list("receipts")):
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.said()
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait(60)
     assert ingest(environment, tmp_path / "result.json", "--run", "tuesday")["outcome"] == "skipped"
     result = ingest(environment, tmp_path / "result.json", "--run", "monday", "--retry")
     assert (result["outcome"], result["appended"], result["snapshot"]) == ("done", rows, 1)
@@ -105,8 +103,7 @@ def test_two_ingest_processes_at_once_append_each_batch_once(environment: dict[s
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     processes = [perennial("ingest", "--dataset", "flights", "--result", str(file), environment=environment) for file in files]
     for process in processes:
-        said = process.communicate(timeout=250)[0]
-        assert process.returncode == 0, said
+        assert process.wait(250) == 0, process.said()
     appended = [json.loads(file.read_text())["appended"] for file in files]
     assert not set(appended[0]) & set(appended[1])
     assert {**appended[0], **appended[1]} == rows
@@ -121,10 +118,10 @@ def test_a_killed_ingest_is_completed_by_the_next(environment: dict[str, str], t
     process = perennial("ingest", "--dataset", "flights", "--run", "monday", environment=environment)
     log = Path(store.root, "tables/flights/_delta_log/00000000000000000001.json")
     while not log.exists():
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.said()
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait(60)
     result = ingest(environment, tmp_path / "result.json", "--run", "monday", "--retry")
     assert (result["outcome"], result["appended"]) == ("done", rows)
     assert Table(store, "flights").count() == sum(rows.values())
@@ -182,7 +179,7 @@ def test_a_store_that_does_not_answer_is_one_sentence(environment: dict[str, str
         "PERENNIAL_STORE": "s3://nowhere",
     }
     process = perennial("ingest", "--dataset", "flights", environment={**environment, **own})
-    said = process.communicate(timeout=250)[0]
-    assert process.returncode == 1
+    assert process.wait(250) == 1
+    said = process.said()
     assert "The store s3://nowhere does not answer: check AWS_ENDPOINT_URL" in said
     assert "Traceback" not in said

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -19,6 +18,7 @@ from perennial.data.compaction import MANY
 from perennial.data.receipts import receipts
 from perennial.data.tables import Table
 from perennial.store import S3Store
+from perennial.testing.forks import Forked
 from perennial_datasets.flights import land
 
 DAYS = 3
@@ -26,7 +26,12 @@ DAYS = 3
 
 @pytest.fixture
 def environment(store: S3Store, tmp_path: Path) -> dict[str, str]:
-    own = {"PERENNIAL_HOME": str(tmp_path / "home"), "PERENNIAL_STORE": store.root, "PERENNIAL_LANDING_SETTLE_SECONDS": "0"}
+    own = {
+        "PERENNIAL_HOME": str(tmp_path / "home"),
+        "PERENNIAL_STORE": store.root,
+        "PERENNIAL_LANDING_SETTLE_SECONDS": "0",
+        "TEST_OUTPUT": str(tmp_path),
+    }
     return {**{k: v for k, v in os.environ.items() if not k.startswith("PERENNIAL_")}, **own}
 
 
@@ -40,9 +45,9 @@ def rows(store: S3Store) -> dict[str, int]:
     return found
 
 
-def ingest(environment: dict[str, str], *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "perennial.cli", "ingest", "--dataset", "flights", *more]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def ingest(environment: dict[str, str], *more: str) -> Forked:
+    command = ["-m", "perennial.cli", "ingest", "--dataset", "flights", *more]
+    return Forked(command, environment, Path(tempfile.mkdtemp(dir=environment["TEST_OUTPUT"]), "said"))
 
 
 @pytest.mark.parametrize("seen", ["the first commit", "the first receipt"])
@@ -54,13 +59,12 @@ def test_a_killed_ingest_is_completed_by_its_retry(
     process = ingest(environment, "--run", "monday")
     here = "tables/flights/_delta_log/00000000000000000001.json" if seen == "the first commit" else "receipts/flights"
     while not (store.exists(here) if here.endswith(".json") else list(store.list(here))):
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.said()
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait(60)
     again = ingest(environment, "--run", "monday", "--retry", f"--result={tmp_path / 'result.json'}")
-    said = again.communicate(timeout=250)[0]
-    assert again.returncode == 0, said
+    assert again.wait(250) == 0, again.said()
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["outcome"], result["appended"]) == ("done", rows)
     assert Table(store, "flights").count() == sum(rows.values())
@@ -72,8 +76,7 @@ def test_two_at_once_append_each_batch_once(store: S3Store, environment: dict[st
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     processes = [ingest(environment, f"--result={file}") for file in files]
     for process in processes:
-        said = process.communicate(timeout=250)[0]
-        assert process.returncode == 0, said
+        assert process.wait(250) == 0, process.said()
     one, two = (json.loads(file.read_text())["appended"] for file in files)
     assert not set(one) & set(two)
     assert {**one, **two} == rows

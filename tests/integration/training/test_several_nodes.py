@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from typing import Any
 import pytest
 
 from perennial.testing import free_ports
+from perennial.testing.forks import Forked
 
 PROGRAM = Path(__file__).with_name("train_on_nodes.py")
 EPOCHS = 6
@@ -27,14 +26,13 @@ class Node:
     """A running node and what it has said."""
 
     def __init__(self, folder: Path, nodes: int, epochs: int, wait: float, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-u", str(PROGRAM), str(folder), str(nodes), str(epochs), str(wait)]
-        self.log = folder / f"log-{environment.get('NODE_RANK', 'alone')}-{time.monotonic_ns()}"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, env=os.environ | environment)
+        log = folder / f"log-{environment.get('NODE_RANK', 'alone')}-{time.monotonic_ns()}"
+        command = [str(PROGRAM), str(folder), str(nodes), str(epochs), str(wait)]
+        self.process = Forked(command, os.environ | environment, log)
 
     def said(self) -> list[str]:
         """Its lines so far."""
-        return self.log.read_text().splitlines()
+        return self.process.said().splitlines()
 
     def trained(self, seconds: float = 240) -> dict[str, Any]:
         """What it has at the end of a training that went well."""
@@ -60,7 +58,7 @@ def two_nodes(folder: Path, epochs: int = EPOCHS, wait: float = 300) -> Iterator
         yield nodes[0], nodes[1]
     finally:
         for node in nodes:
-            node.process.kill()
+            node.process.send_signal(signal.SIGKILL)
             node.process.wait()
 
 
@@ -98,7 +96,7 @@ def test_a_killed_node_ends_the_other_and_the_next_try_goes_on(tmp_path: Path, a
     a break."""
     with two_nodes(tmp_path) as nodes:
         nodes[0].wait_for_epoch(2)
-        nodes[victim].process.kill()
+        nodes[victim].process.send_signal(signal.SIGKILL)
         survivor = nodes[1 - victim]
         assert survivor.process.wait(BOUND_SECONDS) == 1
         assert re.search(r"small's training lost another node, or waited .* Training again goes on", survivor.said()[-1])
@@ -114,7 +112,7 @@ def test_a_node_that_is_asked_to_end_ends_and_so_does_the_other(tmp_path: Path, 
     """MO-05: SIGTERM, as a cluster sends it: neither waits to be killed."""
     with two_nodes(tmp_path, epochs=500) as nodes:
         nodes[0].wait_for_epoch(2)
-        nodes[asked].process.terminate()
+        nodes[asked].process.send_signal(signal.SIGTERM)
         assert nodes[asked].process.wait(BOUND_SECONDS) == -signal.SIGTERM
         assert nodes[1 - asked].process.wait(BOUND_SECONDS) == 1
         assert "lost another node" in nodes[1 - asked].said()[-1]
