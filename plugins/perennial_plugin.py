@@ -1,4 +1,4 @@
-"""What Perennial adds to Airflow's web UI. The only file that Airflow's plugin loader runs; all else is imported by name."""
+"""What Perennial adds to Airflow's web UI. Airflow's plugin loader runs this file; all else is imported by name."""
 
 from __future__ import annotations
 

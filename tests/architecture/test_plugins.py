@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
+DAGS = PLUGINS.with_name("dags")
 
 
 def test_no_file_has_the_name_of_a_library() -> None:
@@ -18,7 +20,22 @@ def test_no_file_has_the_name_of_a_library() -> None:
 
 
 def test_the_plugin_loader_leaves_the_package_alone() -> None:
-    """OP-01: Only perennial_plugin.py is run by the loader; the package is imported by its own name."""
+    """OP-01: Only these two are run by the loader; the package is imported by its own name."""
     lines = (PLUGINS / ".airflowignore").read_text().splitlines()
     assert "perennial_airflow/" in lines
-    assert {f.name for f in PLUGINS.glob("*.py")} <= {"perennial_plugin.py"}
+    assert {f.name for f in PLUGINS.glob("*.py")} == {"perennial_plugin.py", "perennial_beforehand.py"}
+
+
+def imported_by(file: Path) -> set[str]:
+    """Modules of ours that a file imports, and what it imports from packages of ours."""
+    imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    names = {f"{node.module}.{alias.name}" for node in imports for alias in node.names} | {str(node.module) for node in imports}
+    folders = (PLUGINS, PLUGINS.with_name("include"))
+    return {name for name in names if any((folder / f"{name.replace('.', '/')}.py").is_file() for folder in folders)}
+
+
+def test_what_dag_files_import_is_imported_beforehand() -> None:
+    """OP-01: Airflow's programs have it before they fork a process for each parse and task, and no model or dataset: those may change."""
+    wanted = set().union(*map(imported_by, DAGS.glob("*.py")))
+    assert "perennial.specs" in wanted
+    assert wanted == imported_by(PLUGINS / "perennial_beforehand.py")

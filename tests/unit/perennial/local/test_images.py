@@ -138,6 +138,7 @@ def test_a_build_is_given_the_project_and_no_test_cache_or_data(machine):
     for file in (
         "project/pyproject.toml",
         "project/dags/training.py",
+        "project/plugins/perennial_beforehand.py",
         "project/plugins/perennial_plugin.py",
         "project/include/perennial/cli.py",
         "project/include/perennial/quality/data_docs.css",
