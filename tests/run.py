@@ -35,16 +35,21 @@ def in_integration(*names: str) -> tuple[str, ...]:
 
 # (name, part, environment, folders and files), those that take longest first: a short one at the end leaves no core idle for long.
 GROUPS = (
-    ("platform", "e2e", "workload", ("tests/e2e/test_loop.py", "tests/e2e/test_people.py", "tests/e2e/test_readme.py")),
+    ("platform", "e2e", "workload", ("tests/e2e/test_loop.py", "tests/e2e/test_readme.py")),
+    ("servers", "integration", "workload", in_integration("local", "serving")),
     ("stages", "integration", "workload", in_integration("training", "store", "monitoring", "registry", "test_ingestion.py")),
-    ("servers", "integration", "workload", in_integration("local", "serving", "chart", "test_stored_before.py", "test_mutants.py")),
+    ("bucket", "e2e", "workload", ("tests/e2e/test_kills.py", "tests/e2e/test_loop_s3.py", "tests/e2e/test_people.py")),
+    ("rest", "integration", "workload", in_integration("chart", "test_stored_before.py", "test_mutants.py")),
     ("workload", "unit", "workload", ("tests/unit/perennial", "tests/unit/perennial_models", "tests/unit/perennial_datasets")),
-    ("bucket", "e2e", "workload", ("tests/e2e/test_loop_s3.py",)),
     ("airflow", "unit", "airflow", ("tests/architecture", "tests/unit/perennial_airflow", "tests/unit/dags")),
     ("pods", "kubernetes", "airflow", ("tests/kubernetes/airflow",)),
     ("versions", "kubernetes", "workload", ("tests/kubernetes/workload",)),
 )
 SEATS = os.cpu_count() or 1  # groups at the same time; with one more the servers of all of them starve each other
+# Parts whose tests wait for no server: they run beside the seats, one group at a time, in what those leave of the processors.
+IN_THE_GAPS = ("unit",)
+NICE = "10"
+GAP_TIMEOUT = 1800  # seconds for one test in the gaps: it may have to wait for a processor
 # Group -> variables of ours that are no settings and are handed on to it; all others stay out.
 HANDED_ON = {
     "workload": ("PERENNIAL_SELDON_CRDS",),
@@ -111,9 +116,18 @@ def main(parts: list[str]) -> int:
     if missing := missing_packages(wanted):
         print(f"Tests that need {', '.join(missing)} are skipped. To run them too: sudo {APT_GET} {' '.join(missing)}", flush=True)
     total, groups = Total(), [(name, part, venv, list(paths)) for name, part, venv, paths in GROUPS if part in wanted and hold_tests(paths)]
-    with ThreadPoolExecutor(1 if "kubernetes" in wanted else SEATS) as seats:  # a cluster is shared: nothing runs beside its tests
-        for report, code in seats.map(run_group, *zip(*groups, strict=True)):
-            total.add(report, code)
+    filling = [group for group in groups if group[1] in IN_THE_GAPS]
+    seated = [group for group in groups if group not in filling]
+    if "kubernetes" in wanted:  # a cluster is shared: nothing runs beside its tests
+        seated, filling, places = groups, [], 1
+    elif not seated:
+        seated, filling, places = filling, [], SEATS
+    else:
+        places = SEATS
+    with ThreadPoolExecutor(places) as seats, ThreadPoolExecutor(1) as gaps:
+        running = [seats.submit(run_group, *group) for group in seated] + [gaps.submit(run_group, *group, True) for group in filling]
+        for ended in running:
+            total.add(*ended.result())
     enough = coverage_is_enough() if set(MEASURED) <= set(wanted) else True
     for test, reason in sorted(total.reasons.items()):
         print(f"skipped {test}: {reason}")
@@ -139,7 +153,7 @@ def hold_tests(paths: Collection[str]) -> bool:
     return any((ROOT / path).is_file() or any((ROOT / path).rglob("test_*.py")) for path in paths)
 
 
-def run_group(name: str, part: str, venv: str, paths: list[str]) -> tuple[Path, int]:
+def run_group(name: str, part: str, venv: str, paths: list[str], in_the_gaps: bool = False) -> tuple[Path, int]:
     """Run one group's pytest and show what it writes; returns its JUnit report and exit code."""
     report, began = RESULTS / f"{name}.xml", time.monotonic()
     show(name, f"{' '.join(paths)} ({venv})")
@@ -148,7 +162,8 @@ def run_group(name: str, part: str, venv: str, paths: list[str]) -> tuple[Path, 
     environment |= {"COVERAGE_FILE": str(RESULTS / f"coverage-{name}"), "AIRFLOW_HOME": str(RESULTS / f"airflow-{name}")}
     python = str(HOME / "venvs" / venv / "bin" / "python")
     runner = ["-m", "coverage", "run", "-m", "pytest"] if part in MEASURED else ["-m", "pytest"]
-    command = [python, *runner, f"--junitxml={report}", "-o", f"cache_dir={RESULTS / f'cache-{name}'}", *paths]
+    gentle, patient = (["nice", "-n", NICE], ["-o", f"timeout={GAP_TIMEOUT}"]) if in_the_gaps else ([], [])
+    command = [*gentle, python, *runner, *patient, f"--junitxml={report}", "-o", f"cache_dir={RESULTS / f'cache-{name}'}", *paths]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as group:
         assert group.stdout
         for line in group.stdout:

@@ -135,6 +135,7 @@ def test_every_test_belongs_to_one_group(runner: ModuleType) -> None:
 def test_groups_run_beside_each_other(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DE-01: The suite takes as long as its longest group and not as all together, and each of them counts."""
     _rehearse(runner, tmp_path, monkeypatch)
+    monkeypatch.setattr(runner, "SEATS", 2)
     both, passes = threading.Barrier(2), runner.run_group
 
     def waits_for_the_other(*group: str) -> tuple[Path, int]:
@@ -143,6 +144,28 @@ def test_groups_run_beside_each_other(runner: ModuleType, tmp_path: Path, monkey
 
     monkeypatch.setattr(runner, "run_group", waits_for_the_other)
     assert runner.main(["unit"]) == 0
+
+
+def test_unit_tests_take_no_seat_from_tests_that_wait_for_servers(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DE-01: With one seat there is still a group of unit tests beside it, and it is the one that gives way."""
+    _rehearse(runner, tmp_path, monkeypatch)
+    monkeypatch.setattr(runner, "SEATS", 1)
+    both, passes, gave_way, first = threading.Barrier(2), runner.run_group, {}, threading.Lock()
+
+    def waits_for_the_other(name: str, part: str, venv: str, paths: list[str], in_the_gaps: bool = False) -> tuple[Path, int]:
+        with first:
+            gave_way.setdefault(part, []).append(in_the_gaps)
+            is_first = len(gave_way[part]) == 1
+        if is_first:
+            both.wait(60)
+        return passes(name, part, venv, paths)
+
+    monkeypatch.setattr(runner, "run_group", waits_for_the_other)
+    assert runner.main(["unit", "integration"]) == 0
+    assert all(gave_way["unit"])
+    assert not any(gave_way["integration"])
 
 
 def test_groups_share_no_folder_and_no_line(
@@ -171,7 +194,7 @@ def _rehearse(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Let groups pass without running them; returns the environments and parts that are asked for."""
     ran: list[tuple[str, str]] = []
 
-    def run_group(name: str, part: str, venv: str, paths: list[str]) -> tuple[Path, int]:
+    def run_group(name: str, part: str, venv: str, paths: list[str], in_the_gaps: bool = False) -> tuple[Path, int]:
         ran.append((venv, part))
         report = tmp_path / f"{name}.xml"
         report.write_text('<testsuites><testsuite><testcase classname="a" name="good"/></testsuite></testsuites>')

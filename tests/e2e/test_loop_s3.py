@@ -1,16 +1,12 @@
 """The loop with its store in a bucket of a real S3 server: nothing durable is anywhere else.
 
-Beside the other platform, on ports of its own.
+The loop is the one of the kills (conftest.py).
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,49 +14,21 @@ import pytest
 from perennial import discovery
 from perennial.data.tables import Table
 from perennial.lineage.ledger import Ledger
-from perennial.local import airflow_programs, stack
-from perennial.local.airflow_api import AirflowApi
+from perennial.local import stack
 from perennial.local.demo import Story
 from perennial.serving.load import Call, send
-from perennial.settings import Settings
-from perennial.store import open_store
-from perennial.testing import free_ports, wait_until
-from perennial.testing_s3 import missing_programs, s3_server
+from perennial.testing import wait_until
+from perennial.testing_s3 import missing_programs
+
+from .conftest import MODEL, FirstLoop, call
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.skipif(bool(missing_programs()), reason=missing_programs() or "it can run")]
-PORTS = ("airflow_port", "mlflow_port", "gateway_port", "metrics_port", "reports_port")
-MODEL, BUCKET = "digits", "perennial"
 IMAGES = 1797
 
 
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """An empty platform whose store is a bucket."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "venvs").symlink_to(Path(sys.executable).parents[2])
-    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-    with s3_server() as server, pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        for name, value in server.environment().items():
-            patch.setenv(name, value)
-        server.create_bucket(BUCKET)
-        named = {"PERENNIAL_HOME": str(home), "PERENNIAL_STORE": f"s3://{BUCKET}/of/a/team"}
-        settings = Settings.from_environment(named | {f"PERENNIAL_{name.upper()}": str(port) for name, port in ports.items()})
-        try:
-            store = open_store(settings.store)
-            stack.start(settings, store)
-            api = AirflowApi(settings.airflow_url, *airflow_programs.login(settings))
-            api.until(lambda: True if f"{MODEL}_training" in api.dags() else None, "the DAGs to appear", 240)
-            yield Story(settings, store, api, model=MODEL, dataset=MODEL)
-        finally:
-            stack.stop(settings)
-
-
-def perennial(story: Story, *arguments: str) -> str:
+def perennial(digits: Story, *arguments: str) -> str:
     """Run a command as a person would; what it said."""
-    command = [sys.executable, "-m", "perennial.cli", *arguments]
-    done = subprocess.run(command, env={**os.environ, **story.settings.environment()}, capture_output=True, text=True, check=False)
+    done = call(digits.settings, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -73,75 +41,75 @@ def page(url: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def released(story: Story) -> dict[str, str]:
-    """Files land, the trigger sees them in the bucket, and the first version is trained and takes the traffic. Addresses of reports by
-    their title."""
-    for verb in ("ingestion", "training", "release"):
-        story.expect(verb)
-    assert "in s3://perennial/of/a/team/landing/digits" in perennial(story, "land", MODEL, "--from", "2024-01-01", "--to", "2024-01-18")
+def links(digits: Story, first_loop: FirstLoop) -> dict[str, str]:
+    """Addresses of the reports of the first loop by their title."""
     links: dict[str, str] = {}
-    run, taken = story.next("ingestion", "ingest", seconds=400, appended=bool)
-    links |= taken["links"]
-    run, registered = story.next("training", "register", seconds=600, version=1)
-    assert registered["outcome"] == "done"
+    for run in digits.api.runs(f"{MODEL}_ingestion"):
+        links |= (digits.api.result(run, "ingest") or {}).get("links", {})
     for task in ("validate", "train", "evaluate"):
-        links |= (story.api.result(run, task) or {})["links"]
-    story.next("release", "move_traffic", seconds=400, action="promoted")
+        links |= (digits.api.result(first_loop.training, task) or {})["links"]
     return links
 
 
-def test_every_row_is_in_the_bucket_once(story: Story, released: dict[str, str]) -> None:
+def test_files_land_in_the_bucket(digits: Story, first_loop: FirstLoop) -> None:
+    """DM-08: The command says where they are, and the trigger saw them there: each has its receipt."""
+    assert "in s3://perennial/of/a/team/landing/digits" in first_loop.landed
+    landed = [item.key.rsplit("/", 1)[1] for item in digits.store.list(f"landing/{MODEL}")]
+    assert len(list(digits.store.list(f"receipts/{MODEL}"))) == len(landed) > 0
+
+
+def test_every_row_is_in_the_bucket_once(digits: Story, first_loop: FirstLoop) -> None:
     """DM-08, SY-02: Tables, versions, ledger, receipts, reports and MLflow's files are there; the home of the platform has no store."""
-    assert sorted(Table(story.store, MODEL).scan(["image"])["image"].to_pylist()) == list(range(IMAGES))
+    assert sorted(Table(digits.store, MODEL).scan(["image"])["image"].to_pylist()) == list(range(IMAGES))
     for folder in ("landing", "receipts", "tables", "models", "reports", "ledger", "mlflow"):
-        assert list(story.store.list(folder)), folder
-    assert not (story.settings.home / "store").exists()
+        assert list(digits.store.list(folder)), folder
+    assert not (digits.settings.home / "store").exists()
 
 
-def test_the_reports_are_shown_from_the_bucket(story: Story, released: dict[str, str]) -> None:
+def test_the_reports_are_shown_from_the_bucket(digits: Story, links: dict[str, str]) -> None:
     """MN-18, DM-08: Data Docs and the evaluation's page come whole, with what they are drawn with; so does the list of all of them."""
-    shown = [url for url in released.values() if url.startswith(story.settings.reports_url)]
+    shown = [url for url in links.values() if url.startswith(digits.settings.reports_url)]
     assert len(shown) >= 2
     for url in shown:
         assert b"<html" in page(url).lower()
-    assert b"digits" in page(f"{story.settings.reports_url}/")
+    assert b"digits" in page(f"{digits.settings.reports_url}/")
 
 
-def test_what_was_answered_and_what_happened_meet_in_a_table(story: Story, released: dict[str, str], tmp_path: Path) -> None:
+def test_what_was_answered_and_what_happened_meet_in_a_table(digits: Story, first_loop: FirstLoop, tmp_path: Path) -> None:
     """SE-13, MN-03: Predictions are logged into the bucket, outcomes are taken in, and monitoring brings both into tables."""
     spec = discovery.model(MODEL)
-    sent = send(story.settings, spec, [Call([dict.fromkeys(spec.inputs, 5)], f"s3-{number}") for number in range(200)], rate=100)
+    sent = send(digits.settings, spec, [Call([dict.fromkeys(spec.inputs, 5)], f"s3-{number}") for number in range(200)], rate=100)
     assert not sent.failures
     file = tmp_path / "outcomes.csv"
     file.write_text("prediction_id,outcome\n" + "".join(f"{one},{spec.classes[0]}\n" for one in sent.ids))
-    perennial(story, "outcomes", MODEL, str(file))
-    wait_until(lambda: list(story.store.list(f"predictions/{MODEL}")), 60, "the log of predictions")
+    perennial(digits, "outcomes", MODEL, str(file))
+    wait_until(lambda: list(digits.store.list(f"predictions/{MODEL}")), 60, "the log of predictions")
     time.sleep(2)  # a segment is written at most a second after its last answer
-    perennial(story, "monitor", "--model", MODEL)
-    logged = Table(story.store, f"{MODEL}_predictions").scan(["prediction_id"])["prediction_id"].to_pylist()
+    perennial(digits, "monitor", "--model", MODEL)
+    logged = Table(digits.store, f"{MODEL}_predictions").scan(["prediction_id"])["prediction_id"].to_pylist()
     assert set(sent.ids) <= set(logged)
     assert len(logged) == len(set(logged))
-    told = Table(story.store, f"{MODEL}_outcomes").scan(["prediction_id"])["prediction_id"].to_pylist()
+    told = Table(digits.store, f"{MODEL}_outcomes").scan(["prediction_id"])["prediction_id"].to_pylist()
     assert sorted(told) == sorted(sent.ids)
 
 
-def test_the_past_can_be_asked_and_done_again(story: Story, released: dict[str, str]) -> None:
+def test_the_past_can_be_asked_and_done_again(digits: Story, first_loop: FirstLoop) -> None:
     """MO-15, SC-03: The ledger in the bucket is unbroken and names the version that serves; the version comes out of its snapshot bit by
     bit."""
-    assert not Ledger(story.store, MODEL).verify()
-    perennial(story, "ledger", "verify")
+    assert not Ledger(digits.store, MODEL).verify()
+    perennial(digits, "ledger", "verify")
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    assert "version 1" in perennial(story, "served-at", now, "--model", MODEL)
-    assert perennial(story, "reproduce", f"{MODEL}/1")
+    assert "version 1" in perennial(digits, "served-at", now, "--model", MODEL)
+    assert perennial(digits, "reproduce", f"{MODEL}/1")
 
 
-def test_the_platform_comes_back_with_what_it_had(story: Story, released: dict[str, str]) -> None:
+def test_the_platform_comes_back_with_what_it_had(digits: Story, first_loop: FirstLoop) -> None:
     """OP-08, OP-05: After a stop and a start the version is fetched from the bucket again and answers."""
-    stack.stop(story.settings)
-    stack.start(story.settings, story.store)
+    stack.stop(digits.settings)
+    stack.start(digits.settings, digits.store)
     spec = discovery.model(MODEL)
 
     def answers() -> bool:
-        return not send(story.settings, spec, [Call([dict.fromkeys(spec.inputs, 5)])]).failures
+        return not send(digits.settings, spec, [Call([dict.fromkeys(spec.inputs, 5)])]).failures
 
     wait_until(answers, 240, "the version to answer again")

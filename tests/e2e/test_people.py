@@ -1,6 +1,6 @@
 """Releases that wait for a person, on the real scheduler: the person answers by Airflow's REST API.
 
-The first version of `digits` serves already.
+The first version of `digits` serves already (conftest.py).
 """
 
 import contextlib
@@ -15,14 +15,13 @@ import perennial_models
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import fetch, publish, read_manifest
 from perennial.local.airflow_programs import USER, home
-from perennial.local.demo import Story
 from perennial.local.supervisor import Supervisor
 from perennial.registry.model_registry import CANDIDATE, COMPARED_WITH, ModelRegistry
-from perennial.store import open_store
 from perennial.testing import wait_until
 
-pytestmark = pytest.mark.timeout(900)
-MODEL = "digits"
+from .conftest import MODEL
+
+pytestmark = pytest.mark.timeout(1800)
 MAY_START, OPEN = "may_start", ("ask_person", "settle")  # the latter run where the evidence leaves it open
 # Half of the traffic for two seconds: nobody asks for predictions here, so the evidence leaves it open.
 SPEC = """
@@ -35,9 +34,8 @@ MODEL = MODEL.model_copy(update={{"release": ReleaseSpec(mode="{mode}", steps={s
 class People:
     """The platform with another spec of the model: the repository's, and a release mode."""
 
-    def __init__(self, platform) -> None:
-        self.settings, self.api = platform.settings, platform.api
-        self.story = Story(self.settings, open_store(self.settings.store), self.api, model=MODEL, dataset=MODEL)
+    def __init__(self, story) -> None:
+        self.settings, self.api, self.story = story.settings, story.api, story
         self.registry, self.ledger = ModelRegistry(self.settings), Ledger(self.story.store, MODEL)
         # Stages and servers find packages in their working folder, Airflow in the folder for its own configuration.
         self.models = self.settings.home / "perennial_models"
@@ -115,14 +113,14 @@ class People:
 
 
 @pytest.fixture(scope="module")
-def people(platform):
+def people(digits, first_loop):
     """The platform, on which the model's spec may be another."""
-    found = People(platform)
-    found.begin()
+    people = People(digits)
+    people.begin()
     try:
-        yield found
+        yield people
     finally:
-        found.end()
+        people.end()
 
 
 def test_a_release_waits_for_approval_and_goes_on_with_the_answer(people):

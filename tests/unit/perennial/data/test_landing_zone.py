@@ -70,7 +70,7 @@ def test_a_file_that_a_program_has_open_for_writing_waits(store: FolderStore) ->
         with path.open("rb"):
             assert names(store) == (["b.csv"], ["a.csv"])
     finally:
-        writer.communicate(b"\n", timeout=60)
+        writer.communicate(b"\n", timeout=240)
     with path.open("rb"):
         assert names(store) == (["a.csv", "b.csv"], [])
 

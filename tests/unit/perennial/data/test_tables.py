@@ -204,7 +204,7 @@ def test_processes_that_append_the_same_batches_append_each_once(store: FolderSt
         process.stdin.write("x")
         process.stdin.flush()
     for process in processes:
-        process.communicate(timeout=120)
+        process.communicate(timeout=240)
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert sorted(Table(store, "sales").scan()["shop"].to_pylist()) == ["0", "1", "2", "3", "4"]
 

@@ -33,7 +33,7 @@ def test_one_process_of_many_wins_in_a_folder(tmp_path: Path) -> None:
         assert process.stdin
         process.stdin.write("x")
         process.stdin.flush()
-    won = [int(key) for process in processes for key in process.communicate(timeout=60)[0].split()]
+    won = [int(key) for process in processes for key in process.communicate(timeout=240)[0].split()]
     assert sorted(won) == list(range(20))
 
 
