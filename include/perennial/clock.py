@@ -31,6 +31,49 @@ _EITHER = re.compile(f"{_DAY}(?:{_TIME}(?:{_OFFSET})?)?")
 FIRST, LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
 _FIRST_MOMENT, _LAST_MOMENT = "0001-01-02T00:00:00", "9999-12-30T23:59:59"  # any zone has a wall time for them
 
+EPOCHS = {"epoch seconds": 1_000_000, "epoch milliseconds": 1_000}  # time forms that count from 1970 on, with their unit in microseconds
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_PARTS = {
+    "Y": ("year", "[0-9]{4}"),
+    "y": ("short_year", "[0-9]{2}"),
+    "m": ("month", "[0-9]{1,2}"),
+    "b": ("month_name", f"(?i:{'|'.join(MONTHS)})"),
+    "d": ("day", "[0-9]{1,2}"),
+    "H": ("hour", "[0-9]{1,2}"),
+    "I": ("hour_of_half", "[0-9]{1,2}"),
+    "p": ("half", "(?i:am|pm)"),
+    "M": ("minute", "[0-9]{2}"),
+    "S": ("second", "[0-9]{2}"),
+    "f": ("fraction", "[0-9]{1,6}"),
+    "z": ("offset", _OFFSET),
+}  # of a declared time form: its name as a group, and what it may look like
+
+
+@lru_cache
+def form_pattern(form: str) -> str:
+    """The regular expression of a declared time form such as `%d.%m.%Y %H:%M`, with a group for each part; empty for a count from 1970 on.
+
+    Raises ValueError: it is no form, or does not tell the day.
+    """
+    if form in EPOCHS:
+        return ""
+    pieces = re.split(r"%(.)", form)
+    letters = pieces[1::2]
+    unknown = [letter for letter in letters if letter not in _PARTS]
+    whole = {"d"} <= set(letters) and len({"Y", "y"} & set(letters)) == 1 == len({"m", "b"} & set(letters))
+    if unknown or not whole or len(set(letters)) != len(letters) or ("I" in letters) != ("p" in letters) or {"H", "I"} <= set(letters):
+        raise ValueError(
+            f"{form!r} is no form of times: write it like '%d.%m.%Y %H:%M' from {', '.join(f'%{letter}' for letter in _PARTS)} with year, "
+            f"month and day, or {' or '.join(map(repr, EPOCHS))}"
+        )
+    pattern = re.escape(pieces[0])
+    for place, letter in enumerate(letters):
+        name, looks = _PARTS[letter]
+        before, after = pieces[2 * place], pieces[2 * place + 2]
+        runs_on = (place and not before) or (place + 1 < len(letters) and not after)  # digits beside digits have a fixed width
+        pattern += f"(?P<{name}>{looks.replace('{1,2}', '{2}') if runs_on else looks})" + re.escape(after)
+    return pattern
+
 
 @lru_cache
 def zone(name: str) -> tzinfo:

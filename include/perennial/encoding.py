@@ -27,6 +27,7 @@ Columns = Mapping[str, np.ndarray]
 Array = npt.NDArray[Any]
 
 EXACT = 2**53  # up to here float64 tells whole numbers apart
+TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")  # texts that are truth values, in whatever case
 
 
 def text(value: object) -> str | None:

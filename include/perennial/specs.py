@@ -15,12 +15,13 @@ False
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from perennial.clock import UTC, zone
+from perennial.clock import UTC, form_pattern, zone
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
@@ -133,6 +134,79 @@ class ComputeSpec(Spec):
     queue: str = Field(default="", description="Kueue queue in which a stage's pod waits for resources; none if empty.")
 
 
+class FileForm(Spec):
+    """How the files of a dataset are written. What is not declared here is never guessed: the refusal names what the file seems to have."""
+
+    separator: str = Field(default=",", description="Sign between the fields of a CSV file, such as `;`, `|` or a tab.")
+    decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of numbers that are written as text.")
+    thousands: Literal["", ",", ".", " ", "'"] = Field(
+        default="",
+        description="Sign between groups of three digits of numbers that are written as text; none if empty. "
+        "A blank stands for any blank, also one that does not break.",
+    )
+    encoding: str = Field(default="utf-8", description="Encoding of text files, such as `latin-1`, `cp1252` or `utf-16`.")
+    nulls: tuple[str, ...] = Field(
+        default=(), description="Words that mean that a value is missing, besides the empty field. In CSV a quoted word stays a text."
+    )
+    true: tuple[str, ...] = Field(default=(), description="Words for true besides `true`, `yes` and `1`, in whatever case.")
+    false: tuple[str, ...] = Field(default=(), description="Words for false besides `false`, `no` and `0`, in whatever case.")
+    times: tuple[str, ...] = Field(
+        default=(),
+        description="How times are written besides ISO 8601, such as `%d.%m.%Y %H:%M`, `epoch seconds` or `epoch milliseconds`; "
+        "the first that fits is taken.",
+    )
+    header: Literal["exact", "any case"] = Field(
+        default="exact",
+        description="Whether upper and lower case of column names must be those of the spec. Blanks around names never count.",
+    )
+    fields: dict[str, str] = Field(
+        default_factory=dict,
+        description="What files call a column if not by its name: another header, or the path of a nested field, such as `where.city`.",
+    )
+    records: str = Field(
+        default="", description="Path to the array of rows in a JSON file, such as `data.items`; the file itself if empty."
+    )
+    extra: Literal["refuse", "drop", "keep"] = Field(
+        default="refuse",
+        description="What becomes of columns that the spec does not have: the file is refused, they are left out, or they are kept in the "
+        "table as JSON in one text column, `_extra`.",
+    )
+
+    @field_validator("separator")
+    @classmethod
+    def _is_one_sign(cls, separator: str) -> str:
+        if len(separator) != 1 or not separator.isascii() or separator.isalnum() or separator in '"\r\n':
+            raise ValueError(f"{separator!r} is no separator: give one sign such as ';', '|' or '\\t'")
+        return separator
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, encoding: str) -> str:
+        try:
+            is_text = codecs.lookup(encoding)._is_text_encoding
+        except LookupError:
+            is_text = False
+        if not is_text:
+            raise ValueError(f"{encoding!r} is no encoding: give a name such as utf-8, latin-1, cp1252 or utf-16")
+        return encoding
+
+    @field_validator("times")
+    @classmethod
+    def _are_time_forms(cls, times: tuple[str, ...]) -> tuple[str, ...]:
+        for form in times:
+            form_pattern(form)
+        return times
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> FileForm:
+        if self.decimal == self.thousands:
+            raise ValueError(f"{self.decimal!r} cannot be the decimal mark and part thousands")
+        both = {word.casefold() for word in self.true} & {word.casefold() for word in self.false}
+        if both:
+            raise ValueError(f"{', '.join(sorted(both))} cannot mean true and false")
+        return self
+
+
 class DatasetSpec(Named):
     """One dataset: its columns, its key, its event time, and the limits of a batch."""
 
@@ -168,6 +242,9 @@ class DatasetSpec(Named):
     freshness_days: float | None = Field(
         default=None, description="Oldest event time that is accepted, in days before the newest one in the table; no limit if unset."
     )
+    files: FileForm = Field(
+        default=FileForm(), description="How its files are written. `perennial add dataset --sample` proposes what it finds."
+    )
     compute: ComputeSpec = Field(default=ComputeSpec(), description="Resources for ingestion.")
 
     @field_validator("time_zone")
@@ -202,6 +279,9 @@ class DatasetSpec(Named):
             missing = [n for n in wanted if n not in names]
             if missing:
                 raise ValueError(f"{role} names {', '.join(missing)}, which is no column")
+        unknown = sorted(set(self.files.fields) - set(names))
+        if unknown:
+            raise ValueError(f"files.fields names {', '.join(unknown)}, which is no column")
         if self.column(self.time_column).type != "timestamp":
             raise ValueError(f"event_time {self.event_time} must be a timestamp column")
         return self

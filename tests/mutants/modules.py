@@ -41,6 +41,12 @@ def _of_drift(file: str, test: str) -> Module:
     return Module(PACKAGE / f"monitoring/drift/{file}.py", tests, slow_tests)
 
 
+def _of_readers(file: str) -> Module:
+    """A file of the readers: the tests of all of them."""
+    tests = ("test_file_forms", "test_readers_at_borders", "test_readers")
+    return Module(PACKAGE / f"data/readers/{file}.py", tuple(TESTS / f"data/{test}.py" for test in tests))
+
+
 MODULES = {
     "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "promotion": _mirrored(
@@ -85,6 +91,9 @@ MODULES = {
     ),
     "request": _mirrored("serving/request"),
     "calibration": _mirrored("training/calibration"),
-    "readers": _mirrored("data/readers", "data/test_readers_at_borders.py"),
+    "readers": _of_readers("values"),
+    "readers.columns": _of_readers("columns"),
+    "readers.encodings": _of_readers("encodings"),
+    "readers.packing": _of_readers("packing"),
     "release_plan": Module(PACKAGE / "stages/_release_plan.py", (TESTS / "stages/test_release_plan.py",)),
 }

@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from perennial.commands._sample import Sample, refuse_what_it_does_not_take
+from perennial.commands._sample import Sample, lines_of_form
 from perennial.commands._template import fill, listed, quoted, titled
+from perennial.data.readers.proposals import declaration
 from perennial.errors import UnknownName
-from perennial.specs import DatasetSpec
+from perennial.specs import DatasetSpec, FileForm
 
 
 def dataset_files(name: str, sample: Sample | None, key: str | None, event_time: str | None) -> tuple[dict[Path, str], list[str]]:
@@ -30,16 +31,19 @@ def dataset_files(name: str, sample: Sample | None, key: str | None, event_time:
         raise UnknownName(f"{sample.path} has no column {missing[0]}: its columns are {', '.join(sample.names)}.")
     title = titled(name)
     try:
-        spec = DatasetSpec(name=name, title=title, owner="nobody yet", key=tuple(keys), event_time=order, columns=sample.columns)
+        spec = DatasetSpec(
+            name=name, title=title, owner="nobody yet", key=tuple(keys), event_time=order, columns=sample.columns, files=sample.files
+        )
     except ValidationError as error:
         raise UnknownName(f"{sample.path} makes no dataset: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None
-    refuse_what_it_does_not_take(sample, spec)
     values = {
         "name": name,
         "title": title,
         "owner": spec.owner,
         "key": listed(keys),
         "event_time": quoted(order),
+        "files": f"\n    files={declaration(spec.files)}," if spec.files != FileForm() else "",
+        "imports": "Column, DatasetSpec, FileForm" if spec.files != FileForm() else "Column, DatasetSpec",
         "columns": "\n".join(
             f'        Column(name={quoted(c.name)}, type="{c.type}"{", nullable=True" if c.nullable else ""}, meaning=""),'
             for c in spec.columns
@@ -62,7 +66,7 @@ def _key(sample: Sample, event_time: str) -> list[str]:
 
 def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str | None, event_time: str | None) -> list[str]:
     """A line for each decision that the sample left open."""
-    said = []
+    said = lines_of_form(sample)
     if key is None:
         said.append(
             f"key: {spec.key[0]}, which has {len(sample.rows):,} different values in {len(sample.rows):,} rows; --key says otherwise"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from perennial import encoding
+from perennial.clock import UTC
+from perennial.data.readers import read_batch
+from perennial.data.readers.proposals import declaration, differences, propose
 from perennial.errors import BatchRefused, UnknownName
-from perennial.specs import Column, ColumnType, DatasetSpec
+from perennial.specs import Column, DatasetSpec, FileForm
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas
 
 ID_SHARE = 0.95  # of different values among all, from which on whole numbers or words name rows rather than describe them
@@ -23,16 +26,6 @@ TEXT_WORDS = 4  # words in a value, on average, from which on it is a text and n
 TOO_GOOD = 0.95  # share of what there is to know of the label that a column tells alone
 LEAST_ROWS = 20  # a column of fewer is not judged
 MOST_ROWS = 20_000  # are looked at
-_TYPES: tuple[tuple[str, ColumnType], ...] = (
-    ("BOOLEAN", "bool"),
-    ("DATE", "timestamp"),
-    ("TIMESTAMP", "timestamp"),
-    ("FLOAT", "float"),
-    ("DOUBLE", "float"),
-    ("DECIMAL", "float"),
-)
-_NO_VALUES = ("STRUCT", "MAP", "UNION", "BLOB", "INTERVAL")
-_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 
 
 @dataclass(frozen=True)
@@ -42,6 +35,8 @@ class Sample:
     path: Path
     rows: pandas.DataFrame
     columns: tuple[Column, ...]
+    files: FileForm  # how it is written
+    notes: tuple[str, ...]  # what of it was left open
 
     @property
     def names(self) -> list[str]:
@@ -57,79 +52,52 @@ class LeftOut:
     why: str
 
 
-def read_sample(path: Path) -> Sample:
-    """Read a sample file. Raises UnknownName: there is no such file, it cannot be read, or it has no rows."""
-    import duckdb
+def read_sample(path: Path, spec: DatasetSpec | None = None) -> Sample:
+    """Read a sample file, as it would be read when it lands.
 
+    Args:
+        path: the file.
+        spec: the dataset of which it is a sample, if there is one: its columns have types, and what it declares holds.
+
+    Raises:
+        UnknownName: there is no such file, it cannot be read, or it has no rows.
+    """
     if not path.is_file():
         raise UnknownName(f"There is no file {path}: give the path of a sample.")
     try:
-        with duckdb.connect() as connection:
-            read = (
-                connection.read_parquet
-                if ".parquet" in path.suffixes
-                else connection.read_json
-                if {".jsonl", ".ndjson"} & set(path.suffixes)
-                else connection.read_csv
-            )
-            relation = read(str(path))
-            if read == connection.read_csv:
-                _refuse_odd_header(connection, path, relation.columns)
-                relation = connection.read_csv(str(path), dtype=dict.fromkeys(_words(connection, path, relation), "VARCHAR"))
-            kinds = [_kind(str(kind), name, path) for name, kind in zip(relation.columns, relation.types, strict=True)]
-            rows = relation.df()
-    except duckdb.Error as error:
-        raise UnknownName(f"{path} cannot be read as CSV, JSON lines or Parquet: {str(error).splitlines()[0]}") from None
-    if rows.empty:
-        raise UnknownName(f"{path} has no rows: give a sample that has some.")
+        proposal = propose(path, str(path), spec)
+    except BatchRefused as error:
+        raise UnknownName(f"The sample cannot be read: {error}") from None
+    types = {column.name: column.type for column in spec.columns} if spec else {}
     try:
-        columns = [
-            Column(name=str(name), type=kind, nullable=bool(rows[name].isna().any()))
-            for name, kind in zip(rows.columns, kinds, strict=True)
-        ]
+        columns = tuple(
+            Column(name=column.name, type=types.get(column.name, column.type), nullable=column.nullable) for column in proposal.columns
+        )
     except ValidationError as error:
         raise UnknownName(f"{path}: {error.errors()[0]['msg'].removeprefix('Value error, ')}. Rename the column in the sample.") from None
-    return Sample(path, rows, tuple(columns))
-
-
-def _refuse_odd_header(connection: duckdb.DuckDBPyConnection, path: Path, names: Sequence[str]) -> None:
-    """Raises UnknownName where DuckDB had to make up a column's name: a file that lands is read by the names that it has."""
-    first = connection.read_csv(str(path), header=False, all_varchar=True).limit(1).fetchall()
-    for given, name in zip(*first, names, strict=False) if first else ():
-        if (given or "") != name:
-            raise UnknownName(
-                f"{path}: each column needs a name of its own in the first line, whatever its upper and lower case, "
-                f"and {given or ''!r} is empty or there before. Rename the column in the sample."
-            )
-
-
-def _words(connection: duckdb.DuckDBPyConnection, path: Path, relation: duckdb.DuckDBPyRelation) -> list[str]:
-    """Columns that DuckDB takes for truth values and that landed files may not write so: of yes and no, or t and f, are words."""
-    truths = [name for name, kind in zip(relation.columns, relation.types, strict=True) if str(kind) == "BOOLEAN"]
-    if not truths:
-        return []
-    texts = connection.read_csv(str(path), dtype=dict.fromkeys(truths, "VARCHAR")).df()
-    return [name for name in truths if not texts[name].dropna().str.lower().isin(("true", "false")).all()]
-
-
-def _kind(of: str, column: str, path: Path) -> ColumnType:
-    if of.startswith(_NO_VALUES) or of.endswith("]"):
-        raise UnknownName(
-            f"{path}: {column} has the type {of}, and a value of a table is one number, text or time. Leave the column out of the sample."
-        )
-    if of in _WHOLE:
-        return "int"
-    return next((kind for beginning, kind in _TYPES if of.startswith(beginning)), "string")
-
-
-def refuse_what_it_does_not_take(sample: Sample, spec: DatasetSpec) -> None:
-    """Raises UnknownName where the dataset that was made after the sample would not take it."""
-    from perennial.data.readers import read_batch, refuse_nulls
-
+    time_zone = spec.time_zone if spec else UTC
+    as_proposed = DatasetSpec.model_construct(
+        name=spec.name if spec else "the dataset",
+        title="",
+        owner="",
+        event_time="",
+        columns=columns,
+        files=proposal.form,
+        time_zone=time_zone,
+        max_batch_bytes=sys.maxsize,
+    )
     try:
-        refuse_nulls(read_batch(sample.path, spec), spec)
+        rows = read_batch(path, as_proposed, str(path))
     except BatchRefused as error:
         raise UnknownName(f"A dataset after this sample would refuse it: {error}") from None
+    return Sample(path, rows.to_pandas(), columns, proposal.form, proposal.notes)
+
+
+def lines_of_form(sample: Sample) -> list[str]:
+    """A line for how the sample is written, which its dataset declares, and one for each thing that was left open."""
+    declared = differences(sample.files, FileForm())
+    line = f"files: {'; '.join(declared)}: the spec says files={declaration(sample.files)}, so that files like the sample are taken"
+    return [*([line] if declared else []), *sample.notes]
 
 
 def days_of(rows: pandas.DataFrame, event_time: str) -> int:

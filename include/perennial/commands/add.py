@@ -17,6 +17,7 @@ from perennial.commands._new_dataset import dataset_files
 from perennial.commands._new_model import model_files
 from perennial.commands._sample import read_sample
 from perennial.data.landing import folder
+from perennial.discovery import datasets
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.settings import Settings
 from perennial.specs import NAME
@@ -47,7 +48,8 @@ def run(
         raise UnknownName(f"{name!r} is not a name: use lower-case letters, digits and underscores, a letter first, at most 40.")
     if keyword.iskeyword(name):
         raise UnknownName(f"{name!r} is a word of Python, and nothing could import it: choose another name.")
-    given = None if sample is None else read_sample(sample)
+    known = datasets().get(dataset) if kind == "model" and dataset else None
+    given = None if sample is None else read_sample(sample, known)
     files, said = dataset_files(name, given, key, event_time) if kind == "dataset" else model_files(name, dataset, label, task, given)
     taken = [path for path in files if (project / path).exists()]
     if taken:

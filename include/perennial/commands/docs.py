@@ -84,6 +84,7 @@ def specs_page() -> str:
     for name in (
         "DatasetSpec",
         "Column",
+        "FileForm",
         "ModelSpec",
         *(n for n in vars(specs) if n.endswith("Spec") and n not in ("DatasetSpec", "ModelSpec", "Spec")),
     ):

@@ -7,10 +7,11 @@ What becomes of a landed file:
 | a good batch | `appended` to the table in one commit; the file stays where it landed | all kept |
 | content that is already in the table, under whatever name | `duplicate`: nothing is appended | none kept twice |
 | empty file, or a header without rows | `refused` | 0 |
-| truncated or damaged Parquet, gzip or zip; zip with several members | `refused`, said how it is damaged | unknown |
-| not UTF-8 | `refused`, with line and byte | unknown |
-| missing or unexpected columns | `refused`, the columns are named | unknown |
-| values of the wrong type | `refused`, column and first row are named | unknown |
+| truncated or damaged Parquet, gzip, zip or tar | `refused`, said how it is damaged | unknown |
+| another encoding than the spec's | `refused`, with line and byte | unknown |
+| missing or unexpected columns | `refused`, the columns are named; unexpected ones are left out or kept where the spec says so | unknown |
+| values of the wrong type | `refused`, columns and first rows are named, and how many more there are | unknown |
+| another form than the spec's (`files`) | `refused`, with the line to write into the spec | unknown |
 | larger than the dataset's limit, as it is or unpacked | `refused` without being read further; the sentence says to split it | unknown |
 | an extension that no reader knows | `refused`, the known ones are named | unknown |
 | rows that the suite forbids (`critical`) | `refused`, with the expectations and a report | all refused |

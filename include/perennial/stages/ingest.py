@@ -171,6 +171,7 @@ class _Intake:
         if self.table.has_batch(digest):
             return self._already_in(file, digest)
         rows = verdict = None
+        remarks: list[str] = []
         before = self.table.batch(digest)
         again = before is not None and may_come_again(self.store, self.spec.name, before)
         try:
@@ -180,7 +181,7 @@ class _Intake:
             part = continuation(self.spec, *begun, path, file.name) if begun else None
             if part and not part.rows.num_rows:
                 return self._nothing_new(file, digest, part)
-            rows = part.rows if part else read_batch(path, self.spec, file.name)
+            rows = part.rows if part else read_batch(path, self.spec, file.name, remarks)
             verdict = validate(rows, self.spec, file.name, digest=digest, newest=self.newest, store=self.store)
             self.pages_written = True
             if not verdict.passed:
@@ -208,6 +209,7 @@ class _Intake:
         newest = max(rows[self.spec.time_column].to_pylist())
         self.newest = newest if self.newest is None else max(self.newest, newest)
         remark = "" if verdict.worst_severity is None else f" {verdict.sentence(self._link(verdict.report_key))}"
+        remark = "".join(f" {one}." for one in remarks) + remark
         continued = (
             f" It continues the batch {part.batch.label}, whose bytes it begins with: {part.known:,} rows were in already." if part else ""
         )

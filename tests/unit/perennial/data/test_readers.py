@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import tarfile
 import zipfile
 from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.orc
 import pyarrow.parquet
 import pytest
 
@@ -35,6 +37,10 @@ def jsonl(rows: pa.Table) -> bytes:
     return "".join(json.dumps(row, default=str) + "\n" for row in rows.to_pylist()).encode()
 
 
+def json_array(rows: pa.Table) -> bytes:
+    return json.dumps(rows.to_pylist(), default=str, indent=1).encode()
+
+
 def zipped(**members: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -43,8 +49,30 @@ def zipped(**members: bytes) -> bytes:
     return out.getvalue()
 
 
+def orc(rows: pa.Table) -> bytes:
+    out = io.BytesIO()
+    pyarrow.orc.write_table(rows, out)
+    return out.getvalue()
+
+
+def tarred(mode: str, **members: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
 def encode(name: str, rows: pa.Table) -> bytes:
-    plain = parquet(rows) if "parquet" in name else csv(rows) if ".csv" in name else jsonl(rows)
+    """These rows as a file of that name; an archive holds them in two files."""
+    extension = name[name.index(".") :]
+    if extension in (".zip", ".tar", ".tar.gz", ".tgz"):
+        members = {"a/1.csv": csv(rows.slice(0, 1)), "a/2.parquet": parquet(rows.slice(1))}
+        return zipped(**members) if extension == ".zip" else tarred("w" if extension == ".tar" else "w:gz", **members)
+    form = extension.split(".")[1]
+    plain = {"csv": csv, "tsv": csv, "parquet": parquet, "orc": orc, "json": json_array}.get(form, jsonl)(rows)
     return gzip.compress(plain) if name.endswith(".gz") else zipped(member=plain) if name.endswith(".zip") else plain
 
 
@@ -150,7 +178,7 @@ def test_a_character_across_two_chunks_is_no_error(
     tmp_path: Path, spec: DatasetSpec, rows: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DM-01: The decoder carries the first half of a character over."""
-    monkeypatch.setattr("perennial.data.readers._CHUNK", 7)
+    monkeypatch.setattr("perennial.data.readers.packing._CHUNK", 7)
     text = csv(rows).replace(b"north", "z\u00fcrich".encode())
     (tmp_path / "a.csv").write_bytes(text)
     assert read_batch(tmp_path / "a.csv", spec)["shop"].to_pylist() == ["zürich"] * 3
@@ -311,6 +339,6 @@ def test_a_full_disk_is_no_refusal(tmp_path: Path, spec: DatasetSpec, rows: pa.T
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("perennial.data.readers.tempfile.SpooledTemporaryFile", full)
+    monkeypatch.setattr("perennial.data.readers.encodings.tempfile.SpooledTemporaryFile", full)
     with pytest.raises(OSError, match="No space left"):
         read_batch(tmp_path / "a.csv", spec)

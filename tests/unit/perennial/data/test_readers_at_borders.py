@@ -169,7 +169,7 @@ def test_folders_in_a_zip_are_no_files(read, refusal):
 @pytest.mark.parametrize("before", ["", "ab\n", "é\né\n\n€€\n€"])
 def test_a_wrong_byte_is_found_wherever_a_chunk_ends(refusal, monkeypatch, chunk, wrong, before):
     """DM-10: line and byte are those of the whole file, also where a character is half in one chunk and half in the next, or has no end."""
-    monkeypatch.setattr("perennial.data.readers._CHUNK", chunk)
+    monkeypatch.setattr("perennial.data.readers.packing._CHUNK", chunk)
     line = before.count("\n") + 1
     tail = b"" if wrong == b"\xe2\x82" else b"\nmore\n"
     assert f"line {line} has the byte 0x{wrong[0]:02X}" in refusal("a.csv", before.encode() + wrong + tail)
@@ -178,7 +178,7 @@ def test_a_wrong_byte_is_found_wherever_a_chunk_ends(refusal, monkeypatch, chunk
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7])
 def test_characters_of_every_length_are_read_in_any_chunks(read, monkeypatch, chunk):
     """DM-01: of one to four bytes, with the mark of byte order before the header and a comma in its name's place."""
-    monkeypatch.setattr("perennial.data.readers._CHUNK", chunk)
+    monkeypatch.setattr("perennial.data.readers.packing._CHUNK", chunk)
     found = read("a.csv", b"\xef\xbb\xbf" + lines(LINE.replace(",a,", ",aé€𝄞,")))
     assert found["shop"].to_pylist() == ["aé€𝄞"]
 
@@ -208,7 +208,8 @@ def test_the_first_wrong_row_is_named_wherever_it_is(refusal, count):
             rows[later] = LINE.replace(",1,", ",later,")
             rows[first] = LINE.replace(",1,", ",x,")
             said = refusal("a.csv", lines(*rows))
-            assert said == f"a.csv: items is 'x' in row {first + 1}, which is not a whole number. Correct the file and land it again."
+            more = "" if later == first else ", and so in 1 more row"
+            assert said == f"a.csv: items is 'x' in row {first + 1}, which is not a whole number{more}. Correct the file and land it again."
 
 
 def test_a_long_value_is_cut(refusal):

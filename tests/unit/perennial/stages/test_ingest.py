@@ -30,7 +30,7 @@ from perennial.profiles.store import ProfileStore
 from perennial.quality import data_docs, validation
 from perennial.quality.validation import Failure, Verdict
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec
+from perennial.specs import Column, DatasetSpec, FileForm
 from perennial.stages import ingest
 from perennial.stages import profile as profiling
 from perennial.store import FolderStore
@@ -215,6 +215,17 @@ def test_a_file_of_two_gigabytes_is_refused_unread(store: FolderStore, monkeypat
     found = store.stat(f"{receipt.quarantine}/big.csv")
     assert found is not None
     assert found.size == 2 << 30
+
+
+def test_what_was_read_in_another_way_is_in_the_receipt(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-01, DM-10: Blanks read as missing and extra columns, which the table keeps as text."""
+    monkeypatch.setattr(ingest, "dataset_spec", lambda name: SPEC.model_copy(update={"files": FileForm(extra="keep")}))
+    store.write("landing/sales/a.csv", b"sold,shop,amount,till\n2013-01-01,a, ,7\n2013-01-02,a,1,\n")
+    ingest.run(SETTINGS, store, "sales")
+    sentence = receipts(store, "sales")[0].sentence
+    assert sentence.endswith("snapshot 1. a.csv: till kept in _extra. amount is blank in 1 row, read as missing.")
+    kept = Table(store, "sales").scan(["amount", "_extra"]).to_pylist()
+    assert sorted(kept, key=str) == [{"amount": 1.0, "_extra": None}, {"amount": None, "_extra": '{"till": "7"}'}]
 
 
 def test_a_file_still_being_written_waits(store: FolderStore) -> None:

@@ -1,0 +1,111 @@
+r"""Readers: a landed file becomes a table of exactly the dataset's columns and types, or a sentence that says why not.
+
+>>> import pathlib
+>>> from perennial.data.readers import read_batch
+>>> from perennial.specs import Column, DatasetSpec
+>>> columns = [Column(name="ride", type="string"), Column(name="start", type="timestamp"), Column(name="km", type="float", nullable=True)]
+>>> rides = DatasetSpec(name="rides", title="Rides", owner="fleet", columns=columns, key=["ride"], event_time="start")
+>>> file = pathlib.Path("monday.csv")
+>>> _ = file.write_text("ride,start,km\nr1,2026-03-02 08:15,4.2\nr2,2026-03-02 08:20,\n")
+>>> read_batch(file, rides).to_pylist()[1]
+{'ride': 'r2', 'start': datetime.datetime(2026, 3, 2, 8, 20), 'km': None}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from perennial.data.readers.columns import EXTRA, under_spec_names
+from perennial.data.readers.limits import refuse_too_large
+from perennial.data.readers.packing import EXTENSIONS
+from perennial.data.readers.proposals import hint
+from perennial.data.readers.values import TYPES, Misfit, typed
+from perennial.data.readers.written import as_written
+from perennial.errors import BatchRefused
+from perennial.specs import DatasetSpec
+
+__all__ = ["EXTENSIONS", "read_batch", "refuse_nulls", "refuse_too_large", "schema"]
+
+MOST_FAULTS = 10  # are told of one file
+
+
+def schema(spec: DatasetSpec) -> pa.Schema:
+    """The dataset's columns as Arrow types."""
+    return pa.schema([(column.name, TYPES[column.type]) for column in spec.columns])
+
+
+def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str] | None = None) -> pa.Table:
+    """Read a landed file.
+
+    Args:
+        path: the file; its extension says how it is read.
+        spec: what it must hold, and how it is written.
+        name: what the file is called in sentences; the name of `path` if empty.
+        remarks: gets a line, without a full stop, for each thing that was taken in another way than it stands in the file.
+
+    Returns:
+        At least one row; exactly the columns of the spec, in its order, with its types, and a text column `_extra` if the spec keeps others
+        and there are some. An empty field is null; so is NaN; infinity is refused.
+            Times are wall times of the dataset's zone (`perennial.clock`).
+
+    Raises:
+        BatchRefused: it cannot be read, is too large, or has other columns or types; of several faults the first ten are told. If the file
+            seems to be written in another form than the spec says, the line to write there is told.
+    """
+    name = name or path.name
+    try:
+        return _read(path, spec, name, [] if remarks is None else remarks)
+    except BatchRefused as refusal:
+        said = str(refusal)
+
+        def refused_as(other: DatasetSpec) -> str:
+            try:
+                _read(path, other, name, [])
+            except BatchRefused as second:
+                return str(second)
+            return ""
+
+        raise BatchRefused(said + hint(path, spec, name, said, refused_as)) from None
+
+
+def refuse_nulls(rows: pa.Table, spec: DatasetSpec) -> None:
+    """Raises BatchRefused if a required column has nulls: whatever the suite says, the table must not contain them."""
+    for column in spec.columns:
+        nulls = rows[column.name].null_count
+        if nulls and not column.nullable:
+            raise BatchRefused(
+                f"{column.name} is null in {nulls} of {rows.num_rows} rows and the spec of {spec.name} does not allow that: "
+                "fill it, or make the column nullable."
+            )
+
+
+def _read(path: Path, spec: DatasetSpec, name: str, remarks: list[str]) -> pa.Table:
+    parts = [_typed(rows, spec, member, remarks) for member, rows in as_written(path, spec, name, remarks)]
+    return pa.concat_tables(parts, promote_options="default")
+
+
+def _typed(raw: pa.Table, spec: DatasetSpec, name: str, remarks: list[str]) -> pa.Table:
+    """The rows of one unpacked file, in the spec's types."""
+    rows = under_spec_names(raw, spec, name, remarks)
+    if not rows.num_rows:
+        raise BatchRefused(f"{name} has a header but no rows: land it again with its rows.")
+    columns, faults = {}, []
+    for column in spec.columns:
+        try:
+            columns[column.name] = typed(rows[column.name], column, spec.files, spec.time_zone, remarks)
+        except Misfit as misfit:
+            faults.append(misfit.why)
+    if faults:
+        raise BatchRefused(f"{name}: {_first(faults)}. Correct the file and land it again.")
+    if EXTRA in rows.column_names:
+        columns[EXTRA] = rows[EXTRA]
+    return pa.table(columns)
+
+
+def _first(faults: Sequence[str]) -> str:
+    more = len(faults) - MOST_FAULTS
+    others = f"; and {more} more column{'' if more == 1 else 's'} with values that do not fit" if more > 0 else ""
+    return "; ".join(faults[:MOST_FAULTS]) + others

@@ -1,0 +1,546 @@
+"""What a file seems to be written like, for a sample's dataset and for a refusal. Nothing of it is ever taken without being declared.
+
+>>> import pathlib
+>>> from perennial.data.readers.proposals import declaration, propose
+>>> file = pathlib.Path("monday.csv")
+>>> _ = file.write_text("ride;start;km;paid\nr1;02.03.2026 08:15;4,2;J\nr2;02.03.2026 08:20;NA;N\n")
+>>> proposal = propose(file)
+>>> [(column.name, column.type) for column in proposal.columns]
+[('ride', 'string'), ('start', 'timestamp'), ('km', 'float'), ('paid', 'bool')]
+>>> print(declaration(proposal.form))
+FileForm(separator=";", decimal=",", nulls=("NA",), true=("J",), false=("N",), times=("%d.%m.%Y %H:%M",))
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perennial.clock import WITH_OFFSET, WITHOUT_OFFSET
+from perennial.data.readers.columns import quoted
+from perennial.data.readers.json_rows import arrays_in, leaves
+from perennial.data.readers.limits import refuse_too_large
+from perennial.data.readers.packing import BINARY, chunks, files_in, form_of
+from perennial.data.readers.values import is_text, number_pattern, truth_words
+from perennial.data.readers.written import as_written, sentences
+from perennial.data.wall_times import wall_times
+from perennial.encoding import EXACT, FALSE, TRUE
+from perennial.errors import BatchRefused
+from perennial.specs import ColumnType, DatasetSpec, FileForm
+
+NULL_WORDS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "nil", "-", "--", "?", ".")
+PAIRS = (("y", "n"), ("j", "n"), ("ja", "nein"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("ja", "nej"), ("ja", "nee"), ("tak", "nie"))
+SEPARATORS = (",", ";", "\t", "|")
+_MARKS = ((".", ""), (",", ""), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"))  # decimal and thousands
+_DAYS = (
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%Y/%m/%d",
+    "%Y.%m.%d",
+    "%d.%m.%y",
+    "%d/%m/%y",
+    "%m/%d/%y",
+    "%d %b %Y",
+    "%b %d, %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%Y%m%d",
+)
+_HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", "T%H:%M:%S")
+_TIME_NAMES = re.compile(r"(?:^|.*[_ .])(?:ts|time|timestamp|datetime|date|day|epoch|at|when|created|updated)$", re.IGNORECASE)
+_SPANS = {"epoch seconds": (3e8, 4.2e9), "epoch milliseconds": (3e11, 4.2e12)}  # from 1979 to 2103
+MOST_OF_ALL = 0.9  # share of values of a type from which on the others are told
+_ROWS = 200  # lines by which separators are compared
+
+
+@dataclass(frozen=True)
+class ProposedColumn:
+    """A column of a file, and the type that all of its values fit."""
+
+    name: str
+    type: ColumnType
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """How a file seems to be written."""
+
+    form: FileForm
+    columns: tuple[ProposedColumn, ...]
+    notes: tuple[str, ...]  # what was chosen or left open, a line each
+
+
+def propose(path: Path, name: str = "", spec: DatasetSpec | None = None) -> Proposal:
+    """What a file seems to be written like: the one form that all values of its columns fit, and not a guess between two.
+
+    Args:
+        path: the file.
+        name: what it is called in sentences; the name of `path` if empty.
+        spec: a dataset to which it should belong: its columns have types, and what it declares stays.
+
+    Raises:
+        BatchRefused: it cannot be read at all.
+    """
+    name = name or path.name
+    form = spec.files if spec else FileForm()
+    bare = DatasetSpec.model_construct(
+        name=spec.name if spec else "the dataset",
+        title="",
+        owner="",
+        event_time="",
+        columns=(),
+        files=form,
+        time_zone="UTC",
+        max_batch_bytes=spec.max_batch_bytes if spec else 1 << 40,
+    )
+    form = _with_frame(path, bare, name, spec)
+    bare = bare.model_copy(update={"files": form.model_copy(update={"nulls": ()})})
+    parts = [rows for _, rows in as_written(path, bare, name, [])]
+    try:
+        rows = pa.concat_tables(parts, promote_options="permissive") if len(parts) > 1 else parts[0]
+    except pa.ArrowException as error:
+        raise BatchRefused(f"the files in {name} have different columns ({str(error).splitlines()[0]}): land them one by one.") from None
+    _refuse_odd_names(rows.column_names, name)
+    return _Evidence(rows, form, spec, typed_file=form_of(path.name) in BINARY).proposal()
+
+
+def _refuse_odd_names(names: Sequence[str], name: str) -> None:
+    """Raises BatchRefused where a column has no name, two have one, or values stand where names belong."""
+    folded = [_folded(given) for given in names]
+    odd = next((given for place, given in enumerate(names) if not folded[place] or folded[place] in folded[:place]), None)
+    if odd is not None:
+        raise BatchRefused(
+            f"{name}: each column needs a name of its own in the first line, whatever its upper and lower case, "
+            f"and {odd.strip()!r} is empty or there before. Rename the column."
+        )
+    values = [given for given in names if re.fullmatch(rf"[+-]?[0-9.,]+|{WITHOUT_OFFSET}|{WITH_OFFSET}", given.strip())]
+    if 2 * len(values) > len(names):
+        raise BatchRefused(
+            f"{name} has values such as {values[0]!r} in its first line, where the names of the columns belong: write them above."
+        )
+
+
+def hint(path: Path, spec: DatasetSpec, name: str, refusal: str, refused_as: Callable[[DatasetSpec], str]) -> str:
+    """What a refused file seems to be written like, and the line to write into the spec; empty if that would not help.
+
+    Args:
+        path: the file.
+        spec: its dataset.
+        name: what it is called in sentences.
+        refusal: why it was refused.
+        refused_as: gives the refusal under another spec.
+    """
+    if not (form_of(path.name) or path.name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz"))):
+        return ""
+    try:
+        proposal = propose(path, name, spec)
+    except BatchRefused:
+        return ""
+    if proposal.form == spec.files:
+        return "".join(f" {note}." for note in proposal.notes)
+    then = refused_as(spec.model_copy(update={"files": proposal.form}))
+    if then == refusal:
+        return ""
+    if proposal.form.extra != spec.files.extra:
+        return (
+            f" To leave such columns out, write `files={declaration(proposal.form)}` into the spec of {spec.name}; "
+            'with extra="keep" the table keeps them.'
+        )
+    return (
+        f" It looks as if {_listed(differences(proposal.form, spec.files))}: if so, write `files={declaration(proposal.form)}` "
+        f"into the spec of {spec.name}." + "".join(f" {note}." for note in proposal.notes)
+    )
+
+
+def declaration(form: FileForm) -> str:
+    """The form as it is written into a spec: what differs from the default."""
+    default = FileForm()
+    given = [(name, getattr(form, name)) for name in FileForm.model_fields if getattr(form, name) != getattr(default, name)]
+    return f"FileForm({', '.join(f'{name}={_literal(value)}' for name, value in given)})"
+
+
+def differences(form: FileForm, other: FileForm) -> list[str]:
+    """What a form has that another has not, in words."""
+    words = {
+        "separator": f"fields are separated by {form.separator!r}",
+        "decimal": f"numbers have the decimal mark {form.decimal!r}",
+        "thousands": f"thousands are parted by {form.thousands!r}",
+        "encoding": f"it is written in {form.encoding}",
+        "nulls": f"{_listed(map(repr, form.nulls))} {'means' if len(form.nulls) == 1 else 'mean'} missing",
+        "true": f"{_listed(map(repr, form.true))} {'means' if len(form.true) == 1 else 'mean'} true",
+        "false": f"{_listed(map(repr, form.false))} {'means' if len(form.false) == 1 else 'mean'} false",
+        "times": f"times are written as {_listed(map(repr, form.times))}",
+        "header": "its column names differ in upper and lower case alone",
+        "fields": _listed(f"{quoted(column)} lies at {called}" for column, called in form.fields.items()),
+        "records": f"its rows lie at {form.records}",
+    }
+    return [said for name, said in words.items() if getattr(form, name) != getattr(other, name)]
+
+
+def _listed(words: Iterable[str]) -> str:
+    listed = list(words)
+    return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(name)}: {_literal(one)}" for name, one in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _with_frame(path: Path, bare: DatasetSpec, name: str, spec: DatasetSpec | None) -> FileForm:
+    """Encoding, separator and place of the rows: what must be known before a value is read."""
+    form = bare.files
+    with sentences(name), contextlib.closing(files_in(path, bare, name)) as files:
+        _, kind, file = next(files)  # those of an archive are alike
+        if kind in BINARY:
+            return form
+        content = bytearray()
+        for chunk in chunks(file):
+            content += chunk
+            refuse_too_large(len(content), bare, f"{name}, unpacked,")
+        try:
+            text = content.decode(form.encoding)
+            if "\0" in text:
+                raise ValueError
+        except ValueError:
+            form = form.model_copy(update={"encoding": encoding_of(content)})
+            text = content.decode(form.encoding, "replace")
+        text = text.removeprefix("\ufeff")
+        if kind in (".csv", ".tsv"):
+            return form.model_copy(update={"separator": _separator(text, form.separator, spec)})
+        if kind == ".json" and not form.records:
+            try:
+                places = arrays_in(json.loads(text))
+            except ValueError:
+                return form
+            if len(places) == 1 and places[0]:
+                return form.model_copy(update={"records": ".".join(places[0])})
+        return form
+
+
+def encoding_of(content: bytes | bytearray) -> str:
+    """The encoding that bytes seem to have which are no UTF-8: UTF-16 by its mark or zeros, else one with a byte for each sign."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    zeros = [content[start : 1 << 16 : 2].count(0) for start in (0, 1)]
+    if max(zeros) > len(content[: 1 << 16]) // 8:
+        return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+    return "cp1252" if re.search(rb"[\x80-\x9f]", content) and not re.search(rb"[\x81\x8d\x8f\x90\x9d]", content) else "latin-1"
+
+
+def _separator(text: str, declared: str, spec: DatasetSpec | None) -> str:
+    """The separator by which the lines of a file have the same number of fields, more than one; the declared one if none is better."""
+    wanted = {_folded(column.name) for column in spec.columns} if spec else set()
+    lines = list(itertools.islice(io.StringIO(text, newline=""), _ROWS))
+    fits: dict[str, tuple[int, int]] = {}
+    for separator in dict.fromkeys((declared, *SEPARATORS)):
+        try:
+            rows = [row for row in csv.reader(lines, delimiter=separator) if row]
+        except csv.Error:
+            continue
+        even = rows and sum(len(row) == len(rows[0]) for row in rows) >= MOST_OF_ALL * len(rows)
+        if even and len(rows[0]) > 1:
+            fits[separator] = (len(wanted & set(map(_folded, rows[0]))), len(rows[0]))
+    return max(fits, key=lambda separator: (*fits[separator], separator == declared)) if fits else declared
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip()).casefold()
+
+
+class _Evidence:
+    """The columns of one file as they are written, and what can be told from them."""
+
+    def __init__(self, rows: pa.Table, form: FileForm, spec: DatasetSpec | None, *, typed_file: bool) -> None:
+        self.form, self.spec, self.notes = form, spec, list[str]()
+        self.rows = self._flattened(rows)
+        self.typed_file = typed_file
+        self.nulls: dict[str, None] = {}
+
+    def proposal(self) -> Proposal:
+        """The form, the columns and the notes."""
+        texts = {name: self._words(name) for name in self.rows.column_names if is_text(self.rows[name].type)}
+        kinds: dict[str, ColumnType] = {}
+        marks = self._marks({name: words for name, words in texts.items() if self._may_be_number(name, words)})
+        self.form = self.form.model_copy(update=dict(zip(("decimal", "thousands"), marks, strict=True)))
+        for name in self.rows.column_names:
+            kinds[name] = self._kind(name, texts.get(name))
+        if self.nulls:
+            self.form = self.form.model_copy(update={"nulls": (*self.form.nulls, *(w for w in self.nulls if w not in self.form.nulls))})
+            self._name_other_nulls(kinds)
+        columns = tuple(ProposedColumn(name, kind, self._null_count(name, kind) > 0) for name, kind in kinds.items())
+        return Proposal(self.form, columns, tuple(self.notes))
+
+    def _flattened(self, rows: pa.Table) -> pa.Table:
+        """Nested fields as columns, under the names of the spec or their own."""
+        rows = rows.rename_columns([unicodedata.normalize("NFC", name.strip()) for name in rows.column_names])
+        self._fit_header(rows.column_names)
+        nested = [path for path, _ in leaves(rows.schema) if len(path) > 1]
+        names = [path[-1] for path, _ in leaves(rows.schema)]
+        declared = {called: column for column, called in self.form.fields.items()}
+        fields, columns = dict(self.form.fields), {}
+        for path, _ in leaves(rows.schema):
+            values = rows[path[0]]
+            for step in path[1:]:
+                values = pc.struct_field(values, step)
+            called = ".".join(path)
+            own = path[-1] if names.count(path[-1]) == 1 else "_".join(path)
+            column = declared.get(called, own if path in nested else called)
+            wanted = self.spec is None or column in {one.name for one in self.spec.columns}
+            if path in nested and wanted and called not in declared:
+                fields[column] = called
+            if wanted or path not in nested:
+                columns[column] = values
+        self.form = self.form.model_copy(update={"fields": fields})
+        return pa.table(columns) if len(columns) == len(rows.column_names) or nested else rows
+
+    def _fit_header(self, names: Sequence[str]) -> None:
+        if self.spec is None:
+            return
+        wanted = [unicodedata.normalize("NFC", column.name) for column in self.spec.columns]
+        unmatched = [name for name in wanted if name not in names and name not in self.form.fields]
+        known = {*wanted, *self.form.fields.values()}
+        unexpected = [name for name in names if name not in known]
+        folded = [name.casefold() for name in names]
+        if unmatched and all(folded.count(name.casefold()) == 1 for name in unmatched):
+            self.form = self.form.model_copy(update={"header": "any case"})
+        elif not unmatched and unexpected and len(set(names)) == len(names) and self.form.header == "exact":
+            self.form = self.form.model_copy(update={"extra": "drop"} if self.form.extra == "refuse" else {})
+
+    def _wanted(self, name: str) -> ColumnType | None:
+        """The type that the spec says, if there is one; `string` of a column that it does not have."""
+        if self.spec is None:
+            return None
+        return next((column.type for column in self.spec.columns if _folded(column.name) == _folded(name)), "string")
+
+    def _words(self, name: str) -> pa.ChunkedArray:
+        """Its different texts without blanks around them, those that are missing left out."""
+        words = pc.unique(pc.utf8_trim_whitespace(self.rows[name].cast(pa.string())))
+        return words.filter(pc.and_(pc.is_valid(words), pc.not_equal(words, "")).fill_null(False))
+
+    def _without_null_words(self, words: pa.Array) -> pa.Array:
+        return words.filter(pc.invert(pc.is_in(words, pa.array([*NULL_WORDS, *self.form.nulls]))))
+
+    def _may_be_number(self, name: str, words: pa.Array) -> bool:
+        wanted = self._wanted(name)
+        return (not self.typed_file if wanted is None else wanted in ("int", "float")) and len(self._without_null_words(words)) > 0
+
+    def _marks(self, columns: dict[str, pa.Array]) -> tuple[str, str]:
+        """The decimal and the thousands mark that numbers of all columns fit; the declared ones where they fit or nothing else is clear."""
+        declared = (self.form.decimal, self.form.thousands)
+        common: set[tuple[str, str]] | None = None
+        for words in columns.values():
+            fits = {marks for marks in (declared, *_MARKS) if _all_like(self._without_null_words(words), self._number(marks))}
+            if fits:
+                common = fits if common is None else common & fits
+        if not common or declared in common:
+            return declared
+        if len(common) > 1:
+            plain = {marks for marks in common if not marks[1]}
+            grouped = [
+                name
+                for name, words in columns.items()
+                if _all_like(self._without_null_words(words), r"^[+-]?[0-9]{1,3}([., ' ][0-9]{3})+$")
+            ]
+            if len(plain) == 1 and not grouped:
+                return plain.pop()
+            for name in grouped:
+                value = next(w for w in self._without_null_words(columns[name]).to_pylist())
+                self.notes.append(
+                    f"{quoted(name)}: {value!r} may have a mark of thousands or of decimals: say decimal= and thousands= in files"
+                )
+            return declared
+        return common.pop()
+
+    def _number(self, marks: tuple[str, str]) -> str:
+        return number_pattern(self.form.model_copy(update={"decimal": marks[0], "thousands": marks[1]}))
+
+    def _kind(self, name: str, words: pa.Array | None) -> ColumnType:
+        wanted = self._wanted(name)
+        if words is None:
+            return self._kind_of_values(name, wanted)
+        if wanted == "string" or not len(words) or (self.typed_file and wanted is None):
+            return wanted or "string"
+        known = self._without_null_words(words)
+        if not len(known):
+            return wanted or "string"
+        kind = self._kind_of_words(name, known, wanted)
+        if kind != "string":
+            used = [word for word in words.to_pylist() if word in NULL_WORDS and word not in self.form.nulls]
+            not_a_number = [word for word in used if kind == "float" and word.lower() == "nan"]  # is missing without being declared
+            self.nulls |= dict.fromkeys(word for word in used if word not in not_a_number)
+        return kind if wanted is None else wanted
+
+    def _kind_of_values(self, name: str, wanted: ColumnType | None) -> ColumnType:
+        values = self.rows[name]
+        kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            span = pc.min_max(values).as_py()
+            looks_so = wanted == "timestamp" or (wanted is None and _TIME_NAMES.fullmatch(name))
+            epoch = next((e for e, (a, b) in _SPANS.items() if span["min"] is not None and a <= span["min"] and span["max"] < b), None)
+            if looks_so and epoch and not self.typed_file:
+                self._declare_time(epoch)
+                return "timestamp"
+            if pa.types.is_floating(kind) and self.spec is None:
+                self._refuse_inexact(name, values.cast(pa.float64()))
+            return "int" if pa.types.is_integer(kind) else "float"
+        if pa.types.is_boolean(kind):
+            return "bool"
+        if pa.types.is_decimal(kind):
+            return "float"
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind):
+            raise BatchRefused(
+                f"{quoted(name)} has the type {kind}, and a value of a table is one number, text or time. Leave the column out."
+            )
+        return "timestamp" if pa.types.is_timestamp(kind) or pa.types.is_date(kind) else "string"
+
+    def _refuse_inexact(self, name: str, values: pa.ChunkedArray) -> None:
+        known = values.filter(pc.is_finite(values).fill_null(False))
+        if len(known) and pc.all(pc.equal(known, pc.floor(known))).as_py() and pc.max(pc.abs(known)).as_py() >= EXACT:
+            raise BatchRefused(
+                f"{quoted(name)} has whole numbers from 2^53 on as numbers with a point, which do not tell them apart: "
+                "write it as whole numbers or as text."
+            )
+
+    def _kind_of_words(self, name: str, words: pa.Array, wanted: ColumnType | None) -> ColumnType:
+        if wanted in (None, "bool") and self._are_truths(words, wanted):
+            return "bool"
+        may_be_time = wanted == "timestamp" or (wanted is None and (not _all_like(words, r"^[0-9.]+$") or _TIME_NAMES.fullmatch(name)))
+        if may_be_time and self._are_times(name, words):
+            return "timestamp"
+        number = self._number((self.form.decimal, self.form.thousands))
+        if wanted in (None, "int", "float") and _all_like(words, number):
+            if wanted:
+                return wanted
+            if _any_like(words, r"^[+-]?0[0-9]"):
+                return "string"  # zeros in front are part of a code, which a number would lose
+            return self._kind_of_number(words)
+        if wanted is None:
+            self._name_strangers(name, words, number)
+        return "string"
+
+    def _kind_of_number(self, words: pa.Array) -> ColumnType:
+        whole = words
+        for sign in filter(None, (self.form.thousands, "+")):
+            whole = pc.replace_substring(whole, sign, "")
+        if not _all_like(whole, "^-?[0-9]+$"):
+            return "float"
+        try:
+            whole.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return "string"  # more than 64 bits
+        return "int"
+
+    def _are_truths(self, words: pa.Array, wanted: ColumnType | None) -> bool:
+        lower = set(pc.utf8_lower(words).to_pylist()) if len(words) <= 8 else set()
+        if not lower:
+            return False
+        true, false = truth_words(self.form)
+        if lower <= {*true, *false}:
+            digits = lower <= {"0", "1"}  # are whole numbers unless the spec says otherwise
+            return wanted == "bool" or (not digits and (lower <= {"true", "false"} or len(lower) > 1))
+        pair = next((pair for pair in PAIRS if lower == set(pair)), None)
+        if not pair:
+            return False
+        given = {word.casefold(): word for word in words.to_pylist()}
+        self.form = self.form.model_copy(
+            update={
+                "true": tuple(dict.fromkeys((*self.form.true, *(given[w] for w in pair[:1] if w not in TRUE)))),
+                "false": tuple(dict.fromkeys((*self.form.false, *(given[w] for w in pair[1:] if w not in FALSE)))),
+            }
+        )
+        return True
+
+    def _are_times(self, name: str, words: pa.Array) -> bool:
+        texts = pa.chunked_array([words])
+        if _times_fit(texts, self.form.times):
+            if _any_like(words, f"{WITH_OFFSET}$") and self.spec is None:
+                self.notes.append(
+                    f"{quoted(name)} has times with an offset: they are converted to the dataset's time_zone, UTC unless you set it"
+                )
+            return True
+        fits = [form for form in self._time_forms(name, words) if _times_fit(texts, (*self.form.times, form))]
+        if len(fits) > 1:
+            self.notes.append(
+                f"{quoted(name)}: {words[0].as_py()!r} may be {' or '.join(map(repr, fits))}: say which one with times= in files"
+            )
+        if len(fits) != 1:
+            return False
+        self._declare_time(fits[0])
+        return True
+
+    def _time_forms(self, name: str, words: pa.Array) -> list[str]:
+        first = pa.chunked_array([words.slice(0, 1)])
+        if _all_like(words, r"^[0-9]{9,13}(\.[0-9]+)?$"):
+            span = pc.min_max(words.cast(pa.float64())).as_py()
+            return [epoch for epoch, (least, most) in _SPANS.items() if least <= span["min"] and span["max"] < most]
+        return [day + hour for day in _DAYS for hour in _HOURS if _times_fit(first, (day + hour,))]
+
+    def _declare_time(self, form: str) -> None:
+        if form not in self.form.times:
+            self.form = self.form.model_copy(update={"times": (*self.form.times, form)})
+
+    def _name_strangers(self, name: str, words: pa.Array, number: str) -> None:
+        """A note if nearly all values of a text column are numbers, so that a few strangers do not make it a text unnoticed."""
+        values = pc.utf8_trim_whitespace(self.rows[name].cast(pa.string()))
+        like = pc.match_substring_regex(values, number)
+        count, all_of_them = pc.sum(like).as_py() or 0, len(values) - values.null_count
+        if count and count >= MOST_OF_ALL * all_of_them:
+            place = pc.index(like, False).as_py()
+            stranger = f"{values[place].as_py()[:60]!r} in row {place + 1} is no number"
+            self.notes.append(f"{quoted(name)} is text, since {stranger}; {count:,} of {all_of_them:,} values are")
+
+    def _name_other_nulls(self, kinds: dict[str, ColumnType]) -> None:
+        for name, kind in kinds.items():
+            if kind == "string" and is_text(self.rows[name].type):
+                count = pc.sum(pc.is_in(self.rows[name], pa.array(list(self.nulls), self.rows[name].type))).as_py()
+                if count:
+                    self.notes.append(f"{quoted(name)} has such a word in {count:,} rows: it is missing there too, unless it is quoted")
+
+    def _null_count(self, name: str, kind: ColumnType) -> int:
+        values = self.rows[name]
+        nulls: int = values.null_count
+        if pa.types.is_floating(values.type):
+            nulls += pc.sum(pc.is_nan(values)).as_py() or 0
+        if is_text(values.type):
+            trimmed = pc.utf8_trim_whitespace(values)
+            missing = pc.is_in(trimmed, pa.array([*self.form.nulls, *([""] if kind != "string" else [])], values.type))
+            if kind == "float":
+                missing = pc.or_(missing, pc.equal(pc.utf8_lower(trimmed), "nan"))
+            nulls += pc.sum(missing).as_py() or 0
+        return nulls
+
+
+def _all_like(words: pa.Array, pattern: str) -> bool:
+    return len(words) > 0 and bool(pc.all(pc.match_substring_regex(words, pattern)).as_py())
+
+
+def _any_like(words: pa.Array, pattern: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(words, pattern)).as_py())
+
+
+def _times_fit(words: pa.ChunkedArray, forms: Sequence[str]) -> bool:
+    try:
+        wall_times(words, "UTC", forms)
+    except pa.ArrowInvalid:
+        return False
+    return True

@@ -1,0 +1,82 @@
+"""A landed file's columns as they are written: under its own names, texts as texts."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from perennial.clock import EPOCHS
+from perennial.data.readers.columnar import read_orc, read_parquet
+from perennial.data.readers.delimited import read_delimited
+from perennial.data.readers.encodings import as_utf8
+from perennial.data.readers.json_rows import as_lines, read_json_lines, read_json_lines_as_they_are
+from perennial.data.readers.limits import refuse_too_large
+from perennial.data.readers.packing import EXTENSIONS, files_in
+from perennial.errors import BatchRefused
+from perennial.specs import DatasetSpec
+
+
+def as_written(path: Path, spec: DatasetSpec, name: str, remarks: list[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Each file of a landed file: what it is called, and its columns. A JSON row's texts are told from times by the spec's columns, if any.
+
+    Raises:
+        BatchRefused: it is too large, empty, cut, of another encoding, or cannot be read at all.
+    """
+    refuse_too_large(path.stat().st_size, spec, name)
+    if not path.name.lower().endswith(EXTENSIONS):
+        raise BatchRefused(f"{name} has an extension that no reader knows: land one of {', '.join(EXTENSIONS)}.")
+    if not path.stat().st_size:
+        raise BatchRefused(f"{name} is empty: land it again with its rows.")
+    with sentences(name):
+        for member, form, file in files_in(path, spec, name):
+            yield member, _columns(member, form, file, spec, remarks)
+
+
+@contextmanager
+def sentences(name: str) -> Iterator[None]:
+    """What Arrow and the unpackers say of a file's content, as a refusal."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise BatchRefused(f"{name} is cut short or damaged ({error}): land it again.") from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, RuntimeError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno:  # the disk, not the file's content
+            raise
+        raise BatchRefused(
+            f"{name} cannot be read: {str(error).splitlines()[0].rstrip('.')}. Land it again, whole and in the form its extension says."
+        ) from None
+
+
+def _columns(name: str, form: str, file: IO[bytes], spec: DatasetSpec, remarks: list[str]) -> pa.Table:
+    if form == ".parquet":
+        return read_parquet(file, spec, name)
+    if form == ".orc":
+        return read_orc(file, spec, name)
+    with as_utf8(file, spec, name) as text:
+        if form in (".csv", ".tsv"):
+            return read_delimited(text, spec.files, name, remarks)
+        if form != ".json":
+            return _json_rows(text, spec)
+        with as_lines(text, spec.files.records, name, spec.name) as lines:
+            return _json_rows(lines, spec)
+
+
+def _json_rows(lines: IO[bytes], spec: DatasetSpec) -> pa.Table:
+    times = () if any(form in EPOCHS for form in spec.files.times) else ("timestamp",)
+    texts = [column.name for column in spec.columns if column.type in ("string", *times)]
+    if not spec.columns or not times:
+        return read_json_lines_as_they_are(lines, [_path(name, spec) for name in texts])
+    return read_json_lines(lines, [_path(name, spec) for name in texts])
+
+
+def _path(column: str, spec: DatasetSpec) -> tuple[str, ...]:
+    """Where a JSON row has a column."""
+    return tuple(spec.files.fields[column].split(".")) if column in spec.files.fields else (column,)

@@ -1,0 +1,376 @@
+"""Files as people have them: what is taken as it is, what is declared, and what the sentence of a refusal says to declare."""
+
+from __future__ import annotations
+
+import io
+import json
+import unicodedata
+from datetime import datetime, timedelta, timezone
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perennial.commands._sample import lines_of_form, read_sample
+from perennial.data.readers import read_batch
+from perennial.data.readers.proposals import declaration
+from perennial.errors import BatchRefused, UnknownName
+from perennial.specs import Column, DatasetSpec, FileForm
+
+HEADER = "id,ts,amount,n,flag,city,y"
+ROWS = [
+    ("1000", "2026-05-04 06:00:00", "888.41", "1", "false", "Łódź", "false"),
+    ("1001", "2026-05-04 06:37:00", "2406.12", "", "true", "New York", "false"),
+    ("1002", "2026-05-04 17:14:00", "1317.08", "3", "false", "Paris", "true"),
+]
+BASE = [
+    {"id": 1000, "ts": datetime(2026, 5, 4, 6), "amount": 888.41, "n": 1, "flag": False, "city": "Łódź", "y": False},
+    {"id": 1001, "ts": datetime(2026, 5, 4, 6, 37), "amount": 2406.12, "n": None, "flag": True, "city": "New York", "y": False},
+    {"id": 1002, "ts": datetime(2026, 5, 4, 17, 14), "amount": 1317.08, "n": 3, "flag": False, "city": "Paris", "y": True},
+]
+SPEC = DatasetSpec(
+    name="trips", title="Trips", owner="tests", key=("id",), event_time="ts",
+    columns=(
+        Column(name="id", type="int"), Column(name="ts", type="timestamp"), Column(name="amount", type="float"),
+        Column(name="n", type="int", nullable=True), Column(name="flag", type="bool"), Column(name="city", type="string"),
+        Column(name="y", type="bool"),
+    ),
+)  # fmt: skip
+
+
+def csv(header=HEADER, separator=",", **changed):
+    """The three rows as CSV, with columns written in another way."""
+    names = HEADER.split(",")
+    lines = [[changed.get(name, str)(value) for name, value in zip(names, row, strict=True)] for row in ROWS]
+    return "\n".join([header.replace(",", separator), *(separator.join(line) for line in lines), ""])
+
+
+def parquet(**changed):
+    """The three rows as Parquet, with columns of another type."""
+    rows = pa.table({name: [row[name] for row in BASE] for name in BASE[0]})
+    for name, values in changed.items():
+        rows = rows.set_column(rows.column_names.index(name), name, values)
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(rows, out)
+    return out.getvalue()
+
+
+def written(**changed):
+    """The three rows as JSON can carry them."""
+    return [{**row, "ts": row["ts"].isoformat(), **{name: change(row) for name, change in changed.items()}} for row in BASE]
+
+
+def nested(row):
+    return {"id": row["id"], "at": {"ts": row["ts"]}, "where": {"city": row["city"]}, **{n: row[n] for n in ("amount", "n", "flag", "y")}}
+
+
+def day_first(value):
+    return datetime.fromisoformat(value).strftime("%d.%m.%Y %H:%M")
+
+
+def epoch(value):
+    return str(int(datetime.fromisoformat(value).replace(tzinfo=timezone.utc).timestamp()))
+
+
+def words(true, false):
+    return lambda value: true if value == "true" else false
+
+
+TAKEN = {  # file, content, and what is remarked
+    "base": ("a.csv", csv(), ""),
+    "byte order mark": ("a.csv", "\ufeff" + csv(), ""),
+    "lines of Windows": ("a.csv", csv().replace("\n", "\r\n"), ""),
+    "one and zero": ("a.csv", csv(flag=words("1", "0"), y=words("1", "0")), ""),
+    "yes and no": ("a.csv", csv(flag=words("yes", "No"), y=words("YES", "no")), ""),
+    "whole numbers with a point": ("a.csv", csv(id=lambda v: f"{v}.0", n=lambda v: f"{v}.00" if v else ""), ""),
+    "whole numbers with an exponent": ("a.csv", csv(id=lambda v: f"{float(v):e}"), ""),
+    "blanks around numbers": (
+        "a.csv", csv(id=lambda v: f" {v}", amount=lambda v: f"+{v} ", flag=lambda v: f" {v}", ts=lambda v: f"{v} "), "",
+    ),
+    "a stray blank": ("a.csv", csv(n=lambda v: v or " "), "n is blank in 1 row, read as missing"),
+    "quoted empty numbers": ("a.csv", csv(n=lambda v: f'"{v}"'), ""),
+    "blanks around names": ("a.csv", csv(HEADER.replace(",", " , ")), ""),
+    "quoted names": ("a.csv", csv(",".join(f'"{name}"' for name in HEADER.split(","))), ""),
+    "an empty last column": ("a.csv", csv(HEADER + ",", y=lambda v: f"{v},"), "a.csv: a column without name and values left out"),
+    "a separator at the end of each row": ("a.csv", csv(y=lambda v: f"{v},"), "a.csv: a column without name and values left out"),
+    "Zulu time": ("a.csv", csv(ts=lambda v: v.replace(" ", "T") + "Z"), ""),
+    "an offset": ("a.csv", csv(ts=lambda v: (datetime.fromisoformat(v) + timedelta(hours=2)).isoformat() + "+02:00"), ""),
+    "JSON array": ("a.json", json.dumps(written(), indent=2), ""),
+    "JSON lines called JSON": ("a.json", "".join(json.dumps(row) + "\n" for row in written()), ""),
+    "JSON words": ("a.jsonl", "".join(json.dumps(row) + "\n" for row in written(flag=lambda row: "yes" if row["flag"] else "no")), ""),
+    "zoned times": (
+        "a.parquet",
+        parquet(ts=pa.array([row["ts"].replace(tzinfo=timezone.utc) for row in BASE], pa.timestamp("us", "Asia/Tokyo"))),
+        "",
+    ),
+    "dictionaries and decimals": (
+        "a.parquet",
+        parquet(
+            city=pa.array([row["city"] for row in BASE]).dictionary_encode(),
+            amount=pa.array([888.41, 2406.12, 1317.08]).cast(pa.decimal128(9, 2)),
+        ),
+        "",
+    ),
+}  # fmt: skip
+
+DECLARED = {  # file, content, the line to write, and what the refusal without it says
+    "semicolon, decimal comma": (
+        "a.csv", csv(separator=";", amount=lambda v: v.replace(".", ",")), 'FileForm(separator=";", decimal=",")',
+        "fields are separated by ';' and numbers have the decimal mark ','",
+    ),
+    "tab": ("a.tsv", csv(separator="\t"), 'FileForm(separator="\\t")', "fields are separated by '\\t'"),
+    "pipe": ("a.csv.gz", csv(separator="|"), 'FileForm(separator="|")', "fields are separated by '|'"),
+    "Latin-1": ("a.csv", csv(city=lambda v: "Köln").encode("latin-1"), 'FileForm(encoding="latin-1")', "line 2 has the byte 0xF6"),
+    "Windows": ("a.csv", csv(city=lambda v: "5 €").encode("cp1252"), 'FileForm(encoding="cp1252")', "is written in cp1252"),
+    "UTF-16": ("a.csv", csv().encode("utf-16"), 'FileForm(encoding="utf-16")', "line 1 has the byte 0xFF"),
+    "UTF-16 without a mark": (
+        "a.csv", csv(city=lambda v: "x").encode("utf-16-be"), 'FileForm(encoding="utf-16-be")', "is written in utf-16-be",
+    ),
+    "J and N": (
+        "a.csv", csv(flag=words("J", "N"), y=words("J", "N")), 'FileForm(true=("J",), false=("N",))',
+        "flag is 'N' in row 1, which is not true or false, and so in 2 more rows; y is 'N' in row 1",
+    ),
+    "NA": ("a.csv", csv(n=lambda v: v or "NA"), 'FileForm(nulls=("NA",))', "n is 'NA' in row 2, which is not a whole number"),
+    "a dash": ("a.csv", csv(n=lambda v: v or "-"), 'FileForm(nulls=("-",))', "'-' means missing"),
+    "thousands": (
+        "a.csv", csv(amount=lambda v: f'"{float(v):,}"', n=lambda v: f'"{v}"'), 'FileForm(thousands=",")', "thousands are parted by ','",
+    ),
+    "a Swiss number": ("a.csv", csv(amount=lambda v: f"{float(v):,}".replace(",", "'")), "FileForm(thousands=\"'\")", "parted by \"'\""),
+    "a German number": (
+        "a.csv", csv(separator=";", amount=lambda v: f"{float(v):,}".translate({44: ".", 46: ","})),
+        'FileForm(separator=";", decimal=",", thousands=".")', "thousands are parted by '.'",
+    ),
+    "the day first": ("a.csv", csv(ts=day_first), 'FileForm(times=("%d.%m.%Y %H:%M",))', "ts is '04.05.2026 06:00' in row 1"),
+    "afternoons": (
+        "a.csv", csv(ts=lambda v: f"{datetime.fromisoformat(v):%b %d, %Y %I:%M %p}".join('""')), 'FileForm(times=("%b %d, %Y %I:%M %p",))',
+        "times are written as '%b %d, %Y %I:%M %p'",
+    ),
+    "seconds from 1970 on": ("a.csv", csv(ts=epoch), 'FileForm(times=("epoch seconds",))', "times are written as 'epoch seconds'"),
+    "milliseconds in JSON": (
+        "a.json", json.dumps(written(ts=lambda row: int(epoch(row["ts"].isoformat())) * 1000)), 'FileForm(times=("epoch milliseconds",))',
+        "ts has the type int64, not a time|written as",
+    ),
+    "nested": (
+        "a.jsonl", "".join(json.dumps(nested(row)) + "\n" for row in written()),
+        'FileForm(fields={"ts": "at.ts", "city": "where.city"})', "ts lies at at.ts and city lies at where.city",
+    ),
+    "rows in a document": (
+        "a.json", json.dumps({"meta": {"page": 1}, "data": {"items": written()}}), 'FileForm(records="data.items")',
+        "has no array of rows of its own, but at data.items",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def land(tmp_path):
+    """Write a file and give its path."""
+
+    def land(name, content):
+        data = content.encode() if isinstance(content, str) else content
+        if name.endswith(".gz"):
+            import gzip
+
+            data = gzip.compress(data)
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    return land
+
+
+def declaring(line, spec=SPEC):
+    """The dataset with that line in its spec."""
+    return spec.model_copy(update={"files": eval(line, {"FileForm": FileForm})})  # as a person would write it
+
+
+@pytest.mark.parametrize("form", TAKEN)
+def test_what_needs_no_declaration_is_taken(land, form):
+    """DM-01: The values of a plain file, and a remark where something was left out or read as missing."""
+    file, content, remark = TAKEN[form]
+    remarks = []
+    assert read_batch(land(file, content), SPEC, remarks=remarks).to_pylist() == BASE
+    assert remarks == [remark] * bool(remark)
+
+
+@pytest.mark.parametrize("form", DECLARED)
+def test_what_is_not_declared_is_refused_with_the_line_to_write(land, form):
+    """DM-10: Nothing is guessed: the sentence says what the file seems to be, and with the line that it gives the file is taken."""
+    file, content, line, said = DECLARED[form]
+    path = land(file, content)
+    with pytest.raises(BatchRefused) as refused:
+        read_batch(path, SPEC)
+    assert any(part in str(refused.value) for part in said.split("|") if part)
+    assert line in str(refused.value)
+    rows = read_batch(path, declaring(line)).to_pylist()
+    assert [{**row, "city": ""} for row in rows] == [{**row, "city": ""} for row in BASE]
+
+
+@pytest.mark.parametrize("form", [*TAKEN, *DECLARED])
+def test_a_dataset_after_a_sample_takes_the_sample(land, form):
+    """DM-01: For every form: the columns have types that all values fit, and what the dataset must declare is told in a line."""
+    file, content, *_ = {**TAKEN, **DECLARED}[form]
+    sample = read_sample(land(file, content))
+    made = DatasetSpec(name="made", title="Made", owner="tests", key=("id",), event_time="ts", columns=sample.columns, files=sample.files)
+    rows = read_batch(sample.path, made).to_pylist()
+    assert [(row["id"], row["ts"], row["amount"], row["n"]) for row in rows] == [(r["id"], r["ts"], r["amount"], r["n"]) for r in BASE]
+    if form in DECLARED:
+        assert declaration(sample.files) == DECLARED[form][2]
+        assert DECLARED[form][2] in lines_of_form(sample)[0]
+    assert len(sample.rows) == 3
+
+
+def test_column_names_are_compared_in_one_form(land):
+    """DM-01: Letters with marks may be of one sign or of two; case counts unless the spec says otherwise."""
+    spec = SPEC.model_copy(update={"columns": (*SPEC.columns[:5], Column(name="cité", type="string"), SPEC.columns[6])})
+    header = unicodedata.normalize("NFD", HEADER.replace("city", "cité"))
+    assert read_batch(land("a.csv", csv(header)), spec).column_names[5] == "cité"
+    upper = land("b.csv", csv(HEADER.upper()))
+    with pytest.raises(BatchRefused, match=r'differ in upper and lower case alone: if so, write `files=FileForm\(header="any case"\)`'):
+        read_batch(upper, SPEC)
+    assert read_batch(upper, declaring('FileForm(header="any case")')).to_pylist() == BASE
+
+
+def test_columns_that_the_spec_lacks_are_refused_dropped_or_kept(land):
+    """DM-01, DM-10: As the spec says: the sentence names both ways out, and what is kept is one object for each row that has any."""
+    file = land("a.csv", csv(HEADER + ",note, odd name", y=lambda v: f"{v},{'x' if v == 'true' else ''},"))
+    with pytest.raises(BatchRefused, match=r"has unexpected columns note, odd name: .* write `files=FileForm\(extra=\"drop\"\)`"):
+        read_batch(file, SPEC)
+    remarks = []
+    assert read_batch(file, declaring('FileForm(extra="drop")'), remarks=remarks).to_pylist() == BASE
+    assert remarks == ["a.csv: note, odd name left out"]
+    kept = read_batch(file, declaring('FileForm(extra="keep")')).to_pylist()
+    assert [row.pop("_extra") for row in kept] == [None, None, '{"note": "x"}']
+    assert kept == BASE
+
+
+def test_all_faults_of_a_file_are_told_at_once(land):
+    """DM-10: Each column's first wrong value, and how many more there are; of many columns the first ten."""
+    file = land("a.csv", csv(id=lambda v: f"x{v}", amount=lambda v: "much", flag=lambda v: "maybe"))
+    with pytest.raises(BatchRefused) as refused:
+        read_batch(file, SPEC)
+    assert str(refused.value) == (
+        "a.csv: id is 'x1000' in row 1, which is not a whole number, and so in 2 more rows; "
+        "amount is 'much' in row 1, which is not a number, and so in 2 more rows; "
+        "flag is 'maybe' in row 1, which is not true or false, and so in 2 more rows. Correct the file and land it again."
+    )
+    many = [Column(name=f"c{place}", type="int") for place in range(12)]
+    wide = land("b.csv", ",".join(c.name for c in many) + "\n" + ",".join(["x"] * 12) + "\n")
+    with pytest.raises(BatchRefused, match=r"c9 is 'x' in row 1, .*; and 2 more columns with values that do not fit\. Correct"):
+        read_batch(
+            wide, DatasetSpec.model_construct(name="wide", columns=tuple(many), files=FileForm(), time_zone="UTC", max_batch_bytes=999)
+        )
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("amount", ["1,234", "5,678", "9,012"], "amount: '1,234' may have a mark of thousands or of decimals"),
+        ("ts", ["03/04/2026", "05/06/2026", "07/08/2026"], "ts: '03/04/2026' may be '%d/%m/%Y' or '%m/%d/%Y'"),
+    ],
+)
+def test_what_may_mean_two_things_is_left_open(land, column, values, said):
+    """DM-10: Neither a sample nor a refusal chooses: both say what may be meant."""
+    given = iter(values)
+    file = land("a.csv", csv(separator=";", **{column: lambda _: next(given)}))
+    with pytest.raises(BatchRefused) as refused:
+        read_batch(file, declaring('FileForm(separator=";")'))
+    assert said in str(refused.value)
+    sample = read_sample(file)
+    assert {c.name: c.type for c in sample.columns}[column] == "string"
+    assert any(said in line for line in lines_of_form(sample))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "id,code\n" + "".join(f"{i},{i}\n" for i in range(30)) + "30,x7\n",
+            "code is text, since 'x7' in row 31 is no number; 30 of 31 values",
+        ),
+        ("id,n,city\n1,NA,NA\n2,3,Rome\n", "city has such a word in 1 rows: it is missing there too"),
+    ],
+)
+def test_a_sample_says_what_it_made_of_strange_values(land, text, said):
+    """DM-01: One stranger makes no column a text unnoticed, and a word for nothing holds for all columns."""
+    assert any(said in line for line in lines_of_form(read_sample(land("a.csv", text))))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("a.csv", csv(amount=lambda v: "inf"), "amount is 'inf' in row 1, which is not finite"),
+        ("a.csv", "1000,2026-05-04,8.5\n1001,2026-05-05,9.5\n", "has values such as '1000' in its first line"),
+        ("a.parquet", parquet(id=pa.array([2.0**53, 2.0**53 + 2, 2.0**54])), "id has whole numbers from 2^53 on as numbers with a point"),
+        ("a.jsonl", '{"a": [1]}\n', "a has the type list<item: int64>"),
+    ],
+)
+def test_a_sample_that_no_dataset_could_take_is_refused(land, file, content, said):
+    """DM-10: With the sentence that a landed file would get."""
+    with pytest.raises(UnknownName) as refused:
+        read_sample(land(file, content))
+    assert said in str(refused.value)
+
+
+def test_codes_and_large_numbers_of_a_sample_stay_what_they_are(land):
+    """DM-18: Zeros in front make a code, more than 64 bits a text, and ids beyond 2^53 are exact."""
+    sample = read_sample(land("a.csv", "zip,huge,id\n00123,99999999999999999999,9007199254740993\n01234,1,9007199254740995\n"))
+    assert [column.type for column in sample.columns] == ["string", "string", "int"]
+    assert sample.rows["id"].tolist() == [2**53 + 1, 2**53 + 3]
+
+
+def test_hours_that_come_twice_are_named(land):
+    """DM-18: In autumn an offset would tell which hour is meant, in spring the clock has none; other hours and zones need no remark."""
+    times = iter(["2026-10-25 02:30:00", "2026-10-25 02:30:00+02:00", "2026-03-29 02:00:00"])
+    file = land("a.csv", csv(ts=lambda _: next(times)))
+    remarks = []
+    rows = read_batch(file, SPEC.model_copy(update={"time_zone": "Europe/Berlin"}), remarks=remarks)
+    assert rows["ts"].to_pylist() == [datetime(2026, 10, 25, 2, 30)] * 2 + [datetime(2026, 3, 29, 2)]
+    assert remarks == [
+        "1 time of ts lies in the hour from 2026-03-29 02:00, which the clock of Europe/Berlin leaves out",
+        "1 time of ts lies in the hour from 2026-10-25 02:00, which comes twice in Europe/Berlin: an offset would tell which",
+    ]
+    quiet = []
+    read_batch(land("b.csv", csv()), SPEC.model_copy(update={"time_zone": "Europe/Berlin"}), remarks=quiet)
+    read_batch(file, SPEC, remarks=quiet)
+    assert quiet == []
+
+
+@given(
+    when=st.datetimes(datetime(1970, 1, 1), datetime(2068, 12, 31)),
+    form=st.sampled_from(["%d.%m.%Y %H:%M:%S.%f", "%m/%d/%y %I:%M:%S.%f %p", "%d %b %Y %H:%M:%S.%f", "%Y%m%d %H:%M:%S.%f"]),
+)
+def test_a_declared_time_means_what_it_meant_to_its_writer(when, form):
+    """DM-18: Whatever is written by a form is read by it; a form that is not of the calendar is refused."""
+    from perennial.data.wall_times import wall_times
+
+    assert wall_times(pa.chunked_array([[when.strftime(form), None]]), "UTC", (form,)).to_pylist() == [when, None]
+
+
+@pytest.mark.parametrize("text", ["30.02.2026 10:00", "01.13.2026 10:00", "01.12.2026 24:00", "1.1.26 10:00", "x01.12.2026 10:00"])
+def test_a_declared_time_must_be_of_the_calendar(text):
+    """DM-10: No day is made out of another."""
+    from perennial.data.wall_times import wall_times
+
+    with pytest.raises(pa.ArrowInvalid):
+        wall_times(pa.chunked_array([[text]]), "UTC", ("%d.%m.%Y %H:%M",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"separator": ";;"}, "is no separator"),
+        ({"separator": "a"}, "is no separator"),
+        ({"encoding": "klingon"}, "is no encoding"),
+        ({"encoding": "base64"}, "is no encoding"),
+        ({"decimal": ",", "thousands": ","}, "cannot be the decimal mark and part thousands"),
+        ({"true": ["J"], "false": ["j"]}, "cannot mean true and false"),
+        ({"times": ["%H:%M"]}, "no form of times"),
+        ({"times": ["%d.%m.%Y %Q"]}, "no form of times"),
+        ({"times": ["%d.%m.%Y %I:%M"]}, "no form of times"),
+    ],
+)
+def test_a_form_checks_itself(fields, said):
+    """MO-01: A declaration that could not be kept is refused when it is written."""
+    with pytest.raises(ValueError, match=said):
+        FileForm(**fields)
