@@ -254,6 +254,14 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--report", "file for the plots, which is replaced", Path, default=Path("drift.html")),
         ),
     ),
+    "labels": (
+        "land the export of a labelling tool (Label Studio: JSON, JSON-MIN or CSV) as a file of a label feed",
+        (
+            Option("action", "what to do", required=True, choices=("import",)),
+            Option("file", "the export", Path, required=True),
+            Option("--dataset", "name of the label feed", required=True),
+        ),
+    ),
     "outcomes": (
         "import a file of outcomes (CSV, JSON lines or Parquet with prediction_id, outcome)",
         (Option("model", "name of the model", required=True), Option("file", "the file", Path, required=True)),

@@ -106,6 +106,7 @@ def versions_of(store: Store, spec: DatasetSpec, table: Table, batch: Batch) -> 
     """Names of the model versions that learned from a batch, and of those that were measured on it without.
 
     A version knows the batch if its snapshot has it, and learned from it if it has rows of the days of its training or validation split.
+    One whose label feed has the batch learned from it: a batch of labels may be of any days.
     """
     days, until = _days(table, spec, batch), batch.removed.version if batch.removed else None
     learned, measured = [], []
@@ -122,10 +123,11 @@ def versions_of(store: Store, spec: DatasetSpec, table: Table, batch: Batch) -> 
             except StoredDataDamaged as damage:
                 print(f"Whether {name} learned from it is not known. {damage}")
                 continue
-            if manifest.dataset != spec.name or manifest.snapshot < batch.added.version or (until and manifest.snapshot >= until):
+            read = manifest.snapshot if manifest.dataset == spec.name else manifest.labels_of(spec.name)
+            if read is None or read < batch.added.version or (until and read >= until):
                 continue
             bounds = _bounds(store, model, manifest)
-            if _overlaps(days, bounds, "train", "validation"):
+            if manifest.dataset != spec.name or _overlaps(days, bounds, "train", "validation"):
                 learned.append(name)
             elif _overlaps(days, bounds, "test"):
                 measured.append(name)

@@ -79,6 +79,10 @@ class Manifest(BaseModel):
     event_time_end: str = Field(description="Newest event time of the training split, ISO 8601.")
     files: dict[str, str] = Field(default_factory=dict, description="SHA-256 of each other file of the folder.")
 
+    def labels_of(self, dataset: str) -> int | None:
+        """Version of that dataset's table from which its labels came; None if it is not the label feed."""
+        return self.labels.snapshot if self.labels and self.labels.feed.dataset == dataset else None
+
     @property
     def digest(self) -> str:
         """Content address: over the files and what made them, not over when, why and after whom."""

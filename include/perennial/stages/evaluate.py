@@ -173,6 +173,7 @@ def describe(
         "digest": candidate.manifest.digest,
         "snapshot": candidate.manifest.snapshot,
         "bounds": candidate.record["bounds"],
+        "coverage": candidate.record.get("coverage", {}),  # with a label feed: rows and labelled rows of each day
         "champion": {"version": champion.number, "digest": champion.manifest.digest} if champion else None,
         # A champion that was trained or recalibrated on some of these days has an advantage that a new one can never have.
         "champion_saw_test_days": bool(champion and any(begin < end and last > first for begin, last in champion.seen)),

@@ -17,6 +17,7 @@ td:first-child,th:first-child{text-align:left}
 .note{color:#57606a}
 svg text{font:11px system-ui,sans-serif;fill:#57606a}
 """
+_NEWEST_DAYS = 60  # of which the page shows how many rows have a label
 _COLOURS = {"candidate": "#0969da", "champion": "#bf8700"}
 
 
@@ -40,6 +41,8 @@ def page(spec: ModelSpec, document: dict[str, Any]) -> str:
             "<p><strong>The champion was trained or recalibrated on some of these days</strong>, "
             "so its figures here are better than they will be on new ones.</p>"
         )
+    if document["coverage"]:
+        sections += ["<h2>Labels by day</h2>", _coverage(document["coverage"])]
     sections += ["<h2>Test split</h2>", _metrics(parts["test"])]
     if spec.task != "regression":
         sections += [
@@ -60,6 +63,25 @@ def page(spec: ModelSpec, document: dict[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(spec.title)}: '
         f"evaluation</title><style>{_STYLE}</style><body>{''.join(sections)}</body></html>"
+    )
+
+
+def _coverage(days: dict[str, list[int]], height: int = 90, width: int = 12) -> str:
+    """Bars of the newest days: rows in grey, those of them whose label the training knew in blue."""
+    newest = list(days.items())[-_NEWEST_DAYS:]
+    most, bars = max(rows for _, (rows, _) in newest), []
+    for place, (day, (rows, labelled)) in enumerate(newest):
+        title = f"<title>{escape(day)}: {labelled:,} of {rows:,} rows ({labelled / rows:.0%}) have a label</title>"
+        for count, colour in ((rows, "#d8dee4"), (labelled, _COLOURS["candidate"])):
+            tall = height * count / most
+            bars.append(
+                f'<rect x="{place * width}" y="{height - tall:.1f}" width="{width - 2}" height="{tall:.1f}" fill="{colour}">{title}</rect>'
+            )
+    rows, labelled = (sum(counts) for counts in zip(*days.values(), strict=True))
+    return (
+        f'<svg width="{len(newest) * width}" height="{height}" role="img" aria-label="Labels by day">{"".join(bars)}</svg>'
+        f'<p class="note">{escape(newest[0][0])} to {escape(newest[-1][0])}: rows of each day, in blue those whose label was known; '
+        f"of all {rows:,} rows {labelled:,} ({labelled / rows:.0%}).</p>"
     )
 
 

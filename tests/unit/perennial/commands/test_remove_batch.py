@@ -21,12 +21,13 @@ from perennial.data.receipts import receipts
 from perennial.data.tables import Table
 from perennial.errors import BatchRefused, StoredDataDamaged, UnknownName
 from perennial.lineage.ledger import Ledger
+from perennial.lineage.manifest import LabelsUsed
 from perennial.lineage.version_folder import publish
 from perennial.profiles.store import ProfileStore, mark_of
 from perennial.quality import data_docs, validation
 from perennial.quality.validation import Verdict
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec
+from perennial.specs import Column, DatasetSpec, LabelSpec
 from perennial.stages import ingest, profile
 from perennial.store import FOLDERS, FolderStore
 from perennial.testing import small_manifest, small_version
@@ -240,6 +241,20 @@ def test_versions_that_learned_from_it_are_named(store: FolderStore, tmp_path: P
     assert f"Measured on it, without learning from it: candidate {digests['measured'][:12]} of small_delays.\n" in said
     (kept,) = store.list("removals/sales")
     assert json.loads(store.read(kept.key))["learned"] == ["small_delays/7", f"candidate {digests['measured'][:12]} of small_delays"]
+
+
+def test_versions_that_took_labels_from_it_are_named(store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """SC-05, DM-03: A batch of a label feed: those whose labels came from a version of the feed that has it."""
+    feed = LabelSpec(dataset="sales", key=("id",), columns=("amount",), known_at="at")
+    digests = []
+    for snapshot in (1, 3):
+        used = LabelsUsed(
+            feed=feed, snapshot=snapshot, digest="d", rows_digest="r", known_by=datetime(2024, 1, 1), delay_days=0, newest_day=None
+        )
+        manifest = small_manifest(dataset="visits", snapshot=9, labels=used, run_key=f"{snapshot:024d}", parameters={"version": snapshot})
+        digests.append(publish(store, "small_delays", small_version(tmp_path / str(snapshot)), manifest))
+    remove(store)
+    assert f"Learned from it: candidate {digests[1][:12]} of small_delays.\n" in capsys.readouterr().out
 
 
 def test_a_damaged_version_does_not_hold_it_up(store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,11 +23,11 @@ from perennial import discovery
 from perennial.data.snapshots import snapshot_at
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, TrainingRefused, UnknownName
-from perennial.lineage.manifest import run_code
+from perennial.lineage.manifest import LabelsUsed, run_code
 from perennial.lineage.version_folder import MANIFEST, fetch, key, publish, read_manifest
 from perennial.results import EvaluateResult
 from perennial.settings import Settings
-from perennial.specs import SplitSpec
+from perennial.specs import Column, DatasetSpec, LabelSpec, SplitSpec
 from perennial.stages import evaluate as stage
 from perennial.stages.recalibrate import recalibrated
 from perennial.stages.train import begin_manifest, fill_version_folder
@@ -283,6 +284,37 @@ def test_what_the_test_days_lack_is_named(world: World, monkeypatch: pytest.Monk
     assert "roc_auc" not in found.metrics
     assert "No test row is `late`." in found.sentence
     assert "are no class and left out: `" in found.sentence
+
+
+def test_labels_are_those_that_the_candidate_knew(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-03, MO-20: With a label feed, on the test days and on the champion's older ones alike, whatever the table says; what came later
+    counts nowhere, and the page shows the labels by day."""
+    rows = discovery.dataset("flights")
+    feed = DatasetSpec(
+        name="arrivals", title="A", owner="tests", key=(*rows.key, "known"), event_time="known", time_zone=rows.time_zone,
+        columns=(*(rows.column(name) for name in (*rows.key, "arr_delay")), Column(name="known", type="timestamp")),
+    )  # fmt: skip
+    monkeypatch.setattr(discovery, "dataset", {"flights": rows, "arrivals": feed}.__getitem__)
+    flights = snapshot_at(world.store, rows, 2).table.scan(rows.key, version=2)
+    for day, delay in ((1, 60), (2, 0)):  # first all were late, then none
+        told = flights.append_column("arr_delay", pa.repeat(pa.scalar(delay, pa.int64()), len(flights)))
+        known = pa.repeat(pa.scalar(datetime(2013, 2, day), pa.timestamp("us")), len(flights))
+        Table(world.store, "arrivals").append(told.append_column("known", known), f"{day:064d}")
+    folder = fetch(world.store, "flight_delays", world.digest, tmp_path / "folder")
+    (folder / MANIFEST).unlink()
+    record = json.loads((folder / "training.json").read_text())
+    (folder / "training.json").write_text(json.dumps(record | {"coverage": {"2013-01-25": [40, 40], "2013-01-26": [40, 10]}}))
+    used = LabelsUsed(
+        feed=LabelSpec(dataset="arrivals", key=rows.key, columns=("arr_delay",), known_at="known"), snapshot=1, digest="d", rows_digest="r",
+        known_by=datetime(2013, 2, 1), delay_days=0, newest_day=None,
+    )  # fmt: skip
+    manifest = read_manifest(world.store, "flight_delays", world.digest).model_copy(update={"labels": used, "run_key": "0" * 24})
+    _, document, _ = go(world, publish(world.store, "flight_delays", folder, manifest))
+    for part in ("test", "old_context"):
+        assert document["parts"][part]["classes"] == {"on_time": 0, "late": document["parts"][part]["rows"]}
+    page = world.store.read(f"reports/flight_delays/{document['digest']}/evaluation.html").decode()
+    assert "<title>2013-01-26: 10 of 40 rows (25%) have a label</title>" in page
+    assert "of all 80 rows 50 (62%)" in page
 
 
 def test_a_tampered_candidate_is_not_measured(world: World) -> None:
