@@ -112,9 +112,12 @@ def _figure(value: JsonValue) -> str:
 
 
 def _shortened(text: str, most: int) -> str:
-    """On one line, whatever it was: a mail's subject may have no other."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+    """On one line, whatever it was: a mail's subject may have no other. Most megabytes are over after a look at their beginning."""
+    for seen in (text[: 10 * most], text):
+        line = " ".join("".join(c if c.isprintable() else " " for c in seen).split())
+        if len(line) > most:
+            return line[: most - 1].rstrip() + "…"
+    return line
 
 
 def _slack(text: str) -> str:

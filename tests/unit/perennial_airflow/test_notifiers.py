@@ -219,6 +219,12 @@ def test_an_alert_is_never_too_long_for_a_channel():
     assert "file.csv" in notice.text()
 
 
+def test_what_stands_behind_much_blank_is_told():
+    """MN-09: A text is as long as what is seen of it."""
+    notice = _notice(evidence={f"first{' ' * 10_000}second": "seen"})
+    assert "first second: seen" in notice.text()
+
+
 HOSTILE = "<!channel> <script>alert(1)</script> {{ conn.perennial_smtp.password }}\r\nBcc: eve@example.org &"
 
 
