@@ -33,7 +33,8 @@ from perennial.specs import ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._release_evaluator import Evaluator
 from perennial.stages._release_plan import PERENNIAL, Applied, Counts, Failure, History, Known, Planner, Registered, Wish, planned
-from perennial.stages._release_steps import Ask, AskCounts, AskHistory, AskKin, AskRegistry, AskRoute, CountWrong, Follow, Move, Step
+from perennial.stages._release_steps import Ask, AskCounts, AskHistory, AskKin, AskRegistry, AskRoute, CountWrong, Follow, Move, Step, Tell
+from perennial.stages._release_times import requests_a_day, waiting_words
 from perennial.stages._versions import RECENT, as_logged
 from perennial.store import Store
 
@@ -106,7 +107,7 @@ class Release:
     ) -> ReleaseResult:
         """One look; see `run`."""
         plan = partial(planned, wish=Wish(version, decision, actor, again))
-        return decided_anew(lambda: self.rounds(self.known(), plan))
+        return self._with_times(decided_anew(lambda: self.rounds(self.known(), plan)))
 
     def preview(
         self, version: int | None = None, decision: str | None = None, actor: str = PERENNIAL, *, again: bool = False
@@ -117,6 +118,13 @@ class Release:
         if isinstance(steps[-1], Ask):
             lines.append("What follows is decided by the answer.")
         return ReleaseResult(outcome="skipped", sentence="\n".join([f"The next look at {self.name} would:", *lines]), version=version)
+
+    def _with_times(self, result: ReleaseResult) -> ReleaseResult:
+        """The answer, and how long the steps will take if it begins them or asks a person whether they may begin."""
+        if result.action != "started" and not (result.action == "ask" and result.before_start):
+            return result
+        words = waiting_words(self.spec.release, requests_a_day(self.store, self.name, datetime.now(timezone.utc)))
+        return result.model_copy(update={"sentence": f"{result.sentence} {words}"})
 
     def _already(self, step: Step) -> str:
         """What is added to the sentence of a step that would find its work done, or of which that cannot be told."""
@@ -155,6 +163,8 @@ class Release:
             round_of = plan(known)
             steps += [step for step in round_of if not isinstance(step, Ask)]
             question = round_of[-1]
+            if isinstance(question, Tell):
+                return [*steps[:-1], replace(question, result=self._with_times(question.result))]
             if not isinstance(question, Ask):
                 return steps
             if isinstance(question, CountWrong):

@@ -1,0 +1,68 @@
+"""How long the steps of a release take at the traffic there is: said when it begins, since a step waits for its requests.
+
+>>> from perennial.specs import ReleaseSpec
+>>> from perennial.stages._release_times import waiting_words
+>>> waiting_words(ReleaseSpec(steps=(50, 100), min_requests=100, max_seconds=86400), a_day=24)
+'Each step wants 100 requests of the candidate. At the last day\'s rate of 24 requests a day it takes 8.3 days at 50 %. That is more than \
+release.max_seconds, 1 day, after which a person is asked: set release.min_requests, release.steps or release.max_seconds to fit.'
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from perennial.specs import ReleaseSpec
+from perennial.store import Store
+
+DAY = 86_400.0
+LEAST_HOURS = 1.0  # over which a rate is taken, where the first requests came only just now
+
+
+def requests_a_day(store: Store, model: str, now: datetime) -> float | None:
+    """Rate of the requests that were answered in the last day, as far as monitoring has collected them; None if it never has."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from perennial.data.tables import Table
+    from perennial.monitoring.prediction_table import predictions_name
+
+    table = Table(store, predictions_name(model))
+    if not table.version():
+        return None
+    since = pa.scalar(now - timedelta(days=1), pa.timestamp("us", "UTC"))
+    rows = table.scan(["prediction_id", "served_at"], (pc.field("served_at") >= since) & ~pc.field("shadow"))
+    rows = rows.filter(pc.ends_with(rows["prediction_id"], "-0"))  # a request may have many rows
+    if not rows.num_rows:
+        return 0.0
+    hours = (now - pc.min(rows["served_at"]).as_py()).total_seconds() / 3600
+    return rows.num_rows * 24 / max(hours, LEAST_HOURS)
+
+
+def waiting_words(release: ReleaseSpec, a_day: float | None) -> str:
+    """What each step waits for and for how long, and what to set if a person would be asked before; without a rate nothing of time."""
+    wanted = f"Each step wants {release.min_requests:,} requests of the candidate"
+    if a_day is None:
+        return f"{wanted}."
+    too_long = (
+        f"release.max_seconds, {_long(release.max_seconds)}, after which a person is asked: set release.min_requests, release.steps or "
+        "release.max_seconds to fit."
+    )
+    if not a_day:
+        return f"{wanted}, and none came in the last day. Without requests it waits for {too_long}"
+    seconds = {step: max(release.min_seconds, release.min_requests * DAY * 100 / (a_day * (step or 100))) for step in _watched(release)}
+    times = ", ".join(f"{_long(time)} {f'at {step} %' if step else 'in the shadow'}" for step, time in seconds.items())
+    said = f"{wanted}. At the last day's rate of {a_day:,.0f} requests a day it takes {times}."
+    return said if max(seconds.values()) <= release.max_seconds else f"{said} That is more than {too_long}"
+
+
+def _watched(release: ReleaseSpec) -> list[int]:
+    """Percent of each step on which evidence is waited for; 0 is the shadow. At 100 % the candidate is the champion."""
+    return [*([0] if release.shadow else []), *(step for step in release.steps if step < 100)]
+
+
+def _long(seconds: float) -> str:
+    """A time as people say it."""
+    for unit, size in (("day", DAY), ("hour", 3600.0), ("minute", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.2g} {unit}{'' if seconds == size else 's'}"
+    return f"{seconds:.2g} seconds"
