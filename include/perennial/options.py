@@ -336,7 +336,11 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         (
             Option("kind", "what to add", required=True, choices=("model", "dataset")),
             Option("name", "its name", required=True),
-            Option("--sample", "a sample file of the dataset: columns, classes, splits and floors are derived from it", Path),
+            Option(
+                "--sample",
+                "a sample file of the dataset: columns, classes, splits and floors are derived from it; from the dataset's table if absent",
+                Path,
+            ),
             Option("--key", "key columns of a new dataset, comma-separated"),
             Option("--event-time", "event time column of a new dataset"),
             Option("--dataset", "dataset that a new model learns from"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,6 +39,7 @@ class _Plan:
     training: TrainingSpec
     floor: float
     centre: tuple[float, float] | None  # mean and standard deviation of a regression's label
+    read_from: str  # the sample, or the snapshot
 
     @property
     def numbers(self) -> list[str]:
@@ -63,7 +65,8 @@ def model_files(
         raise UnknownName(f"{label} names the rows of {dataset} (its key), so there is nothing to predict: choose another label.")
     if sample is None:
         raise UnknownName(
-            f"Give a sample file of {dataset}, `--sample FILE`: classes, splits and floors are read from it, and what is better no input."
+            f"Give a sample file of {dataset}, `--sample FILE`, or ingest one first (perennial land FILE --dataset {dataset}): "
+            "classes, splits and floors are read from the rows, and what is better no input."
         )
     missing = [c.name for c in spec.columns if c.name not in sample.names]
     if missing:
@@ -89,6 +92,7 @@ def model_files(
         "numbers": listed(plan.numbers),
         "categories": listed(plan.categories),
         "row": repr(row),
+        "not_inputs": "".join(f"{line}\n" for one in plan.left_out for line in _comment(f"No input: {quoted(one.column)}, {one.why}.")),
         "left_out": "; ".join(f"`{one.column}` ({one.why})" for one in plan.left_out) or "nothing",
         **_spec_parts(plan),
         **_code(plan),
@@ -143,6 +147,7 @@ def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample) ->
         training=training,
         floor=_sample.rounded_up(spread),
         centre=(float(values.mean()), spread) if task == "regression" else None,
+        read_from=sample.called,
     )
 
 
@@ -172,7 +177,7 @@ def _split_and_training(known: pandas.DataFrame, event_time: str) -> tuple[Split
 
 def _rule(plan: _Plan) -> str:
     what = f"the mean of {plan.label.name}" if plan.task == "regression" else "each class as often as it comes"
-    return f"what always saying {what} loses on the sample"
+    return f"what always saying {what} loses on {plan.read_from}"
 
 
 def _few_rows(plan: _Plan) -> list[str]:
@@ -181,7 +186,7 @@ def _few_rows(plan: _Plan) -> list[str]:
         return []
     return [
         f"split: {plan.split.test_days} day{'s' if plan.split.test_days > 1 else ''} each for test and validation, "
-        f"{plan.split.min_train_rows} rows to train on at least, as the sample is small; "
+        f"{plan.split.min_train_rows} rows to train on at least, as {plan.read_from} is small; "
         "take these lines out of spec.py once there are more"
     ]
 
@@ -203,6 +208,11 @@ def _spec_parts(plan: _Plan) -> dict[str, str]:
         names.append("TrainingSpec")
         lines.append(f"    training=TrainingSpec({', '.join(options)}),")
     return {"spec_imports": ", ".join(names), "spec_lines": "".join(f"{line}\n" for line in lines)}
+
+
+def _comment(text: str) -> list[str]:
+    """A comment between the lines of a call."""
+    return textwrap.wrap(text, 120, initial_indent="    # ", subsequent_indent="    # ", break_long_words=False, break_on_hyphens=False)
 
 
 def _classes(sample: Sample, label: str) -> tuple[str, ...]:

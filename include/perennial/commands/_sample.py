@@ -17,6 +17,7 @@ from perennial.data.readers import read_batch
 from perennial.data.readers.proposals import declaration, differences, propose
 from perennial.errors import BatchRefused, UnknownName
 from perennial.specs import Column, DatasetSpec, FileForm
+from perennial.store import Store
 
 if TYPE_CHECKING:
     import pandas
@@ -26,11 +27,12 @@ TEXT_WORDS = 4  # words in a value, on average, from which on it is a text and n
 TOO_GOOD = 0.95  # share of what there is to know of the label that a column tells alone
 LEAST_ROWS = 20  # a column of fewer is not judged
 MOST_ROWS = 20_000  # are looked at
+MOST_ROWS_OF_TABLE = 500_000  # are read
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The rows of a sample file, with their detected columns."""
+    """The rows of a sample file, with their detected columns; or those of a dataset's table."""
 
     path: Path
     rows: pandas.DataFrame
@@ -42,6 +44,11 @@ class Sample:
     def names(self) -> list[str]:
         """Names of the columns, in the file's order."""
         return [column.name for column in self.columns]
+
+    @property
+    def called(self) -> str:
+        """What sentences call it: the sample, or the snapshot that the rows are of."""
+        return "the sample" if self.path.is_file() else str(self.path)
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,20 @@ def read_sample(path: Path, spec: DatasetSpec | None = None) -> Sample:
     return Sample(path, rows.to_pandas(), columns, proposal.form, proposal.notes)
 
 
+def rows_of_table(store: Store, spec: DatasetSpec) -> Sample | None:
+    """The newest rows of a dataset's table, in place of a sample file; None while nothing has been ingested."""
+    from perennial.data.snapshots import latest_snapshot
+
+    snapshot = latest_snapshot(store, spec)
+    if snapshot is None:
+        return None
+    since = None
+    if snapshot.count() > MOST_ROWS_OF_TABLE and spec.event_time:
+        times = snapshot.rows([spec.event_time])[spec.event_time]
+        since = times.nlargest(MOST_ROWS_OF_TABLE).min().to_pydatetime()
+    return Sample(Path(f"snapshot {snapshot.version} of {spec.name}"), snapshot.rows(since=since), spec.columns, spec.files, ())
+
+
 def lines_of_form(sample: Sample) -> list[str]:
     """A line for how the sample is written, which its dataset declares, and one for each thing that was left open."""
     declared = differences(sample.files, FileForm())
@@ -114,20 +135,20 @@ def left_out(sample: Sample, dataset: DatasetSpec, label: str, task: str) -> lis
     for column in dataset.columns:
         if column.name == label:
             continue
-        why = _why_not(column, sample.rows[column.name], dataset) or _too_good(column, sample.rows, dataset, label, task)
+        why = _why_not(column, sample.rows[column.name], dataset, sample.called) or _too_good(column, sample.rows, dataset, label, task)
         if why:
             columns_left_out.append(LeftOut(column.name, why))
     return columns_left_out
 
 
-def _why_not(column: Column, values: pandas.Series, dataset: DatasetSpec) -> str:
+def _why_not(column: Column, values: pandas.Series, dataset: DatasetSpec, where: str) -> str:
     known = values.dropna()
     if dataset.key == (column.name,):
         return "it names rows (the key)"
     if column.type == "timestamp":
         return "" if column.name == dataset.event_time else "a time, which may be known only after the row"
     if known.nunique() < 2:
-        return f"it has {'one value' if len(known) else 'no values'} in the sample"
+        return f"it has {'one value' if len(known) else 'no values'} in {where}"
     if column.type == "string" and known.astype(str).str.split().str.len().mean() >= TEXT_WORDS:
         return "free text: an encoder of text is yours to write"
     if column.type in ("int", "string") and len(known) >= LEAST_ROWS and known.nunique() >= ID_SHARE * len(known):

@@ -1,10 +1,12 @@
 """`perennial add dataset|model NAME`: writes the files of a new dataset or model; discovery does the rest.
 
-A dataset is described after a sample file (`--sample`), a model after its dataset and a sample of it. What cannot be known from these is
-asked for in one sentence; what was left out or decided is said, a line each. Nothing that exists is ever overwritten.
+A dataset is described after a sample file (`--sample`), a model after its dataset and a sample of it, or its table where none is given.
+What cannot be known from these is asked for in one sentence; what was left out or decided is said, a line each. Nothing that exists is
+ever overwritten.
 
     $ perennial add dataset rides --sample rides.csv
-    $ perennial add model late_rides --dataset rides --label late
+    $ perennial add model late_rides --dataset rides --label late --sample rides.csv
+    $ perennial add model late_rides --dataset rides --label late    # once rows of rides are ingested
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ import keyword
 import subprocess
 from pathlib import Path
 
+from perennial import discovery
 from perennial.commands._new_dataset import dataset_files
 from perennial.commands._new_model import model_files
-from perennial.commands._sample import read_sample
+from perennial.commands._sample import read_sample, rows_of_table
 from perennial.data.landing import folder
-from perennial.discovery import datasets
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.settings import Settings
 from perennial.specs import NAME
@@ -48,8 +50,10 @@ def run(
         raise UnknownName(f"{name!r} is not a name: use lower-case letters, digits and underscores, a letter first, at most 40.")
     if keyword.iskeyword(name):
         raise UnknownName(f"{name!r} is a word of Python, and nothing could import it: choose another name.")
-    known = datasets().get(dataset) if kind == "model" and dataset else None
+    known = discovery.datasets().get(dataset) if kind == "model" and dataset else None
     given = None if sample is None else read_sample(sample, known)
+    if given is None and kind == "model" and dataset:
+        given = rows_of_table(store, discovery.dataset(dataset))
     files, said = dataset_files(name, given, key, event_time) if kind == "dataset" else model_files(name, dataset, label, task, given)
     taken = [path for path in files if (project / path).exists()]
     if taken:

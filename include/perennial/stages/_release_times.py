@@ -35,7 +35,7 @@ def requests_a_day(store: Store, model: str, now: datetime) -> float | None:
     if not rows.num_rows:
         return 0.0
     hours = (now - pc.min(rows["served_at"]).as_py()).total_seconds() / 3600
-    return rows.num_rows * 24 / max(hours, LEAST_HOURS)
+    return float(rows.num_rows * 24 / max(hours, LEAST_HOURS))
 
 
 def waiting_words(release: ReleaseSpec, a_day: float | None) -> str:

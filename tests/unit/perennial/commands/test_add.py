@@ -19,7 +19,8 @@ import perennial_datasets
 import perennial_models
 from perennial import discovery
 from perennial.commands import _sample, add
-from perennial.data.snapshots import latest_snapshot
+from perennial.data.readers import read_batch
+from perennial.data.snapshots import latest_snapshot, table_of
 from perennial.data.splits import split
 from perennial.encoding import columns_from_rows
 from perennial.errors import UnknownName
@@ -236,7 +237,7 @@ def add_all(project, capsys):
     add.run(SETTINGS, STORE, "dataset", "orders", sample=project / "orders.csv", project=project)
     importlib.invalidate_caches()
     capsys.readouterr()
-    for name, label in (("orders_total", "total"), ("orders_late", "late")):
+    for name, label in (("orders_total", "total"), ("orders_late", "late"), ("orders_channel", "channel")):
         add.run(SETTINGS, STORE, "model", name, dataset="orders", label=label, sample=project / "orders.csv", project=project)
     said = capsys.readouterr().out
     few = project / "few.csv"  # nothing but a time to learn from, and names that are no ASCII
@@ -266,6 +267,34 @@ def test_what_is_better_no_input_is_left_out_and_named(project, capsys):
         assert words in said
     card = (project / "include/perennial_models/orders_total/README.md").read_text()
     assert "`tax` (suspicious" in card
+    spec = (project / "include/perennial_models/orders_total/spec.py").read_text()
+    assert '    # No input: "tax", suspicious: it alone tells 100 % of total; it may be a part of it, or known only after it.\n' in spec
+
+
+def test_a_model_is_described_after_the_table_where_there_is_no_sample(project, capsys):
+    """DM-13: Types, values, floors and what is left out are those of the rows that were ingested; the newest of very many are enough."""
+    add_all(project, capsys)
+    dataset, store = discovery.dataset("orders"), FolderStore(str(project / "store"))
+    with pytest.raises(UnknownName, match=r"Give a sample file of orders, .* or ingest one first"):
+        add.run(SETTINGS, store, "model", "orders_later", dataset="orders", label="total", project=project)
+    rows = read_batch(project / "orders.csv", dataset)
+    table_of(store, dataset).append(rows, "a" * 64)
+    add.run(SETTINGS, store, "model", "orders_later", dataset="orders", label="total", project=project)
+    importlib.invalidate_caches()
+    after_sample, after_table = discovery.model("orders_total"), discovery.model("orders_later")
+    same = {"name", "title"}
+    assert after_table.model_dump(exclude=same) == after_sample.model_dump(exclude=same)
+    assert "loses on snapshot 1 of orders" in (project / "include/perennial_models/orders_later/spec.py").read_text()
+
+
+def test_of_a_large_table_the_newest_rows_are_read(project, capsys, monkeypatch):
+    """DM-13: What a model is described after must fit into memory."""
+    add_all(project, capsys)
+    dataset, store = discovery.dataset("orders"), FolderStore(str(project / "store"))
+    table_of(store, dataset).append(read_batch(project / "orders.csv", dataset), "a" * 64)
+    monkeypatch.setattr(_sample, "MOST_ROWS_OF_TABLE", 100)
+    rows = _sample.rows_of_table(store, dataset).rows
+    assert rows["order"].tolist() == list(range(10_000 + ORDERS - 100, 10_000 + ORDERS))
 
 
 def test_the_floor_is_what_a_simple_rule_loses(project, capsys):
