@@ -163,6 +163,11 @@ class FileForm(Spec):
         default_factory=dict,
         description="What files call a column if not by its name: another header, or the path of a nested field, such as `where.city`.",
     )
+    time_of: dict[str, tuple[str, str]] = Field(
+        default_factory=dict,
+        description='Times that files have in two columns, a day and an hour of the day: `{"at": ("day", "hour")}`. '
+        "The hour is a whole number or a time of the day. Neither need be a column of the spec.",
+    )
     records: str = Field(
         default="", description="Path to the array of rows in a JSON file, such as `data.items`; the file itself if empty."
     )
@@ -279,9 +284,10 @@ class DatasetSpec(Named):
             missing = [n for n in wanted if n not in names]
             if missing:
                 raise ValueError(f"{role} names {', '.join(missing)}, which is no column")
-        unknown = sorted(set(self.files.fields) - set(names))
-        if unknown:
-            raise ValueError(f"files.fields names {', '.join(unknown)}, which is no column")
+        for field, declared in (("fields", self.files.fields), ("time_of", self.files.time_of)):
+            unknown = sorted(set(declared) - set(names))
+            if unknown:
+                raise ValueError(f"files.{field} names {', '.join(unknown)}, which is no column")
         if self.column(self.time_column).type != "timestamp":
             raise ValueError(f"event_time {self.event_time} must be a timestamp column")
         return self

@@ -21,6 +21,7 @@ from perennial import clock, encoding
 from perennial.classes import expected, outcome_number
 
 MAX_ROWS = 10_000  # more belongs in several requests: one must not hold up a thread for seconds
+MOST_FAULTS = 10  # fields of which the caller is told at once
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
 _ROW_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}-[0-9]{1,6}")  # of a request's id, a hyphen and the row's place
 _TYPES: dict[str, tuple[frozenset[type], str]] = {
@@ -110,7 +111,7 @@ def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_RO
 
     Raises:
         BadRequest: it is no JSON, has no rows or too many, or a row lacks a field that must not be null, has a value that does not fit or,
-            where the signature is strict, an unknown field.
+            where the signature is strict, an unknown field. Of values that do not fit the first of each field is told, ten at most.
     """
     document = parse(body, '{"data": {"rows": [{...}]}}')
     rows = _rows(document.get("data"), max_rows)
@@ -120,7 +121,14 @@ def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_RO
             raise BadRequest(f"Row {place} is not an object of field names and values.")
         if row.keys() != signature.names:
             rows[place] = _fitted(place, row, signature, ignored)
-    columns = {given.name: _column(given, [row[given.name] for row in rows], signature.time_zone) for given in signature.inputs}
+    columns, faults = {}, []
+    for given in signature.inputs:
+        try:
+            columns[given.name] = _column(given, [row[given.name] for row in rows], signature.time_zone)
+        except BadRequest as fault:
+            faults.append(str(fault))
+    if faults:
+        raise BadRequest(" ".join(faults[:MOST_FAULTS]))
     puid, event_time = _meta(document.get("meta"), signature.time_zone)
     return Request(columns, rows, puid, event_time, tuple(sorted(ignored)))
 

@@ -6,6 +6,8 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,7 +28,7 @@ def under_spec_names(rows: pa.Table, spec: DatasetSpec, name: str, remarks: list
         BatchRefused: columns are missing, there twice, or too many.
     """
     wanted = {column.name: _compared(column.name, spec) for column in spec.columns}
-    rows = _with_declared(rows, spec)
+    rows = _with_folders(_with_times(_with_declared(rows, spec), spec), spec, name)
     known = {compared: column for column, compared in wanted.items()}
     names = [known.get(_compared(given, spec), unicodedata.normalize("NFC", given.strip())) for given in rows.column_names]
     twice = sorted({n for n in names if names.count(n) > 1 and (n in wanted or spec.files.extra != "drop")})
@@ -73,6 +75,31 @@ def _with_declared(rows: pa.Table, spec: DatasetSpec) -> pa.Table:
             used.add(called.split(".")[0])
             rows = rows.append_column(column, values)
     return rows.drop_columns([name for name in used if name in rows.column_names and name not in spec.files.fields])
+
+
+def _with_times(rows: pa.Table, spec: DatasetSpec) -> pa.Table:
+    """Times that lie in a column of days and one of hours, as texts; the two are left out if the spec does not have them."""
+    wanted = {column.name for column in spec.columns}
+    consumed: set[str] = set()
+    for column, parts in spec.files.time_of.items():
+        if column in rows.column_names or not set(parts) <= set(rows.column_names):
+            continue
+        day, hour = (pc.utf8_trim_whitespace(rows[part].cast(pa.string())) for part in parts)
+        day = pc.replace_substring_regex(day, "[ T]00:00:00(?:\\.0+)?$", "")
+        hour = pc.replace_substring_regex(pc.replace_substring_regex(hour, r"^([0-9]{1,2})(?:\.0+)?$", r"\1:00"), r"^([0-9]):", r"0\1:")
+        rows = rows.append_column(column, pc.binary_join_element_wise(day, hour, " "))
+        consumed |= set(parts) - wanted
+    return rows.drop_columns(sorted(consumed))
+
+
+def _with_folders(rows: pa.Table, spec: DatasetSpec, name: str) -> pa.Table:
+    """Columns whose value is in the names of the folders above a file, as in `day=2026-05-04/part-0.parquet`, unless the file has them."""
+    for step in PurePosixPath(name).parts[:-1]:
+        column, mark, value = step.rpartition(": ")[2].partition("=")
+        if mark and column in {wanted.name for wanted in spec.columns} and column not in rows.column_names:
+            text = None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+            rows = rows.append_column(column, pa.chunked_array([pa.array([text] * rows.num_rows, pa.string())]))
+    return rows
 
 
 def _nested(rows: pa.Table, path: Sequence[str]) -> pa.ChunkedArray | None:

@@ -63,6 +63,7 @@ _DAYS = (
 )
 _HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", "T%H:%M:%S")
 _TIME_NAMES = re.compile(r"(?:^|.*[_ .])(?:ts|time|timestamp|datetime|date|day|epoch|at|when|created|updated)$", re.IGNORECASE)
+_HOUR_NAMES = re.compile(r"(?:^|.*[_ .])(?:hour|hr|heure|stunde|uur|hora|ora)(?:_of_day)?$", re.IGNORECASE)
 _SPANS = {"epoch seconds": (3e8, 4.2e9), "epoch milliseconds": (3e11, 4.2e12)}  # from 1979 to 2103
 MOST_OF_ALL = 0.9  # share of values of a type from which on the others are told
 _ROWS = 200  # lines by which separators are compared
@@ -188,6 +189,7 @@ def differences(form: FileForm, other: FileForm) -> list[str]:
         "times": f"times are written as {_listed(map(repr, form.times))}",
         "header": "its column names differ in upper and lower case alone",
         "fields": _listed(f"{quoted(column)} lies at {called}" for column, called in form.fields.items()),
+        "time_of": _listed(f"{quoted(column)} is made of {' and '.join(map(quoted, parts))}" for column, parts in form.time_of.items()),
         "records": f"its rows lie at {form.records}",
     }
     return [said for name, said in words.items() if getattr(form, name) != getattr(other, name)]
@@ -288,7 +290,21 @@ class _Evidence:
             self.form = self.form.model_copy(update={"nulls": (*self.form.nulls, *(w for w in self.nulls if w not in self.form.nulls))})
             self._name_other_nulls(kinds)
         columns = tuple(ProposedColumn(name, kind, self._null_count(name, kind) > 0) for name, kind in kinds.items())
+        columns = (*self._time_of_two(kinds), *columns)
         return Proposal(self.form, columns, tuple(self.notes))
+
+    def _time_of_two(self, kinds: dict[str, ColumnType]) -> tuple[ProposedColumn, ...]:
+        """The time that a column of days, of which some come twice, and one of hours make together; nothing if there are other times."""
+        times = [name for name, kind in kinds.items() if kind == "timestamp"]
+        hours = [name for name, kind in kinds.items() if kind == "int" and _HOUR_NAMES.fullmatch(name)]
+        if self.spec or self.form.time_of or len(times) != 1 or len(hours) != 1 or self.form.times or "time" in kinds:
+            return ()
+        day, hour = self.rows[times[0]].cast(pa.string()), self.rows[hours[0]].cast(pa.string())
+        whole_days = pc.all(pc.match_substring_regex(day, "^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[ T]00:00:00(?:\\.0+)?)?$")).as_py()
+        if not whole_days or not _all_like(hour, "^(?:[01]?[0-9]|2[0-3])$") or pc.count_distinct(day).as_py() == len(day):
+            return ()
+        self.form = self.form.model_copy(update={"time_of": {"time": (times[0], hours[0])}})
+        return (ProposedColumn("time", "timestamp", self._null_count(times[0], "timestamp") + self._null_count(hours[0], "int") > 0),)
 
     def _flattened(self, rows: pa.Table) -> pa.Table:
         """Nested fields as columns, under the names of the spec or their own."""

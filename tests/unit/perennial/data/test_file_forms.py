@@ -336,6 +336,43 @@ def test_hours_that_come_twice_are_named(land):
     assert quiet == []
 
 
+DAYS_AND_HOURS = "day,hour,temp\n2026-03-01,0,7.3\n2026-03-01,13,3.6\n2026-03-02,7,4.5\n"
+MOMENTS = [datetime(2026, 3, 1), datetime(2026, 3, 1, 13), datetime(2026, 3, 2, 7)]
+
+
+def test_a_day_and_an_hour_make_a_time(land):
+    """DM-01: A sample of days that come twice, with an hour beside them, gets a time of both, and the files are read so, in any form."""
+    sample = read_sample(land("a.csv", DAYS_AND_HOURS))
+    assert [(c.name, c.type) for c in sample.columns][:3] == [("time", "timestamp"), ("day", "timestamp"), ("hour", "int")]
+    assert lines_of_form(sample)[0].startswith("files: time is made of day and hour: ")
+    assert sample.rows["time"].tolist() == MOMENTS
+    at = DatasetSpec(
+        name="temps", title="Temps", owner="tests", key=("time",), event_time="time",
+        files=FileForm(time_of={"time": ("day", "hour")}),
+        columns=(Column(name="time", type="timestamp"), Column(name="temp", type="float")),
+    )  # fmt: skip
+    rows = pa.table({"day": pa.array([when.date() for when in MOMENTS]), "hour": [0.0, 13.0, 7.0], "temp": [1.0, 2.0, 3.0]})
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(rows, out)
+    lines = [{"day": f"{when:%Y-%m-%d}", "hour": f"{when.hour}:00", "temp": 1} for when in MOMENTS]
+    for file, content in (("b.csv", DAYS_AND_HOURS), ("b.parquet", out.getvalue()), ("b.json", json.dumps(lines))):
+        assert read_batch(land(file, content), at)["time"].to_pylist() == MOMENTS
+    with pytest.raises(BatchRefused, match="time is '2026-03-02 25:00' in row 3, which is not a time"):
+        read_batch(land("c.csv", DAYS_AND_HOURS.replace(",7,", ",25,")), at)
+
+
+def test_a_folder_may_name_a_column(land):
+    """DM-01: Partitioned Parquet: what the file itself has comes first, and a folder of another name says nothing."""
+    rows = pa.table({name: [row[name] for row in BASE] for name in BASE[0] if name != "city"})
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(rows, out)
+    file = land("part-0.parquet", out.getvalue())
+    assert read_batch(file, SPEC, "month=5/city=New%20York/part-0.parquet")["city"].to_pylist() == ["New York"] * 3
+    with pytest.raises(BatchRefused, match="lacks the columns city"):
+        read_batch(file, SPEC, "town=Rome/part-0.parquet")
+    assert read_batch(land("whole.parquet", parquet()), SPEC, "city=Rome/whole.parquet").to_pylist() == BASE
+
+
 @given(
     when=st.datetimes(datetime(1970, 1, 1), datetime(2068, 12, 31)),
     form=st.sampled_from(["%d.%m.%Y %H:%M:%S.%f", "%m/%d/%y %I:%M:%S.%f %p", "%d %b %Y %H:%M:%S.%f", "%Y%m%d %H:%M:%S.%f"]),

@@ -611,3 +611,12 @@ def test_whole_numbers_have_64_bits(number, accepted):
     else:
         with pytest.raises(BadRequest):
             read_request(request, signature)
+
+
+def test_all_fields_that_do_not_fit_are_told_at_once():
+    """DM-10: The first wrong value of each field, of ten fields at most: a caller need not try again for each."""
+    given = read_signature({"inputs": [{"name": f"n{place}", "type": "int"} for place in range(12)]})
+    rows = [{f"n{place}": 1 for place in range(12)}, {f"n{place}": "x" if place else None for place in range(12)}]
+    assert refusal(body(*rows), given) == " ".join(
+        ["Row 1: n0 must not be null.", *(f"Row 1: n{place} must be a whole number, not 'x'." for place in range(1, 10))]
+    )
