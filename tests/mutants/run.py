@@ -174,8 +174,9 @@ def complaints(
     told = []
     unlisted = [key for key, survives in fates.items() if survives and key not in known]
     entries = WORK / f"{name}.toml"
+    table = f'"{name}"' if "." in name else name  # a dot would nest it
     entries.write_text(
-        "\n".join(f"[[{name}]]\nin = \"{function}\"\ndiff = '''\n{diff}\n'''\nreason = \"\"\n" for function, diff in unlisted)
+        "\n".join(f"[[{table}]]\nin = \"{function}\"\ndiff = '''\n{diff}\n'''\nreason = \"\"\n" for function, diff in unlisted)
     )
     there = {(mutant.function, mutant.diff): mutant.lines[0] for mutant in mutants}
     for function, diff in unlisted:

@@ -383,6 +383,7 @@ READY = "Version 10 is ready: its golden rows match."
     ("release", "first", "share", "percent"),
     [
         ({}, {"weights": {2: 9_500, 10: 500}}, "5 % of the traffic", 5),
+        ({"steps": (1, 100)}, {"weights": {2: 9_900, 10: 100}}, "1 % of the traffic", 1),
         ({"steps": (33, 100)}, {"weights": {2: 6_700, 10: 3_300}}, "33 % of the traffic", 33),
         ({"shadow": True}, {"shadow": 10}, "a copy of all traffic", 0),
     ],
@@ -743,3 +744,34 @@ def test_a_first_version_that_ended_was_promoted():
     for wish in (Wish(1), Wish(1, YES, "jo")):
         *_, answer = planned(knowing(alone), wish)
         assert answer == told("promoted", "Version 1 of small_delays was promoted: It was so.", version=1, champion=1, weight=100)
+
+
+def test_outcomes_are_asked_for_again_only_after_a_while():
+    """SE-09: and with what was usual before; until then the look goes on without them."""
+    earlier = {"labelled_mark": "0.jsonl", "usual_error": 2.5}
+    moment, while_ago = (NOW - timedelta(seconds=seconds) for seconds in (29, 30))
+    fresh = counted(STEP, mark="1.jsonl", labelled_at=moment, **earlier)
+    assert words(planned(knowing(STEP, counts=fresh), Wish())) == "keep watch, tell hold"
+    due = counted(STEP, mark="1.jsonl", labelled_at=while_ago, **earlier)
+    assert planned(knowing(STEP, counts=due), Wish()) == [CountWrong(due.watch.begun, 2, 2.5)]
+
+
+def test_the_first_outcomes_of_a_regression_say_what_is_usual():
+    """SE-09: they are kept, and are no evidence yet: however many are wrong, nothing is decided by them."""
+    known = knowing(STEP, counts=counted(STEP, 50, mark="1.jsonl"), wrong=WrongAnswers({2: (400, 80), 3: (400, 200)}, 3.5))
+    watch, [held] = looked(replace(known, spec=known.spec.model_copy(update={"task": "regression"})))
+    assert (watch.usual_error, watch.labelled_mark, watch.labelled_at) == (3.5, "1.jsonl", NOW)
+    assert (held.result.action, "outcomes" in held.result.evidence) == ("hold", False)
+
+
+def test_a_step_whose_begin_is_not_known_has_just_begun():
+    """SE-08: so it is never paused for having lasted too long."""
+    _, [held] = looked(knowing(STEP, counts=counted(STEP, 50, since=None)))
+    assert (held.result.action, held.result.evidence["step_seconds"]) == ("hold", 0.0)
+
+
+def test_a_reason_is_told_without_its_full_stop():
+    """SE-07: and with its last word, whatever that is."""
+    earlier = TURNED_DOWN.model_copy(update={"reason": "Jo wants to wait for mark X."})
+    *_, answer = planned(knowing(TURNED_DOWN, registry=waiting(), history=History(earlier, earlier)), Wish())
+    assert "UTC (Jo wants to wait for mark X) and is not released again" in answer.result.sentence

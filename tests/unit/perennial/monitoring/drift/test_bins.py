@@ -108,3 +108,9 @@ def test_the_run_of_ranges_that_changed_most(before, after, told):
     """MN-01: neighbours are told together, with their shares before and after."""
     name, *shares = binned(numbers([400, 400, 400, 400]), LABELS).most_changed(np.array(before), np.array(after))
     assert (name, *shares) == (told[0], pytest.approx(told[1]), pytest.approx(told[2]))
+
+
+def test_few_rows_are_ranges_by_their_own_cells():
+    """MN-01: one row of ten is more than a twentieth: what comes after it is another range."""
+    bins = binned(numbers([1, 9]), LABELS)
+    assert (bins.place.tolist(), bins.labels) == ([0, 1], ["below 0", "from 0"])

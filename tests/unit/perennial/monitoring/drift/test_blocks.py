@@ -252,3 +252,17 @@ def test_samples_of_other_columns_have_no_joint_moments():
     assert nothing.joint.size == 0
     assert uncounted.blocks
     assert joint_of(uncounted, uncounted) is None
+
+
+def test_columns_keep_their_names_and_missing_values(monkeypatch):
+    """MN-01: numbers, categories and buckets alike; only a number has edges, and only one of few values has exact ones."""
+    monkeypatch.setattr("perennial.profiles.layout.KNOWN_CATEGORIES", 3)
+    table = rows_by_day(
+        {"n": [i / 7 for i in range(39)] + [None], "c": ["a", "b", None, "a"] * 10, "h": [None, *(f"name {i % 7}" for i in range(39))]}, 20
+    )
+    layout = fit_layout(table, ["n", "c", "h"])
+    days = profile(table, layout, day="day")
+    columns = {c.name: c for c in columns_of(days, days)[0]}
+    assert {name: c.nulls.tolist() for name, c in columns.items()} == {"n": [0, 1] * 2, "c": [5, 5] * 2, "h": [1, 0] * 2}
+    assert [columns[name].edges is None for name in "nch"] == [False, True, True]
+    assert [columns[name].exact is None for name in "nch"] == [not layout.column("n").values, True, True]

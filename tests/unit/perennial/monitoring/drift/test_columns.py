@@ -253,3 +253,19 @@ def test_every_question_is_about_its_column_and_has_the_effect_of_its_kind():
     assert asked["shift"].effect(*window) == pytest.approx([0.7 - 30 / 90])
     assert asked["nulls"].effect(*window) == pytest.approx([0.1 - 10 / 210])
     assert asked["new category"].effect(*window) == pytest.approx([20 / 90])
+
+
+def test_a_little_less_than_half_of_what_moved_is_not_all_that_is_told():
+    """MN-01: nine of twenty rows went to values that are not known: the range that changed most is told, with its ending."""
+    exact = np.array([[50, 50, 0], [61, 30, 9]], dtype=float)
+    column = numbers(np.column_stack([exact, np.zeros((2, 7))]), exact=exact, values=(0.0, 1.0))
+    sentence, _ = told(questions(column, 1, since=" since 3 May")["shift"])
+    assert sentence == "`x`: 0 to 1: 50 % → 30 % of rows since 3 May"
+
+
+def test_what_only_ranges_show_is_as_volatile_as_they_are():
+    """MN-01: chi-square of ranges and both moments of a number are of one family."""
+    rng = np.random.default_rng(5)
+    statistics = questions(numbers(rng.multinomial(200, np.full(10, 0.1), size=5)), 3)["shift"].statistics
+    assert len({statistic.ratio for statistic in statistics[:3]}) == 1
+    assert statistics[3].ratio >= statistics[0].ratio > 0

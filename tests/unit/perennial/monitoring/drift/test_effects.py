@@ -157,3 +157,20 @@ def test_each_side_is_drawn_from_its_own_blocks():
     assert not after[:, :6].any()
     assert before[:, :6].mean(axis=0) == pytest.approx(np.ones(6), abs=0.1)
     assert after[:, 6:].mean(axis=0) == pytest.approx(np.ones(4), abs=0.1)
+
+
+def test_the_lowest_edge_counts_like_any_other():
+    """MN-01: rows that were below it and are above it now have moved."""
+    moved = effects.moved_numbers(numbers([[10, 0, 0, 0], [0, 10, 0, 0]]), 1, 0.5)
+    assert moved(FIRST, SECOND) == pytest.approx([1.0])
+
+
+def test_the_spread_of_no_rows_is_zero():
+    """MN-01: a column without a value on the reference is no error."""
+    assert effects.spread_of(numbers([[0, 0, 0, 0]]), 1) == 0.0
+
+
+def test_each_row_of_weights_has_a_share_of_its_own():
+    """MN-01: of a new category, whatever other labellings give."""
+    column = Column("x", np.array([[5.0, 0, 0], [4, 2, 3], [1, 0, 1]]), np.zeros(3))
+    assert effects.new_share(column, 1)(np.zeros((3, 3)), np.eye(3)) == pytest.approx([0.0, 3 / 9, 1 / 2])

@@ -186,3 +186,12 @@ def test_bars_of_columns_together_have_six_digits():
     assert {q.column for q in questions_together(joint_of(blocks(np.random.default_rng(11), 7), WAVES), LABELS, "")} == {
         "all columns", "c0 and c1",
     }  # fmt: skip
+
+
+def test_a_pair_that_never_changes_stands_out_nowhere_beside_others():
+    """MN-01: a constant column goes with nothing, and is told after the pairs that move."""
+    raw = [np.column_stack([r, np.ones(len(r))]) for r in blocks(np.random.default_rng(12), 7)]
+    asked = questions_together(joint_of(raw), LABELS, "")
+    assert [q.column for q in asked] == ["c0 and c1", "c0 and c2", "c1 and c2"]
+    assert [q.statistics[0].observed for q in asked[1:]] == [0.0, 0.0]
+    assert asked[0].statistics[0].values == pytest.approx(asked[0].statistics[1].values ** 1.5 * 3**0.5)
