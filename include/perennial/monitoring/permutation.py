@@ -177,6 +177,8 @@ def max_t(statistics: Sequence[Statistic], findings: int) -> Significance:
         statistics: all of them, over the same labellings.
         findings: how many findings they speak for.
     """
+    if not statistics:
+        return Significance(np.ones(findings), ("",) * findings)
     both = [standardised(s) for s in statistics]
     standard, observed = np.stack([b[0] for b in both]), [b[1] for b in both]
     volatile = np.array([s.ratio >= VOLATILE for s in statistics])

@@ -299,3 +299,9 @@ def test_units_and_company_of_a_statistic():
     assert alone == pytest.approx(changed)
     assert alone == pytest.approx(turned)
     assert (fewer <= alone[:4] + 1e-12).all()
+
+
+def test_where_nothing_is_asked_nothing_stands_out():
+    """MN-01: findings without a statistic are as likely as can be, and of no family."""
+    judged = permutation.max_t([], 2)
+    assert (judged.p_values.tolist(), judged.families) == ([1.0, 1.0], ("", ""))

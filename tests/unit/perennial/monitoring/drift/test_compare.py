@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from perennial.monitoring import permutation
-from perennial.monitoring.drift import Column, Joint, compare
+from perennial.monitoring import drift, permutation
+from perennial.monitoring.drift import Column, Joint, compare, find_drift
+from perennial.monitoring.drift.blocks import columns_of, joint_of
+from perennial.profiles.layout import fit_layout
+from perennial.profiles.profile import profile
 from perennial.specs import MonitoringSpec
 
 SPEC = MonitoringSpec()
@@ -203,3 +209,74 @@ def test_figures_have_six_digits():
         for figure in (found.effect, found.low, found.high, found.usual, found.p_value):
             assert figure == round(figure, 6)
     assert len(permutation.labellings(30, 2, np.random.default_rng(1))[0]) == 496
+
+
+def test_figures_have_no_fewer_digits():
+    """MN-01: effect, interval and what is usual are told to the millionth."""
+    [found] = judged([categories((73, 30), current=3)]).columns
+    for figure in (found.effect, found.low, found.high, found.usual):
+        assert figure != round(figure, 3)
+
+
+def days(first, count, seed, texts=("a", "b")):
+    """Rows of some days of 2013: a number and a category that go together, and one value a day."""
+    rng = np.random.default_rng(seed)
+    when = [date(2013, 1, 1) + timedelta(days=first + i // 20) for i in range(20 * count)]
+    n = rng.normal(size=20 * count)
+    marks = [f"of {day:%m}-{day.day // 8}" for day in when]
+    return pa.table({"day": when, "n": n, "c": [texts[int(x > 0)] for x in n + rng.normal(size=len(n))], "m": marks})
+
+
+def test_profiles_are_compared_like_their_counts():
+    """MN-01: the days that have rows, by the same spec and seed; what follows the calendar is left out, and since when is said."""
+    before, after = days(0, 25, 1), days(25, 2, 2, texts=("a", "c"))
+    layout = fit_layout(before, ["n", "c", "m"])
+    sides = [profile(table, layout, day="day") for table in (before, after)]
+    columns, skipped = columns_of(*sides)
+    spec = limited(alpha=0.2, min_shift=0.0)
+    for more in ({}, {"resamples": 0}):
+        wanted = judged(
+            columns, joint_of(*sides), spec, 25, 3, predictions=["n"], since=" since 26 January", skipped=skipped, window=2, **more
+        )
+        verdict = find_drift(*sides, spec, 3, predictions=["n"], **more)
+        assert verdict == wanted
+        assert {f.kind for f in verdict.columns} == {"predictions", "shift", "new category", "correlation", "joint"}
+        assert [*verdict.skipped] == ["m"]
+        assert all(" since 26 January" in f.sentence for f in verdict.columns)
+    calendar = [side.only(["m"]) for side in sides]
+    assert (find_drift(*calendar, spec, 3).columns, find_drift(*calendar, spec, 3).window_days) == ((), 2)
+    for lacking in ((sides[0], sides[1].only(["n"])), (sides[0].only(["n"]), sides[1])):
+        with pytest.raises(ValueError, match="do not count c, m on the same cells"):
+            find_drift(*lacking, spec, 3)
+
+
+def test_what_is_drawn_is_drawn_by_the_seed():
+    """MN-01: labellings where there are too many to count, and rows where days of the reference are larger; another seed draws others."""
+    columns = [categories((52, 48), reference=(500, 500), blocks=60, current=4)]
+    one, same, other = (judged(columns, reference=60, seed=seed) for seed in (1, 1, 2))
+    assert (one.exact, one.labellings) == (False, 1000)
+    assert one == same
+    assert one.columns != other.columns
+
+
+def test_columns_that_hold_nothing_are_no_finding():
+    """MN-01: nothing is as likely as one; what could not be tested is told all the same."""
+    empty = Column("x", np.zeros((5, 2)), np.zeros(5), labels=["a", "b"])
+    verdict = judged([empty], reference=3, skipped={"m": "why"})
+    assert (verdict.columns, verdict.p_value, verdict.significant, verdict.skipped) == ((), 1.0, False, {"m": "why"})
+    assert judged([], reference=0, window=2, skipped={"m": "why"}).skipped == {"m": "why"}
+
+
+def test_since_when_is_said_of_columns_together():
+    """MN-01: as of each by itself."""
+    verdict = judged([categories((50, 50))], together([100] * 32, shift=0.7), since=" since 3 May")
+    assert {f.kind for f in verdict.columns} == {"shift", "joint", "correlation"}
+    assert all(" since 3 May" in f.sentence for f in verdict.columns)
+
+
+def test_all_that_the_package_offers_is_there():
+    """MN-01: whoever takes everything from it gets what it lists."""
+    offered: dict[str, object] = {}
+    exec("from perennial.monitoring.drift import *", offered)
+    assert {"compare", "find_drift", "Column", "Joint", "DriftVerdict", "ColumnDrift", "Bin"} <= offered.keys()
+    assert set(drift.__all__) <= offered.keys()
