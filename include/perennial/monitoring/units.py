@@ -234,7 +234,7 @@ def _by_chance(seen: float, usual: float, count: int) -> float:
 
 def _around(cells: NDArray[np.bool_], reach: int) -> Floats:
     """How many of the cells up to `reach` away are true."""
-    count: Floats = np.convolve(cells, np.ones(2 * reach + 1), "same")
+    count: Floats = np.convolve(cells, np.ones(2 * reach + 1))[reach : reach + len(cells)]  # "same" is as long as the longer of both
     return count
 
 

@@ -352,6 +352,13 @@ def test_a_line_of_json_may_be_long(read):
     assert rows["shop"].to_pylist() == ["a", long_name]
 
 
+def test_a_text_of_many_lines_is_one_value(read):
+    """DM-01, DM-18: also where the reader's blocks of some megabytes end within it."""
+    long_text = "a\n" * 2_500_000
+    rows = read("a.csv", lines(*[LINE.replace(",a,", f',"{long_text}",')] * 3), limit=20_000_000)
+    assert [len(text) for text in rows["shop"].to_pylist()] == [len(long_text)] * 3
+
+
 def test_unpacking_ends_a_megabyte_after_the_limit(refusal):
     """DM-10: what comes later is not even looked at: a packed file that is damaged there is told to be too large."""
     packed = gzip.compress(b"0" * (3 << 19))  # a megabyte and a half

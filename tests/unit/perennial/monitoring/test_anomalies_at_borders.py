@@ -149,6 +149,11 @@ def test_a_category_by_its_rarity_by_hand():
     assert nothing.score(pa.chunked_array([["a", None]])) == pytest.approx([2 - stats.norm.ppf(0.5), -stats.norm.ppf(0.5)])
 
 
+def test_a_reference_of_one_row_makes_its_category_usual():
+    """MN-05: the middle of all ranks."""
+    assert Category.fit(pa.chunked_array([["a"]])).score(pa.chunked_array([["a"]])) == pytest.approx([0.0])
+
+
 def test_columns_keep_the_order_of_the_reference():
     """MN-06: whatever the order of the rows' own columns; numbers by rank or by distance, all else by rarity."""
     reference = pa.table({"b": ["x", "x", "y"], "a": [1.0, 2.0, 40.0], "t": [True, True, False]})
@@ -191,6 +196,27 @@ def test_a_learnt_detector_calls_what_is_far_stranger_and_draws_by_its_seed(name
     same = 2**32 + 1 if name == "isolation_forest" else 1
     assert fit_detector(name, rows, same).score(asked).tolist() == [near, far]
     assert fit_detector(name, rows, 2).score(asked).tolist() != [near, far]
+
+
+def test_what_does_not_go_together_is_strange_by_the_joint_density():
+    """MN-06: SciPy's normal density over all columns: each value is usual alone, and the pair is none."""
+    rng = np.random.default_rng(5)
+    first = rng.normal(size=400)
+    rows = np.column_stack([first, first + 0.2 * rng.normal(size=400)])
+    fitted, asked = fit_detector("multivariate", rows, 1), np.array([[1.0, 1.0], [1.0, -1.0]])
+    exact = stats.multivariate_normal(fitted.means, np.linalg.inv(fitted.precision))
+    assert fitted.score(asked) == pytest.approx(-exact.logpdf(asked))
+    together, apart = fitted.score(asked)
+    assert apart > together + 5
+
+
+@pytest.mark.parametrize("name", ["isolation_forest", "one_class_svm"])
+def test_a_gap_between_values_is_seen_by_distance(name):
+    """MN-07, MN-08: what lies between two heaps is stranger than nine in ten of either: ranks would close the gap."""
+    when, rng = days(120, 120), np.random.default_rng(6)
+    x = np.where(np.arange(240) % 2, 10.0, 0.0) + 0.1 * rng.normal(size=240)
+    watched = fit_watch(pa.table({"x": x}), when, name, 1)
+    assert watched.score(pa.table({"x": [5.0]}))[0] > np.quantile(watched.held_out, 0.9)
 
 
 def test_a_svm_leaves_some_rows_outside_and_no_more_than_a_twentieth():
@@ -286,6 +312,7 @@ def test_rows_over_the_threshold_are_counted_and_the_strangest_are_shown():
     assert (found.scored, found.days, found.found, found.held_out_days) == (400, 2, 4, 2)
     assert [a.prediction_id for a in found.shown] == ["b", "d", "c", "e"]
     assert found.shown[0].score == pytest.approx(18 + np.log(2 * np.pi) / 2, abs=1e-6)
+    assert found.shown[0].score == round(found.shown[0].score, 6)
     assert (found.detector, found.alarms_per_day, found.achieved, found.highest) == ("univariate_max", 2.0, 0.0, 0.0)
     many = judged({"x": np.repeat([0.0, 8.0], [340, 60])}, days(400))
     assert (many.found, len(many.shown)) == (60, 50)
@@ -352,6 +379,8 @@ def test_columns_are_named_that_make_a_row_strange():
     rows = pa.table({name: [*[0.0] * 399, value] for name, value in zip("abcd", (6.0, 4.2, 4.3, 4.4), strict=True)})
     [shown] = find_anomalies(summed, rows, days(400), ["x"] * 400, name="n", alarms_per_day=2.0).shown
     assert shown.columns == ("a", "d", "c")  # three at most, of those half as much to blame as the first
+    rows = pa.table({name: [*[0.0] * 399, 6.0] for name in "abcd"})
+    assert find_anomalies(summed, rows, days(400), ["x"] * 400, name="n", alarms_per_day=2.0).shown[0].columns == ("a", "b", "c")
     rows = pa.table({name: [*[0.0] * 399, value] for name, value in zip("abcd", (6.0, 4.0, 4.3, 0.0), strict=True)})
     assert find_anomalies(summed, rows, days(400), ["x"] * 400, name="n", alarms_per_day=2.0).shown[0].columns == ("a", "c")
 

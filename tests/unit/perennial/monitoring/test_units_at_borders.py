@@ -182,6 +182,25 @@ def test_every_unit_is_found_by_its_name(unit):
     assert find_unit("x", edges, on(reference), on(window), unit.old) is None
 
 
+@pytest.mark.parametrize(("share", "told"), [(1 / 3, 0.3333), (0.2718, 0.2718)])
+def test_a_share_is_told_with_four_digits(share, told):
+    """DM-11: of an exact mixture the exact share, rounded."""
+    values = np.linspace(20, 150, 4001)
+    mapped, rest = cells(values * 1.609344), cells(values)
+    assert find_unit("x", EDGES, rest[None], (share * mapped + (1 - share) * rest)[None], "miles").share == told
+
+
+def test_the_named_unit_is_told_where_a_far_cell_holds_whatever_is_large():
+    """DM-11: where nearly all lies beyond the last edge thousandths explain a little more: what the meaning names is told."""
+    edges = np.concatenate([[-np.inf], np.linspace(0, 1735, 15), [np.inf]])
+    hours = np.exp(4 + 0.8 * stats.norm.ppf((np.arange(1000) + 0.5) / 1000))
+    before, after = (np.histogram(values, edges)[0].astype(float) for values in (hours, hours * 160))
+    minutes, thousandths = (next(unit for unit in UNITS if unit.new == new) for new in ("minutes", "thousandths"))
+    told = [units._some_mapped("x", some, edges[1:-1], before, after) for some in ([minutes], [thousandths], [thousandths, minutes])]
+    assert told[0].explained < told[1].explained
+    assert told[2] == told[0]
+
+
 def weather(rng, days, change=lambda x: x, level=12.0):
     """Days of two hundred rows, each about a mean of its own."""
     means = rng.normal(70, level, days)
@@ -198,7 +217,27 @@ def test_a_window_like_some_stretch_of_the_reference_is_no_other_unit():
     assert sum(change is not None for change in told[:12]) >= 7
     assert all(change.unit == MILES_TO_KM and change.share == 1.0 for change in told[:12] if change)
     assert all(0 < change.explained <= 1 for change in told[:12] if change)
+    assert all(change.explained == round(change.explained, 4) for change in told[:12] if change)
     assert told[12:] == [None] * 12
+
+
+def test_an_offset_brings_nothing_below_the_first_cell():
+    """DM-11: a summer in °F that comes in °C: on the way back nothing lies below freezing, and nearly all of the distance is explained."""
+    rng = np.random.default_rng(5)
+
+    def summer(days, change=lambda x: x):
+        return np.stack([cells(change(rng.normal(mean, 9, 200))) for mean in rng.normal(80, 8, days)])
+
+    change = find_unit("x", EDGES, summer(40), summer(2, lambda x: (x - 32) / 1.8), "degrees fahrenheit")
+    assert (change.unit.new, change.share) == ("°C", 1.0)
+    assert change.explained > 0.9
+
+
+def test_what_a_map_would_bring_into_one_cell_is_no_unit():
+    """DM-11: four times as far is in no unit: that a thousandth of anything lies in the same few cells tells nothing."""
+    rng = np.random.default_rng(5)
+    reference = weather(rng, 40)
+    assert find_unit("x", EDGES, reference, weather(rng, 2, lambda x: x * 4), "miles") is None
 
 
 def test_a_window_may_have_more_days_than_the_reference():
@@ -244,6 +283,7 @@ def test_cells_around_are_counted_by_hand(reach, around):
     cells = np.array([0, 0, 1, 0, 0, 0, 1], dtype=bool)
     wanted = [int(cells[max(0, i - reach) : i + reach + 1].sum()) for i in range(7)]
     assert units._around(cells, reach).tolist() == wanted
+    assert units._around(cells[: 2 * reach], 3 * reach).tolist() == [cells[: 2 * reach].sum()] * (2 * reach)  # fewer than are looked at
 
 
 @pytest.mark.parametrize(("seen", "usual", "count"), [(0.9, 0.5, 20), (1.0, 0.5, 10), (0.6, 0.3, 50)])
@@ -296,6 +336,77 @@ def test_values_where_the_reference_has_none_tell_a_few_rows(share, is_told):
         assert change.explained >= 0.9
 
 
+ROUTES = np.random.default_rng(9).choice(np.arange(20, 400), 60, replace=False).astype(float)
+KNOWN = tenths(ROUTES)
+
+
+def only_new(values):
+    """Those that lie in no cell of a known route."""
+    return values[KNOWN[np.searchsorted(GRID, values, side="right") - 1] == 0]
+
+
+def by_new_values(window, known=KNOWN):
+    """What the values tell that the reference, a hundred rows of each known route, does not have."""
+    return units._new_values_mapped("x", [MILES_TO_KM], GRID, known * 100, window)
+
+
+@pytest.mark.parametrize(("others", "is_told"), [(0, True), (58, True), (64, False), (200, False)])
+def test_nine_in_ten_new_values_must_lie_where_the_map_brings_values(others, is_told):
+    """DM-11: 550 do; with 58 others elsewhere they are enough, and it is told how many they are; with 64 they are not."""
+    mapped = only_new(np.round(ROUTES * 1.609344))
+    elsewhere = np.array([value for value in np.arange(21.5, 640) if abs(ROUTES * 1.609344 - value).min() > 2])[::7]
+    change = by_new_values(KNOWN * 20 + tenths(np.repeat(mapped, 10)) + tenths(np.resize(elsewhere, others)))
+    assert len(mapped) == 55
+    assert (change is not None) == is_told
+    if is_told:
+        assert change.explained == pytest.approx(550 / (550 + others), abs=0.003)
+        assert change.explained == round(change.explained, 4)
+
+
+@pytest.mark.parametrize(("part", "is_told"), [(0.5, False), (0.6, False), (0.7, True), (1.0, True)])
+def test_new_values_must_be_spread_like_the_mapped(part, is_told):
+    """DM-11: the shortest half of the mapped routes alone, beside all routes in miles, came by no change of the unit."""
+    mapped = np.sort(only_new(np.round(ROUTES * 1.609344)))
+    assert (by_new_values(KNOWN * 20 + tenths(mapped[: int(len(mapped) * part)]) * 20) is not None) == is_told
+
+
+@pytest.mark.parametrize(("cells_off", "is_told"), [(-3, False), (-2, True), (0, True), (2, True), (5, False)])
+def test_digits_of_the_new_unit_may_move_a_value_by_two_cells(cells_off, is_told):
+    """DM-11: either way, from any cell in which a mapped value lies."""
+    places = np.searchsorted(GRID, ROUTES * 1.609344, side="right") - 1 + cells_off
+    window = KNOWN * 20
+    np.add.at(window, places[KNOWN[places] == 0], 20)
+    assert (by_new_values(window) is not None) == is_told
+
+
+def test_if_all_came_mapped_the_weather_may_be_another():
+    """DM-11: only short routes, all of them in km: the new values are unlike the reference's, yet nothing else came."""
+    mapped = np.sort(only_new(np.round(ROUTES * 1.609344)))[:16]
+    change = by_new_values(tenths(mapped) * 100)
+    assert (change.share, change.explained) == (1.0, 1.0)
+
+
+def test_the_rest_in_the_old_unit_is_believed():
+    """DM-11: a tenth in miles beside nine in km, both spread alike, is a share of nine tenths and not all."""
+    apart = ROUTES[[place for place, value in enumerate(np.round(ROUTES * 1.609344)) if value not in ROUTES]]
+    apart = apart[[np.round(value * 1.609344) not in apart for value in apart]]
+    known, mapped = tenths(apart), tenths(np.round(apart * 1.609344))
+    assert not (known * mapped).any()
+    assert by_new_values(10 * known + 90 * mapped, known).share == 0.9
+
+
+def test_mapped_values_that_fall_among_the_old_ones_count_too():
+    """DM-11: a quarter of the cells are known, so three in four mapped values are new; the share is of all that came mapped."""
+    rng = np.random.default_rng(3)
+    miles = np.arange(20, 400).astype(float)
+    window = rng.choice(miles, 4000)
+    some = rng.random(4000) < 0.3
+    window[some] *= 1.609344
+    change = find_unit("x", GRID, tenths(rng.choice(miles, 60_000))[None], tenths(window)[None], "miles")
+    assert change.share == pytest.approx(0.3, rel=0.06)
+    assert change.explained <= 1
+
+
 @pytest.mark.parametrize("rows", [40, 70])
 def test_fifty_new_values_are_needed(rows):
     """DM-11: and a hundredth of the window; fewer may be anything."""
@@ -307,6 +418,6 @@ def test_fifty_new_values_are_needed(rows):
         * (reference[0][np.searchsorted(GRID, mapped, side="right") - 1] == 0)
         > 0
     ]
-    for usual, enough in ((2000, rows >= 50), (12_000, False)):
+    for usual, enough in ((2000, rows >= 50), (4500, rows >= 50), (12_000, False)):
         window = tenths(np.concatenate([routes(rng, usual), new[:rows]]))[None]
         assert (find_unit("x", GRID, reference, window, "miles") is not None) == enough
