@@ -49,10 +49,9 @@ class People:
         self.restart_airflow()
 
     def end(self) -> None:
-        """Leave the repository's models."""
+        """Leave the repository's models. No process remembers a folder that is gone: none need be restarted."""
         shutil.rmtree(self.models)
         shutil.rmtree(self.config)
-        self.restart_airflow()
 
     def restart_airflow(self) -> None:
         """Its processes remember which folders there were."""
