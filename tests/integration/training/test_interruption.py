@@ -22,7 +22,8 @@ from perennial.encoding import columns_from_rows
 from perennial.lineage.version_folder import seal
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
-from perennial.testing import free_ports
+from perennial.testing import free_ports, wait_until
+from perennial.testing.forks import Forked
 from perennial.training.scoring import score
 from perennial.training.trainer import Checkpoints
 from perennial_datasets.flights import land
@@ -42,14 +43,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def start(root: Path, name: str, nodes: int = 1, **environment: str) -> subprocess.Popen[str]:
-    """A training in a process of its own; its log on stdout."""
-    return subprocess.Popen(
-        [sys.executable, "-u", str(PROGRAM), str(root), name, str(nodes), str(EPOCHS)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | environment,
-    )
+def start(root: Path, name: str, nodes: int = 1, **environment: str) -> Forked:
+    """A training in a process of its own."""
+    output = root / f"said-{name}-{environment.get('NODE_RANK', 'alone')}"
+    return Forked([str(PROGRAM), str(root), name, str(nodes), str(EPOCHS)], os.environ | environment, output)
 
 
 def files_of(root: Path, name: str) -> dict[str, str]:
@@ -76,15 +73,10 @@ def train_here(root: Path, name: str) -> None:
 def test_kill_9_costs_one_epoch_at_most(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """DE-22, MO-15: A training that is killed with no chance to tidy up goes on, and gives the very files of one that was left alone."""
     child = start(root, "killed")
-    assert child.stdout
-    seen = 0
-    for line in child.stdout:
-        if found := re.match(r"Epoch (\d+) of", line):
-            seen = int(found[1])
-            if seen == 3:
-                child.send_signal(signal.SIGKILL)
-    child.stdout.close()
-    assert child.wait() == -signal.SIGKILL
+    wait_until(lambda: "Epoch 3 of" in child.said() or child.poll() is not None, 240, "the third epoch")
+    child.send_signal(signal.SIGKILL)
+    assert child.wait(60) == -signal.SIGKILL
+    seen = max(map(int, re.findall(r"^Epoch (\d+) of", child.said(), re.MULTILINE)))
     assert not (root / "killed" / "model.onnx").exists()
     caplog.set_level("INFO", logger="perennial")
     train_here(root, "killed")
@@ -99,8 +91,8 @@ def test_two_machines_train_together(root: Path) -> None:
     """MO-05: Two nodes on loopback agree on every weight, one of them writes the version, and it is a good one."""
     port = str(free_ports(1)[0])
     nodes = [start(root, "together", 2, NODE_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=port) for rank in range(2)]
-    said = [node.communicate(timeout=240)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0]
+    assert [node.wait(240) for node in nodes] == [0, 0]
+    said = [node.said() for node in nodes]
     assert [text.split()[-1] for text in said] == ["main", "helper"]
     assert "Epoch 1 of" in said[0]
     assert "Epoch 1 of" not in said[1]
