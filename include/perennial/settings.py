@@ -64,6 +64,11 @@ class Settings(BaseModel):
         "Loopback names, the host and the hosts of the URLs above are always allowed. A request with another name is refused, "
         "which protects against DNS rebinding.",
     )
+    dags_folder: str = Field(
+        default="",
+        description="Folder of a team's own DAG files and what they import, outside of this checkout; `perennial up` shows them beside "
+        "Perennial's. None if empty.",
+    )
     postgres_url: str = Field(
         default="", description="External PostgreSQL as `postgresql://user:password@host:port`; if empty, `perennial up` starts one."
     )
@@ -142,6 +147,7 @@ class Settings(BaseModel):
         return settings.model_copy(
             update={
                 "home": home,
+                "dags_folder": str(Path(settings.dags_folder).expanduser().absolute()) if settings.dags_folder else "",
                 "store": settings.store or str(home / "store"),
                 "mlflow_url": settings.mlflow_url or f"{base}:{settings.mlflow_port}",
                 "gateway_url": settings.gateway_url or f"{base}:{settings.gateway_port}",

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from perennial.errors import Fault
 from perennial.local import postgres
@@ -15,6 +16,7 @@ from perennial.local.project import ROOT, executable, secret
 from perennial.settings import Settings
 
 USER = "admin"
+FOLDER_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 # Airflow's connections over which alerts go, as the variables that every Airflow reads; no other variable of Airflow's is handed on.
 CONNECTIONS = ("AIRFLOW_CONN_PERENNIAL_SMTP", "AIRFLOW_CONN_PERENNIAL_WEBHOOK")
 # Name of the program -> airflow's arguments. Task logs are read from the disk
@@ -59,6 +61,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "CORE__PARALLELISM": str(max(4, os.cpu_count() or 1)),
         "CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        **({"DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(_bundles(settings.dags_folder))} if settings.dags_folder else {}),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks the name server, which a laptop may not reach
@@ -101,6 +104,12 @@ def environment(settings: Settings) -> dict[str, str]:
         **{name: os.environ[name] for name in CONNECTIONS if os.environ.get(name)},
         **settings.environment(),
     }
+
+
+def _bundles(team: str) -> list[dict[str, Any]]:
+    """Airflow's bundles of DAG files: Perennial's own folder, and that of a team; each file can import what lies beside it."""
+    folders: dict[str, dict[str, str]] = {"dags-folder": {}, "team": {"path": team}}
+    return [{"name": name, "classpath": FOLDER_BUNDLE, "kwargs": kwargs} for name, kwargs in folders.items()]
 
 
 def command(settings: Settings, component: str) -> list[str]:

@@ -56,10 +56,12 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
 
     Raises:
         Fault: an environment is missing, or a part does not become ready.
-        SettingMissing: ports are taken; nothing was set up then.
+        SettingMissing: ports are taken, or the folder of the team's DAGs is not there; nothing was set up then.
     """
     with _only_one(settings):
         began, begun = time.monotonic(), datetime.now(timezone.utc)
+        if settings.dags_folder and not Path(settings.dags_folder).is_dir():
+            raise SettingMissing(f"PERENNIAL_DAGS_FOLDER is {settings.dags_folder}, which is no folder: make it, or unset the variable.")
         supervisor = Supervisor(settings)
         parts = _parts(settings, store)
         left = supervisor.left()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from perennial.errors import Fault
@@ -72,3 +74,14 @@ def test_connections_for_alerts_are_handed_on(home, monkeypatch):
     handed_on = {name: value for name, value in given.items() if name.startswith("AIRFLOW_CONN_")}
     assert handed_on == {"AIRFLOW_CONN_PERENNIAL_SMTP": "smtp://ada:pw@mail.test"}
     assert given["PERENNIAL_ALERT_MAIL_TO"] == "a@b.c"
+
+
+def test_a_team_has_a_folder_of_its_own(home):
+    """DE-02: Beside that of Perennial, under the name that Airflow gives to it otherwise too; without one nothing is said to Airflow."""
+    name = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
+    given = airflow_programs.environment(settings(home, PERENNIAL_DAGS_FOLDER=str(home / "team")))
+    assert [(bundle["name"], bundle["kwargs"]) for bundle in json.loads(given[name])] == [
+        ("dags-folder", {}),
+        ("team", {"path": str(home / "team")}),
+    ]
+    assert name not in airflow_programs.environment(settings(home))

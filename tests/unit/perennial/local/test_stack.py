@@ -13,7 +13,8 @@ from perennial.errors import Fault, SettingMissing
 from perennial.local import stack
 from perennial.local.stack import Part
 from perennial.local.supervisor import Program
-from perennial.settings import PORTS
+from perennial.settings import PORTS, Settings
+from perennial.store import FolderStore
 from perennial.testing import free_ports
 
 
@@ -122,3 +123,10 @@ def test_a_port_that_two_would_have_is_named(taken):
     """DE-09: The second would find it taken by the first, only once all was set up."""
     with pytest.raises(SettingMissing, match=f"PERENNIAL_AIRFLOW_PORT and PERENNIAL_MLFLOW_PORT are both {taken[0]}"):
         stack._check_ports(programs_at(taken[0], taken[0]), ours=PORTS)
+
+
+def test_a_folder_of_a_team_that_is_not_there_is_named(tmp_path):
+    """DE-09: Before anything is set up: Airflow would show nothing of it, without a word."""
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_DAGS_FOLDER": str(tmp_path / "teem")})
+    with pytest.raises(SettingMissing, match=f"PERENNIAL_DAGS_FOLDER is {tmp_path}/teem, which is no folder"):
+        stack.start(settings, FolderStore(str(tmp_path / "store")))
