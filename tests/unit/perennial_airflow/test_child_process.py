@@ -59,4 +59,4 @@ def test_the_child_dies_with_a_killed_parent(gone):
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert gone(child, 10)
+    assert gone(child, 40)

@@ -75,7 +75,7 @@ def test_a_machine_without_supervisor_is_not_well(settings: Settings) -> None:
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/health", timeout=5)
+            urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/health", timeout=60)
         with refused.value as answer:
             assert answer.code == 503
             assert b"does not run" in answer.read()

@@ -23,7 +23,7 @@ class Failing(FolderStore):
         """Write, when it may."""
         self.writing.set()
         if self.gate is not None:
-            self.gate.wait(10)
+            self.gate.wait(240)
         if self.failures:
             self.failures -= 1
             raise StoreUnreachable("The store does not answer.")
@@ -89,7 +89,7 @@ def test_memory_is_bounded_and_drops_are_counted_and_said_once(tmp_path, caplog)
     store = Failing(str(tmp_path), gate=gate)
     writer = SegmentWriter(store, "p", "v1", linger_seconds=0, max_waiting_bytes=100)
     writer.put(20, number(0))
-    assert store.writing.wait(5)
+    assert store.writing.wait(60)
     accepted = [writer.put(20, number(value)) for value in range(1, 10)]
     assert accepted == [True] * 4 + [False] * 5
     gate.set()
