@@ -43,6 +43,12 @@ class IngestResult(Result):
     snapshot: int | None = Field(default=None, description="Table version after the stage; none while the table does not exist.")
     appended: dict[str, int] = Field(default_factory=dict, description="Rows appended by this run, by file.")
     refused: dict[str, str] = Field(default_factory=dict, description="Sentence for each refused file.")
+    refused_rows: dict[str, int] = Field(
+        default_factory=dict, description="Rows that were refused of each file whose other rows were taken."
+    )
+    counts: dict[str, int] = Field(
+        default_factory=dict, description="What became of the rows of the files of which not all were simply added."
+    )
     duplicates: tuple[str, ...] = Field(default=(), description="Files whose content was already in.")
     waiting: tuple[str, ...] = Field(default=(), description="Files that are still being written.")
 

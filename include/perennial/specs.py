@@ -30,6 +30,8 @@ CRON_PART = re.compile(r"(\*|(\d+)(-(\d+))?)(/(\d+))?")
 Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "recalibration"]
 ColumnType = Literal["int", "float", "string", "timestamp", "bool"]
 ROW, LANDED = "_row", "_landed"  # columns that a table adds where its dataset names no key, or no event time
+Rows = Literal["final", "corrected"]
+OnKnownKey = Literal["refuse", "replace", "keep_first"]
 Verdict = Literal["real", "false alarm", "known"]
 DriftKind = Literal["shift", "predictions", "nulls", "new category", "correlation", "joint"]
 AnomalyDetector = Literal["univariate_sum", "univariate_max", "multivariate", "isolation_forest", "one_class_svm"]
@@ -228,6 +230,27 @@ class DatasetSpec(Named):
         description="Timestamp column by which rows are ordered, split and put into windows. Empty if rows have no time: "
         "then the time at which their file landed counts, in a column `_landed` that the table adds."
     )
+    rows: Rows = Field(
+        default="final",
+        description="`final`: a row that is in the table never changes, and a file with a key that is in is refused whole. "
+        "`corrected`: files may have rows that are in; each row comes to its own outcome, which the receipt counts.",
+    )
+    on_known_key: OnKnownKey = Field(
+        default="refuse",
+        description="With `rows` `corrected`: what becomes of a row whose key is in the table with other values. `replace`: it takes the "
+        "place of the row that is in; `keep_first`: it is ignored; `refuse`: it goes to quarantine. "
+        "A row with the same values changes nothing.",
+    )
+    newest_by: str = Field(
+        default="",
+        description="Column (a time or a number, never missing) whose largest value is the newest of several rows with one key: in a file, "
+        "and with `replace` against the table, whose newer row stays. Without it, rows of a file with one key must be identical.",
+    )
+    deleted: str = Field(
+        default="",
+        description="With `rows` `corrected`: bool column that marks deletions. A row with true removes the row of its key from the table "
+        "and is not stored; it needs no more than its key and `newest_by`.",
+    )
     time_zone: str = Field(
         default=UTC,
         description="Time zone (IANA name) of the dataset's times. A time without an offset is taken as wall time of this zone, "
@@ -306,6 +329,26 @@ class DatasetSpec(Named):
     def table_columns(self) -> tuple[Column, ...]:
         """All columns of the table: those of the files, then those that are added."""
         return (*self.columns, *(column for column in _ADDED if column.name in (*self.key_columns, self.time_column)))
+
+    @model_validator(mode="after")
+    def _corrections_fit(self) -> DatasetSpec:
+        if self.rows == "final" and (self.on_known_key != "refuse" or self.deleted):
+            field = "deleted" if self.deleted else "on_known_key"
+            raise ValueError(f'{field} is set, and rows="final" says that no row ever changes: write rows="corrected", or remove {field}')
+        if self.rows == "corrected" and not self.key:
+            raise ValueError('rows="corrected" needs a key: a row is corrected by another one with its key')
+        types = {column.name: column for column in self.columns}
+        if self.newest_by:
+            newest = types.get(self.newest_by)
+            if newest is None or newest.type not in ("timestamp", "int", "float") or newest.nullable or newest.name in self.key:
+                raise ValueError(
+                    f"newest_by names {self.newest_by}: it must be a column of type timestamp, int or float that is not nullable and no key"
+                )
+        if self.deleted:
+            mark = types.get(self.deleted)
+            if mark is None or mark.type != "bool" or mark.name in self.key:
+                raise ValueError(f"deleted names {self.deleted}: it must be a column of type bool and no key")
+        return self
 
     def column(self, name: str) -> Column:
         """The column of the table of that name; KeyError if there is none."""

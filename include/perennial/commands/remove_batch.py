@@ -13,6 +13,7 @@ import os
 from datetime import date, datetime
 
 from perennial import discovery
+from perennial.data.merging import BATCH
 from perennial.data.receipts import Receipt, correct_receipt, receipts, withdraw_receipt, write_receipt
 from perennial.data.removed import Removal, let_again, record
 from perennial.data.snapshots import table_of
@@ -43,7 +44,7 @@ def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: s
 
     Raises:
         UnknownName: there is no such dataset or batch, or several have that name.
-        BatchRefused: it is to come back, and is in the table.
+        BatchRefused: it is to come back, and is in the table; or it replaced or deleted rows of other batches.
         StoredDataDamaged: a file that would be written anew was changed.
     """
     del settings
@@ -56,8 +57,10 @@ def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: s
     chosen = table.remove(chosen.digest, {"by": by, "reason": reason, "name": chosen.name})
     assert chosen.removed is not None, "it was taken out"
     ProfileStore(store, spec.name).remove(chosen.digest)
+    left = f"{chosen.rows - chosen.lost:,} rows that were left (others replaced or deleted {chosen.lost:,})"
+    rows = left if chosen.lost else f"{chosen.rows:,} rows"
     sentence = (
-        f"{chosen.label}: its {chosen.rows:,} rows were taken out of the table {spec.name} {chosen.removal()}; "
+        f"{chosen.label}: its {rows} were taken out of the table {spec.name} {chosen.removal()}; "
         f"they are not in snapshot {chosen.removed.version} and later ones."
     )
     _correct_receipts(store, spec, chosen, sentence)
@@ -180,6 +183,8 @@ def _days(table: Table, spec: DatasetSpec, batch: Batch) -> tuple[date, date] | 
     """First and last day of a batch, from the statistics of the files that its commit added; None if they do not tell."""
     before = {file["path"] for file in table.files(batch.added.version - 1)}
     added = [file for file in table.files(batch.added.version) if file["path"] not in before]
+    own = [file for file in added if file.get(f"min.{BATCH}") == file.get(f"max.{BATCH}") == batch.label]
+    added = own or added  # beside them are what a correction left of files of others
     ends = [file.get(f"{end}.{spec.time_column}") for file in added for end in ("min", "max")]
     known = [end.date() for end in ends if isinstance(end, datetime)]
     return (min(known), max(known)) if known and len(known) == len(ends) else None

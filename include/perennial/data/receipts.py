@@ -15,15 +15,19 @@ What becomes of a landed file:
 | larger than the dataset's limit, as it is or unpacked | `refused` without being read further; the sentence says to split it | unknown |
 | an extension that no reader knows | `refused`, the known ones are named | unknown |
 | rows that the suite forbids (`critical`) | `refused`, with the expectations and a report | all refused |
-| a key that is already in the table, or twice in the file | `refused`, says which batch has it | all refused |
+| a key that is already in the table (`rows="final"`) | `refused`, says which batch has it | all refused |
+| the same with `rows="corrected"` | `appended`; `duplicate` if no row changes the table | each its own: `counts` |
+| a key twice in the file, with the same values | one of the rows counts | the others `repeated` |
+| the same with different values | the newest by `newest_by` counts; without it `refused` | the others `older`; all refused |
 | content that a person took out (`perennial remove-batch`) | `refused`, says who, when and why; taken after `--again` | all refused |
 | rows that are in, and are taken out later | the receipt says `removed`: by whom and why | none kept |
 | a file that begins as one of its name in the table does | `appended`: the rows after that; `duplicate` if there are none | the new ones |
 | the same, where a row was cut when the first part was taken | `refused`, says what to take out and land again | all refused |
 | still being written (recently changed, open for writing, `.part`, `.tmp`, hidden) | waits; no receipt | |
 
-Refused files move to `quarantine/<dataset>/<digest>/` with `reasons.json`. A batch is kept whole or refused whole:
-rows in = rows kept + rows refused.
+Refused files move to `quarantine/<dataset>/<digest>/` with `reasons.json`. A batch is taken whole, or row by row where the dataset's spec
+says so, or refused whole. Rows that were refused one by one lie there too, in a Parquet file of their own. In a receipt the counts of what
+became of the rows add up to the rows of the file (`row_counts.py`).
 """
 
 from __future__ import annotations
@@ -31,9 +35,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from perennial.data.landing import receipt_key
+from perennial.data.row_counts import RowCounts
 from perennial.errors import StoredDataDamaged
 from perennial.store import Store
 
@@ -49,12 +54,19 @@ class Receipt(BaseModel):
     digest: str = Field(default="", description="SHA-256 of the content; empty if it was too large to be read.")
     outcome: Literal["appended", "duplicate", "refused", "removed"] = Field(description="What became of it.")
     rows: int | None = Field(default=None, description="Rows of the file; none if it could not be read.")
+    counts: RowCounts | None = Field(default=None, description="What became of the rows; none if they could not be read.")
     version: int | None = Field(default=None, description="Table version with its rows.")
     sentence: str = Field(description="What became of it, for a person.")
     report: str = Field(default="", description="Store key of the validation report.")
-    quarantine: str = Field(default="", description="Folder in the store to which a refused file moved.")
+    quarantine: str = Field(default="", description="Folder in the store to which a refused file, or refused rows, went.")
     run: str = Field(default="", description="Run of the orchestrator that wrote it.")
     time: datetime = Field(default_factory=lambda: datetime.now(timezone.utc), description="When.")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Receipt:
+        if self.counts is not None and self.counts.total != self.rows:
+            raise ValueError(f"{self.rows} rows, and {self.counts.total} of them came to an outcome: {self.counts.sentence()}")
+        return self
 
 
 def write_receipt(store: Store, dataset: str, receipt: Receipt) -> bool:

@@ -20,8 +20,8 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,14 +36,18 @@ from perennial.data.compaction import OPERATION as COMPACTION
 from perennial.data.compaction import compact
 from perennial.data.hashes import Known, hashes, refuse_damaged
 from perennial.data.log import Log, read_log
+from perennial.data.merging import BATCH, Merge, Rule, merge, plain, shown, without
+from perennial.data.row_counts import RowCounts
 from perennial.errors import BatchRefused, Fault, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.store import Store
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
-BATCH = "_batch"  # column that tells which batch a row came from
+NOTHING = "NOTHING"  # operation of a commit that takes a batch and changes no row
 _ORDER = "perennial.order"
+_COUNTS, _TAKEN = "perennial.counts", "perennial.taken"  # facts of commits of corrections, as JSON
+_FILE = "__filename"  # Arrow's name for the file that a row is in
 _FOREVER = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
@@ -69,6 +73,8 @@ class Batch:
     digest: str
     added: Commit
     removed: Commit | None = None  # the commit that took it out, if it is out
+    lost: int = 0  # its rows that later batches replaced or deleted
+    lost_to: tuple[str, ...] = ()  # the labels of those batches
 
     @property
     def name(self) -> str:
@@ -82,8 +88,19 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        """Number of rows in the batch."""
+        """Number of rows that the batch brought into the table."""
         return int(self.added.metadata.get("perennial.rows", 0))
+
+    @property
+    def taken(self) -> dict[str, int]:
+        """Number of rows that the batch replaced or deleted, by the label of the batch that they were from."""
+        taken: dict[str, int] = json.loads(self.added.metadata.get(_TAKEN, "{}"))
+        return taken
+
+    @property
+    def counts(self) -> RowCounts:
+        """What became of the rows of its file."""
+        return counts_of(self.added)
 
     def removal(self) -> str:
         """Who removed the batch, when and why, as part of a sentence."""
@@ -103,6 +120,21 @@ class Batch:
         )
 
 
+@dataclass(frozen=True)
+class Merged:
+    """A batch that is in the table."""
+
+    version: int  # that has it
+    counts: RowCounts | None  # what became of its rows; None if it was in already
+
+
+def counts_of(commit: Commit) -> RowCounts:
+    """What became of the rows of the file whose batch a commit took in."""
+    if counts := commit.metadata.get(_COUNTS):
+        return RowCounts.model_validate_json(counts)
+    return RowCounts(added=int(commit.metadata.get("perennial.rows", 0)))
+
+
 class Table:
     """One Delta table below `tables/`: a dataset's rows, a model's predictions or its outcomes.
 
@@ -118,7 +150,7 @@ class Table:
         self.uri = store.uri(f"tables/{name}")
 
     def version(self) -> int | None:
-        """Newest version made by an append or a removal (a compaction changes no row); None if there is no table yet."""
+        """Newest version made by a commit that changed rows (a compaction does not); None if there is no table yet."""
         table = self._open()
         return None if table is None else self._version(table)
 
@@ -168,9 +200,9 @@ class Table:
             "the commits hold all that they do."
         ]
 
-    def has_batch(self, digest: str) -> bool:
-        """Whether a batch with that digest is in the table."""
-        table = self._open()
+    def has_batch(self, digest: str, version: int | None = None) -> bool:
+        """Whether a batch with that digest is in a version, the newest if absent."""
+        table = self._open(version)
         return table is not None and (table.transaction_version(digest) or 0) % 2 == 1
 
     def commit_of(self, digest: str) -> Commit | None:
@@ -197,17 +229,17 @@ class Table:
         with self._sentences():
             return bool(several) and rows_of(table, several, (labels >= beginning) & (labels < after), [BATCH]).num_rows > 0
 
+    def changed_batches(self, since: int) -> set[str]:
+        """Labels of the batches of which rows were replaced or deleted after a version."""
+        table, labels = self._open(), set[str]()
+        for version in range(since + 1, (table.version() if table else 0) + 1):
+            info = commit_info(self.store, self.name, version)
+            labels |= json.loads(info.get(_TAKEN, "{}")).keys()
+        return labels
+
     def batches(self) -> list[Batch]:
         """Every batch that was ever appended, newest first, including removed ones. Slow: reads the whole history."""
-        table, removed, kept = self._open(), dict[str, Commit](), list[Batch]()
-        history = table.history() if table else []
-        # Counted from the first commit: the list has commits that were made since the table was opened, and Delta numbers it without them.
-        for version, entry in zip(range(len(history) - 1, -1, -1), history, strict=True):
-            if digest := entry.get("perennial.removed"):
-                removed.setdefault(digest, _commit_of(entry, version))
-            if digest := entry.get("perennial.batch"):
-                kept.append(Batch(digest, _commit_of(entry, version), removed.pop(digest, None)))
-        return kept
+        return _batches(table) if (table := self._open()) is not None else []
 
     def batch(self, digest: str) -> Batch | None:
         """The newest append of a batch, removed or not; None if it was never appended. Slow if it was: reads the whole history."""
@@ -228,17 +260,25 @@ class Table:
 
         Raises:
             UnknownName: no batch of that digest was ever in the table.
+            BatchRefused: it replaced or deleted rows of other batches.
             StoredDataDamaged: a file that has rows of others too was changed after it was written, or the batch has not the rows that its
                 commit tells.
         """
         for attempt in range(_ATTEMPTS):
-            table, batch = self._open(), self.batch(digest)
+            table = self._open()
+            batches = [] if table is None or not table.transaction_version(digest) else _batches(table, table.version())
+            batch = next((batch for batch in batches if batch.digest == digest), None)
             if batch is None or table is None:
                 raise UnknownName(f"The table {self.name} never had a batch {digest[:12]}.")
             if batch.removed:
                 return batch
-            if (turn := table.transaction_version(digest) or 0) % 2 == 0:
-                continue  # it came in since the table was opened
+            turn = table.transaction_version(digest) or 0
+            if batch.taken:
+                raise BatchRefused(
+                    f"The batch {batch.label} cannot be taken out of the table {self.name}: it replaced or deleted "
+                    f"{sum(batch.taken.values()):,} rows of others, which would not come back. "
+                    "Land a file with the right rows for its keys: it replaces them."
+                )
             with self._sentences():
                 known = hashes(self.store, self.name, table).files
                 leaving, others = _files_of(table, batch.label)
@@ -247,14 +287,14 @@ class Table:
                 shared = [file for file in others if rows_of(table, {file["path"]}, of_it, [BATCH]).num_rows]
                 rest = rows_of(table, {file["path"] for file in shared}, ~of_it | of_it.is_null()) if shared else None
                 gone = sum(file["num_records"] for file in (*leaving, *shared)) - (rest.num_rows if rest else 0)
-                if gone != batch.rows:
+                if gone != (due := batch.rows - batch.lost):
                     raise StoredDataDamaged(
-                        f"The batch {batch.label} of the table {self.name} should have {batch.rows} rows, and {gone} are there: "
+                        f"The batch {batch.label} of the table {self.name} should have {due} rows, and {gone} are there: "
                         "restore the table from a backup."
                     )
                 said = {"perennial.removed": digest, "perennial.rows": str(gone), **{f"perennial.{k}": v for k, v in facts.items()}}
                 if self._commit(table, rest if rest else None, "DELETE", [*leaving, *shared], said, {digest: turn + 1}):
-                    return Batch(digest, batch.added, Commit(table.version() + 1, said, datetime.now(timezone.utc)))
+                    return replace(batch, removed=Commit(table.version() + 1, said, datetime.now(timezone.utc)))
             time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
         raise self._contended()
 
@@ -289,30 +329,68 @@ class Table:
             StoreUnreachable: the store does not take it.
         """
         _refuse_doubles(rows, key)
-        rows = rows.append_column(BATCH, pa.repeat(pa.scalar(label or batch_digest), rows.num_rows))
+        rule = Rule(tuple(key))
+        return self.merge(rows, batch_digest, rule, label=label, metadata=metadata, event_time=event_time, again=again).version
+
+    def merge(
+        self,
+        rows: pa.Table,
+        batch_digest: str,
+        rule: Rule,
+        *,
+        label: str = "",
+        metadata: Mapping[str, str] | None = None,
+        event_time: str = "",
+        again: bool = False,
+        before: RowCounts | None = None,
+        planned: Callable[[Merge], None] = lambda merge: None,
+    ) -> Merged:
+        """Take a batch in exactly once, each row as the rule says; taking it in again does nothing.
+
+        Only files that have a row that is replaced or deleted are written anew, without it; older versions keep it.
+
+        Args:
+            rows: the batch, one row for each key (`one_per_key`). Columns that the table lacks are added to it.
+            batch_digest: identity of the batch.
+            rule: what becomes of a row whose key is in the table.
+            label: what the batch is called when a later one collides with it; its digest if empty.
+            metadata: further facts for the commit, read back by `commit_of`.
+            event_time: timestamp column among the keys, if any: only files of these times are searched for the keys.
+            again: whether a batch that was taken out may come back.
+            before: counts of rows of its file that were left out already.
+            planned: told what is about to be committed, where rows are taken one by one; again for each further attempt.
+
+        Raises:
+            BatchRefused: a key is already in the table and the rule refuses it, for the batch or for each of its rows;
+                or the batch was taken out.
+            Fault: a column has another type in the table, or the rows that are in lack one that the spec requires.
+            StoreUnreachable: the store does not take it.
+        """
+        label = label or batch_digest
         facts = {
             "perennial.batch": batch_digest,
-            "perennial.label": label or batch_digest,
-            "perennial.rows": str(rows.num_rows),
+            "perennial.label": label,
             **{f"perennial.{k}": v for k, v in (metadata or {}).items()},
         }
         for attempt in range(_ATTEMPTS):
-            table = self._open() or self._create(rows.schema)
+            table = self._open() or self._create(rows.append_column(BATCH, pa.nulls(rows.num_rows, pa.string())).schema)
             turn = table.transaction_version(batch_digest) or 0
             if turn % 2:
-                return self._version(table)
+                return Merged(self._version(table), None)
             if turn and not again and (batch := self.batch(batch_digest)) and batch.removed:
                 raise BatchRefused(batch.refusal(self.name))
             self._refuse_other_types(table, rows.schema, "was to be appended")
             if table.version():  # version 0 is the empty table
                 self._null_columns(table, self.expected.names)
-            self._refuse_taken(table, rows, key, event_time)
+            merged = self._merge(table, rows, rule, event_time, before or RowCounts())
             with self._sentences():
                 if not attempt and compact(self.store, self.name, table):
                     continue  # another may have appended since: this batch, or its keys
+            if rule.by_row:
+                planned(merged)
             with self._sentences():
-                if self._commit(table, rows, "WRITE", [], facts, {batch_digest: turn + 1}):
-                    return table.version() + 1
+                if self._commit_merge(table, merged, rule, facts, {batch_digest: turn + 1}):
+                    return Merged(table.version() + 1 if merged.changes_rows else self._version(table), merged.counts)
             time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
         raise self._contended()
 
@@ -361,12 +439,14 @@ class Table:
         removed: Sequence[Mapping[str, Any]],
         facts: Mapping[str, str],
         turns: Mapping[str, int],
+        rest: pa.Table | None = None,
     ) -> bool:
         """Write rows as files and make them the next version of an opened table; False if another commit took that version.
 
         Args:
             table: as it was opened.
             rows: what the files hold; none are written if it is None.
+            rest: rows of the files that leave which stay in the table, as files of their own; none if it is None.
             operation: what the commit is called.
             removed: files that leave, each with `path` and `size_bytes`.
             facts: further words for the commit.
@@ -374,12 +454,20 @@ class Table:
         """
         version = table.version() + 1
         with tempfile.TemporaryDirectory(prefix="perennial-commit-") as scratch:
-            info, changes, added = written(Path(scratch), table, rows)
+            places = [Path(scratch, name) for name in ("rows", "rest")]
+            for place in places:
+                place.mkdir()
+            info, changes, added = written(places[0], table, rows)
+            folder_of = {file["path"]: places[0] for file, _ in added}
+            if rest is not None:
+                _, _, others = written(places[1], table, rest)
+                folder_of |= {file["path"]: places[1] for file, _ in others}
+                added = [*added, *others]
             info |= {"operation": operation, **facts, FACT: json.dumps({file["path"]: hashed for file, hashed in added})}
             actions: list[dict[str, Any]] = [{"txn": {"appId": name, "version": turn}} for name, turn in {**turns, _ORDER: version}.items()]
             actions += [*changes, *removals(removed, changes_data=True), *({"add": file} for file, _ in added)]
             for file, _ in added:
-                self.store.upload(Path(scratch, file["path"]), f"tables/{self.name}/{file['path']}")
+                self.store.upload(folder_of[file["path"]] / file["path"], f"tables/{self.name}/{file['path']}")
         if not put_commit(self.store, self.name, version, info, actions):
             for file, _ in added:
                 self.store.delete(f"tables/{self.name}/{file['path']}")
@@ -458,28 +546,62 @@ class Table:
                     "a column keeps its type. Give it back its type, or name the new column otherwise."
                 )
 
-    def _refuse_taken(self, table: DeltaTable, rows: pa.Table, key: Sequence[str], event_time: str) -> None:
-        if not key or not rows.num_rows:
-            return
-        where = None
+    def _merge(self, table: DeltaTable, rows: pa.Table, rule: Rule, event_time: str, before: RowCounts) -> Merge:
+        """What becomes of the rows of a batch in an opened version of the table."""
+        all_added = Merge(before.plus(added=rows.num_rows), rows)
+        if not rule.key or not rows.num_rows:
+            return all_added
+        within = None
         if event_time:
             bounds = pc.min_max(rows[event_time])
-            where = (pc.field(event_time) >= bounds["min"]) & (pc.field(event_time) <= bounds["max"])
-        known = self._scan(table, [*key, BATCH], where)
-        taken = rows.select(list(key)).join(known.cast(_large_to_plain(known.schema)), keys=list(key), join_type="inner")
-        if taken.num_rows:
-            first = taken.slice(0, 1).to_pylist()[0]
-            others = sorted(set(taken[BATCH].to_pylist()))
-            named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+            within = (pc.field(event_time) >= bounds["min"]) & (pc.field(event_time) <= bounds["max"])
+        keys = list(rule.key)
+        taken = rows.select(keys).join(plain(self._scan(table, [*keys, BATCH], within)), keys=keys, join_type="inner")
+        if not rule.by_row:
+            if taken.num_rows:
+                raise BatchRefused(
+                    f"{_has_taken_keys(taken, rows, self.name, taken[BATCH].to_pylist(), keys)}. Land only rows that are new, "
+                    'or let the spec take corrections: rows="corrected", on_known_key="replace".'
+                )
+            return all_added
+        if not taken.num_rows and not rule.deleted:
+            return all_added
+        with self._sentences():
+            whole = table.to_pyarrow_dataset()
+            columns = [name for name in rows.column_names if name in whole.schema.names]
+            where = within
+            for name in keys:
+                one_of = pc.field(name).isin(pc.unique(taken[name]))
+                where = one_of if where is None else where & one_of
+            scanner = whole.scanner(columns=[*columns, BATCH, _FILE], filter=where)
+            known = plain(scanner.to_table() if taken.num_rows else scanner.head(0))
+        merged = merge(rows, known, rule, before)
+        if merged.refused is not None and merged.refused.num_rows == rows.num_rows:
             raise BatchRefused(
-                f"{taken.num_rows} of {rows.num_rows} rows have a key that is already in the table {self.name}, "
-                f"from batch {named}; the first is {_shown(first, key)}. "
-                "Land only rows that are new; corrections of rows that are in are not taken."
+                f"{_has_taken_keys(merged.refused, rows, self.name, merged.blocked_by, keys)}, with other values. Land only rows that are "
+                'new, or let the spec take corrections: on_known_key="replace" or "keep_first".'
             )
+        return merged
+
+    def _commit_merge(self, table: DeltaTable, merged: Merge, rule: Rule, facts: Mapping[str, str], turns: Mapping[str, int]) -> bool:
+        """Commit what was decided on an opened version of the table; False if another commit came first."""
+        rows = merged.rows.append_column(BATCH, pa.repeat(pa.scalar(facts["perennial.label"]), merged.rows.num_rows))
+        said = {**facts, "perennial.rows": str(rows.num_rows)}
+        if merged.counts != RowCounts(added=rows.num_rows):
+            said[_COUNTS] = merged.counts.model_dump_json(exclude_defaults=True)
+        if merged.leaving is None:
+            return self._commit(table, rows if merged.changes_rows else None, "WRITE" if merged.changes_rows else NOTHING, [], said, turns)
+        said[_TAKEN] = json.dumps(merged.taken)
+        touched = set(merged.leaving[_FILE].to_pylist())
+        files = [file for file in _files(table) if file["path"] in touched]
+        known = hashes(self.store, self.name, table).files
+        refuse_damaged(self.store, self.name, {path: known[path] for path in touched})
+        rest = without(rows_of(table, touched), merged.leaving, rule.key)
+        return self._commit(table, rows if rows.num_rows else None, "MERGE", files, said, turns, rest if rest.num_rows else None)
 
     def _version(self, table: DeltaTable) -> int:
         version = table.version()
-        while version and commit_info(self.store, self.name, version).get("operation") == COMPACTION:
+        while version and commit_info(self.store, self.name, version).get("operation") in (COMPACTION, NOTHING):
             version -= 1
         return version
 
@@ -514,6 +636,25 @@ def _files(table: DeltaTable) -> list[dict[str, Any]]:
     return files
 
 
+def _batches(table: DeltaTable, until: int | None = None) -> list[Batch]:
+    """Every batch that was ever appended, newest first, as of a version; as of the newest, whichever was opened, if none is given."""
+    batches, removed, lost = list[Batch](), dict[str, Commit](), dict[str, dict[str, int]]()
+    history = table.history()
+    # Counted from the first commit: the list has commits that were made since the table was opened, and Delta numbers it without them.
+    for version, entry in zip(range(len(history) - 1, -1, -1), history, strict=True):
+        if until is not None and version > until:
+            continue
+        if digest := entry.get("perennial.removed"):
+            removed.setdefault(digest, _commit_of(entry, version))
+        if digest := entry.get("perennial.batch"):
+            batch = Batch(digest, _commit_of(entry, version), removed.pop(digest, None))
+            lost_rows = lost.pop(batch.label, {})
+            batches.append(replace(batch, lost=sum(lost_rows.values()), lost_to=tuple(label for label, rows in lost_rows.items() if rows)))
+            for label, rows in batch.taken.items():
+                lost.setdefault(label, {})[batch.label] = rows
+    return batches
+
+
 def _commit_of(entry: Mapping[str, Any], version: int) -> Commit:
     facts = {k: str(v) for k, v in entry.items() if k.startswith("perennial.") and k not in (FACT, PREVIOUS)}
     when = entry.get("timestamp")
@@ -532,6 +673,14 @@ def _files_of(table: DeltaTable, label: str) -> tuple[list[dict[str, Any]], list
     return whole, others
 
 
+def _has_taken_keys(taken: pa.Table, rows: pa.Table, table: str, labels: Iterable[str], key: Sequence[str]) -> str:
+    """The beginning of a sentence on rows whose keys are in the table."""
+    others = sorted(set(labels))
+    named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    said = f"{taken.num_rows} of {rows.num_rows} rows have a key that is already in the table {table}, from batch {named}"
+    return f"{said}; the first is {shown(taken.slice(0, 1).to_pylist()[0], key)}"
+
+
 def _refuse_doubles(rows: pa.Table, key: Sequence[str]) -> None:
     if not key or not rows.num_rows:
         return
@@ -540,15 +689,8 @@ def _refuse_doubles(rows: pa.Table, key: Sequence[str]) -> None:
     if doubled.num_rows:
         first = doubled.slice(0, 1).to_pylist()[0]
         raise BatchRefused(
-            f"{doubled.num_rows} keys ({', '.join(key)}) occur more than once; the first is {_shown(first, key)}. Land each row once."
+            f"{doubled.num_rows} keys ({', '.join(key)}) occur more than once; the first is {shown(first, key)}. Land each row once."
         )
-
-
-def _large_to_plain(schema: pa.Schema) -> pa.Schema:
-    """Joins want equal types on both sides; Delta may hand strings back as large or view strings."""
-    return pa.schema(
-        [pa.field(f.name, pa.string()) if pa.types.is_large_string(f.type) or pa.types.is_string_view(f.type) else f for f in schema]
-    )
 
 
 def _kind(data_type: pa.DataType) -> str:
@@ -558,10 +700,6 @@ def _kind(data_type: pa.DataType) -> str:
     if pa.types.is_large_string(data_type) or pa.types.is_string_view(data_type):
         return "string"
     return "lists" if pa.types.is_nested(data_type) else str(data_type)
-
-
-def _shown(row: Mapping[str, Any], key: Sequence[str]) -> str:
-    return ", ".join(f"{name} {row[name]}" for name in key)
 
 
 def _first_line(error: Exception) -> str:

@@ -30,7 +30,8 @@ and `perennial.layout`, the digest of the layout on which was counted; the layou
     3
 
 In the store, below `profiles/<name>/`: `layout.json`; `batches/<first day>_<last day>-<mark>.parquet`, one for each batch; `owed/<batch>`,
-a batch whose profile is still to be made; `versions/<version>.parquet`, all days of one version of a table.
+a batch whose profile is still to be made (`owed/<batch>~<other>`: made again, since another one replaced rows of it);
+`versions/<version>.parquet`, all days of one version of a table.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -224,6 +225,16 @@ class KeptBatch:
     last: date
 
 
+@dataclass(frozen=True)
+class OwedProfile:
+    """The profile of a batch that is still to be made."""
+
+    key: str
+    batch: str
+    label: str  # what its rows say in the column that names their batch
+    because: str = ""  # digest of a later batch that replaced or deleted rows of it
+
+
 class ProfileStore:
     """Profiles of one table: of a dataset by its name, or of live traffic (`<model>/inputs`, `<model>/scores`, `<model>/outcomes`).
 
@@ -257,28 +268,43 @@ class ProfileStore:
         self.store.put_if_absent(f"{self.folder}/layout.json", layout.model_dump_json().encode())
         return self.layout() or layout
 
-    def owe(self, batch: str, label: str) -> None:
+    def owe(self, batch: str, label: str, because: str = "") -> None:
         """Record, before a batch is appended, that its profile must be made.
 
         Args:
             batch: its digest.
             label: what its rows say in the column that names their batch.
+            because: digest of a later batch that is about to replace or delete rows of it; its profile must then be made again.
         """
-        self.store.write(f"{self.folder}/owed/{batch}", label.encode())
+        self.store.write(f"{self.folder}/owed/{batch}{f'~{because}' if because else ''}", label.encode())
 
     def owed(self) -> dict[str, str]:
         """The batches whose profile is still to be made: labels by digest."""
-        labels = {}
+        return {owed.batch: owed.label for owed in self.owed_profiles()}
+
+    def owed_profiles(self) -> list[OwedProfile]:
+        """The profiles that are still to be made, and why."""
+        owed_profiles = []
         for item in self.store.list(f"{self.folder}/owed"):
+            batch, _, because = item.key.removeprefix(f"{self.folder}/owed/").partition("~")
             try:
-                labels[item.key.removeprefix(f"{self.folder}/owed/")] = self.store.read(item.key).decode()
+                owed_profiles.append(OwedProfile(item.key, batch, self.store.read(item.key).decode(), because))
             except KeyError:
                 continue  # made by another run since the list was read
-        return labels
+        return owed_profiles
 
     def forgive(self, batch: str) -> None:
         """Remove the record that a profile must be made: it exists, or the batch was not appended."""
         self.store.delete(f"{self.folder}/owed/{batch}")
+
+    def settle(self, owed_profiles: Iterable[OwedProfile]) -> None:
+        """Remove records of profiles that were made; those that were written since stay."""
+        for owed in owed_profiles:
+            self.store.delete(owed.key)
+
+    def forgive_others(self, because: str) -> None:
+        """Remove the records that profiles of others must be made again because of a batch, which was not appended."""
+        self.settle(owed for owed in self.owed_profiles() if owed.because == because)
 
     def write(self, batch: str, profile: Profile) -> bool:
         """Store the profile of a batch, once; False if it exists already."""
@@ -288,8 +314,17 @@ class ProfileStore:
         self.forgive(batch)
         return written
 
+    def replace(self, batch: str, profile: Profile) -> None:
+        """Store the profile of a batch in place of the one that it has."""
+        days = list(profile.blocks) or [date.min]
+        key = f"{self.folder}/batches/{days[0]}_{days[-1]}-{mark_of(batch)}.parquet"
+        for kept in self.batches():
+            if kept.mark == mark_of(batch) and kept.key != key:
+                self.store.delete(kept.key)
+        self.store.write(key, encode(profile, {"perennial.batch": batch}))
+
     def remove(self, batch: str) -> None:
-        """Remove the profile of a batch that is no longer in the table."""
+        """Remove the profile of a batch that has no rows in the table any more."""
         for kept in self.batches():
             if kept.mark == mark_of(batch):
                 self.store.delete(kept.key)

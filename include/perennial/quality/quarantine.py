@@ -41,9 +41,36 @@ def quarantine(store: Store, dataset: str, name: str, digest: str, source: str, 
     folder = f"quarantine/{dataset}/{digest[:12]}"
     place = f"{folder}/{_NAMESAKE if name == REASONS else name}"
     store.copy(source, place)
-    said = {"dataset": dataset, "file": name, "refused": datetime.now(timezone.utc).isoformat(timespec="seconds"), **reasons}
-    store.write(f"{folder}/{REASONS}", json.dumps(said, indent=1, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace"))
+    _write_reasons(store, folder, dataset, name, reasons)
     return folder
+
+
+def quarantine_rows(store: Store, dataset: str, name: str, digest: str, rows: bytes, reasons: Mapping[str, Any]) -> str:
+    """Put rows of a file into quarantine whose other rows were taken; the same file again takes the same place.
+
+    Args:
+        store: where quarantine is.
+        dataset: name of the dataset.
+        name: name of the file that has the refused rows.
+        digest: identity of the landed file.
+        rows: content of the file that has the refused rows.
+        reasons: why, as JSON.
+
+    Returns:
+        Key of the folder that holds the file and `reasons.json`.
+    """
+    folder = f"quarantine/{dataset}/{digest[:12]}"
+    store.write(f"{folder}/{name}", rows)
+    _write_reasons(store, folder, dataset, name, reasons)
+    return folder
+
+
+def release_rows(store: Store, dataset: str, name: str, digest: str) -> None:
+    """Delete refused rows from quarantine that were not refused after all."""
+    folder = f"quarantine/{dataset}/{digest[:12]}"
+    if store.exists(f"{folder}/{name}"):
+        store.delete(f"{folder}/{name}")
+        store.delete(f"{folder}/{REASONS}")
 
 
 def quarantined(store: Store, dataset: str) -> Iterator[tuple[str, str]]:
@@ -52,3 +79,8 @@ def quarantined(store: Store, dataset: str) -> Iterator[tuple[str, str]]:
         _, _, digest, name = item.key.split("/", 3)
         if name != REASONS:
             yield f"quarantine/{dataset}/{digest}", REASONS if name == _NAMESAKE else name
+
+
+def _write_reasons(store: Store, folder: str, dataset: str, name: str, reasons: Mapping[str, Any]) -> None:
+    said = {"dataset": dataset, "file": name, "refused": datetime.now(timezone.utc).isoformat(timespec="seconds"), **reasons}
+    store.write(f"{folder}/{REASONS}", json.dumps(said, indent=1, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace"))

@@ -21,19 +21,25 @@ from typing import TYPE_CHECKING
 
 from perennial.data.landing import Landed, folder, listing, waiting_files
 from perennial.data.receipts import Receipt, read_receipt, receipts, write_receipt
+from perennial.data.row_counts import RowCounts
 from perennial.discovery import dataset as dataset_spec
 from perennial.errors import BatchRefused, Fault, PerennialError, StoreUnreachable
 from perennial.results import IngestResult
 from perennial.settings import Settings
-from perennial.specs import DatasetSpec
+from perennial.specs import LANDED, ROW, DatasetSpec
 from perennial.stages.profile import profile_owed
 from perennial.store import Store
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from perennial.data.continuation import Continuation
+    from perennial.data.merging import Merge
     from perennial.quality.validation import Verdict
 
 log = logging.getLogger(__name__)
+
+_SHOWN_KEYS = 20  # of refused rows, in their reasons
 
 
 @dataclass
@@ -42,6 +48,8 @@ class _Summary:
     appended: dict[str, int] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     duplicates: list[str] = field(default_factory=list)
+    counts: RowCounts = field(default_factory=RowCounts)  # of the files of which not all rows were simply added
+    refused_rows: dict[str, int] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     reports: list[str] = field(default_factory=list)
@@ -128,17 +136,24 @@ class _Intake:
     """Takes in one file after the other. Loads the heavy libraries once."""
 
     def __init__(self, settings: Settings, store: Store, spec: DatasetSpec, summary: _Summary) -> None:
-        from perennial.data.snapshots import latest_snapshot, table_of
+        from perennial.data.merging import Rule
+        from perennial.data.snapshots import table_of
         from perennial.profiles.store import ProfileStore
 
         self.settings, self.store, self.spec, self.summary = settings, store, spec, summary
         self.table = table_of(store, spec)
         self.batches = functools.cache(self.table.batches)  # the history is read once in a run, if at all
+        self.rule = Rule.of(spec)
         self.profiles = ProfileStore(store, spec.name)
         self.pages_written = False
         self.earlier: dict[str, str] | None = None  # where refused files of a name lie; looked up once a file is refused
-        snapshot = latest_snapshot(store, spec)
-        self.newest: datetime | None = snapshot.newest() if snapshot and snapshot.count() else None
+        self.newest = self._newest()
+
+    def _newest(self) -> datetime | None:
+        from perennial.data.snapshots import latest_snapshot
+
+        snapshot = latest_snapshot(self.store, self.spec)
+        return snapshot.newest() if snapshot and snapshot.count() else None
 
     def take_in(self, file: Landed) -> str:
         """Bring one file to its outcome; returns what it was, for the log."""
@@ -160,6 +175,8 @@ class _Intake:
             return self._take_in(file, path)
 
     def _take_in(self, file: Landed, path: Path) -> str:
+        import pyarrow.compute as pc
+
         from perennial.data.added_columns import with_added_columns
         from perennial.data.continuation import begun_by, continuation
         from perennial.data.readers import read_batch, refuse_nulls
@@ -170,7 +187,7 @@ class _Intake:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if self.table.has_batch(digest):
             return self._already_in(file, digest)
-        rows = verdict = None
+        landed = verdict = None
         remarks: list[str] = []
         before = self.table.batch(digest)
         again = before is not None and may_come_again(self.store, self.spec.name, before)
@@ -181,49 +198,132 @@ class _Intake:
             part = continuation(self.spec, *begun, path, file.name) if begun else None
             if part and not part.rows.num_rows:
                 return self._nothing_new(file, digest, part)
-            rows = part.rows if part else read_batch(path, self.spec, file.name, remarks)
-            verdict = validate(rows, self.spec, file.name, digest=digest, newest=self.newest, store=self.store)
-            self.pages_written = True
-            if not verdict.passed:
-                raise BatchRefused(verdict.sentence(self._link(verdict.report_key)))
-            refuse_nulls(rows, self.spec)
+            landed = part.rows if part else read_batch(path, self.spec, file.name, remarks)
+            rows, left_out = self._one_per_key(with_added_columns(landed, self.spec, file, part.known if part else 0))
+            deletions = self.rule.tombstones(rows)
+            living = rows.filter(pc.invert(deletions)) if self.rule.deleted else rows
+            if living.num_rows:
+                verdict = validate(self._as_landed(living), self.spec, file.name, digest=digest, newest=self.newest, store=self.store)
+                self.pages_written = True
+                if not verdict.passed:
+                    raise BatchRefused(verdict.sentence(self._link(verdict.report_key)))
+            refuse_nulls(living, self.spec)
+            refuse_nulls(rows, self.spec, self.rule.needed)
             if not file.is_unchanged(self.store.stat(file.key)):
                 self.summary.waiting.append(file.name)
                 return f"{file.name} was written again while it was read; it waits."
-            rows = with_added_columns(rows, self.spec, file, part.known if part else 0)
             pruned_by = self.spec.time_column if self.spec.time_column in self.spec.key_columns else ""
             label = f"{file.name} ({digest[:12]})"
             self.profiles.owe(digest, label)
-            version = self.table.append(
+            merged = self.table.merge(
                 rows,
                 digest,
+                self.rule,
                 label=label,
                 metadata={"file": file.id, "name": file.name, "size": str(file.size)},
-                key=self.spec.key_columns,
                 event_time=pruned_by,
                 again=again,
+                before=left_out,
+                planned=functools.partial(self._prepare, file, digest, verdict),
             )
         except BatchRefused as refusal:
             self.profiles.forgive(digest)
-            return self._refuse(file, digest, str(refusal), rows=rows.num_rows if rows else None, verdict=verdict)
-        newest = max(rows[self.spec.time_column].to_pylist())
-        self.newest = newest if self.newest is None else max(self.newest, newest)
-        remark = "" if verdict.worst_severity is None else f" {verdict.sentence(self._link(verdict.report_key))}"
+            if self.rule.by_row:
+                self.profiles.forgive_others(digest)
+            return self._refuse(file, digest, str(refusal), rows=landed.num_rows if landed else None, verdict=verdict)
+        if merged.counts is None:
+            return self._already_in(file, digest)
+        counts = merged.counts
+        if counts.added == rows.num_rows:
+            newest = max(rows[self.spec.time_column].to_pylist())
+            self.newest = newest if self.newest is None else max(self.newest, newest)
+        else:
+            self.newest = self._newest()
+        remark = f" {verdict.sentence(self._link(verdict.report_key))}" if verdict and verdict.worst_severity else ""
         remark = "".join(f" {one}." for one in remarks) + remark
         continued = (
             f" It continues the batch {part.batch.label}, whose bytes it begins with: {part.known:,} rows were in already." if part else ""
         )
-        sentence = f"{file.name}: {rows.num_rows:,} rows are in the table {self.spec.name} since snapshot {version}.{continued}{remark}"
+        return self._taken(file.id, file.name, file.size, digest, counts, merged.version, continued + remark, verdict)
+
+    def _as_landed(self, rows: pa.Table) -> pa.Table:
+        """The columns that files have, without those that the table adds."""
+        return rows.select([name for name in rows.column_names if name not in (ROW, LANDED)])
+
+    def _one_per_key(self, landed: pa.Table) -> tuple[pa.Table, RowCounts]:
+        from perennial.data.merging import one_per_key
+
+        if any(landed[name].null_count and not self.spec.column(name).nullable for name in self.spec.key):
+            return landed, RowCounts()  # refused for its nulls, with what the suite says of them
+        return one_per_key(landed, self.rule)
+
+    def _prepare(self, file: Landed, digest: str, verdict: Verdict | None, merge: Merge) -> None:
+        """Do before the commit of a batch what a run that is killed right after it could not make up for."""
+        import io
+
+        import pyarrow.parquet
+
+        from perennial.data.merging import shown
+        from perennial.quality import data_docs
+        from perennial.quality.quarantine import quarantine_rows, release_rows
+
+        if merge.taken:
+            digests = {batch.label: batch.digest for batch in self.table.batches()}
+            for label in merge.taken:
+                self.profiles.owe(digests[label], label, because=digest)
+        name = _file_of_refused(file.name)
+        if merge.refused is None:
+            release_rows(self.store, self.spec.name, name, digest)
+            return
+        keys = merge.refused.select(list(self.spec.key)).slice(0, _SHOWN_KEYS).to_pylist()
+        sentence = (
+            f"{merge.refused.num_rows:,} rows of {file.name} were refused: their keys are in the table {self.spec.name} with other values, "
+            f"from batch {', '.join(merge.blocked_by[:3])}; the first is {shown(keys[0], self.spec.key)}. The other rows were taken. "
+            f'To take these too, set on_known_key="replace" in the spec and land {name}.'
+        )
+        page = data_docs.Page(dataset=self.spec.name, batch=name, digest=digest, rows=merge.refused.num_rows, status="refused")
+        reasons = {"sentence": sentence, "digest": digest, "rows": page.rows, "report": page.key, "reasons": [], "keys": keys}
+        content = io.BytesIO()
+        pyarrow.parquet.write_table(self._as_landed(merge.refused).replace_schema_metadata(None), content)
+        quarantine_rows(self.store, self.spec.name, name, digest, content.getvalue(), reasons)
+        data_docs.write_refusal(self.store, page, sentence, verdict.report_key if verdict else "")
+
+    def _taken(
+        self,
+        file_id: str,
+        name: str,
+        size: int,
+        digest: str,
+        counts: RowCounts,
+        version: int | None,
+        remark: str,
+        verdict: Verdict | None = None,
+    ) -> str:
+        """The receipt of a file whose batch is in the table, or changed nothing in it."""
+        changed, total, table = counts.stored + counts.deleted > 0, f"{counts.total:,} rows", self.spec.name
+        if not counts.stored:
+            self.profiles.forgive(digest)
+        if counts.added == counts.total:
+            sentence = f"{name}: {total} are in the table {table} since snapshot {version}."
+        elif changed:
+            sentence = f"{name}: {total} came, {counts.sentence()}; so the table {table} is since snapshot {version}."
+        else:
+            sentence = f"{name}: {total} came, {counts.sentence()}; the table {table} is as it was."
+        place = f"quarantine/{table}/{digest[:12]}" if counts.refused else ""
+        if place:
+            sentence += f" Refused rows and the reasons lie in {place}: their keys are in the table with other values."
         receipt = Receipt(
-            id=file.id,
-            name=file.name,
-            size=file.size,
+            id=file_id,
+            name=name,
+            size=size,
             digest=digest,
-            outcome="appended",
-            rows=rows.num_rows,
+            outcome="appended" if changed else "duplicate",
+            rows=counts.total,
+            counts=counts,
             version=version,
-            sentence=sentence,
-            report=verdict.report_key,
+            sentence=sentence + remark,
+            report=verdict.report_key if verdict else "",
+            quarantine=place,
         )
         return self._receive(receipt)
 
@@ -246,30 +346,38 @@ class _Intake:
                 digest=digest,
                 outcome="duplicate",
                 rows=part.known,
+                counts=RowCounts(unchanged=part.known),
                 version=part.batch.added.version,
                 sentence=sentence,
             )
         )
 
     def _already_in(self, file: Landed, digest: str) -> str:
+        from perennial.data.tables import counts_of
+
         commit = self.table.commit_of(digest)
         version = commit.version if commit else None
-        rows = int(commit.metadata.get("perennial.rows", 0)) if commit else 0
-        own = Receipt(
-            id=file.id, name=file.name, size=file.size, digest=digest, outcome="duplicate", rows=rows, version=version, sentence=""
-        )
+        counts = counts_of(commit) if commit else RowCounts()
         if commit and "perennial.file" in commit.metadata:
             # The run that appended it may have died before its receipt; the file it came from may have been landed anew since.
             first, name = commit.metadata["perennial.file"], commit.metadata.get("perennial.name", file.name)
-            sentence = (
-                f"{name}: {rows:,} rows are in the table {self.spec.name} since snapshot {version}; "
-                "the run that appended them was cut short."
-            )
-            said = self._receive(own.model_copy(update={"id": first, "name": name, "outcome": "appended", "sentence": sentence}))
+            size = int(commit.metadata.get("perennial.size", file.size))
+            said = self._taken(first, name, size, digest, counts, version, " It is told now: the run that appended them was cut short.")
             if first == file.id:
                 return said
-        sentence = f"{file.name}: its content is in the table {self.spec.name} already; nothing was appended."
-        return self._receive(own.model_copy(update={"sentence": sentence}))
+        return self._receive(
+            Receipt(
+                id=file.id,
+                name=file.name,
+                size=file.size,
+                digest=digest,
+                outcome="duplicate",
+                rows=counts.total,
+                counts=RowCounts(unchanged=counts.total),
+                version=version,
+                sentence=f"{file.name}: its content is in the table {self.spec.name} already; nothing was appended.",
+            )
+        )
 
     def _refuse(
         self,
@@ -310,6 +418,7 @@ class _Intake:
             digest=kept,
             outcome="refused",
             rows=rows,
+            counts=None if rows is None else RowCounts(refused=rows),
             sentence=sentence,
             report=report,
             quarantine=place,
@@ -334,14 +443,19 @@ def _recall(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
 
 
 def _note(summary: _Summary, receipt: Receipt) -> None:
+    counts = receipt.counts or RowCounts(added=receipt.rows or 0)
     if receipt.outcome == "appended":
-        summary.appended[receipt.name] = receipt.rows or 0
+        summary.appended[receipt.name] = counts.stored
     elif receipt.outcome == "duplicate":
         summary.duplicates.append(receipt.name)
     elif receipt.outcome == "refused":  # what was taken out since is for nobody to announce
         summary.refused[receipt.name] = receipt.sentence
         if receipt.report:
             summary.reports.append(receipt.report)
+    if receipt.outcome in ("appended", "duplicate") and counts.total not in (counts.added, counts.unchanged):
+        summary.counts = summary.counts.plus(**counts.model_dump())
+        if counts.refused:
+            summary.refused_rows[receipt.name] = counts.refused
 
 
 def _finish_removals(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
@@ -374,6 +488,8 @@ def _result(settings: Settings, store: Store, spec: DatasetSpec, summary: _Summa
         snapshot=snapshot,
         appended=summary.appended,
         refused=summary.refused,
+        refused_rows=summary.refused_rows,
+        counts=summary.counts.model_dump(exclude_defaults=True),
         duplicates=tuple(summary.duplicates),
         waiting=tuple(summary.waiting),
     )
@@ -391,10 +507,17 @@ def _sentence(spec: DatasetSpec, summary: _Summary, snapshot: int | None) -> str
             f"{_files(len(summary.duplicates))} in already: {', '.join(summary.duplicates[:3])}"
             f"{' ...' if len(summary.duplicates) > 3 else ''}."
         )
+    if summary.counts.total:
+        said.append(f"Of the rows with known keys or copies in their files: {summary.counts.sentence()}.")
     if summary.refused:
         name, why = next(iter(summary.refused.items()))
         said.append(why if len(summary.refused) == 1 else f"Refused {len(summary.refused)} files; the first is {name}: {why}")
     return " ".join(said)
+
+
+def _file_of_refused(name: str) -> str:
+    """What the file in quarantine is called that has the refused rows of a landed file."""
+    return f"{name}.refused.parquet"
 
 
 def _nothing_new(store: Store, spec: DatasetSpec) -> str:

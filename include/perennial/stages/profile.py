@@ -105,37 +105,53 @@ def run(
 
 
 def profile_owed(store: Store, spec: DatasetSpec) -> int:
-    """Make the profiles of all batches that are in a dataset's table and have none; returns how many.
+    """Make the profiles of all batches that are in a dataset's table and have none, or of which rows were replaced since; returns how many.
 
     As long as the table has fewer than FIT_ROWS rows, they stay owed: nothing says yet how its rows are best counted.
     """
     import pyarrow.compute as pc
 
-    from perennial.data.tables import BATCH
+    from perennial.data.merging import BATCH
     from perennial.engine.in_process import run as run_pass
     from perennial.profiles.profile import ByDay, ByGroupAndDay
-    from perennial.profiles.store import ProfileStore
+    from perennial.profiles.store import ProfileStore, mark_of
 
     kept = ProfileStore(store, spec.name)
-    owed = kept.owed()
-    if not owed:
+    owed_profiles = kept.owed_profiles()
+    if not owed_profiles:
         return 0
     table = _table(store, spec.name, spec)
+    # Asked before the version is read: its rows are then without those that these batches replaced.
+    taken_in = {batch for batch in {owed.because for owed in owed_profiles} if not batch or table.has_batch(batch)}
+    owed_profiles = [owed for owed in owed_profiles if owed.because in taken_in]
+    owed = {owed.batch: owed.label for owed in owed_profiles}
     version = table.version()
     layout = layout_of(kept, table, version, spec, FIT_ROWS) if version else None
     if layout is None:
         log.info("%d batches of %s wait for their profiles until %s rows are in.", len(owed), spec.name, f"{FIT_ROWS:,}")
         return 0
-    made, digests = 0, sorted(owed)
+    made, digests, marks = 0, sorted(owed), {profiled.mark for profiled in kept.batches()}
     for first in range(0, len(digests), TOGETHER):
         batch_of = {owed[digest]: digest for digest in digests[first : first + TOGETHER]}
         rows = table.dataset(version).filter(pc.field(BATCH).isin(list(batch_of)))
         counted = run_pass(ByGroupAndDay(ByDay(layout, spec.time_column), BATCH), rows)
         for label, profile in counted.items():
-            kept.write(batch_of[label], profile)
-            if not table.has_batch(batch_of[label]):  # taken out since its rows were read
-                kept.remove(batch_of[label])
-        made += len(counted)  # one that is not in the table stays owed
+            if mark_of(batch_of[label]) in marks or not kept.write(batch_of[label], profile):
+                kept.replace(batch_of[label], profile)
+        changed = table.changed_batches(version or 0)
+        for label, batch in batch_of.items():
+            if label in counted and not table.has_batch(batch):  # taken out since its rows were read
+                kept.remove(batch)
+                continue
+            if label not in counted and not table.has_batch(batch, version):  # it may be about to be appended
+                continue
+            if label in changed:  # by a batch that came since the version was read: the next run counts again
+                kept.owe(batch, label)
+                continue
+            if label not in counted:  # others replaced all of its rows
+                kept.remove(batch)
+            kept.settle([owed for owed in owed_profiles if owed.batch == batch])
+        made += len(counted)
     log.info("Profiled %d of %d batches of %s.", made, len(owed), spec.name)
     return made
 
@@ -160,7 +176,7 @@ def layout_of(kept: ProfileStore, table: Table, version: int, spec: DatasetSpec 
     Returns:
         None if it is not decided and the version has fewer rows.
     """
-    from perennial.data.tables import BATCH
+    from perennial.data.merging import BATCH
     from perennial.profiles.layout import fit_layout
 
     if (layout := kept.layout()) is not None or table.count(version) < least:

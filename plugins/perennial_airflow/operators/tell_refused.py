@@ -1,4 +1,4 @@
-"""Makes refused files visible: the run fails although the good batches were ingested."""
+"""Makes refused files and rows visible: the run fails although the good ones were ingested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TellRefused(BaseOperator):
-    """Fails with the sentences of the refused files of an ingestion, if there are any.
+    """Fails with the sentences of the refused files and rows of an ingestion, if there are any.
 
     Args:
         ingested_by: task whose result is looked at.
@@ -28,13 +28,15 @@ class TellRefused(BaseOperator):
         result = context["ti"].xcom_pull(task_ids=self.ingested_by)
         refused: dict[str, str] = result["refused"]
         taken = len(result["appended"]) + len(result["duplicates"])
-        if not refused:
+        rows: dict[str, int] = result.get("refused_rows", {})
+        if not refused and not rows:
             self.log.info("No file was refused.")
             return
+        files = f"{len(refused)} of {len(refused) + taken} files were refused and lie in quarantine: {', '.join(sorted(refused))}."
+        said = [files] if refused else []
+        if rows:
+            of_files = ", ".join(f"{count:,} of {name}" for name, count in sorted(rows.items()))
+            said.append(f"Rows were refused one by one and lie in quarantine with the reasons: {of_files}.")
         for sentence in refused.values():
             self.log.error("%s", sentence)
-        refuse(
-            self,
-            f"{len(refused)} of {len(refused) + taken} files were refused and lie in quarantine: {', '.join(sorted(refused))}. "
-            "Correct them and land them again.",
-        )
+        refuse(self, f"{' '.join(said)} Correct them and land them again.")

@@ -33,6 +33,13 @@ def test_refused_files_fail_the_run(task_log, task_instance):
     assert ("ERROR", "Suite flights refused batch 3.csv: distance is null in 3 of 9 rows.") in task_log.lines
 
 
+def test_refused_rows_fail_the_run(task_log, task_instance):
+    """DM-10: The other rows of their files are in; the sentence counts the refused ones by file."""
+    result = {"appended": {"1.csv": 10}, "duplicates": [], "refused": {}, "refused_rows": {"1.csv": 3}}
+    with pytest.raises(StageRefused, match=r"^Rows were refused one by one and lie in quarantine with the reasons: 3 of 1\.csv\. Correct"):
+        TellRefused(task_id="tell", ingested_by="ingest").execute({"ti": task_instance(ingest=result)})
+
+
 def test_no_refused_file_is_a_success(task_log, task_instance):
     """DE-15: Green when all files are in."""
     TellRefused(task_id="tell", ingested_by="ingest").execute(

@@ -13,7 +13,7 @@ r"""Readers: a landed file becomes a table of exactly the dataset's columns and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -71,9 +71,12 @@ def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str]
         raise BatchRefused(said + hint(path, spec, name, said, refused_as)) from None
 
 
-def refuse_nulls(rows: pa.Table, spec: DatasetSpec) -> None:
-    """Raises BatchRefused if a required column has nulls: whatever the suite says, the table must not contain them."""
+def refuse_nulls(rows: pa.Table, spec: DatasetSpec, names: Collection[str] | None = None) -> None:
+    """Raises BatchRefused if a required column (of the named ones, if some are) has nulls: whatever the suite says, the table must not
+    contain them."""
     for column in spec.columns:
+        if names is not None and column.name not in names:
+            continue
         nulls = rows[column.name].null_count
         if nulls and not column.nullable:
             raise BatchRefused(

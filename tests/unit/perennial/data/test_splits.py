@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from perennial.data.merging import Rule
+from perennial.data.row_counts import RowCounts
 from perennial.data.snapshots import Snapshot, latest_snapshot
 from perennial.data.splits import split
 from perennial.data.tables import Table
@@ -49,6 +51,17 @@ def snapshot(store: FolderStore, spec: DatasetSpec) -> Snapshot:
     found = latest_snapshot(store, spec)
     assert found is not None
     return found
+
+
+def test_a_row_trains_once_its_label_replaced_a_missing_one(store: FolderStore, spec: DatasetSpec) -> None:
+    """DM-03, DM-12: The same row comes again with its label; the snapshot from before stays without."""
+    table, rule = Table(store, "sales"), Rule(spec.key, by_row=True, on_known_key="replace")
+    table.merge(days(12, unlabelled_last=3), "rows", rule, event_time="sold")
+    known = days(12)
+    assert table.merge(known, "labels", rule, event_time="sold").counts == RowCounts(replaced=72, unchanged=216)
+    before, now = (split(Snapshot(spec, version, store), model(), FEATURES) for version in (1, 2))
+    assert (before.bounds["test"], now.bounds["test"]) == (["2013-01-08", "2013-01-10"], ["2013-01-11", "2013-01-13"])
+    assert sorted(now.test["amount"]) == known["amount"].to_pylist()[-48:]
 
 
 @pytest.mark.parametrize("most", [0.0, 0.5])

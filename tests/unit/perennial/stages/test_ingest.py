@@ -409,14 +409,14 @@ def test_a_file_that_continues_what_was_taken_out_is_refused(store: FolderStore)
 
 def test_a_file_that_was_appended_before_sizes_were_kept_is_continued(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """DM-01: Its receipt tells its size."""
-    append = Table.append
+    merge = Table.merge
 
-    def without_size(self: Table, rows: pa.Table, digest: str, *, metadata: dict[str, str], **named: object) -> int:
-        return append(self, rows, digest, metadata={k: v for k, v in metadata.items() if k != "size"}, **named)  # type: ignore[arg-type]
+    def without_size(self: Table, *given: object, metadata: dict[str, str], **named: object) -> object:
+        return merge(self, *given, metadata={k: v for k, v in metadata.items() if k != "size"}, **named)  # type: ignore[arg-type]
 
     land(store, "a.csv", lines(1, 3, header=True))
     with monkeypatch.context() as patch:
-        patch.setattr(Table, "append", without_size)
+        patch.setattr(Table, "merge", without_size)
         run(store)
     grow(store, "a.csv", lines(4, 5))
     assert run(store).appended == {"a.csv": 2}

@@ -1,0 +1,295 @@
+"""Stage ingest where rows may be corrected: the table is what a plain dictionary would be, and everything that counts it agrees."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from perennial import discovery
+from perennial.data import commits, tables
+from perennial.data.receipts import Receipt, receipts
+from perennial.data.tables import Table
+from perennial.profiles.store import ProfileStore
+from perennial.quality import data_docs, validation
+from perennial.quality.validation import Verdict
+from perennial.settings import Settings
+from perennial.specs import Column, DatasetSpec
+from perennial.stages import ingest
+from perennial.stages import profile as profiling
+from perennial.store import FolderStore
+
+FINAL = DatasetSpec(
+    name="orders", title="Orders", owner="tests", key=("id",), event_time="ts",
+    columns=(
+        Column(name="id", type="int"), Column(name="ts", type="timestamp"), Column(name="amount", type="float"),
+        Column(name="y", type="bool", nullable=True), Column(name="gone", type="bool", nullable=True),
+    ),
+)  # fmt: skip
+NEWEST = FINAL.model_copy(update={"newest_by": "amount"})
+SETTINGS = Settings(store="unused", landing_settle_seconds=0, reports_url="http://reports")
+
+
+def spec(**fields: Any) -> DatasetSpec:
+    return FINAL.model_copy(update={"rows": "corrected", "on_known_key": "replace"} | fields)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def stand_ins() -> Iterator[None]:
+    """A suite that takes everything, and profiles from the first row on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            validation, "validate",
+            lambda rows, dataset, name, **_: Verdict(dataset.name, name, rows.num_rows, True, None, (), "reports/orders/docs/x.html"),
+        )  # fmt: skip
+        patch.setattr(data_docs, "write_index", lambda *_: None)
+        patch.setattr(discovery, "models", dict)
+        patch.setattr(profiling, "FIT_ROWS", 1)
+        yield
+
+
+@pytest.fixture
+def take(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Receipt]:
+    """Lands a file for a dataset and takes it in; its receipt."""
+    store = FolderStore(str(tmp_path / "store"))
+
+    def take(dataset: DatasetSpec, name: str, content: str | bytes) -> Receipt:
+        monkeypatch.setattr(ingest, "dataset_spec", lambda _: dataset)
+        store.write(f"landing/orders/{name}", content if isinstance(content, bytes) else content.encode())
+        ingest.run(SETTINGS, store, "orders")
+        assert counted(store) == table_days(store)
+        return next(receipt for receipt in receipts(store, "orders") if receipt.name == name)
+
+    take.store = store  # type: ignore[attr-defined]
+    return take
+
+
+def csv(*lines: str) -> str:
+    """Lines of id, day, amount, and whatever else: y, gone."""
+    rows = [line.split() + [""] * (5 - len(line.split())) for line in lines]
+    return "id,ts,amount,y,gone\n" + "".join(f"{n},2026-05-{int(day):02},{amount},{y},{gone}\n" for n, day, amount, y, gone in rows)
+
+
+def amounts(store: FolderStore, version: int | None = None) -> dict[int, float]:
+    found = Table(store, "orders").scan(["id", "amount"], version=version)
+    assert len(set(found["id"].to_pylist())) == found.num_rows
+    return dict(zip(found["id"].to_pylist(), found["amount"].to_pylist(), strict=True))
+
+
+def counted(store: FolderStore) -> Counter[int]:
+    """Rows by day, as the profiles have them."""
+    found = ProfileStore(store, "orders").read()
+    return Counter({day.day: int(n) for day, n in zip(found.blocks, found.rows(), strict=True) if n} if found else {})
+
+
+def table_days(store: FolderStore) -> Counter[int]:
+    table = Table(store, "orders")
+    return Counter(time.day for time in table.scan(["ts"])["ts"].to_pylist()) if table.version() else Counter()
+
+
+BOTH = {1: 10, 2: 20, 3: 30}
+BASE = csv("1 4 10", "2 4 20", "3 5 30")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "content", "outcome", "counts", "table"),
+    [
+        (spec(), csv("2 4 1", "4 6 40"), "appended", {"added": 1, "replaced": 1}, {1: 10, 2: 1, 3: 30, 4: 40}),
+        (spec(on_known_key="keep_first"), csv("2 4 1", "4 6 40"), "appended", {"added": 1, "kept": 1}, {1: 10, 2: 20, 3: 30, 4: 40}),
+        (spec(on_known_key="refuse"), csv("2 4 1", "4 6 40"), "appended", {"added": 1, "refused": 1}, {1: 10, 2: 20, 3: 30, 4: 40}),
+        (FINAL, csv("2 4 1", "4 6 40"), "refused", {"refused": 2}, {1: 10, 2: 20, 3: 30}),
+        (spec(on_known_key="refuse"), csv("2 4 20", "3 5 30", "4 6 9"), "appended", {"added": 1, "unchanged": 2}, BOTH | {4: 9}),
+        (spec(), csv("3 5 30", "2 4 20"), "duplicate", {"unchanged": 2}, {1: 10, 2: 20, 3: 30}),
+        (FINAL, csv("7 7 70", "8 7 80", "7 7 70"), "appended", {"added": 2, "repeated": 1}, {1: 10, 2: 20, 3: 30, 7: 70, 8: 80}),
+        (spec(), csv("7 7 70", "8 7 80", "7 7 1"), "refused", {"refused": 3}, {1: 10, 2: 20, 3: 30}),
+        (NEWEST, csv("7 7 1", "7 7 70"), "appended", {"added": 1, "older": 1}, {1: 10, 2: 20, 3: 30, 7: 70}),
+        (spec(newest_by="amount"), csv("2 4 1", "3 5 31"), "appended", {"older": 1, "replaced": 1}, {1: 10, 2: 20, 3: 31}),
+        (spec(deleted="gone"), "id,ts,amount,y,gone\n2,,,,true\n9,,,,true\n3,2026-05-05,31,,\n", "appended",
+         {"deleted": 1, "unchanged": 1, "replaced": 1}, {1: 10, 3: 31}),
+        (spec(deleted="gone"), "id,ts,amount,y,gone\n1,,,,true\n2,,,,true\n3,,,,true\n", "appended", {"deleted": 3}, {}),
+        (spec(deleted="gone", newest_by="amount"), "id,ts,amount,y,gone\n1,,,,true\n", "refused", {"refused": 1}, {1: 10, 2: 20, 3: 30}),
+    ],
+)  # fmt: skip
+def test_each_row_comes_to_its_outcome(
+    take: Any, dataset: DatasetSpec, content: str, outcome: str, counts: dict[str, int], table: dict[int, float]
+) -> None:
+    """DM-02, DM-10: Corrected later, unchanged overlap, one key twice, repeated and deleted rows, by what the dataset declares; the
+    receipt counts them, the snapshot before has what it had, the profiles count what is in."""
+    take(dataset, "base.csv", BASE)
+    receipt = take(dataset, "next.csv", content)
+    assert receipt.counts is not None
+    assert (receipt.outcome, receipt.counts.model_dump(exclude_defaults=True), amounts(take.store)) == (outcome, counts, table)
+    assert amounts(take.store, 1) == {1: 10, 2: 20, 3: 30}
+    assert take(dataset, "copy.csv", content).outcome == ("refused" if outcome == "refused" else "duplicate")
+    assert amounts(take.store) == table
+
+
+def test_refused_rows_lie_in_quarantine_and_can_be_taken_afterwards(take: Any) -> None:
+    """DM-02, DM-10: A file of their own with the reasons; once the spec replaces, landing that file is all that is left to do."""
+    take(spec(on_known_key="refuse"), "base.csv", BASE)
+    receipt = take(spec(on_known_key="refuse"), "next.csv", csv("2 4 1", "4 6 40"))
+    said = "2 rows came, 1 added, 1 refused; so the table orders is since snapshot 2. Refused rows and the reasons lie in "
+    assert f"{said}{receipt.quarantine}" in receipt.sentence
+    reasons = json.loads(take.store.read(f"{receipt.quarantine}/reasons.json"))
+    assert (
+        "1 rows of next.csv were refused: their keys are in the table orders with other values, from batch base.csv ("
+        in reasons["sentence"]
+    )
+    assert reasons["sentence"].endswith('set on_known_key="replace" in the spec and land next.csv.refused.parquet.')
+    assert (reasons["keys"], take.store.exists(reasons["report"])) == ([{"id": 2}], True)
+    content = take.store.read(f"{receipt.quarantine}/next.csv.refused.parquet")
+    assert pyarrow.parquet.read_table(pyarrow.BufferReader(content)).num_rows == 1
+    assert take(spec(), "refused.parquet", content).counts.replaced == 1
+    assert amounts(take.store) == {1: 10, 2: 1, 3: 30, 4: 40}
+
+
+def test_a_run_says_what_became_of_the_rows(take: Any) -> None:
+    """DM-02: The result counts what was not simply added, and names the files of which rows were refused."""
+    dataset = spec(on_known_key="refuse")
+    take(dataset, "base.csv", BASE)
+    for name, content in (("a.csv", csv("2 4 1", "4 6 40")), ("b.csv", csv("5 6 50", "5 6 50", "1 4 10"))):
+        take.store.write(f"landing/orders/{name}", content.encode())
+    result = ingest.run(SETTINGS, take.store, "orders", run="monday")
+    assert (result.appended, result.refused_rows) == ({"a.csv": 1, "b.csv": 1}, {"a.csv": 1})
+    assert result.counts == {"added": 2, "unchanged": 1, "repeated": 1, "refused": 1}
+    assert "Of the rows with known keys or copies in their files: 2 added, 1 unchanged, 1 repeated, 1 refused." in result.sentence
+    assert ingest.run(SETTINGS, take.store, "orders", run="monday", retry=True) == result
+
+
+class Killed(BaseException):
+    """What kill -9 looks like from inside: nothing below may catch it."""
+
+
+def dies(act: Callable[..., object], left: list[int]) -> Callable[..., object]:
+    def wrapped(*given: object, **named: object) -> object:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+        return act(*given, **named)
+
+    return wrapped
+
+
+ROWS = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(0, 5), st.booleans()), min_size=1, max_size=4, unique_by=lambda row: row[0]
+)  # id, day, amount, gone
+
+
+class Corrections(RuleBasedStateMachine):
+    """Files arrive, correct and delete; runs are killed between any two writes; two runs meet in one table."""
+
+    @initialize(how=st.sampled_from(["replace", "keep_first", "refuse"]), newest=st.booleans())
+    def begin(self, how: str, newest: bool) -> None:
+        self.folder = tempfile.mkdtemp()
+        self.store = FolderStore(self.folder)
+        self.spec = spec(on_known_key=how, newest_by="amount" if newest else "", deleted="gone")
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(ingest, "dataset_spec", lambda _: self.spec)
+        self.rows: dict[int, tuple[int, int]] = {}
+        self.known: set[bytes] = set()
+        self.snapshots: dict[int, dict[int, float]] = {}
+        self.files = self.landed = 0
+
+    def land(self, rows: list[tuple[int, int, int, bool]]) -> bytes:
+        content = csv(*(f"{n} {day} {amount} true {str(gone).lower()}" for n, day, amount, gone in rows)).encode()
+        self.files += 1
+        self.store.write(f"landing/orders/{self.files:03}.csv", content)
+        return content
+
+    def expect(self, content: bytes, rows: list[tuple[int, int, int, bool]]) -> None:
+        """What a dictionary makes of the file."""
+        if content in self.known:
+            return
+        changed, refused = dict(self.rows), 0
+        for n, day, amount, gone in rows:
+            old = self.rows.get(n)
+            older = bool(self.spec.newest_by and old and amount < old[1])
+            if gone:
+                if not older:
+                    changed.pop(n, None)
+            elif old is None or (old != (day, amount) and self.spec.on_known_key == "replace" and not older):
+                changed[n] = (day, amount)
+            elif old != (day, amount) and self.spec.on_known_key == "refuse":
+                refused += 1
+        if refused < len(rows):  # else the file is refused whole, and may come again
+            self.known.add(content)
+            self.rows = changed
+
+    def run(self) -> None:
+        ingest.run(SETTINGS, self.store, "orders")
+
+    @rule(rows=ROWS)
+    def arrives(self, rows: list[tuple[int, int, int, bool]]) -> None:
+        self.expect(self.land(rows), rows)
+        self.run()
+
+    @rule(rows=ROWS, nth=st.integers(1, 16))
+    def killed(self, rows: list[tuple[int, int, int, bool]], nth: int) -> None:
+        self.expect(self.land(rows), rows)
+        left = [nth]
+        with pytest.MonkeyPatch.context() as patch:
+            for effect in ("write", "put_if_absent", "delete", "upload", "copy"):
+                patch.setattr(FolderStore, effect, dies(getattr(FolderStore, effect), left))
+            patch.setattr(commits, "write_deltalake", dies(commits.write_deltalake, left))
+            with contextlib.suppress(Killed):
+                self.run()
+        self.run()
+
+    @rule(first=ROWS, second=ROWS, both=st.booleans())
+    def two_writers(self, first: list[tuple[int, int, int, bool]], second: list[tuple[int, int, int, bool]], both: bool) -> None:
+        """Just before the commit of the first file another run takes in the second one, and maybe the first one too."""
+        put, waiting, landed = tables.put_commit, ingest.waiting_files, list[bytes]()
+
+        def put_late(*given: Any) -> bool:
+            patch.undo()
+            landed.append(self.land(second))
+            name = f"{self.files:03}.csv"
+            with pytest.MonkeyPatch.context() as inner:
+                inner.setattr(
+                    ingest, "waiting_files",
+                    lambda *asked: ([file for file in waiting(*asked)[0] if both or file.name == name], []),
+                )  # fmt: skip
+                self.run()
+            return put(*given)
+
+        mine = self.land(first)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tables, "put_commit", put_late)
+            self.run()
+        order = [(content, second) for content in landed]
+        order.insert(0 if both else len(order), (mine, first))
+        for content, rows in order:
+            self.expect(content, rows)
+
+    @invariant()
+    def is_the_dictionary(self) -> None:
+        if not hasattr(self, "rows") or not (version := Table(self.store, "orders").version()):
+            return
+        assert amounts(self.store) == {n: amount for n, (_, amount) in self.rows.items()}
+        assert counted(self.store) == table_days(self.store) == Counter(day for day, _ in self.rows.values())
+        assert self.snapshots.setdefault(version, amounts(self.store)) == amounts(self.store)
+        written = receipts(self.store, "orders")
+        assert len(written) == self.files
+        assert sum(r.counts.added - r.counts.deleted for r in written if r.counts and r.outcome != "refused") == len(self.rows)
+
+    def teardown(self) -> None:
+        if hasattr(self, "rows"):
+            for version, rows in self.snapshots.items():
+                assert amounts(self.store, version) == rows
+            assert ProfileStore(self.store, "orders").owed() == {}
+            self.patch.undo()
+            shutil.rmtree(self.folder)
+
+
+TestCorrections = Corrections.TestCase
+TestCorrections.settings = settings(max_examples=12, stateful_step_count=6, deadline=None, suppress_health_check=list(HealthCheck))
