@@ -29,6 +29,19 @@ def test_an_example_does_what_it_shows(path: Path, tmp_path: Path, monkeypatch: 
     assert shown.failed == 0
 
 
+DOCUMENTS = sorted(path.name for path in (ROOT.parents[1] / "docs").glob("*.md") if re.search(r"^ *>>> ", path.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_an_example_of_a_page_does_what_it_shows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DE-03: What a page works through runs from its top to its end."""
+    monkeypatch.chdir(tmp_path)
+    page = str(ROOT.parents[1] / "docs" / name)
+    shown = doctest.testfile(page, module_relative=False, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, encoding="utf-8")
+    assert shown.attempted
+    assert shown.failed == 0
+
+
 WITH_COMMANDS = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if re.search(COMMAND, path.read_text(), re.MULTILINE))
 
 
