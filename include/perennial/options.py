@@ -323,7 +323,11 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--from", "first day to replay; if absent, the first with enough known labels", day),
             Option("--to", "last day to replay; the newest one with labels if absent", day),
             Option("--policies", "comma-separated names; all if absent"),
-            Option("--delay-days", "days from the end of a day until its labels are known; as in the dataset's spec if absent", rate),
+            Option(
+                "--delay-days",
+                "days from the end of a day until its labels are known; as the dataset's spec or its label feed shows if absent",
+                rate,
+            ),
             Option("--jobs", "maximum number of processes; one for each core if absent", count),
         ),
     ),

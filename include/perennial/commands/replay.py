@@ -89,11 +89,11 @@ def run(
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
     chosen = policies_named(policies, spec.retrain)
-    delay = ceil(dataset.label_delay_days if delay_days is None else delay_days)
     snapshot = model_snapshot(store, spec)
     if snapshot is None:
         empty = empty_dataset(store, spec)
         raise UnknownName(f"The dataset {empty} has no rows yet, so there is nothing to replay: land and ingest its history first.")
+    delay = snapshot.usual_delay_days() if delay_days is None else ceil(delay_days)
     began = time.monotonic()
     progress = Told(sys.stderr.isatty())
     world = prepare(snapshot, spec, discovery.model_part(model, "features"), delay, settings.home / "replay", progress)

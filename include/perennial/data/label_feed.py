@@ -25,7 +25,7 @@ from perennial.specs import LabelSpec
 if TYPE_CHECKING:
     from perennial.data.snapshots import Snapshot
 
-_PLACE, _ROW = "_place", "_row"
+_PLACE, _ROW, _FIRST = "_place", "_row", "_first"
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,21 @@ class KnownLabels:
         for name in self.spec.columns:
             rows = rows.append_column(name, self.latest[name].take(place))
         return rows
+
+    def usual_delay_days(self, rows: pa.Table, event_time: str, share: float = 0.9) -> int:
+        """Days from the end of a row's day until its label was first known, for that share of the labels that are known.
+
+        Args:
+            rows: key and event time of all rows.
+            event_time: name of that column.
+            share: of the labelled rows.
+        """
+        key, known_at = list(self.spec.key), self.spec.known_at
+        told = self.feed.table.scan([*key, known_at], pc.field(known_at) <= self.known_by, self.feed.version)
+        first = told.group_by(key).aggregate([(known_at, "min")]).rename_columns([*key, _FIRST])
+        joined = rows.select([*key, event_time]).join(first, key, join_type="inner")
+        days = [joined[name].to_numpy().astype("datetime64[D]").astype(np.int64) for name in (_FIRST, event_time)]
+        return int(max(0, np.quantile(days[0] - days[1], share, method="inverted_cdf"))) if joined.num_rows else 0
 
 
 def latest_of(told: pa.Table, spec: LabelSpec) -> pa.Table:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -139,6 +140,14 @@ class Snapshot:
         """How many rows of each day have a label: a value in that column."""
         rows = self._read([self.dataset.time_column, label])
         return coverage_of(rows[self.dataset.time_column].to_numpy(), rows[label].is_valid().to_numpy())
+
+    def usual_delay_days(self) -> int:
+        """Days until the labels of a day are usually known: as the dataset says, or longer where its label feed shows that."""
+        told = math.ceil(self.dataset.label_delay_days)
+        if self.labels is None:
+            return told
+        rows = self.table.scan(list(dict.fromkeys((*self.labels.spec.key, self.dataset.time_column))), version=self.version)
+        return max(told, self.labels.usual_delay_days(rows, self.dataset.time_column))
 
     def _read(self, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
         """Columns of the rows, and of the labels that were known of them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from perennial import discovery
 from perennial.data.labels import Coverage, coverage_of
+from perennial.data.readers import read_batch
 from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot, table_of
 from perennial.data.splits import split
 from perennial.errors import StoredDataDamaged, TrainingRefused, UnknownName
@@ -188,6 +190,31 @@ def test_a_changed_byte_of_the_feed_is_damage(store: FolderStore) -> None:
     store.write(path, store.read(path)[:-1] + b"?")
     with pytest.raises(StoredDataDamaged, match="verdicts"):
         snapshot.refuse_damaged()
+
+
+def test_the_delay_of_labels_is_seen_in_the_feed(store: FolderStore) -> None:
+    """DM-03, MN-10: Nine of ten labels were known two days after their row, one later; corrections count not; a longer delay of the dataset
+    does."""
+    late = [(claim, 24 * claim + (53 if claim else 200), True) for claim in range(10)]
+    snapshot = labelled(store, claims(12), *late, (3, 900, False))
+    assert snapshot.usual_delay_days() == 2
+    assert replace(snapshot, labels=None).usual_delay_days() == 0
+    slow = replace(snapshot, dataset=ROWS.model_copy(update={"label_delay_days": 3.5}))
+    assert slow.usual_delay_days() == 4
+
+
+def test_rows_that_landed_without_labels_train_once_these_are_known(store: FolderStore, tmp_path: Path) -> None:
+    """DM-03: A file of rows with an empty label, then a file of labels, as people have them: read, landed, joined as of the snapshot."""
+    (tmp_path / "rows.csv").write_text("id,at,sum,fraud\n" + "".join(f"{n},2024-01-0{n} 06:00:00,1.5,\n" for n in range(1, 7)))
+    (tmp_path / "labels.csv").write_text("id,fraud,known\n" + "".join(f"{n},{n % 2 == 0},2024-01-0{n + 2} 09:00:00\n" for n in range(1, 7)))
+    table_of(store, ROWS).append(read_batch(tmp_path / "rows.csv", ROWS), "1f" * 32, key=ROWS.key)
+    assert model_snapshot(store, MODEL) is None
+    table_of(store, FEED).append(read_batch(tmp_path / "labels.csv", FEED), "2f" * 32, key=FEED.key)
+    snapshot = model_snapshot(store, MODEL)
+    assert snapshot is not None
+    assert snapshot.words == "snapshot 1 of claims with labels 1 of verdicts, known by 2024-01-08 09:00"
+    cut = split(snapshot, MODEL, FEATURES)
+    assert cut.train["fraud"].tolist() == [False, True, False, True]
 
 
 def test_coverage_of_days() -> None:
