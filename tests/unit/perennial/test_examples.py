@@ -34,7 +34,7 @@ DOCUMENTS = sorted(path.name for path in (ROOT.parents[1] / "docs").glob("*.md")
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_an_example_of_a_page_does_what_it_shows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DE-03: What a page works through runs from its top to its end."""
+    """What a page works through runs from its top to its end."""
     monkeypatch.chdir(tmp_path)
     page = str(ROOT.parents[1] / "docs" / name)
     shown = doctest.testfile(page, module_relative=False, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, encoding="utf-8")

@@ -311,7 +311,7 @@ def test_the_floor_is_what_a_simple_rule_loses(project, capsys):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:marshmallow.*", "ignore::DeprecationWarning:great_expectations.*")
 @pytest.mark.filterwarnings("ignore::UserWarning:great_expectations.*")
-@pytest.mark.parametrize("name", ["orders_total", "orders_late"])
+@pytest.mark.parametrize("name", ["orders_total", "orders_late", "orders_channel"])
 def test_a_model_trains_on_its_own_sample_and_meets_its_floor(project, capsys, name):
     """MO-01, MO-13: The sample is taken by the dataset that was made after it, and what was written learns from it as it is, whatever the
     label's scale."""
@@ -371,7 +371,7 @@ def test_what_is_written_passes_the_type_check(project, capsys):
 def test_the_tests_that_are_written_pass(project, capsys):
     """DE-01: `make test` runs them with all others."""
     add_all(project, capsys)
-    for name in ("orders_total", "orders_late", "orders_time"):
+    for name in ("orders_total", "orders_late", "orders_channel", "orders_time"):
         tests = load(project / f"tests/unit/perennial_models/{name}/test_{name}_features.py")
         for test in (tests.test_a_row_of_nulls_is_encoded, tests.test_the_label_is_no_input, tests.test_unknown_labels_are_nan):
             test()

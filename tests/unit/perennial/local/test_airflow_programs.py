@@ -77,7 +77,7 @@ def test_connections_for_alerts_are_handed_on(home, monkeypatch):
 
 
 def test_a_team_has_a_folder_of_its_own(home):
-    """DE-02: Beside that of Perennial, under the name that Airflow gives to it otherwise too; without one nothing is said to Airflow."""
+    """Beside that of Perennial, under the name that Airflow gives to it otherwise too; without one nothing is said to Airflow."""
     name = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
     given = airflow_programs.environment(settings(home, PERENNIAL_DAGS_FOLDER=str(home / "team")))
     assert [(bundle["name"], bundle["kwargs"]) for bundle in json.loads(given[name])] == [
