@@ -23,7 +23,7 @@ from perennial.data.readers.limits import refuse_too_large
 from perennial.data.readers.packing import EXTENSIONS
 from perennial.data.readers.proposals import hint
 from perennial.data.readers.values import TYPES, Misfit, typed
-from perennial.data.readers.written import as_written
+from perennial.data.readers.written import as_written, sentences
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
 
@@ -86,8 +86,9 @@ def refuse_nulls(rows: pa.Table, spec: DatasetSpec, names: Collection[str] | Non
 
 
 def _read(path: Path, spec: DatasetSpec, name: str, remarks: list[str]) -> pa.Table:
-    parts = [_typed(rows, spec, member, remarks) for member, rows in as_written(path, spec, name, remarks)]
-    return pa.concat_tables(parts, promote_options="default")
+    with sentences(name):
+        parts = [_typed(rows, spec, member, remarks) for member, rows in as_written(path, spec, name, remarks)]
+        return pa.concat_tables(parts, promote_options="default")
 
 
 def _typed(raw: pa.Table, spec: DatasetSpec, name: str, remarks: list[str]) -> pa.Table:

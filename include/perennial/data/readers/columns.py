@@ -64,17 +64,21 @@ def _compared(name: str, spec: DatasetSpec) -> str:
 
 
 def _with_declared(rows: pa.Table, spec: DatasetSpec) -> pa.Table:
-    """Declared headers and nested fields under the names of the spec; what else is nested stays whole."""
+    """Declared headers and nested fields under the names of the spec. What else a used field holds is left out with it."""
+    nested: dict[str, pa.ChunkedArray] = {}
     used: set[str] = set()
+    names = list(rows.column_names)
     for column, called in spec.files.fields.items():
         if called in rows.column_names:
-            rows = rows.rename_columns([column if given == called else given for given in rows.column_names])
-            continue
-        values = _nested(rows, called.split("."))
-        if values is not None:
+            names = [column if given == called else name for given, name in zip(rows.column_names, names, strict=True)]
+        elif (values := _nested(rows, called.split("."))) is not None:
+            nested[column] = values
             used.add(called.split(".")[0])
-            rows = rows.append_column(column, values)
-    return rows.drop_columns([name for name in used if name in rows.column_names and name not in spec.files.fields])
+    rows = rows.rename_columns(names)
+    rows = rows.select([place for place, name in enumerate(names) if name not in used])
+    for column, values in nested.items():
+        rows = rows.append_column(column, values)
+    return rows
 
 
 def _with_times(rows: pa.Table, spec: DatasetSpec) -> pa.Table:
@@ -82,7 +86,7 @@ def _with_times(rows: pa.Table, spec: DatasetSpec) -> pa.Table:
     wanted = {column.name for column in spec.columns}
     consumed: set[str] = set()
     for column, parts in spec.files.time_of.items():
-        if column in rows.column_names or not set(parts) <= set(rows.column_names):
+        if column in rows.column_names or any(rows.column_names.count(part) != 1 for part in parts):
             continue
         day, hour = (pc.utf8_trim_whitespace(rows[part].cast(pa.string())) for part in parts)
         day = pc.replace_substring_regex(day, "[ T]00:00:00(?:\\.0+)?$", "")
@@ -103,7 +107,7 @@ def _with_folders(rows: pa.Table, spec: DatasetSpec, name: str) -> pa.Table:
 
 
 def _nested(rows: pa.Table, path: Sequence[str]) -> pa.ChunkedArray | None:
-    if path[0] not in rows.column_names:
+    if rows.column_names.count(path[0]) != 1:
         return None
     values = rows[path[0]]
     for step in path[1:]:

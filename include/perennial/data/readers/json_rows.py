@@ -142,13 +142,19 @@ def _nested(paths: Sequence[Path]) -> pa.Schema:
 def _columns(file: IO[bytes], explicit: pa.Schema | None) -> pa.Table:
     size = file.seek(0, 2)
     file.seek(0)
+    for number, line in enumerate(file, start=1):
+        if not (start := line.lstrip(b"\xef\xbb\xbf \t\r\n")).startswith(b"{") and start:
+            _refuse_no_object(line, number)  # Arrow crashes on a line that is null
+    file.seek(0)
     try:
         # one block: rows are then counted from the beginning of the file
-        return pa.json.read_json(
+        rows = pa.json.read_json(
             file,
             read_options=pa.json.ReadOptions(block_size=min(size + 1, (1 << 31) - 1)),
             parse_options=pa.json.ParseOptions(newlines_in_values=False, explicit_schema=explicit),
         )
+        rows.validate()  # Arrow makes lists of nulls that are shorter than they say
+        return rows
     except pa.ArrowInvalid:
         file.seek(0)
         for number, line in enumerate(file, start=1):

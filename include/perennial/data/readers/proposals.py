@@ -118,7 +118,8 @@ def propose(path: Path, name: str = "", spec: DatasetSpec | None = None) -> Prop
     except pa.ArrowException as error:
         raise BatchRefused(f"the files in {name} have different columns ({str(error).splitlines()[0]}): land them one by one.") from None
     _refuse_odd_names(rows.column_names, name)
-    return _Evidence(rows, form, spec, typed_file=form_of(path.name) in BINARY).proposal()
+    with sentences(name):
+        return _Evidence(rows, form, spec, typed_file=form_of(path.name) in BINARY).proposal()
 
 
 def _refuse_odd_names(names: Sequence[str], name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import unicodedata
@@ -382,6 +383,61 @@ def test_a_declared_time_means_what_it_meant_to_its_writer(when, form):
     from perennial.data.wall_times import wall_times
 
     assert wall_times(pa.chunked_array([[when.strftime(form), None]]), "UTC", (form,)).to_pylist() == [when, None]
+
+
+CELLS = [
+    "1",
+    "x",
+    "",
+    "2026-05-04",
+    "03/04/2026 10:00",
+    "1,5",
+    "1.234,5",
+    "NA",
+    "J",
+    "yes",
+    "inf",
+    "9" * 25,
+    "ä",
+    "\0",
+    '"',
+    " ",
+    "[1]",
+    "{}",
+    "1e400",
+]
+NAMES = [*HEADER.split(","), " id", "ID", "", "hour", "day", "1", "2026-01-01", 'q"']
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(CELLS),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.sampled_from(NAMES), values, max_size=4),
+    max_leaves=12,
+)
+LINES = st.lists(st.lists(st.sampled_from(CELLS), min_size=6, max_size=8), max_size=4)
+
+
+@given(
+    file=st.one_of(
+        st.tuples(
+            st.sampled_from([".json", ".jsonl"]), st.lists(JSON, max_size=3).map(lambda rows: "\n".join(map(json.dumps, rows)).encode())
+        ),
+        st.tuples(
+            st.sampled_from([".csv", ".tsv"]),
+            st.tuples(st.sampled_from(",;\t|"), st.just(HEADER.split(",")) | st.lists(st.sampled_from(NAMES), max_size=8), LINES).map(
+                lambda parts: "\n".join(parts[0].join(line) for line in [parts[1], *parts[2]]).encode(
+                    "utf-16" if len(parts[2]) == 3 else "utf-8"
+                )
+            ),
+        ),
+        st.tuples(st.sampled_from([".parquet", ".orc", ".zip", ".tar.gz", ".csv.gz", ".json"]), st.binary(max_size=90)),
+    )
+)
+def test_whatever_a_file_holds_it_is_taken_or_refused(tmp_path_factory, file):
+    """DM-10: Landed or as a sample: every other error would leave it in the landing zone for ever."""
+    path = tmp_path_factory.getbasetemp() / f"any{file[0]}"
+    path.write_bytes(file[1])
+    for read, refusal in ((lambda: read_batch(path, SPEC), BatchRefused), (lambda: read_sample(path), UnknownName)):
+        with contextlib.suppress(refusal):
+            assert read() is not None
 
 
 @pytest.mark.parametrize("text", ["30.02.2026 10:00", "01.13.2026 10:00", "01.12.2026 24:00", "1.1.26 10:00", "x01.12.2026 10:00"])

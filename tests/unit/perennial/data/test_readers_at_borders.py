@@ -307,6 +307,20 @@ def test_blank_lines_between_json_lines_are_passed_over(read, refusal):
     assert "line 1 is no JSON object" in refusal("a.jsonl", f"7\n{JSON}\n".encode())
 
 
+@pytest.mark.parametrize(
+    ("line", "said"), [("null", "line 2 is no JSON object"), ("[null, null]", "line 2 is no JSON object"), ("x", "line 2 is no JSON (")]
+)
+def test_a_line_that_is_no_object_never_reaches_arrow(refusal, line, said):
+    """DM-10: a row that is null kills Arrow's reader, and with it whoever reads."""
+    assert said in refusal("a.jsonl", f"{JSON}\n{line}\n".encode())
+
+
+def test_a_list_of_nulls_is_refused(refusal):
+    """DM-10: Arrow makes it shorter than it says it is."""
+    assert "shop" in refusal("a.jsonl", JSON.replace('"a"', "[null, null]").encode())
+    assert "cannot be read" in refusal("a.jsonl", JSON.replace("1.5", "[null, null]").encode())
+
+
 def test_a_text_that_looks_like_a_time_stays_text(read):
     """DM-01: times and texts are taken as they are written, and an offset from UTC is no part of a text that goes missing."""
     found = read("a.jsonl", JSON.replace('"a"', '"2013-01-01T00:00:00+02:00"').encode())
