@@ -183,6 +183,7 @@ def test_labels_of_a_feed_are_part_of_the_identity(manifest: Manifest) -> None:
     feed = LabelSpec(dataset="verdicts", key=("id",), columns=("fraud",), known_at="known")
     used = LabelsUsed(feed=feed, snapshot=3, digest="d", rows_digest="r", known_by=datetime(2024, 1, 1), delay_days=0, newest_day=None)
     told = manifest.model_copy(update={"labels": used})
+    assert manifest.digest == "3d80ae9d56dbae66bffd462830747a52fb0a1f06dec69b530ec6bc5d7c0279ce"
     assert Manifest.model_validate_json(told.model_dump_json()) == told
     assert told.model_copy(update={"labels": used.model_copy(update={"snapshot": 4})}).digest == told.digest
     others = [used.model_copy(update=change) for change in ({"digest": "e"}, {"known_by": datetime(2024, 1, 2)}, {"delay_days": 1})]
