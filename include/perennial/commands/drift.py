@@ -44,7 +44,7 @@ def run(settings: Settings, store: Store, first: str, second: str, time: str | N
             if name not in table.column_names:
                 raise UnknownName(f"{given} has no column {name}; it has {', '.join(table.column_names)}.")
     try:
-        comparison = compare_tables(before, after, time=time or _event_time(first, second), columns=chosen)
+        comparison = compare_tables(before, after, time=time or _event_time((first, before), (second, after)), columns=chosen)
     except ValueError as error:
         raise UnknownName(f"{first} and {second}: {error}.") from None
     report.write_text(comparison_page(comparison, first, second))
@@ -92,7 +92,8 @@ def _table(store: Store, given: str) -> pyarrow.Table:
     return rows.select([column for column in rows.column_names if not column.startswith("_")])
 
 
-def _event_time(first: str, second: str) -> str:
-    """The event time of the dataset whose table was named; none if no dataset's was."""
-    names = [given.removeprefix(TABLE).partition("@")[0] for given in (first, second) if given.startswith(TABLE)]
-    return next((spec.time_column for name in names if (spec := discovery.datasets().get(name))), "")
+def _event_time(*given: tuple[str, pyarrow.Table]) -> str:
+    """The event time of the dataset whose table was named, if both have it; else none."""
+    names = [name.removeprefix(TABLE).partition("@")[0] for name, _ in given if name.startswith(TABLE)]
+    times = [spec.event_time for name in names if (spec := discovery.datasets().get(name))]
+    return next((time for time in times if all(time in table.column_names for _, table in given)), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,22 @@ def test_a_version_of_a_table_is_read(store: FolderStore, files: tuple[Path, Pat
     said = capsys.readouterr().out
     assert "table:words@1: 40 rows. table:words: 80 rows." in said
     assert "_batch" not in said
+
+
+def test_the_event_time_of_a_table_is_taken_where_both_have_it(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MN-01: Though there are other times; a file without it is compared by rows."""
+    monkeypatch.chdir(tmp_path)
+    days = [datetime(2026, 3, 1) + timedelta(days=place // 4) for place in range(80)]
+    flights = pa.table({"scheduled_departure": days, "landed": days, "distance": np.arange(80.0)})
+    Table(store, "flights").append(flights, "a" * 64)
+    pyarrow.parquet.write_table(flights, "both.parquet")
+    pyarrow.parquet.write_table(flights.select(["distance"]), "neither.parquet")
+    ask(store, "table:flights", "both.parquet")
+    assert "Compared: days of scheduled_departure, 20 of the first" in capsys.readouterr().out
+    ask(store, "neither.parquet", "table:flights")
+    assert "Compared: bundles of rows, 40 of the first" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
