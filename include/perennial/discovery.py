@@ -14,8 +14,9 @@ import difflib
 import importlib
 import pkgutil
 import re
+import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -127,6 +128,12 @@ def dataset_module(name: str) -> ModuleType:
     """The module of a dataset, for functions other than its spec (`land`)."""
     dataset(name)
     return importlib.import_module(f"perennial_datasets.{name}")
+
+
+def clean_of(name: str) -> Callable[..., Any] | None:
+    """The function `clean` of a dataset's file; None if it defines none. Its spec must have been found before."""
+    clean: Callable[..., Any] | None = getattr(sys.modules.get(f"perennial_datasets.{name}"), "clean", None)
+    return clean
 
 
 def model_part(name: str, part: str) -> ModuleType:

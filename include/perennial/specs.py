@@ -365,11 +365,20 @@ _ADDED = (
 
 
 class SplitSpec(Spec):
-    """How a snapshot is split by event time: ... train | validation | test -> newest."""
+    """How a snapshot is split: by event time (... train | validation | test -> newest), by groups, or at random."""
 
-    test_days: int = Field(default=7, ge=1, description="Newest labelled days, used for evaluation only.")
-    validation_days: int = Field(default=7, ge=1, description="Days before the test days: early stopping and calibration.")
-    train_days: int | None = Field(default=None, ge=1, description="Days before the validation days; all of them if unset.")
+    by: Literal["time", "group", "random"] = Field(
+        default="time",
+        description="`time`: whole days, the newest for test. `group`: all rows of a group are in one part. `random`: each row by itself, "
+        "where times mean nothing. The last two assign by a hash, so that a row keeps its part when others come.",
+    )
+    group: tuple[str, ...] = Field(default=(), description="Columns that together name a group, with `by='group'`.")
+    test_days: int = Field(default=7, ge=1, description="By time: newest labelled days, used for evaluation only.")
+    validation_days: int = Field(default=7, ge=1, description="By time: days before the test days, for early stopping and calibration.")
+    train_days: int | None = Field(default=None, ge=1, description="By time: days before the validation days; all of them if unset.")
+    test_share: float = Field(default=0.2, gt=0, lt=1, description="By group or at random: share of the groups or rows for test.")
+    validation_share: float = Field(default=0.1, gt=0, lt=1, description="By group or at random: share for early stopping and calibration.")
+    seed: int = Field(default=2013, ge=0, description="By group or at random: another seed gives another assignment.")
     min_train_rows: int = Field(default=500, ge=1, description="Training is refused with fewer labelled training rows than this.")
     max_unknown_labels: float = Field(
         default=0.01,
@@ -378,6 +387,23 @@ class SplitSpec(Spec):
         description="Largest accepted share of labels that are not a class of the model. Such rows are left out and reported; "
         "with a larger share training is refused.",
     )
+
+    @model_validator(mode="after")
+    def _says_what_it_means(self) -> SplitSpec:
+        if (self.by == "group") != bool(self.group):
+            raise ValueError("by='group' and group=(columns) belong together: name the columns that rows of one group share")
+        if self.by != "time" and (days := sorted(self.model_fields_set & {"test_days", "validation_days", "train_days"})):
+            raise ValueError(f"{', '.join(days)} cut by time, and the split is by {self.by}: give test_share and validation_share")
+        if self.test_share + self.validation_share >= 1:
+            raise ValueError("test_share and validation_share leave nothing to train on: together they must be below 1")
+        return self
+
+    def parameters(self) -> dict[str, str | int | float | None]:
+        """What decides which rows train, flat; a split by time has its days alone."""
+        if self.by == "time":
+            return {name: getattr(self, name) for name in ("test_days", "validation_days", "train_days", "min_train_rows")}
+        shares = {name: getattr(self, name) for name in ("test_share", "validation_share", "min_train_rows")}
+        return {"split_by": self.by, "split_group": ",".join(self.group), **shares, "split_seed": self.seed}
 
 
 class TrainingSpec(Spec):
@@ -693,6 +719,7 @@ class ModelSpec(Named):
             ("inputs name", self.inputs, columns),
             ("label is", (self.label,), columns | later),
             ("slices name", self.slices, columns | later | set(CALENDAR_SLICES)),
+            ("split.group names", self.split.group, columns),
         ):
             if missing := [name for name in wanted if name not in known]:
                 return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have"

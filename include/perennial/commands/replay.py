@@ -88,6 +88,9 @@ def run(
     """
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
+    if spec.split.by != "time" or not dataset.event_time:
+        why = f"{dataset.name} has no event time" if not dataset.event_time else f"its rows are split by {spec.split.by}, not by time"
+        raise TrainingRefused(f"{model} cannot be replayed: a replay trains and judges day by day, and {why}.")
     chosen = policies_named(policies, spec.retrain)
     snapshot = model_snapshot(store, spec)
     if snapshot is None:

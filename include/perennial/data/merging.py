@@ -43,7 +43,8 @@ class Rule:
     @classmethod
     def of(cls, spec: DatasetSpec) -> Rule:
         """The rule of a dataset."""
-        return cls(spec.key_columns, spec.rows == "corrected", spec.on_known_key, spec.newest_by, spec.deleted)
+        by_row = spec.rows == "corrected" or spec.row_id == "content"  # a row that is in with the same content is the same row
+        return cls(spec.key_columns, by_row, spec.on_known_key, spec.newest_by, spec.deleted)
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ What becomes of a landed file:
 | another form than the spec's (`files`) | `refused`, with the line to write into the spec | unknown |
 | larger than the dataset's limit, as it is or unpacked | `refused` without being read further; the sentence says to split it | unknown |
 | an extension that no reader knows | `refused`, the known ones are named | unknown |
+| rows that the dataset's `clean` leaves out | the others are `appended`; each rule is named with its count | kept + left out by rule |
+| a `clean` that breaks, loses rows, changes a type or leaves nothing | `refused`, says what it did | all refused |
 | rows that the suite forbids (`critical`) | `refused`, with the expectations and a report | all refused |
 | a key that is already in the table (`rows="final"`) | `refused`, says which batch has it | all refused |
 | the same with `rows="corrected"` | `appended`; `duplicate` if no row changes the table | each its own: `counts` |
@@ -55,6 +57,9 @@ class Receipt(BaseModel):
     outcome: Literal["appended", "duplicate", "refused", "removed"] = Field(description="What became of it.")
     rows: int | None = Field(default=None, description="Rows of the file; none if it could not be read.")
     counts: RowCounts | None = Field(default=None, description="What became of the rows; none if they could not be read.")
+    left_out: dict[str, int] = Field(
+        default_factory=dict, description="Rows of the file that the dataset's `clean` left out, by the name of its rule."
+    )
     version: int | None = Field(default=None, description="Table version with its rows.")
     sentence: str = Field(description="What became of it, for a person.")
     report: str = Field(default="", description="Store key of the validation report.")

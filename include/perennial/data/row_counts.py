@@ -26,6 +26,7 @@ class RowCounts(BaseModel):
     )
     repeated: int = Field(default=0, ge=0, description="Rows that are identical to another row of the file.")
     deleted: int = Field(default=0, ge=0, description="Tombstones that removed the row with their key.")
+    cleaned: int = Field(default=0, ge=0, description="Rows that the dataset's `clean` left out, each by a rule with a name.")
     refused: int = Field(default=0, ge=0, description="Rows that were refused and lie in quarantine.")
 
     @property

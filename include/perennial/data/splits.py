@@ -21,67 +21,153 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from perennial.data.labels import ALL_KNOWN, NOTHING, Coverage, UnknownLabels, coverage_of, refuse_unknown
 from perennial.data.snapshots import Snapshot, label_of, sentence_case, unknown_of
 from perennial.errors import TrainingRefused
-from perennial.specs import ModelSpec
+from perennial.specs import DatasetSpec, ModelSpec, SplitSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
+
+PARTS = ("test", "validation", "train")
 
 
 @dataclass(frozen=True)
 class Split:
-    """A snapshot cut by whole days of event time; only rows whose label is known."""
+    """A snapshot cut into three parts; only rows whose label is known."""
 
     train: pandas.DataFrame
     validation: pandas.DataFrame
     test: pandas.DataFrame
-    bounds: dict[str, list[str]]  # part -> [first day, day after the last], ISO dates
+    bounds: dict[str, list[str]]  # part -> [first day, day after the last], ISO dates; they overlap unless the split is by time
     unknown: UnknownLabels = ALL_KNOWN  # labels since the first training day that are no class
     coverage: Coverage = NOTHING  # rows and labelled rows of each day
 
 
 def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any) -> Split:
-    """Cut a snapshot into train, validation and test: by whole days, oldest first, without overlap.
+    """Cut a snapshot into train, validation and test, without overlap: by whole days, oldest first; or as `part_of` says.
 
-    The newest day that has labelled rows is the last test day. Rows whose label is unknown (`features.label` gives NaN) are left out.
+    By time, the newest day that has labelled rows is the last test day. Rows whose label is unknown (`features.label` gives NaN) are left
+    out.
 
     Raises:
-        TrainingRefused: the snapshot has too few labelled rows or days, or too many labels that are no class.
+        TrainingRefused: the snapshot has too few labelled rows, days or groups, or too many labels that are no class.
     """
-    cut, event_time = spec.split, snapshot.dataset.time_column
+    time = snapshot.dataset.time_column
     every = snapshot.rows()
     label = label_of(every, features_module)
     known = label == label  # noqa: PLR0124  NaN alone differs from itself
-    rows, coverage = every[known].reset_index(drop=True), coverage_of(every[event_time].to_numpy(), known)
+    rows, coverage = every[known].reset_index(drop=True), coverage_of(every[time].to_numpy(), known)
     if rows.empty:
         refuse_unknown(spec, unknown_of(spec, every, label), snapshot.words)
         raise TrainingRefused(
             f"{sentence_case(snapshot.words)} has no row with a known {spec.label}: "
             f"ingest {'labels' if snapshot.labels else 'batches that have outcomes'}."
         )
-    days = rows[event_time].dt.normalize()
-    end = days.max().to_pydatetime() + timedelta(days=1)
-    test = end - timedelta(days=cut.test_days)
-    validation = test - timedelta(days=cut.validation_days)
-    begin = days.min().to_pydatetime() if cut.train_days is None else validation - timedelta(days=cut.train_days)
-    bounds = {"train": (min(begin, validation), validation), "validation": (validation, test), "test": (test, end)}
-    parts = {name: rows[(days >= first) & (days < last)].reset_index(drop=True) for name, (first, last) in bounds.items()}
-    if len(parts["train"]) < cut.min_train_rows or not len(parts["validation"]) or not len(parts["test"]):
-        counts = ", ".join(f"{len(part)} rows for {name}" for name, part in parts.items())
-        raise TrainingRefused(
-            f"{sentence_case(snapshot.words)} is too small for {spec.name}: {counts}; "
-            f"it needs {cut.min_train_rows} for train before "
-            f"{cut.validation_days} days for validation and {cut.test_days} for test. Ingest older or newer days, "
-            f"or change split in the spec.{f' {coverage.sentence()}' if snapshot.labels else ''}"
-        )
-    used = (every[event_time] >= bounds["train"][0]).to_numpy()  # to the newest row: days of unknown labels alone count too
+    if spec.split.by == "time":
+        bounds = _days_of_parts(rows[time], spec.split)
+        parts = {name: rows[(rows[time] >= first) & (rows[time] < end)].reset_index(drop=True) for name, (first, end) in bounds.items()}
+    else:
+        place = part_of(rows, spec.split, snapshot.dataset)
+        parts = {name: rows[place == name].reset_index(drop=True) for name in ("train", "validation", "test")}
+        bounds = {name: _span(part[time]) for name, part in parts.items() if len(part)}
+    if len(parts["train"]) < spec.split.min_train_rows or not len(parts["validation"]) or not len(parts["test"]):
+        raise TrainingRefused(_too_small(snapshot, spec, parts, coverage))
+    # to the newest row: days of unknown labels alone count too
+    used = (every[time] >= bounds["train"][0]).to_numpy()
     unknown = refuse_unknown(spec, unknown_of(spec, every[used], label[used]), snapshot.words)
     days_of_parts = {name: [first.date().isoformat(), last.date().isoformat()] for name, (first, last) in bounds.items()}
     return Split(**parts, bounds=days_of_parts, unknown=unknown, coverage=coverage)
+
+
+def part_of(rows: pandas.DataFrame, cut: SplitSpec, dataset: DatasetSpec) -> np.ndarray:
+    """The part of each row, `train`, `validation` or `test`, by a hash of its group, or of its key if the split is random.
+
+    It depends on that value and on the split's seed and shares alone: a row keeps its part whatever other rows come, and a group is never
+    in two parts. Shares are of groups, so that those of rows differ where groups do.
+
+    Args:
+        rows: with the columns that `columns_of_split` names.
+        cut: by group or random.
+        dataset: names the key, and knows the columns' types.
+    """
+    import numpy as np
+
+    places, values = groups_of(rows, columns_of_split(cut, dataset))
+    fractions = [_fraction(cut.seed, value) for value in values]
+    parts = np.searchsorted([cut.test_share, cut.test_share + cut.validation_share], fractions, "right")
+    named: np.ndarray = np.array(PARTS)[parts[places]]
+    return named
+
+
+def columns_of_split(cut: SplitSpec, dataset: DatasetSpec) -> tuple[str, ...]:
+    """The columns whose values decide a row's part; none if it is its time."""
+    return {"time": (), "group": cut.group, "random": dataset.key_columns}[cut.by]
+
+
+def groups_of(rows: pandas.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, list[tuple[Any, ...]]]:
+    """The number of each row's group, int [rows], and each group's values; a missing value is a value like any other."""
+    places = rows.groupby(list(names), dropna=False, sort=False).ngroup().to_numpy()
+    first = rows[list(names)].drop_duplicates()  # in the order in which groups come, as they are numbered
+    return places, list(first.itertuples(index=False, name=None))
+
+
+def _fraction(seed: int, values: tuple[Any, ...]) -> float:
+    """A number in [0, 1) that these values always have."""
+    hashed = hashlib.sha256(json.dumps([seed, [_plain(value) for value in values]]).encode()).digest()
+    return int.from_bytes(hashed[:6], "big") / 2**48
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    """A value as JSON can carry it, in the same way whether or not others of its column are missing: then whole numbers are floats."""
+    if value is None or value != value:  # noqa: PLR0124  NaN and NaT alone differ from themselves
+        return None
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    plain: str | int | float | bool = value.item() if hasattr(value, "item") else value
+    if isinstance(plain, float) and plain.is_integer():
+        return int(plain)
+    return plain
+
+
+def _days_of_parts(times: pandas.Series, cut: SplitSpec) -> dict[str, tuple[datetime, datetime]]:
+    """First day of each part and the day after its last, of a split by time."""
+    first, end = _span(times)
+    test = end - timedelta(days=cut.test_days)
+    validation = test - timedelta(days=cut.validation_days)
+    begin = first if cut.train_days is None else validation - timedelta(days=cut.train_days)
+    return {"train": (min(begin, validation), validation), "validation": (validation, test), "test": (test, end)}
+
+
+def _span(times: pandas.Series) -> tuple[datetime, datetime]:
+    """The first day and the day after the last."""
+    first, last = times.min().normalize().to_pydatetime(), times.max().normalize().to_pydatetime()
+    return first, last + timedelta(days=1)
+
+
+def _too_small(snapshot: Snapshot, spec: ModelSpec, parts: Mapping[str, pandas.DataFrame], coverage: Coverage) -> str:
+    cut, counts = spec.split, ", ".join(f"{len(part)} rows for {name}" for name, part in parts.items())
+    wanted, advice = {
+        "time": (
+            f"for train before {cut.validation_days} days for validation and {cut.test_days} for test",
+            "Ingest older or newer days, or change split in the spec.",
+        ),
+        "group": (
+            f"for train, and some {', '.join(cut.group)} for each part",
+            "Ingest more, or change split in the spec: a share of few groups may be none.",
+        ),
+        "random": ("for train, and some for each part", "Ingest more, or change split in the spec."),
+    }[cut.by]
+    return (
+        f"{sentence_case(snapshot.words)} is too small for {spec.name}: {counts}; "
+        f"it needs {cut.min_train_rows} {wanted}. {advice}{f' {coverage.sentence()}' if snapshot.labels else ''}"
+    )

@@ -103,7 +103,7 @@ def training_parameters(spec: ModelSpec, max_epochs: int | None = None) -> dict[
         "label": spec.label,
         **({} if spec.labels is None else {"labels": spec.labels.model_dump_json()}),
         "classes": ",".join(spec.classes),
-        **spec.split.model_dump(exclude={"max_unknown_labels"}),  # it refuses, and shapes nothing
+        **spec.split.parameters(),
         "cpus": spec.compute.cpus,
         "gpus": spec.compute.gpus,
         "nodes": spec.compute.nodes,

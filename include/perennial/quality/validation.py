@@ -75,6 +75,7 @@ def validate(
     newest: datetime | None = None,
     now: datetime | None = None,
     store: Store | None = None,
+    remark: str = "",
 ) -> Verdict:
     """Validate a batch by its dataset's suite.
 
@@ -86,6 +87,7 @@ def validate(
         newest: newest event time in the table, from which freshness counts; no bound if absent.
         now: the present, naive UTC; event times more than a day later are wrong (suite parameter `latest`).
         store: where the page of Data Docs goes; none is written if absent.
+        remark: a sentence for the page besides the verdict.
 
     Raises:
         UnknownName: the dataset has no suite.
@@ -93,7 +95,9 @@ def validate(
     latest = (now or datetime.now(timezone.utc).replace(tzinfo=None)) + timedelta(days=1)
     fresh = newest is not None and dataset.freshness_days is not None
     oldest = newest - timedelta(days=dataset.freshness_days or 0) if fresh and newest else _LONG_AGO
-    return _validate(rows, dataset, batch_name, suites.load_suite(dataset.name), {"oldest": oldest, "latest": latest}, digest, store)
+    return _validate(
+        rows, dataset, batch_name, suites.load_suite(dataset.name), {"oldest": oldest, "latest": latest}, digest, store, remark
+    )
 
 
 def validate_snapshot(rows: pyarrow.Table | pandas.DataFrame, dataset: DatasetSpec, label: str, *, store: Store | None = None) -> Verdict:
@@ -109,7 +113,7 @@ def validate_snapshot(rows: pyarrow.Table | pandas.DataFrame, dataset: DatasetSp
 
 
 def _validate(
-    rows: Any, dataset: DatasetSpec, name: str, suite: Any, parameters: dict[str, Any], digest: str, store: Store | None
+    rows: Any, dataset: DatasetSpec, name: str, suite: Any, parameters: dict[str, Any], digest: str, store: Store | None, remark: str = ""
 ) -> Verdict:
     frame = rows.to_pandas() if hasattr(rows, "to_pandas") else rows
     batch = suites.validator().data_sources.pandas_default.read_dataframe(frame)
@@ -131,7 +135,11 @@ def _validate(
     status: data_docs.Status = "passed" if worst is None else "warning" if verdict.passed else "refused"
     page = data_docs.Page(dataset=dataset.name, batch=name, digest=digest, rows=len(frame), status=status)
     data_docs.write_page(
-        store, page, result, verdict.sentence(), [(f.severity, f"{f.sentence} ({f.note})" if f.note else f.sentence) for f in failures]
+        store,
+        page,
+        result,
+        f"{verdict.sentence()} {remark}".strip(),
+        [(f.severity, f"{f.sentence} ({f.note})" if f.note else f.sentence) for f in failures],
     )
     return replace(verdict, report_key=page.key)
 

@@ -27,7 +27,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from perennial.registry.signatures import Changes
 from perennial.specs import GateSpec
@@ -42,6 +42,7 @@ HIGHER_IS_BETTER = frozenset({"accuracy", "precision", "recall", "f1", "roc_auc"
 ENOUGH_DAYS = 5  # fewer whole days than this say nothing of how days differ: rows are drawn instead
 ROW_GROUPS = 2000  # rows that are drawn one by one are first put at random into this many groups: as good, and as fast for millions
 SLICE_ROWS = 200  # smaller slices of older data are too noisy to refuse by
+Drawn = Literal["days", "groups", "rows"]  # what is drawn with replacement: as the test split was made, by time, group or at random
 SEED = 2013  # the same evidence gives the same verdict
 CHUNK = 250
 
@@ -79,11 +80,12 @@ class Losses:
 
     candidate: Floats
     champion: Floats
-    days: npt.NDArray[Any]  # day of each row's event time
+    days: npt.NDArray[Any]  # day of each row's event time; the number of its group where groups are drawn
+    drawn: Drawn = "days"
 
     def where(self, rows: npt.NDArray[np.bool_]) -> Losses:
         """The losses of the chosen rows only."""
-        return Losses(self.candidate[rows], self.champion[rows], self.days[rows])
+        return Losses(self.candidate[rows], self.champion[rows], self.days[rows], self.drawn)
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,8 @@ def old_context(slices: Mapping[str, Losses], gate: GateSpec) -> Check:
 def excess(losses: Losses, margin: float, alpha: float, resamples: int) -> Excess:
     """Mean of candidate - (1 + margin) x champion with a bootstrap interval.
 
-    Whole days are drawn where there are at least five, since rows of one day are not independent; else rows. Few days spread
+    Whole days are drawn where there are at least five, since rows of one day are not independent; else rows. After a split by group whole
+    groups are drawn in the same way, after a random one rows. Few days spread
     too little when drawn with replacement: deviations are widened by sqrt(n / (n - 1)) and by the ratio of Student's to the
     normal quantile (Cameron, Gelbach, Miller 2008, "Bootstrap-based improvements for inference with clustered errors").
 
@@ -293,9 +296,9 @@ def excess(losses: Losses, margin: float, alpha: float, resamples: int) -> Exces
 
     rng = np.random.default_rng(SEED)
     differences = losses.candidate - (1 + margin) * losses.champion
-    days, groups = np.unique(losses.days, return_inverse=True)
-    drawn = f"{len(days)} whole days"
-    if len(days) < ENOUGH_DAYS:
+    units, groups = np.unique(losses.days, return_inverse=True)
+    drawn = f"{len(units)} whole {losses.drawn}"
+    if losses.drawn == "rows" or len(units) < ENOUGH_DAYS:
         groups, drawn = rng.permutation(np.arange(len(differences)) % ROW_GROUPS), "rows"
     sizes = np.bincount(groups)
     sums = np.bincount(groups, weights=differences)

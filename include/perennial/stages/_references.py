@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from perennial.data.snapshots import Snapshot
+from perennial.data.splits import columns_of_split, part_of
 from perennial.errors import ServiceUnreachable
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import fetch, read_manifest
@@ -27,7 +29,7 @@ from perennial.profiles.layout import fit_layout
 from perennial.profiles.profile import Profile, profile
 from perennial.profiles.reference import reference
 from perennial.profiles.store import ProfileStore
-from perennial.specs import DatasetSpec, ModelSpec
+from perennial.specs import DatasetSpec, ModelSpec, SplitSpec
 from perennial.stages._versions import as_of
 from perennial.stages.profile import layout_of
 from perennial.stages.train import RECORD
@@ -110,7 +112,7 @@ class References:
             inputs = [column["name"] for column in json.loads((folder / "signature.json").read_text())["inputs"]]
             if gone := [name for name in inputs if name not in {c.name for c in self.dataset.columns}]:
                 return f"the version reads {', '.join(gone)}, which the dataset no longer has"
-            rows = self._unseen_rows(version, json.loads((folder / RECORD).read_text())["bounds"], inputs)
+            rows = self._unseen_rows(version, json.loads((folder / RECORD).read_text()), inputs)
             scores = score(folder, {name: rows[name].to_numpy() for name in rows.columns}, threads=2)
         times = pa.array(rows[self.dataset.time_column].to_numpy().astype("datetime64[us]"))
         watched = pa.table({"event_time": times, **watched_scores(self.spec, scores)})
@@ -119,10 +121,15 @@ class References:
         kept.write(digest, scored)
         return scored
 
-    def _unseen_rows(self, version: int, bounds: Mapping[str, list[str]], inputs: list[str]) -> pd.DataFrame:
-        """Rows of the days that a training did not see, thinned evenly."""
-        first, end = (datetime.fromisoformat(day) for day in (bounds["validation"][0], bounds["test"][1]))
-        rows = self.snapshot(version)[0].rows(list(dict.fromkeys((self.dataset.time_column, *inputs))), since=first, until=end)
+    def _unseen_rows(self, version: int, record: Mapping[str, Any], inputs: list[str]) -> pd.DataFrame:
+        """Rows that a training did not see, as its record tells, thinned evenly."""
+        cut, bounds = SplitSpec.model_validate(record.get("split", {})), record["bounds"]
+        first = min(datetime.fromisoformat(bounds[part][0]) for part in ("validation", "test"))
+        end = max(datetime.fromisoformat(bounds[part][1]) for part in ("validation", "test"))
+        columns = dict.fromkeys((self.dataset.time_column, *inputs, *columns_of_split(cut, self.dataset)))
+        rows = self.snapshot(version)[0].rows(list(columns), since=first, until=end)
+        if cut.by != "time":
+            rows = rows[part_of(rows, cut, self.dataset) != "train"]
         return rows.iloc[np.linspace(0, len(rows) - 1, min(len(rows), SCORED_ROWS)).astype(np.int64)]
 
     def _newest_rows(self, source: Snapshot, columns: list[str]) -> pa.Table:

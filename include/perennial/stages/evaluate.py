@@ -21,14 +21,16 @@ import pyarrow.parquet as pq
 from perennial import discovery
 from perennial.data.labels import ALL_KNOWN, UnknownLabels
 from perennial.data.snapshots import snapshot_at, unknown_of
+from perennial.data.splits import columns_of_split, groups_of, part_of
 from perennial.encoding import Columns, rows_from_columns
 from perennial.lineage.manifest import Manifest, require_code
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.registry.model_registry import ModelRegistry, Version
+from perennial.registry.promotion import Drawn
 from perennial.registry.signatures import Changes, compare
 from perennial.results import EvaluateResult
 from perennial.settings import Settings
-from perennial.specs import DatasetSpec, ModelSpec
+from perennial.specs import DatasetSpec, ModelSpec, SplitSpec
 from perennial.stages import _agreement
 from perennial.stages._snapshots import with_labels_of
 from perennial.stages.train import RECORD
@@ -38,6 +40,7 @@ from perennial.training.recalibration import read_recalibration
 from perennial.training.report import page
 from perennial.training.scoring import load_features, score
 
+DRAWN: dict[str, Drawn] = {"time": "days", "group": "groups", "random": "rows"}  # by how the split was made
 log = logging.getLogger("perennial.evaluate")
 
 
@@ -62,6 +65,11 @@ class Sealed:
         return {**document, "label": self.manifest.parameters.get("label")}
 
     @property
+    def split(self) -> SplitSpec:
+        """How its snapshot was split; versions from before splits could be by anything else than time say nothing of it."""
+        return SplitSpec.model_validate(self.record.get("split", {}))
+
+    @property
     def seen(self) -> list[tuple[str, str]]:
         """Spans of days that shaped its scores, first day and day after the last: those of its training, of its recalibration."""
         spans = [(self.record["bounds"]["train"][0], self.record["bounds"]["validation"][1])]
@@ -80,6 +88,15 @@ class Compared:
     days: np.ndarray  # datetime64[D]
     scores: dict[str, np.ndarray] = field(default_factory=dict)  # "candidate", "champion"
     unknown: UnknownLabels = ALL_KNOWN  # labels of these days that are no class
+    drawn: Drawn = "days"  # what is drawn when figures are drawn again
+    groups: np.ndarray | None = None  # numbers of the rows' groups, where groups are drawn
+
+    @property
+    def units(self) -> np.ndarray:
+        """A number for each row: equal numbers are drawn together. All are equal where rows are drawn."""
+        if self.drawn == "groups" and self.groups is not None:
+            return self.groups
+        return np.zeros(len(self.days), np.int64) if self.drawn == "rows" else self.days.astype(np.int64)
 
 
 def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, code: str = "") -> EvaluateResult:
@@ -147,19 +164,23 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
     first, end = (np.datetime64(day) for day in source.record["bounds"]["test"])
     versions = {"candidate": candidate} | ({"champion": champion} if champion else {})
     # A champion may read what the dataset has no more: the table has it still, of the batches that had it.
-    names = dict.fromkeys([column.name for column in dataset.table_columns])
+    names = dict.fromkeys([column.name for column in dataset.table_columns] + list(columns_of_split(source.split, dataset)))
     for version in versions.values():
         names |= dict.fromkeys(given["name"] for given in version.signature["inputs"])
     rows_of_source = with_labels_of(snapshot_at(store, dataset, source.manifest.snapshot), candidate.manifest)
     names |= dict.fromkeys(rows_of_source.labels.spec.columns if rows_of_source.labels else ())
     frame = rows_of_source.rows(list(names), first.astype("datetime64[s]").item(), end.astype("datetime64[s]").item())
+    if source.split.by != "time":  # its days have rows of all parts
+        frame = frame[part_of(frame, source.split, dataset) == "test"].reset_index(drop=True)
     columns = {name: frame[name].to_numpy() for name in frame.columns}
     labels = load_features(candidate.folder).label(columns)
     known = ~np.isnan(labels)
     unknown = unknown_of(spec, frame, labels)
     columns = {name: values[known] for name, values in columns.items()}
     scores = {who: score(version.folder, columns, threads=2) for who, version in versions.items()}
-    return Compared(columns, labels[known], columns[dataset.time_column].astype("datetime64[D]"), scores, unknown)
+    days = columns[dataset.time_column].astype("datetime64[D]")
+    groups = groups_of(frame[known], source.split.group)[0] if source.split.by == "group" else None
+    return Compared(columns, labels[known], days, scores, unknown, DRAWN[source.split.by], groups)
 
 
 def describe(
@@ -176,29 +197,31 @@ def describe(
         "coverage": candidate.record.get("coverage", {}),  # with a label feed: rows and labelled rows of each day
         "champion": {"version": champion.number, "digest": champion.manifest.digest} if champion else None,
         # A champion that was trained or recalibrated on some of these days has an advantage that a new one can never have.
-        "champion_saw_test_days": bool(champion and any(begin < end and last > first for begin, last in champion.seen)),
+        "champion_saw_test_days": bool(champion and any(begin < end and last > first for begin, last in _seen(champion, candidate))),
         "parts": {},
     }
     for name, part in parts.items():
-        facts: dict[str, Any] = {"rows": len(part.labels), "days": [str(part.days.min()), str(part.days.max())]}
+        facts: dict[str, Any] = {"rows": len(part.labels), "days": [str(part.days.min()), str(part.days.max())], "drawn": part.drawn}
         facts["classes"] = {name: int((part.labels == place).sum()) for place, name in enumerate(spec.classes)}
         facts["unknown_labels"] = part.unknown.as_json()
         for who, scores in part.scores.items():
             facts[who] = {"metrics": metrics(spec.task, part.labels, scores), "slices": _slices(spec, dataset, part, scores)}
             if name == "test":
-                facts[who]["intervals"] = intervals(spec.task, part.labels, scores, part.days, seed=spec.training.seed)
+                facts[who]["intervals"] = intervals(spec.task, part.labels, scores, part.units, seed=spec.training.seed)
                 facts[who]["curve"] = [] if spec.task == "regression" else calibration_curve(spec.task, part.labels, scores)
         document["parts"][name] = facts
     return document
 
 
 def losses_table(spec: ModelSpec, dataset: DatasetSpec, parts: dict[str, Compared]) -> bytes:
-    """Parquet: part, day, key (JSON), slice columns, candidate and (if there is one) champion loss of every row."""
+    """Parquet: part, day, unit (equal numbers are drawn together), key (JSON), slice columns, candidate loss and, if there is one,
+    champion loss of every row."""
     tables = []
     for name, part in parts.items():
         columns: dict[str, Any] = {
             "part": [name] * len(part.labels),
             "day": pa.array(part.days),
+            "unit": pa.array(part.units),
             "key": [json.dumps(list(row.values())) for row in rows_from_columns(part.columns, dataset.key_columns)],
             **{f"slice_{column}": [str(value) for value in _slice_column(part, dataset, column).tolist()] for column in spec.slices},
             **{who: per_row_loss(spec.task, part.labels, scores) for who, scores in part.scores.items()},
@@ -216,6 +239,14 @@ def _champion(store: Store, spec: ModelSpec, candidate: Sealed, registered: Vers
     folder = fetch(store, spec.name, registered.digest, scratch / "champion")
     champion = Sealed(read_manifest(store, spec.name, registered.digest), folder, registered.number)
     return champion, compare(champion.signature, candidate.signature)
+
+
+def _seen(champion: Sealed, candidate: Sealed) -> list[tuple[str, str]]:
+    """The days of which the champion may have seen test rows of the candidate. None are of its training if both were split alike by
+    group or at random: then a row that one tests on is one that the other tests on too, or did not have yet."""
+    rules = [{**version.split.parameters(), "min_train_rows": None} for version in (champion, candidate)]
+    alike = candidate.split.by != "time" and rules[0] == rules[1]
+    return champion.seen[1:] if alike else champion.seen
 
 
 def _slices(spec: ModelSpec, dataset: DatasetSpec, part: Compared, scores: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 from perennial.data.landing import Landed, folder, listing, waiting_files
 from perennial.data.receipts import Receipt, read_receipt, receipts, write_receipt
 from perennial.data.row_counts import RowCounts
+from perennial.discovery import clean_of
 from perennial.discovery import dataset as dataset_spec
 from perennial.errors import BatchRefused, Fault, PerennialError, StoreUnreachable
 from perennial.results import IngestResult
@@ -33,6 +36,7 @@ from perennial.store import Store
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from perennial.data.cleaning import Cleaned
     from perennial.data.continuation import Continuation
     from perennial.data.merging import Merge
     from perennial.quality.validation import Verdict
@@ -53,6 +57,7 @@ class _Summary:
     waiting: list[str] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     reports: list[str] = field(default_factory=list)
+    left_out: int = 0  # rows, by the rules of the dataset's clean
     unprofiled: str = ""
 
 
@@ -178,6 +183,7 @@ class _Intake:
         import pyarrow.compute as pc
 
         from perennial.data.added_columns import with_added_columns
+        from perennial.data.cleaning import cleaned_rows
         from perennial.data.continuation import begun_by, continuation
         from perennial.data.readers import read_batch, refuse_nulls
         from perennial.data.removed import may_come_again
@@ -187,7 +193,7 @@ class _Intake:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if self.table.has_batch(digest):
             return self._already_in(file, digest)
-        landed = verdict = None
+        landed = verdict = cleaned = None
         remarks: list[str] = []
         before = self.table.batch(digest)
         again = before is not None and may_come_again(self.store, self.spec.name, before)
@@ -199,11 +205,21 @@ class _Intake:
             if part and not part.rows.num_rows:
                 return self._nothing_new(file, digest, part)
             landed = part.rows if part else read_batch(path, self.spec, file.name, remarks)
-            rows, left_out = self._one_per_key(with_added_columns(landed, self.spec, file, part.known if part else 0))
+            named = with_added_columns(landed, self.spec, file, part.known if part else 0)
+            cleaned = cleaned_rows(named, self.spec, clean_of(self.spec.name), file.name)
+            rows, left_out = self._one_per_key(cleaned)
             deletions = self.rule.tombstones(rows)
             living = rows.filter(pc.invert(deletions)) if self.rule.deleted else rows
             if living.num_rows:
-                verdict = validate(self._as_landed(living), self.spec, file.name, digest=digest, newest=self.newest, store=self.store)
+                verdict = validate(
+                    self._as_landed(living),
+                    self.spec,
+                    file.name,
+                    digest=digest,
+                    newest=self.newest,
+                    store=self.store,
+                    remark=cleaned.sentence,
+                )
                 self.pages_written = True
                 if not verdict.passed:
                     raise BatchRefused(verdict.sentence(self._link(verdict.report_key)))
@@ -220,7 +236,7 @@ class _Intake:
                 digest,
                 self.rule,
                 label=label,
-                metadata={"file": file.id, "name": file.name, "size": str(file.size)},
+                metadata={"file": file.id, "name": file.name, "size": str(file.size), **cleaned.facts},
                 event_time=pruned_by,
                 again=again,
                 before=left_out,
@@ -234,28 +250,35 @@ class _Intake:
         if merged.counts is None:
             return self._already_in(file, digest)
         counts = merged.counts
-        if counts.added == rows.num_rows:
-            newest = max(rows[self.spec.time_column].to_pylist())
-            self.newest = newest if self.newest is None else max(self.newest, newest)
-        else:
-            self.newest = self._newest()
+        self._look_for_newest(rows, counts)
         remark = f" {verdict.sentence(self._link(verdict.report_key))}" if verdict and verdict.worst_severity else ""
         remark = "".join(f" {one}." for one in remarks) + remark
         continued = (
             f" It continues the batch {part.batch.label}, whose bytes it begins with: {part.known:,} rows were in already." if part else ""
         )
-        return self._taken(file.id, file.name, file.size, digest, counts, merged.version, continued + remark, verdict)
+        return self._taken(file.id, file.name, file.size, digest, counts, merged.version, continued + remark, verdict, cleaned.left_out)
+
+    def _look_for_newest(self, rows: pa.Table, counts: RowCounts) -> None:
+        """Keep the newest event time in the table, now that a batch is in."""
+        if counts.added == rows.num_rows:
+            newest = max(rows[self.spec.time_column].to_pylist())
+            self.newest = newest if self.newest is None else max(self.newest, newest)
+        else:
+            self.newest = self._newest()
 
     def _as_landed(self, rows: pa.Table) -> pa.Table:
         """The columns that files have, without those that the table adds."""
         return rows.select([name for name in rows.column_names if name not in (ROW, LANDED)])
 
-    def _one_per_key(self, landed: pa.Table) -> tuple[pa.Table, RowCounts]:
+    def _one_per_key(self, cleaned: Cleaned) -> tuple[pa.Table, RowCounts]:
+        """One row for each key, and counts of the others and of those that were cleaned away."""
         from perennial.data.merging import one_per_key
 
-        if any(landed[name].null_count and not self.spec.column(name).nullable for name in self.spec.key):
-            return landed, RowCounts()  # refused for its nulls, with what the suite says of them
-        return one_per_key(landed, self.rule)
+        rows, gone = cleaned.rows, sum(cleaned.left_out.values())
+        if any(rows[name].null_count and not self.spec.column(name).nullable for name in self.spec.key):
+            return rows, RowCounts(cleaned=gone)  # refused for its nulls, with what the suite says of them
+        rows, counts = one_per_key(rows, self.rule)
+        return rows, counts.plus(cleaned=gone)
 
     def _prepare(self, file: Landed, digest: str, verdict: Verdict | None, merge: Merge) -> None:
         """Do before the commit of a batch what a run that is killed right after it could not make up for."""
@@ -298,8 +321,11 @@ class _Intake:
         version: int | None,
         remark: str,
         verdict: Verdict | None = None,
+        left_out: Mapping[str, int] | None = None,
     ) -> str:
         """The receipt of a file whose batch is in the table, or changed nothing in it."""
+        from perennial.data.cleaning import left_out_words
+
         changed, total, table = counts.stored + counts.deleted > 0, f"{counts.total:,} rows", self.spec.name
         if not counts.stored:
             self.profiles.forgive(digest)
@@ -312,6 +338,8 @@ class _Intake:
         place = f"quarantine/{table}/{digest[:12]}" if counts.refused else ""
         if place:
             sentence += f" Refused rows and the reasons lie in {place}: their keys are in the table with other values."
+        if left_out:
+            remark = f" {left_out_words(left_out, counts.total)}{remark}"
         receipt = Receipt(
             id=file_id,
             name=name,
@@ -320,6 +348,7 @@ class _Intake:
             outcome="appended" if changed else "duplicate",
             rows=counts.total,
             counts=counts,
+            left_out=dict(left_out or {}),
             version=version,
             sentence=sentence + remark,
             report=verdict.report_key if verdict else "",
@@ -362,7 +391,8 @@ class _Intake:
             # The run that appended it may have died before its receipt; the file it came from may have been landed anew since.
             first, name = commit.metadata["perennial.file"], commit.metadata.get("perennial.name", file.name)
             size = int(commit.metadata.get("perennial.size", file.size))
-            said = self._taken(first, name, size, digest, counts, version, " It is told now: the run that appended them was cut short.")
+            late, left_out = " It is told now: the run that appended them was cut short.", commit.metadata.get("perennial.left_out", "{}")
+            said = self._taken(first, name, size, digest, counts, version, late, left_out=json.loads(left_out))
             if first == file.id:
                 return said
         return self._receive(
@@ -452,6 +482,8 @@ def _note(summary: _Summary, receipt: Receipt) -> None:
         summary.refused[receipt.name] = receipt.sentence
         if receipt.report:
             summary.reports.append(receipt.report)
+    summary.left_out += counts.cleaned if receipt.outcome == "appended" else 0
+    counts = counts.model_copy(update={"cleaned": 0})
     if receipt.outcome in ("appended", "duplicate") and counts.total not in (counts.added, counts.unchanged):
         summary.counts = summary.counts.plus(**counts.model_dump())
         if counts.refused:
@@ -500,7 +532,7 @@ def _sentence(spec: DatasetSpec, summary: _Summary, snapshot: int | None) -> str
     if summary.appended:
         said.append(
             f"Appended {sum(summary.appended.values()):,} rows of {_files(len(summary.appended), verb=False)} to {spec.name}, "
-            f"now snapshot {snapshot}."
+            f"now snapshot {snapshot}.{f' Its clean left out {summary.left_out:,} rows.' if summary.left_out else ''}"
         )
     if summary.duplicates:
         said.append(

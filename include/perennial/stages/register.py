@@ -11,6 +11,7 @@ import logging
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,13 +236,16 @@ def _losses(store: Store, document: Mapping[str, Any], spec: ModelSpec) -> tuple
 
     table = pq.read_table(io.BytesIO(store.read(document["losses"])))
     columns = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names if name != "key"}
-    whole = Losses(columns["candidate"].astype(np.float64), columns["champion"].astype(np.float64), columns["day"])
-    old = columns["part"] == "old_context"
+    units = columns.get("unit", columns["day"])  # groups, where the split is by group; an evaluation from before that has days alone
+    drawn = {name: part.get("drawn", "days") for name, part in document["parts"].items()}
+    whole = Losses(columns["candidate"].astype(np.float64), columns["champion"].astype(np.float64), units, drawn["test"])
+    test, old = whole.where(columns["part"] == "test"), columns["part"] == "old_context"
+    whole = replace(whole, drawn=drawn.get("old_context", "days"))
     older = {"all older rows": whole.where(old)} if old.any() else {}
     for slice_name in spec.slices:
         values = columns[f"slice_{slice_name}"]
         older |= {f"{slice_name} {value}": whole.where(old & (values == value)) for value in np.unique(values[old].astype(str))}
-    return whole.where(columns["part"] == "test"), older
+    return test, older
 
 
 def _replay_there(python: Path, folder: Path) -> dict[str, Any]:

@@ -197,6 +197,7 @@ def fill_version_folder(
         rows=rows["validation"],
         columns=known["validation"],
     )
+    by_time = spec.split.by == "time"
     figures = metrics(spec.task, labels["validation"], score(folder, known["validation"], threads=spec.compute.cpus))
     record = {
         "epochs": trained.epochs,
@@ -207,7 +208,10 @@ def fill_version_folder(
         "unknown_labels": cut.unknown.as_json(),
         "bounds": cut.bounds,
         **({"coverage": cut.coverage.as_json()} if source.labels else {}),
-        "event_time_end": cut.train[dataset.time_column].max().isoformat(),
+        **({} if by_time else {"split": spec.split.model_dump(exclude={"test_days", "validation_days", "train_days"})}),
+        "event_time_end": max(
+            part[dataset.time_column].max() for part in ([cut.train] if by_time else [cut.train, cut.validation])
+        ).isoformat(),
     }
     (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False))
     return True

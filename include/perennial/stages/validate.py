@@ -177,6 +177,8 @@ def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
     rows = source.count()
     if not rows:
         return f"Snapshot {source.version} of {dataset.name} has no rows: ingest a batch first."
+    if spec.split.by != "time":
+        return _too_few_rows(spec, dataset, source, rows)
     days = (source.newest().date() - _oldest(dataset, source).date()).days + 1
     wanted = spec.split.test_days + spec.split.validation_days + 1 + math.ceil(dataset.label_delay_days)
     if days < wanted:
@@ -184,6 +186,10 @@ def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
             f"Snapshot {source.version} of {dataset.name} spans {days} days; {spec.name} needs {wanted} at least "
             f"({spec.split.test_days} for test, {spec.split.validation_days} for validation): ingest {wanted - days} more."
         )
+    return _too_few_rows(spec, dataset, source, rows)
+
+
+def _too_few_rows(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot, rows: int) -> str:
     if rows < spec.split.min_train_rows:
         return (
             f"Snapshot {source.version} of {dataset.name} has {rows} rows; {spec.name} needs {spec.split.min_train_rows} to train "
@@ -206,7 +212,7 @@ def _too_few_labels(spec: ModelSpec, source: Snapshot, coverage: Coverage) -> st
     known, cut = coverage.labelled_days, spec.split
     days = (known[-1] - known[0]).days + 1 if known else 0
     wanted = cut.test_days + cut.validation_days + 1
-    if days < wanted:
+    if cut.by == "time" and days < wanted:
         return (
             f"{sentence_case(source.words)} has a {spec.label} for rows of {days} days; {spec.name} needs {wanted} at least "
             f"({cut.test_days} for test, {cut.validation_days} for validation): ingest more labels. {coverage.sentence()}"

@@ -6,13 +6,14 @@ from datetime import datetime
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from perennial.data.merging import Rule
 from perennial.data.row_counts import RowCounts
 from perennial.data.snapshots import Snapshot, latest_snapshot
-from perennial.data.splits import split
+from perennial.data.splits import part_of, split
 from perennial.data.tables import Table
 from perennial.errors import TrainingRefused
 from perennial.specs import DatasetSpec, GateSpec, ModelSpec, SplitSpec
@@ -128,3 +129,66 @@ def test_too_little_is_refused(store: FolderStore, spec: DatasetSpec, count: int
     Table(store, "sales").append(days(count, unlabelled_last=count - labelled), "one")
     with pytest.raises(TrainingRefused, match=said):
         split(Snapshot(spec, 1, store), model(), FEATURES)
+
+
+def shops(count: int, rows_each: int = 4) -> pa.Table:
+    """Rows of so many shops, all of one day."""
+    names = [f"shop {n}" for n in range(count) for _ in range(rows_each)]
+    rows = days(len(names) // 24 + 1).slice(0, len(names))
+    day = pa.array(np.datetime64("2013-01-01", "us") + np.arange(len(names)).astype("timedelta64[s]"))
+    return rows.set_column(0, "sold", day).set_column(1, "shop", pa.array(names))
+
+
+BY_SHOP = {"by": "group", "group": ("shop",)}
+
+
+def by(**cut: object) -> ModelSpec:
+    """The model, split otherwise than by time."""
+    return model().model_copy(update={"split": SplitSpec(**{"min_train_rows": 5, **cut})})
+
+
+def cut_of(store: FolderStore, spec: DatasetSpec, wanted: ModelSpec) -> dict[str, pa.Table]:
+    found = latest_snapshot(store, spec)
+    assert found is not None
+    parts = split(found, wanted, FEATURES)
+    return {"train": parts.train, "validation": parts.validation, "test": parts.test}
+
+
+def test_groups_never_straddle_and_keep_their_part(store: FolderStore, spec: DatasetSpec) -> None:
+    """DM-12: All rows of a group are in one part, shares are about as asked, and new rows change nobody's part."""
+    Table(store, "sales").append(shops(200), "one")
+    before = {name: set(part["shop"]) for name, part in cut_of(store, spec, by(**BY_SHOP)).items()}
+    assert sum(map(len, before.values())) == 200
+    assert not before["train"] & before["test"] | before["train"] & before["validation"] | before["test"] & before["validation"]
+    assert 25 <= len(before["test"]) <= 55
+    assert 8 <= len(before["validation"]) <= 35
+    Table(store, "sales").append(shops(300, 1), "two")
+    after = {name: set(part["shop"]) for name, part in cut_of(store, spec, by(**BY_SHOP)).items()}
+    assert all(before[name] <= after[name] for name in before)
+
+
+def test_rows_keep_their_part_by_their_key(store: FolderStore, spec: DatasetSpec) -> None:
+    """DM-12: At random each row by its key, whatever else is in the snapshot; another seed gives another assignment."""
+    Table(store, "sales").append(days(5), "one")
+    before = cut_of(store, spec, by(by="random"))
+    Table(store, "sales").append(days(5, datetime(2013, 2, 1)), "two")
+    after = cut_of(store, spec, by(by="random"))
+    assert all(set(before[name]["sold"]) < set(after[name]["sold"]) for name in before)
+    assert set(cut_of(store, spec, by(by="random", seed=1))["test"]["sold"]) != set(after["test"]["sold"])
+
+
+def test_a_group_is_the_same_whether_or_not_others_are_missing(spec: DatasetSpec) -> None:
+    """DM-12: Whole numbers come as floats where one of them is missing; a missing value is a group of its own."""
+    whole, gaps = pd.DataFrame({"items": [1, 2, 3, 2]}), pd.DataFrame({"items": [1.0, 2.0, 3.0, 2.0, np.nan, np.nan]})
+    cut = SplitSpec(by="group", group=("items",), test_share=0.4, validation_share=0.3)
+    parts = part_of(gaps, cut, spec).tolist()
+    assert part_of(whole, cut, spec).tolist() == parts[:4]
+    assert parts[4] == parts[5]
+    assert parts[1] == parts[3]
+
+
+def test_too_few_groups_are_refused(store: FolderStore, spec: DatasetSpec) -> None:
+    """DM-12: A part without a group cannot be trained or tested on: the sentence names the column."""
+    Table(store, "sales").append(shops(1, 24), "one")
+    with pytest.raises(TrainingRefused, match=r"it needs 5 for train, and some shop for each part\. Ingest more"):
+        cut_of(store, spec, by(**BY_SHOP))

@@ -85,3 +85,35 @@ def test_a_file_that_grew_goes_on_counting(store: FolderStore, monkeypatch: pyte
     snapshot = take_in(store, spec, monkeypatch, may=(MAY + b"0.9,Fair\n", LATE))
     assert snapshot.rows(["_row"])["_row"].tolist() == ["may.csv:1", "may.csv:2", "may.csv:3", "may.csv:4"]
     assert snapshot.newest() == LATE
+
+
+def large_ones(columns: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A clean that leaves small gems out."""
+    return columns, {"small": columns["carat"] < 0.6}
+
+
+def test_what_clean_leaves_out_is_counted_everywhere(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-02: In the receipt, the batch's sentence and the run's; also if the run was killed before its receipt. Rows keep their places."""
+    monkeypatch.setattr(ingest, "clean_of", lambda name: large_ones)
+    spec = gems(row_id="position")
+    snapshot = take_in(store, spec, monkeypatch, may=(MAY, EARLY))
+    assert snapshot.rows(["_row"])["_row"].tolist() == ["may.csv:2"]
+    receipt = receipts(store, "gems")[0]
+    assert (receipt.rows, receipt.left_out, receipt.outcome) == (3, {"small": 2}, "appended")
+    assert "3 rows came, 1 added, 2 cleaned; " in receipt.sentence
+    assert "2 of 3 rows were left out by clean: 2 by `small`." in receipt.sentence
+    withdraw_receipt(store, "gems", receipt)
+    result = ingest.run(Settings(store="unused", landing_settle_seconds=0), store, "gems")
+    assert result.sentence == "Appended 1 rows of 1 file to gems, now snapshot 1. Its clean left out 2 rows."
+    again = receipts(store, "gems")[0]
+    assert (again.rows, again.left_out, again.outcome) == (3, {"small": 2}, "appended")
+
+
+def test_identical_rows_are_dropped_and_counted(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-01, DM-02: Rows named by their content are in once, whether they come twice in a file or again in a later one."""
+    spec = gems(row_id="content")
+    take_in(store, spec, monkeypatch, may=(MAY + b"0.7,Good\n", EARLY))
+    snapshot = take_in(store, spec, monkeypatch, june=(JUNE + b"0.5,Fair\n", LATE))
+    assert sorted(snapshot.rows(["carat"])["carat"]) == [0.1, 0.5, 0.5, 0.7]
+    told = {receipt.name: receipt.counts.sentence() for receipt in receipts(store, "gems") if receipt.counts}
+    assert told == {"may.csv": "3 added, 1 repeated", "june.csv": "1 added, 1 unchanged"}
