@@ -117,7 +117,7 @@ def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample) ->
     out = _sample.left_out(sample, spec, label.name, task)
     gone = {label.name, *(one.column for one in out)}
     inputs = tuple(c for c in spec.columns if c.name not in gone and c.type != "timestamp")
-    cycles = _cycles(sample.rows[spec.event_time])
+    cycles = _cycles(sample.rows[spec.event_time]) if spec.event_time else ()
     if not inputs and not cycles:
         raise UnknownName(
             f"The dataset {spec.name} has nothing to learn from: " + "; ".join(f"{one.column}: {one.why}" for one in out) + "."
@@ -161,18 +161,30 @@ def _cycles(times: pandas.Series) -> tuple[tuple[str, int], ...]:
 
 
 def _split_and_training(known: pandas.DataFrame, event_time: str) -> tuple[SplitSpec, TrainingSpec]:
-    """Split and training settings: the defaults, or less if the sample has too few labelled rows for them."""
+    """Split and training settings: the defaults, or less if the sample has too few labelled rows for them. Without a time: at random."""
+    usual, training = SplitSpec(), TrainingSpec()
+    if not event_time:
+        rows = int(len(known) * (1 - usual.test_share - usual.validation_share))
+        split = SplitSpec(by="random", min_train_rows=max(1, min(usual.min_train_rows, rows * 4 // 5)))
+        return split, _batches_for(rows, training)
+    return _split_by_days(known, event_time, usual, training)
+
+
+def _split_by_days(known: pandas.DataFrame, event_time: str, usual: SplitSpec, training: TrainingSpec) -> tuple[SplitSpec, TrainingSpec]:
     import pandas
 
-    usual, training = SplitSpec(), TrainingSpec()
     days = _sample.days_of(known, event_time)
     held_days = max(1, min(usual.test_days, days // 5))
     times = pandas.to_datetime(known[event_time]).dt.normalize()
     rows = int((times <= times.max() - timedelta(days=2 * held_days)).sum())
     split = SplitSpec(test_days=held_days, validation_days=held_days, min_train_rows=max(1, min(usual.min_train_rows, rows * 4 // 5)))
+    return split, _batches_for(rows, training)
+
+
+def _batches_for(rows: int, training: TrainingSpec) -> TrainingSpec:
     steps = max(1, rows // 20)  # about twenty gradient steps in an epoch
     batch = min(training.batch_size, max(16, 1 << (steps.bit_length() - 1)))
-    return split, training.model_copy(update={"batch_size": batch})
+    return training.model_copy(update={"batch_size": batch})
 
 
 def _rule(plan: _Plan) -> str:
@@ -184,6 +196,10 @@ def _few_rows(plan: _Plan) -> list[str]:
     """A line for each setting that differs from the defaults because the sample is small."""
     if plan.split == SplitSpec():
         return []
+    if plan.split.by == "random":
+        return [
+            f"split: each row at random, since {plan.dataset.name} has no event time; by='group' keeps rows together that belong together"
+        ]
     return [
         f"split: {plan.split.test_days} day{'s' if plan.split.test_days > 1 else ''} each for test and validation, "
         f"{plan.split.min_train_rows} rows to train on at least, as {plan.read_from} is small; "
@@ -197,10 +213,8 @@ def _spec_parts(plan: _Plan) -> dict[str, str]:
     if plan.split != usual:
         names.append("SplitSpec")
         given = plan.split
-        lines.append(
-            f"    split=SplitSpec(test_days={given.test_days}, validation_days={given.validation_days}, "
-            f"min_train_rows={given.min_train_rows}),"
-        )
+        how = 'by="random"' if given.by == "random" else f"test_days={given.test_days}, validation_days={given.validation_days}"
+        lines.append(f"    split=SplitSpec({how}, min_train_rows={given.min_train_rows}),")
     options = [f"batch_size={plan.training.batch_size}"] if plan.training.batch_size != TrainingSpec().batch_size else []
     if plan.centre:
         options.append(f'hyperparameters={{"target_mean": {plan.centre[0]:.6g}, "target_scale": {plan.centre[1]:.6g}}}')

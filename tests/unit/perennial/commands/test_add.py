@@ -26,6 +26,7 @@ from perennial.encoding import columns_from_rows
 from perennial.errors import UnknownName
 from perennial.quality import suites
 from perennial.settings import Settings
+from perennial.specs import DatasetSpec
 from perennial.stages import ingest, train
 from perennial.store import FolderStore
 from perennial.testing import PROMISES
@@ -422,3 +423,17 @@ def test_a_new_dataset_has_its_landing_folder(tmp_path, sample, capsys):
     add.run(SETTINGS, store, "dataset", "sales", sample=sample, project=tmp_path)
     assert (tmp_path / "store/landing/sales").is_dir()
     assert f"put a file into {store.uri('landing/sales')}/" in capsys.readouterr().out
+
+
+def test_a_dataset_without_a_time_gets_a_split_at_random(tmp_path, monkeypatch, capsys):
+    """DM-12: Nothing orders its rows; what is written trains by that split, and a line says why."""
+    file = tmp_path / "flowers.csv"
+    file.write_text("flower,petal,kind\n" + "".join(f"f{i},{i % 7 + 0.5},{'iris' if i * 37 % 11 > 5 else 'rose'}\n" for i in range(100)))
+    columns = [{"name": name, "type": kind} for name, kind in (("flower", "string"), ("petal", "float"), ("kind", "string"))]
+    spec = DatasetSpec(name="flowers", title="Flowers", owner="ada", columns=columns)
+    monkeypatch.setattr(discovery, "datasets", lambda: {"flowers": spec})
+    monkeypatch.setattr(discovery, "dataset", lambda name: spec)
+    add.run(SETTINGS, STORE, "model", "kinds", dataset="flowers", label="kind", sample=file, task="binary", project=tmp_path)
+    cut = load(tmp_path / "include/perennial_models/kinds/spec.py").MODEL.split
+    assert (cut.by, cut.min_train_rows) == ("random", 56)
+    assert "split: each row at random, since flowers has no event time" in capsys.readouterr().out
