@@ -430,7 +430,7 @@ def test_a_dataset_without_a_time_gets_a_split_at_random(tmp_path, monkeypatch, 
     file = tmp_path / "flowers.csv"
     file.write_text("flower,petal,kind\n" + "".join(f"f{i},{i % 7 + 0.5},{'iris' if i * 37 % 11 > 5 else 'rose'}\n" for i in range(100)))
     columns = [{"name": name, "type": kind} for name, kind in (("flower", "string"), ("petal", "float"), ("kind", "string"))]
-    spec = DatasetSpec(name="flowers", title="Flowers", owner="ada", columns=columns)
+    spec = DatasetSpec(name="flowers", title="Flowers", owner="ada", columns=columns, key=(), row_id="content", event_time="")
     monkeypatch.setattr(discovery, "datasets", lambda: {"flowers": spec})
     monkeypatch.setattr(discovery, "dataset", lambda name: spec)
     add.run(SETTINGS, STORE, "model", "kinds", dataset="flowers", label="kind", sample=file, task="binary", project=tmp_path)
