@@ -1,4 +1,4 @@
-"""What a file seems to be written like, for a sample's dataset and for a refusal. Nothing of it is ever taken without being declared.
+r"""What a file seems to be written like, for a sample's dataset and for a refusal. Nothing of it is ever taken without being declared.
 
 >>> import pathlib
 >>> from perennial.data.readers.proposals import declaration, propose
