@@ -3,8 +3,8 @@
 >>> from perennial.specs import ReleaseSpec
 >>> from perennial.stages._release_times import waiting_words
 >>> waiting_words(ReleaseSpec(steps=(50, 100), min_requests=100, max_seconds=86400), a_day=24)
-'Each step wants 100 requests of the candidate. At the last day\'s rate of 24 requests a day it takes 8.3 days at 50 %. That is more than \
-release.max_seconds, 1 day, after which a person is asked: set release.min_requests, release.steps or release.max_seconds to fit.'
+"Each step wants 100 requests of the candidate. At the last day's rate of 24 requests a day it takes 8.3 days at 50 %. That is more than \
+release.max_seconds, 1 day, after which a person is asked: set release.min_requests, release.steps or release.max_seconds to fit."
 """
 
 from __future__ import annotations
