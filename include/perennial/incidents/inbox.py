@@ -103,13 +103,19 @@ class Inbox:
         """Requests that no run has claimed: one at most."""
         return [r for r in self.all() if r.state == "open"]
 
-    def ask(self, cause: Cause, snapshot: int, evidence: dict[str, object]) -> str | None:
+    def ask(self, cause: Cause, snapshot: int, evidence: dict[str, object], labels: int | None = None) -> str | None:
         """Make a request.
 
+        Args:
+            cause: why.
+            snapshot: table version that is the newest now.
+            evidence: what it was made on.
+            labels: version of the label feed's table, where the model has one.
+
         Returns:
-            Its key, or None where the same was asked before (same snapshot and cause) or another request is active.
+            Its key, or None where the same was asked before (same snapshot, labels and cause) or another request is active.
         """
-        key = f"{snapshot:08d}-{cause}"
+        key = f"{snapshot:08d}-{cause}" if labels is None else f"{snapshot:08d}-{labels:08d}-{cause}"
 
         def decide() -> Event | None:
             if any(r.key == key or r.state != "ended" for r in self.all()):

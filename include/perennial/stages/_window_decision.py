@@ -33,7 +33,8 @@ def decide(traffic: Traffic, inbox: Inbox, incidents: Incidents, window: Window,
         "columns": list(findings.confirmed),
         "why": asked.why,
     }
-    key = inbox.ask(asked.cause, newest_data.version, facts)
+    labels = newest_data.labels.feed.version if newest_data.labels else None
+    key = inbox.ask(asked.cause, newest_data.version, facts if labels is None else {**facts, "labels": labels}, labels)
     if key is None:
         why = f"{asked.why} It was asked for before on snapshot {newest_data.version}, or another request is open."
         return Decision(cause=None, why=why, request=None)
@@ -53,8 +54,9 @@ def _evidence(traffic: Traffic, inbox: Inbox, incidents: Incidents, findings: Fi
         for r in requests
         if r.cause == "drift" and r.outcome == "trained" and r.evidence.get("champion") in family
     ]
+    newest = (newest_data.version, newest_data.labels.feed.version if newest_data.labels else None) if newest_data else None
     refused = next(
-        (r.sentence for r in reversed(requests) if newest_data and r.outcome == "refused" and r.snapshot == newest_data.version), ""
+        (r.sentence for r in reversed(requests) if r.outcome == "refused" and (r.snapshot, r.evidence.get("labels")) == newest), ""
     )
     return policy.Evidence(
         now=max(traffic.newest, newest_data.newest()) if newest_data else traffic.newest,

@@ -43,6 +43,8 @@ def test_the_same_request_is_made_once(inbox):
     inbox.end(key, "refused", "The data are bad.")
     assert inbox.ask("drift", 34, {}) is None
     assert inbox.ask("drift", 35, {}) == "00000035-drift"
+    inbox.end("00000035-drift", "refused", "Too few.")
+    assert inbox.ask("drift", 35, {}, labels=4) == "00000035-00000004-drift"  # other labels of the same rows may be asked for anew
 
 
 def test_one_request_is_active_at_a_time(inbox):
