@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +15,35 @@ from perennial.data.readers.proposals import declaration
 from perennial.errors import UnknownName
 from perennial.specs import DatasetSpec, FileForm
 
+FEW_VALUES = 20  # different values of a text, up to which the suite lists them
+ROWS_EACH = 5  # rows of each such value, on average, at least
+
 
 def dataset_files(name: str, sample: Sample | None, key: str | None, event_time: str | None) -> tuple[dict[Path, str], list[str]]:
     """The files of a new dataset, and a line for each thing that was decided. Raises UnknownName: something must be said."""
     if sample is None:
         raise UnknownName("Give a sample file, `--sample FILE` (CSV, JSON lines or Parquet): the columns are read from it.")
     times = [c.name for c in sample.columns if c.type == "timestamp"]
-    if not (event_time or times):
-        raise UnknownName(f"No column of {sample.path} is a time: say which one rows are ordered by with --event-time.")
-    order = event_time or times[0]
+    order = event_time or (times[0] if times else "")
     keys = key.split(",") if key else _key(sample, order)
-    if not keys:
-        raise UnknownName(f"No column of {sample.path} alone names a row: say which ones together do, --key a,b.")
-    missing = [n for n in (*keys, order) if n not in sample.names]
+    missing = [n for n in (*keys, *([order] if order else [])) if n not in sample.names]
     if missing:
         raise UnknownName(f"{sample.path} has no column {missing[0]}: its columns are {', '.join(sample.names)}.")
     title = titled(name)
+    names = {"key": tuple(keys)} if keys else {"row_id": "content"}
     try:
         spec = DatasetSpec(
-            name=name, title=title, owner="nobody yet", key=tuple(keys), event_time=order, columns=sample.columns, files=sample.files
+            name=name, title=title, owner="nobody yet", event_time=order, columns=sample.columns, files=sample.files, **names
         )
     except ValidationError as error:
         raise UnknownName(f"{sample.path} makes no dataset: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None
+    _refuse_future(sample, spec)
     values = {
         "name": name,
         "title": title,
         "owner": spec.owner,
-        "key": listed(keys),
-        "event_time": quoted(order),
+        "key": f"key=({listed(keys)})," if keys else 'row_id="content",  # no column names a row: identical rows are one',
+        "event_time": f"{quoted(order)}," if order else '"",  # rows have no time: that of their landing counts',
         "files": f"\n    files={declaration(spec.files)}," if spec.files != FileForm() else "",
         "imports": "Column, DatasetSpec, FileForm" if spec.files != FileForm() else "Column, DatasetSpec",
         "columns": "\n".join(
@@ -51,51 +53,108 @@ def dataset_files(name: str, sample: Sample | None, key: str | None, event_time:
     }
     files = {
         Path("include/perennial_datasets", f"{name}.py"): fill("dataset/dataset.py", values),
-        Path("great_expectations/expectations", f"{name}.json"): json.dumps(_suite(name, keys), indent=2) + "\n",
+        Path("great_expectations/expectations", f"{name}.json"): json.dumps(_suite(spec, sample), indent=2, ensure_ascii=False) + "\n",
         Path("tests/unit/perennial_datasets", f"test_{name}.py"): fill("dataset/test_dataset.py", values),
     }
     return files, _dataset_words(sample, spec, times, key, event_time)
 
 
 def _key(sample: Sample, event_time: str) -> list[str]:
-    """The first column of whole numbers or words that names each row, else any column that does."""
-    unique = [c for c in sample.columns if c.name != event_time and sample.rows[c.name].is_unique and sample.rows[c.name].notna().all()]
-    first = sorted(unique, key=lambda column: column.type not in ("int", "string"))
-    return [first[0].name] if first else []
+    """The first column of whole numbers or words that names each row, else another time, else the event time; none if none does."""
+    rows = sample.rows.drop_duplicates()  # identical rows of a file are one
+    whole = [c for c in sample.columns if c.name != event_time and c.type not in ("float", "bool") and rows[c.name].notna().all()]
+    first = sorted((c for c in whole if rows[c.name].is_unique), key=lambda column: column.type not in ("int", "string"))
+    if first:
+        return [first[0].name]
+    known = event_time and rows[event_time].notna().all() and rows[event_time].is_unique
+    return [event_time] if known else []
+
+
+def _refuse_future(sample: Sample, spec: DatasetSpec) -> None:
+    """Raises UnknownName where the bound on event times would refuse the sample."""
+    if not spec.event_time:
+        return
+    import pandas
+
+    newest = pandas.to_datetime(sample.rows[spec.event_time], utc=True).max()
+    if newest > datetime.now(timezone.utc) + timedelta(days=1):
+        raise UnknownName(
+            f"{spec.event_time} is {newest:%Y-%m-%d %H:%M} in {sample.path}, which is yet to come, and the suite of a new dataset refuses "
+            "such rows. Correct the sample, or name another column with --event-time."
+        )
 
 
 def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str | None, event_time: str | None) -> list[str]:
     """A line for each decision that the sample left open."""
-    said = lines_of_form(sample)
-    if key is None:
+    said, rows = lines_of_form(sample), f"{len(sample.rows):,} rows"
+    if not spec.key:
+        same = int(sample.rows.duplicated().sum())
+        dropped = f"{same:,} of {rows} repeat another and would be dropped and counted" if same else f"no two of {rows} are the same"
         said.append(
-            f"key: {spec.key[0]}, which has {len(sample.rows):,} different values in {len(sample.rows):,} rows; --key says otherwise"
+            f"key: none, as no column names a row: rows are named by a hash of their content ({dropped}). "
+            'If identical rows are different things, write row_id="position"; --key a,b names columns that together name a row'
         )
-    if event_time is None and len(times) > 1:
+    elif key is None:
+        same = int(sample.rows.duplicated().sum())
+        aside = f", where {same:,} that repeat another are dropped and counted" if same else ""
+        what = f"which has {len(sample.rows) - same:,} different values in {rows}{aside}"
+        said.append(f"key: {', '.join(spec.key)}, {what}; --key says otherwise")
+    if not spec.event_time:
+        said.append(
+            "event time: none, as no column is a time: the time at which a file lands counts. Models of it are best split at random or by "
+            'group: split=SplitSpec(by="random")'
+        )
+    elif event_time is None and len(times) > 1:
         said.append(f"event time: {spec.event_time}, the first of the times {', '.join(times)}; --event-time says otherwise")
     whole = [c.name for c in spec.columns if not c.nullable]
     said.append(f"not nullable, since the sample has no gap: {', '.join(whole)}; add nullable=True where later rows may lack a value")
+    said.append(
+        "suite: refuses"
+        + (" repeated keys and" if spec.key else "")
+        + (f" {spec.event_time} more than a day ahead of the clock" if spec.event_time else " files without rows")
+        + "; warns of numbers far outside the sample's range and of words that the sample has not"
+    )
     return said
 
 
-def _suite(name: str, key: list[str]) -> dict[str, Any]:
-    """The suite that any new dataset gets: expectations on its rows and its key.
+def _suite(spec: DatasetSpec, sample: Sample) -> dict[str, Any]:
+    """The suite that any new dataset gets: rows, the key, no time that is yet to come; and warnings, of numbers far outside the range of
+    the sample and of words that it has not. Columns, types and nulls are the spec's."""
 
-    Ranges and sets are for its people to add; columns, types and nulls are the spec's.
-    """
+    def expect(kind: str, why: str, severity: str = "critical", meta: dict[str, str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        notes = {"notes": {"format": "string", "content": [why]}}
+        return {"type": kind, "kwargs": kwargs, "severity": severity, "meta": notes | (meta or {})}
 
-    def expect(kind: str, why: str, severity: str = "critical", **kwargs: Any) -> dict[str, Any]:
-        return {"type": kind, "kwargs": kwargs, "severity": severity, "meta": {"why": why}}
-
-    unique = (
-        expect("expect_column_values_to_be_unique", "the key names a row", column=key[0])
-        if len(key) == 1
-        else expect("expect_compound_columns_to_be_unique", "the key names a row", column_list=key)
-    )
-    return {
-        "name": name,
-        "expectations": [
-            expect("expect_table_row_count_to_be_between", "a file without rows is a mistake of its sender", min_value=1),
-            unique,
-        ],
-    }
+    expectations = [expect("expect_table_row_count_to_be_between", "a file without rows is a mistake of its sender", min_value=1)]
+    if len(spec.key) == 1:
+        expectations.append(expect("expect_column_values_to_be_unique", "the key names a row", column=spec.key[0]))
+    elif spec.key:
+        expectations.append(expect("expect_compound_columns_to_be_unique", "the key names a row", column_list=list(spec.key)))
+    if spec.event_time:
+        expectations.append(
+            expect(
+                "expect_column_max_to_be_between",
+                "what has not happened yet cannot be known: one wrong year would make all later days old",
+                meta={"scope": "batch"},
+                column=spec.event_time,
+                max_value={"$PARAMETER": "latest"},
+            )
+        )
+    for column in spec.columns:
+        values = sample.rows[column.name].dropna()
+        if column.name in spec.key or not len(values):
+            continue
+        if column.type in ("int", "float"):
+            low, high = (float(end) for end in (values.min(), values.max()))
+            least = 0.0 if low >= 0 else low - (high - low)
+            why = f"the sample of {len(sample.rows):,} rows has {low:g} to {high:g}; this is that range and its width on both sides"
+            expectations.append(
+                expect(
+                    "expect_column_values_to_be_between", why, "warning", column=column.name, min_value=least, max_value=high + (high - low)
+                )
+            )
+        elif column.type == "string" and values.nunique() <= FEW_VALUES and len(values) >= ROWS_EACH * values.nunique():
+            why = f"the sample of {len(sample.rows):,} rows has these alone"
+            known = sorted(values.unique().tolist())
+            expectations.append(expect("expect_column_values_to_be_in_set", why, "warning", column=column.name, value_set=known))
+    return {"name": spec.name, "expectations": expectations}

@@ -27,7 +27,7 @@ from perennial.errors import UnknownName
 from perennial.quality import suites
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec
-from perennial.stages import ingest, train
+from perennial.stages import evaluate, ingest, train
 from perennial.store import FolderStore
 from perennial.testing import PROMISES
 from perennial.training.scoring import score
@@ -80,6 +80,10 @@ def test_a_dataset_is_described_after_its_sample(tmp_path, added):
     assert [expectation["type"] for expectation in suite["expectations"]] == [
         "expect_table_row_count_to_be_between",
         "expect_column_values_to_be_unique",
+        "expect_column_max_to_be_between",
+        "expect_column_values_to_be_in_set",
+        "expect_column_values_to_be_between",
+        "expect_column_values_to_be_in_set",
     ]
     assert (tmp_path / "tests/unit/perennial_datasets/test_sales.py").exists()
 
@@ -131,8 +135,7 @@ def test_what_cannot_be_known_is_asked_for(tmp_path, sample, added, arguments, w
     ("text", "words"),
     [
         ("", "cannot be read|no rows"),
-        ("a,b\n1,2\n1,2\n", "No column of .* is a time"),
-        ("at\n2024-01-01 00:00:00\n", "names a row"),
+        ("at,n\n2131-01-01 00:00:00,1\n", "at is 2131-01-01 00:00 in .*, which is yet to come"),
         ("a,A,at\n1,2,2024-01-01 00:00:00\n", "name of its own .* 'A' is empty or there before"),
         (",at\n1,2024-01-01 00:00:00\n", "name of its own .* '' is empty"),
         ("_id,at\n1,2024-01-01 00:00:00\n", "'_id' is no column name: .* Rename the column in the sample"),
@@ -337,6 +340,78 @@ def test_a_model_trains_on_its_own_sample_and_meets_its_floor(project, capsys, n
     )
     assert len(test) > 50
     assert lost < 0.7 * floor
+
+
+GEMS = "carat,depth,cut,price\n" + "".join(
+    f"{0.2 + i % 37 / 10:.2f},{i / 10:.1f},{'Fair' if i % 3 else 'Ideal'},{900 + i % 37 * 210 + i % 11 // 2}\n" for i in range(300)
+)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:marshmallow.*", "ignore::DeprecationWarning:great_expectations.*")
+@pytest.mark.filterwarnings("ignore::UserWarning:great_expectations.*")
+def test_a_table_without_key_and_time_becomes_a_measured_version(project, capsys):
+    """DM-01, DM-12: The commands choose a hash of the row and the time of landing, say why, and what they write takes its sample, trains
+    on a random split, and is measured on the rows of its test part alone. Identical rows are in once."""
+    sample = project / "gems.csv"
+    sample.write_text(GEMS + GEMS.split("\n")[1] + "\n")
+    add.run(SETTINGS, STORE, "dataset", "orders_gems", sample=sample, project=project)
+    importlib.invalidate_caches()
+    add.run(
+        SETTINGS, STORE, "model", "orders_price", dataset="orders_gems", label="price", task="regression", sample=sample, project=project
+    )
+    importlib.invalidate_caches()
+    said = capsys.readouterr().out
+    assert "key: none, as no column names a row: rows are named by a hash of their content (1 of 301 rows repeat another" in said
+    assert "event time: none, as no column is a time: the time at which a file lands counts." in said
+    assert "split: each row at random, since orders_gems has no event time" in said
+    store = FolderStore(str(project / "store"))
+    store.write("landing/orders_gems/gems.csv", sample.read_bytes())
+    settings = Settings(home=project / "home", store=store.root, landing_settle_seconds=0)
+    assert ingest.run(settings, store, "orders_gems").appended == {"gems.csv": 300}
+    spec, dataset = discovery.model("orders_price"), discovery.dataset("orders_gems")
+    snapshot = latest_snapshot(store, dataset)
+    train.fill_version_folder(project / "version", spec, dataset, snapshot, checkpoints=Checkpoints(project / "run"), max_epochs=1)
+    version = evaluate.Sealed(train.begin_manifest(spec, snapshot, 1, cause="data"), project / "version")
+    measured = evaluate.measure(store, spec, dataset, version, version, None)
+    assert 30 < len(measured.labels) == version.record["rows"]["test"] < 90
+    assert evaluate.describe(spec, dataset, version, None, {"test": measured})["parts"]["test"]["drawn"] == "rows"
+
+
+def test_a_day_and_an_hour_are_the_time_and_the_key(project, capsys):
+    """DM-01: A time in two columns is found, and names the rows where no other column does."""
+    sample = project / "counts.csv"
+    sample.write_text("day,hour,temp\n" + "".join(f"2026-03-{1 + i // 24:02d},{i % 24},{i % 7}.5\n" for i in range(96)))
+    add.run(SETTINGS, STORE, "dataset", "orders_hours", sample=sample, project=project)
+    importlib.invalidate_caches()
+    spec = discovery.dataset("orders_hours")
+    assert spec.key == (spec.event_time,)
+    assert spec.files.time_of == {spec.event_time: ("day", "hour")}
+
+
+def test_rows_that_come_twice_do_not_hide_the_key(project, capsys):
+    """DM-01: A sample with identical rows has the key that it would have without them, and the line that says so counts them."""
+    sample = project / "twice.csv"
+    lines = (project / "orders.csv").read_text().splitlines(keepends=True)
+    sample.write_text("".join([*lines[:30], *lines[1:4]]))
+    add.run(SETTINGS, STORE, "dataset", "orders_twice", sample=sample, project=project)
+    importlib.invalidate_caches()
+    assert discovery.dataset("orders_twice").key == ("order",)
+    assert "29 different values in 32 rows, where 3 that repeat another are dropped and counted" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:marshmallow.*", "ignore::DeprecationWarning:great_expectations.*")
+@pytest.mark.filterwarnings("ignore::UserWarning:great_expectations.*")
+def test_a_time_that_is_yet_to_come_is_refused_by_any_new_suite(project, capsys):
+    """DM-10: One row of the year 2131 would make all later days old."""
+    add.run(SETTINGS, STORE, "dataset", "orders", sample=project / "orders.csv", project=project)
+    importlib.invalidate_caches()
+    store, rows = FolderStore(str(project / "store")), orders()
+    rows.loc[0, "at"] = rows.loc[0, "at"].replace(year=2131)
+    store.write("landing/orders/later.csv", rows.to_csv(index=False).encode())
+    settings = Settings(home=project / "home", store=store.root, landing_settle_seconds=0)
+    refused = ingest.run(settings, store, "orders").refused["later.csv"]
+    assert "Suite orders refused batch later.csv" in refused
+    assert "2131" in refused
 
 
 def test_what_is_written_passes_format_and_lint_as_it_is(project, capsys):
