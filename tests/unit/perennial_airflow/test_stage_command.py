@@ -45,6 +45,7 @@ def test_the_command_line_understands_every_argument(stage):
         "cause": "data",
         "decision": "promote",
         "snapshot": 1,
+        "labels": 1,
         "max_epochs": 2,
         "version": 3,
         "partition": "2/4",
