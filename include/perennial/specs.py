@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -287,11 +288,12 @@ class DatasetSpec(Named):
         twice = {n for n in names if names.count(n) > 1}
         if twice:
             raise ValueError(f"columns named twice: {', '.join(sorted(twice))}")
-        alike = [n for n in names if [other.casefold() for other in names].count(n.casefold()) > 1]
-        if alike:
-            raise ValueError(
-                f"columns that differ by upper and lower case alone: {', '.join(sorted(alike))}; tables cannot tell them apart"
-            )
+        for difference, forms in (
+            ("upper and lower case", [n.casefold() for n in names]),
+            ("the encoding of their accents (NFC)", [unicodedata.normalize("NFC", n) for n in names]),
+        ):
+            if alike := [n for n, form in zip(names, forms, strict=True) if forms.count(form) > 1]:
+                raise ValueError(f"columns that differ by {difference} alone: {', '.join(sorted(alike))}; tables cannot tell them apart")
         if "event_time" in names and self.event_time != "event_time":
             raise ValueError(f"the column event_time is not the event time, which is {self.time_column}: give it another name")
         if not self.key and not self.row_id:

@@ -47,8 +47,8 @@ def run(settings: Settings, store: Store, action: str, file: Path, dataset: str)
         raise BatchRefused(f"{file.name} has no label for {feed.name}: nothing was landed.")
     with tempfile.TemporaryDirectory(prefix="perennial-labels-") as scratch:
         landed = Path(scratch) / f"{file.stem}.csv"
-        with landed.open("w", newline="", encoding="utf-8") as sink:
-            writer = csv.DictWriter(sink, [column.name for column in feed.columns])
+        with landed.open("w", newline="", encoding=feed.files.encoding) as sink:
+            writer = csv.DictWriter(sink, [column.name for column in feed.columns], delimiter=feed.files.separator)
             writer.writeheader()
             writer.writerows(rows)
         return land_files(store, [landed], feed)
@@ -87,9 +87,24 @@ def _annotations(file: Path, text: str) -> Iterator[Row]:
         if "annotations" not in task:
             yield task  # JSON-MIN
             continue
-        for annotation in task["annotations"]:
-            results = {} if annotation.get("was_cancelled") else {result["from_name"]: result["value"] for result in annotation["result"]}
+        for annotation in task["annotations"] or ():
+            results = {} if annotation.get("was_cancelled") else _results(file, annotation)
             yield {**task.get("data", {}), **{name: annotation.get(name) for name in CHANGED}, **results}
+
+
+def _results(file: Path, annotation: Mapping[str, Any]) -> Row:
+    """The value of each result by its name; relations between regions have neither."""
+    values: Row = {}
+    for result in annotation.get("result") or ():
+        name, value = result.get("from_name"), result.get("value")
+        if name in values and values[name] != value:
+            raise BatchRefused(
+                f"Annotation {annotation.get('id', '')} of {file.name} has several values of {name}, and a label is one value: export a "
+                "project with one choice a task."
+            )
+        if name is not None:
+            values[name] = value
+    return values
 
 
 def _value(value: Any, where: str) -> Any:

@@ -98,24 +98,33 @@ def cleaned_rows(rows: pa.Table, spec: DatasetSpec, clean: Clean | None, name: s
             )
         field_of = rows.schema.field(column.name)
         try:
-            if values.dtype.kind not in _KINDS.get(column.type, "O"):
-                raise pa.ArrowInvalid(f"an array of {values.dtype}")
+            _refuse_unlike(columns[column.name], values, _KINDS.get(column.type, "O"))
             made = pa.array(values, field_of.type, from_pandas=True)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise BatchRefused(f"{refuse}it made {column.name}, which is {column.type}, something else: {error}{mend}") from error
         rows = rows.set_column(rows.column_names.index(column.name), field_of, made)
-    keeps, left_out = np.ones(rows.num_rows, dtype=bool), {}
+    keeps, left_out = np.ones(rows.num_rows, dtype=bool), dict[str, int]()
     for rule, which in rules.items():
         mask = np.asarray(which)
         if mask.shape != (rows.num_rows,) or mask.dtype != bool:
             raise BatchRefused(f"{refuse}its rule `{rule}` is no array of {rows.num_rows:,} truth values{mend}")
         if count := int((keeps & mask).sum()):
-            left_out[str(rule)] = count
+            left_out[str(rule)] = left_out.get(str(rule), 0) + count
         keeps &= ~mask
     cleaned = Cleaned(rows.filter(pa.array(keeps)) if left_out else rows, left_out)
     if left_out and not cleaned.rows.num_rows:
         raise BatchRefused(f"{name} has no row that may stay: {cleaned.sentence} Correct the file, or the rules, and land it again.")
     return cleaned
+
+
+def _refuse_unlike(given: Any, values: np.ndarray, kinds: str) -> None:
+    """Raises ArrowInvalid if what `clean` gave, here also as an array, is none of these kinds, or not what a file could have."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise pa.ArrowInvalid("a masked array, whose mask would be lost: what is missing is NaN or None")
+    if values.dtype.kind not in kinds:
+        raise pa.ArrowInvalid(f"an array of {values.dtype}")
+    if values.dtype.kind == "f" and (infinite := int(np.isinf(values).sum())):
+        raise pa.ArrowInvalid(f"{infinite:,} values are infinite")
 
 
 def _array(values: pa.ChunkedArray) -> np.ndarray:

@@ -27,6 +27,7 @@ from perennial.specs import LANDED, DatasetSpec, OnKnownKey
 
 BATCH = "_batch"  # column that tells which batch a row came from
 _NUMBER, _OTHER = "_number", "_other"  # places of rows, while they are joined
+_MISSING = " is missing"  # no column's name ends so, with the name of a key before it
 _NOT_A_NUMBER = object()
 
 
@@ -43,8 +44,9 @@ class Rule:
     @classmethod
     def of(cls, spec: DatasetSpec) -> Rule:
         """The rule of a dataset."""
-        by_row = spec.rows == "corrected" or spec.row_id == "content"  # a row that is in with the same content is the same row
-        return cls(spec.key_columns, by_row, spec.on_known_key, spec.newest_by, spec.deleted)
+        if spec.row_id == "content":  # a row that is in with the same content is the same row, even if it was cleaned in another way then
+            return cls(spec.key_columns, by_row=True, on_known_key="keep_first", newest_by=spec.newest_by)
+        return cls(spec.key_columns, spec.rows == "corrected", spec.on_known_key, spec.newest_by, spec.deleted)
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -125,8 +127,16 @@ def merge(rows: pa.Table, known: pa.Table, rule: Rule, before: RowCounts | None 
         known: the table's rows with these keys, with the column `_batch`.
         rule: the dataset's.
         before: counts of rows of the batch that were left out already.
+
+    Raises:
+        BatchRefused: the table has several rows of one key.
     """
     incoming, stored = matches(rows, known, rule.key)
+    if several := len(incoming) - len(np.unique(incoming)):
+        raise BatchRefused(
+            f"The table has {several} rows more than one for each key ({', '.join(rule.key)}) of this batch: they landed under another "
+            "key, and a correction of one would take the place of several. Give the spec the key that it had, or make another dataset."
+        )
     is_known, unequal, is_older = (np.zeros(rows.num_rows, bool) for _ in range(3))
     is_known[incoming] = True
     unequal[incoming[~_equal(rows.take(incoming), known.take(stored), rule)]] = True
@@ -162,11 +172,25 @@ def merge(rows: pa.Table, known: pa.Table, rule: Rule, before: RowCounts | None 
 
 
 def matches(rows: pa.Table, others: pa.Table, key: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs of rows with the same key: numbers of rows, and of others."""
-    left = rows.select(list(key)).append_column(_NUMBER, pa.array(np.arange(rows.num_rows)))
-    right = plain(others.select(list(key))).append_column(_OTHER, pa.array(np.arange(others.num_rows)))
-    pairs = plain(left).join(right, keys=list(key), join_type="inner").sort_by([(_NUMBER, "ascending"), (_OTHER, "ascending")])
+    """The pairs of rows with the same key, in which a missing value is a value like any other: numbers of rows, and of others."""
+    left, right = (plain(side.select(list(key))) for side in (rows, others))
+    gaps = [name for name in key if left[name].null_count and right[name].null_count]
+    left, right = (_with_gaps(side, gaps) for side in (left, right))
+    on = left.column_names
+    left = left.append_column(_NUMBER, pa.array(np.arange(rows.num_rows)))
+    right = right.append_column(_OTHER, pa.array(np.arange(others.num_rows)))
+    pairs = left.join(right, keys=on, join_type="inner").sort_by([(_NUMBER, "ascending"), (_OTHER, "ascending")])
     return pairs[_NUMBER].to_numpy(), pairs[_OTHER].to_numpy()
+
+
+def _with_gaps(keys: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Keys that a join finds where the named columns are missing too: with a column that says so, and something in the gap."""
+    for name in names:
+        filler = pa.array([0]).cast(keys.schema.field(name).type)[0]
+        filled = pc.if_else(keys[name].is_null(), filler, keys[name])
+        keys = keys.append_column(f"{name}{_MISSING}", keys[name].is_null())
+        keys = keys.set_column(keys.column_names.index(name), name, filled)
+    return keys
 
 
 def without(rows: pa.Table, others: pa.Table, key: Sequence[str]) -> pa.Table:

@@ -36,9 +36,10 @@ from perennial.data.compaction import OPERATION as COMPACTION
 from perennial.data.compaction import compact
 from perennial.data.hashes import Known, hashes, refuse_damaged
 from perennial.data.log import Log, read_log
-from perennial.data.merging import BATCH, Merge, Rule, merge, plain, shown, without
+from perennial.data.merging import BATCH, Merge, Rule, matches, merge, plain, shown, without
 from perennial.data.row_counts import RowCounts
 from perennial.errors import BatchRefused, Fault, StoredDataDamaged, StoreUnreachable, UnknownName
+from perennial.specs import LANDED, ROW
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -524,12 +525,13 @@ class Table:
             }
         missing = [name for name in lacking if name not in fields]
         if missing:
-            required = missing[0] in self.expected.names
-            advice = (
-                f"the spec of {self.name} requires it: make it nullable, then rows from before have null"
-                if required
-                else f"correct its name; the table has {', '.join(known)}"
-            )
+            if missing[0] in (ROW, LANDED) and missing[0] in self.expected.names:
+                what = "a key" if missing[0] == ROW else "an event time"
+                advice = f"its rows have {what}: give it back to the spec of {self.name}, or make another dataset of rows without"
+            elif missing[0] in self.expected.names:
+                advice = f"the spec of {self.name} requires it: make it nullable, then rows from before have null"
+            else:
+                advice = f"correct its name; the table has {', '.join(known)}"
             raise Fault(f"Version {table.version()} of the table {self.name} has no column {missing[0]}: {advice}.")
         return list(fields.values())
 
@@ -556,13 +558,17 @@ class Table:
             bounds = pc.min_max(rows[event_time])
             within = (pc.field(event_time) >= bounds["min"]) & (pc.field(event_time) <= bounds["max"])
         keys = list(rule.key)
-        taken = rows.select(keys).join(plain(self._scan(table, [*keys, BATCH], within)), keys=keys, join_type="inner")
+        stored_keys = self._scan(table, [*keys, BATCH], within)
+        incoming, stored = matches(rows, stored_keys, keys)
+        taken = rows.select(keys).take(incoming).append_column(BATCH, stored_keys[BATCH].take(stored))
         if not rule.by_row:
             if taken.num_rows:
-                raise BatchRefused(
-                    f"{_has_taken_keys(taken, rows, self.name, taken[BATCH].to_pylist(), keys)}. Land only rows that are new, "
-                    'or let the spec take corrections: rows="corrected", on_known_key="replace".'
+                advice = (
+                    "Rows are named by their file and place: land the file under a name that no other had."
+                    if keys == [ROW]
+                    else 'Land only rows that are new, or let the spec take corrections: rows="corrected", on_known_key="replace".'
                 )
+                raise BatchRefused(f"{_has_taken_keys(taken, rows, self.name, taken[BATCH].to_pylist(), keys)}. {advice}")
             return all_added
         if not taken.num_rows and not rule.deleted:
             return all_added

@@ -88,17 +88,23 @@ def compare_tables(
         seed: of everything drawn.
 
     Raises:
-        ValueError: a table has no rows, or `time` is no time of both.
+        ValueError: a table has no rows, or a column twice; nothing can be compared; or `time` is no time of both.
     """
     spec = spec or MonitoringSpec()
     if not before.num_rows or not after.num_rows:
         raise ValueError("a table without rows cannot be compared")
+    if twice := sorted({name for table in (before, after) for name in table.column_names if table.column_names.count(name) > 1}):
+        raise ValueError(f"a table has twice the columns {', '.join(twice)}")
     times = [name for name in before.column_names if name in after.column_names and _is_time(before, name) and _is_time(after, name)]
     if time and time not in times:
         raise ValueError(f"{time} is no column of times or dates of both tables; such are: {', '.join(times) or 'none'}")
     time, why_rows = (time, "") if time else _time_of(before, after, times, spec.alpha)
     not_compared = _not_compared(before, after, columns)
     shared = [name for name in before.column_names if name in after.column_names and name not in not_compared]
+    if not shared:
+        raise ValueError(
+            f"no column can be compared: {'; '.join(f'{name} {why}' for name, why in not_compared.items()) or 'there are none'}"
+        )
     first, second = (_plain(table, shared, time) for table in (before, after))
     layout = fit_layout(pa.concat_tables([_some(first, FITTED_ROWS, seed), _some(second, FITTED_ROWS, seed)]), shared, seed=seed)
     reference, window = _by_day(first, second, time, layout, seed) if time else _bundled(first, second, layout, seed)

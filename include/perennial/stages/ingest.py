@@ -260,9 +260,11 @@ class _Intake:
 
     def _look_for_newest(self, rows: pa.Table, counts: RowCounts) -> None:
         """Keep the newest event time in the table, now that a batch is in."""
+        import pyarrow.compute as pc
+
         if counts.added == rows.num_rows:
-            newest = max(rows[self.spec.time_column].to_pylist())
-            self.newest = newest if self.newest is None else max(self.newest, newest)
+            newest = pc.max(rows[self.spec.time_column]).as_py()  # None if none of them has a time
+            self.newest = max((time for time in (self.newest, newest) if time is not None), default=None)
         else:
             self.newest = self._newest()
 
@@ -275,7 +277,7 @@ class _Intake:
         from perennial.data.merging import one_per_key
 
         rows, gone = cleaned.rows, sum(cleaned.left_out.values())
-        if any(rows[name].null_count and not self.spec.column(name).nullable for name in self.spec.key):
+        if any(rows[name].null_count and not self.spec.column(name).nullable for name in self.rule.needed):
             return rows, RowCounts(cleaned=gone)  # refused for its nulls, with what the suite says of them
         rows, counts = one_per_key(rows, self.rule)
         return rows, counts.plus(cleaned=gone)

@@ -75,6 +75,18 @@ def test_a_column_name_that_would_break_something_is_refused_in_words(name, word
         a_dataset(columns=(Column(name="id", type="int"), Column(name="at", type="timestamp"), Column(name=name, type="int")))
 
 
+def test_column_names_that_differ_by_their_encoding_alone_are_refused():
+    """DM-01: Files' names are compared in one form, in which these two would be one."""
+    with pytest.raises(ValidationError, match=r"differ by the encoding of their accents \(NFC\) alone"):
+        a_dataset(
+            columns=(
+                Column(name="id", type="int"),
+                Column(name="at", type="timestamp"),
+                *(Column(name=n, type="int") for n in ("é", "e\u0301")),
+            )
+        )
+
+
 @pytest.mark.parametrize("name", ["Straße", "amount (EUR)", "o'clock", 'say "hi"', "a.b/c~d", "batch_", "今日"])
 def test_names_as_people_write_them_are_column_names(name):
     """DM-01: Blanks inside, quotes and letters of any language are no fault."""

@@ -28,6 +28,7 @@ def read_delimited(file: IO[bytes], form: FileForm, name: str, remarks: list[str
         rows = _rows(file, form, [*header, ""], as_it_is=False)  # each line may end in a separator, and the header not
         if rows.column(len(header)).null_count < rows.num_rows:
             raise error from None
+    _refuse_open_quote(file, rows)
     nameless = [place for place, column in enumerate(rows.column_names) if not column.strip() and _empty(rows.column(place))]
     if nameless and len(nameless) < rows.num_columns:
         remarks.append(f"{name}: {'a column' if len(nameless) == 1 else f'{len(nameless)} columns'} without name and values left out")
@@ -36,9 +37,9 @@ def read_delimited(file: IO[bytes], form: FileForm, name: str, remarks: list[str
 
 
 def header_of(file: IO[bytes], separator: str) -> list[str]:
-    """The names in the first line of a UTF-8 file; the file is at its beginning afterwards."""
+    """The names in the first line of a UTF-8 file that is not empty; the file is at its beginning afterwards."""
     first = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    header = next(csv.reader(first, delimiter=separator), [])
+    header = next(filter(None, csv.reader(first, delimiter=separator)), [])  # Arrow too skips empty lines
     first.detach()
     file.seek(0)
     return header
@@ -57,6 +58,15 @@ def _rows(file: IO[bytes], form: FileForm, header: list[str], *, as_it_is: bool)
             quoted_strings_can_be_null=False,
         ),
     )
+
+
+def _refuse_open_quote(file: IO[bytes], rows: pa.Table) -> None:
+    """Raises ArrowInvalid if a quote that is never closed has made the rest of the file one field: Arrow takes that."""
+    last = rows.column(rows.num_columns - 1)[-1].as_py() if rows.num_rows else None
+    if last and ("\n" in last or "\r" in last):
+        file.seek(-min(file.seek(0, 2), 1 << 16), 2)
+        if not file.read().rstrip(b" \t\r\n").endswith(b'"'):
+            raise pa.ArrowInvalid(f"a quote in row {rows.num_rows} is never closed, before {last[:60]!r}")
 
 
 def _empty(column: pa.ChunkedArray) -> bool:

@@ -50,6 +50,8 @@ class _Decoding:
         except UnicodeDecodeError as error:
             before = error.object[: error.start].decode(self.encoding, "ignore")
             self._refuse(before.count("\n"), error.object[error.start])
+        except UnicodeError as error:  # a mark of the order of bytes is missing
+            raise BatchRefused(f"{self.name} is not {self.encoding}: {error}. Write it as {self.encoding} and land it again.") from None
         if (zero := text.find("\0")) >= 0:  # UTF-16 without a mark decodes as UTF-8, full of zeros
             self._refuse(text.count("\n", 0, zero), 0)
         self.line += text.count("\n")

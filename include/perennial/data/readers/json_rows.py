@@ -82,8 +82,13 @@ def as_lines(file: IO[bytes], records: str, name: str, dataset: str) -> Iterator
     if wrong:
         raise pa.ArrowInvalid(f"row {wrong} is no JSON object")
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as lines:
-        for row in rows:
-            lines.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        for number, row in enumerate(rows, start=1):
+            try:
+                lines.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            except UnicodeEncodeError as error:
+                raise pa.ArrowInvalid(
+                    f"row {number} has half of a surrogate pair, which is no text ({error.object[error.start]!a})"
+                ) from None
         lines.seek(0)
         yield lines
 

@@ -88,10 +88,15 @@ def _single(path: Path, name: str) -> Iterator[IO[bytes]]:
 
 def _members(archive: zipfile.ZipFile | tarfile.TarFile, spec: DatasetSpec, name: str) -> Iterator[tuple[str, str, IO[bytes]]]:
     if isinstance(archive, zipfile.ZipFile):
-        names = [m.filename for m in archive.infolist() if not m.is_dir()]
+        names, links = [m.filename for m in archive.infolist() if not m.is_dir()], list[str]()
     else:
-        names = [m.name for m in archive.getmembers() if m.isfile()]
-    names = sorted(n for n in names if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(n).parts))
+        members = [m for m in archive.getmembers() if not m.isdir()]
+        names, links = [m.name for m in members], [m.name for m in members if not m.isfile()]
+    names = sorted(n for n in names if not any(_is_hidden(part) for part in PurePosixPath(n).parts))
+    if linked := [n for n in names if n in links]:
+        raise BatchRefused(f"{name} holds {_first_names(linked)}, which is a link and no file: put the file itself into it.")
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise BatchRefused(f"{name} holds several files of the name {_first_names(twice)}: put each into it once.")
     unknown = [n for n in names if not form_of(n) or n.lower().endswith((".gz", ".zip"))]
     if not names or unknown:
         what = f"{_first_names(unknown)}, which no reader knows" if unknown else "no files"
@@ -104,6 +109,10 @@ def _members(archive: zipfile.ZipFile | tarfile.TarFile, spec: DatasetSpec, name
             size += file.seek(0, 2)
             file.seek(0)
             yield f"{name}: {member}", form_of(member), file
+
+
+def _is_hidden(part: str) -> bool:
+    return part != ".." and part.startswith((".", "__MACOSX"))
 
 
 def _first_names(names: Iterable[str]) -> str:

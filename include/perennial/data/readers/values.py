@@ -162,9 +162,12 @@ def _truths(values: pa.ChunkedArray, form: FileForm) -> pa.ChunkedArray:
 def _numbers(values: pa.ChunkedArray, kind: ColumnType, form: FileForm) -> pa.ChunkedArray:
     if form.decimal == "." and not form.thousands:
         try:
-            return pc.cast(values, TYPES[kind])
+            cast = pc.cast(values, TYPES[kind])
         except pa.ArrowInvalid:
             pass  # what is written in another way is read below
+        else:
+            if kind == "float" or not pc.any(pc.match_substring(values, "x", ignore_case=True)).as_py():  # Arrow reads 0x10 as 16
+                return cast
     if not pc.all(_like(values, kind, form)).as_py() and values.null_count < len(values):
         raise pa.ArrowInvalid("a text is no number")
     plain = _plain_numbers(values, form)

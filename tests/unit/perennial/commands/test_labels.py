@@ -13,7 +13,7 @@ from perennial.commands import labels
 from perennial.data.readers import read_batch
 from perennial.errors import BatchRefused
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec
+from perennial.specs import Column, DatasetSpec, FileForm
 from perennial.store import FolderStore
 
 FEED = DatasetSpec(
@@ -43,6 +43,12 @@ def annotation(choice: str | list[str] | None, day: int, **more: Any) -> dict[st
     ]
     times = {"created_at": "2024-01-01T00:00:00.5Z", "updated_at": f"2024-02-0{day}T23:30:00.250000+01:00"}
     return {"id": 1, "completed_by": 3, "result": result if choice else [], "was_cancelled": False, **times, **more}
+
+
+def twice(*choices: str) -> dict[str, Any]:
+    """An annotation of several regions, each with its choice, and a relation between them."""
+    results = [result for choice in choices for result in annotation(choice, 1)["result"]]
+    return annotation("", 1, result=[{"type": "relation", "from_id": "a", "to_id": "b"}, *results])
 
 
 @pytest.fixture
@@ -89,6 +95,15 @@ def test_flat_exports_are_read_too(land: Any, name: str, content: str) -> None:
     assert (row["claim"], str(row["known"]), row["fraud"], row["sure"]) == (7, "2024-02-01 22:30:00", "yes", None)
 
 
+def test_the_file_is_written_as_those_of_its_feed(land: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-03: What a feed declares of its files holds for this one too; two equal answers of one annotation are one."""
+    feed = FEED.model_copy(update={"files": FileForm(separator=";", encoding="utf-16")})
+    monkeypatch.setattr(discovery, "dataset", lambda name: feed)
+    monkeypatch.setitem(land.__globals__, "FEED", feed)
+    (row,) = land("export.json", json.dumps([task(7, twice("ýes; no", "ýes; no"))]))
+    assert (row["claim"], row["fraud"]) == (7, "ýes; no")
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -96,6 +111,8 @@ def test_flat_exports_are_read_too(land: Any, name: str, content: str) -> None:
         ("{}", "is no export of Label Studio: it should be a list of tasks"),
         (json.dumps([task(None, annotation("yes", 1))]), "Annotation 1 of a.json has no claim, which verdicts needs"),
         (json.dumps([task(7, annotation(["yes", "no"], 1))]), "its fraud is .*one value"),
+        (json.dumps([task(7, twice("yes", "no"))]), "Annotation 1 of a.json has several values of fraud, and a label is one value"),
+        (json.dumps([{**task(7), "annotations": None}]), "has no label for verdicts"),
         (json.dumps([task(7, annotation(None, 1))]), "has no label for verdicts: nothing was landed"),
     ],
 )

@@ -47,6 +47,13 @@ def test_every_row_is_kept_or_left_out_by_a_rule(broken: list[tuple[bool, bool]]
     assert cleaned.rows.equals(ROWS.filter(pa.array(stays)))
 
 
+def test_rules_of_one_name_are_counted_together() -> None:
+    """DM-02: Names are written as text, in which two may be one: no row goes uncounted."""
+    masks = {1: np.array([True, False, False]), "1": np.array([False, True, False])}
+    cleaned = cleaned_rows(ROWS, SPEC, lambda columns: (columns, masks), "f")
+    assert (cleaned.left_out, cleaned.total) == ({"1": 2}, 3)
+
+
 def changed(**columns: Any) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
     return lambda given: given | columns
 
@@ -84,6 +91,8 @@ def test_columns_may_change_and_the_landed_rows_do_not() -> None:
         (changed(shop=np.array([1, 2, 3])), "it made shop, which is string, something else: an array of int64"),
         (changed(at=np.array(["2024-01-01"] * 3)), "it made at, which is timestamp, something else"),
         (changed(open=np.array([1, 0, 1])), "it made open, which is bool, something else"),
+        (changed(amount=np.array([1, np.inf, -np.inf])), "it made amount, which is float, something else: 2 values are infinite"),
+        (changed(amount=np.ma.array([1.0, 2, 3], mask=[1, 0, 0])), "it made amount, which is float, something else: a masked array"),
         (lambda columns: (columns, {"r": [0, 1, 0]}), "its rule `r` is no array of 3 truth values"),
     ],
 )

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import tarfile
 import unicodedata
+import warnings
+import zipfile
 from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
@@ -91,6 +94,7 @@ TAKEN = {  # file, content, and what is remarked
         "a.csv", csv(id=lambda v: f" {v}", amount=lambda v: f"+{v} ", flag=lambda v: f" {v}", ts=lambda v: f"{v} "), "",
     ),
     "a stray blank": ("a.csv", csv(n=lambda v: v or " "), "n is blank in 1 row, read as missing"),
+    "empty lines above": ("a.csv", "\n\n" + csv(), ""),
     "quoted empty numbers": ("a.csv", csv(n=lambda v: f'"{v}"'), ""),
     "blanks around names": ("a.csv", csv(HEADER.replace(",", " , ")), ""),
     "quoted names": ("a.csv", csv(",".join(f'"{name}"' for name in HEADER.split(","))), ""),
@@ -438,6 +442,58 @@ def test_whatever_a_file_holds_it_is_taken_or_refused(tmp_path_factory, file):
     for read, refusal in ((lambda: read_batch(path, SPEC), BatchRefused), (lambda: read_sample(path), UnknownName)):
         with contextlib.suppress(refusal):
             assert read() is not None
+
+
+def packed(kind, *files):
+    """An archive of files, in this order, whose names may come twice; a link where a file has no content."""
+    out = io.BytesIO()
+    if kind == ".zip":
+        with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(out, "w") as archive:
+            for name, content in files:
+                archive.writestr(name, content)
+    else:
+        with tarfile.open(fileobj=out, mode="w") as archive:
+            for name, content in files:
+                member = tarfile.TarInfo(name)
+                member.size, member.type, member.linkname = len(content.encode()), tarfile.REGTYPE if content else tarfile.LNKTYPE, "a.csv"
+                archive.addfile(member, io.BytesIO(content.encode()))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("a.zip", packed(".zip", ("a.csv", csv()), ("a.csv", csv())), "holds several files of the name a.csv"),
+        ("a.tar", packed(".tar", ("a.csv", csv()), ("a.csv", csv())), "holds several files of the name a.csv"),
+        ("a.tar", packed(".tar", ("a.csv", csv()), ("b.csv", "")), "holds b.csv, which is a link and no file"),
+        ("a.csv", csv(id=lambda v: f"0x{v}"), "id is '0x1000' in row 1, which is not a whole number"),
+        ("a.csv", csv().replace("false\n1001", '"false\n1001'), "a quote in row 1 is never closed, before 'false"),
+        ("a.json", json.dumps(written(city=lambda row: "\ud800")), "row 1 has half of a surrogate pair"),
+    ],
+)
+def test_what_would_lose_double_or_change_rows_is_refused(land, file, content, said):
+    """DM-10: Files that hide each other, links, numbers of another base, a stray quote that swallows the rest, what is no text."""
+    with pytest.raises(BatchRefused, match=said):
+        read_batch(land(file, content), SPEC)
+
+
+def test_a_member_above_its_archive_is_read(land):
+    """DM-10: Nothing is unpacked to where its name says, so that such a file is no hidden one, which would be left out unsaid."""
+    content = packed(".tar", ("../a.csv", csv()), (".hidden.csv", "x"))
+    assert read_batch(land("a.tar", content), SPEC).to_pylist() == BASE
+
+
+def test_numbers_below_empty_lines_are_read_as_declared(land):
+    """DM-10: A header that is not in the first line does not let Arrow guess what the columns are."""
+    spec = declaring('FileForm(separator=";", decimal=",", thousands=".")')
+    content = "\n" + csv(separator=";", amount=lambda v: "1.234")
+    assert read_batch(land("a.csv", content), spec)["amount"].to_pylist() == [1234.0] * 3
+
+
+def test_utf_16_without_its_mark_is_refused(land):
+    """DM-10: The declared encoding needs a mark that tells the order of bytes."""
+    with pytest.raises(BatchRefused, match=r"a\.csv is not utf-16: .*BOM"):
+        read_batch(land("a.csv", csv()), declaring('FileForm(encoding="utf-16")'))
 
 
 @pytest.mark.parametrize("text", ["30.02.2026 10:00", "01.13.2026 10:00", "01.12.2026 24:00", "1.1.26 10:00", "x01.12.2026 10:00"])

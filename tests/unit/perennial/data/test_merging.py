@@ -14,7 +14,7 @@ from perennial.data.merging import BATCH, Rule, merge, one_per_key
 from perennial.data.receipts import Receipt
 from perennial.data.row_counts import RowCounts
 from perennial.data.tables import Table
-from perennial.errors import BatchRefused, StoredDataDamaged
+from perennial.errors import BatchRefused, Fault, StoredDataDamaged
 from perennial.specs import Column, DatasetSpec
 from perennial.store import FolderStore
 
@@ -66,6 +66,14 @@ def test_what_counts_as_the_same_values(kind: pa.DataType, one: object, same: ob
         assert merge(pa.table({"id": [1], "x": pa.array([value], kind)}), known, REPLACE).counts.unchanged == unchanged
 
 
+def test_a_row_does_not_take_the_place_of_several() -> None:
+    """DM-10: Whoever changes the key of a dataset that has rows does not lose those that the new one cannot tell apart."""
+    known = rows((1, "a"), (1, "b"), (2, "c")).append_column(BATCH, pa.array(["old"] * 3))
+    with pytest.raises(BatchRefused, match=r"has 1 rows more than one for each key \(id\) of this batch: they landed under another key"):
+        merge(rows((1, "z"), (2, "z")), known, REPLACE)
+    assert merge(rows((2, "z")), known, REPLACE).counts == RowCounts(replaced=1)
+
+
 def test_the_newest_row_by_the_declared_column() -> None:
     """DM-10: Against the table: an older row or deletion is left out, an equally old one replaces; a deletion needs no values."""
     known = batch((1, 5, "a", None), (2, 5, "b", None), (3, 5, "c", None), (4, 5, "d", None)).append_column(BATCH, pa.array(["old"] * 4))
@@ -86,6 +94,33 @@ def test_rows_of_one_file_with_one_key() -> None:
         one_per_key(rows((1, "a"), (3, "c"), (1, "b"), (2, "x"), (2, None)), REPLACE)
     with pytest.raises(BatchRefused, match=r"1 keys \(id\) .* and the newest by at too; the first is id 1"):
         one_per_key(batch((1, 5, "a", None), (1, 5, "b", None), (1, 4, "b", None)), NEWEST)
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.string(), pa.float64(), pa.timestamp("us"), pa.bool_()])
+def test_a_missing_part_of_a_key_is_a_value_like_any_other(store: FolderStore, kind: pa.DataType) -> None:
+    """DM-10: Its row is found again, as within a file, and does not come a second time."""
+    key = ("id", "part")
+    first = pa.table({"id": [1, 1], "part": pa.array([None, None], kind), "x": ["a", "b"]}).slice(0, 1)
+    filler = pa.table({"id": [1], "part": pa.array([0]).cast(kind), "x": ["filler"]})
+    table = Table(store, "t")
+    table.merge(pa.concat_tables([first, filler]), "d1", Rule(key, by_row=True, on_known_key="replace"))
+    done = table.merge(first.set_column(2, "x", pa.array(["z"])), "d2", Rule(key, by_row=True, on_known_key="replace"))
+    assert done.counts == RowCounts(replaced=1)
+    assert sorted(table.scan(["x"])["x"].to_pylist()) == ["filler", "z"]
+    with pytest.raises(BatchRefused, match="1 of 1 rows have a key that is already in the table t, from batch d2; the first is id 1, part"):
+        table.append(first, "d3", key=key)
+
+
+def test_the_way_out_of_rows_that_are_named_by_their_place(store: FolderStore) -> None:
+    """MN-18: Such a dataset takes no corrections, so that none are proposed; and a table with a key is not told to make one up."""
+    table, named = Table(store, "t"), pa.table({"_row": ["a.csv:1"], "x": [1]})
+    table.append(named, "d1", key=("_row",))
+    with pytest.raises(BatchRefused, match="Rows are named by their file and place: land the file under a name that no other had"):
+        table.append(named, "d2", key=("_row",))
+    Table(store, "keyed").append(pa.table({"id": [1]}), "d1", key=("id",))
+    keyed = Table(store, "keyed", pa.schema([pa.field("id", pa.int64()), pa.field("_row", pa.string(), nullable=False)]))
+    with pytest.raises(Fault, match=r"has no column _row: its rows have a key: give it back to the spec of keyed, or make another dataset"):
+        keyed.append(pa.table({"id": [2], "_row": ["x"]}), "d2", key=("_row",))
 
 
 def test_a_table_takes_corrections(store: FolderStore) -> None:

@@ -131,6 +131,19 @@ def test_what_cannot_be_asked_is_refused(make: Make, rows: int, time: str, words
         compare_tables(make(rows), make(9), time=time)
 
 
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        (pa.table({"y": [1.0]}), "no column can be compared: x is only in the first; y is only in the second"),
+        (pa.Table.from_arrays([pa.array([1.0])] * 2, names=["x", "x"]), "a table has twice the columns x"),
+    ],
+)
+def test_tables_that_share_no_column_are_refused(after: pa.Table, words: str) -> None:
+    """MN-01: Two files of other things are told apart in a sentence."""
+    with pytest.raises(ValueError, match=words):
+        compare_tables(pa.table({"x": [1.0, 2.0]}), after)
+
+
 def test_the_page_shows_what_moved_and_escapes_names(make: Make) -> None:
     """MN-01: A plot with its sentence, the legend with both names, why something was not tested; names of files are text."""
     page = comparison_page(compare_tables(make(60, only=range(60)), make(60, mean=3)), "<b>.csv", "july.csv")

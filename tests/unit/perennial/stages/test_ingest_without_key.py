@@ -117,3 +117,12 @@ def test_identical_rows_are_dropped_and_counted(store: FolderStore, monkeypatch:
     assert sorted(snapshot.rows(["carat"])["carat"]) == [0.1, 0.5, 0.5, 0.7]
     told = {receipt.name: receipt.counts.sentence() for receipt in receipts(store, "gems") if receipt.counts}
     assert told == {"may.csv": "3 added, 1 repeated", "june.csv": "1 added, 1 unchanged"}
+
+
+def test_rows_that_were_cleaned_in_another_way_are_the_same_rows(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-02: Who changes `clean` changes what lands from then on: what is in stays, and nothing is refused that no spec could take."""
+    take_in(store, gems(row_id="content"), monkeypatch, may=(MAY, EARLY))
+    monkeypatch.setattr(ingest, "clean_of", lambda name: lambda columns: columns | {"carat": columns["carat"] * 10})
+    snapshot = take_in(store, gems(row_id="content"), monkeypatch, june=(MAY + b"9,Fair\n", LATE))
+    assert [r.counts.sentence() for r in receipts(store, "gems") if r.counts and r.name == "june.csv"] == ["1 added, 3 kept"]
+    assert sorted(snapshot.rows(["carat"])["carat"]) == [0.5, 0.5, 0.7, 90]
