@@ -15,8 +15,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
+from collections import deque
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -116,18 +118,26 @@ def main(parts: list[str]) -> int:
     if missing := missing_packages(wanted):
         print(f"Tests that need {', '.join(missing)} are skipped. To run them too: sudo {APT_GET} {' '.join(missing)}", flush=True)
     total, groups = Total(), [(name, part, venv, list(paths)) for name, part, venv, paths in GROUPS if part in wanted and hold_tests(paths)]
-    filling = [group for group in groups if group[1] in IN_THE_GAPS]
-    seated = [group for group in groups if group not in filling]
-    if "kubernetes" in wanted:  # a cluster is shared: nothing runs beside its tests
-        seated, filling, places = groups, [], 1
-    elif not seated:
-        seated, filling, places = filling, [], SEATS
-    else:
-        places = SEATS
-    with ThreadPoolExecutor(places) as seats, ThreadPoolExecutor(1) as gaps:
-        running = [seats.submit(run_group, *group) for group in seated] + [gaps.submit(run_group, *group, True) for group in filling]
-        for ended in running:
-            total.add(*ended.result())
+    alone = "kubernetes" in wanted  # a cluster is shared: nothing runs beside its tests
+    seated = deque(group for group in groups if alone or group[1] not in IN_THE_GAPS)
+    filling = deque(group for group in groups if group not in seated)
+    workers = [(False, seated, filling)] * (1 if alone else SEATS) + [(True, filling)] * bool(seated)
+    taking = threading.Lock()
+
+    def work_off(in_the_gaps: bool, *queues: deque[tuple[str, str, str, list[str]]]) -> None:
+        """Run groups until none is left, those of the first queue first: who has a seat takes over what the gaps had no time for."""
+        while True:
+            with taking:
+                group = next((queue.popleft() for queue in queues if queue), None)
+            if group is None:
+                return
+            ended = run_group(*group, in_the_gaps)
+            with taking:
+                total.add(*ended)
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        for worker in [pool.submit(work_off, *worker) for worker in workers]:
+            worker.result()
     enough = coverage_is_enough() if set(MEASURED) <= set(wanted) else True
     for test, reason in sorted(total.reasons.items()):
         print(f"skipped {test}: {reason}")

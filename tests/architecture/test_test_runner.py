@@ -138,7 +138,7 @@ def test_groups_run_beside_each_other(runner: ModuleType, tmp_path: Path, monkey
     monkeypatch.setattr(runner, "SEATS", 2)
     both, passes = threading.Barrier(2), runner.run_group
 
-    def waits_for_the_other(*group: str) -> tuple[Path, int]:
+    def waits_for_the_other(*group: object) -> tuple[Path, int]:
         both.wait(60)
         return passes(*group)
 
@@ -164,8 +164,31 @@ def test_unit_tests_take_no_seat_from_tests_that_wait_for_servers(
 
     monkeypatch.setattr(runner, "run_group", waits_for_the_other)
     assert runner.main(["unit", "integration"]) == 0
-    assert all(gave_way["unit"])
+    assert gave_way["unit"][0]
     assert not any(gave_way["integration"])
+
+
+def test_a_free_seat_takes_over_unit_tests(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DE-01: While the first group of unit tests gives way to the others, the next one gets the seat of those that have ended."""
+    _rehearse(runner, tmp_path, monkeypatch)
+    monkeypatch.setattr(runner, "SEATS", 1)
+    passes, gave_way, begun, taken_over = runner.run_group, [], threading.Event(), threading.Event()
+
+    def outlasts_the_others(name: str, part: str, venv: str, paths: list[str], in_the_gaps: bool = False) -> tuple[Path, int]:
+        if part != "unit":
+            begun.wait(60)
+            return passes(name, part, venv, paths)
+        gave_way.append(in_the_gaps)
+        if in_the_gaps:
+            begun.set()
+            taken_over.wait(60)
+        else:
+            taken_over.set()
+        return passes(name, part, venv, paths)
+
+    monkeypatch.setattr(runner, "run_group", outlasts_the_others)
+    assert runner.main(["unit", "integration"]) == 0
+    assert gave_way == [True, False]
 
 
 def test_groups_share_no_folder_and_no_line(
