@@ -30,6 +30,7 @@ CRON_PART = re.compile(r"(\*|(\d+)(-(\d+))?)(/(\d+))?")
 
 Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "recalibration"]
 ColumnType = Literal["int", "float", "string", "timestamp", "bool"]
+TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")  # texts that are truth values in any file, in whatever case; as in `encoding`
 ROW, LANDED = "_row", "_landed"  # columns that a table adds where its dataset names no key, or no event time
 Rows = Literal["final", "corrected"]
 OnKnownKey = Literal["refuse", "replace", "keep_first"]
@@ -209,7 +210,8 @@ class FileForm(Spec):
     def _marks_differ(self) -> FileForm:
         if self.decimal == self.thousands:
             raise ValueError(f"{self.decimal!r} cannot be the decimal mark and part thousands")
-        both = {word.casefold() for word in self.true} & {word.casefold() for word in self.false}
+        true, false = ({*always, *(word.casefold() for word in words)} for always, words in ((TRUE, self.true), (FALSE, self.false)))
+        both = true & false
         if both:
             raise ValueError(f"{', '.join(sorted(both))} cannot mean true and false")
         return self

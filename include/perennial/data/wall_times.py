@@ -40,7 +40,7 @@ def wall_times(values: pa.ChunkedArray, time_zone: str = UTC, forms: Sequence[st
     if pa.types.is_timestamp(values.type) and values.type.tz is not None:
         return _bounded(_converted(values.cast(pa.timestamp("us", UTC), safe=False), time_zone))
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        return values.cast(plain, safe=not pa.types.is_timestamp(values.type))  # nanoseconds are cut to microseconds
+        return _bounded(values.cast(plain, safe=not pa.types.is_timestamp(values.type)))  # nanoseconds are cut to microseconds
     if forms:
         values = _in_iso(values, forms)
     if not pc.all(pc.match_substring_regex(values, f"^(?:{WITH_OFFSET}|{WITHOUT_OFFSET})$")).as_py() and values.null_count < len(values):

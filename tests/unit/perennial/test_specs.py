@@ -173,3 +173,10 @@ def test_every_kind_of_drift_has_limits_of_its_own(kind):
     usual = MonitoringSpec().limits(kind)
     assert usual.drift <= usual.alarm
     assert MonitoringSpec(**{gate: 0.31, alarm: 0.62}).limits(kind) == (0.31, 0.62)
+
+
+def test_the_words_for_truth_are_those_of_requests():
+    """DM-01: Specs are light and name them again: a form that contradicts what requests take would be kept for files alone."""
+    from perennial import encoding, specs
+
+    assert (specs.TRUE, specs.FALSE) == (encoding.TRUE, encoding.FALSE)

@@ -118,6 +118,6 @@ def _nested(rows: pa.Table, path: Sequence[str]) -> pa.ChunkedArray | None:
 
 
 def _as_json(others: pa.Table) -> pa.ChunkedArray:
-    """One text for each row: an object of the fields that are not null; null if there are none."""
-    rows = ({name: value for name, value in row.items() if value is not None} for row in others.to_pylist())
+    """One text for each row: an object of the fields that are not null or NaN; null if there are none."""
+    rows = ({name: value for name, value in row.items() if value is not None and value == value} for row in others.to_pylist())  # noqa: PLR0124  NaN
     return pa.chunked_array([pa.array([json.dumps(row, ensure_ascii=False, default=str) if row else None for row in rows], pa.string())])

@@ -250,7 +250,11 @@ def _refuse_where(wrong: pa.ChunkedArray, values: pa.ChunkedArray, column: str, 
 
 def _misfit(values: pa.ChunkedArray, row: int, column: str, why: str, more: int) -> Misfit:
     others = f", and so in {more:,} more row{'' if more == 1 else 's'}" if more else ""
-    return Misfit(f"{column} is {str(values[row].as_py())[:60]!r} in row {row + 1}, {why}{others}")
+    try:
+        shown = str(values[row].as_py())
+    except (OverflowError, ValueError):  # a time that Python's calendar does not have
+        shown = str(values[row].value)
+    return Misfit(f"{column} is {shown[:60]!r} in row {row + 1}, {why}{others}")
 
 
 def _first_wrong(values: pa.ChunkedArray, cast: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> int:

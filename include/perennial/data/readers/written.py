@@ -72,7 +72,7 @@ def _columns(name: str, form: str, file: IO[bytes], spec: DatasetSpec, remarks: 
 def _json_rows(lines: IO[bytes], spec: DatasetSpec) -> pa.Table:
     times = () if any(form in EPOCHS for form in spec.files.times) else ("timestamp",)
     texts = [column.name for column in spec.columns if column.type in ("string", *times)]
-    if not spec.columns or not times:
+    if not spec.columns or not times or spec.files.extra == "keep":  # what is kept is not made a time either
         return read_json_lines_as_they_are(lines, [_path(name, spec) for name in texts])
     return read_json_lines(lines, [_path(name, spec) for name in texts])
 

@@ -490,6 +490,23 @@ def test_numbers_below_empty_lines_are_read_as_declared(land):
     assert read_batch(land("a.csv", content), spec)["amount"].to_pylist() == [1234.0] * 3
 
 
+def test_what_is_kept_of_other_columns_is_as_it_was_written(land):
+    """DM-10: A text that looks like a time keeps its offset, and what is no number is missing: the rest is JSON for any reader."""
+    keep = declaring('FileForm(extra="keep")')
+    rows = [{**row, "seen": "2026-05-04T06:00:00+02:00"} for row in written()]
+    assert read_batch(land("a.json", json.dumps(rows)), keep)["_extra"].to_pylist() == ['{"seen": "2026-05-04T06:00:00+02:00"}'] * 3
+    others = pa.table({name: [row[name] for row in BASE] for name in BASE[0]}).append_column("z", pa.array([float("nan"), 1.5, None]))
+    pyarrow.parquet.write_table(others, path := land("a.parquet", b""))
+    assert read_batch(path, keep)["_extra"].to_pylist() == [None, '{"z": 1.5}', None]
+
+
+def test_a_time_beyond_the_calendar_is_refused(land):
+    """DM-10: It has no day that could be shown, so that its number is."""
+    times = pa.array([1, 10**12, 1], pa.timestamp("s"))
+    with pytest.raises(BatchRefused, match="ts is '1000000000000000' in row 2, which is not a time"):
+        read_batch(land("a.parquet", parquet(ts=times)), SPEC)
+
+
 def test_utf_16_without_its_mark_is_refused(land):
     """DM-10: The declared encoding needs a mark that tells the order of bytes."""
     with pytest.raises(BatchRefused, match=r"a\.csv is not utf-16: .*BOM"):
@@ -514,6 +531,8 @@ def test_a_declared_time_must_be_of_the_calendar(text):
         ({"encoding": "base64"}, "is no encoding"),
         ({"decimal": ",", "thousands": ","}, "cannot be the decimal mark and part thousands"),
         ({"true": ["J"], "false": ["j"]}, "cannot mean true and false"),
+        ({"false": ["1"]}, "1 cannot mean true and false"),
+        ({"true": ["No"]}, "no cannot mean true and false"),
         ({"times": ["%H:%M"]}, "no form of times"),
         ({"times": ["%d.%m.%Y %Q"]}, "no form of times"),
         ({"times": ["%d.%m.%Y %I:%M"]}, "no form of times"),
