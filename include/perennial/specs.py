@@ -257,7 +257,7 @@ class DatasetSpec(Named):
     time_zone: str = Field(
         default=UTC,
         description="Time zone (IANA name) of the dataset's times. A time without an offset is taken as wall time of this zone, "
-        "one with an offset or Z is converted to it, in files and requests alike.",
+        "one with an offset or Z is converted to it, in files and requests alike. A table with rows keeps its zone.",
     )
     label_delay_days: float = Field(
         default=0,

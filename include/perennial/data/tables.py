@@ -238,6 +238,15 @@ class Table:
             labels |= json.loads(info.get(_TAKEN, "{}")).keys()
         return labels
 
+    def newest_fact(self, name: str) -> str:
+        """What the newest commit that took a batch says under a name in its metadata; empty if there is none, or it says nothing of it."""
+        table = self._open()
+        for version in range(table.version() if table else 0, 0, -1):
+            info = commit_info(self.store, self.name, version)
+            if "perennial.batch" in info:
+                return str(info.get(f"perennial.{name}", ""))
+        return ""
+
     def batches(self) -> list[Batch]:
         """Every batch that was ever appended, newest first, including removed ones. Slow: reads the whole history."""
         return _batches(table) if (table := self._open()) is not None else []

@@ -152,7 +152,17 @@ class _Intake:
         self.profiles = ProfileStore(store, spec.name)
         self.pages_written = False
         self.earlier: dict[str, str] | None = None  # where refused files of a name lie; looked up once a file is refused
+        self._refuse_other_zone()
         self.newest = self._newest()
+
+    def _refuse_other_zone(self) -> None:
+        """Raises Fault if the rows that are in have wall times of another zone than the spec says now."""
+        stored = self.table.newest_fact("time_zone")  # batches from before it was written down say nothing of it
+        if stored and stored != self.spec.time_zone and self.table.count():
+            raise Fault(
+                f"The table {self.spec.name} has wall times of {stored}, and its spec says {self.spec.time_zone} now: rows of both could "
+                f'not be told apart. Write time_zone="{stored}" into the spec again, or make another dataset of the other zone.'
+            )
 
     def _newest(self) -> datetime | None:
         from perennial.data.snapshots import latest_snapshot
@@ -236,7 +246,13 @@ class _Intake:
                 digest,
                 self.rule,
                 label=label,
-                metadata={"file": file.id, "name": file.name, "size": str(file.size), **cleaned.facts},
+                metadata={
+                    "file": file.id,
+                    "name": file.name,
+                    "size": str(file.size),
+                    "time_zone": self.spec.time_zone,
+                    **cleaned.facts,
+                },
                 event_time=pruned_by,
                 again=again,
                 before=left_out,

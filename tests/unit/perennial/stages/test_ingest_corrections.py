@@ -20,6 +20,7 @@ from perennial import discovery
 from perennial.data import commits, tables
 from perennial.data.receipts import Receipt, receipts
 from perennial.data.tables import Table
+from perennial.errors import Fault
 from perennial.profiles.store import ProfileStore
 from perennial.quality import data_docs, validation
 from perennial.quality.validation import Verdict
@@ -152,6 +153,15 @@ def test_refused_rows_lie_in_quarantine_and_can_be_taken_afterwards(take: Any) -
     assert pyarrow.parquet.read_table(pyarrow.BufferReader(content)).num_rows == 1
     assert take(spec(), "refused.parquet", content).counts.replaced == 1
     assert amounts(take.store) == {1: 10, 2: 1, 3: 30, 4: 40}
+
+
+def test_a_table_keeps_its_time_zone(take: Any) -> None:
+    """DM-10: Rows of two zones could not be told apart; what was refused is taken once the spec says again what the table has."""
+    take(spec(time_zone="Asia/Tokyo"), "base.csv", BASE)
+    take(spec(time_zone="Asia/Tokyo"), "more.csv", csv("7 7 70"))
+    with pytest.raises(Fault, match=r'has wall times of Asia/Tokyo, and its spec says UTC now: .* time_zone="Asia/Tokyo" into the spec'):
+        take(spec(), "next.csv", csv("8 7 80"))
+    assert take(spec(time_zone="Asia/Tokyo"), "next.csv", csv("8 7 80")).outcome == "appended"
 
 
 def test_a_run_says_what_became_of_the_rows(take: Any) -> None:
