@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import json
 import tarfile
@@ -12,6 +13,7 @@ import zipfile
 from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
+import pyarrow.orc
 import pyarrow.parquet
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 
 from perennial.commands._sample import lines_of_form, read_sample
 from perennial.data.readers import read_batch
+from perennial.data.readers.packing import form_of
 from perennial.data.readers.proposals import declaration
 from perennial.errors import BatchRefused, UnknownName
 from perennial.specs import Column, DatasetSpec, FileForm
@@ -175,8 +178,6 @@ def land(tmp_path):
     def land(name, content):
         data = content.encode() if isinstance(content, str) else content
         if name.endswith(".gz"):
-            import gzip
-
             data = gzip.compress(data)
         (tmp_path / name).write_bytes(data)
         return tmp_path / name
@@ -542,3 +543,207 @@ def test_a_form_checks_itself(fields, said):
     """MO-01: A declaration that could not be kept is refused when it is written."""
     with pytest.raises(ValueError, match=said):
         FileForm(**fields)
+
+
+KNOWN = ".csv, .tsv, .jsonl, .ndjson, .json, .parquet, .orc"
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar"])
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ([("a.csv", csv()), ("note.txt", "x")], "note.txt, which no reader knows"),
+        ([("a.csv", csv()), ("b.csv.gz", csv())], "b.csv.gz, which no reader knows"),
+        ([("a.csv", csv()), ("B.CSV.ZIP", csv())], "B.CSV.ZIP, which no reader knows"),
+        ([(f"{name}.txt", "x") for name in "dcba"], "a.txt, b.txt, c.txt, ..., which no reader knows"),
+        ([(".a.csv", "x"), ("__MACOSX/a.csv", "x"), ("sub/.git/a.csv", "x")], "no files"),
+    ],
+)
+def test_what_an_archive_holds_that_cannot_be_read_is_named(land, kind, files, said):
+    """DM-10: Nothing of such an archive is read, and the sentence says what may lie in it; a packed file within another is none of it."""
+    with pytest.raises(BatchRefused) as refused:
+        read_batch(land(f"a{kind}", packed(kind, *files)), SPEC)
+    assert str(refused.value).startswith(f"a{kind} holds {said}: put files into it that end in one of {KNOWN}.")
+
+
+def test_the_files_of_an_archive_are_read_in_order_of_name(land):
+    """DM-01: Whatever lies beside them hidden or is a folder; of whatever form each is."""
+    orc = io.BytesIO()
+    pyarrow.orc.write_table(pa.table({name: [row[name] for row in BASE] for name in BASE[0]}), orc)
+    files = [("sub/B.CSV", csv()), ("__MACOSX/c.csv", "x"), ("sub/.d.csv", "x"), ("a.json", json.dumps(written(city=lambda row: "A")))]
+    cities = ["A"] * 3 + [row["city"] for row in BASE]
+    tar = packed(".tar", *files)
+    for file, content in (
+        ("a.zip", packed(".zip", *files)),
+        ("a.tar", tar),
+        ("a.tgz", gzip.compress(tar)),
+        ("b.TAR.gz", gzip.compress(tar)),
+    ):
+        path = land("raw", content)
+        path = path.rename(path.with_name(file))
+        assert read_batch(path, SPEC)["city"].to_pylist() == cities
+    assert read_batch(land("a.orc", orc.getvalue()), SPEC).to_pylist() == BASE
+    with pytest.raises(BatchRefused, match=r"land one of .*\.csv\.zip, .*\.tar\.gz, \.tgz"):
+        read_batch(land("a.txt", "x"), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("A.Csv", ".csv"), ("a.json.GZ", ".json"), ("a.orc", ".orc"), ("a.zip", ""), ("a.tar.gz", ""), ("a.parquet.gz", ""), ("a.txt", "")],
+)
+def test_the_extension_says_how_a_file_is_read(name, form):
+    """DM-01: Upper case counts like lower, packing does not count, and an archive has no form of its own."""
+    assert form_of(name) == form
+
+
+@pytest.mark.parametrize("chunk", [100, 1 << 20])
+@pytest.mark.parametrize("kind", [".zip", ".tgz"])
+def test_the_files_of_an_archive_count_together(land, monkeypatch, chunk, kind):
+    """DM-01: Three files that are as large as the limit together are read; with one byte less they are refused before the last is."""
+    monkeypatch.setattr("perennial.data.readers.packing._CHUNK", chunk)
+    long = csv(city=lambda v: "x" * 9000)
+    content = io.BytesIO()
+    if kind == ".zip":
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in "abc":
+                archive.writestr(f"{name}.csv", long)
+        data = content.getvalue()
+    else:
+        data = gzip.compress(packed(".tar", *((f"{name}.csv", long) for name in "abc")))
+    path, most = land(f"a{kind}", data), 3 * len(long)
+    assert read_batch(path, SPEC.model_copy(update={"max_batch_bytes": most})).num_rows == 9
+    with pytest.raises(BatchRefused, match=rf"^a\{kind}, unpacked, is larger than {most - 1:,} bytes"):
+        read_batch(path, SPEC.model_copy(update={"max_batch_bytes": most - 1}))
+
+
+def test_a_packed_file_counts_as_it_is_unpacked(land, monkeypatch):
+    """DM-01: In however many pieces it is read."""
+    monkeypatch.setattr("perennial.data.readers.packing._CHUNK", 100)
+    long = csv(city=lambda v: "x" * 9000)
+    path = land("a.csv.gz", long)
+    assert read_batch(path, SPEC.model_copy(update={"max_batch_bytes": len(long)})).num_rows == 3
+    with pytest.raises(BatchRefused, match=rf"^a\.csv\.gz, unpacked, is larger than {len(long) - 1:,} bytes"):
+        read_batch(path, SPEC.model_copy(update={"max_batch_bytes": len(long) - 1}))
+
+
+def test_columns_that_are_dropped_may_come_twice(land):
+    """DM-10: What nobody reads may; what the spec has may not, and kept columns may not either, of which one would hide the other."""
+    notes = land("a.csv", csv(HEADER + ",note,note", y=lambda v: f"{v},1,2"))
+    assert read_batch(notes, declaring('FileForm(extra="drop")')).to_pylist() == BASE
+    with pytest.raises(BatchRefused, match="has twice the columns note"):
+        read_batch(notes, declaring('FileForm(extra="keep")'))
+    with pytest.raises(BatchRefused, match="has twice the columns city"):
+        read_batch(land("b.csv", csv(HEADER + ",city", y=lambda v: f"{v},x")), declaring('FileForm(extra="drop")'))
+
+
+def test_a_name_whose_borders_would_not_show_is_quoted(land):
+    """DM-10: A comma within a name does not make two of it."""
+    file = land("a.csv", csv(HEADER + ',"odd, name",plain name', y=lambda v: f"{v},1,2"))
+    with pytest.raises(BatchRefused, match="has unexpected columns 'odd, name', plain name: "):
+        read_batch(file, SPEC)
+
+
+def test_what_is_kept_is_written_as_it_is(land):
+    """DM-01: Letters beyond ASCII and times in the object of the other columns; where none has a value, a text column all the same."""
+    keep = declaring('FileForm(extra="keep")')
+    rows = pa.table({name: [row[name] for row in BASE] for name in BASE[0]})
+    out, remarks = io.BytesIO(), []
+    noted = rows.append_column("später", pa.array([datetime(2026, 5, 4), None, None])).append_column("ort", pa.array([None, "Łódź", None]))
+    pyarrow.parquet.write_table(noted, out)
+    kept = read_batch(land("a.parquet", out.getvalue()), keep, remarks=remarks)
+    assert kept["_extra"].to_pylist() == ['{"später": "2026-05-04 00:00:00"}', '{"ort": "Łódź"}', None]
+    assert remarks == ["a.parquet: später, ort kept in _extra"]
+    nothing = read_batch(land("a.csv", csv(HEADER + ",note", y=lambda v: f"{v},")), keep)
+    assert nothing.schema.field("_extra").type == pa.string()
+    assert nothing["_extra"].to_pylist() == [None] * 3
+
+
+def test_columns_may_be_called_otherwise_in_the_file(land):
+    """DM-01: Several declared headers, of which one is the name of another column of the spec."""
+    file = land("a.csv", csv("id,Start (local),amount,n,y,Town,flag"))
+    spec = declaring('FileForm(fields={"ts": "Start (local)", "city": "Town"})')
+    assert read_batch(land("b.csv", csv("id,Start (local),amount,n,flag,Town,y")), spec).to_pylist() == BASE
+    assert [(row["flag"], row["y"]) for row in read_batch(file, spec).to_pylist()] == [(row["y"], row["flag"]) for row in BASE]
+
+
+def test_two_times_may_each_be_made_of_a_day_and_an_hour(land):
+    """DM-01: Of each the parts are left out; where a file has one of the times itself, the other is made all the same."""
+    trips = DatasetSpec(
+        name="trips", title="Trips", owner="tests", key=("begin",), event_time="begin",
+        files=FileForm(time_of={"begin": ("day", "hour"), "end": ("last", "until")}),
+        columns=(Column(name="begin", type="timestamp"), Column(name="end", type="timestamp")),
+    )  # fmt: skip
+    told = [{"begin": datetime(2026, 3, 1, 7), "end": datetime(2026, 3, 2, 13, 30)}]
+    for content in ("day,hour,last,until\n2026-03-01,7,2026-03-02,13:30\n", "begin,last,until\n2026-03-01 07:00,2026-03-02,13:30\n"):
+        assert read_batch(land("a.csv", content), trips).to_pylist() == told
+
+
+@pytest.mark.parametrize(("folder", "column", "value"), [("n=__HIVE_DEFAULT_PARTITION__", "n", None), ("city=a=b%2Fc", "city", "a=b/c")])
+def test_a_folder_may_name_no_value_or_any(land, folder, column, value):
+    """DM-01: The name that partitioned files give to nothing, and marks of equality within a value."""
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table({name: [row[name] for row in BASE] for name in BASE[0] if name != column}), out)
+    assert read_batch(land("a.parquet", out.getvalue()), SPEC, f"{folder}/a.parquet")[column].to_pylist() == [value] * 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"id": lambda v: f"0X{v}"}, "id is '0X1000' in row 1, which is not a whole number, and so in 2 more rows."),
+        ({"id": lambda v: "9007199254740993.0"}, "id is '9007199254740993.0' in row 1, from 2^53 on, where"),
+        ({"flag": lambda v: {"true": v}.get(v, "no way")}, "flag is 'no way' in row 1, which is not true or false, and so in 1 more row."),
+    ],
+)
+def test_only_values_that_do_not_fit_are_counted(land, changed, said):
+    """DM-10: Words for true and false are none of them; numbers of another base and those that a point leaves in doubt are."""
+    with pytest.raises(BatchRefused) as refused:
+        read_batch(land("a.csv", csv(**changed)), SPEC)
+    assert said in str(refused.value)
+
+
+def test_a_stored_number_of_more_than_64_bits_is_told_alone(land):
+    """DM-10: How many more there are is not reckoned where nothing is written as text, and then not said."""
+    file = land("a.parquet", parquet(id=pa.array([1, 2**63 + 5, 2], pa.uint64())))
+    with pytest.raises(BatchRefused) as refused:
+        read_batch(file, SPEC)
+    assert f"id is '{2**63 + 5}' in row 2, which is not a whole number. Correct the file" in str(refused.value)
+
+
+def test_a_byte_that_a_declared_encoding_lacks_is_told_with_it(land):
+    """DM-10: The sentence names the encoding of the spec."""
+    with pytest.raises(BatchRefused, match=r"a\.csv is not cp1252: line 2 has the byte 0x81\. Write it as cp1252"):
+        read_batch(land("a.csv", csv(city=lambda v: "x").encode().replace(b"x", b"\x81")), declaring('FileForm(encoding="cp1252")'))
+
+
+def test_words_for_nothing_leave_blanks_and_other_types_as_they_are(land):
+    """DM-01: A blank is remarked beside such words too, and numbers that are stored as numbers hold no words."""
+    missing, remarks = declaring('FileForm(nulls=("NA",))'), []
+    assert read_batch(land("a.csv", csv(n=lambda v: v or " ")), missing, remarks=remarks).to_pylist() == BASE
+    assert remarks == ["n is blank in 1 row, read as missing"]
+    assert read_batch(land("a.parquet", parquet()), missing).to_pylist() == BASE
+
+
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u202f", "\u2009"])
+def test_thousands_may_be_parted_by_any_blank(land, blank):
+    """DM-01: One that no line breaks at and narrow ones are what spreadsheets write."""
+    form = declaring('FileForm(separator=";", decimal=",", thousands=" ")')
+    content = csv(separator=";", amount=lambda v: f"{float(v):,}".translate({44: blank, 46: ","}))
+    assert read_batch(land("a.csv", content), form).to_pylist() == BASE
+
+
+def test_a_column_without_values_is_missing_in_any_form_of_numbers(land):
+    """DM-01: A column of which no row has a number is one of nothing, with a decimal comma too."""
+    content = csv(separator=";", n=lambda v: "", amount=lambda v: v.replace(".", ","))
+    assert read_batch(land("a.csv", content), declaring('FileForm(separator=";", decimal=",")'))["n"].to_pylist() == [None] * 3
+
+
+def test_stored_times_without_an_offset_are_named_too(land):
+    """DM-18: Those of an hour that comes twice; with a zone each is one moment."""
+    berlin, remarks = SPEC.model_copy(update={"time_zone": "Europe/Berlin"}), []
+    times = [datetime(2026, 10, 25, 2, 30), datetime(2026, 10, 25, 2, 45), datetime(2026, 10, 26)]
+    read_batch(land("a.parquet", parquet(ts=pa.array(times))), berlin, remarks=remarks)
+    assert len(remarks) == 1
+    assert remarks[0].startswith("2 times of ts lie in the hour from 2026-10-25 02:00, which comes twice in Europe/Berlin")
+    zoned = pa.array([datetime(2026, 10, 25, 1, minute, tzinfo=timezone.utc) for minute in (0, 15, 30)], pa.timestamp("us", "UTC"))
+    read_batch(land("b.parquet", parquet(ts=zoned)), berlin, remarks=remarks)
+    assert len(remarks) == 1

@@ -234,10 +234,10 @@ def test_an_offset_brings_nothing_below_the_first_cell():
 
 
 def test_what_a_map_would_bring_into_one_cell_is_no_unit():
-    """DM-11: four times as far is in no unit: that a thousandth of anything lies in the same few cells tells nothing."""
+    """DM-11: six times as far is in no unit: that a thousandth of anything lies in the same few cells tells nothing."""
     rng = np.random.default_rng(5)
     reference = weather(rng, 40)
-    assert find_unit("x", EDGES, reference, weather(rng, 2, lambda x: x * 4), "miles") is None
+    assert find_unit("x", EDGES, reference, weather(rng, 2, lambda x: x * 6), "miles") is None
 
 
 def test_a_window_may_have_more_days_than_the_reference():
