@@ -24,7 +24,8 @@ def dataset_files(name: str, sample: Sample | None, key: str | None, event_time:
     if sample is None:
         raise UnknownName("Give a sample file, `--sample FILE` (CSV, JSON lines or Parquet): the columns are read from it.")
     times = [c.name for c in sample.columns if c.type == "timestamp"]
-    order = event_time or (times[0] if times else "")
+    whole = [c.name for c in sample.columns if c.type == "timestamp" and not c.nullable]
+    order = event_time or next(iter([*whole, *times]), "")
     keys = key.split(",") if key else _key(sample, order)
     missing = [n for n in (*keys, *([order] if order else [])) if n not in sample.names]
     if missing:
@@ -105,7 +106,13 @@ def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str
             'group: split=SplitSpec(by="random")'
         )
     elif event_time is None and len(times) > 1:
-        said.append(f"event time: {spec.event_time}, the first of the times {', '.join(times)}; --event-time says otherwise")
+        first = "the first" if spec.event_time == times[0] else "the first without a gap"
+        said.append(f"event time: {spec.event_time}, {first} of the times {', '.join(times)}; --event-time says otherwise")
+    if spec.event_time and (gaps := int(sample.rows[spec.event_time].isna().sum())):
+        said.append(
+            f"event time: {spec.event_time} is missing in {gaps:,} of {rows}: such rows are stored, but are on no day, so that no split "
+            "by time and no window of monitoring has them"
+        )
     whole = [c.name for c in spec.columns if not c.nullable]
     said.append(f"not nullable, since the sample has no gap: {', '.join(whole)}; add nullable=True where later rows may lack a value")
     said.append(

@@ -512,3 +512,25 @@ def test_a_dataset_without_a_time_gets_a_split_at_random(tmp_path, monkeypatch, 
     cut = load(tmp_path / "include/perennial_models/kinds/spec.py").MODEL.split
     assert (cut.by, cut.min_train_rows) == ("random", 56)
     assert "split: each row at random, since flowers has no event time" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "said"),
+    [
+        (
+            "id,sent,made\n1,,2026-01-01\n2,2026-01-03,2026-01-02\n",
+            "made",
+            "event time: made, the first without a gap of the times sent, made;",
+        ),
+        ("id,sent\n1,\n2,2026-01-03\n", "sent", "event time: sent is missing in 1 of 2 rows: such rows are stored, but are on no day"),
+    ],
+)
+def test_a_time_without_gaps_is_the_event_time(tmp_path, text, chosen, said):
+    """MO-01: Rows without a time would be in no split: another time is taken, or it is told."""
+    from perennial.commands._new_dataset import dataset_files
+    from perennial.commands._sample import read_sample
+
+    (tmp_path / "a.csv").write_text(text)
+    files, words = dataset_files("made", read_sample(tmp_path / "a.csv"), None, None)
+    assert f'event_time="{chosen}"' in next(iter(files.values()))
+    assert any(line.startswith(said) for line in words)
