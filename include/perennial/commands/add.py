@@ -83,4 +83,7 @@ def _next(kind: str, name: str, store: Store) -> str:
             f"Edit these, then put a file into {store.uri(folder(name))}/ (perennial land FILE --dataset {name}): "
             f"the DAG {name}_ingestion is there."
         )
-    return f"Edit these; the DAGs {name}_training, _release, _monitoring and _rollback are there."
+    return (
+        f"Edit these; the DAGs {name}_training, _release, _monitoring and _rollback are there. The first training begins with the next "
+        f"rows that are ingested, or at night (retrain.schedule); to begin it now, trigger {name}_training in Airflow's web UI."
+    )

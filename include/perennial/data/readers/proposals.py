@@ -441,7 +441,8 @@ class _Evidence:
     def _kind_of_words(self, name: str, words: pa.Array, wanted: ColumnType | None) -> ColumnType:
         if wanted in (None, "bool") and self._are_truths(words, wanted):
             return "bool"
-        may_be_time = wanted == "timestamp" or (wanted is None and (not _all_like(words, r"^[0-9.]+$") or _TIME_NAMES.fullmatch(name)))
+        plain_numbers = _all_like(words, r"^[0-9]+(\.[0-9]*)?$")  # 20240301 and 1709251200 are times only where the name says so
+        may_be_time = wanted == "timestamp" or (wanted is None and (not plain_numbers or _TIME_NAMES.fullmatch(name)))
         if may_be_time and self._are_times(name, words):
             return "timestamp"
         number = self._number((self.form.decimal, self.form.thousands))

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from perennial.commands._sample import lines_of_form, read_sample
 from perennial.data.readers import read_batch
 from perennial.data.readers.packing import form_of
-from perennial.data.readers.proposals import declaration
+from perennial.data.readers.proposals import declaration, propose
 from perennial.errors import BatchRefused, UnknownName
 from perennial.specs import Column, DatasetSpec, FileForm
 
@@ -747,3 +747,20 @@ def test_stored_times_without_an_offset_are_named_too(land):
     zoned = pa.array([datetime(2026, 10, 25, 1, minute, tzinfo=timezone.utc) for minute in (0, 15, 30)], pa.timestamp("us", "UTC"))
     read_batch(land("b.parquet", parquet(ts=zoned)), berlin, remarks=remarks)
     assert len(remarks) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "times"),
+    [
+        (["01.03.2024", "28.03.2024"], "timestamp", ("%d.%m.%Y",)),
+        (["01.03.24", "28.03.24"], "timestamp", ("%d.%m.%y",)),
+        (["20240301", "20240328"], "int", ()),
+        (["1.3", "28.3"], "float", ()),
+        (["1.12.3", "1.28.14"], "string", ()),
+    ],
+)
+def test_days_with_dots_are_times_whatever_their_column_is_called(land, values, kind, times):
+    """DM-10: Numbers are times only under a name that says so; three numbers with dots between them are a day, if all are one."""
+    proposal = propose(land("a.csv", "id,Stichtag\n" + "".join(f"{n},{value}\n" for n, value in enumerate(values))))
+    assert {column.name: column.type for column in proposal.columns}["Stichtag"] == kind
+    assert proposal.form.times == times
