@@ -19,6 +19,7 @@ from perennial.errors import Fault, ServiceUnreachable
 ENDED = ("success", "failed")
 _Found = TypeVar("_Found")
 _RETRY_SECONDS = 0.5
+_ANSWERED_AFTER = 3.0  # seconds from a question to its answer
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,17 @@ class AirflowApi:
         return [line["event"] for line in self._ask("GET", f"{path}/logs/{tries}", params={"map_index": -1})["content"]]
 
     def answer(self, run: Run, task: str, option: str) -> None:
-        """Answer a task's question to a person, as the logged-in user. Raises FileExistsError if somebody has answered already."""
+        """Answer a task's question to a person, as the logged-in user, seconds after it was asked, as a person would.
+
+        The scheduler takes a task that is answered before it has heard that its process ended for one that was killed.
+
+        Raises:
+            KeyError: the task does not ask yet.
+            FileExistsError: somebody has answered already.
+        """
         path = f"/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}/taskInstances/{task}/-1/hitlDetails"
+        self._ask("GET", path)
+        time.sleep(_ANSWERED_AFTER)
         self._ask("PATCH", path, json={"chosen_options": [option], "params_input": {}})
 
     def announce(self, asset: str) -> None:
