@@ -93,13 +93,11 @@ class People:
         wait_until(lambda: self.api.tasks(run)[task] == "awaiting_input", 120, f"{task} to ask")
 
     def answer(self, run, task: str, option: str) -> None:
-        """Answer until the answer has arrived. The scheduler may lose one that is faster than any person, before it has seen the task
-        pause; then it asks again."""
+        """Answer until the answer has arrived."""
 
         def arrived() -> bool:
             state = self.api.tasks(run)[task]
             if state == "awaiting_input":
-                time.sleep(2)
                 with contextlib.suppress(FileExistsError):
                     self.api.answer(run, task, option)
             return state == "success"

@@ -98,15 +98,15 @@ def _has_landed(store: Store, key: str, file: Path) -> bool:
 
 def _why_not(file: Path, files: Sequence[Path], spec: DatasetSpec) -> str:
     """Why a file cannot land, or could never be taken in; empty if it may."""
-    from perennial.data.readers import EXTENSIONS, refuse_too_large
+    from perennial.data.readers import refuse_too_large
+    from perennial.data.readers.packing import unknown_extension
 
-    lower = file.name.lower()
     if [other.name for other in files].count(file.name) > 1:
         return f"{file} has the name of another file that was given, and would replace it: land them one after the other"
-    if file.name.startswith(".") or lower.endswith(UNFINISHED):
+    if file.name.startswith(".") or file.name.lower().endswith(UNFINISHED):
         return f"{file.name} has the name of a file that is hidden or still being written, which ingestion leaves alone: give it another"
-    if not lower.endswith(EXTENSIONS):
-        return f"{file.name} has an extension that no reader knows: land one of {', '.join(EXTENSIONS)}"
+    if why := unknown_extension(file.name, file.name):
+        return why
     size = file.stat().st_size
     if not size:
         return f"{file.name} is empty"

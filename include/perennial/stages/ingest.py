@@ -385,6 +385,10 @@ class _Intake:
             f"{file.name} has grown by no row since the batch {part.batch.label} was taken: all of its {part.known:,} rows are in "
             f"the table {self.spec.name} already."
         )
+        return self._duplicate(file, digest, part.known, part.batch.added.version, sentence)
+
+    def _duplicate(self, file: Landed, digest: str, rows: int, version: int | None, sentence: str) -> str:
+        """The receipt of a file of which every row was in the table already."""
         return self._receive(
             Receipt(
                 id=file.id,
@@ -392,9 +396,9 @@ class _Intake:
                 size=file.size,
                 digest=digest,
                 outcome="duplicate",
-                rows=part.known,
-                counts=RowCounts(unchanged=part.known),
-                version=part.batch.added.version,
+                rows=rows,
+                counts=RowCounts(unchanged=rows),
+                version=version,
                 sentence=sentence,
             )
         )
@@ -413,19 +417,8 @@ class _Intake:
             said = self._taken(first, name, size, digest, counts, version, late, left_out=json.loads(left_out))
             if first == file.id:
                 return said
-        return self._receive(
-            Receipt(
-                id=file.id,
-                name=file.name,
-                size=file.size,
-                digest=digest,
-                outcome="duplicate",
-                rows=counts.total,
-                counts=RowCounts(unchanged=counts.total),
-                version=version,
-                sentence=f"{file.name}: its content is in the table {self.spec.name} already; nothing was appended.",
-            )
-        )
+        sentence = f"{file.name}: its content is in the table {self.spec.name} already; nothing was appended."
+        return self._duplicate(file, digest, counts.total, version, sentence)
 
     def _refuse(
         self,

@@ -23,6 +23,11 @@ IN_MEMORY = 64 << 20  # larger files lie on the disk while they are read
 _CHUNK = 1 << 20
 
 
+def unknown_extension(file: str, name: str) -> str:
+    """A clause that no reader knows a file's extension, of a file that is called `name`; empty if one does."""
+    return "" if file.lower().endswith(EXTENSIONS) else f"{name} has an extension that no reader knows: land one of {', '.join(EXTENSIONS)}"
+
+
 def form_of(name: str) -> str:
     """The extension by which a file is read once it is unpacked, such as `.csv`; empty for an archive and for what no reader knows."""
     lower = name.lower().removesuffix(".gz").removesuffix(".zip") if name.lower().endswith(EXTENSIONS) else ""

@@ -19,7 +19,7 @@ from perennial.data.readers.delimited import read_delimited
 from perennial.data.readers.encodings import as_utf8
 from perennial.data.readers.json_rows import as_lines, read_json_lines, read_json_lines_as_they_are
 from perennial.data.readers.limits import refuse_too_large
-from perennial.data.readers.packing import EXTENSIONS, files_in
+from perennial.data.readers.packing import files_in, unknown_extension
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
 
@@ -31,8 +31,8 @@ def as_written(path: Path, spec: DatasetSpec, name: str, remarks: list[str]) -> 
         BatchRefused: it is too large, empty, cut, of another encoding, or cannot be read at all.
     """
     refuse_too_large(path.stat().st_size, spec, name)
-    if not path.name.lower().endswith(EXTENSIONS):
-        raise BatchRefused(f"{name} has an extension that no reader knows: land one of {', '.join(EXTENSIONS)}.")
+    if why := unknown_extension(path.name, name):
+        raise BatchRefused(f"{why}.")
     if not path.stat().st_size:
         raise BatchRefused(f"{name} is empty: land it again with its rows.")
     with sentences(name):

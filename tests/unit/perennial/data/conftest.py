@@ -8,6 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from perennial.data.snapshots import Snapshot, latest_snapshot
+from perennial.data.tables import Table
 from perennial.specs import Column, DatasetSpec
 from perennial.store import FolderStore
 
@@ -49,3 +51,33 @@ def sales(count: int, begin: datetime = datetime(2013, 1, 1), shop: str = "north
 @pytest.fixture
 def make_sales():
     return sales
+
+
+def days(count: int, begin: datetime = datetime(2013, 1, 1), unlabelled_last: int = 0) -> pa.Table:
+    """Whole days of one sale an hour, each with another amount; the last ones without."""
+    hours = range(count * 24)
+    return pa.table(
+        {
+            "sold": pa.array([begin + timedelta(hours=h) for h in hours], pa.timestamp("us")),
+            "shop": ["a"] * len(hours),
+            "amount": pa.array([float(h) if h < (count - unlabelled_last) * 24 else None for h in hours], pa.float64()),
+            "items": pa.array([1] * len(hours)),
+            "open": [True] * len(hours),
+        }
+    )
+
+
+@pytest.fixture
+def make_days():
+    return days
+
+
+@pytest.fixture
+def snapshot(store: FolderStore, spec: DatasetSpec) -> Snapshot:
+    """Twelve days in three batches."""
+    table = Table(store, "sales")
+    for number, day in enumerate((3, 1, 2)):  # landed out of order
+        table.append(days(4, datetime(2013, 1, 1 + 4 * (day - 1))), str(number))
+    found = latest_snapshot(store, spec)
+    assert found is not None
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 import numpy as np
@@ -17,29 +18,7 @@ from perennial.errors import Fault, TrainingRefused, UnknownName
 from perennial.specs import Column, DatasetSpec
 from perennial.store import FolderStore
 
-
-def days(count: int, begin: datetime = datetime(2013, 1, 1), unlabelled_last: int = 0) -> pa.Table:
-    times = np.datetime64(begin, "us") + np.arange(count * 24) * np.timedelta64(1, "h").astype("timedelta64[us]")
-    amounts = [float(n) if n < (count - unlabelled_last) * 24 else None for n in range(count * 24)]
-    return pa.table(
-        {
-            "sold": pa.array(times),
-            "shop": ["a"] * len(times),
-            "amount": pa.array(amounts, pa.float64()),
-            "items": pa.array([1] * len(times)),
-            "open": [True] * len(times),
-        }
-    )
-
-
-@pytest.fixture
-def snapshot(store: FolderStore, spec: DatasetSpec) -> Snapshot:
-    table = Table(store, "sales")
-    for number, day in enumerate((3, 1, 2)):  # landed out of order
-        table.append(days(4, datetime(2013, 1, 1 + 4 * (day - 1))), str(number))
-    found = latest_snapshot(store, spec)
-    assert found is not None
-    return found
+MakeRows = Callable[..., pa.Table]
 
 
 def test_there_is_no_snapshot_before_the_first_batch(store: FolderStore, spec: DatasetSpec) -> None:
@@ -91,9 +70,9 @@ def test_newest_without_statistics(store: FolderStore) -> None:
     assert found.newest() == datetime(2013, 1, 2)
 
 
-def test_an_empty_snapshot_has_no_newest(store: FolderStore, spec: DatasetSpec) -> None:
+def test_an_empty_snapshot_has_no_newest(store: FolderStore, spec: DatasetSpec, make_days: MakeRows) -> None:
     """DM-06: It says to ingest."""
-    Table(store, "sales").append(days(0), "one")
+    Table(store, "sales").append(make_days(0), "one")
     with pytest.raises(TrainingRefused, match="has no rows: ingest a batch first"):
         Snapshot(spec, 1, store).newest()
 
@@ -114,14 +93,14 @@ def changed(spec: DatasetSpec, *columns: Column) -> DatasetSpec:
     return spec.model_copy(update={"columns": tuple(kept.values())})
 
 
-def test_a_nullable_column_that_the_spec_gained_is_null_in_older_snapshots(snapshot: Snapshot) -> None:
+def test_a_nullable_column_that_the_spec_gained_is_null_in_older_snapshots(snapshot: Snapshot, make_days: MakeRows) -> None:
     """DM-06: Before any batch has it, in the snapshots from before, and in the older rows of the newest one; filters know it too."""
     spec = changed(snapshot.dataset, COLOUR, Column(name="weight", type="int", nullable=True))
     newest = latest_snapshot(snapshot.store, spec)
     assert newest is not None
     assert newest.rows()["colour"].isna().all()
     assert newest.rows(["weight"])["weight"].dtype == np.float64
-    batch = days(1, datetime(2013, 1, 13))
+    batch = make_days(1, datetime(2013, 1, 13))
     newest.table.append(batch.append_column("colour", pa.array(["red"] * 24)).append_column("weight", pa.array([1] * 24)), "new")
     after = Snapshot(spec, 4, snapshot.store)
     assert after.rows(since=datetime(2013, 1, 12))["colour"].isna().tolist() == [True] * 24 + [False] * 24
@@ -154,15 +133,15 @@ def test_other_changes_of_a_spec_are_one_sentence(snapshot: Snapshot, column: Co
     assert Snapshot(changed(snapshot.dataset, column), 3, snapshot.store).table.scan(["amount"], version=3).num_rows == 288
 
 
-def test_a_required_column_that_the_rows_lack_is_refused_on_append(snapshot: Snapshot) -> None:
+def test_a_required_column_that_the_rows_lack_is_refused_on_append(snapshot: Snapshot, make_days: MakeRows) -> None:
     """DM-06: Nothing goes in, for the rows that are in could not be read as the spec says."""
     table = Snapshot(changed(snapshot.dataset, Column(name="colour", type="string")), 3, snapshot.store).table
     with pytest.raises(Fault, match="requires it: make it nullable"):
-        table.append(days(1, datetime(2013, 1, 13)).append_column("colour", pa.array(["red"] * 24)), "new")
+        table.append(make_days(1, datetime(2013, 1, 13)).append_column("colour", pa.array(["red"] * 24)), "new")
     assert table.version() == 3
 
 
-def test_a_compaction_is_no_new_snapshot(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compaction_is_no_new_snapshot(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, make_days: MakeRows) -> None:
     """DM-06: Version and digest of the newest snapshot stay, so that nothing trains for it; the next batch makes the next snapshot, with
     fewer files."""
     monkeypatch.setattr(compaction, "MANY", 3)
@@ -176,6 +155,6 @@ def test_a_compaction_is_no_new_snapshot(snapshot: Snapshot, monkeypatch: pytest
     assert (newest.version, newest.digest) == (3, snapshot.digest)
     with pytest.raises(UnknownName, match="has the snapshots 1 to 3"):
         snapshot_at(snapshot.store, snapshot.dataset, 4)
-    assert table.append(days(1, datetime(2013, 1, 13)), "next") == 5
+    assert table.append(make_days(1, datetime(2013, 1, 13)), "next") == 5
     assert len(table.files()) == 2
     assert Snapshot(snapshot.dataset, 5, snapshot.store).rows(until=datetime(2013, 1, 13)).equals(snapshot.rows())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from types import SimpleNamespace
 
@@ -19,6 +20,8 @@ from perennial.errors import TrainingRefused
 from perennial.specs import DatasetSpec, GateSpec, ModelSpec, SplitSpec
 from perennial.store import FolderStore
 
+MakeRows = Callable[..., pa.Table]
+
 FEATURES = SimpleNamespace(label=lambda columns: np.asarray(columns["amount"], dtype=float))
 
 
@@ -30,35 +33,11 @@ def model(**cut: object) -> ModelSpec:
     )  # fmt: skip
 
 
-def days(count: int, begin: datetime = datetime(2013, 1, 1), unlabelled_last: int = 0) -> pa.Table:
-    times = np.datetime64(begin, "us") + np.arange(count * 24) * np.timedelta64(1, "h").astype("timedelta64[us]")
-    amounts = [float(n) if n < (count - unlabelled_last) * 24 else None for n in range(count * 24)]
-    return pa.table(
-        {
-            "sold": pa.array(times),
-            "shop": ["a"] * len(times),
-            "amount": pa.array(amounts, pa.float64()),
-            "items": pa.array([1] * len(times)),
-            "open": [True] * len(times),
-        }
-    )
-
-
-@pytest.fixture
-def snapshot(store: FolderStore, spec: DatasetSpec) -> Snapshot:
-    table = Table(store, "sales")
-    for number, day in enumerate((3, 1, 2)):  # landed out of order
-        table.append(days(4, datetime(2013, 1, 1 + 4 * (day - 1))), str(number))
-    found = latest_snapshot(store, spec)
-    assert found is not None
-    return found
-
-
-def test_a_row_trains_once_its_label_replaced_a_missing_one(store: FolderStore, spec: DatasetSpec) -> None:
+def test_a_row_trains_once_its_label_replaced_a_missing_one(store: FolderStore, spec: DatasetSpec, make_days: MakeRows) -> None:
     """DM-03, DM-12: The same row comes again with its label; the snapshot from before stays without."""
     table, rule = Table(store, "sales"), Rule(spec.key, by_row=True, on_known_key="replace")
-    table.merge(days(12, unlabelled_last=3), "rows", rule, event_time="sold")
-    known = days(12)
+    table.merge(make_days(12, unlabelled_last=3), "rows", rule, event_time="sold")
+    known = make_days(12)
     assert table.merge(known, "labels", rule, event_time="sold").counts == RowCounts(replaced=72, unchanged=216)
     before, now = (split(Snapshot(spec, version, store), model(), FEATURES) for version in (1, 2))
     assert (before.bounds["test"], now.bounds["test"]) == (["2013-01-08", "2013-01-10"], ["2013-01-11", "2013-01-13"])
@@ -66,10 +45,10 @@ def test_a_row_trains_once_its_label_replaced_a_missing_one(store: FolderStore, 
 
 
 @pytest.mark.parametrize("most", [0.0, 0.5])
-def test_labels_that_are_no_class_are_counted(store: FolderStore, spec: DatasetSpec, most: float) -> None:
+def test_labels_that_are_no_class_are_counted(store: FolderStore, spec: DatasetSpec, most: float, make_days: MakeRows) -> None:
     """DM-10: Of the days that are used, to the newest; a label that is not there yet is none of them. More than the spec allows is refused,
     by value."""
-    rows = days(12, unlabelled_last=1)
+    rows = make_days(12, unlabelled_last=1)
     shops = [
         "Fair" if place % 24 == 5 and place > 47 else None if place % 24 == 6 else "Good" if place % 2 else "Ideal" for place in range(288)
     ]
@@ -109,9 +88,9 @@ def test_train_days_bound_the_past(snapshot: Snapshot) -> None:
     assert len(parts.train) == 48
 
 
-def test_rows_without_a_label_are_left_out(store: FolderStore, spec: DatasetSpec) -> None:
+def test_rows_without_a_label_are_left_out(store: FolderStore, spec: DatasetSpec, make_days: MakeRows) -> None:
     """DM-12: The last test day is the newest day whose label is known."""
-    Table(store, "sales").append(days(12, unlabelled_last=3), "one")
+    Table(store, "sales").append(make_days(12, unlabelled_last=3), "one")
     parts = split(Snapshot(spec, 1, store), model(), FEATURES)
     assert parts.bounds["test"] == ["2013-01-08", "2013-01-10"]
     assert not parts.test["amount"].isna().any()
@@ -124,19 +103,24 @@ def test_rows_without_a_label_are_left_out(store: FolderStore, spec: DatasetSpec
         (2, 0, "no row with a known amount: ingest batches that have outcomes"),
     ],
 )
-def test_too_little_is_refused(store: FolderStore, spec: DatasetSpec, count: int, labelled: int, said: str) -> None:
+def test_too_little_is_refused(store: FolderStore, spec: DatasetSpec, count: int, labelled: int, said: str, make_days: MakeRows) -> None:
     """DM-12: The sentence counts and says what to do."""
-    Table(store, "sales").append(days(count, unlabelled_last=count - labelled), "one")
+    Table(store, "sales").append(make_days(count, unlabelled_last=count - labelled), "one")
     with pytest.raises(TrainingRefused, match=said):
         split(Snapshot(spec, 1, store), model(), FEATURES)
 
 
-def shops(count: int, rows_each: int = 4) -> pa.Table:
+@pytest.fixture
+def make_shops(make_days: MakeRows) -> MakeRows:
     """Rows of so many shops, all of one day."""
-    names = [f"shop {n}" for n in range(count) for _ in range(rows_each)]
-    rows = days(len(names) // 24 + 1).slice(0, len(names))
-    day = pa.array(np.datetime64("2013-01-01", "us") + np.arange(len(names)).astype("timedelta64[s]"))
-    return rows.set_column(0, "sold", day).set_column(1, "shop", pa.array(names))
+
+    def shops(count: int, rows_each: int = 4) -> pa.Table:
+        names = [f"shop {n}" for n in range(count) for _ in range(rows_each)]
+        rows = make_days(len(names) // 24 + 1).slice(0, len(names))
+        day = pa.array(np.datetime64("2013-01-01", "us") + np.arange(len(names)).astype("timedelta64[s]"))
+        return rows.set_column(0, "sold", day).set_column(1, "shop", pa.array(names))
+
+    return shops
 
 
 BY_SHOP = {"by": "group", "group": ("shop",)}
@@ -154,24 +138,24 @@ def cut_of(store: FolderStore, spec: DatasetSpec, wanted: ModelSpec) -> dict[str
     return {"train": parts.train, "validation": parts.validation, "test": parts.test}
 
 
-def test_groups_never_straddle_and_keep_their_part(store: FolderStore, spec: DatasetSpec) -> None:
+def test_groups_never_straddle_and_keep_their_part(store: FolderStore, spec: DatasetSpec, make_shops: MakeRows) -> None:
     """DM-12: All rows of a group are in one part, shares are about as asked, and new rows change nobody's part."""
-    Table(store, "sales").append(shops(200), "one")
+    Table(store, "sales").append(make_shops(200), "one")
     before = {name: set(part["shop"]) for name, part in cut_of(store, spec, by(**BY_SHOP)).items()}
     assert sum(map(len, before.values())) == 200
     assert not before["train"] & before["test"] | before["train"] & before["validation"] | before["test"] & before["validation"]
     assert 25 <= len(before["test"]) <= 55
     assert 8 <= len(before["validation"]) <= 35
-    Table(store, "sales").append(shops(300, 1), "two")
+    Table(store, "sales").append(make_shops(300, 1), "two")
     after = {name: set(part["shop"]) for name, part in cut_of(store, spec, by(**BY_SHOP)).items()}
     assert all(before[name] <= after[name] for name in before)
 
 
-def test_rows_keep_their_part_by_their_key(store: FolderStore, spec: DatasetSpec) -> None:
+def test_rows_keep_their_part_by_their_key(store: FolderStore, spec: DatasetSpec, make_days: MakeRows) -> None:
     """DM-12: At random each row by its key, whatever else is in the snapshot; another seed gives another assignment."""
-    Table(store, "sales").append(days(5), "one")
+    Table(store, "sales").append(make_days(5), "one")
     before = cut_of(store, spec, by(by="random"))
-    Table(store, "sales").append(days(5, datetime(2013, 2, 1)), "two")
+    Table(store, "sales").append(make_days(5, datetime(2013, 2, 1)), "two")
     after = cut_of(store, spec, by(by="random"))
     assert all(set(before[name]["sold"]) < set(after[name]["sold"]) for name in before)
     assert set(cut_of(store, spec, by(by="random", seed=1))["test"]["sold"]) != set(after["test"]["sold"])
@@ -187,8 +171,8 @@ def test_a_group_is_the_same_whether_or_not_others_are_missing(spec: DatasetSpec
     assert parts[1] == parts[3]
 
 
-def test_too_few_groups_are_refused(store: FolderStore, spec: DatasetSpec) -> None:
+def test_too_few_groups_are_refused(store: FolderStore, spec: DatasetSpec, make_shops: MakeRows) -> None:
     """DM-12: A part without a group cannot be trained or tested on: the sentence names the column."""
-    Table(store, "sales").append(shops(1, 24), "one")
+    Table(store, "sales").append(make_shops(1, 24), "one")
     with pytest.raises(TrainingRefused, match=r"it needs 5 for train, and some shop for each part\. Ingest more"):
         cut_of(store, spec, by(**BY_SHOP))
