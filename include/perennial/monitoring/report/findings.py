@@ -1,29 +1,21 @@
 """Findings of the drift test as HTML: the parts that the page of a window and the page of two tables have in common.
 
->>> from perennial.monitoring.report.findings import code
->>> code("`carrier`: AA: 50 % of rows")
-'<code>carrier</code>: AA: 50\xa0% of rows'
+>>> from perennial.monitoring.report.findings import key
+>>> key("January", "July")
+"<p class='key quiet small'><i style='background:var(--before)'></i>January<i style='background:var(--after)'></i>July, share of rows</p>"
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from html import escape
 
 from perennial.monitoring.drift.verdict import ColumnDrift, DriftVerdict
 from perennial.monitoring.report import pictures
-from perennial.monitoring.report.style import STYLE
 from perennial.monitoring.report.words import effect_words
+from perennial.pages import code, table_of
 
 MAX_COLUMNS = 12
-
-
-def document(title: str, sections: Iterable[str]) -> str:
-    """A whole page. It has no script and asks no network."""
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(sections)}</main></body></html>"
-    )
 
 
 def together(drift: DriftVerdict) -> str:
@@ -64,21 +56,6 @@ def key(before: str = "reference", after: str = "window") -> str:
     """Which colour stands for what in the plots."""
     names = f"<i style='background:var(--before)'></i>{escape(before)}<i style='background:var(--after)'></i>{escape(after)}"
     return f"<p class='key quiet small'>{names}, share of rows</p>"
-
-
-def table_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells are HTML already."""
-    heads = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<div class=scroll><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def code(sentence: str) -> str:
-    """A sentence as HTML, what stands between backticks as code."""
-    pieces = escape(sentence).replace(" %", "\u00a0%").split("`")
-    if len(pieces) % 2 == 0:  # a name has a backtick of its own: better all as text than half a page as code
-        return escape(sentence)
-    return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
 
 
 def not_tested(reasons: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from html import escape
 from perennial.monitoring.drift.verdict import Bin
 from perennial.monitoring.report.numbers import DayLosses
 from perennial.monitoring.report.words import share_words
+from perennial.pages import shortened
 
 MAX_BINS = 20
 WIDTH = 360  # of every plot, in its own units: a phone shows it at about that size, so its text stays readable
@@ -40,7 +41,7 @@ def _row(b: Bin, y: int, top: float, *, both: bool) -> str:
     )
     end = 126 + max(before * both, after)
     return (
-        f"<text x=114 y={y + 13} text-anchor=end>{escape(_cut(b.label, LABEL))}</text>{rectangles}"
+        f"<text x=114 y={y + 13} text-anchor=end>{escape(shortened(b.label, LABEL))}</text>{rectangles}"
         f"<text class=soft x={end:.1f} y={y + 13}>{shares}</text>"
     )
 
@@ -106,7 +107,3 @@ def _line(points: Sequence[tuple[int, float, float]], style: str) -> str:
         else:
             runs.append([point])
     return "".join(f"<polyline fill=none {style} points='{' '.join(f'{x:.1f},{y:.1f}' for _, x, y in run)}'/>" for run in runs)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

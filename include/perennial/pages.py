@@ -1,4 +1,18 @@
-"""The look of a window's page: in light and dark rooms, on paper, on a phone."""
+"""Pages for people: their look in light and dark rooms, on paper and on a phone, and the HTML that all of them share.
+
+No page has a script or asks a network for anything.
+
+>>> from perennial.pages import code, shortened
+>>> code("`carrier`: AA: 50 % of rows")
+'<code>carrier</code>: AA: 50\xa0% of rows'
+>>> shortened("cancelled", 6)
+'cance…'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c2430;--quiet:#5b6672;--line:#d8dee6;--paper:#fff;--card:#f6f8fa;--before:#8b97a5;--after:#c2571a;
@@ -35,3 +49,31 @@ details{margin:.6rem 0}summary{cursor:pointer}
 @media print{body{font-size:11pt}main{max-width:none;padding:0}.verdict,.tiles li,svg *{print-color-adjust:exact;\
 -webkit-print-color-adjust:exact}h2{break-after:avoid}details>*{display:block}}
 """
+
+
+def document(title: str, sections: Iterable[str]) -> str:
+    """A whole page. It has no script and asks no network."""
+    return (
+        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{''.join(sections)}</main></body></html>"
+    )
+
+
+def table_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose cells are HTML already."""
+    heads = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<div class=scroll><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def code(sentence: str) -> str:
+    """A sentence as HTML, what stands between backticks as code."""
+    pieces = escape(sentence).replace(" %", "\u00a0%").split("`")
+    if len(pieces) % 2 == 0:  # a name has a backtick of its own: better all as text than half a page as code
+        return escape(sentence)
+    return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def shortened(text: str, letters: int) -> str:
+    """A text of so many letters at most; an ellipsis stands for what is cut off."""
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
