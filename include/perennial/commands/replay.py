@@ -39,7 +39,8 @@ from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot
 from perennial.engine.in_process import fold
 from perennial.errors import EXIT_DONE, Fault, TrainingRefused, UnknownName
 from perennial.monitoring import drift, permutation, replay
-from perennial.monitoring.performance import LOSS, DayPerformance, event_days, is_labelled, losses
+from perennial.monitoring.figures import DayPerformance
+from perennial.monitoring.performance import LOSS, event_days, is_labelled, losses
 from perennial.monitoring.replay import History, Policy
 from perennial.monitoring.replay_picture import draw
 from perennial.monitoring.windows import Window

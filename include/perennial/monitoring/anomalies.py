@@ -40,8 +40,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
+from perennial.monitoring.figures import Anomalies, Anomaly
 from perennial.profiles.layout import kind_of, normal_quantile
 
 if TYPE_CHECKING:
@@ -68,36 +68,6 @@ YET_TO_COME = 2.0  # times the alarms of the worst held-out day: what one more d
 MUCH = 3.0  # times the budget
 MOST = 0.01  # of the requests may be strange, whatever the budget
 MIN_DEVIATION = 0.1  # of a column's normal scores: a column that hardly ever changes must not outweigh all others
-
-
-class Anomaly(BaseModel):
-    """One row over the threshold."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prediction_id: str
-    score: float
-    columns: tuple[str, ...] = Field(description="Columns that made it so, the one that matters most first.")
-    sentence: str
-
-
-class Anomalies(BaseModel):
-    """The anomalous requests of a window, compared with the reference."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    detector: str
-    alarms_per_day: float = Field(description="Rows a day that may be over the threshold while nothing is wrong.")
-    achieved: float | None = Field(default=None, description="Rows a day that were, at this traffic, on held-out days of the reference.")
-    highest: float | None = Field(default=None, description="The same on the worst of these days.")
-    threshold: float | None = None
-    held_out_days: int = 0
-    scored: int = Field(default=0, description="Rows of the window.")
-    days: int = Field(default=0, description="Days of the window that have rows.")
-    found: int = Field(default=0, description="Rows over the threshold.")
-    shown: tuple[Anomaly, ...] = Field(default=(), description="The strangest of them.")
-    unusual: bool = Field(default=False, description="More a day than on any held-out day, and more than three times the budget.")
-    sentence: str
 
 
 class Detector(Protocol):

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from perennial.monitoring.drift.verdict import DriftVerdict
+from perennial.monitoring.figures import Break
 from perennial.monitoring.units import diagnose
+from perennial.monitoring.verdict import DriftVerdict
 
 if TYPE_CHECKING:
     from perennial.profiles.profile import Profile
 
 MIN_NULL_RISE = 0.05  # share of rows by which missing values must rise to count as a broken feed: less is drift alone
-
-
-@dataclass(frozen=True)
-class Break:
-    """A feed that seems broken."""
-
-    key: str  # what tells it from other breaks
-    column: str
-    sentence: str
 
 
 def broken_feeds(verdict: DriftVerdict, before: Profile, after: Profile, meaning: Callable[[str], str]) -> tuple[Break, ...]:

@@ -10,12 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from perennial.monitoring.figures import DayPerformance, Estimate, Jump, Performance, Service, Slice
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,48 +61,6 @@ def losses(task: Task, scores: Floats, outcomes: Floats) -> tuple[Floats, Floats
     return realised, -(clipped * np.log(clipped)).sum(axis=1)
 
 
-@dataclass(frozen=True)
-class DayPerformance:
-    """The performance of one day of event time."""
-
-    day: date
-    predictions: int
-    labelled: int
-    realised: float | None  # mean loss over the labelled rows
-    expected: float | None  # mean expected loss over the same rows
-    version: int | None = None  # that answered
-
-    @property
-    def coverage(self) -> float:
-        """Share of the predictions whose outcome is known."""
-        return self.labelled / self.predictions
-
-    @property
-    def excess(self) -> float | None:
-        """Realised minus expected loss."""
-        return None if self.realised is None or self.expected is None else self.realised - self.expected
-
-
-@dataclass(frozen=True)
-class Performance:
-    """The performance of a window or of a slice."""
-
-    loss: str  # name of the loss
-    predictions: int
-    labelled: int
-    realised: float | None = None
-    low: float | None = None  # 95 % interval of the realised loss
-    high: float | None = None
-    expected: float | None = None
-    excess: float | None = None
-    blocks: str = ""  # what was resampled: "days" or "rows"
-
-    @property
-    def coverage(self) -> float:
-        """Share of the predictions whose outcome is known."""
-        return self.labelled / self.predictions if self.predictions else 0.0
-
-
 def by_day(task: Task, joined: pa.Table) -> list[DayPerformance]:
     """Performance of each day of event time, in order, from predictions with their outcomes (`outcomes.join`).
 
@@ -132,15 +91,6 @@ def over_window(task: Task, joined: pa.Table, seed: int) -> Performance:
     if not joined.num_rows:
         return Performance(LOSS[task], 0, 0)
     return _over(task, _columns(task, joined), seed, RESAMPLES)
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Performance where a column has one value."""
-
-    column: str
-    name: str
-    performance: Performance
 
 
 def by_slice(task: Task, joined: pa.Table, groups: Mapping[str, NDArray[Any]], seed: int) -> list[Slice]:
@@ -196,16 +146,6 @@ def _row_means(values: Floats, rng: np.random.Generator, resamples: int) -> Floa
         normal: Floats = rng.normal(values.mean(), values.std() / np.sqrt(len(values)), resamples)
         return normal
     return np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(resamples)])
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An estimate of a classifier's performance from its own scores, without outcomes."""
-
-    rows: int
-    loss: float  # mean log loss, nats
-    accuracy: float
-    roc_auc: float | None  # of a binary classifier
 
 
 def estimate(task: Task, joined: pa.Table) -> Estimate | None:
@@ -273,15 +213,6 @@ def logged_scores(rows: pa.Table) -> Floats:
 def is_labelled(predictions: int, labelled: int) -> bool:
     """Whether a day may be judged by its labels: half of its outcomes are known, and at least thirty."""
     return labelled >= MIN_LABELLED and labelled >= MIN_COVERAGE * predictions
-
-
-@dataclass(frozen=True)
-class Jump:
-    """The result of the test for a jump of the loss."""
-
-    found: bool
-    sentence: str
-    worse: bool = False  # the last labelled days exceed the limit, though not beyond what is usual
 
 
 def up_to_training(days: Sequence[DayPerformance], family: Collection[int]) -> list[DayPerformance]:
@@ -373,17 +304,6 @@ def _which(days: Sequence[tuple[DayPerformance, float]]) -> str:
     numbers = sorted({d.version for d, _ in days if d.version is not None})
     by = f", answered by version{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}" if numbers else ""
     return f"{days[0][0].day} to {days[-1][0].day}{by}"
-
-
-@dataclass(frozen=True)
-class Service:
-    """How the service answered in a window, from the predictions' own log."""
-
-    predictions: int
-    seconds: float  # from the first to the last answer
-    per_second: float
-    p50_ms: float | None
-    p99_ms: float | None
 
 
 def service_figures(predictions: pa.Table) -> Service:

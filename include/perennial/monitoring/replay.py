@@ -19,7 +19,8 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Protocol
 
 from perennial.monitoring import policy
-from perennial.monitoring.performance import DayPerformance, Jump, find_jump, first_unseen
+from perennial.monitoring.figures import DayPerformance, Jump
+from perennial.monitoring.performance import find_jump, first_unseen
 from perennial.monitoring.windows import Window, newest_complete, windows_before
 from perennial.specs import Cause, ModelSpec, MonitoringSpec, RetrainSpec
 

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from perennial.monitoring.anomalies import Anomalies, find_anomalies, fit_watch
+from perennial.monitoring.anomalies import find_anomalies, fit_watch
 from perennial.monitoring.drift import DriftVerdict, find_drift, in_order
-from perennial.monitoring.feeds import Break, broken_feeds
+from perennial.monitoring.feeds import broken_feeds
+from perennial.monitoring.figures import Anomalies, Break
 from perennial.monitoring.performance import event_days
 from perennial.monitoring.prediction_table import INPUT
 from perennial.monitoring.windows import Window

@@ -8,8 +8,7 @@ from datetime import datetime, timezone
 from pydantic import JsonValue
 
 from perennial.incidents.incidents import Incidents, Kind, Severity
-from perennial.monitoring.anomalies import Anomalies
-from perennial.monitoring.performance import Jump
+from perennial.monitoring.figures import Anomalies, Jump
 from perennial.monitoring.report.numbers import OpenIncident, WindowIncidents
 from perennial.monitoring.windows import Window
 from perennial.stages._window import PREDICTIONS, Judged

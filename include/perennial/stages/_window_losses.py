@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.monitoring import performance
+from perennial.monitoring.figures import DayPerformance, Estimate, Jump, Performance, Slice
 from perennial.monitoring.outcomes import count_unknown, join, outcomes_of
 from perennial.monitoring.prediction_table import INPUT
 from perennial.monitoring.report.numbers import KnownOutcomes
@@ -30,12 +31,12 @@ class WindowLosses:
     """Performance of one training in a window and on the days before."""
 
     answered: pa.Table  # predictions of the training's versions, with outcomes
-    figures: performance.Performance
-    estimate: performance.Estimate | None
-    slices: list[performance.Slice]
+    figures: Performance
+    estimate: Estimate | None
+    slices: list[Slice]
     outcomes: KnownOutcomes
-    days: list[performance.DayPerformance]  # by whichever version
-    jump: performance.Jump
+    days: list[DayPerformance]  # by whichever version
+    jump: Jump
 
     @property
     def is_labelled(self) -> bool:
@@ -94,7 +95,7 @@ def _with_slices_of(spec: ModelSpec, own: ModelSpec, rows: pa.Table) -> ModelSpe
     return spec.model_copy(update={"slices": slices})
 
 
-def _first_unseen(references: References, version: int, family: frozenset[int], days: list[performance.DayPerformance]) -> date:
+def _first_unseen(references: References, version: int, family: frozenset[int], days: list[DayPerformance]) -> date:
     """First day that may show that the training of a version has been overtaken by a jump of the loss."""
     newest, labels = references.snapshot(version)[0].newest().date(), references.manifest(version).labels
     trained_to = newest - timedelta(days=ceil(references.dataset.label_delay_days))

@@ -24,7 +24,7 @@ from perennial.incidents.inbox import Inbox
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger, retired_words
 from perennial.lineage.trainings import kin
-from perennial.monitoring.anomalies import Anomalies
+from perennial.monitoring.figures import Anomalies
 from perennial.monitoring.performance import latency_quantile, service_figures
 from perennial.monitoring.report.numbers import (
     ArmCounts,

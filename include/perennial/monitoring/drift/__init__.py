@@ -44,8 +44,8 @@ from perennial.monitoring.drift.blocks import Column, Joint, columns_of, joint_o
 from perennial.monitoring.drift.columns import WatchedColumn
 from perennial.monitoring.drift.question import Question, observed
 from perennial.monitoring.drift.together import TOGETHER, questions_together
-from perennial.monitoring.drift.verdict import Bin, ColumnDrift, DriftVerdict, in_order, worth_telling
 from perennial.monitoring.permutation import Floats
+from perennial.monitoring.verdict import Bin, ColumnDrift, DriftVerdict, in_order, worth_telling
 from perennial.specs import MonitoringSpec
 
 if TYPE_CHECKING:

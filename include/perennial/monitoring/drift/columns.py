@@ -13,8 +13,8 @@ from perennial.monitoring.drift import effects, words
 from perennial.monitoring.drift.bins import CATEGORIES, Binned, binned, folded_rare
 from perennial.monitoring.drift.blocks import Column
 from perennial.monitoring.drift.question import Described, Question
-from perennial.monitoring.drift.verdict import Bin
 from perennial.monitoring.permutation import Floats, Statistic, normed
+from perennial.monitoring.verdict import Bin
 from perennial.profiles.layout import normal_quantile
 from perennial.specs import DriftKind, MonitoringSpec
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from perennial.monitoring.drift.effects import Effect
-from perennial.monitoring.drift.verdict import Bin
 from perennial.monitoring.permutation import Floats, Statistic
+from perennial.monitoring.verdict import Bin
 from perennial.specs import DriftKind
 
 Described = tuple[str, tuple[Bin, ...]]  # a sentence without its end, and the bars of its plot

@@ -10,8 +10,8 @@ from perennial.monitoring.drift import words
 from perennial.monitoring.drift.blocks import Joint
 from perennial.monitoring.drift.effects import USUAL
 from perennial.monitoring.drift.question import Described, Question, observed
-from perennial.monitoring.drift.verdict import Bin
 from perennial.monitoring.permutation import Floats, Statistic
+from perennial.monitoring.verdict import Bin
 
 PAIRS = 5  # correlations told at most, of stable and of volatile pairs each
 TOGETHER = "all columns"  # name of what the joint finding is about

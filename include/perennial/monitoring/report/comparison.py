@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from html import escape
 
-from perennial.monitoring.drift.verdict import ColumnDrift
 from perennial.monitoring.report.findings import MAX_COLUMNS, cards, key, mark, not_tested, together
 from perennial.monitoring.report.words import effect_words
 from perennial.monitoring.two_tables import Comparison
+from perennial.monitoring.verdict import ColumnDrift
 from perennial.pages import code, document, table_of
 
 NEAREST = 2  # findings shown with a plot where nothing drifted

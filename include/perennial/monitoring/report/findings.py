@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from perennial.monitoring.drift.verdict import ColumnDrift, DriftVerdict
 from perennial.monitoring.report import pictures
 from perennial.monitoring.report.words import effect_words
+from perennial.monitoring.verdict import ColumnDrift, DriftVerdict
 from perennial.pages import code, table_of
 
 MAX_COLUMNS = 12

@@ -17,10 +17,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, computed_field
 
 from perennial.errors import StoredDataDamaged
-from perennial.monitoring.anomalies import Anomalies
-from perennial.monitoring.drift.verdict import DriftVerdict
-from perennial.monitoring.feeds import Break
-from perennial.monitoring.performance import Estimate, Jump, Service, Slice
+from perennial.monitoring.figures import Anomalies, Break, Estimate, Jump, Service, Slice
+from perennial.monitoring.verdict import DriftVerdict
 from perennial.specs import Cause, Verdict
 
 Moment = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str)]

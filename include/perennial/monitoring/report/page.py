@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from perennial.monitoring.anomalies import Anomalies, Anomaly
-from perennial.monitoring.drift.verdict import Bin
+from perennial.monitoring.figures import Anomalies, Anomaly
 from perennial.monitoring.report import pictures
 from perennial.monitoring.report.findings import MAX_COLUMNS, cards, key, mark, not_tested, together
 from perennial.monitoring.report.numbers import Losses, SliceLosses, WindowDrift, WindowIncidents, WindowReport
 from perennial.monitoring.report.words import effect_words, headline_of, milliseconds_words, time_words
+from perennial.monitoring.verdict import Bin
 from perennial.pages import code, document, table_of
 
 MAX_ANOMALIES = 15

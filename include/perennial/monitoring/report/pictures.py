@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
-from perennial.monitoring.drift.verdict import Bin
 from perennial.monitoring.report.numbers import DayLosses
 from perennial.monitoring.report.words import share_words
+from perennial.monitoring.verdict import Bin
 from perennial.pages import shortened
 
 MAX_BINS = 20

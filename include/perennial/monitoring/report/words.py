@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from perennial.monitoring.drift.verdict import ColumnDrift, DriftVerdict
-from perennial.monitoring.feeds import Break
-from perennial.monitoring.performance import Estimate, Performance
+from perennial.monitoring.figures import Break, Estimate, Performance
 from perennial.monitoring.report.numbers import WindowReport
+from perennial.monitoring.verdict import ColumnDrift, DriftVerdict
 
 
 def sentence_of(

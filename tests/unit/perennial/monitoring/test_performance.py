@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from perennial.monitoring.figures import DayPerformance
 from perennial.monitoring.performance import (
-    DayPerformance,
     by_day,
     by_slice,
     estimate,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from perennial import discovery
-from perennial.monitoring.performance import DayPerformance
+from perennial.monitoring.figures import DayPerformance
 from perennial.monitoring.replay import document, policies, simulate, summaries, table
 from perennial.monitoring.replay_picture import draw
 from perennial.monitoring.windows import Window

@@ -10,10 +10,8 @@ import pyarrow as pa
 import pytest
 
 from perennial.errors import StoredDataDamaged, UnknownName
-from perennial.monitoring.anomalies import Anomalies
 from perennial.monitoring.drift import Bin, ColumnDrift, DriftVerdict
-from perennial.monitoring.feeds import Break
-from perennial.monitoring.performance import Jump
+from perennial.monitoring.figures import Anomalies, Break, Jump
 from perennial.stages._window import Judged, _together
 from perennial.stages._window_incidents import Findings, is_over, wrong
 from perennial.stages._window_losses import slices_of

@@ -1,0 +1,133 @@
+"""The figures that monitoring gives of a window, as plain objects that need no numerical library. Light: the web UI reads them.
+
+>>> from perennial.monitoring.figures import Performance
+>>> Performance("log loss", predictions=200, labelled=50).coverage
+0.25
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True)
+class DayPerformance:
+    """The performance of one day of event time."""
+
+    day: date
+    predictions: int
+    labelled: int
+    realised: float | None  # mean loss over the labelled rows
+    expected: float | None  # mean expected loss over the same rows
+    version: int | None = None  # that answered
+
+    @property
+    def coverage(self) -> float:
+        """Share of the predictions whose outcome is known."""
+        return self.labelled / self.predictions
+
+    @property
+    def excess(self) -> float | None:
+        """Realised minus expected loss."""
+        return None if self.realised is None or self.expected is None else self.realised - self.expected
+
+
+@dataclass(frozen=True)
+class Performance:
+    """The performance of a window or of a slice."""
+
+    loss: str  # name of the loss
+    predictions: int
+    labelled: int
+    realised: float | None = None
+    low: float | None = None  # 95 % interval of the realised loss
+    high: float | None = None
+    expected: float | None = None
+    excess: float | None = None
+    blocks: str = ""  # what was resampled: "days" or "rows"
+
+    @property
+    def coverage(self) -> float:
+        """Share of the predictions whose outcome is known."""
+        return self.labelled / self.predictions if self.predictions else 0.0
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Performance where a column has one value."""
+
+    column: str
+    name: str
+    performance: Performance
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate of a classifier's performance from its own scores, without outcomes."""
+
+    rows: int
+    loss: float  # mean log loss, nats
+    accuracy: float
+    roc_auc: float | None  # of a binary classifier
+
+
+@dataclass(frozen=True)
+class Jump:
+    """The result of the test for a jump of the loss."""
+
+    found: bool
+    sentence: str
+    worse: bool = False  # the last labelled days exceed the limit, though not beyond what is usual
+
+
+@dataclass(frozen=True)
+class Service:
+    """How the service answered in a window, from the predictions' own log."""
+
+    predictions: int
+    seconds: float  # from the first to the last answer
+    per_second: float
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+class Anomaly(BaseModel):
+    """One row over the threshold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prediction_id: str
+    score: float
+    columns: tuple[str, ...] = Field(description="Columns that made it so, the one that matters most first.")
+    sentence: str
+
+
+class Anomalies(BaseModel):
+    """The anomalous requests of a window, compared with the reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    detector: str
+    alarms_per_day: float = Field(description="Rows a day that may be over the threshold while nothing is wrong.")
+    achieved: float | None = Field(default=None, description="Rows a day that were, at this traffic, on held-out days of the reference.")
+    highest: float | None = Field(default=None, description="The same on the worst of these days.")
+    threshold: float | None = None
+    held_out_days: int = 0
+    scored: int = Field(default=0, description="Rows of the window.")
+    days: int = Field(default=0, description="Days of the window that have rows.")
+    found: int = Field(default=0, description="Rows over the threshold.")
+    shown: tuple[Anomaly, ...] = Field(default=(), description="The strangest of them.")
+    unusual: bool = Field(default=False, description="More a day than on any held-out day, and more than three times the budget.")
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Break:
+    """A feed that seems broken."""
+
+    key: str  # what tells it from other breaks
+    column: str
+    sentence: str
