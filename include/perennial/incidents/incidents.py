@@ -161,7 +161,7 @@ class AlarmRate:
 
 def known_names(store: Store) -> list[str]:
     """Names of all models and datasets that ever had an incident, including models whose folder is gone."""
-    return sorted({item.key.split("/")[1] for item in store.list("incidents")})
+    return list(store.folders("incidents"))
 
 
 class Incidents:

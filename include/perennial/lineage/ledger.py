@@ -6,6 +6,9 @@ removed, moved or slipped in shows. Entries removed from the end leave a shorter
 by comparing it with what was noted elsewhere. `release` and `rollback` note each end of a release in the registry, as the
 tag `ledger` of the version that it ended for; what was written after the newest of these notes is not covered.
 
+Beside it `views/ledger/<model>` holds the number of an entry, from which the newest is found without listing them all. It may be
+deleted at any time.
+
     >>> from perennial.lineage.ledger import Ledger
     >>> from perennial.store import open_store
     >>> ledger = Ledger(open_store("store"), "churn")
@@ -83,7 +86,7 @@ class Entry(BaseModel):
 
 def known_models(store: Store) -> list[str]:
     """Every model that has a ledger, whether or not its folder is still there."""
-    return sorted({item.key.split("/")[1] for item in store.list("ledger")})
+    return list(store.folders("ledger"))
 
 
 def retired_words(entry: Entry) -> str:
@@ -104,7 +107,7 @@ class Ledger:
 
     def __init__(self, store: Store, model: str) -> None:
         self._store, self.model = store, model
-        self._folder = f"ledger/{model}"
+        self._folder, self._tip = f"ledger/{model}", f"views/ledger/{model}"
 
     def entries(self) -> list[Entry]:
         """All entries, oldest first. Raises StoredDataDamaged if one cannot be read."""
@@ -112,8 +115,8 @@ class Ledger:
 
     def last(self) -> Entry | None:
         """The entry that holds now; None if the ledger is empty. Raises StoredDataDamaged if it cannot be read."""
-        numbers = self._numbers()
-        return self._read(numbers[-1]) if numbers else None
+        number = self._last_number()
+        return None if number is None else self._read(number)
 
     def entry(self, seq: int) -> Entry:
         """One entry by its place. Raises StoredDataDamaged if it is not there or cannot be read."""
@@ -121,7 +124,8 @@ class Ledger:
 
     def newest_first(self) -> Iterator[Entry]:
         """All entries, newest first, each read when it is asked for. Raises StoredDataDamaged at one that cannot be read."""
-        return (self._read(number) for number in reversed(self._numbers()))
+        number = self._last_number()
+        return iter(()) if number is None else (self._read(seq) for seq in range(number, -1, -1))
 
     def last_move(self) -> Entry | None:
         """The newest entry that said where traffic goes: a rejection moves none."""
@@ -186,6 +190,7 @@ class Ledger:
         sealed = {**body, "hash": _digest(body)}
         if not self._store.put_if_absent(self._key(sealed["seq"]), _canonical(sealed)):
             raise self._conflict(after_seq)
+        self._store.write(self._tip, str(sealed["seq"]).encode())
         return Entry.model_validate_json(_canonical(sealed))
 
     def verify(self, noted: Mapping[int, str] | None = None) -> list[str]:
@@ -252,6 +257,18 @@ class Ledger:
     def _numbers(self) -> list[int]:
         names = (item.key.removeprefix(f"{self._folder}/") for item in self._store.list(self._folder))
         return [int(match[1]) for match in map(NAME.fullmatch, names) if match]
+
+    def _last_number(self) -> int | None:
+        """Number of the newest entry. The noted one is never newer; whoever wrote a later one may have been killed before the note."""
+        try:
+            number = int(self._store.read(self._tip))
+            if not self._store.exists(self._key(number)):
+                raise KeyError(number)
+        except (KeyError, ValueError):  # from before it was noted, or the note is of another ledger
+            return next(reversed(self._numbers()), None)
+        while self._store.exists(self._key(number + 1)):
+            number += 1
+        return number
 
     def _key(self, seq: int) -> str:
         return f"{self._folder}/{seq:08d}.json"

@@ -44,6 +44,15 @@ def _private_file(path: str, flags: int) -> int:
     return os.open(path, flags, PRIVATE_FILE)
 
 
+def _holds_an_object(folder: str) -> bool:
+    """Whether an object lies somewhere below a folder; looks no further than the first."""
+    with os.scandir(folder) as entries:
+        return any(
+            _holds_an_object(entry.path) if entry.is_dir() else entry.is_file() and not entry.name.endswith(".unfinished")
+            for entry in entries
+        )
+
+
 class FolderStore(Store):
     """A folder of this machine, or one that several machines mount. What it writes only its user can read."""
 
@@ -131,6 +140,15 @@ class FolderStore(Store):
                 if item:  # else it was removed since the walk saw it
                     objects.append(item)
         return sorted(objects, key=lambda item: item.key)
+
+    @override
+    def folders(self, prefix: str) -> Sequence[str]:
+        with self._sentences(prefix):
+            try:
+                with os.scandir(self._file(prefix)) as entries:
+                    return sorted(entry.name for entry in entries if entry.is_dir() and _holds_an_object(entry.path))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     @override
     def delete(self, key: str) -> None:

@@ -7,7 +7,7 @@ Keys are relative, `/`-separated and identical in both kinds of store. Writes ar
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ FOLDERS = (
     "probe",
     "releases",
     "observed",
+    "views",
     "mlflow",
 )
 
@@ -64,6 +65,10 @@ class Store(ABC):
     @abstractmethod
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """All objects whose key begins with the folder `prefix`, in key order. Unfinished writes are not shown."""
+
+    @abstractmethod
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Names of the folders right below the folder `prefix` that hold an object, sorted; what lies in them is not read."""
 
     @abstractmethod
     def delete(self, key: str) -> None:

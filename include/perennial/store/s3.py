@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -188,6 +188,13 @@ class S3Store(Store):
             ):
                 for item in page.get("Contents", ()):
                     yield self._stored(item["Key"][len(self.prefix) :], item["Size"], item)
+
+    @override
+    def folders(self, prefix: str) -> Sequence[str]:
+        above = self._key(prefix).rstrip("/") + "/"
+        with self._sentences(prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=above, Delimiter="/")
+            return sorted(found["Prefix"][len(above) :].rstrip("/") for page in pages for found in page.get("CommonPrefixes", ()))
 
     @override
     def delete(self, key: str) -> None:

@@ -559,3 +559,29 @@ def test_the_words_of_a_retirement_end_with_one_full_stop():
     words = [retirement_words("m", 3, BEGIN, "jo", reason) for reason in ("replaced by model X", "replaced by model X.")]
     assert words[0] == words[1]
     assert "(replaced by model X). " in words[0]
+
+
+@pytest.mark.parametrize("note", [None, b"0", b"2", b"9", b"", b"two"], ids=str)
+def test_the_newest_entry_is_found_whatever_is_noted_of_it(tmp_path, note):
+    """SC-03: Whatever the note of the newest entry says, the newest is found, and the next follows it."""
+    store = FolderStore(str(tmp_path))
+    ledger, after = Ledger(store, "m"), None
+    for version in (1, 2, 3):
+        after = write(ledger, version=version, after=after).seq
+    if note is None:
+        store.delete("views/ledger/m")
+    else:
+        store.write("views/ledger/m", note)
+    assert ledger.last().version == 3
+    assert [entry.seq for entry in ledger.newest_first()] == [2, 1, 0]
+    assert write(ledger, version=4, after=2).seq == 3
+    assert ledger.verify() == []
+
+
+def test_the_newest_entry_is_found_without_a_listing(tmp_path, monkeypatch):
+    """A long ledger is not listed to know what holds."""
+    store = FolderStore(str(tmp_path))
+    ledger = Ledger(store, "m")
+    write(ledger)
+    monkeypatch.setattr(FolderStore, "list", None)
+    assert ledger.last().version == 1

@@ -124,3 +124,15 @@ def test_one_thread_of_many_wins(store: Store) -> None:
         assert len(won) == 1
         assert store.read("race") == str(won[0]).encode()
     assert store.exists("race")
+
+
+def test_folders_are_those_that_hold_an_object(store: Store) -> None:
+    """The folders right below one are named once each, in order, however deep their objects lie; unfinished writes do not count."""
+    for key in ("ledger/b/00000000.json", "ledger/b/00000001.json", "ledger/a/deep/er/x", "ledger/file", "other/c/x"):
+        store.write(key, b"x")
+    store.make_folder("ledger/empty")
+    if isinstance(store, FolderStore):
+        store.make_folder("ledger/begun")
+        (store.path / "ledger/begun/.x.0.unfinished").write_bytes(b"")
+    assert list(store.folders("ledger")) == ["a", "b"]
+    assert list(store.folders("nothing")) == list(store.folders("ledger/file")) == []
