@@ -255,11 +255,20 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         ),
     ),
     "labels": (
-        "land the export of a labelling tool (Label Studio: JSON, JSON-MIN or CSV) as a file of a label feed",
+        "have rows labelled by people: import what they answered in a labelling tool",
         (
             Option("action", "what to do", required=True, choices=("import",)),
-            Option("file", "the export", Path, required=True),
-            Option("--dataset", "name of the label feed", required=True),
+            Option(
+                "file",
+                "the export of the tool (Label Studio: JSON, JSON-MIN, CSV; CVAT: images 1.1 as XML, COCO; plain CSV)",
+                Path,
+            ),
+            Option("--dataset", "name of the label feed"),
+            Option("--model", "name of the model whose labels these are; its label feed, or if it has none its outcomes, gets them"),
+            Option("--person", "import: who answered, where the export does not say", default=""),
+            Option("--people", "import: fewest people who must have answered a row", count, default=1),
+            Option("--agreement", "import: smallest share of them that must say the same; always more than half", rate, default=0.0),
+            Option("--within", "import: by how much numbers may differ; their median counts", rate, default=0.0),
         ),
     ),
     "outcomes": (

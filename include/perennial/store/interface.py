@@ -30,6 +30,7 @@ FOLDERS = (
     "releases",
     "observed",
     "views",
+    "labelling",
     "mlflow",
 )
 

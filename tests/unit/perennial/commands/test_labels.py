@@ -120,3 +120,85 @@ def test_what_is_no_label_is_refused(land: Any, content: str, why: str) -> None:
     """DM-03: Nothing is landed by half; the sentence names the annotation and what it lacks."""
     with pytest.raises(BatchRefused, match=why):
         land("a.json", content)
+
+
+def said(claim: int, choice: str, person: int | str | dict[str, Any], day: int = 1) -> dict[str, Any]:
+    """A task with one person's answer."""
+    return task(claim, annotation(choice, day, completed_by=person))
+
+
+def test_the_labels_of_several_people(land: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """DM-03, DM-10: What more than half say lands, what they do not agree on is held back with the reason and the key; the same export
+    again changes nothing, and a later answer of the same person replaces his own."""
+    ada, bob, cy = {"id": 1, "email": "ada@x.org"}, 2, 3
+    first = [
+        task(7, *(annotation("yes", 1, completed_by=who) for who in (ada, bob)), annotation("no", 1, completed_by=cy)),
+        task(8, annotation("yes", 1, completed_by=ada), annotation("no", 1, completed_by=bob)),
+    ]
+    rows = land("first.json", json.dumps(first))
+    assert [(row["claim"], row["fraud"]) for row in rows] == [(7, "yes")]
+    told = capsys.readouterr().out
+    assert "5 of the labels are new, and 1 agreed ones were handed on. verdicts has labels of 2 rows by 3 people: 1 agreed on" in told
+    assert "held back: claim 8: fraud: no, yes: none has more than half" in told
+    assert land("first.json", json.dumps(first)) == rows
+    assert "Nothing is new." in capsys.readouterr().out
+    assert [(row["claim"], row["fraud"]) for row in land("second.json", json.dumps([said(8, "yes", 2, day=2)]))] == [(8, "yes")]
+    assert "0 held back" in capsys.readouterr().out
+    with pytest.raises(OSError, match="No such file"):  # an older answer of his that comes later changes nothing
+        land("third.json", json.dumps([said(8, "no", 2, day=1)]))
+
+
+CVAT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version>
+<meta><task><updated>2024-02-01 22:30:00.5</updated><assignee><username>ada</username></assignee></task></meta>
+<image id="0" name="scans/7.png" width="4" height="4"><tag label="yes" source="manual"><attribute name="sure">4</attribute></tag></image>
+<image id="1" name="8.png" width="4" height="4"></image></annotations>"""
+COCO = {
+    "info": {"date_created": "2024-02-01 22:30:00.5"}, "categories": [{"id": 1, "name": "yes"}],
+    "images": [{"id": 5, "file_name": "scans/7.png"}, {"id": 6, "file_name": "8.png"}],
+    "annotations": [{"id": 1, "image_id": 5, "category_id": 1, "bbox": [0, 0, 4, 4]}],
+}  # fmt: skip
+PLAIN = "claim;fraud;sure;_person;known\n7;yes;4;ada;2024-02-01 22:30:00.5\n8;;;ada;2024-02-01 22:30\n"
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.xml", CVAT), ("a.json", json.dumps(COCO)), ("a.csv", PLAIN)])
+def test_exports_of_other_tools(land: Any, name: str, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """DM-03: A tag or a category is the label of its image, whose name is the key; images without one are left out and counted."""
+    (row,) = land(name, content)
+    assert (row["claim"], row["fraud"], str(row["known"])) == (7, "yes", "2024-02-01 22:30:00.500000")
+    assert row["sure"] == (None if name == "a.json" else 4)
+    assert "1 annotations without a value are left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("a.xml", "<annotations>", "a.xml is no XML"),
+        ("a.xml", "<pascal><image/></pascal>", "is no export 'CVAT for images 1.1'"),
+        ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotations/>', "declares entities"),
+        ("a.xml", CVAT.replace('<tag label="yes"', '<tag label="no"/><tag label="yes"'), "image scans/7.png of a.xml has several tags"),
+        ("a.json", json.dumps({**COCO, "categories": []}), "a.json is no COCO export: 1 is missing or unknown"),
+        ("a.csv", PLAIN.replace("2024-02-01 22:30:00.5", "soon"), "its known is 'soon', which is no time like"),
+        ("a.csv", PLAIN.replace("7;yes", ";yes"), "Annotation 1 of a.csv has no claim"),
+    ],
+)
+def test_exports_that_are_refused(land: Any, name: str, content: str, why: str) -> None:
+    """DM-03: One sentence, and nothing is taken in."""
+    with pytest.raises(BatchRefused, match=why):
+        land(name, content)
+
+
+def test_an_export_without_times_counts_from_now(land: Any) -> None:
+    """DM-03: Its labels became known when they were imported; the same file again brings nothing."""
+    undated = json.dumps({**COCO, "info": {}})
+    assert land("a.json", undated) == land("a.json", undated)
+
+
+def test_what_was_not_handed_on_is_made_up_for(land: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-03: Killed between the record and the landing: the next import, of whatever, lands what is missing, once."""
+    with monkeypatch.context() as killed:
+        killed.setattr("perennial.commands._labels_import.land_files", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            land("a.csv", PLAIN)
+    (row,) = land("a.csv", PLAIN)
+    assert row["claim"] == 7

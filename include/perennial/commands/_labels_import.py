@@ -1,0 +1,119 @@
+"""Takes the answers of an export in: keeps each person's, hands the agreed labels on to the label feed or to the outcomes of the model."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from pathlib import Path
+
+from perennial import discovery
+from perennial.commands import outcomes
+from perennial.commands.land import land_files
+from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
+from perennial.labelling.answers import Target, now_text, people_of
+from perennial.labelling.consensus import Held, Rule, history
+from perennial.labelling.exports import Export, read_export
+from perennial.labelling.handing_on import new_answers, rows_to_hand_on
+from perennial.labelling.imports import Import, Imports
+from perennial.results import on_terminal
+from perennial.settings import Settings
+from perennial.specs import DatasetSpec, LabelSpec
+from perennial.store import Store
+
+SHOWN = 10  # rows without an agreed label that are named
+
+
+def import_labels(settings: Settings, store: Store, file: Path, dataset: str | None, model: str | None, person: str, rule: Rule) -> int:
+    """Take in an export and print what became of it.
+
+    Raises:
+        UnknownName: there is no such dataset or model, or neither is named.
+        BatchRefused: the file is no such export, or lacks a column of the feed; nothing is taken in.
+    """
+    if dataset is None and model is None:
+        raise UnknownName("Say whose labels these are: --dataset FEED, or --model MODEL.")
+    feed = feed_of(dataset, model)
+    target = Target.of_feed(feed) if feed else Target.of_outcomes(discovery.model(model or ""))
+    export = read_export(file, target, person)
+    print(f"{len(export.answers)} labels in {file.name}; {export.left_out} annotations without a value are left out.")
+    if not export.answers:
+        raise BatchRefused(f"{file.name} has no label for {target.name}: nothing was landed.")
+    if sum(not answer.person for answer in export.answers):
+        print("The labels of whom the export does not tell count as one person's: name him with --person.")
+    new = _record(store, target, export, file, rule)
+    imports = Imports(store, target.name)
+    for one in imports.to_hand_on():
+        with tempfile.TemporaryDirectory(prefix="perennial-labels-") as scratch:
+            handed = Path(scratch) / one.landed
+            if feed:
+                write_rows(handed, one, target, feed)
+                land_files(store, [handed], feed)
+            else:
+                write_rows(handed, one, target)
+                outcomes.run(settings, store, model or "", handed)
+        imports.note_handed_on(one)
+    print(on_terminal("\n".join(_summary(imports, target, rule, new))))
+    return EXIT_DONE
+
+
+def feed_of(dataset: str | None, model: str | None) -> DatasetSpec | None:
+    """The label feed of that name, or of a model; None if the model has none: then labels become outcomes of its predictions."""
+    if dataset is not None:
+        return discovery.dataset(dataset)
+    labels = discovery.model(model or "").labels
+    return discovery.dataset(labels.dataset) if isinstance(labels, LabelSpec) else None
+
+
+def write_rows(file: Path, one: Import, target: Target, feed: DatasetSpec | None = None) -> None:
+    """Write the agreed labels of an import as a file such as the feed declares; plain CSV without one."""
+    columns = [*(c.name for c in target.key), *(c.name for c in target.labels), target.known]
+    form = feed.files if feed else None
+    floats = {c.name for c in (*target.key, *target.labels) if c.type == "float"}
+    headers = {name: form.fields.get(name, name) if form else name for name in columns}
+    with file.open("w", newline="", encoding=form.encoding if form else "utf-8") as sink:
+        writer = csv.writer(sink, delimiter=form.separator if form else ",")
+        writer.writerow(headers.values())
+        for row in one.rows:
+            values = {**dict(zip((c.name for c in target.key), row.key, strict=True)), **row.label, target.known: row.known}
+            mark = form.decimal if form else "."
+            writer.writerow(values[name].replace(".", mark) if name in floats else values[name] for name in columns)
+
+
+def _record(store: Store, target: Target, export: Export, file: Path, rule: Rule) -> Import | None:
+    """Store what the export brings that was not known; None if that is nothing."""
+    while True:
+        imports, at = Imports(store, target.name), now_text()
+        seen = any(one.export == export.digest for one in imports.all)
+        new = new_answers(imports.answers, export.answers, target, at, seen=seen)
+        rows = rows_to_hand_on(history([*imports.answers, *new], target, rule), imports.handed_on, target, at)
+        if not new and not rows:
+            return None
+        number = imports.all[-1].number + 1 if imports.all else 1
+        name = f"{file.stem}.csv"
+        if any(one.landed == name for one in imports.all):
+            name = f"{file.stem}-{number}.csv"
+        one = Import(number, export.digest, file.name, at, rule.words, tuple(new), tuple(rows), name if rows else "")
+        if imports.add(one):
+            return one
+
+
+def _summary(imports: Imports, target: Target, rule: Rule, new: Import | None) -> list[str]:
+    known = history(imports.answers, target, rule)
+    held = [why for _, why in known.values() if why]
+    agreed = sum(bool(steps) and why is None for steps, why in known.values())
+    brought = f"{len(new.answers)} of the labels are new, and {len(new.rows)} agreed ones were handed on" if new else "Nothing is new"
+    people = len(people_of(imports.answers))
+    lines = [
+        f"{brought}. {target.name} has labels of {len(known)} rows by {people} {'person' if people == 1 else 'people'}: "
+        f"{agreed} agreed on, {len(held)} held back. Agreed: {rule.words}.",
+        *(f"  held back: {held_words(one, target, imports)}" for one in held[:SHOWN]),
+    ]
+    return [*lines, f"  and {len(held) - SHOWN} more."] if len(held) > SHOWN else lines
+
+
+def held_words(one: Held, target: Target, imports: Imports) -> str:
+    """A row without an agreed label: its key, why, and the label that was agreed on before and stays."""
+    key = ", ".join(f"{c.name} {value}" for c, value in zip(target.key, one.key, strict=True))
+    before = imports.handed_on.get(one.key)
+    stays = f"; {', '.join(before[-1].label.values())} was agreed on before, and stays" if before else ""
+    return f"{key}: {one.why}{stays}"

@@ -1,0 +1,248 @@
+"""Reads what people answered from the exports of labelling tools.
+
+Label Studio: JSON, JSON-MIN and CSV. CVAT: "CVAT for images 1.1" (XML), and COCO (JSON), with one tag or category an image. Plain CSV: the
+tasks that `perennial labels choose` writes, filled in; the person is in the column `_person`.
+
+    >>> import pathlib
+    >>> from perennial.labelling.answers import Target
+    >>> from perennial.specs import Column
+    >>> target = Target("pets", key=(Column(name="photo", type="string"),), labels=(Column(name="kind", type="string"),), known="known")
+    >>> file = pathlib.Path("pets.csv")
+    >>> _ = file.write_text("photo,kind,_person,known\\n1.png,cat,ada,2024-02-01T10:00:00Z\\n2.png,,ada,2024-02-01T10:00:00Z\\n")
+    >>> export = read_export(file, target)
+    >>> export.answers, export.left_out
+    ([Answer(key=('1.png',), person='ada', label={'kind': 'cat'}, known='2024-02-01T10:00:00Z')], 1)
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree import ElementTree
+
+from perennial.errors import BatchRefused
+from perennial.labelling.answers import Answer, Target, has_offset, plain
+
+CHANGED = ("updated_at", "created_at")  # of an annotation: when its label became known
+PERSON = "_person"  # column of plain CSV
+WHO = (PERSON, "completed_by", "annotator")  # where exports have the person
+FORMS = "give an export of Label Studio (JSON, JSON-MIN or CSV), of CVAT (CVAT for images 1.1, COCO), or plain CSV"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export holds.
+
+    Attributes:
+        digest: SHA-256 of the file.
+        answers: in the order of the file.
+        left_out: annotations that were skipped or have no value.
+    """
+
+    digest: str
+    answers: list[Answer]
+    left_out: int
+
+
+def read_export(file: Path, target: Target, person: str = "") -> Export:
+    """The answers of an export.
+
+    Args:
+        file: the export; its extension and content say what it is.
+        target: key columns, label columns and the time to look for.
+        person: who answered, where the file does not say.
+
+    Raises:
+        BatchRefused: it cannot be read, is no such export, or lacks a column of the target.
+    """
+    try:
+        content = file.read_bytes()
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BatchRefused(f"{file} cannot be read ({error}): {FORMS}.") from None
+    annotations = list(_annotations(file, text, target))
+    rows = [_answer(target, each, f"Annotation {n} of {file.name}", person) for n, each in enumerate(annotations, 1)]
+    answers = [row for row in rows if row is not None]
+    return Export(hashlib.sha256(content).hexdigest(), answers, len(rows) - len(answers))
+
+
+def _annotations(file: Path, text: str, target: Target) -> Iterator[Row]:
+    """Each annotation, flat: the data of its task, a value by name of each result, the person and the time."""
+    kind = file.suffix.lower()
+    if kind == ".csv":
+        return _csv(file, text)
+    if kind == ".xml":
+        return _cvat(file, text, target)
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise BatchRefused(f"{file} is no JSON ({error}): {FORMS}.") from None
+    if isinstance(document, dict) and {"images", "annotations", "categories"} <= set(document):
+        return _coco(file, document, target)
+    if not isinstance(document, list) or not all(isinstance(task, dict) for task in document):
+        raise BatchRefused(f"{file} is no export of Label Studio: it should be a list of tasks.")
+    return _label_studio(file, document)
+
+
+def _answer(target: Target, annotation: Mapping[str, Any], where: str, person: str) -> Answer | None:
+    """The answer of an annotation; None if it has none of the label values."""
+    given = {column.name: _value(annotation.get(column.name), f"{where}: its {column.name}") for column in target.labels}
+    if all(value in (None, "") for value in given.values()):
+        return None
+    label = {column.name: plain(given[column.name], column, target.time_zone) for column in target.labels}
+    _refuse_strange(label, target, where)
+    known = next((str(annotation[name]).strip() for name in (target.known, *CHANGED) if annotation.get(name)), "")
+    key = target.key_of(annotation)
+    lacks = [column.name for column, value in zip(target.key, key, strict=True) if not value]
+    if not known and "_undated" not in annotation:
+        lacks.append(target.known)
+    if lacks:
+        has = ", ".join(sorted(map(str, annotation))) or "nothing"
+        raise BatchRefused(f"{where} has no {lacks[0]}, which {target.name} needs (it has {has}): export the tasks with that column.")
+    try:
+        if known:
+            target.moment(known)
+    except ValueError:
+        raise BatchRefused(f"{where}: its {target.known} is {known[:40]!r}, which is no time like 2024-02-01T10:00:00Z.") from None
+    return Answer(key, next(filter(None, (_person(annotation.get(name)) for name in WHO)), person), label, known)
+
+
+def _refuse_strange(label: Mapping[str, str], target: Target, where: str) -> None:
+    for column in target.labels:
+        value = label[column.name]
+        if value and column.type == "float":
+            try:
+                float(value)
+            except ValueError:
+                raise BatchRefused(f"{where}: its {column.name} is {value[:40]!r}, and {target.name} takes numbers there.") from None
+
+
+def _person(value: Any) -> str:
+    """Name of a person: a mail address or an id of Label Studio, or as it is written."""
+    if isinstance(value, dict):
+        value = value.get("email") or value.get("id")
+    return "" if value is None else str(value).strip()
+
+
+def _csv(file: Path, text: str) -> Iterator[Row]:
+    first = text.split("\n", 1)[0]
+    separator = max(",;\t", key=first.count)
+    if separator != "," and "," in first:
+        raise BatchRefused(f"The header of {file.name} has commas and {separator!r}: write it with one separator.")
+    yield from csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+
+
+def _label_studio(file: Path, tasks: list[Row]) -> Iterator[Row]:
+    for task in tasks:
+        if "annotations" not in task:
+            yield task  # JSON-MIN
+            continue
+        for annotation in task["annotations"] or ():
+            results = {} if annotation.get("was_cancelled") else _results(file, annotation)
+            about = {name: annotation.get(name) for name in (*CHANGED, "completed_by")}
+            yield {**task.get("data", {}), **about, **results}
+
+
+def _results(file: Path, annotation: Mapping[str, Any]) -> Row:
+    """The value of each result by its name; relations between regions have neither."""
+    values: Row = {}
+    for result in annotation.get("result") or ():
+        name, value = result.get("from_name"), result.get("value")
+        if name in values and values[name] != value:
+            raise BatchRefused(
+                f"Annotation {annotation.get('id', '')} of {file.name} has several values of {name}, and a label is one value: export a "
+                "project with one choice a task."
+            )
+        if name is not None:
+            values[name] = value
+    return values
+
+
+def _value(value: Any, where: str) -> Any:
+    """The one value of a result: its choice, number, rating or text."""
+    while isinstance(value, dict | list):
+        inner = list(value.values()) if isinstance(value, dict) else value
+        if len(inner) > 1:
+            raise BatchRefused(f"{where} is {json.dumps(value)[:80]}, and a label is one value: export a project with one choice a task.")
+        value = inner[0] if inner else None
+    return value
+
+
+def _cvat(file: Path, text: str, target: Target) -> Iterator[Row]:
+    """Tags of images. A tag's attributes with the names of columns are their values; the name of the image is the key."""
+    if "<!ENTITY" in text:
+        raise BatchRefused(f"{file.name} declares entities, which no export of CVAT does: export it again.")
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314 - without entities nothing can grow
+    except ElementTree.ParseError as error:
+        raise BatchRefused(f"{file.name} is no XML ({error}): {FORMS}.") from None
+    if root.tag != "annotations" or root.find("image") is None:
+        raise BatchRefused(f"{file.name} is no export 'CVAT for images 1.1': it should be <annotations> with an <image> each.")
+    about = {
+        "completed_by": root.findtext("meta/task/assignee/username") or root.findtext("meta/job/assignee/username"),
+        target.known: _utc(root.findtext("meta/task/updated") or root.findtext("meta/dumped") or ""),
+        "_undated": True,
+    }
+    column = _only_label(file, target)
+    for image in root.iter("image"):
+        name = image.get("name", "")
+        tags = image.findall("tag")
+        if len({tag.get("label") for tag in tags}) > 1:
+            raise BatchRefused(f"The image {name} of {file.name} has several tags, and a label is one value: keep one tag an image.")
+        for tag in tags[:1]:
+            attributes = {str(attribute.get("name")): attribute.text for attribute in tag.iter("attribute")}
+            yield {**_of_image(file, name, target, attributes), **about, column: tag.get("label"), **attributes}
+        if not tags:
+            yield {**_of_image(file, name, target, {}), **about}
+
+
+def _coco(file: Path, document: Row, target: Target) -> Iterator[Row]:
+    """Categories of images; boxes and masks are not read."""
+    column = _only_label(file, target)
+    try:
+        names = {image["id"]: image["file_name"] for image in document["images"]}
+        categories = {category["id"]: category["name"] for category in document["categories"]}
+        labels: dict[Any, set[str]] = {number: set() for number in names}
+        for annotation in document["annotations"]:
+            labels[annotation["image_id"]].add(categories[annotation["category_id"]])
+    except (KeyError, TypeError) as error:
+        raise BatchRefused(f"{file.name} is no COCO export: {error} is missing or unknown. Export it again.") from None
+    info = document.get("info")
+    known = _utc(str(info.get("date_created") or "")) if isinstance(info, dict) else ""
+    for number, name in names.items():
+        if len(labels[number]) > 1:
+            raise BatchRefused(f"The image {name} of {file.name} has several categories, and a label is one value: keep one an image.")
+        yield {**_of_image(file, name, target, {}), target.known: known, "_undated": True, column: next(iter(labels[number]), None)}
+
+
+def _only_label(file: Path, target: Target) -> str:
+    if len(target.deciding) != 1:
+        raise BatchRefused(f"{file.name} has one label an image, and {target.name} has {', '.join(target.deciding)}: which one is it?")
+    return target.deciding[0]
+
+
+def _of_image(file: Path, name: str, target: Target, attributes: Mapping[str, Any]) -> Row:
+    """The key of an image: its name; of a column of whole numbers its name without folder and extension."""
+    missing = [column for column in target.key if column.name not in attributes]
+    if len(missing) > 1:
+        raise BatchRefused(
+            f"{file.name} names images, and a row of {target.name} is named by {', '.join(c.name for c in target.key)}: "
+            "give the tags attributes of these names."
+        )
+    return {column.name: PurePosixPath(name).stem if column.type == "int" else name for column in missing}
+
+
+def _utc(written: str) -> str:
+    """A time of CVAT, which gives them in UTC; empty if it is none."""
+    if has_offset(written):
+        return written
+    return f"{written}Z" if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+", written) else ""
