@@ -101,9 +101,7 @@ def columns_from_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
     """Request rows as columns of Python objects; a name that a row lacks is None there."""
     columns = {}
     for name in names:
-        column = np.empty(len(rows), dtype=object)
-        column[:] = [row.get(name) for row in rows]
-        columns[name] = column
+        columns[name] = np.fromiter((row.get(name) for row in rows), dtype=object, count=len(rows))  # a list in a row stays one
     return columns
 
 
@@ -119,6 +117,8 @@ def _objects(values: Array) -> list[Any]:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, (np.ndarray, list)):
+        return [_plain(element) for element in value]
     if value is None or value != value:  # noqa: PLR0124
         return None
     if isinstance(value, (datetime, date)):

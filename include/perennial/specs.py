@@ -29,7 +29,9 @@ CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 
 CRON_PART = re.compile(r"(\*|(\d+)(-(\d+))?)(/(\d+))?")
 
 Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "recalibration"]
-ColumnType = Literal["int", "float", "string", "timestamp", "bool"]
+ColumnType = Literal["int", "float", "string", "timestamp", "bool", "list", "text"]
+ElementType = Literal["", "float", "int", "string"]
+NO_SCALARS: tuple[ColumnType, ...] = ("list", "text")  # types whose value is no single number, word or time: see `column_types`
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")  # texts that are truth values in any file, in whatever case; as in `encoding`
 ROW, LANDED = "_row", "_landed"  # columns that a table adds where its dataset names no key, or no event time
 Rows = Literal["final", "corrected"]
@@ -95,7 +97,16 @@ class Column(Spec):
     name: str = Field(
         description="Column name, without blanks around it. Names that begin with `_` are reserved for columns that tables add."
     )
-    type: ColumnType = Field(description="Type in the table.")
+    type: ColumnType = Field(
+        description="Type in the table. `string` names a category or an id, `text` is free text that is read for its words, "
+        "`list` holds numbers or words: see `of`."
+    )
+    of: ElementType = Field(default="", description="What a list holds: `float`, `int` or `string`; for type `list` alone.")
+    longest: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most elements of a `list` (10,000 if unset) or characters of a `text` (100,000 if unset), in files and in requests.",
+    )
     nullable: bool = Field(default=False, description="Whether the value may be missing.")
     meaning: str = Field(default="", description="What the value means, with its unit.")
 
@@ -109,6 +120,16 @@ class Column(Spec):
         if name.startswith("_"):
             raise ValueError(f"{name!r} is no column name: names that begin with _ are those of columns that tables add")
         return name
+
+    @model_validator(mode="after")
+    def _says_what_it_holds(self) -> Column:
+        if self.type == "list" and not self.of:
+            raise ValueError(f"{self.name} is a list, and of what is not said: write of='float', of='int' or of='string'")
+        if self.of and self.type != "list":
+            raise ValueError(f"{self.name} has of={self.of!r}, which only a list has: its type is {self.type}")
+        if self.longest is not None and self.type not in NO_SCALARS:
+            raise ValueError(f"{self.name} has longest, which only lists and texts have: its type is {self.type}")
+        return self
 
 
 class Toleration(Spec):
@@ -317,6 +338,15 @@ class DatasetSpec(Named):
                 raise ValueError(f"files.{field} names {', '.join(unknown)}, which is no column")
         if self.column(self.time_column).type != "timestamp":
             raise ValueError(f"event_time {self.event_time} must be a timestamp column")
+        return self
+
+    @model_validator(mode="after")
+    def _names_fit_the_types(self) -> DatasetSpec:
+        for column in self.columns:
+            if column.type in NO_SCALARS and column.name in self.key:
+                raise ValueError(f"key names {column.name}, which is a {column.type}: it must be a number, a word or a time")
+            if column.type in NO_SCALARS and (alike := [c.name for c in self.columns if c.name.startswith(f"{column.name}[")]):
+                raise ValueError(f"the column {alike[0]} is called as a measure of {column.name} is: give it another name")
         return self
 
     @property
@@ -727,6 +757,10 @@ class ModelSpec(Named):
         ):
             if missing := [name for name in wanted if name not in known]:
                 return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have"
+        for names, wanted in (("label is", (self.label,)), ("slices name", self.slices), ("split.group names", self.split.group)):
+            for column in (*dataset.columns, *(feed.columns if self.labels and feed else ())):
+                if column.name in wanted and column.type in NO_SCALARS:
+                    return column.name, f"its {names} {column.name}, which is a {column.type}: it must be a number, a word or a time"
         return None
 
     def _feed_misfit(self, labels: LabelSpec, dataset: DatasetSpec, feed: DatasetSpec) -> tuple[str, str] | None:
@@ -741,6 +775,8 @@ class ModelSpec(Named):
             if missing := [name for name in wanted if name not in names]:
                 return missing[0], f"its labels.{field} names {', '.join(missing)}, which the dataset {source.name} does not have"
         for name in labels.key:
+            if dataset.column(name).type in NO_SCALARS:
+                return name, f"its labels.key {name} is a {dataset.column(name).type}: it must be a number, a word or a time"
             types = [source.column(name).type for source in (dataset, feed)]
             if types[0] != types[1]:
                 return name, f"its labels.key {name} is {types[0]} in {dataset.name} and {types[1]} in {feed.name}: they must be the same"

@@ -252,7 +252,9 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
         begin, end = datetime.combine(piece[0], datetime.min.time()), datetime.combine(piece[-1] + timedelta(days=1), datetime.min.time())
         moment = pc.field(dataset.time_column)
         table = snapshot.table.scan([dataset.time_column, *columns], (moment >= begin) & (moment < end), snapshot.version)
-        counting = counting or ByDay(fit_layout(table, columns), dataset.time_column)
+        counting = counting or ByDay(
+            fit_layout(table, columns, types={column.name: column.type for column in dataset.columns}), dataset.time_column
+        )
         of_these = fold(counting, table)
         counted = of_these if counted is None else counting.merge(counted, of_these)
         rows = snapshot.rows(None, begin, end)

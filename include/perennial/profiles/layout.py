@@ -19,13 +19,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from perennial.column_types import KINDS
 from perennial.profiles.columns import Floats, Integers, floats
 
 if TYPE_CHECKING:
@@ -53,6 +55,10 @@ class Frozen(BaseModel):
     """Base of a layout's parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _is_empty(value: object) -> bool:
+    return not value
 
 
 class Grid(Frozen):
@@ -109,6 +115,11 @@ class ColumnLayout(Frozen):
     values: tuple[float, ...] = Field(default=(), description="All values of a numeric column of few, ascending.")
     categories: tuple[str, ...] = Field(default=(), description="Categories known at the fit, the most frequent first.")
     hashed: bool = Field(default=False, description="Whether there were too many categories to keep: counted by a hash of the name.")
+    # Left out of the JSON where they say nothing, so that layouts from before keep their digest.
+    source: str = Field(default="", exclude_if=_is_empty, description="Column that this one measures, such as `review` of `review[words]`.")
+    source_type: str = Field(default="", exclude_if=_is_empty, description="Column type of that column.")
+    measure: str = Field(default="", exclude_if=_is_empty, description="What is measured, as the column type names it.")
+    known: tuple[str, ...] = Field(default=(), exclude_if=_is_empty, description="Words known at the fit, of a share of unknown ones.")
 
     @property
     def cells(self) -> int:
@@ -186,6 +197,11 @@ class Layout(Frozen):
         """Names of the columns."""
         return tuple(column.name for column in self.columns)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Columns of the rows that are read: those that are counted, and those that others measure."""
+        return tuple(dict.fromkeys(column.source or column.name for column in self.columns))
+
     def column(self, name: str) -> ColumnLayout:
         """The column of that name; KeyError if there is none."""
         for column in self.columns:
@@ -205,26 +221,72 @@ def _digest(layout: Layout) -> str:
 
 
 def fit_layout(
-    rows: pa.Table, columns: Sequence[str] | None = None, *, joint: Sequence[str] | None = None, sample_rows: int = 1024, seed: int = 2013
+    rows: pa.Table,
+    columns: Sequence[str] | None = None,
+    *,
+    joint: Sequence[str] | None = None,
+    types: Mapping[str, str] = MappingProxyType({}),
+    sample_rows: int = 1024,
+    seed: int = 2013,
 ) -> Layout:
     """Decide how rows are counted, by looking at a part of them. The same rows in another order give the same layout.
 
     Args:
         rows: the rows; some ten thousand are plenty.
-        columns: which columns; all if absent. Times and nested columns are passed over.
+        columns: which columns; all if absent. Times are passed over. Of lists and texts their measures are counted, such as the length.
         joint: those of them that are seen together; all if absent.
+        types: column types by name, which tell texts from categories; a list is known by its Arrow type as well.
         sample_rows: rows of a block that are seen together at most.
         seed: of the Fourier frequencies.
     """
     import duckdb
 
     wanted = list(rows.schema.names) if columns is None else list(columns)
+    rows, sources = _with_measures(rows, wanted, types)
+    wanted = [name for column in wanted for name in ([*sources[column]] if column in sources else [column])]
+    measures = {name: told for by_name in sources.values() for name, told in by_name.items()}
     kinds = {name: kind for name in wanted if (kind := kind_of(rows.schema.field(name).type))}
     connection = duckdb.connect()
     connection.register("given", rows.select(list(kinds)))
     fitted = [_fit_number(connection, name) if kind == "numeric" else _fit_category(connection, name) for name, kind in kinds.items()]
-    seen = [column for column in fitted if joint is None or column.name in joint]
+    fitted = [column.model_copy(update=measures.get(column.name, {})) for column in fitted]
+    seen = [column for column in fitted if joint is None or (column.source or column.name) in joint]
     return Layout(columns=tuple(fitted), joint=_fit_joint(connection, rows, seen, sample_rows, seed))
+
+
+def measured_type(data_type: pa.DataType, column_type: str = "") -> str:
+    """The column type by whose measures a column is counted; empty for one that is counted itself.
+
+    Args:
+        data_type: its Arrow type.
+        column_type: its column type, where it is known.
+    """
+    from pyarrow import types
+
+    if column_type in KINDS:
+        return column_type
+    return "list" if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type) else ""
+
+
+def _with_measures(
+    rows: pa.Table, columns: Sequence[str], types: Mapping[str, str]
+) -> tuple[pa.Table, dict[str, dict[str, dict[str, Any]]]]:
+    """The rows with a column for each measure, and what the layout says of each measure, by column and name."""
+    import pyarrow as pa
+
+    sources: dict[str, dict[str, dict[str, Any]]] = {}
+    for column in columns:
+        if not (column_type := measured_type(rows.schema.field(column).type, types.get(column, ""))):
+            continue
+        kind, values = KINDS[column_type], pa.concat_arrays(rows[column].chunks) if rows.num_rows else rows[column].combine_chunks()
+        known = kind.known_words(values)
+        sources[column] = {}
+        for measure, measured in kind.measured(values, frozenset(known)).items():
+            name = f"{column}[{measure}]"
+            told = {"source": column, "source_type": column_type, "measure": measure}
+            sources[column][name] = told | ({"known": known} if known and measure == kind.of_known_words else {})
+            rows = rows.append_column(name, measured)
+    return rows, sources
 
 
 def kind_of(data_type: pa.DataType) -> Literal["numeric", "category"] | None:

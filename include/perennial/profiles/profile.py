@@ -87,7 +87,8 @@ class Profile(Generic[Label]):
         return Profile(self.layout, days)
 
     def only(self, columns: Sequence[str]) -> Profile[Label]:
-        """The profile reduced to these columns. Counts over several columns stay if they concern only these."""
+        """The profile reduced to these columns, all measures of a column included. Counts over several columns stay if they concern
+        only these."""
         layout, kept = _narrowed(self.layout, tuple(columns))
         blocks = {
             label: State(
@@ -172,6 +173,7 @@ def _in_order(labels: Iterable[Any]) -> list[Any]:
 def _narrowed(layout: Layout, columns: tuple[str, ...]) -> tuple[Layout, Integers]:
     """A layout of fewer columns, and the numbers of the joint sums that it keeps."""
     joint = layout.joint
+    columns = tuple(c.name for c in layout.columns if c.name in columns or c.source in columns)
     whole = set(joint.columns) <= set(columns)
     numeric = [i for i, name in enumerate(joint.numeric) if name in columns]
     marks = [i for i, (name, _) in enumerate(joint.indicators) if name in columns]
@@ -204,7 +206,7 @@ class ByDay:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that are read."""
-        return (*self.layout.names, self.day)
+        return (*self.layout.sources, self.day)
 
     def empty(self) -> Scan:
         """The state of no rows."""
@@ -285,7 +287,7 @@ class ByBlock(Generic[Label]):
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that are read."""
-        return self.layout.names if self.number is None else (*self.layout.names, self.number)
+        return self.layout.sources if self.number is None else (*self.layout.sources, self.number)
 
     def empty(self) -> Scan:
         """The state of no rows."""

@@ -117,7 +117,7 @@ def _counted(days: set[date], layout: Layout, read: Read, event_time: str) -> Pr
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = read([event_time, *layout.names])
+    rows = read([event_time, *layout.sources])
     day_of = rows[event_time].cast(pa.timestamp("us")).cast(pa.date32())
     return profile(rows.filter(pc.is_in(day_of, pa.array(sorted(days), pa.date32()))), layout, day=event_time)
 

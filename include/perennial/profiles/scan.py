@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perennial.column_types import KINDS
 from perennial.profiles.categories import Categories
 from perennial.profiles.columns import integers, values_in_memory
 from perennial.profiles.counts import BatchRows, BlockCounts
@@ -49,6 +50,8 @@ class Scan:
         self.schema: pa.Schema | None = None  # of the last batch
         self.known: dict[str, int] = {}
         self.columns = {c.name: Numbers(c) if c.kind == "numeric" else Categories(c) for c in layout.columns}
+        # One column of the layout for each that it measures: the one that knows words, where one does.
+        self.measured = {c.source: c for c in sorted(layout.columns, key=lambda column: bool(column.known)) if c.source}
         self.joint = JointSample(layout.joint, self.columns)
 
     def add_times(self, batch: pa.RecordBatch, when: pa.Array) -> None:
@@ -82,7 +85,7 @@ class Scan:
             return
         if self.schema is None or not batch.schema.equals(self.schema):
             self.schema, self.known = batch.schema, self._known(batch.schema)
-        columns = {name: batch.column(place) for name, place in self.known.items()}
+        columns = {name: batch.column(place) for name, place in self.known.items()} | self._measured(batch)
         numbers = integers(blocks) if blocks is not None else np.zeros(batch.num_rows, np.int32)
         borders = [0, *((numbers[1:] != numbers[:-1]).nonzero()[0] + 1).tolist(), len(numbers)]
         if in_order := blocks is None or len(borders) <= RUNS + 1:  # rows that come in order need no grouping
@@ -99,6 +102,15 @@ class Scan:
         for column in self.columns.values():
             column.add(rows)
         self.joint.add(rows)
+
+    def _measured(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+        """The measures of the batch's columns that are no scalars, by name of the layout's column."""
+        measures: dict[str, pa.Array] = {}
+        for source, column in self.measured.items():
+            if source in batch.schema.names:
+                by_measure = KINDS[column.source_type].measured(batch[source], frozenset(column.known))
+                measures |= {f"{source}[{measure}]": values for measure, values in by_measure.items()}
+        return measures
 
     def _known(self, schema: pa.Schema) -> dict[str, int]:
         """The columns of the layout that can be counted, by their number."""

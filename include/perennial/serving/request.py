@@ -19,6 +19,8 @@ import orjson
 
 from perennial import clock, encoding
 from perennial.classes import expected, outcome_number
+from perennial.column_types import KINDS, ColumnKind, Unfit, cells, kind_of
+from perennial.column_types import shown as _short
 
 MAX_ROWS = 10_000  # more belongs in several requests: one must not hold up a thread for seconds
 MOST_FAULTS = 10  # fields of which the caller is told at once
@@ -47,6 +49,8 @@ class Input:
     min: float | None = None
     max: float | None = None
     values: frozenset[Any] | None = None
+    of: str = ""  # what a list holds
+    longest: int | None = None  # elements of a list or characters of a text; the type's own limit if None
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ def read_signature(document: Mapping[str, Any]) -> Signature:
         for given in document["inputs"]
     )
     for given in inputs:
-        if given.type not in _TYPES:
-            raise ValueError(f"signature.json gives {given.name} the type {given.type!r}: known are {', '.join(_TYPES)}")
+        if given.type not in {**_TYPES, **KINDS}:
+            raise ValueError(f"signature.json gives {given.name} the type {given.type!r}: known are {', '.join({**_TYPES, **KINDS})}")
     time_zone = str(document.get("time_zone", clock.UTC))
     clock.zone(time_zone)
     return Signature(inputs, bool(document.get("strict", False)), time_zone)
@@ -175,6 +179,8 @@ def _fitted(place: int, row: Mapping[str, Any], signature: Signature, ignored: s
 
 
 def _column(given: Input, values: list[Any], time_zone: str) -> np.ndarray:
+    if kind := kind_of(given.type):
+        return _cells(given, kind, values)
     allowed, wanted = _TYPES[given.type]
     if given.type == "int":  # JSON knows one kind of number, and many callers write 2008.0
         values = [int(value) if type(value) is float and value.is_integer() and abs(value) < encoding.EXACT else value for value in values]
@@ -203,6 +209,19 @@ def _column(given: Input, values: list[Any], time_zone: str) -> np.ndarray:
     if given.type == "timestamp":
         return _times(given, values, time_zone)
     return _numbers(given, values)
+
+
+def _cells(given: Input, kind: ColumnKind, values: list[Any]) -> np.ndarray:
+    """A column of a type that is no scalar; null is None."""
+    made = []
+    for place, value in enumerate(values):
+        if value is None and not given.nullable:
+            raise BadRequest(f"Row {place}: {given.name} must not be null.")
+        try:
+            made.append(None if value is None else kind.value(value, given))
+        except Unfit as unfit:
+            raise BadRequest(f"Row {place}: {given.name} {unfit}.") from None
+    return cells(made)
 
 
 def _numbers(given: Input, values: list[Any]) -> np.ndarray:
@@ -308,12 +327,3 @@ def read_outcome(puid: object, truth: object, classes: Sequence[str]) -> tuple[s
         what = "The feedback has no outcome" if truth is None else f"The outcome is {_short(truth)}"
         raise BadRequest(f"{what}: it must be {expected(classes)}, like {example}.")
     return puid, outcome
-
-
-def _short(value: object) -> str:
-    if isinstance(value, (dict, list)):  # may be nested deeper than repr goes
-        return "an object" if isinstance(value, dict) else "a list"
-    if isinstance(value, str):
-        value = value[:60]
-    text = repr(value) if not isinstance(value, (bool, type(None))) else {True: "true", False: "false", None: "null"}[value]
-    return text if len(text) <= 60 else text[:57] + "..."

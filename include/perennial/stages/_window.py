@@ -56,7 +56,7 @@ class Judge:
         columns, skipped = watched(own, references.dataset)
         skipped |= {name: "is not in this version" for name in spec.inputs if name not in own.inputs}
         before = references.profile(version)
-        known = [name for name in columns if INPUT + name in rows.column_names and name in before.layout.names]
+        known = [name for name in columns if INPUT + name in rows.column_names and name in before.layout.sources]
         for name in (name for name in columns if name not in known):
             logged = INPUT + name in rows.column_names
             skipped[name] = "is younger than the dataset's layout" if logged else "was not logged when this window was served"
@@ -80,7 +80,8 @@ class Judge:
                 find_drift(scores_before, scores_after, half, window.seed, predictions=scores_before.layout.names),
                 alpha,
             )
-        breaks = broken_feeds(verdict, before, after, lambda column: references.dataset.column(column).meaning)
+        meaning = {c.name: references.dataset.column(c.source or c.name).meaning for c in before.layout.columns}
+        breaks = broken_feeds(verdict, before, after, meaning.__getitem__)
         return Judged(version, verdict.model_copy(update={"skipped": {**skipped, **verdict.skipped}}), by_version, breaks)
 
     def anomalies(self, version: int, rows: pa.Table, seed: int) -> Anomalies:

@@ -61,10 +61,10 @@ class WindowProfiles:
 
         def counted(readers: Collection[int]) -> Profile:
             own = rows if len(readers) == len(versions) else rows.filter(pc.field("model_version").isin(sorted(readers)))
-            plain = own.select(["event_time", *(INPUT + name for name in layout.names)]).rename_columns(["event_time", *layout.names])
+            plain = own.select(["event_time", *(INPUT + name for name in layout.sources)]).rename_columns(["event_time", *layout.sources])
             return profile(plain, layout, day="event_time")
 
-        readers = {name: frozenset(self.references.readers([name], versions)) for name in layout.names}
+        readers = {c.name: frozenset(self.references.readers([c.source or c.name], versions)) for c in layout.columns}
         together = frozenset.intersection(frozenset(versions), *readers.values())
         parts = {part: counted(part) for part in {*readers.values(), together, frozenset(versions)}}
 

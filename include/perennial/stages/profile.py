@@ -186,7 +186,8 @@ def layout_of(kept: ProfileStore, table: Table, version: int, spec: DatasetSpec 
     inputs = [model.inputs for model in discovery.models().values() if model.dataset == spec.name] if spec else []
     # Live traffic has the inputs alone: what is seen together must be there on both sides.
     shared = [name for name in names if all(name in columns for columns in inputs)]
-    return kept.keep_layout(fit_layout(rows.head(MOST_FIT_ROWS, columns=names), names, joint=shared))
+    types = {column.name: column.type for column in spec.columns} if spec else {}
+    return kept.keep_layout(fit_layout(rows.head(MOST_FIT_ROWS, columns=names), names, joint=shared, types=types))
 
 
 def _day(day: str, schema: pa.Schema, table: str, spec: DatasetSpec | None) -> str:

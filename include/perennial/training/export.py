@@ -112,7 +112,13 @@ def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> d
 
 def signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
     """The content of `signature.json`: what callers send to a version, and what its answers mean."""
-    inputs = [{"name": name, "type": dataset.column(name).type, "nullable": dataset.column(name).nullable} for name in spec.inputs]
+    columns = [dataset.column(name) for name in spec.inputs]
+    inputs = [
+        {"name": column.name, "type": column.type, "nullable": column.nullable}
+        | ({"of": column.of} if column.of else {})
+        | ({"longest": column.longest} if column.longest else {})
+        for column in columns
+    ]
     return {
         "model": spec.name,
         "task": spec.task,

@@ -22,7 +22,7 @@ from perennial.data.readers.columns import EXTRA, under_spec_names
 from perennial.data.readers.limits import refuse_too_large
 from perennial.data.readers.packing import EXTENSIONS
 from perennial.data.readers.proposals import hint
-from perennial.data.readers.values import TYPES, Misfit, typed
+from perennial.data.readers.values import Misfit, type_of, typed
 from perennial.data.readers.written import as_written, sentences
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
@@ -34,7 +34,7 @@ MOST_FAULTS = 10  # are told of one file
 
 def schema(spec: DatasetSpec) -> pa.Schema:
     """The dataset's columns as Arrow types."""
-    return pa.schema([(column.name, TYPES[column.type]) for column in spec.columns])
+    return pa.schema([(column.name, type_of(column)) for column in spec.columns])
 
 
 def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str] | None = None) -> pa.Table:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import IO, Any, NoReturn
 
 import pyarrow as pa
@@ -17,13 +18,13 @@ from perennial.errors import BatchRefused
 Path = tuple[str, ...]  # names of nested fields, the outermost first
 
 
-def read_json_lines(file: IO[bytes], texts: Sequence[Path]) -> pa.Table:
+def read_json_lines(file: IO[bytes], texts: Mapping[Path, pa.DataType]) -> pa.Table:
     """The rows of a UTF-8 file that has an object in each line.
 
     Args:
         file: at its beginning.
-        texts: paths of fields that stay as they are written: Arrow would take every text that looks like a time for one, and an offset
-            off it.
+        texts: fields that stay as they are written, by path, texts and lists of texts: Arrow would take every text that looks like a
+            time for one, and an offset off it.
     """
     rows = _columns(file, _nested(texts))
     empty = [path[0] for path in texts if len(path) == 1 and rows[path[0]].null_count == rows.num_rows]
@@ -33,12 +34,13 @@ def read_json_lines(file: IO[bytes], texts: Sequence[Path]) -> pa.Table:
     return rows
 
 
-def read_json_lines_as_they_are(file: IO[bytes], texts: Sequence[Path] = ()) -> pa.Table:
+def read_json_lines_as_they_are(file: IO[bytes], texts: Mapping[Path, pa.DataType] = MappingProxyType({})) -> pa.Table:
     """The same where it is open which fields are texts: besides `texts` those that Arrow would take for times."""
     inferred = _columns(file, None)
     fields = list(leaves(inferred.schema))
-    times = [path for path, kind in fields if pa.types.is_timestamp(kind)]
-    rows = _columns(file, _nested([*times, *(path for path, _ in fields if path in texts and path not in times)]))
+    times = {path: pa.string() for path, kind in fields if pa.types.is_timestamp(kind)}
+    times |= {path: pa.list_(pa.string()) for path, kind in fields if pa.types.is_list(kind) and pa.types.is_timestamp(kind.value_type)}
+    rows = _columns(file, _nested({**times, **{path: texts[path] for path, _ in fields if path in texts and path not in times}}))
     return rows.select(inferred.column_names)
 
 
@@ -129,17 +131,17 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
 
 
-def _nested(paths: Sequence[Path]) -> pa.Schema:
-    """A schema of texts at the ends of paths."""
+def _nested(paths: Mapping[Path, pa.DataType]) -> pa.Schema:
+    """A schema of these types at the ends of paths."""
     tree: dict[str, Any] = {}
-    for path in paths:
+    for path, kind in paths.items():
         place = tree
         for step in path[:-1]:
             place = place.setdefault(step, {})
-        place[path[-1]] = None
+        place[path[-1]] = kind
 
     def fields(of: dict[str, Any]) -> list[pa.Field]:
-        return [pa.field(name, pa.string() if below is None else pa.struct(fields(below))) for name, below in of.items()]
+        return [pa.field(name, pa.struct(fields(below)) if isinstance(below, dict) else below) for name, below in of.items()]
 
     return pa.schema(fields(tree))
 

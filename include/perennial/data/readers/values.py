@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.clock import EPOCHS, UTC, WITH_OFFSET
+from perennial.column_types import kind_of
+from perennial.column_types.kind import UnfitRow
 from perennial.data.wall_times import hours_of_change, is_time, wall_times
 from perennial.encoding import EXACT, FALSE, TRUE
 from perennial.specs import Column, ColumnType, FileForm
 
-TYPES: dict[ColumnType, pa.DataType] = {
+TYPES: dict[str, pa.DataType] = {
     "int": pa.int64(),
     "float": pa.float64(),
     "string": pa.string(),
@@ -40,6 +42,12 @@ _NOT_EXACT = "from 2^53 on, where a number with a point does not tell whole numb
 _ARROW = (pa.ArrowInvalid, pa.ArrowNotImplementedError)
 
 
+def type_of(column: Column) -> pa.DataType:
+    """Type of a column in the table."""
+    kind = kind_of(column.type)
+    return kind.arrow(column) if kind else TYPES[column.type]
+
+
 @dataclass(frozen=True)
 class Misfit(Exception):
     """What does not fit in a column."""
@@ -60,9 +68,18 @@ def typed(values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: st
     Raises:
         Misfit: says the type, or the first wrong value, its row (the first row of values is 1) and how many more there are.
     """
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if no_scalar := kind_of(column.type):
+        try:
+            return no_scalar.from_file(values, column)
+        except UnfitRow as unfit:
+            raise Misfit(f"{column.name} {unfit} (row {unfit.row + 1})") from None
+    return _scalars(values, column, form, time_zone, remarks)
+
+
+def _scalars(values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: str, remarks: list[str]) -> pa.ChunkedArray:
     kind, given = column.type, values.type
-    if pa.types.is_dictionary(given):
-        values, given = values.cast(given.value_type), given.value_type
     text, number = is_text(given), pa.types.is_integer(given) or pa.types.is_floating(given)
     counted = kind == "timestamp" and number and any(form_of_time in EPOCHS for form_of_time in form.times)
     if not (text or counted or pa.types.is_null(given) or _TYPES_THAT_FIT[kind](given)):

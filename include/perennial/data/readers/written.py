@@ -20,6 +20,7 @@ from perennial.data.readers.encodings import as_utf8
 from perennial.data.readers.json_rows import as_lines, read_json_lines, read_json_lines_as_they_are
 from perennial.data.readers.limits import refuse_too_large
 from perennial.data.readers.packing import files_in, unknown_extension
+from perennial.data.readers.values import type_of
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
 
@@ -71,10 +72,14 @@ def _columns(name: str, form: str, file: IO[bytes], spec: DatasetSpec, remarks: 
 
 def _json_rows(lines: IO[bytes], spec: DatasetSpec) -> pa.Table:
     times = () if any(form in EPOCHS for form in spec.files.times) else ("timestamp",)
-    texts = [column.name for column in spec.columns if column.type in ("string", *times)]
+    texts = {
+        _path(column.name, spec): type_of(column) if column.of else pa.string()
+        for column in spec.columns
+        if column.type in ("string", "text", *times) or column.of == "string"
+    }
     if not spec.columns or not times or spec.files.extra == "keep":  # what is kept is not made a time either
-        return read_json_lines_as_they_are(lines, [_path(name, spec) for name in texts])
-    return read_json_lines(lines, [_path(name, spec) for name in texts])
+        return read_json_lines_as_they_are(lines, texts)
+    return read_json_lines(lines, texts)
 
 
 def _path(column: str, spec: DatasetSpec) -> tuple[str, ...]:

@@ -320,8 +320,8 @@ def test_a_field_is_as_its_signature_says_and_nothing_more():
     read = read_signature({"inputs": [full, {"name": "c", "type": "int", "values": []}], "strict": 1, "time_zone": "Europe/Berlin"})
     assert read.inputs == (Input("b", "string", True, 1, 2, frozenset({"u", "v"})), Input("c", "int", values=frozenset()))
     assert (read.strict, read.time_zone, read.names) == (True, "Europe/Berlin", {"b", "c"})
-    with pytest.raises(ValueError, match=r"^signature.json gives b the type 'image': known are int, float, string, timestamp, bool$"):
-        read_signature({"inputs": [{"name": "a", "type": "int"}, {"name": "b", "type": "image"}]})
+    with pytest.raises(ValueError, match=r"gives b the type 'matrix': known are int, float, string, timestamp, bool, list, text"):
+        read_signature({"inputs": [{"name": "a", "type": "int"}, {"name": "b", "type": "matrix"}]})
 
 
 def test_bounds_are_themselves_allowed():

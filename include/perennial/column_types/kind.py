@@ -1,0 +1,120 @@
+"""What a column type is asked that is no scalar. Only NumPy is needed to serve one; Arrow is loaded where a table is read.
+
+>>> cells([[1.0, 2.0], None]).shape  # one cell a row, whatever is in it
+(2,)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Sql = Callable[[str, str], str]  # of a value's text and of its JSON type
+
+
+class Declared(Protocol):
+    """A column as its spec or a version's signature declares it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def type(self) -> str:
+        """Its column type."""
+
+    @property
+    def of(self) -> str:
+        """Type of the elements of a list; empty for other types."""
+
+    @property
+    def longest(self) -> int | None:
+        """Largest number of elements or characters; the type's own limit if None."""
+
+
+class Unfit(ValueError):
+    """A value that does not fit its column; the message is what follows the column's name in a sentence: `must be …`, `has …`."""
+
+
+class ColumnKind(ABC):
+    """A column type that is no scalar. A null never reaches it: whether a value may be missing is the column's own matter."""
+
+    name: ClassVar[str]
+    most: ClassVar[int]  # elements or characters, if the column declares no limit
+    of_known_words: ClassVar[str] = ""  # the measure that compares words with those that were known; empty if none does
+
+    def limit(self, column: Declared) -> int:
+        """Largest number of elements or characters of a value."""
+        return column.longest or self.most
+
+    @abstractmethod
+    def meant(self, column: Declared) -> str:
+        """What a value is, for sentences: `a list of at most 10,000 numbers`."""
+
+    @abstractmethod
+    def value(self, given: object, column: Declared) -> Any:
+        """A value from JSON as features get it: the content of one cell. Raises Unfit."""
+
+    @abstractmethod
+    def arrow(self, column: Declared) -> pa.DataType:
+        """Type in the table."""
+
+    @abstractmethod
+    def from_file(self, values: pa.ChunkedArray, column: Declared) -> pa.ChunkedArray:
+        """A landed file's column, as text or as its own type, in the type of the table.
+
+        Raises:
+            UnfitRow: a value does not fit.
+        """
+
+    @abstractmethod
+    def measured(self, values: pa.Array, known: frozenset[str]) -> Mapping[str, pa.Array]:
+        """The numbers that a profile counts of each value, by name, float64 or int64; the first is missing only where the value is.
+
+        Args:
+            values: of the table's type.
+            known: words that `known_words` gave when the profile's layout was fixed.
+        """
+
+    def known_words(self, values: pa.Array) -> tuple[str, ...]:
+        """Words that later values are compared with; none where a type has no words."""
+        return ()
+
+    @property
+    @abstractmethod
+    def logged(self) -> tuple[tuple[str, ...], Callable[[Declared], Sql], str]:
+        """How the log of predictions is read: the JSON types that DuckDB may see, its SQL, and what else it is said to be."""
+
+
+class UnfitRow(Unfit):
+    """A row of a file that does not fit.
+
+    Args:
+        row: its place, from 0.
+        why: what follows the column's name and value.
+    """
+
+    def __init__(self, row: int, why: str) -> None:
+        super().__init__(why)
+        self.row = row
+
+
+def cells(values: Sequence[Any]) -> np.ndarray:
+    """A column of one object a row, shape [n]; lists of equal length stay lists."""
+    return np.fromiter(values, dtype=object, count=len(values))
+
+
+def shown(value: object) -> str:
+    """A value in a sentence, cut where it is long."""
+    if isinstance(value, (dict, list)):  # may be nested deeper than repr goes
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, str):
+        value = value[:60]
+    text = repr(value) if not isinstance(value, (bool, type(None))) else {True: "true", False: "false", None: "null"}[value]
+    return text if len(text) <= 60 else text[:57] + "..."
