@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial import discovery
+from perennial.counted import counted
 from perennial.data.landing import UNFINISHED, folder, listing, receipt_key
+from perennial.data.receipts import Receipt, read_receipt
 from perennial.discovery import dataset_module
 from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
 from perennial.results import on_terminal
@@ -76,12 +78,21 @@ def land_files(store: Store, files: Sequence[Path], spec: DatasetSpec) -> int:
             log.info("Landed %s: %s bytes", on_terminal(file.name), f"{file.stat().st_size:,}")
     landed = len(files) - len(known)
     already = f"; {len(known)} had landed already" if known else ""
-    print(f"Landed {landed} file{'' if landed == 1 else 's'} of {spec.name} in {store.uri(folder(spec.name))}{already}.")
-    print(
-        f"Next: the DAG {spec.name}_ingestion takes in what waits while the platform is up (`perennial up`); "
-        f"without it: perennial ingest --dataset {spec.name}"
-    )
+    print(f"Landed {counted(landed, 'file')} of {spec.name} in {store.uri(folder(spec.name))}{already}.")
+    receipts = [receipt for file in files if file in known and (receipt := _receipt(store, spec, _key(spec, file)))]
+    print(*(receipt.sentence for receipt in receipts), sep="\n", end="\n" if receipts else "")
+    if len(receipts) < len(files):
+        print(
+            f"Next: the DAG {spec.name}_ingestion takes in what waits while the platform is up (`perennial up`); "
+            f"without it: perennial ingest --dataset {spec.name}"
+        )
     return EXIT_DONE
+
+
+def _receipt(store: Store, spec: DatasetSpec, key: str) -> Receipt | None:
+    """What became of the file that lies in the landing zone under a key; None while it waits."""
+    ids = (item.id for item in listing(store, spec.name) if item.key == key)
+    return next((receipt for one in ids if (receipt := read_receipt(store, spec.name, one))), None)
 
 
 def _key(spec: DatasetSpec, file: Path) -> str:
@@ -145,9 +156,9 @@ def replay_source(store: Store, dataset: str, first: date, last: date) -> int:
             continue
         store.write(key, data)
         landed, rows = landed + 1, rows + table.num_rows
-        log.info("Landed %s: %s rows", name, f"{table.num_rows:,}")
+        log.info("Landed %s: %s", name, counted(table.num_rows, "row"))
     already = f"; {skipped} had landed already" if skipped else ""
-    print(f"Landed {landed} files of {dataset} with {rows:,} rows in {store.uri(folder(dataset))}{already}.")
+    print(f"Landed {counted(landed, 'file')} of {dataset} with {counted(rows, 'row')} in {store.uri(folder(dataset))}{already}.")
     return 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from perennial.counted import counted
 from perennial.data.hashes import damage, notes
 from perennial.data.log import read_log
 from perennial.data.tables import Table
@@ -57,7 +58,7 @@ def _everything(store: Store) -> Iterator[_Verified]:
     for name in sorted(tables):
         yield _table(store, name)
     for model, digests in sorted(manifests.items()):
-        verified = _Verified(f"The versions of {model}", f"{len(digests)} folders")
+        verified = _Verified(f"The versions of {model}", counted(len(digests), "folder"))
         for digest in digests:
             try:
                 verified.damaged += damaged_files(store, model, read_manifest(store, model, digest))
@@ -69,7 +70,7 @@ def _everything(store: Store) -> Iterator[_Verified]:
         problems = ledger.verify()
         count = sum(1 for _ in _keys(store, f"ledger/{model}"))
         remark = f" `perennial ledger verify --model {model}` holds its end against the registry, too."
-        yield _Verified(f"The ledger of {model}", f"{count} entries", [f"{problem}." for problem in problems], remark)
+        yield _Verified(f"The ledger of {model}", counted(count, "entry", "entries"), [f"{problem}." for problem in problems], remark)
 
 
 def _table(store: Store, name: str) -> _Verified:
@@ -89,13 +90,14 @@ def _table(store: Store, name: str) -> _Verified:
             verified.damaged.append(
                 f"tables/{name}/{path} {'is missing' if there is None else 'has another size'}: restore it from a backup."
             )
-    verified.what = f"{len(added)} files, {sum(added.values()):,} bytes"
+    verified.what = f"{counted(len(added), 'file')}, {counted(sum(added.values()), 'byte')}"
     if late:
-        verified.remark += f" The bytes of {len(late)} files are known since {min(late.values()):%Y-%m-%d %H:%M} UTC, not before."
+        since = f"{min(late.values()):%Y-%m-%d %H:%M} UTC"
+        verified.remark += f" The bytes of {counted(len(late), 'file is', 'files are')} known since {since}, not before."
     if unknown and not verified.damaged:
         Table(store, name).hashes()  # of the newest version: from now on they are known
     if unknown:
-        verified.remark += f" Of {len(unknown)} files from before hashes were kept names and sizes alone were known until now."
+        verified.remark += f" Of {counted(len(unknown), 'file')} from before hashes were kept names and sizes alone were known until now."
     verified.whole = not (late or unknown)
     return verified
 

@@ -121,7 +121,7 @@ NOTHING = Coverage()
 
 
 def coverage_of(times: np.ndarray, known: np.ndarray) -> Coverage:
-    """Count the rows of each day, and those whose label is known.
+    """Count the rows of each day, and those whose label is known. Rows without a time are of no day.
 
     Args:
         times: event times, [rows].
@@ -129,6 +129,8 @@ def coverage_of(times: np.ndarray, known: np.ndarray) -> Coverage:
     """
     import numpy as np
 
+    timed = ~np.isnat(times)
+    times, known = times[timed], known[timed]
     days, place = np.unique(times.astype("datetime64[D]"), return_inverse=True)
     rows, labelled = np.bincount(place, minlength=len(days)), np.bincount(place, weights=known, minlength=len(days))
     return Coverage({day: (int(of), int(n)) for day, of, n in zip(days.astype(object).tolist(), rows, labelled, strict=True)})

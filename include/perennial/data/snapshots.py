@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -111,30 +111,60 @@ class Snapshot:
         """
         brought = self.labels.spec.columns if self.labels else ()
         wanted = list(dict.fromkeys((*(c.name for c in self.dataset.table_columns), *brought))) if columns is None else list(columns)
-        order = list(dict.fromkeys((self.dataset.time_column, *self.dataset.key_columns)))
-        field, where = pc.field(self.dataset.time_column), None
-        if since is not None:
-            where = field >= naive(since)
-        if until is not None:
-            where = (field < naive(until)) if where is None else where & (field < naive(until))
-        selected = self._read((*wanted, *order), where)
-        return _frame(selected.sort_by([(name, "ascending") for name in order]).select(wanted))
+        return self._sorted(self._read((*wanted, *self._order), self._between(since, until)), wanted)
 
-    def newest(self, column: str = "") -> datetime:
-        """The newest event time, or the newest time in another timestamp column.
+    def landed_and_labelled(self, since: datetime | None = None) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+        """The rows as they landed, and with the labels of the feed, if there is one; the table is read once. Sorted as by `rows`."""
+        columns = [column.name for column in self.dataset.table_columns]
+        landed = replace(self, labels=None)._read((*columns, *self._order), self._between(since, None))
+        rows = self._sorted(landed, columns)
+        if self.labels is None:
+            return rows, rows
+        labelled = self.labels.join(landed, self.dataset.time_column)
+        return rows, self._sorted(labelled, list(dict.fromkeys((*columns, *self.labels.spec.columns))))
 
-        Raises:
-            TrainingRefused: the snapshot has no rows.
+    def span(self, column: str = "") -> tuple[datetime, datetime] | None:
+        """The oldest and the newest event time, or time in another timestamp column; None if no row has one.
+
+        From the table's statistics, where they tell.
         """
         column = column or self.dataset.time_column
-        files = [file for file in self.table.files(self.version) if file["num_records"]]
-        if not files:
-            raise TrainingRefused(f"Snapshot {self.version} of {self.dataset.name} has no rows: ingest a batch first.")
-        known = [end for end in (file.get(f"max.{column}") for file in files) if isinstance(end, datetime)]
+        files = [
+            file
+            for file in self.table.files(self.version)
+            if file["num_records"] and file.get(f"null_count.{column}") != file["num_records"]
+        ]
+        ends = [(file.get(f"min.{column}"), file.get(f"max.{column}")) for file in files]
+        known = [(naive(least), naive(most)) for least, most in ends if isinstance(least, datetime) and isinstance(most, datetime)]
         if len(known) < len(files):  # Delta keeps statistics of the first 32 columns only
-            times = self.table.scan([column], version=self.version)
-            known = [pc.max(times[column]).as_py()]
-        return naive(max(known))
+            bounds = pc.min_max(self.table.scan([column], version=self.version)[column]).as_py()
+            known = [(naive(bounds["min"]), naive(bounds["max"]))] if bounds["min"] is not None else []
+        return (min(least for least, _ in known), max(most for _, most in known)) if known else None
+
+    def days(self) -> tuple[datetime, datetime]:
+        """The oldest and the newest event time, of which whole days can be made.
+
+        Raises:
+            TrainingRefused: the snapshot has no rows, none has an event time, or one is on the last day of the calendar.
+        """
+        if not self.count():
+            raise TrainingRefused(f"Snapshot {self.version} of {self.dataset.name} has no rows: ingest a batch first.")
+        ends, name = self.span(), self.dataset.time_column
+        if ends is None:
+            raise TrainingRefused(
+                f"{name} is null in every row of snapshot {self.version} of {self.dataset.name}, and it is the event time: land rows that "
+                'have one, or let another dataset have event_time="", by which the time of landing counts.'
+            )
+        if ends[1].date() == date.max:
+            raise TrainingRefused(
+                f"Snapshot {self.version} of {self.dataset.name} has rows whose {name} is on {date.max}, after which no day follows: "
+                f"take their batch out (`perennial remove-batch {self.dataset.name} FILE --reason ...`), then land it without them."
+            )
+        return ends
+
+    def newest(self) -> datetime:
+        """The newest event time. Raises TrainingRefused as `days` does."""
+        return self.days()[1]
 
     def coverage(self, label: str) -> Coverage:
         """How many rows of each day have a label: a value in that column."""
@@ -148,6 +178,21 @@ class Snapshot:
             return told
         rows = self.table.scan(list(dict.fromkeys((*self.labels.spec.key, self.dataset.time_column))), version=self.version)
         return max(told, self.labels.usual_delay_days(rows, self.dataset.time_column))
+
+    @property
+    def _order(self) -> list[str]:
+        return list(dict.fromkeys((self.dataset.time_column, *self.dataset.key_columns)))
+
+    def _between(self, since: datetime | None, until: datetime | None) -> pc.Expression | None:
+        field, where = pc.field(self.dataset.time_column), None
+        if since is not None:
+            where = field >= naive(since)
+        if until is not None:
+            where = (field < naive(until)) if where is None else where & (field < naive(until))
+        return where
+
+    def _sorted(self, rows: pa.Table, wanted: Sequence[str]) -> pandas.DataFrame:
+        return _frame(rows.sort_by([(name, "ascending") for name in self._order]).select(wanted))
 
     def _read(self, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
         """Columns of the rows, and of the labels that were known of them."""
@@ -208,7 +253,8 @@ def model_snapshot(store: Store, spec: ModelSpec, version: int | None = None, la
     feed = latest_snapshot(store, told) if labels is None else snapshot_at(store, told, labels)
     if feed is None:
         return None
-    times = [snapshot.newest(column) for snapshot, column in ((source, ""), (feed, spec.labels.known_at)) if snapshot.count()]
+    spans = (source.span(), feed.span(spec.labels.known_at))
+    times = [ends[1] for ends in spans if ends]
     return replace(source, labels=KnownLabels(spec.labels, feed, max(times), dataset.label_delay_days)) if times else source
 
 

@@ -25,10 +25,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from itertools import pairwise
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from perennial.counted import counted
 from perennial.data.labels import ALL_KNOWN, NOTHING, Coverage, UnknownLabels, coverage_of, refuse_unknown
 from perennial.data.snapshots import Snapshot, label_of, sentence_case, unknown_of
 from perennial.errors import TrainingRefused
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     import pandas
 
 PARTS = ("test", "validation", "train")
+MOST_GAPS = 3  # stretches of days that a refusal names
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
         TrainingRefused: the snapshot has too few labelled rows, days or groups, or too many labels that are no class.
     """
     time = snapshot.dataset.time_column
+    snapshot.days()
     every = snapshot.rows()
     label = label_of(every, features_module)
     known = label == label  # noqa: PLR0124  NaN alone differs from itself
@@ -79,9 +83,14 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
     else:
         place = part_of(rows, spec.split, snapshot.dataset)
         parts = {name: rows[place == name].reset_index(drop=True) for name in ("train", "validation", "test")}
-        bounds = {name: _span(part[time]) for name, part in parts.items() if len(part)}
+        bounds = {name: _span(part[time]) for name, part in parts.items() if part[time].notna().any()}
     if len(parts["train"]) < spec.split.min_train_rows or not len(parts["validation"]) or not len(parts["test"]):
-        raise TrainingRefused(_too_small(snapshot, spec, parts, coverage))
+        raise TrainingRefused(_too_small(snapshot, spec, parts, bounds, coverage))
+    if timeless := [name for name in parts if name not in bounds]:
+        raise TrainingRefused(
+            f"{sentence_case(snapshot.words)} has no row with an event time ({time}) for {' and '.join(timeless)}: "
+            "ingest rows that have one."
+        )
     # to the newest row: days of unknown labels alone count too
     used = (every[time] >= bounds["train"][0]).to_numpy()
     unknown = refuse_unknown(spec, unknown_of(spec, every[used], label[used]), snapshot.words)
@@ -154,11 +163,17 @@ def _span(times: pandas.Series) -> tuple[datetime, datetime]:
     return first, last + timedelta(days=1)
 
 
-def _too_small(snapshot: Snapshot, spec: ModelSpec, parts: Mapping[str, pandas.DataFrame], coverage: Coverage) -> str:
-    cut, counts = spec.split, ", ".join(f"{len(part)} rows for {name}" for name, part in parts.items())
+def _too_small(
+    snapshot: Snapshot,
+    spec: ModelSpec,
+    parts: Mapping[str, pandas.DataFrame],
+    bounds: Mapping[str, tuple[datetime, datetime]],
+    coverage: Coverage,
+) -> str:
+    cut, counts = spec.split, ", ".join(f"{counted(len(part), 'row')} for {name}" for name, part in parts.items())
     wanted, advice = {
         "time": (
-            f"for train before {cut.validation_days} days for validation and {cut.test_days} for test",
+            f"for train before {counted(cut.validation_days, 'day')} for validation and {cut.test_days} for test",
             "Ingest older or newer days, or change split in the spec.",
         ),
         "group": (
@@ -167,7 +182,31 @@ def _too_small(snapshot: Snapshot, spec: ModelSpec, parts: Mapping[str, pandas.D
         ),
         "random": ("for train, and some for each part", "Ingest more, or change split in the spec."),
     }[cut.by]
-    return (
-        f"{sentence_case(snapshot.words)} is too small for {spec.name}: {counts}; "
-        f"it needs {cut.min_train_rows} {wanted}. {advice}{f' {coverage.sentence()}' if snapshot.labels else ''}"
-    )
+    what, those = sentence_case(snapshot.words), f" {coverage.sentence()}" if snapshot.labels else ""
+    if cut.by == "time" and (gaps := _gaps(parts, bounds, coverage, cut)):
+        return (
+            f"{what} has gaps: no row of {_listed(gaps)} has a known {spec.label}, so {spec.name} has {counts}; "
+            f"it needs {cut.min_train_rows} {wanted}. Ingest these days, or change split in the spec.{those}"
+        )
+    return f"{what} is too small for {spec.name}: {counts}; it needs {cut.min_train_rows} {wanted}. {advice}{those}"
+
+
+def _gaps(
+    parts: Mapping[str, pandas.DataFrame], bounds: Mapping[str, tuple[datetime, datetime]], coverage: Coverage, cut: SplitSpec
+) -> list[tuple[date, date]]:
+    """First and last day of each stretch without labelled rows in the parts that have too few of them."""
+    short = [name for name, part in parts.items() if len(part) < (cut.min_train_rows if name == "train" else 1)]
+    known = coverage.labelled_days
+    stretches = [(before + timedelta(days=1), after - timedelta(days=1)) for before, after in pairwise(known) if (after - before).days > 1]
+    return [
+        (first, last)
+        for first, last in stretches
+        if any(bounds[name][0].date() <= last and first < bounds[name][1].date() for name in short)
+    ]
+
+
+def _listed(stretches: Sequence[tuple[date, date]]) -> str:
+    """The days of some stretches, as part of a sentence: the newest ones, which the parts for test and validation lack."""
+    newest = [str(first) if first == last else f"{first} to {last}" for first, last in stretches[-MOST_GAPS:]]
+    earlier = len(stretches) - MOST_GAPS
+    return ", ".join(newest) + (f" and {counted(earlier, 'earlier stretch', 'earlier stretches')} of days" if earlier > 0 else "")

@@ -392,10 +392,10 @@ class Table:
             self._refuse_other_types(table, rows.schema, "was to be appended")
             if table.version():  # version 0 is the empty table
                 self._null_columns(table, self.expected.names)
-            merged = self._merge(table, rows, rule, event_time, before or RowCounts())
             with self._sentences():
                 if not attempt and compact(self.store, self.name, table):
                     continue  # another may have appended since: this batch, or its keys
+            merged = self._merge(table, rows, rule, event_time, before or RowCounts())
             if rule.by_row:
                 planned(merged)
             with self._sentences():

@@ -21,6 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.counted import counted
 from perennial.data.landing import Landed, folder, listing, waiting_files
 from perennial.data.receipts import Receipt, read_receipt, receipts, write_receipt
 from perennial.data.row_counts import RowCounts
@@ -58,6 +59,7 @@ class _Summary:
     broken: dict[str, str] = field(default_factory=dict)
     reports: list[str] = field(default_factory=list)
     left_out: int = 0  # rows, by the rules of the dataset's clean
+    deleted: int = 0  # rows of the table that tombstones removed
     unprofiled: str = ""
 
 
@@ -98,7 +100,7 @@ def run(settings: Settings, store: Store, dataset: str, *, run: str = "", retry:
 def _take_in_all(settings: Settings, store: Store, spec: DatasetSpec, ready: list[Landed], summary: _Summary) -> None:
     from perennial.quality.data_docs import write_index
 
-    log.info("%s to take in for %s.", _files(len(ready), verb=False), spec.name)
+    log.info("%s to take in for %s.", counted(len(ready), "file"), spec.name)
     intake = _Intake(settings, store, spec, summary)
     try:
         for number, file in enumerate(ready, start=1):
@@ -168,7 +170,8 @@ class _Intake:
         from perennial.data.snapshots import latest_snapshot
 
         snapshot = latest_snapshot(self.store, self.spec)
-        return snapshot.newest() if snapshot and snapshot.count() else None
+        ends = snapshot.span() if snapshot else None
+        return ends[1] if ends else None
 
     def take_in(self, file: Landed) -> str:
         """Bring one file to its outcome; returns what it was, for the log."""
@@ -195,7 +198,7 @@ class _Intake:
         from perennial.data.added_columns import with_added_columns
         from perennial.data.cleaning import cleaned_rows
         from perennial.data.continuation import begun_by, continuation
-        from perennial.data.readers import read_batch, refuse_nulls
+        from perennial.data.readers import read_batch, refuse_last_day, refuse_nulls
         from perennial.data.removed import may_come_again
         from perennial.quality.validation import validate
 
@@ -234,6 +237,7 @@ class _Intake:
                 if not verdict.passed:
                     raise BatchRefused(verdict.sentence(self._link(verdict.report_key)))
             refuse_nulls(living, self.spec)
+            refuse_last_day(living, self.spec)
             refuse_nulls(rows, self.spec, self.rule.needed)
             if not file.is_unchanged(self.store.stat(file.key)):
                 self.summary.waiting.append(file.name)
@@ -487,6 +491,7 @@ def _note(summary: _Summary, receipt: Receipt) -> None:
     counts = receipt.counts or RowCounts(added=receipt.rows or 0)
     if receipt.outcome == "appended":
         summary.appended[receipt.name] = counts.stored
+        summary.deleted += counts.deleted
     elif receipt.outcome == "duplicate":
         summary.duplicates.append(receipt.name)
     elif receipt.outcome == "refused":  # what was taken out since is for nobody to announce
@@ -520,7 +525,7 @@ def _result(settings: Settings, store: Store, spec: DatasetSpec, summary: _Summa
     from perennial.data.tables import Table
 
     snapshot = Table(store, spec.name).version() or None  # version 0 is the empty table
-    waiting = f" {_files(len(summary.waiting))} still being written: {', '.join(summary.waiting[:3])}." if summary.waiting else ""
+    waiting = f" {_files_are(len(summary.waiting))} still being written: {', '.join(summary.waiting[:3])}." if summary.waiting else ""
     acted = summary.appended or summary.duplicates or summary.refused
     sentence = _sentence(spec, summary, snapshot) if acted else _nothing_new(store, spec)
     report = summary.reports[0] if len(summary.reports) == 1 else f"reports/{spec.name}/docs/index.html"
@@ -541,13 +546,17 @@ def _result(settings: Settings, store: Store, spec: DatasetSpec, summary: _Summa
 def _sentence(spec: DatasetSpec, summary: _Summary, snapshot: int | None) -> str:
     said = []
     if summary.appended:
+        files, appended = counted(len(summary.appended), "file"), sum(summary.appended.values())
         said.append(
-            f"Appended {sum(summary.appended.values()):,} rows of {_files(len(summary.appended), verb=False)} to {spec.name}, "
-            f"now snapshot {snapshot}.{f' Its clean left out {summary.left_out:,} rows.' if summary.left_out else ''}"
+            f"Appended {counted(appended, 'row')} of {files} to {spec.name}, now snapshot {snapshot}."
+            if appended or not summary.deleted
+            else f"Deleted {counted(summary.deleted, 'row')} of {spec.name} by {files}, now snapshot {snapshot}."
         )
+    if summary.left_out:
+        said.append(f"Its clean left out {counted(summary.left_out, 'row')}.")
     if summary.duplicates:
         said.append(
-            f"{_files(len(summary.duplicates))} in already: {', '.join(summary.duplicates[:3])}"
+            f"{_files_are(len(summary.duplicates))} in already: {', '.join(summary.duplicates[:3])}"
             f"{' ...' if len(summary.duplicates) > 3 else ''}."
         )
     if summary.counts.total:
@@ -570,8 +579,8 @@ def _nothing_new(store: Store, spec: DatasetSpec) -> str:
     return f"Nothing new has landed for {spec.name} since {datetime.fromtimestamp(newest, timezone.utc):%Y-%m-%d %H:%M:%S} UTC."
 
 
-def _files(count: int, *, verb: bool = True) -> str:
-    return f"{count} file{'' if count == 1 else 's'}{(' is' if count == 1 else ' are') if verb else ''}"
+def _files_are(count: int) -> str:
+    return counted(count, "file is", "files are")
 
 
 def _url(settings: Settings, key: str) -> str:

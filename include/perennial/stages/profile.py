@@ -77,8 +77,7 @@ def run(
     whole = _table(store, name, spec)
     newest = whole.version()
     if not newest or (version is not None and not 1 <= version <= newest):
-        known = f"has the versions 1 to {newest}" if newest else "is not there or has no rows yet"
-        raise UnknownName(f"There is no version {version or 'yet'} of the table {name}: it {known}.")
+        raise UnknownName(_no_version(name, version, newest, spec))
     version = version or newest
     kept = ProfileStore(store, name)
     key = kept.version_key(version)
@@ -188,6 +187,14 @@ def layout_of(kept: ProfileStore, table: Table, version: int, spec: DatasetSpec 
     shared = [name for name in names if all(name in columns for columns in inputs)]
     types = {column.name: column.type for column in spec.columns} if spec else {}
     return kept.keep_layout(fit_layout(rows.head(MOST_FIT_ROWS, columns=names), names, joint=shared, types=types))
+
+
+def _no_version(name: str, version: int | None, newest: int | None, spec: DatasetSpec | None) -> str:
+    """A sentence on a table that lacks the version that was asked for, or has none, with what to do."""
+    if newest:
+        return f"There is no version {version} of the table {name}: it has the versions 1 to {newest}. Name one of them."
+    advice = f"Ingest a batch first: perennial ingest --dataset {name}." if spec else "`perennial verify` lists the tables that are there."
+    return f"There is no version yet of the table {name}: it is not there or has no rows yet. {advice}"
 
 
 def _day(day: str, schema: pa.Schema, table: str, spec: DatasetSpec | None) -> str:

@@ -11,7 +11,6 @@ import logging
 import math
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -174,12 +173,14 @@ def _changed(then: Mapping[str, Parameter], now: Mapping[str, Parameter]) -> tup
 
 def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
     """A sentence if the snapshot spans too few days for the split; empty if it does not. From the table's statistics alone."""
+    try:
+        oldest, newest = source.days()
+    except TrainingRefused as why:
+        return str(why)
     rows = source.count()
-    if not rows:
-        return f"Snapshot {source.version} of {dataset.name} has no rows: ingest a batch first."
     if spec.split.by != "time":
         return _too_few_rows(spec, dataset, source, rows)
-    days = (source.newest().date() - _oldest(dataset, source).date()).days + 1
+    days = (newest.date() - oldest.date()).days + 1
     wanted = spec.split.test_days + spec.split.validation_days + 1 + math.ceil(dataset.label_delay_days)
     if days < wanted:
         return (
@@ -225,17 +226,6 @@ def _too_few_labels(spec: ModelSpec, source: Snapshot, coverage: Coverage) -> st
     return ""
 
 
-def _oldest(dataset: DatasetSpec, source: Snapshot) -> datetime:
-    starts = [file.get(f"min.{dataset.time_column}") for file in source.table.files(source.version) if file["num_records"]]
-    known = [start.replace(tzinfo=None) for start in starts if isinstance(start, datetime)]
-    if len(known) == len(starts):  # Delta keeps statistics of the first 32 columns only
-        return min(known)
-    import pyarrow.compute as pc
-
-    oldest: datetime = pc.min(source.table.scan([dataset.time_column], version=source.version)[dataset.time_column]).as_py()
-    return oldest.replace(tzinfo=None)
-
-
 def _check(
     settings: Settings,
     store: Store,
@@ -255,13 +245,13 @@ def _check(
     # The newest days may have no labels yet: the split then reaches as much further back.
     days = (cut.train_days or 0) + cut.validation_days + cut.test_days + math.ceil(source.dataset.label_delay_days)
     since = None if cut.train_days is None else newest - timedelta(days=days)
-    rows = replace(source, labels=None).rows(since=since)
+    rows, labelled = source.landed_and_labelled(since)
     verdict = validate_snapshot(rows, source.dataset, f"snapshot {source.version}", store=store)
     link = f"{settings.reports_url}/{verdict.report_key.removeprefix('reports/')}" if verdict.report_key else ""
     if verdict.passed:
         log.info("%s", verdict.sentence())
         try:
-            return ({"Data Docs": link} if link else {}), _left_out(spec, source, source.rows(since=since) if source.labels else rows)
+            return ({"Data Docs": link} if link else {}), _left_out(spec, source, labelled)
         except TrainingRefused as refusal:
             if request:
                 inbox.end(request.key, "refused", str(refusal))

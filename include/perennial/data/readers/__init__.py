@@ -14,10 +14,13 @@ r"""Readers: a landed file becomes a table of exactly the dataset's columns and 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from perennial.counted import counted
 from perennial.data.readers.columns import EXTRA, under_spec_names
 from perennial.data.readers.limits import refuse_too_large
 from perennial.data.readers.packing import EXTENSIONS
@@ -27,7 +30,7 @@ from perennial.data.readers.written import as_written, sentences
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
 
-__all__ = ["EXTENSIONS", "read_batch", "refuse_nulls", "refuse_too_large", "schema"]
+__all__ = ["EXTENSIONS", "read_batch", "refuse_last_day", "refuse_nulls", "refuse_too_large", "schema"]
 
 MOST_FAULTS = 10  # are told of one file
 
@@ -81,8 +84,23 @@ def refuse_nulls(rows: pa.Table, spec: DatasetSpec, names: Collection[str] | Non
         if nulls and not column.nullable:
             raise BatchRefused(
                 f"{column.name} is null in {nulls} of {rows.num_rows} rows and the spec of {spec.name} does not allow that: "
-                "fill it, or make the column nullable."
+                + (
+                    "fill it, since newest_by tells by it which row counts."
+                    if column.name == spec.newest_by
+                    else "fill it, or make the column nullable."
+                )
             )
+
+
+def refuse_last_day(rows: pa.Table, spec: DatasetSpec) -> None:
+    """Raises BatchRefused if an event time is on the last day of the calendar: rows are counted and split by whole days, which a next one
+    ends."""
+    begin = pa.scalar(datetime(9999, 12, 31), pa.timestamp("us"))
+    if late := pc.sum(pc.greater_equal(rows[spec.time_column], begin)).as_py():
+        raise BatchRefused(
+            f"{spec.time_column} is on 9999-12-31, after which no day follows, in {counted(late, 'row')} of {rows.num_rows:,}, and it "
+            "is the event time: write when the rows happened. Where that day stands for none, leave the field empty or the rows out."
+        )
 
 
 def _read(path: Path, spec: DatasetSpec, name: str, remarks: list[str]) -> pa.Table:

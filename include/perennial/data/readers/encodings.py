@@ -43,13 +43,13 @@ class _Decoding:
 
     def utf8(self, chunk: bytes) -> bytes:
         """The next chunk as UTF-8. An empty one is the end."""
-        undecoded = self.decoder.getstate()[0]
-        assert isinstance(undecoded, bytes)
+        order_of_bytes = self.decoder.getstate()[1]
         try:
             text = self.decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            before = error.object[: error.start].decode(self.encoding, "ignore")
-            self._refuse(before.count("\n"), error.object[error.start])
+            before = codecs.getincrementaldecoder(self.encoding)()
+            before.setstate((b"", order_of_bytes))  # as the mark at the file's beginning says: this may be a later chunk
+            self._refuse(before.decode(error.object[: error.start]).count("\n"), error.object[error.start])
         except UnicodeError as error:  # a mark of the order of bytes is missing
             raise BatchRefused(f"{self.name} is not {self.encoding}: {error}. Write it as {self.encoding} and land it again.") from None
         if (zero := text.find("\0")) >= 0:  # UTF-16 without a mark decodes as UTF-8, full of zeros

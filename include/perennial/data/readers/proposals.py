@@ -182,7 +182,7 @@ def differences(form: FileForm, other: FileForm) -> list[str]:
     words = {
         "separator": f"fields are separated by {form.separator!r}",
         "decimal": f"numbers have the decimal mark {form.decimal!r}",
-        "thousands": f"thousands are parted by {form.thousands!r}",
+        "thousands": f"thousands are parted by {form.thousands!r}" if form.thousands else "thousands are not parted",
         "encoding": f"it is written in {form.encoding}",
         "nulls": f"{_listed(map(repr, form.nulls))} {'means' if len(form.nulls) == 1 else 'mean'} missing",
         "true": f"{_listed(map(repr, form.true))} {'means' if len(form.true) == 1 else 'mean'} true",

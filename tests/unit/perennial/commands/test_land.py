@@ -11,6 +11,7 @@ import pytest
 
 from perennial.commands import land
 from perennial.data.landing import listing, receipt_key
+from perennial.data.receipts import Receipt, write_receipt
 from perennial.errors import BatchRefused, UnknownName
 from perennial.settings import Settings
 from perennial.store import FolderStore
@@ -44,7 +45,7 @@ def test_landing_again_writes_nothing(
     source(monkeypatch, name=name)
     assert land.replay_source(store, "sales", DAY, DAY) == 0
     before = store.stat(f"landing/sales/{name}")
-    assert "Landed 1 files of sales with 2 rows" in capsys.readouterr().out
+    assert "Landed 1 file of sales with 2 rows" in capsys.readouterr().out
     land.replay_source(store, "sales", DAY, DAY)
     assert store.stat(f"landing/sales/{name}") == before
     assert "Landed 0 files of sales with 0 rows" in capsys.readouterr().out
@@ -106,6 +107,23 @@ def test_a_file_that_landed_is_not_landed_again(store: FolderStore, monday: Path
     land_own(store, monday, monday)
     assert listing(store, "digits") == before
     assert "Landed 0 files of digits" in capsys.readouterr().out
+
+
+def test_what_became_of_a_file_is_said_where_it_is_landed_again(
+    store: FolderStore, monday: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DM-01: Once it was taken in nothing waits; a file beside it that is new does."""
+    land_own(store, monday)
+    land_own(store, monday)
+    assert "Next: the DAG digits_ingestion takes in what waits" in capsys.readouterr().out
+    file = listing(store, "digits")[0]
+    write_receipt(store, "digits", Receipt(id=file.id, name=file.name, size=file.size, outcome="appended", sentence="It is in snapshot 1."))
+    land_own(store, monday)
+    said = capsys.readouterr().out
+    assert said.endswith("; 1 had landed already.\nIt is in snapshot 1.\n")
+    monday.with_name("tuesday.csv").write_text("a\n2\n")
+    land_own(store, monday, monday.with_name("tuesday.csv"))
+    assert "Next: " in capsys.readouterr().out
 
 
 def test_a_file_that_waits_is_not_replaced_by_another(store: FolderStore, monday: Path) -> None:

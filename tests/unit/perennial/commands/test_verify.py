@@ -58,8 +58,8 @@ def test_all_is_sound(store: FolderStore, capsys: pytest.CaptureFixture[str]) ->
     assert code == 0
     for name in (
         "The table sales: 5 files, ",
-        "The table small_delays/predictions: 1 files, ",
-        "The versions of small_delays: 1 folders, sound.",
+        "The table small_delays/predictions: 1 file, ",
+        "The versions of small_delays: 1 folder, sound.",
         "The ledger of small_delays: 2 entries, sound.",
     ):
         assert name in out

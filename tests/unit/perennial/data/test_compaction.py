@@ -56,6 +56,15 @@ def test_an_append_compacts_many_small_files(table: Table, make_sales, monkeypat
     assert (table.count(), table.version(), len(table.files()) <= 6) == (90, 30 + 7, True)
 
 
+def test_a_merge_is_decided_once(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-08: On the version that it follows, which is the compacted one where a compaction is due."""
+    monkeypatch.setattr(compaction, "MANY", 3)
+    decided, decide = [], Table._merge
+    monkeypatch.setattr(Table, "_merge", lambda self, at, *given: decided.append(at.version()) or decide(self, at, *given))
+    assert [append(table, make_sales, day) for day in range(4)] == [1, 2, 3, 5]
+    assert decided == [0, 1, 2, 4]
+
+
 def test_few_or_large_files_are_left_alone(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
     """DM-08: Below the count nothing is done; files that are not small do not count."""
     for day in range(4):

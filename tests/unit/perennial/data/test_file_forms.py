@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -506,6 +507,23 @@ def test_a_time_beyond_the_calendar_is_refused(land):
     times = pa.array([1, 10**12, 1], pa.timestamp("s"))
     with pytest.raises(BatchRefused, match="ts is '1000000000000000' in row 2, which is not a time"):
         read_batch(land("a.parquet", parquet(ts=times)), SPEC)
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE])
+def test_a_wrong_byte_far_into_a_file_of_utf_16_has_its_line(land, monkeypatch, mark):
+    """DM-10: The order of bytes is that of the mark, which is in the first chunk alone."""
+    monkeypatch.setattr("perennial.data.readers.packing._CHUNK", 64)
+    order = "utf-16-be" if mark == codecs.BOM_UTF16_BE else "utf-16-le"
+    content = mark + ("a,b\n" * 40).encode(order) + "\udc00".encode(order, "surrogatepass") + "\n".encode(order)
+    with pytest.raises(BatchRefused, match=r"a\.csv is not utf-16: line 41 has the byte 0x"):
+        read_batch(land("a.csv", content), declaring('FileForm(encoding="utf-16")'))
+
+
+def test_thousands_that_are_not_parted_are_told(land):
+    """DM-10: A form with a mark of thousands that the file has not is no mark of nothing."""
+    spec = declaring('FileForm(decimal=",", thousands=".")')
+    with pytest.raises(BatchRefused, match=r"It looks as if numbers have the decimal mark '.' and thousands are not parted: if so"):
+        read_batch(land("a.csv", csv(amount=lambda v: "0.5")), spec)
 
 
 def test_utf_16_without_its_mark_is_refused(land):

@@ -77,6 +77,25 @@ def test_an_empty_snapshot_has_no_newest(store: FolderStore, spec: DatasetSpec, 
         Snapshot(spec, 1, store).newest()
 
 
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ([None, None], "sold is null in every row of snapshot 1 of sales, and it is the event time: land rows that have one"),
+        ([datetime(2013, 1, 1), datetime(9999, 12, 31)], r"has rows whose sold is on 9999-12-31.*perennial remove-batch sales FILE"),
+    ],
+)
+@pytest.mark.parametrize("columns", [0, 40])  # with statistics of the table, and without
+def test_rows_that_make_no_days_are_told(
+    store: FolderStore, spec: DatasetSpec, times: list[datetime | None], said: str, columns: int
+) -> None:
+    """DM-06, DM-12: No event time at all, or one that no day follows: a split by days says so, and so does whoever asks for the newest."""
+    rows = pa.table({**{f"c{n}": [1, 1] for n in range(columns)}, "sold": pa.array(times, pa.timestamp("us")), "shop": ["a", "b"]})
+    wide = spec.model_copy(update={"columns": (*spec.columns, *(Column(name=f"c{n}", type="int") for n in range(columns)))})
+    Table(store, "sales").append(rows, "one")
+    with pytest.raises(TrainingRefused, match=said):
+        Snapshot(wide, 1, store).newest()
+
+
 def test_the_digest_names_the_content(snapshot: Snapshot) -> None:
     """DM-06: The same version always has the same digest, another version another."""
     again = Snapshot(snapshot.dataset, 3, snapshot.store)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from perennial.data.merging import Rule
@@ -108,6 +109,28 @@ def test_too_little_is_refused(store: FolderStore, spec: DatasetSpec, count: int
     Table(store, "sales").append(make_days(count, unlabelled_last=count - labelled), "one")
     with pytest.raises(TrainingRefused, match=said):
         split(Snapshot(spec, 1, store), model(), FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "said"),
+    [
+        ([(10, 11)], "has gaps: no row of 2013-01-10 to 2013-01-11 has a known amount, so amounts has .* 0 rows for validation"),
+        ([(8, 8), (10, 11)], "no row of 2013-01-10 to 2013-01-11 has .* 0 rows for validation"),
+        ([(3, 9)], "no row of 2013-01-03 to 2013-01-09 has a known amount, so amounts has 48 rows for train"),
+    ],
+)
+def test_days_that_lack_are_named(
+    store: FolderStore, spec: DatasetSpec, make_days: MakeRows, gaps: list[tuple[int, int]], said: str
+) -> None:
+    """DM-12: A snapshot with a gap is not too small: it lacks these days, as far as they are why a part has too few rows."""
+    rows = make_days(12)
+    days = pc.day(rows["sold"]).to_numpy()
+    out = np.zeros(len(rows), bool)
+    for first, last in gaps:
+        out |= (days >= first) & (days <= last)
+    Table(store, "sales").append(rows.filter(pa.array(~out)), "one")
+    with pytest.raises(TrainingRefused, match=said):
+        split(Snapshot(spec, 1, store), model(test_days=1, validation_days=2, min_train_rows=70), FEATURES)
 
 
 @pytest.fixture

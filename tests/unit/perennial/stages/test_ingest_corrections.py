@@ -136,6 +136,26 @@ def test_each_row_comes_to_its_outcome(
     assert amounts(take.store) == table
 
 
+def test_a_run_that_only_deletes_says_so(take: Any) -> None:
+    """DM-02: And not that it appended no rows."""
+    take(spec(deleted="gone"), "base.csv", BASE)
+    take.store.write("landing/orders/gone.csv", b"id,ts,amount,y,gone\n2,,,,true\n3,,,,true\n")
+    result = ingest.run(SETTINGS, take.store, "orders")
+    assert result.sentence.startswith("Deleted 2 rows of orders by 1 file, now snapshot 2. Of the rows with known keys")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("7,2026-05-07,,,", "amount is null in 1 of 1 rows and the spec of orders does not allow that: fill it, since newest_by tells"),
+        ("7,9999-12-31 08:00,1,,", "ts is on 9999-12-31, after which no day follows, in 1 row of 1, and it is the event time"),
+    ],
+)
+def test_a_refusal_says_what_helps(take: Any, content: str, sentence: str) -> None:
+    """DM-10: A column that tells the newest row cannot be made nullable; a day that no day follows cannot be split by days."""
+    assert sentence in take(NEWEST, "a.csv", f"id,ts,amount,y,gone\n{content}\n").sentence
+
+
 def test_refused_rows_lie_in_quarantine_and_can_be_taken_afterwards(take: Any) -> None:
     """DM-02, DM-10: A file of their own with the reasons; once the spec replaces, landing that file is all that is left to do."""
     take(spec(on_known_key="refuse"), "base.csv", BASE)

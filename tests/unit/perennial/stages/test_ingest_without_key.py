@@ -104,7 +104,7 @@ def test_what_clean_leaves_out_is_counted_everywhere(store: FolderStore, monkeyp
     assert "2 of 3 rows were left out by clean: 2 by `small`." in receipt.sentence
     withdraw_receipt(store, "gems", receipt)
     result = ingest.run(Settings(store="unused", landing_settle_seconds=0), store, "gems")
-    assert result.sentence == "Appended 1 rows of 1 file to gems, now snapshot 1. Its clean left out 2 rows."
+    assert result.sentence == "Appended 1 row of 1 file to gems, now snapshot 1. Its clean left out 2 rows."
     again = receipts(store, "gems")[0]
     assert (again.rows, again.left_out, again.outcome) == (3, {"small": 2}, "appended")
 

@@ -110,7 +110,7 @@ def test_what_cannot_be_counted_is_told(store: FolderStore) -> None:
         run(store)
     with pytest.raises(UnknownName, match=r"There is no dataset 'sale'\. Did you mean sales"):
         run(store, dataset="sale")
-    with pytest.raises(UnknownName, match="is not there or has no rows yet"):
+    with pytest.raises(UnknownName, match=r"is not there or has no rows yet\. `perennial verify` lists the tables"):
         run(store, table="nowhere")
     append(store, 1)
     with pytest.raises(UnknownName, match="it has the versions 1 to 1"):

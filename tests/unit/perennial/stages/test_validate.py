@@ -312,6 +312,27 @@ def test_labels_that_are_no_class_are_said_and_too_many_are_refused(house, tmp_p
     assert house.inbox.get(key).outcome == "refused"
 
 
+@pytest.mark.parametrize(("model", "reads"), [(MODEL, 1), (LATER, 2)])
+def test_rows_are_read_once(house, monkeypatch, model, reads):
+    """DM-12: The labels of a feed are joined to the rows that were checked; what is read besides is which of them are known."""
+    house.model = model
+    house.ingest(0, 9)
+    house.tell(0, 9, 1)
+    tables, scan = [], Table.scan
+    monkeypatch.setattr(Table, "scan", lambda self, *given, **named: tables.append(self.name) or scan(self, *given, **named))
+    assert "Training starts on snapshot 1 of flights" in house.run(cause="data").sentence
+    assert tables.count("flights") == reads
+
+
+def test_rows_without_a_time_train_nothing(house):
+    """DM-12: In a sentence, whoever asks."""
+    rows = pa.table({"id": [1, 2], "when": pa.array([None, None], pa.timestamp("us")), "late": [0, 1]})
+    Table(house.store, "flights").append(rows, "timeless")
+    assert house.run(cause="data").sentence.startswith("when is null in every row of snapshot 1 of flights")
+    with pytest.raises(TrainingRefused, match="when is null in every row"):
+        house.run(cause="manual")
+
+
 def test_only_the_days_that_training_uses_are_checked(house):
     """DM-10: Train, validation and test days; older rows do not count."""
     house.model = MODEL.model_copy(update={"split": MODEL.split.model_copy(update={"train_days": 4})})
