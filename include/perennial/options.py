@@ -303,6 +303,13 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             ),
         ),
     ),
+    "show": (
+        "show what the console shows: the models, who serves each of them, at what weight, since when and why",
+        (
+            Option("what", "what to show", required=True, choices=("models",)),
+            Option("--json", "print it as JSON, for programs", bool),
+        ),
+    ),
     "incidents": (
         "list incidents with their verdicts, and the number of alarms a month",
         (Option("--model", "name of the model; all if absent"),),

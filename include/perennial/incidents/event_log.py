@@ -15,6 +15,7 @@ others look again before they decide. A reader sees every event up to one place 
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -56,10 +57,14 @@ class EventLog(Generic[E]):
 
     def events(self) -> list[E]:
         """All events so far; only new ones are read from the store. Raises StoredDataDamaged at one that cannot be read."""
-        for stored in self.store.list(self.folder):
-            if stored.key == self._place():  # in order, without gaps, however the listing raced with a writer
-                self._seen.append(self._read(stored.key))
+        with contextlib.suppress(KeyError):  # the first place that nobody has taken
+            while True:
+                self._seen.append(self._read(self._place()))
         return self._seen
+
+    def is_longer_than(self, count: int) -> bool:
+        """Whether there are more events than that; none is read."""
+        return self.store.exists(f"{self.folder}/{count:08d}.json")
 
     def write(self, decide: Callable[[], E | None]) -> bool:
         """Write the event that `decide` gives after it has read `events()`, or none.

@@ -21,17 +21,20 @@ However often it is seen, an incident is opened once as long as it is open, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from perennial.errors import UnknownName
 from perennial.incidents import event_log
 from perennial.specs import Verdict
 from perennial.store import Store
+
+log = logging.getLogger("perennial.incidents")
 
 Kind = Literal["drift", "performance", "data quality", "anomaly", "service", "release", "pipeline", "spec"]
 Severity = Literal["info", "warning", "critical"]
@@ -159,6 +162,16 @@ class AlarmRate:
         return f"{self.per_month:.1f} alarms a month ({self.alarms} in {self.days:.0f} days); {judged}."
 
 
+class Summary(BaseModel):
+    """The incidents that are open, and how many there ever were: what a list of many models can read of each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    events: int = Field(ge=0, description="Events of the log that it sums up.")
+    count: int = Field(ge=0, description="Incidents, open or over.")
+    open: tuple[Incident, ...] = Field(description="Those that are open, oldest first.")
+
+
 def known_names(store: Store) -> list[str]:
     """Names of all models and datasets that ever had an incident, including models whose folder is gone."""
     return list(store.folders("incidents"))
@@ -170,6 +183,7 @@ class Incidents:
     def __init__(self, store: Store, model: str) -> None:
         self.store, self.model = store, model
         self._log = event_log.EventLog(store, f"incidents/{model}", Event, f"The incidents of {model}")
+        self._note = f"views/incidents/{model}.json"
         self._known: dict[str, Incident] = {}
         self._applied = 0  # events of the log
 
@@ -180,6 +194,27 @@ class Incidents:
             self._known[event.id] = _after(self._known.get(event.id), event)
         self._applied = len(events)
         return list(self._known.values())
+
+    def summary(self) -> Summary:
+        """The open incidents and their count, from the note that the last writer left; all events are read only if it is old or gone."""
+        try:
+            noted = Summary.model_validate_json(self.store.read(self._note))
+            if not self._log.is_longer_than(noted.events) and (noted.events == 0 or self._log.is_longer_than(noted.events - 1)):
+                return noted
+        except (KeyError, ValidationError):  # from before it was noted, or from a later version of the platform
+            log.debug("The incidents of %s are read anew: %s is not there or cannot be read.", self.model, self._note)
+        return self._summed_up()
+
+    def _summed_up(self) -> Summary:
+        every = self.all()
+        return Summary(events=self._applied, count=len(every), open=tuple(incident for incident in every if incident.is_open))
+
+    def _write(self, decide: Callable[[], Event | None]) -> bool:
+        """Write an event, and note what is open then. Whoever is killed in between leaves an old note, which shows."""
+        if not self._log.write(decide):
+            return False
+        self.store.write(self._note, self._summed_up().model_dump_json().encode())
+        return True
 
     def get(self, id: str) -> Incident:
         """The incident of that id, or of the number it begins with. Raises UnknownName."""
@@ -241,7 +276,7 @@ class Incidents:
                 return Event(what="grown", id=same.id, files=further, evidence=evidence or {})
             return None
 
-        self._log.write(decide)
+        self._write(decide)
         return new or None
 
     def find(self, kind: Kind, key: str) -> Incident | None:
@@ -252,7 +287,7 @@ class Incidents:
         """Close an incident and add the evidence. Returns whether it was open until now; raises UnknownName."""
         id = self.get(id).id
         over = Event(what="resolved", id=id, sentence=sentence, evidence=evidence or {})
-        return self._log.write(lambda: over if self.get(id).is_open else None)
+        return self._write(lambda: over if self.get(id).is_open else None)
 
     def verdict(self, id: str, verdict: Verdict, by: str, note: str = "", *, unless_judged: bool = False) -> Incident:
         """Record a person's verdict; the last one counts, earlier ones stay in the log. Raises UnknownName.
@@ -278,7 +313,7 @@ class Incidents:
                 else Event(what="judged", id=id, verdict=verdict, by=by, note=note)
             )
 
-        self._log.write(decide)
+        self._write(decide)
         return self.get(id)
 
     def ask(self, id: str, run: str) -> Incident | None:
@@ -293,14 +328,14 @@ class Incidents:
             now = self.get(id)
             return Event(what="asked", id=id, by=run) if not now.asked and now.verdict is None else None
 
-        self._log.write(decide)
+        self._write(decide)
         now = self.get(id)
         return now if now.asked == run and now.verdict is None else None
 
     def told(self, id: str, channel: str, news: News) -> bool:
         """Record that a channel accepted an alert. Returns whether it had not accepted it before; raises UnknownName."""
         id = self.get(id).id
-        return self._log.write(
+        return self._write(
             lambda: (
                 Event(what="told", id=id, channel=channel, news=news) if self.get(id).told.get(channel) not in (news, "resolved") else None
             )
@@ -312,7 +347,7 @@ class Incidents:
         Noted once, until the channel works. Raises UnknownName.
         """
         id = self.get(id).id
-        return self._log.write(
+        return self._write(
             lambda: Event(what="missed", id=id, channel=channel, sentence=sentence) if channel not in self.get(id).missed else None
         )
 

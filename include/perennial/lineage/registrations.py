@@ -40,6 +40,7 @@ def note_registration(store: Store, model: str, number: int, digest: str, tags: 
     """
     made = Registration(number=number, digest=digest, tags=dict(tags), time=datetime.now(timezone.utc))
     if store.put_if_absent(_key(model, number), made.model_dump_json().encode()):
+        store.write(_note(model), str(number).encode())
         return
     before = _read(store, _key(model, number))
     if before.digest != digest:
@@ -59,6 +60,19 @@ def registrations(store: Store, model: str) -> dict[int, Registration]:
     return {registration.number: registration for registration in receipts}
 
 
+def newest_registration(store: Store, model: str) -> Registration | None:
+    """The registration that was noted last, found without listing them; None if there is none.
+
+    Raises:
+        StoredDataDamaged: its receipt cannot be read.
+    """
+    try:
+        return _read(store, _key(model, int(store.read(_note(model)))))
+    except (KeyError, ValueError):  # from before it was noted
+        known = registrations(store, model)
+        return known[max(known)] if known else None
+
+
 def _read(store: Store, key: str) -> Registration:
     try:
         return Registration.model_validate_json(store.read(key))
@@ -68,3 +82,8 @@ def _read(store: Store, key: str) -> Registration:
 
 def _key(model: str, number: int) -> str:
     return f"models/{model}/numbers/{number:08d}.json"
+
+
+def _note(model: str) -> str:
+    """Where the number of the newest registration is noted; it may be deleted."""
+    return f"views/numbers/{model}"

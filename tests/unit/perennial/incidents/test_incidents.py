@@ -309,6 +309,14 @@ class MemoryStore:
         self.after()
         return won
 
+    def write(self, key, data):
+        """The last writer wins."""
+        self.objects[key] = data
+
+    def exists(self, key):
+        """Whether it was written."""
+        return key in self.objects
+
 
 class _Key:
     def __init__(self, key) -> None:
@@ -387,6 +395,8 @@ def _history(seed):
         assert sorted(open_now.values()) == sorted(i.id for i in now if i.is_open)
         assert [int(i.id[:4]) for i in now] == list(range(1, len(now) + 1))
         assert all(w.all() == now for w in writers)
+        summary = Incidents(store, "m").summary()
+        assert (summary.count, summary.open) == (len(now), tuple(i for i in now if i.is_open))
     # At the end every channel hears what it has not: whatever happened before, each incident was told.
     for incident in writers[0].all():
         news = due(incident, "mail", "warning", datetime.now(timezone.utc))
@@ -447,16 +457,17 @@ def test_of_many_writers_one_opens(tmp_path):
 def test_what_comes_while_one_decides_is_not_opened_twice(tmp_path, monkeypatch):
     """DE-22, MN-09: Another writer opens the same just after this one has looked: this one looks again and opens nothing."""
     store = FolderStore(str(tmp_path))
-    mine, other, listing, looks = Incidents(store, "m"), Incidents(store, "m"), store.list, []
+    mine, other, reading, looks = Incidents(store, "m"), Incidents(store, "m"), store.read, []
 
-    def listed(folder):
-        found = list(listing(folder))
-        looks.append(folder)
-        if len(looks) == 1:
-            other.open("drift", "same", "warning", "seen")
-        return iter(found)
+    def looked(key):
+        looks.append(key)
+        try:
+            return reading(key)
+        finally:
+            if len(looks) == 1:
+                other.open("drift", "same", "warning", "seen")
 
-    monkeypatch.setattr(store, "list", listed)
+    monkeypatch.setattr(store, "read", looked)
     assert mine.open("drift", "same", "warning", "seen") is None
     assert [i.id for i in Incidents(store, "m").all()] == ["0001-drift"]
 
@@ -502,3 +513,35 @@ def test_of_many_files_twenty_are_named(incidents):
     assert "a019.csv and 30 more. Since then 50 more: b000.csv" in found.sentence
     assert found.sentence.endswith("b019.csv and 30 more.")
     assert found.sentence.count(".csv") == 40
+
+
+@pytest.mark.parametrize(
+    "note", [None, b"", b"{}", b'{"events": 9, "count": 9, "open": []}', b'{"events": 1, "count": 1, "open": []}'], ids=str
+)
+def test_a_summary_is_of_now_whatever_is_noted(tmp_path, note):
+    """MN-09: What a list shows of the open incidents is what the log says, also if the note is gone, garbled, old or of another log."""
+    store = FolderStore(str(tmp_path))
+    incidents = Incidents(store, "m")
+    first = incidents.open("drift", "a", "warning", "seen")
+    incidents.open("drift", "b", "critical", "seen")
+    incidents.resolve(first, "over")
+    if note is None:
+        store.delete("views/incidents/m.json")
+    else:
+        store.write("views/incidents/m.json", note)
+    summary = Incidents(store, "m").summary()
+    assert (summary.events, summary.count, [incident.key for incident in summary.open]) == (3, 2, ["b"])
+
+
+def test_a_summary_reads_one_object(tmp_path, monkeypatch):
+    """MN-09: However long the log is, the open incidents are read from one note; without any incident there is none."""
+    store = FolderStore(str(tmp_path))
+    incidents = Incidents(store, "m")
+    for number in range(5):
+        incidents.open("drift", str(number), "warning", "seen")
+    reads = []
+    read = FolderStore.read
+    monkeypatch.setattr(FolderStore, "read", lambda self, key: reads.append(key) or read(self, key))
+    assert len(Incidents(store, "m").summary().open) == 5
+    assert reads == ["views/incidents/m.json"]
+    assert Incidents(store, "other").summary().count == 0

@@ -1,0 +1,185 @@
+"""The list of models: who serves each of them, at what weight, since when and why, and what is wrong.
+
+>>> import tempfile
+>>> from perennial.store import open_store
+>>> [row.sentence for row in models(open_store(tempfile.mkdtemp())).rows if row.name == "digits"]
+['No version of it is trained yet. Its first training begins once its dataset digits has rows.']
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from perennial import discovery
+from perennial.errors import StoredDataDamaged
+from perennial.incidents.incidents import SEVERITIES, Incident, Incidents, Severity
+from perennial.lineage.ledger import RETIRED, Entry, Ledger, known_models, retired_words
+from perennial.lineage.registrations import Registration, newest_registration
+from perennial.specs import ModelSpec
+from perennial.store import Store
+from perennial.views.view import View
+
+WHOLE = 10_000  # weights in the ledger are basis points of this
+
+State = Literal["serving", "releasing", "paused", "waiting", "nothing trained", "retired", "broken", "unknown"]
+Role = Literal["champion", "candidate", "shadow", "last good", "idle"]
+URGENCY: tuple[State, ...] = ("broken", "unknown", "paused", "releasing", "waiting", "serving", "nothing trained", "retired")
+
+
+class Served(View):
+    """A version that runs."""
+
+    version: int = Field(description="Its number in the registry.")
+    share: float = Field(ge=0, le=1, description="Its share of the traffic.")
+    role: Role = Field(description="Its part in the route.")
+    digest: str = Field(description="Content address of its folder.")
+
+
+class IncidentCount(View):
+    """The open incidents of a model."""
+
+    open: int = Field(ge=0, description="How many.")
+    severity: Severity | None = Field(description="The highest severity among them; none if there are none.")
+    sentence: str = Field(description="What the worst of them is, the newest of equals; empty if there are none.")
+
+
+class ModelRow(View):
+    """One model of the list."""
+
+    name: str
+    title: str = Field(description="Name for people; the name itself where the spec cannot be read.")
+    owner: str = Field(description="Who answers for it; empty where the spec cannot be read.")
+    state: State = Field(description="In a word: what is going on with it.")
+    sentence: str = Field(description="The same as a sentence, with what to do if somebody has to do something.")
+    serving: tuple[Served, ...] = Field(description="Versions that run, the greatest share first.")
+    since: datetime | None = Field(description="When the route was changed last, UTC; none if nothing was ever released.")
+    reason: str = Field(description="Why it was changed, as the ledger says.")
+    actor: str = Field(description="Who changed it.")
+    back_to: int | None = Field(description="The version that a rollback would go back to; none if there is none.")
+    newest: int | None = Field(description="Number of the newest registered version.")
+    incidents: IncidentCount
+
+
+class ModelsView(View):
+    """All models, those first about which somebody may have to do something."""
+
+    rows: tuple[ModelRow, ...]
+
+
+def models(store: Store) -> ModelsView:
+    """The list of models: those with a folder, sound or broken, and those that only the ledger knows."""
+    left_out = {broken.name: broken for broken in discovery.broken() if broken.kind == "model"}
+    specs = discovery.models()
+    rows = [model_row(store, name, specs.get(name), left_out.get(name)) for name in sorted({*specs, *left_out, *known_models(store)})]
+    return ModelsView(rows=tuple(sorted(rows, key=_urgency)))
+
+
+def model_row(store: Store, name: str, spec: ModelSpec | None, broken: discovery.Broken | None = None) -> ModelRow:
+    """What the list says of one model.
+
+    Args:
+        store: has its ledger, registrations and incidents. What is damaged there is said in the row and stops no other one.
+        name: of the model.
+        spec: its spec; None if it is broken or gone.
+        broken: what is wrong with the spec.
+    """
+    damage: list[str] = []
+    moved, last = None, None
+    try:
+        ledger = Ledger(store, name)
+        last, moved = ledger.last(), ledger.last_move()
+    except StoredDataDamaged as error:
+        damage.append(str(error))
+    newest = _newest(store, name, damage)
+    state, sentence = _state(name, spec, broken, moved, newest, damage)
+    return ModelRow(
+        name=name,
+        title=spec.title if spec else name,
+        owner=spec.owner if spec else "",
+        state=state,
+        sentence=sentence,
+        serving=served(moved),
+        since=moved.time if moved else None,
+        reason=moved.reason if moved else "",
+        actor=moved.actor if moved else "",
+        back_to=last.last_good if last else None,
+        newest=newest.number if newest else None,
+        incidents=_incidents(store, name, damage),
+    )
+
+
+def served(entry: Entry | None) -> tuple[Served, ...]:
+    """The versions that run after an entry of the ledger, the greatest share first; none if nothing runs."""
+    if entry is None or not entry.serves:
+        return ()
+    weights = entry.weights or {entry.version: WHOLE}
+    running = {*weights, *(() if entry.shadow is None else (entry.shadow,))}
+    parts = [
+        Served(version=number, share=weights.get(number, 0) / WHOLE, role=_role(entry, number), digest=entry.versions[number])
+        for number in running
+    ]
+    return tuple(sorted(parts, key=lambda part: (-part.share, part.version)))
+
+
+def _role(entry: Entry, number: int) -> Role:
+    roles: dict[int | None, Role] = {entry.last_good: "last good", entry.shadow: "shadow"}
+    roles |= {entry.candidate: "candidate", entry.champion: "champion"}
+    return roles.get(number, "idle")
+
+
+def _newest(store: Store, name: str, damage: list[str]) -> Registration | None:
+    try:
+        return newest_registration(store, name)
+    except StoredDataDamaged as error:
+        damage.append(str(error))
+        return None
+
+
+def _incidents(store: Store, name: str, damage: list[str]) -> IncidentCount:
+    try:
+        open_ones = Incidents(store, name).summary().open
+    except StoredDataDamaged as error:
+        damage.append(str(error))
+        open_ones = ()
+    worst: Incident | None = max(open_ones, key=lambda incident: (SEVERITIES.index(incident.severity), incident.opened), default=None)
+    return IncidentCount(open=len(open_ones), severity=worst.severity if worst else None, sentence=worst.sentence if worst else "")
+
+
+def _state(
+    name: str,
+    spec: ModelSpec | None,
+    broken: discovery.Broken | None,
+    moved: Entry | None,
+    newest: Registration | None,
+    damage: list[str],
+) -> tuple[State, str]:
+    """What is going on with a model, in a word and as a sentence."""
+    if damage or broken or spec is None:
+        gone = f"perennial_models/{name} is gone. Put the folder back, or take the model down with `perennial retire {name}`."
+        return ("broken", broken.sentence) if broken and not damage else ("unknown", damage[0] if damage else gone)
+    if moved and moved.kind == RETIRED:
+        return "retired", retired_words(moved)
+    if moved and moved.candidate is not None:
+        return _releasing(moved)
+    if newest and newest.number > max(moved.versions if moved else (), default=0):
+        begin = f"`perennial release --model {name} --actor YOU` begins that"
+        return "waiting", f"Version {newest.number} has passed the gate and waits for its release: {begin}."
+    if moved is None:
+        return "nothing trained", f"No version of it is trained yet. Its first training begins once its dataset {spec.dataset} has rows."
+    return "serving", f"Version {moved.champion} serves all traffic."
+
+
+def _releasing(entry: Entry) -> tuple[State, str]:
+    share = f"at {100 * entry.weights.get(entry.version, 0) / WHOLE:g} % of the traffic"
+    if entry.kind == "paused":
+        return "paused", f"The release of version {entry.version} waits for a person, {share}: {entry.reason}"
+    return "releasing", f"Version {entry.version} is being released, {share}: {entry.reason}"
+
+
+def _urgency(row: ModelRow) -> tuple[int, int, str]:
+    """Critical incidents first, then what waits for somebody, then by name."""
+    rank = SEVERITIES.index(row.incidents.severity) if row.incidents.severity else -1
+    return -max(rank, 0), URGENCY.index(row.state), row.name
