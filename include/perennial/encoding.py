@@ -12,16 +12,20 @@ number of values and never fails on a null or an unseen category. Only numpy is 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any, ClassVar
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from perennial import clock
+from perennial.tokens import words_of
 
 Columns = Mapping[str, np.ndarray]
 Array = npt.NDArray[Any]
@@ -260,8 +264,126 @@ class Block:
         return _float32(scaled.reshape(len(values), *self.shape))
 
 
-Part = Category | Number | Steps | Cycle | Block
-_PARTS: dict[str, Any] = {part.kind: part for part in (Category, Number, Steps, Cycle, Block)}
+@dataclass(frozen=True)
+class Series:
+    """A list of numbers as `length` values, padded at the end: those of the list in standard deviations, and which of them there are.
+
+    The only part of its tensor. Of a longer list the first elements count, or the last ones with `last`. An element that is no finite
+    number and a null list are as if they were not there.
+    """
+
+    kind: ClassVar[str] = "series"
+    column: str
+    length: int
+    mean: float
+    deviation: float
+    limit: float = 8.0
+    last: bool = False
+
+    @classmethod
+    def fit(cls, columns: Columns, column: str, length: int, *, limit: float = 8.0, last: bool = False) -> Series:
+        """Mean and standard deviation of the elements of all lists."""
+        known = np.concatenate([np.zeros(0), *(_elements(value) for value in columns[column].tolist())])
+        known = known[~np.isnan(known)]
+        mean, deviation = (float(known.mean()), float(known.std())) if known.size else (0.0, 1.0)
+        return cls(column, length, mean, deviation if deviation > _least(mean) else 1.0, limit, last)
+
+    def encode(self, columns: Columns) -> Array:
+        """float32 [rows, 2, length]: the values, 0 where there is none, and 1 where there is one."""
+        lists = columns[self.column].tolist()
+        encoded = np.zeros((len(lists), 2, self.length))
+        for row, value in enumerate(lists):
+            elements = _elements(value)
+            elements = elements[-self.length :] if self.last else elements[: self.length]
+            is_there = ~np.isnan(elements)
+            scaled = np.clip((np.where(is_there, elements, self.mean) - self.mean) / self.deviation, -self.limit, self.limit)
+            encoded[row, :, : len(elements)] = scaled, is_there
+        return _float32(encoded)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of a text, or of a list, as their places in `words`, counted from 2; 1 for unknown ones, 0 where there are no more. int64.
+
+    The only part of its tensor. A text is split by the rule of `perennial.tokens`; elements of a list are words as they are. Of a longer
+    text the first `length` words count.
+    """
+
+    kind: ClassVar[str] = "words"
+    column: str
+    words: tuple[str, ...]
+    length: int
+
+    @classmethod
+    def fit(cls, columns: Columns, column: str, length: int = 64, *, most: int = 20_000, min_rows: int = 2) -> Words:
+        """Keep the words that at least `min_rows` rows have, the most frequent first, at most `most` of them."""
+        rows_of: Counter[str] = Counter()
+        for value in columns[column].tolist():
+            rows_of.update(set(_words(value)))
+        kept = sorted((word for word, rows in rows_of.items() if rows >= min_rows), key=lambda word: (-rows_of[word], word))
+        return cls(column, tuple(kept[:most]), length)
+
+    @property
+    def size(self) -> int:
+        """Number of different codes: none, the unknown word, and the known ones."""
+        return len(self.words) + 2
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {word: place for place, word in enumerate(self.words, 2)}
+
+    def encode(self, columns: Columns) -> Array:
+        """int64 [rows, length]."""
+        values = columns[self.column].tolist()
+        codes = np.zeros((len(values), self.length), dtype=np.int64)
+        for row, value in enumerate(values):
+            places = [self._places.get(word, 1) for word in _words(value)[: self.length]]
+            codes[row, : len(places)] = places
+        return codes
+
+
+@dataclass(frozen=True)
+class Grams:
+    """The pieces of `least` to `most` letters of a text's words, `<` and `>` marking their borders, as codes from 1 to `buckets`. int64.
+
+    The only part of its tensor. A code is a hash that is the same on every machine, so there is nothing to fit, and words that are
+    written a little differently, or in a language without blanks, have codes in common. 0 where there are no more; of a longer text the
+    first `length` pieces count.
+    """
+
+    kind: ClassVar[str] = "grams"
+    column: str
+    length: int = 256
+    buckets: int = 4096
+    least: int = 3
+    most: int = 4
+
+    @property
+    def size(self) -> int:
+        """Number of different codes, 0 included."""
+        return self.buckets + 1
+
+    def encode(self, columns: Columns) -> Array:
+        """int64 [rows, length]."""
+        values = columns[self.column].tolist()
+        codes = np.zeros((len(values), self.length), dtype=np.int64)
+        for row, value in enumerate(values):
+            hashes = [
+                1 + crc32(gram.encode(errors="surrogatepass")) % self.buckets for gram in itertools.islice(self._grams(value), self.length)
+            ]
+            codes[row, : len(hashes)] = hashes
+        return codes
+
+    def _grams(self, value: object) -> Iterator[str]:
+        for word in _words(value):
+            marked = f"<{word}>"
+            for size in range(self.least, self.most + 1):
+                yield from (marked[begin : begin + size] for begin in range(len(marked) - size + 1))
+
+
+Part = Category | Number | Steps | Cycle | Block | Series | Words | Grams
+_PARTS: dict[str, Any] = {part.kind: part for part in (Category, Number, Steps, Cycle, Block, Series, Words, Grams)}
+_ALONE = ("block", "series", "words", "grams")  # each the only part of its tensor
 
 
 class Encoder:
@@ -271,8 +393,8 @@ class Encoder:
         self.tensors: dict[str, tuple[Part, ...]] = {name: tuple(parts) for name, parts in tensors.items()}
         for name, parts in self.tensors.items():
             kinds = {part.kind == "category" for part in parts}
-            if len(kinds) != 1 or (len(parts) > 1 and any(part.kind == "block" for part in parts)):
-                raise ValueError(f"tensor {name} must hold categories alone, numeric parts alone or one block")
+            if len(kinds) != 1 or (len(parts) > 1 and any(part.kind in _ALONE for part in parts)):
+                raise ValueError(f"tensor {name} must hold categories alone, numeric parts alone or one {', '.join(_ALONE)}")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Encoder) and self.tensors == other.tensors
@@ -288,12 +410,12 @@ class Encoder:
         }
 
     def width(self, tensor: str) -> int:
-        """Values per row of a tensor that is no block."""
-        return sum(part.width for part in self.tensors[tensor] if not isinstance(part, Block))
+        """Values per row of a tensor of numbers or categories."""
+        return sum(part.width for part in self.tensors[tensor] if not isinstance(part, Block | Series | Words | Grams))
 
     def sizes(self, tensor: str) -> list[int]:
-        """Number of codes of each category of a tensor."""
-        return [part.size for part in self.tensors[tensor] if isinstance(part, Category)]
+        """Number of codes of each part of a tensor of codes: categories, words or grams."""
+        return [part.size for part in self.tensors[tensor] if isinstance(part, Category | Words | Grams)]
 
     def to_json(self) -> dict[str, Any]:
         """Everything that was fitted, as JSON can carry it."""
@@ -311,6 +433,23 @@ def _part(fields: Mapping[str, Any]) -> Part:
         raise ValueError(f"{fields.get('kind')!r} is no kind of part; known: {', '.join(_PARTS)}")
     part: Part = _PARTS[fields["kind"]](**values)
     return part
+
+
+def _elements(value: object) -> npt.NDArray[np.float64]:
+    """The numbers of a list, what is none or not finite as NaN; none of a null."""
+    if value is None or isinstance(value, float):
+        return np.zeros(0)
+    return _bounded(numbers(np.asarray(value, dtype=object) if isinstance(value, (list, tuple)) else np.asarray(value)))
+
+
+def _words(value: object) -> list[str]:
+    """The words of a text, or the elements of a list; none of a null."""
+    if value is None or isinstance(value, float):  # NaN is what pandas makes of a missing text
+        return []
+    if isinstance(value, str):
+        return words_of(value)
+    elements: Any = value.tolist() if isinstance(value, np.ndarray) else value
+    return [name for element in elements if (name := text(element)) is not None]
 
 
 def _known(columns: Columns, column: str) -> npt.NDArray[np.float64]:

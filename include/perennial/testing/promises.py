@@ -25,7 +25,7 @@ import numpy as np
 from perennial import clock, discovery
 from perennial.encoding import EXACT, Columns, Encoder
 from perennial.errors import UnknownName
-from perennial.specs import DatasetSpec, ModelSpec
+from perennial.specs import Column, DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
     from perennial.training.module import TaskModule
@@ -36,6 +36,8 @@ ROWS = 24
 CLOSE = 1e-5  # of a score: a batch of one row is computed in another order than one of many
 FAR_ZONE, FAR_MACHINE = "Asia/Kathmandu", "Pacific/Kiritimati"  # of no dataset, and away from UTC by 5:45 and 14 hours
 NEVER_SEEN = "a value never seen"
+WORDS = ("good", "Bad,", "Größe", "\u05e9\u05dc\u05d5\u05dd", "\U0001f389", "5\u20ac")  # of texts: accents, another direction, symbols
+STRANGE_TEXTS = ("", " ", NEVER_SEEN, "\U0001f469\u200d\U0001f680", "\u202eright to left", "x" * 500)
 HUGE = (EXACT, EXACT + 1, -EXACT - 1, 2**63 - 1, -(2**63))
 FAR_APART = ((1, 2), (EXACT, EXACT + 2**30))  # two values that a category tells apart even as float32; ranges and capped counts need not
 
@@ -148,10 +150,17 @@ def rows_like(spec: ModelSpec, dataset: DatasetSpec, count: int = ROWS, seed: in
         "bool": lambda: bool(rng.integers(2)),
         "timestamp": lambda: str(rng.choice(times)),
     }
+    of = {"float": made["float"], "int": made["int"], "string": made["string"]}
+
+    def value_of(column: Column) -> Any:
+        if column.type == "list":
+            return [of[column.of]() for _ in range(rng.integers(min(6, column.longest or 6)))]
+        if column.type == "text":
+            return " ".join(rng.choice(WORDS, rng.integers(6)).tolist())[: column.longest]
+        return made[column.type]()
+
     columns = [dataset.column(name) for name in spec.inputs]
-    return [
-        {column.name: None if column.nullable and rng.random() < 0.2 else made[column.type]() for column in columns} for _ in range(count)
-    ]
+    return [{column.name: None if column.nullable and rng.random() < 0.2 else value_of(column) for column in columns} for _ in range(count)]
 
 
 def _order(trial: Trial) -> Iterator[str]:
@@ -188,6 +197,18 @@ def _unseen(trial: Trial) -> Iterator[str]:
     for name in trial.named("string"):
         if why := _not_scored(trial, [{**row, name: NEVER_SEEN} for row in trial.rows]):
             yield f"with a value of {name} that no training row had {why}: encode it by Category of perennial.encoding, where it is 0."
+
+
+def _strange(trial: Trial) -> Iterator[str]:
+    """Any text and any list is scored: empty ones, words never seen, signs that cannot be seen."""
+    for name in trial.named("text"):
+        longest = trial.dataset.column(name).longest
+        given = [{**row, name: value[:longest]} for row, value in zip(trial.rows, cycle(STRANGE_TEXTS), strict=False)]
+        if why := _not_scored(trial, given):
+            yield f"with a text of {name} that is empty or strange {why}: encode it by Words or Grams of perennial.encoding."
+    for name in trial.named("list"):
+        if why := _not_scored(trial, [{**row, name: []} for row in trial.rows]):
+            yield f"with an empty list of {name} {why}: encode it by Series or Words of perennial.encoding."
 
 
 def _alone(trial: Trial) -> Iterator[str]:
@@ -312,6 +333,9 @@ def _as_others_give(values: np.ndarray, kind: str) -> Iterator[tuple[str, np.nda
             yield "int64", values.astype(np.int64), values
         known = [int(value) if is_known else None for value, is_known in zip(values.tolist(), whole, strict=True)]
         yield "objects", np.array(known, dtype=object), values
+    if kind == "list":  # a table gives arrays, the log of predictions lists
+        lists = [value.tolist() if isinstance(value, np.ndarray) else value for value in values.tolist()]
+        yield "lists", np.fromiter(lists, dtype=object, count=len(lists)), values
     if kind == "timestamp":
         yield "datetime64[us]", values.astype("datetime64[us]"), values
 
@@ -342,6 +366,7 @@ PROMISES: dict[str, Callable[[Trial], Iterator[str]]] = {
     "column order": _order,
     "nulls": _nulls,
     "unseen categories": _unseen,
+    "strange texts and lists": _strange,
     "a row alone": _alone,
     "time zone": _zone,
     "huge whole numbers": _huge,

@@ -25,6 +25,7 @@ from perennial.training.scoring import open_session, run_session
 TOLERANCE = 1e-4
 GOLDEN_ROWS = 48
 _OPSET = 18
+_UNSEEN: dict[str, Any] = {"string": "never seen", "text": "Never seen: \U0001f389", "list": []}
 
 
 class _Scores(torch.nn.Module):
@@ -87,11 +88,11 @@ def export(
 
 
 def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> dict[str, np.ndarray]:
-    """Rows spread over the given ones, then for each nullable input a row without it, and for each text input
-    a row with a value never seen."""
+    """Rows spread over the given ones, then for each nullable input a row without it, and for each input of words, texts or lists
+    a row with a value never seen: a word, a text, an empty list."""
     total = len(columns[spec.inputs[0]])
     nullable = [name for name in spec.inputs if dataset.column(name).nullable]
-    unseen = [name for name in spec.inputs if dataset.column(name).type == "string"]
+    unseen = [name for name in spec.inputs if dataset.column(name).type in _UNSEEN]
     edges = len(nullable) + len(unseen) + (1 if nullable else 0)
     places = np.linspace(0, total - 1, GOLDEN_ROWS + edges).astype(int)
     golden = {name: columns[name][places].astype(object) for name in spec.inputs}
@@ -103,7 +104,7 @@ def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> d
         golden[name][row] = None
         row += 1
     for name in unseen:
-        golden[name][row] = "never seen"
+        golden[name][row] = _UNSEEN[dataset.column(name).type]
         row += 1
     for name in nullable:
         golden[name][-1] = None

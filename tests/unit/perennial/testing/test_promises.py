@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from perennial import discovery
-from perennial.encoding import Category, Columns, Cycle, Encoder, Number, hours, numbers, text, times
+from perennial.encoding import Category, Columns, Cycle, Encoder, Number, Series, Words, hours, numbers, text, times
 from perennial.errors import UnknownName
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.testing import PROMISES, Trial, broken_promises, check_model, rows_like
@@ -34,6 +34,8 @@ DATASET = DatasetSpec(
         Column(name="price", type="float"),
         Column(name="discount", type="float", nullable=True),
         Column(name="shop", type="string"),
+        Column(name="note", type="text", nullable=True),
+        Column(name="prices", type="list", of="float"),
         Column(name="late", type="int"),
     ),
 )
@@ -45,7 +47,7 @@ SPEC = ModelSpec(
     task="binary",
     classes=("on_time", "late"),
     label="late",
-    inputs=("ordered", "customer", "pieces", "price", "discount", "shop"),
+    inputs=("ordered", "note", "customer", "pieces", "price", "discount", "shop", "prices"),
     gate=GateSpec(floors={"log_loss": 0.7}),
 )
 
@@ -59,6 +61,8 @@ def fit(columns: Columns) -> Encoder:
         {
             "numbers": [*(Number.fit(columns, name, nulls=True) for name in ("pieces", "price", "discount")), Cycle("hour", 24)],
             "categories": [Category.fit(columns, name) for name in ("shop", "customer")],
+            "words": [Words.fit(columns, "note", 8)],
+            "prices": [Series.fit(columns, "prices", 4)],
         }
     )
 
@@ -74,28 +78,31 @@ class Model(TaskModule):
         super().__init__(encoder, spec)
         self.layer = torch.nn.Linear(encoder.width("numbers"), 2)
         self.embeddings = torch.nn.ModuleList(torch.nn.Embedding(size, 2) for size in encoder.sizes("categories"))
+        self.words = torch.nn.Embedding(encoder.sizes("words")[0], 2, padding_idx=0)
 
-    def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor, words: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
         """Logits [rows, 2]."""
         logits: torch.Tensor = self.layer(numbers.float()) + sum(e(categories[:, i]) for i, e in enumerate(self.embeddings))
-        return logits
+        return logits + self.words(words).sum(dim=1) + prices.sum(dim=2)
 
 
 class Mixes(Model):
     """Looks at all rows of the batch."""
 
-    def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor, words: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
         """Logits [rows, 2]."""
-        logits = super().forward(numbers, categories)
+        logits = super().forward(numbers, categories, words, prices)
         return logits - logits.mean(dim=0)
 
 
 class Ranged(Model):
     """Has a tensor of codes besides."""
 
-    def forward(self, numbers: torch.Tensor, categories: torch.Tensor, range: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, numbers: torch.Tensor, categories: torch.Tensor, words: torch.Tensor, prices: torch.Tensor, range: torch.Tensor
+    ) -> torch.Tensor:
         """Logits [rows, 2]."""
-        return super().forward(numbers, categories) + range[:, None].float().clamp(0, 9)
+        return super().forward(numbers, categories, words, prices) + range[:, None].float().clamp(0, 9)
 
 
 def tried(network: type[TaskModule] = Model, **features: Callable[..., Any]) -> Trial:
@@ -128,12 +135,17 @@ def as_doubles(encoder: Encoder, columns: Columns) -> dict[str, np.ndarray]:
 
 
 BROKEN = {
-    "column order": (changed(price=lambda columns: numbers(list(columns.values())[3])), "price", "by their names"),
+    "column order": (changed(price=lambda columns: numbers(list(columns.values())[4])), "price", "by their names"),
     "nulls": (changed(discount=lambda columns: np.array([1 - value for value in nulls(columns["discount"])])), "discount", "numbers"),
     "unseen categories": (
         changed(shop=lambda columns: np.array([{"a": "x", "b": "y", "c": "z"}[value] for value in columns["shop"]], dtype=object)),
         "shop",
         "Category",
+    ),
+    "strange texts and lists": (
+        changed(note=lambda columns: np.array([value and value.split()[0] for value in columns["note"].tolist()], dtype=object)),
+        "note",
+        "Words or Grams",
     ),
     "a row alone": (changed(price=lambda columns: columns["price"] - columns["price"].mean()), "price", "fit"),
     "time zone": (changed(ordered=hour_of_the_machine), "ordered", "fromtimestamp"),
