@@ -43,7 +43,9 @@ color:var(--quiet);font-size:.875rem;padding-bottom:.3rem}
 td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}th{font-weight:600}\
 .n{white-space:nowrap}
 td svg{width:8rem}td:first-child{min-width:6rem}
-@media(max-width:30rem){td,th{padding-right:.5rem}td svg{width:5rem}td:first-child{min-width:3.5rem}}
+.matrix{width:auto}.matrix td,.matrix thead th{text-align:center;padding:.3rem .5rem}.matrix tbody th{position:sticky;left:0;\
+background:var(--paper);max-width:9rem}
+@media(max-width:30rem){td,th{padding-right:.5rem}.n{white-space:normal}td svg{width:5rem}td:first-child{min-width:3.5rem}}
 .key i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .3em 0 .9em}.key i:first-child{margin-left:0}\
 details{margin:.6rem 0}summary{cursor:pointer}
 @media print{body{font-size:11pt}main{max-width:none;padding:0}.verdict,.tiles li,svg *{print-color-adjust:exact;\

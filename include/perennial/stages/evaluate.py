@@ -9,10 +9,11 @@ import io
 import json
 import logging
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from perennial import discovery
 from perennial.data.labels import ALL_KNOWN, UnknownLabels
 from perennial.data.snapshots import snapshot_at, unknown_of
 from perennial.data.splits import columns_of_split, groups_of, part_of
-from perennial.encoding import Columns, rows_from_columns
+from perennial.encoding import Columns, rows_from_columns, text
 from perennial.lineage.manifest import Manifest, require_code
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.registry.model_registry import ModelRegistry, Version
@@ -35,12 +36,18 @@ from perennial.stages import _agreement
 from perennial.stages._snapshots import with_labels_of
 from perennial.stages.train import RECORD
 from perennial.store import Store
-from perennial.training.evaluation import calibration_curve, intervals, metrics, per_row_loss, slice_metrics
+from perennial.training.confusion import confusion
+from perennial.training.evaluation import calibration_curve, intervals, metrics, per_row_loss, predict, simple_rule, slice_metrics
 from perennial.training.recalibration import read_recalibration
-from perennial.training.report import page
+from perennial.training.report import page, rows_words
+from perennial.training.residuals import residuals
 from perennial.training.scoring import load_features, score
 
+if TYPE_CHECKING:
+    import pandas
+
 DRAWN: dict[str, Drawn] = {"time": "days", "group": "groups", "random": "rows"}  # by how the split was made
+WORST_ROWS = 10  # are shown by their key
 log = logging.getLogger("perennial.evaluate")
 
 
@@ -124,7 +131,7 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
         parts = {"test": measure(store, spec, dataset, candidate, candidate, champion)}
         if champion:
             parts["old_context"] = measure(store, spec, dataset, champion, candidate, champion)
-        document = describe(spec, dataset, candidate, champion, parts) | {
+        document = describe(spec, dataset, candidate, champion, parts, rule_of(store, spec, dataset, candidate)) | {
             "run_id": run_id,
             "incomparable": incomparable,
             "incomparable_with": registered.number if registered and incomparable else None,
@@ -161,17 +168,12 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
 
     Labels of a feed are those that the candidate's training knew, for the champion's older days too: what was corrected since counts.
     """
-    first, end = (np.datetime64(day) for day in source.record["bounds"]["test"])
     versions = {"candidate": candidate} | ({"champion": champion} if champion else {})
     # A champion may read what the dataset has no more: the table has it still, of the batches that had it.
     names = dict.fromkeys([column.name for column in dataset.table_columns] + list(columns_of_split(source.split, dataset)))
     for version in versions.values():
         names |= dict.fromkeys(given["name"] for given in version.signature["inputs"])
-    rows_of_source = with_labels_of(snapshot_at(store, dataset, source.manifest.snapshot), candidate.manifest)
-    names |= dict.fromkeys(rows_of_source.labels.spec.columns if rows_of_source.labels else ())
-    frame = rows_of_source.rows(list(names), first.astype("datetime64[s]").item(), end.astype("datetime64[s]").item())
-    if source.split.by != "time":  # its days have rows of all parts
-        frame = frame[part_of(frame, source.split, dataset) == "test"].reset_index(drop=True)
+    frame = _rows_of(store, dataset, source, candidate, "test", names)
     columns = {name: frame[name].to_numpy() for name in frame.columns}
     labels = load_features(candidate.folder).label(columns)
     known = ~np.isnan(labels)
@@ -183,10 +185,43 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
     return Compared(columns, labels[known], days, scores, unknown, DRAWN[source.split.by], groups)
 
 
+def rule_of(store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed) -> list[float]:
+    """What a rule that knows the candidate's training rows, and of a row to score nothing, always answers: `evaluation.simple_rule`."""
+    names = dict.fromkeys([column.name for column in dataset.table_columns] + list(columns_of_split(candidate.split, dataset)))
+    frame = _rows_of(store, dataset, candidate, candidate, "train", names)
+    labels = load_features(candidate.folder).label({name: frame[name].to_numpy() for name in frame.columns})
+    return simple_rule(spec.task, labels[~np.isnan(labels)], len(spec.classes))
+
+
+def _rows_of(store: Store, dataset: DatasetSpec, source: Sealed, candidate: Sealed, part: str, names: Iterable[str]) -> pandas.DataFrame:
+    """The rows of a part of a version's snapshot, with those columns and the labels that the candidate's training knew."""
+    first, end = (np.datetime64(day).astype("datetime64[s]").item() for day in source.record["bounds"][part])
+    snapshot = with_labels_of(snapshot_at(store, dataset, source.manifest.snapshot), candidate.manifest)
+    brought = snapshot.labels.spec.columns if snapshot.labels else ()
+    frame = snapshot.rows(list(dict.fromkeys([*names, *brought])), first, end)
+    if source.split.by == "time":
+        return frame
+    return frame[part_of(frame, source.split, dataset) == part].reset_index(drop=True)  # its days have rows of all parts
+
+
 def describe(
-    spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed, champion: Sealed | None, parts: dict[str, Compared]
+    spec: ModelSpec,
+    dataset: DatasetSpec,
+    candidate: Sealed,
+    champion: Sealed | None,
+    parts: dict[str, Compared],
+    rule: Sequence[float] = (),
 ) -> dict[str, Any]:
-    """The evaluation as JSON can carry it."""
+    """The evaluation as JSON can carry it.
+
+    Args:
+        spec: of the model.
+        dataset: of the model.
+        candidate: the version that is evaluated.
+        champion: the one that it is compared with, if any.
+        parts: `test`, and with a champion `old_context`.
+        rule: what a rule without inputs always answers (`rule_of`), to be measured beside them.
+    """
     first, end = candidate.record["bounds"]["test"]
     document: dict[str, Any] = {
         "model": spec.name,
@@ -194,6 +229,7 @@ def describe(
         "digest": candidate.manifest.digest,
         "snapshot": candidate.manifest.snapshot,
         "bounds": candidate.record["bounds"],
+        "split": {"by": candidate.split.by, "group": list(candidate.split.group)},
         "coverage": candidate.record.get("coverage", {}),  # with a label feed: rows and labelled rows of each day
         "champion": {"version": champion.number, "digest": champion.manifest.digest} if champion else None,
         # A champion that was trained or recalibrated on some of these days has an advantage that a new one can never have.
@@ -202,6 +238,7 @@ def describe(
     }
     for name, part in parts.items():
         facts: dict[str, Any] = {"rows": len(part.labels), "days": [str(part.days.min()), str(part.days.max())], "drawn": part.drawn}
+        facts["units"] = len(np.unique(part.units))  # days or groups
         facts["classes"] = {name: int((part.labels == place).sum()) for place, name in enumerate(spec.classes)}
         facts["unknown_labels"] = part.unknown.as_json()
         for who, scores in part.scores.items():
@@ -209,8 +246,33 @@ def describe(
             if name == "test":
                 facts[who]["intervals"] = intervals(spec.task, part.labels, scores, part.units, seed=spec.training.seed)
                 facts[who]["curve"] = [] if spec.task == "regression" else calibration_curve(spec.task, part.labels, scores)
+                facts[who] |= _closer(spec, part, scores)
         document["parts"][name] = facts
+    test = parts["test"]
+    document["parts"]["test"]["worst"] = worst_rows(spec, dataset, test)
+    if rule:
+        always = np.tile(rule, (len(test.labels), 1))
+        document["parts"]["test"]["rule"] = {"metrics": metrics(spec.task, test.labels, always)}
     return document
+
+
+def worst_rows(spec: ModelSpec, dataset: DatasetSpec, part: Compared) -> list[dict[str, Any]]:
+    """The rows on which the candidate loses most, the worst first: key in words, what is actual, and what each version said: the value, or
+    the class and the score that it gave to the actual one."""
+    places = np.argsort(-per_row_loss(spec.task, part.labels, part.scores["candidate"]), kind="stable")[:WORST_ROWS]
+    keys = rows_from_columns({name: part.columns[name][places] for name in dataset.key_columns}, dataset.key_columns)
+    rows = []
+    for place, key in zip(places, keys, strict=True):
+        label = part.labels[place]
+        row: dict[str, Any] = {"key": {name: text(value) or "" for name, value in key.items()}}
+        if spec.task == "regression":
+            row |= {"actual": float(label), **{who: float(scores[place, 0]) for who, scores in part.scores.items()}}
+        else:
+            row["actual"] = spec.classes[int(label)]
+            for who, scores in part.scores.items():
+                row[who] = [spec.classes[predict(spec.task, scores[place : place + 1])[0]], float(scores[place, int(label)])]
+        rows.append(row)
+    return rows
 
 
 def losses_table(spec: ModelSpec, dataset: DatasetSpec, parts: dict[str, Compared]) -> bytes:
@@ -239,6 +301,14 @@ def _champion(store: Store, spec: ModelSpec, candidate: Sealed, registered: Vers
     folder = fetch(store, spec.name, registered.digest, scratch / "champion")
     champion = Sealed(read_manifest(store, spec.name, registered.digest), folder, registered.number)
     return champion, compare(champion.signature, candidate.signature)
+
+
+def _closer(spec: ModelSpec, part: Compared, scores: np.ndarray) -> dict[str, Any]:
+    """How a version errs: by prediction and over time, or by class. Time says something only where it made the split."""
+    if spec.task == "regression":
+        days = part.days if part.drawn == "days" else None
+        return {"residuals": residuals(part.labels, scores, part.units, days, seed=spec.training.seed)}
+    return {"confusion": confusion(spec.classes, part.labels, predict(spec.task, scores), part.units, seed=spec.training.seed)}
 
 
 def _seen(champion: Sealed, candidate: Sealed) -> list[tuple[str, str]]:
@@ -276,10 +346,11 @@ def _sentence(spec: ModelSpec, document: dict[str, Any]) -> str:
     test = document["parts"]["test"]
     metric = spec.gate.metric
     low, high = test["candidate"]["intervals"][metric]
-    sentence = (
-        f"{metric.replace('_', ' ')} {test['candidate']['metrics'][metric]:.4f} ({low:.4f} to {high:.4f}) on {test['rows']} rows of "
-        f"{document['bounds']['test'][0]} onwards"
+    sentence = f"{metric.replace('_', ' ')} {test['candidate']['metrics'][metric]:.4f} ({low:.4f} to {high:.4f}) on " + rows_words(
+        test, document["split"], document["bounds"]["test"]
     )
+    if "rule" in test:
+        sentence += f"; a simple rule has {test['rule']['metrics'][metric]:.4f}"
     if "champion" in test:
         sentence += f"; the champion, version {document['champion']['version']}, has {test['champion']['metrics'][metric]:.4f}"
     absent = [f"`{name}`" for name, rows in test["classes"].items() if not rows]

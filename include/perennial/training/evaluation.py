@@ -14,7 +14,7 @@ docs/decisions/0047-what-stays-hand-written.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -61,6 +61,14 @@ def predict(task: Task, scores: np.ndarray) -> npt.NDArray[np.int64]:
     """Class numbers: the positive class from a probability of one half upwards, else the likeliest class."""
     places: npt.NDArray[np.int64] = (scores[:, 1] >= 0.5).astype(np.int64) if task == "binary" else scores.argmax(axis=1)
     return places
+
+
+def simple_rule(task: Task, labels: np.ndarray, classes: int) -> list[float]:
+    """What a rule without inputs says of every row, [classes] or [1]: the mean of these labels, or each class's share of them."""
+    if task == "regression":
+        return [float(labels.mean())]
+    shares: list[float] = (np.bincount(labels.astype(np.int64), minlength=classes) / len(labels)).tolist()
+    return shares
 
 
 def per_row_loss(task: Task, labels: np.ndarray, scores: np.ndarray) -> Floats:
@@ -125,15 +133,25 @@ def intervals(
 
     With one day only, rows are drawn: such an interval is too narrow, and all that can be had.
     """
-    rng = np.random.default_rng(seed)
-    draw = _draw_days(days, rng) if len(np.unique(days)) > 1 else lambda: rng.integers(0, len(labels), len(labels))
     drawn: dict[str, list[float]] = {}
-    for _ in range(resamples):
-        rows = draw()
+    for rows in redrawn(days, len(labels), seed=seed, resamples=resamples):
         for name, value in metrics(task, labels[rows], scores[rows]).items():
             drawn.setdefault(name, []).append(value)
+    return {name: interval_of(values, level) for name, values in drawn.items()}
+
+
+def redrawn(units: np.ndarray, rows: int, *, seed: int = 0, resamples: int = 200) -> Iterator[npt.NDArray[np.int64]]:
+    """Places of rows, drawn with replacement, for each resample: whole units (equal numbers) where there are several, else rows."""
+    rng = np.random.default_rng(seed)
+    draw = _draw_days(units, rng) if len(np.unique(units)) > 1 else lambda: rng.integers(0, rows, rows)
+    for _ in range(resamples):
+        yield draw()
+
+
+def interval_of(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
+    """The middle share `level` of what a figure was in the resamples."""
     tail = (1 - level) / 2
-    return {name: (float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail))) for name, values in drawn.items()}
+    return float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail))
 
 
 def _draw_days(days: np.ndarray, rng: np.random.Generator) -> Callable[[], np.ndarray]:

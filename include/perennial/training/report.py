@@ -1,137 +1,341 @@
-"""An evaluation as one self-contained HTML page, without scripts or network access."""
+"""An evaluation as one self-contained HTML page, without scripts or network access: what `perennial evaluate` writes beside its figures.
+
+>>> import json
+>>> from pathlib import Path
+>>> from perennial import discovery
+>>> for file in Path("reports/flight_delays").glob("*/evaluation.json"):  # draw them again
+...     drawn = file.with_suffix(".html").write_text(page(discovery.model("flight_delays"), json.loads(file.read_text())))
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from perennial.pages import document, shortened, table_of
 from perennial.specs import ModelSpec
+from perennial.training import pictures
+from perennial.training.pictures import COLOURS, Range, number, percent
 
-_STYLE = """\
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#1b1f24}
-h1{font-size:1.5rem}
-h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #d8dee4}
-td:first-child,th:first-child{text-align:left}
-.note{color:#57606a}
-svg text{font:11px system-ui,sans-serif;fill:#57606a}
-"""
 _NEWEST_DAYS = 60  # of which the page shows how many rows have a label
-_COLOURS = {"candidate": "#0969da", "champion": "#bf8700"}
+_MOST_LETTERS = 80  # of a key's value among the worst rows
+_UNITS = {"days": "whole days", "groups": "whole groups", "rows": "single rows"}
 
 
-def page(spec: ModelSpec, document: dict[str, Any]) -> str:
+def page(spec: ModelSpec, evaluation: dict[str, Any]) -> str:
     """The page of an evaluation document (`stages/evaluate.py`)."""
-    parts, champion = document["parts"], document["champion"]
-    first, end = document["bounds"]["test"]
+    parts, test = evaluation["parts"], evaluation["parts"]["test"]
     sections = [
-        f"<h1>{escape(spec.title)}: candidate {escape(document['digest'][:12])}</h1>",
-        f"<p>Snapshot {document['snapshot']} of {escape(spec.dataset)}; {parts['test']['rows']:,} test rows from {escape(first)} "
-        f"to before {escape(end)}. "
-        + (
-            f"Beside it, on the same rows: version {escape(str(champion['version']))}, the champion."
-            if champion
-            else escape(document["incomparable"]) or "There is no champion to compare it with."
-        )
-        + "</p>",
+        f"<h1>{escape(spec.title)}: candidate {escape(evaluation['digest'][:12])}</h1>",
+        _introduction(spec, evaluation),
+        _tiles(spec, test),
+        "<h2>All figures on the test rows</h2>",
+        _metrics(test),
+        f"<p class='quiet small'>{_methods(spec, test)}</p>",
+        *(_regression(spec, test) if spec.task == "regression" else _classes(spec, test)),
+        *_worst(spec, test),
     ]
-    if document["champion_saw_test_days"]:
-        sections.append(
-            "<p><strong>The champion was trained or recalibrated on some of these days</strong>, "
-            "so its figures here are better than they will be on new ones.</p>"
-        )
-    if document["coverage"]:
-        sections += ["<h2>Labels by day</h2>", _coverage(document["coverage"])]
-    sections += ["<h2>Test split</h2>", _metrics(parts["test"])]
-    if spec.task != "regression":
-        sections += [
-            "<h2>Calibration</h2>",
-            _curve(parts["test"]),
-            '<p class="note">Share that came true against the mean score of each tenth; the line is a perfect forecast.</p>',
-        ]
+    if evaluation["coverage"]:
+        sections += ["<h2>Labels by day</h2>", _coverage(evaluation["coverage"])]
     if "old_context" in parts:
         old = parts["old_context"]
+        timed = old["drawn"] == "days"
+        of = f"days, {escape(old['days'][0])} to {escape(old['days'][1])}" if timed else f"rows, {old['rows']:,} of its own snapshot"
         sections += [
-            "<h2>Older days</h2>",
-            f'<p class="note">The champion\'s own test days, {escape(old["days"][0])} to {escape(old["days"][1])}: '
-            "has the candidate forgotten them?</p>",
+            f"<h2>Older {'days' if timed else 'rows'}</h2>",
+            f"<p class=quiet>The champion's own test {of}: has the candidate forgotten them?</p>",
             _metrics(old),
         ]
     for column in spec.slices:
-        sections += [f"<h2>By {escape(column)}</h2>", _slices(parts["test"], column, spec.gate.metric)]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(spec.title)}: '
-        f"evaluation</title><style>{_STYLE}</style><body>{''.join(sections)}</body></html>"
-    )
+        sections += [f"<h2>By {escape(column)}</h2>", _slices(test, column, spec.gate.metric)]
+    return document(f"{spec.title}: evaluation", sections)
 
 
-def _coverage(days: dict[str, list[int]], height: int = 90, width: int = 12) -> str:
-    """Bars of the newest days: rows in grey, those of them whose label the training knew in blue."""
-    newest = list(days.items())[-_NEWEST_DAYS:]
-    most, bars = max(rows for _, (rows, _) in newest), []
-    for place, (day, (rows, labelled)) in enumerate(newest):
-        title = f"<title>{escape(day)}: {labelled:,} of {rows:,} rows ({labelled / rows:.0%}) have a label</title>"
-        for count, colour in ((rows, "#d8dee4"), (labelled, _COLOURS["candidate"])):
-            tall = height * count / most
-            bars.append(
-                f'<rect x="{place * width}" y="{height - tall:.1f}" width="{width - 2}" height="{tall:.1f}" fill="{colour}">{title}</rect>'
-            )
-    rows, labelled = (sum(counts) for counts in zip(*days.values(), strict=True))
-    return (
-        f'<svg width="{len(newest) * width}" height="{height}" role="img" aria-label="Labels by day">{"".join(bars)}</svg>'
-        f'<p class="note">{escape(newest[0][0])} to {escape(newest[-1][0])}: rows of each day, in blue those whose label was known; '
-        f"of all {rows:,} rows {labelled:,} ({labelled / rows:.0%}).</p>"
+def rows_words(part: dict[str, Any], split: dict[str, Any], bounds: Sequence[str]) -> str:
+    """Which rows are the test rows: the newest days, whole groups, or rows at random.
+
+    Args:
+        part: of the evaluation: its rows, and what is drawn again.
+        split: how the snapshot was split.
+        bounds: first day, and the day after the last.
+    """
+    rows = f"{part['rows']:,} test rows"
+    if split["by"] == "group":
+        return f"{rows}: all rows of {part['units']:,} groups by {', '.join(split['group'])}, of which no row was trained on"
+    if split["by"] == "random":
+        return f"{rows}, each chosen at random whatever its time"
+    return f"{rows} from {bounds[0]} to before {bounds[1]}"
+
+
+def _introduction(spec: ModelSpec, evaluation: dict[str, Any]) -> str:
+    champion, test = evaluation["champion"], evaluation["parts"]["test"]
+    rows = rows_words(test, evaluation["split"], evaluation["bounds"]["test"])
+    beside = (
+        f"Beside it, on the same rows: version {escape(str(champion['version']))}, the champion."
+        if champion
+        else escape(evaluation["incomparable"]) or "There is no champion to compare it with."
     )
+    said = f"<p>Snapshot {evaluation['snapshot']} of {escape(spec.dataset)}; {escape(rows)}. {beside}</p>"
+    if evaluation["champion_saw_test_days"]:
+        said += (
+            "<p><strong>The champion was trained or recalibrated on some of these days</strong>, "
+            "so its figures here are better than they will be on new ones.</p>"
+        )
+    return said
+
+
+def _tiles(spec: ModelSpec, test: dict[str, Any]) -> str:
+    """The gate's metric of whoever was measured."""
+    metric = spec.gate.metric
+    words = metric.replace("_", " ")
+    shown = []
+    for who, name in (("candidate", "candidate"), ("champion", "champion"), ("rule", "simple rule")):
+        value = test.get(who, {}).get("metrics", {}).get(metric)
+        if value is not None:
+            shown.append(f"<li><strong>{number(value)}</strong><span>{escape(words)}, {name}</span></li>")
+    return f"<ul class=tiles>{''.join(shown)}</ul>" if shown else ""
+
+
+def _methods(spec: ModelSpec, test: dict[str, Any]) -> str:
+    units = test["drawn"] if test["units"] > 1 or test["drawn"] == "rows" else "rows"
+    rule = (
+        "the mean of the training rows' labels" if spec.task == "regression" else "the shares that the classes have among the training rows"
+    )
+    said = f"Below each figure its 95 % interval, from {_UNITS[units]} drawn again."
+    return said + (f" The simple rule looks at no input: it always answers {rule}. A model must do better." if "rule" in test else "")
 
 
 def _metrics(part: dict[str, Any]) -> str:
-    who = [name for name in _COLOURS if name in part]
+    who = [name for name in (*COLOURS, "rule") if name in part]
     rows = []
-    for metric, value in part["candidate"]["metrics"].items():
-        interval = part["candidate"].get("intervals", {}).get(metric)
-        cells = [f"{value:.4f}" + (f' <span class="note">({interval[0]:.4f} to {interval[1]:.4f})</span>' if interval else "")]
-        cells += [f"{part[name]['metrics'].get(metric, float('nan')):.4f}" for name in who[1:]]
+    for metric in part["candidate"]["metrics"]:
+        cells = []
+        for name in who:
+            value, interval = part[name]["metrics"].get(metric), part[name].get("intervals", {}).get(metric)
+            cells.append(_figure(value, interval))
         rows.append([escape(metric.replace("_", " ")), *cells])
-    return _table(["metric", *who], rows)
+    return table_of(["metric", *("simple rule" if name == "rule" else name for name in who)], rows)
+
+
+def _figure(value: float | None, interval: Sequence[float] | None = None) -> str:
+    if value is None:
+        return "<span class=quiet>none</span>"
+    span = f"<br><span class='quiet small n'>{number(interval[0])} to {number(interval[1])}</span>" if interval else ""
+    return f"<span class=n>{number(value)}</span>{span}"
 
 
 def _slices(part: dict[str, Any], column: str, metric: str) -> str:
-    who = [name for name in _COLOURS if name in part]
+    who = [name for name in COLOURS if name in part]
     rows = []
     for value, figures in part["candidate"]["slices"][column].items():
         others = [part[name]["slices"][column].get(value, {}).get(metric) for name in who]
-        rows.append([escape(value), f"{figures['rows']:,.0f}", *("" if other is None else f"{other:.4f}" for other in others)])
-    return _table([column, "rows", *(f"{metric.replace('_', ' ')}, {name}" for name in who)], rows)
+        rows.append([escape(value), f"{figures['rows']:,.0f}", *("" if other is None else number(other) for other in others)])
+    if not rows:
+        return "<p class=quiet>No value of it has rows enough for figures of its own.</p>"
+    return table_of([column, "rows", *(f"{metric.replace('_', ' ')}, {name}" for name in who)], rows)
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = ["".join(f"<th>{escape(name)}</th>" for name in head), *("".join(f"<td>{cell}</td>" for cell in row) for row in rows)]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
-def _curve(part: dict[str, Any], size: int = 320) -> str:
-    def place(score: float, observed: float) -> tuple[float, float]:
-        return 40 + score * (size - 60), size - 30 - observed * (size - 60)
-
-    (x0, y0), (x1, y1) = place(0, 0), place(1, 1)
-    marks = [
-        f'<line x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" stroke="#d0d7de"/>',
-        f'<polyline points="{x0},{y1} {x0},{y0} {x1},{y0}" fill="none" stroke="#8c959f"/>',
+def _regression(spec: ModelSpec, test: dict[str, Any]) -> list[str]:
+    who = [name for name in COLOURS if "residuals" in test.get(name, {})]
+    if not who:  # an evaluation from before there were any
+        return []
+    candidate = test["candidate"]["residuals"]
+    tenths = {name: test[name]["residuals"]["tenths"] for name in who}
+    days = {name: test[name]["residuals"]["days"] for name in who}
+    label = shortened(spec.label, 24)
+    parts = [
+        "<h2>Predicted against actual</h2>",
+        _figure_of(
+            "Rows of the candidate by prediction and actual value, darker where more are; on the dashed line both are equal. "
+            "The outermost cells hold what lies beyond.",
+            pictures.cells(candidate["grid"], f"predicted {label}", "actual"),
+            _tenths_table(tenths["candidate"]),
+        ),
+        "<h2>Residuals by prediction</h2>",
+        _figure_of(
+            "Actual minus predicted, for tenths of the rows by what was predicted: the mean, and where eight of ten rows lie. "
+            f"Above 0 the model says too little.{_key(who)}",
+            pictures.ranges(
+                {name: [_range(one, f"predicted {number(one['predicted'])}") for one in rows] for name, rows in tenths.items()},
+                "Mean residual by prediction",
+            ),
+            "".join(f"<h3>The {name}</h3>{_tenths_table(rows)}" for name, rows in tenths.items()),
+        ),
     ]
-    marks += [
-        f'<text x="{x0 - 6}" y="{y0 + 4}" text-anchor="end">0</text><text x="{x0 - 6}" y="{y1 + 4}" '
-        f'text-anchor="end">1</text><text x="{x1}" y="{y0 + 16}" text-anchor="middle">1</text>'
-    ]
-    for number, name in enumerate(name for name in _COLOURS if name in part):
-        colour, dots = _COLOURS[name], [(*place(score, observed), share) for score, observed, share in part[name]["curve"]]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in dots)
-        marks.append(
-            f'<polyline points="{line}" fill="none" stroke="{colour}"/>'
-            + "".join(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{2 + 10 * share**0.5:.1f}" fill="{colour}" fill-opacity=".6"/>'
-                for x, y, share in dots
+    if days["candidate"]:
+        parts += [
+            "<h2>Residuals over time</h2>",
+            _figure_of(
+                f"The same by day of the event: does the error grow, or come and go?{_key(who)}",
+                pictures.ranges(
+                    {name: [_range(one, one["first"]) for one in rows] for name, rows in days.items()}, "Mean residual over time"
+                ),
+                "".join(f"<h3>The {name}</h3>{_days_table(rows)}" for name, rows in days.items()),
+            ),
+        ]
+    return [*parts, "<h2>Size of the errors</h2>", _sizes(test, who)]
+
+
+def _range(one: dict[str, Any], where: str) -> Range:
+    return Range(where, one["residual"], one["low"], one["high"])
+
+
+def _tenths_table(rows: Sequence[dict[str, Any]]) -> str:
+    return table_of(
+        ("rows", "mean predicted", "mean actual", "mean residual", "eight of ten residuals"),
+        [(f"{one['rows']:,}", number(one["predicted"]), number(one["actual"]), number(one["residual"]), _span(one)) for one in rows],
+    )
+
+
+def _days_table(rows: Sequence[dict[str, Any]]) -> str:
+    return table_of(
+        ("days", "rows", "mean residual", "eight of ten residuals"),
+        [
+            (
+                escape(one["first"] if one["first"] == one["last"] else f"{one['first']} to {one['last']}"),
+                f"{one['rows']:,}",
+                number(one["residual"]),
+                _span(one),
             )
+            for one in rows
+        ],
+    )
+
+
+def _span(one: dict[str, Any]) -> str:
+    return f"<span class=n>{number(one['low'])} to {number(one['high'])}</span>"
+
+
+def _sizes(test: dict[str, Any], who: Sequence[str]) -> str:
+    """Quantiles of the absolute error, and the mean residual."""
+    rows = []
+    for place, (share, *_) in enumerate(test["candidate"]["residuals"]["quantiles"]):
+        cells = [test[name]["residuals"]["quantiles"][place] for name in who]
+        rows.append(
+            [f"{percent(share).replace('.0', '')} of the rows err by at most", *(_figure(value, span) for _, value, *span in cells)]
         )
-        marks.append(f'<text x="{x0 + 10}" y="{y1 + 14 + 16 * number}" style="fill:{colour}">{name}</text>')
-    return f'<svg width="{size}" height="{size}" role="img" aria-label="Calibration">{"".join(marks)}</svg>'
+    biases = [test[name]["residuals"]["bias"] for name in who]
+    rows.append(["mean residual", *(_figure(value, span) for value, *span in biases)])
+    return table_of(["error", *who], rows)
+
+
+def _classes(spec: ModelSpec, test: dict[str, Any]) -> list[str]:
+    top = "score" if spec.task == "binary" else "highest score"
+    true = f"came true ({spec.classes[1]})" if spec.task == "binary" else "were of that class"
+    who = [name for name in COLOURS if name in test]
+    curves = {name: test[name]["curve"] for name in who}
+    parts = []
+    if "confusion" in test["candidate"]:
+        parts += ["<h2>Which class is taken for which</h2>", _matrix(test["candidate"]["confusion"])]
+        if "confusion" in test.get("champion", {}):
+            parts.append(f"<details><summary>The same of the champion</summary>{_matrix(test['champion']['confusion'])}</details>")
+        parts += ["<h2>Each class</h2>", _each_class(test, [name for name in who if "confusion" in test[name]])]
+    return [
+        *parts,
+        "<h2>Calibration</h2>",
+        _figure_of(
+            f"Rows by their {top}, in tenths of it: the mean {top}, and the share of those rows that {escape(true)}. Larger dots are more "
+            f"rows; the dashed line is a perfect forecast.{_key(who)}",
+            pictures.curves(curves, f"mean {top}", "share that was right" if spec.task != "binary" else "share that came true"),
+            table_of(
+                ("version", f"mean {top}", "share that came true" if spec.task == "binary" else "share that was right", "share of rows"),
+                [(name, f"{x:.3f}", f"{y:.3f}", percent(share)) for name, points in curves.items() for x, y, share in points],
+            ),
+        ),
+    ]
+
+
+def _matrix(found: dict[str, Any]) -> str:
+    """The confusion matrix: rows and share of the row, darker where more are."""
+    names = [escape(name) for name in found["classes"]] + ([f"<em>{found['rest']} others</em>"] if found["rest"] else [])
+    heads = "".join(f"<th scope=col>{name}</th>" for name in names)
+    lines = []
+    for place, counts in enumerate(found["counts"]):
+        rows = sum(counts)
+        cells = "".join(_cell(count, count / rows if rows else 0.0, right=place == other) for other, count in enumerate(counts))
+        lines.append(f"<tr><th scope=row>{names[place]}</th>{cells}<td>{rows:,}</td></tr>")
+    rest = f" Of {len(found['classes']) + found['rest']} classes the {len(found['classes'])} with most rows." if found["rest"] else ""
+    return (
+        f"<p class='quiet small'>A line for each actual class, a column for each predicted one: rows, and their share of the line.{rest}"
+        "</p>"
+        f"<div class=scroll><table class=matrix><thead><tr><td></td>{heads}<th scope=col>all</th></tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _cell(count: int, share: float, *, right: bool) -> str:
+    """A cell, coloured by its share: in one colour what was right, in another what was taken for something else."""
+    if not count:
+        return "<td class=quiet>0</td>"
+    colour = f"color-mix(in srgb,var(--{'good' if right else 'after'}) {45 * share**0.5:.0f}%,transparent)"
+    return f"<td style='background:{colour}'>{count:,}<br><span class='small n'>{percent(share)}</span></td>"
+
+
+def _each_class(test: dict[str, Any], who: Sequence[str]) -> str:
+    rows = []
+    for place, name in enumerate(test["candidate"]["confusion"]["classes"]):
+        each = test["candidate"]["confusion"]["each"][place]
+        figures = [_figure(each[rate], each[f"{rate}_interval"]) for rate in ("precision", "recall", "f1")]
+        others = [_figure(test[other]["confusion"]["each"][place]["f1"]) for other in who[1:]]
+        rows.append([escape(name), f"{each['rows']:,}", f"{each['predicted']:,}", *figures, *others])
+    head = ["class", "rows", "predicted", "precision", "recall", "F1", *(f"F1, {name}" for name in who[1:])]
+    note = (
+        "<p class='quiet small'>Precision: the share of the rows predicted to be of a class that are. Recall: the share of a class's rows "
+        "that were predicted to be. F1: the harmonic mean of both. None: no row to say it of.</p>"
+    )
+    return table_of(head, rows) + note
+
+
+def _worst(spec: ModelSpec, test: dict[str, Any]) -> list[str]:
+    if not test.get("worst"):
+        return []
+    names = list(test["worst"][0]["key"])
+    who = [name for name in COLOURS if name in test["worst"][0]]
+    regression = spec.task == "regression"
+    rows = []
+    for row in test["worst"]:
+        cells = [escape(shortened(value, _MOST_LETTERS)) for value in row["key"].values()]
+        actual = number(row["actual"]) if regression else escape(row["actual"])
+        told = [number(row[name]) if regression else f"{escape(row[name][0])}<br>{_small(row[name][1])}" for name in who]
+        rows.append([*cells, actual, *told])
+    said = "The test rows on which the candidate loses most, by their key; look them up in the table for the rest. " + (
+        "One wrong value or a missing input explains many of them."
+        if regression
+        else "In small the score that was given to what is right. Often it is the label that is wrong."
+    )
+    return ["<h2>The worst rows</h2>", f"<p class=quiet>{said}</p>", table_of([*names, f"actual {spec.label}", *who], rows)]
+
+
+def _small(score: float) -> str:
+    return f"<span class='quiet small'>{score:.4f}</span>"
+
+
+def _coverage(days: dict[str, list[int]]) -> str:
+    """Bars of the newest days, and how many rows of all have a label."""
+    newest = dict(list(days.items())[-_NEWEST_DAYS:])
+    rows, labelled = (sum(counts) for counts in zip(*days.values(), strict=True))
+    said = (
+        f"Rows of each day, in colour those whose label was known; of all {rows:,} rows {labelled:,} ({labelled / rows:.0%}). "
+        f"{'The newest days alone are drawn.' if len(newest) < len(days) else ''}"
+    )
+    behind = table_of(
+        ("day", "rows", "with a label", "share"),
+        [(escape(day), f"{every:,}", f"{known:,}", percent(known / every)) for day, (every, known) in newest.items()],
+    )
+    return _figure_of(said, pictures.bars(newest), behind)
+
+
+def _key(who: Sequence[str]) -> str:
+    """Which colour is which version; nothing where there is one."""
+    if len(who) < 2:
+        return ""
+    return "<br><span class=key>" + "".join(f"<i style='background:{COLOURS[name]}'></i>{name}" for name in who) + "</span>"
+
+
+def _figure_of(said: str, picture: str, behind: str) -> str:
+    """A picture, what it shows, and its figures as a table."""
+    return (
+        f"<figure><figcaption class='quiet small'>{said}</figcaption>{picture}"
+        f"<details><summary class=small>The figures of this picture</summary>{behind}</details></figure>"
+    )

@@ -24,13 +24,14 @@ from perennial.quality.validation import validate
 from perennial.settings import Settings
 from perennial.specs import RetrainSpec
 from perennial.store import FolderStore
-from perennial.testing import small_model
 from perennial.training import report as evaluation_report
 from perennial_datasets.flights import DATASET
 
 from ... import browser as browsers
 from ...payloads import payloads
 from ...unit.perennial.monitoring.test_report import hostile_report
+from ...unit.perennial.stages.test_evaluate_page import evaluated
+from ...unit.perennial.stages.test_evaluate_page import model as evaluation_model
 
 pytestmark = pytest.mark.skipif(not browsers.found(), reason=browsers.ABSENT)
 SCRIPT = Path(data_docs.__file__).with_name("data_docs.js").read_text()
@@ -40,7 +41,8 @@ KINDS = {
     "suite": ("sales/docs/suite.html", [SCRIPT], 40),
     "index": ("sales/docs/index.html", [SCRIPT], 0),  # a batch's name is part of an address there, and has no other characters
     "window": ("sales/windows/2013-02/index.html", [], 40),
-    "evaluation": ("sales/0123/evaluation.html", [], 40),
+    "multiclass": ("sales/0123/evaluation.html", [], 40),
+    "regression": ("sales/4567/evaluation.html", [], 40),
     "picture": ("sales/replays/replay.svg", [], 40),
     "listing": ("sales/names/", [], 40),
 }
@@ -103,7 +105,8 @@ def store(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> FolderS
         _write_data_docs(store, root, texts, patch)
     said = " | ".join(texts)
     store.write("reports/sales/windows/2013-02/index.html", window_page(WindowReport.model_validate(hostile_report(said))).encode())
-    store.write("reports/sales/0123/evaluation.html", _evaluation(texts).encode())
+    for task in ("multiclass", "regression"):
+        store.write(f"reports/{KINDS[task][0]}", _evaluation(texts, task).encode())
     store.write("reports/sales/replays/replay.svg", _picture(texts))
     for text in texts:
         store.write(f"reports/sales/names/{_file_name(text)}", b"{}")
@@ -243,21 +246,35 @@ def _write_data_docs(store: FolderStore, root: Path, texts: list[str], patch: py
     store.copy(verdict.report_key, "reports/sales/docs/validations/batch.html")
 
 
-def _evaluation(texts: list[str]) -> str:
-    said = " ".join(texts)
-    figures = {"metrics": {said: 0.5}, "slices": {said: {text: {"rows": 3, "log_loss": 0.5} for text in texts}}, "curve": [[0.2, 0.3, 1.0]]}
-    part = {"rows": 9, "days": [said, said], "candidate": figures, "champion": figures}
-    document = {
+def _evaluation(texts: list[str], task: str) -> str:
+    """The page of a task in which every name and value that files and specs can hold is the stranger's."""
+    said, spec = " ".join(texts), evaluation_model(task)
+    document = evaluated(spec)
+    slices = {said: {text: {"rows": 3, "log_loss": 0.5, "rmse": 0.5} for text in texts}}
+    for part in document["parts"].values():
+        part["days"] = [said, said]
+        for who in ("candidate", "champion"):
+            part[who] |= {"metrics": part[who]["metrics"] | {said: 0.5}, "slices": slices}
+    test = document["parts"]["test"]
+    test["worst"] = [{"key": {said: text}, "actual": 1.0 if task == "regression" else text} for text in texts]
+    for row, text in zip(test["worst"], texts, strict=True):
+        row["candidate"] = 1.0 if task == "regression" else [text, 0.1]
+    for who in ("candidate", "champion"):
+        if task == "regression":
+            test[who]["residuals"]["days"] = [one | {"first": said, "last": said} for one in test[who]["residuals"]["days"]]
+        else:
+            test[who]["confusion"]["classes"] = texts[: len(test[who]["confusion"]["classes"])]
+    document |= {
         "digest": said,
-        "snapshot": 3,
         "bounds": {"test": [said, said]},
+        "split": {"by": "group", "group": [said]},
         "champion": {"version": said},
         "champion_saw_test_days": True,
         "incomparable": said,
         "coverage": {text: [9, 3] for text in texts},
-        "parts": {"test": part, "old_context": part},
     }
-    return evaluation_report.page(small_model().model_copy(update={"title": said, "dataset": said, "slices": (said,)}), document)
+    changed = {"title": said, "dataset": said, "slices": (said,), "label": said}
+    return evaluation_report.page(spec.model_copy(update=changed | ({"classes": tuple(texts[:3])} if spec.classes else {})), document)
 
 
 def _picture(texts: list[str]) -> bytes:
