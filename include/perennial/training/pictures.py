@@ -87,7 +87,7 @@ def ranges(series: Mapping[str, Sequence[Range]], what: str, *, height: int = 20
         f"<text class=soft x={LEFT - 6} y={TOP + high * scale + 4:.1f} text-anchor=end>0</text>" if _apart(low, high) else "",
         f"<line x1={LEFT} x2={WIDTH - 4} y1={TOP + high * scale:.1f} y2={TOP + high * scale:.1f} stroke='var(--quiet)' />",
     ]
-    for place, (who, points) in enumerate(reversed(series.items())):  # the candidate last, on top
+    for place, (who, points) in enumerate(reversed(list(series.items()))):  # the candidate last, on top
         step = (WIDTH - LEFT - 20) / max(1, len(points) - 1)
         aside = (3.0 if step > 14 else 1.0) * (place - (len(series) - 1) / 2)
         for spot, one in enumerate(points):
