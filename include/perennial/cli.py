@@ -24,7 +24,7 @@ from perennial.results import Result, on_terminal
 from perennial.settings import Settings
 from perennial.store import open_store
 
-WRITES_SOURCES = ("add", "docs")  # into the checkout, with the rights that its owner gives to files
+WRITES_SOURCES = ("add", "docs", "suite")  # into the checkout, with the rights that its owner gives to files
 log = logging.getLogger("perennial")
 
 

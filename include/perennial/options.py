@@ -271,6 +271,17 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--within", "import: by how much numbers may differ; their median counts", rate, default=0.0),
         ),
     ),
+    "suite": (
+        "propose expectations that a dataset's table speaks for, each with its evidence and its difference to the suite in force",
+        (
+            Option("action", "what to do", required=True, choices=("suggest",)),
+            DATASET,
+            Option("--from", "first day of event time whose rows count; all if absent", day),
+            Option("--to", "last such day, included", day),
+            Option("--write", "write what is new, and what an earlier proposal said otherwise, into the suite's file", bool),
+            Option("--json", "print JSON", bool),
+        ),
+    ),
     "outcomes": (
         "import a file of outcomes (CSV, JSON lines or Parquet with prediction_id, outcome)",
         (Option("model", "name of the model", required=True), Option("file", "the file", Path, required=True)),

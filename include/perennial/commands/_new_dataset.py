@@ -10,13 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from perennial.commands._sample import Sample, lines_of_form
+from perennial.commands._suite_facts import facts_of_sample
 from perennial.commands._template import fill, listed, quoted, titled
 from perennial.data.readers.proposals import declaration
 from perennial.errors import UnknownName
+from perennial.quality.proposals import proposals
+from perennial.quality.suite_file import expectation_of
 from perennial.specs import DatasetSpec, FileForm
-
-FEW_VALUES = 20  # different values of a text, up to which the suite lists them
-ROWS_EACH = 5  # rows of each such value, on average, at least
 
 
 def dataset_files(name: str, sample: Sample | None, key: str | None, event_time: str | None) -> tuple[dict[Path, str], list[str]]:
@@ -126,42 +126,6 @@ def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str
 
 def _suite(spec: DatasetSpec, sample: Sample) -> dict[str, Any]:
     """The suite that any new dataset gets: rows, the key, no time that is yet to come; and warnings, of numbers far outside the range of
-    the sample and of words that it has not. Columns, types and nulls are the spec's."""
-
-    def expect(kind: str, why: str, severity: str = "critical", meta: dict[str, str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        notes = {"notes": {"format": "string", "content": [why]}}
-        return {"type": kind, "kwargs": kwargs, "severity": severity, "meta": notes | (meta or {})}
-
-    expectations = [expect("expect_table_row_count_to_be_between", "a file without rows is a mistake of its sender", min_value=1)]
-    if len(spec.key) == 1:
-        expectations.append(expect("expect_column_values_to_be_unique", "the key names a row", column=spec.key[0]))
-    elif spec.key:
-        expectations.append(expect("expect_compound_columns_to_be_unique", "the key names a row", column_list=list(spec.key)))
-    if spec.event_time:
-        expectations.append(
-            expect(
-                "expect_column_max_to_be_between",
-                "what has not happened yet cannot be known: one wrong year would make all later days old",
-                meta={"scope": "batch"},
-                column=spec.event_time,
-                max_value={"$PARAMETER": "latest"},
-            )
-        )
-    for column in spec.columns:
-        values = sample.rows[column.name].dropna()
-        if column.name in spec.key or not len(values):
-            continue
-        if column.type in ("int", "float"):
-            low, high = (float(end) for end in (values.min(), values.max()))
-            least = 0.0 if low >= 0 else low - (high - low)
-            why = f"the sample of {len(sample.rows):,} rows has {low:g} to {high:g}; this is that range and its width on both sides"
-            expectations.append(
-                expect(
-                    "expect_column_values_to_be_between", why, "warning", column=column.name, min_value=least, max_value=high + (high - low)
-                )
-            )
-        elif column.type == "string" and values.nunique() <= FEW_VALUES and len(values) >= ROWS_EACH * values.nunique():
-            why = f"the sample of {len(sample.rows):,} rows has these alone"
-            known = sorted(values.unique().tolist())
-            expectations.append(expect("expect_column_values_to_be_in_set", why, "warning", column=column.name, value_set=known))
-    return {"name": spec.name, "expectations": expectations}
+    the sample and of words that it has not. Columns, types and nulls are the spec's. `perennial suite suggest` grows it later."""
+    facts = facts_of_sample(spec, sample.rows, str(sample.path.name))
+    return {"name": spec.name, "expectations": [expectation_of(each) for each in proposals(spec, [facts], batch_is_file=False)]}

@@ -68,6 +68,10 @@ def _in_set(column: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) -
     return f"{column} has unknown values{_rows(result)}{_examples(result)}{_allowed(kwargs)}"
 
 
+def _not_in_set(column: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    return f"{column} is {' or '.join(shown(v) for v in kwargs.get('value_set') or ())}{_rows(result)}{_allowed(kwargs)}"
+
+
 def _regex(column: str, kwargs: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     return f"{column} does not have the form {kwargs.get('regex')}{_rows(result)}{_examples(result)}{_allowed(kwargs)}"
 
@@ -135,6 +139,7 @@ _SENTENCES: dict[str, Callable[[str, Mapping[str, Any], Mapping[str, Any]], str]
     "expect_column_values_to_not_be_null": _null,
     "expect_column_values_to_be_between": _between,
     "expect_column_values_to_be_in_set": _in_set,
+    "expect_column_values_to_not_be_in_set": _not_in_set,
     "expect_column_values_to_match_regex": _regex,
     "expect_column_values_to_be_of_type": _type,
     "expect_column_values_to_be_in_type_list": _type,
