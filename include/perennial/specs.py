@@ -196,6 +196,10 @@ class FileForm(Spec):
     records: str = Field(
         default="", description="Path to the array of rows in a JSON file, such as `data.items`; the file itself if empty."
     )
+    sheet: str = Field(default="", description="Sheet of an Excel or OpenDocument file that has the rows; the only one if empty.")
+    header_row: int = Field(
+        default=1, ge=1, description="Row of the sheet that has the names of the columns; what stands above it is left out."
+    )
     extra: Literal["refuse", "drop", "keep"] = Field(
         default="refuse",
         description="What becomes of columns that the spec does not have: the file is refused, they are left out, or they are kept in the "

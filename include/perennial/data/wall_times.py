@@ -37,10 +37,11 @@ def wall_times(values: pa.ChunkedArray, time_zone: str = UTC, forms: Sequence[st
     epoch = next((form for form in forms if form in EPOCHS), None)
     if epoch and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         return _bounded(_converted(_since_1970(values, epoch), time_zone))
+    cut = pa.types.is_timestamp(values.type) and values.type.unit == "ns"  # to microseconds; of coarser units what is too large would wrap
     if pa.types.is_timestamp(values.type) and values.type.tz is not None:
-        return _bounded(_converted(values.cast(pa.timestamp("us", UTC), safe=False), time_zone))
+        return _bounded(_converted(values.cast(pa.timestamp("us", UTC), safe=not cut), time_zone))
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        return _bounded(values.cast(plain, safe=not pa.types.is_timestamp(values.type)))  # nanoseconds are cut to microseconds
+        return _bounded(values.cast(plain, safe=not cut))
     if forms:
         values = _in_iso(values, forms)
     if not pc.all(pc.match_substring_regex(values, f"^(?:{WITH_OFFSET}|{WITHOUT_OFFSET})$")).as_py() and values.null_count < len(values):

@@ -11,6 +11,7 @@
 | `registry` | a registry in memory, and MLflow itself on a free port |
 | `backend` | a serving backend without servers |
 | `programs` | free ports, processes without a supervisor, waiting |
+| `workbooks` | Excel and OpenDocument files |
 | `forks`, `heavy` | processes that need not import the heavy libraries each |
 """
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.errors import BatchRefused
-from perennial.specs import DatasetSpec
+from perennial.specs import Column, DatasetSpec
 
 EXTRA = "_extra"  # column in which a table keeps what the spec does not have
 _PLAIN = re.compile(r"[\w.\-]+( [\w.\-]+)*")
@@ -51,6 +51,13 @@ def under_spec_names(rows: pa.Table, spec: DatasetSpec, name: str, remarks: list
         return kept
     others = pa.table([rows.column(names.index(n)) for n in unexpected], names=unexpected)
     return kept.append_column(EXTRA, _as_json(others))
+
+
+def column_called(given: str, spec: DatasetSpec) -> Column | None:
+    """The column of the spec that a file's header means; None if there is none."""
+    declared = {called: column for column, called in spec.files.fields.items()}
+    compared = _compared(declared.get(given, given), spec)
+    return next((column for column in spec.columns if _compared(column.name, spec) == compared), None)
 
 
 def quoted(name: str) -> str:

@@ -16,9 +16,11 @@ from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
 
 TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
-BINARY = (".parquet", ".orc")
+BINARY = (".parquet", ".orc", ".avro")  # know the types of their columns
+SHEETS = (".xlsx", ".xlsm", ".ods")
+_KNOWN = (*TEXT, *BINARY, *SHEETS)
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")  # of any number of files
-EXTENSIONS = (*(form + packed for form in TEXT for packed in ("", ".gz", ".zip")), *BINARY, *ARCHIVES)
+EXTENSIONS = (*(form + packed for form in TEXT for packed in ("", ".gz", ".zip")), *BINARY, *SHEETS, *ARCHIVES)
 IN_MEMORY = 64 << 20  # larger files lie on the disk while they are read
 _CHUNK = 1 << 20
 
@@ -31,7 +33,7 @@ def unknown_extension(file: str, name: str) -> str:
 def form_of(name: str) -> str:
     """The extension by which a file is read once it is unpacked, such as `.csv`; empty for an archive and for what no reader knows."""
     lower = name.lower().removesuffix(".gz").removesuffix(".zip") if name.lower().endswith(EXTENSIONS) else ""
-    return next((form for form in (*TEXT, *BINARY) if lower.endswith(form)), "")
+    return next((form for form in _KNOWN if lower.endswith(form)), "")
 
 
 def files_in(path: Path, spec: DatasetSpec, name: str) -> Generator[tuple[str, str, IO[bytes]]]:
@@ -105,7 +107,7 @@ def _members(archive: zipfile.ZipFile | tarfile.TarFile, spec: DatasetSpec, name
     unknown = [n for n in names if not form_of(n) or n.lower().endswith((".gz", ".zip"))]
     if not names or unknown:
         what = f"{_first_names(unknown)}, which no reader knows" if unknown else "no files"
-        raise BatchRefused(f"{name} holds {what}: put files into it that end in one of {', '.join((*TEXT, *BINARY))}.")
+        raise BatchRefused(f"{name} holds {what}: put files into it that end in one of {', '.join(_KNOWN)}.")
     size = 0
     for member in names:
         packed = archive.open(member) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(member)

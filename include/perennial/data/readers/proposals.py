@@ -32,7 +32,8 @@ from perennial.clock import WITH_OFFSET, WITHOUT_OFFSET
 from perennial.data.readers.columns import quoted
 from perennial.data.readers.json_rows import arrays_in, leaves
 from perennial.data.readers.limits import refuse_too_large
-from perennial.data.readers.packing import BINARY, chunks, files_in, form_of
+from perennial.data.readers.packing import BINARY, SHEETS, chunks, copied, files_in, form_of
+from perennial.data.readers.sheets import beginnings
 from perennial.data.readers.values import is_text, number_pattern, truth_words
 from perennial.data.readers.written import as_written, sentences
 from perennial.data.wall_times import wall_times
@@ -40,7 +41,8 @@ from perennial.encoding import EXACT, FALSE, TRUE
 from perennial.errors import BatchRefused
 from perennial.specs import ColumnType, DatasetSpec, FileForm
 
-NULL_WORDS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "nil", "-", "--", "?", ".")
+ERRORS = ("#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")  # of spreadsheets, besides #N/A
+NULL_WORDS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "nil", "-", "--", "?", ".", *ERRORS)
 PAIRS = (("y", "n"), ("j", "n"), ("ja", "nein"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("ja", "nej"), ("ja", "nee"), ("tak", "nie"))
 SEPARATORS = (",", ";", "\t", "|")
 _MARKS = ((".", ""), (",", ""), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"))  # decimal and thousands
@@ -192,6 +194,8 @@ def differences(form: FileForm, other: FileForm) -> list[str]:
         "fields": _listed(f"{quoted(column)} lies at {called}" for column, called in form.fields.items()),
         "time_of": _listed(f"{quoted(column)} is made of {' and '.join(map(quoted, parts))}" for column, parts in form.time_of.items()),
         "records": f"its rows lie at {form.records}",
+        "sheet": f"its rows lie in the sheet {form.sheet!r}",
+        "header_row": f"the names of its columns are in row {form.header_row}",
     }
     return [said for name, said in words.items() if getattr(form, name) != getattr(other, name)]
 
@@ -216,6 +220,9 @@ def _with_frame(path: Path, bare: DatasetSpec, name: str, spec: DatasetSpec | No
         _, kind, file = next(files)  # those of an archive are alike
         if kind in BINARY:
             return form
+        if kind in SHEETS:
+            with copied(file, bare, name) as book:
+                return _with_sheet(beginnings(book, bare, name), form, spec)
         content = bytearray()
         for chunk in chunks(file):
             content += chunk
@@ -238,6 +245,23 @@ def _with_frame(path: Path, bare: DatasetSpec, name: str, spec: DatasetSpec | No
             if len(places) == 1 and places[0]:
                 return form.model_copy(update={"records": ".".join(places[0])})
         return form
+
+
+def _with_sheet(beginnings: dict[str, list[list[str]]], form: FileForm, spec: DatasetSpec | None) -> FileForm:
+    """The sheet and the row of it that have the names of the columns; as declared if nothing else is clear."""
+    if spec is None:
+        sheet, rows = next(((sheet, rows) for sheet, rows in beginnings.items() if len(rows) > 1), ("", []))
+        widths = [sum(map(bool, row)) for row in rows]
+        header = next((place for place, width in enumerate(widths) if width == max(widths)), 0)
+        return form.model_copy(update={"sheet": sheet if len(beginnings) > 1 or form.sheet else "", "header_row": header + 1})
+    wanted = {_folded(column) for column in (*(c.name for c in spec.columns), *form.fields.values())}
+    places = {(sheet, row): len(wanted & set(map(_folded, cells))) for sheet, rows in beginnings.items() for row, cells in enumerate(rows)}
+    most = max(places.values(), default=0)
+    best = [place for place, count in places.items() if count == most]
+    if len(best) != 1 or most < 2:
+        return form
+    sheet, row = best[0]
+    return form.model_copy(update={"sheet": sheet if len(beginnings) > 1 or form.sheet else "", "header_row": row + 1})
 
 
 def encoding_of(content: bytes | bytearray) -> str:

@@ -6,7 +6,7 @@ import gzip
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -14,15 +14,19 @@ from typing import IO
 import pyarrow as pa
 
 from perennial.clock import EPOCHS
+from perennial.data.readers.avro import read_avro
 from perennial.data.readers.columnar import read_orc, read_parquet
 from perennial.data.readers.delimited import read_delimited
 from perennial.data.readers.encodings import as_utf8
 from perennial.data.readers.json_rows import as_lines, read_json_lines, read_json_lines_as_they_are
 from perennial.data.readers.limits import refuse_too_large
-from perennial.data.readers.packing import files_in, unknown_extension
+from perennial.data.readers.packing import SHEETS, copied, files_in, unknown_extension
+from perennial.data.readers.sheets import read_sheet
 from perennial.data.readers.values import type_of
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
+
+_TYPED: dict[str, Callable[[IO[bytes], DatasetSpec, str], pa.Table]] = {".parquet": read_parquet, ".orc": read_orc, ".avro": read_avro}
 
 
 def as_written(path: Path, spec: DatasetSpec, name: str, remarks: list[str]) -> Iterator[tuple[str, pa.Table]]:
@@ -57,10 +61,11 @@ def sentences(name: str) -> Iterator[None]:
 
 
 def _columns(name: str, form: str, file: IO[bytes], spec: DatasetSpec, remarks: list[str]) -> pa.Table:
-    if form == ".parquet":
-        return read_parquet(file, spec, name)
-    if form == ".orc":
-        return read_orc(file, spec, name)
+    if form in _TYPED:
+        return _TYPED[form](file, spec, name)
+    if form in SHEETS:
+        with copied(file, spec, name) as book:
+            return read_sheet(book, spec, name, remarks)
     with as_utf8(file, spec, name) as text:
         if form in (".csv", ".tsv"):
             return read_delimited(text, spec.files, name, remarks)

@@ -12,7 +12,9 @@ import unicodedata
 import warnings
 import zipfile
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 
+import fastavro
 import pyarrow as pa
 import pyarrow.orc
 import pyarrow.parquet
@@ -26,6 +28,7 @@ from perennial.data.readers.packing import form_of
 from perennial.data.readers.proposals import declaration, propose
 from perennial.errors import BatchRefused, UnknownName
 from perennial.specs import Column, DatasetSpec, FileForm
+from perennial.testing.workbooks import opendocument, workbook
 
 HEADER = "id,ts,amount,n,flag,city,y"
 ROWS = [
@@ -62,6 +65,28 @@ def parquet(**changed):
         rows = rows.set_column(rows.column_names.index(name), name, values)
     out = io.BytesIO()
     pyarrow.parquet.write_table(rows, out)
+    return out.getvalue()
+
+
+def sheet(*above, suffix=".xlsx", header=None, others=(), **changed):
+    """The three rows as a workbook, below rows that stand above the header, and with cells of another kind."""
+    rows = [[*above_row] for above_row in above]
+    rows += [header or list(BASE[0]), *([changed.get(name, lambda v: v)(value) for name, value in row.items()] for row in BASE)]
+    return workbook({"Trips": rows, **{other: [["note"]] for other in others}}) if suffix == ".xlsx" else opendocument({"Trips": rows})
+
+
+def avro(codec="null", **changed):
+    """The three rows as Avro, with fields of another kind: a type, and what becomes of the value."""
+    types = {
+        "id": "long", "ts": {"type": "long", "logicalType": "timestamp-micros"}, "amount": "double", "n": ["null", "int"],
+        "flag": "boolean", "city": "string", "y": "boolean",
+    }  # fmt: skip
+    changes = {"ts": (types["ts"], lambda at: at.replace(tzinfo=timezone.utc)), **changed}
+    types |= {name: kind for name, (kind, _) in changes.items()}
+    rows = [{name: changes[name][1](value) if name in changes else value for name, value in row.items()} for row in BASE]
+    out = io.BytesIO()
+    schema = {"type": "record", "name": "trip", "fields": [{"name": name, "type": kind} for name, kind in types.items()]}
+    fastavro.writer(out, schema, rows, codec=codec)
     return out.getvalue()
 
 
@@ -122,6 +147,19 @@ TAKEN = {  # file, content, and what is remarked
         ),
         "",
     ),
+    "Excel": ("a.xlsx", sheet(), ""),
+    "OpenDocument": ("a.ods", sheet(suffix=".ods"), ""),
+    "times and truths as texts in a sheet": ("a.xlsx", sheet(ts=lambda at: at.isoformat(), flag=lambda v: "yes" if v else "no"), ""),
+    "Avro": ("a.avro", avro(), ""),
+    "Avro, deflated": ("a.avro", avro("deflate"), ""),
+    "Avro of one clock": (
+        "a.avro",
+        avro(
+            ts=({"type": "long", "logicalType": "local-timestamp-millis"}, lambda at: at), n=(["int", "null"], lambda n: n),
+            amount=({"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}, lambda v: Decimal(str(v))),
+        ),
+        "",
+    ),
 }  # fmt: skip
 
 DECLARED = {  # file, content, the line to write, and what the refusal without it says
@@ -168,6 +206,18 @@ DECLARED = {  # file, content, the line to write, and what the refusal without i
     "rows in a document": (
         "a.json", json.dumps({"meta": {"page": 1}, "data": {"items": written()}}), 'FileForm(records="data.items")',
         "has no array of rows of its own, but at data.items",
+    ),
+    "a title above": ("a.xlsx", sheet(["Trips of May"], []), "FileForm(header_row=3)", "the names of its columns are in row 3"),
+    "several sheets": ("a.xlsx", sheet(others=["Notes"]), 'FileForm(sheet="Trips")', "has the sheets 'Trips', 'Notes': say which one"),
+    "an error": (
+        "a.xlsx", sheet(n=lambda v: v or "#N/A"), 'FileForm(nulls=("#N/A",))', "a.xlsx: n is the error #N/A in D3. Correct the sheet",
+    ),
+    "nested in Avro": (
+        "a.avro",
+        avro(city=(
+            {"type": "record", "name": "place", "fields": [{"name": "city", "type": ["null", "string"]}]}, lambda city: {"city": city}
+        )),
+        'FileForm(fields={"city": "city.city"})', "city lies at city.city|has the type struct",
     ),
 }  # fmt: skip
 
@@ -563,7 +613,7 @@ def test_a_form_checks_itself(fields, said):
         FileForm(**fields)
 
 
-KNOWN = ".csv, .tsv, .jsonl, .ndjson, .json, .parquet, .orc"
+KNOWN = ".csv, .tsv, .jsonl, .ndjson, .json, .parquet, .orc, .avro, .xlsx, .xlsm, .ods"
 
 
 @pytest.mark.parametrize("kind", [".zip", ".tar"])

@@ -10,6 +10,7 @@ import zipfile
 from datetime import datetime
 from pathlib import Path
 
+import fastavro
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.orc
@@ -19,6 +20,7 @@ import pytest
 from perennial.data.readers import EXTENSIONS, read_batch, refuse_nulls, schema
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
+from perennial.testing.workbooks import opendocument, workbook
 
 
 def csv(rows: pa.Table) -> bytes:
@@ -55,6 +57,29 @@ def orc(rows: pa.Table) -> bytes:
     return out.getvalue()
 
 
+def avro(rows: pa.Table) -> bytes:
+    kinds = {
+        "int64": "long", "double": "double", "string": "string", "bool": "boolean",
+        "timestamp[us]": {"type": "long", "logicalType": "local-timestamp-micros"},
+    }  # fmt: skip
+    fields = [{"name": field.name, "type": ["null", kinds[str(field.type)]]} for field in rows.schema]
+    out = io.BytesIO()
+    fastavro.writer(out, {"type": "record", "name": "row", "fields": fields}, rows.to_pylist())
+    return out.getvalue()
+
+
+def cells(rows: pa.Table) -> dict[str, list[list[object]]]:
+    return {"Rows": [rows.column_names, *(list(row.values()) for row in rows.to_pylist())]}
+
+
+def sheet(rows: pa.Table) -> bytes:
+    return workbook(cells(rows))
+
+
+def open_sheet(rows: pa.Table) -> bytes:
+    return opendocument(cells(rows))
+
+
 def tarred(mode: str, **members: bytes) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=mode) as archive:
@@ -72,7 +97,16 @@ def encode(name: str, rows: pa.Table) -> bytes:
         members = {"a/1.csv": csv(rows.slice(0, 1)), "a/2.parquet": parquet(rows.slice(1))}
         return zipped(**members) if extension == ".zip" else tarred("w" if extension == ".tar" else "w:gz", **members)
     form = extension.split(".")[1]
-    plain = {"csv": csv, "tsv": csv, "parquet": parquet, "orc": orc, "json": json_array}.get(form, jsonl)(rows)
+    plain = {
+        "csv": csv,
+        "tsv": csv,
+        "parquet": parquet,
+        "orc": orc,
+        "json": json_array,
+        "avro": avro,
+        **dict.fromkeys(("xlsx", "xlsm"), sheet),
+        "ods": open_sheet,
+    }.get(form, jsonl)(rows)
     return gzip.compress(plain) if name.endswith(".gz") else zipped(member=plain) if name.endswith(".zip") else plain
 
 
@@ -98,7 +132,7 @@ def test_columns_may_come_in_another_order(read, rows: pa.Table, spec: DatasetSp
     assert read("a.csv", csv(rows.select(rows.column_names[::-1]))).column_names == [c.name for c in spec.columns]
 
 
-@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.csv.bz2", "a.txt"])
+@pytest.mark.parametrize("name", ["a.xls", "a", "a.csv.bz2", "a.txt"])
 def test_unknown_extensions_are_named(read, name: str) -> None:
     """DM-10: The sentence lists what can be landed."""
     with pytest.raises(BatchRefused, match=r"no reader knows: land one of \.csv"):
