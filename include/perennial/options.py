@@ -97,6 +97,14 @@ def rate(text: str) -> float:
     return number
 
 
+def part(text: str) -> float:
+    """A share from 0 to 1."""
+    number = rate(text)
+    if number > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: give a number from 0 to 1, such as 0.2")
+    return number
+
+
 MODEL = Option("--model", "name of the model", required=True)
 DATASET = Option("--dataset", "name of the dataset", required=True)
 CODE = Option(
@@ -255,19 +263,40 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         ),
     ),
     "labels": (
-        "have rows labelled by people: import what they answered in a labelling tool",
+        "have rows labelled by people: choose those worth a label, import what people answered",
         (
-            Option("action", "what to do", required=True, choices=("import",)),
+            Option("action", "what to do", required=True, choices=("choose", "import")),
             Option(
                 "file",
-                "the export of the tool (Label Studio: JSON, JSON-MIN, CSV; CVAT: images 1.1 as XML, COCO; plain CSV)",
+                "choose: the tasks to write (.json for Label Studio, or .csv); "
+                "import: the export of the tool (Label Studio: JSON, JSON-MIN, CSV; CVAT: images 1.1 as XML, COCO; plain CSV)",
                 Path,
             ),
-            Option("--dataset", "name of the label feed"),
+            Option("--dataset", "import: name of the label feed"),
             Option("--model", "name of the model whose labels these are; its label feed, or if it has none its outcomes, gets them"),
+            Option(
+                "--by",
+                "choose: rows that the champion is unsure of, that are unlike the reference (drifted), of the slice with the worst loss, "
+                "at random, or all of these in turn",
+                choices=("unsure", "drifted", "worst-slice", "random", "mixed"),
+                default="mixed",
+            ),
+            Option("--count", "choose: number of rows", count, default=200),
+            Option(
+                "--random", "choose: share of them that is drawn at random, so that rates of all rows can be estimated", part, default=0.2
+            ),
+            Option(
+                "--source",
+                "choose: rows of the table whose label is not known, or the logged predictions; by what can take the labels if absent",
+                choices=("table", "log"),
+            ),
+            Option("--from", "choose: start, event time", moment),
+            Option("--to", "choose: end, event time", moment),
+            Option("--seed", "choose: of what is drawn at random", int, default=0),
+            Option("--again", "choose: also rows that were written as tasks before and have no answer yet", bool),
             Option("--person", "import: who answered, where the export does not say", default=""),
             Option("--people", "import: fewest people who must have answered a row", count, default=1),
-            Option("--agreement", "import: smallest share of them that must say the same; always more than half", rate, default=0.0),
+            Option("--agreement", "import: smallest share of them that must say the same; always more than half", part, default=0.0),
             Option("--within", "import: by how much numbers may differ; their median counts", rate, default=0.0),
         ),
     ),

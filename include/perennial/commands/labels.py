@@ -1,13 +1,16 @@
 """`perennial labels`: have rows labelled by people.
 
+    $ perennial labels choose tasks.json --model frauds --count 200
     $ perennial labels import project-7.json --model frauds
 
-`import` takes what people answered in a labelling tool: each person's labels are kept, and one agreed label for each row lands in the
-model's label feed, like any other rows.
+`choose` writes the rows that are worth a label as tasks for Label Studio (JSON) or a table program (CSV), with the model's answer.
+`import` takes what people answered: each person's labels are kept, and one agreed label for each row lands in the model's label feed, like
+any other rows.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from perennial.errors import UnknownName
@@ -24,6 +27,14 @@ def run(
     dataset: str | None = None,
     model: str | None = None,
     *,
+    by: str = "mixed",
+    count: int = 200,
+    random: float = 0.2,
+    source: str | None = None,
+    first: datetime | None = None,
+    last: datetime | None = None,
+    seed: int = 0,
+    again: bool = False,
     person: str = "",
     people: int = 1,
     agreement: float = 0.0,
@@ -35,8 +46,17 @@ def run(
         UnknownName: something that the action needs is not named, or does not exist.
         BatchRefused: an export cannot be read or lacks something; nothing is taken in.
     """
-    from perennial.commands._labels_import import import_labels
-
     if file is None:
-        raise UnknownName(f"Name the export: perennial labels {action} FILE.")
-    return import_labels(settings, store, file, dataset, model, person, Rule(people, agreement, within))
+        raise UnknownName(f"Name the {'export' if action == 'import' else 'file to write'}: perennial labels {action} FILE.")
+    if action == "import":
+        from perennial.commands._labels_import import import_labels
+
+        return import_labels(settings, store, file, dataset, model, person, Rule(people, agreement, within))
+    if model is None:
+        raise UnknownName(f"Name the model: perennial labels {action} {file} --model NAME.")
+    from perennial.commands._labels_choose import choose_rows
+
+    return choose_rows(
+        store, file, model,
+        by=by, count=count, random_share=random, source=source, first=first, last=last, seed=seed, again=again,
+    )  # fmt: skip

@@ -32,6 +32,7 @@ from perennial.labelling.answers import Answer, Target, has_offset, plain
 
 CHANGED = ("updated_at", "created_at")  # of an annotation: when its label became known
 PERSON = "_person"  # column of plain CSV
+UNDATED = "_undated"  # in annotations whose export may tell no time
 WHO = (PERSON, "completed_by", "annotator")  # where exports have the person
 FORMS = "give an export of Label Studio (JSON, JSON-MIN or CSV), of CVAT (CVAT for images 1.1, COCO), or plain CSV"
 
@@ -103,7 +104,7 @@ def _answer(target: Target, annotation: Mapping[str, Any], where: str, person: s
     known = next((str(annotation[name]).strip() for name in (target.known, *CHANGED) if annotation.get(name)), "")
     key = target.key_of(annotation)
     lacks = [column.name for column, value in zip(target.key, key, strict=True) if not value]
-    if not known and "_undated" not in annotation:
+    if not known and not {UNDATED, PERSON} & set(annotation):  # filled in by hand, nobody writes a time: it counts from now
         lacks.append(target.known)
     if lacks:
         has = ", ".join(sorted(map(str, annotation))) or "nothing"
@@ -190,7 +191,7 @@ def _cvat(file: Path, text: str, target: Target) -> Iterator[Row]:
     about = {
         "completed_by": root.findtext("meta/task/assignee/username") or root.findtext("meta/job/assignee/username"),
         target.known: _utc(root.findtext("meta/task/updated") or root.findtext("meta/dumped") or ""),
-        "_undated": True,
+        UNDATED: True,
     }
     column = _only_label(file, target)
     for image in root.iter("image"):
@@ -221,7 +222,7 @@ def _coco(file: Path, document: Row, target: Target) -> Iterator[Row]:
     for number, name in names.items():
         if len(labels[number]) > 1:
             raise BatchRefused(f"The image {name} of {file.name} has several categories, and a label is one value: keep one an image.")
-        yield {**_of_image(file, name, target, {}), target.known: known, "_undated": True, column: next(iter(labels[number]), None)}
+        yield {**_of_image(file, name, target, {}), target.known: known, UNDATED: True, column: next(iter(labels[number]), None)}
 
 
 def _only_label(file: Path, target: Target) -> str:
