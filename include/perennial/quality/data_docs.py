@@ -29,6 +29,10 @@ _SHOWN = 1000  # newest validations on the index
 _MARKUP = "<>&\"'`$"  # `$` begins a placeholder in Great Expectations' own templates
 _EARLIER_SCRIPTS = ("sha256-diNLMrI+DNg/+9CDrhhjbMfk27GKCs4DzsBiQz0ip/s=",)  # in pages that were written with an earlier data_docs.js
 _STAND_INS = range(0x10600, 0x10737)  # signs of Linear A: letters to every library, and in nobody's data
+_OVERALL = re.compile(
+    r'(Status:</span> )<i class="fas [^>]*></i> (Failed|Succeeded)'
+)  # Great Expectations': any warning is a failure to it
+_WORDS: dict[Status, str] = {"passed": "passed", "warning": "passed with a warning", "refused": "refused"}
 _KEY = re.compile(r"(?P<batch>.+)~(?P<digest>[0-9a-f]*)~(?P<rows>\d*)~(?P<status>passed|warning|refused)\.html")
 
 
@@ -82,7 +86,9 @@ def write_page(store: Store, page: Page, result: Any, sentence: str, failures: S
     )
     plain = json.loads(json.dumps(result.to_json_dict(), default=str))  # the renderer knows only plain numbers, not NumPy's
     plain["meta"] = {**plain.get("meta", {}), "run_id": {"run_name": page.batch, "run_time": datetime.now(timezone.utc).isoformat()}}
-    body = _content(_rendered, plain, up="../")
+    body = _OVERALL.sub(
+        f'\\1<span class="status {page.status}">{_WORDS[page.status]}</span>', _content(_rendered, plain, up="../"), count=1
+    )
     store.write(page.key, _page(f"{page.batch}: {page.status}", f"{page.dataset} / {page.batch}", "../index.html", verdict + body))
 
 

@@ -1,4 +1,8 @@
-"""Validation of a batch or a snapshot by its dataset's suite. A failed `critical` expectation refuses it; others are reported."""
+"""Validation of a batch or a snapshot by its dataset's suite. A failed `critical` expectation refuses it; others are reported.
+
+A `warning` about single values that every value of a column breaks is critical: the column was lost at its source, as one that is -9999
+throughout. An expectation with `"every_value": "warning"` in its `meta` stays a warning.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 Severity = Literal["critical", "warning", "info"]
 _ORDER: dict[str, int] = {"critical": 0, "warning": 1, "info": 2}
 _EXAMPLES = 20
+_LOST_VALUES = 10  # of a column: where all of so many break an expectation, that is no chance
+_ABOUT_VALUES = ("expect_column_values_to_be_between", "expect_column_values_to_be_in_set", "expect_column_values_to_match_regex")
 _LONG_AGO = datetime(1, 1, 1)
 
 
@@ -121,13 +127,13 @@ def _validate(
         suite, expectation_parameters=parameters, result_format={"result_format": "SUMMARY", "partial_unexpected_count": _EXAMPLES}
     )
     failures = sorted((_failure(outcome, len(frame), parameters) for outcome in result.results if not outcome.success), key=_worst_first)
-    worst = result.get_max_severity_failure()
+    worst = failures[0].severity if failures else None
     verdict = Verdict(
         dataset=dataset.name,
         batch=name,
         rows=len(frame),
-        passed=worst is None or worst.value != "critical",
-        worst_severity=None if worst is None else worst.value,
+        passed=worst != "critical",
+        worst_severity=worst,
         failures=tuple(failures),
     )
     if store is None:
@@ -154,17 +160,26 @@ def _failure(outcome: Any, rows: int, parameters: Mapping[str, Any]) -> Failure:
     kwargs = {k: parameters.get(v["$PARAMETER"], v) if isinstance(v, dict) and "$PARAMETER" in v else v for k, v in config.kwargs.items()}
     result = outcome.result or {}
     numbers = result.get("partial_unexpected_index_list") or ()
+    lost = config.severity.value == "warning" and _is_lost(config, result)
+    said = sentence(config.type, kwargs, result, _exception(outcome.exception_info))
     return Failure(
         expectation=config.type,
         column=kwargs.get("column", ""),
-        severity=config.severity.value,
+        severity="critical" if lost else config.severity.value,
         unexpected=result.get("unexpected_count"),
         rows=rows,
-        sentence=sentence(config.type, kwargs, result, _exception(outcome.exception_info)),
+        sentence=f"{said}: no value is as it should be" if lost else said,
         note=" ".join(((config.meta or {}).get("notes") or {}).get("content", ())),
         examples=tuple(dict.fromkeys(shown(v) for v in result.get("partial_unexpected_list") or ())),
         row_numbers=tuple(int(n) + 1 for n in numbers[:_EXAMPLES] if isinstance(n, int)),
     )
+
+
+def _is_lost(config: Any, result: Mapping[str, Any]) -> bool:
+    """Whether every value of a column breaks an expectation about single values, and there are enough of them."""
+    values = (result.get("element_count") or 0) - (result.get("missing_count") or 0)
+    told = config.type in _ABOUT_VALUES and (config.meta or {}).get("every_value") != "warning"
+    return told and result.get("unexpected_count") == values >= _LOST_VALUES
 
 
 def _exception(info: Mapping[str, Any] | None) -> str:

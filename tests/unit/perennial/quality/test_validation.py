@@ -228,6 +228,54 @@ def test_an_expectation_that_cannot_be_evaluated_refuses(own_folder: Path, fligh
     assert verdict.failures[1].sentence == "expect_column_value_lengths_to_equal on carrier does not hold in 930 of 930 rows"
 
 
+def _all_wind(day: pd.DataFrame, value: float, nulls: int = 0) -> pd.DataFrame:
+    wind = pd.Series(value, index=day.index)
+    wind.iloc[:nulls] = float("nan")
+    return day.assign(wind_speed=wind)
+
+
+@pytest.mark.parametrize(
+    ("rows", "nulls", "value", "passed"),
+    [(930, 0, -9999.0, False), (930, 920, -9999.0, False), (930, 921, -9999.0, True), (930, 0, 5.0, True)],
+)
+def test_a_column_that_is_lost_whole_is_refused(
+    flights: DatasetSpec, day: pd.DataFrame, rows: int, nulls: int, value: float, passed: bool
+) -> None:
+    """DM-10: A bound that only warns refuses when every one of at least ten values is outside; of nine it warns."""
+    verdict = validate(_all_wind(day, value, nulls), flights, "d")
+    assert verdict.passed == passed
+    if not passed:
+        assert f"wind_speed is outside 0 to 120 in {rows - nulls} of {rows} rows (such as -9,999): no value is as it should be" in (
+            verdict.sentence()
+        )
+
+
+def test_a_suite_may_say_that_a_warning_stays_one(own_folder: Path, flights: DatasetSpec, day: pd.DataFrame) -> None:
+    """DM-10: `every_value` in the meta of an expectation."""
+    kwargs = {"column": "wind_speed", "min_value": 0}
+    rule = {"type": "expect_column_values_to_be_between", "kwargs": kwargs, "severity": "warning", "meta": {"every_value": "warning"}}
+    (own_folder / "expectations" / "flights.json").write_text(json.dumps({"name": "flights", "expectations": [rule]}))
+    verdict = validate(_all_wind(day, -9999.0), flights, "d")
+    assert (verdict.passed, verdict.worst_severity) == (True, "warning")
+
+
+@pytest.mark.parametrize(("distance", "said"), [(2475, "passed"), (6000, "passed with a warning"), (-1, "refused")])
+def test_a_page_says_one_thing(
+    own_folder: Path, flights: DatasetSpec, day: pd.DataFrame, store: FolderStore, distance: int, said: str
+) -> None:
+    """DM-10: The status among Great Expectations' own lines is the verdict: a warning is no failure."""
+    bounds = {"critical": {"min_value": 0}, "warning": {"max_value": 5000}}
+    rules = [
+        {"type": "expect_column_values_to_be_between", "kwargs": {"column": "distance", **bound}, "severity": severity}
+        for severity, bound in bounds.items()
+    ]
+    (own_folder / "expectations" / "flights.json").write_text(json.dumps({"name": "flights", "expectations": rules}))
+    day.loc[3, "distance"] = distance
+    page = store.read(validate(day, flights, "d", store=store).report_key).decode()
+    status = page.partition("Status:</span>")[2].partition("</span>")[0]
+    assert status.rpartition(">")[2] == said
+
+
 class _Addresses(HTMLParser):
     """Every address that a browser would fetch or offer."""
 
