@@ -16,7 +16,7 @@ from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
 
 TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
-BINARY = (".parquet", ".orc", ".avro")  # know the types of their columns
+BINARY = (".parquet", ".orc", ".avro", ".npz")  # know the types of their columns
 SHEETS = (".xlsx", ".xlsm", ".ods")
 _KNOWN = (*TEXT, *BINARY, *SHEETS)
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")  # of any number of files

@@ -20,13 +20,19 @@ from perennial.data.readers.delimited import read_delimited
 from perennial.data.readers.encodings import as_utf8
 from perennial.data.readers.json_rows import as_lines, read_json_lines, read_json_lines_as_they_are
 from perennial.data.readers.limits import refuse_too_large
+from perennial.data.readers.npz import read_npz
 from perennial.data.readers.packing import SHEETS, copied, files_in, unknown_extension
 from perennial.data.readers.sheets import read_sheet
 from perennial.data.readers.values import type_of
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
 
-_TYPED: dict[str, Callable[[IO[bytes], DatasetSpec, str], pa.Table]] = {".parquet": read_parquet, ".orc": read_orc, ".avro": read_avro}
+_TYPED: dict[str, Callable[[IO[bytes], DatasetSpec, str], pa.Table]] = {
+    ".parquet": read_parquet,
+    ".orc": read_orc,
+    ".avro": read_avro,
+    ".npz": read_npz,
+}
 
 
 def as_written(path: Path, spec: DatasetSpec, name: str, remarks: list[str]) -> Iterator[tuple[str, pa.Table]]:
