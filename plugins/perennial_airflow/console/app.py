@@ -49,6 +49,7 @@ def make_app(settings: Settings) -> FastAPI:
         settings: they say where the store is.
     """
     app = FastAPI(title="Perennial", docs_url=None, redoc_url=None, openapi_url=None)
+
     @cache
     def store() -> Store:
         return open_store(settings.store, writes=False)
