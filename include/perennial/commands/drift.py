@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -120,7 +120,9 @@ def _form(times: str | None) -> FileForm | None:
 
 def _told(form: FileForm, other: FileForm) -> FileForm:
     """A file's form, with all that another file of the same columns tells beside it; how it lies in the file stays its own."""
-    known = {name: tuple(dict.fromkeys((*getattr(form, name), *getattr(other, name)))) for name in ("times", "nulls", "true", "false")}
+    known: dict[str, Any] = {
+        name: tuple(dict.fromkeys((*getattr(form, name), *getattr(other, name)))) for name in ("times", "nulls", "true", "false")
+    }
     if (form.decimal, form.thousands) == (FileForm().decimal, FileForm().thousands):
         known |= {"decimal": other.decimal, "thousands": other.thousands}
     return form.model_copy(update=known)
