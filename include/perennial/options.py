@@ -267,13 +267,14 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         ),
     ),
     "labels": (
-        "have rows labelled by people: choose those worth a label, import what people answered",
+        "have rows labelled by people: choose those worth a label, import what people answered, report how far they agree",
         (
-            Option("action", "what to do", required=True, choices=("choose", "import")),
+            Option("action", "what to do", required=True, choices=("choose", "import", "report")),
             Option(
                 "file",
                 "choose: the tasks to write (.json for Label Studio, or .csv); "
-                "import: the export of the tool (Label Studio: JSON, JSON-MIN, CSV; CVAT: images 1.1 as XML, COCO; plain CSV)",
+                "import: the export of the tool (Label Studio: JSON, JSON-MIN, CSV; CVAT: images 1.1 as XML, COCO; plain CSV); "
+                "report: the page to draw (.html), none if absent",
                 Path,
             ),
             Option("--dataset", "import: name of the label feed"),
@@ -281,8 +282,8 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option(
                 "--by",
                 "choose: rows that the champion is unsure of, that are unlike the reference (drifted), of the slice with the worst loss, "
-                "at random, or all of these in turn",
-                choices=("unsure", "drifted", "worst-slice", "random", "mixed"),
+                "at random, all of these in turn (mixed), or rows whose label is doubtful",
+                choices=("unsure", "drifted", "worst-slice", "random", "mixed", "doubtful"),
                 default="mixed",
             ),
             Option("--count", "choose: number of rows", count, default=200),
@@ -299,9 +300,12 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--seed", "choose: of what is drawn at random", int, default=0),
             Option("--again", "choose: also rows that were written as tasks before and have no answer yet", bool),
             Option("--person", "import: who answered, where the export does not say", default=""),
-            Option("--people", "import: fewest people who must have answered a row", count, default=1),
-            Option("--agreement", "import: smallest share of them that must say the same; always more than half", part, default=0.0),
-            Option("--within", "import: by how much numbers may differ; their median counts", rate, default=0.0),
+            Option("--people", "import, report: fewest people who must have answered a row", count, default=1),
+            Option(
+                "--agreement", "import, report: smallest share of them that must say the same; always more than half", part, default=0.0
+            ),
+            Option("--within", "import, report: by how much numbers may differ; their median counts", rate, default=0.0),
+            Option("--json", "report: print it as JSON", bool),
         ),
     ),
     "suite": (

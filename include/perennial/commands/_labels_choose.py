@@ -6,12 +6,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from perennial.commands._labels_report import doubtful_labels
 from perennial.commands._labels_rows import Model, Rows, logged_rows, opened, slice_name, strangeness, table_rows, worst_slice
 from perennial.encoding import text
 from perennial.errors import EXIT_DONE, UnknownName
@@ -24,8 +26,7 @@ from perennial.results import on_terminal
 from perennial.specs import Column
 from perennial.store import Store
 
-UNSURE, DRIFTED, WORST, MIXED = "unsure", "drifted", "worst-slice", "mixed"
-REASONS = (UNSURE, DRIFTED, WORST, RANDOM, MIXED)
+UNSURE, DRIFTED, WORST, MIXED, DOUBTFUL = "unsure", "drifted", "worst-slice", "mixed", "doubtful"
 PROBES = (1.5, -2.0)  # labels of a regression that are values of the column come back as they are
 
 
@@ -76,19 +77,24 @@ def _choose(
             f"{model.spec.name} has no label feed, so labels of its table's rows could not land: write labels=LabelSpec(...) into "
             "its spec, or have its predictions labelled (--source log)."
         )
-    rows = (table_rows if source == "table" else logged_rows)(model, first, last)
+    if by == DOUBTFUL:
+        rows = _doubtful(model, logged=source == "log")
+    else:
+        rows = (table_rows if source == "table" else logged_rows)(model, first, last)
     asked = Asked(model.store, target.name)
     waiting = set() if again else asked.keys() - {answer.key for answer in Imports(model.store, target.name).answers}
     rows_left = rows.take([place for place, key in enumerate(rows.keys) if key not in waiting])
     if not rows_left.keys:
         raise UnknownName(
-            f"There is nothing to ask about: {len(rows.keys):,} {rows.source} have no label, and all of them wait for an answer already "
-            "(--again asks once more)."
+            f"There is nothing to ask about: all {len(rows.keys):,} {rows.source} wait for an answer already (--again asks once more)."
             if rows.keys
             else f"There is nothing to ask about: all {rows.source} of that time have a label."
         )
-    ranks, remarks = _ranks(model, rows_left, by)
-    chosen = choose(rows_left.keys, ranks, count, random_share=random_share, seed=seed)
+    if by == DOUBTFUL:
+        chosen, remarks = [Chosen(place, by, 1.0) for place in range(min(count, len(rows_left.keys)))], list[str]()
+    else:
+        ranks, remarks = _ranks(model, rows_left, by)
+        chosen = choose(rows_left.keys, ranks, count, random_share=random_share, seed=seed)
     form = form_of(model)
     tasks = tasks_of(rows_left, chosen, model, form)
     config = write_tasks(file, tasks, form)
@@ -100,9 +106,17 @@ def _choose(
             "by": by, "seed": seed, "rows": len(rows_left.keys), "at": now_text(), "model": model.name, "file": file.name,
         }
     )  # fmt: skip
-    told = _summary(rows_left, len(rows.keys) - len(rows_left.keys), chosen, remarks, tasks, file, config)
+    told = _summary(model.spec.name, rows_left, len(rows.keys) - len(rows_left.keys), chosen, remarks, tasks, file, config)
     print(on_terminal("\n".join(told)))
     return EXIT_DONE
+
+
+def _doubtful(model: Model, *, logged: bool) -> Rows:
+    """Rows whose label is doubtful, the most doubtful first."""
+    found, rows, about = doubtful_labels(model, logged=logged)
+    if found is None or rows is None:
+        raise UnknownName(f"There are no doubtful labels to ask about: {about}")
+    return replace(rows.take(found.places), source=f"doubtful labels among {rows.source}")
 
 
 def _ranks(model: Model, rows: Rows, by: str) -> tuple[dict[str, Floats], list[str]]:
@@ -200,9 +214,25 @@ def tasks_of(rows: Rows, chosen: list[Chosen], model: Model, form: Form) -> list
         answer, score = answers[row.place]
         keys = {name: _key_value(values[name], key) for name, key in zip(names, rows.keys[row.place], strict=True)}
         tasks.append(
-            Task(keys, {name: values[name] for name in inputs}, row.reason, row.probability, answer, score, rows.versions[row.place])
+            Task(
+                keys,
+                {name: values[name] for name in inputs},
+                row.reason,
+                row.probability,
+                answer,
+                score,
+                rows.versions[row.place],
+                _given(rows.given[row.place], model, form),
+            )
         )
     return tasks
+
+
+def _given(number: float, model: Model, form: Form) -> str:
+    """The label that a row has already, as a value of the label column; empty if none, or if no single value means its class."""
+    if math.isnan(number):
+        return ""
+    return form.choices[int(number)] if form.choices else "" if model.spec.classes else text(number) or ""
 
 
 def _key_value(value: Any, written: str) -> Any:
@@ -235,12 +265,12 @@ def write_tasks(file: Path, tasks: list[Task], form: Form) -> Path | None:
 
 
 def _summary(
-    rows: Rows, waiting: int, chosen: list[Chosen], remarks: list[str], tasks: list[Task], file: Path, config: Path | None
+    model: str, rows: Rows, waiting: int, chosen: list[Chosen], remarks: list[str], tasks: list[Task], file: Path, config: Path | None
 ) -> list[str]:
     counts = Counter(row.reason for row in chosen)
     drawn = next((row.probability for row in chosen if row.reason == RANDOM), None)
     lines = [
-        f"{len(chosen)} of {len(rows.keys):,} {rows.source} without a label are in {file}: "
+        f"{len(chosen)} of {len(rows.keys):,} {rows.source} {'' if DOUBTFUL in counts else 'without a label '}are in {file}: "
         f"{', '.join(f'{number} {reason}' for reason, number in counts.items())}."
         + (f" {waiting:,} more wait for an answer already." if waiting else ""),
         *remarks,
@@ -250,7 +280,7 @@ def _summary(
             f"The random ones were drawn with probability {drawn:.4g} each, the others for certain: weighted by 1 / _probability, all "
             f"answers together estimate rates of all {len(rows.keys):,} rows without bias."
         )
-    else:
+    elif len(chosen) < len(rows.keys):
         lines.append("None was drawn at random: these rows are unlike the others, so no rate of all rows can be estimated from them.")
     if tasks and not any(task.answer for task in tasks):
         lines.append("They have no answer of the model: none serves, or no single value of the label column means its classes.")
@@ -260,5 +290,5 @@ def _summary(
         if config
         else "Next: have the label columns and _person filled in."
     )
-    lines.append("Then: perennial labels import EXPORT --model NAME.")
+    lines.append(f"Then: perennial labels import EXPORT --model {model}")
     return lines

@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from perennial import discovery
 from perennial.data.snapshots import Snapshot, latest_snapshot, model_snapshot
+from perennial.data.splits import part_of
 from perennial.errors import UnknownName
 from perennial.labelling.answers import Key, Target
 from perennial.labelling.choosing import Floats
 from perennial.lineage.ledger import Ledger
-from perennial.lineage.version_folder import fetch
+from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.monitoring.anomalies import fit_watch
 from perennial.monitoring.outcomes import join, outcomes_of
 from perennial.monitoring.performance import event_days, logged_scores
@@ -32,7 +33,8 @@ from perennial.profiles.reference import watched
 from perennial.specs import CALENDAR_SLICES, DatasetSpec, LabelSpec, ModelSpec
 from perennial.stages._references import References
 from perennial.stages._traffic import Traffic
-from perennial.stages.evaluate import calendar_slices
+from perennial.stages.evaluate import Sealed, calendar_slices
+from perennial.stages.train import RECORD
 from perennial.store import Store
 from perennial.training.scoring import load_features, score
 
@@ -54,6 +56,11 @@ class Model:
     def feed(self) -> DatasetSpec | None:
         """The label feed; None if labels are outcomes."""
         return discovery.dataset(self.spec.labels.dataset) if isinstance(self.spec.labels, LabelSpec) else None
+
+    @property
+    def has_own_label(self) -> bool:
+        """Whether the rows of its table have their label."""
+        return self.spec.labels is None and self.spec.label in {column.name for column in self.dataset.columns}
 
     @property
     def target(self) -> Target:
@@ -96,6 +103,7 @@ class Rows:
 
     Attributes:
         source: what they are, for a sentence.
+        target: has the columns that name them.
         keys: of each row.
         frame: key columns, inputs, slices and event time, under the names of the dataset.
         scores: the model's, [rows, classes]; None if there is no champion.
@@ -104,6 +112,7 @@ class Rows:
     """
 
     source: str
+    target: Target
     keys: Sequence[Key]
     frame: pd.DataFrame
     scores: Floats | None
@@ -137,7 +146,7 @@ def slice_name(value: object) -> str:
 
 
 def table_rows(model: Model, first: datetime | None, last: datetime | None, *, labelled: bool = False) -> Rows:
-    """Rows of the model's table whose label nobody knows yet; or those that have one.
+    """Rows of the model's table whose label nobody knows yet; or, with all columns, those that have one.
 
     Raises:
         UnknownName: nothing was ingested yet.
@@ -145,10 +154,12 @@ def table_rows(model: Model, first: datetime | None, last: datetime | None, *, l
     snapshot = newest_snapshot(model)
     time = model.dataset.time_column
     slices = [name for name in model.spec.slices if name in {column.name for column in model.dataset.columns}]
-    columns = [column.name for column in model.target.key] + [*model.inputs, *slices, time]
+    target = model.target if model.feed else Target.of_rows(model.dataset)
+    every = [column.name for column in model.dataset.table_columns] if labelled else []  # a label may be made of any
+    wanted = [*(column.name for column in target.key), *model.inputs, *slices, time, *every]
     brought = snapshot.labels.spec.columns if snapshot.labels else ()
     label = [name for name in (*brought, model.spec.label) if snapshot.labels or name in {c.name for c in model.dataset.columns}]
-    frame = snapshot.rows(list(dict.fromkeys([*columns, *label])), first, last)
+    frame = snapshot.rows(list(dict.fromkeys([*wanted, *label])), first, last)
     has_label = frame[model.spec.label].notna().to_numpy() if model.spec.label in frame.columns else np.zeros(len(frame), bool)
     if not snapshot.labels and model.feed:  # the rows' own column of that name is not what the model learns from
         has_label = np.zeros(len(frame), bool)
@@ -156,8 +167,19 @@ def table_rows(model: Model, first: datetime | None, last: datetime | None, *, l
     values = {name: frame[name].to_numpy() for name in frame.columns}
     scores = score(model.folder, values) if model.number is not None and len(frame) else None
     given = np.asarray(model.features.label(values), dtype=float) if labelled and len(frame) else np.full(len(frame), np.nan)
-    rows = Rows(f"rows of {snapshot.words}", _keys(frame, model.target), frame, scores, [model.name] * len(frame), given)
+    rows = Rows(f"rows of {snapshot.words}", target, _keys(frame, target), frame, scores, [model.name] * len(frame), given)
     return _in_order(rows)
+
+
+def unseen(model: Model) -> Rows | str:
+    """Labelled rows of the table that the champion was not trained on; or why they cannot be told."""
+    if not (model.folder / RECORD).exists():
+        return f"{model.name} does not say which rows its training saw."
+    champion = Sealed(read_manifest(model.store, model.spec.name, model.digest), model.folder, model.number)
+    if champion.split.by != "time":
+        rows = table_rows(model, None, None, labelled=True)
+        return rows.take(np.flatnonzero(part_of(rows.frame, champion.split, model.dataset) == "test").tolist())
+    return table_rows(model, datetime.fromisoformat(max(end for _, end in champion.seen)), None, labelled=True)
 
 
 def newest_snapshot(model: Model) -> Snapshot:
@@ -194,7 +216,7 @@ def logged_rows(model: Model, first: datetime | None, last: datetime | None, *, 
     given = np.asarray(joined["outcome"].to_numpy(zero_copy_only=False), dtype=float)
     keys = _keys(frame, model.target)
     versions = [f"{model.spec.name}/{number}" for number in joined["model_version"].to_pylist()]
-    rows = Rows("predictions", keys, frame, logged_scores(joined), versions, given)
+    rows = Rows("predictions", model.target, keys, frame, logged_scores(joined), versions, given)
     newest = {key: place for place, key in sorted(enumerate(keys), key=lambda item: (frame[model.dataset.time_column][item[0]], item[0]))}
     known = set(_labelled_keys(model)) if model.feed else set()
     wanted = [place for key, place in newest.items() if (key in known or not np.isnan(given[place])) == labelled]

@@ -55,6 +55,11 @@ class Target:
         outcome = Column(name=OUTCOME, type="string" if model.classes else "float")
         return cls(f"{model.name}_outcomes", (Column(name=PREDICTION_ID, type="string"),), (outcome,), TIME)
 
+    @classmethod
+    def of_rows(cls, dataset: DatasetSpec) -> Target:
+        """Rows of a dataset that nobody can label, for want of a label feed."""
+        return cls(dataset.name, tuple(dataset.column(name) for name in dataset.key_columns), (), "", dataset.time_zone)
+
     @property
     def deciding(self) -> tuple[str, ...]:
         """Label columns on which people must agree: those that are never missing; all if each may be."""

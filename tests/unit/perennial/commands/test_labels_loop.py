@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import inspect
 import json
@@ -9,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,7 +108,7 @@ def store(tmp_path: Path) -> FolderStore:
     return store
 
 
-def go(store: FolderStore, action: str, file: Path, **given: Any) -> None:
+def go(store: FolderStore, action: str, file: Path | None, **given: Any) -> None:
     assert labels.run(SETTINGS, store, action, file, model=MODEL.name, **given) == 0
 
 
@@ -153,7 +155,7 @@ def test_the_loop(store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixt
         rest = [(row["carrier"], row["scheduled_departure"], int(row["distance"])) for row in csv.DictReader(lines)]
     assert sorted(map(str, [*keys, *more, *rest])) == sorted(set(map(str, [*keys, *more, *rest])))
     assert (len(more), len(rest)) == (20, 10)
-    with pytest.raises(UnknownName, match="all of them wait for an answer already"):
+    with pytest.raises(UnknownName, match="all 30 predictions wait for an answer already"):
         go(store, "choose", tmp_path / "none.json", source="log")
     go(store, "choose", tmp_path / "again.json", source="log", count=99, again=True)
     assert len(tasks_in(tmp_path / "again.json")) == 30
@@ -230,3 +232,67 @@ def test_labels_of_predictions_become_outcomes(store: FolderStore, tmp_path: Pat
     go(store, "import", tmp_path / "filled.csv", people=2)
     taken = Table(store, "small_delays_outcomes").scan(["prediction_id", "outcome"])
     assert dict(zip(*(column.to_pylist() for column in taken.columns), strict=True)) == {row["prediction_id"]: 1.0 for row in rows}
+
+
+def labelled(store: FolderStore, tmp_path: Path) -> dict[str, str]:
+    """Label all trips of the test days as the model says, but for six, which are labelled otherwise; these by their key."""
+    go(store, "choose", tmp_path / "all.json", count=999, by="random")
+    tasks = tasks_in(tmp_path / "all.json")
+    surest = sorted(
+        (task for task in tasks if task["data"]["scheduled_departure"] >= "2013-02-16"), key=lambda task: -task["predictions"][0]["score"]
+    )
+    wrong: dict[str, str] = {}
+    for task in tasks:
+        said = task["predictions"][0]["result"][0]["value"]["choices"][0]
+        if task in surest[:6]:
+            said = wrong[str([str(task["data"][name]) for name in KEY])] = "late" if said == "on_time" else "on_time"
+        task["annotations"] = [
+            {
+                "completed_by": person, "created_at": "2013-04-01T10:00:00Z",
+                "result": [{"from_name": "late", "to_name": "row", "value": {"choices": [said]}}],
+            }
+            for person in ("ada", "bob")
+        ]  # fmt: skip
+    (tmp_path / "all_answered.json").write_text(json.dumps(tasks))
+    go(store, "import", tmp_path / "all_answered.json")
+    assert ingest.run(SETTINGS, store, "arrivals").outcome == "done"
+    return wrong
+
+
+def test_doubtful_labels_are_asked_about_again(store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """DM-10: Labels against which the model is sure, on days that its training did not see, are listed with key, label, answer and
+    probability, in text, JSON and page alike; they can be exported again with the label that they have, and a new answer replaces it."""
+    go(store, "report", None)
+    told = capsys.readouterr().out
+    assert "Nobody's labels of small_delays were imported yet." in told
+    assert "No labelled row is one that small_delays/1 was not trained on." in told
+    wrong = labelled(store, tmp_path)
+    capsys.readouterr()
+    go(store, "report", tmp_path / "labels.html", json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert report["agreement"]["alpha"] == 1.0
+    assert [person["name"] for person in report["agreement"]["people"]] == ["ada", "bob"]
+    named = {label["key"]: label for label in report["doubtful"]}
+    for key, said in wrong.items():
+        values = dict(zip(KEY, ast.literal_eval(key), strict=True))
+        label = named[", ".join(f"{name} {value}" for name, value in values.items())]
+        assert (label["given"], label["answer"]) == (said, "late" if said == "on_time" else "on_time")
+        assert label["probability"] > 0.5
+    page = (tmp_path / "labels.html").read_text()
+    assert "<script" not in page
+    assert all(escape(key) in page for key in named)
+    go(store, "report", None, people=3)
+    assert "2 of 3 people answered" in capsys.readouterr().out
+    go(store, "choose", tmp_path / "doubtful.json", by="doubtful", count=6)
+    asked = tasks_in(tmp_path / "doubtful.json")
+    assert {str([str(task["data"][name]) for name in KEY]) for task in asked} == set(wrong)
+    for task in asked:
+        assert task["data"]["_given"] != task["predictions"][0]["result"][0]["value"]["choices"][0]
+    (tmp_path / "second.json").write_text(answered(asked, {"ada": ["late"], "bob": ["late"]}, day=2))
+    go(store, "import", tmp_path / "second.json")
+    assert ingest.run(SETTINGS, store, "arrivals").outcome == "done"
+    snapshot = model_snapshot(store, MODEL)
+    assert snapshot is not None
+    rows = snapshot.rows()
+    now = {str([row.carrier, row.scheduled_departure.isoformat(), str(row.distance)]): row.late for row in rows.itertuples()}
+    assert {now[key] for key in wrong} == {"late"}

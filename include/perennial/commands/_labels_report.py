@@ -1,0 +1,90 @@
+"""Reports how far people agree, and which labels are doubtful."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from perennial.commands._labels_rows import Model, Rows, logged_rows, opened, unseen
+from perennial.errors import EXIT_DONE, UnknownName
+from perennial.labelling.agreement import Agreement, agreement
+from perennial.labelling.consensus import Rule, history, newest_answers
+from perennial.labelling.doubtful import Doubt, find_doubtful
+from perennial.labelling.imports import Imports
+from perennial.labelling.report import DoubtfulLabel, Report, page, text, words_of
+from perennial.results import on_terminal
+from perennial.store import Store
+
+
+def report_labels(store: Store, file: Path | None, model: str, rule: Rule, *, as_json: bool) -> int:
+    """Print the report, and draw it into a file if one is named.
+
+    Raises:
+        UnknownName: there is no such model.
+    """
+    with opened(store, model) as opened_model:
+        report = report_of(opened_model, rule)
+    if file is not None:
+        file.write_text(page(report), encoding="utf-8")
+    if as_json:
+        print(json.dumps(report.as_json(), indent=1, sort_keys=True))
+        return EXIT_DONE
+    print(on_terminal(text(report)))
+    if file is not None:
+        print(f"Drawn: {file}")
+    return EXIT_DONE
+
+
+def report_of(model: Model, rule: Rule) -> Report:
+    """What is known of a model's labels."""
+    found, rows, about = doubtful_labels(model, logged=not (model.feed or model.has_own_label))
+    labels: list[DoubtfulLabel] = []
+    if found and rows is not None and rows.scores is not None:
+        for place, likely in zip(found.places, found.classes, strict=True):
+            given, scores = int(rows.given[place]), rows.scores[place]
+            key = words_of([column.name for column in rows.target.key], rows.keys[place])
+            labels.append(
+                DoubtfulLabel(key, model.spec.classes[given], model.spec.classes[likely], float(scores[likely]), float(scores[given]))
+            )
+    agreed_on, held, count = _agreement(model, rule)
+    return Report(model.spec.name, model.spec.title, agreed_on, held, count, found, tuple(labels), about, model.spec.classes)
+
+
+def _agreement(model: Model, rule: Rule) -> tuple[Agreement | None, tuple[tuple[str, str], ...], int]:
+    """How far people agree on the model's label, the rows that are held back, and how many are agreed on."""
+    target = model.target
+    imports = Imports(model.store, target.name)
+    if not imports.all:
+        return None, (), 0
+    known = history(imports.answers, target, rule)
+    agreed = {key: steps[-1].label for key, (steps, why) in known.items() if steps and why is None}
+    names = [column.name for column in target.key]
+    held = tuple((words_of(names, key), why.why) for key, (_, why) in sorted(known.items()) if why)
+    column = model.spec.label if model.spec.label in {c.name for c in target.labels} else target.labels[0].name
+    return agreement(newest_answers(imports.answers, target), agreed, target, column, model.spec.training.seed), held, len(agreed)
+
+
+def doubtful_labels(model: Model, *, logged: bool) -> tuple[Doubt | None, Rows | None, str]:
+    """The doubtful labels of rows that the champion was not trained on, these rows, and what was looked at or why nothing can be told.
+
+    Args:
+        model: whose labels.
+        logged: whether to look at predictions and their outcomes, not at rows of the table.
+    """
+    if not model.spec.classes:
+        return None, None, "Only labels of classes can be told to be doubtful, and a regression has none."
+    if model.number is None:
+        return None, None, f"No version of {model.spec.name} serves yet, so none can doubt."
+    try:
+        rows = logged_rows(model, None, None, labelled=True) if logged else unseen(model)
+    except UnknownName as error:
+        return None, None, str(error)
+    if isinstance(rows, str):
+        return None, None, rows
+    rows = rows.take(np.flatnonzero(np.isfinite(rows.given)).tolist())
+    if not rows.keys or rows.scores is None:
+        return None, None, f"No labelled row is one that {model.name} was not trained on."
+    about = f"{len(rows.keys):,} labelled {rows.source} that {model.name} was not trained on."
+    return find_doubtful(rows.given, rows.scores), rows, about
