@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import keyword
 import logging
 import os
 import sys
@@ -24,7 +25,7 @@ from perennial.results import Result, on_terminal
 from perennial.settings import Settings
 from perennial.store import open_store
 
-WRITES_SOURCES = ("add", "docs", "suite")  # into the checkout, with the rights that its owner gives to files
+WRITES_SOURCES = ("add", "docs", "suite", "try")  # into the checkout, with the rights that its owner gives to files
 log = logging.getLogger("perennial")
 
 
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings.from_environment()
         logging.getLogger("perennial").setLevel(settings.log_level)
         store = open_store(settings.store, writes=kind == "stages")  # questions are asked of a store mounted read-only too
-        module = importlib.import_module(f"perennial.{kind}.{name.replace('-', '_')}")
+        module = importlib.import_module(f"perennial.{kind}.{_file_name(name)}")
         if kind == "commands":
             code: int = module.run(settings, store, **given)
             sys.stdout.flush()
@@ -94,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
             if kind == "stages":
                 sub.add_argument("--result", type=Path, metavar="FILE", help="write the result there as JSON")
     return parser
+
+
+def _file_name(command: str) -> str:
+    """`remove-batch` is in remove_batch.py, `try`, a word of Python, in try_.py."""
+    return f"{command}_" if keyword.iskeyword(command) else command.replace("-", "_")
 
 
 def _subject(kind: str, name: str) -> str:

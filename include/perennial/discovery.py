@@ -16,7 +16,8 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -122,6 +123,33 @@ def models_asked_about(name: str | None, stored: Iterable[str]) -> list[str]:
     if name is None:
         return sorted({*models(), *left_out, *stored})
     return [name] if name in {*left_out, *stored} else [model(name).name]
+
+
+@contextmanager
+def also_in(project: Path) -> Iterator[None]:
+    """Meanwhile, what lies in another project is found too: its `include/perennial_datasets` and `include/perennial_models`."""
+    import perennial_datasets
+    import perennial_models
+
+    packages = (perennial_datasets, perennial_models)
+    before, loaded = [list(package.__path__) for package in packages], set(sys.modules)
+    for package in packages:
+        package.__path__ = [str(project / "include" / package.__name__), *package.__path__]
+    try:
+        yield
+    finally:
+        for package, path in zip(packages, before, strict=True):
+            package.__path__ = path
+        for name in [name for name in set(sys.modules) - loaded if name.startswith(tuple(f"{p.__name__}." for p in packages))]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+
+def projects() -> list[Path]:
+    """The folders that hold `include/perennial_datasets`: this project, and any that is meanwhile found too."""
+    import perennial_datasets
+
+    return [Path(top).parents[1] for top in perennial_datasets.__path__]
 
 
 def dataset_module(name: str) -> ModuleType:

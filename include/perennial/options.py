@@ -259,10 +259,6 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
                 "--time", "column of times in both whose days are exchanged whole; if absent, the only one, else rows count as independent"
             ),
             Option("--columns", "comma-separated columns to compare; all but ids if absent"),
-            Option(
-                "--times",
-                "how dates and times are written in files of text, in the codes of strptime; if absent, as all values of a column fit",
-            ),
             Option("--report", "file for the plots, which is replaced", Path, default=Path("drift.html")),
         ),
     ),
@@ -399,6 +395,19 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "down": ("stop what `up` started", ()),
     "status": ("show what runs on this machine, and whether it answers", ()),
     "demo": ("run the whole loop with real DAG runs", ()),
+    "try": (
+        "learn to predict a column of a file of yours, in this process, and write the files of dataset and model that did it",
+        (
+            Option("--data", "the file: any that can land, such as CSV, JSON or Parquet", Path, required=True),
+            Option("--label", "column to predict", required=True),
+            Option("--task", "what to predict; from the label's values if absent", choices=("binary", "multiclass", "regression")),
+            Option("--inputs", "columns to learn from, comma-separated; all that are fit for it if absent"),
+            Option("--event-time", "event time column; the first column of times if absent"),
+            Option("--key", "columns that together name a row, comma-separated; found if absent"),
+            Option("--name", "name of the dataset and the model; from the file's name if absent"),
+            Option("--folder", "folder to write into, laid out like this project; `<home>/try/<name>` if absent", Path),
+        ),
+    ),
     "add": (
         "write the files of a new model or dataset",
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from pathlib import Path
 
 import pytest
@@ -33,5 +34,6 @@ def test_there_is_no_stage_file_without_a_stage() -> None:
 
 @pytest.mark.parametrize("command", options.COMMANDS)
 def test_a_command_has_a_file(command: str) -> None:
-    """`perennial <command>` is `commands/<command>.py`."""
-    assert (ROOT / "include/perennial/commands" / f"{command.replace('-', '_')}.py").exists()
+    """`perennial <command>` is `commands/<command>.py`; a word of Python has a line below it, `commands/try_.py`."""
+    stem = f"{command}_" if keyword.iskeyword(command) else command.replace("-", "_")
+    assert (ROOT / "include/perennial/commands" / f"{stem}.py").exists()

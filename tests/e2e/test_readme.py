@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from sklearn.datasets import load_iris
 
 from perennial.local.demo import MODEL
 
@@ -27,15 +28,24 @@ def test_the_readme_shows_no_command_that_nothing_runs():
     assert all(line.startswith("$ ") for block in blocks for line in block.splitlines())
 
 
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory):
+    """A file of somebody's, and the column that is to be predicted."""
+    file = tmp_path_factory.mktemp("own") / "flowers.csv"
+    flowers = load_iris(as_frame=True).frame
+    flowers.assign(target=flowers["target"].map({0: "setosa", 1: "versicolor", 2: "virginica"})).to_csv(file, index=False)
+    return {"FILE": str(file), "COLUMN": "target"}
+
+
 @pytest.mark.parametrize("shown", SHOWN)
-def test_a_command_of_the_readme_runs(platform, shown):
+def test_a_command_of_the_readme_runs(platform, own_data, shown):
     """OP-01: It does what the README says: a refusal would be none, however well worded."""
     (trained,) = [
         platform.api.result(run, "evaluate")
         for run in platform.api.runs(f"{MODEL}_training")
         if run.state == "success" and platform.api.tasks(run)["register"] == "success"
     ][:1]
-    words = {"DIGEST": trained["digest"], "RUN": trained["run_id"], "KEY": trained["evaluation"]}
+    words = {"DIGEST": trained["digest"], "RUN": trained["run_id"], "KEY": trained["evaluation"], **own_data}
     arguments = [words.get(word, word) for word in shlex.split(shown)[1:]]
     done = platform.perennial(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr

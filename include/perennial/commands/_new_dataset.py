@@ -19,14 +19,19 @@ from perennial.quality.suite_file import expectation_of
 from perennial.specs import DatasetSpec, FileForm
 
 
-def dataset_files(name: str, sample: Sample | None, key: str | None, event_time: str | None) -> tuple[dict[Path, str], list[str]]:
-    """The files of a new dataset, and a line for each thing that was decided. Raises UnknownName: something must be said."""
+def dataset_files(
+    name: str, sample: Sample | None, key: str | None, event_time: str | None, label: str = ""
+) -> tuple[dict[Path, str], list[str]]:
+    """The files of a new dataset, and a line for each thing that was decided. Raises UnknownName: something must be said.
+
+    A column that is to be predicted, `label`, is not chosen as its key or its event time.
+    """
     if sample is None:
         raise UnknownName("Give a sample file, `--sample FILE` (CSV, JSON lines or Parquet): the columns are read from it.")
-    times = [c.name for c in sample.columns if c.type == "timestamp"]
-    whole = [c.name for c in sample.columns if c.type == "timestamp" and not c.nullable]
+    times = [c.name for c in sample.columns if c.type == "timestamp" and c.name != label]
+    whole = [c.name for c in sample.columns if c.name in times and not c.nullable]
     order = event_time or next(iter([*whole, *times]), "")
-    keys = key.split(",") if key else _key(sample, order)
+    keys = key.split(",") if key else _key(sample, order, label)
     missing = [n for n in (*keys, *([order] if order else [])) if n not in sample.names]
     if missing:
         raise UnknownName(f"{sample.path} has no column {missing[0]}: its columns are {', '.join(sample.names)}.")
@@ -60,10 +65,12 @@ def dataset_files(name: str, sample: Sample | None, key: str | None, event_time:
     return files, _dataset_words(sample, spec, times, key, event_time)
 
 
-def _key(sample: Sample, event_time: str) -> list[str]:
+def _key(sample: Sample, event_time: str, label: str) -> list[str]:
     """The first column of whole numbers or words that names each row, else another time, else the event time; none if none does."""
     rows = sample.rows.drop_duplicates()  # identical rows of a file are one
-    whole = [c for c in sample.columns if c.name != event_time and c.type not in ("float", "bool") and rows[c.name].notna().all()]
+    whole = [
+        c for c in sample.columns if c.name not in (event_time, label) and c.type not in ("float", "bool") and rows[c.name].notna().all()
+    ]
     first = sorted((c for c in whole if rows[c.name].is_unique), key=lambda column: column.type not in ("int", "string"))
     if first:
         return [first[0].name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas
 
 MOST_CLASSES = 50
+LEAST_DAYS = 3  # one for each part of a split by time
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,12 @@ class _Plan:
 
 
 def model_files(
-    name: str, dataset: str | None, label: str | None, task: str | None, sample: Sample | None
+    name: str, dataset: str | None, label: str | None, task: str | None, sample: Sample | None, inputs: Sequence[str] = ()
 ) -> tuple[dict[Path, str], list[str]]:
-    """The files of a new model, and a line for each thing that was left out or decided. Raises UnknownName: something must be said."""
+    """The files of a new model, and a line for each thing that was left out or decided. Raises UnknownName: something must be said.
+
+    It learns from the columns `inputs`, or from all that are fit for it.
+    """
     if dataset is None or label is None:
         raise UnknownName("Say what the model learns from and what it predicts: --dataset NAME --label COLUMN.")
     spec = discovery.dataset(dataset)
@@ -73,7 +77,7 @@ def model_files(
         raise UnknownName(
             f"{sample.path} has no column {missing[0]}: give a sample of {dataset}; its columns are {', '.join(sample.names)}."
         )
-    plan = _plan(spec, spec.column(label), task, sample)
+    plan = _plan(spec, spec.column(label), task, sample, inputs)
     metric = "rmse" if plan.task == "regression" else "log_loss"
     time = [plan.clock] if plan.clock else []
     row = {c.name: "a" if c.type == "string" else 1.0 for c in plan.inputs} | dict.fromkeys(time, "2024-01-01T10:00:00")
@@ -107,20 +111,22 @@ def model_files(
     return files, [*_sample.named(plan.left_out), *cycles, f"floor: {metric} {plan.floor:g}, {_rule(plan)}", *_few_rows(plan)]
 
 
-def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample) -> _Plan:
-    task = task or ("regression" if label.type == "float" else "multiclass")
+def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample, chosen: Sequence[str] = ()) -> _Plan:
+    task = task or ("regression" if _is_amount(label, sample) else "multiclass")
     classes = () if task == "regression" else _classes(sample, label.name)
     if task == "regression" and label.type not in ("int", "float"):
         raise UnknownName(f"{label.name} is a {label.type}, and a regression predicts a number: leave out --task, or choose another label.")
     if task != "regression":
         task = "binary" if len(classes) == 2 else "multiclass"
-    out = _sample.left_out(sample, spec, label.name, task)
+    out = _not_chosen(spec, label.name, chosen) if chosen else _sample.left_out(sample, spec, label.name, task)
     gone = {label.name, *(one.column for one in out)}
     inputs = tuple(c for c in spec.columns if c.name not in gone and c.type != "timestamp")
-    cycles = _cycles(sample.rows[spec.event_time]) if spec.event_time else ()
+    cycles = _cycles(sample.rows[spec.event_time]) if spec.event_time and spec.event_time not in gone else ()
     if not inputs and not cycles:
         raise UnknownName(
-            f"The dataset {spec.name} has nothing to learn from: " + "; ".join(f"{one.column}: {one.why}" for one in out) + "."
+            f"The dataset {spec.name} has nothing to learn from: "
+            + ("; ".join(f"{one.column}: {one.why}" for one in out) or f"{label.name} is its only column")
+            + "."
         )
     known = sample.rows[sample.rows[label.name].notna()]
     if known.empty:
@@ -151,6 +157,24 @@ def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample) ->
     )
 
 
+def _is_amount(label: Column, sample: Sample) -> bool:
+    """Whether a label is a number to be predicted, rather than a class: one with a point, or a whole one of many values."""
+    return label.type == "float" or (label.type == "int" and sample.rows[label.name].nunique() > MOST_CLASSES)
+
+
+def _not_chosen(spec: DatasetSpec, label: str, chosen: Sequence[str]) -> list[LeftOut]:
+    """The columns that were not named as inputs. Raises UnknownName: one that was cannot be one."""
+    names = [column.name for column in spec.columns]
+    for name in chosen:
+        if name not in names:
+            raise UnknownName(f"The dataset {spec.name} has no column {name}: choose the inputs among {', '.join(names)}.")
+        if name == label:
+            raise UnknownName(f"{label} is what is to be predicted, and a model that is told the answer learns nothing: leave it out.")
+        if spec.column(name).type == "timestamp" and name != spec.event_time:
+            raise UnknownName(f"{name} is a time other than the event time, and features of it are yours to write: leave it out.")
+    return [LeftOut(name, "it was not chosen") for name in names if name not in (*chosen, label)]
+
+
 def _cycles(times: pandas.Series) -> tuple[tuple[str, int], ...]:
     """The useful parts of the event time: the hour if it varies, the weekday if the sample spans a week."""
     import pandas
@@ -161,9 +185,9 @@ def _cycles(times: pandas.Series) -> tuple[tuple[str, int], ...]:
 
 
 def _split_and_training(known: pandas.DataFrame, event_time: str) -> tuple[SplitSpec, TrainingSpec]:
-    """Split and training settings: the defaults, or less if the sample has too few labelled rows for them. Without a time: at random."""
+    """Split and training settings: the defaults, or less if the sample has too few labelled rows. Without times or days: at random."""
     usual, training = SplitSpec(), TrainingSpec()
-    if not event_time:
+    if not event_time or _sample.days_of(known, event_time) < LEAST_DAYS:
         rows = int(len(known) * (1 - usual.test_share - usual.validation_share))
         split = SplitSpec(by="random", min_train_rows=max(1, min(usual.min_train_rows, rows * 4 // 5)))
         return split, _batches_for(rows, training)
@@ -197,9 +221,8 @@ def _few_rows(plan: _Plan) -> list[str]:
     if plan.split == SplitSpec():
         return []
     if plan.split.by == "random":
-        return [
-            f"split: each row at random, since {plan.dataset.name} has no event time; by='group' keeps rows together that belong together"
-        ]
+        why = f"{plan.read_from} has less than {LEAST_DAYS} days" if plan.dataset.event_time else f"{plan.dataset.name} has no event time"
+        return [f"split: each row at random, since {why}; by='group' keeps rows together that belong together"]
     return [
         f"split: {plan.split.test_days} day{'s' if plan.split.test_days > 1 else ''} each for test and validation, "
         f"{plan.split.min_train_rows} rows to train on at least, as {plan.read_from} is small; "
@@ -232,9 +255,9 @@ def _comment(text: str) -> list[str]:
 def _classes(sample: Sample, label: str) -> tuple[str, ...]:
     values = sorted(sample.rows[label].dropna().unique().tolist())
     if not 2 <= len(values) <= MOST_CLASSES:
-        raise UnknownName(
-            f"{label} has {len(values)} values in {sample.path}, which are no classes: give a fuller sample, or --task regression."
-        )
+        values_of_it = f"{label} has {len(values)} value{'' if len(values) == 1 else 's'} in {sample.path}"
+        advice = "--task regression" if values and isinstance(values[0], (int, float)) else "choose another label"
+        raise UnknownName(f"{values_of_it}, and a model tells 2 to {MOST_CLASSES} classes apart: give a fuller sample, or {advice}.")
     return tuple(str(encoding.text(value)) for value in values)
 
 

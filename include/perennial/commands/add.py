@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import keyword
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from perennial import discovery
@@ -46,10 +47,7 @@ def run(
     Raises:
         UnknownName: the name is malformed or taken, or something that must be said was not.
     """
-    if not NAME.fullmatch(name):
-        raise UnknownName(f"{name!r} is not a name: use lower-case letters, digits and underscores, a letter first, at most 40.")
-    if keyword.iskeyword(name):
-        raise UnknownName(f"{name!r} is a word of Python, and nothing could import it: choose another name.")
+    require_name(name)
     known = discovery.datasets().get(dataset) if kind == "model" and dataset else None
     given = None if sample is None else read_sample(sample, known)
     if given is None and kind == "model" and dataset:
@@ -58,14 +56,28 @@ def run(
     taken = [path for path in files if (project / path).exists()]
     if taken:
         raise UnknownName(f"{taken[0]} exists already: choose another name than {name}, or edit that file.")
-    for path, text in files.items():
-        (project / path).parent.mkdir(parents=True, exist_ok=True)
-        (project / path).write_text(_formatted(text, path, settings))
+    for path in write_files(files, project, settings):
         print(f"wrote {path}")
     if kind == "dataset":
         store.make_folder(folder(name))  # who looks for it finds it before the platform starts again
     print(*said, _next(kind, name, store), sep="\n")
     return EXIT_DONE
+
+
+def require_name(name: str) -> None:
+    """Raises UnknownName where a dataset or model cannot be called that."""
+    if not NAME.fullmatch(name):
+        raise UnknownName(f"{name!r} is not a name: use lower-case letters, digits and underscores, a letter first, at most 40.")
+    if keyword.iskeyword(name):
+        raise UnknownName(f"{name!r} is a word of Python, and nothing could import it: choose another name.")
+
+
+def write_files(files: Mapping[Path, str], project: Path, settings: Settings) -> Iterator[Path]:
+    """Write the files of a new dataset or model into a project; yields the path of each, once it is written."""
+    for path, text in files.items():
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_text(_formatted(text, path, settings))
+        yield path
 
 
 def _formatted(text: str, path: Path, settings: Settings) -> str:

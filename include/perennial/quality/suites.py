@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial import discovery
 from perennial.errors import SettingMissing, UnknownName
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ def load_suite(dataset: str, *, without_batch_only: bool = False) -> Expectation
         UnknownName: the dataset has no suite.
         SettingMissing: the file is not a suite.
     """
-    file = folder() / "expectations" / f"{dataset}.json"
-    if not file.is_file():
+    rooms = [folder(), *(project / "great_expectations" for project in discovery.projects())]
+    file = next((suite for room in rooms if (suite := room / "expectations" / f"{dataset}.json").is_file()), None)
+    if file is None:
         raise UnknownName(
             f"The dataset {dataset} has no suite: write great_expectations/expectations/{dataset}.json, after the example of flights.json."
         )
@@ -84,7 +86,7 @@ def load_suite(dataset: str, *, without_batch_only: bool = False) -> Expectation
 def _loaded(file: Path, _written: int, without_batch_only: bool) -> ExpectationSuite:
     gx = great_expectations()
     try:
-        suite: ExpectationSuite = gx.get_context(mode="file", context_root_dir=str(folder())).suites.get(file.stem)
+        suite: ExpectationSuite = gx.get_context(mode="file", context_root_dir=str(file.parents[1])).suites.get(file.stem)
         expectations = list(suite.expectations)
         written = len(json.loads(file.read_text(encoding="utf-8"))["expectations"])
         if len(expectations) != written:  # the library leaves out what it does not understand, and only logs it

@@ -55,9 +55,7 @@ class Misfit(Exception):
     why: str  # as it is said in a refusal
 
 
-def typed(
-    values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: str, remarks: list[str], *, infinite: bool = False
-) -> pa.ChunkedArray:
+def typed(values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: str, remarks: list[str]) -> pa.ChunkedArray:
     """The column in the type of the spec. NaN is null.
 
     Args:
@@ -66,7 +64,6 @@ def typed(
         form: how texts are written.
         time_zone: of the dataset.
         remarks: gets a sentence for what was taken in another way than it stands there.
-        infinite: whether a number may be infinite.
 
     Raises:
         Misfit: says the type, or the first wrong value, its row (the first row of values is 1) and how many more there are.
@@ -78,12 +75,10 @@ def typed(
             return no_scalar.from_file(values, column)
         except UnfitRow as unfit:
             raise Misfit(f"{column.name} {unfit} (row {unfit.row + 1})") from None
-    return _scalars(values, column, form, time_zone, remarks, infinite=infinite)
+    return _scalars(values, column, form, time_zone, remarks)
 
 
-def _scalars(
-    values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: str, remarks: list[str], *, infinite: bool
-) -> pa.ChunkedArray:
+def _scalars(values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: str, remarks: list[str]) -> pa.ChunkedArray:
     kind, given = column.type, values.type
     text, number = is_text(given), pa.types.is_integer(given) or pa.types.is_floating(given)
     counted = kind == "timestamp" and number and any(form_of_time in EPOCHS for form_of_time in form.times)
@@ -112,8 +107,7 @@ def _scalars(
         raise _misfit(values, place, column.name, f"which is not {MEANT[kind]}", more) from None
     if kind == "float":
         cast = pc.if_else(pc.is_nan(cast), pa.scalar(None, pa.float64()), cast)
-        if not infinite:
-            _refuse_where(pc.is_inf(cast), values, column.name, "which is not finite")
+        _refuse_where(pc.is_inf(cast), values, column.name, "which is not finite")
     elif kind == "int" and pa.types.is_floating(given):
         inexact = pc.greater_equal(pc.abs(values.cast(pa.float64())), float(EXACT))  # 2^53 itself may have been its neighbour
         _refuse_where(inexact, values, column.name, _NOT_EXACT)

@@ -1,0 +1,211 @@
+"""A trial: one file of rows becomes a dataset, a model and a measured version, in this process and in a folder that is thrown away.
+
+Nothing here is made for trials alone: files are proposed as by `perennial add`, the file is ingested, a version is trained, measured and
+scored by the code of the stages and of serving. Only the registry is left out, since no version comes of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perennial import discovery
+from perennial.commands._new_dataset import dataset_files
+from perennial.commands._new_model import MOST_CLASSES, model_files
+from perennial.commands._sample import Sample, read_sample
+from perennial.commands.add import write_files
+from perennial.encoding import rows_from_columns
+from perennial.errors import Fault, UnknownName
+from perennial.quality import suites
+from perennial.settings import Settings
+from perennial.specs import DatasetSpec, ModelSpec
+from perennial.store import FolderStore
+
+ROWS_SEEN = 250_000  # by training, over all its passes: a trial should take less than a minute
+LEAST_EPOCHS = 3
+SCORED_ROWS = 5
+LEAST_ROWS = 50  # with a known label: of fewer, a part of ten in a hundred says nothing
+LEAST_OF_A_CLASS = 5
+ID_SHARE = 0.95  # of different values among all, from which on whole numbers or words are names rather than a class
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asked to be tried."""
+
+    name: str
+    data: Path
+    label: str
+    task: str | None
+    inputs: tuple[str, ...]
+    event_time: str | None
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a trial."""
+
+    data: str  # path of the file
+    sample: Sample
+    dataset: DatasetSpec
+    model: ModelSpec
+    chosen: list[str]  # a line for each thing that was decided or left out
+    files: dict[Path, str]  # of dataset, suite and model, as they lie in a project
+    evaluation: dict[str, Any]
+    page: str
+    rows: list[dict[str, Any]]  # some test rows, as a request has them
+    outcomes: list[str]  # what came of these
+    scores: np.ndarray  # [rows, classes], or [rows, 1] of a regression: what serving answers
+    taken: str  # what ingestion said
+
+    @property
+    def test(self) -> dict[str, Any]:
+        """The part of the evaluation that is about the test rows: metrics of the model and of the simplest rule."""
+        part: dict[str, Any] = self.evaluation["parts"]["test"]
+        return part
+
+
+def run(settings: Settings, asked: Asked, scratch: Path, progress: Progress, accept: Callable[[dict[Path, str]], None]) -> Trial:
+    """Try it.
+
+    Args:
+        settings: where the tools are.
+        asked: what to try.
+        scratch: an empty folder for everything that is made.
+        progress: is told what begins.
+        accept: is given the files of dataset, suite and model before they are used, and raises if they cannot be kept.
+
+    Raises:
+        UnknownName: something must be said, or the label cannot be learned.
+        BatchRefused: the dataset that was made from the file refuses it.
+        TrainingRefused: the rows give no model.
+    """
+    progress(f"Reading {asked.data}")
+    sample = read_sample(asked.data)
+    refuse_label(sample, asked)
+    progress(f"Describing {len(sample.rows):,} rows of {len(sample.columns)} columns: dataset, suite, model")
+    with discovery.also_in(scratch):
+        (scratch / "great_expectations").mkdir()
+        shutil.copy(suites.folder() / "great_expectations.yml", scratch / "great_expectations")
+        described, chosen = dataset_files(asked.name, sample, asked.key, asked.event_time, asked.label)
+        files = _kept(described, scratch, settings, accept)
+        described, also_chosen = model_files(asked.name, asked.name, asked.label, asked.task, sample, asked.inputs)
+        files |= _kept(described, scratch, settings, accept)
+        dataset, model = discovery.dataset(asked.name), discovery.model(asked.name)
+        store = FolderStore(str(scratch / "store"))
+        progress("Taking the file in, as the platform would: types, key, suite")
+        taken = _ingest(settings, store, dataset, asked.data)
+        measured = _train_and_measure(store, dataset, model, scratch / "version", progress)
+        return Trial(
+            data=str(asked.data),
+            sample=sample,
+            dataset=dataset,
+            model=model,
+            chosen=[*chosen, *also_chosen],
+            files=files,
+            taken=taken,
+            **measured,
+        )
+
+
+def _kept(files: Mapping[Path, str], scratch: Path, settings: Settings, accept: Callable[[dict[Path, str]], None]) -> dict[Path, str]:
+    """Write files so that they are found, if they are accepted; returns them as they were written."""
+    texts = {path: (scratch / path).read_text() for path in write_files(files, scratch, settings)}
+    accept(texts)
+    importlib.invalidate_caches()
+    return texts
+
+
+def refuse_label(sample: Sample, asked: Asked) -> None:
+    """Raises UnknownName where the label's values say before any training that it cannot be learned."""
+    label, file = asked.label, asked.data
+    if label not in sample.names:
+        raise UnknownName(f"{file} has no column {label}: choose the label among {', '.join(sample.names)}.")
+    known = sample.rows[label].dropna()
+    if known.empty:
+        raise UnknownName(f"{label} is known in no row of {file}: give a file that has outcomes, or another --label.")
+    if len(known) < LEAST_ROWS:
+        raise UnknownName(
+            f"{label} is known in {len(known)} rows of {file}, and a trial needs {LEAST_ROWS} to train and to test on: give a larger file."
+        )
+    counts = known.value_counts()
+    if len(counts) == 1:
+        raise UnknownName(f"{label} is {counts.index[0]} in every row of {file}, so there is nothing to predict: choose another --label.")
+    kind = next(column.type for column in sample.columns if column.name == label)
+    if kind == "timestamp":
+        raise UnknownName(f"{label} is a time, and a model predicts a class or a number: choose another --label.")
+    if asked.task == "regression" or kind == "float":
+        return
+    if len(counts) >= ID_SHARE * len(known):
+        advice = " If it is a number to be predicted, add --task regression." if kind == "int" else ""
+        raise UnknownName(
+            f"{label} has {len(counts):,} different values in {len(known):,} rows, as an id has: choose another --label.{advice}"
+        )
+    if len(counts) <= MOST_CLASSES and counts.iloc[-1] < LEAST_OF_A_CLASS:
+        raise UnknownName(
+            f"{label} is {counts.index[-1]} in {counts.iloc[-1]} rows of {file}, and a trial needs {LEAST_OF_A_CLASS} of each class "
+            "to train and to test on: leave these rows out, or give a larger file."
+        )
+
+
+def _ingest(settings: Settings, store: FolderStore, dataset: DatasetSpec, data: Path) -> str:
+    """Land and ingest the file; returns what was said of its rows. Raises UnknownName if it is refused."""
+    from perennial.data.landing import folder
+    from perennial.stages import ingest
+
+    store.upload(data, f"{folder(dataset.name)}/{data.name}")
+    here = settings.model_copy(update={"store": store.root, "landing_settle_seconds": 0.0})
+    result = ingest.run(here, store, dataset.name)
+    if result.refused:
+        raise UnknownName(f"The dataset that was made from {data} would refuse it: {next(iter(result.refused.values()))}")
+    return result.sentence
+
+
+def _train_and_measure(store: FolderStore, dataset: DatasetSpec, model: ModelSpec, folder: Path, progress: Progress) -> dict[str, Any]:
+    from perennial.data.snapshots import latest_snapshot
+    from perennial.lineage.version_folder import seal
+    from perennial.serving.request import read_request
+    from perennial.serving.scorer import Scorer
+    from perennial.stages import evaluate, train
+    from perennial.training.report import page
+    from perennial.training.trainer import Checkpoints
+
+    snapshot = latest_snapshot(store, dataset)
+    if snapshot is None:
+        raise Fault(f"Nothing of the file came into the table {dataset.name}.")
+    epochs = min(model.training.max_epochs, max(LEAST_EPOCHS, ROWS_SEEN // snapshot.count()))
+    progress(f"Training, at most {epochs} passes over the training rows")
+    train.fill_version_folder(folder, model, dataset, snapshot, checkpoints=Checkpoints(folder.with_name("run")), max_epochs=epochs)
+    progress("Measuring on the test rows, beside the simplest rule")
+    begun = train.begin_manifest(model, snapshot, epochs, cause="manual")
+    version = evaluate.Sealed(seal(folder, begun), folder)
+    test = evaluate.measure(store, model, dataset, version, version, None)
+    rule = evaluate.rule_of(store, model, dataset, version)
+    document = evaluate.describe(model, dataset, version, None, {"test": test}, rule) | {"incomparable": "", "incomparable_with": None}
+    progress("Scoring some test rows, as serving does")
+    scorer = Scorer(folder)
+    if difference := scorer.replay():
+        raise Fault(f"Serving does not give the scores of training: {difference}")
+    rows = rows_from_columns({name: values[:SCORED_ROWS] for name, values in test.columns.items()}, model.inputs)
+    request = read_request(json.dumps({"data": {"rows": rows}}), scorer.signature)
+    return {
+        "evaluation": document,
+        "page": page(model, document),
+        "rows": rows,
+        "outcomes": [_outcome(model, label) for label in test.labels[:SCORED_ROWS]],
+        "scores": scorer.score(request.columns),
+    }
+
+
+def _outcome(model: ModelSpec, label: float) -> str:
+    return f"{label:.6g}" if model.task == "regression" else model.classes[int(label)]
