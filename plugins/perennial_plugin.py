@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow.plugins_manager import AirflowPlugin
 
 from perennial.settings import Settings
+from perennial_airflow.console import PREFIX, Console
 from perennial_airflow.ui import doors
 
 _SETTINGS = Settings.from_environment()
@@ -14,7 +15,17 @@ class PerennialPlugin(AirflowPlugin):
     """Ways to the other servers of the platform, in the menu of the web UI, and who may ask the UI itself."""
 
     name = "perennial"
-    external_views = [  # noqa: RUF012 - Airflow declares it so
+    fastapi_apps = [{"app": Console(_SETTINGS), "url_prefix": PREFIX, "name": "Perennial"}]  # noqa: RUF012 - Airflow declares it so
+    external_views = [  # noqa: RUF012
+        {
+            "name": "Models",
+            "href": f"{PREFIX}/models",
+            "destination": "nav",
+            "url_route": "models",
+            "nav_top_level": True,
+            "icon": f"{PREFIX}/static/models.svg",
+            "icon_dark_mode": f"{PREFIX}/static/models-dark.svg",
+        },
         {"name": "MLflow", "href": _SETTINGS.mlflow_url, "destination": "nav"},
         {"name": "Reports", "href": _SETTINGS.reports_url, "destination": "nav"},
     ]

@@ -259,6 +259,10 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
                 "--time", "column of times in both whose days are exchanged whole; if absent, the only one, else rows count as independent"
             ),
             Option("--columns", "comma-separated columns to compare; all but ids if absent"),
+            Option(
+                "--times",
+                "how dates and times are written in files of text, in the codes of strptime; if absent, as all values of a column fit",
+            ),
             Option("--report", "file for the plots, which is replaced", Path, default=Path("drift.html")),
         ),
     ),

@@ -16,16 +16,15 @@ from perennial.clock import UTC
 from perennial.data.readers import read_batch
 from perennial.data.readers.proposals import declaration, differences, propose
 from perennial.errors import BatchRefused, UnknownName
+from perennial.ids import LEAST_ROWS, names_rows
 from perennial.specs import Column, DatasetSpec, FileForm
 from perennial.store import Store
 
 if TYPE_CHECKING:
     import pandas
 
-ID_SHARE = 0.95  # of different values among all, from which on whole numbers or words name rows rather than describe them
 TEXT_WORDS = 4  # words in a value, on average, from which on it is a text and no category
 TOO_GOOD = 0.95  # share of what there is to know of the label that a column tells alone
-LEAST_ROWS = 20  # a column of fewer is not judged
 MOST_ROWS = 20_000  # are looked at
 MOST_ROWS_OF_TABLE = 500_000  # are read
 
@@ -59,12 +58,14 @@ class LeftOut:
     why: str
 
 
-def read_sample(path: Path, spec: DatasetSpec | None = None) -> Sample:
+def read_sample(path: Path, spec: DatasetSpec | None = None, declared: FileForm | None = None, *, infinite: bool = False) -> Sample:
     """Read a sample file, as it would be read when it lands.
 
     Args:
         path: the file.
         spec: the dataset of which it is a sample, if there is one: its columns have types, and what it declares holds.
+        declared: without a dataset, what is known of how it is written.
+        infinite: whether numbers may be infinite.
 
     Raises:
         UnknownName: there is no such file, it cannot be read, or it has no rows.
@@ -72,7 +73,7 @@ def read_sample(path: Path, spec: DatasetSpec | None = None) -> Sample:
     if not path.is_file():
         raise UnknownName(f"There is no file {path}: give the path of a sample.")
     try:
-        proposal = propose(path, str(path), spec)
+        proposal = propose(path, str(path), spec, declared)
     except BatchRefused as error:
         raise UnknownName(f"The sample cannot be read: {error}") from None
     types = {column.name: column.type for column in spec.columns} if spec else {}
@@ -94,7 +95,7 @@ def read_sample(path: Path, spec: DatasetSpec | None = None) -> Sample:
         max_batch_bytes=sys.maxsize,
     )
     try:
-        rows = read_batch(path, as_proposed, str(path))
+        rows = read_batch(path, as_proposed, str(path), infinite=infinite)
     except BatchRefused as error:
         raise UnknownName(f"A dataset after this sample would refuse it: {error}") from None
     return Sample(path, rows.to_pandas(), columns, proposal.form, proposal.notes)
@@ -151,7 +152,7 @@ def _why_not(column: Column, values: pandas.Series, dataset: DatasetSpec, where:
         return f"it has {'one value' if len(known) else 'no values'} in {where}"
     if column.type == "string" and known.astype(str).str.split().str.len().mean() >= TEXT_WORDS:
         return "free text: an encoder of text is yours to write"
-    if column.type in ("int", "string") and len(known) >= LEAST_ROWS and known.nunique() >= ID_SHARE * len(known):
+    if column.type in ("int", "string") and names_rows(known.nunique(), len(known)):
         return "an id: nearly every row has a value of its own"
     return ""
 

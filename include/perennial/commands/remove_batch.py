@@ -1,19 +1,23 @@
 """`perennial remove-batch`: remove a batch from a dataset's table, by a new snapshot without its rows; its records say so.
 
-The commit is what counts: it is there or not. Profile, receipts and record follow it and are made by a repeated call where one was killed.
+Rows that came again in later files stay, as rows of those. The commit is what counts: it is there or not. Profile, receipts and record
+follow it and are made by a repeated call where one was killed.
 
     $ perennial remove-batch flights 2013-01.csv --reason "taken twice"
 """
 
 from __future__ import annotations
 
+import functools
 import getpass
 import json
 import os
 from datetime import date, datetime
 
 from perennial import discovery
-from perennial.data.merging import BATCH
+from perennial.counted import counted
+from perennial.data.landed_rows import rows_that_came
+from perennial.data.merging import BATCH, Rule
 from perennial.data.receipts import Receipt, correct_receipt, receipts, withdraw_receipt, write_receipt
 from perennial.data.removed import Removal, let_again, record
 from perennial.data.snapshots import table_of
@@ -25,6 +29,7 @@ from perennial.lineage.version_folder import key, read_manifest, sealed_versions
 from perennial.profiles.store import ProfileStore
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec
+from perennial.stages.profile import profile_owed
 from perennial.store import Store
 
 _SHORTEST = 6  # letters of a digest that name a batch
@@ -44,7 +49,8 @@ def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: s
 
     Raises:
         UnknownName: there is no such dataset or batch, or several have that name.
-        BatchRefused: it is to come back, and is in the table; or it replaced or deleted rows of other batches.
+        BatchRefused: it is to come back, and is in the table; it replaced or deleted rows of other batches; or the file of a later batch
+            that had rows of it too is gone.
         StoredDataDamaged: a file that would be written anew was changed.
     """
     del settings
@@ -54,15 +60,26 @@ def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: s
     if again:
         return _let_again(store, spec, chosen, by, reason)
     already = chosen.removed is not None
-    chosen = table.remove(chosen.digest, {"by": by, "reason": reason, "name": chosen.name})
+    profiles = ProfileStore(store, spec.name)
+    try:
+        chosen = table.remove(
+            chosen.digest,
+            {"by": by, "reason": reason, "name": chosen.name},
+            Rule.of(spec),
+            functools.partial(rows_that_came, store, spec, table),
+            lambda batch: profiles.owe(batch.digest, batch.label),
+        )
+    except BatchRefused as refusal:
+        raise BatchRefused(f"{chosen.label} stays in the table {spec.name}: {refusal}") from None
     assert chosen.removed is not None, "it was taken out"
-    ProfileStore(store, spec.name).remove(chosen.digest)
-    left = f"{chosen.rows - chosen.lost:,} rows that were left (others replaced or deleted {chosen.lost:,})"
-    rows = left if chosen.lost else f"{chosen.rows:,} rows"
+    profiles.remove(chosen.digest)
+    left = f"{counted(chosen.left, 'row')} that {'was' if chosen.left == 1 else 'were'} left (others replaced or deleted {chosen.lost:,})"
+    rows = left if chosen.lost else counted(chosen.left, "row")
     sentence = (
-        f"{chosen.label}: its {rows} were taken out of the table {spec.name} {chosen.removal()}; "
+        f"{chosen.label}: its {rows} {'was' if chosen.left == 1 else 'were'} taken out of the table {spec.name} {chosen.removal()}; "
         f"they are not in snapshot {chosen.removed.version} and later ones."
     )
+    sentence += _give(store, spec, table, profiles, chosen)
     _correct_receipts(store, spec, chosen, sentence)
     learned, measured = versions_of(store, spec, table, chosen)
     facts = chosen.removed.metadata
@@ -82,6 +99,25 @@ def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: s
         print(f"Measured on it, without learning from it: {', '.join(measured)}.")
     print("The next training looks at the new snapshot: start it by hand, or it comes when it is due.")
     return EXIT_DONE
+
+
+def _give(store: Store, spec: DatasetSpec, table: Table, profiles: ProfileStore, removed: Batch) -> str:
+    """Let profiles and receipts of the batches that have rows of a removed one tell so; a sentence on them, empty if there are none."""
+    if not removed.given or removed.removed is None:
+        return ""
+    names = []
+    for batch in table.batches():
+        if batch.label not in removed.given or batch.removed:
+            continue
+        rows = counted(removed.given[batch.label], "row")
+        names.append(f"{rows} in {batch.label}")
+        profiles.owe(batch.digest, batch.label)
+        said = f" {rows} of it that {removed.label} had are in the table as rows of this file since snapshot {removed.removed.version}."
+        for receipt in receipts(store, spec.name):
+            if receipt.digest == batch.digest and receipt.outcome in ("appended", "duplicate") and said not in receipt.sentence:
+                correct_receipt(store, spec.name, receipt.model_copy(update={"sentence": receipt.sentence + said}))
+    profile_owed(store, spec)
+    return f" What came again in later files stays, as theirs: {', '.join(names)}." if names else ""
 
 
 def named(table: Table, batch: str, *, again: bool = False) -> Batch:
@@ -181,6 +217,8 @@ def _user() -> str:
 
 def _days(table: Table, spec: DatasetSpec, batch: Batch) -> tuple[date, date] | None:
     """First and last day of a batch, from the statistics of the files that its commit added; None if they do not tell."""
+    if batch.gained:
+        return None
     before = {file["path"] for file in table.files(batch.added.version - 1)}
     added = [file for file in table.files(batch.added.version) if file["path"] not in before]
     own = [file for file in added if file.get(f"min.{BATCH}") == file.get(f"max.{BATCH}") == batch.label]

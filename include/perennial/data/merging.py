@@ -13,7 +13,7 @@ Pure: rows in, a decision out; `tables.py` reads and commits. Which row counts i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +68,7 @@ class Merge:
     refused: pa.Table | None = None  # rows of the batch that the rule refuses; None if there are none
     blocked_by: tuple[str, ...] = ()  # labels of the batches that have the keys of refused rows
     taken: Mapping[str, int] = field(default_factory=dict)  # number of leaving rows by their batch
+    met: Mapping[str, int] = field(default_factory=dict)  # number of rows of the table that made rows of the batch superfluous, by theirs
 
     @property
     def changes_rows(self) -> bool:
@@ -161,14 +162,44 @@ def merge(rows: pa.Table, known: pa.Table, rule: Rule, before: RowCounts | None 
     )
     leaving = known.take(stored[(replaced | deleted)[incoming]])
     blockers = known[BATCH].take(stored[refused[incoming]]).to_pylist() if refused.any() else []
+    met = known[BATCH].take(stored[~(replaced | deleted)[incoming]])
     return Merge(
         counts,
         rows.filter(pa.array(added | replaced)),
         leaving if leaving.num_rows else None,
         rows.filter(pa.array(refused)) if refused.any() else None,
         tuple(sorted(set(blockers))),
-        dict(sorted(Counter(label for label in leaving[BATCH].to_pylist() if label is not None).items())),
+        by_batch(leaving[BATCH]),
+        by_batch(met),
     )
+
+
+def replay(keys: pa.Table, batches: Iterable[tuple[str, pa.Table]], rule: Rule) -> pa.Table | None:
+    """What the table would have of some keys if the rows that it has of them had never been in; None if nothing.
+
+    Args:
+        keys: of the rows that leave.
+        batches: the batches that met them, in their order: label, and rows, one for each key.
+        rule: the dataset's.
+
+    Returns:
+        Rows with the column `_batch`.
+    """
+    rows_now: pa.Table | None = None
+    for label, rows in batches:
+        again = rows.take(np.unique(matches(rows, keys, rule.key)[0]))
+        labels = pa.repeat(pa.scalar(label, pa.string()), again.num_rows)
+        known = again.append_column(BATCH, labels).slice(0, 0) if rows_now is None else rows_now
+        merged = merge(again, known, rule)
+        stay = known if merged.leaving is None else without(known, merged.leaving, rule.key)
+        more = merged.rows.append_column(BATCH, labels.slice(0, merged.rows.num_rows))
+        rows_now = pa.concat_tables([stay, more], promote_options="default")
+    return rows_now if rows_now is not None and rows_now.num_rows else None
+
+
+def by_batch(labels: pa.ChunkedArray) -> dict[str, int]:
+    """Number of rows by the label of their batch."""
+    return dict(sorted(Counter(label for label in labels.to_pylist() if label is not None).items()))
 
 
 def matches(rows: pa.Table, others: pa.Table, key: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

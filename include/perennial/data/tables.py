@@ -20,6 +20,7 @@ import json
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -36,7 +37,7 @@ from perennial.data.compaction import OPERATION as COMPACTION
 from perennial.data.compaction import compact
 from perennial.data.hashes import Known, hashes, refuse_damaged
 from perennial.data.log import Log, read_log
-from perennial.data.merging import BATCH, Merge, Rule, matches, merge, plain, shown, without
+from perennial.data.merging import BATCH, Merge, Rule, by_batch, matches, merge, plain, replay, shown, without
 from perennial.data.row_counts import RowCounts
 from perennial.errors import BatchRefused, Fault, StoredDataDamaged, StoreUnreachable, UnknownName
 from perennial.specs import LANDED, ROW
@@ -47,7 +48,9 @@ if TYPE_CHECKING:
 
 NOTHING = "NOTHING"  # operation of a commit that takes a batch and changes no row
 _ORDER = "perennial.order"
-_COUNTS, _TAKEN = "perennial.counts", "perennial.taken"  # facts of commits of corrections, as JSON
+_COUNTS, _TAKEN, _MET = "perennial.counts", "perennial.taken", "perennial.met"  # facts of commits of corrections, as JSON
+_GIVEN = "perennial.given"  # fact of a removal, as JSON: its rows that later batches had too, by the label of the batch that has them now
+_MOST_MET = 100  # batches that a commit names; of one that met more, nothing is known
 _FILE = "__filename"  # Arrow's name for the file that a row is in
 _FOREVER = {
     "delta.logRetentionDuration": "interval 36500 days",
@@ -76,6 +79,7 @@ class Batch:
     removed: Commit | None = None  # the commit that took it out, if it is out
     lost: int = 0  # its rows that later batches replaced or deleted
     lost_to: tuple[str, ...] = ()  # the labels of those batches
+    gained: int = 0  # rows that it has since a batch was removed that had them before
 
     @property
     def name(self) -> str:
@@ -91,6 +95,24 @@ class Batch:
     def rows(self) -> int:
         """Number of rows that the batch brought into the table."""
         return int(self.added.metadata.get("perennial.rows", 0))
+
+    @property
+    def left(self) -> int:
+        """Number of rows of the batch that are in the table."""
+        return self.rows - self.lost + self.gained
+
+    @property
+    def met(self) -> dict[str, int] | None:
+        """Number of rows in the table that made rows of the batch superfluous, by the label of their batch; None if it is not known."""
+        if (met := self.added.metadata.get(_MET)) is not None:
+            return dict(json.loads(met))
+        counts = self.counts
+        return None if counts.unchanged + counts.kept + counts.older + counts.refused else {}
+
+    @property
+    def given(self) -> dict[str, int]:
+        """Number of its rows that other batches have since it was removed, by their label."""
+        return dict(json.loads(self.removed.metadata.get(_GIVEN, "{}"))) if self.removed else {}
 
     @property
     def taken(self) -> dict[str, int]:
@@ -258,19 +280,31 @@ class Table:
             return None
         return next((batch for batch in self.batches() if batch.digest == digest), None)
 
-    def remove(self, digest: str, facts: Mapping[str, str]) -> Batch:
+    def remove(
+        self,
+        digest: str,
+        facts: Mapping[str, str],
+        rule: Rule | None = None,
+        came: Callable[[Batch], pa.Table] | None = None,
+        planned: Callable[[Batch], None] = lambda batch: None,
+    ) -> Batch:
         """Make a version without the rows of a batch; doing it again does nothing. Older snapshots keep them.
+
+        Rows that later batches had too, and that were not taken from them since this one had them, stay as rows of those batches.
 
         Args:
             digest: identity of the batch.
             facts: who, why: for the commit.
+            rule: by which rows are taken, if later batches may have such rows.
+            came: the rows with which a batch landed, one for each key.
+            planned: told each batch that is about to gain rows.
 
         Returns:
             The batch with the commit that took it out.
 
         Raises:
             UnknownName: no batch of that digest was ever in the table.
-            BatchRefused: it replaced or deleted rows of other batches.
+            BatchRefused: it replaced or deleted rows of other batches; or `came` refuses.
             StoredDataDamaged: a file that has rows of others too was changed after it was written, or the batch has not the rows that its
                 commit tells.
         """
@@ -297,13 +331,24 @@ class Table:
                 shared = [file for file in others if rows_of(table, {file["path"]}, of_it, [BATCH]).num_rows]
                 rest = rows_of(table, {file["path"] for file in shared}, ~of_it | of_it.is_null()) if shared else None
                 gone = sum(file["num_records"] for file in (*leaving, *shared)) - (rest.num_rows if rest else 0)
-                if gone != (due := batch.rows - batch.lost):
+                if gone != batch.left:
                     raise StoredDataDamaged(
-                        f"The batch {batch.label} of the table {self.name} should have {due} rows, and {gone} are there: "
+                        f"The batch {batch.label} of the table {self.name} should have {batch.left} rows, and {gone} are there: "
                         "restore the table from a backup."
                     )
                 said = {"perennial.removed": digest, "perennial.rows": str(gone), **{f"perennial.{k}": v for k, v in facts.items()}}
-                if self._commit(table, rest if rest else None, "DELETE", [*leaving, *shared], said, {digest: turn + 1}):
+                rows = None
+                if rule and came and gone and (later := _that_met(batches, batch)):
+                    keys = rows_of(table, {file["path"] for file in (*leaving, *shared)}, of_it, list(rule.key))
+                    rows = replay(keys, ((other.label, came(other)) for other in later), rule)
+                if rows is not None:
+                    given = by_batch(rows[BATCH])
+                    said[_GIVEN] = json.dumps(given)
+                    for other in later:
+                        if other.label in given:
+                            planned(other)
+                kept = [part for part in (rows, rest) if part is not None and part.num_rows]
+                if self._commit(table, kept[0] if kept else None, "DELETE", [*leaving, *shared], said, {digest: turn + 1}, *kept[1:]):
                     return replace(batch, removed=Commit(table.version() + 1, said, datetime.now(timezone.utc)))
             time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
         raise self._contended()
@@ -604,6 +649,8 @@ class Table:
         said = {**facts, "perennial.rows": str(rows.num_rows)}
         if merged.counts != RowCounts(added=rows.num_rows):
             said[_COUNTS] = merged.counts.model_dump_json(exclude_defaults=True)
+        if rule.by_row and len(merged.met) <= _MOST_MET:
+            said[_MET] = json.dumps(merged.met)
         if merged.leaving is None:
             return self._commit(table, rows if merged.changes_rows else None, "WRITE" if merged.changes_rows else NOTHING, [], said, turns)
         said[_TAKEN] = json.dumps(merged.taken)
@@ -653,7 +700,7 @@ def _files(table: DeltaTable) -> list[dict[str, Any]]:
 
 def _batches(table: DeltaTable, until: int | None = None) -> list[Batch]:
     """Every batch that was ever appended, newest first, as of a version; as of the newest, whichever was opened, if none is given."""
-    batches, removed, lost = list[Batch](), dict[str, Commit](), dict[str, dict[str, int]]()
+    batches, removed, lost, gained = list[Batch](), dict[str, Commit](), dict[str, dict[str, int]](), Counter[str]()
     history = table.history()
     # Counted from the first commit: the list has commits that were made since the table was opened, and Delta numbers it without them.
     for version, entry in zip(range(len(history) - 1, -1, -1), history, strict=True):
@@ -661,13 +708,27 @@ def _batches(table: DeltaTable, until: int | None = None) -> list[Batch]:
             continue
         if digest := entry.get("perennial.removed"):
             removed.setdefault(digest, _commit_of(entry, version))
+            gained.update(json.loads(entry.get(_GIVEN, "{}")))
         if digest := entry.get("perennial.batch"):
             batch = Batch(digest, _commit_of(entry, version), removed.pop(digest, None))
             lost_rows = lost.pop(batch.label, {})
-            batches.append(replace(batch, lost=sum(lost_rows.values()), lost_to=tuple(label for label, rows in lost_rows.items() if rows)))
+            lost_to = tuple(label for label, rows in lost_rows.items() if rows)
+            batches.append(replace(batch, lost=sum(lost_rows.values()), lost_to=lost_to, gained=gained.pop(batch.label, 0)))
             for label, rows in batch.taken.items():
                 lost.setdefault(label, {})[batch.label] = rows
     return batches
+
+
+def _that_met(batches: Sequence[Batch], removed: Batch) -> list[Batch]:
+    """The batches in the table, oldest first, that may have rows which they left out since the removed one had them, itself or from a
+    batch that was removed before."""
+    labels = {removed.label}
+    while more := {batch.label for batch in batches if batch.given.keys() & labels} - labels:
+        labels |= more
+    in_table = [batch for batch in reversed(batches) if not batch.removed and batch.digest != removed.digest]
+    return [
+        batch for batch in in_table if (batch.added.version > removed.added.version if batch.met is None else batch.met.keys() & labels)
+    ]
 
 
 def _commit_of(entry: Mapping[str, Any], version: int) -> Commit:

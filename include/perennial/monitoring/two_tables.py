@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from perennial.ids import names_rows
 from perennial.monitoring.drift import DriftVerdict, find_drift
 from perennial.monitoring.drift.blocks import UNEQUAL
 from perennial.profiles.layout import Layout, fit_layout, kind_of
@@ -33,8 +34,6 @@ from perennial.specs import MonitoringSpec
 FEWER_ROWS_BUNDLES = 40  # into which the rows of the smaller table are dealt
 MOST_BUNDLES = 400  # of the larger one
 FITTED_ROWS = 20_000  # of either table, on which the cells are fixed
-ALL_DIFFERENT = 0.95  # share of different values from which on a column of words names rows
-LEAST_ROWS = 20  # fewer are not judged by that
 _WORDS = {"numeric": "numbers", "category": "words"}
 
 
@@ -49,6 +48,7 @@ class Comparison:
         time: the column that gives the days; empty without one.
         why_rows: why days were not used although there is a time column; empty if they were, or if there is none.
         rows: of the first and of the second table.
+        infinite: rows of the first and of the second with an infinite number, by column; counted as its largest or smallest values.
         rows_used: of each, for the comparison: those that have a day, or those that were drawn from a table of very many more.
         alpha: false-alarm rate over all columns together.
     """
@@ -60,6 +60,7 @@ class Comparison:
     why_rows: str
     rows: tuple[int, int]
     rows_used: tuple[int, int]
+    infinite: Mapping[str, tuple[int, int]]
     alpha: float
 
     @property
@@ -107,11 +108,14 @@ def compare_tables(
         )
     first, second = (_plain(table, shared, time) for table in (before, after))
     layout = fit_layout(pa.concat_tables([_some(first, FITTED_ROWS, seed), _some(second, FITTED_ROWS, seed)]), shared, seed=seed)
+    infinite = _infinite(first, second)
+    first, second = _finite(first, second, infinite, layout)
     reference, window = _by_day(first, second, time, layout, seed) if time else _bundled(first, second, layout, seed)
     return Comparison(
         verdict=find_drift(reference, window, spec, seed),
         rows_used=(int(reference.rows().sum()), int(window.rows().sum())),
         not_compared=not_compared,
+        infinite=infinite,
         blocks="days" if time else "rows",
         time=time,
         why_rows=why_rows,
@@ -172,8 +176,7 @@ def _is_time(table: pa.Table, name: str) -> bool:
 
 
 def _is_id(values: pa.ChunkedArray) -> bool:
-    known = len(values) - values.null_count
-    return bool(known >= LEAST_ROWS and pc.count_distinct(values.cast(pa.string())).as_py() >= ALL_DIFFERENT * known)
+    return names_rows(pc.count_distinct(values.cast(pa.string())).as_py(), len(values) - values.null_count)
 
 
 def _plain(table: pa.Table, shared: list[str], time: str) -> pa.Table:
@@ -182,6 +185,35 @@ def _plain(table: pa.Table, shared: list[str], time: str) -> pa.Table:
     if time:
         types[time] = pa.timestamp("us")
     return pa.table({name: table[name].cast(of, safe=False) for name, of in types.items()})
+
+
+def _infinite(before: pa.Table, after: pa.Table) -> dict[str, tuple[int, int]]:
+    """Rows of each with an infinite number, by column that has one."""
+    numbers = [field.name for field in before.schema if pa.types.is_floating(field.type)]
+    counts = {name: tuple(pc.sum(pc.is_inf(table[name])).as_py() or 0 for table in (before, after)) for name in numbers}
+    return {name: (first, second) for name, (first, second) in counts.items() if first or second}
+
+
+def _finite(before: pa.Table, after: pa.Table, infinite: Collection[str], layout: Layout) -> tuple[pa.Table, pa.Table]:
+    """Both with infinite numbers a little beyond all others: what is not finite would be missing in a profile, and the largest number that
+    there is would make every other difference look small."""
+    for name in infinite:
+        columns = [table[name] for table in (before, after)]
+        known = pc.min_max(
+            pa.chunked_array([chunk for column in columns for chunk in column.filter(pc.is_finite(column)).chunks], pa.float64())
+        )
+        low, high = (known[end].as_py() or 0.0 for end in ("min", "max"))
+        grid = next(column.grid for column in layout.columns if column.name == name)
+        width = (grid.high - grid.low if grid else 0.0) or 1.0
+        before, after = (
+            table.set_column(
+                table.column_names.index(name),
+                name,
+                pc.max_element_wise(pc.min_element_wise(column, high + width, skip_nulls=False), low - width, skip_nulls=False),
+            )
+            for table, column in zip((before, after), columns, strict=True)
+        )
+    return before, after
 
 
 def _some(table: pa.Table, rows: int, seed: int) -> pa.Table:

@@ -25,7 +25,6 @@ from perennial.counted import counted
 from perennial.data.landing import Landed, folder, listing, waiting_files
 from perennial.data.receipts import Receipt, read_receipt, receipts, write_receipt
 from perennial.data.row_counts import RowCounts
-from perennial.discovery import clean_of
 from perennial.discovery import dataset as dataset_spec
 from perennial.errors import BatchRefused, Fault, PerennialError, StoreUnreachable
 from perennial.results import IngestResult
@@ -195,10 +194,8 @@ class _Intake:
     def _take_in(self, file: Landed, path: Path) -> str:
         import pyarrow.compute as pc
 
-        from perennial.data.added_columns import with_added_columns
-        from perennial.data.cleaning import cleaned_rows
-        from perennial.data.continuation import begun_by, continuation
-        from perennial.data.readers import read_batch, refuse_last_day, refuse_nulls
+        from perennial.data.landed_rows import as_in_table, read_landed
+        from perennial.data.readers import refuse_last_day, refuse_nulls
         from perennial.data.removed import may_come_again
         from perennial.quality.validation import validate
 
@@ -213,13 +210,10 @@ class _Intake:
         try:
             if before and before.removed and not again:
                 raise BatchRefused(before.refusal(self.spec.name))
-            begun = begun_by(self.store, self.spec, self.table, file, path, self.batches)
-            part = continuation(self.spec, *begun, path, file.name) if begun else None
+            landed, part = read_landed(self.store, self.spec, self.table, file, path, self.batches, remarks)
             if part and not part.rows.num_rows:
                 return self._nothing_new(file, digest, part)
-            landed = part.rows if part else read_batch(path, self.spec, file.name, remarks)
-            named = with_added_columns(landed, self.spec, file, part.known if part else 0)
-            cleaned = cleaned_rows(named, self.spec, clean_of(self.spec.name), file.name)
+            cleaned = as_in_table(landed, self.spec, file, part)
             rows, left_out = self._one_per_key(cleaned)
             deletions = self.rule.tombstones(rows)
             living = rows.filter(pc.invert(deletions)) if self.rule.deleted else rows

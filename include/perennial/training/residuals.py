@@ -76,7 +76,7 @@ def grid(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
 
 def _tenths(labels: np.ndarray, predicted: np.ndarray) -> list[dict[str, float]]:
     """Tenths of the rows by their prediction, the lowest first; fewer where many predictions are equal."""
-    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, TENTHS + 1))[1:-1])
+    edges = np.quantile(predicted, np.linspace(0, 1, TENTHS + 1))[1:-1]
     places = np.searchsorted(edges, predicted, side="right")
     return [
         {"predicted": float(predicted[rows].mean()), "actual": float(labels[rows].mean()), **_residual(labels[rows] - predicted[rows])}

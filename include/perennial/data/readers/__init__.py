@@ -40,7 +40,7 @@ def schema(spec: DatasetSpec) -> pa.Schema:
     return pa.schema([(column.name, type_of(column)) for column in spec.columns])
 
 
-def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str] | None = None) -> pa.Table:
+def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str] | None = None, *, infinite: bool = False) -> pa.Table:
     """Read a landed file.
 
     Args:
@@ -48,6 +48,7 @@ def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str]
         spec: what it must hold, and how it is written.
         name: what the file is called in sentences; the name of `path` if empty.
         remarks: gets a line, without a full stop, for each thing that was taken in another way than it stands in the file.
+        infinite: whether numbers may be infinite, as no table has them.
 
     Returns:
         At least one row; exactly the columns of the spec, in its order, with its types, and a text column `_extra` if the spec keeps others
@@ -60,13 +61,13 @@ def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str]
     """
     name = name or path.name
     try:
-        return _read(path, spec, name, [] if remarks is None else remarks)
+        return _read(path, spec, name, [] if remarks is None else remarks, infinite=infinite)
     except BatchRefused as refusal:
         said = str(refusal)
 
         def refused_as(other: DatasetSpec) -> str:
             try:
-                _read(path, other, name, [])
+                _read(path, other, name, [], infinite=infinite)
             except BatchRefused as second:
                 return str(second)
             return ""
@@ -103,13 +104,13 @@ def refuse_last_day(rows: pa.Table, spec: DatasetSpec) -> None:
         )
 
 
-def _read(path: Path, spec: DatasetSpec, name: str, remarks: list[str]) -> pa.Table:
+def _read(path: Path, spec: DatasetSpec, name: str, remarks: list[str], *, infinite: bool) -> pa.Table:
     with sentences(name):
-        parts = [_typed(rows, spec, member, remarks) for member, rows in as_written(path, spec, name, remarks)]
+        parts = [_typed(rows, spec, member, remarks, infinite=infinite) for member, rows in as_written(path, spec, name, remarks)]
         return pa.concat_tables(parts, promote_options="default")
 
 
-def _typed(raw: pa.Table, spec: DatasetSpec, name: str, remarks: list[str]) -> pa.Table:
+def _typed(raw: pa.Table, spec: DatasetSpec, name: str, remarks: list[str], *, infinite: bool) -> pa.Table:
     """The rows of one unpacked file, in the spec's types."""
     rows = under_spec_names(raw, spec, name, remarks)
     if not rows.num_rows:
@@ -117,7 +118,7 @@ def _typed(raw: pa.Table, spec: DatasetSpec, name: str, remarks: list[str]) -> p
     columns, faults = {}, []
     for column in spec.columns:
         try:
-            columns[column.name] = typed(rows[column.name], column, spec.files, spec.time_zone, remarks)
+            columns[column.name] = typed(rows[column.name], column, spec.files, spec.time_zone, remarks, infinite=infinite)
         except Misfit as misfit:
             faults.append(misfit.why)
     if faults:

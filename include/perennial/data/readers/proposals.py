@@ -89,19 +89,20 @@ class Proposal:
     notes: tuple[str, ...]  # what was chosen or left open, a line each
 
 
-def propose(path: Path, name: str = "", spec: DatasetSpec | None = None) -> Proposal:
+def propose(path: Path, name: str = "", spec: DatasetSpec | None = None, declared: FileForm | None = None) -> Proposal:
     """What a file seems to be written like: the one form that all values of its columns fit, and not a guess between two.
 
     Args:
         path: the file.
         name: what it is called in sentences; the name of `path` if empty.
         spec: a dataset to which it should belong: its columns have types, and what it declares stays.
+        declared: without a dataset, what is known of the form before.
 
     Raises:
         BatchRefused: it cannot be read at all.
     """
     name = name or path.name
-    form = spec.files if spec else FileForm()
+    form = spec.files if spec else declared or FileForm()
     bare = DatasetSpec.model_construct(
         name=spec.name if spec else "the dataset",
         title="",
@@ -390,7 +391,13 @@ class _Evidence:
         declared = (self.form.decimal, self.form.thousands)
         common: set[tuple[str, str]] | None = None
         for words in columns.values():
-            fits = {marks for marks in (declared, *_MARKS) if _all_like(self._without_null_words(words), self._number(marks))}
+            known = self._without_null_words(words)
+            # 0,123 is no thousand: no thousands begin with a zero
+            fits = {
+                marks
+                for marks in (declared, *_MARKS)
+                if _all_like(known, self._number(marks)) and not (marks[1] and _any_like(known, rf"^[+-]?0{re.escape(marks[1])}"))
+            }
             if fits:
                 common = fits if common is None else common & fits
         if not common or declared in common:
@@ -402,7 +409,7 @@ class _Evidence:
                 for name, words in columns.items()
                 if _all_like(self._without_null_words(words), r"^[+-]?[0-9]{1,3}([., ' ][0-9]{3})+$")
             ]
-            if len(plain) == 1 and not grouped:
+            if len(plain) == 1 and (not grouped or len({decimal for decimal, _ in common}) == 1):
                 return plain.pop()
             for name in grouped:
                 value = next(w for w in self._without_null_words(columns[name]).to_pylist())

@@ -55,7 +55,9 @@ class Misfit(Exception):
     why: str  # as it is said in a refusal
 
 
-def typed(values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: str, remarks: list[str]) -> pa.ChunkedArray:
+def typed(
+    values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: str, remarks: list[str], *, infinite: bool = False
+) -> pa.ChunkedArray:
     """The column in the type of the spec. NaN is null.
 
     Args:
@@ -64,6 +66,7 @@ def typed(values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: st
         form: how texts are written.
         time_zone: of the dataset.
         remarks: gets a sentence for what was taken in another way than it stands there.
+        infinite: whether a number may be infinite.
 
     Raises:
         Misfit: says the type, or the first wrong value, its row (the first row of values is 1) and how many more there are.
@@ -75,10 +78,12 @@ def typed(values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: st
             return no_scalar.from_file(values, column)
         except UnfitRow as unfit:
             raise Misfit(f"{column.name} {unfit} (row {unfit.row + 1})") from None
-    return _scalars(values, column, form, time_zone, remarks)
+    return _scalars(values, column, form, time_zone, remarks, infinite=infinite)
 
 
-def _scalars(values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: str, remarks: list[str]) -> pa.ChunkedArray:
+def _scalars(
+    values: pa.ChunkedArray, column: Column, form: FileForm, time_zone: str, remarks: list[str], *, infinite: bool
+) -> pa.ChunkedArray:
     kind, given = column.type, values.type
     text, number = is_text(given), pa.types.is_integer(given) or pa.types.is_floating(given)
     counted = kind == "timestamp" and number and any(form_of_time in EPOCHS for form_of_time in form.times)
@@ -107,7 +112,8 @@ def _scalars(values: pa.ChunkedArray, column: Column, form: FileForm, time_zone:
         raise _misfit(values, place, column.name, f"which is not {MEANT[kind]}", more) from None
     if kind == "float":
         cast = pc.if_else(pc.is_nan(cast), pa.scalar(None, pa.float64()), cast)
-        _refuse_where(pc.is_inf(cast), values, column.name, "which is not finite")
+        if not infinite:
+            _refuse_where(pc.is_inf(cast), values, column.name, "which is not finite")
     elif kind == "int" and pa.types.is_floating(given):
         inexact = pc.greater_equal(pc.abs(values.cast(pa.float64())), float(EXACT))  # 2^53 itself may have been its neighbour
         _refuse_where(inexact, values, column.name, _NOT_EXACT)

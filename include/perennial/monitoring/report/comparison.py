@@ -53,6 +53,9 @@ def meaning(comparison: Comparison) -> list[str]:
             "Rows were taken as independent of each other: if neighbouring rows are alike, as those of one day or one machine are, "
             "p is too small. Name the column of their time then (--time COLUMN)."
         )
+    for name, rows in comparison.infinite.items():
+        of = " and ".join(f"{infinite:,} of {all_of_them:,}" for infinite, all_of_them in zip(rows, comparison.rows, strict=True))
+        sentences.append(f"{name} is infinite in {of} rows: counted beyond all its other values, not as missing.")
     return [
         sentence for sentence in (comparison.why_rows, comparison.cannot_tell or (verdict.power if days else ""), *sentences) if sentence
     ]

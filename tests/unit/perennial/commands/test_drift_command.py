@@ -97,3 +97,66 @@ def test_what_is_not_there_is_told(store: FolderStore, files: tuple[Path, Path],
     Path("b.parquet").write_bytes(b"no parquet")
     with pytest.raises(UnknownName, match=words):
         ask(store, first, files[1], **more)
+
+
+def written(name: str, form: str, days: range, values: list[str]) -> None:
+    """A file of a semicolon dialect: a day of March 2026 and a number in each row."""
+    rows = [f"{datetime(2026, 3, days[place % len(days)]).strftime(form)};{value}" for place, value in enumerate(values)]
+    Path(name).write_text("day;amount\n" + "\n".join(rows) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("form", "days", "times", "words"),
+    [
+        ("%d.%m.%Y", range(1, 25), None, "times are written as '%d.%m.%Y'"),
+        ("%d/%m/%Y", range(1, 13), None, "b.csv: read so that"),  # what the first leaves open the second tells
+        ("%d/%m/%Y", range(1, 13), "%d/%m/%Y", "times are written as '%d/%m/%Y'"),
+    ],
+)
+def test_dates_of_any_dialect_are_days(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    store: FolderStore,
+    capsys: pytest.CaptureFixture[str],
+    form: str,
+    days: range,
+    times: str | None,
+    words: str,
+) -> None:
+    """MN-01: Separator, decimal mark and dates are found, said, and told by one file to the other; days are the blocks then."""
+    monkeypatch.chdir(tmp_path)
+    values = [f"0,{place % 89:03d}" for place in range(192)]
+    written("a.csv", form, days, values)
+    written("b.csv", form, days if times else range(1, 25), values)
+    drift.run(Settings(), store, "a.csv", "b.csv", None, None, Path("drift.html"), times)
+    said = capsys.readouterr().out
+    assert words in said
+    assert "numbers have the decimal mark ','" in said
+    assert f"Compared: days of day, {len(days)} of the first" in said
+
+
+def test_dates_that_both_leave_open_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: FolderStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MN-01: With the option that says which; what is no form of times is refused."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        written(name, "%d/%m/%Y", range(1, 13), ["1", "2"] * 60)
+    ask(store, "a.csv", "b.csv")
+    assert "may be '%d/%m/%Y' or '%m/%d/%Y': say which one with --times." in capsys.readouterr().out
+    with pytest.raises(UnknownName, match=r"^--times: "):
+        drift.run(Settings(), store, "a.csv", "b.csv", None, None, Path("drift.html"), "%Q")
+
+
+def test_infinite_numbers_of_a_file_are_compared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: FolderStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MN-01, DM-02: No table would take them, and yet a person may ask how two files differ."""
+    monkeypatch.chdir(tmp_path)
+    values = [f"{place % 7}.5" for place in range(96)]
+    written("a.csv", "%Y-%m-%d", range(1, 25), values)
+    written("b.csv", "%Y-%m-%d", range(1, 25), ["inf" if place % 4 == 0 else value for place, value in enumerate(values)])
+    assert ask(store, "a.csv", "b.csv") == 3
+    said = capsys.readouterr().out
+    assert "amount is infinite in 0 of 96 and 24 of 96 rows: counted beyond all its other values, not as missing." in said
+    assert "nulls" not in said

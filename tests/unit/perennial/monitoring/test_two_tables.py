@@ -152,3 +152,17 @@ def test_the_page_shows_what_moved_and_escapes_names(make: Make) -> None:
     assert "<code>x</code>" in page
     assert "is only in the first" in page
     assert "<script" not in page
+
+
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+def test_infinite_numbers_are_a_shift_and_not_missing(infinite: float) -> None:
+    """MN-01: A fifth of the rows becomes infinite; the other values are counted as finely as without."""
+    values = np.random.default_rng(2).normal(size=400)
+    broken = np.where(np.arange(400) % 5 == 0, infinite, values)
+    found = compare_tables(pa.table({"x": values}), pa.table({"x": broken}))
+    assert ("shift", "x") in [(finding.kind, finding.column) for finding in found.verdict.columns if finding.drifted]
+    assert found.infinite == {"x": (0, 80)}
+    assert "nulls" not in {finding.kind for finding in found.verdict.columns}
+    moved = compare_tables(pa.table({"x": broken}), pa.table({"x": np.where(np.isinf(broken), broken, broken + 1)}))
+    assert "x" in moved.verdict.drifted
+    assert compare_tables(pa.table({"x": [infinite] * 60}), pa.table({"x": [infinite] * 60})).verdict.drifted == ()

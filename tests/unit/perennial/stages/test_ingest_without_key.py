@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from perennial.data import landed_rows
 from perennial.data.landing import listing
 from perennial.data.receipts import receipts, withdraw_receipt
 from perennial.data.snapshots import Snapshot, latest_snapshot
@@ -94,7 +95,7 @@ def large_ones(columns: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 
 def test_what_clean_leaves_out_is_counted_everywhere(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """DM-02: In the receipt, the batch's sentence and the run's; also if the run was killed before its receipt. Rows keep their places."""
-    monkeypatch.setattr(ingest, "clean_of", lambda name: large_ones)
+    monkeypatch.setattr(landed_rows, "clean_of", lambda name: large_ones)
     spec = gems(row_id="position")
     snapshot = take_in(store, spec, monkeypatch, may=(MAY, EARLY))
     assert snapshot.rows(["_row"])["_row"].tolist() == ["may.csv:2"]
@@ -122,7 +123,7 @@ def test_identical_rows_are_dropped_and_counted(store: FolderStore, monkeypatch:
 def test_rows_that_were_cleaned_in_another_way_are_the_same_rows(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """DM-02: Who changes `clean` changes what lands from then on: what is in stays, and nothing is refused that no spec could take."""
     take_in(store, gems(row_id="content"), monkeypatch, may=(MAY, EARLY))
-    monkeypatch.setattr(ingest, "clean_of", lambda name: lambda columns: columns | {"carat": columns["carat"] * 10})
+    monkeypatch.setattr(landed_rows, "clean_of", lambda name: lambda columns: columns | {"carat": columns["carat"] * 10})
     snapshot = take_in(store, gems(row_id="content"), monkeypatch, june=(MAY + b"9,Fair\n", LATE))
     assert [r.counts.sentence() for r in receipts(store, "gems") if r.counts and r.name == "june.csv"] == ["1 added, 3 kept"]
     assert sorted(snapshot.rows(["carat"])["carat"]) == [0.5, 0.5, 0.7, 90]

@@ -1,0 +1,102 @@
+"""The console's pages, as an app that Airflow's API server mounts below `/perennial`.
+
+Who is logged in sees the models whose training DAG the person may read. A page is made on the server, has no script of its own but one
+file, and asks again by itself while it is looked at; docs/decisions/0062-a-console-inside-airflow.md says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from perennial import pages
+from perennial.errors import PerennialError
+from perennial.settings import Settings
+from perennial.store import Store, open_store
+from perennial.views.models import ModelsView, models
+from perennial_airflow.console import PREFIX, words
+
+HERE = Path(__file__).parent
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'self'"
+)
+_pages = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_pages.filters.update(moment=words.moment, percent=words.percent, code=words.code)
+_pages.globals.update(prefix=PREFIX, bars=words.bars)
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """The app.
+
+    Args:
+        settings: they say where the store is.
+    """
+    app = FastAPI(title="Perennial", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @cache
+    def store() -> Store:
+        return open_store(settings.store, writes=False)
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "same-origin"
+        return response
+
+    @app.exception_handler(PerennialError)
+    async def say(request: Request, error: Exception) -> Response:
+        if request.url.path.endswith(".json"):
+            return JSONResponse({"detail": str(error)}, 503)
+        return HTMLResponse(_pages.get_template("trouble.html").render(sentence=str(error)), 503)
+
+    @app.get("/static/look.css")
+    def look() -> Response:
+        return Response(pages.STYLE, media_type="text/css", headers={"Cache-Control": "max-age=300"})
+
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")  # of the look alone: anybody may have it
+
+    @app.get("/models")
+    def models_page(request: Request, user: GetUserDep) -> Response:
+        return _page(request, "models.html", view=_readable(models(store()), user))
+
+    @app.get("/models.json")
+    def models_json(user: GetUserDep) -> ModelsView:
+        return _readable(models(store()), user)
+
+    return app
+
+
+def _readable(view: ModelsView, user: Any) -> ModelsView:
+    """The rows whose training DAG a person may read."""
+    dags = {f"{row.name}_training": row for row in view.rows}
+    readable = get_auth_manager().filter_authorized_dag_ids(dag_ids=set(dags), user=user, method="GET")
+    return ModelsView(rows=tuple(row for dag, row in dags.items() if dag in readable))
+
+
+def _page(request: Request, template: str, **facts: Any) -> Response:
+    """A page; 304 without a body if the browser has it already, so that asking again costs next to nothing."""
+    body = _pages.get_template(template).render(**facts).encode()
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return HTMLResponse(body, headers=headers)

@@ -1,0 +1,57 @@
+// The page follows Airflow's choice of light or dark, writes times in the zone of whoever looks, and asks again while it is looked at.
+"use strict";
+(() => {
+  const SECONDS = 4;
+  const root = document.documentElement;
+  const airflow = window.parent === window ? null : window.parent.document.documentElement;
+
+  const theme = () => {
+    const chosen = airflow?.classList;
+    root.classList.toggle("dark", Boolean(chosen?.contains("dark")));
+    root.classList.toggle("light", Boolean(chosen?.contains("light")));
+  };
+  if (airflow) {
+    theme();
+    new window.parent.MutationObserver(theme).observe(airflow, { attributes: true, attributeFilter: ["class"] });
+  }
+
+  const times = () => {
+    for (const time of document.querySelectorAll("time[datetime]")) {
+      const when = new Date(time.getAttribute("datetime"));
+      time.textContent = when.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+    }
+  };
+  times();
+
+  const lost = document.getElementById("lost");
+  let tag = null;
+  const again = async () => {
+    if (document.visibilityState !== "visible") return;
+    try {
+      const answer = await fetch(window.location.href, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
+      if (answer.status === 401 || answer.status === 403) {
+        lost.textContent = "You are logged out. Log in to Airflow again, then reload this page.";
+      } else if (answer.status === 304) {
+        lost.textContent = "";
+      } else if (answer.ok) {
+        tag = answer.headers.get("ETag");
+        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("page");
+        const shown = document.getElementById("page");
+        if (fresh && fresh.innerHTML !== shown.dataset.whole) {
+          const whole = fresh.innerHTML;
+          shown.replaceChildren(...fresh.childNodes);
+          shown.dataset.whole = whole;
+          times();
+        }
+        lost.textContent = "";
+      } else {
+        lost.textContent = `What is shown may be old: the server answered ${answer.status}.`;
+      }
+    } catch {
+      lost.textContent = "What is shown may be old: the server does not answer.";
+    }
+    lost.hidden = !lost.textContent;
+  };
+  window.setInterval(again, SECONDS * 1000);
+  document.addEventListener("visibilitychange", again);
+})();

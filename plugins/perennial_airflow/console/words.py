@@ -1,0 +1,44 @@
+"""How the console's pages write figures, times and sentences, and the bar that shows who has which share of the traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from markupsafe import Markup
+
+from perennial import pages
+from perennial.views.models import Served
+
+WIDTH = 200  # of the bar, in its own units
+
+
+def moment(when: datetime) -> Markup:
+    """A time; a script of the page writes it in the zone of whoever looks, with UTC in its title."""
+    utc = when.astimezone(timezone.utc)
+    return Markup("<time datetime='{}' title='{} UTC'>{} UTC</time>").format(
+        utc.isoformat(timespec="seconds"), f"{utc:%Y-%m-%d %H:%M:%S}", f"{utc:%Y-%m-%d %H:%M}"
+    )
+
+
+def percent(share: float) -> str:
+    """A share in percent: `12.5 %`."""
+    return f"{100 * share:g}\u00a0%"
+
+
+def code(sentence: str) -> Markup:
+    """A sentence, what stands between backticks as code."""
+    return Markup(pages.code(sentence))  # noqa: S704 - it escapes
+
+
+def bars(serving: Sequence[Served]) -> Markup:
+    """A bar of the versions' shares of the traffic, with the same in words for who cannot see it."""
+    label = ", ".join(f"version {part.version} {percent(part.share)} ({part.role})" for part in serving)
+    part_of = Markup("<rect class='part {}' x='{}' y='0' width='{}' height='10'/>")
+    at, parts = 0.0, Markup("")
+    for part in serving:
+        width = round(WIDTH * part.share, 2)
+        parts += part_of.format(part.role.replace(" ", "-"), round(at, 2), width) if width else ""
+        at += width
+    whole = Markup("<svg class='share' role='img' aria-label='{}' viewBox='0 0 {} 10' preserveAspectRatio='none'>{}</svg>")
+    return whole.format(label, WIDTH, parts)

@@ -1,0 +1,155 @@
+"""The console asks who is there, shows what the views say, and no text of a person or a file acts in it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from perennial import discovery
+from perennial.lineage.ledger import Ledger
+from perennial.settings import Settings
+from perennial.specs import GateSpec, ModelSpec
+from perennial.store import FolderStore
+from perennial_airflow.console import PREFIX, Console
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
+HOSTILE = "<script>alert(1)</script>`'\"&{{7*7}}"
+SPEC = ModelSpec(
+    name="churn",
+    title=f"Churn {HOSTILE}",
+    owner="crm",
+    dataset="d",
+    task="regression",
+    inputs=("a",),
+    label="b",
+    gate=GateSpec(metric="rmse", floors={}),
+)
+
+
+class Somebody:
+    """Who is logged in, and which DAGs the person may read."""
+
+    readable = frozenset({"churn_training"})
+
+
+SOMEBODY = Somebody()
+
+
+class Guard:
+    """The auth manager, as far as the console asks it."""
+
+    def filter_authorized_dag_ids(self, *, dag_ids: set[str], user: Somebody, method: str) -> set[str]:
+        assert method == "GET"
+        return dag_ids & user.readable
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Ask the console as somebody who is logged in; `ask("/models", user=None)` as nobody."""
+    from airflow.api_fastapi.core_api.security import get_user
+
+    from perennial_airflow.console import app as console
+
+    store = FolderStore(str(tmp_path))
+    fields = {"champion": 1, "weights": {1: 9_000, 2: 1_000}, "versions": {1: "a" * 64, 2: "b" * 64}, "after_seq": None}
+    Ledger(store, "churn").append("started", version=2, reason=f"Because {HOSTILE}", actor=HOSTILE, **fields)
+    monkeypatch.setattr(discovery, "models", lambda: {"churn": SPEC, "secret": SPEC.model_copy(update={"name": "secret"})})
+    monkeypatch.setattr(discovery, "broken", list)
+    monkeypatch.setattr(console, "get_auth_manager", Guard)
+    pages = Console(Settings.from_environment({"PERENNIAL_STORE": str(tmp_path)}))
+
+    def ask(path: str, user: Somebody | None = SOMEBODY, **headers: str) -> httpx.Response:
+        app: Any = pages.app
+        app.dependency_overrides = {get_user: lambda: user} if user else {}
+
+        async def answer() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(pages), base_url="http://localhost:8080") as client:
+                return await client.get(path, headers=headers)
+
+        return asyncio.run(answer())
+
+    return ask
+
+
+@pytest.mark.parametrize("path", ["/models", "/models.json"])
+def test_nobody_sees_a_model_without_a_login(ask: Any, path: str) -> None:
+    """DM-09: Without a login every page and every document of the console is refused."""
+    answer = ask(path, user=None)
+    assert answer.status_code == 401
+    assert "churn" not in answer.text
+
+
+def test_a_person_sees_the_models_whose_training_the_person_may_read(ask: Any) -> None:
+    """DM-09: Rights are Airflow's: a model whose DAG a person may not read is neither on the page nor in the document."""
+    assert [row["name"] for row in ask("/models.json").json()["rows"]] == ["churn"]
+    page = ask("/models").text
+    assert "churn" in page
+    assert "secret" not in page
+
+
+def test_hostile_text_is_shown_as_text(ask: Any) -> None:
+    """A title, a reason or a person's name that holds markup is shown as it stands; the one script is the console's own."""
+    answer = ask("/models")
+    assert re.findall("<script[^>]*>", answer.text) == [f'<script src="{PREFIX}/static/console.js" defer>']
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in answer.text
+    assert "49" not in re.sub(r"\d{4}-[^<]*", "", answer.text)
+    assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+
+
+def test_shares_are_drawn_and_said(ask: Any) -> None:
+    """SE-06: The bar of the traffic has a part for each version as wide as its share, and says the same in words."""
+    page = ask("/models").text
+    widths = [float(width) for width in re.findall(r"<rect[^>]* width='([\d.]+)'", page)]
+    assert widths == [180.0, 20.0]
+    assert "aria-label='version 1 90\u00a0% (champion), version 2 10\u00a0% (candidate)'" in page
+
+
+def test_asking_again_costs_nothing_until_something_changes(ask: Any, tmp_path: Path) -> None:
+    """A browser that has the page is told so in an empty answer; a change of the route gives a new one."""
+    first = ask("/models")
+    again = ask("/models", **{"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    fields = {"champion": 1, "weights": {1: 10_000}, "versions": {1: "a" * 64, 2: "b" * 64}, "after_seq": 0}
+    Ledger(FolderStore(str(tmp_path)), "churn").append("rolled_back", version=2, reason="It errs.", actor="perennial", **fields)
+    assert ask("/models", **{"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+def test_a_store_that_cannot_be_read_is_a_sentence(ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is said on the page and in the document, never as a trace."""
+
+    def away(*_: object) -> None:
+        from perennial.errors import StoreUnreachable
+
+        raise StoreUnreachable("The store is away: mount it.")
+
+    monkeypatch.setattr("perennial_airflow.console.app.models", away)
+    for path in ("/models", "/models.json"):
+        answer = ask(path)
+        assert answer.status_code == 503
+        assert "The store is away: mount it." in answer.text
+
+
+def test_the_look_is_served_from_here(ask: Any) -> None:
+    """A page asks no network: style, script and icons are the console's own, and need no login."""
+    for name, kind in (
+        ("look.css", "text/css"),
+        ("console.css", "text/css"),
+        ("console.js", "javascript"),
+        ("models.svg", "image/svg+xml"),
+    ):
+        answer = ask(f"/static/{name}", user=None)
+        assert answer.status_code == 200
+        assert kind in answer.headers["Content-Type"]
+    page = ask("/models").text
+    assert {address for address in re.findall(r"(?:src|href)=\"([^\"]*)\"", page) if not address.startswith(PREFIX)} == set()
+
+
+def test_the_plugin_does_not_load_the_pages(ask: Any) -> None:
+    """Tasks load the plugin too: the app is made at its first request."""
+    assert "app" not in vars(Console(Settings.from_environment({})))
