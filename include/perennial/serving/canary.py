@@ -20,6 +20,7 @@ hypergeometric, which is less spread than the binomial assumed here, so the boun
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -207,6 +208,17 @@ def _charge(evidence: Evidence, release: ReleaseSpec) -> str:
     if evidence.unhealthy_looks >= UNHEALTHY_LOOKS:
         return f"The gateway has found the candidate's server unhealthy at {evidence.unhealthy_looks} looks in a row."
     return ""
+
+
+def requests_to_promote(release: ReleaseSpec) -> int:
+    """Requests of the candidate over the whole release, none of which fails, that show its error rate to be below the limit.
+
+    >>> requests_to_promote(ReleaseSpec()), requests_to_promote(ReleaseSpec(max_error_rate=0.1))
+    (314, 30)
+    """
+    good, shown = Counts(candidate_requests=1), 1 / release.promotion_alpha
+    each = [_rarity(good, share, release.max_error_rate) for share in RARE]
+    return next(requests for requests in itertools.count(1) if average([requests * log for log in each], RARE_WEIGHTS) >= shown)
 
 
 def figures(evidence: Evidence, release: ReleaseSpec) -> dict[str, Any]:

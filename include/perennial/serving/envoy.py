@@ -340,7 +340,12 @@ def _model_routes(model: Served) -> list[Json]:
         f"POST {prefix}{FEEDBACK} and GET {prefix}{READY}, "
         f"the last for the header {VERSION_WANTED} with {', '.join(map(str, route.versions))} or none (docs/serving.md)."
     )
-    return [*routes, _feedback(model, route, common), _refusal({"path_separated_prefix": prefix.rstrip("/")}, 404, nothing)]
+    refusals = [_refusal({"path_separated_prefix": prefix.rstrip("/")}, 404, nothing)]
+    by_name = f"{prefix.rstrip('/').rpartition('/')[0]}/{model.model}"  # underscores, which no address of another backend can have
+    if by_name != prefix.rstrip("/"):
+        dashes = f"The path of {model.model} has dashes where its name has underscores: ask for {prefix}{PREDICTIONS} (docs/serving.md)."
+        refusals.append(_refusal({"path_separated_prefix": by_name}, 404, dashes))
+    return [*routes, _feedback(model, route, common), *refusals]
 
 
 def _feedback(model: Served, route: Route, common: Json) -> Json:

@@ -3,14 +3,16 @@
 >>> from perennial.specs import ReleaseSpec
 >>> from perennial.stages._release_times import waiting_words
 >>> waiting_words(ReleaseSpec(steps=(50, 100), min_requests=100, max_seconds=86400), a_day=24)
-"Each step wants 100 requests of the candidate. At the last day's rate of 24 requests a day it takes 8.3 days at 50 %. That is more than \
-release.max_seconds, 1 day, after which a person is asked: set release.min_requests, release.steps or release.max_seconds to fit."
+"Each step wants 100 requests of the candidate, and promotion 314 in all, or more if some fail. At the last day's rate of 24 requests \
+a day it takes 26 days at 50 %. That is more than release.max_seconds, 1 day, after which a person is asked: set release.max_seconds, or \
+release.min_requests, release.steps and release.max_error_rate to fit (docs/how-to.md)."
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from perennial.serving.canary import requests_to_promote
 from perennial.specs import ReleaseSpec
 from perennial.store import Store
 
@@ -40,24 +42,28 @@ def requests_a_day(store: Store, model: str, now: datetime) -> float | None:
 
 def waiting_words(release: ReleaseSpec, a_day: float | None) -> str:
     """What each step waits for and for how long, and what to set if a person would be asked before; without a rate nothing of time."""
-    wanted = f"Each step wants {release.min_requests:,} requests of the candidate"
+    steps, in_all = _watched(release), requests_to_promote(release)
+    wanted = f"Each step wants {release.min_requests:,} requests of the candidate, and promotion {in_all:,} in all, or more if some fail"
     if a_day is None:
         return f"{wanted}."
     too_long = (
-        f"release.max_seconds, {_long(release.max_seconds)}, after which a person is asked: set release.min_requests, release.steps or "
-        "release.max_seconds to fit."
+        f"release.max_seconds, {_long(release.max_seconds)}, after which a person is asked: set release.max_seconds, or "
+        "release.min_requests, release.steps and release.max_error_rate to fit (docs/how-to.md)."
     )
     if not a_day:
         return f"{wanted}, and none came in the last day. Without requests it waits for {too_long}"
-    seconds = {step: max(release.min_seconds, release.min_requests * DAY * 100 / (a_day * (step or 100))) for step in _watched(release)}
+    requests = dict.fromkeys(steps, release.min_requests)
+    # the last one waits for what promotion wants, of which the others have shown a part
+    requests[steps[-1]] = max(release.min_requests, in_all - release.min_requests * (len(steps) - 1))
+    seconds = {step: max(release.min_seconds, count * DAY * 100 / (a_day * (step or 100))) for step, count in requests.items()}
     times = ", ".join(f"{_long(time)} {f'at {step} %' if step else 'in the shadow'}" for step, time in seconds.items())
     said = f"{wanted}. At the last day's rate of {a_day:,.0f} requests a day it takes {times}."
     return said if max(seconds.values()) <= release.max_seconds else f"{said} That is more than {too_long}"
 
 
 def _watched(release: ReleaseSpec) -> list[int]:
-    """Percent of each step on which evidence is waited for; 0 is the shadow. At 100 % the candidate is the champion."""
-    return [*([0] if release.shadow else []), *(step for step in release.steps if step < 100)]
+    """Percent of each step on which evidence is waited for; 0 is the shadow. At 100 % the candidate is champion, unless it begins there."""
+    return [*([0] if release.shadow else []), *(step for step in release.steps if step < 100)] or [100]
 
 
 def _long(seconds: float) -> str:

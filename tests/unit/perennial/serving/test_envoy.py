@@ -124,6 +124,21 @@ def test_only_documented_paths_reach_a_server():
     }
 
 
+@pytest.mark.parametrize(("model", "refused"), [("ticket_queue", "/seldon/perennial/ticket_queue"), ("tickets", None)])
+def test_a_name_with_underscores_is_told_its_path(model, refused):
+    """SE-01: The path of a model has dashes in every backend; who asks by the name that the spec has gets the path, and no server the
+    request."""
+    found = envoy.routes([served(Route({1: 10_000}, None, DIGESTS), model=model)], HOSTS)["virtual_hosts"][0]["routes"]
+    told = {
+        entry["match"]["path_separated_prefix"]: entry["direct_response"] for entry in found if "path_separated_prefix" in entry["match"]
+    }
+    others = set(told) - {f"/seldon/perennial/{model.replace('_', '-')}"}
+    assert others == ({refused} if refused else set())
+    for path in others:
+        assert told[path]["status"] == 404
+        assert "ask for /seldon/perennial/ticket-queue/api/v1.0/predictions " in told[path]["body"]["inline_string"]
+
+
 def test_evidence_holds_predictions_only():
     """SE-06: What goes to the clusters whose counters are evidence is predictions that the weights shared out.
 

@@ -9,23 +9,26 @@ import pyarrow as pa
 import pytest
 
 from perennial.data.tables import Table
+from perennial.serving.canary import Counts, Evidence, add, decide, requests_to_promote
 from perennial.specs import ReleaseSpec
 from perennial.stages._release_times import requests_a_day, waiting_words
 from perennial.store import FolderStore
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
-FIT = "set release.min_requests, release.steps or release.max_seconds to fit"
+FIT = "set release.max_seconds, or release.min_requests, release.steps and release.max_error_rate to fit"
 
 
 @pytest.mark.parametrize(
     ("more", "a_day", "words"),
     [
-        ({}, 24, "it takes 83 days at 5 %, 17 days at 25 %, 8.3 days at 50 %. That is more than release.max_seconds, 1 hour, after which"),
-        ({"shadow": True, "steps": (50, 100)}, 86400, "it takes 1.7 minutes in the shadow, 3.3 minutes at 50 %."),
+        ({}, 24, "it takes 83 days at 5 %, 17 days at 25 %, 9.5 days at 50 %. That is more than release.max_seconds, 1 hour, after which"),
+        ({"shadow": True, "steps": (50, 100)}, 86400, "it takes 1.7 minutes in the shadow, 7.1 minutes at 50 %."),
         ({"min_seconds": 600, "steps": (50, 100)}, 864000, "it takes 10 minutes at 50 %."),
-        ({"min_requests": 1}, 86400, "it takes 20 seconds at 5 %, 10 seconds at 25 %, 10 seconds at 50 %."),
+        ({"min_requests": 1}, 86400, "it takes 20 seconds at 5 %, 10 seconds at 25 %, 10 minutes at 50 %."),
         ({"max_seconds": 7200}, 0, "none came in the last day. Without requests it waits for release.max_seconds, 2 hours, after which"),
-        ({}, None, "Each step wants 100 requests of the candidate."),
+        ({}, None, "Each step wants 100 requests of the candidate, and promotion 314 in all, or more if some fail."),
+        ({"steps": (100,)}, 86400, "it takes 5.2 minutes at 100 %."),  # a candidate that begins with all traffic is watched there
+        ({"steps": (50, 100), "min_requests": 10, "max_error_rate": 0.1, "max_seconds": 7 * 86400}, 24, "it takes 2.5 days at 50 %."),
     ],
 )
 def test_what_a_step_waits_for_is_said(more: dict[str, object], a_day: float | None, words: str) -> None:
@@ -33,6 +36,18 @@ def test_what_a_step_waits_for_is_said(more: dict[str, object], a_day: float | N
     said = waiting_words(ReleaseSpec(**more), a_day)
     assert words in said
     assert (FIT in said) == ("max_seconds," in words)
+
+
+@pytest.mark.parametrize("more", [{}, {"max_error_rate": 0.1}, {"promotion_alpha": 0.2, "max_error_rate": 0.05}, {"min_requests": 500}])
+def test_promotion_comes_with_the_requests_that_were_named(more: dict[str, float]) -> None:
+    """SE-06: A candidate of which no request fails is promoted with exactly so many, or with those of its step if these are more."""
+    release = ReleaseSpec(**{"min_seconds": 0, **more})
+    named = max(requests_to_promote(release), release.min_requests)
+
+    def action(requests: int) -> str:
+        return decide(add(Evidence(), {"errors": Counts(candidate_requests=requests)}, 0.5, release), release, 9.0, last_step=True).action
+
+    assert (action(named - 1), action(named)) == ("hold", "promote")
 
 
 @pytest.fixture
