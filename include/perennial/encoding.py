@@ -13,6 +13,7 @@ number of values and never fails on a null or an unseen category. Only numpy is 
 from __future__ import annotations
 
 import itertools
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from perennial import clock
+from perennial import clock, pictures
 from perennial.tokens import words_of
 
 Columns = Mapping[str, np.ndarray]
@@ -110,7 +111,7 @@ def columns_from_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
 
 
 def rows_from_columns(columns: Columns, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Columns as request rows that strict JSON can carry: null is None, a time is ISO 8601."""
+    """Columns as request rows that strict JSON can carry: null is None, a time is ISO 8601, bytes are base64."""
     lists = [[_plain(value) for value in _objects(columns[name])] for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
 
@@ -123,6 +124,8 @@ def _objects(values: Array) -> list[Any]:
 def _plain(value: object) -> object:
     if isinstance(value, (np.ndarray, list)):
         return [_plain(element) for element in value]
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
     if value is None or value != value:  # noqa: PLR0124
         return None
     if isinstance(value, (datetime, date)):
@@ -381,9 +384,66 @@ class Grams:
                 yield from (marked[begin : begin + size] for begin in range(len(marked) - size + 1))
 
 
-Part = Category | Number | Steps | Cycle | Block | Series | Words | Grams
-_PARTS: dict[str, Any] = {part.kind: part for part in (Category, Number, Steps, Cycle, Block, Series, Words, Grams)}
-_ALONE = ("block", "series", "words", "grams")  # each the only part of its tensor
+@dataclass(frozen=True)
+class Tensor:
+    """An array of numbers in standard deviations from their mean, cut at `limit` of them; what is missing is 0. float32.
+
+    The only part of its tensor. All numbers of all rows have one mean and one deviation.
+    """
+
+    kind: ClassVar[str] = "tensor"
+    column: str
+    shape: tuple[int, ...]
+    mean: float
+    deviation: float
+    limit: float = 8.0
+
+    @classmethod
+    def fit(cls, columns: Columns, column: str, shape: Sequence[int], *, limit: float = 8.0) -> Tensor:
+        """Mean and standard deviation of the numbers of all arrays."""
+        series = Series.fit(columns, column, 0)
+        return cls(column, tuple(shape), series.mean, series.deviation, limit)
+
+    def encode(self, columns: Columns) -> Array:
+        """float32 [rows, *shape]. Raises ValueError where an array has another number of places."""
+        values = columns[self.column].tolist()
+        encoded = np.zeros((len(values), *self.shape))
+        for row, value in enumerate(values):
+            if value is not None and not isinstance(value, float):
+                numbers_of_row = _elements(value).reshape(self.shape)
+                scaled = np.clip((numbers_of_row - self.mean) / self.deviation, -self.limit, self.limit)
+                encoded[row] = np.nan_to_num(scaled, nan=0.0)
+        return _float32(encoded)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A picture as numbers from 0 to 1, those of one color after the other; a null picture is 0. float32.
+
+    The only part of its tensor. A picture is decoded by the rule of `perennial.pictures`, to `shape` (height and width) and `mode`
+    (`L` or `RGB`). There is nothing to fit.
+    """
+
+    kind: ClassVar[str] = "pixels"
+    column: str
+    shape: tuple[int, ...]
+    mode: str = "L"
+
+    def encode(self, columns: Columns) -> Array:
+        """float32 [rows, colors, height, width]. Raises ValueError where bytes are no picture."""
+        values = columns[self.column].tolist()
+        height, width = self.shape
+        encoded = np.zeros((len(values), height, width, pictures.MODES[self.mode]), dtype=np.uint8)
+        for row, value in enumerate(values):
+            if value is not None and not isinstance(value, float):
+                content = b64decode(value, validate=True) if isinstance(value, str) else value  # as a request has it
+                encoded[row] = pictures.pixels(content, (height, width), self.mode).reshape(encoded.shape[1:])
+        return _float32(encoded.transpose(0, 3, 1, 2)) / np.float32(255)
+
+
+Part = Category | Number | Steps | Cycle | Block | Series | Words | Grams | Tensor | Pixels
+_PARTS: dict[str, Any] = {part.kind: part for part in (Category, Number, Steps, Cycle, Block, Series, Words, Grams, Tensor, Pixels)}
+_ALONE = ("block", "series", "words", "grams", "tensor", "pixels")  # each the only part of its tensor
 
 
 class Encoder:
@@ -411,7 +471,7 @@ class Encoder:
 
     def width(self, tensor: str) -> int:
         """Values per row of a tensor of numbers or categories."""
-        return sum(part.width for part in self.tensors[tensor] if not isinstance(part, Block | Series | Words | Grams))
+        return sum(part.width for part in self.tensors[tensor] if not isinstance(part, Block | Series | Words | Grams | Tensor | Pixels))
 
     def sizes(self, tensor: str) -> list[int]:
         """Number of codes of each part of a tensor of codes: categories, words or grams."""

@@ -16,6 +16,7 @@ False
 from __future__ import annotations
 
 import codecs
+import math
 import re
 import unicodedata
 from typing import Annotated, Literal, NamedTuple, get_args
@@ -29,9 +30,15 @@ CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 
 CRON_PART = re.compile(r"(\*|(\d+)(-(\d+))?)(/(\d+))?")
 
 Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "recalibration"]
-ColumnType = Literal["int", "float", "string", "timestamp", "bool", "list", "text"]
+ColumnType = Literal["int", "float", "string", "timestamp", "bool", "list", "text", "array", "image"]
 ElementType = Literal["", "float", "int", "string"]
-NO_SCALARS: tuple[ColumnType, ...] = ("list", "text")  # types whose value is no single number, word or time: see `column_types`
+MOST_PLACES, IMAGE_AXES = 1_000_000, 2  # of an array or an image
+NO_SCALARS: tuple[ColumnType, ...] = (
+    "list",
+    "text",
+    "array",
+    "image",
+)  # types whose value is no single number, word or time: see `column_types`
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")  # texts that are truth values in any file, in whatever case; as in `encoding`
 ROW, LANDED = "_row", "_landed"  # columns that a table adds where its dataset names no key, or no event time
 Rows = Literal["final", "corrected"]
@@ -99,13 +106,20 @@ class Column(Spec):
     )
     type: ColumnType = Field(
         description="Type in the table. `string` names a category or an id, `text` is free text that is read for its words, "
-        "`list` holds numbers or words: see `of`."
+        "`list` holds numbers or words: see `of`. `array` is as many numbers as its `shape` has places, `image` a PNG or JPEG picture."
     )
-    of: ElementType = Field(default="", description="What a list holds: `float`, `int` or `string`; for type `list` alone.")
+    of: ElementType = Field(default="", description="What a `list` holds: `float`, `int` or `string`; or an `array`: `float` or `int`.")
+    shape: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="Lengths of the axes of an `array`, or the height and width to which an `image` is brought, in pixels."
+    )
+    mode: Literal["", "L", "RGB"] = Field(
+        default="", description="To what an `image` is brought: `L` (grey, one number for each pixel) or `RGB` (three)."
+    )
     longest: int | None = Field(
         default=None,
         ge=1,
-        description="Most elements of a `list` (10,000 if unset) or characters of a `text` (100,000 if unset), in files and in requests.",
+        description="Most elements of a `list` (10,000 if unset), characters of a `text` (100,000) or bytes of an `image` (10 MB), "
+        "in files and in requests.",
     )
     nullable: bool = Field(default=False, description="Whether the value may be missing.")
     meaning: str = Field(default="", description="What the value means, with its unit.")
@@ -125,10 +139,20 @@ class Column(Spec):
     def _says_what_it_holds(self) -> Column:
         if self.type == "list" and not self.of:
             raise ValueError(f"{self.name} is a list, and of what is not said: write of='float', of='int' or of='string'")
-        if self.of and self.type != "list":
-            raise ValueError(f"{self.name} has of={self.of!r}, which only a list has: its type is {self.type}")
-        if self.longest is not None and self.type not in NO_SCALARS:
-            raise ValueError(f"{self.name} has longest, which only lists and texts have: its type is {self.type}")
+        if self.type == "array" and (self.of not in ("float", "int") or not self.shape):
+            raise ValueError(f"{self.name} is an array: write of='float' or of='int', and the lengths of its axes as shape=(8, 8)")
+        if self.type == "image" and (len(self.shape) != IMAGE_AXES or not self.mode):
+            raise ValueError(f"{self.name} is an image: write its height and width as shape=(28, 28), and mode='L' or mode='RGB'")
+        for field, has, types in (
+            (f"of={self.of!r}", self.of, ("list", "array")),
+            ("shape", self.shape, ("array", "image")),
+            ("mode", self.mode, ("image",)),
+            ("longest", self.longest, ("list", "text", "image")),
+        ):
+            if has and self.type not in types:
+                raise ValueError(f"{self.name} has {field}, which only {' or '.join(types)} columns have: its type is {self.type}")
+        if math.prod(self.shape) > MOST_PLACES:
+            raise ValueError(f"{self.name} has {math.prod(self.shape):,} places, and {MOST_PLACES:,} are the most")
         return self
 
 

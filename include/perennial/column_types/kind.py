@@ -35,7 +35,15 @@ class Declared(Protocol):
 
     @property
     def longest(self) -> int | None:
-        """Largest number of elements or characters; the type's own limit if None."""
+        """Largest number of elements, characters or bytes; the type's own limit if None."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Axes of an array, or height and width of an image; empty for other types."""
+
+    @property
+    def mode(self) -> str:
+        """Mode to which an image is brought; empty for other types."""
 
 
 class Unfit(ValueError):
@@ -46,11 +54,11 @@ class ColumnKind(ABC):
     """A column type that is no scalar. A null never reaches it: whether a value may be missing is the column's own matter."""
 
     name: ClassVar[str]
-    most: ClassVar[int]  # elements or characters, if the column declares no limit
+    most: ClassVar[int]  # elements, characters or bytes, if the column declares no limit
     of_known_words: ClassVar[str] = ""  # the measure that compares words with those that were known; empty if none does
 
     def limit(self, column: Declared) -> int:
-        """Largest number of elements or characters of a value."""
+        """Largest number of elements, characters or bytes of a value."""
         return column.longest or self.most
 
     @abstractmethod

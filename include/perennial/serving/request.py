@@ -50,7 +50,9 @@ class Input:
     max: float | None = None
     values: frozenset[Any] | None = None
     of: str = ""  # what a list holds
-    longest: int | None = None  # elements of a list or characters of a text; the type's own limit if None
+    longest: int | None = None  # elements, characters or bytes; the type's own limit if None
+    shape: tuple[int, ...] = ()  # of an array, or height and width of an image
+    mode: str = ""  # of an image
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,13 @@ def read_signature(document: Mapping[str, Any]) -> Signature:
     Raises ValueError for an unknown type or zone.
     """
     inputs = tuple(
-        Input(**{**given, "values": frozenset(given["values"]) if given.get("values") is not None else None})
+        Input(
+            **{
+                **given,
+                "values": frozenset(given["values"]) if given.get("values") is not None else None,
+                "shape": tuple(given.get("shape", ())),
+            }
+        )
         for given in document["inputs"]
     )
     for given in inputs:

@@ -8,8 +8,10 @@ It raises an AssertionError with one sentence for each promise that is broken: t
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +27,7 @@ import numpy as np
 from perennial import clock, discovery
 from perennial.encoding import EXACT, Columns, Encoder
 from perennial.errors import UnknownName
+from perennial.pictures import as_png
 from perennial.specs import Column, DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -155,6 +158,11 @@ def rows_like(spec: ModelSpec, dataset: DatasetSpec, count: int = ROWS, seed: in
     def value_of(column: Column) -> Any:
         if column.type == "list":
             return [of[column.of]() for _ in range(rng.integers(min(6, column.longest or 6)))]
+        if column.type == "array":
+            return [of[column.of]() for _ in range(math.prod(column.shape))]
+        if column.type == "image":
+            colors = () if column.mode == "L" else (3,)
+            return b64encode(as_png(rng.integers(256, size=(*column.shape, *colors)).astype(np.uint8))).decode()
         if column.type == "text":
             return " ".join(rng.choice(WORDS, rng.integers(6)).tolist())[: column.longest]
         return made[column.type]()
@@ -333,7 +341,7 @@ def _as_others_give(values: np.ndarray, kind: str) -> Iterator[tuple[str, np.nda
             yield "int64", values.astype(np.int64), values
         known = [int(value) if is_known else None for value, is_known in zip(values.tolist(), whole, strict=True)]
         yield "objects", np.array(known, dtype=object), values
-    if kind == "list":  # a table gives arrays, the log of predictions lists
+    if kind in ("list", "array"):  # a table gives arrays, the log of predictions lists
         lists = [value.tolist() if isinstance(value, np.ndarray) else value for value in values.tolist()]
         yield "lists", np.fromiter(lists, dtype=object, count=len(lists)), values
     if kind == "timestamp":

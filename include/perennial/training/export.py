@@ -118,6 +118,8 @@ def signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
         {"name": column.name, "type": column.type, "nullable": column.nullable}
         | ({"of": column.of} if column.of else {})
         | ({"longest": column.longest} if column.longest else {})
+        | ({"shape": list(column.shape)} if column.shape else {})
+        | ({"mode": column.mode} if column.mode else {})
         for column in columns
     ]
     return {

@@ -86,7 +86,7 @@ def _json_rows(lines: IO[bytes], spec: DatasetSpec) -> pa.Table:
     texts = {
         _path(column.name, spec): type_of(column) if column.of else pa.string()
         for column in spec.columns
-        if column.type in ("string", "text", *times) or column.of == "string"
+        if column.type in ("string", "text", "image", *times) or column.of == "string"
     }
     if not spec.columns or not times or spec.files.extra == "keep":  # what is kept is not made a time either
         return read_json_lines_as_they_are(lines, texts)

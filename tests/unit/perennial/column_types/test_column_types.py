@@ -125,8 +125,8 @@ def test_a_typed_list_with_a_number_that_is_none_is_refused(values: list, tmp_pa
     ("fields", "said"),
     [
         ({"type": "list"}, "write of='float', of='int' or of='string'"),
-        ({"type": "text", "of": "string"}, "only a list has"),
-        ({"type": "int", "longest": 3}, "only lists and texts have"),
+        ({"type": "text", "of": "string"}, "only list or array columns have"),
+        ({"type": "int", "longest": 3}, "only list or text or image columns have"),
     ],
 )
 def test_a_column_says_what_it_holds(fields: dict[str, object], said: str) -> None:

@@ -281,8 +281,8 @@ def test_an_outcome_needs_the_id_of_a_prediction():
 
 def test_an_unknown_type_in_the_signature_is_an_error():
     """SC-07: A signature of a later release is not misread."""
-    with pytest.raises(ValueError, match="gives a the type 'image'"):
-        read_signature({"inputs": [{"name": "a", "type": "image"}]})
+    with pytest.raises(ValueError, match="gives a the type 'video'"):
+        read_signature({"inputs": [{"name": "a", "type": "video"}]})
 
 
 # What follows: the whole sentence of each refusal, both sides of each border, and exactly what is handed on.
