@@ -38,6 +38,7 @@ from perennial.monitoring.report.numbers import (
     WindowReport,
 )
 from perennial.monitoring.report.page import page
+from perennial.monitoring.report.timeline import note_windows
 from perennial.monitoring.report.words import sentence_of
 from perennial.monitoring.scores import score_shares
 from perennial.monitoring.windows import Window, newest_complete, report_folder, window_of
@@ -174,6 +175,7 @@ class Look:
         waiting = inbox.active()  # this window's or an earlier one's: a look that died before it told anybody loses nothing
         traffic.store.write(f"{folder}/index.html", page(report).encode())
         traffic.store.write(f"{folder}/report.json", report.encoded())
+        note_windows(traffic.store, spec.name)
         return MonitorResult(
             sentence=report.sentence,
             links={"Report": link},

@@ -1,0 +1,81 @@
+"""What a list needs of many stored documents, kept in one note below `views/`, so that the list does not read them all. Light.
+
+A note says of each document what it sums up, and of which state of the document (its ETag). What the note lacks, or has of an older
+state, is read from the document itself; so a note that is old, garbled or deleted costs time and changes no answer.
+
+>>> import tempfile
+>>> from pydantic import BaseModel
+>>> from perennial.store import open_store
+>>> class Length(BaseModel):
+...     letters: int
+>>> store = open_store(tempfile.mkdtemp())
+>>> store.write("words/a", b"alpha")
+>>> lengths = Summaries(store, "views/words.json", Length, lambda key, data: Length(letters=len(data)))
+>>> lengths.keep(["words/a"])  # whoever writes documents does this
+>>> lengths.of(["words/a", "words/none"])
+{'words/a': Length(letters=5)}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from perennial.store.interface import Store, StoredObject
+
+V = TypeVar("V", bound=BaseModel)
+FORM = 1  # of a note; one of another form is made again
+
+
+class Summaries(Generic[V]):
+    """The summaries of some documents.
+
+    Args:
+        store: has the documents and the note.
+        place: store key of the note.
+        kind: what one document is summed up as.
+        sum_up: makes a summary of a document's key and bytes. What it raises about a damaged document passes through.
+    """
+
+    def __init__(self, store: Store, place: str, kind: type[V], sum_up: Callable[[str, bytes], V]) -> None:
+        self._store, self._place, self._kind, self._sum_up = store, place, kind, sum_up
+        self._known: dict[str, tuple[str, V]] = {}  # by key: ETag, summary
+        self._note = ""  # ETag of the note that was read last
+
+    def of(self, keys: Iterable[str]) -> dict[str, V]:
+        """The summary of each document that is there, in the order of the keys. What an earlier call read is remembered."""
+        self._read_note()
+        now = {key: found for key in keys if (found := self._store.stat(key))}
+        return {key: summary for key, found in now.items() if (summary := self._one(found)) is not None}
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Write the note of these documents. Of two writers at a time one note stays; what it lacks is read from the documents."""
+        self.of(keys := list(keys))
+        kept = {key: [self._known[key][0], self._known[key][1].model_dump(mode="json")] for key in keys if key in self._known}
+        self._store.write(self._place, json.dumps({"form": FORM, "of": kept}, separators=(",", ":")).encode())
+
+    def _one(self, found: StoredObject) -> V | None:
+        known = self._known.get(found.key)
+        if known is None or known[0] != found.etag:
+            try:
+                known = found.etag, self._sum_up(found.key, self._store.read(found.key))
+            except KeyError:  # deleted since
+                return None
+            self._known[found.key] = known
+        return known[1]
+
+    def _read_note(self) -> None:
+        found = self._store.stat(self._place)
+        if found is None or found.etag == self._note:
+            return
+        self._note = found.etag
+        try:
+            note = json.loads(self._store.read(self._place))
+            kept = {key: (str(etag), self._kind.model_validate(summary)) for key, (etag, summary) in note["of"].items()}
+            usable = note["form"] == FORM
+        except (KeyError, TypeError, ValueError, ValidationError, AttributeError):
+            return  # made anew by whoever writes next
+        self._known |= kept if usable else {}
