@@ -71,6 +71,7 @@ def training(spec: ModelSpec) -> DAG:
             spec,
             snapshot=result_of("validate", "snapshot"),
             labels=result_of("validate", "labels"),
+            predictions=result_of("validate", "predictions"),
             cause=result_of("validate", "cause"),
             request=result_of("validate", "request"),
             code=result_of("validate", "code"),

@@ -244,13 +244,13 @@ def _load(file: _File, wanted: type[_Spec]) -> _Spec | Broken:
 
 def _misfit(spec: ModelSpec, known: dict[str, DatasetSpec], left_out: dict[str, Broken]) -> tuple[str, str] | None:
     """The first name in a model's spec that its datasets do not have, and why; None if the spec fits."""
-    wanted = {"dataset": spec.dataset} | ({"label feed": spec.labels.dataset} if spec.labels else {})
+    wanted = {"dataset": spec.dataset} | ({"label feed": spec.feed.dataset} if spec.feed else {})
     for role, name in wanted.items():
         if name in left_out:
             return name, f"its {role} {name} is broken, see {left_out[name].place}"
         if name not in known:
             return name, f"there is no dataset {name!r}. {_hint(name, known).rstrip('.')}"
-    return spec.misfit(known[spec.dataset], known[spec.labels.dataset] if spec.labels else None)
+    return spec.misfit(known[spec.dataset], known[spec.feed.dataset] if spec.feed else None)
 
 
 def _words(error: BaseException) -> str:

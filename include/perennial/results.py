@@ -66,7 +66,10 @@ class ValidateResult(Result):
     """The result of `validate`: whether training starts, on which snapshot and why."""
 
     snapshot: int | None = Field(default=None, description="Table version to train on.")
-    labels: int | None = Field(default=None, description="Version of the label feed's table; none without a label feed.")
+    labels: int | None = Field(
+        default=None, description="Version of the label feed's table, or of the table of outcomes; none without a label feed."
+    )
+    predictions: int | None = Field(default=None, description="Version of the table of predictions, where it learns from outcomes.")
     cause: Cause = Field(default="schedule", description="Why training starts.")
     request: str | None = Field(default=None, description="Key of the retraining request that this run answers.")
     rows: int = Field(default=0, description="Rows of the snapshot.")

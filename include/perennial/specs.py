@@ -19,6 +19,7 @@ import codecs
 import math
 import re
 import unicodedata
+from datetime import date
 from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -738,8 +739,16 @@ class ModelSpec(Named):
     task: Literal["binary", "multiclass", "regression"] = Field(description="Kind of prediction.")
     inputs: tuple[str, ...] = Field(min_length=1, description="Columns in a prediction request; all must be known at prediction time.")
     label: str = Field(description="Column of the dataset, or of the label feed, from which the label is made (`features.label`).")
-    labels: LabelSpec | None = Field(
-        default=None, description="Label feed, where labels come after the rows; if unset, rows have their label."
+    labels: LabelSpec | Literal["outcomes"] | None = Field(
+        default=None,
+        description="Label feed, where labels come after the rows. `outcomes`: the model learns from what was served, too: the inputs of "
+        "its predictions as they were logged, with the outcomes that were reported. If unset, rows have their label.",
+    )
+    served_since: date | None = Field(
+        default=None,
+        description="With `labels` `outcomes`: the first day of event time whose rows are the predictions that were served; before it they "
+        "are those of the dataset. If unset, the key tells them apart (all its columns must be inputs): of a row and a prediction of one "
+        "key the prediction counts once its outcome is known, else the row.",
     )
     classes: tuple[str, ...] = Field(default=(), description="Class names of a classifier, in the order of the scores.")
     slices: tuple[str, ...] = Field(default=(), description="Columns by which evaluation is broken down.")
@@ -763,7 +772,17 @@ class ModelSpec(Named):
     @property
     def datasets(self) -> tuple[str, ...]:
         """The datasets that a training reads: the model's own, and its label feed if it has one."""
-        return (self.dataset, *((self.labels.dataset,) if self.labels else ()))
+        return (self.dataset, *((self.feed.dataset,) if self.feed else ()))
+
+    @property
+    def feed(self) -> LabelSpec | None:
+        """Its label feed, if it has one."""
+        return self.labels if isinstance(self.labels, LabelSpec) else None
+
+    @property
+    def learns_from_outcomes(self) -> bool:
+        """Whether it learns from its own predictions, with the outcomes that were reported."""
+        return self.labels == "outcomes"
 
     def misfit(self, dataset: DatasetSpec, feed: DatasetSpec | None = None) -> tuple[str, str] | None:
         """The first name in this spec that the datasets do not have, with a clause that says so; None if the model fits them.
@@ -772,9 +791,9 @@ class ModelSpec(Named):
             dataset: that the model learns from.
             feed: its label feed, if it has one.
         """
-        if self.labels and feed and (wrong := self._feed_misfit(self.labels, dataset, feed)):
+        if self.feed and feed and (wrong := self._feed_misfit(self.feed, dataset, feed)):
             return wrong
-        columns, later = {column.name for column in dataset.columns}, set(self.labels.columns if self.labels else ())
+        columns, later = {column.name for column in dataset.columns}, set(self.feed.columns if self.feed else ())
         if early := [name for name in self.inputs if name in later]:
             return early[0], f"its inputs name {', '.join(early)}, which its label feed brings: at prediction time it is not known"
         for names, wanted, known in (
@@ -786,9 +805,27 @@ class ModelSpec(Named):
             if missing := [name for name in wanted if name not in known]:
                 return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have"
         for names, wanted in (("label is", (self.label,)), ("slices name", self.slices), ("split.group names", self.split.group)):
-            for column in (*dataset.columns, *(feed.columns if self.labels and feed else ())):
+            for column in (*dataset.columns, *(feed.columns if self.feed and feed else ())):
                 if column.name in wanted and column.type in NO_SCALARS:
                     return column.name, f"its {names} {column.name}, which is a {column.type}: it must be a number, a word or a time"
+        return self._served_misfit(dataset) if self.learns_from_outcomes else None
+
+    def _served_misfit(self, dataset: DatasetSpec) -> tuple[str, str] | None:
+        """The first name for which predictions cannot stand among the rows of the dataset, and why."""
+        if self.label in self.inputs:
+            return self.label, f"its inputs name its label {self.label}: an outcome is not known at prediction time"
+        if self.served_since is None and (unknown := [name for name in dataset.key_columns if name not in self.inputs]):
+            return "labels", (
+                f'its labels are "outcomes", and a prediction cannot be told from a row of {dataset.name}: its inputs lack '
+                f"{', '.join(unknown)} of the key. Say from which day on the predictions count in place of the rows, such as "
+                'served_since="2026-01-01", or add the key to the inputs'
+            )
+        decides = {"time": (), "group": self.split.group, "random": dataset.key_columns}[self.split.by]
+        if unknown := [name for name in decides if name not in self.inputs]:
+            return unknown[0], (
+                f"its split by {self.split.by} goes by {', '.join(unknown)}, which is no input, so that its predictions have none: "
+                'split by "time", or add it to the inputs'
+            )
         return None
 
     def _feed_misfit(self, labels: LabelSpec, dataset: DatasetSpec, feed: DatasetSpec) -> tuple[str, str] | None:
@@ -830,6 +867,12 @@ class ModelSpec(Named):
             ),
         )
         return next(((word, why) for word, holds, why in checks if not holds), None)
+
+    @model_validator(mode="after")
+    def _served_since_fits(self) -> ModelSpec:
+        if self.served_since and not self.learns_from_outcomes:
+            raise ValueError('served_since says which predictions a model learns from: set labels="outcomes", or leave it out')
+        return self
 
     @model_validator(mode="after")
     def _metric_fits_the_task(self) -> ModelSpec:

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from perennial import discovery
+from perennial.data.label_feed import KnownLabels
 from perennial.data.snapshots import Snapshot, latest_snapshot, model_snapshot
 from perennial.data.splits import part_of
 from perennial.errors import UnknownName
@@ -27,9 +28,9 @@ from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.monitoring.anomalies import fit_watch
 from perennial.monitoring.outcomes import join, outcomes_of
 from perennial.monitoring.performance import event_days, logged_scores
-from perennial.monitoring.prediction_table import INPUT
 from perennial.monitoring.windows import Window
 from perennial.profiles.reference import watched
+from perennial.served_tables import INPUT
 from perennial.specs import CALENDAR_SLICES, DatasetSpec, LabelSpec, ModelSpec
 from perennial.stages._references import References
 from perennial.stages._traffic import Traffic
@@ -157,7 +158,7 @@ def table_rows(model: Model, first: datetime | None, last: datetime | None, *, l
     target = model.target if model.feed else Target.of_rows(model.dataset)
     every = [column.name for column in model.dataset.table_columns] if labelled else []  # a label may be made of any
     wanted = [*(column.name for column in target.key), *model.inputs, *slices, time, *every]
-    brought = snapshot.labels.spec.columns if snapshot.labels else ()
+    brought = snapshot.labels.columns if snapshot.labels else ()
     label = [name for name in (*brought, model.spec.label) if snapshot.labels or name in {c.name for c in model.dataset.columns}]
     frame = snapshot.rows(list(dict.fromkeys([*wanted, *label])), first, last)
     has_label = frame[model.spec.label].notna().to_numpy() if model.spec.label in frame.columns else np.zeros(len(frame), bool)
@@ -187,8 +188,8 @@ def newest_snapshot(model: Model) -> Snapshot:
     snapshot = model_snapshot(model.store, model.spec) or latest_snapshot(model.store, model.dataset)
     if snapshot is None:
         raise UnknownName(f"{model.dataset.name} has no rows yet: land a file and ingest it first.")
-    if snapshot.labels is None:
-        return snapshot
+    if not isinstance(snapshot.labels, KnownLabels):
+        return replace(snapshot, labels=None)  # what was served and has no outcome is offered as predictions
     return replace(snapshot, labels=replace(snapshot.labels, known_by=datetime.max, delay_days=0))
 
 

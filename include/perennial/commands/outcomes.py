@@ -45,8 +45,8 @@ def run(settings: Settings, store: Store, model: str, file: Path) -> int:
     rows = check(_read(file.name, content), spec, file.name)
 
     from perennial.data.tables import Table
-    from perennial.monitoring.outcomes import count_new, outcome_rows, outcomes_name
-    from perennial.monitoring.prediction_table import predictions_name
+    from perennial.monitoring.outcomes import count_new, outcome_rows
+    from perennial.served_tables import outcomes_name, predictions_name
 
     table, predictions = Table(store, outcomes_name(model)), Table(store, predictions_name(model))
     digest = hashlib.sha256(content).hexdigest()

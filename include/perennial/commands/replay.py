@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from perennial import discovery
-from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot
+from perennial.data.snapshots import Snapshot, empty_dataset, label_of, model_snapshot
 from perennial.engine.in_process import fold
 from perennial.errors import EXIT_DONE, Fault, TrainingRefused, UnknownName
 from perennial.monitoring import drift, permutation, replay
@@ -240,7 +240,7 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
     """
     dataset = snapshot.dataset
     columns, _ = watched(spec, dataset)
-    times = snapshot.table.scan([dataset.time_column], version=snapshot.version)[dataset.time_column]
+    times = snapshot.read([dataset.time_column])[dataset.time_column]
     days = np.unique(event_days(times.drop_null())).astype(object).tolist()
     kept_layout = ProfileStore(snapshot.store, dataset.name).layout()
     counting = None if kept_layout is None else ByDay(Profile(kept_layout, {}).only(columns).layout, dataset.time_column)
@@ -251,7 +251,7 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
     for piece in progress.each(_pieces(days, AT_A_TIME), "Days read", AT_A_TIME, len(days)):
         begin, end = datetime.combine(piece[0], datetime.min.time()), datetime.combine(piece[-1] + timedelta(days=1), datetime.min.time())
         moment = pc.field(dataset.time_column)
-        table = snapshot.table.scan([dataset.time_column, *columns], (moment >= begin) & (moment < end), snapshot.version)
+        table = snapshot.read([dataset.time_column, *columns], (moment >= begin) & (moment < end))
         counting = counting or ByDay(
             fit_layout(table, columns, types={column.name: column.type for column in dataset.columns}), dataset.time_column
         )
@@ -259,7 +259,7 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
         counted = of_these if counted is None else counting.merge(counted, of_these)
         rows = snapshot.rows(None, begin, end)
         given = {name: rows[name].to_numpy() for name in rows.columns}
-        label = np.asarray(features.label(given), dtype=float)
+        label = label_of(rows, features, spec)
         starts = np.searchsorted(given[dataset.time_column].astype("datetime64[D]"), np.array([*piece, end.date()], dtype="datetime64[D]"))
         for place, day in enumerate(piece):
             known = starts[place] + np.flatnonzero(np.isfinite(label[starts[place] : starts[place + 1]]))

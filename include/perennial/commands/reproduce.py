@@ -81,8 +81,8 @@ def unknown_before(source: Snapshot, manifest: Manifest) -> list[str]:
 
     The bytes of files that were written before their hashes were kept are known since a later day only.
     """
-    tables = [source] + ([source.labels.feed] if source.labels else [])
-    late = {f"{one.dataset.name}/{path}": when for one in tables for path, when in one.table.hashes(one.version).late.items()}
+    tables = [(source.table, source.version), *(source.labels.tables if source.labels else ())]
+    late = {f"{table.name}/{path}": when for table, version in tables for path, when in table.hashes(version).late.items()}
     since = max((when for when in late.values() if when > manifest.created), default=None)
     if since is None:
         return []

@@ -5,13 +5,13 @@ $ perennial traffic --model flight_delays --from 2013-02-01 --to 2013-02-02
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from perennial import discovery, encoding
+from perennial.data.served_rows import prediction_id
 from perennial.data.snapshots import latest_snapshot
 from perennial.errors import EXIT_DONE, EXIT_FAULT, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import Ledger
@@ -69,11 +69,6 @@ def rows_as_calls(
             yield call
             left = None if left is None else left - 1
         begin = end
-
-
-def prediction_id(model: str, key: list[object]) -> str:
-    """The id under which a row's prediction is asked for; an outcome that is known by the row's key finds it again."""
-    return hashlib.sha256("|".join([model, *map(str, key)]).encode()).hexdigest()[:24]
 
 
 def _calls(frame: pandas.DataFrame, model: ModelSpec, dataset: DatasetSpec) -> Iterator[Call]:

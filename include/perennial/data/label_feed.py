@@ -24,6 +24,7 @@ from perennial.specs import LabelSpec
 
 if TYPE_CHECKING:
     from perennial.data.snapshots import Snapshot
+    from perennial.data.tables import Table
 
 _PLACE, _ROW, _FIRST = "_place", "_row", "_first"
 
@@ -41,6 +42,32 @@ class KnownLabels:
     def words(self) -> str:
         """What labels these are, for a sentence."""
         return f"labels {self.feed.version} of {self.feed.dataset.name}, known by {self.known_by:%Y-%m-%d %H:%M}"
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """How labels come in, for a sentence: a verb and what comes."""
+        return "ingest", "labels"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the feed brings."""
+        return self.spec.columns
+
+    @property
+    def version(self) -> int:
+        """Version of the feed's table."""
+        return self.feed.version
+
+    @property
+    def tables(self) -> tuple[tuple[Table, int], ...]:
+        """The table that the labels are from, with its version."""
+        return ((self.feed.table, self.feed.version),)
+
+    @property
+    def identity(self) -> list[str | float | None]:
+        """What tells these labels from others: the content of the feed and the moment."""
+        no_delay_is_whole = self.delay_days or 0  # a spec that sets none has 0, a manifest reads 0.0
+        return [self.feed.digest, self.known_by.isoformat(), no_delay_is_whole]
 
     @cached_property
     def latest(self) -> pa.Table:

@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timezone
+from datetime import date, datetime, time, timezone
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +31,11 @@ from perennial.data.added_columns import table_schema
 from perennial.data.hashes import digest_by_names, digest_of
 from perennial.data.label_feed import KnownLabels
 from perennial.data.labels import Coverage, UnknownLabels, coverage_of, unknown_labels
+from perennial.data.served_rows import OUTCOME, PREDICTION, KnownOutcomes, moment_of
 from perennial.data.tables import Table
 from perennial.encoding import whole_numbers
 from perennial.errors import TrainingRefused, UnknownName
+from perennial.served_tables import outcomes_name, predictions_name
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
 
@@ -42,17 +44,18 @@ if TYPE_CHECKING:
     import pandas
 
 
-LABELLED = "labelled:"  # how the digest of a snapshot with a label feed begins
+LABELLED = "labelled:"  # how the digest of a snapshot with a label feed, or with outcomes, begins
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One version of a dataset's table, with the labels that a feed knew by a moment where a model has a label feed; immutable."""
+    """One version of a dataset's table; for a model with a label feed, with the labels that it knew by a moment; for one that learns
+    from outcomes, with its predictions and their outcomes by then. Immutable."""
 
     dataset: DatasetSpec
     version: int
     store: Store
-    labels: KnownLabels | None = None
+    labels: KnownLabels | KnownOutcomes | None = None
 
     @property
     def words(self) -> str:
@@ -67,11 +70,11 @@ class Snapshot:
     @property
     def digest(self) -> str:
         """Digest of the content: a hash of the SHA-256 of each of its files, as recorded when they were written
-        (`refuse_damaged` reads the files). With a label feed, of the files of both tables and the moment: other labels are
-        another snapshot."""
+        (`refuse_damaged` reads the files). With a label feed or outcomes, of the files of all tables and the moment: other labels
+        are another snapshot."""
         if self.labels is None:
             return self.rows_digest
-        parts = [self.rows_digest, self.labels.feed.digest, self.labels.known_by.isoformat(), self.labels.delay_days]
+        parts = [self.rows_digest, *self.labels.identity]
         return f"{LABELLED}{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
 
     @property
@@ -87,12 +90,17 @@ class Snapshot:
     def refuse_damaged(self) -> None:
         """Read every file of the snapshot once. Raises StoredDataDamaged if one has changed since it was written."""
         self.table.refuse_damaged(self.version)
-        if self.labels:
-            self.labels.feed.refuse_damaged()
+        for table, version in self.labels.tables if self.labels else ():
+            table.refuse_damaged(version)
 
     def count(self) -> int:
         """Number of rows."""
-        return self.table.count(self.version)
+        return self.read([self.dataset.time_column]).num_rows if self.served else self.table.count(self.version)
+
+    @property
+    def served(self) -> KnownOutcomes | None:
+        """The predictions that are among the rows, for a model that learns from outcomes."""
+        return self.labels if isinstance(self.labels, KnownOutcomes) else None
 
     def rows(self, columns: Sequence[str] | None = None, since: datetime | None = None, until: datetime | None = None) -> pandas.DataFrame:
         """The snapshot's rows, sorted by event time and key, so that the same snapshot always gives the same frame.
@@ -109,16 +117,19 @@ class Snapshot:
         Raises:
             Fault: the table has not the columns and types of the spec.
         """
-        brought = self.labels.spec.columns if self.labels else ()
+        brought = self.labels.columns if self.labels else ()
         wanted = list(dict.fromkeys((*(c.name for c in self.dataset.table_columns), *brought))) if columns is None else list(columns)
-        return self._sorted(self._read((*wanted, *self._order), self._between(since, until)), wanted)
+        return self._sorted(self.read((*wanted, *self._order), self._between(since, until)), wanted)
 
     def landed_and_labelled(self, since: datetime | None = None) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-        """The rows as they landed, and with the labels of the feed, if there is one; the table is read once. Sorted as by `rows`."""
+        """The rows as they landed, and with the labels of the feed, if there is one, or with predictions. Sorted as by `rows`."""
+        if self.served:
+            begin = None if self.served.since is None else datetime.combine(self.served.since, time())
+            return replace(self, labels=None).rows(since=since, until=begin), self.rows(since=since)
         columns = [column.name for column in self.dataset.table_columns]
-        landed = replace(self, labels=None)._read((*columns, *self._order), self._between(since, None))
+        landed = replace(self, labels=None).read((*columns, *self._order), self._between(since, None))
         rows = self._sorted(landed, columns)
-        if self.labels is None:
+        if not isinstance(self.labels, KnownLabels):
             return rows, rows
         labelled = self.labels.join(landed, self.dataset.time_column)
         return rows, self._sorted(labelled, list(dict.fromkeys((*columns, *self.labels.spec.columns))))
@@ -129,6 +140,9 @@ class Snapshot:
         From the table's statistics, where they tell.
         """
         column = column or self.dataset.time_column
+        if self.served:
+            bounds = pc.min_max(self.read([column])[column]).as_py()
+            return None if bounds["min"] is None else (naive(bounds["min"]), naive(bounds["max"]))
         files = [
             file
             for file in self.table.files(self.version)
@@ -168,20 +182,23 @@ class Snapshot:
 
     def coverage(self, label: str) -> Coverage:
         """How many rows of each day have a label: a value in that column."""
-        rows = self._read([self.dataset.time_column, label])
-        return coverage_of(rows[self.dataset.time_column].to_numpy(), rows[label].is_valid().to_numpy())
+        rows = self.read([self.dataset.time_column, label, *((OUTCOME,) if self.served else ())])
+        known = pc.or_(rows[label].is_valid(), rows[OUTCOME].is_valid()) if self.served else rows[label].is_valid()
+        return coverage_of(rows[self.dataset.time_column].to_numpy(), known.to_numpy())
 
     def usual_delay_days(self) -> int:
         """Days until the labels of a day are usually known: as the dataset says, or longer where its label feed shows that."""
         told = math.ceil(self.dataset.label_delay_days)
         if self.labels is None:
             return told
+        if isinstance(self.labels, KnownOutcomes):
+            return max(told, self.labels.usual_delay_days())
         rows = self.table.scan(list(dict.fromkeys((*self.labels.spec.key, self.dataset.time_column))), version=self.version)
         return max(told, self.labels.usual_delay_days(rows, self.dataset.time_column))
 
     @property
     def _order(self) -> list[str]:
-        return list(dict.fromkeys((self.dataset.time_column, *self.dataset.key_columns)))
+        return list(dict.fromkeys((self.dataset.time_column, *self.dataset.key_columns, *((PREDICTION,) if self.served else ()))))
 
     def _between(self, since: datetime | None, until: datetime | None) -> pc.Expression | None:
         field, where = pc.field(self.dataset.time_column), None
@@ -194,10 +211,17 @@ class Snapshot:
     def _sorted(self, rows: pa.Table, wanted: Sequence[str]) -> pandas.DataFrame:
         return _frame(rows.sort_by([(name, "ascending") for name in self._order]).select(wanted))
 
-    def _read(self, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
-        """Columns of the rows, and of the labels that were known of them."""
-        labels = self.labels if self.labels and set(self.labels.spec.columns) & set(columns) else None
-        own = [name for name in columns if labels is None or name not in labels.spec.columns]
+    def read(self, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
+        """Columns of the rows, and of the labels that were known of them, in no particular order.
+
+        Args:
+            columns: which columns; each once.
+            where: which rows, by their event time.
+        """
+        if self.served:
+            return self.served.rows(list(dict.fromkeys(columns)), where)
+        labels = self.labels if isinstance(self.labels, KnownLabels) and set(self.labels.columns) & set(columns) else None
+        own = [name for name in columns if labels is None or name not in labels.columns]
         needed = (*own, *labels.spec.key, self.dataset.time_column) if labels else own
         rows = self.table.scan(list(dict.fromkeys(needed)), where, self.version)
         return labels.join(rows, self.dataset.time_column) if labels else rows
@@ -227,17 +251,22 @@ def snapshot_at(store: Store, dataset: DatasetSpec, version: int) -> Snapshot:
     return Snapshot(dataset, version, store)
 
 
-def model_snapshot(store: Store, spec: ModelSpec, version: int | None = None, labels: int | None = None) -> Snapshot | None:
-    """The snapshot that a model learns from: of its dataset, with the labels of its feed, if it has one, as of the snapshot.
+def model_snapshot(
+    store: Store, spec: ModelSpec, version: int | None = None, labels: int | None = None, predictions: int | None = None
+) -> Snapshot | None:
+    """The snapshot that a model learns from: of its dataset, with the labels of its feed, if it has one, as of the snapshot; or with its
+    predictions and their outcomes.
 
-    The moment is the newest time in both tables: the newest event time, or the newest time at which a label became known. It
-    depends on the two table versions alone, so the same versions give the same snapshot at any time.
+    The moment of a feed is the newest time in both tables: the newest event time, or the newest time at which a label became known. That
+    of outcomes is when the newest of the two table versions was made. It depends on the table versions alone, so the same versions give
+    the same snapshot at any time.
 
     Args:
         store: has the tables.
         spec: of the model.
         version: of the dataset's table; the newest if absent.
-        labels: version of the label feed's table; the newest if absent.
+        labels: version of the label feed's table, or of the table of outcomes (0: none); the newest if absent.
+        predictions: version of the table of predictions (0: none), for a model that learns from outcomes; the newest if absent.
 
     Returns:
         None while the dataset or the label feed has no snapshot.
@@ -247,15 +276,42 @@ def model_snapshot(store: Store, spec: ModelSpec, version: int | None = None, la
     """
     dataset = discovery.dataset(spec.dataset)
     source = latest_snapshot(store, dataset) if version is None else snapshot_at(store, dataset, version)
-    if source is None or spec.labels is None:
+    if source is not None and spec.learns_from_outcomes:
+        versions = {predictions_name(spec.name): predictions, outcomes_name(spec.name): labels}
+        known = [_version_of(Table(store, name), asked) for name, asked in versions.items()]
+        return with_outcomes(source, spec.name, known[0], known[1], since=spec.served_since)
+    if source is None or spec.feed is None:
         return source
-    told = discovery.dataset(spec.labels.dataset)
+    told = discovery.dataset(spec.feed.dataset)
     feed = latest_snapshot(store, told) if labels is None else snapshot_at(store, told, labels)
     if feed is None:
         return None
-    spans = (source.span(), feed.span(spec.labels.known_at))
+    spans = (source.span(), feed.span(spec.feed.known_at))
     times = [ends[1] for ends in spans if ends]
-    return replace(source, labels=KnownLabels(spec.labels, feed, max(times), dataset.label_delay_days)) if times else source
+    return replace(source, labels=KnownLabels(spec.feed, feed, max(times), dataset.label_delay_days)) if times else source
+
+
+def with_outcomes(own: Snapshot, model: str, predictions: int, outcomes: int, *, since: date | None) -> Snapshot:
+    """The rows of a dataset with a model's predictions and the outcomes that were known of them.
+
+    Args:
+        own: the dataset's rows.
+        model: name of the model.
+        predictions: version of the table of its predictions; 0 for none.
+        outcomes: version of the table of its outcomes; 0 for none.
+        since: first day whose rows are predictions; if None, the key tells them from the dataset's rows.
+    """
+    known = KnownOutcomes(model, own, predictions, outcomes, datetime.min, own.dataset.label_delay_days, since)
+    return replace(own, labels=replace(known, known_by=moment_of(own, known.tables)))
+
+
+def _version_of(table: Table, asked: int | None) -> int:
+    """The version of a table that is asked for, or the newest; 0 while it has no rows. Raises UnknownName if there is no such version."""
+    newest = table.version() or 0
+    if asked is not None and not 0 <= asked <= newest:
+        known = f"has the versions 1 to {newest}" if newest else "has no rows yet"
+        raise UnknownName(f"There is no version {asked} of the table {table.name}: it {known}.")
+    return newest if asked is None else asked
 
 
 def empty_dataset(store: Store, spec: ModelSpec) -> str:
@@ -268,15 +324,31 @@ def sentence_case(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def label_of(rows: pandas.DataFrame, features_module: ModuleType | Any) -> np.ndarray:
-    """The labels of rows, by the model's `features.label`: float64 [rows], NaN where the label is not known."""
+def label_of(rows: pandas.DataFrame, features_module: ModuleType | Any, spec: ModelSpec) -> np.ndarray:
+    """The labels of rows: float64 [rows], NaN where the label is not known.
+
+    A row of the dataset has that of the model's `features.label`, a prediction its outcome, where it is a class or a finite number.
+    """
     import numpy as np
 
-    return np.asarray(features_module.label({name: rows[name].to_numpy() for name in rows.columns}), dtype=float)
+    if OUTCOME not in rows.columns:
+        return np.asarray(features_module.label({name: rows[name].to_numpy() for name in rows.columns}), dtype=float)
+    served = rows[PREDICTION].notna().to_numpy()
+    label: np.ndarray = rows[OUTCOME].to_numpy(dtype=float, copy=True)
+    label[~(np.isin(label, np.arange(len(spec.classes))) if spec.classes else np.isfinite(label))] = np.nan
+    if not served.all():
+        own = rows[~served].drop(columns=[PREDICTION, OUTCOME])
+        label[~served] = features_module.label({name: own[name].to_numpy() for name in own.columns})
+    return label
 
 
 def unknown_of(spec: ModelSpec, rows: pandas.DataFrame, label: np.ndarray) -> UnknownLabels:
     """The label values that are not a class, given the labels that `label_of` made of the rows."""
+    if OUTCOME in rows.columns:
+        values = (
+            rows[OUTCOME].astype(object).where(rows[PREDICTION].notna(), rows[spec.label].astype(object) if spec.label in rows else None)
+        )
+        return unknown_labels(spec, values.to_numpy(), label)
     return unknown_labels(spec, rows[spec.label].to_numpy() if spec.label in rows.columns else None, label)
 
 

@@ -68,14 +68,14 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
     time = snapshot.dataset.time_column
     snapshot.days()
     every = snapshot.rows()
-    label = label_of(every, features_module)
+    label = label_of(every, features_module, spec)
     known = label == label  # noqa: PLR0124  NaN alone differs from itself
     rows, coverage = every[known].reset_index(drop=True), coverage_of(every[time].to_numpy(), known)
     if rows.empty:
         refuse_unknown(spec, unknown_of(spec, every, label), snapshot.words)
         raise TrainingRefused(
             f"{sentence_case(snapshot.words)} has no row with a known {spec.label}: "
-            f"ingest {'labels' if snapshot.labels else 'batches that have outcomes'}."
+            f"{' '.join(snapshot.labels.kind) if snapshot.labels else 'ingest batches that have outcomes'}."
         )
     if spec.split.by == "time":
         bounds = _days_of_parts(rows[time], spec.split)

@@ -29,6 +29,7 @@ TRAINING_CODE = (
     "clock.py",
     "encoding.py",
     "data/label_feed.py",
+    "data/served_rows.py",
     "data/snapshots.py",
     "data/splits.py",
     "training/batches.py",
@@ -56,6 +57,22 @@ class LabelsUsed(BaseModel):
     newest_day: date | None = Field(description="Newest day of event time that had a label; none if no row had one.")
 
 
+class OutcomesUsed(BaseModel):
+    """The predictions and their outcomes that a training learned from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    predictions: int = Field(description="Version of the table of predictions; 0 if there were none.")
+    predictions_digest: str = Field(description="Identity of that version's content; empty if there were none.")
+    snapshot: int = Field(description="Version of the table of outcomes; 0 if there were none.")
+    digest: str = Field(description="Identity of that version's content; empty if there were none.")
+    rows_digest: str = Field(description="Identity of the content of the dataset's rows.")
+    known_by: datetime = Field(description="The moment, UTC: outcomes of a later time did not count.")
+    delay_days: float = Field(description="Outcomes of predictions that were younger at that moment did not count.")
+    since: date | None = Field(description="First day whose rows were predictions; if none, the key told them from the dataset's rows.")
+    newest_day: date | None = Field(description="Newest day of event time that had a label; none if no row had one.")
+
+
 class Manifest(BaseModel):
     """Everything needed to train a version again, and why it was trained."""
 
@@ -66,7 +83,9 @@ class Manifest(BaseModel):
     dataset: str = Field(description="Dataset it was trained on.")
     snapshot: int = Field(description="Table version.")
     snapshot_digest: str = Field(description="Identity of the snapshot's content, the labels of a feed included.")
-    labels: LabelsUsed | None = Field(default=None, description="Labels that came after the rows; none if the rows had their label.")
+    labels: LabelsUsed | OutcomesUsed | None = Field(
+        default=None, description="Labels that came after the rows; none if the rows had their label."
+    )
     code_digest: str = Field(description="Identity of the training code.")
     lock_digest: str = Field(description="Identity of the lock file of the workload environment.")
     parameters: dict[str, Parameter] = Field(description="What the spec and the run asked for, flat.")
@@ -81,7 +100,7 @@ class Manifest(BaseModel):
 
     def labels_of(self, dataset: str) -> int | None:
         """Version of that dataset's table from which its labels came; None if it is not the label feed."""
-        return self.labels.snapshot if self.labels and self.labels.feed.dataset == dataset else None
+        return self.labels.snapshot if isinstance(self.labels, LabelsUsed) and self.labels.feed.dataset == dataset else None
 
     @property
     def digest(self) -> str:
@@ -90,7 +109,8 @@ class Manifest(BaseModel):
         if self.labels is None:
             del identity["labels"]  # as in versions from before there were label feeds
         else:
-            del identity["labels"]["snapshot"]
+            for number in ("snapshot", "predictions"):
+                identity["labels"].pop(number, None)
         return _sha256(_canonical(identity))
 
 
@@ -101,7 +121,8 @@ def training_parameters(spec: ModelSpec, max_epochs: int | None = None) -> dict[
         "task": spec.task,
         "inputs": ",".join(spec.inputs),
         "label": spec.label,
-        **({} if spec.labels is None else {"labels": spec.labels.model_dump_json()}),
+        **({} if spec.labels is None else {"labels": spec.feed.model_dump_json() if spec.feed else "outcomes"}),
+        **({"served_since": spec.served_since.isoformat()} if spec.served_since else {}),
         "classes": ",".join(spec.classes),
         **spec.split.parameters(),
         "cpus": spec.compute.cpus,

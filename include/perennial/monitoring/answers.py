@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from perennial.monitoring.prediction_table import Table, collect_predictions, predictions_name
+from perennial.monitoring.prediction_table import Table, collect_predictions
+from perennial.served_tables import outcomes_name, predictions_name
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
 
@@ -84,7 +85,7 @@ def answers_since(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from perennial.monitoring.outcomes import collect_outcomes, join, outcome_rows, outcomes_name
+    from perennial.monitoring.outcomes import collect_outcomes, join, outcome_rows
 
     predicted, happened = open_table(store, predictions_name(model.name)), open_table(store, outcomes_name(model.name))
     collect_predictions(store, model, dataset, predicted)

@@ -36,11 +36,6 @@ COLUMNS = ["prediction_id", "outcome", "time", "source", "line"]
 READ_ROWS = 32_768  # at a time, of a table that may be of any size
 
 
-def outcomes_name(model: str) -> str:
-    """Name of the table of a model's outcomes."""
-    return f"{model}_outcomes"
-
-
 def collect_outcomes(store: Store, model: ModelSpec, table: Table) -> Collected:
     """Take the outcomes that servers logged into the model's table.
 

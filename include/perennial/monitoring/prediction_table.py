@@ -14,6 +14,7 @@ A line that cannot be read holds nothing up: it is kept in `<prefix>/damaged/<ba
     >>> import tempfile
     >>> from perennial import discovery
     >>> from perennial.data.tables import Table
+    >>> from perennial.served_tables import predictions_name
     >>> from perennial.store import open_store
     >>> store, model = open_store(tempfile.mkdtemp()), discovery.model("flight_delays")
     >>> store.write("predictions/flight_delays/1.jsonl", b"cut o")
@@ -35,6 +36,7 @@ from typing import TYPE_CHECKING, Protocol
 from perennial.clock import moment_sql, wall_sql
 from perennial.errors import StoredDataDamaged
 from perennial.monitoring.log_lines import Damage, LineField, Sql, in_pointer, read_lines
+from perennial.served_tables import INPUT
 from perennial.specs import ColumnType, DatasetSpec, ModelSpec
 from perennial.store import Store
 
@@ -47,7 +49,6 @@ SEGMENT = re.compile(r"[^/]+\.jsonl")
 SET_ASIDE = re.compile(r"\d+-(\d+)\.jsonl")
 MAX_BATCH_BYTES, MAX_BATCH_SEGMENTS = 256 << 20, 5000
 KEPT_BATCHES = 50  # far more than the collectors that could run at a time
-INPUT = "input_"  # before the name of an input, which may be any word
 
 
 Read = Callable[[Sequence[Path]], "tuple[pa.Table, list[Damage]]"]
@@ -127,11 +128,6 @@ class SetAside:
             f"{self.lines} logged lines could not be read and count nowhere: {folder}/ keeps them with the reason of each "
             f"(newest: {self.newest.removeprefix(folder + '/')})."
         )
-
-
-def predictions_name(model: str) -> str:
-    """Name of the table of a model's predictions."""
-    return f"{model}_predictions"
 
 
 def set_aside(store: Store, prefix: str) -> SetAside | None:

@@ -30,6 +30,7 @@ from perennial.profiles.profile import Profile, profile
 from perennial.profiles.reference import reference
 from perennial.profiles.store import ProfileStore
 from perennial.specs import DatasetSpec, ModelSpec, SplitSpec
+from perennial.stages._snapshots import served_with
 from perennial.stages._versions import as_of
 from perennial.stages.profile import layout_of
 from perennial.stages.train import RECORD
@@ -58,7 +59,7 @@ class References:
     def snapshot(self, version: int) -> tuple[Snapshot, str]:
         """The snapshot that a version was trained on, and its digest."""
         manifest = self.manifest(version)
-        return Snapshot(self.dataset, manifest.snapshot, self.store), manifest.snapshot_digest
+        return served_with(Snapshot(self.dataset, manifest.snapshot, self.store), manifest), manifest.snapshot_digest
 
     def as_of(self, version: int) -> ModelSpec:
         """The spec with the inputs that a version reads."""
@@ -135,7 +136,7 @@ class References:
     def _newest_rows(self, source: Snapshot, columns: list[str]) -> pa.Table:
         """The reference days of a snapshot."""
         since = datetime.combine(source.newest().date() + timedelta(days=1 - self.spec.monitoring.reference_days), time())
-        return source.table.scan(columns, pc.field(self.dataset.time_column) >= since, source.version)
+        return source.read(columns, pc.field(self.dataset.time_column) >= since)
 
     def _digest(self, version: int) -> str:
         try:

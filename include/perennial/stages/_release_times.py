@@ -26,7 +26,7 @@ def requests_a_day(store: Store, model: str, now: datetime) -> float | None:
     import pyarrow.compute as pc
 
     from perennial.data.tables import Table
-    from perennial.monitoring.prediction_table import predictions_name
+    from perennial.served_tables import predictions_name
 
     table = Table(store, predictions_name(model))
     if not table.version():

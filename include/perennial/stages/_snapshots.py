@@ -7,8 +7,9 @@ from datetime import datetime, time
 
 from perennial import discovery
 from perennial.data.label_feed import KnownLabels
+from perennial.data.served_rows import KnownOutcomes
 from perennial.data.snapshots import Snapshot, snapshot_at
-from perennial.lineage.manifest import LabelsUsed, Manifest
+from perennial.lineage.manifest import LabelsUsed, Manifest, OutcomesUsed
 from perennial.specs import DatasetSpec
 from perennial.store import Store
 
@@ -31,15 +32,40 @@ def with_labels_of(source: Snapshot, manifest: Manifest) -> Snapshot:
     used = manifest.labels
     if used is None:
         return source
+    if isinstance(used, OutcomesUsed):
+        return served_with(source, manifest)
     feed = snapshot_at(source.store, discovery.dataset(used.feed.dataset), used.snapshot)
     return replace(source, labels=KnownLabels(used.feed, feed, used.known_by, used.delay_days))
 
 
-def labels_used(source: Snapshot, label: str) -> LabelsUsed | None:
-    """What a manifest records of a snapshot's labels; None if it has no label feed."""
+def served_with(source: Snapshot, manifest: Manifest) -> Snapshot:
+    """The rows of a snapshot, with the predictions that were among them when a version was trained; as they are if it had none."""
+    used = manifest.labels
+    if not isinstance(used, OutcomesUsed):
+        return source
+    known = KnownOutcomes(manifest.model, source, used.predictions, used.snapshot, used.known_by, used.delay_days, used.since)
+    known.refuse_gone()
+    return replace(source, labels=known)
+
+
+def labels_used(source: Snapshot, label: str) -> LabelsUsed | OutcomesUsed | None:
+    """What a manifest records of a snapshot's labels; None if it has neither a label feed nor outcomes."""
     known = source.labels
     if known is None:
         return None
+    newest_day = max(source.coverage(label).labelled_days, default=None)
+    if isinstance(known, KnownOutcomes):
+        return OutcomesUsed(
+            predictions=known.predictions,
+            predictions_digest=known.predictions_digest,
+            snapshot=known.version,
+            digest=known.digest,
+            rows_digest=source.rows_digest,
+            known_by=known.known_by,
+            delay_days=known.delay_days,
+            since=known.since,
+            newest_day=newest_day,
+        )
     return LabelsUsed(
         feed=known.spec,
         snapshot=known.feed.version,
@@ -47,12 +73,13 @@ def labels_used(source: Snapshot, label: str) -> LabelsUsed | None:
         rows_digest=source.rows_digest,
         known_by=known.known_by,
         delay_days=known.delay_days,
-        newest_day=max(source.coverage(label).labelled_days, default=None),
+        newest_day=newest_day,
     )
 
 
 def newest_trained(source: Snapshot, manifest: Manifest) -> datetime:
-    """Up to when a version knows the data: the newest event time of its snapshot, or with a label feed the newest day that had a label.
+    """Up to when a version knows the data: the newest event time of its snapshot, or the newest day that had a label where labels came
+    after the rows.
 
     Args:
         source: the rows of its snapshot.

@@ -15,13 +15,14 @@ from pyarrow.dataset import dataset as arrow_dataset
 
 from perennial.data.tables import Table
 from perennial.lineage.ledger import Ledger
-from perennial.monitoring.outcomes import collect_outcomes, outcome_rows, outcomes_name
+from perennial.monitoring.outcomes import outcome_rows
 from perennial.monitoring.performance import rows_by_day
-from perennial.monitoring.prediction_table import SetAside, collect_predictions, predictions_name, set_aside
+from perennial.monitoring.prediction_table import SetAside, set_aside
 from perennial.monitoring.windows import Window
+from perennial.served_tables import outcomes_name, predictions_name
 from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stages._logs import take_in
 from perennial.stages._references import References
-from perennial.stages._versions import as_logged
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ class Traffic:
 
     def collect(self) -> None:
         """Take the finished segments of the logs into the tables."""
-        logged = as_logged(self.store, self.spec, self.dataset, self.entries)
-        predictions = collect_predictions(self.store, logged, self.dataset, self.predicted)
-        outcomes = collect_outcomes(self.store, self.spec, self.happened)
+        predictions, outcomes = take_in(self.store, self.spec, self.dataset)
         for what, taken in (("predictions", predictions), ("outcomes", outcomes)):
             if taken.segments:
                 log.info("Took in %d %s from %d segments.", taken.rows, what, taken.segments)

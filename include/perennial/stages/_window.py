@@ -15,9 +15,9 @@ from perennial.monitoring.drift import DriftVerdict, find_drift, in_order
 from perennial.monitoring.feeds import broken_feeds
 from perennial.monitoring.figures import Anomalies, Break
 from perennial.monitoring.performance import event_days
-from perennial.monitoring.prediction_table import INPUT
 from perennial.monitoring.windows import Window
 from perennial.profiles.reference import watched
+from perennial.served_tables import INPUT
 from perennial.stages._references import References
 from perennial.stages._window_profiles import WindowProfiles
 

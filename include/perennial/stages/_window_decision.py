@@ -9,6 +9,7 @@ from perennial.lineage.trainings import kin, last_training
 from perennial.monitoring import policy
 from perennial.monitoring.report.numbers import Decision
 from perennial.monitoring.windows import Window
+from perennial.stages._snapshots import served_with
 from perennial.stages._traffic import Traffic
 from perennial.stages._window_incidents import Findings
 from perennial.stages.validate import settle
@@ -33,7 +34,7 @@ def decide(traffic: Traffic, inbox: Inbox, incidents: Incidents, window: Window,
         "columns": list(findings.confirmed),
         "why": asked.why,
     }
-    labels = newest_data.labels.feed.version if newest_data.labels else None
+    labels = newest_data.labels.version if newest_data.labels else None
     key = inbox.ask(asked.cause, newest_data.version, facts if labels is None else {**facts, "labels": labels}, labels)
     if key is None:
         why = f"{asked.why} It was asked for before on snapshot {newest_data.version}, or another request is open."
@@ -54,7 +55,7 @@ def _evidence(traffic: Traffic, inbox: Inbox, incidents: Incidents, findings: Fi
         for r in requests
         if r.cause == "drift" and r.outcome == "trained" and r.evidence.get("champion") in family
     ]
-    newest = (newest_data.version, newest_data.labels.feed.version if newest_data.labels else None) if newest_data else None
+    newest = (newest_data.version, newest_data.labels.version if newest_data.labels else None) if newest_data else None
     refused = next(
         (r.sentence for r in reversed(requests) if r.outcome == "refused" and (r.snapshot, r.evidence.get("labels")) == newest), ""
     )
@@ -73,6 +74,6 @@ def _evidence(traffic: Traffic, inbox: Inbox, incidents: Incidents, findings: Fi
         new_data=newest_data is not None and (last is None or last[1].snapshot_digest not in newest_data.digests),
         refusal=refused,
         quality_break=" ".join(i.sentence for i in incidents.open_ones() if i.blocks_training),
-        last_training_newest=Snapshot(traffic.dataset, last[1].snapshot, store).newest() if last else None,
+        last_training_newest=served_with(Snapshot(traffic.dataset, last[1].snapshot, store), last[1]).newest() if last else None,
         active=active.key if active else "",
     )

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from perennial.monitoring import performance
 from perennial.monitoring.figures import DayPerformance, Estimate, Jump, Performance, Slice
 from perennial.monitoring.outcomes import count_unknown, join, outcomes_of
-from perennial.monitoring.prediction_table import INPUT
 from perennial.monitoring.report.numbers import KnownOutcomes
 from perennial.monitoring.windows import Window
+from perennial.served_tables import INPUT
 from perennial.specs import ModelSpec
 from perennial.stages._references import References
 from perennial.stages._traffic import Traffic

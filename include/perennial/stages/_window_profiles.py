@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 
 from perennial.errors import StoredDataDamaged
 from perennial.monitoring.performance import logged_scores
-from perennial.monitoring.prediction_table import INPUT
 from perennial.monitoring.scores import watched_scores
 from perennial.monitoring.windows import Window, report_folder
 from perennial.profiles.layout import Layout
 from perennial.profiles.profile import Profile, profile
 from perennial.profiles.state import State
 from perennial.profiles.store import decode, encode
+from perennial.served_tables import INPUT
 from perennial.stages._references import References
 
 log = logging.getLogger("perennial.monitor")

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from perennial import discovery
 from perennial.data.labels import ALL_KNOWN, UnknownLabels
-from perennial.data.snapshots import snapshot_at, unknown_of
+from perennial.data.snapshots import label_of, snapshot_at, unknown_of
 from perennial.data.splits import columns_of_split, groups_of, part_of
 from perennial.encoding import Columns, rows_from_columns, text
 from perennial.lineage.manifest import Manifest, require_code
@@ -175,7 +175,7 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
         names |= dict.fromkeys(given["name"] for given in version.signature["inputs"])
     frame = _rows_of(store, dataset, source, candidate, "test", names)
     columns = {name: frame[name].to_numpy() for name in frame.columns}
-    labels = load_features(candidate.folder).label(columns)
+    labels = label_of(frame, load_features(candidate.folder), spec)
     known = ~np.isnan(labels)
     unknown = unknown_of(spec, frame, labels)
     columns = {name: values[known] for name, values in columns.items()}
@@ -189,7 +189,7 @@ def rule_of(store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Seal
     """What a rule that knows the candidate's training rows, and of a row to score nothing, always answers: `evaluation.simple_rule`."""
     names = dict.fromkeys([column.name for column in dataset.table_columns] + list(columns_of_split(candidate.split, dataset)))
     frame = _rows_of(store, dataset, candidate, candidate, "train", names)
-    labels = load_features(candidate.folder).label({name: frame[name].to_numpy() for name in frame.columns})
+    labels = label_of(frame, load_features(candidate.folder), spec)
     return simple_rule(spec.task, labels[~np.isnan(labels)], len(spec.classes))
 
 
@@ -197,7 +197,7 @@ def _rows_of(store: Store, dataset: DatasetSpec, source: Sealed, candidate: Seal
     """The rows of a part of a version's snapshot, with those columns and the labels that the candidate's training knew."""
     first, end = (np.datetime64(day).astype("datetime64[s]").item() for day in source.record["bounds"][part])
     snapshot = with_labels_of(snapshot_at(store, dataset, source.manifest.snapshot), candidate.manifest)
-    brought = snapshot.labels.spec.columns if snapshot.labels else ()
+    brought = snapshot.labels.columns if snapshot.labels else ()
     frame = snapshot.rows(list(dict.fromkeys([*names, *brought])), first, end)
     if source.split.by == "time":
         return frame

@@ -33,16 +33,17 @@ from perennial.lineage.manifest import Manifest
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import kin, verdict_key
 from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
-from perennial.monitoring.outcomes import collect_outcomes, join, outcomes_name, outcomes_of
+from perennial.monitoring.outcomes import join, outcomes_of
 from perennial.monitoring.performance import event_days, is_labelled, rows_by_day
-from perennial.monitoring.prediction_table import INPUT, collect_predictions, predictions_name
 from perennial.registry.model_registry import CANDIDATE, COMPARED_WITH, RECALIBRATES, ModelRegistry, Version, same_weights
 from perennial.registry.promotion import Check, Losses, Verdict, improves
 from perennial.results import RecalibrateResult
+from perennial.served_tables import INPUT, outcomes_name, predictions_name
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages import _agreement
-from perennial.stages._versions import as_logged, as_of
+from perennial.stages._logs import take_in
+from perennial.stages._versions import as_of
 from perennial.stages.register import is_decided, readme, replays_golden
 from perennial.store import Store
 from perennial.training.evaluation import per_row_loss
@@ -214,9 +215,7 @@ class Fit:
     def _labelled(self, manifest: Manifest) -> Labelled | str:
         """The newest labelled days that the champion's training has not seen, or why there are too few."""
         predicted, happened = Table(self.store, predictions_name(self.spec.name)), Table(self.store, outcomes_name(self.spec.name))
-        logging = as_logged(self.store, self.spec, self.dataset, Ledger(self.store, self.spec.name).entries())
-        collect_predictions(self.store, logging, self.dataset, predicted)
-        collect_outcomes(self.store, self.spec, happened)
+        take_in(self.store, self.spec, self.dataset)
         if predicted.version() is None or happened.version() is None:
             return f"{self.spec.name} has no {'predictions' if predicted.version() is None else 'outcomes'} yet: nothing to recalibrate on."
         logged = predicted.scan(None, pc.scalar(False)).column_names

@@ -20,7 +20,7 @@ import numpy as np
 
 from perennial import discovery
 from perennial.data.labels import UnknownLabels
-from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot
+from perennial.data.snapshots import Snapshot, empty_dataset, label_of, model_snapshot
 from perennial.data.splits import split
 from perennial.encoding import Columns
 from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
@@ -53,6 +53,7 @@ def run(
     model: str,
     snapshot: int,
     labels: int | None = None,
+    predictions: int | None = None,
     cause: Cause = "manual",
     request: str = "",
     max_epochs: int | None = None,
@@ -75,7 +76,7 @@ def run(
     registry = ModelRegistry(settings)
     _agreement.require(store, registry, model)
     champion = registry.version(model, "champion")
-    source = model_snapshot(store, spec, snapshot, labels)
+    source = model_snapshot(store, spec, snapshot, labels, predictions)
     if source is None:
         raise TrainingRefused(f"{empty_dataset(store, spec)} has no snapshot yet: ingest a batch first.")
     manifest = begin_manifest(
@@ -160,7 +161,7 @@ def fill_version_folder(
     features = discovery.model_part(spec.name, "features")
     with mistakes_of(features, spec):
         cut = split(source, spec, features)
-        labels = {name: features.label(columns_of(part)) for name, part in (("train", cut.train), ("validation", cut.validation))}
+        labels = {name: label_of(part, features, spec) for name, part in (("train", cut.train), ("validation", cut.validation))}
     refuse_untrainable(spec, source, labels["train"], labels["validation"])
     known = {name: columns_of(part, spec.inputs) for name, part in (("train", cut.train), ("validation", cut.validation))}
     with mistakes_of(features, spec):

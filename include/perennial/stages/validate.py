@@ -30,7 +30,7 @@ from perennial.results import ValidateResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.stages import _agreement
-from perennial.stages._snapshots import newest_trained
+from perennial.stages._snapshots import newest_trained, served_with
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ LIKE_CODE = (
     "inputs",
     "label",
     "labels",
+    "served_since",
     "classes",
 )  # of a spec: what the model reads and says; a change asks for a training as one of the code does
 log = logging.getLogger("perennial.validate")
@@ -54,6 +55,7 @@ def run(
     cause: Cause = "schedule",
     snapshot: int | None = None,
     labels: int | None = None,
+    predictions: int | None = None,
     force: bool = False,
     reason: str = "",
     run_url: str = "",
@@ -74,12 +76,17 @@ def run(
     retired = Ledger(store, model).retirement()
     if retired and not asked_by_person:
         return ValidateResult(outcome="skipped", sentence=f"Nothing is trained by itself: {retired_words(retired)}", cause=cause)
-    source = model_snapshot(store, spec, snapshot, labels)
+    if spec.learns_from_outcomes and labels is None:
+        from perennial.stages._logs import take_in
+
+        take_in(store, spec, dataset)
+    source = model_snapshot(store, spec, snapshot, labels, predictions)
     if source is None:
         coverage, too_small = None, f"{empty_dataset(store, spec)} has no snapshot yet: ingest a batch first."
     else:
         coverage = source.coverage(spec.label) if source.labels else None
-        too_small = _too_small(spec, dataset, source) or (_too_few_labels(spec, source, coverage) if coverage else "")
+        too_small = "" if source.served else _too_small(spec, dataset, source)  # predictions are not in the table's statistics
+        too_small = too_small or (_too_few_labels(spec, source, coverage) if coverage else "")
     inbox = Inbox(store, model)
     if source is None or too_small:
         if asked_by_person:
@@ -99,9 +106,7 @@ def run(
     if isinstance(decision, Skip):
         if request and situation.quality_break:  # no run will take it; what is found in mended data asks anew
             inbox.end(request.key, "refused", decision.why)
-        return ValidateResult(
-            outcome="skipped", sentence=decision.why, snapshot=source.version, labels=_labels(source), cause=cause, rows=source.count()
-        )
+        return ValidateResult(outcome="skipped", sentence=decision.why, **_versions(source), cause=cause, rows=source.count())
     _agreement.require(store, ModelRegistry(settings), model)  # before a GPU is asked for what the gate would then refuse
     links, left_out = _check(settings, store, spec, source, coverage, inbox=inbox, request=request)
     if request and inbox.claim(request.key, run_url or f"by hand {uuid.uuid4().hex[:12]}") is None:
@@ -111,8 +116,7 @@ def run(
         sentence=f"Training starts on {source.words}, cause {decision.cause}: "
         f"{decision.why}{words} {left_out} {coverage.sentence() if coverage else ''}".strip(),
         links=links,
-        snapshot=source.version,
-        labels=_labels(source),
+        **_versions(source),
         cause=decision.cause,
         request=request.key if request else None,
         rows=source.count(),
@@ -134,7 +138,7 @@ def training_of(store: Store, dataset: DatasetSpec, digest: str, manifest: Manif
     entries = Ledger(store, manifest.model).entries()
     number = next((n for entry in reversed(entries) for n, d in entry.versions.items() if d == digest), None)
     name = f"candidate {digest[:12]}" if number is None else f"version {number}"
-    newest = newest_trained(Snapshot(dataset, manifest.snapshot, store), manifest)
+    newest = newest_trained(served_with(Snapshot(dataset, manifest.snapshot, store), manifest), manifest)
     return Training(name, manifest.snapshot, manifest.code_digest, newest, manifest.labels.snapshot if manifest.labels else None)
 
 
@@ -143,8 +147,11 @@ def _situation(
 ) -> Situation:
     code = code_digest(spec.name)
     parameters = training_parameters(spec)
-    same = trained_on(store, spec.name, source.digests, code, lock_digest(), parameters, spec.training.seed)
     last, entry = last_training(store, spec.name), Ledger(store, spec.name).last()
+    digests = source.digests
+    if last and source.served and (source.version, source.served.version) == (last[1].snapshot, last[1].labels and last[1].labels.snapshot):
+        digests = (*digests, last[1].snapshot_digest)  # predictions alone came: none of them has an outcome
+    same = trained_on(store, spec.name, digests, code, lock_digest(), parameters, spec.training.seed)
     champion = entry.versions[entry.champion] if entry and entry.champion is not None else None
 
     def known(digest: str | None) -> Training | None:
@@ -155,7 +162,7 @@ def _situation(
         snapshot=source.version,
         newest=_newest(source, coverage),
         code_digest=code,
-        labels=_labels(source),
+        labels=source.labels.version if source.labels else None,
         forced=force,
         same=known(same if same and judged(store, spec.name, same) else None),
         last=known(last[0] if last else None),
@@ -204,24 +211,28 @@ def _newest(source: Snapshot, coverage: Coverage | None) -> datetime:
     return datetime.combine(coverage.labelled_days[-1], datetime.min.time()) if coverage else source.newest()
 
 
-def _labels(source: Snapshot) -> int | None:
-    return source.labels.feed.version if source.labels else None
+def _versions(source: Snapshot) -> dict[str, int | None]:
+    """The table versions that the training is told to use."""
+    labels, served = source.labels, source.served
+    return {"snapshot": source.version, "labels": labels.version if labels else None, "predictions": served.predictions if served else None}
 
 
 def _too_few_labels(spec: ModelSpec, source: Snapshot, coverage: Coverage) -> str:
     """A sentence if the labels that are known span too few days or rows for the split; empty if they do not."""
     known, cut = coverage.labelled_days, spec.split
+    assert source.labels, "it has a coverage"
+    verb, what = source.labels.kind
     days = (known[-1] - known[0]).days + 1 if known else 0
     wanted = cut.test_days + cut.validation_days + 1
     if cut.by == "time" and days < wanted:
         return (
             f"{sentence_case(source.words)} has a {spec.label} for rows of {days} days; {spec.name} needs {wanted} at least "
-            f"({cut.test_days} for test, {cut.validation_days} for validation): ingest more labels. {coverage.sentence()}"
+            f"({cut.test_days} for test, {cut.validation_days} for validation): {verb} more {what}. {coverage.sentence()}"
         )
     if coverage.labelled < cut.min_train_rows:
         return (
             f"{sentence_case(source.words)} has {coverage.labelled} rows with a {spec.label}; {spec.name} needs "
-            f"{cut.min_train_rows} to train on: ingest more labels. {coverage.sentence()}"
+            f"{cut.min_train_rows} to train on: {verb} more {what}. {coverage.sentence()}"
         )
     return ""
 
@@ -237,7 +248,8 @@ def _check(
     request: Request | None,
 ) -> tuple[dict[str, str], str]:
     """Hold the rows that training would use against the suite, and their labels against the classes; links to the page, and what is left
-    out. The labels of a feed were held against its own suite when they landed. Raises TrainingRefused."""
+    out. The labels of a feed were held against its own suite when they landed, predictions against the version's inputs when they
+    were asked for. Raises TrainingRefused."""
     from perennial.quality.validation import validate_snapshot
 
     cut = spec.split
@@ -246,6 +258,8 @@ def _check(
     days = (cut.train_days or 0) + cut.validation_days + cut.test_days + math.ceil(source.dataset.label_delay_days)
     since = None if cut.train_days is None else newest - timedelta(days=days)
     rows, labelled = source.landed_and_labelled(since)
+    if source.served and rows.empty:
+        return {}, _left_out(spec, source, labelled)
     verdict = validate_snapshot(rows, source.dataset, f"snapshot {source.version}", store=store)
     link = f"{settings.reports_url}/{verdict.report_key.removeprefix('reports/')}" if verdict.report_key else ""
     if verdict.passed:
@@ -273,5 +287,5 @@ def _left_out(spec: ModelSpec, source: Snapshot, rows: pandas.DataFrame) -> str:
 
     features = discovery.model_part(spec.name, "features")
     with mistakes_of(features, spec):
-        labels = label_of(rows, features)
+        labels = label_of(rows, features, spec)
     return refuse_unknown(spec, unknown_of(spec, rows, labels), source.words).sentence

@@ -20,7 +20,9 @@ from perennial.data.readers import read_batch
 from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot, table_of
 from perennial.data.splits import split
 from perennial.errors import StoredDataDamaged, TrainingRefused, UnknownName
+from perennial.lineage.manifest import LabelsUsed
 from perennial.specs import Column, DatasetSpec, GateSpec, LabelSpec, ModelSpec, SplitSpec
+from perennial.stages._snapshots import labels_used
 from perennial.store import FolderStore, Store
 
 ROWS = DatasetSpec(
@@ -138,6 +140,11 @@ def test_the_digest_follows_labels_and_moment(store: FolderStore) -> None:
     assert longer is not None
     assert len({snapshot.digest, relabelled.digest, longer.digest}) == 3
     assert snapshot.digests == (snapshot.digest,)
+    used = labels_used(snapshot, "fraud")
+    assert isinstance(used, LabelsUsed)
+    assert snapshot.labels is not None
+    read = LabelsUsed.model_validate_json(used.model_dump_json())
+    assert replace(snapshot, labels=replace(snapshot.labels, delay_days=read.delay_days)).digest == snapshot.digest
 
 
 def test_labels_of_young_rows_wait_for_the_delay(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,11 @@ from perennial.lineage.ledger import Ledger
 from perennial.lineage.trainings import kin, last_training
 from perennial.lineage.version_folder import fetch, publish, published, read_manifest
 from perennial.monitoring.answers import answers_since
-from perennial.monitoring.outcomes import collect_outcomes, outcomes_name
-from perennial.monitoring.prediction_table import collect_predictions, predictions_name, set_aside
+from perennial.monitoring.outcomes import collect_outcomes
+from perennial.monitoring.prediction_table import collect_predictions, set_aside
 from perennial.registry.model_registry import Version
 from perennial.registry.promotion import Check
+from perennial.served_tables import outcomes_name, predictions_name
 from perennial.serving.prediction_log import PredictionLog
 from perennial.serving.scorer import Scorer
 from perennial.settings import Settings
