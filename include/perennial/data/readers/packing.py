@@ -6,8 +6,10 @@ import gzip
 import tarfile
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -45,13 +47,12 @@ def files_in(path: Path, spec: DatasetSpec, name: str) -> Generator[tuple[str, s
     Raises:
         BatchRefused: the name promises one file in a zip and there are more or none; or an archive has none, or one that no reader knows.
     """
-    lower = path.name.lower()
-    if form := form_of(lower):
-        with _single(path, name) as file:
-            yield name, form, file
-    else:
-        with zipfile.ZipFile(path) if lower.endswith(".zip") else tarfile.open(path) as archive:
+    with Archive.opened(path) as archive:
+        if archive is not None:
             yield from _members(archive, spec, name)
+            return
+    with _single(path, name) as file:
+        yield name, form_of(path.name), file
 
 
 @contextmanager
@@ -93,26 +94,73 @@ def _single(path: Path, name: str) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _members(archive: zipfile.ZipFile | tarfile.TarFile, spec: DatasetSpec, name: str) -> Iterator[tuple[str, str, IO[bytes]]]:
-    if isinstance(archive, zipfile.ZipFile):
-        names, links = [m.filename for m in archive.infolist() if not m.is_dir()], list[str]()
-    else:
-        members = [m for m in archive.getmembers() if not m.isdir()]
-        names, links = [m.name for m in members], [m.name for m in members if not m.isfile()]
-    names = sorted(n for n in names if not any(_is_hidden(part) for part in PurePosixPath(n).parts))
-    if linked := [n for n in names if n in links]:
-        raise BatchRefused(f"{name} holds {_first_names(linked)}, which is a link and no file: put the file itself into it.")
-    if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise BatchRefused(f"{name} holds several files of the name {_first_names(twice)}: put each into it once.")
+class Archive:
+    """A zip or tar of any number of files."""
+
+    def __init__(self, packed: zipfile.ZipFile | tarfile.TarFile) -> None:
+        self.packed = packed
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator[Archive | None]:
+        """The archive that a file is by its name; None if its name says that it is none."""
+        lower = path.name.lower()
+        if form_of(lower) or not lower.endswith(ARCHIVES):
+            yield None
+            return
+        with zipfile.ZipFile(path) if lower.endswith(".zip") else tarfile.open(path) as packed:
+            yield cls(packed)
+
+    @cached_property
+    def members(self) -> list[zipfile.ZipInfo | tarfile.TarInfo]:
+        """What it holds besides folders, in its own order."""
+        if isinstance(self.packed, zipfile.ZipFile):
+            return [member for member in self.packed.infolist() if not member.is_dir()]
+        return [member for member in self.packed.getmembers() if not member.isdir()]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Its files and links that are not hidden, in order of name."""
+        return sorted(n for n in map(_name_of, self.members) if not any(_is_hidden(part) for part in PurePosixPath(n).parts))
+
+    def checked(self, name: str) -> list[str]:
+        """Its files. Raises BatchRefused where one is a link, or two have one name."""
+        links = {member.name for member in self.members if isinstance(member, tarfile.TarInfo) and not member.isfile()}
+        if linked := [n for n in self.names if n in links]:
+            raise BatchRefused(f"{name} holds {_first_names(linked)}, which is a link and no file: put the file itself into it.")
+        if twice := [n for n, count in Counter(self.names).items() if count > 1]:
+            raise BatchRefused(f"{name} holds several files of the name {_first_names(twice)}: put each into it once.")
+        return self.names
+
+    def open(self, member: str) -> IO[bytes]:
+        """The bytes of one of its files."""
+        stream = self.packed.open(member) if isinstance(self.packed, zipfile.ZipFile) else self.packed.extractfile(self._by_name[member])
+        assert stream is not None
+        return stream
+
+    def in_its_order(self, members: Iterable[str]) -> list[str]:
+        """Files as they come in it, which is the order in which a packed tar is read quickly."""
+        wanted = set(members)
+        return [name for name in map(_name_of, self.members) if name in wanted]
+
+    @cached_property
+    def _by_name(self) -> dict[str, tarfile.TarInfo]:
+        return {member.name: member for member in self.members if isinstance(member, tarfile.TarInfo)}
+
+
+def _name_of(member: zipfile.ZipInfo | tarfile.TarInfo) -> str:
+    return member.filename if isinstance(member, zipfile.ZipInfo) else member.name
+
+
+def _members(archive: Archive, spec: DatasetSpec, name: str) -> Iterator[tuple[str, str, IO[bytes]]]:
+    names = archive.checked(name)
     unknown = [n for n in names if not form_of(n) or n.lower().endswith((".gz", ".zip"))]
     if not names or unknown:
         what = f"{_first_names(unknown)}, which no reader knows" if unknown else "no files"
         raise BatchRefused(f"{name} holds {what}: put files into it that end in one of {', '.join(_KNOWN)}.")
     size = 0
     for member in names:
-        packed = archive.open(member) if isinstance(archive, zipfile.ZipFile) else archive.extractfile(member)
-        assert packed is not None
-        with packed, copied(packed, spec, name, size) as file:
+        with archive.open(member) as packed, copied(packed, spec, name, size) as file:
             size += file.seek(0, 2)
             file.seek(0)
             yield f"{name}: {member}", form_of(member), file

@@ -33,6 +33,7 @@ from perennial.data.readers.columns import quoted
 from perennial.data.readers.json_rows import arrays_in, leaves
 from perennial.data.readers.limits import refuse_too_large
 from perennial.data.readers.packing import BINARY, SHEETS, chunks, copied, files_in, form_of
+from perennial.data.readers.picture_files import holds_pictures
 from perennial.data.readers.sheets import beginnings
 from perennial.data.readers.values import is_text, number_pattern, truth_words
 from perennial.data.readers.written import as_written, sentences
@@ -113,7 +114,8 @@ def propose(path: Path, name: str = "", spec: DatasetSpec | None = None, declare
         time_zone="UTC",
         max_batch_bytes=spec.max_batch_bytes if spec else 1 << 40,
     )
-    form = _with_frame(path, bare, name, spec)
+    with sentences(name):
+        form = form if holds_pictures(path) else _with_frame(path, bare, name, spec)
     bare = bare.model_copy(update={"files": form.model_copy(update={"nulls": ()})})
     parts = [rows for _, rows in as_written(path, bare, name, [])]
     try:

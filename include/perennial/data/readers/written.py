@@ -22,6 +22,7 @@ from perennial.data.readers.json_rows import as_lines, read_json_lines, read_jso
 from perennial.data.readers.limits import refuse_too_large
 from perennial.data.readers.npz import read_npz
 from perennial.data.readers.packing import SHEETS, copied, files_in, unknown_extension
+from perennial.data.readers.picture_files import holds_pictures, read_pictures
 from perennial.data.readers.sheets import read_sheet
 from perennial.data.readers.values import type_of
 from perennial.errors import BatchRefused
@@ -47,6 +48,9 @@ def as_written(path: Path, spec: DatasetSpec, name: str, remarks: list[str]) -> 
     if not path.stat().st_size:
         raise BatchRefused(f"{name} is empty: land it again with its rows.")
     with sentences(name):
+        if holds_pictures(path):
+            yield name, read_pictures(path, spec, name, remarks, lambda table, form, file: _columns(table, form, file, spec, remarks))
+            return
         for member, form, file in files_in(path, spec, name):
             yield member, _columns(member, form, file, spec, remarks)
 
