@@ -12,7 +12,7 @@ What an answer means never changes under one name. What callers send may grow: a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,7 +72,35 @@ def compare(before: Signature, now: Signature) -> Changes:
     zones = [side.get("time_zone", "UTC") for side in (before, now)]  # a version of before it was written down has UTC
     if zones[0] != zones[1] and any(field["type"] == "timestamp" for field in new.values()):
         compatible.append(f"times that carry an offset are converted to {zones[1]}, no longer to {zones[0]}; others stay as they stand")
-    return Changes(meaning, tuple(breaking), tuple(compatible))
+    worse, better = _changed_forms(before.get("files") or {}, now.get("files") or {}, new.values())
+    return Changes(meaning, (*breaking, *worse), (*compatible, *better))
+
+
+def _changed_forms(before: Mapping[str, Any], now: Mapping[str, Any], inputs: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """The changes of how texts and names are read that callers may send as files have them: those that break callers, and the others."""
+    breaking, compatible = [], []
+    marks = [(side.get("decimal", "."), side.get("thousands", "")) for side in (before, now)]
+    if before and (not now or marks[0] != marks[1]):
+        breaking.append(
+            f"numbers that are sent as text must have the decimal mark {_shown(marks[1][0])} and the thousands mark {_shown(marks[1][1])}"
+            if now
+            else "no text is read as a number, truth value or time any more: send JSON's own"
+        )
+    for name, what in (("true", "true"), ("false", "false"), ("nulls", "a missing value"), ("times", "a form of times")):
+        had, has = before.get(name, ()), now.get(name, ())
+        if gone := [word for word in had if word not in has]:
+            breaking.append(f"{_shown(gone)} is no longer {what}")
+        if more := [word for word in has if word not in had]:
+            compatible.append(f"{_shown(more)} may be sent for {what}")
+            texts = [one["name"] for one in inputs if one["type"] == "string" and one.get("nullable")] if name == "nulls" else []
+            if texts:
+                breaking.append(f"{_shown(texts)} must be null, not {_shown(more)}")
+    for name in ("fields", "time_of"):
+        if gone := [column for column, called in before.get(name, {}).items() if now.get(name, {}).get(column) != called]:
+            breaking.append(f"{_shown(gone)} must be sent under that name or as files have it now")
+    if before.get("header") and not now.get("header"):
+        breaking.append("fields must be sent in the case of their names")
+    return breaking, compatible
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:

@@ -21,6 +21,8 @@ from perennial import clock, encoding
 from perennial.classes import expected, outcome_number
 from perennial.column_types import KINDS, ColumnKind, Unfit, cells, kind_of
 from perennial.column_types import shown as _short
+from perennial.forms import compared_name, joined_time, json_value, words
+from perennial.specs import FileForm
 
 MAX_ROWS = 10_000  # more belongs in several requests: one must not hold up a thread for seconds
 MOST_FAULTS = 10  # fields of which the caller is told at once
@@ -62,10 +64,16 @@ class Signature:
     inputs: tuple[Input, ...]
     strict: bool = False  # refuses fields that the version does not know, which are ignored otherwise
     time_zone: str = clock.UTC  # whose wall time the version's times are
+    files: FileForm | None = None  # how texts of values are read, as in the files of its dataset; None if the dataset declares nothing
     names: frozenset[str] = field(init=False)
+    called: Mapping[str, str] = field(init=False)  # inputs by what files may call them, as names are compared
 
     def __post_init__(self) -> None:
+        form = self.files or FileForm()
+        called = {compared_name(called, form): column for column, called in form.fields.items()}
+        called |= {compared_name(given.name, form): given.name for given in self.inputs}
         object.__setattr__(self, "names", frozenset(given.name for given in self.inputs))
+        object.__setattr__(self, "called", called)
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class Request:
 def read_signature(document: Mapping[str, Any]) -> Signature:
     """The content of a `signature.json`; what an older release did not write has its default.
 
-    Raises ValueError for an unknown type or zone.
+    Raises ValueError for an unknown type, zone or form of files.
     """
     inputs = tuple(
         Input(
@@ -99,7 +107,8 @@ def read_signature(document: Mapping[str, Any]) -> Signature:
             raise ValueError(f"signature.json gives {given.name} the type {given.type!r}: known are {', '.join({**_TYPES, **KINDS})}")
     time_zone = str(document.get("time_zone", clock.UTC))
     clock.zone(time_zone)
-    return Signature(inputs, bool(document.get("strict", False)), time_zone)
+    form = FileForm(**document["files"]) if document.get("files") else None
+    return Signature(inputs, bool(document.get("strict", False)), time_zone, form)
 
 
 def parse(body: bytes | str, example: str) -> dict[str, Any]:
@@ -119,30 +128,50 @@ def read_request(body: bytes | str, signature: Signature, max_rows: int = MAX_RO
     """Check a prediction request against a version's signature.
 
     A field that the version does not know is ignored and named, a nullable one that a row lacks is null: callers of a version with more
-    inputs, or with fewer, are answered too.
+    inputs, or with fewer, are answered too. Where the version's dataset declares how its files are written, texts of values and names of
+    fields are read as in its files; numbers, true and false mean what they are.
 
     Raises:
         BadRequest: it is no JSON, has no rows or too many, or a row lacks a field that must not be null, has a value that does not fit or,
-            where the signature is strict, an unknown field. Of values that do not fit the first of each field is told, ten at most.
+            where the signature is strict, an unknown field. The first of each kind and field is told, ten at most.
     """
     document = parse(body, '{"data": {"rows": [{...}]}}')
     rows = _rows(document.get("data"), max_rows)
     ignored: set[str] = set()
+    faults: dict[str, str] = {}  # the first by what is wrong, in the order of their rows and fields
+    fitted, places = [], []
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise BadRequest(f"Row {place} is not an object of field names and values.")
-        if row.keys() != signature.names:
-            rows[place] = _fitted(place, row, signature, ignored)
-    columns, faults = {}, []
+            faults.setdefault("row", f"Row {place} is not an object of field names and values.")
+            continue
+        fitted.append(row if row.keys() == signature.names else _fitted(place, row, signature, ignored, faults))
+        places.append(place)
+    if signature.files:
+        _read_texts(fitted, signature.inputs, signature.files)
+    columns = {}
     for given in signature.inputs:
+        present = [number for number, row in enumerate(fitted) if given.name in row] if faults else range(len(fitted))
+        if not present:
+            continue
         try:
-            columns[given.name] = _column(given, [row[given.name] for row in rows], signature.time_zone)
-        except BadRequest as fault:
-            faults.append(str(fault))
+            columns[given.name] = _column(given, [fitted[number][given.name] for number in present], signature)
+        except _Misfit as misfit:
+            faults[f"value {given.name}"] = f"Row {places[present[misfit.place]]}: {given.name} {misfit.why}."
+    try:
+        puid, event_time = _meta(document.get("meta"), signature)
+    except BadRequest as fault:
+        faults["meta"] = str(fault)
     if faults:
-        raise BadRequest(" ".join(faults[:MOST_FAULTS]))
-    puid, event_time = _meta(document.get("meta"), signature.time_zone)
-    return Request(columns, rows, puid, event_time, tuple(sorted(ignored)))
+        raise BadRequest(" ".join([*faults.values()][:MOST_FAULTS]))
+    return Request(columns, fitted, puid, event_time, tuple(sorted(ignored)))
+
+
+@dataclass(frozen=True)
+class _Misfit(Exception):
+    """A value that does not fit its field."""
+
+    place: int  # in its column
+    why: str  # as it is said of the field
 
 
 def _rows(data: object, max_rows: int) -> list[Any]:
@@ -173,50 +202,95 @@ def _rows(data: object, max_rows: int) -> list[Any]:
     return rows
 
 
-def _fitted(place: int, row: Mapping[str, Any], signature: Signature, ignored: set[str]) -> dict[str, Any]:
-    """A row reduced to the version's fields, null where it lacks one; the others are added to `ignored`."""
+def _fitted(place: int, row: Mapping[str, Any], signature: Signature, ignored: set[str], faults: dict[str, str]) -> dict[str, Any]:
+    """A row reduced to the version's fields, null where it lacks one; others are added to `ignored`, what is wrong to `faults`."""
+    row = _under_input_names(place, row, signature, faults) if row.keys() - signature.names else dict(row)
     unknown = row.keys() - signature.names
     if unknown and signature.strict:
         fields = ", ".join(given.name for given in signature.inputs)
-        raise BadRequest(f"Row {place} has the unknown field {_short(min(unknown))}: the fields are {fields}.")
+        faults.setdefault("unknown", f"Row {place} has the unknown field {_short(min(unknown))}: the fields are {fields}.")
     for given in signature.inputs:
-        if given.name not in row and not given.nullable:
-            raise BadRequest(f"Row {place} lacks the field {given.name}.")
+        if given.name not in row and given.nullable:
+            row[given.name] = None
+        elif given.name not in row:
+            faults.setdefault(f"lacks {given.name}", f"Row {place} lacks the field {given.name}.")
     ignored |= unknown
-    return {given.name: row.get(given.name) for given in signature.inputs}
+    return {given.name: row[given.name] for given in signature.inputs if given.name in row}
 
 
-def _column(given: Input, values: list[Any], time_zone: str) -> np.ndarray:
+def _under_input_names(place: int, row: Mapping[str, Any], signature: Signature, faults: dict[str, str]) -> dict[str, Any]:
+    """A row with the fields that its dataset's files may call otherwise, or have nested or in two parts, under the names of the inputs."""
+    named: dict[str, Any] = {}
+    form = signature.files or FileForm()
+    nested = {column: called for column, called in form.fields.items() if column in signature.names and "." in called}
+    used = {called.split(".")[0] for called in nested.values() if called.split(".")[0] not in signature.names}
+    for name, value in row.items():
+        means = name if name in signature.names else signature.called.get(compared_name(name, form), name)
+        if means in named:
+            faults.setdefault(f"twice {means}", f"Row {place} has the field {_short(means)} twice, also as {_short(name)}.")
+        elif name not in used or not isinstance(value, dict):
+            named[means] = value
+    for column, called in nested.items():
+        inner: Any = row
+        for step in called.split("."):
+            inner = inner.get(step) if isinstance(inner, dict) else None
+        if inner is not None:
+            named.setdefault(column, inner)
+    for column, (day, hour) in form.time_of.items():
+        if column not in named and isinstance(row.get(day), str) and isinstance(row.get(hour), (str, int, float)):
+            named[column] = joined_time(row[day], str(row[hour]))
+            for part in {day, hour} - signature.names:
+                named.pop(part, None)
+    return named
+
+
+def _read_texts(rows: Sequence[dict[str, Any]], inputs: Sequence[Input], form: FileForm) -> None:
+    """Put the value that a text of a file's form means in its place; texts of text columns, and those that mean none, stay."""
+    for given in inputs:
+        if given.type in ("int", "float", "bool", "timestamp"):
+            for row in rows:
+                if given.name in row:
+                    row[given.name] = json_value(row[given.name], given.type, form)
+
+
+def _column(given: Input, values: list[Any], signature: Signature) -> np.ndarray:
     if kind := kind_of(given.type):
         return _cells(given, kind, values)
-    allowed, wanted = _TYPES[given.type]
+    (allowed, wanted), form = _TYPES[given.type], signature.files
     if given.type == "int":  # JSON knows one kind of number, and many callers write 2008.0
         values = [int(value) if type(value) is float and value.is_integer() and abs(value) < encoding.EXACT else value for value in values]
     types = set(map(type, values))
     if not types <= (allowed | {type(None)} if given.nullable else allowed):
         for place, value in enumerate(values):
             if value is None and not given.nullable:
-                raise BadRequest(f"Row {place}: {given.name} must not be null.")
+                raise _Misfit(place, "must not be null")
             if given.type == "int" and type(value) is float and value.is_integer():
-                raise BadRequest(
-                    f"Row {place}: {given.name} is {_short(value)}: from 2^53 on a number with a point or an exponent is not "
-                    "exact. Write all its digits."
+                raise _Misfit(
+                    place,
+                    f"is {_short(value)}: from 2^53 on a number with a point or an exponent is not exact. Write all its digits",
                 )
             if value is not None and type(value) not in allowed:
-                raise BadRequest(f"Row {place}: {given.name} must be {wanted}, not {_short(value)}.")
-    if given.values is not None:
-        for place, value in enumerate(values):
-            if value is not None and value not in given.values:
-                raise BadRequest(
-                    f"Row {place}: {given.name} is {_short(value)}: it must be one of {', '.join(map(str, sorted(given.values)))}."
-                )
+                raise _Misfit(place, f"must be {wanted}, not {_short(value)}{_as_in_files(value, form)}")
+    _refuse_words(given, values, form)
     if given.type in ("string", "bool"):
         column = np.empty(len(values), dtype=object)
         column[:] = values
         return column
     if given.type == "timestamp":
-        return _times(given, values, time_zone)
+        return _times(values, signature)
     return _numbers(given, values)
+
+
+def _refuse_words(given: Input, values: list[Any], form: FileForm | None) -> None:
+    """Raises _Misfit where a value is none of those that the input may have, or a text that means that there is no value."""
+    if given.values is not None:
+        for place, value in enumerate(values):
+            if value is not None and value not in given.values:
+                raise _Misfit(place, f"is {_short(value)}: it must be one of {', '.join(map(str, sorted(given.values)))}")
+    if form and form.nulls and given.type == "string" and given.nullable:
+        for place, value in enumerate(values):
+            if value in form.nulls:
+                raise _Misfit(place, f"is {_short(value)}, a word for a missing value in the files of its dataset: send null")
 
 
 def _cells(given: Input, kind: ColumnKind, values: list[Any]) -> np.ndarray:
@@ -224,11 +298,11 @@ def _cells(given: Input, kind: ColumnKind, values: list[Any]) -> np.ndarray:
     made = []
     for place, value in enumerate(values):
         if value is None and not given.nullable:
-            raise BadRequest(f"Row {place}: {given.name} must not be null.")
+            raise _Misfit(place, "must not be null")
         try:
             made.append(None if value is None else kind.value(value, given))
         except Unfit as unfit:
-            raise BadRequest(f"Row {place}: {given.name} {unfit}.") from None
+            raise _Misfit(place, f"{unfit}") from None
     return cells(made)
 
 
@@ -248,30 +322,36 @@ def _numbers(given: Input, values: list[Any]) -> np.ndarray:
     ):
         if fault is not None and (fault & known).any():
             place = int(np.argmax(fault & known))
-            raise BadRequest(f"Row {place}: {given.name} is {_short(values[place])}: it {sentence}.")
+            raise _Misfit(place, f"is {_short(values[place])}: it {sentence}")
     if given.type == "int" and (np.abs(column) >= encoding.EXACT).any():
         for place, value in enumerate(values):
             if value is not None and not -(2**63) <= value < 2**63:
-                raise BadRequest(f"Row {place}: {given.name} is {_short(value)}: whole numbers have at most 64 bits, -2^63 to 2^63 - 1.")
+                raise _Misfit(place, f"is {_short(value)}: whole numbers have at most 64 bits, -2^63 to 2^63 - 1")
         return encoding.whole_numbers(values)
     return column
 
 
-def _times(given: Input, values: list[Any], time_zone: str) -> np.ndarray:
+def _times(values: list[Any], signature: Signature) -> np.ndarray:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     try:
-        return encoding.times(column, time_zone)
+        return encoding.times(column, signature.time_zone)
     except ValueError:
         for place, value in enumerate(values):
             try:
-                encoding.times(column[place : place + 1], time_zone)
+                encoding.times(column[place : place + 1], signature.time_zone)
             except ValueError:
-                raise BadRequest(f"Row {place}: {given.name} must be {_TYPES['timestamp'][1]}, not {_short(value)}.") from None
+                wanted = _TYPES["timestamp"][1]
+                raise _Misfit(place, f"must be {wanted}, not {_short(value)}{_as_in_files(value, signature.files)}") from None
         raise
 
 
-def _meta(meta: object, time_zone: str) -> tuple[str | None, str | None]:
+def _as_in_files(value: object, form: FileForm | None) -> str:
+    """How else a text may be written, if the dataset of the version declares it."""
+    return f" (texts are read as in files: {words(form)})" if form and isinstance(value, str) else ""
+
+
+def _meta(meta: object, signature: Signature) -> tuple[str | None, str | None]:
     if meta is None:
         return None, None
     if not isinstance(meta, dict):
@@ -285,11 +365,14 @@ def _meta(meta: object, time_zone: str) -> tuple[str | None, str | None]:
     if tags is not None and not isinstance(tags, dict):
         raise BadRequest("meta.tags must be an object.")
     event_time = (tags or {}).get("event_time")
-    return puid, None if event_time is None else _moment(event_time, time_zone, "meta.tags.event_time")
+    return puid, None if event_time is None else _moment(event_time, signature, "meta.tags.event_time")
 
 
-def _moment(value: object, time_zone: str, field: str) -> str:
+def _moment(value: object, signature: Signature, field: str) -> str:
     """A moment in ISO 8601 and UTC."""
+    time_zone = signature.time_zone
+    if signature.files:
+        value = json_value(value, "timestamp", signature.files)
     if isinstance(value, str):
         try:
             return clock.moment(clock.wall_time(value, time_zone), time_zone).isoformat()

@@ -15,6 +15,7 @@ import torch
 
 from perennial.encoding import Columns, Encoder, rows_from_columns, text
 from perennial.errors import TrainingRefused
+from perennial.forms import form_of_requests
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.training.batches import Rows
 from perennial.training.calibration import Calibration
@@ -129,6 +130,7 @@ def signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
         "inputs": inputs,
         "strict": spec.serving.strict,
         "time_zone": dataset.time_zone,
+        **({"files": form} if (form := form_of_requests(dataset.files, spec.inputs)) else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,15 +11,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from perennial import encoding
 from perennial.data.readers import read_batch
 from perennial.data.snapshots import latest_snapshot
 from perennial.data.tables import Table
 from perennial.errors import BatchRefused
+from perennial.forms import form_of_requests
 from perennial.monitoring.prediction_table import collect_predictions
 from perennial.serving.request import BadRequest, read_request, read_signature
-from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
+from perennial.specs import Column, DatasetSpec, FileForm, GateSpec, ModelSpec
 from perennial.store import FolderStore
 
 ZONE = "America/New_York"
@@ -165,3 +169,161 @@ def test_parquet_follows_the_rule(tmp_path):
         read(int=[2.0**53])
     with pytest.raises(BatchRefused, match="float is '-inf' in row 1, which is not finite"):
         read(float=[-np.inf])
+
+
+FORM = FileForm(
+    decimal=",", thousands=".", nulls=("n/a", "-"), true=("ja",), false=("nein",),
+    times=("%d.%m.%Y %H:%M", "%d.%m.%y", "%d %b %Y %I:%M %p", "epoch seconds"),
+    header="any case", fields={"float": "Strecke", "int": "where.floor"},
+)  # fmt: skip
+KINDS = ("int", "float", "timestamp", "bool", "string")
+FORMED = DatasetSpec(
+    name="values", title="Values", owner="tests", key=("k",), event_time="at", time_zone=ZONE, files=FORM.model_copy(update={"fields": {}}),
+    columns=(
+        Column(name="k", type="int"), Column(name="at", type="timestamp"), *(Column(name=kind, type=kind, nullable=True) for kind in KINDS),
+    ),
+)  # fmt: skip
+TEXTS = [  # type and text, as a file of that form has it
+    *(("float", text) for text in ("1.234,5", "1234,5", "1234.5", "1.2345", ",5", "+5,", "1,5e3", "NaN", "inf", "n/a", " - ", "", "0x1")),
+    *(("int", text) for text in (
+        "1.234", "1234", "12.34", "3,0", "3,5", "9007199254740993", "9007199254740993,0", "99999999999999999999", "nan", "n/a",
+    )),
+    *(("bool", text) for text in ("ja", "JA", " Nein ", "yes", "0", "1", "true", "no", "on", "n/a", "")),
+    *(("timestamp", text) for text in (
+        "29.11.2026 14:00", "9.1.2026 4:05", "30.02.2026 10:00", "29.11.2026", "29.11.26", "29.11.70", "29 Nov 2026 12:30 am", "morgen",
+        "29 nov 2026 12:30 PM", "29 Nov 2026 13:30 PM", "1764424800", "1764424800.25", "-1", "99999999999999", "2026-11-29",
+        "2026-11-29T14:00:00+01:00", "n/a",
+    )),
+]  # fmt: skip
+
+
+def as_file_has_it(folder: Path, kind: str, cell: object, extension: str) -> object:
+    """What is read of a landed file that has the value, or "refused"."""
+    row = {"k": 1, "at": "2026-01-01", **dict.fromkeys(KINDS), kind: cell}
+    file = folder / f"a{extension}"
+    if extension == ".csv":
+        with file.open("w", newline="") as target:
+            csv.writer(target).writerows([list(row), ["" if value is None else value for value in row.values()]])
+    else:
+        file.write_text(json.dumps(row) + "\n")
+    try:
+        return read_batch(file, FORMED)[kind].to_pylist()[0]
+    except BatchRefused:
+        return "refused"
+
+
+def as_request_has_it(kind: str, value: object, form: FileForm = FORM) -> object:
+    """What features get of a request that has the value, or "refused"; None for no value."""
+    inputs = [{"name": name, "type": name, "nullable": True} for name in KINDS]
+    signature = read_signature({"inputs": inputs, "time_zone": ZONE, "files": form_of_requests(form, KINDS)})
+    try:
+        request = read_request(json.dumps({"data": {"rows": [{**dict.fromkeys(KINDS), kind: value}]}}), signature)
+    except BadRequest:
+        return "refused"
+    found = request.columns[kind][0]
+    if kind == "timestamp" and not np.isnat(found):  # what is logged means the same again
+        assert encoding.times(np.array([request.rows[0][kind]], dtype=object), ZONE)[0] == found
+    plain = found.item() if hasattr(found, "item") else found
+    return None if plain != plain else plain
+
+
+def same(kind: str, in_file: object, in_request: object) -> bool:
+    if isinstance(in_file, datetime):  # seconds are what features see
+        in_file = in_file.replace(microsecond=0)
+    return in_file == in_request
+
+
+@pytest.mark.parametrize(("kind", "text"), TEXTS)
+def test_a_text_of_the_declared_form_means_the_same_in_file_and_request(tmp_path, kind, text):
+    """DM-18: Words, marks and forms of times that a dataset declares: a caller may send what the file has, in CSV and in JSON."""
+    meant = as_request_has_it(kind, text)
+    assert same(kind, as_file_has_it(tmp_path, kind, text, ".csv"), meant)
+    if text:  # between quotes there is no empty field
+        assert same(kind, as_file_has_it(tmp_path, kind, text, ".jsonl"), meant)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["int", "float", "bool", "timestamp"]),
+    text=st.one_of(
+        st.text("0123456789.,+-eE ", max_size=9),
+        st.from_regex(r"[0-3]?[0-9]\.[01]?[0-9]\.[0-9]{2,4}( [0-2]?[0-9]:[0-5][0-9])?", fullmatch=True),
+        st.sampled_from(["ja", "NEIN", "n/a", " -", "yes", "inf", "nan", "Infinity", "-nan", "+1.000,5"]),
+    ),
+)
+def test_any_text_means_the_same_in_file_and_request(tmp_path, kind, text):
+    """DM-18: Or is refused by both."""
+    assert same(kind, as_file_has_it(tmp_path, kind, text or None, ".csv"), as_request_has_it(kind, text))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "meant"),
+    [
+        ("float", 1.5, 1.5), ("float", 1234, 1234.0), ("int", 3.0, 3), ("bool", True, True), ("bool", 1, "refused"),
+        ("int", True, "refused"), ("timestamp", 1764424800, datetime(2025, 11, 29, 9)),
+        ("timestamp", 20261129.5, datetime(1970, 8, 23, 8, 5, 29)), ("timestamp", True, "refused"),
+        ("string", "ja", "ja"), ("string", "1.234,5", "1.234,5"), ("string", "n/a", "refused"), ("string", 5, "refused"),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_keeps_its_meaning(tmp_path, kind, value, meant):
+    """DM-18: JSON's numbers and truth values are what they are; a number is a time only where times are declared as counts, as in files.
+    Texts stay texts, but for a word for nothing: nobody can tell whether it is one."""
+    assert as_request_has_it(kind, value) == meant
+    without_counts = FORM.model_copy(update={"times": ("%Y%m%d",)})
+    assert kind != "timestamp" or as_request_has_it(kind, value, without_counts) == "refused"
+    if kind != "string" and meant != "refused":
+        assert same(kind, as_file_has_it(tmp_path, kind, value, ".jsonl"), meant)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"STRECKE": "1,5", "where": {"floor": 3}}, (1.5, 3.0)),
+        ({" Float ": 1.5, "INT": 3, "colour": "red"}, (1.5, 3.0)),
+        ({"where.floor": "3", "float": "1,5"}, (1.5, 3.0)),
+        ({"float": 1.5, "FLOAT": 2.5}, "Row 0 has the field 'float' twice, also as 'FLOAT'."),
+        (
+            {"float": "1.5", "int": 3},
+            "Row 0: float must be a number, not '1.5' (texts are read as in files: decimal mark ',' and thousands mark '.'; true 'ja'; "
+            "false 'nein'; missing 'n/a', '-'; times '%d.%m.%Y %H:%M', '%d.%m.%y', '%d %b %Y %I:%M %p', 'epoch seconds').",
+        ),
+    ],
+)  # fmt: skip
+def test_fields_may_be_called_as_in_files(row, said):
+    """SE-12, DM-18: Another header, another case, a nested field; one that is there twice is refused; a misfit is told the forms."""
+    inputs = [{"name": name, "type": name, "nullable": True} for name in ("float", "int")]
+    signature = read_signature({"inputs": inputs, "files": form_of_requests(FORM, ("float", "int"))})
+    if isinstance(said, str):
+        with pytest.raises(BadRequest) as refused:
+            read_request(json.dumps({"data": {"rows": [row]}}), signature)
+        assert str(refused.value) == said
+        return
+    request = read_request(json.dumps({"data": {"rows": [row]}}), signature)
+    assert (request.columns["float"][0], request.columns["int"][0]) == said
+    assert request.rows == [{"float": 1.5, "int": 3}]
+    assert request.ignored == (("colour",) if "colour" in row else ())
+
+
+def test_a_time_of_two_fields_is_one_in_a_request():
+    """DM-18: A day and an hour, as `time_of` declares; the hour stays where it is an input of its own."""
+    form = form_of_requests(FileForm(time_of={"timestamp": ("day", "int"), "other": ("a", "b")}), ("timestamp", "int"))
+    assert form == {"time_of": {"timestamp": ["day", "int"]}}
+    inputs = [{"name": name, "type": name} for name in ("timestamp", "int")]
+    request = read_request('{"data": {"rows": [{"day": "2026-11-29", "int": 7}]}}', read_signature({"inputs": inputs, "files": form}))
+    assert request.rows == [{"timestamp": "2026-11-29 07:00", "int": 7}]
+    assert request.ignored == ()
+
+
+def test_what_is_wrong_in_a_request_is_told_at_once():
+    """SC-07: Fields that lack, unknown ones, values, rows and the rest: the first of each, with its row; ten at most."""
+    strict = read_signature({"inputs": [{"name": name, "type": name} for name in KINDS], "strict": True})
+    whole = {"int": 1, "float": 1.5, "timestamp": "2026-11-29", "bool": True, "string": "x"}
+    rows = [{**whole, "int": "a"}, 5, {**whole, "colour": 1, "bool": None}, {name: whole[name] for name in ("int", "float")}]
+    with pytest.raises(BadRequest) as refused:
+        read_request(json.dumps({"data": {"rows": rows}, "meta": {"tags": {"event_time": "x"}}}), strict)
+    assert str(refused.value) == (
+        "Row 1 is not an object of field names and values. Row 2 has the unknown field 'colour': the fields are int, float, timestamp, "
+        "bool, string. Row 3 lacks the field timestamp. Row 3 lacks the field bool. Row 3 lacks the field string. "
+        "Row 0: int must be a whole number, not 'a'. Row 2: bool must not be null. "
+        "meta.tags.event_time must be a time like 2013-02-01T06:00:00, not 'x'."
+    )

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.errors import BatchRefused
+from perennial.forms import compared_name
 from perennial.specs import Column, DatasetSpec
 
 EXTRA = "_extra"  # column in which a table keeps what the spec does not have
@@ -27,10 +28,10 @@ def under_spec_names(rows: pa.Table, spec: DatasetSpec, name: str, remarks: list
     Raises:
         BatchRefused: columns are missing, there twice, or too many.
     """
-    wanted = {column.name: _compared(column.name, spec) for column in spec.columns}
+    wanted = {column.name: compared_name(column.name, spec.files) for column in spec.columns}
     rows = _with_folders(_with_times(_with_declared(rows, spec), spec), spec, name)
     known = {compared: column for column, compared in wanted.items()}
-    names = [known.get(_compared(given, spec), unicodedata.normalize("NFC", given.strip())) for given in rows.column_names]
+    names = [known.get(compared_name(given, spec.files), unicodedata.normalize("NFC", given.strip())) for given in rows.column_names]
     twice = sorted({n for n in names if names.count(n) > 1 and (n in wanted or spec.files.extra != "drop")})
     missing, unexpected = [n for n in wanted if n not in names], [n for n in names if n not in wanted]
     refused = unexpected if spec.files.extra == "refuse" else []
@@ -56,18 +57,13 @@ def under_spec_names(rows: pa.Table, spec: DatasetSpec, name: str, remarks: list
 def column_called(given: str, spec: DatasetSpec) -> Column | None:
     """The column of the spec that a file's header means; None if there is none."""
     declared = {called: column for column, called in spec.files.fields.items()}
-    compared = _compared(declared.get(given, given), spec)
-    return next((column for column in spec.columns if _compared(column.name, spec) == compared), None)
+    compared = compared_name(declared.get(given, given), spec.files)
+    return next((column for column in spec.columns if compared_name(column.name, spec.files) == compared), None)
 
 
 def quoted(name: str) -> str:
     """A column's name in a sentence, in quotes where its borders would not show."""
     return name if _PLAIN.fullmatch(name) else repr(name)
-
-
-def _compared(name: str, spec: DatasetSpec) -> str:
-    compared = unicodedata.normalize("NFC", name.strip())
-    return compared.casefold() if spec.files.header == "any case" else compared
 
 
 def _with_declared(rows: pa.Table, spec: DatasetSpec) -> pa.Table:

@@ -35,11 +35,12 @@ from perennial.data.readers.limits import refuse_too_large
 from perennial.data.readers.packing import BINARY, SHEETS, chunks, copied, files_in, form_of
 from perennial.data.readers.picture_files import holds_pictures
 from perennial.data.readers.sheets import beginnings
-from perennial.data.readers.values import is_text, number_pattern, truth_words
+from perennial.data.readers.values import is_text
 from perennial.data.readers.written import as_written, sentences
 from perennial.data.wall_times import wall_times
 from perennial.encoding import EXACT, FALSE, TRUE
 from perennial.errors import BatchRefused
+from perennial.forms import number_pattern, truth_words
 from perennial.specs import ColumnType, DatasetSpec, FileForm
 
 ERRORS = ("#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")  # of spreadsheets, besides #N/A

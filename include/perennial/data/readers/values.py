@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,8 @@ from perennial.clock import EPOCHS, UTC, WITH_OFFSET
 from perennial.column_types import kind_of
 from perennial.column_types.kind import UnfitRow
 from perennial.data.wall_times import hours_of_change, is_time, wall_times
-from perennial.encoding import EXACT, FALSE, TRUE
+from perennial.encoding import EXACT
+from perennial.forms import number_pattern, thousands_pattern, truth_words
 from perennial.specs import Column, ColumnType, FileForm
 
 TYPES: dict[str, pa.DataType] = {
@@ -129,19 +129,6 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def number_pattern(form: FileForm) -> str:
-    """The regular expression of a number as the form has it, not a number and infinity included."""
-    digits, mark = "[0-9]+", re.escape(form.decimal)
-    if form.thousands:
-        digits = rf"(?:[0-9]+|[0-9]{{1,3}}(?:{_thousands(form)}[0-9]{{3}})+)"
-    return rf"^[+-]?(?:(?:{digits}(?:{mark}[0-9]*)?|{mark}[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))$"
-
-
-def truth_words(form: FileForm) -> tuple[list[str], list[str]]:
-    """The words for true and for false, in lower case."""
-    return [*TRUE, *(word.casefold() for word in form.true)], [*FALSE, *(word.casefold() for word in form.false)]
-
-
 def _without_nulls(values: pa.ChunkedArray, column: Column, form: FileForm, remarks: list[str]) -> pa.ChunkedArray:
     """Texts of which declared words, and where no text belongs also blanks, are null."""
     missing = pa.scalar(None, values.type)
@@ -215,14 +202,10 @@ def _plain_numbers(values: pa.ChunkedArray, form: FileForm) -> pa.ChunkedArray:
     """Texts of numbers without thousands marks, with a point as decimal mark and without a plus."""
     plain = pc.utf8_trim_whitespace(values)
     if form.thousands:
-        plain = pc.replace_substring_regex(plain, _thousands(form), "")
+        plain = pc.replace_substring_regex(plain, thousands_pattern(form), "")
     if form.decimal != ".":
         plain = pc.replace_substring(plain, form.decimal, ".")
     return pc.replace_substring_regex(plain, r"^\+", "")
-
-
-def _thousands(form: FileForm) -> str:
-    return "[ \u00a0\u202f\u2009]" if form.thousands == " " else re.escape(form.thousands)
 
 
 def _like(values: pa.ChunkedArray, kind: ColumnType, form: FileForm) -> pa.ChunkedArray:

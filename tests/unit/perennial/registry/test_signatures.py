@@ -43,6 +43,29 @@ def test_what_breaks_callers_and_what_does_not(before, now, breaking, compatible
     assert Changes.read(found.as_json()) == found
 
 
+CITY = {"name": "city", "type": "string", "nullable": True}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "breaking", "compatible"),
+    [
+        ({}, {"decimal": ","}, [], []),
+        ({"decimal": ","}, {"thousands": "."}, ["decimal mark `.` and the thousands mark `.`"], []),
+        ({"true": ["ja"]}, {}, ["no text is read", "`ja` is no longer true"], []),
+        ({"nulls": ["-"]}, {"nulls": ["-", "n/a"]}, ["`city` must be null, not `n/a`"], ["`n/a` may be sent for a missing value"]),
+        ({"times": ["%d.%m.%Y"], "false": ["nein"]}, {"false": ["nein"]}, ["`%d.%m.%Y` is no longer a form of times"], []),
+        ({"fields": {"seat": "Platz"}, "header": "any case"}, {"fields": {"seat": "Sitz"}},
+         ["`seat` must be sent under that name or as files have it now", "in the case of their names"], []),
+    ],
+)  # fmt: skip
+def test_forms_of_texts_are_compared(before, now, breaking, compatible):
+    """SE-12: What a caller may send as files have it: what is no longer read breaks callers, what is read too does not."""
+    changes = compare(signature(SEAT, CITY, files=before), signature(SEAT, CITY, files=now))
+    for said, wanted in ((changes.breaking, breaking), (changes.compatible, compatible)):
+        assert len(said) == len(wanted)
+        assert all(part in whole for part, whole in zip(wanted, said, strict=True))
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

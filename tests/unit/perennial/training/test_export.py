@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from perennial import discovery
 from perennial.encoding import columns_from_rows
 from perennial.errors import StoredDataDamaged, TrainingRefused
-from perennial.specs import DatasetSpec, ModelSpec
+from perennial.specs import DatasetSpec, FileForm, ModelSpec
 from perennial.training import export as module
 from perennial.training.batches import rows_of
 from perennial.training.calibration import Calibration
@@ -113,6 +114,15 @@ def test_the_signature_names_the_inputs(sealed: Sealed) -> None:
         {"name": "n", "nullable": True, "type": "int"},
         {"name": "kind", "nullable": False, "type": "string"},
     ]
+
+
+def test_the_signature_carries_the_form_of_files() -> None:
+    """DM-18, MO-12: What requests follow of it, as JSON; nothing where nothing is declared, so that versions from before are the same."""
+    spec, dataset = discovery.model("flight_delays"), discovery.dataset("flights")
+    form = FileForm(separator=";", decimal=",", nulls=("n/a",), extra="drop", fields={"carrier": "Linie", "tailnum": "Kennzeichen"})
+    assert "files" not in module.signature(spec, dataset)
+    told = module.signature(spec, dataset.model_copy(update={"files": form}))["files"]
+    assert json.loads(json.dumps(told)) == told == {"decimal": ",", "nulls": ["n/a"], "fields": {"carrier": "Linie"}}
 
 
 def test_any_number_of_rows_is_scored(sealed: Sealed, toy_columns: Callable[..., dict[str, np.ndarray]]) -> None:
