@@ -11,6 +11,7 @@ from perennial.commands import outcomes
 from perennial.commands.land import land_files
 from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
 from perennial.labelling.answers import Target, now_text, people_of
+from perennial.labelling.asked import Asked
 from perennial.labelling.consensus import Held, Rule, history
 from perennial.labelling.exports import Export, read_export
 from perennial.labelling.handing_on import new_answers, rows_to_hand_on
@@ -40,6 +41,8 @@ def import_labels(settings: Settings, store: Store, file: Path, dataset: str | N
         raise BatchRefused(f"{file.name} has no label for {target.name}: nothing was landed.")
     if sum(not answer.person for answer in export.answers):
         print("The labels of whom the export does not tell count as one person's: name him with --person.")
+    if remark := _never_asked(store, target, export):
+        print(on_terminal(remark))
     new = _record(store, target, export, file, rule)
     imports = Imports(store, target.name)
     for one in imports.to_hand_on():
@@ -79,6 +82,18 @@ def write_rows(file: Path, one: Import, target: Target, feed: DatasetSpec | None
             writer.writerow(values[name].replace(".", mark) if name in floats else values[name] for name in columns)
 
 
+def _never_asked(store: Store, target: Target, export: Export) -> str:
+    """A sentence on labels of rows that no tasks were written of; empty if there are none, or none were ever written."""
+    asked = Asked(store, target.name).keys()
+    strange = list(dict.fromkeys(answer.key for answer in export.answers if answer.key not in asked)) if asked else []
+    if not strange:
+        return ""
+    return (
+        f"{len(strange)} of the rows were never written as tasks; the first has {target.words_of(strange[0])}. "
+        "Look whether its key is written as in the table: a label whose key no row has is nobody's."
+    )
+
+
 def _record(store: Store, target: Target, export: Export, file: Path, rule: Rule) -> Import | None:
     """Store what the export brings that was not known; None if that is nothing."""
     while True:
@@ -113,7 +128,6 @@ def _summary(imports: Imports, target: Target, rule: Rule, new: Import | None) -
 
 def held_words(one: Held, target: Target, imports: Imports) -> str:
     """A row without an agreed label: its key, why, and the label that was agreed on before and stays."""
-    key = ", ".join(f"{c.name} {value}" for c, value in zip(target.key, one.key, strict=True))
     before = imports.handed_on.get(one.key)
     stays = f"; {', '.join(before[-1].label.values())} was agreed on before, and stays" if before else ""
-    return f"{key}: {one.why}{stays}"
+    return f"{target.words_of(one.key)}: {one.why}{stays}"

@@ -13,7 +13,7 @@ from perennial.labelling.agreement import Agreement, agreement
 from perennial.labelling.consensus import Rule, history, newest_answers
 from perennial.labelling.doubtful import Doubt, find_doubtful
 from perennial.labelling.imports import Imports
-from perennial.labelling.report import DoubtfulLabel, Report, page, text, words_of
+from perennial.labelling.report import DoubtfulLabel, Report, page, text
 from perennial.results import on_terminal
 from perennial.store import Store
 
@@ -44,7 +44,7 @@ def report_of(model: Model, rule: Rule) -> Report:
     if found and rows is not None and rows.scores is not None:
         for place, likely in zip(found.places, found.classes, strict=True):
             given, scores = int(rows.given[place]), rows.scores[place]
-            key = words_of([column.name for column in rows.target.key], rows.keys[place])
+            key = rows.target.words_of(rows.keys[place])
             labels.append(
                 DoubtfulLabel(key, model.spec.classes[given], model.spec.classes[likely], float(scores[likely]), float(scores[given]))
             )
@@ -60,8 +60,7 @@ def _agreement(model: Model, rule: Rule) -> tuple[Agreement | None, tuple[tuple[
         return None, (), 0
     known = history(imports.answers, target, rule)
     agreed = {key: steps[-1].label for key, (steps, why) in known.items() if steps and why is None}
-    names = [column.name for column in target.key]
-    held = tuple((words_of(names, key), why.why) for key, (_, why) in sorted(known.items()) if why)
+    held = tuple((target.words_of(key), why.why) for key, (_, why) in sorted(known.items()) if why)
     column = model.spec.label if model.spec.label in {c.name for c in target.labels} else target.labels[0].name
     return agreement(newest_answers(imports.answers, target), agreed, target, column, model.spec.training.seed), held, len(agreed)
 

@@ -69,6 +69,10 @@ class Target:
         """The key of a row as texts; a key that is written in another way is the same one."""
         return tuple(plain(row.get(column.name), column, self.time_zone) for column in self.key)
 
+    def words_of(self, key: Key) -> str:
+        """A row for a person: its key columns with their values."""
+        return ", ".join(f"{column.name} {value}" for column, value in zip(self.key, key, strict=True))
+
     def moment(self, known: str) -> datetime:
         """The moment of a time as it is written. Raises ValueError if it is none."""
         return moment(wall_time(known, UTC)) if has_offset(known) else moment(wall_time(known), self.time_zone)

@@ -32,6 +32,10 @@ from perennial.labelling.answers import Answer, Target, has_offset, plain
 
 CHANGED = ("updated_at", "created_at")  # of an annotation: when its label became known
 PERSON = "_person"  # column of plain CSV
+KEY = "_key"  # of our own tasks: the key columns with their values, which no tool has fields of the same name for
+OWN = frozenset(
+    {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
+)  # Label Studio's, in flat exports
 UNDATED = "_undated"  # in annotations whose export may tell no time
 WHO = (PERSON, "completed_by", "annotator")  # where exports have the person
 FORMS = "give an export of Label Studio (JSON, JSON-MIN or CSV), of CVAT (CVAT for images 1.1, COCO), or plain CSV"
@@ -102,7 +106,7 @@ def _answer(target: Target, annotation: Mapping[str, Any], where: str, person: s
     label = {column.name: plain(given[column.name], column, target.time_zone) for column in target.labels}
     _refuse_strange(label, target, where)
     known = next((str(annotation[name]).strip() for name in (target.known, *CHANGED) if annotation.get(name)), "")
-    key = target.key_of(annotation)
+    key = target.key_of(_key_columns(annotation, target, where))
     lacks = [column.name for column, value in zip(target.key, key, strict=True) if not value]
     if not known and not {UNDATED, PERSON} & set(annotation):  # filled in by hand, nobody writes a time: it counts from now
         lacks.append(target.known)
@@ -115,6 +119,24 @@ def _answer(target: Target, annotation: Mapping[str, Any], where: str, person: s
     except ValueError:
         raise BatchRefused(f"{where}: its {target.known} is {known[:40]!r}, which is no time like 2024-02-01T10:00:00Z.") from None
     return Answer(key, next(filter(None, (_person(annotation.get(name)) for name in WHO)), person), label, known)
+
+
+def _key_columns(annotation: Mapping[str, Any], target: Target, where: str) -> Mapping[str, Any]:
+    """Where the key columns are: in `_key` of tasks that Perennial wrote, else in the data of the task."""
+    named = annotation.get(KEY)
+    if isinstance(named, str) and named:
+        try:
+            named = json.loads(named)
+        except ValueError:
+            raise BatchRefused(f"{where}: its {KEY} is no JSON: leave that column as it was written.") from None
+    if isinstance(named, dict):
+        return named
+    hidden = [column.name for column in target.key if column.name in OWN and "annotator" in annotation]
+    if hidden:
+        raise BatchRefused(
+            f"{where}: {hidden[0]} in a flat export is Label Studio's own, not that of {target.name}: export the project as JSON."
+        )
+    return annotation
 
 
 def _refuse_strange(label: Mapping[str, str], target: Target, where: str) -> None:

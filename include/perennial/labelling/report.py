@@ -8,7 +8,6 @@ Doubtful labels: No version serves yet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
@@ -209,8 +208,3 @@ def _doubt_sections(report: Report) -> list[str]:
 
 def _more(count: int) -> str:
     return f"<p class='quiet small'>and {count - ON_PAGE:,} more</p>" if count > ON_PAGE else ""
-
-
-def words_of(names: Sequence[str], key: Sequence[str]) -> str:
-    """A row for a person: its key columns with their values."""
-    return ", ".join(f"{name} {value}" for name, value in zip(names, key, strict=True))

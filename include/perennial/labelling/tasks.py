@@ -1,6 +1,7 @@
 """Tasks for people: rows with the model's answer, as Label Studio imports them, and as plain CSV.
 
-A task holds the key columns, so that what comes back joins, the inputs of the model, and why it was chosen. Nothing else leaves the store.
+A task holds the key columns, so that what comes back joins (also as one field, `_key`: flat exports of Label Studio put their own number
+over a column `id`), the inputs of the model, and why it was chosen. Nothing else leaves the store.
 
     >>> from perennial.labelling.answers import Target
     >>> from perennial.labelling.tasks import Form, Task, label_studio
@@ -27,7 +28,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from perennial.labelling.answers import Target
-from perennial.labelling.exports import PERSON
+from perennial.labelling.exports import KEY, PERSON
 from perennial.specs import Column
 
 INPUTS, REASON, PROBABILITY, GIVEN = "_inputs", "_chosen_by", "_probability", "_given"  # names that no column of a dataset has
@@ -93,7 +94,7 @@ def label_studio(tasks: Sequence[Task], form: Form) -> list[dict[str, Any]]:
 
 
 def _label_studio(task: Task, form: Form) -> dict[str, Any]:
-    data = {**_json(task.key), INPUTS: _json(task.inputs), REASON: task.reason, PROBABILITY: task.probability}
+    data = {**_json(task.key), KEY: _json(task.key), INPUTS: _json(task.inputs), REASON: task.reason, PROBABILITY: task.probability}
     if task.given:
         data[GIVEN] = task.given
     if not task.answer:
@@ -128,11 +129,12 @@ def plain_csv(tasks: Sequence[Task], form: Form) -> str:
     inputs = [name for name in (tasks[0].inputs if tasks else ()) if name not in key]
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow([*key, *labels, PERSON, ANSWER, SCORE, VERSION, GIVEN, REASON, PROBABILITY, *inputs])
+    writer.writerow([*key, *labels, PERSON, KEY, ANSWER, SCORE, VERSION, GIVEN, REASON, PROBABILITY, *inputs])
     for task in tasks:
         shown = [_shown(value) for value in _json({name: task.inputs[name] for name in inputs}).values()]
         about = [task.answer, "" if task.score is None else f"{task.score:.6g}", task.version, task.given, task.reason, task.probability]
-        writer.writerow([*_json(task.key).values(), *("" for _ in labels), "", *about, *shown])
+        named = json.dumps(_json(task.key), ensure_ascii=False)  # a table program may write numbers and times of a column in its own way
+        writer.writerow([*_json(task.key).values(), *("" for _ in labels), "", named, *about, *shown])
     return sink.getvalue()
 
 

@@ -12,6 +12,10 @@ from perennial import discovery
 from perennial.commands import labels
 from perennial.data.readers import read_batch
 from perennial.errors import BatchRefused
+from perennial.labelling.answers import Target
+from perennial.labelling.asked import Asked
+from perennial.labelling.exports import read_export
+from perennial.labelling.imports import Imports
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec, FileForm
 from perennial.store import FolderStore
@@ -202,3 +206,40 @@ def test_what_was_not_handed_on_is_made_up_for(land: Any, monkeypatch: pytest.Mo
             land("a.csv", PLAIN)
     (row,) = land("a.csv", PLAIN)
     assert row["claim"] == 7
+
+
+@pytest.mark.parametrize("named", [{"_key": {"id": 7}}, {"_key": '{"id": 7}'}, {}])
+def test_the_tools_own_number_is_no_key(tmp_path: Path, named: dict[str, Any]) -> None:
+    """DM-03: Flat exports of Label Studio have the task's number in the place of a column `id`: our tasks carry their key twice, and
+    without that such a file is refused."""
+    target = Target("verdicts", (Column(name="id", type="int"),), (Column(name="fraud", type="string"),), "known")
+    file = tmp_path / "min.json"
+    file.write_text(json.dumps([{"id": 1, "annotator": 3, "fraud": "yes", "updated_at": "2024-02-01T22:30:00Z", **named}]))
+    if named:
+        assert [answer.key for answer in read_export(file, target).answers] == [("7",)]
+    else:
+        with pytest.raises(BatchRefused, match="id in a flat export is Label Studio's own"):
+            read_export(file, target)
+
+
+def test_two_imports_at_a_time(land: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """DM-03: The one that comes second sees what the first brought: nothing is lost, nothing is there twice."""
+    add, others = Imports.add, [json.dumps([said(7, "yes", 1)])]
+
+    def slower(imports: Imports, new: Any) -> bool:
+        if others:
+            land("other.json", others.pop())
+        return add(imports, new)
+
+    monkeypatch.setattr(Imports, "add", slower)
+    rows = land("mine.json", json.dumps([said(7, "yes", 1), said(8, "no", 2)]))
+    assert [(row["claim"], row["fraud"]) for row in rows] == [(8, "no")]
+    answers = Imports(FolderStore(str(tmp_path / "store")), "verdicts").answers
+    assert [(answer.key, answer.person) for answer in answers] == [(("7",), "1"), (("8",), "2")]
+
+
+def test_labels_of_rows_that_nobody_was_asked_about(land: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """DM-10: A key that no task had is taken and named: perhaps a table program wrote it in its own way."""
+    Asked(FolderStore(str(tmp_path / "store")), "verdicts").add({"keys": [["7"]]})
+    land("a.json", json.dumps([said(7, "yes", 1), said(8, "no", 2)]))
+    assert "1 of the rows were never written as tasks; the first has claim 8." in capsys.readouterr().out

@@ -169,7 +169,7 @@ def test_tasks_hold_the_key_the_inputs_and_the_answer(store: FolderStore, tmp_pa
     assert (choices.get("name"), [choice.get("value") for choice in choices]) == ("late", ["on_time", "late"])
     assert config.find("Table").attrib == {"name": choices.get("toName"), "value": "$_inputs"}  # type: ignore[union-attr]
     for task in tasks_in(tmp_path / "tasks.json"):
-        assert set(task["data"]) == {*KEY, "_inputs", "_chosen_by", "_probability"}
+        assert set(task["data"]) == {*KEY, "_key", "_inputs", "_chosen_by", "_probability"}
         assert list(task["data"]["_inputs"]) == [i["name"] for i in INPUTS]
         (prediction,) = task["predictions"]
         (result,) = prediction["result"]
