@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from perennial.commands._labels_report import doubtful_labels
-from perennial.commands._labels_rows import Model, Rows, logged_rows, opened, slice_name, strangeness, table_rows, worst_slice
+from perennial.commands._labels_rows import Model, Rows, label_values, logged_rows, opened, slice_name, strangeness, table_rows, worst_slice
 from perennial.encoding import text
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.labelling.answers import now_text, plain
@@ -166,20 +166,26 @@ def form_of(model: Model) -> Form:
     column = names.get(model.spec.label)
     if column is None:
         raise UnknownName(f"{target.name} has no column {model.spec.label}, which is the label of {model.spec.name}: correct its spec.")
-    by_class = values_of_classes(model, column)
-    choices = tuple(by_class[place] for place in range(len(model.spec.classes))) if model.spec.classes and by_class else ()
+    by_class = values_of_classes(model, column, label_values(model)) if model.spec.classes else {}
+    choices = tuple(by_class[place] for place in sorted(by_class))
     return Form(target, choices, column.name)
 
 
-def values_of_classes(model: Model, column: Column) -> dict[int, str]:
-    """For each class the value of the label column that means it; empty where no single value does."""
+def values_of_classes(model: Model, column: Column, seen: Sequence[str] = ()) -> dict[int, str]:
+    """For each class the value of the label column that means it; empty where no single value does.
+
+    Args:
+        model: whose features make the classes.
+        column: that a person fills in.
+        seen: words that labels of the feed have, the most frequent first.
+    """
     places = range(len(model.spec.classes))
     if column.type in ("int", "float"):
         if any(_label_of(model, column.name, between) in places for between in (-1.0, len(places) + 0.5)):
             return {}  # a class is made of a range of numbers
         tried: list[Any] = [float(number) for number in dict.fromkeys([*_numbers(model.spec.classes), *places])]
     else:
-        tried = [False, True] if column.type == "bool" else list(model.spec.classes)
+        tried = [False, True] if column.type == "bool" else [*model.spec.classes, *seen]
     by_class: dict[int, str] = {}
     for value in tried:
         place = _label_of(model, column.name, value)

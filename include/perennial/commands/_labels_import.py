@@ -18,7 +18,7 @@ from perennial.labelling.handing_on import new_answers, rows_to_hand_on
 from perennial.labelling.imports import Import, Imports
 from perennial.results import on_terminal
 from perennial.settings import Settings
-from perennial.specs import DatasetSpec, LabelSpec
+from perennial.specs import DatasetSpec
 from perennial.store import Store
 
 SHOWN = 10  # rows without an agreed label that are named
@@ -63,8 +63,8 @@ def feed_of(dataset: str | None, model: str | None) -> DatasetSpec | None:
     """The label feed of that name, or of a model; None if the model has none: then labels become outcomes of its predictions."""
     if dataset is not None:
         return discovery.dataset(dataset)
-    labels = discovery.model(model or "").labels
-    return discovery.dataset(labels.dataset) if isinstance(labels, LabelSpec) else None
+    labels = discovery.model(model or "").feed
+    return discovery.dataset(labels.dataset) if labels else None
 
 
 def write_rows(file: Path, one: Import, target: Target, feed: DatasetSpec | None = None) -> None:

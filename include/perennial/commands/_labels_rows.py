@@ -31,7 +31,7 @@ from perennial.monitoring.performance import event_days, logged_scores
 from perennial.monitoring.windows import Window
 from perennial.profiles.reference import watched
 from perennial.served_tables import INPUT
-from perennial.specs import CALENDAR_SLICES, DatasetSpec, LabelSpec, ModelSpec
+from perennial.specs import CALENDAR_SLICES, NO_SCALARS, DatasetSpec, ModelSpec
 from perennial.stages._references import References
 from perennial.stages._traffic import Traffic
 from perennial.stages.evaluate import Sealed, calendar_slices
@@ -39,6 +39,7 @@ from perennial.stages.train import RECORD
 from perennial.store import Store
 from perennial.training.scoring import load_features, score
 
+MOST_WORDS = 100  # different labels that may be words to choose from
 FIRST, LAST = datetime(1, 1, 2, tzinfo=timezone.utc), datetime(9999, 12, 30, tzinfo=timezone.utc)
 
 
@@ -56,7 +57,7 @@ class Model:
     @property
     def feed(self) -> DatasetSpec | None:
         """The label feed; None if labels are outcomes."""
-        return discovery.dataset(self.spec.labels.dataset) if isinstance(self.spec.labels, LabelSpec) else None
+        return discovery.dataset(self.spec.feed.dataset) if self.spec.feed else None
 
     @property
     def has_own_label(self) -> bool:
@@ -229,10 +230,11 @@ def strangeness(model: Model, rows: Rows) -> Floats | str:
     if model.number is None:
         return f"No version of {model.spec.name} serves yet: there is no reference to be unlike."
     references = References(model.store, model.spec, model.dataset, {model.number: model.digest})
-    columns = [name for name in watched(references.as_of(model.number), model.dataset)[0] if name in rows.frame.columns]
-    past = references.sampled(model.number, list(dict.fromkeys([model.dataset.time_column, *columns])))
+    names = [name for name in watched(references.as_of(model.number), model.dataset)[0] if name in rows.frame.columns]
+    columns = [name for name in names if model.dataset.column(name).type not in NO_SCALARS]
     if not columns:
         return "No input is watched."
+    past = references.sampled(model.number, [model.dataset.time_column, *columns])
     days = event_days(past[model.dataset.time_column])
     watch = fit_watch(past.select(columns), days, model.spec.monitoring.anomaly_detector, model.spec.training.seed)
     if isinstance(watch, str):
@@ -259,6 +261,14 @@ def worst_slice(model: Model) -> tuple[str, str, float, int] | str:
         return "No slice of the champion's evaluation has enough rows."
     loss, column, value, rows = max(found)
     return column, value, loss, rows
+
+
+def label_values(model: Model) -> list[str]:
+    """Words that the labels of the feed have, the most frequent first; not more than `MOST_WORDS`."""
+    labels = newest_snapshot(model).labels
+    values = labels.latest[model.spec.label].drop_null().value_counts().to_pylist() if labels else []
+    words = [value["values"] for value in sorted(values, key=lambda value: (-value["counts"], str(value["values"])))]
+    return [word for word in words[:MOST_WORDS] if isinstance(word, str)]
 
 
 def _labelled_keys(model: Model) -> list[Key]:

@@ -129,12 +129,13 @@ def plain_csv(tasks: Sequence[Task], form: Form) -> str:
     inputs = [name for name in (tasks[0].inputs if tasks else ()) if name not in key]
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow([*key, *labels, PERSON, KEY, ANSWER, SCORE, VERSION, GIVEN, REASON, PROBABILITY, *inputs])
+    heads = [f"_input_{name}" if name in labels else name for name in inputs]  # what is to be filled in has its name alone
+    writer.writerow([*key, *labels, PERSON, KEY, ANSWER, SCORE, VERSION, GIVEN, REASON, PROBABILITY, *heads])
     for task in tasks:
         shown = [_shown(value) for value in _json({name: task.inputs[name] for name in inputs}).values()]
         about = [task.answer, "" if task.score is None else f"{task.score:.6g}", task.version, task.given, task.reason, task.probability]
         named = json.dumps(_json(task.key), ensure_ascii=False)  # a table program may write numbers and times of a column in its own way
-        writer.writerow([*_json(task.key).values(), *("" for _ in labels), "", named, *about, *shown])
+        writer.writerow([*map(_shown, _json(task.key).values()), *("" for _ in labels), "", named, *about, *shown])
     return sink.getvalue()
 
 

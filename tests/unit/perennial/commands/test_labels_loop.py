@@ -8,7 +8,7 @@ import inspect
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 
 from perennial import discovery
 from perennial.commands import labels
+from perennial.commands._labels_choose import values_of_classes
 from perennial.data.snapshots import model_snapshot, table_of
 from perennial.data.tables import Table
 from perennial.errors import UnknownName
@@ -296,3 +297,30 @@ def test_doubtful_labels_are_asked_about_again(store: FolderStore, tmp_path: Pat
     rows = snapshot.rows()
     now = {str([row.carrier, row.scheduled_departure.isoformat(), str(row.distance)]): row.late for row in rows.itertuples()}
     assert {now[key] for key in wrong} == {"late"}
+
+
+def numbers(rule: Callable[[float], float]) -> Any:
+    """Features that make a class of a number."""
+    return lambda columns: [rule(value) for value in columns["y"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "label", "values"),
+    [
+        ("string", ("no", "yes"), lambda columns: [{"no": 0, "yes": 1}.get(v, np.nan) for v in columns["y"]], ["no", "yes"]),
+        ("string", ("no", "yes"), lambda columns: [{"N": 0, "Y": 1}.get(v, np.nan) for v in columns["y"]], []),
+        ("bool", ("no", "yes"), lambda columns: [float(v) for v in columns["y"]], ["false", "true"]),
+        ("int", ("a", "b", "c"), numbers(float), ["0", "1", "2"]),
+        ("int", ("1", "2"), numbers(lambda v: {1: 0.0, 2: 1.0}.get(int(v) if v == int(v) else 0, np.nan)), ["1", "2"]),
+        ("float", ("on_time", "late"), numbers(lambda v: float(v >= 15)), []),
+        ("int", ("on_time", "late"), lambda columns: columns["y"] + columns["z"], []),
+    ],
+)
+def test_which_value_means_a_class(kind: Any, classes: tuple[str, ...], label: Any, values: list[str]) -> None:
+    """DM-10: What a person is to choose is what the features make the classes of; where no single value means a class, or it takes other
+    columns, nothing is guessed."""
+    model: Any = SimpleNamespace(spec=SimpleNamespace(classes=classes), features=SimpleNamespace(label=label))
+    by_class = values_of_classes(model, Column(name="y", type=kind))
+    assert [by_class[place] for place in sorted(by_class)] == values
+    if kind == "string":  # unless labels that are there already show which words mean them
+        assert values_of_classes(model, Column(name="y", type=kind), ["?", "Y", "N"]) == dict(enumerate(values or ["N", "Y"]))
