@@ -291,6 +291,11 @@ class Series:
         mean, deviation = (float(known.mean()), float(known.std())) if known.size else (0.0, 1.0)
         return cls(column, length, mean, deviation if deviation > _least(mean) else 1.0, limit, last)
 
+    @property
+    def width(self) -> int:
+        """Values per row."""
+        return 2 * self.length
+
     def encode(self, columns: Columns) -> Array:
         """float32 [rows, 2, length]: the values, 0 where there is none, and 1 where there is one."""
         lists = columns[self.column].tolist()
@@ -470,8 +475,8 @@ class Encoder:
         }
 
     def width(self, tensor: str) -> int:
-        """Values per row of a tensor of numbers or categories."""
-        return sum(part.width for part in self.tensors[tensor] if not isinstance(part, Block | Series | Words | Grams | Tensor | Pixels))
+        """Values per row of a tensor of numbers, of categories or of a series."""
+        return sum(part.width for part in self.tensors[tensor] if not isinstance(part, Block | Words | Grams | Tensor | Pixels))
 
     def sizes(self, tensor: str) -> list[int]:
         """Number of codes of each part of a tensor of codes: categories, words or grams."""

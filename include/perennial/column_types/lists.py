@@ -146,9 +146,17 @@ class Lists(ColumnKind):
 
     @property
     def logged(self) -> tuple[tuple[str, ...], Callable[[Declared], Sql], str]:
-        """An array; its elements are checked by the cast."""
+        """An array without an element that is missing or of another type."""
         types = {"float": "double[]", "int": "bigint[]", "string": "varchar[]"}
-        return ("ARRAY",), lambda column: lambda text, kind: f"try_cast({text} as {types[column.of]})", "no list"
+
+        def sql(column: Declared) -> Sql:
+            def of_text(text: str, kind: str) -> str:
+                array = f"try_cast(try_cast({text} as json) as {types[column.of]})"
+                return f"case when len(list_filter({array}, lambda x: x is null)) = 0 then {array} end"
+
+            return of_text
+
+        return ("ARRAY",), sql, "no list of what the column holds"
 
 
 def most_frequent(counts: Counter[str]) -> tuple[str, ...]:

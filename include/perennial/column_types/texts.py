@@ -19,6 +19,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+TEXT_WORDS = 4  # in a value, on average, from which on strings are free text
+DIFFERENT = 0.5  # share of different values among all, from which on they may be: what repeats is a category, however long its name
+
+
+def are_free_text(values: pa.ChunkedArray) -> bool:
+    """Whether strings are free text, and no categories or ids: four words on average, and half of the values differ from one another."""
+    import pyarrow.compute as pc
+
+    known = pc.utf8_trim_whitespace(values.drop_null().cast("string"))
+    known = known.filter(pc.not_equal(known, ""))
+    if not len(known) or pc.count_distinct(known).as_py() < DIFFERENT * len(known):
+        return False
+    words: float = pc.mean(pc.list_value_length(pc.utf8_split_whitespace(known))).as_py()
+    return words >= TEXT_WORDS
+
+
 class Texts(ColumnKind):
     """Text that is read for its words, never counted as a category."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -16,7 +16,10 @@ from perennial.data.readers.proposals import declaration
 from perennial.errors import UnknownName
 from perennial.quality.proposals import proposals
 from perennial.quality.suite_file import expectation_of
-from perennial.specs import DatasetSpec, FileForm
+from perennial.specs import NO_SCALARS, Column, DatasetSpec, FileForm
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def dataset_files(
@@ -53,7 +56,7 @@ def dataset_files(
         "files": f"\n    files={declaration(spec.files)}," if spec.files != FileForm() else "",
         "imports": "Column, DatasetSpec, FileForm" if spec.files != FileForm() else "Column, DatasetSpec",
         "columns": "\n".join(
-            f'        Column(name={quoted(c.name)}, type="{c.type}"{", nullable=True" if c.nullable else ""}, meaning=""),'
+            f'        Column(name={quoted(c.name)}, type="{c.type}"{_of(c)}{", nullable=True" if c.nullable else ""}, meaning=""),'
             for c in spec.columns
         ),
     }
@@ -65,17 +68,26 @@ def dataset_files(
     return files, _dataset_words(sample, spec, times, key, event_time)
 
 
+def _of(column: Column) -> str:
+    return f', of="{column.of}"' if column.of else ""
+
+
 def _key(sample: Sample, event_time: str, label: str) -> list[str]:
     """The first column of whole numbers or words that names each row, else another time, else the event time; none if none does."""
-    rows = sample.rows.drop_duplicates()  # identical rows of a file are one
-    whole = [
-        c for c in sample.columns if c.name not in (event_time, label) and c.type not in ("float", "bool") and rows[c.name].notna().all()
-    ]
+    rows = _different(sample)
+    others, types = (event_time, label), ("float", "bool", *NO_SCALARS)
+    whole = [c for c in sample.columns if c.name not in others and c.type not in types and rows[c.name].notna().all()]
     first = sorted((c for c in whole if rows[c.name].is_unique), key=lambda column: column.type not in ("int", "string"))
     if first:
         return [first[0].name]
     known = event_time and rows[event_time].notna().all() and rows[event_time].is_unique
     return [event_time] if known else []
+
+
+def _different(sample: Sample) -> pandas.DataFrame:
+    """The rows without those that repeat another: identical rows of a file are one."""
+    lists = {c.name: sample.rows[c.name].map(lambda value: None if value is None else tuple(value)) for c in sample.columns if c.of}
+    return sample.rows[~sample.rows.assign(**lists).duplicated()]
 
 
 def _refuse_future(sample: Sample, spec: DatasetSpec) -> None:
@@ -96,14 +108,14 @@ def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str
     """A line for each decision that the sample left open."""
     said, rows = lines_of_form(sample), f"{len(sample.rows):,} rows"
     if not spec.key:
-        same = int(sample.rows.duplicated().sum())
+        same = len(sample.rows) - len(_different(sample))
         dropped = f"{same:,} of {rows} repeat another and would be dropped and counted" if same else f"no two of {rows} are the same"
         said.append(
             f"key: none, as no column names a row: rows are named by a hash of their content ({dropped}). "
             'If identical rows are different things, write row_id="position"; --key a,b names columns that together name a row'
         )
     elif key is None:
-        same = int(sample.rows.duplicated().sum())
+        same = len(sample.rows) - len(_different(sample))
         aside = f", where {same:,} that repeat another are dropped and counted" if same else ""
         what = f"which has {len(sample.rows) - same:,} different values in {rows}{aside}"
         said.append(f"key: {', '.join(spec.key)}, {what}; --key says otherwise")

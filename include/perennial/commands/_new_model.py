@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perennial import discovery, encoding
 from perennial.commands import _sample
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 50
 LEAST_DAYS = 3  # one for each part of a split by time
+ELEMENTS = 32  # of a list of numbers that a new model reads
+WORD_WIDTH = 16  # numbers by which a new model describes a word
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ class _Plan:
     def numbers(self) -> list[str]:
         """Inputs that are numbers."""
         return [c.name for c in self.inputs if c.type in ("int", "float", "bool")]
+
+    @property
+    def texts(self) -> list[str]:
+        """Inputs that are free text, or lists of words."""
+        return [c.name for c in self.inputs if c.type == "text" or c.of == "string"]
+
+    @property
+    def series(self) -> list[str]:
+        """Inputs that are lists of numbers."""
+        return [c.name for c in self.inputs if c.of in ("int", "float")]
 
     @property
     def categories(self) -> list[str]:
@@ -80,7 +92,7 @@ def model_files(
     plan = _plan(spec, spec.column(label), task, sample, inputs)
     metric = "rmse" if plan.task == "regression" else "log_loss"
     time = [plan.clock] if plan.clock else []
-    row = {c.name: "a" if c.type == "string" else 1.0 for c in plan.inputs} | dict.fromkeys(time, "2024-01-01T10:00:00")
+    row = {c.name: _value_of(c) for c in plan.inputs} | dict.fromkeys(time, "2024-01-01T10:00:00")
     values = {
         "name": name,
         "title": titled(name),
@@ -95,6 +107,7 @@ def model_files(
         "inputs": listed([*time, *(c.name for c in plan.inputs)]),
         "numbers": listed(plan.numbers),
         "categories": listed(plan.categories),
+        "constants": _constants(plan),
         "row": repr(row),
         "not_inputs": "".join(f"{line}\n" for one in plan.left_out for line in _comment(f"No input: {quoted(one.column)}, {one.why}.")),
         "left_out": "; ".join(f"`{one.column}` ({one.why})" for one in plan.left_out) or "nothing",
@@ -278,6 +291,8 @@ def _code(plan: _Plan) -> dict[str, str]:
         *(["Number"] if plan.numbers else []),
         *(["Category"] if plan.categories else []),
         *(["Cycle"] if plan.cycles else []),
+        *(["Series"] if plan.series else []),
+        *(["Words"] if plan.texts else []),
         *(f"{what}s" for what in names),
         "numbers" if of_numbers else "text",
     ]
@@ -288,6 +303,10 @@ def _code(plan: _Plan) -> dict[str, str]:
         tensors.append(f'"numbers": [{", ".join(parts)}]')
     if plan.categories:
         tensors.append('"categories": [Category.fit(found, name) for name in CATEGORIES]')
+    if plan.texts:
+        tensors.append('**{f"text_{i}": [Words.fit(found, name)] for i, name in enumerate(TEXTS)}')
+    if plan.series:
+        tensors.append('**{f"series_{i}": [Series.fit(found, name, ELEMENTS)] for i, name in enumerate(SERIES)}')
     return {
         "imports": ", ".join(sorted(uses, key=lambda w: (w.islower(), w))),
         "label_words": "the number itself" if plan.task == "regression" else "the place of the class in the spec's `classes`",
@@ -295,9 +314,26 @@ def _code(plan: _Plan) -> dict[str, str]:
         "tensors": ", ".join(tensors),
         "derive": _derive(plan, names),
         "derived": "derive(columns)" if plan.cycles else "columns",
-        "found": f"    found = {'derive(columns)' if plan.cycles else 'columns'}\n" if plan.numbers or plan.categories else "",
+        "found": f"    found = {'derive(columns)' if plan.cycles else 'columns'}\n"
+        if plan.numbers or plan.categories or plan.texts or plan.series
+        else "",
         **_network(plan),
     }
+
+
+def _value_of(column: Column) -> Any:
+    """A value for the test of a new model."""
+    one = "a" if column.type in ("string", "text") or column.of == "string" else 1.0
+    return [one, one] if column.type == "list" else one
+
+
+def _constants(plan: _Plan) -> str:
+    """Lines of `features.py` on inputs of words and lists, if there are some."""
+    lines = [f"TEXTS = ({listed(plan.texts)})  # free text, or lists of words"] if plan.texts else []
+    lines += (
+        [f"SERIES = ({listed(plan.series)})  # lists of numbers", f"ELEMENTS = {ELEMENTS}  # of a list that count"] if plan.series else []
+    )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _derive(plan: _Plan, names: Mapping[str, str]) -> str:
@@ -314,9 +350,12 @@ def _derive(plan: _Plan, names: Mapping[str, str]) -> str:
 
 def _network(plan: _Plan) -> dict[str, str]:
     numbers, categories = bool(plan.numbers or plan.cycles), bool(plan.categories)
+    texts, series = [f"text_{i}" for i in range(len(plan.texts))], [f"series_{i}" for i in range(len(plan.series))]
     widths = [
         *(['encoder.width("numbers")'] if numbers else []),
         *(["sum(e.embedding_dim for e in embeddings)"] if categories else []),
+        *([f"{len(texts)} * {WORD_WIDTH}"] if texts else []),
+        *(f'encoder.width("{name}")' for name in series),
     ]
     init = []
     if categories:
@@ -324,17 +363,27 @@ def _network(plan: _Plan) -> dict[str, str]:
             '        embeddings = [nn.Embedding(size, min(8, size // 2 + 1)) for size in encoder.sizes("categories")]',
             "        self.embeddings = nn.ModuleList(embeddings)",
         ]
+    if texts:
+        init.append(
+            f"        self.texts = nn.ModuleList(nn.Embedding(encoder.sizes(n)[0], {WORD_WIDTH}, padding_idx=0) for n in ({listed(texts)}))"
+        )
     init.append(f"        width = {' + '.join(widths)}")
     if plan.centre:  # a network that begins far from its target spends its epochs on the way there
         init.append('        self.mean, self.scale = float(self.options["target_mean"]), float(self.options["target_scale"])')
     parts = [*(["numbers"] if numbers else []), *(["*(e(categories[:, i]) for i, e in enumerate(self.embeddings))"] if categories else [])]
+    if texts:
+        parts.append(f"*(mean_of_codes(e, codes) for e, codes in zip(self.texts, ({', '.join(texts)},), strict=True))")
+    parts += [f"{name}.flatten(1)" for name in series]
     joined = "numbers" if parts == ["numbers"] else f"torch.cat([{', '.join(parts)}], dim=1)"
     answer = [f"        logits: torch.Tensor = self.layers({joined})", "        return logits"]
     if plan.centre:
         answer = [f"        scaled: torch.Tensor = self.layers({joined})", "        return self.mean + self.scale * scaled"]
     return {
         "init": "\n".join(init),
-        "arguments": ", ".join(f"{n}: torch.Tensor" for n, there in (("numbers", numbers), ("categories", categories)) if there),
+        "arguments": ", ".join(
+            f"{n}: torch.Tensor" for n in (*(["numbers"] if numbers else []), *(["categories"] if categories else []), *texts, *series)
+        ),
+        "module_imports": "TaskModule, mean_of_codes" if texts else "TaskModule",
         "forward": "\n".join(answer),
         "hyperparameters": "hidden, learning_rate, weight_decay" + (", target_mean, target_scale" if plan.centre else ""),
     }

@@ -13,17 +13,17 @@ from pydantic import ValidationError
 
 from perennial import encoding
 from perennial.clock import UTC
+from perennial.column_types.texts import are_free_text
 from perennial.data.readers import read_batch
 from perennial.data.readers.proposals import declaration, differences, propose
 from perennial.errors import BatchRefused, UnknownName
 from perennial.ids import LEAST_ROWS, names_rows
-from perennial.specs import Column, DatasetSpec, FileForm
+from perennial.specs import NO_SCALARS, Column, DatasetSpec, FileForm
 from perennial.store import Store
 
 if TYPE_CHECKING:
     import pandas
 
-TEXT_WORDS = 4  # words in a value, on average, from which on it is a text and no category
 TOO_GOOD = 0.95  # share of what there is to know of the label that a column tells alone
 MOST_ROWS = 20_000  # are looked at
 MOST_ROWS_OF_TABLE = 500_000  # are read
@@ -76,10 +76,13 @@ def read_sample(path: Path, spec: DatasetSpec | None = None, declared: FileForm 
         proposal = propose(path, str(path), spec, declared)
     except BatchRefused as error:
         raise UnknownName(f"The sample cannot be read: {error}") from None
-    types = {column.name: column.type for column in spec.columns} if spec else {}
+    known = {column.name: column for column in spec.columns} if spec else {}
     try:
         columns = tuple(
-            Column(name=column.name, type=types.get(column.name, column.type), nullable=column.nullable) for column in proposal.columns
+            known[column.name].model_copy(update={"nullable": column.nullable})
+            if column.name in known
+            else Column(name=column.name, type=column.type, of=column.of, nullable=column.nullable)
+            for column in proposal.columns
         )
     except ValidationError as error:
         raise UnknownName(f"{path}: {error.errors()[0]['msg'].removeprefix('Value error, ')}. Rename the column in the sample.") from None
@@ -148,18 +151,24 @@ def _why_not(column: Column, values: pandas.Series, dataset: DatasetSpec, where:
         return "it names rows (the key)"
     if column.type == "timestamp":
         return "" if column.name == dataset.event_time else "a time, which may be known only after the row"
-    if known.nunique() < 2:
+    if not len(known) or (column.type not in NO_SCALARS and known.nunique() < 2):
         return f"it has {'one value' if len(known) else 'no values'} in {where}"
-    if column.type == "string" and known.astype(str).str.split().str.len().mean() >= TEXT_WORDS:
-        return "free text: an encoder of text is yours to write"
+    if column.type == "string" and len(known) and _is_free_text(known):
+        return f'free text, which the dataset calls a string: give the column type="text" in {dataset.name}, and its words are read'
     if column.type in ("int", "string") and names_rows(known.nunique(), len(known)):
         return "an id: nearly every row has a value of its own"
     return ""
 
 
+def _is_free_text(values: pandas.Series) -> bool:
+    import pyarrow as pa
+
+    return are_free_text(pa.chunked_array([pa.array(values.astype(str), pa.string())]))
+
+
 def _too_good(column: Column, rows: pandas.DataFrame, dataset: DatasetSpec, label: str, task: str) -> str:
     """The reason for leaving out a column that alone predicts nearly all of the label: it is often part of it, or known only later."""
-    share = told_share(rows[column.name], rows[label], task) if column.type != "timestamp" else 0.0
+    share = 0.0 if column.type in ("timestamp", *NO_SCALARS) else told_share(rows[column.name], rows[label], task)
     if share < TOO_GOOD or column.name in dataset.key:  # what names a row is known with it
         return ""
     return f"suspicious: it alone tells {100 * share:.0f} % of {label}; it may be a part of it, or known only after it"

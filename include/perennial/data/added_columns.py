@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -61,7 +62,7 @@ def landed_at(file: Landed, spec: DatasetSpec) -> datetime:
 def row_hashes(rows: pa.Table) -> list[str]:
     """A hash of each row's content: of the names and values that are not null, so that a column that is added later changes none."""
     names = sorted(rows.column_names)
-    columns = [_plain(rows[name]).to_pylist() for name in names]
+    columns = [_plain(rows[name]) for name in names]
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     return [
         hashlib.sha256(encode([[n, v] for n, v in zip(names, values, strict=True) if v is not None]).encode()).hexdigest()[:_DIGITS]
@@ -69,11 +70,15 @@ def row_hashes(rows: pa.Table) -> list[str]:
     ]
 
 
-def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+def _plain(values: pa.ChunkedArray) -> list[Any]:
     """Values that JSON writes in one way alone: times as microseconds, no negative zero, bytes by their hash."""
     if pa.types.is_timestamp(values.type):
-        return values.cast(pa.timestamp("us")).cast(pa.int64())
+        values = values.cast(pa.timestamp("us")).cast(pa.int64())
+    if pa.types.is_floating(values.type):
+        values = pc.add(values, 0.0)
+    plain: list[Any] = values.to_pylist()
     if pa.types.is_binary(values.type):
-        hashes = [None if content is None else hashlib.sha256(content).hexdigest() for content in values.to_pylist()]
-        return pa.chunked_array([pa.array(hashes, pa.string())])
-    return pc.add(values, 0.0) if pa.types.is_floating(values.type) else values
+        return [None if content is None else hashlib.sha256(content).hexdigest() for content in plain]
+    if pa.types.is_list(values.type) and pa.types.is_floating(values.type.value_type):
+        return [elements and [element + 0.0 for element in elements] for elements in plain]
+    return plain

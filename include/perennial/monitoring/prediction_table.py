@@ -34,10 +34,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from perennial.clock import moment_sql, wall_sql
+from perennial.column_types import kind_of
 from perennial.errors import StoredDataDamaged
 from perennial.monitoring.log_lines import Damage, LineField, Sql, in_pointer, read_lines
 from perennial.served_tables import INPUT
-from perennial.specs import ColumnType, DatasetSpec, ModelSpec
+from perennial.specs import Column, DatasetSpec, ModelSpec
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
     def wall_time(text: str, _: str) -> str:
         return wall_sql(text, dataset.time_zone)
 
-    types: dict[ColumnType, tuple[tuple[str, ...], Sql, str]] = {
+    types: dict[str, tuple[tuple[str, ...], Sql, str]] = {
         "int": (_NUMBER, _int, "no whole number of 64 bits"),
         "float": _FLOAT,
         "string": (("VARCHAR",), _as_it_is, "no text"),
@@ -157,6 +158,12 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
         "bool": _BOOL,
     }
     width = max(len(model.classes), 1)
+
+    def how_logged(column: Column) -> tuple[tuple[str, ...], Sql, str]:
+        if (kind := kind_of(column.type)) is None:
+            return types[column.type]
+        json_types, sql, fault = kind.logged
+        return json_types, sql(column), fault
 
     def scores(text: str, _: str) -> str:
         array = f"try_cast({text} as double[])"
@@ -178,7 +185,7 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
         LineField("scores", "/scores", ("ARRAY",), scores, f"no list of {width} numbers", required=True),
         LineField("served_wall", "/time", ("VARCHAR",), wall_time, "no time"),
         LineField("milliseconds", "/ms", *_FLOAT),
-        *(LineField(INPUT + name, f"/row/{in_pointer(name)}", *types[dataset.column(name).type]) for name in model.inputs),
+        *(LineField(INPUT + name, f"/row/{in_pointer(name)}", *how_logged(dataset.column(name))) for name in model.inputs),
     ]
 
     def read(files: Sequence[Path]) -> tuple[pa.Table, list[Damage]]:

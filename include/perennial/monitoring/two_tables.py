@@ -24,10 +24,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from perennial.column_types.texts import are_free_text
 from perennial.ids import names_rows
 from perennial.monitoring.drift import DriftVerdict, find_drift
 from perennial.monitoring.drift.blocks import UNEQUAL
-from perennial.profiles.layout import Layout, fit_layout, kind_of
+from perennial.profiles.layout import Layout, fit_layout, kind_of, measured_type
 from perennial.profiles.profile import Profile, profile
 from perennial.specs import MonitoringSpec
 
@@ -35,6 +36,7 @@ FEWER_ROWS_BUNDLES = 40  # into which the rows of the smaller table are dealt
 MOST_BUNDLES = 400  # of the larger one
 FITTED_ROWS = 20_000  # of either table, on which the cells are fixed
 _WORDS = {"numeric": "numbers", "category": "words"}
+_COMPARED = ("numbers", "words", "texts", "lists of numbers", "lists of words")
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,12 @@ def compare_tables(
         raise ValueError(
             f"no column can be compared: {'; '.join(f'{name} {why}' for name, why in not_compared.items()) or 'there are none'}"
         )
-    first, second = (_plain(table, shared, time) for table in (before, after))
-    layout = fit_layout(pa.concat_tables([_some(first, FITTED_ROWS, seed), _some(second, FITTED_ROWS, seed)]), shared, seed=seed)
+    types = {name: _compared_as(_kinds(before, after, name)[0]) for name in shared}
+    first, second = (_plain(table, types, time) for table in (before, after))
+    texts = {name: "text" for name in shared if _kinds(before, after, name)[0] == "texts"}
+    layout = fit_layout(
+        pa.concat_tables([_some(first, FITTED_ROWS, seed), _some(second, FITTED_ROWS, seed)]), shared, types=texts, seed=seed
+    )
     infinite = _infinite(first, second)
     first, second = _finite(first, second, infinite, layout)
     reference, window = _by_day(first, second, time, layout, seed) if time else _bundled(first, second, layout, seed)
@@ -152,10 +158,10 @@ def _why_not(before: pa.Table, after: pa.Table, name: str, chosen: Collection[st
             return f"is only in the {other}"
         if table[name].null_count == table.num_rows:
             return f"has no values in the {which}"
-    first, second = (_kind(table, name) for table in (before, after))
+    first, second = _kinds(before, after, name)
     if first == second == "words" and not chosen and all(_is_id(table[name]) for table in (before, after)):
         return "names rows: nearly every one has a value of its own"
-    return "" if first == second and first in _WORDS.values() else _of_another_kind(first, second)
+    return "" if first == second and first in _COMPARED else _of_another_kind(first, second)
 
 
 def _of_another_kind(first: str, second: str) -> str:
@@ -164,9 +170,21 @@ def _of_another_kind(first: str, second: str) -> str:
     return "is a time: it always moves on" if first == "times" else f"is of {first}, which are not compared"
 
 
+def _kinds(before: pa.Table, after: pa.Table, name: str) -> tuple[str, str]:
+    """What the column holds in either table; words are texts where they are free text in one of them."""
+    first, second = (_kind(table, name) for table in (before, after))
+    if first == second == "words" and any(
+        not pa.types.is_boolean(table[name].type) and are_free_text(table[name]) for table in (before, after)
+    ):
+        return "texts", "texts"
+    return first, second
+
+
 def _kind(table: pa.Table, name: str) -> str:
     of = table.schema.field(name).type
     kind = kind_of(of)
+    if measured_type(of):
+        return f"lists of {_WORDS.get(kind_of(of.value_type) or '', str(of.value_type))}"
     return _WORDS[kind] if kind else "times" if _is_time(table, name) else f"the type {of}"
 
 
@@ -179,9 +197,15 @@ def _is_id(values: pa.ChunkedArray) -> bool:
     return names_rows(pc.count_distinct(values.cast(pa.string())).as_py(), len(values) - values.null_count)
 
 
-def _plain(table: pa.Table, shared: list[str], time: str) -> pa.Table:
-    """The compared columns as numbers and words, whatever their types are, and the time."""
-    types = {name: pa.float64() if _kind(table, name) == "numbers" else pa.string() for name in shared}
+def _compared_as(what: str) -> pa.DataType:
+    """The type as which both tables have a column of numbers, words, texts or lists."""
+    types = {"numbers": pa.float64(), "lists of numbers": pa.list_(pa.float64()), "lists of words": pa.list_(pa.string())}
+    return types.get(what, pa.string())
+
+
+def _plain(table: pa.Table, types: Mapping[str, pa.DataType], time: str) -> pa.Table:
+    """The compared columns as numbers, words and lists of them, whatever their types are, and the time."""
+    types = dict(types)
     if time:
         types[time] = pa.timestamp("us")
     return pa.table({name: table[name].cast(of, safe=False) for name, of in types.items()})

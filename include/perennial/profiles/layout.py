@@ -202,6 +202,15 @@ class Layout(Frozen):
         """Columns of the rows that are read: those that are counted, and those that others measure."""
         return tuple(dict.fromkeys(column.source or column.name for column in self.columns))
 
+    @property
+    def measured(self) -> dict[str, tuple[ColumnLayout, ...]]:
+        """The columns that measure another one, by that one."""
+        measures: dict[str, tuple[ColumnLayout, ...]] = {}
+        for column in self.columns:
+            if column.source:
+                measures[column.source] = (*measures.get(column.source, ()), column)
+        return measures
+
     def column(self, name: str) -> ColumnLayout:
         """The column of that name; KeyError if there is none."""
         for column in self.columns:
@@ -266,6 +275,24 @@ def measured_type(data_type: pa.DataType, column_type: str = "") -> str:
     if column_type in KINDS:
         return column_type
     return "list" if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type) else ""
+
+
+def measured_columns(rows: pa.Table, layout: Layout) -> pa.Table:
+    """The rows with their measures, as the layout has them, in place of the columns that it measures."""
+    for source, columns in layout.measured.items():
+        if source in rows.column_names:
+            by_measure = measures_of(rows[source].combine_chunks(), columns)
+            rows = rows.drop_columns([source])
+            for column in columns:
+                rows = rows.append_column(column.name, by_measure[column.name])
+    return rows
+
+
+def measures_of(values: pa.Array, columns: Sequence[ColumnLayout]) -> dict[str, pa.Array]:
+    """The measures of a column, by name of the layout's columns that measure it."""
+    known = frozenset(word for column in columns for word in column.known)
+    by_measure = KINDS[columns[0].source_type].measured(values, known)
+    return {column.name: by_measure[column.measure] for column in columns}
 
 
 def _with_measures(

@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perennial.column_types import KINDS
 from perennial.profiles.categories import Categories
 from perennial.profiles.columns import integers, values_in_memory
 from perennial.profiles.counts import BatchRows, BlockCounts
 from perennial.profiles.joint import JointSample
-from perennial.profiles.layout import Layout, kind_of
+from perennial.profiles.layout import Layout, kind_of, measures_of
 from perennial.profiles.numbers import Numbers
 from perennial.profiles.state import State
 
@@ -50,8 +49,7 @@ class Scan:
         self.schema: pa.Schema | None = None  # of the last batch
         self.known: dict[str, int] = {}
         self.columns = {c.name: Numbers(c) if c.kind == "numeric" else Categories(c) for c in layout.columns}
-        # One column of the layout for each that it measures: the one that knows words, where one does.
-        self.measured = {c.source: c for c in sorted(layout.columns, key=lambda column: bool(column.known)) if c.source}
+        self.measured = layout.measured
         self.joint = JointSample(layout.joint, self.columns)
 
     def add_times(self, batch: pa.RecordBatch, when: pa.Array) -> None:
@@ -106,10 +104,9 @@ class Scan:
     def _measured(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
         """The measures of the batch's columns that are no scalars, by name of the layout's column."""
         measures: dict[str, pa.Array] = {}
-        for source, column in self.measured.items():
+        for source, columns in self.measured.items():
             if source in batch.schema.names:
-                by_measure = KINDS[column.source_type].measured(batch[source], frozenset(column.known))
-                measures |= {f"{source}[{measure}]": values for measure, values in by_measure.items()}
+                measures |= measures_of(batch[source], columns)
         return measures
 
     def _known(self, schema: pa.Schema) -> dict[str, int]:

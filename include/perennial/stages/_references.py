@@ -25,7 +25,7 @@ from perennial.errors import ServiceUnreachable
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.monitoring.scores import watched_scores
-from perennial.profiles.layout import fit_layout
+from perennial.profiles.layout import Layout, fit_layout
 from perennial.profiles.profile import Profile, profile
 from perennial.profiles.reference import reference
 from perennial.profiles.store import ProfileStore
@@ -78,6 +78,10 @@ class References:
         layout = layout_of(ProfileStore(self.store, self.dataset.name), source.table, source.version, self.dataset)
         assert layout is not None
         return reference(self.store, self.as_of(version), self.dataset, digest, layout, lambda wanted: self._newest_rows(source, wanted))
+
+    def layout(self) -> Layout:
+        """How the dataset's rows are counted; of no columns as long as that is not fixed."""
+        return ProfileStore(self.store, self.dataset.name).layout() or Layout(columns=())
 
     def sampled(self, version: int, columns: list[str]) -> pa.Table:
         """Rows of the reference days, drawn once for a snapshot and kept."""

@@ -16,8 +16,10 @@ from perennial.monitoring.feeds import broken_feeds
 from perennial.monitoring.figures import Anomalies, Break
 from perennial.monitoring.performance import event_days
 from perennial.monitoring.windows import Window
+from perennial.profiles.layout import measured_columns
 from perennial.profiles.reference import watched
 from perennial.served_tables import INPUT
+from perennial.specs import NO_SCALARS
 from perennial.stages._references import References
 from perennial.stages._window_profiles import WindowProfiles
 
@@ -90,13 +92,20 @@ class Judge:
         columns = [name for name in watched(references.as_of(version), references.dataset)[0] if INPUT + name in rows.column_names]
         rows = rows.filter(pc.field("model_version").isin(references.readers(columns, rows["model_version"].unique().to_pylist())))
         spec = references.spec.monitoring
-        past = references.sampled(version, [references.dataset.time_column, *columns])
+        layout = references.layout()
+        counted = [name for name in columns if references.dataset.column(name).type not in NO_SCALARS or name in layout.sources]
+        past = references.sampled(version, [references.dataset.time_column, *counted])
         watch = (
             "No input is watched."
-            if not columns
-            else fit_watch(past.select(columns), event_days(past[references.dataset.time_column]), spec.anomaly_detector, seed)
+            if not counted
+            else fit_watch(
+                measured_columns(past.select(counted), layout),
+                event_days(past[references.dataset.time_column]),
+                spec.anomaly_detector,
+                seed,
+            )
         )
-        plain = rows.select([INPUT + name for name in columns]).rename_columns(columns)
+        plain = measured_columns(rows.select([INPUT + name for name in counted]).rename_columns(counted), layout)
         ids: list[str] = rows["prediction_id"].to_pylist()
         return find_anomalies(
             watch, plain, event_days(rows["event_time"]), ids, name=spec.anomaly_detector, alarms_per_day=spec.alarms_per_day

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial import discovery
+from perennial.column_types import cells
 from perennial.data.tables import Table
 from perennial.encoding import Columns
 from perennial.errors import CandidateRefused
@@ -303,11 +304,7 @@ class Fit:
         named = ids.append_column("time", pa.nulls(ids.num_rows, UTC)).append_column("source", pa.array([""] * ids.num_rows))
         rows, _ = join(predictions, named.append_column("line", pa.array(np.arange(ids.num_rows))))
         rows = rows.sort_by("prediction_id")
-        columns = {}
-        for name in self.spec.inputs:
-            column = np.empty(rows.num_rows, dtype=object)
-            column[:] = rows[INPUT + name].to_pylist()
-            columns[name] = column
+        columns = {name: cells(rows[INPUT + name].to_pylist()) for name in self.spec.inputs}
         return columns, rows["outcome"].to_numpy().astype(np.float64), event_days(rows["event_time"])
 
     def _fit(self, folder: Path, columns: Columns, outcomes: np.ndarray, days: int) -> Recalibration:

@@ -58,3 +58,18 @@ class TaskModule(LightningModule):
         return torch.optim.AdamW(
             self.parameters(), lr=float(self.options.get("learning_rate", 1e-3)), weight_decay=float(self.options.get("weight_decay", 1e-2))
         )
+
+
+def mean_of_codes(embedding: torch.nn.Module, codes: torch.Tensor) -> torch.Tensor:
+    """The mean embedding of the codes of each row that are not 0, the padding; zeros where there are none.
+
+    Args:
+        embedding: of as many codes as `encoder.sizes` says, `width` numbers each.
+        codes: of words or pieces of words, [rows, length].
+
+    Returns:
+        [rows, width].
+    """
+    is_there = (codes > 0).unsqueeze(2).float()
+    mean: torch.Tensor = (embedding(codes) * is_there).sum(dim=1) / is_there.sum(dim=1).clamp(min=1)
+    return mean

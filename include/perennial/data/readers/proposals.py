@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.clock import WITH_OFFSET, WITHOUT_OFFSET
+from perennial.column_types.texts import are_free_text
 from perennial.data.readers.columns import quoted
 from perennial.data.readers.json_rows import arrays_in, leaves
 from perennial.data.readers.limits import refuse_too_large
@@ -41,7 +42,7 @@ from perennial.data.wall_times import wall_times
 from perennial.encoding import EXACT, FALSE, TRUE
 from perennial.errors import BatchRefused
 from perennial.forms import number_pattern, truth_words
-from perennial.specs import ColumnType, DatasetSpec, FileForm
+from perennial.specs import NO_SCALARS, ColumnType, DatasetSpec, ElementType, FileForm
 
 ERRORS = ("#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")  # of spreadsheets, besides #N/A
 NULL_WORDS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "nil", "-", "--", "?", ".", *ERRORS)
@@ -80,6 +81,7 @@ class ProposedColumn:
     name: str
     type: ColumnType
     nullable: bool
+    of: ElementType = ""  # what a list holds
 
 
 @dataclass(frozen=True)
@@ -318,7 +320,12 @@ class _Evidence:
         if self.nulls:
             self.form = self.form.model_copy(update={"nulls": (*self.form.nulls, *(w for w in self.nulls if w not in self.form.nulls))})
             self._name_other_nulls(kinds)
-        columns = tuple(ProposedColumn(name, kind, self._null_count(name, kind) > 0) for name, kind in kinds.items())
+        columns = tuple(
+            ProposedColumn(
+                name, kind, self._null_count(name, kind) > 0, self._elements_of(name) if kind == "list" and self.spec is None else ""
+            )
+            for name, kind in kinds.items()
+        )
         columns = (*self._time_of_two(kinds), *columns)
         return Proposal(self.form, columns, tuple(self.notes))
 
@@ -429,16 +436,20 @@ class _Evidence:
         wanted = self._wanted(name)
         if words is None:
             return self._kind_of_values(name, wanted)
-        if wanted == "string" or not len(words) or (self.typed_file and wanted is None):
+        if wanted in ("string", *NO_SCALARS) or not len(words):
             return wanted or "string"
+        if self.typed_file and wanted is None:
+            return "text" if are_free_text(self.rows[name]) else "string"
         known = self._without_null_words(words)
         if not len(known):
             return wanted or "string"
-        kind = self._kind_of_words(name, known, wanted)
-        if kind != "string":
+        kind = "list" if wanted is None and self._are_arrays(known) else self._kind_of_words(name, known, wanted)
+        if kind not in ("string", "list"):
             used = [word for word in words.to_pylist() if word in NULL_WORDS and word not in self.form.nulls]
             not_a_number = [word for word in used if kind == "float" and word.lower() == "nan"]  # is missing without being declared
             self.nulls |= dict.fromkeys(word for word in used if word not in not_a_number)
+        if wanted is None and kind == "string" and are_free_text(self.rows[name]):
+            return "text"
         return kind if wanted is None else wanted
 
     def _kind_of_values(self, name: str, wanted: ColumnType | None) -> ColumnType:
@@ -458,11 +469,36 @@ class _Evidence:
             return "bool"
         if pa.types.is_decimal(kind):
             return "float"
+        if (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)) and self._elements_of(name):
+            return "list"
         if pa.types.is_nested(kind) or pa.types.is_binary(kind):
             raise BatchRefused(
-                f"{quoted(name)} has the type {kind}, and a value of a table is one number, text or time. Leave the column out."
+                f"{quoted(name)} has the type {kind}, and a value of a table is one number, text, time, or a list of numbers or words. "
+                "Leave the column out."
             )
         return "timestamp" if pa.types.is_timestamp(kind) or pa.types.is_date(kind) else "string"
+
+    def _elements_of(self, name: str) -> ElementType:
+        """What the lists of a column hold; empty where it is neither numbers nor words. Lists without elements are taken for numbers."""
+        values = self.rows[name]
+        if is_text(values.type):
+            elements = [element for word in self._words(name).to_pylist() for element in json.loads(word)]
+            kinds = set(map(type, elements))
+            return "string" if kinds == {str} else "int" if kinds == {int} else "float"
+        kind = values.type.value_type
+        if pa.types.is_integer(kind):
+            return "int"
+        return "string" if is_text(kind) else "float" if pa.types.is_floating(kind) or pa.types.is_null(kind) else ""
+
+    def _are_arrays(self, words: pa.Array) -> bool:
+        """Whether texts are JSON arrays of numbers alone or of words alone."""
+        if not _all_like(words, r"(?s)^\[.*\]$"):
+            return False
+        try:
+            kinds = {type(element) for word in words.to_pylist() for element in json.loads(word)}
+        except ValueError:
+            return False
+        return kinds <= {str} or kinds <= {int, float}
 
     def _refuse_inexact(self, name: str, values: pa.ChunkedArray) -> None:
         known = values.filter(pc.is_finite(values).fill_null(False))
@@ -563,7 +599,7 @@ class _Evidence:
 
     def _name_other_nulls(self, kinds: dict[str, ColumnType]) -> None:
         for name, kind in kinds.items():
-            if kind == "string" and is_text(self.rows[name].type):
+            if kind in ("string", "text") and is_text(self.rows[name].type):
                 count = pc.sum(pc.is_in(self.rows[name], pa.array(list(self.nulls), self.rows[name].type))).as_py()
                 if count:
                     self.notes.append(f"{quoted(name)} has such a word in {count:,} rows: it is missing there too, unless it is quoted")
@@ -575,7 +611,7 @@ class _Evidence:
             nulls += pc.sum(pc.is_nan(values)).as_py() or 0
         if is_text(values.type):
             trimmed = pc.utf8_trim_whitespace(values)
-            missing = pc.is_in(trimmed, pa.array([*self.form.nulls, *([""] if kind != "string" else [])], values.type))
+            missing = pc.is_in(trimmed, pa.array([*self.form.nulls, *([""] if kind not in ("string", "text") else [])], values.type))
             if kind == "float":
                 missing = pc.or_(missing, pc.equal(pc.utf8_lower(trimmed), "nan"))
             nulls += pc.sum(missing).as_py() or 0

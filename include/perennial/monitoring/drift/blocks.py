@@ -74,6 +74,8 @@ def with_rows(profile: Profile) -> Profile:
 def columns_of(reference: Profile, window: Profile) -> tuple[list[Column], dict[str, str]]:
     """Counts of every column that can be compared; and why the others cannot, by name."""
     columns, skipped = [], {}
+    # Where a text or list is missing all its measures are: the first one alone tells that.
+    further = {measure.name for measures in reference.layout.measured.values() for measure in measures[1:]}
     for layout in reference.layout.columns:
         name = layout.name
         if not reference.blocks:
@@ -82,7 +84,7 @@ def columns_of(reference: Profile, window: Profile) -> tuple[list[Column], dict[
             skipped[name] = "holds one value per day, another on other days: it follows the calendar and carries no distribution"
             continue
         counts = _stacked(reference.cells(name), window.cells(name))
-        nulls = np.concatenate([reference.nulls(name), window.nulls(name)]).astype(float)
+        nulls = np.concatenate([reference.nulls(name), window.nulls(name)]) * (0.0 if name in further else 1.0)
         if layout.grid is not None:
             edges, centres = layout.grid.edges()[:-1], layout.grid.centres()
             exact = _stacked(reference.exact(name), window.exact(name)) if layout.values else None

@@ -149,12 +149,44 @@ def test_a_poor_sample_is_explained(tmp_path, text, words):
         add.run(SETTINGS, STORE, "dataset", "poor", sample=file, project=tmp_path)
 
 
-def test_a_column_of_lists_is_named(tmp_path):
+def test_a_column_of_what_no_table_holds_is_named(tmp_path):
     """DM-01: A value that no table holds is said before anything is made of it."""
     file = tmp_path / "lists.parquet"
-    pandas.DataFrame({"id": [1, 2], "at": pandas.to_datetime(["2024-01-01", "2024-01-02"]), "tags": [["a"], ["b"]]}).to_parquet(file)
-    with pytest.raises(UnknownName, match=r"tags has the type list<.*string>, and a value of a table is one number, text or time"):
+    pandas.DataFrame({"id": [1, 2], "at": pandas.to_datetime(["2024-01-01", "2024-01-02"]), "tags": [[["a"]], [["b"]]]}).to_parquet(file)
+    with pytest.raises(UnknownName, match=r"tags has the type list<.*>, and a value of a table is one number, text, time, or a list"):
         add.run(SETTINGS, STORE, "dataset", "lists", sample=file, project=tmp_path)
+
+
+@pytest.mark.parametrize("extension", [".csv", ".jsonl", ".parquet"])
+def test_lists_and_free_text_are_told_from_categories_and_ids(tmp_path, extension):
+    """DM-01: Four words on average and half of the values different are a text, arrays are lists; a long name that repeats stays a
+    category, and one word of its own in each row an id."""
+    rows = pandas.DataFrame(
+        {
+            "id": [f"customer {i:03d}" for i in range(40)],
+            "country": ["United States of America", "United Kingdom of Great Britain"] * 20,
+            "review": [f"Order {i} came late, and nobody told us why" for i in range(39)] + [None],
+            "sizes": [[i, 2] for i in range(40)],
+            "prices": [[i + 0.5] if i else [] for i in range(40)],
+            "tags": [["new", "sale"], ["red"]] * 20,
+        }
+    )
+    file = tmp_path / f"shop{extension}"
+    if extension == ".csv":
+        rows.assign(**{name: rows[name].map(json.dumps) for name in ("sizes", "prices", "tags")}).to_csv(file, index=False)
+    elif extension == ".jsonl":
+        rows.to_json(file, orient="records", lines=True)
+    else:
+        rows.to_parquet(file)
+    columns = _sample.read_sample(file).columns
+    assert [(c.name, c.type, c.of, c.nullable) for c in columns] == [
+        ("id", "string", "", False),
+        ("country", "string", "", False),
+        ("review", "text", "", True),
+        ("sizes", "list", "int", False),
+        ("prices", "list", "float", False),
+        ("tags", "list", "string", False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +244,7 @@ def orders():
             "quantity": quantity,
             "channel": channel,
             "note": [" ".join(some) for some in words],
+            "parts": [rng.integers(1, 9, size).tolist() for size in rng.integers(0, 5, ORDERS)],
             "shipped": at + pandas.Timedelta(days=2),
             "country": "NL",
             "weight": pandas.array(np.where(rng.random(ORDERS) < 0.1, None, rng.integers(1, 90, ORDERS)), dtype="Int64"),
@@ -254,15 +287,15 @@ def add_all(project, capsys):
 
 
 def test_what_is_better_no_input_is_left_out_and_named(project, capsys):
-    """DM-13: The key, other times, ids, free text, constants, and what tells the label alone; a whole number with gaps stays one."""
+    """DM-13: The key, other times, ids, constants, and what tells the label alone; a whole number with gaps stays one; a text and a list
+    are inputs."""
     said = add_all(project, capsys)
     assert {c.name: c.type for c in discovery.dataset("orders").columns}["weight"] == "int"
     model = discovery.model("orders_total")
-    assert model.inputs == ("at", "quantity", "channel", "weight", "gift", "late")
+    assert model.inputs == ("at", "quantity", "channel", "note", "parts", "weight", "gift", "late")
     for words in (
         "order: it names rows",
         "customer: an id",
-        "note: free text",
         "shipped: a time, which may be known only after",
         "country: it has one value",
         "tax: suspicious: it alone tells 100 % of total",

@@ -93,13 +93,13 @@ def test_days_that_are_asked_for_are_taken(make: Make) -> None:
 
 def test_what_cannot_be_compared_is_told_apart(make: Make) -> None:
     """MN-01: A column that one lacks, one of another kind, ids, times, nested values: each with its reason."""
-    same = {"when": days(40, 40), "id": [f"r{row}" for row in range(40)], "tags": [[1]] * 40}
+    same = {"when": days(40, 40), "id": [f"r{row}" for row in range(40)], "tags": [[[1]]] * 40}
     before = make(40, old=range(40), mixed=range(40), blank=[None] * 40, **same)
     after = make(40, new=range(40), mixed=["-"] * 40, blank=range(40), **same)
     assert compare_tables(before, after, time="when").not_compared == {
         "when": "is a time: it always moves on",
         "id": "names rows: nearly every one has a value of its own",
-        "tags": "is of the type list<item: int64>, which are not compared",
+        "tags": "is of lists of list<item: int64>, which are not compared",
         "old": "is only in the first",
         "new": "is only in the second",
         "mixed": "is of numbers in the first and of words in the second",
@@ -166,3 +166,21 @@ def test_infinite_numbers_are_a_shift_and_not_missing(infinite: float) -> None:
     moved = compare_tables(pa.table({"x": broken}), pa.table({"x": np.where(np.isinf(broken), broken, broken + 1)}))
     assert "x" in moved.verdict.drifted
     assert compare_tables(pa.table({"x": [infinite] * 60}), pa.table({"x": [infinite] * 60})).verdict.drifted == ()
+
+
+def test_texts_and_lists_are_compared_by_what_is_measured_of_them() -> None:
+    """MN-01: A longer text, words that are new and shorter lists are found; each text is no category, whatever its number."""
+    rng = np.random.default_rng(1)
+
+    def table(words: int, more: list[str], elements: int) -> pa.Table:
+        known = ["the", "plane", "was", "late", "again", "and", "nobody", "told", *more]
+        reviews = [" ".join(rng.choice(known, rng.integers(words, words + 4))) for _ in range(400)]
+        sizes = [rng.normal(0, 1, rng.integers(elements, elements + 3)).tolist() for _ in range(400)]
+        return pa.table({"review": reviews, "sizes": pa.array(sizes, pa.list_(pa.float64()))})
+
+    verdict = compare_tables(table(5, [], 4), table(9, [], 1)).verdict
+    drifted = {finding.column for finding in verdict.columns if finding.drifted and finding.kind == "shift"}
+    assert {"review[words]", "review[characters]", "sizes[length]"} <= drifted
+    assert "review[unknown words]" not in drifted
+    quiet = compare_tables(table(5, [], 4), table(5, [], 4)).verdict
+    assert not [finding.sentence for finding in quiet.columns if finding.drifted]
