@@ -174,8 +174,9 @@ def _situation(
 
 
 def _changed(then: Mapping[str, Parameter], now: Mapping[str, Parameter]) -> tuple[str, ...]:
-    """What the spec says otherwise than at a training. One that recorded nothing of it, long ago, had the same; but for a label feed."""
-    return tuple(name for name in LIKE_CODE if (name in then or name == "labels") and then.get(name) != now.get(name))
+    """What the spec says otherwise than at a training. One that recorded nothing of it, long ago, had the same; but for where labels
+    come from, which is recorded where it is not the rows alone."""
+    return tuple(name for name in LIKE_CODE if (name in then or name in ("labels", "served_since")) and then.get(name) != now.get(name))
 
 
 def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import namedtuple
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,6 +260,18 @@ def test_labels_that_come_later_wake_training(monkeypatch):
     decided = {"snapshot": 3, "labels": 2, "cause": "data", "code": "c0de"}
     command = _command(dag.get_task("train"), params=NONE_SET, validate=decided)
     assert command[:4] == ["train", "--model=lateness", "--snapshot=3", "--labels=2"]
+
+
+def test_train_is_told_which_predictions_validate_decided_on(monkeypatch):
+    """DM-03, OP-02: A model that learns from outcomes is woken by its dataset and by the night; both versions are passed on."""
+    monkeypatch.setenv("PERENNIAL_AIRFLOW_URL", "http://airflow.test")
+    served = {"labels": "outcomes", "served_since": date(2026, 1, 1)}
+    monkeypatch.setattr(discovery, "models", lambda: {"lateness": _model().model_copy(update=served)})
+    dag = _parsed(DAGS / "training.py")["lateness_training"]
+    assert sorted(asset.name for asset in dag.timetable.asset_condition.objects) == ["lateness_retraining", "trips_snapshot"]
+    decided = {"snapshot": 3, "labels": 2, "predictions": 7, "cause": "data", "code": "c0de"}
+    command = _command(dag.get_task("train"), params=NONE_SET, validate=decided)
+    assert command[:5] == ["train", "--model=lateness", "--snapshot=3", "--labels=2", "--predictions=7"]
 
 
 def test_what_wakes_a_dag(dags):

@@ -18,7 +18,7 @@ from perennial.data.hashes import Known
 from perennial.data.snapshots import Snapshot, model_snapshot, snapshot_at
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, UnknownName
-from perennial.lineage.manifest import Manifest
+from perennial.lineage.manifest import Manifest, OutcomesUsed
 from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
 from perennial.registry.model_registry import Version
 from perennial.settings import Settings
@@ -108,6 +108,63 @@ def test_labels_that_came_later_change_nothing(
     assert used is not None
     assert (used.snapshot, used.known_by, used.newest_day) == (1, datetime(2013, 2, 1), date(2013, 1, 26))
     assert (used.rows_digest, used.digest) == (corrected.rows_digest, Snapshot(feed, 1, store).digest)
+
+    class Registry:
+        def __init__(self, settings: Settings) -> None: ...
+
+        def version(self, model: str, number: int) -> Version:
+            return Version(model, number, digest, "run")
+
+    monkeypatch.setattr(reproduce, "ModelRegistry", Registry)
+    assert reproduce.run(Settings(home=tmp_path / "home", store=store.root), store, "flight_delays/1") == 0
+    said = capsys.readouterr().out
+    assert "flight_delays/1 was trained again and is bit-equal" in said
+    assert "Not the same as then" not in said
+
+
+def test_outcomes_that_come_later_change_nothing(
+    tmp_path: Path, january: January, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MN-03, MO-15: A version trained on what was served comes out bit-equal after other predictions and outcomes came. A training now has
+    other ones, and is another one."""
+    flights, since = january(1, 26), date(2013, 1, 20)
+    store, dataset = FolderStore(str(tmp_path / "store")), discovery.dataset("flights")
+    spec = discovery.model("flight_delays").model_copy(update={"labels": "outcomes", "served_since": since})
+    monkeypatch.setattr(discovery, "model", lambda name: spec)
+    Table(store, "flights").append(flights, "first")
+    served = flights.filter(pc.greater_equal(flights[dataset.event_time], pa.scalar(datetime(2013, 1, 20), pa.timestamp("us"))))
+    late = pc.fill_null(pc.greater(served["arr_delay"], 15), False).cast(pa.float64())
+    utc = pa.timestamp("us", "UTC")
+    now = pa.array([datetime(2026, 1, 1, tzinfo=timezone.utc)] * served.num_rows, utc)
+
+    def serve(name: str, outcomes: Any) -> Snapshot:
+        ids = pa.array([f"{name}-{place}" for place in range(served.num_rows)])
+        inputs = {f"input_{name}": served[name] for name in spec.inputs}
+        fixed = {
+            "prediction_id": ids,
+            "shadow": pa.array([False] * served.num_rows),
+            "served_at": now,
+            "milliseconds": [1.0] * served.num_rows,
+        }
+        Table(store, "flight_delays_predictions").append(
+            pa.table({**fixed, "event_time": served[dataset.event_time].cast(utc), **inputs}), f"{name}-p"
+        )
+        told = {"prediction_id": ids, "outcome": outcomes, "time": now, "source": [name] * len(ids), "line": range(len(ids))}
+        Table(store, "flight_delays_outcomes").append(pa.table(told), f"{name}-o")
+        snapshot = model_snapshot(store, spec)
+        assert snapshot is not None
+        return snapshot
+
+    source = serve("a", late)
+    assert source.count() == flights.num_rows
+    fill_version_folder(tmp_path / "version", spec, dataset, source, checkpoints=Checkpoints(tmp_path / "run"), max_epochs=1)
+    manifest = begin_manifest(spec, source, 1, cause="data")
+    digest = publish(store, "flight_delays", tmp_path / "version", manifest)
+    corrected = serve("b", pc.subtract(1.0, late))
+    assert begin_manifest(spec, corrected, 1, cause="data").run_key != manifest.run_key
+    used = read_manifest(store, "flight_delays", digest).labels
+    assert isinstance(used, OutcomesUsed)
+    assert (used.snapshot, used.predictions, used.since, used.newest_day) == (1, 1, since, date(2013, 1, 26))
 
     class Registry:
         def __init__(self, settings: Settings) -> None: ...

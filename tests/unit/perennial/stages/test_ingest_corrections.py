@@ -8,6 +8,8 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet
@@ -19,15 +21,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from perennial import discovery
 from perennial.data import commits, tables
 from perennial.data.receipts import Receipt, receipts
+from perennial.data.snapshots import Snapshot, label_of, model_snapshot
 from perennial.data.tables import Table
 from perennial.errors import Fault
 from perennial.profiles.store import ProfileStore
 from perennial.quality import data_docs, validation
 from perennial.quality.validation import Verdict
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec
+from perennial.specs import Column, DatasetSpec, GateSpec, LabelSpec, ModelSpec
 from perennial.stages import ingest
 from perennial.stages import profile as profiling
+from perennial.stages._logs import take_in
 from perennial.store import FolderStore
 
 FINAL = DatasetSpec(
@@ -211,13 +215,35 @@ def dies(act: Callable[..., object], left: list[int]) -> Callable[..., object]:
     return wrapped
 
 
+VERDICTS = DatasetSpec(
+    name="verdicts", title="Verdicts", owner="tests", key=("id", "known"), event_time="known",
+    columns=(Column(name="id", type="int"), Column(name="known", type="timestamp"), Column(name="z", type="bool", nullable=True)),
+)  # fmt: skip
+LATER = ModelSpec(
+    name="frauds", title="Frauds", owner="tests", dataset="orders", task="binary", classes=("no", "yes"), inputs=("amount",), label="z",
+    labels=LabelSpec(dataset="verdicts", key=("id",), columns=("z",), known_at="known"), gate=GateSpec(floors={}),
+)  # fmt: skip
+SERVED = ModelSpec(
+    name="returns", title="Returns", owner="tests", dataset="orders", task="binary", classes=("no", "yes"), inputs=("id", "amount"),
+    label="y", labels="outcomes", gate=GateSpec(floors={}),
+)  # fmt: skip
+FEATURES = SimpleNamespace(label=lambda columns: [float("nan") if value is None else float(value) for value in columns["y"]])
+MODELS = {"frauds": LATER, "returns": SERVED}
+
 ROWS = st.lists(
     st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(0, 5), st.booleans()), min_size=1, max_size=4, unique_by=lambda row: row[0]
 )  # id, day, amount, gone
 
 
-class Corrections(RuleBasedStateMachine):
-    """Files arrive, correct and delete; runs are killed between any two writes; two runs meet in one table."""
+TOLD = st.lists(st.tuples(st.integers(1, 7), st.sampled_from([True, False, None])), min_size=1, max_size=3, unique_by=lambda row: row[0])
+PREDICTED = st.lists(st.tuples(st.integers(1, 8), st.integers(1, 4), st.integers(6, 9), st.booleans()), max_size=3)
+HAPPENED = st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=3)
+KILL = st.none() | st.integers(1, 16)
+
+
+class Arrivals(RuleBasedStateMachine):
+    """Files arrive, correct and delete; labels come late and are corrected; predictions are served and outcomes reported. Runs are killed
+    between any two writes, and two meet in one table."""
 
     @initialize(how=st.sampled_from(["replace", "keep_first", "refuse"]), newest=st.booleans())
     def begin(self, how: str, newest: bool) -> None:
@@ -225,8 +251,16 @@ class Corrections(RuleBasedStateMachine):
         self.store = FolderStore(self.folder)
         self.spec = spec(on_known_key=how, newest_by="amount" if newest else "", deleted="gone")
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(ingest, "dataset_spec", lambda _: self.spec)
+        datasets = {"orders": self.spec, "verdicts": VERDICTS}
+        self.patch.setattr(ingest, "dataset_spec", datasets.__getitem__)
+        self.patch.setattr(discovery, "dataset", datasets.__getitem__)
+        self.patch.setattr(discovery, "model", MODELS.__getitem__)
         self.rows: dict[int, tuple[int, int]] = {}
+        self.verdicts: dict[int, bool | None] = {}  # by id, the latest
+        self.lines: list[tuple[str, int, int, int]] = []  # of predictions that count: their id, id of the order, day, amount
+        self.outcomes: dict[str, float] = {}
+        self.learned: dict[tuple[object, ...], tuple[str, object]] = {}  # digest and rows of each snapshot of each model
+        self.hours = self.segments = 0
         self.known: set[bytes] = set()
         self.snapshots: dict[int, dict[int, float]] = {}
         self.files = self.landed = 0
@@ -259,6 +293,21 @@ class Corrections(RuleBasedStateMachine):
     def run(self) -> None:
         ingest.run(SETTINGS, self.store, "orders")
 
+    def killed_at(self, nth: int | None, act: Callable[[], object]) -> None:
+        """Do it, killed at the nth write and begun again."""
+        left = [nth or 0]
+        with pytest.MonkeyPatch.context() as patch:
+            for effect in ("write", "put_if_absent", "delete", "upload", "copy"):
+                patch.setattr(FolderStore, effect, dies(getattr(FolderStore, effect), left))
+            patch.setattr(commits, "write_deltalake", dies(commits.write_deltalake, left))
+            with contextlib.suppress(Killed):
+                act()
+        if nth is not None:
+            act()
+
+    def take_in(self) -> None:
+        take_in(self.store, SERVED, self.spec)
+
     @rule(rows=ROWS)
     def arrives(self, rows: list[tuple[int, int, int, bool]]) -> None:
         self.expect(self.land(rows), rows)
@@ -267,14 +316,7 @@ class Corrections(RuleBasedStateMachine):
     @rule(rows=ROWS, nth=st.integers(1, 16))
     def killed(self, rows: list[tuple[int, int, int, bool]], nth: int) -> None:
         self.expect(self.land(rows), rows)
-        left = [nth]
-        with pytest.MonkeyPatch.context() as patch:
-            for effect in ("write", "put_if_absent", "delete", "upload", "copy"):
-                patch.setattr(FolderStore, effect, dies(getattr(FolderStore, effect), left))
-            patch.setattr(commits, "write_deltalake", dies(commits.write_deltalake, left))
-            with contextlib.suppress(Killed):
-                self.run()
-        self.run()
+        self.killed_at(nth, self.run)
 
     @rule(first=ROWS, second=ROWS, both=st.booleans())
     def two_writers(self, first: list[tuple[int, int, int, bool]], second: list[tuple[int, int, int, bool]], both: bool) -> None:
@@ -302,6 +344,91 @@ class Corrections(RuleBasedStateMachine):
         for content, rows in order:
             self.expect(content, rows)
 
+    @rule(told=TOLD, nth=KILL)
+    def labels_come(self, told: list[tuple[int, bool | None]], nth: int | None) -> None:
+        """First ones, corrections and ones taken back, each known an hour after those before."""
+        self.hours += 1
+        known = datetime(2026, 6, 1) + timedelta(hours=self.hours)
+        lines = [f"{n},{known.isoformat()},{'' if z is None else str(z).lower()}\n" for n, z in told]
+        self.store.write(f"landing/verdicts/{self.hours:03}.csv", ("id,known,z\n" + "".join(lines)).encode())
+        self.killed_at(nth, lambda: ingest.run(SETTINGS, self.store, "verdicts"))
+        self.verdicts |= dict(told)
+
+    @rule(predictions=PREDICTED, happened=HAPPENED, nth=KILL, two=st.booleans())
+    def is_served(
+        self, predictions: list[tuple[int, int, int, bool]], happened: list[tuple[int, bool]], nth: int | None, two: bool
+    ) -> None:
+        """Predictions are logged, and outcomes of them and of earlier ones; two collectors take them in, or one that is killed."""
+        self.segments += 1
+        now = datetime(2026, 6, 1, tzinfo=timezone.utc) + timedelta(minutes=self.segments)
+        logged = []
+        for place, (n, day, amount, shadow) in enumerate(predictions):
+            line = {
+                "id": f"p{self.segments}-{place}", "model": "returns", "version": 1, "time": (now + timedelta(seconds=place)).isoformat(),
+                "event_time": f"2026-05-{day:02}T00:00:00", "row": {"id": n, "amount": amount}, "scores": [0.5, 0.5], "ms": 1.0,
+            }  # fmt: skip
+            logged.append(line | ({"shadow": True} if shadow else {}))
+            self.lines += [] if shadow else [(str(line["id"]), n, day, amount)]
+        told = []
+        for back, yes in happened:  # of the last predictions, the newest first; one that never was is nobody's
+            identity = self.lines[-back][0] if back <= len(self.lines) else "unknown-0"
+            told.append({"id": identity, "outcome": float(yes), "time": (now + timedelta(seconds=len(told))).isoformat()})
+            self.outcomes[identity] = float(yes)
+        for what, lines in (("predictions", logged), ("outcomes", told)):
+            if lines:
+                content = "".join(f"{json.dumps(line)}\n" for line in lines)
+                self.store.write(f"{what}/returns/{self.segments:03}.jsonl", content.encode())
+        if not two:
+            return self.killed_at(nth, self.take_in)
+        put = tables.put_commit
+
+        def put_late(*given: Any) -> bool:
+            patch.undo()
+            self.take_in()
+            return put(*given)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tables, "put_commit", put_late)
+            self.take_in()
+
+    def expected(self) -> dict[str, dict[int, tuple[int, float, float | None]]]:
+        """What each model learns from: day, amount and label by id."""
+        later = {n: (day, amount, self.verdicts.get(n)) for n, (day, amount) in self.rows.items()}
+        served = {n: (day, amount, None) for _, n, day, amount in self.lines} | {n: (*row, 1.0) for n, row in self.rows.items()}
+        served |= {n: (day, amount, self.outcomes[line]) for line, n, day, amount in self.lines if line in self.outcomes}
+        return {
+            "frauds": {n: (day, amount, None if z is None else float(z)) for n, (day, amount, z) in later.items()},
+            "returns": served,
+        }
+
+    def rows_of(self, name: str, snapshot: Snapshot) -> dict[int, tuple[int, float, float | None]]:
+        frame = snapshot.rows()
+        assert frame["id"].is_unique
+        labels = frame["z"].tolist() if name == "frauds" else label_of(frame, FEATURES, SERVED).tolist()
+        known = [None if label is None or label != label else float(label) for label in labels]
+        coverage = snapshot.coverage(MODELS[name].label)
+        days = [time.day for time in frame["ts"]]
+        assert {day.day: n for day, (n, _) in coverage.days.items()} == Counter(days)
+        assert coverage.labelled == sum(label is not None for label in known)
+        return dict(zip(frame["id"].tolist(), zip(days, frame["amount"].tolist(), known, strict=True), strict=True))
+
+    @invariant()
+    def models_learn_from_the_dictionaries(self) -> None:
+        """Each thing once, by what is known; of one set of versions always the same."""
+        if not hasattr(self, "rows"):
+            return
+        for name, rows in self.expected().items():
+            snapshot = model_snapshot(self.store, MODELS[name])
+            if snapshot is None:
+                continue
+            assert snapshot.labels is not None
+            versions = (name, snapshot.version, snapshot.labels.version, snapshot.served.predictions if snapshot.served else None)
+            if versions not in self.learned:
+                assert snapshot.digest not in {digest for digest, _ in self.learned.values()}
+                assert self.rows_of(name, snapshot) == rows
+                self.learned[versions] = (snapshot.digest, rows)
+            assert self.learned[versions] == (snapshot.digest, rows)
+
     @invariant()
     def is_the_dictionary(self) -> None:
         if not hasattr(self, "rows") or not (version := Table(self.store, "orders").version()):
@@ -317,10 +444,15 @@ class Corrections(RuleBasedStateMachine):
         if hasattr(self, "rows"):
             for version, rows in self.snapshots.items():
                 assert amounts(self.store, version) == rows
-            assert ProfileStore(self.store, "orders").owed() == {}
+            for (name, version, labels, predictions), (digest, learned) in self.learned.items():
+                snapshot = model_snapshot(self.store, MODELS[str(name)], version, labels, predictions)  # type: ignore[arg-type]
+                assert snapshot is not None
+                assert (snapshot.digest, self.rows_of(str(name), snapshot)) == (digest, learned)
+            for name in ("orders", "verdicts"):
+                assert ProfileStore(self.store, name).owed() == {}
             self.patch.undo()
             shutil.rmtree(self.folder)
 
 
-TestCorrections = Corrections.TestCase
-TestCorrections.settings = settings(max_examples=8, stateful_step_count=6, deadline=None, suppress_health_check=list(HealthCheck))
+TestArrivals = Arrivals.TestCase
+TestArrivals.settings = settings(max_examples=8, stateful_step_count=6, deadline=None, suppress_health_check=list(HealthCheck))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -93,9 +94,9 @@ class House:
 
     def train_with_labels(self, tmp_path, number):
         """Seal and release a version of the newest rows and labels."""
-        source = model_snapshot(self.store, LATER)
-        manifest = train.begin_manifest(LATER, source, None, cause="data")
-        key = run_key("delays", source.digest, self.code, lock_digest(), training_parameters(LATER), LATER.training.seed)
+        source = model_snapshot(self.store, self.model)
+        manifest = train.begin_manifest(self.model, source, None, cause="data")
+        key = run_key("delays", source.digest, self.code, lock_digest(), training_parameters(self.model), self.model.training.seed)
         folder = tmp_path / f"folder-{number}"
         folder.mkdir()
         (folder / "model.onnx").write_text(key)
@@ -502,6 +503,46 @@ def test_new_labels_are_new_data(house, tmp_path, monkeypatch):
     due = house.run()
     assert (due.outcome, due.cause) == ("done", "schedule")
     assert "ends 13 days before the newest, and 10 are allowed" in due.sentence
+
+
+def test_new_outcomes_are_new_data(house, tmp_path, monkeypatch):
+    """DE-03, MN-03: The dataset's rows are the beginning. What servers logged is taken in; predictions alone are nothing new, outcomes of
+    them are, with the versions that train is told. Of a change of the spec the sentence names it."""
+    monkeypatch.setattr(train, "code_digest", lambda name: house.code)
+    served = MODEL.model_copy(update={"labels": "outcomes", "retrain": MODEL.retrain.model_copy(update={"on_new_snapshot": "always"})})
+    house.ingest(0, 3)
+    house.model = served
+    early = house.run(cause="data")
+    assert early.outcome == "skipped"
+    assert "known by " in early.sentence
+    assert "has a late for rows of 3 days; delays needs 5 at least (2 for test, 2 for validation): report more outcomes" in early.sentence
+    house.ingest(3, 9)
+    first = house.run(cause="data")
+    assert (first.outcome, first.snapshot, first.labels, first.predictions, first.rows) == ("done", 2, 0, 0, 120)
+    house.train_with_labels(tmp_path, 1)
+    assert house.run(cause="data").sentence.startswith("Nothing new since candidate ")
+    line = {"model": "delays", "version": 1, "time": "2026-01-01T00:00:00+00:00", "scores": [0.5, 0.5], "ms": 1.0}
+    lines = [{**line, "id": f"p-{n}", "row": {"id": 1000 + n}, "event_time": f"2013-01-{13 + n % 2}T00:00:00"} for n in range(20)]
+    house.store.write("predictions/delays/1.jsonl", "".join(f"{json.dumps(one)}\n" for one in lines).encode())
+    for cause in ("data", "manual"):
+        assert house.run(cause=cause).sentence.startswith("Nothing new since candidate ")
+    told = [{"id": f"p-{n}", "outcome": float(n % 2), "time": "2026-01-02T00:00:00+00:00"} for n in range(20)]
+    house.store.write("outcomes/delays/1.jsonl", "".join(f"{json.dumps(one)}\n" for one in told).encode())
+    result = house.run(cause="data")
+    assert (result.outcome, result.cause, result.snapshot, result.labels, result.predictions) == ("done", "data", 2, 1, 1)
+    assert result.rows == 140
+    assert "Snapshot 2 has other labels (1) than candidate " in result.sentence
+    assert house.checked[-1] == ("snapshot 2", 120)
+    assert house.run(cause="data", labels=0, predictions=0).outcome == "skipped"
+    house.model = served.model_copy(update={"served_since": date(2013, 1, 1)})
+    alone = house.run(cause="data")
+    assert alone.outcome == "skipped"
+    assert "rows of 2 days" in alone.sentence
+    house.model = served.model_copy(update={"served_since": date(2013, 1, 6)})
+    changed = house.run(cause="data")
+    assert (changed.cause, house.checked[-1]) == ("code", ("snapshot 2", 50))
+    assert "The spec has changed since candidate " in changed.sentence
+    assert changed.sentence.count("served_since") == 1
 
 
 def test_a_label_feed_that_is_new_is_a_change_of_the_spec(house, tmp_path):
