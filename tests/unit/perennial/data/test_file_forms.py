@@ -576,6 +576,36 @@ def test_thousands_that_are_not_parted_are_told(land):
         read_batch(land("a.csv", csv(amount=lambda v: "0.5")), spec)
 
 
+def a_text(cell):
+    return f'id,ts,amount,n,flag,city,y\n1,2026-05-04 06:00,1.5,2,true,"{cell}",false\n2,2026-05-04 07:00,2.5,2,true,Bonn,true\n'
+
+
+HIDING = [  # a file, and what is said of it
+    (csv().replace(",New York,", ',"New York,').replace(",Paris,", ',Paris",'), "lines 3 to 4 are one row, .* look like 2 rows"),
+    ("\n" + csv().replace("false\n1001", '"false\n1001').replace("false\n1002", 'false"\n1002'), "lines 3 to 4 are one row"),
+    (a_text("Rome,false\n3,2026-05-04 08:00,,,yes,Oslo"), "lines 2 to 3 are one row, .* look like 2 rows"),
+    (
+        a_text("Rome,false\n3,2026-05-04 08:00,,,yes,Oslo,true\n4,2026-05-04 09:00,1,1,no,Bari"),
+        "lines 2 to 4 are one row, .* look like 3 rows",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), HIDING)
+def test_quotes_that_hide_rows_are_refused(land, content, said):
+    """DM-10: One that opens in a row and closes rows later makes one field of them, which would be lost without a word."""
+    with pytest.raises(BatchRefused, match=said):
+        read_batch(land("a.csv", content), SPEC)
+
+
+@pytest.mark.parametrize(
+    "cell", ["two\nlines", "one, two\nthree", "Rome,false\n3,tomorrow,,,yes,Oslo", "a\r\nb", "1\n2\n3", 'say ""a,b""\nc']
+)
+def test_a_quoted_text_may_have_line_breaks(land, cell):
+    """DM-10: Unless its lines are rows of the file, by their number of fields and the numbers, times and truth values in them."""
+    assert read_batch(land("a.csv", a_text(cell)), SPEC)["city"].to_pylist() == [cell.replace('""', '"'), "Bonn"]
+
+
 def test_utf_16_without_its_mark_is_refused(land):
     """DM-10: The declared encoding needs a mark that tells the order of bytes."""
     with pytest.raises(BatchRefused, match=r"a\.csv is not utf-16: .*BOM"):
