@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.counted import counted
-from perennial.data.readers.columns import EXTRA, under_spec_names
+from perennial.data.readers.columns import EXTRA, ColumnsDiffer, under_spec_names
 from perennial.data.readers.limits import refuse_too_large
 from perennial.data.readers.packing import EXTENSIONS
 from perennial.data.readers.proposals import hint
@@ -78,19 +78,18 @@ def read_batch(path: Path, spec: DatasetSpec, name: str = "", remarks: list[str]
 def refuse_nulls(rows: pa.Table, spec: DatasetSpec, names: Collection[str] | None = None) -> None:
     """Raises BatchRefused if a required column (of the named ones, if some are) has nulls: whatever the suite says, the table must not
     contain them."""
-    for column in spec.columns:
-        if names is not None and column.name not in names:
-            continue
-        nulls = rows[column.name].null_count
-        if nulls and not column.nullable:
-            raise BatchRefused(
-                f"{column.name} is null in {nulls} of {rows.num_rows} rows and the spec of {spec.name} does not allow that: "
-                + (
-                    "fill it, since newest_by tells by it which row counts."
-                    if column.name == spec.newest_by
-                    else "fill it, or make the column nullable."
-                )
-            )
+    faults = [
+        f"{column.name} is null in {nulls} of {rows.num_rows} rows and the spec of {spec.name} does not allow that: "
+        + (
+            "fill it, since newest_by tells by it which row counts."
+            if column.name == spec.newest_by
+            else "fill it, or make the column nullable."
+        )
+        for column in spec.columns
+        if (names is None or column.name in names) and not column.nullable and (nulls := rows[column.name].null_count)
+    ]
+    if faults:
+        raise BatchRefused(" ".join(faults[:MOST_FAULTS]))
 
 
 def refuse_last_day(rows: pa.Table, spec: DatasetSpec) -> None:
@@ -105,27 +104,48 @@ def refuse_last_day(rows: pa.Table, spec: DatasetSpec) -> None:
 
 
 def _read(path: Path, spec: DatasetSpec, name: str, remarks: list[str], *, infinite: bool) -> pa.Table:
+    parts, refusals = [], []
     with sentences(name):
-        parts = [_typed(rows, spec, member, remarks, infinite=infinite) for member, rows in as_written(path, spec, name, remarks)]
+        for member, rows in as_written(path, spec, name, remarks):
+            try:
+                parts.append(_typed(rows, spec, member, remarks, infinite=infinite))
+            except BatchRefused as refusal:
+                refusals.append(str(refusal))
+        if refusals:
+            more = len(refusals) - MOST_FAULTS
+            others = f" {counted(more, 'more file')} in it {'is' if more == 1 else 'are'} refused." if more > 0 else ""
+            raise BatchRefused(" ".join(refusals[:MOST_FAULTS]) + others)
         return pa.concat_tables(parts, promote_options="default")
 
 
 def _typed(raw: pa.Table, spec: DatasetSpec, name: str, remarks: list[str], *, infinite: bool) -> pa.Table:
     """The rows of one unpacked file, in the spec's types."""
-    rows = under_spec_names(raw, spec, name, remarks)
+    try:
+        rows = under_spec_names(raw, spec, name, remarks)
+    except ColumnsDiffer as refusal:
+        _, faults = _columns(refusal.rows, spec, remarks, infinite=infinite)
+        raise BatchRefused(f"{refusal} Besides, {_first(faults)}." if faults else str(refusal)) from None
     if not rows.num_rows:
         raise BatchRefused(f"{name} has a header but no rows: land it again with its rows.")
-    columns, faults = {}, []
-    for column in spec.columns:
-        try:
-            columns[column.name] = typed(rows[column.name], column, spec.files, spec.time_zone, remarks, infinite=infinite)
-        except Misfit as misfit:
-            faults.append(misfit.why)
+    columns, faults = _columns(rows, spec, remarks, infinite=infinite)
     if faults:
         raise BatchRefused(f"{name}: {_first(faults)}. Correct the file and land it again.")
     if EXTRA in rows.column_names:
         columns[EXTRA] = rows[EXTRA]
     return pa.table(columns)
+
+
+def _columns(rows: pa.Table, spec: DatasetSpec, remarks: list[str], *, infinite: bool) -> tuple[dict[str, pa.ChunkedArray], list[str]]:
+    """The columns of the spec that are there, in its types, and what does not fit in them."""
+    columns, faults = {}, []
+    for column in spec.columns:
+        if column.name not in rows.column_names:
+            continue
+        try:
+            columns[column.name] = typed(rows[column.name], column, spec.files, spec.time_zone, remarks, infinite=infinite)
+        except Misfit as misfit:
+            faults.append(misfit.why)
+    return columns, faults
 
 
 def _first(faults: Sequence[str]) -> str:

@@ -20,13 +20,21 @@ EXTRA = "_extra"  # column in which a table keeps what the spec does not have
 _PLAIN = re.compile(r"[\w.\-]+( [\w.\-]+)*")
 
 
+class ColumnsDiffer(BatchRefused):
+    """A file lacks columns, or has some twice or too many."""
+
+    def __init__(self, sentence: str, rows: pa.Table) -> None:
+        super().__init__(sentence)
+        self.rows = rows  # the columns of the spec that it has once, under their names
+
+
 def under_spec_names(rows: pa.Table, spec: DatasetSpec, name: str, remarks: list[str]) -> pa.Table:
     """The columns of the spec in its order, and `_extra` where it keeps others.
 
     Blanks around names do not count, letters with marks are compared in one form (NFC), case as the spec says.
 
     Raises:
-        BatchRefused: columns are missing, there twice, or too many.
+        ColumnsDiffer: columns are missing, there twice, or too many.
     """
     wanted = {column.name: compared_name(column.name, spec.files) for column in spec.columns}
     rows = _with_folders(_with_times(_with_declared(rows, spec), spec), spec, name)
@@ -41,8 +49,10 @@ def under_spec_names(rows: pa.Table, spec: DatasetSpec, name: str, remarks: list
         if columns
     ]
     if faults:
-        raise BatchRefused(
-            f"{name} {' and '.join(faults)}: correct the file, or the columns in the spec of {spec.name} if the source has really changed."
+        there = [column for column in wanted if names.count(column) == 1]
+        raise ColumnsDiffer(
+            f"{name} {' and '.join(faults)}: correct the file, or the columns in the spec of {spec.name} if the source has really changed.",
+            pa.table([rows.column(names.index(column)) for column in there], names=there),
         )
     kept = pa.table([rows.column(names.index(column)) for column in wanted], names=list(wanted))
     if not unexpected:

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perennial.commands._sample import lines_of_form, read_sample
-from perennial.data.readers import read_batch
+from perennial.data.readers import read_batch, refuse_nulls
 from perennial.data.readers.packing import form_of
 from perennial.data.readers.proposals import declaration, propose
 from perennial.errors import BatchRefused, UnknownName
@@ -574,6 +574,22 @@ def test_thousands_that_are_not_parted_are_told(land):
     spec = declaring('FileForm(decimal=",", thousands=".")')
     with pytest.raises(BatchRefused, match=r"It looks as if numbers have the decimal mark '.' and thousands are not parted: if so"):
         read_batch(land("a.csv", csv(amount=lambda v: "0.5")), spec)
+
+
+def test_all_that_is_wrong_in_a_file_is_told_at_once(land):
+    """DM-10: Columns that lack hide no values that do not fit, a file in an archive no other, a null no other column's."""
+    content = csv(amount=lambda v: "much", flag=lambda v: "maybe").replace("city", "town")
+    with pytest.raises(BatchRefused, match=r"lacks the columns city and has .* town: .* Besides, amount is 'much' .*; flag is"):
+        read_batch(land("a.csv", content), SPEC)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for number in range(12):
+            archive.writestr(f"{number:02}.csv", csv(n=lambda v: "none"))
+    with pytest.raises(BatchRefused, match=r"00\.csv: n is 'none' .* a\.zip: 09\.csv: n is 'none' .* 2 more files in it are refused\."):
+        read_batch(land("a.zip", out.getvalue()), SPEC)
+    rows = pa.table({column.name: pa.nulls(2, pa.string()) for column in SPEC.columns})
+    with pytest.raises(BatchRefused, match=r"^id is null in 2 .* ts is null in 2 .* y is null in 2 "):
+        refuse_nulls(rows, SPEC)
 
 
 def a_text(cell):

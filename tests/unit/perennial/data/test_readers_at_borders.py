@@ -192,7 +192,7 @@ def test_only_an_empty_field_is_null(read):
 
 def test_columns_that_come_twice_are_told_with_the_others(refusal):
     """DM-10: what is missing, what is too much and what is doubled, in one sentence and in order of the alphabet."""
-    data = b"sold,shop,zoo,ape,shop,zoo\n1,2,3,4,5,6\n"
+    data = b"sold,shop,zoo,ape,shop,zoo\n2013-01-31,2,3,4,5,6\n"
     assert refusal("a.csv", data) == (
         "a.csv lacks the columns amount, items, open and has unexpected columns zoo, ape, zoo and has twice the columns shop, zoo: "
         "correct the file, or the columns in the spec of sales if the source has really changed."
