@@ -12,6 +12,7 @@ No page has a script or asks a network for anything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 
 STYLE = """
@@ -53,6 +54,17 @@ details{margin:.6rem 0}summary{cursor:pointer}
 """
 
 
+@dataclass(frozen=True)
+class Span:
+    """A value with its interval, for a picture."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    usual: float | None = None  # what it is compared with
+
+
 def document(title: str, sections: Iterable[str]) -> str:
     """A whole page. It has no script and asks no network."""
     return (
@@ -79,3 +91,27 @@ def code(sentence: str) -> str:
 def shortened(text: str, letters: int) -> str:
     """A text of so many letters at most; an ellipsis stands for what is cut off."""
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def spans(lines: Sequence[Span], what: str) -> str:
+    """A line for each value with its interval, and a mark where it usually is, from 0 or the lowest to the highest; an SVG in the colour of
+    the text around it, so that it fits any page."""
+    if not lines:
+        return ""
+    low, high = min(0.0, *(line.low for line in lines)), max(*(line.high for line in lines), *(line.usual or 0.0 for line in lines), 1e-12)
+    scale, drawn = 180 / (high - low), []
+    for place, line in enumerate(lines):
+        y = 12 + 18 * place
+        x, begin, end = (124 + (at - low) * scale for at in (line.value, line.low, line.high))
+        drawn.append(
+            f"<text x=116 y={y + 4} text-anchor=end style='font:11px system-ui,sans-serif;fill:currentColor'>"
+            f"{escape(shortened(line.name, 18))}</text>"
+            f"<line x1={begin:.1f} x2={end:.1f} y1={y} y2={y} stroke=currentColor stroke-opacity=.45 stroke-width=3 />"
+            f"<circle cx={x:.1f} cy={y} r=3.5 fill=currentColor />"
+        )
+        if line.usual is not None:
+            at = 124 + (line.usual - low) * scale
+            drawn.append(f"<line x1={at:.1f} x2={at:.1f} y1={y - 7} y2={y + 7} stroke=currentColor stroke-dasharray='2 2' />")
+    said = f"{what}: " + "; ".join(f"{line.name} {line.value:.3g}, {line.low:.3g} to {line.high:.3g}" for line in lines)
+    size = f"viewBox='0 0 320 {18 * len(lines) + 6}' style='display:block;width:100%;max-width:32rem;height:auto'"
+    return f"<svg role=img aria-label='{escape(said)}' {size}>{''.join(drawn)}</svg>"

@@ -267,6 +267,24 @@ class FileForm(Spec):
         return self
 
 
+class GroupSpec(Spec):
+    """A column whose values are groups of rows that must be represented in the data."""
+
+    column: str = Field(description="Column of type string, bool or int with at most 50 different values.")
+    min_share: float = Field(
+        default=0,
+        ge=0,
+        lt=1,
+        description="Smallest share of the rows that each group must have, in a batch and in what a training would use.",
+    )
+    min_rows: int = Field(default=0, ge=0, description="Fewest rows of each group for a training.")
+    severity: Literal["warning", "critical"] = Field(
+        default="warning",
+        description="What becomes of a batch or training in which a group has vanished or has too little: `warning` reports it, "
+        "`critical` refuses.",
+    )
+
+
 class DatasetSpec(Named):
     """One dataset: its columns, its key, its event time, and the limits of a batch."""
 
@@ -326,7 +344,19 @@ class DatasetSpec(Named):
     files: FileForm = Field(
         default=FileForm(), description="How its files are written. `perennial add dataset --sample` proposes what it finds."
     )
+    groups: tuple[GroupSpec, ...] = Field(
+        default=(),
+        description="Columns whose groups must be represented: each batch is compared with the rows that are in, and an evaluation shows "
+        "labels and gaps by group. The name of a column alone stands for a `GroupSpec` of it.",
+    )
     compute: ComputeSpec = Field(default=ComputeSpec(), description="Resources for ingestion.")
+
+    @field_validator("groups", mode="before")
+    @classmethod
+    def _may_be_names(cls, groups: object) -> object:
+        if isinstance(groups, (tuple, list)):
+            return tuple(GroupSpec(column=group) if isinstance(group, str) else group for group in groups)
+        return groups
 
     @field_validator("time_zone")
     @classmethod
@@ -365,6 +395,7 @@ class DatasetSpec(Named):
             unknown = sorted(set(declared) - set(names))
             if unknown:
                 raise ValueError(f"files.{field} names {', '.join(unknown)}, which is no column")
+        self._refuse_no_groups()
         if self.column(self.time_column).type != "timestamp":
             raise ValueError(f"event_time {self.event_time} must be a timestamp column")
         return self
@@ -377,6 +408,17 @@ class DatasetSpec(Named):
             if column.type in NO_SCALARS and (alike := [c.name for c in self.columns if c.name.startswith(f"{column.name}[")]):
                 raise ValueError(f"the column {alike[0]} is called as a measure of {column.name} is: give it another name")
         return self
+
+    def _refuse_no_groups(self) -> None:
+        """Raises ValueError where `groups` names what has no groups."""
+        types = {column.name: column.type for column in self.columns}
+        for group in self.groups:
+            if types.get(group.column) not in ("string", "bool", "int"):
+                kind = types.get(group.column)
+                raise ValueError(
+                    f"groups names {group.column}, which is {f'of type {kind}' if kind else 'no column'}: groups are those of a column of "
+                    "type string, bool or int"
+                )
 
     @property
     def key_columns(self) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def script_hashes() -> tuple[str, ...]:
     return (f"sha256-{base64.b64encode(digest).decode()}", *_EARLIER_SCRIPTS)
 
 
-def write_page(store: Store, page: Page, result: Any, sentence: str, failures: Sequence[tuple[str, str]]) -> None:
+def write_page(store: Store, page: Page, result: Any, sentence: str, failures: Sequence[tuple[str, str]], more: str = "") -> None:
     """Write the page of one validation.
 
     Args:
@@ -78,6 +78,7 @@ def write_page(store: Store, page: Page, result: Any, sentence: str, failures: S
         result: Great Expectations' ExpectationSuiteValidationResult.
         sentence: the verdict for a person.
         failures: severity and clause of each expectation that does not hold, worst first.
+        more: a section of ours between the verdict and Great Expectations' content, as HTML.
     """
     reasons = "".join(f'<li><span class="status {severity}">{severity}</span> {html.escape(clause)}</li>' for severity, clause in failures)
     verdict = (
@@ -89,7 +90,7 @@ def write_page(store: Store, page: Page, result: Any, sentence: str, failures: S
     body = _OVERALL.sub(
         f'\\1<span class="status {page.status}">{_WORDS[page.status]}</span>', _content(_rendered, plain, up="../"), count=1
     )
-    store.write(page.key, _page(f"{page.batch}: {page.status}", f"{page.dataset} / {page.batch}", "../index.html", verdict + body))
+    store.write(page.key, _page(f"{page.batch}: {page.status}", f"{page.dataset} / {page.batch}", "../index.html", verdict + more + body))
 
 
 def write_refusal(store: Store, page: Page, sentence: str, earlier: str = "") -> None:

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
-from perennial.quality import data_docs, suites
+from perennial.quality import data_docs, group_page, suites
+from perennial.quality.group_rules import faults
+from perennial.quality.groups import GroupCounts, counts_of, coverage
 from perennial.quality.sentences import sentence, shown
 from perennial.specs import DatasetSpec
 from perennial.store import Store
@@ -82,6 +84,7 @@ def validate(
     now: datetime | None = None,
     store: Store | None = None,
     remark: str = "",
+    usual: Mapping[str, GroupCounts] | None = None,
 ) -> Verdict:
     """Validate a batch by its dataset's suite.
 
@@ -94,6 +97,7 @@ def validate(
         now: the present, naive UTC; event times more than a day later are wrong (suite parameter `latest`).
         store: where the page of Data Docs goes; none is written if absent.
         remark: a sentence for the page besides the verdict.
+        usual: rows of the table by group, of the columns in `groups` of the spec; a batch is compared with them.
 
     Raises:
         UnknownName: the dataset has no suite.
@@ -101,12 +105,18 @@ def validate(
     latest = (now or datetime.now(timezone.utc).replace(tzinfo=None)) + timedelta(days=1)
     fresh = newest is not None and dataset.freshness_days is not None
     oldest = newest - timedelta(days=dataset.freshness_days or 0) if fresh and newest else _LONG_AGO
-    return _validate(
-        rows, dataset, batch_name, suites.load_suite(dataset.name), {"oldest": oldest, "latest": latest}, digest, store, remark
-    )
+    parameters = {"oldest": oldest, "latest": latest}
+    return _validate(rows, dataset, batch_name, suites.load_suite(dataset.name), parameters, digest, store, remark, usual)
 
 
-def validate_snapshot(rows: pyarrow.Table | pandas.DataFrame, dataset: DatasetSpec, label: str, *, store: Store | None = None) -> Verdict:
+def validate_snapshot(
+    rows: pyarrow.Table | pandas.DataFrame,
+    dataset: DatasetSpec,
+    label: str,
+    *,
+    store: Store | None = None,
+    usual: Mapping[str, GroupCounts] | None = None,
+) -> Verdict:
     """Validate rows of a snapshot by the suite, without the expectations that are about one batch (`meta.scope` is `batch`).
 
     Args:
@@ -114,19 +124,38 @@ def validate_snapshot(rows: pyarrow.Table | pandas.DataFrame, dataset: DatasetSp
         dataset: its spec.
         label: what the rows are called in sentences and pages, such as `snapshot 12`.
         store: where the page of Data Docs goes; none is written if absent.
+        usual: rows of the table by group; a group that it has and these rows have not has vanished.
     """
-    return _validate(rows, dataset, label, suites.load_suite(dataset.name, without_batch_only=True), {}, "", store)
+    suite = suites.load_suite(dataset.name, without_batch_only=True)
+    return _validate(rows, dataset, label, suite, {}, "", store, usual=usual, snapshot=True)
 
 
 def _validate(
-    rows: Any, dataset: DatasetSpec, name: str, suite: Any, parameters: dict[str, Any], digest: str, store: Store | None, remark: str = ""
+    rows: Any,
+    dataset: DatasetSpec,
+    name: str,
+    suite: Any,
+    parameters: dict[str, Any],
+    digest: str,
+    store: Store | None,
+    remark: str = "",
+    usual: Mapping[str, GroupCounts] | None = None,
+    *,
+    snapshot: bool = False,
 ) -> Verdict:
     frame = rows.to_pandas() if hasattr(rows, "to_pandas") else rows
     batch = suites.validator().data_sources.pandas_default.read_dataframe(frame)
     result = batch.validate(
         suite, expectation_parameters=parameters, result_format={"result_format": "SUMMARY", "partial_unexpected_count": _EXAMPLES}
     )
-    failures = sorted((_failure(outcome, len(frame), parameters) for outcome in result.results if not outcome.success), key=_worst_first)
+    broken = [_failure(outcome, len(frame), parameters) for outcome in result.results if not outcome.success]
+    coverages = [coverage(group.column, counts_of(frame[group.column]), (usual or {}).get(group.column)) for group in dataset.groups]
+    unrepresented = [
+        Failure("groups_are_represented", group.column, fault.severity, fault.rows, len(frame), fault.sentence)
+        for group, of_column in zip(dataset.groups, coverages, strict=True)
+        for fault in faults(group, of_column, snapshot=snapshot)
+    ]
+    failures = sorted([*broken, *unrepresented], key=_worst_first)
     worst = failures[0].severity if failures else None
     verdict = Verdict(
         dataset=dataset.name,
@@ -146,6 +175,7 @@ def _validate(
         result,
         f"{verdict.sentence()} {remark}".strip(),
         [(f.severity, f"{f.sentence} ({f.note})" if f.note else f.sentence) for f in failures],
+        group_page.section(coverages),
     )
     return replace(verdict, report_key=page.key)
 

@@ -33,6 +33,7 @@ from perennial.results import EvaluateResult
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec, SplitSpec
 from perennial.stages import _agreement
+from perennial.stages._groups import groups_of_snapshot
 from perennial.stages._snapshots import with_labels_of
 from perennial.stages.train import RECORD
 from perennial.store import Store
@@ -136,6 +137,7 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
             "incomparable": incomparable,
             "incomparable_with": registered.number if registered and incomparable else None,
             "signature": changes.as_json(),
+            "groups": represented(store, spec, dataset, candidate) if dataset.groups else [],
         }
     prefix = f"reports/{model}/{digest}"
     document["losses"] = f"{prefix}/losses.parquet"
@@ -191,6 +193,15 @@ def rule_of(store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Seal
     frame = _rows_of(store, dataset, candidate, candidate, "train", names)
     labels = label_of(frame, load_features(candidate.folder), spec)
     return simple_rule(spec.task, labels[~np.isnan(labels)], len(spec.classes))
+
+
+def represented(store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed) -> list[dict[str, Any]]:
+    """Coverage, labels and gaps by group of the candidate's training and test rows, for the columns in `groups` of its dataset."""
+    names = dict.fromkeys([column.name for column in dataset.table_columns] + list(columns_of_split(candidate.split, dataset)))
+    features = load_features(candidate.folder)
+    frames = {part: _rows_of(store, dataset, candidate, candidate, part, names) for part in ("train", "test")}
+    labels = {part: features.label({name: frame[name].to_numpy() for name in frame.columns}) for part, frame in frames.items()}
+    return groups_of_snapshot(spec, dataset, frames["train"], frames["test"], labels)
 
 
 def _rows_of(store: Store, dataset: DatasetSpec, source: Sealed, candidate: Sealed, part: str, names: Iterable[str]) -> pandas.DataFrame:

@@ -145,12 +145,14 @@ class _Intake:
         from perennial.data.merging import Rule
         from perennial.data.snapshots import table_of
         from perennial.profiles.store import ProfileStore
+        from perennial.stages._groups import usual_groups
 
         self.settings, self.store, self.spec, self.summary = settings, store, spec, summary
         self.table = table_of(store, spec)
         self.batches = functools.cache(self.table.batches)  # the history is read once in a run, if at all
         self.rule = Rule.of(spec)
         self.profiles = ProfileStore(store, spec.name)
+        self.usual = functools.cache(lambda: usual_groups(store, spec))  # read once in a run, if at all
         self.pages_written = False
         self.earlier: dict[str, str] | None = None  # where refused files of a name lie; looked up once a file is refused
         self._refuse_other_zone()
@@ -226,6 +228,7 @@ class _Intake:
                     newest=self.newest,
                     store=self.store,
                     remark=cleaned.sentence,
+                    usual=self.usual(),
                 )
                 self.pages_written = True
                 if not verdict.passed:

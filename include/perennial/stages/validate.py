@@ -252,6 +252,7 @@ def _check(
     out. The labels of a feed were held against its own suite when they landed, predictions against the version's inputs when they
     were asked for. Raises TrainingRefused."""
     from perennial.quality.validation import validate_snapshot
+    from perennial.stages._groups import usual_groups
 
     cut = spec.split
     newest = _newest(source, coverage).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
@@ -261,7 +262,7 @@ def _check(
     rows, labelled = source.landed_and_labelled(since)
     if source.served and rows.empty:
         return {}, _left_out(spec, source, labelled)
-    verdict = validate_snapshot(rows, source.dataset, f"snapshot {source.version}", store=store)
+    verdict = validate_snapshot(rows, source.dataset, f"snapshot {source.version}", store=store, usual=usual_groups(store, source.dataset))
     link = f"{settings.reports_url}/{verdict.report_key.removeprefix('reports/')}" if verdict.report_key else ""
     if verdict.passed:
         log.info("%s", verdict.sentence())

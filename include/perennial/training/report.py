@@ -15,7 +15,7 @@ from typing import Any
 
 from perennial.pages import document, shortened, table_of
 from perennial.specs import ModelSpec
-from perennial.training import pictures
+from perennial.training import group_section, pictures
 from perennial.training.pictures import COLOURS, Range, number, percent
 
 _NEWEST_DAYS = 60  # of which the page shows how many rows have a label
@@ -47,6 +47,7 @@ def page(spec: ModelSpec, evaluation: dict[str, Any]) -> str:
             f"<p class=quiet>The champion's own test {of}: has the candidate forgotten them?</p>",
             _metrics(old),
         ]
+    sections += group_section.sections(evaluation.get("groups", []))
     for column in spec.slices:
         sections += [f"<h2>By {escape(column)}</h2>", _slices(test, column, spec.gate.metric)]
     return document(f"{spec.title}: evaluation", sections)

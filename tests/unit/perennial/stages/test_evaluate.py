@@ -27,7 +27,7 @@ from perennial.lineage.manifest import LabelsUsed, run_code
 from perennial.lineage.version_folder import MANIFEST, fetch, key, publish, read_manifest
 from perennial.results import EvaluateResult
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec, LabelSpec, SplitSpec
+from perennial.specs import Column, DatasetSpec, GroupSpec, LabelSpec, SplitSpec
 from perennial.stages import evaluate as stage
 from perennial.stages.recalibrate import recalibrated
 from perennial.stages.train import begin_manifest, fill_version_folder
@@ -211,6 +211,21 @@ def test_the_page_needs_nothing_else(world: World) -> None:
     assert {"svg", "table"} <= set(page.tags)
     assert "version 3, the champion" in text
     assert "Older days" in text
+
+
+def test_an_evaluation_shows_the_groups_that_the_dataset_names(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-10: Rows and label rate of each airport in the version's own training and test rows, in the document and on the page."""
+    grouped = discovery.dataset("flights").model_copy(update={"groups": (GroupSpec(column="origin"),)})
+    monkeypatch.setattr(discovery, "dataset", lambda name: grouped)
+    _, document, losses = go(world)
+    (origin,) = document["groups"]
+    test = document["parts"]["test"]
+    assert {line["group"] for line in origin["shares"]} == {"EWR", "JFK", "LGA"}
+    assert sum(line["test"] for line in origin["shares"]) >= test["rows"] > len(losses) // 3
+    late = sum(line["rates"][0][0] * line["labelled"] for line in origin["labels"]["groups"])
+    assert late >= test["classes"][discovery.model("flight_delays").classes[1]] > 0
+    page = world.store.read(f"reports/flight_delays/{world.digest}/evaluation.html").decode()
+    assert "<h2>Groups by origin</h2>" in page
 
 
 @pytest.mark.parametrize("champion", [None, "itself"])

@@ -66,7 +66,7 @@ class House:
         self.inbox, self.registry = Inbox(self.store, "delays"), RegistryInMemory()
         monkeypatch.setattr(validate, "ModelRegistry", lambda settings: self.registry)
 
-    def _validate(self, rows, dataset, label, *, store=None):
+    def _validate(self, rows, dataset, label, *, store=None, usual=None):
         self.checked.append((label, len(rows)))
         return SimpleNamespace(
             passed=self.passes,
