@@ -35,9 +35,9 @@ def dataset_files(
     whole = [c.name for c in sample.columns if c.name in times and not c.nullable]
     order = event_time or next(iter([*whole, *times]), "")
     keys = key.split(",") if key else _key(sample, order, label)
-    missing = [n for n in (*keys, *([order] if order else [])) if n not in sample.names]
+    missing = list(dict.fromkeys(n for n in (*keys, *([order] if order else [])) if n not in sample.names))
     if missing:
-        raise UnknownName(f"{sample.path} has no column {missing[0]}: its columns are {', '.join(sample.names)}.")
+        raise UnknownName(f"{sample.path} has no column {' and no column '.join(missing)}: its columns are {', '.join(sample.names)}.")
     title = titled(name)
     names = {"key": tuple(keys)} if keys else {"row_id": "content"}
     try:
@@ -45,7 +45,8 @@ def dataset_files(
             name=name, title=title, owner="nobody yet", event_time=order, columns=sample.columns, files=sample.files, **names
         )
     except ValidationError as error:
-        raise UnknownName(f"{sample.path} makes no dataset: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from None
+        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+        raise UnknownName(f"{sample.path} makes no dataset: {faults}.") from None
     _refuse_future(sample, spec)
     values = {
         "name": name,

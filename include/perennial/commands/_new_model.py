@@ -14,6 +14,7 @@ from perennial import discovery, encoding
 from perennial.commands import _sample
 from perennial.commands._sample import LeftOut, Sample
 from perennial.commands._template import fill, listed, quoted, titled
+from perennial.commands._wrongs import Wrongs
 from perennial.errors import UnknownName
 from perennial.specs import Column, DatasetSpec, SplitSpec, TrainingSpec
 
@@ -72,13 +73,8 @@ def model_files(
 
     It learns from the columns `inputs`, or from all that are fit for it.
     """
-    if dataset is None or label is None:
-        raise UnknownName("Say what the model learns from and what it predicts: --dataset NAME --label COLUMN.")
-    spec = discovery.dataset(dataset)
-    if label not in [c.name for c in spec.columns]:
-        raise UnknownName(f"The dataset {dataset} has no column {label}: choose the label among {', '.join(c.name for c in spec.columns)}.")
-    if label in spec.key:
-        raise UnknownName(f"{label} names the rows of {dataset} (its key), so there is nothing to predict: choose another label.")
+    spec = asked_dataset(dataset, label, task)
+    assert label is not None
     if sample is None:
         raise UnknownName(
             f"Give a sample file of {dataset}, `--sample FILE`, or ingest one first (perennial land FILE --dataset {dataset}): "
@@ -87,7 +83,8 @@ def model_files(
     missing = [c.name for c in spec.columns if c.name not in sample.names]
     if missing:
         raise UnknownName(
-            f"{sample.path} has no column {missing[0]}: give a sample of {dataset}; its columns are {', '.join(sample.names)}."
+            f"{sample.path} has no column {' and no column '.join(missing)}: give a sample of {dataset}; its columns are "
+            f"{', '.join(sample.names)}."
         )
     plan = _plan(spec, spec.column(label), task, sample, inputs)
     metric = "rmse" if plan.task == "regression" else "log_loss"
@@ -121,14 +118,41 @@ def model_files(
         tests / f"test_{name}_features.py": fill("model/test_features.py", values),
     }
     cycles = [f"features of the time {plan.clock}: {' and '.join(what for what, _ in plan.cycles)}"] if plan.clock else []
-    return files, [*_sample.named(plan.left_out), *cycles, f"floor: {metric} {plan.floor:g}, {_rule(plan)}", *_few_rows(plan)]
+    return files, [
+        *_task_words(plan, task),
+        *_sample.named(plan.left_out),
+        *cycles,
+        f"floor: {metric} {plan.floor:g}, {_rule(plan)}",
+        *_few_rows(plan),
+    ]
+
+
+def asked_dataset(dataset: str | None, label: str | None, task: str | None) -> DatasetSpec:
+    """The dataset of a model that a person asks for. Raises UnknownName, with a line for each thing that is wrong."""
+    wrongs, spec = Wrongs(), None
+    with wrongs:
+        if dataset is None or label is None:
+            raise UnknownName("Say what the model learns from and what it predicts: --dataset NAME --label COLUMN.")
+    with wrongs:
+        spec = discovery.dataset(dataset) if dataset is not None else None
+    with wrongs:
+        if spec and label is not None and label not in [c.name for c in spec.columns]:
+            raise UnknownName(
+                f"The dataset {dataset} has no column {label}: choose the label among {', '.join(c.name for c in spec.columns)}."
+            )
+        if spec and label in spec.key:
+            raise UnknownName(f"{label} names the rows of {dataset} (its key), so there is nothing to predict: choose another label.")
+        kind = spec.column(label).type if spec and label is not None else ""
+        if task == "regression" and kind not in ("int", "float", ""):
+            raise UnknownName(f"{label} is a {kind}, and a regression predicts a number: leave out --task, or choose another label.")
+    wrongs.refuse()
+    assert spec is not None
+    return spec
 
 
 def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample, chosen: Sequence[str] = ()) -> _Plan:
     task = task or ("regression" if _is_amount(label, sample) else "multiclass")
     classes = () if task == "regression" else _classes(sample, label.name)
-    if task == "regression" and label.type not in ("int", "float"):
-        raise UnknownName(f"{label.name} is a {label.type}, and a regression predicts a number: leave out --task, or choose another label.")
     if task != "regression":
         task = "binary" if len(classes) == 2 else "multiclass"
     out = _not_chosen(spec, label.name, chosen) if chosen else _sample.left_out(sample, spec, label.name, task)
@@ -168,6 +192,19 @@ def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample, ch
         centre=(float(values.mean()), spread) if task == "regression" else None,
         read_from=sample.called,
     )
+
+
+def _task_words(plan: _Plan, asked: str | None) -> list[str]:
+    """A line for the task, where nobody named it."""
+    if asked:
+        return []
+    label = plan.label.name
+    if plan.task != "regression":
+        shown = ", ".join(plan.classes[:5]) + (f" and {len(plan.classes) - 5} more" if len(plan.classes) > 5 else "")
+        other = ", or regression if they are amounts" if plan.label.type in ("int", "float") else ""
+        return [f"task: {plan.task}, since {label} has the values {shown}; --task says otherwise{other}"]
+    why = "has numbers with a point" if plan.label.type == "float" else f"is a whole number of more than {MOST_CLASSES} values"
+    return [f"task: regression, since {label} {why}; --task multiclass or binary if they are classes"]
 
 
 def _is_amount(label: Column, sample: Sample) -> bool:

@@ -77,22 +77,25 @@ def read_sample(path: Path, spec: DatasetSpec | None = None, declared: FileForm 
     except BatchRefused as error:
         raise UnknownName(f"The sample cannot be read: {error}") from None
     known = {column.name: column for column in spec.columns} if spec else {}
-    try:
-        columns = tuple(
-            known[column.name].model_copy(update={"nullable": column.nullable})
-            if column.name in known
-            else Column(name=column.name, type=column.type, of=column.of, nullable=column.nullable)
-            for column in proposal.columns
-        )
-    except ValidationError as error:
-        raise UnknownName(f"{path}: {error.errors()[0]['msg'].removeprefix('Value error, ')}. Rename the column in the sample.") from None
+    columns, faults = list[Column](), list[str]()
+    for column in proposal.columns:
+        try:
+            columns.append(
+                known[column.name].model_copy(update={"nullable": column.nullable})
+                if column.name in known
+                else Column(name=column.name, type=column.type, of=column.of, nullable=column.nullable)
+            )
+        except ValidationError as error:
+            faults.append(error.errors()[0]["msg"].removeprefix("Value error, "))
+    if faults:
+        raise UnknownName(f"{path}: {'; '.join(faults)}. Rename {'the column' if len(faults) == 1 else 'these columns'} in the sample.")
     time_zone = spec.time_zone if spec else UTC
     as_proposed = DatasetSpec.model_construct(
         name=spec.name if spec else "the dataset",
         title="",
         owner="",
         event_time="",
-        columns=columns,
+        columns=tuple(columns),
         files=proposal.form,
         time_zone=time_zone,
         max_batch_bytes=sys.maxsize,
@@ -101,7 +104,7 @@ def read_sample(path: Path, spec: DatasetSpec | None = None, declared: FileForm 
         rows = read_batch(path, as_proposed, str(path), infinite=infinite)
     except BatchRefused as error:
         raise UnknownName(f"A dataset after this sample would refuse it: {error}") from None
-    return Sample(path, rows.to_pandas(), columns, proposal.form, proposal.notes)
+    return Sample(path, rows.to_pandas(), tuple(columns), proposal.form, proposal.notes)
 
 
 def rows_of_table(store: Store, spec: DatasetSpec) -> Sample | None:

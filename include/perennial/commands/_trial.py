@@ -23,6 +23,7 @@ from perennial.commands._sample import Sample, read_sample
 from perennial.commands.add import write_files
 from perennial.encoding import rows_from_columns
 from perennial.errors import Fault, UnknownName
+from perennial.ids import names_rows
 from perennial.quality import suites
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
@@ -33,7 +34,6 @@ LEAST_EPOCHS = 3
 SCORED_ROWS = 5
 LEAST_ROWS = 50  # with a known label: of fewer, a part of ten in a hundred says nothing
 LEAST_OF_A_CLASS = 5
-ID_SHARE = 0.95  # of different values among all, from which on whole numbers or words are names rather than a class
 
 Progress = Callable[[str], None]
 
@@ -146,7 +146,7 @@ def refuse_label(sample: Sample, asked: Asked) -> None:
         raise UnknownName(f"{label} is a time, and a model predicts a class or a number: choose another --label.")
     if asked.task == "regression" or kind == "float":
         return
-    if len(counts) >= ID_SHARE * len(known):
+    if names_rows(len(counts), len(known)):
         advice = " If it is a number to be predicted, add --task regression." if kind == "int" else ""
         raise UnknownName(
             f"{label} has {len(counts):,} different values in {len(known):,} rows, as an id has: choose another --label.{advice}"

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from perennial import discovery
 from perennial.commands._new_dataset import dataset_files
-from perennial.commands._new_model import model_files
+from perennial.commands._new_model import asked_dataset, model_files
 from perennial.commands._sample import read_sample, rows_of_table
+from perennial.commands._wrongs import Wrongs
 from perennial.data.landing import folder
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.settings import Settings
@@ -45,17 +46,30 @@ def run(
     """Write the files and say what to edit next.
 
     Raises:
-        UnknownName: the name is malformed or taken, or something that must be said was not.
+        UnknownName: the name is malformed or taken, or something that must be said was not; a line for each thing that is wrong.
     """
-    require_name(name)
-    known = discovery.datasets().get(dataset) if kind == "model" and dataset else None
-    given = None if sample is None else read_sample(sample, known)
-    if given is None and kind == "model" and dataset:
-        given = rows_of_table(store, discovery.dataset(dataset))
-    files, said = dataset_files(name, given, key, event_time) if kind == "dataset" else model_files(name, dataset, label, task, given)
-    taken = [path for path in files if (project / path).exists()]
-    if taken:
-        raise UnknownName(f"{taken[0]} exists already: choose another name than {name}, or edit that file.")
+    wrongs = Wrongs()
+    spec, given, files, said = None, None, dict[Path, str](), list[str]()
+    with wrongs:
+        require_name(name)
+    usable = name if not wrongs.sentences else "added"  # by which the rest can be checked
+    with wrongs:
+        if kind == "model":
+            spec = asked_dataset(dataset, label, task)
+    with wrongs:
+        known = discovery.datasets().get(dataset) if kind == "model" and dataset else None
+        given = None if sample is None else read_sample(sample, known)
+        if sample is None and spec:
+            given = rows_of_table(store, spec)
+        if kind == "dataset":
+            files, said = dataset_files(usable, given, key, event_time)
+        elif spec:
+            files, said = model_files(usable, dataset, label, task, given)
+    with wrongs:
+        own = Path("include/perennial_datasets", f"{name}.py") if kind == "dataset" else Path("include/perennial_models", name, "spec.py")
+        if taken := [path for path in (own, *files) if (project / path).exists()]:
+            raise UnknownName(f"{taken[0]} exists already: choose another name than {name}, or edit that file.")
+    wrongs.refuse()
     for path in write_files(files, project, settings):
         print(f"wrote {path}")
     if kind == "dataset":

@@ -567,3 +567,47 @@ def test_a_time_without_gaps_is_the_event_time(tmp_path, text, chosen, said):
     files, words = dataset_files("made", read_sample(tmp_path / "a.csv"), None, None)
     assert f'event_time="{chosen}"' in next(iter(files.values()))
     assert any(line.startswith(said) for line in words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "wrong"),
+    [
+        ("dataset", {"name": "9lives", "key": "no,none"}, ["'9lives' is not a name", "has no column no and no column none"]),
+        ("dataset", {"name": "class", "sample": Path("nowhere.csv")}, ["'class' is a word of Python", "There is no file nowhere.csv"]),
+        ("dataset", {"name": "sales", "event_time": "when"}, ["has no column when", "sales.py exists already"]),
+        ("model", {"name": "Sold", "dataset": "sales", "label": "price"}, ["'Sold' is not a name", "has no column price"]),
+        ("model", {"name": "sold", "sample": Path("nowhere.csv")}, ["Say what the model learns from", "There is no file nowhere.csv"]),
+        ("model", {"name": "sold", "dataset": "sales", "label": "id", "task": "regression", "sample": Path("nowhere.csv")},
+            ["id names the rows of sales", "There is no file nowhere.csv"]),
+    ],
+)  # fmt: skip
+def test_everything_that_is_wrong_is_told_at_once(tmp_path, sample, added, kind, asked, wrong):
+    """DM-01: A line for each thing, and nothing is written."""
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UnknownName) as told:
+        add.run(SETTINGS, STORE, kind, **{"sample": sample, "project": tmp_path, **asked})
+    lines = str(told.value).splitlines()
+    assert [words in line for words, line in zip(wrong, lines, strict=True)] == [True] * len(wrong)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (range(60), "task: regression, since y is a whole number of more than 50 values"),
+        ([1, 2, 3] * 20, "task: multiclass, since y has the values 1, 2, 3; --task says otherwise, or regression if they are amounts"),
+        ([0.5, 1.25, 2] * 20, "task: regression, since y has numbers with a point"),
+        (["web", "shop"] * 30, "task: binary, since y has the values shop, web; --task says otherwise"),
+    ],
+)
+def test_the_task_follows_the_labels_values_and_is_said(tmp_path, monkeypatch, capsys, values, words):
+    """DM-01, DM-10: Classes for few values, words and truths; a number of very many values is an amount."""
+    file = tmp_path / "tasks.csv"
+    rows = [f"{place},2024-01-{place % 28 + 1:02d},{place * 7 % 11},{value}" for place, value in enumerate(values)]
+    file.write_text("id,at,x,y\n" + "\n".join(rows) + "\n")
+    add.run(SETTINGS, STORE, "dataset", "tasks", sample=file, key="id", project=tmp_path)
+    spec = load(tmp_path / "include/perennial_datasets/tasks.py").DATASET
+    monkeypatch.setattr(discovery, "dataset", lambda name: spec)
+    capsys.readouterr()
+    add.run(SETTINGS, STORE, "model", "m", dataset="tasks", label="y", sample=file, project=tmp_path)
+    assert words in capsys.readouterr().out
