@@ -94,7 +94,7 @@ def model_files(
         "name": name,
         "title": titled(name),
         "owner": spec.owner,
-        "dataset": dataset,
+        "dataset": spec.name,
         "task": plan.task,
         "label": label,
         "metric": metric,
