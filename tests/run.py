@@ -35,12 +35,17 @@ def in_integration(*names: str) -> tuple[str, ...]:
     return tuple(f"tests/integration/{name}" for name in names)
 
 
+def in_e2e(*names: str) -> tuple[str, ...]:
+    """Files of tests/e2e, in the order in which they run."""
+    return tuple(f"tests/e2e/test_{name}.py" for name in names)
+
+
 # (name, part, environment, folders and files), those that take longest first: a short one at the end leaves no core idle for long.
 GROUPS = (
-    ("platform", "e2e", "workload", ("tests/e2e/test_loop.py", "tests/e2e/test_readme.py")),
+    ("platform", "e2e", "workload", in_e2e("loop", "readme")),
     ("servers", "integration", "workload", in_integration("local", "serving")),
     ("stages", "integration", "workload", in_integration("training", "store", "monitoring", "registry", "test_ingestion.py")),
-    ("bucket", "e2e", "workload", ("tests/e2e/test_kills.py", "tests/e2e/test_loop_s3.py", "tests/e2e/test_people.py")),
+    ("bucket", "e2e", "workload", in_e2e("kills", "loop_s3", "people", "your_own_data")),
     ("rest", "integration", "workload", in_integration("chart", "test_stored_before.py", "test_mutants.py")),
     ("workload", "unit", "workload", ("tests/unit/perennial", "tests/unit/perennial_models", "tests/unit/perennial_datasets")),
     ("airflow", "unit", "airflow", ("tests/architecture", "tests/unit/perennial_airflow", "tests/unit/dags")),

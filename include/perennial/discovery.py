@@ -149,7 +149,7 @@ def projects() -> list[Path]:
     """The folders that hold `include/perennial_datasets`: this project, and any that is meanwhile found too."""
     import perennial_datasets
 
-    return [Path(top).parents[1] for top in perennial_datasets.__path__]
+    return [Path(top).resolve().parents[1] for top in perennial_datasets.__path__]
 
 
 def dataset_module(name: str) -> ModuleType:

@@ -93,7 +93,7 @@ def run(settings: Settings, asked: Asked, scratch: Path, progress: Progress, acc
     progress(f"Reading {asked.data}")
     sample = read_sample(asked.data)
     refuse_label(sample, asked)
-    progress(f"Describing {len(sample.rows):,} rows of {len(sample.columns)} columns: dataset, suite, model")
+    progress(f"Describing {len(sample.rows):,} rows: dataset, suite, model")
     with discovery.also_in(scratch):
         (scratch / "great_expectations").mkdir()
         shutil.copy(suites.folder() / "great_expectations.yml", scratch / "great_expectations")
@@ -185,7 +185,12 @@ def _train_and_measure(store: FolderStore, dataset: DatasetSpec, model: ModelSpe
         raise Fault(f"Nothing of the file came into the table {dataset.name}.")
     epochs = min(model.training.max_epochs, max(LEAST_EPOCHS, ROWS_SEEN // snapshot.count()))
     progress(f"Training, at most {epochs} passes over the training rows")
-    train.fill_version_folder(folder, model, dataset, snapshot, checkpoints=Checkpoints(folder.with_name("run")), max_epochs=epochs)
+    try:
+        train.fill_version_folder(folder, model, dataset, snapshot, checkpoints=Checkpoints(folder.with_name("run")), max_epochs=epochs)
+    except SystemExit as ended:  # Lightning's answer to Ctrl-C
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise ended.__context__ from None
+        raise
     progress("Measuring on the test rows, beside the simplest rule")
     begun = train.begin_manifest(model, snapshot, epochs, cause="manual")
     version = evaluate.Sealed(seal(folder, begun), folder)

@@ -23,6 +23,8 @@ def result_lines(trial: Trial) -> list[str]:
         f"{trial.dataset.name}: {len(trial.sample.rows):,} rows, {len(trial.sample.columns)} columns; "
         f"{model.label} is predicted, {what} ({model.task}), from {len(model.inputs)} columns.",
         "",
+        f"Taken in: {trial.taken}",
+        "",
         "Chosen:",
         *(f"  {line}" for line in trial.chosen),
         "",

@@ -1,0 +1,56 @@
+"""A newcomer with three public tables: the commands of the README, and those that they print, end with versions that serve.
+
+On the platform of `digits` (conftest.py), after the tests that need it as it was.
+"""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.newcomer import Newcomer, tables
+
+from perennial.local.supervisor import Supervisor
+from perennial.registry.model_registry import ModelRegistry
+
+pytestmark = [
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(shutil.which("curl") is None, reason="curl is what a newcomer asks with: apt-get install curl"),
+]
+TASKS = {"tumours": "binary", "sugar": "regression", "wine": "multiclass"}
+
+
+@pytest.fixture(scope="module")
+def answers(digits, tmp_path_factory):
+    """What each version answers to the request that the trial of its table wrote; all commands that were printed have run, in order."""
+    newcomer = Newcomer(digits.settings, tmp_path_factory.mktemp("project"))
+    files = tables(tmp_path_factory.mktemp("files"))
+    newcomer.moves_in()
+    try:
+        with ThreadPoolExecutor(2) as both:
+            commands = dict(zip(files, (said[1] for said in both.map(newcomer.tries, files.values())), strict=True))
+        for take_in, _, _, _ in commands.values():
+            newcomer.does(take_in)
+        for name in ("airflow-dag-processor", "airflow-scheduler"):  # they remember which folders there were
+            Supervisor(digits.settings).restart(name)
+        _, up, _, _ = next(iter(commands.values()))
+        newcomer.does(up)
+        for _, _, land, _ in commands.values():
+            newcomer.does(land)
+        yield {name: newcomer.asks_until_answered(curl, 900) for name, (_, _, _, curl) in commands.items()}
+    finally:
+        newcomer.moves_out()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_table_becomes_a_served_version_by_the_commands_alone(answers, digits, name):
+    """MO-25, DM-16: Two classes, a number, and three classes with a column that names rows; no time, in three forms of file. Its gate let
+    the version in, and it is the champion."""
+    names, scores = (answers[name]["data"][field] for field in ("names", "ndarray"))
+    classes = {"binary": 2, "regression": 1, "multiclass": 3}[TASKS[name]]
+    assert len(names) == classes
+    assert len(scores) == 5
+    assert all(len(row) == classes for row in scores)
+    if classes > 1:
+        assert [sum(row) for row in scores] == pytest.approx([1.0] * 5, abs=1e-4)
+    assert answers[name]["meta"]["tags"]["model"] == name
+    assert ModelRegistry(digits.settings).version(name, "champion").number == 1
