@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,12 +186,8 @@ def _train_and_measure(store: FolderStore, dataset: DatasetSpec, model: ModelSpe
         raise Fault(f"Nothing of the file came into the table {dataset.name}.")
     epochs = min(model.training.max_epochs, max(LEAST_EPOCHS, ROWS_SEEN // snapshot.count()))
     progress(f"Training, at most {epochs} passes over the training rows")
-    try:
+    with interruptible():
         train.fill_version_folder(folder, model, dataset, snapshot, checkpoints=Checkpoints(folder.with_name("run")), max_epochs=epochs)
-    except SystemExit as ended:  # Lightning's answer to Ctrl-C
-        if isinstance(ended.__context__, KeyboardInterrupt):
-            raise ended.__context__ from None
-        raise
     progress("Measuring on the test rows, beside the simplest rule")
     begun = train.begin_manifest(model, snapshot, epochs, cause="manual")
     version = evaluate.Sealed(seal(folder, begun), folder)
@@ -210,6 +207,17 @@ def _train_and_measure(store: FolderStore, dataset: DatasetSpec, model: ModelSpe
         "outcomes": [_outcome(model, label) for label in test.labels[:SCORED_ROWS]],
         "scores": scorer.score(request.columns),
     }
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is a KeyboardInterrupt during a training too, which Lightning answers with `exit`."""
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise ended.__context__ from None
+        raise
 
 
 def _outcome(model: ModelSpec, label: float) -> str:

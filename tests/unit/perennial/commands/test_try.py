@@ -145,6 +145,20 @@ def test_an_interrupted_try_leaves_all_as_it_was(trial, tmp_path, monkeypatch, b
     assert before == "another trial" or not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("first", "ends_as"), [(KeyboardInterrupt, KeyboardInterrupt), (ValueError, SystemExit)])
+def test_ctrl_c_during_the_training_ends_the_command_as_everywhere(first, ends_as):
+    """Lightning catches it and calls exit; any other exit stays one."""
+
+    def training():
+        try:
+            raise first
+        except first:
+            sys.exit(1)
+
+    with pytest.raises(ends_as), _trial.interruptible():
+        training()
+
+
 ROWS = 120
 
 
