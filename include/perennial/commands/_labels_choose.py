@@ -160,15 +160,16 @@ def _rank(model: Model, rows: Rows, reason: str) -> tuple[Floats, str] | str:
 def form_of(model: Model) -> Form:
     """What a person fills in for this model."""
     target = model.target
+    pictures = [name for name in model.inputs if model.dataset.column(name).type == "image"]
     if not model.feed:
-        return Form(target, model.spec.classes)
+        return Form(target, model.spec.classes, pictures=pictures)
     names = {column.name: column for column in target.labels}
     column = names.get(model.spec.label)
     if column is None:
         raise UnknownName(f"{target.name} has no column {model.spec.label}, which is the label of {model.spec.name}: correct its spec.")
     by_class = values_of_classes(model, column, label_values(model)) if model.spec.classes else {}
     choices = tuple(by_class[place] for place in sorted(by_class))
-    return Form(target, choices, column.name)
+    return Form(target, choices, column.name, pictures)
 
 
 def values_of_classes(model: Model, column: Column, seen: Sequence[str] = ()) -> dict[int, str]:

@@ -61,8 +61,11 @@ def _agreement(model: Model, rule: Rule) -> tuple[Agreement | None, tuple[tuple[
     known = history(imports.answers, target, rule)
     agreed = {key: steps[-1].label for key, (steps, why) in known.items() if steps and why is None}
     held = tuple((target.words_of(key), why.why) for key, (_, why) in sorted(known.items()) if why)
-    column = model.spec.label if model.spec.label in {c.name for c in target.labels} else target.labels[0].name
-    return agreement(newest_answers(imports.answers, target), agreed, target, column, model.spec.training.seed), held, len(agreed)
+    labels = {column.name: column for column in target.labels}
+    column = labels.get(model.spec.label) or target.labels[0]
+    numeric = column.type == "float" or (column.type == "int" and not model.spec.classes)
+    newest = newest_answers(imports.answers, target)
+    return agreement(newest, agreed, column.name, numeric=numeric, seed=model.spec.training.seed), held, len(agreed)
 
 
 def doubtful_labels(model: Model, *, logged: bool) -> tuple[Doubt | None, Rows | None, str]:

@@ -24,7 +24,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.labelling.answers import Answer, Key, Target
+from perennial.labelling.answers import Answer, Key
 from perennial.labelling.consensus import Label
 
 Floats = NDArray[np.float64]
@@ -106,7 +106,8 @@ def alpha(rows: Sequence[Sequence[str]], *, numeric: bool = False) -> float | No
         numeric: whether values are numbers, whose squared difference counts, else words.
     """
     sums = _sums(rows, numeric=numeric)
-    return _alpha(sums, np.ones(len(sums)), numeric=numeric) if len(sums) else None
+    found = float(_alphas(sums, np.ones((1, len(sums))), numeric=numeric)[0]) if len(sums) else np.nan
+    return None if np.isnan(found) else found
 
 
 def interval(rows: Sequence[Sequence[str]], *, numeric: bool = False, seed: int = 0, level: float = 0.95) -> tuple[float, float] | None:
@@ -116,8 +117,9 @@ def interval(rows: Sequence[Sequence[str]], *, numeric: bool = False, seed: int 
         return None
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES).astype(np.float64)
-    values = [value for draw in draws if (value := _alpha(sums, draw, numeric=numeric)) is not None]
-    if not values:
+    values = _alphas(sums, draws, numeric=numeric)
+    values = values[np.isfinite(values)]
+    if not len(values):
         return None
     tail = (1 - level) / 2
     return float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail))
@@ -137,14 +139,14 @@ def _sums(rows: Sequence[Sequence[str]], *, numeric: bool) -> Floats:
     return counts
 
 
-def _alpha(sums: Floats, weights: Floats, *, numeric: bool) -> float | None:
-    """Alpha of rows that count as often as their weights say."""
+def _alphas(sums: Floats, weights: Floats, *, numeric: bool) -> Floats:
+    """For each line of weights [lines, rows] alpha of rows that count so often; NaN where all values are the same."""
     values = sums[:, 0] if numeric else sums.sum(axis=1)
     within = _differences(sums, numeric=numeric) / (values - 1)
-    total = weights @ sums
-    n = float(weights @ values)
-    expected = float(_differences(total[None, :], numeric=numeric)[0]) / (n * (n - 1))
-    return None if expected <= 0 else 1 - float(weights @ within) / n / expected
+    n = weights @ values
+    expected = _differences(weights @ sums, numeric=numeric) / (n * (n - 1))
+    different: Floats = expected > 0
+    return np.where(different, 1 - weights @ within / n / np.where(different, expected, 1.0), np.nan)
 
 
 def _differences(sums: Floats, *, numeric: bool) -> Floats:
@@ -156,18 +158,17 @@ def _differences(sums: Floats, *, numeric: bool) -> Floats:
 
 
 def agreement(
-    newest: Mapping[Key, Mapping[str, Answer]], agreed: Mapping[Key, Label], target: Target, column: str, seed: int = 0
+    newest: Mapping[Key, Mapping[str, Answer]], agreed: Mapping[Key, Label], column: str, *, numeric: bool = False, seed: int = 0
 ) -> Agreement:
     """How far people agree on a label column.
 
     Args:
         newest: the newest answer of each person, by row.
         agreed: label of the rows that have an agreed one.
-        target: has the column.
-        column: its name.
+        column: name of the column.
+        numeric: whether it has numbers, whose distance counts.
         seed: of what is drawn.
     """
-    numeric = next(c.type for c in target.labels if c.name == column) == "float"
     said = {
         key: {person: answer.label[column] for person, answer in answers.items() if answer.label.get(column)}
         for key, answers in newest.items()

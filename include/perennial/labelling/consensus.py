@@ -103,7 +103,7 @@ def agreed_label(answers: Sequence[Answer], target: Target, rule: Rule) -> tuple
         if not given and len(answers) >= rule.people:
             label[column.name] = ""
             continue
-        value, why = agreed_value(given, rule, numeric=column.type == "float")
+        value, why = agreed_value(given, rule, numeric=column.type == "float" or (column.type == "int" and rule.within > 0))
         if why and column.name in target.deciding:
             return {}, f"{column.name}: {why}"
         label[column.name] = value

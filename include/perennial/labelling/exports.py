@@ -1,7 +1,7 @@
 """Reads what people answered from the exports of labelling tools.
 
-Label Studio: JSON, JSON-MIN and CSV. CVAT: "CVAT for images 1.1" (XML), and COCO (JSON), with one tag or category an image. Plain CSV: the
-tasks that `perennial labels choose` writes, filled in; the person is in the column `_person`.
+Label Studio: JSON, JSON-MIN and CSV. CVAT: "CVAT for images 1.1" (XML) and COCO (JSON), also in the archive that it gives, with one tag
+or category an image. Plain CSV: the tasks that `perennial labels choose` writes, filled in; the person is in the column `_person`.
 
     >>> import pathlib
     >>> from perennial.labelling.answers import Target
@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,7 @@ KEY = "_key"  # of our own tasks: the key columns with their values, which no to
 OWN = frozenset(
     {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
 )  # Label Studio's, in flat exports
+LARGEST = 512 << 20  # bytes of an unpacked export
 UNDATED = "_undated"  # in annotations whose export may tell no time
 WHO = (PERSON, "completed_by", "annotator")  # where exports have the person
 FORMS = "give an export of Label Studio (JSON, JSON-MIN or CSV), of CVAT (CVAT for images 1.1, COCO), or plain CSV"
@@ -71,13 +73,28 @@ def read_export(file: Path, target: Target, person: str = "") -> Export:
     """
     try:
         content = file.read_bytes()
-        text = content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        name, unpacked = _unpacked(file, content)
+        text = unpacked.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError, zipfile.BadZipFile) as error:
         raise BatchRefused(f"{file} cannot be read ({error}): {FORMS}.") from None
-    annotations = list(_annotations(file, text, target))
+    annotations = list(_annotations(file.with_name(name), text, target))
     rows = [_answer(target, each, f"Annotation {n} of {file.name}", person) for n, each in enumerate(annotations, 1)]
     answers = [row for row in rows if row is not None]
     return Export(hashlib.sha256(content).hexdigest(), answers, len(rows) - len(answers))
+
+
+def _unpacked(file: Path, content: bytes) -> tuple[str, bytes]:
+    """The one XML or JSON file in an archive, as CVAT gives it, and its name; a file that is no archive as it is."""
+    if file.suffix.lower() != ".zip":
+        return file.name, content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        inside = [entry for entry in archive.infolist() if entry.filename.lower().endswith((".xml", ".json"))]
+        if len(inside) != 1 or inside[0].file_size > LARGEST:
+            names = ", ".join(entry.filename for entry in inside[:3]) or "none"
+            raise BatchRefused(
+                f"{file.name} should have one .xml or .json file of at most {LARGEST >> 20} MiB inside, and has {names}: unpack it."
+            )
+        return PurePosixPath(inside[0].filename).name, archive.read(inside[0])
 
 
 def _annotations(file: Path, text: str, target: Target) -> Iterator[Row]:

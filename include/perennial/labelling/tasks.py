@@ -16,6 +16,7 @@ over a column `id`), the inputs of the model, and why it was chosen. Nothing els
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -32,6 +33,7 @@ from perennial.labelling.exports import KEY, PERSON
 from perennial.specs import Column
 
 INPUTS, REASON, PROBABILITY, GIVEN = "_inputs", "_chosen_by", "_probability", "_given"  # names that no column of a dataset has
+PICTURE = "_picture_"  # before the name of an input that is a picture
 ANSWER, SCORE, VERSION = "_answer", "_score", "_model_version"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a table program takes a text for a formula
 
@@ -69,11 +71,13 @@ class Form:
         target: the columns that name a row and those to fill in.
         choices: values of the label that the model predicts, in the order of its classes; none where no single value means a class.
         label: the column that the model predicts; the first if empty.
+        pictures: inputs that are pictures.
     """
 
     target: Target
     choices: Sequence[str]
     label: str = ""
+    pictures: Sequence[str] = ()
 
     @property
     def predicted(self) -> Column:
@@ -94,7 +98,9 @@ def label_studio(tasks: Sequence[Task], form: Form) -> list[dict[str, Any]]:
 
 
 def _label_studio(task: Task, form: Form) -> dict[str, Any]:
-    data = {**_json(task.key), KEY: _json(task.key), INPUTS: _json(task.inputs), REASON: task.reason, PROBABILITY: task.probability}
+    plain = {name: value for name, value in task.inputs.items() if name not in form.pictures}
+    data = {**_json(task.key), KEY: _json(task.key), INPUTS: _json(plain), REASON: task.reason, PROBABILITY: task.probability}
+    data |= {PICTURE + name: _data_uri(task.inputs[name]) for name in form.pictures if isinstance(task.inputs.get(name), bytes)}
     if task.given:
         data[GIVEN] = task.given
     if not task.answer:
@@ -108,7 +114,8 @@ def _label_studio(task: Task, form: Form) -> dict[str, Any]:
 
 def labelling_config(form: Form) -> str:
     """The labelling interface of Label Studio that fits the tasks: a table of the inputs, and a field for each label column."""
-    lines = ["<View>", f'  <Table name="row" value="${INPUTS}"/>']
+    pictures = [f"  <Image name={quoteattr(PICTURE + name)} value={quoteattr(f'${PICTURE}{name}')}/>" for name in form.pictures]
+    lines = ["<View>", *pictures, f'  <Table name="row" value="${INPUTS}"/>']
     for column in form.target.labels:
         name, needed = quoteattr(column.name), "true" if column.name in form.target.deciding else "false"
         lines.append(f"  <Header value={quoteattr(column.meaning or column.name)}/>")
@@ -153,9 +160,17 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if value is None or value != value:  # noqa: PLR0124 - NaN and NaT alone differ from themselves
         return None
+    if isinstance(value, bytes):
+        return f"({len(value):,} bytes)"
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     return value if isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _data_uri(content: bytes) -> str:
+    """A picture as a page shows it without asking anybody for it."""
+    kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _shown(value: Any) -> Any:

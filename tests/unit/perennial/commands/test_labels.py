@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,20 @@ def test_exports_of_other_tools(land: Any, name: str, content: str, capsys: pyte
     assert (row["claim"], row["fraud"], str(row["known"])) == (7, "yes", "2024-02-01 22:30:00.500000")
     assert row["sure"] == (None if name == "a.json" else 4)
     assert "1 annotations without a value are left out" in capsys.readouterr().out
+
+
+def test_archives(tmp_path: Path) -> None:
+    """DM-03: CVAT gives an archive with the pictures beside the one file that counts."""
+    target = Target("scans", (Column(name="file", type="string"),), (Column(name="finding", type="string"),), "known")
+    for names, keys in ((["annotations.xml", "images/8.png"], [("scans/7.png",)]), (["annotations.xml", "b.json"], []), ([], [])):
+        with zipfile.ZipFile(tmp_path / "task.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, CVAT)
+        if keys:
+            assert [answer.key for answer in read_export(tmp_path / "task.zip", target).answers] == keys
+        else:
+            with pytest.raises(BatchRefused, match="should have one"):
+                read_export(tmp_path / "task.zip", target)
 
 
 @pytest.mark.parametrize(

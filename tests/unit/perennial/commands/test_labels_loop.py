@@ -23,6 +23,7 @@ import pytest
 from perennial import discovery
 from perennial.commands import labels
 from perennial.commands._labels_choose import values_of_classes
+from perennial.data.readers import schema
 from perennial.data.snapshots import model_snapshot, table_of
 from perennial.data.tables import Table
 from perennial.errors import UnknownName
@@ -84,7 +85,7 @@ def store(tmp_path: Path) -> FolderStore:
     store = FolderStore(str(tmp_path / "store"))
     rows = list({tuple(row[name] for name in KEY): row for row in small_rows(400)}.values())
     table = pa.Table.from_pylist([{**row, "scheduled_departure": datetime.fromisoformat(row["scheduled_departure"])} for row in rows])
-    table_of(store, TRIPS).append(table.cast(table_of(store, TRIPS).expected), "1f" * 32)
+    table_of(store, TRIPS).append(table.cast(schema(TRIPS)), "1f" * 32)
     folder = small_version(tmp_path / "version")
     with (folder / "features.py").open("a") as features:
         features.write("\n\nfrom typing import Any\n" + inspect.getsource(label))
@@ -220,8 +221,11 @@ def test_what_cannot_be_chosen(store: FolderStore, tmp_path: Path, given: dict[s
 
 
 def test_labels_of_predictions_become_outcomes(store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DM-03, DM-10: A model without a label feed has its predictions labelled, by their id."""
-    monkeypatch.setattr(discovery, "model", lambda name: MODEL.model_copy(update={"labels": None}))
+    """DM-03, DM-10: A model that learns from outcomes has its predictions labelled, by their id; its next snapshot knows the labels."""
+    model = MODEL.model_copy(update={"labels": "outcomes"})
+    trips = TRIPS.model_copy(update={"columns": (*TRIPS.columns, ARRIVALS.column("late"))})
+    monkeypatch.setattr(discovery, "model", lambda name: model)
+    monkeypatch.setattr(discovery, "dataset", lambda name: trips)
     go(store, "choose", tmp_path / "tasks.csv", count=5, by="random")
     with (tmp_path / "tasks.csv").open() as lines:
         rows = list(csv.DictReader(lines))
@@ -233,6 +237,12 @@ def test_labels_of_predictions_become_outcomes(store: FolderStore, tmp_path: Pat
     go(store, "import", tmp_path / "filled.csv", people=2)
     taken = Table(store, "small_delays_outcomes").scan(["prediction_id", "outcome"])
     assert dict(zip(*(column.to_pylist() for column in taken.columns), strict=True)) == {row["prediction_id"]: 1.0 for row in rows}
+    snapshot = model_snapshot(store, model)
+    assert snapshot is not None
+    assert snapshot.coverage("late").labelled == 5
+    go(store, "choose", tmp_path / "rest.csv", count=99)
+    with (tmp_path / "rest.csv").open() as lines:
+        assert not {row["prediction_id"] for row in csv.DictReader(lines)} & {row["prediction_id"] for row in rows}
 
 
 def labelled(store: FolderStore, tmp_path: Path) -> dict[str, str]:

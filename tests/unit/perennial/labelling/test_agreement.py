@@ -96,7 +96,7 @@ def test_people_and_pairs() -> None:
         for row, word in enumerate(given_words)
     ]
     agreed = {(str(row),): {"kind": "cat"} for row in range(20)}
-    found = agreement(newest_answers(answers, target), agreed, target, "kind")
+    found = agreement(newest_answers(answers, target), agreed, "kind")
     ada, bob, cy = found.people
     assert (ada.labels, ada.pairs, ada.same, ada.few) == (20, 24, 19, False)
     assert bob.said == {"cat": {"cat": 15, "dog": 5}}

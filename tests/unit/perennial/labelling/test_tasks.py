@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -12,6 +13,7 @@ import pandas as pd
 
 from perennial.labelling.answers import Target
 from perennial.labelling.tasks import Form, Task, label_studio, labelling_config, plain_csv
+from perennial.pictures import as_png
 from perennial.specs import Column
 
 LABELS = (
@@ -53,3 +55,15 @@ def test_keys_come_back_as_they_left() -> None:
     task = Task({"at": datetime(2024, 1, 2, 3), "n": 2**60 + 1}, {}, "random", 0.5)
     (row,) = csv.DictReader(io.StringIO(plain_csv([task], Form(target, ()))))
     assert target.key_of(json.loads(row["_key"])) == target.key_of({"at": "2024-01-02T03:00:00", "n": str(2**60 + 1)})
+
+
+def test_pictures_are_shown() -> None:
+    """DM-10: A picture is an image of the interface, whole in the task; a table program gets its size."""
+    content = as_png(np.zeros((2, 2), dtype=np.uint8))
+    form, task = Form(TARGET, (), pictures=("scan",)), Task({"flat": "a"}, {"scan": content, "rooms": 3}, "random", 0.5)
+    (written,) = json.loads(json.dumps(label_studio([task], form)))
+    assert (written["data"]["_inputs"], written["data"]["_picture_scan"][:22]) == ({"rooms": 3}, "data:image/png;base64,")
+    assert base64.b64decode(written["data"]["_picture_scan"][22:]) == content
+    assert '<Image name="_picture_scan" value="$_picture_scan"/>' in labelling_config(form)
+    (row,) = csv.DictReader(io.StringIO(plain_csv([task], form)))
+    assert row["scan"] == f"({len(content)} bytes)"
