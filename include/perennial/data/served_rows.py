@@ -29,6 +29,7 @@ from perennial.clock import zone
 from perennial.data.added_columns import table_schema
 from perennial.data.commits import commit_info, missing
 from perennial.data.hashes import digest_of
+from perennial.data.merging import BATCH
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged
 from perennial.served_tables import INPUT, outcomes_name, predictions_name
@@ -41,6 +42,7 @@ _NEWEST_OUTCOMES = ["prediction_id", "outcome", "time", "source", "line"]
 _AHEAD = timedelta(days=1)  # a caller may name any time; what happens later than so long after the moment is no row
 _REPLAYED = r"^[0-9a-f]{24}-0$"  # what ids of `perennial traffic` look like
 _ADDED = {PREDICTION: pa.string(), OUTCOME: pa.float64()}
+_NO_BATCH = "served"  # what predictions have where rows have the label of their batch
 _PLACE, _SERVED, _KNOWN = "_place", "_served_at", "_known"
 
 
@@ -190,6 +192,8 @@ class KnownOutcomes:
         for field in own:
             values = told[INPUT + field.name].cast(field.type) if field.name in inputs else pa.nulls(told.num_rows, field.type)
             named[field.name] = happened if field.name == dataset.time_column else values
+        if BATCH in named:  # profiles of landed batches know nothing of predictions: their days are counted from the rows
+            named[BATCH] = pa.array([_NO_BATCH] * told.num_rows, own.field(BATCH).type)
         latest = self.latest
         place = pc.index_in(told["prediction_id"], value_set=latest["prediction_id"].combine_chunks())
         due = pc.less_equal(happened, pa.scalar(self.wall - timedelta(days=self.delay_days), happened.type))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,8 +26,10 @@ from perennial.data.splits import split
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, TrainingRefused, UnknownName
 from perennial.lineage.manifest import Manifest
+from perennial.lineage.version_folder import publish
 from perennial.monitoring.outcomes import join, outcome_rows
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, SplitSpec
+from perennial.stages._references import References
 from perennial.stages._snapshots import labels_used, snapshot_of
 from perennial.store import FolderStore, Store
 
@@ -274,6 +278,28 @@ def test_a_manifest_gives_the_same_snapshot_later(store: FolderStore) -> None:
         store.delete(item.key)
     with pytest.raises(StoredDataDamaged, match="Version 1 of the table frauds_outcomes is gone, it has none: what was served and learned"):
         snapshot_of(store, ROWS, manifest)
+
+
+def test_the_reference_of_drift_has_what_was_served(store: FolderStore, tmp_path: Path) -> None:
+    """MN-05: The newest days that a version learned from are compared with its traffic: predictions among them, not the dataset's rows in
+    their place."""
+    land(store, *((claim, claim, True) for claim in range(6)))
+    serve(store, ("a-0", 7, 4), ("b-0", 8, 4), ("c-0", 9, 7))
+    happen(store, ("a-0", 1, 9), ("b-0", 0, 9))
+    snapshot = model_snapshot(store, SINCE)
+    assert snapshot is not None
+    (tmp_path / "signature.json").write_text(json.dumps({"inputs": [{"name": "sum"}]}))
+    manifest = Manifest(
+        model="frauds", run_key="k", dataset="claims", snapshot=1, snapshot_digest=snapshot.digest, labels=labels_used(snapshot, "fraud"),
+        code_digest="c", lock_digest="l", parameters={}, seed=1, cause="data", event_time_end="",
+    )  # fmt: skip
+    digest = publish(store, "frauds", tmp_path, manifest)
+    spec = SINCE.model_copy(update={"monitoring": SINCE.monitoring.model_copy(update={"reference_days": 7})})
+    references = References(store, spec, ROWS, {1: digest})
+    assert references.snapshot(1)[0].newest() == FIRST + timedelta(days=7)
+    counted = references.profile(1)
+    assert {day.day: int(n) for day, n in zip(counted.blocks, counted.rows(), strict=True)} == {2: 1, 5: 2, 8: 1}
+    assert sorted(references.sampled(1, ["sum"])["sum"].to_pylist()) == [1.0, 2.0, 2.0, 2.0]
 
 
 def test_versions_are_checked(store: FolderStore) -> None:
