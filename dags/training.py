@@ -2,6 +2,7 @@
 
 **When.** Every night, when `{dataset}` (or the label feed, if the model has one) has a new snapshot, when monitoring requests retraining,
 or by hand. These events only trigger the DAG: `validate` checks what is new since the last version, and skips the rest if nothing is.
+If the model learns from outcomes (`labels="outcomes"`), `validate` first takes in what its servers logged: new outcomes are new data.
 
 **What it does.** `validate` decides whether to train, on which snapshot and why. `train` fits on the oldest days, uses the validation
 days for early stopping and seals a version folder. `evaluate` measures the candidate on the newest days, side by side with the champion.

@@ -332,8 +332,8 @@ class DatasetSpec(Named):
         ge=0,
         description="Days after event time until the label is known; ages, splits and replays take it into account. "
         "A row without a label is left out of a training until its label is known: from a label feed (`labels` of the model), or as a "
-        "corrected row. Of a label feed, labels of rows that are younger than this do not count yet, so that those that come "
-        "early do not outweigh the others.",
+        "corrected row. Of a label feed, and of outcomes that are learned from, labels of rows that are younger than this do not count "
+        "yet, so that those that come early do not outweigh the others.",
     )
     max_batch_bytes: int = Field(
         default=1 << 30, gt=0, description="Largest file that is accepted, bytes (also unpacked); a larger one is refused whole."
