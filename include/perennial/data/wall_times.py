@@ -117,11 +117,12 @@ def _in_iso(values: pa.ChunkedArray, forms: Sequence[str]) -> pa.ChunkedArray:
 def _counted(values: pa.ChunkedArray, epoch: str) -> pa.ChunkedArray:
     is_count = pc.match_substring_regex(values, r"^-?[0-9]{1,15}(?:\.[0-9]{1,6})?$")
     counts = pc.if_else(is_count, values, pa.scalar(None, values.type))
-    if pc.any(pc.match_substring(counts, ".")).as_py():
-        counts = counts.cast(pa.float64())
-    moments = _since_1970(counts if pa.types.is_floating(counts.type) else counts.cast(pa.int64()), epoch)
-    first, last = (pa.scalar(datetime.fromisoformat(text).replace(tzinfo=timezone.utc), moments.type) for text in (FIRST, LAST))
-    moments = pc.if_else(pc.and_(pc.greater_equal(moments, first), pc.less_equal(moments, last)), moments, pa.scalar(None, moments.type))
+    counts = counts.cast(pa.float64() if pc.any(pc.match_substring(counts, ".")).as_py() else pa.int64())
+    first, last = (
+        datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp() * 1_000_000 // EPOCHS[epoch] for text in (FIRST, LAST)
+    )
+    of_calendar = pc.and_(pc.greater_equal(counts, int(first)), pc.less_equal(counts, int(last)))
+    moments = _since_1970(pc.if_else(of_calendar, counts, pa.scalar(None, counts.type)), epoch)  # others are no times, as in `is_time`
     return pc.strftime(moments, "%Y-%m-%dT%H:%M:%SZ").cast(values.type)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import io
 import json
+import re
 import tarfile
 import unicodedata
 import warnings
@@ -620,6 +621,23 @@ def test_quotes_that_hide_rows_are_refused(land, content, said):
 def test_a_quoted_text_may_have_line_breaks(land, cell):
     """DM-10: Unless its lines are rows of the file, by their number of fields and the numbers, times and truth values in them."""
     assert read_batch(land("a.csv", a_text(cell)), SPEC)["city"].to_pylist() == [cell.replace('""', '"'), "Bonn"]
+
+
+@pytest.mark.parametrize("count", ["253402300800", "999999999999999", "-999999999999999", "253402300800.5", "-62135596801"])
+@pytest.mark.parametrize("epoch", ["epoch seconds", "epoch milliseconds"])
+def test_a_count_beyond_the_calendar_is_told_with_its_row(land, count, epoch):
+    """DM-10: However large, as text or as a number."""
+    spec = SPEC.model_copy(update={"files": FileForm(times=(epoch,))})
+    beyond = f"{count}000" if epoch == "epoch milliseconds" and "." not in count and len(count) < 15 else count
+    if epoch == "epoch milliseconds" and "." in count:
+        beyond = "253402300800000.5"
+    content = csv(ts=lambda v: beyond if v.startswith("2026-05-04 06:37") else "1764424800")
+    with pytest.raises(BatchRefused, match=rf"ts is '{re.escape(beyond)}' in row 2, which is not a time"):
+        read_batch(land("a.csv", content), spec)
+    number = float(beyond) if "." in beyond else int(beyond)
+    lines = "".join(json.dumps({**row, "ts": number if place == 1 else 1764424800}) + "\n" for place, row in enumerate(written()))
+    with pytest.raises(BatchRefused, match=r"ts is '.*' in row 2, which is not a time"):
+        read_batch(land("a.jsonl", lines), spec)
 
 
 def test_utf_16_without_its_mark_is_refused(land):
