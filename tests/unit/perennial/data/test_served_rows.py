@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perennial import discovery
+from perennial.commands.replay import Told, prepare
 from perennial.commands.traffic import rows_as_calls
 from perennial.data.served_rows import PREDICTION, newest_outcomes
 from perennial.data.snapshots import Snapshot, label_of, model_snapshot, table_of, unknown_of
@@ -300,6 +301,18 @@ def test_the_reference_of_drift_has_what_was_served(store: FolderStore, tmp_path
     counted = references.profile(1)
     assert {day.day: int(n) for day, n in zip(counted.blocks, counted.rows(), strict=True)} == {2: 1, 5: 2, 8: 1}
     assert sorted(references.sampled(1, ["sum"])["sum"].to_pylist()) == [1.0, 2.0, 2.0, 2.0]
+
+
+def test_a_replay_goes_over_rows_and_predictions(store: FolderStore, tmp_path: Path) -> None:
+    """MN-10: Days and labels of the history are those of a training."""
+    land(store, *((claim, claim, True) for claim in range(6)))
+    serve(store, ("a-0", 7, 4), ("b-0", 8, 4), ("c-0", 9, 7))
+    happen(store, ("a-0", 1, 9), ("c-0", 0, 9))
+    snapshot = model_snapshot(store, SINCE)
+    assert snapshot is not None
+    world = prepare(snapshot, SINCE, FEATURES, 0, tmp_path, Told(False))
+    assert {(day - FIRST.date()).days: counts for day, counts in world.counts.items()} == {0: (1, 1), 1: (1, 1), 4: (2, 1), 7: (1, 1)}
+    assert {(day - FIRST.date()).days: world.rehearsal.labels(day).tolist() for day in world.days} == {0: [1], 1: [1], 4: [1], 7: [0]}
 
 
 def test_versions_are_checked(store: FolderStore) -> None:
