@@ -48,6 +48,20 @@ def served_with(source: Snapshot, manifest: Manifest) -> Snapshot:
     return replace(source, labels=known)
 
 
+def digests_since(source: Snapshot, last: Manifest | None) -> tuple[str, ...]:
+    """The digests under which a training on a snapshot may be known.
+
+    Args:
+        source: the snapshot.
+        last: of the last training, if there is one. Where predictions alone have come since, none of which has an outcome, the snapshot
+            is the same as that one's.
+    """
+    used = last.labels if last else None
+    if last and source.served and used and (source.version, source.served.version) == (last.snapshot, used.snapshot):
+        return (*source.digests, last.snapshot_digest)
+    return source.digests
+
+
 def labels_used(source: Snapshot, label: str) -> LabelsUsed | OutcomesUsed | None:
     """What a manifest records of a snapshot's labels; None if it has neither a label feed nor outcomes."""
     known = source.labels

@@ -9,7 +9,7 @@ from perennial.lineage.trainings import kin, last_training
 from perennial.monitoring import policy
 from perennial.monitoring.report.numbers import Decision
 from perennial.monitoring.windows import Window
-from perennial.stages._snapshots import served_with
+from perennial.stages._snapshots import digests_since, served_with
 from perennial.stages._traffic import Traffic
 from perennial.stages._window_incidents import Findings
 from perennial.stages.validate import settle
@@ -71,7 +71,7 @@ def _evidence(traffic: Traffic, inbox: Inbox, incidents: Incidents, findings: Fi
         jump=findings.jump.found,
         worse=findings.jump.worse,
         jump_sentence=findings.jump.sentence,
-        new_data=newest_data is not None and (last is None or last[1].snapshot_digest not in newest_data.digests),
+        new_data=newest_data is not None and (last is None or last[1].snapshot_digest not in digests_since(newest_data, last[1])),
         refusal=refused,
         quality_break=" ".join(i.sentence for i in incidents.open_ones() if i.blocks_training),
         last_training_newest=served_with(Snapshot(traffic.dataset, last[1].snapshot, store), last[1]).newest() if last else None,

@@ -30,7 +30,7 @@ from perennial.results import ValidateResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.stages import _agreement
-from perennial.stages._snapshots import newest_trained, served_with
+from perennial.stages._snapshots import digests_since, newest_trained, served_with
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -148,10 +148,9 @@ def _situation(
     code = code_digest(spec.name)
     parameters = training_parameters(spec)
     last, entry = last_training(store, spec.name), Ledger(store, spec.name).last()
-    digests = source.digests
-    if last and source.served and (source.version, source.served.version) == (last[1].snapshot, last[1].labels and last[1].labels.snapshot):
-        digests = (*digests, last[1].snapshot_digest)  # predictions alone came: none of them has an outcome
-    same = trained_on(store, spec.name, digests, code, lock_digest(), parameters, spec.training.seed)
+    same = trained_on(
+        store, spec.name, digests_since(source, last[1] if last else None), code, lock_digest(), parameters, spec.training.seed
+    )
     champion = entry.versions[entry.champion] if entry and entry.champion is not None else None
 
     def known(digest: str | None) -> Training | None:

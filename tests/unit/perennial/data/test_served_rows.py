@@ -282,7 +282,7 @@ def test_a_manifest_gives_the_same_snapshot_later(store: FolderStore) -> None:
 
 
 def test_the_reference_of_drift_has_what_was_served(store: FolderStore, tmp_path: Path) -> None:
-    """MN-05: The newest days that a version learned from are compared with its traffic: predictions among them, not the dataset's rows in
+    """MN-01: The newest days that a version learned from are compared with its traffic: predictions among them, not the dataset's rows in
     their place."""
     land(store, *((claim, claim, True) for claim in range(6)))
     serve(store, ("a-0", 7, 4), ("b-0", 8, 4), ("c-0", 9, 7))
