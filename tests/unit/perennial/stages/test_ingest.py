@@ -28,9 +28,10 @@ from perennial.data.tables import Table
 from perennial.errors import Fault, StoreUnreachable, UnknownName
 from perennial.profiles.store import ProfileStore
 from perennial.quality import data_docs, validation
+from perennial.quality.groups import GroupCounts
 from perennial.quality.validation import Failure, Verdict
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec, FileForm
+from perennial.specs import Column, DatasetSpec, FileForm, GroupSpec
 from perennial.stages import ingest
 from perennial.stages import profile as profiling
 from perennial.store import FolderStore
@@ -39,6 +40,7 @@ SPEC = DatasetSpec(
     name="sales", title="Sales", owner="tests", key=("shop", "sold"), event_time="sold", max_batch_bytes=100_000,
     columns=(Column(name="sold", type="timestamp"), Column(name="shop", type="string"), Column(name="amount", type="float", nullable=True)),
 )  # fmt: skip
+GROUPED = SPEC.model_copy(update={"groups": (GroupSpec(column="shop"),)})
 SETTINGS = Settings(store="unused", landing_settle_seconds=0, reports_url="http://reports")
 
 
@@ -693,3 +695,21 @@ def test_a_run_killed_anywhere_leaves_every_profile_to_the_next(store: FolderSto
     assert found.rows().tolist() == [6, 4]
     assert kept.owed() == {}
     assert len(kept.batches()) == 2
+
+
+def test_a_batch_is_compared_with_the_groups_that_are_in(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-10: The rows by group of the batches of earlier runs; of a dataset that names no groups nothing is read."""
+    seen: list[dict[str, GroupCounts]] = []
+
+    def looks(rows: pa.Table, dataset: DatasetSpec, batch_name: str, *, usual: dict[str, GroupCounts], **more: object) -> Verdict:
+        seen.append(usual)
+        return looks_at_amounts(rows, dataset, batch_name, **more)
+
+    monkeypatch.setattr(validation, "validate", looks)
+    for day, spec in ((1, SPEC), (2, GROUPED), (3, GROUPED)):
+        monkeypatch.setattr(ingest, "dataset_spec", lambda name, spec=spec: spec)
+        land(store, f"{day}.parquet", batch(day, rows=3 + day))
+        run(store)
+    assert seen[0] == {}
+    counts = [given["shop"] for given in seen[1:]]
+    assert [(each.rows, sorted(batch["a"] for batch in each.by_batch)) for each in counts] == [({"a": 4}, [4]), ({"a": 9}, [4, 5])]

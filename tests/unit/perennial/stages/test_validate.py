@@ -21,7 +21,7 @@ from perennial.lineage.ledger import Ledger
 from perennial.lineage.manifest import Manifest, lock_digest, run_code, run_key, training_parameters
 from perennial.lineage.version_folder import publish, read_manifest
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec, GateSpec, LabelSpec, ModelSpec, RetrainSpec, SplitSpec
+from perennial.specs import Column, DatasetSpec, GateSpec, GroupSpec, LabelSpec, ModelSpec, RetrainSpec, SplitSpec
 from perennial.stages import train, validate
 from perennial.stages.recalibrate import recalibrated
 from perennial.store import FolderStore
@@ -67,6 +67,7 @@ class House:
         monkeypatch.setattr(validate, "ModelRegistry", lambda settings: self.registry)
 
     def _validate(self, rows, dataset, label, *, store=None, usual=None):
+        self.usual = usual
         self.checked.append((label, len(rows)))
         return SimpleNamespace(
             passed=self.passes,
@@ -162,6 +163,15 @@ def test_the_first_training_starts_once_there_are_enough_days(house):
     assert "First training, on snapshot 2. (first days)" in result.sentence
     assert result.links == {"Data Docs": "http://reports/flights/snapshot 2.html"}
     assert result.code == run_code(MODEL)
+
+
+def test_the_groups_of_the_table_are_what_a_snapshot_is_compared_with(house, monkeypatch):
+    """DM-10: Rows by group of all batches, of the columns that the dataset names."""
+    grouped = DATASET.model_copy(update={"groups": (GroupSpec(column="late"),)})
+    monkeypatch.setattr(discovery, "dataset", lambda name: grouped)
+    house.ingest(0, 5)
+    assert house.run(cause="data").outcome == "done"
+    assert house.usual["late"].rows == {"0": 25, "1": 25}
 
 
 def test_too_few_rows_are_said(house):
