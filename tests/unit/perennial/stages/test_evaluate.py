@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,7 +23,7 @@ from perennial import discovery
 from perennial.data.snapshots import snapshot_at
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged, TrainingRefused, UnknownName
-from perennial.lineage.manifest import LabelsUsed, run_code
+from perennial.lineage.manifest import LabelsUsed, OutcomesUsed, run_code
 from perennial.lineage.version_folder import MANIFEST, fetch, key, publish, read_manifest
 from perennial.results import EvaluateResult
 from perennial.settings import Settings
@@ -330,6 +330,41 @@ def test_labels_are_those_that_the_candidate_knew(world: World, tmp_path: Path, 
     page = world.store.read(f"reports/flight_delays/{document['digest']}/evaluation.html").decode()
     assert "<title>2013-01-26: 10 of 40 rows (25%) have a label</title>" in page
     assert "of all 80 rows 50 (62%)" in page
+
+
+def test_versions_are_measured_on_what_was_served(world: World, tmp_path: Path) -> None:
+    """MN-03, MO-07: Test days of predictions have the outcomes as labels, whatever the table says; older days have the table's rows."""
+    dataset, since = discovery.dataset("flights"), datetime(2013, 1, 20)
+    flights = snapshot_at(world.store, dataset, 2).table.scan(version=2)
+    served = flights.filter(pa.compute.greater_equal(flights[dataset.event_time], pa.scalar(since, pa.timestamp("us"))))
+    moment, ids = datetime(2026, 1, 1, tzinfo=timezone.utc), pa.array([f"a-{place}" for place in range(len(served))])
+    times = pa.repeat(pa.scalar(moment, pa.timestamp("us", "UTC")), len(served))
+    happened = served[dataset.event_time].cast(pa.timestamp("us", "UTC"))
+    inputs = {f"input_{name}": served[name] for name in world.spec.inputs}
+    fixed = {"shadow": pa.array([False] * len(served)), "milliseconds": pa.array([1.0] * len(served)), "event_time": happened}
+    Table(world.store, "flight_delays_predictions").append(
+        pa.table({"prediction_id": ids, "served_at": times, **fixed, **inputs}), "predictions"
+    )
+    told = {
+        "prediction_id": ids,
+        "outcome": pa.array([1.0] * len(served)),
+        "time": times,
+        "source": ids,
+        "line": pa.array(range(len(served))),
+    }
+    Table(world.store, "flight_delays_outcomes").append(pa.table(told), "outcomes")
+    folder = fetch(world.store, "flight_delays", world.digest, tmp_path / "folder")
+    (folder / MANIFEST).unlink()
+    used = OutcomesUsed(
+        predictions=1, predictions_digest="p", snapshot=1, digest="d", rows_digest="r", known_by=moment, delay_days=0, since=since.date(),
+        newest_day=None,
+    )  # fmt: skip
+    manifest = read_manifest(world.store, "flight_delays", world.digest).model_copy(update={"labels": used, "run_key": "1" * 24})
+    _, document, losses = go(world, publish(world.store, "flight_delays", folder, manifest))
+    test, old = document["parts"]["test"], document["parts"]["old_context"]
+    assert test["classes"] == {"on_time": 0, "late": len(served)}
+    assert old["classes"]["on_time"] > 0
+    assert len(losses) == test["rows"] + old["rows"]
 
 
 def test_a_tampered_candidate_is_not_measured(world: World) -> None:
