@@ -55,6 +55,7 @@ class ColumnKind(ABC):
 
     name: ClassVar[str]
     most: ClassVar[int]  # elements, characters or bytes, if the column declares no limit
+    size: ClassVar[str] = ""  # the measure that says how large a value is, which a new suite bounds; empty if it bounds none
     of_known_words: ClassVar[str] = ""  # the measure that compares words with those that were known; empty if none does
 
     def limit(self, column: Declared) -> int:

@@ -34,6 +34,7 @@ class Lists(ColumnKind):
 
     name: ClassVar[str] = "list"
     most: ClassVar[int] = 10_000
+    size: ClassVar[str] = "length"
     of_known_words: ClassVar[str] = "unknown words"
 
     def meant(self, column: Declared) -> str:

@@ -40,6 +40,7 @@ class Texts(ColumnKind):
 
     name: ClassVar[str] = "text"
     most: ClassVar[int] = 100_000
+    size: ClassVar[str] = "words"
     of_known_words: ClassVar[str] = "unknown words"
 
     def meant(self, column: Declared) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from perennial.column_types import kind_of
 from perennial.errors import UnknownName
 from perennial.quality.proposals import BatchFacts, ColumnFacts, PairFacts
 from perennial.specs import DatasetSpec
@@ -102,7 +104,8 @@ def _profiles(
     table, layout = table_of(store, spec), kept.layout()
     if layout is None:
         names = [column.name for column in spec.columns]
-        layout = fit_layout(table.dataset(version).to_table(columns=names), joint=())
+        types = {column.name: column.type for column in spec.columns}
+        layout = fit_layout(table.dataset(version).to_table(columns=names), joint=(), types=types)
     owed = kept.owed()
     known = {batch.mark: batch for batch in kept.batches()}
     profiles: dict[str, State] = {}
@@ -131,7 +134,24 @@ def _column_facts(
             counted, how = state.columns[column.name], layout.column(column.name)
             before = facts.get(column.name) or ColumnFacts(int(counted.cells.sum()), counted.nulls)
             facts[column.name] = _counted(before, counted, how)
+        kind = kind_of(column.type)
+        size = f"{column.name}[{kind.size}]" if kind else ""
+        if state and size in state.columns:
+            facts[size] = _sizes(state.columns[size], layout.column(size))
     return facts
+
+
+def _sizes(state: ColumnState, layout: ColumnLayout) -> ColumnFacts:
+    """How long lists or texts are: the smallest and the largest length to the next whole number outside their cells."""
+    assert layout.grid is not None
+    edges, cells = layout.grid.edges(), state.cells.nonzero()[0]
+    if not len(cells):
+        return ColumnFacts(0, state.nulls)
+    low, high = float(edges[cells[0]]), float(edges[cells[-1] + 1])
+    known, median = int(state.cells.sum()), _median(state, layout)
+    if not math.isfinite(high):
+        return ColumnFacts(known, state.nulls, median=median)
+    return ColumnFacts(known, state.nulls, float(math.floor(max(low, 0.0))), float(math.ceil(high)), median)
 
 
 def _counted(facts: ColumnFacts, state: ColumnState, layout: ColumnLayout) -> ColumnFacts:
@@ -191,6 +211,9 @@ def _chance_above(first: str, second: str, layout: Layout, cells: Mapping[str, A
 
 def facts_of_sample(spec: DatasetSpec, rows: pandas.DataFrame, name: str) -> BatchFacts:
     """What a sample's rows say, as those of one batch."""
+    import numpy as np
+    import pyarrow as pa
+
     columns = {}
     for column in spec.columns:
         values = rows[column.name].dropna()
@@ -208,4 +231,8 @@ def facts_of_sample(spec: DatasetSpec, rows: pandas.DataFrame, name: str) -> Bat
             )
         else:
             columns[column.name] = ColumnFacts(len(values), nulls)
+        if (kind := kind_of(column.type)) and kind.size and len(values):
+            sizes = kind.measured(pa.array(values, kind.arrow(column)), frozenset())[kind.size].to_numpy()
+            low, high, median = (float(n) for n in (sizes.min(), sizes.max(), np.median(sizes)))
+            columns[f"{column.name}[{kind.size}]"] = ColumnFacts(len(values), nulls, low, high, median)
     return BatchFacts(name, len(rows), columns)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from perennial.column_types import cells, kind_of
 from perennial.encoding import Columns, whole_numbers
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
@@ -90,7 +91,8 @@ def cleaned_rows(rows: pa.Table, spec: DatasetSpec, clean: Clean | None, name: s
     if wrong := sorted({column.name for column in spec.columns} ^ set(columns)):
         raise BatchRefused(f"{refuse}it {'lost' if wrong[0] not in columns else 'added'} the column {wrong[0]}{mend}")
     for column in spec.columns:
-        values = np.asarray(columns[column.name])
+        given_values, kind = columns[column.name], kind_of(column.type)
+        values = cells(given_values) if kind and isinstance(given_values, list) else np.asarray(given_values)
         if values.shape != (rows.num_rows,):
             raise BatchRefused(
                 f"{refuse}it gave {len(values) if values.ndim else 0:,} values of {column.name} for {rows.num_rows:,} rows. "
@@ -100,6 +102,8 @@ def cleaned_rows(rows: pa.Table, spec: DatasetSpec, clean: Clean | None, name: s
         try:
             _refuse_unlike(columns[column.name], values, _KINDS.get(column.type, "O"))
             made = pa.array(values, field_of.type, from_pandas=True)
+            if kind:  # what a file could not have, such as NaN in a list
+                kind.from_file(pa.chunked_array([made]), column)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise BatchRefused(f"{refuse}it made {column.name}, which is {column.type}, something else: {error}{mend}") from error
         rows = rows.set_column(rows.column_names.index(column.name), field_of, made)

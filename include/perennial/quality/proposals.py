@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+from perennial.column_types import kind_of
 from perennial.quality.sentences import shown
 from perennial.specs import DatasetSpec
 
@@ -193,6 +194,8 @@ def _rules(spec: DatasetSpec, pairs: Pairs, *, batch_is_file: bool) -> list[Rule
                 rules.append(_zeros(column.name))
         elif column.type == "string":
             rules.append(_words(column.name))
+        elif (kind := kind_of(column.type)) and kind.size:
+            rules.append(_range(f"{column.name}[{kind.size}]", whole=True))
         if batch_is_file and column.type in ("int", "float", "string"):
             rules.append(_varied(column.name))
     return [*rules, *(_not_above(*pair, facts) for pair, facts in pairs.items() if _tells(facts))]

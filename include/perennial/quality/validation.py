@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
+from perennial.column_types import kind_of
 from perennial.quality import data_docs, group_page, suites
 from perennial.quality.group_rules import faults
 from perennial.quality.groups import GroupCounts, counts_of, coverage
@@ -144,6 +145,9 @@ def _validate(
     snapshot: bool = False,
 ) -> Verdict:
     frame = rows.to_pandas() if hasattr(rows, "to_pandas") else rows
+    frame = _with_measures(
+        frame, dataset, {str(expectation.column) for expectation in suite.expectations if hasattr(expectation, "column")}
+    )
     batch = suites.validator().data_sources.pandas_default.read_dataframe(frame)
     result = batch.validate(
         suite, expectation_parameters=parameters, result_format={"result_format": "SUMMARY", "partial_unexpected_count": _EXAMPLES}
@@ -178,6 +182,20 @@ def _validate(
         group_page.section(coverages),
     )
     return replace(verdict, report_key=page.key)
+
+
+def _with_measures(frame: pandas.DataFrame, dataset: DatasetSpec, named: set[str]) -> pandas.DataFrame:
+    """The rows with what is measured of lists and texts, such as `history[length]`, where the suite names it."""
+    import pyarrow as pa
+
+    for column in dataset.columns:
+        kind = kind_of(column.type)
+        if kind is None or column.name not in frame or not any(name.startswith(f"{column.name}[") for name in named):
+            continue
+        measures = kind.measured(pa.array(frame[column.name], kind.arrow(column), from_pandas=True), frozenset())
+        made = {f"{column.name}[{name}]": values.to_numpy(zero_copy_only=False) for name, values in measures.items()}
+        frame = frame.assign(**{name: values for name, values in made.items() if name in named})
+    return frame
 
 
 def _worst_first(failure: Failure) -> tuple[int, int]:

@@ -111,6 +111,15 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[st
         compatible.append(f"`{name}` may be any number")
     elif before["type"] != now["type"]:
         breaking.append(f"`{name}` must be sent as {now['type']}, no longer as {before['type']}")
+    elif (before.get("of"), now.get("of")) == ("int", "float"):
+        compatible.append(f"`{name}` may hold any numbers")
+    elif before.get("of") != now.get("of"):
+        breaking.append(f"`{name}` must hold {now['of']}, no longer {before['of']}")
+    elif before.get("longest") != now.get("longest"):
+        shorter = now.get("longest") is not None and (before.get("longest") is None or now["longest"] < before["longest"])
+        (breaking if shorter else compatible).append(
+            f"`{name}` may be {'at most ' + str(now['longest']) + ' long' if shorter else 'longer'}"
+        )
     if before.get("nullable") and not now.get("nullable"):
         breaking.append(f"`{name}` must not be null any more")
     elif now.get("nullable") and not before.get("nullable"):

@@ -1,8 +1,9 @@
 """Gradient-boosted trees on a model's own inputs: a stand-in that is fitted in a second, where hundreds of trainings are to be replayed.
 
-The trees take the inputs as they are: numbers, categories by their place among the most frequent ones, and of a time its minute of
-the day and its weekday (a date always moves on, and no tree knows what comes after it). Their settings are one row of the search of
-`benchmarks/flight_delays_against_boosting.py`: half as many trees, a leaf never smaller than a four-hundredth of the rows.
+The trees take the inputs as they are: numbers, categories by their place among the most frequent ones, of a time its minute of the day
+and its weekday (a date always moves on, and no tree knows what comes after it), and of texts and lists how long they are. Their settings
+are one row of the search of `benchmarks/flight_delays_against_boosting.py`: half as many trees, a leaf never smaller than a
+four-hundredth of the rows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.encoding import numbers, text, times
+from perennial.specs import NO_SCALARS
+from perennial.tokens import words_of
 
 if TYPE_CHECKING:
     from perennial.specs import ColumnType
@@ -50,9 +53,18 @@ def inputs_of(columns: Mapping[str, NDArray[Any]], types: Mapping[str, ColumnTyp
             made.extend((part, False) for part in _clock(times(values)))
         elif types[name] == "string":
             made.append((_places(values), True))
+        elif types[name] in NO_SCALARS:  # how many words, elements or numbers there are: the trees read no more of them
+            made.append((np.array([_size(value) for value in values.tolist()], dtype=np.float32), False))
         else:
             made.append((numbers(values).astype(np.float32), False))
     return Inputs(np.column_stack([values for values, _ in made]), tuple(category for _, category in made))
+
+
+def _size(value: Any) -> float:
+    """How many words a text has, or elements a list; NaN of none."""
+    if value is None or isinstance(value, float):
+        return np.nan
+    return float(len(words_of(value) if isinstance(value, str) else value))
 
 
 def _clock(when: NDArray[np.datetime64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

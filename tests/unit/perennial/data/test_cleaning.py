@@ -102,3 +102,28 @@ def test_what_cannot_be_accounted_for_refuses_the_batch(clean: Callable[..., Any
         cleaned_rows(ROWS, SPEC, clean, "f")
     assert f"The clean of sales cannot be applied to f: {said}" in str(refusal.value)
     assert "Mend include/perennial_datasets/sales.py" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ([[1.0, float("nan")], [2.0, 3.0]], "has null as element 1, which must be a number"),
+        ([[1.0, 2.0], [2.0] * 9], "has 9 elements, and it must be a list of at most 4 numbers"),
+        ([[1.0, 2.0], [5.0, 6.0]], ""),
+        ([np.array([1.0]), None], ""),
+    ],
+)
+def test_a_list_that_clean_makes_is_one_that_a_file_could_have(made, said):
+    """DM-02: NaN in a list, or a list that is too long, is refused with its column; lists of equal length stay lists of a row each."""
+    column = {"name": "prices", "type": "list", "of": "float", "longest": 4, "nullable": True}
+    spec = DatasetSpec(name="rides", title="Rides", owner="fleet", row_id="position", event_time="", columns=[column])
+    rows = pa.table({"prices": pa.array([[7.0], [8.0]], pa.list_(pa.float64()))})
+
+    def cleaned():
+        return cleaned_rows(rows, spec, lambda columns: {"prices": made}, "monday.csv").rows["prices"].to_pylist()
+
+    if said:
+        with pytest.raises(BatchRefused, match=said):
+            cleaned()
+    else:
+        assert cleaned() == [None if value is None else list(value) for value in made]

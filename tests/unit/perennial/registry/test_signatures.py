@@ -8,6 +8,7 @@ from perennial.registry.signatures import Changes, compare
 from perennial.serving.request import BadRequest, Input, Signature, read_request
 
 SEAT = {"name": "seat", "type": "int", "nullable": False}
+LIST = {"name": "seats", "type": "list", "of": "int", "nullable": False}
 
 
 def signature(*inputs, **changes):
@@ -31,6 +32,11 @@ def signature(*inputs, **changes):
         (({**SEAT, "max": 9},), (SEAT,), "", "`seat` may be above 9"),
         (({**SEAT, "values": [1, 2]},), ({**SEAT, "values": [1]},), "`seat` must be one of `1`", ""),
         (({**SEAT, "values": [1]},), ({**SEAT, "values": [1, 2]},), "", "`seat` may have values besides `1`"),
+        ((LIST,), ({**LIST, "of": "float"},), "", "`seats` may hold any numbers"),
+        ((LIST,), ({**LIST, "of": "string"},), "`seats` must hold string, no longer int", ""),
+        ((LIST,), ({**LIST, "longest": 9},), "`seats` may be at most 9 long", ""),
+        (({**LIST, "longest": 9},), ({**LIST, "longest": 12},), "", "`seats` may be longer"),
+        (({**LIST, "longest": 9},), (LIST,), "", "`seats` may be longer"),
     ],
 )
 def test_what_breaks_callers_and_what_does_not(before, now, breaking, compatible):

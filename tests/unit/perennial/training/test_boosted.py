@@ -46,6 +46,15 @@ def test_categories_are_placed_by_frequency():
     assert (places == MOST_CATEGORIES - 1).sum() == 302 - (MOST_CATEGORIES - 1)
 
 
+def test_of_lists_and_texts_the_trees_see_how_long_they_are():
+    """MN-10: Words of a text and elements of a list; what is missing is missing."""
+    values = np.fromiter(["two words", "", None, float("nan")], dtype=object, count=4)
+    lists = np.fromiter([np.array([1.0, 2.0]), [], None, [3.0]], dtype=object, count=4)
+    seen = inputs_of({"note": values, "prices": lists}, {"note": "text", "prices": "list"})
+    np.testing.assert_array_equal(seen.values, np.array([[2, 2], [0, 0], [np.nan, np.nan], [np.nan, 1]], dtype=np.float32))
+    assert seen.categories == (False, False)
+
+
 @pytest.mark.parametrize("truth", ["when", "speed", "carrier"])
 def test_they_learn_from_each_kind_of_column(truth):
     """MN-10: What depends on a time, a number or a category is learnt, on rows that were not trained on."""
