@@ -60,6 +60,14 @@ def registrations(store: Store, model: str) -> dict[int, Registration]:
     return {registration.number: registration for registration in receipts}
 
 
+def registration(store: Store, model: str, number: int) -> Registration | None:
+    """The registration of one number; None if the registry gave it to no version. Raises StoredDataDamaged if it cannot be read."""
+    try:
+        return _read(store, _key(model, number))
+    except KeyError:
+        return None
+
+
 def newest_registration(store: Store, model: str) -> Registration | None:
     """The registration that was noted last, found without listing them; None if there is none.
 

@@ -105,7 +105,7 @@ def model_row(store: Store, name: str, spec: ModelSpec | None, broken: discovery
         since=moved.time if moved else None,
         reason=moved.reason if moved else "",
         actor=moved.actor if moved else "",
-        back_to=last.last_good if last else None,
+        back_to=_back_to(last) if last else None,
         newest=newest.number if newest else None,
         incidents=_incidents(store, name, damage),
     )
@@ -122,6 +122,11 @@ def served(entry: Entry | None) -> tuple[Served, ...]:
         for number in running
     ]
     return tuple(sorted(parts, key=lambda part: (-part.share, part.version)))
+
+
+def _back_to(last: Entry) -> int | None:
+    """The version that gets all traffic if somebody rolls back now: while a release is under way the champion, else the last good one."""
+    return last.champion if last.candidate is not None else last.last_good
 
 
 def _role(entry: Entry, number: int) -> Role:

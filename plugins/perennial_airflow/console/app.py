@@ -15,16 +15,18 @@ from typing import Any
 import jinja2
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from perennial import pages
-from perennial.errors import PerennialError
+from perennial.errors import PerennialError, UnknownName
 from perennial.settings import Settings
 from perennial.store import Store, open_store
+from perennial.views.model import ModelView, model_view
 from perennial.views.models import ModelsView, models
 from perennial_airflow.console import PREFIX, words
+from perennial_airflow.console.buttons import buttons
 
 HERE = Path(__file__).parent
 POLICY = (
@@ -64,9 +66,10 @@ def make_app(settings: Settings) -> FastAPI:
 
     @app.exception_handler(PerennialError)
     async def say(request: Request, error: Exception) -> Response:
+        status = 404 if isinstance(error, UnknownName) else 503
         if request.url.path.endswith(".json"):
-            return JSONResponse({"detail": str(error)}, 503)
-        return HTMLResponse(_pages.get_template("trouble.html").render(sentence=str(error)), 503)
+            return JSONResponse({"detail": str(error)}, status)
+        return HTMLResponse(_pages.get_template("trouble.html").render(sentence=str(error)), status)
 
     @app.get("/static/look.css")
     def look() -> Response:
@@ -82,7 +85,25 @@ def make_app(settings: Settings) -> FastAPI:
     def models_json(user: GetUserDep) -> ModelsView:
         return _readable(models(store()), user)
 
+    @app.get("/models/{name}.json")
+    def model_json(name: str, user: GetUserDep) -> ModelView:
+        _require(name, user)
+        return model_view(store(), name)
+
+    @app.get("/models/{name}")
+    def model_page(request: Request, name: str, user: GetUserDep) -> Response:
+        _require(name, user)
+        view = model_view(store(), name)
+        return _page(request, "model.html", view=view, buttons=buttons(view.row, user))
+
     return app
+
+
+def _require(name: str, user: Any) -> None:
+    """Raises HTTPException 404 where the person may not read the model's training DAG, as if there were none."""
+    dag = f"{name}_training"
+    if dag not in get_auth_manager().filter_authorized_dag_ids(dag_ids={dag}, user=user, method="GET"):
+        raise HTTPException(404, f"There is no model {name} that you may see.")
 
 
 def _readable(view: ModelsView, user: Any) -> ModelsView:

@@ -36,6 +36,7 @@ class Somebody:
     """Who is logged in, and which DAGs the person may read."""
 
     readable = frozenset({"churn_training"})
+    startable = frozenset({"churn_training", "churn_release"})
 
 
 SOMEBODY = Somebody()
@@ -48,6 +49,10 @@ class Guard:
         assert method == "GET"
         return dag_ids & user.readable
 
+    def is_authorized_dag(self, *, method: str, access_entity: Any, details: Any, user: Somebody) -> bool:
+        assert (method, access_entity.name) == ("POST", "RUN")
+        return details.id in user.startable
+
 
 @pytest.fixture
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
@@ -59,9 +64,11 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     store = FolderStore(str(tmp_path))
     fields = {"champion": 1, "weights": {1: 9_000, 2: 1_000}, "versions": {1: "a" * 64, 2: "b" * 64}, "after_seq": None}
     Ledger(store, "churn").append("started", version=2, reason=f"Because {HOSTILE}", actor=HOSTILE, **fields)
-    monkeypatch.setattr(discovery, "models", lambda: {"churn": SPEC, "secret": SPEC.model_copy(update={"name": "secret"})})
-    monkeypatch.setattr(discovery, "broken", list)
+    specs = {name: SPEC.model_copy(update={"name": name}) for name in ("churn", "secret")}
+    monkeypatch.setattr(discovery, "_models", lambda: (specs, {}))
+    monkeypatch.setattr(discovery, "_datasets", lambda: ({}, {}))
     monkeypatch.setattr(console, "get_auth_manager", Guard)
+    monkeypatch.setattr("perennial_airflow.console.buttons.get_auth_manager", Guard)
     pages = Console(Settings.from_environment({"PERENNIAL_STORE": str(tmp_path)}))
 
     def ask(path: str, user: Somebody | None = SOMEBODY, **headers: str) -> httpx.Response:
@@ -77,7 +84,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     return ask
 
 
-@pytest.mark.parametrize("path", ["/models", "/models.json"])
+@pytest.mark.parametrize("path", ["/models", "/models.json", "/models/churn", "/models/churn.json", "/models/nobody"])
 def test_nobody_sees_a_model_without_a_login(ask: Any, path: str) -> None:
     """DM-09: Without a login every page and every document of the console is refused."""
     answer = ask(path, user=None)
@@ -91,11 +98,14 @@ def test_a_person_sees_the_models_whose_training_the_person_may_read(ask: Any) -
     page = ask("/models").text
     assert "churn" in page
     assert "secret" not in page
+    assert [ask(f"/models/{name}").status_code for name in ("churn", "secret", "nobody")] == [200, 404, 404]
+    assert ask("/models/churn.json").json()["row"]["name"] == "churn"
 
 
-def test_hostile_text_is_shown_as_text(ask: Any) -> None:
+@pytest.mark.parametrize("path", ["/models", "/models/churn"])
+def test_hostile_text_is_shown_as_text(ask: Any, path: str) -> None:
     """A title, a reason or a person's name that holds markup is shown as it stands; the one script is the console's own."""
-    answer = ask("/models")
+    answer = ask(path)
     assert re.findall("<script[^>]*>", answer.text) == [f'<script src="{PREFIX}/static/console.js" defer>']
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in answer.text
     assert "49" not in re.sub(r"\d{4}-[^<]*", "", answer.text)
@@ -153,3 +163,16 @@ def test_the_look_is_served_from_here(ask: Any) -> None:
 def test_the_plugin_does_not_load_the_pages(ask: Any) -> None:
     """Tasks load the plugin too: the app is made at its first request."""
     assert "app" not in vars(Console(Settings.from_environment({})))
+
+
+def test_a_button_says_why_it_cannot_be_pressed(ask: Any) -> None:
+    """SE-11: Who may start a DAG has its button; who may not has the reason, as where there is nothing to do."""
+    page = ask("/models/churn").text
+    buttons = dict(
+        re.findall(r'<button type="button" data-dag="churn_(\w+)"[^>]*?( disabled title="[^"]*")?(?: aria-describedby="[^"]*")?>', page)
+    )
+    assert buttons["training"] == ""
+    assert "No version waits" in buttons["release"]
+    assert "You may not start churn_rollback" in buttons["rollback"]
+    assert "You may not start churn_monitoring" in buttons["monitoring"]
+    assert "Roll back to version 1" in page  # the release under way would end

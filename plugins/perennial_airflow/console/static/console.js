@@ -26,7 +26,7 @@
   const lost = document.getElementById("lost");
   let tag = null;
   const again = async () => {
-    if (document.visibilityState !== "visible") return;
+    if (document.visibilityState !== "visible" || document.querySelector("dialog[open]")) return;
     try {
       const answer = await fetch(window.location.href, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
       if (answer.status === 401 || answer.status === 403) {
@@ -52,6 +52,44 @@
     }
     lost.hidden = !lost.textContent;
   };
+  // A button asks first, then starts a DAG by Airflow's own API, as whoever is logged in.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-dag]");
+    if (!button) return;
+    const dialog = document.getElementById("ask");
+    const [question, label, why, said, yes] = ["question", "why-label", "why", "said", "yes"].map((id) => document.getElementById(id));
+    question.textContent = button.dataset.question;
+    label.hidden = !button.dataset.asks;
+    why.value = said.textContent = "";
+    yes.disabled = false;
+    yes.onclick = async (press) => {
+      press.preventDefault();
+      yes.disabled = true;
+      said.textContent = "Starting …";
+      const conf = button.dataset.asks && why.value.trim() ? { reason: why.value.trim() } : {};
+      try {
+        const answer = await fetch(`/api/v2/dags/${encodeURIComponent(button.dataset.dag)}/dagRuns`, {
+          method: "POST",
+          headers: { "Content-Type": "application/json" },
+          body: JSON.stringify({ logical_date: null, conf, note: "Started on the model's page." }),
+        });
+        if (answer.ok) {
+          const run = await answer.json();
+          said.textContent = `Started: ${run.dag_run_id}. This page shows what comes of it.`;
+        } else {
+          const told = await answer.json().catch(() => ({}));
+          const detail = typeof told.detail === "string" ? told.detail : JSON.stringify(told.detail ?? "");
+          said.textContent = `Airflow refused it (${answer.status}): ${detail}`;
+          yes.disabled = false;
+        }
+      } catch {
+        said.textContent = "The server does not answer. Try again.";
+        yes.disabled = false;
+      }
+    };
+    dialog.showModal();
+  });
+
   window.setInterval(again, SECONDS * 1000);
   document.addEventListener("visibilitychange", again);
 })();

@@ -63,9 +63,17 @@ def test_who_serves_is_told_with_weights_and_the_way_back(store: FolderStore) ->
     assert [(part.version, part.share, part.role) for part in shown.serving] == [
         (1, 0.9, "champion"), (2, 0.1, "candidate"), (3, 0.0, "last good"),
     ]  # fmt: skip
-    assert (shown.state, shown.since, shown.reason, shown.actor, shown.back_to) == ("releasing", last.time, "Begins.", "jo", 3)
+    assert (shown.state, shown.since, shown.reason, shown.actor, shown.back_to) == (
+        "releasing",
+        last.time,
+        "Begins.",
+        "jo",
+        1,
+    )  # ends the release
     write(store, "paused", 2, champion=1, weights={1: 9_000, 2: 1_000})
     assert row(store).state == "paused"
+    write(store, "promoted", 2, good=(1,))
+    assert row(store).back_to == 1
 
 
 def test_a_shadow_has_no_share(store: FolderStore) -> None:

@@ -1,0 +1,145 @@
+"""One model: what serves and why, the last decisions, its versions, its windows, its incidents.
+
+>>> import tempfile
+>>> from perennial.store import open_store
+>>> model_view(open_store(tempfile.mkdtemp()), "digits").decisions
+()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+
+from pydantic import Field
+
+from perennial import discovery
+from perennial.errors import StoredDataDamaged
+from perennial.incidents.incidents import Incidents, Severity
+from perennial.lineage.ledger import Entry, Kind, Ledger, known_models
+from perennial.lineage.registrations import Registration, registration
+from perennial.monitoring.report.timeline import WindowPoint, timeline
+from perennial.store import Store
+from perennial.views.models import WHOLE, ModelRow, Role, model_row
+from perennial.views.view import View
+
+DECISIONS, VERSIONS, WINDOWS = 12, 12, 90  # shown at most, the newest
+
+
+class Decision(View):
+    """One entry of the ledger."""
+
+    seq: int = Field(description="Its place in the ledger.")
+    time: datetime
+    kind: Kind
+    version: int = Field(description="The version that it happened to.")
+    share: float = Field(description="The version's share of the traffic from then on.")
+    reason: str
+    actor: str
+
+
+class VersionRow(View):
+    """A registered version."""
+
+    number: int
+    digest: str = Field(description="Content address of its folder.")
+    registered: datetime = Field(description="When it was registered or judged last, UTC.")
+    role: Role | None = Field(description="Its part in the route now; none if it does not run.")
+    cause: str = Field(description="Why it was trained; empty if that is not recorded.")
+    gate: str = Field(description="What the gate said of it.")
+
+
+class OpenIncident(View):
+    """An incident that is open."""
+
+    id: str
+    kind: str
+    severity: Severity
+    opened: datetime
+    sentence: str
+
+
+class ModelView(View):
+    """All that the page of a model shows."""
+
+    row: ModelRow
+    decisions: tuple[Decision, ...] = Field(description="Newest first.")
+    versions: tuple[VersionRow, ...] = Field(description="Newest first.")
+    windows: tuple[WindowPoint, ...] = Field(description="Of live traffic, oldest first.")
+    incidents: tuple[OpenIncident, ...] = Field(description="Those that are open, newest first.")
+    damage: tuple[str, ...] = Field(description="Sentences on what could not be read; all else is shown.")
+
+
+def model_view(store: Store, name: str) -> ModelView:
+    """All about one model.
+
+    Raises:
+        UnknownName: neither a folder nor the ledger has that name.
+    """
+    discovery.models_asked_about(name, known_models(store))
+    broken = next((b for b in discovery.broken() if b.kind == "model" and b.name == name), None)
+    row = model_row(store, name, discovery.models().get(name), broken)
+    damage: list[str] = []
+    decisions: tuple[Decision, ...] = ()
+    windows: tuple[WindowPoint, ...] = ()
+    try:
+        decisions = tuple(map(_decision, islice(Ledger(store, name).newest_first(), DECISIONS)))
+    except StoredDataDamaged as error:
+        damage.append(str(error))
+    try:
+        windows = tuple(timeline(store, name)[-WINDOWS:])
+    except StoredDataDamaged as error:
+        damage.append(str(error))
+    try:
+        incidents = Incidents(store, name).summary().open
+    except StoredDataDamaged as error:
+        damage.append(str(error))
+        incidents = ()
+    roles: dict[int, Role] = {part.version: part.role for part in row.serving}
+    return ModelView(
+        row=row,
+        decisions=decisions,
+        versions=tuple(_version(known, roles) for known in islice(_registered(store, name, row.newest, damage), VERSIONS)),
+        windows=windows,
+        incidents=tuple(
+            OpenIncident(id=one.id, kind=one.kind, severity=one.severity, opened=one.opened, sentence=one.sentence)
+            for one in reversed(incidents)
+        ),
+        damage=tuple(dict.fromkeys(damage)),
+    )
+
+
+def _decision(entry: Entry) -> Decision:
+    return Decision(
+        seq=entry.seq,
+        time=entry.time,
+        kind=entry.kind,
+        version=entry.version,
+        share=entry.weights.get(entry.version, 0) / WHOLE,
+        reason=entry.reason,
+        actor=entry.actor,
+    )
+
+
+def _registered(store: Store, name: str, newest: int | None, damage: list[str]) -> Iterator[Registration]:
+    """The registrations, newest first; numbers that the registry gave to nothing are passed over."""
+    for number in range(newest or 0, 0, -1):
+        try:
+            known = registration(store, name, number)
+        except StoredDataDamaged as error:
+            damage.append(str(error))
+            continue
+        if known:
+            yield known
+
+
+def _version(known: Registration, roles: dict[int, Role]) -> VersionRow:
+    return VersionRow(
+        number=known.number,
+        digest=known.digest,
+        registered=known.time,
+        role=roles.get(known.number),
+        cause=known.tags.get("cause", ""),
+        gate=known.tags.get("gate", ""),
+    )

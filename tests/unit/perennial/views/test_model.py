@@ -1,0 +1,82 @@
+"""The page of one model: decisions, versions, windows and incidents, each said even where another cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perennial import discovery
+from perennial.errors import UnknownName
+from perennial.incidents.incidents import Incidents
+from perennial.lineage.ledger import Ledger
+from perennial.lineage.registrations import note_registration
+from perennial.store import FolderStore
+from perennial.testing import small_model
+from perennial.views.model import DECISIONS, VERSIONS, ModelView, model_view
+
+NAME = "small_delays"
+DIGESTS = {number: f"{number:064d}" for number in range(1, 30)}
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "_models", lambda: ({NAME: small_model()}, {}))
+    monkeypatch.setattr(discovery, "_datasets", lambda: ({}, {}))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    store = FolderStore(str(tmp_path))
+    ledger, after = Ledger(store, NAME), None
+    for number in range(1, 16):
+        note_registration(store, NAME, number, DIGESTS[number], {"cause": "drift", "gate": f"Number {number} is better."})
+        facts = {"champion": number, "weights": {number: 10_000}, "versions": DIGESTS, "good": (number - 1,) if number > 1 else ()}
+        after = ledger.append("released", version=number, reason="It is better.", actor="jo", after_seq=after, **facts).seq
+    Incidents(store, NAME).open("drift", "a", "warning", "First.")
+    Incidents(store, NAME).open("drift", "b", "critical", "Second.")
+    return store
+
+
+def test_the_newest_decisions_and_versions_come_first(store: FolderStore) -> None:
+    """SC-03: The last entries of the ledger with version, share, reason and who; the last versions with their role and cause."""
+    view = model_view(store, NAME)
+    assert [one.version for one in view.decisions] == list(range(15, 15 - DECISIONS, -1))
+    assert (view.decisions[0].share, view.decisions[0].reason, view.decisions[0].actor) == (1.0, "It is better.", "jo")
+    assert [one.number for one in view.versions] == list(range(15, 15 - VERSIONS, -1))
+    assert (view.versions[0].role, view.versions[1].role) == ("champion", None)
+    assert (view.versions[0].cause, view.versions[0].gate) == ("drift", "Number 15 is better.")
+    assert [one.sentence for one in view.incidents] == ["Second.", "First."]
+    assert ModelView.model_validate_json(view.model_dump_json()) == view
+
+
+def test_numbers_that_were_given_to_nothing_are_passed_over(store: FolderStore) -> None:
+    """MO-21: A number that the registry skipped is no version."""
+    note_registration(store, NAME, 20, DIGESTS[20], {})
+    assert [one.number for one in model_view(store, NAME).versions][:2] == [20, 15]
+
+
+@pytest.mark.parametrize(
+    ("key", "lost"),
+    [
+        (f"ledger/{NAME}/00000014.json", "decisions"),
+        (f"models/{NAME}/numbers/00000015.json", "versions"),
+        (f"reports/{NAME}/windows/2013-02-01_2013-02-02/report.json", "windows"),
+        (f"incidents/{NAME}/00000000.json", "incidents"),
+    ],
+)
+def test_what_is_damaged_hides_nothing_else(store: FolderStore, key: str, lost: str) -> None:
+    """A document that cannot be read is one sentence with its place; all other parts of the page are there."""
+    whole = model_view(store, NAME)
+    store.write(key, b"{}")
+    store.delete(f"views/incidents/{NAME}.json")
+    view = model_view(store, NAME)
+    assert any(key in sentence for sentence in (*view.damage, view.row.sentence))
+    for part in {"decisions", "windows", "incidents"} - {lost}:
+        assert getattr(view, part) == getattr(whole, part)
+
+
+def test_a_model_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    """A name that neither a folder nor a ledger has."""
+    with pytest.raises(UnknownName):
+        model_view(FolderStore(str(tmp_path)), "nobody")
