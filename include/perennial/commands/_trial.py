@@ -27,7 +27,7 @@ from perennial.errors import Fault, UnknownName
 from perennial.ids import names_rows
 from perennial.quality import suites
 from perennial.settings import Settings
-from perennial.specs import DatasetSpec, ModelSpec
+from perennial.specs import NO_SCALARS, DatasetSpec, ModelSpec
 from perennial.store import FolderStore
 
 ROWS_SEEN = 250_000  # by training, over all its passes: a trial should take less than a minute
@@ -139,12 +139,14 @@ def refuse_label(sample: Sample, asked: Asked) -> None:
         raise UnknownName(
             f"{label} is known in {len(known)} rows of {file}, and a trial needs {LEAST_ROWS} to train and to test on: give a larger file."
         )
+    kind = next(column.type for column in sample.columns if column.name == label)
+    if kind == "timestamp" or kind in NO_SCALARS:
+        a = "an" if kind in ("image", "array") else "a"
+        what = "time" if kind == "timestamp" else kind
+        raise UnknownName(f"{label} is {a} {what}, and a model predicts a class or a number: choose another --label.")
     counts = known.value_counts()
     if len(counts) == 1:
         raise UnknownName(f"{label} is {counts.index[0]} in every row of {file}, so there is nothing to predict: choose another --label.")
-    kind = next(column.type for column in sample.columns if column.name == label)
-    if kind == "timestamp":
-        raise UnknownName(f"{label} is a time, and a model predicts a class or a number: choose another --label.")
     if asked.task == "regression" or kind == "float":
         return
     if names_rows(len(counts), len(known)):

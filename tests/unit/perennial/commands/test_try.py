@@ -205,6 +205,14 @@ def test_what_cannot_be_tried_gets_a_sentence(tmp_path, text, arguments, words):
     assert "sales" not in discovery.datasets()
 
 
+def test_a_label_that_is_no_scalar_gets_a_sentence(tmp_path):
+    """MO-01: A list has no classes to count."""
+    data = tmp_path / "tagged.jsonl"
+    data.write_text("".join(json.dumps({"nr": n, "x": n % 7, "tags": [n % 3, n % 5]}) + "\n" for n in range(ROWS)))
+    with pytest.raises(UnknownName, match=r"tags is a list, and a model predicts a class or a number"):
+        try_.run(SETTINGS, STORE, data, "tags", folder=tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("file", "name"),
     [("Sales 2024.csv.gz", "sales_2024"), ("2024.parquet", "table_2024"), ("class.csv", "class_table"), ("é.csv", "table")],
