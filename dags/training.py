@@ -1,7 +1,8 @@
 """Trains a candidate of {title} and registers it as a version if it passes the gate.
 
-**When.** Every night, when `{dataset}` (or the label feed, if the model has one) has a new snapshot, when monitoring requests retraining,
-or by hand. These events only trigger the DAG: `validate` checks what is new since the last version, and skips the rest if nothing is.
+**When.** Once as soon as the model is there, every night, when `{dataset}` (or the label feed, if the model has one) has a new snapshot,
+when monitoring requests retraining, or by hand. These events only trigger the DAG: `validate` checks what is new since the last version,
+and skips the rest if nothing is.
 If the model learns from outcomes (`labels="outcomes"`), `validate` first takes in what its servers logged: new outcomes are new data.
 
 **What it does.** `validate` decides whether to train, on which snapshot and why. `train` fits on the oldest days, uses the validation
@@ -60,7 +61,8 @@ CAUSE = "{{ {'manual': 'manual', 'scheduled': 'schedule'}.get(dag_run.run_type, 
 
 def training(spec: ModelSpec) -> DAG:
     """The training DAG of one model."""
-    nightly = CronTriggerTimetable(spec.retrain.schedule, timezone="UTC")
+    # A model that is added after its data need not wait for the night: the first run of a DAG comes at once.
+    nightly = CronTriggerTimetable(spec.retrain.schedule, timezone="UTC", run_immediately=True)
     data = [assets.snapshot(dataset) for dataset in spec.datasets]
     schedule = AssetOrTimeSchedule(timetable=nightly, assets=AssetAny(*data, assets.retraining(spec)))
     with DAG(schedule=schedule, params=PARAMS, **dag_defaults(spec, "training", __doc__)) as dag:

@@ -110,6 +110,7 @@ def _next(kind: str, name: str, store: Store) -> str:
             f"the DAG {name}_ingestion is there."
         )
     return (
-        f"Edit these; the DAGs {name}_training, _release, _monitoring and _rollback are there. The first training begins with the next "
-        f"rows that are ingested, or at night (retrain.schedule); to begin it now, trigger {name}_training in Airflow's web UI."
+        f"Edit these; the DAGs {name}_training, _release, _monitoring and _rollback are there. While the platform is up, the first "
+        "training begins by itself within a minute if the dataset has rows enough, else once they are ingested. What you edit afterwards "
+        f"trains again with the next rows or at night (retrain.schedule); to train at once, trigger {name}_training in Airflow's web UI."
     )

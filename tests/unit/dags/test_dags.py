@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import namedtuple
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from airflow.models.dagrun import DagRun
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, PartitionedAssetTimetable
 from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
 
 from perennial import discovery
 from perennial.specs import Column, DatasetSpec, LabelSpec, ReleaseSpec, RetrainSpec
@@ -279,7 +280,7 @@ def test_what_wakes_a_dag(dags):
     its own; nothing wakes rollback."""
     training = dags["automatic_training"].timetable
     assert isinstance(dags["automatic_training"].schedule, AssetOrTimeSchedule)
-    assert training.timetable == CronTriggerTimetable("15 3 * * *", timezone="UTC")
+    assert training.timetable == CronTriggerTimetable("15 3 * * *", timezone="UTC", run_immediately=True)
     assert sorted(asset.name for asset in training.asset_condition.objects) == ["automatic_retraining", "trips_snapshot"]
     watched = dags["trips_ingestion"].timetable.asset_condition.objects
     assert [asset.name for asset in watched] == ["trips_landing"]
@@ -293,6 +294,17 @@ def test_what_wakes_a_dag(dags):
     assert incidents.asset_condition.name == "automatic_incident"
     assert dags["automatic_recalibration"].timetable == CronTriggerTimetable("45 4 * * *", timezone="UTC")
     assert dags["automatic_rollback"].schedule is None
+
+
+def test_a_model_that_is_added_after_its_data_trains_at_once(dags):
+    """DM-16: The first run of its training does not wait for the night or for rows; the one after it does."""
+    now = datetime.now(timezone.utc)
+    anytime = TimeRestriction(earliest=None, latest=None, catchup=False)
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(dags["automatic_training"])).timetable  # as the scheduler has it
+    first = timetable.next_dagrun_info(last_automated_data_interval=None, restriction=anytime)
+    assert now - timedelta(days=1) < first.run_after <= now
+    second = timetable.next_dagrun_info(last_automated_data_interval=first.data_interval, restriction=anytime)
+    assert second.run_after > now
 
 
 def test_what_a_dag_announces(dags):
