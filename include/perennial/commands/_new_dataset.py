@@ -21,6 +21,8 @@ from perennial.specs import NO_SCALARS, Column, DatasetSpec, FileForm
 if TYPE_CHECKING:
     import pandas
 
+MOST_NAMES = 20  # of columns in a line
+
 
 def dataset_files(
     name: str, sample: Sample | None, key: str | None, event_time: str | None, label: str = ""
@@ -119,7 +121,8 @@ def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str
         same = len(sample.rows) - len(_different(sample))
         aside = f", where {same:,} that repeat another are dropped and counted" if same else ""
         what = f"which has {len(sample.rows) - same:,} different values in {rows}{aside}"
-        said.append(f"key: {', '.join(spec.key)}, {what}; --key says otherwise")
+        time = " (a time: where two rows may have the same one, name the columns that tell them apart, too)" if spec.key[0] in times else ""
+        said.append(f"key: {', '.join(spec.key)}, {what}; --key says otherwise{time}")
     if not spec.event_time:
         said.append(
             "event time: none, as no column is a time: the time at which a file lands counts. Models of it are best split at random or by "
@@ -134,7 +137,7 @@ def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str
             "by time and no window of monitoring has them"
         )
     whole = [c.name for c in spec.columns if not c.nullable]
-    said.append(f"not nullable, since the sample has no gap: {', '.join(whole)}; add nullable=True where later rows may lack a value")
+    said.append(f"not nullable, since the sample has no gap: {_some(whole)}; add nullable=True where later rows may lack a value")
     said.append(
         "suite: refuses"
         + (" repeated keys and" if spec.key else "")
@@ -142,6 +145,12 @@ def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str
         + "; warns of numbers far outside the sample's range and of words that the sample has not"
     )
     return said
+
+
+def _some(names: list[str]) -> str:
+    """Names of columns; of very many the first."""
+    more = len(names) - MOST_NAMES
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:MOST_NAMES])} and {more} more"
 
 
 def _suite(spec: DatasetSpec, sample: Sample) -> dict[str, Any]:

@@ -25,9 +25,16 @@ def read_delimited(file: IO[bytes], form: FileForm, name: str, remarks: list[str
     A column without a name and without values, as a separator at the end of each line makes one, is left out with a remark.
     """
     header = header_of(file, form.separator)
+    if not header:
+        raise pa.ArrowInvalid("all of its lines are empty")
     try:
         rows = _rows(file, form, header, as_it_is=True)
     except pa.ArrowInvalid as error:
+        if "Expected" in str(error) and len(header) == 1:
+            raise pa.ArrowInvalid(
+                f"its first line, {header[0][:60]!r}, is one field and a later one has more ({str(error).splitlines()[0]}): if it is a "
+                "title or a remark, leave such lines out, so that the names of the columns come first"
+            ) from None
         if f"Expected {len(header)} columns, got {len(header) + 1}" not in str(error):
             raise
         file.seek(0)

@@ -71,6 +71,8 @@ _TIME_NAMES = re.compile(r"(?:^|.*[_ .])(?:ts|time|timestamp|datetime|date|day|e
 _HOUR_NAMES = re.compile(r"(?:^|.*[_ .])(?:hour|hr|heure|stunde|uur|hora|ora)(?:_of_day)?$", re.IGNORECASE)
 _SPANS = {"epoch seconds": (3e8, 4.2e9), "epoch milliseconds": (3e11, 4.2e12)}  # from 1979 to 2103
 MOST_OF_ALL = 0.9  # share of values of a type from which on the others are told
+_UNITS_BEFORE = r"[$€£¥]|USD|EUR|CHF|GBP"
+_UNITS_AFTER = r" ?(?:[$€£¥%‰]|USD|EUR|CHF|GBP|[kmcµ]?[gml]|km|km/h|°[CF]|lbs?|oz|min|ms|[hs]|kWh|[kM]?W|[kMG]B)"
 _ROWS = 200  # lines by which separators are compared
 
 
@@ -133,11 +135,18 @@ def propose(path: Path, name: str = "", spec: DatasetSpec | None = None, declare
 def _refuse_odd_names(names: Sequence[str], name: str) -> None:
     """Raises BatchRefused where a column has no name, two have one, or values stand where names belong."""
     folded = [_folded(given) for given in names]
-    odd = next((given for place, given in enumerate(names) if not folded[place] or folded[place] in folded[:place]), None)
-    if odd is not None:
+    odd = [given for place, given in enumerate(names) if not folded[place] or folded[place] in folded[:place]]
+    if odd:
+        empty, names_of = folded.count(""), dict.fromkeys(repr(given.strip()) for given in odd)
+        next_step = "Rename the column" if len(odd) == 1 else "Rename these columns"
+        if empty == 1 and not folded[0]:
+            next_step = "Name the column; where it is a row number that pandas wrote, leave it out: to_csv(index=False)"
+        elif empty > 1:
+            next_step = "If titles or groups stand above the names, leave their lines out, so that the names come first"
         raise BatchRefused(
             f"{name}: each column needs a name of its own in the first line, whatever its upper and lower case, "
-            f"and {odd.strip()!r} is empty or there before. Rename the column."
+            f"and {_listed(names_of)} {'is' if len(names_of) == 1 else 'are'} empty or there before. "
+            f"{next_step}."
         )
     values = [given for given in names if re.fullmatch(rf"[+-]?[0-9.,]+|{WITHOUT_OFFSET}|{WITH_OFFSET}", given.strip())]
     if 2 * len(values) > len(names):
@@ -524,6 +533,7 @@ class _Evidence:
             return self._kind_of_number(words)
         if wanted is None:
             self._name_strangers(name, words, number)
+            self._name_other_words(name, words)
         return "string"
 
     def _kind_of_number(self, words: pa.Array) -> ColumnType:
@@ -596,6 +606,27 @@ class _Evidence:
             place = pc.index(like, False).as_py()
             stranger = f"{values[place].as_py()[:60]!r} in row {place + 1} is no number"
             self.notes.append(f"{quoted(name)} is text, since {stranger}; {count:,} of {all_of_them:,} values are")
+
+    def _name_other_words(self, name: str, words: pa.Array) -> None:
+        """A note if nearly all values of a text column are days in forms of which none fits all, or numbers with a unit."""
+        texts = words.to_pylist()
+
+        def like(pattern: str) -> bool:
+            return sum(bool(re.fullmatch(pattern, text)) for text in texts) >= MOST_OF_ALL * len(texts)
+
+        if any(note.startswith(quoted(name)) for note in self.notes):
+            return
+        is_text = f"{quoted(name)} is text, since"
+        if like(r"[0-9]{4}-(?:0[1-9]|1[0-2])"):
+            self.notes.append(f"{is_text} {texts[0]!r} has no day: write the first of the month where it should be a time")
+        elif like(r"[0-9]{1,4}([./-])[0-9]{1,2}\1[0-9]{1,4}(?:[ T].*)?"):
+            shapes = {re.sub("[0-9]+", "0", re.split("[ T]", text)[0]): text for text in texts}
+            shown = _listed(repr(text) for text in list(shapes.values())[:3])
+            self.notes.append(
+                f"{is_text} no one form of days fits all its values, such as {shown}: write one form, or declare each with times= in files"
+            )
+        elif like(rf"(?:{_UNITS_BEFORE})? ?[+-]?[0-9][0-9.,' ]*(?:{_UNITS_AFTER})?"):
+            self.notes.append(f"{is_text} {texts[0]!r} is a number with a unit: write the number alone where it should be one")
 
     def _name_other_nulls(self, kinds: dict[str, ColumnType]) -> None:
         for name, kind in kinds.items():
