@@ -26,7 +26,7 @@ def read_delimited(file: IO[bytes], form: FileForm, name: str, remarks: list[str
     """
     header = header_of(file, form.separator)
     if not header:
-        raise pa.ArrowInvalid("all of its lines are empty")
+        raise pa.ArrowInvalid("Empty CSV file")
     try:
         rows = _rows(file, form, header, as_it_is=True)
     except pa.ArrowInvalid as error:

@@ -68,7 +68,7 @@ def test_a_foreign_file_becomes_a_dataset_and_what_is_open_is_said(
         (",a,b\n0,1,2\n1,1,2\n", r"a row number that pandas wrote, leave it out: to_csv\(index=False\)"),
         ("id,x,x,y,y\n1,2,3,4,5\n", "'x' and 'y' are empty or there before. Rename these columns"),
         ("", "is empty: land it again with its rows"),
-        ("\n\n\n", "all of its lines are empty"),
+        ("\n\n\n", r"cannot be read: Empty CSV file\. Land it again"),
         ("id,when,v\n", "has a header but no rows: land it again with its rows"),
         ("_row,_landed\n1,2\n", r"'_row' is no column name: .*; '_landed' is no column name: .* Rename these columns"),
     ],
