@@ -107,20 +107,11 @@ class Arrays(ColumnKind):
     def _as_a_whole(self, values: pa.ChunkedArray, column: Declared) -> pa.ChunkedArray | None:
         """Typed lists in the type of the table, without a look at each value; None where one may not fit."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         chunks = []
         for chunk in values.chunks:
-            elements, lengths = chunk.drop_null(), []
-            while _is_list(elements.type):
-                if len(elements) and pc.min_max(pc.list_value_length(elements)).as_py()["min"] is None:
-                    return None
-                spans = pc.min_max(pc.list_value_length(elements)).as_py()
-                if elements.null_count or spans["min"] != spans["max"]:
-                    return None
-                lengths.append(spans["max"])
-                elements = pc.list_flatten(elements)
-            if tuple(lengths) not in (column.shape, (math.prod(column.shape),)):
+            lengths, elements = flattened(chunk)
+            if lengths not in (tuple(column.shape), (math.prod(column.shape),)):
                 return None
             plain = _plain_numbers(elements, column)
             if plain is None:
@@ -158,6 +149,20 @@ def _logged(column: Declared) -> Sql:
     """Takes the numbers out of nested lists, whose brackets alone say where one ends."""
     kind = "double[]" if column.of == "float" else "bigint[]"
     return lambda text, kind_of_text: f"try_cast(try_cast('[' || regexp_replace({text}, '[\\[\\]\\s]+', '', 'g') || ']' as json) as {kind})"
+
+
+def flattened(values: pa.Array) -> tuple[tuple[int, ...], pa.Array]:
+    """The lengths that lists of lists have alike, the outermost first, and what they hold; no lengths where they differ or have gaps."""
+    import pyarrow.compute as pc
+
+    elements, lengths = values.drop_null(), list[int]()
+    while _is_list(elements.type):
+        spans = pc.min_max(pc.list_value_length(elements)).as_py()
+        if elements.null_count or spans["min"] is None or spans["min"] != spans["max"]:
+            return (), elements
+        lengths.append(spans["max"])
+        elements = pc.list_flatten(elements)
+    return tuple(lengths), elements
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -72,7 +72,12 @@ def dataset_files(
 
 
 def _of(column: Column) -> str:
-    return f', of="{column.of}"' if column.of else ""
+    """What a column says besides its type, as it is written into a spec."""
+    return "".join(
+        f", {field}={f'{quoted(value)}' if isinstance(value, str) else value}"
+        for field, value in (("of", column.of), ("shape", column.shape), ("mode", column.mode))
+        if value
+    )
 
 
 def _key(sample: Sample, event_time: str, label: str) -> list[str]:

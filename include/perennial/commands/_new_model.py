@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import textwrap
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from perennial import discovery, encoding
 from perennial.commands import _sample
@@ -16,6 +19,7 @@ from perennial.commands._sample import LeftOut, Sample
 from perennial.commands._template import fill, listed, quoted, titled
 from perennial.commands._wrongs import Wrongs
 from perennial.errors import UnknownName
+from perennial.pictures import MODES, as_png
 from perennial.specs import Column, DatasetSpec, SplitSpec, TrainingSpec
 
 if TYPE_CHECKING:
@@ -58,7 +62,12 @@ class _Plan:
     @property
     def series(self) -> list[str]:
         """Inputs that are lists of numbers."""
-        return [c.name for c in self.inputs if c.of in ("int", "float")]
+        return [c.name for c in self.inputs if c.type == "list" and c.of in ("int", "float")]
+
+    @property
+    def grids(self) -> list[Column]:
+        """Inputs that are arrays or pictures."""
+        return [c for c in self.inputs if c.type in ("array", "image")]
 
     @property
     def categories(self) -> list[str]:
@@ -330,6 +339,8 @@ def _code(plan: _Plan) -> dict[str, str]:
         *(["Cycle"] if plan.cycles else []),
         *(["Series"] if plan.series else []),
         *(["Words"] if plan.texts else []),
+        *(["Tensor"] if any(c.type == "array" for c in plan.grids) else []),
+        *(["Pixels"] if any(c.type == "image" for c in plan.grids) else []),
         *(f"{what}s" for what in names),
         "numbers" if of_numbers else "text",
     ]
@@ -344,6 +355,7 @@ def _code(plan: _Plan) -> dict[str, str]:
         tensors.append('**{f"text_{i}": [Words.fit(found, name)] for i, name in enumerate(TEXTS)}')
     if plan.series:
         tensors.append('**{f"series_{i}": [Series.fit(found, name, ELEMENTS)] for i, name in enumerate(SERIES)}')
+    tensors += [f'"grid_{place}": [{_part_of(column)}]' for place, column in enumerate(plan.grids)]
     return {
         "imports": ", ".join(sorted(uses, key=lambda w: (w.islower(), w))),
         "label_words": "the number itself" if plan.task == "regression" else "the place of the class in the spec's `classes`",
@@ -352,7 +364,7 @@ def _code(plan: _Plan) -> dict[str, str]:
         "derive": _derive(plan, names),
         "derived": "derive(columns)" if plan.cycles else "columns",
         "found": f"    found = {'derive(columns)' if plan.cycles else 'columns'}\n"
-        if plan.numbers or plan.categories or plan.texts or plan.series
+        if plan.numbers or plan.categories or plan.texts or plan.series or any(c.type == "array" for c in plan.grids)
         else "",
         **_network(plan),
     }
@@ -361,7 +373,27 @@ def _code(plan: _Plan) -> dict[str, str]:
 def _value_of(column: Column) -> Any:
     """A value for the test of a new model."""
     one = "a" if column.type in ("string", "text") or column.of == "string" else 1.0
+    if column.type == "image":
+        return b64encode(as_png(np.zeros((1, 1), np.uint8))).decode()
+    if column.type == "array":
+        return _Code(f"[1.0] * {math.prod(column.shape)}")
     return [one, one] if column.type == "list" else one
+
+
+class _Code(str):
+    """A value as a program writes it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _part_of(column: Column) -> str:
+    """The part of an encoder that reads an array or a picture."""
+    if column.type == "image":
+        return f'Pixels({quoted(column.name)}, {column.shape}, "{column.mode}")'
+    return f"Tensor.fit(found, {quoted(column.name)}, {column.shape})"
 
 
 def _constants(plan: _Plan) -> str:
@@ -393,6 +425,7 @@ def _network(plan: _Plan) -> dict[str, str]:
         *(["sum(e.embedding_dim for e in embeddings)"] if categories else []),
         *([f"{len(texts)} * {WORD_WIDTH}"] if texts else []),
         *(f'encoder.width("{name}")' for name in series),
+        *(str(math.prod(column.shape) * MODES.get(column.mode, 1)) for column in plan.grids),
     ]
     init = []
     if categories:
@@ -410,7 +443,8 @@ def _network(plan: _Plan) -> dict[str, str]:
     parts = [*(["numbers"] if numbers else []), *(["*(e(categories[:, i]) for i, e in enumerate(self.embeddings))"] if categories else [])]
     if texts:
         parts.append(f"*(mean_of_codes(e, codes) for e, codes in zip(self.texts, ({', '.join(texts)},), strict=True))")
-    parts += [f"{name}.flatten(1)" for name in series]
+    grids = [f"grid_{place}" for place in range(len(plan.grids))]
+    parts += [f"{name}.flatten(1)" for name in (*series, *grids)]
     joined = "numbers" if parts == ["numbers"] else f"torch.cat([{', '.join(parts)}], dim=1)"
     answer = [f"        logits: torch.Tensor = self.layers({joined})", "        return logits"]
     if plan.centre:
@@ -418,7 +452,8 @@ def _network(plan: _Plan) -> dict[str, str]:
     return {
         "init": "\n".join(init),
         "arguments": ", ".join(
-            f"{n}: torch.Tensor" for n in (*(["numbers"] if numbers else []), *(["categories"] if categories else []), *texts, *series)
+            f"{n}: torch.Tensor"
+            for n in (*(["numbers"] if numbers else []), *(["categories"] if categories else []), *texts, *series, *grids)
         ),
         "module_imports": "TaskModule, mean_of_codes" if texts else "TaskModule",
         "forward": "\n".join(answer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,9 +81,7 @@ def read_sample(path: Path, spec: DatasetSpec | None = None, declared: FileForm 
     for column in proposal.columns:
         try:
             columns.append(
-                known[column.name].model_copy(update={"nullable": column.nullable})
-                if column.name in known
-                else Column(name=column.name, type=column.type, of=column.of, nullable=column.nullable)
+                known[column.name].model_copy(update={"nullable": column.nullable}) if column.name in known else Column(**asdict(column))
             )
         except ValidationError as error:
             faults.append(error.errors()[0]["msg"].removeprefix("Value error, "))

@@ -20,15 +20,17 @@ import itertools
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.clock import WITH_OFFSET, WITHOUT_OFFSET
+from perennial.column_types.arrays import flattened
 from perennial.column_types.texts import are_free_text
 from perennial.data.readers.columns import quoted
 from perennial.data.readers.json_rows import arrays_in, leaves
@@ -42,6 +44,7 @@ from perennial.data.wall_times import wall_times
 from perennial.encoding import EXACT, FALSE, TRUE
 from perennial.errors import BatchRefused
 from perennial.forms import number_pattern, truth_words
+from perennial.pictures import looked_at
 from perennial.specs import NO_SCALARS, ColumnType, DatasetSpec, ElementType, FileForm
 
 ERRORS = ("#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")  # of spreadsheets, besides #N/A
@@ -83,7 +86,9 @@ class ProposedColumn:
     name: str
     type: ColumnType
     nullable: bool
-    of: ElementType = ""  # what a list holds
+    of: ElementType = ""  # what a list or an array holds
+    shape: tuple[int, ...] = ()  # of an array, or the most frequent height and width of pictures
+    mode: Literal["", "L", "RGB"] = ""  # of pictures
 
 
 @dataclass(frozen=True)
@@ -330,9 +335,7 @@ class _Evidence:
             self.form = self.form.model_copy(update={"nulls": (*self.form.nulls, *(w for w in self.nulls if w not in self.form.nulls))})
             self._name_other_nulls(kinds)
         columns = tuple(
-            ProposedColumn(
-                name, kind, self._null_count(name, kind) > 0, self._elements_of(name) if kind == "list" and self.spec is None else ""
-            )
+            ProposedColumn(name, kind, self._null_count(name, kind) > 0, *(self._more_of(name, kind) if self.spec is None else ()))
             for name, kind in kinds.items()
         )
         columns = (*self._time_of_two(kinds), *columns)
@@ -478,14 +481,58 @@ class _Evidence:
             return "bool"
         if pa.types.is_decimal(kind):
             return "float"
-        if (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)) and self._elements_of(name):
-            return "list"
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind):
-            raise BatchRefused(
-                f"{quoted(name)} has the type {kind}, and a value of a table is one number, text, time, or a list of numbers or words. "
-                "Leave the column out."
-            )
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return self._kind_of_many(name, kind)
         return "timestamp" if pa.types.is_timestamp(kind) or pa.types.is_date(kind) else "string"
+
+    def _kind_of_many(self, name: str, kind: pa.DataType) -> ColumnType:
+        """The type of values that are bytes, or hold other values."""
+        if not pa.types.is_nested(kind):
+            return "image"
+        if _is_list(kind):
+            if self._array_of(name)[1]:
+                return "array"
+            if self._elements_of(name):
+                return "list"
+        raise BatchRefused(
+            f"{quoted(name)} has the type {kind}, and a value of a table is one number, text, time, or a list of numbers or words. "
+            "Leave the column out."
+        )
+
+    def _more_of(self, name: str, kind: ColumnType) -> tuple[ElementType, tuple[int, ...], Literal["", "L", "RGB"]]:
+        """What the column of a list, an array or of pictures says besides its type: elements, shape and mode."""
+        if kind == "array":
+            return (*self._array_of(name), "")
+        if kind == "image":
+            return ("", *self._pictures_of(name))
+        return (self._elements_of(name) if kind == "list" else "", (), "")
+
+    def _array_of(self, name: str) -> tuple[ElementType, tuple[int, ...]]:
+        """Elements and shape of lists of lists, or of lists whose type fixes their length, if all have one shape."""
+        values = self.rows[name]
+        if not len(values) or not (pa.types.is_fixed_size_list(values.type) or _is_list(values.type.value_type)):
+            return "", ()
+        parts = [flattened(chunk) for chunk in values.chunks if chunk.null_count < len(chunk)]
+        shapes, kind = {shape for shape, _ in parts}, parts[0][1].type if parts else pa.null()
+        if len(shapes) != 1 or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            return "", ()
+        return ("int" if pa.types.is_integer(kind) else "float"), shapes.pop()
+
+    def _pictures_of(self, name: str) -> tuple[tuple[int, ...], Literal["L", "RGB"]]:
+        """The most frequent size of pictures, and whether one of them has colors."""
+        looks = []
+        for row, content in enumerate(self.rows[name].to_pylist(), start=1):
+            try:
+                looks += [looked_at(content)] if content is not None else []
+            except ValueError as error:
+                raise BatchRefused(f"{quoted(name)} holds bytes, which are taken for pictures, and {error} (row {row})") from None
+        if not looks:
+            raise BatchRefused(f"{quoted(name)} holds bytes, and in no row: leave the column out.")
+        sizes = Counter((look.height, look.width) for look in looks)
+        shape = max(sizes, key=lambda size: (sizes[size], size))
+        if len(sizes) > 1:
+            self.notes.append(f"{quoted(name)} has pictures of {len(sizes):,} sizes: all are brought to the most frequent one, its shape")
+        return shape, "L" if {look.mode for look in looks} <= {"1", "L", "LA"} else "RGB"
 
     def _elements_of(self, name: str) -> ElementType:
         """What the lists of a column hold; empty where it is neither numbers nor words. Lists without elements are taken for numbers."""
@@ -647,6 +694,10 @@ class _Evidence:
                 missing = pc.or_(missing, pc.equal(pc.utf8_lower(trimmed), "nan"))
             nulls += pc.sum(missing).as_py() or 0
         return nulls
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _all_like(words: pa.Array, pattern: str) -> bool:
