@@ -83,8 +83,15 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
+BEGIN = (
+    "With data of your own: `perennial try --data FILE --label COLUMN` needs nothing set up. To go on, `add dataset` and `add model` "
+    "describe them, `land` hands files in and `up` starts the platform, which does the rest: the first commands, up to `rollback`, are its "
+    "stages, each of which can be run by hand. `perennial COMMAND --help` says what one takes; docs/how-to.md what to do when."
+)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="perennial", description="Keeps machine-learning models fresh.")
+    parser = argparse.ArgumentParser(prog="perennial", description="Keeps machine-learning models fresh.", epilog=BEGIN)
     subcommands = parser.add_subparsers(metavar="COMMAND", required=True)
     for kind, table in (("stages", options.STAGES), ("commands", options.COMMANDS)):
         for name, (summary, wanted) in table.items():
