@@ -17,6 +17,7 @@ from perennial.data.snapshots import table_of
 from perennial.errors import UnknownName
 from perennial.profiles.store import ProfileStore
 from perennial.quality import suites
+from perennial.quality.validation import validate
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec
 from perennial.stages import profile
@@ -51,6 +52,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
     """Twelve batches; a folder of suites without one."""
     monkeypatch.setattr(discovery, "dataset", lambda name: SPEC)
     (tmp_path / "great_expectations" / "expectations").mkdir(parents=True)
+    (tmp_path / "great_expectations" / "great_expectations.yml").write_text((suites.folder() / "great_expectations.yml").read_text())
     monkeypatch.setattr(suites, "folder", lambda: tmp_path / "great_expectations")
     store = FolderStore(str(tmp_path / "store"))
     for day in range(12):
@@ -80,6 +82,10 @@ def test_a_table_speaks_for_its_suite(store: FolderStore, tmp_path: Path, capsys
     ask(store, write=True)
     assert '+      "type": "expect_column_pair_values_a_to_be_greater_than_b",' in capsys.readouterr().out
     written = file.read_text()
+    verdicts = [validate(rides(day), SPEC, f"day-{day}", newest=datetime(2024, 3, 12)) for day in (0, 5, 11)]
+    assert [verdict.failures for verdict in verdicts] == [(), (), ()]
+    lost = rides(3).set_column(3, "km", pa.array([-9999.0] * 40))
+    assert {f.severity for f in validate(lost, SPEC, "lost").failures if f.column == "km"} == {"critical"}
     ask(store, write=True)
     assert "has all of it: nothing is to be written" in capsys.readouterr().out
     assert file.read_text() == written
