@@ -57,13 +57,24 @@ def test_an_interval_of_a_share_is_wilsons(rows: int, total: int) -> None:
         ({"EWR": 36, "JFK": 33, "LGA": 30}, {"SWF": "few rows"}),  # one of a hundred was usual: its absence says nothing
         ({**DAY, "PHL": 4}, {"PHL": "new"}),
         ({"EWR": 200, "JFK": 520, "LGA": 270, "SWF": 10}, {"EWR": "less", "JFK": "more", "LGA": "as usual"}),
-        ({**DAY, "JFK": 360}, {"JFK": "as usual"}),  # real or not, it is small
+        ({**DAY, "JFK": 360}, {"JFK": "as usual"}),  # chance
+        ({"EWR": 36000, "JFK": 36000, "LGA": 30000, "SWF": 1000}, {"JFK": "as usual"}),  # real, but small
     ],
 )
 def test_each_group_is_compared_with_what_is_usual(rows: dict[str, int], wanted: dict[str, str]) -> None:
     """DM-10: Vanished, new, more, less; few rows are said to be few, and chance and trifles are as usual."""
     told = states(rows, GroupCounts(USUAL))
     assert {name: told[name] for name in wanted} == wanted
+
+
+def test_chances_are_those_of_chi_square_adjusted_for_the_number_of_groups() -> None:
+    """DM-10: Each group against all others; together, all groups at once."""
+    found = coverage("origin", {**DAY, "JFK": 400}, GroupCounts(USUAL))
+    tables = [[[each.rows, found.rows - each.rows], [USUAL[each.group], 10_000 - USUAL[each.group]]] for each in found.groups]
+    chances = [float(stats.chi2_contingency(table, correction=False).pvalue) for table in tables]
+    assert [each.p for each in found.groups] == pytest.approx(adjusted(chances))
+    whole = [[each.rows for each in found.groups], [USUAL[each.group] for each in found.groups]]
+    assert found.p == pytest.approx(stats.chi2_contingency(whole).pvalue)
 
 
 def test_days_that_always_differ_are_no_finding() -> None:

@@ -162,6 +162,15 @@ def test_only_what_nobody_changed_is_replaced() -> None:
     assert (found.relation, found.written, found.replaces) == ("tighter", False, None)
 
 
+def test_what_refuses_stands_beside_what_warns() -> None:
+    """DM-10: A range of rows is new beside the one row that each batch must have, and takes the place of its own kind."""
+    least, rows = (said(DAYS)[words] for words in ("a batch has at least 1 row", "a batch has 399 to 404 rows"))
+    (found,) = differences([rows], [expectation_of(least)], DAYS)
+    assert (found.relation, found.written, found.replaces) == ("new", True, None)
+    (found,) = differences([rows], [expectation_of(least), expectation_of(rows)], DAYS)
+    assert (found.relation, found.written, found.replaces) == ("the same", False, 1)
+
+
 @pytest.mark.parametrize("name", ["flights", "digits"])
 def test_what_people_wrote_keeps_every_letter(name: str) -> None:
     """DM-10: Added and replaced expectations change no other line, and writing them again changes nothing."""
