@@ -20,7 +20,7 @@ from perennial.commands._template import fill, listed, quoted, titled
 from perennial.commands._wrongs import Wrongs
 from perennial.errors import UnknownName
 from perennial.pictures import MODES, as_png
-from perennial.specs import Column, DatasetSpec, SplitSpec, TrainingSpec
+from perennial.specs import NO_SCALARS, Column, DatasetSpec, SplitSpec, TrainingSpec
 
 if TYPE_CHECKING:
     import pandas
@@ -152,6 +152,8 @@ def asked_dataset(dataset: str | None, label: str | None, task: str | None) -> D
         if spec and label in spec.key:
             raise UnknownName(f"{label} names the rows of {dataset} (its key), so there is nothing to predict: choose another label.")
         kind = spec.column(label).type if spec and label is not None else ""
+        if kind in NO_SCALARS:
+            raise UnknownName(f"{label} is a column of type {kind}, and a model predicts a class or a number: choose another label.")
         if task == "regression" and kind not in ("int", "float", ""):
             raise UnknownName(f"{label} is a {kind}, and a regression predicts a number: leave out --task, or choose another label.")
     wrongs.refuse()

@@ -19,6 +19,7 @@ import perennial_datasets
 import perennial_models
 from perennial import discovery
 from perennial.commands import _sample, add
+from perennial.commands._new_model import model_files
 from perennial.data.readers import read_batch
 from perennial.data.snapshots import latest_snapshot, table_of
 from perennial.data.splits import split
@@ -155,6 +156,15 @@ def test_a_column_of_what_no_table_holds_is_named(tmp_path):
     pandas.DataFrame({"id": [1, 2], "at": pandas.to_datetime(["2024-01-01", "2024-01-02"]), "tags": [[["a"]], [["b"]]]}).to_parquet(file)
     with pytest.raises(UnknownName, match=r"tags has the type list<.*>, and a value of a table is one number, text, time, or a list"):
         add.run(SETTINGS, STORE, "dataset", "lists", sample=file, project=tmp_path)
+
+
+def test_a_text_is_no_label(monkeypatch):
+    """DM-13: A model predicts a class or a number; the sentence names the column and its type."""
+    columns = [{"name": "id", "type": "int"}, {"name": "note", "type": "text"}]
+    spec = DatasetSpec(name="notes", title="Notes", owner="tests", key=["id"], event_time="", columns=columns)
+    monkeypatch.setattr(discovery, "dataset", lambda name: spec)
+    with pytest.raises(UnknownName, match="note is a column of type text, and a model predicts a class or a number"):
+        model_files("notes_note", "notes", "note", None, None)
 
 
 @pytest.mark.parametrize("extension", [".csv", ".jsonl", ".parquet"])
