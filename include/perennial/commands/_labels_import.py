@@ -35,6 +35,11 @@ def import_labels(settings: Settings, store: Store, file: Path, dataset: str | N
         raise UnknownName("Say whose labels these are: --dataset FEED, or --model MODEL.")
     feed = feed_of(dataset, model)
     target = Target.of_feed(feed) if feed else Target.of_outcomes(discovery.model(model or ""))
+    if feed and not (target.key and target.labels and feed.event_time):
+        raise UnknownName(
+            f"{feed.name} is no label feed: it needs the key columns of the rows, label columns, and the time at which a label became "
+            "known as its event time and part of its key."
+        )
     export = read_export(file, target, person)
     print(f"{len(export.answers)} labels in {file.name}; {export.left_out} annotations without a value are left out.")
     if not export.answers:

@@ -191,7 +191,7 @@ def newest_snapshot(model: Model) -> Snapshot:
         raise UnknownName(f"{model.dataset.name} has no rows yet: land a file and ingest it first.")
     if not isinstance(snapshot.labels, KnownLabels):
         return replace(snapshot, labels=None)  # what was served and has no outcome is offered as predictions
-    return replace(snapshot, labels=replace(snapshot.labels, known_by=datetime.max, delay_days=0))
+    return replace(snapshot, labels=replace(snapshot.labels, delay_days=0))
 
 
 def logged_rows(model: Model, first: datetime | None, last: datetime | None, *, labelled: bool = False) -> Rows:

@@ -12,7 +12,7 @@ import pytest
 from perennial import discovery
 from perennial.commands import labels
 from perennial.data.readers import read_batch
-from perennial.errors import BatchRefused
+from perennial.errors import BatchRefused, UnknownName
 from perennial.labelling.answers import Target
 from perennial.labelling.asked import Asked
 from perennial.labelling.exports import read_export
@@ -258,3 +258,11 @@ def test_labels_of_rows_that_nobody_was_asked_about(land: Any, capsys: pytest.Ca
     Asked(FolderStore(str(tmp_path / "store")), "verdicts").add({"keys": [["7"]]})
     land("a.json", json.dumps([said(7, "yes", 1), said(8, "no", 2)]))
     assert "1 of the rows were never written as tasks; the first has claim 8." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changes", [{"key": ("known",)}, {"columns": FEED.columns[:2]}, {"event_time": "", "key": ("claim",)}])
+def test_what_is_no_label_feed(land: Any, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
+    """DM-03: Without the key of a row all labels would be of one: refused, with what a label feed needs."""
+    monkeypatch.setattr(discovery, "dataset", lambda name: FEED.model_copy(update=changes))
+    with pytest.raises(UnknownName, match="verdicts is no label feed: it needs the key columns"):
+        land("a.csv", PLAIN)

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from perennial import discovery
@@ -27,6 +28,7 @@ from perennial.data.readers import schema
 from perennial.data.snapshots import model_snapshot, table_of
 from perennial.data.tables import Table
 from perennial.errors import UnknownName
+from perennial.labelling.imports import Imports
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import publish
 from perennial.quality import data_docs, validation
@@ -150,6 +152,7 @@ def test_the_loop(store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixt
     assert known == {key: ("on_time" if place % 2 else "late") for place, key in enumerate(keys)}
     go(store, "import", export)
     assert ingest.run(SETTINGS, store, "arrivals").outcome == "skipped"
+    assert not Imports(store, "arrivals").to_hand_on()
     go(store, "choose", tmp_path / "more.json", source="log", count=20)
     go(store, "choose", tmp_path / "rest.csv", source="log", count=99)
     more = [tuple(task["data"][name] for name in KEY) for task in tasks_in(tmp_path / "more.json")]
@@ -245,6 +248,17 @@ def test_labels_of_predictions_become_outcomes(store: FolderStore, tmp_path: Pat
         assert not {row["prediction_id"] for row in csv.DictReader(lines)} & {row["prediction_id"] for row in rows}
 
 
+def test_a_label_of_a_young_row_is_a_label(store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-10: Though a training waits for labels that come later, nobody is asked for what is known already."""
+    trips = TRIPS.model_copy(update={"label_delay_days": 999})
+    monkeypatch.setattr(discovery, "dataset", {"trips": trips, "arrivals": ARRIVALS}.__getitem__)
+    (first,) = table_of(store, TRIPS).scan(list(KEY)).slice(0, 1).to_pylist()
+    told = pa.Table.from_pylist([{**first, "late": "late", "known": datetime(2013, 3, 1)}])
+    table_of(store, ARRIVALS).append(told.select([column.name for column in ARRIVALS.columns]).cast(schema(ARRIVALS)), "2f" * 32)
+    go(store, "choose", tmp_path / "all.json", count=999, by="random")
+    assert len(tasks_in(tmp_path / "all.json")) == table_of(store, TRIPS).count() - 1
+
+
 def labelled(store: FolderStore, tmp_path: Path) -> dict[str, str]:
     """Label all trips of the test days as the model says, but for six, which are labelled otherwise; these by their key."""
     go(store, "choose", tmp_path / "all.json", count=999, by="random")
@@ -283,6 +297,8 @@ def test_doubtful_labels_are_asked_about_again(store: FolderStore, tmp_path: Pat
     report = json.loads(capsys.readouterr().out)
     assert report["agreement"]["alpha"] == 1.0
     assert [person["name"] for person in report["agreement"]["people"]] == ["ada", "bob"]
+    unseen = table_of(store, TRIPS).scan(["carrier"], pc.field("scheduled_departure") >= datetime(2013, 2, 16)).num_rows
+    assert report["about_doubt"].startswith(f"{unseen} labelled rows")
     named = {label["key"]: label for label in report["doubtful"]}
     for key, said in wrong.items():
         values = dict(zip(KEY, ast.literal_eval(key), strict=True))
