@@ -225,7 +225,10 @@ def test_outcomes_of_young_predictions_wait_for_the_delay(store: FolderStore, mo
     assert snapshot.served is not None
     assert snapshot.usual_delay_days() == 3  # told at midnight UTC, which is the evening before
     moment = datetime(2024, 1, 7, 12, tzinfo=timezone.utc)
-    assert learned(replace(snapshot, labels=replace(snapshot.served, known_by=moment))) == {1: (1, 1), 7: (2, 1), 8: (2, None)}
+    earlier = replace(snapshot, labels=replace(snapshot.served, known_by=moment))
+    assert learned(earlier) == {1: (1, 1), 7: (2, 1), 8: (2, None)}
+    others = [replace(snapshot, labels=replace(snapshot.served, **told)) for told in ({"delay_days": 3}, {"since": date(2024, 1, 1)})]
+    assert len({one.digest for one in (snapshot, earlier, *others)}) == 4
 
 
 def test_a_split_goes_over_rows_and_predictions(store: FolderStore) -> None:
