@@ -136,7 +136,7 @@ def named(table: Table, batch: str, *, again: bool = False) -> Batch:
             "or the beginning of its digest as receipts have it."
         )
     if len(matching) > 1:
-        several = ", ".join(f"{one.digest[:12]} ({one.rows:,} rows, since snapshot {one.added.version})" for one in matching)
+        several = ", ".join(f"{one.digest[:12]} ({counted(one.rows, 'row')}, since snapshot {one.added.version})" for one in matching)
         raise UnknownName(f"{len(matching)} batches of {table.name} are called {batch}: give the digest of one, {several}.")
     return matching[0]
 

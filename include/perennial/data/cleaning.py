@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from perennial.column_types import cells, kind_of
+from perennial.counted import counted
 from perennial.encoding import Columns, whole_numbers
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
@@ -62,7 +63,7 @@ def left_out_words(left_out: Mapping[str, int], total: int) -> str:
     if not left_out:
         return ""
     rules = ", ".join(f"{count:,} by `{rule}`" for rule, count in left_out.items())
-    return f"{sum(left_out.values()):,} of {total:,} rows were left out by clean: {rules}."
+    return f"{sum(left_out.values()):,} of {counted(total, 'row was', 'rows were')} left out by clean: {rules}."
 
 
 def cleaned_rows(rows: pa.Table, spec: DatasetSpec, clean: Clean | None, name: str) -> Cleaned:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from perennial.counted import counted
 from perennial.data.landing import Landed
 from perennial.data.readers import read_batch
 from perennial.data.receipts import read_receipt
@@ -85,7 +86,7 @@ def continuation(spec: DatasetSpec, batch: Batch, size: int, path: Path, name: s
     """
     if batch.removed:
         raise BatchRefused(
-            f"{name} begins with the {batch.rows:,} rows of the batch {batch.label}, which was taken out of the table "
+            f"{name} begins with the {counted(batch.rows, 'row')} of the batch {batch.label}, which was taken out of the table "
             f"{spec.name} {batch.removal()}. Land a file without them."
         )
     whole = read_batch(path, spec, name)
@@ -96,8 +97,8 @@ def continuation(spec: DatasetSpec, batch: Batch, size: int, path: Path, name: s
     begin.unlink()
     if not whole.slice(0, known.num_rows).equals(known):
         raise BatchRefused(
-            f"{name} was taken while it was being written: {batch.rows:,} rows of it are in the table {spec.name} since snapshot "
-            f"{batch.added.version}, the last of them cut at byte {size:,}. "
+            f"{name} was taken while it was being written: {counted(batch.rows, 'row')} of it {'is' if batch.rows == 1 else 'are'} in the "
+            f"table {spec.name} since snapshot {batch.added.version}, the last of them cut at byte {size:,}. "
             f"Take them out (`perennial remove-batch {spec.name} {batch.digest[:12]} --reason ...`), "
             "then land the whole file from quarantine under another name."
         )

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from perennial.counted import counted
 from perennial.data.row_counts import RowCounts
 from perennial.errors import BatchRefused
 from perennial.specs import LANDED, DatasetSpec, OnKnownKey
@@ -114,8 +115,8 @@ def one_per_key(rows: pa.Table, rule: Rule) -> tuple[pa.Table, RowCounts]:
             else 'nothing says which one counts. Land each row once, or name the column that does: newest_by="..." in the spec'
         )
         raise BatchRefused(
-            f"{len(differing)} keys ({', '.join(rule.key)}) occur more than once with different values, and {advice}; "
-            f"the first is {shown(first, rule.key)}."
+            f"{counted(len(differing), 'key')} ({', '.join(rule.key)}) occur{'s' if len(differing) == 1 else ''} more than once with "
+            f"different values, and {advice}; the first is {shown(first, rule.key)}."
         )
     return rows.filter(pa.array(~out)), RowCounts(repeated=repeated, older=int(out.sum()) - repeated)
 
@@ -135,8 +136,9 @@ def merge(rows: pa.Table, known: pa.Table, rule: Rule, before: RowCounts | None 
     incoming, stored = matches(rows, known, rule.key)
     if several := len(incoming) - len(np.unique(incoming)):
         raise BatchRefused(
-            f"The table has {several} rows more than one for each key ({', '.join(rule.key)}) of this batch: they landed under another "
-            "key, and a correction of one would take the place of several. Give the spec the key that it had, or make another dataset."
+            f"The table has {counted(several, 'row')} more than one for each key ({', '.join(rule.key)}) of this batch: they "
+            "landed under another key, and a correction of one would take the place of several. Give the spec the key that it had, or make "
+            "another dataset."
         )
     is_known, unequal, is_older = (np.zeros(rows.num_rows, bool) for _ in range(3))
     is_known[incoming] = True

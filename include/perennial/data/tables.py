@@ -32,6 +32,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from perennial.counted import counted
 from perennial.data.commits import FACT, PREVIOUS, commit_info, put_commit, removals, rows_of, written
 from perennial.data.compaction import OPERATION as COMPACTION
 from perennial.data.compaction import compact
@@ -320,7 +321,7 @@ class Table:
             if batch.taken:
                 raise BatchRefused(
                     f"The batch {batch.label} cannot be taken out of the table {self.name}: it replaced or deleted "
-                    f"{sum(batch.taken.values()):,} rows of others, which would not come back. "
+                    f"{counted(sum(batch.taken.values()), 'row')} of others, which would not come back. "
                     "Land a file with the right rows for its keys: it replaces them."
                 )
             with self._sentences():
@@ -333,8 +334,8 @@ class Table:
                 gone = sum(file["num_records"] for file in (*leaving, *shared)) - (rest.num_rows if rest else 0)
                 if gone != batch.left:
                     raise StoredDataDamaged(
-                        f"The batch {batch.label} of the table {self.name} should have {batch.left} rows, and {gone} are there: "
-                        "restore the table from a backup."
+                        f"The batch {batch.label} of the table {self.name} should have {counted(batch.left, 'row')}, and "
+                        f"{counted(gone, 'is', 'are')} there: restore the table from a backup."
                     )
                 said = {"perennial.removed": digest, "perennial.rows": str(gone), **{f"perennial.{k}": v for k, v in facts.items()}}
                 rows = None
@@ -765,7 +766,8 @@ def _refuse_doubles(rows: pa.Table, key: Sequence[str]) -> None:
     if doubled.num_rows:
         first = doubled.slice(0, 1).to_pylist()[0]
         raise BatchRefused(
-            f"{doubled.num_rows} keys ({', '.join(key)}) occur more than once; the first is {shown(first, key)}. Land each row once."
+            f"{counted(doubled.num_rows, 'key')} ({', '.join(key)}) occur{'s' if doubled.num_rows == 1 else ''} more than "
+            f"once; the first is {shown(first, key)}. Land each row once."
         )
 
 

@@ -270,9 +270,10 @@ class _Intake:
         self._look_for_newest(rows, counts)
         remark = f" {verdict.sentence(self._link(verdict.report_key))}" if verdict and verdict.worst_severity else ""
         remark = "".join(f" {one}." for one in remarks) + remark
-        continued = (
-            f" It continues the batch {part.batch.label}, whose bytes it begins with: {part.known:,} rows were in already." if part else ""
-        )
+        continued = ""
+        if part:
+            known = counted(part.known, "row was", "rows were")
+            continued = f" It continues the batch {part.batch.label}, whose bytes it begins with: {known} in already."
         return self._taken(file.id, file.name, file.size, digest, counts, merged.version, continued + remark, verdict, cleaned.left_out)
 
     def _look_for_newest(self, rows: pa.Table, counts: RowCounts) -> None:
@@ -317,10 +318,12 @@ class _Intake:
         if merge.refused is None:
             release_rows(self.store, self.spec.name, name, digest)
             return
+        refused = merge.refused.num_rows
         keys = merge.refused.select(list(self.spec.key)).slice(0, _SHOWN_KEYS).to_pylist()
         sentence = (
-            f"{merge.refused.num_rows:,} rows of {file.name} were refused: their keys are in the table {self.spec.name} with other values, "
-            f"from batch {', '.join(merge.blocked_by[:3])}; the first is {shown(keys[0], self.spec.key)}. The other rows were taken. "
+            f"{counted(refused, 'row')} of {file.name} {'was refused: its key is' if refused == 1 else 'were refused: their keys are'} in "
+            f"the table {self.spec.name} with other values, from batch {', '.join(merge.blocked_by[:3])}; the first is "
+            f"{shown(keys[0], self.spec.key)}. The other rows were taken. "
             f'To take these too, set on_known_key="replace" in the spec and land {name}.'
         )
         page = data_docs.Page(dataset=self.spec.name, batch=name, digest=digest, rows=merge.refused.num_rows, status="refused")
@@ -345,11 +348,11 @@ class _Intake:
         """The receipt of a file whose batch is in the table, or changed nothing in it."""
         from perennial.data.cleaning import left_out_words
 
-        changed, total, table = counts.stored + counts.deleted > 0, f"{counts.total:,} rows", self.spec.name
+        changed, total, table = counts.stored + counts.deleted > 0, counted(counts.total, "row"), self.spec.name
         if not counts.stored:
             self.profiles.forgive(digest)
         if counts.added == counts.total:
-            sentence = f"{name}: {total} are in the table {table} since snapshot {version}."
+            sentence = f"{name}: {counted(counts.total, 'row is', 'rows are')} in the table {table} since snapshot {version}."
         elif changed:
             sentence = f"{name}: {total} came, {counts.sentence()}; so the table {table} is since snapshot {version}."
         else:
@@ -383,8 +386,8 @@ class _Intake:
 
     def _nothing_new(self, file: Landed, digest: str, part: Continuation) -> str:
         sentence = (
-            f"{file.name} has grown by no row since the batch {part.batch.label} was taken: all of its {part.known:,} rows are in "
-            f"the table {self.spec.name} already."
+            f"{file.name} has grown by no row since the batch {part.batch.label} was taken: all of its "
+            f"{counted(part.known, 'row is', 'rows are')} in the table {self.spec.name} already."
         )
         return self._duplicate(file, digest, part.known, part.batch.added.version, sentence)
 

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from perennial import discovery
+from perennial.counted import counted as number_of
 from perennial.errors import Fault, StoredDataDamaged, UnknownName
 from perennial.results import ProfileResult
 from perennial.settings import Settings
@@ -99,7 +100,7 @@ def run(
         key = kept.version_key(version, "{}of{}".format(*partition))
     store.write(key, encode(counted, {"perennial.version": str(version)}))
     count, what = int(counted.rows().sum()), f"Part {partition[0]} of {partition[1]} of version" if partition else "Version"
-    sentence = f"{what} {version} of {name}: {count:,} rows on {len(counted.blocks)} days counted."
+    sentence = f"{what} {version} of {name}: {number_of(count, 'row')} on {number_of(len(counted.blocks), 'day')} counted."
     return ProfileResult(sentence=sentence, version=version, rows=count, days=len(counted.blocks), profile=key)
 
 

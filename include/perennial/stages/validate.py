@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from perennial import discovery
+from perennial.counted import counted
 from perennial.data.labels import Coverage
 from perennial.data.snapshots import Snapshot, empty_dataset, model_snapshot, sentence_case
 from perennial.errors import TrainingRefused
@@ -191,7 +192,7 @@ def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
     wanted = spec.split.test_days + spec.split.validation_days + 1 + math.ceil(dataset.label_delay_days)
     if days < wanted:
         return (
-            f"Snapshot {source.version} of {dataset.name} spans {days} days; {spec.name} needs {wanted} at least "
+            f"Snapshot {source.version} of {dataset.name} spans {counted(days, 'day')}; {spec.name} needs {wanted} at least "
             f"({spec.split.test_days} for test, {spec.split.validation_days} for validation): ingest {wanted - days} more."
         )
     return _too_few_rows(spec, dataset, source, rows)
@@ -200,8 +201,8 @@ def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
 def _too_few_rows(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot, rows: int) -> str:
     if rows < spec.split.min_train_rows:
         return (
-            f"Snapshot {source.version} of {dataset.name} has {rows} rows; {spec.name} needs {spec.split.min_train_rows} to train "
-            "on: ingest more batches."
+            f"Snapshot {source.version} of {dataset.name} has {counted(rows, 'row')}; {spec.name} needs {spec.split.min_train_rows} to "
+            "train on: ingest more batches."
         )
     return ""
 
@@ -226,12 +227,12 @@ def _too_few_labels(spec: ModelSpec, source: Snapshot, coverage: Coverage) -> st
     wanted = cut.test_days + cut.validation_days + 1
     if cut.by == "time" and days < wanted:
         return (
-            f"{sentence_case(source.words)} has a {spec.label} for rows of {days} days; {spec.name} needs {wanted} at least "
+            f"{sentence_case(source.words)} has a {spec.label} for rows of {counted(days, 'day')}; {spec.name} needs {wanted} at least "
             f"({cut.test_days} for test, {cut.validation_days} for validation): {verb} more {what}. {coverage.sentence()}"
         )
     if coverage.labelled < cut.min_train_rows:
         return (
-            f"{sentence_case(source.words)} has {coverage.labelled} rows with a {spec.label}; {spec.name} needs "
+            f"{sentence_case(source.words)} has {counted(coverage.labelled, 'row')} with a {spec.label}; {spec.name} needs "
             f"{cut.min_train_rows} to train on: {verb} more {what}. {coverage.sentence()}"
         )
     return ""

@@ -32,6 +32,7 @@ import pyarrow.compute as pc
 from perennial.clock import WITH_OFFSET, WITHOUT_OFFSET
 from perennial.column_types.arrays import flattened
 from perennial.column_types.texts import are_free_text
+from perennial.counted import counted
 from perennial.data.readers.columns import quoted
 from perennial.data.readers.json_rows import arrays_in, leaves
 from perennial.data.readers.limits import refuse_too_large
@@ -680,7 +681,9 @@ class _Evidence:
             if kind in ("string", "text") and is_text(self.rows[name].type):
                 count = pc.sum(pc.is_in(self.rows[name], pa.array(list(self.nulls), self.rows[name].type))).as_py()
                 if count:
-                    self.notes.append(f"{quoted(name)} has such a word in {count:,} rows: it is missing there too, unless it is quoted")
+                    self.notes.append(
+                        f"{quoted(name)} has such a word in {counted(count, 'row')}: it is missing there too, unless it is quoted"
+                    )
 
     def _null_count(self, name: str, kind: ColumnType) -> int:
         values = self.rows[name]

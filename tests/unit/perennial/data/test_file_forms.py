@@ -346,7 +346,7 @@ def test_what_may_mean_two_things_is_left_open(land, column, values, said):
             "id,code\n" + "".join(f"{i},{i}\n" for i in range(30)) + "30,x7\n",
             "code is text, since 'x7' in row 31 is no number; 30 of 31 values",
         ),
-        ("id,n,city\n1,NA,NA\n2,3,Rome\n", "city has such a word in 1 rows: it is missing there too"),
+        ("id,n,city\n1,NA,NA\n2,3,Rome\n", "city has such a word in 1 row: it is missing there too"),
     ],
 )
 def test_a_sample_says_what_it_made_of_strange_values(land, text, said):

@@ -186,7 +186,7 @@ def test_the_same_rows_in_another_form_are_refused(store: FolderStore) -> None:
         ("a.xlsx", b"PK", "is cut short or damaged"),
         ("a.pickle", b"PK", "no reader knows"),
         ("a.csv", b"sold,shop,amount\n,a,1\n", "sold is null in 1 of 1 rows and the spec of sales does not allow that"),
-        ("a.csv", b"sold,shop,amount\n2013-01-01,a,1\n2013-01-01,a,2\n", "1 keys (shop, sold) occur more than once"),
+        ("a.csv", b"sold,shop,amount\n2013-01-01,a,1\n2013-01-01,a,2\n", "1 key (shop, sold) occurs more than once"),
     ],
 )
 def test_unreadable_files_are_refused(store: FolderStore, name: str, data: bytes, said: str) -> None:
@@ -346,7 +346,7 @@ def test_a_file_that_has_grown_gives_its_new_rows(store: FolderStore) -> None:
         assert (result.appended, result.refused) == ({"a.csv": last - first + 1}, {})
     assert amounts(store) == [n + 0.25 for n in range(1, 7)]
     said = receipts(store, "sales")[-1].sentence
-    assert "a.csv: 1 rows are in the table sales since snapshot 3. It continues the batch a.csv (" in said
+    assert "a.csv: 1 row is in the table sales since snapshot 3. It continues the batch a.csv (" in said
     assert "whose bytes it begins with: 5 rows were in already." in said
     grow(store, "a.csv", b"\n")
     assert run(store).duplicates == ("a.csv",)

@@ -167,10 +167,7 @@ def test_refused_rows_lie_in_quarantine_and_can_be_taken_afterwards(take: Any) -
     said = "2 rows came, 1 added, 1 refused; so the table orders is since snapshot 2. Refused rows and the reasons lie in "
     assert f"{said}{receipt.quarantine}" in receipt.sentence
     reasons = json.loads(take.store.read(f"{receipt.quarantine}/reasons.json"))
-    assert (
-        "1 rows of next.csv were refused: their keys are in the table orders with other values, from batch base.csv ("
-        in reasons["sentence"]
-    )
+    assert "1 row of next.csv was refused: its key is in the table orders with other values, from batch base.csv (" in reasons["sentence"]
     assert reasons["sentence"].endswith('set on_known_key="replace" in the spec and land next.csv.refused.parquet.')
     assert (reasons["keys"], take.store.exists(reasons["report"])) == ([{"id": 2}], True)
     content = take.store.read(f"{receipt.quarantine}/next.csv.refused.parquet")
