@@ -166,23 +166,25 @@ def keeps_its_meaning(changes: Changes, champion: str) -> Check:
     return Check("signature", True, "callers send what they sent before")
 
 
-def has_every_class(rows: Mapping[str, int], days: Sequence[str]) -> Check:
+def has_every_class(rows: Mapping[str, int], days: Sequence[str], drawn: Drawn = "days") -> Check:
     """A sentence on classes that no row of the test days has. It refuses nothing by itself, yet explains a metric
     that could not be computed.
 
     Args:
         rows: test rows by class; empty for a regression.
         days: the first and the last of the test days.
+        drawn: how the split was made: after one by group or at random its days say nothing.
     """
     absent = [name for name, count in rows.items() if not count]
+    test, more = ("days", "more of split.test_days") if drawn == "days" else ("part", "a larger split.test_share")
     if not absent:
-        return Check("classes", True, "the test days have rows of every class")
+        return Check("classes", True, f"the test {test} {'have' if test == 'days' else 'has'} rows of every class")
     absent_names = " or ".join(f"`{name}`" for name in absent)
+    when = f" ({days[0]} to {days[1]})" if days and drawn == "days" else ""
     return Check(
         "classes",
         True,
-        f"no row of the test days{f' ({days[0]} to {days[1]})' if days else ''} is {absent_names}, so nothing is shown of such rows: "
-        "more of split.test_days may have some",
+        f"no row of the test {test}{when} is {absent_names}, so nothing is shown of such rows: {more} may have some",
         {"absent": absent},
     )
 

@@ -85,7 +85,8 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     test, older = _losses(store, document, spec)
     changes = _changes(document)
     besides = [] if compared == "none" else [keeps_its_meaning(changes, f"version {compared}")]
-    besides.append(has_every_class(document["parts"]["test"].get("classes", {}), document["parts"]["test"].get("days", [])))
+    measured = document["parts"]["test"]
+    besides.append(has_every_class(measured.get("classes", {}), measured.get("days", []), measured.get("drawn", "days")))
     verdict = judge(
         spec.gate,
         document["parts"]["test"]["candidate"]["metrics"],
