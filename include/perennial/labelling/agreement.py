@@ -30,6 +30,7 @@ from perennial.labelling.consensus import Label
 Floats = NDArray[np.float64]
 FEW = 20  # labels: fewer tell little of a person
 RESAMPLES = 1000
+MOST_WEIGHTS = 4_000_000  # of rows drawn again that are in memory at a time
 RELIABLE, TENTATIVE = 0.8, 0.667  # of alpha, from which on labels can be relied on, or with care (Krippendorff 2004)
 
 
@@ -116,8 +117,13 @@ def interval(rows: Sequence[Sequence[str]], *, numeric: bool = False, seed: int 
     if len(sums) < 2:
         return None
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES).astype(np.float64)
-    values = _alphas(sums, draws, numeric=numeric)
+    at_a_time = max(1, MOST_WEIGHTS // len(sums))
+    values = np.concatenate(
+        [
+            _alphas(sums, rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), number).astype(np.float64), numeric=numeric)
+            for number in (min(at_a_time, RESAMPLES - begin) for begin in range(0, RESAMPLES, at_a_time))
+        ]
+    )
     values = values[np.isfinite(values)]
     if not len(values):
         return None

@@ -86,6 +86,14 @@ def test_the_interval_holds_the_truth() -> None:
     assert interval([["a", "b"]]) is None
 
 
+def test_many_rows_are_drawn_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-03: The interval is the same, however many draws are in memory at a time."""
+    rows = rows_of(FOUR_OBSERVERS)
+    whole = interval(rows)
+    monkeypatch.setattr("perennial.labelling.agreement.MOST_WEIGHTS", 70)
+    assert interval(rows) == whole
+
+
 def test_people_and_pairs() -> None:
     """DM-03: Each person's labels, agreement with others, and what he says against what was agreed on; few labels are named as such."""
     target = Target("pets", (Column(name="photo", type="string"),), (Column(name="kind", type="string"),), "known")
