@@ -12,6 +12,7 @@ What becomes of a landed file:
 | missing or unexpected columns | `refused`, the columns are named; unexpected ones are left out or kept where the spec says so | unknown |
 | an event time on 9999-12-31, the last day of the calendar | `refused`, says how many rows | all refused |
 | values of the wrong type | `refused`, columns and first rows are named, and how many more there are | unknown |
+| a pair of quotes that makes one field of several rows | `refused`, with the lines | unknown |
 | another form than the spec's (`files`) | `refused`, with the line to write into the spec | unknown |
 | larger than the dataset's limit, as it is or unpacked | `refused` without being read further; the sentence says to split it | unknown |
 | an extension that no reader knows | `refused`, the known ones are named | unknown |

@@ -248,9 +248,10 @@ def _read_texts(rows: Sequence[dict[str, Any]], inputs: Sequence[Input], form: F
     """Put the value that a text of a file's form means in its place; texts of text columns, and those that mean none, stay."""
     for given in inputs:
         if given.type in ("int", "float", "bool", "timestamp"):
+            may_count = given.type == "timestamp"  # JSON's own values are as they are, but for times that count from 1970
             for row in rows:
-                if given.name in row:
-                    row[given.name] = json_value(row[given.name], given.type, form)
+                if isinstance(value := row.get(given.name), str) or (may_count and value is not None):
+                    row[given.name] = json_value(value, given.type, form)
 
 
 def _column(given: Input, values: list[Any], signature: Signature) -> np.ndarray:
