@@ -74,7 +74,7 @@ class Arrays(ColumnKind):
             raise Unfit(f"has {array[place]} at {self._at(place, column)}, which must be finite")
 
     def arrow(self, column: Declared) -> pa.DataType:
-        """A list of doubles or whole numbers of 64 bits, with the places of all axes one after the other."""
+        """A list of doubles or whole numbers of 64 bits, with the places of all axes one after the other; what is missing is null."""
         import pyarrow as pa
 
         return pa.list_(pa.float64() if column.of == "float" else pa.int64())
@@ -93,7 +93,7 @@ class Arrays(ColumnKind):
                 continue
             try:
                 value = self._in_text(given, column) if isinstance(given, str) else given
-                made.append(self.value(_as_lists(value), column).tolist())
+                made.append([None if x != x else x for x in self.value(_as_lists(value), column).tolist()])  # noqa: PLR0124  NaN alone
             except Unfit as unfit:
                 raise UnfitRow(row, str(unfit)) from None
         return pa.chunked_array([pa.array(made, kind)])
@@ -180,8 +180,10 @@ def _plain_numbers(elements: pa.Array, column: Declared) -> pa.Array | None:
         return None
     if column.of == "int":
         return elements.cast(pa.int64()) if pa.types.is_integer(elements.type) and not elements.null_count else None
-    floats = pc.fill_null(elements.cast(pa.float64(), safe=False), math.nan)
-    return None if pc.any(pc.is_inf(floats)).as_py() else floats
+    floats = elements.cast(pa.float64(), safe=False)
+    if pc.any(pc.is_inf(floats)).as_py():
+        return None
+    return pc.if_else(pc.is_nan(floats), pa.scalar(None, pa.float64()), floats)
 
 
 def _as_lists(value: Any) -> Any:

@@ -80,5 +80,5 @@ def _plain(values: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_binary(values.type):
         return [None if content is None else hashlib.sha256(content).hexdigest() for content in plain]
     if pa.types.is_list(values.type) and pa.types.is_floating(values.type.value_type):
-        return [elements and [element + 0.0 for element in elements] for elements in plain]
+        return [elements and [None if element is None else element + 0.0 for element in elements] for elements in plain]
     return plain

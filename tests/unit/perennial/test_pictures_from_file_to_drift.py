@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import io
 import json
@@ -188,3 +189,19 @@ def test_darker_pictures_drift(rows):
     drifted = {column.column for column in verdict.columns if column.drifted}
     assert "photo[brightness]" in drifted
     assert not any(name.startswith("heat") for name in drifted)
+
+
+def test_the_same_row_again_is_no_correction(tmp_path, monkeypatch):
+    """DM-06: Pictures, and arrays with gaps, are equal to themselves: a row that comes again changes nothing."""
+    spec = PARTS.model_copy(update={"rows": "corrected", "on_known_key": "replace", "files": FileForm()})
+    monkeypatch.setattr(ingest, "dataset_spec", lambda name: spec)
+    monkeypatch.setattr(validation, "validate", lambda rows, dataset, name, **_: Verdict(dataset.name, name, rows.num_rows, True, None, ()))
+    monkeypatch.setattr(data_docs, "write_index", lambda store, dataset: None)
+    photo = base64.b64encode(as_png(np.zeros((2, 2), np.uint8))).decode()
+    row = {"serial": 1, "made": "2026-05-04 06:00", "photo": photo, "heat": [[1, None], [2, 3]], "broken": 0}
+    first, second = [row, {**row, "serial": 2}], [row, row, {**row, "serial": 2, "heat": [[1, None], [2, 4]]}]
+    store, said = FolderStore(str(tmp_path)), ""
+    for name, rows in (("a", first), ("b", second)):
+        store.write(f"landing/parts/{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        said = ingest.run(Settings(store="unused", landing_settle_seconds=0), store, "parts").sentence
+    assert said.endswith("1 replaced, 1 unchanged, 1 repeated.")

@@ -34,9 +34,14 @@ ROWS = [
     {"map": None, "counts": None, "photo": None},
 ]
 READ = [
-    {"map": [1, 2.5, math.nan, 0, -1, 3], "counts": [2**60, 2], "photo": PHOTO},
+    {"map": [1, 2.5, None, 0, -1, 3], "counts": [2**60, 2], "photo": PHOTO},
     {"map": None, "counts": None, "photo": None},
 ]
+
+
+def plain(value):
+    """A cell of a request as a table has it: NaN is a missing number there."""
+    return [None if math.isnan(x) else x for x in value.tolist()] if hasattr(value, "tolist") else value
 
 
 def same(rows, wanted):
@@ -46,7 +51,7 @@ def same(rows, wanted):
 def test_a_value_is_the_same_from_a_request_and_from_each_form_of_file(tmp_path):
     """DM-18: Nested lists or flat ones, in JSON, CSV, Parquet and NPZ; pictures as base64 or bytes."""
     columns = read_request(json.dumps({"data": {"rows": ROWS}}), SIGNATURE).columns
-    asked = [{n: v[row].tolist() if hasattr(v[row], "tolist") else v[row] for n, v in columns.items()} for row in range(2)]
+    asked = [dict(zip(columns, row, strict=True)) for row in zip(*(map(plain, values) for values in columns.values()), strict=True)]
     assert same(asked, READ)
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     (tmp_path / "a.csv").write_text(f'map,counts,photo\n"[[1, 2.5, null], [0, -1, 3]]","[{2**60}, 2.0]",{TEXT}\n,,\n')
@@ -57,9 +62,10 @@ def test_a_value_is_the_same_from_a_request_and_from_each_form_of_file(tmp_path)
     for file in ("a.jsonl", "a.csv", "a.parquet", "b.parquet"):
         assert same(read_batch(tmp_path / file, LAB).to_pylist(), READ), file
     spec = LAB.model_copy(update={"columns": COLUMNS[:2]})
-    np.savez(tmp_path / "a.npz", map=np.arange(12, dtype="f4").reshape(2, 2, 3), counts=np.array([[1, 2], [3, 4]], "u1"))
+    maps = np.array([*range(5), np.nan, *range(6, 12)], dtype="f4")
+    np.savez(tmp_path / "a.npz", map=maps.reshape(2, 2, 3), counts=np.array([[1, 2], [3, 4]], "u1"))
     assert read_batch(tmp_path / "a.npz", spec).to_pylist() == [
-        {"map": [0, 1, 2, 3, 4, 5], "counts": [1, 2]}, {"map": [6, 7, 8, 9, 10, 11], "counts": [3, 4]},
+        {"map": [0, 1, 2, 3, 4, None], "counts": [1, 2]}, {"map": [6, 7, 8, 9, 10, 11], "counts": [3, 4]},
     ]  # fmt: skip
 
 
@@ -113,7 +119,7 @@ def test_infinite_numbers_are_refused_in_files(tmp_path):
 
 def test_what_a_profile_counts():
     """MN-11: Of an array what is missing, mean and deviation; of a picture bytes, size, brightness and contrast."""
-    rows = pa.Table.from_pylist([READ[0], READ[1], {"map": [math.nan] * 6, "counts": [0, 2], "photo": PHOTO}], schema(LAB))
+    rows = pa.Table.from_pylist([READ[0], READ[1], {"map": [None] * 6, "counts": [0, 2], "photo": PHOTO}], schema(LAB))
     maps = {name: values.to_pylist() for name, values in KINDS["array"].measured(rows["map"].combine_chunks(), frozenset()).items()}
     assert maps["missing"] == [pytest.approx(1 / 6), None, 1.0]
     assert maps["mean"] == [pytest.approx(np.mean([1, 2.5, 0, -1, 3])), None, None]
