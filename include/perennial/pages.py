@@ -45,7 +45,7 @@ td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top;border-bott
 .n{white-space:nowrap}
 td svg{width:8rem}td:first-child{min-width:6rem}
 .matrix{width:auto}.matrix td,.matrix thead th{text-align:center;padding:.3rem .5rem}.matrix tbody th{position:sticky;left:0;\
-background:var(--paper);max-width:9rem}
+background:var(--paper);max-width:9rem}.matrix .n{white-space:nowrap}
 @media(max-width:30rem){td,th{padding-right:.5rem}.n{white-space:normal}td svg{width:5rem}td:first-child{min-width:3.5rem}}
 .key i{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .3em 0 .9em}.key i:first-child{margin-left:0}\
 details{margin:.6rem 0}summary{cursor:pointer}
