@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import csv
+import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from perennial import discovery
 from perennial.commands import outcomes
 from perennial.commands.land import land_files
+from perennial.data.readers import read_batch
 from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
-from perennial.labelling.answers import Target, now_text, people_of
+from perennial.labelling.answers import PREDICTION_ID, TIME, Target, now_text, people_of
 from perennial.labelling.asked import Asked
-from perennial.labelling.consensus import Held, Rule, history
+from perennial.labelling.consensus import Agreed, Held, Rule, history
 from perennial.labelling.exports import Export, read_export
 from perennial.labelling.handing_on import new_answers, rows_to_hand_on
 from perennial.labelling.imports import Import, Imports
@@ -22,6 +24,8 @@ from perennial.specs import DatasetSpec
 from perennial.store import Store
 
 SHOWN = 10  # rows without an agreed label that are named
+_QUOTE, _NO_NAME = '"', re.compile(r"[^\w.() +@,-]")
+LONGEST = 100  # letters of an export's name that the landed file has
 
 
 def import_labels(settings: Settings, store: Store, file: Path, dataset: str | None, model: str | None, person: str, rule: Rule) -> int:
@@ -48,16 +52,18 @@ def import_labels(settings: Settings, store: Store, file: Path, dataset: str | N
         print("The labels of whom the export does not tell count as one person's: name him with --person.")
     if remark := _never_asked(store, target, export):
         print(on_terminal(remark))
-    new = _record(store, target, export, file, rule)
+    if not feed:  # who answers what is no outcome of the model is told so before anything is stored
+        told = [(f"the label of {target.words_of(a.key)}", {PREDICTION_ID: a.key[0], **a.label, TIME: a.known}) for a in export.answers]
+        outcomes.check(told, discovery.model(model or ""), file.name)
+    new = _record(store, target, export, file, rule, feed)
     imports = Imports(store, target.name)
     for one in imports.to_hand_on():
         with tempfile.TemporaryDirectory(prefix="perennial-labels-") as scratch:
-            handed = Path(scratch) / one.landed
+            handed = Path(scratch) / landing_name(one.landed)
+            write_rows(handed, one.rows, target, feed)
             if feed:
-                write_rows(handed, one, target, feed)
                 land_files(store, [handed], feed)
             else:
-                write_rows(handed, one, target)
                 outcomes.run(settings, store, model or "", handed)
         imports.note_handed_on(one)
     print(on_terminal("\n".join(_summary(imports, target, rule, new))))
@@ -72,19 +78,53 @@ def feed_of(dataset: str | None, model: str | None) -> DatasetSpec | None:
     return discovery.dataset(labels.dataset) if labels else None
 
 
-def write_rows(file: Path, one: Import, target: Target, feed: DatasetSpec | None = None) -> None:
-    """Write the agreed labels of an import as a file such as the feed declares; plain CSV without one."""
+def landing_name(name: str) -> str:
+    """A file's name as CSV that ingestion sees in the landing zone, whatever the export was called."""
+    stem = _NO_NAME.sub("_", name.removesuffix(".csv")).strip(". ")[:LONGEST]
+    return f"{stem or 'labels'}.csv"
+
+
+def write_rows(file: Path, rows: Sequence[Agreed], target: Target, feed: DatasetSpec | None = None) -> None:
+    """Write agreed labels as a file such as the feed declares; plain CSV without one. What people write is quoted, so that a word which
+    the feed declares for a missing value stays a label."""
     columns = [*(c.name for c in target.key), *(c.name for c in target.labels), target.known]
     form = feed.files if feed else None
-    floats = {c.name for c in (*target.key, *target.labels) if c.type == "float"}
+    types = {c.name: c.type for c in (*target.key, *target.labels)}
     headers = {name: form.fields.get(name, name) if form else name for name in columns}
+    separator, mark = (form.separator, form.decimal) if form else (",", ".")
+
+    def field(name: str, value: str) -> str:
+        if types.get(name) == "float":
+            value = value.replace(".", mark)
+        plain = types.get(name) in ("int", "float", "bool") and separator not in value
+        return value if not value or plain else f'"{value.replace(_QUOTE, 2 * _QUOTE)}"'
+
     with file.open("w", newline="", encoding=form.encoding if form else "utf-8") as sink:
-        writer = csv.writer(sink, delimiter=form.separator if form else ",")
-        writer.writerow(headers.values())
-        for row in one.rows:
+        sink.write(separator.join(field("", header) for header in headers.values()) + "\r\n")
+        for row in rows:
             values = {**dict(zip((c.name for c in target.key), row.key, strict=True)), **row.label, target.known: row.known}
-            mark = form.decimal if form else "."
-            writer.writerow(values[name].replace(".", mark) if name in floats else values[name] for name in columns)
+            sink.write(separator.join(field(name, values[name]) for name in columns) + "\r\n")
+
+
+def _refuse_unreadable(rows: Sequence[Agreed], target: Target, feed: DatasetSpec, export: str) -> None:
+    """Raises BatchRefused where ingestion could not read the labels as they are meant: once they are stored it would be too late."""
+    with tempfile.TemporaryDirectory(prefix="perennial-labels-") as scratch:
+        file = Path(scratch) / landing_name(export)
+        try:
+            write_rows(file, rows, target, feed)
+            read = read_batch(file, feed)
+        except (BatchRefused, UnicodeError) as error:
+            raise BatchRefused(
+                f"The labels of {export} cannot be written as a file of {feed.name}, so none was taken in: {str(error).rstrip('.')}. "
+                f"Correct them, or what the spec of {feed.name} says of its files."
+            ) from None
+    for column in target.labels:
+        given = sum(bool(row.label.get(column.name)) for row in rows)
+        if given != len(read) - read[column.name].null_count:
+            raise BatchRefused(
+                f"A label of {export} is a word for a missing value of {feed.name}, and would take the label back: rename that choice of "
+                f"{column.name}, or take the word out of files.nulls in the spec of {feed.name}."
+            )
 
 
 def _never_asked(store: Store, target: Target, export: Export) -> str:
@@ -99,7 +139,7 @@ def _never_asked(store: Store, target: Target, export: Export) -> str:
     )
 
 
-def _record(store: Store, target: Target, export: Export, file: Path, rule: Rule) -> Import | None:
+def _record(store: Store, target: Target, export: Export, file: Path, rule: Rule, feed: DatasetSpec | None) -> Import | None:
     """Store what the export brings that was not known; None if that is nothing."""
     while True:
         imports, at = Imports(store, target.name), now_text()
@@ -109,9 +149,12 @@ def _record(store: Store, target: Target, export: Export, file: Path, rule: Rule
         if not new and not rows:
             return None
         number = imports.all[-1].number + 1 if imports.all else 1
-        name = f"{file.stem}.csv"
-        if any(one.landed == name for one in imports.all):
-            name = f"{file.stem}-{number}.csv"
+        if feed and rows:
+            _refuse_unreadable(rows, target, feed, file.name)
+        taken = {landing_name(one.landed) for one in imports.all}
+        stem = landing_name(f"{file.stem}.csv").removesuffix(".csv")[: LONGEST - 10]
+        tried = (f"{stem}.csv", *(f"{stem}-{number + more}.csv" for more in range(len(taken) + 1)))
+        name = next(name for name in map(landing_name, tried) if name not in taken)
         one = Import(number, export.digest, file.name, at, rule.words, tuple(new), tuple(rows), name if rows else "")
         if imports.add(one):
             return one

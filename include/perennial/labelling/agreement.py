@@ -136,6 +136,10 @@ def _sums(rows: Sequence[Sequence[str]], *, numeric: bool) -> Floats:
     several = [row for row in rows if len(row) > 1]
     if numeric:
         numbers = [np.array(row, dtype=np.float64) for row in several]
+        if numbers:  # alpha is of differences alone: of large numbers that lie close together squares would tell nothing
+            every = np.concatenate(numbers)
+            middle = np.median(every)
+            numbers = [(row - middle) / (np.abs(every - middle).max() or 1.0) for row in numbers]
         return np.array([[len(row), row.sum(), (row**2).sum()] for row in numbers], dtype=np.float64).reshape(-1, 3)
     words = {word: place for place, word in enumerate(sorted({word for row in several for word in row}))}
     counts = np.zeros((len(several), len(words)))

@@ -21,6 +21,8 @@ from perennial.encoding import FALSE, TRUE, text
 from perennial.specs import Column, DatasetSpec, ModelSpec
 
 Key = tuple[str, ...]
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,19}(\.0)?")
 PREDICTION_ID, OUTCOME, TIME = "prediction_id", "outcome", "time"
 
 
@@ -110,27 +112,35 @@ def plain(value: Any, column: Column, time_zone: str = UTC) -> str:
     What is not of the column's type stays as it is: ingestion refuses it with its own sentence.
     """
     written = (text(value) or "").strip()
+    if not fits(written, column, time_zone):
+        return written
     if column.type == "bool":
         return next((words[0] for words in (TRUE, FALSE) if written.casefold() in words), written)
     if column.type in ("int", "float"):
         return _number(written, whole=column.type == "int")
     if column.type == "timestamp" and written:
-        try:
-            return wall_time(written, time_zone).isoformat()
-        except ValueError:
-            return written
+        return wall_time(written, time_zone).isoformat()
     return written
 
 
+def fits(written: str, column: Column, time_zone: str = UTC) -> bool:
+    """Whether ingestion would read this text as a value of the column; what is empty is no value, and fits."""
+    if column.type == "bool":
+        return written.casefold() in ("", *TRUE, *FALSE)
+    if column.type == "int" and written:
+        return bool(_WHOLE.fullmatch(written)) and -(2**63) <= int(written.removesuffix(".0")) < 2**63
+    if column.type == "float" and written:
+        return bool(_NUMBER.fullmatch(written)) and math.isfinite(float(written))
+    if column.type == "timestamp" and written:
+        try:
+            return bool(moment(wall_time(written, time_zone), time_zone))
+        except ValueError:
+            return False
+    return not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in written)  # neither is text in a file
+
+
 def _number(written: str, *, whole: bool) -> str:
-    if whole:
-        digits = written.removesuffix(".0")
-        return str(int(digits)) if digits.lstrip("+-").isdecimal() else written
-    try:
-        number = float(written)
-    except ValueError:
-        return written
-    return (text(number) or written) if math.isfinite(number) else written
+    return "" if not written else str(int(written.removesuffix(".0"))) if whole else text(float(written)) or written
 
 
 def has_offset(known: str) -> bool:

@@ -101,6 +101,8 @@ def agreed_label(answers: Sequence[Answer], target: Target, rule: Rule) -> tuple
     for column in target.labels:
         given = [answer.label[column.name] for answer in answers if answer.label.get(column.name)]
         if not given and len(answers) >= rule.people:
+            if not column.nullable:  # the whole file of labels would be refused for it
+                return {}, f"{column.name}: nobody gave one, and it must not be missing"
             label[column.name] = ""
             continue
         value, why = agreed_value(given, rule, numeric=column.type == "float" or (column.type == "int" and rule.within > 0))

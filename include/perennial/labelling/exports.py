@@ -22,14 +22,17 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
 from perennial.errors import BatchRefused
-from perennial.labelling.answers import Answer, Target, has_offset, plain
+from perennial.labelling.answers import Answer, Key, Target, fits, has_offset, plain
+from perennial.specs import Column
 
 CHANGED = ("updated_at", "created_at")  # of an annotation: when its label became known
 PERSON = "_person"  # column of plain CSV
@@ -38,7 +41,9 @@ OWN = frozenset(
     {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
 )  # Label Studio's, in flat exports
 LARGEST = 512 << 20  # bytes of an unpacked export
+AHEAD = timedelta(days=1)  # by which the clock of a tool may be wrong: a label of a later time would stay the newest for ever
 UNDATED = "_undated"  # in annotations whose export may tell no time
+_MEANT = {"int": "a whole number", "float": "a number", "bool": "true or false", "timestamp": "a time such as 2024-02-01 10:00:00"}
 WHO = (PERSON, "completed_by", "annotator")  # where exports have the person
 FORMS = "give an export of Label Studio (JSON, JSON-MIN or CSV), of CVAT (CVAT for images 1.1, COCO), or plain CSV"
 
@@ -75,11 +80,12 @@ def read_export(file: Path, target: Target, person: str = "") -> Export:
         content = file.read_bytes()
         name, unpacked = _unpacked(file, content)
         text = unpacked.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, UnicodeDecodeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
         raise BatchRefused(f"{file} cannot be read ({error}): {FORMS}.") from None
     annotations = list(_annotations(file.with_name(name), text, target))
     rows = [_answer(target, each, f"Annotation {n} of {file.name}", person) for n, each in enumerate(annotations, 1)]
     answers = [row for row in rows if row is not None]
+    _refuse_contradiction(file, target, answers)
     return Export(hashlib.sha256(content).hexdigest(), answers, len(rows) - len(answers))
 
 
@@ -106,7 +112,7 @@ def _annotations(file: Path, text: str, target: Target) -> Iterator[Row]:
         return _cvat(file, text, target)
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BatchRefused(f"{file} is no JSON ({error}): {FORMS}.") from None
     if isinstance(document, dict) and {"images", "annotations", "categories"} <= set(document):
         return _coco(file, document, target)
@@ -120,10 +126,10 @@ def _answer(target: Target, annotation: Mapping[str, Any], where: str, person: s
     given = {column.name: _value(annotation.get(column.name), f"{where}: its {column.name}") for column in target.labels}
     if all(value in (None, "") for value in given.values()):
         return None
-    label = {column.name: plain(given[column.name], column, target.time_zone) for column in target.labels}
-    _refuse_strange(label, target, where)
+    label = {column.name: _fitting(given[column.name], column, target, where) for column in target.labels}
     known = next((str(annotation[name]).strip() for name in (target.known, *CHANGED) if annotation.get(name)), "")
-    key = target.key_of(_key_columns(annotation, target, where))
+    named = _key_columns(annotation, target, where)
+    key = tuple(_fitting(named.get(column.name), column, target, where) for column in target.key)
     lacks = [column.name for column, value in zip(target.key, key, strict=True) if not value]
     if not known and not {UNDATED, PERSON} & set(annotation):  # filled in by hand, nobody writes a time: it counts from now
         lacks.append(target.known)
@@ -131,8 +137,8 @@ def _answer(target: Target, annotation: Mapping[str, Any], where: str, person: s
         has = ", ".join(sorted(map(str, annotation))) or "nothing"
         raise BatchRefused(f"{where} has no {lacks[0]}, which {target.name} needs (it has {has}): export the tasks with that column.")
     try:
-        if known:
-            target.moment(known)
+        if known and target.moment(known) > datetime.now(timezone.utc) + AHEAD:
+            raise BatchRefused(f"{where}: its {target.known} is {known[:40]!r}, which is yet to come: correct the time.")
     except ValueError:
         raise BatchRefused(f"{where}: its {target.known} is {known[:40]!r}, which is no time like 2024-02-01T10:00:00Z.") from None
     return Answer(key, next(filter(None, (_person(annotation.get(name)) for name in WHO)), person), label, known)
@@ -144,7 +150,7 @@ def _key_columns(annotation: Mapping[str, Any], target: Target, where: str) -> M
     if isinstance(named, str) and named:
         try:
             named = json.loads(named)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BatchRefused(f"{where}: its {KEY} is no JSON: leave that column as it was written.") from None
     if isinstance(named, dict):
         return named
@@ -156,14 +162,28 @@ def _key_columns(annotation: Mapping[str, Any], target: Target, where: str) -> M
     return annotation
 
 
-def _refuse_strange(label: Mapping[str, str], target: Target, where: str) -> None:
-    for column in target.labels:
-        value = label[column.name]
-        if value and column.type == "float":
-            try:
-                float(value)
-            except ValueError:
-                raise BatchRefused(f"{where}: its {column.name} is {value[:40]!r}, and {target.name} takes numbers there.") from None
+def _fitting(value: Any, column: Column, target: Target, where: str) -> str:
+    """A value as text. Raises BatchRefused where ingestion would refuse it, and with it all labels of the export."""
+    if isinstance(value, dict | list):
+        raise BatchRefused(f"{where}: its {column.name} is {str(value)[:40]}, and {target.name} takes one value there: correct the task.")
+    written = plain(value, column, target.time_zone)
+    if not fits(written, column, target.time_zone):
+        kind = _MEANT.get(column.type, "text")
+        raise BatchRefused(f"{where}: its {column.name} is {written[:40]!r}, and {target.name} takes {kind} there: correct it.")
+    return written
+
+
+def _refuse_contradiction(file: Path, target: Target, answers: Sequence[Answer]) -> None:
+    """Which of two labels that one person gave at one time he means, nobody knows."""
+    said: dict[tuple[Key, str, str], Mapping[str, str]] = {}
+    for answer in answers:
+        before = said.setdefault((answer.key, answer.person, answer.known), answer.label)
+        if before != answer.label:
+            both = " and ".join(repr(", ".join(filter(None, label.values()))) for label in (before, answer.label))
+            raise BatchRefused(
+                f"{file.name} has two labels of {target.words_of(answer.key)} by {answer.person or 'a person without a name'} at the same "
+                f"time, {both}: keep one of them, or tell in {PERSON} who gave which."
+            )
 
 
 def _person(value: Any) -> str:
@@ -178,25 +198,53 @@ def _csv(file: Path, text: str) -> Iterator[Row]:
     separator = max(",;\t", key=first.count)
     if separator != "," and "," in first:
         raise BatchRefused(f"The header of {file.name} has commas and {separator!r}: write it with one separator.")
-    yield from csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    csv.field_size_limit(LARGEST)  # a text among the inputs may be long
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        heads = list(reader.fieldnames or ())
+        if twice := [head for head in heads if heads.count(head) > 1]:
+            raise BatchRefused(f"The header of {file.name} has {twice[0]!r} twice: which one counts? Remove the other.")
+        for row in reader:
+            if None in row or None in row.values():
+                raise BatchRefused(f"{file.name}, line {reader.line_num}: it has not as many fields as the header. Correct it.")
+            yield row
+    except csv.Error as error:
+        raise BatchRefused(f"{file.name} is no CSV ({error}, line {reader.line_num}): {FORMS}.") from None
 
 
 def _label_studio(file: Path, tasks: list[Row]) -> Iterator[Row]:
-    for task in tasks:
+    for number, task in enumerate(tasks, 1):
         if "annotations" not in task:
             yield task  # JSON-MIN
             continue
-        for annotation in task["annotations"] or ():
+        where = f"Task {number} of {file.name}"
+        data = _object({} if task.get("data") is None else task["data"], f"{where}: its data")
+        for annotation in _objects(task["annotations"], f"{where}: its annotations"):
             results = {} if annotation.get("was_cancelled") else _results(file, annotation)
             about = {name: annotation.get(name) for name in (*CHANGED, "completed_by")}
-            yield {**task.get("data", {}), **about, **results}
+            yield {**data, **about, **results}
+
+
+def _object(value: Any, what: str) -> Row:
+    if not isinstance(value, dict):
+        raise BatchRefused(f"{what} should be an object as Label Studio writes it, and is {json.dumps(value)[:40]}: export it again.")
+    return value
+
+
+def _objects(values: Any, what: str) -> list[Row]:
+    """A list of objects; an empty one where there is none."""
+    if not isinstance(values, list | None):
+        raise BatchRefused(f"{what} should be a list as Label Studio writes it, and is {json.dumps(values)[:40]}: export it again.")
+    return [_object(value, f"{what}: each") for value in values or ()]
 
 
 def _results(file: Path, annotation: Mapping[str, Any]) -> Row:
     """The value of each result by its name; relations between regions have neither."""
     values: Row = {}
-    for result in annotation.get("result") or ():
+    for result in _objects(annotation.get("result"), f"Annotation {annotation.get('id', '')} of {file.name}: its result"):
         name, value = result.get("from_name"), result.get("value")
+        if not isinstance(name, str | None):
+            raise BatchRefused(f"Annotation {annotation.get('id', '')} of {file.name} has a result without a name: export it again.")
         if name in values and values[name] != value:
             raise BatchRefused(
                 f"Annotation {annotation.get('id', '')} of {file.name} has several values of {name}, and a label is one value: export a "
@@ -249,8 +297,11 @@ def _coco(file: Path, document: Row, target: Target) -> Iterator[Row]:
     """Categories of images; boxes and masks are not read."""
     column = _only_label(file, target)
     try:
-        names = {image["id"]: image["file_name"] for image in document["images"]}
-        categories = {category["id"]: category["name"] for category in document["categories"]}
+        names = {image["id"]: str(image["file_name"]) for image in document["images"]}
+        categories = {category["id"]: str(category["name"]) for category in document["categories"]}
+        for what, numbers in (("images", names), ("categories", categories)):
+            if len(numbers) < len(document[what]):
+                raise BatchRefused(f"Two {what} of {file.name} have the same id, so nobody knows which is meant: export it again.")
         labels: dict[Any, set[str]] = {number: set() for number in names}
         for annotation in document["annotations"]:
             labels[annotation["image_id"]].add(categories[annotation["category_id"]])

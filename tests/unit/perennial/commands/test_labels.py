@@ -266,3 +266,119 @@ def test_what_is_no_label_feed(land: Any, monkeypatch: pytest.MonkeyPatch, chang
     monkeypatch.setattr(discovery, "dataset", lambda name: FEED.model_copy(update=changes))
     with pytest.raises(UnknownName, match="verdicts is no label feed: it needs the key columns"):
         land("a.csv", PLAIN)
+
+
+def coco(name: Any, **changes: Any) -> str:
+    """A COCO export with one image."""
+    return json.dumps({**COCO, "images": [{"id": 5, "file_name": name}], **changes})
+
+
+HEAD = "claim,fraud,sure,_person,known\n"
+THEN = "2024-02-01T10:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("a.json", json.dumps([{**task(7), "annotations": 5}]), "Task 1 of a.json: its annotations should be a list"),
+        ("a.json", json.dumps([{**task(7), "annotations": [5]}]), "Task 1 of a.json: its annotations: each should be an object"),
+        ("a.json", json.dumps([{"data": [1], "annotations": [annotation("yes", 1)]}]), "Task 1 of a.json: its data should be an object"),
+        ("a.json", json.dumps([{"data": None, "annotations": [annotation("yes", 1)]}]), "Annotation 1 of a.json has no claim"),
+        ("a.json", json.dumps([task(7, annotation("yes", 1, result="yes"))]), "Annotation 1 of a.json: its result should be a list"),
+        ("a.json", json.dumps([task(7, annotation("yes", 1, result=[{"from_name": [], "value": 1}]))]), "has a result without a name"),
+        ("a.json", "[" * 100_000 + "]" * 100_000, "a.json is no JSON"),
+        ("a.json", coco(None), "its claim is 'None', and verdicts takes a whole number"),
+        (
+            "a.json",
+            coco("7.png", images=[{"id": 5, "file_name": "7.png"}, {"id": 5, "file_name": "8.png"}]),
+            "Two images of a.json have the",
+        ),
+        ("a.json", json.dumps([{"_key": {"claim": [7]}, "fraud": "x", "updated_at": THEN}]), "its claim is .7., and verdicts takes one"),
+        ("a.json", json.dumps([{"claim": 7, "fraud": "\ud800", "updated_at": THEN}]), "its fraud is .* and verdicts takes text"),
+        ("a.csv", f"{HEAD}seven,yes,,ada,{THEN}\n", "its claim is 'seven', and verdicts takes a whole number there"),
+        ("a.csv", f"{HEAD}+-7,yes,,ada,{THEN}\n", "its claim is '.-7', and verdicts takes a whole number there"),
+        ("a.csv", f"{HEAD}{'9' * 5000},yes,,ada,{THEN}\n", "its claim is '9.*, and verdicts takes a whole number there"),
+        ("a.csv", f"{HEAD}7,yes,very,ada,{THEN}\n", "its sure is 'very', and verdicts takes a whole number there"),
+        ("a.csv", f"{HEAD}7,y\0es,,ada,{THEN}\n", "its fraud is .* and verdicts takes text there"),
+        ("a.csv", f"{HEAD}7,yes, of course,4,ada,{THEN}\n", "a.csv, line 2: it has not as many fields as the header"),
+        ("a.csv", f'{HEAD}7,"yes,4,ada,{THEN}\n', "a.csv is no CSV"),
+        ("a.csv", f"claim,{HEAD}7,8,yes,4,ada,{THEN}\n", "header of a.csv has 'claim' twice"),
+        ("a.csv", f"{HEAD}7,yes,,ada,2999-01-01T00:00:00Z\n", "its known is '2999-01-01T00:00:00Z', which is yet to come"),
+        ("a.csv", f"{HEAD}7,yes,,ada,{THEN}\n7,no,,ada,{THEN}\n", "two labels of claim 7 by ada at the same time, 'yes' and 'no'"),
+        ("a.csv", "claim,fraud,_person\n7,yes,\n7,no,\n", "two labels of claim 7 by a person without a name at the same time"),
+    ],
+)
+def test_what_ingestion_would_refuse_is_refused_before_it_is_stored(land: Any, tmp_path: Path, name: str, content: str, why: str) -> None:
+    """DM-03: One value that cannot land would take the labels of the whole export with it: one sentence, and nothing is kept."""
+    with pytest.raises(BatchRefused, match=why):
+        land(name, content)
+    assert not Imports(FolderStore(str(tmp_path / "store")), "verdicts").all
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"), [("float", "nan"), ("float", "-inf"), ("float", "1_0"), ("bool", "maybe"), ("timestamp", "soon")]
+)
+def test_values_that_are_none_of_their_type(tmp_path: Path, kind: Any, written: str) -> None:
+    """DM-03: A label that ingestion takes for none, or for another, is refused where it is read."""
+    target = Target("verdicts", (Column(name="claim", type="int"),), (Column(name="fraud", type=kind),), "known")
+    (tmp_path / "a.csv").write_text(f"claim,fraud,_person\n7,{written},ada\n")
+    with pytest.raises(BatchRefused, match=f"its fraud is '{written}', and verdicts takes"):
+        read_export(tmp_path / "a.csv", target)
+
+
+def test_an_archive_that_cannot_be_read(tmp_path: Path) -> None:
+    """DM-03: One that is encrypted, or packed in a way that Python does not know, is refused with a sentence."""
+    target = Target("scans", (Column(name="file", type="string"),), (Column(name="finding", type="string"),), "known")
+    with zipfile.ZipFile(tmp_path / "task.zip", "w") as archive:
+        archive.writestr("annotations.xml", CVAT)
+    whole = (tmp_path / "task.zip").read_bytes()
+    entry = whole.index(b"PK\x01\x02")
+    for place, value in ((entry + 8, 1), (entry + 10, 99)):  # the flag of encryption, the number of the method
+        (tmp_path / "task.zip").write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        with pytest.raises(BatchRefused, match=r"task\.zip cannot be read"):
+            read_export(tmp_path / "task.zip", target)
+
+
+@pytest.mark.parametrize(
+    ("name", "landed"), [(".json", "json.csv"), (".a.json", "a.csv"), ("a\nb.json", "a_b.csv"), ("a" * 200 + ".json", "a" * 90 + ".csv")]
+)
+def test_the_landed_file_can_be_seen(land: Any, tmp_path: Path, name: str, landed: str) -> None:
+    """DM-03: Ingestion leaves hidden files alone: whatever the export is called, the agreed labels land under a name that it takes."""
+    with pytest.raises(OSError, match="No such file"):  # the fixture reads the name of the export
+        land(name, json.dumps([said(7, "yes", 1)]))
+    assert [file.name for file in (tmp_path / "store/landing/verdicts").iterdir()] == [landed]
+
+
+def test_names_that_are_taken(land: Any, tmp_path: Path) -> None:
+    """DM-03: Exports of all names land side by side: none takes the place of another that still waits."""
+    for name, claim in (("a-3.json", 7), ("a.json", 8), ("a.json", 9)):
+        (tmp_path / name).write_text(json.dumps([said(claim, "yes", 1)]))
+        assert labels.run(Settings(), FolderStore(str(tmp_path / "store")), "import", tmp_path / name, "verdicts") == 0
+    files = sorted((tmp_path / "store/landing/verdicts").iterdir())
+    assert sorted(row["claim"] for file in files for row in read_batch(file, FEED).to_pylist()) == [7, 8, 9]
+
+
+def test_a_word_for_a_missing_value_stays_a_label(land: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-03: `NA` is a choice like any other, though files of the feed write NA where a value is missing."""
+    feed = FEED.model_copy(update={"files": FileForm(nulls=("NA",))})
+    monkeypatch.setattr(discovery, "dataset", lambda name: feed)
+    monkeypatch.setitem(land.__globals__, "FEED", feed)
+    (row,) = land("a.json", json.dumps([said(7, "NA", 1)]))
+    assert row["fraud"] == "NA"
+
+
+def test_a_label_that_the_files_of_its_feed_cannot_hold(land: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """DM-03: It is refused before anything is stored: a stored one would make every later import fail."""
+    monkeypatch.setattr(discovery, "dataset", lambda name: FEED.model_copy(update={"files": FileForm(encoding="latin-1")}))
+    with pytest.raises(BatchRefused, match=r"labels of a\.json cannot be written as a file of verdicts, so none was taken in"):
+        land("a.json", json.dumps([said(7, "żółty", 1)]))
+    assert not Imports(FolderStore(str(tmp_path / "store")), "verdicts").all
+
+
+def test_a_label_column_that_nobody_filled_in(land: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """DM-03: A row whose label must not be missing and is waits: landed, it would make ingestion refuse the labels of all rows."""
+    columns = tuple(column.model_copy(update={"nullable": False}) for column in FEED.columns)
+    monkeypatch.setattr(discovery, "dataset", lambda name: FEED.model_copy(update={"columns": columns}))
+    half = json.dumps([{"claim": 8, "fraud": "no", "updated_at": THEN}, {"claim": 7, "fraud": "yes", "sure": 4, "updated_at": THEN}])
+    assert [row["claim"] for row in land("a.json", half)] == [7]
+    assert "held back: claim 8: sure: nobody gave one, and it must not be missing" in capsys.readouterr().out

@@ -27,7 +27,7 @@ from perennial.commands._labels_choose import values_of_classes
 from perennial.data.readers import schema
 from perennial.data.snapshots import model_snapshot, table_of
 from perennial.data.tables import Table
-from perennial.errors import UnknownName
+from perennial.errors import BatchRefused, UnknownName
 from perennial.labelling.imports import Imports
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import publish
@@ -237,6 +237,10 @@ def test_labels_of_predictions_become_outcomes(store: FolderStore, tmp_path: Pat
         writer = csv.DictWriter(sink, list(rows[0]))
         writer.writeheader()
         writer.writerows({**row, "outcome": "late", "_person": person} for row in rows for person in ("ada", "bob"))
+    (tmp_path / "wrong.csv").write_text(f"prediction_id,outcome,_person\n{rows[0]['prediction_id']},perhaps,ada\n")
+    with pytest.raises(BatchRefused, match=r"wrong\.csv is refused: the label of prediction_id .*: outcome 'perhaps' is not"):
+        go(store, "import", tmp_path / "wrong.csv")
+    assert not Imports(store, "small_delays_outcomes").all  # kept, it would stand in the way of every later import
     go(store, "import", tmp_path / "filled.csv", people=2)
     taken = Table(store, "small_delays_outcomes").scan(["prediction_id", "outcome"])
     assert dict(zip(*(column.to_pylist() for column in taken.columns), strict=True)) == {row["prediction_id"]: 1.0 for row in rows}

@@ -112,3 +112,11 @@ def test_people_and_pairs() -> None:
     assert found.pairs[0] == ("ada", "bob", 20, 0.75)
     assert (found.rows, found.rows_of_several, found.labels) == (20, 20, 44)
     assert "the labels are not reliable" in found.sentence
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(1e12, 1.0), (0.0, 1e200), (-1e9, 1e-3)])
+def test_large_numbers_that_lie_close_together(shift: float, scale: float) -> None:
+    """DM-10: Alpha of numbers is of their differences: neither where zero lies nor the unit changes it."""
+    rows = rows_of(FOUR_OBSERVERS)
+    moved = [[repr(shift + scale * float(value)) for value in row] for row in rows]
+    assert alpha(moved, numeric=True) == pytest.approx(alpha(rows, numeric=True), abs=1e-4)
