@@ -23,6 +23,7 @@ from perennial.encoding import FALSE, TRUE
 from perennial.specs import FileForm
 
 READ = ("decimal", "thousands", "nulls", "true", "false", "times", "header", "fields", "time_of")  # of a form, what requests follow too
+_MOST_DIGITS = 300  # of a whole number; what has more fits in no column, and Python refuses to read thousands of them
 _COUNT = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?")  # of seconds or milliseconds from 1970 on
 
 
@@ -51,7 +52,12 @@ def thousands_pattern(form: FileForm) -> str:
 
 def truth_words(form: FileForm) -> tuple[list[str], list[str]]:
     """The words for true and for false, in lower case."""
-    return [*TRUE, *(word.casefold() for word in form.true)], [*FALSE, *(word.casefold() for word in form.false)]
+    return [*TRUE, *map(lower_case, form.true)], [*FALSE, *map(lower_case, form.false)]
+
+
+def lower_case(word: str) -> str:
+    """A word in lower case, each letter for itself as Arrow has it, so that files and requests know the same words."""
+    return "".join(letter.lower()[0] for letter in word)
 
 
 def compared_name(name: str, form: FileForm) -> str:
@@ -77,7 +83,8 @@ def json_value(text: object, kind: str, form: FileForm) -> Any:
         return None
     if kind == "bool":
         true, false = truth_words(form)
-        return True if trimmed.lower() in true else False if trimmed.lower() in false else text
+        word = lower_case(trimmed)
+        return True if word in true else False if word in false else text
     if kind == "timestamp":
         return _time(trimmed, form, text)
     return _number(trimmed, kind, form, text)
@@ -108,7 +115,7 @@ def _number(trimmed: str, kind: str, form: FileForm, text: str) -> Any:
     plain = plain.replace(form.decimal, ".").lstrip("+")
     if plain.lower().lstrip("-") == "nan":
         return None if kind == "float" else text
-    return int(plain) if kind == "int" and re.fullmatch("-?[0-9]+", plain) else float(plain)
+    return int(plain) if kind == "int" and re.fullmatch(f"-?[0-9]{{1,{_MOST_DIGITS}}}", plain) else float(plain)
 
 
 def _time(trimmed: str, form: FileForm, text: Any) -> Any:

@@ -62,10 +62,10 @@ def pixels(content: bytes, size: tuple[int, int], mode: str) -> npt.NDArray[np.u
     Raises:
         ValueError: it is no such picture, is cut or damaged, has more than MOST_PIXELS, or more than 8 bits for a number.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with _opened(content) as picture:
-        whole = ImageOps.exif_transpose(picture)
+        whole = _as_held(picture)
         if whole.mode in ("RGBA", "LA", "PA") or "transparency" in whole.info:
             seen = whole.convert("RGBA")
             whole = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
@@ -83,6 +83,28 @@ def as_png(values: npt.NDArray[np.uint8]) -> bytes:
     return out.getvalue()
 
 
+def _as_held(picture: Image) -> Image:
+    """A picture turned as its camera held it. Pillow's own way also writes anew what else the camera noted, and breaks at much of it."""
+    from PIL import ExifTags, Image
+
+    picture.load()
+    turns = Image.Transpose
+    turned = {
+        2: turns.FLIP_LEFT_RIGHT,
+        3: turns.ROTATE_180,
+        4: turns.FLIP_TOP_BOTTOM,
+        5: turns.TRANSPOSE,
+        6: turns.ROTATE_270,
+        7: turns.TRANSVERSE,
+        8: turns.ROTATE_90,
+    }.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turned is None else picture.transpose(turned)
+
+
+class _Unfit(ValueError):
+    """What is said of a picture that is whole."""
+
+
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image]:
     from PIL import Image, UnidentifiedImageError
@@ -92,20 +114,15 @@ def _opened(content: bytes) -> Iterator[Image]:
             warnings.simplefilter("ignore")  # its own limit is another one, and a hint on what is odd helps nobody here
             with Image.open(io.BytesIO(content), formats=FORMS) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
-                    raise ValueError(f"has {picture.width:,} x {picture.height:,} pixels, and {MOST_PIXELS:,} are the most")
+                    raise _Unfit(f"has {picture.width:,} x {picture.height:,} pixels, and {MOST_PIXELS:,} are the most")
                 if picture.mode.startswith(_DEPTHS):
-                    raise ValueError("has more than 8 bits for a number: write it with 8")
+                    raise _Unfit("has more than 8 bits for a number: write it with 8")
                 yield picture
     except UnidentifiedImageError:
         raise ValueError("is no PNG or JPEG picture") from None
     except Image.DecompressionBombError:
         raise ValueError(f"has far more than {MOST_PIXELS:,} pixels, which are the most") from None
-    except (
-        OSError,
-        SyntaxError,
-        EOFError,
-        IndexError,
-        OverflowError,
-        MemoryError,
-    ) as error:  # what Pillow raises on bytes that mean nothing
+    except _Unfit:
+        raise
+    except Exception as error:  # noqa: BLE001  Pillow raises of every kind on bytes that mean nothing
         raise ValueError(f"is cut or damaged ({error})") from None

@@ -7,14 +7,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from perennial.column_types.kind import ColumnKind, Declared, Sql, Unfit, UnfitRow, shown
+from perennial.column_types.kind import ColumnKind, Declared, Sql, Unfit, UnfitRow, from_json, refuse_times, shown
 from perennial.encoding import EXACT
 
 if TYPE_CHECKING:
@@ -87,22 +86,18 @@ class Arrays(ColumnKind):
         if (quick := self._as_a_whole(values, column)) is not None:
             return quick
         made: list[Any] = []
+        refuse_times(values.type, self.meant(column))
+        wanted = f"must be {self.meant(column)}, as JSON writes them: [[1, 2], [3, 4]]"
         for row, given in enumerate(values.to_pylist()):
             if given is None or (isinstance(given, str) and not given.strip()):
                 made.append(None)
                 continue
             try:
-                value = self._in_text(given, column) if isinstance(given, str) else given
+                value = from_json(given, wanted) if isinstance(given, str) else given
                 made.append([None if x != x else x for x in self.value(_as_lists(value), column).tolist()])  # noqa: PLR0124  NaN alone
             except Unfit as unfit:
                 raise UnfitRow(row, str(unfit)) from None
         return pa.chunked_array([pa.array(made, kind)])
-
-    def _in_text(self, text: str, column: Declared) -> object:
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            raise Unfit(f"must be {self.meant(column)}, as JSON writes them: [[1, 2], [3, 4]]") from None
 
     def _as_a_whole(self, values: pa.ChunkedArray, column: Declared) -> pa.ChunkedArray | None:
         """Typed lists in the type of the table, without a look at each value; None where one may not fit."""
@@ -179,7 +174,10 @@ def _plain_numbers(elements: pa.Array, column: Declared) -> pa.Array | None:
     if not (pa.types.is_integer(elements.type) or pa.types.is_floating(elements.type)):
         return None
     if column.of == "int":
-        return elements.cast(pa.int64()) if pa.types.is_integer(elements.type) and not elements.null_count else None
+        if not pa.types.is_integer(elements.type) or elements.null_count:
+            return None
+        too_large = pa.types.is_uint64(elements.type) and pc.any(pc.greater(elements, pa.scalar(2**63 - 1, pa.uint64()))).as_py()
+        return None if too_large else elements.cast(pa.int64())
     floats = elements.cast(pa.float64(), safe=False)
     if pc.any(pc.is_inf(floats)).as_py():
         return None

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -117,6 +118,29 @@ class UnfitRow(Unfit):
 def cells(values: Sequence[Any]) -> np.ndarray:
     """A column of one object a row, shape [n]; lists of equal length stay lists."""
     return np.fromiter(values, dtype=object, count=len(values))
+
+
+def refuse_times(given: pa.DataType, meant: str) -> None:
+    """Raises UnfitRow if a type is of times, or holds some: Python's calendar does not have all of them."""
+    import pyarrow as pa
+
+    if pa.types.is_temporal(given):
+        raise UnfitRow(0, f"has values of the type {given}, and it must be {meant}")
+    for place in range(given.num_fields):
+        refuse_times(given.field(place).type, meant)
+
+
+def from_json(text: str, wanted: str) -> Any:
+    """What a text is in JSON. Raises Unfit, which says what is wanted: it is none, or has half a sign."""
+    try:
+        value = json.loads(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Unfit("has a text with half of a sign, such as \\ud83d without the other half after it: write the sign itself") from None
+    except (ValueError, RecursionError):
+        raise Unfit(wanted) from None
+    return value
 
 
 def shown(value: object) -> str:

@@ -7,14 +7,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from perennial.column_types.kind import ColumnKind, Declared, Sql, Unfit, UnfitRow, shown
+from perennial.column_types.kind import ColumnKind, Declared, Sql, Unfit, UnfitRow, from_json, refuse_times, shown
 from perennial.encoding import EXACT
 
 if TYPE_CHECKING:
@@ -79,12 +78,14 @@ class Lists(ColumnKind):
         made: list[Any] = []
         if (quick := self._as_a_whole(values, column)) is not None:
             return quick
+        refuse_times(values.type, self.meant(column))
+        wanted = f"must be {self.meant(column)}, as JSON writes it: [1, 2]"
         for row, given in enumerate(values.to_pylist()):
             if given is None or (isinstance(given, str) and not given.strip()):
                 made.append(None)
                 continue
             try:
-                made.append(self.value(_array_in(given, self.meant(column)) if isinstance(given, str) else given, column).tolist())
+                made.append(self.value(from_json(given, wanted) if isinstance(given, str) else given, column).tolist())
             except Unfit as unfit:
                 raise UnfitRow(row, str(unfit)) from None
         return pa.chunked_array([pa.array(made, kind)])
@@ -101,6 +102,8 @@ class Lists(ColumnKind):
         element = given.value_type
         if not (types.is_string(element) if column.of == "string" else types.is_integer(element) or types.is_floating(element)):
             return None
+        if column.of == "int" and types.is_floating(element) and pc.any(pc.greater_equal(pc.abs(pc.list_flatten(values)), EXACT)).as_py():
+            return None  # one may stand for its neighbour
         try:
             lists = values.cast(kind)
         except pa.ArrowInvalid:
@@ -163,13 +166,6 @@ class Lists(ColumnKind):
 def most_frequent(counts: Counter[str]) -> tuple[str, ...]:
     """The most frequent words, at most KNOWN_WORDS; of equally frequent ones the first by their letters."""
     return tuple(sorted(counts, key=lambda word: (-counts[word], word))[:KNOWN_WORDS])
-
-
-def _array_in(text: str, meant: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise Unfit(f"must be {meant}, as JSON writes it: [1, 2]") from None
 
 
 def _where(filled: np.ndarray, values: np.ndarray) -> pa.Array:

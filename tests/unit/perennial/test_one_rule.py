@@ -314,6 +314,27 @@ def test_a_time_of_two_fields_is_one_in_a_request():
     assert request.ignored == ()
 
 
+@pytest.mark.parametrize("digits", [20, 300, 305, 310, 5000])
+def test_a_whole_number_of_any_length_is_told(digits):
+    """DM-10: Also one that Python refuses to read, or that no number with a point reaches."""
+    signature = read_signature({"inputs": [{"name": "int", "type": "int"}], "files": {"decimal": ","}})
+    with pytest.raises(BadRequest, match=r"^Row 0: int (is|must be) "):
+        read_request(json.dumps({"data": {"rows": [{"int": "9" * digits}]}}), signature)
+
+
+@pytest.mark.parametrize("word", ["weiß", "EVET İ", "ΣΑΣ"])
+def test_a_truth_word_of_any_letters_means_the_same_in_file_and_request(tmp_path, word):
+    """DM-01: A sharp s, a dotted I and a sigma at the end of a word, whose cases are no pairs."""
+    form = FileForm(true=(word,), false=("no",))
+    spec = DatasetSpec(
+        name="d", title="D", owner="o", row_id="position", event_time="", files=form, columns=[Column(name="b", type="bool")]
+    )
+    (tmp_path / "a.csv").write_text(f"b\n{word}\nno\n")
+    assert read_batch(tmp_path / "a.csv", spec)["b"].to_pylist() == [True, False]
+    signature = read_signature({"inputs": [{"name": "b", "type": "bool"}], "files": form_of_requests(form, ["b"])})
+    assert read_request(json.dumps({"data": {"rows": [{"b": word}, {"b": "no"}]}}), signature).columns["b"].tolist() == [True, False]
+
+
 def test_what_is_wrong_in_a_request_is_told_at_once():
     """SC-07: Fields that lack, unknown ones, values, rows and the rest: the first of each, with its row; ten at most."""
     strict = read_signature({"inputs": [{"name": name, "type": name} for name in KINDS], "strict": True})

@@ -57,6 +57,20 @@ def test_every_kind_of_picture_is_brought_to_the_wanted_one():
 
 
 @pytest.mark.parametrize(
+    ("tag", "kind"), [(0x0100, 2), (0x010E, 5), (0x8769, 7)], ids=["a text for a width", "a ratio for a text", "no table"]
+)
+def test_what_else_a_camera_noted_does_not_matter(tag, kind):
+    """DM-18: Of its notes, which many cameras write in ways of their own, the turn alone counts."""
+    notes = [struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0), struct.pack("<HHII", tag, kind, 1, 1)]
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(notes)) + b"".join(notes) + bytes(4)
+    assert pixels(saved(Image.fromarray(COLORS), "JPEG", exif=exif), (4, 6), "L").shape == (4, 6)
+    assert np.array_equal(
+        pixels(saved(Image.fromarray(COLORS), "JPEG", exif=exif), (4, 6), "RGB"),
+        np.rot90(pixels(saved(Image.fromarray(COLORS), "JPEG"), (6, 4), "RGB"), -1),
+    )
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"", "is no PNG or JPEG picture"),

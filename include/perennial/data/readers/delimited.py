@@ -16,6 +16,7 @@ from perennial.forms import json_value
 from perennial.specs import ColumnType, FileForm
 
 _KINDS: tuple[ColumnType, ...] = ("float", "timestamp", "bool")
+csv.field_size_limit((1 << 31) - 1)  # Python's own is 131,072 characters, and a field may be a picture; files have a limit of their own
 _SEEN = 10_000  # rows by which a column's values are told from text
 
 
@@ -27,6 +28,9 @@ def read_delimited(file: IO[bytes], form: FileForm, name: str, remarks: list[str
     header = header_of(file, form.separator)
     if not header:
         raise pa.ArrowInvalid("Empty CSV file")
+    if "\n" in header[-1] or "\r" in header[-1]:
+        _refuse_open_end(file, "its first line", header[-1])
+        file.seek(0)
     try:
         rows = _rows(file, form, header, as_it_is=True)
     except pa.ArrowInvalid as error:
@@ -78,9 +82,14 @@ def _refuse_open_quote(file: IO[bytes], rows: pa.Table) -> None:
     """Raises ArrowInvalid if a quote that is never closed has made the rest of the file one field: Arrow takes that."""
     last = rows.column(rows.num_columns - 1)[-1].as_py() if rows.num_rows else None
     if last and ("\n" in last or "\r" in last):
-        file.seek(-min(file.seek(0, 2), 1 << 16), 2)
-        if not file.read().rstrip(b" \t\r\n").endswith(b'"'):
-            raise pa.ArrowInvalid(f"a quote in row {rows.num_rows} is never closed, before {last[:60]!r}")
+        _refuse_open_end(file, f"row {rows.num_rows}", last)
+
+
+def _refuse_open_end(file: IO[bytes], where: str, field: str) -> None:
+    """Raises ArrowInvalid if the file does not end in the quote that would close a field of several lines which is its last one."""
+    file.seek(-min(file.seek(0, 2), 1 << 16), 2)
+    if not file.read().rstrip(b" \t\r\n").endswith(b'"'):
+        raise pa.ArrowInvalid(f"a quote in {where} is never closed, before {field[:60]!r}")
 
 
 def _refuse_hidden_rows(file: IO[bytes], rows: pa.Table, form: FileForm) -> None:

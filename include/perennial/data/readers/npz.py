@@ -26,6 +26,7 @@ from perennial.specs import DatasetSpec
 
 _LONGEST_HEADER = 10_000  # bytes in which an array says what it is
 _FINER = ("ns", "ps", "fs", "as")  # than a table's times: cut to microseconds
+_LAST_SIGN, _HALVES = 0x10FFFF, (0xD800, 0xDFFF)  # of Unicode; halves of a pair are no signs
 _OBJECTS = "Python objects, which may hold programs: write it as numbers, texts or times"
 
 
@@ -63,20 +64,25 @@ def _column(file: IO[bytes], column: str, spec: DatasetSpec, name: str) -> pa.Ar
     if dtype.hasobject or dtype.names or dtype.kind in "cVm" or dtype == "M8" or (dtype.kind == "f" and dtype.itemsize > 8) or not shape:
         what = _OBJECTS if dtype.hasobject else f"the type {dtype}" if shape else "no axis, so that it is one value and no column"
         raise BatchRefused(f"{name}: {column} has {what}.")
+    if not all(type(length) is int and length >= 0 for length in shape) or 0 in shape[1:]:
+        raise pa.ArrowInvalid(f"its array {column} has the shape {shape}, in which no rows lie")
     size = math.prod(shape) * dtype.itemsize
-    refuse_too_large(max(size, math.prod(shape)), spec, f"{name}: {column}, unpacked,")
+    refuse_too_large(max(size, math.prod(shape), math.prod(shape[1:])), spec, f"{name}: {column}, unpacked,")
+    if not dtype.itemsize or (dtype.kind == "M" and np.datetime_data(dtype)[1] < 1):
+        raise pa.ArrowInvalid(f"its array {column} has the type {dtype.str}, of which no value can be")
     content = file.read(size)
     if len(content) < size:
         raise EOFError(f"the array {column} ends too early")
-    return _nested(np.frombuffer(content, dtype).reshape(shape, order="F" if by_columns else "C"))
+    try:
+        return _nested(np.frombuffer(content, dtype).reshape(shape, order="F" if by_columns else "C"))
+    except UnicodeError:
+        raise pa.ArrowInvalid(f"its array {column} has a text that is no UTF-8, or has signs that Unicode does not know") from None
 
 
 def _nested(array: np.ndarray) -> pa.Array:
     """An array's rows: values, or lists of lists of fixed sizes."""
     values = pa.array(_plain(np.ascontiguousarray(array).reshape(-1)))
     for length in reversed(array.shape[1:]):
-        if not length:
-            raise pa.ArrowInvalid(f"an array has the shape {array.shape}, with nothing in it")
         values = pa.FixedSizeListArray.from_arrays(values, length)
     return values
 
@@ -86,10 +92,18 @@ def _plain(values: np.ndarray) -> np.ndarray[Any, Any]:
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8").astype(object)
     if values.dtype.kind == "U":
+        _refuse_no_signs(values)
         return values.astype(object)
     if values.dtype.kind == "M":
         return _microseconds(values)
     return values.astype("f4" if values.dtype.kind == "f" and values.dtype.itemsize < 4 else values.dtype.newbyteorder("="))
+
+
+def _refuse_no_signs(values: np.ndarray) -> None:
+    """Raises UnicodeError where a number stands for no sign: NumPy looks at none, and Python would give up on them."""
+    signs = np.ascontiguousarray(values).view(f"{values.dtype.str[0]}u4")
+    if np.any((signs > _LAST_SIGN) | ((signs >= _HALVES[0]) & (signs <= _HALVES[1]))):
+        raise UnicodeError
 
 
 def _microseconds(times: np.ndarray) -> np.ndarray[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import posixpath
 import tarfile
 import tempfile
 import zipfile
@@ -124,11 +125,16 @@ class Archive:
         return sorted(n for n in map(_name_of, self.members) if not any(_is_hidden(part) for part in PurePosixPath(n).parts))
 
     def checked(self, name: str) -> list[str]:
-        """Its files. Raises BatchRefused where one is a link, or two have one name."""
+        """Its files. Raises BatchRefused where one is a link, two have one name, or a name cannot be read."""
+        if unread := [n for n in self.names if not _is_unicode(n)]:
+            raise BatchRefused(
+                f"{name} holds {_first_names(unread)}, a name that is not UTF-8: call its files and folders by names in UTF-8, which "
+                "letters, digits and - are in any case."
+            )
         links = {member.name for member in self.members if isinstance(member, tarfile.TarInfo) and not member.isfile()}
         if linked := [n for n in self.names if n in links]:
             raise BatchRefused(f"{name} holds {_first_names(linked)}, which is a link and no file: put the file itself into it.")
-        if twice := [n for n, count in Counter(self.names).items() if count > 1]:
+        if twice := [n for n, count in Counter(map(posixpath.normpath, self.names)).items() if count > 1]:
             raise BatchRefused(f"{name} holds several files of the name {_first_names(twice)}: put each into it once.")
         return self.names
 
@@ -172,4 +178,13 @@ def _is_hidden(part: str) -> bool:
 
 def _first_names(names: Iterable[str]) -> str:
     listed = list(names)
-    return f"{', '.join(listed[:3])}{', ...' if len(listed) > 3 else ''}"
+    told = f"{', '.join(listed[:3])}{', ...' if len(listed) > 3 else ''}"
+    return told.encode(errors="replace").decode()  # a tar's names may be bytes of any kind
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import tarfile
 import zipfile
@@ -60,9 +61,11 @@ def sentences(name: str) -> Iterator[None]:
     """What Arrow and the unpackers say of a file's content, as a refusal."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError, UnicodeError) as error:
         raise BatchRefused(f"{name} is cut short or damaged ({error}): land it again.") from None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, RuntimeError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EINVAL:  # a place before its beginning
+            raise BatchRefused(f"{name} is cut short or damaged (it says that a part lies where none can be): land it again.") from None
         if isinstance(error, OSError) and error.errno:  # the disk, not the file's content
             raise
         raise BatchRefused(
@@ -71,6 +74,11 @@ def sentences(name: str) -> Iterator[None]:
 
 
 def _columns(name: str, form: str, file: IO[bytes], spec: DatasetSpec, remarks: list[str]) -> pa.Table:
+    with sentences(name):  # the file's own, where it lies in an archive
+        return _read(name, form, file, spec, remarks)
+
+
+def _read(name: str, form: str, file: IO[bytes], spec: DatasetSpec, remarks: list[str]) -> pa.Table:
     if form in _TYPED:
         return _TYPED[form](file, spec, name)
     if form in SHEETS:

@@ -154,3 +154,28 @@ def test_what_is_no_scalar_names_no_row_and_no_measure_of_another() -> None:
 def test_lists_of_equal_length_stay_cells() -> None:
     """DM-18: A column of lists has one cell a row, also where NumPy would make a matrix of them."""
     assert cells([[1, 2], [3, 4]]).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("tags", ['["\\ud800"]'], "has a text with half of a sign"),
+        ("tags", pa.array([[2**62]], pa.list_(pa.timestamp("us"))), r"has values of the type timestamp\[us\], and it must be a list"),
+        ("tags", pa.array([{"a": 2**62}], pa.struct([("a", pa.timestamp("us"))])), "has values of the type timestamp"),
+        ("items", pa.array([[2.0**53]], pa.list_(pa.float64())), "as element 0, which must be a whole number"),
+        ("map", pa.array([[2**64 - 1, 1]], pa.list_(pa.uint64())), "map has an element of more digits than 64 bits hold"),
+        (
+            "map",
+            pa.array([[2**62, 1]], pa.list_(pa.timestamp("us"))),
+            r"has values of the type timestamp\[us\], and it must be 2 whole numbers",
+        ),
+    ],
+    ids=["half a sign", "times", "times in objects", "whole numbers that are not exact", "more than 64 bits", "times for numbers"],
+)
+def test_elements_of_another_kind_are_told_with_their_column(tmp_path: Path, column: str, values: object, said: str) -> None:
+    """DM-10: Also those that Python or Arrow would give up on."""
+    spec = SHOP.model_copy(update={"columns": (*COLUMNS[2:], Column(name="map", type="array", of="int", shape=(2,), nullable=True))})
+    missing = {c.name: pa.nulls(1) for c in spec.columns}
+    pq.write_table(pa.table({**missing, column: values}), tmp_path / "a.parquet")
+    with pytest.raises(BatchRefused, match=said):
+        read_batch(tmp_path / "a.parquet", spec)

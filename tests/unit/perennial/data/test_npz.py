@@ -39,11 +39,11 @@ def npz(**changed):
     return out.getvalue()
 
 
-def header(shape, dtype="<f8"):
-    """An array that says what it is, and has nothing."""
+def header(shape, dtype="<f8", content=b""):
+    """An array that says what it is, and has nothing, or the bytes that are given."""
     out = io.BytesIO()
     npy.write_array_header_1_0(out, {"shape": shape, "fortran_order": False, "descr": dtype})
-    return out.getvalue()
+    return out.getvalue() + content
 
 
 def zipped(**members):
@@ -100,6 +100,14 @@ REFUSED = {  # content, and the sentence
     "a header that is a program": (
         zipped(km__npy=b"\x93NUMPY\x01\x00\x20\x00" + b"__import__('os').system('true')\n"), "its array km cannot be read",
     ),
+    "fewer than no rows": (zipped(km__npy=header((-1,), content=bytes(8))), r"its array km has the shape \(-1,\), in which no rows lie"),
+    "rows of nothing": (zipped(km__npy=header((0, 1 << 40, 1 << 40))), "km, unpacked, is larger than 1 MB"),
+    "a shape of truth values": (zipped(km__npy=header((True,), content=bytes(8))), "in which no rows lie"),
+    "texts without letters": (zipped(km__npy=header((2,), "|S0")), "km has the type |S0, of which no value can be"),
+    "times without a unit": (zipped(km__npy=header((2,), "<M8[0s]", bytes(16))), "of which no value can be"),
+    "bytes that are no text": (npz(town=np.array([b"\xff"] * 3)), "its array town has a text that is no UTF-8"),
+    "numbers that are no signs": (zipped(km__npy=header((2,), "<U1", b"\xff" * 8)), "or has signs that Unicode does not know"),
+    "half a sign": (npz(town=np.array(["\ud800"] * 3)), "or has signs that Unicode does not know"),
     "no zip": (b"x", "is cut short or damaged"),
 }  # fmt: skip
 

@@ -109,3 +109,24 @@ def test_few_pictures_that_many_rows_name_count_as_often(land):
     spec = dataset(form=FileForm()).model_copy(update={"max_batch_bytes": 50_000})
     with pytest.raises(BatchRefused, match=r"a.zip, unpacked, is larger than 50,000 bytes"):
         read_batch(land("a.zip", {"a.png": ONE, "a.csv": manifest.encode()}), spec)
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"d\udce9/a.png": ONE}, r"a.tar holds d\?/a.png, a name that is not UTF-8: call its files and folders by names in UTF-8"),
+        ({"./one/a.png": ONE, "one/a.png": TWO}, "holds several files of the name one/a.png: put each into it once"),
+    ],
+    ids=["bytes of another encoding", "one name in two spellings"],
+)
+def test_names_in_an_archive_say_which_file_is_meant(land, members, said):
+    """DM-10: Before a label is made of one that cannot be read, or a row names one of two pictures."""
+    with pytest.raises(BatchRefused, match=said) as refusal:
+        read_batch(land("a.tar", members), dataset(LABEL, NAME))
+    assert str(refusal.value).isprintable()
+
+
+def test_a_table_that_cannot_be_read_is_named_with_its_archive(land):
+    """DM-10: The archive itself is whole."""
+    with pytest.raises(BatchRefused, match=r"a.zip: one/names.xlsx is cut short or damaged"):
+        read_batch(land("a.zip", {"one/a.png": ONE, "one/names.xlsx": b"x"}), dataset(LABEL, form=FileForm()))

@@ -273,6 +273,33 @@ def test_fields_may_hold_commas_and_line_ends(read) -> None:
     assert found["amount"].to_pylist() == [None, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('"sold,shop,amount,items,open\n' + "2013-01-01,a,1,1,true\n" * 6500, "a quote in its first line is never closed, before 'sold"),
+        ('{header}2013-01-01,"{long}\nb",x,1,true\n', "amount is 'x' in row 1"),
+        ('{header}2013-01-01,{long},1,1,true\n2013-01-02,"a,1,1,true\n2013-01-03,b",1,1,true\n', "lines 3 to 4 are one row"),
+    ],
+    ids=["the header", "a long text of two lines", "rows after a long text"],
+)
+def test_a_field_may_be_long(read, text: str, said: str) -> None:
+    """DM-10: Longer than the 131,072 letters at which Python's reader of CSV gives up; what is wrong with the file is told all the same."""
+    with pytest.raises(BatchRefused, match=said):
+        read("a.csv", text.format(header="sold,shop,amount,items,open\n", long="a" * 140_000).encode())
+
+
+def test_a_zip_whose_parts_lie_nowhere_is_damaged(read) -> None:
+    """DM-10: That is the file's fault, and no disk's, which would be tried again."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.csv", "x" * 60)
+    zipped = bytearray(out.getvalue())
+    end = zipped.rindex(b"PK\5\6")
+    zipped[end + 16 : end + 20] = (end + 1000).to_bytes(4, "little")  # where its list of parts begins
+    with pytest.raises(BatchRefused, match=r"^a.zip is cut short or damaged"):
+        read("a.zip", bytes(zipped))
+
+
 def test_json_lines_that_are_no_json_are_named(read, rows: pa.Table) -> None:
     """DM-10: The line is named; so is one that is no object."""
     with pytest.raises(BatchRefused, match="line 4 is no JSON"):
