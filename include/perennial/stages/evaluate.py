@@ -24,8 +24,10 @@ from perennial.data.labels import ALL_KNOWN, UnknownLabels
 from perennial.data.snapshots import label_of, snapshot_at, unknown_of
 from perennial.data.splits import columns_of_split, groups_of, part_of
 from perennial.encoding import Columns, rows_from_columns, text
+from perennial.errors import CandidateRefused
 from perennial.lineage.manifest import Manifest, require_code
 from perennial.lineage.version_folder import fetch, read_manifest
+from perennial.pages import shortened
 from perennial.registry.model_registry import ModelRegistry, Version
 from perennial.registry.promotion import Drawn
 from perennial.registry.signatures import Changes, compare
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 DRAWN: dict[str, Drawn] = {"time": "days", "group": "groups", "random": "rows"}  # by how the split was made
 WORST_ROWS = 10  # are shown by their key
+MOST_SCORES, MOST_LETTERS = 3, 80  # of a row that cannot be measured, in a sentence
 log = logging.getLogger("perennial.evaluate")
 
 
@@ -112,6 +115,7 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
 
     Raises:
         TrainingRefused: the model's files are not those that the run began with.
+        CandidateRefused: no test row has a known label, or a version's score or loss of one is no finite number.
         UnknownName: the store has no such version.
         StoredDataDamaged: a file of a version is not as it was sealed.
         RegistryDiffers: the registry is not the one that the ledger tells of.
@@ -179,6 +183,11 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
     columns = {name: frame[name].to_numpy() for name in frame.columns}
     labels = label_of(frame, load_features(candidate.folder), spec)
     known = ~np.isnan(labels)
+    if not known.any():
+        raise CandidateRefused(
+            f"Of {len(known):,} test rows of snapshot {source.manifest.snapshot} of {spec.dataset} none has a known label, so nothing can "
+            "be measured: wait for labels, or give the split more test rows."
+        )
     unknown = unknown_of(spec, frame, labels)
     columns = {name: values[known] for name, values in columns.items()}
     scores = {who: score(version.folder, columns, threads=2) for who, version in versions.items()}
@@ -232,7 +241,12 @@ def describe(
         champion: the one that it is compared with, if any.
         parts: `test`, and with a champion `old_context`.
         rule: what a rule without inputs always answers (`rule_of`), to be measured beside them.
+
+    Raises:
+        CandidateRefused: a version's score or loss of a row is no finite number.
     """
+    for part in parts.values():
+        _refuse_no_figures(spec, dataset, part)
     first, end = candidate.record["bounds"]["test"]
     document: dict[str, Any] = {
         "model": spec.name,
@@ -265,6 +279,25 @@ def describe(
         always = np.tile(rule, (len(test.labels), 1))
         document["parts"]["test"]["rule"] = {"metrics": metrics(spec.task, test.labels, always)}
     return document
+
+
+def _refuse_no_figures(spec: ModelSpec, dataset: DatasetSpec, part: Compared) -> None:
+    """Raises CandidateRefused where no figure would say anything, since a loss is no finite number."""
+    for who, scores in part.scores.items():
+        with np.errstate(over="ignore", invalid="ignore"):
+            wrong = ~(np.isfinite(scores).all(axis=1) & np.isfinite(per_row_loss(spec.task, part.labels, scores)))
+        if not wrong.any():
+            continue
+        place = int(np.flatnonzero(wrong)[0])
+        key = rows_from_columns({name: part.columns[name][[place]] for name in dataset.key_columns}, dataset.key_columns)[0]
+        row = ", ".join(f"{name} {shortened(text(value) or 'missing', MOST_LETTERS)}" for name, value in key.items())
+        said = ", ".join(f"{value:.4g}" for value in scores[place][:MOST_SCORES])
+        about = "of" if spec.classes else f"for the label {part.labels[place]:.4g} of"
+        raise CandidateRefused(
+            f"The loss of the {who} is no finite number on {int(wrong.sum()):,} of {len(wrong):,} test rows, so that no figure would say "
+            f"anything: it answers {said} {about} the row {row}. Look for extreme values in that row, and bound them in the dataset's "
+            "suite, in features.py or in the model."
+        )
 
 
 def worst_rows(spec: ModelSpec, dataset: DatasetSpec, part: Compared) -> list[dict[str, Any]]:

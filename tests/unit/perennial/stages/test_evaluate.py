@@ -22,7 +22,7 @@ import pytest
 from perennial import discovery
 from perennial.data.snapshots import snapshot_at
 from perennial.data.tables import Table
-from perennial.errors import StoredDataDamaged, TrainingRefused, UnknownName
+from perennial.errors import CandidateRefused, StoredDataDamaged, TrainingRefused, UnknownName
 from perennial.lineage.manifest import LabelsUsed, OutcomesUsed, run_code
 from perennial.lineage.version_folder import MANIFEST, fetch, key, publish, read_manifest
 from perennial.results import EvaluateResult
@@ -299,6 +299,15 @@ def test_what_the_test_days_lack_is_named(world: World, monkeypatch: pytest.Monk
     assert "roc_auc" not in found.metrics
     assert "No test row is `late`." in found.sentence
     assert "are no class and left out: `" in found.sentence
+
+
+def test_test_rows_without_a_label_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MO-07: Where no test row has a known label there is nothing to measure: a decision with a sentence, no fault that is tried again."""
+    monkeypatch.setattr(
+        stage, "load_features", lambda folder: SimpleNamespace(label=lambda columns: np.full(len(columns["arr_delay"]), np.nan))
+    )
+    with pytest.raises(CandidateRefused, match=r"test rows of snapshot \d+ of flights none has a known label"):
+        go(world)
 
 
 def test_labels_are_those_that_the_candidate_knew(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

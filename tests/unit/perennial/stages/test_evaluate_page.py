@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from perennial.errors import CandidateRefused
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, SplitSpec
 from perennial.stages import evaluate as stage
 from perennial.stages.evaluate import Compared, describe, worst_rows
@@ -193,3 +195,17 @@ def test_many_classes_are_shown_as_the_largest_and_a_rest() -> None:
     assert reader.text.count("10 others") == 2
     assert "Of 30 classes the 20 with most rows." in reader.text
     assert "There is no champion to compare it with." in reader.text
+
+
+@pytest.mark.parametrize("who", ["candidate", "champion"])
+@pytest.mark.parametrize(
+    ("task", "answer"), [("binary", np.nan), ("multiclass", np.inf), ("regression", np.nan), ("regression", -np.inf), ("regression", 1e200)]
+)
+def test_answers_that_are_no_numbers_are_refused(who: str, task: str, answer: float) -> None:
+    """MO-09: One row whose loss is no finite number leaves no figure that says anything: the sentence says whose it is and which row."""
+    spec = model(task)
+    test = measured(spec)
+    test.scores[who][3, 0] = answer
+    version = SimpleNamespace(record={"bounds": {"test": ["2024-03-01", "2024-03-09"]}}, manifest=SimpleNamespace(digest="0a", snapshot=7))
+    with pytest.raises(CandidateRefused, match=f"loss of the {who} is no finite number on 1 of 300 .* row id {re.escape(HOSTILE)}3\\."):
+        describe(spec, DATASET, version, None, {"test": test})
