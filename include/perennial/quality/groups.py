@@ -26,6 +26,7 @@ CHANCE = 0.01  # of calling a difference real that is none, over all groups of a
 LARGE = 0.1  # Cramér's V from which on a difference is worth a look: small, but not trivial (Cohen 1988)
 SELDOM = 0.05  # share of earlier batches in which a group may have been absent, so that its absence says something
 LEAST_BATCHES = 5  # by which it is known how much batches differ
+NOTHING = 1e-12  # of the largest label: values of a group that scatter by less are all the same, but for rounding
 Z = 1.959963984540054  # of a 95 % interval
 
 State = Literal["as usual", "more", "less", "vanished", "new", "few rows"]
@@ -250,11 +251,11 @@ def label_rates(names: Sequence[str], labels: Floats, classes: Sequence[str]) ->
 
     Args:
         names: group of each row.
-        labels: class number or value of each row, shape [rows], NaN where it is not known.
+        labels: class number or value of each row, shape [rows], NaN where it is not known; what is infinite is not known either.
         classes: names of the classes; empty for a regression.
     """
     groups = np.array(names, object)
-    known = ~np.isnan(labels)
+    known = np.isfinite(labels)
     of_group = {str(name): labels[known & (groups == name)] for name in np.unique(groups)}
     counts = {name: int((groups == name).sum()) for name in of_group}
     summary = _means(of_group) if not classes else _shares(of_group, list(range(len(classes))) if len(classes) > 2 else [1], len(classes))
@@ -271,7 +272,7 @@ def _shares(of_group: Mapping[str, Floats], shown: Sequence[int], classes: int) 
     groups = {}
     for name, row, (size, _), chance in zip(of_group, table, rest, mended, strict=True):
         rates = [[row[place] / row.sum() if row.sum() else None, *wilson(row[place], row.sum())] for place in shown]
-        groups[name] = {"rates": rates, "p": chance, "differs": chance is not None and chance < CHANCE and size >= LARGE}
+        groups[name] = {"rates": rates, "p": chance, "differs": bool(chance is not None and chance < CHANCE and size >= LARGE)}
     return {"groups": groups, "p": p, "effect": effect}
 
 
@@ -279,7 +280,9 @@ def _means(of_group: Mapping[str, Floats]) -> dict[str, Any]:
     from scipy.stats import alexandergovern, t, ttest_ind
 
     every = np.concatenate(list(of_group.values())) if of_group else np.zeros(0)
-    tested = {name: values for name, values in of_group.items() if len(values) >= 2 * LEAST_EXPECTED and values.std() > 0}
+    unit = float(np.abs(every).max(initial=0.0)) or 1.0  # squares of very large numbers would be no numbers
+    every, of_group = every / unit, {name: values / unit for name, values in of_group.items()}
+    tested = {name: values for name, values in of_group.items() if len(values) >= 2 * LEAST_EXPECTED and values.std() > NOTHING}
     p = float(alexandergovern(*tested.values()).pvalue) if len(tested) > 1 else None
     between = sum(len(values) * (values.mean() - every.mean()) ** 2 for values in of_group.values() if len(values))
     total = float(((every - every.mean()) ** 2).sum()) if len(every) else 0.0
@@ -295,7 +298,9 @@ def _means(of_group: Mapping[str, Floats]) -> dict[str, Any]:
         reach = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
         low, high = (mean - reach, mean + reach) if mean is not None and reach is not None else (None, None)
         share = len(values) * (mean - every.mean()) ** 2 / total if mean is not None and total else 0.0
-        groups[name] = {"rates": [[mean, low, high]], "p": chance, "differs": chance is not None and chance < CHANCE and share >= LARGE**2}
+        differs = bool(chance is not None and chance < CHANCE and share >= LARGE**2)
+        rates = [None if figure is None else figure * unit for figure in (mean, low, high)]
+        groups[name] = {"rates": [rates], "p": chance, "differs": differs}
     return {"groups": groups, "p": p, "effect": float(between / total) if total else 0.0}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -187,6 +188,22 @@ def test_label_rates_of_several_classes_and_means() -> None:
         1 - sum(((part - part.mean()) ** 2).sum() for part in (first, values[200:])) / values.var() / 400
     )
     assert label_rates(["a"], np.array([math.nan]), ())["groups"][0]["rates"] == [[None, None, None]]
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-300, 1e200])
+@pytest.mark.parametrize("same", [0.0, 0.1, 1 / 3])
+def test_means_can_be_written_down_whatever_the_labels_are(unit: float, same: float) -> None:
+    """DM-10: Huge labels, infinite ones, and a group whose labels are all the same: figures that JSON has, and the unit changes nothing."""
+    values = np.random.default_rng(4).normal(size=300) + np.repeat([0.0, 3.0, 0.0], 100)
+    values[200:] = same
+    expected, values[0] = label_rates(["a"] * 99 + ["b"] * 100 + ["c"] * 100, values[1:], ()), math.inf / unit
+    found = label_rates(["a"] * 100 + ["b"] * 100 + ["c"] * 100, values * unit, ())
+    lines = json.loads(json.dumps(found, allow_nan=False))["groups"]
+    assert [line["labelled"] for line in lines] == [99, 100, 100]
+    for line, other in zip(lines, expected["groups"], strict=True):
+        assert (line["p"], line["differs"]) == (pytest.approx(other["p"]), other["differs"])
+        assert [figure / unit for figure in line["rates"][0]] == pytest.approx(other["rates"][0])
+    assert found["effect"] == pytest.approx(expected["effect"])
 
 
 def test_gaps_that_differ_between_groups_are_listed() -> None:
