@@ -777,7 +777,9 @@ def _kind(data_type: pa.DataType) -> str:
         return "times with a zone" if data_type.tz else "times"
     if pa.types.is_large_string(data_type) or pa.types.is_string_view(data_type):
         return "string"
-    return "lists" if pa.types.is_nested(data_type) else str(data_type)
+    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type) or pa.types.is_fixed_size_list(data_type):
+        return f"lists of {_kind(data_type.value_type)}"
+    return "nested values" if pa.types.is_nested(data_type) else str(data_type)
 
 
 def _first_line(error: Exception) -> str:

@@ -156,6 +156,7 @@ class _Intake:
         self.pages_written = False
         self.earlier: dict[str, str] | None = None  # where refused files of a name lie; looked up once a file is refused
         self._refuse_other_zone()
+        self._refuse_other_shapes()
         self.newest = self._newest()
 
     def _refuse_other_zone(self) -> None:
@@ -165,6 +166,18 @@ class _Intake:
             raise Fault(
                 f"The table {self.spec.name} has wall times of {stored}, and its spec says {self.spec.time_zone} now: rows of both could "
                 f'not be told apart. Write time_zone="{stored}" into the spec again, or make another dataset of the other zone.'
+            )
+
+    def _refuse_other_shapes(self) -> None:
+        """Raises Fault if the arrays that are in have other shapes than the spec says now: a table keeps their numbers in a row."""
+        stored = self.table.newest_fact("shapes")  # none where a dataset has no arrays
+        was = {name: tuple(shape) for name, shape in json.loads(stored or "{}").items()}
+        changed = next((name for name, shape in _shapes(self.spec).items() if was.get(name, shape) != shape), None)
+        if changed and self.table.count():
+            raise Fault(
+                f"The table {self.spec.name} has arrays of the shape {was[changed]} in {changed}, and its spec says "
+                f"{_shapes(self.spec)[changed]} now: no model could tell one from the other. Write shape={was[changed]} into the "
+                "spec again, or name the new column otherwise."
             )
 
     def _newest(self) -> datetime | None:
@@ -252,6 +265,7 @@ class _Intake:
                     "name": file.name,
                     "size": str(file.size),
                     "time_zone": self.spec.time_zone,
+                    **({"shapes": json.dumps(shapes)} if (shapes := _shapes(self.spec)) else {}),
                     **cleaned.facts,
                 },
                 event_time=pruned_by,
@@ -565,6 +579,11 @@ def _sentence(spec: DatasetSpec, summary: _Summary, snapshot: int | None) -> str
         name, why = next(iter(summary.refused.items()))
         said.append(why if len(summary.refused) == 1 else f"Refused {len(summary.refused)} files; the first is {name}: {why}")
     return " ".join(said)
+
+
+def _shapes(spec: DatasetSpec) -> dict[str, tuple[int, ...]]:
+    """The shape of each column of arrays."""
+    return {column.name: tuple(column.shape) for column in spec.columns if column.type == "array"}
 
 
 def _file_of_refused(name: str) -> str:

@@ -255,6 +255,16 @@ def test_a_column_keeps_its_type(table: Table, amounts: list[object]) -> None:
     assert (table.version(), table.scan()["amount"].to_pylist()) == (1, [1, 2])
 
 
+@pytest.mark.parametrize(("held", "given"), [(pa.int64(), pa.float64()), (pa.float64(), pa.int64()), (pa.string(), pa.int64())])
+def test_a_column_of_lists_keeps_what_they_are_of(table: Table, held: pa.DataType, given: pa.DataType) -> None:
+    """DM-02, DM-10: Delta Lake would cast the elements as it casts numbers, without a word."""
+    table.append(pa.table({"sizes": pa.array([[1]], pa.list_(pa.int64())).cast(pa.list_(held))}), "one")
+    with pytest.raises(Fault, match=f"The column sizes of the table sales holds lists of {held}, and lists of {given} was to be appended"):
+        table.append(pa.table({"sizes": pa.array([[2]], pa.list_(given))}), "two")
+    table.append(pa.table({"sizes": pa.array([[1]], pa.list_(pa.int64())).cast(pa.large_list(held))}), "three")
+    assert table.scan().num_rows == 2
+
+
 def test_a_label_is_looked_for_in_few_files(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
     """DM-09: Files of one batch are told by their statistics; of several, the column of labels is read."""
     for number, name in enumerate(("a", "m", "z")):

@@ -185,6 +185,21 @@ def test_a_table_keeps_its_time_zone(take: Any) -> None:
     assert take(spec(time_zone="Asia/Tokyo"), "next.csv", csv("8 7 80")).outcome == "appended"
 
 
+def test_a_table_keeps_the_shape_of_its_arrays(take: Any) -> None:
+    """DM-10: It keeps their numbers in a row, by which 2 x 3 and 3 x 2 are the same; more rows of the shape that it has are taken."""
+
+    def of_shape(*shape: int) -> DatasetSpec:
+        return spec(columns=(*FINAL.columns, Column(name="map", type="array", of="float", shape=shape)))
+
+    def row(number: int) -> str:
+        return json.dumps({"id": number, "ts": f"2026-05-0{number}", "amount": 1.5, "y": None, "gone": None, "map": [1, 2, 3, 4, 5, 6]})
+
+    take(of_shape(2, 3), "a.jsonl", row(1))
+    with pytest.raises(Fault, match=r"has arrays of the shape \(2, 3\) in map, and its spec says \(3, 2\) now: .* Write shape=\(2, 3\)"):
+        take(of_shape(3, 2), "b.jsonl", row(2))
+    assert take(of_shape(2, 3), "b.jsonl", row(2)).outcome == "appended"
+
+
 def test_a_run_says_what_became_of_the_rows(take: Any) -> None:
     """DM-02: The result counts what was not simply added, and names the files of which rows were refused."""
     dataset = spec(on_known_key="refuse")
