@@ -204,7 +204,7 @@ def _rows(data: object, max_rows: int) -> list[Any]:
 
 def _fitted(place: int, row: Mapping[str, Any], signature: Signature, ignored: set[str], faults: dict[str, str]) -> dict[str, Any]:
     """A row reduced to the version's fields, null where it lacks one; others are added to `ignored`, what is wrong to `faults`."""
-    row = _under_input_names(place, row, signature, faults) if row.keys() - signature.names else dict(row)
+    row = _under_input_names(place, row, signature, faults)
     unknown = row.keys() - signature.names
     if unknown and signature.strict:
         fields = ", ".join(given.name for given in signature.inputs)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from perennial.errors import UnknownName
-from perennial.incidents.incidents import Incident, Incidents, alarm_rate, awaits_verdict, due, known_names, named
+from perennial.incidents.incidents import Incident, Incidents, Summary, alarm_rate, awaits_verdict, due, known_names, named
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
 MOMENT = timedelta(microseconds=1)
@@ -285,3 +285,51 @@ def test_a_reader_that_was_there_before_sees_what_comes(incidents, store):
         assert other.all() == incidents.all()
     other.resolve("2", "over")
     assert [i.key for i in incidents.open_ones()] == ["1", "3"]
+
+
+def test_a_summary_is_evidence():
+    """MN-11: Like an incident: not changed in memory, nothing beside its three facts and none of them left out; no count is negative."""
+    facts = {"events": 0, "count": 0, "open": ()}
+    with pytest.raises(ValidationError, match="frozen"):
+        Summary(**facts).count = 1
+    for wrong, said in (({"surplus": 1}, "surplus"), ({"events": -1}, "events\n"), ({"count": -1}, "count\n")):
+        with pytest.raises(ValidationError, match=said):
+            Summary(**{**facts, **wrong})
+    for name in facts:
+        with pytest.raises(ValidationError, match=f"{name}\n.*required"):
+            Summary(**{field: value for field, value in facts.items() if field != name})
+
+
+@pytest.mark.parametrize(("length", "noted"), [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 1), (2, 3)])
+def test_a_note_counts_where_the_log_is_as_long(incidents, store, caplog, length, noted):
+    """MN-09: One event more or fewer, and the log is read instead, which is said where details are asked for by its usual name."""
+    for number in range(length):
+        incidents.open("drift", f"{number}", "info", "s")
+    store.write("views/incidents/m.json", Summary(events=noted, count=77, open=()).model_dump_json().encode())
+    assert (Incidents(store, "m").summary().count == 77) == (length == noted)
+    store.delete("views/incidents/m.json")
+    with caplog.at_level("DEBUG", logger="perennial.incidents"):
+        assert Incidents(store, "m").summary().count == length
+    assert caplog.messages == ["The incidents of m are read anew: views/incidents/m.json is not there or cannot be read."]
+
+
+def test_a_note_is_written_with_each_event_and_only_then(incidents, store):
+    """MN-09: Whatever happens to an incident; what changes nothing leaves the note alone."""
+    note = "views/incidents/m.json"
+    for _ in range(2):
+        for happens in (
+            lambda: incidents.open("drift", "x", "info", "s"),
+            lambda: incidents.missed("1", "chat", "Down."),
+            lambda: incidents.told("1", "mail", "opened"),
+            lambda: incidents.ask("1", "run"),
+            lambda: incidents.verdict("1", "real", "ada"),
+        ):
+            before = len(list(store.list("incidents/m")))
+            happens()
+            now = Incidents(store, "m")
+            if len(list(store.list("incidents/m"))) > before:
+                assert Summary.model_validate_json(store.read(note)) == Summary(events=before + 1, count=1, open=tuple(now.open_ones()))
+                store.delete(note)
+            assert not store.exists(note)
+    assert incidents.resolve("1", "over")
+    assert Summary.model_validate_json(store.read(note)) == Summary(events=6, count=1, open=())

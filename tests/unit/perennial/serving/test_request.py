@@ -313,7 +313,11 @@ def refusal(given, signature, **limits):
 def test_a_field_is_as_its_signature_says_and_nothing_more():
     """SC-07: not nullable, without bounds, values or zone unless it says so; an empty list of values allows none."""
     plain = read_signature({"inputs": [{"name": "a", "type": "int"}]})
-    assert plain == Signature((Input("a", "int", nullable=False, min=None, max=None, values=None),), strict=False, time_zone="UTC")
+    alone = Input("a", "int", nullable=False, min=None, max=None, values=None, of="", longest=None, shape=(), mode="")
+    assert plain == Signature((alone,), strict=False, time_zone="UTC", files=None)
+    assert plain.called == {"a": "a"}
+    with pytest.raises(TypeError, match="called"):
+        Signature((), called={})
     assert Signature(()).strict is False
     assert Signature(()).time_zone == "UTC"
     full = {"name": "b", "type": "string", "nullable": True, "min": 1, "max": 2, "values": ["u", "v"]}
@@ -322,6 +326,167 @@ def test_a_field_is_as_its_signature_says_and_nothing_more():
     assert (read.strict, read.time_zone, read.names) == (True, "Europe/Berlin", {"b", "c"})
     with pytest.raises(ValueError, match=r"gives b the type 'matrix': known are int, float, string, timestamp, bool, list, text"):
         read_signature({"inputs": [{"name": "a", "type": "int"}, {"name": "b", "type": "matrix"}]})
+
+
+# Texts and names as the files of the dataset have them.
+
+FORM = {
+    "decimal": ",",
+    "thousands": ".",
+    "nulls": ["n/a"],
+    "true": ["ja"],
+    "times": ["%d.%m.%Y %H:%M", "epoch seconds"],
+    "header": "any case",
+    "fields": {"floor": "where.house.floor", "size": "Größe", "other": "no.input"},
+    "time_of": {"at": ["day", "hour"]},
+}
+FORMED = read_signature(
+    {
+        "inputs": [
+            {"name": "floor", "type": "int"},
+            {"name": "size", "type": "float", "nullable": True},
+            {"name": "sold", "type": "bool", "nullable": True},
+            {"name": "at", "type": "timestamp", "nullable": True},
+            {"name": "word", "type": "string", "nullable": True},
+            {"name": "id", "type": "string", "nullable": True},
+            {"name": "ID", "type": "string", "nullable": True},
+        ],
+        "files": FORM,
+    }
+)
+EMPTY = dict.fromkeys(["floor", "size", "sold", "at", "word", "id", "ID"])
+
+
+@pytest.mark.parametrize(
+    ("row", "means", "ignored"),
+    [
+        ({"floor": "1.234"}, {"floor": 1234}, ()),
+        ({"floor": "1.000", "size": "1.234,5", "sold": "JA"}, {"floor": 1000, "size": 1234.5, "sold": True}, ()),
+        ({"floor": 1, "size": "n/a", "sold": "n/a", "at": "n/a"}, {"floor": 1}, ()),
+        ({"floor": 1, "size": 1.5, "sold": False, "word": "ja"}, {"floor": 1, "size": 1.5, "sold": False, "word": "ja"}, ()),
+        ({"floor": 1, "at": "29.11.2026 14:00"}, {"floor": 1, "at": "2026-11-29T14:00:00"}, ()),
+        ({"floor": 1, "at": 86400}, {"floor": 1, "at": "1970-01-02T00:00:00+00:00"}, ()),
+        ({" FLOOR ": 2, "GRÖSSE": 3, "Word": "x"}, {"floor": 2, "size": 3, "word": "x"}, ()),
+        ({"floor": 1, "ID": "b", "id": "a", "iD": 1}, "Row 0 has the field 'ID' twice, also as 'iD'.", ()),
+        ({"floor": 1, "ID": "b", "id": "a", "more": 1}, {"floor": 1, "id": "a", "ID": "b"}, ("more",)),
+        ({"where": {"house": {"floor": 3, "door": 1}, "city": "x"}}, {"floor": 3}, ()),
+        ({"where.house.floor": 4}, {"floor": 4}, ()),
+        ({"floor": 5, "where": {"house": {"floor": 3}}}, {"floor": 5}, ()),
+        ({"floor": 5, "where": {"house": 3}}, {"floor": 5}, ()),
+        ({"floor": 5, "where": 3}, {"floor": 5}, ("where",)),
+        ({"where": {"house": 3}}, "Row 0 lacks the field floor.", ()),
+        ({"where": {"house": {"floor": None}}}, "Row 0 lacks the field floor.", ()),
+        ({"floor": 1, "no": {"input": 3}, "house": {}}, {"floor": 1}, ("house", "no")),
+        ({"floor": 1, "day": "2026-11-29", "hour": "7:30"}, {"floor": 1, "at": "2026-11-29 07:30"}, ()),
+        ({"floor": 1, "day": "2026-11-29", "hour": 17}, {"floor": 1, "at": "2026-11-29 17:00"}, ()),
+        ({"floor": 1, "day": "2026-11-29", "hour": 7.0}, {"floor": 1, "at": "2026-11-29 07:00"}, ()),
+        ({"floor": 1, "day": "2026-11-29", "hour": None}, {"floor": 1}, ("day", "hour")),
+        ({"floor": 1, "day": 5, "hour": 7}, {"floor": 1}, ("day", "hour")),
+        ({"floor": 1, "day": "2026-11-29"}, {"floor": 1}, ("day",)),
+        ({"floor": 1, "at": 0, "day": "2026-11-29", "hour": 7}, {"floor": 1, "at": "1970-01-01T00:00:00+00:00"}, ("day", "hour")),
+        ({"floor": "n/a"}, "Row 0: floor must not be null.", ()),
+        ({"floor": 1, "word": "n/a"}, "Row 0: word is 'n/a', a word for a missing value in the files of its dataset: send null.", ()),
+    ],
+)
+def test_names_and_texts_of_a_request_are_read_as_in_files(row, means, ignored):
+    """SE-12, DM-18: by another header, in any case, nested or in two fields; exact names and JSON's own values come first."""
+    if isinstance(means, str):
+        assert refusal(body(row), FORMED) == means
+    else:
+        request = read_request(body(row), FORMED)
+        assert (request.rows, request.ignored) == ([{**EMPTY, **means}], ignored)
+
+
+def test_the_parts_of_a_time_may_be_inputs_themselves():
+    """DM-18: under their own name or another; they stay, and a caller who sends both parts alone is not told that the time is missing."""
+    at = {"name": "at", "type": "timestamp"}
+    for fields, day in (({}, "day"), ({"date": "day"}, "date")):
+        inputs = [at, {"name": day, "type": "string"}, {"name": "hour", "type": "int"}]
+        signature = read_signature({"inputs": inputs, "files": {"time_of": {"at": ["day", "hour"]}, "fields": fields}})
+        request = read_request(body({"day": "2026-11-29", "hour": 7}), signature)
+        assert (request.rows, request.ignored) == ([{"at": "2026-11-29 07:00", day: "2026-11-29", "hour": 7}], ())
+
+
+def test_an_event_time_may_be_written_as_in_files():
+    """DM-18: In a form that the dataset declares, or as a count of seconds."""
+    for written, moment in (("29.11.2026 14:00", "2026-11-29T14:00:00+00:00"), (86400, "1970-01-02T00:00:00+00:00")):
+        assert read_request(body({"floor": 1}, meta={"tags": {"event_time": written}}), FORMED).event_time == moment
+    assert refusal(body({"floor": 1}, meta={"tags": {"event_time": "29.13.2026 14:00"}}), FORMED) == (
+        "meta.tags.event_time must be a time like 2013-02-01T06:00:00, not '29.13.2026 14:00'."
+    )
+
+
+def test_a_value_that_does_not_fit_is_told_how_files_write_it():
+    """SC-07: Of a text alone, with its row, also a time; where nothing is declared, nothing is added."""
+    forms = (
+        "(texts are read as in files: decimal mark ',' and thousands mark '.'; true 'ja'; missing 'n/a'; "
+        "times '%d.%m.%Y %H:%M', 'epoch seconds')"
+    )
+    for row, said in (
+        ({"floor": "1.5"}, f"floor must be a whole number, not '1.5' {forms}."),
+        ({"floor": True}, "floor must be a whole number, not true."),
+        ({"floor": 1, "at": "noon"}, f"at must be a time like 2013-02-01T06:00:00, not 'noon' {forms}."),
+        ({"floor": 1, "at": True}, "at must be a time like 2013-02-01T06:00:00, not true."),
+    ):
+        assert refusal(body({"floor": 1}, row), FORMED) == f"Row 1: {said}"
+
+
+def test_words_for_nothing_stay_words_where_something_must_be_sent():
+    """SC-07: The word is a value where the input is not nullable, or the dataset declares no such words."""
+    for nullable, nulls in ((False, ["n/a"]), (True, [])):
+        inputs = [{"name": "word", "type": "string", "nullable": nullable}]
+        signature = read_signature({"inputs": inputs, "files": {"nulls": nulls, "decimal": ","}})
+        assert read_request(body({"word": "n/a"}), signature).columns["word"].tolist() == ["n/a"]
+    listed = {"name": "kind", "type": "string", "nullable": True, "values": ["n/a", "b"]}
+    signature = read_signature({"inputs": [listed], "files": {"nulls": ["n/a"]}})
+    assert read_request(body({"kind": "b"}, {"kind": None}), signature).columns["kind"].tolist() == ["b", None]
+    assert refusal(body({"kind": "b"}, {"kind": "n/a"}), signature).startswith("Row 1: kind is 'n/a', a word for a missing value")
+
+
+def test_a_field_twice_is_told_of_its_first_row_and_each_field():
+    """SC-07: Two fields that are there twice are both told, each with its first row."""
+    rows = [{"floor": 1, "Size": 1, "SIZE": 2}, {"floor": 1, "Size": 1, "SIZE": 2, "word": "a", "Word": "b"}]
+    assert refusal(body(*rows), FORMED) == (
+        "Row 0 has the field 'size' twice, also as 'SIZE'. Row 1 has the field 'word' twice, also as 'Word'."
+    )
+
+
+def test_values_that_are_no_scalars():
+    """DM-18, SC-07: A list, a text and an array come as cells, null where it may be; a misfit is told with its row."""
+    given = [
+        {"name": "tags", "type": "list", "of": "string", "nullable": True, "longest": 2},
+        {"name": "map", "type": "array", "of": "int", "shape": [1, 2], "nullable": True},
+        {"name": "note", "type": "text"},
+    ]
+    signature = read_signature({"inputs": given, "files": {"nulls": ["n/a"]}})
+    assert [(one.of, one.longest, one.shape, one.mode) for one in signature.inputs] == [
+        ("string", 2, (), ""),
+        ("int", None, (1, 2), ""),
+        ("", None, (), ""),
+    ]
+    columns = read_request(body({"tags": ["a", "b"], "map": [[1, 2]], "note": "n/a"}, {"note": "x"}), signature).columns
+    assert [columns["tags"][0].tolist(), columns["tags"][1], columns["tags"].shape] == [["a", "b"], None, (2,)]
+    assert [columns["map"][0].tolist(), columns["map"][1]] == [[1, 2], None]
+    assert columns["note"].tolist() == ["n/a", "x"]
+    rows = [{"note": "x"}, {"note": None, "tags": ["a", "b", "c"], "map": 1}]
+    assert refusal(body(*rows), signature) == (
+        "Row 1: tags has 3 elements, and it must be a list of at most 2 words. Row 1: map must be 1 x 2 whole numbers, not 1. "
+        "Row 1: note must not be null."
+    )
+
+
+def test_wrong_rows_wrong_values_and_wrong_meta_are_told_together():
+    """SC-07: The first of each, a value with the row that the caller sent it in, also behind fields that every row lacks."""
+    given = read_signature({"inputs": [{"name": name, "type": "int"} for name in ("a", "b", "c")], "strict": True})
+    rows = [7, {"b": 1, "c": 1, "x": 0}, 8, {"b": "u", "c": 2, "y": 0}, {"a": 1, "b": "v", "c": None}, {"b": 1}]
+    assert refusal(body(*rows, meta=[]), given) == (
+        "Row 0 is not an object of field names and values. Row 1 has the unknown field 'x': the fields are a, b, c. "
+        "Row 1 lacks the field a. Row 5 lacks the field c. Row 3: b must be a whole number, not 'u'. Row 4: c must not be null. "
+        "meta must be an object."
+    )
+    assert refusal(body({"b": 1, "c": "w"}), given) == "Row 0 lacks the field a. Row 0: c must be a whole number, not 'w'."
+    at = read_signature({"inputs": [{"name": "at", "type": "timestamp"}], "files": {"times": ["epoch seconds"]}})
+    assert refusal(body({}), at) == "Row 0 lacks the field at."
 
 
 def test_bounds_are_themselves_allowed():
