@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from perennial.commands._sample import lines_of_form, read_sample
 from perennial.data.readers import read_batch, refuse_nulls
-from perennial.data.readers.packing import form_of
+from perennial.data.readers.packing import Archive, form_of
 from perennial.data.readers.proposals import declaration, propose
 from perennial.errors import BatchRefused, UnknownName
 from perennial.specs import Column, DatasetSpec, FileForm
@@ -721,11 +721,49 @@ def test_the_files_of_an_archive_are_read_in_order_of_name(land):
 
 @pytest.mark.parametrize(
     ("name", "form"),
-    [("A.Csv", ".csv"), ("a.json.GZ", ".json"), ("a.orc", ".orc"), ("a.zip", ""), ("a.tar.gz", ""), ("a.parquet.gz", ""), ("a.txt", "")],
+    [
+        ("A.Csv", ".csv"),
+        ("a.json.GZ", ".json"),
+        ("a.orc", ".orc"),
+        ("a.zip", ""),
+        ("a.tar.gz", ""),
+        ("a.parquet.gz", ""),
+        ("a.txt", ""),
+        *((f"a{form}", form) for form in (".avro", ".npz", ".xlsx", ".xlsm", ".ods")),
+    ],
 )
 def test_the_extension_says_how_a_file_is_read(name, form):
     """DM-01: Upper case counts like lower, packing does not count, and an archive has no form of its own."""
     assert form_of(name) == form
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar", ".tgz"])
+def test_an_archive_has_its_files_in_order_of_name_and_in_its_own(land, kind):
+    """DM-01: Files that are hidden or folders are none of them; each is opened by its name."""
+    files = [("b.csv", "1"), ("sub/.hidden/a.csv", "2"), ("a.csv", "3"), ("__MACOSX/d.csv", "4"), ("sub/c.csv", "5")]
+    out = io.BytesIO()
+    if kind == ".zip":
+        with zipfile.ZipFile(out, "w") as archive:
+            for name, content in [("sub/", ""), *files]:
+                archive.writestr(name, content)
+    else:
+        with tarfile.open(fileobj=out, mode="w:gz" if kind == ".tgz" else "w") as archive:
+            for name, content in [("sub", ""), *files]:
+                member = tarfile.TarInfo(name)
+                member.size, member.type = len(content), tarfile.REGTYPE if content else tarfile.DIRTYPE
+                archive.addfile(member, io.BytesIO(content.encode()))
+    with Archive.opened(land(f"a{kind}", out.getvalue())) as archive:
+        assert [len(archive.members), archive.names, archive.checked("a")] == [5, *[["a.csv", "b.csv", "sub/c.csv"]] * 2]
+        assert archive.in_its_order(["sub/c.csv", "a.csv", "b.csv", "x.csv"]) == ["b.csv", "a.csv", "sub/c.csv"]
+        assert archive.in_its_order(["a.csv"]) == ["a.csv"]
+        assert [archive.open(name).read() for name in archive.names] == [b"3", b"1", b"5"]
+
+
+@pytest.mark.parametrize("name", ["a.csv.zip", "a.csv.gz", "a.xlsx", "a.txt", "zip"])
+def test_what_is_no_archive_by_its_name_is_not_opened(tmp_path, name):
+    """DM-01: A packed file is none, nor is one that no reader knows; whether it is there is not asked."""
+    with Archive.opened(tmp_path / name) as archive:
+        assert archive is None
 
 
 @pytest.mark.parametrize("chunk", [100, 1 << 20])

@@ -13,7 +13,10 @@ import pyarrow.parquet
 import pytest
 
 from perennial.data.readers import read_batch, refuse_nulls, refuse_too_large
+from perennial.data.readers.columns import ColumnsDiffer, column_called, under_spec_names
+from perennial.data.readers.values import Misfit, type_of, typed
 from perennial.errors import BatchRefused
+from perennial.specs import Column, FileForm
 
 HEADER = "sold,shop,amount,items,open"
 LINE = "2013-01-01 00:00:00,a,1.5,1,true"
@@ -415,3 +418,76 @@ def test_the_file_is_named_whose_number_does_not_fit(read, refusal, file, change
     """DM-02: beyond the finite numbers, the exact ones, and 64 bits: refused, and never another number."""
     rows = read("good.csv", lines(LINE))
     assert refusal(file, parquet(rows, **changed)).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("header", "form", "column"),
+    [
+        ("shop", {}, "shop"),
+        (" shop ", {}, "shop"),
+        ("Shop", {}, None),
+        ("SHOP", {"header": "any case"}, "shop"),
+        ("Filiale", {"fields": {"shop": "Filiale", "open": "offen"}}, "shop"),
+        ("offen", {"fields": {"shop": "Filiale", "open": "offen"}}, "open"),
+        ("filiale", {"fields": {"shop": "Filiale"}}, None),
+        ("zoo", {}, None),
+    ],
+)
+def test_the_column_that_a_header_means(spec, header, form, column):
+    """DM-10: Its own name or the one declared for files, compared as the form says; any other means none."""
+    meant = column_called(header, spec.model_copy(update={"files": FileForm(**form)}))
+    assert meant == next((one for one in spec.columns if one.name == column), None)
+
+
+def test_a_refusal_of_columns_has_those_that_can_be_looked_at(spec):
+    """DM-10: Whatever the order of the file, those of the spec that are there once, in its order: their values are looked at too."""
+    names = ["zoo", "open", "items", " shop", "items"]
+    values = [pa.chunked_array([[place, place]]) for place in range(5)]
+    with pytest.raises(ColumnsDiffer, match="lacks the columns sold, amount and has unexpected columns zoo and has twice the") as refused:
+        under_spec_names(pa.table(values, names=names), spec, "a.csv", [])
+    assert refused.value.rows.to_pydict() == {"shop": [3, 3], "open": [1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        ({"type": "int"}, pa.int64()),
+        ({"type": "float"}, pa.float64()),
+        ({"type": "string"}, pa.string()),
+        ({"type": "timestamp"}, pa.timestamp("us")),
+        ({"type": "bool"}, pa.bool_()),
+        ({"type": "text"}, pa.string()),
+        ({"type": "list", "of": "int"}, pa.list_(pa.int64())),
+    ],
+)
+def test_the_type_that_a_column_has_in_the_table(column, kind):
+    """DM-18: Of each type of column; of a list by what it holds."""
+    assert type_of(Column(name="a", **column)) == kind
+
+
+def test_a_column_of_no_scalars_is_read_by_its_kind():
+    """DM-01, DM-10: Also where equal values are stored once; the row of a value that does not fit is counted from 1."""
+    column = Column(name="tags", type="list", of="int", nullable=True)
+    texts = pa.chunked_array([pa.array(["[1, 2]", None, "[1, 2]", "[]"]).dictionary_encode()])
+    assert typed(texts, column, FileForm(), "UTC", []).to_pylist() == [[1, 2], None, [1, 2], []]
+    with pytest.raises(Misfit) as refused:
+        typed(pa.chunked_array([["[1]", '["a"]']]), column, FileForm(), "UTC", [])
+    assert refused.value.why == "tags has 'a' as element 0, which must be a whole number (row 2)"
+
+
+def test_infinite_numbers_are_taken_where_they_may_be():
+    """DM-10: Refused with their row unless whoever reads the file can use them; not a number is null either way."""
+    column, values = Column(name="x", type="float", nullable=True), pa.chunked_array([[1.0, float("nan"), float("inf")]])
+    with pytest.raises(Misfit, match=r"x is 'inf' in row 3, which is not finite"):
+        typed(values, column, FileForm(), "UTC", [])
+    assert typed(values, column, FileForm(), "UTC", [], infinite=True).to_pylist() == [1.0, None, float("inf")]
+
+
+def test_what_is_taken_otherwise_than_it_stands_there_is_remarked():
+    """DM-18: An hour that comes twice in the dataset's zone, and a word for nothing in the dataset's form."""
+    column, remarks = Column(name="at", type="timestamp", nullable=True), []
+    texts = pa.chunked_array([["3.11.2013 01:30", "n/a"]])
+    found = typed(texts, column, FileForm(times=("%d.%m.%Y %H:%M",), nulls=("n/a",)), "America/New_York", remarks)
+    assert found.to_pylist() == [datetime(2013, 11, 3, 1, 30), None]
+    lies = "1 time of at lies in the hour from 2013-11-03 01:00, which comes twice in America/New_York: an offset would tell which"
+    assert remarks == [lies]

@@ -548,3 +548,4 @@ def test_absent_classes_of_a_split_by_group_are_no_matter_of_days():
     """DM-12, MO-13: The sentence names what would help: a larger share, not more days."""
     said = has_every_class({"late": 0, "on_time": 9}, ["2013-01-01", "2013-01-07"], "groups").sentence
     assert said == "no row of the test part is `late`, so nothing is shown of such rows: a larger split.test_share may have some"
+    assert has_every_class({"late": 1}, ["2013-01-01", "2013-01-07"], "random").sentence == "the test part has rows of every class"

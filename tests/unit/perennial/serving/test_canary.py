@@ -596,3 +596,16 @@ def test_what_is_compared():
     assert compare(theirs, ours, None) == {"errors": Counts(20, 2, 10, 1), "unreadable": Counts(0, 0, 8, 8)}
     assert set(compare(Arm(1), Arm(1), None)) == {"errors"}
     assert set(compare(Arm(1), theirs, 5.0)) == set(compare(theirs, Arm(1), 5.0)) == {"errors"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "requests"),
+    [({}, 314), ({"max_error_rate": 0.1}, 30), ({"max_error_rate": 0.5}, 5), ({"promotion_alpha": 0.001}, 710)],
+)
+def test_how_many_requests_show_an_error_rate_below_its_limit(settings, requests):
+    """SE-06: The fewest without a failure that do: one request fewer does not yet."""
+    release = ReleaseSpec(**settings)
+    assert canary.requests_to_promote(release) == requests
+    for count in (requests - 1, requests):
+        evidence = [canary._rarity(Counts(candidate_requests=count), share, release.max_error_rate) for share in canary.RARE]
+        assert (average(evidence, canary.RARE_WEIGHTS) >= 1 / release.promotion_alpha) == (count == requests)

@@ -319,6 +319,7 @@ def test_a_field_is_as_its_signature_says_and_nothing_more():
     with pytest.raises(TypeError, match="called"):
         Signature((), called={})
     assert Signature(()).strict is False
+    assert Signature(()).files is None
     assert Signature(()).time_zone == "UTC"
     full = {"name": "b", "type": "string", "nullable": True, "min": 1, "max": 2, "values": ["u", "v"]}
     read = read_signature({"inputs": [full, {"name": "c", "type": "int", "values": []}], "strict": 1, "time_zone": "Europe/Berlin"})

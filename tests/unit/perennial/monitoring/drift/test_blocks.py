@@ -184,6 +184,25 @@ def test_moments_of_profiles_are_those_of_their_rows():
     assert joint.means[:4] == pytest.approx(joint.means[4:])
 
 
+def test_a_missing_text_or_list_is_counted_once():
+    """MN-01, DM-14: By its first measure, on both sides: all its measures lack then, which is no more news."""
+    kinds = {"note": pa.string(), "sizes": pa.list_(pa.float64())}
+    sides = [
+        rows_by_day(
+            {"n": [1.0, None] * 5, "note": pa.array(["a b", None] * 5, kinds["note"]), "sizes": pa.array(sizes, kinds["sizes"])}, 5, first
+        )
+        for first, sizes in ((1, [[1.0, 2.0]] * 8 + [None] * 2), (3, [None] * 3 + [[2.0]] * 7))
+    ]
+    layout = fit_layout(sides[0], ["n", "note", "sizes"], types={"note": "text"})
+    columns, _ = columns_of(*(profile(side, layout, day="day") for side in sides))
+    assert {column.name: column.nulls.tolist() for column in columns if column.nulls.any()} == {
+        "n": [2, 3, 2, 3],
+        "note[characters]": [2, 3, 2, 3],
+        "sizes[length]": [0, 2, 3, 0],
+    }
+    assert len(columns) == 1 + 3 + 4
+
+
 def test_what_was_skipped_hides_no_column_after_it():
     """MN-01: the columns that follow one of the calendar are compared."""
     table = rows_by_day({"m": ["jan"] * 20 + ["feb"] * 20, "n": [float(i % 7) for i in range(40)]}, 20)
