@@ -253,10 +253,11 @@ def _answers(rows: Rows, model: Model, form: Form) -> list[tuple[str, float | No
         return [("", None)] * len(rows.keys)
     if not model.spec.classes:
         same = not model.feed or all(_label_of(model, form.predicted.name, probe) == probe for probe in PROBES)
-        return [(text(float(value)) or "" if same else "", None) for value in rows.scores[:, 0]]
+        return [(text(float(value)) or "" if same and math.isfinite(value) else "", None) for value in rows.scores[:, 0]]
     likeliest = rows.scores.argmax(axis=1)
     return [
-        (form.choices[place] if form.choices else "", float(scores[place])) for place, scores in zip(likeliest, rows.scores, strict=True)
+        (form.choices[place] if form.choices else "", float(scores[place])) if np.isfinite(scores).all() else ("", None)
+        for place, scores in zip(likeliest, rows.scores, strict=True)
     ]
 
 

@@ -85,7 +85,8 @@ def doubtful_labels(model: Model, *, logged: bool) -> tuple[Doubt | None, Rows |
         return None, None, str(error)
     if isinstance(rows, str):
         return None, None, rows
-    rows = rows.take(np.flatnonzero(np.isfinite(rows.given)).tolist())
+    known = np.isin(rows.given, np.arange(len(model.spec.classes)))  # and what the model has no numbers for tells nothing
+    rows = rows.take(np.flatnonzero(known & (rows.scores is not None and np.isfinite(rows.scores).all(axis=1))).tolist())
     if not rows.keys or rows.scores is None:
         return None, None, f"No labelled row is one that {model.name} was not trained on."
     about = f"{len(rows.keys):,} labelled {rows.source} that {model.name} was not trained on."

@@ -8,6 +8,7 @@ Doubtful labels: No version serves yet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
@@ -18,6 +19,7 @@ from perennial.pages import code, document, table_of
 
 SHOWN = 20  # doubtful labels and rows held back that the text names; the page and JSON have more
 ON_PAGE = 500
+MOST_CLASSES = 20  # of a matrix on the page; of more the largest cells are listed
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,15 @@ def _name(person: Person) -> str:
 
 
 def _mistakes(person: Person) -> list[str]:
-    """What a person said where something else was agreed on."""
-    return [
-        f"said {said} for {agreed} {count} times"
+    """What a person said where something else was agreed on, the most frequent first."""
+    mistakes = [
+        (count, f"said {said} for {agreed} {count} times")
         for agreed, counts in person.said.items()
         for said, count in counts.items()
         if said != agreed
     ]
+    told = [words for _, words in sorted(mistakes, key=lambda mistake: -mistake[0])]
+    return told if len(told) <= SHOWN else [*told[:SHOWN], f"and {len(told) - SHOWN} more"]
 
 
 def _doubt_words(report: Report) -> str:
@@ -180,6 +184,10 @@ def _agreement_sections(report: Report) -> list[str]:
 
 def _confusion(person: Person) -> str:
     said = sorted({said for counts in person.said.values() for said in counts})
+    if max(len(said), len(person.said)) > MOST_CLASSES:
+        cells = [(agreed, word, count) for agreed, counts in person.said.items() for word, count in counts.items()]
+        table = _largest(("agreed on", "said", "rows"), cells)
+        return f"<details><summary>{escape(_name(person))} against what was agreed on</summary>{table}</details>"
     rows = [
         (escape(agreed), *(f"<b>{counts.get(word, 0):,}</b>" if word == agreed else f"{counts.get(word, 0):,}" for word in said))
         for agreed, counts in person.said.items()
@@ -192,7 +200,20 @@ def _doubt_sections(report: Report) -> list[str]:
     sections = ["<h2>Doubtful labels</h2>", f"<p>{code(report.about_doubt)}</p>"]
     if report.doubt is None:
         return sections
-    joint = [(escape(name), *(f"{count:,}" for count in counts)) for name, counts in zip(report.classes, report.doubt.joint, strict=True)]
+    if len(report.classes) > MOST_CLASSES:
+        matrix = _largest(
+            ("labelled", "confidently", "rows"),
+            [
+                (given, answer, count)
+                for given, counts in zip(report.classes, report.doubt.joint, strict=True)
+                for answer, count in zip(report.classes, counts, strict=True)
+            ],
+        )
+    else:
+        joint = [
+            (escape(name), *(f"{count:,}" for count in counts)) for name, counts in zip(report.classes, report.doubt.joint, strict=True)
+        ]
+        matrix = table_of(("labelled", *(f"confidently {name}" for name in report.classes)), joint)
     labels = [
         (escape(one.key), escape(one.given), escape(one.answer), f"{one.probability:.3f}", f"{one.probability_of_given:.3f}")
         for one in report.doubtful[:ON_PAGE]
@@ -200,10 +221,16 @@ def _doubt_sections(report: Report) -> list[str]:
     return [
         *sections,
         f"<p>{escape(_doubt_words(report))}</p>",
-        table_of(("labelled", *(f"confidently {name}" for name in report.classes)), joint),
+        matrix,
         table_of(("Row", "Label", "Model", "Probability", "of the label"), labels) if labels else "",
         _more(len(report.doubtful)),
     ]
+
+
+def _largest(heads: tuple[str, str, str], cells: Sequence[tuple[str, str, int]]) -> str:
+    """The cells of a matrix that are no agreement, those with most rows first."""
+    apart = sorted((cell for cell in cells if cell[0] != cell[1] and cell[2]), key=lambda cell: -cell[2])
+    return table_of(heads, [(escape(one), escape(other), f"{count:,}") for one, other, count in apart[:ON_PAGE]]) + _more(len(apart))
 
 
 def _more(count: int) -> str:

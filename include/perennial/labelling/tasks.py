@@ -20,6 +20,7 @@ import base64
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -138,9 +139,11 @@ def plain_csv(tasks: Sequence[Task], form: Form) -> str:
     writer = csv.writer(sink, lineterminator="\n")
     heads = [f"_input_{name}" if name in labels else name for name in inputs]  # what is to be filled in has its name alone
     writer.writerow([*key, *labels, PERSON, KEY, ANSWER, SCORE, VERSION, GIVEN, REASON, PROBABILITY, *heads])
+    choices = form.choices_of(form.predicted)
     for task in tasks:
         shown = [_shown(value) for value in _json({name: task.inputs[name] for name in inputs}).values()]
-        about = [task.answer, "" if task.score is None else f"{task.score:.6g}", task.version, task.given, task.reason, task.probability]
+        answer, given = (_shown(word) if choices else word for word in (task.answer, task.given))  # without choices they are numbers
+        about = [answer, "" if task.score is None else f"{task.score:.6g}", task.version, given, task.reason, task.probability]
         named = json.dumps(_json(task.key), ensure_ascii=False)  # a table program may write numbers and times of a column in its own way
         writer.writerow([*map(_shown, _json(task.key).values()), *("" for _ in labels), "", named, *about, *shown])
     return sink.getvalue()
@@ -162,6 +165,8 @@ def _plain(value: Any) -> Any:
         return None
     if isinstance(value, bytes):
         return f"({len(value):,} bytes)"
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)  # JSON has no such number
     if isinstance(value, (datetime, date)):
         return value.isoformat()
     return value if isinstance(value, (bool, int, float, str)) else str(value)

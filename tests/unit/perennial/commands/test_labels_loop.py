@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pytest
 
 from perennial import discovery
-from perennial.commands import labels
+from perennial.commands import _labels_rows, labels
 from perennial.commands._labels_choose import values_of_classes
 from perennial.data.readers import schema
 from perennial.data.snapshots import model_snapshot, table_of
@@ -327,6 +327,26 @@ def test_doubtful_labels_are_asked_about_again(store: FolderStore, tmp_path: Pat
     rows = snapshot.rows()
     now = {str([row.carrier, row.scheduled_departure.isoformat(), str(row.distance)]): row.late for row in rows.itertuples()}
     assert {now[key] for key in wrong} == {"late"}
+
+
+def test_answers_that_are_no_numbers_say_nothing(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DM-10: A version that answers a row with what is no number prefills no task of it, and doubts no label by it."""
+    whole = _labels_rows.score
+
+    def some_broken(*given: Any) -> Any:
+        scores = whole(*given)
+        scores[::2] = np.nan
+        return scores
+
+    monkeypatch.setattr(_labels_rows, "score", some_broken)
+    labelled(store, tmp_path)
+    tasks = tasks_in(tmp_path / "all.json")
+    assert sum("predictions" in task for task in tasks) == len(tasks) // 2
+    go(store, "report", tmp_path / "labels.html")
+    unseen = table_of(store, TRIPS).scan(["carrier"], pc.field("scheduled_departure") >= datetime(2013, 2, 16)).num_rows
+    assert f"Doubtful labels: {unseen // 2} labelled rows" in capsys.readouterr().out
 
 
 def numbers(rule: Callable[[float], float]) -> Any:

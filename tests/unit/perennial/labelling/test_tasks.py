@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -47,6 +48,23 @@ def test_a_table_program_computes_nothing() -> None:
     (row,) = csv.DictReader(io.StringIO(plain_csv([TASK], Form(TARGET, ()))))
     assert (row["flat"], row["note"], row["_input_note"]) == ("'=1+1", "", "'=cmd()")  # `note` is to be filled in
     assert (json.loads(row["_key"]), row["price"], row["_answer"]) == ({"flat": "=1+1"}, "", "9.5")
+
+
+def test_an_answer_is_no_formula_either() -> None:
+    """DM-10: Classes may be called like formulas; a number is left as it is."""
+    form = Form(Target("t", TARGET.key, (Column(name="kind", type="string"),), "known"), ("=cmd()", "-"))
+    task = Task({"flat": "1"}, {}, "unsure", 1.0, answer="=cmd()", given="-")
+    (row,) = csv.DictReader(io.StringIO(plain_csv([task], form)))
+    assert (row["_answer"], row["_given"]) == ("'=cmd()", "'-")
+    (row,) = csv.DictReader(io.StringIO(plain_csv([replace(task, answer="-1.5", given="")], Form(TARGET, ()))))
+    assert (row["_answer"], row["_given"]) == ("-1.5", "")
+
+
+def test_infinite_inputs_are_shown() -> None:
+    """DM-10: JSON has no infinite number: it is shown as text, in lists too."""
+    task = Task({"flat": "1"}, {"area": np.float64(np.inf), "each": np.array([1.0, -np.inf, np.nan])}, "random", 0.5)
+    (shown,) = json.loads(json.dumps(label_studio([task], Form(TARGET, ())), allow_nan=False))
+    assert shown["data"]["_inputs"] == {"area": "inf", "each": [1.0, "-inf", None]}
 
 
 def test_keys_come_back_as_they_left() -> None:
