@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -59,5 +60,10 @@ def rows_that_came(store: Store, spec: DatasetSpec, table: Table, batch: Batch) 
     with tempfile.TemporaryDirectory(prefix="perennial-again-") as scratch:
         path = Path(scratch) / Path(file.name).name
         store.download(file.key, path)
-        landed, part = read_landed(store, spec, table, file, path, table.batches, [])
+        landed, part = read_landed(store, spec, table, file, path, lambda: _in_then(table, batch), [])
         return one_per_key(as_in_table(landed, spec, file, part).rows, Rule.of(spec))[0]
+
+
+def _in_then(table: Table, batch: Batch) -> list[Batch]:
+    """The batches that came before one, as they were then: one that was removed since was in, else the batch would not be."""
+    return [replace(other, removed=None) for other in table.batches() if other.added.version < batch.added.version]

@@ -123,6 +123,18 @@ def test_what_was_kept_out_by_it_comes_in(house: Any) -> None:
     assert first.rows() == [(1, 6, 60), (2, 2, 20)]
 
 
+def test_a_file_that_grew_is_read_as_it_was_taken(house: Any) -> None:
+    """DM-02, DM-06: Without the rows that it began with, also once the batch that brought those is removed: no other stays in for that."""
+    house = house(KEYED)
+    house.take("a.csv", ONE, TWO)
+    beginning = receipts(house.store, "orders")[-1].digest
+    house.take("b.csv", THREE)
+    house.take("a.csv", ONE, TWO, THREE, FOUR)
+    house.remove(beginning)
+    assert house.remove("b.csv") == 0
+    assert house.rows() == [THREE[:3], FOUR[:3]]
+
+
 def test_a_file_that_is_gone_is_asked_for(house: Any) -> None:
     """DM-06: The batch stays until it is back, under whatever time: nothing is lost for the want of it."""
     house = house(KEYED)
