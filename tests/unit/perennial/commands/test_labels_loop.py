@@ -340,13 +340,15 @@ def test_answers_that_are_no_numbers_say_nothing(
         scores[::2] = np.nan
         return scores
 
-    monkeypatch.setattr(_labels_rows, "score", some_broken)
     labelled(store, tmp_path)
-    tasks = tasks_in(tmp_path / "all.json")
-    assert sum("predictions" in task for task in tasks) == len(tasks) // 2
+    monkeypatch.setattr(_labels_rows, "score", some_broken)
     go(store, "report", tmp_path / "labels.html")
     unseen = table_of(store, TRIPS).scan(["carrier"], pc.field("scheduled_departure") >= datetime(2013, 2, 16)).num_rows
     assert f"Doubtful labels: {unseen // 2} labelled rows" in capsys.readouterr().out
+    shutil.rmtree(store.path / "tables" / "arrivals")
+    go(store, "choose", tmp_path / "tasks.json", count=999, by="random", again=True)
+    tasks = tasks_in(tmp_path / "tasks.json")
+    assert sum("predictions" in task for task in tasks) == len(tasks) // 2
 
 
 def numbers(rule: Callable[[float], float]) -> Any:
