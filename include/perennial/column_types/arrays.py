@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from perennial.column_types.kind import ColumnKind, Declared, Sql, Unfit, UnfitRow, from_json, refuse_times, shown
+from perennial.column_types.kind import ColumnKind, Declared, Sql, Unfit, UnfitRow, from_json, logged_elements, refuse_times, shown
 from perennial.encoding import EXACT
 
 if TYPE_CHECKING:
@@ -137,13 +137,18 @@ class Arrays(ColumnKind):
     @property
     def logged(self) -> tuple[tuple[str, ...], Callable[[Declared], Sql], str]:
         """An array, nested or flat."""
-        return ("ARRAY",), _logged, "no array"
+        return ("ARRAY",), _logged, "no array of its shape"
 
 
 def _logged(column: Declared) -> Sql:
     """Takes the numbers out of nested lists, whose brackets alone say where one ends."""
-    kind = "double[]" if column.of == "float" else "bigint[]"
-    return lambda text, kind_of_text: f"try_cast(try_cast('[' || regexp_replace({text}, '[\\[\\]\\s]+', '', 'g') || ']' as json) as {kind})"
+    of_shape = f"len(elements) = {math.prod(column.shape)}"
+
+    def sql(text: str, kind: str) -> str:
+        flat = f"'[' || regexp_replace({text}, '[\\[\\]\\s]+', '', 'g') || ']'"
+        return logged_elements(flat, column.of, of_shape, missing=column.of == "float")
+
+    return sql
 
 
 def flattened(values: pa.Array) -> tuple[tuple[int, ...], pa.Array]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from perennial.encoding import EXACT
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -141,6 +143,35 @@ def from_json(text: str, wanted: str) -> Any:
     except (ValueError, RecursionError):
         raise Unfit(wanted) from None
     return value
+
+
+_NUMBER = "json_type(x) in ('BIGINT', 'UBIGINT', 'DOUBLE')"
+_ELEMENT = {  # type in a table, and what a logged element x must be, as a request's must
+    "float": ("double", f"{_NUMBER} and isfinite(try_cast(x as double))"),
+    "int": (
+        "bigint",
+        f"{_NUMBER} and case when json_type(x) = 'DOUBLE' then try_cast(x as double) = trunc(try_cast(x as double)) "
+        f"and abs(try_cast(x as double)) < {EXACT} else try_cast(x as bigint) is not null end",
+    ),
+    "string": ("varchar", "json_type(x) = 'VARCHAR'"),
+}
+
+
+def logged_elements(array: str, of: str, condition: str = "true", *, missing: bool = False) -> str:
+    """The SQL of the elements of a JSON array; null where one of them is not what a request may have.
+
+    Args:
+        array: SQL of the array's text.
+        of: what its elements are.
+        condition: SQL of what else must hold of `elements`.
+        missing: whether elements may be null.
+    """
+    kind, fits = _ELEMENT[of]
+    as_json = f"try_cast({array} as json)"
+    elements = f"try_cast({as_json} as json[])"
+    is_one = f"(x is null or ({fits}))" if missing else f"coalesce({fits}, false)"
+    whole = f"len(list_filter({elements}, lambda x: {is_one})) = len({elements})"
+    return f"case when {whole} and {condition.replace('elements', elements)} then try_cast({as_json} as {kind}[]) end"
 
 
 def shown(value: object) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from perennial.column_types.kind import ColumnKind, Declared, Sql, Unfit, UnfitRow, from_json, refuse_times, shown
+from perennial.column_types.kind import ColumnKind, Declared, Sql, Unfit, UnfitRow, from_json, logged_elements, refuse_times, shown
 from perennial.encoding import EXACT
 
 if TYPE_CHECKING:
@@ -151,14 +151,9 @@ class Lists(ColumnKind):
     @property
     def logged(self) -> tuple[tuple[str, ...], Callable[[Declared], Sql], str]:
         """An array without an element that is missing or of another type."""
-        types = {"float": "double[]", "int": "bigint[]", "string": "varchar[]"}
 
         def sql(column: Declared) -> Sql:
-            def of_text(text: str, kind: str) -> str:
-                array = f"try_cast(try_cast({text} as json) as {types[column.of]})"
-                return f"case when len(list_filter({array}, lambda x: x is null)) = 0 then {array} end"
-
-            return of_text
+            return lambda text, kind: logged_elements(text, column.of)
 
         return ("ARRAY",), sql, "no list of what the column holds"
 

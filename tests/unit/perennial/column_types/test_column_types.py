@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -179,3 +180,36 @@ def test_elements_of_another_kind_are_told_with_their_column(tmp_path: Path, col
     pq.write_table(pa.table({**missing, column: values}), tmp_path / "a.parquet")
     with pytest.raises(BatchRefused, match=said):
         read_batch(tmp_path / "a.parquet", spec)
+
+
+ELEMENTS = [
+    "[1, 2]", "[1.5, 2]", "[2.0, 1]", '["x", "1"]', '["1", 2]', "[true, 1]", "[null, 1]", "[]", "[1]", "[1, 2, 3]",
+    "[9223372036854775808, 1]", "[-9223372036854775808, 1]", "[9007199254740992.0, 1]", "[1e400, 1]", '[{"a": 1}, 2]', '["a]b", "\\u00e9"]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        Column(name="x", type="list", of="float"),
+        Column(name="x", type="list", of="int"),
+        Column(name="x", type="list", of="string"),
+        Column(name="x", type="array", of="float", shape=(2,)),
+        Column(name="x", type="array", of="int", shape=(1, 2)),
+    ],
+    ids=lambda column: f"{column.type} of {column.of}",
+)
+def test_what_a_server_logged_is_what_a_request_may_have(column: Column) -> None:
+    """MN-01: Whoever wrote the line: no element is rounded, counted as missing or taken for a number, and no array has another length."""
+    kind = kind_of(column.type)
+    assert kind is not None
+    _, sql, _ = kind.logged
+    signature = read_signature({"inputs": [{"name": "x", "type": column.type, "of": column.of, "shape": column.shape}]})
+    for text in ELEMENTS:
+        try:
+            meant = read_request(f'{{"data": {{"rows": [{{"x": {text}}}]}}}}', signature).columns["x"][0].tolist()
+        except BadRequest:
+            meant = None
+        logged = duckdb.execute(f"select {sql(column)('line', 'kind')} from (select ? as line, 'ARRAY' as kind)", [text]).fetchone()[0]
+        as_number = [float("nan") if x is None else x for x in logged] if logged is not None else None
+        assert repr(as_number) == repr(meant), text
