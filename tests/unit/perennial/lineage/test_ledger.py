@@ -561,7 +561,7 @@ def test_the_words_of_a_retirement_end_with_one_full_stop():
     assert "(replaced by model X). " in words[0]
 
 
-@pytest.mark.parametrize("note", [None, b"0", b"2", b"9", b"", b"two"], ids=str)
+@pytest.mark.parametrize("note", [None, b"0", b"1", b"2", b"9", b"", b"two"], ids=str)
 def test_the_newest_entry_is_found_whatever_is_noted_of_it(tmp_path, note):
     """SC-03: Whatever the note of the newest entry says, the newest is found, and the next follows it."""
     store = FolderStore(str(tmp_path))
@@ -585,3 +585,11 @@ def test_the_newest_entry_is_found_without_a_listing(tmp_path, monkeypatch):
     write(ledger)
     monkeypatch.setattr(FolderStore, "list", None)
     assert ledger.last().version == 1
+
+
+def test_a_ledger_without_entries_has_no_newest(tmp_path):
+    """SC-03: Nor any other, whatever is noted."""
+    store = FolderStore(str(tmp_path))
+    for _ in range(2):
+        assert (Ledger(store, "m").last(), list(Ledger(store, "m").newest_first())) == (None, [])
+        store.write("views/ledger/m", b"0")

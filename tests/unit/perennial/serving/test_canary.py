@@ -600,7 +600,13 @@ def test_what_is_compared():
 
 @pytest.mark.parametrize(
     ("settings", "requests"),
-    [({}, 314), ({"max_error_rate": 0.1}, 30), ({"max_error_rate": 0.5}, 5), ({"promotion_alpha": 0.001}, 710)],
+    [
+        ({}, 314),
+        ({"max_error_rate": 0.1}, 30),
+        ({"max_error_rate": 0.5}, 5),
+        ({"promotion_alpha": 0.001}, 710),
+        ({"max_error_rate": 0.9, "promotion_alpha": 0.4}, 1),
+    ],
 )
 def test_how_many_requests_show_an_error_rate_below_its_limit(settings, requests):
     """SE-06: The fewest without a failure that do: one request fewer does not yet."""

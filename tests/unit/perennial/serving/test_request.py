@@ -490,6 +490,23 @@ def test_wrong_rows_wrong_values_and_wrong_meta_are_told_together():
     assert refusal(body({}), at) == "Row 0 lacks the field at."
 
 
+def test_a_field_that_is_an_input_itself_hides_no_nested_one():
+    """SE-12: It is judged as that input, though another input lies in it; one whose name is a step of a path alone is not."""
+    where, floor = {"name": "where", "type": "string", "nullable": True}, {"name": "floor", "type": "int"}
+    signature = read_signature({"inputs": [where, floor], "files": {"fields": {"floor": "where.floor"}}})
+    assert refusal(body({"where": {"floor": 3}}), signature) == "Row 0: where must be a string, not an object."
+    signature = read_signature({"inputs": [floor], "files": {"fields": {"floor": "where.floor"}}})
+    request = read_request(body({"where": {"floor": 3}}), signature)
+    assert (request.rows, request.ignored) == ([{"floor": 3}], ())
+
+
+def test_a_time_that_the_calendar_of_the_zone_does_not_hold_is_told_with_its_row():
+    """SC-07, DM-18: Of the zone that is the version's: there the year 9999 ends earlier than elsewhere."""
+    signature = read_signature({"inputs": [{"name": "at", "type": "timestamp"}], "time_zone": "Asia/Tokyo"})
+    said = refusal(body({"at": "2013-01-01T00:00:00Z"}, {"at": "9999-12-31T23:59:00Z"}), signature)
+    assert said == "Row 1: at must be a time like 2013-02-01T06:00:00, not '9999-12-31T23:59:00Z'."
+
+
 def test_bounds_are_themselves_allowed():
     """SC-07: the least and the most are taken, what is just beyond is refused, and null has no size."""
     columns = numbers({"n": -3, "x": 0.5}, {"n": 5, "x": 1.5}, {"n": None, "x": None})
