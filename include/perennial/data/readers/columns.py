@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -61,7 +64,7 @@ def under_spec_names(rows: pa.Table, spec: DatasetSpec, name: str, remarks: list
     if spec.files.extra == "drop":
         return kept
     others = pa.table([rows.column(names.index(n)) for n in unexpected], names=unexpected)
-    return kept.append_column(EXTRA, _as_json(others))
+    return kept.append_column(EXTRA, _as_json(others, name))
 
 
 def column_called(given: str, spec: DatasetSpec) -> Column | None:
@@ -130,7 +133,34 @@ def _nested(rows: pa.Table, path: Sequence[str]) -> pa.ChunkedArray | None:
     return values
 
 
-def _as_json(others: pa.Table) -> pa.ChunkedArray:
-    """One text for each row: an object of the fields that are not null or NaN; null if there are none."""
-    rows = ({name: value for name, value in row.items() if value is not None and value == value} for row in others.to_pylist())  # noqa: PLR0124  NaN
-    return pa.chunked_array([pa.array([json.dumps(row, ensure_ascii=False, default=str) if row else None for row in rows], pa.string())])
+def _as_json(others: pa.Table, name: str) -> pa.ChunkedArray:
+    """One text for each row: an object of the fields that are not null or NaN; null if there are none.
+
+    Raises:
+        BatchRefused: a field has a time that is in no calendar.
+    """
+    columns = []
+    for place, field in enumerate(others.column_names):
+        try:
+            columns.append(others.column(place).to_pylist())
+        except (OverflowError, ValueError):
+            raise BatchRefused(
+                f"{name}: {quoted(field)}, which is kept in {EXTRA}, has a time that is outside the years 1 to 9999: correct it, or leave "
+                'the column out, as extra="drop" in files of the spec does with all of them.'
+            ) from None
+    texts = []
+    for values in zip(*columns, strict=True):
+        row = {field: plain for field, value in zip(others.column_names, values, strict=True) if (plain := _of_json(value)) is not None}
+        texts.append(json.dumps(row, ensure_ascii=False, default=str) if row else None)
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+def _of_json(value: Any) -> Any:
+    """A value as JSON has it: NaN is null, infinity a text, bytes are base64."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (list, tuple)):  # a map is a list of pairs
+        return [_of_json(one) for one in value]
+    return {field: _of_json(inner) for field, inner in value.items()} if isinstance(value, dict) else value

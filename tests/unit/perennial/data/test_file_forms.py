@@ -544,6 +544,34 @@ def test_numbers_below_empty_lines_are_read_as_declared(land):
     assert read_batch(land("a.csv", content), spec)["amount"].to_pylist() == [1234.0] * 3
 
 
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        ([1.5, float("nan")], pa.list_(pa.float64()), '{"x": [1.5, null]}'),
+        ({"a": float("-inf")}, pa.struct([("a", pa.float64())]), '{"x": {"a": "-inf"}}'),
+        ([("a", float("nan"))], pa.map_(pa.string(), pa.float64()), '{"x": [["a", null]]}'),
+        (b"\xff\0", pa.binary(), '{"x": "/wA="}'),
+        (float("inf"), pa.float64(), '{"x": "inf"}'),
+    ],
+)
+def test_what_is_kept_is_json_for_any_reader(land, value, kind, text):
+    """DM-10: JSON knows neither NaN nor infinity nor bytes."""
+    out = io.BytesIO()
+    pa.parquet.write_table(pa.table({"id": [1], "x": pa.array([value], kind)}), out)
+    spec = SPEC.model_copy(update={"columns": SPEC.columns[:1], "files": FileForm(extra="keep")})
+    assert read_batch(land("a.parquet", out.getvalue()), spec)["_extra"].to_pylist() == [text]
+
+
+@pytest.mark.parametrize(("value", "kind"), [(2**62, pa.timestamp("us")), (2**30, pa.date32()), ([2**62], pa.list_(pa.timestamp("us")))])
+def test_a_time_of_no_calendar_is_told_where_it_would_be_kept(land, value, kind):
+    """DM-10: Python's calendar ends with the year 9999, and so does what the text could be read by."""
+    out = io.BytesIO()
+    pa.parquet.write_table(pa.table({"id": [1], "x": pa.array([value], kind)}), out)
+    spec = SPEC.model_copy(update={"columns": SPEC.columns[:1], "files": FileForm(extra="keep")})
+    with pytest.raises(BatchRefused, match=r"a.parquet: x, which is kept in _extra, has a time that is outside the years 1 to 9999"):
+        read_batch(land("a.parquet", out.getvalue()), spec)
+
+
 def test_what_is_kept_of_other_columns_is_as_it_was_written(land):
     """DM-10: A text that looks like a time keeps its offset, and what is no number is missing: the rest is JSON for any reader."""
     keep = declaring('FileForm(extra="keep")')
