@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from perennial.pictures import looked_at, pixels
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_Read = TypeVar("_Read")
 _SMALL = (64, 64)  # brightness and contrast are those of a picture of that size
 
 
@@ -94,13 +95,16 @@ class Images(ColumnKind):
             raise Unfit(str(error)) from None
 
     def measured(self, values: pa.Array, known: frozenset[str]) -> Mapping[str, pa.Array]:
-        """Bytes, width and height; brightness and contrast: mean and standard deviation of the numbers of a small grey one, 0 to 255."""
+        """Bytes, width and height; brightness and contrast: mean and standard deviation of the numbers of a small grey one, 0 to 255.
+
+        No table has bytes that are no picture. A line of a log may, whoever wrote it: of those the size is all that is counted.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         content = values.to_pylist()
-        looks = [None if one is None else looked_at(one) for one in content]
-        grey = [None if one is None else pixels(one, _SMALL, "L").astype(np.float64) for one in content]
+        looks = [_of_picture(one, looked_at) for one in content]
+        grey = [_of_picture(one, lambda picture: pixels(picture, _SMALL, "L").astype(np.float64)) for one in content]
         return {
             "bytes": pc.binary_length(values).cast(pa.int64()),
             "width": pa.array([look and look.width for look in looks], pa.int64()),
@@ -113,3 +117,11 @@ class Images(ColumnKind):
     def logged(self) -> tuple[tuple[str, ...], Callable[[Declared], Sql], str]:
         """Base64."""
         return ("VARCHAR",), lambda column: lambda text, kind: f"try(from_base64({text}))", "no base64"
+
+
+def _of_picture(content: bytes | None, read: Callable[[bytes], _Read]) -> _Read | None:
+    """What is read of a picture; nothing of bytes that are none."""
+    try:
+        return None if content is None else read(content)
+    except ValueError:
+        return None

@@ -132,6 +132,15 @@ def test_what_a_profile_counts():
     assert photos["contrast"][0] > 0
 
 
+def test_of_bytes_that_are_no_picture_the_size_is_counted():
+    """MN-01: A log may have them, whoever wrote it, and the day's other rows are counted all the same."""
+    counts = KINDS["image"].measured(pa.array([PHOTO, PHOTO[:40], b"no", None], pa.binary()), frozenset())
+    assert {name: values.to_pylist()[1:] for name, values in counts.items() if name != "bytes"} == {
+        "width": [None] * 3, "height": [None] * 3, "brightness": [None] * 3, "contrast": [None] * 3,
+    }  # fmt: skip
+    assert counts["bytes"].to_pylist() == [len(PHOTO), 40, 2, None]
+
+
 def test_rows_are_told_apart_by_their_pictures_and_arrays():
     """DM-02: The hash that names a row is of the content."""
     rows = pa.Table.from_pylist([READ[0], READ[0], {**READ[0], "photo": PHOTO + b"x"}, {**READ[0], "map": [0] * 6}], schema(LAB))
