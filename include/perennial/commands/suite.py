@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json as json_text
+import os
 import textwrap
 from collections.abc import Sequence
 from datetime import date
@@ -46,7 +47,7 @@ def run(
     batches, pairs = facts_of_table(store, spec, first, last)
     proposed = proposals(spec, batches, pairs)
     path = suites.folder() / "expectations" / f"{dataset}.json"
-    file = SuiteFile(dataset, path.read_text(encoding="utf-8") if path.exists() else "")
+    file = SuiteFile.read(dataset, path)
     found = differences(proposed, file.expectations, batches)
     added = [expectation_of(each.proposal) for each in found if each.written and each.replaces is None]
     replaced = {each.replaces: expectation_of(each.proposal) for each in found if each.written and each.replaces is not None}
@@ -54,7 +55,9 @@ def run(
     unusable = [proposal for proposal in proposed if not proposal.usable]
     if write and text != file.text:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path.resolve())  # whoever is killed here leaves the suite that was there
     if json:
         print(_as_json(dataset, batches, found, unusable, written=write and text != file.text))
     else:

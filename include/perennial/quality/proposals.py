@@ -32,6 +32,7 @@ MOST_TRIED = 60  # newest batches by which rules are tried
 LEAST_SLACK = 0.01  # of a range, on each side
 NEVER_CONSTANT = 0.9  # largest share of one value in any batch, of a column that is not nearly constant
 ENOUGH_ROWS = 20  # of a batch, to say that a column has one value alone
+_SMALLEST = 1e-300  # of a slack
 PAIR_ROWS = 300  # with both values: a rule that none broke holds for at least 99 % of what comes (95 % confidence, 3 in n)
 PAIR_TELLS = 0.1  # share of rows that would break a rule between two columns if they had nothing to do with one another
 
@@ -231,6 +232,8 @@ def _percent(share: float) -> str:
 
 def _rounded_out(value: float, slack: float, *, up: bool, whole: bool) -> float:
     """A bound with few digits, farther out by less than the slack."""
+    if slack < _SMALLEST:  # has no digits to round to
+        return math.nextafter(value, math.inf if up else -math.inf)
     step = 10.0 ** math.floor(math.log10(slack))
     places = value / step
     bound = (math.ceil(round(places, 9)) if up else math.floor(round(places, 9))) * step
@@ -484,12 +487,12 @@ def _not_above(smaller: str, larger: str, facts: PairFacts) -> Rule:
 def breaks(kind: str, kwargs: Mapping[str, Any], batch: BatchFacts) -> bool:
     """Whether a batch is known to break an expectation, as it may be in force; False where its facts do not tell."""
     least, most = kwargs.get("min_value"), kwargs.get("max_value")
-    if isinstance(least, dict) or isinstance(most, dict):  # a parameter of the run
-        return False
+    if not all(isinstance(bound, int | float | None) for bound in (least, most, kwargs.get("mostly"))):
+        return False  # a parameter of the run, a time, or no bound at all
     low, high = -math.inf if least is None else least, math.inf if most is None else most
     if kind == "expect_table_row_count_to_be_between":
         return not low <= batch.rows <= high
-    facts = batch.columns.get(kwargs.get("column", ""))
+    facts = batch.columns.get(str(kwargs.get("column", "")))
     if facts is None:
         return False
     if kind == "expect_column_values_to_be_between" and kwargs.get("mostly", 1) == 1 and facts.low is not None and facts.high is not None:
@@ -504,6 +507,8 @@ def _fitting(kind: str, kwargs: Mapping[str, Any], facts: ColumnFacts) -> tuple[
     """How many rows of a batch meet an expectation about single values, and of how many; of none where its facts do not tell."""
     if kind == "expect_column_values_to_not_be_null":
         return facts.known, facts.known + facts.nulls
+    if not isinstance(kwargs.get("value_set"), list | tuple):
+        return 0, 0
     if kind == "expect_column_values_to_not_be_in_set" and list(kwargs["value_set"]) == [0]:
         return facts.known - facts.zeros, facts.known
     if kind == "expect_column_values_to_be_in_set" and facts.values is not None:

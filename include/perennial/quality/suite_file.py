@@ -30,6 +30,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from perennial.errors import SettingMissing
@@ -184,11 +185,24 @@ class SuiteFile:
         self.text = text or json.dumps({"name": dataset, "expectations": []}, indent=2) + "\n"
         try:
             self.expectations: list[Expectation] = json.loads(self.text)["expectations"]
+            for number, expectation in enumerate(self.expectations, 1):
+                _require(number, expectation)
             self.spans = self._spans()
-        except (ValueError, KeyError, TypeError) as error:
-            raise SettingMissing(
-                f"The suite great_expectations/expectations/{dataset}.json cannot be read ({error}): correct it there."
-            ) from None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise SettingMissing(f"The suite {self.name} cannot be read ({error}): correct it there.") from None
+
+    @property
+    def name(self) -> str:
+        """Where the file is."""
+        return f"great_expectations/expectations/{self.dataset}.json"
+
+    @classmethod
+    def read(cls, dataset: str, file: Path) -> SuiteFile:
+        """The file as it is. Raises SettingMissing if it is not a suite."""
+        try:
+            return cls(dataset, file.read_text(encoding="utf-8") if file.exists() else "")
+        except UnicodeDecodeError as error:
+            raise SettingMissing(f"The suite {file.name} is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
 
     def _spans(self) -> list[tuple[int, int]]:
         """Where each expectation begins and ends in the text, and at last the place before the bracket that closes their list."""
@@ -201,7 +215,11 @@ class SuiteFile:
         return [*spans, (place, place)]
 
     def edited(self, added: Sequence[Expectation], replaced: Mapping[int, Expectation]) -> str:
-        """The text with expectations added at the end of the list, and others in place of those at these places; all else is as it was."""
+        """The text with expectations added at the end of the list, and others in place of those at these places; all else is as it was.
+
+        Raises:
+            SettingMissing: the list cannot be found in the text, such as where something else has its name, too.
+        """
         text, end = self.text, self.spans[-1][0]
         if added:
             more = ",".join(f"\n    {_indented(expectation)}" for expectation in added)
@@ -211,7 +229,31 @@ class SuiteFile:
         for place in sorted(replaced, reverse=True):
             begin, after = self.spans[place]
             text = f"{text[:begin]}{_indented(replaced[place])}{text[after:]}"
+        wanted = [replaced.get(place, expectation) for place, expectation in enumerate(self.expectations)] + list(added)
+        if not _has(text, wanted):
+            raise SettingMissing(
+                f'The suite {self.name} cannot be edited, since it has more than one "expectations": leave the list alone with that name.'
+            )
         return text
+
+
+def _has(text: str, expectations: Sequence[Expectation]) -> bool:
+    """Whether a suite's text has these expectations."""
+    try:
+        return bool(json.loads(text)["expectations"] == json.loads(json.dumps(expectations)))
+    except ValueError:
+        return False
+
+
+def _require(number: int, expectation: Any) -> None:
+    """Raises ValueError where something in the list is no expectation."""
+    kinds = {"type": str, "kwargs": dict} if isinstance(expectation, dict) else {}
+    if not kinds or not all(isinstance(expectation.get(name), kind) for name, kind in kinds.items()):
+        raise ValueError(f"number {number} of its expectations is none: each has a type and kwargs")
+    if not isinstance(expectation["kwargs"].get("column_list", []), list):
+        raise ValueError(f"the column_list of number {number} of its expectations is no list")
+    if not isinstance(expectation["kwargs"].get("mostly", 1), int | float) or not isinstance(expectation.get("meta"), dict | None):
+        raise ValueError(f"of number {number} of its expectations mostly is no number, or meta no object")
 
 
 def _indented(expectation: Expectation) -> str:

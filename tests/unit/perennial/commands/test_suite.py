@@ -6,6 +6,7 @@ import hashlib
 import json
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pytest
 from perennial import discovery
 from perennial.commands import suite
 from perennial.data.snapshots import table_of
-from perennial.errors import UnknownName
+from perennial.errors import SettingMissing, UnknownName
 from perennial.profiles.store import ProfileStore
 from perennial.quality import suites
 from perennial.quality.validation import validate
@@ -114,3 +115,53 @@ def test_days_without_rows_are_named(store: FolderStore) -> None:
     """DM-10: The sentence says which days, and what to do."""
     with pytest.raises(UnknownName, match=r"The table rides has no rows from 2025-01-01 to the last: ingest a batch first"):
         ask(store, first=date(2025, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        (b'{"expectations": [5]}', "number 1 of its expectations is none"),
+        (b'{"expectations": [{"type": "t"}]}', "number 1 of its expectations is none"),
+        (b'{"expectations": [{"type": "t", "kwargs": []}]}', "number 1 of its expectations is none"),
+        (b'{"expectations": [{"type": "t", "kwargs": {"column_list": 5}}]}', "the column_list of number 1"),
+        (b'{"expectations": [{"type": "t", "kwargs": {"mostly": "all"}}]}', "number 1 of its expectations mostly is no number"),
+        (b'{"expectations": [{"type": "t", "kwargs": {}, "meta": "x"}]}', "or meta no object"),
+        (b'{"name": "\xe9", "expectations": []}', "is not UTF-8"),
+        (b'{"expectations": ' + b"[" * 100_000, "cannot be read"),
+        (b'{"meta": {"expectations": [1]}, "expectations": []}', 'has more than one "expectations"'),
+        (b'{"expectations": [], "expectations": []}', 'has more than one "expectations"'),
+    ],
+)
+def test_what_a_person_wrote_stays(store: FolderStore, tmp_path: Path, written: bytes, why: str) -> None:
+    """DM-10: A suite that cannot be read, or not be added to without breaking it, is refused with a sentence, and stays as it is."""
+    file = tmp_path / "great_expectations" / "expectations" / "rides.json"
+    file.write_bytes(written)
+    with pytest.raises(SettingMissing, match=why):
+        ask(store, write=True)
+    assert file.read_bytes() == written
+
+
+def test_bounds_that_are_no_numbers_are_no_ranges(store: FolderStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """DM-10: Great Expectations takes times and other values as bounds, too: they are left alone."""
+    kinds = ("between", {"min_value": "a", "max_value": 5}), ("in_set", {"value_set": 5}), ("not_be_in_set", {})
+    expectations = [{"type": f"expect_column_values_to_be_{kind}", "kwargs": {"column": "km", **more}} for kind, more in kinds]
+    file = tmp_path / "great_expectations" / "expectations" / "rides.json"
+    file.write_text(json.dumps({"expectations": expectations}))
+    ask(store, write=True)
+    assert json.loads(file.read_text())["expectations"][:3] == expectations
+
+
+def test_a_suite_is_written_whole_or_not_at_all(store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DM-10: Whoever is killed while the file is written leaves the suite that was there."""
+    file = tmp_path / "great_expectations" / "expectations" / "rides.json"
+    file.write_text('{"expectations": []}')
+    write = Path.write_text
+
+    def killed(path: Path, text: str, **given: Any) -> int:
+        write(path, text[:100], **given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ask(store, write=True)
+    assert file.read_text() == '{"expectations": []}'

@@ -192,3 +192,10 @@ def test_a_file_that_is_no_suite_is_named(text: str) -> None:
     """DM-10: Nothing is written over it."""
     with pytest.raises(SettingMissing, match=r"expectations/rides\.json cannot be read .* correct it there"):
         SuiteFile("rides", text)
+
+
+def test_the_smallest_numbers_there_are_have_a_range() -> None:
+    """DM-10: Of numbers so small that a hundredth of them is none a range is grown all the same, with both ends inside."""
+    tiny = [batch(day, km=ColumnFacts(400, 0, 5e-324, 1e-323, 5e-324)) for day in range(12)]
+    (km,) = (each for each in proposals(SPEC, tiny) if each.kwargs.get("column") == "km" and "max_value" in each.kwargs)
+    assert km.kwargs["min_value"] <= 5e-324 <= 1e-323 <= km.kwargs["max_value"]
