@@ -44,7 +44,9 @@ def written(
     metadata = table.metadata()
     DeltaTable.create(folder, table.schema(), configuration=dict(metadata.configuration))
     write_deltalake(folder, rows, mode="append", schema_mode="merge", **options)
-    lines = [json.loads(line) for line in (folder / "_delta_log" / f"{1:020}.json").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (folder / "_delta_log" / f"{1:020}.json").read_bytes().splitlines()
+    ]  # bytes: texts in it may have U+2028
     info: dict[str, Any] = next(line["commitInfo"] for line in lines if "commitInfo" in line)
     changes = [line for line in lines if "protocol" in line]
     own = {"id": str(metadata.id), "name": metadata.name, "description": metadata.description, "createdTime": metadata.created_time}

@@ -265,6 +265,16 @@ def test_a_column_of_lists_keeps_what_they_are_of(table: Table, held: pa.DataTyp
     assert table.scan().num_rows == 2
 
 
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x0b", "\r\n", "\0"])
+def test_a_text_may_have_any_sign(table: Table, sign: str) -> None:
+    """DM-01: Also one that Python takes for the end of a line: the log of the table has the smallest and the largest text of each file."""
+    table.append(pa.table({"note": [f"a{sign}b"], "tags": pa.array([[sign]])}), "one", label=f"a{sign}b.csv")
+    table.append(pa.table({"note": [f"{sign}c"], "tags": pa.array([[sign]])}), "two", label=f"{sign}.csv")
+    assert sorted(table.scan()["note"].to_pylist()) == sorted([f"a{sign}b", f"{sign}c"])
+    assert [batch.label for batch in table.batches()] == [f"{sign}.csv", f"a{sign}b.csv"]
+    table.refuse_damaged()
+
+
 def test_a_label_is_looked_for_in_few_files(table: Table, make_sales, monkeypatch: pytest.MonkeyPatch) -> None:
     """DM-09: Files of one batch are told by their statistics; of several, the column of labels is read."""
     for number, name in enumerate(("a", "m", "z")):
