@@ -589,10 +589,11 @@ def test_a_time_beyond_the_calendar_is_refused(land):
         read_batch(land("a.parquet", parquet(ts=times)), SPEC)
 
 
+@pytest.mark.parametrize("chunk", [64, 1 << 20])
 @pytest.mark.parametrize("mark", [codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE])
-def test_a_wrong_byte_far_into_a_file_of_utf_16_has_its_line(land, monkeypatch, mark):
+def test_a_wrong_byte_far_into_a_file_of_utf_16_has_its_line(land, monkeypatch, mark, chunk):
     """DM-10: The order of bytes is that of the mark, which is in the first chunk alone."""
-    monkeypatch.setattr("perennial.data.readers.packing._CHUNK", 64)
+    monkeypatch.setattr("perennial.data.readers.packing._CHUNK", chunk)
     order = "utf-16-be" if mark == codecs.BOM_UTF16_BE else "utf-16-le"
     content = mark + ("a,b\n" * 40).encode(order) + "\udc00".encode(order, "surrogatepass") + "\n".encode(order)
     with pytest.raises(BatchRefused, match=r"a\.csv is not utf-16: line 41 has the byte 0x"):
