@@ -144,7 +144,7 @@ class KnownOutcomes:
             served = served.filter(where)
         for name, kind in _ADDED.items():
             own = own.append_column(name, pa.nulls(own.num_rows, kind))
-        return pa.concat_tables([own, served]).select(list(columns))
+        return pa.concat_tables([own, served], promote_options="default").select(list(columns))  # a column of rows may never be null
 
     def usual_delay_days(self, share: float = 0.9) -> int:
         """Days from the end of a prediction's day until its outcome was first known, for that share of the outcomes that are known."""

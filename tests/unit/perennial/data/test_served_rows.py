@@ -106,6 +106,19 @@ def learned(snapshot: Snapshot | None, spec: ModelSpec = BY_KEY) -> dict[int, tu
     return {int(i): (amount, label) for i, amount, label in zip(rows["id"], rows["sum"], labels, strict=True)}
 
 
+def test_rows_that_may_never_be_null_are_learned_from_beside_predictions(tmp_path: Path) -> None:
+    """DM-03: A table whose first rows came from a file that forbids nulls has such columns; predictions stand beside them all the same."""
+    store, table = FolderStore(str(tmp_path)), table_of(FolderStore(str(tmp_path)), ROWS)
+    schema = pa.schema([
+        pa.field("id", pa.int64(), nullable=False), pa.field("at", pa.timestamp("us"), nullable=False),
+        pa.field("sum", pa.float64(), nullable=False), pa.field("town", pa.string()), pa.field("fraud", pa.bool_()),
+    ])  # fmt: skip
+    table.append(pa.table({"id": [1], "at": [FIRST], "sum": [1.0], "town": ["A"], "fraud": [True]}, schema), "1" * 64)
+    serve(store, ("a", 2, 1))
+    happen(store, ("a", 0.0, 2))
+    assert learned(model_snapshot(store, BY_KEY)) == {1: (1.0, 1.0), 2: (2.0, 0.0)}
+
+
 CLAIMS = st.dictionaries(st.integers(0, 4), st.sampled_from([True, False, None]), max_size=3)
 SERVED = st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=3)  # id of the claim, whether it was a shadow's
 TOLD = st.lists(st.tuples(st.integers(0, 8), st.sampled_from([0.0, 1.0]), st.integers(0, 60)), max_size=4)
