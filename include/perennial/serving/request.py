@@ -221,15 +221,17 @@ def _fitted(place: int, row: Mapping[str, Any], signature: Signature, ignored: s
 def _under_input_names(place: int, row: Mapping[str, Any], signature: Signature, faults: dict[str, str]) -> dict[str, Any]:
     """A row with the fields that its dataset's files may call otherwise, or have nested or in two parts, under the names of the inputs."""
     named: dict[str, Any] = {}
+    spelled: dict[str, str] = {}
     form = signature.files or FileForm()
     nested = {column: called for column, called in form.fields.items() if column in signature.names and "." in called}
     used = {called.split(".")[0] for called in nested.values() if called.split(".")[0] not in signature.names}
     for name, value in row.items():
         means = name if name in signature.names else signature.called.get(compared_name(name, form), name)
         if means in named:
-            faults.setdefault(f"twice {means}", f"Row {place} has the field {_short(means)} twice, also as {_short(name)}.")
+            other = name if name != means else spelled[means]
+            faults.setdefault(f"twice {means}", f"Row {place} has the field {_short(means)} twice, also as {_short(other)}.")
         elif name not in used or not isinstance(value, dict):
-            named[means] = value
+            named[means], spelled[means] = value, name
     for column, called in nested.items():
         inner: Any = row
         for step in called.split("."):

@@ -281,6 +281,7 @@ def test_what_is_no_text_keeps_its_meaning(tmp_path, kind, value, meant):
         ({"STRECKE": "1,5", "where": {"floor": 3}}, (1.5, 3.0)),
         ({" Float ": 1.5, "INT": 3, "colour": "red"}, (1.5, 3.0)),
         ({"where.floor": "3", "float": "1,5"}, (1.5, 3.0)),
+        ({"FLOAT": 2.5, "float": 1.5}, "Row 0 has the field 'float' twice, also as 'FLOAT'."),
         ({"float": 1.5, "FLOAT": 2.5}, "Row 0 has the field 'float' twice, also as 'FLOAT'."),
         (
             {"float": "1.5", "int": 3},

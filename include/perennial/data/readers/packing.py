@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from perennial.data.readers.limits import refuse_too_large
 from perennial.errors import BatchRefused
@@ -116,7 +116,7 @@ class Archive:
     def members(self) -> list[zipfile.ZipInfo | tarfile.TarInfo]:
         """What it holds besides folders, in its own order."""
         if isinstance(self.packed, zipfile.ZipFile):
-            return [member for member in self.packed.infolist() if not member.is_dir()]
+            return [member for member in self.packed.infolist() if not _name_of(member).endswith("/")]
         return [member for member in self.packed.getmembers() if not member.isdir()]
 
     @cached_property
@@ -131,7 +131,7 @@ class Archive:
                 f"{name} holds {_first_names(unread)}, a name that is not UTF-8: call its files and folders by names in UTF-8, which "
                 "letters, digits and - are in any case."
             )
-        links = {member.name for member in self.members if isinstance(member, tarfile.TarInfo) and not member.isfile()}
+        links = {_name_of(member) for member in self.members if isinstance(member, tarfile.TarInfo) and not member.isfile()}
         if linked := [n for n in self.names if n in links]:
             raise BatchRefused(f"{name} holds {_first_names(linked)}, which is a link and no file: put the file itself into it.")
         if twice := [n for n, count in Counter(map(posixpath.normpath, self.names)).items() if count > 1]:
@@ -140,7 +140,8 @@ class Archive:
 
     def open(self, member: str) -> IO[bytes]:
         """The bytes of one of its files."""
-        stream = self.packed.open(member) if isinstance(self.packed, zipfile.ZipFile) else self.packed.extractfile(self._by_name[member])
+        known: Any = self._by_name[member]
+        stream = self.packed.open(known) if isinstance(self.packed, zipfile.ZipFile) else self.packed.extractfile(known)
         assert stream is not None
         return stream
 
@@ -150,12 +151,13 @@ class Archive:
         return [name for name in map(_name_of, self.members) if name in wanted]
 
     @cached_property
-    def _by_name(self) -> dict[str, tarfile.TarInfo]:
-        return {member.name: member for member in self.members if isinstance(member, tarfile.TarInfo)}
+    def _by_name(self) -> dict[str, zipfile.ZipInfo | tarfile.TarInfo]:
+        return {_name_of(member): member for member in self.members}
 
 
 def _name_of(member: zipfile.ZipInfo | tarfile.TarInfo) -> str:
-    return member.filename if isinstance(member, zipfile.ZipInfo) else member.name
+    """Its name with the slashes of every archive: some programs of Windows write others into a zip."""
+    return member.filename.replace("\\", "/") if isinstance(member, zipfile.ZipInfo) else member.name
 
 
 def _members(archive: Archive, spec: DatasetSpec, name: str) -> Iterator[tuple[str, str, IO[bytes]]]:

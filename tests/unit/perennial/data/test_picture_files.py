@@ -130,3 +130,15 @@ def test_a_table_that_cannot_be_read_is_named_with_its_archive(land):
     """DM-10: The archive itself is whole."""
     with pytest.raises(BatchRefused, match=r"a.zip: one/names.xlsx is cut short or damaged"):
         read_batch(land("a.zip", {"one/a.png": ONE, "one/names.xlsx": b"x"}), dataset(LABEL, form=FileForm()))
+
+
+def test_folders_are_folders_whoever_packed_them(land):
+    """DM-01: Some programs of Windows part them by backslashes in a zip, and name the folders themselves, too."""
+    archive = land("a.zip", {"all\\": b"", "all\\one\\": b"", "all\\one\\a.png": ONE, "all\\two\\b.png": TWO})
+    assert read_batch(archive, dataset(LABEL, NAME)).to_pylist() == [
+        {"digit": ONE, "label": "one", "name": "all/one/a.png"},
+        {"digit": TWO, "label": "two", "name": "all/two/b.png"},
+    ]
+    rows = b"digit,label\nall\\one\\a.png,1\nall/two/b.png,2\n"
+    named = land("b.zip", {"all\\one\\a.png": ONE, "all\\two\\b.png": TWO, "names.csv": rows})
+    assert read_batch(named, dataset(LABEL, form=FileForm())).to_pylist() == [{"digit": ONE, "label": "1"}, {"digit": TWO, "label": "2"}]
