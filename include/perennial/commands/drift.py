@@ -72,7 +72,7 @@ def run(
         comparison = compare_tables(before, after, time=time or _event_time((first, before), (second, after)), columns=chosen)
     except ValueError as error:
         raise UnknownName(f"{first} and {second}: {error}.") from None
-    report.write_text(comparison_page(comparison, first, second))
+    report.write_text(comparison_page(comparison, first, second), encoding="utf-8")
     print(on_terminal(f"{first}: {before.num_rows:,} rows. {second}: {after.num_rows:,} rows."))
     print(on_terminal(text(comparison)))
     print(f"The plots are in {report.absolute()}.")

@@ -147,12 +147,23 @@ def _time_of(before: pa.Table, after: pa.Table, times: list[str], alpha: float) 
 def _not_compared(before: pa.Table, after: pa.Table, chosen: Collection[str]) -> dict[str, str]:
     """Why a column is not compared, by name."""
     names = dict.fromkeys([*before.column_names, *after.column_names])
-    return {name: why for name in names if (why := _why_not(before, after, name, chosen))}
+    refused = {name: why for name in names if (why := _why_not(before, after, name, chosen))}
+    measured = [name for name in names if name not in refused and _kinds(before, after, name)[0] not in _WORDS.values()]
+    for name in names:
+        if source := next((one for one in measured if name.startswith(f"{one}[") and name.endswith("]")), ""):
+            refused.setdefault(name, f"has the name of what is measured of {source}")
+    folded: dict[str, str] = {}
+    for name in names:
+        if name not in refused and (other := folded.setdefault(name.casefold(), name)) != name:  # to the query that fits cells they are one
+            refused[name] = f"is called like {other} but for upper and lower case: rename one of them"
+    return refused
 
 
 def _why_not(before: pa.Table, after: pa.Table, name: str, chosen: Collection[str]) -> str:
     if chosen and name not in chosen:
         return "was not asked for"
+    if not name:
+        return "has no name"
     for table, which, other in ((before, "first", "second"), (after, "second", "first")):
         if name not in table.column_names:
             return f"is only in the {other}"

@@ -184,3 +184,17 @@ def test_texts_and_lists_are_compared_by_what_is_measured_of_them() -> None:
     assert "review[unknown words]" not in drifted
     quiet = compare_tables(table(5, [], 4), table(5, [], 4)).verdict
     assert not [finding.sentence for finding in quiet.columns if finding.drifted]
+
+
+def test_names_that_mean_something_else_are_told() -> None:
+    """MN-01: A column without a name, as an index that was written, one called like a measure of another, and one that differs from another
+    in upper and lower case alone, which would be counted in the cells of that one, are left out and named."""
+    texts = [f"the {'very ' * (place % 5)}long story of number {place} is told here" for place in range(200)]
+    table = pa.table({"": range(200), "review[words]": range(200), "review": texts, "km": range(200), "KM": range(200)})
+    comparison = compare_tables(table, table)
+    assert comparison.not_compared == {
+        "": "has no name",
+        "review[words]": "has the name of what is measured of review",
+        "KM": "is called like km but for upper and lower case: rename one of them",
+    }
+    assert not comparison.verdict.drifted
