@@ -65,7 +65,10 @@ class Images(ColumnKind):
         given = values.type
         is_bytes = pa.types.is_binary(given) or pa.types.is_large_binary(given) or pa.types.is_binary_view(given)
         if not (is_bytes or pa.types.is_string(given) or pa.types.is_large_string(given) or pa.types.is_null(given)):
-            raise UnfitRow(0, f"has the type {given}, and it must be {self.meant(column)}")
+            inside = pa.types.is_struct(given) and given.get_field_index("bytes") >= 0
+            declared = f'files=FileForm(fields={{"{column.name}": "NAME.bytes"}})'
+            advice = f". Say where it lies, as {declared} in the spec, NAME being what the file calls it" if inside else ""
+            raise UnfitRow(0, f"has the type {given}, and it must be {self.meant(column)}{advice}")
         row, parts = 0, []
         for chunk in values.chunks:
             made: list[bytes | None] = []

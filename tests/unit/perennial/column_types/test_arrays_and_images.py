@@ -18,7 +18,7 @@ from perennial.data.readers import read_batch, schema
 from perennial.errors import BatchRefused
 from perennial.pictures import as_png
 from perennial.serving.request import BadRequest, read_request, read_signature
-from perennial.specs import Column, DatasetSpec
+from perennial.specs import Column, DatasetSpec, FileForm
 
 COLUMNS = (
     Column(name="map", type="array", of="float", shape=(2, 3), nullable=True),
@@ -139,6 +139,16 @@ def test_of_bytes_that_are_no_picture_the_size_is_counted():
         "width": [None] * 3, "height": [None] * 3, "brightness": [None] * 3, "contrast": [None] * 3,
     }  # fmt: skip
     assert counts["bytes"].to_pylist() == [len(PHOTO), 40, 2, None]
+
+
+def test_pictures_in_objects_are_read_as_the_refusal_says(tmp_path):
+    """DM-01, DM-10: As Hugging Face's libraries write them: an object of the bytes and the file's name."""
+    pq.write_table(pa.table({"photo": [{"bytes": PHOTO, "path": "a.png"}]}), tmp_path / "a.parquet")
+    spec = LAB.model_copy(update={"columns": COLUMNS[2:]})
+    with pytest.raises(BatchRefused, match=r'Say where it lies, as files=FileForm\(fields=\{"photo": "NAME.bytes"\}\) in the spec'):
+        read_batch(tmp_path / "a.parquet", spec)
+    declared = spec.model_copy(update={"files": FileForm(fields={"photo": "photo.bytes"})})
+    assert read_batch(tmp_path / "a.parquet", declared).to_pylist() == [{"photo": PHOTO}]
 
 
 def test_rows_are_told_apart_by_their_pictures_and_arrays():
