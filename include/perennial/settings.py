@@ -1,4 +1,4 @@
-"""Where things are: read once from the environment, checked, passed on. What a model is lives in `specs.py`.
+"""Where things are: read once from the environment, checked, passed on. What a model is lives in `specs/`.
 
 >>> from perennial.settings import Settings
 >>> settings = Settings.from_environment({"PERENNIAL_STORE": "s3://models/prod", "PERENNIAL_GATEWAY_URL": "http://127.0.0.1:8000"})

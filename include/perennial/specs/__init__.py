@@ -1,0 +1,70 @@
+"""Specs of datasets and models: frozen objects that check themselves. Light: DAG files import this.
+
+>>> from perennial.specs import Column, DatasetSpec
+>>> spec = DatasetSpec(
+...     name="rides",
+...     title="Rides",
+...     owner="fleet",
+...     columns=[Column(name="ride", type="string"), Column(name="start", type="timestamp"), Column(name="km", type="float")],
+...     key=["ride"],
+...     event_time="start",
+... )
+>>> spec.column("km").nullable
+False
+"""
+
+from perennial.specs.base import CRON_FIELDS, CRON_PART, NAME, CronLine, Named, Spec, cron
+from perennial.specs.columns import IMAGE_AXES, MOST_PLACES, NO_SCALARS, Column, ColumnType, ElementType
+from perennial.specs.compute import ComputeSpec, Toleration
+from perennial.specs.datasets import LANDED, ROW, DatasetSpec, GroupSpec, OnKnownKey, Rows
+from perennial.specs.files import FALSE, TRUE, FileForm
+from perennial.specs.models import CALENDAR_SLICES, LabelSpec, ModelSpec, stand_in
+from perennial.specs.monitoring import VERDICTS, AnomalyDetector, Cause, DriftKind, EffectLimits, MonitoringSpec, RetrainSpec, Verdict
+from perennial.specs.release import ReleaseSpec, ServingSpec
+from perennial.specs.training import CLASSIFIER_METRICS, METRICS, GateSpec, SplitSpec, TrainingSpec
+
+__all__ = [
+    "CALENDAR_SLICES",
+    "CLASSIFIER_METRICS",
+    "CRON_FIELDS",
+    "CRON_PART",
+    "FALSE",
+    "IMAGE_AXES",
+    "LANDED",
+    "METRICS",
+    "MOST_PLACES",
+    "NAME",
+    "NO_SCALARS",
+    "ROW",
+    "TRUE",
+    "VERDICTS",
+    "AnomalyDetector",
+    "Cause",
+    "Column",
+    "ColumnType",
+    "ComputeSpec",
+    "CronLine",
+    "DatasetSpec",
+    "DriftKind",
+    "EffectLimits",
+    "ElementType",
+    "FileForm",
+    "GateSpec",
+    "GroupSpec",
+    "LabelSpec",
+    "ModelSpec",
+    "MonitoringSpec",
+    "Named",
+    "OnKnownKey",
+    "ReleaseSpec",
+    "RetrainSpec",
+    "Rows",
+    "ServingSpec",
+    "Spec",
+    "SplitSpec",
+    "Toleration",
+    "TrainingSpec",
+    "Verdict",
+    "cron",
+    "stand_in",
+]

@@ -1,0 +1,36 @@
+"""The resources that a stage may use."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from perennial.specs.base import Spec
+
+
+class Toleration(Spec):
+    """A Kubernetes toleration of a stage's pod."""
+
+    key: str = Field(default="", description="Key of the taint; any key if empty (with `operator` `Exists`).")
+    operator: Literal["Equal", "Exists"] = Field(
+        default="Equal", description="`Equal`: the taint's value must be `value`; `Exists`: any value."
+    )
+    value: str = Field(default="", description="Value of the taint.")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        default="", description="Effect of the taint; all effects if empty."
+    )
+
+
+class ComputeSpec(Spec):
+    """Resources that a stage may use. On one machine only CPU threads, GPUs and nodes matter; for a pod all of them are limits."""
+
+    cpus: int = Field(default=2, ge=1, description="CPU threads for training; CPUs of a stage's pod.")
+    memory_gb: float = Field(default=4, gt=0, description="Memory for the stage, GB.")
+    gpus: int = Field(default=0, ge=0, description="GPUs of each node; 0 trains on the CPU.")
+    nodes: int = Field(default=1, ge=1, description="Machines that train one model together.")
+    gpu_resource: str = Field(default="nvidia.com/gpu", description="Name of the Kubernetes resource for GPUs.")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="Labels that the nodes of a stage's pod must have.")
+    tolerations: tuple[Toleration, ...] = Field(default=(), description="Tolerations of a stage's pod.")
+    runtime_class: str = Field(default="", description="Kubernetes runtime class of a stage's pod; the cluster's default if empty.")
+    queue: str = Field(default="", description="Kueue queue in which a stage's pod waits for resources; none if empty.")

@@ -1,0 +1,207 @@
+"""A model: what it predicts from which dataset, and all that is set for it."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from perennial.specs.base import Named, Spec
+from perennial.specs.columns import NO_SCALARS
+from perennial.specs.compute import ComputeSpec
+from perennial.specs.datasets import DatasetSpec
+from perennial.specs.monitoring import MonitoringSpec, RetrainSpec
+from perennial.specs.release import ReleaseSpec, ServingSpec
+from perennial.specs.training import METRICS, GateSpec, SplitSpec, TrainingSpec
+
+CALENDAR_SLICES = ("month", "weekday", "hour")  # of the event time: slices that are no column of a dataset
+
+
+class LabelSpec(Spec):
+    """Labels that come after the rows: a dataset of their own, the label feed, joined to the rows as of the snapshot."""
+
+    dataset: str = Field(
+        description="The label feed: a dataset with the key, the label columns and the time at which each label became known. "
+        "Several rows of one key are several labels: the latest one known counts, and an empty one takes the label back."
+    )
+    key: tuple[str, ...] = Field(
+        min_length=1, description="Columns that join a label to its row, of the same name and type in both datasets."
+    )
+    columns: tuple[str, ...] = Field(
+        min_length=1, description="Label columns that the feed brings. One of the same name in the model's dataset is not read."
+    )
+    known_at: str = Field(
+        description="Timestamp column of the feed: when the label became known. A snapshot has only labels that were known by its moment, "
+        "which is the newest time in rows and feed."
+    )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> LabelSpec:
+        names = [*self.key, *self.columns, self.known_at]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"key, columns and known_at name {', '.join(twice)} twice: each is a column of its own")
+        return self
+
+
+class ModelSpec(Named):
+    """One model: what it predicts from which dataset, and how it is trained, released, watched and served."""
+
+    dataset: str = Field(description="Dataset that the model learns from.")
+    task: Literal["binary", "multiclass", "regression"] = Field(description="Kind of prediction.")
+    inputs: tuple[str, ...] = Field(min_length=1, description="Columns in a prediction request; all must be known at prediction time.")
+    label: str = Field(description="Column of the dataset, or of the label feed, from which the label is made (`features.label`).")
+    labels: LabelSpec | Literal["outcomes"] | None = Field(
+        default=None,
+        description="Label feed, where labels come after the rows. `outcomes`: the model learns from what was served, too: the inputs of "
+        "its predictions as they were logged, with the outcomes that were reported. If unset, rows have their label.",
+    )
+    served_since: date | None = Field(
+        default=None,
+        description="With `labels` `outcomes`: the first day of event time whose rows are the predictions that were served; before it they "
+        "are those of the dataset. If unset, the key tells them apart (all its columns must be inputs): of a row and a prediction of one "
+        "key the prediction counts once its outcome is known, else the row.",
+    )
+    classes: tuple[str, ...] = Field(default=(), description="Class names of a classifier, in the order of the scores.")
+    slices: tuple[str, ...] = Field(default=(), description="Columns by which evaluation is broken down.")
+    split: SplitSpec = Field(default=SplitSpec(), description="How snapshots are split.")
+    compute: ComputeSpec = Field(default=ComputeSpec(), description="Resources for training.")
+    training: TrainingSpec = Field(default=TrainingSpec(), description="How it is trained.")
+    gate: GateSpec = Field(description="What a candidate must show.")
+    release: ReleaseSpec = Field(default=ReleaseSpec(), description="How traffic moves to a candidate.")
+    retrain: RetrainSpec = Field(default=RetrainSpec(), description="When training starts automatically.")
+    monitoring: MonitoringSpec = Field(default=MonitoringSpec(), description="What monitoring looks at.")
+    serving: ServingSpec = Field(default=ServingSpec(), description="How it is served.")
+
+    @model_validator(mode="after")
+    def _classes_fit_the_task(self) -> ModelSpec:
+        if (self.task == "regression") == bool(self.classes):
+            raise ValueError(f"a {self.task} model has {'no classes' if self.task == 'regression' else 'classes'}")
+        if self.task == "binary" and len(self.classes) != 2:
+            raise ValueError("a binary model has two classes, the positive one last")
+        return self
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets that a training reads: the model's own, and its label feed if it has one."""
+        return (self.dataset, *((self.feed.dataset,) if self.feed else ()))
+
+    @property
+    def feed(self) -> LabelSpec | None:
+        """Its label feed, if it has one."""
+        return self.labels if isinstance(self.labels, LabelSpec) else None
+
+    @property
+    def learns_from_outcomes(self) -> bool:
+        """Whether it learns from its own predictions, with the outcomes that were reported."""
+        return self.labels == "outcomes"
+
+    def misfit(self, dataset: DatasetSpec, feed: DatasetSpec | None = None) -> tuple[str, str] | None:
+        """The first name in this spec that the datasets do not have, with a clause that says so; None if the model fits them.
+
+        Args:
+            dataset: that the model learns from.
+            feed: its label feed, if it has one.
+        """
+        if self.feed and feed and (wrong := self._feed_misfit(self.feed, dataset, feed)):
+            return wrong
+        columns, later = {column.name for column in dataset.columns}, set(self.feed.columns if self.feed else ())
+        if early := [name for name in self.inputs if name in later]:
+            return early[0], f"its inputs name {', '.join(early)}, which its label feed brings: at prediction time it is not known"
+        for names, wanted, known in (
+            ("inputs name", self.inputs, columns),
+            ("label is", (self.label,), columns | later),
+            ("slices name", self.slices, columns | later | set(CALENDAR_SLICES)),
+            ("split.group names", self.split.group, columns),
+        ):
+            if missing := [name for name in wanted if name not in known]:
+                return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have"
+        for names, wanted in (("label is", (self.label,)), ("slices name", self.slices), ("split.group names", self.split.group)):
+            for column in (*dataset.columns, *(feed.columns if self.feed and feed else ())):
+                if column.name in wanted and column.type in NO_SCALARS:
+                    return column.name, f"its {names} {column.name}, which is a {column.type}: it must be a number, a word or a time"
+        return self._served_misfit(dataset) if self.learns_from_outcomes else None
+
+    def _served_misfit(self, dataset: DatasetSpec) -> tuple[str, str] | None:
+        """The first name for which predictions cannot stand among the rows of the dataset, and why."""
+        if self.label in self.inputs:
+            return self.label, f"its inputs name its label {self.label}: an outcome is not known at prediction time"
+        if self.served_since is None and (unknown := [name for name in dataset.key_columns if name not in self.inputs]):
+            return "labels", (
+                f'its labels are "outcomes", and a prediction cannot be told from a row of {dataset.name}: its inputs lack '
+                f"{', '.join(unknown)} of the key. Say from which day on the predictions count in place of the rows, such as "
+                'served_since="2026-01-01", or add the key to the inputs'
+            )
+        decides = {"time": (), "group": self.split.group, "random": dataset.key_columns}[self.split.by]
+        if unknown := [name for name in decides if name not in self.inputs]:
+            return unknown[0], (
+                f"its split by {self.split.by} goes by {', '.join(unknown)}, which is no input, so that its predictions have none: "
+                'split by "time", or add it to the inputs'
+            )
+        return None
+
+    def _feed_misfit(self, labels: LabelSpec, dataset: DatasetSpec, feed: DatasetSpec) -> tuple[str, str] | None:
+        """The first name for which labels cannot be joined to the rows, and why."""
+        for field, wanted, source in (
+            ("key", labels.key, dataset),
+            ("key", labels.key, feed),
+            ("columns", labels.columns, feed),
+            ("known_at", (labels.known_at,), feed),
+        ):
+            names = {column.name for column in source.columns}
+            if missing := [name for name in wanted if name not in names]:
+                return missing[0], f"its labels.{field} names {', '.join(missing)}, which the dataset {source.name} does not have"
+        for name in labels.key:
+            if dataset.column(name).type in NO_SCALARS:
+                return name, f"its labels.key {name} is a {dataset.column(name).type}: it must be a number, a word or a time"
+            types = [source.column(name).type for source in (dataset, feed)]
+            if types[0] != types[1]:
+                return name, f"its labels.key {name} is {types[0]} in {dataset.name} and {types[1]} in {feed.name}: they must be the same"
+        known_at, of_feed = feed.column(labels.known_at), f"its label feed {feed.name} has"
+        takes_corrections = feed.key and set(feed.key) <= {*labels.key, labels.known_at}
+        checks = (
+            (self.label, self.label in labels.columns, f"its label is {self.label}, which labels.columns does not name"),
+            (
+                known_at.name,
+                known_at.type == "timestamp" and not known_at.nullable,
+                f"its labels.known_at {known_at.name} must be a timestamp column of {feed.name} that is never missing",
+            ),
+            (
+                feed.name,
+                takes_corrections,
+                f"{of_feed} the key {', '.join(feed.key) or '(none)'}: it must be {', '.join((*labels.key, labels.known_at))}, "
+                "so that a later label of the same row can land",
+            ),
+            (
+                feed.name,
+                feed.time_zone == dataset.time_zone,
+                f"{of_feed} the time zone {feed.time_zone} and its dataset {dataset.name} {dataset.time_zone}: give them the same",
+            ),
+        )
+        return next(((word, why) for word, holds, why in checks if not holds), None)
+
+    @model_validator(mode="after")
+    def _served_since_fits(self) -> ModelSpec:
+        if self.served_since and not self.learns_from_outcomes:
+            raise ValueError('served_since says which predictions a model learns from: set labels="outcomes", or leave it out')
+        return self
+
+    @model_validator(mode="after")
+    def _metric_fits_the_task(self) -> ModelSpec:
+        if (self.task == "regression") == (self.gate.metric == "log_loss"):
+            fitting = "rmse or mse" if self.task == "regression" else "log_loss"
+            raise ValueError(f"the gate of a {self.task} model has the metric {fitting}, not {self.gate.metric}")
+        if unknown := sorted(set(self.gate.floors) - set(METRICS[self.task])):
+            raise ValueError(
+                f"the gate's floors name {', '.join(unknown)}, which is no metric of a {self.task} model: {', '.join(METRICS[self.task])}"
+            )
+        return self
+
+
+def stand_in(name: str) -> ModelSpec:
+    """A substitute for a spec that is broken or gone, for uses that need only the name and the serving settings.
+
+    It names no dataset and has the default serving settings."""
+    gate = GateSpec(metric="rmse", floors={})
+    return ModelSpec(name=name, title=name, owner="perennial", dataset="", task="regression", inputs=("",), label="", gate=gate)

@@ -1,0 +1,84 @@
+"""How traffic moves to a candidate, and how a version is served."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from perennial.specs.base import Spec
+
+
+class ReleaseSpec(Spec):
+    """How traffic moves to a candidate."""
+
+    mode: Literal["automatic", "approval", "manual"] = Field(
+        default="automatic",
+        description="How a release starts: automatically, after a person's approval, or only when a person starts it.",
+    )
+    shadow: bool = Field(
+        default=False, description="Begin with a shadow: live traffic is mirrored to the candidate, and callers never see its answers."
+    )
+    steps: tuple[int, ...] = Field(default=(5, 25, 50, 100), description="Canary steps: percent of traffic at each step.")
+    min_requests: int = Field(default=100, ge=1, description="Requests that the candidate must answer on a step before it may advance.")
+    min_seconds: float = Field(default=10, ge=0, description="Shortest time on a step, seconds.")
+    max_seconds: float = Field(
+        default=3600, gt=0, description="Longest time on a step without a decision, seconds; then a person is asked."
+    )
+    observe_seconds: float = Field(default=3, gt=0, description="Time between two looks at the evidence, seconds.")
+    alpha: float = Field(
+        default=0.01,
+        gt=0,
+        lt=0.5,
+        description="False-alarm rate: chance of rolling back a candidate that is as good as the champion, over the whole release.",
+    )
+    max_error_ratio: float = Field(
+        default=2.0, gt=1, description="Promotion needs evidence that the error rate is below this multiple of the champion's."
+    )
+    max_error_rate: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="If errors are too rare to compare (fewer than 10 in both arms), "
+        "promotion needs evidence that the error rate is below this.",
+    )
+    promotion_alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="Chance of promoting a candidate whose error rate is at these limits."
+    )
+    max_latency_ratio: float = Field(
+        default=2.0,
+        ge=1,
+        description="Slow requests are those above the champion's 95th percentile of latency. It counts against the candidate "
+        "if its share of them is more than this multiple of the champion's.",
+    )
+
+    @model_validator(mode="after")
+    def _steps_rise_to_all(self) -> ReleaseSpec:
+        if list(self.steps) != sorted(set(self.steps)) or not self.steps or self.steps[-1] != 100 or self.steps[0] < 1:
+            raise ValueError(f"steps are {self.steps}: they must rise and end at 100")
+        return self
+
+
+class ServingSpec(Spec):
+    """How a version is served."""
+
+    threads: int = Field(default=4, ge=1, description="Threads of the serving process.")
+    start_seconds: float = Field(default=60, gt=0, description="Longest time for a new version to become ready, seconds.")
+    timeout_seconds: float = Field(default=10, gt=0, description="Longest time a request may take, seconds.")
+    strict: bool = Field(
+        default=False,
+        description="Whether to refuse a request with a field that the version does not know. Otherwise the field is ignored "
+        "and listed in the answer.",
+    )
+    cpus: float = Field(default=1, gt=0, description="CPUs of each replica (Kubernetes).")
+    memory_gb: float = Field(default=1, gt=0, description="Memory of each replica, GB (Kubernetes).")
+    replicas: int = Field(
+        default=1, ge=1, description="Minimum number of replicas of the champion (Kubernetes; on one machine it is one process)."
+    )
+    max_replicas: int = Field(default=1, ge=1, description="Maximum number of replicas of a version, scaled by CPU load (Kubernetes).")
+
+    @model_validator(mode="after")
+    def _replicas_rise(self) -> ServingSpec:
+        if self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas is {self.max_replicas}, less than replicas, {self.replicas}")
+        return self
