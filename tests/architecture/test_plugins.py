@@ -27,11 +27,16 @@ def test_the_plugin_loader_leaves_the_package_alone() -> None:
 
 
 def imported_by(file: Path) -> set[str]:
-    """Modules of ours that a file imports, and what it imports from packages of ours."""
+    """Modules and packages of ours that a file imports, or imports something from."""
     imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
-    names = {f"{node.module}.{alias.name}" for node in imports for alias in node.names} | {str(node.module) for node in imports}
-    folders = (PLUGINS, PLUGINS.with_name("include"))
-    return {name for name in names if any((folder / f"{name.replace('.', '/')}.py").is_file() for folder in folders)}
+    named = {(str(node.module), f"{node.module}.{alias.name}") for node in imports for alias in node.names}
+    return {whole if is_ours(whole) else module for module, whole in named if is_ours(whole) or is_ours(module)}
+
+
+def is_ours(name: str) -> bool:
+    """Whether a module or a package of ours has that name."""
+    places = [folder / name.replace(".", "/") for folder in (PLUGINS, PLUGINS.with_name("include"))]
+    return any(place.with_suffix(".py").is_file() or (place / "__init__.py").is_file() for place in places)
 
 
 def test_what_dag_files_import_is_imported_beforehand() -> None:
