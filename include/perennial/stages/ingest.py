@@ -55,6 +55,7 @@ class _Summary:
     counts: RowCounts = field(default_factory=RowCounts)  # of the files of which not all rows were simply added
     refused_rows: dict[str, int] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)  # files that another run dealt with while this one read them
     broken: dict[str, str] = field(default_factory=dict)
     reports: list[str] = field(default_factory=list)
     left_out: int = 0  # rows, by the rules of the dataset's clean
@@ -201,10 +202,7 @@ class _Intake:
                 self.store.download(file.key, path)
             except KeyError:
                 return f"{file.name} is gone: somebody else took it."
-            if not file.is_unchanged(self.store.stat(file.key)):
-                self.summary.waiting.append(file.name)
-                return f"{file.name} is still being written."
-            return self._take_in(file, path)
+            return self._overtaken(file) or self._take_in(file, path)
 
     def _take_in(self, file: Landed, path: Path) -> str:
         import pyarrow.compute as pc
@@ -249,9 +247,8 @@ class _Intake:
             refuse_nulls(living, self.spec)
             refuse_last_day(living, self.spec)
             refuse_nulls(rows, self.spec, self.rule.needed)
-            if not file.is_unchanged(self.store.stat(file.key)):
-                self.summary.waiting.append(file.name)
-                return f"{file.name} was written again while it was read; it waits."
+            if overtaken := self._overtaken(file, verdict):
+                return overtaken
             pruned_by = self.spec.time_column if self.spec.time_column in self.spec.key_columns else ""
             label = f"{file.name} ({digest[:12]})"
             self.profiles.owe(digest, label)
@@ -289,6 +286,23 @@ class _Intake:
             known = counted(part.known, "row was", "rows were")
             continued = f" It continues the batch {part.batch.label}, whose bytes it begins with: {known} in already."
         return self._taken(file.id, file.name, file.size, digest, counts, merged.version, continued + remark, verdict, cleaned.left_out)
+
+    def _overtaken(self, file: Landed, verdict: Verdict | None = None) -> str:
+        """Why a file is not this run's to deal with any more, in words; empty while it is. The receipt that another run wrote meanwhile
+        stands, and its page stays the newest one of the file."""
+        receipt = read_receipt(self.store, self.spec.name, file.id)
+        if receipt:
+            if verdict and receipt.report and verdict.report_key != receipt.report and self.store.exists(receipt.report):
+                self.store.write(receipt.report, self.store.read(receipt.report))
+            self.summary.elsewhere.append(file.name)
+            return f"Another run dealt with {file.name} meanwhile: {receipt.sentence}"
+        now = self.store.stat(file.key)
+        if now is None:
+            return f"{file.name} is gone: somebody else took it."
+        if file.is_unchanged(now):
+            return ""
+        self.summary.waiting.append(file.name)
+        return f"{file.name} was written again while it was read; it waits."
 
     def _look_for_newest(self, rows: pa.Table, counts: RowCounts) -> None:
         """Keep the newest event time in the table, now that a batch is in."""
@@ -450,9 +464,8 @@ class _Intake:
         from perennial.quality import data_docs
         from perennial.quality.quarantine import quarantine, quarantined
 
-        if not file.is_unchanged(self.store.stat(file.key)):
-            self.summary.waiting.append(file.name)
-            return f"{file.name} was written again while it was read; it waits."
+        if overtaken := self._overtaken(file, verdict):
+            return overtaken
         if self.earlier is None:
             self.earlier = {name: place for place, name in quarantined(self.store, self.spec.name)}
         if (other := self.earlier.get(file.name)) and not other.endswith(f"/{digest[:12]}"):
@@ -540,6 +553,8 @@ def _result(settings: Settings, store: Store, spec: DatasetSpec, summary: _Summa
 
     snapshot = Table(store, spec.name).version() or None  # version 0 is the empty table
     waiting = f" {_files_are(len(summary.waiting))} still being written: {', '.join(summary.waiting[:3])}." if summary.waiting else ""
+    if summary.elsewhere:
+        waiting += f" Another run dealt with {counted(len(summary.elsewhere), 'file')} meanwhile: {', '.join(summary.elsewhere[:3])}."
     acted = summary.appended or summary.duplicates or summary.refused
     sentence = _sentence(spec, summary, snapshot) if acted else _nothing_new(store, spec)
     report = summary.reports[0] if len(summary.reports) == 1 else f"reports/{spec.name}/docs/index.html"

@@ -261,6 +261,44 @@ def test_a_file_that_changes_while_it_is_read_waits(store: FolderStore, monkeypa
     assert set(again.refused) == (set() if amount > 0 else {"a.csv"})
 
 
+@pytest.mark.parametrize("moment", ["download", "validate"])
+def test_a_file_that_another_run_refused_meanwhile_keeps_its_receipt_and_page(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """DE-22, DM-03: The slower run neither calls it still being written nor shows another verdict of it."""
+    land(store, "a.csv", b"sold,shop,amount\n2013-01-01,,1\n")
+    others: list[ingest.IngestResult] = []
+    began: list[str] = []
+    pages = Path(store.root, "reports/sales/docs/validations")
+    download = FolderStore.download
+
+    def another_runs(when: str) -> None:
+        if when != moment or began:
+            return
+        began.append(when)
+        others.append(run(store))
+        for place, status in enumerate(("passed", "refused")):
+            os.utime(next(pages.glob(f"*{status}.html")), (place, place))
+
+    def passes(rows: pa.Table, dataset: DatasetSpec, name: str, *, digest: str = "", **rest: object) -> Verdict:
+        another_runs("validate")
+        page = data_docs.Page(dataset="sales", batch=name, digest=digest, rows=rows.num_rows, status="passed")
+        store.write(page.key, b"passed")
+        return replace(looks_at_amounts(rows, dataset, name), report_key=page.key)
+
+    def downloads(self: FolderStore, key: str, path: Path) -> None:
+        download(self, key, path)
+        another_runs("download")
+
+    monkeypatch.setattr(validation, "validate", passes)
+    monkeypatch.setattr(FolderStore, "download", downloads)
+    slower = run(store)
+    assert set(others[-1].refused) == {"a.csv"}
+    assert (slower.outcome, slower.waiting) == ("skipped", ())
+    assert slower.sentence.endswith("Another run dealt with 1 file meanwhile: a.csv.")
+    assert max(pages.iterdir(), key=lambda page: page.stat().st_mtime_ns).name.endswith("~refused.html")
+
+
 def test_a_file_that_vanishes_is_passed_over(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """DE-22: Another process took it between listing and reading."""
     land(store, "a.csv", batch(1))
