@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
@@ -21,7 +22,7 @@ from perennial.lineage.ledger import Entry, Kind, Ledger, known_models
 from perennial.lineage.registrations import Registration, registration
 from perennial.monitoring.report.timeline import WindowPoint, timeline
 from perennial.store import Store
-from perennial.views.models import WHOLE, ModelRow, Role, model_row
+from perennial.views.models import ModelRow, Role, model_row, refused, served_share
 from perennial.views.view import View
 
 DECISIONS, VERSIONS, WINDOWS = 12, 12, 90  # shown at most, the newest
@@ -48,6 +49,8 @@ class VersionRow(View):
     role: Role | None = Field(description="Its part in the route now; none if it does not run.")
     cause: str = Field(description="Why it was trained; empty if that is not recorded.")
     gate: str = Field(description="What the gate said of it.")
+    metrics: dict[str, float] = Field(description="On the rows of its test split; empty if its evaluation is not there.")
+    evaluation: str = Field(description="Path of the page of its evaluation below the reports; empty if there is none.")
 
 
 class OpenIncident(View):
@@ -68,6 +71,7 @@ class ModelView(View):
     versions: tuple[VersionRow, ...] = Field(description="Newest first.")
     windows: tuple[WindowPoint, ...] = Field(description="Of live traffic, oldest first.")
     incidents: tuple[OpenIncident, ...] = Field(description="Those that are open, newest first.")
+    refused: str = Field(description="Why the gate refused the newest candidate; empty if it was not refused.")
     damage: tuple[str, ...] = Field(description="Sentences on what could not be read; all else is shown.")
 
 
@@ -100,8 +104,9 @@ def model_view(store: Store, name: str) -> ModelView:
     return ModelView(
         row=row,
         decisions=decisions,
-        versions=tuple(_version(known, roles) for known in islice(_registered(store, name, row.newest, damage), VERSIONS)),
+        versions=tuple(_version(store, name, known, roles) for known in islice(_registered(store, name, row.newest, damage), VERSIONS)),
         windows=windows,
+        refused=refused(store, name),
         incidents=tuple(
             OpenIncident(id=one.id, kind=one.kind, severity=one.severity, opened=one.opened, sentence=one.sentence)
             for one in reversed(incidents)
@@ -116,7 +121,7 @@ def _decision(entry: Entry) -> Decision:
         time=entry.time,
         kind=entry.kind,
         version=entry.version,
-        share=entry.weights.get(entry.version, 0) / WHOLE,
+        share=served_share(entry),
         reason=entry.reason,
         actor=entry.actor,
     )
@@ -134,7 +139,8 @@ def _registered(store: Store, name: str, newest: int | None, damage: list[str]) 
             yield known
 
 
-def _version(known: Registration, roles: dict[int, Role]) -> VersionRow:
+def _version(store: Store, name: str, known: Registration, roles: dict[int, Role]) -> VersionRow:
+    folder = f"{name}/{known.digest}"
     return VersionRow(
         number=known.number,
         digest=known.digest,
@@ -142,4 +148,15 @@ def _version(known: Registration, roles: dict[int, Role]) -> VersionRow:
         role=roles.get(known.number),
         cause=known.tags.get("cause", ""),
         gate=known.tags.get("gate", ""),
+        metrics=_metrics(store, f"reports/{folder}/evaluation.json"),
+        evaluation=f"{folder}/evaluation.html" if store.exists(f"reports/{folder}/evaluation.html") else "",
     )
+
+
+def _metrics(store: Store, key: str) -> dict[str, float]:
+    """The figures of an evaluation; none where it is gone, or from before it had them."""
+    try:
+        metrics = json.loads(store.read(key))["parts"]["test"]["candidate"]["metrics"]
+        return {name: float(value) for name, value in metrics.items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}

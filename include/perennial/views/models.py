@@ -8,16 +8,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
 from perennial import discovery
-from perennial.errors import StoredDataDamaged
+from perennial.errors import PerennialError, StoredDataDamaged
 from perennial.incidents.incidents import SEVERITIES, Incident, Incidents, Severity
 from perennial.lineage.ledger import RETIRED, Entry, Ledger, known_models, retired_words
 from perennial.lineage.registrations import Registration, newest_registration
+from perennial.lineage.trainings import last_training, verdict_key
 from perennial.specs import ModelSpec
 from perennial.store import Store
 from perennial.views.view import View
@@ -94,7 +96,7 @@ def model_row(store: Store, name: str, spec: ModelSpec | None, broken: discovery
     except StoredDataDamaged as error:
         damage.append(str(error))
     newest = _newest(store, name, damage)
-    state, sentence = _state(name, spec, broken, moved, newest, damage)
+    state, sentence = _state(store, name, spec, broken, moved, newest, damage)
     return ModelRow(
         name=name,
         title=spec.title if spec else name,
@@ -122,6 +124,11 @@ def served(entry: Entry | None) -> tuple[Served, ...]:
         for number in running
     ]
     return tuple(sorted(parts, key=lambda part: (-part.share, part.version)))
+
+
+def served_share(entry: Entry) -> float:
+    """The share of the traffic that the version of an entry has from then on; a first version has all of it."""
+    return next((part.share for part in served(entry) if part.version == entry.version), 0.0)
 
 
 def _back_to(last: Entry) -> int | None:
@@ -154,6 +161,7 @@ def _incidents(store: Store, name: str, damage: list[str]) -> IncidentCount:
 
 
 def _state(
+    store: Store,
     name: str,
     spec: ModelSpec | None,
     broken: discovery.Broken | None,
@@ -173,12 +181,38 @@ def _state(
         begin = f"`perennial release --model {name} --actor YOU` begins that"
         return "waiting", f"Version {newest.number} has passed the gate and waits for its release: {begin}."
     if moved is None:
-        return "nothing trained", f"No version of it is trained yet. Its first training begins once its dataset {spec.dataset} has rows."
+        return "nothing trained", _nothing_yet(store, spec)
     return "serving", f"Version {moved.champion} serves all traffic."
 
 
+def _nothing_yet(store: Store, spec: ModelSpec) -> str:
+    """What a model waits for that has no version: rows, the end of its training, or a better candidate."""
+    if why := refused(store, spec.name):
+        return f"Its newest candidate was refused: {why}"
+    if next(iter(store.list(f"tables/{spec.dataset}/_delta_log")), None) is None:
+        return f"No version of it is trained yet. Its first training begins once its dataset {spec.dataset} has rows."
+    dag = f"{spec.name}_training"
+    return f"No version of it is trained yet. Its dataset {spec.dataset} has rows; how far the first training is, the DAG {dag} shows."
+
+
+def refused(store: Store, name: str) -> str:
+    """Why the gate refused the candidate that was trained last; empty if it passed, or if nothing was judged yet."""
+    try:
+        newest = last_training(store, name)
+    except PerennialError as error:
+        return str(error)
+    if newest is None:
+        return ""
+    key = verdict_key(name, newest[0])
+    try:
+        verdict = json.loads(store.read(key))
+        return "" if verdict["passed"] else str(verdict["sentence"])
+    except (KeyError, TypeError, ValueError):
+        return f"What the gate said of it cannot be read: restore {key}, or run its training again."
+
+
 def _releasing(entry: Entry) -> tuple[State, str]:
-    share = f"at {100 * entry.weights.get(entry.version, 0) / WHOLE:g} % of the traffic"
+    share = f"at {100 * served_share(entry):g} % of the traffic" if entry.champion else "the first one, which is being started"
     if entry.kind == "paused":
         return "paused", f"The release of version {entry.version} waits for a person, {share}: {entry.reason}"
     return "releasing", f"Version {entry.version} is being released, {share}: {entry.reason}"

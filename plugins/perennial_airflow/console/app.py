@@ -94,7 +94,7 @@ def make_app(settings: Settings) -> FastAPI:
     def model_page(request: Request, name: str, user: GetUserDep) -> Response:
         _require(name, user)
         view = model_view(store(), name)
-        return _page(request, "model.html", view=view, buttons=buttons(view.row, user))
+        return _page(request, "model.html", view=view, reports=settings.reports_url, buttons=buttons(view.row, user))
 
     return app
 

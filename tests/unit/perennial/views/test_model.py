@@ -80,3 +80,23 @@ def test_a_model_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     """A name that neither a folder nor a ledger has."""
     with pytest.raises(UnknownName):
         model_view(FolderStore(str(tmp_path)), "nobody")
+
+
+def test_a_version_has_the_figures_and_the_page_of_its_evaluation(store: FolderStore) -> None:
+    """Metrics on the test rows, and where the page lies; a version whose evaluation is gone or damaged is shown without."""
+    folder = f"reports/{NAME}/{DIGESTS[15]}"
+    store.write(f"{folder}/evaluation.json", b'{"parts": {"test": {"candidate": {"metrics": {"log_loss": 0.25}}}}}')
+    store.write(f"{folder}/evaluation.html", b"<p>")
+    store.write(f"reports/{NAME}/{DIGESTS[14]}/evaluation.json", b"[]")
+    newest, older, *_ = model_view(store, NAME).versions
+    assert (newest.metrics, newest.evaluation) == ({"log_loss": 0.25}, f"{NAME}/{DIGESTS[15]}/evaluation.html")
+    assert (older.metrics, older.evaluation) == ({}, "")
+
+
+def test_a_first_version_that_starts_has_all_traffic(tmp_path: Path) -> None:
+    """SE-06: A first release has no weights yet: its version's share is the whole."""
+    ledger = Ledger(FolderStore(str(tmp_path)), NAME)
+    ledger.append("started", version=1, champion=None, weights={}, versions=DIGESTS, reason="First.", actor="jo", after_seq=None)
+    view = model_view(FolderStore(str(tmp_path)), NAME)
+    assert view.decisions[0].share == 1.0
+    assert "0 %" not in view.row.sentence

@@ -12,9 +12,10 @@ from perennial.commands import show
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Entry, Ledger
 from perennial.lineage.registrations import note_registration
+from perennial.lineage.trainings import verdict_key
 from perennial.settings import Settings
 from perennial.store import FolderStore
-from perennial.testing import small_model
+from perennial.testing import publish_small_version, small_model
 from perennial.views.models import ModelRow, ModelsView, model_row, models, served
 
 NAME = "small_delays"
@@ -42,6 +43,28 @@ def test_a_model_without_a_version_says_what_it_waits_for(store: FolderStore) ->
     """Nothing is trained yet: the row says so, and what begins the first training."""
     assert (row(store).state, row(store).serving, row(store).since) == ("nothing trained", (), None)
     assert "once its dataset" in row(store).sentence
+
+
+def test_a_model_whose_dataset_has_rows_says_where_its_training_is_seen(store: FolderStore) -> None:
+    """Once there are rows the row no longer says that they lack: it names the DAG that trains."""
+    store.write(f"tables/{SPEC.dataset}/_delta_log/00000000000000000000.json", b"{}")
+    assert f"{NAME}_training" in row(store).sentence
+    assert "once its dataset" not in row(store).sentence
+
+
+@pytest.mark.parametrize(
+    ("verdict", "told"),
+    [
+        (b'{"passed": false, "sentence": "Its loss is too large."}', "was refused: Its loss is too large."),
+        (b'{"passed": true, "sentence": "Fine."}', "No version of it is trained yet."),
+        (b"[]", "cannot be read: restore reports/"),
+    ],
+)
+def test_why_the_first_candidate_was_refused_is_said(store: FolderStore, tmp_path: Path, verdict: bytes, told: str) -> None:
+    """MO-13: A model without a version whose candidate the gate refused says why; a verdict that is damaged is named."""
+    digest = publish_small_version(store, tmp_path / "made", model=NAME)
+    store.write(verdict_key(NAME, digest), verdict)
+    assert told in row(store).sentence
 
 
 def test_a_version_that_waits_names_the_command(store: FolderStore) -> None:
