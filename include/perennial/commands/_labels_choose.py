@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from perennial.commands._labels_report import doubtful_labels
+from perennial.commands._labels_report import doubtful_labels, has_doubts_of_table, how_to_correct
 from perennial.commands._labels_rows import Model, Rows, label_values, logged_rows, opened, slice_name, strangeness, table_rows, worst_slice
 from perennial.encoding import text
 from perennial.errors import EXIT_DONE, UnknownName
@@ -71,8 +71,14 @@ def _choose(
     again: bool,
 ) -> int:
     target = model.target
-    source = source or ("table" if model.feed else "log")
+    of_table = has_doubts_of_table(model) if by == DOUBTFUL else model.feed is not None
+    source = source or ("table" if of_table else "log")
     if source == "table" and not model.feed:
+        if by == DOUBTFUL:
+            raise UnknownName(
+                f"{model.spec.name} has no label feed, so answers on its table's rows could not land. {how_to_correct(model)} The rows are "
+                f"named by perennial labels report --model {model.spec.name}; --source log asks about its predictions instead."
+            )
         raise UnknownName(
             f"{model.spec.name} has no label feed, so labels of its table's rows could not land: write labels=LabelSpec(...) into "
             "its spec, or have its predictions labelled (--source log)."

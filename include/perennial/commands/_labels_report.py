@@ -39,7 +39,7 @@ def report_labels(store: Store, file: Path | None, model: str, rule: Rule, *, as
 
 def report_of(model: Model, rule: Rule) -> Report:
     """What is known of a model's labels."""
-    found, rows, about = doubtful_labels(model, logged=not (model.feed or model.has_own_label))
+    found, rows, about = doubtful_labels(model, logged=not has_doubts_of_table(model))
     labels: list[DoubtfulLabel] = []
     if found and rows is not None and rows.scores is not None:
         for place, likely in zip(found.places, found.classes, strict=True):
@@ -49,7 +49,29 @@ def report_of(model: Model, rule: Rule) -> Report:
                 DoubtfulLabel(key, model.spec.classes[given], model.spec.classes[likely], float(scores[likely]), float(scores[given]))
             )
     agreed_on, held, count = _agreement(model, rule)
-    return Report(model.spec.name, model.spec.title, agreed_on, held, count, found, tuple(labels), about, model.spec.classes)
+    return Report(
+        model.spec.name, model.spec.title, agreed_on, held, count, found, tuple(labels), about, model.spec.classes,
+        how_to_correct(model) if has_doubts_of_table(model) and not model.feed else "",
+    )  # fmt: skip
+
+
+def has_doubts_of_table(model: Model) -> bool:
+    """Whether labels of its table's rows are looked at for doubtful ones, not those of its predictions."""
+    return model.feed is not None or model.has_own_label
+
+
+def how_to_correct(model: Model) -> str:
+    """What to do about wrong labels that are in the rows of the table themselves."""
+    dataset, label = model.dataset, model.spec.label
+    if not dataset.key:
+        return f"Look at these rows, and correct them where they come from: {dataset.name} has no key by which a row could be corrected."
+    again = f"land those that are wrong again with the right {label} (perennial land FILE --dataset {dataset.name})"
+    if dataset.rows == "corrected" and dataset.on_known_key == "replace":
+        return f"Look at these rows, and {again}."
+    return (
+        f'Look at these rows, write rows="corrected", on_known_key="replace" into the spec of {dataset.name}, and {again}; or let labels '
+        f"come from a label feed: labels=LabelSpec(...) in the spec of {model.spec.name}."
+    )
 
 
 def _agreement(model: Model, rule: Rule) -> tuple[Agreement | None, tuple[tuple[str, str], ...], int]:

@@ -47,6 +47,7 @@ class Report:
         doubtful: the doubtful labels, the most doubtful first.
         about_doubt: what was looked at, or why nothing can be told.
         classes: names of the classes.
+        correcting: what to do about the doubtful ones where people's answers on them could not land; empty where they can.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Report:
     doubtful: tuple[DoubtfulLabel, ...]
     about_doubt: str
     classes: tuple[str, ...] = ()
+    correcting: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON can carry it."""
@@ -84,7 +86,9 @@ def text(report: Report) -> str:
         if len(report.doubtful) > SHOWN:
             lines.append(f"  and {len(report.doubtful) - SHOWN} more.")
         if report.doubtful:
-            lines.append(f"Have them looked at again: perennial labels choose FILE --model {report.model} --by doubtful")
+            lines.append(
+                report.correcting or f"Have them looked at again: perennial labels choose FILE --model {report.model} --by doubtful"
+            )
     return "\n".join(lines)
 
 
@@ -221,6 +225,7 @@ def _doubt_sections(report: Report) -> list[str]:
     return [
         *sections,
         f"<p>{escape(_doubt_words(report))}</p>",
+        f"<p>{escape(report.correcting)}</p>" if report.correcting and labels else "",
         matrix,
         table_of(("Row", "Label", "Model", "Probability", "of the label"), labels) if labels else "",
         _more(len(report.doubtful)),

@@ -75,7 +75,7 @@ class DatasetSpec(Named):
     deleted: str = Field(
         default="",
         description="With `rows` `corrected`: bool column that marks deletions. A row with true removes the row of its key from the table "
-        "and is not stored; it needs no more than its key and `newest_by`.",
+        "and is not stored; it needs no more than its key and `newest_by`. A file without the column deletes nothing.",
     )
     time_zone: str = Field(
         default=UTC,

@@ -34,7 +34,8 @@ class ColumnsDiffer(BatchRefused):
 def under_spec_names(rows: pa.Table, spec: DatasetSpec, name: str, remarks: list[str]) -> pa.Table:
     """The columns of the spec in its order, and `_extra` where it keeps others.
 
-    Blanks around names do not count, letters with marks are compared in one form (NFC), case as the spec says.
+    Blanks around names do not count, letters with marks are compared in one form (NFC), case as the spec says. A file may
+    lack the column that marks deletions: then it deletes nothing.
 
     Raises:
         ColumnsDiffer: columns are missing, there twice, or too many.
@@ -44,6 +45,9 @@ def under_spec_names(rows: pa.Table, spec: DatasetSpec, name: str, remarks: list
     known = {compared: column for column, compared in wanted.items()}
     names = [known.get(compared_name(given, spec.files), unicodedata.normalize("NFC", given.strip())) for given in rows.column_names]
     twice = sorted({n for n in names if names.count(n) > 1 and (n in wanted or spec.files.extra != "drop")})
+    if spec.deleted and spec.deleted not in names:  # no row of a file without that column is a deletion
+        rows = rows.append_column(spec.deleted, pa.chunked_array([pa.repeat(False, rows.num_rows)]))
+        names.append(spec.deleted)
     missing, unexpected = [n for n in wanted if n not in names], [n for n in names if n not in wanted]
     refused = unexpected if spec.files.extra == "refuse" else []
     faults = [

@@ -6,6 +6,7 @@ import ast
 import csv
 import inspect
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -327,6 +328,37 @@ def test_doubtful_labels_are_asked_about_again(store: FolderStore, tmp_path: Pat
     rows = snapshot.rows()
     now = {str([row.carrier, row.scheduled_departure.isoformat(), str(row.distance)]): row.late for row in rows.itertuples()}
     assert {now[key] for key in wrong} == {"late"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"rows": "final"}, 'write rows="corrected", on_known_key="replace" into the spec of trips, and land those that are wrong again'),
+        ({"rows": "corrected", "on_known_key": "replace"}, "Look at these rows, and land those that are wrong again with the right late"),
+    ],
+)  # fmt: skip
+def test_doubtful_labels_of_a_table_are_corrected_there(
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any], advice: str,
+) -> None:  # fmt: skip
+    """DM-10: Where the label is a column of the rows themselves, the report says how to correct these, and never names a command that then
+    refuses; that command looks at the same rows, and says the same."""
+    columns = (*TRIPS.columns, Column(name="late", type="string", nullable=True))
+    table = table_of(store, TRIPS).scan()
+    words = pa.array(["late" if place % 2 else "on_time" for place in range(table.num_rows)])
+    own = TRIPS.model_copy(update={"name": "trips", "columns": columns})
+    shutil.rmtree(tmp_path / "store" / "tables")
+    table_of(store, own).append(table.append_column("late", words).select(schema(own).names).cast(schema(own)), "2f" * 32)
+    changed = own.model_copy(update=changes)
+    monkeypatch.setattr(discovery, "dataset", lambda name: changed)
+    monkeypatch.setattr(discovery, "model", lambda name: MODEL.model_copy(update={"labels": None}))
+    go(store, "report", tmp_path / "labels.html")
+    told = capsys.readouterr().out
+    assert "are doubtful" in told
+    assert advice in told
+    assert "--by doubtful" not in told
+    with pytest.raises(UnknownName, match=re.escape(advice)):
+        go(store, "choose", tmp_path / "tasks.json", by="doubtful")
 
 
 def test_answers_that_are_no_numbers_say_nothing(

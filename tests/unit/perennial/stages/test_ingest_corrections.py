@@ -122,6 +122,7 @@ BASE = csv("1 4 10", "2 4 20", "3 5 30")
         (spec(deleted="gone"), "id,ts,amount,y,gone\n2,,,,true\n9,,,,true\n3,2026-05-05,31,,\n", "appended",
          {"deleted": 1, "unchanged": 1, "replaced": 1}, {1: 10, 3: 31}),
         (spec(deleted="gone"), "id,ts,amount,y,gone\n1,,,,true\n2,,,,true\n3,,,,true\n", "appended", {"deleted": 3}, {}),
+        (spec(deleted="gone"), "id,ts,amount,y\n3,2026-05-05,31,\n", "appended", {"replaced": 1}, {1: 10, 2: 20, 3: 31}),
         (spec(deleted="gone", newest_by="amount"), "id,ts,amount,y,gone\n1,,,,true\n", "refused", {"refused": 1}, {1: 10, 2: 20, 3: 30}),
         (NEWEST, "id,ts,amount,y,gone\n7,2026-05-07,,,\n7,2026-05-07,70,,\n", "refused", {"refused": 2}, {1: 10, 2: 20, 3: 30}),
     ],
