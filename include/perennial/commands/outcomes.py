@@ -14,13 +14,17 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perennial import discovery
+from perennial.counted import counted
 from perennial.errors import BatchRefused
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.store import Store
+
+if TYPE_CHECKING:
+    from perennial.monitoring.outcomes import NewCounts
 
 WANTED, ALLOWED = {"prediction_id", "outcome"}, {"prediction_id", "outcome", "time"}
 SHOWN = 3  # bad rows that are named
@@ -58,12 +62,26 @@ def run(settings: Settings, store: Store, model: str, file: Path) -> int:
     ids = predictions.scan(["prediction_id"]) if predictions.version() is not None else outcome_rows([], "")
     counts = count_new(given, known, ids)
     table.append(given, digest)
-    print(
-        f"{len(rows)} outcomes of {model} taken in: {counts.first} first ones, {counts.repeated} that say what was known, "
-        f"{counts.other} that say otherwise (the later time counts). "
-        f"{counts.unknown} wait for their prediction."
-    )
+    print(_sentence(model, file.name, len(rows), counts))
     return 0
+
+
+def _sentence(model: str, name: str, rows: int, counts: NewCounts) -> str:
+    """What a file of outcomes brought, in words; what it has none of is left out."""
+    parts = [
+        f"{counts.first:,} new" if counts.first else "",
+        f"{counts.repeated:,} known already" if counts.repeated else "",
+        f"{counts.other:,} unlike what was known (the one with the later time counts)" if counts.other else "",
+    ]
+    waiting = ""
+    if counts.unknown:
+        waiting = (
+            f" {counted(counts.unknown, 'outcome waits', 'outcomes wait')} for a prediction with the same id. Predictions are collected "
+            f"from the servers' log by the next monitoring (perennial monitor --model {model}), which then joins the two; an id that "
+            f"nobody predicted stays without one, so look at the ids of {name} if some still wait after it."
+        )
+    matched = f" {counted(rows - counts.unknown, 'outcome matches', 'outcomes match')} a collected prediction."
+    return f"{counted(rows, 'outcome')} of {model} taken in: {', '.join(filter(None, parts))}.{matched}{waiting}"
 
 
 def _read(name: str, content: bytes) -> Iterable[tuple[str, Row]]:

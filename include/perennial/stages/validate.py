@@ -113,9 +113,18 @@ def run(
     if request and inbox.claim(request.key, run_url or f"by hand {uuid.uuid4().hex[:12]}") is None:
         raise TrainingRefused(f"The retraining request {request.key} of {model} has ended: {inbox.get(request.key).sentence}")
     words = f" ({reason})" if reason else ""
+    why = f"{decision.why}{words} {left_out} {coverage.sentence() if coverage else ''}".strip()
+    begins = f"Training starts on {source.words}, cause {decision.cause}"
+    if not run_url:  # by hand: no run goes on with it
+        begins = f"A training on {source.words} may start, cause {decision.cause}"
+        given = {**_versions(source), "cause": decision.cause, "request": request.key if request else None}
+        options = " ".join(f"--{name} {value}" for name, value in given.items() if value is not None)
+        why += (
+            f" Nothing was started, since no DAG run asked: train by hand with perennial train --model {model} {options}, or trigger the "
+            f"DAG {model}_training{' with force' if force else ''}."
+        )
     return ValidateResult(
-        sentence=f"Training starts on {source.words}, cause {decision.cause}: "
-        f"{decision.why}{words} {left_out} {coverage.sentence() if coverage else ''}".strip(),
+        sentence=f"{begins}: {why}",
         links=links,
         **_versions(source),
         cause=decision.cause,

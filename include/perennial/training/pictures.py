@@ -14,7 +14,8 @@ from typing import Any
 
 COLOURS = {"candidate": "var(--after)", "champion": "var(--before)"}
 WIDTH, SIDE = 360, 300  # of every plot, in its own units: a phone shows it at about that size, so its text stays readable
-LEFT, BOTTOM, TOP = 52, 34, 8  # room for the words at the axes
+LEFT, BOTTOM, TOP = 60, 34, 8  # room for the words at the axes
+_UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,19 @@ def number(value: float) -> str:
     if size >= 1e9 or 0 < size < 1e-3:
         return f"{value:.4g}"
     return f"{value:,.0f}" if size >= 1000 else f"{value:.2f}" if size >= 10 else f"{value:.4f}"
+
+
+def at_axis(value: float) -> str:
+    """A figure as it fits beside an axis, of eight signs at most: the page's table has it whole.
+
+    >>> at_axis(-120114.0), at_axis(9876.5)
+    ('-120k', '9,876')
+    """
+    near = float(f"{value:.3g}")
+    if abs(near) >= 1e12 or 0 < abs(near) < 1e-3:
+        return f"{value:.1e}"
+    unit, sign = next(((size, sign) for size, sign in _UNITS if abs(near) >= size), (1.0, ""))
+    return f"{near / unit:g}{sign}" if abs(near) >= 1e4 else number(value) if abs(value) >= 1e-3 else f"{value:.4f}"
 
 
 def percent(share: float) -> str:
@@ -82,8 +96,8 @@ def ranges(series: Mapping[str, Sequence[Range]], what: str, *, height: int = 20
     low, high = min(0.0, *(one.low for one in every)), max(0.0, *(one.high for one in every))
     scale = (height - BOTTOM - TOP) / ((high - low) or 1.0)
     drawn = [
-        f"<text class=soft x={LEFT - 6} y={height - BOTTOM + 4} text-anchor=end>{number(low)}</text>" if low else "",
-        f"<text class=soft x={LEFT - 6} y={TOP + 8} text-anchor=end>{number(high)}</text>" if high else "",
+        f"<text class=soft x={LEFT - 6} y={height - BOTTOM + 4} text-anchor=end>{at_axis(low)}</text>" if low else "",
+        f"<text class=soft x={LEFT - 6} y={TOP + 8} text-anchor=end>{at_axis(high)}</text>" if high else "",
         f"<text class=soft x={LEFT - 6} y={TOP + high * scale + 4:.1f} text-anchor=end>0</text>" if _apart(low, high) else "",
         f"<line x1={LEFT} x2={WIDTH - 4} y1={TOP + high * scale:.1f} y2={TOP + high * scale:.1f} stroke='var(--quiet)' />",
     ]
@@ -146,7 +160,7 @@ def _place(x: float, y: float) -> tuple[float, float]:
 def _square(low: float, high: float, across: str, up: str) -> list[str]:
     """Axes from `low` to `high`, named, and the diagonal."""
     (x0, y0), (x1, y1) = _place(0, 0), _place(1, 1)
-    ends = [f"{end:g}" if (low, high) == (0.0, 1.0) else number(end) for end in (low, high)]
+    ends = [f"{end:g}" if (low, high) == (0.0, 1.0) else at_axis(end) for end in (low, high)]
     return [
         f"<line x1={x0} y1={y0} x2={x1} y2={y1} stroke='var(--quiet)' stroke-dasharray='4 4' />",
         f"<polyline points='{x0},{y1} {x0},{y0} {x1},{y0}' fill=none stroke='var(--line)' />",

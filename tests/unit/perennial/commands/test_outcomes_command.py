@@ -50,7 +50,10 @@ def take(tmp_path, monkeypatch):
 def test_a_file_is_taken_once_and_counted(take, capsys):
     """MN-03, SY-32: Its rows are in the table with number and time; the same content again, under another name too, changes nothing."""
     assert take("a.csv", GOOD) == 0
-    assert "2 outcomes of delays taken in: 2 first ones, 0 that say what was known, 0 that say otherwise" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("2 outcomes of delays taken in: 2 new. 0 outcomes match a collected prediction. 2 outcomes wait for")
+    assert "collected from the servers' log by the next monitoring (perennial monitor --model delays)" in said
+    assert "look at the ids of a.csv" in said
     rows = sorted(take.table.scan().to_pylist(), key=lambda r: r["prediction_id"])
     assert [(r["prediction_id"], r["outcome"], r["source"], r["line"]) for r in rows] == [
         ("a-0", 1.0, "a.csv", 1),
@@ -66,7 +69,15 @@ def test_a_contradiction_is_counted(take, capsys):
     """MN-03: What is known, and by which rows it is contradicted."""
     take("a.csv", GOOD)
     take("b.csv", "prediction_id,outcome\na-0,late\nb-0,late\nc-0,late\n")
-    assert "1 first ones, 1 that say what was known, 1 that say otherwise" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 outcomes of delays taken in: 1 new, 1 known already, 1 unlike what was known (the one with the later time counts)." in said
+
+
+def test_outcomes_whose_predictions_are_collected_wait_for_nothing(take, capsys):
+    """MN-03: They match, and nothing is said of waiting."""
+    Table(take.store, "delays_predictions").append(pa.table({"prediction_id": ["a-0", "b-0"]}), "served")
+    take("a.csv", GOOD)
+    assert capsys.readouterr().out == "2 outcomes of delays taken in: 2 new. 2 outcomes match a collected prediction.\n"
 
 
 def test_all_formats_say_the_same(take, tmp_path):

@@ -331,7 +331,7 @@ def test_rows_are_read_once(house, monkeypatch, model, reads):
     house.tell(0, 9, 1)
     tables, scan = [], Table.scan
     monkeypatch.setattr(Table, "scan", lambda self, *given, **named: tables.append(self.name) or scan(self, *given, **named))
-    assert "Training starts on snapshot 1 of flights" in house.run(cause="data").sentence
+    assert "Training starts on snapshot 1 of flights" in house.run(cause="data", run_url="http://airflow/run").sentence
     assert tables.count("flights") == reads
 
 
@@ -480,7 +480,14 @@ def test_labels_that_come_later_are_waited_for(house):
     with pytest.raises(TrainingRefused, match="ingest more labels"):
         house.run(cause="manual")
     house.tell(3, 4, known=2)
-    result = house.run(cause="data")
+    by_hand = house.run(cause="manual", force=True).sentence
+    assert by_hand.startswith("A training on snapshot 1 of flights with labels 2 of arrivals, known by 2013-02-02 00:00 may start, cause")
+    assert "Training starts" not in by_hand
+    assert by_hand.endswith(
+        "perennial train --model delays --snapshot 1 --labels 2 --cause manual, or trigger the DAG delays_training with force."
+    )
+    house.checked.clear()
+    result = house.run(cause="data", run_url="http://airflow/run")
     assert (result.outcome, result.snapshot, result.labels) == ("done", 1, 2)
     assert result.sentence.startswith(
         "Training starts on snapshot 1 of flights with labels 2 of arrivals, known by 2013-02-02 00:00, cause data"
