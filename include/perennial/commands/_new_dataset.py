@@ -128,6 +128,8 @@ def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str
         what = f"which has {len(sample.rows) - same:,} different values in {rows}{aside}"
         time = " (a time: where two rows may have the same one, name the columns that tell them apart, too)" if spec.key[0] in times else ""
         said.append(f"key: {', '.join(spec.key)}, {what}; --key says otherwise{time}")
+    else:
+        said.append(f"key: {', '.join(spec.key)}, as --key says")
     if not spec.event_time:
         said.append(
             "event time: none, as no column is a time: the time at which a file lands counts. Models of it are best split at random or by "
@@ -136,6 +138,8 @@ def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str
     elif event_time is None and len(times) > 1:
         first = "the first" if spec.event_time == times[0] else "the first without a gap"
         said.append(f"event time: {spec.event_time}, {first} of the times {', '.join(times)}; --event-time says otherwise")
+    else:
+        said.append(f"event time: {spec.event_time}, {'the only time' if event_time is None else 'as --event-time says'}")
     if spec.event_time and (gaps := int(sample.rows[spec.event_time].isna().sum())):
         said.append(
             f"event time: {spec.event_time} is missing in {gaps:,} of {rows}: such rows are stored, but are on no day, so that no split "

@@ -7,7 +7,6 @@ import textwrap
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from perennial.commands import _sample
 from perennial.commands._sample import LeftOut, Sample
 from perennial.commands._template import fill, listed, quoted, titled
 from perennial.commands._wrongs import Wrongs
+from perennial.counted import counted
 from perennial.errors import UnknownName
 from perennial.pictures import MODES, as_png
 from perennial.specs import NO_SCALARS, Column, DatasetSpec, SplitSpec, TrainingSpec
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 50
 LEAST_DAYS = 3  # one for each part of a split by time
+TESTED_ROWS = 300  # of the newest days at least, where the sample has so many: of fewer, figures are rough
 ELEMENTS = 32  # of a list of numbers that a new model reads
 WORD_WIDTH = 16  # numbers by which a new model describes a word
 
@@ -132,7 +133,7 @@ def model_files(
         *_sample.named(plan.left_out),
         *cycles,
         f"floor: {metric} {plan.floor:g}, {_rule(plan)}",
-        *_few_rows(plan),
+        _split_words(plan),
     ]
 
 
@@ -246,24 +247,27 @@ def _cycles(times: pandas.Series) -> tuple[tuple[str, int], ...]:
 
 
 def _split_and_training(known: pandas.DataFrame, event_time: str) -> tuple[SplitSpec, TrainingSpec]:
-    """Split and training settings: the defaults, or less if the sample has too few labelled rows. Without times or days: at random."""
+    """Split and training settings that follow from the labelled rows of the sample: by its days, or at random if it has none."""
     usual, training = SplitSpec(), TrainingSpec()
     if not event_time or _sample.days_of(known, event_time) < LEAST_DAYS:
         rows = int(len(known) * (1 - usual.test_share - usual.validation_share))
         split = SplitSpec(by="random", min_train_rows=max(1, min(usual.min_train_rows, rows * 4 // 5)))
         return split, _batches_for(rows, training)
-    return _split_by_days(known, event_time, usual, training)
-
-
-def _split_by_days(known: pandas.DataFrame, event_time: str, usual: SplitSpec, training: TrainingSpec) -> tuple[SplitSpec, TrainingSpec]:
-    import pandas
-
-    days = _sample.days_of(known, event_time)
-    held_days = max(1, min(usual.test_days, days // 5))
-    times = pandas.to_datetime(known[event_time]).dt.normalize()
-    rows = int((times <= times.max() - timedelta(days=2 * held_days)).sum())
-    split = SplitSpec(test_days=held_days, validation_days=held_days, min_train_rows=max(1, min(usual.min_train_rows, rows * 4 // 5)))
+    rows_of_days = _sample.rows_of_days(known, event_time)
+    days, of_all = len(rows_of_days), sum(rows_of_days)
+    test = _newest_days(rows_of_days, round(days / 5), min(TESTED_ROWS, of_all // 5), most=days - 2)
+    validation = _newest_days(rows_of_days[:-test], round(days / 7), min(TESTED_ROWS, of_all // 7), most=days - test - 1)
+    rows = int(sum(rows_of_days[: -test - validation]))
+    split = SplitSpec(test_days=test, validation_days=validation, min_train_rows=max(1, min(usual.min_train_rows, rows * 4 // 5)))
     return split, _batches_for(rows, training)
+
+
+def _newest_days(rows_of_days: Sequence[int], days: int, rows: int, most: int) -> int:
+    """So many of the newest days, or more where these have fewer than so many rows; one at least."""
+    days = min(max(1, days), most)
+    while days < most and sum(rows_of_days[-days:]) < rows:
+        days += 1
+    return days
 
 
 def _batches_for(rows: int, training: TrainingSpec) -> TrainingSpec:
@@ -277,18 +281,17 @@ def _rule(plan: _Plan) -> str:
     return f"what always saying {what} loses on {plan.read_from}"
 
 
-def _few_rows(plan: _Plan) -> list[str]:
-    """A line for each setting that differs from the defaults because the sample is small."""
-    if plan.split == SplitSpec():
-        return []
+def _split_words(plan: _Plan) -> str:
+    """A line for the split, which says what to write where another is wanted."""
     if plan.split.by == "random":
         why = f"{plan.read_from} has less than {LEAST_DAYS} days" if plan.dataset.event_time else f"{plan.dataset.name} has no event time"
-        return [f"split: each row at random, since {why}; by='group' keeps rows together that belong together"]
-    return [
-        f"split: {plan.split.test_days} day{'s' if plan.split.test_days > 1 else ''} each for test and validation, "
-        f"{plan.split.min_train_rows} rows to train on at least, as {plan.read_from} is small; "
-        "take these lines out of spec.py once there are more"
-    ]
+        return f"split: each row at random, since {why}; by='group' keeps rows together that belong together"
+    test, validation, least = plan.split.test_days, plan.split.validation_days, plan.split.min_train_rows
+    return (
+        f"split: by {plan.dataset.event_time}, the newest {counted(test, 'day')} for test and {validation} before them for validation, "
+        f"after the days of {plan.read_from}, and {least} rows to train on at least; "
+        "split=SplitSpec(test_days=…, validation_days=…) in spec.py says otherwise"
+    )
 
 
 def _spec_parts(plan: _Plan) -> dict[str, str]:

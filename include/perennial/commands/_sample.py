@@ -120,10 +120,13 @@ def rows_of_table(store: Store, spec: DatasetSpec) -> Sample | None:
 
 
 def lines_of_form(sample: Sample) -> list[str]:
-    """A line for how the sample is written, which its dataset declares, and one for each thing that was left open."""
+    """A line for how the sample is written, which its dataset declares where it is unusual, and one for each thing that was left open."""
     declared = differences(sample.files, FileForm())
     line = f"files: {'; '.join(declared)}: the spec says files={declaration(sample.files)}, so that files like the sample are taken"
-    return [*([line] if declared else []), *sample.notes]
+    usual = (
+        "files: as usual (UTF-8, commas between fields, a point in numbers, times as 2024-03-01 08:15); files=FileForm(…) says otherwise"
+    )
+    return [line if declared else usual, *sample.notes]
 
 
 def days_of(rows: pandas.DataFrame, event_time: str) -> int:
@@ -132,6 +135,14 @@ def days_of(rows: pandas.DataFrame, event_time: str) -> int:
 
     times = pandas.to_datetime(rows[event_time]).dropna().dt.normalize()
     return 0 if times.empty else int((times.max() - times.min()).days) + 1
+
+
+def rows_of_days(rows: pandas.DataFrame, event_time: str) -> list[int]:
+    """How many rows each day has, from the first event time to the last; 0 for one between that has none."""
+    import pandas
+
+    days = pandas.to_datetime(rows[event_time]).dropna().dt.normalize().value_counts().sort_index()
+    return [] if days.empty else days.asfreq("D", fill_value=0).tolist()
 
 
 def left_out(sample: Sample, dataset: DatasetSpec, label: str, task: str) -> list[LeftOut]:

@@ -223,4 +223,4 @@ def interruptible() -> Iterator[None]:
 
 
 def _outcome(model: ModelSpec, label: float) -> str:
-    return f"{label:.6g}" if model.task == "regression" else model.classes[int(label)]
+    return f"{label:,.6g}" if model.task == "regression" else model.classes[int(label)]

@@ -45,7 +45,7 @@ def warnings(trial: Trial) -> list[str]:
     best_case = test["candidate"]["intervals"][metric][1]
     lines = []
     if value >= rule:
-        lines.append(f"the model is no better than the simplest rule ({metric.replace('_', ' ')} {value:.4g} against {rule:.4g})")
+        lines.append(f"the model is no better than the simplest rule ({metric.replace('_', ' ')} {figure(value)} against {figure(rule)})")
     elif best_case >= rule:
         lines.append(f"that the model beats the simplest rule may be chance: the interval of {metric.replace('_', ' ')} reaches beyond it")
     lines += [line.removeprefix("left out: ") for line in trial.chosen if line.startswith("left out: ") and ": suspicious" in line]
@@ -58,7 +58,10 @@ def warnings(trial: Trial) -> list[str]:
             rare = f"{model.label} is {shares.index[-1]} in {100 * shares.iloc[-1]:.2g} % of the rows only"
             lines.append(f"{rare}: look at recall, not at accuracy")
     if test["rows"] < _FEW_ROWS:
-        lines.append(f"there are {test['rows']} test rows only, so that the figures are rough")
+        line = "test_share" if model.split.by != "time" else "test_days"
+        lines.append(
+            f"there are {test['rows']} test rows only, so that the figures are rough: for more write split=SplitSpec({line}=…) into spec.py"
+        )
     if model.split.by == "random":
         lines.append("rows were split at random: if later rows differ from earlier ones, the figures are too good")
     gaps = [name for name in model.inputs if rows[name].isna().mean() > _MANY_NULLS]
@@ -71,7 +74,7 @@ def _figures(trial: Trial) -> list[str]:
     """The table of metrics: the model with its interval, the simplest rule beside it."""
     test = trial.test
     candidate = test["candidate"]
-    lines = [f"{'On ' + format(test['rows'], ',') + ' test rows':<30}{'model':>10}   {'95 % interval':<22}simplest rule"]
+    table = [(f"On {test['rows']:,} test rows", "model", "95 % interval", "simplest rule")]
     for name in _SHOWN[trial.model.task]:
         if name not in candidate["metrics"]:
             continue
@@ -79,16 +82,28 @@ def _figures(trial: Trial) -> list[str]:
         direction = "higher" if name in HIGHER_IS_BETTER else "lower"
         label = f"{name.replace('_', ' ')} ({direction} is better)"
         rule = test["rule"]["metrics"].get(name)
-        shown = "" if rule is None else f"{rule:.4g}"
-        lines.append(f"{label:<30}{candidate['metrics'][name]:>10.4g}   {f'{low:.4g} to {high:.4g}':<22}{shown}")
-    return lines
+        shown = "" if rule is None else figure(rule)
+        table.append((label, figure(candidate["metrics"][name]), f"{figure(low)} to {figure(high)}", shown))
+    wide = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    return [f"{a:<{wide[0]}} | {b:>{wide[1]}} | {c:<{wide[2]}} | {d:>{wide[3]}}" for a, b, c, d in table]
+
+
+def figure(value: float) -> str:
+    """A number in four digits, as people write it.
+
+    >>> figure(78400.123), figure(0.12345), figure(12.3456), figure(2.5e-7), figure(0.0)
+    ('78,400', '0.1235', '12.35', '2.5e-07', '0')
+    """
+    if 1000 <= abs(value) < 1e15:
+        return f"{float(f'{value:.4g}'):,.0f}"
+    return f"{value:.4g}"
 
 
 def _scored(trial: Trial) -> list[str]:
     lines = []
     for outcome, scores in zip(trial.outcomes, trial.scores.tolist(), strict=True):
         if trial.model.task == "regression":
-            lines.append(f"  predicted {scores[0]:.6g}, was {outcome}")
+            lines.append(f"  predicted {scores[0]:,.6g}, was {outcome}")
         else:
             best = max(range(len(scores)), key=scores.__getitem__)
             lines.append(f"  {trial.model.classes[best]} with probability {scores[best]:.2f}, was {outcome}")

@@ -50,6 +50,7 @@ from perennial.specs import NO_SCALARS, ColumnType, DatasetSpec, ElementType, Fi
 
 ERRORS = ("#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")  # of spreadsheets, besides #N/A
 NULL_WORDS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "Null", "null", "None", "none", "nil", "-", "--", "?", ".", *ERRORS)
+MISSING_WORDS = ("n/a", "#n/a", "n.a.", "na", "null", "nan", "k. a.", "k.a.", "keine angabe", "unbekannt", "unknown", "missing", "fehlt")
 PAIRS = (("y", "n"), ("j", "n"), ("ja", "nein"), ("oui", "non"), ("si", "no"), ("sí", "no"), ("ja", "nej"), ("ja", "nee"), ("tak", "nie"))
 SEPARATORS = (",", ";", "\t", "|")
 _MARKS = ((".", ""), (",", ""), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"))  # decimal and thousands
@@ -75,6 +76,8 @@ _TIME_NAMES = re.compile(r"(?:^|.*[_ .])(?:ts|time|timestamp|datetime|date|day|e
 _HOUR_NAMES = re.compile(r"(?:^|.*[_ .])(?:hour|hr|heure|stunde|uur|hora|ora)(?:_of_day)?$", re.IGNORECASE)
 _SPANS = {"epoch seconds": (3e8, 4.2e9), "epoch milliseconds": (3e11, 4.2e12)}  # from 1979 to 2103
 MOST_OF_ALL = 0.9  # share of values of a type from which on the others are told
+MOST_ODD_WORDS = 3  # in a column of numbers or times, that are taken for missing
+MOST_ODD_VALUES = 0.05  # share of its values that they may be
 _UNITS_BEFORE = r"[$€£¥]|USD|EUR|CHF|GBP"
 _UNITS_AFTER = r" ?(?:[$€£¥%‰]|USD|EUR|CHF|GBP|[kmcµ]?[gml]|km|km/h|°[CF]|lbs?|oz|min|ms|[hs]|kWh|[kM]?W|[kMG]B)"
 _ROWS = 200  # lines by which separators are compared
@@ -323,18 +326,25 @@ class _Evidence:
         self.rows = self._flattened(rows)
         self.typed_file = typed_file
         self.nulls: dict[str, None] = {}
+        self.odd: dict[str, dict[str, int]] = {}  # column -> words between numbers or times, and in how many rows
 
     def proposal(self) -> Proposal:
         """The form, the columns and the notes."""
         texts = {name: self._words(name) for name in self.rows.column_names if is_text(self.rows[name].type)}
         kinds: dict[str, ColumnType] = {}
-        marks = self._marks({name: words for name, words in texts.items() if self._may_be_number(name, words)})
+        if self.spec is None:
+            self.odd = {name: odd for name, words in texts.items() if (odd := self._odd_words(name, words))}
+        marks = self._marks(
+            {name: self._without_odd_words(name, words) for name, words in texts.items() if self._may_be_number(name, words)}
+        )
         self.form = self.form.model_copy(update=dict(zip(("decimal", "thousands"), marks, strict=True)))
         for name in self.rows.column_names:
             kinds[name] = self._kind(name, texts.get(name))
         if self.nulls:
             self.form = self.form.model_copy(update={"nulls": (*self.form.nulls, *(w for w in self.nulls if w not in self.form.nulls))})
             self._name_other_nulls(kinds)
+        if self.spec is None:
+            self._name_missing_words(kinds)
         columns = tuple(
             ProposedColumn(name, kind, self._null_count(name, kind) > 0, *(self._more_of(name, kind) if self.spec is None else ()))
             for name, kind in kinds.items()
@@ -405,6 +415,35 @@ class _Evidence:
     def _without_null_words(self, words: pa.Array) -> pa.Array:
         return words.filter(pc.invert(pc.is_in(words, pa.array([*NULL_WORDS, *self.form.nulls]))))
 
+    def _odd_words(self, name: str, words: pa.Array) -> dict[str, int]:
+        """The few words without a digit that come several times among values which have one; nothing if there are others."""
+        known = self._without_null_words(words)
+        odd = known.filter(pc.invert(pc.match_substring_regex(known, "[0-9]")))
+        if self.typed_file or not 0 < len(odd) <= MOST_ODD_WORDS or len(odd) == len(known):
+            return {}
+        values = pc.utf8_trim_whitespace(self.rows[name].cast(pa.string()))
+        rows = {word: pc.sum(pc.equal(values, word)).as_py() for word in odd.to_pylist()}
+        few = sum(rows.values()) <= MOST_ODD_VALUES * (len(values) - values.null_count)
+        return rows if few and min(rows.values()) > 1 else {}
+
+    def _without_odd_words(self, name: str, words: pa.Array) -> pa.Array:
+        return words.filter(pc.invert(pc.is_in(words, pa.array(list(self.odd.get(name, {})), pa.string()))))
+
+    def _kind_without_odd_words(self, name: str, words: pa.Array) -> ColumnType | None:
+        """The type of a column of numbers or times but for some words, which are then taken for missing; None if it is no such column."""
+        form, notes = self.form, list(self.notes)
+        kind = self._kind_of_words(name, self._without_odd_words(name, words), None)
+        if kind not in ("int", "float", "timestamp"):
+            self.form, self.notes = form, notes
+            return None
+        self.nulls |= dict.fromkeys(self.odd[name])
+        shown = _listed(f"{word!r} ({counted(rows, 'row')})" for word, rows in self.odd[name].items())
+        self.notes.append(
+            f"{quoted(name)} holds {'times' if kind == 'timestamp' else 'numbers'} but for {shown}, taken for missing: nulls= in files "
+            'says so; take it out there and write type="string" where it is a value of its own'
+        )
+        return kind
+
     def _may_be_number(self, name: str, words: pa.Array) -> bool:
         wanted = self._wanted(name)
         return (not self.typed_file if wanted is None else wanted in ("int", "float")) and len(self._without_null_words(words)) > 0
@@ -456,7 +495,8 @@ class _Evidence:
         known = self._without_null_words(words)
         if not len(known):
             return wanted or "string"
-        kind = "list" if wanted is None and self._are_arrays(known) else self._kind_of_words(name, known, wanted)
+        kind = self._kind_without_odd_words(name, known) if name in self.odd else None
+        kind = kind or ("list" if wanted is None and self._are_arrays(known) else self._kind_of_words(name, known, wanted))
         if kind not in ("string", "list"):
             used = [word for word in words.to_pylist() if word in NULL_WORDS and word not in self.form.nulls]
             not_a_number = [word for word in used if kind == "float" and word.lower() == "nan"]  # is missing without being declared
@@ -652,8 +692,31 @@ class _Evidence:
         count, all_of_them = pc.sum(like).as_py() or 0, len(values) - values.null_count
         if count and count >= MOST_OF_ALL * all_of_them:
             place = pc.index(like, False).as_py()
-            stranger = f"{values[place].as_py()[:60]!r} in row {place + 1} is no number"
-            self.notes.append(f"{quoted(name)} is text, since {stranger}; {count:,} of {all_of_them:,} values are")
+            value = values[place].as_py()
+            stranger = f"{value[:60]!r} in row {place + 1} is no number"
+            remedy = f'. Where it means missing, write files={declaration(self._with_null(value))} and the type "float"'
+            self.notes.append(
+                f"{quoted(name)} is text, since {stranger}; {count:,} of {all_of_them:,} values are"
+                + ("" if any(map(str.isdigit, value)) else remedy)
+            )
+
+    def _with_null(self, word: str) -> FileForm:
+        return self.form.model_copy(update={"nulls": (*self.form.nulls, word)})
+
+    def _name_missing_words(self, kinds: dict[str, ColumnType]) -> None:
+        """A note for each text column that has a word which often means that nothing is known."""
+        for name, kind in kinds.items():
+            if kind not in ("string", "text") or not is_text(self.rows[name].type):
+                continue
+            values = pc.utf8_trim_whitespace(self.rows[name].cast(pa.string()))
+            often_missing = pc.is_in(pc.utf8_lower(values), pa.array(MISSING_WORDS))
+            for word in pc.unique(values.filter(often_missing)).to_pylist():
+                if word not in self.form.nulls:
+                    rows = counted(pc.sum(pc.equal(values, word)).as_py(), "row")
+                    self.notes.append(
+                        f"{quoted(name)} has {word!r} in {rows}, as a value like any other: where it means missing, write "
+                        f"files={declaration(self._with_null(word))}"
+                    )
 
     def _name_other_words(self, name: str, words: pa.Array) -> None:
         """A note if nearly all values of a text column are days in forms of which none fits all, or numbers with a unit."""

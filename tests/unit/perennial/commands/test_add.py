@@ -18,7 +18,7 @@ import perennial
 import perennial_datasets
 import perennial_models
 from perennial import discovery
-from perennial.commands import _sample, add
+from perennial.commands import _new_model, _sample, add
 from perennial.commands._new_model import model_files
 from perennial.data.readers import read_batch
 from perennial.data.snapshots import latest_snapshot, table_of
@@ -514,8 +514,26 @@ def test_a_small_sample_gets_a_split_that_it_can_fill(tmp_path, sample, added):
     """DM-12: Twenty rows of twenty days: fewer held-out days and rows than by default, and a line that says so."""
     add.run(SETTINGS, STORE, "model", "asks", dataset="sales", label="sold", sample=sample, project=tmp_path)
     cut = load(tmp_path / "include/perennial_models/asks/spec.py").MODEL.split
-    assert (cut.test_days, cut.validation_days) == (4, 4)
+    assert (cut.test_days, cut.validation_days) == (4, 3)
     assert 1 <= cut.min_train_rows <= 12
+
+
+@pytest.mark.parametrize(
+    ("rows_of_days", "test", "validation"),
+    [
+        ([10] * 240, 48, 34),  # a fifth and a seventh
+        ([2000] * 3, 1, 1),
+        ([500] * 60 + [1] * 40, 41, 14),  # the newest days have few rows
+        ([1] * 4 + [0] * 3 + [1] * 3, 2, 1),
+    ],
+)
+def test_the_split_is_chosen_by_the_days_and_rows_of_the_sample(rows_of_days, test, validation):
+    """MO-07: Of 240 days of ten rows, seven would test on 3 % of the rows: the newest fifth tests, and more where it has few rows."""
+    first = pandas.Timestamp("2024-01-01")
+    days = [first + pandas.Timedelta(days=day) for day, rows in enumerate(rows_of_days) for _ in range(rows)]
+    cut, _ = _new_model._split_and_training(pandas.DataFrame({"at": days}), "at")
+    assert (cut.test_days, cut.validation_days) == (test, validation)
+    assert 1 <= cut.min_train_rows <= sum(rows_of_days[: -test - validation])
 
 
 def test_a_part_of_the_key_may_describe_a_row(tmp_path, monkeypatch):

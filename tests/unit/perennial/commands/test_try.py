@@ -14,7 +14,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 from perennial import discovery
-from perennial.commands import _trial, add, try_
+from perennial.commands import _trial, _trial_words, add, try_
 from perennial.commands._trial_words import result_lines, warnings
 from perennial.errors import UnknownName
 from perennial.settings import Settings
@@ -101,6 +101,17 @@ def test_the_strongest_warnings_come_first(trial):
     assert told[0].startswith("the model is no better than the simplest rule")
     assert told[1].startswith("late: suspicious")
     assert len(told) == 3
+
+
+def test_large_figures_do_not_run_together(trial):
+    """MO-07: Each figure has its column, and thousands their marks."""
+    large = dataclasses.replace(trial, model=trial.model.model_copy(update={"task": "regression"}))
+    figures = {"metrics": {"rmse": 78400.123}, "intervals": {"rmse": [39280.4, 117400.0]}}
+    test = {"rows": 1200, "candidate": figures, "rule": {"metrics": {"rmse": 178600.0}}}
+    large = dataclasses.replace(large, evaluation={"parts": {"test": test}})
+    table = [[cell.strip() for cell in line.split("|")] for line in _trial_words._figures(large)]
+    assert table[1] == ["rmse (lower is better)", "78,400", "39,280 to 117,400", "178,600"]
+    assert len({len(line) for line in _trial_words._figures(large)}) == 1
 
 
 def content(folder):
