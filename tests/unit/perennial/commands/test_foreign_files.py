@@ -47,7 +47,8 @@ def lines(head: str, row: str) -> str:
             ["'offen' in row 29 is no number; 28 of 29 values are. Where it means missing, write files=FileForm(nulls=(\"offen\",))",
              "farbe has 'n/a' in 1 row, as a value like any other: where it means missing, write files=FileForm(nulls=(\"n/a\",))"]),
     ],
-    ids=["German orders", "sensor log", "survey", "wide", "months", "odd names", "Y and N", "three date forms", "units", "words between numbers", "a word"],
+    ids=["German orders", "sensor log", "survey", "wide", "months", "odd names", "Y and N", "three date forms",
+         "units", "words between numbers", "a word"],
 )  # fmt: skip
 def test_a_foreign_file_becomes_a_dataset_and_what_is_open_is_said(
     tmp_path: Path, text: str, types: dict[str, str], words: list[str]
