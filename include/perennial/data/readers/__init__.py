@@ -13,7 +13,7 @@ r"""Readers: a landed file becomes a table of exactly the dataset's columns and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from perennial.data.readers.columns import EXTRA, ColumnsDiffer, under_spec_name
 from perennial.data.readers.limits import refuse_too_large
 from perennial.data.readers.packing import EXTENSIONS
 from perennial.data.readers.proposals import hint
+from perennial.data.readers.sheets import sheet_rows
 from perennial.data.readers.values import Misfit, type_of, typed
 from perennial.data.readers.written import as_written, sentences
 from perennial.errors import BatchRefused
@@ -120,22 +121,43 @@ def _read(path: Path, spec: DatasetSpec, name: str, remarks: list[str], *, infin
 
 def _typed(raw: pa.Table, spec: DatasetSpec, name: str, remarks: list[str], *, infinite: bool) -> pa.Table:
     """The rows of one unpacked file, in the spec's types."""
+    places = sheet_rows(raw)
     try:
         rows = under_spec_names(raw, spec, name, remarks)
     except ColumnsDiffer as refusal:
-        _, faults = _columns(refusal.rows, spec, remarks, infinite=infinite)
+        _, faults = _columns(refusal.rows, spec, remarks, places, infinite=infinite)
         raise BatchRefused(f"{refusal} Besides, {_first(faults)}." if faults else str(refusal)) from None
     if not rows.num_rows:
         raise BatchRefused(f"{name} has a header but no rows: land it again with its rows.")
-    columns, faults = _columns(rows, spec, remarks, infinite=infinite)
+    columns, faults = _columns(rows, spec, remarks, places, infinite=infinite)
     if faults:
+        faults += _missing({name: columns.get(name, rows[name]) for name in rows.column_names}, spec, places)
         raise BatchRefused(f"{name}: {_first(faults)}. Correct the file and land it again.")
     if EXTRA in rows.column_names:
         columns[EXTRA] = rows[EXTRA]
     return pa.table(columns)
 
 
-def _columns(rows: pa.Table, spec: DatasetSpec, remarks: list[str], *, infinite: bool) -> tuple[dict[str, pa.ChunkedArray], list[str]]:
+def _missing(columns: Mapping[str, pa.ChunkedArray], spec: DatasetSpec, places: Sequence[int]) -> list[str]:
+    """Where columns that must have a value lack one, to be told with other faults: who corrects the file once need not do it twice."""
+    said = []
+    for column in spec.columns if not spec.deleted else ():  # a deletion may come with its key alone
+        values = columns.get(column.name)
+        if column.nullable or values is None:
+            continue
+        nulls = pc.is_null(values)
+        if pa.types.is_string(values.type) and column.type not in ("string", "text"):  # it did not fit: a blank is no value either
+            nulls = pc.or_(nulls, pc.equal(pc.utf8_trim_whitespace(pc.fill_null(values, "")), ""))
+        if count := pc.sum(nulls).as_py():
+            row = pc.index(nulls, True).as_py()
+            where = f"row {places[row] + 1} of the sheet" if places else f"row {row + 1}"
+            said.append(f"{column.name} is missing in {where}" + (f" and in {counted(count - 1, 'more row')}" if count > 1 else ""))
+    return said
+
+
+def _columns(
+    rows: pa.Table, spec: DatasetSpec, remarks: list[str], places: Sequence[int], *, infinite: bool
+) -> tuple[dict[str, pa.ChunkedArray], list[str]]:
     """The columns of the spec that are there, in its types, and what does not fit in them."""
     columns, faults = {}, []
     for column in spec.columns:
@@ -144,7 +166,7 @@ def _columns(rows: pa.Table, spec: DatasetSpec, remarks: list[str], *, infinite:
         try:
             columns[column.name] = typed(rows[column.name], column, spec.files, spec.time_zone, remarks, infinite=infinite)
         except Misfit as misfit:
-            faults.append(misfit.why)
+            faults.append(misfit.why_in(places))
     return columns, faults
 
 

@@ -17,6 +17,7 @@ r"""Excel and OpenDocument sheets: the cells of each column as values of one typ
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from perennial.specs import DatasetSpec
 
 BEFORE_2007 = b"\xd0\xcf\x11\xe0"  # first bytes of Excel's files until then, and of those that have a password today
 DIGITS_KEPT = 10**15  # from here on Excel has the first 15 digits of a number
+_SHEET_ROWS = b"perennial.sheet_rows"
 _MOST_TOLD = 10  # columns with errors
 _HEADER_WITHIN = 20  # rows among which the names of the columns are looked for
 
@@ -68,7 +70,13 @@ def read_sheet(file: IO[bytes], spec: DatasetSpec, name: str, remarks: list[str]
         grid = _grid(book, sheet, cells, spec, name, remarks)
     places = [place for place, called in enumerate(grid.header) if called or any(value is not None for value in grid.columns[place])]
     _refuse_cells_without_values(grid, places, cells, spec, name)
-    return pa.table([_array(grid, place, spec, name, remarks) for place in places], names=[grid.header[place] for place in places])
+    table = pa.table([_array(grid, place, spec, name, remarks) for place in places], names=[grid.header[place] for place in places])
+    return table.replace_schema_metadata({_SHEET_ROWS: array("I", grid.rows).tobytes()})
+
+
+def sheet_rows(table: pa.Table) -> Sequence[int]:
+    """The place in its sheet, from 0, of each row that was read from one; empty for rows of other files."""
+    return array("I", (table.schema.metadata or {}).get(_SHEET_ROWS, b""))
 
 
 def beginnings(file: IO[bytes], spec: DatasetSpec, name: str) -> dict[str, list[list[str]]]:

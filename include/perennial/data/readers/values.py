@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -53,6 +53,19 @@ class Misfit(Exception):
     """What does not fit in a column."""
 
     why: str  # as it is said in a refusal
+    around: tuple[str, int, str] | None = None  # what is said before its row, the row from 0, and what is said after it
+
+    @classmethod
+    def at(cls, before: str, row: int, after: str) -> Misfit:
+        """What does not fit in one row."""
+        return cls(f"{before}row {row + 1}{after}", around=(before, row, after))
+
+    def why_in(self, sheet_rows: Sequence[int]) -> str:
+        """Why, with the row as a sheet's program counts it; `sheet_rows` has the place in the sheet, from 0, of each row of values."""
+        if self.around is None or not sheet_rows:
+            return self.why
+        before, row, after = self.around
+        return f"{before}row {sheet_rows[row] + 1} of the sheet{after}"
 
 
 def typed(
@@ -77,7 +90,7 @@ def typed(
         try:
             return no_scalar.from_file(values, column)
         except UnfitRow as unfit:
-            raise Misfit(f"{column.name} {unfit} (row {unfit.row + 1})") from None
+            raise Misfit.at(f"{column.name} {unfit} (", unfit.row, ")") from None
     return _scalars(values, column, form, time_zone, remarks, infinite=infinite)
 
 
@@ -260,7 +273,7 @@ def _misfit(values: pa.ChunkedArray, row: int, column: str, why: str, more: int)
         shown = str(values[row].as_py())
     except (OverflowError, ValueError):  # a time that Python's calendar does not have
         shown = str(values[row].value)
-    return Misfit(f"{column} is {shown[:60]!r} in row {row + 1}, {why}{others}")
+    return Misfit.at(f"{column} is {shown[:60]!r} in ", row, f", {why}{others}")
 
 
 def _first_wrong(values: pa.ChunkedArray, cast: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> int:

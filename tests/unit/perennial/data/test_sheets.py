@@ -59,10 +59,10 @@ REFUSED = {  # content, and the sentence
         trips([1, FIRST[1], "#DIV/0!", "#N/A"], [2, FIRST[1], 3, "#N/A"]),
         r"km is the error #DIV/0! in C2; town is the error #N/A in D2 and 1 more place\. Correct the sheet",
     ),
-    "ids that Excel has cut": (trips([2**53 + 1, *FIRST[1:]]), "id is '9007199254740992.0' in row 1, from 2\\^53 on"),
+    "ids that Excel has cut": (trips([2**53 + 1, *FIRST[1:]]), "id is '9007199254740992.0' in row 2 of the sheet, from 2\\^53 on"),
     "long numbers in a text": (trips([*FIRST[:3], 10**15 + 1]), "town is a number of more than 15 digits in D2, of which Excel keeps 15"),
     "a number that was a time": (trips([1, 46146.25, 2.5]), "at has the type double, not a time"),
-    "a text among numbers": (trips(FIRST, [2, FIRST[1], "much"]), "km is 'much' in row 2, which is not a number"),
+    "a text among numbers": (trips(FIRST, [2, FIRST[1], "much"]), "km is 'much' in row 3 of the sheet, which is not a number"),
     "no workbook": (b"id;at\n1;2", "cut short or damaged"),
     "a cut workbook": (trips()[:-400], "cut short or damaged"),
     "a password": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "a password, or is of Excel before 2007: save it"),
@@ -86,6 +86,25 @@ def test_what_a_sheet_does_not_say_is_refused(tmp_path, what):
     file = tmp_path / ("a.ods" if "OpenDocument" in what else "a.xlsx")
     file.write_bytes(content)
     with pytest.raises(BatchRefused, match=said):
+        read_batch(file, SPEC)
+
+
+def test_a_refusal_tells_the_rows_of_the_sheet_and_what_is_missing_too(tmp_path):
+    """DM-01, DM-03: With a title and an empty row above, as the sheet's program counts; a value that is missing is told at once."""
+    file = tmp_path / "a.xlsx"
+    rows = [["Trips of Monday"], NAMES, [], FIRST, [2, FIRST[1], "much"], [None, FIRST[1], 3], [None, FIRST[1], "more"]]
+    file.write_bytes(workbook({"Trips": rows}))
+    with pytest.raises(BatchRefused) as refused:
+        read_batch(file, declaring(header_row=2))
+    assert "km is 'much' in row 5 of the sheet, which is not a number, and so in 1 more row;" in str(refused.value)
+    assert "id is missing in row 6 of the sheet and in 1 more row" in str(refused.value)
+
+
+def test_missing_values_of_a_text_file_are_told_with_other_faults(tmp_path):
+    """DM-03: By the rows of values, as everywhere outside sheets."""
+    file = tmp_path / "a.csv"
+    file.write_text("id,at,km,town\n1,2026-03-02,much,a\n,2026-03-02,3,b\n")
+    with pytest.raises(BatchRefused, match=r"km is 'much' in row 1, which is not a number; id is missing in row 2\. Correct the file"):
         read_batch(file, SPEC)
 
 
