@@ -429,6 +429,7 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--event-time", "for a dataset: the column that says when a row happened; found if absent"),
             Option("--dataset", "for a model: the dataset that it learns from"),
             Option("--label", "for a model: the column to predict"),
+            Option("--labels", "for a model: the label feed, the dataset that has the label, where it comes after the rows"),
             Option(
                 "--task",
                 "for a model: what to predict; from the label's values if absent",

@@ -6,7 +6,7 @@ import math
 import textwrap
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,14 @@ import numpy as np
 
 from perennial import discovery, encoding
 from perennial.commands import _sample
+from perennial.commands._feed_of_model import feeds_with
 from perennial.commands._sample import LeftOut, Sample
 from perennial.commands._template import fill, listed, quoted, titled
 from perennial.commands._wrongs import Wrongs
 from perennial.counted import counted
 from perennial.errors import UnknownName
 from perennial.pictures import MODES, as_png
-from perennial.specs import NO_SCALARS, Column, DatasetSpec, SplitSpec, TrainingSpec
+from perennial.specs import NO_SCALARS, Column, DatasetSpec, LabelSpec, SplitSpec, TrainingSpec
 
 if TYPE_CHECKING:
     import pandas
@@ -49,6 +50,7 @@ class _Plan:
     floor: float
     centre: tuple[float, float] | None  # mean and standard deviation of a regression's label
     read_from: str  # the sample, or the snapshot
+    labels: LabelSpec | None = None  # where the label comes after the rows
 
     @property
     def numbers(self) -> list[str]:
@@ -77,13 +79,20 @@ class _Plan:
 
 
 def model_files(
-    name: str, dataset: str | None, label: str | None, task: str | None, sample: Sample | None, inputs: Sequence[str] = ()
+    name: str,
+    dataset: str | None,
+    label: str | None,
+    task: str | None,
+    sample: Sample | None,
+    inputs: Sequence[str] = (),
+    labels: LabelSpec | None = None,
 ) -> tuple[dict[Path, str], list[str]]:
     """The files of a new model, and a line for each thing that was left out or decided. Raises UnknownName: something must be said.
 
-    It learns from the columns `inputs`, or from all that are fit for it.
+    It learns from the columns `inputs`, or from all that are fit for it; its label is of the feed that `labels` names, if it is given: the
+    sample has it then.
     """
-    spec = asked_dataset(dataset, label, task)
+    spec = asked_dataset(dataset, label, task, labels.dataset if labels else None)
     assert label is not None
     if sample is None:
         raise UnknownName(
@@ -96,7 +105,8 @@ def model_files(
             f"{sample.path} has no column {' and no column '.join(missing)}: give a sample of {dataset}; its columns are "
             f"{', '.join(sample.names)}."
         )
-    plan = _plan(spec, spec.column(label), task, sample, inputs)
+    column = discovery.dataset(labels.dataset).column(label) if labels else spec.column(label)
+    plan = replace(_plan(spec, column, task, sample, inputs), labels=labels)
     metric = "rmse" if plan.task == "regression" else "log_loss"
     time = [plan.clock] if plan.clock else []
     row = {c.name: _value_of(c) for c in plan.inputs} | dict.fromkeys(time, "2024-01-01T10:00:00")
@@ -137,22 +147,29 @@ def model_files(
     ]
 
 
-def asked_dataset(dataset: str | None, label: str | None, task: str | None) -> DatasetSpec:
-    """The dataset of a model that a person asks for. Raises UnknownName, with a line for each thing that is wrong."""
-    wrongs, spec = Wrongs(), None
+def asked_dataset(dataset: str | None, label: str | None, task: str | None, labels: str | None = None) -> DatasetSpec:
+    """The dataset of a model that a person asks for, whose label is its own or of the label feed that `labels` names.
+
+    Raises UnknownName, with a line for each thing that is wrong.
+    """
+    wrongs, spec, feed = Wrongs(), None, None
     with wrongs:
         if dataset is None or label is None:
             raise UnknownName("Say what the model learns from and what it predicts: --dataset NAME --label COLUMN.")
     with wrongs:
         spec = discovery.dataset(dataset) if dataset is not None else None
     with wrongs:
-        if spec and label is not None and label not in [c.name for c in spec.columns]:
+        feed = discovery.dataset(labels) if labels is not None else None
+    with wrongs:
+        if spec and label is not None and not labels and label not in [c.name for c in spec.columns]:
+            later = "".join(f", or take it from the label feed {name}: --labels {name}" for name in feeds_with(spec, label))
             raise UnknownName(
-                f"The dataset {dataset} has no column {label}: choose the label among {', '.join(c.name for c in spec.columns)}."
+                f"The dataset {dataset} has no column {label}: choose the label among {', '.join(c.name for c in spec.columns)}{later}."
             )
-        if spec and label in spec.key:
+        if spec and not labels and label in spec.key:
             raise UnknownName(f"{label} names the rows of {dataset} (its key), so there is nothing to predict: choose another label.")
-        kind = spec.column(label).type if spec and label is not None else ""
+        source = feed if labels else spec
+        kind = next((c.type for c in source.columns if c.name == label), "") if source else ""
         if kind in NO_SCALARS:
             raise UnknownName(f"{label} is a column of type {kind}, and a model predicts a class or a number: choose another label.")
         if task == "regression" and kind not in ("int", "float", ""):
@@ -297,6 +314,13 @@ def _split_words(plan: _Plan) -> str:
 def _spec_parts(plan: _Plan) -> dict[str, str]:
     """The lines of `spec.py` that differ from the defaults."""
     usual, names, lines = SplitSpec(), ["GateSpec", "ModelSpec"], []
+    if plan.labels:
+        names.insert(1, "LabelSpec")
+        given_by = plan.labels
+        lines.append(
+            f"    labels=LabelSpec(dataset={quoted(given_by.dataset)}, key=({listed(given_by.key)}), "
+            f"columns=({listed(given_by.columns)}), known_at={quoted(given_by.known_at)}),"
+        )
     if plan.split != usual:
         names.append("SplitSpec")
         given = plan.split

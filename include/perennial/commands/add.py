@@ -7,6 +7,7 @@ ever overwritten.
     $ perennial add dataset rides --sample rides.csv
     $ perennial add model late_rides --dataset rides --label late --sample rides.csv
     $ perennial add model late_rides --dataset rides --label late    # once rows of rides are ingested
+    $ perennial add model late_rides --dataset rides --label late --labels arrivals    # the label comes later, in another dataset
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from perennial import discovery
+from perennial.commands._feed_of_model import label_spec, labelled
 from perennial.commands._new_dataset import dataset_files
 from perennial.commands._new_model import asked_dataset, model_files
 from perennial.commands._sample import read_sample, rows_of_table
@@ -41,6 +43,7 @@ def run(
     event_time: str | None = None,
     label: str | None = None,
     task: str | None = None,
+    labels: str | None = None,
     project: Path = PROJECT,
 ) -> int:
     """Write the files and say what to edit next.
@@ -49,13 +52,14 @@ def run(
         UnknownName: the name is malformed or taken, or something that must be said was not; a line for each thing that is wrong.
     """
     wrongs = Wrongs()
-    spec, given, files, said = None, None, dict[Path, str](), list[str]()
+    spec, given, joined, files, said = None, None, None, dict[Path, str](), list[str]()
     with wrongs:
         require_name(name)
     usable = name if not wrongs.sentences else "added"  # by which the rest can be checked
     with wrongs:
         if kind == "model":
-            spec = asked_dataset(dataset, label, task)
+            spec = asked_dataset(dataset, label, task, labels)
+            joined = label_spec(spec, discovery.dataset(labels), label) if labels and label else None
     with wrongs:
         known = discovery.datasets().get(dataset) if kind == "model" and dataset else None
         given = None if sample is None else read_sample(sample, known)
@@ -64,7 +68,12 @@ def run(
         if kind == "dataset":
             files, said = dataset_files(usable, given, key, event_time)
         elif spec:
-            files, said = model_files(usable, dataset, label, task, given)
+            told = []
+            if given and joined:
+                given, line = labelled(store, given, joined, discovery.dataset(joined.dataset))
+                told.append(line)
+            files, said = model_files(usable, dataset, label, task, given, labels=joined)
+            said = [*told, *said]
     with wrongs:
         own = Path("include/perennial_datasets", f"{name}.py") if kind == "dataset" else Path("include/perennial_models", name, "spec.py")
         if taken := [path for path in (own, *files) if (project / path).exists()]:

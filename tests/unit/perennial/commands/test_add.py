@@ -21,13 +21,13 @@ from perennial import discovery
 from perennial.commands import _new_model, _sample, add
 from perennial.commands._new_model import model_files
 from perennial.data.readers import read_batch
-from perennial.data.snapshots import latest_snapshot, table_of
+from perennial.data.snapshots import latest_snapshot, model_snapshot, table_of
 from perennial.data.splits import split
 from perennial.encoding import columns_from_rows
 from perennial.errors import UnknownName
 from perennial.quality import suites
 from perennial.settings import Settings
-from perennial.specs import DatasetSpec
+from perennial.specs import DatasetSpec, LabelSpec
 from perennial.stages import evaluate, ingest, train
 from perennial.store import FolderStore
 from perennial.testing import PROMISES
@@ -332,6 +332,51 @@ def test_a_model_is_described_after_the_table_where_there_is_no_sample(project, 
     same = {"name", "title"}
     assert after_table.model_dump(exclude=same) == after_sample.model_dump(exclude=same)
     assert "loses on snapshot 1 of orders" in (project / "include/perennial_models/orders_later/spec.py").read_text()
+
+
+BIOPSIES = "patient,seen,radius,site\n" + "".join(
+    f"p{i},2024-01-{i % 28 + 1:02d} 10:00:00,{i % 13 * 0.5},{'left' if i % 3 else 'right'}\n" for i in range(60)
+)
+VERDICTS = "patient,reported,malignant\n" + "".join(
+    f"p{i},2024-02-{i % 28 + 1:02d} 10:00:00,{'malignant' if i % 13 > 6 else 'benign'}\n" for i in range(50)
+)
+
+
+def test_the_label_of_a_second_dataset_is_asked_for_by_its_name(project, capsys):
+    """MO-01, DM-03: The refusal of a label that another dataset brings names the option, which finds key, label column and time; classes
+    come from both tables, and what is written learns from both. What does not fit is refused with the reason."""
+    store = FolderStore(str(project / "store"))
+    for name, content in (("orders_biopsies", BIOPSIES), ("orders_verdicts", VERDICTS)):
+        (project / f"{name}.csv").write_text(content)
+        key = "patient,reported" if name == "orders_verdicts" else None
+        add.run(SETTINGS, store, "dataset", name, sample=project / f"{name}.csv", key=key, project=project)
+    importlib.invalidate_caches()
+    asked = {"dataset": "orders_biopsies", "label": "malignant", "sample": project / "orders_biopsies.csv", "project": project}
+    with pytest.raises(UnknownName, match="or take it from the label feed orders_verdicts: --labels orders_verdicts"):
+        add.run(SETTINGS, store, "model", "orders_cancer", **asked)
+    with pytest.raises(UnknownName, match=r"orders_verdicts has no rows yet.*perennial land FILE --dataset orders_verdicts"):
+        add.run(SETTINGS, store, "model", "orders_cancer", labels="orders_verdicts", **asked)
+    with pytest.raises(UnknownName, match="The label feed orders_biopsies has no column malignant"):
+        add.run(SETTINGS, store, "model", "orders_cancer", labels="orders_biopsies", **asked)
+    for name in ("orders_biopsies", "orders_verdicts"):
+        dataset = discovery.dataset(name)
+        table_of(store, dataset).append(read_batch(project / f"{name}.csv", dataset), name.encode().hex().ljust(64, "0")[:64])
+    capsys.readouterr()
+    add.run(SETTINGS, store, "model", "orders_cancer", labels="orders_verdicts", **asked)
+    add.run(SETTINGS, store, "model", "orders_of_tables", labels="orders_verdicts", **{**asked, "sample": None})
+    said = capsys.readouterr().out
+    assert "labels: of orders_verdicts, by patient, known at reported: 50 of 60 rows of" in said
+    importlib.invalidate_caches()
+    wanted = LabelSpec(dataset="orders_verdicts", key=("patient",), columns=("malignant",), known_at="reported")
+    for name in ("orders_cancer", "orders_of_tables"):
+        spec = discovery.model(name)
+        assert (spec.labels, spec.classes, spec.label) == (wanted, ("benign", "malignant"), "malignant")
+        assert spec.misfit(discovery.dataset("orders_biopsies"), discovery.dataset("orders_verdicts")) is None
+    rows = (
+        model_snapshot(store, discovery.model("orders_cancer")).rows().sort_values("patient", key=lambda names: names.str[1:].astype(int))
+    )
+    given = discovery.model_part("orders_cancer", "features").label({"malignant": rows["malignant"].to_numpy()})
+    np.testing.assert_array_equal(given, [float(i % 13 > 6) if i < 50 else np.nan for i in range(60)])
 
 
 def test_of_a_large_table_the_newest_rows_are_read(project, capsys, monkeypatch):
