@@ -6,6 +6,8 @@ scored by the code of the stages and of serving. Only the registry is left out, 
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import importlib
 import json
 import shutil
@@ -20,7 +22,7 @@ import numpy as np
 from perennial import discovery
 from perennial.commands._new_dataset import dataset_files
 from perennial.commands._new_model import MOST_CLASSES, model_files
-from perennial.commands._sample import Sample, read_sample
+from perennial.commands._sample import Sample, read_sample, rows_of_table
 from perennial.commands.add import write_files
 from perennial.encoding import rows_from_columns
 from perennial.errors import Fault, UnknownName
@@ -76,7 +78,14 @@ class Trial:
         return part
 
 
-def run(settings: Settings, asked: Asked, scratch: Path, progress: Progress, accept: Callable[[dict[Path, str]], None]) -> Trial:
+def run(
+    settings: Settings,
+    asked: Asked,
+    scratch: Path,
+    progress: Progress,
+    accept: Callable[[dict[Path, str]], None],
+    written: Mapping[Path, str] | None = None,
+) -> Trial:
     """Try it.
 
     Args:
@@ -85,34 +94,48 @@ def run(settings: Settings, asked: Asked, scratch: Path, progress: Progress, acc
         scratch: an empty folder for everything that is made.
         progress: is told what begins.
         accept: is given the files of dataset, suite and model before they are used, and raises if they cannot be kept.
+        written: files of dataset, suite and model that are there and edited: they are tried as they are, and none is proposed.
 
     Raises:
         UnknownName: something must be said, or the label cannot be learned.
         BatchRefused: the dataset that was made from the file refuses it.
         TrainingRefused: the rows give no model.
     """
-    progress(f"Reading {asked.data}")
-    sample = read_sample(asked.data)
-    refuse_label(sample, asked)
-    progress(f"Describing {len(sample.rows):,} rows: dataset, suite, model")
     with discovery.also_in(scratch):
         (scratch / "great_expectations").mkdir()
         shutil.copy(suites.folder() / "great_expectations.yml", scratch / "great_expectations")
-        described, chosen = dataset_files(asked.name, sample, asked.key, asked.event_time, asked.label)
-        files = _kept(described, scratch, settings, accept)
-        described, also_chosen = model_files(asked.name, asked.name, asked.label, asked.task, sample, asked.inputs)
-        files |= _kept(described, scratch, settings, accept)
-        dataset, model = discovery.dataset(asked.name), discovery.model(asked.name)
         store = FolderStore(str(scratch / "store"))
-        progress("Taking the file in, as the platform would: types, key, suite")
-        taken = _ingest(settings, store, dataset, asked.data)
+        if written:
+            files, chosen = dict(written), [f"nothing: the files that you edited are used ({', '.join(path.name for path in written)})"]
+            for path, text in written.items():
+                (scratch / path).parent.mkdir(parents=True, exist_ok=True)
+                (scratch / path).write_text(text)
+            importlib.invalidate_caches()
+            dataset, model = discovery.dataset(asked.name), discovery.model(asked.name)
+            taken = _ingest(settings, store, dataset, asked.data, progress)
+            sample = rows_of_table(store, dataset)
+            if sample is None:
+                raise Fault(f"Nothing of the file came into the table {dataset.name}.")
+            refuse_label(sample, dataclasses.replace(asked, label=model.label, task=model.task))
+        else:
+            progress(f"Reading {asked.data}")
+            sample = read_sample(asked.data)
+            refuse_label(sample, asked)
+            progress(f"Describing {len(sample.rows):,} rows: dataset, suite, model")
+            described, chosen = dataset_files(asked.name, sample, asked.key, asked.event_time, asked.label)
+            files = _kept(described, scratch, settings, accept)
+            described, also_chosen = model_files(asked.name, asked.name, asked.label, asked.task, sample, asked.inputs)
+            files |= _kept(described, scratch, settings, accept)
+            chosen += also_chosen
+            dataset, model = discovery.dataset(asked.name), discovery.model(asked.name)
+            taken = _ingest(settings, store, dataset, asked.data, progress)
         measured = _train_and_measure(store, dataset, model, scratch / "version", progress)
         return Trial(
             data=str(asked.data),
             sample=sample,
             dataset=dataset,
             model=model,
-            chosen=[*chosen, *also_chosen],
+            chosen=chosen,
             files=files,
             taken=taken,
             **measured,
@@ -131,7 +154,10 @@ def refuse_label(sample: Sample, asked: Asked) -> None:
     """Raises UnknownName where the label's values say before any training that it cannot be learned."""
     label, file = asked.label, asked.data
     if label not in sample.names:
-        raise UnknownName(f"{file} has no column {label}: choose the label among {', '.join(sample.names)}.")
+        near = next((name for name in sample.names if name.casefold() == label.casefold()), "")
+        near = near or next(iter(difflib.get_close_matches(label, sample.names, 1)), "")
+        meant = f" Did you mean {near}?" if near else ""
+        raise UnknownName(f"{file} has no column {label}: choose the label among {', '.join(sample.names)}.{meant}")
     known = sample.rows[label].dropna()
     if known.empty:
         raise UnknownName(f"{label} is known in no row of {file}: give a file that has outcomes, or another --label.")
@@ -161,11 +187,14 @@ def refuse_label(sample: Sample, asked: Asked) -> None:
         )
 
 
-def _ingest(settings: Settings, store: FolderStore, dataset: DatasetSpec, data: Path) -> str:
+def _ingest(settings: Settings, store: FolderStore, dataset: DatasetSpec, data: Path, progress: Progress) -> str:
     """Land and ingest the file; returns what was said of its rows. Raises UnknownName if it is refused."""
     from perennial.data.landing import folder
     from perennial.stages import ingest
 
+    pictures = [column.name for column in dataset.columns if column.type == "image"]
+    looked_at = f"; each picture of {', '.join(pictures)} is opened and brought to one size, which may take minutes" if pictures else ""
+    progress(f"Taking the file in, as the platform would: types, key, suite ({data.stat().st_size / 1e6:,.1f} MB{looked_at})")
     store.upload(data, f"{folder(dataset.name)}/{data.name}")
     here = settings.model_copy(update={"store": store.root, "landing_settle_seconds": 0.0})
     result = ingest.run(here, store, dataset.name)
@@ -200,15 +229,24 @@ def _train_and_measure(store: FolderStore, dataset: DatasetSpec, model: ModelSpe
     scorer = Scorer(folder)
     if difference := scorer.replay():
         raise Fault(f"Serving does not give the scores of training: {difference}")
-    rows = rows_from_columns({name: values[:SCORED_ROWS] for name, values in test.columns.items()}, model.inputs)
+    shown = rows_shown(test.labels)
+    rows = rows_from_columns({name: values[shown] for name, values in test.columns.items()}, model.inputs)
     request = read_request(json.dumps({"data": {"rows": rows}}), scorer.signature)
     return {
         "evaluation": document,
         "page": page(model, document),
         "rows": rows,
-        "outcomes": [_outcome(model, label) for label in test.labels[:SCORED_ROWS]],
+        "outcomes": [_outcome(model, label) for label in test.labels[shown]],
         "scores": scorer.score(request.columns),
     }
+
+
+def rows_shown(labels: np.ndarray) -> list[int]:
+    """The first rows, those of labels that were not there yet before those that repeat one."""
+    _, first, of_row = np.unique(labels, return_index=True, return_inverse=True)
+    new = sorted(first.tolist())[:SCORED_ROWS]
+    more = [row for row in range(len(of_row)) if row not in new]
+    return sorted([*new, *more[: SCORED_ROWS - len(new)]])
 
 
 @contextmanager

@@ -20,8 +20,10 @@ import shutil
 import sys
 import tempfile
 import time
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from perennial.commands import _trial
 from perennial.commands._trial import Asked, Trial
@@ -32,6 +34,7 @@ from perennial.results import on_terminal
 from perennial.settings import Settings
 from perennial.store import Store
 
+_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _FOLDERS = ("include", "great_expectations", "tests")  # what is taken into a project
 
 
@@ -62,8 +65,9 @@ def run(
     if settings.log_level != "DEBUG":
         logging.getLogger("perennial").setLevel("WARNING")  # the lines of progress say what is done
     with tempfile.TemporaryDirectory(prefix="perennial-try-") as scratch:
-        trial = _trial.run(settings, asked, Path(scratch), _Clock(), lambda texts: _refuse_edited(folder, name, texts))
-    replaced = _write(folder, name, trial)
+        edited = _edited(folder, asked)
+        trial = _trial.run(settings, asked, Path(scratch), _Clock(), lambda texts: _refuse_edited(folder, name, texts), edited)
+    replaced = _write(folder, name, trial, asked, edited=bool(edited))
     lines = [*result_lines(trial), "", *_places(folder, name, replaced), "", *_next(settings, asked, folder)]
     print(on_terminal("\n".join(lines)), flush=True)
     return EXIT_DONE
@@ -71,7 +75,9 @@ def run(
 
 def name_of(data: Path) -> str:
     """A name for the dataset and the model, after the file's."""
-    words = re.findall(r"[a-z0-9]+", data.name.partition(".")[0].lower())
+    given = unicodedata.normalize("NFC", data.name.partition(".")[0]).lower().translate(_GERMAN)
+    plain = "".join(sign for sign in unicodedata.normalize("NFKD", given) if not unicodedata.combining(sign))
+    words = re.findall(r"[a-z0-9]+", plain)
     named = "_".join(words if words and words[0][0].isalpha() else ["table", *words])[:40].rstrip("_")
     return f"{named}_table" if keyword.iskeyword(named) else named
 
@@ -98,13 +104,48 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _tried_before(folder: Path, name: str) -> dict[str, str]:
-    """What an earlier try wrote into the folder: path -> SHA-256."""
+def _earlier(folder: Path, name: str) -> dict[str, Any]:
+    """The record of an earlier try into the folder; empty if there was none."""
     try:
-        files: dict[str, str] = json.loads((folder / _record(name)).read_text())["files"]
+        record: dict[str, Any] = json.loads((folder / _record(name)).read_text())
     except FileNotFoundError:
         return {}
+    return record
+
+
+def _tried_before(folder: Path, name: str) -> dict[str, str]:
+    """What an earlier try wrote into the folder: path -> SHA-256."""
+    files: dict[str, str] = _earlier(folder, name).get("files", {})
     return files
+
+
+def _options(asked: Asked) -> dict[str, Any]:
+    """What was asked for, besides the file of rows."""
+    return {"label": asked.label, "task": asked.task, "inputs": list(asked.inputs), "event_time": asked.event_time, "key": asked.key}
+
+
+def _edited(folder: Path, asked: Asked) -> dict[Path, str]:
+    """Dataset, suite and model as they lie in the folder, if somebody edited what an earlier try wrote there; else nothing.
+
+    Raises:
+        UnknownName: other options are given than before, which edited files cannot follow.
+    """
+    record = _earlier(folder, asked.name)
+    wrote = {Path(path): digest for path, digest in record.get("files", {}).items()}
+    own = {path: (folder / path).read_bytes() for path in wrote if (folder / path).exists()}
+    if all(_digest(content) == wrote[path] for path, content in own.items()):
+        return {}
+    other = [
+        f"--{option.replace('_', '-')}" for option, value in _options(asked).items() if value != record.get("asked", {}).get(option, value)
+    ]
+    if other:
+        raise UnknownName(
+            f"The files in {folder} were edited, and are tried as they are: {', '.join(other)} cannot change them. Edit them, or choose "
+            f"another --name than {asked.name}."
+        )
+    code = (folder / "include" / "perennial_models" / asked.name).rglob("*.py")
+    added = [file.relative_to(folder) for file in code]  # modules that were written besides
+    return {path: (folder / path).read_text() for path in dict.fromkeys((*own, *added))}
 
 
 def _refuse_edited(folder: Path, name: str, texts: Mapping[Path, str]) -> None:
@@ -120,9 +161,12 @@ def _refuse_edited(folder: Path, name: str, texts: Mapping[Path, str]) -> None:
             raise UnknownName(f"{file} exists already, with other content, and is not overwritten: choose another --name than {name}.")
 
 
-def _write(folder: Path, name: str, trial: Trial) -> list[Path]:
-    """Write all files, or none if it is interrupted; returns those that an earlier try had written otherwise."""
-    sources = {path: text.encode() for path, text in trial.files.items()}
+def _write(folder: Path, name: str, trial: Trial, asked: Asked, *, edited: bool = False) -> list[Path]:
+    """Write all files, or none if it is interrupted; returns those that an earlier try had written otherwise.
+
+    Edited files stay as they are, and only what came of them is written.
+    """
+    sources = {} if edited else {path: text.encode() for path, text in trial.files.items()}
     report = Path("reports", name)
     rows = json.dumps({"data": {"rows": trial.rows}}, indent=1, ensure_ascii=False)
     record = {
@@ -130,7 +174,8 @@ def _write(folder: Path, name: str, trial: Trial) -> list[Path]:
         "rows": len(trial.sample.rows),
         "chosen": trial.chosen,
         "evaluation": trial.evaluation,
-        "files": {path.as_posix(): _digest(content) for path, content in sources.items()},
+        "asked": _options(asked),
+        "files": _tried_before(folder, name) if edited else {path.as_posix(): _digest(content) for path, content in sources.items()},
     }
     files = sources | {
         report / "evaluation.html": trial.page.encode(),
@@ -183,7 +228,7 @@ def _next(settings: Settings, asked: Asked, folder: Path) -> list[str]:
     address = f"{settings.gateway_url}{settings.prediction_path(asked.name)}"
     request = shlex.quote(f"@{folder / 'reports' / asked.name / 'request.json'}")
     return [
-        "Next, to serve it (edit the files as you like first):",
+        "Next, to serve it (edit the files as you like first: the same command tries them again as they are then):",
         *take_in,
         f"  {command} up",
         f"  {command} land {shlex.quote(str(asked.data.absolute()))} --dataset {asked.name}",

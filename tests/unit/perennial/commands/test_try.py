@@ -29,6 +29,7 @@ GX_WARNS = (
 )
 pytestmark = [pytest.mark.filterwarnings(words) for words in GX_WARNS]
 NAME = "tried_wine"
+ASKED = _trial.Asked(NAME, Path("wine.csv"), "target", None, (), None, None)
 
 
 def wine():
@@ -114,22 +115,47 @@ def test_large_figures_do_not_run_together(trial):
     assert len({len(line) for line in _trial_words._figures(large)}) == 1
 
 
+def test_edited_files_are_tried_again_as_they_are(trial, bottles, tmp_path, capsys):
+    """MO-01: The same command after an edit measures the edited model, writes request and report anew and no file of a person."""
+    asked = dataclasses.replace(ASKED, data=bottles)
+    try_._write(tmp_path, NAME, trial, asked)
+    assert try_._edited(tmp_path, asked) == {}
+    spec = tmp_path / f"include/perennial_models/{NAME}/spec.py"
+    for file in (spec, spec.with_name("features.py")):
+        file.write_text(file.read_text().replace('"hue", ', ""))
+    before = spec.read_bytes()
+    assert try_.run(SETTINGS, STORE, bottles, "target", name=NAME, folder=tmp_path) == 0
+    assert "the files that you edited are used" in capsys.readouterr().out
+    assert spec.read_bytes() == before
+    assert try_._edited(tmp_path, asked)
+    request = json.loads((tmp_path / "reports" / NAME / "request.json").read_text())
+    assert set(request["data"]["rows"][0]) == {"alcohol", "flavanoids", "proline"}
+    with pytest.raises(UnknownName, match="were edited, and are tried as they are: --inputs cannot change them"):
+        try_.run(SETTINGS, STORE, bottles, "target", inputs="hue", name=NAME, folder=tmp_path)
+
+
+def test_rows_of_different_labels_are_shown():
+    """MO-07: Seven rows of one class at the beginning say nothing of the others."""
+    assert _trial.rows_shown(np.array([0.0] * 7 + [1.0, 0.0, 2.0])) == [0, 1, 2, 7, 9]
+    assert _trial.rows_shown(np.array([1.0, 1.0])) == [0, 1]
+
+
 def content(folder):
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_files_are_written_once_and_replaced_with_a_word(trial, tmp_path):
     """The same trial again changes nothing; another one replaces what a trial wrote, never what somebody edited."""
-    assert try_._write(tmp_path, NAME, trial) == []
+    assert try_._write(tmp_path, NAME, trial, ASKED) == []
     first = content(tmp_path)
     assert {"reports/tried_wine/evaluation.html", "reports/tried_wine/request.json"} < set(first)
     try_._refuse_edited(tmp_path, NAME, trial.files)
-    assert try_._write(tmp_path, NAME, trial) == []
+    assert try_._write(tmp_path, NAME, trial, ASKED) == []
     assert content(tmp_path) == first
     card = Path("include/perennial_models/tried_wine/README.md")
     other = dataclasses.replace(trial, files=trial.files | {card: "another card\n"})
     try_._refuse_edited(tmp_path, NAME, other.files)
-    assert try_._write(tmp_path, NAME, other) == [card]
+    assert try_._write(tmp_path, NAME, other, ASKED) == [card]
     (tmp_path / card).write_text("by hand\n")
     with pytest.raises(UnknownName, match=r"tried_wine/README\.md exists already, with other content, and is not overwritten"):
         try_._refuse_edited(tmp_path, NAME, other.files)
@@ -140,7 +166,7 @@ def test_files_are_written_once_and_replaced_with_a_word(trial, tmp_path):
 def test_an_interrupted_try_leaves_all_as_it_was(trial, tmp_path, monkeypatch, before, place):
     """Ctrl-C while the files are written."""
     if before == "another trial":
-        try_._write(tmp_path, NAME, dataclasses.replace(trial, files=dict.fromkeys(trial.files, "other\n")))
+        try_._write(tmp_path, NAME, dataclasses.replace(trial, files=dict.fromkeys(trial.files, "other\n")), ASKED)
     were, count, put = content(tmp_path), itertools.count(1), try_._put
 
     def interrupted(file, text):
@@ -151,7 +177,7 @@ def test_an_interrupted_try_leaves_all_as_it_was(trial, tmp_path, monkeypatch, b
 
     monkeypatch.setattr(try_, "_put", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        try_._write(tmp_path, NAME, trial)
+        try_._write(tmp_path, NAME, trial, ASKED)
     assert content(tmp_path) == were
     assert before == "another trial" or not any(tmp_path.iterdir())
 
@@ -185,6 +211,7 @@ def small(**columns):
         ("", {}, r"cannot be read: .* is empty"),
         ("a,b\n1,2,3\n", {"label": "a"}, "cannot be read"),
         (small(), {"label": "sold"}, "has no column sold: choose the label among nr, x, kind"),
+        (small(), {"label": "Kind"}, r"has no column Kind: .*Did you mean kind\?"),
         (small(sold=None), {"label": "sold"}, "sold is known in no row"),
         (small(sold="yes"), {"label": "sold"}, "in every row of .* so there is nothing to predict"),
         (small(at=pandas.date_range("2024-01-01", periods=ROWS)), {"label": "at"}, "at is a time, and a model predicts"),
@@ -226,7 +253,14 @@ def test_a_label_that_is_no_scalar_gets_a_sentence(tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "name"),
-    [("Sales 2024.csv.gz", "sales_2024"), ("2024.parquet", "table_2024"), ("class.csv", "class_table"), ("é.csv", "table")],
+    [
+        ("Sales 2024.csv.gz", "sales_2024"),
+        ("2024.parquet", "table_2024"),
+        ("class.csv", "class_table"),
+        ("日.csv", "table"),
+        ("Kunden_Kündigung.csv", "kunden_kuendigung"),
+        ("straße é.csv", "strasse_e"),
+    ],
 )
 def test_a_name_is_made_of_the_files(file, name):
     """Any file name gives one that can be imported."""
@@ -251,7 +285,7 @@ def test_many_whole_numbers_are_an_amount(tmp_path):
 def test_the_commands_that_follow_are_complete(trial, bottles, tmp_path):
     """They name the file, the dataset, this project and the address at which the version will answer; the request is one of rows."""
     asked = _trial.Asked(NAME, bottles, "target", None, (), None, None)
-    try_._write(tmp_path, NAME, trial)
+    try_._write(tmp_path, NAME, trial, ASKED)
     lines = "\n".join(try_._next(SETTINGS, asked, tmp_path))
     assert f"land {bottles} --dataset {NAME}" in lines
     assert f"{tmp_path}/include" in lines
