@@ -255,7 +255,12 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "drift": (
         "tell whether two files or tables differ by more than chance, and draw how",
         (
-            Option("first", "a file (Parquet, CSV, JSON lines), or table:NAME@VERSION", required=True),
+            Option(
+                "first",
+                "a file of any form that ingestion reads (CSV and other separators, JSON, JSON lines, Excel and OpenDocument sheets, "
+                "Parquet, ORC, Avro, NPZ; packed by gzip, or in zip or tar), or table:NAME@VERSION",
+                required=True,
+            ),
             Option("second", "what is compared with it, likewise", required=True),
             Option(
                 "--time", "column of times in both whose days are exchanged whole; if absent, the only one, else rows count as independent"

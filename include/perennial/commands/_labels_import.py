@@ -10,6 +10,7 @@ from pathlib import Path
 from perennial import discovery
 from perennial.commands import outcomes
 from perennial.commands.land import land_files
+from perennial.counted import counted
 from perennial.data.readers import read_batch
 from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
 from perennial.labelling.answers import PREDICTION_ID, TIME, Target, now_text, people_of
@@ -62,7 +63,7 @@ def import_labels(settings: Settings, store: Store, file: Path, dataset: str | N
             handed = Path(scratch) / landing_name(one.landed)
             write_rows(handed, one.rows, target, feed)
             if feed:
-                land_files(store, [handed], feed)
+                land_files(settings, store, [handed], feed)
             else:
                 outcomes.run(settings, store, model or "", handed)
         imports.note_handed_on(one)
@@ -164,7 +165,10 @@ def _summary(imports: Imports, target: Target, rule: Rule, new: Import | None) -
     known = history(imports.answers, target, rule)
     held = [why for _, why in known.values() if why]
     agreed = sum(bool(steps) and why is None for steps, why in known.values())
-    brought = f"{len(new.answers)} of the labels are new, and {len(new.rows)} agreed ones were handed on" if new else "Nothing is new"
+    brought = "Nothing is new"
+    if new:
+        agreed_ones = counted(len(new.rows), "agreed one was", "agreed ones were")
+        brought = f"{counted(len(new.answers), 'label is', 'labels are')} new, and {agreed_ones} handed on"
     people = len(people_of(imports.answers))
     lines = [
         f"{brought}. {target.name} has labels of {len(known)} rows by {people} {'person' if people == 1 else 'people'}: "

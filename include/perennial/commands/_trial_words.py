@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perennial.commands._trial import Trial
+from perennial.counted import counted
 from perennial.training.evaluation import HIGHER_IS_BETTER
 
 MOST_WARNINGS = 3
@@ -20,8 +21,8 @@ def result_lines(trial: Trial) -> list[str]:
     what = "a number" if model.task == "regression" else f"one of {len(model.classes)} classes"
     warned = [*(f"Warning: {line}." for line in warnings(trial)), ""]
     return [
-        f"{trial.dataset.name}: {len(trial.sample.rows):,} rows, {len(trial.sample.columns)} columns; "
-        f"{model.label} is predicted, {what} ({model.task}), from {len(model.inputs)} columns.",
+        f"{trial.dataset.name}: {counted(len(trial.sample.rows), 'row')}, {counted(len(trial.sample.columns), 'column')}; "
+        f"{model.label} is predicted, {what} ({model.task}), from {counted(len(model.inputs), 'column')}.",
         "",
         f"Taken in: {trial.taken}",
         "",

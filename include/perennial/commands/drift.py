@@ -1,8 +1,9 @@
 """`perennial drift A B`: whether two files or tables differ by more than chance, in which columns, and how far.
 
-Each of the two is a file (Parquet, CSV, JSON lines) or a table of the store, `table:NAME` or `table:NAME@VERSION`. Nothing else is
-needed: no dataset, no store, no server. How a text file is written, its separator, decimal mark and dates, is found as for a sample and
-said; what one file leaves open the other may tell; a form of dates that both leave open is given with --times.
+Each of the two is a file of any form that ingestion reads (CSV, JSON, Excel, Parquet ...) or a table of the store, `table:NAME` or
+`table:NAME@VERSION`. Nothing else is needed: no dataset, no store, no server. How a text file is written, its separator, decimal mark
+and dates, is found as for a sample and said; what one file leaves open the other may tell; a form of dates that both leave open is
+given with --times.
 
     $ perennial drift january.parquet july.csv
     $ perennial drift january.csv july.csv --times %d/%m/%Y

@@ -45,7 +45,7 @@ def run(settings: Settings, store: Store, what: list[str], dataset: str | None, 
     if dataset is not None:
         if first or last:
             raise UnknownName("--from and --to are days of a dataset's own source, and files were named: leave them out.")
-        return land_files(store, [Path(name) for name in what], discovery.dataset(dataset))
+        return land_files(settings, store, [Path(name) for name in what], discovery.dataset(dataset))
     if len(what) > 1 or Path(what[0]).suffix:
         raise UnknownName(f"Say which dataset {'these files belong' if len(what) > 1 else f'{what[0]} belongs'} to: --dataset NAME.")
     discovery.dataset(what[0])
@@ -54,7 +54,7 @@ def run(settings: Settings, store: Store, what: list[str], dataset: str | None, 
     return replay_source(store, what[0], first, last)
 
 
-def land_files(store: Store, files: Sequence[Path], spec: DatasetSpec) -> int:
+def land_files(settings: Settings, store: Store, files: Sequence[Path], spec: DatasetSpec) -> int:
     """Copy each file under its own name; one that has landed with the same content is left alone. All are checked before one is copied.
 
     Raises:
@@ -82,10 +82,14 @@ def land_files(store: Store, files: Sequence[Path], spec: DatasetSpec) -> int:
     receipts = [receipt for file in files if file in known and (receipt := _receipt(store, spec, _key(spec, file)))]
     print(*(receipt.sentence for receipt in receipts), sep="\n", end="\n" if receipts else "")
     if len(receipts) < len(files):
-        print(
-            f"Next: the DAG {spec.name}_ingestion takes in what waits while the platform is up (`perennial up`); "
-            f"without it: perennial ingest --dataset {spec.name}"
-        )
+        from perennial.local.supervisor import Supervisor
+
+        takes_in = f"Next: the DAG {spec.name}_ingestion takes in what waits"
+        supervisor = Supervisor(settings)
+        if supervisor.folder.exists() and supervisor.running():
+            print(f"{takes_in}, which is seen in Airflow ({settings.airflow_url}).")
+        else:
+            print(f"{takes_in} while the platform is up (`perennial up`); without it: perennial ingest --dataset {spec.name}")
     return EXIT_DONE
 
 

@@ -128,7 +128,14 @@ def profile_owed(store: Store, spec: DatasetSpec) -> int:
     version = table.version()
     layout = layout_of(kept, table, version, spec, FIT_ROWS) if version else None
     if layout is None:
-        log.info("%d batches of %s wait for their profiles until %s rows are in.", len(owed), spec.name, f"{FIT_ROWS:,}")
+        batches = number_of(len(owed), "batch is", "batches are")
+        log.info(
+            "%s of %s not profiled (counted by day and column) yet: that begins by itself once the table has "
+            "%s rows, enough to tell how its columns are best counted. Nothing is to be done.",
+            batches,
+            spec.name,
+            f"{FIT_ROWS:,}",
+        )
         return 0
     made, digests, marks = 0, sorted(owed), {profiled.mark for profiled in kept.batches()}
     for first in range(0, len(digests), TOGETHER):

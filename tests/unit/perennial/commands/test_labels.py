@@ -143,7 +143,7 @@ def test_the_labels_of_several_people(land: Any, capsys: pytest.CaptureFixture[s
     rows = land("first.json", json.dumps(first))
     assert [(row["claim"], row["fraud"]) for row in rows] == [(7, "yes")]
     told = capsys.readouterr().out
-    assert "5 of the labels are new, and 1 agreed ones were handed on. verdicts has labels of 2 rows by 3 people: 1 agreed on" in told
+    assert "5 labels are new, and 1 agreed one was handed on. verdicts has labels of 2 rows by 3 people: 1 agreed on" in told
     assert "held back: claim 8: fraud: no, yes: none has more than half" in told
     assert land("first.json", json.dumps(first)) == rows
     assert "Nothing is new." in capsys.readouterr().out

@@ -13,6 +13,7 @@ from perennial.commands import land
 from perennial.data.landing import listing, receipt_key
 from perennial.data.receipts import Receipt, write_receipt
 from perennial.errors import BatchRefused, UnknownName
+from perennial.local.supervisor import Supervisor
 from perennial.settings import Settings
 from perennial.store import FolderStore
 
@@ -107,6 +108,18 @@ def test_a_file_that_landed_is_not_landed_again(store: FolderStore, monday: Path
     land_own(store, monday, monday)
     assert listing(store, "digits") == before
     assert "Landed 0 files of digits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_the_command_by_hand_is_named_where_no_platform_is_up(
+    store: FolderStore, monday: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, up: bool
+) -> None:
+    """DM-01: Beside a platform it would take in the same file a second time."""
+    monkeypatch.chdir(monday.parent)
+    Path(".perennial/supervisor").mkdir(parents=True)
+    monkeypatch.setattr(Supervisor, "running", lambda self: up)
+    land_own(store, monday)
+    assert ("perennial ingest --dataset digits" in capsys.readouterr().out) is not up
 
 
 def test_what_became_of_a_file_is_said_where_it_is_landed_again(
