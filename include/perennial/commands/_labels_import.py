@@ -6,12 +6,16 @@ import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from perennial import discovery
 from perennial.commands import outcomes
 from perennial.commands.land import land_files
 from perennial.counted import counted
 from perennial.data.readers import read_batch
+from perennial.encoding import TRUE
 from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
 from perennial.labelling.answers import PREDICTION_ID, TIME, Target, now_text, people_of
 from perennial.labelling.asked import Asked
@@ -21,7 +25,7 @@ from perennial.labelling.handing_on import new_answers, rows_to_hand_on
 from perennial.labelling.imports import Import, Imports
 from perennial.results import on_terminal
 from perennial.settings import Settings
-from perennial.specs import DatasetSpec
+from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
 
 SHOWN = 10  # rows without an agreed label that are named
@@ -56,6 +60,8 @@ def import_labels(settings: Settings, store: Store, file: Path, dataset: str | N
     if not feed:  # who answers what is no outcome of the model is told so before anything is stored
         told = [(f"the label of {target.words_of(a.key)}", {PREDICTION_ID: a.key[0], **a.label, TIME: a.known}) for a in export.answers]
         outcomes.check(told, discovery.model(model or ""), file.name)
+    else:
+        _refuse_no_class(export, target, _models_of(feed, model), file.name)
     new = _record(store, target, export, file, rule, feed)
     imports = Imports(store, target.name)
     for one in imports.to_hand_on():
@@ -125,6 +131,37 @@ def _refuse_unreadable(rows: Sequence[Agreed], target: Target, feed: DatasetSpec
             raise BatchRefused(
                 f"A label of {export} is a word for a missing value of {feed.name}, and would take the label back: rename that choice of "
                 f"{column.name}, or take the word out of files.nulls in the spec of {feed.name}."
+            )
+
+
+def _models_of(feed: DatasetSpec, model: str | None) -> list[ModelSpec]:
+    """The model that is named, else all that learn from the feed."""
+    if model is not None:
+        return [discovery.model(model)]
+    return [spec for spec in discovery.models().values() if spec.feed and spec.feed.dataset == feed.name]
+
+
+def _refuse_no_class(export: Export, target: Target, models: Sequence[ModelSpec], name: str) -> None:
+    """Raises BatchRefused where a label means no class of a model that learns from it: its rows would never be learned from."""
+    for spec in models:
+        column = next((column for column in target.labels if column.name == spec.label), None)
+        if column is None or not spec.classes or column.type == "timestamp":
+            continue
+        words = [word for word in dict.fromkeys(answer.label.get(column.name, "") for answer in export.answers) if word]
+        values: list[Any] = [float(word) for word in words] if column.type in ("int", "float") else list(words)
+        if column.type == "bool":
+            values = [word in TRUE for word in words]
+        given = np.array(values, dtype=np.float64 if column.type in ("int", "float") else object)
+        try:
+            places = np.asarray(discovery.model_part(spec.name, "features").label({column.name: given}), dtype=float)
+        except (KeyError, ValueError, TypeError):  # its class takes other columns too: no label alone tells it
+            continue
+        if strange := [word for word, place in zip(words, places, strict=True) if place not in range(len(spec.classes))]:
+            more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+            raise BatchRefused(
+                f"{name} is refused: {', '.join(map(repr, strange[:SHOWN]))}{more} in {column.name} means no class of {spec.name} "
+                f"({', '.join(spec.classes[:SHOWN])}{', ...' if len(spec.classes) > SHOWN else ''}). Correct it, or leave the label empty "
+                "where a person cannot tell; nothing was taken in."
             )
 
 

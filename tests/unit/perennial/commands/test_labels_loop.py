@@ -264,6 +264,22 @@ def test_a_label_of_a_young_row_is_a_label(store: FolderStore, tmp_path: Path, m
     assert len(tasks_in(tmp_path / "all.json")) == table_of(store, TRIPS).count() - 1
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_label_that_means_no_class_is_refused(store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool) -> None:
+    """DM-10: "perhaps" is no class of the model: refused with the words, and nothing is kept, whether model or feed is named. A person who
+    cannot tell leaves the label empty."""
+    monkeypatch.setattr(discovery, "models", lambda: {MODEL.name: MODEL})
+    export = tmp_path / "filled.csv"
+    head = "carrier,scheduled_departure,distance,late,_person\n"
+    export.write_text(f"{head}UA,2013-02-16 10:00:00,5,late,ada\nUA,2013-02-16 11:00:00,5,perhaps,ada\n")
+    given = {"model": MODEL.name} if named else {"dataset": "arrivals"}
+    with pytest.raises(BatchRefused, match=r"filled.csv is refused: 'perhaps' in late means no class of small_delays \(on_time, late\)"):
+        labels.run(SETTINGS, store, "import", export, **given)
+    assert not Imports(store, "arrivals").all
+    export.write_text(f"{head}UA,2013-02-16 10:00:00,5,late,ada\nUA,2013-02-16 11:00:00,5,,ada\n")
+    assert labels.run(SETTINGS, store, "import", export, **given) == 0
+
+
 def labelled(store: FolderStore, tmp_path: Path) -> dict[str, str]:
     """Label all trips of the test days as the model says, but for six, which are labelled otherwise; these by their key."""
     go(store, "choose", tmp_path / "all.json", count=999, by="random")
