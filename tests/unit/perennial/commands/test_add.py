@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import torch
 import perennial
 import perennial_datasets
 import perennial_models
-from perennial import discovery
+from perennial import cli, discovery
 from perennial.commands import _new_model, _sample, add
 from perennial.commands._new_model import model_files
 from perennial.data.readers import read_batch
@@ -334,48 +335,56 @@ def test_a_model_is_described_after_the_table_where_there_is_no_sample(project, 
     assert "loses on snapshot 1 of orders" in (project / "include/perennial_models/orders_later/spec.py").read_text()
 
 
-BIOPSIES = "patient,seen,radius,site\n" + "".join(
-    f"p{i},2024-01-{i % 28 + 1:02d} 10:00:00,{i % 13 * 0.5},{'left' if i % 3 else 'right'}\n" for i in range(60)
+CLAIMS = "claim,seen,amount,site\n" + "".join(
+    f"c{i},2024-01-{i % 28 + 1:02d} 10:00:00,{i % 13 * 0.5},{'left' if i % 3 else 'right'}\n" for i in range(60)
 )
-VERDICTS = "patient,reported,malignant\n" + "".join(
-    f"p{i},2024-02-{i % 28 + 1:02d} 10:00:00,{'malignant' if i % 13 > 6 else 'benign'}\n" for i in range(50)
+VERDICTS = "claim,known_at,fraud\n" + "".join(
+    f"c{i},2024-02-{i % 28 + 1:02d} 10:00:00,{'yes' if i % 13 > 6 else 'no'}\n" for i in range(50)
 )
 
 
 def test_the_label_of_a_second_dataset_is_asked_for_by_its_name(project, capsys):
-    """MO-01, DM-03: The refusal of a label that another dataset brings names the option, which finds key, label column and time; classes
-    come from both tables, and what is written learns from both. What does not fit is refused with the reason."""
+    """MO-01, DM-03: The commands of docs/how-to.md work as they are: the option finds key, label column and time; classes come from both
+    tables, and what is written learns from both. A refusal of a label that another dataset brings names the option; what does not fit is
+    refused with the reason."""
     store = FolderStore(str(project / "store"))
-    for name, content in (("orders_biopsies", BIOPSIES), ("orders_verdicts", VERDICTS)):
+    pasted = re.search(r"become known later.*?```sh\n(.*?)```", (CHECKOUT / "docs/how-to.md").read_text(), re.DOTALL).group(1)
+    for name in ("claims", "verdicts", "frauds"):
+        pasted = re.sub(rf"(?<![-/\w]){name}\b", f"orders_{name}", pasted)
+    lines = [vars(cli._parser().parse_args(line.split()[1:])) for line in pasted.splitlines()]
+    added = [
+        {name: value for name, value in line.items() if name not in ("package", "module", "result")} | {"project": project}
+        for line in lines
+        if line["module"] == "add"
+    ]
+    assert [line["module"] for line in lines] == ["add", "add", "land", "land", "add"]
+    for name, content in (("orders_claims", CLAIMS), ("orders_verdicts", VERDICTS)):
         (project / f"{name}.csv").write_text(content)
-        key = "patient,reported" if name == "orders_verdicts" else None
-        add.run(SETTINGS, store, "dataset", name, sample=project / f"{name}.csv", key=key, project=project)
+        (command,) = (line for line in added if line["name"] == name)
+        add.run(SETTINGS, store, **{**command, "sample": project / command["sample"]})
     importlib.invalidate_caches()
-    asked = {"dataset": "orders_biopsies", "label": "malignant", "sample": project / "orders_biopsies.csv", "project": project}
+    asked = {**added[-1], "sample": project / "orders_claims.csv"}
     with pytest.raises(UnknownName, match="or take it from the label feed orders_verdicts: --labels orders_verdicts"):
-        add.run(SETTINGS, store, "model", "orders_cancer", **asked)
+        add.run(SETTINGS, store, **{**asked, "labels": None})
     with pytest.raises(UnknownName, match=r"orders_verdicts has no rows yet.*perennial land FILE --dataset orders_verdicts"):
-        add.run(SETTINGS, store, "model", "orders_cancer", labels="orders_verdicts", **asked)
-    with pytest.raises(UnknownName, match="The label feed orders_biopsies has no column malignant"):
-        add.run(SETTINGS, store, "model", "orders_cancer", labels="orders_biopsies", **asked)
-    for name in ("orders_biopsies", "orders_verdicts"):
+        add.run(SETTINGS, store, **asked)
+    with pytest.raises(UnknownName, match="The label feed orders_claims has no column fraud"):
+        add.run(SETTINGS, store, **{**asked, "labels": "orders_claims"})
+    for name in ("orders_claims", "orders_verdicts"):
         dataset = discovery.dataset(name)
         table_of(store, dataset).append(read_batch(project / f"{name}.csv", dataset), name.encode().hex().ljust(64, "0")[:64])
     capsys.readouterr()
-    add.run(SETTINGS, store, "model", "orders_cancer", labels="orders_verdicts", **asked)
-    add.run(SETTINGS, store, "model", "orders_of_tables", labels="orders_verdicts", **{**asked, "sample": None})
-    said = capsys.readouterr().out
-    assert "labels: of orders_verdicts, by patient, known at reported: 50 of 60 rows of" in said
+    add.run(SETTINGS, store, **{**asked, "name": "orders_of_sample"})
+    add.run(SETTINGS, store, **added[-1])
+    assert "labels: of orders_verdicts, by claim, known at known_at: 50 of 60 rows of" in capsys.readouterr().out
     importlib.invalidate_caches()
-    wanted = LabelSpec(dataset="orders_verdicts", key=("patient",), columns=("malignant",), known_at="reported")
-    for name in ("orders_cancer", "orders_of_tables"):
+    wanted = LabelSpec(dataset="orders_verdicts", key=("claim",), columns=("fraud",), known_at="known_at")
+    for name in ("orders_of_sample", "orders_frauds"):
         spec = discovery.model(name)
-        assert (spec.labels, spec.classes, spec.label) == (wanted, ("benign", "malignant"), "malignant")
-        assert spec.misfit(discovery.dataset("orders_biopsies"), discovery.dataset("orders_verdicts")) is None
-    rows = (
-        model_snapshot(store, discovery.model("orders_cancer")).rows().sort_values("patient", key=lambda names: names.str[1:].astype(int))
-    )
-    given = discovery.model_part("orders_cancer", "features").label({"malignant": rows["malignant"].to_numpy()})
+        assert (spec.labels, spec.classes, spec.label) == (wanted, ("False", "True"), "fraud")
+        assert spec.misfit(discovery.dataset("orders_claims"), discovery.dataset("orders_verdicts")) is None
+    rows = model_snapshot(store, discovery.model("orders_frauds")).rows().sort_values("claim", key=lambda names: names.str[1:].astype(int))
+    given = discovery.model_part("orders_frauds", "features").label({"fraud": rows["fraud"].to_numpy()})
     np.testing.assert_array_equal(given, [float(i % 13 > 6) if i < 50 else np.nan for i in range(60)])
 
 
