@@ -306,7 +306,7 @@ def _split_words(plan: _Plan) -> str:
     test, validation, least = plan.split.test_days, plan.split.validation_days, plan.split.min_train_rows
     return (
         f"split: by {plan.dataset.event_time}, the newest {counted(test, 'day')} for test and {validation} before them for validation, "
-        f"after the days of {plan.read_from}, and {least} rows to train on at least; "
+        f"about a fifth and a seventh of the days of {plan.read_from}, and {least} rows to train on at least; "
         "split=SplitSpec(test_days=…, validation_days=…) in spec.py says otherwise"
     )
 
