@@ -24,12 +24,13 @@ from perennial.commands._new_dataset import dataset_files
 from perennial.commands._new_model import MOST_CLASSES, model_files
 from perennial.commands._sample import Sample, read_sample, rows_of_table
 from perennial.commands.add import write_files
+from perennial.data.readers.proposals import declaration
 from perennial.encoding import rows_from_columns
 from perennial.errors import Fault, UnknownName
 from perennial.ids import names_rows
 from perennial.quality import suites
 from perennial.settings import Settings
-from perennial.specs import NO_SCALARS, DatasetSpec, ModelSpec
+from perennial.specs import NO_SCALARS, DatasetSpec, FileForm, ModelSpec
 from perennial.store import FolderStore
 
 ROWS_SEEN = 250_000  # by training, over all its passes: a trial should take less than a minute
@@ -112,6 +113,7 @@ def run(
                 (scratch / path).write_text(text)
             importlib.invalidate_caches()
             dataset, model = discovery.dataset(asked.name), discovery.model(asked.name)
+            chosen += _said_by(dataset, model)
             taken = _ingest(settings, store, dataset, asked.data, progress)
             sample = rows_of_table(store, dataset)
             if sample is None:
@@ -140,6 +142,18 @@ def run(
             taken=taken,
             **measured,
         )
+
+
+def _said_by(dataset: DatasetSpec, model: ModelSpec) -> list[str]:
+    """A line for form, key, event time and split, as edited files say them."""
+    form = declaration(dataset.files) if dataset.files != FileForm() else "as usual"
+    split = ", ".join(f"{name}={value!r}" for name, value in model.split.parameters().items() if value is not None)
+    return [
+        f"files: {form}",
+        f"key: {', '.join(dataset.key) or 'none'}",
+        f"event time: {dataset.event_time or 'none'}",
+        f"split: {split}",
+    ]
 
 
 def _kept(files: Mapping[Path, str], scratch: Path, settings: Settings, accept: Callable[[dict[Path, str]], None]) -> dict[Path, str]:
