@@ -46,6 +46,7 @@ def test_the_command_line_understands_every_argument(stage):
         "decision": "promote",
         "snapshot": 1,
         "labels": 1,
+        "predictions": 1,
         "max_epochs": 2,
         "version": 3,
         "partition": "2/4",
