@@ -15,12 +15,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-STYLE = """
-:root{color-scheme:light dark;--ink:#1c2430;--quiet:#5b6672;--line:#d8dee6;--paper:#fff;--card:#f6f8fa;--before:#8b97a5;--after:#c2571a;
---good:#2e7d4f;--good-bg:#edf7f0;--warn:#a85414;--warn-bg:#fdf3ea;--bad:#b3261e;--bad-bg:#fdecea}
-@media(prefers-color-scheme:dark){:root{--ink:#e1e7ee;--quiet:#9da8b5;--line:#38414b;--paper:#14181d;--card:#1c2229;--before:#7c8896;\
---after:#f0955c;
---good:#6cc391;--good-bg:#16271d;--warn:#f0a65c;--warn-bg:#2f2216;--bad:#f58b83;--bad-bg:#331a18}}
+# The colours of every page, as CSS. Whether a room is light or dark says the browser, or the page in which a page is shown.
+LIGHT = """--ink:#1c2430;--quiet:#5b6672;--line:#d8dee6;--paper:#fff;--card:#f6f8fa;--before:#8b97a5;--after:#c2571a;
+--good:#2e7d4f;--good-bg:#edf7f0;--warn:#a85414;--warn-bg:#fdf3ea;--bad:#b3261e;--bad-bg:#fdecea"""
+DARK = """--ink:#e1e7ee;--quiet:#9da8b5;--line:#38414b;--paper:#14181d;--card:#1c2229;--before:#7c8896;--after:#f0955c;
+--good:#6cc391;--good-bg:#16271d;--warn:#f0a65c;--warn-bg:#2f2216;--bad:#f58b83;--bad-bg:#331a18"""
+
+STYLE = (
+    f"""
+:root{{color-scheme:light dark;{LIGHT}}}
+@media(prefers-color-scheme:dark){{:root{{{DARK}}}}}
+"""
+    + """\
 *{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;margin:0;color:var(--ink);background:var(--paper);\
 overflow-wrap:break-word}
 main{max-width:60rem;margin:0 auto;padding:1.2rem 1rem 4rem}h1{font-size:1.5rem;line-height:1.25;margin:.4rem 0}
@@ -52,6 +58,7 @@ details{margin:.6rem 0}summary{cursor:pointer}
 @media print{body{font-size:11pt}main{max-width:none;padding:0}.verdict,.tiles li,svg *{print-color-adjust:exact;\
 -webkit-print-color-adjust:exact}h2{break-after:avoid}details>*{display:block}}
 """
+)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -73,7 +73,8 @@ def make_app(settings: Settings) -> FastAPI:
 
     @app.get("/static/look.css")
     def look() -> Response:
-        return Response(pages.STYLE, media_type="text/css", headers={"Cache-Control": "max-age=300"})
+        chosen = f":root.dark{{color-scheme:dark;{pages.DARK}}}:root.light{{color-scheme:light;{pages.LIGHT}}}"
+        return Response(pages.STYLE + chosen, media_type="text/css", headers={"Cache-Control": "max-age=300"})
 
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")  # of the look alone: anybody may have it
 
@@ -100,17 +101,21 @@ def make_app(settings: Settings) -> FastAPI:
 
 
 def _require(name: str, user: Any) -> None:
-    """Raises HTTPException 404 where the person may not read the model's training DAG, as if there were none."""
-    dag = f"{name}_training"
-    if dag not in get_auth_manager().filter_authorized_dag_ids(dag_ids={dag}, user=user, method="GET"):
-        raise HTTPException(404, f"There is no model {name} that you may see.")
+    """Raises UnknownName where the person may not read the model, as if there were none."""
+    if not _may_read({name}, user):
+        raise UnknownName(f"There is no model {name} that you may see. The list of models has those that you may.")
 
 
 def _readable(view: ModelsView, user: Any) -> ModelsView:
-    """The rows whose training DAG a person may read."""
-    dags = {f"{row.name}_training": row for row in view.rows}
-    readable = get_auth_manager().filter_authorized_dag_ids(dag_ids=set(dags), user=user, method="GET")
-    return ModelsView(rows=tuple(row for dag, row in dags.items() if dag in readable))
+    """The rows of models that a person may read."""
+    readable = _may_read({row.name for row in view.rows}, user)
+    return ModelsView(rows=tuple(row for row in view.rows if row.name in readable))
+
+
+def _may_read(names: set[str], user: Any) -> set[str]:
+    """Those of some models whose training DAG a person may read."""
+    dags = {f"{name}_training": name for name in names}
+    return {dags[dag] for dag in get_auth_manager().filter_authorized_dag_ids(dag_ids=set(dags), user=user, method="GET")}
 
 
 def _page(request: Request, template: str, **facts: Any) -> Response:

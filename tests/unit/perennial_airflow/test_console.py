@@ -100,6 +100,7 @@ def test_a_person_sees_the_models_whose_training_the_person_may_read(ask: Any) -
     assert "secret" not in page
     assert [ask(f"/models/{name}").status_code for name in ("churn", "secret", "nobody")] == [200, 404, 404]
     assert ask("/models/churn.json").json()["row"]["name"] == "churn"
+    assert "There is no model secret that you may see." in ask("/models/secret").text
 
 
 @pytest.mark.parametrize("path", ["/models", "/models/churn"])
@@ -156,6 +157,8 @@ def test_the_look_is_served_from_here(ask: Any) -> None:
         answer = ask(f"/static/{name}", user=None)
         assert answer.status_code == 200
         assert kind in answer.headers["Content-Type"]
+    look = ask("/static/look.css", user=None).text
+    assert look.count("--paper:#14181d") == 2  # dark where the browser says so, and where Airflow does
     page = ask("/models").text
     assert {address for address in re.findall(r"(?:src|href)=\"([^\"]*)\"", page) if not address.startswith(PREFIX)} == set()
 
