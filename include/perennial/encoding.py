@@ -87,6 +87,11 @@ def weekdays(values: Array) -> npt.NDArray[np.float64]:
     return np.where(np.isnat(when), np.nan, (days + 3) % 7)  # 1970-01-01 was a Thursday
 
 
+def without_points(values: Sequence[Any]) -> list[Any]:
+    """Values of JSON, of which those that are written like 2.0 are whole numbers, as far as these are exact; all others as they are."""
+    return [int(value) if type(value) is float and value.is_integer() and abs(value) < EXACT else value for value in values]
+
+
 def whole_numbers(values: Sequence[int | None]) -> Array:
     """A column of whole numbers as training and serving hand it to features.
 

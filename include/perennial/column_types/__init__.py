@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from perennial.column_types.arrays import Arrays
 from perennial.column_types.images import Images
-from perennial.column_types.kind import ColumnKind, Declared, Unfit, cells, shown
+from perennial.column_types.kind import ColumnKind, Declared, Unfit, cells, is_list, shown
 from perennial.column_types.lists import Lists
 from perennial.column_types.texts import Texts
 
-__all__ = ["KINDS", "ColumnKind", "Declared", "Unfit", "cells", "kind_of", "shown"]
+__all__ = ["KINDS", "ColumnKind", "Declared", "Unfit", "cells", "is_list", "kind_of", "shown"]
 
 KINDS: dict[str, ColumnKind] = {kind.name: kind for kind in (Lists(), Texts(), Arrays(), Images())}
 

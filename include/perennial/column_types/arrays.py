@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from perennial.column_types.kind import ColumnKind, Declared, Sql, Unfit, UnfitRow, from_json, logged_elements, refuse_times, shown
-from perennial.encoding import EXACT
+from perennial.column_types.kind import (
+    ELEMENTS,
+    ColumnKind,
+    Declared,
+    Sql,
+    Unfit,
+    array_of,
+    each_read,
+    is_list,
+    logged_elements,
+    refuse_times,
+    shown,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_OF = {"float": ("numbers", "a number or null", np.float64), "int": ("whole numbers", "a whole number", np.int64)}
 
 
 class Arrays(ColumnKind):
@@ -30,23 +39,15 @@ class Arrays(ColumnKind):
 
     def meant(self, column: Declared) -> str:
         """What a value is, for sentences."""
-        return f"{' x '.join(f'{length:,}' for length in column.shape)} {_OF[column.of][0]}"
+        return f"{' x '.join(f'{length:,}' for length in column.shape)} {ELEMENTS[column.of].name}"
 
     def value(self, given: object, column: Declared) -> Any:
         """float64 or int64 [places]. Raises Unfit, which names the place, counted from 0."""
-        elements = list(self._elements(given, column))
-        allowed = {int, float, type(None)} if column.of == "float" else {int}
-        if column.of == "int":  # as a whole number alone may be written 2.0
-            elements = [int(x) if type(x) is float and x.is_integer() and abs(x) < EXACT else x for x in elements]
-        if not set(map(type, elements)) <= allowed:
-            place = next(place for place, x in enumerate(elements) if type(x) not in allowed)
-            raise Unfit(f"has {shown(elements[place])} at {self._at(place, column)}, which must be {_OF[column.of][1]}")
-        try:
-            array = np.array([math.nan if x is None else x for x in elements], dtype=_OF[column.of][2])
-        except OverflowError:
-            raise Unfit("has an element of more digits than 64 bits hold") from None
-        self._refuse_infinite(array, column)
-        return array
+
+        def where(place: int) -> str:
+            return f"at [{', '.join(str(int(at)) for at in np.unravel_index(place, column.shape))}]"
+
+        return array_of(self._elements(given, column), column.of, where, missing=column.of == "float")
 
     def _elements(self, given: object, column: Declared) -> Sequence[Any]:
         if type(given) is not list:
@@ -55,22 +56,11 @@ class Arrays(ColumnKind):
             return given
         elements: list[Any] = [given]
         for axis, length in enumerate(column.shape):
-            wrong = next((one for one in elements if type(one) is not list or len(one) != length), None)
-            if any(type(one) is not list or len(one) != length for one in elements):
-                what = f"{len(wrong):,} elements" if type(wrong) is list else "no list"
+            if wrong := [one for one in elements if type(one) is not list or len(one) != length]:
+                what = f"{len(wrong[0]):,} elements" if type(wrong[0]) is list else "no list"
                 raise Unfit(f"has {what} where axis {axis} has {length:,}: it must be {self.meant(column)}")
             elements = [inner for one in elements for inner in one]
         return elements
-
-    def _at(self, place: int, column: Declared) -> str:
-        places = np.unravel_index(place, column.shape)
-        return f"[{', '.join(str(int(one)) for one in places)}]"
-
-    def _refuse_infinite(self, array: np.ndarray, column: Declared) -> None:
-        infinite = np.isinf(array)
-        if infinite.any():
-            place = int(np.argmax(infinite))
-            raise Unfit(f"has {array[place]} at {self._at(place, column)}, which must be finite")
 
     def arrow(self, column: Declared) -> pa.DataType:
         """A list of doubles or whole numbers of 64 bits, with the places of all axes one after the other; what is missing is null."""
@@ -80,24 +70,15 @@ class Arrays(ColumnKind):
 
     def from_file(self, values: pa.ChunkedArray, column: Declared) -> pa.ChunkedArray:
         """Nested lists or flat ones as they are, or texts that are JSON arrays."""
-        import pyarrow as pa
-
-        kind = self.arrow(column)
         if (quick := self._as_a_whole(values, column)) is not None:
             return quick
-        made: list[Any] = []
         refuse_times(values.type, self.meant(column))
         wanted = f"must be {self.meant(column)}, as JSON writes them: [[1, 2], [3, 4]]"
-        for row, given in enumerate(values.to_pylist()):
-            if given is None or (isinstance(given, str) and not given.strip()):
-                made.append(None)
-                continue
-            try:
-                value = from_json(given, wanted) if isinstance(given, str) else given
-                made.append([None if x != x else x for x in self.value(_as_lists(value), column).tolist()])  # noqa: PLR0124  NaN alone
-            except Unfit as unfit:
-                raise UnfitRow(row, str(unfit)) from None
-        return pa.chunked_array([pa.array(made, kind)])
+
+        def read(given: Any) -> list[Any]:
+            return [None if x != x else x for x in self.value(given, column).tolist()]  # noqa: PLR0124  NaN alone
+
+        return each_read(values, self.arrow(column), wanted, read)
 
     def _as_a_whole(self, values: pa.ChunkedArray, column: Declared) -> pa.ChunkedArray | None:
         """Typed lists in the type of the table, without a look at each value; None where one may not fit."""
@@ -156,19 +137,13 @@ def flattened(values: pa.Array) -> tuple[tuple[int, ...], pa.Array]:
     import pyarrow.compute as pc
 
     elements, lengths = values.drop_null(), list[int]()
-    while _is_list(elements.type):
+    while is_list(elements.type):
         spans = pc.min_max(pc.list_value_length(elements)).as_py()
         if elements.null_count or spans["min"] is None or spans["min"] != spans["max"]:
             return (), elements
         lengths.append(spans["max"])
         elements = pc.list_flatten(elements)
     return tuple(lengths), elements
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
 def _plain_numbers(elements: pa.Array, column: Declared) -> pa.Array | None:
@@ -187,11 +162,6 @@ def _plain_numbers(elements: pa.Array, column: Declared) -> pa.Array | None:
     if pc.any(pc.is_inf(floats)).as_py():
         return None
     return pc.if_else(pc.is_nan(floats), pa.scalar(None, pa.float64()), floats)
-
-
-def _as_lists(value: Any) -> Any:
-    """Nested arrays of NumPy as lists."""
-    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _spread(has_value: np.ndarray, values: np.ndarray, missing: np.ndarray) -> pa.Array:

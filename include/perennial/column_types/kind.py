@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from perennial.encoding import EXACT
+from perennial.encoding import EXACT, without_points
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,6 +121,86 @@ class UnfitRow(Unfit):
 def cells(values: Sequence[Any]) -> np.ndarray:
     """A column of one object a row, shape [n]; lists of equal length stay lists."""
     return np.fromiter(values, dtype=object, count=len(values))
+
+
+class Elements(NamedTuple):
+    """What a list or an array may hold, by its `of`."""
+
+    name: str
+    wanted: str  # what one of them must be, in a sentence
+    types: frozenset[type]  # as JSON has them
+    dtype: type
+
+
+ELEMENTS = {
+    "float": Elements("numbers", "a number", frozenset({int, float}), np.float64),
+    "int": Elements("whole numbers", "a whole number", frozenset({int}), np.int64),
+    "string": Elements("words", "a string", frozenset({str}), object),
+}
+
+
+def array_of(elements: Sequence[Any], of: str, where: Callable[[int], str], *, missing: bool = False) -> np.ndarray:
+    """Elements of JSON as an array, [elements].
+
+    Args:
+        elements: one after the other.
+        of: what they are, a key of ELEMENTS.
+        where: what a place is called in a sentence: `as element 3`.
+        missing: whether numbers may be null, which is NaN then.
+
+    Raises:
+        Unfit: one is of another type, has too many digits or is not finite.
+    """
+    held = ELEMENTS[of]
+    if of == "int":  # as a whole number alone may be written 2.0
+        elements = without_points(elements)
+    types = held.types | {type(None)} if missing else held.types
+    if not set(map(type, elements)) <= types:
+        place = next(place for place, x in enumerate(elements) if type(x) not in types)
+        raise Unfit(f"has {shown(elements[place])} {where(place)}, which must be {held.wanted}{' or null' if missing else ''}")
+    if missing:
+        elements = [math.nan if x is None else x for x in elements]
+    try:
+        array: np.ndarray = np.fromiter(elements, dtype=held.dtype, count=len(elements))
+    except OverflowError:
+        raise Unfit("has an element of more digits than 64 bits hold") from None
+    if of == "float" and (infinite := np.isinf(array) if missing else ~np.isfinite(array)).any():
+        place = int(np.argmax(infinite))
+        raise Unfit(f"has {array[place]} {where(place)}, which must be finite")
+    return array
+
+
+def each_read(values: pa.ChunkedArray, kind: pa.DataType, wanted: str, read: Callable[[Any], list[Any]]) -> pa.ChunkedArray:
+    """A file's column, value by value; empty texts are null.
+
+    Args:
+        values: lists, or texts of JSON.
+        kind: type in the table.
+        wanted: what is said of a text that is no JSON.
+        read: the elements of a value, None for those that are missing. May raise Unfit.
+
+    Raises:
+        UnfitRow: a value does not fit.
+    """
+    import pyarrow as pa
+
+    made: list[Any] = []
+    for row, given in enumerate(values.to_pylist()):
+        if given is None or (isinstance(given, str) and not given.strip()):
+            made.append(None)
+            continue
+        try:
+            made.append(read(from_json(given, wanted) if isinstance(given, str) else given))
+        except Unfit as unfit:
+            raise UnfitRow(row, str(unfit)) from None
+    return pa.chunked_array([pa.array(made, kind)])
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is one of lists, of whatever sort."""
+    from pyarrow import types
+
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
 def refuse_times(given: pa.DataType, meant: str) -> None:

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from perennial.column_types.kind import ColumnKind, Declared, Sql, Unfit, UnfitRow, from_json, logged_elements, refuse_times, shown
+from perennial.column_types.kind import (
+    ELEMENTS,
+    ColumnKind,
+    Declared,
+    Sql,
+    Unfit,
+    array_of,
+    each_read,
+    is_list,
+    logged_elements,
+    refuse_times,
+    shown,
+)
 from perennial.encoding import EXACT
 
 if TYPE_CHECKING:
@@ -21,11 +33,6 @@ if TYPE_CHECKING:
 
 KNOWN_WORDS = 4096
 LONGEST_WORD = 1000  # characters of a word in a list
-_OF = {
-    "float": (frozenset({int, float}), "numbers", "a number", np.float64),
-    "int": (frozenset({int}), "whole numbers", "a whole number", np.int64),
-    "string": (frozenset({str}), "words", "a string", object),
-}
 
 
 class Lists(ColumnKind):
@@ -38,7 +45,7 @@ class Lists(ColumnKind):
 
     def meant(self, column: Declared) -> str:
         """What a value is, for sentences."""
-        return f"a list of at most {self.limit(column):,} {_OF[column.of][1]}"
+        return f"a list of at most {self.limit(column):,} {ELEMENTS[column.of].name}"
 
     def value(self, given: object, column: Declared) -> Any:
         """float64, int64 or objects [elements]. Raises Unfit, which names the element, counted from 0."""
@@ -46,22 +53,9 @@ class Lists(ColumnKind):
             raise Unfit(f"must be {self.meant(column)}, not {shown(given)}")
         if len(given) > self.limit(column):
             raise Unfit(f"has {len(given):,} elements, and it must be {self.meant(column)}")
-        allowed, _, wanted, kind = _OF[column.of]
-        elements: list[Any] = given
-        if column.of == "int":  # as a whole number alone may be written 2.0
-            elements = [int(x) if type(x) is float and x.is_integer() and abs(x) < EXACT else x for x in elements]
-        if not set(map(type, elements)) <= allowed:
-            place = next(place for place, x in enumerate(elements) if type(x) not in allowed)
-            raise Unfit(f"has {shown(elements[place])} as element {place}, which must be {wanted}")
-        try:
-            array = np.fromiter(elements, dtype=kind, count=len(elements))
-        except OverflowError:
-            raise Unfit("has an element of more digits than 64 bits hold") from None
-        if column.of == "float" and not np.isfinite(array).all():
-            place = int(np.argmin(np.isfinite(array)))
-            raise Unfit(f"has {elements[place]} as element {place}, which must be finite")
-        if column.of == "string" and (long := [place for place, x in enumerate(elements) if len(x) > LONGEST_WORD]):
-            raise Unfit(f"has a word of {len(elements[long[0]]):,} characters as element {long[0]}: {LONGEST_WORD:,} are the most")
+        array = array_of(given, column.of, "as element {}".format)
+        if column.of == "string" and (long := [place for place, word in enumerate(given) if len(word) > LONGEST_WORD]):
+            raise Unfit(f"has a word of {len(given[long[0]]):,} characters as element {long[0]}: {LONGEST_WORD:,} are the most")
         return array
 
     def arrow(self, column: Declared) -> pa.DataType:
@@ -72,23 +66,11 @@ class Lists(ColumnKind):
 
     def from_file(self, values: pa.ChunkedArray, column: Declared) -> pa.ChunkedArray:
         """Lists as they are, or texts that are JSON arrays."""
-        import pyarrow as pa
-
-        kind = self.arrow(column)
-        made: list[Any] = []
         if (quick := self._as_a_whole(values, column)) is not None:
             return quick
         refuse_times(values.type, self.meant(column))
         wanted = f"must be {self.meant(column)}, as JSON writes it: [1, 2]"
-        for row, given in enumerate(values.to_pylist()):
-            if given is None or (isinstance(given, str) and not given.strip()):
-                made.append(None)
-                continue
-            try:
-                made.append(self.value(from_json(given, wanted) if isinstance(given, str) else given, column).tolist())
-            except Unfit as unfit:
-                raise UnfitRow(row, str(unfit)) from None
-        return pa.chunked_array([pa.array(made, kind)])
+        return each_read(values, self.arrow(column), wanted, lambda given: self.value(given, column).tolist())
 
     def _as_a_whole(self, values: pa.ChunkedArray, column: Declared) -> pa.ChunkedArray | None:
         """Typed lists in the type of the table, without a look at each value; None where one may not fit."""
@@ -97,7 +79,7 @@ class Lists(ColumnKind):
         from pyarrow import types
 
         kind, given = self.arrow(column), values.type
-        if not (types.is_list(given) or types.is_large_list(given) or types.is_fixed_size_list(given)):
+        if not is_list(given):
             return None
         element = given.value_type
         if not (types.is_string(element) if column.of == "string" else types.is_integer(element) or types.is_floating(element)):

@@ -32,6 +32,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from perennial.column_types import is_list
 from perennial.counted import counted
 from perennial.data.commits import FACT, PREVIOUS, commit_info, put_commit, removals, rows_of, written
 from perennial.data.compaction import OPERATION as COMPACTION
@@ -777,7 +778,7 @@ def _kind(data_type: pa.DataType) -> str:
         return "times with a zone" if data_type.tz else "times"
     if pa.types.is_large_string(data_type) or pa.types.is_string_view(data_type):
         return "string"
-    if pa.types.is_list(data_type) or pa.types.is_large_list(data_type) or pa.types.is_fixed_size_list(data_type):
+    if is_list(data_type):
         return f"lists of {_kind(data_type.value_type)}"
     return "nested values" if pa.types.is_nested(data_type) else str(data_type)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from types import MappingProxyType
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from perennial.column_types import KINDS
+from perennial.column_types import KINDS, is_list
 from perennial.profiles.columns import Floats, Integers, floats
 
 if TYPE_CHECKING:
@@ -55,10 +56,6 @@ class Frozen(BaseModel):
     """Base of a layout's parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _is_empty(value: object) -> bool:
-    return not value
 
 
 class Grid(Frozen):
@@ -116,10 +113,12 @@ class ColumnLayout(Frozen):
     categories: tuple[str, ...] = Field(default=(), description="Categories known at the fit, the most frequent first.")
     hashed: bool = Field(default=False, description="Whether there were too many categories to keep: counted by a hash of the name.")
     # Left out of the JSON where they say nothing, so that layouts from before keep their digest.
-    source: str = Field(default="", exclude_if=_is_empty, description="Column that this one measures, such as `review` of `review[words]`.")
-    source_type: str = Field(default="", exclude_if=_is_empty, description="Column type of that column.")
-    measure: str = Field(default="", exclude_if=_is_empty, description="What is measured, as the column type names it.")
-    known: tuple[str, ...] = Field(default=(), exclude_if=_is_empty, description="Words known at the fit, of a share of unknown ones.")
+    source: str = Field(
+        default="", exclude_if=operator.not_, description="Column that this one measures, such as `review` of `review[words]`."
+    )
+    source_type: str = Field(default="", exclude_if=operator.not_, description="Column type of that column.")
+    measure: str = Field(default="", exclude_if=operator.not_, description="What is measured, as the column type names it.")
+    known: tuple[str, ...] = Field(default=(), exclude_if=operator.not_, description="Words known at the fit, of a share of unknown ones.")
 
     @property
     def cells(self) -> int:
@@ -270,11 +269,9 @@ def measured_type(data_type: pa.DataType, column_type: str = "") -> str:
         data_type: its Arrow type.
         column_type: its column type, where it is known.
     """
-    from pyarrow import types
-
     if column_type in KINDS:
         return column_type
-    return "list" if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type) else ""
+    return "list" if is_list(data_type) else ""
 
 
 def measured_columns(rows: pa.Table, layout: Layout) -> pa.Table:
@@ -299,13 +296,11 @@ def _with_measures(
     rows: pa.Table, columns: Sequence[str], types: Mapping[str, str]
 ) -> tuple[pa.Table, dict[str, dict[str, dict[str, Any]]]]:
     """The rows with a column for each measure, and what the layout says of each measure, by column and name."""
-    import pyarrow as pa
-
     sources: dict[str, dict[str, dict[str, Any]]] = {}
     for column in columns:
         if not (column_type := measured_type(rows.schema.field(column).type, types.get(column, ""))):
             continue
-        kind, values = KINDS[column_type], pa.concat_arrays(rows[column].chunks) if rows.num_rows else rows[column].combine_chunks()
+        kind, values = KINDS[column_type], rows[column].combine_chunks()
         known = kind.known_words(values)
         sources[column] = {}
         for measure, measured in kind.measured(values, frozenset(known)).items():

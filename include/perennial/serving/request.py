@@ -261,7 +261,7 @@ def _column(given: Input, values: list[Any], signature: Signature) -> np.ndarray
         return _cells(given, kind, values)
     (allowed, wanted), form = _TYPES[given.type], signature.files
     if given.type == "int":  # JSON knows one kind of number, and many callers write 2008.0
-        values = [int(value) if type(value) is float and value.is_integer() and abs(value) < encoding.EXACT else value for value in values]
+        values = encoding.without_points(values)
     types = set(map(type, values))
     if not types <= (allowed | {type(None)} if given.nullable else allowed):
         for place, value in enumerate(values):

@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.clock import WITH_OFFSET, WITHOUT_OFFSET
+from perennial.column_types import is_list
 from perennial.column_types.arrays import flattened
 from perennial.column_types.texts import are_free_text
 from perennial.counted import counted
@@ -530,7 +531,7 @@ class _Evidence:
         """The type of values that are bytes, or hold other values."""
         if not pa.types.is_nested(kind):
             return "image"
-        if _is_list(kind):
+        if is_list(kind):
             if self._array_of(name)[1]:
                 return "array"
             if self._elements_of(name):
@@ -551,7 +552,7 @@ class _Evidence:
     def _array_of(self, name: str) -> tuple[ElementType, tuple[int, ...]]:
         """Elements and shape of lists of lists, or of lists whose type fixes their length, if all have one shape."""
         values = self.rows[name]
-        if not len(values) or not (pa.types.is_fixed_size_list(values.type) or _is_list(values.type.value_type)):
+        if not len(values) or not (pa.types.is_fixed_size_list(values.type) or is_list(values.type.value_type)):
             return "", ()
         parts = [flattened(chunk) for chunk in values.chunks if chunk.null_count < len(chunk)]
         shapes, kind = {shape for shape, _ in parts}, parts[0][1].type if parts else pa.null()
@@ -760,10 +761,6 @@ class _Evidence:
                 missing = pc.or_(missing, pc.equal(pc.utf8_lower(trimmed), "nan"))
             nulls += pc.sum(missing).as_py() or 0
         return nulls
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _all_like(words: pa.Array, pattern: str) -> bool:
