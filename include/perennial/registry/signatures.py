@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from perennial.column_types import ColumnKind, kind_of
+
 Signature = Mapping[str, Any]  # `signature.json`, and `label`: the column from which the label is made
 
 MEANINGS = {"task": "task", "label": "label", "classes": "classes"}
@@ -111,15 +113,10 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[st
         compatible.append(f"`{name}` may be any number")
     elif before["type"] != now["type"]:
         breaking.append(f"`{name}` must be sent as {now['type']}, no longer as {before['type']}")
-    elif (before.get("of"), now.get("of")) == ("int", "float"):
-        compatible.append(f"`{name}` may hold any numbers")
-    elif before.get("of") != now.get("of"):
-        breaking.append(f"`{name}` must hold {now['of']}, no longer {before['of']}")
-    elif before.get("longest") != now.get("longest"):
-        shorter = now.get("longest") is not None and (before.get("longest") is None or now["longest"] < before["longest"])
-        (breaking if shorter else compatible).append(
-            f"`{name}` may be {'at most ' + str(now['longest']) + ' long' if shorter else 'longer'}"
-        )
+    elif kind := kind_of(now["type"]):
+        worse, better = _changed_content(before, now, kind)
+        breaking += worse
+        compatible += better
     if before.get("nullable") and not now.get("nullable"):
         breaking.append(f"`{name}` must not be null any more")
     elif now.get("nullable") and not before.get("nullable"):
@@ -135,6 +132,25 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[st
         breaking.append(f"`{name}` must be one of {_shown(has)}")
     elif had is not None and (has is None or set(has) - set(had)):
         compatible.append(f"`{name}` may have values besides {_shown(had)}")
+    return breaking, compatible
+
+
+def _changed_content(before: Mapping[str, Any], now: Mapping[str, Any], kind: ColumnKind) -> tuple[list[str], list[str]]:
+    """The changes of what a list, text, array or picture may hold, and how much: those that break callers, and the others."""
+    name = now["name"]
+    breaking, compatible = [], []
+    if (before.get("of"), now.get("of")) == ("int", "float"):
+        compatible.append(f"`{name}` may hold any numbers")
+    elif before.get("of") != now.get("of"):
+        breaking.append(f"`{name}` must hold {now['of']}, no longer {before['of']}")
+    if now["type"] == "array" and list(before["shape"]) != list(now["shape"]):  # a picture may have any size
+        old, new = (" x ".join(map(str, side["shape"])) for side in (before, now))
+        breaking.append(f"`{name}` must have {new} numbers, no longer {old}")
+    old_limit, new_limit = (side.get("longest") or kind.most for side in (before, now))
+    if new_limit < old_limit:
+        breaking.append(f"`{name}` may be at most {new_limit} long")
+    elif new_limit > old_limit:
+        compatible.append(f"`{name}` may be longer")
     return breaking, compatible
 
 

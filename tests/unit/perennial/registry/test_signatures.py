@@ -9,6 +9,8 @@ from perennial.serving.request import BadRequest, Input, Signature, read_request
 
 SEAT = {"name": "seat", "type": "int", "nullable": False}
 LIST = {"name": "seats", "type": "list", "of": "int", "nullable": False}
+MAP = {"name": "map", "type": "array", "of": "float", "shape": (2, 2)}
+PICTURE = {"name": "picture", "type": "image", "shape": (4, 4), "mode": "L"}
 
 
 def signature(*inputs, **changes):
@@ -37,6 +39,12 @@ def signature(*inputs, **changes):
         ((LIST,), ({**LIST, "longest": 9},), "`seats` may be at most 9 long", ""),
         (({**LIST, "longest": 9},), ({**LIST, "longest": 12},), "", "`seats` may be longer"),
         (({**LIST, "longest": 9},), (LIST,), "", "`seats` may be longer"),
+        (({**LIST, "longest": 20_000},), (LIST,), "`seats` may be at most 10000 long", ""),
+        ((LIST,), ({**LIST, "longest": 20_000},), "", "`seats` may be longer"),
+        ((LIST,), ({**LIST, "longest": 10_000},), "", ""),
+        ((MAP,), (MAP,), "", ""),
+        ((MAP,), ({**MAP, "shape": (3, 2)},), "`map` must have 3 x 2 numbers, no longer 2 x 2", ""),
+        ((PICTURE,), ({**PICTURE, "shape": (8, 8), "mode": "RGB"},), "", ""),
     ],
 )
 def test_what_breaks_callers_and_what_does_not(before, now, breaking, compatible):
@@ -47,6 +55,13 @@ def test_what_breaks_callers_and_what_does_not(before, now, breaking, compatible
     assert breaking in "".join(found.breaking)
     assert compatible in "".join(found.compatible)
     assert Changes.read(found.as_json()) == found
+
+
+def test_each_change_of_one_input_is_told():
+    """SE-12: A list that may hold any numbers, yet fewer of them, breaks those who send many."""
+    changes = compare(signature(LIST), signature({**LIST, "of": "float", "longest": 9}))
+    assert changes.breaking == ("`seats` may be at most 9 long",)
+    assert changes.compatible == ("`seats` may hold any numbers",)
 
 
 CITY = {"name": "city", "type": "string", "nullable": True}
@@ -112,11 +127,24 @@ FIELDS = st.builds(
     st.none() | st.integers(0, 2),
     st.none() | st.integers(2, 4),
 )
+LISTS = st.builds(
+    lambda of, longest: {"name": "x", "type": "list", "of": of, "longest": longest},
+    st.sampled_from(["int", "float", "string"]),
+    st.none() | st.integers(1, 3),
+)
+ARRAYS = st.builds(
+    lambda of, shape: {"name": "x", "type": "array", "of": of, "shape": shape},
+    st.sampled_from(["int", "float"]),
+    st.sampled_from([(2,), (3,), (1, 2), (2, 1)]),
+)
+PAIRS = st.one_of(*(st.tuples(fields, fields) for fields in (FIELDS, LISTS, ARRAYS)))
+VALUES = ["null", "true", "0", "1", "2", "3", "2.5", "9", "[]", "[1]", "[1, 2]", "[1, 2.5]", "[0, 1, 2]", '["a"]', "[[1, 2]]", "[[1], [2]]"]
 
 
-@given(FIELDS, FIELDS, st.sampled_from(["null", "true", "0", "1", "2", "3", "2.5", "9"]))
-def test_what_is_called_compatible_refuses_nobody(before, now, value):
+@given(PAIRS, st.sampled_from(VALUES))
+def test_what_is_called_compatible_refuses_nobody(pair, value):
     """SE-12: A value that the old version reads is read by the new one, or the change was called breaking: held against what servers do."""
+    before, now = pair
     if compare(signature(before), signature(now)).breaking:
         return
     body = f'{{"data": {{"rows": [{{"x": {value}}}]}}}}'
