@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any
 
 from perennial.clock import EPOCHS, MONTHS, form_pattern, wall_time
@@ -39,15 +40,25 @@ def form_of_requests(form: FileForm, inputs: Collection[str]) -> dict[str, Any]:
 
 def number_pattern(form: FileForm) -> str:
     """The regular expression of a number as the form has it, not a number and infinity included."""
-    digits, mark = "[0-9]+", re.escape(form.decimal)
-    if form.thousands:
-        digits = rf"(?:[0-9]+|[0-9]{{1,3}}(?:{thousands_pattern(form)}[0-9]{{3}})+)"
-    return rf"^[+-]?(?:(?:{digits}(?:{mark}[0-9]*)?|{mark}[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))$"
+    return f"^{_number_pattern(form.decimal, form.thousands)}$"
+
+
+@lru_cache
+def _number_pattern(decimal: str, thousands: str) -> str:
+    digits, mark = "[0-9]+", re.escape(decimal)
+    if thousands:
+        digits = rf"(?:[0-9]+|[0-9]{{1,3}}(?:{_sign_pattern(thousands)}[0-9]{{3}})+)"
+    return rf"[+-]?(?:(?:{digits}(?:{mark}[0-9]*)?|{mark}[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:nan|inf|infinity))"
 
 
 def thousands_pattern(form: FileForm) -> str:
     """The regular expression of the sign between groups of three digits."""
-    return "[ \u00a0\u202f\u2009]" if form.thousands == " " else re.escape(form.thousands)
+    return _sign_pattern(form.thousands)
+
+
+@lru_cache
+def _sign_pattern(thousands: str) -> str:
+    return "[ \u00a0\u202f\u2009]" if thousands == " " else re.escape(thousands)
 
 
 def truth_words(form: FileForm) -> tuple[list[str], list[str]]:
@@ -109,7 +120,7 @@ def words(form: FileForm) -> str:
 
 
 def _number(trimmed: str, kind: str, form: FileForm, text: str) -> Any:
-    if not re.fullmatch(number_pattern(form)[1:-1], trimmed):
+    if not re.fullmatch(_number_pattern(form.decimal, form.thousands), trimmed):
         return text
     plain = re.sub(thousands_pattern(form), "", trimmed) if form.thousands else trimmed
     plain = plain.replace(form.decimal, ".").lstrip("+")

@@ -11,7 +11,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,15 +66,32 @@ class Signature:
     strict: bool = False  # refuses fields that the version does not know, which are ignored otherwise
     time_zone: str = clock.UTC  # whose wall time the version's times are
     files: FileForm | None = None  # how texts of values are read, as in the files of its dataset; None if the dataset declares nothing
-    names: frozenset[str] = field(init=False)
-    called: Mapping[str, str] = field(init=False)  # inputs by what files may call them, as names are compared
 
-    def __post_init__(self) -> None:
-        form = self.files or FileForm()
-        called = {compared_name(called, form): column for column, called in form.fields.items()}
-        called |= {compared_name(given.name, form): given.name for given in self.inputs}
-        object.__setattr__(self, "names", frozenset(given.name for given in self.inputs))
-        object.__setattr__(self, "called", called)
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The inputs."""
+        return frozenset(given.name for given in self.inputs)
+
+    @cached_property
+    def form(self) -> FileForm:
+        """How names are read: as in the files of its dataset, or as usual."""
+        return self.files or FileForm()
+
+    @cached_property
+    def called(self) -> Mapping[str, str]:
+        """Inputs by what files may call them, as names are compared."""
+        called = {compared_name(called, self.form): column for column, called in self.form.fields.items()}
+        return called | {compared_name(given.name, self.form): given.name for given in self.inputs}
+
+    @cached_property
+    def nested(self) -> Mapping[str, list[str]]:
+        """Inputs that files have inside other fields, with the way to each."""
+        return {column: called.split(".") for column, called in self.form.fields.items() if column in self.names and "." in called}
+
+    @cached_property
+    def outer(self) -> frozenset[str]:
+        """Fields that are no inputs, but have some inside."""
+        return frozenset(way[0] for way in self.nested.values()) - self.names
 
 
 @dataclass(frozen=True)
@@ -103,8 +121,8 @@ def read_signature(document: Mapping[str, Any]) -> Signature:
         for given in document["inputs"]
     )
     for given in inputs:
-        if given.type not in {**_TYPES, **KINDS}:
-            raise ValueError(f"signature.json gives {given.name} the type {given.type!r}: known are {', '.join({**_TYPES, **KINDS})}")
+        if given.type not in (known := (*_TYPES, *KINDS)):
+            raise ValueError(f"signature.json gives {given.name} the type {given.type!r}: known are {', '.join(known)}")
     time_zone = str(document.get("time_zone", clock.UTC))
     clock.zone(time_zone)
     form = FileForm(**document["files"]) if document.get("files") else None
@@ -222,23 +240,20 @@ def _under_input_names(place: int, row: Mapping[str, Any], signature: Signature,
     """A row with the fields that its dataset's files may call otherwise, or have nested or in two parts, under the names of the inputs."""
     named: dict[str, Any] = {}
     spelled: dict[str, str] = {}
-    form = signature.files or FileForm()
-    nested = {column: called for column, called in form.fields.items() if column in signature.names and "." in called}
-    used = {called.split(".")[0] for called in nested.values() if called.split(".")[0] not in signature.names}
     for name, value in row.items():
-        means = name if name in signature.names else signature.called.get(compared_name(name, form), name)
+        means = name if name in signature.names else signature.called.get(compared_name(name, signature.form), name)
         if means in named:
             other = name if name != means else spelled[means]
             faults.setdefault(f"twice {means}", f"Row {place} has the field {_short(means)} twice, also as {_short(other)}.")
-        elif name not in used or not isinstance(value, dict):
+        elif name not in signature.outer or not isinstance(value, dict):
             named[means], spelled[means] = value, name
-    for column, called in nested.items():
+    for column, way in signature.nested.items():
         inner: Any = row
-        for step in called.split("."):
+        for step in way:
             inner = inner.get(step) if isinstance(inner, dict) else None
         if inner is not None:
             named.setdefault(column, inner)
-    for column, (day, hour) in form.time_of.items():
+    for column, (day, hour) in signature.form.time_of.items():
         if column not in named and isinstance(row.get(day), str) and isinstance(row.get(hour), (str, int, float)):
             named[column] = joined_time(row[day], str(row[hour]))
             for part in {day, hour} - signature.names:
