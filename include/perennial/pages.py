@@ -87,6 +87,12 @@ def table_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<div class=scroll><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
+def tiles(figures: Iterable[tuple[str, str]]) -> str:
+    """Figures, each with what it is, side by side."""
+    drawn = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(label)}</span></li>" for value, label in figures)
+    return f"<ul class=tiles>{drawn}</ul>"
+
+
 def code(sentence: str) -> str:
     """A sentence as HTML, what stands between backticks as code."""
     pieces = escape(sentence).replace(" %", "\u00a0%").split("`")

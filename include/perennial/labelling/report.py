@@ -15,7 +15,7 @@ from typing import Any
 
 from perennial.labelling.agreement import FEW, RELIABLE, TENTATIVE, Agreement, Person
 from perennial.labelling.doubtful import Doubt
-from perennial.pages import code, document, table_of
+from perennial.pages import code, document, table_of, tiles
 
 SHOWN = 20  # doubtful labels and rows held back that the text names; the page and JSON have more
 ON_PAGE = 500
@@ -78,7 +78,7 @@ def text(report: Report) -> str:
     lines = _agreement_lines(report)
     lines.append(f"Doubtful labels: {report.about_doubt}")
     if report.doubt:
-        lines.append(f"{_doubt_words(report)}")
+        lines.append(_doubt_words(report))
         lines += [
             f"  {label.key}: given {label.given}, the model says {label.answer} with {label.probability:.3f}"
             for label in report.doubtful[:SHOWN]
@@ -108,13 +108,13 @@ def _agreement_lines(report: Report) -> list[str]:
             else f"agrees with others in {person.agreement:.0%} of {person.pairs:,}"
         )
         against = "; ".join(_mistakes(person)) or "never against what was agreed on"
-        lines.append(f"  {_name(person)}: {person.labels:,} labels, {agrees}; {against}{'; too few to tell' if person.few else ''}")
+        lines.append(f"  {_name(person.name)}: {person.labels:,} labels, {agrees}; {against}{'; too few to tell' if person.few else ''}")
     lines += [f"  held back: {key}: {why}" for key, why in report.held[:SHOWN]]
     return [*lines, f"  and {len(report.held) - SHOWN} more."] if len(report.held) > SHOWN else lines
 
 
-def _name(person: Person) -> str:
-    return person.name or "(unnamed)"
+def _name(person: str) -> str:
+    return person or "(unnamed)"
 
 
 def _mistakes(person: Person) -> list[str]:
@@ -148,37 +148,33 @@ def _agreement_sections(report: Report) -> list[str]:
     if one is None:
         return [f"<p>{escape(_agreement_lines(report)[0])}</p>"]
     state = "" if one.alpha is None or one.alpha >= RELIABLE else " changed" if one.alpha >= TENTATIVE else " alarm"
-    tiles = [
+    figures = [
         ("?" if one.alpha is None else f"{one.alpha:.3f}", "Krippendorff's alpha"),
         (f"{one.labels:,}", f"labels of {one.rows:,} rows"),
         (f"{len(one.people)}", "people"),
         (f"{report.agreed:,}", "rows agreed on"),
         (f"{len(report.held):,}", "rows held back"),
     ]
-    drawn = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(label)}</span></li>" for value, label in tiles)
     people = [
         (
-            escape(_name(person)) + (" <span class=mark>few</span>" if person.few else ""),
+            escape(_name(person.name)) + (" <span class=mark>few</span>" if person.few else ""),
             f"{person.labels:,}",
             "" if person.agreement is None else f"{person.agreement:.0%} of {person.pairs:,}",
             escape("; ".join(_mistakes(person))),
         )
         for person in one.people
     ]
-    few = [_name(person) for person in one.people if person.few]
+    few = [_name(person.name) for person in one.people if person.few]
     sections = [
         f"<div class='verdict{state}'><b>{escape(one.sentence)}</b></div>",
-        f"<ul class=tiles>{drawn}</ul>",
+        tiles(figures),
         "<h2>People</h2>",
         table_of(("Person", "Labels", "Agrees with others", "Said otherwise than was agreed on"), people),
         f"<p class='quiet small'>{escape(', '.join(few))}: fewer than {FEW} labels, too few to tell.</p>" if few else "",
         *(_confusion(person) for person in one.people if person.said),
     ]
     if one.pairs:
-        pairs = [
-            (escape(first or "(unnamed)"), escape(other or "(unnamed)"), f"{rows:,}", f"{share:.0%}")
-            for first, other, rows, share in one.pairs
-        ]
+        pairs = [(escape(_name(first)), escape(_name(other)), f"{rows:,}", f"{share:.0%}") for first, other, rows, share in one.pairs]
         sections += ["<h2>Pairs</h2>", table_of(("Person", "and", "Rows of both", "Same label"), pairs)]
     if report.held:
         held = [(escape(key), escape(why)) for key, why in report.held[:ON_PAGE]]
@@ -191,13 +187,13 @@ def _confusion(person: Person) -> str:
     if max(len(said), len(person.said)) > MOST_CLASSES:
         cells = [(agreed, word, count) for agreed, counts in person.said.items() for word, count in counts.items()]
         table = _largest(("agreed on", "said", "rows"), cells)
-        return f"<details><summary>{escape(_name(person))} against what was agreed on</summary>{table}</details>"
-    rows = [
-        (escape(agreed), *(f"<b>{counts.get(word, 0):,}</b>" if word == agreed else f"{counts.get(word, 0):,}" for word in said))
-        for agreed, counts in person.said.items()
-    ]
-    table = table_of(("agreed on", *(f"said {word}" for word in said)), rows)
-    return f"<details><summary>{escape(_name(person))} against what was agreed on</summary>{table}</details>"
+    else:
+        rows = [
+            (escape(agreed), *(f"<b>{counts.get(word, 0):,}</b>" if word == agreed else f"{counts.get(word, 0):,}" for word in said))
+            for agreed, counts in person.said.items()
+        ]
+        table = table_of(("agreed on", *(f"said {word}" for word in said)), rows)
+    return f"<details><summary>{escape(_name(person.name))} against what was agreed on</summary>{table}</details>"
 
 
 def _doubt_sections(report: Report) -> list[str]:

@@ -10,8 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from perennial.counted import percent
 from perennial.pages import Span, spans, table_of
-from perennial.quality.groups import MOST_GROUPS, Coverage, GroupShare, percent
+from perennial.quality.groups import MOST_GROUPS, Coverage, State
+
+_STATES: dict[State, str] = {
+    "as usual": "",
+    "more": "more than usual",
+    "less": "less than usual",
+    "vanished": "vanished",
+    "new": "new",
+    "few rows": "too few rows for a test",
+}
 
 
 def section(coverages: Sequence[Coverage]) -> str:
@@ -31,7 +41,7 @@ def _column(coverage: Coverage) -> str:
             f"{each.rows:,}",
             f"{percent(each.share)} ({percent(each.low)} to {percent(each.high)})",
             "" if each.usual is None else percent(each.usual),
-            escape(_state(each)),
+            escape(_STATES[each.state]),
         ]
         for each in coverage.groups
     ]
@@ -44,9 +54,3 @@ def _column(coverage: Coverage) -> str:
     picture = spans(lines, f"Share of each group of {coverage.column}")
     table = table_of(["group", "rows", "share, 95 % interval", "usually", ""], rows)
     return f"<h3>{escape(coverage.column)}</h3><figure>{picture}{table}</figure><p>{escape(said)}</p>"
-
-
-def _state(share: GroupShare) -> str:
-    if share.state in ("more", "less", "vanished"):
-        return f"{share.state} than usual" if share.state != "vanished" else "vanished"
-    return {"new": "new", "few rows": "too few rows for a test"}.get(share.state, "")

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from perennial.quality.groups import MISSING, MOST_GROUPS, Coverage, GroupShare, percent
+from perennial.counted import percent
+from perennial.quality.groups import MISSING, MOST_GROUPS, Coverage, GroupShare
 from perennial.specs import GroupSpec
 
 

@@ -97,11 +97,6 @@ def counts_of(values: Any) -> dict[str, int]:
     return {str(name): int(n) for name, n in zip(names, counts, strict=True)}
 
 
-def percent(share: float) -> str:
-    """A share in words."""
-    return f"{100 * share:.2g} %" if 0 < share < 0.01 else f"{100 * share:.1f} %"
-
-
 def wilson(rows: float, total: float) -> tuple[float, float]:
     """95 % interval of a share: Wilson, "Probable inference, the law of succession, and statistical inference" (1927)."""
     if not total:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from perennial.counted import percent
 from perennial.pages import Span, spans, table_of
-from perennial.training.pictures import number, percent
+from perennial.training.pictures import number
 
 _STATES = {"as usual": "", "more": "more than in training", "less": "less than in training", "vanished": "not in the test rows"}
 _STATES |= {"new": "not in the training rows", "few rows": "too few rows for a test"}

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from perennial.counted import percent
+
 COLOURS = {"candidate": "var(--after)", "champion": "var(--before)"}
 WIDTH, SIDE = 360, 300  # of every plot, in its own units: a phone shows it at about that size, so its text stays readable
 LEFT, BOTTOM, TOP = 60, 34, 8  # room for the words at the axes
@@ -47,11 +49,6 @@ def at_axis(value: float) -> str:
         return f"{value:.1e}"
     unit, sign = next(((size, sign) for size, sign in _UNITS if abs(near) >= size), (1.0, ""))
     return f"{near / unit:g}{sign}" if abs(near) >= 1e4 else number(value) if abs(value) >= 1e-3 else f"{value:.4f}"
-
-
-def percent(share: float) -> str:
-    """A share in words."""
-    return f"{share * 100:.2g} %" if 0 < share < 0.01 else f"{share * 100:.1f} %"
 
 
 def curves(points: Mapping[str, Sequence[Sequence[float]]], across: str, up: str) -> str:

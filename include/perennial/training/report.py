@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from perennial.pages import document, shortened, table_of
+from perennial.counted import percent
+from perennial.pages import document, shortened, table_of, tiles
 from perennial.specs import ModelSpec
 from perennial.training import group_section, pictures
-from perennial.training.pictures import COLOURS, Range, number, percent
+from perennial.training.pictures import COLOURS, Range, number
 
 _NEWEST_DAYS = 60  # of which the page shows how many rows have a label
 _MOST_LETTERS = 80  # of a key's value among the worst rows
@@ -94,8 +95,8 @@ def _tiles(spec: ModelSpec, test: dict[str, Any]) -> str:
     for who, name in (("candidate", "candidate"), ("champion", "champion"), ("rule", "simple rule")):
         value = test.get(who, {}).get("metrics", {}).get(metric)
         if value is not None:
-            shown.append(f"<li><strong>{number(value)}</strong><span>{escape(words)}, {name}</span></li>")
-    return f"<ul class=tiles>{''.join(shown)}</ul>" if shown else ""
+            shown.append((number(value), f"{words}, {name}"))
+    return tiles(shown) if shown else ""
 
 
 def _methods(spec: ModelSpec, test: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from perennial.monitoring.report.findings import MAX_COLUMNS, cards, key, mark, 
 from perennial.monitoring.report.numbers import Losses, SliceLosses, WindowDrift, WindowIncidents, WindowReport
 from perennial.monitoring.report.words import effect_words, headline_of, milliseconds_words, time_words
 from perennial.monitoring.verdict import Bin
-from perennial.pages import code, document, table_of
+from perennial.pages import code, document, table_of, tiles
 
 MAX_ANOMALIES = 15
 NEAREST = 2  # findings shown with a plot where nothing drifted
@@ -54,7 +54,7 @@ def _tiles(report: WindowReport) -> str:
         loss = f"≈ {report.estimate.loss:.3f}", f"{losses.loss} by the scores alone"
     else:
         loss = "?", f"{losses.loss}: no outcomes yet"
-    tiles = [
+    figures = [
         (f"{report.requests:,}", "predictions"),
         (str(len(drift.alarming)), f"drifted of {len(drift.columns)} findings"),
         loss,
@@ -62,8 +62,7 @@ def _tiles(report: WindowReport) -> str:
         (str(anomalies.found), f"strange requests, {anomalies.alarms_per_day:g} a day expected"),
         (str(len(incidents)), f"open incident{'' if len(incidents) == 1 else 's'}"),
     ]
-    drawn = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(label)}</span></li>" for value, label in tiles)
-    return f"<ul class=tiles>{drawn}</ul>"
+    return tiles(figures)
 
 
 def _incidents(incidents: WindowIncidents) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from perennial.counted import percent
 from perennial.monitoring.figures import Break, Estimate, Performance
 from perennial.monitoring.report.numbers import WindowReport
 from perennial.monitoring.verdict import ColumnDrift, DriftVerdict
@@ -71,7 +72,7 @@ def share_words(value: float) -> str:
     """A share as percent; what is no share as a number."""
     if abs(value) > 1 or value < 0:
         return f"{value:.2f}"
-    return f"{value * 100:.2g} %" if 0 < value < 0.01 else f"{value * 100:.1f} %"
+    return percent(value)
 
 
 def time_words(when: datetime) -> str:

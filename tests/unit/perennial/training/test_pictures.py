@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perennial.training.pictures import LEFT, Range, at_axis, cells, number, percent, ranges
+from perennial.counted import percent
+from perennial.training.pictures import LEFT, Range, at_axis, cells, number, ranges
 
 
 @pytest.mark.parametrize(
