@@ -54,23 +54,39 @@ def choose_rows(
     if file.exists():
         raise UnknownName(f"{file} is there already, and may hold the only copy of its tasks: name another file.")
     with opened(store, model) as opened_model:
-        return _choose(opened_model, file, by, count, random_share, source, first, last, seed, again=again)
+        rows = _rows_to_ask_about(opened_model, by, source, first, last)
+        asked = Asked(store, opened_model.target.name)
+        waiting = set() if again else asked.keys() - {answer.key for answer in Imports(store, opened_model.target.name).answers}
+        rows_left = rows.take([place for place, key in enumerate(rows.keys) if key not in waiting])
+        if not rows_left.keys:
+            raise UnknownName(
+                f"There is nothing to ask about: all {len(rows.keys):,} {rows.source} wait for an answer already (--again asks once more)."
+                if rows.keys
+                else f"There is nothing to ask about: all {rows.source} of that time have a label."
+            )
+        if by == DOUBTFUL:
+            chosen, remarks = [Chosen(place, by, 1.0) for place in range(min(count, len(rows_left.keys)))], list[str]()
+        else:
+            ranks, remarks = _ranks(opened_model, rows_left, by)
+            chosen = choose(rows_left.keys, ranks, count, random_share=random_share, seed=seed)
+        form = form_of(opened_model)
+        tasks = tasks_of(rows_left, chosen, opened_model, form)
+        config = write_tasks(file, tasks, form)
+        asked.add(
+            {
+                "keys": [list(rows_left.keys[row.place]) for row in chosen],
+                "reasons": [row.reason for row in chosen],
+                "probabilities": [row.probability for row in chosen],
+                "by": by, "seed": seed, "rows": len(rows_left.keys), "at": now_text(), "model": opened_model.name, "file": file.name,
+            }
+        )  # fmt: skip
+    told = _summary(model, rows_left, len(rows.keys) - len(rows_left.keys), chosen, remarks, tasks, file, config)
+    print(on_terminal("\n".join(told)))
+    return EXIT_DONE
 
 
-def _choose(
-    model: Model,
-    file: Path,
-    by: str,
-    count: int,
-    random_share: float,
-    source: str | None,
-    first: datetime | None,
-    last: datetime | None,
-    seed: int,
-    *,
-    again: bool,
-) -> int:
-    target = model.target
+def _rows_to_ask_about(model: Model, by: str, source: str | None, first: datetime | None, last: datetime | None) -> Rows:
+    """Rows of the table or predictions, as is asked for or else fits. Raises UnknownName where answers on them could not land."""
     of_table = has_doubts_of_table(model) if by == DOUBTFUL else model.feed is not None
     source = source or ("table" if of_table else "log")
     if source == "table" and not model.feed:
@@ -84,37 +100,8 @@ def _choose(
             "its spec, or have its predictions labelled (--source log)."
         )
     if by == DOUBTFUL:
-        rows = _doubtful(model, logged=source == "log")
-    else:
-        rows = (table_rows if source == "table" else logged_rows)(model, first, last)
-    asked = Asked(model.store, target.name)
-    waiting = set() if again else asked.keys() - {answer.key for answer in Imports(model.store, target.name).answers}
-    rows_left = rows.take([place for place, key in enumerate(rows.keys) if key not in waiting])
-    if not rows_left.keys:
-        raise UnknownName(
-            f"There is nothing to ask about: all {len(rows.keys):,} {rows.source} wait for an answer already (--again asks once more)."
-            if rows.keys
-            else f"There is nothing to ask about: all {rows.source} of that time have a label."
-        )
-    if by == DOUBTFUL:
-        chosen, remarks = [Chosen(place, by, 1.0) for place in range(min(count, len(rows_left.keys)))], list[str]()
-    else:
-        ranks, remarks = _ranks(model, rows_left, by)
-        chosen = choose(rows_left.keys, ranks, count, random_share=random_share, seed=seed)
-    form = form_of(model)
-    tasks = tasks_of(rows_left, chosen, model, form)
-    config = write_tasks(file, tasks, form)
-    asked.add(
-        {
-            "keys": [list(rows_left.keys[row.place]) for row in chosen],
-            "reasons": [row.reason for row in chosen],
-            "probabilities": [row.probability for row in chosen],
-            "by": by, "seed": seed, "rows": len(rows_left.keys), "at": now_text(), "model": model.name, "file": file.name,
-        }
-    )  # fmt: skip
-    told = _summary(model.spec.name, rows_left, len(rows.keys) - len(rows_left.keys), chosen, remarks, tasks, file, config)
-    print(on_terminal("\n".join(told)))
-    return EXIT_DONE
+        return _doubtful(model, logged=source == "log")
+    return (table_rows if source == "table" else logged_rows)(model, first, last)
 
 
 def _doubtful(model: Model, *, logged: bool) -> Rows:

@@ -206,9 +206,9 @@ def _summary(imports: Imports, target: Target, rule: Rule, new: Import | None) -
     if new:
         agreed_ones = counted(len(new.rows), "agreed one was", "agreed ones were")
         brought = f"{counted(len(new.answers), 'label is', 'labels are')} new, and {agreed_ones} handed on"
-    people = len(people_of(imports.answers))
     lines = [
-        f"{brought}. {target.name} has labels of {len(known)} rows by {people} {'person' if people == 1 else 'people'}: "
+        f"{brought}. {target.name} has labels of {len(known)} rows by "
+        f"{counted(len(people_of(imports.answers)), 'person', 'people')}: "
         f"{agreed} agreed on, {len(held)} held back. Agreed: {rule.words}.",
         *(f"  held back: {held_words(one, target, imports)}" for one in held[:SHOWN]),
     ]

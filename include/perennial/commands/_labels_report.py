@@ -51,7 +51,7 @@ def report_of(model: Model, rule: Rule) -> Report:
     agreed_on, held, count = _agreement(model, rule)
     return Report(
         model.spec.name, model.spec.title, agreed_on, held, count, found, tuple(labels), about, model.spec.classes,
-        how_to_correct(model) if has_doubts_of_table(model) and not model.feed else "",
+        how_to_correct(model) if model.has_own_label else "",
     )  # fmt: skip
 
 
@@ -83,8 +83,7 @@ def _agreement(model: Model, rule: Rule) -> tuple[Agreement | None, tuple[tuple[
     known = history(imports.answers, target, rule)
     agreed = {key: steps[-1].label for key, (steps, why) in known.items() if steps and why is None}
     held = tuple((target.words_of(key), why.why) for key, (_, why) in sorted(known.items()) if why)
-    labels = {column.name: column for column in target.labels}
-    column = labels.get(model.spec.label) or target.labels[0]
+    column = target.label(model.spec.label)
     numeric = column.type == "float" or (column.type == "int" and not model.spec.classes)
     newest = newest_answers(imports.answers, target)
     return agreement(newest, agreed, column.name, numeric=numeric, seed=model.spec.training.seed), held, len(agreed)

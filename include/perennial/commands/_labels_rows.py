@@ -75,6 +75,17 @@ class Model:
         return "" if self.number is None else f"{self.spec.name}/{self.number}"
 
     @cached_property
+    def snapshot(self) -> Snapshot:
+        """The newest rows of its table with every label that its feed has, however young the rows are; found once, so all that is asked of
+        it is of the same rows. Raises UnknownName where nothing was ingested yet."""
+        snapshot = model_snapshot(self.store, self.spec) or latest_snapshot(self.store, self.dataset)
+        if snapshot is None:
+            raise UnknownName(f"{self.dataset.name} has no rows yet: land a file and ingest it first.")
+        if not isinstance(snapshot.labels, KnownLabels):
+            return replace(snapshot, labels=None)  # what was served and has no outcome is offered as predictions
+        return replace(snapshot, labels=replace(snapshot.labels, delay_days=0))
+
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Inputs of the champion, else of the spec."""
         if self.number is None:
@@ -153,7 +164,7 @@ def table_rows(model: Model, first: datetime | None, last: datetime | None, *, l
     Raises:
         UnknownName: nothing was ingested yet.
     """
-    snapshot = newest_snapshot(model)
+    snapshot = model.snapshot
     time = model.dataset.time_column
     slices = [name for name in model.spec.slices if name in {column.name for column in model.dataset.columns}]
     target = model.target if model.feed else Target.of_rows(model.dataset)
@@ -182,16 +193,6 @@ def unseen(model: Model) -> Rows | str:
         rows = table_rows(model, None, None, labelled=True)
         return rows.take(np.flatnonzero(part_of(rows.frame, champion.split, model.dataset) == "test").tolist())
     return table_rows(model, datetime.fromisoformat(max(end for _, end in champion.seen)), None, labelled=True)
-
-
-def newest_snapshot(model: Model) -> Snapshot:
-    """The newest rows of a model's table with every label that its feed has, however young the rows are."""
-    snapshot = model_snapshot(model.store, model.spec) or latest_snapshot(model.store, model.dataset)
-    if snapshot is None:
-        raise UnknownName(f"{model.dataset.name} has no rows yet: land a file and ingest it first.")
-    if not isinstance(snapshot.labels, KnownLabels):
-        return replace(snapshot, labels=None)  # what was served and has no outcome is offered as predictions
-    return replace(snapshot, labels=replace(snapshot.labels, delay_days=0))
 
 
 def logged_rows(model: Model, first: datetime | None, last: datetime | None, *, labelled: bool = False) -> Rows:
@@ -265,7 +266,7 @@ def worst_slice(model: Model) -> tuple[str, str, float, int] | str:
 
 def label_values(model: Model) -> list[str]:
     """Words that the labels of the feed have, the most frequent first; not more than `MOST_WORDS`."""
-    labels = newest_snapshot(model).labels
+    labels = model.snapshot.labels
     values = labels.latest[model.spec.label].drop_null().value_counts().to_pylist() if labels else []
     words = [value["values"] for value in sorted(values, key=lambda value: (-value["counts"], str(value["values"])))]
     return [word for word in words[:MOST_WORDS] if isinstance(word, str)]
@@ -273,7 +274,7 @@ def label_values(model: Model) -> list[str]:
 
 def _labelled_keys(model: Model) -> list[Key]:
     """Keys that have a label in the feed."""
-    labels = newest_snapshot(model).labels
+    labels = model.snapshot.labels
     if labels is None:
         return []
     latest = labels.latest.to_pandas()

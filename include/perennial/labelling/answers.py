@@ -67,6 +67,10 @@ class Target:
         """Label columns on which people must agree: those that are never missing; all if each may be."""
         return tuple(c.name for c in self.labels if not c.nullable) or tuple(c.name for c in self.labels)
 
+    def label(self, name: str) -> Column:
+        """The label column of that name; the first where there is none."""
+        return next((column for column in self.labels if column.name == name), self.labels[0])
+
     def key_of(self, row: Mapping[str, Any]) -> Key:
         """The key of a row as texts; a key that is written in another way is the same one."""
         return tuple(plain(row.get(column.name), column, self.time_zone) for column in self.key)

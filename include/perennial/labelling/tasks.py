@@ -83,8 +83,7 @@ class Form:
     @property
     def predicted(self) -> Column:
         """The label column that the model predicts."""
-        names = {column.name: column for column in self.target.labels}
-        return names.get(self.label) or self.target.labels[0]
+        return self.target.label(self.label)
 
     def choices_of(self, column: Column) -> Sequence[str]:
         """Values to choose from; none where any may be given."""
