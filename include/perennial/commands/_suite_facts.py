@@ -18,6 +18,7 @@ from perennial.store import Store
 if TYPE_CHECKING:
     import pandas
     import pyarrow.compute as pc
+    from pyarrow.dataset import Dataset
 
     from perennial.data.extremes import Extremes, RowExtremes
     from perennial.profiles.layout import ColumnLayout, Layout
@@ -54,10 +55,10 @@ def facts_of_table(
     between = _between(spec.time_column, first, last)
     selected = rows if between is None or rows is None else rows.filter(between)
     seen = run(ExtremesByBatch(tuple(wanted), pairs), selected) if selected is not None else None
-    if not seen or not seen.rows:
+    if rows is None or not seen or not seen.rows:
         days = f" from {first or 'the first day'} to {last or 'the last'}" if first or last else ""
         raise UnknownName(f"The table {spec.name} has no rows{days}: ingest a batch first (perennial land FILE --dataset {spec.name}).")
-    layout, profiles = _profiles(store, spec, version or 0, seen, first, last)
+    layout, profiles = _profiles(store, spec, rows, seen, first, last)
     beginnings = {label: columns[spec.time_column].low for label, columns in seen.batches.items()}
     ordered = sorted(seen.rows, key=lambda label: (beginnings[label] is None, beginnings[label] or datetime.min, label))
     batches = [
@@ -88,24 +89,23 @@ def _between(column: str, first: date | None, last: date | None) -> pc.Expressio
 
 
 def _profiles(
-    store: Store, spec: DatasetSpec, version: int, seen: RowExtremes, first: date | None, last: date | None
+    store: Store, spec: DatasetSpec, rows: Dataset, seen: RowExtremes, first: date | None, last: date | None
 ) -> tuple[Layout, dict[str, State]]:
     """The counts of each batch by its label: as they are kept, or counted now where there are none, as of a small table."""
     import pyarrow.compute as pc
 
     from perennial.data.merging import BATCH
-    from perennial.data.snapshots import table_of
     from perennial.engine.in_process import run
     from perennial.profiles.layout import fit_layout
     from perennial.profiles.profile import ByDay, ByGroupAndDay
     from perennial.profiles.store import ProfileStore
 
     kept = ProfileStore(store, spec.name)
-    table, layout = table_of(store, spec), kept.layout()
+    layout = kept.layout()
     if layout is None:
         names = [column.name for column in spec.columns]
         types = {column.name: column.type for column in spec.columns}
-        layout = fit_layout(table.dataset(version).to_table(columns=names), joint=(), types=types)
+        layout = fit_layout(rows.to_table(columns=names), joint=(), types=types)
     owed = kept.owed()
     known = {batch.mark: batch for batch in kept.batches()}
     profiles: dict[str, State] = {}
@@ -115,8 +115,8 @@ def _profiles(
             profiles[label] = kept.open(known[mark], layout).select(first, last).merged()
     lacking = [label for label in seen.rows if label not in profiles]
     if lacking:
-        rows = table.dataset(version).filter(pc.field(BATCH).isin(lacking))
-        counted: Mapping[str, Profile] = run(ByGroupAndDay(ByDay(layout, spec.time_column), BATCH), rows)
+        of_these = rows.filter(pc.field(BATCH).isin(lacking))
+        counted: Mapping[str, Profile] = run(ByGroupAndDay(ByDay(layout, spec.time_column), BATCH), of_these)
         profiles |= {label: profile.select(first, last).merged() for label, profile in counted.items()}
     return layout, profiles
 

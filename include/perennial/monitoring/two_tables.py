@@ -102,17 +102,16 @@ def compare_tables(
     if time and time not in times:
         raise ValueError(f"{time} is no column of times or dates of both tables; such are: {', '.join(times) or 'none'}")
     time, why_rows = (time, "") if time else _time_of(before, after, times, spec.alpha)
-    not_compared = _not_compared(before, after, columns)
-    shared = [name for name in before.column_names if name in after.column_names and name not in not_compared]
-    if not shared:
+    compared, not_compared = _compared(before, after, columns)
+    if not compared:
         raise ValueError(
             f"no column can be compared: {'; '.join(f'{name} {why}' for name, why in not_compared.items()) or 'there are none'}"
         )
-    types = {name: _compared_as(_kinds(before, after, name)[0]) for name in shared}
+    types = {name: _compared_as(what) for name, what in compared.items()}
     first, second = (_plain(table, types, time) for table in (before, after))
-    texts = {name: "text" for name in shared if _kinds(before, after, name)[0] == "texts"}
+    texts = {name: "text" for name, what in compared.items() if what == "texts"}
     layout = fit_layout(
-        pa.concat_tables([_some(first, FITTED_ROWS, seed), _some(second, FITTED_ROWS, seed)]), shared, types=texts, seed=seed
+        pa.concat_tables([_some(first, FITTED_ROWS, seed), _some(second, FITTED_ROWS, seed)]), list(compared), types=texts, seed=seed
     )
     infinite = _infinite(first, second)
     first, second = _finite(first, second, infinite, layout)
@@ -144,11 +143,11 @@ def _time_of(before: pa.Table, after: pa.Table, times: list[str], alpha: float) 
     return times[0], ""
 
 
-def _not_compared(before: pa.Table, after: pa.Table, chosen: Collection[str]) -> dict[str, str]:
-    """Why a column is not compared, by name."""
-    names = dict.fromkeys([*before.column_names, *after.column_names])
-    refused = {name: why for name in names if (why := _why_not(before, after, name, chosen))}
-    measured = [name for name in names if name not in refused and _kinds(before, after, name)[0] not in _WORDS.values()]
+def _compared(before: pa.Table, after: pa.Table, chosen: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What each column holds that is compared; and why the others are not."""
+    names = {name: _held(before, after, name, chosen) for name in dict.fromkeys([*before.column_names, *after.column_names])}
+    refused = {name: why for name, (_, why) in names.items() if why}
+    measured = [name for name, (what, why) in names.items() if not why and what not in _WORDS.values()]
     for name in names:
         if source := next((one for one in measured if name.startswith(f"{one}[") and name.endswith("]")), ""):
             refused.setdefault(name, f"has the name of what is measured of {source}")
@@ -156,23 +155,24 @@ def _not_compared(before: pa.Table, after: pa.Table, chosen: Collection[str]) ->
     for name in names:
         if name not in refused and (other := folded.setdefault(name.casefold(), name)) != name:  # to the query that fits cells they are one
             refused[name] = f"is called like {other} but for upper and lower case: rename one of them"
-    return refused
+    return {name: what for name, (what, _) in names.items() if name not in refused}, refused
 
 
-def _why_not(before: pa.Table, after: pa.Table, name: str, chosen: Collection[str]) -> str:
+def _held(before: pa.Table, after: pa.Table, name: str, chosen: Collection[str]) -> tuple[str, str]:
+    """What a column holds in both tables, and an empty reason; or nothing, and why it is not compared."""
     if chosen and name not in chosen:
-        return "was not asked for"
+        return "", "was not asked for"
     if not name:
-        return "has no name"
+        return "", "has no name"
     for table, which, other in ((before, "first", "second"), (after, "second", "first")):
         if name not in table.column_names:
-            return f"is only in the {other}"
+            return "", f"is only in the {other}"
         if table[name].null_count == table.num_rows:
-            return f"has no values in the {which}"
+            return "", f"has no values in the {which}"
     first, second = _kinds(before, after, name)
     if first == second == "words" and not chosen and all(_is_id(table[name]) for table in (before, after)):
-        return "names rows: nearly every one has a value of its own"
-    return "" if first == second and first in _COMPARED else _of_another_kind(first, second)
+        return "", "names rows: nearly every one has a value of its own"
+    return (first, "") if first == second and first in _COMPARED else ("", _of_another_kind(first, second))
 
 
 def _of_another_kind(first: str, second: str) -> str:

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 from typing import Any, Literal
 
 from perennial.column_types import kind_of
@@ -207,13 +208,13 @@ def over(batches: Sequence[BatchFacts]) -> str:
     return f"{shown(len(batches))} {'batches' if len(batches) > 1 else 'batch'} with {shown(sum(b.rows for b in batches))} rows"
 
 
-def beyond(extreme: float, median: float, width: float, batches: int) -> float:
+def beyond(extreme: float, middle: float, width: float, batches: int) -> float:
     """How far a bound lies beyond the extreme of so many batches: twice the distance from the median to it, divided by √batches.
 
     With one batch a symmetric range so gets its width on both sides; with a hundred a tenth of it. At least 1 % of the width.
     The largest of n exchangeable values is exceeded by the next with chance 1/(n+1), and values of one batch are alike: batches count.
     """
-    return max(2 * abs(extreme - median) / math.sqrt(batches), LEAST_SLACK * width)
+    return max(2 * abs(extreme - middle) / math.sqrt(batches), LEAST_SLACK * width)
 
 
 def _columns(batches: Sequence[BatchFacts], name: str) -> list[ColumnFacts]:
@@ -221,9 +222,11 @@ def _columns(batches: Sequence[BatchFacts], name: str) -> list[ColumnFacts]:
     return [facts for batch in batches if (facts := batch.columns.get(name)) and facts.known]
 
 
-def _middle(numbers: Sequence[float]) -> float:
-    ordered = sorted(numbers)
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+def _mostly(failing: Sequence[float]) -> float | None:
+    """The share of a batch that a rule may ask for, of which these shares failed in the batches that were seen; None if all of one may."""
+    most = max(failing)
+    allowed = math.ceil(round(100 * (most + beyond(most, median(failing), most, len(failing))), 6)) / 100
+    return round(1 - max(allowed, 0.01), 2) if allowed < 1 else None
 
 
 def _percent(share: float) -> str:
@@ -257,7 +260,7 @@ def _rows() -> Rule:
         counts = [batch.rows for batch in batches]
         if len(counts) < LEAST_BATCHES:
             return None
-        low, high, middle = min(counts), max(counts), _middle(counts)
+        low, high, middle = min(counts), max(counts), median(counts)
         slacks = [max(beyond(end, middle, high - low, len(counts)), 1.0) for end in (low, high)]
         least = int(_rounded_out(low - slacks[0], slacks[0], up=False, whole=True))
         return {"min_value": max(1, least), "max_value": int(_rounded_out(high + slacks[1], slacks[1], up=True, whole=True))}
@@ -294,27 +297,39 @@ def _unique(spec: DatasetSpec) -> Rule:
 
 def _times(spec: DatasetSpec) -> list[Rule]:
     """Bounds on event time, which depend on the clock and on the table: nothing of them is grown."""
-    latest = Rule(
-        "expect_column_max_to_be_between",
-        lambda batches: {"column": spec.event_time, "max_value": {"$PARAMETER": "latest"}},
-        lambda kwargs: f"{spec.event_time} is at most a day ahead of the clock",
-        lambda batches, kwargs: "what has not happened yet cannot be known: one wrong year would make all later days old",
+    rules = [
+        _of_the_clock(
+            "expect_column_max_to_be_between",
+            {"column": spec.event_time, "max_value": {"$PARAMETER": "latest"}},
+            f"{spec.event_time} is at most a day ahead of the clock",
+            "what has not happened yet cannot be known: one wrong year would make all later days old",
+            "no later batch could mend it",
+        )
+    ]
+    if spec.freshness_days is not None:
+        rules.append(
+            _of_the_clock(
+                "expect_column_min_to_be_between",
+                {"column": spec.event_time, "min_value": {"$PARAMETER": "oldest"}},
+                f"{spec.event_time} is at most {shown(spec.freshness_days)} days older than the newest row of the table",
+                "older than anything that may still arrive (freshness_days): stale or mislabelled",
+                "the spec says so",
+            )
+        )
+    return rules
+
+
+def _of_the_clock(kind: str, kwargs: Kwargs, words: str, evidence: str, why: str) -> Rule:
+    return Rule(
+        kind,
+        lambda batches: kwargs,
+        lambda kwargs: words,
+        lambda batches, kwargs: evidence,
         "critical",
-        "no later batch could mend it",
+        why,
         batch_only=True,
         untried="it follows from the clock and the spec, not from the data",
     )
-    oldest = Rule(
-        "expect_column_min_to_be_between",
-        lambda batches: {"column": spec.event_time, "min_value": {"$PARAMETER": "oldest"}},
-        lambda kwargs: f"{spec.event_time} is at most {shown(spec.freshness_days)} days older than the newest row of the table",
-        lambda batches, kwargs: "older than anything that may still arrive (freshness_days): stale or mislabelled",
-        "critical",
-        "the spec says so",
-        batch_only=True,
-        untried="it follows from the clock and the spec, not from the data",
-    )
-    return [latest] if spec.freshness_days is None else [latest, oldest]
 
 
 def _known(column: str) -> Rule:
@@ -324,11 +339,8 @@ def _known(column: str) -> Rule:
 
     def grow(batches: Sequence[BatchFacts]) -> Kwargs | None:
         missing = shares(batches)
-        if len(missing) < LEAST_BATCHES:
-            return None
-        most = max(missing)
-        allowed = math.ceil(round(100 * (most + beyond(most, _middle(missing), most, len(missing))), 6)) / 100
-        return {"column": column, "mostly": round(1 - max(allowed, 0.01), 2)} if allowed < 1 else None
+        mostly = _mostly(missing) if len(missing) >= LEAST_BATCHES else None
+        return None if mostly is None else {"column": column, "mostly": mostly}
 
     def evidence(batches: Sequence[BatchFacts], kwargs: Kwargs) -> str:
         missing = shares(batches)
@@ -337,7 +349,7 @@ def _known(column: str) -> Rule:
         change = max(abs(b - a) for a, b in pairwise(missing))
         return (
             f"over {over(batches)} it was null in {_percent(min(missing))} to {_percent(max(missing))} of a batch, in half of them in at "
-            f"most {_percent(_middle(missing))}; from one to the next the share changed by {_percent(change)} at most"
+            f"most {_percent(median(missing))}; from one to the next the share changed by {_percent(change)} at most"
         )
 
     return Rule(
@@ -357,10 +369,10 @@ def _range(column: str, *, whole: bool) -> Rule:
         seen = ends(batches)
         if not seen:
             return None
-        low, high, median = min(s[0] for s in seen), max(s[1] for s in seen), _middle([s[2] for s in seen])
+        low, high, middle = min(s[0] for s in seen), max(s[1] for s in seen), median(s[2] for s in seen)
         if not high > low or not math.isfinite(high - low):
             return None
-        below, above = (beyond(end, median, high - low, len(seen)) for end in (low, high))
+        below, above = (beyond(end, middle, high - low, len(seen)) for end in (low, high))
         least = _rounded_out(low - below, below, up=False, whole=whole)
         least = max(0, least) if low >= 0 else least  # what was never negative is a count, a size or a share
         return {"column": column, "min_value": least, "max_value": _rounded_out(high + above, above, up=True, whole=whole)}
@@ -388,12 +400,10 @@ def _zeros(column: str) -> Rule:
 
     def grow(batches: Sequence[BatchFacts]) -> Kwargs | None:
         seen = _columns(batches, column)
-        zeros = shares(batches)
         if len(seen) < LEAST_BATCHES or min(f.low or 0.0 for f in seen) > 0:  # without zeros the range says enough
             return None
-        most = max(zeros)
-        allowed = math.ceil(round(100 * (most + beyond(most, _middle(zeros), most, len(zeros))), 6)) / 100
-        return {"column": column, "value_set": [0], "mostly": round(1 - max(allowed, 0.01), 2)} if allowed < 1 else None
+        mostly = _mostly(shares(batches))
+        return None if mostly is None else {"column": column, "value_set": [0], "mostly": mostly}
 
     def evidence(batches: Sequence[BatchFacts], kwargs: Kwargs) -> str:
         zeros = shares(batches)
