@@ -341,20 +341,19 @@ FORM = {
     "fields": {"floor": "where.house.floor", "size": "Größe", "other": "no.input"},
     "time_of": {"at": ["day", "hour"]},
 }
-FORMED = read_signature(
-    {
-        "inputs": [
-            {"name": "floor", "type": "int"},
-            {"name": "size", "type": "float", "nullable": True},
-            {"name": "sold", "type": "bool", "nullable": True},
-            {"name": "at", "type": "timestamp", "nullable": True},
-            {"name": "word", "type": "string", "nullable": True},
-            {"name": "id", "type": "string", "nullable": True},
-            {"name": "ID", "type": "string", "nullable": True},
-        ],
-        "files": FORM,
-    }
-)
+DOCUMENT = {
+    "inputs": [
+        {"name": "floor", "type": "int"},
+        {"name": "size", "type": "float", "nullable": True},
+        {"name": "sold", "type": "bool", "nullable": True},
+        {"name": "at", "type": "timestamp", "nullable": True},
+        {"name": "word", "type": "string", "nullable": True},
+        {"name": "id", "type": "string", "nullable": True},
+        {"name": "ID", "type": "string", "nullable": True},
+    ],
+    "files": FORM,
+}
+FORMED = read_signature(DOCUMENT)
 EMPTY = dict.fromkeys(["floor", "size", "sold", "at", "word", "id", "ID"])
 
 
@@ -378,6 +377,11 @@ EMPTY = dict.fromkeys(["floor", "size", "sold", "at", "word", "id", "ID"])
         ({"where": {"house": 3}}, "Row 0 lacks the field floor.", ()),
         ({"where": {"house": {"floor": None}}}, "Row 0 lacks the field floor.", ()),
         ({"floor": 1, "no": {"input": 3}, "house": {}}, {"floor": 1}, ("house", "no")),
+        (
+            {"floor": 1, "Größe": {}, "size": 2},
+            "Row 0 has the field 'size' twice, also as 'Größe'. Row 0: size must be a number, not an object.",
+            (),
+        ),
         ({"floor": 1, "day": "2026-11-29", "hour": "7:30"}, {"floor": 1, "at": "2026-11-29 07:30"}, ()),
         ({"floor": 1, "day": "2026-11-29", "hour": 17}, {"floor": 1, "at": "2026-11-29 17:00"}, ()),
         ({"floor": 1, "day": "2026-11-29", "hour": 7.0}, {"floor": 1, "at": "2026-11-29 07:00"}, ()),
@@ -391,10 +395,11 @@ EMPTY = dict.fromkeys(["floor", "size", "sold", "at", "word", "id", "ID"])
 )
 def test_names_and_texts_of_a_request_are_read_as_in_files(row, means, ignored):
     """SE-12, DM-18: by another header, in any case, nested or in two fields; exact names and JSON's own values come first."""
+    signature = read_signature(DOCUMENT)  # anew, as one that has read a row does not work out again what its names mean
     if isinstance(means, str):
-        assert refusal(body(row), FORMED) == means
+        assert refusal(body(row), signature) == means
     else:
-        request = read_request(body(row), FORMED)
+        request = read_request(body(row), signature)
         assert (request.rows, request.ignored) == ([{**EMPTY, **means}], ignored)
 
 
