@@ -359,9 +359,10 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         ),
     ),
     "show": (
-        "show what the console shows: the models, who serves each of them, at what weight, since when and why",
+        "show what the console shows: the list of models, or one model's page",
         (
-            Option("what", "what to show", required=True, choices=("models",)),
+            Option("what", "what to show", required=True, choices=("models", "model")),
+            Option("name", "name of the model, where one is shown; the only one if absent"),
             Option("--json", "print it as JSON, for programs", bool),
         ),
     ),

@@ -1,41 +1,48 @@
 """`perennial show`: print what the console shows, in a terminal or as JSON.
 
 $ perennial show models
+$ perennial show model digits
 """
 
 from __future__ import annotations
 
-from perennial.errors import EXIT_DONE
+from collections.abc import Callable
+from typing import Any
+
+from perennial import discovery
+from perennial.commands import _show_model, _show_models
+from perennial.errors import EXIT_DONE, UnknownName
+from perennial.lineage.ledger import known_models
 from perennial.results import on_terminal
 from perennial.settings import Settings
 from perennial.store import Store
-from perennial.views.models import ModelRow, ModelsView, models
+from perennial.views.view import View
+
+# Of each view: how it is made of the store and the other arguments, and its lines.
+OF_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"models": _show_models.show}
+OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {"model": _show_model.show}
 
 
-def run(settings: Settings, store: Store, *, what: str, json: bool = False) -> int:
-    """Print a view."""
-    del settings, what
-    view = models(store)
-    print(view.model_dump_json(indent=1) if json else on_terminal("\n".join(lines(view))))
+def run(settings: Settings, store: Store, *, what: str, name: str | None = None, json: bool = False, **options: Any) -> int:
+    """Print a view.
+
+    Raises:
+        UnknownName: there is no such model, or none is named and there are several.
+    """
+    del settings
+    if what in OF_ALL:
+        view, lines = OF_ALL[what](store, **options)
+    else:
+        view, lines = OF_ONE[what](store, name or _only_model(store, what), **options)
+    print(view.model_dump_json(indent=1) if json else on_terminal("\n".join(lines)))
     return EXIT_DONE
 
 
-def lines(view: ModelsView) -> list[str]:
-    """A paragraph for each model; a sentence where there is none."""
-    if not view.rows:
-        return ["There is no model yet. `perennial add model NAME --dataset DATASET --label COLUMN` writes the first one."]
-    return [line for row in view.rows for line in _lines(row)]
-
-
-def _lines(row: ModelRow) -> list[str]:
-    shares = ", ".join(f"version {part.version} {100 * part.share:g} % ({part.role})" for part in row.serving)
-    told = [f"{row.name}: {row.state}. {row.sentence}"]
-    if shares:
-        told.append(
-            f"  {shares}; a rollback goes to {f'version {row.back_to}' if row.back_to else 'nothing: there is no earlier champion'}."
+def _only_model(store: Store, what: str) -> str:
+    """The one model that there is."""
+    names = sorted({*discovery.models(), *known_models(store)})
+    if len(names) != 1:
+        raise UnknownName(
+            f"Say which model: `perennial show {what} NAME`. There are {', '.join(names)}." if names else "There is no model yet."
         )
-    if row.since:
-        told.append(f"  Since {row.since:%Y-%m-%d %H:%M} UTC, by {row.actor}: {row.reason}")
-    if row.incidents.open:
-        told.append(f"  {row.incidents.open} open, the worst is {row.incidents.severity}: {row.incidents.sentence}")
-    return told
+    return names[0]

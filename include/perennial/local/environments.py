@@ -2,7 +2,8 @@
 
 Run with Python 3.11 as a script; with the argument `lock` it compiles the lock files instead. A second run finds every stamp and does
 nothing; an environment without a stamp was cut short and is made anew. pip's own configuration (indexes, find-links, certificate) is
-handed on to uv, which installs. What only tests need has lock files of its own, installed on top: the images install the others alone.
+handed on to uv, which installs; the library that pages draw with comes from the npm registry. What only tests need has lock files of
+its own, installed on top: the images install the others alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ TEST_LOCKS = {name: ROOT / f"tests/requirements/{name}.txt" for name in ("airflo
 # What the CUDA build of torch needs and the CPU build does not: torch itself is pinned alike for both.
 CUDA_LOCK = ROOT / "include/images/workload/requirements-cuda.txt"
 CUDA_PACKAGES = ("cuda-", "nvidia-", "triton")
+BROWSER_LOCK = ROOT / "include/perennial/local/browser_library.json"  # what pages draw with, put beside Airflow
 WITH_PROJECT = ("airflow", "workload", "serving")
 STAMP = "perennial-stamp"
 
@@ -92,6 +94,8 @@ def make_all(home: Path) -> None:
             environment,
             "the project itself",
         )
+        if name == "airflow":
+            _run([_python(home, name), "-m", "perennial.local.browser_library", str(home / "venvs" / name)], environment, "its pages")
         _stamp(home, name)
     print(f"All environments are ready ({time.monotonic() - began:.0f} s).")
 
@@ -225,6 +229,7 @@ def _python(home: Path, name: str) -> str:
 
 def _wanted(home: Path, name: str) -> str:
     locks = [LOCKS[name], *([TEST_LOCKS[name]] if name in TEST_LOCKS else []), *([CUDA_LOCK] if name == "workload" else [])]
+    locks += [BROWSER_LOCK] if name == "airflow" else []
     parts = [*(lock.read_bytes() for lock in locks), str(home).encode(), sys.version.encode()]
     if name in WITH_PROJECT:
         parts += [(ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]

@@ -20,7 +20,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from perennial.local import environments
+from perennial.local import browser_library, environments
 
 ROOT = environments.ROOT
 IMAGES = ROOT / "include" / "images"
@@ -63,6 +63,7 @@ def build_all(environment: Mapping[str, str]) -> None:
         context = Path(folder)
         code = copy_project(context / "project")
         copy_wheels(context / "wheels", pip.get("find-links", ""), variant)
+        copy_library(context, environment)
         common = {**common_arguments(environment, pip), "CODE_DIGEST": code}
         for name in names:
             began, tag = time.monotonic(), reference(name, environment, variant)
@@ -197,6 +198,20 @@ def copy_wheels(folder: Path, links: str, variant: str) -> None:
                 shutil.copy2(wheel, folder / wheel.name)
                 os.utime(folder / wheel.name, (EPOCH, EPOCH))
     os.utime(folder, (EPOCH, EPOCH))
+
+
+def copy_library(context: Path, environment: Mapping[str, str]) -> None:
+    """Fetch the library that the console draws with.
+
+    Raises:
+        ImagesError: it cannot be fetched.
+    """
+    try:
+        browser_library.install(context, environment)
+    except browser_library.LibraryUnavailable as error:
+        raise ImagesError(str(error).replace("`make setup`", "`make images`")) from error
+    for path in sorted((context / "share").rglob("*"), reverse=True):
+        os.utime(path, (EPOCH, EPOCH))
 
 
 def pip_settings() -> dict[str, str]:

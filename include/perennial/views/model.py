@@ -81,9 +81,7 @@ def model_view(store: Store, name: str) -> ModelView:
     Raises:
         UnknownName: neither a folder nor the ledger has that name.
     """
-    discovery.models_asked_about(name, known_models(store))
-    broken = next((b for b in discovery.broken() if b.kind == "model" and b.name == name), None)
-    row = model_row(store, name, discovery.models().get(name), broken)
+    row = row_of(store, name)
     damage: list[str] = []
     decisions: tuple[Decision, ...] = ()
     windows: tuple[WindowPoint, ...] = ()
@@ -113,6 +111,13 @@ def model_view(store: Store, name: str) -> ModelView:
         ),
         damage=tuple(dict.fromkeys(damage)),
     )
+
+
+def row_of(store: Store, name: str) -> ModelRow:
+    """What the list of models says of one of them. Raises UnknownName if neither a folder nor the ledger has that name."""
+    discovery.models_asked_about(name, known_models(store))
+    broken = next((b for b in discovery.broken() if b.kind == "model" and b.name == name), None)
+    return model_row(store, name, discovery.models().get(name), broken)
 
 
 def _decision(entry: Entry) -> Decision:

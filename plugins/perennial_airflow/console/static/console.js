@@ -39,9 +39,13 @@
         const shown = document.getElementById("page");
         if (fresh && fresh.innerHTML !== shown.dataset.whole) {
           const whole = fresh.innerHTML;
+          const open = [...shown.querySelectorAll("details")].map((part) => part.open);
+          window.keepCharts?.(fresh);
           shown.replaceChildren(...fresh.childNodes);
+          shown.querySelectorAll("details").forEach((part, place) => { part.open = open[place] ?? part.open; });
           shown.dataset.whole = whole;
           times();
+          window.drawCharts?.();
         }
         lost.textContent = "";
       } else {

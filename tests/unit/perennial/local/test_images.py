@@ -42,6 +42,12 @@ class Machine:
         return [call for call in self.calls if tuple(call[: len(words)]) == words]
 
 
+def install(folder: Path, _: object) -> None:
+    """Stands for the npm registry."""
+    (folder / "share/perennial").mkdir(parents=True)
+    (folder / "share/perennial/echarts.min.js").write_text("draw()")
+
+
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine with all three builders and no setting."""
@@ -49,6 +55,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(tmp_path / "wheels")
     monkeypatch.setattr(images.subprocess, "run", found.run)
     monkeypatch.setattr(images.shutil, "which", found.which)
+    monkeypatch.setattr(images.browser_library, "install", install)
     for name in ("IMAGES", "VARIANT", "IMAGE_BUILDER", "IMAGE_OPTIONS", "TAG", "REGISTRY", "PUSH", "PUSH_OPTIONS", "BASE", "TORCH_INDEX"):
         monkeypatch.delenv(name, raising=False)
     return found

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from perennial import discovery
+from perennial.commands import show
 from perennial.errors import UnknownName
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.registrations import note_registration
+from perennial.settings import Settings
 from perennial.store import FolderStore
 from perennial.testing import small_model
 from perennial.views.model import DECISIONS, VERSIONS, ModelView, model_view
@@ -100,3 +102,27 @@ def test_a_first_version_that_starts_has_all_traffic(tmp_path: Path) -> None:
     view = model_view(FolderStore(str(tmp_path)), NAME)
     assert view.decisions[0].share == 1.0
     assert "0 %" not in view.row.sentence
+
+
+def test_the_terminal_says_what_the_page_says(store: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
+    """`perennial show model` prints decisions, versions and incidents; the one model needs no name, and JSON reads back."""
+    show.run(Settings.from_environment({}), store, what="model")
+    told = capsys.readouterr().out
+    for part in (
+        "Decisions, newest first:",
+        "released, version 15 at 100 %, by jo: It is better.",
+        "15 (champion), registered",
+        "critical drift",
+    ):
+        assert part in told
+    show.run(Settings.from_environment({}), store, what="model", name=NAME, json=True)
+    assert ModelView.model_validate_json(capsys.readouterr().out) == model_view(store, NAME)
+
+
+def test_where_there_are_several_models_one_is_named(store: FolderStore) -> None:
+    """Without a name and with several models the sentence lists them."""
+    Ledger(store, "other").append(
+        "released", version=1, reason="", actor="", after_seq=None, champion=1, weights={1: 10_000}, versions=DIGESTS
+    )
+    with pytest.raises(UnknownName, match=f"show model NAME.*other, {NAME}"):
+        show.run(Settings.from_environment({}), store, what="model")

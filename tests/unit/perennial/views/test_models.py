@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perennial import discovery
-from perennial.commands import show
+from perennial.commands import _show_models, show
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Entry, Ledger
 from perennial.lineage.registrations import note_registration
@@ -182,6 +182,7 @@ def test_the_terminal_and_json_say_the_same(
     assert ModelsView.model_validate(json.loads(capsys.readouterr().out)) == models(store)
 
 
-def test_without_a_model_the_list_says_how_to_begin() -> None:
+def test_without_a_model_the_list_says_how_to_begin(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty list is a sentence with the next step."""
-    assert "perennial add model" in show.lines(ModelsView(rows=()))[0]
+    monkeypatch.setattr(_show_models, "models", lambda _: ModelsView(rows=()))
+    assert "perennial add model" in _show_models.show(store)[1][0]

@@ -59,7 +59,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Ask the console as somebody who is logged in; `ask("/models", user=None)` as nobody."""
     from airflow.api_fastapi.core_api.security import get_user
 
-    from perennial_airflow.console import app as console
+    from perennial_airflow.console import website as console
 
     store = FolderStore(str(tmp_path))
     fields = {"champion": 1, "weights": {1: 9_000, 2: 1_000}, "versions": {1: "a" * 64, 2: "b" * 64}, "after_seq": None}
@@ -107,7 +107,8 @@ def test_a_person_sees_the_models_whose_training_the_person_may_read(ask: Any) -
 def test_hostile_text_is_shown_as_text(ask: Any, path: str) -> None:
     """A title, a reason or a person's name that holds markup is shown as it stands; the one script is the console's own."""
     answer = ask(path)
-    assert re.findall("<script[^>]*>", answer.text) == [f'<script src="{PREFIX}/static/console.js" defer>']
+    own = [f'<script src="{PREFIX}/static/{name}.js" defer>' for name in ("echarts", "charts", "console")]
+    assert re.findall("<script[^>]*>", answer.text) == own[-1 if path == "/models" else 0 :]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in answer.text
     assert "49" not in re.sub(r"\d{4}-[^<]*", "", answer.text)
     assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
@@ -139,7 +140,7 @@ def test_a_store_that_cannot_be_read_is_a_sentence(ask: Any, tmp_path: Path, mon
 
         raise StoreUnreachable("The store is away: mount it.")
 
-    monkeypatch.setattr("perennial_airflow.console.app.models", away)
+    monkeypatch.setattr("perennial_airflow.console.pages.models.models", away)
     for path in ("/models", "/models.json"):
         answer = ask(path)
         assert answer.status_code == 503
@@ -152,6 +153,8 @@ def test_the_look_is_served_from_here(ask: Any) -> None:
         ("look.css", "text/css"),
         ("console.css", "text/css"),
         ("console.js", "javascript"),
+        ("charts.js", "javascript"),
+        ("echarts.js", "javascript"),
         ("models.svg", "image/svg+xml"),
     ):
         answer = ask(f"/static/{name}", user=None)

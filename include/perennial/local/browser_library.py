@@ -1,0 +1,90 @@
+"""The library that draws the console's pictures, from the npm registry: pinned, checked, put beside Airflow.
+
+    $ python -m perennial.local.browser_library .perennial/venvs/airflow
+
+npm itself is not needed. Its configuration says which registry is asked: `npm_config_registry`, else `registry` of `~/.npmrc`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+LOCK = Path(__file__).with_name("browser_library.json")
+REGISTRY = "https://registry.npmjs.org/"
+PLACE = Path("share/perennial")  # below the environment
+TIMEOUT = 60.0  # s
+
+
+class LibraryUnavailable(Exception):
+    """A sentence for a person."""
+
+
+def install(environment: Path, settings: Mapping[str, str]) -> None:
+    """Put the pinned files into an environment's folder.
+
+    Args:
+        environment: the folder of the virtual environment.
+        settings: environment variables.
+
+    Raises:
+        LibraryUnavailable: the registry does not answer, or what it answers is not what is pinned.
+    """
+    lock = json.loads(LOCK.read_text())
+    address = f"{registry(settings)}{lock['package']}/-/{lock['package']}-{lock['version']}.tgz"
+    what = f"{lock['package']} {lock['version']}, which draws the console's pictures,"
+    try:
+        with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - whose registry it is, the user says
+            archive = answer.read()
+    except (OSError, ValueError) as error:
+        why = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
+        raise LibraryUnavailable(
+            f"{what} could not be fetched from {address} ({why}). Check the network; a registry of your own is named by "
+            "npm_config_registry or in ~/.npmrc. Then run `make setup` again."
+        ) from error
+    if "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode() != lock["integrity"]:
+        raise LibraryUnavailable(
+            f"{what} is not what is pinned: {address} gave something else. Ask another registry, and tell who keeps this one."
+        )
+    folder = environment / PLACE
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        for member, name in lock["files"].items():
+            content = members.extractfile(member)
+            assert content is not None  # the archive is the one that is pinned
+            (folder / name).write_bytes(content.read())
+
+
+def registry(settings: Mapping[str, str]) -> str:
+    """Address of the npm registry, with a slash at its end."""
+    named = next((value for key, value in settings.items() if key.lower() == "npm_config_registry" and value), "")
+    if not named and settings.get("HOME"):
+        file = Path(settings.get("NPM_CONFIG_USERCONFIG") or Path(settings["HOME"]) / ".npmrc")
+        lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+        pairs = [line.partition("=") for line in lines]
+        named = next((value.strip().strip("\"'") for key, _, value in pairs if key.strip() == "registry"), "")
+        named = os.path.expandvars(named)
+    return (named or REGISTRY).rstrip("/") + "/"
+
+
+def main() -> int:
+    """Put it into the environment that is named; 0 if it is there."""
+    try:
+        install(Path(sys.argv[1]), os.environ)
+    except LibraryUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""The list of models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, Request, Response
+
+from perennial.views.models import ModelsView, models
+from perennial_airflow.console.website import Site
+
+
+def routes(site: Site) -> APIRouter:
+    """The page and its document."""
+    router = APIRouter()
+
+    @router.get("/models")
+    def page(request: Request, user: GetUserDep) -> Response:
+        return site.page(request, "models.html", view=_readable(site, user))
+
+    @router.get("/models.json")
+    def document(user: GetUserDep) -> ModelsView:
+        return _readable(site, user)
+
+    return router
+
+
+def _readable(site: Site, user: Any) -> ModelsView:
+    """The rows of models that a person may read."""
+    view = models(site.store)
+    readable = site.readable((row.name for row in view.rows), user)
+    return ModelsView(rows=tuple(row for row in view.rows if row.name in readable))

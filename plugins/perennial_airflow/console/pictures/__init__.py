@@ -1,0 +1,1 @@
+"""What ECharts is told to draw for each view."""

@@ -1,0 +1,74 @@
+// Draws the page's pictures, in the page's colours: again when those change, when the window does, and when the page was asked for again.
+"use strict";
+(() => {
+  const drawn = new Map(); // by id: the picture, and what it was told
+
+  const coloured = (part) => {
+    if (typeof part === "string") {
+      const style = getComputedStyle(document.documentElement);
+      return part.replace(/var\((--[a-z-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
+    }
+    if (Array.isArray(part)) return part.map(coloured);
+    if (part && typeof part === "object") return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, coloured(value)]));
+    return part;
+  };
+
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const draw = (place) => {
+    const option = coloured(JSON.parse(place.dataset.chart));
+    const ink = coloured("var(--ink)");
+    const paper = coloured("var(--paper)");
+    const quiet = coloured("var(--quiet)");
+    let picture = window.echarts.getInstanceByDom(place);
+    if (!picture) {
+      picture = window.echarts.init(place, null, { renderer: "svg" });
+      picture.on("click", (event) => {
+        if (event.data?.link) window.location.assign(event.data.link);
+      });
+    }
+    picture.setOption(
+      {
+        animation: !calm,
+        animationDuration: 300,
+        backgroundColor: "transparent",
+        textStyle: { color: ink, fontFamily: "inherit" },
+        ...option,
+        legend: option.legend && { textStyle: { color: ink }, ...option.legend },
+        tooltip: {
+          renderMode: "richText", // no text of a person becomes markup
+          confine: true,
+          backgroundColor: paper,
+          borderColor: quiet,
+          textStyle: { color: ink },
+          ...option.tooltip,
+        },
+        aria: { enabled: true, label: { description: place.closest("figure").querySelector("figcaption").textContent } },
+      },
+      true,
+    );
+    drawn.set(place.id, { picture, place });
+  };
+
+  const all = () => {
+    if (!window.echarts) return; // the tables behind the pictures say the same
+    for (const place of document.querySelectorAll("[data-chart]")) draw(place);
+  };
+
+  // Called with a page that was asked for again, before it takes the place of the one that is shown: pictures go on where they are.
+  window.keepCharts = (fresh) => {
+    for (const place of fresh.querySelectorAll("[data-chart]")) {
+      const old = drawn.get(place.id);
+      if (!old) continue;
+      old.place.dataset.chart = place.dataset.chart;
+      place.replaceWith(old.place);
+    }
+  };
+  window.drawCharts = all;
+
+  all();
+  new MutationObserver(all).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
+  window.addEventListener("resize", () => {
+    for (const { picture, place } of drawn.values()) if (place.isConnected) picture.resize();
+  });
+  window.addEventListener("beforeprint", all);
+})();

@@ -1,0 +1,85 @@
+"""What every page of the console needs: the store, who may see which model, and how a page is answered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from airflow.api_fastapi.app import get_auth_manager
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+
+from perennial.errors import UnknownName
+from perennial.settings import Settings
+from perennial.store import Store, open_store
+from perennial.views.model import row_of
+from perennial_airflow.console import PREFIX, charts, words
+from perennial_airflow.console.pictures import loss
+
+HERE = Path(__file__).parent
+TABS = {  # the pages of a model: the end of the address, and the name
+    "": "Overview",
+}
+
+
+class Site:
+    """The console, as a page sees it.
+
+    Args:
+        settings: they say where the store is.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(moment=words.moment, percent=words.percent, code=words.code)
+        self._templates.globals.update(
+            prefix=PREFIX, bars=words.bars, chart=charts.chart, loss=loss, tabs=TABS, reports=settings.reports_url
+        )
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, to read."""
+        return open_store(self.settings.store, writes=False)
+
+    def require(self, model: str, user: Any) -> None:
+        """Raises UnknownName where a person may not read a model, as if there were none."""
+        if not self.readable([model], user):
+            raise UnknownName(f"There is no model {model} that you may see. The list of models has those that you may.")
+
+    def readable(self, models: Iterable[str], user: Any) -> set[str]:
+        """Those of some models whose training DAG a person may read."""
+        dags = {f"{name}_training": name for name in models}
+        return {dags[dag] for dag in get_auth_manager().filter_authorized_dag_ids(dag_ids=set(dags), user=user, method="GET")}
+
+    def page(self, request: Request, template: str, **facts: Any) -> Response:
+        """A page; 304 without a body if the browser has it already, so that asking again costs next to nothing."""
+        body = self.html(template, **facts).encode()
+        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return HTMLResponse(body, headers=headers)
+
+    def model_page(self, request: Request, template: str, name: str, user: Any, **facts: Any) -> Response:
+        """A page of one model, below its name, its state and the tabs of its other pages.
+
+        Raises:
+            UnknownName: there is no such model, or none that the person may see.
+        """
+        self.require(name, user)
+        return self.page(request, template, row=facts.pop("row", None) or row_of(self.store, name), **facts)
+
+    def html(self, template: str, **facts: Any) -> str:
+        """A template with its facts."""
+        return self._templates.get_template(template).render(**facts)
