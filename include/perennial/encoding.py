@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 from zlib import crc32
 
 import numpy as np
@@ -178,9 +178,7 @@ class Number:
     @classmethod
     def fit(cls, columns: Columns, column: str, *, nulls: bool = False, limit: float = 8.0) -> Number:
         """Mean and standard deviation of the rows that have the number."""
-        known = _known(columns, column)
-        mean, deviation = (float(known.mean()), float(known.std())) if known.size else (0.0, 1.0)
-        return cls(column, mean, deviation if deviation > _least(mean) else 1.0, limit, nulls)
+        return cls(column, *_mean_and_deviation(_known(columns, column)), limit, nulls)
 
     @property
     def width(self) -> int:
@@ -291,10 +289,7 @@ class Series:
     @classmethod
     def fit(cls, columns: Columns, column: str, length: int, *, limit: float = 8.0, last: bool = False) -> Series:
         """Mean and standard deviation of the elements of all lists."""
-        known = np.concatenate([np.zeros(0), *(_elements(value) for value in columns[column].tolist())])
-        known = known[~np.isnan(known)]
-        mean, deviation = (float(known.mean()), float(known.std())) if known.size else (0.0, 1.0)
-        return cls(column, length, mean, deviation if deviation > _least(mean) else 1.0, limit, last)
+        return cls(column, length, *_mean_and_deviation(_known_elements(columns, column)), limit, last)
 
     @property
     def width(self) -> int:
@@ -411,15 +406,14 @@ class Tensor:
     @classmethod
     def fit(cls, columns: Columns, column: str, shape: Sequence[int], *, limit: float = 8.0) -> Tensor:
         """Mean and standard deviation of the numbers of all arrays."""
-        series = Series.fit(columns, column, 0)
-        return cls(column, tuple(shape), series.mean, series.deviation, limit)
+        return cls(column, tuple(shape), *_mean_and_deviation(_known_elements(columns, column)), limit)
 
     def encode(self, columns: Columns) -> Array:
         """float32 [rows, *shape]. Raises ValueError where an array has another number of places."""
         values = columns[self.column].tolist()
         encoded = np.zeros((len(values), *self.shape))
         for row, value in enumerate(values):
-            if value is not None and not isinstance(value, float):
+            if not _is_null(value):
                 numbers_of_row = _elements(value).reshape(self.shape)
                 scaled = np.clip((numbers_of_row - self.mean) / self.deviation, -self.limit, self.limit)
                 encoded[row] = np.nan_to_num(scaled, nan=0.0)
@@ -445,14 +439,14 @@ class Pixels:
         height, width = self.shape
         encoded = np.zeros((len(values), height, width, pictures.MODES[self.mode]), dtype=np.uint8)
         for row, value in enumerate(values):
-            if value is not None and not isinstance(value, float):
+            if not _is_null(value):
                 content = b64decode(value, validate=True) if isinstance(value, str) else value  # as a request has it
                 encoded[row] = pictures.pixels(content, (height, width), self.mode).reshape(encoded.shape[1:])
         return _float32(encoded.transpose(0, 3, 1, 2)) / np.float32(255)
 
 
 Part = Category | Number | Steps | Cycle | Block | Series | Words | Grams | Tensor | Pixels
-_PARTS: dict[str, Any] = {part.kind: part for part in (Category, Number, Steps, Cycle, Block, Series, Words, Grams, Tensor, Pixels)}
+_PARTS: dict[str, Any] = {part.kind: part for part in get_args(Part)}
 _ALONE = ("block", "series", "words", "grams", "tensor", "pixels")  # each the only part of its tensor
 
 
@@ -505,16 +499,21 @@ def _part(fields: Mapping[str, Any]) -> Part:
     return part
 
 
+def _is_null(value: object) -> bool:
+    """Whether there is no list, text or picture: NaN is what pandas makes of a missing one."""
+    return value is None or isinstance(value, float)
+
+
 def _elements(value: object) -> npt.NDArray[np.float64]:
     """The numbers of a list, what is none or not finite as NaN; none of a null."""
-    if value is None or isinstance(value, float):
+    if _is_null(value):
         return np.zeros(0)
     return _bounded(numbers(np.asarray(value, dtype=object) if isinstance(value, (list, tuple)) else np.asarray(value)))
 
 
 def _words(value: object) -> list[str]:
     """The words of a text, or the elements of a list; none of a null."""
-    if value is None or isinstance(value, float):  # NaN is what pandas makes of a missing text
+    if _is_null(value):
         return []
     if isinstance(value, str):
         return words_of(value)
@@ -525,6 +524,17 @@ def _words(value: object) -> list[str]:
 def _known(columns: Columns, column: str) -> npt.NDArray[np.float64]:
     values = _bounded(numbers(columns[column]))
     return values[~np.isnan(values)]
+
+
+def _known_elements(columns: Columns, column: str) -> npt.NDArray[np.float64]:
+    elements: npt.NDArray[np.float64] = np.concatenate([np.zeros(0), *(_elements(value) for value in columns[column].tolist())])
+    return elements[~np.isnan(elements)]
+
+
+def _mean_and_deviation(known: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """By which numbers are scaled; 1 for a deviation that is no more than rounding."""
+    mean, deviation = (float(known.mean()), float(known.std())) if known.size else (0.0, 1.0)
+    return mean, deviation if deviation > _least(mean) else 1.0
 
 
 def _bounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -36,7 +36,11 @@ def dataset_files(
     times = [c.name for c in sample.columns if c.type == "timestamp" and c.name != label]
     whole = [c.name for c in sample.columns if c.name in times and not c.nullable]
     order = event_time or next(iter([*whole, *times]), "")
-    keys = key.split(",") if key else _key(sample, order, label)
+    if key:
+        keys, repeated = key.split(","), 0
+    else:
+        different = _different(sample)
+        keys, repeated = _key(sample, different, order, label), len(sample.rows) - len(different)
     missing = list(dict.fromkeys(n for n in (*keys, *([order] if order else [])) if n not in sample.names))
     if missing:
         raise UnknownName(f"{sample.path} has no column {' and no column '.join(missing)}: its columns are {', '.join(sample.names)}.")
@@ -68,21 +72,23 @@ def dataset_files(
         Path("great_expectations/expectations", f"{name}.json"): json.dumps(_suite(spec, sample), indent=2, ensure_ascii=False) + "\n",
         Path("tests/unit/perennial_datasets", f"test_{name}.py"): fill("dataset/test_dataset.py", values),
     }
-    return files, _dataset_words(sample, spec, times, key, event_time)
+    return files, _dataset_words(sample, spec, times, repeated, key, event_time)
 
 
 def _of(column: Column) -> str:
     """What a column says besides its type, as it is written into a spec."""
     return "".join(
-        f", {field}={f'{quoted(value)}' if isinstance(value, str) else value}"
+        f", {field}={quoted(value) if isinstance(value, str) else value}"
         for field, value in (("of", column.of), ("shape", column.shape), ("mode", column.mode))
         if value
     )
 
 
-def _key(sample: Sample, event_time: str, label: str) -> list[str]:
-    """The first column of whole numbers or words that names each row, else another time, else the event time; none if none does."""
-    rows = _different(sample)
+def _key(sample: Sample, rows: pandas.DataFrame, event_time: str, label: str) -> list[str]:
+    """The first column of whole numbers or words that names each row, else another time, else the event time; none if none does.
+
+    `rows` are those of the sample that differ.
+    """
     others, types = (event_time, label), ("float", "bool", *NO_SCALARS)
     whole = [c for c in sample.columns if c.name not in others and c.type not in types and rows[c.name].notna().all()]
     first = sorted((c for c in whole if rows[c.name].is_unique), key=lambda column: column.type not in ("int", "string"))
@@ -112,20 +118,22 @@ def _refuse_future(sample: Sample, spec: DatasetSpec) -> None:
         )
 
 
-def _dataset_words(sample: Sample, spec: DatasetSpec, times: list[str], key: str | None, event_time: str | None) -> list[str]:
-    """A line for each decision that the sample left open."""
+def _dataset_words(
+    sample: Sample, spec: DatasetSpec, times: list[str], repeated: int, key: str | None, event_time: str | None
+) -> list[str]:
+    """A line for each decision that the sample left open; `repeated` rows are the same as another one."""
     said, rows = lines_of_form(sample), f"{len(sample.rows):,} rows"
     if not spec.key:
-        same = len(sample.rows) - len(_different(sample))
-        dropped = f"{same:,} of {rows} repeat another and would be dropped and counted" if same else f"no two of {rows} are the same"
+        dropped = (
+            f"{repeated:,} of {rows} repeat another and would be dropped and counted" if repeated else f"no two of {rows} are the same"
+        )
         said.append(
             f"key: none, as no column names a row: rows are named by a hash of their content ({dropped}). "
             'If identical rows are different things, write row_id="position"; --key a,b names columns that together name a row'
         )
     elif key is None:
-        same = len(sample.rows) - len(_different(sample))
-        aside = f", where {same:,} that repeat another are dropped and counted" if same else ""
-        what = f"which has {len(sample.rows) - same:,} different values in {rows}{aside}"
+        aside = f", where {repeated:,} that repeat another are dropped and counted" if repeated else ""
+        what = f"which has {len(sample.rows) - repeated:,} different values in {rows}{aside}"
         time = " (a time: where two rows may have the same one, name the columns that tell them apart, too)" if spec.key[0] in times else ""
         said.append(f"key: {', '.join(spec.key)}, {what}; --key says otherwise{time}")
     else:

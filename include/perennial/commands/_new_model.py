@@ -214,7 +214,7 @@ def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample, ch
         inputs=inputs,
         clock=spec.event_time if cycles else "",
         cycles=cycles,
-        left_out=tuple(one for one in out),
+        left_out=tuple(out),
         split=split,
         training=training,
         floor=_sample.rounded_up(spread),

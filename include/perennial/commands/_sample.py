@@ -165,7 +165,7 @@ def _why_not(column: Column, values: pandas.Series, dataset: DatasetSpec, where:
         return "" if column.name == dataset.event_time else "a time, which may be known only after the row"
     if not len(known) or (column.type not in NO_SCALARS and known.nunique() < 2):
         return f"it has {'one value' if len(known) else 'no values'} in {where}"
-    if column.type == "string" and len(known) and _is_free_text(known):
+    if column.type == "string" and _is_free_text(known):
         return f'free text, which the dataset calls a string: give the column type="text" in {dataset.name}, and its words are read'
     if column.type in ("int", "string") and names_rows(known.nunique(), len(known)):
         return "an id: nearly every row has a value of its own"

@@ -14,7 +14,7 @@ from typing import Any
 
 from perennial.counted import percent
 from perennial.pages import Span, spans, table_of
-from perennial.training.pictures import number
+from perennial.training.pictures import figure, number
 
 _STATES = {"as usual": "", "more": "more than in training", "less": "less than in training", "vanished": "not in the test rows"}
 _STATES |= {"new": "not in the training rows", "few rows": "too few rows for a test"}
@@ -36,8 +36,7 @@ def _shares(column: dict[str, Any]) -> str:
     rows = [
         [
             escape(each["group"]), f"{each['train']:,}", "" if each["usual"] is None else percent(each["usual"]), f"{each['test']:,}",
-            f"<span class=n>{percent(each['share'])}</span><br><span class='quiet small n'>{percent(each['low'])} to "
-            f"{percent(each['high'])}</span>", escape(_STATES[each["state"]]),
+            figure(each["share"], (each["low"], each["high"]), percent), escape(_STATES[each["state"]]),
         ]
         for each in column["shares"]
     ]  # fmt: skip
@@ -53,7 +52,7 @@ def _labels(labels: dict[str, Any], column: str) -> str:
     form = number if labels["of"] == ["mean"] else percent
     rows, lines = [], []
     for each in labels["groups"]:
-        cells = [_rate(form, *rate) for rate in each["rates"]]
+        cells = [figure(value, None if low is None or high is None else (low, high), form) for value, low, high in each["rates"]]
         said = "differs from the others" if each["differs"] else "too few rows for a test" if each["p"] is None else ""
         rows.append([escape(each["group"]), f"{each['rows']:,}", f"{each['labelled']:,}", *cells, said])
         value, low, high = each["rates"][0]
@@ -62,13 +61,6 @@ def _labels(labels: dict[str, Any], column: str) -> str:
     picture = spans(lines, f"{labels['of'][0]} by group of {column}") if len(labels["of"]) == 1 else ""
     said = f"Label by group, training and test rows together, with 95 % intervals. {labels['measure']} {labels['effect']:.2f}"
     return f"<figure>{picture}{table_of(head, rows)}</figure><p class='quiet small'>{escape(said + _chance(labels['p']))}.</p>"
-
-
-def _rate(form: Any, value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
-        return "<span class=quiet>none</span>"
-    span = "" if low is None or high is None else f"<br><span class='quiet small n'>{form(low)} to {form(high)}</span>"
-    return f"<span class=n>{form(value)}</span>{span}"
 
 
 def _gaps(gaps: Sequence[dict[str, Any]], column: str) -> str:

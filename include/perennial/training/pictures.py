@@ -7,7 +7,7 @@ figures as a table beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -49,6 +49,14 @@ def at_axis(value: float) -> str:
         return f"{value:.1e}"
     unit, sign = next(((size, sign) for size, sign in _UNITS if abs(near) >= size), (1.0, ""))
     return f"{near / unit:g}{sign}" if abs(near) >= 1e4 else number(value) if abs(value) >= 1e-3 else f"{value:.4f}"
+
+
+def figure(value: float | None, interval: Sequence[float] | None = None, words: Callable[[float], str] = number) -> str:
+    """A figure as HTML, its interval below it where it has one; `none` where nothing can be said."""
+    if value is None:
+        return "<span class=quiet>none</span>"
+    span = f"<br><span class='quiet small n'>{words(interval[0])} to {words(interval[1])}</span>" if interval else ""
+    return f"<span class=n>{words(value)}</span>{span}"
 
 
 def curves(points: Mapping[str, Sequence[Sequence[float]]], across: str, up: str) -> str:

@@ -17,7 +17,7 @@ from perennial.counted import percent
 from perennial.pages import document, shortened, table_of, tiles
 from perennial.specs import ModelSpec
 from perennial.training import group_section, pictures
-from perennial.training.pictures import COLOURS, Range, number
+from perennial.training.pictures import COLOURS, Range, figure, number
 
 _NEWEST_DAYS = 60  # of which the page shows how many rows have a label
 _MOST_LETTERS = 80  # of a key's value among the worst rows
@@ -115,16 +115,9 @@ def _metrics(part: dict[str, Any]) -> str:
         cells = []
         for name in who:
             value, interval = part[name]["metrics"].get(metric), part[name].get("intervals", {}).get(metric)
-            cells.append(_figure(value, interval))
+            cells.append(figure(value, interval))
         rows.append([escape(metric.replace("_", " ")), *cells])
     return table_of(["metric", *("simple rule" if name == "rule" else name for name in who)], rows)
-
-
-def _figure(value: float | None, interval: Sequence[float] | None = None) -> str:
-    if value is None:
-        return "<span class=quiet>none</span>"
-    span = f"<br><span class='quiet small n'>{number(interval[0])} to {number(interval[1])}</span>" if interval else ""
-    return f"<span class=n>{number(value)}</span>{span}"
 
 
 def _slices(part: dict[str, Any], column: str, metric: str) -> str:
@@ -214,17 +207,16 @@ def _sizes(test: dict[str, Any], who: Sequence[str]) -> str:
     rows = []
     for place, (share, *_) in enumerate(test["candidate"]["residuals"]["quantiles"]):
         cells = [test[name]["residuals"]["quantiles"][place] for name in who]
-        rows.append(
-            [f"{percent(share).replace('.0', '')} of the rows err by at most", *(_figure(value, span) for _, value, *span in cells)]
-        )
+        rows.append([f"{percent(share).replace('.0', '')} of the rows err by at most", *(figure(value, span) for _, value, *span in cells)])
     biases = [test[name]["residuals"]["bias"] for name in who]
-    rows.append(["mean residual", *(_figure(value, span) for value, *span in biases)])
+    rows.append(["mean residual", *(figure(value, span) for value, *span in biases)])
     return table_of(["error", *who], rows)
 
 
 def _classes(spec: ModelSpec, test: dict[str, Any]) -> list[str]:
     top = "score" if spec.task == "binary" else "highest score"
     true = f"came true ({spec.classes[1]})" if spec.task == "binary" else "were of that class"
+    share = "share that came true" if spec.task == "binary" else "share that was right"
     who = [name for name in COLOURS if name in test]
     curves = {name: test[name]["curve"] for name in who}
     parts = []
@@ -239,10 +231,10 @@ def _classes(spec: ModelSpec, test: dict[str, Any]) -> list[str]:
         _figure_of(
             f"Rows by their {top}, in tenths of it: the mean {top}, and the share of those rows that {escape(true)}. Larger dots are more "
             f"rows; the dashed line is a perfect forecast.{_key(who)}",
-            pictures.curves(curves, f"mean {top}", "share that was right" if spec.task != "binary" else "share that came true"),
+            pictures.curves(curves, f"mean {top}", share),
             table_of(
-                ("version", f"mean {top}", "share that came true" if spec.task == "binary" else "share that was right", "share of rows"),
-                [(name, f"{x:.3f}", f"{y:.3f}", percent(share)) for name, points in curves.items() for x, y, share in points],
+                ("version", f"mean {top}", share, "share of rows"),
+                [(name, f"{x:.3f}", f"{y:.3f}", percent(rows)) for name, points in curves.items() for x, y, rows in points],
             ),
         ),
     ]
@@ -278,8 +270,8 @@ def _each_class(test: dict[str, Any], who: Sequence[str]) -> str:
     rows = []
     for place, name in enumerate(test["candidate"]["confusion"]["classes"]):
         each = test["candidate"]["confusion"]["each"][place]
-        figures = [_figure(each[rate], each[f"{rate}_interval"]) for rate in ("precision", "recall", "f1")]
-        others = [_figure(test[other]["confusion"]["each"][place]["f1"]) for other in who[1:]]
+        figures = [figure(each[rate], each[f"{rate}_interval"]) for rate in ("precision", "recall", "f1")]
+        others = [figure(test[other]["confusion"]["each"][place]["f1"]) for other in who[1:]]
         rows.append([escape(name), f"{each['rows']:,}", f"{each['predicted']:,}", *figures, *others])
     head = ["class", "rows", "predicted", "precision", "recall", "F1", *(f"F1, {name}" for name in who[1:])]
     note = (
