@@ -237,7 +237,7 @@ def _train_and_measure(store: FolderStore, dataset: DatasetSpec, model: ModelSpe
     begun = train.begin_manifest(model, snapshot, epochs, cause="manual")
     version = evaluate.Sealed(seal(folder, begun), folder)
     test = evaluate.measure(store, model, dataset, version, version, None)
-    rule = evaluate.rule_of(store, model, dataset, version)
+    rule, _ = evaluate.of_training_rows(store, model, dataset, version)
     document = evaluate.describe(model, dataset, version, None, {"test": test}, rule) | {"incomparable": "", "incomparable_with": None}
     progress("Scoring some test rows, as serving does")
     scorer = Scorer(folder)

@@ -136,12 +136,13 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
         parts = {"test": measure(store, spec, dataset, candidate, candidate, champion)}
         if champion:
             parts["old_context"] = measure(store, spec, dataset, champion, candidate, champion)
-        document = describe(spec, dataset, candidate, champion, parts, rule_of(store, spec, dataset, candidate)) | {
+        rule, groups = of_training_rows(store, spec, dataset, candidate)
+        document = describe(spec, dataset, candidate, champion, parts, rule) | {
             "run_id": run_id,
             "incomparable": incomparable,
             "incomparable_with": registered.number if registered and incomparable else None,
             "signature": changes.as_json(),
-            "groups": represented(store, spec, dataset, candidate) if dataset.groups else [],
+            "groups": groups,
         }
     prefix = f"reports/{model}/{digest}"
     document["losses"] = f"{prefix}/losses.parquet"
@@ -176,9 +177,8 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
     """
     versions = {"candidate": candidate} | ({"champion": champion} if champion else {})
     # A champion may read what the dataset has no more: the table has it still, of the batches that had it.
-    names = dict.fromkeys([column.name for column in dataset.table_columns] + list(columns_of_split(source.split, dataset)))
-    for version in versions.values():
-        names |= dict.fromkeys(given["name"] for given in version.signature["inputs"])
+    inputs = [given["name"] for version in versions.values() for given in version.signature["inputs"]]
+    names = [*_names(dataset, source.split), *inputs]
     frame = _rows_of(store, dataset, source, candidate, "test", names)
     columns = {name: frame[name].to_numpy() for name in frame.columns}
     labels = label_of(frame, load_features(candidate.folder), spec)
@@ -196,21 +196,28 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
     return Compared(columns, labels[known], days, scores, unknown, DRAWN[source.split.by], groups)
 
 
-def rule_of(store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed) -> list[float]:
-    """What a rule that knows the candidate's training rows, and of a row to score nothing, always answers: `evaluation.simple_rule`."""
-    names = dict.fromkeys([column.name for column in dataset.table_columns] + list(columns_of_split(candidate.split, dataset)))
-    frame = _rows_of(store, dataset, candidate, candidate, "train", names)
-    labels = label_of(frame, load_features(candidate.folder), spec)
-    return simple_rule(spec.task, labels[~np.isnan(labels)], len(spec.classes))
+def of_training_rows(store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed) -> tuple[list[float], list[dict[str, Any]]]:
+    """What a rule that knows the candidate's training rows, and of a row to score nothing, always answers (`evaluation.simple_rule`); and
+    coverage, labels and gaps by group of its training and test rows, for the columns in `groups` of its dataset."""
+    learned, labels = _rows_and_labels(store, spec, dataset, candidate, "train")
+    rule = simple_rule(spec.task, labels[~np.isnan(labels)], len(spec.classes))
+    if not dataset.groups:
+        return rule, []
+    test, test_labels = _rows_and_labels(store, spec, dataset, candidate, "test")
+    return rule, groups_of_snapshot(spec, dataset, learned, test, {"train": labels, "test": test_labels})
 
 
-def represented(store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed) -> list[dict[str, Any]]:
-    """Coverage, labels and gaps by group of the candidate's training and test rows, for the columns in `groups` of its dataset."""
-    names = dict.fromkeys([column.name for column in dataset.table_columns] + list(columns_of_split(candidate.split, dataset)))
-    features = load_features(candidate.folder)
-    frames = {part: _rows_of(store, dataset, candidate, candidate, part, names) for part in ("train", "test")}
-    labels = {part: features.label({name: frame[name].to_numpy() for name in frame.columns}) for part, frame in frames.items()}
-    return groups_of_snapshot(spec, dataset, frames["train"], frames["test"], labels)
+def _rows_and_labels(
+    store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed, part: str
+) -> tuple[pandas.DataFrame, np.ndarray]:
+    """The rows of a part of a candidate's snapshot, and their labels, NaN where they are not known."""
+    frame = _rows_of(store, dataset, candidate, candidate, part, _names(dataset, candidate.split))
+    return frame, label_of(frame, load_features(candidate.folder), spec)
+
+
+def _names(dataset: DatasetSpec, split: SplitSpec) -> list[str]:
+    """The columns of a table's rows, and those that say in which part of a split a row is."""
+    return [*(column.name for column in dataset.table_columns), *columns_of_split(split, dataset)]
 
 
 def _rows_of(store: Store, dataset: DatasetSpec, source: Sealed, candidate: Sealed, part: str, names: Iterable[str]) -> pandas.DataFrame:
@@ -240,7 +247,7 @@ def describe(
         candidate: the version that is evaluated.
         champion: the one that it is compared with, if any.
         parts: `test`, and with a champion `old_context`.
-        rule: what a rule without inputs always answers (`rule_of`), to be measured beside them.
+        rule: what a rule without inputs always answers (`of_training_rows`), to be measured beside them.
 
     Raises:
         CandidateRefused: a version's score or loss of a row is no finite number.

@@ -341,9 +341,11 @@ def test_labels_are_those_that_the_candidate_knew(world: World, tmp_path: Path, 
     assert "of all 80 rows 50 (62%)" in page
 
 
-def test_versions_are_measured_on_what_was_served(world: World, tmp_path: Path) -> None:
-    """MN-03, MO-07: Test days of predictions have the outcomes as labels, whatever the table says; older days have the table's rows."""
-    dataset, since = discovery.dataset("flights"), datetime(2013, 1, 20)
+def test_versions_are_measured_on_what_was_served(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MN-03, MO-07: Test days of predictions have the outcomes as labels, whatever the table says, also by group; older days have the
+    table's rows."""
+    dataset, since = discovery.dataset("flights").model_copy(update={"groups": (GroupSpec(column="origin"),)}), datetime(2013, 1, 20)
+    monkeypatch.setattr(discovery, "dataset", lambda name: dataset)
     flights = snapshot_at(world.store, dataset, 2).table.scan(version=2)
     served = flights.filter(pa.compute.greater_equal(flights[dataset.event_time], pa.scalar(since, pa.timestamp("us"))))
     moment, ids = datetime(2026, 1, 1, tzinfo=timezone.utc), pa.array([f"a-{place}" for place in range(len(served))])
@@ -372,6 +374,8 @@ def test_versions_are_measured_on_what_was_served(world: World, tmp_path: Path) 
     _, document, losses = go(world, publish(world.store, "flight_delays", folder, manifest))
     test, old = document["parts"]["test"], document["parts"]["old_context"]
     assert test["classes"] == {"on_time": 0, "late": len(served)}
+    by_group = document["groups"][0]["labels"]["groups"]
+    assert sum(line["rates"][0][0] * line["labelled"] for line in by_group) > len(served)
     assert old["classes"]["on_time"] > 0
     assert len(losses) == test["rows"] + old["rows"]
 
