@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from perennial import discovery
 from perennial.counted import counted
 from perennial.data.landing import UNFINISHED, folder, listing, receipt_key
-from perennial.data.receipts import Receipt, read_receipt
+from perennial.data.receipts import read_receipt
 from perennial.discovery import dataset_module
 from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
 from perennial.results import on_terminal
@@ -69,7 +69,8 @@ def land_files(settings: Settings, store: Store, files: Sequence[Path], spec: Da
     if refused := [why for file in files if (why := _why_not(file, files, spec))]:
         raise BatchRefused(_all_of(refused))
     known = {file for file in files if _has_landed(store, _key(spec, file), file)}
-    waiting = {item.key for item in listing(store, spec.name) if not store.exists(receipt_key(spec.name, item.id))}
+    lying = {item.key: item.id for item in listing(store, spec.name)}
+    waiting = {key for key, file_id in lying.items() if not store.exists(receipt_key(spec.name, file_id))}
     if lost := [f"{file.name} waits already, with other content" for file in files if file not in known and _key(spec, file) in waiting]:
         raise BatchRefused(f"{_all_of(lost)} Ingest it first (perennial ingest --dataset {spec.name}), or give the new one another name.")
     for file in files:
@@ -79,7 +80,8 @@ def land_files(settings: Settings, store: Store, files: Sequence[Path], spec: Da
     landed = len(files) - len(known)
     already = f"; {len(known)} had landed already" if known else ""
     print(f"Landed {counted(landed, 'file')} of {spec.name} in {store.uri(folder(spec.name))}{already}.")
-    receipts = [receipt for file in files if file in known and (receipt := _receipt(store, spec, _key(spec, file)))]
+    known_ids = [lying[key] for file in files if file in known and (key := _key(spec, file)) in lying]
+    receipts = [receipt for file_id in known_ids if (receipt := read_receipt(store, spec.name, file_id))]
     print(*(receipt.sentence for receipt in receipts), sep="\n", end="\n" if receipts else "")
     if len(receipts) < len(files):
         from perennial.local.supervisor import Supervisor
@@ -91,12 +93,6 @@ def land_files(settings: Settings, store: Store, files: Sequence[Path], spec: Da
         else:
             print(f"{takes_in} while the platform is up (`perennial up`); without it: perennial ingest --dataset {spec.name}")
     return EXIT_DONE
-
-
-def _receipt(store: Store, spec: DatasetSpec, key: str) -> Receipt | None:
-    """What became of the file that lies in the landing zone under a key; None while it waits."""
-    ids = (item.id for item in listing(store, spec.name) if item.key == key)
-    return next((receipt for one in ids if (receipt := read_receipt(store, spec.name, one))), None)
 
 
 def _key(spec: DatasetSpec, file: Path) -> str:

@@ -105,7 +105,7 @@ def _give(store: Store, spec: DatasetSpec, table: Table, profiles: ProfileStore,
     """Let profiles and receipts of the batches that have rows of a removed one tell so; a sentence on them, empty if there are none."""
     if not removed.given or removed.removed is None:
         return ""
-    names = []
+    names, of_files = [], receipts(store, spec.name)
     for batch in table.batches():
         if batch.label not in removed.given or batch.removed:
             continue
@@ -113,7 +113,7 @@ def _give(store: Store, spec: DatasetSpec, table: Table, profiles: ProfileStore,
         names.append(f"{rows} in {batch.label}")
         profiles.owe(batch.digest, batch.label)
         said = f" {rows} of it that {removed.label} had are in the table as rows of this file since snapshot {removed.removed.version}."
-        for receipt in receipts(store, spec.name):
+        for receipt in of_files:
             if receipt.digest == batch.digest and receipt.outcome in ("appended", "duplicate") and said not in receipt.sentence:
                 correct_receipt(store, spec.name, receipt.model_copy(update={"sentence": receipt.sentence + said}))
     profile_owed(store, spec)
