@@ -39,8 +39,19 @@ def form_of(name: str) -> str:
     return next((form for form in _KNOWN if lower.endswith(form)), "")
 
 
-def files_in(path: Path, spec: DatasetSpec, name: str) -> Generator[tuple[str, str, IO[bytes]]]:
+def form_inside(member: str) -> str:
+    """The extension by which a file in an archive is read; empty for one that is packed once more and for what no reader knows."""
+    return "" if member.lower().endswith((".gz", ".zip")) else form_of(member)
+
+
+def files_in(path: Path, archive: Archive | None, spec: DatasetSpec, name: str) -> Generator[tuple[str, str, IO[bytes]]]:
     """Each file of a landed file: the file itself, or those of an archive that are no hidden ones, in order of name.
+
+    Args:
+        path: the landed file.
+        archive: what `Archive.opened` gives of it.
+        spec: the dataset, which has a limit of size.
+        name: what the landed file is called in sentences.
 
     Yields:
         What it is called in sentences, the extension by which it is read, and its bytes.
@@ -48,10 +59,9 @@ def files_in(path: Path, spec: DatasetSpec, name: str) -> Generator[tuple[str, s
     Raises:
         BatchRefused: the name promises one file in a zip and there are more or none; or an archive has none, or one that no reader knows.
     """
-    with Archive.opened(path) as archive:
-        if archive is not None:
-            yield from _members(archive, spec, name)
-            return
+    if archive is not None:
+        yield from _members(archive, spec, name)
+        return
     with _single(path, name) as file:
         yield name, form_of(path.name), file
 
@@ -162,7 +172,7 @@ def _name_of(member: zipfile.ZipInfo | tarfile.TarInfo) -> str:
 
 def _members(archive: Archive, spec: DatasetSpec, name: str) -> Iterator[tuple[str, str, IO[bytes]]]:
     names = archive.checked(name)
-    unknown = [n for n in names if not form_of(n) or n.lower().endswith((".gz", ".zip"))]
+    unknown = [n for n in names if not form_inside(n)]
     if not names or unknown:
         what = f"{_first_names(unknown)}, which no reader knows" if unknown else "no files"
         raise BatchRefused(f"{name} holds {what}: put files into it that end in one of {', '.join(_KNOWN)}.")
@@ -171,7 +181,7 @@ def _members(archive: Archive, spec: DatasetSpec, name: str) -> Iterator[tuple[s
         with archive.open(member) as packed, copied(packed, spec, name, size) as file:
             size += file.seek(0, 2)
             file.seek(0)
-            yield f"{name}: {member}", form_of(member), file
+            yield f"{name}: {member}", form_inside(member), file
 
 
 def _is_hidden(part: str) -> bool:

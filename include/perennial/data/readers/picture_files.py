@@ -9,14 +9,15 @@ from __future__ import annotations
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO
 
 import pyarrow as pa
 
+from perennial.counted import counted
 from perennial.data.readers.columns import column_called, quoted
 from perennial.data.readers.limits import refuse_too_large
-from perennial.data.readers.packing import Archive, copied, form_of
+from perennial.data.readers.packing import Archive, copied, form_inside
 from perennial.data.readers.values import is_text
 from perennial.errors import BatchRefused
 from perennial.specs import DatasetSpec
@@ -27,17 +28,16 @@ _AT_ONCE = 256  # pictures in a chunk of a column
 Reading = Callable[[str, str, IO[bytes]], pa.Table]  # of a table's name, form and bytes
 
 
-def holds_pictures(path: Path) -> bool:
-    """Whether a landed file is an archive with pictures in it. Raises what a damaged archive raises."""
-    with Archive.opened(path) as archive:
-        return archive is not None and any(_is_picture(member) for member in archive.names)
+def holds_pictures(archive: Archive) -> bool:
+    """Whether an archive has pictures in it. Raises what a damaged archive raises."""
+    return any(map(_is_picture, archive.names))
 
 
-def read_pictures(path: Path, spec: DatasetSpec, name: str, remarks: list[str], read: Reading) -> pa.Table:
+def read_pictures(archive: Archive, spec: DatasetSpec, name: str, remarks: list[str], read: Reading) -> pa.Table:
     """The rows of an archive of pictures that unpacks to no more than the dataset's limit.
 
     Args:
-        path: the archive.
+        archive: it has pictures.
         spec: the dataset; without columns all that there is becomes columns.
         name: what it is called in sentences.
         remarks: gets a line for pictures that no row names.
@@ -46,20 +46,18 @@ def read_pictures(path: Path, spec: DatasetSpec, name: str, remarks: list[str], 
     Raises:
         BatchRefused: it holds other files, several manifests, or not the pictures that its manifest names.
     """
-    with Archive.opened(path) as archive:
-        assert archive is not None
-        members = archive.checked(name)
-        pictures = [member for member in members if _is_picture(member)]
-        tables = [member for member in members if member not in pictures]
-        unknown = [member for member in tables if not form_of(member) or member.lower().endswith((".gz", ".zip"))]
-        if unknown or len(tables) > 1:
-            what = f"{unknown[0]}, which no reader knows" if unknown else f"several tables ({', '.join(tables[:3])})"
-            raise BatchRefused(f"{name} holds pictures and {what}: put pictures into it, and at most one table that names them.")
-        if not tables:
-            return _by_folder(archive, pictures, spec, name)
-        with archive.open(tables[0]) as packed, copied(packed, spec, name) as file:
-            rows = read(f"{name}: {tables[0]}", form_of(tables[0]), file)
-        return _by_manifest(archive, pictures, rows, tables[0], spec, name, remarks)
+    members = archive.checked(name)
+    pictures = [member for member in members if _is_picture(member)]
+    tables = [member for member in members if not _is_picture(member)]
+    unknown = [member for member in tables if not form_inside(member)]
+    if unknown or len(tables) > 1:
+        what = f"{unknown[0]}, which no reader knows" if unknown else f"several tables ({', '.join(tables[:3])})"
+        raise BatchRefused(f"{name} holds pictures and {what}: put pictures into it, and at most one table that names them.")
+    if not tables:
+        return _by_folder(archive, pictures, spec, name)
+    with archive.open(tables[0]) as packed, copied(packed, spec, name) as file:
+        rows = read(f"{name}: {tables[0]}", form_inside(tables[0]), file)
+    return _by_manifest(archive, pictures, rows, tables[0], spec, name, remarks)
 
 
 def _is_picture(member: str) -> bool:
@@ -91,7 +89,7 @@ def _by_manifest(
         if not spec.columns and (lost or not any(paths)):
             continue  # texts of another meaning
         if lost:
-            more = f", and so in {len(lost) - 1:,} more row{'' if len(lost) == 2 else 's'}" if len(lost) > 1 else ""
+            more = f", and so in {counted(len(lost) - 1, 'more row')}" if len(lost) > 1 else ""
             raise BatchRefused(
                 f"{name}: {quoted(called)} is {paths[lost[0]]!r} in row {lost[0] + 1} of {manifest}, and no such picture lies in the "
                 f"archive{more}. Put it in and land it again."
@@ -100,7 +98,7 @@ def _by_manifest(
         named |= {member for member in members if member}
         rows = rows.set_column(place, called, _contents(archive, members, spec, name))
     if others := len(set(pictures) - named):
-        remarks.append(f"{name}: {others:,} picture{'' if others == 1 else 's'} that no row of {manifest} names left out")
+        remarks.append(f"{name}: {counted(others, 'picture')} that no row of {manifest} names left out")
     return rows
 
 

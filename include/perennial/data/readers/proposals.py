@@ -21,7 +21,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +37,7 @@ from perennial.counted import counted
 from perennial.data.readers.columns import quoted
 from perennial.data.readers.json_rows import arrays_in, leaves
 from perennial.data.readers.limits import refuse_too_large
-from perennial.data.readers.packing import BINARY, SHEETS, chunks, copied, files_in, form_of
+from perennial.data.readers.packing import BINARY, SHEETS, Archive, chunks, copied, files_in, form_of
 from perennial.data.readers.picture_files import holds_pictures
 from perennial.data.readers.sheets import beginnings
 from perennial.data.readers.values import is_text
@@ -129,8 +129,7 @@ def propose(path: Path, name: str = "", spec: DatasetSpec | None = None, declare
         time_zone="UTC",
         max_batch_bytes=spec.max_batch_bytes if spec else 1 << 40,
     )
-    with sentences(name):
-        form = form if holds_pictures(path) else _with_frame(path, bare, name, spec)
+    form = _with_frame(path, bare, name, spec)
     bare = bare.model_copy(update={"files": form.model_copy(update={"nulls": ()})})
     parts = [rows for _, rows in as_written(path, bare, name, [])]
     try:
@@ -241,7 +240,9 @@ def _literal(value: Any) -> str:
 def _with_frame(path: Path, bare: DatasetSpec, name: str, spec: DatasetSpec | None) -> FileForm:
     """Encoding, separator and place of the rows: what must be known before a value is read."""
     form = bare.files
-    with sentences(name), contextlib.closing(files_in(path, bare, name)) as files:
+    with sentences(name), Archive.opened(path) as archive, contextlib.closing(files_in(path, archive, bare, name)) as files:
+        if archive is not None and holds_pictures(archive):
+            return form
         _, kind, file = next(files)  # those of an archive are alike
         if kind in BINARY:
             return form
@@ -266,7 +267,7 @@ def _with_frame(path: Path, bare: DatasetSpec, name: str, spec: DatasetSpec | No
             try:
                 places = arrays_in(json.loads(text))
             except ValueError:
-                return form
+                places = []
             if len(places) == 1 and places[0]:
                 return form.model_copy(update={"records": ".".join(places[0])})
         return form
@@ -278,15 +279,19 @@ def _with_sheet(beginnings: dict[str, list[list[str]]], form: FileForm, spec: Da
         sheet, rows = next(((sheet, rows) for sheet, rows in beginnings.items() if len(rows) > 1), ("", []))
         widths = [sum(map(bool, row)) for row in rows]
         header = next((place for place, width in enumerate(widths) if width == max(widths)), 0)
-        return form.model_copy(update={"sheet": sheet if len(beginnings) > 1 or form.sheet else "", "header_row": header + 1})
+        return _in_sheet(form, beginnings, sheet, header)
     wanted = {_folded(column) for column in (*(c.name for c in spec.columns), *form.fields.values())}
     places = {(sheet, row): len(wanted & set(map(_folded, cells))) for sheet, rows in beginnings.items() for row, cells in enumerate(rows)}
     most = max(places.values(), default=0)
     best = [place for place, count in places.items() if count == most]
     if len(best) != 1 or most < 2:
         return form
-    sheet, row = best[0]
-    return form.model_copy(update={"sheet": sheet if len(beginnings) > 1 or form.sheet else "", "header_row": row + 1})
+    return _in_sheet(form, beginnings, *best[0])
+
+
+def _in_sheet(form: FileForm, sheets: Collection[str], sheet: str, header: int) -> FileForm:
+    """The form of rows in one of some sheets, which is named where there are several; the place of the header is from 0 on."""
+    return form.model_copy(update={"sheet": sheet if len(sheets) > 1 or form.sheet else "", "header_row": header + 1})
 
 
 def encoding_of(content: bytes | bytearray) -> str:
@@ -323,7 +328,7 @@ class _Evidence:
     """The columns of one file as they are written, and what can be told from them."""
 
     def __init__(self, rows: pa.Table, form: FileForm, spec: DatasetSpec | None, *, typed_file: bool) -> None:
-        self.form, self.spec, self.notes = form, spec, list[str]()
+        self.form, self.spec, self.notes = form, spec, list[tuple[str, str]]()  # columns, and what is said of each
         self.rows = self._flattened(rows)
         self.typed_file = typed_file
         self.nulls: dict[str, None] = {}
@@ -351,7 +356,7 @@ class _Evidence:
             for name, kind in kinds.items()
         )
         columns = (*self._time_of_two(kinds), *columns)
-        return Proposal(self.form, columns, tuple(self.notes))
+        return Proposal(self.form, columns, tuple(f"{quoted(name)}{said}" for name, said in self.notes))
 
     def _time_of_two(self, kinds: dict[str, ColumnType]) -> tuple[ProposedColumn, ...]:
         """The time that a column of days, of which some come twice, and one of hours make together; nothing if there are other times."""
@@ -439,9 +444,10 @@ class _Evidence:
             return None
         self.nulls |= dict.fromkeys(self.odd[name])
         shown = _listed(f"{word!r} ({counted(rows, 'row')})" for word, rows in self.odd[name].items())
-        self.notes.append(
-            f"{quoted(name)} holds {'times' if kind == 'timestamp' else 'numbers'} but for {shown}, taken for missing: nulls= in files "
-            'says so; take it out there and write type="string" where it is a value of its own'
+        self._note(
+            name,
+            f" holds {'times' if kind == 'timestamp' else 'numbers'} but for {shown}, taken for missing: nulls= in files "
+            'says so; take it out there and write type="string" where it is a value of its own',
         )
         return kind
 
@@ -476,9 +482,7 @@ class _Evidence:
                 return plain.pop()
             for name in grouped:
                 value = next(w for w in self._without_null_words(columns[name]).to_pylist())
-                self.notes.append(
-                    f"{quoted(name)}: {value!r} may have a mark of thousands or of decimals: say decimal= and thousands= in files"
-                )
+                self._note(name, f": {value!r} may have a mark of thousands or of decimals: say decimal= and thousands= in files")
             return declared
         return common.pop()
 
@@ -573,7 +577,7 @@ class _Evidence:
         sizes = Counter((look.height, look.width) for look in looks)
         shape = max(sizes, key=lambda size: (sizes[size], size))
         if len(sizes) > 1:
-            self.notes.append(f"{quoted(name)} has pictures of {len(sizes):,} sizes: all are brought to the most frequent one, its shape")
+            self._note(name, f" has pictures of {len(sizes):,} sizes: all are brought to the most frequent one, its shape")
         return shape, "L" if {look.mode for look in looks} <= {"1", "L", "LA"} else "RGB"
 
     def _elements_of(self, name: str) -> ElementType:
@@ -661,15 +665,11 @@ class _Evidence:
         texts = pa.chunked_array([words])
         if _times_fit(texts, self.form.times):
             if _any_like(words, f"{WITH_OFFSET}$") and self.spec is None:
-                self.notes.append(
-                    f"{quoted(name)} has times with an offset: they are converted to the dataset's time_zone, UTC unless you set it"
-                )
+                self._note(name, " has times with an offset: they are converted to the dataset's time_zone, UTC unless you set it")
             return True
         fits = [form for form in self._time_forms(name, words) if _times_fit(texts, (*self.form.times, form))]
         if len(fits) > 1:
-            self.notes.append(
-                f"{quoted(name)}: {words[0].as_py()!r} may be {' or '.join(map(repr, fits))}: say which one with times= in files"
-            )
+            self._note(name, f": {words[0].as_py()!r} may be {' or '.join(map(repr, fits))}: say which one with times= in files")
         if len(fits) != 1:
             return False
         self._declare_time(fits[0])
@@ -696,10 +696,14 @@ class _Evidence:
             value = values[place].as_py()
             stranger = f"{value[:60]!r} in row {place + 1} is no number"
             remedy = f'. Where it means missing, write files={declaration(self._with_null(value))} and the type "float"'
-            self.notes.append(
-                f"{quoted(name)} is text, since {stranger}; {count:,} of {all_of_them:,} values are"
-                + ("" if any(map(str.isdigit, value)) else remedy)
+            self._note(
+                name,
+                f" is text, since {stranger}; {count:,} of {all_of_them:,} values are" + ("" if any(map(str.isdigit, value)) else remedy),
             )
+
+    def _note(self, name: str, said: str) -> None:
+        """What is said of a column; its name comes before it."""
+        self.notes.append((name, said))
 
     def _with_null(self, word: str) -> FileForm:
         return self.form.model_copy(update={"nulls": (*self.form.nulls, word)})
@@ -714,9 +718,10 @@ class _Evidence:
             for word in pc.unique(values.filter(often_missing)).to_pylist():
                 if word not in self.form.nulls:
                     rows = counted(pc.sum(pc.equal(values, word)).as_py(), "row")
-                    self.notes.append(
-                        f"{quoted(name)} has {word!r} in {rows}, as a value like any other: where it means missing, write "
-                        f"files={declaration(self._with_null(word))}"
+                    self._note(
+                        name,
+                        f" has {word!r} in {rows}, as a value like any other: where it means missing, write "
+                        f"files={declaration(self._with_null(word))}",
                     )
 
     def _name_other_words(self, name: str, words: pa.Array) -> None:
@@ -726,28 +731,27 @@ class _Evidence:
         def like(pattern: str) -> bool:
             return sum(bool(re.fullmatch(pattern, text)) for text in texts) >= MOST_OF_ALL * len(texts)
 
-        if any(note.startswith(quoted(name)) for note in self.notes):
+        if any(column == name for column, _ in self.notes):
             return
-        is_text = f"{quoted(name)} is text, since"
+        since = " is text, since"
         if like(r"[0-9]{4}-(?:0[1-9]|1[0-2])"):
-            self.notes.append(f"{is_text} {texts[0]!r} has no day: write the first of the month where it should be a time")
+            self._note(name, f"{since} {texts[0]!r} has no day: write the first of the month where it should be a time")
         elif like(r"[0-9]{1,4}([./-])[0-9]{1,2}\1[0-9]{1,4}(?:[ T].*)?"):
             shapes = {re.sub("[0-9]+", "0", re.split("[ T]", text)[0]): text for text in texts}
             shown = _listed(repr(text) for text in list(shapes.values())[:3])
-            self.notes.append(
-                f"{is_text} no one form of days fits all its values, such as {shown}: write one form, or declare each with times= in files"
+            self._note(
+                name,
+                f"{since} no one form of days fits all its values, such as {shown}: write one form, or declare each with times= in files",
             )
         elif like(rf"(?:{_UNITS_BEFORE})? ?[+-]?[0-9][0-9.,' ]*(?:{_UNITS_AFTER})?"):
-            self.notes.append(f"{is_text} {texts[0]!r} is a number with a unit: write the number alone where it should be one")
+            self._note(name, f"{since} {texts[0]!r} is a number with a unit: write the number alone where it should be one")
 
     def _name_other_nulls(self, kinds: dict[str, ColumnType]) -> None:
         for name, kind in kinds.items():
             if kind in ("string", "text") and is_text(self.rows[name].type):
                 count = pc.sum(pc.is_in(self.rows[name], pa.array(list(self.nulls), self.rows[name].type))).as_py()
                 if count:
-                    self.notes.append(
-                        f"{quoted(name)} has such a word in {counted(count, 'row')}: it is missing there too, unless it is quoted"
-                    )
+                    self._note(name, f" has such a word in {counted(count, 'row')}: it is missing there too, unless it is quoted")
 
     def _null_count(self, name: str, kind: ColumnType) -> int:
         values = self.rows[name]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from perennial.clock import EPOCHS, UTC, WITH_OFFSET
 from perennial.column_types import kind_of
 from perennial.column_types.kind import UnfitRow
+from perennial.counted import counted
 from perennial.data.wall_times import hours_of_change, is_time, wall_times
 from perennial.encoding import EXACT
 from perennial.forms import number_pattern, thousands_pattern, truth_words
@@ -99,8 +100,8 @@ def _scalars(
 ) -> pa.ChunkedArray:
     kind, given = column.type, values.type
     text, number = is_text(given), pa.types.is_integer(given) or pa.types.is_floating(given)
-    counted = kind == "timestamp" and number and any(form_of_time in EPOCHS for form_of_time in form.times)
-    if not (text or counted or pa.types.is_null(given) or _TYPES_THAT_FIT[kind](given)):
+    epochs = kind == "timestamp" and number and any(form_of_time in EPOCHS for form_of_time in form.times)
+    if not (text or epochs or pa.types.is_null(given) or _TYPES_THAT_FIT[kind](given)):
         raise Misfit(f"{column.name} has the type {given}, not {MEANT[kind]}")
     if pa.types.is_floating(given):
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, given), values)
@@ -268,7 +269,7 @@ def _refuse_where(wrong: pa.ChunkedArray, values: pa.ChunkedArray, column: str, 
 
 
 def _misfit(values: pa.ChunkedArray, row: int, column: str, why: str, more: int) -> Misfit:
-    others = f", and so in {more:,} more row{'' if more == 1 else 's'}" if more else ""
+    others = f", and so in {counted(more, 'more row')}" if more else ""
     try:
         shown = str(values[row].as_py())
     except (OverflowError, ValueError):  # a time that Python's calendar does not have

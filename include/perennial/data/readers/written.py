@@ -22,7 +22,7 @@ from perennial.data.readers.encodings import as_utf8
 from perennial.data.readers.json_rows import as_lines, read_json_lines, read_json_lines_as_they_are
 from perennial.data.readers.limits import refuse_too_large
 from perennial.data.readers.npz import read_npz
-from perennial.data.readers.packing import SHEETS, copied, files_in, unknown_extension
+from perennial.data.readers.packing import SHEETS, Archive, copied, files_in, unknown_extension
 from perennial.data.readers.picture_files import holds_pictures, read_pictures
 from perennial.data.readers.sheets import read_sheet
 from perennial.data.readers.values import type_of
@@ -48,11 +48,11 @@ def as_written(path: Path, spec: DatasetSpec, name: str, remarks: list[str]) -> 
         raise BatchRefused(f"{why}.")
     if not path.stat().st_size:
         raise BatchRefused(f"{name} is empty: land it again with its rows.")
-    with sentences(name):
-        if holds_pictures(path):
-            yield name, read_pictures(path, spec, name, remarks, lambda table, form, file: _columns(table, form, file, spec, remarks))
+    with sentences(name), Archive.opened(path) as archive:
+        if archive is not None and holds_pictures(archive):
+            yield name, read_pictures(archive, spec, name, remarks, lambda table, form, file: _columns(table, form, file, spec, remarks))
             return
-        for member, form, file in files_in(path, spec, name):
+        for member, form, file in files_in(path, archive, spec, name):
             yield member, _columns(member, form, file, spec, remarks)
 
 
