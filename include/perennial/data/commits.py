@@ -44,9 +44,8 @@ def written(
     metadata = table.metadata()
     DeltaTable.create(folder, table.schema(), configuration=dict(metadata.configuration))
     write_deltalake(folder, rows, mode="append", schema_mode="merge", **options)
-    lines = [
-        json.loads(line) for line in (folder / "_delta_log" / f"{1:020}.json").read_bytes().splitlines()
-    ]  # bytes: texts in it may have U+2028
+    # Bytes, since a text in it may have U+2028, at which a text's lines would end.
+    lines = [json.loads(line) for line in (folder / "_delta_log" / f"{1:020}.json").read_bytes().splitlines()]
     info: dict[str, Any] = next(line["commitInfo"] for line in lines if "commitInfo" in line)
     changes = [line for line in lines if "protocol" in line]
     own = {"id": str(metadata.id), "name": metadata.name, "description": metadata.description, "createdTime": metadata.created_time}

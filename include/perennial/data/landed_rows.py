@@ -15,7 +15,7 @@ import pyarrow as pa
 from perennial.data.added_columns import with_added_columns
 from perennial.data.cleaning import Cleaned, cleaned_rows
 from perennial.data.continuation import Continuation, begun_by, continuation
-from perennial.data.landing import Landed, listing
+from perennial.data.landing import Landed, folder, listing
 from perennial.data.merging import Rule, one_per_key
 from perennial.data.readers import read_batch
 from perennial.data.tables import Batch, Table
@@ -55,7 +55,7 @@ def rows_that_came(store: Store, spec: DatasetSpec, table: Table, batch: Batch) 
     if file is None:
         raise BatchRefused(
             f"rows of it came again in {batch.label}, and that file is no longer in the landing zone, from which they would be taken. "
-            f"Put the same file into {store.uri(f'landing/{spec.name}')}/, under the name {batch.name}, and try again."
+            f"Put the same file into {store.uri(folder(spec.name))}/, under the name {batch.name}, and try again."
         )
     with tempfile.TemporaryDirectory(prefix="perennial-again-") as scratch:
         path = Path(scratch) / Path(file.name).name

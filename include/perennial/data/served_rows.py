@@ -29,7 +29,7 @@ from perennial.clock import zone
 from perennial.data.added_columns import table_schema
 from perennial.data.commits import commit_info, missing
 from perennial.data.hashes import digest_of
-from perennial.data.merging import BATCH
+from perennial.data.merging import BATCH, without
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged
 from perennial.served_tables import INPUT, outcomes_name, predictions_name
@@ -111,8 +111,7 @@ class KnownOutcomes:
         """The newest outcome of each prediction by the moment, `prediction_id` and `outcome`; read once."""
         if not self.version:
             return pa.table({"prediction_id": pa.array([], pa.string()), "outcome": pa.array([], pa.float64())})
-        by_then = pc.field("time") <= pa.scalar(self.known_by, pa.timestamp("us", "UTC"))
-        return newest_outcomes(Table(self.own.store, outcomes_name(self.model)).scan(_NEWEST_OUTCOMES, by_then, self.version))
+        return newest_outcomes(Table(self.own.store, outcomes_name(self.model)).scan(_NEWEST_OUTCOMES, self._told_by_then, self.version))
 
     def refuse_gone(self) -> None:
         """Raises StoredDataDamaged where a table has no such version any more."""
@@ -139,7 +138,7 @@ class KnownOutcomes:
         served = self._served(own.schema)
         if key:
             known, waiting = served.filter(served[OUTCOME].is_valid()), served.filter(served[OUTCOME].is_null())
-            own, served = _without(own, known, key), pa.concat_tables([known, _without(waiting, self._own_keys, key)])
+            own, served = without(own, known, key), pa.concat_tables([known, without(waiting, self._own_keys, key)])
         if where is not None:
             served = served.filter(where)
         for name, kind in _ADDED.items():
@@ -150,8 +149,7 @@ class KnownOutcomes:
         """Days from the end of a prediction's day until its outcome was first known, for that share of the outcomes that are known."""
         if not self.version:
             return 0
-        by_then = pc.field("time") <= pa.scalar(self.known_by, pa.timestamp("us", "UTC"))
-        told = Table(self.own.store, outcomes_name(self.model)).scan(["prediction_id", "time"], by_then, self.version)
+        told = Table(self.own.store, outcomes_name(self.model)).scan(["prediction_id", "time"], self._told_by_then, self.version)
         first = told.group_by("prediction_id").aggregate([("time", "min")])
         schema = table_schema(self.own.dataset)
         served = self._served(pa.schema([schema.field(name) for name in dict.fromkeys((self.own.dataset.time_column, *self._key))]))
@@ -164,6 +162,11 @@ class KnownOutcomes:
 
     def _digest(self, name: str, version: int) -> str:
         return digest_of(Table(self.own.store, name).hashes(version).files.values()) if version else ""
+
+    @property
+    def _told_by_then(self) -> pc.Expression:
+        """Which outcomes were told by the moment."""
+        return pc.field("time") <= pa.scalar(self.known_by, pa.timestamp("us", "UTC"))
 
     @property
     def _key(self) -> tuple[str, ...]:
@@ -249,12 +252,6 @@ def prediction_id(model: str, key: Iterable[object]) -> str:
     """The id under which `perennial traffic` asks for the prediction of a row; an outcome that is known by the row's key finds it again."""
     values = [value.replace(microsecond=0).isoformat() if isinstance(value, datetime) else str(value) for value in key]
     return hashlib.sha256("|".join([model, *values]).encode()).hexdigest()[:24]
-
-
-def _without(rows: pa.Table, others: pa.Table, key: list[str]) -> pa.Table:
-    """The rows whose key the others do not have, in their order."""
-    numbered = rows.select(key).append_column(_PLACE, pa.array(np.arange(rows.num_rows)))
-    return rows.take(numbered.join(others.select(key), key, join_type="left anti")[_PLACE].sort())
 
 
 def _made(table: Table, version: int) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +67,9 @@ def _of_state(state: State, column: str) -> dict[str, int] | None:
         if layout.hashed:
             return None
         counts = dict(zip(layout.categories, counted.cells.tolist(), strict=False)) | counted.unseen
-        whole = counted.cells.sum()
     else:
         counts = {str(int(value)): int(n) for value, n in zip(layout.values, counted.exact.tolist(), strict=False)}
-        whole = counted.cells.sum()
-    if sum(counts.values()) != whole:  # of some rows the names were not kept
+    if sum(counts.values()) != counted.cells.sum():  # of some rows the names were not kept
         return None
     return {name: n for name, n in {**counts, MISSING: counted.nulls}.items() if n}
 
@@ -87,11 +86,10 @@ def _of_table(table: Any, columns: list[str]) -> dict[str, GroupCounts]:
 
 
 def _added(counts: list[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
+    total = Counter[str]()
     for batch in counts:
-        for name, n in batch.items():
-            total[name] = total.get(name, 0) + n
-    return total
+        total.update(batch)
+    return dict(total)
 
 
 def groups_of_snapshot(
