@@ -43,34 +43,31 @@ _PACKAGE = Path(perennial.__file__).parent
 _LOCK = _PACKAGE.parent / "images" / "workload" / "requirements.txt"
 
 
-class LabelsUsed(BaseModel):
-    """The labels of a training whose model has a label feed."""
+class LaterLabels(BaseModel):
+    """Labels of a training that came after their rows: from which table, and up to when."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    feed: LabelSpec = Field(description="The label feed, as the spec had it.")
-    snapshot: int = Field(description="Version of the feed's table.")
-    digest: str = Field(description="Identity of that version's content.")
-    rows_digest: str = Field(description="Identity of the content of the snapshot's rows, without labels.")
-    known_by: datetime = Field(description="The moment: labels that became known later did not count.")
+    snapshot: int = Field(description="Version of the table that they came from; 0 if it was not there.")
+    digest: str = Field(description="Identity of that version's content; empty if there was none.")
+    rows_digest: str = Field(description="Identity of the content of the dataset's rows, without labels.")
+    known_by: datetime = Field(description="The moment: what became known later did not count.")
     delay_days: float = Field(description="Labels of rows that were younger at that moment did not count.")
     newest_day: date | None = Field(description="Newest day of event time that had a label; none if no row had one.")
 
 
-class OutcomesUsed(BaseModel):
-    """The predictions and their outcomes that a training learned from."""
+class LabelsUsed(LaterLabels):
+    """The labels of a training whose model has a label feed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    feed: LabelSpec = Field(description="The label feed, as the spec had it.")
+
+
+class OutcomesUsed(LaterLabels):
+    """The predictions and their outcomes that a training learned from. The moment is UTC."""
 
     predictions: int = Field(description="Version of the table of predictions; 0 if there were none.")
     predictions_digest: str = Field(description="Identity of that version's content; empty if there were none.")
-    snapshot: int = Field(description="Version of the table of outcomes; 0 if there were none.")
-    digest: str = Field(description="Identity of that version's content; empty if there were none.")
-    rows_digest: str = Field(description="Identity of the content of the dataset's rows.")
-    known_by: datetime = Field(description="The moment, UTC: outcomes of a later time did not count.")
-    delay_days: float = Field(description="Outcomes of predictions that were younger at that moment did not count.")
     since: date | None = Field(description="First day whose rows were predictions; if none, the key told them from the dataset's rows.")
-    newest_day: date | None = Field(description="Newest day of event time that had a label; none if no row had one.")
 
 
 class Manifest(BaseModel):
