@@ -41,6 +41,8 @@ def lines(head: str, row: str) -> str:
             ["no one form of days fits all its values, such as '2024-03-28', '07.03.2024' and '09/03/2024': write one form, or declare"]),
         (lines("id,price,weight", '{i},"${i},500.50",{i}.5 kg'), {"price": "string", "weight": "string"},
             ["price is text, since '$1,500.50' is a number with a unit: write the number alone", "weight is text, since '1.5 kg'"]),
+        (lines("id,weight_net,weight", "{i},{i}.2 kg,{i}.5 kg"), {"weight": "string"},
+            ["weight_net is text, since '1.2 kg'", "weight is text, since '1.5 kg'"]),
         (lines("id;km;am", "{i};{i},5;{two}.03.2024") + "x;unbekannt;k. A.\ny;unbekannt;k. A.\n" + "z;1,5;01.03.2024\n" * 12,
             {"km": "float", "am": "timestamp"}, ['nulls=("unbekannt", "k. A.")', "km holds numbers but for 'unbekannt' (2 rows), taken"]),
         (lines("id,km,farbe", "{i},{i}.5,rot") + "x,offen,n/a\n", {"km": "string", "farbe": "string"},
@@ -48,7 +50,7 @@ def lines(head: str, row: str) -> str:
              "farbe has 'n/a' in 1 row, as a value like any other: where it means missing, write files=FileForm(nulls=(\"n/a\",))"]),
     ],
     ids=["German orders", "sensor log", "survey", "wide", "months", "odd names", "Y and N", "three date forms",
-         "units", "words between numbers", "a word"],
+         "units", "a name in another", "words between numbers", "a word"],
 )  # fmt: skip
 def test_a_foreign_file_becomes_a_dataset_and_what_is_open_is_said(
     tmp_path: Path, text: str, types: dict[str, str], words: list[str]
