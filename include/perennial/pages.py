@@ -43,7 +43,7 @@ border-radius:3px}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem;align-items:start}figure{margin:0;\
 padding:.8rem;border:1px solid var(--line);border-radius:6px;break-inside:avoid}
 figcaption{margin-bottom:.5rem}.mark{font-weight:600;color:var(--warn)}.mark.bad{color:var(--bad)}
-svg{display:block;width:100%;max-width:32rem;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--ink)}\
+svg[role=img]{display:block;width:100%;max-width:32rem;height:auto}svg[role=img] text{font:11px system-ui,sans-serif;fill:var(--ink)}\
 svg .soft{fill:var(--quiet)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}caption{text-align:left;\
 color:var(--quiet);font-size:.875rem;padding-bottom:.3rem}
