@@ -26,6 +26,14 @@
         if (event.data?.link) window.location.assign(event.data.link);
       });
     }
+    const axis = (one) => ({
+      ...one,
+      nameTextStyle: { color: quiet, ...one.nameTextStyle },
+      axisLabel: { color: quiet, hideOverlap: true, ...one.axisLabel },
+      axisLine: { lineStyle: { color: quiet }, ...one.axisLine },
+      splitLine: { lineStyle: { color: coloured("var(--line)") }, ...one.splitLine },
+    });
+    const axes = (given) => (Array.isArray(given) ? given.map(axis) : given && axis(given));
     picture.setOption(
       {
         animation: !calm,
@@ -33,7 +41,9 @@
         backgroundColor: "transparent",
         textStyle: { color: ink, fontFamily: "inherit" },
         ...option,
-        legend: option.legend && { textStyle: { color: ink }, ...option.legend },
+        xAxis: axes(option.xAxis),
+        yAxis: axes(option.yAxis),
+        legend: option.legend && { top: 0, right: 0, textStyle: { color: ink }, ...option.legend },
         tooltip: {
           renderMode: "richText", // no text of a person becomes markup
           confine: true,
