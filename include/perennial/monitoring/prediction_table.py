@@ -28,7 +28,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -201,7 +201,7 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
 
 
 def collect(store: Store, prefix: str, table: Table, read: Read) -> Collected:
-    """Take every segment directly below a prefix into a table, then remove it.
+    """Take every segment that is directly below a prefix into a table, then remove it; one that comes meanwhile is left to the next call.
 
     Args:
         store: where the segments are.
@@ -210,11 +210,12 @@ def collect(store: Store, prefix: str, table: Table, read: Read) -> Collected:
         read: gives the rows of files, and those of their lines that are damaged.
     """
     total = Collected()
+    there = frozenset(name for name, _ in _segments(store, prefix))  # of servers that write faster than is read a call would never end
     number, segments = _last_batch(store, prefix)
     while True:
         if segments:
             total += _finish(store, prefix, number, segments, table=table, read=read)
-        segments = _waiting(store, prefix)
+        segments = _waiting(store, prefix, there)
         if not segments:
             return total
         number += 1
@@ -234,14 +235,22 @@ def _last_batch(store: Store, prefix: str) -> tuple[int, list[str]]:
     return int(Path(keys[-1]).stem), segments
 
 
-def _waiting(store: Store, prefix: str) -> list[str]:
-    names, size = [], 0
+def _segments(store: Store, prefix: str) -> Iterator[tuple[str, int]]:
+    """Names and sizes, bytes."""
     for stored in store.list(prefix):
         name = stored.key.removeprefix(f"{prefix}/")
         if SEGMENT.fullmatch(name):
+            yield name, stored.size
+
+
+def _waiting(store: Store, prefix: str, there: Collection[str]) -> list[str]:
+    """The first of some segments, as many as make a batch, that no other collector has taken."""
+    names, total = [], 0
+    for name, size in _segments(store, prefix):
+        if name in there:
             names.append(name)
-            size += stored.size
-            if size >= MAX_BATCH_BYTES or len(names) >= MAX_BATCH_SEGMENTS:
+            total += size
+            if total >= MAX_BATCH_BYTES or len(names) >= MAX_BATCH_SEGMENTS:
                 break
     return names
 

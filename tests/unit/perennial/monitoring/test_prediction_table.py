@@ -334,6 +334,21 @@ def test_many_collectors_at_once_double_nothing(store):
     assert ids(store) == [f"s{i:03d}-0" for i in range(30)]
 
 
+def test_servers_that_write_faster_than_is_read_do_not_hold_a_call(store):
+    """SE-13: What comes in while a call reads is left to the next one: a release under heavy traffic still gets its look."""
+
+    class Busy(Table):
+        def append(self, *args, **more):
+            logged(store, f"s{self.version() or 0:03d}", a_line(f"s{self.version() or 0:03d}-0"))
+            assert (self.version() or 0) < 5, "the call goes on for as long as servers write"
+            return super().append(*args, **more)
+
+    logged(store, "a", a_line("x-0"))
+    logged(store, "b", a_line("y-0"))
+    assert collect_predictions(store, MODEL, DATASET, Busy(store, "delays_predictions")) == Collected(segments=2, rows=2)
+    assert collected(store) == Collected(segments=1, rows=1)
+
+
 def test_a_lost_segment_does_not_stop_the_others(store, caplog):
     """SE-13: A segment that someone removed after its batch was written down is said to be gone; the rest goes in."""
     store.put_if_absent("predictions/delays/batches/00000001.json", json.dumps({"segments": ["a.jsonl", "b.jsonl"]}).encode())
