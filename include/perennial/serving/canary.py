@@ -290,6 +290,22 @@ def average(logs: Sequence[float], weights: Sequence[float] | None = None) -> fl
     return math.fsum(weight * math.exp(min(log, LARGEST)) for weight, log in zip(weights, logs, strict=True))
 
 
+def log_average(logs: Sequence[float], weights: Sequence[float] | None = None) -> float:
+    """Decimal logarithm of `average`, of likelihood ratios however large or small."""
+    weights = weights or [1 / (len(logs) or 1)] * len(logs)
+    most = max(logs, default=0.0)
+    whole = math.fsum(weight * math.exp(log - most) for weight, log in zip(weights, logs, strict=True)) if logs else 1.0
+    return (most + math.log(whole)) / math.log(10)
+
+
+def within_limits(evidence: Evidence) -> tuple[float, float | None]:
+    """Evidence that the candidate's error rate is within limits, in decimal logarithms: beside the champion's, and by itself.
+
+    The latter is None once errors are frequent enough to compare.
+    """
+    return log_average(evidence.not_worse), log_average(evidence.rare, RARE_WEIGHTS) if _few_errors(evidence) else None
+
+
 def _tallied(tally: Tally, counts: Counts, signal: Signal) -> Tally:
     against = tally.against or (0.0,) * len(signal.ratios)
     if counts.candidate_requests and counts.champion_requests:

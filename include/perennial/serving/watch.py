@@ -11,7 +11,7 @@ loses a request nor counts one twice: the next look goes on from the counters th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -48,6 +48,10 @@ class Watch(BaseModel):
     )
     edge_ms: float | None = Field(
         default=None, description="Slower than this is slow. Read from the champion's past, before the requests that it judges."
+    )
+    latency_ms: dict[int, tuple[tuple[float | None, int], ...]] = Field(
+        default_factory=dict,
+        description="How long requests of both took since it began to count: (upper bound in ms, requests), without empty buckets.",
     )
     evidence: canary.Evidence = Field(default=canary.Evidence(), description="What the counters say.")
 
@@ -126,7 +130,13 @@ class Watch(BaseModel):
             self.evidence, counts, SHADOW_SHARE if weight is None else weight, release, healthy=arms.get(self.candidate, Arm()).healthy
         )
         edge = self.edge_ms if self.edge_ms is not None else canary.latency_edge(arms.get(self.champion, Arm()))
-        return self.model_copy(update={"evidence": evidence, "counters": _plain(arms), "labelled": labelled, "edge_ms": edge})
+        latency = {
+            number: _with_latency(self.latency_ms.get(number, ()), shown)
+            for number, shown in ((self.candidate, candidate), (self.champion, champion))
+        }
+        return self.model_copy(
+            update={"evidence": evidence, "counters": _plain(arms), "labelled": labelled, "edge_ms": edge, "latency_ms": latency}
+        )
 
     def _newly_labelled(self, version: int, labelled: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
         now, before = labelled.get(version, (0, 0)), self.labelled.get(version, (0, 0))
@@ -135,6 +145,16 @@ class Watch(BaseModel):
 
 def _key(model: str, candidate: int) -> str:
     return f"releases/{model}/{candidate}.json"
+
+
+def _with_latency(before: Sequence[tuple[float | None, int]], shown: Arm) -> tuple[tuple[float | None, int], ...]:
+    """The buckets with the requests of an increment added, each in the lowest bucket that holds it; infinity is None, as in JSON."""
+    counts = {math.inf if bound is None else bound: count for bound, count in before}
+    lower = 0
+    for bound, cumulative in shown.latency_ms:
+        counts[bound] = counts.get(bound, 0) + max(0, cumulative - lower)
+        lower = max(lower, cumulative)
+    return tuple((bound if math.isfinite(bound) else None, count) for bound, count in sorted(counts.items()) if count)
 
 
 def _plain(arms: Mapping[int, Arm]) -> dict[int, dict[str, Any]]:

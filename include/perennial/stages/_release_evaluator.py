@@ -11,6 +11,7 @@ from dataclasses import replace
 from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Entry, Ledger
+from perennial.lineage.release_record import begin_record, keep_look
 from perennial.registry.model_registry import ModelRegistry, give_roles, withdraw_candidate
 from perennial.results import ReleaseResult
 from perennial.serving import traffic
@@ -20,6 +21,7 @@ from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._release_plan import Failure
+from perennial.stages._release_record import plan_of
 from perennial.stages._release_steps import (
     Apply,
     Ask,
@@ -96,8 +98,8 @@ class Evaluator:
                 self._follow(self._entry(of))
             case BeginWatch(candidate, champion):
                 Watch.begin(candidate, champion, self.backend.observe(self.spec)).keep(self.store, self.name)
-            case KeepWatch(watch):
-                watch.keep(self.store, self.name)
+            case KeepWatch():
+                self._keep(step)
             case CheckGateway():
                 self.backend.observe(self.spec)
             case EndIncidents(reason):
@@ -145,6 +147,18 @@ class Evaluator:
             after_seq=step.after,
             now=step.time,
         )
+
+        if change.kind == "started":
+            plan = plan_of(self.spec.release, change.version, change.champion)
+            begin_record(self.store, self.name, self._written.seq, plan, self._written.time)
+
+    def _keep(self, step: KeepWatch) -> None:
+        watch = step.watch
+        watch.keep(self.store, self.name)
+        began = next((entry.seq for entry in self.ledger.newest_first() if entry.kind == "started"), None)
+        if began is not None:
+            plan = plan_of(self.spec.release, watch.candidate, watch.champion, watch.edge_ms)
+            keep_look(self.store, self.name, began, plan, step.look)
 
     def _apply(self, entry: Entry) -> None:
         if (route := route_of(entry)) is None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from perennial.errors import Fault, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.lineage.ledger import AGAINST, RETIRED, Entry, retired_words
+from perennial.lineage.release_record import Look
 from perennial.monitoring.answers import WrongAnswers
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Version
 from perennial.results import ReleaseResult
@@ -22,6 +23,7 @@ from perennial.serving import canary
 from perennial.serving.route import WHOLE, Arm, Route
 from perennial.serving.watch import Watch
 from perennial.specs import ModelSpec, ReleaseSpec
+from perennial.stages._release_record import look_of
 from perennial.stages._release_steps import (
     Apply,
     AskCounts,
@@ -489,6 +491,7 @@ class _Judged:
 
     watch: Watch
     decision: canary.Decision
+    look: Look
     numbers: dict[str, Any] = field(default_factory=dict)
     step: int = 0  # percent that the candidate has
     following: int = 100  # percent of the step after that
@@ -506,7 +509,8 @@ def _judged(known: Known, last: Entry, counts: Counts) -> _Judged:
     seconds = (counts.now - watch.since).total_seconds() if watch.since else 0.0
     decision = canary.decide(watch.evidence, release, seconds, last_step=following == 100)
     numbers = {**decision.numbers, **({} if watch.edge_ms is None else {"slow_above_ms": watch.edge_ms})}
-    return _Judged(watch, decision, numbers, step, following)
+    look = look_of(watch, decision, counts.now, weight, last_step=following == 100)
+    return _Judged(watch, decision, look, numbers, step, following)
 
 
 def _judge(known: Known, last: Entry, counts: Counts, promoted_by: str) -> list[Step]:
@@ -518,7 +522,7 @@ def _judge(known: Known, last: Entry, counts: Counts, promoted_by: str) -> list[
     decision, numbers, spec = judged.decision, judged.numbers, known.spec
     whose = f"{last.version} of {known.name}"
     goes_on = bool(promoted_by) or decision.action in ("promote", "advance")
-    kept: list[Step] = [KeepWatch(judged.watch), *([BringUp(last.version, last)] if goes_on else [])]
+    kept: list[Step] = [KeepWatch(judged.watch, judged.look), *([BringUp(last.version, last)] if goes_on else [])]
     if decision.action == "roll_back":
         return [*kept, *_end_badly(known, last, decision.sentence, PERENNIAL, numbers)]
     if last.kind == "paused" and not promoted_by:

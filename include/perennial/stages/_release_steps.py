@@ -13,6 +13,7 @@ from typing import Any
 
 from perennial.errors import PerennialError
 from perennial.lineage.ledger import UNDER_WAY, Entry, Kind
+from perennial.lineage.release_record import Look
 from perennial.results import ReleaseResult
 from perennial.serving.route import WHOLE
 from perennial.serving.watch import Watch
@@ -148,9 +149,10 @@ class BeginWatch(Step):
 
 @dataclass(frozen=True)
 class KeepWatch(Step):
-    """Write the working file of a release: evidence and counters together."""
+    """Write the working file of a release, evidence and counters together; then record what this look showed."""
 
     watch: Watch
+    look: Look
 
     @property
     def sentence(self) -> str:

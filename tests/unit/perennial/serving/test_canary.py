@@ -615,3 +615,25 @@ def test_how_many_requests_show_an_error_rate_below_its_limit(settings, requests
     for count in (requests - 1, requests):
         evidence = [canary._rarity(Counts(candidate_requests=count), share, release.max_error_rate) for share in canary.RARE]
         assert (average(evidence, canary.RARE_WEIGHTS) >= 1 / release.promotion_alpha) == (count == requests)
+
+
+@pytest.mark.parametrize(
+    ("logs", "weights", "mean"),
+    [((), None, 1.0), ((0.0, 0.0), None, 1.0), ((math.log(4), math.log(2)), None, 3.0), ((math.log(4), 0.0), (0.25, 0.75), 1.75)],
+)
+def test_evidence_as_a_decimal_logarithm(logs, weights, mean):
+    """SE-06: the same as the mean of the likelihood ratios, of those too that are beyond what a number holds."""
+    assert canary.log_average(logs, weights) == pytest.approx(math.log10(average(logs, weights))) == pytest.approx(math.log10(mean))
+    if logs:
+        beyond = [log + 5000.0 for log in logs]
+        assert canary.log_average(beyond, weights) == pytest.approx(math.log10(mean) + 5000 / math.log(10))
+
+
+def test_evidence_within_limits_is_told_as_it_is_judged():
+    """SE-06: beside the champion's rate, and by itself as long as errors are too rare to compare."""
+    seen = {"errors": Counts(400, 0, 400, 9)}
+    evidence = add(Evidence(), seen, 0.5, RELEASE)
+    beside, alone = canary.within_limits(evidence)
+    assert beside == pytest.approx(math.log10(average(evidence.not_worse)))
+    assert alone == pytest.approx(math.log10(average(evidence.rare, canary.RARE_WEIGHTS)))
+    assert canary.within_limits(add(evidence, {"errors": Counts(1, 0, 1, 1)}, 0.5, RELEASE))[1] is None

@@ -4,7 +4,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from perennial.serving.route import Arm
 from perennial.serving.watch import OUTCOMES_SECONDS, Watch
+from perennial.specs import ReleaseSpec
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 WRONG = {1: (300, 75), 2: (100, 30)}
@@ -43,3 +45,16 @@ def test_a_regressions_first_outcomes_tell_what_is_usual():
     second, evidence = first.counted("b", NOW, later, 1.5, "regression")
     assert evidence == later
     assert second.labelled == WRONG  # so that `seen` counts ten answers each, one and nine of them wrong
+
+
+def test_latency_of_both_is_counted_from_the_beginning():
+    """SE-09: by bucket, without those of before; what a restart set to zero goes on, and the file reads back."""
+
+    def arm(*cumulative):
+        return Arm(cumulative[-1], 0, tuple(zip((5.0, 25.0, float("inf")), cumulative, strict=True)))
+
+    watch = Watch.begin(2, 1, {1: arm(100, 150, 160), 2: arm(0, 0, 0)})
+    watch = watch.seen({1: arm(110, 165, 176), 2: arm(4, 4, 5)}, 0.05, ReleaseSpec())
+    watch = watch.seen({1: arm(1, 3, 3), 2: arm(4, 6, 8)}, 0.05, ReleaseSpec())
+    assert watch.latency_ms == {1: ((5.0, 11), (25.0, 7), (None, 1)), 2: ((5.0, 4), (25.0, 2), (None, 2))}
+    assert Watch.model_validate_json(watch.model_dump_json()) == watch
