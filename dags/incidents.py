@@ -1,7 +1,8 @@
 """Asks a person for a verdict on an incident of {title}: real, a false alarm, or known.
 
 **When.** An incident opens that needs attention. Each incident has its own run, so none waits for another. Trigger it by hand for any
-incident, even one that has a verdict already.
+incident, even one that has a verdict already; a run that is started with a verdict, such as by the buttons on the page *Incidents*, asks
+nobody and records it.
 
 **What it does.** `ask_verdict` shows what was seen and waits for an answer as long as it takes. It holds no worker or other slot and never
 times out; an incident that ends meanwhile can still be judged.
@@ -21,11 +22,11 @@ from __future__ import annotations
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable
 
 from perennial import discovery
-from perennial.specs import ModelSpec
+from perennial.specs import VERDICTS, ModelSpec
 from perennial_airflow import assets
 from perennial_airflow.dag_defaults import dag_defaults
 from perennial_airflow.operators.ask_verdict import AskVerdict
-from perennial_airflow.stage_task import result_of, stage_task
+from perennial_airflow.stage_task import STARTED_BY, param, result_of, stage_task
 
 PARAMS = {
     "incident": Param(
@@ -34,6 +35,16 @@ PARAMS = {
         maxLength=100,
         title="Incident",
         description="Id or number of the incident to judge; if empty, the one that triggered the run.",
+    ),
+    "verdict": Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *VERDICTS],
+        title="Verdict",
+        description="What it was. The run records it at once and asks nobody; name the incident then.",
+    ),
+    "reason": Param(
+        None, type=["null", "string"], maxLength=500, title="Reason", description="With a verdict: why; kept with the incident."
     ),
 }
 MOST_WAITING = 1000  # runs that wait for people hold nothing
@@ -46,7 +57,15 @@ def incidents(spec: ModelSpec) -> DAG:
     schedule = PartitionedAssetTimetable(assets=assets.incident(spec))
     defaults = {**dag_defaults(spec, "incidents", __doc__), "max_active_runs": MOST_WAITING}
     with DAG(schedule=schedule, params=PARAMS, **defaults) as dag:
-        ask_verdict = AskVerdict(task_id="ask_verdict", model=spec.name, incident=INCIDENT, again=BY_HAND)
+        ask_verdict = AskVerdict(
+            task_id="ask_verdict",
+            model=spec.name,
+            incident=INCIDENT,
+            again=BY_HAND,
+            verdict=param("verdict"),
+            by=STARTED_BY,
+            note=param("reason"),
+        )
         record_verdict = stage_task(
             "incident",
             spec,

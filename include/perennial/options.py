@@ -14,7 +14,7 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from perennial.specs import VERDICTS
+from perennial.specs import INCIDENT_KINDS, VERDICTS
 
 
 @dataclass(frozen=True)
@@ -361,14 +361,20 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "show": (
         "show what the console shows: the list of models, or one model's page",
         (
-            Option("what", "what to show", required=True, choices=("models", "model")),
-            Option("name", "name of the model, where one is shown; the only one if absent"),
+            Option("what", "what to show", required=True, choices=("models", "model", "incidents")),
+            Option("name", "name of the model, where one is shown; the only one if absent, and all of them for incidents"),
             Option("--json", "print it as JSON, for programs", bool),
         ),
     ),
     "incidents": (
         "list incidents with their verdicts, and the number of alarms a month",
-        (Option("--model", "name of the model; all if absent"),),
+        (
+            Option("--model", "name of the model; all if absent"),
+            Option("--state", "only those that are open, or over", choices=("open", "over")),
+            Option("--kind", "only those of one kind", choices=INCIDENT_KINDS),
+            Option("--unjudged", "only alarms on which nobody has given a verdict", bool),
+            Option("--page", "which fifty, from the newest on", count, default=1),
+        ),
     ),
     "retire": (
         "take a model out of service for good: it no longer serves, and nothing is trained or released automatically",

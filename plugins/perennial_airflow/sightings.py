@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import JsonValue
 
 from perennial.discovery import Broken
-from perennial.incidents.incidents import REFUSED_FILES, Incidents, Kind, Severity, named
+from perennial.incidents.incidents import REFUSED_FILES, Incidents, named
+from perennial.incidents.kinds import Kind, Severity
 
 NO_FOLDER = "no folder"  # key of the incident that a model serves although its folder is gone
 

@@ -2,6 +2,7 @@
 
 $ perennial show models
 $ perennial show model digits
+$ perennial show incidents
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from perennial import discovery
-from perennial.commands import _show_model, _show_models
+from perennial.commands import _show_incidents, _show_model, _show_models
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.lineage.ledger import known_models
 from perennial.results import on_terminal
@@ -21,6 +22,7 @@ from perennial.views.view import View
 # Of each view: how it is made of the store and the other arguments, and its lines.
 OF_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"models": _show_models.show}
 OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {"model": _show_model.show}
+OF_ONE_OR_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"incidents": _show_incidents.show}
 
 
 def run(settings: Settings, store: Store, *, what: str, name: str | None = None, json: bool = False, **options: Any) -> int:
@@ -32,6 +34,8 @@ def run(settings: Settings, store: Store, *, what: str, name: str | None = None,
     del settings
     if what in OF_ALL:
         view, lines = OF_ALL[what](store, **options)
+    elif what in OF_ONE_OR_ALL:
+        view, lines = OF_ONE_OR_ALL[what](store, name, **options)
     else:
         view, lines = OF_ONE[what](store, name or _only_model(store, what), **options)
     print(view.model_dump_json(indent=1) if json else on_terminal("\n".join(lines)))

@@ -25,22 +25,21 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from perennial.errors import UnknownName
 from perennial.incidents import event_log
+from perennial.incidents.kinds import SEVERITIES, Kind, Severity
+from perennial.incidents.listing import Listing, Notes, lines_of, listing_of
 from perennial.specs import Verdict
 from perennial.store import Store
 
 log = logging.getLogger("perennial.incidents")
 
-Kind = Literal["drift", "performance", "data quality", "anomaly", "service", "release", "pipeline", "spec"]
-Severity = Literal["info", "warning", "critical"]
 News = Literal["opened", "resolved"]
 
-SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 REFUSED_FILES = "refused files"  # key of the incident that files lie in quarantine: their rows are in no table
 RATE_DAYS = 90
 MONTH_DAYS = 30.4375
@@ -184,14 +183,17 @@ class Incidents:
         self.store, self.model = store, model
         self._log = event_log.EventLog(store, f"incidents/{model}", Event, f"The incidents of {model}")
         self._note = f"views/incidents/{model}.json"
+        self._notes = Notes(store, model)
         self._known: dict[str, Incident] = {}
         self._applied = 0  # events of the log
+        self._changed: set[int] = set()  # places of incidents that a list may show otherwise than this writer noted
 
     def all(self) -> list[Incident]:
         """Every incident, oldest first."""
         events = self._log.events()
         for event in events[self._applied :]:
             self._known[event.id] = _after(self._known.get(event.id), event)
+            self._changed.add(_number(event.id) - 1)
         self._applied = len(events)
         return list(self._known.values())
 
@@ -199,11 +201,34 @@ class Incidents:
         """The open incidents and their count, from the note that the last writer left; all events are read only if it is old or gone."""
         try:
             noted = Summary.model_validate_json(self.store.read(self._note))
-            if not self._log.is_longer_than(noted.events) and (noted.events == 0 or self._log.is_longer_than(noted.events - 1)):
+            if self._is_of_now(noted.events):
                 return noted
         except (KeyError, ValidationError):  # from before it was noted, or from a later version of the platform
             log.debug("The incidents of %s are read anew: %s is not there or cannot be read.", self.model, self._note)
         return self._summed_up()
+
+    def listing(self) -> Listing:
+        """The incidents as lines of a list, from the notes of the last writer; all events are read only where those are old or gone."""
+        index = self._notes.index()
+        if index is None or not self._is_of_now(index.events):
+            every = self.all()
+            return listing_of(every, self._applied)
+        return Listing(index, lambda number: self._notes.block(number, index) or lines_of(self.all(), number))
+
+    def note_anew(self) -> None:
+        """Make the notes that are missing, old or damaged, such as those of a store from before there were any."""
+        index = self._notes.index()
+        if index is None or not self._is_of_now(index.events) or not self._notes.are_whole():
+            self._note_all(anew=True)
+
+    def _is_of_now(self, events: int) -> bool:
+        """Whether the log has as many events as that."""
+        return not self._log.is_longer_than(events) and (events == 0 or self._log.is_longer_than(events - 1))
+
+    def _note_all(self, *, anew: bool = False) -> None:
+        self.store.write(self._note, self._summed_up().model_dump_json().encode())
+        self._notes.keep(list(self._known.values()), self._applied, self._changed, anew=anew)
+        self._changed.clear()
 
     def _summed_up(self) -> Summary:
         every = self.all()
@@ -213,7 +238,7 @@ class Incidents:
         """Write an event, and note what is open then. Whoever is killed in between leaves an old note, which shows."""
         if not self._log.write(decide):
             return False
-        self.store.write(self._note, self._summed_up().model_dump_json().encode())
+        self._note_all()
         return True
 
     def get(self, id: str) -> Incident:
@@ -356,7 +381,23 @@ class Incidents:
         return alarm_rate(self.all(), now, days)
 
 
-def alarm_rate(incidents: Sequence[Incident], now: datetime, days: float = RATE_DAYS) -> AlarmRate:
+class Counted(Protocol):
+    """What the alarm rate asks of an incident."""
+
+    @property
+    def opened(self) -> datetime:
+        """When it opened."""
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether it counts."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What a person said it was."""
+
+
+def alarm_rate(incidents: Sequence[Counted], now: datetime, days: float = RATE_DAYS) -> AlarmRate:
     """Alarms in the days before `now`, and what people said of them.
 
     Args:

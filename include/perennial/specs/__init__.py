@@ -19,7 +19,18 @@ from perennial.specs.compute import ComputeSpec, Toleration
 from perennial.specs.datasets import LANDED, ROW, DatasetSpec, GroupSpec, OnKnownKey, Rows
 from perennial.specs.files import FALSE, TRUE, FileForm
 from perennial.specs.models import CALENDAR_SLICES, LabelSpec, ModelSpec, stand_in
-from perennial.specs.monitoring import VERDICTS, AnomalyDetector, Cause, DriftKind, EffectLimits, MonitoringSpec, RetrainSpec, Verdict
+from perennial.specs.monitoring import (
+    INCIDENT_KINDS,
+    VERDICTS,
+    AnomalyDetector,
+    Cause,
+    DriftKind,
+    EffectLimits,
+    IncidentKind,
+    MonitoringSpec,
+    RetrainSpec,
+    Verdict,
+)
 from perennial.specs.release import ReleaseSpec, ServingSpec
 from perennial.specs.training import CLASSIFIER_METRICS, METRICS, GateSpec, SplitSpec, TrainingSpec
 
@@ -30,6 +41,7 @@ __all__ = [
     "CRON_PART",
     "FALSE",
     "IMAGE_AXES",
+    "INCIDENT_KINDS",
     "LANDED",
     "METRICS",
     "MOST_PLACES",
@@ -51,6 +63,7 @@ __all__ = [
     "FileForm",
     "GateSpec",
     "GroupSpec",
+    "IncidentKind",
     "LabelSpec",
     "ModelSpec",
     "MonitoringSpec",

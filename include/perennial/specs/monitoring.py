@@ -12,6 +12,7 @@ Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "r
 
 
 Verdict = Literal["real", "false alarm", "known"]
+IncidentKind = Literal["drift", "performance", "data quality", "anomaly", "service", "release", "pipeline", "spec"]
 
 
 DriftKind = Literal["shift", "predictions", "nulls", "new category", "correlation", "joint"]
@@ -20,6 +21,7 @@ DriftKind = Literal["shift", "predictions", "nulls", "new category", "correlatio
 AnomalyDetector = Literal["univariate_sum", "univariate_max", "multivariate", "isolation_forest", "one_class_svm"]
 
 
+INCIDENT_KINDS: tuple[IncidentKind, ...] = get_args(IncidentKind)
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)  # what a person may make of an incident
 
 

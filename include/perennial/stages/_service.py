@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from perennial.incidents.incidents import Incidents, Severity
+from perennial.incidents.incidents import Incidents
+from perennial.incidents.kinds import Severity
 from perennial.lineage.ledger import Ledger
 from perennial.serving import caller
 from perennial.settings import Settings

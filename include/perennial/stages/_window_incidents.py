@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 
 from pydantic import JsonValue
 
-from perennial.incidents.incidents import Incidents, Kind, Severity
+from perennial.incidents.incidents import Incidents
+from perennial.incidents.kinds import Kind, Severity
 from perennial.monitoring.figures import Anomalies, Jump
 from perennial.monitoring.report.numbers import OpenIncident, WindowIncidents
 from perennial.monitoring.windows import Window

@@ -17,7 +17,8 @@ from pydantic import Field
 
 from perennial import discovery
 from perennial.errors import StoredDataDamaged
-from perennial.incidents.incidents import Incidents, Severity
+from perennial.incidents.incidents import Incidents
+from perennial.incidents.kinds import Severity
 from perennial.lineage.ledger import Entry, Kind, Ledger, known_models
 from perennial.lineage.registrations import Registration, registration
 from perennial.monitoring.report.timeline import WindowPoint, timeline

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from perennial import discovery
 from perennial.errors import PerennialError, StoredDataDamaged
-from perennial.incidents.incidents import SEVERITIES, Incident, Incidents, Severity
+from perennial.incidents.incidents import Incident, Incidents
+from perennial.incidents.kinds import SEVERITIES, Severity
 from perennial.lineage.ledger import RETIRED, Entry, Ledger, known_models, retired_words
 from perennial.lineage.registrations import Registration, newest_registration
 from perennial.lineage.trainings import last_training, verdict_key

@@ -16,10 +16,10 @@ from perennial import pages
 from perennial.errors import PerennialError, UnknownName
 from perennial.settings import Settings
 from perennial_airflow.console import charts
-from perennial_airflow.console.pages import model, models
+from perennial_airflow.console.pages import incidents, model, models
 from perennial_airflow.console.website import HERE, Site
 
-PAGES = (models, model)
+PAGES = (models, model, incidents)
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'self'"

@@ -58,11 +58,12 @@ def buttons(row: ModelRow, user: Any) -> list[Button]:
         ),
     )
     return [
-        Button(f"{name}_{dag}", text, question, asks_reason, broken or why or _right(f"{name}_{dag}", user))
+        Button(f"{name}_{dag}", text, question, asks_reason, broken or why or right(f"{name}_{dag}", user))
         for dag, text, question, asks_reason, why in wanted
     ]
 
 
-def _right(dag: str, user: Any) -> str:
+def right(dag: str, user: Any) -> str:
+    """Why a person cannot start a DAG; empty if the person can."""
     may = get_auth_manager().is_authorized_dag(method="POST", access_entity=DagAccessEntity.RUN, details=DagDetails(id=dag), user=user)
     return "" if may else f"You may not start {dag}: ask for the right to trigger it."

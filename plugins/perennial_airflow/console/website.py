@@ -23,6 +23,7 @@ from perennial_airflow.console.pictures import loss
 HERE = Path(__file__).parent
 TABS = {  # the pages of a model: the end of the address, and the name
     "": "Overview",
+    "incidents": "Incidents",
 }
 
 
@@ -42,7 +43,7 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(moment=words.moment, percent=words.percent, code=words.code)
+        self._templates.filters.update(moment=words.moment, percent=words.percent, code=words.code, lasting=words.lasting)
         self._templates.globals.update(
             prefix=PREFIX, bars=words.bars, chart=charts.chart, loss=loss, tabs=TABS, reports=settings.reports_url
         )

@@ -26,6 +26,16 @@ def percent(share: float) -> str:
     return f"{100 * share:g}\u00a0%"
 
 
+def lasting(seconds: float) -> str:
+    """A time span in its two largest units, such as `3 h 12 min`; a short one in seconds."""
+    if seconds < 60:
+        return f"{seconds:.3g}\u00a0s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    days, hours = divmod(hours, 24)
+    parts = [f"{count}\u00a0{unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if count]
+    return " ".join(parts[:2])
+
+
 def code(sentence: str) -> Markup:
     """A sentence, what stands between backticks as code."""
     return Markup(pages.code(sentence))  # noqa: S704 - it escapes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol
 
-from perennial.incidents.incidents import Severity
+from perennial.incidents.kinds import Severity
 from perennial_airflow.notifiers.notice import Notice
 
 

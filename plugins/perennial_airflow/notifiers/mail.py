@@ -10,7 +10,7 @@ from airflow.providers.smtp.hooks.smtp import SmtpHook
 from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 from airflow.sdk.exceptions import AirflowException
 
-from perennial.incidents.incidents import Severity
+from perennial.incidents.kinds import Severity
 from perennial_airflow.notifiers.channel import ChannelFailed, NoticeRefused, one_line
 from perennial_airflow.notifiers.notice import Notice
 

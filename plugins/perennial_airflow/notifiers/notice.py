@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from perennial.incidents.incidents import Incident, Kind, News
+from perennial.incidents.incidents import Incident, News
+from perennial.incidents.kinds import Kind
 
 RUNBOOK = "docs/runbook.md"
 SUBJECT_CHARACTERS = 140

@@ -17,7 +17,7 @@ from airflow.sdk import BaseHook, BaseNotifier
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from perennial.incidents.incidents import Severity
+from perennial.incidents.kinds import Severity
 from perennial_airflow.notifiers.channel import ChannelFailed, NoticeRefused, one_line
 from perennial_airflow.notifiers.notice import Notice
 

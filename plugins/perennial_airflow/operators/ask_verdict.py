@@ -34,21 +34,27 @@ class AskVerdict(AskPerson):
         model: name of the model.
         incident: id of the incident; templated.
         again: "True" if a person asked for it, so that it is asked although it was judged before; templated.
+        verdict: what the person who started the run says it was, so that nobody is asked; empty otherwise; templated.
+        by: who that is; templated.
+        note: their words; templated.
     """
 
     longest_sleep = timedelta(hours=6)  # many may wait, and nothing waits behind them
-    template_fields: Sequence[str] = ("incident", "again")  # not the body: an incident holds what callers sent
+    template_fields: Sequence[str] = ("incident", "again", "verdict", "by", "note")  # not the body: an incident holds what callers sent
 
-    def __init__(self, *, model: str, incident: str, again: str, **kwargs: Any) -> None:
-        note = Param("", type="string", maxLength=NOTE_CHARACTERS, title="Note", description="Why; kept with the incident.")
-        own = {"subject": f"What was it? An incident of {model}", "options": list(CHOICES), "params": {"note": note}}
+    def __init__(self, *, model: str, incident: str, again: str, verdict: str = "", by: str = "", note: str = "", **kwargs: Any) -> None:
+        words = Param("", type="string", maxLength=NOTE_CHARACTERS, title="Note", description="Why; kept with the incident.")
+        own = {"subject": f"What was it? An incident of {model}", "options": list(CHOICES), "params": {"note": words}}
         super().__init__(**{**kwargs, **own})  # the DAG's Params, which Airflow puts into kwargs, are no fields of the form
         self.model = model
         self.incident = incident
         self.again = again
+        self.verdict = verdict
+        self.by = by
+        self.note = note
 
     def execute(self, context: Context) -> object:
-        """Ask, unless the incident was judged or another run asks.
+        """Ask, unless the incident was judged, another run asks, or the run was started with a verdict, which is the answer then.
 
         Raises:
             TaskAwaitingInput: the task waits for the answer.
@@ -58,6 +64,8 @@ class AskVerdict(AskPerson):
         try:
             settings = Settings.from_environment()
             incidents = Incidents(open_store(settings.store), self.model)
+            if self.verdict:
+                return {"id": incidents.get(self.incident).id, "verdict": self.verdict, "by": self.by, "note": self.note}
             if self.again == "True":
                 incident = incidents.get(self.incident)
             else:

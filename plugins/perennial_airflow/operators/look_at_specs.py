@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class LookAtSpecs(BaseOperator):
     """Opens an incident for each broken dataset or model and for each model that serves without its folder; ends those that are over.
 
-    What is broken or gone has no DAG that could tell people, so it is told here.
+    What is broken or gone has no DAG that could tell people, so it is told here. Notes of incidents that are missing, such as those of a
+    store from before they were kept, are made on the way.
     """
 
     ui_color = "#fbe6e6"
@@ -49,6 +50,7 @@ class LookAtSpecs(BaseOperator):
                 incidents = Incidents(store, name)
                 for sighting in sightings:
                     sighting.note(incidents)
+                incidents.note_anew()
                 if name not in sound:  # those have a DAG that tells
                     failures += tell(
                         incidents, Named.model_construct(name=name, title=name, owner="perennial"), settings, set_up, now, self.log

@@ -443,6 +443,20 @@ def test_an_answer_needs_no_store(home, task_log):
     assert task.execute_complete({}, event) == {"id": "0001-drift", "verdict": "real", "by": "unknown", "note": ""}
 
 
+def test_a_run_that_was_started_with_a_verdict_asks_nobody(store, asked, task_log):
+    """MN-11: A button of the console says what it was, who said so and why: that is the answer, also about one that was judged before."""
+    found = Incidents(store, "lateness")
+    found.open("drift", "a", "warning", "A drifted.")
+    found.verdict("1", "real", "jo")
+    given = {"verdict": "false alarm", "by": "ada", "note": "A holiday."}
+    task = AskVerdict(task_id="ask_verdict", model="lateness", incident="1", again="True", **given)
+    assert set(given) <= set(task.template_fields)
+    assert task.execute({}) == {"id": "0001-drift", **given}
+    assert asked == {}
+    with pytest.raises(StageRefused, match="no incident '9'"):
+        AskVerdict(task_id="ask_verdict", model="lateness", incident="9", again="True", **given).execute({})
+
+
 def test_a_store_that_does_not_answer_asks_nobody(home, asked, task_log):
     """MN-11: One sentence, and tried again."""
     (home / "store").write_text("a file")
@@ -511,7 +525,7 @@ def test_columns_are_shown_as_code():
 
 def test_the_body_is_no_template():
     """SC-01: Airflow renders only what the DAG file says."""
-    assert tuple(AskVerdict.template_fields) == ("incident", "again")
+    assert tuple(AskVerdict.template_fields) == ("incident", "again", "verdict", "by", "note")
     assert not TellIncidents.template_fields
 
 

@@ -77,3 +77,11 @@ def test_a_model_that_serves_without_its_folder_is_an_incident(store, sent):
     assert _look()["wrong"] == []
     assert Incidents(store, "renamed").open_ones() == []
     assert sent == [("renamed", "0001-service", "opened"), ("renamed", "0001-service", "resolved")]
+
+
+def test_notes_that_a_store_lacks_are_made(store, sent):
+    """MN-09: A list of incidents reads notes; those of a store from before they were kept are there after the first look."""
+    Incidents(store, "lateness").open("drift", "a", "warning", "A drifted.")
+    store.delete("views/incidents/lateness/index.json")
+    _look()
+    assert store.exists("views/incidents/lateness/index.json")

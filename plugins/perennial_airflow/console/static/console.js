@@ -70,7 +70,8 @@
       press.preventDefault();
       yes.disabled = true;
       said.textContent = "Starting …";
-      const conf = button.dataset.asks && why.value.trim() ? { reason: why.value.trim() } : {};
+      const conf = JSON.parse(button.dataset.conf || "{}");
+      if (button.dataset.asks && why.value.trim()) conf.reason = why.value.trim();
       try {
         const answer = await fetch(`/api/v2/dags/${encodeURIComponent(button.dataset.dag)}/dagRuns`, {
           method: "POST",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from perennial import cli, discovery
@@ -9,6 +11,7 @@ from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.store import FolderStore
 from perennial.testing import small_model
+from perennial.views.incidents import IncidentsView
 
 
 @pytest.fixture
@@ -46,7 +49,45 @@ def test_incidents_are_listed(incidents, capsys):
     assert shown[1].endswith(": `carrier` drifted.")
     assert shown[2:5] == ["    over: Like before.", "    ada: false alarm, A holiday.", "    Report: http://r.test/w"]
     assert shown[5].endswith(" UTC, open: MLflow does not answer.")
-    assert shown[6:] == ["    not told on webhook: The webhook at hooks.test refuses alerts (404)."]
+    assert shown[6] == "    not told on webhook: The webhook at hooks.test refuses alerts (404)."
+    assert shown[7:] == [
+        "By kind:",
+        "  drift: 1, 0 open, 1.0 alarms a month, 1 of 1 judged were false",
+        "  service: 1, 1 open, 1.0 alarms a month",
+    ]
+
+
+def test_a_list_is_narrowed_and_is_what_show_shows(incidents, capsys):
+    """MN-11: By state, kind and what nobody has judged; `perennial show incidents` prints the same lines, or the view as JSON."""
+    for narrowed, there in (
+        (["--state", "open"], {"0002-service"}),
+        (["--state", "over"], {"0001-drift"}),
+        (["--kind", "service"], {"0002-service"}),
+        (["--unjudged"], {"0002-service"}),
+        (["--page", "7"], {"0001-drift", "0002-service"}),  # the last page there is
+    ):
+        assert cli.main(["incidents", "--model", "small_delays", *narrowed]) == 0
+        assert set(re.findall(r"^  (\d{4}-\w+)", capsys.readouterr().out, re.MULTILINE)) == there
+    shown = []
+    for command in (["incidents", "--model", "small_delays"], ["show", "incidents", "small_delays"]):
+        assert cli.main(command) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert cli.main(["show", "incidents", "--json"]) == 0
+    assert IncidentsView.model_validate_json(capsys.readouterr().out).count == 2
+
+
+def test_of_many_the_newest_fifty_are_printed(incidents, capsys):
+    """MN-11: And how to see the others."""
+    for number in range(49):
+        incidents.open("drift", f"x{number}", "info", "Seen.")
+    assert cli.main(["incidents", "--model", "small_delays"]) == 0
+    shown = capsys.readouterr().out
+    assert "0001-drift" not in shown
+    assert "  0002-service" in shown
+    assert "Page 1 of 2: 50 of 51 incidents. `perennial incidents --model small_delays --page N` shows another." in shown
+    assert cli.main(["incidents", "--page", "2"]) == 0
+    assert "  0001-drift" in capsys.readouterr().out
 
 
 def test_all_models_are_listed(incidents, capsys):
