@@ -1,8 +1,9 @@
-"""The library that draws the console's pictures, from the npm registry: pinned, checked, put beside Airflow.
+"""The libraries that run in a browser, from the npm registry: pinned, checked, put beside Airflow.
 
     $ python -m perennial.local.browser_library .perennial/venvs/airflow
 
-npm itself is not needed. Its configuration says which registry is asked: `npm_config_registry`, else `registry` of `~/.npmrc`.
+That is what draws the console's pictures; what tests use beside it stands in tests/requirements/browser.json. npm itself is not needed.
+Its configuration says which registry is asked: `npm_config_registry`, else `registry` of `~/.npmrc`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 LOCK = Path(__file__).with_name("browser_library.json")
 REGISTRY = "https://registry.npmjs.org/"
@@ -29,39 +31,46 @@ class LibraryUnavailable(Exception):
     """A sentence for a person."""
 
 
-def install(environment: Path, settings: Mapping[str, str]) -> None:
+def install(environment: Path, settings: Mapping[str, str], lock: Path = LOCK) -> None:
     """Put the pinned files into an environment's folder.
 
     Args:
         environment: the folder of the virtual environment.
         settings: environment variables.
+        lock: pins the packages, and names the files of each that are wanted.
 
     Raises:
         LibraryUnavailable: the registry does not answer, or what it answers is not what is pinned.
     """
-    lock = json.loads(LOCK.read_text())
-    address = f"{registry(settings)}{lock['package']}/-/{lock['package']}-{lock['version']}.tgz"
-    what = f"{lock['package']} {lock['version']}, which draws the console's pictures,"
+    folder = environment / PLACE
+    for package in json.loads(lock.read_text()):
+        archive = _fetched(package, registry(settings))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+            for member, name in package["files"].items():
+                content = members.extractfile(member)
+                assert content is not None  # the archive is the one that is pinned
+                (folder / name).write_bytes(content.read())
+
+
+def _fetched(package: dict[str, Any], asked: str) -> bytes:
+    """The archive of a package, as a registry gives it and as it is pinned."""
+    address = f"{asked}{package['package']}/-/{package['package']}-{package['version']}.tgz"
+    what = f"{package['package']} {package['version']}, which {package['use']},"
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - whose registry it is, the user says
-            archive = answer.read()
+            archive: bytes = answer.read()
     except (OSError, ValueError) as error:
         why = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
         raise LibraryUnavailable(
             f"{what} could not be fetched from {address} ({why}). Check the network; a registry of your own is named by "
             "npm_config_registry or in ~/.npmrc. Then run `make setup` again."
         ) from error
-    if "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode() != lock["integrity"]:
+    if "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode() != package["integrity"]:
         raise LibraryUnavailable(
             f"{what} is not what is pinned: {address} gave something else. Ask another registry, and tell who keeps this one."
         )
-    folder = environment / PLACE
-    folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
-        for member, name in lock["files"].items():
-            content = members.extractfile(member)
-            assert content is not None  # the archive is the one that is pinned
-            (folder / name).write_bytes(content.read())
+    return archive
 
 
 def registry(settings: Mapping[str, str]) -> str:
@@ -77,9 +86,10 @@ def registry(settings: Mapping[str, str]) -> str:
 
 
 def main() -> int:
-    """Put it into the environment that is named; 0 if it is there."""
+    """Put what each lock file pins, ours unless others are named, into the environment that is named; 0 if it is there."""
     try:
-        install(Path(sys.argv[1]), os.environ)
+        for lock in sys.argv[2:] or [LOCK]:
+            install(Path(sys.argv[1]), os.environ, Path(lock))
     except LibraryUnavailable as error:
         print(error, file=sys.stderr)
         return 1

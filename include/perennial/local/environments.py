@@ -33,7 +33,8 @@ TEST_LOCKS = {name: ROOT / f"tests/requirements/{name}.txt" for name in ("airflo
 # What the CUDA build of torch needs and the CPU build does not: torch itself is pinned alike for both.
 CUDA_LOCK = ROOT / "include/images/workload/requirements-cuda.txt"
 CUDA_PACKAGES = ("cuda-", "nvidia-", "triton")
-BROWSER_LOCK = ROOT / "include/perennial/local/browser_library.json"  # what pages draw with, put beside Airflow
+# What pages draw with, and what tests of pages use, put beside Airflow; images have the first alone.
+BROWSER_LOCKS = (ROOT / "include/perennial/local/browser_library.json", ROOT / "tests/requirements/browser.json")
 WITH_PROJECT = ("airflow", "workload", "serving")
 STAMP = "perennial-stamp"
 
@@ -95,7 +96,8 @@ def make_all(home: Path) -> None:
             "the project itself",
         )
         if name == "airflow":
-            _run([_python(home, name), "-m", "perennial.local.browser_library", str(home / "venvs" / name)], environment, "its pages")
+            command = [_python(home, name), "-m", "perennial.local.browser_library", str(home / "venvs" / name), *map(str, BROWSER_LOCKS)]
+            _run(command, environment, "its pages")
         _stamp(home, name)
     print(f"All environments are ready ({time.monotonic() - began:.0f} s).")
 
@@ -229,7 +231,7 @@ def _python(home: Path, name: str) -> str:
 
 def _wanted(home: Path, name: str) -> str:
     locks = [LOCKS[name], *([TEST_LOCKS[name]] if name in TEST_LOCKS else []), *([CUDA_LOCK] if name == "workload" else [])]
-    locks += [BROWSER_LOCK] if name == "airflow" else []
+    locks += BROWSER_LOCKS if name == "airflow" else ()
     parts = [*(lock.read_bytes() for lock in locks), str(home).encode(), sys.version.encode()]
     if name in WITH_PROJECT:
         parts += [(ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]

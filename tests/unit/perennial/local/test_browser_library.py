@@ -14,7 +14,6 @@ from threading import Thread
 
 import pytest
 
-from perennial.local import browser_library
 from perennial.local.browser_library import LibraryUnavailable, install, registry
 
 
@@ -29,7 +28,7 @@ def archive(content: bytes) -> bytes:
 
 
 @pytest.fixture
-def registry_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, bytes]]]:
+def registry_of(tmp_path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """A registry and what it has, by path; the lock pins the package `draw` with the content `draw()`."""
     packages: dict[str, bytes] = {"/npm/draw/-/draw-1.0.0.tgz": archive(b"draw()")}
 
@@ -44,9 +43,8 @@ def registry_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
 
     digest = base64.b64encode(hashlib.sha512(packages["/npm/draw/-/draw-1.0.0.tgz"]).digest()).decode()
     files = {"package/dist/draw.min.js": "draw.js"}
-    lock = {"package": "draw", "version": "1.0.0", "integrity": f"sha512-{digest}", "files": files}
-    (tmp_path / "lock.json").write_text(json.dumps(lock))
-    monkeypatch.setattr(browser_library, "LOCK", tmp_path / "lock.json")
+    draw = {"package": "draw", "version": "1.0.0", "use": "draws", "integrity": f"sha512-{digest}", "files": files}
+    (tmp_path / "lock.json").write_text(json.dumps([draw]))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Registry)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -57,7 +55,7 @@ def registry_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
 
 def test_what_is_pinned_is_put_beside_airflow(registry_of: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
     """DE-09: The registry that npm is told to use is asked, and the pinned file lies where the console looks for it."""
-    install(tmp_path / "venv", {"NPM_CONFIG_REGISTRY": registry_of[0]})
+    install(tmp_path / "venv", {"NPM_CONFIG_REGISTRY": registry_of[0]}, tmp_path / "lock.json")
     assert (tmp_path / "venv/share/perennial/draw.js").read_bytes() == b"draw()"
 
 
@@ -65,7 +63,7 @@ def test_another_content_is_refused(registry_of: tuple[str, dict[str, bytes]], t
     """A registry that gives something else than what is pinned is refused, and nothing of it is put anywhere."""
     registry_of[1]["/npm/draw/-/draw-1.0.0.tgz"] = archive(b"steal()")
     with pytest.raises(LibraryUnavailable, match="is not what is pinned"):
-        install(tmp_path / "venv", {"npm_config_registry": registry_of[0]})
+        install(tmp_path / "venv", {"npm_config_registry": registry_of[0]}, tmp_path / "lock.json")
     assert not (tmp_path / "venv").exists()
 
 
@@ -76,7 +74,7 @@ def test_a_registry_that_does_not_give_it_is_one_sentence(
     """Where it was asked for, why it did not come, and what to do."""
     address = registry_of[0] + end if end else "http://127.0.0.1:1"
     with pytest.raises(LibraryUnavailable, match=f"could not be fetched from {address}.*({why}).*make setup"):
-        install(tmp_path / "venv", {"npm_config_registry": address})
+        install(tmp_path / "venv", {"npm_config_registry": address}, tmp_path / "lock.json")
 
 
 def test_npms_own_configuration_says_which_registry(tmp_path: Path) -> None:
