@@ -1,10 +1,11 @@
-"""A real browser without a window, for tests: it opens a page and tells everything that the page did.
+"""A real browser without a window, for tests: it opens a page and tells everything that the page did, and clicks and types in it.
 
 It is Debian's Chromium, spoken to over a pipe in the DevTools protocol.
 """
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -22,6 +23,8 @@ COMMANDS = ("chromium-headless-shell", "chromium", "google-chrome")
 ABSENT = "no Chromium here: sudo apt-get install -y --no-install-recommends chromium-headless-shell"
 PATIENCE = 60.0  # s, for one answer of the browser on a busy machine
 AFTERMATH = 0.5  # s in which a page that was loaded may still act
+PHONE = 600  # px: what is narrower is a phone
+AXE = Path(sys.prefix).parent / "airflow/share/perennial/axe.min.js"  # `make setup` puts it there
 # The pipe's ends have to be 3 and 4 in the browser.
 _EXEC = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
 
@@ -100,6 +103,14 @@ class Browser:
             quiet = quiet or (time.monotonic() + AFTERMATH) * all(visit.is_loaded for visit in sessions.values())
         return [self._look(session, visit, code) for session, visit in sessions.items()]
 
+    def page(self) -> Page:
+        """An empty page of its own, to go to an address with and to act in."""
+        target = self._ask("Target.createTarget", url="about:blank")["targetId"]
+        session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Network", "Log", "Runtime"):
+            self._ask(f"{domain}.enable", session)
+        return Page(self, target, session)
+
     def _look(self, session: str, visit: _Visit, code: str) -> Seen:
         seen = visit.seen
         seen.scripts = [self._ask("Debugger.getScriptSource", session, scriptId=number)["scriptSource"] for number in visit.scripts]
@@ -147,6 +158,157 @@ class Browser:
             self._events.append(message)
             if message["method"] == "Page.javascriptDialogOpening":
                 self._send("Page.handleJavaScriptDialog", message["sessionId"], accept=False)
+
+
+class Page:
+    """A page in which a test acts as a person does. A part is named by a CSS selector; in a frame, by the frame's, ` >>> ` and the part's.
+
+    Args:
+        browser: it is shown there.
+        target: the protocol's name of it.
+        session: the protocol's name of what is spoken with it.
+    """
+
+    def __init__(self, browser: Browser, target: str, session: str) -> None:
+        self._browser, self._target, self._session = browser, target, session
+        self.problems: list[str] = []  # what its console, its policy and its scripts complained of
+
+    def close(self) -> None:
+        """Close it."""
+        self._ask("Target.closeTarget", targetId=self._target)
+
+    def size(self, width: int, height: int = 900) -> None:
+        """Give its window a size in px."""
+        self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < PHONE)
+
+    def media(self, *, dark: bool = False, kind: str = "") -> None:
+        """Show it in a light or a dark room; `kind="print"`: on paper."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        motion = {"name": "prefers-reduced-motion", "value": "reduce"}
+        self._ask("Emulation.setEmulatedMedia", media=kind, features=[scheme, motion])
+
+    def cookie(self, name: str, value: str, address: str) -> None:
+        """Give it a cookie, as a login does."""
+        self._ask("Network.setCookie", name=name, value=value, url=address)
+
+    def go(self, address: str) -> None:
+        """Open an address and wait until it is loaded with all that it asks for."""
+        self._ask("Page.navigate", url=address)
+        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def run(self, code: str) -> Any:
+        """The value of an expression in it; one that is waited for, if it is a promise."""
+        told = self._ask("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in told:
+            raise RuntimeError(f"{code[:200]}: {told['exceptionDetails'].get('exception', told['exceptionDetails']).get('description')}")
+        return told["result"].get("value")
+
+    def until(self, code: str, seconds: float = PATIENCE) -> Any:
+        """Wait until an expression is true in it, also across a change of the page; its value."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                if value := self.run(code):
+                    return value
+            except RuntimeError:  # the page is being changed for another, or has not what is looked for yet
+                value = None
+            if time.monotonic() > end:
+                raise TimeoutError(f"after {seconds:.0f} s not true: {code[:300]}\n{self.text()[:2000]}")
+            self._listen(0.05)
+
+    def text(self, selector: str = "body") -> str:
+        """The text of a part as it is shown."""
+        return str(self.run(f"{_part(selector)}?.innerText ?? ''"))
+
+    def see(self, words: str, selector: str = "body", seconds: float = PATIENCE) -> None:
+        """Wait until a part shows some words."""
+        self.until(f"{_part(selector)}?.innerText.includes({json.dumps(words)})", seconds)
+
+    def click(self, selector: str, words: str = "") -> None:
+        """Click the middle of a part, with a mouse; of several, the first that holds the words."""
+        x, y = self.until(f"({_MIDDLE})({json.dumps(selector.split(_WITHIN))}, {json.dumps(words)})")
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self._ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="none" if kind == "mouseMoved" else "left", clickCount=1)
+
+    def type(self, text: str) -> None:
+        """Type where the cursor is."""
+        self._ask("Input.insertText", text=text)
+
+    def press(self, key: str) -> None:
+        """Press a key, such as Tab or Enter."""
+        code = {"Tab": 9, "Enter": 13, "Escape": 27}[key]
+        written = {"text": "\r"} if key == "Enter" else {}
+        self._ask("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode=code, **written)
+        self._ask("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=code)
+
+    def axe(self, *, least: tuple[str, ...] = ("serious", "critical"), rules: tuple[str, ...] = ()) -> list[str]:
+        """What axe finds against accessibility, a line for each thing; all rules unless some are named."""
+        if not self.run("typeof axe !== 'undefined'"):
+            self.run(AXE.read_text() + ";1")
+        only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+        found = self.run(f"axe.run(document, {json.dumps({'resultTypes': ['violations'], **only})}).then(r => r.violations)")
+        return [
+            f"{one['impact']} {one['id']}: {one['help']}: {node['html'][:200]} {node['any'][0]['message'] if node['any'] else ''}"
+            for one in found
+            if one["impact"] in least
+            for node in one["nodes"]
+        ]
+
+    def picture(self, file: Path, *, height: int | None = None) -> None:
+        """A PNG of all of it, or of its upper part."""
+        clip: dict[str, Any] = {}
+        if height is not None:
+            clip = {"clip": {"x": 0, "y": 0, "width": self.run("innerWidth"), "height": height, "scale": 1}}
+        shot = self._ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, **clip)
+        file.write_bytes(base64.b64decode(shot["data"]))
+
+    def _ask(self, method: str, **params: Any) -> dict[str, Any]:
+        answer = self._browser._ask(method, self._session, **params)
+        self._note()
+        return answer
+
+    def _listen(self, seconds: float) -> None:
+        self._browser._read(seconds)
+        self._note()
+
+    def _note(self) -> None:
+        """Keep what it complained of."""
+        for event in [event for event in self._browser._events if event.get("sessionId") == self._session]:
+            self._browser._events.remove(event)
+            told = event["params"]
+            match event["method"]:
+                case "Log.entryAdded" if told["entry"]["level"] == "error" or told["entry"]["source"] == "security":
+                    self.problems.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+                case "Runtime.exceptionThrown":
+                    self.problems.append(str(told["exceptionDetails"].get("exception", told["exceptionDetails"]))[:500])
+                case "Runtime.consoleAPICalled" if told["type"] in ("error", "assert", "warning"):
+                    self.problems.append(" ".join(str(part.get("value", part.get("description"))) for part in told["args"])[:500])
+                case "Page.javascriptDialogOpening":
+                    self.problems.append(f"a dialog: {told['message']}")
+
+
+_WITHIN = " >>> "
+_MIDDLE = """(names, words) => {
+    let root = document, x = 0, y = 0;
+    for (const frame of names.slice(0, -1)) {
+        const around = root.querySelector(frame);
+        const box = around.getBoundingClientRect();
+        x += box.x; y += box.y;
+        root = around.contentDocument;
+    }
+    const part = [...root.querySelectorAll(names.at(-1))].find((one) => one.textContent.includes(words) && one.getClientRects().length);
+    if (!part) return null;
+    part.scrollIntoView({block: "center", inline: "center", behavior: "instant"});
+    const box = part.getBoundingClientRect();
+    return [x + box.x + box.width / 2, y + box.y + box.height / 2];
+}"""
+
+
+def _part(selector: str) -> str:
+    """Code that gives a part."""
+    *frames, name = selector.split(_WITHIN)
+    within = "".join(f"?.querySelector({json.dumps(frame)})?.contentDocument" for frame in frames)
+    return f"document{within}?.querySelector({json.dumps(name)})"
 
 
 @dataclass

@@ -46,7 +46,7 @@ GROUPS = (
     ("servers", "integration", "workload", in_integration("local", "serving")),
     ("stages", "integration", "workload", in_integration("training", "store", "monitoring", "registry", "test_ingestion.py")),
     ("bucket", "e2e", "workload", in_e2e("kills", "loop_s3", "people", "your_own_data")),
-    ("rest", "integration", "workload", in_integration("chart", "test_stored_before.py", "test_mutants.py")),
+    ("rest", "integration", "workload", in_integration("chart", "console", "test_stored_before.py", "test_mutants.py")),
     ("workload", "unit", "workload", ("tests/unit/perennial", "tests/unit/perennial_models", "tests/unit/perennial_datasets")),
     ("airflow", "unit", "airflow", ("tests/architecture", "tests/unit/perennial_airflow", "tests/unit/dags")),
     ("pods", "kubernetes", "airflow", ("tests/kubernetes/airflow",)),

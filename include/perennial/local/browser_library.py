@@ -88,7 +88,7 @@ def registry(settings: Mapping[str, str]) -> str:
 def main() -> int:
     """Put what each lock file pins, ours unless others are named, into the environment that is named; 0 if it is there."""
     try:
-        for lock in sys.argv[2:] or [LOCK]:
+        for lock in sys.argv[2:] or [str(LOCK)]:
             install(Path(sys.argv[1]), os.environ, Path(lock))
     except LibraryUnavailable as error:
         print(error, file=sys.stderr)

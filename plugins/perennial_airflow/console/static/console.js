@@ -21,7 +21,17 @@
       time.textContent = when.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
     }
   };
+  // What is wider than its place can be scrolled with keys, too.
+  const scrolls = () => {
+    for (const part of document.querySelectorAll(".scroll")) {
+      if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
+      else part.removeAttribute("tabindex");
+    }
+  };
+  document.addEventListener("toggle", scrolls, true);
+  window.addEventListener("resize", scrolls);
   times();
+  scrolls();
 
   const lost = document.getElementById("lost");
   let tag = null;
@@ -45,6 +55,7 @@
           shown.querySelectorAll("details").forEach((part, place) => { part.open = open[place] ?? part.open; });
           shown.dataset.whole = whole;
           times();
+          scrolls();
           window.drawCharts?.();
         }
         lost.textContent = "";

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi.routing import APIRoute
 
 from perennial import discovery
 from perennial.lineage.ledger import Ledger
@@ -90,6 +91,27 @@ def test_nobody_sees_a_model_without_a_login(ask: Any, path: str) -> None:
     answer = ask(path, user=None)
     assert answer.status_code == 401
     assert "churn" not in answer.text
+
+
+def test_every_address_asks_for_a_login(tmp_path: Path) -> None:
+    """DM-09: Whatever is asked for, in whatever way, without a login it is refused before anything is read; the look alone is open."""
+    from perennial_airflow.console.app import make_app
+
+    app = make_app(Settings.from_environment({"PERENNIAL_STORE": str(tmp_path)}))
+    asked = {
+        (method, re.sub("{.*?}", "1", route.path))
+        for route in app.routes
+        if isinstance(route, APIRoute) and not route.path.startswith("/static/")
+        for method in route.methods
+    }
+
+    async def statuses() -> dict[tuple[str, str], int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8080") as client:
+            return {(method, path): (await client.request(method, path)).status_code for method, path in asked}
+
+    answered = asyncio.run(statuses())
+    assert len(answered) >= 4
+    assert {at: status for at, status in answered.items() if status != 401} == {}
 
 
 def test_a_person_sees_the_models_whose_training_the_person_may_read(ask: Any) -> None:

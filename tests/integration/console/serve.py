@@ -1,0 +1,100 @@
+"""The console's pages on loopback, without Airflow: `serve.py FOLDER` writes its address into `FOLDER/address`. Run with Airflow's Python.
+
+Who asks is who the cookie `who` names: `reader` may see every model and start nothing, anybody else may do all. In the folder lie `store`
+and `specs.json`, the models and datasets that there are. What a page starts by Airflow's API is kept and told by `/started`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+folder = Path(sys.argv[1])
+sys.path[:0] = [str(ROOT / "plugins"), str(ROOT / "include")]
+os.environ["AIRFLOW_HOME"] = str(folder / "airflow")
+os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{folder}/airflow.db"
+
+import airflow.api_fastapi.app  # noqa: E402 - Airflow reads its configuration when it is loaded
+from fastapi import FastAPI, Request  # noqa: E402
+
+
+class Guard:
+    """Stands for the auth manager."""
+
+    def filter_authorized_dag_ids(self, *, dag_ids: set[str], user: str, method: str) -> set[str]:
+        """All of them."""
+        return set(dag_ids)
+
+    def is_authorized_dag(self, *, method: str, user: str, **_: Any) -> bool:
+        """Reading, for everybody; all else but for a reader."""
+        return method == "GET" or user != "reader"
+
+
+airflow.api_fastapi.app.get_auth_manager = Guard  # before any page is loaded
+
+from airflow.api_fastapi.core_api.security import get_user  # noqa: E402
+
+from perennial import discovery  # noqa: E402
+from perennial.settings import Settings  # noqa: E402
+from perennial.specs import DatasetSpec, ModelSpec  # noqa: E402
+from perennial_airflow.console.app import make_app  # noqa: E402
+
+known = json.loads((folder / "specs.json").read_text())
+models = {name: ModelSpec.model_validate(spec) for name, spec in known["models"].items()}
+datasets = {name: DatasetSpec.model_validate(spec) for name, spec in known["datasets"].items()}
+broken = {one["name"]: discovery.Broken(**one) for one in known["broken"]}
+discovery._models = lambda: (models, broken)
+discovery._datasets = lambda: (datasets, {})
+
+console = make_app(Settings.from_environment({"PERENNIAL_STORE": str(folder / "store"), "PERENNIAL_HOME": str(folder)}))
+
+
+def somebody(request: Request) -> str:
+    """Who asks."""
+    return request.cookies.get("who", "owner")
+
+
+console.dependency_overrides[get_user] = somebody
+outer = FastAPI()
+started: list[dict[str, Any]] = []
+
+
+@outer.get("/routes")
+def routes() -> list[str]:
+    """Every address of the console that can be read, with its variables in braces."""
+    return [route.path for route in console.routes if "GET" in (getattr(route, "methods", None) or ())]
+
+
+@outer.get("/started")
+def what_was_started() -> list[dict[str, Any]]:
+    """What pages started."""
+    return started
+
+
+@outer.post("/api/v2/dags/{dag}/dagRuns")
+async def start(dag: str, request: Request) -> dict[str, Any]:
+    """Stands for Airflow: keep it."""
+    started.append({"dag": dag, **await request.json()})
+    return {"dag_run_id": "manual__1"}
+
+
+@outer.get("/api/v2/dags")
+def dags() -> dict[str, Any]:
+    """Stands for Airflow: no DAG."""
+    return {"dags": [], "total_entries": 0}
+
+
+outer.mount("/perennial", console)
+
+if __name__ == "__main__":
+    import uvicorn
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (folder / "address.made").write_text(f"http://127.0.0.1:{server.getsockname()[1]}")
+        (folder / "address.made").rename(folder / "address")
+        uvicorn.Server(uvicorn.Config(outer, log_level="warning", access_log=False)).run([server])
