@@ -12,7 +12,7 @@ _SETTINGS = Settings.from_environment()
 
 
 class PerennialPlugin(AirflowPlugin):
-    """Ways to the other servers of the platform, in the menu of the web UI, and who may ask the UI itself."""
+    """The console's pages and the way to MLflow, in the menu of the web UI, and who may ask the UI itself."""
 
     name = "perennial"
     fastapi_apps = [{"app": Console(_SETTINGS), "url_prefix": PREFIX, "name": "Perennial"}]  # noqa: RUF012 - Airflow declares it so
@@ -26,8 +26,9 @@ class PerennialPlugin(AirflowPlugin):
             "icon": f"{PREFIX}/static/models.svg",
             "icon_dark_mode": f"{PREFIX}/static/models-dark.svg",
         },
-        {"name": "MLflow", "href": _SETTINGS.mlflow_url, "destination": "nav"},
-        {"name": "Reports", "href": _SETTINGS.reports_url, "destination": "nav"},
+        {"name": "Reports", "href": f"{PREFIX}/reports", "destination": "nav", "url_route": "reports"},
+        # Without this parameter its own pages open on traces of language models, of which there are none.
+        {"name": "MLflow", "href": f"{_SETTINGS.mlflow_url}/#/experiments?workflowType=machine_learning", "destination": "nav"},
     ]
     fastapi_root_middlewares = [  # noqa: RUF012
         {"name": "HttpOnlyToken", "middleware": doors.HttpOnlyToken},

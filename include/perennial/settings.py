@@ -13,14 +13,21 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from perennial.errors import SettingMissing
 
 PREFIX = "PERENNIAL_"
-_GONE = {"gateway_admin_port", "serving_port"}  # settings of earlier versions, which programs that run may still hand on
-PORTS = ("airflow_port", "mlflow_port", "gateway_port", "reports_port", "metrics_port")  # in the order in which they follow from port_base
+_GONE = {
+    "gateway_admin_port",
+    "serving_port",
+    "reports_port",
+    "reports_url",
+}  # settings of earlier versions, which programs that run may still hand on
+# How far each follows from port_base; the fourth was the reports', which are pages of Airflow now.
+PORTS = {"airflow_port": 0, "mlflow_port": 1, "gateway_port": 2, "metrics_port": 4}
 _HOST_NAME = re.compile(r"\*|[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -40,14 +47,13 @@ class Settings(BaseModel):
     port_base: int = Field(
         default=0,
         ge=0,
-        le=65535 - len(PORTS) + 1,
-        description="First of five ports in a row: Airflow's, MLflow's, the gateway's, the reports' and the metrics'. "
+        le=65535 - max(PORTS.values()),
+        description="First of five ports in a row: Airflow's, MLflow's, the gateway's, one that nothing uses, and the metrics'. "
         "A port that is set by itself below stays; 0 leaves each at its own default.",
     )
     airflow_port: int = Field(default=8080, ge=1, le=65535, description="Port of the Airflow web UI.")
     mlflow_port: int = Field(default=5000, ge=1, le=65535, description="Port of the MLflow server.")
     gateway_port: int = Field(default=8003, ge=1, le=65535, description="Port of the gateway for predictions (Envoy).")
-    reports_port: int = Field(default=8081, ge=1, le=65535, description="Port of the reports server: Data Docs and evaluation pages.")
     metrics_port: int = Field(
         default=9900,
         ge=1,
@@ -56,8 +62,10 @@ class Settings(BaseModel):
     )
     mlflow_url: str = Field(default="", description="URL of the MLflow server; `http://<host>:<mlflow_port>` if empty.")
     gateway_url: str = Field(default="", description="URL by which stages reach the gateway; `http://<host>:<gateway_port>` if empty.")
-    airflow_url: str = Field(default="", description="URL by which a browser reaches Airflow; `http://<host>:<airflow_port>` if empty.")
-    reports_url: str = Field(default="", description="URL by which a browser reaches the reports; `http://<host>:<reports_port>` if empty.")
+    airflow_url: str = Field(
+        default="",
+        description="URL by which a browser reaches Airflow, with the console and the reports; `http://<host>:<airflow_port>` if empty.",
+    )
     allowed_hosts: str = Field(
         default="",
         description="Further host names by which callers reach the local servers, comma-separated, without ports; `*` allows all. "
@@ -136,7 +144,7 @@ class Settings(BaseModel):
             raise SettingMissing(f"{PREFIX}{unknown[0].upper()} is no setting; docs/settings.md lists them. Unset it or correct its name.")
         try:
             settings = cls(**given)
-            following = {name: settings.port_base + place for place, name in enumerate(PORTS) if settings.port_base and name not in given}
+            following = {name: settings.port_base + place for name, place in PORTS.items() if settings.port_base and name not in given}
             settings = settings.model_copy(update=following)
         except ValidationError as error:
             first = error.errors()[0]
@@ -152,7 +160,6 @@ class Settings(BaseModel):
                 "mlflow_url": settings.mlflow_url or f"{base}:{settings.mlflow_port}",
                 "gateway_url": settings.gateway_url or f"{base}:{settings.gateway_port}",
                 "airflow_url": settings.airflow_url or f"{base}:{settings.airflow_port}",
-                "reports_url": settings.reports_url or f"{base}:{settings.reports_port}",
             }
         )
 
@@ -162,7 +169,7 @@ class Settings(BaseModel):
 
     def host_names(self) -> frozenset[str]:
         """Names by which the local servers may be asked for, in lower case and without ports; holds `*` where all are allowed."""
-        urls = (self.mlflow_url, self.gateway_url, self.airflow_url, self.reports_url)
+        urls = (self.mlflow_url, self.gateway_url, self.airflow_url)
         given = (name.strip() for name in self.allowed_hosts.split(","))
         return frozenset(filter(None, (*_LOOPBACK, _bracketed(self.host.lower()), *map(host_name, urls), *map(host_name, given))))
 
@@ -174,6 +181,10 @@ class Settings(BaseModel):
     def prediction_path(self, model: str) -> str:
         """Path of a model's prediction endpoint below the gateway; the same in every serving backend."""
         return f"/seldon/{self.serving_namespace}/{model.replace('_', '-')}/api/v1.0/predictions"
+
+    def report_url(self, key: str) -> str:
+        """Address at which a browser reads a report, behind Airflow's login. `key` is its key in the store, below `reports/`."""
+        return f"{self.airflow_url.rstrip('/')}/perennial/report/{quote(key.removeprefix('reports/'))}"
 
     def venv(self, name: Literal["airflow", "workload", "serving", "tools"]) -> Path:
         """One of the virtual environments that `make setup` made on this machine."""

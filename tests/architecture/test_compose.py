@@ -115,7 +115,7 @@ def test_ports_are_on_loopback_and_few(full: Mapping[str, Any]) -> None:
     """SC-01: What a person opens, and the gateway; neither the databases nor the store nor a metrics port."""
     published = {name: service["ports"] for name, service in full["services"].items() if service.get("ports")}
     assert {port["host_ip"] for ports in published.values() for port in ports} == {"127.0.0.1"}
-    assert set(published) == {"airflow-api-server", "mlflow", "reports", "machine", "prometheus", "grafana"}
+    assert set(published) == {"airflow-api-server", "mlflow", "machine", "prometheus", "grafana"}
     assert [len(ports) for ports in published.values()] == [1] * len(published)
 
 

@@ -30,7 +30,7 @@ from perennial.testing import free_ports, wait_until
 from perennial.testing_s3 import missing_programs, s3_server
 
 PROJECT = Path(__file__).parents[2]
-PORTS = ("airflow_port", "mlflow_port", "gateway_port", "metrics_port", "reports_port")
+PORTS = ("airflow_port", "mlflow_port", "gateway_port", "metrics_port")
 KILLED_AFTER = "✓ The platform starts"
 MODEL, BUCKET = "digits", "perennial"
 

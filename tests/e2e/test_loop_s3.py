@@ -6,8 +6,11 @@ The loop is the one of the kills (conftest.py).
 from __future__ import annotations
 
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -33,8 +36,9 @@ def perennial(digits: Story, *arguments: str) -> str:
     return done.stdout
 
 
-def page(url: str) -> bytes:
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=60) as answer:
+def page(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    request = urllib.request.Request(url, headers=dict(headers))
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
         assert answer.status == 200
         body: bytes = answer.read()
         return body
@@ -67,12 +71,17 @@ def test_every_row_is_in_the_bucket_once(digits: Story, first_loop: FirstLoop) -
 
 
 def test_the_reports_are_shown_from_the_bucket(digits: Story, links: dict[str, str]) -> None:
-    """MN-18, DM-08: Data Docs and the evaluation's page come whole, with what they are drawn with; so does the list of all of them."""
-    shown = [url for url in links.values() if url.startswith(digits.settings.reports_url)]
+    """MN-18, DM-08: Data Docs and the evaluation's page come whole, with what they are drawn with; so does the list of all of them. Who
+    has not logged in gets none."""
+    token = {"Authorization": f"Bearer {digits.api.token()}"}
+    shown = [url for url in links.values() if url.startswith(digits.settings.report_url("reports/"))]
     assert len(shown) >= 2
     for url in shown:
-        assert b"<html" in page(url).lower()
-    assert b"digits" in page(f"{digits.settings.reports_url}/")
+        assert b"<iframe" in page(url, token)
+        assert b"<html" in page(url.replace("/perennial/report/", "/perennial/reports/"), token).lower()
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            page(url)
+    assert b"digits" in page(f"{digits.settings.airflow_url}/perennial/reports", token)
 
 
 def test_what_was_answered_and_what_happened_meet_in_a_table(digits: Story, first_loop: FirstLoop, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PERENNIAL_HOME": str(tmp_path / "home"),
         "PERENNIAL_STORE": str(tmp_path / "store"),
         "PERENNIAL_LANDING_SETTLE_SECONDS": "0",
-        "PERENNIAL_REPORTS_URL": "http://reports",
+        "PERENNIAL_AIRFLOW_URL": "http://airflow",
         "TEST_OUTPUT": str(tmp_path),
     }
     return {**{k: v for k, v in os.environ.items() if not k.startswith(("PERENNIAL_", "AWS_"))}, **own}
@@ -74,7 +74,7 @@ def test_days_land_and_go_in_and_a_broken_one_does_not(environment: dict[str, st
     assert result["outcome"] == "done"
     assert result["appended"] == {"flights-2013-01-01.csv.gz": 842, "flights-2013-01-02.csv.gz": 943}
     assert f"distance is null in 312 of {day.num_rows} rows" in result["refused"][name]  # type: ignore[index]
-    page = result["links"]["Data Docs"].replace("http://reports/", "reports/").replace("%7E", "~")  # type: ignore[index]
+    page = result["links"]["Data Docs"].replace("http://airflow/perennial/report/", "reports/").replace("%7E", "~")  # type: ignore[index]
     assert b"distance is null in 312" in store.read(page)
     assert b"flights-2013-01-02.csv.gz" in store.read("reports/flights/docs/index.html")
     assert ingest(environment, tmp_path / "result.json")["outcome"] == "skipped"

@@ -1,6 +1,6 @@
 {{/*
 A pod template: what a stage's or a served version's pod is made from. Call with a dict:
-root, part (stage, release, monitor, server or reports), image, account, token (whether the pod gets it), scratch, pod (values of
+root, part (stage, release, monitor or server), image, account, token (whether the pod gets it), scratch, pod (values of
 `stages` or `servers`), requests/limits (of the main container, may be empty), sideCar and templates (booleans).
 */}}
 {{- define "perennial.pod" -}}
@@ -24,7 +24,7 @@ spec:
   serviceAccountName: {{ .account }}
   automountServiceAccountToken: {{ .token }}
   enableServiceLinks: false
-  restartPolicy: {{ has .part (list "server" "reports") | ternary "Always" "Never" }}
+  restartPolicy: {{ eq .part "server" | ternary "Always" "Never" }}
   {{- with $values.images.pullSecrets }}
   imagePullSecrets:
     {{- range . }}
@@ -67,7 +67,7 @@ spec:
             name: {{ . }}
         {{- end }}
         {{- end }}
-      {{- if has .part (list "server" "reports") }}
+      {{- if eq .part "server" }}
       env:
         - name: PERENNIAL_HOST
           value: 0.0.0.0

@@ -130,7 +130,7 @@ def run(
     )
     print(replay.table(lines, LOSS[spec.task], spec.retrain.cost))
     print("* the spec's own policy. closes: share of the gap between never and every night that a policy closes.")
-    print(f"Picture: {settings.reports_url}/{folder.removeprefix('reports/')}/replay.svg")
+    print(f"Picture: {settings.report_url(f'{folder}/replay.svg')}")
     print(f"Figures: {folder}/replay.json in the store")
     return EXIT_DONE
 

@@ -73,6 +73,12 @@ class AirflowApi:
             raise Fault(f"Airflow at {self.url} refuses user {self._user}: {answer.status_code}. Another platform may hold the port.")
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
+    def token(self) -> str:
+        """The token of this login, for what lies beside the REST API, such as the console's pages."""
+        if "Authorization" not in self._session.headers:
+            self._log_in()
+        return str(self._session.headers["Authorization"]).removeprefix("Bearer ")
+
     def dags(self) -> set[str]:
         """Every DAG that was parsed."""
         return {d["dag_id"] for d in self._ask("GET", "/dags", params={"limit": 200})["dags"]}

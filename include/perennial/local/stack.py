@@ -74,6 +74,7 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
             say(f"Programs run on whose supervisor has gone ({', '.join(left)}): each is replaced by a new one.")
         # What answers callers goes on until its successor is started; the others would meet theirs at the same database.
         supervisor.start(keep={name for name in left if _serves(name)} if settings.serving == "local" else ())
+        supervisor.remove_program("reports")  # of a platform that was started by an earlier release, which had a server for them
         airflow_programs.login(settings)
         if not settings.postgres_url:
             postgres.initialise(settings)
@@ -126,7 +127,7 @@ def addresses(settings: Settings) -> dict[str, str]:
     return {
         "Airflow": settings.airflow_url,
         "MLflow": settings.mlflow_url,
-        "Reports": settings.reports_url,
+        "Reports": f"{settings.airflow_url}/perennial/reports",
         "Predictions": settings.gateway_url,
     }
 
@@ -158,7 +159,6 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
         store.uri("mlflow"),
     ]
     mlflow_command += ["--allowed-hosts", ",".join(_mlflow_hosts(settings)), "--cors-allowed-origins", ",".join(_mlflow_pages(settings))]
-    reports_command = [executable(settings, "workload", "python"), "-m", "perennial.local.reports_server"]
     parts = [
         Part(
             "mlflow",
@@ -166,13 +166,6 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
             mlflow,
             lambda: _get(f"{base}:{settings.mlflow_port}/health") is not None,
             {"mlflow_port": (settings.host, settings.mlflow_port)},
-        ),
-        Part(
-            "reports",
-            reports_command,
-            python,
-            lambda: _get(f"{base}:{settings.reports_port}/") is not None,
-            {"reports_port": (settings.host, settings.reports_port)},
         ),
     ]
     if settings.serving == "local":
@@ -295,7 +288,7 @@ def _check_ports(parts: dict[str, Part], ours: Collection[str]) -> None:
     if not taken:
         return
     hosts = {host for host, _ in ports.values()}
-    bases = (base for base in FREE_BASES if not any(_trouble_with(host, base + place) for host in hosts for place in range(len(PORTS))))
+    bases = (base for base in FREE_BASES if not any(_trouble_with(host, base + place) for host in hosts for place in PORTS.values()))
     base = next(bases, None)
     move = "" if base is None else f", or let all ports follow from one that is free: export PERENNIAL_PORT_BASE={base}"
     if len(taken) == 1:

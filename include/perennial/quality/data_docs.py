@@ -9,9 +9,7 @@ alone, since a page's key says what it shows. A file that was refused otherwise 
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import html
 import json
 import re
@@ -19,21 +17,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from perennial.quality import suites
+from perennial.reports import notes, sandbox
 from perennial.store import Store
 
-Status = Literal["passed", "warning", "refused"]
+Status = notes.Verdict
 _SHOWN = 1000  # newest validations on the index
 _MARKUP = "<>&\"'`$"  # `$` begins a placeholder in Great Expectations' own templates
-_EARLIER_SCRIPTS = ("sha256-diNLMrI+DNg/+9CDrhhjbMfk27GKCs4DzsBiQz0ip/s=",)  # in pages that were written with an earlier data_docs.js
 _STAND_INS = range(0x10600, 0x10737)  # signs of Linear A: letters to every library, and in nobody's data
 _OVERALL = re.compile(
     r'(Status:</span> )<i class="fas [^>]*></i> (Failed|Succeeded)'
 )  # Great Expectations': any warning is a failure to it
 _WORDS: dict[Status, str] = {"passed": "passed", "warning": "passed with a warning", "refused": "refused"}
-_KEY = re.compile(r"(?P<batch>.+)~(?P<digest>[0-9a-f]*)~(?P<rows>\d*)~(?P<status>passed|warning|refused)\.html")
 
 
 @dataclass(frozen=True)
@@ -61,12 +58,6 @@ def folder(dataset: str) -> str:
 def index_key(dataset: str) -> str:
     """Key of the index of a dataset's Data Docs."""
     return f"{folder(dataset)}/index.html"
-
-
-def script_hashes() -> tuple[str, ...]:
-    """The scripts that pages hold, as a Content-Security-Policy names them."""
-    digest = hashlib.sha256(_asset("data_docs.js").encode()).digest()
-    return (f"sha256-{base64.b64encode(digest).decode()}", *_EARLIER_SCRIPTS)
 
 
 def write_page(store: Store, page: Page, result: Any, sentence: str, failures: Sequence[tuple[str, str]], more: str = "") -> None:
@@ -108,27 +99,18 @@ def write_refusal(store: Store, page: Page, sentence: str, earlier: str = "") ->
 
 
 def write_index(store: Store, dataset: str) -> str:
-    """Write the index of a dataset's validations, newest first, and the page of its suite; returns the index's key.
-
-    Of several pages of one file the newest tells what became of it: one that passed its suite may have been refused by the table.
-    """
-    pages = []
-    for item in store.list(f"{folder(dataset)}/validations"):
-        name = item.key.rsplit("/", 1)[1]
-        if parts := _KEY.fullmatch(name):
-            pages.append((item.modified, name, parts))
-    pages.sort(key=lambda entry: (entry[0], entry[2]["status"] == "refused", entry[1]), reverse=True)
-    newest = {parts.group("batch", "digest"): name for _, name, parts in reversed(pages)}
-    pages = [entry for entry in pages if not entry[2]["digest"] or newest[entry[2].group("batch", "digest")] == entry[1]]
-    counts = {status: sum(parts["status"] == status for _, _, parts in pages) for status in get_args(Status)}
+    """Write the index of a dataset's validations, newest first, and the page of its suite; returns the index's key."""
+    batches = notes.listed_batches(store, dataset)
+    notes.note_batches(store, dataset, batches)
+    counts = {status: sum(batch.verdict == status for batch in batches) for status in get_args(Status)}
     rows = "".join(
-        f'<tr><td><a href="validations/{html.escape(name)}">{html.escape(parts["batch"])}</a></td><td class="status '
-        f'{parts["status"]}">{parts["status"]}</td>'
-        f'<td class="number">{_count(parts["rows"])}</td><td>{datetime.fromtimestamp(when, timezone.utc):%Y-%m-%d %H:%M:%S} UTC</td></tr>'
-        for when, name, parts in pages[:_SHOWN]
+        f'<tr><td><a href="validations/{html.escape(batch.path.rsplit("/", 1)[1])}">{html.escape(batch.batch)}</a></td><td class="status '
+        f'{batch.verdict}">{batch.verdict}</td>'
+        f'<td class="number">{_count(batch.rows)}</td><td>{batch.time:%Y-%m-%d %H:%M:%S} UTC</td></tr>'
+        for batch in batches[:_SHOWN]
     )
     older = (
-        f"<p>The newest {_SHOWN:,} are shown; the others lie beside them in <code>validations/</code>.</p>" if len(pages) > _SHOWN else ""
+        f"<p>The newest {_SHOWN:,} are shown; the others lie beside them in <code>validations/</code>.</p>" if len(batches) > _SHOWN else ""
     )
     said = ", ".join(f"{count:,} {status}" for status, count in counts.items())
     table = (
@@ -136,7 +118,7 @@ def write_index(store: Store, dataset: str) -> str:
         f'class="number">rows</th><th>validated</th></tr></thead><tbody>{rows}</tbody></table>'
     )
     body = (
-        f'<main class="page"><h1>Validations of {html.escape(dataset)}</h1><p>{len(pages):,} in all: {said}. '
+        f'<main class="page"><h1>Validations of {html.escape(dataset)}</h1><p>{len(batches):,} in all: {said}. '
         f'<a href="suite.html">What the suite expects</a></p>{table}{older}</main>'
     )
     store.write(f"{folder(dataset)}/suite.html", _suite_page(dataset))
@@ -144,8 +126,8 @@ def write_index(store: Store, dataset: str) -> str:
     return index_key(dataset)
 
 
-def _count(rows: str) -> str:
-    return f"{int(rows):,}" if rows else "unknown"
+def _count(rows: int | None) -> str:
+    return "unknown" if rows is None else f"{rows:,}"
 
 
 @functools.cache
@@ -206,7 +188,7 @@ def _offline(page: str, up: str) -> str:
 
 
 def _page(title: str, where: str, home: str, body: str) -> bytes:
-    style, script = _asset("data_docs.css"), _asset("data_docs.js")
+    style, script = _asset("data_docs.css"), sandbox.data_docs_script()
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
         f'initial-scale=1"><title>{html.escape(title)}</title>'

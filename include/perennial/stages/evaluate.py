@@ -152,7 +152,7 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
     store.write(f"{prefix}/evaluation.html", shown)
     store.write(f"{prefix}/evaluation.json", encoded)
     figures: dict[str, float] = document["parts"]["test"]["candidate"]["metrics"]
-    address = f"{settings.reports_url}/{model}/{digest}/evaluation.html"
+    address = settings.report_url(f"{prefix}/evaluation.html")
     registry.annotate(
         run_id,
         {"evaluation": address},

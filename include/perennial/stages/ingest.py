@@ -500,7 +500,7 @@ class _Intake:
         return f"{file.name} was refused and lies in {place}: {sentence}"
 
     def _link(self, report: str) -> str:
-        return _url(self.settings, report)
+        return self.settings.report_url(report)
 
 
 def _recall(store: Store, spec: DatasetSpec, summary: _Summary) -> None:
@@ -561,7 +561,7 @@ def _result(settings: Settings, store: Store, spec: DatasetSpec, summary: _Summa
     return IngestResult(
         outcome="done" if acted else "skipped",
         sentence=sentence + waiting + summary.unprofiled,
-        links={"Data Docs": _url(settings, report)} if acted else {},
+        links={"Data Docs": settings.report_url(report)} if acted else {},
         snapshot=snapshot,
         appended=summary.appended,
         refused=summary.refused,
@@ -615,9 +615,3 @@ def _nothing_new(store: Store, spec: DatasetSpec) -> str:
 
 def _files_are(count: int) -> str:
     return counted(count, "file is", "files are")
-
-
-def _url(settings: Settings, key: str) -> str:
-    from urllib.parse import quote
-
-    return f"{settings.reports_url}/{quote(key.removeprefix('reports/'))}"

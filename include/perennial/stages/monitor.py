@@ -162,7 +162,7 @@ class Look:
         anomalies = judge.anomalies(judged.version, self.rows, window.seed)
         findings = Findings(judged, lasting.confirmed, lasting.drifts, losses.jump, losses.is_labelled, anomalies, is_newest)
         folder = report_folder(spec.name, window)
-        link = f"{self.settings.reports_url}/{folder.removeprefix('reports/')}/index.html"
+        link = self.settings.report_url(f"{folder}/index.html")
         if is_newest and not judged.few:  # before what it changes: an older look must not undo that, even if this one dies
             traffic.store.write(self._newest_key, json.dumps({"window": window.name, "reach": reach.isoformat()}).encode())
         incidents, inbox = Incidents(traffic.store, spec.name), Inbox(traffic.store, spec.name)

@@ -35,6 +35,7 @@ from perennial.registry.model_registry import (
 )
 from perennial.registry.promotion import Check, Losses, Verdict, has_every_class, judge, keeps_its_meaning
 from perennial.registry.signatures import Changes
+from perennial.reports.notes import note_evaluation
 from perennial.results import RegisterResult
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
@@ -78,6 +79,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
         note_registration(store, model, known.number, digest, known.tags)
         if not store.exists(verdict_key(model, digest)):  # a call that was killed between the registry and the store
             store.write(verdict_key(model, digest), json.dumps({"passed": True, "sentence": known.tags.get("gate", "")}, indent=1).encode())
+            note_evaluation(store, model, digest)
         return result
     document = _document(store, evaluation, digest)
     compared = _compared_with(registry, model, document, champion)
@@ -108,6 +110,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
         if known is not None:
             withdraw_candidate(registry, model, known.number)
         store.write(verdict_key(model, digest), encoded)
+        note_evaluation(store, model, digest)
         raise CandidateRefused(
             f"Candidate {digest[:12]} of {model} is refused. {verdict.sentence} Its run keeps the evidence: {registry.run_url(run_id)}",
             _links(settings, registry, model, digest, run_id),
@@ -123,6 +126,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
         settings, registry, version, evidence, f"Version {version.number} of {model} ({digest[:12]}) {verb}: {verdict.sentence}"
     )
     store.write(verdict_key(model, digest), encoded)
+    note_evaluation(store, model, digest)
     return result
 
 
@@ -188,7 +192,7 @@ def is_decided(version: Version) -> bool:
 
 
 def _links(settings: Settings, registry: ModelRegistry, model: str, digest: str, run_id: str) -> dict[str, str]:
-    return {"MLflow run": registry.run_url(run_id), "Evaluation": f"{settings.reports_url}/{model}/{digest}/evaluation.html"}
+    return {"MLflow run": registry.run_url(run_id), "Evaluation": settings.report_url(f"reports/{model}/{digest}/evaluation.html")}
 
 
 def _document(store: Store, evaluation: str, digest: str) -> dict[str, Any]:

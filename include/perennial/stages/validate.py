@@ -272,7 +272,7 @@ def _check(
     if source.served and rows.empty:
         return {}, _left_out(spec, source, labelled)
     verdict = validate_snapshot(rows, source.dataset, f"snapshot {source.version}", store=store, usual=usual_groups(store, source.dataset))
-    link = f"{settings.reports_url}/{verdict.report_key.removeprefix('reports/')}" if verdict.report_key else ""
+    link = settings.report_url(verdict.report_key) if verdict.report_key else ""
     if verdict.passed:
         log.info("%s", verdict.sentence())
         try:

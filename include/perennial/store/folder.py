@@ -151,6 +151,11 @@ class FolderStore(Store):
                 return []
 
     @override
+    def lies_in(self, key: str, folder: str) -> bool:
+        with self._sentences(key):
+            return self._file(key).resolve().is_relative_to(self._file(folder).resolve())
+
+    @override
     def delete(self, key: str) -> None:
         with self._sentences(key):
             self._file(key).unlink(missing_ok=True)

@@ -108,6 +108,10 @@ class Store(ABC):
     def make_private(self) -> None:
         """Restrict the store's files to this user; does nothing if the store has access rules of its own."""
 
+    def lies_in(self, key: str, folder: str) -> bool:
+        """Whether an object's bytes lie below a folder of the store, and no link leads elsewhere. Only a folder on a disk has links."""
+        return key.startswith(f"{folder}/")
+
     def exists(self, key: str) -> bool:
         """Whether an object has that key."""
         return self.stat(key) is not None

@@ -51,6 +51,11 @@ class Summaries(Generic[V]):
         now = {key: found for key in keys if (found := self._store.stat(key))}
         return {key: summary for key, found in now.items() if (summary := self._one(found)) is not None}
 
+    def noted(self) -> dict[str, V]:
+        """What the note says, without a look at the documents: one read. One written since has an older summary, or none."""
+        self._read_note()
+        return {key: summary for key, (_, summary) in self._known.items()}
+
     def keep(self, keys: Iterable[str]) -> None:
         """Write the note of these documents. Of two writers at a time one note stays; what it lacks is read from the documents."""
         self.of(keys := list(keys))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -16,14 +17,12 @@ from perennial import pages
 from perennial.errors import PerennialError, UnknownName
 from perennial.settings import Settings
 from perennial_airflow.console import charts
-from perennial_airflow.console.pages import incidents, model, models
-from perennial_airflow.console.website import HERE, Site
+from perennial_airflow.console.pages import incidents, model, models, reports
+from perennial_airflow.console.website import HERE, POLICY, Site
 
-PAGES = (models, model, incidents)
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'self'"
-)
+PAGES = (models, model, incidents, reports)
+# A link in a report's sandbox is followed without the cookie of the login: to a browser the page is a stranger. This page is not.
+ONCE_MORE = '<!doctype html><meta charset="utf-8"><title>One moment</title><meta http-equiv="refresh" content="0;url=?again=yes">'
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -39,7 +38,7 @@ def make_app(settings: Settings) -> FastAPI:
         response = await call_next(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "same-origin"
+        response.headers.setdefault("Referrer-Policy", "same-origin")
         return response
 
     @app.exception_handler(PerennialError)
@@ -48,6 +47,16 @@ def make_app(settings: Settings) -> FastAPI:
         if request.url.path.endswith(".json"):
             return JSONResponse({"detail": str(error)}, status)
         return HTMLResponse(site.html("trouble.html", sentence=str(error)), status)
+
+    @app.exception_handler(HTTPException)
+    async def ask_who(request: Request, error: HTTPException) -> Response:
+        asked = request.headers.get
+        if error.status_code not in (401, 403) or asked("sec-fetch-mode") != "navigate":
+            return await http_exception_handler(request, error)
+        if (asked("sec-fetch-site"), asked("sec-fetch-dest")) == ("cross-site", "iframe") and "again" not in request.query_params:
+            headers = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'self'"}
+            return HTMLResponse(ONCE_MORE, error.status_code, headers)
+        return HTMLResponse(site.html("logged_out.html", address=str(request.url)), error.status_code)
 
     @app.get("/static/look.css")
     def look() -> Response:

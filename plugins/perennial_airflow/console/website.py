@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
 from perennial.errors import UnknownName
+from perennial.reports import sandbox
 from perennial.settings import Settings
 from perennial.store import Store, open_store
 from perennial.views.model import row_of
@@ -21,9 +22,14 @@ from perennial_airflow.console import PREFIX, charts, words
 from perennial_airflow.console.pictures import loss
 
 HERE = Path(__file__).parent
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'self'"
+)
 TABS = {  # the pages of a model: the end of the address, and the name
     "": "Overview",
     "incidents": "Incidents",
+    "reports": "Reports",
 }
 
 
@@ -44,9 +50,7 @@ class Site:
             lstrip_blocks=True,
         )
         self._templates.filters.update(moment=words.moment, percent=words.percent, code=words.code, lasting=words.lasting)
-        self._templates.globals.update(
-            prefix=PREFIX, bars=words.bars, chart=charts.chart, loss=loss, tabs=TABS, reports=settings.reports_url
-        )
+        self._templates.globals.update(prefix=PREFIX, bars=words.bars, chart=charts.chart, loss=loss, tabs=TABS, reports=f"{PREFIX}/report")
 
     @cached_property
     def store(self) -> Store:
@@ -62,6 +66,25 @@ class Site:
         """Those of some models whose training DAG a person may read."""
         dags = {f"{name}_training": name for name in models}
         return {dags[dag] for dag in get_auth_manager().filter_authorized_dag_ids(dag_ids=set(dags), user=user, method="GET")}
+
+    def readable_reports(self, names: Iterable[str], user: Any) -> tuple[set[str], set[str]]:
+        """Those of some names of which a person may read a model's reports, and those of which a dataset's Data Docs.
+
+        Evaluations and windows are for who may read the model's training DAG, Data Docs for who may read the dataset's ingestion.
+        """
+        names = set(names)
+        dags = {f"{name}_{dag}" for name in names for dag in ("training", "ingestion")}
+        allowed = get_auth_manager().filter_authorized_dag_ids(dag_ids=dags, user=user, method="GET") if dags else set()
+        return {name for name in names if f"{name}_training" in allowed}, {name for name in names if f"{name}_ingestion" in allowed}
+
+    def require_report(self, path: str, user: Any) -> str:
+        """The store key of a report. Raises UnknownName where there is none, or where a person may not read it."""
+        name = path.strip("/").split("/", 1)[0]
+        models, datasets = self.readable_reports([name], user)
+        key = sandbox.place(self.store, path) if name in (datasets if sandbox.is_data_docs(path) else models) else None
+        if key is None:
+            raise UnknownName(f"There is no report {path[:200]!r} that you may see. The list of reports has those that you may.")
+        return key
 
     def page(self, request: Request, template: str, **facts: Any) -> Response:
         """A page; 304 without a body if the browser has it already, so that asking again costs next to nothing."""

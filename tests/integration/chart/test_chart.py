@@ -163,7 +163,6 @@ def test_each_account_has_exactly_its_rights(helm: str, chart: Path) -> None:
     accounts = of_kind(found, "ServiceAccount")
     assert {name: d["automountServiceAccountToken"] for name, d in accounts.items()} == {
         "perennial/perennial-airflow": True,
-        "perennial/perennial-reports": False,
         "stages/perennial-stage": False,
         "stages/perennial-release": False,
         "stages/perennial-monitor": False,

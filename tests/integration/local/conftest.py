@@ -19,7 +19,7 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Set
     def make(**given: str) -> Settings:
         home = tmp_path_factory.mktemp("home")
         (home / "venvs").symlink_to(VENVS)
-        names = ("AIRFLOW_PORT", "MLFLOW_PORT", "GATEWAY_PORT", "METRICS_PORT", "REPORTS_PORT")
+        names = ("AIRFLOW_PORT", "MLFLOW_PORT", "GATEWAY_PORT", "METRICS_PORT")
         ports = {f"PERENNIAL_{name}": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
         return Settings.from_environment({"PERENNIAL_HOME": str(home), **ports, **given})
 

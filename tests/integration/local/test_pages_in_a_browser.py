@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 
-from perennial.local.reports_server import ReportsServer
 from perennial.monitoring import replay_picture
 from perennial.monitoring.replay import Day, History, Policy
 from perennial.monitoring.report.numbers import WindowReport
 from perennial.monitoring.report.page import page as window_page
 from perennial.quality import data_docs, suites
 from perennial.quality.validation import validate
-from perennial.settings import Settings
+from perennial.reports import sandbox
 from perennial.specs import RetrainSpec
 from perennial.store import FolderStore
 from perennial.training import report as evaluation_report
@@ -34,7 +34,7 @@ from ...unit.perennial.stages.test_evaluate_page import evaluated
 from ...unit.perennial.stages.test_evaluate_page import model as evaluation_model
 
 pytestmark = pytest.mark.skipif(not browsers.found(), reason=browsers.ABSENT)
-SCRIPT = Path(data_docs.__file__).with_name("data_docs.js").read_text()
+SCRIPT = sandbox.data_docs_script()
 # Kind of page -> its place below the reports, scripts that it runs, how many of the forty texts it shows whole.
 KINDS = {
     "validation": ("sales/docs/validations/batch.html", [SCRIPT], 40),
@@ -44,7 +44,6 @@ KINDS = {
     "multiclass": ("sales/0123/evaluation.html", [], 40),
     "regression": ("sales/4567/evaluation.html", [], 40),
     "picture": ("sales/replays/replay.svg", [], 40),
-    "listing": ("sales/names/", [], 40),
 }
 
 
@@ -58,6 +57,32 @@ class Canary(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.pages: dict[str, bytes] = {}
         self.asked: list[str] = []
+
+
+class Reports(ThreadingHTTPServer):
+    """Answers with reports as the console does; it asks for no login."""
+
+    daemon_threads = True
+
+    def __init__(self, store: FolderStore) -> None:
+        super().__init__(("127.0.0.1", 0), _ReportHandler)
+        self.store = store
+
+
+class _ReportHandler(BaseHTTPRequestHandler):
+    server: Reports
+
+    def do_GET(self) -> None:
+        path = unquote(self.path[1:])
+        key = sandbox.place(self.server.store, path)
+        self.send_response(200 if key else 404)
+        for name, value in {**sandbox.headers(path), "Content-Type": sandbox.kind(key or "")}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(self.server.store.read(key) if key else b"")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -108,19 +133,17 @@ def store(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> FolderS
     for task in ("multiclass", "regression"):
         store.write(f"reports/{KINDS[task][0]}", _evaluation(texts, task).encode())
     store.write("reports/sales/replays/replay.svg", _picture(texts))
-    for text in texts:
-        store.write(f"reports/sales/names/{_file_name(text)}", b"{}")
     return store
 
 
 @pytest.fixture(scope="module")
 def reports(store: FolderStore) -> Iterator[str]:
-    """Address of the reports server."""
-    for server in _running(ReportsServer(("127.0.0.1", 0), store, Settings.from_environment({}))):
+    """Address of a server of reports."""
+    for server in _running(Reports(store)):
         yield f"http://127.0.0.1:{server.server_address[1]}"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "listing"])  # which only the server makes
+@pytest.mark.parametrize("kind", KINDS)
 def test_text_is_shown_as_text(browser: browsers.Browser, canary: Canary, store: FolderStore, texts: list[str], kind: str) -> None:
     """SC-01: Without any policy of a server: no script but ours, no dialog, nothing fetched, no handler left for a click, every text
     readable."""
@@ -134,12 +157,12 @@ def test_text_is_shown_as_text(browser: browsers.Browser, canary: Canary, store:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_policy_has_nothing_to_forbid(browser: browsers.Browser, canary: Canary, reports: str, texts: list[str], kind: str) -> None:
-    """SC-01: As the reports server sends them, the pages work under their policy: it allows what they need and meets nothing else."""
+    """SC-01: As the console sends them, the pages work under their policy: it allows what they need and meets nothing else."""
     place, scripts, shown = KINDS[kind]
     (seen,) = browser.open(f"{reports}/{place}")
     assert not seen.violations
     _harmless(seen, f"{reports}/{place}", scripts)
-    _readable(seen, [_file_name(text) for text in texts] if kind == "listing" else texts, shown)
+    _readable(seen, texts, shown)
     assert not canary.asked
 
 
@@ -210,10 +233,6 @@ def _readable(seen: browsers.Seen, texts: list[str], shown: int) -> None:
 
 def _raw(text: str) -> bytes:
     return f"<!doctype html><meta charset=utf-8><title>old</title><p>{text}</p>".encode()
-
-
-def _file_name(text: str) -> str:
-    return text.replace("/", "\u2044")
 
 
 def _write_data_docs(store: FolderStore, root: Path, texts: list[str], patch: pytest.MonkeyPatch) -> None:

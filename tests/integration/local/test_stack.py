@@ -87,7 +87,7 @@ def test_up_starts_everything_and_says_where(settings, store, capsys):
     for address in (
         settings.airflow_url,
         settings.mlflow_url,
-        settings.reports_url,
+        f"{settings.airflow_url}/perennial/reports",
         settings.gateway_url,
         str(airflow_programs.passwords_file(settings)),
     ):
@@ -117,7 +117,7 @@ def test_pages_of_other_sites_get_nothing(platform, settings):
     for url, path, body in (
         (settings.airflow_url, "/auth/token", b"{}"),
         (settings.mlflow_url, "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}'),
-        (settings.reports_url, "/", None),
+        (settings.airflow_url, "/perennial/reports", None),
     ):
         for headers, refused in (
             ({}, False),

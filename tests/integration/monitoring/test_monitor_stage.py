@@ -72,7 +72,7 @@ class House:
     def __init__(self, root: Path, flights):
         self.store, self.flights, self.folder = FolderStore(str(root / "store")), flights, root / "version"
         self.settings = Settings(
-            home=root / "home", store=str(root / "store"), mlflow_url="http://127.0.0.1:1", reports_url="http://reports"
+            home=root / "home", store=str(root / "store"), mlflow_url="http://127.0.0.1:1", airflow_url="http://airflow"
         )
         self.dataset = discovery.dataset("flights")
         self.inbox = Inbox(self.store, MODEL.name)
@@ -240,7 +240,7 @@ def test_a_quiet_window_asks_for_nothing(house):
     assert "http" not in page
     assert "<svg" in page
     assert "Nothing asks for retraining" in page
-    assert result.links == {"Report": "http://reports/small_delays/windows/2013-02-03_2013-02-06/index.html"}
+    assert result.links == {"Report": "http://airflow/perennial/report/small_delays/windows/2013-02-03_2013-02-06/index.html"}
 
 
 def test_lasting_drift_is_confirmed_and_asks_for_retraining_once(house):

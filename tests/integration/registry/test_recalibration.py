@@ -40,7 +40,7 @@ class House:
     def __init__(self, root: Path, mlflow_url: str, name: str) -> None:
         self.name, self.model = name, small_model(name).model_copy(update=CHANGED)
         self.store = FolderStore(str(root / "store"))
-        self.settings = Settings(home=HOME, store=str(root / "store"), mlflow_url=mlflow_url, reports_url="http://reports")
+        self.settings = Settings(home=HOME, store=str(root / "store"), mlflow_url=mlflow_url, airflow_url="http://airflow")
         self.registry, self.backend = ModelRegistry(self.settings), RehearsedBackend()
         self.ledger = Ledger(self.store, self.name)
         self.folder = small_version(root / "version", model=self.name)

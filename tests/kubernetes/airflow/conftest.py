@@ -85,14 +85,14 @@ def started_platform(cluster: rig.Cluster, s3: S3Server, home: Path) -> Iterator
     """Airflow and MLflow as `perennial up` starts them, at the address that pods reach; four weeks of flights have landed before."""
     address = cluster.host_address
     (home / "venvs").symlink_to(rig.VENVS)
-    names = ("AIRFLOW_PORT", "MLFLOW_PORT", "REPORTS_PORT", "GATEWAY_PORT")
+    names = ("AIRFLOW_PORT", "MLFLOW_PORT", "GATEWAY_PORT")
     ports = {f"PERENNIAL_{name}": str(rig.free_port(address)) for name in names}
     with contextlib.ExitStack() as stack:
         namespace = stack.enter_context(cluster.namespace("loop"))
         for_pods = {
             "PERENNIAL_STORE": f"s3://{rig.BUCKET}/{namespace}",
             "PERENNIAL_MLFLOW_URL": f"http://{address}:{ports['PERENNIAL_MLFLOW_PORT']}",
-            "PERENNIAL_REPORTS_URL": f"http://{address}:{ports['PERENNIAL_REPORTS_PORT']}",
+            "PERENNIAL_AIRFLOW_URL": f"http://{address}:{ports['PERENNIAL_AIRFLOW_PORT']}",
             "PERENNIAL_GATEWAY_URL": f"http://{address}:{ports['PERENNIAL_GATEWAY_PORT']}",
             "PERENNIAL_SERVING": "seldon",
             "PERENNIAL_SERVING_NAMESPACE": namespace,

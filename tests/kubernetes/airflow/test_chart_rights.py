@@ -21,7 +21,6 @@ from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 from kubernetes.stream import stream
 
-from perennial.store import open_store
 from perennial.testing_s3 import S3Server
 from perennial_airflow.stage_pod import RESULT_FILE, SIDE_CAR
 
@@ -404,21 +403,6 @@ def _wait_for_count(chart: Installed) -> None:
     """Until the quota counts no pod: it learns of ended ones after a moment."""
     used = lambda: (chart.cluster.core.read_namespaced_resource_quota("perennial-stages", chart.pods).status.used or {}).get("pods")  # noqa: E731
     wait_until(lambda: used() == "0", 60, "a quota that counts no pod")
-
-
-def test_the_reports_of_the_store_are_shown(chart: Installed, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MN-18: Behind a Service, in a pod without rights: what a stage has put into `reports/` is a page."""
-    for name, value in s3.environment().items():
-        monkeypatch.setenv(name, value)
-    open_store(f"s3://{BUCKET}/{chart.platform}").write("reports/probe/page.html", b"<h1>Seen</h1>")
-    core, apps = chart.cluster.core, chart.cluster.apps
-    wait_until(
-        lambda: apps.read_namespaced_deployment("perennial-reports", chart.platform).status.ready_replicas, 180, "the reports' server"
-    )
-    page = core.connect_get_namespaced_service_proxy_with_path(
-        "perennial-reports:http", chart.platform, "probe/page.html", _preload_content=False
-    )
-    assert page.data == b"<h1>Seen</h1>"
 
 
 def test_helm_test_says_what_is_there_and_what_is_not(chart: Installed) -> None:

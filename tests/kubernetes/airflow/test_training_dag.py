@@ -61,8 +61,10 @@ def test_the_links_of_the_results_open(platform: Platform, first_version: Run) -
     links = (platform.api.result(first_version, "register") or {})["links"]
     assert set(links) >= {"Evaluation", "MLflow run"}
     for address in links.values():
-        assert address.startswith((platform.settings.reports_url, platform.settings.mlflow_url))
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=30) as page:
+        assert address.startswith((platform.settings.report_url("reports/"), platform.settings.mlflow_url))
+        token = {"Authorization": f"Bearer {platform.api.token()}"} if address.startswith(platform.settings.airflow_url) else {}
+        request = urllib.request.Request(address, headers=token)
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as page:
             assert page.status == 200
 
 

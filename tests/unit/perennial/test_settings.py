@@ -19,7 +19,7 @@ def test_all_ports_follow_from_one(tmp_path):
     """DE-09: Addresses and children too; a port that is set by itself stays."""
     given = {"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_PORT_BASE": "18000", "PERENNIAL_GATEWAY_PORT": "8003"}
     settings = Settings.from_environment(given)
-    assert [getattr(settings, name) for name in PORTS] == [18000, 18001, 8003, 18003, 18004]
+    assert [getattr(settings, name) for name in PORTS] == [18000, 18001, 8003, 18004]
     assert settings.mlflow_url == "http://127.0.0.1:18001"
     assert Settings.from_environment(settings.environment()) == settings
 
@@ -44,7 +44,14 @@ def test_a_setting_that_went_away_stops_nothing(tmp_path):
     """Programs that an earlier version started hand on what it knew."""
     given = {"PERENNIAL_HOME": str(tmp_path)}
     gone = {"PERENNIAL_GATEWAY_ADMIN_PORT": "9901", "PERENNIAL_SERVING_PORT": "9100"}
+    gone |= {"PERENNIAL_REPORTS_PORT": "8081", "PERENNIAL_REPORTS_URL": "http://reports.example.com"}
     assert Settings.from_environment({**given, **gone}) == Settings.from_environment(given)
+
+
+def test_a_report_is_read_where_airflow_is():
+    """MN-18: Behind its login, whatever the name of a file holds."""
+    settings = Settings.from_environment({"PERENNIAL_AIRFLOW_URL": "https://ml.example.com/"})
+    assert settings.report_url("reports/flights/a b?.html") == "https://ml.example.com/perennial/report/flights/a%20b%3F.html"
 
 
 def test_the_prediction_path_is_a_legal_name_in_every_backend():

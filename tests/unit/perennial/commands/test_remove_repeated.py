@@ -36,7 +36,7 @@ KEYED = DatasetSpec(name="orders", title="Orders", owner="tests", key=("id",), e
 REPLACED = KEYED.model_copy(update={"on_known_key": "replace", "deleted": "gone"})
 NEWEST = REPLACED.model_copy(update={"newest_by": "amount"})
 BY_CONTENT = DatasetSpec(name="orders", title="Orders", owner="tests", row_id="content", event_time="ts", columns=COLUMNS)
-SETTINGS = Settings(store="unused", landing_settle_seconds=0, reports_url="http://reports")
+SETTINGS = Settings(store="unused", landing_settle_seconds=0, airflow_url="http://airflow")
 
 
 class House:

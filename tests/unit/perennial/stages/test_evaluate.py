@@ -76,7 +76,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, january: January) -> Train
 @pytest.fixture
 def world(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The two versions, and a registry that has the older one as its champion."""
-    settings = Settings(home=trained.root / "home", store=trained.store.root, reports_url="http://reports")
+    settings = Settings(home=trained.root / "home", store=trained.store.root, airflow_url="http://airflow")
     world = World(trained.root, spec=discovery.model("flight_delays"), settings=settings, store=trained.store)
     world.digest = trained.newer
     world.registry.add("flight_delays", trained.older, "champion", number=3)
@@ -181,7 +181,7 @@ def test_the_run_tells_of_its_evaluation(world: World) -> None:
     assert (
         world.registry.runs[RUN].tags["evaluation"]
         == found.links["Evaluation"]
-        == f"http://reports/flight_delays/{world.digest}/evaluation.html"
+        == f"http://airflow/perennial/report/flight_delays/{world.digest}/evaluation.html"
     )
     assert json.loads(world.registry.runs[RUN].files["evaluation.json"]) == document
 

@@ -41,7 +41,7 @@ SPEC = DatasetSpec(
     columns=(Column(name="sold", type="timestamp"), Column(name="shop", type="string"), Column(name="amount", type="float", nullable=True)),
 )  # fmt: skip
 GROUPED = SPEC.model_copy(update={"groups": (GroupSpec(column="shop"),)})
-SETTINGS = Settings(store="unused", landing_settle_seconds=0, reports_url="http://reports")
+SETTINGS = Settings(store="unused", landing_settle_seconds=0, airflow_url="http://airflow")
 
 
 def batch(day: int, rows: int = 3, amount: float = 1.0) -> pa.Table:
@@ -122,7 +122,7 @@ def test_good_files_are_appended_and_stay(store: FolderStore) -> None:
     result = run(store)
     assert (result.outcome, result.snapshot, result.appended) == ("done", 2, {"a.csv": 3, "b.parquet": 4})
     assert result.sentence == "Appended 7 rows of 2 files to sales, now snapshot 2."
-    assert result.links == {"Data Docs": "http://reports/sales/docs/index.html"}
+    assert result.links == {"Data Docs": "http://airflow/perennial/report/sales/docs/index.html"}
     assert in_landing(store) == ["a.csv", "b.parquet"]
     assert [(r.outcome, r.rows, r.version) for r in receipts(store, "sales")] == [("appended", 3, 1), ("appended", 4, 2)]
 
@@ -133,7 +133,7 @@ def test_refused_files_move_and_good_ones_go_in_all_the_same(store: FolderStore)
     land(store, "good.csv", batch(2))
     result = run(store)
     assert (result.outcome, result.snapshot, result.appended) == ("done", 1, {"good.csv": 3})
-    link = "http://reports/sales/docs/validations/bad.csv.html"
+    link = "http://airflow/perennial/report/sales/docs/validations/bad.csv.html"
     assert result.refused == {"bad.csv": f"Suite sales refused batch bad.csv: amount is negative in 3 of 3 rows. Report: {link}"}
     assert result.links == {"Data Docs": link}
     assert in_landing(store) == ["good.csv"]
@@ -166,7 +166,7 @@ def test_the_same_rows_in_another_form_are_refused(store: FolderStore) -> None:
     assert sentence.startswith("3 of 3 rows have a key that is already in the table sales, from batch a.csv (")
     *_, receipt = receipts(store, "sales")
     assert receipt.report.endswith("~3~refused.html"), "its suite passed it: its page says what became of it"
-    assert result.links == {"Data Docs": f"http://reports/{receipt.report.removeprefix('reports/')}"}
+    assert result.links == {"Data Docs": f"http://airflow/perennial/report/{receipt.report.removeprefix('reports/')}"}
     page = store.read(receipt.report).decode()
     assert html.escape(sentence) in page
     assert 'href="again.parquet.html"' in page

@@ -42,7 +42,7 @@ FINAL = DatasetSpec(
     ),
 )  # fmt: skip
 NEWEST = FINAL.model_copy(update={"newest_by": "amount"})
-SETTINGS = Settings(store="unused", landing_settle_seconds=0, reports_url="http://reports")
+SETTINGS = Settings(store="unused", landing_settle_seconds=0, airflow_url="http://airflow")
 
 
 def spec(**fields: Any) -> DatasetSpec:

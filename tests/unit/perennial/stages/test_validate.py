@@ -137,7 +137,7 @@ class House:
 
     def run(self, **arguments):
         """Run the stage."""
-        return validate.run(Settings(reports_url="http://reports"), self.store, "delays", **arguments)
+        return validate.run(Settings(airflow_url="http://airflow"), self.store, "delays", **arguments)
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_the_first_training_starts_once_there_are_enough_days(house):
     result = house.run(cause="data", reason="first days")
     assert (result.outcome, result.snapshot, result.cause, result.rows, result.request) == ("done", 2, "data", 50, None)
     assert "First training, on snapshot 2. (first days)" in result.sentence
-    assert result.links == {"Data Docs": "http://reports/flights/snapshot 2.html"}
+    assert result.links == {"Data Docs": "http://airflow/perennial/report/flights/snapshot%202.html"}
     assert result.code == run_code(MODEL)
 
 
@@ -303,7 +303,7 @@ def test_bad_data_refuse_the_training_and_the_request(house, tmp_path):
     house.passes = False
     with pytest.raises(TrainingRefused, match=r"delays must not be trained on snapshot 2\. Suite flights refused") as refusal:
         house.run()
-    assert refusal.value.links == {"Data Docs": "http://reports/flights/snapshot 2.html"}
+    assert refusal.value.links == {"Data Docs": "http://airflow/perennial/report/flights/snapshot%202.html"}
     assert (house.inbox.get(key).outcome, house.inbox.active()) == ("refused", None)
 
 
