@@ -1,13 +1,19 @@
-"""Numbers in sentences: with their noun, such as one file, two files; and shares.
+"""Numbers in sentences: with their noun, such as one file, two files; shares, with their interval; and times.
 
 >>> from perennial.counted import counted, percent
 >>> counted(1, "file"), counted(1200, "row"), counted(2, "entry", "entries")
 ('1 file', '1,200 rows', '2 entries')
 >>> percent(0.25), percent(0.0012)
 ('25.0 %', '0.12 %')
+>>> lasting(90), lasting(86400)
+('1.5 minutes', '1 day')
 """
 
 from __future__ import annotations
+
+import math
+
+Z95 = 1.959963984540054  # so many standard deviations on both sides hold 95 % of a normal distribution
 
 
 def counted(number: int, noun: str, several: str = "") -> str:
@@ -18,3 +24,20 @@ def counted(number: int, noun: str, several: str = "") -> str:
 def percent(share: float) -> str:
     """A share in words; a small one keeps two digits."""
     return f"{100 * share:.2g} %" if 0 < share < 0.01 else f"{100 * share:.1f} %"
+
+
+def lasting(seconds: float) -> str:
+    """A time as people say it."""
+    for unit, size in (("day", 86_400.0), ("hour", 3600.0), ("minute", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.2g} {unit}{'' if seconds == size else 's'}"
+    return f"{seconds:.2g} seconds"
+
+
+def wilson(rows: float, total: float) -> tuple[float, float]:
+    """95 % interval of a share: Wilson, "Probable inference, the law of succession, and statistical inference" (1927)."""
+    if not total:
+        return 0.0, 1.0
+    share, z2 = rows / total, Z95 * Z95
+    middle, reach = share + z2 / (2 * total), Z95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    return max(0.0, (middle - reach) / (1 + z2 / total)), min(1.0, (middle + reach) / (1 + z2 / total))

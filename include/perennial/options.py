@@ -359,10 +359,11 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         ),
     ),
     "show": (
-        "show what the console shows: the list of models, or one model's page",
+        "show what the console shows: the list of models, or a page of one model",
         (
-            Option("what", "what to show", required=True, choices=("models", "model", "incidents")),
+            Option("what", "what to show", required=True, choices=("models", "model", "release", "incidents")),
             Option("name", "name of the model, where one is shown; the only one if absent, and all of them for incidents"),
+            Option("--version", "version whose release is shown; the one under way, else the newest, if absent", int),
             Option("--json", "print it as JSON, for programs", bool),
         ),
     ),

@@ -3,15 +3,17 @@
 $ perennial show models
 $ perennial show model digits
 $ perennial show incidents
+$ perennial show release digits --version 2
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from perennial import discovery
-from perennial.commands import _show_incidents, _show_model, _show_models
+from perennial.commands import _show_incidents, _show_model, _show_models, _show_release
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.lineage.ledger import known_models
 from perennial.results import on_terminal
@@ -21,7 +23,7 @@ from perennial.views.view import View
 
 # Of each view: how it is made of the store and the other arguments, and its lines.
 OF_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"models": _show_models.show}
-OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {"model": _show_model.show}
+OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {"model": _show_model.show, "release": _show_release.show}
 OF_ONE_OR_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"incidents": _show_incidents.show}
 
 
@@ -29,15 +31,16 @@ def run(settings: Settings, store: Store, *, what: str, name: str | None = None,
     """Print a view.
 
     Raises:
-        UnknownName: there is no such model, or none is named and there are several.
+        UnknownName: there is no such model, or none is named and there are several; or an option belongs to another view.
     """
     del settings
-    if what in OF_ALL:
-        view, lines = OF_ALL[what](store, **options)
-    elif what in OF_ONE_OR_ALL:
-        view, lines = OF_ONE_OR_ALL[what](store, name, **options)
-    else:
-        view, lines = OF_ONE[what](store, name or _only_model(store, what), **options)
+    given = {option: value for option, value in options.items() if value is not None and value is not False}
+    makes = {**OF_ALL, **OF_ONE, **OF_ONE_OR_ALL}
+    for option in sorted(given.keys() - inspect.signature(makes[what]).parameters):
+        others = [other for other, make in makes.items() if option in inspect.signature(make).parameters]
+        raise UnknownName(f"`perennial show {what}` has no --{option}: `show {' and `show '.join(f'{other}`' for other in others)} has.")
+    names = [] if what in OF_ALL else [name] if what in OF_ONE_OR_ALL else [name or _only_model(store, what)]
+    view, lines = makes[what](store, *names, **given)
     print(view.model_dump_json(indent=1) if json else on_terminal("\n".join(lines)))
     return EXIT_DONE
 

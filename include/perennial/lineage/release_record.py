@@ -46,7 +46,7 @@ class Tally(_Part):
 
 
 class Latency(_Part):
-    """How long requests took since the release began: (upper bound in ms, requests), without empty buckets; the last bound may be none."""
+    """How long requests took since the release began: (upper bound in ms, requests), rising; the last bound may be none."""
 
     candidate: tuple[tuple[float | None, int], ...] = ()
     champion: tuple[tuple[float | None, int], ...] = ()

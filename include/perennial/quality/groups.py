@@ -19,6 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.counted import wilson
+
 MISSING = "(missing)"  # the group of rows without a value
 MOST_GROUPS = 50  # of a column; one with more values has no groups
 LEAST_EXPECTED = 5.0  # rows in each cell of a test (Cochran 1954); with fewer it is not made
@@ -27,7 +29,6 @@ LARGE = 0.1  # Cramér's V from which on a difference is worth a look: small, bu
 SELDOM = 0.05  # share of earlier batches in which a group may have been absent, so that its absence says something
 LEAST_BATCHES = 5  # by which it is known how much batches differ
 NOTHING = 1e-12  # of the largest label: values of a group that scatter by less are all the same, but for rounding
-Z = 1.959963984540054  # of a 95 % interval
 
 State = Literal["as usual", "more", "less", "vanished", "new", "few rows"]
 Floats = NDArray[np.float64]
@@ -95,15 +96,6 @@ def counts_of(values: Any) -> dict[str, int]:
     """Rows by group, in order of the groups' names."""
     names, counts = np.unique(np.array(names_of(values), object), return_counts=True)
     return {str(name): int(n) for name, n in zip(names, counts, strict=True)}
-
-
-def wilson(rows: float, total: float) -> tuple[float, float]:
-    """95 % interval of a share: Wilson, "Probable inference, the law of succession, and statistical inference" (1927)."""
-    if not total:
-        return 0.0, 1.0
-    share, z2 = rows / total, Z * Z
-    middle, reach = share + z2 / (2 * total), Z * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    return max(0.0, (middle - reach) / (1 + z2 / total)), min(1.0, (middle + reach) / (1 + z2 / total))
 
 
 def adjusted(chances: Sequence[float | None]) -> list[float | None]:

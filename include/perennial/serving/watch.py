@@ -51,7 +51,8 @@ class Watch(BaseModel):
     )
     latency_ms: dict[int, tuple[tuple[float | None, int], ...]] = Field(
         default_factory=dict,
-        description="How long requests of both took since it began to count: (upper bound in ms, requests), without empty buckets.",
+        description="How long requests of both took since it began to count: (upper bound in ms, requests), "
+        "from the lowest bucket with any to the highest.",
     )
     evidence: canary.Evidence = Field(default=canary.Evidence(), description="What the counters say.")
 
@@ -154,7 +155,10 @@ def _with_latency(before: Sequence[tuple[float | None, int]], shown: Arm) -> tup
     for bound, cumulative in shown.latency_ms:
         counts[bound] = counts.get(bound, 0) + max(0, cumulative - lower)
         lower = max(lower, cumulative)
-    return tuple((bound if math.isfinite(bound) else None, count) for bound, count in sorted(counts.items()) if count)
+    bounds = sorted(counts)
+    filled = [place for place, bound in enumerate(bounds) if counts[bound]]
+    shown_bounds = bounds[max(0, filled[0] - 1) : filled[-1] + 1] if filled else []  # the empty one tells where the lowest begins
+    return tuple((bound if math.isfinite(bound) else None, counts[bound]) for bound in shown_bounds)
 
 
 def _plain(arms: Mapping[int, Arm]) -> dict[int, dict[str, Any]]:

@@ -12,6 +12,7 @@ from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, Ser
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Entry, Ledger
 from perennial.lineage.release_record import begin_record, keep_look
+from perennial.lineage.releases import note_releases
 from perennial.registry.model_registry import ModelRegistry, give_roles, withdraw_candidate
 from perennial.results import ReleaseResult
 from perennial.serving import traffic
@@ -151,6 +152,7 @@ class Evaluator:
         if change.kind == "started":
             plan = plan_of(self.spec.release, change.version, change.champion)
             begin_record(self.store, self.name, self._written.seq, plan, self._written.time)
+        note_releases(self.store, self.name)
 
     def _keep(self, step: KeepWatch) -> None:
         watch = step.watch

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from perennial.counted import lasting
 from perennial.serving.canary import requests_to_promote
 from perennial.specs import ReleaseSpec
 from perennial.store import Store
@@ -47,7 +48,7 @@ def waiting_words(release: ReleaseSpec, a_day: float | None) -> str:
     if a_day is None:
         return f"{wanted}."
     too_long = (
-        f"release.max_seconds, {_long(release.max_seconds)}, after which a person is asked: set release.max_seconds, or "
+        f"release.max_seconds, {lasting(release.max_seconds)}, after which a person is asked: set release.max_seconds, or "
         "release.min_requests, release.steps and release.max_error_rate to fit (docs/how-to.md)."
     )
     if not a_day:
@@ -56,7 +57,7 @@ def waiting_words(release: ReleaseSpec, a_day: float | None) -> str:
     # the last one waits for what promotion wants, of which the others have shown a part
     requests[steps[-1]] = max(release.min_requests, in_all - release.min_requests * (len(steps) - 1))
     seconds = {step: max(release.min_seconds, count * DAY * 100 / (a_day * (step or 100))) for step, count in requests.items()}
-    times = ", ".join(f"{_long(time)} {f'at {step} %' if step else 'in the shadow'}" for step, time in seconds.items())
+    times = ", ".join(f"{lasting(time)} {f'at {step} %' if step else 'in the shadow'}" for step, time in seconds.items())
     said = f"{wanted}. At the last day's rate of {a_day:,.0f} requests a day it takes {times}."
     return said if max(seconds.values()) <= release.max_seconds else f"{said} That is more than {too_long}"
 
@@ -64,11 +65,3 @@ def waiting_words(release: ReleaseSpec, a_day: float | None) -> str:
 def _watched(release: ReleaseSpec) -> list[int]:
     """Percent of each step on which evidence is waited for; 0 is the shadow. At 100 % the candidate is champion, unless it begins there."""
     return [*([0] if release.shadow else []), *(step for step in release.steps if step < 100)] or [100]
-
-
-def _long(seconds: float) -> str:
-    """A time as people say it."""
-    for unit, size in (("day", DAY), ("hour", 3600.0), ("minute", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.2g} {unit}{'' if seconds == size else 's'}"
-    return f"{seconds:.2g} seconds"

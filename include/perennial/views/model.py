@@ -87,7 +87,7 @@ def model_view(store: Store, name: str) -> ModelView:
     decisions: tuple[Decision, ...] = ()
     windows: tuple[WindowPoint, ...] = ()
     try:
-        decisions = tuple(map(_decision, islice(Ledger(store, name).newest_first(), DECISIONS)))
+        decisions = tuple(map(decision_of, islice(Ledger(store, name).newest_first(), DECISIONS)))
     except StoredDataDamaged as error:
         damage.append(str(error))
     try:
@@ -121,7 +121,8 @@ def row_of(store: Store, name: str) -> ModelRow:
     return model_row(store, name, discovery.models().get(name), broken)
 
 
-def _decision(entry: Entry) -> Decision:
+def decision_of(entry: Entry) -> Decision:
+    """An entry of the ledger as pages show it."""
     return Decision(
         seq=entry.seq,
         time=entry.time,

@@ -18,8 +18,9 @@ from perennial.reports import sandbox
 from perennial.settings import Settings
 from perennial.store import Store, open_store
 from perennial.views.model import row_of
+from perennial.views.release import odds
 from perennial_airflow.console import PREFIX, charts, words
-from perennial_airflow.console.pictures import loss
+from perennial_airflow.console.pictures import loss, release
 
 HERE = Path(__file__).parent
 POLICY = (
@@ -28,6 +29,7 @@ POLICY = (
 )
 TABS = {  # the pages of a model: the end of the address, and the name
     "": "Overview",
+    "release": "Release",
     "incidents": "Incidents",
     "reports": "Reports",
 }
@@ -50,7 +52,16 @@ class Site:
             lstrip_blocks=True,
         )
         self._templates.filters.update(moment=words.moment, percent=words.percent, code=words.code, lasting=words.lasting)
-        self._templates.globals.update(prefix=PREFIX, bars=words.bars, chart=charts.chart, loss=loss, tabs=TABS, reports=f"{PREFIX}/report")
+        self._templates.globals.update(
+            prefix=PREFIX,
+            bars=words.bars,
+            chart=charts.chart,
+            loss=loss,
+            release=release,
+            odds=odds,
+            tabs=TABS,
+            reports=f"{PREFIX}/report",
+        )
 
     @cached_property
     def store(self) -> Store:

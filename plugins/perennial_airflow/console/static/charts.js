@@ -39,7 +39,7 @@
         animation: !calm,
         animationDuration: 300,
         backgroundColor: "transparent",
-        textStyle: { color: ink, fontFamily: "inherit" },
+        textStyle: { color: ink, fontFamily: getComputedStyle(document.body).fontFamily }, // by its name, else texts are measured wrongly
         ...option,
         xAxis: axes(option.xAxis),
         yAxis: axes(option.yAxis),
@@ -54,7 +54,7 @@
         },
         aria: { enabled: true, label: { description: place.closest("figure").querySelector("figcaption").textContent } },
       },
-      true,
+      { replaceMerge: ["series", "xAxis", "yAxis", "grid", "visualMap"] }, // a series that has its id still moves to where it is now
     );
     drawn.set(place.id, { picture, place });
   };

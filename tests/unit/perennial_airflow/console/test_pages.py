@@ -85,7 +85,13 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     return ask
 
 
-@pytest.mark.parametrize("path", ["/models", "/models.json", "/models/churn", "/models/churn.json", "/models/nobody"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models", "/models.json", "/models/churn", "/models/churn.json", "/models/nobody",
+        "/models/churn/release", "/models/churn/release/0", "/models/churn/release.json", "/models/churn/release/0.json",
+    ],
+)  # fmt: skip
 def test_nobody_sees_a_model_without_a_login(ask: Any, path: str) -> None:
     """DM-09: Without a login every page and every document of the console is refused."""
     answer = ask(path, user=None)
@@ -125,7 +131,7 @@ def test_a_person_sees_the_models_whose_training_the_person_may_read(ask: Any) -
     assert "There is no model secret that you may see." in ask("/models/secret").text
 
 
-@pytest.mark.parametrize("path", ["/models", "/models/churn"])
+@pytest.mark.parametrize("path", ["/models", "/models/churn", "/models/churn/release"])
 def test_hostile_text_is_shown_as_text(ask: Any, path: str) -> None:
     """A title, a reason or a person's name that holds markup is shown as it stands; the one script is the console's own."""
     answer = ask(path)
@@ -204,3 +210,17 @@ def test_a_button_says_why_it_cannot_be_pressed(ask: Any) -> None:
     assert "You may not start churn_rollback" in buttons["rollback"]
     assert "You may not start churn_monitoring" in buttons["monitoring"]
     assert "Roll back to version 1" in page  # the release under way would end
+
+
+def test_a_release_has_its_page_and_its_document(ask: Any) -> None:
+    """SE-06: the one under way, by the entry with which it began and by its version alike; what there is not is said; rights hold."""
+    page = ask("/models/churn/release").text
+    assert "Release of version 2: starting" in page
+    assert "was not recorded" in page  # nothing but the ledger knows of it
+    assert "Roll back to version 1" in page
+    assert 'href="/perennial/models/churn/release/0" aria-current="true"' in page
+    for path in ("/models/churn/release.json", "/models/churn/release/0.json", "/models/churn/release.json?version=2"):
+        assert ask(path).json()["release"]["version"] == 2
+    for path in ("/models/churn/release/7", "/models/churn/release?version=9", "/models/secret/release", "/models/secret/release.json"):
+        assert ask(path).status_code == 404
+    assert "There is no release of churn to version 9." in ask("/models/churn/release?version=9").text
