@@ -359,11 +359,14 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         ),
     ),
     "show": (
-        "show what the console shows: the list of models, or a page of one model",
+        "show what the console shows: the list of models, or a page of one model, or two of its versions side by side",
         (
-            Option("what", "what to show", required=True, choices=("models", "model", "release", "incidents")),
+            Option("what", "what to show", required=True, choices=("models", "model", "versions", "compare", "release", "incidents")),
             Option("name", "name of the model, where one is shown; the only one if absent, and all of them for incidents"),
+            Option("a", "the first version to compare: its number, or signs of its digest; the champion if absent"),
+            Option("b", "the second; the candidate, or else the newest, if absent"),
             Option("--version", "version whose release is shown; the one under way, else the newest, if absent", int),
+            Option("--page", "which page of a long list, from 1", count),
             Option("--json", "print it as JSON, for programs", bool),
         ),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perennial.commands._trial import Trial
 from perennial.counted import counted
-from perennial.training.evaluation import HIGHER_IS_BETTER
+from perennial.specs import HIGHER_IS_BETTER
 
 MOST_WARNINGS = 3
 _SHOWN = {

@@ -2,6 +2,7 @@
 
 $ perennial show models
 $ perennial show model digits
+$ perennial show compare digits 1 2
 $ perennial show incidents
 $ perennial show release digits --version 2
 """
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from perennial import discovery
-from perennial.commands import _show_incidents, _show_model, _show_models, _show_release
+from perennial.commands import _show_compare, _show_incidents, _show_model, _show_models, _show_release, _show_versions
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.lineage.ledger import known_models
 from perennial.results import on_terminal
@@ -23,7 +24,12 @@ from perennial.views.view import View
 
 # Of each view: how it is made of the store and the other arguments, and its lines.
 OF_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"models": _show_models.show}
-OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {"model": _show_model.show, "release": _show_release.show}
+OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {
+    "model": _show_model.show,
+    "versions": _show_versions.show,
+    "compare": _show_compare.show,
+    "release": _show_release.show,
+}
 OF_ONE_OR_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"incidents": _show_incidents.show}
 
 

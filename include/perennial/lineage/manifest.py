@@ -137,11 +137,12 @@ def code_digest(model: str) -> str:
 
     Raises SpecBroken.
     """
-    folder = _PACKAGE.parent / "perennial_models" / model
-    files = [_PACKAGE / name for name in TRAINING_CODE] + sorted(
-        file for file in folder.rglob("*.py") if file.name not in ("spec.py", "__init__.py")
-    )
-    return _sha256(_canonical({file.relative_to(_PACKAGE.parent).as_posix(): _meaning(file) for file in files}))
+    return _sha256(_canonical(_training_code(model)))
+
+
+def code_files(model: str) -> dict[str, str]:
+    """Identity of each file of the code that training runs, by its path; `code_digest` is over all of them. Raises SpecBroken."""
+    return {path: _sha256(meaning) for path, meaning in _training_code(model).items()}
 
 
 def run_code(spec: ModelSpec) -> str:
@@ -176,16 +177,33 @@ def lock_digest() -> str:
 
     Raises SettingMissing if the file is not where the source tree and the image have it.
     """
-    if not _LOCK.is_file():
-        raise SettingMissing(
-            f"The lock file {_LOCK} is missing: install Perennial from its source tree (pip install -e) or from the workload image."
-        )
-    return hashlib.sha256(_LOCK.read_bytes()).hexdigest()
+    return hashlib.sha256(_lock()).hexdigest()
+
+
+def locked_packages() -> dict[str, str]:
+    """Version of each package of the workload environment's lock file. Raises SettingMissing as `lock_digest` does."""
+    return {name: version for name, _, version in (line.partition("==") for line in _lock().decode().splitlines()) if version}
 
 
 def run_key(model: str, snapshot_digest: str, code: str, lock: str, parameters: dict[str, Parameter], seed: int) -> str:
     """24 hexadecimal digits that are the same for the same training, on any machine at any time."""
     return _sha256(_canonical([model, snapshot_digest, code, lock, parameters, seed]))[:24]
+
+
+def _training_code(model: str) -> dict[str, str]:
+    folder = _PACKAGE.parent / "perennial_models" / model
+    files = [_PACKAGE / name for name in TRAINING_CODE] + sorted(
+        file for file in folder.rglob("*.py") if file.name not in ("spec.py", "__init__.py")
+    )
+    return {file.relative_to(_PACKAGE.parent).as_posix(): _meaning(file) for file in files}
+
+
+def _lock() -> bytes:
+    if not _LOCK.is_file():
+        raise SettingMissing(
+            f"The lock file {_LOCK} is missing: install Perennial from its source tree (pip install -e) or from the workload image."
+        )
+    return _LOCK.read_bytes()
 
 
 def _meaning(file: Path) -> str:

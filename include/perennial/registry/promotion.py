@@ -11,7 +11,7 @@ docs/decisions/0011 and `benchmarks/gate_simulation.py` show the error rates.
 
     >>> import numpy as np
     >>> from perennial.registry.promotion import Losses, beats_champion
-    >>> from perennial.specs import GateSpec
+    >>> from perennial.specs import HIGHER_IS_BETTER, GateSpec
     >>> champion = np.random.default_rng(7).gamma(2, size=2_000)
     >>> days = np.repeat(np.arange(20), 100)
     >>> gate = GateSpec(floors={"accuracy": 0.6})
@@ -30,7 +30,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 from perennial.registry.signatures import Changes
-from perennial.specs import GateSpec
+from perennial.specs import HIGHER_IS_BETTER, GateSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-HIGHER_IS_BETTER = frozenset({"accuracy", "precision", "recall", "f1", "roc_auc"})
 ENOUGH_DAYS = 5  # fewer whole days than this say nothing of how days differ: rows are drawn instead
 ROW_GROUPS = 2000  # rows that are drawn one by one are first put at random into this many groups: as good, and as fast for millions
 SLICE_ROWS = 200  # smaller slices of older data are too noisy to refuse by

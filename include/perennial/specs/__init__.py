@@ -32,7 +32,7 @@ from perennial.specs.monitoring import (
     Verdict,
 )
 from perennial.specs.release import ReleaseSpec, ServingSpec
-from perennial.specs.training import CLASSIFIER_METRICS, METRICS, GateSpec, SplitSpec, TrainingSpec
+from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
 
 __all__ = [
     "CALENDAR_SLICES",
@@ -40,6 +40,7 @@ __all__ = [
     "CRON_FIELDS",
     "CRON_PART",
     "FALSE",
+    "HIGHER_IS_BETTER",
     "IMAGE_AXES",
     "INCIDENT_KINDS",
     "LANDED",

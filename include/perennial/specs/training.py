@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from perennial.specs.base import Spec
 
+HIGHER_IS_BETTER = frozenset({"accuracy", "precision", "recall", "f1", "roc_auc"})  # of all metrics; of the others the lower
 CLASSIFIER_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "calibration_error")
 
 

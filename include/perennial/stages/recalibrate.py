@@ -30,10 +30,12 @@ from perennial.errors import CandidateRefused
 from perennial.incidents.inbox import Inbox
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import AGAINST, Entry, Ledger
+from perennial.lineage.making import note_making
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import kin, verdict_key
 from perennial.lineage.version_folder import MANIFEST, fetch, publish, read_manifest
+from perennial.lineage.version_notes import card_key, note_versions
 from perennial.monitoring.outcomes import join, outcomes_of
 from perennial.monitoring.performance import event_days, is_labelled, rows_by_day
 from perennial.registry.model_registry import CANDIDATE, COMPARED_WITH, RECALIBRATES, ModelRegistry, Version, same_weights
@@ -197,6 +199,7 @@ class Fit:
                 _keep(self.store, record, {**verdict.as_json(), **evidence})
                 return _nothing(verdict.sentence, champion, {**evidence, **verdict.as_json()})
             made = publish(self.store, self.spec.name, folder, recalibrated(manifest, digest))
+        note_making(self.store, self.spec.name, made)
         golden = replays_golden(self.settings, self.store, self.spec.name, made)
         verdict = Verdict(
             golden.passed,
@@ -210,6 +213,7 @@ class Fit:
         if is_decided(version):  # it was released before, and another look must not bring it back
             return _nothing(f"{what} is version {version.number} already, on which a release has decided.", champion)
         self.store.write(verdict_key(self.spec.name, made), json.dumps({**verdict.as_json(), **evidence}, indent=1).encode())
+        note_versions(self.store, self.spec.name)
         _keep(self.store, record, {**verdict.as_json(), **evidence, "version": version.number, "digest": made})
         return _registered(self.registry, version, {**evidence, **verdict.as_json()}, f"{verdict.sentence} It is version {version.number}.")
 
@@ -324,7 +328,9 @@ class Fit:
         self.registry.annotate(run_id, {"gate": "passed"} | ({"orchestrator": run_url} if run_url else {}), files={"gate.json": gate})
         champion = str(self.last.champion)
         tags = {"gate": verdict.sentence, COMPARED_WITH: champion, RECALIBRATES: champion, LABELS: str(evidence["labels"])}
-        version = self.registry.register(self.spec.name, run_id, digest, tags, _card(self.spec, champion, verdict, evidence))
+        card = _card(self.spec, champion, verdict, evidence)
+        self.store.write(card_key(self.spec.name, digest), card.encode())
+        version = self.registry.register(self.spec.name, run_id, digest, tags, card)
         note_registration(self.store, self.spec.name, version.number, digest, {**version.tags, **tags})
         if not is_decided(version):
             self.registry.set_alias(self.spec.name, CANDIDATE, version.number)

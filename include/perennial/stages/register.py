@@ -23,6 +23,7 @@ from perennial.lineage.manifest import require_code
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import verdict_key
 from perennial.lineage.version_folder import fetch
+from perennial.lineage.version_notes import card_key, note_versions
 from perennial.registry.model_registry import (
     BREAKS_CALLERS,
     CANDIDATE,
@@ -77,6 +78,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             f"Version {known.number} of {model} is {digest[:12]} already; the gate passed it before.",
         )
         note_registration(store, model, known.number, digest, known.tags)
+        note_versions(store, model)
         if not store.exists(verdict_key(model, digest)):  # a call that was killed between the registry and the store
             store.write(verdict_key(model, digest), json.dumps({"passed": True, "sentence": known.tags.get("gate", "")}, indent=1).encode())
             note_evaluation(store, model, digest)
@@ -100,6 +102,8 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     )
     evidence = verdict.as_json()
     encoded = json.dumps(evidence, indent=1).encode()
+    card = model_card(spec, verdict, document)
+    store.write(card_key(model, digest), card.encode())
     registry.annotate(
         run_id,
         {"gate": "passed" if verdict.passed else "refused", **({} if verdict.passed else {"refused": verdict.sentence})},
@@ -111,13 +115,14 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             withdraw_candidate(registry, model, known.number)
         store.write(verdict_key(model, digest), encoded)
         note_evaluation(store, model, digest)
+        note_versions(store, model)
         raise CandidateRefused(
             f"Candidate {digest[:12]} of {model} is refused. {verdict.sentence} Its run keeps the evidence: {registry.run_url(run_id)}",
             _links(settings, registry, model, digest, run_id),
         )
     tags = {"gate": verdict.sentence, COMPARED_WITH: compared, BREAKS_CALLERS: "; ".join(changes.breaking) or "no"}
     if known is None:
-        version, verb = registry.register(model, run_id, digest, tags, model_card(spec, verdict, document)), "is registered"
+        version, verb = registry.register(model, run_id, digest, tags, card), "is registered"
     else:
         registry.tag_version(model, known.number, tags)
         version, verb = known, f"was judged again, against {'no champion' if compared == 'none' else f'version {compared}'}"
@@ -127,6 +132,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     )
     store.write(verdict_key(model, digest), encoded)
     note_evaluation(store, model, digest)
+    note_versions(store, model)
     return result
 
 

@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from perennial.data.snapshots import Snapshot, empty_dataset, label_of, model_sn
 from perennial.data.splits import split
 from perennial.encoding import Columns
 from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
+from perennial.lineage.making import note_making
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, require_code, run_code, run_key, training_parameters
 from perennial.lineage.trainings import trained_on
 from perennial.lineage.version_folder import key, publish, read_manifest
@@ -83,7 +85,7 @@ def run(
         spec, source, max_epochs, cause=cause, reason=reason, request=request, parents=[champion.digest] if champion else []
     )
     digest = trained_on(store, model, source.digests, manifest.code_digest, manifest.lock_digest, manifest.parameters, manifest.seed)
-    already = digest is not None
+    already, begun = digest is not None, time.monotonic()
     if already and is_helper(spec.compute):
         sys.exit(EXIT_DONE)  # the first process finds it too, records it and answers
     if digest is None:
@@ -101,6 +103,7 @@ def run(
             record = json.loads((Path(scratch) / RECORD).read_text())
             digest = publish(store, model, Path(scratch), manifest.model_copy(update={"event_time_end": record["event_time_end"]}))
         checkpoints.remove()
+    note_making(store, model, digest, seconds=None if already else round(time.monotonic() - begun, 1))
     manifest = read_manifest(store, model, digest)
     record = json.loads(store.read(f"{key(model, digest)}/{RECORD}"))
     run_id = registry.record_run(

@@ -24,7 +24,6 @@ Task = Literal["binary", "multiclass", "regression"]
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
-HIGHER_IS_BETTER = frozenset({"accuracy", "precision", "recall", "f1", "roc_auc"})
 _SMALLEST = np.finfo(np.float64).eps  # scikit-learn's cut for log loss
 
 

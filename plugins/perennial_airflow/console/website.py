@@ -30,6 +30,7 @@ POLICY = (
 TABS = {  # the pages of a model: the end of the address, and the name
     "": "Overview",
     "release": "Release",
+    "versions": "Versions",
     "incidents": "Incidents",
     "reports": "Reports",
 }

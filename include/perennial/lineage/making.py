@@ -1,0 +1,86 @@
+"""How a version was made, beyond what its manifest needs to make it again: how long it took, by which files and packages. Light.
+
+models/<model>/made/<digest>.json
+
+The manifest has digests of code and lock file, so two versions can be told apart; this says in which files and packages they differ.
+
+>>> import tempfile
+>>> from perennial.store import open_store
+>>> store = open_store(tempfile.mkdtemp())
+>>> note_making(store, "digits", "a" * 64, seconds=12.5)
+>>> making(store, "digits", "a" * 64).seconds
+12.5
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import perennial
+from perennial.errors import StoredDataDamaged
+from perennial.lineage.manifest import code_files, locked_packages
+from perennial.store import Store
+
+
+class Making(BaseModel):
+    """How one version was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float | None = Field(
+        description="Wall time of the run that sealed it, s; none if that was cut short before it could be noted."
+    )
+    commit: str = Field(description="Git commit of the source tree; empty where that is no checkout.")
+    code: dict[str, str] = Field(description="Identity of each file of the code, by its path.")
+    packages: dict[str, str] = Field(description="Version of each package of the lock file.")
+
+
+def note_making(store: Store, model: str, digest: str, *, seconds: float | None = None) -> None:
+    """Note how a version was made, by the code and the lock file of now; what was noted before stays.
+
+    Args:
+        store: keeps the note.
+        model: name of the model.
+        digest: content address of the version's folder.
+        seconds: what its training took.
+    """
+    if store.exists(_key(model, digest)):
+        return
+    made = Making(seconds=seconds, commit=source_commit(), code=code_files(model), packages=locked_packages())
+    store.put_if_absent(_key(model, digest), made.model_dump_json().encode())
+
+
+def making(store: Store, model: str, digest: str) -> Making | None:
+    """How a version was made; None for a version from before that was noted.
+
+    Raises:
+        StoredDataDamaged: the note cannot be read.
+    """
+    try:
+        return Making.model_validate_json(store.read(_key(model, digest)))
+    except KeyError:
+        return None
+    except ValidationError:
+        raise StoredDataDamaged(
+            f"{_key(model, digest)} cannot be read, so nobody knows how long {digest[:12]} of {model} was trained, nor by which packages: "
+            "restore it from a copy of the store, or delete it."
+        ) from None
+
+
+def source_commit() -> str:
+    """The git commit of the source tree; empty where that is no checkout, such as in an image."""
+    root = Path(perennial.__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        asked = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):  # no git on this machine
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
+def _key(model: str, digest: str) -> str:
+    return f"models/{model}/made/{digest}.json"
