@@ -336,10 +336,11 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     ),
     "verify": ("check every table, version folder and ledger against its hashes, and list what has changed", ()),
     "served-at": (
-        "show which versions served at a time, at what weight and why",
+        "show which versions served at a time, at what weight and why, or which one answered a prediction",
         (
-            Option("time", "ISO 8601; UTC if it has no zone", moment, required=True),
+            Option("time", "ISO 8601; UTC if it has no zone; now if absent", moment),
             Option("--model", "name of the model; all if absent"),
+            Option("--prediction", "instead, which version answered the prediction of this id (`meta.puid`)"),
         ),
     ),
     "ledger": (
@@ -361,12 +362,26 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "show": (
         "show what the console shows: the list of models, or a page of one model, or two of its versions side by side",
         (
-            Option("what", "what to show", required=True, choices=("models", "model", "versions", "compare", "release", "incidents")),
-            Option("name", "name of the model, where one is shown; the only one if absent, and all of them for incidents"),
+            Option(
+                "what",
+                "what to show",
+                required=True,
+                choices=("models", "model", "versions", "compare", "release", "data", "lineage", "incidents"),
+            ),
+            Option(
+                "name",
+                "name of the model, or for data and lineage of a dataset; the only model if absent, all of them for incidents",
+            ),
             Option("a", "the first version to compare: its number, or signs of its digest; the champion if absent"),
             Option("b", "the second; the candidate, or else the newest, if absent"),
-            Option("--version", "version whose release is shown; the one under way, else the newest, if absent", int),
+            Option(
+                "--version",
+                "version whose release or lineage is shown; the newest release, or the version that serves, if absent",
+                int,
+            ),
             Option("--page", "which page of a long list, from 1", count),
+            Option("--batch", "for lineage: name, identity or digest of a landed file: which versions and traffic did it reach"),
+            Option("--only", "for data: these batches alone", choices=("refused", "late", "corrected", "removed")),
             Option("--json", "print it as JSON, for programs", bool),
         ),
     ),

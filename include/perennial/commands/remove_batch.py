@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import functools
 import getpass
-import json
 import os
 from datetime import date, datetime
 
 from perennial import discovery
 from perennial.counted import counted
+from perennial.data.batches import note_batches
 from perennial.data.landed_rows import rows_that_came
 from perennial.data.merging import BATCH, Rule
 from perennial.data.receipts import Receipt, correct_receipt, receipts, withdraw_receipt, write_receipt
 from perennial.data.removed import Removal, let_again, record
 from perennial.data.snapshots import table_of
 from perennial.data.tables import Batch, Table
-from perennial.errors import EXIT_DONE, BatchRefused, StoredDataDamaged, UnknownName
-from perennial.lineage.ledger import Ledger
-from perennial.lineage.manifest import Manifest
-from perennial.lineage.version_folder import key, read_manifest, sealed_versions
+from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
+from perennial.lineage.learned import Readers
 from perennial.profiles.store import ProfileStore
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec
@@ -93,6 +91,7 @@ def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: s
         learned=[*learned, *measured],
     )
     record(store, spec.name, removal)
+    note_batches(store, spec.name, spec.time_column)
     print(f"It was out already. {sentence}" if already else sentence)
     print(f"Learned from it: {', '.join(learned)}." if learned else "No version learned from it.")
     if measured:
@@ -147,29 +146,12 @@ def versions_of(store: Store, spec: DatasetSpec, table: Table, batch: Batch) -> 
     A version knows the batch if its snapshot has it, and learned from it if it has rows of the days of its training or validation split.
     One whose label feed has the batch learned from it: a batch of labels may be of any days.
     """
-    days, until = _days(table, spec, batch), batch.removed.version if batch.removed else None
-    learned, measured = [], []
-    for model, digests in sorted(sealed_versions(store).items()):
-        numbers: dict[str, int] = {}
-        try:
-            numbers = {digest: number for entry in Ledger(store, model).entries() for number, digest in entry.versions.items()}
-        except StoredDataDamaged as damage:
-            print(f"Versions of {model} have no numbers here. {damage}")
-        for digest in digests:
-            name = f"{model}/{numbers[digest]}" if digest in numbers else f"candidate {digest[:12]} of {model}"
-            try:
-                manifest = read_manifest(store, model, digest)
-            except StoredDataDamaged as damage:
-                print(f"Whether {name} learned from it is not known. {damage}")
-                continue
-            read = manifest.snapshot if manifest.dataset == spec.name else manifest.labels_of(spec.name)
-            if read is None or read < batch.added.version or (until and read >= until):
-                continue
-            bounds = _bounds(store, model, manifest)
-            if manifest.dataset != spec.name or _overlaps(days, bounds, "train", "validation"):
-                learned.append(name)
-            elif _overlaps(days, bounds, "test"):
-                measured.append(name)
+    damage: list[str] = []
+    until = batch.removed.version if batch.removed else None
+    versions = Readers(store, spec.name, damage).of(batch.added.version, until, _days(table, spec, batch))
+    for sentence in damage:
+        print(sentence)
+    learned, measured = ([one.words for one in versions if one.how == how] for how in ("learned", "measured"))
     return learned, measured
 
 
@@ -188,6 +170,7 @@ def _let_again(store: Store, spec: DatasetSpec, removed_batch: Batch, by: str, r
     for receipt in receipts(store, spec.name):
         if receipt.digest == removed_batch.digest and receipt.outcome == "removed":
             withdraw_receipt(store, spec.name, receipt)
+    note_batches(store, spec.name, spec.time_column)
     print(
         f"The content of {removed_batch.label} may come back, once: it is taken with the next ingestion if it still lies in the landing "
         "zone; else land it."
@@ -197,7 +180,7 @@ def _let_again(store: Store, spec: DatasetSpec, removed_batch: Batch, by: str, r
 
 def _correct_receipts(store: Store, spec: DatasetSpec, batch: Batch, sentence: str) -> None:
     assert batch.removed is not None, "it was taken out"
-    said = {"outcome": "removed", "sentence": sentence, "version": batch.removed.version}
+    said = {"outcome": "removed", "sentence": sentence, "version": batch.removed.version, "since": batch.added.version}
     if file := batch.added.metadata.get(
         "perennial.file"
     ):  # the run that appended it may have died before its receipt, or be about to write it
@@ -226,19 +209,3 @@ def _days(table: Table, spec: DatasetSpec, batch: Batch) -> tuple[date, date] | 
     ends = [file.get(f"{end}.{spec.time_column}") for file in added for end in ("min", "max")]
     known = [end.date() for end in ends if isinstance(end, datetime)]
     return (min(known), max(known)) if known and len(known) == len(ends) else None
-
-
-def _bounds(store: Store, model: str, manifest: Manifest) -> dict[str, list[str]]:
-    """First day and day after the last of each part of a version's split."""
-    name = "training.json"
-    bounds: dict[str, list[str]] = (
-        json.loads(store.read(f"{key(model, manifest.digest)}/{name}"))["bounds"] if name in manifest.files else {}
-    )
-    return bounds
-
-
-def _overlaps(days: tuple[date, date] | None, bounds: dict[str, list[str]], *parts: str) -> bool:
-    """Whether days and parts of a split have one in common; it is taken so where one of them is not known."""
-    if days is None or not bounds:
-        return True
-    return any(days[0].isoformat() < bounds[part][1] and days[1].isoformat() >= bounds[part][0] for part in parts)

@@ -5,6 +5,8 @@ $ perennial show model digits
 $ perennial show compare digits 1 2
 $ perennial show incidents
 $ perennial show release digits --version 2
+$ perennial show data digits --only refused
+$ perennial show lineage digits --batch 2013-07-04.csv
 """
 
 from __future__ import annotations
@@ -14,7 +16,16 @@ from collections.abc import Callable
 from typing import Any
 
 from perennial import discovery
-from perennial.commands import _show_compare, _show_incidents, _show_model, _show_models, _show_release, _show_versions
+from perennial.commands import (
+    _show_compare,
+    _show_data,
+    _show_incidents,
+    _show_lineage,
+    _show_model,
+    _show_models,
+    _show_release,
+    _show_versions,
+)
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.lineage.ledger import known_models
 from perennial.results import on_terminal
@@ -29,6 +40,8 @@ OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {
     "versions": _show_versions.show,
     "compare": _show_compare.show,
     "release": _show_release.show,
+    "data": _show_data.show,
+    "lineage": _show_lineage.show,
 }
 OF_ONE_OR_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"incidents": _show_incidents.show}
 

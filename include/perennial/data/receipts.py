@@ -32,6 +32,9 @@ What becomes of a landed file:
 Refused files move to `quarantine/<dataset>/<digest>/` with `reasons.json`. A batch is taken whole, or row by row where the dataset's spec
 says so, or refused whole. Rows that were refused one by one lie there too, in a Parquet file of their own. In a receipt the counts of what
 became of the rows add up to the rows of the file (`row_counts.py`).
+
+Whoever writes, replaces or deletes a receipt owes a note of it first (`receipt_notes.py`), by which the newest are found without reading
+all of them.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from perennial.data import receipt_notes
 from perennial.data.landing import receipt_key
 from perennial.data.row_counts import RowCounts
 from perennial.errors import StoredDataDamaged
@@ -62,7 +66,13 @@ class Receipt(BaseModel):
     left_out: dict[str, int] = Field(
         default_factory=dict, description="Rows of the file that the dataset's `clean` left out, by the name of its rule."
     )
-    version: int | None = Field(default=None, description="Table version with its rows.")
+    version: int | None = Field(default=None, description="Table version with its rows; if they were removed, the first one without.")
+    since: int | None = Field(default=None, description="First table version with its rows; none if they are in none, or it is not known.")
+    oldest: datetime | None = Field(default=None, description="Oldest event time of its rows, as the table keeps it; none if not known.")
+    newest: datetime | None = Field(default=None, description="Newest event time of its rows.")
+    late: int | None = Field(
+        default=None, description="Its rows of days before the newest day that the table had when it came; none if not known."
+    )
     sentence: str = Field(description="What became of it, for a person.")
     report: str = Field(default="", description="Store key of the validation report.")
     quarantine: str = Field(default="", description="Folder in the store to which a refused file, or refused rows, went.")
@@ -78,16 +88,19 @@ class Receipt(BaseModel):
 
 def write_receipt(store: Store, dataset: str, receipt: Receipt) -> bool:
     """Write a receipt once; False if the file has one already (another process was faster, or this one ran before)."""
+    receipt_notes.owe(store, dataset, receipt.id, receipt.time)
     return store.put_if_absent(receipt_key(dataset, receipt.id), receipt.model_dump_json(indent=1).encode())
 
 
 def correct_receipt(store: Store, dataset: str, receipt: Receipt) -> None:
     """Replace the receipt of a file whose rows were removed from the table."""
+    receipt_notes.owe(store, dataset, receipt.id, receipt.time)
     store.write(receipt_key(dataset, receipt.id), receipt.model_dump_json(indent=1).encode())
 
 
 def withdraw_receipt(store: Store, dataset: str, receipt: Receipt) -> None:
     """Delete a file's receipt, so that the file waits again if it is still in the landing zone."""
+    receipt_notes.owe(store, dataset, receipt.id, receipt.time)
     store.delete(receipt_key(dataset, receipt.id))
 
 

@@ -6,8 +6,8 @@ removed, moved or slipped in shows. Entries removed from the end leave a shorter
 by comparing it with what was noted elsewhere. `release` and `rollback` note each end of a release in the registry, as the
 tag `ledger` of the version that it ended for; what was written after the newest of these notes is not covered.
 
-Beside it `views/ledger/<model>` holds the number of an entry, from which the newest is found without listing them all. It may be
-deleted at any time.
+Beside it `views/ledger/<model>` holds the number of an entry, from which the newest is found without listing them all, and
+`views/entries/<model>/<number>.json` a line of each of 500 entries, from which is read what served when. They may be deleted at any time.
 
     >>> from perennial.lineage.ledger import Ledger
     >>> from perennial.store import open_store
@@ -20,6 +20,8 @@ deleted at any time.
 
 from __future__ import annotations
 
+import bisect
+import contextlib
 import hashlib
 import json
 import re
@@ -31,6 +33,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from perennial.errors import LedgerConflict, StoredDataDamaged
 from perennial.store import Store
+from perennial.store.summaries import Summaries
 
 Kind = Literal["started", "weights", "paused", "released", "promoted", "rolled_back", "rejected", "retired"]
 UNDER_WAY = ("started", "weights", "paused")
@@ -40,6 +43,8 @@ FIRST = "0" * 64  # stands where the first entry names its predecessor
 NAME = re.compile(r"(\d{8})\.json")
 NOTE = re.compile(r"(\d+) ([0-9a-f]{64})")
 KEPT_GOOD = 5
+WHOLE = 10_000  # weights are basis points of this
+LINES = 500  # entries of which one object has the lines
 
 
 class Entry(BaseModel):
@@ -84,6 +89,22 @@ class Entry(BaseModel):
         return self.good[0] if self.good else None
 
 
+class Line(BaseModel):
+    """What is read of all entries at once: which versions served from when on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seq: int
+    time: AwareDatetime
+    kind: Kind
+    version: int
+    digest: str = Field(description="Content address of that version.")
+    weights: dict[int, int] = Field(
+        description="Basis points of 10,000 for each version with traffic; a first version that starts has all."
+    )
+    shadow: int | None
+
+
 def known_models(store: Store) -> list[str]:
     """Every model that has a ledger, whether or not its folder is still there."""
     return list(store.folders("ledger"))
@@ -126,6 +147,16 @@ class Ledger:
         """All entries, newest first, each read when it is asked for. Raises StoredDataDamaged at one that cannot be read."""
         number = self._last_number()
         return iter(()) if number is None else (self._read(seq) for seq in range(number, -1, -1))
+
+    def lines(self) -> list[Line]:
+        """A line of each entry, newest first. Raises StoredDataDamaged at an entry that is not noted and cannot be read."""
+        number = self._last_number()
+        parts = [] if number is None else [self._lines(first).of(self._keys(first, number)) for first in range(0, number + 1, LINES)]
+        lines = [line for part in reversed(parts) for line in reversed(part.values())]
+        if number is not None and len(lines) <= number:
+            known = {line.seq for line in lines}
+            self._read(next(seq for seq in range(number + 1) if seq not in known))  # says that it is missing
+        return lines
 
     def last_move(self) -> Entry | None:
         """The newest entry that said where traffic goes: a rejection moves none."""
@@ -191,6 +222,9 @@ class Ledger:
         if not self._store.put_if_absent(self._key(sealed["seq"]), _canonical(sealed)):
             raise self._conflict(after_seq)
         self._store.write(self._tip, str(sealed["seq"]).encode())
+        first = sealed["seq"] - sealed["seq"] % LINES
+        with contextlib.suppress(StoredDataDamaged):  # an older entry: what is not noted is read from the entries, and told then
+            self._lines(first).keep(self._keys(first, sealed["seq"]))
         return Entry.model_validate_json(_canonical(sealed))
 
     def verify(self, noted: Mapping[int, str] | None = None) -> list[str]:
@@ -225,13 +259,12 @@ class Ledger:
         return problems + [what for version, note in (noted or {}).items() if (what := _mismatch(version, note, hashes))]
 
     def served_at(self, time: datetime) -> Entry | None:
-        """The entry that held at that time; None before the first."""
-        newest_before = None
-        for entry in self.entries():
-            if entry.time > time:
-                break
-            newest_before = entry
-        return newest_before
+        """The entry that held at that time; None before the first. Reads few of them: none is dated before the one before it."""
+        number = self._last_number()
+        if number is None:
+            return None
+        later = bisect.bisect_right(range(number + 1), time, key=lambda seq: self._read(seq).time)
+        return self._read(later - 1) if later else None
 
     def _faults(self, document: dict[str, Any], data: bytes, number: int, before: dict[str, Any] | None, *, follows: bool) -> list[str]:
         faults = []
@@ -270,6 +303,13 @@ class Ledger:
             number += 1
         return number
 
+    def _lines(self, first: int) -> Summaries[Line]:
+        place = f"views/entries/{self.model}/{first // LINES:06d}.json"
+        return Summaries(self._store, place, Line, lambda key, _: _line(self._read(int(key[-13:-5]))), fixed=True)
+
+    def _keys(self, first: int, last: int) -> list[str]:
+        return [self._key(seq) for seq in range(first, min(first + LINES, last + 1))]
+
     def _key(self, seq: int) -> str:
         return f"{self._folder}/{seq:08d}.json"
 
@@ -300,6 +340,13 @@ class Ledger:
         return LedgerConflict(
             f"Another writer took place {place} in the ledger of {self.model}. Run the stage again: it decides on what holds now."
         )
+
+
+def _line(entry: Entry) -> Line:
+    serving = entry.weights or ({entry.version: WHOLE} if entry.serves else {})
+    weights = {number: weight for number, weight in serving.items() if weight}
+    digest = entry.versions[entry.version]
+    return Line(seq=entry.seq, time=entry.time, kind=entry.kind, version=entry.version, digest=digest, weights=weights, shadow=entry.shadow)
 
 
 def _mismatch(version: int, note: str, hashes: Mapping[int, object]) -> str:

@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from perennial.errors import RegistryDiffers, StoredDataDamaged
 from perennial.store import Store
+from perennial.store.summaries import Summaries
 
 
 class Registration(BaseModel):
@@ -41,6 +42,7 @@ def note_registration(store: Store, model: str, number: int, digest: str, tags: 
     made = Registration(number=number, digest=digest, tags=dict(tags), time=datetime.now(timezone.utc))
     if store.put_if_absent(_key(model, number), made.model_dump_json().encode()):
         store.write(_note(model), str(number).encode())
+        _numbers(store, model).keep(_key(model, one) for one in range(1, number + 1))
         return
     before = _read(store, _key(model, number))
     if before.digest != digest:
@@ -58,6 +60,31 @@ def registrations(store: Store, model: str) -> dict[int, Registration]:
     """Every registration, by version number. Raises StoredDataDamaged if a receipt cannot be read."""
     receipts = (_read(store, item.key) for item in store.list(f"models/{model}/numbers"))
     return {registration.number: registration for registration in receipts}
+
+
+class Number(BaseModel):
+    """Which version a number was given to: it never changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+
+
+def numbered(store: Store, model: str, damage: list[str]) -> dict[int, str]:
+    """The content address of each registered version, by number, from one note; of damaged receipts a sentence goes to `damage`."""
+    try:
+        newest = newest_registration(store, model)
+    except StoredDataDamaged as error:
+        damage.append(str(error))
+        return {}
+    summaries, digests = _numbers(store, model), dict[int, str]()
+    for number in range(1, newest.number + 1 if newest else 1):
+        try:
+            for one in summaries.of([_key(model, number)]).values():
+                digests[number] = one.digest
+        except StoredDataDamaged as error:
+            damage.append(str(error))
+    return digests
 
 
 def registration(store: Store, model: str, number: int) -> Registration | None:
@@ -90,6 +117,11 @@ def _read(store: Store, key: str) -> Registration:
 
 def _key(model: str, number: int) -> str:
     return f"models/{model}/numbers/{number:08d}.json"
+
+
+def _numbers(store: Store, model: str) -> Summaries[Number]:
+    place = f"views/versions/{model}.json"
+    return Summaries(store, place, Number, lambda key, _: Number(digest=_read(store, key).digest), fixed=True)
 
 
 def _note(model: str) -> str:

@@ -17,11 +17,12 @@ import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, time, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perennial.counted import counted
+from perennial.data.batches import note_batches
 from perennial.data.landing import Landed, folder, listing, waiting_files
 from perennial.data.receipts import Receipt, read_receipt, receipts, write_receipt
 from perennial.data.row_counts import RowCounts
@@ -44,6 +45,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN_KEYS = 20  # of refused rows, in their reasons
+
+
+@dataclass(frozen=True)
+class _Days:
+    """Of which time the rows of a file are."""
+
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    late: int | None = None  # rows of days before the newest day that the table had
 
 
 @dataclass
@@ -93,6 +103,7 @@ def run(settings: Settings, store: Store, dataset: str, *, run: str = "", retry:
         if ready:
             _take_in_all(settings, store, spec, ready, summary)
     finally:
+        note_batches(store, dataset, spec.time_column)
         _profile(store, spec, summary)
     return _result(settings, store, spec, summary)
 
@@ -217,6 +228,7 @@ class _Intake:
         if self.table.has_batch(digest):
             return self._already_in(file, digest)
         landed = verdict = cleaned = None
+        days = _Days()
         remarks: list[str] = []
         before = self.table.batch(digest)
         again = before is not None and may_come_again(self.store, self.spec.name, before)
@@ -227,6 +239,7 @@ class _Intake:
             if part and not part.rows.num_rows:
                 return self._nothing_new(file, digest, part)
             cleaned = as_in_table(landed, self.spec, file, part)
+            days = self._days(cleaned.rows)
             rows, left_out = self._one_per_key(cleaned)
             deletions = self.rule.tombstones(rows)
             living = rows.filter(pc.invert(deletions)) if self.rule.deleted else rows
@@ -274,7 +287,7 @@ class _Intake:
             self.profiles.forgive(digest)
             if self.rule.by_row:
                 self.profiles.forgive_others(digest)
-            return self._refuse(file, digest, str(refusal), rows=landed.num_rows if landed else None, verdict=verdict)
+            return self._refuse(file, digest, str(refusal), rows=landed.num_rows if landed else None, verdict=verdict, days=days)
         if merged.counts is None:
             return self._already_in(file, digest)
         counts = merged.counts
@@ -285,7 +298,23 @@ class _Intake:
         if part:
             known = counted(part.known, "row was", "rows were")
             continued = f" It continues the batch {part.batch.label}, whose bytes it begins with: {known} in already."
-        return self._taken(file.id, file.name, file.size, digest, counts, merged.version, continued + remark, verdict, cleaned.left_out)
+        said = continued + remark
+        return self._taken(file.id, file.name, file.size, digest, counts, merged.version, said, verdict, cleaned.left_out, days)
+
+    def _days(self, rows: pa.Table) -> _Days:
+        """Of which time rows are, and how many of them are late."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        from perennial.data.snapshots import naive
+
+        times = rows[self.spec.time_column]
+        if not (pa.types.is_timestamp(times.type) and times.null_count < len(times)):
+            return _Days()
+        ends = pc.min_max(times).as_py()
+        day = None if self.newest is None else pa.scalar(datetime.combine(self.newest, time()), pa.timestamp("us")).cast(times.type)
+        late = 0 if day is None else pc.sum(pc.less(times, day)).as_py()
+        return _Days(naive(ends["min"]), naive(ends["max"]), late or 0)
 
     def _overtaken(self, file: Landed, verdict: Verdict | None = None) -> str:
         """Why a file is not this run's to deal with any more, in words; empty while it is. The receipt that another run wrote meanwhile
@@ -372,6 +401,7 @@ class _Intake:
         remark: str,
         verdict: Verdict | None = None,
         left_out: Mapping[str, int] | None = None,
+        days: _Days = _Days(),
     ) -> str:
         """The receipt of a file whose batch is in the table, or changed nothing in it."""
         from perennial.data.cleaning import left_out_words
@@ -400,6 +430,10 @@ class _Intake:
             counts=counts,
             left_out=dict(left_out or {}),
             version=version,
+            since=version if changed else None,
+            oldest=days.oldest,
+            newest=days.newest,
+            late=days.late,
             sentence=sentence + remark,
             report=verdict.report_key if verdict else "",
             quarantine=place,
@@ -460,6 +494,7 @@ class _Intake:
         *,
         rows: int | None = None,
         verdict: Verdict | None = None,
+        days: _Days = _Days(),
     ) -> str:
         from perennial.quality import data_docs
         from perennial.quality.quarantine import quarantine, quarantined
@@ -491,6 +526,9 @@ class _Intake:
             outcome="refused",
             rows=rows,
             counts=None if rows is None else RowCounts(refused=rows),
+            oldest=days.oldest,
+            newest=days.newest,
+            late=days.late,
             sentence=sentence,
             report=report,
             quarantine=place,

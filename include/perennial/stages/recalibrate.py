@@ -29,6 +29,7 @@ from perennial.encoding import Columns
 from perennial.errors import CandidateRefused
 from perennial.incidents.inbox import Inbox
 from perennial.incidents.incidents import Incidents
+from perennial.lineage.learned import note_learned
 from perennial.lineage.ledger import AGAINST, Entry, Ledger
 from perennial.lineage.making import note_making
 from perennial.lineage.manifest import Manifest
@@ -200,6 +201,7 @@ class Fit:
                 return _nothing(verdict.sentence, champion, {**evidence, **verdict.as_json()})
             made = publish(self.store, self.spec.name, folder, recalibrated(manifest, digest))
         note_making(self.store, self.spec.name, made)
+        note_learned(self.store, self.spec.name)
         golden = replays_golden(self.settings, self.store, self.spec.name, made)
         verdict = Verdict(
             golden.passed,

@@ -25,6 +25,7 @@ from perennial.data.snapshots import Snapshot, empty_dataset, label_of, model_sn
 from perennial.data.splits import split
 from perennial.encoding import Columns
 from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
+from perennial.lineage.learned import note_learned
 from perennial.lineage.making import note_making
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, require_code, run_code, run_key, training_parameters
 from perennial.lineage.trainings import trained_on
@@ -102,6 +103,7 @@ def run(
             require_code(spec, code)  # what was loaded in between, and is now sealed, was the same
             record = json.loads((Path(scratch) / RECORD).read_text())
             digest = publish(store, model, Path(scratch), manifest.model_copy(update={"event_time_end": record["event_time_end"]}))
+            note_learned(store, model)
         checkpoints.remove()
     note_making(store, model, digest, seconds=None if already else round(time.monotonic() - begun, 1))
     manifest = read_manifest(store, model, digest)

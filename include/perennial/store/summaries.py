@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from perennial.store.interface import Store, StoredObject
+from perennial.store.interface import Store
 
 V = TypeVar("V", bound=BaseModel)
 FORM = 1  # of a note; one of another form is made again
@@ -38,18 +38,18 @@ class Summaries(Generic[V]):
         place: store key of the note.
         kind: what one document is summed up as.
         sum_up: makes a summary of a document's key and bytes. What it raises about a damaged document passes through.
+        fixed: whether the documents are written once and never again: a noted one is then not looked at, also if it is gone.
     """
 
-    def __init__(self, store: Store, place: str, kind: type[V], sum_up: Callable[[str, bytes], V]) -> None:
-        self._store, self._place, self._kind, self._sum_up = store, place, kind, sum_up
+    def __init__(self, store: Store, place: str, kind: type[V], sum_up: Callable[[str, bytes], V], *, fixed: bool = False) -> None:
+        self._store, self._place, self._kind, self._sum_up, self._fixed = store, place, kind, sum_up, fixed
         self._known: dict[str, tuple[str, V]] = {}  # by key: ETag, summary
         self._note = ""  # ETag of the note that was read last
 
     def of(self, keys: Iterable[str]) -> dict[str, V]:
         """The summary of each document that is there, in the order of the keys. What an earlier call read is remembered."""
         self._read_note()
-        now = {key: found for key in keys if (found := self._store.stat(key))}
-        return {key: summary for key, found in now.items() if (summary := self._one(found)) is not None}
+        return {key: summary for key in keys if (summary := self._one(key)) is not None}
 
     def noted(self) -> dict[str, V]:
         """What the note says, without a look at the documents: one read. One written since has an older summary, or none."""
@@ -62,8 +62,13 @@ class Summaries(Generic[V]):
         kept = {key: [self._known[key][0], self._known[key][1].model_dump(mode="json")] for key in keys if key in self._known}
         self._store.write(self._place, json.dumps({"form": FORM, "of": kept}, separators=(",", ":")).encode())
 
-    def _one(self, found: StoredObject) -> V | None:
-        known = self._known.get(found.key)
+    def _one(self, key: str) -> V | None:
+        known = self._known.get(key)
+        if known and self._fixed:
+            return known[1]
+        found = self._store.stat(key)
+        if found is None:
+            return None
         if known is None or known[0] != found.etag:
             try:
                 known = found.etag, self._sum_up(found.key, self._store.read(found.key))

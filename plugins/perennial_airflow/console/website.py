@@ -31,7 +31,10 @@ TABS = {  # the pages of a model: the end of the address, and the name
     "": "Overview",
     "release": "Release",
     "versions": "Versions",
+    "data": "Data",
+    "lineage": "Lineage",
     "incidents": "Incidents",
+    "ledger": "Ledger",
     "reports": "Reports",
 }
 
@@ -77,6 +80,8 @@ class Site:
     def readable(self, models: Iterable[str], user: Any) -> set[str]:
         """Those of some models whose training DAG a person may read."""
         dags = {f"{name}_training": name for name in models}
+        if not dags:
+            return set()
         return {dags[dag] for dag in get_auth_manager().filter_authorized_dag_ids(dag_ids=set(dags), user=user, method="GET")}
 
     def readable_reports(self, names: Iterable[str], user: Any) -> tuple[set[str], set[str]]:

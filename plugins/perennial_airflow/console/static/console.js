@@ -36,7 +36,8 @@
   const lost = document.getElementById("lost");
   let tag = null;
   const again = async () => {
-    if (document.visibilityState !== "visible" || document.querySelector("dialog[open]")) return;
+    const typed = [...document.querySelectorAll("#page input")].some((field) => field.value !== field.defaultValue);
+    if (document.visibilityState !== "visible" || document.querySelector("dialog[open]") || typed) return;
     try {
       const answer = await fetch(window.location.href, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
       if (answer.status === 401 || answer.status === 403) {

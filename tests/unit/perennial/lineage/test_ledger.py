@@ -593,3 +593,66 @@ def test_a_ledger_without_entries_has_no_newest(tmp_path):
     for _ in range(2):
         assert (Ledger(store, "m").last(), list(Ledger(store, "m").newest_first())) == (None, [])
         store.write("views/ledger/m", b"0")
+
+
+def test_lines_are_read_from_notes_and_are_those_of_the_entries(tmp_path, monkeypatch):
+    """SC-03: More entries than one note has: all lines, newest first, without reading an entry; with notes lost or garbled, the same; an
+    entry that is missing is told, and stops no writer."""
+    monkeypatch.setattr("perennial.lineage.ledger.LINES", 3)
+    store = FolderStore(str(tmp_path))
+    ledger = Ledger(store, "m")
+    assert ledger.lines() == []
+    for number in range(8):
+        write(ledger, KINDS[number % 6], number, number - 1 if number else None, versions={number: f"{number}" * 64}, shadow=number)
+    right = [(e.seq, e.time, e.kind, e.version, e.versions[e.version], e.weights, e.shadow) for e in ledger.newest_first()]
+
+    def lines():
+        return [tuple(getattr(line, name) for name in type(line).model_fields) for line in Ledger(store, "m").lines()]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_read", lambda *_: pytest.fail("an entry was read"))
+        assert lines() == right
+    assert [item.key.rpartition("/")[2] for item in store.list("views/entries/m")] == [f"{part:06d}.json" for part in range(3)]
+    store.delete("views/entries/m/000001.json")
+    store.write("views/entries/m/000000.json", b"{")
+    assert lines() == right
+    store.delete("views/entries/m/000002.json")
+    for place in (4, 6):
+        data = store.read(f"ledger/m/{place:08d}.json")
+        store.delete(f"ledger/m/{place:08d}.json")
+        with pytest.raises(StoredDataDamaged, match=f"Entry {place} of the ledger of m is missing"):
+            ledger.lines()
+        store.write(f"ledger/m/{place:08d}.json", data)
+    assert lines() == right
+    store.write("ledger/m/00000006.json", b"{")
+    assert write(ledger, after=7).seq == 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights", "told"),
+    [("started", {}, {3: 10_000}), ("weights", {1: 9_000, 2: 1_000, 3: 0}, {1: 9_000, 2: 1_000}), ("retired", {}, {})],
+)
+def test_a_line_has_the_weights_of_those_with_traffic(tmp_path, kind, weights, told):
+    """SC-03: A version that is warm without traffic has none; a first one that starts has all; after a retirement nothing has."""
+    ledger = Ledger(FolderStore(str(tmp_path)), "m")
+    versions = {number: "a" * 64 for number in (1, 2, 3)}
+    write(ledger, kind, 3, champion=None, weights=weights, versions=versions)
+    (line,) = ledger.lines()
+    assert line.weights == told
+    assert all(field.is_required() for field in type(line).model_fields.values())  # a note that lacks one is not taken
+    with pytest.raises(ValidationError):
+        line.weights = {}
+
+
+def test_what_served_at_a_moment_is_found_by_a_few_entries(tmp_path, monkeypatch):
+    """SC-03: Of 64 entries at most eight are read, wherever the moment is."""
+    ledger = Ledger(FolderStore(str(tmp_path)), "m")
+    for number in range(64):
+        write(ledger, after=number - 1 if number else None, now=BEGIN + timedelta(hours=number))
+    entries, read = ledger.entries(), Ledger._read
+    for entry in entries:
+        count = []
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "_read", lambda self, seq, count=count: (count.append(seq), read(self, seq))[1])
+            assert ledger.served_at(entry.time) == entry
+        assert len(count) <= 8
