@@ -292,9 +292,10 @@ def average(logs: Sequence[float], weights: Sequence[float] | None = None) -> fl
 
 def log_average(logs: Sequence[float], weights: Sequence[float] | None = None) -> float:
     """Decimal logarithm of `average`, of likelihood ratios however large or small."""
-    weights = weights or [1 / (len(logs) or 1)] * len(logs)
-    most = max(logs, default=0.0)
-    whole = math.fsum(weight * math.exp(log - most) for weight, log in zip(weights, logs, strict=True)) if logs else 1.0
+    if not logs:
+        return 0.0
+    weights, most = weights or [1 / len(logs)] * len(logs), max(logs)
+    whole = math.fsum(weight * math.exp(log - most) for weight, log in zip(weights, logs, strict=True))
     return (most + math.log(whole)) / math.log(10)
 
 

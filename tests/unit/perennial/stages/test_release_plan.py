@@ -454,6 +454,17 @@ def looked(known: Known, wish: Wish | None = None) -> tuple[Watch, list[Step]]:
 
 
 @pytest.mark.parametrize(
+    ("last", "share", "last_step", "action"),
+    [(STEP, 0.05, False, "advance"), (LAST_STEP, 0.5, True, "promote"), (SHADOW, None, False, "advance")],
+)
+def test_what_is_recorded_of_a_look(last, share, last_step, action):
+    """SE-06: when the counters were read, the share that the candidate was to have, and what the evidence said."""
+    kept = next(step for step in planned(knowing(last, counts=counted(last, 2000), kin=frozenset()), Wish()) if isinstance(step, KeepWatch))
+    assert (kept.look.time, kept.look.share, kept.look.last_step, kept.look.action) == (NOW, share, last_step, action)
+    assert kept.look.tallies["errors"].candidate_requests == kept.watch.evidence.step_requests == 2000
+
+
+@pytest.mark.parametrize(
     ("last", "weights", "shares", "percent"),
     [
         (STEP, {2: 7_500, 3: 2_500}, "from 5 % of the traffic to 25 % of the traffic", 25),
