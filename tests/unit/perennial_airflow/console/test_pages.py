@@ -219,6 +219,8 @@ def test_a_release_has_its_page_and_its_document(ask: Any) -> None:
     assert "was not recorded" in page  # nothing but the ledger knows of it
     assert "Roll back to version 1" in page
     assert 'href="/perennial/models/churn/release/0" aria-current="true"' in page
+    for path, words in (("/models", "releasing"), ("/models/churn", "How far it is, and its evidence")):  # one click from the list
+        assert f'href="{PREFIX}/models/churn/release">{words}</a>' in ask(path).text
     for path in ("/models/churn/release.json", "/models/churn/release/0.json", "/models/churn/release.json?version=2"):
         assert ask(path).json()["release"]["version"] == 2
     for path in ("/models/churn/release/7", "/models/churn/release?version=9", "/models/secret/release", "/models/secret/release.json"):
