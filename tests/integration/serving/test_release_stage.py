@@ -7,11 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from perennial import testing
+from perennial.lineage.release_record import release_record
+from perennial.lineage.releases import releases
 from perennial.serving.load import Call, send
 from perennial.specs import ReleaseSpec
 from perennial.stages._routes import route_of
 from perennial.stages.rollback import go_back
 from perennial.testing import World
+from perennial.views._estimates import quantile
 
 RELEASE = ReleaseSpec(min_seconds=3, observe_seconds=1)
 
@@ -80,6 +83,12 @@ def test_a_release_a_sabotaged_candidate_and_a_rollback_lose_no_request(world, p
     assert load.traffic.failures == []
     assert world.ledger.verify() == []
     assert world.backend.route(world.spec) == route_of(world.ledger.last())
+    recorded = {one.version: release_record(world.store, name, one.began) for one in releases(world.store, name).newest_first}
+    ends = {version: record.looks[-1].action for version, record in recorded.items()}
+    assert (ends[second.number], ends[third.number], ends[fourth.number]) == ("promote", "roll_back", "started")
+    assert recorded[third.number].looks[-1].tallies["errors"].evidence >= recorded[third.number].plan.limits.worse["errors"]
+    for timed in (recorded[second.number].looks[-1].latency.candidate, recorded[second.number].looks[-1].latency.champion):
+        assert quantile(timed, 0.5).value > 0
 
 
 def test_going_back_takes_no_start(world, monkeypatch):

@@ -171,10 +171,15 @@ def _edges(estimates: Sequence[Estimate | None], scale: float, lowest: float | N
     late = known[len(known) // 2 :]
     high = scale * max([one.high for one in late] + [one.value for one in known])
     low = scale * min([one.low for one in late] + [one.value for one in known]) if lowest is None else lowest
-    room = 0.15 * (high - low) or 1.0
-    step = 10.0 ** math.floor(math.log10(room))
-    bottom = low if lowest is not None else low - room
-    return {"min": round(math.floor(bottom / step) * step, 9), "max": round(math.ceil((high + room) / step) * step, 9)}
+    room = 0.0 if lowest is not None else 0.1 * (high - low)
+    step = _round((high - low) / 5 or 0.2)
+    return {"min": round(math.floor((low - room) / step) * step, 9), "max": round(math.ceil((1.1 * high - 0.1 * low) / step) * step, 9)}
+
+
+def _round(value: float) -> float:
+    """The next greater of 1, 2 or 5 times a power of ten: a step of an axis."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= value)
 
 
 def _odds_axis(limits: Any, series: Sequence[dict[str, Any]]) -> dict[str, Any]:
