@@ -1,16 +1,20 @@
-"""How a task ends that does not end well. Each way writes its sentence into the task's log, as the last line of ours."""
+"""How a task ends that does not end well. Each way writes its sentence into the task's log, as the last line of ours, and leaves it to
+the run's note and page."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
-from airflow.sdk import RetryAction, RetryDecision, RetryPolicy
+from airflow.sdk import RetryAction, RetryDecision, RetryPolicy, get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from perennial.errors import EXIT_FAULT, EXIT_REFUSED
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
+
+
+ENDED = "ended"  # key of the XCom with the outcome and the sentence of a task that did not end well
 
 
 class NothingToDo(AirflowSkipException):
@@ -64,16 +68,31 @@ class RefusalsAreFinal(RetryPolicy):
 def skip(task: BaseOperator, sentence: str) -> NoReturn:
     """There is nothing to do: the task and what follows are skipped."""
     task.log.info("%s", sentence)
+    _leave(task, "skipped", sentence)
     raise NothingToDo(sentence)
 
 
 def refuse(task: BaseOperator, sentence: str) -> NoReturn:
     """A decision against: the task fails for good."""
     task.log.error("%s", sentence)
+    _leave(task, "refused", sentence)
     raise StageRefused(sentence)
 
 
 def give_up(task: BaseOperator, sentence: str) -> NoReturn:
     """Something broke: this try of the task fails."""
     task.log.error("%s", sentence)
+    _leave(task, "fault", sentence)
     raise StageFault(sentence)
+
+
+def _leave(task: BaseOperator, outcome: Literal["skipped", "refused", "fault"], sentence: str) -> None:
+    """Leave the sentence where the run's note and page find it. How the task ends does not hang on it."""
+    try:
+        ti = get_current_context()["ti"]
+    except RuntimeError:  # called by hand, without Airflow's runner around it
+        return
+    try:
+        ti.xcom_push(key=ENDED, value={"outcome": outcome, "sentence": sentence})
+    except Exception as error:  # noqa: BLE001 - whatever it is, the task ends as it would
+        task.log.warning("The run's note and page will lack this sentence: Airflow did not take it (%s).", error)

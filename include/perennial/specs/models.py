@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from perennial.specs.base import Named, Spec
+from perennial.specs.budget import BudgetSpec
 from perennial.specs.columns import NO_SCALARS
 from perennial.specs.compute import ComputeSpec
 from perennial.specs.datasets import DatasetSpec
@@ -73,6 +74,7 @@ class ModelSpec(Named):
     retrain: RetrainSpec = Field(default=RetrainSpec(), description="When training starts automatically.")
     monitoring: MonitoringSpec = Field(default=MonitoringSpec(), description="What monitoring looks at.")
     serving: ServingSpec = Field(default=ServingSpec(), description="How it is served.")
+    budget: BudgetSpec = Field(default=BudgetSpec(), description="How long the way of new data into traffic may take.")
 
     @model_validator(mode="after")
     def _classes_fit_the_task(self) -> ModelSpec:

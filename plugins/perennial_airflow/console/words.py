@@ -27,13 +27,15 @@ def percent(share: float) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """A time span in its two largest units, such as `3 h 12 min`; a short one in seconds."""
+    """A time span in its two largest units, such as `3 h 12 min`; less than a minute in seconds."""
     if seconds < 60:
         return f"{seconds:.3g}\u00a0s"
-    hours, minutes = divmod(round(seconds / 60), 60)
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
-    parts = [f"{count}\u00a0{unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if count]
-    return " ".join(parts[:2])
+    counts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
+    first = next(place for place, (count, _) in enumerate(counts) if count)
+    return " ".join(f"{count}\u00a0{unit}" for count, unit in counts[first : first + 2] if count)
 
 
 def code(sentence: str) -> Markup:

@@ -33,7 +33,7 @@ class TellRefused(BaseOperator):
             self.log.info("No file was refused.")
             return
         files = f"{len(refused)} of {len(refused) + taken} files were refused and lie in quarantine: {', '.join(sorted(refused))}."
-        said = [files] if refused else []
+        said = [files, next(iter(refused.values()))] if refused else []
         if rows:
             of_files = ", ".join(f"{count:,} of {name}" for name, count in sorted(rows.items()))
             said.append(f"Rows were refused one by one and lie in quarantine with the reasons: {of_files}.")

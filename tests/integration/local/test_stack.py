@@ -8,7 +8,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from perennial.commands import down, status, up
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
 from perennial.local import airflow_programs, stack
+from perennial.local.airflow_api import AirflowApi
 from perennial.local.orphans import ADDRESS
 from perennial.local.supervisor import Supervisor
 from perennial.settings import Settings
@@ -155,6 +157,32 @@ def test_no_script_reads_the_token_of_a_login(platform, settings, tmp_path):
     finally:
         found.close()
     assert page.value == [201, 200, False, 401]
+
+
+def test_a_refused_run_and_the_graph_of_assets_are_shown(platform, settings):
+    """DE-15: A run that is refused says so as its note, and on the console's page of the run; Airflow's own graph of assets opens, which
+    an error of its keeps shut under the database driver that the platform has."""
+    user, password = airflow_programs.login(settings)
+    api = AirflowApi(settings.airflow_url, user, password)
+    api.until(lambda: True if "digits_rollback" in api.dags() else None, "the DAGs to appear", 240)
+    run = api.wait(api.trigger("digits_rollback", reason="To see it refused."), 240)
+    token = ask(f"{settings.airflow_url}/auth/token", {"username": user, "password": password})["access_token"]
+
+    def read(address: str, **query: str) -> Any:
+        request = urllib.request.Request(
+            f"{settings.airflow_url}{address}?{urlencode(query)}", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
+
+    assert run.state == "failed"
+    noted = read(f"/api/v2/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}")["note"]
+    shown = read("/perennial/run.json", dag_id=run.dag, run_id=run.id)
+    assert noted.startswith("Refused: ")
+    assert noted == f"{shown['word']}: {shown['sentence']}"
+    assert [stage["word"] for stage in shown["stages"] if stage["task"] == "rollback"] == ["Refused"]
+    graph = read("/ui/dependencies", dependency_type="scheduling")
+    assert {"digits_snapshot", "digits_candidate", "digits_training"} <= {node["label"] for node in graph["nodes"]}
 
 
 def test_up_again_restarts_nothing(platform, settings, store, capsys):

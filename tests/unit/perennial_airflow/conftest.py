@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+from .airflow_runs import Runs
+
 # Airflow makes its folder and a configuration when it is imported: not in anybody's home.
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="perennial-airflow-"))
 
@@ -131,3 +133,9 @@ def stages(home: Path) -> Stages:
 def task_instance() -> type[TaskInstance]:
     """Makes stand-ins for Airflow's task instance."""
     return TaskInstance
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """Airflow's database, empty."""
+    return Runs(tmp_path / "airflow.db", monkeypatch)

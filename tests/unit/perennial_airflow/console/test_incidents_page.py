@@ -120,7 +120,16 @@ def test_the_picture_stacks_kinds_by_month() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.125, "0.125 s"), (59.4, "59.4 s"), (60, "1 min"), (3599, "1 h"), (3660, "1 h 1 min"), (86_400, "1 d"), (93_700, "1 d 2 h")],
+    [
+        (0.125, "0.125 s"),
+        (59.4, "59.4 s"),
+        (60, "1 min"),
+        (3599, "59 min 59 s"),
+        (3660, "1 h 1 min"),
+        (86_400, "1 d"),
+        (93_700, "1 d 2 h"),
+        (90_000_000.4, "1041 d 16 h"),
+    ],
 )
 def test_a_time_span_has_its_two_largest_units(seconds: float, words: str) -> None:
     """MN-11: A short one is in seconds."""

@@ -1,0 +1,175 @@
+"""One run of a DAG of the platform, as its tab shows it: the decisive sentence, each stage, and the way from landed files into traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic import Field
+
+from perennial import discovery
+from perennial.specs import BudgetSpec
+from perennial.views.view import View
+from perennial_airflow.run_records import RunRecord
+from perennial_airflow.run_story import TaskEnd, Word, sentence_of, verdict, word_of
+
+OF_MODELS = {
+    "training": "training",
+    "release": "release",
+    "rollback": "rollback",
+    "monitoring": "monitoring",
+    "incidents": "questions about incidents",
+    "recalibration": "recalibration",
+}
+OF_DATASETS = {"ingestion": "taking the files in", "profiling": "profiling"}
+MINUTE = 60
+
+
+class Timed(View):
+    """Something that takes time, and may have a budget."""
+
+    seconds: float | None = Field(description="How long it took, its waits included, s; none until it has ended.")
+    budget: float | None = Field(description="How long the model's spec allows it, s; none if it sets no limit.")
+
+    @property
+    def over(self) -> float | None:
+        """How much longer it took than that, s; none if it did not."""
+        if self.seconds is None or self.budget is None or self.seconds <= self.budget:
+            return None
+        return self.seconds - self.budget
+
+
+class StageOfRun(Timed):
+    """One task of a run."""
+
+    task: str
+    word: Word = Field(description="How it ended.")
+    sentence: str = Field(description="What it said; empty if it said nothing.")
+    links: dict[str, str] = Field(description="Pages that show more, by title.")
+    started: datetime | None
+
+
+class Leg(Timed):
+    """One of the runs from landed files into traffic."""
+
+    dag: str
+    run: str
+    what: str = Field(description="What it does, in words.")
+    state: str
+    started: datetime | None
+    waited: float | None = Field(description="From the end of what came before to its start, s; none if either is unknown.")
+
+
+class Way(Timed):
+    """From landed files, or else from the first run, to the end of the last one, once a version has all traffic."""
+
+    landed: datetime | None = Field(description="When the files were seen; none if no files started it.")
+    legs: tuple[Leg, ...] = Field(description="Oldest first; this run is the last.")
+    is_done: bool = Field(description="Whether a version has all traffic at the end.")
+
+
+class RunView(View):
+    """All that the tab of a run shows."""
+
+    dag: str
+    run: str
+    state: str
+    by: str = Field(description="Who started it; empty if nobody did.")
+    what: str = Field(description="What the DAG does, in words; empty for one that is of no model or dataset.")
+    model: str = Field(description="The model whose DAG it is; empty if it is of a dataset.")
+    dataset: str = Field(description="The dataset whose DAG it is; empty if it is of a model.")
+    word: Word = Field(description="How it ended, in a word.")
+    sentence: str = Field(description="Its decisive sentence.")
+    task: str = Field(description="The task that said it; empty if there is none.")
+    stages: tuple[StageOfRun, ...] = Field(description="In the order in which they began.")
+    way: Way | None = Field(description="None where the run is of no data's way into traffic.")
+
+
+def subject(dag: str) -> tuple[str, str]:
+    """Name and kind in the id of a DAG: `("churn", "release")` of `churn_release`; the kind is empty where it is none of the platform's."""
+    name, _, kind = dag.rpartition("_")
+    return (name, kind) if name and kind in {*OF_MODELS, *OF_DATASETS} else (dag, "")
+
+
+def run_view(ends: Sequence[TaskEnd], runs: Sequence[RunRecord]) -> RunView:
+    """What a run's tab shows.
+
+    Args:
+        ends: the run's tasks.
+        runs: the runs that led to it and may be read, oldest first; it is the last.
+    """
+    run = runs[-1]
+    name, kind = subject(run.dag)
+    model = name if kind in OF_MODELS else ""
+    spec = discovery.models().get(model)
+    budget = spec.budget if spec else BudgetSpec()
+    said = verdict(ends)
+    last = next((end for wanted in ("Done", "Skipped") for end in _of(ends, wanted)), None)
+    word: Word = said.word if said else "Running" if run.state in ("running", "queued") else word_of(last) if last else "Done"
+    sentence = said.sentence if said else sentence_of(last) if last else ""
+    return RunView(
+        dag=run.dag,
+        run=run.run,
+        state=run.state,
+        by=run.by,
+        what=OF_MODELS.get(kind) or OF_DATASETS.get(kind, ""),
+        model=model,
+        dataset=name if kind in OF_DATASETS else "",
+        word=word,
+        sentence=sentence,
+        task=said.task if said else last.name if last else "",
+        stages=tuple(_stage(end, budget) for end in ends),
+        way=_way(runs, ends, budget) if kind in ("ingestion", "training", "release") else None,
+    )
+
+
+def _of(ends: Sequence[TaskEnd], word: str) -> list[TaskEnd]:
+    """Tasks that ended so and said something: of those that are done the last one first, of those that had nothing to do the first."""
+    said = [end for end in ends if word_of(end) == word and sentence_of(end)]
+    return said[::-1] if word == "Done" else said
+
+
+def _stage(end: TaskEnd, budget: BudgetSpec) -> StageOfRun:
+    links = (end.result or {}).get("links")
+    return StageOfRun(
+        task=end.name,
+        word=word_of(end),
+        sentence=sentence_of(end),
+        links={str(title): str(page) for title, page in links.items()} if isinstance(links, dict) and sentence_of(end) else {},
+        started=end.started,
+        seconds=end.seconds,
+        budget=_allowed(budget, end.task),
+    )
+
+
+def _allowed(budget: BudgetSpec, stage: str) -> float | None:
+    """Seconds that the spec allows a stage."""
+    return next((minutes * MINUTE for name, minutes in budget.stages.items() if name == stage), None)
+
+
+def _way(runs: Sequence[RunRecord], ends: Sequence[TaskEnd], budget: BudgetSpec) -> Way:
+    landed, legs = runs[0].landed, []
+    before = landed
+    for run in runs:
+        _, kind = subject(run.dag)
+        what = {**OF_MODELS, **OF_DATASETS}.get(kind, run.dag)
+        legs.append(
+            Leg(
+                dag=run.dag,
+                run=run.run,
+                what=what,
+                state=run.state,
+                started=run.started,
+                waited=_between(before, run.started),
+                seconds=_between(run.started, run.ended),
+                budget=_allowed(budget, {"ingestion": "ingest", "release": "release"}.get(kind, "")),
+            )
+        )
+        before = run.ended
+    is_done = any((end.result or {}).get("action") == "promoted" and end.state == "success" for end in ends)
+    whole = _between(landed or runs[0].queued or runs[0].started, runs[-1].ended) if is_done else None
+    return Way(landed=landed, legs=tuple(legs), is_done=is_done, seconds=whole, budget=budget.whole * MINUTE if budget.whole else None)
+
+
+def _between(first: datetime | None, last: datetime | None) -> float | None:
+    return max(0.0, (last - first).total_seconds()) if first and last else None

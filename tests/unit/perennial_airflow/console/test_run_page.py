@@ -1,0 +1,175 @@
+"""The tab of a run: what it came to, stage by stage, the way from landed files into traffic, and how long that may take."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from perennial import discovery
+from perennial.settings import Settings
+from perennial.specs import BudgetSpec, GateSpec, ModelSpec
+from perennial_airflow.console import Console
+
+from ..airflow_runs import START, Runs, left
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
+HOSTILE = "<script>alert(1)</script>`'\"&{{7*7}}" + "x" * 10_000
+SPEC = ModelSpec(
+    name="churn",
+    title="Churn",
+    owner="crm",
+    dataset="d",
+    task="regression",
+    inputs=("a",),
+    label="b",
+    gate=GateSpec(metric="rmse", floors={}),
+    budget=BudgetSpec(whole=3, stages={"train": 1, "evaluate": 0.1, "release": 0.25}),
+)
+
+
+class Guard:
+    """The auth manager: one model's DAGs, and its dataset's, may be read."""
+
+    def filter_authorized_dag_ids(self, *, dag_ids: set[str], user: object, method: str) -> set[str]:
+        assert method == "GET"
+        return {dag for dag in dag_ids if not dag.startswith("secret")}
+
+    def is_authorized_dag(self, *, method: str, access_entity: Any, details: Any, user: object) -> bool:
+        assert (method, access_entity.name) == ("GET", "RUN")
+        return not details.id.startswith("secret")
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Ask the console as somebody who is logged in; `ask(path, user=None)` as nobody."""
+    from airflow.api_fastapi.core_api.security import get_user
+
+    monkeypatch.setattr(discovery, "_models", lambda: ({name: SPEC.model_copy(update={"name": name}) for name in ("churn", "secret")}, {}))
+    monkeypatch.setattr(discovery, "_datasets", lambda: ({}, {}))
+    for place in ("website", "pages.run"):
+        monkeypatch.setattr(f"perennial_airflow.console.{place}.get_auth_manager", Guard)
+    pages = Console(Settings.from_environment({"PERENNIAL_STORE": str(tmp_path)}))
+
+    def ask(path: str, user: object = "ada", **query: str) -> httpx.Response:
+        app: Any = pages.app
+        app.dependency_overrides = {get_user: lambda: user} if user else {}
+
+        async def answer() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(pages), base_url="http://localhost:8080") as client:
+                return await client.get(path, params=query)
+
+        return asyncio.run(answer())
+
+    return ask
+
+
+def test_a_run_is_shown_to_who_may_read_it(ask: Any, runs: Runs) -> None:
+    """DM-09: Without a login 401, without the right 403; a run that there is not and a DAG of somebody else's are sentences."""
+    runs.add("churn_training", "r", {"train": ("success", left("done", "Trained."))})
+    runs.add("secret_training", "r", {"train": ("success", left("done", "A secret."))})
+    runs.add("their_training", "r", {"train": ("failed", left("refused", "Theirs."))}, tag="theirs")
+    for path in ("/run", "/run.json", "/dag"):
+        assert ask(path, user=None, dag_id="churn_training", run_id="r").status_code == 401
+    for path in ("/run", "/run.json"):
+        told = ask(path, dag_id="secret_training", run_id="r")
+        assert (told.status_code, "A secret." in told.text) == (403, False)
+        assert "You may not read the runs of secret_training" in told.text
+        assert ask(path, dag_id="churn_training", run_id="r").status_code == 200
+        for dag, run, said in (("churn_training", "s", "has no run s"), ("their_training", "r", "is no DAG of a model or dataset")):
+            answer = ask(path, dag_id=dag, run_id=run)
+            assert (answer.status_code, said in answer.text, "Theirs." in answer.text) == (404, True, False)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "word", "look"),
+    [
+        ({"register": ("failed", left("refused", "The candidate is worse."))}, "Refused", "changed"),
+        ({"move_traffic": ("failed", left("refused", "Version 3 errs.", action="rolled_back"))}, "Rolled back", "changed"),
+        ({"train": ("failed", None)}, "Fault", "alarm"),
+        ({"train": ("success", left("done", "Trained.")), "alert": ("success", None)}, "Done", ""),
+        ({"move_traffic": ("success", left("done", "Moved.")), "settle": ("skipped", left("skipped", "Settled."))}, "Done", ""),
+        ({"validate": ("skipped", left("skipped", "Nothing new.")), "train": ("skipped", None)}, "Skipped", ""),
+    ],
+)
+def test_a_refusal_a_rollback_and_a_crash_look_different(ask: Any, runs: Runs, tasks: Any, word: str, look: str) -> None:
+    """DE-15: By the word in the heading, and by the box of the decisive sentence."""
+    runs.add("churn_training", "r", tasks)
+    page = ask("/run", dag_id="churn_training", run_id="r").text
+    assert re.search(r"<h1>Training of churn: <span class=\"word [\w-]+\">([\w ]+)</span></h1>", page)[1] == word  # type: ignore[index]
+    box = re.search(r'<p class="verdict wraps ?(\w*)"><b>([^<]*)</b> ([^<]*)</p>', page)
+    assert box
+    view = ask("/run.json", dag_id="churn_training", run_id="r").json()
+    assert (box[1], box[2], box[3]) == (look, f"{word} at {view['task']}", view["sentence"])
+
+
+def test_each_stage_has_its_time_beside_its_budget(ask: Any, runs: Runs) -> None:
+    """DE-21: What took longer than the spec allows is red, and says by how much; links of the stage are beside it."""
+    pages = {"Report": "http://r.test/w", "Bad": "javascript:alert(1)"}
+    tasks = {"train": ("success", {**left("done", "Trained."), "links": pages}), "evaluate": ("success", left("done", "Measured."))}
+    runs.add("churn_training", "r", tasks, state="success")
+    page = ask("/run", dag_id="churn_training", run_id="r").text.replace("\u00a0", " ")
+    assert '<span class="quiet small">of 1 min allowed</span>' in page
+    assert '<span class="over small">over its budget of 6 s by 4 s</span>' in page
+    assert '<a href="http://r.test/w">Report</a>' in page
+    assert "javascript:" not in page
+
+
+def test_the_way_from_landed_files_into_traffic_is_added_up(ask: Any, runs: Runs) -> None:
+    """DE-21: Of the runs that led to a release, each with its time and what it waited; a run that may not be read is left out."""
+    at = {name: START + timedelta(minutes=minutes) for name, minutes in (("in", 1), ("t", 2), ("r", 4))}
+    done = {"state": "success"}
+    for dag, run, task, result, start in (
+        ("d_ingestion", "i", "ingest", left("done", "Taken."), at["in"]),
+        ("churn_training", "t", "register", left("done", "Registered."), at["t"]),
+        ("churn_release", "r", "move_traffic", left("done", "Promoted.", action="promoted"), at["r"]),
+    ):
+        runs.add(dag, run, {task: ("success", result)}, **done, start_date=start, end_date=start + timedelta(seconds=30))
+    runs.start(None, ("d_ingestion", "i"), START)
+    runs.start(("d_ingestion", "i"), ("churn_training", "t"), at["t"])
+    runs.start(("churn_training", "t"), ("churn_release", "r"), at["r"])
+    way = ask("/run.json", dag_id="churn_release", run_id="r").json()["way"]
+    assert [(leg["what"], leg["waited"], leg["seconds"], leg["budget"]) for leg in way["legs"]] == [
+        ("taking the files in", 60, 30, None),
+        ("training", 30, 30, None),
+        ("release", 90, 30, 15),
+    ]
+    assert (way["seconds"], way["budget"], way["is_done"]) == (270, 180, True)
+    page = ask("/run", dag_id="churn_release", run_id="r").text.replace("\u00a0", " ")
+    assert "over its budget of 3 min by 1 min 30 s" in page
+    assert "over its budget of 15 s by 15 s" in page
+    assert '<a href="/perennial/run?dag_id=d_ingestion&amp;run_id=i">taking the files in</a>' in page
+    before = ask("/run.json", dag_id="churn_training", run_id="t").json()["way"]
+    assert ([leg["what"] for leg in before["legs"]], before["seconds"]) == (["taking the files in", "training"], None)
+    runs.add("secret_ingestion", "i", {}, **done)
+    runs.add("churn_training", "u", {"register": ("success", left("done", "Registered."))}, **done)
+    runs.start(("secret_ingestion", "i"), ("churn_training", "u"), START)
+    assert "secret" not in ask("/run", dag_id="churn_training", run_id="u").text
+
+
+def test_hostile_text_of_a_run_is_shown_as_text(ask: Any, runs: Runs) -> None:
+    """DM-09: What a stage says, who started the run and what the address names."""
+    runs.add("churn_training", HOSTILE[:200], {"train": ("failed", left("fault", HOSTILE))}, triggering_user_name=HOSTILE[:40])
+    page = ask("/run", dag_id="churn_training", run_id=HOSTILE[:200]).text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert re.findall("<script[^>]*>", page) == ['<script src="/perennial/static/console.js" defer>']
+    for path in ("/run", "/dag"):
+        assert "<script>alert" not in ask(path, dag_id=HOSTILE, run_id="r").text
+
+
+def test_the_tab_of_a_dag_leads_to_its_model(ask: Any) -> None:
+    """DE-15: A model's DAG to the model's page; a dataset's to the models that learn from it and may be seen; any other to a sentence."""
+    for dag, place in (("churn_training", "/perennial/models/churn"), ("churn_incidents", "/perennial/models/churn/incidents")):
+        answer = ask("/dag", dag_id=dag)
+        assert (answer.status_code, answer.headers["Location"]) == (303, place)
+    page = ask("/dag", dag_id="d_ingestion").text
+    assert '<a href="/perennial/models/churn">Churn</a>' in page
+    assert "/models/secret" not in page
+    assert "No model that you may see learns from e." in ask("/dag", dag_id="e_ingestion").text
+    assert "their_etl is no DAG of a model or dataset" in ask("/dag", dag_id="their_etl").text
