@@ -120,7 +120,7 @@ def _key(model: str, number: int) -> str:
 
 
 def _numbers(store: Store, model: str) -> Summaries[Number]:
-    place = f"views/versions/{model}.json"
+    place = f"views/registered/{model}.json"
     return Summaries(store, place, Number, lambda key, _: Number(digest=_read(store, key).digest), fixed=True)
 
 

@@ -113,7 +113,7 @@ def test_numbers_are_read_from_one_note(store: FolderStore, monkeypatch: pytest.
     for number in (1, 2, 4):
         note_registration(store, "m", number, f"{number}" * 64, {})
     assert numbered(store, "m", []) == {1: "1" * 64, 2: "2" * 64, 4: "4" * 64}
-    store.delete("views/versions/m.json")
+    store.delete("views/registered/m.json")
     store.write("models/m/numbers/00000002.json", b"{")
     damage: list[str] = []
     assert list(numbered(store, "m", damage)) == [1, 4]
