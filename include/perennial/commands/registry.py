@@ -34,6 +34,7 @@ from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._routes import marks, roles_of
+from perennial.stages._run_facts import facts_of
 from perennial.stages.recalibrate import LABELS
 from perennial.stages.register import model_card, readme
 from perennial.stages.train import RECORD
@@ -153,7 +154,8 @@ class Rebuild:
         )
         record = self._document(f"{key(self.name, digest)}/{RECORD}") if manifest.cause != "recalibration" else {}
         metrics = {f"validation_{name}": value for name, value in record.get("metrics", {}).items()}
-        run_id = self.registry.record_run(manifest, metrics, record.get("history", []), digest, key=key_of_run)
+        facts = facts_of(self.store, manifest, record)
+        run_id = self.registry.record_run(manifest, metrics, record.get("history", []), digest, key=key_of_run, facts=facts)
         reports = f"reports/{self.name}/{digest}"
         kept = {
             name: self.store.read(f"{reports}/{name}")

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from perennial.errors import CandidateRefused, RegistryDiffers, ServiceUnreachable, UnknownName
 from perennial.registry.mlflow_server import MlflowRefusal, MlflowServer
+from perennial.registry.run_facts import RunFacts
 from perennial.settings import Settings
 
 CHAMPION, CANDIDATE, LAST_GOOD = "champion", "candidate", "last_good"
@@ -27,6 +28,9 @@ BREAKS_CALLERS = (
 )
 COMPARED_WITH = "compared_with"  # tag of what passed the gate: number of the champion it was compared with, or none
 RECALIBRATES = "recalibrates"  # tag of a recalibrated version: number of the version whose weights it has
+MODEL_FOLDER = "model_folder"  # tag of a run: where below its files MLflow finds what the version reads and answers
+FOLDER = "folder"  # tag of a version: where its folder is in the store
+RUNS_SHOWN = "?workflowType=machine_learning"  # without it MLflow opens on its pages for language models
 NOTED = "ledger"  # tag of a version that was released: the entry of the ledger that said last what became of it
 REQUIRED = ("snapshot", "snapshot_digest", "code_digest", "lock_digest", "parameters", "seed", "cause", "parents")
 KEPT = (*REQUIRED, "run_key", "dataset", "request", "reason")  # tags that a version takes over from its run
@@ -141,6 +145,7 @@ class ModelRegistry:
         digest: str,
         *,
         key: str = "",
+        facts: RunFacts | None = None,
     ) -> str:
         """Record a finished training or recalibration; the id of its run.
 
@@ -152,8 +157,9 @@ class ModelRegistry:
             history: figures of each epoch, first to last.
             digest: content address of the version folder.
             key: what the run is known by, where that is not the manifest's run key: a recalibration has that of its training.
+            facts: what MLflow's pages show of it besides.
         """
-        key = key or manifest.run_key
+        key, facts = key or manifest.run_key, facts or RunFacts()
         experiment = self._experiment(manifest.model)
         run = self._run_of_key(experiment, key)
         moment = _milliseconds(manifest.created)
@@ -166,11 +172,21 @@ class ModelRegistry:
         run_id: str = run["info"]["run_id"]
         if run["info"].get("status") == "FINISHED" and _unpaired(run["data"].get("tags", ())).get("digest") == digest:
             return run_id
-        parameters = {"seed": manifest.seed, **manifest.parameters}
-        figures = [_metric(name, value, moment, step) for step, epoch in enumerate(history) for name, value in epoch.items()]
+        parameters = {"seed": manifest.seed, **manifest.parameters, **facts.parameters}
+        figures = [
+            _metric(name, value, moment, int(epoch.get("epoch", place)))
+            for place, epoch in enumerate(history)
+            for name, value in epoch.items()
+            if name != "epoch"  # what the others are drawn against
+        ]
         figures += [_metric(name, value, moment, len(history)) for name, value in metrics.items()]
+        files = facts.model_files(run_id, digest, manifest.created.isoformat())
+        tags |= facts.tags | ({MODEL_FOLDER: "model"} if files else {})
         self._log(run_id, figures, {k: str(v)[:PARAMETER_LIMIT] for k, v in parameters.items()}, tags)
-        self._server.put_file(run["info"]["artifact_uri"], "manifest.json", manifest.model_dump_json(indent=1).encode())
+        if facts.datasets:
+            self._server.post("runs/log-inputs", run_id=run_id, datasets=[dataset.as_input() for dataset in facts.datasets])
+        for name, data in {"manifest.json": manifest.model_dump_json(indent=1).encode(), **files}.items():
+            self._server.put_file(run["info"]["artifact_uri"], name, data)
         self._server.post("runs/update", run_id=run_id, status="FINISHED", end_time=max(moment, int(datetime.now().timestamp() * 1000)))
         return run_id
 
@@ -210,7 +226,8 @@ class ModelRegistry:
             CandidateRefused: the run does not say where the version comes from, or speaks of another folder.
             UnknownName: there is no such run.
         """
-        said = self.run_tags(run_id)
+        run = self._run(run_id)
+        said = _unpaired(run["data"].get("tags", ()))
         lacking = [name for name in REQUIRED if not said.get(name)]
         if lacking:
             raise CandidateRefused(
@@ -226,8 +243,9 @@ class ModelRegistry:
         known = next((version for version in self.versions(model) if version.digest == digest), None)
         if known is None:
             kept = {name: said[name] for name in KEPT if said.get(name)}
-            body = {"name": model, "source": f"perennial:/models/{model}/versions/{digest}", "run_id": run_id, "description": description}
-            created = self._server.post("model-versions/create", **body, tags=_pairs({**kept, **(tags or {}), "digest": digest}))
+            source, folder = _source(run, model, digest), {FOLDER: _folder(model, digest)}
+            body = {"name": model, "source": source, "run_id": run_id, "description": description}
+            created = self._server.post("model-versions/create", **body, tags=_pairs({**kept, **(tags or {}), **folder, "digest": digest}))
             return self._version(created["model_version"], ())
         self.tag_version(model, known.number, tags or {})
         if description:
@@ -249,9 +267,10 @@ class ModelRegistry:
             RegistryDiffers: MLflow has given the number before.
         """
         self._create_model(model)
-        said = self.run_tags(run_id) if run_id else {}
-        every = {**{name: said[name] for name in KEPT if said.get(name)}, **tags, "digest": digest}
-        body = {"name": model, "source": f"perennial:/models/{model}/versions/{digest}", "description": description}
+        run = self._run(run_id) if run_id else {}
+        said = _unpaired(run["data"].get("tags", ())) if run else {}
+        every = {**{name: said[name] for name in KEPT if said.get(name)}, **tags, FOLDER: _folder(model, digest), "digest": digest}
+        body = {"name": model, "source": _source(run, model, digest), "description": description}
         while True:
             tagged = _pairs({name: str(value)[:TAG_LIMIT] for name, value in every.items()})
             created = self._server.post("model-versions/create", **body, **({"run_id": run_id} if run_id else {}), tags=tagged)
@@ -335,17 +354,17 @@ class ModelRegistry:
     def run_url(self, run_id: str) -> str:
         """URL of a run's page."""
         try:
-            return f"{self.url}/#/experiments/{self._run(run_id)['info']['experiment_id']}/runs/{run_id}"
+            return f"{self.url}/#/experiments/{self._run(run_id)['info']['experiment_id']}/runs/{run_id}{RUNS_SHOWN}"
         except UnknownName:
             return self.url
 
     def version_url(self, model: str, number: int) -> str:
         """URL of a version's page."""
-        return f"{self.url}/#/models/{model}/versions/{number}"
+        return f"{self.url}/#/models/{model}/versions/{number}{RUNS_SHOWN}"
 
     def model_url(self, model: str) -> str:
         """URL of a model's page, with its versions and aliases."""
-        return f"{self.url}/#/models/{model}"
+        return f"{self.url}/#/models/{model}{RUNS_SHOWN}"
 
     def _experiment(self, model: str) -> str:
         for _ in range(2):
@@ -476,6 +495,16 @@ def _run_tags(manifest: Provenance, digest: str) -> dict[str, str]:
         "parents": json.dumps(list(manifest.parents)),
         "digest": digest,
     }
+
+
+def _folder(model: str, digest: str) -> str:
+    return f"perennial:/models/{model}/versions/{digest}"
+
+
+def _source(run: Mapping[str, Any], model: str, digest: str) -> str:
+    """Where MLflow looks for what a version reads and answers: below its run's files, else the version's folder, which it cannot open."""
+    described = run and _unpaired(run["data"].get("tags", ())).get(MODEL_FOLDER)
+    return f"{run['info']['artifact_uri']}/{described}" if described else _folder(model, digest)
 
 
 def _metric(name: str, value: float, moment: int, step: int) -> dict[str, Any]:

@@ -40,11 +40,22 @@ from perennial.stages._snapshots import with_labels_of
 from perennial.stages.train import RECORD
 from perennial.store import Store
 from perennial.training.confusion import confusion
-from perennial.training.evaluation import calibration_curve, intervals, metrics, per_row_loss, predict, simple_rule, slice_metrics
+from perennial.training.evaluation import (
+    calibration_curve,
+    difference_intervals,
+    interval_of,
+    metrics,
+    per_row_loss,
+    predict,
+    resampled,
+    simple_rule,
+    slice_metrics,
+)
 from perennial.training.recalibration import read_recalibration
 from perennial.training.report import page, rows_words
 from perennial.training.residuals import residuals
 from perennial.training.scoring import load_features, score
+from perennial.training.slice_intervals import slice_intervals
 
 if TYPE_CHECKING:
     import pandas
@@ -273,12 +284,23 @@ def describe(
         facts["units"] = len(np.unique(part.units))  # days or groups
         facts["classes"] = {name: int((part.labels == place).sum()) for place, name in enumerate(spec.classes)}
         facts["unknown_labels"] = part.unknown.as_json()
+        drawn: dict[str, dict[str, list[float]]] = {}
         for who, scores in part.scores.items():
             facts[who] = {"metrics": metrics(spec.task, part.labels, scores), "slices": _slices(spec, dataset, part, scores)}
             if name == "test":
-                facts[who]["intervals"] = intervals(spec.task, part.labels, scores, part.units, seed=spec.training.seed)
+                drawn[who] = resampled(spec.task, part.labels, scores, part.units, spec.training.seed)
+                facts[who]["intervals"] = {metric: interval_of(values) for metric, values in drawn[who].items()}
                 facts[who]["curve"] = [] if spec.task == "regression" else calibration_curve(spec.task, part.labels, scores)
                 facts[who] |= _closer(spec, part, scores)
+        if "champion" in drawn:
+            facts["difference"] = {"metrics": difference_intervals(drawn["candidate"], drawn["champion"]), "slices": {}}
+        for column in spec.slices if drawn else ():
+            names = _slice_column(part, dataset, column).astype(str)
+            ends = slice_intervals(spec.task, part.labels, part.scores, part.units, names, seed=spec.training.seed)
+            for who in part.scores:
+                facts[who].setdefault("slice_intervals", {})[column] = ends[who]
+            if "difference" in ends:
+                facts["difference"]["slices"][column] = ends["difference"]
         document["parts"][name] = facts
     test = parts["test"]
     document["parts"]["test"]["worst"] = worst_rows(spec, dataset, test)

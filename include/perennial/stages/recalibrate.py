@@ -47,6 +47,7 @@ from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._logs import take_in
+from perennial.stages._run_facts import facts_of
 from perennial.stages._versions import as_of
 from perennial.stages.register import is_decided, readme, replays_golden
 from perennial.store import Store
@@ -325,7 +326,8 @@ class Fit:
     def _register(self, digest: str, verdict: Verdict, evidence: Mapping[str, Any], run_url: str) -> Version:
         manifest = read_manifest(self.store, self.spec.name, digest)
         numbers = {name: value for name, value in verdict.checks[0].numbers.items() if name.endswith("_loss")} | _numbers_of(evidence)
-        run_id = self.registry.record_run(manifest, numbers, [], digest, key=f"{manifest.run_key}-{digest[:12]}")
+        facts = facts_of(self.store, manifest, {})
+        run_id = self.registry.record_run(manifest, numbers, [], digest, key=f"{manifest.run_key}-{digest[:12]}", facts=facts)
         gate = json.dumps({**verdict.as_json(), **evidence}, indent=1).encode()
         self.registry.annotate(run_id, {"gate": "passed"} | ({"orchestrator": run_url} if run_url else {}), files={"gate.json": gate})
         champion = str(self.last.champion)

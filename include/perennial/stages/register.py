@@ -42,6 +42,7 @@ from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
 from perennial.store import Store
+from perennial.training.report import with_verdict
 
 log = logging.getLogger("perennial.register")
 
@@ -107,7 +108,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     registry.annotate(
         run_id,
         {"gate": "passed" if verdict.passed else "refused", **({} if verdict.passed else {"refused": verdict.sentence})},
-        files={"gate.json": encoded},
+        files={"gate.json": encoded, **judged_page(store, model, digest, evidence)},
     )
     # The stored verdict says that this training needs no other, so it comes after all that must have happened.
     if not verdict.passed:
@@ -160,6 +161,17 @@ def replays_golden(settings: Settings, store: Store, model: str, digest: str) ->
         else f"its golden rows do not match in {where}: {str(answer['sentence']).rstrip('.')}"
     )
     return Check("golden", matches, sentence, {"environment": answer["environment"]})
+
+
+def judged_page(store: Store, model: str, digest: str, verdict: Mapping[str, Any]) -> dict[str, bytes]:
+    """Write the verdict on top of the evaluation's page; the page, by its name, or nothing if there is none."""
+    place = f"reports/{model}/{digest}/evaluation.html"
+    try:
+        shown = with_verdict(store.read(place).decode(), verdict).encode()
+    except KeyError:
+        return {}
+    store.write(place, shown)
+    return {"evaluation.html": shown}
 
 
 def readme(spec: ModelSpec) -> str:

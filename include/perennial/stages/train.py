@@ -35,6 +35,7 @@ from perennial.results import TrainResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._run_facts import facts_of
 from perennial.stages._snapshots import labels_used
 from perennial.store import Store
 from perennial.training.processes import is_helper
@@ -108,9 +109,8 @@ def run(
     note_making(store, model, digest, seconds=None if already else round(time.monotonic() - begun, 1))
     manifest = read_manifest(store, model, digest)
     record = json.loads(store.read(f"{key(model, digest)}/{RECORD}"))
-    run_id = registry.record_run(
-        manifest, {f"validation_{name}": value for name, value in record["metrics"].items()}, record["history"], digest
-    )
+    measured = {f"validation_{name}": value for name, value in record["metrics"].items()}
+    run_id = registry.record_run(manifest, measured, record["history"], digest, facts=facts_of(store, manifest, record))
     if run_url:
         registry.annotate(run_id, {"orchestrator": run_url}, {}, {})
     figures = ", ".join(

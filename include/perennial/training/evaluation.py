@@ -14,7 +14,7 @@ docs/decisions/0047-what-stays-hand-written.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -132,11 +132,24 @@ def intervals(
 
     With one day only, rows are drawn: such an interval is too narrow, and all that can be had.
     """
+    return {name: interval_of(values, level) for name, values in resampled(task, labels, scores, days, seed, resamples).items()}
+
+
+def difference_intervals(ours: Mapping[str, Sequence[float]], theirs: Mapping[str, Sequence[float]]) -> dict[str, Interval]:
+    """95 % interval of every metric of one version less another's, both as `resampled` gives them for the same rows and the same seed."""
+    together = (name for name in ours if len(ours[name]) == len(theirs.get(name, ())))
+    return {name: interval_of(np.array(ours[name]) - np.array(theirs[name])) for name in together}
+
+
+def resampled(
+    task: Task, labels: np.ndarray, scores: np.ndarray, days: np.ndarray, seed: int = 0, resamples: int = 200
+) -> dict[str, list[float]]:
+    """What each metric was in the resamples; those that a resample cannot give, such as ROC AUC of one class, are left out of it."""
     drawn: dict[str, list[float]] = {}
     for rows in redrawn(days, len(labels), seed=seed, resamples=resamples):
         for name, value in metrics(task, labels[rows], scores[rows]).items():
             drawn.setdefault(name, []).append(value)
-    return {name: interval_of(values, level) for name, values in drawn.items()}
+    return drawn
 
 
 def redrawn(units: np.ndarray, rows: int, *, seed: int = 0, resamples: int = 200) -> Iterator[npt.NDArray[np.int64]]:

@@ -9,18 +9,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from perennial.counted import percent
-from perennial.pages import document, shortened, table_of, tiles
+from perennial.pages import code, document, shortened, table_of, tiles
 from perennial.specs import ModelSpec
 from perennial.training import group_section, pictures
 from perennial.training.pictures import COLOURS, Range, figure, number
 
 _NEWEST_DAYS = 60  # of which the page shows how many rows have a label
 _MOST_LETTERS = 80  # of a key's value among the worst rows
+_GATE = "<section id=gate aria-label='The verdict of the gate'>{}</section>"
 _UNITS = {"days": "whole days", "groups": "whole groups", "rows": "single rows"}
 
 
@@ -29,6 +30,7 @@ def page(spec: ModelSpec, evaluation: dict[str, Any]) -> str:
     parts, test = evaluation["parts"], evaluation["parts"]["test"]
     sections = [
         f"<h1>{escape(spec.title)}: candidate {escape(evaluation['digest'][:12])}</h1>",
+        _GATE.format("<p class='verdict changed'><strong>The gate has not judged it yet.</strong> What it says will stand here.</p>"),
         _introduction(spec, evaluation),
         _tiles(spec, test),
         "<h2>All figures on the test rows</h2>",
@@ -52,6 +54,31 @@ def page(spec: ModelSpec, evaluation: dict[str, Any]) -> str:
     for column in spec.slices:
         sections += [f"<h2>By {escape(column)}</h2>", _slices(test, column, spec.gate.metric)]
     return document(f"{spec.title}: evaluation", sections)
+
+
+def with_verdict(html: str, verdict: Mapping[str, Any]) -> str:
+    """An evaluation's page with what the gate said on top; what it said before is replaced.
+
+    Args:
+        html: the page, also one from before pages had a place for it.
+        verdict: `passed`, `sentence` and `checks`, as the gate's decision is stored.
+    """
+    passed = verdict["passed"]
+    rows = [
+        (escape(str(check["name"])), "yes" if check["passed"] else "<span class='mark bad'>no</span>", code(str(check["sentence"])))
+        for check in verdict.get("checks", ())
+    ]
+    told = (
+        f"<p class='verdict{'' if passed else ' alarm'}'><strong>The gate {'let it in' if passed else 'refused it'}.</strong><br>"
+        f"{code(str(verdict['sentence']))}</p>"
+    )
+    if rows:
+        told += f"<details><summary>What it looked at</summary>{table_of(('check', 'passed', 'what it says'), rows)}</details>"
+    before, found, after = html.partition(_GATE.partition("{}")[0])
+    if found:
+        return before + _GATE.format(told) + after.partition("</section>")[2]
+    before, found, after = html.partition("</h1>")
+    return before + found + _GATE.format(told) + after if found else html
 
 
 def rows_words(part: dict[str, Any], split: dict[str, Any], bounds: Sequence[str]) -> str:

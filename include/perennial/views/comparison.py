@@ -28,7 +28,7 @@ from perennial.specs import HIGHER_IS_BETTER
 from perennial.store import Store
 from perennial.views.model import row_of
 from perennial.views.models import ModelRow
-from perennial.views.version import Slice, VersionView, slices_of, view_of_line
+from perennial.views.version import PARTS, Slice, VersionView, slices_of, view_of_line
 from perennial.views.versions import chosen, default_pair, version_line
 from perennial.views.view import View
 
@@ -242,7 +242,7 @@ def _data(view: VersionView) -> dict[str, str]:
     if data is None:
         return {}
     facts = {"dataset": data.dataset, "snapshot": f"{data.snapshot}", "snapshot's digest": data.digest}
-    for part in ("train", "validation", "test"):
+    for part in PARTS:
         if part in data.rows:
             facts[f"{part} rows"] = f"{data.rows[part]:,}"
         if part in data.spans:

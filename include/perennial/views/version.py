@@ -38,6 +38,7 @@ from perennial.views.view import View
 
 SLICES = 40  # values of one column that are shown
 EPOCHS = 500  # of a learning curve; of more every n-th is shown
+PARTS = ("train", "validation", "test")  # of the split, in order
 LETTERS = 20_000  # of a card
 
 
@@ -214,7 +215,8 @@ def _measured(test: Mapping[str, Any]) -> str:
 
 
 def _data(manifest: Manifest, record: Mapping[str, Any]) -> DataWindow:
-    rows = {str(part): int(count) for part, count in part_of(record, "rows").items() if is_number(count)}
+    counts = part_of(record, "rows")
+    rows = {part: int(counts[part]) for part in PARTS if is_number(counts.get(part))}
     spans = {}
     for part, ends in part_of(record, "bounds").items():
         try:

@@ -1,12 +1,15 @@
 """Runs, versions and aliases in a real MLflow server."""
 
+import json
 import socket
 import threading
+from datetime import datetime, timezone
 
 import pytest
 
 from perennial.errors import CandidateRefused, ServiceUnreachable, UnknownName
 from perennial.registry.model_registry import ModelRegistry
+from perennial.registry.run_facts import ColumnShown, DatasetUsed, RunFacts
 from perennial.settings import Settings
 from perennial.testing import small_manifest
 
@@ -14,6 +17,20 @@ from perennial.testing import small_manifest
 @pytest.fixture
 def registry(server):
     return ModelRegistry(server[0])
+
+
+FACTS = RunFacts(
+    datasets=(
+        DatasetUsed("flights", "sha256-bytes:" + "a" * 64, "/store/tables/flights", 7, (ColumnShown("distance", "int"),), rows=31_000),
+        DatasetUsed("delays", "b" * 64, "/store/tables/delays", 3, (ColumnShown("late", "bool", required=False),), context="labels"),
+    ),
+    source="include/perennial_models/whole",
+    commit="c0ffee",
+    parameters={"data.snapshot": "7"},
+    inputs=(ColumnShown("distance", "int"), ColumnShown("history", "list", "float", required=False), ColumnShown("at", "timestamp")),
+    outputs=(ColumnShown("on_time", "float"), ColumnShown("late", "float")),
+    example=[{"distance": 300, "history": [0.5, 1.0], "at": "2013-01-01T05:00:00"}] * 9,
+)
 
 
 def recorded(registry, model, digest="d" * 64, **changes):
@@ -37,6 +54,58 @@ def test_a_run_is_recorded_once_and_whole(registry, server):
     history = registry._server.get("metrics/get-history", run_id=run, metric_key="loss")["metrics"]
     assert [(m["step"], m["value"]) for m in history] == [(0, 1.0), (1, 0.6)]
     assert list((server[1] / "files").rglob("manifest.json"))
+
+
+def test_mlflow_shows_data_code_and_what_a_version_reads(registry, server):
+    """MO-10, MO-12, MO-18: Datasets as inputs with digest, source and schema, source and commit, losses against the epoch, and, read by
+    MLflow's own client, signature and input example of the version; a run that was cut short is completed and has nothing twice."""
+    manifest = small_manifest("whole", run_key="whole", parameters={"hyperparameters.hidden": 32}, created=datetime.now(timezone.utc))
+    history = [{"epoch": epoch, "train_loss": 1 / epoch} for epoch in (1, 2, 3)]
+    run = registry.record_run(manifest, {"log_loss": 0.4}, history, "d" * 64, facts=FACTS)
+    registry._server.post("runs/update", run_id=run, status="RUNNING")
+    assert registry.record_run(manifest, {"log_loss": 0.4}, history, "d" * 64, facts=FACTS) == run
+
+    found = registry._server.get("runs/get", run_id=run)["run"]
+    inputs = {one["dataset"]["name"]: one for one in found["inputs"]["dataset_inputs"]}
+    assert len(found["inputs"]["dataset_inputs"]) == 2
+    flights = inputs["flights"]["dataset"]
+    assert (flights["digest"], flights["source_type"]) == ("a" * 36, "delta_table")
+    assert json.loads(flights["source"]) == {"path": "/store/tables/flights", "delta_table_version": 7}
+    assert json.loads(flights["schema"]) == {"mlflow_colspec": [{"type": "long", "name": "distance", "required": True}]}
+    assert json.loads(flights["profile"]) == {"num_rows": 31_000}
+    assert [tag["value"] for one in inputs.values() for tag in one["tags"]] == ["training", "labels"]
+    tags = registry.run_tags(run)
+    assert (tags["mlflow.source.name"], tags["mlflow.source.git.commit"]) == ("include/perennial_models/whole", "c0ffee")
+    parameters = {pair["key"]: pair["value"] for pair in found["data"]["params"]}
+    assert parameters == {"seed": "0", "hyperparameters.hidden": "32", "data.snapshot": "7"}
+    drawn = registry._server.get("metrics/get-history", run_id=run, metric_key="train_loss")["metrics"]
+    assert sorted({(point["step"], point["value"]) for point in drawn}) == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert "epoch" not in {metric["key"] for metric in found["data"]["metrics"]}
+
+    version = registry.register("whole", run, "d" * 64, {"gate": "passed"})
+    assert version.tags["folder"] == f"perennial:/models/whole/versions/{'d' * 64}"
+    info = read_model(server[0].mlflow_url, version)
+    assert info.signature.inputs.to_dict() == [
+        {"name": "distance", "type": "long", "required": True},
+        {"name": "history", "type": "array", "items": {"type": "double"}, "required": False},
+        {"name": "at", "type": "datetime", "required": True},
+    ]
+    assert info.signature.outputs.input_names() == ["on_time", "late"]
+    assert info.saved_input_example_info["artifact_path"] == "input_example.json"
+    stored = next((server[1] / "files").rglob(f"{run}/**/input_example.json"))
+    assert json.loads(stored.read_text())["columns"] == ["distance", "history", "at"]
+    assert len(json.loads(stored.read_text())["data"]) == 5
+
+
+def read_model(url, version):
+    """What MLflow's own client says of a version's model."""
+    from mlflow import MlflowClient
+    from mlflow.models import Model
+
+    client = MlflowClient(tracking_uri=url, registry_uri=url)
+    source = client.get_model_version(version.model, str(version.number)).source
+    path = client.download_artifacts(version.run_id, f"{source.rsplit('/', 1)[-1]}/MLmodel")
+    return Model.load(path)
 
 
 def test_a_recalibration_has_a_run_of_its_own(registry):
@@ -70,8 +139,8 @@ def test_a_version_is_registered_once_with_its_provenance(registry, server):
     )
     assert registry.register("twice", recorded(registry, "twice", "e" * 64), "e" * 64).number == 2
     assert [v.number for v in registry.versions("twice")] == [1, 2]
-    assert registry.version_url("twice", 2) == f"{server[0].mlflow_url}/#/models/twice/versions/2"
-    assert registry.run_url(run).endswith(f"/runs/{run}")
+    assert registry.version_url("twice", 2) == f"{server[0].mlflow_url}/#/models/twice/versions/2?workflowType=machine_learning"
+    assert registry.run_url(run).endswith(f"/runs/{run}?workflowType=machine_learning")
 
 
 def test_a_run_without_provenance_cannot_be_registered(registry):

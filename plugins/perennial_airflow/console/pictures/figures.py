@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,7 +115,7 @@ def _scale(grid: int | None, figures: Sequence[Figure | None]) -> dict[str, Any]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     room = (high - low) * 0.08 or abs(high) * 0.05 or 0.05
     axis: dict[str, Any] = {
-        "type": "value", "min": _round(low - room), "max": _round(high + room), "splitNumber": 3, "axisLine": {"show": False},
+        "type": "value", "min": _round(low - room, room), "max": _round(high + room, room), "splitNumber": 3, "axisLine": {"show": False},
         "axisLabel": {"fontSize": 10, "hideOverlap": True, "showMinLabel": False, "showMaxLabel": False},
     }  # fmt: skip
     return axis if grid is None else axis | {"gridIndex": grid}
@@ -145,5 +146,6 @@ def _dots(name: str, side: int, points: Sequence[Sequence[float]], grid: int) ->
     }  # fmt: skip
 
 
-def _round(value: float) -> float:
-    return float(f"{value:.4g}")
+def _round(value: float, room: float) -> float:
+    """A figure to a tenth of the room beside it, so that an axis has short numbers and still differs at both ends."""
+    return round(value, 1 - math.floor(math.log10(room)))

@@ -33,7 +33,7 @@ from perennial.stages.recalibrate import recalibrated
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
 from perennial.testing import World
-from perennial.training.evaluation import intervals
+from perennial.training.evaluation import resampled
 from perennial.training.recalibration import Recalibration, recalibrate
 from perennial.training.trainer import Checkpoints
 
@@ -81,7 +81,7 @@ def world(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world.digest = trained.newer
     world.registry.add("flight_delays", trained.older, "champion", number=3)
     monkeypatch.setattr(stage, "ModelRegistry", lambda _: world.registry)
-    monkeypatch.setattr(stage, "intervals", partial(intervals, resamples=20))  # of 200: one test looks at them
+    monkeypatch.setattr(stage, "resampled", partial(resampled, resamples=20))  # of 200: one test looks at them
     yield world
     for entry in list(world.store.list("ledger")):
         world.store.delete(entry.key)
@@ -165,7 +165,7 @@ def test_every_slice_of_the_spec_is_there(world: World) -> None:
 
 def test_the_figures_have_intervals(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """MO-07: Each metric lies within its own."""
-    monkeypatch.setattr(stage, "intervals", intervals)
+    monkeypatch.setattr(stage, "resampled", resampled)
     _, document, _ = go(world)
     candidate = document["parts"]["test"]["candidate"]
     for name, value in candidate["metrics"].items():

@@ -45,7 +45,7 @@ def test_only_rows_of_the_test_part_are_measured_and_drawn_as_they_were_split(
     source = snapshot_at(store, dataset, 1)
     fill_version_folder(tmp_path / "version", spec, dataset, source, checkpoints=Checkpoints(tmp_path / "run"), max_epochs=1)
     version = Sealed(begin_manifest(spec, source, 1, cause="data"), tmp_path / "version", 3)
-    monkeypatch.setattr(stage, "intervals", lambda *_, **__: {"log_loss": (0.0, 1.0)})
+    monkeypatch.setattr(stage, "resampled", lambda *_, **__: {"log_loss": [0.0, 1.0]})
     parts = {"test": measure(store, spec, dataset, version, version, version)}
     document = describe(spec, dataset, version, version, parts)
     rows = source.rows()

@@ -15,7 +15,8 @@ from perennial.errors import CandidateRefused
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, SplitSpec
 from perennial.stages import evaluate as stage
 from perennial.stages.evaluate import Compared, describe, worst_rows
-from perennial.training.report import page, rows_words
+from perennial.training.evaluation import resampled
+from perennial.training.report import page, rows_words, with_verdict
 
 HOSTILE = '<b>it\'s "so"</b> & `on` '
 DATASET = DatasetSpec(
@@ -112,7 +113,7 @@ class Reader(HTMLParser):
 
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("intervals", "residuals", "confusion"):
+    for name in ("resampled", "residuals", "confusion"):
         whole = getattr(stage, name)
         monkeypatch.setattr(stage, name, lambda *given, _whole=whole, **more: _whole(*given, resamples=5, **more))
 
@@ -209,3 +210,40 @@ def test_answers_that_are_no_numbers_are_refused(who: str, task: str, answer: fl
     version = SimpleNamespace(record={"bounds": {"test": ["2024-03-01", "2024-03-09"]}}, manifest=SimpleNamespace(digest="0a", snapshot=7))
     with pytest.raises(CandidateRefused, match=f"loss of the {who} is no finite number on 1 of 300 .* row id {re.escape(HOSTILE)}3\\."):
         describe(spec, DATASET, version, None, {"test": test})
+
+
+def test_the_verdict_of_the_gate_stands_on_top() -> None:
+    """MO-13: A page says that it is not judged yet, then what the gate said, the last time it did; a page from before has it too."""
+    spec = model("binary")
+    html = page(spec, evaluated(spec))
+    assert "has not judged it yet" in html
+    passed = {"passed": True, "sentence": f"It is better. {HOSTILE}", "checks": [{"name": "floors", "passed": True, "sentence": "met"}]}
+    refused = {"passed": False, "sentence": "It is worse.", "checks": [{"name": "champion", "passed": False, "sentence": "worse"}]}
+    judged = with_verdict(with_verdict(html, passed), refused)
+    assert judged == with_verdict(html, refused)
+    assert "not judged" not in judged
+    assert judged.index("The gate refused it.</strong><br>It is worse.") < judged.index("class=tiles")
+    assert judged.count("<section id=gate") == judged.count("</section>") == 1
+    assert "<b>it" not in with_verdict(html, passed)
+    old = "<main><h1>Late</h1><p>Old.</p></main>"
+    assert with_verdict(old, refused).startswith("<main><h1>Late</h1><section id=gate")
+    assert with_verdict("nothing like a page", refused) == "nothing like a page"
+
+
+def test_figures_of_slices_have_intervals_and_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MO-21: Of each slice and version, and of candidate less champion: the interval holds the figure, and is the wider the fewer rows."""
+    monkeypatch.setattr(stage, "resampled", resampled)
+    for task in ("binary", "regression"):
+        spec = model(task)
+        test = evaluated(spec)["parts"]["test"]
+        metric = "rmse" if task == "regression" else "log_loss"
+        for value, figures in test["candidate"]["slices"]["city"].items():
+            low, high = test["candidate"]["slice_intervals"]["city"][value][metric]
+            assert low <= figures[metric] <= high
+            between = test["difference"]["slices"]["city"][value][metric]
+            assert between[0] <= figures[metric] - test["champion"]["slices"]["city"][value][metric] <= between[1]
+        low, high = test["difference"]["metrics"][metric]
+        assert low < test["candidate"]["metrics"][metric] - test["champion"]["metrics"][metric] < high
+        alone = evaluated(spec, champion=False)["parts"]["test"]
+        assert "difference" not in alone
+        assert alone["candidate"]["slice_intervals"] == test["candidate"]["slice_intervals"]  # whoever is beside it

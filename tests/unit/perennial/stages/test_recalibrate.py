@@ -53,7 +53,7 @@ class Registry(RegistryInMemory):
         super().__init__()
         self.runs, self.notes, self.cards = {}, {}, []
 
-    def record_run(self, manifest, metrics, history, digest, *, key=""):
+    def record_run(self, manifest, metrics, history, digest, *, key="", facts=None):
         self._answer()
         self.runs[key] = {"manifest": manifest, "metrics": dict(metrics), "digest": digest}
         return f"run-{key}"

@@ -314,3 +314,21 @@ def test_other_files_than_the_run_began_with_are_refused(world):
             world.settings, world.store, model=world.spec.name, digest=world.digest, run_id=RUN, evaluation=evaluation, code="0" * 64
         )
     assert world.registry.versions(world.spec.name) == []
+
+
+def test_the_page_of_the_evaluation_and_the_card_have_the_verdict(world):
+    """MO-12, MO-13: In the store and on the run, whether the gate let it in or refused it; the list of versions is noted either way."""
+    place = f"reports/{world.spec.name}/{world.digest}"
+    world.store.write(f"{place}/evaluation.html", b"<main><h1>Late</h1></main>")
+    with pytest.raises(CandidateRefused):
+        registered(world, evaluated(world, log_loss=5.0))
+    assert b"The gate refused it.</strong><br>Log loss is 5.0000" in world.store.read(f"{place}/evaluation.html")
+    assert world.registry.runs[RUN].files["evaluation.html"] == world.store.read(f"{place}/evaluation.html")
+    assert b"* floors: log loss is 5.0000" in world.store.read(f"{place}/card.md")
+    note = json.loads(world.store.read(f"views/versions/{world.spec.name}.json"))
+    assert [one["passed"] for _, one in note["of"].values()] == [False]
+    registered(world, evaluated(world))
+    html = world.store.read(f"{place}/evaluation.html").decode()
+    assert "The gate let it in" in html
+    assert "refused" not in html
+    assert world.store.read(f"{place}/card.md").decode() == world.registry.descriptions[-1]

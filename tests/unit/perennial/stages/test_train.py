@@ -17,6 +17,7 @@ from perennial.data.snapshots import Snapshot, snapshot_at
 from perennial.data.tables import Table
 from perennial.encoding import Encoder
 from perennial.errors import ServiceUnreachable, StoredDataDamaged, TrainingRefused, UnknownName
+from perennial.lineage.making import making
 from perennial.lineage.version_folder import fetch, key, published, read_manifest
 from perennial.registry.model_registry import Version
 from perennial.settings import Settings
@@ -45,11 +46,11 @@ class Registry:
         """The champion alone."""
         return [self.champion] if self.champion else []
 
-    def record_run(self, manifest: Any, metrics: dict[str, float], history: list[dict[str, float]], digest: str) -> str:
+    def record_run(self, manifest: Any, metrics: dict[str, float], history: list[dict[str, float]], digest: str, *, facts: Any) -> str:
         """Keep what was recorded."""
         if self.down:
             raise ServiceUnreachable("MLflow does not answer.")
-        self.recorded[manifest.run_key] = {"manifest": manifest, "metrics": metrics, "history": history, "digest": digest}
+        self.recorded[manifest.run_key] = {"manifest": manifest, "metrics": metrics, "history": history, "digest": digest, "facts": facts}
         return f"run-{manifest.run_key}"
 
     def annotate(self, run_id: str, tags: dict[str, str], metrics: dict[str, float], files: dict[str, bytes]) -> None:
@@ -115,6 +116,18 @@ def test_a_version_is_sealed_and_recorded(settings: Settings, store: FolderStore
     assert recorded["metrics"]["validation_log_loss"] == found.metrics["log_loss"]
     assert [epoch["epoch"] for epoch in recorded["history"]] == [1, 2]
     assert registry.recorded[found.run_id] == {"orchestrator": "http://airflow/run"}
+    facts = recorded["facts"]
+    assert [(one.name, one.digest, one.snapshot, one.context) for one in facts.datasets] == [
+        ("flights", manifest.snapshot_digest, manifest.snapshot, "training")
+    ]
+    assert facts.datasets[0].rows == int(facts.parameters["data.train_rows"]) > 0
+    assert {column.name for column in facts.inputs} == set(manifest.parameters["inputs"].split(","))
+    assert [column.name for column in facts.outputs] == manifest.parameters["classes"].split(",")
+    assert set(facts.example[0]) == {column.name for column in facts.inputs}
+    made = making(store, manifest.model, found.digest)
+    assert made is not None
+    assert made.seconds is not None
+    assert 0 < made.seconds < 1000
     assert found.links == {"MLflow run": f"http://mlflow/{found.run_id}"}
 
 
@@ -147,6 +160,9 @@ def test_a_registry_that_is_away_costs_no_second_training(
     monkeypatch.setattr(stage, "fill_version_folder", None)
     found = go(settings, store)
     assert registry.recorded[found.run_id.removeprefix("run-")]["digest"] == found.digest
+    made = making(store, "flight_delays", found.digest)
+    assert made is not None
+    assert made.seconds  # of the training; the retry was none
 
 
 def test_the_encoder_knows_the_training_days_alone(settings: Settings, store: FolderStore, flights: pa.Table, tmp_path: Path) -> None:
