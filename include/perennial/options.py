@@ -366,7 +366,7 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
                 "what",
                 "what to show",
                 required=True,
-                choices=("models", "model", "versions", "compare", "release", "data", "lineage", "incidents"),
+                choices=("models", "model", "versions", "compare", "release", "drift", "data", "lineage", "incidents"),
             ),
             Option(
                 "name",

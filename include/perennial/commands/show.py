@@ -7,6 +7,7 @@ $ perennial show incidents
 $ perennial show release digits --version 2
 $ perennial show data digits --only refused
 $ perennial show lineage digits --batch 2013-07-04.csv
+$ perennial show drift digits
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from perennial import discovery
 from perennial.commands import (
     _show_compare,
     _show_data,
+    _show_drift,
     _show_incidents,
     _show_lineage,
     _show_model,
@@ -40,6 +42,7 @@ OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {
     "versions": _show_versions.show,
     "compare": _show_compare.show,
     "release": _show_release.show,
+    "drift": _show_drift.show,
     "data": _show_data.show,
     "lineage": _show_lineage.show,
 }

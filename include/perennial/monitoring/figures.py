@@ -81,6 +81,7 @@ class Jump:
     found: bool
     sentence: str
     worse: bool = False  # the last labelled days exceed the limit, though not beyond what is usual
+    above: float | None = None  # excess loss from which on it counts as a jump; none where none can be told
 
 
 @dataclass(frozen=True)

@@ -267,16 +267,20 @@ def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump
     worse = len(last) == JUMP_DAYS and min(values) > limit
     excess = f"The excess loss of the last {len(last)} labelled days ({_which(last)}) is {', '.join(f'{v:.3f}' for v in values)}"
     if not worse:
-        return Jump(False, f"{excess}; a jump needs {JUMP_DAYS} days above {limit:g}.")
+        return Jump(False, f"{excess}; a jump needs {JUMP_DAYS} days above {limit:g}.", above=limit)
     if last[0][0].day < since:
         return Jump(
-            False, f"{excess}, above {limit:g}, but days from {since} on show whether the training in service is overtaken by it.", worse
+            False,
+            f"{excess}, above {limit:g}, but days from {since} on show whether the training in service is overtaken by it.",
+            worse,
+            limit,
         )
     if len(before) < PRIOR_DAYS:
         return Jump(
             False,
             f"{excess}, above {limit:g}, but {PRIOR_DAYS} labelled days before them are needed and there are {len(before)}.",
             worse,
+            limit,
         )
     usual = float(np.median(earlier))
     spread = NORMAL_MAD * float(np.median(np.abs(np.array(earlier) - usual)))
@@ -285,7 +289,7 @@ def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump
         f"{excess}; over the {len(before)} labelled days before ({_which(before)}) its median was {usual:.3f}, "
         f"and a mean above {bound:.3f} is a jump."
     )
-    return Jump(float(np.mean(values)) > bound, sentence, worse)
+    return Jump(float(np.mean(values)) > bound, sentence, worse, bound)
 
 
 def jump_errors(days_before: int) -> float:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
+FEW_REQUESTS = 30  # a window of fewer tells nothing of the world: neither that it has changed nor that it is as it was
+
 
 @dataclass(frozen=True)
 class Window:

@@ -15,7 +15,7 @@ from perennial.monitoring.drift import DriftVerdict, find_drift, in_order
 from perennial.monitoring.feeds import broken_feeds
 from perennial.monitoring.figures import Anomalies, Break
 from perennial.monitoring.performance import event_days
-from perennial.monitoring.windows import Window
+from perennial.monitoring.windows import FEW_REQUESTS, Window
 from perennial.profiles.layout import measured_columns
 from perennial.profiles.reference import watched
 from perennial.served_tables import INPUT
@@ -24,7 +24,6 @@ from perennial.stages._references import References
 from perennial.stages._window_profiles import WindowProfiles
 
 PREDICTIONS = "predictions"
-FEW_REQUESTS = 30  # a window of fewer tells nothing of the world: neither that it has changed nor that it is as it was
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pyarrow as pa
 
@@ -38,19 +38,20 @@ from perennial.monitoring.report.numbers import (
     WindowReport,
 )
 from perennial.monitoring.report.page import page
+from perennial.monitoring.report.sizes import note_sizes
 from perennial.monitoring.report.timeline import note_windows
 from perennial.monitoring.report.words import sentence_of
 from perennial.monitoring.scores import score_shares
-from perennial.monitoring.windows import Window, newest_complete, report_folder, window_of
+from perennial.monitoring.windows import FEW_REQUESTS, Window, newest_complete, report_folder, window_of
 from perennial.results import MonitorResult
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings
-from perennial.specs import ModelSpec
+from perennial.specs import DriftKind, ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._lasting import Lasting, judged_by, lasting_drift
 from perennial.stages._service import note_service
 from perennial.stages._traffic import Traffic, newest_time
-from perennial.stages._window import FEW_REQUESTS, Judge, Judged, predictions_words
+from perennial.stages._window import Judge, Judged, predictions_words
 from perennial.stages._window_decision import decide
 from perennial.stages._window_incidents import Findings, incidents_now, note_incidents
 from perennial.stages._window_losses import WindowLosses, window_losses
@@ -176,6 +177,7 @@ class Look:
         traffic.store.write(f"{folder}/index.html", page(report).encode())
         traffic.store.write(f"{folder}/report.json", report.encoded())
         note_windows(traffic.store, spec.name)
+        note_sizes(traffic.store, spec.name)
         return MonitorResult(
             sentence=report.sentence,
             links={"Report": link},
@@ -235,6 +237,7 @@ class Look:
             alpha=spec.monitoring.alpha,
             earlier=lasting.earlier,
             judged_by=judged_by(judge, judged.version),
+            limits={kind: spec.monitoring.limits(kind) for kind in get_args(DriftKind)},
         )
         return WindowReport(
             model=spec.name,

@@ -24,10 +24,11 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from perennial.errors import StoredDataDamaged
 from perennial.store.interface import Store
 
 V = TypeVar("V", bound=BaseModel)
-FORM = 1  # of a note; one of another form is made again
+FORM = 1  # of a note whose summaries say what they always said; one of another form is made again
 
 
 class Summaries(Generic[V]):
@@ -37,19 +38,41 @@ class Summaries(Generic[V]):
         store: has the documents and the note.
         place: store key of the note.
         kind: what one document is summed up as.
-        sum_up: makes a summary of a document's key and bytes. What it raises about a damaged document passes through.
+        sum_up: makes a summary of a document's key and bytes; it raises StoredDataDamaged about a damaged one.
         fixed: whether the documents are written once and never again: a noted one is then not looked at, also if it is gone.
+        form: of the summaries: it is one more where they say more than before, so that a note from before is made again.
     """
 
-    def __init__(self, store: Store, place: str, kind: type[V], sum_up: Callable[[str, bytes], V], *, fixed: bool = False) -> None:
-        self._store, self._place, self._kind, self._sum_up, self._fixed = store, place, kind, sum_up, fixed
+    def __init__(
+        self, store: Store, place: str, kind: type[V], sum_up: Callable[[str, bytes], V], *, fixed: bool = False, form: int = FORM
+    ) -> None:
+        self._store, self._place, self._kind, self._sum_up, self._fixed, self._form = store, place, kind, sum_up, fixed, form
         self._known: dict[str, tuple[str, V]] = {}  # by key: ETag, summary
         self._note = ""  # ETag of the note that was read last
 
-    def of(self, keys: Iterable[str]) -> dict[str, V]:
-        """The summary of each document that is there, in the order of the keys. What an earlier call read is remembered."""
+    def of(self, keys: Iterable[str], damage: list[str] | None = None) -> dict[str, V]:
+        """The summary of each document that is there, in the order of the keys. What an earlier call read is remembered.
+
+        Args:
+            keys: of the documents.
+            damage: gets a sentence for each document that is damaged, which is then left out.
+
+        Raises:
+            StoredDataDamaged: a document is damaged, and nobody collects the sentences.
+        """
         self._read_note()
-        return {key: summary for key in keys if (summary := self._one(key)) is not None}
+        summaries: dict[str, V] = {}
+        for key in keys:
+            try:
+                summary = self._one(key)
+            except StoredDataDamaged as error:
+                if damage is None:
+                    raise
+                damage.append(str(error))
+                continue
+            if summary is not None:
+                summaries[key] = summary
+        return summaries
 
     def noted(self) -> dict[str, V]:
         """What the note says, without a look at the documents: one read. One written since has an older summary, or none."""
@@ -57,10 +80,13 @@ class Summaries(Generic[V]):
         return {key: summary for key, (_, summary) in self._known.items()}
 
     def keep(self, keys: Iterable[str]) -> None:
-        """Write the note of these documents. Of two writers at a time one note stays; what it lacks is read from the documents."""
-        self.of(keys := list(keys))
+        """Write the note of these documents. Of two writers at a time one note stays; what it lacks is read from the documents.
+
+        A damaged document is not noted: whoever asks for it is told.
+        """
+        self.of(keys := list(keys), damage=[])
         kept = {key: [self._known[key][0], self._known[key][1].model_dump(mode="json")] for key in keys if key in self._known}
-        self._store.write(self._place, json.dumps({"form": FORM, "of": kept}, separators=(",", ":")).encode())
+        self._store.write(self._place, json.dumps({"form": self._form, "of": kept}, separators=(",", ":")).encode())
 
     def _one(self, key: str) -> V | None:
         known = self._known.get(key)
@@ -85,7 +111,7 @@ class Summaries(Generic[V]):
         try:
             note = json.loads(self._store.read(self._place))
             kept = {key: (str(etag), self._kind.model_validate(summary)) for key, (etag, summary) in note["of"].items()}
-            usable = note["form"] == FORM
+            usable = note["form"] == self._form
         except (KeyError, TypeError, ValueError, ValidationError, AttributeError):
             return  # made anew by whoever writes next
         self._known |= kept if usable else {}

@@ -85,15 +85,11 @@ def model_view(store: Store, name: str) -> ModelView:
     row = row_of(store, name)
     damage: list[str] = []
     decisions: tuple[Decision, ...] = ()
-    windows: tuple[WindowPoint, ...] = ()
     try:
         decisions = tuple(map(decision_of, islice(Ledger(store, name).newest_first(), DECISIONS)))
     except StoredDataDamaged as error:
         damage.append(str(error))
-    try:
-        windows = tuple(timeline(store, name)[-WINDOWS:])
-    except StoredDataDamaged as error:
-        damage.append(str(error))
+    windows = tuple(timeline(store, name, WINDOWS, damage))
     try:
         incidents = Incidents(store, name).summary().open
     except StoredDataDamaged as error:

@@ -30,6 +30,7 @@ POLICY = (
 TABS = {  # the pages of a model: the end of the address, and the name
     "": "Overview",
     "release": "Release",
+    "drift": "Drift",
     "versions": "Versions",
     "data": "Data",
     "lineage": "Lineage",
@@ -55,10 +56,17 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(moment=words.moment, percent=words.percent, code=words.code, lasting=words.lasting)
+        self._templates.filters.update(
+            moment=words.moment,
+            percent=words.percent,
+            code=words.code,
+            lasting=words.lasting,
+            window=words.window,
+        )
         self._templates.globals.update(
             prefix=PREFIX,
             bars=words.bars,
+            window_link=words.window_link,
             chart=charts.chart,
             loss=loss,
             release=release,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -36,6 +37,23 @@ def lasting(seconds: float) -> str:
     counts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
     first = next(place for place, (count, _) in enumerate(counts) if count)
     return " ".join(f"{count}\u00a0{unit}" for count, unit in counts[first : first + 2] if count)
+
+
+def window(name: str) -> str:
+    """The name of a window of live traffic for people: from when to when."""
+    return name.replace("_", " to ")
+
+
+def window_link(path: str, window: str, column: str = "") -> str:
+    """The address of a window's page, or of what was found about one of its columns.
+
+    Args:
+        path: below which the pages of the windows lie.
+        window: its name.
+        column: if one is meant.
+    """
+    about = f"?column={quote(column, safe='')}" if column else ""
+    return f"{path}{quote(window, safe='')}{about}"
 
 
 def code(sentence: str) -> Markup:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationEr
 from perennial.errors import StoredDataDamaged
 from perennial.monitoring.figures import Anomalies, Break, Estimate, Jump, Service, Slice
 from perennial.monitoring.verdict import DriftVerdict
-from perennial.specs import Cause, Verdict
+from perennial.specs import Cause, DriftKind, EffectLimits, Verdict
 
 Moment = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str)]
 
@@ -40,6 +40,9 @@ class WindowDrift(DriftVerdict):
     alpha: float = Field(description="False-alarm rate of the test.")
     earlier: tuple[str, ...] = Field(description="Names of the windows before that count.")
     judged_by: str = Field(description="Identity of what the verdict depends on besides the predictions.")
+    limits: dict[DriftKind, EffectLimits] = Field(
+        default_factory=dict, description="Effects from which on a finding of each kind is drift, and alarms; none of an earlier report."
+    )
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -13,6 +13,37 @@
     return part;
   };
 
+  // What the cells of a heat map are, where they lead, and what is said of them.
+  const cells = (place) => {
+    const { x, y, path, unit } = JSON.parse(place.dataset.cells);
+    return {
+      width: x.length,
+      height: y.length,
+      link: ([column, row]) => `${path}${encodeURIComponent(x[column])}?column=${encodeURIComponent(y[row])}`,
+      words: ([column, row, value]) => `${y[row].slice(0, 80)}\n${x[column].replace("_", " to ")}: ${value} ${unit}`,
+    };
+  };
+
+  // Arrow keys go from cell to cell of a heat map, Enter opens the one that is shown.
+  const walk = (place, picture, event) => {
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const { width, height, link } = cells(place);
+    const at = place.at ?? [width, 0];
+    if (event.key === "Enter" && place.at) window.location.assign(link(at));
+    if (!steps[event.key]) return;
+    event.preventDefault();
+    const [right, down] = steps[event.key];
+    place.at = [Math.min(Math.max(at[0] + right, 0), width - 1), Math.min(Math.max(at[1] + down, 0), height - 1)];
+    picture.getOption().series.forEach((series, seriesIndex) => {
+      if (series.type !== "heatmap") return;
+      const dataIndex = series.data.findIndex(([column, row]) => column === place.at[0] && row === place.at[1]);
+      picture.dispatchAction({ type: "downplay", seriesIndex });
+      if (dataIndex < 0) return;
+      picture.dispatchAction({ type: "highlight", seriesIndex, dataIndex });
+      picture.dispatchAction({ type: "showTip", seriesIndex, dataIndex });
+    });
+  };
+
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   const draw = (place) => {
     const option = coloured(JSON.parse(place.dataset.chart));
@@ -20,11 +51,18 @@
     const paper = coloured("var(--paper)");
     const quiet = coloured("var(--quiet)");
     let picture = window.echarts.getInstanceByDom(place);
+    if (place.dataset.height) place.style.height = `${place.dataset.height}px`;
     if (!picture) {
       picture = window.echarts.init(place, null, { renderer: "svg" });
       picture.on("click", (event) => {
         if (event.data?.link) window.location.assign(event.data.link);
+        else if (event.seriesType === "heatmap") window.location.assign(cells(place).link(event.value));
       });
+      if (place.dataset.cells) place.addEventListener("keydown", (event) => walk(place, picture, event));
+    } else picture.resize();
+    if (place.dataset.cells) {
+      const formatter = (at) => cells(place).words(at.value);
+      for (const series of option.series) if (series.type === "heatmap") series.tooltip = { formatter };
     }
     const axis = (one) => ({
       ...one,
@@ -69,7 +107,7 @@
     for (const place of fresh.querySelectorAll("[data-chart]")) {
       const old = drawn.get(place.id);
       if (!old) continue;
-      old.place.dataset.chart = place.dataset.chart;
+      for (const name of ["chart", "height", "cells"]) if (place.dataset[name]) old.place.dataset[name] = place.dataset[name];
       place.replaceWith(old.place);
     }
   };

@@ -31,8 +31,9 @@ def test_a_report_of_an_earlier_state_opens_and_stays_as_it_is(before):
     report = decoded(before, REPORT_BEFORE)
     assert (report.model, report.version, report.answered, report.performance.labelled) == ("digits", 1, 200, 150)
     assert (report.drift.alarming, report.drift.earlier) == ((), ("2024-01-13_2024-01-15",))
-    added = {"damaged": []}
-    assert report.encoded() == json.dumps(json.loads(before) | added, indent=1, sort_keys=True).encode()
+    stored = json.loads(before)
+    stored |= {"damaged": [], "drift": {**stored["drift"], "limits": {}}, "jump": {**stored["jump"], "above": None}}
+    assert report.encoded() == json.dumps(stored, indent=1, sort_keys=True).encode()
     assert "Handwritten digits" in page(report)
 
 

@@ -59,9 +59,9 @@ def test_times_without_a_zone_are_utc() -> None:
 def test_the_table_has_the_figures_of_the_picture() -> None:
     """A picture's figures are there for who cannot see it, newest first; what is not known is empty."""
     assert loss.rows(WINDOWS) == [
-        ["w2", 2, "0.2", "0.1 to 0.4", "0.4", "0.5"],
-        ["w1", 1, "", "", "0.4", "0.5"],
-        ["w0", 1, "0.3", "0.25 to 0.35", "0.4", ""],
+        ["w2", 2, "0.2", "0.1 to 0.4", "0.4", "0.5", "", ""],
+        ["w1", 1, "", "", "0.4", "0.5", "", ""],
+        ["w0", 1, "0.3", "0.25 to 0.35", "0.4", "", "", ""],
     ]
 
 
