@@ -38,3 +38,14 @@ def test_what_served_when_can_be_asked(platform):
     assert verified.returncode == 0, verified.stderr
     now = platform.perennial("served-at", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "--model", "flight_delays")
     assert "version 2" in now.stdout
+
+
+def test_each_refusal_of_the_story_is_the_note_of_its_run(platform):
+    """DE-15: Refused data, a refused model and a rolled-back canary are told apart from a crash where the run is opened."""
+    for dag, said in (
+        ("flights_ingestion", "Refused: 1 of 1 files were refused and lie in quarantine: "),
+        ("flight_delays_training", "Refused: Candidate "),
+        ("flight_delays_release", "Rolled back: Version 3 of flight_delays was rolled back"),
+    ):
+        notes = [platform.api.note(run) for run in platform.api.runs(dag) if run.state == "failed"]
+        assert any(note.startswith(said) for note in notes), (dag, notes)

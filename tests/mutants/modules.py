@@ -78,6 +78,7 @@ MODULES = {
     "incidents": _mirrored(
         "incidents/incidents",
         "incidents/test_incidents_at_borders.py",
+        "incidents/test_listing.py",
         slow_tests=("test_in_any_history_no_incident_is_lost_and_none_doubled", "test_without_kills_nothing_is_told_twice"),
     ),
     "inbox": _mirrored(

@@ -121,6 +121,10 @@ class AirflowApi:
             time.sleep(_RETRY_SECONDS)
         return answer
 
+    def note(self, run: Run) -> str:
+        """The note of a run; empty if it has none."""
+        return self._ask("GET", f"/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}")["note"] or ""
+
     def tasks(self, run: Run) -> dict[str, str | None]:
         """State of every task of a run."""
         answer = self._ask("GET", f"/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}/taskInstances")

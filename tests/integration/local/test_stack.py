@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import psutil
 import pytest
@@ -176,7 +176,7 @@ def test_a_refused_run_and_the_graph_of_assets_are_shown(platform, settings):
             return json.loads(answer.read())
 
     assert run.state == "failed"
-    noted = read(f"/api/v2/dags/{run.dag}/dagRuns/{quote(run.id, safe='')}")["note"]
+    noted = api.note(run)
     shown = read("/perennial/run.json", dag_id=run.dag, run_id=run.id)
     assert noted.startswith("Refused: ")
     assert noted == f"{shown['word']}: {shown['sentence']}"
