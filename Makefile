@@ -1,7 +1,7 @@
 # Perennial. Plain `make` lists what it can do. Everything it makes is below PERENNIAL_HOME (.perennial).
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs capabilities lock images kubernetes chart check-chart mutants check-mutants
+.PHONY: help setup pictures demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs capabilities lock images kubernetes chart check-chart mutants check-mutants
 
 export PERENNIAL_HOME ?= $(CURDIR)/.perennial
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
@@ -18,6 +18,9 @@ setup: ## make the environments from the lock files (minutes the first time, not
 
 demo: setup ## tell the whole story with real DAG runs, and leave the platform up
 	@"$(PERENNIAL)" demo
+
+pictures: setup ## take the README's pictures of the console, on the store that the demo left (STORE= names another)
+	@"$(TOOLS)/python" tests/pictures.py "$(or $(STORE),$(PERENNIAL_HOME)/demo/store)"
 
 up: setup ## start the platform: Airflow, MLflow, gateway, reports
 	@"$(PERENNIAL)" up

@@ -21,7 +21,7 @@ from typing import Any
 
 COMMANDS = ("chromium-headless-shell", "chromium", "google-chrome")
 ABSENT = "no Chromium here: sudo apt-get install -y --no-install-recommends chromium-headless-shell"
-PATIENCE = 60.0  # s, for one answer of the browser on a busy machine
+PATIENCE = 180.0  # s, for one answer of the browser on a busy machine
 AFTERMATH = 0.5  # s in which a page that was loaded may still act
 PHONE = 600  # px: what is narrower is a phone
 AXE = Path(sys.prefix).parent / "airflow/share/perennial/axe.min.js"  # `make setup` puts it there
@@ -245,8 +245,9 @@ class Page:
         """What axe finds against accessibility, a line for each thing; all rules unless some are named."""
         if not self.run("typeof axe !== 'undefined'"):
             self.run(AXE.read_text() + ";1")
-        only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
-        found = self.run(f"axe.run(document, {json.dumps({'resultTypes': ['violations'], **only})}).then(r => r.violations)")
+        options: dict[str, Any] = {"resultTypes": ["violations"], "iframes": False}
+        options |= {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+        found = self.run(f"axe.run(document, {json.dumps(options)}).then(r => r.violations)")
         return [
             f"{one['impact']} {one['id']}: {one['help']}: {node['html'][:200]} {node['any'][0]['message'] if node['any'] else ''}"
             for one in found

@@ -11,6 +11,8 @@ def show(store: Store, name: str) -> tuple[ModelView, list[str]]:
     """The model's page as text. Raises UnknownName if there is no such model."""
     view = model_view(store, name)
     lines = [*row_lines(view.row), *view.damage]
+    if view.training:
+        lines.append(f"  {view.training.sentence}")
     if view.refused:
         lines.append(f"  The newest candidate was refused: {view.refused}")
     parts = {

@@ -11,7 +11,7 @@ def show(store: Store) -> tuple[ModelsView, list[str]]:
     view = models(store)
     if not view.rows:
         return view, ["There is no model yet. `perennial add model NAME --dataset DATASET --label COLUMN` writes the first one."]
-    return view, [line for row in view.rows for line in row_lines(row)]
+    return view, [view.sentence, *(line for row in view.rows for line in row_lines(row))]
 
 
 def row_lines(row: ModelRow) -> list[str]:

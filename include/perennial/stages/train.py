@@ -13,6 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
 from perennial.lineage.learned import note_learned
 from perennial.lineage.making import note_making
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, require_code, run_code, run_key, training_parameters
+from perennial.lineage.progress import Note, watched
 from perennial.lineage.trainings import trained_on
 from perennial.lineage.version_folder import key, publish, read_manifest
 from perennial.registry.model_registry import ModelRegistry
@@ -97,7 +99,11 @@ def run(
             source.refuse_damaged()
         checkpoints = Checkpoints(settings.home / "runs" / manifest.run_key, store, f"models/{model}/runs/{manifest.run_key}")
         with tempfile.TemporaryDirectory(prefix="perennial-version-") as scratch:
-            if not fill_version_folder(Path(scratch), spec, dataset, source, checkpoints=checkpoints, max_epochs=max_epochs):
+            with nullcontext() if is_helper(spec.compute) else watched(store, model) as told:
+                is_first = fill_version_folder(
+                    Path(scratch), spec, dataset, source, checkpoints=checkpoints, max_epochs=max_epochs, told=told
+                )
+            if not is_first:
                 sys.exit(
                     EXIT_DONE
                 )  # a helper of a training over several devices: the first process seals the version and alone may write a result
@@ -160,7 +166,14 @@ def begin_manifest(
 
 
 def fill_version_folder(
-    folder: Path, spec: ModelSpec, dataset: DatasetSpec, source: Snapshot, *, checkpoints: Checkpoints, max_epochs: int | None = None
+    folder: Path,
+    spec: ModelSpec,
+    dataset: DatasetSpec,
+    source: Snapshot,
+    *,
+    checkpoints: Checkpoints,
+    max_epochs: int | None = None,
+    told: Note | None = None,
 ) -> bool:
     """Train and write every file of the version folder but its manifest; False in a helper process of a training over several devices."""
     features = discovery.model_part(spec.name, "features")
@@ -189,6 +202,7 @@ def fill_version_folder(
         validation=rows["validation"],
         checkpoints=checkpoints,
         max_epochs=max_epochs,
+        told=told,
     )
     if not trained.main:
         return False

@@ -16,7 +16,7 @@ import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,6 +47,7 @@ WAIT = timedelta(minutes=30)
 _GLOO = ("gloo", "pair closure")  # what its errors say, mostly with the place in its sources, but not where its patience was over
 
 History = list[dict[str, float]]
+Told = Callable[[int, int, float, float], None]  # epochs done, epochs at most, seconds of the last one, its validation loss
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,11 @@ def train(
     validation: Rows,
     checkpoints: Checkpoints,
     max_epochs: int | None = None,
+    told: Told | None = None,
 ) -> Trained:
     """Train until the validation loss no longer improves; the same inputs give the same weights, resumed or not.
+
+    `told` is called after each epoch, in the first process alone, with how far it is.
 
     Raises:
         TrainingRefused: the loss is no number.
@@ -139,7 +143,7 @@ def train(
     torch.manual_seed(spec.training.seed)
     with _quiet():
         module = model_class(encoder, spec)
-        diary = _Diary(limit, spec.training.seed)
+        diary = _Diary(limit, spec.training.seed, told)
         stopping = EarlyStopping("validation_loss", patience=spec.training.patience, mode="min", check_finite=False)
         together = [_EndsWhenAsked()] if process_count(spec.compute) > 1 else []
         saver = _BestAndLast(checkpoints)
@@ -211,8 +215,8 @@ class _Data(LightningDataModule):
 class _Diary(Callback):
     """A line of the log for each epoch; also seeds each epoch, so that a resumed one draws the same random numbers."""
 
-    def __init__(self, limit: int, seed: int) -> None:
-        self.limit, self.seed = limit, seed
+    def __init__(self, limit: int, seed: int, told: Told | None = None) -> None:
+        self.limit, self.seed, self.told = limit, seed, told
         self.history: History = []
         self._begin = 0.0
 
@@ -247,6 +251,8 @@ class _Diary(Callback):
                 seconds,
                 seconds * (self.limit - epoch),
             )
+            if self.told:
+                self.told(epoch, self.limit, seconds, figures["validation_loss"])
         wrong = [name for name, value in figures.items() if not math.isfinite(value)]
         if wrong:
             raise TrainingRefused(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from itertools import islice
 
 from pydantic import Field
@@ -20,6 +20,7 @@ from perennial.errors import StoredDataDamaged
 from perennial.incidents.incidents import Incidents
 from perennial.incidents.kinds import Severity
 from perennial.lineage.ledger import Entry, Kind, Ledger, known_models
+from perennial.lineage.progress import progress
 from perennial.lineage.registrations import Registration, registration
 from perennial.monitoring.report.timeline import WindowPoint, timeline
 from perennial.store import Store
@@ -27,6 +28,18 @@ from perennial.views.models import ModelRow, Role, model_row, refused, served_sh
 from perennial.views.view import View
 
 DECISIONS, VERSIONS, WINDOWS = 12, 12, 90  # shown at most, the newest
+
+# What an entry of the ledger decided, as a sentence.
+SENTENCES: dict[Kind, str] = {
+    "started": "The release of version {version} began.",
+    "weights": "Version {version} got {share} of the traffic.",
+    "paused": "The release of version {version} waits for a person, at {share} of the traffic.",
+    "released": "Version {version} was released and has {share} of the traffic.",
+    "promoted": "Version {version} became the champion, with {share} of the traffic.",
+    "rolled_back": "Traffic was taken back from version {version}.",
+    "rejected": "Version {version} was turned down.",
+    "retired": "The model was taken down; version {version} served last.",
+}
 
 
 class Decision(View):
@@ -39,6 +52,11 @@ class Decision(View):
     share: float = Field(description="The version's share of the traffic from then on.")
     reason: str
     actor: str
+
+    @property
+    def sentence(self) -> str:
+        """What was decided."""
+        return SENTENCES[self.kind].format(version=self.version, share=f"{100 * self.share:g}\u00a0%")
 
 
 class VersionRow(View):
@@ -64,6 +82,16 @@ class OpenIncident(View):
     sentence: str
 
 
+class Training(View):
+    """A training that runs now, or was ended without saying so."""
+
+    sentence: str = Field(description="How far it is.")
+    epoch: int = Field(description="Epochs that are done.")
+    limit: int = Field(description="Epochs at most; 0 while its rows are read.")
+    heard: datetime = Field(description="When it was heard of last, UTC.")
+    silent: bool = Field(description="Whether that is too long ago: it was ended, or hangs.")
+
+
 class ModelView(View):
     """All that the page of a model shows."""
 
@@ -72,6 +100,7 @@ class ModelView(View):
     versions: tuple[VersionRow, ...] = Field(description="Newest first.")
     windows: tuple[WindowPoint, ...] = Field(description="Of live traffic, oldest first.")
     incidents: tuple[OpenIncident, ...] = Field(description="Those that are open, newest first.")
+    training: Training | None = Field(description="The training that runs; none if none does.")
     refused: str = Field(description="Why the gate refused the newest candidate; empty if it was not refused.")
     damage: tuple[str, ...] = Field(description="Sentences on what could not be read; all else is shown.")
 
@@ -101,6 +130,7 @@ def model_view(store: Store, name: str) -> ModelView:
         decisions=decisions,
         versions=tuple(_version(store, name, known, roles) for known in islice(_registered(store, name, row.newest, damage), VERSIONS)),
         windows=windows,
+        training=_training(store, name),
         refused=refused(store, name),
         incidents=tuple(
             OpenIncident(id=one.id, kind=one.kind, severity=one.severity, opened=one.opened, sentence=one.sentence)
@@ -115,6 +145,20 @@ def row_of(store: Store, name: str) -> ModelRow:
     discovery.models_asked_about(name, known_models(store))
     broken = next((b for b in discovery.broken() if b.kind == "model" and b.name == name), None)
     return model_row(store, name, discovery.models().get(name), broken)
+
+
+def _training(store: Store, name: str) -> Training | None:
+    known = progress(store, name)
+    if known is None:
+        return None
+    far = f"epoch {known.epoch} of at most {known.limit} is done" if known.limit else "its rows are read"
+    loss = "" if known.loss is None else f", its loss on validation rows is {known.loss:.4g}"
+    if silent := known.is_silent(datetime.now(timezone.utc)):
+        sentence = f"A training said last that {far}, and nothing since: it was ended, or hangs. Its run of `{name}_training` says which."
+    else:
+        left = known.seconds * (known.limit - known.epoch)
+        sentence = f"A training runs: {far}{loss}{f', at most {left:.0f} s to go' if known.limit else ''}."
+    return Training(sentence=sentence, epoch=known.epoch, limit=known.limit, heard=known.heard, silent=silent)
 
 
 def decision_of(entry: Entry) -> Decision:

@@ -31,6 +31,14 @@ State = Literal["serving", "releasing", "paused", "waiting", "nothing trained", 
 Role = Literal["champion", "candidate", "shadow", "last good", "idle"]
 URGENCY: tuple[State, ...] = ("broken", "unknown", "paused", "releasing", "waiting", "serving", "nothing trained", "retired")
 
+# What is said of so many models in a state.
+DOING: dict[State, str] = {
+    "broken": "broken", "unknown": "of unknown state", "paused": "waiting for a person's word in a release",
+    "releasing": "releasing a version",
+    "waiting": "with a version that waits for its release", "serving": "serving", "nothing trained": "without a version yet",
+    "retired": "retired",
+}  # fmt: skip
+
 
 class Served(View):
     """A version that runs."""
@@ -70,6 +78,15 @@ class ModelsView(View):
     """All models, those first about which somebody may have to do something."""
 
     rows: tuple[ModelRow, ...]
+
+    @property
+    def sentence(self) -> str:
+        """What is going on with all of them."""
+        counts = {state: sum(row.state == state for row in self.rows) for state in URGENCY}
+        parts = [f"{count} {DOING[state]}" for state, count in counts.items() if count]
+        incidents = sum(row.incidents.open for row in self.rows)
+        news = f"{incidents} {'incident is' if incidents == 1 else 'incidents are'} open" if incidents else "no incident is open"
+        return f"{len(self.rows)} {'model' if len(self.rows) == 1 else 'models'}: {', '.join(parts)}; {news}."
 
 
 def models(store: Store) -> ModelsView:

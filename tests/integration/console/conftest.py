@@ -26,7 +26,7 @@ from . import filled
 
 AIRFLOW = Path(sys.prefix).parent / "airflow/bin/python"
 PREFIX = "/perennial"
-FOR_EACH = 2  # pages of one route and one model that are looked at
+FOR_EACH = 1  # pages of one route and one model that are looked at: a second has the same parts
 
 
 @dataclass

@@ -17,7 +17,7 @@ from perennial import discovery
 from perennial.data.receipts import Receipt, write_receipt
 from perennial.data.row_counts import RowCounts
 from perennial.incidents.incidents import Incidents
-from perennial.lineage.ledger import Ledger
+from perennial.lineage.progress import Progress
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import verdict_key
 from perennial.monitoring.report.numbers import WindowReport
@@ -89,16 +89,29 @@ def _tell(world: World, say: Callable[[str], str], texts: Sequence[str], dataset
         world.look(actor=say("jo"))
         if seed == 1 or ends:
             world.until_end(looks=20)
+            _turned_down(world, say)
         else:
             for _ in range(3):
                 world.backend.serve(400, errors={2: 0.004})
                 world.look()
+    _training(store, name)
     _refused_candidate(world, say)
     _windows(store, world.spec, say, texts)
     _incidents(store, name, say)
-    last = Ledger(store, name).last()
+
+
+def _training(store: FolderStore, name: str) -> None:
+    """One that runs, but for ENDED: nothing was heard of that for long."""
+    heard = BEGIN if name == ENDED else datetime.now(timezone.utc) + timedelta(hours=1)
+    note = Progress(began=BEGIN, heard=heard, epoch=3, limit=20, seconds=2.5, loss=0.41)
+    store.write(f"views/training/{name}.json", note.model_dump_json().encode())
+
+
+def _turned_down(world: World, say: Callable[[str], str]) -> None:
+    """Somebody says no to a version once more."""
+    last = world.ledger.last()
     assert last
-    Ledger(store, name).append(
+    world.ledger.append(
         "rejected", version=last.version, champion=last.champion, weights=last.weights, versions=last.versions, good=last.good,
         shadow=last.shadow, reason=say("It felt wrong."), actor=say("jo"), after_seq=last.seq,
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """The console's pages on loopback, without Airflow: `serve.py FOLDER` writes its address into `FOLDER/address`. Run with Airflow's Python.
 
-Who asks is who the cookie `who` names: `reader` may see every model and start nothing, anybody else may do all. In the folder lie `store`
-and `specs.json`, the models and datasets that there are. What a page starts by Airflow's API is kept and told by `/started`.
+Who asks is who the cookie `who` names: `reader` may see every model and start nothing, anybody else may do all. In the folder lie `store`,
+unless another is named (`serve.py FOLDER STORE`), and `specs.json`, the models and datasets that there are; without it they are the
+project's. What a page starts by Airflow's API is kept and told by `/started`.
 """
 
 from __future__ import annotations
@@ -44,14 +45,15 @@ from perennial.settings import Settings  # noqa: E402
 from perennial.specs import DatasetSpec, ModelSpec  # noqa: E402
 from perennial_airflow.console.app import make_app  # noqa: E402
 
-known = json.loads((folder / "specs.json").read_text())
-models = {name: ModelSpec.model_validate(spec) for name, spec in known["models"].items()}
-datasets = {name: DatasetSpec.model_validate(spec) for name, spec in known["datasets"].items()}
-broken = {one["name"]: discovery.Broken(**one) for one in known["broken"]}
-discovery._models = lambda: (models, broken)
-discovery._datasets = lambda: (datasets, {})
-
-console = make_app(Settings.from_environment({"PERENNIAL_STORE": str(folder / "store"), "PERENNIAL_HOME": str(folder)}))
+if (folder / "specs.json").exists():
+    known = json.loads((folder / "specs.json").read_text())
+    models = {name: ModelSpec.model_validate(spec) for name, spec in known["models"].items()}
+    datasets = {name: DatasetSpec.model_validate(spec) for name, spec in known["datasets"].items()}
+    broken = {one["name"]: discovery.Broken(**one) for one in known["broken"]}
+    discovery._models = lambda: (models, broken)
+    discovery._datasets = lambda: (datasets, {})
+store = sys.argv[2] if len(sys.argv) > 2 else str(folder / "store")
+console = make_app(Settings.from_environment({"PERENNIAL_STORE": store, "PERENNIAL_HOME": str(folder)}))
 
 
 def somebody(request: Request) -> str:
@@ -83,10 +85,16 @@ async def start(dag: str, request: Request) -> dict[str, Any]:
     return {"dag_run_id": "manual__1"}
 
 
-@outer.get("/api/v2/dags")
-def dags() -> dict[str, Any]:
-    """Stands for Airflow: no DAG."""
-    return {"dags": [], "total_entries": 0}
+@outer.get("/api/v2/dags/{dag}")
+def dag_of_that_name(dag: str) -> dict[str, Any]:
+    """Stands for Airflow: monitoring has a time, the DAGs of a release are paused."""
+    return {"is_paused": dag.endswith("_release"), "next_dagrun_run_after": None if "train" in dag else "2026-03-30T10:15:00Z"}
+
+
+@outer.get("/api/v2/dags/{dag}/dagRuns")
+def runs(dag: str) -> dict[str, Any]:
+    """Stands for Airflow: trainings run."""
+    return {"dag_runs": [{"start_date": "2026-03-30T09:15:00Z"}] if dag.endswith("_training") else []}
 
 
 outer.mount("/perennial", console)

@@ -24,6 +24,29 @@ def test_roll_back_is_two_clicks_from_a_models_page(shown: Shown, page: browsers
     assert page.problems == []
 
 
+def test_roll_back_is_two_clicks_from_the_list(shown: Shown, page: browsers.Page) -> None:
+    """SE-11: The button in a model's row names the version, its question is answered by the second click."""
+    before = len(shown.told("/started"))
+    page.go(f"{shown.address}{PREFIX}/models")
+    page.click(f"#model-{filled.CALM} button", "Roll back to version 1")
+    page.see("Give all traffic to version 1 at once?", "#question")
+    page.click("#yes")
+    page.see("Started: manual__1", "#said")
+    assert [one["dag"] for one in shown.told("/started")[before:]] == [f"{filled.CALM}_rollback"]
+
+
+def test_what_comes_next_is_asked_of_airflow(shown: Shown, page: browsers.Page) -> None:
+    """Of each DAG when it looks next, that it runs, or that it is paused; and how far the training is."""
+    page.go(f"{shown.address}{PREFIX}/models/{filled.CALM}")
+    page.see("It runs since", f"[data-next={filled.CALM}_training]")
+    page.see("It is paused in Airflow: nothing starts by itself.", f"[data-next={filled.CALM}_release]")
+    page.see("Next at Mar 30, 2026", f"[data-next={filled.CALM}_monitoring]")
+    assert page.run("document.querySelector('[data-next] time').title") == "2026-03-30 09:15:00 UTC"
+    page.see("A training runs: epoch 3 of at most 20 is done, its loss on validation rows is 0.41, at most 42 s to go.")
+    page.go(f"{shown.address}{PREFIX}/models/{filled.ENDED}")
+    page.see("nothing since: it was ended, or hangs.")
+
+
 def test_who_may_start_nothing_sees_why(shown: Shown, page: browsers.Page) -> None:
     """SE-11: Of a person without the right each button is off, and the reason stands beside it."""
     page.cookie("who", "reader", shown.address)

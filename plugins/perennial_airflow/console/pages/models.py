@@ -8,7 +8,10 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Request, Response
 
 from perennial.views.models import ModelsView, models
+from perennial_airflow.console.buttons import buttons
 from perennial_airflow.console.website import Site
+
+NEEDS_SOMEBODY = ("broken", "unknown", "paused")  # states
 
 
 def routes(site: Site) -> APIRouter:
@@ -17,7 +20,10 @@ def routes(site: Site) -> APIRouter:
 
     @router.get("/models")
     def page(request: Request, user: GetUserDep) -> Response:
-        return site.page(request, "models.html", view=_readable(site, user))
+        view = _readable(site, user)
+        back = {row.name: button for row in view.rows for button in buttons(row, user) if button.dag == f"{row.name}_rollback"}
+        attention = any(row.state in NEEDS_SOMEBODY or row.incidents.severity == "critical" for row in view.rows)
+        return site.page(request, "models.html", view=view, rollback=back, attention=attention)
 
     @router.get("/models.json")
     def document(user: GetUserDep) -> ModelsView:

@@ -33,8 +33,50 @@
   times();
   scrolls();
 
+  // What Airflow does next with a DAG, asked by its own API as whoever looks.
+  const PLANS = 20; // seconds
+  const plans = new Map();
+  const clock = (when) => {
+    const time = document.createElement("time");
+    time.dateTime = when;
+    time.title = `${new Date(when).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+    return time;
+  };
+  const showPlans = () => {
+    for (const place of document.querySelectorAll("[data-next]")) {
+      const plan = plans.get(place.dataset.next);
+      place.replaceChildren(...(plan ? [plan.words, ...(plan.when ? [clock(plan.when), "."] : [])] : []));
+    }
+    times();
+  };
+  const askPlans = async () => {
+    const wanted = [...document.querySelectorAll("[data-next]")].map((place) => place.dataset.next);
+    if (!wanted.length || document.visibilityState !== "visible") return;
+    await Promise.all(wanted.map(async (dag) => {
+      const at = `/api/v2/dags/${encodeURIComponent(dag)}`;
+      const [one, running] = await Promise.all([fetch(at), fetch(`${at}/dagRuns?state=running&limit=1`)]);
+      if (!one.ok || !running.ok) return plans.delete(dag); // Airflow knows no such DAG yet, or this person may not see it
+      const { is_paused: paused, next_dagrun_run_after: next } = await one.json();
+      const [run] = (await running.json()).dag_runs;
+      if (run) plans.set(dag, { words: "It runs since ", when: run.start_date });
+      else if (paused) plans.set(dag, { words: "It is paused in Airflow: nothing starts by itself." });
+      else if (next) plans.set(dag, { words: "Next at ", when: next });
+      else plans.delete(dag);
+    })).catch(() => plans.clear()); // the line below says that the server does not answer
+    showPlans();
+  };
+  window.setInterval(askPlans, PLANS * 1000);
+  askPlans();
+
   const lost = document.getElementById("lost");
   let tag = null;
+  // What the keyboard is at, so that a page that is shown again leaves it there.
+  const focused = () => {
+    const at = document.activeElement;
+    if (at?.id) return `#${CSS.escape(at.id)}`;
+    if (at?.dataset?.dag) return `button[data-dag="${CSS.escape(at.dataset.dag)}"]`;
+    return at?.getAttribute?.("href") ? `a[href="${CSS.escape(at.getAttribute("href"))}"]` : null;
+  };
   const again = async () => {
     const typed = [...document.querySelectorAll("#page input")].some((field) => field.value !== field.defaultValue);
     if (document.visibilityState !== "visible" || document.querySelector("dialog[open]") || typed) return;
@@ -50,13 +92,15 @@
         const shown = document.getElementById("page");
         if (fresh && fresh.innerHTML !== shown.dataset.whole) {
           const whole = fresh.innerHTML;
+          const focus = focused();
           const open = [...shown.querySelectorAll("details")].map((part) => part.open);
           window.keepCharts?.(fresh);
           shown.replaceChildren(...fresh.childNodes);
           shown.querySelectorAll("details").forEach((part, place) => { part.open = open[place] ?? part.open; });
           shown.dataset.whole = whole;
-          times();
+          showPlans();
           scrolls();
+          if (focus) shown.querySelector(focus)?.focus({ preventScroll: true });
           window.drawCharts?.();
         }
         lost.textContent = "";

@@ -55,8 +55,12 @@ def same(first: Trained, second: Trained) -> bool:
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_every_task_learns(run: Run, toy_spec: ToySpec, task: str) -> None:
-    """MO-03, SY-18: The validation loss falls; classifiers are calibrated, regressions are not."""
-    trained = run(toy_spec(task, max_epochs=6))
+    """MO-03, SY-18: The validation loss falls, told after each epoch; classifiers are calibrated, regressions are not."""
+    told: list[tuple[int, int, float, float]] = []
+    trained = run(toy_spec(task, max_epochs=6), told=lambda *note: told.append(note))
+    assert [(epoch, limit, loss) for epoch, limit, _, loss in told] == [
+        (epoch["epoch"], 6, epoch["validation_loss"]) for epoch in trained.history
+    ]
     losses = [epoch["validation_loss"] for epoch in trained.history]
     assert min(losses) < losses[0]
     assert (trained.calibration is None) == (task == "regression")
