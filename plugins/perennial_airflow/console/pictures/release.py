@@ -11,7 +11,7 @@ from perennial.views._estimates import Estimate
 from perennial.views.release import SIGNALS, Point, ReleaseView, odds
 from perennial_airflow.console.pictures.axes import band, line, mark, milliseconds
 
-ROWS = 50  # of a table at most: as many looks, the newest
+ROWS = 25  # of a table at most: as many looks, the newest
 LOW, HIGH = -3.0, 12.0  # evidence below and above is drawn at these edges (decimal logarithms)
 STYLES = {  # no signal is told by its colour alone
     "errors": ("var(--bad)", "circle", "solid"),
