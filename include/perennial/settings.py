@@ -61,6 +61,11 @@ class Settings(BaseModel):
         description="Port of the metrics of gateway and versions, for Prometheus; always on 127.0.0.1.",
     )
     mlflow_url: str = Field(default="", description="URL of the MLflow server; `http://<host>:<mlflow_port>` if empty.")
+    mlflow_login: str = Field(
+        default="",
+        description="File with what an MLflow server elsewhere asks for: `user:password`, or a token. If empty, MLFLOW_TRACKING_TOKEN, or "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; the server that `perennial up` starts has a password of its own.",
+    )
     gateway_url: str = Field(default="", description="URL by which stages reach the gateway; `http://<host>:<gateway_port>` if empty.")
     airflow_url: str = Field(
         default="",
@@ -156,6 +161,7 @@ class Settings(BaseModel):
             update={
                 "home": home,
                 "dags_folder": str(Path(settings.dags_folder).expanduser().absolute()) if settings.dags_folder else "",
+                "mlflow_login": str(Path(settings.mlflow_login).expanduser().absolute()) if settings.mlflow_login else "",
                 "store": settings.store or str(home / "store"),
                 "mlflow_url": settings.mlflow_url or f"{base}:{settings.mlflow_port}",
                 "gateway_url": settings.gateway_url or f"{base}:{settings.gateway_port}",
@@ -185,6 +191,16 @@ class Settings(BaseModel):
     def report_url(self, key: str) -> str:
         """Address at which a browser reads a report, behind Airflow's login. `key` is its key in the store, below `reports/`."""
         return f"{self.airflow_url.rstrip('/')}/perennial/report/{quote(key.removeprefix('reports/'))}"
+
+    @property
+    def mlflow_password(self) -> Path:
+        """File with the password of the MLflow server that `perennial up` starts."""
+        return self.home / "secrets" / "mlflow-password"
+
+    @property
+    def has_own_mlflow(self) -> bool:
+        """Whether the MLflow server is asked at the address at which `perennial up` starts one."""
+        return self.mlflow_url.rstrip("/") == f"http://{self.host}:{self.mlflow_port}"
 
     def venv(self, name: Literal["airflow", "workload", "serving", "tools"]) -> Path:
         """One of the virtual environments that `make setup` made on this machine."""

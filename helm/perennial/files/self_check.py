@@ -40,7 +40,7 @@ def check_store(settings: Settings) -> str:
 
 def check_mlflow(settings: Settings, seconds: float) -> str:
     """Ask for one run's folder of runs, as a registration does."""
-    MlflowServer(settings.mlflow_url, seconds).get("registered-models/search", max_results=1)
+    MlflowServer(settings, seconds).get("registered-models/search", max_results=1)
     return settings.mlflow_url
 
 

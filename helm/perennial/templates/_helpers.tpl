@@ -44,6 +44,15 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end }}
 
+{{- define "perennial.mlflowSecret" -}}
+{{- $auth := .Values.mlflow.auth | default dict -}}
+{{- if .Values.secrets.mlflow -}}
+{{- .Values.secrets.mlflow -}}
+{{- else if and .Values.mlflow.enabled $auth.enabled -}}
+{{- $auth.existingAdminSecret.name -}}
+{{- end -}}
+{{- end }}
+
 {{- define "perennial.prometheusUrl" -}}
 {{- $stack := index .Values "kube-prometheus-stack" -}}
 {{- if .Values.settings.prometheusUrl -}}

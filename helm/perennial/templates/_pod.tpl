@@ -62,7 +62,7 @@ spec:
             name: {{ . }}
         {{- end }}
         {{- if has .part (list "stage" "release" "monitor") }}
-        {{- with $values.secrets.mlflow }}
+        {{- with include "perennial.mlflowSecret" .root }}
         - secretRef:
             name: {{ . }}
         {{- end }}

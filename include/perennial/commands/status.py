@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from perennial import discovery
 from perennial.errors import EXIT_DONE, EXIT_FAULT
 from perennial.lineage.unowned import unowned
-from perennial.local import demo, routes, stack
+from perennial.local import airflow_programs, demo, routes, stack
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller
 from perennial.settings import Settings
@@ -33,6 +33,7 @@ def run(settings: Settings, store: Store) -> int:
             _show_wrong(own)
             for title, address in stack.addresses(platform).items():
                 print(f"{title:<28}{address}")
+            print(f"{'passwords':<28}{airflow_programs.passwords_file(platform)} (Airflow), {platform.mlflow_password} (MLflow)")
             if left:
                 print(f"{len(left)} programs run on whose supervisor has gone: `perennial up` replaces them, `perennial down` ends them.")
             well = serves and not left and not silent and all(p.state == "RUNNING" for p in programs.values())

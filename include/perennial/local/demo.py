@@ -28,7 +28,7 @@ from typing import Any
 
 from perennial import discovery
 from perennial.errors import EXIT_DONE, EXIT_FAULT, Fault, PerennialError
-from perennial.local import airflow_programs, stack
+from perennial.local import airflow_programs, mlflow_program, stack
 from perennial.local.airflow_api import ENDED, AirflowApi, Run
 from perennial.local.supervisor import Supervisor
 from perennial.serving.load import Call, Load, send
@@ -156,6 +156,7 @@ def tell(settings: Settings) -> int:
     for title, address in stack.addresses(demo).items():
         print(f"  {title:<12} {address}")
     print(f"  Airflow's user is {airflow_programs.USER}; the password is in {airflow_programs.passwords_file(demo)}.")
+    print(f"  MLflow's user is {mlflow_program.login(demo)[0]}; the password is in {demo.mlflow_password}.")
     return EXIT_DONE
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from perennial import discovery
 from perennial.data import landing
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
-from perennial.local import airflow_programs, callers, metrics_server, postgres, routes
+from perennial.local import airflow_programs, callers, metrics_server, mlflow_program, postgres, routes
 from perennial.local.project import executable
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller, envoy
@@ -135,29 +135,10 @@ def addresses(settings: Settings) -> dict[str, str]:
 def _parts(settings: Settings, store: Store) -> dict[str, Part]:
     base = f"http://{settings.host}"
     python = {**settings.environment(), **_credentials(), "PYTHONUNBUFFERED": "1", "SPT_NOENV": "1"}
-    airflow = {**airflow_programs.environment(settings), **_credentials()}
-    mlflow = {
-        **python,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its own runners of background work, which nothing here uses
-    }
-    mlflow_command = [
-        executable(settings, "workload", "mlflow"),
-        "server",
-        "--host",
-        settings.host,
-        "--port",
-        str(settings.mlflow_port),
-        "--workers",
-        "1",
-    ]
-    mlflow_command += [
-        "--backend-store-uri",
-        postgres.address(settings, "mlflow", "psycopg"),
-        "--artifacts-destination",
-        store.uri("mlflow"),
-    ]
+    airflow = {**airflow_programs.environment(settings), **_credentials(), **_outside_mlflow()}
+    mlflow = {**python, **mlflow_program.environment(settings)}
+    mlflow_command = [*mlflow_program.command(settings), "--host", settings.host, "--port", str(settings.mlflow_port), "--workers", "1"]
+    mlflow_command += ["--artifacts-destination", store.uri("mlflow")]
     mlflow_command += ["--allowed-hosts", ",".join(_mlflow_hosts(settings)), "--cors-allowed-origins", ",".join(_mlflow_pages(settings))]
     parts = [
         Part(
@@ -325,6 +306,11 @@ def _get(url: str) -> bytes | None:
 def _credentials() -> dict[str, str]:
     """The platform's S3 credentials. They are part of every definition, so that a changed key restarts what uses it."""
     return {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
+
+
+def _outside_mlflow() -> dict[str, str]:
+    """What an MLflow elsewhere asks stages for."""
+    return {k: v for k, v in os.environ.items() if k.startswith("MLFLOW_TRACKING_")}
 
 
 @contextmanager

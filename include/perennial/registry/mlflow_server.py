@@ -11,12 +11,15 @@ import http.client
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from perennial.errors import ServiceUnreachable
+from perennial.errors import ServiceUnreachable, SettingMissing
+from perennial.settings import Settings
 
 ANSWER_SECONDS = 15.0
+USER = "admin"  # of the server that `perennial up` starts
 
 
 class MlflowRefusal(Exception):
@@ -28,13 +31,22 @@ class MlflowRefusal(Exception):
 
 
 class MlflowServer:
-    """An MLflow server. Credentials are the usual MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD."""
+    """The MLflow server that the settings name.
 
-    def __init__(self, url: str, seconds: float = ANSWER_SECONDS) -> None:
-        self.url = url.rstrip("/")
+    Args:
+        settings: they hold its address, and say where its password or token is.
+        seconds: for which it is waited for at each call.
+
+    Raises:
+        SettingMissing: the file with the login cannot be read.
+    """
+
+    def __init__(self, settings: Settings, seconds: float = ANSWER_SECONDS) -> None:
+        self._connection: http.client.HTTPConnection | None = None
+        self.url = settings.mlflow_url.rstrip("/")
+        self._login = _login(settings)
         self._parts = urlsplit(self.url)
         self._seconds = seconds
-        self._connection: http.client.HTTPConnection | None = None
 
     def __del__(self) -> None:
         self.close()
@@ -80,7 +92,7 @@ class MlflowServer:
         self._call("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{quote(parts.path.strip('/'))}/{quote(name)}", data)
 
     def _call(self, method: str, target: str, body: Mapping[str, Any] | bytes | None = None) -> dict[str, Any]:
-        headers = {"Content-Type": "application/octet-stream" if isinstance(body, bytes) else "application/json"} | _credentials()
+        headers = {"Content-Type": "application/octet-stream" if isinstance(body, bytes) else "application/json"} | self._login
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         try:
             status, answer = self._exchange(method, self._parts.path + target, data, headers)
@@ -92,7 +104,8 @@ class MlflowServer:
             ) from error
         if status in (401, 403):
             raise ServiceUnreachable(
-                f"MLflow at {self.url} refuses the credentials ({status}). Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+                f"MLflow at {self.url} refuses the credentials ({status}). Check PERENNIAL_MLFLOW_LOGIN, or MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD; the server that `perennial up` starts has its password in <home>/secrets/mlflow-password."
             )
         try:
             document = json.loads(answer or b"{}")
@@ -129,10 +142,24 @@ class MlflowServer:
             raise
 
 
-def _credentials() -> dict[str, str]:
+def _login(settings: Settings) -> dict[str, str]:
+    """The header that lets a call in; none where no password or token is known."""
+    if settings.mlflow_login:
+        try:
+            said = Path(settings.mlflow_login).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise SettingMissing(f"PERENNIAL_MLFLOW_LOGIN is {settings.mlflow_login}, which cannot be read: {why}.") from None
+        user, colon, password = said.partition(":")
+        return _basic(user, password) if colon else {"Authorization": f"Bearer {said}"}
+    if settings.has_own_mlflow and settings.mlflow_password.exists():  # MLFLOW_TRACKING_… in somebody's shell are for another one
+        return _basic(USER, settings.mlflow_password.read_text())
     if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
         return {"Authorization": f"Bearer {token}"}
-    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        both = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
-        return {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
+    if named := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        return _basic(named, os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
     return {}
+
+
+def _basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}

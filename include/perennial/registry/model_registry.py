@@ -135,7 +135,7 @@ class ModelRegistry:
 
     def __init__(self, settings: Settings, server: MlflowServer | None = None) -> None:
         self.url = settings.mlflow_url.rstrip("/")
-        self._server = server or MlflowServer(self.url)
+        self._server = server or MlflowServer(settings)
 
     def record_run(
         self,

@@ -20,7 +20,9 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from perennial.store import Store
 
@@ -34,6 +36,7 @@ _KINDS = {
     "svg": "image/svg+xml",
     "png": "image/png",
 }
+_REPORT = re.compile(r"/([^/]+/(?:docs|windows|replays|[0-9a-f]{64})/.+)$")  # the end of a link to one
 _LONGEST_NAME, _LONGEST_PATH = 255, 1000  # bytes; a store cannot be asked for longer ones
 _EARLIER_SCRIPTS = ("sha256-diNLMrI+DNg/+9CDrhhjbMfk27GKCs4DzsBiQz0ip/s=",)  # in pages that were written with an earlier data_docs.js
 
@@ -55,6 +58,19 @@ def place(store: Store, path: str) -> str | None:
         if store.exists(file) and store.lies_in(file, FOLDER):
             return file
     return None
+
+
+def path_of(link: str) -> str:
+    """The path below `reports/` to which a stored link leads, also that of an earlier release that had a server for reports.
+
+    >>> path_of("http://127.0.0.1:8081/flights/docs/index.html"), path_of("http://127.0.0.1:8080/dags/flights_ingestion/runs/1")
+    ('flights/docs/index.html', '')
+    """
+    try:
+        found = _REPORT.search(unquote(urlsplit(link).path))
+    except ValueError:  # such as http://[/
+        return ""
+    return found[1] if found else ""
 
 
 def is_data_docs(path: str) -> bool:

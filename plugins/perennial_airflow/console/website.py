@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from airflow.api_fastapi.app import get_auth_manager
@@ -40,6 +41,12 @@ TABS = {  # the pages of a model: the end of the address, and the name
 }
 
 
+def today(link: str) -> str:
+    """A stored link, as an address of now if it leads to a report: earlier releases had a server for them on a port of its own."""
+    path = sandbox.path_of(link)
+    return f"{PREFIX}/report/{quote(path)}" if path else link
+
+
 class Site:
     """The console, as a page sees it.
 
@@ -62,6 +69,7 @@ class Site:
             code=words.code,
             lasting=words.lasting,
             window=words.window,
+            today=today,
         )
         self._templates.globals.update(
             prefix=PREFIX,

@@ -115,11 +115,11 @@ def _commented(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _names(schema: dict[str, Any], node: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted name of every value that the schema knows."""
+    """Dotted name of every value that the schema knows, but for those that it still takes and nothing reads."""
     while "$ref" in node or "allOf" in node:
         node = schema["definitions"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node["allOf"][0]
     for name, inner in node.get("properties", {}).items():
-        if prefix or name not in NOT_OURS:
+        if (prefix or name not in NOT_OURS) and not inner.get("deprecated"):
             yield prefix + name
             if name not in KUBERNETES_OWN:
                 yield from _names(schema, inner, f"{prefix}{name}.")
@@ -134,6 +134,35 @@ def test_every_value_is_explained_and_has_a_schema() -> None:
     ours = {name for name in explained if name.split(".")[0] not in NOT_OURS}
     below_known = {name for name in ours if any(name.startswith(f"{other}.") for other in known) and name not in known}
     assert not sorted(ours - known - below_known)
+
+
+def test_values_that_went_away_stop_nothing(helm: str, chart: Path) -> None:
+    """DE-07: A file of values from a release that had a reports server is still taken, and changes nothing."""
+    earlier = {"settings.reportsUrl": "https://reports.example.com", "reports.enabled": "true", "reports.replicas": "2"}
+    earlier |= {"serviceAccounts.reports.annotations.a": "b"}
+    given = [word for name, value in earlier.items() for word in ("--set", f"{name}={value}")]
+    assert rendered(helm, chart, *given) == rendered(helm, chart)
+
+
+def test_stages_have_the_login_of_the_mlflow_that_they_use(helm: str, chart: Path) -> None:
+    """SC-04: That of the release's own by itself, another where one is named, and none where MLflow is elsewhere and asks for none."""
+    elsewhere = ("--set", "mlflow.enabled=false", "--set", "settings.mlflowUrl=https://mlflow.example.com")
+    for given, secrets in (
+        ((), {"perennial-mlflow-login"}),
+        (("--set", "mlflow.auth.enabled=false"), set()),
+        (elsewhere, set()),
+        ((*elsewhere, "--set", "secrets.mlflow=theirs"), {"theirs"}),
+    ):
+        maps = [d for d in rendered(helm, chart, *given) if d["kind"] == "ConfigMap" and "stage.yaml" in (d.get("data") or {})]
+        assert maps
+        for document in maps:
+            pod = yaml.safe_load(document["data"]["stage.yaml"])
+            named = {source["secretRef"]["name"] for source in pod["spec"]["containers"][0]["envFrom"] if "secretRef" in source}
+            assert named - {"perennial-store"} == secrets
+            served = (
+                yaml.safe_load(document["data"]["server.yaml"]) if "server.yaml" in document["data"] else {"spec": {"containers": [{}]}}
+            )
+            assert "mlflow" not in str(served["spec"]["containers"][0].get("envFrom"))
 
 
 def test_values_files_explain_what_they_change() -> None:
@@ -326,7 +355,7 @@ def test_no_secret_is_held(helm: str, chart: Path, values: str) -> None:
 def test_accounts_may_carry_the_rights_on_the_store(helm: str, chart: Path) -> None:
     """DM-09, SC-04: Without a Secret of the store no pod names one: the cloud gives the rights to the service accounts."""
     annotation = "serviceAccounts.stage.annotations.eks\\.amazonaws\\.com/role-arn=arn:aws:iam::1:role/stage"
-    found = rendered(helm, chart, "--set", "secrets.store=", "--set", annotation)
+    found = rendered(helm, chart, "--set", "secrets.store=,mlflow.auth.enabled=false", "--set", annotation)
     assert of_kind(found, "ServiceAccount")["perennial/perennial-stage"]["metadata"]["annotations"] == {
         "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/stage"
     }
@@ -336,11 +365,14 @@ def test_accounts_may_carry_the_rights_on_the_store(helm: str, chart: Path) -> N
 
 
 def test_external_secrets_are_made_where_they_are_needed(helm: str, chart: Path) -> None:
-    """SC-04: The store's in all three namespaces, Airflow's beside Airflow alone; each says where it comes from."""
+    """SC-04: The store's in all three namespaces, Airflow's beside Airflow alone, MLflow's login also beside stages; each says where it
+    comes from."""
     found = rendered(helm, chart, "--values", str(CHART / "values-prod.yaml"))
     assert set(of_kind(found, "ExternalSecret")) == {
         "perennial/perennial-airflow",
         "perennial/perennial-mlflow",
+        "perennial/perennial-mlflow-login",
+        "perennial-stages/perennial-mlflow-login",
         "perennial/perennial-store",
         "perennial-stages/perennial-store",
         "perennial-serving/perennial-store",

@@ -22,7 +22,7 @@ from perennial.local.orphans import ADDRESS
 from perennial.local.supervisor import Supervisor
 from perennial.settings import Settings
 from perennial.store import Store, open_store
-from perennial.testing import wait_until
+from perennial.testing import free_ports, wait_until
 
 from ... import browser
 
@@ -92,11 +92,24 @@ def test_up_starts_everything_and_says_where(settings, store, capsys):
         f"{settings.airflow_url}/perennial/reports",
         settings.gateway_url,
         str(airflow_programs.passwords_file(settings)),
+        str(settings.mlflow_password),
     ):
         assert address in printed
+    assert settings.mlflow_password.read_text() not in printed
     user, password = airflow_programs.login(settings)
     assert "access_token" in ask(f"{settings.airflow_url}/auth/token", {"username": user, "password": password})
     assert healthy(settings)
+
+
+def test_the_server_for_reports_of_an_earlier_release_is_ended(platform, settings, store):
+    """SC-01: Reports are pages of Airflow: after `perennial up` nothing listens on the port that they had, and all else runs on."""
+    (port,) = free_ports(1)
+    python = [str(settings.venv("workload") / "bin/python"), "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    platform.add_program("reports", python, {})
+    wait_until(lambda: stack._get(f"http://127.0.0.1:{port}/") is not None, 60)
+    assert up.run(settings, store) == 0
+    assert "reports" not in platform.programs()
+    assert stack._get(f"http://127.0.0.1:{port}/") is None
 
 
 def test_what_the_platform_writes_only_its_user_can_read(platform, settings, store):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from perennial.local import airflow_programs
+from perennial.local import airflow_programs, mlflow_program
 from perennial.local.airflow_api import AirflowApi, Run
 from perennial.settings import Settings
 from perennial.testing_s3 import S3Server
@@ -100,7 +100,9 @@ def started_platform(cluster: rig.Cluster, s3: S3Server, home: Path) -> Iterator
         if not why_no_release():
             for_pods["PERENNIAL_PROMETHEUS_URL"] = stack.enter_context(rig.prometheus_server(cluster, namespace, home / "prometheus"))
             stack.enter_context(_seldon(namespace, address, ports["PERENNIAL_GATEWAY_PORT"], home))
-        templates = rig.write_templates(cluster, namespace, home / "pod-templates", for_pods, s3.environment())
+        user, password = mlflow_program.login(Settings.from_environment({"PERENNIAL_HOME": str(home)}))
+        login = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
+        templates = rig.write_templates(cluster, namespace, home / "pod-templates", for_pods, {**s3.environment(), **login})
         own = {
             **for_pods,
             **ports,

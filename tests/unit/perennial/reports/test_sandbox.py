@@ -85,6 +85,24 @@ def test_what_is_no_page_is_saved_and_not_shown() -> None:
     assert [shown[name] for name in ("a.csv.gz", "a.htm", "a")] == [sandbox.BYTES] * 3
 
 
+@pytest.mark.parametrize(
+    ("link", "path"),
+    [
+        ("http://127.0.0.1:8081/flights/docs/validations/a%20b~1~2~passed.html", "flights/docs/validations/a b~1~2~passed.html"),
+        ("https://ml.example.com/airflow/perennial/report/m/windows/2013-02/index.html", "m/windows/2013-02/index.html"),
+        (f"http://reports.example.com/m/{'0' * 64}/evaluation.html", f"m/{'0' * 64}/evaluation.html"),
+        ("http://127.0.0.1:5000/#/experiments/1/runs/2", ""),
+        ("http://127.0.0.1:8080/dags/m_training/runs/docs", ""),
+        ("http://[/a/docs/b", ""),
+        ("docs/runbook.md", ""),
+        ("", ""),
+    ],
+)
+def test_a_stored_link_still_leads_to_its_report(link: str, path: str) -> None:
+    """Links of releases that had a server for reports lie in incidents: the page of today is found by their end."""
+    assert sandbox.path_of(link) == path
+
+
 def test_reports_of_an_s3_store_are_shown_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """DM-08: The pages are the same wherever the store is."""
     import boto3
