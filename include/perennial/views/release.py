@@ -269,8 +269,8 @@ def _next(name: str, release: PastRelease, state: State, record: Record | None, 
         return f"{said} Nothing speaks for a rollback."
     return (
         f"{said} Nearest to a rollback: {nearest.what}, {odds(nearest.tally.evidence)} of the {odds(nearest.limit)} "
-        f"that end it ({nearest.way:.0%} of the way)."
-    ).replace("%", " %")
+        f"that end it ({100 * nearest.way:.0f} % of the way)."
+    )
 
 
 def _following(plan: Plan, now: float | None) -> int:

@@ -111,6 +111,21 @@ def test_a_paused_shadow_waits_for_a_person(world: World) -> None:
     assert view.points[-1].got is None
 
 
+def test_a_signal_on_its_way_to_its_limit_is_named(world: World) -> None:
+    """SE-10: which one is nearest to ending the release, and how far it has gone."""
+    world.look()
+    world.backend.serve(1600, errors={1: 0.01, 2: 0.02})
+    assert world.look().action == "hold"
+    view = view_of(world)
+    signal = view.signals[0]
+    assert 0 < signal.way < 1
+    assert view.next.endswith(
+        f"Nearest to a rollback: requests that failed, {odds(signal.tally.evidence)} of the 222 to 1 that end it "
+        f"({100 * signal.way:.0f} % of the way)."
+    )
+    assert "  " not in view.next
+
+
 def test_the_last_step_waits_for_evidence(world: World) -> None:
     """SE-06: once its requests are there, a promotion wants evidence: how much of it there is."""
     world.look()
@@ -204,6 +219,6 @@ def test_the_terminal_says_what_the_page_says(world: World, capsys: pytest.Captu
 
 def test_an_option_of_another_view_is_refused(world: World) -> None:
     """`perennial show models --version 2` says which view has that option; one that was not given is nobody's."""
-    with pytest.raises(UnknownName, match=r"`perennial show models` has no --version: `show release` has\."):
+    with pytest.raises(UnknownName, match=r"`perennial show models` has no --version: `show release`"):
         show.run(Settings.from_environment({}), world.store, what="models", version=2)
     assert show.run(Settings.from_environment({}), world.store, what="models", version=None) == 0
