@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import urllib.request
 
 import pytest
 
+from perennial.local import mlflow_program
 from perennial.local.airflow_api import Run
 from perennial.testing_s3 import S3Server
 
@@ -62,8 +64,10 @@ def test_the_links_of_the_results_open(platform: Platform, first_version: Run) -
     assert set(links) >= {"Evaluation", "MLflow run"}
     for address in links.values():
         assert address.startswith((platform.settings.report_url("reports/"), platform.settings.mlflow_url))
-        token = {"Authorization": f"Bearer {platform.api.token()}"} if address.startswith(platform.settings.airflow_url) else {}
-        request = urllib.request.Request(address, headers=token)
+        of_mlflow = base64.b64encode(":".join(mlflow_program.login(platform.settings)).encode()).decode()
+        is_report = address.startswith(platform.settings.airflow_url)
+        login = f"Bearer {platform.api.token()}" if is_report else f"Basic {of_mlflow}"
+        request = urllib.request.Request(address, headers={"Authorization": login})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as page:
             assert page.status == 200
 
