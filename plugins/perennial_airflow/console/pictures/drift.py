@@ -79,7 +79,7 @@ def option(view: DriftView, features: Sequence[Feature]) -> dict[str, Any]:
             _cells("no drift", [cell[:3] for cell in cells if cell[3] == ""]),
             _cells("drift", [cell[:3] for cell in cells if cell[3] != ""]),
             {
-                "name": "alarms", "type": "scatter", "symbol": "diamond", "symbolSize": 7, "silent": True, "xAxisIndex": 2, "yAxisIndex": 2,
+                "name": "alarms", "type": "scatter", "symbol": "diamond", "symbolSize": 6, "silent": True, "xAxisIndex": 2, "yAxisIndex": 2,
                 "z": 5, "itemStyle": {"color": "var(--paper)", "borderColor": "var(--ink)", "borderWidth": 1},
                 "data": [cell[:2] for cell in cells if cell[3] == "alarms"],
             },
