@@ -36,7 +36,9 @@ class RunNotes:
 def note(dag_run: DagRun) -> None:
     """Give a run of the platform its note. Nothing it meets harms the one who calls."""
     try:
+        from airflow.models.dagrun import DagRun
         from airflow.utils.session import create_session
+        from sqlalchemy.orm import object_session
 
         from perennial_airflow.run_records import ends, is_ours
         from perennial_airflow.run_story import noted, verdict
@@ -44,10 +46,10 @@ def note(dag_run: DagRun) -> None:
         with create_session(scoped=False) as session:
             if not is_ours(session, dag_run.dag_id):
                 return
-            said = verdict(ends(session, dag_run.dag_id, dag_run.run_id))
-        before = dag_run.note
-        after = noted(before, said)
-        if after != (before or None):
-            dag_run.note = after
+            # Of the scheduler's own session, or of none where a DAG is tried in one process (`airflow dags test`).
+            run = dag_run if object_session(dag_run) else session.get_one(DagRun, dag_run.id)
+            after = noted(run.note, verdict(ends(session, dag_run.dag_id, dag_run.run_id)))
+            if after != (run.note or None):
+                run.note = after
     except Exception:
         log.exception("The run %s of %s has no note: its page still says how its stages ended.", dag_run.run_id, dag_run.dag_id)

@@ -92,10 +92,9 @@ def noted(before: str | None, said: Verdict | None) -> str | None:
     Returns:
         The note; None if there is nothing to say. A person's note that leaves no room stays alone.
     """
-    paragraphs = (before or "").split(PARAGRAPH)
-    if paragraphs[-1].startswith(tuple(f"{word}: " for word in AGAINST)):
-        paragraphs.pop()
-    own = PARAGRAPH.join(paragraphs)
+    own, _, last = (before or "").rpartition(PARAGRAPH)
+    if not last.startswith(tuple(f"{word}: " for word in AGAINST)):
+        own = before or ""
     if said is None:
         return own or None
     room = NOTE - (len(own) + len(PARAGRAPH) if own else 0)

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -43,12 +43,14 @@ FINE = {"monitor": ("success", left("done", "Nothing drifted."))}
 NOTHING_NEW = {"validate": ("skipped", left("skipped", "Nothing new.")), "train": ("skipped", left("done", "Of the try before."))}
 
 
-def _ended(runs: Runs, dag: str, run: str, *, well: bool = False) -> None:
-    """Call the listener as the scheduler does: with the run of a session that it has open, which it commits later."""
+def _ended(runs: Runs, dag: str, run: str, *, well: bool = False, detached: bool = False) -> None:
+    """Call the listener as the scheduler does: with the run of a session that it has open, which it commits later; or with one of none."""
     from airflow.models.dagrun import DagRun
 
     with runs.sessions() as session:
         dag_run = session.scalar(select(DagRun).where(DagRun.dag_id == dag, DagRun.run_id == run))
+        if detached:
+            session.expunge(dag_run)
         (RunNotes().on_dag_run_success if well else RunNotes().on_dag_run_failed)(dag_run, "")
         session.commit()
 
@@ -88,6 +90,13 @@ def test_a_note_of_a_person_stays_and_a_run_tried_again_has_one_sentence(runs: R
     assert not runs.note("churn_training", "t")
 
 
+def test_a_run_that_is_tried_in_one_process_has_its_note_too(runs: Runs) -> None:
+    """DE-15: `airflow dags test` hands over a run of no session."""
+    runs.add("churn_training", "r", GATE)
+    _ended(runs, "churn_training", "r", detached=True)
+    assert runs.note("churn_training", "r") == "Refused: The candidate is worse."
+
+
 def test_other_peoples_dags_are_left_alone(runs: Runs) -> None:
     """DE-15: A team's own DAG gets no note, whatever its tasks leave."""
     runs.add("their_etl", "r", GATE, tag="theirs", note="Mine.")
@@ -111,9 +120,10 @@ def test_an_error_harms_no_scheduler(runs: Runs, monkeypatch: pytest.MonkeyPatch
 
 
 @given(st.text(max_size=1200), st.sampled_from(AGAINST), st.text(max_size=3000))
+@example("Please.\n", "Refused", "Worse.")
 def test_a_note_fits_and_keeps_what_was_there(before: str, word: Any, sentence: str) -> None:
     """DE-15: Whatever a person wrote and a stage said: Airflow can store it, no word of the person is lost, and twice is as once."""
-    said = Verdict(word, sentence, "t")
+    said = Verdict(word, " ".join(sentence.split()), "t")
     if before.split("\n\n")[-1].startswith(tuple(f"{each}: " for each in AGAINST)):
         return
     after = noted(before, said)
@@ -122,7 +132,8 @@ def test_a_note_fits_and_keeps_what_was_there(before: str, word: Any, sentence: 
     assert len(after) <= max(NOTE, len(before))
     if len(before) <= NOTE - 50:
         assert f"{word}: " in after
-        assert noted(after, None) == (before or None) or "\n\n" in sentence
+        assert noted(after, said) == after
+        assert noted(after, None) == (before or None)
 
 
 def test_words_and_sentences_of_tasks() -> None:
