@@ -21,7 +21,7 @@ WIDTH = 1180  # px
 PICTURES = {
     "models": ("/models", "flight_delays", 620),
     "model": ("/models/flight_delays", "Decisions", 1000),
-    "release": ("/models/flight_delays/release", "Roll", 900),
+    "drift": ("/models/flight_delays/drift", "window", 1000),
 }
 PATIENCE = 120.0  # s
 

@@ -123,8 +123,9 @@ def state(settings: Settings) -> dict[str, Program]:
 
 
 def addresses(settings: Settings) -> dict[str, str]:
-    """The addresses for a browser, by title."""
+    """The addresses for a browser, by title; the first is where to begin."""
     return {
+        "Models": f"{settings.airflow_url}/plugin/models",
         "Airflow": settings.airflow_url,
         "MLflow": settings.mlflow_url,
         "Reports": f"{settings.airflow_url}/perennial/reports",
