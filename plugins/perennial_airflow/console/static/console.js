@@ -79,7 +79,9 @@
   };
   const again = async () => {
     const typed = [...document.querySelectorAll("#page input")].some((field) => field.value !== field.defaultValue);
-    if (document.visibilityState !== "visible" || document.querySelector("dialog[open]") || typed) return;
+    const chosen = [...document.querySelectorAll("#page select")].some((field) => field === document.activeElement
+      || field.selectedOptions[0] !== ([...field.options].find((option) => option.defaultSelected) ?? field.options[0]));
+    if (document.visibilityState !== "visible" || document.querySelector("dialog[open]") || typed || chosen) return;
     try {
       const answer = await fetch(window.location.href, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
       if (answer.status === 401 || answer.status === 403) {

@@ -68,7 +68,7 @@ def test_two_versions_stand_side_by_side(ask: Any, digests: dict[str, str]) -> N
     assert "patience" not in differing
     assert "patience" in rest
     assert "-0.1 (-0.12 to -0.08)" in page
-    selects = re.findall(r'<select name="(\w)">.*?<option value="(\w+)" selected>', page, re.DOTALL)
+    selects = re.findall(r'<select name="(\w)" id="version-\w">.*?<option value="(\w+)" selected>', page, re.DOTALL)
     assert selects == [("a", "1"), ("b", "2")]
     drawn = json.loads(re.search(r"id='chart-figures' data-chart='([^']*)'", page)[1].replace("&#34;", '"'))  # type: ignore[index]
     assert len(drawn["grid"]) == 2  # a scale for each metric
