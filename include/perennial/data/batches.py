@@ -170,7 +170,7 @@ def _put(store: Store, dataset: str, day: str, changed: Mapping[str, Receipt | N
             if not anew:
                 raise
             number, before = _number(store, dataset, day), {}
-        after = {id: receipt for id, receipt in {**before, **changed}.items() if receipt}
+        after = {id: _with_days(receipt, before.get(id)) for id, receipt in {**before, **changed}.items() if receipt}
         if after == before:
             return
         data = json.dumps([receipt.model_dump(mode="json", exclude_defaults=True) for receipt in after.values()], separators=(",", ":"))
@@ -178,6 +178,13 @@ def _put(store: Store, dataset: str, day: str, changed: Mapping[str, Receipt | N
             for item in list(store.list(f"{_days(dataset)}/{day}"))[:-KEPT]:
                 store.delete(item.key)
             return
+
+
+def _with_days(receipt: Receipt, before: Receipt | None) -> Receipt:
+    """A receipt from before days were kept, with those that its note has from the table's log: a correction of it loses none."""
+    if before is None or receipt.oldest or before.digest != receipt.digest:
+        return receipt
+    return receipt.model_copy(update={"oldest": before.oldest, "newest": before.newest, "since": receipt.since or before.since})
 
 
 def _number(store: Store, dataset: str, day: str) -> int:
@@ -211,7 +218,7 @@ class Log:
 
     def completed(self, receipt: Receipt) -> Receipt:
         """A receipt of rows that are or were in the table, with its first version and its days, where the log tells them."""
-        if receipt.outcome not in ("appended", "removed") or receipt.since is not None:
+        if receipt.outcome not in ("appended", "removed") or (receipt.since is not None and receipt.oldest is not None):
             return receipt
         if self._told is None:
             self._told = dict(self._batches())

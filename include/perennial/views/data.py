@@ -174,7 +174,10 @@ def batch_view(store: Store, name: str, batch: str, *, dataset: str = "", visibl
             continue
         readers = Readers(store, chosen, damage)
         row = _row(receipt, readers, visible(readers.models))
-        reached = tuple(ReachedVersion(version=version, windows=_windows(store, version, damage)) for version in row.versions)
+        served = {model: _windows(store, model, damage) for model in {version.model for version in row.versions}}
+        reached = tuple(
+            ReachedVersion(version=version, windows=tuple(served[version.model].get(version.number or 0, ()))) for version in row.versions
+        )
         return BatchView(
             dataset=chosen,
             batch=row,
@@ -304,14 +307,13 @@ def _find(batches: Batches, wanted: str) -> tuple[Receipt | None, tuple[str, ...
     return (matching[0], tuple(receipt.id for receipt in matching[1:ROWS])) if matching else (None, ())
 
 
-def _windows(store: Store, version: Reached, damage: list[str]) -> tuple[ServedWindow, ...]:
-    if version.number is None:
-        return ()
+def _windows(store: Store, model: str, damage: list[str]) -> dict[int, list[ServedWindow]]:
+    """When each version of a model served."""
     try:
-        return tuple(served_windows(reversed(Ledger(store, version.model).lines())).get(version.number, ()))
+        return served_windows(reversed(Ledger(store, model).lines()))
     except StoredDataDamaged as error:
-        damage.append(f"When {version.words} served is not known. {error}")
-        return ()
+        damage.append(f"When versions of {model} served is not known. {error}")
+        return {}
 
 
 def _reach(row: BatchRow, reached: Sequence[ReachedVersion]) -> str:

@@ -13,8 +13,8 @@ from perennial.pages import shortened
 from perennial.views.lineage import LineageView, SourceFile
 
 HEAD = ("from", "to")
-SHOWN, LETTERS = 8, 22  # nodes of a column at most; letters of a node's line
-WIDTH, HEIGHT = 170, 40  # of a node
+SHOWN, LETTERS = 8, 26  # nodes of a column at most; letters of a node's line
+WIDTH, HEIGHT = 180, 40  # of a node
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ def option(view: LineageView, base: str) -> dict[str, Any]:
     nodes = [
         {
             "name": f"{column}/{place}",
-            "x": column * 100,
-            "y": (place - (len(part) - 1) / 2) * 100,
+            "value": [column, (len(part) - 1) / 2 - place],
             "link": f"{base}/{node.link}" if node.link else base,
             "label": {"formatter": f"{shortened(node.name, LETTERS)}\n{shortened(node.line, LETTERS)}"},
         }
@@ -68,26 +67,25 @@ def option(view: LineageView, base: str) -> dict[str, Any]:
         for left in range(len(before))
         for right in range(len(after))
     ]
+    tallest = max(len(part) for part in parts)
     return {
+        "grid": {"left": 0, "right": 0, "top": 0, "bottom": 0},
+        "xAxis": {"show": False, "min": -0.5, "max": len(parts) - 0.5},
+        "yAxis": {"show": False, "min": -tallest / 2, "max": tallest / 2},
         "series": [
             {
                 "type": "graph",
+                "coordinateSystem": "cartesian2d",
                 "layout": "none",
                 "data": nodes,
                 "links": links,
-                "symbol": "roundRect",
+                "symbol": "rect",
                 "symbolSize": [WIDTH, HEIGHT],
-                "left": WIDTH / 2 + 4,
-                "right": WIDTH / 2 + 4,
-                "top": HEIGHT,
-                "bottom": HEIGHT,
-                "edgeSymbol": ["none", "arrow"],
-                "edgeSymbolSize": 7,
                 "itemStyle": {"color": "var(--card)", "borderColor": "var(--quiet)", "borderWidth": 1},
                 "lineStyle": {"color": "var(--quiet)", "width": 1, "curveness": 0.05},
                 "label": {"show": True, "color": "var(--ink)", "fontSize": 12, "lineHeight": 15},
             }
-        ]
+        ],
     }
 
 

@@ -177,3 +177,7 @@ def test_days_and_versions_of_old_receipts_come_from_the_log(tmp_path: Path) -> 
         (one,) = Batches(store, NAME, "sold").newest_first()
         assert (one.since, one.oldest, one.newest) == (4, datetime(2013, 1, 5, 1), datetime(2013, 1, 6, 2))
         note_batches(store, NAME, "sold")
+    correct_receipt(store, NAME, receipt("a", since=4, outcome="removed", version=7, sentence="Out."))
+    note_batches(store, NAME, "sold")
+    (one,) = Batches(store, NAME).newest_first()
+    assert (one.sentence, one.oldest, one.newest) == ("Out.", datetime(2013, 1, 5, 1), datetime(2013, 1, 6, 2))

@@ -184,8 +184,8 @@ def test_the_way_of_a_version_is_drawn_from_left_to_right(files: int, windows: i
     to right; each leads to its page."""
     (series,) = way.option(lineage(files, windows), "/m")["series"]
     assert len(series["data"]) == boxes
-    places = {node["name"]: node["x"] for node in series["data"]}
-    assert all(places[link["target"]] - places[link["source"]] == 100 for link in series["links"])
+    places = {node["name"]: node["value"][0] for node in series["data"]}
+    assert all(places[link["target"]] - places[link["source"]] == 1 for link in series["links"])
     assert all(node["link"].startswith("/m") for node in series["data"])
     assert max(len(line) for node in series["data"] for line in node["label"]["formatter"].split("\n")) <= way.LETTERS
     assert len(way.rows(lineage(files, windows))) == boxes - (min(windows, way.SHOWN) or 1)
