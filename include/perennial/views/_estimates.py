@@ -28,7 +28,7 @@ def share(events: int, requests: int) -> Estimate | None:
     if not requests:
         return None
     low, high = wilson(events, requests)
-    return Estimate(value=events / requests, low=low, high=high)
+    return Estimate(value=events / requests, low=low if events else 0.0, high=high)  # rounding leaves 1e-17 of none
 
 
 def difference(ours: Estimate | None, theirs: Estimate | None) -> Estimate | None:

@@ -19,6 +19,9 @@ def test_a_difference_has_newcombes_interval() -> None:
     )
     assert difference(share(1, 2), None) is None
     assert share(0, 0) is None
+    none = share(0, 351)
+    assert none
+    assert none.low == 0.0
 
 
 def test_a_quantile_of_buckets_is_that_of_the_times() -> None:
