@@ -15,7 +15,8 @@ from .conftest import PREFIX, Shown
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.slow]
 # Pages to which no link leads: Airflow does (tabs of its own pages), or a form.
-FROM_ELSEWHERE = ("/run", "/models/{name}/versions/{a}/{b}")
+FROM_ELSEWHERE = ("/run", "/dag", "/models/{name}/versions/{a}/{b}")
+QUESTIONS = ("/run.json", "/models/{name}/served-at.json", "/models/{name}/prediction.json")  # documents that need one
 WIDTHS = (1280, 390)  # px
 BORDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # Charts that are not drawn, or have no table behind them.
@@ -37,7 +38,8 @@ WIDEST = """[...document.querySelectorAll("main *")].filter((one) =>
 def test_every_page_is_reached_by_links(shown: Shown) -> None:
     """Links from the list of models lead to each page there is, and each of them answers, for a model in any state."""
     asked = {address: shown.ask(address)[0] for address in shown.pages}
-    assert {address: status for address, status in asked.items() if status != 200} == {}
+    # Of a broken model without any version it is not known which data it reads: a sentence says so.
+    assert {address: status for address, status in asked.items() if status != 200} in ({}, {f"{PREFIX}/models/{filled.BROKEN}/data": 404})
     reached = {shown.route_of(address) for address in asked}
     assert [route for route in shown.routes if route not in reached and not route.startswith(FROM_ELSEWHERE)] == []
     for name in (filled.HOSTILE, filled.CALM, filled.ENDED, filled.EMPTY, filled.BROKEN):
@@ -54,7 +56,7 @@ def test_every_link_leads_somewhere(shown: Shown) -> None:
     }
     assert {link for link in links if not shown.route_of(link) and not link.split("?")[0].endswith(".json")} == set()
     for route in shown.told("/routes"):
-        if route.endswith(".json") and re.findall("{(.*?)}", route) in ([], ["name"]):
+        if route.endswith(".json") and route not in QUESTIONS and re.findall("{(.*?)}", route) in ([], ["name"]):
             assert shown.told(PREFIX + route.replace("{name}", filled.CALM)), route
 
 
@@ -63,8 +65,8 @@ def test_every_page_is_for_everybody(shown: Shown, page: browsers.Page) -> None:
     drawn and has a table, and neither console nor policy has anything to say, whatever a stranger wrote."""
     wrong = []
     for address in shown.pages:
-        if f"/{filled.ENDED}/" in address and not address.endswith("/release"):
-            continue  # it differs from CALM in its release alone
+        if shown.ask(address)[0] != 200 or (f"/{filled.ENDED}/" in address and not address.endswith("/release")):
+            continue  # ENDED differs from CALM in its release alone
         page.size(WIDTHS[0])
         page.media()
         page.go(shown.address + address)
