@@ -58,7 +58,7 @@ def look_of(watch: Watch, decision: canary.Decision, now: datetime, share: float
         sentence=decision.sentence,
         last_step=last_step,
         step_requests=evidence.step_requests,
-        step_seconds=round((now - watch.since).total_seconds(), 1) if watch.since else 0.0,
+        step_seconds=round((now - watch.since).total_seconds(), 3) if watch.since else 0.0,
         tallies={
             name: Tally(**tally.model_dump(exclude={"against"}), evidence=_rounded(canary.log_average(tally.against)))
             for name, tally in evidence.tallies.items()
