@@ -89,7 +89,7 @@ def test_all_formats_say_the_same(take, tmp_path):
         ("a.csv", "prediction_id,outcome\na-0,1\nb-0,0\n"),
         ("b.jsonl", lines + "\n"),
         ("crlf.jsonl", lines.replace("\n", "\r\n")),
-        ("c.jsonl.gz", gzip.compress(lines.encode())),
+        ("c.jsonl.gz", gzip.compress(lines.encode(), mtime=0)),
         ("p.parquet", (tmp_path / "p.parquet").read_bytes()),
     ):
         before = take.table.count()

@@ -71,15 +71,15 @@ def zipped(*members):
 REFUSED = {
     "unknown extension": ("a.txt", b"x", "{} has an extension that no reader knows: land one of .csv, "),
     "nothing": ("a.csv", b"", "{} is empty: land it again with its rows."),
-    "packed nothing": ("a.csv.gz", gzip.compress(b""), "{} is empty: land it again with its rows."),
+    "packed nothing": ("a.csv.gz", gzip.compress(b"", mtime=0), "{} is empty: land it again with its rows."),
     "no rows": ("a.csv", lines(), "{} has a header but no rows: land it again with its rows."),
     "too large": ("a.csv", b"x" * 200_001, "{} is larger than 200,000 bytes, the most that sales takes in one file: split it by time"),
     "unpacks to too much": (
         "a.csv.gz",
-        gzip.compress(b"x" * 200_001),
+        gzip.compress(b"x" * 200_001, mtime=0),
         "{}, unpacked, is larger than 200,000 bytes, the most that sales takes",
     ),
-    "damaged": ("a.csv.gz", gzip.compress(lines(LINE))[:-9], "{} is cut short or damaged ("),
+    "damaged": ("a.csv.gz", gzip.compress(lines(LINE), mtime=0)[:-9], "{} is cut short or damaged ("),
     "no Parquet": ("a.parquet", b"x" * 99, "{} cannot be read: Parquet magic bytes not found in footer"),
     "no zip": ("a.csv.zip", b"x" * 99, "{} is cut short or damaged (File is not a zip file): land it again."),
     "two in a zip": ("a.csv.zip", zipped(("b", b""), ("c", b"")), "{} holds 2 files (b, c): put exactly one into a zip."),
