@@ -207,7 +207,9 @@ def datasets_of(store: Store, name: str) -> tuple[str, ...]:
     discovery.models_asked_about(name, known_models(store))
     read = {dataset: None for one in learned(store, name, {}) for dataset in (one.dataset, one.feed) if dataset}
     if not read:
-        raise UnknownName(f"Which dataset {name} reads is not known: its folder is gone and no version of it is left.")
+        raise UnknownName(
+            f"Which dataset {name} reads is not known: no version of it is left, and its spec cannot be read. Mend perennial_models/{name}."
+        )
     return tuple(read)
 
 
