@@ -98,7 +98,7 @@ def named(version: str) -> tuple[str, int]:
     known = discovery.models()
     if not model and len(known) == 1:
         model = next(iter(known))
-    if not model or not number.isdigit():
+    if not model or not (number.isascii() and number.isdigit() and len(number) < 19):
         raise UnknownName(f"{version!r} names no version: write it like {next(iter(known), 'model')}/7.")
     return discovery.model(model).name, int(number)
 

@@ -15,11 +15,13 @@ Whoever seals a version notes it. A sealed version never changes, so its note is
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from perennial.counted import counted
 from perennial.errors import StoredDataDamaged
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.manifest import LabelsUsed, OutcomesUsed
@@ -31,6 +33,12 @@ from perennial.store.summaries import Summaries
 RECORD = "training.json"
 PARTS = ("train", "validation", "test")
 How = Literal["learned", "measured"]
+Visible = Callable[[set[str]], set[str]]  # of some models, those that whoever asks may see
+
+
+def all_of(models: set[str]) -> set[str]:
+    """What somebody may see who may see everything."""
+    return models
 
 
 class Learned(BaseModel):
@@ -110,28 +118,30 @@ class Readers:
         store: has the versions.
         dataset: name of the dataset.
         damage: takes a sentence for each version of which nothing can be told.
+        visible: of some models, those that may be named, in these sentences too.
     """
 
-    def __init__(self, store: Store, dataset: str, damage: list[str]) -> None:
+    def __init__(self, store: Store, dataset: str, damage: list[str], visible: Visible = all_of) -> None:
         self._dataset, self._versions = dataset, list[tuple[Reached, Learned]]()
+        told: dict[str, list[str]] = {}
         for model in store.folders("models"):
             damaged: dict[str, str] = {}
             every = [(one, read) for one in learned(store, model, damaged) if (read := one.read_of(dataset)) is not None]
             if not (every or damaged):
                 continue
-            numbers = numbers_of(store, model, damage)
+            said = told[model] = []
+            numbers = numbers_of(store, model, said)
             for one, read in every:
                 version = Reached(model=model, number=numbers.get(one.digest), digest=one.digest, snapshot=read, how="learned")
                 self._versions.append((version, one))
             for digest, sentence in damaged.items():
                 name = Reached(model=model, number=numbers.get(digest), digest=digest, snapshot=0, how="learned").words
-                damage.append(f"Whether {name} learned from it is not known. {sentence}")
+                said.append(f"Whether {name} learned from it is not known. {sentence}")
+        self.models = visible(set(told))
+        damage += [sentence for model, said in told.items() if model in self.models for sentence in said]
+        if hidden := sum(1 for model, said in told.items() if said and model not in self.models):
+            damage.append(f"What versions of {counted(hidden, 'model')} that you may not see learned from is not known in full.")
         self._versions.sort(key=lambda pair: (pair[0].model, pair[0].number is None, pair[0].number or 0, pair[0].digest))
-
-    @property
-    def models(self) -> set[str]:
-        """Names of the models."""
-        return {version.model for version, _ in self._versions}
 
     def of(self, since: int, until: int | None, days: tuple[date, date] | None) -> list[Reached]:
         """Those that had rows of a batch, by model and number.

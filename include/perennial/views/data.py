@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from itertools import islice
 from typing import Literal, get_args
 
@@ -20,7 +21,7 @@ from perennial.counted import counted
 from perennial.data.batches import Batches, Place
 from perennial.data.receipts import Receipt
 from perennial.errors import StoredDataDamaged, UnknownName
-from perennial.lineage.learned import Reached, Readers, learned
+from perennial.lineage.learned import Reached, Readers, Visible, all_of, learned
 from perennial.lineage.ledger import Ledger, known_models
 from perennial.lineage.served_windows import ServedWindow, served_windows
 from perennial.store import Store
@@ -28,6 +29,7 @@ from perennial.views.view import View
 
 ROWS, READ, DAYS = 200, 3_000, 60  # batches that are shown, batches that are read, and days that are drawn, at most
 LEAST = 6  # letters of a digest that name a batch
+IDENTITY = re.compile("[A-Za-z0-9]{1,128}")  # of a landed file, as its receipt is stored
 
 Only = Literal["", "refused", "late", "corrected", "removed"]
 ONLY: tuple[Only, ...] = get_args(Only)
@@ -107,14 +109,7 @@ class BatchView(View):
     damage: tuple[str, ...] = Field(description="Sentences on what could not be read; all else is shown.")
 
 
-Visible = Callable[[set[str]], set[str]]  # of some models, those that whoever asks may see
-
-
-def _all_of(models: set[str]) -> set[str]:
-    return models
-
-
-def data_view(store: Store, name: str, *, dataset: str = "", only: Only = "", before: str = "", visible: Visible = _all_of) -> DataView:
+def data_view(store: Store, name: str, *, dataset: str = "", only: Only = "", before: str = "", visible: Visible = all_of) -> DataView:
     """What landed for a dataset.
 
     Args:
@@ -135,8 +130,7 @@ def data_view(store: Store, name: str, *, dataset: str = "", only: Only = "", be
     more, read = len(read) > READ, read[:READ]
     fitting = [receipt for receipt in read if _FITS[only](receipt)]
     shown = fitting[:ROWS]
-    readers = Readers(store, chosen, damage)
-    named = visible(readers.models)
+    readers = Readers(store, chosen, damage, visible)
     last = shown[-1] if len(fitting) > ROWS else read[-1] if more else None
     remark = f"{counted(batches.left_out, 'older file is', 'older files are')} shown after the next ingestion." if batches.left_out else ""
     return DataView(
@@ -145,14 +139,14 @@ def data_view(store: Store, name: str, *, dataset: str = "", only: Only = "", be
         only=only,
         came=_by_day(read, lambda receipt: receipt.time.date()),
         of_days=_by_day(read, lambda receipt: receipt.oldest.date() if receipt.oldest else None),
-        batches=tuple(_row(receipt, readers, named) for receipt in shown),
+        batches=tuple(_row(receipt, readers) for receipt in shown),
         older=f"{last.time.isoformat()}~{last.id}" if last else "",
         remark=remark,
         damage=tuple(dict.fromkeys((*batches.damage, *damage))),
     )
 
 
-def batch_view(store: Store, name: str, batch: str, *, dataset: str = "", visible: Visible = _all_of) -> BatchView:
+def batch_view(store: Store, name: str, batch: str, *, dataset: str = "", visible: Visible = all_of) -> BatchView:
     """How far one batch reached.
 
     Args:
@@ -172,8 +166,8 @@ def batch_view(store: Store, name: str, batch: str, *, dataset: str = "", visibl
         receipt, namesakes = _find(batches, batch)
         if receipt is None:
             continue
-        readers = Readers(store, chosen, damage)
-        row = _row(receipt, readers, visible(readers.models))
+        readers = Readers(store, chosen, damage, visible)
+        row = _row(receipt, readers)
         served = {model: _windows(store, model, damage) for model in {version.model for version in row.versions}}
         reached = tuple(
             ReachedVersion(version=version, windows=tuple(served[version.model].get(version.number or 0, ()))) for version in row.versions
@@ -243,11 +237,11 @@ def windows_words(windows: Sequence[ServedWindow]) -> str:
     )
 
 
-def _row(receipt: Receipt, readers: Readers, named: set[str]) -> BatchRow:
+def _row(receipt: Receipt, readers: Readers) -> BatchRow:
     since, until = snapshots_of(receipt)
     days = days_of(receipt)
     reached = readers.of(since, until, days) if since is not None else []
-    versions = tuple(version for version in reached if version.model in named)
+    versions = tuple(version for version in reached if version.model in readers.models)
     return BatchRow(
         id=receipt.id,
         name=receipt.name,
@@ -272,8 +266,9 @@ def _row(receipt: Receipt, readers: Readers, named: set[str]) -> BatchRow:
 def _place(text: str) -> Place | None:
     time, _, id = text.partition("~")
     try:
-        return (datetime.fromisoformat(time), id) if text else None
-    except ValueError:
+        when = datetime.fromisoformat(time) if text else None
+        return ((when if when.tzinfo else when.replace(tzinfo=timezone.utc)).astimezone(timezone.utc), id) if when else None
+    except (ValueError, OverflowError):
         raise UnknownName(f"{text[:60]} is no place among the files: begin with the newest.") from None
 
 
@@ -298,7 +293,7 @@ def _by_day(receipts: Sequence[Receipt], day_of: Callable[[Receipt], date | None
 
 def _find(batches: Batches, wanted: str) -> tuple[Receipt | None, tuple[str, ...]]:
     """The newest file that is meant, and the identities of others of its name."""
-    exact = batches.one(wanted) if wanted.isalnum() else None
+    exact = batches.one(wanted) if IDENTITY.fullmatch(wanted) else None
     if exact:
         return exact, ()
     matching = [

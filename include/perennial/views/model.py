@@ -140,6 +140,11 @@ def model_view(store: Store, name: str) -> ModelView:
     )
 
 
+def is_known(store: Store, name: str) -> bool:
+    """Whether a folder or the ledger has that name; it may be anything that somebody typed."""
+    return name in discovery.models() or name in discovery.models_asked_about(None, known_models(store))
+
+
 def row_of(store: Store, name: str) -> ModelRow:
     """What the list of models says of one of them. Raises UnknownName if neither a folder nor the ledger has that name."""
     discovery.models_asked_about(name, known_models(store))

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Literal
 
@@ -24,6 +25,7 @@ PAGE = 30  # versions of a page
 CHOICES = 300  # versions that a form offers, the newest
 SHORT = 12  # signs of a digest that stand for it
 FEWEST = 6  # of them that a person has to give
+NUMBER = re.compile("[0-9]{1,18}")
 
 GateSaid = Literal["passed", "refused", "unknown"]
 
@@ -131,7 +133,7 @@ def chosen(notes: list[VersionNote], name: str, which: str) -> VersionNote:
     Raises:
         UnknownName: there is none, or several digests begin so.
     """
-    found = [note for note in notes if which.isdigit() and note.number == int(which)]
+    found = [note for note in notes if NUMBER.fullmatch(which) and note.number == int(which)]
     if not found and len(which) >= FEWEST:
         found = [note for note in notes if note.digest.startswith(which.lower())]
     if len(found) != 1:

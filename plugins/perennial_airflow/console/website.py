@@ -18,7 +18,7 @@ from perennial.errors import UnknownName
 from perennial.reports import sandbox
 from perennial.settings import Settings
 from perennial.store import Store, open_store
-from perennial.views.model import row_of
+from perennial.views.model import is_known, row_of
 from perennial.views.release import odds
 from perennial_airflow.console import PREFIX, charts, words
 from perennial_airflow.console.pictures import loss, release
@@ -89,9 +89,9 @@ class Site:
         return open_store(self.settings.store, writes=False)
 
     def require(self, model: str, user: Any) -> None:
-        """Raises UnknownName where a person may not read a model, as if there were none."""
-        if not self.readable([model], user):
-            raise UnknownName(f"There is no model {model} that you may see. The list of models has those that you may.")
+        """Raises UnknownName where a person may not read a model, or there is none: the same, and no other model is named."""
+        if not self.readable([model], user) or not is_known(self.store, model):
+            raise UnknownName(f"There is no model {model[:200]} that you may see. The list of models has those that you may.")
 
     def readable(self, models: Iterable[str], user: Any) -> set[str]:
         """Those of some models whose training DAG a person may read."""
