@@ -84,7 +84,7 @@ def table_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table whose cells are HTML already."""
     heads = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<div class=scroll><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    return f"<div class=scroll tabindex=0><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def tiles(figures: Iterable[tuple[str, str]]) -> str:

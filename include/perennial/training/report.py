@@ -280,7 +280,7 @@ def _matrix(found: dict[str, Any]) -> str:
     return (
         f"<p class='quiet small'>A line for each actual class, a column for each predicted one: rows, and their share of the line.{rest}"
         "</p>"
-        f"<div class=scroll><table class=matrix><thead><tr><td></td>{heads}<th scope=col>all</th></tr></thead>"
+        f"<div class=scroll tabindex=0><table class=matrix><thead><tr><td></td>{heads}<th scope=col>all</th></tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

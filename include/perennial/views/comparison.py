@@ -11,7 +11,7 @@
 ...     note_registration(store, "digits", number, digest, {})
 >>> view = comparison_view(store, "digits", "1", "2")
 >>> [(line.name, line.a, line.b) for line in view.parameters if line.differs]
-[]
+[('seed', '1', '2')]
 """
 
 from __future__ import annotations

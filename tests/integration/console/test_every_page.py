@@ -5,6 +5,7 @@ The pages are found by following links, so a new page is tested once something l
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.timeout(1500), pytest.mark.slow]
 FROM_ELSEWHERE = ("/run", "/dag", "/models/{name}/versions/{a}/{b}")
 QUESTIONS = ("/run.json", "/models/{name}/served-at.json", "/models/{name}/prediction.json")  # documents that need one
 WIDTHS = (1280, 390)  # px
+BLANK = "/started"  # a page of the server that is none of the console
 BORDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # Charts that are not drawn, or have no table behind them.
 UNDRAWN = """[...document.querySelectorAll("[data-chart]")].filter((place) =>
@@ -69,7 +71,9 @@ def test_every_page_is_for_everybody(shown: Shown, page: browsers.Page) -> None:
             continue  # ENDED differs from CALM in its release alone
         page.size(WIDTHS[0])
         page.media()
-        page.go(shown.address + address)
+        page.go(shown.address + (BLANK if address.startswith(f"{PREFIX}/reports/") else address))
+        if address.startswith(f"{PREFIX}/reports/"):  # no script runs in a report, axe neither: it is looked at as a page without a policy
+            page.run(f"document.open(); document.write({json.dumps(shown.ask(address)[1])}); document.close()")
         for width in WIDTHS:
             page.size(width)
             page.media()

@@ -167,7 +167,7 @@ def _performance(report: WindowReport) -> str:
     ]
     table = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
     curve = pictures.curve(report.days, losses.loss)
-    return f"<h2>Performance</h2><div class=scroll><table>{table}</table></div><p>{escape(report.jump.sentence)}</p>{curve}"
+    return f"<h2>Performance</h2><div class=scroll tabindex=0><table>{table}</table></div><p>{escape(report.jump.sentence)}</p>{curve}"
 
 
 def _realised(losses: Losses) -> list[tuple[str, str]]:
@@ -228,7 +228,7 @@ def _service(report: WindowReport) -> str:
         f"p50 ≤ {milliseconds_words(counts.p50_ms)}, p99 ≤ {milliseconds_words(counts.p99_ms)}</td></tr>"
         for version, counts in gateway.versions.items()
     )
-    table = f"<div class=scroll><table>{rows}</table></div>" if rows else ""
+    table = f"<div class=scroll tabindex=0><table>{rows}</table></div>" if rows else ""
     rate = f"{service.predictions} predictions within {max(service.seconds, 1):.0f} s of serving ({service.per_second:.1f} a second)"
     return f"<h2>Service</h2><p>{rate}{times}.</p><p class=quiet>{escape(gateway.sentence)}</p>{table}"
 
