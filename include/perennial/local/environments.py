@@ -63,6 +63,9 @@ def main() -> int:
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped. `make setup` goes on with the environments that are not ready.", file=sys.stderr)
+        return 130
     except OSError as error:
         print(
             f"{error.filename or home} cannot be written ({error.strerror}): free some space or set PERENNIAL_HOME to another folder.",

@@ -39,4 +39,6 @@ class TellRefused(BaseOperator):
             said.append(f"Rows were refused one by one and lie in quarantine with the reasons: {of_files}.")
         for sentence in refused.values():
             self.log.error("%s", sentence)
-        refuse(self, f"{' '.join(said)} Correct them and land them again.")
+        if rows or len(refused) > 1 or not said[-1].endswith(" land it again."):  # the sentence of a single file may have said so
+            said.append("Correct them and land them again.")
+        refuse(self, " ".join(said))

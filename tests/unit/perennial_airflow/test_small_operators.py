@@ -33,6 +33,13 @@ def test_refused_files_fail_the_run(task_log, task_instance):
     assert ("ERROR", "Suite flights refused batch 3.csv: distance is null in 3 of 9 rows.") in task_log.lines
 
 
+def test_what_to_do_is_said_once(task_log, task_instance):
+    """DM-10: The sentence of a single refused file may say it already."""
+    result = {"appended": {"1.csv": 10}, "duplicates": [], "refused": {"2.csv": "2.csv: km is 'far'. Correct the file and land it again."}}
+    with pytest.raises(StageRefused, match=r"km is 'far'\. Correct the file and land it again\.$"):
+        TellRefused(task_id="tell", ingested_by="ingest").execute({"ti": task_instance(ingest=result)})
+
+
 def test_refused_rows_fail_the_run(task_log, task_instance):
     """DM-10: The other rows of their files are in; the sentence counts the refused ones by file."""
     result = {"appended": {"1.csv": 10}, "duplicates": [], "refused": {}, "refused_rows": {"1.csv": 3}}

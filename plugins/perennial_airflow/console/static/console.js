@@ -119,11 +119,12 @@
     const button = event.target.closest("button[data-dag]");
     if (!button) return;
     const dialog = document.getElementById("ask");
-    const [question, label, why, said, yes] = ["question", "why-label", "why", "said", "yes"].map((id) => document.getElementById(id));
+    const [question, label, why, said, no, yes] = ["question", "why-label", "why", "said", "no", "yes"].map((id) => document.getElementById(id));
     question.textContent = button.dataset.question;
     label.hidden = !button.dataset.asks;
     why.value = said.textContent = "";
     yes.disabled = false;
+    no.textContent = "Cancel";
     yes.onclick = async (press) => {
       press.preventDefault();
       yes.disabled = true;
@@ -138,6 +139,7 @@
         });
         if (answer.ok) {
           const run = await answer.json();
+          no.textContent = "Close"; // the run goes on
           said.textContent = `Started: ${run.dag_run_id}. This page shows what comes of it.`;
         } else {
           const told = await answer.json().catch(() => ({}));

@@ -4,6 +4,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -146,6 +147,15 @@ def test_a_network_that_fails_is_said_in_one_sentence(home, installer, capsys, f
     assert environments.main() == 1
     assert "Check the network" in capsys.readouterr().err
     installer.fail_at = ""
+    assert environments.main() == 0
+
+
+def test_a_person_who_stops_it_gets_a_sentence(home, installer, monkeypatch, capsys):
+    """DE-09: No traceback; the sentence says how to go on."""
+    with monkeypatch.context() as stopped:
+        stopped.setattr(environments, "_run", Mock(side_effect=KeyboardInterrupt))
+        assert environments.main() == 130
+    assert "`make setup` goes on" in capsys.readouterr().err
     assert environments.main() == 0
 
 
