@@ -140,7 +140,7 @@ def _marked(marks: Iterable[Mark]) -> dict[str, set[str]]:
     """The marked receipts with the days that they had."""
     days: dict[str, set[str]] = {}
     for mark in marks:
-        days.setdefault(mark.id, set()).add(mark.day)
+        days.setdefault(mark.id, set()).update([mark.day] if mark.day else [])
     return days
 
 
@@ -234,11 +234,11 @@ class Log:
                 info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
                 stats = [json.loads(action["add"].get("stats") or "{}") for action in actions if "add" in action]
                 batch = info.get("perennial.batch", "")
+                own = [told for told in stats if _both(told, "_batch") == {info.get("perennial.label")}] or stats
+                times = sorted(time for told in own for time in _times(_both(told, self._time)))
             except (KeyError, TypeError, ValueError, AttributeError):  # `verify` tells of it
                 continue
             if batch:
-                own = [told for told in stats if _both(told, "_batch") == {info.get("perennial.label")}] or stats
-                times = sorted(time for told in own for time in _times(_both(told, self._time)))
                 yield batch, {"since": int(number), **({"oldest": times[0], "newest": times[-1]} if times else {})}
 
 

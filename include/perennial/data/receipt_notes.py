@@ -7,11 +7,14 @@ A mark comes before the receipt: whoever is killed in between leaves a mark, and
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from perennial.store import Store
+
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Mark:
 
     key: str
     id: str  # of the file
-    day: str  # of the receipt when it was marked, UTC
+    day: str  # of the receipt when it was marked, UTC; empty if the mark was garbled
 
 
 def owe(store: Store, dataset: str, id: str, time: datetime) -> None:
@@ -33,7 +36,8 @@ def owed(store: Store, dataset: str) -> list[Mark]:
     marks = []
     for item in store.list(folder(dataset)):
         try:
-            marks.append(Mark(item.key, item.key.rpartition("/")[2].partition("~")[0], store.read(item.key).decode()))
+            day = store.read(item.key).decode(errors="replace")
+            marks.append(Mark(item.key, item.key.rpartition("/")[2].partition("~")[0], day if DAY.fullmatch(day) else ""))
         except KeyError:  # answered since it was listed
             continue
     return marks

@@ -17,14 +17,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from perennial.counted import counted
 from perennial.errors import StoredDataDamaged
 from perennial.lineage.ledger import Ledger
-from perennial.lineage.manifest import LabelsUsed, OutcomesUsed
+from perennial.lineage.manifest import LabelsUsed, Manifest, OutcomesUsed
 from perennial.lineage.registrations import numbered
 from perennial.lineage.version_folder import MANIFEST, key, read_manifest
 from perennial.store import Store
@@ -173,14 +173,16 @@ def _summaries(store: Store, model: str) -> Summaries[Learned]:
 
 def _learned(store: Store, model: str, place: str) -> Learned:
     manifest = read_manifest(store, model, place.split("/")[-2])
-    record = {}
-    if RECORD in manifest.files:
-        try:
-            record = json.loads(store.read(f"{key(model, manifest.digest)}/{RECORD}"))
-        except (KeyError, ValueError):
-            raise StoredDataDamaged(
-                f"{RECORD} of {model} {manifest.digest[:12]} is missing or damaged: restore {key(model, manifest.digest)}/ from a backup."
-            ) from None
+    try:
+        record = json.loads(store.read(f"{key(model, manifest.digest)}/{RECORD}")) if RECORD in manifest.files else {}
+        return _of_record(manifest, record)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise StoredDataDamaged(
+            f"{RECORD} of {model} {manifest.digest[:12]} is missing or damaged: restore {key(model, manifest.digest)}/ from a backup."
+        ) from None
+
+
+def _of_record(manifest: Manifest, record: dict[str, Any]) -> Learned:
     labels, bounds = manifest.labels, record.get("bounds", {})
     feed = labels if isinstance(labels, LabelsUsed) else None
     return Learned(

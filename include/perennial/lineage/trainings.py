@@ -15,12 +15,11 @@ True
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from perennial.errors import UnknownName
 from perennial.lineage.manifest import Manifest, Parameter, run_key
-from perennial.lineage.version_folder import published, read_manifest
+from perennial.lineage.version_folder import made_by, published, read_manifest
 from perennial.store import Store
 
 
@@ -28,10 +27,13 @@ def last_training(store: Store, model: str) -> tuple[str, Manifest] | None:
     """Digest and manifest of the version that was sealed last among those that the gate has judged; None if there is none.
 
     A training whose run died before the gate does not count: it must be taken up again. A recalibration is no training.
+
+    Raises:
+        StoredDataDamaged: what one of the newest trainings made cannot be read.
     """
     for stored in sorted(store.list(f"models/{model}/by_run"), key=lambda stored: (stored.modified, stored.key), reverse=True):
-        digest: str = json.loads(store.read(stored.key))["digest"]
-        if judged(store, model, digest):
+        digest = made_by(store, stored.key)
+        if digest and judged(store, model, digest):
             return digest, read_manifest(store, model, digest)
     return None
 

@@ -54,11 +54,29 @@ def publish(store: Store, model: str, folder: Path, manifest: Manifest) -> str:
 
 
 def published(store: Store, model: str, run_key: str) -> str | None:
-    """Digest of the version that this training made, if it is sealed."""
+    """Digest of the version that this training made, if it is sealed. Raises StoredDataDamaged if what says so cannot be read."""
+    return made_by(store, _by_run(model, run_key))
+
+
+def made_by(store: Store, place: str) -> str | None:
+    """Digest of the version that a training made, as it is noted at a store key; None if nothing is.
+
+    Raises:
+        StoredDataDamaged: what is noted there is no digest.
+    """
     try:
-        digest: str = json.loads(store.read(_by_run(model, run_key)))["digest"]
+        data = store.read(place)
     except KeyError:
         return None
+    try:
+        digest = json.loads(data)["digest"]
+    except (KeyError, TypeError, ValueError):
+        digest = None
+    if not (isinstance(digest, str) and DIGEST.fullmatch(digest)):
+        raise StoredDataDamaged(
+            f"Which version a training made cannot be read ({place}): restore it from a copy of the store, or delete it; then a training "
+            "of the same inputs makes the version once more."
+        )
     return digest
 
 

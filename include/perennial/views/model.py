@@ -22,6 +22,7 @@ from perennial.incidents.kinds import Severity
 from perennial.lineage.ledger import Entry, Kind, Ledger, known_models
 from perennial.lineage.progress import progress
 from perennial.lineage.registrations import Registration, registration
+from perennial.lineage.version_notes import is_number
 from perennial.monitoring.report.timeline import WindowPoint, timeline
 from perennial.store import Store
 from perennial.views.models import ModelRow, Role, model_row, refused, served_share
@@ -209,6 +210,6 @@ def _metrics(store: Store, key: str) -> dict[str, float]:
     """The figures of an evaluation; none where it is gone, or from before it had them."""
     try:
         metrics = json.loads(store.read(key))["parts"]["test"]["candidate"]["metrics"]
-        return {name: float(value) for name, value in metrics.items()}
+        return {name: float(value) for name, value in metrics.items() if is_number(value)}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}

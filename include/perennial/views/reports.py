@@ -17,7 +17,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from perennial.errors import StoredDataDamaged
 from perennial.monitoring.report.timeline import WindowPoint, noted_timeline
 from perennial.reports import notes, sandbox
 from perennial.reports.notes import Batch, Evaluated
@@ -152,12 +151,7 @@ def _of_evaluation(model: str, one: Evaluated) -> ReportRow:
 
 
 def _windows(store: Store, model: str, damage: list[str]) -> list[ReportRow]:
-    try:
-        points = noted_timeline(store, model)
-    except StoredDataDamaged as error:
-        damage.append(str(error))
-        return []
-    return [_of_window(model, point) for point in reversed(points)]
+    return [_of_window(model, point) for point in reversed(noted_timeline(store, model, damage))]
 
 
 def _of_window(model: str, point: WindowPoint) -> ReportRow:

@@ -144,11 +144,11 @@ def timeline(store: Store, model: str, newest: int | None = None, damage: list[s
     return sorted(points, key=lambda point: (point.first, point.last))
 
 
-def noted_timeline(store: Store, model: str) -> list[WindowPoint]:
+def noted_timeline(store: Store, model: str, damage: list[str] | None = None) -> list[WindowPoint]:
     """The same as noted, with one read for all windows: those that are not noted are read, a noted one is not looked at again."""
     summaries, keys = _summaries(store, model), _keys(store, model)
     noted = summaries.noted()
-    points = {key: noted[key] for key in keys if key in noted} | summaries.of(key for key in keys if key not in noted)
+    points = {key: noted[key] for key in keys if key in noted} | summaries.of((key for key in keys if key not in noted), damage)
     return sorted(points.values(), key=lambda point: (point.first, point.last))
 
 
