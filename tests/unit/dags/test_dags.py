@@ -442,7 +442,7 @@ def test_monitoring_takes_a_window(dags):
 def test_a_run_asks_about_one_incident(dags, named, partition, asked):
     """MN-11: That of the event, or the one a person names; who names one may judge it again."""
     task = dags["automatic_incidents"].get_task("ask_verdict")
-    context = _context({"incident": named})
+    context = _context({"incident": named, "verdict": None, "reason": None})
     context["dag_run"].partition_key = partition
     task.render_template_fields(context, task.dag.get_template_env())
     assert (task.incident, task.again) == asked
