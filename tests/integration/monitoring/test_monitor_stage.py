@@ -144,8 +144,9 @@ class House:
         return monitor.run(self.settings, self.store, MODEL.name, *[datetime.combine(d, datetime.min.time()) for d in window])
 
     def kept(self):
-        """All files of the store but reports of windows, with their content."""
-        files = (file for file in Path(self.settings.store).rglob("*") if file.is_file() and "windows" not in file.parts)
+        """All files of the store but reports of windows and the notes of what they say, with their content."""
+        of_windows = {"windows", "drift"}
+        files = (file for file in Path(self.settings.store).rglob("*") if file.is_file() and not of_windows & {*file.parts})
         return {file: file.read_bytes() for file in files}
 
     def report(self, result):

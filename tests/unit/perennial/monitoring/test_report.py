@@ -140,6 +140,7 @@ ATTRIBUTES = frozenset(
         "style",
         "role",
         "scope",
+        "tabindex",
         "aria-label",
         "viewbox",
         "x",
