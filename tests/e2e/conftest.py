@@ -84,7 +84,7 @@ def platform(tmp_path_factory):
             os.killpg(killed.pid, signal.SIGKILL)
             killed.wait()
         with open(home / "demo.log", "w") as log:
-            code = begin_demo(settings, log).wait(1500)
+            code = begin_demo(settings, log).wait(1700)
         finished = subprocess.CompletedProcess("demo", code, (home / "demo.log").read_text())
         print(finished.stdout)
         yield Platform(told, AirflowApi(told.airflow_url, *airflow_programs.login(told)), finished)
@@ -112,7 +112,7 @@ def digits(tmp_path_factory) -> Iterator[Story]:
         store = open_store(settings.store)
         stack.start(settings, store)
         api = AirflowApi(settings.airflow_url, *airflow_programs.login(settings))
-        api.until(lambda: True if f"{MODEL}_training" in api.dags() else None, "the DAGs to appear", 240)
+        api.until(lambda: True if f"{MODEL}_training" in api.dags() else None, "the DAGs to appear", 600)
         yield Story(settings, store, api, model=MODEL, dataset=MODEL)
 
 
@@ -135,19 +135,19 @@ def first_loop(digits: Story) -> FirstLoop:
         digits.expect(verb)
     landed = call(digits.settings, "land", MODEL, "--from", "2024-01-01", "--to", "2024-01-18")
     assert landed.returncode == 0, landed.stderr
-    wait_until(lambda: stage_processes(digits.settings, "ingest"), 180, "the ingestion to begin")
+    wait_until(lambda: stage_processes(digits.settings, "ingest"), 600, "the ingestion to begin")
     killed = scheduler_of(digits.settings)
     os.kill(killed.pid, signal.SIGKILL)
 
     def another() -> Program | None:
         return again if (again := scheduler_of(digits.settings)).state == "RUNNING" and again.pid != killed.pid else None
 
-    came = wait_until(another, 180, "the scheduler to come back")
+    came = wait_until(another, 600, "the scheduler to come back")
     training = wait_until(lambda: stage_processes(digits.settings, "train"), 400, "the training to begin")[0]
     shown = log_of_the_running_task(digits.api, f"{MODEL}_training", "train")
     training.kill()
-    run, registered = digits.next("training", "register", seconds=600, version=1)
-    digits.next("release", "move_traffic", seconds=400, action="promoted")
+    run, registered = digits.next("training", "register", version=1)
+    digits.next("release", "move_traffic", action="promoted")
     return FirstLoop(landed.stdout, run, registered, shown, (killed, came))
 
 

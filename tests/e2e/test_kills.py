@@ -46,7 +46,7 @@ def test_a_killed_server_comes_back_and_keeps_what_it_answered(digits, first_loo
         server = supervisor.programs()[name]
         return server.state == "RUNNING" and server.pid != old.pid and not send(digits.settings, spec, [Call([row])]).failures
 
-    wait_until(answers_anew, 180, "a new server to answer")
+    wait_until(answers_anew, 600, "a new server to answer")
     assert call(digits.settings, "monitor", "--model", MODEL).returncode == 0  # takes the log into the table
     logged = set(Table(digits.store, f"{MODEL}_predictions").scan(["prediction_id"])["prediction_id"].to_pylist())
     assert set(before.ids) <= logged

@@ -95,7 +95,7 @@ class Story:
     def next(self, verb: str, task: str, seconds: float = 3 * MINUTES, **wanted: Any) -> tuple[Run, dict[str, Any]]:
         """Wait for a new run whose task ends with a result that has the wanted values.
 
-        Runs without are passed over: they are told apart by what they found.
+        Runs without are passed over: they are told apart by what they found. The seconds count while none is at work.
         """
         seen: set[str] = self._known[verb]
 
@@ -110,13 +110,13 @@ class Story:
                 log.info("%s passed over: %s", run.url, result.get("sentence") or self.api.tasks(run))
             return None
 
-        return self.api.until(found, f"a run of {self.dag(verb)} whose {task} says {_words(wanted)}", seconds)
+        return self.api.until(found, f"a run of {self.dag(verb)} whose {task} says {_words(wanted)}", seconds, self.dag(verb))
 
     def trigger(self, verb: str, **parameters: Any) -> Run:
         """Start a DAG by hand."""
         return self.api.trigger(self.dag(verb), **parameters)
 
-    def ended(self, run: Run, state: str, seconds: float = 3 * MINUTES) -> Run:
+    def ended(self, run: Run, state: str, seconds: float = 20 * MINUTES) -> Run:
         """Wait for the end of a run and insist on its state."""
         run = self.api.wait(run, seconds)
         if run.state != state:
@@ -182,7 +182,7 @@ def _platform(story: Story) -> None:
     began = time.monotonic()
     stack.start(story.settings, story.store, say=lambda sentence: print(sentence, flush=True))
     wanted = {story.dag(verb) for verb in ("ingestion", "training", "release", "monitoring", "incidents", "rollback")}
-    story.api.until(lambda: True if wanted <= story.api.dags() else None, "the DAGs to appear", 2 * MINUTES)
+    story.api.until(lambda: True if wanted <= story.api.dags() else None, "the DAGs to appear", 8 * MINUTES)
     if errors := story.api.import_errors():
         raise Fault(f"A DAG file cannot be parsed: {errors[0]}")
     story.note("The platform starts", f"{len(story.api.dags())} DAGs", began, story.settings.airflow_url)
@@ -272,7 +272,7 @@ def _better_model(story: Story) -> None:
     story.note("Retraining for drift", registered["sentence"], began, run.url)
     began = time.monotonic()
     with _traffic(story) as load:
-        run, released = story.next("release", "move_traffic", seconds=5 * MINUTES, action="promoted")
+        run, released = story.next("release", "move_traffic", action="promoted")
     _no_failures(load)
     if len(load.by_version) != 2:
         raise Fault(f"Only version {sorted(load.by_version)} answered during the release: traffic did not move in steps.")
@@ -296,7 +296,7 @@ def _sabotage(story: Story) -> None:
     run_id = registry.record_run(manifest, {"log_loss": 0.0}, [], digest)
     version = registry.register(MODEL, run_id, digest, {"demo": "sabotaged", COMPARED_WITH: str(champion.number)})
     with _traffic(story) as load:
-        run = story.ended(story.trigger("release", version=version.number), "failed", 5 * MINUTES)
+        run = story.ended(story.trigger("release", version=version.number), "failed")
     result = story.api.result(run, "move_traffic") or {}
     if result.get("action") != "rolled_back":
         raise Fault(f"The sabotaged version was not rolled back: {result.get('sentence')}")
@@ -431,7 +431,7 @@ def _judge_as_real(story: Story, incident: str) -> Run:
                 return run
         return None
 
-    return story.api.until(answered, f"the verdict on {incident}", 3 * MINUTES)
+    return story.api.until(answered, f"the verdict on {incident}", 3 * MINUTES, story.dag("incidents"))
 
 
 def _batched(items: list[Any], size: int) -> Iterator[list[Any]]:

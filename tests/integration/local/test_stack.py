@@ -177,8 +177,8 @@ def test_a_refused_run_and_the_graph_of_assets_are_shown(platform, settings):
     an error of its keeps shut under the database driver that the platform has."""
     user, password = airflow_programs.login(settings)
     api = AirflowApi(settings.airflow_url, user, password)
-    api.until(lambda: True if "digits_rollback" in api.dags() else None, "the DAGs to appear", 240)
-    run = api.wait(api.trigger("digits_rollback", reason="To see it refused."), 240)
+    api.until(lambda: True if "digits_rollback" in api.dags() else None, "the DAGs to appear", 600)
+    run = api.wait(api.trigger("digits_rollback", reason="To see it refused."), 600)
     token = ask(f"{settings.airflow_url}/auth/token", {"username": user, "password": password})["access_token"]
 
     def read(address: str, **query: str) -> Any:

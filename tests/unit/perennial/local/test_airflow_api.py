@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from perennial.errors import Fault
+from perennial.local import airflow_api
 from perennial.local.airflow_api import AirflowApi
 
 
@@ -39,9 +41,9 @@ class Airflow(BaseHTTPRequestHandler):
                 self._say(200, self.runs[asked["dag_run_id"]])
 
     def do_GET(self) -> None:
-        """Show a run."""
+        """Show a run, or all."""
         (run,) = self.runs.values()
-        self._say(200, run)
+        self._say(200, {"dag_runs": [run]} if self.path.split("?")[0].endswith("/dagRuns") else run)
 
     def _say(self, code: int, answer: dict[str, Any]) -> None:
         self.send_response(code)
@@ -83,3 +85,19 @@ def test_a_refusal_is_told(airflow):
     """DE-15: With Airflow's own words."""
     with pytest.raises(Fault, match=r"400 .*no such parameter"):
         AirflowApi(airflow.url, "ada", "secret").trigger("a", broken=True)
+
+
+def test_one_waits_longer_while_a_run_is_at_work(airflow, monkeypatch):
+    """DE-22: A slow machine is waited for, a run that hangs not for ever, and where nothing is at work the time is up at once."""
+    monkeypatch.setattr(airflow_api, "_RETRY_SECONDS", 0.005)
+    api = AirflowApi(airflow.url, "ada", "secret")
+    run = api.trigger("a")
+    waited = {}
+    for dag, state in (("", "running"), ("a", "success"), ("a", "running")):
+        airflow.runs[run.id]["state"] = state
+        began = time.monotonic()
+        with pytest.raises(Fault, match="for nothing, in vain"):
+            api.until(lambda: None, "nothing", 0.2, dag)
+        waited[dag, state] = time.monotonic() - began
+    assert waited["a", "running"] >= 2.0
+    assert max(waited["", "running"], waited["a", "success"]) < 2.0
