@@ -40,6 +40,11 @@ def in_e2e(*names: str) -> tuple[str, ...]:
     return tuple(f"tests/e2e/test_{name}.py" for name in names)
 
 
+def in_unit(*names: str) -> tuple[str, ...]:
+    """Folders of tests/unit/perennial."""
+    return tuple(f"tests/unit/perennial/{name}" for name in names)
+
+
 # (name, part, environment, folders and files), those that take longest first: a short one at the end leaves no core idle for long.
 GROUPS = (
     ("platform", "e2e", "workload", in_e2e("loop", "readme")),
@@ -47,10 +52,25 @@ GROUPS = (
     ("stages", "integration", "workload", in_integration("training", "store", "monitoring", "registry", "test_ingestion.py")),
     ("bucket", "e2e", "workload", in_e2e("kills", "loop_s3", "people", "your_own_data")),
     ("rest", "integration", "workload", in_integration("chart", "console", "test_stored_before.py", "test_mutants.py")),
-    ("workload", "unit", "workload", ("tests/unit/perennial", "tests/unit/perennial_models", "tests/unit/perennial_datasets")),
+    # Units are in several groups, so that who has a seat left takes some of them over.
+    ("steps", "unit", "workload", in_unit("stages", "testing")),
+    ("watching", "unit", "workload", in_unit("monitoring", "profiles", "incidents", "reports")),
+    ("commands", "unit", "workload", in_unit("commands", "local", "views")),
+    ("tables", "unit", "workload", in_unit("data", "quality", "store", "labelling", "column_types", "engine")),
+    ("versions", "unit", "workload", in_unit("training", "lineage", "registry", "serving")),
+    (
+        "words",
+        "unit",
+        "workload",
+        (
+            *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tests/unit/perennial").glob("test_*.py")),
+            "tests/unit/perennial_models",
+            "tests/unit/perennial_datasets",
+        ),
+    ),
     ("airflow", "unit", "airflow", ("tests/architecture", "tests/unit/perennial_airflow", "tests/unit/dags")),
     ("pods", "kubernetes", "airflow", ("tests/kubernetes/airflow",)),
-    ("versions", "kubernetes", "workload", ("tests/kubernetes/workload",)),
+    ("cluster", "kubernetes", "workload", ("tests/kubernetes/workload",)),
 )
 SEATS = os.cpu_count() or 1  # groups at the same time; with one more the servers of all of them starve each other
 # Parts whose tests wait for no server: they run beside the seats, one group at a time, in what those leave of the processors.
@@ -59,9 +79,9 @@ NICE = "10"
 GAP_TIMEOUT = 1800  # seconds for one test in the gaps: it may have to wait for a processor
 # Group -> variables of ours that are no settings and are handed on to it; all others stay out.
 HANDED_ON = {
-    "workload": ("PERENNIAL_SELDON_CRDS",),
+    "versions": ("PERENNIAL_SELDON_CRDS",),
     "pods": ("PERENNIAL_SELDON_CRDS", "PERENNIAL_TEST_"),
-    "versions": ("PERENNIAL_SELDON_CRDS", "PERENNIAL_TEST_"),
+    "cluster": ("PERENNIAL_SELDON_CRDS", "PERENNIAL_TEST_"),
 }
 MEASURED = ("unit", "integration")
 # Parts that run only where they are named -> what a run without them says.
