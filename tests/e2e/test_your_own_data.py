@@ -11,6 +11,7 @@ from tests.newcomer import Newcomer, tables
 
 from perennial.local.supervisor import Supervisor
 from perennial.registry.model_registry import ModelRegistry
+from perennial.testing import wait_until
 
 pytestmark = [
     pytest.mark.timeout(1800),
@@ -53,4 +54,5 @@ def test_a_table_becomes_a_served_version_by_the_commands_alone(answers, digits,
     if classes > 1:
         assert [sum(row) for row in scores] == pytest.approx([1.0] * 5, abs=1e-4)
     assert answers[name]["meta"]["tags"]["model"] == name
-    assert ModelRegistry(digits.settings).version(name, "champion").number == 1
+    registry = ModelRegistry(digits.settings)  # which is told of it once it has the traffic
+    assert wait_until(lambda: registry.version(name, "champion"), 300, f"the champion of {name}").number == 1
