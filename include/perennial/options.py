@@ -186,6 +186,25 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
         "fit the champion's scores to newly labelled days; register what is shown to be better",
         (MODEL, Option("--run-url", "URL of the orchestrator's run, for the record", default="")),
     ),
+    "score": (
+        "score rows of a snapshot, a file or a query in a batch, at once or in parts that are put together",
+        (
+            MODEL,
+            Option("--version", "version that scores; the champion by the ledger if absent", int),
+            Option("--snapshot", "table version whose rows are scored; the newest if absent", int),
+            Option("--from", "first day of event time; without days the newest ones are scored, as many as scoring.days of the spec", day),
+            Option("--to", "last such day, included", day),
+            Option(
+                "--file", "score the rows of this file instead: its key in the store, or its path; of the form of the dataset", default=""
+            ),
+            Option("--query", "score the rows of this query instead: one SELECT of DuckDB over the tables of the store", default=""),
+            Option("--run", "name of the orchestrator's run, recorded in the table of scores", default=""),
+            Option("--plan", "only fix what is to be scored; score nothing", bool),
+            Option("--planned", "name of the plan whose rows are scored, in parts or at once", default=""),
+            Option("--partition", "score only one part of the plan: 2/4 is the second of four", share),
+            Option("--merge", "write the scored parts of the plan: how many there are", count),
+        ),
+    ),
     "release": (
         "take one look at a release, then start it, advance, hold, promote or roll back",
         (

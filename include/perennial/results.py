@@ -129,6 +129,24 @@ class ReleaseResult(Result):
     look_again_seconds: float = Field(default=0.0, description="When to look again, if action is started, advance or hold.")
 
 
+class ScoreResult(Result):
+    """The result of `score`: which rows were scored by which version, and which were held back."""
+
+    plan: str = Field(default="", description="Name of what is to be scored, for the tasks that score its parts and put them together.")
+    version: int | None = Field(default=None, description="Version that scored.")
+    digest: str = Field(default="", description="Content address of its folder.")
+    source: str = Field(default="", description="Where the rows are from: a table, a file or a query, as the table of scores names it.")
+    snapshot: int | None = Field(default=None, description="Table version that the rows are from; none of a file or a query.")
+    days: int = Field(default=0, description="Days of event time that the rows belong to.")
+    rows: int = Field(default=0, description="Rows that were scored.")
+    changed: int = Field(default=0, description="Those of them that had no score of this version before, or another one.")
+    held_back: int = Field(default=0, description="Rows that a request would refuse: they have no score.")
+    difference: float = Field(
+        default=0.0, description="Largest difference of a score from that of the same row scored alone, of the rows that were tried."
+    )
+    table: str = Field(default="", description="Name of the table of scores.")
+
+
 class IncidentResult(Result):
     """The result of `incident`: the recorded verdict."""
 

@@ -42,7 +42,8 @@ def written(
     if rows is None:
         return {"timestamp": int(time.time() * 1000), "operationParameters": {}, "engineInfo": "perennial"}, [], []
     metadata = table.metadata()
-    DeltaTable.create(folder, table.schema(), configuration=dict(metadata.configuration))
+    by = list(metadata.partition_columns)
+    DeltaTable.create(folder, table.schema(), partition_by=by or None, configuration=dict(metadata.configuration))
     write_deltalake(folder, rows, mode="append", schema_mode="merge", **options)
     # Bytes, since a text in it may have U+2028, at which a text's lines would end.
     lines = [json.loads(line) for line in (folder / "_delta_log" / f"{1:020}.json").read_bytes().splitlines()]
@@ -68,13 +69,20 @@ def scanner_of(table: DeltaTable, paths: Collection[str], where: pc.Expression |
 
 
 def removals(files: Iterable[Mapping[str, Any]], *, changes_data: bool) -> list[dict[str, Any]]:
-    """Delta `remove` actions for files, each given with its `path` and `size_bytes`.
+    """Delta `remove` actions for files, each given with its `path`, its `size_bytes` and, if it is in one, its partition.
 
     Their bytes stay, since older snapshots name them.
     """
     now = int(time.time() * 1000)
-    same = {"dataChange": changes_data, "partitionValues": {}, "deletionTimestamp": now, "extendedFileMetadata": True}
-    return [{"remove": {**same, "path": file["path"], "size": file["size_bytes"]}} for file in files]
+    same = {"dataChange": changes_data, "deletionTimestamp": now, "extendedFileMetadata": True}
+    return [
+        {"remove": {**same, "path": file["path"], "size": file["size_bytes"], "partitionValues": _partition_of(file)}} for file in files
+    ]
+
+
+def _partition_of(file: Mapping[str, Any]) -> dict[str, str]:
+    """The values of the columns by which a file lies in folders, as the log writes them."""
+    return {name.removeprefix("partition."): str(value) for name, value in file.items() if name.startswith("partition.")}
 
 
 def log_key(name: str, version: int) -> str:

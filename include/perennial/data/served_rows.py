@@ -2,7 +2,7 @@
 
 A prediction takes the place of the dataset's row of the same thing, so that nothing is there twice: the row of its key, or, from the
 day `served_since` of the spec on, every row. Answers that nobody saw (a shadow's) are none, nor are those that `perennial traffic`
-asked for: their rows are in the dataset.
+asked for, nor scores that a batch gave to rows of tables: their rows are in the dataset.
 
 >>> from datetime import timedelta
 >>> day = datetime(2024, 1, 1, tzinfo=timezone.utc)
@@ -32,7 +32,7 @@ from perennial.data.hashes import digest_of
 from perennial.data.merging import BATCH, without
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged
-from perennial.served_tables import INPUT, outcomes_name, predictions_name
+from perennial.served_tables import INPUT, SCORED_FILE, is_scored, outcomes_name, predictions_name
 
 if TYPE_CHECKING:
     from perennial.data.snapshots import Snapshot
@@ -186,7 +186,8 @@ class KnownOutcomes:
         logged = set(table.dataset(self.predictions).schema.names)
         inputs = [name for name in columns if INPUT + name in logged]
         wanted = ["prediction_id", "served_at", "milliseconds", "event_time", *(INPUT + name for name in inputs)]
-        told = table.scan(wanted, ~pc.field("shadow"), self.predictions)
+        of_own_rows = is_scored() & ~is_scored(SCORED_FILE)  # what was scored in a batch is in a table already, but for a file's rows
+        told = table.scan(wanted, ~pc.field("shadow") & ~of_own_rows, self.predictions)
         told = last_of(told, ["prediction_id"], ["served_at", "milliseconds"])
         happened = told["event_time"].cast(own.field(dataset.time_column).type)
         if dataset.time_column in inputs:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
 NOTHING = "NOTHING"  # operation of a commit that takes a batch and changes no row
-_ORDER = "perennial.order"
+ORDER = "perennial.order"
 _COUNTS, _TAKEN, _MET = "perennial.counts", "perennial.taken", "perennial.met"  # facts of commits of corrections, as JSON
 _GIVEN = "perennial.given"  # fact of a removal, as JSON: its rows that later batches had too, by the label of the batch that has them now
 _MOST_MET = 100  # batches that a commit names; of one that met more, nothing is known
@@ -59,7 +59,7 @@ _FOREVER = {
     "delta.deletedFileRetentionDuration": "interval 36500 days",
 }  # a snapshot never goes
 _FIRST = "00000000000000000000.json"
-_ATTEMPTS = 40
+ATTEMPTS = 40
 _CHECKPOINT = 100  # commits after which the log is gathered in one file
 
 
@@ -168,6 +168,8 @@ class Table:
         name: of the table.
         expected: columns as a spec has them, if there is one. A nullable one that a version lacks is read as null.
     """
+
+    by: tuple[str, ...] = ()  # columns by whose values its files lie in folders
 
     def __init__(self, store: Store, name: str, expected: pa.Schema | None = None) -> None:
         self.store, self.name = store, name
@@ -310,7 +312,7 @@ class Table:
             StoredDataDamaged: a file that has rows of others too was changed after it was written, or the batch has not the rows that its
                 commit tells.
         """
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             table = self._open()
             batches = [] if table is None or not table.transaction_version(digest) else _batches(table, table.version())
             batch = next((batch for batch in batches if batch.digest == digest), None)
@@ -429,7 +431,7 @@ class Table:
             "perennial.label": label,
             **{f"perennial.{k}": v for k, v in (metadata or {}).items()},
         }
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             table = self._open() or self._create(rows.append_column(BATCH, pa.nulls(rows.num_rows, pa.string())).schema)
             turn = table.transaction_version(batch_digest) or 0
             if turn % 2:
@@ -521,7 +523,7 @@ class Table:
                 folder_of |= {file["path"]: places[1] for file, _ in others}
                 added = [*added, *others]
             info |= {"operation": operation, **facts, FACT: json.dumps({file["path"]: hashed for file, hashed in added})}
-            actions: list[dict[str, Any]] = [{"txn": {"appId": name, "version": turn}} for name, turn in {**turns, _ORDER: version}.items()]
+            actions: list[dict[str, Any]] = [{"txn": {"appId": name, "version": turn}} for name, turn in {**turns, ORDER: version}.items()]
             actions += [*changes, *removals(removed, changes_data=True), *({"add": file} for file, _ in added)]
             for file, _ in added:
                 self.store.upload(folder_of[file["path"]] / file["path"], f"tables/{self.name}/{file['path']}")
@@ -534,7 +536,7 @@ class Table:
         return True
 
     def _contended(self) -> Fault:
-        return Fault(f"The table {self.name} was being written by others through {_ATTEMPTS} attempts: try again.")
+        return Fault(f"The table {self.name} was being written by others through {ATTEMPTS} attempts: try again.")
 
     def _create(self, schema: pa.Schema) -> DeltaTable:
         """Create the table, empty, as version 0.
@@ -542,7 +544,7 @@ class Table:
         Of several `DeltaTable.create` at the same time more than one succeeds; of several put-if-absent of the first commit, one does.
         """
         with tempfile.TemporaryDirectory(prefix="perennial-table-") as scratch:
-            DeltaTable.create(scratch, schema, configuration=_FOREVER)
+            DeltaTable.create(scratch, schema, partition_by=list(self.by) or None, configuration=_FOREVER)
             self.store.put_if_absent(f"tables/{self.name}/_delta_log/{_FIRST}", (Path(scratch) / "_delta_log" / _FIRST).read_bytes())
         table = self._open()
         if table is None:

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perennial.monitoring.prediction_table import Table, collect_predictions
-from perennial.served_tables import outcomes_name, predictions_name
+from perennial.served_tables import is_scored, outcomes_name, predictions_name
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store
 
@@ -80,6 +80,8 @@ def answers_since(
 ) -> pa.Table:
     """Take in what was logged; the predictions since a time with their outcomes (null while unknown), without shadows'.
 
+    Without scores of batches, too: nobody sent these rows to one arm or the other by chance.
+
     The arguments are those of `wrong_since`.
     """
     import pyarrow as pa
@@ -95,7 +97,7 @@ def answers_since(
         predictions = pa.schema(list(zip(COLUMNS, kinds, strict=True))).empty_table()
     else:
         is_in_time = pc.field("served_at") >= pa.scalar(since, pa.timestamp("us", "UTC"))
-        predictions = predicted.scan(COLUMNS, is_in_time & ~pc.field("shadow"))
+        predictions = predicted.scan(COLUMNS, is_in_time & ~pc.field("shadow") & ~is_scored())
     known = ["prediction_id", "outcome", "time", "source", "line"]
     outcomes = happened.scan(known) if happened.version() is not None else outcome_rows([], "")
     return join(predictions, outcomes)[0]

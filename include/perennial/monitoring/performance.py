@@ -311,7 +311,9 @@ def _which(days: Sequence[tuple[DayPerformance, float]]) -> str:
 
 
 def service_figures(predictions: pa.Table) -> Service:
-    """Rate and answer times of a window's predictions (columns served_at and milliseconds)."""
+    """Rate and answer times of a window's predictions (columns served_at and milliseconds), without those that no request waited for:
+    scores of batches have no answer time."""
+    predictions = predictions.filter(predictions["milliseconds"].is_valid())
     if not predictions.num_rows:
         return Service(0, 0.0, 0.0, None, None)
     served = predictions["served_at"].cast("timestamp[us]").to_numpy()

@@ -147,6 +147,29 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
     own table, though Arrow calls them UTC: so days are the same days there and here.
     """
 
+    fields = _fields(model, dataset)
+
+    def read(files: Sequence[Path]) -> tuple[pa.Table, list[Damage]]:
+        import pyarrow.compute as pc
+
+        rows, damaged = read_lines(files, fields)
+        filled = {"event_time": pc.coalesce(rows["event_time"], rows["served_wall"]), "shadow": pc.fill_null(rows["shadow"], False)}
+        for name, values in filled.items():
+            rows = rows.set_column(rows.column_names.index(name), name, values)
+        return rows.drop_columns(["line", "served_wall"]), damaged
+
+    return collect(store, f"predictions/{model.name}", table, read)
+
+
+def prediction_schema(model: ModelSpec, dataset: DatasetSpec) -> pa.Schema:
+    """The columns of the table of predictions, for whoever has predictions that no server logged."""
+    rows, _ = read_lines([], _fields(model, dataset))
+    return rows.drop_columns(["line", "served_wall"]).schema
+
+
+def _fields(model: ModelSpec, dataset: DatasetSpec) -> list[LineField]:
+    """The fields of a logged line, as columns."""
+
     def wall_time(text: str, _: str) -> str:
         return wall_sql(text, dataset.time_zone)
 
@@ -169,7 +192,7 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
         array = f"try_cast({text} as double[])"
         return f"case when len({array}) = {width} and len(list_filter({array}, lambda x: isfinite(x))) = {width} then {array} end"
 
-    fields = [
+    return [
         LineField("prediction_id", "/id", ("VARCHAR",), lambda text, _: f"nullif({text}, '')", "no text", required=True),
         LineField(
             "model_version",
@@ -187,17 +210,6 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
         LineField("milliseconds", "/ms", *_FLOAT),
         *(LineField(INPUT + name, f"/row/{in_pointer(name)}", *how_logged(dataset.column(name))) for name in model.inputs),
     ]
-
-    def read(files: Sequence[Path]) -> tuple[pa.Table, list[Damage]]:
-        import pyarrow.compute as pc
-
-        rows, damaged = read_lines(files, fields)
-        filled = {"event_time": pc.coalesce(rows["event_time"], rows["served_wall"]), "shadow": pc.fill_null(rows["shadow"], False)}
-        for name, values in filled.items():
-            rows = rows.set_column(rows.column_names.index(name), name, values)
-        return rows.drop_columns(["line", "served_wall"]), damaged
-
-    return collect(store, f"predictions/{model.name}", table, read)
 
 
 def collect(store: Store, prefix: str, table: Table, read: Read) -> Collected:

@@ -33,6 +33,7 @@ from perennial.specs.monitoring import (
     Verdict,
 )
 from perennial.specs.release import ReleaseSpec, ServingSpec
+from perennial.specs.scoring import ScoringSpec
 from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "ReleaseSpec",
     "RetrainSpec",
     "Rows",
+    "ScoringSpec",
     "ServingSpec",
     "Spec",
     "SplitSpec",

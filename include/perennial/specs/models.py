@@ -14,6 +14,7 @@ from perennial.specs.compute import ComputeSpec
 from perennial.specs.datasets import DatasetSpec
 from perennial.specs.monitoring import MonitoringSpec, RetrainSpec
 from perennial.specs.release import ReleaseSpec, ServingSpec
+from perennial.specs.scoring import ScoringSpec
 from perennial.specs.training import METRICS, GateSpec, SplitSpec, TrainingSpec
 
 CALENDAR_SLICES = ("month", "weekday", "hour")  # of the event time: slices that are no column of a dataset
@@ -74,6 +75,7 @@ class ModelSpec(Named):
     retrain: RetrainSpec = Field(default=RetrainSpec(), description="When training starts automatically.")
     monitoring: MonitoringSpec = Field(default=MonitoringSpec(), description="What monitoring looks at.")
     serving: ServingSpec = Field(default=ServingSpec(), description="How it is served.")
+    scoring: ScoringSpec = Field(default=ScoringSpec(), description="When rows are scored in batches, and how many at once.")
     budget: BudgetSpec = Field(default=BudgetSpec(), description="How long the way of new data into traffic may take.")
 
     @model_validator(mode="after")

@@ -27,13 +27,13 @@ def requests_a_day(store: Store, model: str, now: datetime) -> float | None:
     import pyarrow.compute as pc
 
     from perennial.data.tables import Table
-    from perennial.served_tables import predictions_name
+    from perennial.served_tables import is_scored, predictions_name
 
     table = Table(store, predictions_name(model))
     if not table.version():
         return None
     since = pa.scalar(now - timedelta(days=1), pa.timestamp("us", "UTC"))
-    rows = table.scan(["prediction_id", "served_at"], (pc.field("served_at") >= since) & ~pc.field("shadow"))
+    rows = table.scan(["prediction_id", "served_at"], (pc.field("served_at") >= since) & ~pc.field("shadow") & ~is_scored())
     rows = rows.filter(pc.ends_with(rows["prediction_id"], "-0"))  # a request may have many rows
     if not rows.num_rows:
         return 0.0

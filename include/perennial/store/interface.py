@@ -31,6 +31,7 @@ FOLDERS = (
     "observed",
     "views",
     "labelling",
+    "scoring",
     "mlflow",
 )
 

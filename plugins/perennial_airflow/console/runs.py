@@ -20,6 +20,7 @@ OF_MODELS = {
     "monitoring": "monitoring",
     "incidents": "questions about incidents",
     "recalibration": "recalibration",
+    "scoring": "scoring in batches",
 }
 OF_DATASETS = {"ingestion": "taking the files in", "profiling": "profiling"}
 MINUTE = 60

@@ -19,7 +19,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
 from perennial import discovery
-from perennial.specs import Column, DatasetSpec, LabelSpec, ReleaseSpec, RetrainSpec
+from perennial.specs import Column, DatasetSpec, LabelSpec, ReleaseSpec, RetrainSpec, ScoringSpec
 from perennial_airflow.dag_listing import listing
 from perennial_airflow.stage_command import stage_command
 from perennial_airflow.stage_end import StageRefused
@@ -90,7 +90,7 @@ def _command(task, **keywords):
 
 def test_there_is_a_dag_for_everything(dags):
     """OP-01, SY-01, SY-12: One looks at all specs; ingestion and profiling per dataset; per model one DAG of every other kind."""
-    kinds = ("training", "recalibration", "release", "monitoring", "incidents", "rollback")
+    kinds = ("training", "recalibration", "release", "monitoring", "scoring", "incidents", "rollback")
     assert set(dags) == {"perennial_specs", "trips_ingestion", "trips_profiling"} | {
         f"{m}_{k}" for m in ("automatic", "approval", "manual") for k in kinds
     }
@@ -135,7 +135,7 @@ def test_a_broken_spec_stops_itself_alone(two_broken):
     """DE-01, OP-08: All DAGs of the others are there and no file has an import error; each broken one has a DAG that says what is wrong,
     and where."""
     dags = _parsed()
-    kinds = ("training", "recalibration", "release", "monitoring", "incidents", "rollback")
+    kinds = ("training", "recalibration", "release", "monitoring", "scoring", "incidents", "rollback")
     sound = {f"{m}_{k}" for m in ("digits", "flight_delays") for k in kinds} | {
         f"{d}_{k}" for d in ("digits", "flights") for k in ("ingestion", "profiling")
     }
@@ -184,6 +184,7 @@ def test_tasks_stand_in_one_line(dags, name, tasks):
         ("automatic_training", ["validate", "train", "evaluate", "register"], ["validate", "train", "evaluate", "register"]),
         ("automatic_recalibration", ["recalibrate"], ["recalibrate"]),
         ("automatic_rollback", ["rollback"], ["rollback"]),
+        ("automatic_scoring", ["plan", "share_out", "score_part", "merge"], ["plan", "score_part", "merge"]),
         ("trips_profiling", ["plan", "share_out", "profile_part", "merge"], ["plan", "profile_part", "merge"]),
     ],
 )
@@ -509,6 +510,53 @@ def test_parts_run_wherever_stages_run(monkeypatch, tmp_path, runtime):
         assert task.compute == _dataset().compute
 
 
+ASKED = dict.fromkeys(("from", "to", "version", "snapshot", "file", "query"))
+
+
+def test_scoring_shares_rows_out(dags):
+    """SE-03: What is planned once is scored in parts, each a task of its own, and written as the run."""
+    dag = dags["automatic_scoring"]
+    asked = {**ASKED, "from": "2024-01-01", "to": "2024-01-03", "version": 2, "query": "select * from trips where late = 'x y'", "parts": 2}
+    command = ["score", "--model=automatic", "--version=2", "--from=2024-01-01", "--to=2024-01-03"]
+    assert _command(dag.get_task("plan"), params=asked) == [*command, "--query=select * from trips where late = 'x y'", "--plan"]
+    share_out = dag.get_task("share_out")
+    context = _context({"parts": 2}, plan={"plan": "1f2e", "version": 2})
+    share_out.render_template_fields(context, dag.get_template_env())
+    commands = [["score", "--model=automatic", "--planned=1f2e", f"--partition={part}/2"] for part in (1, 2)]
+    assert [stage_command("score", part) for part in share_out.execute(context)] == commands
+    merge = _command(dag.get_task("merge"), params={**ASKED, "parts": 2}, plan={"plan": "1f2e"})
+    assert merge == ["score", "--model=automatic", "--run=manual__1 2", "--planned=1f2e", "--merge=2"]
+
+
+@pytest.mark.parametrize(
+    ("scoring", "clock", "wakes"),
+    [
+        (ScoringSpec(), None, set()),
+        (ScoringSpec(schedule="5 4 * * *"), "5 4 * * *", set()),
+        (ScoringSpec(on_new_snapshot=True), None, {"trips_snapshot"}),
+        (ScoringSpec(schedule="5 4 * * *", on_new_snapshot=True), "5 4 * * *", {"trips_snapshot"}),
+    ],
+)
+def test_when_rows_are_scored(monkeypatch, scoring, clock, wakes):
+    """SE-03: By hand always; by the clock, and on a new snapshot, where the spec says so."""
+    monkeypatch.setattr(discovery, "datasets", lambda: {"trips": _dataset()})
+    monkeypatch.setattr(discovery, "models", lambda: {"automatic": _model("automatic").model_copy(update={"scoring": scoring})})
+    timetable = _parsed(DAGS / "scoring.py")["automatic_scoring"].timetable
+    assert getattr(getattr(timetable, "timetable", timetable), "expression", None) == clock
+    woken_by = getattr(timetable, "asset_condition", None)
+    assert {asset.name for asset in getattr(woken_by, "objects", [])} == wakes
+
+
+def test_a_file_to_score_is_one_of_the_store(dags):
+    """SE-03, SC-01: Who may start a run names a key below landing/ or scoring/, not any file of the machine that works."""
+    file = dags["automatic_scoring"].params.get_param("file")
+    for key in ("scoring/june.csv", "landing/trips/of june.csv"):
+        assert file.resolve(key) == key
+    for path in ("/etc/passwd", "scoring/../models/x", "models/trips/x", "../x"):
+        with pytest.raises(ParamValidationError):
+            file.resolve(path)
+
+
 def test_rollback_takes_a_reason(dags):
     """SE-11: It stands in the ledger with the person's name."""
     found = _command(dags["automatic_rollback"].get_task("rollback"), params={"reason": "wrong fares"})
@@ -563,5 +611,16 @@ def test_nothing_else_lies_in_the_folder():
     """OP-01: Airflow parses every file there: helpers belong below plugins/."""
     assert {path.name for path in DAGS.iterdir() if path.name != "__pycache__"} == {
         f"{kind}.py"
-        for kind in ("ingestion", "profiling", "training", "recalibration", "release", "monitoring", "incidents", "rollback", "specs")
+        for kind in (
+            "ingestion",
+            "profiling",
+            "training",
+            "recalibration",
+            "release",
+            "monitoring",
+            "scoring",
+            "incidents",
+            "rollback",
+            "specs",
+        )
     }

@@ -29,6 +29,7 @@ from perennial.errors import StoredDataDamaged, TrainingRefused, UnknownName
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.version_folder import publish
 from perennial.monitoring.outcomes import join, outcome_rows
+from perennial.served_tables import SCORED, SCORED_FILE
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, SplitSpec
 from perennial.stages._references import References
 from perennial.stages._snapshots import labels_used, snapshot_of
@@ -65,7 +66,7 @@ def land(store: Store, *claims: tuple[int, int, bool | None]) -> int:
     return table.append(pa.table({**rows, "fraud": pa.array(frauds, pa.bool_())}), f"{(table.version() or 0) + 1:064d}")
 
 
-def serve(store: Store, *predictions: tuple[str, int, int] | tuple[str, int, int, dict[str, Any]]) -> int:
+def serve(store: Store, *predictions: tuple[str, int, int] | tuple[str, int, int, dict[str, Any]], label: str = "") -> int:
     """Append predictions: prediction id, id of the claim, day; each has the sum 2. More may be told of one: `shadow`, `hour`, `sum`."""
     table, lines = Table(store, "frauds_predictions"), []
     for number, (identity, claim, day, *more) in enumerate(predictions):
@@ -83,7 +84,7 @@ def serve(store: Store, *predictions: tuple[str, int, int] | tuple[str, int, int
         "prediction_id": pa.string(), "model_version": pa.int64(), "shadow": pa.bool_(), "served_at": UTC, "event_time": UTC,
         "scores": pa.list_(pa.float64()), "milliseconds": pa.float64(), "input_id": pa.int64(), "input_sum": pa.float64(),
     })  # fmt: skip
-    return table.append(pa.Table.from_pylist(lines, schema), f"{(table.version() or 0) + 1:064d}")
+    return table.append(pa.Table.from_pylist(lines, schema), f"{(table.version() or 0) + 1:064d}", label=label)
 
 
 def happen(store: Store, *outcomes: tuple[str, float, int]) -> int:
@@ -215,6 +216,17 @@ def test_which_rows_count(store: FolderStore, spec: ModelSpec, predictions: list
     else:
         assert learned(model_snapshot(store, spec)) == rows
     assert seen.digest == replace(seen, labels=seen.labels).digest
+
+
+def test_of_scores_of_batches_those_of_a_file_are_learned_from(store: FolderStore) -> None:
+    """SE-03, DM-03: Rows of a table or a query that a batch scored are in tables already; those of a file may be nowhere else."""
+    serve(store, ("a", 11, 1), label=f"{SCORED}claims/version 1/2024-01-02")
+    serve(store, ("b", 12, 1), label=f"{SCORED}query-1f/version 1/2024-01-02")
+    serve(store, ("c", 13, 1), label=f"{SCORED_FILE}1f/version 1/2024-01-02")
+    serve(store, ("d", 14, 1))
+    land(store, (1, 0, True))
+    happen(store, *((identity, 1.0, 2) for identity in "abcd"))
+    assert {claim for claim, (amount, _) in learned(model_snapshot(store, BY_KEY)).items() if amount == 2.0} == {13, 14}
 
 
 def test_replayed_rows_are_not_learned_from_twice(store: FolderStore) -> None:

@@ -255,6 +255,8 @@ def test_service_figures_come_from_the_log():
     assert found.per_second == pytest.approx(10.1)
     assert service_figures(table.slice(0, 0)).p50_ms is None
     assert service_figures(table.slice(0, 1).set_column(1, "milliseconds", pa.array([None], pa.float64()))).p99_ms is None
+    scored = table.slice(0, 1).set_column(1, "milliseconds", pa.array([None], pa.float64()))
+    assert service_figures(pa.concat_tables([table, scored])) == found, "no request waited for a score of a batch"
 
 
 def test_quantiles_of_a_cumulative_histogram():
