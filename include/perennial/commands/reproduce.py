@@ -21,7 +21,7 @@ from perennial.registry.model_registry import ModelRegistry
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages._snapshots import snapshot_of
-from perennial.stages.train import RECORD, fill_version_folder
+from perennial.stages.train import RECORD, begun_with, fill_version_folder
 from perennial.store import Store
 
 
@@ -54,9 +54,16 @@ def run(settings: Settings, store: Store, version: str) -> int:
 
     with tempfile.TemporaryDirectory(prefix="perennial-reproduce-") as scratch:
         then, now = fetch(store, model, registered.digest, Path(scratch) / "then"), Path(scratch) / "now"
-        asked = manifest.parameters["max_epochs"]
+        asked, record = manifest.parameters["max_epochs"], json.loads((then / RECORD).read_text())
         fill_version_folder(
-            now, spec, dataset, source, checkpoints=Checkpoints(Path(scratch) / "run"), max_epochs=int(asked) if asked else None
+            now,
+            spec,
+            dataset,
+            source,
+            checkpoints=Checkpoints(Path(scratch) / "run"),
+            max_epochs=int(asked) if asked else None,
+            begins_with=begun_with(store, manifest),
+            halved="accumulate" in record,
         )
         if recalibrated := read_recalibration(then):
             recalibrate(now, *recalibrated)
@@ -106,7 +113,8 @@ def named(version: str) -> tuple[str, int]:
 def differences(spec: ModelSpec, manifest: Manifest) -> list[str]:
     """The differences from when the version was trained: code, lock file, parameters, seed."""
     asked = manifest.parameters.get("max_epochs")
-    parameters = training_parameters(spec, int(asked) if asked else None)
+    begins_with = str(manifest.parameters.get("warm_start", ""))
+    parameters = training_parameters(spec, int(asked) if asked else None, begins_with)
     sentences = [
         f"{what} (was {before[:12]}, is {now[:12]})"
         for what, before, now in (

@@ -38,6 +38,7 @@ TRAINING_CODE = (
     "training/module.py",
     "training/processes.py",
     "training/trainer.py",
+    "training/warm_start.py",
 )
 _PACKAGE = Path(perennial.__file__).parent
 _LOCK = _PACKAGE.parent / "images" / "workload" / "requirements.txt"
@@ -111,8 +112,14 @@ class Manifest(BaseModel):
         return _sha256(_canonical(identity))
 
 
-def training_parameters(spec: ModelSpec, max_epochs: int | None = None) -> dict[str, Parameter]:
-    """Everything in a spec that shapes the weights, as flat text and numbers. `max_epochs` overrides the spec's."""
+def training_parameters(spec: ModelSpec, max_epochs: int | None = None, begins_with: str = "") -> dict[str, Parameter]:
+    """Everything in a spec that shapes the weights, as flat text and numbers.
+
+    Args:
+        spec: of the model.
+        max_epochs: overrides the spec's.
+        begins_with: with `training.warm_start`, digest of the version whose weights the training begins with; empty if there is none.
+    """
     training = spec.training
     return {
         "task": spec.task,
@@ -128,6 +135,8 @@ def training_parameters(spec: ModelSpec, max_epochs: int | None = None) -> dict[
         "max_epochs": max_epochs or training.max_epochs,
         "patience": training.patience,
         "batch_size": training.batch_size,
+        **training.parameters(),
+        **({"warm_start": begins_with} if training.warm_start else {}),
         **{f"hyperparameters.{name}": value for name, value in sorted(training.hyperparameters.items())},
     }
 

@@ -26,6 +26,7 @@ from perennial.lineage.manifest import Manifest
 from perennial.store import Store
 
 MANIFEST = "manifest.json"
+WEIGHTS = "weights.pt"  # of a version whose spec says training.warm_start, for the training that begins with them
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -125,6 +126,25 @@ def read_signature(store: Store, model: str, digest: str) -> dict[str, Any]:
         )
     signature: dict[str, Any] = json.loads(data)
     return signature
+
+
+def read_weights(store: Store, model: str, digest: str) -> bytes:
+    """The weights with which a training may begin, as a version's `weights.pt` has them; empty if it has none.
+
+    Raises:
+        UnknownName: there is no such version in the store.
+        StoredDataDamaged: the file is missing or not as it was sealed.
+    """
+    wanted = read_manifest(store, model, digest).files.get(WEIGHTS)
+    if wanted is None:
+        return b""
+    try:
+        data = store.read(f"{key(model, digest)}/{WEIGHTS}")
+    except KeyError:
+        raise StoredDataDamaged(_damaged(model, digest, WEIGHTS, "is missing from the store")) from None
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise StoredDataDamaged(_damaged(model, digest, WEIGHTS, "was changed after sealing"))
+    return data
 
 
 def fetch(store: Store, model: str, digest: str, into: Path) -> Path:

@@ -121,11 +121,23 @@ class ModelSpec(Named):
         ):
             if missing := [name for name in wanted if name not in known]:
                 return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have"
+        if wrong := self._weight_misfit(dataset):
+            return wrong
         for names, wanted in (("label is", (self.label,)), ("slices name", self.slices), ("split.group names", self.split.group)):
             for column in (*dataset.columns, *(feed.columns if self.feed and feed else ())):
                 if column.name in wanted and column.type in NO_SCALARS:
                     return column.name, f"its {names} {column.name}, which is a {column.type}: it must be a number, a word or a time"
         return self._served_misfit(dataset) if self.learns_from_outcomes else None
+
+    def _weight_misfit(self, dataset: DatasetSpec) -> tuple[str, str] | None:
+        """The column that says how much each row counts, and why it cannot."""
+        name = self.training.sample_weight
+        kind = next((column.type for column in dataset.columns if column.name == name), None)
+        if not name or kind in ("int", "float"):
+            return None
+        if kind is None:
+            return name, f"its training.sample_weight names {name}, which the dataset {dataset.name} does not have"
+        return name, f"its training.sample_weight names {name}, which is a {kind}: it must be a number"
 
     def _served_misfit(self, dataset: DatasetSpec) -> tuple[str, str] | None:
         """The first name for which predictions cannot stand among the rows of the dataset, and why."""
@@ -189,6 +201,22 @@ class ModelSpec(Named):
     def _served_since_fits(self) -> ModelSpec:
         if self.served_since and not self.learns_from_outcomes:
             raise ValueError('served_since says which predictions a model learns from: set labels="outcomes", or leave it out')
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits(self) -> ModelSpec:
+        training = self.training
+        if training.precision == "16-mixed" and not self.compute.gpus:
+            raise ValueError("precision '16-mixed' needs a GPU: set compute.gpus, or take 'bf16-mixed', which CPUs know too")
+        if training.class_weights is not None and not self.classes:
+            raise ValueError("class_weights need classes, and a regression has none: leave them out, or weigh rows by sample_weight")
+        named = set(training.class_weights) if isinstance(training.class_weights, dict) else set(self.classes)
+        if wrong := sorted(named ^ set(self.classes)):
+            raise ValueError(f"class_weights must name every class and nothing else; {', '.join(wrong)} is not in both")
+        if training.sample_weight and training.sample_weight in (*self.inputs, self.label):
+            raise ValueError(f"sample_weight names {training.sample_weight}, which is an input or the label: take a column of its own")
+        if training.sample_weight and self.learns_from_outcomes:
+            raise ValueError('sample_weight is a column of the dataset, and served predictions (labels="outcomes") have none: leave it out')
         return self
 
     @model_validator(mode="after")

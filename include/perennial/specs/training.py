@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -65,10 +65,66 @@ class TrainingSpec(Spec):
     """How the LightningModule is trained."""
 
     max_epochs: int = Field(default=30, ge=1, description="Maximum number of passes over the training split.")
-    patience: int = Field(default=4, ge=1, description="Early stopping: epochs without a better validation loss.")
+    patience: int = Field(default=4, ge=1, description="Early stopping: epochs in which `monitor` became no better.")
+    monitor: str = Field(
+        default="validation_loss",
+        description="Figure by which training stops early and the best epoch is kept: `validation_loss`, `train_loss`, or "
+        "`validation_<name>` of what the model's `metrics` gives.",
+    )
+    mode: Literal["min", "max"] = Field(default="min", description="Whether the lower or the higher value of `monitor` is better.")
     batch_size: int = Field(default=1024, ge=1, description="Rows of one gradient step, over all devices and nodes together.")
+    accumulate: int = Field(
+        default=1, ge=1, description="Parts into which the rows of one gradient step are cut: so much less memory, the same step."
+    )
+    gradient_clip: float | None = Field(
+        default=None, gt=0, description="Largest norm of a step's gradient. Unset: the hyperparameter `gradient_clip`, else no limit."
+    )
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = Field(
+        default="32", description="Numbers of the layers while they train; `16-mixed` needs a GPU. Weights and what serves have 32 bits."
+    )
+    compile: bool = Field(default=False, description="Let torch.compile make the training step faster; needs a C++ compiler.")
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = Field(
+        default=None,
+        description="How much the rows of each class count in the loss, by class name; `balanced`: all classes together equally much. "
+        "Calibration takes out again what this does to the scores.",
+    )
+    sample_weight: str = Field(
+        default="", description="Numeric column of the dataset that says how much each training row counts in the loss; never an input."
+    )
+    warm_start: bool = Field(
+        default=False,
+        description="Begin with the weights of the champion, where their shapes fit, rather than with random ones. Its digest is then part "
+        "of what a version is made of.",
+    )
     seed: int = Field(default=2013, ge=0, description="Seed of every random choice.")
+    stall_minutes: float | None = Field(
+        default=60, gt=0, description="A training that makes no step for so long ends with a fault, and may be tried again; unset: never."
+    )
     hyperparameters: dict[str, float | int | str | bool] = Field(default_factory=dict, description="Passed to the model's constructor.")
+
+    @model_validator(mode="after")
+    def _clips_once(self) -> TrainingSpec:
+        if self.gradient_clip is not None and "gradient_clip" in self.hyperparameters:
+            raise ValueError("gradient_clip is set twice: leave it out of the hyperparameters")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate={self.accumulate} cuts the {self.batch_size} rows of a step into parts without rows: lower it")
+        return self
+
+    @property
+    def clip(self) -> float | None:
+        """Largest norm of a step's gradient; None without a limit."""
+        return self.gradient_clip or float(self.hyperparameters.get("gradient_clip", 0.0)) or None
+
+    def parameters(self) -> dict[str, str | int | float]:
+        """What shapes the weights besides epochs, batches and hyperparameters, flat; only what is not as it always was."""
+        flat: dict[str, str | int | float] = {
+            name: getattr(self, name)
+            for name in ("monitor", "mode", "accumulate", "gradient_clip", "precision", "compile", "sample_weight")
+            if getattr(self, name) != type(self).model_fields[name].default
+        }
+        if self.class_weights == "balanced":
+            return {**flat, "class_weights": "balanced"}
+        return flat | {f"class_weights.{name}": weight for name, weight in sorted((self.class_weights or {}).items())}
 
 
 class GateSpec(Spec):

@@ -31,7 +31,7 @@ from perennial.lineage.making import note_making
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, require_code, run_code, run_key, training_parameters
 from perennial.lineage.progress import Note, watched
 from perennial.lineage.trainings import trained_on
-from perennial.lineage.version_folder import key, publish, read_manifest
+from perennial.lineage.version_folder import WEIGHTS, key, publish, read_manifest, read_weights
 from perennial.registry.model_registry import ModelRegistry
 from perennial.results import TrainResult
 from perennial.settings import Settings
@@ -101,7 +101,14 @@ def run(
         with tempfile.TemporaryDirectory(prefix="perennial-version-") as scratch:
             with nullcontext() if is_helper(spec.compute) else watched(store, model) as told:
                 is_first = fill_version_folder(
-                    Path(scratch), spec, dataset, source, checkpoints=checkpoints, max_epochs=max_epochs, told=told
+                    Path(scratch),
+                    spec,
+                    dataset,
+                    source,
+                    checkpoints=checkpoints,
+                    max_epochs=max_epochs,
+                    told=told,
+                    begins_with=begun_with(store, manifest),
                 )
             if not is_first:
                 sys.exit(
@@ -145,7 +152,8 @@ def begin_manifest(
     parents: list[str] | None = None,
 ) -> Manifest:
     """The manifest of a training that is about to start; its files and the end of its event time follow."""
-    parameters, code, lock, content = training_parameters(spec, max_epochs), code_digest(spec.name), lock_digest(), source.digest
+    parameters = training_parameters(spec, max_epochs, begins_with=(parents or [""])[0])
+    code, lock, content = code_digest(spec.name), lock_digest(), source.digest
     return Manifest(
         model=spec.name,
         run_key=run_key(spec.name, content, code, lock, parameters, spec.training.seed),
@@ -165,6 +173,16 @@ def begin_manifest(
     )
 
 
+def begun_with(store: Store, manifest: Manifest) -> bytes:
+    """The weights that a training begins with; empty for one that begins with random ones, as the first of every model does.
+
+    Raises:
+        StoredDataDamaged: the version to begin with is not as it was sealed.
+    """
+    parent = manifest.parameters.get("warm_start")
+    return read_weights(store, manifest.model, str(parent)) if parent else b""
+
+
 def fill_version_folder(
     folder: Path,
     spec: ModelSpec,
@@ -174,8 +192,14 @@ def fill_version_folder(
     checkpoints: Checkpoints,
     max_epochs: int | None = None,
     told: Note | None = None,
+    begins_with: bytes = b"",
+    halved: bool = False,
 ) -> bool:
-    """Train and write every file of the version folder but its manifest; False in a helper process of a training over several devices."""
+    """Train and write every file of the version folder but its manifest; False in a helper process of a training over several devices.
+
+    `begins_with` are weights as `begun_with` gives them, for a warm start. `halved` repeats a training for which memory had been short:
+    its record says `accumulate`.
+    """
     features = discovery.model_part(spec.name, "features")
     with mistakes_of(features, spec):
         cut = split(source, spec, features)
@@ -186,14 +210,17 @@ def fill_version_folder(
         encoder = features.fit(known["train"])
     log.info("%s: %d rows to train on (%s to %s), %d to validate.", spec.name, len(cut.train), *cut.bounds["train"], len(cut.validation))
 
-    from perennial.training.batches import rows_of
+    from perennial.training.batches import row_weights, rows_of
     from perennial.training.evaluation import metrics
     from perennial.training.export import export
     from perennial.training.scoring import score
     from perennial.training.trainer import train
+    from perennial.training.warm_start import weights_of
 
     with mistakes_of(features, spec):
-        rows = {name: rows_of(spec, features.encode(encoder, columns), labels[name]) for name, columns in known.items()}
+        encoded = {name: features.encode(encoder, columns) for name, columns in known.items()}
+    weights = {"train": row_weights(spec, cut.train, labels["train"])}
+    rows = {name: rows_of(spec, inputs, labels[name], weights.get(name)) for name, inputs in encoded.items()}
     trained = train(
         spec,
         model_class=discovery.model_part(spec.name, "model").Model,
@@ -203,6 +230,8 @@ def fill_version_folder(
         checkpoints=checkpoints,
         max_epochs=max_epochs,
         told=told,
+        begins_with=begins_with,
+        halved=halved,
     )
     if not trained.main:
         return False
@@ -217,6 +246,8 @@ def fill_version_folder(
         rows=rows["validation"],
         columns=known["validation"],
     )
+    if spec.training.warm_start:
+        (folder / WEIGHTS).write_bytes(weights_of(trained.module))
     by_time = spec.split.by == "time"
     figures = metrics(spec.task, labels["validation"], score(folder, known["validation"], threads=spec.compute.cpus))
     record = {
@@ -225,6 +256,7 @@ def fill_version_folder(
         "metrics": figures,
         "calibration": {"scale": trained.calibration.scale, "shift": list(trained.calibration.shift)} if trained.calibration else None,
         "rows": {"train": len(cut.train), "validation": len(cut.validation), "test": len(cut.test)},
+        **({"accumulate": trained.accumulate} if trained.accumulate != spec.training.accumulate else {}),
         "unknown_labels": cut.unknown.as_json(),
         "bounds": cut.bounds,
         **({"coverage": cut.coverage.as_json()} if source.labels else {}),

@@ -156,8 +156,9 @@ def _situation(
     spec: ModelSpec, source: Snapshot, store: Store, *, cause: Cause, force: bool, request: Request | None, coverage: Coverage | None
 ) -> Situation:
     code = code_digest(spec.name)
-    parameters = training_parameters(spec)
     last, entry = last_training(store, spec.name), Ledger(store, spec.name).last()
+    # A new champion alone is no reason to train again on what was learned already.
+    parameters = training_parameters(spec, begins_with=str(last[1].parameters.get("warm_start", "")) if last else "")
     same = trained_on(
         store, spec.name, digests_since(source, last[1] if last else None), code, lock_digest(), parameters, spec.training.seed
     )

@@ -8,54 +8,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from perennial.errors import TrainingRefused
 from perennial.specs import ModelSpec
 
-Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+if TYPE_CHECKING:
+    import pandas
+
+Inputs = dict[str, torch.Tensor]
+Batch = tuple[Inputs, torch.Tensor] | tuple[Inputs, torch.Tensor, torch.Tensor]  # inputs, labels, and weights where rows have some
+Augment = Callable[[Inputs, torch.Generator], Inputs]
+_FEWEST = 2  # rows of a part of a step, where the step has so many: a batch norm cannot learn from one row
 
 
 @dataclass(frozen=True)
 class Rows:
     """Encoded inputs [rows, ...] by tensor name, and labels [rows]: int64 class numbers, or float32 values of a regression."""
 
-    inputs: dict[str, torch.Tensor]
+    inputs: Inputs
     labels: torch.Tensor
+    weights: torch.Tensor | None = None  # float32 [rows], 1 on average: how much each row counts in the loss; all alike if there are none
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def bytes(self) -> int:
+        """How much memory they take."""
+        return sum(values.nbytes for values in (*self.inputs.values(), self.labels, *([] if self.weights is None else [self.weights])))
 
-def rows_of(spec: ModelSpec, inputs: dict[str, np.ndarray], labels: np.ndarray) -> Rows:
+    def to(self, device: torch.device) -> Rows:
+        """The same rows in the memory of a device."""
+        weights = None if self.weights is None else self.weights.to(device)
+        return Rows({name: values.to(device) for name, values in self.inputs.items()}, self.labels.to(device), weights)
+
+
+def rows_of(spec: ModelSpec, inputs: dict[str, np.ndarray], labels: np.ndarray, weights: np.ndarray | None = None) -> Rows:
     """Encoded arrays as tensors."""
     kind = np.float32 if spec.task == "regression" else np.int64
     return Rows(
-        {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}, torch.from_numpy(labels.astype(kind))
+        {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()},
+        torch.from_numpy(labels.astype(kind)),
+        None if weights is None else torch.from_numpy(weights.astype(np.float32)),
     )
+
+
+def row_weights(spec: ModelSpec, frame: pandas.DataFrame, labels: np.ndarray) -> np.ndarray | None:
+    """How much each training row counts in the loss, float64 [rows], 1 on average; None where the spec weighs neither classes nor rows.
+
+    Args:
+        spec: its `training.class_weights` and `training.sample_weight`.
+        frame: the training rows, with the column that `sample_weight` names.
+        labels: of the same rows.
+
+    Raises:
+        TrainingRefused: a row has no weight, or one that is below zero, or all of them are zero.
+    """
+    wanted, column = spec.training.class_weights, spec.training.sample_weight
+    if wanted is None and not column:
+        return None
+    weights = np.ones(len(labels))
+    if column:
+        weights = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        if wrong := int((~(np.isfinite(weights) & (weights >= 0))).sum()):
+            raise TrainingRefused(
+                f"{spec.name} cannot weigh its rows by {column}: it is missing, below zero or infinite in {wrong:,} of {len(weights):,} "
+                "training rows. Ingest rows that have it, or change training.sample_weight."
+            )
+    if wanted is not None:
+        places = labels.astype(np.int64)
+        counts = np.bincount(places, minlength=len(spec.classes))
+        by_class = 1 / counts if wanted == "balanced" else np.array([wanted[name] for name in spec.classes])
+        weights = weights * by_class[places]
+    if not (total := weights.sum()) > 0:
+        raise TrainingRefused(f"{spec.name} cannot weigh its rows by {column}: it is zero in all of them. Change training.sample_weight.")
+    scaled: np.ndarray = weights * (len(weights) / total)
+    return scaled
 
 
 class Batches:
     """One pass over the rows, shuffled if `seed` is given. Each of `world` processes gets every `world`-th row, all equally many.
 
-    `size` rows make one gradient step of all processes together: its share of them is what each one gets at a time.
+    `size` rows make one gradient step of all processes together: its share of them is what each one gets, in `parts` batches of equal size.
+    The last step has what is left, and fewer parts where these would have less than two rows.
+    `augment` changes the inputs of each batch by random numbers that follow from seed, epoch, batch and rank alone.
     """
 
-    def __init__(self, rows: Rows, size: int, *, seed: int | None = None, epoch: int = 0, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        parts: int = 1,
+        augment: Augment | None = None,
+    ) -> None:
         self.rows, self.seed, self.epoch, self.rank, self.world = rows, seed, epoch, rank, world
         self.size = max(1, size // world)
+        self.parts, self.augment = min(parts, self.size), augment
+        self.seconds = 0.0  # that it took to put the batches together
 
     def __len__(self) -> int:
-        return max(1, -(-(len(self.rows) // self.world) // self.size))
+        rows = len(self.rows) // self.world
+        steps, left = divmod(rows, self.size)
+        return max(1, steps * self.parts + (self._parts_of(left) if left else 0))
 
     def __iter__(self) -> Iterator[Batch]:
+        since = time.perf_counter()
         order = torch.arange(len(self.rows))
         if self.seed is not None:
             order = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch))]
         if self.world > 1:
             order = order[self.rank : len(order) // self.world * self.world : self.world]
-        for places in torch.split(order, self.size):
-            yield {name: values[places] for name, values in self.rows.inputs.items()}, self.rows.labels[places]
+        device = self.rows.labels.device
+        generator = torch.Generator(device) if self.augment else None
+        for place, rows in enumerate(self._batches(order.to(device))):
+            inputs = {name: values[rows] for name, values in self.rows.inputs.items()}
+            if self.augment and generator:
+                mixed = np.random.SeedSequence([self.seed or 0, self.epoch, place, self.rank]).generate_state(1, np.uint64)
+                generator.manual_seed(int(mixed[0]) >> 1)
+                inputs = self.augment(inputs, generator)
+            labels, weights = self.rows.labels[rows], self.rows.weights
+            batch = (inputs, labels) if weights is None else (inputs, labels, weights[rows])
+            self.seconds += time.perf_counter() - since
+            yield batch
+            since = time.perf_counter()
+
+    def _batches(self, order: torch.Tensor) -> Iterator[torch.Tensor]:
+        for step in torch.split(order, self.size):
+            yield from step.tensor_split(self._parts_of(len(step))) if self.parts > 1 else (step,)
+
+    def _parts_of(self, rows: int) -> int:
+        """Into how many batches a step of so many rows is cut."""
+        return self.parts if rows == self.size else max(1, min(self.parts, rows // _FEWEST))

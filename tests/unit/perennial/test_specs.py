@@ -7,7 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from perennial.specs import CRON_FIELDS, Column, DatasetSpec, DriftKind, GateSpec, ModelSpec, MonitoringSpec, ReleaseSpec, RetrainSpec
+from perennial.specs import (
+    CRON_FIELDS,
+    Column,
+    DatasetSpec,
+    DriftKind,
+    GateSpec,
+    ModelSpec,
+    MonitoringSpec,
+    ReleaseSpec,
+    RetrainSpec,
+    TrainingSpec,
+)
+
+RMSE = GateSpec(metric="rmse", floors={})
 
 
 def a_dataset(**changes):
@@ -180,3 +193,41 @@ def test_the_words_for_truth_are_those_of_requests():
     from perennial import encoding, specs
 
     assert (specs.TRUE, specs.FALSE) == (encoding.TRUE, encoding.FALSE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training": {"precision": "16-mixed"}}, "'16-mixed' needs a GPU: set compute.gpus, or take 'bf16-mixed'"),
+        ({"training": {"class_weights": {"no": 1.0}}}, "class_weights must name every class and nothing else; yes is not in both"),
+        ({"training": {"class_weights": {"no": 1.0, "yes": 0.0}}}, "greater than 0"),
+        ({"training": {"class_weights": "balanced"}, "task": "regression", "classes": (), "gate": RMSE}, "a regression has none"),
+        ({"training": {"sample_weight": "id"}}, "sample_weight names id, which is an input or the label"),
+        ({"training": {"sample_weight": "care"}, "labels": "outcomes"}, "served predictions"),
+        ({"training": {"gradient_clip": 1.0, "hyperparameters": {"gradient_clip": 1.0}}}, "gradient_clip is set twice"),
+        ({"training": {"batch_size": 4, "accumulate": 5}}, "accumulate=5 cuts the 4 rows of a step into parts without rows"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_in_words(changes, words):
+    """MO-03: Before anything is trained."""
+    with pytest.raises(ValidationError, match=words):
+        a_model(**changes)
+
+
+def test_weights_come_from_a_column_of_numbers():
+    """MO-03: Of the model's dataset."""
+    data = a_dataset(columns=(Column(name="id", type="int"), Column(name="at", type="timestamp"), Column(name="care", type="float")))
+    assert a_model(training={"sample_weight": "care"}).misfit(data) is None
+    assert (
+        "sample_weight names worth, which the dataset sales does not have" in a_model(training={"sample_weight": "worth"}).misfit(data)[1]
+    )
+    assert "sample_weight names at, which is a timestamp" in a_model(training={"sample_weight": "at"}).misfit(data)[1]
+
+
+def test_only_what_a_training_sets_is_a_parameter():
+    """MO-15: So that a new setting makes no version of before a stranger."""
+    assert TrainingSpec(max_epochs=3, batch_size=7, hyperparameters={"gradient_clip": 1.0}, stall_minutes=3).parameters() == {}
+    assert TrainingSpec(monitor="validation_f1", mode="max", gradient_clip=2, class_weights={"b": 2, "a": 1}).parameters() == {
+        "monitor": "validation_f1", "mode": "max", "gradient_clip": 2, "class_weights.a": 1, "class_weights.b": 2,
+    }  # fmt: skip
+    assert TrainingSpec(class_weights="balanced").parameters() == {"class_weights": "balanced"}

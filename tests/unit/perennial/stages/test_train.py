@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from perennial import discovery
+from perennial.commands import reproduce
 from perennial.data.hashes import digest_by_names
 from perennial.data.snapshots import Snapshot, snapshot_at
 from perennial.data.tables import Table
@@ -300,3 +301,30 @@ def test_a_mistake_in_features_is_a_sentence(settings: Settings, store: FolderSt
     monkeypatch.setattr(features, "label", (lambda space: exec(code, space) or space["label"])({"__name__": "changed"}))
     with pytest.raises(TrainingRefused, match=r"its features\.py, line \d+, broke with KeyError: 'arr_dly'\. Mend that file\."):
         go(settings, store)
+
+
+def test_a_warm_start_is_part_of_what_a_version_is_made_of(
+    settings: Settings, store: FolderStore, registry: type[Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MO-15, MO-16: The first training has nothing to begin with; the next one begins with the champion's weights and names it, and a
+    new champion alone is no reason to train again."""
+    spec = discovery.model("flight_delays")
+    warm = spec.model_copy(update={"training": spec.training.model_copy(update={"warm_start": True})})
+    monkeypatch.setattr(discovery, "model", lambda name: warm)
+    monkeypatch.setattr(stage, "require_code", lambda *_: None)
+    first = go(settings, store, max_epochs=1)
+    cold = read_manifest(store, spec.name, first.digest)
+    assert (cold.parameters["warm_start"], "weights.pt" in cold.files) == ("", True)
+    registry.champion = Version(spec.name, 1, first.digest, "r", aliases=("champion",))
+    crown(store, spec.name, registry.champion)
+    second = go(settings, store, max_epochs=1)
+    warmed = read_manifest(store, spec.name, second.digest)
+    assert warmed.parameters == cold.parameters | {"warm_start": first.digest}
+    assert warmed.run_key != cold.run_key
+    record = json.loads(store.read(f"{key(spec.name, second.digest)}/training.json"))
+    before = json.loads(store.read(f"{key(spec.name, first.digest)}/training.json"))
+    assert record["history"][0]["train_loss"] < before["history"][0]["train_loss"]
+    assert reproduce.differences(warm, warmed) == []
+    store.delete(f"{key(spec.name, first.digest)}/weights.pt")
+    with pytest.raises(StoredDataDamaged, match=r"weights\.pt of flight_delays .* is missing from the store: restore"):
+        stage.begun_with(store, warmed)

@@ -39,3 +39,36 @@ def test_processes_share_the_rows(world: int) -> None:
     assert all(len(list(part)) == len(part) for part in parts)
     together = [row for part in rows for row in part]
     assert len(set(together)) == len(together) == 103 // world * world
+
+
+@pytest.mark.parametrize(("size", "parts"), [(10, 2), (10, 3), (51, 4), (10, 20), (103, 50)])
+def test_a_step_comes_in_parts(size: int, parts: int) -> None:
+    """MO-03: Every row once and in the same order; each step in so many parts of equal size, the last in fewer where rows are few."""
+    batches = Batches(ROWS, size, seed=1, parts=parts)
+    lengths = [len(labels) for _, labels in batches]
+    assert order(batches) == order(Batches(ROWS, size, seed=1))
+    assert len(lengths) == len(batches)
+    each = min(parts, size)
+    for step in range(103 // size):
+        part = lengths[step * each : (step + 1) * each]
+        assert sum(part) == size
+        assert max(part) - min(part) <= 1
+    assert all(length >= min(2, 103 % size) for length in lengths[103 // size * each :])
+
+
+def test_random_changes_follow_from_seed_epoch_and_batch() -> None:
+    """DM-05: The same again; another batch, epoch, seed or process draws others; labels stay."""
+
+    def drawn(**given: int) -> list[float]:
+        batches = Batches(ROWS, 20, **{"seed": 1} | given, augment=lambda inputs, chance: {"x": torch.rand(1, generator=chance)})
+        return [float(inputs["x"]) for inputs, _ in batches]
+
+    assert drawn() == drawn()
+    several = [*drawn(), *drawn(epoch=1), *drawn(seed=2), *drawn(rank=1, world=2)]
+    assert len(set(several)) == len(several)
+
+
+def test_weights_stay_beside_their_rows() -> None:
+    """MO-03: As the third of a batch, where rows have some."""
+    weighed = Rows(ROWS.inputs, ROWS.labels, ROWS.labels * 2.0)
+    assert all(torch.equal(weights, labels * 2.0) for _, labels, weights in Batches(weighed, 10, seed=3))
