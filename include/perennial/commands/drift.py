@@ -133,13 +133,12 @@ def _table(store: Store, given: str) -> pyarrow.Table:
     from perennial.data.tables import Table
 
     name, _, number = given.removeprefix(TABLE).partition("@")
-    table = Table(store, name)
-    newest = table.version() if name else None
+    newest = Table(store, name).version() if name in store.folders("tables") else None
     if newest is None:
         raise UnknownName(f"There is no table {name} in the store {store.root}: ingest a batch first, or name a file.")
     if number and not (number.isdecimal() and 1 <= int(number) <= newest):
         raise UnknownName(f"The table {name} has no version {number}: give one of 1 to {newest}, or none for the newest.")
-    rows = table.scan(version=int(number) if number else None)
+    rows = Table(store, name).scan(version=int(number) if number else None)
     if not rows.num_rows:
         raise UnknownName(f"{given} has no rows yet: ingest a batch first.")
     return rows.select([column for column in rows.column_names if not column.startswith("_")])

@@ -196,7 +196,7 @@ def datasets_of(store: Store, name: str) -> tuple[str, ...]:
     model = discovery.models().get(name)
     if model:
         return tuple(dict.fromkeys(model.datasets))
-    if name in discovery.datasets() or next(iter(store.list(f"receipts/{name}")), None):
+    if name in discovery.datasets() or name in store.folders("receipts"):
         return (name,)
     discovery.models_asked_about(name, known_models(store))
     read = {dataset: None for one in learned(store, name, {}) for dataset in (one.dataset, one.feed) if dataset}
