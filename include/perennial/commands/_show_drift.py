@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perennial.counted import counted
 from perennial.pages import shortened
 from perennial.store import Store
 from perennial.views.drift import DriftView, Feature, drift_view
@@ -13,9 +14,8 @@ NAME = 60  # letters of a column
 def show(store: Store, name: str) -> tuple[DriftView, list[str]]:
     """The model's page of drift and performance as text. Raises UnknownName if there is no such model."""
     view = drift_view(store, name)
-    lines = [f"{view.row.name}: {len(view.windows)} windows of live traffic.", *view.damage, *(f"  {note}" for note in view.notes)]
-    if not view.windows:
-        lines[0] = f"{view.row.name}: no window of live traffic was judged yet."
+    windows = f"{counted(len(view.windows), 'window')} of live traffic" if view.windows else "no window of live traffic was judged yet"
+    lines = [f"{view.row.name}: {windows}.", *view.damage, *(f"  {note}" for note in view.notes)]
     if view.next_look:
         lines.append(f"  The next look is at {view.next_look:%Y-%m-%d %H:%M} UTC, unless {view.row.name}_monitoring is paused.")
     lines.append(f"  {view.needs}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perennial import discovery
+from perennial.counted import counted
 from perennial.incidents.listing import Wanted
 from perennial.store import Store
 from perennial.views.incidents import IncidentRow, IncidentsView, Rate, incidents_view, names_with_incidents
@@ -22,8 +23,7 @@ def show(
     view = incidents_view(store, discovery.models_asked_about(name, names_with_incidents(store)), wanted, page)
     lines = list(view.damage)
     for model in view.models:
-        incidents = "incident" if model.count == 1 else "incidents"
-        lines.append(f"{model.name}: {model.count:,} {incidents}, {model.open:,} open. {model.rate.sentence}")
+        lines.append(f"{model.name}: {counted(model.count, 'incident')}, {model.open:,} open. {model.rate.sentence}")
         lines += [line for row in reversed(view.rows) if row.model == model.name for line in _described(row)]
     if len(view.kinds) > 1:
         lines.append("By kind:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perennial.commands._show_models import row_lines
+from perennial.counted import counted
 from perennial.store import Store
 from perennial.views.model import ModelView, model_view
 
@@ -28,7 +29,7 @@ def show(store: Store, name: str) -> tuple[ModelView, list[str]]:
             for one in view.versions
         ],
         "Windows of live traffic, newest first": [
-            f"{one.name.replace('_', ' to ')}, version {one.version}, {one.requests:,} requests: {one.sentence}"
+            f"{one.name.replace('_', ' to ')}, version {one.version}, {counted(one.requests, 'request')}: {one.sentence}"
             for one in reversed(view.windows[-12:])
         ],
         "Open incidents": [f"{one.severity} {one.kind}, since {one.opened:%Y-%m-%d %H:%M}: {one.sentence}" for one in view.incidents],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perennial.counted import percent
+from perennial.counted import counted, percent
 from perennial.store import Store
 from perennial.views._estimates import Estimate
 from perennial.views.release import Arm, ReleaseView, Step, odds, release_view
@@ -55,13 +55,14 @@ def _within(view: ReleaseView) -> list[str]:
 def _step(step: Step) -> str:
     share = "a copy of all traffic" if step.percent is None else f"{step.percent} %"
     times = "" if step.began is None else f", from {step.began:%H:%M:%S}{f' to {step.ended:%H:%M:%S}' if step.ended else ''}"
-    return f"{share}: {step.state}{times}{f', {step.requests:,} requests' if step.requests else ''}"
+    requests = f", {counted(step.requests, 'request')}" if step.requests else ""
+    return f"{share}: {step.state}{times}{requests}"
 
 
 def _arm(arm: Arm) -> str:
     rate = f", {_between(arm.error_rate, 100, ' %')}" if arm.error_rate else ""
     times = "; ".join(f"{name} {_between(known, 1, ' ms')}" for name, known in arm.latency.items())
-    return f"{arm.role} {arm.version}: {arm.requests:,} requests, {arm.errors:,} failed{rate}{f'; {times}' if times else ''}"
+    return f"{arm.role} {arm.version}: {counted(arm.requests, 'request')}, {arm.errors:,} failed{rate}{f'; {times}' if times else ''}"
 
 
 def _between(known: Estimate, scale: float, unit: str) -> str:

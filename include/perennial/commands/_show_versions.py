@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perennial.counted import counted
 from perennial.lineage.version_notes import Figure
 from perennial.store import Store
 from perennial.views.versions import VersionLine, VersionsView, versions_view
@@ -12,7 +13,7 @@ def show(store: Store, name: str, page: int | None = None) -> tuple[VersionsView
     view = versions_view(store, name, page or 1)
     if not view.versions:
         return view, [f"{name} has no version yet, and the gate has refused none."]
-    lines = [f"{name}: {view.total} versions{f', page {view.page} of {view.pages}' if view.pages > 1 else ''}, newest first."]
+    lines = [f"{name}: {counted(view.total, 'version')}{f', page {view.page} of {view.pages}' if view.pages > 1 else ''}, newest first."]
     for one in view.versions:
         lines += version_lines(one)
     if view.page < view.pages:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from perennial.counted import counted
 from perennial.errors import UnknownName
 from perennial.lineage.making import Making
 from perennial.lineage.version_notes import Figure, evaluation_of, figures_of, is_number, part_of, versions_newest_first
@@ -247,7 +248,7 @@ def _data(view: VersionView) -> dict[str, str]:
             facts[f"{part} rows"] = f"{data.rows[part]:,}"
         if part in data.spans:
             first, last = data.spans[part]
-            facts[f"{part} days"] = f"{first} to {last}, {data.days(part)} days"
+            facts[f"{part} days"] = f"{first} to {last}, {counted(data.days(part) or 0, 'day')}"
     return facts | ({"labels": data.labels} if data.labels else {})
 
 

@@ -166,7 +166,7 @@ def _sources(store: Store, known: Learned, damage: list[str]) -> tuple[list[Sour
         if batches.left_out:
             remarks.append(f"{counted(batches.left_out, 'older file')} of {dataset} will be looked at after the next ingestion.")
     if len(files) > FILES:
-        remarks.append(f"{len(files) - FILES:,} more files are not listed.")
+        remarks.append(f"{counted(len(files) - FILES, 'more file is', 'more files are')} not listed.")
     if known.predictions is not None:
         remarks.append("It learned from its predictions and their outcomes too, which come from no file.")
     return files, tuple(snapshots), " ".join(remarks)

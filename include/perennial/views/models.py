@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from perennial import discovery
+from perennial.counted import counted
 from perennial.errors import PerennialError, StoredDataDamaged
 from perennial.incidents.incidents import Incident, Incidents
 from perennial.incidents.kinds import SEVERITIES, Severity
@@ -85,8 +86,8 @@ class ModelsView(View):
         counts = {state: sum(row.state == state for row in self.rows) for state in URGENCY}
         parts = [f"{count} {DOING[state]}" for state, count in counts.items() if count]
         incidents = sum(row.incidents.open for row in self.rows)
-        news = f"{incidents} {'incident is' if incidents == 1 else 'incidents are'} open" if incidents else "no incident is open"
-        return f"{len(self.rows)} {'model' if len(self.rows) == 1 else 'models'}: {', '.join(parts)}; {news}."
+        news = f"{counted(incidents, 'incident is', 'incidents are')} open" if incidents else "no incident is open"
+        return f"{counted(len(self.rows), 'model')}: {', '.join(parts)}; {news}."
 
 
 def models(store: Store) -> ModelsView:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from perennial.counted import counted
 from perennial.monitoring.report.timeline import WindowPoint, noted_timeline
 from perennial.reports import notes, sandbox
 from perennial.reports.notes import Batch, Evaluated
@@ -172,7 +173,7 @@ def _batches(store: Store, dataset: str) -> list[ReportRow]:
 
 def _of_batch(dataset: str, one: Batch) -> ReportRow:
     words = {"passed": "Its suite let it pass.", "warning": "Its suite let it pass with a warning.", "refused": "It was refused."}
-    rows = "Its rows could not be read." if one.rows is None else f"{one.rows:,} rows."
+    rows = "Its rows could not be read." if one.rows is None else f"{counted(one.rows, 'row')}."
     return ReportRow(
         path=one.path,
         about=dataset,

@@ -14,6 +14,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
+from perennial.counted import counted
 from perennial.errors import UnknownName
 from perennial.reports import sandbox
 from perennial.settings import Settings
@@ -76,6 +77,7 @@ class Site:
             bars=words.bars,
             window_link=words.window_link,
             chart=charts.chart,
+            counted=counted,
             loss=loss,
             release=release,
             odds=odds,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from perennial.counted import percent
+from perennial.counted import counted, percent
 from perennial.views._estimates import Estimate
 from perennial.views.release import SIGNALS, Point, ReleaseView, odds
 from perennial_airflow.console.pictures.axes import band, line, mark, milliseconds
@@ -204,7 +204,7 @@ def _rows(points: Sequence[Point], cells: Callable[[Point], list[object]]) -> li
     """A row for each look, newest first; how many older ones are left out."""
     rows: list[list[object]] = [[f"{point.time:%Y-%m-%d %H:%M:%S} UTC", *cells(point)] for point in reversed(points[-ROWS:])]
     older = len(points) - ROWS
-    return [*rows, [f"{older} older looks: perennial show release --json"]] if older > 0 else rows
+    return [*rows, [f"{counted(older, 'older look')}: perennial show release --json"]] if older > 0 else rows
 
 
 def _estimate(known: Estimate | None, scale: float, unit: str) -> list[object]:
