@@ -160,7 +160,8 @@ def batch_view(store: Store, name: str, batch: str, *, dataset: str = "", visibl
         UnknownName: nothing is called so.
         StoredDataDamaged: its receipt cannot be read.
     """
-    names = (dataset,) if dataset in datasets_of(store, name) else datasets_of(store, name)
+    names = datasets_of(store, name)
+    names = (dataset,) if dataset in names else names
     for chosen in names:
         batches, damage = batches_of(store, chosen), list[str]()
         receipt, namesakes = _find(batches, batch)

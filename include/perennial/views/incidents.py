@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from itertools import islice
@@ -23,7 +24,7 @@ from perennial import discovery
 from perennial.errors import StoredDataDamaged
 from perennial.incidents.incidents import AlarmRate, Incidents, alarm_rate, known_names
 from perennial.incidents.kinds import KINDS, Kind
-from perennial.incidents.listing import Alarm, IncidentLine, Listing, State, Wanted, state_of
+from perennial.incidents.listing import Alarm, IncidentLine, Listing, Sort, State, Wanted, state_of
 from perennial.lineage.ledger import known_models
 from perennial.store import Store
 from perennial.views.view import View
@@ -126,8 +127,10 @@ def incidents_view(
             damage.append(str(error))
     every = {kind: [0, 0, 0] for kind in KINDS}  # count, open, unjudged
     matching = 0
-    for listing in listings.values():
-        for sort, count in listing.counts().items():
+    counts = {name: listing.counts() for name, listing in listings.items()}
+    alarms = {name: _alarms(listing) for name, listing in listings.items()}
+    for of_model in counts.values():
+        for sort, count in of_model.items():
             of_kind = every[sort.kind]
             of_kind[0] += count
             of_kind[1] += count if sort.state == "open" else 0
@@ -140,15 +143,15 @@ def incidents_view(
         rows += islice(_newest_first(listings, wanted), (page - 1) * PAGE, page * PAGE)
     except StoredDataDamaged as error:
         damage.append(str(error))
-    alarms = [alarm for listing in listings.values() for alarm in _alarms(listing)]
+    every_alarm = [alarm for of_model in alarms.values() for alarm in of_model]
     return IncidentsView(
-        models=tuple(_of_model(name, listing, now) for name, listing in listings.items()),
+        models=tuple(_of_model(name, counts[name], _rate(alarms[name], now)) for name in listings),
         count=sum(count for count, _, _ in every.values()),
         open=sum(going_on for _, going_on, _ in every.values()),
         unjudged=sum(unjudged for _, _, unjudged in every.values()),
-        rate=_rate(alarms, now),
+        rate=_rate(every_alarm, now),
         kinds=tuple(
-            KindCount(kind=kind, count=count, open=going_on, unjudged=unjudged, rate=_rate(_of_kind(alarms, kind), now))
+            KindCount(kind=kind, count=count, open=going_on, unjudged=unjudged, rate=_rate(_of_kind(every_alarm, kind), now))
             for kind, (count, going_on, unjudged) in every.items()
             if count
         ),
@@ -186,10 +189,9 @@ def _of_kind(alarms: Sequence[Alarm], kind: Kind) -> list[Alarm]:
     return [alarm for alarm in alarms if alarm.kind == kind or not alarm.is_alarm]
 
 
-def _of_model(name: str, listing: Listing, now: datetime) -> ModelIncidents:
-    counts = listing.counts()
+def _of_model(name: str, counts: Counter[Sort], rate: Rate) -> ModelIncidents:
     going_on = sum(count for sort, count in counts.items() if sort.state == "open")
-    return ModelIncidents(name=name, count=sum(counts.values()), open=going_on, rate=_rate(_alarms(listing), now))
+    return ModelIncidents(name=name, count=sum(counts.values()), open=going_on, rate=rate)
 
 
 def _rate(alarms: Sequence[Alarm], now: datetime) -> Rate:

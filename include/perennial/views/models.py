@@ -19,14 +19,12 @@ from perennial.counted import counted
 from perennial.errors import PerennialError, StoredDataDamaged
 from perennial.incidents.incidents import Incident, Incidents
 from perennial.incidents.kinds import SEVERITIES, Severity
-from perennial.lineage.ledger import RETIRED, Entry, Ledger, known_models, retired_words
+from perennial.lineage.ledger import RETIRED, WHOLE, Entry, Ledger, known_models, retired_words
 from perennial.lineage.registrations import Registration, newest_registration
 from perennial.lineage.trainings import last_training, verdict_key
 from perennial.specs import ModelSpec
 from perennial.store import Store
 from perennial.views.view import View
-
-WHOLE = 10_000  # weights in the ledger are basis points of this
 
 State = Literal["serving", "releasing", "paused", "waiting", "nothing trained", "retired", "broken", "unknown"]
 Role = Literal["champion", "candidate", "shadow", "last good", "idle"]

@@ -17,13 +17,13 @@ from pydantic import Field
 
 from perennial.counted import counted, lasting
 from perennial.errors import StoredDataDamaged, UnknownName
-from perennial.lineage.ledger import Entry, Ledger
+from perennial.lineage.ledger import WHOLE, Entry, Ledger
 from perennial.lineage.release_record import Limits, Look, Plan, Record, Tally, release_record
 from perennial.lineage.releases import PastRelease, Releases, releases
 from perennial.store import Store
 from perennial.views._estimates import Estimate, difference, quantile, share
 from perennial.views.model import Decision, decision_of, row_of
-from perennial.views.models import WHOLE, ModelRow
+from perennial.views.models import ModelRow
 from perennial.views.view import View
 
 PAST = 30  # releases in the list at most, the newest
@@ -145,7 +145,7 @@ def release_view(store: Store, name: str, *, began: int | None = None, version: 
             row=row, state="none", sentence=f"No version of {name} was released yet. {row.sentence}", next="", release=None, plan=None,
             steps=(), wants=(), arms=(), signals=(), points=(), left_out=0, decisions=(), past=(), more=known.more, damage=tuple(damage),
         )  # fmt: skip
-    entries = _entries(store, name, release, damage)
+    entries = _entries(store, name, release, known.read_to, damage)
     record = _record(store, name, release, damage)
     looks = record.looks if record else ()
     state = _state(release, entries)
@@ -183,13 +183,12 @@ def _chosen(name: str, known: Releases, began: int | None, version: int | None) 
     raise UnknownName(f"There is no release of {name} {which}. `perennial ledger show --model {name}` lists all that happened.")
 
 
-def _entries(store: Store, name: str, release: PastRelease, damage: list[str]) -> list[Entry]:
-    """The ledger's entries from the beginning of a release to its end, oldest first."""
+def _entries(store: Store, name: str, release: PastRelease, newest: int, damage: list[str]) -> list[Entry]:
+    """The ledger's entries from the beginning of a release to its end or to the newest one, oldest first."""
     ledger = Ledger(store, name)
     entries: list[Entry] = []
+    last = newest if release.ended is None else release.ended
     try:
-        newest = ledger.last()
-        last = release.ended if release.ended is not None else newest.seq if newest else -1
         for seq in range(release.began, min(last, release.began + ENTRIES) + 1):
             entries.append(ledger.entry(seq))
     except StoredDataDamaged as error:

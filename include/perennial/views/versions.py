@@ -92,14 +92,14 @@ def versions_view(store: Store, name: str, page: int = 1) -> VersionsView:
     row = row_of(store, name)
     notes = versions_newest_first(store, name)
     pages = max(1, -(-len(notes) // PAGE))
-    page = min(max(page, 1), pages)
+    page, roles = min(max(page, 1), pages), _roles(row)
     return VersionsView(
         row=row,
         versions=tuple(version_line(store, row, note) for note in notes[(page - 1) * PAGE : page * PAGE]),
         total=len(notes),
         page=page,
         pages=pages,
-        choices=tuple(_choice(note, row) for note in notes[:CHOICES]),
+        choices=tuple(_choice(note, roles) for note in notes[:CHOICES]),
         compared=default_pair(notes, row),
     )
 
@@ -146,8 +146,8 @@ def chosen(notes: list[VersionNote], name: str, which: str) -> VersionNote:
 
 def default_pair(notes: list[VersionNote], row: ModelRow) -> tuple[str, str] | None:
     """The champion and what is newest beside it, the older first: a candidate that runs, else the newest version; else the last good."""
-    champion = next((note for note in notes if _roles(row).get(note.digest) == "champion"), None)
-    candidate = next((note for note in notes if _roles(row).get(note.digest) == "candidate"), None)
+    roles = _roles(row)
+    champion, candidate = (next((note for note in notes if roles.get(note.digest) == role), None) for role in ("champion", "candidate"))
     others = [note for note in notes if note is not champion and note.digest]
     if champion is None:
         return (_address(others[1]), _address(others[0])) if len(others) > 1 else None
@@ -168,9 +168,9 @@ def _address(note: VersionNote) -> str:
     return str(note.number) if note.number is not None else note.digest[:SHORT]
 
 
-def _choice(note: VersionNote, row: ModelRow) -> Choice:
+def _choice(note: VersionNote, roles: dict[str, Role]) -> Choice:
     kind = "refused" if note.passed is False else "candidate"
     name = f"version {note.number}" if note.number is not None else f"{kind} {note.digest[:SHORT]}"
-    role = _roles(row).get(note.digest)
+    role = roles.get(note.digest)
     when = f", {note.when:%Y-%m-%d}" if note.trained or note.registered else ""
     return Choice(address=_address(note), title=f"{name}{when}{f' ({role})' if role else ''}")
