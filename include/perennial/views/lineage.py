@@ -14,6 +14,7 @@ from pydantic import Field
 
 from perennial import discovery
 from perennial.counted import counted
+from perennial.data.receipts import Receipt
 from perennial.errors import PerennialError, StoredDataDamaged, UnknownName
 from perennial.lineage.learned import How, Learned, learned, numbers_of
 from perennial.lineage.ledger import Ledger, known_models
@@ -102,7 +103,7 @@ def lineage_view(store: Store, name: str, version: int | None = None) -> Lineage
     known = next((one for one in learned(store, name, broken) if one.digest == digest), None)
     if known is None:
         damage.append(broken.get(digest) or f"The folder of version {number} of {name} is gone: what it learned from is not known.")
-    files, snapshots, remark = _sources(store, known, damage) if known else ([], (), "")
+    files, snapshots, remark = _sources(store, known, damage) if known else ((), (), "")
     reason, parents = _words(store, name, digest)
     numbers = {digest: number for number, digest in digests.items()}
     served = tuple(windows.get(number, ()))
@@ -111,7 +112,7 @@ def lineage_view(store: Store, name: str, version: int | None = None) -> Lineage
         version=number,
         digest=digest,
         versions=tuple(sorted(digests, reverse=True)[:CHOICES]),
-        files=tuple(files[:FILES]),
+        files=files,
         snapshots=snapshots,
         days=known.days if known else {},
         rows=known.rows if known else {},
@@ -127,15 +128,16 @@ def lineage_view(store: Store, name: str, version: int | None = None) -> Lineage
     )
 
 
-def _sources(store: Store, known: Learned, damage: list[str]) -> tuple[list[SourceFile], tuple[SourceSnapshot, ...], str]:
-    files: list[SourceFile] = []
+def _sources(store: Store, known: Learned, damage: list[str]) -> tuple[tuple[SourceFile, ...], tuple[SourceSnapshot, ...], str]:
+    """The files that are shown, the snapshots, and what is left out."""
+    files: list[tuple[str, Receipt, How]] = []
     snapshots, remarks = [], []
     for dataset in dict.fromkeys(name for name in (known.dataset, known.feed) if name):
         read = known.read_of(dataset)
         if read is None:
             continue
         batches = batches_of(store, dataset)
-        own: list[SourceFile] = []
+        own: list[tuple[str, Receipt, How]] = []
         for place, receipt in enumerate(batches.newest_first()):
             if place == READ:
                 remarks.append(f"Only the newest {READ:,} files of {dataset} were looked at.")
@@ -143,25 +145,12 @@ def _sources(store: Store, known: Learned, damage: list[str]) -> tuple[list[Sour
             since, until = snapshots_of(receipt)
             if since is None or since > read or (until is not None and until <= read):
                 continue
-            days = days_of(receipt)
-            if how := known.how(dataset, days):
-                rows = receipt.counts.stored if receipt.counts else receipt.rows or 0
-                removed = receipt.outcome == "removed"
-                own.append(
-                    SourceFile(
-                        id=receipt.id,
-                        name=receipt.name,
-                        dataset=dataset,
-                        time=receipt.time,
-                        rows=rows,
-                        days=days,
-                        how=how,
-                        removed=removed,
-                    )
-                )
+            if how := known.how(dataset, days_of(receipt)):
+                own.append((dataset, receipt, how))
         digest = known.snapshot_digest if dataset == known.dataset else ""
-        snapshots.append(SourceSnapshot(dataset=dataset, version=read, digest=digest, files=len(own), rows=sum(one.rows for one in own)))
-        files += sorted(own, key=lambda one: one.how != "learned")
+        rows = sum(_rows(receipt) for _, receipt, _ in own)
+        snapshots.append(SourceSnapshot(dataset=dataset, version=read, digest=digest, files=len(own), rows=rows))
+        files += sorted(own, key=lambda one: one[2] != "learned")
         damage += batches.damage
         if batches.left_out:
             remarks.append(f"{counted(batches.left_out, 'older file')} of {dataset} will be looked at after the next ingestion.")
@@ -169,7 +158,25 @@ def _sources(store: Store, known: Learned, damage: list[str]) -> tuple[list[Sour
         remarks.append(f"{counted(len(files) - FILES, 'more file is', 'more files are')} not listed.")
     if known.predictions is not None:
         remarks.append("It learned from its predictions and their outcomes too, which come from no file.")
-    return files, tuple(snapshots), " ".join(remarks)
+    return tuple(_file(*one) for one in files[:FILES]), tuple(snapshots), " ".join(remarks)
+
+
+def _file(dataset: str, receipt: Receipt, how: How) -> SourceFile:
+    return SourceFile(
+        id=receipt.id,
+        name=receipt.name,
+        dataset=dataset,
+        time=receipt.time,
+        rows=_rows(receipt),
+        days=days_of(receipt),
+        how=how,
+        removed=receipt.outcome == "removed",
+    )
+
+
+def _rows(receipt: Receipt) -> int:
+    """Rows that a file brought into the table."""
+    return receipt.counts.stored if receipt.counts else receipt.rows or 0
 
 
 def _words(store: Store, model: str, digest: str) -> tuple[str, list[str]]:

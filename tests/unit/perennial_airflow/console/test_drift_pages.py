@@ -228,6 +228,17 @@ def test_hostile_names_are_shown_as_text(ask: Any, store: FolderStore, text: str
     assert ask(link.removeprefix("/perennial").replace("?", ".json?")).json()["column"] == text
 
 
+@pytest.mark.parametrize(("days", "folded"), [(12, None), (13, "1 earlier window"), (15, "3 earlier windows")])
+def test_the_overview_folds_older_windows(ask: Any, store: FolderStore, days: int, folded: str | None) -> None:
+    """MN-18: The newest twelve stand in the table, newest first; those before them are one press away, each once."""
+    names = [write(store, day) for day in range(days)]
+    page = ask("/models/churn").text
+    assert re.findall(r"/churn/windows/([^/]*)/index.html", page) == names[::-1]
+    shown, *rest = re.split("<details><summary>(?=[0-9]+ earlier)", page)
+    assert re.findall(r"/churn/windows/([^/]*)/index.html", shown) == names[::-1][:12]
+    assert [part.split("</summary>")[0] for part in rest] == ([folded] if folded else [])
+
+
 def test_where_no_window_was_judged_the_page_says_what_is_missing(ask: Any) -> None:
     """MN-19: It is no error: when the next look is, and what it needs."""
     page = ask("/models/churn/drift").text
