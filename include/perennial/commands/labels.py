@@ -57,7 +57,7 @@ def run(
         assert file is not None
         return import_labels(settings, store, file, dataset, model, person, rule)
     if model is None:
-        raise UnknownName(f"Name the model: perennial labels {action} {file or ''} --model NAME.")
+        raise UnknownName(f"Name the model: perennial labels {action}{f' {file}' if file else ''} --model NAME.")
     if action == "report":
         from perennial.commands._labels_report import report_labels
 
