@@ -24,7 +24,7 @@ from pydantic import Field
 from perennial.counted import counted
 from perennial.errors import UnknownName
 from perennial.lineage.making import Making
-from perennial.lineage.version_notes import Figure, evaluation_of, figures_of, is_number, part_of, versions_newest_first
+from perennial.lineage.version_notes import Figure, VersionNote, evaluation_of, figures_of, is_number, part_of, versions_newest_first
 from perennial.specs import HIGHER_IS_BETTER
 from perennial.store import Store
 from perennial.views.model import row_of
@@ -95,18 +95,15 @@ def comparison_view(store: Store, name: str, a: str = "", b: str = "") -> Compar
     Args:
         store: has both.
         name: of the model.
-        a: the first: its number, or the first signs of its digest. Without both it is the champion against the candidate or what is newest.
+        a: the first: its number, or the first signs of its digest. What is not given is the champion, or the candidate or what is newest.
         b: the second.
 
     Raises:
         UnknownName: there is no such model or version, or nothing to compare with.
     """
     row, notes = row_of(store, name), versions_newest_first(store, name)
-    pair = default_pair(notes, row)
-    if not (a and b) and pair is None:
-        raise UnknownName(f"{name} has {len(notes) or 'no'} version{'s' if len(notes) != 1 else ''} yet: there are not two to compare.")
-    first, second = (a, b) if a and b else pair or ("", "")
-    left, right = (version_line(store, row, chosen(notes, name, which)) for which in (first, second))
+    two = _two(notes, name, a, b, default_pair(notes, row))
+    left, right = (version_line(store, row, note) for note in two)
     one, other = view_of_line(store, row, left), view_of_line(store, row, right)
     rows_of, parts = _measured(store, name, one, other)
     figures = tuple(_metric_lines(parts[0], parts[1], parts[2]))
@@ -128,6 +125,20 @@ def comparison_view(store: Store, name: str, a: str = "", b: str = "") -> Compar
 
 
 Measured = Mapping[str, Any]
+
+
+def _two(notes: list[VersionNote], name: str, a: str, b: str, usual: tuple[str, str] | None) -> tuple[VersionNote, VersionNote]:
+    """The versions that are asked for; in place of one that is not named, that of the usual two which is not the other."""
+    if a and b:
+        return chosen(notes, name, a), chosen(notes, name, b)
+    if usual is None:
+        raise UnknownName(f"{name} has {len(notes) or 'no'} version{'s' if len(notes) != 1 else ''} yet: there are not two to compare.")
+    older, newer = (chosen(notes, name, which) for which in usual)
+    if a:
+        first = chosen(notes, name, a)
+        return first, older if first is newer else newer
+    second = chosen(notes, name, b) if b else newer
+    return newer if second is older else older, second
 
 
 def _measured(store: Store, name: str, a: VersionView, b: VersionView) -> tuple[VersionView | None, tuple[Measured, Measured, Measured]]:

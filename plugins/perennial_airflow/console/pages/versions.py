@@ -40,7 +40,7 @@ def routes(site: Site) -> APIRouter:
         """The address of the comparison that a form asks for, or of the champion with what is newest."""
         site.require(name, user)
         if not (a and b):
-            view = comparison_view(site.store, name)
+            view = comparison_view(site.store, name, a, b)
             a, b = view.a.line.address, view.b.line.address
         return RedirectResponse(f"{PREFIX}/models/{quote(name, safe='')}/versions/{quote(a, safe='')}/{quote(b, safe='')}", 303)
 

@@ -124,6 +124,18 @@ def test_a_refused_candidate_is_compared_by_its_digest(told: Told) -> None:
     assert comparison_view(told.store, NAME) == view
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "compared"),
+    [("2", "", ("2", "bad")), ("1", "", ("1", "bad")), ("bad", "", ("bad", "1")), ("", "2", ("1", "2")), ("", "1", ("bad", "1"))],
+)
+def test_one_version_is_compared_with_the_champion_or_the_newest(told: Told, a: str, b: str, compared: tuple[str, str]) -> None:
+    """MO-12: Whoever names one version gets that one, with what is newest or, where it is that itself, with the champion."""
+    view = comparison_view(told.store, NAME, *(told.bad[:8] if which == "bad" else which for which in (a, b)))
+    assert tuple("bad" if side.line.number is None else str(side.line.number) for side in (view.a, view.b)) == compared
+    with pytest.raises(UnknownName, match=r"has no version \.\./\.\./x"):
+        comparison_view(told.store, NAME, "../../x")
+
+
 def test_versions_of_different_rows_say_so(told: Told) -> None:
     """MO-07: Neither was measured beside the other: the figures stand side by side, and nothing is said to be better."""
     view = comparison_view(told.store, NAME, "2", told.bad)
