@@ -8,6 +8,7 @@ $ perennial show release digits --version 2
 $ perennial show data digits --only refused
 $ perennial show lineage digits --batch 2013-07-04.csv
 $ perennial show drift digits
+$ perennial show reports --only refused
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from perennial.commands import (
     _show_model,
     _show_models,
     _show_release,
+    _show_reports,
     _show_versions,
 )
 from perennial.errors import EXIT_DONE, UnknownName
@@ -46,7 +48,7 @@ OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {
     "data": _show_data.show,
     "lineage": _show_lineage.show,
 }
-OF_ONE_OR_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"incidents": _show_incidents.show}
+OF_ONE_OR_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"incidents": _show_incidents.show, "reports": _show_reports.show}
 
 
 def run(settings: Settings, store: Store, *, what: str, name: str | None = None, json: bool = False, **options: Any) -> int:

@@ -10,14 +10,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from heapq import nlargest
+from itertools import islice
 from typing import Literal
 
 from pydantic import Field
 
 from perennial.counted import counted
+from perennial.data.batches import Batches
+from perennial.data.receipts import Receipt
 from perennial.monitoring.report.timeline import WindowPoint, noted_timeline
 from perennial.reports import notes, sandbox
 from perennial.reports.notes import Batch, Evaluated
@@ -25,6 +28,9 @@ from perennial.store import Store
 from perennial.views.view import View
 
 SHOWN = 50  # of each kind, the newest
+READ = 2_000  # landed files of a dataset that are looked through for why one was refused
+
+SAID = {"passed": "Its suite let it pass.", "warning": "Its suite let it pass with a warning.", "refused": "It was refused."}
 
 Verdict = Literal["passed", "warning", "refused", "not judged"]
 
@@ -92,6 +98,7 @@ def reports(store: Store, models: Iterable[str], datasets: Iterable[str], *, abo
     evaluations = {name: _evaluations(store, name) for name in of_models}
     windows = {name: _windows(store, name, damage) for name in of_models}
     batches = {name: _batches(store, name) for name in of_datasets}
+    newest = _newest(batches.values(), refused=refused)
     return ReportsView(
         about=about,
         refused=refused,
@@ -99,8 +106,8 @@ def reports(store: Store, models: Iterable[str], datasets: Iterable[str], *, abo
         datasets=tuple(name for name in datasets if about or batches[name]),
         evaluations=_newest(evaluations.values(), refused=refused),
         windows=_newest(windows.values(), refused=refused),
-        batches=_newest(batches.values(), refused=refused),
-        damage=tuple(damage),
+        batches=newest.model_copy(update={"rows": tuple(_with_reasons(store, newest.rows, damage))}),
+        damage=tuple(dict.fromkeys(damage)),
     )
 
 
@@ -109,11 +116,12 @@ def report(store: Store, path: str) -> ReportView:
     about = path.split("/", 1)[0]
     rows = next((rows for rows in _kinds(store, path, about) if any(row.path == path for row in rows)), [])
     at = next((place for place, row in enumerate(rows) if row.path == path), None)
+    row = None if at is None else rows[at]
     return ReportView(
         path=path,
         about=about,
-        title=path.split("/", 1)[-1] if at is None else rows[at].title,
-        row=None if at is None else rows[at],
+        title=path.split("/", 1)[-1] if row is None else row.title,
+        row=row and (_with_reasons(store, [row], []) if sandbox.is_data_docs(path) else [row])[0],
         newer=rows[at - 1].path if at else "",
         older=rows[at + 1].path if at is not None and at + 1 < len(rows) else "",
     )
@@ -167,12 +175,37 @@ def _of_window(model: str, point: WindowPoint) -> ReportRow:
     )
 
 
+def _with_reasons(store: Store, rows: Sequence[ReportRow], damage: list[str]) -> list[ReportRow]:
+    """Rows of batches; what was refused says why, as the receipt of its file does where that is among the newest."""
+    reasons: dict[str, str] = {}
+    refused = [(row.about, row.path) for row in rows if row.verdict == "refused"]
+    for dataset in dict.fromkeys(about for about, _ in refused):
+        pages = {path for about, path in refused if about == dataset}
+        landed = Batches(store, dataset)
+        for receipt in islice(landed.newest_first(), READ):
+            if receipt.outcome == "refused" or (receipt.counts and receipt.counts.refused):
+                told = {path for path in pages if _is_of(receipt, path)}
+                reasons |= dict.fromkeys(told, receipt.sentence)
+                pages -= told
+            if not pages:
+                break
+        damage += landed.damage
+    return [
+        row.model_copy(update={"sentence": row.sentence.replace(SAID["refused"], reasons[row.path])}) if row.path in reasons else row
+        for row in rows
+    ]
+
+
+def _is_of(receipt: Receipt, path: str) -> bool:
+    """Whether a page of Data Docs is of a landed file: its receipt names it, or the page is of the rows of it that were refused."""
+    return f"{sandbox.FOLDER}/{path}" == receipt.report or (receipt.digest != "" and f"~{receipt.digest[:12]}~" in path)
+
+
 def _batches(store: Store, dataset: str) -> list[ReportRow]:
     return [_of_batch(dataset, one) for one in notes.batches(store, dataset)]
 
 
 def _of_batch(dataset: str, one: Batch) -> ReportRow:
-    words = {"passed": "Its suite let it pass.", "warning": "Its suite let it pass with a warning.", "refused": "It was refused."}
     rows = "Its rows could not be read." if one.rows is None else f"{counted(one.rows, 'row')}."
     return ReportRow(
         path=one.path,
@@ -180,5 +213,5 @@ def _of_batch(dataset: str, one: Batch) -> ReportRow:
         title=f"Batch {one.batch}",
         time=one.time,
         verdict=one.verdict,
-        sentence=f"{rows} {words[one.verdict]}",
+        sentence=f"{rows} {SAID[one.verdict]}",
     )

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from perennial.commands import show
+from perennial.data.receipts import Receipt, write_receipt
+from perennial.data.row_counts import RowCounts
+from perennial.errors import UnknownName
 from perennial.monitoring.report.numbers import WindowReport
 from perennial.monitoring.report.timeline import note_windows
+from perennial.settings import Settings
 from perennial.store import FolderStore
 from perennial.views import reports as view
-from perennial.views.reports import report, reports
+from perennial.views.reports import ReportsView, report, reports
 
 from ..monitoring.test_report import REPORT
 
@@ -97,3 +104,71 @@ def test_a_window_that_was_written_since_the_note_is_listed(store: FolderStore) 
     dates = {"name": "2013-02-03", "first": "2013-02-03T00:00:00Z", "last": "2013-02-03T12:00:00Z"}
     store.write("reports/churn/windows/2013-02-03/report.json", WindowReport.model_validate({**REPORT, **dates}).encoded())
     assert [row.title for row in reports(store, ["churn"], []).windows.rows] == ["Window 2013-02-03", "Window 2013-02-01"]
+
+
+def refuse(store: FolderStore, id: str, **facts: Any) -> None:
+    """A receipt of a file that came in March."""
+    fields = {
+        "name": f"{id}.csv",
+        "size": 1,
+        "digest": id * 12,
+        "outcome": "refused",
+        "time": datetime(2026, 3, 1, tzinfo=timezone.utc),
+        **facts,
+    }
+    write_receipt(store, "churn", Receipt(id=id, **fields))
+
+
+def test_a_refused_batch_says_why(store: FolderStore) -> None:
+    """DM-10: As the receipt of its file does; of a file of which rows alone were refused, too. One without a receipt says that it was."""
+    store.write("reports/churn/docs/validations/4.csv~444444444444~5~refused.html", b"")
+    refuse(store, "2", sentence="Column `a` is missing.", report="reports/churn/docs/validations/2.csv~2~~refused.html")
+    taken = {
+        "outcome": "appended",
+        "rows": 10,
+        "counts": RowCounts(added=5, refused=5),
+        "report": "reports/churn/docs/validations/4.csv~4~10~passed.html",
+    }
+    refuse(store, "4", sentence="5 rows of 4.csv were refused.", **taken)
+    refuse(store, "3", sentence="It is in.", outcome="appended", report="reports/churn/docs/validations/3.csv~3~10~warning.html")
+    said = {row.title: row.sentence for row in reports(store, [], ["churn"]).batches.rows}
+    assert said == {
+        "Batch 1.csv": "10 rows. Its suite let it pass.",
+        "Batch 2.csv": "Its rows could not be read. Column `a` is missing.",
+        "Batch 3.csv": "10 rows. Its suite let it pass with a warning.",
+        "Batch 4.csv": "5 rows. 5 rows of 4.csv were refused.",
+    }
+    page = report(store, "churn/docs/validations/2.csv~2~~refused.html").row
+    assert page
+    assert page.sentence == said["Batch 2.csv"]
+    store.write("receipts/churn/2.json", b"{")
+    damaged = reports(store, [], ["churn"])
+    assert [row.sentence for row in damaged.batches.rows if row.title == "Batch 2.csv"] == ["Its rows could not be read. It was refused."]
+    assert ["receipts/churn/2.json" in sentence for sentence in damaged.damage] == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "only", "titles", "none"),
+    [
+        (None, None, 7, 0), ("churn", None, 7, 0), ("churn", "refused", 2, 0), ("churn", "late", 0, 0), ("flights", None, 0, 1),
+        ("nobody", None, 0, 0), ("../reports", None, 0, 0),
+    ],
+)  # fmt: skip
+def test_the_terminal_says_what_the_index_says(
+    store: FolderStore, capsys: pytest.CaptureFixture[str], name: str | None, only: str | None, titles: int, none: int
+) -> None:
+    """DM-10: `perennial show reports`, of all, of one model or dataset, also of one whose spec is gone; JSON reads back; a name that
+    nothing has, and batches of another kind, are refused with a sentence."""
+    asked: dict[str, Any] = {"what": "reports", "name": name, "only": only}
+    if not titles and not none:
+        with pytest.raises(UnknownName):
+            show.run(Settings(), store, **asked)
+        return
+    show.run(Settings(), store, **asked)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("  20") for line in lines) == titles
+    assert any("There is no report yet of flights." in line for line in lines) == bool(none)
+    assert any("churn, Batch 2.csv, refused: Its rows could not be read." in line for line in lines) == bool(titles)
+    show.run(Settings(), store, json=True, **asked)
+    view = ReportsView.model_validate_json(capsys.readouterr().out)
+    assert sum(len(part.rows) for part in (view.evaluations, view.windows, view.batches)) == titles
