@@ -7,6 +7,8 @@
 ('25.0 %', '0.12 %')
 >>> lasting(90), lasting(86400)
 ('1.5 minutes', '1 day')
+>>> spent(90).replace("\u00a0", " ")
+'1 min 30 s'
 """
 
 from __future__ import annotations
@@ -27,11 +29,23 @@ def percent(share: float) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """A time as people say it."""
+    """A time that is expected or allowed, as people say it: two digits of it are enough."""
     for unit, size in (("day", 86_400.0), ("hour", 3600.0), ("minute", 60.0)):
         if seconds >= size:
             return f"{seconds / size:.2g} {unit}{'' if seconds == size else 's'}"
     return f"{seconds:.2g} seconds"
+
+
+def spent(seconds: float) -> str:
+    """A time that was measured, in its two largest units, such as `3 h 12 min`; less than a minute in seconds."""
+    if seconds < 60:
+        return f"{seconds:.3g}\u00a0s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    counts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
+    first = next(place for place, (count, _) in enumerate(counts) if count)
+    return " ".join(f"{count}\u00a0{unit}" for count, unit in counts[first : first + 2] if count)
 
 
 def wilson(rows: float, total: float) -> tuple[float, float]:

@@ -1,9 +1,9 @@
-"""Reads what Airflow's database knows of a run: its tasks, what they left, and the runs that led to it. Sessions are short."""
+"""Reads what Airflow's database knows of a run: its tasks, what they left, what led to it and what it led to. Sessions are short."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ OURS = "perennial"  # tag of every DAG of the platform
 RESULT = "return_value"
 TASKS = 300  # of a run that are read at most
 LINKS = 4  # runs one after another, from landed files to full traffic, and one more
+STEPS = ("ingestion", "training", "release")  # what the runs of that way do, in order
+LATER = 20  # runs that a run led to, at most
 
 
 @dataclass(frozen=True)
@@ -101,3 +103,48 @@ def way(session: Session, last: RunRecord) -> list[RunRecord]:
             break
         runs.insert(0, before)
     return runs
+
+
+def later(session: Session, first: RunRecord) -> list[RunRecord]:
+    """The runs that a run led to on the way from landed files to full traffic, trainings and their releases; each has what started it."""
+    runs: list[RunRecord] = []
+    starters = [first]
+    while starters and len(runs) < LATER:
+        starter = starters.pop(0)
+        known = {(run.dag, run.run) for run in runs}
+        fresh = [run for run in _started_by(session, starter) if (run.dag, run.run) not in known]
+        runs += fresh[: LATER - len(runs)]
+        starters += fresh
+    return runs
+
+
+def promoted(session: Session, run: RunRecord) -> bool:
+    """Whether a run gave a version all traffic."""
+    tasks = ends(session, run.dag, run.run) if _step(run.dag) == "release" else []
+    return any(task.state == "success" and (task.result or {}).get("action") == "promoted" for task in tasks)
+
+
+def _started_by(session: Session, starter: RunRecord) -> list[RunRecord]:
+    """The runs of the next steps that the end of a run started."""
+    from airflow.models.asset import AssetEvent
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import or_, select
+
+    next_steps = STEPS[STEPS.index(step) + 1 :] if (step := _step(starter.dag)) in STEPS else ()
+    if not next_steps:
+        return []
+    ids = session.execute(
+        select(DagRun.dag_id, DagRun.run_id)
+        .join(DagRun.consumed_asset_events)
+        .where(AssetEvent.source_dag_id == starter.dag, AssetEvent.source_run_id == starter.run)
+        .where(or_(*(DagRun.dag_id.endswith(f"_{step}", autoescape=True) for step in next_steps)))
+        .distinct()
+        .order_by(DagRun.dag_id, DagRun.run_id)
+        .limit(LATER)
+    ).all()
+    known = (record(session, dag, run) for dag, run in ids if is_ours(session, dag))
+    return [replace(run, after=(starter.dag, starter.run)) for run in known if run]
+
+
+def _step(dag: str) -> str:
+    return dag.rpartition("_")[2]

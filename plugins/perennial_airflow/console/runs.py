@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from pydantic import Field
@@ -10,7 +10,7 @@ from pydantic import Field
 from perennial import discovery
 from perennial.specs import BudgetSpec
 from perennial.views.view import View
-from perennial_airflow.run_records import RunRecord
+from perennial_airflow.run_records import STEPS, RunRecord
 from perennial_airflow.run_story import TaskEnd, Word, sentence_of, verdict, word_of
 
 OF_MODELS = {
@@ -55,18 +55,18 @@ class Leg(Timed):
 
     dag: str
     run: str
-    what: str = Field(description="What it does, in words.")
+    what: str = Field(description="What it does, in words; of which model, where the way leads to several.")
     state: str
     started: datetime | None
-    waited: float | None = Field(description="From the end of what came before to its start, s; none if either is unknown.")
+    waited: float | None = Field(description="From the end of what started it to its own start, s; none if either is unknown.")
 
 
 class Way(Timed):
-    """From landed files, or else from the first run, to the end of the last one, once a version has all traffic."""
+    """From landed files, or else from the first run, to the end of the last release that gave a version all traffic."""
 
     landed: datetime | None = Field(description="When the files were seen; none if no files started it.")
-    legs: tuple[Leg, ...] = Field(description="Oldest first; this run is the last.")
-    is_done: bool = Field(description="Whether a version has all traffic at the end.")
+    legs: tuple[Leg, ...] = Field(description="Oldest first; this run is among them.")
+    is_done: bool = Field(description="Whether one of them gave a version all traffic.")
 
 
 class RunView(View):
@@ -92,14 +92,15 @@ def subject(dag: str) -> tuple[str, str]:
     return (name, kind) if name and kind in {*OF_MODELS, *OF_DATASETS} else (dag, "")
 
 
-def run_view(ends: Sequence[TaskEnd], runs: Sequence[RunRecord]) -> RunView:
+def run_view(run: RunRecord, ends: Sequence[TaskEnd], way: Sequence[RunRecord], promoted: Collection[tuple[str, str]]) -> RunView:
     """What a run's tab shows.
 
     Args:
-        ends: the run's tasks.
-        runs: the runs that led to it and may be read, oldest first; it is the last.
+        run: the run.
+        ends: its tasks.
+        way: the runs that led to it, itself, and those that it led to, as far as they may be read.
+        promoted: DAG and run of those that gave a version all traffic.
     """
-    run = runs[-1]
     name, kind = subject(run.dag)
     model = name if kind in OF_MODELS else ""
     spec = discovery.models().get(model)
@@ -120,7 +121,7 @@ def run_view(ends: Sequence[TaskEnd], runs: Sequence[RunRecord]) -> RunView:
         sentence=sentence,
         task=said.task if said else last.name if last else "",
         stages=tuple(_stage(end, budget) for end in ends),
-        way=_way(runs, ends, budget) if kind in ("ingestion", "training", "release") else None,
+        way=_way(way, promoted) if kind in STEPS else None,
     )
 
 
@@ -148,17 +149,24 @@ def _allowed(budget: BudgetSpec, stage: str) -> float | None:
     return next((minutes * MINUTE for name, minutes in budget.stages.items() if name == stage), None)
 
 
-def _way(runs: Sequence[RunRecord], ends: Sequence[TaskEnd], budget: BudgetSpec) -> Way:
-    landed, legs = runs[0].landed, []
-    before = landed
+def _way(unsorted: Sequence[RunRecord], promoted: Collection[tuple[str, str]]) -> Way:
+    runs = sorted(unsorted, key=lambda run: (run.started is None, run.started, run.dag))
+    landed = runs[0].landed
+    ended = {(run.dag, run.run): run.ended for run in runs}
+    models = sorted({name for name, kind in (subject(run.dag) for run in runs) if kind in OF_MODELS})
+    specs = {name: spec for name, spec in discovery.models().items() if name in models}
+    the_one = specs[models[0]].budget if len(models) == 1 and specs else BudgetSpec()
+    legs = []
     for run in runs:
-        _, kind = subject(run.dag)
+        name, kind = subject(run.dag)
+        budget = specs[name].budget if kind in OF_MODELS and name in specs else the_one
+        before = landed if run is runs[0] else ended.get(run.after) if run.after else None
         what = {**OF_MODELS, **OF_DATASETS}.get(kind, run.dag)
         legs.append(
             Leg(
                 dag=run.dag,
                 run=run.run,
-                what=what,
+                what=f"{what} of {name}" if len(models) > 1 and kind in OF_MODELS else what,
                 state=run.state,
                 started=run.started,
                 waited=_between(before, run.started),
@@ -166,10 +174,15 @@ def _way(runs: Sequence[RunRecord], ends: Sequence[TaskEnd], budget: BudgetSpec)
                 budget=_allowed(budget, {"ingestion": "ingest", "release": "release"}.get(kind, "")),
             )
         )
-        before = run.ended
-    is_done = any((end.result or {}).get("action") == "promoted" and end.state == "success" for end in ends)
-    whole = _between(landed or runs[0].queued or runs[0].started, runs[-1].ended) if is_done else None
-    return Way(landed=landed, legs=tuple(legs), is_done=is_done, seconds=whole, budget=budget.whole * MINUTE if budget.whole else None)
+    ends = [ended[run.dag, run.run] for run in runs if (run.dag, run.run) in promoted]
+    last = max((end for end in ends if end), default=None)
+    return Way(
+        landed=landed,
+        legs=tuple(legs),
+        is_done=bool(ends),
+        seconds=_between(landed or runs[0].queued or runs[0].started, last),
+        budget=the_one.whole * MINUTE if the_one.whole else None,
+    )
 
 
 def _between(first: datetime | None, last: datetime | None) -> float | None:

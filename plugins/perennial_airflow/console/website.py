@@ -14,7 +14,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
-from perennial.counted import counted
+from perennial.counted import counted, spent
 from perennial.errors import UnknownName
 from perennial.reports import sandbox
 from perennial.settings import Settings
@@ -68,7 +68,8 @@ class Site:
             moment=words.moment,
             percent=words.percent,
             code=words.code,
-            lasting=words.lasting,
+            dags=words.dags,
+            spent=spent,
             window=words.window,
             today=today,
         )

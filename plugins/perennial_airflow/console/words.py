@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from markupsafe import Markup
 
 from perennial import pages
 from perennial.views.models import Served
+from perennial_airflow.console.runs import OF_MODELS
 
 WIDTH = 200  # of the bar, in its own units
 
@@ -25,18 +27,6 @@ def moment(when: datetime) -> Markup:
 def percent(share: float) -> str:
     """A share in percent: `12.5 %`."""
     return f"{100 * share:g}\u00a0%"
-
-
-def lasting(seconds: float) -> str:
-    """A time span in its two largest units, such as `3 h 12 min`; less than a minute in seconds."""
-    if seconds < 60:
-        return f"{seconds:.3g}\u00a0s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    counts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
-    first = next(place for place, (count, _) in enumerate(counts) if count)
-    return " ".join(f"{count}\u00a0{unit}" for count, unit in counts[first : first + 2] if count)
 
 
 def window(name: str) -> str:
@@ -59,6 +49,12 @@ def window_link(path: str, window: str, column: str = "") -> str:
 def code(sentence: str) -> Markup:
     """A sentence, what stands between backticks as code."""
     return Markup(pages.code(sentence))  # noqa: S704 - it escapes
+
+
+def dags(sentence: str, model: str) -> Markup:
+    """A sentence likewise; a DAG of the model that it names leads to Airflow's page of that DAG."""
+    named = re.compile(rf"\b{re.escape(model)}_(?:{'|'.join(OF_MODELS)})\b")
+    return Markup(named.sub(lambda dag: f"<a href='/dags/{quote(dag[0])}'>{dag[0]}</a>", code(sentence)))  # noqa: S704 - of an escaped text
 
 
 def bars(serving: Sequence[Served]) -> Markup:

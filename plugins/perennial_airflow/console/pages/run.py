@@ -64,8 +64,11 @@ def _view(dag_id: str, run_id: str, user: Any) -> RunView:
         run = run_records.record(session, dag_id, run_id)
         if run is None:
             raise UnknownName(f"{dag_id} has no run {run_id}: it may have been deleted. The DAG's page lists those there are.")
-        runs, ends = run_records.way(session, run), run_records.ends(session, dag_id, run_id)
-    return run_view(ends, [leg for leg in runs if leg is run or _may_read(leg.dag, user)])
+        ends = run_records.ends(session, dag_id, run_id)
+        every = [*run_records.way(session, run), *run_records.later(session, run)]
+        way = [leg for leg in every if leg is run or _may_read(leg.dag, user)]
+        promoted = {(leg.dag, leg.run) for leg in way if run_records.promoted(session, leg)}
+    return run_view(run, ends, way, promoted)
 
 
 def _may_read(dag_id: str, user: Any) -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from perennial.counted import spent
 from perennial.incidents.incidents import Incidents
 from perennial.store import FolderStore
 from perennial.views.incidents import MonthOfAlarms
 from perennial_airflow.console.pictures import alarms
-from perennial_airflow.console.words import lasting
 
 from .test_pages import HOSTILE, Somebody, ask
 
@@ -133,4 +133,4 @@ def test_the_picture_stacks_kinds_by_month() -> None:
 )
 def test_a_time_span_has_its_two_largest_units(seconds: float, words: str) -> None:
     """MN-11: A short one is in seconds."""
-    assert lasting(seconds).replace("\u00a0", " ") == words
+    assert spent(seconds).replace("\u00a0", " ") == words

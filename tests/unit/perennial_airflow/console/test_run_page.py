@@ -145,12 +145,46 @@ def test_the_way_from_landed_files_into_traffic_is_added_up(ask: Any, runs: Runs
     assert "over its budget of 3 min by 1 min 30 s" in page
     assert "over its budget of 15 s by 15 s" in page
     assert '<a href="/perennial/run?dag_id=d_ingestion&amp;run_id=i">taking the files in</a>' in page
-    before = ask("/run.json", dag_id="churn_training", run_id="t").json()["way"]
+    for dag, run in (("d_ingestion", "i"), ("churn_training", "t")):  # the way goes on to what they led to
+        assert ask("/run.json", dag_id=dag, run_id=run).json()["way"] == way
+        assert '<a href="/perennial/run?dag_id=churn_release&amp;run_id=r">release</a>' in ask("/run", dag_id=dag, run_id=run).text
+    runs.add("churn_training", "s", {"register": ("success", left("done", "Registered."))}, **done, start_date=at["r"])
+    runs.start(("d_ingestion", "i"), ("churn_training", "s"), at["r"])
+    before = ask("/run.json", dag_id="churn_training", run_id="s").json()["way"]
     assert ([leg["what"] for leg in before["legs"]], before["seconds"]) == (["taking the files in", "training"], None)
     runs.add("secret_ingestion", "i", {}, **done)
     runs.add("churn_training", "u", {"register": ("success", left("done", "Registered."))}, **done)
     runs.start(("secret_ingestion", "i"), ("churn_training", "u"), START)
     assert "secret" not in ask("/run", dag_id="churn_training", run_id="u").text
+
+
+def test_files_of_several_models_lead_to_the_traffic_of_each(ask: Any, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DE-21: Each training names its model, what may not be read and what is of no step is left out, and no one's budget is taken for all;
+    the way ends with the last promotion, and has a bounded number of runs."""
+    done = {"state": "success"}
+    models = {name: SPEC.model_copy(update={"name": name}) for name in ("churn", "other", "secret")}
+    monkeypatch.setattr(discovery, "_models", lambda: (models, {}))
+    runs.add("d_ingestion", "i", {"ingest": ("success", left("done", "Taken."))}, **done)
+    runs.start(None, ("d_ingestion", "i"), START)
+    for minute, name in enumerate(models, 1):
+        start = START + timedelta(minutes=minute)
+        runs.add(f"{name}_training", "t", {"register": ("success", left("done", "Yes."))}, **done, start_date=start, end_date=start)
+        action = "promoted" if name != "churn" else "rolled_back"
+        moved = {"move_traffic": ("success", left("done", "Moved.", action=action))}
+        runs.add(f"{name}_release", "r", moved, **done, start_date=start, end_date=start + timedelta(seconds=30))
+        runs.start(("d_ingestion", "i"), (f"{name}_training", "t"), start)
+        runs.start((f"{name}_training", "t"), (f"{name}_release", "r"), start)
+    runs.add("churn_incidents", "x", {}, **done)
+    runs.start(("d_ingestion", "i"), ("churn_incidents", "x"), START)
+    runs.add("their_training", "x", {}, tag="theirs", **done)
+    runs.start(("d_ingestion", "i"), ("their_training", "x"), START)
+    way = ask("/run.json", dag_id="d_ingestion", run_id="i").json()["way"]
+    assert [leg["what"] for leg in way["legs"]] == [
+        "taking the files in", "release of churn", "training of churn", "release of other", "training of other",
+    ]  # fmt: skip
+    assert (way["seconds"], way["budget"], way["legs"][1]["budget"]) == (150, None, 15)
+    monkeypatch.setattr("perennial_airflow.run_records.LATER", 1)
+    assert len(ask("/run.json", dag_id="d_ingestion", run_id="i").json()["way"]["legs"]) == 2
 
 
 def test_hostile_text_of_a_run_is_shown_as_text(ask: Any, runs: Runs) -> None:
