@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from perennial.views._estimates import Estimate
-
 
 def milliseconds(when: datetime) -> int:
     """Since 1970, as ECharts counts time; a time without a zone is UTC."""
@@ -22,17 +20,16 @@ def line(name: str, colour: str, points: Sequence[Any], *, symbol: str = "circle
     }  # fmt: skip
 
 
-def band(name: str, colour: str, points: Sequence[tuple[int, Estimate | None]], scale: float) -> list[dict[str, Any]]:
-    """The intervals of some estimates, each times `scale`: the lower edge, and stacked on that the distance to the upper one, filled."""
-    edges = [(at, scale * known.low, scale * known.high) for at, known in points if known is not None]
+def band(name: str, colour: str, edges: Sequence[tuple[int, float, float]]) -> list[dict[str, Any]]:
+    """Intervals, each with its place, low and high: the lower edge, and stacked on that the distance to the upper one, filled."""
     shared = {
         "type": "line", "stack": f"{name}'s interval", "stackStrategy": "all", "symbol": "none", "silent": True,
         "lineStyle": {"opacity": 0}, "tooltip": {"show": False},
     }  # fmt: skip
-    lower = {"id": f"{name} from", "data": [[at, round(low, 5)] for at, low, _ in edges], "areaStyle": {"opacity": 0}}
+    lower = {"id": f"{name} from", "data": [[at, low] for at, low, _ in edges], "areaStyle": {"opacity": 0}}
     width = {
         "id": f"{name} to",
-        "data": [[at, round(high - low, 5)] for at, low, high in edges],
+        "data": [[at, high - low] for at, low, high in edges],
         "areaStyle": {"color": colour, "opacity": 0.16},
     }
     return [{**shared, **lower}, {**shared, **width}]

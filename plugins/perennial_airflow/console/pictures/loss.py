@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from itertools import pairwise
 from typing import Any
 
 from perennial.monitoring.report.timeline import WindowPoint
 from perennial.pages import shortened
+from perennial_airflow.console.pictures.axes import band, line, mark, milliseconds
 
 HEAD = (
     "window",
@@ -30,7 +30,7 @@ def option(windows: Sequence[WindowPoint]) -> dict[str, Any]:
     Args:
         windows: oldest first, at least one.
     """
-    ends = [_milliseconds(window.last) for window in windows]
+    ends = [milliseconds(window.last) for window in windows]
     incidents = lane(
         [
             (at, one.severity, one.kind, one.sentence, f"{window.name}")
@@ -48,7 +48,7 @@ def option(windows: Sequence[WindowPoint]) -> dict[str, Any]:
         ],
         "yAxis": [{"type": "value", "scale": True, "name": windows[-1].loss}, {"type": "category", "gridIndex": 1, "data": ["incidents"]}],
         "series": [
-            *lines(windows, ends, [_milliseconds(window.first) for window in windows]),
+            *lines(windows, ends, [milliseconds(window.first) for window in windows]),
             {**incidents, "xAxisIndex": 1, "yAxisIndex": 1},
         ],
     }
@@ -67,23 +67,19 @@ def lines(windows: Sequence[WindowPoint], places: Sequence[int], begins: Sequenc
         places: where each stands on the axis.
         begins: where it begins there: another version is marked at that place.
     """
-    band = [(at, w.low, w.high) for at, w in zip(places, windows, strict=True) if w.low is not None and w.high is not None]
+    edges = [(at, w.low, w.high) for at, w in zip(places, windows, strict=True) if w.low is not None and w.high is not None]
     changes = [(at, now.version) for at, (before, now) in zip(begins[1:], pairwise(windows), strict=True) if now.version != before.version]
-    realised = _line("realised", "var(--after)", [[at, w.realised] for at, w in zip(places, windows, strict=True)])
-    realised["markLine"] = {
-        "silent": True,
-        "symbol": "none",
-        "lineStyle": {"color": "var(--quiet)", "type": "dashed"},
-        "data": [{"xAxis": at, "label": {"formatter": f"version {version}", "color": "var(--quiet)"}} for at, version in changes],
-    }
+    realised = line("realised", "var(--after)", [[at, w.realised] for at, w in zip(places, windows, strict=True)])
+    realised["markLine"] = mark(
+        [{"xAxis": at, "label": {"formatter": f"version {version}", "color": "var(--quiet)"}} for at, version in changes]
+    )
     expected = [w.estimated if w.estimated is not None else w.expected for w in windows]
     alarms = [[at, w.alarm] for at, w in zip(places, windows, strict=True)]
     return [
-        _edge([[at, low] for at, low, _ in band], filled=False),
-        _edge([[at, high - low] for at, low, high in band], filled=True),
+        *band("realised", "var(--after)", edges),
         realised,
-        _line("expected", "var(--before)", list(zip(places, expected, strict=True)), type="dotted"),
-        *([_line("a jump above", "var(--bad)", alarms, type="dashed") | {"symbol": "none"}] if "a jump above" in names(windows) else []),
+        line("expected", "var(--before)", list(zip(places, expected, strict=True)), type="dotted"),
+        *([line("a jump above", "var(--bad)", alarms, symbol="none", type="dashed")] if "a jump above" in names(windows) else []),
     ]
 
 
@@ -121,27 +117,6 @@ def rows(windows: Sequence[WindowPoint]) -> list[list[object]]:
         ]
         for window in reversed(windows)
     ]
-
-
-def _line(name: str, colour: str, points: Sequence[Any], **style: str) -> dict[str, Any]:
-    return {
-        "name": name, "type": "line", "data": points, "symbolSize": 6, "connectNulls": False, "lineStyle": {"color": colour, **style},
-        "itemStyle": {"color": colour},
-    }  # fmt: skip
-
-
-def _edge(points: Sequence[Any], *, filled: bool) -> dict[str, Any]:
-    """Half of a band: its lower edge, and stacked on that the distance to the upper one, which is filled."""
-    return {
-        "type": "line", "stack": "band", "data": points, "symbol": "none", "silent": True, "lineStyle": {"opacity": 0},
-        "tooltip": {"show": False},
-        "areaStyle": {"color": "var(--after)", "opacity": 0.18 if filled else 0},
-    }  # fmt: skip
-
-
-def _milliseconds(when: datetime) -> int:
-    """Since 1970; a time without a zone is UTC."""
-    return round((when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp() * 1000)
 
 
 def _figure(value: float | None) -> str:

@@ -44,7 +44,7 @@ def shares(view: ReleaseView) -> dict[str, Any]:
     wanted["markLine"] = mark([{"xAxis": at, "label": {"formatter": word, "color": "var(--quiet)"}} for at, word in marks])
     return _picture(
         {"name": "% of the traffic", "min": 0, "max": min(100, max(10, 2 * max((share for _, share in stairs), default=100)))},
-        [*band("got", "var(--ink)", got, 100), wanted, line("got", "var(--ink)", _values(got, 100), type="dotted")],
+        [*band("got", "var(--ink)", _intervals(got, 100)), wanted, line("got", "var(--ink)", _values(got, 100), type="dotted")],
         ["wanted", "got"],
     )
 
@@ -97,7 +97,7 @@ def difference(view: ReleaseView) -> dict[str, Any]:
     differences = [(milliseconds(point.time), point.difference) for point in view.points]
     allowed = [[milliseconds(point.time), None if point.allowed is None else round(100 * point.allowed, 4)] for point in view.points]
     series = [
-        *band("difference", "var(--candidate)", differences, 100),
+        *band("difference", "var(--candidate)", _intervals(differences, 100)),
         line("difference", "var(--candidate)", _values(differences, 100))
         | {"markLine": mark([{"yAxis": 0, "label": {"show": False}, "lineStyle": {"color": "var(--quiet)", "type": "solid"}}])},
         line("tolerated", "var(--bad)", allowed, symbol="none", type="dashed"),
@@ -155,8 +155,8 @@ def _both(
     ours = list(zip(at, (of(point)[0] for point in points), strict=True))
     theirs = list(zip(at, (of(point)[1] for point in points), strict=True))
     series = [
-        *band("candidate", "var(--candidate)", ours, scale),
-        *band("champion", "var(--champion)", theirs, scale),
+        *band("candidate", "var(--candidate)", _intervals(ours, scale)),
+        *band("champion", "var(--champion)", _intervals(theirs, scale)),
         line("candidate", "var(--candidate)", _values(ours, scale)),
         line("champion", "var(--champion)", _values(theirs, scale), symbol="diamond", type="dashed"),
     ]
@@ -194,6 +194,10 @@ def _odds_axis(limits: Any, series: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _drawn(log: float) -> float:
     """Evidence as it is drawn: odds to 1, between the edges."""
     return float(f"{10 ** min(max(log, LOW), HIGH):.3g}")
+
+
+def _intervals(points: Sequence[tuple[int, Estimate | None]], scale: float) -> list[tuple[int, float, float]]:
+    return [(at, round(scale * known.low, 5), round(scale * known.high, 5)) for at, known in points if known is not None]
 
 
 def _values(points: Sequence[tuple[int, Estimate | None]], scale: float) -> list[list[float | None]]:
