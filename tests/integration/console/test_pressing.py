@@ -35,6 +35,32 @@ def test_roll_back_is_two_clicks_from_the_list(shown: Shown, page: browsers.Page
     assert [one["dag"] for one in shown.told("/started")[before:]] == [f"{filled.CALM}_rollback"]
 
 
+def test_a_run_that_was_started_is_followed(shown: Shown, page: browsers.Page) -> None:
+    """SE-11: The question that started it leads to the run, and says what that came to, as text, while it stays open."""
+    page.go(f"{shown.address}{PREFIX}/models/{filled.ENDED}")
+    page.click(f"button[data-dag='{filled.ENDED}_training']", "Train")
+    page.click("#yes")
+    page.see("Skipped at validate: No row is new since <b>then</b>.", "#said")
+    assert page.run("document.querySelector('#said a').getAttribute('href')") == f"/dags/{filled.ENDED}_training/runs/manual__1"
+    assert page.problems == []
+
+
+def test_a_link_to_airflow_leads_out_of_its_frame(shown: Shown, page: browsers.Page) -> None:
+    """DE-15: In Airflow's frame, which no link may leave, Airflow's own page goes to the DAG."""
+    page.go(f"{shown.address}/routes")
+    page.run(
+        "(() => { const frame = document.createElement('iframe'); frame.sandbox = 'allow-scripts allow-same-origin allow-forms';"
+        f" frame.src = '{PREFIX}/models/{filled.ENDED}'; document.body.append(frame);"
+        " window.addEventListener('popstate', () => { window.gone = location.pathname; }); })()"
+    )
+    page.until(
+        "((inner) => inner.readyState === 'complete' && inner.querySelector('main') !== null)"
+        "(document.querySelector('iframe').contentDocument)"
+    )
+    page.click(f"iframe >>> a[href='/dags/{filled.ENDED}_training']", "Training")
+    page.until(f"window.gone === '/dags/{filled.ENDED}_training'")
+
+
 def test_what_comes_next_is_asked_of_airflow(shown: Shown, page: browsers.Page) -> None:
     """Of each DAG when it looks next, that it runs, or that it is paused; and how far the training is."""
     page.go(f"{shown.address}{PREFIX}/models/{filled.CALM}")

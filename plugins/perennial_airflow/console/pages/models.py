@@ -22,14 +22,20 @@ def routes(site: Site) -> APIRouter:
     def page(request: Request, user: GetUserDep) -> Response:
         view = _readable(site, user)
         back = {row.name: button for row in view.rows for button in buttons(row, user) if button.dag == f"{row.name}_rollback"}
-        attention = any(row.state in NEEDS_SOMEBODY or row.incidents.severity == "critical" for row in view.rows)
-        return site.page(request, "models.html", view=view, rollback=back, attention=attention)
+        return site.page(request, "models.html", view=view, rollback=back, mood=_mood(view))
 
     @router.get("/models.json")
     def document(user: GetUserDep) -> ModelsView:
         return _readable(site, user)
 
     return router
+
+
+def _mood(view: ModelsView) -> str:
+    """How the sentence on all models looks: as a warning where somebody has to do something, as no news where nothing serves, else good."""
+    if any(row.state in NEEDS_SOMEBODY or row.incidents.severity == "critical" for row in view.rows):
+        return "changed"
+    return "" if any(row.serving for row in view.rows) else "nothing"
 
 
 def _readable(site: Site, user: Any) -> ModelsView:

@@ -14,7 +14,7 @@ from perennial.views.lineage import LineageView, SourceFile
 
 HEAD = ("from", "to")
 SHOWN, LETTERS = 8, 26  # nodes of a column at most; letters of a node's line
-WIDTH, HEIGHT = 180, 40  # of a node
+WIDTH, HEIGHT, APART = 180, 40, 20  # of a node, and between two of them, pixels
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ def columns(view: LineageView) -> list[list[Node]]:
     traffic = [Node(_share(window), _time(window), "ledger") for window in view.windows[-SHOWN:]]
     parts = [files, snapshots, trained if view.run_key else [], [Node(f"version {view.version}", view.digest[:12], "versions")], traffic]
     return [part for part in parts if part]
+
+
+def height(view: LineageView) -> int:
+    """Of the whole picture, pixels: that of its longest column."""
+    return max(map(len, columns(view))) * (HEIGHT + APART)
 
 
 def option(view: LineageView, base: str) -> dict[str, Any]:

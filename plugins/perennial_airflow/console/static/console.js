@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   const SECONDS = 4;
+  const RUN = new URL("../run.json", document.currentScript.src);
   const root = document.documentElement;
   const airflow = window.parent === window ? null : window.parent.document.documentElement;
 
@@ -114,6 +115,27 @@
     }
     lost.hidden = !lost.textContent;
   };
+  // Airflow's frame lets no link lead out of it: Airflow's own page goes there, as if one had gone on in its history.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href]");
+    if (!airflow || !link || new URL(link.href).origin !== window.location.origin || !new URL(link.href).pathname.startsWith("/dags/")) return;
+    event.preventDefault();
+    window.parent.history.pushState({}, "", link.href);
+    window.parent.dispatchEvent(new window.parent.PopStateEvent("popstate", { state: {} }));
+  });
+
+  // What a run that was started here came to, as its own page says, for as long as its dialog is open.
+  const follow = async (dag, run, place) => {
+    await new Promise((go) => { window.setTimeout(go, SECONDS * 1000); });
+    if (!place.isConnected || !document.getElementById("ask").open) return;
+    RUN.search = new URLSearchParams({ dag_id: dag, run_id: run });
+    const answer = await fetch(RUN).catch(() => null); // the line below says that the server does not answer
+    if (answer && !answer.ok) return; // this person may not read runs
+    const { state, word, task, sentence } = answer ? await answer.json() : {};
+    if (!answer || state === "running" || state === "queued") follow(dag, run, place);
+    else place.textContent = ` ${word}${task ? ` at ${task}` : ""}: ${sentence}`;
+  };
+
   // A button asks first, then starts a DAG by Airflow's own API, as whoever is logged in.
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-dag]");
@@ -140,7 +162,13 @@
         if (answer.ok) {
           const run = await answer.json();
           no.textContent = "Close"; // the run goes on
-          said.textContent = `Started: ${run.dag_run_id}. This page shows what comes of it.`;
+          const link = document.createElement("a");
+          link.href = `/dags/${encodeURIComponent(button.dataset.dag)}/runs/${encodeURIComponent(run.dag_run_id)}`;
+          link.textContent = run.dag_run_id;
+          const came = document.createElement("span");
+          came.textContent = " This page shows what comes of it.";
+          said.replaceChildren("Started: ", link, ".", came);
+          follow(button.dataset.dag, run.dag_run_id, came);
         } else {
           const told = await answer.json().catch(() => ({}));
           const detail = typeof told.detail === "string" ? told.detail : JSON.stringify(told.detail ?? "");

@@ -164,6 +164,17 @@ def test_rows_by_day_are_stacked_bars() -> None:
     assert [row[1:] for row in batches.rows(DAYS)] == [["2", "20", "2", "0", "1", "0"], ["1", "10", "1", "0", "2", "0"]]
 
 
+def test_a_file_that_could_not_be_read_has_its_mark() -> None:
+    """DM-10: It has no rows that a bar could show: a mark stands above the bars of its day, with how many such files there were."""
+    bare = DayOfData(day=date(2026, 3, 3), files=2, accepted=0, late=0, corrected=0, refused=0, unreadable=2)
+    option = batches.option([*DAYS, bare, DAYS[0].model_copy(update={"unreadable": 1})])
+    (marks,) = (one for one in option["series"] if one["type"] == "scatter")
+    assert marks["data"] == [[2, 0, 2], [3, 13, 1]]
+    assert marks["name"] in option["legend"]["data"]
+    assert {one["type"] for one in batches.option(DAYS)["series"]} == {"bar"}
+    assert len(batches.option(DAYS)["legend"]["data"]) == 4
+
+
 def lineage(files: int, windows: int) -> LineageView:
     """A version of some files that served for some windows."""
     return LineageView(
@@ -189,3 +200,10 @@ def test_the_way_of_a_version_is_drawn_from_left_to_right(files: int, windows: i
     assert all(node["link"].startswith("/m") for node in series["data"])
     assert max(len(line) for node in series["data"] for line in node["label"]["formatter"].split("\n")) <= way.LETTERS
     assert len(way.rows(lineage(files, windows))) == boxes - (min(windows, way.SHOWN) or 1)
+
+
+@pytest.mark.parametrize(("files", "windows", "longest"), [(1, 1, 1), (2, 5, 5), (300, 40, 9), (0, 0, 1)])
+def test_the_way_is_as_tall_as_its_longest_column(files: int, windows: int, longest: int) -> None:
+    """DM-07: One file takes one line of boxes, many at most nine; no two boxes touch."""
+    assert way.height(lineage(files, windows)) == longest * 60
+    assert way.height(lineage(files, windows)) / longest > way.HEIGHT

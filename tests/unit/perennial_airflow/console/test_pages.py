@@ -13,11 +13,13 @@ import pytest
 from fastapi.routing import APIRoute
 
 from perennial import discovery
+from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.settings import Settings
 from perennial.specs import GateSpec, ModelSpec
 from perennial.store import FolderStore
 from perennial_airflow.console import PREFIX, Console
+from perennial_airflow.console.words import dags
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
 HOSTILE = "<script>alert(1)</script>`'\"&{{7*7}}"
@@ -158,6 +160,35 @@ def test_asking_again_costs_nothing_until_something_changes(ask: Any, tmp_path: 
     fields = {"champion": 1, "weights": {1: 10_000}, "versions": {1: "a" * 64, 2: "b" * 64}, "after_seq": 0}
     Ledger(FolderStore(str(tmp_path)), "churn").append("rolled_back", version=2, reason="It errs.", actor="perennial", **fields)
     assert ask("/models", **{"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+def test_the_sentence_on_all_models_looks_good_only_where_something_serves(
+    ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing served is no good news, and no bad news either; the DAG of the first training is one click away."""
+    mood = '<p class="verdict ([a-z]*)">1 model'
+    assert re.findall(mood, ask("/models").text) == [""]
+    monkeypatch.setattr(Somebody, "readable", frozenset({"secret_training"}))
+    assert re.findall(mood, ask("/models").text) == ["nothing"]
+    FolderStore(str(tmp_path)).write("tables/d/_delta_log/00000000000000000000.json", b"{}")
+    for path in ("/models", "/models/secret"):
+        assert "the DAG <a href='/dags/secret_training'>secret_training</a> shows" in ask(path).text
+    assert '<p class="verdict nothing">No version of it is trained yet.' in ask("/models/secret").text
+    Incidents(FolderStore(str(tmp_path)), "secret").open("service", "gateway", "critical", "It does not answer.")
+    assert re.findall(mood, ask("/models").text) == ["changed"]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("See `churn_training`.", "See <code><a href='/dags/churn_training'>churn_training</a></code>."),
+        ("my_churn_training churn_trainings other_training", "my_churn_training churn_trainings other_training"),
+        ("<b>churn_release", "&lt;b&gt;<a href='/dags/churn_release'>churn_release</a>"),
+    ],
+)
+def test_a_dag_of_the_model_that_a_sentence_names_is_a_link(sentence: str, shown: str) -> None:
+    """No other word is, and what else stands in the sentence is text."""
+    assert dags(sentence, "churn") == shown
 
 
 def test_a_store_that_cannot_be_read_is_a_sentence(ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
