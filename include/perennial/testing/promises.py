@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -25,7 +27,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from perennial import clock, discovery
-from perennial.encoding import EXACT, Columns, Encoder
+from perennial.encoding import EXACT, Columns, Encoder, columns_from_rows
 from perennial.errors import UnknownName
 from perennial.pictures import as_png
 from perennial.specs import Column, DatasetSpec, ModelSpec
@@ -41,6 +43,9 @@ FAR_ZONE, FAR_MACHINE = "Asia/Kathmandu", "Pacific/Kiritimati"  # of no dataset,
 NEVER_SEEN = "a value never seen"
 WORDS = ("good", "Bad,", "Größe", "\u05e9\u05dc\u05d5\u05dd", "\U0001f389", "5\u20ac")  # of texts: accents, another direction, symbols
 STRANGE_TEXTS = ("", " ", NEVER_SEEN, "\U0001f469\u200d\U0001f680", "\u202eright to left", "x" * 500)
+MANY = 10_000  # rows of a large batch
+MOST_BYTES = 256 << 20  # of the features of a large batch: of pictures it has fewer rows
+NO_NUMBERS = (math.inf, -math.inf, 1e308, -1e308)  # that files of numbers have all the same; NaN is how a table's null comes
 HUGE = (EXACT, EXACT + 1, -EXACT - 1, 2**63 - 1, -(2**63))
 FAR_APART = ((1, 2), (EXACT, EXACT + 2**30))  # two values that a category tells apart even as float32; ranges and capped counts need not
 
@@ -138,8 +143,11 @@ def broken_promises(trial: Trial, only: str | None = None) -> list[str]:
     return [f"{trial.spec.name}: {why}" for name, promise in PROMISES.items() if only in (None, name) for why in promise(trial)]
 
 
-def rows_like(spec: ModelSpec, dataset: DatasetSpec, count: int = ROWS, seed: int = 0) -> list[Row]:
-    """Request rows of a model made up from the types of its inputs: every fifth value is null where the dataset allows it."""
+def rows_like(spec: ModelSpec, dataset: DatasetSpec, count: int = ROWS, seed: int = 0, *, names: Sequence[str] | None = None) -> list[Row]:
+    """Request rows of a model made up from the types of its inputs, or of other columns of its dataset, by their `names`.
+
+    Every fifth value is null where the dataset allows it.
+    """
     rng = np.random.default_rng(seed)
     # By day, since an hour of the night may come twice or not at all where clocks change.
     times = [
@@ -167,7 +175,7 @@ def rows_like(spec: ModelSpec, dataset: DatasetSpec, count: int = ROWS, seed: in
             return " ".join(rng.choice(WORDS, rng.integers(6)).tolist())[: column.longest]
         return made[column.type]()
 
-    columns = [dataset.column(name) for name in spec.inputs]
+    columns = [dataset.column(name) for name in names or spec.inputs]
     return [{column.name: None if column.nullable and rng.random() < 0.2 else value_of(column) for column in columns} for _ in range(count)]
 
 
@@ -348,10 +356,111 @@ def _as_others_give(values: np.ndarray, kind: str) -> Iterator[tuple[str, np.nda
         yield "datetime64[us]", values.astype("datetime64[us]"), values
 
 
+def _no_numbers(trial: Trial) -> Iterator[str]:
+    """Infinity, numbers near the end of float64, and NaN where a null is allowed, are scored."""
+    for name in trial.named("float"):
+        given = (*NO_NUMBERS, math.nan) if trial.dataset.column(name).nullable else NO_NUMBERS
+        values = np.fromiter(cycle(given), dtype=np.float64, count=len(trial.rows))
+        with np.errstate(all="ignore"):  # what counts is what comes out
+            why = _not_scored_columns(trial, {**trial.own, name: values})
+        if why:
+            yield f"with {name} of {', '.join(map(str, given))} {why}: read it by Number or Steps of perennial.encoding, which bound it."
+
+
+def _many(trial: Trial) -> Iterator[str]:
+    """A batch of 10,000 rows is scored as a few are; of rows with large features as many as make 256 MB."""
+    few, rows = trial.tensors(trial.own), len(trial.rows)
+    of_a_row = sum(values.nbytes for values in few.values()) // rows + 1
+    places = np.arange(-(-min(MANY, max(rows, MOST_BYTES // of_a_row)) // rows) * rows) % rows
+    try:
+        tensors = trial.tensors(_rows(trial.own, places))
+        scores = trial.scores(tensors)
+    except Exception as error:  # noqa: BLE001 - it is a model's, and may be anything
+        why = f"it breaks with {type(error).__name__} ({error})"
+        yield f"in a batch of {len(places):,} rows {why}: let features.py and model.py take any number of rows."
+        return
+    if _apart(tensors, _rows(few, places)):
+        yield f"in a batch of {len(places):,} rows a row has other features than in one of {rows}: {_NO_BATCH}"
+    elif not np.allclose(scores, trial.scores(few)[places], rtol=CLOSE, atol=CLOSE):
+        yield f"in a batch of {len(places):,} rows a row has another score than in one of {rows}: let no layer of model.py mix rows."
+
+
+def _again(trial: Trial) -> Iterator[str]:
+    """What is done twice gives the same twice."""
+    tensors = trial.tensors(trial.own)
+    if trial.fit(trial.own) != trial.encoder:
+        yield f"fit learns something else when it is given the same rows again: {_NO_CHANCE}"
+    elif _apart(trial.tensors(trial.own), tensors):
+        yield f"the same rows have other features when they are encoded again: {_NO_CHANCE}"
+    elif not np.allclose(trial.scores(tensors), trial.scores(tensors), rtol=CLOSE, atol=CLOSE):
+        yield (
+            "the same features have another score each time: in model.py draw random numbers only while it trains, as nn.Dropout does "
+            "by itself and functional.dropout with training=self.training."
+        )
+
+
+_NO_CHANCE = "in features.py draw no random numbers and keep nothing from call to call."
+
+
+def _label(trial: Trial) -> Iterator[str]:
+    """The label is no input, and no column that is none changes a row's features once the encoder is fitted."""
+    label = trial.spec.label
+    if label in trial.spec.inputs:
+        yield f"its inputs name its label {label}: it is not known when a prediction is asked for, so take it out of inputs."
+        return
+    others = [column.name for column in trial.dataset.columns if column.name not in trial.spec.inputs]
+    made = columns_from_rows(rows_like(trial.spec, trial.dataset, len(trial.rows), seed=1, names=others), others) if others else {}
+    before = trial.tensors(trial.own)
+    for name in others:
+        if _apart(trial.tensors({**trial.own, name: made[name]}), before):
+            kind = "its label" if name == label else "no input"
+            yield f"its features are others when they are given {name}, which is {kind}: let encode read the inputs alone."
+
+
+def _onnx(trial: Trial) -> Iterator[str]:
+    """The network can be written as ONNX, which computes the same scores, of one row and of many."""
+    from perennial.training.export import TOLERANCE, as_onnx
+    from perennial.training.scoring import open_session, run_session
+
+    tensors = trial.tensors(trial.own)
+    with TemporaryDirectory() as folder:
+        try:
+            session = open_session(as_onnx(Path(folder, "model.onnx"), trial.module, tensors))
+            pairs = [(run_session(session, rows), trial.scores(rows)) for rows in (_rows(tensors, [0]), tensors)]
+        except Exception as error:  # noqa: BLE001 - it is a model's, and may be anything
+            yield f"its network cannot be written and run as ONNX, {type(error).__name__} ({_first_line(error)}): {_LAYERS}"
+            return
+    for exported, expected in pairs:
+        apart = float(np.abs(exported - expected).max()) if exported.shape == expected.shape else math.inf
+        if not apart <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+            yield f"ONNX and torch differ by {apart:.2g} on {_counted(len(expected))}: {_LAYERS}"
+            return
+
+
+_LAYERS = "in model.py use layers that ONNX has, and let no shape and no branch of forward depend on how many rows there are."
+
+
+def _counted(rows: int) -> str:
+    return f"{rows} rows" if rows > 1 else "one row"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")[:200]
+
+
 def _not_scored(trial: Trial, rows: Sequence[Row]) -> str:
     """Why rows have no finite scores, or nothing."""
     try:
-        tensors = trial.tensors(trial.columns(rows))
+        columns = trial.columns(rows)
+    except Exception as error:  # noqa: BLE001 - rows of one's own may be no request
+        return f"it breaks with {type(error).__name__} ({error})"
+    return _not_scored_columns(trial, columns)
+
+
+def _not_scored_columns(trial: Trial, columns: Columns) -> str:
+    """Why columns have no finite scores, or nothing."""
+    try:
+        tensors = trial.tensors(columns)
         scores = trial.scores(tensors)
     except Exception as error:  # noqa: BLE001 - it is a model's, and may be anything
         return f"it breaks with {type(error).__name__} ({error})"
@@ -361,7 +470,7 @@ def _not_scored(trial: Trial, rows: Sequence[Row]) -> str:
     return ""
 
 
-def _rows(columns: Mapping[str, np.ndarray], places: Sequence[int]) -> dict[str, np.ndarray]:
+def _rows(columns: Mapping[str, np.ndarray], places: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
     return {name: values[list(places)] for name, values in columns.items()}
 
 
@@ -379,4 +488,9 @@ PROMISES: dict[str, Callable[[Trial], Iterator[str]]] = {
     "time zone": _zone,
     "huge whole numbers": _huge,
     "kinds of columns": _kinds,
+    "no numbers": _no_numbers,
+    "ten thousand rows": _many,
+    "the same again": _again,
+    "label": _label,
+    "ONNX": _onnx,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,6 +87,13 @@ def export(
         folder / "golden.json",
         {"rows": rows_from_columns(golden, spec.inputs), "scores": expected.astype(np.float64).tolist(), "tolerance": allowed},
     )
+
+
+def as_onnx(file: Path, module: TaskModule, tensors: Mapping[str, np.ndarray]) -> Path:
+    """Write a module as it is, without calibration, to a file of ONNX that takes any number of rows of these tensors. The file."""
+    example = {name: torch.from_numpy(np.ascontiguousarray(values[:2])) for name, values in tensors.items()}
+    _write_onnx(file, _Scores(module, list(tensors), None).eval(), list(tensors), example)
+    return file
 
 
 def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> dict[str, np.ndarray]:

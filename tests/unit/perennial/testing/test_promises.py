@@ -17,7 +17,7 @@ from perennial import discovery
 from perennial.encoding import Category, Columns, Cycle, Encoder, Number, Series, Words, hours, numbers, text, times
 from perennial.errors import UnknownName
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
-from perennial.testing import PROMISES, Trial, broken_promises, check_model, rows_like
+from perennial.testing import PROMISES, Trial, broken_promises, check_model, promises, rows_like
 from perennial.training.module import TaskModule
 
 DATASET = DatasetSpec(
@@ -95,6 +95,41 @@ class Mixes(Model):
         return logits - logits.mean(dim=0)
 
 
+class Looks(Model):
+    """Has a large tensor besides."""
+
+    def forward(
+        self, numbers: torch.Tensor, categories: torch.Tensor, words: torch.Tensor, prices: torch.Tensor, picture: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits [rows, 2]."""
+        return super().forward(numbers, categories, words, prices) + picture[:, :1]
+
+
+class Chance(Model):
+    """Leaves out half of its numbers, also when it does not train."""
+
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor, words: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, 2]."""
+        return super().forward(torch.nn.functional.dropout(numbers), categories, words, prices)
+
+
+class OfOneSize(Model):
+    """Computes another thing of one row than of many, which a trace cannot see."""
+
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor, words: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, 2]."""
+        logits = super().forward(numbers, categories, words, prices)
+        return logits if len(numbers) > 1 else 2 * logits
+
+
+class Complex(Model):
+    """Has a layer that ONNX does not know."""
+
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor, words: torch.Tensor, prices: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, 2]."""
+        return super().forward(numbers, categories, words, prices) + torch.special.i1(numbers[:, :2])
+
+
 class Ranged(Model):
     """Has a tensor of codes besides."""
 
@@ -130,6 +165,13 @@ def as_written(columns: Columns) -> np.ndarray:
     return columns["ordered"]
 
 
+def by_hand(encoder: Encoder, columns: Columns) -> dict[str, np.ndarray]:
+    """Counts its rows in too small a number."""
+    rows = np.array([len(columns["shop"])]).astype(np.int16)[0]
+    assert np.int16(rows * 8) > 0
+    return encode(encoder, columns)
+
+
 def as_doubles(encoder: Encoder, columns: Columns) -> dict[str, np.ndarray]:
     return {name: values.astype(np.float64) if name == "numbers" else values for name, values in encode(encoder, columns).items()}
 
@@ -155,6 +197,19 @@ BROKEN = {
         "customer",
         "every kind",
     ),
+    "no numbers": (
+        changed(price=lambda columns: np.array([float(int(value)) for value in columns["price"].tolist()])),
+        "price",
+        "Number or Steps",
+    ),
+    "ten thousand rows": ({"encode": by_hand}, "10,008 rows", "any number of rows"),
+    "the same again": ({"network": Chance}, "model.py", "functional.dropout"),
+    "label": (
+        changed(price=lambda columns: columns["price"] + numbers(columns["late"]) if "late" in columns else columns["price"]),
+        "late, which is its label",
+        "inputs alone",
+    ),
+    "ONNX": ({"network": OfOneSize}, "model.py", "how many rows"),
 }
 
 
@@ -188,6 +243,53 @@ def test_a_network_that_mixes_rows_is_told() -> None:
     """MO-01, DE-14: Its features are right and its scores are not."""
     (sentence,) = broken_promises(tried(Mixes), "a row alone")
     assert "model.py" in sentence
+
+
+def test_chance_and_memory_in_features_are_told() -> None:
+    """MO-01, DE-14: What fit learns and what encode gives must follow from the rows alone."""
+    drawn = np.random.default_rng(0)
+    noisy = changed(price=lambda columns: columns["price"] + drawn.normal())
+    (sentence,) = broken_promises(tried(fit=noisy["fit"]), "the same again")
+    assert "fit learns something else" in sentence
+    (sentence,) = broken_promises(tried(encode=noisy["encode"]), "the same again")
+    assert "when they are encoded again" in sentence
+
+
+def test_a_layer_that_onnx_lacks_is_told() -> None:
+    """MO-01, MO-22: Before the training, not at its end."""
+    (sentence,) = broken_promises(tried(Complex), "ONNX")
+    assert "cannot be written and run as ONNX, UnsupportedOperatorError" in sentence
+    assert "model.py" in sentence
+
+
+def test_a_label_among_the_inputs_is_told() -> None:
+    """DM-13: A model that is told the answer learns nothing."""
+    spec = SPEC.model_copy(update={"inputs": (*SPEC.inputs, "late")})
+    (sentence,) = broken_promises(replace(tried(), spec=spec, rows=rows_like(spec, DATASET)), "label")
+    assert (
+        sentence == "late_orders: its inputs name its label late: it is not known when a prediction is asked for, so take it out of inputs."
+    )
+
+
+def test_a_column_that_is_known_only_later_is_told() -> None:
+    """DM-13: Also one that is not the label: a column that is no input changes nothing."""
+    spec = SPEC.model_copy(update={"inputs": tuple(name for name in SPEC.inputs if name != "discount")})
+    given = changed(discount=lambda columns: columns.get("discount", np.zeros(len(columns["price"]))))
+    (sentence,) = broken_promises(replace(tried(**given), spec=spec, rows=rows_like(spec, DATASET)), "label")
+    assert "discount, which is no input" in sentence
+
+
+def test_a_large_batch_of_large_features_has_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DE-14: Ten thousand pictures of a camera would fill the memory of the machine that tries the model."""
+    monkeypatch.setattr(promises, "MOST_BYTES", 1 << 20)
+    seen: list[int] = []
+
+    def large(encoder: Encoder, columns: Columns) -> dict[str, np.ndarray]:
+        seen.append(len(columns["price"]))
+        return {**encode(encoder, columns), "picture": np.zeros((len(columns["price"]), 1 << 12), dtype=np.float32)}
+
+    assert broken_promises(tried(Looks, encode=large), "ten thousand rows") == []
+    assert max(seen) == 72  # a MiB of 16 KiB each, and whole repetitions of its 24 rows
 
 
 def test_a_tensor_of_another_kind_is_told() -> None:
