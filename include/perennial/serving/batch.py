@@ -16,12 +16,13 @@ reads one JSON list of rows a line and writes one JSON answer a line.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import orjson
@@ -94,8 +95,13 @@ def _of_the_row(sentence: str) -> str:
 
 
 def main(folder: Path) -> int:
-    """Say whether the version may serve, then answer line by line until there are no more."""
+    """Say whether the version may serve, then answer line by line until there are no more. What features.py prints goes to stderr."""
     out = sys.stdout.buffer
+    with contextlib.redirect_stdout(sys.stderr):
+        return _main(folder, out)
+
+
+def _main(folder: Path, out: BinaryIO) -> int:
     try:
         scorer = Scorer(folder)
         refusal = scorer.replay()

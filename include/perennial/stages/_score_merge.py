@@ -8,6 +8,7 @@ the partition are written over.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -103,7 +104,7 @@ class Merger:
         self.scores = score_columns(self.records[0].classes)
         self.table = scores_table(store, dataset, plan, self.records[0].classes)
         self.predictions = Table(store, predictions_name(plan.model))
-        self.schema = prediction_schema(spec, dataset)
+        self.schema = functools.cache(lambda: prediction_schema(spec, dataset))
         self.now = datetime.now(timezone.utc)
 
     def merge(self) -> Merged:
@@ -182,7 +183,7 @@ class Merger:
             "milliseconds": pa.nulls(count, pa.float64()),
             **{INPUT + name: rows[INPUT + name] for name in plan.inputs},
         }
-        return pa.table([_as(made[field.name], field.type) for field in self.schema], names=self.schema.names)
+        return pa.table({field.name: _as(made[field.name], field.type) for field in self.schema()})
 
     def _rows(self, day: date) -> Iterator[pa.RecordBatch]:
         """The rows of a day as the table of scores has them."""

@@ -16,10 +16,11 @@ from perennial.serving.request import read_request
 from perennial.serving.scorer import Scorer
 from perennial.testing import FEATURES, small_rows, small_version
 
-FAILS = FEATURES.replace(
-    "    return encoder",
-    '    if any(value == 666 for value in columns["distance"]):\n        raise ZeroDivisionError("a bad day")\n    return encoder',
-)
+BREAKS = """    print("encoding")
+    if any(value == 666 for value in columns["distance"]):
+        raise ZeroDivisionError("a bad day")
+    return"""
+FAILS = FEATURES.replace("    return", BREAKS)
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +66,14 @@ def test_a_row_that_scores_otherwise_beside_others_shows(folder, monkeypatch):
 
 
 def test_the_program_answers_line_by_line(folder, monkeypatch):
-    """SE-03: First whether the version may serve, then one answer for each list of rows, with every bit of the scores."""
+    """SE-03: First whether the version may serve, then one answer for each list of rows, with every bit of the scores; what the version's
+    own code prints is no answer."""
     rows, out = small_rows(3), io.BytesIO()
     lines = orjson.dumps(rows) + b"\n" + orjson.dumps([{}]) + b"\n"
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines)))
-    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
-    assert batch.main(folder) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines)))
+        patch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
+        assert batch.main(folder) == 0
     said, first, second = map(json.loads, out.getvalue().splitlines())
     assert said["refusal"] == ""
     assert np.array_equal(first["scores"], batch.answer(Scorer(folder), rows).scores)

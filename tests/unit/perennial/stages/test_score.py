@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 
 import numpy as np
@@ -15,15 +17,19 @@ from perennial.data.snapshots import table_of
 from perennial.data.tables import Table
 from perennial.errors import BatchRefused, CandidateRefused, Fault, UnknownName
 from perennial.lineage.ledger import Ledger
+from perennial.lineage.version_folder import publish
 from perennial.monitoring.answers import answers_since
 from perennial.monitoring.outcomes import join, outcome_rows
+from perennial.serving.batch import answer
+from perennial.serving.prediction_log import PredictionLog
 from perennial.serving.request import read_request
 from perennial.serving.scorer import Scorer
 from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec, ScoringSpec
-from perennial.stages import score
+from perennial.stages import _score_answers, score
+from perennial.stages._release_times import requests_a_day
 from perennial.store import FolderStore
-from perennial.testing import publish_small_version, small_model, small_rows
+from perennial.testing import FEATURES, publish_small_version, small_manifest, small_model, small_rows, small_version
 
 DATASET = DatasetSpec(
     name="flights", title="Flights", owner="tests", key=("flight",), event_time="scheduled_departure", time_zone="America/New_York",
@@ -108,10 +114,20 @@ class House:
         }
 
 
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory):
+    """A house that is copied for each test: making one takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield House(tmp_path_factory.mktemp("house"), patch).land(flights(1), flights(2), flights(3)).released()
+
+
 @pytest.fixture
-def house(tmp_path, monkeypatch):
+def house(furnished, tmp_path, monkeypatch):
     """See `House`."""
-    return House(tmp_path, monkeypatch).land(flights(1), flights(2), flights(3)).released()
+    shutil.copytree(furnished.root, tmp_path, dirs_exist_ok=True)
+    house = House(tmp_path, monkeypatch)
+    house.digests = dict(furnished.digests)
+    return house
 
 
 def test_scores_are_those_of_a_request(house):
@@ -286,9 +302,6 @@ def test_scores_are_no_evidence_of_a_release(house):
         outcome_rows([{"prediction_id": one, "outcome": 0.0, "time": now} for one in ids], "t"), "o"
     )
     assert answers_since(house.store, MODEL, DATASET, Table, since).num_rows == 0
-    from perennial.serving.prediction_log import PredictionLog
-    from perennial.stages._release_times import requests_a_day
-
     assert requests_a_day(house.store, MODEL.name, now) == 0
     log = PredictionLog(house.store, MODEL.name, 1)
     log.record("asked", small_rows(2), np.array([[0.5, 0.5]] * 2), 1.0, body_bytes=10)
@@ -309,15 +322,34 @@ def test_a_file_is_scored(house, tmp_path):
     file = tmp_path / "june.csv"
     file.write_text(
         "flight,scheduled_departure,carrier,origin,distance,temp,gate\n"
-        "7,2013-06-01 06:00,UA,JFK,1000,61.2,B4\n8,2013-06-02 07:00,AA,LGA,,,B5\n9,2013-06-02 08:00,AA,LGA,800,,B5\n"
+        "7,2013-06-01 06:00,UA,JFK,1000,61.2,B4\n8,2013-06-02 07:00,AA,LGA,,,B5\n9,2013-06-02 08:00,AA,LGA,800,,B5\n10,,AA,LGA,800,,B5\n"
     )
     result = house.score(file=str(file))
-    assert (result.rows, result.days, result.held_back, result.snapshot) == (2, 2, 1, None)
+    assert (result.rows, result.days, result.held_back, result.snapshot) == (2, 2, 2, None)
+    assert [(row["key"], row["why"][:36]) for row in house.held_back()["undated"]] == [
+        ({"flight": 10}, "scheduled_departure is missing, and ")
+    ]
     ids = {row["key_flight"]: row["prediction_id"] for row in house.scores()}
     assert set(ids) == {7, 9}
     house.store.write("scoring/again.csv", file.read_bytes())
     assert house.score(file="scoring/again.csv").changed == 0
     assert {row["key_flight"]: row["prediction_id"] for row in house.scores()} == ids
+
+
+def test_a_file_is_cleaned_as_it_would_be_when_it_landed(house, monkeypatch):
+    """SE-03, DM-13: The dataset's `clean` sees the rows first; those that it leaves out are counted as held back, with its rule."""
+
+    def clean(columns):
+        columns["carrier"] = np.array([carrier.upper() for carrier in columns["carrier"]], dtype=object)
+        return columns, {"ferry flight": columns["distance"] < 10}
+
+    monkeypatch.setattr(discovery, "clean_of", lambda name: clean)
+    header = "flight,scheduled_departure,carrier,origin,distance,temp\n"
+    house.store.write("scoring/raw.csv", (header + "7,2013-06-01,ua,JFK,1000,61.2\n8,2013-06-01,ua,JFK,5,61.2\n").encode())
+    result = house.score(file="scoring/raw.csv")
+    assert (result.rows, result.held_back) == (1, 1)
+    assert "left out 1 by `ferry flight`" in result.sentence
+    assert Table(house.store, "small_delays_predictions").scan(["input_carrier"]).to_pylist() == [{"input_carrier": "UA"}]
 
 
 def test_a_query_is_scored(house):
@@ -379,6 +411,11 @@ def test_nothing_to_score_is_no_fault(house, tmp_path, monkeypatch):
     assert "has no champion yet" in bare.score().sentence
     bare.released()
     assert bare.score().sentence == "flights has no snapshot yet: nothing to score. Ingest a batch first."
+    Ledger(house.store, MODEL.name).append(
+        "retired", version=1, champion=None, weights={}, versions=house.digests, reason="sold", actor="ada", after_seq=0
+    )
+    assert "Nothing is scored: small_delays was retired" in house.score().sentence
+    assert house.score(version=1, first=FIRST, last=FIRST).rows == 20
 
 
 def test_a_version_whose_inputs_are_gone_is_told(house, monkeypatch):
@@ -389,23 +426,55 @@ def test_a_version_whose_inputs_are_gone_is_told(house, monkeypatch):
         house.score()
 
 
+def crowned(house, **files):
+    """The house, with a champion whose folder has these files, by their names without endings."""
+    folder = small_version(house.root / "other", seed=5)
+    for name, text in files.items():
+        next(folder.glob(f"{name}.*")).write_text(text)
+    house.digests[2] = publish(house.store, MODEL.name, folder, small_manifest(seed=5, run_key="5" * 24))
+    Ledger(house.store, MODEL.name).append(
+        "released", version=2, champion=2, weights={2: 10000}, versions=house.digests, reason="r", actor="a", after_seq=0
+    )
+    return house
+
+
 def test_a_version_that_scores_otherwise_here_must_not(house):
     """SE-03: Its golden rows are compared as its server compares them."""
-    folder = house.root / "version1"
-    golden = json.loads((folder / "golden.json").read_text())
+    golden = json.loads((house.root / "version1" / "golden.json").read_text())
     golden["scores"][0] = golden["scores"][0][::-1]
-    other = house.root / "other"
-    from perennial.lineage.version_folder import publish
-    from perennial.testing import small_manifest, small_version
-
-    small_version(other, seed=5)
-    (other / "golden.json").write_text(json.dumps(golden))
-    digest = publish(house.store, MODEL.name, other, small_manifest(seed=5, run_key="5" * 24))
-    house.digests[1] = digest
-    last = Ledger(house.store, MODEL.name).last()
-    Ledger(house.store, MODEL.name).append(
-        "released", version=2, champion=2, weights={2: 10000}, versions={2: digest}, reason="r", actor="a", after_seq=last.seq
-    )
     with pytest.raises(CandidateRefused, match=r"The version must not score\. Golden row"):
+        crowned(house, golden=json.dumps(golden)).score()
+    assert house.scores() == []
+
+
+def test_a_version_that_fails_everywhere_is_a_fault(house):
+    """SE-03: Rows are held back for what they are, not because a version is broken."""
+    breaks = FEATURES.replace("    return", '    if 666 in columns["distance"]:\n        raise ZeroDivisionError("a bad day")\n    return')
+    crowned(house, features=breaks).land(flights(5, 3, distance=dict.fromkeys(range(3), 666)), flights(6, 3, distance={1: 666}))
+    with pytest.raises(Fault, match=r"Version 2 of small_delays failed at every row; the first: The version failed on this request: Zero"):
+        house.score(first=date(2013, 2, 5), last=date(2013, 2, 5))
+    result = house.score(first=date(2013, 2, 6), last=date(2013, 2, 6))
+    assert (result.rows, result.held_back) == (2, 1)
+
+
+def test_scores_that_depend_on_the_rows_beside_them_are_refused(house, monkeypatch):
+    """SE-03: Beyond the tolerance of the export nothing is written."""
+
+    def otherwise(scorer, rows):
+        return replace(answer(scorer, rows), difference=0.01)
+
+    monkeypatch.setattr(_score_answers, "answer", otherwise)
+    with pytest.raises(CandidateRefused, match=r"beside other rows than alone: by 0\.01, and 0\.0001 is the tolerance"):
+        house.score()
+    assert house.scores() == []
+
+
+def test_a_serving_environment_that_ends_is_a_fault(house):
+    """SE-03, OP-08: Whatever it died of, the scoring says so and can be repeated."""
+    python = house.root / "home/venvs/serving/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho \'{"refusal": ""}\'\nread rows\nexit 3\n')
+    python.chmod(0o700)
+    with pytest.raises(Fault, match="ended with code 3 while it scored"):
         house.score()
     assert house.scores() == []
