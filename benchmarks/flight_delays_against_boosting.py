@@ -30,8 +30,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from perennial.specs import ModelSpec
 from perennial.training.batches import rows_of
 from perennial.training.calibration import fit_calibration
+from perennial.training.checkpoints import Checkpoints
 from perennial.training.evaluation import metrics
-from perennial.training.trainer import Checkpoints, logits_of, train
+from perennial.training.trainer import logits_of, train
 from perennial_datasets.flights import FIRST, LAST, land
 from perennial_models.flight_delays import features
 from perennial_models.flight_delays.model import Model

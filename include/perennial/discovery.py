@@ -31,7 +31,8 @@ from perennial.specs import DatasetSpec, ModelSpec
 Kind = Literal["dataset", "model"]
 _Spec = TypeVar("_Spec", DatasetSpec, ModelSpec)
 INIT = "__init__.py"
-PARTS = {"features": ("label", "fit", "encode"), "model": ("Model",)}  # of a model's folder, and what each must define
+FEATURES = ("label", "fit", "encode")  # what a model's features.py must define
+MODEL = {"lightning": "Model", "sklearn": "estimator"}  # what its model.py must define, by learner; the others need none
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def clean_of(name: str) -> Callable[..., Any] | None:
 
 def model_part(name: str, part: str) -> ModuleType:
     """One file of a model's folder: `features` or `model`. Heavy ones load only here. Raises SpecBroken if it cannot be."""
-    model(name)
+    spec = model(name)
     import perennial_models
 
     file = _File("model", name, next((Path(top) for top in perennial_models.__path__ if Path(top, name).is_dir()), Path()))
@@ -178,7 +179,7 @@ def model_part(name: str, part: str) -> ModuleType:
     except BaseException as error:
         where = file.broken_by(error) if path.is_file() else file.broken(f"there is no {part}.py", path.parent)
         raise SpecBroken(where.sentence) from error
-    if missing := [wanted for wanted in PARTS[part] if not hasattr(module, wanted)]:
+    if missing := [wanted for wanted in (FEATURES if part == "features" else (MODEL[spec.learner],)) if not hasattr(module, wanted)]:
         raise SpecBroken(file.broken(f"it defines no {missing[0]}", path).sentence)
     return module
 

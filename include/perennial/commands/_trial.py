@@ -223,8 +223,8 @@ def _train_and_measure(store: FolderStore, dataset: DatasetSpec, model: ModelSpe
     from perennial.serving.request import read_request
     from perennial.serving.scorer import Scorer
     from perennial.stages import evaluate, train
+    from perennial.training.checkpoints import Checkpoints
     from perennial.training.report import page
-    from perennial.training.trainer import Checkpoints
 
     snapshot = latest_snapshot(store, dataset)
     if snapshot is None:

@@ -49,8 +49,8 @@ def run(settings: Settings, store: Store, version: str) -> int:
         print(line)
     for difference in differences(spec, manifest):
         print(f"Not the same as then: {difference}.")
+    from perennial.training.checkpoints import Checkpoints
     from perennial.training.recalibration import read_recalibration, recalibrate
-    from perennial.training.trainer import Checkpoints
 
     with tempfile.TemporaryDirectory(prefix="perennial-reproduce-") as scratch:
         then, now = fetch(store, model, registered.digest, Path(scratch) / "then"), Path(scratch) / "now"

@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 import perennial
+from perennial import discovery
 from perennial.errors import SettingMissing, SpecBroken, TrainingRefused
 from perennial.specs import Cause, LabelSpec, ModelSpec
 
@@ -32,14 +33,26 @@ TRAINING_CODE = (
     "data/served_rows.py",
     "data/snapshots.py",
     "data/splits.py",
-    "training/batches.py",
     "training/calibration.py",
     "training/export.py",
-    "training/module.py",
-    "training/processes.py",
-    "training/trainer.py",
-    "training/warm_start.py",
+    "training/graph.py",
+    "training/learners/__init__.py",
 )
+# What trains a model besides: its own learner's files alone.
+LEARNER_CODE: dict[str, tuple[str, ...]] = {
+    "lightning": (
+        "training/batches.py",
+        "training/checkpoints.py",
+        "training/learners/lightning.py",
+        "training/module.py",
+        "training/processes.py",
+        "training/trainer.py",
+        "training/warm_start.py",
+    ),
+    "boosted": ("training/learners/boosted.py", "training/learners/trees.py"),
+    "sklearn": ("training/learners/sklearn.py",),
+    "onnx": ("training/learners/onnx.py",),
+}
 _PACKAGE = Path(perennial.__file__).parent
 _LOCK = _PACKAGE.parent / "images" / "workload" / "requirements.txt"
 
@@ -122,6 +135,7 @@ def training_parameters(spec: ModelSpec, max_epochs: int | None = None, begins_w
     """
     training = spec.training
     return {
+        **({} if spec.learner == "lightning" else {"learner": spec.learner}),
         "task": spec.task,
         "inputs": ",".join(spec.inputs),
         "label": spec.label,
@@ -201,7 +215,7 @@ def run_key(model: str, snapshot_digest: str, code: str, lock: str, parameters: 
 
 def _training_code(model: str) -> dict[str, str]:
     folder = _PACKAGE.parent / "perennial_models" / model
-    files = [_PACKAGE / name for name in TRAINING_CODE] + sorted(
+    files = [_PACKAGE / name for name in (*TRAINING_CODE, *LEARNER_CODE[discovery.model(model).learner])] + sorted(
         file for file in folder.rglob("*.py") if file.name not in ("spec.py", "__init__.py")
     )
     return {file.relative_to(_PACKAGE.parent).as_posix(): _meaning(file) for file in files}

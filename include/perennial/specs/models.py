@@ -17,6 +17,9 @@ from perennial.specs.release import ReleaseSpec, ServingSpec
 from perennial.specs.scoring import ScoringSpec
 from perennial.specs.training import METRICS, GateSpec, SplitSpec, TrainingSpec
 
+BOOSTED = {"max_epochs": 500, "patience": 30}  # rounds at most, and without a better loss, unless the spec says so
+_OF_NETWORKS = {"monitor", "mode", "accumulate", "gradient_clip", "precision", "compile", "warm_start"}
+_WEIGHTS = {"class_weights", "sample_weight"}
 CALENDAR_SLICES = ("month", "weekday", "hour")  # of the event time: slices that are no column of a dataset
 
 
@@ -68,6 +71,11 @@ class ModelSpec(Named):
     classes: tuple[str, ...] = Field(default=(), description="Class names of a classifier, in the order of the scores.")
     slices: tuple[str, ...] = Field(default=(), description="Columns by which evaluation is broken down.")
     split: SplitSpec = Field(default=SplitSpec(), description="How snapshots are split.")
+    learner: Literal["lightning", "boosted", "sklearn", "onnx"] = Field(
+        default="lightning",
+        description="What makes the model. `lightning`: the network of its `model.py`. `boosted`: LightGBM's trees on the encoded columns; "
+        "there is no `model.py`. `sklearn`: the estimator of its `model.py`. `onnx`: a `model.onnx` in its folder, made elsewhere.",
+    )
     compute: ComputeSpec = Field(default=ComputeSpec(), description="Resources for training.")
     training: TrainingSpec = Field(default=TrainingSpec(), description="How it is trained.")
     gate: GateSpec = Field(description="What a candidate must show.")
@@ -84,6 +92,19 @@ class ModelSpec(Named):
             raise ValueError(f"a {self.task} model has {'no classes' if self.task == 'regression' else 'classes'}")
         if self.task == "binary" and len(self.classes) != 2:
             raise ValueError("a binary model has two classes, the positive one last")
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits_the_learner(self) -> ModelSpec:
+        if self.learner != "lightning" and (self.compute.gpus or self.compute.nodes > 1):
+            raise ValueError(f"the learner {self.learner} trains on the CPUs of one node: leave out compute.gpus and compute.nodes")
+        given = self.training.model_fields_set & (set() if self.learner == "lightning" else _OF_NETWORKS)
+        given |= self.training.model_fields_set & (_WEIGHTS if self.learner in ("sklearn", "onnx") else set())
+        if given:
+            raise ValueError(f"training.{', training.'.join(sorted(given))} mean nothing to the learner {self.learner}: leave them out")
+        if self.learner == "boosted":  # rounds are more than epochs, and cheaper
+            usual = {name: value for name, value in BOOSTED.items() if name not in self.training.model_fields_set}
+            object.__setattr__(self, "training", self.training.model_copy(update=usual))
         return self
 
     @property

@@ -45,7 +45,7 @@ from perennial.training.processes import is_helper
 if TYPE_CHECKING:
     import pandas
 
-    from perennial.training.trainer import Checkpoints
+    from perennial.training.checkpoints import Checkpoints
 
 log = logging.getLogger("perennial.train")
 
@@ -93,7 +93,7 @@ def run(
     if already and is_helper(spec.compute):
         sys.exit(EXIT_DONE)  # the first process finds it too, records it and answers
     if digest is None:
-        from perennial.training.trainer import Checkpoints
+        from perennial.training.checkpoints import Checkpoints
 
         if not is_helper(spec.compute):
             source.refuse_damaged()
@@ -210,53 +210,46 @@ def fill_version_folder(
         encoder = features.fit(known["train"])
     log.info("%s: %d rows to train on (%s to %s), %d to validate.", spec.name, len(cut.train), *cut.bounds["train"], len(cut.validation))
 
-    from perennial.training.batches import row_weights, rows_of
     from perennial.training.evaluation import metrics
-    from perennial.training.export import export
+    from perennial.training.export import calibration_of, export
+    from perennial.training.learners import Encoded, Lesson, learner_of
     from perennial.training.scoring import score
-    from perennial.training.trainer import train
-    from perennial.training.warm_start import weights_of
 
     with mistakes_of(features, spec):
         encoded = {name: features.encode(encoder, columns) for name, columns in known.items()}
-    weights = {"train": row_weights(spec, cut.train, labels["train"])}
-    rows = {name: rows_of(spec, inputs, labels[name], weights.get(name)) for name, inputs in encoded.items()}
-    trained = train(
-        spec,
-        model_class=discovery.model_part(spec.name, "model").Model,
-        encoder=encoder,
-        training=rows["train"],
-        validation=rows["validation"],
-        checkpoints=checkpoints,
-        max_epochs=max_epochs,
-        told=told,
-        begins_with=begins_with,
-        halved=halved,
-    )
-    if not trained.main:
+    weights = None
+    if spec.training.class_weights is not None or spec.training.sample_weight:
+        from perennial.training.batches import row_weights
+
+        weights = row_weights(spec, cut.train, labels["train"])
+    training, validation = Encoded(encoded["train"], labels["train"], weights), Encoded(encoded["validation"], labels["validation"])
+    lesson = Lesson(spec, encoder, training, validation, checkpoints, max_epochs, told, begins_with, halved)
+    learned = learner_of(spec).learn(lesson)
+    if learned is None:
         return False
+    calibration = calibration_of(learned, validation)
     export(
         folder,
         spec=spec,
         dataset=dataset,
         features=features,
         encoder=encoder,
-        module=trained.module,
-        calibration=trained.calibration,
-        rows=rows["validation"],
+        learned=learned,
+        calibration=calibration,
+        inputs=validation.inputs,
         columns=known["validation"],
     )
     if spec.training.warm_start:
-        (folder / WEIGHTS).write_bytes(weights_of(trained.module))
+        (folder / WEIGHTS).write_bytes(learned.weights())
     by_time = spec.split.by == "time"
     figures = metrics(spec.task, labels["validation"], score(folder, known["validation"], threads=spec.compute.cpus))
     record = {
-        "epochs": trained.epochs,
-        "history": trained.history,
+        "epochs": learned.epochs,
+        "history": learned.history,
         "metrics": figures,
-        "calibration": {"scale": trained.calibration.scale, "shift": list(trained.calibration.shift)} if trained.calibration else None,
+        "calibration": {"scale": calibration.scale, "shift": list(calibration.shift)} if calibration else None,
         "rows": {"train": len(cut.train), "validation": len(cut.validation), "test": len(cut.test)},
-        **({"accumulate": trained.accumulate} if trained.accumulate != spec.training.accumulate else {}),
+        **learned.record(),
         "unknown_labels": cut.unknown.as_json(),
         "bounds": cut.bounds,
         **({"coverage": cut.coverage.as_json()} if source.labels else {}),

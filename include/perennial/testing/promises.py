@@ -33,6 +33,7 @@ from perennial.pictures import as_png
 from perennial.specs import Column, DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
+    from perennial.training.learners import Learned
     from perennial.training.module import TaskModule
 
 Row = dict[str, Any]
@@ -57,7 +58,7 @@ class Trial:
     spec: ModelSpec
     dataset: DatasetSpec
     features: ModuleType
-    network: type[TaskModule]
+    network: type[TaskModule] | None  # none where the learner has no network
     rows: Sequence[Row]
 
     def named(self, kind: str) -> list[str]:
@@ -85,13 +86,15 @@ class Trial:
         return self.fit(self.own)
 
     @cached_property
-    def module(self) -> TaskModule:
-        """The network, untrained, with the weights of one seed."""
-        import torch
+    def learned(self) -> Learned:
+        """A model that knows nothing: the network, untrained, with the weights of one seed, or what the spec's learner makes in no time."""
+        from perennial.training.learners import learner_of
 
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return self.network(self.encoder, self.spec).eval()
+        if self.network is None:
+            return learner_of(self.spec).sketch(self.spec, self.encoder, self.tensors(self.own))
+        from perennial.training.learners.lightning import untrained
+
+        return untrained(self.network, self.spec, self.encoder)
 
     def fit(self, columns: Columns) -> Encoder:
         """What the model's features.py learns of columns."""
@@ -104,12 +107,8 @@ class Trial:
         return encoded
 
     def scores(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What the untrained network makes of tensors: [rows, classes or 1]."""
-        import torch
-
-        with torch.inference_mode():
-            logits: np.ndarray = self.module(**{name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in tensors.items()}).numpy()
-        return logits
+        """What a model that knows nothing makes of tensors: [rows, classes or 1]."""
+        return self.learned.scores(tensors)
 
 
 def check_model(model: str | ModelSpec, rows: Sequence[Row] | None = None, *, only: str | None = None) -> None:
@@ -129,7 +128,8 @@ def check_model(model: str | ModelSpec, rows: Sequence[Row] | None = None, *, on
         raise UnknownName(f"There is no promise {only!r}: name one of {', '.join(PROMISES)}.")
     spec = discovery.model(model) if isinstance(model, str) else model
     dataset = discovery.dataset(spec.dataset)
-    features, network = discovery.model_part(spec.name, "features"), discovery.model_part(spec.name, "model").Model
+    features = discovery.model_part(spec.name, "features")
+    network = discovery.model_part(spec.name, "model").Model if spec.learner == "lightning" else None
     broken = broken_promises(Trial(spec, dataset, features, network, rows or rows_like(spec, dataset)), only)
     if broken:
         raise AssertionError("\n".join(broken))
@@ -419,13 +419,14 @@ def _label(trial: Trial) -> Iterator[str]:
 
 def _onnx(trial: Trial) -> Iterator[str]:
     """The network can be written as ONNX, which computes the same scores, of one row and of many."""
-    from perennial.training.export import TOLERANCE, as_onnx
+    from perennial.training.export import TOLERANCE
     from perennial.training.scoring import open_session, run_session
 
     tensors = trial.tensors(trial.own)
     with TemporaryDirectory() as folder:
         try:
-            session = open_session(as_onnx(Path(folder, "model.onnx"), trial.module, tensors))
+            trial.learned.write_onnx(file := Path(folder, "model.onnx"), _rows(tensors, [0, 1]))
+            session = open_session(file)
             pairs = [(run_session(session, rows), trial.scores(rows)) for rows in (_rows(tensors, [0]), tensors)]
         except Exception as error:  # noqa: BLE001 - it is a model's, and may be anything
             yield f"its network cannot be written and run as ONNX, {type(error).__name__} ({_first_line(error)}): {_LAYERS}"

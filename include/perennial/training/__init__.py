@@ -1,1 +1,1 @@
-"""Training and measuring: the only part that knows torch and Lightning."""
+"""Training and measuring: the only part that knows torch, Lightning, LightGBM and converters to ONNX."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MOST_ROWS = 20_000
+SMALLEST = 1e-7  # of a probability: smaller ones count as this, wherever its logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ def fit_calibration(logits: np.ndarray, labels: np.ndarray, weight: float = 0.1,
         if np.abs(change).max() < 1e-10:
             break
     return Calibration(float(parameters[0]), tuple(parameters[1:].tolist()))
+
+
+def logarithms(probabilities: np.ndarray) -> np.ndarray:
+    """Logarithms of probabilities, float64, none below that of SMALLEST: what calibration takes where there are no logits."""
+    values: np.ndarray = np.log(np.clip(probabilities.astype(np.float64), SMALLEST, 1.0))
+    return values
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

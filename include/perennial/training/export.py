@@ -1,47 +1,46 @@
-"""Export of a trained module to the files of a version folder, with a check that ONNX computes the same as torch."""
+"""Export of what a learner made to the files of a version folder, with a check that ONNX computes the same as its own framework."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import torch
 
 from perennial.encoding import Columns, Encoder, rows_from_columns, text
 from perennial.errors import TrainingRefused
 from perennial.forms import form_of_requests
 from perennial.specs import DatasetSpec, ModelSpec
-from perennial.training.batches import Rows
-from perennial.training.calibration import Calibration
-from perennial.training.module import TaskModule
+from perennial.training.calibration import Calibration, fit_calibration, logarithms
+from perennial.training.graph import append
+from perennial.training.learners import Encoded, Learned, Tensors
 from perennial.training.scoring import open_session, run_session
 
-# largest difference of a score between torch and ONNX, and between training and serving; of the largest score where that is above 1
+if TYPE_CHECKING:
+    import onnxruntime
+
+# largest difference of a score between what made it and ONNX, and between training and serving; of the largest score where that is above 1
 TOLERANCE = 1e-4
 GOLDEN_ROWS = 48
-_OPSET = 18
+PARITY_ROWS = 2000  # of the validation split, besides the golden ones
 _UNSEEN: dict[str, Any] = {"string": "never seen", "text": "Never seen: \U0001f389", "list": []}
 
 
-class _Scores(torch.nn.Module):
-    """Wraps a model so that it takes tensors by position, as ONNX export requires, and returns scores."""
+def calibration_of(learned: Learned, validation: Encoded) -> Calibration | None:
+    """The calibration of a model's scores on the validation rows; none of a regression.
 
-    def __init__(self, module: TaskModule, names: list[str], calibration: Calibration | None) -> None:
-        super().__init__()
-        self.module, self.names = module, names
-        self.calibration = calibration
-        self.shift = torch.tensor(calibration.shift if calibration else ())
-
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.module(**dict(zip(self.names, tensors, strict=True)))
-        return torch.softmax(logits * self.calibration.scale + self.shift, dim=-1) if self.calibration else logits
+    One that brings its own probabilities keeps them, and logits become probabilities in any case.
+    """
+    if learned.gives == "values":
+        return None
+    if learned.calibrates:
+        return fit_calibration(_logits(learned, validation.inputs), validation.labels)
+    classes = learned.scores({name: values[:1] for name, values in validation.inputs.items()}).shape[1]
+    return Calibration(1.0, (0.0,) * classes) if learned.gives == "logits" else None
 
 
 def export(
@@ -51,49 +50,75 @@ def export(
     dataset: DatasetSpec,
     features: ModuleType,
     encoder: Encoder,
-    module: TaskModule,
+    learned: Learned,
     calibration: Calibration | None,
-    rows: Rows,
+    inputs: Tensors,
     columns: Columns,
 ) -> None:
     """Write model.onnx, encoder.json, signature.json, golden.json and features.py into `folder`.
 
-    `rows` and `columns` are the same rows of the validation split, encoded and as they came; some of them become golden rows.
+    `inputs` and `columns` are the same rows of the validation split, encoded and as they came; some of them become golden rows. These, and
+    PARITY_ROWS of the others, must have the same scores by ONNX as by what the model was trained with: a conversion may be wrong silently.
 
     Raises:
-        TrainingRefused: ONNX and torch differ by more than TOLERANCE, as a share of the largest score where that is above 1.
+        TrainingRefused: they differ by more than TOLERANCE, as a share of the largest score where that is above 1.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names = list(encoder.tensors)
-    scores = _Scores(module, names, calibration).eval()
-    _write_onnx(folder / "model.onnx", scores, names, {name: values[:2] for name, values in rows.inputs.items()})
+    learned.write_onnx(folder / "model.onnx", {name: values[:2] for name, values in inputs.items()})
+    model = onnx.load(str(folder / "model.onnx"))
+    if calibration:
+        append(model, "calibration_", learned.gives, calibration.scale, calibration.shift)
+    onnx.checker.check_model(model)
+    (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
     encoder = Encoder.from_json(_write_json(folder / "encoder.json", encoder.to_json()))  # as serving will read it
     _write_json(folder / "signature.json", signature(spec, dataset))
     shutil.copyfile(str(features.__file__), folder / "features.py")
 
     golden = golden_columns(spec, dataset, columns)
-    encoded = features.encode(encoder, golden)
-    with torch.inference_mode():
-        expected = scores(*(torch.from_numpy(encoded[name]) for name in names)).numpy()
-    exported = run_session(open_session(folder / "model.onnx"), encoded)
-    apart = float(np.abs(exported - expected).max())
-    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))  # a regression's values are as large as its label's, in 32 bits
-    if not apart <= allowed:
-        raise TrainingRefused(
-            f"ONNX and torch differ by {apart:.2g} on the golden rows, more than {allowed:g}: "
-            f"use layers in {spec.name}/model.py that ONNX computes alike, then train again."
-        )
+    session = open_session(folder / "model.onnx")
+    expected, allowed = _same_scores(spec, learned, calibration, session, features.encode(encoder, golden), "golden row")
+    places = np.unique(np.linspace(0, len(columns[spec.inputs[0]]) - 1, PARITY_ROWS).astype(int))
+    validation = {name: values[places] for name, values in inputs.items()}
+    _same_scores(spec, learned, calibration, session, validation, "validation row", places)
     _write_json(
         folder / "golden.json",
         {"rows": rows_from_columns(golden, spec.inputs), "scores": expected.astype(np.float64).tolist(), "tolerance": allowed},
     )
 
 
-def as_onnx(file: Path, module: TaskModule, tensors: Mapping[str, np.ndarray]) -> Path:
-    """Write a module as it is, without calibration, to a file of ONNX that takes any number of rows of these tensors. The file."""
-    example = {name: torch.from_numpy(np.ascontiguousarray(values[:2])) for name, values in tensors.items()}
-    _write_onnx(file, _Scores(module, list(tensors), None).eval(), list(tensors), example)
-    return file
+def _same_scores(
+    spec: ModelSpec,
+    learned: Learned,
+    calibration: Calibration | None,
+    session: onnxruntime.InferenceSession,
+    encoded: Tensors,
+    called: str,
+    places: np.ndarray | None = None,
+) -> tuple[np.ndarray, float]:
+    """The scores that serving should give, and the difference that is allowed. Raises TrainingRefused where ONNX gives others."""
+    expected = calibration.apply(_logits(learned, encoded)) if calibration else learned.scores(encoded)
+    exported = run_session(session, dict(encoded))
+    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))  # a regression's values are as large as its label's, in 32 bits
+    if exported.shape != expected.shape:
+        raise TrainingRefused(
+            f"ONNX gives scores of the shape {list(exported.shape)} and {learned.framework} {list(expected.shape)}: to be exported, "
+            f"{learned.advice}, then train again."
+        )
+    of_row = np.abs(exported - expected).max(axis=1)
+    wrong = ~(of_row <= allowed)
+    if wrong.any():
+        worst = int(np.argmax(np.where(np.isnan(of_row), np.inf, of_row)))
+        place = worst if places is None else int(places[worst])
+        raise TrainingRefused(
+            f"ONNX and {learned.framework} differ by {of_row[worst]:.2g} on {called} {place}, more than {allowed:g}, "
+            f"and on {int(wrong.sum())} of the {len(of_row)} rows compared: to be exported, {learned.advice}, then train again."
+        )
+    return expected, allowed
+
+
+def _logits(learned: Learned, inputs: Tensors) -> np.ndarray:
+    scores = learned.scores(inputs)
+    return logarithms(scores) if learned.gives == "probabilities" else scores
 
 
 def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> dict[str, np.ndarray]:
@@ -140,25 +165,6 @@ def signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
         "time_zone": dataset.time_zone,
         **({"files": form} if (form := form_of_requests(dataset.files, spec.inputs)) else {}),
     }
-
-
-def _write_onnx(file: Path, scores: torch.nn.Module, names: list[str], example: dict[str, torch.Tensor]) -> None:
-    dynamic = {name: {0: "rows"} for name in [*names, "scores"]}
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # The tracing exporter: 0.1 s and bytes that follow from the weights alone; the newer one takes 3 s
-        # and writes machine paths into the file.
-        torch.onnx.export(
-            scores,
-            tuple(example[name] for name in names),
-            str(file),
-            input_names=names,
-            output_names=["scores"],
-            dynamic_axes=dynamic,
-            opset_version=_OPSET,
-            dynamo=False,
-        )
-    onnx.checker.check_model(str(file))
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> dict[str, Any]:

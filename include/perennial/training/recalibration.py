@@ -17,28 +17,24 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from perennial.encoding import columns_from_rows
 from perennial.errors import CandidateRefused
-from perennial.training.calibration import Calibration, fit_calibration
+from perennial.training.calibration import Calibration, fit_calibration, logarithms
+from perennial.training.graph import Gives, append, strip
 from perennial.training.scoring import score
-
-if TYPE_CHECKING:
-    import onnx
 
 Task = Literal["binary", "multiclass", "regression"]
 Floats = npt.NDArray[np.float64]
 _Day = TypeVar("_Day")
 
 RECALIBRATION = "recalibration.json"
-SMALLEST = 1e-7  # of a score: smaller ones count as this, in the fit and in the graph alike
 TOLERANCE = 1e-4  # largest difference of a score between the graph and the formula; of the largest score where that is above 1
 _PREFIX = "recalibration_"
-_GIVEN = f"{_PREFIX}given"  # the trained graph's scores
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Recalibration:
         if self.task == "regression":
             values: Floats = self.scale * scores.astype(np.float64) + self.shift[0]
             return values
-        recalibrated: Floats = Calibration(self.scale, self.shift).apply(np.log(np.clip(scores.astype(np.float64), SMALLEST, 1.0)))
+        recalibrated: Floats = Calibration(self.scale, self.shift).apply(logarithms(scores))
         return recalibrated
 
 
@@ -72,7 +68,7 @@ def fit_recalibration(task: Task, scores: np.ndarray, outcomes: np.ndarray, weig
         weight: how strongly the fit is held to no change.
     """
     if task != "regression":
-        fitted = fit_calibration(np.log(np.clip(scores.astype(np.float64), SMALLEST, 1.0)), outcomes, weight)
+        fitted = fit_calibration(logarithms(scores), outcomes, weight)
         return Recalibration(task, fitted.scale, fitted.shift)
     values, errors = scores[:, 0].astype(np.float64), outcomes - scores[:, 0].astype(np.float64)
     middle, spread = float(values.mean()), float(values.std())
@@ -152,59 +148,12 @@ def _write_graph(file: Path, recalibration: Recalibration | None) -> None:
     import onnx
 
     model = onnx.load(str(file))
-    _strip(model)
+    strip(model, _PREFIX)
     if recalibration is not None:
-        _append(model, recalibration)
+        gives: Gives = "values" if recalibration.task == "regression" else "probabilities"
+        append(model, _PREFIX, gives, recalibration.scale, recalibration.shift)
         onnx.checker.check_model(model)
     file.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove the nodes of a recalibration, if the graph has any."""
-    graph = model.graph
-    for field in (graph.node, graph.initializer):
-        kept = [part for part in field if not part.name.startswith(_PREFIX)]
-        del field[:]
-        field.extend(kept)
-    _rename(graph, _GIVEN, "scores")
-
-
-def _append(model: onnx.ModelProto, recalibration: Recalibration) -> None:
-    from onnx import helper, numpy_helper
-
-    graph = model.graph
-    output = next(value for value in graph.output if value.name == "scores")
-    kind = helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type)
-    _rename(graph, "scores", _GIVEN)
-    constants: dict[str, float | tuple[float, ...]] = {
-        "scale": recalibration.scale,
-        "shift": recalibration.shift,
-        "smallest": SMALLEST,
-        "one": 1.0,
-    }
-    steps: list[tuple[str, list[str]]] = [("Mul", ["scale"]), ("Add", ["shift"])]
-    if recalibration.task == "regression":
-        del constants["smallest"], constants["one"]
-    else:
-        steps = [("Clip", ["smallest", "one"]), ("Log", []), *steps, ("Softmax", [])]
-    value = _GIVEN
-    for place, (operation, wanted) in enumerate(steps):
-        result = "scores" if place == len(steps) - 1 else f"{_PREFIX}{operation.lower()}"
-        inputs = [value, *(f"{_PREFIX}{name}" for name in wanted)]
-        graph.node.append(helper.make_node(operation, inputs, [result], name=f"{_PREFIX}{place}"))
-        value = result
-    graph.initializer.extend(
-        numpy_helper.from_array(np.asarray(number, dtype=kind), f"{_PREFIX}{name}") for name, number in constants.items()
-    )
-
-
-def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Rename a value of the graph, wherever it is made or used; the graph's output keeps its own."""
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for place, name in enumerate(names):
-                if name == old:
-                    names[place] = new
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:

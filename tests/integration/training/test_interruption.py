@@ -24,8 +24,8 @@ from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
 from perennial.testing import free_ports, wait_until
 from perennial.testing.forks import Forked
+from perennial.training.checkpoints import Checkpoints
 from perennial.training.scoring import score
-from perennial.training.trainer import Checkpoints
 from perennial_datasets.flights import land
 
 EPOCHS = 8

@@ -8,7 +8,7 @@ from perennial import discovery
 from perennial.data.snapshots import Snapshot
 from perennial.stages.train import fill_version_folder
 from perennial.store import FolderStore
-from perennial.training.trainer import Checkpoints
+from perennial.training.checkpoints import Checkpoints
 
 
 def main() -> None:

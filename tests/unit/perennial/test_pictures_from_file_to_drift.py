@@ -28,8 +28,8 @@ from perennial.settings import Settings
 from perennial.specs import Column, DatasetSpec, FileForm, GateSpec, ModelSpec, MonitoringSpec
 from perennial.stages import ingest
 from perennial.store import FolderStore
-from perennial.training.batches import rows_of
 from perennial.training.export import TOLERANCE, export
+from perennial.training.learners.lightning import Network
 from perennial.training.module import TaskModule
 from perennial.training.scoring import score
 
@@ -123,9 +123,9 @@ def version(rows, tmp_path_factory):
     encoder = features.fit(columns)
     torch.manual_seed(0)
     module = Breaks(encoder, MODEL)
-    tensors = rows_of(MODEL, features.encode(encoder, columns), features.label(columns))
+    inputs = features.encode(encoder, columns)
     folder = file.parent / "version"
-    parts = {"features": features, "encoder": encoder, "module": module, "rows": tensors, "columns": columns}
+    parts = {"features": features, "encoder": encoder, "learned": Network(module), "inputs": inputs, "columns": columns}
     export(folder, spec=MODEL, dataset=PARTS, calibration=None, **parts)
     return folder
 

@@ -32,8 +32,8 @@ from perennial.specs import DatasetSpec, LabelSpec
 from perennial.stages import evaluate, ingest, train
 from perennial.store import FolderStore
 from perennial.testing import PROMISES
+from perennial.training.checkpoints import Checkpoints
 from perennial.training.scoring import score
-from perennial.training.trainer import Checkpoints
 
 CHECKOUT = Path(perennial.__file__).parents[2]
 SETTINGS = Settings(home=Path(sys.executable).parents[3], store="unused")

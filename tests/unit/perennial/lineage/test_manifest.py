@@ -14,6 +14,7 @@ from perennial import discovery
 from perennial.errors import SettingMissing, SpecBroken, TrainingRefused
 from perennial.lineage import manifest as module
 from perennial.lineage.manifest import (
+    LEARNER_CODE,
     TRAINING_CODE,
     LabelsUsed,
     Manifest,
@@ -112,16 +113,20 @@ def test_only_the_meaning_of_training_code_counts(copy_of_the_code: Path) -> Non
     assert code_digest("flight_delays") != before
 
 
-def test_the_digest_covers_the_code_that_training_loads() -> None:
-    """DE-03: Every module of perennial.training that the trainer and the exporter load, but what only measures, is among TRAINING_CODE."""
+@pytest.mark.parametrize("learner", LEARNER_CODE)
+def test_the_digest_covers_the_code_that_training_loads(learner: str) -> None:
+    """DE-03, MO-01: Every module of perennial.training that a learner and the exporter load, but what only measures or only keeps, is among
+    the files that count for its models; and torch is loaded for networks alone."""
     code = (
-        "import sys, perennial.training.trainer, perennial.training.export; "
-        "print(*(n for n in sys.modules if n.startswith('perennial.training.')))"
+        f"import sys, perennial.training.export, perennial.training.learners.{learner}; "
+        "print(*(n for n in sys.modules if n == 'torch' or n.startswith('perennial.training.')))"
     )
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    wanted = {f"training/{name.removeprefix('perennial.training.')}.py" for name in loaded} - {"training/scoring.py"}
-    assert wanted <= set(TRAINING_CODE)
-    assert all((Path(module.__file__).parents[1] / name).is_file() for name in TRAINING_CODE)
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert ("torch" in loaded) == (learner == "lightning")
+    files = {f"training/{name.removeprefix('perennial.training.').replace('.', '/')}.py" for name in loaded - {"torch"}}
+    wanted = {name.replace("learners.py", "learners/__init__.py") for name in files} - {"training/scoring.py", "training/checkpoints.py"}
+    assert wanted <= {*TRAINING_CODE, *LEARNER_CODE[learner]}
+    assert all((Path(module.__file__).parents[1] / name).is_file() for name in (*TRAINING_CODE, *LEARNER_CODE[learner]))
 
 
 def test_the_lock_file_counts_byte_by_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,9 +33,9 @@ from perennial.stages.recalibrate import recalibrated
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
 from perennial.testing import World
+from perennial.training.checkpoints import Checkpoints
 from perennial.training.evaluation import resampled
 from perennial.training.recalibration import Recalibration, recalibrate
-from perennial.training.trainer import Checkpoints
 
 January = Callable[[int, int], pa.Table]
 

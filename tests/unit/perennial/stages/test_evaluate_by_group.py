@@ -23,7 +23,7 @@ from perennial.stages.evaluate import Sealed, describe, losses_table, measure
 from perennial.stages.register import _losses
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
-from perennial.training.trainer import Checkpoints
+from perennial.training.checkpoints import Checkpoints
 
 
 @pytest.mark.parametrize(

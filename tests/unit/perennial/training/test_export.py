@@ -17,9 +17,9 @@ from perennial.encoding import columns_from_rows
 from perennial.errors import StoredDataDamaged, TrainingRefused
 from perennial.specs import DatasetSpec, FileForm, ModelSpec
 from perennial.training import export as module
-from perennial.training.batches import rows_of
 from perennial.training.calibration import Calibration
 from perennial.training.export import GOLDEN_ROWS, TOLERANCE, export, golden_columns
+from perennial.training.learners.lightning import Network
 from perennial.training.module import TaskModule
 from perennial.training.scoring import score
 
@@ -42,7 +42,6 @@ def sealed(
         spec, columns = toy_spec(task), toy_columns(task)
         encoder = toy_features.fit(columns)
         torch.manual_seed(0)
-        rows = rows_of(spec, toy_features.encode(encoder, columns), columns["y"])
         model = toy_model(encoder, spec)
         export(
             tmp_path / name,
@@ -50,9 +49,9 @@ def sealed(
             dataset=toy_dataset,
             features=toy_features,
             encoder=encoder,
-            module=model,
+            learned=Network(model),
             calibration=calibration,
-            rows=rows,
+            inputs=toy_features.encode(encoder, columns),
             columns=columns,
         )
         return tmp_path / name

@@ -18,8 +18,9 @@ from perennial.encoding import Encoder
 from perennial.errors import Fault, StoredDataDamaged, TrainingRefused
 from perennial.specs import ComputeSpec, ModelSpec
 from perennial.training.batches import Rows, row_weights
+from perennial.training.checkpoints import Checkpoints
 from perennial.training.module import TaskModule
-from perennial.training.trainer import Checkpoints, Trained, fit_on_device, logits_of, train
+from perennial.training.trainer import Trained, fit_on_device, logits_of, train
 from perennial.training.warm_start import weights_of
 
 ToySpec = Callable[..., ModelSpec]

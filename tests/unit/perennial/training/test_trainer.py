@@ -15,8 +15,9 @@ from perennial.errors import Fault, TrainingRefused
 from perennial.specs import ModelSpec
 from perennial.store import FolderStore
 from perennial.training.batches import Rows
+from perennial.training.checkpoints import Checkpoints
 from perennial.training.module import TaskModule
-from perennial.training.trainer import Checkpoints, Trained, _peers, logits_of, train
+from perennial.training.trainer import Trained, _peers, logits_of, train
 
 ToySpec = Callable[..., ModelSpec]
 ToyRows = Callable[[ModelSpec], tuple[Encoder, Rows, Rows]]
