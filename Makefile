@@ -22,7 +22,7 @@ demo: setup ## tell the whole story with real DAG runs, and leave the platform u
 pictures: setup ## take the README's pictures of the console, on the store that the demo left (STORE= names another)
 	@"$(TOOLS)/python" tests/pictures.py "$(or $(STORE),$(PERENNIAL_HOME)/demo/store)"
 
-up: setup ## start the platform: Airflow, MLflow, gateway, reports
+up: setup ## start the platform: Airflow with console and reports, MLflow, gateway
 	@"$(PERENNIAL)" up
 
 down: ## stop what `make up` or `make demo` started, and nothing else

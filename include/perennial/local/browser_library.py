@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -32,7 +33,7 @@ class LibraryUnavailable(Exception):
 
 
 def install(environment: Path, settings: Mapping[str, str], lock: Path = LOCK) -> None:
-    """Put the pinned files into an environment's folder.
+    """Put the pinned files into an environment's folder; what lies there already is not fetched again.
 
     Args:
         environment: the folder of the virtual environment.
@@ -44,13 +45,18 @@ def install(environment: Path, settings: Mapping[str, str], lock: Path = LOCK) -
     """
     folder = environment / PLACE
     for package in json.loads(lock.read_text()):
+        stamp, pinned = folder / f"{package['package']}.json", json.dumps(package)  # the stamp is written last
+        if stamp.is_file() and stamp.read_text() == pinned and all((folder / name).is_file() for name in package["files"].values()):
+            continue
         archive = _fetched(package, registry(settings))
         folder.mkdir(parents=True, exist_ok=True)
+        stamp.unlink(missing_ok=True)
         with tarfile.open(fileobj=io.BytesIO(archive)) as members:
             for member, name in package["files"].items():
                 content = members.extractfile(member)
                 assert content is not None  # the archive is the one that is pinned
                 (folder / name).write_bytes(content.read())
+        stamp.write_text(pinned)
 
 
 def _fetched(package: dict[str, Any], asked: str) -> bytes:
@@ -60,7 +66,7 @@ def _fetched(package: dict[str, Any], asked: str) -> bytes:
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT) as answer:  # noqa: S310 - whose registry it is, the user says
             archive: bytes = answer.read()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         why = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
         raise LibraryUnavailable(
             f"{what} could not be fetched from {address} ({why}). Check the network; a registry of your own is named by "

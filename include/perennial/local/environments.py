@@ -83,6 +83,7 @@ def make_all(home: Path) -> None:
     if not missing:
         print("All environments are up to date.")
         return
+    print(f"Making or updating the environments {', '.join(missing)}. From nothing that takes minutes.", flush=True)
     began = time.monotonic()
     if "tools" in missing:
         _make_tools(home)

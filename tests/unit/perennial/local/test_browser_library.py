@@ -29,12 +29,13 @@ def archive(content: bytes) -> bytes:
 
 @pytest.fixture
 def registry_of(tmp_path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """A registry and what it has, by path; the lock pins the package `draw` with the content `draw()`."""
-    packages: dict[str, bytes] = {"/npm/draw/-/draw-1.0.0.tgz": archive(b"draw()")}
+    """A registry and what it has, by path; the lock pins the package `draw` with the content `draw()`. Below `torn` answers break off."""
+    packages: dict[str, bytes] = {"/npm/draw/-/draw-1.0.0.tgz": archive(b"draw()"), "/npm/torn/draw/-/draw-1.0.0.tgz": b"half"}
 
     class Registry(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path in packages else 404)
+            self.send_header("Content-Length", str(len(packages.get(self.path, b"")) + 9 * self.path.startswith("/npm/torn/")))
             self.end_headers()
             self.wfile.write(packages.get(self.path, b""))
 
@@ -59,6 +60,25 @@ def test_what_is_pinned_is_put_beside_airflow(registry_of: tuple[str, dict[str, 
     assert (tmp_path / "venv/share/perennial/draw.js").read_bytes() == b"draw()"
 
 
+def test_what_lies_there_is_not_fetched_again(registry_of: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
+    """DE-09: An environment that is brought up to date without a network keeps it; what was lost, or is pinned anew, is asked for."""
+    lock, settings = tmp_path / "lock.json", {"npm_config_registry": registry_of[0]}
+    install(tmp_path / "venv", settings, lock)
+    kept = registry_of[1].pop("/npm/draw/-/draw-1.0.0.tgz")
+    install(tmp_path / "venv", settings, lock)
+    drawn = tmp_path / "venv/share/perennial/draw.js"
+    drawn.unlink()
+    with pytest.raises(LibraryUnavailable, match=r"draw-1\.0\.0\.tgz"):
+        install(tmp_path / "venv", settings, lock)
+    registry_of[1]["/npm/draw/-/draw-1.0.0.tgz"] = kept
+    install(tmp_path / "venv", settings, lock)
+    assert drawn.read_bytes() == b"draw()"
+    (pin,) = json.loads(lock.read_text())
+    lock.write_text(json.dumps([{**pin, "version": "1.0.1"}]))
+    with pytest.raises(LibraryUnavailable, match=r"draw-1\.0\.1\.tgz"):
+        install(tmp_path / "venv", settings, lock)
+
+
 def test_another_content_is_refused(registry_of: tuple[str, dict[str, bytes]], tmp_path: Path) -> None:
     """A registry that gives something else than what is pinned is refused, and nothing of it is put anywhere."""
     registry_of[1]["/npm/draw/-/draw-1.0.0.tgz"] = archive(b"steal()")
@@ -67,7 +87,7 @@ def test_another_content_is_refused(registry_of: tuple[str, dict[str, bytes]], t
     assert not (tmp_path / "venv").exists()
 
 
-@pytest.mark.parametrize(("end", "why"), [("/other", "HTTP 404"), ("", "refused|reset|closed")])
+@pytest.mark.parametrize(("end", "why"), [("/other", "HTTP 404"), ("/torn", "IncompleteRead"), ("", "refused|reset|closed")])
 def test_a_registry_that_does_not_give_it_is_one_sentence(
     registry_of: tuple[str, dict[str, bytes]], tmp_path: Path, end: str, why: str
 ) -> None:

@@ -119,15 +119,26 @@ def test_the_second_run_does_nothing(home, installer, capsys):
     assert "up to date" in capsys.readouterr().out
 
 
-def test_a_changed_lock_brings_only_its_environment_up_to_date(home, installer):
+def test_a_changed_lock_brings_only_its_environment_up_to_date(home, installer, capsys):
     """DE-23: The others are left alone, and the environment is not made anew."""
     environments.main()
     installer.calls.clear()
+    capsys.readouterr()
     environments.LOCKS["serving"].write_text("boto3==2\n")
     assert environments.main() == 0
+    assert "the environments serving." in capsys.readouterr().out
     synced = [c[-1] for c in installer.calls if "sync" in c]
     assert synced == [str(environments.LOCKS["serving"])]
     assert not any("venv" in c[1:3] for c in installer.calls)
+
+
+def test_what_is_made_is_said_before_it_is_made(home, monkeypatch, capsys):
+    """DE-23: The first minute of a set-up is not silent."""
+    said: list[str] = []
+    monkeypatch.setattr(environments, "_make_tools", lambda home: said.append(capsys.readouterr().out) or sys.exit())
+    with pytest.raises(SystemExit):
+        environments.main()
+    assert said[0].startswith("Making or updating the environments tools, airflow, workload, serving.")
 
 
 def test_a_half_made_environment_is_made_anew(home, installer):
