@@ -7,7 +7,8 @@ with your reason. `perennial rollback --model {name}` does the same without Airf
 
 | task | it fails when | what to do |
 | --- | --- | --- |
-| `rollback` | there is no earlier version to go back to: not retried | train and release one |
+| `rollback` | there is no earlier version to go back to, or not the one that was named: not retried | train and release one; look at \
+what serves by now |
 | `alert` | the store does not answer; retried, and the run does not fail because of it. It alerts people when a rollback failed, and when \
 the next one succeeds | docs/runbook.md |
 """
@@ -24,6 +25,13 @@ from perennial_airflow.operators.tell_incidents import TellIncidents
 from perennial_airflow.stage_task import STARTED_BY, param, stage_task
 
 PARAMS = {
+    "version": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="Version",
+        description="Go back to this version or not at all; to the one that served before if empty.",
+    ),
     "reason": Param(
         "asked for by a person", type="string", minLength=1, maxLength=500, title="Reason", description="Why; kept in the ledger."
     ),
@@ -33,7 +41,7 @@ PARAMS = {
 def rollback(spec: ModelSpec) -> DAG:
     """The rollback DAG of one model."""
     with DAG(schedule=None, params=PARAMS, **dag_defaults(spec, "rollback", __doc__)) as dag:
-        go_back = stage_task("rollback", spec, reason=param("reason"), actor=STARTED_BY)
+        go_back = stage_task("rollback", spec, version=param("version"), reason=param("reason"), actor=STARTED_BY)
         alert = TellIncidents(task_id="alert", spec=spec, found_by={"rollback": sightings.in_rollback})
         go_back >> alert.as_teardown()
     return dag

@@ -245,6 +245,7 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
         "return to the last good version at once",
         (
             MODEL,
+            Option("--version", "go back to this version or not at all; if absent, to the one that served before", int),
             Option("--reason", "why; kept in the ledger", default="asked for by a person"),
             Option("--actor", "who asks for it", default="perennial"),
         ),

@@ -24,7 +24,15 @@ from perennial.store import Store
 REPEAT_SECONDS = 600  # a second wish within this time is the same: a retried task, two people, or a release that rolled back just now
 
 
-def run(settings: Settings, store: Store, *, model: str, reason: str = "asked for by a person", actor: str = PERENNIAL) -> ReleaseResult:
+def run(
+    settings: Settings,
+    store: Store,
+    *,
+    model: str,
+    version: int | None = None,
+    reason: str = "asked for by a person",
+    actor: str = PERENNIAL,
+) -> ReleaseResult:
     """Go back.
 
     While a release is under way its candidate goes and the champion gets all traffic; otherwise the champion goes and the
@@ -32,33 +40,47 @@ def run(settings: Settings, store: Store, *, model: str, reason: str = "asked fo
     serves is in the ledger, so a model whose files are broken or gone goes back too: with the
     settings of serving that it had on one machine, and the default ones on Kubernetes.
 
+    Who names the version, as a button does that says it, goes back to that one at most, however often it is asked for; without one a
+    second wish within ten minutes of any rollback is taken for the same.
+
     Raises:
-        ReleaseRefused: there is nothing to go back to, the model was retired, or the last good version fails its golden rows.
+        ReleaseRefused: there is nothing to go back to, or not the version that was named, the model was retired, or the last good
+            version fails its golden rows.
         UnknownName: neither a folder nor the ledger has that name.
         ServiceUnreachable: the servers cannot be reached, or the last good version does not come up.
         LedgerConflict: others keep writing to the ledger.
     """
     (name,) = discovery.models_asked_about(model, known_models(store))
     spec = discovery.models().get(name)
-    result = go_back(Release(spec or stand_in(name), settings, store, open_backend(settings), ModelRegistry(settings)), reason, actor)
+    result = go_back(
+        Release(spec or stand_in(name), settings, store, open_backend(settings), ModelRegistry(settings)), reason, actor, version
+    )
     return result if spec else result.model_copy(update={"sentence": f"{result.sentence} {_without_spec(name)}"})
 
 
-def go_back(release: Release, reason: str, actor: str) -> ReleaseResult:
+def go_back(release: Release, reason: str, actor: str, version: int | None = None) -> ReleaseResult:
     """Roll back; see `run`. If a look at a release was faster, the rollback is decided again on what it wrote."""
-    plan = partial(planned, reason=reason, actor=actor)
+    plan = partial(planned, reason=reason, actor=actor, version=version)
     return decided_anew(lambda: release.rounds(release.known(), plan))
 
 
-def planned(known: Known, reason: str, actor: str) -> list[Step]:
+def planned(known: Known, reason: str, actor: str, version: int | None = None) -> list[Step]:
     """The steps of the next round of going back. Pure, as `perennial.stages._release_plan` is."""
-    last, moved = known.last, known.moved
+    last = known.last
     if known.failure:
         return _after(known, known.failure)
     if last is None:
         return [Refuse(ReleaseRefused(f"{known.name} has never served: there is nothing to go back to."))]
     if known.retired:
         return [Move(last), Refuse(ReleaseRefused(f"There is nothing to go back to: {retired_words(known.retired)}"))]
+    if version is not None:
+        return _gone_back_to(known, last, version, reason, actor)
+    return _gone_back_once(known, last, reason, actor)
+
+
+def _gone_back_once(known: Known, last: Entry, reason: str, actor: str) -> list[Step]:
+    """The steps where no version is named: a wish soon after a rollback is the same wish."""
+    moved = known.moved
     if moved and moved.kind == "rolled_back":
         is_recent = (known.now - moved.time).total_seconds() < REPEAT_SECONDS
         if not is_recent and known.applied is None:
@@ -89,6 +111,19 @@ def _gone_back(known: Known, last: Entry, reason: str, actor: str) -> list[Step]
     )
     sentence = f"Version {change.version} of {known.name} was rolled back ({reason}); {_now_serves(change)}."
     return [BringUp(target, last), Write(change, last.seq), Move(change), *_told(known, change, sentence)]
+
+
+def _gone_back_to(known: Known, last: Entry, version: int, reason: str, actor: str) -> list[Step]:
+    """The steps where the version is named: what came true is not done twice, what has changed meanwhile is not undone."""
+    if last.candidate is None and last.champion == version:
+        return [Move(last), *_told(known, last, f"There is nothing to do for {known.name}: {_now_serves(last)} already.")]
+    goes_to = last.champion if last.candidate is not None else last.last_good
+    if goes_to != version:
+        now = f"to version {goes_to}" if goes_to else "to none"
+        return [
+            Refuse(ReleaseRefused(f"A rollback of {known.name} goes back {now} by now, not to version {version}: look at what serves."))
+        ]
+    return _gone_back(known, last, reason, actor)
 
 
 def _after(known: Known, failure: Failure) -> list[Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ class Button:
     question: str
     asks_reason: bool
     disabled: str  # why it cannot be pressed; empty if it can
+    conf: str = "{}"  # JSON: what its run is started with, beside the reason
 
 
 def buttons(row: ModelRow, user: Any) -> list[Button]:
@@ -33,14 +35,15 @@ def buttons(row: ModelRow, user: Any) -> list[Button]:
     broken = f"{row.title} has no DAGs: {row.sentence}" if row.state in ("broken", "unknown") else ""
     back = f"version {row.back_to}" if row.back_to else ""
     waits = row.state == "waiting"
-    wanted = (
-        ("training", "Train", f"Train {row.title} now, if anything is new since the last training?", True, ""),
+    wanted: tuple[tuple[str, str, str, bool, str, dict[str, Any]], ...] = (
+        ("training", "Train", f"Train {row.title} now, if anything is new since the last training?", True, "", {}),
         (
             "release",
             f"Release version {row.newest}" if waits else "Release",
             f"Begin the release of version {row.newest}? It gets traffic step by step, as the evidence allows.",
             False,
             "" if waits else "No version waits for its release.",
+            {},
         ),
         (
             "rollback",
@@ -48,6 +51,7 @@ def buttons(row: ModelRow, user: Any) -> list[Button]:
             f"Give all traffic to {back} at once?",
             True,
             "" if back else "There is no version to go back to.",
+            {"version": row.back_to},  # to no other than the button says
         ),
         (
             "monitoring",
@@ -55,11 +59,12 @@ def buttons(row: ModelRow, user: Any) -> list[Button]:
             "Judge the newest whole window of live traffic now?",
             False,
             "" if row.serving else "Nothing serves, so there is no traffic to look at.",
+            {},
         ),
     )
     return [
-        Button(f"{name}_{dag}", text, question, asks_reason, broken or why or right(f"{name}_{dag}", user))
-        for dag, text, question, asks_reason, why in wanted
+        Button(f"{name}_{dag}", text, question, asks_reason, broken or why or right(f"{name}_{dag}", user), json.dumps(conf))
+        for dag, text, question, asks_reason, why, conf in wanted
     ]
 
 

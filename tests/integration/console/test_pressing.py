@@ -20,7 +20,7 @@ def test_roll_back_is_two_clicks_from_a_models_page(shown: Shown, page: browsers
     page.click("#yes")
     page.see("Started: manual__1", "#said")
     (started,) = shown.told("/started")[before:]
-    assert (started["dag"], started["conf"]) == (f"{filled.ENDED}_rollback", {"reason": "It feels wrong."})
+    assert (started["dag"], started["conf"]) == (f"{filled.ENDED}_rollback", {"version": 1, "reason": "It feels wrong."})
     assert page.problems == []
 
 
@@ -32,7 +32,7 @@ def test_roll_back_is_two_clicks_from_the_list(shown: Shown, page: browsers.Page
     page.see("Give all traffic to version 1 at once?", "#question")
     page.click("#yes")
     page.see("Started: manual__1", "#said")
-    assert [one["dag"] for one in shown.told("/started")[before:]] == [f"{filled.CALM}_rollback"]
+    assert [(one["dag"], one["conf"]) for one in shown.told("/started")[before:]] == [(f"{filled.CALM}_rollback", {"version": 1})]
 
 
 def test_a_run_that_was_started_is_followed(shown: Shown, page: browsers.Page) -> None:

@@ -559,8 +559,14 @@ def test_a_file_to_score_is_one_of_the_store(dags):
 
 def test_rollback_takes_a_reason(dags):
     """SE-11: It stands in the ledger with the person's name."""
-    found = _command(dags["automatic_rollback"].get_task("rollback"), params={"reason": "wrong fares"})
+    found = _command(dags["automatic_rollback"].get_task("rollback"), params={"version": None, "reason": "wrong fares"})
     assert found == ["rollback", "--model=automatic", "--reason=wrong fares", "--actor=ada"]
+
+
+def test_rollback_takes_the_version_that_a_button_named(dags):
+    """SE-11: A press goes back to what stood on the button, whatever has happened since."""
+    found = _command(dags["automatic_rollback"].get_task("rollback"), params={"version": 1, "reason": "wrong fares"})
+    assert "--version=1" in found
 
 
 def test_a_runtime_that_is_not_there_is_told(monkeypatch):

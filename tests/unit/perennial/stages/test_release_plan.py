@@ -289,6 +289,29 @@ def test_the_plan_of_going_back(case):
     assert words(rollback.planned(known, "wrong scores", "jo")) == expected
 
 
+@pytest.mark.parametrize(
+    ("known", "version", "expected"),
+    [
+        (knowing(ENDED), 1, "bring up, write rolled_back, move, follow, tell rolled_back"),
+        (
+            knowing(BACK.model_copy(update={"time": NOW - timedelta(minutes=1)})),
+            1,
+            "bring up, write rolled_back, move, follow, tell rolled_back",
+        ),
+        (knowing(BACK), 2, "move, follow, tell rolled_back"),
+        (knowing(ENDED), 2, "move, follow, tell rolled_back"),
+        (knowing(ENDED), 7, "refuse ReleaseRefused"),
+        (knowing(STEP), STEP.champion, ENDS_BADLY),
+        (knowing(STEP), STEP.last_good, "refuse ReleaseRefused"),
+        (knowing(FIRST), 1, "refuse ReleaseRefused"),
+        (knowing(GONE, retired=GONE), 1, "move, refuse ReleaseRefused"),
+    ],
+)
+def test_the_plan_of_going_back_to_a_version_that_is_named(known, version, expected):
+    """SE-11: to that one or not at all, and once."""
+    assert words(rollback.planned(known, "wrong scores", "jo", version)) == expected
+
+
 def test_a_registry_that_was_not_told_changes_the_answer_alone():
     """OP-08, SE-11: Traffic has moved: the answer is the one that was to follow, and a sentence more."""
     answer = rollback.planned(knowing(ENDED), "wrong scores", "jo")[-1]

@@ -111,6 +111,28 @@ def test_a_second_wish_at_once_is_the_same_wish(world, monkeypatch):
         rollback.go_back(world, "still wrong", "jo")
 
 
+def test_who_names_the_version_gets_that_one(world):
+    """DE-22, SE-11: Also moments after another rollback; and asked for twice it goes back one version, not two."""
+    released(world, "a", "b", "c")
+    rollback.go_back(world, "wrong scores", "jo")
+    result = rollback.go_back(world, "still wrong", "jo", 1)
+    assert (result.action, result.version, result.champion) == ("rolled_back", 2, 1)
+    assert world.backend.route(world.spec).weights == {1: 10_000}
+    world.backend.reset(world.spec)  # a kill between ledger and gateway
+    again = rollback.go_back(world, "still wrong", "jo", 1)
+    assert "version 1 serves all traffic already" in again.sentence
+    assert world.backend.route(world.spec).weights == {1: 10_000}
+    assert len([entry for entry in world.ledger.entries() if entry.kind == "rolled_back"]) == 2
+
+
+def test_what_has_changed_since_the_version_was_named_is_not_undone(world):
+    """SE-11: The button that was pressed said another version: nothing moves, and the sentence says to which it goes by now."""
+    released(world, "a", "b", "c")
+    with pytest.raises(ReleaseRefused, match="goes back to version 2 by now, not to version 1"):
+        rollback.go_back(world, "wrong scores", "jo", 1)
+    assert world.backend.route(world.spec).weights[3] == 10_000
+
+
 def test_a_wish_that_was_killed_before_its_traffic_moved_is_completed(world, monkeypatch):
     """DE-22, SE-11: However late it is repeated, it goes back one version, not two."""
     released(world, "a", "b", "c")
