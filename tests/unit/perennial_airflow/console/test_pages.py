@@ -241,6 +241,17 @@ def test_a_button_says_why_it_cannot_be_pressed(ask: Any) -> None:
     assert "You may not start churn_rollback" in buttons["rollback"]
     assert "You may not start churn_monitoring" in buttons["monitoring"]
     assert "Roll back to version 1" in page  # the release under way would end
+    for path in ("/models", "/models/churn", "/models/churn/release"):  # the run is told what the button says
+        assert re.findall('data-dag="churn_rollback" data-conf="([^"]*)"', ask(path).text) == ["{&#34;version&#34;: 1}"]
+
+
+def test_each_page_of_a_model_is_one_click_from_the_list(ask: Any) -> None:
+    """Its title leads to the overview, the line below it to all others."""
+    from perennial_airflow.console.website import TABS
+
+    row = re.search(r'<th scope="row">.*?</th>', ask("/models").text, re.DOTALL)
+    assert row
+    assert re.findall(r'href="([^"]*)"', row[0]) == [f"{PREFIX}/models/churn{end and '/'}{end}" for end in TABS]
 
 
 def test_a_release_has_its_page_and_its_document(ask: Any) -> None:

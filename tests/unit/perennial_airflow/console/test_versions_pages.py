@@ -58,6 +58,13 @@ def test_a_comparison_is_two_clicks_from_the_list(ask: Any, digests: dict[str, s
     assert odd.headers["Location"].startswith(f"{PREFIX}/models/churn/versions/1/%2F%2Fevil")
 
 
+def test_every_other_version_leads_to_its_comparison_with_the_champion(ask: Any, digests: dict[str, str]) -> None:
+    """MO-10: From the list of versions that is one click, whatever is newest; the champion itself is compared with none."""
+    page = ask("/models/churn/versions").text
+    pairs = ["2/1", f"{digests['bad'][:12]}/1"]
+    assert sorted(re.findall(r'versions/(\w+/\w+)">compare with version 1, the champion', page)) == sorted(pairs)
+
+
 def test_two_versions_stand_side_by_side(ask: Any, digests: dict[str, str]) -> None:
     """MO-10, MO-13: The gate's verdict of both comes first; then figures with differences, the parameters that differ and all of them."""
     page = ask("/models/churn/versions/1/2").text
