@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from perennial import discovery
 from perennial.errors import EXIT_DONE, EXIT_FAULT
 from perennial.lineage.ledger import Ledger, known_models
-from perennial.served_tables import predictions_name
+from perennial.served_tables import SCORED, predictions_name
 from perennial.settings import Settings
 from perennial.store import Store
 from perennial.views.ledger import ID, Answer, answer_words, describe, is_row_of, waiting_answers
@@ -49,15 +49,22 @@ def _answers(store: Store, model: str, id: str) -> tuple[Answer, ...]:
         return tuple(waiting)
     import pyarrow.compute as pc
 
+    from perennial.data.merging import BATCH
     from perennial.data.tables import Table
 
     table = Table(store, predictions_name(model))
     if table.version() is None:
         return ()
-    columns = ["prediction_id", "model_version", "served_at", "shadow"]
+    columns = ["prediction_id", "model_version", "served_at", "shadow", BATCH]
     rows = table.scan(columns, pc.starts_with(pc.field("prediction_id"), id)).to_pylist()
     answers = [
-        Answer(id=row["prediction_id"], version=row["model_version"], time=row["served_at"], shadow=bool(row["shadow"]))
+        Answer(
+            id=row["prediction_id"],
+            version=row["model_version"],
+            time=row["served_at"],
+            shadow=bool(row["shadow"]),
+            batch=row[BATCH].removeprefix(SCORED) if (row[BATCH] or "").startswith(SCORED) else "",
+        )
         for row in rows
         if is_row_of(row["prediction_id"], id)
     ]

@@ -74,6 +74,7 @@ class Answer(View):
     version: int
     time: datetime
     shadow: bool = Field(description="Whether nobody saw the answer.")
+    batch: str = Field(default="", description="What was scored in a batch, as source, version and day; empty if a caller asked.")
 
 
 class AnswerView(View):
@@ -191,10 +192,12 @@ def is_row_of(row: str, id: str) -> bool:
 
 def answer_words(model: str, id: str, answers: tuple[Answer, ...]) -> str:
     """Which versions answered a prediction, as a sentence."""
-    seen = sorted({answer.version for answer in answers if not answer.shadow})
+    seen = sorted({answer.version for answer in answers if not answer.shadow and not answer.batch})
+    scored = sorted({(answer.version, answer.batch) for answer in answers if answer.batch})
     shadows = sorted({answer.version for answer in answers if answer.shadow})
     parts = [f"version {' and version '.join(map(str, seen))} answered it"] if seen else []
     parts += [f"version {' and version '.join(map(str, shadows))} answered it in the shadow, which nobody saw"] if shadows else []
+    parts += [f"version {version} scored it in a batch ({batch})" for version, batch in scored]
     return f"Prediction {id} of {model}: {'; '.join(parts)}, on {answers[0].time:%Y-%m-%d %H:%M:%S} UTC."
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from perennial import discovery
+from perennial.commands import served_at
 from perennial.data.snapshots import table_of
 from perennial.data.tables import Table
 from perennial.errors import BatchRefused, CandidateRefused, Fault, UnknownName
@@ -272,8 +273,9 @@ def test_killed_between_any_two_writes(house, monkeypatch):
         assert left() == wanted, f"after {at} of {every} writes"
 
 
-def test_scores_count_as_predictions_and_outcomes_find_them(house):
+def test_scores_count_as_predictions_and_outcomes_find_them(house, capsys, monkeypatch):
     """SE-03, MN-02: In the table of predictions, with inputs and event time, as if a caller had asked; an outcome joins by the id."""
+    monkeypatch.setattr(discovery, "models_asked_about", lambda name, known: [name])
     house.score(first=date(2013, 2, 1), last=date(2013, 2, 1))
     rows = Table(house.store, "small_delays_predictions").scan()
     by_id = {row["prediction_id"]: row for row in rows.to_pylist()}
@@ -285,6 +287,9 @@ def test_scores_count_as_predictions_and_outcomes_find_them(house):
     }
     assert logged["event_time"].replace(tzinfo=None) == scored["event_time"]
     assert (logged["model_version"], logged["shadow"], logged["scores"]) == (1, False, [scored["score_on_time"], scored["score_late"]])
+    served_at.run(house.settings, house.store, model=MODEL.name, prediction=scored["prediction_id"])
+    said = f"Prediction {scored['prediction_id']} of small_delays: version 1 scored it in a batch (flights/version 1/2013-02-01), on"
+    assert said in capsys.readouterr().out
     told = outcome_rows(
         [{"prediction_id": scored["prediction_id"], "outcome": 1.0, "time": datetime(2013, 2, 2, tzinfo=timezone.utc)}], "t"
     )
