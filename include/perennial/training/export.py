@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # largest difference of a score between what made it and ONNX, and between training and serving; of the largest score where that is above 1
 TOLERANCE = 1e-4
 GOLDEN_ROWS = 48
+BATCH = 8192  # rows that are scored at a time
 PARITY_ROWS = 2000  # of the validation split, besides the golden ones
 _UNSEEN: dict[str, Any] = {"string": "never seen", "text": "Never seen: \U0001f389", "list": []}
 
@@ -96,7 +97,7 @@ def _same_scores(
     places: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """The scores that serving should give, and the difference that is allowed. Raises TrainingRefused where ONNX gives others."""
-    expected = calibration.apply(_logits(learned, encoded)) if calibration else learned.scores(encoded)
+    expected = calibration.apply(_logits(learned, encoded)) if calibration else _scores(learned, encoded)
     exported = run_session(session, dict(encoded))
     allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))  # a regression's values are as large as its label's, in 32 bits
     if exported.shape != expected.shape:
@@ -117,8 +118,15 @@ def _same_scores(
 
 
 def _logits(learned: Learned, inputs: Tensors) -> np.ndarray:
-    scores = learned.scores(inputs)
+    scores = _scores(learned, inputs)
     return logarithms(scores) if learned.gives == "probabilities" else scores
+
+
+def _scores(learned: Learned, inputs: Tensors) -> np.ndarray:
+    """The scores of many rows, BATCH at a time."""
+    rows = len(next(iter(inputs.values())))
+    parts = [{name: values[begin : begin + BATCH] for name, values in inputs.items()} for begin in range(0, rows, BATCH)]
+    return np.concatenate([learned.scores(part) for part in parts])
 
 
 def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> dict[str, np.ndarray]:

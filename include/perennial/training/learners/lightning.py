@@ -43,11 +43,9 @@ class Network:
         return {"accumulate": self.accumulate} if self.accumulate not in (0, self.module.spec.training.accumulate) else {}
 
     def scores(self, inputs: Tensors) -> np.ndarray:
-        """Logits [rows, classes], or values [rows, 1], float32; 8192 rows at a time."""
-        tensors, rows = _tensors(inputs), len(next(iter(inputs.values())))
+        """Logits [rows, classes], or values [rows, 1], float32."""
         with torch.inference_mode():
-            parts = [self.module(**{name: part[begin : begin + 8192] for name, part in tensors.items()}) for begin in range(0, rows, 8192)]
-            scores: np.ndarray = torch.cat(parts).numpy()
+            scores: np.ndarray = self.module(**_tensors(inputs)).numpy()
         return scores
 
     def write_onnx(self, file: Path, example: Tensors) -> None:
