@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from perennial.specs.base import Spec
 
@@ -27,6 +27,11 @@ class ComputeSpec(Spec):
 
     cpus: int = Field(default=2, ge=1, description="CPU threads for training; CPUs of a stage's pod.")
     memory_gb: float = Field(default=4, gt=0, description="Memory for the stage, GB.")
+    accelerator: Literal["auto", "cpu", "gpu", "tpu"] = Field(
+        default="auto",
+        description="What trains. `auto`: GPUs if `gpus` is not 0, else the CPU. `tpu`: TPUs by Lightning's accelerator, which needs "
+        "`torch_xla` and was tried on none; `gpus` counts them then, and `gpu_resource` names them in a cluster.",
+    )
     gpus: int = Field(default=0, ge=0, description="GPUs of each node; 0 trains on the CPU.")
     nodes: int = Field(default=1, ge=1, description="Machines that train one model together.")
     gpu_resource: str = Field(default="nvidia.com/gpu", description="Name of the Kubernetes resource for GPUs.")
@@ -34,3 +39,11 @@ class ComputeSpec(Spec):
     tolerations: tuple[Toleration, ...] = Field(default=(), description="Tolerations of a stage's pod.")
     runtime_class: str = Field(default="", description="Kubernetes runtime class of a stage's pod; the cluster's default if empty.")
     queue: str = Field(default="", description="Kueue queue in which a stage's pod waits for resources; none if empty.")
+
+    @model_validator(mode="after")
+    def _accelerators_are_counted(self) -> ComputeSpec:
+        if self.accelerator in ("gpu", "tpu") and not self.gpus:
+            raise ValueError(f"accelerator {self.accelerator!r} needs gpus, how many of them a node has: set gpus=1 or more")
+        if self.accelerator == "cpu" and self.gpus:
+            raise ValueError(f"accelerator 'cpu' uses no GPU, and gpus is {self.gpus}: leave one of them out")
+        return self

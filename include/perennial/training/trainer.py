@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.accelerators import XLAAccelerator
 from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 from pytorch_lightning.strategies import DDPStrategy
 from torch.distributed import DistError
@@ -105,10 +106,15 @@ def train(
 
     Raises:
         TrainingRefused: the loss is no number, or the model's optimisers are none that this trains with.
-        Fault: this machine has fewer GPUs than the spec asks for, no compiler or too little memory, the training made no step for too
-            long, or another node of it went away.
+        Fault: this machine has no TPUs or fewer GPUs than the spec asks for, no compiler or too little memory, the training made no
+            step for too long, or another node of it went away.
     """
-    if spec.compute.gpus > torch.cuda.device_count():
+    if spec.compute.accelerator == "tpu" and not XLAAccelerator.is_available():
+        raise Fault(
+            f"{spec.name} asks for TPUs and this machine shows none (torch_xla finds them): "
+            "run it where there are some, or set compute.accelerator in its spec to 'auto'."
+        )
+    if spec.compute.accelerator != "tpu" and spec.compute.gpus > torch.cuda.device_count():
         raise Fault(
             f"{spec.name} asks for {spec.compute.gpus} GPUs and this machine shows {torch.cuda.device_count()}: "
             "run it where there are enough, or lower compute.gpus in its spec."
@@ -251,7 +257,7 @@ def _trainer(spec: ModelSpec, limit: int, folder: Path, callbacks: list[Callback
     compute = spec.compute
     several = process_count(compute) > 1
     return Trainer(
-        accelerator="gpu" if compute.gpus else "cpu",
+        accelerator="tpu" if compute.accelerator == "tpu" else "gpu" if compute.gpus else "cpu",
         devices=compute.gpus or 1,
         num_nodes=compute.nodes,
         strategy=DDPStrategy(timeout=WAIT) if several else "auto",

@@ -205,6 +205,9 @@ def test_the_words_for_truth_are_those_of_requests():
         ({"training": {"sample_weight": "id"}}, "sample_weight names id, which is an input or the label"),
         ({"training": {"sample_weight": "care"}, "labels": "outcomes"}, "served predictions"),
         ({"training": {"gradient_clip": 1.0, "hyperparameters": {"gradient_clip": 1.0}}}, "gradient_clip is set twice"),
+        ({"compute": {"accelerator": "tpu"}}, "accelerator 'tpu' needs gpus, how many of them a node has"),
+        ({"compute": {"accelerator": "gpu"}}, "accelerator 'gpu' needs gpus"),
+        ({"compute": {"accelerator": "cpu", "gpus": 2}}, "accelerator 'cpu' uses no GPU, and gpus is 2"),
         ({"training": {"batch_size": 4, "accumulate": 5}}, "accumulate=5 cuts the 4 rows of a step into parts without rows"),
     ],
 )

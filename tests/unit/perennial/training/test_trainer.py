@@ -283,6 +283,8 @@ def test_missing_gpus_are_a_sentence(run: Run, toy_spec: ToySpec) -> None:
     spec = toy_spec()
     with pytest.raises(Fault, match=r"toy asks for 64 GPUs and this machine shows \d+: run it where there are enough"):
         run(spec.model_copy(update={"compute": spec.compute.model_copy(update={"gpus": 64})}))
+    with pytest.raises(Fault, match=r"toy asks for TPUs and this machine shows none .*: run it where there are some, or set"):
+        run(spec.model_copy(update={"compute": spec.compute.model_copy(update={"gpus": 1, "accelerator": "tpu"})}))
 
 
 @pytest.mark.parametrize(
