@@ -55,7 +55,7 @@ GROUPS = (
     # Units are in several groups, so that who has a seat left takes some of them over.
     ("steps", "unit", "workload", in_unit("stages", "testing")),
     ("watching", "unit", "workload", in_unit("monitoring", "profiles", "incidents", "reports")),
-    ("commands", "unit", "workload", in_unit("commands", "local", "views")),
+    ("commands", "unit", "workload", in_unit("client", "commands", "local", "views")),
     ("tables", "unit", "workload", in_unit("data", "quality", "store", "labelling", "column_types", "engine")),
     ("versions", "unit", "workload", in_unit("training", "lineage", "registry", "serving")),
     (

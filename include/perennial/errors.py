@@ -36,6 +36,10 @@ class PerennialError(Exception):
         super().__init__(sentence)
         self.links = links or {}
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the sentence and where to read more, not the way through the code."""
+        return [str(self), *(f"{title}: {address}" for title, address in self.links.items())]
+
 
 class Refused(PerennialError):
     """A decision, not a malfunction: repeating it would give the same answer."""

@@ -9,10 +9,10 @@ from airflow.sdk import BaseOperator
 
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
+from perennial.stage_command import check_arguments
 from perennial_airflow.operators.process_stage import ProcessStage
 from perennial_airflow.operators.release_stage import ReleaseStage
 from perennial_airflow.operators.stage import StageOperator
-from perennial_airflow.stage_command import check_arguments
 from perennial_airflow.stage_pod import compute_of, pod_template
 
 if TYPE_CHECKING:

@@ -49,6 +49,7 @@ OF_ONE: dict[str, Callable[..., tuple[View, list[str]]]] = {
     "lineage": _show_lineage.show,
 }
 OF_ONE_OR_ALL: dict[str, Callable[..., tuple[View, list[str]]]] = {"incidents": _show_incidents.show, "reports": _show_reports.show}
+MAKES = {**OF_ALL, **OF_ONE, **OF_ONE_OR_ALL}
 
 
 def run(settings: Settings, store: Store, *, what: str, name: str | None = None, json: bool = False, **options: Any) -> int:
@@ -58,15 +59,25 @@ def run(settings: Settings, store: Store, *, what: str, name: str | None = None,
         UnknownName: there is no such model, or none is named and there are several; or an option belongs to another view.
     """
     del settings
-    given = {option: value for option, value in options.items() if value is not None and value is not False}
-    makes = {**OF_ALL, **OF_ONE, **OF_ONE_OR_ALL}
-    for option in sorted(given.keys() - inspect.signature(makes[what]).parameters):
-        others = [other for other, make in makes.items() if option in inspect.signature(make).parameters]
-        raise UnknownName(f"`perennial show {what}` has no --{option}: `show {' and `show '.join(f'{other}`' for other in others)} has.")
-    names = [] if what in OF_ALL else [name] if what in OF_ONE_OR_ALL else [name or _only_model(store, what)]
-    view, lines = makes[what](store, *names, **given)
+    view, lines = shown(store, what, name, **options)
     print(view.model_dump_json(indent=1) if json else on_terminal("\n".join(lines)))
     return EXIT_DONE
+
+
+def shown(store: Store, what: str, name: str | None = None, **options: Any) -> tuple[View, list[str]]:
+    """A view and its lines.
+
+    Raises:
+        UnknownName: there is no such model, or none is named and there are several; or an option belongs to another view.
+    """
+    given = {option: value for option, value in options.items() if value is not None and value is not False}
+    for option in sorted(given.keys() - inspect.signature(MAKES[what]).parameters):
+        others = [other for other, make in MAKES.items() if option in inspect.signature(make).parameters]
+        if not others:
+            raise UnknownName(f"`perennial show {what}` has no --{option}: `perennial show --help` lists what it has.")
+        raise UnknownName(f"`perennial show {what}` has no --{option}: `show {' and `show '.join(f'{other}`' for other in others)} has.")
+    names = [] if what in OF_ALL else [name] if what in OF_ONE_OR_ALL else [name or _only_model(store, what)]
+    return MAKES[what](store, *names, **given)
 
 
 def _only_model(store: Store, what: str) -> str:

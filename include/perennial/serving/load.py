@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -100,15 +101,11 @@ def send(
 
 
 def _send_all(settings: Settings, model: ModelSpec, waiting: queue.Queue[Call | None], load: Load, lock: threading.Lock) -> None:
-    address = urlsplit(settings.gateway_url)
-    connection = http.client.HTTPConnection(
-        address.hostname or settings.host, address.port or 80, timeout=model.serving.timeout_seconds + 5
-    )
-    path = address.path.rstrip("/") + settings.prediction_path(model.name)
+    connection, path = gateway(settings, model)
     try:
         while (call := waiting.get()) is not None:
             begun = time.perf_counter()
-            failure, answer = _ask(connection, path, call)
+            failure, answer = ask(connection, path, call)
             milliseconds = (time.perf_counter() - begun) * 1e3
             with lock:
                 load.requests += 1
@@ -125,12 +122,25 @@ def _send_all(settings: Settings, model: ModelSpec, waiting: queue.Queue[Call | 
         connection.close()
 
 
-def _ask(connection: http.client.HTTPConnection, path: str, call: Call) -> tuple[str | None, dict[str, Any]]:
+def gateway(settings: Settings, model: ModelSpec) -> tuple[http.client.HTTPConnection, str]:
+    """A connection to the gateway, and the path at which it answers predictions of a model."""
+    address = urlsplit(settings.gateway_url)
+    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = kind(address.hostname or settings.host, address.port, timeout=model.serving.timeout_seconds + 5)
+    return connection, address.path.rstrip("/") + settings.prediction_path(model.name)
+
+
+def ask(
+    connection: http.client.HTTPConnection, path: str, call: Call, headers: Mapping[str, str] = MappingProxyType({})
+) -> tuple[str | None, dict[str, Any]]:
+    """Send one call; why it was not answered with scores, and the answer."""
     meta: dict[str, Any] = {"puid": call.id} if call.id else {}
     if call.event_time:
         meta["tags"] = {"event_time": call.event_time}
     try:
-        connection.request("POST", path, json.dumps({"data": {"rows": call.rows}, "meta": meta}), {"Content-Type": "application/json"})
+        connection.request(
+            "POST", path, json.dumps({"data": {"rows": call.rows}, "meta": meta}), {"Content-Type": "application/json", **headers}
+        )
         response = connection.getresponse()
         body = response.read()
     except (OSError, http.client.HTTPException) as error:

@@ -183,18 +183,23 @@ def layout_of(kept: ProfileStore, table: Table, version: int, spec: DatasetSpec 
     Returns:
         None if it is not decided and the version has fewer rows.
     """
+    if (layout := kept.layout()) is not None or table.count(version) < least:
+        return layout
+    return kept.keep_layout(fitted_layout(table, version, spec))
+
+
+def fitted_layout(table: Table, version: int, spec: DatasetSpec | None) -> Layout:
+    """How the rows of a table would be counted, by the first rows of a version. Arguments are those of `layout_of`."""
     from perennial.data.merging import BATCH
     from perennial.profiles.layout import fit_layout
 
-    if (layout := kept.layout()) is not None or table.count(version) < least:
-        return layout
     rows = table.dataset(version)
     names = [column.name for column in spec.columns] if spec else [name for name in rows.schema.names if name != BATCH]
     inputs = [model.inputs for model in discovery.models().values() if model.dataset == spec.name] if spec else []
     # Live traffic has the inputs alone: what is seen together must be there on both sides.
     shared = [name for name in names if all(name in columns for columns in inputs)]
     types = {column.name: column.type for column in spec.columns} if spec else {}
-    return kept.keep_layout(fit_layout(rows.head(MOST_FIT_ROWS, columns=names), names, joint=shared, types=types))
+    return fit_layout(rows.head(MOST_FIT_ROWS, columns=names), names, joint=shared, types=types)
 
 
 def _no_version(name: str, version: int | None, newest: int | None, spec: DatasetSpec | None) -> str:

@@ -11,6 +11,7 @@ from kubernetes.client.exceptions import ApiException
 
 from perennial.settings import Settings
 from perennial.specs import ComputeSpec
+from perennial.stage_command import stage_command
 from perennial_airflow.operators.cluster_stage import (
     GONE,
     PAUSE_SECONDS,
@@ -23,7 +24,6 @@ from perennial_airflow.operators.cluster_stage import (
     address,
     plain,
 )
-from perennial_airflow.stage_command import stage_command
 from perennial_airflow.stage_job import JOB_LABEL, RESULT_FILE, answer_of, condition, culprit, job_name, render_job, render_service
 from perennial_airflow.stage_pod import apply_compute, pod_template, read_template
 from perennial_airflow.triggers.job_watch import JobWatch

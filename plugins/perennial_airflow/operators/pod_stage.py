@@ -16,6 +16,7 @@ from kubernetes.stream import stream
 from perennial.errors import EXIT_DONE, EXIT_FAULT, EXIT_REFUSED
 from perennial.settings import Settings
 from perennial.specs import ComputeSpec
+from perennial.stage_command import stage_command
 from perennial_airflow.cluster_access import in_order, message
 from perennial_airflow.operators.cluster_stage import (
     GONE,
@@ -31,7 +32,6 @@ from perennial_airflow.operators.cluster_stage import (
 )
 from perennial_airflow.operators.release_stage import ReleaseLooks
 from perennial_airflow.operators.stage import StageOperator
-from perennial_airflow.stage_command import stage_command
 from perennial_airflow.stage_pod import (
     MAIN,
     RESULT_FILE,

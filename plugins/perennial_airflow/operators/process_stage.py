@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from perennial.errors import EXIT_DONE, EXIT_FAULT, EXIT_REFUSED, PerennialError
 from perennial.settings import Settings
+from perennial.stage_command import stage_command
 from perennial_airflow.child_process import ChildProcess, die_with_parent
 from perennial_airflow.operators.stage import StageOperator
-from perennial_airflow.stage_command import stage_command
 from perennial_airflow.stage_log import StageLog
 from perennial_airflow.stage_pod import made_up
 

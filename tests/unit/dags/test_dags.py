@@ -20,8 +20,8 @@ from airflow.timetables.base import TimeRestriction
 
 from perennial import discovery
 from perennial.specs import Column, DatasetSpec, LabelSpec, ReleaseSpec, RetrainSpec, ScoringSpec
+from perennial.stage_command import stage_command
 from perennial_airflow.dag_listing import listing
-from perennial_airflow.stage_command import stage_command
 from perennial_airflow.stage_end import StageRefused
 
 from ...parsing import MOST_CALLS, parsed

@@ -1,4 +1,9 @@
-"""Builds the argument list of a stage, whatever runs it."""
+"""Builds the argument list of a stage, whatever runs it. Light: DAG files import this.
+
+>>> from perennial.stage_command import stage_command
+>>> stage_command("train", {"model": "flight_delays", "snapshot": 12, "reason": ""})
+['train', '--model=flight_delays', '--snapshot=12']
+"""
 
 from __future__ import annotations
 

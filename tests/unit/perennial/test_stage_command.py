@@ -6,7 +6,7 @@ import pytest
 
 from perennial.cli import _parser
 from perennial.options import STAGES
-from perennial_airflow.stage_command import check_arguments, stage_command
+from perennial.stage_command import check_arguments, stage_command
 
 
 def test_empty_values_are_left_out():
