@@ -136,8 +136,8 @@ def test_a_broken_spec_stops_itself_alone(two_broken):
     and where."""
     dags = _parsed()
     kinds = ("training", "recalibration", "release", "monitoring", "scoring", "incidents", "rollback")
-    sound = {f"{m}_{k}" for m in ("digits", "flight_delays") for k in kinds} | {
-        f"{d}_{k}" for d in ("digits", "flights") for k in ("ingestion", "profiling")
+    sound = {f"{m}_{k}" for m in ("bad_news", "digits", "flight_delays") for k in kinds} | {
+        f"{d}_{k}" for d in ("digits", "flights", "remarks") for k in ("ingestion", "profiling")
     }
     assert set(dags) == {"perennial_specs", "extra_bad_broken", "extra_late_broken"} | sound
     told = {

@@ -161,7 +161,7 @@ def test_an_unknown_name_suggests_the_nearest():
 def test_questions_are_answered_for_what_the_store_knows(folder):
     """SC-03: Also of a model whose files are broken or gone; a name that nobody knows is refused."""
     (folder / "models" / "extra_m" / "spec.py").write_text("MODEL = None")
-    everything = ["digits", "extra_m", "flight_delays", "gone"]
+    everything = ["bad_news", "digits", "extra_m", "flight_delays", "gone"]
     assert discovery.models_asked_about(None, ["gone", "digits"]) == everything
     assert [discovery.models_asked_about(name, ["gone"]) for name in everything] == [[name] for name in everything]
     with pytest.raises(UnknownName, match="no model 'zzz'"):
