@@ -108,9 +108,12 @@ def test_only_the_meaning_of_training_code_counts(copy_of_the_code: Path) -> Non
     features.write_text(text.replace("LATE_MINUTES = 15", "LATE_MINUTES = 30"))
     assert code_digest("flight_delays") != before
     features.write_text(text)
-    trainer = copy_of_the_code / "perennial/training/trainer.py"
-    trainer.write_text(trainer.read_text() + "\nX = 1\n")
-    assert code_digest("flight_delays") != before
+    for name in ("trainer", "parts"):
+        file = copy_of_the_code / f"perennial/training/{name}.py"
+        whole = file.read_text()
+        file.write_text(whole + "\nX = 1\n")
+        assert code_digest("flight_delays") != before
+        file.write_text(whole)
 
 
 @pytest.mark.parametrize("learner", LEARNER_CODE)
