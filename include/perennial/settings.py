@@ -18,6 +18,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from perennial.errors import SettingMissing
+from perennial.prices import Prices
 
 PREFIX = "PERENNIAL_"
 _GONE = {
@@ -123,6 +124,12 @@ class Settings(BaseModel):
         description="A landed file is taken once it has not changed for this long; a large one in a folder must wait longer, "
         "at most 15 times as long.",
     )
+    prices: str = Field(
+        default="",
+        description="Prices and watts by which trainings are reckoned, as JSON, such as "
+        '`{"currency": "EUR", "cpu_hour": 0.04, "gpu_hour": 2.5, "gb_hour": 0.005}`; `watts_cpu` (3.5), `watts_gpu` (400) and `watts_gb` '
+        "(0.392) estimate the energy. No money if empty.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="How much stages log.")
 
     @field_validator("allowed_hosts")
@@ -131,6 +138,12 @@ class Settings(BaseModel):
         for name in filter(None, (name.strip() for name in given.split(","))):
             if not _HOST_NAME.fullmatch(host_name(name)):
                 raise ValueError(f"{name!r} is no host name: give names like models.example.com with commas between, or `*` alone for all")
+        return given
+
+    @field_validator("prices")
+    @classmethod
+    def _are_prices(cls, given: str) -> str:
+        Prices.read(given)
         return given
 
     @classmethod

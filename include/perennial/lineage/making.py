@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import perennial
 from perennial.errors import StoredDataDamaged
 from perennial.lineage.manifest import code_files, locked_packages
+from perennial.lineage.usage import Usage
 from perennial.store import Store
 
 
@@ -33,12 +34,13 @@ class Making(BaseModel):
     seconds: float | None = Field(
         description="Wall time of the run that sealed it, s; none if that was cut short before it could be noted."
     )
+    usage: Usage | None = Field(default=None, description="What that run used; none for a version from before that was noted.")
     commit: str = Field(description="Git commit of the source tree; empty where that is no checkout.")
     code: dict[str, str] = Field(description="Identity of each file of the code, by its path.")
     packages: dict[str, str] = Field(description="Version of each package of the lock file.")
 
 
-def note_making(store: Store, model: str, digest: str, *, seconds: float | None = None) -> None:
+def note_making(store: Store, model: str, digest: str, *, seconds: float | None = None, usage: Usage | None = None) -> None:
     """Note how a version was made, by the code and the lock file of now; what was noted before stays.
 
     Args:
@@ -46,10 +48,11 @@ def note_making(store: Store, model: str, digest: str, *, seconds: float | None 
         model: name of the model.
         digest: content address of the version's folder.
         seconds: what its training took.
+        usage: what it used in that time.
     """
     if store.exists(_key(model, digest)):
         return
-    made = Making(seconds=seconds, commit=source_commit(), code=code_files(model), packages=locked_packages())
+    made = Making(seconds=seconds, usage=usage, commit=source_commit(), code=code_files(model), packages=locked_packages())
     store.put_if_absent(_key(model, digest), made.model_dump_json().encode())
 
 

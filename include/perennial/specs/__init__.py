@@ -14,7 +14,7 @@ False
 """
 
 from perennial.specs.base import CRON_FIELDS, CRON_PART, NAME, CronLine, Named, Spec, cron
-from perennial.specs.budget import BudgetSpec, BudgetStage
+from perennial.specs.budget import BudgetSpec, BudgetStage, TrainingBudget
 from perennial.specs.columns import IMAGE_AXES, MOST_PLACES, NO_SCALARS, Column, ColumnType, ElementType
 from perennial.specs.compute import ComputeSpec, Toleration
 from perennial.specs.datasets import LANDED, ROW, DatasetSpec, GroupSpec, OnKnownKey, Rows
@@ -82,6 +82,7 @@ __all__ = [
     "Spec",
     "SplitSpec",
     "Toleration",
+    "TrainingBudget",
     "TrainingSpec",
     "Verdict",
     "cron",

@@ -1,4 +1,7 @@
-"""How long the way of new data into traffic may take: pages of the runs show what is longer in red, and say by how much."""
+"""How long the way of new data into traffic may take: pages of the runs show what is longer in red, and say by how much.
+
+A training's own budget is another thing: it ends what exceeds it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,17 @@ from pydantic import Field
 from perennial.specs.base import Spec
 
 BudgetStage = Literal["ingest", "validate", "train", "evaluate", "register", "release"]
+
+
+class TrainingBudget(Spec):
+    """What a training may use. One that uses more is ended, and goes on after its last finished epoch when the budget was raised."""
+
+    minutes: float | None = Field(default=None, gt=0, description="Minutes of training, of all its tries together; unset: no limit.")
+    money: float | None = Field(
+        default=None,
+        gt=0,
+        description="Money for what `compute` reserves in that time, by the prices of PERENNIAL_PRICES; unset: no limit.",
+    )
 
 
 class BudgetSpec(Spec):

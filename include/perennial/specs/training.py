@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from perennial.specs.base import Spec
+from perennial.specs.budget import TrainingBudget
 
 HIGHER_IS_BETTER = frozenset({"accuracy", "precision", "recall", "f1", "roc_auc"})  # of all metrics; of the others the lower
 CLASSIFIER_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "calibration_error")
@@ -100,6 +101,7 @@ class TrainingSpec(Spec):
     stall_minutes: float | None = Field(
         default=60, gt=0, description="A training that makes no step for so long ends with a fault, and may be tried again; unset: never."
     )
+    budget: TrainingBudget = Field(default=TrainingBudget(), description="What a training may use before it is ended.")
     hyperparameters: dict[str, float | int | str | bool] = Field(default_factory=dict, description="Passed to the model's constructor.")
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ import perennial
 from perennial import discovery
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, UnknownName
 from perennial.lineage.ledger import AGAINST
+from perennial.lineage.making import making
 from perennial.lineage.manifest import require_code
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import verdict_key
@@ -122,6 +123,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             _links(settings, registry, model, digest, run_id),
         )
     tags = {"gate": verdict.sentence, COMPARED_WITH: compared, BREAKS_CALLERS: "; ".join(changes.breaking) or "no"}
+    tags |= used(store, model, digest)
     if known is None:
         version, verb = registry.register(model, run_id, digest, tags, card), "is registered"
     else:
@@ -135,6 +137,15 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     note_evaluation(store, model, digest)
     note_versions(store, model)
     return result
+
+
+def used(store: Store, model: str, digest: str) -> dict[str, str]:
+    """What the training used, as a tag; none where nobody noted it."""
+    try:
+        made = making(store, model, digest)
+    except StoredDataDamaged:
+        return {}  # the version's page says it; the registry needs no figures of the training
+    return {"used": made.usage.sentence} if made and made.usage else {}
 
 
 def replays_golden(settings: Settings, store: Store, model: str, digest: str) -> Check:

@@ -31,7 +31,9 @@ from perennial.lineage.making import note_making
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, require_code, run_code, run_key, training_parameters
 from perennial.lineage.progress import Note, watched
 from perennial.lineage.trainings import trained_on
+from perennial.lineage.usage import Meter
 from perennial.lineage.version_folder import WEIGHTS, key, publish, read_manifest, read_weights
+from perennial.prices import Prices
 from perennial.registry.model_registry import ModelRegistry
 from perennial.results import TrainResult
 from perennial.settings import Settings
@@ -90,6 +92,8 @@ def run(
     )
     digest = trained_on(store, model, source.digests, manifest.code_digest, manifest.lock_digest, manifest.parameters, manifest.seed)
     already, begun = digest is not None, time.monotonic()
+    meter = Meter(spec.compute, Prices.read(settings.prices))
+    meter.within(spec.training.budget, model)  # a budget of money without prices is told before anything is read
     if already and is_helper(spec.compute):
         sys.exit(EXIT_DONE)  # the first process finds it too, records it and answers
     if digest is None:
@@ -109,6 +113,7 @@ def run(
                     max_epochs=max_epochs,
                     told=told,
                     begins_with=begun_with(store, manifest),
+                    meter=meter,
                 )
             if not is_first:
                 sys.exit(
@@ -119,10 +124,11 @@ def run(
             digest = publish(store, model, Path(scratch), manifest.model_copy(update={"event_time_end": record["event_time_end"]}))
             note_learned(store, model)
         checkpoints.remove()
-    note_making(store, model, digest, seconds=None if already else round(time.monotonic() - begun, 1))
+    usage = None if already else meter.usage()
+    note_making(store, model, digest, seconds=None if already else round(time.monotonic() - begun, 1), usage=usage)
     manifest = read_manifest(store, model, digest)
     record = json.loads(store.read(f"{key(model, digest)}/{RECORD}"))
-    measured = {f"validation_{name}": value for name, value in record["metrics"].items()}
+    measured = {f"validation_{name}": value for name, value in record["metrics"].items()} | (usage.figures() if usage else {})
     run_id = registry.record_run(manifest, measured, record["history"], digest, facts=facts_of(store, manifest, record))
     if run_url:
         registry.annotate(run_id, {"orchestrator": run_url}, {}, {})
@@ -132,7 +138,7 @@ def run(
     what = "was trained before on these inputs" if already else f"trained {record['epochs']} epochs on {record['rows']['train']} rows"
     return TrainResult(
         sentence=f"Candidate {digest[:12]} of {model} {what}; validation: {figures}. "
-        f"{UnknownLabels(**record.get('unknown_labels', {})).sentence}".strip(),
+        f"{f'{usage.sentence} ' if usage else ''}{UnknownLabels(**record.get('unknown_labels', {})).sentence}".strip(),
         links={"MLflow run": registry.run_url(run_id)},
         digest=digest,
         run_id=run_id,
@@ -194,19 +200,20 @@ def fill_version_folder(
     told: Note | None = None,
     begins_with: bytes = b"",
     halved: bool = False,
+    meter: Meter | None = None,
 ) -> bool:
     """Train and write every file of the version folder but its manifest; False in a helper process of a training over several devices.
 
     `begins_with` are weights as `begun_with` gives them, for a warm start. `halved` repeats a training for which memory had been short:
-    its record says `accumulate`.
+    its record says `accumulate`. `meter` counts what it uses, and with it the spec's budget ends it.
     """
-    features = discovery.model_part(spec.name, "features")
-    with mistakes_of(features, spec):
+    features, timer = discovery.model_part(spec.name, "features"), meter or Meter(spec.compute)
+    with timer.part("read"), mistakes_of(features, spec):
         cut = split(source, spec, features)
         labels = {name: label_of(part, features, spec) for name, part in (("train", cut.train), ("validation", cut.validation))}
     refuse_untrainable(spec, source, labels["train"], labels["validation"])
     known = {name: columns_of(part, spec.inputs) for name, part in (("train", cut.train), ("validation", cut.validation))}
-    with mistakes_of(features, spec):
+    with timer.part("encode"), mistakes_of(features, spec):
         encoder = features.fit(known["train"])
     log.info("%s: %d rows to train on (%s to %s), %d to validate.", spec.name, len(cut.train), *cut.bounds["train"], len(cut.validation))
 
@@ -215,7 +222,7 @@ def fill_version_folder(
     from perennial.training.learners import Encoded, Lesson, learner_of
     from perennial.training.scoring import score
 
-    with mistakes_of(features, spec):
+    with timer.part("encode"), mistakes_of(features, spec):
         encoded = {name: features.encode(encoder, columns) for name, columns in known.items()}
     weights = None
     if spec.training.class_weights is not None or spec.training.sample_weight:
@@ -223,22 +230,25 @@ def fill_version_folder(
 
         weights = row_weights(spec, cut.train, labels["train"])
     training, validation = Encoded(encoded["train"], labels["train"], weights), Encoded(encoded["validation"], labels["validation"])
-    lesson = Lesson(spec, encoder, training, validation, checkpoints, max_epochs, told, begins_with, halved)
-    learned = learner_of(spec).learn(lesson)
+    spent = meter.within(spec.training.budget, spec.name, resumes=spec.learner == "lightning") if meter else None
+    lesson = Lesson(spec, encoder, training, validation, checkpoints, max_epochs, told, begins_with, halved, spent, timer.add)
+    with timer.learning():
+        learned = learner_of(spec).learn(lesson)
     if learned is None:
         return False
-    calibration = calibration_of(learned, validation)
-    export(
-        folder,
-        spec=spec,
-        dataset=dataset,
-        features=features,
-        encoder=encoder,
-        learned=learned,
-        calibration=calibration,
-        inputs=validation.inputs,
-        columns=known["validation"],
-    )
+    with timer.part("export"):
+        calibration = calibration_of(learned, validation)
+        export(
+            folder,
+            spec=spec,
+            dataset=dataset,
+            features=features,
+            encoder=encoder,
+            learned=learned,
+            calibration=calibration,
+            inputs=validation.inputs,
+            columns=known["validation"],
+        )
     if spec.training.warm_start:
         (folder / WEIGHTS).write_bytes(learned.weights())
     by_time = spec.split.by == "time"

@@ -54,20 +54,9 @@ _GLOO = ("gloo", "pair closure")  # what its errors say, mostly with the place i
 _MEMORY = ("out of memory", "can't allocate memory", "Cannot allocate memory", "std::bad_alloc", "not enough memory")  # of torch's errors
 _PRECISION: dict[str, Any] = {"32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
 _REPLACED = {"configure_optimizers", "training_loss"}  # of a module while it trains
-_UNREADABLE = (
-    FileNotFoundError,
-    zipfile.BadZipFile,
-    zlib.error,
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    KeyError,
-    ValueError,
-    AttributeError,
-    TypeError,
-)
 
 History = list[dict[str, float]]
+Spent = Callable[[float, int, int], None]  # seconds of all tries, epochs done, epochs at most; raises where a budget is used up
 Told = Callable[[int, int, float, float], None]  # epochs done, epochs at most, seconds of the last one, its validation loss
 
 
@@ -97,12 +86,14 @@ def train(
     told: Told | None = None,
     begins_with: bytes = b"",
     halved: bool = False,
+    spent: Spent | None = None,
 ) -> Trained:
     """Train until `training.monitor` no longer improves; the same inputs give the same weights, resumed or not.
 
     `told` is called after each epoch, in the first process alone, with how far it is. `begins_with` are weights as `warm_start.weights_of`
     gives them: those that fit take the place of random ones. Where memory does not suffice the training starts
     again, once, with the rows of each step in twice as many parts; with `halved` it begins so, to repeat one that had to.
+    `spent` is called before each step and may end the training; its checkpoints stay.
 
     Raises:
         TrainingRefused: the loss is no number, or the model's optimisers are none that this trains with.
@@ -131,7 +122,7 @@ def train(
         module = model_class(encoder, asked)
         if begins_with:
             log.info("Begins with %d of %d tensors of the champion's weights; the others do not fit.", *begin_with(module, begins_with))
-        return _train(asked, module, training, validation, checkpoints, max_epochs or spec.training.max_epochs, told, begun=begun)
+        return _train(asked, module, training, validation, checkpoints, max_epochs or spec.training.max_epochs, told, spent, begun=begun)
 
     smaller = halved_steps(spec)
     if smaller and (halved or (begun and _was_halved(checkpoints, spec))):
@@ -185,11 +176,8 @@ def _part_rows(spec: ModelSpec) -> int:
 
 def _was_halved(checkpoints: Checkpoints, spec: ModelSpec) -> bool:
     """Whether the training to resume had been started again with more parts, since memory was short."""
-    try:
-        callbacks = _load(checkpoints.last)["callbacks"].values()
-    except _UNREADABLE:
-        return False
-    return any(kept.get("accumulate", spec.training.accumulate) > spec.training.accumulate for kept in callbacks)
+    state = _read(checkpoints.last) or _read(checkpoints.best) or {}
+    return any(kept.get("accumulate", spec.training.accumulate) > spec.training.accumulate for kept in state.get("callbacks", {}).values())
 
 
 def _train(
@@ -200,6 +188,7 @@ def _train(
     checkpoints: Checkpoints,
     limit: int,
     told: Told | None,
+    spent: Spent | None,
     *,
     begun: bool,
 ) -> Trained:
@@ -215,7 +204,9 @@ def _train(
             "look for what its model or its device waits for. Training again goes on after the last finished epoch."
         )
         watchdog = Watchdog(minutes=spec.training.stall_minutes, sentence=stalled)
-        trainer = _trainer(spec, limit, checkpoints.folder, [diary, stopping, plateau, saver, _Alive(watchdog), *together])
+        trainer = _trainer(
+            spec, limit, checkpoints.folder, [diary, stopping, plateau, saver, _Alive(watchdog), _Spending(spent, limit), *together]
+        )
         restored, state = (
             _whole(checkpoints, module, {diary.state_key: "history", saver.state_key: "lowest"}, spec) if begun else (None, {})
         )
@@ -482,6 +473,35 @@ class _Alive(Callback):
         self.watchdog.beat()
 
 
+class _Spending(Callback):
+    """Tells what a training has used, its earlier tries included."""
+
+    def __init__(self, spent: Spent | None, limit: int) -> None:
+        self.spent, self.limit = spent, limit
+        self.before, self._since = 0.0, time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.spent:  # all processes end together
+            self.spent(trainer.strategy.broadcast(self._seconds), trainer.current_epoch, self.limit)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.spent and trainer.world_size == 1:
+            self.spent(self._seconds, trainer.current_epoch, self.limit)
+
+    @property
+    def _seconds(self) -> float:
+        return self.before + time.monotonic() - self._since
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"spent": self._seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.before = float(state_dict["spent"])
+
+
 def _lower_is_better(spec: ModelSpec, figures: Mapping[str, Any]) -> float:
     """The figure that is watched, with its sign changed where the higher is better."""
     value = float(figures[spec.training.monitor])
@@ -602,14 +622,10 @@ def _is_best(state: dict[str, Any], spec: ModelSpec) -> bool:
 
 def _fitting(file: Path, module: TaskModule, kept: Mapping[str, str]) -> dict[str, Any] | None:
     """The content of a checkpoint; None if it is missing, incomplete or of another model."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            if archive.testzip() is not None:  # torch does not look at the checksums
-                return None
-        checkpoint = _load(file)
-    except _UNREADABLE:
+    checkpoint = _read(file)
+    if checkpoint is None:
         return None
-    wanted, weights = module.state_dict(), checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    wanted, weights = module.state_dict(), checkpoint.get("state_dict")
     if not isinstance(weights, dict) or {n: v.shape for n, v in weights.items()} != {n: v.shape for n, v in wanted.items()}:
         return None
     said = checkpoint.get("callbacks", {})
@@ -619,6 +635,18 @@ def _fitting(file: Path, module: TaskModule, kept: Mapping[str, str]) -> dict[st
         and all(word in said.get(key, {}) for key, word in kept.items())
     )
     return checkpoint if whole else None
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """The content of a checkpoint; None if it is missing or incomplete."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if archive.testzip() is not None:  # torch does not look at the checksums
+                return None
+        checkpoint = _load(file)
+    except (FileNotFoundError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError):
+        return None
+    return checkpoint if isinstance(checkpoint, dict) else None
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -269,6 +269,7 @@ def _making(view: VersionView) -> dict[str, str]:
         "cause": view.line.cause,
         "reason": view.line.reason,
         "seconds": f"{view.made.seconds:.1f}" if view.made and view.made.seconds is not None else "",
+        **({"used": view.made.usage.sentence, "profile": view.made.usage.profile} if view.made and view.made.usage else {}),
         "epochs": "" if view.epochs is None else str(view.epochs),
         "followed": ", ".join(digest[:12] for digest in view.parents),
         "code": view.code_digest,

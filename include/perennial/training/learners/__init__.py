@@ -24,6 +24,7 @@ from perennial.training.checkpoints import Checkpoints
 
 Tensors = Mapping[str, np.ndarray]  # by name, [rows, ...], as a model's features.py gives them
 History = list[dict[str, float]]
+Spent = Callable[[float, int, int], None]  # seconds of all tries, epochs or rounds done, at most
 Told = Callable[[int, int, float, float], None]  # epochs or rounds done, at most, seconds of the last one, its validation loss
 
 
@@ -52,6 +53,8 @@ class Lesson:
     told: Told | None = None  # is called after each epoch or round, in the first process alone
     begins_with: bytes = b""  # weights of a champion, as `Learned.weights` gave them
     halved: bool = False  # whether to train as one that had too little memory, to repeat it
+    spent: Spent | None = None  # is called before each step or round, and ends a training that has used up its budget
+    timed: Callable[[Mapping[str, float]], None] | None = None  # is told at the end where the time went: seconds by part
 
 
 class Learned(Protocol):

@@ -98,7 +98,8 @@ def learn(lesson: Lesson) -> Trees:
     spec, engine = lesson.spec, _engine()
     limit = lesson.max_epochs or spec.training.max_epochs
     options = parameters(spec)
-    begun, logged, history = time.monotonic(), time.monotonic(), []
+    since = begun = logged = time.monotonic()
+    history: History = []
 
     def tell(state: Any) -> None:
         nonlocal begun, logged
@@ -115,6 +116,8 @@ def learn(lesson: Lesson) -> Trees:
             log.info("Round %d of at most %d: validation loss %.5f.", state.iteration + 1, limit, losses["validation_loss"])
         if lesson.told:
             lesson.told(state.iteration + 1, limit, now - begun, losses["validation_loss"])
+        if lesson.spent:
+            lesson.spent(now - since, state.iteration + 1, limit)
         begun = now
 
     inputs = lesson.training.inputs

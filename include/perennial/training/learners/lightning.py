@@ -97,7 +97,10 @@ def learn(lesson: Lesson) -> Network | None:
         told=lesson.told,
         begins_with=lesson.begins_with,
         halved=lesson.halved,
+        spent=lesson.spent,
     )
+    if lesson.timed:
+        lesson.timed(trained.seconds)
     return Network(trained.module, trained.epochs, trained.history, trained.accumulate) if trained.main else None
 
 

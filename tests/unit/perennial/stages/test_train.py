@@ -129,6 +129,11 @@ def test_a_version_is_sealed_and_recorded(settings: Settings, store: FolderStore
     assert made is not None
     assert made.seconds is not None
     assert 0 < made.seconds < 1000
+    assert made.usage is not None
+    assert set(made.usage.parts) == {"read", "encode", "batches", "steps", "validation", "checkpoints", "export"}
+    assert made.usage.sentence in found.sentence
+    assert made.usage.figures().items() <= registry.recorded[manifest.run_key]["metrics"].items()
+    assert not any("used" in name for name in json.loads((folder / "training.json").read_text()))
     assert found.links == {"MLflow run": f"http://mlflow/{found.run_id}"}
 
 

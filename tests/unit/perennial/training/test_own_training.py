@@ -431,3 +431,27 @@ def test_a_warm_start_begins_where_the_champion_ended(run: Run, toy_spec: ToySpe
     assert weights_of(cold.module) == weights_of(run(spec).module)
     with pytest.raises(StoredDataDamaged, match="cannot be read"):
         run(spec, begins_with=b"no weights")
+
+
+def test_a_budget_ends_a_training_and_counts_all_its_tries(run: Run, toy_spec: ToySpec) -> None:
+    """MO-23, DE-22: Its checkpoint stays; with a larger budget it goes on, counts what was used before, and gives the same."""
+    told: list[tuple[float, int, int]] = []
+
+    def spent(seconds: float, epochs: int, limit: int) -> None:
+        told.append((seconds, epochs, limit))
+        if epochs == 2:
+            raise TrainingRefused("The budget is used up.")
+
+    spec = toy_spec()
+    alone = run(spec)
+    with pytest.raises(TrainingRefused, match="The budget is used up"):
+        run(spec, where="ended", spent=spent)
+    assert [epochs for _, epochs, _ in told] == sorted(epochs for _, epochs, _ in told)
+    assert told[-1][1:] == (2, 4)
+    before = told[-1][0]
+    resumed = run(spec, where="ended", spent=lambda *given: told.append(given))
+    assert resumed.resumed_from == 2
+    assert same_weights(alone, resumed)
+    assert told[-1][0] > before - 1  # a moment after the checkpoint was not kept
+    first = next(seconds for seconds, epochs, _ in told[::-1] if epochs == 2)
+    assert first > 0

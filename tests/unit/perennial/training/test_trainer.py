@@ -29,6 +29,7 @@ def run(toy_model: type[TaskModule], toy_rows: ToyRows, tmp_path: Path) -> Run:
     """Train the toy."""
 
     def go(spec: ModelSpec, where: str | Checkpoints = "run", **given: Any) -> Trained:
+        spec = spec.model_copy(update={"compute": spec.compute.model_copy(update={"cpus": 1})})
         encoder, first, second = toy_rows(spec)
         checkpoints = where if isinstance(where, Checkpoints) else Checkpoints(tmp_path / where)
         return train(
