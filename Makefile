@@ -1,7 +1,7 @@
 # Perennial. Plain `make` lists what it can do. Everything it makes is below PERENNIAL_HOME (.perennial).
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup pictures demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs capabilities lock images kubernetes chart check-chart mutants check-mutants
+.PHONY: help setup pictures notebook demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs capabilities lock images kubernetes chart check-chart mutants check-mutants
 
 export PERENNIAL_HOME ?= $(CURDIR)/.perennial
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
@@ -21,6 +21,9 @@ demo: setup ## tell the whole story with real DAG runs, and leave the platform u
 
 pictures: setup ## take the README's pictures of the console, on the store that the demo left (STORE= names another)
 	@"$(TOOLS)/python" tests/pictures.py "$(or $(STORE),$(PERENNIAL_HOME)/demo/store)"
+
+notebook: setup ## run docs/notebook.ipynb again and write what its cells print
+	@PYTHONPATH=tests "$(VENVS)/workload/bin/python" tests/notebook.py
 
 up: setup ## start the platform: Airflow with console and reports, MLflow, gateway
 	@"$(PERENNIAL)" up
