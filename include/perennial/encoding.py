@@ -445,7 +445,26 @@ class Pixels:
         return _float32(encoded.transpose(0, 3, 1, 2)) / np.float32(255)
 
 
-Part = Category | Number | Steps | Cycle | Block | Series | Words | Grams | Tensor | Pixels
+@dataclass(frozen=True)
+class Raw:
+    """A column as it is, for an estimator that brings its own encoding: a number, null as NaN, float32; with `words` a word, null as "".
+
+    With `words` the only part of its tensor. There is nothing to fit. A number beyond 1e30 is cut, and infinity is as null.
+    """
+
+    kind: ClassVar[str] = "raw"
+    width: ClassVar[int] = 1
+    column: str
+    words: bool = False
+
+    def encode(self, columns: Columns) -> Array:
+        """float32 or object [rows, 1]."""
+        if not self.words:
+            return _float32(_bounded(numbers(columns[self.column])))[:, None]
+        return np.array([text(value) or "" for value in columns[self.column].tolist()], dtype=object)[:, None]
+
+
+Part = Category | Number | Steps | Cycle | Block | Series | Words | Grams | Tensor | Pixels | Raw
 _PARTS: dict[str, Any] = {part.kind: part for part in get_args(Part)}
 _ALONE = ("block", "series", "words", "grams", "tensor", "pixels")  # each the only part of its tensor
 
@@ -457,8 +476,9 @@ class Encoder:
         self.tensors: dict[str, tuple[Part, ...]] = {name: tuple(parts) for name, parts in tensors.items()}
         for name, parts in self.tensors.items():
             kinds = {part.kind == "category" for part in parts}
-            if len(kinds) != 1 or (len(parts) > 1 and any(part.kind in _ALONE for part in parts)):
-                raise ValueError(f"tensor {name} must hold categories alone, numeric parts alone or one {', '.join(_ALONE)}")
+            alone = any(part.kind in _ALONE or (isinstance(part, Raw) and part.words) for part in parts)
+            if len(kinds) != 1 or (len(parts) > 1 and alone):
+                raise ValueError(f"tensor {name} must hold categories alone, numeric parts alone or one {', '.join(_ALONE)} or raw words")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Encoder) and self.tensors == other.tensors

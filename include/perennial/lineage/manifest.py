@@ -175,7 +175,7 @@ def run_code(spec: ModelSpec) -> str:
     dataset and label feed; comments, docstrings and layout apart."""
     top = _PACKAGE.parent
     datasets = [file for name in spec.datasets for file in (top / "perennial_datasets").glob(f"{name}.py")]
-    files = [*sorted((top / "perennial_models" / spec.name).rglob("*.py")), *datasets]
+    files = [*sorted((top / "perennial_models" / spec.name).rglob("*.py")), *_graphs(spec.name), *datasets]
     return _sha256(_canonical({file.relative_to(top).as_posix(): _meaning(file) for file in files}))
 
 
@@ -220,7 +220,12 @@ def _training_code(model: str) -> dict[str, str]:
     files = [_PACKAGE / name for name in (*TRAINING_CODE, *LEARNER_CODE[discovery.model(model).learner])] + sorted(
         file for file in folder.rglob("*.py") if file.name not in ("spec.py", "__init__.py")
     )
-    return {file.relative_to(_PACKAGE.parent).as_posix(): _meaning(file) for file in files}
+    return {file.relative_to(_PACKAGE.parent).as_posix(): _meaning(file) for file in (*files, *_graphs(model))}
+
+
+def _graphs(model: str) -> list[Path]:
+    """Files of ONNX in a model's folder, whose bytes count as code does."""
+    return sorted((_PACKAGE.parent / "perennial_models" / model).rglob("*.onnx"))
 
 
 def _lock() -> bytes:
@@ -232,6 +237,8 @@ def _lock() -> bytes:
 
 
 def _meaning(file: Path) -> str:
+    if file.suffix != ".py":
+        return hashlib.sha256(file.read_bytes()).hexdigest()
     try:
         tree = ast.parse(file.read_text())
     except SyntaxError as error:

@@ -317,7 +317,7 @@ def _kinds(trial: Trial) -> Iterator[str]:
     """Features are the same whether a column comes as the table holds it or as a request does, and of a kind that the network takes."""
     before = trial.tensors(trial.own)
     for tensor, values in before.items():
-        if values.dtype not in (np.float32, np.int64):
+        if values.dtype not in (np.float32, np.int64, *([np.dtype(object)] if trial.spec.learner == "sklearn" else [])):
             yield f"its tensor {tensor} is {values.dtype}: give float32, or int64 where it holds codes."
     for name in trial.spec.inputs:
         for kind, given, values in _as_others_give(trial.own[name], trial.dataset.column(name).type):
@@ -429,16 +429,19 @@ def _onnx(trial: Trial) -> Iterator[str]:
             session = open_session(file)
             pairs = [(run_session(session, rows), trial.scores(rows)) for rows in (_rows(tensors, [0]), tensors)]
         except Exception as error:  # noqa: BLE001 - it is a model's, and may be anything
-            yield f"its network cannot be written and run as ONNX, {type(error).__name__} ({_first_line(error)}): {_LAYERS}"
+            yield f"its network cannot be written and run as ONNX, {type(error).__name__} ({_first_line(error)}): {_layers(trial)}"
             return
     for exported, expected in pairs:
         apart = float(np.abs(exported - expected).max()) if exported.shape == expected.shape else math.inf
         if not apart <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-            yield f"ONNX and torch differ by {apart:.2g} on {_counted(len(expected))}: {_LAYERS}"
+            yield f"ONNX and {trial.learned.framework} differ by {apart:.2g} on {_counted(len(expected))}: {_layers(trial)}"
             return
 
 
-_LAYERS = "in model.py use layers that ONNX has, and let no shape and no branch of forward depend on how many rows there are."
+def _layers(trial: Trial) -> str:
+    if trial.spec.learner != "lightning":
+        return f"to be exported, {trial.learned.advice}."
+    return "in model.py use layers that ONNX has, and let no shape and no branch of forward depend on how many rows there are."
 
 
 def _counted(rows: int) -> str:
@@ -465,7 +468,8 @@ def _not_scored_columns(trial: Trial, columns: Columns) -> str:
         scores = trial.scores(tensors)
     except Exception as error:  # noqa: BLE001 - it is a model's, and may be anything
         return f"it breaks with {type(error).__name__} ({error})"
-    for name, values in (*tensors.items(), ("scores", scores)):
+    raw = trial.spec.learner == "sklearn"  # whose estimators may take words, and fill in what is missing
+    for name, values in (*(() if raw else tensors.items()), ("scores", scores)):
         if not np.isfinite(values).all():
             return f"it gives {name} that are not finite"
     return ""
@@ -476,7 +480,9 @@ def _rows(columns: Mapping[str, np.ndarray], places: Sequence[int] | np.ndarray)
 
 
 def _apart(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
-    return one.keys() != other.keys() or any(not np.array_equal(one[name], other[name], equal_nan=True) for name in one)
+    return one.keys() != other.keys() or any(
+        not np.array_equal(one[name], other[name], equal_nan=one[name].dtype.kind == "f") for name in one
+    )
 
 
 # One each: what it is called in a test's name, and what tries it.

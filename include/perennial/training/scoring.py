@@ -58,14 +58,14 @@ def load_features(version_folder: Path) -> ModuleType:
     return module
 
 
-def open_session(file: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session that computes on `threads` threads and does not spin."""
+def open_session(file: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session of a file, or of its content, that computes on `threads` threads and does not spin."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(file if isinstance(file, bytes) else str(file), options, providers=["CPUExecutionProvider"])
 
 
 def run_session(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray]) -> np.ndarray:

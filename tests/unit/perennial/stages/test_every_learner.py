@@ -10,24 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from perennial import discovery
 from perennial.commands import reproduce
 from perennial.data.snapshots import snapshot_at
 from perennial.data.tables import Table
+from perennial.errors import TrainingRefused
+from perennial.lineage import manifest
 from perennial.lineage.version_folder import fetch, read_manifest
 from perennial.serving.scorer import Scorer
 from perennial.settings import Settings
 from perennial.stages import evaluate, register, train
 from perennial.store import FolderStore
 from perennial.testing import RegistryInMemory, check_model
+from perennial.training.checkpoints import Checkpoints
 from perennial.training.evaluation import resampled
+from perennial.training.learners.boosted import parameters
 from perennial.training.recalibration import Recalibration, recalibrate
 from perennial.training.scoring import score
 
-LEARNERS = ("lightning", "boosted")
+LEARNERS = ("lightning", "boosted", "sklearn", "onnx")
 DATASET = """
 from perennial.specs import Column, DatasetSpec
 DATASET = DatasetSpec(name="learnt", title="Learnt", owner="tests", key=("id",), event_time="at", columns=(
@@ -63,11 +69,36 @@ class Model(TaskModule):
     def forward(self, numbers, places):
         return self.layers(torch.cat([numbers, self.places(places[:, 0])], dim=1))
 """
-FILES = {"lightning": {"model.py": NETWORK}, "boosted": {}}
+RAW = """
+from perennial.encoding import Encoder, Raw, numbers
+def label(columns):
+    return numbers(columns["{label}"])
+def fit(columns):
+    return Encoder({{"size": [Raw("size")], "age": [Raw("age")], "city": [Raw("city", words=True)]}})
+def encode(encoder, columns):
+    return encoder.encode(columns)
+"""
+PIPELINE = """
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+def estimator(spec):
+    columns = ColumnTransformer([("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["size", "age"]),
+                                 ("words", OneHotEncoder(handle_unknown="ignore"), ["city"])])
+    return Pipeline([("columns", columns), ("model", Ridge() if spec.task == "regression" else LogisticRegression())])
+"""
+FILES: dict[str, dict[str, str]] = {
+    "lightning": {"model.py": NETWORK}, "boosted": {}, "sklearn": {"model.py": PIPELINE}, "onnx": {},
+}  # fmt: skip
 TRAINING = {
     "lightning": "max_epochs=3, batch_size=64",
     "boosted": 'max_epochs=20, hyperparameters={"num_leaves": 7, "min_data_in_leaf": 5}',
+    "sklearn": "",
+    "onnx": "",
 }
+LINEAR = {"binary": [[-1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], "regression": [[150.0], [0.0], [0.0]]}  # of the encoded numbers
 
 
 class Registry(RegistryInMemory):
@@ -114,13 +145,37 @@ def write_model(project: Path, learner: str, task: str = "binary", **files: str)
         "label": "paid" if of_numbers else "late",
     }
     named |= {"metric": "rmse" if of_numbers else "log_loss", "floor": 2000 if of_numbers else 0.69, "training": TRAINING[learner]}
-    parts = {"__init__.py": "", "spec.py": SPEC.format(**named), "features.py": FEATURES.format(**named), **FILES[learner], **files}
+    parts = {
+        "__init__.py": "",
+        "spec.py": SPEC.format(**named),
+        "features.py": (RAW if learner == "sklearn" else FEATURES).format(**named),
+        **FILES[learner],
+        **files,
+    }
     for name, text in parts.items():
         (folder / name).write_text(text)
+    if learner == "onnx":
+        brought(
+            folder / "model.onnx", [[150.0], [0.0], [0.0]] if of_numbers else [[-1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], 1000.0 * of_numbers
+        )
     for name in [name for name in sys.modules if name.startswith(f"perennial_models.{folder.name}")]:
         del sys.modules[name]
     importlib.invalidate_caches()
     return folder.name
+
+
+def brought(file: Path, weights: list[list[float]], bias: float = 0.0, **changed: Any) -> None:
+    """Write a linear model as ONNX that somebody might bring."""
+    wide = {"inputs": ["rows", len(weights)], "outputs": ["rows", len(weights[0])]} | changed
+    nodes = [helper.make_node("MatMul", ["numbers", "w"], ["product"]), helper.make_node("Add", ["product", "b"], ["answer"])]
+    given = [helper.make_tensor_value_info(changed.get("name", "numbers"), TensorProto.FLOAT, wide["inputs"])]
+    if changed.get("name"):
+        nodes[0].input[0] = changed["name"]
+    graph = helper.make_graph(
+        nodes, "linear", given, [helper.make_tensor_value_info("answer", TensorProto.FLOAT, wide["outputs"])],
+        [numpy_helper.from_array(np.array(weights, np.float32), "w"), numpy_helper.from_array(np.array([bias], np.float32), "b")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
 
 
 @pytest.fixture
@@ -166,3 +221,85 @@ def test_a_version_by_any_learner(
     before, change = score(folder, columns), Recalibration(task, 0.5, (0.0, 0.3) if task == "binary" else (7.0,))
     recalibrate(folder, change, {"fitted_days": ["2024-01-01", "2024-01-02"]})
     assert score(folder, columns) == pytest.approx(change.apply(before), rel=1e-5)
+
+
+TREES = """
+from sklearn.ensemble import HistGradientBoostingClassifier
+def estimator(spec):
+    return HistGradientBoostingClassifier(max_iter=20, categorical_features=[3])
+"""
+CODES = """
+import numpy as np
+from perennial.encoding import Category, Encoder, Number, Raw, numbers
+def label(columns):
+    return numbers(columns["late"])
+def fit(columns):
+    return Encoder({"x": [Raw("size"), Raw("age"), Raw("age")], "city": [Category.fit(columns, "city")]})
+def encode(encoder, columns):
+    tensors = encoder.encode(columns)
+    return {"x": np.concatenate([tensors["x"], tensors["city"].astype(np.float32)], axis=1)}
+"""
+
+
+def fill(project: Path, folder: Path, name: str) -> None:
+    """Train a version without looking for an equal one: files of another project are no part of its identity."""
+    spec, dataset = discovery.model(name), discovery.dataset("learnt")
+    source = snapshot_at(FolderStore(str(project / "store")), dataset, 1)
+    train.fill_version_folder(folder / "version", spec, dataset, source, checkpoints=Checkpoints(folder / "run"))
+
+
+def test_a_conversion_that_is_wrong_without_an_error_is_refused(project: Path, tmp_path: Path) -> None:
+    """MO-22: skl2onnx converts HistGradientBoosting with categories, and ONNX then gives other scores: real rows tell."""
+    name = write_model(project, "sklearn", **{"model.py": TREES, "features.py": CODES})
+    with pytest.raises(TrainingRefused, match=r"ONNX and scikit-learn differ by 0\.\d+ on golden row \d+, .* take another estimator"):
+        fill(project, tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("weights", "changed", "sentence"),
+    [
+        ([[1.0, 0.0]] * 3, {"name": "x"}, "wants the input x, and features.py gives numbers, places"),
+        ([[1.0, 0.0]] * 2, {}, r"its input numbers is float32 \['rows', 2\], and features.py gives float32 \['rows', 3\]"),
+        ([[1.0]] * 3, {}, r"scores of \d+ rows have the shape \[\d+, 1\]"),
+        ([[np.inf, 0.0]] * 3, {}, "no finite numbers"),
+        ([[1.0, 0.0]] * 3, {"inputs": [7, 3]}, "has \\[7\\] rows"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(
+    project: Path, tmp_path: Path, weights: list[list[float]], changed: dict[str, Any], sentence: str
+) -> None:
+    """MO-01: A model.onnx made elsewhere is checked before anything is made of it; the sentence says what does not fit."""
+    folder = project / "include/perennial_models" / write_model(project, "onnx")
+    brought(folder / "model.onnx", weights, **changed)
+    with pytest.raises(TrainingRefused, match=sentence):
+        fill(project, tmp_path, folder.name)
+
+
+def test_another_file_is_another_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MO-16, DE-03: The bytes of a model.onnx count as code does."""
+    folder = project / "include/perennial_models" / write_model(project, "onnx")
+    for name in (*manifest.TRAINING_CODE, *manifest.LEARNER_CODE["onnx"]):
+        copy = project / "include/perennial" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text("")
+    monkeypatch.setattr(manifest, "_PACKAGE", project / "include/perennial")
+    before = manifest.code_digest(folder.name), manifest.run_code(discovery.model(folder.name))
+    brought(folder / "model.onnx", [[2.0, 0.0]] * 3)
+    after = manifest.code_digest(folder.name), manifest.run_code(discovery.model(folder.name))
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"lerning_rate": 0.1}, "hyperparameter lerning_rate is none of LightGBM's: did you mean learning_rate"),
+        ({"n_estimators": 100}, "hyperparameter n_estimators cannot be set: the most rounds are training.max_epochs"),
+        ({"objective": "cross_entropy"}, "of classes it follows from the task"),
+    ],
+)
+def test_a_hyperparameter_that_means_nothing_is_refused(project: Path, given: dict[str, Any], sentence: str) -> None:
+    """MO-01, MO-05: By LightGBM's own list of names, its aliases too."""
+    spec = discovery.model(write_model(project, "boosted"))
+    with pytest.raises(TrainingRefused, match=sentence):
+        parameters(spec.model_copy(update={"training": spec.training.model_copy(update={"hyperparameters": given})}))
