@@ -187,13 +187,22 @@ class Page:
         motion = {"name": "prefers-reduced-motion", "value": "reduce"}
         self._ask("Emulation.setEmulatedMedia", media=kind, features=[scheme, motion])
 
+    def by_hand(self) -> None:
+        """From the next address on do what it repeats by a timer only when `tick` says so."""
+        self._ask("Page.addScriptToEvaluateOnNewDocument", source="window.repeated = []; window.setInterval = (f) => repeated.push(f);")
+
+    def tick(self) -> None:
+        """Do once what it repeats, and wait for that. It goes by hand."""
+        self.run("Promise.all(window.repeated.map((one) => one())).then(() => true)")
+
     def cookie(self, name: str, value: str, address: str) -> None:
         """Give it a cookie, as a login does."""
         self._ask("Network.setCookie", name=name, value=value, url=address)
 
     def go(self, address: str) -> None:
         """Open an address and wait until it is loaded with all that it asks for."""
-        self._ask("Page.navigate", url=address)
+        if trouble := self._ask("Page.navigate", url=address).get("errorText"):
+            raise RuntimeError(f"{address} does not open: {trouble}")
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def run(self, code: str) -> Any:

@@ -27,6 +27,13 @@ from . import filled
 AIRFLOW = Path(sys.prefix).parent / "airflow/bin/python"
 PREFIX = "/perennial"
 FOR_EACH = 1  # pages of one route and one model that are looked at: a second has the same parts
+# Pages to which Airflow leads, by tabs of its own pages, and one whose address a person writes.
+FROM_ELSEWHERE = (
+    f"/run?dag_id={filled.HOSTILE}_training&run_id={filled.RUN}",
+    f"/run?dag_id={filled.CALM}_release&run_id={filled.RUN}",
+    f"/dag?dag_id={filled.CALM}_rows_ingestion",
+    f"/models/{filled.CALM}/versions/1/2",
+)
 
 
 @dataclass
@@ -68,16 +75,17 @@ class Shown:
 
     @cached_property
     def pages(self) -> list[str]:
-        """Addresses of pages that are found by following links from the list of models: some of each route and model."""
-        waiting, found, count = [f"{PREFIX}/models"], [], dict[tuple[str, str], int]()
+        """Addresses of pages that are found by following links from the list of models, and from where else one comes from: some of each
+        route and model."""
+        waiting, found, count = [f"{PREFIX}{page}" for page in ("/models", *FROM_ELSEWHERE)], [], dict[tuple[str, str], int]()
         asked = set(waiting)
         while waiting:
             address = waiting.pop(0)
-            model = (re.findall(rf"{PREFIX}/models/([^/?]+)", address) or [""])[0]
-            route = self.route_of(address)
-            if not route or count.get((route, model), 0) >= FOR_EACH:
+            model, route = re.search(rf"{PREFIX}/models/[^/?]+|dag_id=[^_&]+", address), self.route_of(address)
+            key = (route, model[0] if model else "")
+            if not route or count.get(key, 0) >= FOR_EACH:
                 continue
-            count[route, model] = count.get((route, model), 0) + 1
+            count[key] = count.get(key, 0) + 1
             found.append(address)
             for link in re.findall(r"href=[\"']([^\"'#]+)", self.ask(address)[1]):
                 to = urljoin(address, unescape(link))

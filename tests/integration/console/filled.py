@@ -23,7 +23,7 @@ from perennial.lineage.trainings import verdict_key
 from perennial.monitoring.report.numbers import WindowReport
 from perennial.monitoring.report.page import page as window_page
 from perennial.monitoring.report.timeline import note_windows
-from perennial.specs import DatasetSpec, ModelSpec, ReleaseSpec
+from perennial.specs import BudgetSpec, DatasetSpec, ModelSpec, ReleaseSpec
 from perennial.store import FolderStore
 from perennial.testing import World, small_model
 from perennial.training import report as evaluation_report
@@ -35,6 +35,8 @@ from ...unit.perennial.stages.test_evaluate_page import model as evaluation_mode
 HOSTILE, CALM, ENDED, EMPTY, BROKEN = "churn", "delays", "prices", "forecasts", "prices_old"
 BEGIN = datetime(2026, 3, 2, tzinfo=timezone.utc)
 WINDOWS = 8
+RUN = "scheduled__1"
+BUDGET = BudgetSpec(whole=0.1, stages={"train": 1, "release": 0.1})  # minutes; the whole and the release take longer
 RELEASE = ReleaseSpec(steps=(5, 25, 50, 100), min_seconds=0, min_requests=100)
 
 
@@ -60,13 +62,27 @@ def fill(folder: Path, texts: Sequence[str]) -> FolderStore:
         "models": {name: spec.model_dump(mode="json") for name, spec in specs.items()},
         "datasets": {spec.dataset: datasets[name].model_dump(mode="json") for name, spec in specs.items()},
         "broken": [{"kind": "model", "name": BROKEN, "why": said, "place": f"perennial_models/{BROKEN}/spec.py, line 3"}],
+        "runs": [*_runs(HOSTILE, said), *_runs(CALM, "")],
     }
     (folder / "specs.json").write_text(json.dumps(known))
     return store
 
 
+def _runs(name: str, said: str) -> list[dict[str, Any]]:
+    """The way from landed files into traffic, each run started by the one before it, for `serve.py`: with words of a stranger it ends in
+    refusals, else in a promotion."""
+    end = {"outcome": "refused"} if said else {"outcome": "done", "action": "promoted"}
+    tasks = (
+        (f"{name}_rows_ingestion", "ingest", {"outcome": "done"}),
+        (f"{name}_training", "register", end),
+        (f"{name}_release", "move_traffic", end),
+    )
+    more = {"sentence": f"That was found. {said}", "links": {f"A page {said}": "http://127.0.0.1:1/x"}, "seconds": 1.0}
+    return [{"dag": dag, "run": RUN, "by": said, "task": task, "result": {**result, **more}} for dag, task, result in tasks]
+
+
 def _spec(name: str, title: str, owner: str) -> ModelSpec:
-    changes = {"title": title, "owner": owner, "dataset": f"{name}_rows", "release": RELEASE}
+    changes = {"title": title, "owner": owner, "dataset": f"{name}_rows", "release": RELEASE, "budget": BUDGET}
     return small_model(name).model_copy(update=changes)
 
 

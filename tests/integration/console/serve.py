@@ -2,7 +2,8 @@
 
 Who asks is who the cookie `who` names: `reader` may see every model and start nothing, anybody else may do all. In the folder lie `store`,
 unless another is named (`serve.py FOLDER STORE`), and `specs.json`, the models and datasets that there are; without it they are the
-project's. What a page starts by Airflow's API is kept and told by `/started`.
+project's. What a page starts by Airflow's API is kept and told by `/started`. The runs of `specs.json` are
+in a database of Airflow's own tables.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import json
 import os
 import socket
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[3]
 folder = Path(sys.argv[1])
-sys.path[:0] = [str(ROOT / "plugins"), str(ROOT / "include")]
+sys.path[:0] = [str(ROOT / "plugins"), str(ROOT / "include"), str(ROOT / "tests/unit/perennial_airflow")]
 os.environ["AIRFLOW_HOME"] = str(folder / "airflow")
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{folder}/airflow.db"
 
 import airflow.api_fastapi.app  # noqa: E402 - Airflow reads its configuration when it is loaded
+import pytest  # noqa: E402
+from airflow_runs import START, Runs  # noqa: E402
 from fastapi import FastAPI, HTTPException, Request  # noqa: E402
 
 
@@ -45,6 +49,19 @@ from perennial.settings import Settings  # noqa: E402
 from perennial.specs import DatasetSpec, ModelSpec  # noqa: E402
 from perennial_airflow.console.app import make_app  # noqa: E402
 
+
+def write_runs(runs: list[dict[str, Any]]) -> None:
+    """Airflow's database, with these runs: each was started by the one before it a minute later, and the one that ingests by files."""
+    database, before = Runs(folder / "airflow.db", pytest.MonkeyPatch()), None
+    for place, run in enumerate(runs):
+        begun = START + timedelta(minutes=place)
+        state = "failed" if run["result"]["outcome"] == "refused" else "success"
+        times = {"start_date": begun, "end_date": begun + timedelta(seconds=30)}
+        database.add(run["dag"], run["run"], {run["task"]: (state, run["result"])}, state=state, triggering_user_name=run["by"], **times)
+        database.start(None if run["task"] == "ingest" else before, (run["dag"], run["run"]), begun)
+        before = (run["dag"], run["run"])
+
+
 if (folder / "specs.json").exists():
     known = json.loads((folder / "specs.json").read_text())
     models = {name: ModelSpec.model_validate(spec) for name, spec in known["models"].items()}
@@ -52,6 +69,7 @@ if (folder / "specs.json").exists():
     broken = {one["name"]: discovery.Broken(**one) for one in known["broken"]}
     discovery._models = lambda: (models, broken)
     discovery._datasets = lambda: (datasets, {})
+    write_runs(known["runs"])
 store = sys.argv[2] if len(sys.argv) > 2 else str(folder / "store")
 console = make_app(Settings.from_environment({"PERENNIAL_STORE": store, "PERENNIAL_HOME": str(folder)}))
 
