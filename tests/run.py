@@ -47,7 +47,7 @@ def in_unit(*names: str) -> tuple[str, ...]:
 
 # (name, part, environment, folders and files), those that take longest first: a short one at the end leaves no core idle for long.
 GROUPS = (
-    ("platform", "e2e", "workload", in_e2e("loop", "readme")),
+    ("platform", "e2e", "workload", in_e2e("loop", "console", "readme")),
     ("servers", "integration", "workload", in_integration("local", "serving")),
     ("stages", "integration", "workload", in_integration("training", "store", "monitoring", "registry", "test_ingestion.py")),
     ("bucket", "e2e", "workload", in_e2e("kills", "loop_s3", "scoring", "people", "your_own_data")),
@@ -89,7 +89,7 @@ ONLY_IF_NAMED = {"kubernetes": "tests/kubernetes was not run: to run it, set KUB
 # Commands that tests start, any of which will do -> Debian packages that have them, and the parts that need them.
 DEBIAN = {
     ("radosgw",): (("radosgw", "ceph-mon", "ceph-osd"), ("integration", "e2e", "kubernetes")),
-    ("chromium-headless-shell", "chromium", "google-chrome"): (("chromium-headless-shell",), ("integration",)),
+    ("chromium-headless-shell", "chromium", "google-chrome"): (("chromium-headless-shell",), ("integration", "e2e")),
     ("prometheus",): (("prometheus",), ("kubernetes",)),
 }
 ONLY_NAME = "--missing-packages"

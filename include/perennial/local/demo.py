@@ -271,7 +271,7 @@ def _better_model(story: Story) -> None:
         raise Fault(f"The training ran for {validated.get('cause')}, where drift had asked for it: {run.url}")
     story.note("Retraining for drift", registered["sentence"], began, run.url)
     began = time.monotonic()
-    with _traffic(story) as load:
+    with live_traffic(story) as load:
         run, released = story.next("release", "move_traffic", action="promoted")
     _no_failures(load)
     if len(load.by_version) != 2:
@@ -295,7 +295,7 @@ def _sabotage(story: Story) -> None:
     manifest = read_manifest(story.store, MODEL, digest)
     run_id = registry.record_run(manifest, {"log_loss": 0.0}, [], digest)
     version = registry.register(MODEL, run_id, digest, {"demo": "sabotaged", COMPARED_WITH: str(champion.number)})
-    with _traffic(story) as load:
+    with live_traffic(story) as load:
         run = story.ended(story.trigger("release", version=version.number), "failed")
     result = story.api.result(run, "move_traffic") or {}
     if result.get("action") != "rolled_back":
@@ -440,7 +440,7 @@ def _batched(items: list[Any], size: int) -> Iterator[list[Any]]:
 
 
 @contextmanager
-def _traffic(story: Story) -> Iterator[Load]:
+def live_traffic(story: Story) -> Iterator[Load]:
     """Live traffic, one flight a request, until the block ends."""
     spec, stop, load = discovery.model(MODEL), threading.Event(), Load()
     flights = list(_requests(*LIVE))
