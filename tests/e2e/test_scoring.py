@@ -13,7 +13,7 @@ from perennial.lineage.ledger import Ledger
 
 from .conftest import MODEL
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 DAY = "2024-01-03"
 IMAGES = 100
 
