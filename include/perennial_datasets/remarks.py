@@ -1,8 +1,8 @@
 """3,708 sentences that customers wrote of five products, each rated from -4, extremely negative, to 4, extremely positive, by 20 people.
 
 Source: "amazonReviewSnippets" of Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text"
-(2014), of reviews collected by Hu and Liu (2004). It lies beside this file, `remarks.txt`, as the PyPI package `vaderSentiment` 3.3.2
-ships it in its source distribution, under the MIT licence at its head. Entities of HTML are resolved.
+(2014), of reviews collected by Hu and Liu (2004), as the source distribution of `vaderSentiment` 3.3.2 on PyPI has it under the MIT
+licence. `make setup` puts it into the workload environment. Entities of HTML are resolved.
 
 Its sentences have no times. To be a stream like any other, review n (of 309, the products one after the other) counts as written on day
 n % 30, counted from 2024-01-01: every day has remarks on every product. Its sentences follow one another by the minute.
@@ -13,6 +13,7 @@ What is known when: a remark when it is written; its rating a day later, when pe
 from __future__ import annotations
 
 import html
+import sys
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ from perennial.specs import Column, DatasetSpec
 if TYPE_CHECKING:
     import pyarrow
 
-FILE = Path(__file__).with_suffix(".txt")
+FILE = Path(sys.prefix) / "share/perennial/remarks.txt"
 FIRST, DAYS, LONGEST_REVIEW = date(2024, 1, 1), 30, 80  # sentences
 
 DATASET = DatasetSpec(
@@ -48,13 +49,15 @@ def land(first: date, last: date) -> Iterator[tuple[str, pyarrow.Table]]:
     """The days `first` to `last`, both included, each as the name of its file and its rows.
 
     Raises:
-        UnknownName: there are no remarks of some of these days.
+        UnknownName: there are no remarks of some of these days, or the file is not on this machine.
     """
     end = FIRST + timedelta(days=DAYS - 1)
     if not FIRST <= first <= last <= end:
         raise UnknownName(
             f"The source of remarks has the days {FIRST} to {end}, not {first} to {last}: choose days among them, the earlier first."
         )
+    if not FILE.is_file():
+        raise UnknownName(f"The remarks are not on this machine: {FILE} is missing. `make setup` fetches it from PyPI.")
     import pyarrow as pa
 
     schema = pa.schema(
@@ -68,16 +71,15 @@ def land(first: date, last: date) -> Iterator[tuple[str, pyarrow.Table]]:
 
 def _rows() -> Iterator[dict[str, Any]]:
     for line in FILE.read_text().splitlines():
-        if not line.startswith("#"):
-            place, rating, remark = line.split("\t")
-            review, sentence = map(int, place.split("_"))
-            minutes = review // DAYS * LONGEST_REVIEW + sentence  # of a day some ten reviews, one after the other
-            written = datetime(FIRST.year, FIRST.month, FIRST.day) + timedelta(days=review % DAYS, minutes=minutes)
-            # Ampersands were escaped twice.
-            yield {
-                "written": written,
-                "review": review,
-                "sentence": sentence,
-                "remark": html.unescape(html.unescape(remark)),
-                "rating": float(rating),
-            }
+        place, rating, remark = line.split("\t")
+        review, sentence = map(int, place.split("_"))
+        minutes = review // DAYS * LONGEST_REVIEW + sentence  # of a day some ten reviews, one after the other
+        written = datetime(FIRST.year, FIRST.month, FIRST.day) + timedelta(days=review % DAYS, minutes=minutes)
+        # Ampersands were escaped twice.
+        yield {
+            "written": written,
+            "review": review,
+            "sentence": sentence,
+            "remark": html.unescape(html.unescape(remark)),
+            "rating": float(rating),
+        }

@@ -2,8 +2,8 @@
 
 Run with Python 3.11 as a script; with the argument `lock` it compiles the lock files instead. A second run finds every stamp and does
 nothing; an environment without a stamp was cut short and is made anew. pip's own configuration (indexes, find-links, certificate) is
-handed on to uv, which installs; the library that pages draw with comes from the npm registry. What only tests need has lock files of
-its own, installed on top: the images install the others alone.
+handed on to uv, which installs; the library that pages draw with comes from the npm registry, the data of examples from PyPI. What only
+tests need has lock files of its own, installed on top: the images install the others alone.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ CUDA_LOCK = ROOT / "include/images/workload/requirements-cuda.txt"
 CUDA_PACKAGES = ("cuda-", "nvidia-", "triton")
 # What pages draw with, and what tests of pages use, put beside Airflow; images have the first alone.
 BROWSER_LOCKS = (ROOT / "include/perennial/local/browser_library.json", ROOT / "tests/requirements/browser.json")
+# What data of examples is put beside the workload.
+EXAMPLE_DATA = ROOT / "include/perennial/local/example_data.py"
 WITH_PROJECT = ("airflow", "workload", "serving")
 STAMP = "perennial-stamp"
 
@@ -102,6 +104,8 @@ def make_all(home: Path) -> None:
         if name == "airflow":
             command = [_python(home, name), "-m", "perennial.local.browser_library", str(home / "venvs" / name), *map(str, BROWSER_LOCKS)]
             _run(command, environment, "its pages")
+        if name == "workload":
+            _run([_python(home, "tools"), str(EXAMPLE_DATA), str(home / "venvs" / name)], environment, "the examples")
         _stamp(home, name)
     print(f"All environments are ready ({time.monotonic() - began:.0f} s).")
 
@@ -235,7 +239,7 @@ def _python(home: Path, name: str) -> str:
 
 def _wanted(home: Path, name: str) -> str:
     locks = [LOCKS[name], *([TEST_LOCKS[name]] if name in TEST_LOCKS else []), *([CUDA_LOCK] if name == "workload" else [])]
-    locks += BROWSER_LOCKS if name == "airflow" else ()
+    locks += BROWSER_LOCKS if name == "airflow" else [EXAMPLE_DATA.with_suffix(".json")] if name == "workload" else ()
     parts = [*(lock.read_bytes() for lock in locks), str(home).encode(), sys.version.encode()]
     if name in WITH_PROJECT:
         parts += [(ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from perennial.errors import UnknownName
+from perennial_datasets import remarks
 from perennial_datasets.remarks import DATASET, DAYS, FILE, FIRST, land
 
 SUITE = Path(__file__).parents[3] / "great_expectations" / "expectations" / "remarks.json"
 
 
 def test_every_remark_is_landed_once_on_its_day() -> None:
-    """MO-25, DM-01: 3,708 of them, with the licence of their source at its head; each day has remarks on every product."""
-    assert "MIT License" in FILE.read_text()[:1000]
+    """MO-25, DM-01: 3,708 of them, with the licence of their source beside them; each day has remarks on every product."""
+    assert "MIT License" in FILE.with_name("remarks-LICENSE").read_text()
     days = list(land(FIRST, FIRST + timedelta(days=DAYS - 1)))
     assert [name for name, _ in days] == [f"remarks-{FIRST + timedelta(days=day)}.csv" for day in range(DAYS)]
     rows = [row for _, table in days for row in table.to_pylist()]
@@ -39,6 +40,13 @@ def test_days_without_remarks_are_refused() -> None:
     """DM-01: With the days that there are."""
     with pytest.raises(UnknownName, match="2024-01-01 to 2024-01-30, not 2024-01-30 to 2024-01-31"):
         next(land(date(2024, 1, 30), date(2024, 1, 31)))
+
+
+def test_remarks_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """DM-01: With the command that fetches them."""
+    monkeypatch.setattr(remarks, "FILE", tmp_path / "remarks.txt")
+    with pytest.raises(UnknownName, match=r"remarks\.txt is missing. `make setup` fetches it"):
+        next(land(FIRST, FIRST))
 
 
 def test_every_column_that_the_suite_names_exists() -> None:
