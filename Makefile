@@ -43,7 +43,7 @@ kubernetes: setup ## run the tests on the cluster of KUBECONFIG (BUILD=1 REGISTR
 	@"$(TOOLS)/python" tests/run.py kubernetes
 
 check: setup ## format, lint, types, import contracts, generated documents, mutants of changed lines, Helm chart (left out with a line where no helm can be had, unless CHART=required)
-	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-types check-contracts check-documents check-mutants check-chart || \
+	@$(MAKE) --no-print-directory --keep-going -j2 --output-sync=target check-format check-lint check-types check-contracts check-documents check-mutants check-chart || \
 		{ echo "make check found something: each line with Error above names its part, which can be run alone, like make check-lint." >&2; exit 1; }
 
 check-format:

@@ -73,8 +73,9 @@ GROUPS = (
     ("cluster", "kubernetes", "workload", ("tests/kubernetes/workload",)),
 )
 SEATS = os.cpu_count() or 1  # groups at the same time; with one more the servers of all of them starve each other
-# Parts whose tests wait for no server: they run beside the seats, one group at a time, in what those leave of the processors.
+# Parts whose tests wait for no server: they run beside the seats, some groups at a time, in what those leave of the processors.
 IN_THE_GAPS = ("unit",)
+GAPS = 2  # groups in the gaps at the same time: with one, two cores were idle a fifth of the time
 NICE = "10"
 GAP_TIMEOUT = 1800  # seconds for one test in the gaps: it may have to wait for a processor
 # Group -> variables of ours that are no settings and are handed on to it; all others stay out.
@@ -146,7 +147,7 @@ def main(parts: list[str]) -> int:
     alone = "kubernetes" in wanted  # a cluster is shared: nothing runs beside its tests
     seated = deque(group for group in groups if alone or group[1] not in IN_THE_GAPS)
     filling = deque(group for group in groups if group not in seated)
-    workers = [(False, seated, filling)] * (1 if alone else SEATS) + [(True, filling)] * bool(seated)
+    workers = [(False, seated, filling)] * (1 if alone else SEATS) + [(True, filling)] * (GAPS * bool(seated))
     taking = threading.Lock()
 
     def work_off(in_the_gaps: bool, *queues: deque[tuple[str, str, str, list[str]]]) -> None:

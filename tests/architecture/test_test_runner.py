@@ -173,6 +173,7 @@ def test_a_free_seat_takes_over_unit_tests(runner: ModuleType, tmp_path: Path, m
     """DE-01: While the first group of unit tests gives way to the others, the next one gets the seat of those that have ended."""
     _rehearse(runner, tmp_path, monkeypatch)
     monkeypatch.setattr(runner, "SEATS", 1)
+    monkeypatch.setattr(runner, "GAPS", 1)
     passes, gave_way, begun, taken_over = runner.run_group, [], threading.Event(), threading.Event()
 
     def outlasts_the_others(name: str, part: str, venv: str, paths: list[str], in_the_gaps: bool = False) -> tuple[Path, int]:
