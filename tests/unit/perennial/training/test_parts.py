@@ -16,7 +16,7 @@ from torch import nn
 from perennial.encoding import Category, Columns, Encoder, Number, Pixels, Series, Words
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.testing import Trial, broken_promises, rows_like
-from perennial.training.export import TOLERANCE, as_onnx
+from perennial.training.export import TOLERANCE
 from perennial.training.module import TaskModule
 from perennial.training.parts import Convolutions, EmbeddingEnsemble, Embeddings, Recurrent, Transformer, steps_of
 from perennial.training.scoring import open_session, run_session
@@ -174,7 +174,7 @@ def tensors_of(trial: Trial, rows: int) -> dict[str, torch.Tensor]:
 
 def trained(trial: Trial, steps: int) -> Sequence[float]:
     """The losses of some steps on rows whose labels follow from nothing: they can be learnt by heart."""
-    network, inputs = trial.module.train(), tensors_of(trial, 12)
+    network, inputs = trial.learned.module.train(), tensors_of(trial, 12)
     labels = torch.arange(12) % 2
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     losses = []
@@ -198,9 +198,11 @@ def test_a_part_learns_the_same_each_time_and_is_exported(part: str, tmp_path: P
     assert losses[-1] < losses[0] - 0.02
     again = tried(part)
     assert trained(again, 20) == losses
-    assert all(torch.equal(one, other) for one, other in zip(trial.module.parameters(), again.module.parameters(), strict=True))
+    weights = [list(one.learned.module.parameters()) for one in (trial, again)]
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
-    session = open_session(as_onnx(tmp_path / "model.onnx", trial.module, trial.tensors(trial.own)))
+    trial.learned.write_onnx(tmp_path / "model.onnx", trial.tensors(trial.own))
+    session = open_session(tmp_path / "model.onnx")
     for rows in (1, 7, 100):
         tensors = {name: values.numpy() for name, values in tensors_of(trial, rows).items()}
         exported = run_session(session, tensors)
@@ -217,7 +219,7 @@ def test_a_part_keeps_every_promise(part: str) -> None:
 @pytest.mark.parametrize("part", ["lstm", "gru of two layers"])
 def test_what_stands_behind_a_list_changes_nothing(part: str) -> None:
     """MO-01: Whatever the numbers are where the list has none."""
-    network = tried(part).module
+    network = tried(part).learned.module
     spent = tensors_of(tried(part), 30)["spent"]
     behind = spent.clone()
     behind[:, 0][spent[:, 1] == 0] = 5.0
@@ -230,7 +232,7 @@ def test_what_stands_behind_a_list_changes_nothing(part: str) -> None:
 @pytest.mark.parametrize("part", ["lstm of words", "transformer"])
 def test_what_padding_is_embedded_as_changes_nothing(part: str) -> None:
     """MO-01: A text is read the same however far its row is filled up; an empty one is zeros, not NaN."""
-    network = tried(part).module
+    network = tried(part).learned.module
     remark = tensors_of(tried(part), 30)["remark"]
     assert (remark == 0).any(dim=1).sum() > 10
     with torch.inference_mode():
@@ -244,7 +246,7 @@ def test_what_padding_is_embedded_as_changes_nothing(part: str) -> None:
 def test_words_are_read_in_their_order() -> None:
     """MO-01: "Not bad, good" is not "not good, bad": both kinds of reader know where a word stands."""
     for part in ("lstm of words", "transformer"):
-        network = tried(part).module
+        network = tried(part).learned.module
         with torch.inference_mode():
             assert not torch.allclose(network(torch.tensor([[2, 3, 4, 0, 0, 0]])), network(torch.tensor([[2, 4, 3, 0, 0, 0]])), atol=1e-5)
 
