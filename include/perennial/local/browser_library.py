@@ -11,20 +11,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
-import io
-import json
 import os
 import sys
-import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from perennial.local import pinned_files
+
 LOCK = Path(__file__).with_name("browser_library.json")
 REGISTRY = "https://registry.npmjs.org/"
-PLACE = Path("share/perennial")  # below the environment
 TIMEOUT = 60.0  # s
 
 
@@ -43,20 +41,8 @@ def install(environment: Path, settings: Mapping[str, str], lock: Path = LOCK) -
     Raises:
         LibraryUnavailable: the registry does not answer, or what it answers is not what is pinned.
     """
-    folder = environment / PLACE
-    for package in json.loads(lock.read_text()):
-        stamp, pinned = folder / f"{package['package']}.json", json.dumps(package)  # the stamp is written last
-        if stamp.is_file() and stamp.read_text() == pinned and all((folder / name).is_file() for name in package["files"].values()):
-            continue
-        archive = _fetched(package, registry(settings))
-        folder.mkdir(parents=True, exist_ok=True)
-        stamp.unlink(missing_ok=True)
-        with tarfile.open(fileobj=io.BytesIO(archive)) as members:
-            for member, name in package["files"].items():
-                content = members.extractfile(member)
-                assert content is not None  # the archive is the one that is pinned
-                (folder / name).write_bytes(content.read())
-        stamp.write_text(pinned)
+    asked = registry(settings)
+    pinned_files.put(environment, lock, "package", lambda package: _fetched(package, asked))
 
 
 def _fetched(package: dict[str, Any], asked: str) -> bytes:

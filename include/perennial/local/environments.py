@@ -36,7 +36,7 @@ CUDA_PACKAGES = ("cuda-", "nvidia-", "triton")
 # What pages draw with, and what tests of pages use, put beside Airflow; images have the first alone.
 BROWSER_LOCKS = (ROOT / "include/perennial/local/browser_library.json", ROOT / "tests/requirements/browser.json")
 # What data of examples is put beside the workload.
-EXAMPLE_DATA = ROOT / "include/perennial/local/example_data.py"
+EXAMPLE_DATA = ROOT / "include/perennial/local/example_data.json"
 WITH_PROJECT = ("airflow", "workload", "serving")
 STAMP = "perennial-stamp"
 
@@ -105,7 +105,8 @@ def make_all(home: Path) -> None:
             command = [_python(home, name), "-m", "perennial.local.browser_library", str(home / "venvs" / name), *map(str, BROWSER_LOCKS)]
             _run(command, environment, "its pages")
         if name == "workload":
-            _run([_python(home, "tools"), str(EXAMPLE_DATA), str(home / "venvs" / name)], environment, "the examples")
+            command = [_python(home, name), "-m", "perennial.local.example_data", str(home / "venvs" / name), _python(home, "tools")]
+            _run(command, environment, "the examples")
         _stamp(home, name)
     print(f"All environments are ready ({time.monotonic() - began:.0f} s).")
 
@@ -239,7 +240,7 @@ def _python(home: Path, name: str) -> str:
 
 def _wanted(home: Path, name: str) -> str:
     locks = [LOCKS[name], *([TEST_LOCKS[name]] if name in TEST_LOCKS else []), *([CUDA_LOCK] if name == "workload" else [])]
-    locks += BROWSER_LOCKS if name == "airflow" else [EXAMPLE_DATA.with_suffix(".json")] if name == "workload" else ()
+    locks += BROWSER_LOCKS if name == "airflow" else [EXAMPLE_DATA] if name == "workload" else ()
     parts = [*(lock.read_bytes() for lock in locks), str(home).encode(), sys.version.encode()]
     if name in WITH_PROJECT:
         parts += [(ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]

@@ -61,14 +61,14 @@ def lock(tmp_path: Path) -> Path:
 
 def test_what_is_pinned_is_put_beside_the_workload_once(pip: Pip, lock: Path, tmp_path: Path) -> None:
     """DE-09: By the hash that is pinned, files in archives too; what lies there is not fetched again, what was lost is."""
-    install(tmp_path / "venv", lock)
+    install(tmp_path / "venv", "python3", lock)
     folder = tmp_path / "venv/share/perennial"
     assert ((folder / "texts-licence").read_bytes(), (folder / "texts.txt").read_bytes()) == (b"MIT", b"good bad")
     assert pip.asked == ["texts==1.0 --hash=sha256:1a2b\n"]
-    install(tmp_path / "venv", lock)
+    install(tmp_path / "venv", "python3", lock)
     assert len(pip.asked) == 1
     (folder / "texts.txt").unlink()
-    install(tmp_path / "venv", lock)
+    install(tmp_path / "venv", "python3", lock)
     assert len(pip.asked) == 2
     assert (folder / "texts.txt").exists()
 
@@ -79,5 +79,5 @@ def test_a_distribution_that_cannot_be_had_is_one_sentence(pip: Pip, lock: Path,
     with pytest.raises(
         DataUnavailable, match=r"^The source distribution of texts==1\.0, which has texts, .*DO NOT MATCH THE HASHES.*make setup"
     ):
-        install(tmp_path / "venv", lock)
-    assert not list((tmp_path / "venv/share/perennial").iterdir())
+        install(tmp_path / "venv", "python3", lock)
+    assert not list(tmp_path.glob("venv/share/perennial/*"))
