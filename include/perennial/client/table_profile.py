@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from perennial import discovery
 from perennial.client.connection import connection
+from perennial.client.table_rows import table_rows
 from perennial.counted import counted, percent
-from perennial.errors import UnknownName
 from perennial.results import on_terminal
 
 if TYPE_CHECKING:
@@ -108,15 +108,12 @@ def profile(dataset: str, version: int | None = None) -> TableProfile:
     Raises:
         UnknownName: there is no such dataset or version.
     """
-    from perennial.data.snapshots import latest_snapshot, snapshot_at
     from perennial.profiles.profile import profile as count
     from perennial.profiles.store import ProfileStore, decode
     from perennial.stages.profile import fitted_layout
 
     spec, store = discovery.dataset(dataset), connection().store
-    source = latest_snapshot(store, spec) if version is None else snapshot_at(store, spec, version)
-    if source is None:
-        raise UnknownName(f"{dataset} has no snapshot yet: ingest a batch first.")
+    source = table_rows(spec, version)
     kept = ProfileStore(store, dataset)
     layout, key = kept.layout(), kept.version_key(source.version)
     if layout is not None and store.exists(key):

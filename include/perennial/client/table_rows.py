@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from perennial import discovery
 from perennial.client.connection import connection
 from perennial.errors import TrainingRefused, UnknownName
-from perennial.specs import ModelSpec
+from perennial.specs import DatasetSpec, ModelSpec
 
 if TYPE_CHECKING:
     import pandas
@@ -39,12 +39,7 @@ def snapshot(dataset: str, version: int | None = None, *, days: Days | None = No
     Raises:
         UnknownName: there is no such dataset, version or day.
     """
-    from perennial.data.snapshots import latest_snapshot, snapshot_at
-
-    spec, store = discovery.dataset(dataset), connection().store
-    source = latest_snapshot(store, spec) if version is None else snapshot_at(store, spec, version)
-    if source is None:
-        raise UnknownName(f"{dataset} has no snapshot yet: ingest a batch first.")
+    source = table_rows(discovery.dataset(dataset), version)
     since, until = _bounds(source, days)
     frame = source.rows(columns, since, until)
     frame.attrs |= {"dataset": dataset, "snapshot": source.version}
@@ -82,6 +77,17 @@ def rows(model: str, part: Part = "train", snapshot: int | None = None) -> panda
     frame[spec.label] = [spec.classes[int(label)] for label in labels] if spec.classes else labels
     frame.attrs |= {"model": model, "part": part, "snapshot": source.version, "days": cut.bounds[part]}
     return frame
+
+
+def table_rows(spec: DatasetSpec, version: int | None) -> Snapshot:
+    """A version of a dataset's table, the newest if none is named. Raises UnknownName while there is none."""
+    from perennial.data.snapshots import latest_snapshot, snapshot_at
+
+    store = connection().store
+    source = latest_snapshot(store, spec) if version is None else snapshot_at(store, spec, version)
+    if source is None:
+        raise UnknownName(f"{spec.name} has no snapshot yet: ingest a batch first.")
+    return source
 
 
 def model_rows(spec: ModelSpec, version: int | None) -> Snapshot:

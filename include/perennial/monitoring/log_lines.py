@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.profiles.layout import quoted
+
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
@@ -74,12 +76,12 @@ def _query(fields: Sequence[LineField]) -> str:
     for place, field in enumerate(fields, start=1):
         text, kind = f"v[{place}]", f"k[{place}]"
         kinds = ", ".join(map(_quoted, field.kinds))
-        columns.append(f"case when {kind} in ({kinds}) then {field.value(text, kind)} end as {_name(field.name)}")
+        columns.append(f"case when {kind} in ({kinds}) then {field.value(text, kind)} end as {quoted(field.name)}")
         given = f"coalesce({kind}, 'NULL') <> 'NULL'"
         called = field.path.removeprefix("/row/").removeprefix("/").replace("~1", "/").replace("~0", "~")
-        faults.append(f"when {given} and {_name(field.name)} is null then {_quoted(f'{called} is {field.fault}')}")
+        faults.append(f"when {given} and {quoted(field.name)} is null then {_quoted(f'{called} is {field.fault}')}")
         if field.required:
-            faults.append(f"when {_name(field.name)} is null then {_quoted(f'it has no {called}')}")
+            faults.append(f"when {quoted(field.name)} is null then {_quoted(f'it has no {called}')}")
     return f"""
         with read as (select line, try(json_extract_string(text, [{paths}])) v, try(json_type(text, [{paths}])) k from lines),
              typed as (select line, v, k, {", ".join(columns)} from read)
@@ -89,10 +91,6 @@ def _query(fields: Sequence[LineField]) -> str:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _name(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
 
 
 def _groups(files: Sequence[Path]) -> list[list[tuple[int, Path]]]:

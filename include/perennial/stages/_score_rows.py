@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 
 from perennial import discovery
 from perennial.column_types import is_list
-from perennial.data.added_columns import with_added_columns
+from perennial.data.added_columns import table_schema, with_added_columns
 from perennial.data.cleaning import cleaned_rows
 from perennial.data.landing import Landed
 from perennial.data.readers import read_batch
 from perennial.data.tables import Table
 from perennial.errors import UnknownName
+from perennial.profiles.layout import quoted
 from perennial.specs import DatasetSpec
 from perennial.store import Store
 
@@ -72,8 +73,6 @@ def rows_of_file(store: Store, dataset: DatasetSpec, name: str, wanted: pa.Schem
         clean = discovery.clean_of(dataset.name)
         left_out: Mapping[str, int] = {}
         if clean:
-            from perennial.data.added_columns import table_schema
-
             whole = table_schema(dataset)
             for column in dataset.columns:
                 if column.name not in rows.column_names:
@@ -124,8 +123,8 @@ def rows_of_query(store: Store, dataset: DatasetSpec, query: str, wanted: pa.Sch
                 raise UnknownName("The query must be one SELECT: give it without other statements.")
             given = connection.sql(query)
             _refuse_lacking(given.columns, dataset, wanted)
-            order = ", ".join(f'"{_quoted(name)}"' for name in _order(dataset))
-            names_sql = ", ".join(f'"{_quoted(name)}"' for name in wanted.names)
+            order = ", ".join(quoted(name) for name in _order(dataset))
+            names_sql = ", ".join(quoted(name) for name in wanted.names)
             reader = given.project(names_sql).order(order).to_arrow_reader(GROUP_ROWS)
             with pq.ParquetWriter(path, wanted) as writer:
                 for batch in reader:
@@ -144,10 +143,6 @@ def rows_of_query(store: Store, dataset: DatasetSpec, query: str, wanted: pa.Sch
 
 def _order(dataset: DatasetSpec) -> list[str]:
     return list(dict.fromkeys((dataset.time_column, *dataset.key_columns)))
-
-
-def _quoted(name: str) -> str:
-    return name.replace('"', '""')
 
 
 def _refuse_lacking(names: Sequence[str], dataset: DatasetSpec, wanted: pa.Schema) -> None:
@@ -181,7 +176,7 @@ def _refuse_doubles(path: Path, dataset: DatasetSpec, what: str) -> None:
 
     with tempfile.TemporaryDirectory(prefix="perennial-score-") as scratch:
         connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": scratch})
-        keys = ", ".join(f'"{_quoted(name)}"' for name in dataset.key_columns)
+        keys = ", ".join(quoted(name) for name in dataset.key_columns)
         file = str(path).replace("'", "''")
         twice = connection.execute(
             f"select {keys}, count(*) from read_parquet('{file}') group by all having count(*) > 1 order by all limit 1"  # noqa: S608
