@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from perennial.specs import ModelSpec
@@ -32,7 +33,7 @@ from perennial.training.batches import rows_of
 from perennial.training.calibration import fit_calibration
 from perennial.training.checkpoints import Checkpoints
 from perennial.training.evaluation import metrics
-from perennial.training.trainer import logits_of, train
+from perennial.training.trainer import train
 from perennial_datasets.flights import FIRST, LAST, land
 from perennial_models.flight_delays import features
 from perennial_models.flight_delays.model import Model
@@ -111,8 +112,9 @@ def network(spec: ModelSpec, train_part: Part, validation: Part, test: Part) -> 
         trained = train(
             spec, model_class=Model, encoder=encoder, training=rows[0], validation=rows[1], checkpoints=Checkpoints(Path(folder))
         )
-    assert trained.calibration is not None
-    return trained.calibration.apply(logits_of(trained.module, rows[2])), time.perf_counter() - begin
+    with torch.inference_mode():
+        logits = [trained.module(**part.inputs).numpy() for part in rows[1:]]
+    return fit_calibration(logits[0], validation.late).apply(logits[1]), time.perf_counter() - begin
 
 
 def main() -> None:

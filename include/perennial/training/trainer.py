@@ -24,7 +24,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.accelerators import XLAAccelerator
@@ -37,7 +36,6 @@ from perennial.encoding import Encoder
 from perennial.errors import Fault, TrainingRefused
 from perennial.specs import ModelSpec
 from perennial.training.batches import Batches, Rows
-from perennial.training.calibration import Calibration, fit_calibration
 from perennial.training.checkpoints import Checkpoints
 from perennial.training.module import TaskModule
 from perennial.training.processes import process_count
@@ -65,7 +63,6 @@ class Trained:
     """The result of a training."""
 
     module: TaskModule  # the best epoch's weights; the last one's in a helper process
-    calibration: Calibration | None  # none for a regression, nor in a helper process
     epochs: int  # trained in all, before and after a resumption
     history: History  # epoch, train_loss, validation_loss, learning_rate of each epoch
     resumed_from: int  # epochs that a killed training had done before
@@ -223,12 +220,9 @@ def _train(
     for name in _REPLACED & vars(module).keys():
         delattr(module, name)
     module.row_weights = None
-    calibrated = trainer.is_global_zero and spec.task != "regression"
-    calibration = fit_calibration(logits_of(module, validation), validation.labels.numpy()) if calibrated else None
     seconds = {"batches": data.seconds, "steps": diary.seconds - data.seconds, "validation": diary.validating, "checkpoints": saver.seconds}
     return Trained(
         module,
-        calibration,
         len(diary.history),
         diary.history,
         state.get("epoch", -1) + 1,
@@ -236,12 +230,6 @@ def _train(
         spec.training.accumulate,
         {name: round(value, 3) for name, value in seconds.items()},
     )
-
-
-def logits_of(module: LightningModule, rows: Rows, size: int = 8192) -> np.ndarray:
-    """Logits [rows, classes] of the module with its current weights, float32."""
-    with torch.inference_mode():
-        return np.concatenate([module(**inputs).numpy() for inputs, *_ in Batches(rows, size)])
 
 
 def _trainer(spec: ModelSpec, limit: int, folder: Path, callbacks: list[Callback]) -> Trainer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,42 @@ from perennial.errors import Fault, TrainingRefused
 from perennial.specs import ModelSpec
 from perennial.store import FolderStore
 from perennial.training.batches import Rows
+from perennial.training.calibration import Calibration
 from perennial.training.checkpoints import Checkpoints
+from perennial.training.export import calibration_of
+from perennial.training.learners import Encoded
+from perennial.training.learners.lightning import Network
 from perennial.training.module import TaskModule
-from perennial.training.trainer import Trained, _peers, logits_of, train
+from perennial.training.trainer import Trained, _peers, train
 
 ToySpec = Callable[..., ModelSpec]
 ToyRows = Callable[[ModelSpec], tuple[Encoder, Rows, Rows]]
-Run = Callable[..., Trained]
+
+
+@dataclass(frozen=True)
+class Toy(Trained):
+    """A trained toy, and the calibration that its export would have."""
+
+    calibration: Calibration | None = None
+
+
+Run = Callable[..., Toy]
 
 
 @pytest.fixture
 def run(toy_model: type[TaskModule], toy_rows: ToyRows, tmp_path: Path) -> Run:
     """Train the toy."""
 
-    def go(spec: ModelSpec, where: str | Checkpoints = "run", **given: Any) -> Trained:
+    def go(spec: ModelSpec, where: str | Checkpoints = "run", **given: Any) -> Toy:
         spec = spec.model_copy(update={"compute": spec.compute.model_copy(update={"cpus": 1})})
         encoder, first, second = toy_rows(spec)
         checkpoints = where if isinstance(where, Checkpoints) else Checkpoints(tmp_path / where)
-        return train(
-            spec,
-            **{"model_class": toy_model, "encoder": encoder, "training": first, "validation": second, "checkpoints": checkpoints} | given,
+        asked = {"model_class": toy_model, "encoder": encoder, "training": first, "validation": second, "checkpoints": checkpoints} | given
+        trained = train(spec, **asked)
+        validation = Encoded(
+            {name: values.numpy() for name, values in asked["validation"].inputs.items()}, asked["validation"].labels.numpy()
         )
+        return Toy(**vars(trained), calibration=calibration_of(Network(trained.module), validation))
 
     return go
 
@@ -45,7 +61,7 @@ def weights(trained: Trained) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in trained.module.state_dict().items()}
 
 
-def same(first: Trained, second: Trained) -> bool:
+def same(first: Toy, second: Toy) -> bool:
     """Whether two trainings gave the same to the last bit."""
     one, other = weights(first), weights(second)
     return (
@@ -83,7 +99,8 @@ def test_the_best_epoch_is_kept(run: Run, toy_spec: ToySpec, toy_rows: ToyRows) 
     losses = [epoch["validation_loss"] for epoch in trained.history]
     assert min(losses) < losses[-1]
     _, _, validation = toy_rows(spec)
-    found = torch.nn.functional.cross_entropy(torch.from_numpy(logits_of(trained.module, validation)), validation.labels)
+    with torch.inference_mode():
+        found = torch.nn.functional.cross_entropy(trained.module(**validation.inputs), validation.labels)
     assert float(found) == pytest.approx(min(losses), rel=1e-5)
 
 
