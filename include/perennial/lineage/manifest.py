@@ -37,6 +37,7 @@ TRAINING_CODE = (
     "training/export.py",
     "training/graph.py",
     "training/learners/__init__.py",
+    "training/row_weights.py",
 )
 # What trains a model besides: its own learner's files alone.
 LEARNER_CODE: dict[str, tuple[str, ...]] = {

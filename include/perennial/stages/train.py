@@ -43,6 +43,7 @@ from perennial.stages._run_facts import facts_of
 from perennial.stages._snapshots import labels_used
 from perennial.store import Store
 from perennial.training.processes import is_helper
+from perennial.training.row_weights import row_weights
 
 if TYPE_CHECKING:
     import pandas
@@ -224,11 +225,7 @@ def fill_version_folder(
 
     with timer.part("encode"), mistakes_of(features, spec):
         encoded = {name: features.encode(encoder, columns) for name, columns in known.items()}
-    weights = None
-    if spec.training.class_weights is not None or spec.training.sample_weight:
-        from perennial.training.batches import row_weights
-
-        weights = row_weights(spec, cut.train, labels["train"])
+    weights = row_weights(spec, cut.train, labels["train"])
     training, validation = Encoded(encoded["train"], labels["train"], weights), Encoded(encoded["validation"], labels["validation"])
     spent = meter.within(spec.training.budget, spec.name, resumes=spec.learner == "lightning") if meter else None
     lesson = Lesson(spec, encoder, training, validation, checkpoints, max_epochs, told, begins_with, halved, spent, timer.add)

@@ -17,9 +17,10 @@ from torch.nn import functional
 from perennial.encoding import Encoder
 from perennial.errors import Fault, StoredDataDamaged, TrainingRefused
 from perennial.specs import ComputeSpec, ModelSpec
-from perennial.training.batches import Rows, row_weights
+from perennial.training.batches import Rows
 from perennial.training.checkpoints import Checkpoints
 from perennial.training.module import TaskModule
+from perennial.training.row_weights import row_weights
 from perennial.training.trainer import Trained, fit_on_device, train
 from perennial.training.warm_start import weights_of
 
