@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import tempfile
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from perennial.data.commits import FACT, put_commit, removals, written
-from perennial.data.tables import ATTEMPTS, ORDER, Table
+from perennial.data.tables import ORDER, Table, attempts
 from perennial.store import Store
 
 
@@ -78,7 +76,7 @@ class PartitionedTable(Table):
                 self.store.upload(Path(scratch, file["path"]), f"tables/{self.name}/{file['path']}")
             told = {f"perennial.{name}": text for name, text in (facts or {}).items()}
             info |= {"operation": "REPLACE", **told, FACT: json.dumps({file["path"]: hashed for file, hashed in added})}
-            for attempt in range(ATTEMPTS):
+            for _ in attempts():
                 table = self._open() or table
                 gone = _in(table, partition)
                 if not gone and not added:
@@ -88,7 +86,6 @@ class PartitionedTable(Table):
                 actions += [*removals(gone, changes_data=True), *({"add": file} for file, _ in added)]
                 if put_commit(self.store, self.name, version, info, actions):
                     return version
-                time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
         raise self._contended()
 
 

@@ -312,7 +312,7 @@ class Table:
             StoredDataDamaged: a file that has rows of others too was changed after it was written, or the batch has not the rows that its
                 commit tells.
         """
-        for attempt in range(ATTEMPTS):
+        for _ in attempts():
             table = self._open()
             batches = [] if table is None or not table.transaction_version(digest) else _batches(table, table.version())
             batch = next((batch for batch in batches if batch.digest == digest), None)
@@ -354,7 +354,6 @@ class Table:
                 kept = [part for part in (rows, rest) if part is not None and part.num_rows]
                 if self._commit(table, kept[0] if kept else None, "DELETE", [*leaving, *shared], said, {digest: turn + 1}, *kept[1:]):
                     return replace(batch, removed=Commit(table.version() + 1, said, datetime.now(timezone.utc)))
-            time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
         raise self._contended()
 
     def append(
@@ -431,7 +430,7 @@ class Table:
             "perennial.label": label,
             **{f"perennial.{k}": v for k, v in (metadata or {}).items()},
         }
-        for attempt in range(ATTEMPTS):
+        for attempt in attempts():
             table = self._open() or self._create(rows.append_column(BATCH, pa.nulls(rows.num_rows, pa.string())).schema)
             turn = table.transaction_version(batch_digest) or 0
             if turn % 2:
@@ -450,7 +449,6 @@ class Table:
             with self._sentences():
                 if self._commit_merge(table, merged, rule, facts, {batch_digest: turn + 1}):
                     return Merged(table.version() + 1 if merged.changes_rows else self._version(table), merged.counts)
-            time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
         raise self._contended()
 
     def scan(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None, version: int | None = None) -> pa.Table:
@@ -695,6 +693,13 @@ class Table:
         except StoreUnreachable as told:
             return str(told).rstrip(".")
         return _first_line(error)
+
+
+def attempts() -> Iterator[int]:
+    """The numbers of attempts to commit beside others who write, from 0; there is a pause behind each, longer the more there were."""
+    for attempt in range(ATTEMPTS):
+        yield attempt
+        time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
 
 
 def _files(table: DeltaTable) -> list[dict[str, Any]]:
