@@ -299,18 +299,19 @@ class Page:
 
 _WITHIN = " >>> "
 _MIDDLE = """(names, words) => {
-    let root = document, x = 0, y = 0;
+    let root = document;
+    const around = [];
     for (const frame of names.slice(0, -1)) {
-        const around = root.querySelector(frame);
-        const box = around.getBoundingClientRect();
-        x += box.x; y += box.y;
-        root = around.contentDocument;
+        around.push(root.querySelector(frame));
+        root = around.at(-1).contentDocument;
     }
     const part = [...root.querySelectorAll(names.at(-1))].find((one) => one.textContent.includes(words) && one.getClientRects().length);
     if (!part) return null;
-    part.scrollIntoView({block: "center", inline: "center", behavior: "instant"});
-    const box = part.getBoundingClientRect();
-    return [x + box.x + box.width / 2, y + box.y + box.height / 2];
+    part.scrollIntoView({block: "center", inline: "center", behavior: "instant"}); // the pages around the frames scroll, too
+    const box = part.getClientRects()[0]; // of a link of several lines the first one: between them there is no link
+    const frames = around.map((frame) => frame.getBoundingClientRect());
+    const [x, y] = frames.reduce(([left, top], frame) => [left + frame.x, top + frame.y], [box.x, box.y]);
+    return [x + box.width / 2, y + box.height / 2];
 }"""
 
 

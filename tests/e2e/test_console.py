@@ -28,7 +28,7 @@ from .conftest import Platform
 pytestmark = [pytest.mark.timeout(900), pytest.mark.skipif(not browsers.found(), reason=browsers.ABSENT)]
 IN_FRAME = "iframe >>> "
 ROW = f"#model-{MODEL} "
-GOOD_FILE = "flights-2013-05-19"
+GOOD_FILE, BAD_FILE = "flights-2013-05-19", "flights-2013-05-20"
 PREDICTION = "asked-on-the-page"  # id of a request that is sent here: no monitoring has collected it yet
 Clicks = tuple[tuple[str, str], ...]  # what is clicked, and the words that it holds
 # Question -> the clicks that it may take, and what the answer says at least. `=` is typed, and is no click.
@@ -62,6 +62,16 @@ QUESTIONS: dict[str, tuple[int, Clicks, tuple[str, ...]]] = {
         2,
         ((ROW + "a", "Lineage"),),
         ("Version 2 of flight_delays was trained because of drift", GOOD_FILE, "train\n2013-", "Snapshot"),
+    ),
+    "which versions, and which of their windows of serving, did a file reach": (
+        2,
+        ((ROW + "a", "Data"), ("th a", GOOD_FILE)),
+        ("What it reached", "It learned from it, by snapshot", "Served from", "perennial remove-batch"),
+    ),
+    "what became of the file that was broken": (
+        2,
+        ((ROW + "a", "Data"), ("tr:has(.state.refused) a", BAD_FILE)),
+        ("refused", "carrier has unknown values", "No version."),
     ),
     "which version answered this prediction": (
         2,
@@ -199,7 +209,7 @@ def test_who_may_only_look_starts_nothing(viewer: Visitor, story: Story) -> None
 
 def test_roll_back_is_pressed(admin: Visitor, story: Story) -> None:
     """SE-11: Two clicks, to the version that the button named, although perennial rolled another one back moments ago. The ledger has who
-    pressed and why, traffic has moved, and the list says so."""
+    pressed and why, traffic has moved, and the page says so by itself."""
     story.expect("rollback")
     admin.comes()
     admin.clicks_on(ROW + "button", "Roll back to version 1")
@@ -214,7 +224,7 @@ def test_roll_back_is_pressed(admin: Visitor, story: Story) -> None:
     assert (last.kind, last.version, last.champion, last.actor) == ("rolled_back", 2, 1, airflow_programs.USER)
     assert last.reason == "It feels wrong."
     assert set(traffic_of(story).by_version) == {1}
-    admin.comes()
+    admin.clicks_on("#no")
     admin.reads("version 1 100 % champion", ROW)
     admin.reads("It feels wrong.", ROW)
     assert admin.complaints() == []

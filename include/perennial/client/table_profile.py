@@ -6,8 +6,8 @@
 >>> rows = pa.table({"day": pa.array([15887, 15888, 15888], pa.date32()), "carrier": ["UA", "AA", "UA"]})
 >>> TableProfile("flights", 7, counted(rows, fit_layout(rows, ["carrier"]), day="day"))
 flights, version 7: 3 rows on 2 days, 2013-07-01 to 2013-07-02.
- column     kind  missing lowest median highest          most often shape
-carrier category      0.0      -      -       - UA 66.7 %, AA 33.3 %    █▄
+ column     kind missing lowest median highest           most often shape
+carrier category       0      -      -       - UA 66.7 %, AA 33.3 %    █▄
 """
 
 from __future__ import annotations
@@ -91,11 +91,15 @@ class TableProfile:
         return {"lowest": numbers[low], "median": numbers[middle], "highest": numbers[high], "shape": _bars(shape)}
 
     def __repr__(self) -> str:
-        table = self.frame.to_string(index=False, na_rep="-", float_format="{:.4g}".format, max_colwidth=60)
-        return on_terminal(f"{self.sentence}\n{table}")
+        return on_terminal(f"{self.sentence}\n{self._texts('-').to_string(index=False, max_colwidth=60)}")
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.sentence)}</p>{self.frame.to_html(index=False, na_rep='', float_format='{:.4g}'.format)}"
+        return f"<p>{html.escape(self.sentence)}</p>{self._texts('').to_html(index=False)}"
+
+    def _texts(self, absent: str) -> pandas.DataFrame:
+        """The frame's values as they are shown; pandas itself shows an absent one by what else its column holds."""
+        frame = self.frame.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value)
+        return frame.where(self.frame.notna(), absent)
 
 
 def profile(dataset: str, version: int | None = None) -> TableProfile:

@@ -22,7 +22,7 @@ from perennial.encoding import columns_from_rows
 from perennial.lineage.version_folder import seal
 from perennial.stages.train import begin_manifest, fill_version_folder
 from perennial.store import FolderStore
-from perennial.testing import free_ports, wait_until
+from perennial.testing import free_ports
 from perennial.testing.forks import Forked
 from perennial.training.checkpoints import Checkpoints
 from perennial.training.scoring import score
@@ -72,11 +72,10 @@ def train_here(root: Path, name: str) -> None:
 @pytest.mark.slow
 def test_kill_9_costs_one_epoch_at_most(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """DE-22, MO-15: A training that is killed with no chance to tidy up goes on, and gives the very files of one that was left alone."""
-    child = start(root, "killed")
-    wait_until(lambda: "Epoch 3 of" in child.said() or child.poll() is not None, 240, "the third epoch")
-    child.send_signal(signal.SIGKILL)
-    assert child.wait(60) == -signal.SIGKILL
+    child = start(root, "killed", KILLED_AFTER="3")
+    assert child.wait(240) == -signal.SIGKILL
     seen = max(map(int, re.findall(r"^Epoch (\d+) of", child.said(), re.MULTILINE)))
+    assert seen >= 3
     assert not (root / "killed" / "model.onnx").exists()
     caplog.set_level("INFO", logger="perennial")
     train_here(root, "killed")

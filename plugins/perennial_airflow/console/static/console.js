@@ -79,7 +79,7 @@
     return at?.getAttribute?.("href") ? `a[href="${CSS.escape(at.getAttribute("href"))}"]` : null;
   };
   const again = async () => {
-    const typed = [...document.querySelectorAll("#page input")].some((field) => field.value !== field.defaultValue);
+    const typed = [...document.querySelectorAll("#page input:not(dialog input)")].some((field) => field.value !== field.defaultValue);
     const chosen = [...document.querySelectorAll("#page select")].some((field) => field === document.activeElement
       || field.selectedOptions[0] !== ([...field.options].find((option) => option.defaultSelected) ?? field.options[0]));
     if (document.visibilityState !== "visible" || document.querySelector("dialog[open]") || typed || chosen) return;
