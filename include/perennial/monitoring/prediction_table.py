@@ -37,6 +37,7 @@ from perennial.clock import moment_sql, wall_sql
 from perennial.column_types import kind_of
 from perennial.errors import StoredDataDamaged
 from perennial.monitoring.log_lines import Damage, LineField, Sql, in_pointer, read_lines
+from perennial.served_ids import Indexed, write_ids
 from perennial.served_tables import INPUT
 from perennial.specs import Column, DatasetSpec, ModelSpec
 from perennial.store import Store
@@ -53,6 +54,7 @@ KEPT_BATCHES = 50  # far more than the collectors that could run at a time
 
 
 Read = Callable[[Sequence[Path]], "tuple[pa.Table, list[Damage]]"]
+Index = Callable[["pa.Table", int], None]
 
 
 _NUMBER = ("BIGINT", "UBIGINT", "DOUBLE")
@@ -158,7 +160,27 @@ def collect_predictions(store: Store, model: ModelSpec, dataset: DatasetSpec, ta
             rows = rows.set_column(rows.column_names.index(name), name, values)
         return rows.drop_columns(["line", "served_wall"]), damaged
 
-    return collect(store, f"predictions/{model.name}", table, read)
+    def index(rows: pa.Table, number: int) -> None:
+        write_ids(store, model.name, number, _requests(rows))
+
+    return collect(store, f"predictions/{model.name}", table, read, index)
+
+
+def _requests(rows: pa.Table) -> list[Indexed]:
+    """The requests whose rows these are: a row's id is that of its request, `-` and its place."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts = pc.extract_regex(rows["prediction_id"], r"^(?P<request>.*)-(?P<place>\d{1,9})$")
+    columns = {
+        "id": pc.coalesce(pc.struct_field(parts, "request"), rows["prediction_id"]),
+        "version": rows["model_version"],
+        "shadow": rows["shadow"],
+        "place": pc.coalesce(pc.cast(pc.struct_field(parts, "place"), pa.int64()), 0),
+        "time": rows["served_at"],
+    }
+    requests = pa.table(columns).group_by(["id", "version", "shadow"]).aggregate([("place", "max"), ("time", "min")])
+    return [Indexed(one["id"], one["version"], one["place_max"] + 1, one["time_min"], one["shadow"]) for one in requests.to_pylist()]
 
 
 def prediction_schema(model: ModelSpec, dataset: DatasetSpec) -> pa.Schema:
@@ -212,7 +234,7 @@ def _fields(model: ModelSpec, dataset: DatasetSpec) -> list[LineField]:
     ]
 
 
-def collect(store: Store, prefix: str, table: Table, read: Read) -> Collected:
+def collect(store: Store, prefix: str, table: Table, read: Read, index: Index | None = None) -> Collected:
     """Take every segment that is directly below a prefix into a table, then remove it; one that comes meanwhile is left to the next call.
 
     Args:
@@ -220,13 +242,14 @@ def collect(store: Store, prefix: str, table: Table, read: Read) -> Collected:
         prefix: their folder.
         table: where their rows go.
         read: gives the rows of files, and those of their lines that are damaged.
+        index: is given the rows of each batch, and its number, before they are in the table; after a kill it is given them again.
     """
     total = Collected()
     there = frozenset(name for name, _ in _segments(store, prefix))  # of servers that write faster than is read a call would never end
     number, segments = _last_batch(store, prefix)
     while True:
         if segments:
-            total += _finish(store, prefix, number, segments, table=table, read=read)
+            total += _finish(store, prefix, number, segments, table=table, read=read, index=index)
         segments = _waiting(store, prefix, there)
         if not segments:
             return total
@@ -271,7 +294,7 @@ def _batch(prefix: str, number: int) -> str:
     return f"{prefix}/batches/{number:08d}.json"
 
 
-def _finish(store: Store, prefix: str, number: int, segments: list[str], *, table: Table, read: Read) -> Collected:
+def _finish(store: Store, prefix: str, number: int, segments: list[str], *, table: Table, read: Read, index: Index | None) -> Collected:
     digest, done = f"{prefix}/{number:08d}", Collected()
     if not table.has_batch(digest):
         with tempfile.TemporaryDirectory(prefix="perennial-segments-") as folder:
@@ -285,6 +308,8 @@ def _finish(store: Store, prefix: str, number: int, segments: list[str], *, tabl
                 rows, damaged = read(files)
                 if damaged:  # before the commit: whatever is killed, a line is in the table or kept here
                     _set_aside(store, f"{_damaged(prefix)}/{number:08d}-{len(damaged)}.jsonl", damaged, segments)
+                if index:
+                    index(rows, number)
                 table.append(rows, digest)
                 done = Collected(len(files), rows.num_rows, len(damaged))
     for name in segments:

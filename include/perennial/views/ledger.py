@@ -20,6 +20,7 @@ from pydantic import Field, JsonValue
 from perennial import discovery
 from perennial.errors import StoredDataDamaged
 from perennial.lineage.ledger import WHOLE, Entry, Kind, Ledger, Line, known_models
+from perennial.served_ids import find_ids
 from perennial.store import Store
 from perennial.views.view import View
 
@@ -82,7 +83,9 @@ class AnswerView(View):
 
     model: str
     id: str
-    answers: tuple[Answer, ...] = Field(description="One for each row of the request, and for each version that answered it.")
+    answers: tuple[Answer, ...] = Field(
+        description="One for each row of the request, and for each version that answered it; once it was collected, one for all rows."
+    )
     sentence: str
     command: str = Field(description="What looks through all that was ever answered; empty if the answer is here.")
 
@@ -138,9 +141,9 @@ def moment_view(store: Store, name: str, time: datetime) -> MomentView:
 
 
 def answer_view(store: Store, name: str, id: str) -> AnswerView:
-    """Which version answered a prediction, as far as the servers' log tells that no monitoring has collected yet.
+    """Which version answered a prediction, as far as the servers' log and the index of those that were collected tell.
 
-    What was collected lies in a table that only the workload environment reads; the command of the answer does that.
+    The newest megabytes of both are looked through. The table of all that was ever answered is read by the command of the answer.
 
     Args:
         store: has the log.
@@ -154,14 +157,14 @@ def answer_view(store: Store, name: str, id: str) -> AnswerView:
     if not ID.fullmatch(id):
         said = "No prediction has such an id: it has letters, digits and the signs . _ : - and begins with a letter or a digit."
         return AnswerView(model=name, id=id, answers=(), sentence=said, command="")
-    answers = tuple(waiting_answers(store, name, id))
+    answers = tuple(waiting_answers(store, name, id)) or _indexed_answers(store, name, id)
     if answers:
         return AnswerView(model=name, id=id, answers=answers, sentence=answer_words(name, id, answers), command="")
     return AnswerView(
         model=name,
         id=id,
         answers=(),
-        sentence=f"Of the newest predictions, which no monitoring has collected yet, none has the id {id}. Older ones are in a table: "
+        sentence=f"None of the newest predictions that callers asked for has the id {id}. All that there ever were are in a table: "
         "the command looks it through.",
         command=f"perennial served-at --model {name} --prediction {id}",
     )
@@ -183,6 +186,11 @@ def waiting_answers(store: Store, model: str, id: str) -> list[Answer]:
         wanted = id.encode()
         answers += [answer for line in lines if wanted in line and (answer := _answer(line, id))]
     return sorted(answers, key=lambda answer: (answer.time, answer.id))
+
+
+def _indexed_answers(store: Store, model: str, id: str) -> tuple[Answer, ...]:
+    """The answers to a prediction that is in the table, one for the request and each version that answered it."""
+    return tuple(Answer(id=id, version=one.version, time=one.time, shadow=one.shadow) for one in find_ids(store, model, id))
 
 
 def is_row_of(row: str, id: str) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from perennial.data.tables import Table
 from perennial.errors import StoredDataDamaged
 from perennial.monitoring.prediction_table import Collected, collect_predictions, set_aside
+from perennial.served_ids import find_ids
 from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec
 from perennial.store import FolderStore
 
@@ -72,6 +73,11 @@ class Dying(FolderStore):
         """Or die."""
         self._live()
         return super().put_if_absent(key, data)
+
+    def write(self, key, data):
+        """Or die."""
+        self._live()
+        super().write(key, data)
 
     def delete(self, key):
         """Or die."""
@@ -288,7 +294,7 @@ def test_other_objects_are_left_alone(store):
     assert store.exists("predictions/delays/old/a.jsonl")
 
 
-@pytest.mark.parametrize("after", range(6))
+@pytest.mark.parametrize("after", range(7))
 def test_killed_at_any_change_of_the_store_nothing_doubles(tmp_path, after):
     """SE-13, DE-22: Two batches with a kill at each possible change: the next call completes it, every row is in once, no segment stays."""
     store = FolderStore(str(tmp_path))
@@ -302,6 +308,9 @@ def test_killed_at_any_change_of_the_store_nothing_doubles(tmp_path, after):
     logged(store, "d", a_line("zz-0"))
     collected(store)
     assert ids(store) == ["x-0", "x-1", "y-0", "z-0", "zz-0"]
+    assert {id: len(find_ids(store, "delays", id)) for id in ("x", "x-0", "x-1", "x-2", "y", "z", "zz", "zz-0")} == {
+        "x": 1, "x-0": 1, "x-1": 1, "x-2": 0, "y": 1, "z": 1, "zz": 1, "zz-0": 1,
+    }  # fmt: skip
     assert not any(o.key.endswith(".jsonl") for o in store.list("predictions/delays"))
 
 

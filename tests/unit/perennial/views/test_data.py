@@ -19,6 +19,7 @@ from perennial.errors import UnknownName
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.version_folder import publish
+from perennial.served_ids import Indexed, write_ids
 from perennial.settings import Settings
 from perennial.store import FolderStore
 from perennial.testing import small_manifest, small_model, small_version
@@ -303,6 +304,18 @@ def test_what_was_collected_is_found_by_the_command(store: FolderStore, capsys: 
     assert "version 2 answered it" in capsys.readouterr().out
     assert served_at.run(SETTINGS, store, model=NAME, prediction="nowhere") == 1
     assert "No version of small_delays answered" in capsys.readouterr().out
+
+
+def test_what_was_collected_is_found_in_the_index(store: FolderStore) -> None:
+    """SC-03: The page answers for a request and for each of its rows after a monitoring has collected them, a shadow's answer too."""
+    when = BEGIN.astimezone(timezone.utc)
+    write_ids(store, NAME, 1, [Indexed("ab", 1, 2, when, False), Indexed("ab", 2, 2, when, True), Indexed("c-7", 2, 1, when, False)])
+    view = answer_view(store, NAME, "ab-1")
+    assert [(one.id, one.version, one.time, one.shadow) for one in view.answers] == [("ab-1", 1, when, False), ("ab-1", 2, when, True)]
+    assert view.sentence.startswith("Prediction ab-1 of small_delays: version 1 answered it; version 2 answered it in the shadow")
+    assert view.command == ""
+    assert [one.version for id in ("ab", "c-7", "c-7-0") for one in answer_view(store, NAME, id).answers] == [1, 2, 2, 2]
+    assert not any(answer_view(store, NAME, id).answers for id in ("ab-2", "a", "c", "c-8", "ab-01x"))
 
 
 def test_the_log_is_read_within_bounds(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
