@@ -235,7 +235,10 @@ class Page:
 
     def click(self, selector: str, words: str = "") -> None:
         """Click the middle of a part, with a mouse; of several, the first that holds the words."""
-        x, y = self.until(f"({_MIDDLE})({json.dumps(selector.split(_WITHIN))}, {json.dumps(words)})")
+        middle = f"({_MIDDLE})({json.dumps(selector.split(_WITHIN))}, {json.dumps(words)})"
+        x, y = self.until(middle)
+        while (now := self.until(middle)) != [x, y]:  # it moves: what stands above it is still being filled
+            x, y = now
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self._ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="none" if kind == "mouseMoved" else "left", clickCount=1)
 

@@ -40,6 +40,20 @@ def test_roll_back_is_two_clicks_from_the_list(shown: Shown, page: browsers.Page
     assert [(one["dag"], one["conf"]) for one in shown.told("/started")[before:]] == [(f"{filled.CALM}_rollback", {"version": 1})]
 
 
+def test_what_is_pressed_stays_until_it_is_released(shown: Shown, page: browsers.Page) -> None:
+    """A page that is shown anew between the press and the release of a button would get no click."""
+    page.go(f"{shown.address}{PREFIX}/models/{filled.ENDED}")
+    page.run("window.part = document.querySelector('#page').firstElementChild; window.asks = window.fetch; window.answers = 0")
+    page.run("window.fetch = (...asked) => window.asks(...asked).finally(() => setTimeout(() => { window.answers += 1; }))")
+    page.run("document.body.dispatchEvent(new Event('pointerdown', {bubbles: true}))")
+    page.run("document.dispatchEvent(new Event('visibilitychange'))")
+    page.until("window.answers > 0")
+    assert page.run("window.part.isConnected")
+    page.run("document.body.dispatchEvent(new Event('pointerup', {bubbles: true}))")
+    page.run("document.dispatchEvent(new Event('visibilitychange'))")
+    page.until("!window.part.isConnected")
+
+
 def test_a_run_that_was_started_is_followed(shown: Shown, page: browsers.Page) -> None:
     """SE-11: The question that started it leads to the run, and says what that came to, as text, while it stays open."""
     page.go(f"{shown.address}{PREFIX}/models/{filled.ENDED}")

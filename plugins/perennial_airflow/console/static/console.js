@@ -78,6 +78,9 @@
     if (at?.dataset?.dag) return `button[data-dag="${CSS.escape(at.dataset.dag)}"]`;
     return at?.getAttribute?.("href") ? `a[href="${CSS.escape(at.getAttribute("href"))}"]` : null;
   };
+  let pressed = false; // a part that is exchanged between a press and its release gets no click
+  document.addEventListener("pointerdown", () => { pressed = true; });
+  ["pointerup", "pointercancel"].forEach((end) => document.addEventListener(end, () => { pressed = false; }));
   const again = async () => {
     const typed = [...document.querySelectorAll("#page input:not(dialog input)")].some((field) => field.value !== field.defaultValue);
     const chosen = [...document.querySelectorAll("#page select")].some((field) => field === document.activeElement
@@ -85,6 +88,7 @@
     if (document.visibilityState !== "visible" || document.querySelector("dialog[open]") || typed || chosen) return;
     try {
       const answer = await fetch(window.location.href, { headers: tag ? { "If-None-Match": tag } : {}, cache: "no-store" });
+      if (pressed) return;
       if (answer.status === 401 || answer.status === 403) {
         lost.textContent = "You are logged out. Log in to Airflow again, then reload this page.";
       } else if (answer.status === 304) {
