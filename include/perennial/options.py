@@ -419,6 +419,10 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--page", "which fifty, from the newest on", count, default=1),
         ),
     ),
+    "watch": (
+        "look at the versions that serve, every few seconds; the platform runs this by itself",
+        (Option("--once", "look a single time", bool),),
+    ),
     "retire": (
         "take a model out of service for good: it no longer serves, and nothing is trained or released automatically",
         (

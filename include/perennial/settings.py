@@ -103,6 +103,12 @@ class Settings(BaseModel):
         default="",
         description="URL of the Prometheus that scrapes served versions, from which releases read evidence. Required for Seldon Core.",
     )
+    watch_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        le=600,
+        description="Time between two looks at the versions that serve, seconds; 15 is enough where a Prometheus is asked.",
+    )
     alert_mail_to: str = Field(
         default="",
         description="Mail addresses that get alerts, comma-separated; no mail if empty. The mail server is Airflow's connection "

@@ -9,6 +9,7 @@ from airflow.sdk import Asset, AssetWatcher
 
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial_airflow.triggers.landing import LandingTrigger
+from perennial_airflow.triggers.service_news import ServiceNewsTrigger
 
 SCHEME = "x-perennial"  # for any scheme that does not begin with x-, Airflow loads every provider to ask who knows it
 
@@ -20,6 +21,11 @@ def landing(dataset: DatasetSpec) -> Asset:
         uri=f"{SCHEME}://landing/{dataset.name}",
         watchers=[AssetWatcher(name=f"{dataset.name}_landing", trigger=LandingTrigger(dataset.name))],
     )
+
+
+def service_news() -> Asset:
+    """The watch over the versions that serve has opened or ended an incident."""
+    return Asset("service_news", uri=f"{SCHEME}://service_news", watchers=[AssetWatcher(name="service_news", trigger=ServiceNewsTrigger())])
 
 
 def snapshot(dataset: str) -> Asset:

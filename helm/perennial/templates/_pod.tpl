@@ -1,6 +1,6 @@
 {{/*
 A pod template: what a stage's or a served version's pod is made from. Call with a dict:
-root, part (stage, release, monitor or server), image, account, token (whether the pod gets it), scratch, pod (values of
+root, part (stage, release, monitor, watch or server), image, account, token (whether the pod gets it), scratch, pod (values of
 `stages` or `servers`), requests/limits (of the main container, may be empty), sideCar and templates (booleans).
 */}}
 {{- define "perennial.pod" -}}
@@ -24,7 +24,7 @@ spec:
   serviceAccountName: {{ .account }}
   automountServiceAccountToken: {{ .token }}
   enableServiceLinks: false
-  restartPolicy: {{ eq .part "server" | ternary "Always" "Never" }}
+  restartPolicy: {{ has .part (list "server" "watch") | ternary "Always" "Never" }}
   {{- with $values.images.pullSecrets }}
   imagePullSecrets:
     {{- range . }}
@@ -61,12 +61,18 @@ spec:
         - secretRef:
             name: {{ . }}
         {{- end }}
-        {{- if has .part (list "stage" "release" "monitor") }}
+        {{- if has .part (list "stage" "release" "monitor" "watch") }}
         {{- with include "perennial.mlflowSecret" .root }}
         - secretRef:
             name: {{ . }}
         {{- end }}
         {{- end }}
+      {{- if eq .part "watch" }}
+      args: [watch]
+      env:
+        - name: PERENNIAL_WATCH_SECONDS
+          value: {{ $values.watch.seconds | quote }}
+      {{- end }}
       {{- if eq .part "server" }}
       env:
         - name: PERENNIAL_HOST

@@ -25,7 +25,7 @@ from typing import TextIO
 from perennial.errors import EXIT_DONE, EXIT_FAULT, Fault, PerennialError
 from perennial.local import routes
 from perennial.local.metrics_server import TEXT, MetricsServer
-from perennial.local.stack import GATEWAY
+from perennial.local.stack import GATEWAY, WATCH, watch_command
 from perennial.local.supervisor import NOT_INHERITED, Supervisor
 from perennial.serving import caller, envoy
 from perennial.serving.backends.local import LocalBackend
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(settings: Settings, store: Store, command: list[str], status_port: int) -> int:
-    """Start the gateway, the command and the versions of the ledger, then watch over them.
+    """Start the gateway, the command, the versions of the ledger and what looks at them, then watch over all.
 
     Raises:
         Fault: the gateway does not start.
@@ -75,6 +75,7 @@ def run(settings: Settings, store: Store, command: list[str], status_port: int) 
             supervisor.add_program(name_of(command), command, environment(os.environ), stop_seconds=COMMAND_STOP_SECONDS)
             for sentence in routes.resume(settings, store):
                 print(sentence.strip(), flush=True)
+            supervisor.add_program(WATCH, watch_command(settings), environment(os.environ))
         while not ended.wait(POLL_SECONDS):
             if not supervisor.running():
                 raise Fault(f"supervisord has ended; its log: {supervisor.folder / 'supervisord.log'}. Start the container again.")

@@ -20,7 +20,7 @@ from pathlib import Path
 from perennial import discovery
 from perennial.data import landing
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
-from perennial.local import airflow_programs, callers, metrics_server, mlflow_program, postgres, routes
+from perennial.local import airflow_programs, callers, heartbeat, metrics_server, mlflow_program, postgres, routes
 from perennial.local.project import executable
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller, envoy
@@ -29,6 +29,7 @@ from perennial.settings import PORTS, Settings
 from perennial.store import Store, private_folder, tighten
 
 GATEWAY = "envoy"
+WATCH = "watch"
 START_SECONDS = 600  # a first start on a slow or busy machine; 30 s is usual
 SAY_SECONDS = 60  # between two lines that say what is still starting
 HANGS_SECONDS = 120  # after which a program that does not answer is no slow starter
@@ -167,6 +168,13 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
                 lambda: _get(f"http://{metrics_server.ADDRESS}:{settings.metrics_port}/metrics") is not None,
                 {"metrics_port": (metrics_server.ADDRESS, settings.metrics_port)},
             ),
+            Part(
+                WATCH,
+                watch_command(settings),
+                python,
+                lambda: heartbeat.beats(settings),
+                patience=heartbeat.PATIENCE_SECONDS,
+            ),
         ]
     if not settings.postgres_url:
         # INT is PostgreSQL's fast shutdown; TERM would wait for every client to leave.
@@ -179,6 +187,11 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
         told_by = "" if tells else airflow_programs.API_SERVER
         parts.append(Part(name, airflow_programs.command(settings, name), airflow, _airflow_ready(settings, name), ports, told_by))
     return {p.name: p for p in parts}
+
+
+def watch_command(settings: Settings) -> list[str]:
+    """What looks at the versions that serve."""
+    return [executable(settings, "workload", "python"), "-m", "perennial.cli", "watch"]
 
 
 def _mlflow_hosts(settings: Settings) -> list[str]:

@@ -51,6 +51,17 @@ class ReleaseSpec(Spec):
         description="Slow requests are those above the champion's 95th percentile of latency. It counts against the candidate "
         "if its share of them is more than this multiple of the champion's.",
     )
+    severe_error_rate: float = Field(
+        default=0.25,
+        gt=0,
+        lt=1,
+        description="Error rate of a version that serves for good beyond which the last good one comes back by itself, at any time.",
+    )
+    bake_seconds: float = Field(
+        default=600,
+        ge=0,
+        description="Time after a promotion in which a version is judged by the last good one's record, and goes back by itself, seconds.",
+    )
 
     @model_validator(mode="after")
     def _steps_rise_to_all(self) -> ReleaseSpec:
@@ -65,6 +76,11 @@ class ServingSpec(Spec):
     threads: int = Field(default=4, ge=1, description="Threads of the serving process.")
     start_seconds: float = Field(default=60, gt=0, description="Longest time for a new version to become ready, seconds.")
     timeout_seconds: float = Field(default=10, gt=0, description="Longest time a request may take, seconds.")
+    slow_ms: float = Field(
+        default=1000,
+        gt=0,
+        description="A request that takes longer is slow, milliseconds: if more than 5 % of a served version's are, an incident opens.",
+    )
     strict: bool = Field(
         default=False,
         description="Whether to refuse a request with a field that the version does not know. Otherwise the field is ignored "

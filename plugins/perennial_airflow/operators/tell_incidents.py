@@ -32,17 +32,18 @@ class TellIncidents(BaseOperator):
     A channel that fails does not fail the task: its sentence is in the log, and it is tried again at the next look.
 
     Args:
-        spec: the model whose incidents they are, or the dataset whose models they belong to. What opens for a dataset's models, a
-            person is asked about after the model's own next look.
+        spec: the model whose incidents they are, or the dataset whose models they belong to; those of all models if absent. What opens for
+            a dataset's models, a person is asked about after the model's own next look.
         found_by: tasks whose results are looked at in this order, however they ended; for each, what its result says beyond what the
             stage has noted itself. Of a task that ran in parts the first part that failed is looked at.
     """
 
     ui_color = "#fbe6e6"
 
-    def __init__(self, *, spec: DatasetSpec | ModelSpec, found_by: Mapping[str, Sight], **kwargs: Any) -> None:
+    def __init__(self, *, spec: DatasetSpec | ModelSpec | None = None, found_by: Mapping[str, Sight], **kwargs: Any) -> None:
         # A dataset's models are found when the task runs: a mistake in the spec of one must not keep data from coming in.
-        outlets = [assets.incident(spec)] if isinstance(spec, ModelSpec) else []
+        asked_about = [spec] if isinstance(spec, ModelSpec) else [] if spec else [*discovery.models().values()]
+        outlets = [assets.incident(model) for model in asked_about]
         super().__init__(**{"trigger_rule": TriggerRule.ALL_DONE, "outlets": outlets, **kwargs})
         self.dataset = spec.name if isinstance(spec, DatasetSpec) else ""
         self.model = spec.name if isinstance(spec, ModelSpec) else ""
@@ -59,7 +60,7 @@ class TellIncidents(BaseOperator):
         said = {(s.kind, s.key): s for task_id, sight in self.found_by.items() for s in sight(self._result(context, task_id))}
         now = datetime.now(timezone.utc)
         failures: list[str] = []
-        waiting: list[str] = []
+        waiting: dict[str, list[str]] = {}
         try:
             settings = Settings.from_environment()
             store, set_up = open_store(settings.store), channels(settings)
@@ -70,14 +71,14 @@ class TellIncidents(BaseOperator):
                 for sighting in said.values():
                     sighting.note(incidents, _page(settings, context))
                 failures += tell(incidents, model, settings, set_up, now, self.log)
-                waiting += [incident.id for incident in incidents.all() if awaits_verdict(incident, now)]
+                asked = [incident.id for incident in incidents.all() if awaits_verdict(incident, now)]
+                waiting |= {assets.incident(model).name: asked} if asked else {}
         except PerennialError as error:
             give_up(self, str(error))
-        if not waiting:
-            # Airflow makes an event for each outlet that stands here once the task has succeeded: one without a partition wakes nobody.
-            self.outlets = []
+        # Airflow makes an event for each outlet that stands here once the task has succeeded: one without a partition wakes nobody.
+        self.outlets = [outlet for outlet in self.outlets if outlet.name in waiting]
         for outlet in self.outlets:
-            context["outlet_events"][outlet].add_partitions(waiting)
+            context["outlet_events"][outlet].add_partitions(waiting[outlet.name])
         return {"failures": failures}
 
     def _models(self) -> list[ModelSpec]:
@@ -85,7 +86,7 @@ class TellIncidents(BaseOperator):
             return [discovery.model(self.model)]
         for left_out in discovery.broken():
             self.log.warning("Nobody is told for it: %s", left_out.sentence)
-        return [model for model in discovery.models().values() if model.dataset == self.dataset]
+        return [model for model in discovery.models().values() if self.dataset in ("", model.dataset)]
 
     def _result(self, context: Context, task_id: str) -> dict[str, Any] | None:
         """The result of a task that is looked at; made up if it was killed before it had one, None if it did not run."""

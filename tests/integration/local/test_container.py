@@ -73,6 +73,7 @@ def test_gateway_and_command_run_until_the_container_is_stopped(start: Callable[
     """OP-07: The health check passes once both run, Prometheus finds what the dashboards show, and SIGTERM ends all with exit 0."""
     machine = start("bash", "-c", f"echo $AIRFLOW__TEST__OPTION > {tmp_path}/seen; echo hello; exec sleep 300")
     wait_until(machine.is_well, 90)
+    wait_until(lambda: (tmp_path / "seen").exists() and (tmp_path / "seen").read_text(), 30, "what the command wrote")
     assert (tmp_path / "seen").read_text() == "handed on\n"
     figures = machine.get("/metrics")
     assert 'perennial_program_running{program="envoy"} 1' in figures

@@ -93,6 +93,17 @@ def test_what_the_stage_found_is_told_and_asked_about(store, sent, task_log):
     assert sent[1:] == [("0001-drift", "resolved")]
 
 
+def test_what_the_watch_found_is_told_for_every_model(store, sent, task_log):
+    """MN-09, SE-10: One task tells of the incidents of all models, and asks about each as its own model's."""
+    for model in ("lateness", "other"):
+        Incidents(store, model).open("release", "version 2", "critical", f"Version 2 of {model} was rolled back.")
+    task, events = TellIncidents(task_id="alert", found_by={}), OutletEventAccessors()
+    task.execute({"ti": TaskInstance(), "outlet_events": events})
+    assert sent == [("0001-release", "opened")] * 2
+    asked = {outlet.name: events[outlet].partition_keys for outlet in task.outlets}
+    assert asked == {"lateness_incident": {"0001-release"}, "other_incident": {"0001-release"}}
+
+
 def test_without_news_there_is_no_event(store, sent, task_log):
     """MN-09: One without a partition would wake nobody, and clutter the asset."""
     task = TellIncidents(task_id="alert", spec=lateness(), found_by={"monitor": sightings.in_monitoring})

@@ -1,0 +1,77 @@
+"""`perennial watch`: look at the versions that serve, every few seconds, until it is stopped; the platform runs it by itself.
+
+$ perennial watch --once
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import perennial_models
+from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
+from perennial.incidents import news
+from perennial.lineage.ledger import known_models
+from perennial.local.heartbeat import beat
+from perennial.registry.model_registry import ModelRegistry
+from perennial.serving.backends import open_backend
+from perennial.settings import Settings
+from perennial.stages._steady_watch import SteadyWatch
+from perennial.store import Store
+
+log = logging.getLogger("perennial.watch")
+
+
+def run(settings: Settings, store: Store, *, once: bool = False) -> int:
+    """Look at every model that serves, again and again; with `once` a single time, and the exit code is 1 if one could not be looked at.
+
+    What keeps it from looking is said once, until it is over. It ends when a spec was changed: whoever keeps it running starts it with the
+    new one, and it goes on with the evidence that it had.
+    """
+    backend, registry = open_backend(settings), ModelRegistry(settings)
+    watches, troubles, specs = dict[str, SteadyWatch](), dict[str, str](), _specs()
+    while once or _specs() == specs:
+        began = time.monotonic()
+        try:
+            names = known_models(store)
+        except PerennialError as error:
+            names = []
+            _tell(troubles, "", str(error))
+        else:
+            _tell(troubles, "", "")
+        for name in names:
+            watch = watches.setdefault(name, SteadyWatch(settings, store, name, backend, registry))
+            try:
+                now = datetime.now(timezone.utc)
+                if watch.look(now):
+                    news.announce(store, now)
+            except PerennialError as error:
+                _tell(troubles, name, str(error))
+            else:
+                _tell(troubles, name, "")
+        if settings.serving == "local":
+            beat(settings)
+        if once:
+            return EXIT_FAULT if any(troubles.values()) else EXIT_DONE
+        time.sleep(max(0.0, settings.watch_seconds - (time.monotonic() - began)))
+    for watch in watches.values():
+        watch.keep()
+    log.warning("A spec was changed: the watch begins anew.")
+    return EXIT_DONE
+
+
+def _specs() -> dict[str, int]:
+    """When each file of a spec was changed last, by its path."""
+    files = [file for top in perennial_models.__path__ for file in Path(top).glob("*/spec.py")]
+    return {str(file): file.stat().st_mtime_ns for file in files}
+
+
+def _tell(troubles: dict[str, str], name: str, trouble: str) -> None:
+    """Say what is wrong, and when it is over, once each."""
+    if trouble and not troubles.get(name):
+        log.warning("%s", trouble)
+    elif troubles.get(name) and not trouble:
+        log.warning("%s is looked at again.", name or "The store")
+    troubles[name] = trouble

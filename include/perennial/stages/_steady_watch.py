@@ -1,0 +1,252 @@
+"""Looks at the version that serves all of a model's traffic, again and again: opens and ends incidents, and goes back where it must.
+
+What counts as evidence is in `perennial.serving.steady`. Three things end in a rollback that no person asked for, each once for a version
+that was promoted: errors beyond the last good version's record within the bake time, errors beyond
+`release.severe_error_rate` at any time, and a version that does not answer while the gateway does. A version that was gone back to is
+never left by itself: two in a row that fail have a cause outside of both.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import cast
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from perennial import discovery
+from perennial.errors import ReleaseRefused, ServiceUnreachable
+from perennial.incidents.incidents import Incidents
+from perennial.incidents.kinds import Severity
+from perennial.lineage.ledger import Entry, Ledger
+from perennial.registry.model_registry import ModelRegistry
+from perennial.serving import steady
+from perennial.serving.backends import Backend
+from perennial.serving.route import Arm
+from perennial.settings import Settings
+from perennial.specs import ModelSpec, stand_in
+from perennial.stages import rollback
+from perennial.stages._release_plan import PERENNIAL
+from perennial.stages._service import GATEWAY, VERSION, note_service
+from perennial.stages.release import Release
+from perennial.store import Store
+
+log = logging.getLogger("perennial.watch")
+
+ASK_SECONDS = 10.0  # between two questions to versions that answer anyway
+KEEP_SECONDS = 60.0  # between two writes of evidence in which nothing has changed: so much is lost at most if the watch is killed
+WORDS = {"errors": "failed", "latency": "were slow"}
+
+
+class Kept(BaseModel):
+    """What is kept between two looks, and over restarts: the evidence on one version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    since: datetime = Field(description="When the watch of this version began, UTC.")
+    always: steady.State = Field(default=steady.State(), description="Beside the spec's limits, whenever it serves.")
+    baking: steady.State = Field(default=steady.State(), description="Beside the last good version's record, in its bake time.")
+
+
+@dataclass
+class SteadyWatch:
+    """The watch of one model.
+
+    Args:
+        settings: where the gateway is.
+        store: where ledger and incidents are.
+        name: of the model.
+        backend: its servers.
+        registry: has its versions; told when a version goes back.
+    """
+
+    settings: Settings
+    store: Store
+    name: str
+    backend: Backend
+    registry: ModelRegistry
+    kept: Kept | None = None
+    _arm: Arm | None = None
+    _asked: datetime | None = None
+    _paused_at: float | None = None
+    _written: datetime | None = None
+    _tried: set[int] = field(default_factory=set)  # entries of the ledger under which going back was tried
+    _origin: tuple[int, str] | None = None  # the champion, and how it became one
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's spec as its file says now; one that is broken or gone has the default limits."""
+        return discovery.models().get(self.name) or stand_in(self.name)
+
+    def look(self, now: datetime) -> bool:
+        """Look once; whether there is news for people.
+
+        Raises:
+            PerennialError: the store does not answer.
+        """
+        ledger, incidents = Ledger(self.store, self.name), Incidents(self.store, self.name)
+        entry = ledger.last()
+        if entry is None or entry.champion is None or not entry.weights:
+            self.kept = self._arm = None
+            return self._end(incidents, set(), "Nothing serves now.")
+        news = False
+        if self.kept is None or self.kept.version != entry.champion:
+            self.kept, self._arm = self._read(entry.champion) or Kept(version=entry.champion, since=now), None
+        try:
+            arms = self.backend.observe(self.spec)
+        except ServiceUnreachable:
+            if not self._can_ask:
+                raise
+            return self._ask(incidents, entry, ledger, now)
+        if entry.kind == "paused":
+            news = self._look_at_release(incidents, entry)
+        seen = self._count(arms, entry, now)
+        if self._can_ask and seen.requests <= seen.errors and self._is_due(now):  # what answers its callers need not be asked
+            news |= self._ask(incidents, entry, ledger, now)
+        if self.kept is None:  # it went back
+            return news
+        return self._judge(incidents, entry, ledger, now) or news
+
+    def _count(self, arms: Mapping[int, Arm], entry: Entry, now: datetime) -> steady.Seen:
+        """Add what the champion has shown since the last look to the evidence."""
+        assert self.kept is not None
+        assert entry.champion is not None
+        arm = arms.get(entry.champion, Arm())
+        kept, before, spec = self.kept, self._arm, self.spec
+        self._arm = arm
+        if before is None:
+            return steady.Seen()
+        seen = steady.seen_between(before, arm, spec.serving.slow_ms)
+        evidence = {"always": steady.add(kept.always, seen, steady.steady_limits(spec.release, self.settings.watch_seconds))}
+        if self._bakes(entry, now):
+            last_good = arms.get(entry.last_good or 0, Arm())
+            evidence["baking"] = steady.add(kept.baking, seen, steady.bake_limits(spec.release, last_good))
+        changed = evidence["always"].alarms.keys() != kept.always.alarms.keys()
+        self.kept = kept.model_copy(update=evidence)
+        if changed or self._written is None or (now - self._written).total_seconds() >= KEEP_SECONDS:
+            self._written = now
+            self.keep()
+        return seen
+
+    def keep(self) -> None:
+        """Write the evidence down, for a process that goes on with it."""
+        if self.kept is not None:
+            self.store.write(f"views/steady/{self.name}.json", self.kept.model_dump_json().encode())
+
+    def _judge(self, incidents: Incidents, entry: Entry, ledger: Ledger, now: datetime) -> bool:
+        """Open and end incidents by the evidence, and go back where it says so."""
+        assert self.kept is not None
+        kept, version = self.kept, self.kept.version
+        alarms, opened = kept.always.alarms, False
+        is_severe = "severe errors" in alarms
+        for signal in WORDS:
+            counts = alarms.get(signal) or (alarms.get("severe errors") if signal == "errors" else None)
+            if counts:
+                severity: Severity = "critical" if is_severe and signal == "errors" else "warning"
+                sentence = f"Version {version} of {self.name}, which serves: {self._told(signal, counts)}."
+                opened |= incidents.open("service", _key(signal, version), severity, sentence) is not None
+        wrong = {_key(signal, version) for signal in WORDS if signal in alarms or (signal == "errors" and is_severe)}
+        ended = self._end(incidents, wrong, f"Version {version} is within its limits again.", f"Version {version} serves now.")
+        went = False
+        if is_severe:
+            went = self._go_back(incidents, entry, ledger, self._told("errors", alarms["severe errors"]))
+        elif self._bakes(entry, now) and kept.baking.alarms:
+            shown = self._told("errors", kept.baking.alarms["errors"])
+            because = f"{shown}, which is worse than the record of version {entry.last_good} allows"
+            went = self._go_back(incidents, entry, ledger, because)
+        return opened or ended or went
+
+    def _ask(self, incidents: Incidents, entry: Entry, ledger: Ledger, now: datetime) -> bool:
+        """Ask gateway and versions as a caller does; go back from a champion that does not answer while the gateway does."""
+        self._asked = now
+        news = bool(note_service(self.settings, self.store, self.name))
+        silent = {one.key for one in incidents.open_ones() if one.kind == "service"}
+        if GATEWAY not in silent and f"{VERSION}{entry.champion}" in silent:
+            return self._go_back(incidents, entry, ledger, "it does not answer") or news
+        return news
+
+    def _go_back(self, incidents: Incidents, entry: Entry, ledger: Ledger, because: str) -> bool:
+        """Give all traffic to the last good version, once, if the champion was promoted; whether people have to be told of it."""
+        if entry.candidate is not None or entry.seq in self._tried or self._came_by(ledger, entry) != "promoted":
+            return False
+        self._tried.add(entry.seq)
+        release = Release(self.spec, self.settings, self.store, self.backend, self.registry)
+        key, reason = f"version {entry.champion}", f"Version {entry.champion}: {because}."
+        try:
+            result = rollback.go_back(release, reason, PERENNIAL, entry.last_good)
+        except (ReleaseRefused, ServiceUnreachable) as error:
+            log.error("%s", error)
+            sentence = f"{reason} It should go back and cannot: {error}"
+            return incidents.open("release", key, "critical", sentence) is not None
+        log.warning("%s", result.sentence)
+        self.kept = self._arm = None
+        return incidents.open("release", key, "critical", result.sentence, dict(result.links)) is not None
+
+    def _came_by(self, ledger: Ledger, entry: Entry) -> str:
+        """The kind of the entry by which the champion became it."""
+        assert entry.champion is not None
+        if self._origin is None or self._origin[0] != entry.champion:
+            kind = entry.kind
+            for earlier in ledger.newest_first():
+                if earlier.champion != entry.champion:
+                    break
+                kind = earlier.kind
+            self._origin = entry.champion, str(kind)
+        return self._origin[1]
+
+    def _told(self, signal: str, counts: tuple[int, int]) -> str:
+        requests, events = counts
+        than = f" (above {self.spec.serving.slow_ms:g} ms)" if signal == "latency" else ""
+        return f"{events:,} of {requests:,} requests {WORDS[signal]}{than}"
+
+    def _look_at_release(self, incidents: Incidents, entry: Entry) -> bool:
+        """Look at a release that waits for a person: evidence against its candidate ends it all the same."""
+        if self._paused_at is not None and time.monotonic() - self._paused_at < self.spec.release.observe_seconds:
+            return False
+        self._paused_at = time.monotonic()
+        release = Release(self.spec, self.settings, self.store, self.backend, self.registry)
+        result = release.look(entry.version)
+        if result.action != "rolled_back":
+            return False
+        key = f"version {entry.version}"
+        figures = cast("dict[str, JsonValue]", {**result.evidence, **result.links})
+        return incidents.open("release", key, "warning", result.sentence, figures) is not None
+
+    def _bakes(self, entry: Entry, now: datetime) -> bool:
+        """Whether the champion was promoted a moment ago."""
+        since = (now - entry.time).total_seconds()
+        return entry.kind == "promoted" and entry.last_good is not None and since < self.spec.release.bake_seconds
+
+    @property
+    def _can_ask(self) -> bool:
+        """Whether versions are asked as callers ask: on a cluster, whose pods have probes, they are not."""
+        return self.settings.serving == "local"
+
+    def _is_due(self, now: datetime) -> bool:
+        return self._asked is None or (now - self._asked).total_seconds() >= ASK_SECONDS
+
+    def _end(self, incidents: Incidents, wrong: set[str], over: str, replaced: str = "") -> bool:
+        """End the open incidents of errors and latency that are over, or of a version that serves no more."""
+        ended = False
+        ours = tuple(f"{name} of version " for name in WORDS)
+        for one in incidents.open_ones():
+            if one.kind == "service" and one.key.startswith(ours) and one.key not in wrong:
+                is_of_now = self.kept is not None and one.key.endswith(f" of version {self.kept.version}")
+                ended |= bool(incidents.resolve(one.id, over if is_of_now or not replaced else replaced))
+        return ended
+
+    def _read(self, version: int) -> Kept | None:
+        """What was kept of a version before this process began."""
+        try:
+            kept = Kept.model_validate_json(self.store.read(f"views/steady/{self.name}.json"))
+        except (KeyError, ValidationError):
+            return None
+        return kept if kept.version == version else None
+
+
+def _key(signal: str, version: int) -> str:
+    return f"{signal} of version {version}"

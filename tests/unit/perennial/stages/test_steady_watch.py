@@ -1,0 +1,208 @@
+"""What serves is watched after its release: it is told what is wrong, goes back where it must, and is left alone where nothing is."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from perennial.errors import ServiceUnreachable
+from perennial.incidents.incidents import Incidents
+from perennial.serving.route import WHOLE
+from perennial.settings import Settings
+from perennial.specs import ReleaseSpec, ServingSpec
+from perennial.stages import _steady_watch, rollback
+from perennial.stages._steady_watch import SteadyWatch
+from perennial.stages.release import Release
+from perennial.store import FolderStore
+from perennial.testing import RegistryInMemory, RehearsedBackend, small_model
+
+SETTINGS = Settings.from_environment({})
+RELEASE = ReleaseSpec(steps=(100,), bake_seconds=0)
+SERVING = ServingSpec(slow_ms=20)  # the backend of the tests has 5 % of the requests above 25 ms, unless it is told otherwise
+
+
+class World:
+    """A model whose versions 1 and 2 were released, and its watch."""
+
+    def __init__(self, folder: Path, release: ReleaseSpec = RELEASE, digests: str = "ab") -> None:
+        self.store, self.backend, self.registry = FolderStore(str(folder)), RehearsedBackend(seed=3), RegistryInMemory()
+        self.spec = small_model().model_copy(update={"release": release, "serving": SERVING})
+        self.release = Release(self.spec, SETTINGS, self.store, self.backend, self.registry)
+        for digest in digests:
+            self.registry.add(self.spec.name, digest * 64)
+            assert self.release.look().action == "promoted"
+            self.backend.serve(2000)
+        self.now = datetime.now(timezone.utc)
+        self.watch = self.new_watch()
+
+    def new_watch(self) -> SteadyWatch:
+        """A watch of a process that begins."""
+        return SteadyWatch(SETTINGS, self.store, self.spec.name, self.backend, self.registry)
+
+    def look(self, looks: int = 1, requests: int = 40, **served: dict[int, float]) -> bool:
+        """Serve, and look; so many times. Whether there was news."""
+        news = False
+        for _ in range(looks):
+            if requests:
+                self.backend.serve(requests, **{"slow": {1: 0.02, 2: 0.02}, **served})
+            self.now += timedelta(seconds=2)
+            news |= self.watch.look(self.now)
+        return news
+
+    @property
+    def open(self) -> dict[tuple[str, str], str]:
+        """Severities of the open incidents."""
+        return {(one.kind, one.key): one.severity for one in Incidents(self.store, self.spec.name).open_ones()}
+
+    @property
+    def champion(self) -> int | None:
+        """Who has all the traffic."""
+        route = self.backend.route(self.spec)
+        return next((version for version, weight in route.weights.items() if weight == WHOLE), None) if route else None
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Nobody is asked through a gateway: there is none."""
+    asked: list[str] = []
+    monkeypatch.setattr(_steady_watch, "note_service", lambda settings, store, name: asked.append(name) or ())
+    return asked
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World(tmp_path)
+    monkeypatch.setattr(_steady_watch.discovery, "models", lambda: {world.spec.name: world.spec})
+    return world
+
+
+def test_a_version_that_is_well_is_left_alone(world: World, asked: list[str]) -> None:
+    """MN-04: Traffic within the limits opens nothing, and what answers its callers is asked once, at the beginning."""
+    assert not world.look(looks=500, errors={2: 0.005}, slow={2: 0.03})
+    assert world.open == {}
+    assert world.champion == 2
+    assert len(asked) == 1
+
+
+def test_a_version_that_fails_at_full_traffic_goes_back_in_some_looks(world: World) -> None:
+    """SE-10: Half of its answers fail: four looks later the last good version serves, the ledger says why, and people have an incident."""
+    world.look(looks=3)
+    assert world.look(looks=8, errors={2: 0.5})
+    assert world.champion == 1
+    last = world.release.ledger.last()
+    assert last is not None
+    assert (last.kind, last.version, last.champion, last.actor) == ("rolled_back", 2, 1, "perennial")
+    assert "requests failed" in last.reason
+    assert world.open[("release", "version 2")] == "critical"
+    assert world.registry.version(world.spec.name, "champion").number == 1
+    assert not world.look(looks=100) or world.open == {("release", "version 2"): "critical"}
+
+
+def test_a_version_that_was_gone_back_to_is_not_left_by_itself(world: World) -> None:
+    """SE-10: Where both fail the cause is elsewhere: it goes back once, and a person is told of the other one, too."""
+    world.look(looks=20, errors={1: 0.9, 2: 0.9})
+    assert world.champion == 1
+    world.look(looks=20, errors={1: 0.9})
+    assert world.champion == 1
+    assert world.open[("service", "errors of version 1")] == "critical"
+
+
+@pytest.mark.parametrize(("signal", "served"), [("errors", {"errors": {2: 0.05}}), ("latency", {"slow": {2: 0.25}})])
+def test_what_is_wrong_and_not_severe_is_told_until_it_is_over(world: World, signal: str, served: dict[str, dict[int, float]]) -> None:
+    """MN-04, MN-09: Five percent errors, or a quarter of the requests slow: an incident and no rollback, until it is within its limits."""
+    world.look(looks=3)
+    assert world.look(looks=120, **served)
+    assert world.open == {("service", f"{signal} of version 2"): "warning"}
+    assert world.champion == 2
+    assert world.look(looks=200)
+    assert world.open == {}
+
+
+def test_without_requests_nothing_is_said(world: World, asked: list[str]) -> None:
+    """MN-04: No traffic is no evidence: an alarm stays, none opens; versions are asked whether they answer, every ten seconds."""
+    world.look(looks=120, errors={2: 0.05})
+    before, asked_before = world.open, len(asked)
+    assert before
+    world.look(looks=100, requests=0)
+    assert world.open == before
+    assert 15 <= len(asked) - asked_before <= 21
+
+
+def test_a_version_worse_than_the_last_good_one_goes_back_within_its_bake_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SE-10: An error rate that is no alarm later is one shortly after the promotion, beside the record of the version before."""
+    for seconds, champion in ((600.0, 1), (0.0, 2)):
+        world = World(tmp_path / str(seconds), RELEASE.model_copy(update={"bake_seconds": seconds}))
+        monkeypatch.setattr(_steady_watch.discovery, "models", lambda spec=world.spec: {spec.name: spec})
+        world.look(looks=250, errors={2: 0.009})
+        assert world.champion == champion
+    assert world.open == {}
+
+
+def test_evidence_survives_a_restart(world: World) -> None:
+    """DE-22: A watch that is killed and started again knows what was open, ends it, and begins with the counts of now."""
+    world.look(looks=120, errors={2: 0.05})
+    world.watch = world.new_watch()
+    world.look(looks=200)
+    assert world.open == {}
+
+
+def test_a_version_that_does_not_answer_goes_back_only_if_the_gateway_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SE-10: A hanging server is left; where the gateway itself is silent nobody knows what answers behind it, and nothing moves."""
+    silent = {"gateway"}
+
+    def note(settings: Settings, store: FolderStore, name: str) -> tuple[str, ...]:
+        incidents = Incidents(store, name)
+        for one in incidents.open_ones():
+            if one.kind == "service" and one.key not in silent:
+                incidents.resolve(one.id, "It answers again.")
+        return tuple(id for key in silent if (id := incidents.open("service", key, "critical", f"{key} does not answer.")))
+
+    monkeypatch.setattr(_steady_watch, "note_service", note)
+    observe = world.backend.observe
+
+    def unreachable(spec: object) -> None:
+        raise ServiceUnreachable("The gateway does not answer.")
+
+    monkeypatch.setattr(world.backend, "observe", unreachable)
+    assert world.look(looks=10)
+    assert world.champion == 2
+    assert world.open == {("service", "gateway"): "critical"}
+    monkeypatch.setattr(world.backend, "observe", observe)
+    silent = {"version 2"}
+    world.look(looks=10, requests=0)
+    assert world.champion == 1
+    assert "does not answer" in world.release.ledger.last().reason
+
+
+def test_it_cannot_go_back_to_what_is_broken(world: World) -> None:
+    """SE-10: The last good version does not start: the champion keeps its traffic, and the incident says so."""
+    world.backend.refusals[1] = ServiceUnreachable("Not ready after 60 s.")
+    world.look(looks=10, errors={2: 0.9})
+    assert world.champion == 2
+    assert world.open[("release", "version 2")] == "critical"
+    (told,) = [one.sentence for one in Incidents(world.store, world.spec.name).open_ones() if one.kind == "release"]
+    assert "cannot: " in told
+
+
+def test_a_person_who_was_faster_is_respected(world: World) -> None:
+    """SE-11: Somebody rolled back already: the watch does not go further back."""
+    world.look(looks=3)
+    rollback.go_back(world.release, "wrong scores", "jo")
+    world.look(looks=30, errors={1: 0.9})
+    assert world.champion == 1
+
+
+def test_a_paused_release_goes_on_being_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SE-10: While a person is asked, evidence against the candidate ends its release."""
+    spec = ReleaseSpec(steps=(50, 100), min_requests=5000, min_seconds=0, max_seconds=0.001, bake_seconds=0, observe_seconds=0.001)
+    world = World(tmp_path, spec, digests="a")
+    monkeypatch.setattr(_steady_watch.discovery, "models", lambda: {world.spec.name: world.spec})
+    world.registry.add(world.spec.name, "b" * 64)
+    assert world.release.look().action == "started"
+    world.backend.serve(50)
+    assert world.release.look().action == "ask"
+    assert world.look(looks=10, requests=200, errors={2: 0.5})
+    assert world.champion == 1
+    assert world.open == {("release", "version 2"): "warning"}
