@@ -1,12 +1,15 @@
 """The model flight_delays beside gradient-boosted trees, on the same rows, inputs and days.
 
     python benchmarks/flight_delays_against_boosting.py
+    python benchmarks/flight_delays_against_boosting.py --starts 59 236 --seeds 3 --settings 2    # minutes less
 
 Six splits spread evenly over 2013: 56 days to train, the next 7 to validate, the next 7 to test. Both see the same derived columns and
 neither sees the test days. The trees are scikit-learn's HistGradientBoostingClassifier; learning rate, leaves, L2, leaf size and number of
 trees are those of twelve settings (times up to 300 trees) that have the lowest log loss on the validation days. The network uses the
 validation days to stop early and to calibrate; its hyperparameters are those of its spec, which were chosen on other weeks (starting 29
-days later). "Calibrated" are the same trees with the network's own calibration: what that alone gives.
+days later). "Calibrated" are the same trees with the network's own calibration: what that alone gives. "Boosted" is the learner of that
+name (LightGBM) with the same inputs as plain numbers and codes, fixed hyperparameters, stopped early and calibrated on the validation
+days: what a model's folder without a model.py gives. Network and boosted are the medians of several seeds.
 Seconds are wall time of everything after the columns are in memory: encoding and training, for the trees the whole search and the chosen
 setting alone.
 """
@@ -28,11 +31,14 @@ import pandas as pd
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from perennial.specs import ModelSpec
+from perennial.encoding import Category, Encoder, Number
+from perennial.specs import ModelSpec, TrainingSpec
 from perennial.training.batches import rows_of
 from perennial.training.calibration import fit_calibration
 from perennial.training.checkpoints import Checkpoints
 from perennial.training.evaluation import metrics
+from perennial.training.learners import Encoded, Lesson
+from perennial.training.learners.boosted import learn
 from perennial.training.trainer import train
 from perennial_datasets.flights import FIRST, LAST, land
 from perennial_models.flight_delays import features
@@ -43,6 +49,14 @@ TRAIN_DAYS, VALIDATION_DAYS, TEST_DAYS = 56, 7, 7
 STARTS = (0, 59, 118, 177, 236, 295)  # day of the year, counted from 0; the last split ends with the year
 GRID = tuple(itertools.product((0.03, 0.08), ((15, 20), (15, 200), (31, 200)), (0.0, 10.0)))  # learning rate, (leaves, rows of a leaf), L2
 MOST_TREES = 300
+BOOSTED = {
+    "learning_rate": 0.05,
+    "num_leaves": 15,
+    "min_data_in_leaf": 100,
+    "feature_fraction": 0.8,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,7 @@ def splits(rows: pd.DataFrame, starts: tuple[int, ...]) -> Iterator[tuple[date, 
         yield (pd.Timestamp(FIRST) + pd.Timedelta(days=int(edges[2]))).date(), *parts
 
 
-def boosting(train_part: Part, validation: Part, test: Part) -> tuple[np.ndarray, np.ndarray, float, float]:
+def boosting(grid: tuple, train_part: Part, validation: Part, test: Part) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Scores of the test rows as they are and calibrated like the network's, seconds of the search, seconds of the chosen setting alone."""
     begin = time.perf_counter()
     tables = [pd.DataFrame(features.derive(part.columns)) for part in (train_part, validation, test)]
@@ -82,7 +96,7 @@ def boosting(train_part: Part, validation: Part, test: Part) -> tuple[np.ndarray
         for frame in frames:
             frame[name] = pd.Categorical(frame[name], categories=known)
     lowest, kept, alone = np.inf, (np.empty(0), np.empty(0)), 0.0
-    for rate, (leaves, rows), l2 in GRID:
+    for rate, (leaves, rows), l2 in grid:
         started = time.perf_counter()
         trees = HistGradientBoostingClassifier(
             learning_rate=rate,
@@ -117,38 +131,72 @@ def network(spec: ModelSpec, train_part: Part, validation: Part, test: Part) -> 
     return fit_calibration(logits[0], validation.late).apply(logits[1]), time.perf_counter() - begin
 
 
+def boosted(spec: ModelSpec, train_part: Part, validation: Part, test: Part) -> tuple[np.ndarray, float]:
+    """Scores of the test rows and seconds."""
+    begin = time.perf_counter()
+    found = features.derive(train_part.columns)
+    encoder = Encoder(
+        {
+            "numbers": [Number.fit(found, name, nulls=True) for name in features.NUMBERS],
+            "categories": [Category.fit(found, name, min_rows=20) for name in features.CATEGORIES],
+        }
+    )
+    rows = [Encoded(features.encode(encoder, part.columns), part.late) for part in (train_part, validation, test)]
+    with tempfile.TemporaryDirectory() as folder:
+        trees = learn(Lesson(spec, encoder, rows[0], rows[1], Checkpoints(Path(folder))))
+    logits = [trees.scores(part.inputs) for part in rows[1:]]
+    return fit_calibration(logits[0], validation.late).apply(logits[1]), time.perf_counter() - begin
+
+
+def seeded(spec: ModelSpec, seed: int) -> ModelSpec:
+    """The spec with another seed."""
+    return spec.model_copy(update={"training": spec.training.model_copy(update={"seed": seed})})
+
+
+def figures(late: np.ndarray, scored: list[np.ndarray]) -> np.ndarray:
+    """Medians over seeds: log loss, ROC AUC, calibration error."""
+    each = [metrics("binary", late, scores) for scores in scored]
+    return np.median([[one[name] for name in ("log_loss", "roc_auc", "calibration_error")] for one in each], axis=0)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, nargs="+", default=STARTS, help="day of the year on which each split begins")
-    starts = tuple(parser.parse_args().starts)
+    parser.add_argument("--seeds", type=int, default=3, help="of how many seeds network and boosted are the medians")
+    parser.add_argument("--settings", type=int, default=len(GRID), help="how many settings the search of the trees tries")
+    asked = parser.parse_args()
     logging.getLogger("perennial").setLevel(logging.WARNING)
-    print(f"{'':<26} | {'log loss':<39} | {'ROC AUC':<16} | seconds")
+    trees_spec = ModelSpec(
+        **MODEL.model_dump(exclude={"learner", "training"}), learner="boosted", training=TrainingSpec(hyperparameters=BOOSTED)
+    )
+    print(f"{'':<26} | {'log loss':<48} | {'ROC AUC':<25} | {'calibration error':<34} | seconds")
+    four = f"{'trees':>9}{'calibrated':>11}{'network':>9}{'boosted':>9}"
     print(
-        f"{'test week':<12}{'rows':>7}{'late':>7} | {'share only':>10}{'trees':>9}{'calibrated':>11}{'network':>9} |"
-        f"{'trees':>8}{'network':>9} |{'search':>8}{'trees':>7}{'network':>9}"
+        f"{'test week':<12}{'rows':>7}{'late':>7} | {'share only':>10}{four} | {'trees':>7}{'network':>9}{'boosted':>9} |{four[2:]} |"
+        f"{'search':>8}{'trees':>7}{'network':>9}{'boosted':>9}"
     )
     found = []
-    for first, *parts in splits(load(), starts):
+    for first, *parts in splits(load(), tuple(asked.starts)):
         share = float(parts[0].late.mean())
         test = parts[2].late
-        grown, calibrated, search, alone = boosting(*parts)
-        scored, seconds = network(MODEL, *parts)
-        several = [np.tile([1 - share, share], (len(test), 1)), grown, calibrated, scored]
-        losses = [metrics("binary", test, scores)["log_loss"] for scores in several]
-        areas = [metrics("binary", test, scores)["roc_auc"] for scores in (grown, scored)]
-        found.append((*losses, *areas, search, alone, seconds))
+        grown, calibrated, search, alone = boosting(GRID[: asked.settings], *parts)
+        nets = [network(seeded(MODEL, seed), *parts) for seed in range(asked.seeds)]
+        made = [boosted(seeded(trees_spec, seed), *parts) for seed in range(asked.seeds)]
+        each = [figures(test, scored) for scored in ([grown], [calibrated], [one for one, _ in nets], [one for one, _ in made])]
+        constant = metrics("binary", test, np.tile([1 - share, share], (len(test), 1)))["log_loss"]
+        losses, areas, errors = np.array(each).T
+        seconds = (search, alone, *(float(np.median([took for _, took in several])) for several in (nets, made)))
+        found.append((constant, *losses, *areas[[0, 2, 3]], *errors, *seconds))
         _print(str(first), f"{len(parts[0].late):>7}{test.mean():>7.1%}", found[-1])
     _print("mean", " " * 14, tuple(np.mean(found, axis=0)))
 
 
 def _print(name: str, rows: str, row: tuple[float, ...]) -> None:
-    constant, trees, calibrated, net, trees_area, net_area, search, alone, seconds = row
-    print(
-        f"{name:<12}{rows} | {constant:>10.4f}{trees:>9.4f}{calibrated:>11.4f}{net:>9.4f} |"
-        f"{trees_area:>8.3f}{net_area:>9.3f} |{search:>8.1f}{alone:>7.1f}{seconds:>9.1f}",
-        flush=True,
-    )
+    losses = f"{row[0]:>10.4f}{row[1]:>9.4f}{row[2]:>11.4f}{row[3]:>9.4f}{row[4]:>9.4f}"
+    errors = f"{row[8]:>7.4f}{row[9]:>11.4f}{row[10]:>9.4f}{row[11]:>9.4f}"
+    seconds = f"{row[12]:>8.1f}{row[13]:>7.1f}{row[14]:>9.1f}{row[15]:>9.1f}"
+    print(f"{name:<12}{rows} | {losses} | {row[5]:>7.3f}{row[6]:>9.3f}{row[7]:>9.3f} |{errors} |{seconds}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 What is found is sound. A file that cannot be imported, or a model that does not fit its dataset, is *broken*: it stops itself
 alone. Commands on its name refuse with the sentence that says what is wrong and where; everything else goes on without it.
 
+An example is found only where the setting `PERENNIAL_EXAMPLES` names it: each model costs Airflow seven DAGs.
+
     >>> from perennial import discovery
     >>> discovery.model("flight_delays").dataset
     'flights'
@@ -26,6 +28,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from perennial.errors import SpecBroken, UnknownName
+from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 
 Kind = Literal["dataset", "model"]
@@ -184,20 +187,54 @@ def model_part(name: str, part: str) -> ModuleType:
     return module
 
 
-def _datasets() -> tuple[dict[str, DatasetSpec], dict[str, Broken]]:
-    import perennial_datasets
+@dataclass(frozen=True)
+class _Found:
+    """What all files give: specs, by name, of which a model need not fit its dataset yet, and what is broken."""
 
-    return _read("dataset", perennial_datasets.__path__, DatasetSpec)
+    datasets: dict[str, DatasetSpec]
+    broken_datasets: dict[str, Broken]
+    models: dict[str, ModelSpec]
+    broken_models: dict[str, Broken]
+
+    @property
+    def examples(self) -> set[str]:
+        """Names of all examples."""
+        return {spec.name for spec in (*self.datasets.values(), *self.models.values()) if spec.example}
+
+    def switched_on(self) -> _Found:
+        """The same without the examples that the setting does not name. Raises UnknownName where it names one that there is not."""
+        names = Settings.from_environment().example_names
+        for name in sorted(names - {*self.examples, *self.broken_datasets, *self.broken_models}):
+            raise UnknownName(f"PERENNIAL_EXAMPLES names {name}, which is no example. {_hint(name, self.examples)}")
+        models = {name: spec for name, spec in self.models.items() if not spec.example or name in names}
+        names |= {name for spec in models.values() for name in spec.datasets}
+        datasets = {name: spec for name, spec in self.datasets.items() if not spec.example or name in names}
+        return _Found(datasets, self.broken_datasets, models, self.broken_models)
+
+
+def _all_found() -> _Found:
+    import perennial_datasets
+    import perennial_models
+
+    return _Found(
+        *_read("dataset", perennial_datasets.__path__, DatasetSpec),
+        *_read("model", perennial_models.__path__, ModelSpec),
+    )
+
+
+def _datasets() -> tuple[dict[str, DatasetSpec], dict[str, Broken]]:
+    found = _all_found().switched_on()
+    return found.datasets, found.broken_datasets
 
 
 def _models() -> tuple[dict[str, ModelSpec], dict[str, Broken]]:
     import perennial_models
 
-    specs, left_out = _read("model", perennial_models.__path__, ModelSpec)
-    known, broken_datasets = _datasets()
+    found = _all_found().switched_on()
+    specs, left_out = found.models, found.broken_models
     for file in _files("model", perennial_models.__path__):
         spec = specs.get(file.name)
-        if spec and (wrong := _misfit(spec, known, broken_datasets)):
+        if spec and (wrong := _misfit(spec, found.datasets, found.broken_datasets)):
             word, why = wrong
             del specs[file.name]
             left_out[file.name] = file.broken(why, line=file.line_of(word))
@@ -268,6 +305,8 @@ def _pick(name: str, known: dict[str, _Spec], kind: Kind) -> _Spec:
     for left_out in broken():
         if (left_out.kind, left_out.name) == (kind, name):
             raise SpecBroken(left_out.sentence)
+    if name in _all_found().examples:
+        raise UnknownName(f"The {kind} {name} is an example, and switched off: set PERENNIAL_EXAMPLES={name}.")
     raise UnknownName(f"There is no {kind} {name!r}. {_hint(name, known)}")
 
 

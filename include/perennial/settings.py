@@ -30,6 +30,7 @@ _GONE = {
 # How far each follows from port_base; the fourth was the reports', which are pages of Airflow now.
 PORTS = {"airflow_port": 0, "mlflow_port": 1, "gateway_port": 2, "metrics_port": 4}
 _HOST_NAME = re.compile(r"\*|[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+_EXAMPLE = re.compile(r"[a-z][a-z0-9_]*")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -77,6 +78,11 @@ class Settings(BaseModel):
         description="Further host names by which callers reach the local servers, comma-separated, without ports; `*` allows all. "
         "Loopback names, the host and the hosts of the URLs above are always allowed. A request with another name is refused, "
         "which protects against DNS rebinding.",
+    )
+    examples: str = Field(
+        default="",
+        description="Examples that are switched on, comma-separated names of models or datasets, such as `bad_news,hourly_delays`; the "
+        "datasets of these models come along. None if empty.",
     )
     dags_folder: str = Field(
         default="",
@@ -146,6 +152,14 @@ class Settings(BaseModel):
                 raise ValueError(f"{name!r} is no host name: give names like models.example.com with commas between, or `*` alone for all")
         return given
 
+    @field_validator("examples")
+    @classmethod
+    def _are_examples(cls, given: str) -> str:
+        for name in filter(None, (name.strip() for name in given.split(","))):
+            if not _EXAMPLE.fullmatch(name):
+                raise ValueError(f"{name!r} is no name: give names like hourly_delays with commas between")
+        return given
+
     @field_validator("prices")
     @classmethod
     def _are_prices(cls, given: str) -> str:
@@ -210,6 +224,11 @@ class Settings(BaseModel):
     def report_url(self, key: str) -> str:
         """Address at which a browser reads a report, behind Airflow's login. `key` is its key in the store, below `reports/`."""
         return f"{self.airflow_url.rstrip('/')}/perennial/report/{quote(key.removeprefix('reports/'))}"
+
+    @property
+    def example_names(self) -> frozenset[str]:
+        """Names of the examples that are switched on."""
+        return frozenset(filter(None, (name.strip() for name in self.examples.split(","))))
 
     @property
     def mlflow_password(self) -> Path:

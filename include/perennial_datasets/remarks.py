@@ -32,6 +32,7 @@ DATASET = DatasetSpec(
     name="remarks",
     title="Remarks of customers",
     owner="perennial",
+    example=True,
     key=("review", "sentence"),
     event_time="written",
     label_delay_days=1,

@@ -47,6 +47,11 @@ class Named(Spec):
     name: str = Field(description="Lower-case name, used for file, folder, DAG and table.")
     title: str = Field(description="Name for people, as reports show it.")
     owner: str = Field(description="Responsible person or team.")
+    example: bool = Field(
+        default=False,
+        description="Whether it is an example, which is there only where `PERENNIAL_EXAMPLES` names it; a dataset also where that names a "
+        "model of it.",
+    )
 
     @field_validator("name")
     @classmethod

@@ -6,6 +6,7 @@ MODEL = ModelSpec(
     name="bad_news",
     title="Bad news of customers",
     owner="perennial",
+    example=True,
     dataset="remarks",
     task="binary",
     classes=("fine", "bad"),

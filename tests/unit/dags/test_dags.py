@@ -97,9 +97,12 @@ def test_there_is_a_dag_for_everything(dags):
     }
 
 
-def test_the_project_s_own_dags_parse():
-    """DE-01: Every dataset and model of this project has its DAGs, and they can be stored by Airflow."""
+def test_the_project_s_own_dags_parse(monkeypatch):
+    """DE-01, MO-25: Every dataset and model of this project has its DAGs, examples once they are switched on, and they can be stored by
+    Airflow."""
+    monkeypatch.setenv("PERENNIAL_EXAMPLES", "bad_news,hourly_delays")
     dags = _parsed()
+    assert {"bad_news_training", "hourly_delays_training", "airport_hours_ingestion"} <= set(dags)
     assert {f"{name}_ingestion" for name in discovery.datasets()} | {f"{name}_training" for name in discovery.models()} <= set(dags)
     for dag in dags.values():
         DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
@@ -137,8 +140,8 @@ def test_a_broken_spec_stops_itself_alone(two_broken):
     and where."""
     dags = _parsed()
     kinds = ("training", "recalibration", "release", "monitoring", "scoring", "incidents", "rollback")
-    sound = {f"{m}_{k}" for m in ("bad_news", "digits", "flight_delays") for k in kinds} | {
-        f"{d}_{k}" for d in ("digits", "flights", "remarks") for k in ("ingestion", "profiling")
+    sound = {f"{m}_{k}" for m in ("digits", "flight_delays") for k in kinds} | {
+        f"{d}_{k}" for d in ("digits", "flights") for k in ("ingestion", "profiling")
     }
     assert set(dags) == {"perennial_specs", "extra_bad_broken", "extra_late_broken"} | sound
     told = {

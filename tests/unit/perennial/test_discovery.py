@@ -7,7 +7,7 @@ import pytest
 import perennial_datasets
 import perennial_models
 from perennial import cli, discovery
-from perennial.errors import SpecBroken, UnknownName
+from perennial.errors import SettingMissing, SpecBroken, UnknownName
 
 FILE = """
 from perennial.specs import Column, DatasetSpec
@@ -161,8 +161,39 @@ def test_an_unknown_name_suggests_the_nearest():
 def test_questions_are_answered_for_what_the_store_knows(folder):
     """SC-03: Also of a model whose files are broken or gone; a name that nobody knows is refused."""
     (folder / "models" / "extra_m" / "spec.py").write_text("MODEL = None")
-    everything = ["bad_news", "digits", "extra_m", "flight_delays", "gone"]
+    everything = ["digits", "extra_m", "flight_delays", "gone"]
     assert discovery.models_asked_about(None, ["gone", "digits"]) == everything
     assert [discovery.models_asked_about(name, ["gone"]) for name in everything] == [[name] for name in everything]
     with pytest.raises(UnknownName, match="no model 'zzz'"):
         discovery.models_asked_about("zzz", ["gone"])
+
+
+EXAMPLE = FILE.replace("title=", "example=True, title=")
+
+
+@pytest.mark.parametrize(
+    ("switched", "datasets", "models"),
+    [("", [], []), ("extra_m", ["extra_a"], ["extra_m"]), (" extra_m, extra_a", ["extra_a"], ["extra_m"]), ("extra_a", ["extra_a"], [])],
+)
+def test_an_example_is_there_once_it_is_switched_on(folder, monkeypatch, switched, datasets, models):
+    """MO-25: With the datasets of its model; switched off, only a command on its name knows of it, and says what to do."""
+    (folder / "extra_a.py").write_text(EXAMPLE.format(name="extra_a"))
+    text = SPEC.replace('"flights"', '"extra_a"').replace('"carrier"', '"at"').replace('"arr_delay"', '"at"')
+    (folder / "models" / "extra_m" / "spec.py").write_text(text.replace("title=", "example=True, title="))
+    monkeypatch.setenv("PERENNIAL_EXAMPLES", switched)
+    always = {"digits", "flights", "flight_delays"}
+    assert (sorted({*discovery.datasets()} - always), sorted({*discovery.models()} - always)) == (datasets, models)
+    assert discovery.broken() == []
+    if not models:
+        with pytest.raises(UnknownName, match=r"^The model extra_m is an example, and switched off: set PERENNIAL_EXAMPLES=extra_m\.$"):
+            discovery.model("extra_m")
+
+
+def test_an_example_that_there_is_not_is_refused(monkeypatch):
+    """MO-25: With the nearest one that there is; a word that can be no name is refused as a setting."""
+    monkeypatch.setenv("PERENNIAL_EXAMPLES", "hourly_delay")
+    with pytest.raises(UnknownName, match=r"PERENNIAL_EXAMPLES names hourly_delay, which is no example\. Did you mean hourly_delays"):
+        discovery.models()
+    monkeypatch.setenv("PERENNIAL_EXAMPLES", "Hourly")
+    with pytest.raises(SettingMissing, match="'Hourly' is no name"):
+        discovery.models()

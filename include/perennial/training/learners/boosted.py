@@ -81,7 +81,7 @@ class Trees:
 
     def write_onnx(self, file: Path, example: Tensors) -> None:
         """Write trees of float32, which have the same thresholds for all numbers that float32 has."""
-        write_graph(file, self.booster.dump_model(), example, max(1, len(self.spec.classes)), exponent=self._exponent)
+        write_graph(file, self.booster.dump_model(), _ordered(example), max(1, len(self.spec.classes)), exponent=self._exponent)
 
     @property
     def _exponent(self) -> bool:
@@ -192,15 +192,20 @@ def parameters(spec: ModelSpec) -> dict[str, Any]:
 
 def matrix(spec: ModelSpec, inputs: Tensors) -> np.ndarray:
     """All tensors side by side, float32 [rows, columns]. Raises TrainingRefused where one holds no numbers."""
-    for name, values in inputs.items():
+    for name, values in _ordered(inputs).items():
         if values.dtype.kind not in "fiub":
             raise TrainingRefused(f"{spec.name}'s tensor {name} holds no numbers, and trees take numbers: encode it by Category or Number.")
-    return np.concatenate([values.reshape(len(values), -1).astype(np.float32) for values in inputs.values()], axis=1)
+    return np.concatenate([values.reshape(len(values), -1).astype(np.float32) for values in _ordered(inputs).values()], axis=1)
+
+
+def _ordered(inputs: Tensors) -> Tensors:
+    """By name: an encoder that was stored gives its tensors in another order than the one that was fitted."""
+    return dict(sorted(inputs.items()))
 
 
 def _categories(inputs: Tensors) -> list[int]:
     """The columns of the matrix that hold codes."""
-    kinds = [values.dtype.kind in "iu" for values in inputs.values() for _ in range(int(np.prod(values.shape[1:], dtype=int)))]
+    kinds = [values.dtype.kind in "iu" for values in _ordered(inputs).values() for _ in range(int(np.prod(values.shape[1:], dtype=int)))]
     return [place for place, codes in enumerate(kinds) if codes]
 
 

@@ -23,6 +23,7 @@ from perennial.training.scoring import open_session, run_session
 
 NAME = "model.onnx"
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")  # whose operations every ONNX Runtime has
+OPSET = 13  # the oldest whose Clip and Softmax are those that calibration adds
 SUM = 1e-3  # by how much the sum of a row's probabilities may miss 1
 
 
@@ -97,6 +98,8 @@ def _checked(spec: ModelSpec, inputs: Tensors) -> Brought:
     strange = sorted({opset.domain for opset in model.opset_import} - set(DOMAINS))
     strange = [domain for domain in strange if any(node.domain == domain for node in model.graph.node)]
     _require(spec, not strange, f"it has operations of {', '.join(strange)}", "use standard ones, which serving has")
+    opset = next((opset.version for opset in model.opset_import if opset.domain in DOMAINS[:2]), OPSET)
+    _require(spec, opset >= OPSET, f"its operations are those of opset {opset}", f"export it with opset {OPSET} or a later one")
     _name_scores(spec, model)
     _match_inputs(spec, model, inputs)
     brought = model.SerializeToString(deterministic=True)
@@ -162,9 +165,15 @@ def _match_inputs(spec: ModelSpec, model: Any, inputs: Tensors) -> None:
             spec,
             given.dtype == kind and len(shape) == given.ndim and all(a in (0, b) for a, b in zip(shape[1:], given.shape[1:], strict=True)),
             f"its input {wanted.name} is {kind} {['rows', *shape[1:]]}, and features.py gives {given.dtype} {['rows', *given.shape[1:]]}",
-            "make them the same",
+            _same_shape(shape[1:], list(given.shape[1:])),
         )
         _require(spec, not shape or shape[0] == 0, f"its input {wanted.name} has {shape[:1]} rows", "export it for any number of rows")
+
+
+def _same_shape(wanted: list[int], given: list[int]) -> str:
+    if len(given) == 3 and wanted == [*given[1:], given[0]]:
+        return f"let features.py give the tensor the shape {tuple(wanted)}: Keras and TensorFlow have colors last"
+    return "make them the same"
 
 
 def _require(spec: ModelSpec, holds: bool, what: str, advice: str) -> None:

@@ -34,6 +34,7 @@ class Fitted:
 
     spec: ModelSpec
     estimator: Any
+    tensors: tuple[str, ...]  # in the order in which it was fitted: an encoder that was stored gives them in another
     framework: ClassVar[str] = "scikit-learn"
     calibrates: ClassVar[bool] = True
     epochs: ClassVar[int] = 0
@@ -64,7 +65,7 @@ class Fitted:
 
     def scores(self, inputs: Tensors) -> np.ndarray:
         """[rows, classes] or [rows, 1], float64."""
-        given = _given(self.spec, inputs)
+        given = _given(self.spec, {name: inputs[name] for name in self.tensors})
         if self.gives == "probabilities":
             return np.asarray(self.estimator.predict_proba(given), dtype=np.float64)
         raw = self.estimator.predict(given) if self.gives == "values" else self.estimator.decision_function(given)
@@ -82,7 +83,9 @@ class Fitted:
             options = {id(self.estimator): {"raw_scores": True, "zipmap": False}}
         try:
             with _plain_attributes():
-                model = convert_sklearn(self.estimator, "model", _types(example), target_opset=_OPSETS, options=options)
+                model = convert_sklearn(
+                    self.estimator, "model", _types({name: example[name] for name in self.tensors}), target_opset=_OPSETS, options=options
+                )
         except Exception as error:  # what converters raise has no common class
             what = str(error).strip().splitlines()[0] if str(error).strip() else "no reason is given"
             raise TrainingRefused(
@@ -136,7 +139,7 @@ def _fit(spec: ModelSpec, inputs: Tensors, labels: np.ndarray) -> Fitted:
             f"{spec.name}'s estimator has the classes {list(getattr(estimator, 'classes_', []))}, and the spec's are numbered 0 to "
             f"{len(spec.classes) - 1}: let estimator(spec) return a classifier of scikit-learn, which keeps the labels it is given."
         )
-    return Fitted(spec, estimator)
+    return Fitted(spec, estimator, tuple(inputs))
 
 
 def _given(spec: ModelSpec, inputs: Tensors) -> Any:

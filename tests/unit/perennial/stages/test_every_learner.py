@@ -53,8 +53,8 @@ from perennial.encoding import Category, Encoder, Number, numbers
 def label(columns):
     return numbers(columns["{label}"])
 def fit(columns):
-    return Encoder({{"numbers": [Number.fit(columns, "size", nulls=True), Number.fit(columns, "age")],
-                     "places": [Category.fit(columns, "city")]}})
+    return Encoder({{"places": [Category.fit(columns, "city")],
+                     "numbers": [Number.fit(columns, "size", nulls=True), Number.fit(columns, "age")]}})
 def encode(encoder, columns):
     return encoder.encode(columns)
 """
@@ -223,6 +223,13 @@ def test_a_version_by_any_learner(
     assert score(folder, columns) == pytest.approx(change.apply(before), rel=1e-5)
 
 
+PLAIN = """
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+def estimator(spec):
+    return make_pipeline(SimpleImputer(), LogisticRegression())
+"""
 TREES = """
 from sklearn.ensemble import HistGradientBoostingClassifier
 def estimator(spec):
@@ -255,10 +262,18 @@ def test_a_conversion_that_is_wrong_without_an_error_is_refused(project: Path, t
         fill(project, tmp_path, name)
 
 
+def test_columns_keep_the_order_in_which_an_estimator_was_fitted(project: Path, tmp_path: Path) -> None:
+    """MO-01: A stored encoder has its tensors by name, and scikit-learn refuses columns in another order than the fitted one."""
+    features = RAW.format(label="late").replace(', "city": [Raw("city", words=True)]', "").replace("{{", "{").replace("}}", "}")
+    name = write_model(project, "sklearn", **{"model.py": PLAIN, "features.py": features})
+    fill(project, tmp_path, name)
+    assert Scorer(tmp_path / "version").replay() is None
+
+
 @pytest.mark.parametrize(
     ("weights", "changed", "sentence"),
     [
-        ([[1.0, 0.0]] * 3, {"name": "x"}, "wants the input x, and features.py gives numbers, places"),
+        ([[1.0, 0.0]] * 3, {"name": "x"}, "wants the input x, and features.py gives places, numbers"),
         ([[1.0, 0.0]] * 2, {}, r"its input numbers is float32 \['rows', 2\], and features.py gives float32 \['rows', 3\]"),
         ([[1.0]] * 3, {}, r"scores of \d+ rows have the shape \[\d+, 1\]"),
         ([[np.inf, 0.0]] * 3, {}, "no finite numbers"),
