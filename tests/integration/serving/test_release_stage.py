@@ -3,17 +3,26 @@
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from perennial import testing
+from perennial import discovery, testing
+from perennial.data.snapshots import snapshot_at, table_of
+from perennial.lineage.ledger import Ledger
 from perennial.lineage.release_record import release_record
 from perennial.lineage.releases import releases
+from perennial.lineage.version_folder import publish
 from perennial.serving.load import Call, send
 from perennial.specs import ReleaseSpec
 from perennial.stages._routes import route_of
 from perennial.stages.rollback import go_back
+from perennial.stages.train import fill_version_folder
+from perennial.store import FolderStore
 from perennial.testing import World
+from perennial.training.checkpoints import Checkpoints
 from perennial.views._estimates import quantile
 
 RELEASE = ReleaseSpec(min_seconds=3, observe_seconds=1)
@@ -103,3 +112,94 @@ def test_going_back_takes_no_start(world, monkeypatch):
     assert result.champion == last.last_good
     assert traffic.by_version == {last.last_good: 40}
     assert traffic.failures == []
+
+
+DATASET = """
+from perennial.specs import Column, DatasetSpec
+DATASET = DatasetSpec(name="small_flights", title="F", owner="tests", key=("flight",), event_time="scheduled_departure", columns=(
+    Column(name="flight", type="int"), Column(name="scheduled_departure", type="timestamp"), Column(name="carrier", type="string"),
+    Column(name="origin", type="string"), Column(name="distance", type="int"), Column(name="temp", type="float", nullable=True),
+    Column(name="late", type="int")))
+"""
+SPEC = """
+from perennial.specs import SplitSpec, TrainingSpec
+from perennial.testing import small_model
+MODEL = small_model().model_copy(update={{
+    "dataset": "small_flights", "learner": "{learner}", "split": SplitSpec(test_days=4, validation_days=4, min_train_rows=100),
+    "training": TrainingSpec(max_epochs=20)}})
+"""
+FEATURES = """
+from perennial.encoding import Category, Encoder, Number, Raw, numbers
+def label(columns):
+    return numbers(columns["late"])
+def fit(columns):
+    return Encoder({tensors})
+def encode(encoder, columns):
+    return encoder.encode(columns)
+"""
+TENSORS = {
+    "boosted": """{"numbers": [Number.fit(columns, "distance"), Number.fit(columns, "temp", nulls=True)],
+                   "categories": [Category.fit(columns, "carrier"), Category.fit(columns, "origin")]}""",
+    "sklearn": """{**{name: [Raw(name)] for name in ("distance", "temp")},
+                   **{name: [Raw(name, words=True)] for name in ("carrier", "origin")}}""",
+}
+PIPELINE = """
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+def estimator(spec):
+    columns = [("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["distance", "temp"]),
+               ("words", OneHotEncoder(handle_unknown="ignore"), ["carrier", "origin"])]
+    return make_pipeline(ColumnTransformer(columns), LogisticRegression())
+"""
+
+
+def learnt(platform, folder: Path, learner: str) -> str:
+    """Publish a version of the small model that a learner has made of a few hundred flights; its digest."""
+    name = platform.model.name
+    files = {
+        "perennial_datasets/small_flights.py": DATASET,
+        f"perennial_models/{name}/__init__.py": "",
+        f"perennial_models/{name}/spec.py": SPEC.format(learner=learner),
+        f"perennial_models/{name}/features.py": FEATURES.format(tensors=TENSORS[learner]),
+        f"perennial_models/{name}/model.py": PIPELINE,
+    }
+    for path, text in files.items():
+        (folder / "include" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "include" / path).write_text(text)
+    rows = [
+        row
+        | {"flight": place, "late": int(row["distance"] > 1500), "scheduled_departure": datetime.fromisoformat(row["scheduled_departure"])}
+        for place, row in enumerate(testing.small_rows(400, seed=5))
+    ]
+    with discovery.also_in(folder):
+        dataset, store = discovery.dataset("small_flights"), FolderStore(str(folder / "store"))
+        kinds = {"int": pa.int64(), "float": pa.float64(), "string": pa.string(), "timestamp": pa.timestamp("us")}
+        schema = pa.schema([(column.name, kinds[column.type]) for column in dataset.columns])
+        table_of(store, dataset).append(pa.Table.from_pylist(rows, schema), "1f" * 32)
+        source, checkpoints = snapshot_at(store, dataset, 1), Checkpoints(folder / "run")
+        fill_version_folder(folder / "version", discovery.model(name), dataset, source, checkpoints=checkpoints)
+    return publish(platform.store, name, folder / "version", testing.small_manifest(name, run_key=f"{learner:0>24}"))
+
+
+def test_versions_by_other_learners_take_a_canary_s_traffic(world, platform, tmp_path):
+    """MO-01, SE-10: One made of LightGBM's trees and one of a scikit-learn Pipeline are served by the real server, answer their share of
+    the callers in each step, and are promoted."""
+    release = ReleaseSpec(steps=(50, 100), min_seconds=1, min_requests=40, observe_seconds=1)
+    quick = World(
+        platform.scratch, spec=world.spec.model_copy(update={"release": release}), settings=platform.settings, store=platform.store,
+        backend=platform.backend, registry=world.registry,
+    )  # fmt: skip
+    for learner in ("boosted", "sklearn"):
+        digest = learnt(platform, tmp_path / learner, learner)
+        with Load(quick, 120) as load:
+            version = quick.registry.add(quick.spec.name, digest)
+            ended = quick.until_end()
+            time.sleep(1)
+        assert (ended.action, ended.version) == ("promoted", version.number), ended.sentence
+        assert load.traffic.failures == []
+        assert load.traffic.by_version[version.number] > release.min_requests
+        shares = [entry.weights.get(version.number, 0) for entry in Ledger(platform.store, quick.spec.name).entries()]
+        assert [share for share in shares if share] == [5000, 10000]
