@@ -45,6 +45,11 @@ def in_unit(*names: str) -> tuple[str, ...]:
     return tuple(f"tests/unit/perennial/{name}" for name in names)
 
 
+def in_stages(letters: str) -> tuple[str, ...]:
+    """Files of tests/unit/perennial/stages whose names begin so: together they are as long as three other groups."""
+    return tuple(str(file.relative_to(ROOT)) for file in sorted((ROOT / "tests/unit/perennial/stages").glob(f"test_[{letters}]*.py")))
+
+
 # (name, part, environment, folders and files), those that take longest first: a short one at the end leaves no core idle for long.
 GROUPS = (
     ("platform", "e2e", "workload", in_e2e("loop", "console", "readme")),
@@ -53,7 +58,8 @@ GROUPS = (
     ("bucket", "e2e", "workload", in_e2e("kills", "loop_s3", "scoring", "people", "your_own_data")),
     ("rest", "integration", "workload", in_integration("chart", "console", "test_stored_before.py", "test_mutants.py", "test_notebook.py")),
     # Units are in several groups, so that who has a seat left takes some of them over.
-    ("steps", "unit", "workload", in_unit("stages", "testing")),
+    ("steps", "unit", "workload", in_stages("a-l")),
+    ("releases", "unit", "workload", (*in_stages("m-z"), *in_unit("testing"))),
     ("watching", "unit", "workload", in_unit("monitoring", "profiles", "incidents", "reports")),
     ("commands", "unit", "workload", in_unit("client", "commands", "local", "views")),
     ("tables", "unit", "workload", in_unit("data", "quality", "store", "labelling", "column_types", "engine")),
