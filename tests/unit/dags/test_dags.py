@@ -143,7 +143,7 @@ def test_a_broken_spec_stops_itself_alone(two_broken):
     sound = {f"{m}_{k}" for m in ("digits", "flight_delays") for k in kinds} | {
         f"{d}_{k}" for d in ("digits", "flights") for k in ("ingestion", "profiling")
     }
-    assert set(dags) == {"perennial_specs", "extra_bad_broken", "extra_late_broken"} | sound
+    assert set(dags) == {"perennial_specs", "perennial_service", "extra_bad_broken", "extra_late_broken"} | sound
     told = {
         "extra_bad_broken": "perennial_datasets/extra_bad.py, line 2",
         "extra_late_broken": "perennial_models/extra_late/spec.py, line 1",
