@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from perennial import discovery
 from perennial.data.snapshots import Snapshot, sentence_case
 from perennial.errors import EXIT_DONE, EXIT_FAULT, StoredDataDamaged, UnknownName
-from perennial.lineage.manifest import Manifest, code_digest, lock_digest, training_parameters
+from perennial.lineage.making import Making, making
+from perennial.lineage.manifest import Manifest, code_digest, code_files, lock_digest, training_parameters, unpinned_imports
 from perennial.lineage.version_folder import MANIFEST, fetch, read_manifest, seal
 from perennial.registry.model_registry import ModelRegistry
 from perennial.settings import Settings
@@ -47,8 +49,10 @@ def run(settings: Settings, store: Store, version: str) -> int:
     source.refuse_damaged()
     for line in unknown_before(source, manifest):
         print(line)
-    for difference in differences(spec, manifest):
+    for difference in differences(spec, manifest, making(store, model, registered.digest)):
         print(f"Not the same as then: {difference}.")
+    for package in unpinned_imports(model):
+        print(f"Not known to be the same as then: {package}. Put it into include/, or into the lock file.")
     from perennial.training.checkpoints import Checkpoints
     from perennial.training.recalibration import read_recalibration, recalibrate
 
@@ -110,8 +114,14 @@ def named(version: str) -> tuple[str, int]:
     return discovery.model(model).name, int(number)
 
 
-def differences(spec: ModelSpec, manifest: Manifest) -> list[str]:
-    """The differences from when the version was trained: code, lock file, parameters, seed."""
+def differences(spec: ModelSpec, manifest: Manifest, made: Making | None = None) -> list[str]:
+    """The differences from when the version was trained: code, lock file, parameters, seed.
+
+    Args:
+        spec: of the model as it is now.
+        manifest: of the version.
+        made: how it was made, which names the files of its code.
+    """
     asked = manifest.parameters.get("max_epochs")
     begins_with = str(manifest.parameters.get("warm_start", ""))
     parameters = training_parameters(spec, int(asked) if asked else None, begins_with)
@@ -123,6 +133,8 @@ def differences(spec: ModelSpec, manifest: Manifest) -> list[str]:
         )
         if before != now
     ]
+    if made and manifest.code_digest != code_digest(spec.name) and (files := other_files(made.code, code_files(spec.name))):
+        sentences.append(f"of the files {files}")
     if manifest.seed != spec.training.seed:
         sentences.append(f"the seed (was {manifest.seed}, is {spec.training.seed})")
     for name in sorted({*parameters, *manifest.parameters}):
@@ -130,6 +142,16 @@ def differences(spec: ModelSpec, manifest: Manifest) -> list[str]:
         if before != after:
             sentences.append(f"{name} (was {before}, is {after})")
     return sentences
+
+
+def other_files(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Which files are not as they were: names, and what became of each."""
+    became = {
+        "changed": [name for name in sorted(then) if name in now and now[name] != then[name]],
+        "new": sorted({*now} - {*then}),
+        "gone": sorted({*then} - {*now}),
+    }
+    return "; ".join(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {what}" for what, names in became.items() if names)
 
 
 def weights_apart(then: Path, now: Path) -> str:

@@ -14,6 +14,7 @@ import ast
 import hashlib
 import json
 from datetime import date, datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 import perennial
 from perennial import discovery
 from perennial.errors import SettingMissing, SpecBroken, TrainingRefused
+from perennial.lineage.imported import imports, unpinned
 from perennial.specs import Cause, LabelSpec, ModelSpec
 
 Parameter = str | int | float | bool | None
@@ -42,11 +44,13 @@ TRAINING_CODE = (
 # What trains a model besides: its own learner's files alone.
 LEARNER_CODE: dict[str, tuple[str, ...]] = {
     "lightning": (
+        "training/adapter.py",
         "training/batches.py",
         "training/checkpoints.py",
         "training/learners/lightning.py",
         "training/module.py",
         "training/parts.py",
+        "training/pretrained.py",
         "training/processes.py",
         "training/trainer.py",
         "training/warm_start.py",
@@ -56,6 +60,7 @@ LEARNER_CODE: dict[str, tuple[str, ...]] = {
     "sklearn": ("training/learners/sklearn.py",),
     "onnx": ("training/learners/onnx.py",),
 }
+_SPEC_FILES = ("spec.py", "__init__.py")  # of a model's folder: a spec counts by its parameters
 _PACKAGE = Path(perennial.__file__).parent
 _LOCK = _PACKAGE.parent / "images" / "workload" / "requirements.txt"
 
@@ -117,6 +122,11 @@ class Manifest(BaseModel):
         return self.labels.snapshot if isinstance(self.labels, LabelsUsed) and self.labels.feed.dataset == dataset else None
 
     @property
+    def learner(self) -> str:
+        """What made it; the networks' name is in no manifest, since they were there before the others."""
+        return str(self.parameters.get("learner", "lightning"))
+
+    @property
     def digest(self) -> str:
         """Content address: over the files and what made them, not over when, why and after whom."""
         identity = self.model_dump(mode="json", exclude={"snapshot", "cause", "reason", "request", "parents", "created"})
@@ -172,12 +182,13 @@ def code_files(model: str) -> dict[str, str]:
 
 
 def run_code(spec: ModelSpec) -> str:
-    """Identity of all that a run reads of a model: its folder, the spec included, and the files of its
-    dataset and label feed; comments, docstrings and layout apart."""
-    top = _PACKAGE.parent
-    datasets = [file for name in spec.datasets for file in (top / "perennial_datasets").glob(f"{name}.py")]
-    files = [*sorted((top / "perennial_models" / spec.name).rglob("*.py")), *_graphs(spec.name), *datasets]
-    return _sha256(_canonical({file.relative_to(top).as_posix(): _meaning(file) for file in files}))
+    """Identity of all that a run reads of a model: its folder, the spec included, what that imports from its project, and the files of
+    its dataset and label feed; comments, docstrings and layout apart."""
+    roots = _roots()
+    datasets = [file for name in spec.datasets for root in roots for file in (root / "perennial_datasets").glob(f"{name}.py")]
+    own = sorted(_folder(spec.name).rglob("*.py"))
+    files = [*own, *imports([*own, *datasets], roots).files, *_brought(spec.name), *datasets]
+    return _sha256(_canonical({_name(file): _meaning(file) for file in files}))
 
 
 def require_code(spec: ModelSpec, began_with: str) -> None:
@@ -216,17 +227,50 @@ def run_key(model: str, snapshot_digest: str, code: str, lock: str, parameters: 
     return _sha256(_canonical([model, snapshot_digest, code, lock, parameters, seed]))[:24]
 
 
+def unpinned_imports(model: str) -> list[str]:
+    """A clause for each package that the code of a model imports and that no digest covers."""
+    return unpinned(imports(_own_code(model), _roots()).packages, locked_packages())
+
+
 def _training_code(model: str) -> dict[str, str]:
-    folder = _PACKAGE.parent / "perennial_models" / model
-    files = [_PACKAGE / name for name in (*TRAINING_CODE, *LEARNER_CODE[discovery.model(model).learner])] + sorted(
-        file for file in folder.rglob("*.py") if file.name not in ("spec.py", "__init__.py")
+    files = [_PACKAGE / name for name in (*TRAINING_CODE, *LEARNER_CODE[discovery.model(model).learner])]
+    own = _own_code(model)
+    others = [file for file in imports(own, _roots()).files if file.name not in _SPEC_FILES or "perennial_models" not in file.parts]
+    return {_name(file): _meaning(file) for file in (*files, *own, *others, *_brought(model))}
+
+
+def _own_code(model: str) -> list[Path]:
+    return sorted(file for file in _folder(model).rglob("*.py") if file.name not in _SPEC_FILES)
+
+
+def _brought(model: str) -> list[Path]:
+    """Other files in a model's folder, such as weights and graphs of ONNX, whose bytes count as code does."""
+    folder = _folder(model)
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file()
+        and file.suffix not in (".py", ".pyc", ".md")
+        and not any(part.startswith((".", "__pycache__")) for part in file.relative_to(folder).parts)
     )
-    return {file.relative_to(_PACKAGE.parent).as_posix(): _meaning(file) for file in (*files, *_graphs(model))}
 
 
-def _graphs(model: str) -> list[Path]:
-    """Files of ONNX in a model's folder, whose bytes count as code does."""
-    return sorted((_PACKAGE.parent / "perennial_models" / model).rglob("*.onnx"))
+def _roots() -> list[Path]:
+    """Folders in which packages of this project lie, and of any that is meanwhile found too."""
+    import perennial_models
+
+    return list(dict.fromkeys([_PACKAGE.parent, *(Path(top).parent for top in perennial_models.__path__)]))
+
+
+def _folder(model: str) -> Path:
+    """The folder of a model, in whichever project it lies."""
+    folders = [root / "perennial_models" / model for root in _roots()]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
+def _name(file: Path) -> str:
+    """The path of a file below the folder that Python finds its package in."""
+    return file.relative_to(next(root for root in _roots() if file.is_relative_to(root))).as_posix()
 
 
 def _lock() -> bytes:
@@ -239,12 +283,12 @@ def _lock() -> bytes:
 
 def _meaning(file: Path) -> str:
     if file.suffix != ".py":
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        found = file.stat()
+        return _bytes_digest(file, found.st_size, found.st_mtime_ns)
     try:
         tree = ast.parse(file.read_text())
     except SyntaxError as error:
-        place = file.relative_to(_PACKAGE.parent)
-        raise SpecBroken(f"{place} cannot be read: {error.msg} (line {error.lineno}). Mend that file.") from error
+        raise SpecBroken(f"{_name(file)} cannot be read: {error.msg} (line {error.lineno}). Mend that file.") from error
     for node in ast.walk(tree):
         if (
             isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
@@ -252,6 +296,13 @@ def _meaning(file: Path) -> str:
         ):
             node.body = node.body[1:]
     return ast.dump(tree)
+
+
+@lru_cache(maxsize=64)
+def _bytes_digest(file: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file, which may be large: of one state of it worked out once."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _canonical(value: object) -> str:

@@ -35,6 +35,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from perennial.encoding import Encoder
 from perennial.errors import Fault, TrainingRefused
 from perennial.specs import ModelSpec
+from perennial.training.adapter import Adapted, TheirBatches
 from perennial.training.batches import Batches, Rows
 from perennial.training.checkpoints import Checkpoints
 from perennial.training.module import TaskModule
@@ -121,7 +122,8 @@ def train(
             log.info("Begins with %d of %d tensors of the champion's weights; the others do not fit.", *begin_with(module, begins_with))
         return _train(asked, module, training, validation, checkpoints, max_epochs or spec.training.max_epochs, told, spent, begun=begun)
 
-    smaller = halved_steps(spec)
+    theirs = issubclass(model_class, Adapted) and model_class.brings_batches()  # nobody here can cut them
+    smaller = None if theirs else halved_steps(spec)
     if smaller and (halved or (begun and _was_halved(checkpoints, spec))):
         return attempt(smaller, begun=begun)
     try:
@@ -262,9 +264,9 @@ class _Data(LightningDataModule):
 
     def __init__(self, spec: ModelSpec, training: Rows, validation: Rows, module: TaskModule) -> None:
         super().__init__()
-        self.spec, self.training, self.validation = spec, training, validation
+        self.spec, self.training, self.validation, self.module = spec, training, validation, module
         self.augment = module.augment if type(module).augment is not TaskModule.augment else None
-        self.batches: list[Batches] = []
+        self.batches: list[Batches | TheirBatches] = []
 
     @property
     def seconds(self) -> float:
@@ -279,9 +281,12 @@ class _Data(LightningDataModule):
             self.training, self.validation = self.training.to(device), self.validation.to(device)
             log.info("All rows are on the GPU: %.1f MB.", (self.training.bytes + self.validation.bytes) / 1e6)
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> Batches | TheirBatches:
         trainer, training = self.trainer, self.spec.training
         assert trainer is not None, "Lightning sets it before it asks for batches"
+        if isinstance(self.module, Adapted) and (theirs := self.module.batches(self.training, trainer.current_epoch)):
+            self.batches.append(theirs)
+            return theirs
         batches = Batches(
             self.training,
             training.batch_size,
@@ -341,7 +346,7 @@ class _Diary(Callback):
                 f"{self.spec.name} is to be watched by {wanted} (training.monitor), and its model logs {', '.join(sorted(logged))}: "
                 "name one of them, or give it in the model's `metrics`."
             )
-        own = sorted(name for name in logged if name.startswith("validation_") and name != "validation_loss")
+        own = sorted(name for name in logged if name.startswith(("validation_", "val_")) and name != "validation_loss")
         figures = {name: logged[name] for name in dict.fromkeys(("train_loss", "validation_loss", *own, wanted))}
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         seconds = time.monotonic() - self._begin

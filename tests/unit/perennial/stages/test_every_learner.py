@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pyarrow as pa
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from perennial import discovery
@@ -43,7 +44,7 @@ DATASET = DatasetSpec(name="learnt", title="Learnt", owner="tests", key=("id",),
 """
 SPEC = """
 from perennial.specs import GateSpec, ModelSpec, SplitSpec, TrainingSpec
-MODEL = ModelSpec(name="by_{learner}_{task}", title="T", owner="tests", dataset="learnt", task="{task}", classes={classes}, label="{label}",
+MODEL = ModelSpec(name="{name}", title="T", owner="tests", dataset="learnt", task="{task}", classes={classes}, label="{label}",
     inputs=("size", "age", "city"), learner="{learner}", slices=("city",),
     split=SplitSpec(test_days=4, validation_days=4, min_train_rows=100), training=TrainingSpec({training}),
     gate=GateSpec(metric="{metric}", floors={{"{metric}": {floor}}}))
@@ -68,6 +69,50 @@ class Model(TaskModule):
         self.layers = torch.nn.Linear(encoder.width("numbers") + 2, len(spec.classes) or 1)
     def forward(self, numbers, places):
         return self.layers(torch.cat([numbers, self.places(places[:, 0])], dim=1))
+"""
+ADAPTED = """
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from perennial.training.adapter import Adapted
+class Theirs(LightningModule):
+    def __init__(self, width, outputs):
+        super().__init__()
+        self.layers = torch.nn.Linear(width + 1, outputs)
+    def forward(self, numbers, places):
+        return self.layers(torch.cat([numbers, places.float()], dim=1))
+    def training_step(self, batch, batch_idx):
+        inputs, labels = batch
+        answers = self(**inputs)
+        return functional.mse_loss(answers[:, 0], labels) if answers.shape[1] == 1 else functional.cross_entropy(answers, labels)
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.05)
+class Loads(LightningDataModule):
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = rows
+    def train_dataloader(self):
+        return DataLoader(self.rows, batch_size=64, shuffle=True)
+class Model(Adapted):
+    def network(self):
+        return Theirs(self.encoder.width("numbers"), len(self.spec.classes) or 1)
+    def data(self, rows):
+        return Loads(rows)
+"""
+TUNED = """
+import torch
+from perennial.training.module import TaskModule
+from perennial.training.pretrained import pretrained
+class Model(TaskModule):
+    def __init__(self, encoder, spec):
+        super().__init__(encoder, spec)
+        self.body = torch.nn.Linear(encoder.width("numbers"), 4)
+        self.body.load_state_dict(torch.load(pretrained(__file__, "body.pt"), weights_only=True))
+        self.body.requires_grad_(False)
+        self.layers = torch.nn.Linear(4, 2)
+    def forward(self, numbers, places):
+        return self.layers(torch.tanh(self.body(numbers)))
 """
 RAW = """
 from perennial.encoding import Encoder, Raw, numbers
@@ -133,12 +178,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield root
 
 
-def write_model(project: Path, learner: str, task: str = "binary", **files: str) -> str:
-    """Write the folder of a model by a learner; its name."""
-    folder = project / f"include/perennial_models/by_{learner}_{task}"
+def write_model(project: Path, learner: str, task: str = "binary", *, kind: str = "", **files: str) -> str:
+    """Write the folder of a model by a learner; its name, which says of what kind it is."""
+    folder = project / f"include/perennial_models/by_{kind or learner}_{task}"
     folder.mkdir(parents=True, exist_ok=True)
     of_numbers = task == "regression"
     named = {
+        "name": folder.name,
         "learner": learner,
         "task": task,
         "classes": () if of_numbers else ("on_time", "late"),
@@ -190,7 +236,7 @@ def platform(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, 
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", [*LEARNERS, "adapted"])
 def test_a_version_by_any_learner(
     project: Path,
     platform: tuple[Settings, FolderStore, Registry],
@@ -200,9 +246,11 @@ def test_a_version_by_any_learner(
     task: str,
 ) -> None:
     """MO-01, MO-02, MO-13, MO-15, MO-22, SE-01: One stage trains it, the gate passes it, serving gives the scores of training, it can be
-    recalibrated, and `reproduce` makes it again to the last bit."""
+    recalibrated, and `reproduce` makes it again to the last bit; an ordinary LightningModule with its own data module too."""
     settings, store, registry = platform
-    name = write_model(project, learner, task)
+    kind, own = learner, {"model.py": ADAPTED} if learner == "adapted" else {}
+    learner = "lightning" if own else learner
+    name = write_model(project, learner, task, kind=kind, **own)
     check_model(name)
     trained = train.run(settings, store, model=name, snapshot=1)
     assert read_manifest(store, name, trained.digest).parameters.get("learner", "lightning") == learner
@@ -221,6 +269,29 @@ def test_a_version_by_any_learner(
     before, change = score(folder, columns), Recalibration(task, 0.5, (0.0, 0.3) if task == "binary" else (7.0,))
     recalibrate(folder, change, {"fitted_days": ["2024-01-01", "2024-01-02"]})
     assert score(folder, columns) == pytest.approx(change.apply(before), rel=1e-5)
+
+
+def test_a_network_begins_with_weights_of_its_folder(
+    project: Path, platform: tuple[Settings, FolderStore, Registry], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MO-03, MO-16, DE-23: A file of weights is read and its bytes count: with another one `reproduce` names it and gives another version;
+    without it there is a sentence."""
+    settings, store, _ = platform
+    name = write_model(project, "lightning", kind="tuned", **{"model.py": TUNED})
+    file = project / "include/perennial_models" / name / "body.pt"
+    with pytest.raises(TrainingRefused, match=r"begins with body\.pt, which is not in .*: put it there"):
+        train.run(settings, store, model=name, snapshot=1)
+    torch.save({"weight": torch.full((4, 3), 0.3), "bias": torch.zeros(4)}, file)
+    trained = train.run(settings, store, model=name, snapshot=1)
+    measured = evaluate.run(settings, store, name, trained.digest, trained.run_id)
+    number = register.run(settings, store, model=name, digest=trained.digest, run_id=trained.run_id, evaluation=measured.evaluation).version
+    assert reproduce.run(settings, store, f"{name}/{number}") == 0
+    torch.save({"weight": torch.full((4, 3), -0.3), "bias": torch.zeros(4)}, file)
+    capsys.readouterr()
+    assert reproduce.run(settings, store, f"{name}/{number}") == 1
+    said = capsys.readouterr().out
+    assert f"of the files perennial_models/{name}/body.pt is changed" in said
+    assert train.run(settings, store, model=name, snapshot=1).digest != trained.digest
 
 
 PLAIN = """
@@ -249,7 +320,7 @@ def encode(encoder, columns):
 
 
 def fill(project: Path, folder: Path, name: str) -> None:
-    """Train a version without looking for an equal one: files of another project are no part of its identity."""
+    """Train a version without looking for an equal one."""
     spec, dataset = discovery.model(name), discovery.dataset("learnt")
     source = snapshot_at(FolderStore(str(project / "store")), dataset, 1)
     train.fill_version_folder(folder / "version", spec, dataset, source, checkpoints=Checkpoints(folder / "run"))
