@@ -30,7 +30,8 @@ def version_lines(one: VersionLine) -> list[str]:
         + (f", because of {one.cause}" if one.cause else "")
         + (f": {one.reason}" if one.reason else "")
     ]
-    lines += [f"  {text}" for text in (one.sentence, ", ".join(map(figure, one.figures)), one.damage) if text]
+    made = f"Made by {one.learner}. {one.used}".strip() if one.learner else one.used
+    lines += [f"  {text}" for text in (one.sentence, ", ".join(map(figure, one.figures)), made, one.damage) if text]
     return lines
 
 

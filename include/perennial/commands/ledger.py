@@ -10,6 +10,7 @@ from typing import Literal
 from perennial import discovery
 from perennial.errors import EXIT_DONE, EXIT_FAULT, ServiceUnreachable
 from perennial.lineage.ledger import Entry, Ledger, known_models
+from perennial.lineage.version_notes import part_of
 from perennial.registry.model_registry import NOTED, ModelRegistry
 from perennial.serving.route import WHOLE
 from perennial.settings import Settings
@@ -39,9 +40,11 @@ def line(entry: Entry) -> str:
     """One entry in one line."""
     weights = " ".join(f"{number}:{100 * weight / WHOLE:g}%" for number, weight in sorted(entry.weights.items()) if weight) or "-"
     shadow = "" if entry.shadow is None else f" shadow:{entry.shadow}"
+    used = part_of(entry.evidence, "training").get("sentence")
+    training = f" Its training: {used}" if used else ""
     return (
         f"  {entry.seq:>4}  {entry.time:%Y-%m-%d %H:%M:%S}  {entry.kind:<11} version {entry.version:<4} {weights}{shadow}  "
-        f"{entry.actor}: {entry.reason}  [{entry.hash[:12]}]"
+        f"{entry.actor}: {entry.reason}{training}  [{entry.hash[:12]}]"
     )
 
 

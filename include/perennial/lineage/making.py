@@ -73,6 +73,15 @@ def making(store: Store, model: str, digest: str) -> Making | None:
         ) from None
 
 
+def usage_of(store: Store, model: str, digest: str) -> Usage | None:
+    """What the training of a version used; None where nobody noted it, or the note cannot be read, which the version's page says."""
+    try:
+        made = making(store, model, digest)
+    except StoredDataDamaged:
+        return None
+    return made.usage if made else None
+
+
 def source_commit() -> str:
     """The git commit of the source tree; empty where that is no checkout, such as in an image."""
     root = Path(perennial.__file__).parents[2]

@@ -103,8 +103,16 @@ class Meter:
         compute = self.compute
         return compute.nodes * self.prices.money(hours=seconds / 3600, cpus=compute.cpus, gpus=compute.gpus, memory_gb=compute.memory_gb)
 
-    def within(self, budget: TrainingBudget, model: str, *, resumes: bool = True) -> Callable[[float, int, int], None]:
-        """What ends a training that has used up its budget: it is told the seconds of all its tries, epochs done, epochs at most.
+    def within(
+        self, budget: TrainingBudget, model: str, *, counted: str = "epoch", resumes: bool = True
+    ) -> Callable[[float, int, int], None]:
+        """What ends a training that has used up its budget: it is told the seconds of all its tries, epochs or rounds done, and at most.
+
+        Args:
+            budget: of the model's spec.
+            model: its name.
+            counted: what the training counts: epoch or round.
+            resumes: whether it goes on where it ended.
 
         Raises:
             SettingMissing: at once, where the budget is of money and nothing has a price.
@@ -123,7 +131,7 @@ class Meter:
             elif budget.money is not None and (money := self.money(seconds)) > budget.money:
                 used = f"{money:.3g} {self.prices.currency}, and its budget is {budget.money:g} (training.budget.money)"
             if used:
-                after = f"after epoch {epochs} of at most {limit}" if epochs else "before its first epoch was done"
+                after = f"after {counted} {epochs} of at most {limit}" if epochs else f"before its first {counted} was done"
                 kept = "It goes on from there" if epochs and resumes else "It begins anew"
                 raise TrainingRefused(
                     f"The training of {model} has taken {used}; it is ended {after}. {kept} when you raise the budget in its spec and "

@@ -20,6 +20,7 @@ from typing import Any, TypeGuard
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perennial.errors import StoredDataDamaged, UnknownName
+from perennial.lineage.making import usage_of
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.registrations import Registration
 from perennial.lineage.trainings import verdict_key
@@ -55,6 +56,8 @@ class VersionNote(BaseModel):
     passed: bool | None = Field(default=None, description="Whether the gate let it in; none if what it said cannot be read.")
     sentence: str = Field(default="", description="What the gate said of it.")
     figures: tuple[Figure, ...] = Field(default=(), description="Empty if its evaluation is not there.")
+    learner: str = Field(default="", description="What made it, as the spec had it; empty if its folder is gone.")
+    used: str = Field(default="", description="What its training used, as a sentence; empty where nobody noted it.")
     damage: str = Field(default="", description="What of it could not be read; empty if all could.")
 
     @property
@@ -148,7 +151,7 @@ def _both(numbered: VersionNote, judged: VersionNote) -> VersionNote:
 
 
 def _summaries(store: Store, model: str) -> Summaries[VersionNote]:
-    return Summaries(store, f"views/versions/{model}.json", VersionNote, lambda key, data: _sum_up(store, model, key, data))
+    return Summaries(store, f"views/versions/{model}.json", VersionNote, lambda key, data: _sum_up(store, model, key, data), form=2)
 
 
 def _keys(store: Store, model: str) -> list[str]:
@@ -207,7 +210,15 @@ def _facts(store: Store, model: str, digest: str, tags: dict[str, str]) -> dict[
         damage = str(error)
     if manifest is None:
         return {"figures": figures, "damage": damage, "cause": tags.get("cause", ""), "reason": tags.get("reason", "")}
-    return {"figures": figures, "trained": manifest.created, "cause": manifest.cause, "reason": manifest.reason}
+    used = usage_of(store, model, digest)
+    return {
+        "figures": figures,
+        "trained": manifest.created,
+        "cause": manifest.cause,
+        "reason": manifest.reason,
+        "learner": manifest.learner,
+        "used": used.sentence if used else "",
+    }
 
 
 def _number(key: str) -> int | None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Entry, Ledger
+from perennial.lineage.making import usage_of
 from perennial.lineage.release_record import begin_record, keep_look
 from perennial.lineage.releases import note_releases
 from perennial.registry.model_registry import ModelRegistry, give_roles, withdraw_candidate
@@ -143,7 +145,7 @@ class Evaluator:
             shadow=change.shadow,
             versions=change.versions,
             reason=change.reason,
-            evidence=change.evidence,
+            evidence={**change.evidence, **self._training_of(change)},
             actor=change.actor,
             after_seq=step.after,
             now=step.time,
@@ -153,6 +155,11 @@ class Evaluator:
             plan = plan_of(self.spec.release, change.version, change.champion)
             begin_record(self.store, self.name, self._written.seq, plan, self._written.time)
         note_releases(self.store, self.name)
+
+    def _training_of(self, change: Change) -> dict[str, Any]:
+        """What the training of a version used whose release begins; nothing where nobody noted it."""
+        used = usage_of(self.store, self.name, change.versions[change.version]) if change.kind == "started" else None
+        return {"training": {"sentence": used.sentence, **used.figures()}} if used else {}
 
     def _keep(self, step: KeepWatch) -> None:
         watch = step.watch

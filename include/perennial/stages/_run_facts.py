@@ -65,8 +65,8 @@ def _commit(store: Store, manifest: Manifest) -> str:
 
 
 def _parameters(manifest: Manifest, record: dict[str, Any]) -> dict[str, str]:
-    """What two trainings differ in though the spec is the same: their data."""
-    parameters = {"data.snapshot": str(manifest.snapshot), "data.dataset": manifest.dataset}
+    """What made it, and what two trainings differ in though the spec is the same: their data."""
+    parameters = {"learner": manifest.learner, "data.snapshot": str(manifest.snapshot), "data.dataset": manifest.dataset}
     for part, rows in record.get("rows", {}).items():
         parameters[f"data.{part}_rows"] = str(rows)
     for part, (first, end) in record.get("bounds", {}).items():

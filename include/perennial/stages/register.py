@@ -18,8 +18,9 @@ from typing import Any
 import perennial
 from perennial import discovery
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, UnknownName
+from perennial.learner_words import name_of
 from perennial.lineage.ledger import AGAINST
-from perennial.lineage.making import making
+from perennial.lineage.making import usage_of
 from perennial.lineage.manifest import require_code
 from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import verdict_key
@@ -123,7 +124,7 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
             _links(settings, registry, model, digest, run_id),
         )
     tags = {"gate": verdict.sentence, COMPARED_WITH: compared, BREAKS_CALLERS: "; ".join(changes.breaking) or "no"}
-    tags |= used(store, model, digest)
+    tags |= made_by(store, spec, digest)
     if known is None:
         version, verb = registry.register(model, run_id, digest, tags, card), "is registered"
     else:
@@ -139,13 +140,10 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     return result
 
 
-def used(store: Store, model: str, digest: str) -> dict[str, str]:
-    """What the training used, as a tag; none where nobody noted it."""
-    try:
-        made = making(store, model, digest)
-    except StoredDataDamaged:
-        return {}  # the version's page says it; the registry needs no figures of the training
-    return {"used": made.usage.sentence} if made and made.usage else {}
+def made_by(store: Store, spec: ModelSpec, digest: str) -> dict[str, str]:
+    """What made the version and what that used, as tags; without the latter where nobody noted it."""
+    used = usage_of(store, spec.name, digest)
+    return {"learner": spec.learner, **({"used": used.sentence} if used else {})}
 
 
 def replays_golden(settings: Settings, store: Store, model: str, digest: str) -> Check:
@@ -198,7 +196,7 @@ def model_card(spec: ModelSpec, verdict: Verdict, document: Mapping[str, Any]) -
     checks = "\n".join(f"* {check.name}: {check.sentence}" for check in verdict.checks)
     return (
         f"{readme(spec)}\n\n## This version\n\nSnapshot {document['snapshot']}, {test['rows']:,} test rows, "
-        f"owner {spec.owner}.\n\n| metric | value |\n| --- | --- |\n{figures}\n\n{checks}\n"
+        f"made by {name_of(spec.learner)}, owner {spec.owner}.\n\n| metric | value |\n| --- | --- |\n{figures}\n\n{checks}\n"
     )
 
 

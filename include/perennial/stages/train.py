@@ -26,6 +26,7 @@ from perennial.data.snapshots import Snapshot, empty_dataset, label_of, model_sn
 from perennial.data.splits import split
 from perennial.encoding import Columns
 from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
+from perennial.learner_words import counts, learnt
 from perennial.lineage.learned import note_learned
 from perennial.lineage.making import note_making
 from perennial.lineage.manifest import Manifest, code_digest, lock_digest, require_code, run_code, run_key, training_parameters
@@ -136,7 +137,7 @@ def run(
     figures = ", ".join(
         f"{name.replace('_', ' ')} {record['metrics'][name]:.4f}" for name in ("log_loss", "roc_auc", "rmse") if name in record["metrics"]
     )
-    what = "was trained before on these inputs" if already else f"trained {record['epochs']} epochs on {record['rows']['train']} rows"
+    what = "was trained before on these inputs" if already else learnt(spec.learner, record["epochs"], record["rows"]["train"])
     return TrainResult(
         sentence=f"Candidate {digest[:12]} of {model} {what}; validation: {figures}. "
         f"{f'{usage.sentence} ' if usage else ''}{UnknownLabels(**record.get('unknown_labels', {})).sentence}".strip(),
@@ -227,7 +228,9 @@ def fill_version_folder(
         encoded = {name: features.encode(encoder, columns) for name, columns in known.items()}
     weights = row_weights(spec, cut.train, labels["train"])
     training, validation = Encoded(encoded["train"], labels["train"], weights), Encoded(encoded["validation"], labels["validation"])
-    spent = meter.within(spec.training.budget, spec.name, resumes=spec.learner == "lightning") if meter else None
+    spent = (
+        meter.within(spec.training.budget, spec.name, counted=counts(spec.learner), resumes=spec.learner == "lightning") if meter else None
+    )
     lesson = Lesson(spec, encoder, training, validation, checkpoints, max_epochs, told, begins_with, halved, spent, timer.add)
     with timer.learning():
         learned = learner_of(spec).learn(lesson)

@@ -19,6 +19,7 @@ from perennial import discovery
 from perennial.errors import StoredDataDamaged
 from perennial.incidents.incidents import Incidents
 from perennial.incidents.kinds import Severity
+from perennial.learner_words import counts
 from perennial.lineage.ledger import Entry, Kind, Ledger, known_models
 from perennial.lineage.progress import progress
 from perennial.lineage.registrations import Registration, registration
@@ -157,7 +158,9 @@ def _training(store: Store, name: str) -> Training | None:
     known = progress(store, name)
     if known is None:
         return None
-    far = f"epoch {known.epoch} of at most {known.limit} is done" if known.limit else "its rows are read"
+    spec = discovery.models().get(name)
+    counted = (counts(spec.learner) if spec else "") or "epoch"
+    far = f"{counted} {known.epoch} of at most {known.limit} is done" if known.limit else "its rows are read"
     loss = "" if known.loss is None else f", its loss on validation rows is {known.loss:.4g}"
     if silent := known.is_silent(datetime.now(timezone.utc)):
         sentence = f"A training said last that {far}, and nothing since: it was ended, or hangs. Its run of `{name}_training` says which."

@@ -25,6 +25,7 @@ from pydantic import Field
 
 import perennial
 from perennial.errors import StoredDataDamaged, UnknownName
+from perennial.learner_words import counts
 from perennial.lineage.making import Making, making
 from perennial.lineage.manifest import LabelsUsed, Manifest
 from perennial.lineage.trainings import verdict_key
@@ -91,8 +92,9 @@ class VersionView(View):
     code_digest: str
     lock_digest: str
     made: Making | None = Field(description="How it was made; none for a version from before that was noted.")
-    epochs: int | None = Field(description="How many were trained.")
-    history: tuple[dict[str, float], ...] = Field(description="Figures of each epoch, first to last; empty without epochs.")
+    counted: str = Field(description="What its training counted, epoch or round; empty where there was nothing to count.")
+    epochs: int | None = Field(description="How many of them were trained; none where there was nothing to count.")
+    history: tuple[dict[str, float], ...] = Field(description="Figures of each epoch or round, first to last; empty without them.")
     curve: tuple[tuple[float, float, float], ...] = Field(
         description="Calibration: mean score, share that came true and share of the rows, for tenths of the score."
     )
@@ -125,6 +127,7 @@ def view_of_line(store: Store, row: ModelRow, line: VersionLine) -> VersionView:
     test = part_of(evaluation, "parts", "test")
     slices, more = slices_of(part_of(test, "candidate"))
     card, of_today = _card(store, name, digest)
+    counted = counts(manifest.learner) if manifest else "epoch"
     return VersionView(
         row=row,
         line=line,
@@ -138,7 +141,8 @@ def view_of_line(store: Store, row: ModelRow, line: VersionLine) -> VersionView:
         code_digest=manifest.code_digest if manifest else "",
         lock_digest=manifest.lock_digest if manifest else "",
         made=_made(store, name, digest, damage),
-        epochs=record.get("epochs") if isinstance(record.get("epochs"), int) else None,
+        counted=counted,
+        epochs=record["epochs"] if counted and isinstance(record.get("epochs"), int) else None,
         history=_history(record.get("history")),
         curve=_curve(part_of(test, "candidate").get("curve")),
         card=card,

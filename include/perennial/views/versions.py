@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from perennial.errors import UnknownName
+from perennial.learner_words import name_of
 from perennial.lineage.version_notes import Figure, VersionNote, version_note, versions_newest_first
 from perennial.store import Store
 from perennial.views.model import row_of
@@ -43,6 +44,8 @@ class VersionLine(View):
     sentence: str = Field(description="What the gate said.")
     figures: tuple[Figure, ...] = Field(description="On the rows of its test split; empty if its evaluation is not there.")
     role: Role | None = Field(description="Its part in the route now; none if it does not run.")
+    learner: str = Field(default="", description="What made it, for a person; empty if its folder is gone.")
+    used: str = Field(default="", description="What its training used, as a sentence; empty where nobody noted it.")
     evaluation: str = Field(description="Path of the page of its evaluation below the reports; empty if there is none.")
     damage: str = Field(description="What of it could not be read; empty if all could.")
 
@@ -122,6 +125,8 @@ def version_line(store: Store, row: ModelRow, note: VersionNote) -> VersionLine:
         sentence=note.sentence,
         figures=note.figures,
         role=running.role if running else None,
+        learner=name_of(note.learner),
+        used=note.used,
         evaluation=page if note.digest and store.exists(f"reports/{page}") else "",
         damage=note.damage,
     )

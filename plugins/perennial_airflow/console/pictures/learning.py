@@ -1,4 +1,4 @@
-"""How a version learned: its losses against the epoch; and how far its scores can be believed: its calibration."""
+"""How a version learned: its losses against the epoch, or the round of trees; and how far its scores can be believed: its calibration."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ COLOURS = {"train_loss": "var(--before)", "validation_loss": "var(--after)"}
 CURVE_HEAD = ("mean score", "share that came true", "share of the rows")
 
 
-def option(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+def option(history: Sequence[Mapping[str, float]], counted: str = "epoch") -> dict[str, Any]:
     """The picture of the losses.
 
     Args:
-        history: figures of each epoch, first to last, at least one.
+        history: figures of each epoch or round, first to last, at least one.
+        counted: which of the two.
     """
     names = _names(history)
     return {
         "legend": {"data": [name.replace("_", " ") for name in names]},
         "grid": {"left": 56, "right": 20, "top": 40, "bottom": 40},
         "tooltip": {"trigger": "axis"},
-        "xAxis": {"type": "value", "name": "epoch", "nameLocation": "middle", "nameGap": 24, "min": "dataMin", "max": "dataMax"},
+        "xAxis": {"type": "value", "name": counted, "nameLocation": "middle", "nameGap": 24, "min": "dataMin", "max": "dataMax"},
         "yAxis": {"type": "value", "scale": True},
         "series": [
             {
@@ -34,9 +35,9 @@ def option(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def head(history: Sequence[Mapping[str, float]]) -> list[str]:
+def head(history: Sequence[Mapping[str, float]], counted: str = "epoch") -> list[str]:
     """Heads of the table behind the losses."""
-    return ["epoch", *(name.replace("_", " ") for name in _names(history))]
+    return [counted, *(name.replace("_", " ") for name in _names(history))]
 
 
 def rows(history: Sequence[Mapping[str, float]]) -> list[list[object]]:
