@@ -470,6 +470,12 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--event-time", "event time column; the first column of times if absent"),
             Option("--key", "columns that together name a row, comma-separated; found if absent"),
             Option("--name", "name of the dataset and the model; from the file's name if absent"),
+            Option(
+                "--learner",
+                "what makes the model, a network (lightning), trees of LightGBM (boosted) or an estimator of scikit-learn (sklearn); "
+                "lightning if absent",
+                choices=("lightning", "boosted", "sklearn"),
+            ),
             Option("--folder", "folder to write into, laid out like this project; `<home>/try/<name>` if absent", Path),
         ),
     ),
@@ -493,6 +499,12 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
                 "--task",
                 "for a model: what to predict; from the label's values if absent",
                 choices=("binary", "multiclass", "regression"),
+            ),
+            Option(
+                "--learner",
+                "for a model: what makes it, a network (lightning), trees of LightGBM (boosted), an estimator of scikit-learn (sklearn) or "
+                "a file of ONNX made elsewhere (onnx); lightning if absent",
+                choices=("lightning", "boosted", "sklearn", "onnx"),
             ),
         ),
     ),

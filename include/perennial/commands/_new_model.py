@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,15 @@ import numpy as np
 from perennial import discovery, encoding
 from perennial.commands import _sample
 from perennial.commands._feed_of_model import feeds_with
+from perennial.commands._model_code import derive_of, encoder_of, estimator_of, features_of, network_of, shapes_of
 from perennial.commands._sample import LeftOut, Sample
 from perennial.commands._template import fill, listed, quoted, titled
 from perennial.commands._wrongs import Wrongs
 from perennial.counted import counted
+from perennial.encoding import Columns
 from perennial.errors import UnknownName
-from perennial.pictures import MODES, as_png
-from perennial.specs import NO_SCALARS, Column, DatasetSpec, LabelSpec, SplitSpec, TrainingSpec
+from perennial.pictures import as_png
+from perennial.specs import NO_SCALARS, Column, DatasetSpec, LabelSpec, Learner, SplitSpec, TrainingSpec
 
 if TYPE_CHECKING:
     import pandas
@@ -29,14 +31,23 @@ if TYPE_CHECKING:
 MOST_CLASSES = 50
 LEAST_DAYS = 3  # one for each part of a split by time
 TESTED_ROWS = 300  # of the newest days at least, where the sample has so many: of fewer, figures are rough
-ELEMENTS = 32  # of a list of numbers that a new model reads
-WORD_WIDTH = 16  # numbers by which a new model describes a word
+LEAF = 20  # rows of a tree's leaf at least, where there are so many
+_MODEL: dict[Learner, str] = {"lightning": "model.py", "sklearn": "estimator.py"}  # templates of model.py, by learner; the others have none
+_MADE_BY: dict[Learner, str] = {
+    "lightning": "the network of `model.py` (learner `lightning`).",
+    "boosted": "trees of LightGBM (learner `boosted`), whose hyperparameters are in `spec.py`.",
+    "sklearn": "the estimator of `model.py` (learner `sklearn`).",
+    "onnx": "a file that was made elsewhere (learner `onnx`): put `model.onnx` into this folder, beside `features.py`.",
+}
+_NEEDS_FILE = '@pytest.mark.skipif(not Path(features.__file__).with_name("model.onnx").is_file(), reason="model.onnx is yet to come")\n'
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """The properties of a new model that follow from its dataset and a sample."""
 
+    name: str
+    learner: Learner
     dataset: DatasetSpec
     label: Column
     task: str
@@ -86,11 +97,12 @@ def model_files(
     sample: Sample | None,
     inputs: Sequence[str] = (),
     labels: LabelSpec | None = None,
+    learner: Learner = "lightning",
 ) -> tuple[dict[Path, str], list[str]]:
     """The files of a new model, and a line for each thing that was left out or decided. Raises UnknownName: something must be said.
 
-    It learns from the columns `inputs`, or from all that are fit for it; its label is of the feed that `labels` names, if it is given: the
-    sample has it then.
+    It learns from the columns `inputs`, or from all that are fit for it, by that learner; its label is of the feed that `labels` names,
+    if it is given: the sample has it then.
     """
     spec = asked_dataset(dataset, label, task, labels.dataset if labels else None)
     assert label is not None
@@ -106,7 +118,7 @@ def model_files(
             f"{', '.join(sample.names)}."
         )
     column = discovery.dataset(labels.dataset).column(label) if labels else spec.column(label)
-    plan = replace(_plan(spec, column, task, sample, inputs), labels=labels)
+    plan = replace(_plan(name, learner, spec, column, task, sample, inputs), labels=labels)
     metric = "rmse" if plan.task == "regression" else "log_loss"
     time = [plan.clock] if plan.clock else []
     row = {c.name: _value_of(c) for c in plan.inputs} | dict.fromkeys(time, "2024-01-01T10:00:00")
@@ -122,23 +134,23 @@ def model_files(
         "rule": _rule(plan),
         "classes": listed(plan.classes),
         "inputs": listed([*time, *(c.name for c in plan.inputs)]),
-        "numbers": listed(plan.numbers),
-        "categories": listed(plan.categories),
-        "constants": _constants(plan),
         "row": repr(row),
         "not_inputs": "".join(f"{line}\n" for one in plan.left_out for line in _comment(f"No input: {quoted(one.column)}, {one.why}.")),
         "left_out": "; ".join(f"`{one.column}` ({one.why})" for one in plan.left_out) or "nothing",
         **_spec_parts(plan),
-        **_code(plan),
+        **_code(plan, sample),
     }
     folder, tests = Path("include/perennial_models", name), Path("tests/unit/perennial_models", name)
     files = {
         folder / "__init__.py": f'"""{values["title"]}."""\n',
-        **{folder / f: fill(f"model/{f}", values) for f in ("spec.py", "features.py", "model.py", "README.md")},
+        **{folder / f: fill(f"model/{f}", values) for f in ("spec.py", "features.py", "README.md")},
         tests / f"test_{name}_features.py": fill("model/test_features.py", values),
     }
     cycles = [f"features of the time {plan.clock}: {' and '.join(what for what, _ in plan.cycles)}"] if plan.clock else []
+    if learner in _MODEL:
+        files[folder / "model.py"] = fill(f"model/{_MODEL[learner]}", values)
     return files, [
+        *([] if learner == "lightning" else [f"made by {values['made_by']}"]),
         *_task_words(plan, task),
         *_sample.named(plan.left_out),
         *cycles,
@@ -179,7 +191,9 @@ def asked_dataset(dataset: str | None, label: str | None, task: str | None, labe
     return spec
 
 
-def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample, chosen: Sequence[str] = ()) -> _Plan:
+def _plan(
+    name: str, learner: Learner, spec: DatasetSpec, label: Column, task: str | None, sample: Sample, chosen: Sequence[str] = ()
+) -> Plan:
     task = task or ("regression" if _is_amount(label, sample) else "multiclass")
     classes = () if task == "regression" else _classes(sample, label.name)
     if task != "regression":
@@ -206,7 +220,9 @@ def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample, ch
         )
     if task == "regression" and not spread:
         raise UnknownName(f"{label.name} is the same in all rows of {sample.path}: give a sample in which it varies.")
-    return _Plan(
+    return Plan(
+        name=name,
+        learner=learner,
         dataset=spec,
         label=label,
         task=task,
@@ -223,7 +239,7 @@ def _plan(spec: DatasetSpec, label: Column, task: str | None, sample: Sample, ch
     )
 
 
-def _task_words(plan: _Plan, asked: str | None) -> list[str]:
+def _task_words(plan: Plan, asked: str | None) -> list[str]:
     """A line for the task, where nobody named it."""
     if asked:
         return []
@@ -293,12 +309,12 @@ def _batches_for(rows: int, training: TrainingSpec) -> TrainingSpec:
     return training.model_copy(update={"batch_size": batch})
 
 
-def _rule(plan: _Plan) -> str:
+def _rule(plan: Plan) -> str:
     what = f"the mean of {plan.label.name}" if plan.task == "regression" else "each class as often as it comes"
     return f"what always saying {what} loses on {plan.read_from}"
 
 
-def _split_words(plan: _Plan) -> str:
+def _split_words(plan: Plan) -> str:
     """A line for the split, which says what to write where another is wanted."""
     if plan.split.by == "random":
         why = f"{plan.read_from} has less than {LEAST_DAYS} days" if plan.dataset.event_time else f"{plan.dataset.name} has no event time"
@@ -311,7 +327,7 @@ def _split_words(plan: _Plan) -> str:
     )
 
 
-def _spec_parts(plan: _Plan) -> dict[str, str]:
+def _spec_parts(plan: Plan) -> dict[str, str]:
     """The lines of `spec.py` that differ from the defaults."""
     usual, names, lines = SplitSpec(), ["GateSpec", "ModelSpec"], []
     if plan.labels:
@@ -326,8 +342,16 @@ def _spec_parts(plan: _Plan) -> dict[str, str]:
         given = plan.split
         how = 'by="random"' if given.by == "random" else f"test_days={given.test_days}, validation_days={given.validation_days}"
         lines.append(f"    split=SplitSpec({how}, min_train_rows={given.min_train_rows}),")
-    options = [f"batch_size={plan.training.batch_size}"] if plan.training.batch_size != TrainingSpec().batch_size else []
-    if plan.centre:
+    options = []
+    if plan.learner != "lightning":
+        lines.append(f"    learner={quoted(plan.learner)},")
+    elif plan.training.batch_size != TrainingSpec().batch_size:
+        options.append(f"batch_size={plan.training.batch_size}")
+    if plan.learner == "boosted":
+        leaf = min(LEAF, max(1, plan.split.min_train_rows // 20))
+        less = f', "min_data_in_leaf": {leaf}' if leaf < LEAF else ""
+        options.append(f'hyperparameters={{"learning_rate": 0.05, "num_leaves": 15{less}}}')
+    if plan.centre and plan.learner == "lightning":
         options.append(f'hyperparameters={{"target_mean": {plan.centre[0]:.6g}, "target_scale": {plan.centre[1]:.6g}}}')
     if options:
         names.append("TrainingSpec")
@@ -349,8 +373,8 @@ def _classes(sample: Sample, label: str) -> tuple[str, ...]:
     return tuple(str(encoding.text(value)) for value in values)
 
 
-def _code(plan: _Plan) -> dict[str, str]:
-    """The parts of `features.py` and `model.py` that depend on what the columns are."""
+def _code(plan: Plan, sample: Sample) -> dict[str, str]:
+    """The parts of `features.py`, `model.py`, the model card and the test that depend on columns and learner."""
     label, classes = plan.label.name, list(plan.classes)
     of_numbers = plan.task == "regression" or (plan.label.type in ("int", "float") and classes == [str(i) for i in range(len(classes))])
     body = [f"    return numbers(columns[{quoted(label)}])"]
@@ -359,44 +383,35 @@ def _code(plan: _Plan) -> dict[str, str]:
             f"    places = {{name: float(place) for place, name in enumerate([{listed(classes)}])}}",
             f'    return np.array([places.get(text(value) or "", np.nan) for value in columns[{quoted(label)}].tolist()])',
         ]
-    names = {what: f"{plan.clock}_{what}" for what, _ in plan.cycles}
-    uses = [
-        "Columns",
-        "Encoder",
-        *(["Number"] if plan.numbers else []),
-        *(["Category"] if plan.categories else []),
-        *(["Cycle"] if plan.cycles else []),
-        *(["Series"] if plan.series else []),
-        *(["Words"] if plan.texts else []),
-        *(["Tensor"] if any(c.type == "array" for c in plan.grids) else []),
-        *(["Pixels"] if any(c.type == "image" for c in plan.grids) else []),
-        *(f"{what}s" for what in names),
-        "numbers" if of_numbers else "text",
-    ]
-    tensors = []
-    if plan.numbers or plan.cycles:
-        parts = ["*(Number.fit(found, name, nulls=True) for name in NUMBERS)"] if plan.numbers else []
-        parts += [f"Cycle({quoted(names[what])}, {period})" for what, period in plan.cycles]
-        tensors.append(f'"numbers": [{", ".join(parts)}]')
-    if plan.categories:
-        tensors.append('"categories": [Category.fit(found, name) for name in CATEGORIES]')
-    if plan.texts:
-        tensors.append('**{f"text_{i}": [Words.fit(found, name)] for i, name in enumerate(TEXTS)}')
-    if plan.series:
-        tensors.append('**{f"series_{i}": [Series.fit(found, name, ELEMENTS)] for i, name in enumerate(SERIES)}')
-    tensors += [f'"grid_{place}": [{_part_of(column)}]' for place, column in enumerate(plan.grids)]
+    rows = {name: sample.rows[name].to_numpy() for name in (*([plan.clock] if plan.clock else []), *(c.name for c in plan.inputs))}
+    features = features_of(plan, rows)
+    uses = {"Columns", "Encoder", *features.uses, "numbers" if of_numbers else "text"}
+    brought = _brought(plan, rows) if plan.learner == "onnx" else ""
     return {
         "imports": ", ".join(sorted(uses, key=lambda w: (w.islower(), w))),
         "label_words": "the number itself" if plan.task == "regression" else "the place of the class in the spec's `classes`",
         "label_body": "\n".join(body),
-        "tensors": ", ".join(tensors),
-        "derive": _derive(plan, names),
-        "derived": "derive(columns)" if plan.cycles else "columns",
-        "found": f"    found = {'derive(columns)' if plan.cycles else 'columns'}\n"
-        if plan.numbers or plan.categories or plan.texts or plan.series or any(c.type == "array" for c in plan.grids)
-        else "",
-        **_network(plan),
+        "constants": features.constants,
+        "derive": derive_of(features),
+        "helpers": features.helpers,
+        "fit_words": features.fit_words,
+        "fit_body": features.fit_body,
+        "encode_words": features.encode_words,
+        "encode_body": features.encode_body,
+        "made_by": _MADE_BY[plan.learner] + (f" {brought}" if brought else ""),
+        "nulls": "" if features.nulls_are_kept else "; the tensors stay finite",
+        "assert_finite": "" if features.nulls_are_kept else "\n        assert np.isfinite(tensor).all()",
+        **({"test_paths": "from pathlib import Path\n\n", "needs_file": _NEEDS_FILE} if brought else {"test_paths": "", "needs_file": ""}),
+        **(network_of(plan) if plan.learner == "lightning" else estimator_of(plan) if plan.learner == "sklearn" else {}),
     }
+
+
+def _brought(plan: Plan, rows: Columns) -> str:
+    """What a file that is brought must look like."""
+    shapes = shapes_of(plan, encoder_of(plan, rows), rows)
+    inputs = ", ".join(f"`{name}` {shape}" for name, shape in shapes.items())
+    what = f"[rows, {len(plan.classes)}], probabilities or logits of {', '.join(plan.classes)}" if plan.classes else "[rows, 1], the value"
+    return f"Its inputs are {inputs}, or some of them, as `features.encode` gives them; its output is `scores` float32 {what}."
 
 
 def _value_of(column: Column) -> Any:
@@ -416,75 +431,3 @@ class _Code(str):
 
     def __repr__(self) -> str:
         return str(self)
-
-
-def _part_of(column: Column) -> str:
-    """The part of an encoder that reads an array or a picture."""
-    if column.type == "image":
-        return f'Pixels({quoted(column.name)}, {column.shape}, "{column.mode}")'
-    return f"Tensor.fit(found, {quoted(column.name)}, {column.shape})"
-
-
-def _constants(plan: _Plan) -> str:
-    """Lines of `features.py` on inputs of words and lists, if there are some."""
-    lines = [f"TEXTS = ({listed(plan.texts)})  # free text, or lists of words"] if plan.texts else []
-    lines += (
-        [f"SERIES = ({listed(plan.series)})  # lists of numbers", f"ELEMENTS = {ELEMENTS}  # of a list that count"] if plan.series else []
-    )
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _derive(plan: _Plan, names: Mapping[str, str]) -> str:
-    if not plan.cycles:
-        return ""
-    clock = quoted(plan.clock)
-    made = ", ".join(f"{quoted(name)}: {what}s(columns[{clock}])" for what, name in names.items())
-    return (
-        "def derive(columns: Columns) -> dict[str, np.ndarray]:\n"
-        '    """The inputs, and what the time of a row says."""\n'
-        f"    return {{**columns, {made}}}\n\n\n"
-    )
-
-
-def _network(plan: _Plan) -> dict[str, str]:
-    numbers, categories = bool(plan.numbers or plan.cycles), bool(plan.categories)
-    texts, series = [f"text_{i}" for i in range(len(plan.texts))], [f"series_{i}" for i in range(len(plan.series))]
-    widths = [
-        *(['encoder.width("numbers")'] if numbers else []),
-        *(["sum(e.embedding_dim for e in embeddings)"] if categories else []),
-        *([f"{len(texts)} * {WORD_WIDTH}"] if texts else []),
-        *(f'encoder.width("{name}")' for name in series),
-        *(str(math.prod(column.shape) * MODES.get(column.mode, 1)) for column in plan.grids),
-    ]
-    init = []
-    if categories:
-        init = [
-            '        embeddings = [nn.Embedding(size, min(8, size // 2 + 1)) for size in encoder.sizes("categories")]',
-            "        self.embeddings = nn.ModuleList(embeddings)",
-        ]
-    if texts:
-        init.append(
-            f"        self.texts = nn.ModuleList(nn.Embedding(encoder.sizes(n)[0], {WORD_WIDTH}, padding_idx=0) for n in ({listed(texts)}))"
-        )
-    init.append(f"        width = {' + '.join(widths)}")
-    if plan.centre:  # a network that begins far from its target spends its epochs on the way there
-        init.append('        self.mean, self.scale = float(self.options["target_mean"]), float(self.options["target_scale"])')
-    parts = [*(["numbers"] if numbers else []), *(["*(e(categories[:, i]) for i, e in enumerate(self.embeddings))"] if categories else [])]
-    if texts:
-        parts.append(f"*(mean_of_codes(e, codes) for e, codes in zip(self.texts, ({', '.join(texts)},), strict=True))")
-    grids = [f"grid_{place}" for place in range(len(plan.grids))]
-    parts += [f"{name}.flatten(1)" for name in (*series, *grids)]
-    joined = "numbers" if parts == ["numbers"] else f"torch.cat([{', '.join(parts)}], dim=1)"
-    answer = [f"        logits: torch.Tensor = self.layers({joined})", "        return logits"]
-    if plan.centre:
-        answer = [f"        scaled: torch.Tensor = self.layers({joined})", "        return self.mean + self.scale * scaled"]
-    return {
-        "init": "\n".join(init),
-        "arguments": ", ".join(
-            f"{n}: torch.Tensor"
-            for n in (*(["numbers"] if numbers else []), *(["categories"] if categories else []), *texts, *series, *grids)
-        ),
-        "module_imports": "TaskModule, mean_of_codes" if texts else "TaskModule",
-        "forward": "\n".join(answer),
-        "hyperparameters": "hidden, learning_rate, weight_decay" + (", target_mean, target_scale" if plan.centre else ""),
-    }

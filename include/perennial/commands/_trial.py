@@ -28,13 +28,16 @@ from perennial.data.readers.proposals import declaration
 from perennial.encoding import rows_from_columns
 from perennial.errors import Fault, UnknownName
 from perennial.ids import names_rows
+from perennial.learner_words import counts, name_of
 from perennial.quality import suites
 from perennial.settings import Settings
-from perennial.specs import NO_SCALARS, DatasetSpec, FileForm, ModelSpec
+from perennial.specs import NO_SCALARS, DatasetSpec, FileForm, Learner, ModelSpec
 from perennial.store import FolderStore
 
 ROWS_SEEN = 250_000  # by training, over all its passes: a trial should take less than a minute
 LEAST_EPOCHS = 3
+ROWS_SPLIT = 50_000_000  # by trees, over all their rounds
+LEAST_ROUNDS = 20
 SCORED_ROWS = 5
 LEAST_ROWS = 50  # with a known label: of fewer, a part of ten in a hundred says nothing
 LEAST_OF_A_CLASS = 5
@@ -53,6 +56,7 @@ class Asked:
     inputs: tuple[str, ...]
     event_time: str | None
     key: str | None
+    learner: Learner = "lightning"
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,9 @@ def run(
             progress(f"Describing {len(sample.rows):,} rows: dataset, suite, model")
             described, chosen = dataset_files(asked.name, sample, asked.key, asked.event_time, asked.label)
             files = _kept(described, scratch, settings, accept)
-            described, also_chosen = model_files(asked.name, asked.name, asked.label, asked.task, sample, asked.inputs)
+            described, also_chosen = model_files(
+                asked.name, asked.name, asked.label, asked.task, sample, asked.inputs, learner=asked.learner
+            )
             files |= _kept(described, scratch, settings, accept)
             chosen += also_chosen
             dataset, model = discovery.dataset(asked.name), discovery.model(asked.name)
@@ -229,8 +235,8 @@ def _train_and_measure(store: FolderStore, dataset: DatasetSpec, model: ModelSpe
     snapshot = latest_snapshot(store, dataset)
     if snapshot is None:
         raise Fault(f"Nothing of the file came into the table {dataset.name}.")
-    epochs = min(model.training.max_epochs, max(LEAST_EPOCHS, ROWS_SEEN // snapshot.count()))
-    progress(f"Training, at most {epochs} passes over the training rows")
+    epochs = passes(model, snapshot.count())
+    progress(f"Training {name_of(model.learner)}{f', at most {epochs} {counts(model.learner)}s' if counts(model.learner) else ''}")
     with interruptible():
         train.fill_version_folder(folder, model, dataset, snapshot, checkpoints=Checkpoints(folder.with_name("run")), max_epochs=epochs)
     progress("Measuring on the test rows, beside the simplest rule")
@@ -253,6 +259,12 @@ def _train_and_measure(store: FolderStore, dataset: DatasetSpec, model: ModelSpe
         "outcomes": [_outcome(model, label) for label in test.labels[shown]],
         "scores": scorer.score(request.columns),
     }
+
+
+def passes(model: ModelSpec, rows: int) -> int:
+    """Epochs or rounds at most: as the spec says, or fewer where there are many rows."""
+    seen, least = (ROWS_SPLIT, LEAST_ROUNDS) if model.learner == "boosted" else (ROWS_SEEN, LEAST_EPOCHS)
+    return min(model.training.max_epochs, max(least, seen // rows))
 
 
 def rows_shown(labels: np.ndarray) -> list[int]:

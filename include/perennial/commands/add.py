@@ -8,6 +8,7 @@ ever overwritten.
     $ perennial add model late_rides --dataset rides --label late --sample rides.csv
     $ perennial add model late_rides --dataset rides --label late    # once rows of rides are ingested
     $ perennial add model late_rides --dataset rides --label late --labels arrivals    # the label comes later, in another dataset
+    $ perennial add model late_rides --dataset rides --label late --learner boosted    # trees of LightGBM in place of a network
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from perennial.commands._wrongs import Wrongs
 from perennial.data.landing import folder
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.settings import Settings
-from perennial.specs import NAME
+from perennial.specs import NAME, Learner
 from perennial.store import Store
 
 PROJECT = Path(__file__).parents[3]
@@ -44,6 +45,7 @@ def run(
     label: str | None = None,
     task: str | None = None,
     labels: str | None = None,
+    learner: Learner | None = None,
     project: Path = PROJECT,
 ) -> int:
     """Write the files and say what to edit next.
@@ -72,7 +74,7 @@ def run(
             if given and joined:
                 given, line = labelled(store, given, joined, discovery.dataset(joined.dataset))
                 told.append(line)
-            files, said = model_files(usable, dataset, label, task, given, labels=joined)
+            files, said = model_files(usable, dataset, label, task, given, labels=joined, learner=learner or "lightning")
             said = [*told, *said]
     with wrongs:
         own = Path("include/perennial_datasets", f"{name}.py") if kind == "dataset" else Path("include/perennial_models", name, "spec.py")
@@ -83,7 +85,7 @@ def run(
         print(f"wrote {path}")
     if kind == "dataset":
         store.make_folder(folder(name))  # who looks for it finds it before the platform starts again
-    print(*said, _next(kind, name, store), sep="\n")
+    print(*said, _next(kind, name, store, learner), sep="\n")
     return EXIT_DONE
 
 
@@ -112,11 +114,17 @@ def _formatted(text: str, path: Path, settings: Settings) -> str:
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
 
 
-def _next(kind: str, name: str, store: Store) -> str:
+def _next(kind: str, name: str, store: Store, learner: Learner | None) -> str:
     if kind == "dataset":
         return (
             f"Edit these, then put a file into {store.uri(folder(name))}/ (perennial land FILE --dataset {name}): "
             f"the DAG {name}_ingestion is there."
+        )
+    if learner == "onnx":
+        return (
+            f"Put model.onnx into include/perennial_models/{name}/ (README.md there says what its inputs are): each training checks, "
+            f"calibrates and measures it, and is refused while it is not there. The DAGs {name}_training, _release, _monitoring and "
+            "_rollback are there."
         )
     return (
         f"Edit these; the DAGs {name}_training, _release, _monitoring and _rollback are there. While the platform is up, the first "

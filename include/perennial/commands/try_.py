@@ -4,6 +4,7 @@ The file is described as by `perennial add`, taken in, trained on, measured and 
 process. What comes of it is printed; dataset, suite and model are written into a folder, from which they are taken into a project.
 
     $ perennial try --data orders.csv --label returned
+    $ perennial try --data orders.csv --label returned --learner boosted
     $ perennial try --data orders.csv --label total --inputs quantity,channel --name orders_total --folder tried
 """
 
@@ -32,6 +33,7 @@ from perennial.commands.add import PROJECT, require_name
 from perennial.errors import EXIT_DONE, UnknownName
 from perennial.results import on_terminal
 from perennial.settings import Settings
+from perennial.specs import Learner
 from perennial.store import Store
 
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
@@ -49,6 +51,7 @@ def run(
     key: str | None = None,
     name: str | None = None,
     folder: Path | None = None,
+    learner: Learner | None = None,
 ) -> int:
     """Try it, print what came of it, and write the files.
 
@@ -61,7 +64,7 @@ def run(
     if not data.is_file():
         raise UnknownName(f"There is no file {data}: give the path of your data with --data.")
     folder = (folder or settings.home / "try" / name).expanduser().absolute()
-    asked = Asked(name, data, label, task, _names(inputs), event_time, key)
+    asked = Asked(name, data, label, task, _names(inputs), event_time, key, learner or "lightning")
     if settings.log_level != "DEBUG":
         logging.getLogger("perennial").setLevel("WARNING")  # the lines of progress say what is done
     with tempfile.TemporaryDirectory(prefix="perennial-try-") as scratch:
@@ -121,7 +124,14 @@ def _tried_before(folder: Path, name: str) -> dict[str, str]:
 
 def _options(asked: Asked) -> dict[str, Any]:
     """What was asked for, besides the file of rows."""
-    return {"label": asked.label, "task": asked.task, "inputs": list(asked.inputs), "event_time": asked.event_time, "key": asked.key}
+    return {
+        "label": asked.label,
+        "task": asked.task,
+        "inputs": list(asked.inputs),
+        "event_time": asked.event_time,
+        "key": asked.key,
+        "learner": asked.learner,
+    }
 
 
 def _edited(folder: Path, asked: Asked) -> dict[Path, str]:

@@ -19,7 +19,7 @@ from perennial.specs.columns import IMAGE_AXES, MOST_PLACES, NO_SCALARS, Column,
 from perennial.specs.compute import ComputeSpec, Toleration
 from perennial.specs.datasets import LANDED, ROW, DatasetSpec, GroupSpec, OnKnownKey, Rows
 from perennial.specs.files import FALSE, TRUE, FileForm
-from perennial.specs.models import CALENDAR_SLICES, LabelSpec, ModelSpec, stand_in
+from perennial.specs.models import CALENDAR_SLICES, LabelSpec, Learner, ModelSpec, stand_in
 from perennial.specs.monitoring import (
     INCIDENT_KINDS,
     VERDICTS,
@@ -70,6 +70,7 @@ __all__ = [
     "GroupSpec",
     "IncidentKind",
     "LabelSpec",
+    "Learner",
     "ModelSpec",
     "MonitoringSpec",
     "Named",

@@ -20,6 +20,7 @@ from perennial.specs.training import METRICS, GateSpec, SplitSpec, TrainingSpec
 BOOSTED = {"max_epochs": 500, "patience": 30}  # rounds at most, and without a better loss, unless the spec says so
 _OF_NETWORKS = {"monitor", "mode", "accumulate", "gradient_clip", "precision", "compile", "warm_start"}
 _WEIGHTS = {"class_weights", "sample_weight"}
+Learner = Literal["lightning", "boosted", "sklearn", "onnx"]
 CALENDAR_SLICES = ("month", "weekday", "hour")  # of the event time: slices that are no column of a dataset
 
 
@@ -71,7 +72,7 @@ class ModelSpec(Named):
     classes: tuple[str, ...] = Field(default=(), description="Class names of a classifier, in the order of the scores.")
     slices: tuple[str, ...] = Field(default=(), description="Columns by which evaluation is broken down.")
     split: SplitSpec = Field(default=SplitSpec(), description="How snapshots are split.")
-    learner: Literal["lightning", "boosted", "sklearn", "onnx"] = Field(
+    learner: Learner = Field(
         default="lightning",
         description="What makes the model. `lightning`: the network of its `model.py`. `boosted`: LightGBM's trees on the encoded columns; "
         "there is no `model.py`. `sklearn`: the estimator of its `model.py`. `onnx`: a `model.onnx` in its folder, made elsewhere.",

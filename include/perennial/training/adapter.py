@@ -192,13 +192,13 @@ class TheirBatches:
         since, before = time.perf_counter(), self.asked.asked
         for batch in self.loader:
             self.seconds += time.perf_counter() - since
+            if self.asked.asked == before:
+                raise TrainingRefused(
+                    f"The train_dataloader of {self.spec.name}'s data module reads other rows than those that `data` was given: a version "
+                    "must be made of its snapshot. Let it read those rows."
+                )
             yield batch
             since = time.perf_counter()
-        if self.asked.asked == before:
-            raise TrainingRefused(
-                f"The train_dataloader of {self.spec.name}'s data module reads other rows than those that `data` was given: a version must "
-                "be made of its snapshot. Let it read those rows."
-            )
 
 
 def _usual(batch: Batch) -> tuple[Inputs, torch.Tensor]:

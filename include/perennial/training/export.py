@@ -176,6 +176,7 @@ def signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> dict[str, Any]:
-    file.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False))
+    # In the order that it has: trees, and a features.py that puts tensors side by side, tell them apart by that.
+    file.write_text(json.dumps(content, indent=1, allow_nan=False))
     written: dict[str, Any] = json.loads(file.read_text())
     return written
