@@ -67,7 +67,7 @@ class Adapted(TaskModule):
         self._batches_are_theirs = False
         self._refuse_what_is_not_honoured()
         vars(self.inner)["log"] = self._log_of_theirs
-        vars(self.inner)["log_dict"] = lambda values, *_, **how: [self._log_of_theirs(name, value, **how) for name, value in values.items()]
+        vars(self.inner)["log_dict"] = self._log_all_of_theirs
 
     def network(self) -> LightningModule:
         """Their module; `self.encoder`, `self.spec` and `self.options` are there."""
@@ -76,6 +76,7 @@ class Adapted(TaskModule):
     def data(self, rows: SnapshotRows) -> LightningDataModule | None:
         """Their data module over the training rows; None for batches of `training.batch_size` rows, shuffled."""
         del rows
+        return None
 
     def pair(self, inputs: Inputs, labels: torch.Tensor) -> Any:
         """A row, or a batch, as their steps take it: the only tensor, or all by name, and the label."""
@@ -140,6 +141,10 @@ class Adapted(TaskModule):
         del how
         if not self.training and name not in ("train_loss", "validation_loss") and self._trainer is not None:
             self.log(name, value, on_step=False, on_epoch=True, batch_size=batch_size)
+
+    def _log_all_of_theirs(self, values: dict[str, Any], *_: Any, batch_size: int | None = None, **how: Any) -> None:
+        for name, value in values.items():
+            self._log_of_theirs(name, value, batch_size=batch_size, **how)
 
     def _refuse_what_is_not_honoured(self) -> None:
         name, inner = self.spec.name, self.inner
