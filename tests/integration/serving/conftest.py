@@ -2,10 +2,9 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,27 +19,6 @@ from perennial.store import Store, open_store
 
 CHECKOUT = Path(perennial.__file__).parents[2]
 VENVS = Path(os.environ.get("PERENNIAL_VENVS", CHECKOUT / ".perennial" / "venvs"))
-
-
-class Programs(testing.Programs):
-    """Where the tests are measured, the servers are too: their environment, whose lock file names no coverage, borrows this one's."""
-
-    def add_program(self, name: str, command: list[str], environment: Mapping[str, str], **more: Any) -> None:
-        """Start a program."""
-        super().add_program(name, command, {**environment, **self._measured()}, **more)
-
-    def _measured(self) -> dict[str, str]:
-        if "COVERAGE_FILE" not in os.environ:
-            return {}
-        import coverage
-
-        borrowed = self.logs / "borrowed"
-        if not borrowed.exists():
-            borrowed.mkdir()
-            (borrowed / "coverage").symlink_to(Path(coverage.__file__).parent)
-            (borrowed / "sitecustomize.py").write_text("import coverage\n\ncoverage.process_startup()\n")
-        own = {"PYTHONPATH": str(borrowed), "COVERAGE_PROCESS_START": str(CHECKOUT / "pyproject.toml")}
-        return {**own, "COVERAGE_FILE": os.environ["COVERAGE_FILE"]}
 
 
 @dataclass
@@ -115,7 +93,7 @@ def new_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     def make(**more: str) -> Platform:
         folder = tmp_path_factory.mktemp("platform")
         settings = settings_for(folder, **more)
-        programs = Programs(folder / "logs")
+        programs = testing.Programs(folder / "logs")
         started.append(programs)
         platform = Platform(settings, open_store(settings.store), programs, LocalBackend(settings, programs), folder)
         platform.start_gateway()

@@ -11,7 +11,7 @@ from perennial.serving import envoy
 from perennial.serving.backends.local import server_socket
 from perennial.serving.route import Route
 
-from .conftest import Programs, settings_for
+from .conftest import settings_for
 
 WRONG = {
     "protocol": b"this is no HTTP\r\n\r\n",
@@ -51,7 +51,7 @@ def gateway(tmp_path_factory):
     envoy.prepare(settings)
     envoy.write(settings, "cds", envoy.clusters(served))
     envoy.write(settings, "rds", [envoy.routes(served, settings.host_names())])
-    with testing.started(Programs(folder / "logs")) as programs:
+    with testing.started(testing.Programs(folder / "logs")) as programs:
         programs.add_program("gateway", envoy.command(settings), {})
         testing.wait_until(lambda: ask(settings, "good") == 200, 60, "an answer through the gateway")
         yield settings
