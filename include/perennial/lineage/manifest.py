@@ -185,7 +185,8 @@ def run_code(spec: ModelSpec) -> str:
     """Identity of all that a run reads of a model: its folder, the spec included, what that imports from its project, and the files of
     its dataset and label feed; comments, docstrings and layout apart."""
     roots = _roots()
-    datasets = [file for name in spec.datasets for root in roots for file in (root / "perennial_datasets").glob(f"{name}.py")]
+    files_of = {name: [file for root in roots if (file := root / "perennial_datasets" / f"{name}.py").is_file()] for name in spec.datasets}
+    datasets = [file for files in files_of.values() for file in files[:1]]  # the first that is found is the one that is used
     own = sorted(_folder(spec.name).rglob("*.py"))
     files = [*own, *imports([*own, *datasets], roots).files, *_brought(spec.name), *datasets]
     return _sha256(_canonical({_name(file): _meaning(file) for file in files}))
