@@ -34,7 +34,7 @@ from perennial.specs import DatasetSpec, ModelSpec
 Kind = Literal["dataset", "model"]
 _Spec = TypeVar("_Spec", DatasetSpec, ModelSpec)
 INIT = "__init__.py"
-FEATURES = ("label", "fit", "encode")  # what a model's features.py must define
+FEATURES = ("label", "fit", "encode")  # what a model's features.py must define, without `label` where its spec names none
 MODEL = {"lightning": "Model", "sklearn": "estimator"}  # what its model.py must define, by learner; the others need none
 
 
@@ -182,7 +182,8 @@ def model_part(name: str, part: str) -> ModuleType:
     except BaseException as error:
         where = file.broken_by(error) if path.is_file() else file.broken(f"there is no {part}.py", path.parent)
         raise SpecBroken(where.sentence) from error
-    if missing := [wanted for wanted in (FEATURES if part == "features" else (MODEL[spec.learner],)) if not hasattr(module, wanted)]:
+    wanted = [name for name in FEATURES if name != "label" or spec.label] if part == "features" else [MODEL[spec.learner]]
+    if missing := [name for name in wanted if not hasattr(module, name)]:
         raise SpecBroken(file.broken(f"it defines no {missing[0]}", path).sentence)
     return module
 

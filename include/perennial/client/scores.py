@@ -204,6 +204,8 @@ def _frame(spec: ModelSpec, frame: pandas.DataFrame, scores: Any) -> pandas.Data
 
     from perennial.training.evaluation import predict
 
+    if spec.task == "anomaly":
+        return pandas.DataFrame({"predicted": scores[:, 1] > 0, "score": scores[:, 0]}, index=frame.index)
     if not spec.classes:
         return pandas.DataFrame({"predicted": scores[:, 0]}, index=frame.index)
     columns = {f"score_{name}": scores[:, place] for place, name in enumerate(spec.classes)}

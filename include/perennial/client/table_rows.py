@@ -74,7 +74,8 @@ def rows(model: str, part: Part = "train", snapshot: int | None = None) -> panda
         cut = split(source, spec, features)
         frame: pandas.DataFrame = getattr(cut, part)
         labels = label_of(frame, features, spec)
-    frame[spec.label] = [spec.classes[int(label)] for label in labels] if spec.classes else labels
+    if spec.label:
+        frame[spec.label] = [spec.classes[int(label)] for label in labels] if spec.classes else labels
     frame.attrs |= {"model": model, "part": part, "snapshot": source.version, "days": cut.bounds[part]}
     return frame
 

@@ -146,17 +146,19 @@ def _lines(name: str, rows: Iterable[tuple[str, Row]]) -> list[tuple[str, Row]]:
 
 def check(rows: Iterable[tuple[str, Row]], model: ModelSpec, name: str) -> list[dict[str, Any]]:
     """The rows as the table has them. Raises BatchRefused with a sentence that names the wrong ones."""
+    from perennial.alarms import outcome_names
     from perennial.classes import expected, outcome_number
 
+    classes = outcome_names(model.task, model.classes)
     now = datetime.now(timezone.utc)
     good: list[dict[str, Any]] = []
     bad: list[str] = []
     for where, row in rows:
-        identity, outcome, time = row["prediction_id"], outcome_number(row["outcome"], model.classes), _time(row.get("time"), now)
+        identity, outcome, time = row["prediction_id"], outcome_number(row["outcome"], classes), _time(row.get("time"), now)
         if not isinstance(identity, str) or not identity.strip():
             bad.append(f"{where} has no prediction_id")
         elif outcome is None:
-            bad.append(f"{where}: outcome {row['outcome']!r} is not {expected(model.classes)}")
+            bad.append(f"{where}: outcome {row['outcome']!r} is not {expected(classes)}")
         elif time is None:
             bad.append(f"{where}: time {row['time']!r} is not like 2013-02-01T06:00")
         else:

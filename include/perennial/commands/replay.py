@@ -89,6 +89,8 @@ def run(
     """
     spec = discovery.model(model)
     dataset = discovery.dataset(spec.dataset)
+    if spec.task == "anomaly":
+        raise TrainingRefused(f"{model} cannot be replayed: a replay judges days by their labels, and an anomaly model learns without.")
     if spec.split.by != "time" or not dataset.event_time:
         why = f"{dataset.name} has no event time" if not dataset.event_time else f"its rows are split by {spec.split.by}, not by time"
         raise TrainingRefused(f"{model} cannot be replayed: a replay trains and judges day by day, and {why}.")
@@ -194,6 +196,7 @@ class HistoryWorld:
         if sum(self.counts[day][1] for day in fitted) < max(1, spec.recalibrate_min_labels):
             return None
         task = self.spec.task
+        assert task != "anomaly"  # no replay begins without labels
         scores, labels = self._rows(training, fitted)
         weight = weight_for(spec.recalibrate_weight, len(fitted), spec.recalibrate_days)
         recalibration = fit_recalibration(task, scores, labels, weight)
@@ -280,6 +283,7 @@ def prepare(snapshot: Snapshot, spec: ModelSpec, features: ModuleType | Any, del
         inputs_of({name: np.concatenate(pieces) for name, pieces in inputs.items()}, types),
         np.concatenate(labels),
     )
+    assert spec.task != "anomaly", "it is not replayed"
     learner = Learner(spec.task, len(spec.classes), spec.split.train_days, spec.training.seed)
     _forget(folder)
     rehearsal = lay_out(labelled, learner, folder, spec.name)

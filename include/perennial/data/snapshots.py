@@ -327,19 +327,25 @@ def sentence_case(words: str) -> str:
 def label_of(rows: pandas.DataFrame, features_module: ModuleType | Any, spec: ModelSpec) -> np.ndarray:
     """The labels of rows: float64 [rows], NaN where the label is not known.
 
-    A row of the dataset has that of the model's `features.label`, a prediction its outcome, where it is a class or a finite number.
+    A row of the dataset has that of the model's `features.label`, a prediction its outcome, where it is a class or a finite number. For an
+    anomaly model it is 1 or 0, and known of no row where the spec names none.
     """
     import numpy as np
 
+    if spec.task == "anomaly":
+        if not spec.label:
+            return np.full(len(rows), np.nan)
+        label = np.asarray(features_module.label({name: rows[name].to_numpy() for name in rows.columns}), dtype=float)
+        return np.where(np.isin(label, (0.0, 1.0)), label, np.nan)
     if OUTCOME not in rows.columns:
         return np.asarray(features_module.label({name: rows[name].to_numpy() for name in rows.columns}), dtype=float)
     served = rows[PREDICTION].notna().to_numpy()
-    label: np.ndarray = rows[OUTCOME].to_numpy(dtype=float, copy=True)
+    label = rows[OUTCOME].to_numpy(dtype=float, copy=True)
     label[~(np.isin(label, np.arange(len(spec.classes))) if spec.classes else np.isfinite(label))] = np.nan
     if not served.all():
         own = rows[~served].drop(columns=[PREDICTION, OUTCOME])
         label[~served] = features_module.label({name: own[name].to_numpy() for name in own.columns})
-    return label
+    return np.asarray(label)
 
 
 def unknown_of(spec: ModelSpec, rows: pandas.DataFrame, label: np.ndarray) -> UnknownLabels:

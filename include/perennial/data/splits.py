@@ -46,7 +46,7 @@ MOST_GAPS = 3  # stretches of days that a refusal names
 
 @dataclass(frozen=True)
 class Split:
-    """A snapshot cut into three parts; only rows whose label is known."""
+    """A snapshot cut into three parts; only rows whose label is known, or all of them where a model learns without."""
 
     train: pandas.DataFrame
     validation: pandas.DataFrame
@@ -60,7 +60,7 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
     """Cut a snapshot into train, validation and test, without overlap: by whole days, oldest first; or as `part_of` says.
 
     By time, the newest day that has labelled rows is the last test day. Rows whose label is unknown (`features.label` gives NaN) are left
-    out.
+    out, unless the model is an anomaly model, for which every row counts.
 
     Raises:
         TrainingRefused: the snapshot has too few labelled rows, days or groups, or too many labels that are no class.
@@ -70,7 +70,8 @@ def split(snapshot: Snapshot, spec: ModelSpec, features_module: ModuleType | Any
     every = snapshot.rows()
     label = label_of(every, features_module, spec)
     known = label == label  # noqa: PLR0124  NaN alone differs from itself
-    rows, coverage = every[known].reset_index(drop=True), coverage_of(every[time].to_numpy(), known)
+    counts = known | (spec.task == "anomaly")
+    rows, coverage = every[counts].reset_index(drop=True), coverage_of(every[time].to_numpy(), known)
     if rows.empty:
         refuse_unknown(spec, unknown_of(spec, every, label), snapshot.words)
         raise TrainingRefused(
@@ -183,7 +184,7 @@ def _too_small(
         "random": ("for train, and some for each part", "Ingest more, or change split in the spec."),
     }[cut.by]
     what, those = sentence_case(snapshot.words), f" {coverage.sentence()}" if snapshot.labels else ""
-    if cut.by == "time" and (gaps := _gaps(parts, bounds, coverage, cut)):
+    if cut.by == "time" and spec.task != "anomaly" and (gaps := _gaps(parts, bounds, coverage, cut)):
         return (
             f"{what} has gaps: no row of {_listed(gaps)} has a known {spec.label}, so {spec.name} has {counts}; "
             f"it needs {cut.min_train_rows} {wanted}. Ingest these days, or change split in the spec.{those}"

@@ -29,6 +29,7 @@ Parameter = str | int | float | bool | None
 
 # The code between a snapshot and the files of a version folder: a change here asks for a new training, one elsewhere does not.
 TRAINING_CODE = (
+    "alarms.py",
     "clock.py",
     "encoding.py",
     "data/label_feed.py",
@@ -39,6 +40,7 @@ TRAINING_CODE = (
     "training/export.py",
     "training/graph.py",
     "training/learners/__init__.py",
+    "training/refits.py",
     "training/row_weights.py",
 )
 # What trains a model besides: its own learner's files alone.
@@ -163,6 +165,7 @@ def training_parameters(spec: ModelSpec, max_epochs: int | None = None, begins_w
         "patience": training.patience,
         "batch_size": training.batch_size,
         **training.parameters(),
+        **({"anomaly.budget": spec.anomaly.budget, "anomaly.refits": spec.anomaly.refits} if spec.anomaly else {}),
         **({"warm_start": begins_with} if training.warm_start else {}),
         **{f"hyperparameters.{name}": value for name, value in sorted(training.hyperparameters.items())},
     }

@@ -18,7 +18,7 @@ def wrong_by_version(joined: pa.Table, task: str, edge: float | None) -> dict[in
 
     Args:
         joined: predictions with a column `outcome` (`outcomes.join`).
-        task: `binary`, `multiclass` or `regression`.
+        task: of the model. An anomaly model is wrong where it raised an alarm and should not have, or the other way round.
         edge: a regression is wrong where it errs by more than this.
     """
     versions, errors = _errors(joined, task)
@@ -42,5 +42,5 @@ def _errors(joined: pa.Table, task: str) -> tuple[npt.NDArray[np.int64], npt.NDA
     scores = np.array(known["scores"].to_pylist(), dtype=np.float64)
     if task == "regression":
         return versions, np.abs(scores[:, 0] - outcomes)
-    predicted = (scores[:, 1] >= 0.5).astype(np.int64) if task == "binary" else scores.argmax(axis=1)
+    predicted = (scores[:, 1] >= 0.5).astype(np.int64) if task in ("binary", "anomaly") else scores.argmax(axis=1)
     return versions, (predicted != outcomes).astype(np.float64)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.alarms import outcome_names
 from perennial.classes import named_by_numbers, outcome_number
 from perennial.monitoring.log_lines import Damage, LineField, read_lines
 from perennial.monitoring.prediction_table import TIME, Collected, Table, collect
@@ -71,13 +72,14 @@ def _number(model: ModelSpec, text: str, kind: str) -> str:
     `perennial.classes` gives it.
     """
     value = f"try_cast({text} as double)"
-    if not model.classes:
+    classes = outcome_names(model.task, model.classes)
+    if not classes:
         return f"case when isfinite({value}) then {value} end"
-    names = " ".join(f"when {text} = '{name.replace(chr(39), chr(39) * 2)}' then {i}" for i, name in enumerate(model.classes))
-    spelled = {word: outcome_number(word, model.classes) for word in ("true", "false")}
+    names = " ".join(f"when {text} = '{name.replace(chr(39), chr(39) * 2)}' then {i}" for i, name in enumerate(classes))
+    spelled = {word: outcome_number(word, classes) for word in ("true", "false")}
     yes_no = "".join(f" when lower({text}) = '{word}' then {place:g}" for word, place in spelled.items() if place is not None)
-    place = f"when {value} in ({', '.join(map(str, range(len(model.classes))))}) then {value}"
-    written = "" if named_by_numbers(model.classes) else place
+    place = f"when {value} in ({', '.join(map(str, range(len(classes))))}) then {value}"
+    written = "" if named_by_numbers(classes) else place
     return f"(case when {kind} = 'DOUBLE' then case {place} end {names}{yes_no} {written} end)::double"
 
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from perennial.specs import Cause
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "anomaly"]
 Floats = NDArray[np.float64]
 
-LOSS = {"binary": "log loss", "multiclass": "log loss", "regression": "squared error"}
+LOSS = {"binary": "log loss", "multiclass": "log loss", "regression": "squared error", "anomaly": "share of wrong alarms"}
 SMALLEST = 1e-7  # of a probability, so that one certain mistake has a finite loss
 LARGEST = 1e70  # of an error, so that the squares of absurd outcomes have a finite mean and variance
 RESAMPLES = 2000
@@ -43,17 +43,20 @@ MIN_LABELLED, MIN_COVERAGE = 30, 0.5  # of a day that may be judged
 def losses(task: Task, scores: Floats, outcomes: Floats) -> tuple[Floats, Floats | None]:
     """Realised and expected loss of each row.
 
-    Realised: minus the logarithm of the score of what happened, or the squared error. Expected: what that is on average if
-    the scores are true probabilities, which is their entropy; a regression's scores say nothing of it.
+    Realised: minus the logarithm of the score of what happened, the squared error, or 1 for an alarm that was wrong or missing.
+    Expected: what that is on average if the scores are true probabilities, which is their entropy; scores of a regression or an anomaly
+    model say nothing of it.
 
     Args:
         task: what is predicted.
-        scores: [rows, classes], or [rows, 1] of a regression.
+        scores: [rows, classes], [rows, 1] of a regression, or score and alarm, [rows, 2].
         outcomes: [rows], class numbers or values; NaN where unknown gives NaN.
     """
     if task == "regression":
         with np.errstate(over="ignore"):
             return np.clip(scores[:, 0] - outcomes, -LARGEST, LARGEST) ** 2, None
+    if task == "anomaly":
+        return np.where(np.isfinite(outcomes), (scores[:, 1] != outcomes).astype(float), np.nan), None
     clipped = np.clip(scores, SMALLEST, 1.0)
     known = np.isfinite(outcomes)
     realised = np.full(len(outcomes), np.nan)
@@ -149,7 +152,7 @@ def _row_means(values: Floats, rng: np.random.Generator, resamples: int) -> Floa
 
 
 def estimate(task: Task, joined: pa.Table) -> Estimate | None:
-    """Performance to be expected if the scores are true probabilities; None for a regression and without rows.
+    """Performance to be expected if the scores are true probabilities; None for a regression, an anomaly model and without rows.
 
     Every row counts as each class with that class's score: confidence-based performance estimation (Białek et al., "Estimating
     Model Performance Under Covariate Shift Without Labels", 2024). It follows inputs that move to where the model is less sure.
@@ -159,7 +162,7 @@ def estimate(task: Task, joined: pa.Table) -> Estimate | None:
         task: what is predicted.
         joined: predictions; only `scores` is read.
     """
-    if task == "regression" or not joined.num_rows:
+    if task in ("regression", "anomaly") or not joined.num_rows:
         return None
     scores = logged_scores(joined)
     _, expected = losses(task, scores, np.full(len(scores), np.nan))
@@ -258,7 +261,7 @@ def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump
     if not usable and any(d.realised is not None and d.expected is None for d in days):
         return Jump(
             False,
-            "The values of a regression do not say which loss they expect, so no jump can be told from bad days: drift and age ask alone.",
+            "The answers of this model do not say which loss they expect, so no jump can be told from bad days: drift and age ask alone.",
         )
     if not usable:
         return Jump(False, "No labelled day allows a judgement of the loss.")

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from perennial.alarms import answer_names
 from perennial.clock import moment_sql, wall_sql
 from perennial.column_types import kind_of
 from perennial.errors import StoredDataDamaged
@@ -202,7 +203,7 @@ def _fields(model: ModelSpec, dataset: DatasetSpec) -> list[LineField]:
         "timestamp": (("VARCHAR",), wall_time, "no time"),
         "bool": _BOOL,
     }
-    width = max(len(model.classes), 1)
+    width = len(answer_names(model.task, model.classes))
 
     def how_logged(column: Column) -> tuple[tuple[str, ...], Sql, str]:
         if (kind := kind_of(column.type)) is None:

@@ -70,7 +70,12 @@ def answer(scorer: Scorer, rows: Sequence[Mapping[str, Any]], alone: int = ALONE
     held_back = {**refused, **{fitting[place]: why for place, why in failed.items()}}
     if scores is None:
         return Answers(np.empty((0, len(scorer.names))), held_back, len(failed))
-    singles = (float(np.abs(score([place])[0] - together).max()) for place, together in zip(good[:alone], scores, strict=False))
+
+    def apart(place: int, together: np.ndarray) -> float:
+        single = scorer.computed({name: values[[place]] for name, values in (columns or {}).items()})[0]
+        return float(np.abs(single - together[: len(single)]).max())  # an alarm follows from its score
+
+    singles = (apart(place, together) for place, together in zip(good[:alone], scores, strict=False))
     return Answers(scores, held_back, len(failed), max(singles, default=0.0))
 
 

@@ -24,6 +24,7 @@ import onnxruntime
 import orjson
 
 from perennial import encoding
+from perennial.alarms import ABOVE, answer_names, outcome_names, with_alarms
 from perennial.serving.request import BadRequest, read_request, read_signature
 
 
@@ -44,8 +45,11 @@ class Scorer:
             signature = _read_json(folder / "signature.json")
             self.signature = read_signature(signature)
             self.model: str = signature["model"]
-            self.classes: tuple[str, ...] = tuple(signature.get("classes") or ())
-            self.names: list[str] = list(self.classes) or ["value"]
+            task, classes = str(signature.get("task", "")), tuple(signature.get("classes") or ())
+            self.outcomes = outcome_names(task, classes)
+            self.names: list[str] = list(answer_names(task, classes))
+            self.alarm_above: float | None = float(signature[ABOVE]) if task == "anomaly" else None
+            self._width = len(self.names) if self.alarm_above is None else 1  # numbers that the graph gives of a row
             self.encoder = encoding.Encoder.from_json(_read_json(folder / "encoder.json"))
             self.features = _load_features(folder / "features.py")
             self.session = _open_session(folder / "model.onnx", threads)
@@ -54,11 +58,16 @@ class Scorer:
             raise ScoringFailed(f"The version folder {folder.name} cannot be loaded: {type(error).__name__}: {error}.") from error
 
     def score(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Scores of every row, float64 [rows, classes] (one column for a regression).
+        """Scores of every row, float64 [rows, classes] (one column for a regression; score and alarm of an anomaly model).
 
         Raises:
             ScoringFailed: the version's own code fails, or a score is not a number.
         """
+        scores = self.computed(columns)
+        return scores if self.alarm_above is None else with_alarms(scores, self.alarm_above)
+
+    def computed(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What the graph gives of every row, float64 [rows, classes]: of an anomaly model the score alone. Raises as `score`."""
         rows = len(next(iter(columns.values())))
         try:
             tensors = self.features.encode(self.encoder, columns)
@@ -67,8 +76,8 @@ class Scorer:
         except Exception as error:
             raise ScoringFailed(f"The version failed on this request: {type(error).__name__}: {error}.") from error
         scores = scores.reshape(rows, -1) if scores.ndim == 1 else scores
-        if scores.shape != (rows, len(self.names)):
-            raise ScoringFailed(f"The version gave scores of shape {list(scores.shape)} for {rows} rows and {len(self.names)} scores each.")
+        if scores.shape != (rows, self._width):
+            raise ScoringFailed(f"The version gave scores of shape {list(scores.shape)} for {rows} rows and {self._width} scores each.")
         if not np.isfinite(scores).all():
             raise ScoringFailed(
                 f"The version gave row {int(np.argmin(np.isfinite(scores).all(axis=1)))} a score that is not a finite number."
@@ -84,16 +93,16 @@ class Scorer:
         try:
             golden = _read_json(self.folder / "golden.json")
             rows, wanted, tolerance = golden["rows"], np.array(golden["scores"], dtype=np.float64), float(golden["tolerance"])
-            if wanted.shape != (len(rows), len(self.names)) or not rows:
+            if wanted.shape != (len(rows), self._width) or not rows:
                 return (
-                    f"golden.json has scores of shape {list(wanted.shape)} for {len(rows)} rows and {len(self.names)} scores each: "
+                    f"golden.json has scores of shape {list(wanted.shape)} for {len(rows)} rows and {self._width} scores each: "
                     "train the version again."
                 )
             columns = read_request(
                 orjson.dumps({"data": {"rows": rows}}), self.signature, max_rows=len(rows)
             ).columns  # the very path of a request
             single = {name: values[:1] for name, values in columns.items()}
-            for scores, expected in ((self.score(single), wanted[:1]), (self.score(columns), wanted)):
+            for scores, expected in ((self.computed(single), wanted[:1]), (self.computed(columns), wanted)):
                 differences = np.abs(scores - expected).max(axis=1)
                 if not (differences <= tolerance).all():  # a NaN among the wanted scores must not pass
                     worst = int(np.argmax(differences))

@@ -137,7 +137,7 @@ class SeldonModel:
         if not self.ready:
             raise SeldonMicroserviceException(self.reason, status_code=503, reason="NOT_READY")
         try:
-            prediction_id, outcome = read_feedback(body, self.scorer.classes)
+            prediction_id, outcome = read_feedback(body, self.scorer.outcomes)
             self.outcomes.record(prediction_id, outcome)
         except BadRequest as error:
             raise SeldonMicroserviceException(str(error), status_code=400, reason="BAD_REQUEST") from None

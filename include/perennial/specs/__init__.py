@@ -13,6 +13,7 @@
 False
 """
 
+from perennial.specs.anomaly import AnomalySpec
 from perennial.specs.base import CRON_FIELDS, CRON_PART, NAME, CronLine, Named, Spec, cron
 from perennial.specs.budget import BudgetSpec, BudgetStage, TrainingBudget
 from perennial.specs.columns import IMAGE_AXES, MOST_PLACES, NO_SCALARS, Column, ColumnType, ElementType
@@ -54,6 +55,7 @@ __all__ = [
     "TRUE",
     "VERDICTS",
     "AnomalyDetector",
+    "AnomalySpec",
     "BudgetSpec",
     "BudgetStage",
     "Cause",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from perennial.specs.anomaly import AnomalySpec
 from perennial.specs.base import Named, Spec
 from perennial.specs.budget import BudgetSpec
 from perennial.specs.columns import NO_SCALARS
@@ -21,6 +22,8 @@ BOOSTED = {"max_epochs": 500, "patience": 30}  # rounds at most, and without a b
 _OF_NETWORKS = {"monitor", "mode", "accumulate", "gradient_clip", "precision", "compile", "warm_start"}
 _WEIGHTS = {"class_weights", "sample_weight"}
 Learner = Literal["lightning", "boosted", "sklearn", "onnx"]
+_UNCLASSED = ("regression", "anomaly")  # tasks without classes
+_GATE_METRICS = {"regression": ("rmse", "mse"), "anomaly": ("alarm_share",)}  # of the others log_loss
 CALENDAR_SLICES = ("month", "weekday", "hour")  # of the event time: slices that are no column of a dataset
 
 
@@ -55,9 +58,15 @@ class ModelSpec(Named):
     """One model: what it predicts from which dataset, and how it is trained, released, watched and served."""
 
     dataset: str = Field(description="Dataset that the model learns from.")
-    task: Literal["binary", "multiclass", "regression"] = Field(description="Kind of prediction.")
+    task: Literal["binary", "multiclass", "regression", "anomaly"] = Field(
+        description="Kind of prediction. `anomaly`: how unusual a row is, learned from rows without labels."
+    )
     inputs: tuple[str, ...] = Field(min_length=1, description="Columns in a prediction request; all must be known at prediction time.")
-    label: str = Field(description="Column of the dataset, or of the label feed, from which the label is made (`features.label`).")
+    label: str = Field(
+        default="",
+        description="Column of the dataset, or of the label feed, from which the label is made (`features.label`). An anomaly model needs "
+        "none: where some rows have one (1 for an anomaly, else 0), it measures and never trains.",
+    )
     labels: LabelSpec | Literal["outcomes"] | None = Field(
         default=None,
         description="Label feed, where labels come after the rows. `outcomes`: the model learns from what was served, too: the inputs of "
@@ -80,6 +89,7 @@ class ModelSpec(Named):
     compute: ComputeSpec = Field(default=ComputeSpec(), description="Resources for training.")
     training: TrainingSpec = Field(default=TrainingSpec(), description="How it is trained.")
     gate: GateSpec = Field(description="What a candidate must show.")
+    anomaly: AnomalySpec | None = Field(default=None, description="With the task `anomaly`: how many alarms it may raise.")
     release: ReleaseSpec = Field(default=ReleaseSpec(), description="How traffic moves to a candidate.")
     retrain: RetrainSpec = Field(default=RetrainSpec(), description="When training starts automatically.")
     monitoring: MonitoringSpec = Field(default=MonitoringSpec(), description="What monitoring looks at.")
@@ -89,10 +99,34 @@ class ModelSpec(Named):
 
     @model_validator(mode="after")
     def _classes_fit_the_task(self) -> ModelSpec:
-        if (self.task == "regression") == bool(self.classes):
-            raise ValueError(f"a {self.task} model has {'no classes' if self.task == 'regression' else 'classes'}")
+        if (self.task in _UNCLASSED) == bool(self.classes):
+            raise ValueError(f"{self._kind} model has {'no classes' if self.task in _UNCLASSED else 'classes'}")
         if self.task == "binary" and len(self.classes) != 2:
             raise ValueError("a binary model has two classes, the positive one last")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit_the_task(self) -> ModelSpec:
+        if self.task != "anomaly":
+            if self.anomaly is not None:
+                raise ValueError(f'anomaly is for the task "anomaly", and this is {self.task}: leave it out')
+            if "label" not in self.model_fields_set:
+                raise ValueError('label is missing: name the column from which the label is made; only the task "anomaly" needs none')
+            return self
+        if self.anomaly is None:
+            object.__setattr__(self, "anomaly", AnomalySpec())
+        if self.learner == "boosted":
+            raise ValueError("the learner boosted learns from labels, and an anomaly model has none: take sklearn, lightning or onnx")
+        if self.labels is not None:
+            raise ValueError(
+                "an anomaly model learns from rows without labels: leave out labels; outcomes that are reported measure it anyway"
+            )
+        if self.label in self.inputs:
+            raise ValueError(f"inputs name the label {self.label}: an anomaly model is measured by it and must not see it")
+        if self.compute.nodes > 1 or self.compute.gpus > 1:
+            raise ValueError(
+                "an anomaly model is trained and refitted in one process: set compute.nodes to 1 and compute.gpus to 1 at most"
+            )
         return self
 
     @model_validator(mode="after")
@@ -107,6 +141,10 @@ class ModelSpec(Named):
             usual = {name: value for name, value in BOOSTED.items() if name not in self.training.model_fields_set}
             object.__setattr__(self, "training", self.training.model_copy(update=usual))
         return self
+
+    @property
+    def _kind(self) -> str:
+        return f"an {self.task}" if self.task == "anomaly" else f"a {self.task}"
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -137,7 +175,7 @@ class ModelSpec(Named):
             return early[0], f"its inputs name {', '.join(early)}, which its label feed brings: at prediction time it is not known"
         for names, wanted, known in (
             ("inputs name", self.inputs, columns),
-            ("label is", (self.label,), columns | later),
+            ("label is", self._label_named, columns | later),
             ("slices name", self.slices, columns | later | set(CALENDAR_SLICES)),
             ("split.group names", self.split.group, columns),
         ):
@@ -145,11 +183,15 @@ class ModelSpec(Named):
                 return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have"
         if wrong := self._weight_misfit(dataset):
             return wrong
-        for names, wanted in (("label is", (self.label,)), ("slices name", self.slices), ("split.group names", self.split.group)):
+        for names, wanted in (("label is", self._label_named), ("slices name", self.slices), ("split.group names", self.split.group)):
             for column in (*dataset.columns, *(feed.columns if self.feed and feed else ())):
                 if column.name in wanted and column.type in NO_SCALARS:
                     return column.name, f"its {names} {column.name}, which is a {column.type}: it must be a number, a word or a time"
         return self._served_misfit(dataset) if self.learns_from_outcomes else None
+
+    @property
+    def _label_named(self) -> tuple[str, ...]:
+        return (self.label,) if self.label else ()
 
     def _weight_misfit(self, dataset: DatasetSpec) -> tuple[str, str] | None:
         """The column that says how much each row counts, and why it cannot."""
@@ -231,7 +273,8 @@ class ModelSpec(Named):
         if training.precision == "16-mixed" and not self.compute.gpus:
             raise ValueError("precision '16-mixed' needs a GPU: set compute.gpus, or take 'bf16-mixed', which CPUs know too")
         if training.class_weights is not None and not self.classes:
-            raise ValueError("class_weights need classes, and a regression has none: leave them out, or weigh rows by sample_weight")
+            whose = "an anomaly model" if self.anomaly else "a regression"
+            raise ValueError(f"class_weights need classes, and {whose} has none: leave them out, or weigh rows by sample_weight")
         named = set(training.class_weights) if isinstance(training.class_weights, dict) else set(self.classes)
         if wrong := sorted(named ^ set(self.classes)):
             raise ValueError(f"class_weights must name every class and nothing else; {', '.join(wrong)} is not in both")
@@ -243,12 +286,12 @@ class ModelSpec(Named):
 
     @model_validator(mode="after")
     def _metric_fits_the_task(self) -> ModelSpec:
-        if (self.task == "regression") == (self.gate.metric == "log_loss"):
-            fitting = "rmse or mse" if self.task == "regression" else "log_loss"
-            raise ValueError(f"the gate of a {self.task} model has the metric {fitting}, not {self.gate.metric}")
+        fitting = _GATE_METRICS.get(self.task, ("log_loss",))
+        if self.gate.metric not in fitting:
+            raise ValueError(f"the gate of {self._kind} model has the metric {' or '.join(fitting)}, not {self.gate.metric}")
         if unknown := sorted(set(self.gate.floors) - set(METRICS[self.task])):
             raise ValueError(
-                f"the gate's floors name {', '.join(unknown)}, which is no metric of a {self.task} model: {', '.join(METRICS[self.task])}"
+                f"the gate's floors name {', '.join(unknown)}, which is no metric of {self._kind} model: {', '.join(METRICS[self.task])}"
             )
         return self
 

@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 from perennial.specs.base import Spec
 from perennial.specs.budget import TrainingBudget
 
-HIGHER_IS_BETTER = frozenset({"accuracy", "precision", "recall", "f1", "roc_auc"})  # of all metrics; of the others the lower
+HIGHER_IS_BETTER = frozenset(
+    {"accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "rank_agreement", "alarm_agreement"}
+)  # of all metrics; of the others the lower
 CLASSIFIER_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "calibration_error")
 
 
@@ -17,6 +19,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "binary": CLASSIFIER_METRICS,
     "multiclass": CLASSIFIER_METRICS,
     "regression": ("mse", "rmse", "mae"),
+    "anomaly": ("alarm_share", "rank_agreement", "alarm_agreement", "average_precision", "roc_auc", "precision", "recall"),
 }  # that an evaluation gives
 
 
@@ -132,10 +135,11 @@ class TrainingSpec(Spec):
 class GateSpec(Spec):
     """The gate: what a candidate must show before it is registered."""
 
-    metric: Literal["log_loss", "rmse", "mse"] = Field(
+    metric: Literal["log_loss", "rmse", "mse", "alarm_share"] = Field(
         default="log_loss",
         description="Metric in which the margins are measured: `log_loss` for a classifier, `rmse` or `mse` for a regression. "
-        "Candidate and champion are compared row by row, by log loss or squared error.",
+        "Candidate and champion are compared row by row, by log loss or squared error. `alarm_share` for a model without labels, whose "
+        "alarms are held against its budget.",
     )
     floors: dict[str, float] = Field(description="Worst acceptable value of each metric on the test split.")
     margin: float = Field(

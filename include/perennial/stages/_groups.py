@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from perennial.alarms import outcome_names
 from perennial.quality.groups import (
     MISSING,
     MOST_GROUPS,
@@ -136,7 +137,8 @@ def groups_of_snapshot(
                 ],
                 "effect": shares.effect,
                 "p": shares.p,
-                "labels": label_rates(names["train"] + names["test"], np.concatenate([labels["train"], labels["test"]]), spec.classes),
+                "labels": label_rates(names["train"] + names["test"], np.concatenate([labels["train"], labels["test"]]),
+                                      outcome_names(spec.task, spec.classes)),
                 "gaps": missingness(names["train"] + names["test"], gaps),
             }
         )  # fmt: skip

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from perennial import discovery
+from perennial.alarms import answer_names
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.making import making
 from perennial.lineage.manifest import LabelsUsed, Manifest
@@ -95,8 +96,10 @@ def _input(each: dict[str, Any]) -> ColumnShown:
 
 
 def _outputs(signature: dict[str, Any], manifest: Manifest) -> tuple[ColumnShown, ...]:
-    """A score for each class, or the value of a regression."""
+    """A score for each class, the value of a regression, or score and alarm."""
     if not signature:
         return ()
-    names = signature.get("classes") or [str(manifest.parameters.get("label") or "value")]
+    names = answer_names(str(signature.get("task", "")), tuple(signature.get("classes") or ()))
+    if names == ("value",):
+        names = (str(manifest.parameters.get("label") or "value"),)
     return tuple(ColumnShown(str(name), "float") for name in names)

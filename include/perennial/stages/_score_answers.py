@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from perennial.alarms import answer_names
 from perennial.errors import CandidateRefused, Fault
 from perennial.serving.batch import Answers, answer
 from perennial.serving.scorer import Scorer, ScoringFailed
@@ -41,7 +42,7 @@ def answering(settings: Settings, folder: Path) -> Iterator[Answering]:
         Fault: the serving environment does not run.
     """
     signature = json.loads((folder / "signature.json").read_text())
-    names = tuple(signature.get("classes") or ("value",))
+    names = answer_names(str(signature.get("task", "")), tuple(signature.get("classes") or ()))
     inputs = tuple(given["name"] for given in signature["inputs"])
     tolerance = float(json.loads((folder / "golden.json").read_text())["tolerance"])
     python = settings.venv("serving") / "bin" / "python"

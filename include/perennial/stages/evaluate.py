@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from perennial import discovery
+from perennial.alarms import ABOVE
 from perennial.data.labels import ALL_KNOWN, UnknownLabels
 from perennial.data.snapshots import label_of, snapshot_at, unknown_of
 from perennial.data.splits import columns_of_split, groups_of, part_of
@@ -39,6 +40,7 @@ from perennial.stages._groups import groups_of_snapshot
 from perennial.stages._snapshots import with_labels_of
 from perennial.stages.train import RECORD
 from perennial.store import Store
+from perennial.training.alarm_facts import alarm_facts
 from perennial.training.confusion import confusion
 from perennial.training.evaluation import (
     calibration_curve,
@@ -182,7 +184,8 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
 
 
 def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed, candidate: Sealed, champion: Sealed | None) -> Compared:
-    """Scores of both versions on the test days of `source`, from the snapshot that `source` was trained on; rows with a known label.
+    """Scores of both versions on the test days of `source`, from the snapshot that `source` was trained on; rows with a known label, or all
+    rows where the model learns without.
 
     Labels of a feed are those that the candidate's training knew, for the champion's older days too: what was corrected since counts.
     """
@@ -193,7 +196,7 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
     frame = _rows_of(store, dataset, source, candidate, "test", names)
     columns = {name: frame[name].to_numpy() for name in frame.columns}
     labels = label_of(frame, load_features(candidate.folder), spec)
-    known = ~np.isnan(labels)
+    known = ~np.isnan(labels) | (spec.task == "anomaly")
     if not known.any():
         raise CandidateRefused(
             f"Of {len(known):,} test rows of snapshot {source.manifest.snapshot} of {spec.dataset} none has a known label, so nothing can "
@@ -210,8 +213,10 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
 def of_training_rows(store: Store, spec: ModelSpec, dataset: DatasetSpec, candidate: Sealed) -> tuple[list[float], list[dict[str, Any]]]:
     """What a rule that knows the candidate's training rows, and of a row to score nothing, always answers (`evaluation.simple_rule`); and
     coverage, labels and gaps by group of its training and test rows, for the columns in `groups` of its dataset."""
+    if spec.task == "anomaly" and not dataset.groups:
+        return [], []
     learned, labels = _rows_and_labels(store, spec, dataset, candidate, "train")
-    rule = simple_rule(spec.task, labels[~np.isnan(labels)], len(spec.classes))
+    rule = [] if spec.task == "anomaly" else simple_rule(spec.task, labels[~np.isnan(labels)], len(spec.classes))
     if not dataset.groups:
         return rule, []
     test, test_labels = _rows_and_labels(store, spec, dataset, candidate, "test")
@@ -284,14 +289,20 @@ def describe(
         facts["units"] = len(np.unique(part.units))  # days or groups
         facts["classes"] = {name: int((part.labels == place).sum()) for place, name in enumerate(spec.classes)}
         facts["unknown_labels"] = part.unknown.as_json()
+        if spec.task == "anomaly":
+            facts["labelled"] = int(np.isfinite(part.labels).sum())
         drawn: dict[str, dict[str, list[float]]] = {}
         for who, scores in part.scores.items():
             facts[who] = {"metrics": metrics(spec.task, part.labels, scores), "slices": _slices(spec, dataset, part, scores)}
             if name == "test":
                 drawn[who] = resampled(spec.task, part.labels, scores, part.units, spec.training.seed)
                 facts[who]["intervals"] = {metric: interval_of(values) for metric, values in drawn[who].items()}
-                facts[who]["curve"] = [] if spec.task == "regression" else calibration_curve(spec.task, part.labels, scores)
+                facts[who]["curve"] = calibration_curve(spec.task, part.labels, scores) if spec.classes else []
                 facts[who] |= _closer(spec, part, scores)
+                if spec.task == "anomaly":
+                    facts[who] |= _told_by_training(
+                        candidate if who == "candidate" or champion is None else champion, facts[who]["metrics"]
+                    )
         if "champion" in drawn:
             facts["difference"] = {"metrics": difference_intervals(drawn["candidate"], drawn["champion"]), "slices": {}}
         for column in spec.slices if drawn else ():
@@ -331,8 +342,10 @@ def _refuse_no_figures(spec: ModelSpec, dataset: DatasetSpec, part: Compared) ->
 
 def worst_rows(spec: ModelSpec, dataset: DatasetSpec, part: Compared) -> list[dict[str, Any]]:
     """The rows on which the candidate loses most, the worst first: key in words, what is actual, and what each version said: the value, or
-    the class and the score that it gave to the actual one."""
-    places = np.argsort(-per_row_loss(spec.task, part.labels, part.scores["candidate"]), kind="stable")[:WORST_ROWS]
+    the class and the score that it gave to the actual one. Of an anomaly model the least usual rows, with the scores."""
+    ours = part.scores["candidate"]
+    unlike = ours[:, 0] if spec.task == "anomaly" else per_row_loss(spec.task, part.labels, ours)
+    places = np.argsort(-unlike, kind="stable")[:WORST_ROWS]
     keys = rows_from_columns({name: part.columns[name][places] for name in dataset.key_columns}, dataset.key_columns)
     rows = []
     for place, key in zip(places, keys, strict=True):
@@ -340,6 +353,9 @@ def worst_rows(spec: ModelSpec, dataset: DatasetSpec, part: Compared) -> list[di
         row: dict[str, Any] = {"key": {name: text(value) or "" for name, value in key.items()}}
         if spec.task == "regression":
             row |= {"actual": float(label), **{who: float(scores[place, 0]) for who, scores in part.scores.items()}}
+        elif spec.task == "anomaly":
+            row |= {"actual": float(label) if np.isfinite(label) else None}
+            row |= {who: float(scores[place, 0]) for who, scores in part.scores.items()}
         else:
             row["actual"] = spec.classes[int(label)]
             for who, scores in part.scores.items():
@@ -377,11 +393,21 @@ def _champion(store: Store, spec: ModelSpec, candidate: Sealed, registered: Vers
 
 
 def _closer(spec: ModelSpec, part: Compared, scores: np.ndarray) -> dict[str, Any]:
-    """How a version errs: by prediction and over time, or by class. Time says something only where it made the split."""
+    """How a version errs: by prediction and over time, or by class; of an anomaly model its scores and alarms. Time says something only
+    where it made the split."""
+    if spec.task == "anomaly":
+        return {"alarms": alarm_facts(scores, part.labels, part.days)}
     if spec.task == "regression":
         days = part.days if part.drawn == "days" else None
         return {"residuals": residuals(part.labels, scores, part.units, days, seed=spec.training.seed)}
     return {"confusion": confusion(spec.classes, part.labels, predict(spec.task, scores), part.units, seed=spec.training.seed)}
+
+
+def _told_by_training(version: Sealed, measured: dict[str, float]) -> dict[str, Any]:
+    """The threshold of an anomaly model's alarms, and among its metrics how far refits agreed with it."""
+    stable = version.record.get("stability", {})
+    agreements = {name: value for name, value in stable.items() if name != "refits"}
+    return {"alarm_above": version.signature[ABOVE], "stability": stable, "metrics": measured | agreements}
 
 
 def _seen(champion: Sealed, candidate: Sealed) -> list[tuple[str, str]]:

@@ -82,6 +82,8 @@ def run(settings: Settings, store: Store, model: str, *, run_url: str = "") -> R
     spec = discovery.model(model)
     if not spec.retrain.recalibrate:
         return _nothing(f"{model} is not recalibrated: its spec says so (retrain.recalibrate).")
+    if spec.task == "anomaly":
+        return _nothing(f"{model} is not recalibrated: its scores are no probabilities, and its threshold follows from its budget.")
     last, registry = Ledger(store, model).last(), ModelRegistry(settings)
     if last is None or last.champion is None:
         return _nothing(f"{model} has no champion yet: its first version must be released first.")
@@ -316,6 +318,7 @@ class Fit:
 
     def _fit(self, folder: Path, columns: Columns, outcomes: np.ndarray, days: int) -> Recalibration:
         take_away(folder)
+        assert self.spec.task != "anomaly", "it is not recalibrated"
         weight = weight_for(self.spec.retrain.recalibrate_weight, days, self.spec.retrain.recalibrate_days)
         return fit_recalibration(self.spec.task, score(folder, columns, threads=2), outcomes, weight)
 

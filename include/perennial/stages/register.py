@@ -26,6 +26,7 @@ from perennial.lineage.registrations import note_registration
 from perennial.lineage.trainings import verdict_key
 from perennial.lineage.version_folder import fetch
 from perennial.lineage.version_notes import card_key, note_versions
+from perennial.registry.alarms import finds_as_much, is_stable, keeps_budget
 from perennial.registry.model_registry import (
     BREAKS_CALLERS,
     CANDIDATE,
@@ -92,15 +93,14 @@ def run(settings: Settings, store: Store, *, model: str, digest: str, run_id: st
     test, older = _losses(store, document, spec)
     changes = _changes(document)
     besides = [] if compared == "none" else [keeps_its_meaning(changes, f"version {compared}")]
-    measured = document["parts"]["test"]
-    besides.append(has_every_class(measured.get("classes", {}), measured.get("days", []), measured.get("drawn", "days")))
+    besides += _of_task(store, spec, document)
     verdict = judge(
         spec.gate,
         document["parts"]["test"]["candidate"]["metrics"],
         golden,
         losses=test,
         older=older,
-        not_compared=document.get("incomparable", "").rstrip("."),
+        not_compared=document.get("incomparable", "").rstrip(".") or _beside_champion(spec, document),
         besides=besides,
     )
     evidence = verdict.as_json()
@@ -260,8 +260,8 @@ def _compared_with(registry: ModelRegistry, model: str, document: Mapping[str, A
 
 
 def _losses(store: Store, document: Mapping[str, Any], spec: ModelSpec) -> tuple[Losses | None, dict[str, Losses]]:
-    """Losses on the test split, and on older data by slice; None where there is no champion."""
-    if not document.get("champion"):
+    """Losses on the test split, and on older data by slice; None where there is no champion, or no label to learn from."""
+    if spec.anomaly or not document.get("champion"):
         return None, {}
     import numpy as np
     import pyarrow.parquet as pq
@@ -278,6 +278,40 @@ def _losses(store: Store, document: Mapping[str, Any], spec: ModelSpec) -> tuple
         values = columns[f"slice_{slice_name}"]
         older |= {f"{slice_name} {value}": whole.where(old & (values == value)) for value in np.unique(values[old].astype(str))}
     return test, older
+
+
+def _of_task(store: Store, spec: ModelSpec, document: Mapping[str, Any]) -> list[Check]:
+    """Which classes no test row has; of a model without labels, its alarms on the test rows and what refits said."""
+    if spec.anomaly is None:
+        test = document["parts"]["test"]
+        return [has_every_class(test.get("classes", {}), test.get("days", []), test.get("drawn", "days"))]
+    import numpy as np
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(store.read(document["losses"])), columns=["part", "unit", "candidate"])
+    rows = table.filter(pc.equal(table["part"], "test"))
+    alarms, units, test = rows["candidate"].to_numpy().astype(np.float64), rows["unit"].to_numpy(), document["parts"]["test"]
+    checks = [
+        keeps_budget(alarms, units, test["drawn"], spec.anomaly, spec.gate.alpha, spec.gate.resamples),
+        is_stable(test["candidate"]["stability"], spec.anomaly),
+    ]
+    found = finds_as_much(test)
+    return [*checks, found] if found else checks
+
+
+def _beside_champion(spec: ModelSpec, document: Mapping[str, Any]) -> str:
+    """What can be said of an anomaly model and its champion, which have no losses; empty where there is none."""
+    if not spec.anomaly or not document.get("champion"):
+        return ""
+    test = document["parts"]["test"]
+    if finds_as_much(test):
+        return "it and the champion are compared by the anomalies that they find"
+    ours, theirs = (test[who]["metrics"]["alarm_share"] for who in ("candidate", "champion"))
+    return (
+        f"nothing says whether it or the champion finds more, since too few test rows have a label ({test['labelled']:,} of "
+        f"{test['rows']:,}); on the same rows it raises an alarm at {ours:.2%} and the champion at {theirs:.2%}"
+    )
 
 
 def _replay_there(python: Path, folder: Path) -> dict[str, Any]:

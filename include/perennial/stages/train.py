@@ -23,7 +23,7 @@ import numpy as np
 from perennial import discovery
 from perennial.data.labels import UnknownLabels
 from perennial.data.snapshots import Snapshot, empty_dataset, label_of, model_snapshot
-from perennial.data.splits import split
+from perennial.data.splits import groups_of, split
 from perennial.encoding import Columns
 from perennial.errors import EXIT_DONE, PerennialError, TrainingRefused
 from perennial.learner_words import counts, learnt
@@ -135,7 +135,9 @@ def run(
     if run_url:
         registry.annotate(run_id, {"orchestrator": run_url}, {}, {})
     figures = ", ".join(
-        f"{name.replace('_', ' ')} {record['metrics'][name]:.4f}" for name in ("log_loss", "roc_auc", "rmse") if name in record["metrics"]
+        f"{name.replace('_', ' ')} {record['metrics'][name]:.4f}"
+        for name in ("log_loss", "roc_auc", "rmse", "alarm_share")
+        if name in record["metrics"]
     )
     what = "was trained before on these inputs" if already else learnt(spec.learner, record["epochs"], record["rows"]["train"])
     return TrainResult(
@@ -222,6 +224,7 @@ def fill_version_folder(
     from perennial.training.evaluation import metrics
     from perennial.training.export import calibration_of, export
     from perennial.training.learners import Encoded, Lesson, learner_of
+    from perennial.training.refits import stability
     from perennial.training.scoring import score
 
     with timer.part("encode"), mistakes_of(features, spec):
@@ -232,6 +235,7 @@ def fill_version_folder(
         meter.within(spec.training.budget, spec.name, counted=counts(spec.learner), resumes=spec.learner == "lightning") if meter else None
     )
     lesson = Lesson(spec, encoder, training, validation, checkpoints, max_epochs, told, begins_with, halved, spent, timer.add)
+    begun = time.monotonic()
     with timer.learning():
         learned = learner_of(spec).learn(lesson)
     if learned is None:
@@ -249,6 +253,10 @@ def fill_version_folder(
             inputs=validation.inputs,
             columns=known["validation"],
         )
+    stable: dict[str, float] = {}
+    if spec.anomaly:
+        with timer.part("refits"):
+            stable = stability(lesson, learned, units_of(cut.train, spec, dataset), begun)
     if spec.training.warm_start:
         (folder / WEIGHTS).write_bytes(learned.weights())
     by_time = spec.split.by == "time"
@@ -260,6 +268,7 @@ def fill_version_folder(
         "calibration": {"scale": calibration.scale, "shift": list(calibration.shift)} if calibration else None,
         "rows": {"train": len(cut.train), "validation": len(cut.validation), "test": len(cut.test)},
         **learned.record(),
+        **({"stability": stable} if spec.anomaly else {}),
         "unknown_labels": cut.unknown.as_json(),
         "bounds": cut.bounds,
         **({"coverage": cut.coverage.as_json()} if source.labels else {}),
@@ -290,6 +299,16 @@ def mistakes_of(features: ModuleType, spec: ModelSpec) -> Iterator[None]:
         ) from error
 
 
+def units_of(rows: pandas.DataFrame, spec: ModelSpec, dataset: DatasetSpec) -> np.ndarray:
+    """A number for each row, as the split was made: its day, its group, or one number for all. Equal numbers are drawn together."""
+    if spec.split.by == "group":
+        return groups_of(rows, spec.split.group)[0]
+    if spec.split.by == "random":
+        return np.zeros(len(rows), np.int64)
+    days: np.ndarray = rows[dataset.time_column].to_numpy().astype("datetime64[D]").astype(np.int64)
+    return days
+
+
 def columns_of(frame: pandas.DataFrame, names: tuple[str, ...] | None = None) -> Columns:
     """Columns of a frame as arrays; only the named ones, so that nothing else can reach the model."""
     return {name: frame[name].to_numpy() for name in (names or tuple(frame.columns))}
@@ -298,6 +317,8 @@ def columns_of(frame: pandas.DataFrame, names: tuple[str, ...] | None = None) ->
 def refuse_untrainable(spec: ModelSpec, source: Snapshot, train: np.ndarray, validation: np.ndarray) -> None:
     """Raises TrainingRefused where the labels cannot give a model."""
     where = source.words
+    if spec.task == "anomaly":
+        return  # it learns without labels
     if spec.task == "regression":
         if np.ptp(train) == 0:
             raise TrainingRefused(

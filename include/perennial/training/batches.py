@@ -25,7 +25,7 @@ _FEWEST = 2  # rows of a part of a step, where the step has so many: a batch nor
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded inputs [rows, ...] by tensor name, and labels [rows]: int64 class numbers, or float32 values of a regression."""
+    """Encoded inputs [rows, ...] by tensor name, and labels [rows]: int64 class numbers, or float32 values, NaN where there are none."""
 
     inputs: Inputs
     labels: torch.Tensor
@@ -47,7 +47,7 @@ class Rows:
 
 def rows_of(spec: ModelSpec, inputs: dict[str, np.ndarray], labels: np.ndarray, weights: np.ndarray | None = None) -> Rows:
     """Encoded arrays as tensors."""
-    kind = np.float32 if spec.task == "regression" else np.int64
+    kind = np.int64 if spec.classes else np.float32
     return Rows(
         {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()},
         torch.from_numpy(labels.astype(kind)),

@@ -1,6 +1,7 @@
 """Evaluation of scores: metrics, losses of single rows, slices and intervals. Pure functions of labels and scores.
 
-Shapes: labels [rows] are class numbers (0 or 1 for binary) or values of a regression; scores are [rows, classes], or [rows, 1].
+Shapes: labels [rows] are class numbers (0 or 1 for binary) or values of a regression; scores are [rows, classes], or [rows, 1]. Of an
+anomaly model labels are 0, 1 or NaN, and scores are score and alarm, [rows, 2].
 
     >>> import numpy as np
     >>> labels, scores = np.array([0, 1, 1, 0]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
@@ -20,7 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "anomaly"]
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
@@ -31,10 +32,13 @@ def metrics(task: Task, labels: np.ndarray, scores: np.ndarray, bins: int = 10) 
     """Every metric of the task; those of several classes are macro averages. ROC AUC is left out where a class is absent.
 
     Classes: accuracy, precision, recall, f1, roc_auc (one class against the rest), log_loss, calibration_error. Regression: mse, rmse, mae.
+    Anomaly: alarm_share of all rows; of those with a label average_precision and roc_auc of the scores, precision and recall of the alarms.
     """
     # Here and not above: what reads this module for its losses alone need not wait a second for scikit-learn.
     from sklearn.metrics import accuracy_score, mean_absolute_error, mean_squared_error, precision_recall_fscore_support
 
+    if task == "anomaly":
+        return _of_alarms(labels, scores)
     if task == "regression":
         values = scores[:, 0].astype(np.float64)
         if not np.isfinite(values).all():  # scikit-learn refuses them; here they are figures that the gate refuses with a sentence
@@ -56,9 +60,24 @@ def metrics(task: Task, labels: np.ndarray, scores: np.ndarray, bins: int = 10) 
     return {name: float(figure) for name, figure in figures.items()}
 
 
+def _of_alarms(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    from sklearn.metrics import average_precision_score
+
+    figures, known = {"alarm_share": float(scores[:, 1].mean())}, np.isfinite(labels)
+    unusual, alarms = labels[known] == 1, scores[known, 1] == 1
+    if unusual.any() and not unusual.all():
+        figures["average_precision"] = float(average_precision_score(unusual, scores[known, 0]))
+        figures["roc_auc"] = float(roc_auc(unusual, scores[known, 0]) or 0.0)
+    if known.any():  # one with nothing to divide by counts as 0, as of classes
+        figures["precision"] = float(unusual[alarms].mean()) if alarms.any() else 0.0
+        figures["recall"] = float(alarms[unusual].mean()) if unusual.any() else 0.0
+    return figures
+
+
 def predict(task: Task, scores: np.ndarray) -> npt.NDArray[np.int64]:
-    """Class numbers: the positive class from a probability of one half upwards, else the likeliest class."""
-    places: npt.NDArray[np.int64] = (scores[:, 1] >= 0.5).astype(np.int64) if task == "binary" else scores.argmax(axis=1)
+    """Class numbers: the positive class from a probability of one half upwards, else the likeliest class; 1 for an alarm."""
+    of_two = task in ("binary", "anomaly")
+    places: npt.NDArray[np.int64] = (scores[:, 1] >= 0.5).astype(np.int64) if of_two else scores.argmax(axis=1)
     return places
 
 
@@ -71,7 +90,10 @@ def simple_rule(task: Task, labels: np.ndarray, classes: int) -> list[float]:
 
 
 def per_row_loss(task: Task, labels: np.ndarray, scores: np.ndarray) -> Floats:
-    """-log of the probability given to what happened, in nats; the squared error of a regression."""
+    """-log of the probability given to what happened, in nats; the squared error of a regression; 1 for an alarm, which costs, else 0."""
+    if task == "anomaly":
+        alarms: Floats = scores[:, 1].astype(np.float64)
+        return alarms
     if task == "regression":
         squared: Floats = (scores[:, 0].astype(np.float64) - labels) ** 2
         return squared

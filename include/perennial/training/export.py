@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from perennial.alarms import ABOVE, threshold_of
 from perennial.encoding import Columns, Encoder, rows_from_columns, text
 from perennial.errors import TrainingRefused
 from perennial.forms import form_of_requests
@@ -32,7 +33,7 @@ _UNSEEN: dict[str, Any] = {"string": "never seen", "text": "Never seen: \U0001f3
 
 
 def calibration_of(learned: Learned, validation: Encoded) -> Calibration | None:
-    """The calibration of a model's scores on the validation rows; none of a regression.
+    """The calibration of a model's scores on the validation rows; none of values.
 
     One that brings its own probabilities keeps them, and logits become probabilities in any case.
     """
@@ -58,11 +59,13 @@ def export(
 ) -> None:
     """Write model.onnx, encoder.json, signature.json, golden.json and features.py into `folder`.
 
-    `inputs` and `columns` are the same rows of the validation split, encoded and as they came; some of them become golden rows. These, and
+    The threshold of an anomaly model's alarms is found among the validation rows' scores, by the budget of its spec. `inputs` and
+    `columns` are the same rows of the validation split, encoded and as they came; some of them become golden rows. These, and
     PARITY_ROWS of the others, must have the same scores by ONNX as by what the model was trained with: a conversion may be wrong silently.
 
     Raises:
-        TrainingRefused: they differ by more than TOLERANCE, as a share of the largest score where that is above 1.
+        TrainingRefused: they differ by more than TOLERANCE, as a share of the largest score where that is above 1; or no threshold
+            keeps the budget.
     """
     folder.mkdir(parents=True, exist_ok=True)
     learned.write_onnx(folder / "model.onnx", {name: values[:2] for name, values in inputs.items()})
@@ -72,11 +75,12 @@ def export(
     onnx.checker.check_model(model)
     (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
     encoder = Encoder.from_json(_write_json(folder / "encoder.json", encoder.to_json()))  # as serving will read it
-    _write_json(folder / "signature.json", signature(spec, dataset))
+    session = open_session(folder / "model.onnx")
+    above = alarm_threshold(spec, np.concatenate([run_session(session, part)[:, 0] for part in _parts(inputs)])) if spec.anomaly else None
+    _write_json(folder / "signature.json", signature(spec, dataset, above))
     shutil.copyfile(str(features.__file__), folder / "features.py")
 
     golden = golden_columns(spec, dataset, columns)
-    session = open_session(folder / "model.onnx")
     expected, allowed = _same_scores(spec, learned, calibration, session, features.encode(encoder, golden), "golden row")
     places = np.unique(np.linspace(0, len(columns[spec.inputs[0]]) - 1, PARITY_ROWS).astype(int))
     validation = {name: values[places] for name, values in inputs.items()}
@@ -97,7 +101,7 @@ def _same_scores(
     places: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """The scores that serving should give, and the difference that is allowed. Raises TrainingRefused where ONNX gives others."""
-    expected = calibration.apply(_logits(learned, encoded)) if calibration else _scores(learned, encoded)
+    expected = calibration.apply(_logits(learned, encoded)) if calibration else all_scores(learned, encoded)
     exported = run_session(session, dict(encoded))
     allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))  # a regression's values are as large as its label's, in 32 bits
     if exported.shape != expected.shape:
@@ -118,15 +122,41 @@ def _same_scores(
 
 
 def _logits(learned: Learned, inputs: Tensors) -> np.ndarray:
-    scores = _scores(learned, inputs)
+    scores = all_scores(learned, inputs)
     return logarithms(scores) if learned.gives == "probabilities" else scores
 
 
-def _scores(learned: Learned, inputs: Tensors) -> np.ndarray:
+def all_scores(learned: Learned, inputs: Tensors) -> np.ndarray:
     """The scores of many rows, BATCH at a time."""
+    return np.concatenate([learned.scores(part) for part in _parts(inputs)])
+
+
+def _parts(inputs: Tensors) -> list[dict[str, np.ndarray]]:
     rows = len(next(iter(inputs.values())))
-    parts = [{name: values[begin : begin + BATCH] for name, values in inputs.items()} for begin in range(0, rows, BATCH)]
-    return np.concatenate([learned.scores(part) for part in parts])
+    return [{name: values[begin : begin + BATCH] for name, values in inputs.items()} for begin in range(0, rows, BATCH)]
+
+
+def alarm_threshold(spec: ModelSpec, scores: np.ndarray) -> float:
+    """The score above which a row is an alarm, by the scores of the validation rows [rows] and the budget.
+
+    Raises:
+        TrainingRefused: the budget is less than one of these rows, or as many rows have the highest score as it allows, or more.
+    """
+    assert spec.anomaly, "it is an anomaly model"
+    budget, rows = spec.anomaly.budget, len(scores)
+    threshold = threshold_of(scores, budget)
+    if threshold is not None:
+        return threshold
+    if budget * rows < 1:
+        raise TrainingRefused(
+            f"{spec.name}'s budget of {budget:g} is less than one of its {rows:,} validation rows, so that no threshold can be found: give "
+            "the split more validation rows, or raise anomaly.budget."
+        )
+    highest = int((scores == scores.max()).sum())
+    raise TrainingRefused(
+        f"{spec.name} gives its highest score to {highest:,} of {rows:,} validation rows, and its budget of {budget:g} allows fewer "
+        "alarms: it cannot tell rows apart. Give it more columns or another model."
+    )
 
 
 def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> dict[str, np.ndarray]:
@@ -153,8 +183,14 @@ def golden_columns(spec: ModelSpec, dataset: DatasetSpec, columns: Columns) -> d
     return golden
 
 
-def signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
-    """The content of `signature.json`: what callers send to a version, and what its answers mean."""
+def signature(spec: ModelSpec, dataset: DatasetSpec, alarm_above: float | None = None) -> dict[str, Any]:
+    """The content of `signature.json`: what callers send to a version, and what its answers mean.
+
+    Args:
+        spec: of the model.
+        dataset: of the model.
+        alarm_above: of an anomaly model, the score above which a row is an alarm.
+    """
     columns = [dataset.column(name) for name in spec.inputs]
     inputs = [
         {"name": column.name, "type": column.type, "nullable": column.nullable}
@@ -168,6 +204,7 @@ def signature(spec: ModelSpec, dataset: DatasetSpec) -> dict[str, Any]:
         "model": spec.name,
         "task": spec.task,
         "classes": list(spec.classes),
+        **({} if alarm_above is None else {ABOVE: alarm_above}),
         "inputs": inputs,
         "strict": spec.serving.strict,
         "time_zone": dataset.time_zone,

@@ -18,6 +18,8 @@ Hyperparameters = dict[str, Any]
 class TaskModule(LightningModule):
     """Subclass it as `Model(encoder, spec)` and write `forward(**inputs) -> logits`: [rows, classes], or [rows, 1] for a regression.
 
+    For the task `anomaly` it gives how unusual each row is, [rows, 1], and that is the loss too: an autoencoder's error, say.
+
     Override `loss`, `metrics`, `augment` or `configure_optimizers` for ones of your own, and `training_loss` where the loss needs more
     than logits, as an ensemble's does. Hyperparameters known here: learning_rate, weight_decay, label_smoothing.
     """
@@ -31,13 +33,16 @@ class TaskModule(LightningModule):
         self._validated: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean cross entropy, or mean squared error of a regression. Logits may have leading dimensions more than [rows, classes].
+        """Mean cross entropy, mean squared error of a regression, or mean score of an anomaly model. Logits may have leading dimensions
+        more than [rows, classes].
 
         While it trains each row counts by `row_weights`, where the spec weighs classes or rows.
         """
         weights = self.row_weights if self.training else None
         how = "mean" if weights is None else "none"
-        if self.spec.task == "regression":
+        if self.spec.task == "anomaly":
+            losses = logits[..., 0] if weights is not None else logits[..., 0].mean()
+        elif self.spec.task == "regression":
             losses = functional.mse_loss(logits[..., 0], labels.expand(logits.shape[:-1]), reduction=how)
         else:
             losses = functional.cross_entropy(

@@ -6,6 +6,7 @@
 | `Pixels`, `Block` | `Convolutions` | outputs |
 | `Series`, `Words` | `Recurrent` (LSTM or GRU) | a vector for each row |
 | `Words` | `Transformer`, or `mean_of_codes` of `perennial.training.module` | a vector for each row |
+| numbers, `Category` | `Autoencoder` | how unusual each row is |
 
 All of them can be written as ONNX for any number of rows, look at no padding and mix no rows:
 
@@ -123,6 +124,46 @@ class EmbeddingEnsemble(nn.Module):
             hidden = hidden * self.dropout(torch.ones_like(hidden[:1])) if self.training else hidden
         outputs: torch.Tensor = hidden @ self.heads + self.bias
         return outputs
+
+
+class Autoencoder(nn.Module):
+    """Squeezes numbers and embedded codes through a narrow layer and says how badly each row comes out again: the less usual the row,
+    the worse. The task `anomaly` is made of it.
+
+    The error of a row is the mean, over its numbers and columns of codes, of the squared error of a number in standard deviations of the
+    training rows, at most `worst`, and of minus the logarithm of the share that the right code gets. After Hawkins et al., "Outlier
+    Detection Using Replicator Neural Networks" (2002).
+
+    Args:
+        numbers: values per row of the tensor of numbers, as `encoder.width` says.
+        sizes: number of codes of each column, as `encoder.sizes` says; none without such columns.
+        narrow: width of the narrow layer.
+        hidden: width of the layers beside it.
+        worst: largest squared error of a number that counts, so that one absurd value does not outweigh a training.
+    """
+
+    def __init__(self, numbers: int, sizes: Sequence[int] = (), *, narrow: int = 4, hidden: int = 32, worst: float = 1e4) -> None:
+        super().__init__()
+        self.embeddings = Embeddings(sizes) if sizes else None
+        self.scale = nn.BatchNorm1d(numbers, affine=False)
+        self.sizes, self.worst = list(sizes), worst
+        width = numbers + (self.embeddings.width if self.embeddings else 0)
+        self.squeeze = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, narrow))
+        self.spread = nn.Sequential(nn.Linear(narrow, hidden), nn.ReLU())
+        self.numbers = nn.Linear(hidden, numbers)
+        self.codes = nn.ModuleList(nn.Linear(hidden, size) for size in sizes)
+
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor | None = None) -> torch.Tensor:
+        """Numbers [rows, numbers] and codes [rows, columns] to the error of each row, [rows, 1]."""
+        scaled = self.scale(numbers)
+        given = scaled.clamp(-(self.worst**0.5), self.worst**0.5)
+        embedded = [self.embeddings(categories)] if self.embeddings is not None else []
+        hidden = self.spread(self.squeeze(torch.cat([given, *embedded], dim=1)))
+        errors = [((self.numbers(hidden) - given) ** 2).clamp(max=self.worst)]
+        for place, layer in enumerate(self.codes):
+            shares = functional.log_softmax(layer(hidden), dim=1)
+            errors.append(-shares.gather(1, categories[:, place : place + 1]))  # type: ignore[index]
+        return torch.cat(errors, dim=1).mean(dim=1, keepdim=True)
 
 
 class Convolutions(nn.Sequential):

@@ -144,6 +144,49 @@ def bars(days: Mapping[str, Sequence[int]], height: int = 110) -> str:
     return _svg(f"{said}{percent(days[least][1] / days[least][0])}", WIDTH, height, drawn)
 
 
+def heights(bins: Sequence[Sequence[float]], above: float, height: int = 150) -> str:
+    """Rows by their score, and in colour those that are known anomalies; a dashed line at the score above which there is an alarm.
+
+    Args:
+        bins: lower end, upper end, rows and known anomalies of each, side by side.
+        above: the threshold.
+        height: of the picture.
+    """
+    low, high, most = bins[0][0], bins[-1][1], max(rows for _, _, rows, _ in bins)
+    across, drawn = (WIDTH - 8) / (high - low), []
+    for first, last, rows, unusual in bins:
+        for count, colour in ((rows, "var(--line)"), (unusual, COLOURS["candidate"])):
+            tall = (height - 26) * (count / most) ** 0.5
+            drawn.append(
+                f"<rect x={4 + (first - low) * across:.1f} y={height - 18 - tall:.1f} width={(last - first) * across * 0.9:.1f} "
+                f"height={tall:.1f} fill='{colour}'><title>{number(first)} to {number(last)}: {rows:,} rows</title></rect>"
+            )
+    x = 4 + (min(max(above, low), high) - low) * across
+    drawn += [
+        f"<line x1={x:.1f} x2={x:.1f} y1=4 y2={height - 18} stroke='var(--quiet)' stroke-dasharray='4 4' />",
+        f"<text class=soft x=4 y={height - 4}>{at_axis(low)}</text>",
+        f"<text class=soft x={WIDTH - 4} y={height - 4} text-anchor=end>{at_axis(high)}</text>",
+    ]
+    every = sum(rows for _, _, rows, _ in bins)
+    said = f"{every:,} rows by score, from {number(low)} to {number(high)}; an alarm is raised above {number(above)}"
+    return _svg(said, WIDTH, height, drawn)
+
+
+def key_of(who: Sequence[str]) -> str:
+    """Which colour is which version; nothing where there is one."""
+    if len(who) < 2:
+        return ""
+    return "<br><span class=key>" + "".join(f"<i style='background:{COLOURS[name]}'></i>{name}" for name in who) + "</span>"
+
+
+def figure_of(said: str, picture: str, behind: str) -> str:
+    """A picture, what it shows, and its figures as a table."""
+    return (
+        f"<figure><figcaption class='quiet small'>{said}</figcaption>{picture}"
+        f"<details><summary class=small>The figures of this picture</summary>{behind}</details></figure>"
+    )
+
+
 def _highest(who: str, points: Sequence[Range]) -> str:
     top, bottom = max(points, key=lambda one: one.value), min(points, key=lambda one: one.value)
     return (

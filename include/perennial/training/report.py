@@ -16,8 +16,8 @@ from typing import Any
 from perennial.counted import percent
 from perennial.pages import code, document, shortened, table_of, tiles
 from perennial.specs import ModelSpec
-from perennial.training import group_section, pictures
-from perennial.training.pictures import COLOURS, Range, figure, number
+from perennial.training import alarm_section, group_section, pictures
+from perennial.training.pictures import COLOURS, Range, figure, figure_of, key_of, number
 
 _NEWEST_DAYS = 60  # of which the page shows how many rows have a label
 _MOST_LETTERS = 80  # of a key's value among the worst rows
@@ -36,8 +36,7 @@ def page(spec: ModelSpec, evaluation: dict[str, Any]) -> str:
         "<h2>All figures on the test rows</h2>",
         _metrics(test),
         f"<p class='quiet small'>{_methods(spec, test)}</p>",
-        *(_regression(spec, test) if spec.task == "regression" else _classes(spec, test)),
-        *_worst(spec, test),
+        *_closer(spec, test),
     ]
     if evaluation["coverage"]:
         sections += ["<h2>Labels by day</h2>", _coverage(evaluation["coverage"])]
@@ -54,6 +53,13 @@ def page(spec: ModelSpec, evaluation: dict[str, Any]) -> str:
     for column in spec.slices:
         sections += [f"<h2>By {escape(column)}</h2>", _slices(test, column, spec.gate.metric)]
     return document(f"{spec.title}: evaluation", sections)
+
+
+def _closer(spec: ModelSpec, test: dict[str, Any]) -> list[str]:
+    """How the versions err, and on which rows most; of an anomaly model its scores and alarms."""
+    if spec.task == "anomaly":
+        return [*alarm_section.sections(test), *alarm_section.unusual(test["worst"], spec.label)]
+    return [*(_regression(spec, test) if spec.task == "regression" else _classes(spec, test)), *_worst(spec, test)]
 
 
 def with_verdict(html: str, verdict: Mapping[str, Any]) -> str:
@@ -168,16 +174,16 @@ def _regression(spec: ModelSpec, test: dict[str, Any]) -> list[str]:
     label = shortened(spec.label, 24)
     parts = [
         "<h2>Predicted against actual</h2>",
-        _figure_of(
+        figure_of(
             "Rows of the candidate by prediction and actual value, darker where more are; on the dashed line both are equal. "
             "The outermost cells hold what lies beyond.",
             pictures.cells(candidate["grid"], f"predicted {label}", "actual"),
             _tenths_table(tenths["candidate"]),
         ),
         "<h2>Residuals by prediction</h2>",
-        _figure_of(
+        figure_of(
             "Actual minus predicted, for tenths of the rows by what was predicted: the mean, and where eight of ten rows lie. "
-            f"Above 0 the model says too little.{_key(who)}",
+            f"Above 0 the model says too little.{key_of(who)}",
             pictures.ranges(
                 {name: [_range(one, f"predicted {number(one['predicted'])}") for one in rows] for name, rows in tenths.items()},
                 "Mean residual by prediction",
@@ -188,8 +194,8 @@ def _regression(spec: ModelSpec, test: dict[str, Any]) -> list[str]:
     if days["candidate"]:
         parts += [
             "<h2>Residuals over time</h2>",
-            _figure_of(
-                f"The same by day of the event: does the error grow, or come and go?{_key(who)}",
+            figure_of(
+                f"The same by day of the event: does the error grow, or come and go?{key_of(who)}",
                 pictures.ranges(
                     {name: [_range(one, one["first"]) for one in rows] for name, rows in days.items()}, "Mean residual over time"
                 ),
@@ -255,9 +261,9 @@ def _classes(spec: ModelSpec, test: dict[str, Any]) -> list[str]:
     return [
         *parts,
         "<h2>Calibration</h2>",
-        _figure_of(
+        figure_of(
             f"Rows by their {top}, in tenths of it: the mean {top}, and the share of those rows that {escape(true)}. Larger dots are more "
-            f"rows; the dashed line is a perfect forecast.{_key(who)}",
+            f"rows; the dashed line is a perfect forecast.{key_of(who)}",
             pictures.curves(curves, f"mean {top}", share),
             table_of(
                 ("version", f"mean {top}", share, "share of rows"),
@@ -344,19 +350,4 @@ def _coverage(days: dict[str, list[int]]) -> str:
         ("day", "rows", "with a label", "share"),
         [(escape(day), f"{every:,}", f"{known:,}", percent(known / every)) for day, (every, known) in newest.items()],
     )
-    return _figure_of(said, pictures.bars(newest), behind)
-
-
-def _key(who: Sequence[str]) -> str:
-    """Which colour is which version; nothing where there is one."""
-    if len(who) < 2:
-        return ""
-    return "<br><span class=key>" + "".join(f"<i style='background:{COLOURS[name]}'></i>{name}" for name in who) + "</span>"
-
-
-def _figure_of(said: str, picture: str, behind: str) -> str:
-    """A picture, what it shows, and its figures as a table."""
-    return (
-        f"<figure><figcaption class='quiet small'>{said}</figcaption>{picture}"
-        f"<details><summary class=small>The figures of this picture</summary>{behind}</details></figure>"
-    )
+    return figure_of(said, pictures.bars(newest), behind)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perennial.alarms import ABOVE, with_alarms
 from perennial.encoding import Columns, Encoder
 from perennial.errors import StoredDataDamaged
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 
 def score(version_folder: Path, columns: Columns, *, threads: int = 1, batch: int = 8192) -> np.ndarray:
-    """Scores [rows, classes] (regression [rows, 1]), float64, of rows given as columns; `batch` rows at a time.
+    """Scores [rows, classes] (regression [rows, 1], anomaly score and alarm [rows, 2]), float64, of rows given as columns; `batch` rows at
+    a time.
 
     Raises:
         KeyError: a column that the version needs is missing.
@@ -37,14 +39,16 @@ def score(version_folder: Path, columns: Columns, *, threads: int = 1, batch: in
     """
     features = load_features(version_folder)
     encoder = Encoder.from_json(json.loads((version_folder / "encoder.json").read_text()))
-    names = [column["name"] for column in json.loads((version_folder / "signature.json").read_text())["inputs"]]
+    signature = json.loads((version_folder / "signature.json").read_text())
+    names = [column["name"] for column in signature["inputs"]]
     session = open_session(version_folder / "model.onnx", threads)
     rows = len(columns[names[0]])
     parts = [
         run_session(session, features.encode(encoder, {name: columns[name][begin : begin + batch] for name in names}))
         for begin in range(0, rows, batch)
     ]
-    return np.concatenate(parts).astype(np.float64)
+    scores = np.concatenate(parts).astype(np.float64)
+    return with_alarms(scores, float(signature[ABOVE])) if signature.get("task") == "anomaly" else scores
 
 
 def load_features(version_folder: Path) -> ModuleType:

@@ -74,6 +74,8 @@ def _units(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _row_figures(task: Task, labels: np.ndarray, scores: np.ndarray) -> dict[str, Floats]:
     """What is to be averaged, of each row."""
     losses = per_row_loss(task, labels, scores)
+    if task == "anomaly":
+        return {"alarm_share": losses}
     if task == "regression":
         return {"mse": losses, "rmse": losses, "mae": np.sqrt(losses)}
     return {"accuracy": (predict(task, scores) == labels).astype(np.float64), "log_loss": losses}

@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from perennial.specs import (
     CRON_FIELDS,
+    AnomalySpec,
     Column,
+    ComputeSpec,
     DatasetSpec,
     DriftKind,
     GateSpec,
@@ -126,9 +128,32 @@ def test_a_wrong_model_spec_is_refused_in_words(changes, words):
         a_model(**changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classes": ("no", "yes")}, "an anomaly model has no classes"),
+        ({"learner": "boosted"}, "boosted learns from labels, and an anomaly model has none: take sklearn, lightning or onnx"),
+        ({"labels": "outcomes"}, "leave out labels; outcomes that are reported measure it anyway"),
+        ({"label": "id"}, "inputs name the label id: an anomaly model is measured by it and must not see it"),
+        ({"compute": ComputeSpec(gpus=2)}, "trained and refitted in one process"),
+        ({"gate": RMSE}, "the gate of an anomaly model has the metric alarm_share, not rmse"),
+        ({"training": TrainingSpec(class_weights="balanced")}, "class_weights need classes, and an anomaly model has none"),
+        ({"task": "regression", "gate": RMSE, "anomaly": AnomalySpec()}, 'anomaly is for the task "anomaly", and this is regression'),
+        ({"task": "regression", "gate": RMSE}, "label is missing: name the column"),
+    ],
+)
+def test_a_wrong_spec_without_labels_is_refused_in_words(changes, words):
+    """MO-01: What means nothing to a model without labels is named; a label is missing for every other task."""
+    fields = {"name": "pumps", "title": "Pumps", "owner": "team", "dataset": "sales", "task": "anomaly", "inputs": ("id",)}
+    fields["gate"] = GateSpec(metric="alarm_share", floors={})
+    assert ModelSpec(**fields).anomaly == AnomalySpec(budget=0.01)
+    with pytest.raises(ValidationError, match=words):
+        ModelSpec(**(fields | changes))
+
+
 def test_the_gate_compares_by_losses_only():
     """MO-13: A metric that is no mean loss over rows is refused; each that is one is taken where it fits the task."""
-    with pytest.raises(ValidationError, match="'log_loss', 'rmse' or 'mse'"):
+    with pytest.raises(ValidationError, match="'log_loss', 'rmse', 'mse' or 'alarm_share'"):
         GateSpec(metric="roc_auc", floors={})
     for metric in ("rmse", "mse"):
         assert a_model(task="regression", classes=(), gate=GateSpec(metric=metric, floors={})).gate.metric == metric

@@ -30,7 +30,7 @@ Told = Callable[[int, int, float, float], None]  # epochs or rounds done, at mos
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoded rows with their labels: class numbers, or the values of a regression, float64 [rows]."""
+    """Encoded rows with their labels: class numbers, or the values of a regression, float64 [rows]; NaN for a model without labels."""
 
     inputs: dict[str, np.ndarray]
     labels: np.ndarray
@@ -66,7 +66,7 @@ class Learned(Protocol):
 
     @property
     def gives(self) -> Literal["logits", "probabilities", "values"]:
-        """What `scores` are: probabilities sum to 1, values are those of a regression."""
+        """What `scores` are: probabilities sum to 1, values are those of a regression, or how unusual a row is."""
 
     @property
     def calibrates(self) -> bool:
@@ -91,7 +91,7 @@ class Learned(Protocol):
         """What `training.json` has to say besides, so that it can be made again."""
 
     def scores(self, inputs: Tensors) -> np.ndarray:
-        """[rows, classes], or [rows, 1] of a regression; without calibration."""
+        """[rows, classes], or [rows, 1] of a regression or an anomaly model; without calibration."""
 
     def write_onnx(self, file: Path, example: Tensors) -> None:
         """Write a graph that takes tensors by their names, any number of rows, and gives `scores`; two rows are given as an example."""

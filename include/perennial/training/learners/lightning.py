@@ -30,7 +30,7 @@ class Network:
 
     def __init__(self, module: TaskModule, epochs: int = 0, history: History | None = None, accumulate: int = 0) -> None:
         self.module, self.epochs, self.history = module.eval(), epochs, history or []
-        self.gives: Literal["logits", "values"] = "values" if module.spec.task == "regression" else "logits"
+        self.gives: Literal["logits", "values"] = "logits" if module.spec.classes else "values"
         self.accumulate = accumulate
         self.advice = f"use layers in {module.spec.name}/model.py that ONNX computes alike"
 

@@ -115,7 +115,7 @@ def _checked(spec: ModelSpec, inputs: Tensors) -> Brought:
         f"let its output be [rows, {columns}], {'one score for each class of the spec' if spec.classes else 'the value'}",
     )
     _require(spec, bool(np.isfinite(scores).all()), "some rows have scores that are no finite numbers", "mend the file or features.py")
-    if spec.task == "regression":
+    if not spec.classes:
         return Brought(spec, brought, "values")
     sums_up = bool(((scores >= 0).all(axis=1) & (np.abs(scores.sum(axis=1) - 1) <= SUM)).all())
     return Brought(spec, brought, "probabilities" if sums_up else "logits")

@@ -5,7 +5,9 @@
 
 What it is given as X follows from features.py. One tensor of numbers [rows, columns] is X itself, float32. Several tensors of one column
 each are a DataFrame with these columns, words as objects with "" for null: a ColumnTransformer that names columns works as it is.
-The estimator sees the training rows alone; its probabilities are calibrated on the validation rows.
+The estimator sees the training rows alone; its probabilities are calibrated on the validation rows. For the task `anomaly` it is one
+that finds outliers, such as IsolationForest, and sees no labels: the score is its `decision_function` with the sign turned, since that is
+lower where a row is less usual.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Fitted:
     @property
     def gives(self) -> Literal["logits", "probabilities", "values"]:
         """What the scores are: of an estimator without `predict_proba` what its `decision_function` gives, as logits."""
-        if self.spec.task == "regression":
+        if self.spec.task in ("regression", "anomaly"):
             return "values"
         return "probabilities" if hasattr(self.estimator, "predict_proba") else "logits"
 
@@ -68,8 +70,10 @@ class Fitted:
         given = _given(self.spec, {name: inputs[name] for name in self.tensors})
         if self.gives == "probabilities":
             return np.asarray(self.estimator.predict_proba(given), dtype=np.float64)
-        raw = self.estimator.predict(given) if self.gives == "values" else self.estimator.decision_function(given)
+        raw = self.estimator.predict(given) if self.spec.task == "regression" else self.estimator.decision_function(given)
         scores = np.asarray(raw, dtype=np.float64).reshape(len(given), -1)
+        if self.spec.task == "anomaly":
+            return -scores
         return np.concatenate([-scores, scores], axis=1) if self.spec.task == "binary" else scores
 
     def write_onnx(self, file: Path, example: Tensors) -> None:
@@ -93,8 +97,16 @@ class Fitted:
                 f"{self.advice}, then train again."
             ) from error
         graph = model.graph
-        result = graph.output[0 if self.gives == "values" else 1].name
+        result = graph.output[0 if self.spec.task == "regression" else 1].name
         graph.initializer.append(helper.make_tensor("scores_shape", onnx.TensorProto.INT64, [2], [-1, max(1, len(self.spec.classes))]))
+        if result == "scores":  # as converters of what finds outliers call it: the name is needed below
+            result = "scores_found"
+            for node in graph.node:
+                node.input[:] = [result if name == "scores" else name for name in node.input]
+                node.output[:] = [result if name == "scores" else name for name in node.output]
+        if self.spec.task == "anomaly":
+            graph.node.append(helper.make_node("Neg", [result], ["scores_turned"]))
+            result = "scores_turned"
         graph.node.append(helper.make_node("Cast", [result], ["scores_float"], to=onnx.TensorProto.FLOAT))
         graph.node.append(helper.make_node("Reshape", ["scores_float", "scores_shape"], ["scores"]))
         del graph.output[:]
@@ -120,7 +132,8 @@ def sketch(spec: ModelSpec, encoder: Encoder, inputs: Tensors) -> Fitted:
 def _fit(spec: ModelSpec, inputs: Tensors, labels: np.ndarray) -> Fitted:
     from threadpoolctl import threadpool_limits
 
-    given, known = _given(spec, inputs), labels if spec.task == "regression" else labels.astype(np.int64)
+    given = _given(spec, inputs)
+    known = None if spec.task == "anomaly" else labels if spec.task == "regression" else labels.astype(np.int64)
     try:
         estimator = discovery.model_part(spec.name, "model").estimator(spec)
         unsown = {
@@ -134,7 +147,12 @@ def _fit(spec: ModelSpec, inputs: Tensors, labels: np.ndarray) -> Fitted:
         raise TrainingRefused(
             f"{spec.name}'s estimator cannot be fitted ({type(error).__name__}: {error}): mend {spec.name}/model.py or its features.py."
         ) from error
-    if spec.task != "regression" and list(getattr(estimator, "classes_", [])) != list(range(len(spec.classes))):
+    if spec.task == "anomaly" and not hasattr(estimator, "decision_function"):
+        raise TrainingRefused(
+            f"{spec.name}'s estimator has no decision_function, by which rows are scored: let estimator(spec) return one that finds "
+            "outliers, such as IsolationForest."
+        )
+    if spec.classes and list(getattr(estimator, "classes_", [])) != list(range(len(spec.classes))):
         raise TrainingRefused(
             f"{spec.name}'s estimator has the classes {list(getattr(estimator, 'classes_', []))}, and the spec's are numbered 0 to "
             f"{len(spec.classes) - 1}: let estimator(spec) return a classifier of scikit-learn, which keeps the labels it is given."

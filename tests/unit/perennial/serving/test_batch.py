@@ -55,12 +55,12 @@ def test_no_row_may_be_good(folder):
 def test_a_row_that_scores_otherwise_beside_others_shows(folder, monkeypatch):
     """SE-03: The largest difference from the scores of the rows alone, of the first ones."""
     scorer = Scorer(folder)
-    score = scorer.score
+    computed = scorer.computed
 
     def as_many(columns):
-        return score(columns) + len(columns["distance"]) / 1024
+        return computed(columns) + len(columns["distance"]) / 1024
 
-    monkeypatch.setattr(scorer, "score", as_many)
+    monkeypatch.setattr(scorer, "computed", as_many)
     assert batch.answer(scorer, small_rows(9)).difference == pytest.approx(8 / 1024, abs=1e-6)
     assert batch.answer(scorer, small_rows(9), alone=0).difference == 0
 
