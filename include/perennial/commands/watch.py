@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from perennial.settings import Settings
 from perennial.stages._steady_watch import SteadyWatch
 from perennial.store import Store
 
+AT_A_TIME = 8  # models: one whose servers hang keeps the others waiting for nothing
 log = logging.getLogger("perennial.watch")
 
 
@@ -32,30 +34,36 @@ def run(settings: Settings, store: Store, *, once: bool = False) -> int:
     """
     backend, registry = open_backend(settings), ModelRegistry(settings)
     watches, troubles, specs = dict[str, SteadyWatch](), dict[str, str](), _specs()
-    while once or _specs() == specs:
-        began = time.monotonic()
+
+    def look(name: str) -> str:
+        """Look at one model; what kept it from that."""
+        now = datetime.now(timezone.utc)
         try:
-            names = known_models(store)
+            if watches[name].look(now):
+                news.announce(store, now)
         except PerennialError as error:
-            names = []
-            _tell(troubles, "", str(error))
-        else:
-            _tell(troubles, "", "")
-        for name in names:
-            watch = watches.setdefault(name, SteadyWatch(settings, store, name, backend, registry))
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        while once or _specs() == specs:
+            began = time.monotonic()
             try:
-                now = datetime.now(timezone.utc)
-                if watch.look(now):
-                    news.announce(store, now)
+                names = known_models(store)
             except PerennialError as error:
-                _tell(troubles, name, str(error))
+                names = []
+                _tell(troubles, "", str(error))
             else:
-                _tell(troubles, name, "")
-        if settings.serving == "local":
-            beat(settings)
-        if once:
-            return EXIT_FAULT if any(troubles.values()) else EXIT_DONE
-        time.sleep(max(0.0, settings.watch_seconds - (time.monotonic() - began)))
+                _tell(troubles, "", "")
+            for name in names:
+                watches.setdefault(name, SteadyWatch(settings, store, name, backend, registry))
+            for name, trouble in zip(names, pool.map(look, names), strict=True):
+                _tell(troubles, name, trouble)
+            if settings.serving == "local":
+                beat(settings)
+            if once:
+                return EXIT_FAULT if any(troubles.values()) else EXIT_DONE
+            time.sleep(max(0.0, settings.watch_seconds - (time.monotonic() - began)))
     for watch in watches.values():
         watch.keep()
     log.warning("A spec was changed: the watch begins anew.")

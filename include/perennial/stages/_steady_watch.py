@@ -37,6 +37,7 @@ from perennial.store import Store
 log = logging.getLogger("perennial.watch")
 
 ASK_SECONDS = 10.0  # between two questions to versions that answer anyway
+AGAIN_SECONDS = 300.0  # between two tries to go back to a version that does not come up
 KEEP_SECONDS = 60.0  # between two writes of evidence in which nothing has changed: so much is lost at most if the watch is killed
 WORDS = {"errors": "failed", "latency": "were slow"}
 
@@ -74,7 +75,7 @@ class SteadyWatch:
     _asked: datetime | None = None
     _paused_at: float | None = None
     _written: datetime | None = None
-    _tried: set[int] = field(default_factory=set)  # entries of the ledger under which going back was tried
+    _tried: dict[int, datetime] = field(default_factory=dict)  # when going back was tried in vain last, by the entry of the ledger
     _origin: tuple[int, str] | None = None  # the champion, and how it became one
 
     @property
@@ -90,6 +91,8 @@ class SteadyWatch:
         """
         ledger, incidents = Ledger(self.store, self.name), Incidents(self.store, self.name)
         entry = ledger.last()
+        if entry is not None and entry.kind == "rejected":  # it moved nothing
+            entry = ledger.last_move()
         if entry is None or entry.champion is None or not entry.weights:
             self.kept = self._arm = None
             return self._end(incidents, set(), "Nothing serves now.")
@@ -153,11 +156,11 @@ class SteadyWatch:
         ended = self._end(incidents, wrong, f"Version {version} is within its limits again.", f"Version {version} serves now.")
         went = False
         if is_severe:
-            went = self._go_back(incidents, entry, ledger, self._told("errors", alarms["severe errors"]))
+            went = self._go_back(incidents, entry, ledger, now, self._told("errors", alarms["severe errors"]))
         elif self._bakes(entry, now) and kept.baking.alarms:
             shown = self._told("errors", kept.baking.alarms["errors"])
             because = f"{shown}, which is worse than the record of version {entry.last_good} allows"
-            went = self._go_back(incidents, entry, ledger, because)
+            went = self._go_back(incidents, entry, ledger, now, because)
         return opened or ended or went
 
     def _ask(self, incidents: Incidents, entry: Entry, ledger: Ledger, now: datetime) -> bool:
@@ -166,19 +169,22 @@ class SteadyWatch:
         news = bool(note_service(self.settings, self.store, self.name))
         silent = {one.key for one in incidents.open_ones() if one.kind == "service"}
         if GATEWAY not in silent and f"{VERSION}{entry.champion}" in silent:
-            return self._go_back(incidents, entry, ledger, "it does not answer") or news
+            return self._go_back(incidents, entry, ledger, now, "it does not answer") or news
         return news
 
-    def _go_back(self, incidents: Incidents, entry: Entry, ledger: Ledger, because: str) -> bool:
+    def _go_back(self, incidents: Incidents, entry: Entry, ledger: Ledger, now: datetime, because: str) -> bool:
         """Give all traffic to the last good version, once, if the champion was promoted; whether people have to be told of it."""
-        if entry.candidate is not None or entry.seq in self._tried or self._came_by(ledger, entry) != "promoted":
+        tried = self._tried.get(entry.seq)
+        if entry.candidate is not None or self._came_by(ledger, entry) != "promoted":
             return False
-        self._tried.add(entry.seq)
+        if tried is not None and (now - tried).total_seconds() < AGAIN_SECONDS:
+            return False
         release = Release(self.spec, self.settings, self.store, self.backend, self.registry)
         key, reason = f"version {entry.champion}", f"Version {entry.champion}: {because}."
         try:
             result = rollback.go_back(release, reason, PERENNIAL, entry.last_good)
         except (ReleaseRefused, ServiceUnreachable) as error:
+            self._tried[entry.seq] = now
             log.error("%s", error)
             sentence = f"{reason} It should go back and cannot: {error}"
             return incidents.open("release", key, "critical", sentence) is not None

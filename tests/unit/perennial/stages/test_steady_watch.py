@@ -186,6 +186,18 @@ def test_it_cannot_go_back_to_what_is_broken(world: World) -> None:
     assert "cannot: " in told
 
 
+def test_it_is_tried_again_after_a_while(world: World) -> None:
+    """SE-10: A last good version that came up meanwhile is gone back to."""
+    world.backend.refusals[1] = ServiceUnreachable("Not ready after 60 s.")
+    world.look(looks=10, errors={2: 0.9})
+    assert world.champion == 2
+    world.backend.refusals.clear()
+    world.look(looks=20, errors={2: 0.9})
+    assert world.champion == 2
+    world.look(looks=140, requests=5, errors={2: 0.9})
+    assert world.champion == 1
+
+
 def test_a_person_who_was_faster_is_respected(world: World) -> None:
     """SE-11: Somebody rolled back already: the watch does not go further back."""
     world.look(looks=3)
