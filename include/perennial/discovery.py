@@ -34,6 +34,7 @@ from perennial.specs import DatasetSpec, ModelSpec
 Kind = Literal["dataset", "model"]
 _Spec = TypeVar("_Spec", DatasetSpec, ModelSpec)
 INIT = "__init__.py"
+EXAMPLES = "PERENNIAL_EXAMPLES"  # the setting
 FEATURES = ("label", "fit", "encode")  # what a model's features.py must define, without `label` where its spec names none
 MODEL = {"lightning": "Model", "sklearn": "estimator"}  # what its model.py must define, by learner; the others need none
 
@@ -203,14 +204,17 @@ class _Found:
         return {spec.name for spec in (*self.datasets.values(), *self.models.values()) if spec.example}
 
     def switched_on(self) -> _Found:
-        """The same without the examples that the setting does not name. Raises UnknownName where it names one that there is not."""
+        """The same without the examples that the setting does not name. What it names and is nowhere is broken, and stops itself alone."""
         names = Settings.from_environment().example_names
-        for name in sorted(names - {*self.examples, *self.broken_datasets, *self.broken_models}):
-            raise UnknownName(f"PERENNIAL_EXAMPLES names {name}, which is no example. {_hint(name, self.examples)}")
+        known = {*self.datasets, *self.models, *self.broken_datasets, *self.broken_models}
+        wrong = {
+            name: Broken("model", name, f"the setting names it, and there is no such example. {_hint(name, self.examples)}", EXAMPLES)
+            for name in sorted(names - known)
+        }
         models = {name: spec for name, spec in self.models.items() if not spec.example or name in names}
         names |= {name for spec in models.values() for name in spec.datasets}
         datasets = {name: spec for name, spec in self.datasets.items() if not spec.example or name in names}
-        return _Found(datasets, self.broken_datasets, models, self.broken_models)
+        return _Found(datasets, self.broken_datasets, models, {**self.broken_models, **wrong})
 
 
 def _all_found() -> _Found:

@@ -50,7 +50,10 @@ def write_ids(store: Store, model: str, number: int, requests: Iterable[Indexed]
     single = [(key, first) for key, first, last in _files(store, model) if first == last]
     if len(single) >= MERGED:
         keys, numbers = zip(*sorted(single, key=lambda file: file[1]), strict=True)
-        merged = b"".join(data for key in keys if (data := _read(store, key)))
+        parts = [_read(store, key) for key in keys]
+        if not all(parts):  # another collector makes them one just now
+            return
+        merged = b"".join(parts)
         store.write(f"{_folder(model)}/{numbers[0]:08d}-{numbers[-1]:08d}.ids", merged)
         for key in keys:  # whoever looks meanwhile finds a request twice, never not at all
             store.delete(key)
@@ -62,7 +65,7 @@ def find_ids(store: Store, model: str, id: str) -> list[Indexed]:
     An id is known by 64 bits of its hash: among a million requests another one looks like it once in 10,000,000,000,000 searches.
     """
     request, _, place = id.rpartition("-")
-    wanted = {id: 0} | ({request: int(place)} if request and place.isdecimal() else {})
+    wanted = {id: 0} | ({request: int(place)} if request and len(place) <= 10 and place.isascii() and place.isdecimal() else {})
     found = set[Indexed]()
     for data in _newest(store, model):
         for one, row in wanted.items():

@@ -5,6 +5,7 @@ $ perennial watch --once
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,12 @@ def run(settings: Settings, store: Store, *, once: bool = False) -> int:
                 news.announce(store, now)
         except PerennialError as error:
             return str(error)
+        except Exception as error:
+            log.exception("Looking at %s broke.", name)  # the others are looked at all the same
+            return f"{name} cannot be looked at: {type(error).__name__}: {error}"
+        finally:
+            if settings.serving == "local":
+                beat(settings)
         return ""
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
@@ -66,14 +73,18 @@ def run(settings: Settings, store: Store, *, once: bool = False) -> int:
             time.sleep(max(0.0, settings.watch_seconds - (time.monotonic() - began)))
     for watch in watches.values():
         watch.keep()
-    log.warning("A spec was changed: the watch begins anew.")
+    log.warning("A spec was changed: the watch ends, and whoever keeps it running starts it with the new one.")
     return EXIT_DONE
 
 
 def _specs() -> dict[str, int]:
     """When each file of a spec was changed last, by its path."""
     files = [file for top in perennial_models.__path__ for file in Path(top).glob("*/spec.py")]
-    return {str(file): file.stat().st_mtime_ns for file in files}
+    times = {}
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):  # replaced by an editor a moment ago
+            times[str(file)] = file.stat().st_mtime_ns
+    return times
 
 
 def _tell(troubles: dict[str, str], name: str, trouble: str) -> None:

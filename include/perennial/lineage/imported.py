@@ -104,8 +104,8 @@ def _files(root: Path, name: str) -> Iterator[Path]:
 def _names(file: Path, roots: Sequence[Path]) -> Iterator[str]:
     """Dotted names that a file imports; of `from a import b` both a and a.b, since b may be a module."""
     try:
-        tree = ast.parse(file.read_text())
-    except (SyntaxError, UnicodeDecodeError):
+        tree = ast.parse(file.read_bytes())  # of any encoding that Python reads
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -129,6 +129,11 @@ def add(state: State, seen: Seen, limits: Limits) -> State:
     return State(logs=logs, since=since, alarms=alarms, well=well)
 
 
+def fits(state: State) -> bool:
+    """Whether evidence is of the rates that are suspected now: what an earlier release kept may be of others."""
+    return all(len(logs) == len(RATIOS) for logs in state.logs.values()) and all(len(logs) == len(RARE) for logs in state.well.values())
+
+
 def suspected(limit: float) -> Sequence[float]:
     """The rates above a limit that are suspected, all below one."""
     return [min(limit * ratio, 1 - (1 - limit) / (1 + ratio)) for ratio in RATIOS]

@@ -55,7 +55,8 @@ class ReleaseSpec(Spec):
         default=0.25,
         gt=0,
         lt=1,
-        description="Error rate of a version that serves for good beyond which the last good one comes back by itself, at any time.",
+        description="Error rate of a version that serves for good beyond which the last good one comes back by itself, at any time at "
+        "which no release is under way.",
     )
     bake_seconds: float = Field(
         default=600,

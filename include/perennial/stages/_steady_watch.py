@@ -18,18 +18,19 @@ from typing import cast
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from perennial import discovery
-from perennial.errors import ReleaseRefused, ServiceUnreachable
+from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.incidents.kinds import Severity
 from perennial.lineage.ledger import Entry, Ledger
 from perennial.registry.model_registry import ModelRegistry
-from perennial.serving import steady
+from perennial.serving import steady, traffic
 from perennial.serving.backends import Backend
 from perennial.serving.route import Arm
 from perennial.settings import Settings
 from perennial.specs import ModelSpec, stand_in
 from perennial.stages import rollback
 from perennial.stages._release_plan import PERENNIAL
+from perennial.stages._routes import route_of
 from perennial.stages._service import GATEWAY, VERSION, note_service
 from perennial.stages.release import Release
 from perennial.store import Store
@@ -75,7 +76,7 @@ class SteadyWatch:
     _asked: datetime | None = None
     _paused_at: float | None = None
     _written: datetime | None = None
-    _tried: dict[int, datetime] = field(default_factory=dict)  # when going back was tried in vain last, by the entry of the ledger
+    _tried: dict[tuple[int | None, int | None], datetime] = field(default_factory=dict)  # when it was tried in vain last: from, to
     _origin: tuple[int, str] | None = None  # the champion, and how it became one
 
     @property
@@ -98,15 +99,16 @@ class SteadyWatch:
             return self._end(incidents, set(), "Nothing serves now.")
         news = False
         if self.kept is None or self.kept.version != entry.champion:
-            self.kept, self._arm = self._read(entry.champion) or Kept(version=entry.champion, since=now), None
+            self.kept, self._arm, self._origin = self._read(entry.champion) or Kept(version=entry.champion, since=now), None, None
+            news = self._complete(incidents, entry)
         try:
             arms = self.backend.observe(self.spec)
         except ServiceUnreachable:
             if not self._can_ask:
                 raise
-            return self._ask(incidents, entry, ledger, now)
+            return self._ask(incidents, entry, ledger, now) if self._is_due(now) else news
         if entry.kind == "paused":
-            news = self._look_at_release(incidents, entry)
+            news |= self._look_at_release(incidents, entry)
         seen = self._count(arms, entry, now)
         if self._can_ask and seen.requests <= seen.errors and self._is_due(now):  # what answers its callers need not be asked
             news |= self._ask(incidents, entry, ledger, now)
@@ -130,7 +132,7 @@ class SteadyWatch:
             evidence["baking"] = steady.add(kept.baking, seen, steady.bake_limits(spec.release, last_good))
         changed = evidence["always"].alarms.keys() != kept.always.alarms.keys()
         self.kept = kept.model_copy(update=evidence)
-        if changed or self._written is None or (now - self._written).total_seconds() >= KEEP_SECONDS:
+        if changed or self._written is None or abs((now - self._written).total_seconds()) >= KEEP_SECONDS:
             self._written = now
             self.keep()
         return seen
@@ -174,7 +176,8 @@ class SteadyWatch:
 
     def _go_back(self, incidents: Incidents, entry: Entry, ledger: Ledger, now: datetime, because: str) -> bool:
         """Give all traffic to the last good version, once, if the champion was promoted; whether people have to be told of it."""
-        tried = self._tried.get(entry.seq)
+        pair = (entry.champion, entry.last_good)
+        tried = self._tried.get(pair)
         if entry.candidate is not None or self._came_by(ledger, entry) != "promoted":
             return False
         if tried is not None and (now - tried).total_seconds() < AGAIN_SECONDS:
@@ -183,14 +186,27 @@ class SteadyWatch:
         key, reason = f"version {entry.champion}", f"Version {entry.champion}: {because}."
         try:
             result = rollback.go_back(release, reason, PERENNIAL, entry.last_good)
-        except (ReleaseRefused, ServiceUnreachable) as error:
-            self._tried[entry.seq] = now
+        except (ReleaseRefused, ServiceUnreachable, LedgerConflict) as error:
+            self._tried[pair] = now
             log.error("%s", error)
             sentence = f"{reason} It should go back and cannot: {error}"
             return incidents.open("release", key, "critical", sentence) is not None
         log.warning("%s", result.sentence)
         self.kept = self._arm = None
         return incidents.open("release", key, "critical", result.sentence, dict(result.links)) is not None
+
+    def _complete(self, incidents: Incidents, entry: Entry) -> bool:
+        """Do what a watch that was killed while it went back has left undone: the traffic moves, and people are told."""
+        if entry.kind != "rolled_back" or entry.actor != PERENNIAL or entry.version == entry.champion or entry.candidate is not None:
+            return False
+        route = route_of(entry)
+        if route is not None and self.backend.route(self.spec) != route:
+            traffic.move(self.backend, self.spec, route)
+        key = f"version {entry.version}"
+        if any(one.kind == "release" and one.key == key and one.opened >= entry.time for one in incidents.all()):
+            return False
+        sentence = f"Version {entry.version} of {self.name} was rolled back, version {entry.champion} serves: {entry.reason}"
+        return incidents.open("release", key, "critical", sentence) is not None
 
     def _came_by(self, ledger: Ledger, entry: Entry) -> str:
         """The kind of the entry by which the champion became it."""
@@ -215,7 +231,11 @@ class SteadyWatch:
             return False
         self._paused_at = time.monotonic()
         release = Release(self.spec, self.settings, self.store, self.backend, self.registry)
-        result = release.look(entry.version)
+        try:
+            result = release.look(entry.version)
+        except PerennialError as error:  # the champion is watched all the same
+            log.warning("%s", error)
+            return False
         if result.action != "rolled_back":
             return False
         key = f"version {entry.version}"
@@ -225,7 +245,7 @@ class SteadyWatch:
     def _bakes(self, entry: Entry, now: datetime) -> bool:
         """Whether the champion was promoted a moment ago."""
         since = (now - entry.time).total_seconds()
-        return entry.kind == "promoted" and entry.last_good is not None and since < self.spec.release.bake_seconds
+        return entry.kind == "promoted" and entry.last_good is not None and 0 <= since < self.spec.release.bake_seconds
 
     @property
     def _can_ask(self) -> bool:
@@ -233,7 +253,7 @@ class SteadyWatch:
         return self.settings.serving == "local"
 
     def _is_due(self, now: datetime) -> bool:
-        return self._asked is None or (now - self._asked).total_seconds() >= ASK_SECONDS
+        return self._asked is None or abs((now - self._asked).total_seconds()) >= ASK_SECONDS
 
     def _end(self, incidents: Incidents, wrong: set[str], over: str, replaced: str = "") -> bool:
         """End the open incidents of errors and latency that are over, or of a version that serves no more."""
@@ -251,7 +271,7 @@ class SteadyWatch:
             kept = Kept.model_validate_json(self.store.read(f"views/steady/{self.name}.json"))
         except (KeyError, ValidationError):
             return None
-        return kept if kept.version == version else None
+        return kept if kept.version == version and all(steady.fits(state) for state in (kept.always, kept.baking)) else None
 
 
 def _key(signal: str, version: int) -> str:

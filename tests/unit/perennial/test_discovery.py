@@ -189,11 +189,14 @@ def test_an_example_is_there_once_it_is_switched_on(folder, monkeypatch, switche
             discovery.model("extra_m")
 
 
-def test_an_example_that_there_is_not_is_refused(monkeypatch):
-    """MO-25: With the nearest one that there is; a word that can be no name is refused as a setting."""
-    monkeypatch.setenv("PERENNIAL_EXAMPLES", "hourly_delay")
-    with pytest.raises(UnknownName, match=r"PERENNIAL_EXAMPLES names hourly_delay, which is no example\. Did you mean hourly_delays"):
-        discovery.models()
+def test_an_example_that_there_is_not_stops_itself_alone(monkeypatch):
+    """MO-25: It is told as broken, with the nearest one that there is; a model that is no example does no harm there; a word that can be no
+    name is refused as a setting."""
+    monkeypatch.setenv("PERENNIAL_EXAMPLES", "hourly_delay,digits")
+    assert {"digits", "flight_delays"} <= set(discovery.models())
+    (wrong,) = discovery.broken()
+    assert (wrong.name, wrong.place) == ("hourly_delay", "PERENNIAL_EXAMPLES")
+    assert "there is no such example. Did you mean hourly_delays" in wrong.why
     monkeypatch.setenv("PERENNIAL_EXAMPLES", "Hourly")
     with pytest.raises(SettingMissing, match="'Hourly' is no name"):
         discovery.models()

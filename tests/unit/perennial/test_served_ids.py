@@ -57,6 +57,13 @@ def test_what_a_killed_merge_left_is_found_once(store: FolderStore) -> None:
     assert len(find_ids(store, "digits", "r7")) == len(find_ids(store, "digits", "more")) == 1
 
 
+@pytest.mark.parametrize("id", ["a-" + "9" * 5000, "a-²", "-1", "a-", "-"])
+def test_an_id_with_an_odd_place_is_found_nowhere(store: FolderStore, id: str) -> None:
+    """What can be no place of a row is none, and breaks nothing."""
+    write_ids(store, "digits", 1, [Indexed("a", 1, 5, WHEN, False)])
+    assert find_ids(store, "digits", id) == []
+
+
 @given(
     requests=st.lists(
         st.builds(

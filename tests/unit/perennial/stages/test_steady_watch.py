@@ -186,6 +186,52 @@ def test_it_cannot_go_back_to_what_is_broken(world: World) -> None:
     assert "cannot: " in told
 
 
+def test_what_a_killed_watch_left_is_completed_and_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DE-22, SE-10: Killed between the ledger's entry and the traffic: the next one moves it, and people hear of it, once."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("perennial.stages._release_evaluator.Evaluator._move", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.look(looks=20, errors={2: 0.9})
+    assert (world.release.ledger.last().champion, world.champion, world.open) == (1, 2, {("service", "errors of version 2"): "critical"})
+    world.watch = world.new_watch()
+    assert world.look()
+    assert world.champion == 1
+    assert world.open[("release", "version 2")] == "critical"
+    world.watch = world.new_watch()
+    assert not world.look(looks=3)
+
+
+def test_a_last_good_version_that_takes_no_traffic_is_tried_now_and_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SE-10: It comes up and cannot take the traffic: one incident and a pause, not a ledger that grows at each look."""
+
+    def refuses(*_: object) -> None:
+        raise ServiceUnreachable("Not ready after 60 s.")
+
+    monkeypatch.setattr("perennial.stages._release_evaluator.traffic.move", refuses)
+    world.look(looks=20, errors={2: 0.9})
+    entries = world.release.ledger.last().seq
+    assert world.open[("release", "version 2")] == "critical"
+    world.look(looks=40, errors={2: 0.9})
+    assert world.release.ledger.last().seq == entries
+
+
+def test_evidence_of_another_release_is_not_gone_on_with(world: World) -> None:
+    """DE-22: An earlier or later program suspected other rates: the evidence begins anew."""
+    world.look(looks=3)
+    kept = world.watch.kept
+    assert kept is not None
+    short = kept.always.model_copy(update={"logs": {signal: logs[:2] for signal, logs in kept.always.logs.items()}})
+    world.watch.kept = kept.model_copy(update={"always": short})
+    world.watch.keep()
+    world.watch = world.new_watch()
+    assert not world.look(looks=3)
+    assert {len(logs) for logs in world.watch.kept.always.logs.values()} == {4}
+
+
 def test_it_is_tried_again_after_a_while(world: World) -> None:
     """SE-10: A last good version that came up meanwhile is gone back to."""
     world.backend.refusals[1] = ServiceUnreachable("Not ready after 60 s.")
