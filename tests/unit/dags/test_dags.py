@@ -223,7 +223,7 @@ def test_house_rules(dags):
         assert dag.max_active_runs == (1000 if kind == "incidents" else 1)
         assert dag.catchup is False
         assert {"perennial", kind, name.removesuffix(f"_{kind}")} == dag.tags
-        assert dag.owner == {"specs": "perennial", "ingestion": "ada", "profiling": "ada"}.get(kind, "grace")
+        assert dag.owner == {"specs": "perennial", "service": "perennial", "ingestion": "ada", "profiling": "ada"}.get(kind, "grace")
         assert dag.description
         assert not set("{}") & set(dag.doc_md)
         for task in dag.tasks:
@@ -631,6 +631,7 @@ def test_nothing_else_lies_in_the_folder():
             "scoring",
             "incidents",
             "rollback",
+            "service",
             "specs",
         )
     }
