@@ -49,6 +49,7 @@ def _of_readers(file: str) -> Module:
 
 MODULES = {
     "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
+    "steady": _mirrored("serving/steady"),
     "promotion": _mirrored(
         "registry/promotion",
         slow_tests=(

@@ -83,7 +83,7 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
             _wait(supervisor, [parts[postgres.NAME]], begun, say)
         postgres.create_databases(settings)
         airflow = [p for n, p in parts.items() if n in airflow_programs.COMPONENTS]
-        others = [p for n, p in parts.items() if n not in airflow_programs.COMPONENTS and n != postgres.NAME]
+        others = [p for n, p in parts.items() if n not in (*airflow_programs.COMPONENTS, postgres.NAME, WATCH)]
         if GATEWAY in parts:
             envoy.prepare(settings)
         for part in others:
@@ -95,6 +95,9 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         if settings.serving == "local":  # a cluster keeps its versions itself
             for sentence in (*routes.mend(settings, store), *routes.resume(settings, store)):
                 say(sentence)
+            # It leaves a version that does not answer, so it begins once all that should answer was started.
+            _add(supervisor, parts[WATCH])
+            _wait(supervisor, [parts[WATCH]], begun, say)
         supervisor.end_left()
         say(f"The platform is up ({time.monotonic() - began:.0f} s).")
 

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from perennial.counted import wilson
 from perennial.serving.canary import RARE, RARE_WEIGHTS, average, increment
 from perennial.serving.route import Arm
 from perennial.specs import ReleaseSpec
@@ -40,7 +41,6 @@ RATIOS = (2.0, 5.0, 20.0, 80.0)  # how many times the limit a rate might be
 OVER = 20.0  # odds that a rate is below its limit again, by which an alarm ends
 SLOW = 0.05  # share of requests slower than `serving.slow_ms` that is no alarm
 RARE_IN_BAKE = 0.2  # of `max_error_rate`: an error rate that brings no version back after its promotion, whatever the last good one's
-SURE = 1.645  # standard deviations of an upper bound of 95 %
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def bake_limits(release: ReleaseSpec, last_good: Arm) -> Limits:
         release: has what the spec allows.
         last_good: counts of the last good version, all that it ever answered.
     """
-    usual = _upper(last_good.errors, last_good.requests)
+    _, usual = wilson(last_good.errors, last_good.requests)
     return Limits(
         {"errors": min(0.9, max(release.max_error_rate * RARE_IN_BAKE, release.max_error_ratio * usual))},
         1 / release.alpha,
@@ -159,11 +159,3 @@ def _step(requests: int, events: int, rate: float, limit: float, burst: float) -
         return -math.inf
     failed = events * math.log(rate / limit) if events else 0.0
     return min((failed + (requests - events) * math.log((1 - rate) / (1 - limit))) / burst, math.log(MOST))
-
-
-def _upper(events: int, requests: int) -> float:
-    """Upper bound of a rate, by Wilson's interval (E. B. Wilson 1927)."""
-    if not requests:
-        return 1.0
-    rate, square = events / requests, SURE * SURE / requests
-    return (rate + square / 2 + SURE * math.sqrt(rate * (1 - rate) / requests + square / (4 * requests))) / (1 + square)

@@ -23,7 +23,7 @@ from perennial.incidents.incidents import Incidents
 from perennial.incidents.kinds import Severity
 from perennial.lineage.ledger import Entry, Ledger
 from perennial.registry.model_registry import ModelRegistry
-from perennial.serving import steady, traffic
+from perennial.serving import steady
 from perennial.serving.backends import Backend
 from perennial.serving.route import Arm
 from perennial.settings import Settings
@@ -37,7 +37,8 @@ from perennial.store import Store
 
 log = logging.getLogger("perennial.watch")
 
-ASK_SECONDS = 10.0  # between two questions to versions that answer anyway
+ASK_SECONDS = 10.0  # between two questions to versions that have no requests which they answer
+SILENCES = 2  # questions in a row that stay without an answer, until a version is left: one that is started anew after a crash is no outage
 AGAIN_SECONDS = 300.0  # between two tries to go back to a version that does not come up
 KEEP_SECONDS = 60.0  # between two writes of evidence in which nothing has changed: so much is lost at most if the watch is killed
 WORDS = {"errors": "failed", "latency": "were slow"}
@@ -49,7 +50,6 @@ class Kept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
-    since: datetime = Field(description="When the watch of this version began, UTC.")
     always: steady.State = Field(default=steady.State(), description="Beside the spec's limits, whenever it serves.")
     baking: steady.State = Field(default=steady.State(), description="Beside the last good version's record, in its bake time.")
 
@@ -78,6 +78,10 @@ class SteadyWatch:
     _written: datetime | None = None
     _tried: dict[tuple[int | None, int | None], datetime] = field(default_factory=dict)  # when it was tried in vain last: from, to
     _origin: tuple[int, str] | None = None  # the champion, and how it became one
+    _began: datetime | None = None  # when this process first looked at the version
+    _has_answered: bool = False  # the version, to this process
+    _silences: int = 0  # questions in a row that it left without an answer
+    _was_silent: bool = False  # whether anything was, at the last question
 
     @property
     def spec(self) -> ModelSpec:
@@ -99,8 +103,8 @@ class SteadyWatch:
             return self._end(incidents, set(), "Nothing serves now.")
         news = False
         if self.kept is None or self.kept.version != entry.champion:
-            self.kept, self._arm, self._origin = self._read(entry.champion) or Kept(version=entry.champion, since=now), None, None
             news = self._complete(incidents, entry)
+            self._begin(entry.champion, now)
         try:
             arms = self.backend.observe(self.spec)
         except ServiceUnreachable:
@@ -110,11 +114,19 @@ class SteadyWatch:
         if entry.kind == "paused":
             news |= self._look_at_release(incidents, entry)
         seen = self._count(arms, entry, now)
-        if self._can_ask and seen.requests <= seen.errors and self._is_due(now):  # what answers its callers need not be asked
+        if seen.requests > seen.errors:
+            self._has_answered, self._silences = True, 0
+        answers = seen.requests > seen.errors  # what answers its callers need not be asked, unless it did not when it was asked last
+        if self._can_ask and (self._was_silent or not answers) and self._is_due(now):
             news |= self._ask(incidents, entry, ledger, now)
         if self.kept is None:  # it went back
             return news
         return self._judge(incidents, entry, ledger, now) or news
+
+    def _begin(self, version: int, now: datetime) -> None:
+        """Begin to watch a version, with what an earlier process has kept of it."""
+        self.kept, self._arm, self._origin = self._read(version) or Kept(version=version), None, None
+        self._began, self._has_answered, self._silences = now, False, 0
 
     def _count(self, arms: Mapping[int, Arm], entry: Entry, now: datetime) -> steady.Seen:
         """Add what the champion has shown since the last look to the evidence."""
@@ -146,19 +158,19 @@ class SteadyWatch:
         """Open and end incidents by the evidence, and go back where it says so."""
         assert self.kept is not None
         kept, version = self.kept, self.kept.version
-        alarms, opened = kept.always.alarms, False
-        is_severe = "severe errors" in alarms
-        for signal in WORDS:
-            counts = alarms.get(signal) or (alarms.get("severe errors") if signal == "errors" else None)
-            if counts:
-                severity: Severity = "critical" if is_severe and signal == "errors" else "warning"
-                sentence = f"Version {version} of {self.name}, which serves: {self._told(signal, counts)}."
-                opened |= incidents.open("service", _key(signal, version), severity, sentence) is not None
-        wrong = {_key(signal, version) for signal in WORDS if signal in alarms or (signal == "errors" and is_severe)}
+        alarms, opened = dict(kept.always.alarms), False
+        severe = alarms.pop("severe errors", None)
+        if severe:
+            alarms.setdefault("errors", severe)
+        for signal, counts in alarms.items():
+            severity: Severity = "critical" if severe and signal == "errors" else "warning"
+            sentence = f"Version {version} of {self.name}, which serves: {self._told(signal, counts)}."
+            opened |= incidents.open("service", _key(signal, version), severity, sentence) is not None
+        wrong = {_key(signal, version) for signal in alarms}
         ended = self._end(incidents, wrong, f"Version {version} is within its limits again.", f"Version {version} serves now.")
         went = False
-        if is_severe:
-            went = self._go_back(incidents, entry, ledger, now, self._told("errors", alarms["severe errors"]))
+        if severe:
+            went = self._go_back(incidents, entry, ledger, now, self._told("errors", severe))
         elif self._bakes(entry, now) and kept.baking.alarms:
             shown = self._told("errors", kept.baking.alarms["errors"])
             because = f"{shown}, which is worse than the record of version {entry.last_good} allows"
@@ -170,9 +182,21 @@ class SteadyWatch:
         self._asked = now
         news = bool(note_service(self.settings, self.store, self.name))
         silent = {one.key for one in incidents.open_ones() if one.kind == "service"}
-        if GATEWAY not in silent and f"{VERSION}{entry.champion}" in silent:
-            return self._go_back(incidents, entry, ledger, now, "it does not answer") or news
-        return news
+        self._was_silent = bool(silent & {GATEWAY, f"{VERSION}{entry.champion}"})
+        if GATEWAY in silent:
+            return news  # what is behind it could not be asked
+        if f"{VERSION}{entry.champion}" not in silent:
+            self._has_answered, self._silences = True, 0
+            return news
+        self._silences += 1
+        if self._silences < SILENCES or self._may_be_starting(now):
+            return news
+        return self._go_back(incidents, entry, ledger, now, "it does not answer") or news
+
+    def _may_be_starting(self, now: datetime) -> bool:
+        """Whether a silent version may be one whose server the platform is starting, as it does after it was down."""
+        began = self._began or now
+        return not self._has_answered and abs((now - began).total_seconds()) < self.spec.serving.start_seconds
 
     def _go_back(self, incidents: Incidents, entry: Entry, ledger: Ledger, now: datetime, because: str) -> bool:
         """Give all traffic to the last good version, once, if the champion was promoted; whether people have to be told of it."""
@@ -182,10 +206,9 @@ class SteadyWatch:
             return False
         if tried is not None and (now - tried).total_seconds() < AGAIN_SECONDS:
             return False
-        release = Release(self.spec, self.settings, self.store, self.backend, self.registry)
         key, reason = f"version {entry.champion}", f"Version {entry.champion}: {because}."
         try:
-            result = rollback.go_back(release, reason, PERENNIAL, entry.last_good)
+            result = rollback.go_back(self._release(), reason, PERENNIAL, entry.last_good)
         except (ReleaseRefused, ServiceUnreachable, LedgerConflict) as error:
             self._tried[pair] = now
             log.error("%s", error)
@@ -199,9 +222,8 @@ class SteadyWatch:
         """Do what a watch that was killed while it went back has left undone: the traffic moves, and people are told."""
         if entry.kind != "rolled_back" or entry.actor != PERENNIAL or entry.version == entry.champion or entry.candidate is not None:
             return False
-        route = route_of(entry)
-        if route is not None and self.backend.route(self.spec) != route:
-            traffic.move(self.backend, self.spec, route)
+        if self.backend.route(self.spec) != route_of(entry):
+            rollback.go_back(self._release(), entry.reason, PERENNIAL, entry.champion)
         key = f"version {entry.version}"
         if any(one.kind == "release" and one.key == key and one.opened >= entry.time for one in incidents.all()):
             return False
@@ -230,9 +252,8 @@ class SteadyWatch:
         if self._paused_at is not None and time.monotonic() - self._paused_at < self.spec.release.observe_seconds:
             return False
         self._paused_at = time.monotonic()
-        release = Release(self.spec, self.settings, self.store, self.backend, self.registry)
         try:
-            result = release.look(entry.version)
+            result = self._release().look(entry.version)
         except PerennialError as error:  # the champion is watched all the same
             log.warning("%s", error)
             return False
@@ -241,6 +262,9 @@ class SteadyWatch:
         key = f"version {entry.version}"
         figures = cast("dict[str, JsonValue]", {**result.evidence, **result.links})
         return incidents.open("release", key, "warning", result.sentence, figures) is not None
+
+    def _release(self) -> Release:
+        return Release(self.spec, self.settings, self.store, self.backend, self.registry)
 
     def _bakes(self, entry: Entry, now: datetime) -> bool:
         """Whether the champion was promoted a moment ago."""

@@ -148,32 +148,67 @@ def test_evidence_survives_a_restart(world: World) -> None:
     assert world.open == {}
 
 
-def test_a_version_that_does_not_answer_goes_back_only_if_the_gateway_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SE-10: A hanging server is left; where the gateway itself is silent nobody knows what answers behind it, and nothing moves."""
-    silent = {"gateway"}
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What does not answer callers, `gateway` or `version N`: each has an incident, as the question through a real gateway opens it."""
+    silent: set[str] = set()
 
     def note(settings: Settings, store: FolderStore, name: str) -> tuple[str, ...]:
         incidents = Incidents(store, name)
-        for one in incidents.open_ones():
-            if one.kind == "service" and one.key not in silent:
-                incidents.resolve(one.id, "It answers again.")
-        return tuple(id for key in silent if (id := incidents.open("service", key, "critical", f"{key} does not answer.")))
+        over = [one.id for one in incidents.open_ones() if one.kind == "service" and one.key not in silent]
+        news = [incidents.open("service", key, "critical", f"{key} does not answer.") for key in sorted(silent)]
+        news += [one for one in over if incidents.resolve(one, "It answers again.")]
+        return tuple(one for one in news if one)
 
     monkeypatch.setattr(_steady_watch, "note_service", note)
+    return silent
+
+
+def test_a_version_that_does_not_answer_goes_back_only_if_the_gateway_does(
+    world: World, silent: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SE-10: A hanging server is left; where the gateway itself is silent nobody knows what answers behind it, and nothing moves."""
+    world.look(looks=3)
     observe = world.backend.observe
 
     def unreachable(spec: object) -> None:
         raise ServiceUnreachable("The gateway does not answer.")
 
+    silent |= {"gateway"}
     monkeypatch.setattr(world.backend, "observe", unreachable)
-    assert world.look(looks=10)
+    assert world.look(looks=20)
     assert world.champion == 2
     assert world.open == {("service", "gateway"): "critical"}
     monkeypatch.setattr(world.backend, "observe", observe)
-    silent = {"version 2"}
-    world.look(looks=10, requests=0)
+    silent ^= {"gateway", "version 2"}
+    world.look(looks=12, requests=0)
     assert world.champion == 1
     assert "does not answer" in world.release.ledger.last().reason
+
+
+def test_a_server_that_is_started_anew_is_no_outage(world: World, silent: set[str]) -> None:
+    """SE-10: One question without an answer opens an incident; the version is left at the second in a row, and by none that is single."""
+    world.look()
+    for requests in (0, 40, 0):  # it is told that it answers again whether or not there is traffic
+        silent |= {"version 2"}
+        assert world.look(looks=5, requests=0)
+        assert world.open == {("service", "version 2"): "critical"}
+        silent.clear()
+        assert world.look(looks=5, requests=requests)
+        assert (world.champion, world.open) == (2, {})
+    silent |= {"version 2"}
+    world.look(looks=10, requests=0)
+    assert world.champion == 1
+
+
+def test_a_version_that_is_being_started_has_its_time_for_it(world: World, silent: set[str]) -> None:
+    """SE-10, OP-02: After an outage of the machine servers come up one by one: who has not answered yet is left after `start_seconds`."""
+    silent |= {"version 2"}
+    looks = int(world.spec.serving.start_seconds / 2)
+    world.look(looks=looks, requests=0)
+    assert (world.champion, world.open) == (2, {("service", "version 2"): "critical"})
+    world.look(looks=6, requests=0)
+    assert world.champion == 1
 
 
 def test_it_cannot_go_back_to_what_is_broken(world: World) -> None:
@@ -200,6 +235,7 @@ def test_what_a_killed_watch_left_is_completed_and_told(world: World, monkeypatc
     world.watch = world.new_watch()
     assert world.look()
     assert world.champion == 1
+    assert world.registry.version(world.spec.name, "champion").number == 1
     assert world.open[("release", "version 2")] == "critical"
     world.watch = world.new_watch()
     assert not world.look(looks=3)
