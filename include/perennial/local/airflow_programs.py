@@ -17,8 +17,8 @@ from perennial.settings import Settings
 
 USER = "admin"
 FOLDER_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
-# Airflow's connections over which alerts go, as the variables that every Airflow reads; no other variable of Airflow's is handed on.
-CONNECTIONS = ("AIRFLOW_CONN_PERENNIAL_SMTP", "AIRFLOW_CONN_PERENNIAL_WEBHOOK")
+# Begins the variables of Airflow's connections over which alerts go; no other variable of Airflow's is handed on.
+CONNECTIONS = "AIRFLOW_CONN_PERENNIAL_"
 # Name of the program -> airflow's arguments. Task logs are read from the disk
 # (perennial_airflow/task_logs.py), so no component serves them.
 API_SERVER = "airflow-api-server"  # also tells how the others are
@@ -101,7 +101,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW_HOME": str(folder),
         "PYTHONUNBUFFERED": "1",
         "SPT_NOENV": "1",  # keeps the environment readable, by which a killed supervisor's children are found
-        **{name: os.environ[name] for name in CONNECTIONS if os.environ.get(name)},
+        **{name: value for name, value in os.environ.items() if name.startswith(CONNECTIONS) and value},
         **settings.environment(),
     }
 

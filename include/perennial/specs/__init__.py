@@ -13,8 +13,9 @@
 False
 """
 
+from perennial.specs.alerts import TEMPLATE_FIELDS, AlertSpec
 from perennial.specs.anomaly import AnomalySpec
-from perennial.specs.base import CRON_FIELDS, CRON_PART, NAME, CronLine, Named, Spec, cron
+from perennial.specs.base import CRON_FIELDS, CRON_PART, NAME, CronLine, Spec, cron
 from perennial.specs.budget import BudgetSpec, BudgetStage, TrainingBudget
 from perennial.specs.columns import IMAGE_AXES, MOST_PLACES, NO_SCALARS, Column, ColumnType, ElementType
 from perennial.specs.compute import ComputeSpec, Toleration
@@ -33,6 +34,7 @@ from perennial.specs.monitoring import (
     RetrainSpec,
     Verdict,
 )
+from perennial.specs.named import Named
 from perennial.specs.release import ReleaseSpec, ServingSpec
 from perennial.specs.scoring import ScoringSpec
 from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
@@ -52,8 +54,10 @@ __all__ = [
     "NAME",
     "NO_SCALARS",
     "ROW",
+    "TEMPLATE_FIELDS",
     "TRUE",
     "VERDICTS",
+    "AlertSpec",
     "AnomalyDetector",
     "AnomalySpec",
     "BudgetSpec",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
@@ -39,23 +39,3 @@ class Spec(BaseModel):
     """Base of all specs: immutable, keyword-only, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Named(Spec):
-    """A spec with a name and an owner."""
-
-    name: str = Field(description="Lower-case name, used for file, folder, DAG and table.")
-    title: str = Field(description="Name for people, as reports show it.")
-    owner: str = Field(description="Responsible person or team.")
-    example: bool = Field(
-        default=False,
-        description="Whether it is an example, which is there only where `PERENNIAL_EXAMPLES` names it; a dataset also where that names a "
-        "model of it.",
-    )
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_name(cls, name: str) -> str:
-        if not NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not a name: use lower-case letters, digits and underscores, a letter first, at most 40")
-        return name

@@ -8,10 +8,11 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from perennial.clock import UTC, zone
-from perennial.specs.base import Named, Spec
+from perennial.specs.base import Spec
 from perennial.specs.columns import NO_SCALARS, Column
 from perennial.specs.compute import ComputeSpec
 from perennial.specs.files import FileForm
+from perennial.specs.named import Named
 
 ROW, LANDED = "_row", "_landed"  # columns that a table adds where its dataset names no key, or no event time
 

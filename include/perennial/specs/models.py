@@ -8,12 +8,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from perennial.specs.anomaly import AnomalySpec
-from perennial.specs.base import Named, Spec
+from perennial.specs.base import Spec
 from perennial.specs.budget import BudgetSpec
 from perennial.specs.columns import NO_SCALARS
 from perennial.specs.compute import ComputeSpec
 from perennial.specs.datasets import DatasetSpec
 from perennial.specs.monitoring import MonitoringSpec, RetrainSpec
+from perennial.specs.named import Named
 from perennial.specs.release import ReleaseSpec, ServingSpec
 from perennial.specs.scoring import ScoringSpec
 from perennial.specs.training import METRICS, GateSpec, SplitSpec, TrainingSpec

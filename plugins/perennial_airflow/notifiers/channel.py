@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from perennial.incidents.kinds import Severity
 from perennial_airflow.notifiers.notice import Notice
@@ -19,8 +19,9 @@ class NoticeRefused(ChannelFailed):
 class Channel(Protocol):
     """A way to tell people."""
 
-    name: ClassVar[str]
+    name: str
     least: Severity
+    data_only: bool  # whether it is told only of what concerns the data
 
     def send(self, notice: Notice) -> None:
         """Tell it; returns once the other side took it. Raises ChannelFailed, NoticeRefused."""

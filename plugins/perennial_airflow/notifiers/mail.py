@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import smtplib
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.providers.smtp.hooks.smtp import SmtpHook
 from airflow.providers.smtp.notifications.smtp import SmtpNotifier
@@ -81,12 +81,12 @@ class Mail:
     Args:
         to: addresses, with commas between.
         least: severity from which on people are told.
+        name: of the channel.
+        data_only: whether it is told only of what concerns the data.
     """
 
-    name: ClassVar[str] = "mail"
-
-    def __init__(self, to: str, least: Severity) -> None:
-        self.to, self.least = to, least
+    def __init__(self, to: str, least: Severity, name: str = "mail", *, data_only: bool = False) -> None:
+        self.to, self.least, self.name, self.data_only = to, least, name, data_only
 
     def send(self, notice: Notice) -> None:
         """Send a mail; returns once the server took it. Raises ChannelFailed, NoticeRefused."""
@@ -102,7 +102,7 @@ class Mail:
                 break
         raise kind(
             f"The mail to {self.to} was not taken ({one_line(why)}): look at Airflow's connection {CONNECTION}, its server and "
-            "PERENNIAL_ALERT_MAIL_TO."
+            f"{'PERENNIAL_ALERT_MAIL_TO' if self.name == 'mail' else f'the addresses of perennial_{self.name}'}."
         )
 
 

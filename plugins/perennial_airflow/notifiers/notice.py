@@ -1,11 +1,10 @@
-"""The text of an alert, in the format of each channel. It may contain text from callers' requests, so none of it is trusted."""
+"""The text of an alert. It may contain text from callers' requests, so none of it is trusted."""
 
 from __future__ import annotations
 
 import html
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import JsonValue
 
@@ -16,9 +15,7 @@ RUNBOOK = "docs/runbook.md"
 SUBJECT_CHARACTERS = 140
 FIGURE_CHARACTERS = 300
 FIGURES_SHOWN = 20
-# Slack refuses a message in which a block is longer.
-HEADER_CHARACTERS = 150
-SECTION_CHARACTERS = 2900
+SECTION_CHARACTERS = 2900  # Slack refuses a message in which a block is longer
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,13 @@ class Notice:
     runbook_url: str = ""  # as a browser reaches it
     rate: str = ""  # the model's alarm rate, as a sentence
     owner: str = ""  # person or team that answers for the model
+    page_url: str = ""  # of the incident, in the console
 
     @property
     def subject(self) -> str:
         """One line."""
         mark = self.incident.severity if self.news == "opened" else "over"
-        return _shortened(f"[{mark}] {self.title}: {self.incident.kind}: {self.incident.sentence}", SUBJECT_CHARACTERS)
+        return shortened(f"[{mark}] {self.title}: {self.incident.kind}: {self.incident.sentence}", SUBJECT_CHARACTERS)
 
     @property
     def sentences(self) -> list[str]:
@@ -46,18 +44,19 @@ class Notice:
         said = [f"Since {incident.opened:%Y-%m-%d %H:%M} UTC ({incident.severity}): {incident.sentence}"]
         if incident.resolved:
             said.append(f"Over since {incident.resolved:%Y-%m-%d %H:%M} UTC: {incident.resolution}")
-        return [_cut(sentence) for sentence in said]  # a channel that refuses one long alert would be told none after it
+        return [cut(sentence) for sentence in said]  # a channel that refuses one long alert would be told none after it
 
     @property
     def figures(self) -> dict[str, str]:
         """The evidence, by name."""
         shown = list(self.incident.figures.items())[:FIGURES_SHOWN]
-        return {_shortened(name, FIGURE_CHARACTERS): _shortened(_figure(value), FIGURE_CHARACTERS) for name, value in shown}
+        return {shortened(name, FIGURE_CHARACTERS): shortened(_figure(value), FIGURE_CHARACTERS) for name, value in shown}
 
     @property
     def links(self) -> dict[str, str]:
-        """Pages that show more, by title; the runbook's section last, where it can be reached."""
-        return {**self.incident.links, **({"Runbook": self.runbook} if self.runbook_url else {})}
+        """Pages that show more, by title; the incident's own first, the runbook's section last, where they can be reached."""
+        own = {"Incident": self.page_url} if self.page_url else {}
+        return {**own, **self.incident.links, **({"Runbook": self.runbook} if self.runbook_url else {})}
 
     @property
     def runbook(self) -> str:
@@ -94,14 +93,6 @@ class Notice:
         heading = f"<h2>{html.escape(f'{self.title}: {self.incident.kind}')}</h2>"
         return f"{heading}{said}<table cellpadding='4'>{rows}</table><ul>{links}</ul>{ending}"
 
-    def blocks(self) -> list[dict[str, Any]]:
-        """For Slack and what understands its blocks."""
-        figures = "\n".join(f"{_slack(name)}: {_slack(value)}" for name, value in self.figures.items())
-        links = " · ".join(f"<{_address(address)}|{_slack(title)}>" for title, address in self.links.items())
-        sections = ["\n".join(map(_slack, self.sentences)), figures, links, "\n".join(map(_slack, self.ending))]
-        header = {"type": "header", "text": {"type": "plain_text", "text": _shortened(self.subject, HEADER_CHARACTERS)}}
-        return [header, *({"type": "section", "text": {"type": "mrkdwn", "text": _cut(text)}} for text in sections if text)]
-
 
 def runbook(kind: Kind, url: str = "") -> str:
     """Address of the runbook's section for a kind of incident, or the file's name and the section."""
@@ -112,8 +103,8 @@ def _figure(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _shortened(text: str, most: int) -> str:
-    """On one line, whatever it was: a mail's subject may have no other. Most megabytes are over after a look at their beginning."""
+def shortened(text: str, most: int) -> str:
+    """A text on one line, whatever it was: a mail's subject may have no other. Most megabytes are over after a look at their beginning."""
     for seen in (text[: 10 * most], text):
         line = " ".join("".join(c if c.isprintable() else " " for c in seen).split())
         if len(line) > most:
@@ -121,14 +112,6 @@ def _shortened(text: str, most: int) -> str:
     return line
 
 
-def _slack(text: str) -> str:
-    """Slack's own escapes: `<!channel>` in a category's name must call nobody."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _address(address: str) -> str:
-    return _slack(address).replace("|", "%7C")
-
-
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A text that no channel refuses for its length."""
     return text if len(text) <= SECTION_CHARACTERS else text[:SECTION_CHARACTERS] + " …"

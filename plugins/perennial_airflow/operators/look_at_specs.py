@@ -42,9 +42,9 @@ class LookAtSpecs(BaseOperator):
         wrong: list[str] = []
         try:
             settings = Settings.from_environment()
-            store, set_up, now = open_store(settings.store), channels(settings), datetime.now(timezone.utc)
+            store, now = open_store(settings.store), datetime.now(timezone.utc)
             broken, gone = discovery.broken(), unowned(store)
-            sound = discovery.models()
+            sound, datasets = discovery.models(), discovery.datasets()
             wrong = [*(one.sentence for one in broken), *gone.values()]
             for name, sightings in in_specs(broken, gone, known_names(store)).items():
                 incidents = Incidents(store, name)
@@ -52,9 +52,8 @@ class LookAtSpecs(BaseOperator):
                     sighting.note(incidents)
                 incidents.note_anew()
                 if name not in sound:  # those have a DAG that tells
-                    failures += tell(
-                        incidents, Named.model_construct(name=name, title=name, owner="perennial"), settings, set_up, now, self.log
-                    )
+                    spec: Named = datasets.get(name) or Named.model_construct(name=name, title=name, owner="perennial")
+                    failures += tell(incidents, spec, settings, channels(settings, spec), now, self.log)
         except PerennialError as error:
             give_up(self, str(error))
         for said in wrong or ["Every spec is sound, and every model that serves has its folder."]:

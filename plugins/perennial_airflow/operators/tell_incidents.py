@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+HOW_TO = "docs/runbook.md says how to set one up."
+
+
 class TellIncidents(BaseOperator):
     """Tells people of incidents, from the log of incidents: what it does not say was told is told, so a task that was killed loses nothing.
 
@@ -63,11 +66,12 @@ class TellIncidents(BaseOperator):
         waiting: dict[str, list[str]] = {}
         try:
             settings = Settings.from_environment()
-            store, set_up = open_store(settings.store), channels(settings)
-            if not set_up:
-                self.log.info("No channel is set up: incidents are kept, and nobody is told. docs/runbook.md says how to set one up.")
+            store, datasets = open_store(settings.store), discovery.datasets()
             for model in self._models():
                 incidents = Incidents(store, model.name)
+                set_up = channels(settings, model, [datasets[name] for name in model.datasets if name in datasets])
+                if not set_up:
+                    self.log.info("%s has no channel: its incidents are kept, and nobody is told. %s", model.title, HOW_TO)
                 for sighting in said.values():
                     sighting.note(incidents, _page(settings, context))
                 failures += tell(incidents, model, settings, set_up, now, self.log)

@@ -53,8 +53,10 @@ class TaskInstance:
 def sent(monkeypatch):
     """The channels of a test: a list takes all that is told."""
     taken = []
-    channel = SimpleNamespace(name="list", least="warning", send=lambda notice: taken.append((notice.incident.id, notice.news)))
-    monkeypatch.setattr(tell_incidents, "channels", lambda settings: [channel])
+    channel = SimpleNamespace(
+        name="list", least="warning", data_only=False, send=lambda notice: taken.append((notice.incident.id, notice.news))
+    )
+    monkeypatch.setattr(tell_incidents, "channels", lambda *_: [channel])
     return taken
 
 
@@ -118,7 +120,7 @@ def test_a_failing_channel_does_not_fail_the_task(store, monkeypatch, task_log):
     def send(notice):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(tell_incidents, "channels", lambda settings: [SimpleNamespace(name="list", least="info", send=send)])
+    monkeypatch.setattr(tell_incidents, "channels", lambda *_: [SimpleNamespace(name="list", least="info", data_only=False, send=send)])
     monkeypatch.setattr(type(task_log), "exception", type(task_log).error, raising=False)
     Incidents(store, "lateness").open("drift", "a", "warning", "A drifted.")
     waiting, answer = _alert(TaskInstance(DONE))
@@ -129,9 +131,9 @@ def test_a_failing_channel_does_not_fail_the_task(store, monkeypatch, task_log):
 
 def test_no_channel_is_said(store, task_log, monkeypatch):
     """MN-09: So that silence is not taken for peace."""
-    monkeypatch.setattr(tell_incidents, "channels", lambda settings: [])
+    monkeypatch.setattr(tell_incidents, "channels", lambda *_: [])
     _alert(TaskInstance(DONE))
-    assert "No channel is set up" in task_log.lines[-1][1]
+    assert "Lateness has no channel: its incidents are kept, and nobody is told." in task_log.lines[-1][1]
 
 
 @pytest.mark.parametrize(

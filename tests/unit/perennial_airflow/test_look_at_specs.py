@@ -36,8 +36,8 @@ def store(home, monkeypatch, task_log):
 def sent(monkeypatch):
     """The channel of a test: a list takes all that is told."""
     taken = []
-    channel = SimpleNamespace(name="list", least="warning", send=lambda n: taken.append((n.model, n.incident.id, n.news)))
-    monkeypatch.setattr(look_at_specs, "channels", lambda settings: [channel])
+    channel = SimpleNamespace(name="list", least="warning", data_only=False, send=lambda n: taken.append((n.model, n.incident.id, n.news)))
+    monkeypatch.setattr(look_at_specs, "channels", lambda *_: [channel])
     return taken
 
 

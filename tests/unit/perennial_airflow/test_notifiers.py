@@ -20,7 +20,7 @@ from perennial.incidents.incidents import Incident, Incidents
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.store import FolderStore
-from perennial_airflow.notifiers import mail, webhook
+from perennial_airflow.notifiers import forms, mail, webhook
 from perennial_airflow.notifiers.channel import ChannelFailed
 from perennial_airflow.notifiers.mail import Mail
 from perennial_airflow.notifiers.notice import Notice
@@ -93,6 +93,7 @@ class WebhookServer(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), WebhookPost)
         self.posts: list[tuple[str, dict]] = []
+        self.authorized: list[str | None] = []  # header of each
         self.answers: list[tuple[int, dict[str, str], str]] = []
 
 
@@ -104,6 +105,7 @@ class WebhookPost(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         status, headers, text = self.server.answers.pop(0) if self.server.answers else (200, {}, "ok")
         self.server.posts.append((self.path, body))
+        self.server.authorized.append(self.headers["Authorization"])
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(text))}.items():
             self.send_header(name, value)
@@ -254,7 +256,7 @@ def test_blocks_are_never_too_long():
     for _ in range(60):
         words = ["".join(chance.choice("<&> \nabcß") for _ in range(chance.randrange(1, 4000))) for _ in range(4)]
         evidence = {f"{words[0][:50]} {i}": words[1] for i in range(chance.randrange(40))} | {"Report": "http://r.test"}
-        blocks = _notice(sentence=words[2], evidence=evidence, resolved=NOW, resolution=words[3]).blocks()
+        blocks = forms.slack(_notice(sentence=words[2], evidence=evidence, resolved=NOW, resolution=words[3]))["blocks"]
         assert len(blocks) <= 50
         assert len(blocks[0]["text"]["text"]) <= 150
         assert all(0 < len(block["text"]["text"]) <= 3000 for block in blocks)
@@ -568,7 +570,7 @@ def test_a_channel_with_a_defect_does_not_silence_the_others(incidents, mail_ser
     """MN-09: Its traceback is in the log; the sentence that is kept names the kind of error only."""
 
     class Broken:
-        name, least = "broken", "info"
+        name, least, data_only = "broken", "info", False
 
         def send(self, notice):
             raise ZeroDivisionError("secret")

@@ -66,13 +66,17 @@ def test_a_migration_that_fails_is_said_and_tried_again(home):
 
 
 def test_connections_for_alerts_are_handed_on(home, monkeypatch):
-    """MN-09, SC-04: Those two, where they are set; nothing else of another Airflow's environment."""
+    """MN-09, SC-04, SY-30: Perennial's own, where they are set; nothing else of another Airflow's environment."""
     monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_SMTP", "smtp://ada:pw@mail.test")
     monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_WEBHOOK", "")
+    monkeypatch.setenv("AIRFLOW_CONN_PERENNIAL_ON_CALL", "https://events.test/?form=pagerduty")
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", "http://other.test")
     given = airflow_programs.environment(settings(home, PERENNIAL_ALERT_MAIL_TO="a@b.c"))
     handed_on = {name: value for name, value in given.items() if name.startswith("AIRFLOW_CONN_")}
-    assert handed_on == {"AIRFLOW_CONN_PERENNIAL_SMTP": "smtp://ada:pw@mail.test"}
+    assert handed_on == {
+        "AIRFLOW_CONN_PERENNIAL_SMTP": "smtp://ada:pw@mail.test",
+        "AIRFLOW_CONN_PERENNIAL_ON_CALL": "https://events.test/?form=pagerduty",
+    }
     assert given["PERENNIAL_ALERT_MAIL_TO"] == "a@b.c"
 
 
