@@ -27,6 +27,7 @@ def window_report(
     slices: Sequence[Mapping[str, Any]] = (),
     opened: Sequence[Mapping[str, Any]] = (),
     resolved: Sequence[str] = (),
+    metrics: Mapping[str, Any] | None = None,
     sentence: str = "It was looked at.",
 ) -> WindowReport:
     """The report of a day.
@@ -46,6 +47,7 @@ def window_report(
         slices: of each what differs from a slice without outcomes.
         opened: of each incident that the look opened: id, kind, severity, sentence.
         resolved: ids of those that it found to be over.
+        metrics: accuracy and the like; none as in a report from before they were kept.
         sentence: what it was.
     """
     window = Window(first, first + timedelta(days=1))
@@ -66,7 +68,8 @@ def window_report(
             "estimate": None if estimated is None else {"rows": 100, "loss": estimated, "accuracy": 0.8, "roc_auc": None},
             "slices": [losses | dict(part) for part in slices],
             "outcomes": {"predictions": 100, "labelled": 0, "repeated": 0, "contradicted": 0, "predicted_twice": 0, "unknown": 0},
-            "days": (), "jump": {"found": False, "sentence": "No.", "above": above}, "scores": (),
+            "days": (), **({} if metrics is None else {"metrics": metrics}),
+            "jump": {"found": False, "sentence": "No.", "above": above}, "scores": (),
             "service": {"predictions": 100, "seconds": 60.0, "per_second": 1.7, "p50_ms": None, "p99_ms": None},
             "gateway": {"sentence": "", "versions": {}},
             "decision": {"cause": None, "why": "Nothing asks for retraining.", "request": None},

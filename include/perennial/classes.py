@@ -1,4 +1,5 @@
-"""Interprets outcomes: the one rule by which a value, sent or read from a file, is a class of a model or the value of a regression.
+"""Interprets outcomes and answers: the one rule by which a value, sent or read from a file, is a class of a model or the value of a
+regression, and the one by which scores are the answer of a class.
 
 >>> from perennial.classes import outcome_number
 >>> outcome_number("no", ["yes", "no"]), outcome_number(1, ["yes", "no"]), outcome_number("maybe", ["yes", "no"])
@@ -10,10 +11,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from perennial.encoding import text
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+MOST_CLASSES = 20  # are shown of a confusion matrix; the others are one, the rest
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -71,3 +78,28 @@ def expected(classes: Sequence[str]) -> str:
         return "a finite number"
     places = "" if named_by_numbers(classes) else f" or their numbers 0 to {len(classes) - 1}"
     return f"one of {', '.join(classes)}{places}"
+
+
+def answered_classes(task: str, scores: np.ndarray) -> NDArray[np.int64]:
+    """The class that each row's scores answer, as its number: the positive class from a probability of one half upwards, else the likeliest
+    class; 1 for an alarm.
+
+    Args:
+        task: `binary`, `multiclass` or `anomaly`.
+        scores: [rows, classes], or score and alarm, [rows, 2].
+    """
+    of_two = task in ("binary", "anomaly")
+    places: NDArray[np.int64] = (scores[:, 1] >= 0.5).astype("int64") if of_two else scores.argmax(axis=1)
+    return places
+
+
+def shown_classes(rows: Sequence[int]) -> tuple[list[int], int]:
+    """Places of the classes that a confusion matrix shows, in the spec's order: those with most rows. And how many others there are: never
+    one alone.
+
+    Args:
+        rows: of each class.
+    """
+    if len(rows) <= MOST_CLASSES + 1:
+        return list(range(len(rows))), 0
+    return sorted(sorted(range(len(rows)), key=lambda place: -rows[place])[:MOST_CLASSES]), len(rows) - MOST_CLASSES

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from perennial.counted import counted
+from perennial.monitoring.report.timeline import WindowPoint
+from perennial.monitoring.report.words import metric_words, titled
 from perennial.pages import shortened
 from perennial.store import Store
 from perennial.views.drift import DriftView, Feature, drift_view
@@ -22,6 +24,11 @@ def show(store: Store, name: str) -> tuple[DriftView, list[str]]:
     parts = {
         "Windows, newest first": [
             f"{one.name.replace('_', ' to ')}, version {one.version}: {one.sentence}" for one in reversed(view.windows[-WINDOWS:])
+        ],
+        "Metrics of answers with outcomes, newest first": [
+            f"{one.name.replace('_', ' to ')}, version {one.version}, {one.labelled:,} outcomes: {metrics_line(one)}"
+            for one in reversed(view.windows[-WINDOWS:])
+            if one.metrics
         ],
         "Features, in units of the effect that alarms; confirmed first, then those that moved farthest": [
             _feature_line(feature, len(view.windows)) for feature in view.features[:FEATURES]
@@ -43,6 +50,11 @@ def show(store: Store, name: str) -> tuple[DriftView, list[str]]:
     if (more := len(view.features) - FEATURES + view.more_columns) > 0:
         lines.append(f"{more} more features moved less: --json has {len(view.features)} of them.")
     return view, lines
+
+
+def metrics_line(window: WindowPoint) -> str:
+    """The metrics of a window with their 95 % intervals, in a line."""
+    return ", ".join(f"{title} {metric_words(metric)}" for title, metric in titled(window.metrics))
 
 
 def _feature_line(feature: Feature, windows: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perennial.commands._show_drift import metrics_line
 from perennial.commands._show_models import row_lines
 from perennial.counted import counted
 from perennial.store import Store
@@ -32,6 +33,11 @@ def show(store: Store, name: str) -> tuple[ModelView, list[str]]:
             f"{one.name.replace('_', ' to ')}, version {one.version}, {counted(one.requests, 'request')}: {one.sentence}"
             for one in reversed(view.windows[-12:])
         ],
+        "Metrics of the newest window with outcomes": [
+            f"{one.name.replace('_', ' to ')}, version {one.version}, {one.labelled:,} outcomes: {metrics_line(one)}"
+            for one in view.windows[::-1]
+            if one.metrics
+        ][:1],
         "Open incidents": [f"{one.severity} {one.kind}, since {one.opened:%Y-%m-%d %H:%M}: {one.sentence}" for one in view.incidents],
     }
     return view, lines + [line for head, told in parts.items() if told for line in (f"{head}:", *(f"  {each}" for each in told))]

@@ -101,6 +101,12 @@ def evaluation_of(store: Store, model: str, digest: str) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def evaluated_metrics(store: Store, model: str, digest: str) -> dict[str, float]:
+    """The metrics of a version on the rows of its test split; empty where its evaluation is gone, or from before it had them."""
+    measured = part_of(evaluation_of(store, model, digest), "parts", "test", "candidate")
+    return {figure.name: float(figure.value) for figure in figures_of(measured.get("metrics"), {})}
+
+
 def evaluation_key(model: str, digest: str) -> str:
     """Store key of the evaluation of a version."""
     return f"reports/{model}/{digest}/evaluation.json"

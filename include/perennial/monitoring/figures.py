@@ -7,10 +7,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+LEAST_RATIO = 1e-9  # of a loss to another one, so that a day without any error has a logarithm
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class DayPerformance:
     realised: float | None  # mean loss over the labelled rows
     expected: float | None  # mean expected loss over the same rows
     version: int | None = None  # that answered
+    evaluated: float | None = None  # mean loss at that version's evaluation, of a regression: its answers expect none
 
     @property
     def coverage(self) -> float:
@@ -33,6 +38,14 @@ class DayPerformance:
     def excess(self) -> float | None:
         """Realised minus expected loss."""
         return None if self.realised is None or self.expected is None else self.realised - self.expected
+
+    @property
+    def surprise(self) -> float | None:
+        """How much worse it was than its version promised: the excess; of a regression the logarithm of realised over evaluated loss, 0.1
+        for some 10 % more. Squared errors of days differ by factors, so that their logarithms are what is spread evenly."""
+        if self.realised is None or self.expected is not None or not self.evaluated:
+            return self.excess
+        return math.log(max(self.realised / self.evaluated, LEAST_RATIO))
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,58 @@ class Jump:
     found: bool
     sentence: str
     worse: bool = False  # the last labelled days exceed the limit, though not beyond what is usual
-    above: float | None = None  # excess loss from which on it counts as a jump; none where none can be told
+    above: float | None = None  # excess loss from which on it counts as a jump; none where none can be told, and of a regression
+    loss_above: float | None = None  # of a regression: mean loss from which on it counts as a jump
+
+
+class Stored(BaseModel):
+    """Base of figures that reports keep: immutable; what a later version of the platform adds is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Metric(Stored):
+    """A metric and its 95 % interval."""
+
+    value: float
+    low: float | None = Field(default=None, description="Lower end; none where nothing shows how far chance moves it.")
+    high: float | None = Field(default=None, description="Upper end.")
+
+
+class ClassMetrics(Stored):
+    """How well one class was told; a metric is none where there is nothing to divide by."""
+
+    name: str
+    rows: int = Field(description="Outcomes of this class.")
+    predicted: int = Field(description="Answers of this class.")
+    precision: Metric | None
+    recall: Metric | None
+    f1: Metric | None
+
+
+class DayMetrics(Stored):
+    """The metrics of one day of event time; their intervals take its rows as independent of each other."""
+
+    day: date
+    version: int = Field(description="Version that answered most of the day; its rows count.")
+    labelled: int
+    metrics: dict[str, Metric]
+
+
+class LiveMetrics(Stored):
+    """The metrics of answers whose outcomes are known: of a window, and of each day up to its end."""
+
+    labelled: int = 0
+    units: Literal["days", "rows", ""] = Field(default="", description="What the intervals take as independent of each other.")
+    metrics: dict[str, Metric] = Field(
+        default_factory=dict,
+        description="accuracy, precision, recall and f1 of classes (of the positive class, or the mean over several) or of alarms; rmse "
+        "and mae of a regression.",
+    )
+    classes: tuple[str, ...] = Field(default=(), description="Classes of the confusion matrix, the last one is the rest if there is one.")
+    confusion: tuple[tuple[int, ...], ...] = Field(default=(), description="Rows by actual class, and in each by answered class.")
+    each: tuple[ClassMetrics, ...] = Field(default=(), description="Of each class that is shown but the rest.")
+    days: tuple[DayMetrics, ...] = Field(default=(), description="Days with outcomes, oldest first, of whichever version answered.")
 
 
 @dataclass(frozen=True)

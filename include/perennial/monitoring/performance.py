@@ -9,8 +9,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -64,26 +67,37 @@ def losses(task: Task, scores: Floats, outcomes: Floats) -> tuple[Floats, Floats
     return realised, -(clipped * np.log(clipped)).sum(axis=1)
 
 
-def by_day(task: Task, joined: pa.Table) -> list[DayPerformance]:
+def by_day(task: Task, joined: pa.Table, evaluated: Mapping[int, float] = MappingProxyType({})) -> list[DayPerformance]:
     """Performance of each day of event time, in order, from predictions with their outcomes (`outcomes.join`).
 
     Of a day that several versions answered, the rows of the one that answered most of it count.
+
+    Args:
+        task: what is predicted.
+        joined: predictions with their outcomes.
+        evaluated: of a regression: mean loss of each version at its evaluation, as far as it is known.
     """
     if not joined.num_rows:
         return []
-    days, realised, expected = _columns(task, joined)
-    known, versions = np.isfinite(realised), joined["model_version"].to_numpy()
+    _, realised, expected = _columns(task, joined)
+    known = np.isfinite(realised)
     performances = []
-    for day in np.unique(days):
-        names, counts = np.unique(versions[days == day], return_counts=True)
-        version = int(names[counts.argmax()])
-        rows = (days == day) & (versions == version)
+    for day, version, rows in by_most_of_a_day(joined):
         labelled = rows & known
         n = int(labelled.sum())
         mean_expected = float(expected[labelled].mean()) if n and expected is not None else None
         mean = float(realised[labelled].mean()) if n else None
-        performances.append(DayPerformance(day.astype(object), int(rows.sum()), n, mean, mean_expected, version))
+        performances.append(DayPerformance(day, int(rows.sum()), n, mean, mean_expected, version, evaluated.get(version)))
     return performances
+
+
+def by_most_of_a_day(joined: pa.Table) -> Iterator[tuple[date, int, NDArray[np.bool_]]]:
+    """Each day of event time, the version that answered most of it, and which rows are that version's."""
+    days, versions = event_days(joined["event_time"]), joined["model_version"].to_numpy()
+    for day in np.unique(days):
+        names, counts = np.unique(versions[days == day], return_counts=True)
+        version = int(names[counts.argmax()])
+        yield day.astype(object), version, (days == day) & (versions == version)
 
 
 def over_window(task: Task, joined: pa.Table, seed: int) -> Performance:
@@ -244,7 +258,7 @@ def first_unseen(cause: Cause, trained_to: date, first_answer: date) -> date:
 
 
 def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump:
-    """Test for a jump of the loss above what the versions' own scores predict.
+    """Test for a jump of the loss above what the versions promised: by their own scores or, of a regression, at their evaluation.
 
     The last three labelled days must lie at `since` or later, the excess loss of each must exceed `limit`, and their mean must
     exceed the median of the labelled days before by more than `limit` and by more than t standard errors of that difference. The
@@ -252,47 +266,78 @@ def find_jump(days: Sequence[DayPerformance], limit: float, since: date) -> Jump
     normal (Hampel, "The influence curve and its role in robust estimation", 1974), times the root of 1/3 + 1/days; how many of them
     says `jump_errors`. So neither a storm nor the first days of the jump itself raise what is usual, and few days before ask for more.
 
+    Values of a regression expect no loss. There the logarithm of a day's squared error over that of its version's evaluation takes the
+    place of the excess, in all of this: a day is a block, and losses of days differ by factors.
+
     Args:
         days: days in order, each by the version that answered most of it; excess is measured by that version's own expectation.
         limit: the spec's `monitoring.excess_loss`.
         since: first day that may show a jump (`first_unseen`).
     """
-    usable = [(d, d.excess) for d in days if d.excess is not None and is_labelled(d.predictions, d.labelled)]
+    usable = [(d, d.surprise) for d in days if d.surprise is not None and is_labelled(d.predictions, d.labelled)]
     if not usable and any(d.realised is not None and d.expected is None for d in days):
         return Jump(
             False,
-            "The answers of this model do not say which loss they expect, so no jump can be told from bad days: drift and age ask alone.",
+            "The answers of this model do not say which loss they expect, and no evaluation does, so no jump can be told from bad days: "
+            "drift and age ask alone.",
         )
     if not usable:
         return Jump(False, "No labelled day allows a judgement of the loss.")
     last, before = usable[-JUMP_DAYS:], usable[:-JUMP_DAYS]
     values, earlier = [more for _, more in last], [more for _, more in before]
+    words = _EXCESS if last[-1][0].expected is not None else _RATIO
+    evaluated = last[-1][0].evaluated if words is _RATIO else None
+
+    def jump(found: bool, sentence: str, *, worse: bool = False, above: float) -> Jump:
+        if evaluated is None:
+            return Jump(found, sentence, worse, above)
+        return Jump(found, sentence, worse, loss_above=evaluated * math.exp(above))
+
     worse = len(last) == JUMP_DAYS and min(values) > limit
-    excess = f"The excess loss of the last {len(last)} labelled days ({_which(last)}) is {', '.join(f'{v:.3f}' for v in values)}"
+    excess = words.said.format(days=f"{len(last)} labelled days ({_which(last)})", values=", ".join(map(words.figure, values)))
     if not worse:
-        return Jump(False, f"{excess}; a jump needs {JUMP_DAYS} days above {limit:g}.", above=limit)
+        return jump(False, f"{excess}; a jump needs {JUMP_DAYS} days above {words.limit(limit)}.", above=limit)
     if last[0][0].day < since:
-        return Jump(
+        return jump(
             False,
-            f"{excess}, above {limit:g}, but days from {since} on show whether the training in service is overtaken by it.",
-            worse,
-            limit,
+            f"{excess}, above {words.limit(limit)}, but days from {since} on show whether the training in service is overtaken by it.",
+            worse=worse,
+            above=limit,
         )
     if len(before) < PRIOR_DAYS:
-        return Jump(
+        return jump(
             False,
-            f"{excess}, above {limit:g}, but {PRIOR_DAYS} labelled days before them are needed and there are {len(before)}.",
-            worse,
-            limit,
+            f"{excess}, above {words.limit(limit)}, but {PRIOR_DAYS} labelled days before them are needed and there are {len(before)}.",
+            worse=worse,
+            above=limit,
         )
     usual = float(np.median(earlier))
     spread = NORMAL_MAD * float(np.median(np.abs(np.array(earlier) - usual)))
     bound = usual + max(limit, jump_errors(len(before)) * spread * float(np.sqrt(1 / JUMP_DAYS + 1 / len(before))))
     sentence = (
-        f"{excess}; over the {len(before)} labelled days before ({_which(before)}) its median was {usual:.3f}, "
-        f"and a mean above {bound:.3f} is a jump."
+        f"{excess}; over the {len(before)} labelled days before ({_which(before)}) its median was {words.figure(usual)}, "
+        f"and a {words.mean} above {words.figure(bound)} is a jump."
     )
-    return Jump(float(np.mean(values)) > bound, sentence, worse, bound)
+    return jump(float(np.mean(values)) > bound, sentence, worse=worse, above=bound)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How a sentence tells by how much days were worse."""
+
+    said: str
+    figure: Callable[[float], str]
+    limit: Callable[[float], str]
+    mean: str
+
+
+_EXCESS = _Words("The excess loss of the last {days} is {values}", "{:.3f}".format, "{:g}".format, "mean")
+_RATIO = _Words(
+    "The squared error of the last {days} is {values} times that of the evaluation",
+    lambda value: f"{math.exp(value):.3g}",
+    lambda value: f"{math.exp(value):.3g}",
+    "geometric mean",
+)
 
 
 def jump_errors(days_before: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from math import ceil
@@ -11,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from perennial.lineage.version_notes import evaluated_metrics
 from perennial.monitoring import performance
-from perennial.monitoring.figures import DayPerformance, Estimate, Jump, Performance, Slice
+from perennial.monitoring.figures import DayPerformance, Estimate, Jump, LiveMetrics, Performance, Slice
+from perennial.monitoring.live_metrics import live_metrics
 from perennial.monitoring.outcomes import count_unknown, join, outcomes_of
 from perennial.monitoring.report.numbers import KnownOutcomes
 from perennial.monitoring.windows import Window
@@ -36,6 +39,7 @@ class WindowLosses:
     slices: list[Slice]
     outcomes: KnownOutcomes
     days: list[DayPerformance]  # by whichever version
+    metrics: LiveMetrics
     jump: Jump
 
     @property
@@ -62,7 +66,11 @@ def window_losses(traffic: Traffic, window: Window, rows: pa.Table, version: int
     outcomes = outcomes_of([rows, history], happened)
     joined, counts = join(rows.select([*JUDGED, *slices]), outcomes)
     answered = joined.filter(pc.field("model_version").isin(sorted(family)))
-    days = performance.by_day(task, join(history, outcomes)[0])
+    history = join(history, outcomes)[0]
+    evaluated = (
+        {} if task != "regression" else _evaluated(traffic, history["model_version"].unique().to_pylist() if history.num_rows else [])
+    )
+    days = performance.by_day(task, history, evaluated)
     seen = performance.up_to_training(days, family)
     return WindowLosses(
         answered=answered,
@@ -71,8 +79,19 @@ def window_losses(traffic: Traffic, window: Window, rows: pa.Table, version: int
         slices=performance.by_slice(task, answered, slices_of(spec, answered), window.seed),
         outcomes=KnownOutcomes(**asdict(counts), unknown=count_unknown(happened, traffic.predicted.dataset())),
         days=days,
+        metrics=live_metrics(task, traffic.spec.classes, answered, history),
         jump=performance.find_jump(seen, spec.monitoring.excess_loss, _first_unseen(references, version, family, seen)),
     )
+
+
+def _evaluated(traffic: Traffic, versions: Sequence[int]) -> dict[int, float]:
+    """The mean loss that versions of a regression had at their evaluation, by version, as far as it is stored."""
+    known = {
+        number: evaluated_metrics(traffic.store, traffic.spec.name, traffic.digests[number])
+        for number in versions
+        if number in traffic.digests
+    }
+    return {number: metrics["mse"] for number, metrics in known.items() if metrics.get("mse", 0.0) > 0}
 
 
 def slices_of(spec: ModelSpec, rows: pa.Table) -> dict[str, Any]:

@@ -5,6 +5,8 @@
 A window is judged by its own evidence alone: the version that answered most of it, that version's snapshot, and the windows
 before it. So looking at it again, however late, gives the same answer, but for outcomes that have come since.
 
+A look at the newest window also measures earlier ones anew whose outcomes came since (`_late_outcomes.py`).
+
 The stage takes traffic in (`_traffic.py`), has the window judged (`_window.py`, `_lasting.py`, `_window_losses.py`), notes incidents and
 decides (`_window_incidents.py`, `_window_decision.py`), and writes one report with its page.
 """
@@ -49,6 +51,7 @@ from perennial.settings import Settings
 from perennial.specs import DriftKind, ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._lasting import Lasting, judged_by, lasting_drift
+from perennial.stages._late_outcomes import add_late_outcomes
 from perennial.stages._service import note_service
 from perennial.stages._traffic import Traffic, newest_time
 from perennial.stages._window import Judge, Judged, predictions_words
@@ -84,6 +87,8 @@ def run(settings: Settings, store: Store, model: str, first: datetime | None = N
     traffic = Traffic(store, spec, dataset)
     traffic.collect()
     result = _look_at(settings, traffic, given)
+    if given is None and traffic.days:
+        add_late_outcomes(traffic, result.report.split("/")[-2] if result.report else "")
     damaged = "".join(f" {unread.sentence}" for unread in traffic.damaged)
     return result.model_copy(update={"sentence": f"{result.sentence}{damaged}", "damaged": sum(u.lines for u in traffic.damaged)})
 
@@ -257,6 +262,7 @@ class Look:
             slices=tuple(SliceLosses.of(part) for part in losses.slices),
             outcomes=losses.outcomes,
             days=tuple(DayLosses.model_validate(day) for day in losses.days),
+            metrics=losses.metrics,
             jump=losses.jump,
             scores=score_shares(spec, losses.answered),
             service=service_figures(self.rows),

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from perennial.classes import shown_classes
 from perennial.training.evaluation import interval_of, redrawn
-
-MOST_CLASSES = 20  # are shown; the others are one, the rest
 
 
 def confusion(
@@ -40,7 +39,7 @@ def confusion(
         rows by actual and predicted class; `each`: of every class shown its rows, precision, recall and F1, each but the rows with
         `_interval`; None where nothing can be said: nothing was predicted to be of that class, or no row is.
     """
-    classes, rest = _shown(np.bincount(labels.astype(np.int64), minlength=len(names)))
+    classes, rest = shown_classes(np.bincount(labels.astype(np.int64), minlength=len(names)).tolist())
     place_of = np.full(len(names), len(classes))
     place_of[classes] = np.arange(len(classes))
     size = len(classes) + bool(rest)
@@ -64,13 +63,6 @@ def confusion(
             for place in range(len(classes))
         ],
     }
-
-
-def _shown(rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
-    """Places of the classes with most rows, in the spec's order, and how many others there are: never one alone."""
-    if len(rows) <= MOST_CLASSES + 1:
-        return np.arange(len(rows)), 0
-    return np.sort(np.argsort(-rows, kind="stable")[:MOST_CLASSES]), len(rows) - MOST_CLASSES
 
 
 def _counts(cells: np.ndarray, size: int) -> npt.NDArray[np.int64]:

@@ -21,6 +21,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from perennial.classes import answered_classes
+
 Task = Literal["binary", "multiclass", "regression", "anomaly"]
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
@@ -75,10 +77,8 @@ def _of_alarms(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 
 
 def predict(task: Task, scores: np.ndarray) -> npt.NDArray[np.int64]:
-    """Class numbers: the positive class from a probability of one half upwards, else the likeliest class; 1 for an alarm."""
-    of_two = task in ("binary", "anomaly")
-    places: npt.NDArray[np.int64] = (scores[:, 1] >= 0.5).astype(np.int64) if of_two else scores.argmax(axis=1)
-    return places
+    """Class numbers, as the version answers them."""
+    return answered_classes(task, scores)
 
 
 def simple_rule(task: Task, labels: np.ndarray, classes: int) -> list[float]:

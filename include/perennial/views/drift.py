@@ -17,6 +17,7 @@ from pydantic import Field
 from perennial import discovery
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.incidents.incidents import Incidents
+from perennial.monitoring.figures import LiveMetrics
 from perennial.monitoring.report.numbers import SliceLosses, WindowReport, decoded
 from perennial.monitoring.report.sizes import MOST_COLUMNS, MOST_WINDOWS, Mark, WindowSizes, limits_of, relative_size, sizes, sizes_of
 from perennial.monitoring.report.timeline import WindowPoint, point_of, timeline, window_names
@@ -129,6 +130,7 @@ class WindowView(View):
     columns: tuple[ColumnSize, ...] = Field(description="The largest finding of each column, the farthest first.")
     more_columns: int = Field(description="Columns that moved less than those.")
     history: tuple[WindowSize, ...] = Field(description="How far that column moved in each window, oldest first.")
+    metrics: LiveMetrics = Field(description="Accuracy and the like, each class, the confusion matrix; empty without outcomes.")
     slices: tuple[SliceLosses, ...] = Field(description="Losses by slice, the worst of each column first.")
     more_slices: int
     labellings: int = Field(description="Ways to exchange whole days that the window was compared with.")
@@ -211,6 +213,7 @@ def window_view(store: Store, name: str, window: str, column: str = "") -> Windo
         ),
         more_columns=here_sizes.left_out,
         history=_history(store, name, column, damage) if column else (),
+        metrics=report.metrics,
         slices=slices,
         more_slices=more_slices,
         labellings=report.drift.labellings,

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from itertools import islice
@@ -23,7 +22,7 @@ from perennial.learner_words import counts
 from perennial.lineage.ledger import Entry, Kind, Ledger, known_models
 from perennial.lineage.progress import progress
 from perennial.lineage.registrations import Registration, registration
-from perennial.lineage.version_notes import is_number
+from perennial.lineage.version_notes import evaluated_metrics
 from perennial.monitoring.report.timeline import WindowPoint, timeline
 from perennial.store import Store
 from perennial.views.models import ModelRow, Role, model_row, refused, served_share
@@ -204,15 +203,6 @@ def _version(store: Store, name: str, known: Registration, roles: dict[int, Role
         role=roles.get(known.number),
         cause=known.tags.get("cause", ""),
         gate=known.tags.get("gate", ""),
-        metrics=_metrics(store, f"reports/{folder}/evaluation.json"),
+        metrics=evaluated_metrics(store, name, known.digest),
         evaluation=f"{folder}/evaluation.html" if store.exists(f"reports/{folder}/evaluation.html") else "",
     )
-
-
-def _metrics(store: Store, key: str) -> dict[str, float]:
-    """The figures of an evaluation; none where it is gone, or from before it had them."""
-    try:
-        metrics = json.loads(store.read(key))["parts"]["test"]["candidate"]["metrics"]
-        return {name: float(value) for name, value in metrics.items() if is_number(value)}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return {}

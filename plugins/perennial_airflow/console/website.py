@@ -16,13 +16,14 @@ from fastapi.responses import HTMLResponse
 
 from perennial.counted import counted, spent
 from perennial.errors import UnknownName
+from perennial.monitoring.report.words import metric_words, titled, units_words
 from perennial.reports import sandbox
 from perennial.settings import Settings
 from perennial.store import Store, open_store
 from perennial.views.model import is_known, row_of
 from perennial.views.release import odds
 from perennial_airflow.console import PREFIX, charts, words
-from perennial_airflow.console.pictures import loss, release
+from perennial_airflow.console.pictures import loss, metrics, release
 
 HERE = Path(__file__).parent
 POLICY = (
@@ -80,6 +81,10 @@ class Site:
             chart=charts.chart,
             counted=counted,
             loss=loss,
+            metrics=metrics,
+            metric_words=metric_words,
+            titled=titled,
+            units_words=units_words,
             release=release,
             odds=odds,
             tabs=TABS,

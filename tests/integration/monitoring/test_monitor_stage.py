@@ -21,6 +21,7 @@ from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import publish, read_manifest
 from perennial.monitoring.drift import find_drift
+from perennial.monitoring.report.timeline import noted_timeline
 from perennial.monitoring.windows import Window
 from perennial.profiles.profile import profile
 from perennial.serving.prediction_log import OutcomeLog, PredictionLog
@@ -543,6 +544,43 @@ def test_late_outcomes_change_only_their_own_window(house, tmp_path):
     assert after[0] == before[0] | {"outcomes": after[0]["outcomes"]}
     assert after[2]["performance"] == before[2]["performance"]
     assert after[1]["outcomes"]["unknown"] == 1
+
+
+def test_late_outcomes_change_the_metrics_of_the_right_window(house):
+    """MN-03: Outcomes that come after their window was judged give it accuracy, precision, recall, F1 and a confusion matrix at the next
+    look by schedule, in its report, its page and the timeline; what was decided stays, and so does each other window."""
+    served = quiet(house, 2, 7)
+    windows = [(february(n), february(n + 2)) for n in (2, 4)]
+    before = [house.report(house.look(*w)) for w in windows]
+    middle = {i: s for i, s in served.items() if i.startswith(("2013-02-04", "2013-02-05"))}
+    house.happen(middle, seed=3)
+    house.serve(february(8))
+    house.look()
+    after = [json.loads(house.store.read(f"reports/{MODEL.name}/windows/{r['name']}/report.json")) for r in before]
+    assert after[0] == before[0]
+    assert {name for name in before[1] if after[1][name] != before[1][name]} == {
+        "sentence",
+        "performance",
+        "outcomes",
+        "days",
+        "metrics",
+        "jump",
+    }
+    found = after[1]["metrics"]
+    assert (found["labelled"], found["units"], sorted(found["metrics"])) == (400, "rows", ["accuracy", "f1", "precision", "recall"])
+    assert sum(map(sum, found["confusion"])) == 400
+    assert found["metrics"]["accuracy"]["value"] == sum(found["confusion"][i][i] for i in (0, 1)) / 400
+    assert [day["day"] for day in found["days"]] == ["2013-02-04", "2013-02-05"]
+    noted = {point.name: point for point in noted_timeline(house.store, MODEL.name)}
+    assert {name: sorted(point.metrics) for name, point in noted.items()} == {
+        before[0]["name"]: [], before[1]["name"]: ["accuracy", "f1", "precision", "recall"], "2013-02-06_2013-02-08": [],
+    }  # fmt: skip
+    page = house.store.read(f"reports/{MODEL.name}/windows/{before[1]['name']}/index.html").decode()
+    assert "<h2>Metrics</h2>" in page
+    assert f"{found['metrics']['f1']['value']:.4g}" in page
+    again = house.kept()
+    house.look()
+    assert house.kept() == again
 
 
 def test_a_jump_of_the_loss_asks_for_retraining(house):

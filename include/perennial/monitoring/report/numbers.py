@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, computed_field
 
 from perennial.errors import StoredDataDamaged
-from perennial.monitoring.figures import Anomalies, Break, Estimate, Jump, Service, Slice
+from perennial.monitoring.figures import Anomalies, Break, Estimate, Jump, LiveMetrics, Service, Slice
 from perennial.monitoring.verdict import DriftVerdict
 from perennial.specs import Cause, DriftKind, EffectLimits, Verdict
 
@@ -180,6 +180,7 @@ class WindowReport(Part):
     slices: tuple[SliceLosses, ...]
     outcomes: KnownOutcomes
     days: tuple[DayLosses, ...]
+    metrics: LiveMetrics = Field(default=LiveMetrics(), description="Accuracy and the like; empty in a report from before there were any.")
     jump: Jump
     scores: tuple[ScoreShare, ...]
     service: Service

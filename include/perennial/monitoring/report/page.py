@@ -11,11 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from perennial.monitoring.figures import Anomalies, Anomaly
+from perennial.monitoring.figures import Anomalies, Anomaly, DayMetrics, LiveMetrics
 from perennial.monitoring.report import pictures
 from perennial.monitoring.report.findings import MAX_COLUMNS, cards, key, mark, not_tested, together
 from perennial.monitoring.report.numbers import Losses, SliceLosses, WindowDrift, WindowIncidents, WindowReport
-from perennial.monitoring.report.words import effect_words, headline_of, milliseconds_words, time_words
+from perennial.monitoring.report.words import (
+    METRICS,
+    effect_words,
+    headline_of,
+    metric_words,
+    milliseconds_words,
+    time_words,
+    titled,
+    units_words,
+)
 from perennial.monitoring.verdict import Bin
 from perennial.pages import code, document, table_of, tiles
 
@@ -39,6 +48,7 @@ def page(report: WindowReport) -> str:
         _scores(report),
         _anomalies(report.anomalies),
         _performance(report),
+        _metrics(report.metrics),
         _slices(report.slices, report.performance.loss),
         _service(report),
         _method(report.drift),
@@ -168,6 +178,55 @@ def _performance(report: WindowReport) -> str:
     table = "".join(f"<tr><th scope=row>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
     curve = pictures.curve(report.days, losses.loss)
     return f"<h2>Performance</h2><div class=scroll tabindex=0><table>{table}</table></div><p>{escape(report.jump.sentence)}</p>{curve}"
+
+
+def _metrics(found: LiveMetrics) -> str:
+    """Accuracy and the like of the window, each class, the confusion matrix, and the line by day; nothing without outcomes."""
+    if not found.metrics and not found.days:
+        return ""
+    parts = ["<h2>Metrics</h2>"]
+    if found.metrics:
+        rows = [(title, metric_words(metric)) for title, metric in titled(found.metrics)]
+        parts += [
+            table_of((f"On {found.labelled:,} outcomes", "95 % interval in brackets"), rows),
+            f"<p class=small>{units_words(found)}</p>",
+        ]
+    if len(found.each) > 1:
+        classes = [
+            (escape(c.name), f"{c.rows:,}", f"{c.predicted:,}", *(metric_words(m) for m in (c.precision, c.recall, c.f1)))
+            for c in found.each
+        ]
+        parts.append(table_of(("Class", "Outcomes", "Answers", "Precision", "Recall", "F1"), classes))
+    if found.confusion:
+        parts.append(_confusion(found))
+    if len(found.days) > 1:
+        parts.append(_by_day(found.days))
+    return "".join(parts)
+
+
+def _confusion(found: LiveMetrics) -> str:
+    heads = "".join(f"<th scope=col>{escape(name)}</th>" for name in found.classes)
+    body = "".join(
+        f"<tr><th scope=row>{escape(name)}</th>{''.join(f'<td>{count:,}</td>' for count in row)}</tr>"
+        for name, row in zip(found.classes, found.confusion, strict=True)
+    )
+    return (
+        "<div class=scroll tabindex=0><table class=matrix><caption>Rows: what happened. Columns: what was answered.</caption>"
+        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _by_day(days: Sequence[DayMetrics]) -> str:
+    """The first metric of each day as a line, and all of them as a table."""
+    names = [name for name in METRICS if any(name in day.metrics for day in days)]
+    rows = [
+        (str(day.day), str(day.version), f"{day.labelled:,}", *(metric_words(day.metrics.get(name)) for name in names))
+        for day in reversed(days)
+    ]
+    table = table_of(("Day", "Version", "Outcomes", *(METRICS[name] for name in names)), rows)
+    note = "<p class=small>Intervals of a day take its rows as independent of each other: too narrow, where they are alike.</p>"
+    picture = pictures.metric_by_day(days, names[0], METRICS[names[0]])
+    return f"{picture}<details><summary>The metrics of each day</summary>{table}{note}</details>"
 
 
 def _realised(losses: Losses) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
+from perennial.monitoring.figures import DayMetrics
 from perennial.monitoring.report.numbers import DayLosses
 from perennial.monitoring.report.words import share_words
 from perennial.monitoring.verdict import Bin
@@ -95,6 +96,35 @@ def curve(days: Sequence[DayLosses], loss: str) -> str:
         "<figure><figcaption>Loss by day: realised (line), expected by the scores (dashes); "
         "bars: share of the outcomes that is known</figcaption>"
         f"<svg role=img aria-label='{escape(loss)} by day. {each_day}' viewBox='0 0 {WIDTH} 176'>{drawn}</svg></figure>"
+    )
+
+
+def metric_by_day(days: Sequence[DayMetrics], name: str, title: str) -> str:
+    """One metric by day, with its interval as a bar; nothing with fewer than two days that have it."""
+    known = [(day.day, day.metrics[name]) for day in days if name in day.metrics]
+    if len(known) < 2:
+        return ""
+    ends = [(m.value if m.low is None else m.low, m.value if m.high is None else m.high) for _, m in known]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    first, scale = known[0][0], 100 / ((high - low) or 1.0)
+    step = (WIDTH - 72) / max((known[-1][0] - first).days, 1)
+    at = [(60 + step * (day - first).days, 112 - (metric.value - low) * scale) for day, metric in known]
+    spans = "".join(
+        f"<line x1={x:.1f} x2={x:.1f} y1={112 - (begin - low) * scale:.1f} y2={112 - (end - low) * scale:.1f} "
+        "stroke='var(--before)' stroke-width=2 />"
+        for (x, _), (begin, end) in zip(at, ends, strict=True)
+    )
+    drawn = (
+        f"<text class=soft x=44 y=16 text-anchor=end>{high:.3g}</text><text class=soft x=44 y=116 text-anchor=end>{low:.3g}</text>"
+        f"<line x1=50 x2={WIDTH - 2} y1=112 y2=112 stroke='var(--line)'/>{spans}"
+        + _line([((day - first).days, x, y) for (day, _), (x, y) in zip(known, at, strict=True)], "stroke='var(--after)' stroke-width=2")
+        + "".join(f"<circle cx={x:.1f} cy={y:.1f} r=2.5 fill='var(--after)'/>" for x, y in at)
+        + f"<text class=soft x=52 y=130>{first}</text><text class=soft x={WIDTH - 4} y=130 text-anchor=end>{known[-1][0]}</text>"
+    )
+    each_day = "; ".join(f"{day}: {metric.value:.3g}" for day, metric in known)
+    return (
+        f"<figure><figcaption>{escape(title)} by day, with its 95 % interval</figcaption>"
+        f"<svg role=img aria-label='{escape(title)} by day. {each_day}' viewBox='0 0 {WIDTH} 136'>{drawn}</svg></figure>"
     )
 
 

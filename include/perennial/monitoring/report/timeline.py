@@ -12,6 +12,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from perennial.monitoring.figures import Metric
 from perennial.monitoring.report.numbers import WindowReport, decoded
 from perennial.monitoring.report.sizes import relative_size
 from perennial.store import Store
@@ -56,6 +57,9 @@ class WindowPoint(BaseModel):
     version: int = Field(description="Version that answered most of it.")
     requests: int
     labelled: int
+    outcomes: int | None = Field(
+        default=None, description="Predictions of any version whose outcome is known; none if noted before that was."
+    )
     loss: str = Field(description="Name of the loss.")
     realised: float | None
     low: float | None = Field(description="Lower end of the realised loss's 95 % interval.")
@@ -63,6 +67,7 @@ class WindowPoint(BaseModel):
     expected: float | None = Field(description="What the scores themselves expect on the same rows.")
     estimated: float | None = Field(description="What they expect on all rows, with or without outcomes; none for a regression.")
     alarm: float | None = Field(default=None, description="Loss above which days with outcomes are a jump; none where none can be told.")
+    metrics: dict[str, Metric] = Field(default_factory=dict, description="Accuracy, RMSE and the like, of the outcomes that are known.")
     jumped: bool = Field(description="Whether the loss jumped.")
     confirmed: tuple[str, ...] = Field(description="What has drifted for as many windows as count.")
     breaks: tuple[str, ...] = Field(description="Columns whose feed seems broken.")
@@ -99,13 +104,15 @@ def point_of(report: WindowReport) -> WindowPoint:
         version=report.version,
         requests=report.requests,
         labelled=figures.labelled,
+        outcomes=report.outcomes.labelled,
         loss=figures.loss,
         realised=figures.realised,
         low=figures.low,
         high=figures.high,
         expected=figures.expected,
         estimated=report.estimate.loss if report.estimate else None,
-        alarm=None if figures.expected is None or report.jump.above is None else figures.expected + report.jump.above,
+        alarm=report.jump.loss_above if figures.expected is None or report.jump.above is None else figures.expected + report.jump.above,
+        metrics=report.metrics.metrics,
         jumped=report.jump.found,
         confirmed=report.drift.confirmed,
         breaks=tuple(part.column for part in report.breaks),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from perennial.counted import percent
-from perennial.monitoring.figures import Break, Estimate, Performance
+from perennial.monitoring.figures import Break, Estimate, LiveMetrics, Metric, Performance
 from perennial.monitoring.report.numbers import WindowReport
 from perennial.monitoring.verdict import ColumnDrift, DriftVerdict
 
@@ -66,6 +67,29 @@ def headline_of(report: WindowReport) -> tuple[str, str]:
 def effect_words(finding: ColumnDrift) -> str:
     """An effect and its interval."""
     return f"{finding.effect:.3g}{'' if finding.low is None else f' ({finding.low:.3g} to {finding.high:.3g})'}"
+
+
+METRICS = {  # how they are written
+    "accuracy": "Accuracy", "precision": "Precision", "recall": "Recall", "f1": "F1", "rmse": "RMSE", "mae": "MAE",
+}  # fmt: skip
+
+
+def titled(metrics: Mapping[str, Metric]) -> list[tuple[str, Metric]]:
+    """Metrics with their titles, in the order in which people read them."""
+    return [(title, metrics[name]) for name, title in METRICS.items() if name in metrics]
+
+
+def metric_words(metric: Metric | None) -> str:
+    """A metric and its interval."""
+    if metric is None:
+        return "nothing to tell"
+    return f"{metric.value:.4g}{'' if metric.low is None else f' ({metric.low:.4g} to {metric.high:.4g})'}"
+
+
+def units_words(metrics: LiveMetrics) -> str:
+    """What the intervals rest on."""
+    too_narrow = " With fewer than three days they take rows as independent of each other: too narrow, where rows of a day are alike."
+    return f"95 % intervals, by {metrics.units}.{too_narrow if metrics.units == 'rows' else ''}" if metrics.units else ""
 
 
 def share_words(value: float) -> str:

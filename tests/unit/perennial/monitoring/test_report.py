@@ -459,3 +459,32 @@ def test_bars_of_nothing_and_of_everything(value):
     """MN-18: Shares of zero or one draw without dividing by zero."""
     column = {**COLUMN, "bins": [{"label": "x", "reference": value, "window": value}]}
     assert "<svg" in page({**REPORT, "drift": {**REPORT["drift"], "columns": [column]}})
+
+
+METRIC = {"value": 0.8123, "low": 0.7, "high": 0.9}
+METRICS = {
+    "labelled": 50, "units": "rows", "metrics": {"recall": METRIC, "accuracy": METRIC}, "classes": ["on time", HOSTILE],
+    "confusion": [[30, 5], [4, 11]],
+    "each": [{"name": n, "rows": 25, "predicted": 25, "precision": METRIC, "recall": None, "f1": METRIC} for n in ("on time", HOSTILE)],
+    "days": [{"day": f"2013-02-0{n}", "version": 3, "labelled": 25, "metrics": {"accuracy": METRIC}} for n in (1, 3)],
+}  # fmt: skip
+
+
+def test_metrics_have_a_section_of_their_own():
+    """MN-03: Values with intervals and what these rest on, each class, the confusion matrix, and a line by day; no name of a class acts."""
+    page = page_of(WindowReport.model_validate(REPORT | {"metrics": METRICS}))
+    section = page[page.index("<h2>Metrics</h2>") : page.index("<h2>Service</h2>")]
+    assert section.index("Accuracy") < section.index("Recall")
+    assert "0.8123 (0.7 to 0.9)" in section
+    assert "With fewer than three days they take rows as independent" in section
+    assert "<td>30</td><td>5</td>" in section
+    assert "nothing to tell" in section
+    assert "aria-label='Accuracy by day. 2013-02-01: 0.812; 2013-02-03: 0.812'" in section
+    assert "<img" not in section
+
+
+def test_a_report_from_before_there_were_metrics_has_no_section():
+    """MN-03: It opens all the same."""
+    report = WindowReport.model_validate({name: value for name, value in REPORT.items() if name != "metrics"})
+    assert report.metrics.metrics == {}
+    assert "<h2>Metrics</h2>" not in page_of(report)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from perennial.training.confusion import MOST_CLASSES, confusion
+from perennial.classes import MOST_CLASSES
+from perennial.training.confusion import confusion
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
 

@@ -242,3 +242,16 @@ def test_a_jump_has_its_limit_in_the_line_of_its_window(store: FolderStore) -> N
         for expected, above in ((0.4, 0.1), (None, 0.1), (0.4, None))
     ]
     assert alarms == [pytest.approx(0.5), None, None]
+
+
+def test_metrics_are_printed(store: FolderStore) -> None:
+    """MN-03: `perennial show drift` has a line for each window with outcomes, `show model` one for the newest of them."""
+    known = {"labelled": 80, "units": "days", "metrics": {"mae": {"value": 9.25}, "rmse": {"value": 12.5, "low": 11, "high": 14}}}
+    write(store, 0, metrics=known, realised=0.5)
+    write(store, 1)
+    line = "  2026-01-01 to 2026-01-02, version 1, 80 outcomes: RMSE 12.5 (11 to 14), MAE 9.25"
+    for what in ("drift", "model"):
+        _, lines = show.shown(store, what, NAME)
+        assert line in lines
+    assert window_view(store, NAME, "2026-01-01_2026-01-02").metrics.metrics["rmse"].high == 14
+    assert drift_view(store, NAME).windows[1].metrics == {}

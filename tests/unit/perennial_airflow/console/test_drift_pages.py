@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from perennial.monitoring.report.numbers import SliceLosses
 from perennial.monitoring.report.sizes import note_sizes
@@ -267,3 +268,47 @@ def test_rights_are_those_of_the_model(ask: Any, store: FolderStore, path: str) 
     assert ask(f"/models/churn/{path}", user=None).status_code == 401
     assert ask(f"/models/churn/{path}").status_code == 200
     assert ask(f"/models/secret/{path}").status_code == 404
+
+
+SURE = {"value": 0.8, "low": 0.75, "high": 0.85}
+METRICS = {"f1": {"value": 0.7}, "accuracy": SURE}
+OF_CLASSES = {
+    "labelled": 80, "units": "rows", "metrics": METRICS, "classes": ["fine", HOSTILE], "confusion": [[40, 8], [8, 24]],
+    "each": [{"name": name, "rows": 40, "predicted": 40, "precision": SURE, "recall": None, "f1": SURE} for name in ("fine", HOSTILE)],
+}  # fmt: skip
+
+
+def test_metrics_are_lines_over_the_windows(ask: Any, store: FolderStore) -> None:
+    """MN-03: On the page of drift and the model's own: a line of each metric, a gap where no outcome is known, the interval of the first;
+    the same as a table."""
+    write(store, 0, metrics=OF_CLASSES, realised=0.5)
+    write(store, 1)
+    for page in ("/models/churn/drift", "/models/churn"):
+        text = ask(page).text
+        series = {one.get("name"): one for one in told(text, "metrics")["series"]}
+        assert [value for _, value in series["Accuracy"]["data"]] == [0.8, None]
+        assert [value for _, value in series["F1"]["data"]] == [0.7, None]
+        assert told(text, "metrics")["legend"]["data"] == ["Accuracy", "F1"]
+        bands = [one["data"][0][1] for one in told(text, "metrics")["series"] if one.get("stack")]
+        assert bands == [0.75, pytest.approx(0.1)]
+        assert "0.8 (0.75 to 0.85)" in text
+
+
+def test_a_window_shows_its_classes_and_the_confusion_matrix(ask: Any, store: FolderStore) -> None:
+    """MN-03: What was answered against what happened; a class's name is text, what cannot be told is said."""
+    name = write(store, 0, metrics=OF_CLASSES)
+    page = ask(f"/models/churn/drift/{name}").text
+    assert re.search(r"<th scope=\"row\">Accuracy</th><td>0.8 \(0.75 to 0.85\)</td>", page)
+    assert page.index("Accuracy</th>") < page.index("F1</th>")
+    assert "<td>40</td><td>8</td>" in page
+    assert "nothing to tell" in page
+    assert "too narrow" in page
+    assert HOSTILE not in page
+    assert escape(HOSTILE) in page
+
+
+def test_without_outcomes_there_is_no_picture_of_metrics(ask: Any, store: FolderStore) -> None:
+    """MN-03: Nor a heading over nothing."""
+    name = write(store, 0)
+    assert "chart-metrics" not in ask("/models/churn/drift").text
+    assert "Metrics" not in ask(f"/models/churn/drift/{name}").text
