@@ -21,7 +21,7 @@ its sentence, or the traceback in its log |
 | `evaluate` | it broke; retried | the same |
 | `register` | the gate refused the candidate: not retried | read its sentence, open *Evaluation* and *MLflow run* |
 | `alert` | the store does not answer; retried, and the run does not fail because of it. It alerts people when a stage failed for good, \
-however it was ended, and when the stage next succeeds | docs/runbook.md |
+however it was ended, and when the stage next succeeds; and when the gate has refused several candidates in a row | docs/runbook.md |
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from perennial import discovery
 from perennial.specs import ModelSpec
 from perennial_airflow import assets, sightings
 from perennial_airflow.dag_defaults import dag_defaults
-from perennial_airflow.operators.tell_incidents import TellIncidents
+from perennial_airflow.operators.tell_incidents import TellIncidents, refusals
 from perennial_airflow.stage_task import param, result_of, run_page, stage_task
 
 PARAMS = {
@@ -96,7 +96,7 @@ def training(spec: ModelSpec) -> DAG:
             evaluation=result_of("evaluate", "evaluation"),
         )
         found_by = {stage: sightings.in_stage(stage) for stage in ("validate", "train", "evaluate")}
-        alert = TellIncidents(task_id="alert", spec=spec, found_by={**found_by, "register": sightings.in_gate})
+        alert = TellIncidents(task_id="alert", spec=spec, found_by={**found_by, "register": sightings.in_gate}, looks=[refusals])
         validate >> train >> evaluate >> register
         # A teardown: it comes after everything, however that ended, and a run whose training failed is red although people were told.
         [validate, train, evaluate, register] >> alert.as_teardown()

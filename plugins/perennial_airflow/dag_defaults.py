@@ -15,6 +15,9 @@ RETRIES: dict[str, Any] = {
 }
 
 
+LONGEST = timedelta(hours=1)  # of a task that is no stage; a stage's own limit is in its spec
+
+
 def dag_defaults(spec: DatasetSpec | ModelSpec, kind: str, manual: str) -> dict[str, Any]:
     """Arguments for `DAG(...)`.
 
@@ -34,7 +37,7 @@ def common_defaults(dag_id: str, manual: str, tags: set[str], *, owner: str) -> 
         "description": manual.strip().split("\n", 1)[0].lstrip("# ").rstrip("."),
         "doc_md": manual,
         "tags": tags,
-        "default_args": {"owner": owner, **RETRIES},
+        "default_args": {"owner": owner, **RETRIES, "execution_timeout": LONGEST},
         "max_active_runs": 1,
         "catchup": False,
     }

@@ -51,6 +51,8 @@ class Over:
 
 REFUSED_CANDIDATE = "refused candidate"  # key of the incident that the gate turned a candidate down
 
+REFUSALS = "refused in a row"  # key of the incident that it turned down one candidate after the other
+
 Sightings = list[Seen | Over]
 Sight = Callable[[Mapping[str, Any] | None], Sightings]
 
@@ -141,6 +143,20 @@ def in_gate(result: Mapping[str, Any] | None) -> Sightings:
     if result and result["outcome"] == "done":
         sightings.append(Over("pipeline", REFUSED_CANDIDATE, result["sentence"]))
     return sightings
+
+
+def in_refusals(refused: int, limit: int, why: str) -> Sightings:
+    """Candidates that are refused one after the other: nothing is broken, and the champion grows older all the same.
+
+    Args:
+        refused: the newest candidates that the gate refused one after the other.
+        limit: so many are told.
+        why: what the gate said of the newest.
+    """
+    if refused >= limit:
+        said = f"The gate refused the last {limit} candidates one after the other; the champion serves and grows older. The newest: {why}"
+        return [Seen("pipeline", REFUSALS, "warning", said)]
+    return [] if refused else [Over("pipeline", REFUSALS, "A candidate passed the gate.")]
 
 
 def _fault(what: str, result: Mapping[str, Any]) -> Sightings:

@@ -57,12 +57,17 @@ class StageFault(StageEnded):
         super().__init__(EXIT_FAULT, sentence)
 
 
+class StageOverTime(StageFault):
+    """The stage took longer than it may: the task fails and is not tried again, so that people hear of it now."""
+
+
 class RefusalsAreFinal(RetryPolicy):
-    """Retry faults as the task's settings say; never a refusal."""
+    """Retry faults as the task's settings say; never a refusal, nor what took too long."""
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None) -> RetryDecision:
-        """Fail for good on a refusal, leave all else to the task's settings."""
-        return RetryDecision(RetryAction.FAIL if isinstance(exception, StageRefused) else RetryAction.DEFAULT)
+        """Fail for good on a refusal or at the limit of time, leave all else to the task's settings."""
+        is_final = isinstance(exception, (StageRefused, StageOverTime))
+        return RetryDecision(RetryAction.FAIL if is_final else RetryAction.DEFAULT)
 
 
 def skip(task: BaseOperator, sentence: str) -> NoReturn:
@@ -84,6 +89,13 @@ def give_up(task: BaseOperator, sentence: str) -> NoReturn:
     task.log.error("%s", sentence)
     _leave(task, "fault", sentence)
     raise StageFault(sentence)
+
+
+def end_over_time(task: BaseOperator, sentence: str) -> NoReturn:
+    """It took longer than it may: the task fails for good."""
+    task.log.error("%s", sentence)
+    _leave(task, "fault", sentence)
+    raise StageOverTime(sentence)
 
 
 def _leave(task: BaseOperator, outcome: Literal["skipped", "refused", "fault"], sentence: str) -> None:

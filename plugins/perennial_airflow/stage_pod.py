@@ -10,6 +10,7 @@ import json
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,16 @@ def _amount(quantity: str) -> float:
 def made_up(outcome: str, sentence: str) -> dict[str, Any]:
     """The result of a stage that could not write one."""
     return {"outcome": outcome, "sentence": sentence, "links": {}, "seconds": 0.0}
+
+
+def over_time(stage: str, limit: timedelta) -> dict[str, Any]:
+    """The result of a stage that was ended because it took too long."""
+    hours = limit.total_seconds() / 3600
+    sentence = (
+        f"The stage {stage} took longer than {hours:g} hours (compute.longest_hours) and was ended. See in its log what it waited for; "
+        "clear the task to go on from what is stored, or raise the limit."
+    )
+    return {**made_up("fault", sentence), "over_time": True}
 
 
 def main_state(pod: Mapping[str, Any], container: str = MAIN) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def stage_task(stage: str, spec: DatasetSpec | ModelSpec, *, task: Mapping[str, 
     subject = {"dataset" if isinstance(spec, DatasetSpec) else "model": spec.name}
     check_arguments(stage, {**subject, **arguments})
     operator, where = _operator(stage, spec)
-    return operator(**{"task_id": stage, "stage": stage, "arguments": {**subject, **arguments}, **where, **(task or {})})
+    limit = {"execution_timeout": spec.compute.longest(stage)}
+    return operator(**{"task_id": stage, "stage": stage, "arguments": {**subject, **arguments}, **limit, **where, **(task or {})})
 
 
 def stage_tasks(stage: str, spec: DatasetSpec | ModelSpec, arguments: XComArg, *, task: Mapping[str, Any] | None = None) -> MappedOperator:
@@ -54,7 +55,8 @@ def stage_tasks(stage: str, spec: DatasetSpec | ModelSpec, arguments: XComArg, *
         SettingMissing: stages cannot run where PERENNIAL_RUNTIME says.
     """
     operator, where = _operator(stage, spec)
-    return operator.partial(**{"task_id": stage, "stage": stage, **where, **(task or {})}).expand(arguments=arguments)
+    limit = {"execution_timeout": spec.compute.longest(stage)}
+    return operator.partial(**{"task_id": stage, "stage": stage, **limit, **where, **(task or {})}).expand(arguments=arguments)
 
 
 def _operator(stage: str, spec: DatasetSpec | ModelSpec) -> tuple[type[StageOperator], dict[str, Any]]:

@@ -15,9 +15,11 @@ True
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from perennial.errors import UnknownName
+from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.manifest import Manifest, Parameter, run_key
 from perennial.lineage.version_folder import made_by, published, read_manifest
 from perennial.store import Store
@@ -36,6 +38,40 @@ def last_training(store: Store, model: str) -> tuple[str, Manifest] | None:
         if digest and judged(store, model, digest):
             return digest, read_manifest(store, model, digest)
     return None
+
+
+def refused_in_a_row(store: Store, model: str, most: int) -> tuple[int, str]:
+    """How many of the newest candidates the gate has refused one after the other, and why the newest of them.
+
+    Args:
+        store: has the gate's decisions.
+        model: name of the model.
+        most: as many are looked at.
+    """
+    why: list[str] = []
+    for stored in sorted(store.list(f"models/{model}/by_run"), key=lambda stored: (stored.modified, stored.key), reverse=True):
+        if len(why) == most:
+            break
+        digest = made_by(store, stored.key)
+        if digest and judged(store, model, digest):
+            verdict = _verdict(store, model, digest)
+            if verdict.get("passed", True):
+                break
+            why.append(str(verdict.get("sentence", "")))
+    return len(why), why[0] if why else ""
+
+
+def _verdict(store: Store, model: str, digest: str) -> dict[str, Any]:
+    """The gate's decision on a version. Raises StoredDataDamaged."""
+    try:
+        verdict = json.loads(store.read(verdict_key(model, digest)))
+    except ValueError:
+        verdict = None
+    if not isinstance(verdict, dict):
+        raise StoredDataDamaged(
+            f"The gate's decision on {digest[:12]} of {model} cannot be read: restore {verdict_key(model, digest)} from a copy."
+        )
+    return verdict
 
 
 def trained_on(

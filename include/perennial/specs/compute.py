@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from perennial.specs.base import Spec
+
+_LONGEST_HOURS = {"train": 168, "release": 1, "rollback": 1}
 
 
 class Toleration(Spec):
@@ -37,8 +40,18 @@ class ComputeSpec(Spec):
     gpu_resource: str = Field(default="nvidia.com/gpu", description="Name of the Kubernetes resource for GPUs.")
     node_selector: dict[str, str] = Field(default_factory=dict, description="Labels that the nodes of a stage's pod must have.")
     tolerations: tuple[Toleration, ...] = Field(default=(), description="Tolerations of a stage's pod.")
+    longest_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="Longest time that a stage may take at one try, hours; what takes longer is ended and told, and not tried again but "
+        "for a look of `release`. Unset: 168 for `train`, 1 for a look of `release` and for `rollback`, 24 for the others.",
+    )
     runtime_class: str = Field(default="", description="Kubernetes runtime class of a stage's pod; the cluster's default if empty.")
     queue: str = Field(default="", description="Kueue queue in which a stage's pod waits for resources; none if empty.")
+
+    def longest(self, stage: str) -> timedelta:
+        """Longest time that a stage may take."""
+        return timedelta(hours=self.longest_hours or _LONGEST_HOURS.get(stage, 24))
 
     @model_validator(mode="after")
     def _accelerators_are_counted(self) -> ComputeSpec:

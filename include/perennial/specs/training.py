@@ -155,4 +155,9 @@ class GateSpec(Spec):
         ge=0,
         description="How much worse a candidate may be on a slice of older data, as a share of the champion's `metric` there.",
     )
+    told_refusals: int = Field(
+        default=3,
+        ge=1,
+        description="Candidates that the gate refuses one after the other until people are told; one that passes ends it.",
+    )
     resamples: int = Field(default=2000, ge=200, description="Number of bootstrap resamples.")

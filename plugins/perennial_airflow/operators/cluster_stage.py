@@ -20,7 +20,7 @@ from perennial.errors import PerennialError
 from perennial_airflow.cluster_access import message
 from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_end import give_up
-from perennial_airflow.stage_pod import made_up, not_created
+from perennial_airflow.stage_pod import made_up, not_created, over_time
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -81,8 +81,8 @@ class ClusterStage(StageOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
             self._remove_left(context)
-            said = f"The stage {self.stage} ran longer than the task's execution_timeout, {self.execution_timeout}"
-            give_up(self, f"{said}; its {self.KIND} was deleted.")
+            assert self.execution_timeout is not None, "the wait ended by it"
+            return self._conclude(over_time(self.stage, self.execution_timeout), context)
         except TaskDeferralError as error:
             if context["ti"].try_number > context["ti"].max_tries:
                 self._remove_left(context)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
@@ -276,6 +277,10 @@ class PodStage(ClusterStage, KubernetesPodOperator):  # type: ignore[misc] # its
 
 class PodReleaseStage(ReleaseLooks, PodStage):  # type: ignore[misc] # see PodStage
     """Looks as pods, one after the other: each look has a pod of its own."""
+
+    def _time_left(self, context: Context) -> timedelta | None:
+        """Each look has the whole time: a release may take days, and waits for people."""
+        return self.execution_timeout
 
     def _is_ours(self, name: str, wanted: str, context: Context) -> bool:
         """A new try does not know how many looks there were: a pod that runs is the look that is being taken."""

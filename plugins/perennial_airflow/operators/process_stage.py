@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
 from perennial.errors import EXIT_DONE, EXIT_FAULT, EXIT_REFUSED, PerennialError
 from perennial.settings import Settings
 from perennial.stage_command import stage_command
 from perennial_airflow.child_process import ChildProcess, die_with_parent
 from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_log import StageLog
-from perennial_airflow.stage_pod import made_up
+from perennial_airflow.stage_pod import made_up, over_time
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,8 +62,13 @@ class ProcessStage(StageOperator):
             command = [str(python), "-m", "perennial.cli", *stage_command(self.stage, self.arguments), f"--result={result_file}"]
             self.log.info("perennial %s", " ".join(command[3:-1]))
             with ChildProcess(command, _environment(settings)) as self._child:
-                last = self._pass_on(self._child.lines())
-                code = self._child.wait()
+                try:
+                    last = self._pass_on(self._child.lines())
+                    code = self._child.wait()
+                except AirflowTaskTimeout:
+                    self._child.stop(GRACE_SECONDS)
+                    assert self.execution_timeout is not None, "the alarm was set by it"
+                    return over_time(self.stage, self.execution_timeout)
             self._child = None
             result = _ended_by(self.stage, code, last)
             if result_file.exists():

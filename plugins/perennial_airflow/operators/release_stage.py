@@ -40,7 +40,8 @@ class ReleaseLooks(StageOperator):
         return super().execute(context)
 
     def _conclude(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
-        """Wait for the next look or come to an end."""
+        """Wait for the next look or come to an end. A look that took too long is taken again: traffic must not stand still for it."""
+        result.pop("over_time", None)
         action = result.get("action")
         if result["outcome"] == "done" and action in GOES_ON:
             self._show_links(result)

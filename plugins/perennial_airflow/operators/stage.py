@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from perennial_airflow.stage_end import RefusalsAreFinal, give_up, refuse, skip
+from perennial_airflow.stage_end import RefusalsAreFinal, end_over_time, give_up, refuse, skip
 from perennial_airflow.ui.task_links import ALL_LINKS, links_of
 
 if TYPE_CHECKING:
@@ -44,12 +44,15 @@ class StageOperator(BaseOperator):
             NothingToDo: the task is skipped.
             StageRefused: a decision against; not retried.
             StageFault: the stage broke; retried.
+            StageOverTime: it took longer than it may; not retried.
         """
         self._show_links(result)
         for title, address in result["links"].items():
             self.log.info("%s: %s", title, address)
         if result["outcome"] != "done":
             context["ti"].xcom_push(key="return_value", value=result)
+        if result.get("over_time"):
+            end_over_time(self, result["sentence"])
         if ending := ENDINGS.get(result["outcome"]):
             ending(self, result["sentence"])
         self.log.info("%s", result["sentence"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,12 +13,13 @@ from pydantic import JsonValue
 from perennial import discovery
 from perennial.errors import PerennialError
 from perennial.incidents.incidents import Incidents, awaits_verdict
+from perennial.lineage.trainings import refused_in_a_row
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
-from perennial.store import open_store
+from perennial.store import Store, open_store
 from perennial_airflow import assets
 from perennial_airflow.notifiers.telling import channels, tell
-from perennial_airflow.sightings import Sight
+from perennial_airflow.sightings import Sight, Sightings, in_refusals
 from perennial_airflow.stage_end import give_up
 from perennial_airflow.stage_pod import made_up
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+Look = Callable[[Store, ModelSpec], Sightings]
 HOW_TO = "docs/runbook.md says how to set one up."
 
 
@@ -39,11 +41,14 @@ class TellIncidents(BaseOperator):
             a dataset's models, a person is asked about after the model's own next look.
         found_by: tasks whose results are looked at in this order, however they ended; for each, what its result says beyond what the
             stage has noted itself. Of a task that ran in parts the first part that failed is looked at.
+        looks: what is looked up in the store besides, for each model.
     """
 
     ui_color = "#fbe6e6"
 
-    def __init__(self, *, spec: DatasetSpec | ModelSpec | None = None, found_by: Mapping[str, Sight], **kwargs: Any) -> None:
+    def __init__(
+        self, *, spec: DatasetSpec | ModelSpec | None = None, found_by: Mapping[str, Sight], looks: Sequence[Look] = (), **kwargs: Any
+    ) -> None:
         # A dataset's models are found when the task runs: a mistake in the spec of one must not keep data from coming in.
         asked_about = [spec] if isinstance(spec, ModelSpec) else [] if spec else [*discovery.models().values()]
         outlets = [assets.incident(model) for model in asked_about]
@@ -51,6 +56,7 @@ class TellIncidents(BaseOperator):
         self.dataset = spec.name if isinstance(spec, DatasetSpec) else ""
         self.model = spec.name if isinstance(spec, ModelSpec) else ""
         self.found_by = dict(found_by)
+        self.looks = tuple(looks)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Note, tell, announce; the answer says which channels failed.
@@ -72,7 +78,7 @@ class TellIncidents(BaseOperator):
                 set_up = channels(settings, model, [datasets[name] for name in model.datasets if name in datasets])
                 if not set_up:
                     self.log.info("%s has no channel: its incidents are kept, and nobody is told. %s", model.title, HOW_TO)
-                for sighting in said.values():
+                for sighting in [*said.values(), *(sighting for look in self.looks for sighting in look(store, model))]:
                     sighting.note(incidents, _page(settings, context))
                 failures += tell(incidents, model, settings, set_up, now, self.log)
                 asked = [incident.id for incident in incidents.all() if awaits_verdict(incident, now)]
@@ -109,6 +115,12 @@ class TellIncidents(BaseOperator):
         if result is None and state == "failed":
             return made_up("fault", f"The task {task_id} of {ti.dag_id} was ended before it had a result; its log shows how far it came.")
         return result
+
+
+def refusals(store: Store, spec: ModelSpec) -> Sightings:
+    """Candidates of a model that the gate refuses one after the other."""
+    refused, why = refused_in_a_row(store, spec.name, spec.gate.told_refusals)
+    return in_refusals(refused, spec.gate.told_refusals, why)
 
 
 def _page(settings: Settings, context: Context) -> dict[str, JsonValue]:

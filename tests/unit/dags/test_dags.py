@@ -22,6 +22,7 @@ from perennial import discovery
 from perennial.specs import Column, DatasetSpec, LabelSpec, ReleaseSpec, RetrainSpec, ScoringSpec
 from perennial.stage_command import stage_command
 from perennial_airflow.dag_listing import listing
+from perennial_airflow.operators.ask_person import AskPerson
 from perennial_airflow.stage_end import StageRefused
 
 from ...parsing import MOST_CALLS, parsed
@@ -217,7 +218,7 @@ def test_telling_people_makes_no_failed_run_green(dags, name, last):
 
 def test_house_rules(dags):
     """DE-22, SC-09: One run at a time unless people are waited for, no runs of the past, an owner, tags, faults retried with growing
-    pauses, a manual without holes."""
+    pauses, a longest time, a manual without holes."""
     for name, dag in dags.items():
         kind = name.rsplit("_", 1)[1]
         assert dag.max_active_runs == (1000 if kind == "incidents" else 1)
@@ -229,6 +230,7 @@ def test_house_rules(dags):
         for task in dag.tasks:
             assert task.retries >= 2
             assert task.retry_exponential_backoff > 1
+            assert (task.execution_timeout is None) == isinstance(task, AskPerson), "what waits for a person waits; nothing else does"
             assert f"`{task.task_id}`" in dag.doc_md
 
 

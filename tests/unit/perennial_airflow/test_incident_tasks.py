@@ -13,7 +13,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from perennial import discovery
 from perennial.incidents.incidents import REFUSED_FILES, Incident, Incidents
-from perennial.specs import Column, DatasetSpec
+from perennial.specs import Column, DatasetSpec, GateSpec
 from perennial.store import FolderStore
 from perennial_airflow import assets, sightings
 from perennial_airflow.operators import tell_incidents
@@ -314,6 +314,35 @@ def test_a_training_that_failed_is_told_once_until_one_works(store, sent, task_l
     _alert_of_training(TaskInstance(state={"train": "skipped", "register": "skipped"}, train=None, register=None))
     assert Incidents(store, "lateness").open_ones() != []
     _alert_of_training(TaskInstance(state={"train": "success", "register": "success"}, train=DONE, register=DONE))
+    assert Incidents(store, "lateness").open_ones() == []
+    assert [news for _, news in sent] == ["opened", "resolved"]
+
+
+def test_candidates_that_are_refused_one_after_the_other_are_told(store, sent, task_log, monkeypatch):
+    """MN-09, MO-13: As many as the spec says; with what the gate said of the newest, once, and the end once one passes."""
+    refused = []
+    monkeypatch.setattr(tell_incidents, "refused_in_a_row", lambda store, model, most: (len(refused[-most:]), "It is worse."))
+    spec = lateness(gate=GateSpec(floors={}, told_refusals=2))
+    monkeypatch.setattr(discovery, "model", lambda name: spec)
+
+    def look():
+        task = TellIncidents(task_id="alert", spec=spec, found_by={}, looks=[tell_incidents.refusals])
+        task.execute({"ti": TaskInstance(DONE), "outlet_events": OutletEventAccessors()})
+
+    for opened in (0, 0, 1, 1):
+        look()
+        assert len(Incidents(store, "lateness").open_ones()) == opened
+        refused.append("no")
+    (incident,) = Incidents(store, "lateness").all()
+    assert (incident.kind, incident.key, incident.severity) == ("pipeline", "refused in a row", "warning")
+    assert incident.sentence == (
+        "The gate refused the last 2 candidates one after the other; the champion serves and grows older. The newest: It is worse."
+    )
+    refused[:] = ["no"]
+    look()
+    assert Incidents(store, "lateness").open_ones() != [], "fewer than are told, and none has passed"
+    refused.clear()
+    look()
     assert Incidents(store, "lateness").open_ones() == []
     assert [news for _, news in sent] == ["opened", "resolved"]
 

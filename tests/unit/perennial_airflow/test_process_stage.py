@@ -9,14 +9,17 @@ import sys
 import textwrap
 import threading
 import time
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import Asset, RetryAction
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors
+from airflow.sdk.execution_time.timeout import timeout
 
 from perennial_airflow.operators.process_stage import ProcessStage
-from perennial_airflow.stage_end import RefusalsAreFinal, StageFault, StageRefused
+from perennial_airflow.stage_end import RefusalsAreFinal, StageFault, StageOverTime, StageRefused
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:airflow")
 
@@ -42,6 +45,30 @@ end(0, "Trained.", sentence="Trained.", digest="abc")
         ("WARNING", "a bare line"),
         ("INFO", "Trained."),
     ]
+
+
+def test_what_takes_too_long_is_ended_and_told(stages, task_log):
+    """MN-09, DE-15: The stage is asked to end and may clean up; the task fails for good with the sentence, which is also its result, so
+    that an incident has it."""
+    stages.do("""
+import signal
+signal.signal(signal.SIGTERM, lambda *_: (open(os.environ["PERENNIAL_HOME"] + "/asked", "w").close(), os._exit(1)))
+print("12:00:00 INFO epoch 1", flush=True)
+while True: time.sleep(0.01)
+""")
+    pushed, limit = {}, timedelta(seconds=2)
+    context = {"ti": SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))}
+    with pytest.raises(StageOverTime) as over, timeout(limit.total_seconds()):
+        _run(context, execution_timeout=limit)
+    sentence = (
+        "The stage train took longer than 0.000555556 hours (compute.longest_hours) and was ended. See in its log what it waited for; "
+        "clear the task to go on from what is stored, or raise the limit."
+    )
+    assert str(over.value) == sentence
+    assert (pushed["return_value"]["outcome"], pushed["return_value"]["sentence"]) == ("fault", sentence)
+    assert (stages.home / "asked").exists()
+    assert ("ERROR", sentence) in task_log.lines
+    assert RefusalsAreFinal().evaluate(over.value, 1, 3).action == RetryAction.FAIL
 
 
 def test_lines_are_shown_while_the_stage_runs(stages, task_log):

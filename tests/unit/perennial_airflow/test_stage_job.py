@@ -257,5 +257,5 @@ def test_the_end_of_a_job_without_pods():
     def failed(**said):
         return ending_of_job({**job, "status": {"conditions": [{"type": "Failed", "status": "True", **said}]}}, "j", "train")["sentence"]
 
-    assert "execution_timeout" in failed(reason="DeadlineExceeded")
+    assert "took longer than it may (compute.longest_hours)" in failed(reason="DeadlineExceeded")
     assert "failed: Job has reached the specified backoff limit." in failed(message="Job has reached the specified backoff limit")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
-from perennial.lineage.trainings import judged, kin, last_training, verdict_key
+from perennial.errors import StoredDataDamaged
+from perennial.lineage.trainings import judged, kin, last_training, refused_in_a_row, verdict_key
 from perennial.lineage.version_folder import publish
 from perennial.store import FolderStore
 from perennial.testing import small_manifest
@@ -87,3 +90,43 @@ def test_a_training_that_the_gate_has_not_judged_does_not_count(house: House) ->
     assert last is not None
     assert last[0] == house.digests[first]
     assert last_training(house.store, "nothing") is None
+
+
+def _judge(house: House, verdicts: str) -> None:
+    """Versions that the gate passed (p), refused (r) or has not judged (-), oldest first."""
+    for place, said in enumerate(verdicts):
+        number = house.version(f"{place:02d}", f"weights {place}", gate=False)
+        made = next((house.root / "store" / "models" / "m" / "by_run").glob(f"{place:02d}" * 24 + "*"))
+        os.utime(made, (1_000 + place, 1_000 + place))
+        if said != "-":
+            verdict = {"passed": said == "p", "sentence": f"Candidate {place} is {said}."}
+            house.store.write(verdict_key("m", house.digests[number]), json.dumps(verdict).encode())
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "most", "counted"),
+    [
+        ("", 3, (0, "")),
+        ("p", 3, (0, "")),
+        ("pr", 3, (1, "Candidate 1 is r.")),
+        ("rrr", 3, (3, "Candidate 2 is r.")),
+        ("rrrrr", 3, (3, "Candidate 4 is r.")),
+        ("prrpr", 3, (1, "Candidate 4 is r.")),
+        ("prr-r-", 3, (3, "Candidate 4 is r.")),
+        ("rrrp", 3, (0, "")),
+        ("rr", 1, (1, "Candidate 1 is r.")),
+    ],
+)
+def test_refusals_in_a_row_are_counted(house: House, verdicts: str, most: int, counted: tuple[int, str]) -> None:
+    """MN-09: From the newest back to the last one that passed; a training that was not judged yet is left out."""
+    _judge(house, verdicts)
+    assert refused_in_a_row(house.store, "m", most) == counted
+
+
+def test_a_decision_that_cannot_be_read_is_said(house: House) -> None:
+    """DE-22: Neither a pass nor a refusal."""
+    number = house.version("a", "weights")
+    for damaged in (b"{", b"[]"):
+        house.store.write(verdict_key("m", house.digests[number]), damaged)
+        with pytest.raises(StoredDataDamaged, match=r"The gate's decision on .* of m cannot be read: restore reports/m/"):
+            refused_in_a_row(house.store, "m", 3)
