@@ -497,8 +497,8 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--labels", "for a model: the label feed, the dataset that has the label, where it comes after the rows"),
             Option(
                 "--task",
-                "for a model: what to predict; from the label's values if absent",
-                choices=("binary", "multiclass", "regression"),
+                "for a model: what to predict, from the label's values if absent; anomaly, how unusual a row is, needs no label",
+                choices=("binary", "multiclass", "regression", "anomaly"),
             ),
             Option(
                 "--learner",

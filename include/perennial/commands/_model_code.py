@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from perennial import encoding
-from perennial.commands._template import listed, quoted
+from perennial.commands._template import fill, listed, quoted
 from perennial.encoding import Category, Columns, Cycle, Encoder, Grams, Number, Part, Pixels, Series, Tensor
 from perennial.errors import UnknownName
 from perennial.pictures import MODES
@@ -23,6 +23,7 @@ WORD_WIDTH = 16  # numbers by which a new network describes a word
 MOST_WORDS = 500  # of a text, each of which is a column where no network reads it
 MOST_PLACES = 4096  # of an array or a picture, each of which is a column where no network reads it
 MOST_CODES = 200  # of a category that stands in features.py
+MOST_NARROW = 8  # width of the narrow layer of a new autoencoder
 
 _Scaled = TypeVar("_Scaled", Number, Series, Tensor)
 
@@ -64,8 +65,7 @@ def features_of(plan: Plan, rows: Columns) -> Features:
             )
     if plan.learner == "boosted":
         return _flat(plan)
-    columns = len(plan.numbers) + len(plan.categories) + 2 * len(plan.cycles)
-    return _matrix(plan) if plan.texts or plan.series or plan.grids or columns == 1 else _raw(plan)
+    return _raw(plan) if _is_raw(plan) else _matrix(plan)
 
 
 def encoder_of(plan: Plan, rows: Columns) -> Encoder:
@@ -127,21 +127,57 @@ def network_of(plan: Plan) -> dict[str, str]:
         answer = [f"        scaled: torch.Tensor = self.layers({joined})", "        return self.mean + self.scale * scaled"]
     return {
         "init": "\n".join(init),
-        "arguments": ", ".join(
-            f"{n}: torch.Tensor"
-            for n in (*(["numbers"] if numbers else []), *(["categories"] if categories else []), *texts, *series, *grids)
-        ),
+        "arguments": _arguments(plan),
         "module_imports": "TaskModule, mean_of_codes" if texts else "TaskModule",
         "forward": "\n".join(answer),
         "hyperparameters": "hidden, learning_rate, weight_decay" + (", target_mean, target_scale" if plan.centre else ""),
     }
 
 
+def autoencoder_of(plan: Plan) -> dict[str, str]:
+    """The parts of a model.py that is an autoencoder. Raises UnknownName: the inputs have no number."""
+    others = [*(f"series_{i}" for i in range(len(plan.series))), *(f"grid_{i}" for i in range(len(plan.grids)))]
+    if not (plan.numbers or plan.cycles or others):
+        raise UnknownName(
+            f"{', '.join(plan.categories)} of {plan.dataset.name} hold{'s' if len(plan.categories) == 1 else ''} words alone, and an "
+            "autoencoder needs a number beside them: --learner sklearn takes them."
+        )
+    first = ["numbers"] if plan.numbers or plan.cycles else []
+    parts = [*first, *(f"{name}.flatten(1)" for name in others)]
+    widths = [*(f'encoder.width("{name}")' for name in [*first, *others[: len(plan.series)]]), *(str(_places(c)) for c in plan.grids)]
+    columns = len(plan.inputs) + 2 * len(plan.cycles)
+    return {
+        "narrow": str(min(MOST_NARROW, max(1, columns // 3))),  # as wide as the columns it would let everything through
+        "widths": " + ".join(widths) + (', encoder.sizes("categories")' if plan.categories else ""),
+        "arguments": _arguments(plan),
+        "numbers": (parts[0] if len(parts) == 1 else f"torch.cat([{', '.join(parts)}], dim=1)")
+        + (", categories" if plan.categories else ""),
+    }
+
+
+def _arguments(plan: Plan) -> str:
+    """The tensors of features.py, as `forward` of a network takes them."""
+    names = [
+        *(["numbers"] if plan.numbers or plan.cycles else []),
+        *(["categories"] if plan.categories else []),
+        *(f"text_{place}" for place in range(len(plan.texts))),
+        *(f"series_{place}" for place in range(len(plan.series))),
+        *(f"grid_{place}" for place in range(len(plan.grids))),
+    ]
+    return ", ".join(f"{name}: torch.Tensor" for name in names)
+
+
+_ESTIMATORS = {  # by task; the others are classifiers
+    "regression": ("linear_model", "Ridge", "Ridge()"),
+    "anomaly": ("ensemble", "IsolationForest", "IsolationForest(n_estimators=200)"),
+}
+
+
 def estimator_of(plan: Plan) -> dict[str, str]:
     """The parts of a model.py that gives an estimator of scikit-learn."""
-    of_numbers = plan.task == "regression"
-    made, last = ("Ridge", "Ridge()") if of_numbers else ("LogisticRegression", "LogisticRegression(max_iter=1000)")
-    imports, own = [f"from sklearn.linear_model import {made}"], ""
+    classifier = ("linear_model", "LogisticRegression", "LogisticRegression(max_iter=1000)")
+    where, made, last = _ESTIMATORS.get(plan.task, classifier)
+    imports, own = [f"from sklearn.{where} import {made}"], ""
     numbers = bool(plan.numbers or plan.cycles)
     if not _is_raw(plan):
         lines = [f"    return {last}"]
@@ -167,9 +203,29 @@ def estimator_of(plan: Plan) -> dict[str, str]:
 
 
 def _is_raw(plan: Plan) -> bool:
-    return plan.learner == "sklearn" and not (
-        plan.texts or plan.series or plan.grids or len(plan.numbers) + len(plan.categories) + 2 * len(plan.cycles) == 1
+    """Whether an estimator gets columns by their names, rather than one matrix: one that finds outliers takes no words."""
+    columns = len(plan.numbers) + len(plan.categories) + 2 * len(plan.cycles)
+    return plan.task != "anomaly" and columns > 1 and not (plan.texts or plan.series or plan.grids)
+
+
+def label_of(plan: Plan) -> tuple[str, set[str]]:
+    """The function `label` of a features.py, and what it uses of perennial.encoding; nothing of a model without label."""
+    if not plan.label:
+        return "", set()
+    label, classes = plan.label.name, list(plan.told or plan.classes)
+    what, words = (
+        "What is to be predicted",
+        "the number itself" if plan.task == "regression" else "the place of the class in the spec's `classes`",
     )
+    if plan.told:
+        what, words = "What measures the model and never trains it", "1 where a row was an anomaly, else 0"
+    if not classes or (plan.label.type in ("int", "float") and classes == [str(i) for i in range(len(classes))]):
+        return fill("model/label.py", {"what": what, "words": words, "body": f"    return numbers(columns[{quoted(label)}])"}), {"numbers"}
+    body = [
+        f"    places = {{name: float(place) for place, name in enumerate([{listed(classes)}])}}",
+        f'    return np.array([places.get(text(value) or "", np.nan) for value in columns[{quoted(label)}].tolist()])',
+    ]
+    return fill("model/label.py", {"what": what, "words": words, "body": "\n".join(body)}), {"text"}
 
 
 def _fitted(plan: Plan, words: str = "") -> Features:

@@ -15,7 +15,16 @@ import numpy as np
 from perennial import discovery, encoding
 from perennial.commands import _sample
 from perennial.commands._feed_of_model import feeds_with
-from perennial.commands._model_code import derive_of, encoder_of, estimator_of, features_of, network_of, shapes_of
+from perennial.commands._model_code import (
+    autoencoder_of,
+    derive_of,
+    encoder_of,
+    estimator_of,
+    features_of,
+    label_of,
+    network_of,
+    shapes_of,
+)
 from perennial.commands._sample import LeftOut, Sample
 from perennial.commands._template import fill, listed, quoted, titled
 from perennial.commands._wrongs import Wrongs
@@ -23,7 +32,7 @@ from perennial.counted import counted
 from perennial.encoding import Columns
 from perennial.errors import UnknownName
 from perennial.pictures import as_png
-from perennial.specs import NO_SCALARS, Column, DatasetSpec, LabelSpec, Learner, SplitSpec, TrainingSpec
+from perennial.specs import NO_SCALARS, AnomalySpec, Column, DatasetSpec, LabelSpec, Learner, SplitSpec, TrainingSpec
 
 if TYPE_CHECKING:
     import pandas
@@ -39,6 +48,9 @@ _MADE_BY: dict[Learner, str] = {
     "sklearn": "the estimator of `model.py` (learner `sklearn`).",
     "onnx": "a file that was made elsewhere (learner `onnx`): put `model.onnx` into this folder, beside `features.py`.",
 }
+LEAST_ALARMS = 5  # of the validation rows, whose scores the threshold is chosen by
+MOST_BUDGET = 0.25  # share of the rows: what comes more often is not unusual
+CHANCE = 0.5  # ROC AUC of scores that mean nothing
 _NEEDS_FILE = '@pytest.mark.skipif(not Path(features.__file__).with_name("model.onnx").is_file(), reason="model.onnx is yet to come")\n'
 
 
@@ -49,7 +61,7 @@ class Plan:
     name: str
     learner: Learner
     dataset: DatasetSpec
-    label: Column
+    label: Column | None  # None of an anomaly model that is measured by none
     task: str
     classes: tuple[str, ...]
     inputs: tuple[Column, ...]
@@ -58,10 +70,13 @@ class Plan:
     left_out: tuple[LeftOut, ...]
     split: SplitSpec
     training: TrainingSpec
-    floor: float
+    floor: float | None
     centre: tuple[float, float] | None  # mean and standard deviation of a regression's label
     read_from: str  # the sample, or the snapshot
     labels: LabelSpec | None = None  # where the label comes after the rows
+    told: tuple[str, str] | None = None  # of an anomaly model: what its label says of usual rows and of anomalies
+    budget: float | None = None  # of an anomaly model: share of the rows that may raise an alarm
+    suspicious: tuple[LeftOut, ...] = ()  # of an anomaly model: inputs that may be known only after the label
 
     @property
     def numbers(self) -> list[str]:
@@ -104,8 +119,7 @@ def model_files(
     It learns from the columns `inputs`, or from all that are fit for it, by that learner; its label is of the feed that `labels` names,
     if it is given: the sample has it then.
     """
-    spec = asked_dataset(dataset, label, task, labels.dataset if labels else None)
-    assert label is not None
+    spec = asked_dataset(dataset, label, task, labels.dataset if labels else None, learner)
     if sample is None:
         raise UnknownName(
             f"Give a sample file of {dataset}, `--sample FILE`, or ingest one first (perennial land FILE --dataset {dataset}): "
@@ -117,9 +131,9 @@ def model_files(
             f"{sample.path} has no column {' and no column '.join(missing)}: give a sample of {dataset}; its columns are "
             f"{', '.join(sample.names)}."
         )
-    column = discovery.dataset(labels.dataset).column(label) if labels else spec.column(label)
+    column = (discovery.dataset(labels.dataset) if labels else spec).column(label) if label else None
     plan = replace(_plan(name, learner, spec, column, task, sample, inputs), labels=labels)
-    metric = "rmse" if plan.task == "regression" else "log_loss"
+    metric = {"regression": "rmse", "anomaly": "alarm_share"}.get(plan.task, "log_loss")
     time = [plan.clock] if plan.clock else []
     row = {c.name: _value_of(c) for c in plan.inputs} | dict.fromkeys(time, "2024-01-01T10:00:00")
     values = {
@@ -128,16 +142,15 @@ def model_files(
         "owner": spec.owner,
         "dataset": spec.name,
         "task": plan.task,
-        "label": label,
+        "predicts": f"`{label}`" if plan.task != "anomaly" else "how unusual a row is" + (f", measured by `{label}`" if label else ""),
         "metric": metric,
-        "floor": f"{plan.floor:g}",
-        "rule": _rule(plan),
-        "classes": listed(plan.classes),
         "inputs": listed([*time, *(c.name for c in plan.inputs)]),
         "row": repr(row),
         "not_inputs": "".join(f"{line}\n" for one in plan.left_out for line in _comment(f"No input: {quoted(one.column)}, {one.why}.")),
         "left_out": "; ".join(f"`{one.column}` ({one.why})" for one in plan.left_out) or "nothing",
+        **_gate_parts(plan, metric),
         **_spec_parts(plan),
+        **_label_parts(plan),
         **_code(plan, sample),
     }
     folder, tests = Path("include/perennial_models", name), Path("tests/unit/perennial_models", name)
@@ -146,28 +159,44 @@ def model_files(
         **{folder / f: fill(f"model/{f}", values) for f in ("spec.py", "features.py", "README.md")},
         tests / f"test_{name}_features.py": fill("model/test_features.py", values),
     }
+    model = "autoencoder.py" if (plan.task, learner) == ("anomaly", "lightning") else _MODEL.get(learner)
     cycles = [f"features of the time {plan.clock}: {' and '.join(what for what, _ in plan.cycles)}"] if plan.clock else []
-    if learner in _MODEL:
-        files[folder / "model.py"] = fill(f"model/{_MODEL[learner]}", values)
+    if model:
+        files[folder / "model.py"] = fill(f"model/{model}", values)
     return files, [
         *([] if learner == "lightning" else [f"made by {values['made_by']}"]),
         *_task_words(plan, task),
         *_sample.named(plan.left_out),
         *cycles,
-        f"floor: {metric} {plan.floor:g}, {_rule(plan)}",
+        _limit_words(plan, metric),
         _split_words(plan),
     ]
 
 
-def asked_dataset(dataset: str | None, label: str | None, task: str | None, labels: str | None = None) -> DatasetSpec:
-    """The dataset of a model that a person asks for, whose label is its own or of the label feed that `labels` names.
+def asked_dataset(
+    dataset: str | None, label: str | None, task: str | None, labels: str | None = None, learner: Learner = "lightning"
+) -> DatasetSpec:
+    """The dataset of a model that a person asks for, whose label is its own or of the label feed that `labels` names; an anomaly model
+    needs none.
 
     Raises UnknownName, with a line for each thing that is wrong.
     """
     wrongs, spec, feed = Wrongs(), None, None
     with wrongs:
-        if dataset is None or label is None:
-            raise UnknownName("Say what the model learns from and what it predicts: --dataset NAME --label COLUMN.")
+        if task == "anomaly" and dataset is None:
+            raise UnknownName("Say what the model learns from: --dataset NAME.")
+        if dataset is None or (label is None and task != "anomaly"):
+            raise UnknownName(
+                "Say what the model learns from and what it predicts: --dataset NAME --label COLUMN; only --task anomaly needs no label."
+            )
+    with wrongs:
+        if task == "anomaly" and labels is not None:
+            raise UnknownName(
+                "An anomaly model learns from rows without labels: leave out --labels; outcomes that are reported measure it."
+            )
+    with wrongs:
+        if task == "anomaly" and learner == "boosted":
+            raise UnknownName("--learner boosted learns from labels, and an anomaly model has none: take lightning, sklearn or onnx.")
     with wrongs:
         spec = discovery.dataset(dataset) if dataset is not None else None
     with wrongs:
@@ -192,22 +221,17 @@ def asked_dataset(dataset: str | None, label: str | None, task: str | None, labe
 
 
 def _plan(
-    name: str, learner: Learner, spec: DatasetSpec, label: Column, task: str | None, sample: Sample, chosen: Sequence[str] = ()
+    name: str, learner: Learner, spec: DatasetSpec, label: Column | None, task: str | None, sample: Sample, chosen: Sequence[str] = ()
 ) -> Plan:
+    if task == "anomaly":
+        return _plan_of_anomalies(name, learner, spec, label, sample)
+    assert label is not None
     task = task or ("regression" if _is_amount(label, sample) else "multiclass")
     classes = () if task == "regression" else _classes(sample, label.name)
     if task != "regression":
         task = "binary" if len(classes) == 2 else "multiclass"
     out = _not_chosen(spec, label.name, chosen) if chosen else _sample.left_out(sample, spec, label.name, task)
-    gone = {label.name, *(one.column for one in out)}
-    inputs = tuple(c for c in spec.columns if c.name not in gone and c.type != "timestamp")
-    cycles = _cycles(sample.rows[spec.event_time]) if spec.event_time and spec.event_time not in gone else ()
-    if not inputs and not cycles:
-        raise UnknownName(
-            f"The dataset {spec.name} has nothing to learn from: "
-            + ("; ".join(f"{one.column}: {one.why}" for one in out) or f"{label.name} is its only column")
-            + "."
-        )
+    inputs, cycles = _inputs_of(spec, label, sample, out)
     known = sample.rows[sample.rows[label.name].notna()]
     if known.empty:
         raise UnknownName(f"{label.name} is known in no row of {sample.path}: give a sample that has outcomes.")
@@ -239,9 +263,78 @@ def _plan(
     )
 
 
+def _plan_of_anomalies(name: str, learner: Learner, spec: DatasetSpec, label: Column | None, sample: Sample) -> Plan:
+    """The plan of a model without labels; where rows have one, it says which of them were anomalies."""
+    told = _told_apart(sample, label.name) if label else None
+    out = _sample.left_out(sample, spec, None, "anomaly")  # what tells all of a label is welcome, as the label trains nothing
+    gone = {label.name if label else "", *(one.column for one in out)}
+    words = [column.name for column in spec.columns if column.name not in gone and (column.type == "text" or column.of == "string")]
+    out += [LeftOut(name, "its words would drown all other columns; features.py is yours to count some of them") for name in words]
+    inputs, cycles = _inputs_of(spec, label, sample, out)
+    split, training = _split_and_training(sample.rows, spec.event_time)
+    validation, test = _held_out(sample.rows, spec.event_time, split)
+    share = float((sample.rows[label.name].map(encoding.text) == told[1]).mean()) if label and told else 0.0
+    return Plan(
+        name=name,
+        learner=learner,
+        dataset=spec,
+        label=label,
+        task="anomaly",
+        classes=(),
+        inputs=inputs,
+        clock=spec.event_time if cycles else "",
+        cycles=cycles,
+        left_out=tuple(out),
+        split=split,
+        training=training,
+        floor=CHANCE if share * test >= LEAST_ALARMS else None,
+        centre=None,
+        read_from=sample.called,
+        told=told,
+        suspicious=tuple(
+            LeftOut(column.name, why)
+            for column in inputs
+            if label and (why := _sample.too_good(column, sample.rows, spec, label.name, "binary"))
+        ),
+        budget=min(MOST_BUDGET, _sample.rounded_up(max(AnomalySpec().budget, share, LEAST_ALARMS / validation), 2)),
+    )
+
+
+def _inputs_of(
+    spec: DatasetSpec, label: Column | None, sample: Sample, out: Sequence[LeftOut]
+) -> tuple[tuple[Column, ...], tuple[tuple[str, int], ...]]:
+    """The columns that a new model learns from, and the parts of the event time. Raises UnknownName: there are none."""
+    gone = {*([label.name] if label else []), *(one.column for one in out)}
+    inputs = tuple(c for c in spec.columns if c.name not in gone and c.type != "timestamp")
+    cycles = _cycles(sample.rows[spec.event_time]) if spec.event_time and spec.event_time not in gone else ()
+    if not inputs and not cycles:
+        why = "; ".join(f"{one.column}: {one.why}" for one in out) or f"{label.name if label else spec.columns[0].name} is its only column"
+        raise UnknownName(f"The dataset {spec.name} has nothing to learn from: {why}.")
+    return inputs, cycles
+
+
+def _told_apart(sample: Sample, label: str) -> tuple[str, str]:
+    """What a label says of usual rows and of anomalies: 0 and 1, False and True, or the more and the less frequent of two words."""
+    counts = sample.rows[label].map(encoding.text).value_counts()
+    values = sorted(counts.index)
+    if len(values) != 2:
+        raise UnknownName(
+            f"{label} has {len(values)} value{'' if len(values) == 1 else 's'} in {sample.path}, and whether a row is an anomaly is one of "
+            "two: choose another label, or leave --label out."
+        )
+    if values not in (["0", "1"], ["False", "True"]):
+        values.sort(key=lambda value: -counts[value])
+    return values[0], values[1]
+
+
 def _task_words(plan: Plan, asked: str | None) -> list[str]:
-    """A line for the task, where nobody named it."""
-    if asked:
+    """A line for the task, where nobody named it; of an anomaly model for what its label says."""
+    if plan.told and plan.label:
+        return [
+            f"label: a row was an anomaly where {plan.label.name} is {plan.told[1]}, and none where it is {plan.told[0]}",
+            *(f"an input all the same: {one.column}: {one.why}" for one in plan.suspicious),
+        ]
+    if asked or not plan.label:
         return []
     label = plan.label.name
     if plan.task != "regression":
@@ -295,6 +388,14 @@ def _split_and_training(known: pandas.DataFrame, event_time: str) -> tuple[Split
     return split, _batches_for(rows, training)
 
 
+def _held_out(rows: pandas.DataFrame, event_time: str, split: SplitSpec) -> tuple[int, int]:
+    """How many rows of a sample are in the validation and in the test part, about."""
+    if split.by == "random":
+        return max(1, int(len(rows) * split.validation_share)), int(len(rows) * split.test_share)
+    rows_of_days, test = _sample.rows_of_days(rows, event_time), split.test_days
+    return max(1, sum(rows_of_days[-test - split.validation_days : -test])), sum(rows_of_days[-test:])
+
+
 def _newest_days(rows_of_days: Sequence[int], days: int, rows: int, most: int) -> int:
     """So many of the newest days, or more where these have fewer than so many rows; one at least."""
     days = min(max(1, days), most)
@@ -310,8 +411,28 @@ def _batches_for(rows: int, training: TrainingSpec) -> TrainingSpec:
 
 
 def _rule(plan: Plan) -> str:
-    what = f"the mean of {plan.label.name}" if plan.task == "regression" else "each class as often as it comes"
+    what = f"the mean of {plan.label.name}" if plan.task == "regression" and plan.label else "each class as often as it comes"
     return f"what always saying {what} loses on {plan.read_from}"
+
+
+def _limit_words(plan: Plan, metric: str) -> str:
+    """A line for what the gate asks for first: the floor, or the budget of alarms."""
+    if plan.budget is None:
+        return f"floor: {metric} {plan.floor:g}, {_rule(plan)}"
+    floor = f"; floor: roc_auc {plan.floor:g}, which chance reaches" if plan.floor else ""
+    return (
+        f"budget: {plan.budget:.2g} of the rows may raise an alarm ({AnomalySpec().budget:g}, or more where {plan.read_from} is small or "
+        f"its label names more); anomaly=AnomalySpec(budget=…) in spec.py says otherwise{floor}"
+    )
+
+
+def _gate_parts(plan: Plan, metric: str) -> dict[str, str]:
+    """The lines of `spec.py` that say what the gate asks for."""
+    if plan.budget is None:
+        return {"rule": f"The floor is the worst you would let serve: {_rule(plan)}.", "floors": f'"{metric}": {plan.floor:g}'}
+    if plan.floor:
+        return {"rule": "The floor is the worst you would let serve: what chance reaches.", "floors": f'"roc_auc": {plan.floor:g}'}
+    return {"rule": "Without labels there is no floor: alarms must keep their budget, and trainings on other rows agree.", "floors": ""}
 
 
 def _split_words(plan: Plan) -> str:
@@ -353,10 +474,25 @@ def _spec_parts(plan: Plan) -> dict[str, str]:
         options.append(f'hyperparameters={{"learning_rate": 0.05, "num_leaves": 15{less}}}')
     if plan.centre and plan.learner == "lightning":
         options.append(f'hyperparameters={{"target_mean": {plan.centre[0]:.6g}, "target_scale": {plan.centre[1]:.6g}}}')
+    if plan.budget is not None:
+        names.insert(0, "AnomalySpec")
+        lines.append(f"    anomaly=AnomalySpec(budget={plan.budget:.2g}),")
     if options:
         names.append("TrainingSpec")
         lines.append(f"    training=TrainingSpec({', '.join(options)}),")
     return {"spec_imports": ", ".join(names), "spec_lines": "".join(f"{line}\n" for line in lines)}
+
+
+def _label_parts(plan: Plan) -> dict[str, str]:
+    """What `spec.py` and the test say of classes and label; nothing of an anomaly model without one."""
+    classes = f"    classes=({listed(plan.classes)}),\n" if plan.task != "anomaly" else ""
+    if not plan.label:
+        return {"target_lines": classes, "label_tests": ""}
+    unknown = "neither counts for the model nor against it" if plan.task == "anomaly" else "is left out of training, not guessed"
+    return {
+        "target_lines": f"{classes}    label={quoted(plan.label.name)},\n",
+        "label_tests": fill("model/test_label.py", {"unknown": unknown}),
+    }
 
 
 def _comment(text: str) -> list[str]:
@@ -375,22 +511,15 @@ def _classes(sample: Sample, label: str) -> tuple[str, ...]:
 
 def _code(plan: Plan, sample: Sample) -> dict[str, str]:
     """The parts of `features.py`, `model.py`, the model card and the test that depend on columns and learner."""
-    label, classes = plan.label.name, list(plan.classes)
-    of_numbers = plan.task == "regression" or (plan.label.type in ("int", "float") and classes == [str(i) for i in range(len(classes))])
-    body = [f"    return numbers(columns[{quoted(label)}])"]
-    if not of_numbers:
-        body = [
-            f"    places = {{name: float(place) for place, name in enumerate([{listed(classes)}])}}",
-            f'    return np.array([places.get(text(value) or "", np.nan) for value in columns[{quoted(label)}].tolist()])',
-        ]
+    label, used = label_of(plan)
+    network = autoencoder_of if plan.task == "anomaly" else network_of
     rows = {name: sample.rows[name].to_numpy() for name in (*([plan.clock] if plan.clock else []), *(c.name for c in plan.inputs))}
     features = features_of(plan, rows)
-    uses = {"Columns", "Encoder", *features.uses, "numbers" if of_numbers else "text"}
+    uses = {"Columns", "Encoder", *features.uses, *used}
     brought = _brought(plan, rows) if plan.learner == "onnx" else ""
     return {
         "imports": ", ".join(sorted(uses, key=lambda w: (w.islower(), w))),
-        "label_words": "the number itself" if plan.task == "regression" else "the place of the class in the spec's `classes`",
-        "label_body": "\n".join(body),
+        "label": label,
         "constants": features.constants,
         "derive": derive_of(features),
         "helpers": features.helpers,
@@ -402,7 +531,7 @@ def _code(plan: Plan, sample: Sample) -> dict[str, str]:
         "nulls": "" if features.nulls_are_kept else "; the tensors stay finite",
         "assert_finite": "" if features.nulls_are_kept else "\n        assert np.isfinite(tensor).all()",
         **({"test_paths": "from pathlib import Path\n\n", "needs_file": _NEEDS_FILE} if brought else {"test_paths": "", "needs_file": ""}),
-        **(network_of(plan) if plan.learner == "lightning" else estimator_of(plan) if plan.learner == "sklearn" else {}),
+        **(network(plan) if plan.learner == "lightning" else estimator_of(plan) if plan.learner == "sklearn" else {}),
     }
 
 
@@ -410,7 +539,9 @@ def _brought(plan: Plan, rows: Columns) -> str:
     """What a file that is brought must look like."""
     shapes = shapes_of(plan, encoder_of(plan, rows), rows)
     inputs = ", ".join(f"`{name}` {shape}" for name, shape in shapes.items())
-    what = f"[rows, {len(plan.classes)}], probabilities or logits of {', '.join(plan.classes)}" if plan.classes else "[rows, 1], the value"
+    what = "[rows, 1], higher where a row is less usual" if plan.task == "anomaly" else "[rows, 1], the value"
+    if plan.classes:
+        what = f"[rows, {len(plan.classes)}], probabilities or logits of {', '.join(plan.classes)}"
     return f"Its inputs are {inputs}, or some of them, as `features.encode` gives them; its output is `scores` float32 {what}."
 
 

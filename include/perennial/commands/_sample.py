@@ -145,13 +145,15 @@ def rows_of_days(rows: pandas.DataFrame, event_time: str) -> list[int]:
     return [] if days.empty else days.asfreq("D", fill_value=0).tolist()
 
 
-def left_out(sample: Sample, dataset: DatasetSpec, label: str, task: str) -> list[LeftOut]:
-    """Columns that should not be inputs, with reasons: keys and times, ids, free text, constants, and any that gives the label away."""
+def left_out(sample: Sample, dataset: DatasetSpec, label: str | None, task: str) -> list[LeftOut]:
+    """Columns that should not be inputs, with reasons: keys and times, ids, free text, constants, and any that gives the label away, if
+    there is one."""
     columns_left_out = []
     for column in dataset.columns:
         if column.name == label:
             continue
-        why = _why_not(column, sample.rows[column.name], dataset, sample.called) or _too_good(column, sample.rows, dataset, label, task)
+        why = _why_not(column, sample.rows[column.name], dataset, sample.called)
+        why = why or (too_good(column, sample.rows, dataset, label, task) if label else "")
         if why:
             columns_left_out.append(LeftOut(column.name, why))
     return columns_left_out
@@ -178,7 +180,7 @@ def _is_free_text(values: pandas.Series) -> bool:
     return are_free_text(pa.chunked_array([pa.array(values.astype(str), pa.string())]))
 
 
-def _too_good(column: Column, rows: pandas.DataFrame, dataset: DatasetSpec, label: str, task: str) -> str:
+def too_good(column: Column, rows: pandas.DataFrame, dataset: DatasetSpec, label: str, task: str) -> str:
     """The reason for leaving out a column that alone predicts nearly all of the label: it is often part of it, or known only later."""
     share = 0.0 if column.type in ("timestamp", *NO_SCALARS) else told_share(rows[column.name], rows[label], task)
     if share < TOO_GOOD or column.name in dataset.key:  # what names a row is known with it

@@ -9,6 +9,7 @@ ever overwritten.
     $ perennial add model late_rides --dataset rides --label late    # once rows of rides are ingested
     $ perennial add model late_rides --dataset rides --label late --labels arrivals    # the label comes later, in another dataset
     $ perennial add model late_rides --dataset rides --label late --learner boosted    # trees of LightGBM in place of a network
+    $ perennial add model odd_rides --dataset rides --task anomaly    # how unusual a ride is; no label
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def run(
     usable = name if not wrongs.sentences else "added"  # by which the rest can be checked
     with wrongs:
         if kind == "model":
-            spec = asked_dataset(dataset, label, task, labels)
+            spec = asked_dataset(dataset, label, task, labels, learner or "lightning")
             joined = label_spec(spec, discovery.dataset(labels), label) if labels and label else None
     with wrongs:
         known = discovery.datasets().get(dataset) if kind == "model" and dataset else None

@@ -59,7 +59,7 @@ LEARNER_CODE: dict[str, tuple[str, ...]] = {
         "training/watchdog.py",
     ),
     "boosted": ("training/learners/boosted.py", "training/learners/trees.py"),
-    "sklearn": ("training/learners/sklearn.py",),
+    "sklearn": ("training/learners/forest.py", "training/learners/sklearn.py", "training/learners/trees.py"),
     "onnx": ("training/learners/onnx.py",),
 }
 _SPEC_FILES = ("spec.py", "__init__.py")  # of a model's folder: a spec counts by its parameters

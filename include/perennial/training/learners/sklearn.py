@@ -25,7 +25,7 @@ from perennial import discovery
 from perennial.encoding import Encoder
 from perennial.errors import TrainingRefused
 from perennial.specs import ModelSpec
-from perennial.training.learners import History, Lesson, Tensors
+from perennial.training.learners import History, Lesson, Tensors, forest
 
 _OPSETS = {"": 18, "ai.onnx.ml": 3}
 
@@ -81,6 +81,7 @@ class Fitted:
         import onnx
         from onnx import helper
         from skl2onnx import convert_sklearn  # type: ignore[import-untyped]
+        from sklearn.ensemble import IsolationForest
 
         options: dict[Any, Any] = {} if self.gives == "values" else {"zipmap": False}
         if self.gives == "logits":
@@ -88,7 +89,13 @@ class Fitted:
         try:
             with _plain_attributes():
                 model = convert_sklearn(
-                    self.estimator, "model", _types({name: example[name] for name in self.tensors}), target_opset=_OPSETS, options=options
+                    self.estimator,
+                    "model",
+                    _types({name: example[name] for name in self.tensors}),
+                    target_opset=_OPSETS,
+                    options=options,
+                    custom_conversion_functions={IsolationForest: forest.convert},
+                    custom_shape_calculators={IsolationForest: forest.shapes},
                 )
         except Exception as error:  # what converters raise has no common class
             what = str(error).strip().splitlines()[0] if str(error).strip() else "no reason is given"

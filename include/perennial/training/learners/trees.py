@@ -105,10 +105,10 @@ def _nodes(root: Tree) -> Iterator[tuple[int, tuple[int, float, str, int, int, i
             threshold = float(node["threshold"])
             # Where the rows of the training had no null, one counts as zero.
             lost = int(node["default_left"]) if node["missing_type"] == "NaN" else int(threshold >= 0)
-            yield place, (feature, _rounded_down(threshold), "BRANCH_LEQ", left, right, lost), None
+            yield place, (feature, rounded_down(threshold), "BRANCH_LEQ", left, right, lost), None
 
 
-def _rounded_down(threshold: float) -> float:
+def rounded_down(threshold: float) -> float:
     """The largest float32 that is not above it."""
     with np.errstate(over="ignore"):
         near = np.float32(threshold)

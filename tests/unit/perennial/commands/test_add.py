@@ -16,8 +16,6 @@ import pytest
 import torch
 
 import perennial
-import perennial_datasets
-import perennial_models
 from perennial import cli, discovery
 from perennial.commands import _new_model, _sample, add
 from perennial.commands._new_model import model_files
@@ -26,7 +24,6 @@ from perennial.data.snapshots import latest_snapshot, model_snapshot, table_of
 from perennial.data.splits import split
 from perennial.encoding import columns_from_rows
 from perennial.errors import UnknownName
-from perennial.quality import suites
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, LabelSpec
 from perennial.stages import evaluate, ingest, train
@@ -268,16 +265,10 @@ def orders():
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(project):
     """A checkout to which things are added, and the sample in it."""
-    for package in (perennial_datasets, perennial_models):
-        monkeypatch.setattr(package, "__path__", [str(tmp_path / "include" / package.__name__), *package.__path__])
-    (tmp_path / "great_expectations").mkdir()
-    monkeypatch.setattr(suites, "folder", lambda: tmp_path / "great_expectations")
-    orders().to_csv(tmp_path / "orders.csv", index=False)
-    yield tmp_path
-    for name in [n for n in sys.modules if n.startswith(("perennial_models.orders_", "perennial_datasets.orders"))]:
-        del sys.modules[name]
+    orders().to_csv(project / "orders.csv", index=False)
+    return project
 
 
 def add_all(project, capsys):
@@ -295,6 +286,13 @@ def add_all(project, capsys):
     add.run(SETTINGS, STORE, "model", "orders_time", dataset="orders_few", label=ODD, sample=few, project=project)
     capsys.readouterr()
     return said
+
+
+def add_anomaly_models(project):
+    """An autoencoder without a label, and a forest that one measures."""
+    for name, learner, label in (("orders_odd", "lightning", None), ("orders_rare", "sklearn", "late")):
+        asked = {"dataset": "orders", "task": "anomaly", "label": label, "learner": learner, "sample": project / "orders.csv"}
+        add.run(SETTINGS, STORE, "model", name, project=project, **asked)
 
 
 def test_what_is_better_no_input_is_left_out_and_named(project, capsys):
@@ -514,6 +512,7 @@ def test_a_time_that_is_yet_to_come_is_refused_by_any_new_suite(project, capsys)
 def test_what_is_written_passes_format_and_lint_as_it_is(project, capsys):
     """DE-01: `make format check` has nothing to say of new files; the project's own settings decide."""
     add_all(project, capsys)
+    add_anomaly_models(project)
     ruff = str(SETTINGS.venv("tools") / "bin" / "ruff")
     (project / "pyproject.toml").write_text((CHECKOUT / "pyproject.toml").read_text())
     (project / "include/perennial").symlink_to(CHECKOUT / "include/perennial")  # its imports stand apart from others'
@@ -526,6 +525,7 @@ def test_what_is_written_passes_format_and_lint_as_it_is(project, capsys):
 def test_what_is_written_passes_the_type_check(project, capsys):
     """DE-01: `make check` has nothing to say of new files under mypy's strict settings."""
     add_all(project, capsys)
+    add_anomaly_models(project)
     for package in ("perennial_models", "perennial_datasets"):
         (project / "include" / package / "__init__.py").touch()
     tools = SETTINGS.venv("tools") / "bin"
@@ -544,10 +544,14 @@ def test_what_is_written_passes_the_type_check(project, capsys):
 def test_the_tests_that_are_written_pass(project, capsys):
     """DE-01: `make test` runs them with all others."""
     add_all(project, capsys)
-    for name in ("orders_total", "orders_late", "orders_channel", "orders_time"):
+    add_anomaly_models(project)
+    for name in ("orders_total", "orders_late", "orders_channel", "orders_time", "orders_odd", "orders_rare"):
         tests = load(project / f"tests/unit/perennial_models/{name}/test_{name}_features.py")
-        for test in (tests.test_a_row_of_nulls_is_encoded, tests.test_the_label_is_no_input, tests.test_unknown_labels_are_nan):
-            test()
+        tests.test_a_row_of_nulls_is_encoded()
+        assert hasattr(tests, "test_the_label_is_no_input") == (name != "orders_odd")
+        if name != "orders_odd":
+            tests.test_the_label_is_no_input()
+            tests.test_unknown_labels_are_nan()
         for promise in PROMISES:
             tests.test_it_keeps_what_every_model_keeps(promise)
     load(project / "tests/unit/perennial_datasets/test_orders.py").test_every_column_that_the_suite_names_exists()

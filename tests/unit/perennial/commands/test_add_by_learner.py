@@ -1,11 +1,10 @@
-"""`perennial add model --learner`: what is written for each learner trains as it is, on a table, a text, lists, pictures and arrays."""
+"""`perennial add model --learner`: what is written for each learner trains as it is, on a table, a text, lists, pictures and arrays, and
+without a label (`--task anomaly`)."""
 
 from __future__ import annotations
 
 import importlib
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,8 @@ import onnx
 import pandas
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.metrics import roc_auc_score
 
-import perennial_datasets
-import perennial_models
 from perennial import discovery
 from perennial.commands import add
 from perennial.data.added_columns import with_added_columns
@@ -23,7 +21,6 @@ from perennial.data.landing import folder, listing
 from perennial.data.readers import read_batch
 from perennial.data.snapshots import latest_snapshot, table_of
 from perennial.errors import TrainingRefused, UnknownName
-from perennial.quality import suites
 from perennial.settings import Settings
 from perennial.specs import ComputeSpec, ModelSpec
 from perennial.stages import train
@@ -62,16 +59,18 @@ def prose() -> pandas.DataFrame:
     })  # fmt: skip
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A checkout to which things are added."""
-    for package in (perennial_datasets, perennial_models):
-        monkeypatch.setattr(package, "__path__", [str(tmp_path / "include" / package.__name__), *package.__path__])
-    (tmp_path / "great_expectations").mkdir()
-    monkeypatch.setattr(suites, "folder", lambda: tmp_path / "great_expectations")
-    yield tmp_path
-    for name in [n for n in sys.modules if n.startswith(("perennial_models.bought", "perennial_datasets.bought"))]:
-        del sys.modules[name]
+def pumps() -> pandas.DataFrame:
+    """Rows of twenty days whose heat follows from their flow, but for one in twenty, which is broken."""
+    rng, count = np.random.default_rng(3), 2 * ROWS
+    broken = np.arange(count) % 20 == 0
+    flow = rng.normal(10, 1, count) + 6 * broken * rng.choice([-1, 1], count)
+    return pandas.DataFrame({
+        "pump": np.arange(count) + 900, "at": pandas.Timestamp("2024-03-01 08:00") + pandas.to_timedelta(np.arange(count) // 40, unit="D"),
+        "flow": flow.round(3), "heat": (30 + 2 * (flow - 10) * ~broken + rng.normal(0, 0.3, count)).round(3),
+        "site": rng.choice(["Oslo", "Rome"], count),
+        "note": [f"seen by {first} and later by {second} too" for first, second in rng.integers(0, 99, (count, 2))],
+        "state": np.where(broken, "broken", "runs"),
+    })  # fmt: skip
 
 
 def add_dataset(project: Path, sample: Path) -> FolderStore:
@@ -86,10 +85,10 @@ def add_dataset(project: Path, sample: Path) -> FolderStore:
     return store
 
 
-def add_model(project: Path, store: FolderStore, learner: str, label: str) -> ModelSpec:
+def add_model(project: Path, store: FolderStore, learner: str, label: str | None, task: str | None = None) -> ModelSpec:
     """A model of the dataset by a learner."""
-    name = f"bought_{label}_{learner}"
-    add.run(SETTINGS, store, "model", name, dataset="bought", label=label, learner=learner, project=project)
+    name = f"bought_{label or task}_{learner}"
+    add.run(SETTINGS, store, "model", name, dataset="bought", label=label, task=task, learner=learner, project=project)
     importlib.invalidate_caches()
     return discovery.model(name)
 
@@ -108,17 +107,23 @@ def bring(spec: ModelSpec, folder: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(folder / "model.onnx"))
 
 
-def lost_of(project: Path, store: FolderStore, spec: ModelSpec) -> float:
-    """Train a version, and its loss on all rows: log loss, or rmse of a regression."""
+def trained(project: Path, store: FolderStore, spec: ModelSpec) -> tuple[pandas.DataFrame, np.ndarray]:
+    """Train a version; all rows, and what it makes of them."""
     source = latest_snapshot(store, discovery.dataset("bought"))
     assert source
     version = project / "versions" / spec.name
     spec = spec.model_copy(update={"compute": ComputeSpec(cpus=1)})  # threads that wait for each other are slow beside other tests
+    if spec.anomaly:
+        spec = spec.model_copy(update={"anomaly": spec.anomaly.model_copy(update={"refits": 2})})
     train.fill_version_folder(version, spec, discovery.dataset("bought"), source, checkpoints=Checkpoints(project / "runs" / spec.name))
     rows = source.rows()
-    columns = {name: rows[name].to_numpy() for name in rows.columns}
-    wanted = discovery.model_part(spec.name, "features").label(columns)
-    given = score(version, {name: columns[name] for name in spec.inputs})
+    return rows, score(version, {name: rows[name].to_numpy() for name in spec.inputs})
+
+
+def lost_of(project: Path, store: FolderStore, spec: ModelSpec) -> float:
+    """Train a version, and its loss on all rows: log loss, or rmse of a regression."""
+    rows, given = trained(project, store, spec)
+    wanted = discovery.model_part(spec.name, "features").label({name: rows[name].to_numpy() for name in rows.columns})
     if spec.task == "regression":
         return float(np.sqrt(np.mean((given[:, 0] - wanted) ** 2)))
     return float(-np.log(given[np.arange(len(wanted)), wanted.astype(int)]).mean())
@@ -147,6 +152,73 @@ def test_what_is_written_for_a_learner_trains_as_it_is(project: Path, learner: s
     floor = next(iter(spec.gate.floors.values()))
     lost = lost_of(project, store, spec)
     assert np.isfinite(lost) if learner == "onnx" else lost < 0.7 * floor
+
+
+@pytest.mark.parametrize(
+    ("learner", "label"), [("lightning", None), ("lightning", "state"), ("sklearn", None), ("sklearn", "state"), ("onnx", None)]
+)
+def test_a_model_without_a_label_trains_as_it_is(
+    project: Path, learner: str, label: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MO-01: `--task anomaly` writes an autoencoder, a forest or what reads a file. It keeps every promise and its budget, and finds what
+    is unusual; a label is no input and measures it, where there is one."""
+    sample = pumps() if label else pumps().drop(columns="state")
+    sample.to_csv(project / "bought.csv", index=False)
+    store = add_dataset(project, project / "bought.csv")
+    capsys.readouterr()
+    spec = add_model(project, store, learner, label, "anomaly")
+    said, own = capsys.readouterr().out, project / "include/perennial_models" / spec.name
+    assert (spec.task, spec.label, spec.learner) == ("anomaly", label or "", learner)
+    assert spec.inputs == ("at", "flow", "heat", "site")
+    assert "left out: note: its words would drown all other columns" in said
+    assert spec.anomaly
+    budget = 0.05 if label else 0.042  # as many as the label names, or five of 120 validation rows
+    assert spec.anomaly.budget == budget
+    assert f"budget: {budget} of the rows may raise an alarm" in said
+    assert ("an input all the same: flow: suspicious: it alone tells 100 % of state" in said) == bool(label)
+    assert spec.gate.floors == ({"roc_auc": 0.5} if label else {})
+    assert ("label: a row was an anomaly where state is broken, and none where it is runs" in said) == bool(label)
+    if learner == "onnx":
+        assert "its output is `scores` float32 [rows, 1], higher where a row is less usual" in (own / "README.md").read_text()
+        bring(spec, own)
+    check_model(spec.name)
+    if learner != "onnx":
+        rows, given = trained(project, store, spec)
+        assert given[:, 1].mean() == pytest.approx(0.05, abs=0.03)
+        assert roc_auc_score(pumps()["state"] == "broken", given[rows["pump"].argsort(), 0]) > 0.9
+    if label:
+        measured = discovery.model_part(spec.name, "features").label({"state": np.array(["runs", "broken", None], dtype=object)})
+        np.testing.assert_array_equal(measured, [0.0, 1.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"learner": "boosted"}, "--learner boosted learns from labels, and an anomaly model has none: take lightning, sklearn or onnx"),
+        ({"labels": "bought"}, "An anomaly model learns from rows without labels: leave out --labels"),
+        ({"dataset": None}, r"Say what the model learns from: --dataset NAME\."),
+        ({"label": "note"}, r"note is a column of type text"),
+        ({"label": "flow"}, r"flow has \d+ values in .*, and whether a row is an anomaly is one of two"),
+    ],
+)
+def test_what_an_anomaly_model_cannot_be_made_of_is_said(project: Path, asked: dict[str, str], words: str) -> None:
+    """MO-01: One sentence, and nothing is written."""
+    pumps().to_csv(project / "bought.csv", index=False)
+    store = add_dataset(project, project / "bought.csv")
+    with pytest.raises(UnknownName, match=words):
+        add.run(SETTINGS, store, "model", "bought_odd", project=project, **{"dataset": "bought", "task": "anomaly", **asked})
+    assert not (project / "include/perennial_models/bought_odd").exists()
+
+
+def test_words_alone_are_nothing_for_an_autoencoder(project: Path) -> None:
+    """MO-01: It needs a number; the sentence says what takes words."""
+    pumps()[["pump", "site"]].assign(kind=np.arange(2 * ROWS) % 3).astype({"kind": str}).replace(
+        {"kind": {"0": "a", "1": "b", "2": "c"}}
+    ).to_csv(project / "bought.csv", index=False)
+    store = add_dataset(project, project / "bought.csv")
+    with pytest.raises(UnknownName, match=r"site, kind of bought hold words alone, .*: --learner sklearn takes them"):
+        add_model(project, store, "lightning", None, "anomaly")
+    check_model(add_model(project, store, "sklearn", None, "anomaly").name)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

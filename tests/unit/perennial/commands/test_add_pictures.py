@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import importlib
 import io
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 
-import perennial_datasets
-import perennial_models
 from perennial import discovery
 from perennial.commands import add
 from perennial.commands._sample import read_sample
 from perennial.pictures import as_png
-from perennial.quality import suites
 from perennial.settings import Settings
 from perennial.store import FolderStore
 from perennial.testing import check_model
@@ -38,18 +34,6 @@ def arrays(file):
     """Forty maps and their kind."""
     rng = np.random.default_rng(0)
     np.savez(file, heat=rng.normal(size=(40, 3, 2)), kind=np.arange(40) % 2, id=np.arange(40) + 500)
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A checkout to which things are added."""
-    for package in (perennial_datasets, perennial_models):
-        monkeypatch.setattr(package, "__path__", [str(tmp_path / "include" / package.__name__), *package.__path__])
-    (tmp_path / "great_expectations").mkdir()
-    monkeypatch.setattr(suites, "folder", lambda: tmp_path / "great_expectations")
-    yield tmp_path
-    for name in [n for n in sys.modules if n.startswith(("perennial_models.pets", "perennial_datasets.pets"))]:
-        del sys.modules[name]
 
 
 @pytest.mark.parametrize(
