@@ -41,7 +41,7 @@ QUESTIONS: dict[str, tuple[int, Clicks, tuple[str, ...]]] = {
     "how far did the canary come, and what was its evidence": (
         1,
         ((ROW + "a", "Release"),),
-        ("Release of version 3: rolled back", "5 % ended here", "requests that failed", "Rolled back at", "100 %"),
+        ("Release of version 4: rolled back", "5 % ended here", "requests that failed", "Rolled back at", "100 %"),
     ),
     "which features drift, over weeks, and what does that to the loss": (
         1,
@@ -249,11 +249,11 @@ def test_a_canary_is_watched_until_it_is_promoted(admin: Visitor, story: Story) 
 def test_a_canary_is_watched_until_it_is_rolled_back(admin: Visitor, story: Story) -> None:
     """SE-10: The sabotaged version of the demo, once more: its page shows that it runs, and then by itself that it ended and why."""
     with live_traffic(story) as load:
-        seen, run = watched(admin, story, version=3)
+        seen, run = watched(admin, story, version=4)
     assert run.state == "failed"
     assert [state for state in dict.fromkeys(state for state, _, _, _ in seen)][-2:] == [
-        "Release of version 3: running",
-        "Release of version 3: rolled back",
+        "Release of version 4: running",
+        "Release of version 4: rolled back",
     ]
     admin.reads("5 % ended here")
     admin.reads("The evidence that it is worse is")

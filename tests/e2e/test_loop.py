@@ -16,6 +16,8 @@ TOLD = (
     "A worse model is refused",
     "Retraining for drift",
     "The new version takes over",
+    "A version takes all traffic",
+    "It begins to fail and is left",
     "A sabotaged version is rolled back",
     "The same season is quiet",
     "A feed changes its unit",
@@ -45,7 +47,7 @@ def test_each_refusal_of_the_story_is_the_note_of_its_run(platform):
     for dag, said in (
         ("flights_ingestion", "Refused: 1 of 1 files were refused and lie in quarantine: "),
         ("flight_delays_training", "Refused: Candidate "),
-        ("flight_delays_release", "Rolled back: Version 3 of flight_delays was rolled back"),
+        ("flight_delays_release", "Rolled back: Version 4 of flight_delays was rolled back"),
     ):
         notes = [platform.api.note(run) for run in platform.api.runs(dag) if run.state == "failed"]
         assert any(note.startswith(said) for note in notes), (dag, notes)

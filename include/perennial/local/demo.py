@@ -2,7 +2,8 @@
 
 A champion learns four weeks of spring. A broken batch is refused, a worse model is refused. The heat wave of the end of May comes:
 drift is found, and once it has lasted through two windows retraining is requested and done; the new version takes the traffic in
-canary steps. A sabotaged version is rolled back by itself. The summer that follows alarms nobody. Then one feed sends another unit:
+canary steps. One that is well throughout its release and begins to fail afterwards is left within seconds; one that fails from the
+beginning does not come beyond its canary. The summer that follows alarms nobody. Then one feed sends another unit:
 monitoring says which, a person says that it was real, and training waits until the feed is mended. The ledger proves it all. Nearly
 every line of the table is a DAG run.
 
@@ -43,6 +44,7 @@ WINDOWS = (date(2013, 5, 29), date(2013, 6, 1))  # begins of the two windows tha
 LIVE = (date(2013, 6, 4), date(2013, 6, 10))  # the traffic of the releases
 SUMMER, CELSIUS, MENDED = date(2013, 6, 11), date(2013, 6, 14), date(2013, 6, 17)  # begins of the windows that come then
 RATE = 80.0  # requests per second during a release
+SETTLES = 2.0  # seconds in which requests that were under way are answered
 ROWS_OF_A_CALL = 10  # when a window is replayed
 MINUTES = 60.0
 log = logging.getLogger("perennial.demo")
@@ -140,6 +142,7 @@ def tell(settings: Settings) -> int:
             _worse_model,
             _heat_comes,
             _better_model,
+            _fails_afterwards,
             _sabotage,
             _summer,
             _wrong_unit,
@@ -280,28 +283,70 @@ def _better_model(story: Story) -> None:
     story.note("The new version takes over", f"{released['sentence']} {load.requests:,} requests, none failed: {share}.", began, run.url)
 
 
-def _sabotage(story: Story) -> None:
-    from perennial.lineage.version_folder import read_manifest
-    from perennial.registry.model_registry import COMPARED_WITH, ModelRegistry
-    from perennial.testing import sabotage
+def _fails_afterwards(story: Story) -> None:
+    from perennial.incidents.incidents import Incidents
+    from perennial.lineage.ledger import Ledger
 
     began = time.monotonic()
-    registry = ModelRegistry(story.settings)
-    champion = registry.version(MODEL, "champion")
-    if champion is None:
-        raise Fault("There is no champion to sabotage.")
-    with tempfile.TemporaryDirectory() as folder:
-        digest = sabotage(story.store, MODEL, champion.digest, Path(folder))
-    manifest = read_manifest(story.store, MODEL, digest)
-    run_id = registry.record_run(manifest, {"log_loss": 0.0}, [], digest)
-    version = registry.register(MODEL, run_id, digest, {"demo": "sabotaged", COMPARED_WITH: str(champion.number)})
+    begins = story.settings.home / "sabotage-begins"
+    version, champion = _sabotaged(story, share=1.0, begins=begins)
     with live_traffic(story) as load:
-        run = story.ended(story.trigger("release", version=version.number), "failed")
+        run = story.ended(story.trigger("release", version=version), "success")
+    _no_failures(load)
+    released = story.api.result(run, "move_traffic") or {}
+    if released.get("action") != "promoted":
+        raise Fault(f"Version {version}, which fails only later, was not promoted: {released.get('sentence')}")
+    story.note("A version takes all traffic", f"{released['sentence']} {load.requests:,} requests, none failed.", began, run.url)
+    began = time.monotonic()
+    ledger = Ledger(story.store, MODEL)
+
+    def left() -> Any:
+        last = ledger.last()
+        return last if last and last.champion == champion else None
+
+    with live_traffic(story) as load:
+        begins.touch()
+        entry = story.api.until(left, f"version {version} to be left", MINUTES)
+        seconds = time.monotonic() - began
+        time.sleep(SETTLES)
+    told = Incidents(story.store, MODEL).find("release", f"version {version}")
+    if told is None or entry.kind != "rolled_back":
+        raise Fault(f"Nobody is told that version {version} was left: {entry.reason}")
+    with live_traffic(story) as afterwards:
+        time.sleep(SETTLES)
+    _no_failures(afterwards)
+    how = f"All traffic is version {champion}'s again after {seconds:.0f} s; until then {len(load.failures):,} requests failed. {entry.reason}"
+    story.note("It begins to fail and is left", how, began)
+
+
+def _sabotage(story: Story) -> None:
+    began = time.monotonic()
+    version, _ = _sabotaged(story)
+    with live_traffic(story) as load:
+        run = story.ended(story.trigger("release", version=version), "failed")
     result = story.api.result(run, "move_traffic") or {}
     if result.get("action") != "rolled_back":
         raise Fault(f"The sabotaged version was not rolled back: {result.get('sentence')}")
     _no_failures(load)
     story.note("A sabotaged version is rolled back", f"{result['sentence']} {load.requests:,} requests, none failed.", began, run.url)
+
+
+def _sabotaged(story: Story, **how: Any) -> tuple[int, int]:
+    """The numbers of a registered copy of the champion that fails live traffic, and of the champion."""
+    from perennial.lineage.version_folder import read_manifest
+    from perennial.registry.model_registry import COMPARED_WITH, ModelRegistry
+    from perennial.testing import sabotage
+
+    registry = ModelRegistry(story.settings)
+    champion = registry.version(MODEL, "champion")
+    if champion is None:
+        raise Fault("There is no champion to sabotage.")
+    with tempfile.TemporaryDirectory() as folder:
+        digest = sabotage(story.store, MODEL, champion.digest, Path(folder), **how)
+    manifest = read_manifest(story.store, MODEL, digest)
+    run_id = registry.record_run(manifest, {"log_loss": 0.0}, [], digest)
+    version = registry.register(MODEL, run_id, digest, {"demo": "sabotaged", COMPARED_WITH: str(champion.number)})
+    return version.number, champion.number
 
 
 def _summer(story: Story) -> None:

@@ -2,9 +2,10 @@
 
 Clusters and routes are files that are renamed into place, which Envoy takes up live. One cluster for each version's predictions, never
 changed while it is served, so that its counters go on; a version that shares traffic is reached through an aggregate
-`<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed. All else goes over clusters of its
-own, `<model>-v7-aside`, since the counters of the first are evidence: outcomes, whether a version is ready, and predictions of a caller
-who chose the version, which say nothing of how it fares beside another.
+`<model>-v7-then-v6`, over which Envoy asks the stable version again whatever the other one failed, and each the other what it cannot
+read. All else goes over clusters of its own, `<model>-v7-aside`, since the counters of the first are evidence: outcomes, whether a
+version is ready, predictions of a caller who chose the version, and those that the other one was given first, which say nothing of how
+it fares beside that one.
 
     >>> from perennial.serving.envoy import cluster_name
     >>> cluster_name("churn", 7)
@@ -166,7 +167,7 @@ def clusters(served: Iterable[Served], before: Mapping[str, Route] | None = None
             if route is not None:
                 for version, then in _pairs(route).items():
                     name = aggregate_name(cluster_name(model.model, version), then)
-                    by_name[name] = _aggregate(name, [cluster_name(model.model, version), cluster_name(model.model, then)])
+                    by_name[name] = _aggregate(name, [cluster_name(model.model, version), aside_name(model.model, then)])
                 for then in _stand_in(route):
                     name = aggregate_name(aside_name(model.model, route.stable), then)
                     by_name[name] = _aggregate(name, [aside_name(model.model, route.stable), aside_name(model.model, then)])
@@ -320,7 +321,7 @@ def _model_routes(model: Served) -> list[Json]:
     shared: Json = {
         **common,
         "weighted_clusters": {"clusters": _weighted(model, route)},
-        "retry_policy": _retries(model.timeout_seconds if _pairs(route) else None),
+        "retry_policy": _retries_on_the_other(model.timeout_seconds) if _pairs(route) else _retries(),
     }
     if route.shadow is not None:
         shared["request_mirror_policies"] = [{"cluster": cluster_name(model.model, route.shadow)}]
@@ -378,8 +379,9 @@ def _lacks(header: str) -> Json:
 def _weighted(model: Served, route: Route) -> list[Json]:
     """Shares in basis points.
 
-    A version whose server is gone or hangs has a stand-in. After an answer of 5xx only the stable version stands in for another: a
-    request that no version can answer must show as one error of the version it was given to, or the arms could not be compared.
+    A version whose server is gone or hangs, or that cannot read a request, has a stand-in. After an answer of 5xx only the stable version
+    stands in for another. A request that no version can answer shows as one error of the version it was given to, or the arms could
+    not be compared.
     """
     again = [_header("x-envoy-retry-on", "5xx")]
     pairs = _pairs(route)
@@ -398,7 +400,13 @@ def _header(key: str, value: str) -> Json:
     return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
-def _retries(timeout_seconds: float | None) -> Json:
+def _retries_on_the_other(timeout_seconds: float) -> Json:
+    """Try again also what the version could not read, once: there is one other, and each is to count a request once."""
+    policy = _retries(timeout_seconds)
+    return {**policy, "retry_on": f"{policy['retry_on']},retriable-status-codes", "retriable_status_codes": [400], "num_retries": 1}
+
+
+def _retries(timeout_seconds: float | None = None) -> Json:
     """Try again what a server that went away left unanswered, on a version not tried yet; one that hangs is given half of the time."""
     return {
         "retry_on": "connect-failure,refused-stream,reset",

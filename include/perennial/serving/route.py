@@ -55,7 +55,7 @@ class Route:
 class Arm:
     """The counts of one version since it first served; they only grow.
 
-    Every request a version was asked is counted once, also those that another version answered in its stead.
+    Every request that the weights gave a version is counted once, also those that another version answered in its stead.
     """
 
     requests: int = 0
@@ -66,3 +66,4 @@ class Arm:
     answered: int = 0  # predictions whose callers got an answer of this version's, whatever it was
     unreadable: int = 0  # of these the ones with a 4xx: the version could not read the request
     healthy: bool = True  # whether the gateway would send it a request now; a version that is not gives no evidence
+    asked_again: int = 0  # raw counters alone: of the errors, requests that it could not read and another version was asked

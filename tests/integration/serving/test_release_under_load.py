@@ -1,5 +1,6 @@
 """Traffic moves between real servers behind a real Envoy while requests run. Module of tests in order, each on its own platform."""
 
+import json
 import os
 import signal
 import threading
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from perennial import testing
+from perennial.errors import ReleaseRefused
+from perennial.lineage import version_folder
 from perennial.serving.load import Call, send
 from perennial.serving.route import Route
 
@@ -72,8 +75,8 @@ def test_nothing_is_lost_while_weights_move_a_server_is_killed_and_the_candidate
 
 
 def test_a_candidate_that_fails_loses_no_request_and_its_errors_show(new_platform):
-    """SC-07, SE-10: A candidate that fails 30 % of its requests costs no caller an answer; observe counts its requests and errors, and none
-    for the stable version."""
+    """SC-07, SE-10: A candidate that fails 30 % of its requests costs no caller an answer; observe counts its requests and errors, and each
+    request once."""
     platform = new_platform()
     good = platform.version(1)
     digests = {1: good, 2: platform.saboteur(good, share=0.3)}
@@ -83,7 +86,7 @@ def test_a_candidate_that_fails_loses_no_request_and_its_errors_show(new_platfor
     print(traffic.sentence(), {version: (arm.requests, arm.errors) for version, arm in arms.items()})
     assert traffic.failures == []
     assert arms[1].errors == 0
-    assert arms[1].requests + arms[2].requests == 800 + arms[2].errors  # what the candidate failed was asked again of the stable one
+    assert arms[1].requests + arms[2].requests == 800  # what the stable one is asked again says nothing of how it fares beside the other
     assert 0.2 < arms[2].errors / arms[2].requests < 0.4
     assert traffic.by_version[2] == arms[2].requests - arms[2].errors
     bounds = [bound for bound, _ in arms[2].latency_ms]
@@ -91,6 +94,39 @@ def test_a_candidate_that_fails_loses_no_request_and_its_errors_show(new_platfor
     assert bounds == sorted(bounds)
     assert bounds[-1] == float("inf")
     assert counts == sorted(counts)
+
+
+@pytest.mark.parametrize("stricter", [1, 2])
+def test_what_one_version_cannot_read_the_other_answers(new_platform, stricter):
+    """SC-07, SE-09: Whichever of the two it is: callers get scores, it counts against the version that was given the request, and what
+    nobody can read is refused and counted once."""
+    platform = new_platform()
+    folder = testing.small_version(platform.scratch / "strict", seed=7)
+    signature, golden = (json.loads((folder / f"{name}.json").read_text()) for name in ("signature", "golden"))
+    next(field for field in signature["inputs"] if field["name"] == "temp")["nullable"] = False
+    read = [place for place, row in enumerate(golden["rows"]) if row["temp"] is not None]
+    golden |= {name: [golden[name][place] for place in read] for name in ("rows", "scores")}
+    for name, document in (("signature", signature), ("golden", golden)):
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    strict = version_folder.publish(platform.store, "small_delays", folder, testing.small_manifest(seed=7, run_key="7" * 24))
+    tolerant = 3 - stricter
+    platform.serve({1: 50, 2: 50}, {stricter: strict, tolerant: platform.version(1)})
+    rows = [{**row, "temp": None if place % 2 else 40.0} for place, row in enumerate(testing.small_rows(400, seed=3))]
+    traffic = send(platform.settings, platform.model, (Call([row]) for row in rows))
+    arms = testing.wait_until(lambda: complete(platform.backend.observe(platform.model), 400), 60, "the histograms")
+    assert traffic.failures == []
+    assert (arms[1].requests + arms[2].requests, arms[1].errors, arms[2].errors) == (400, 0, 0)
+    assert 50 < arms[stricter].unreadable < 150
+    assert arms[tolerant].unreadable == 0
+    assert traffic.by_version[stricter] == arms[stricter].requests - arms[stricter].unreadable
+    before = arms[stricter].unreadable
+    refused = send(platform.settings, platform.model, (Call([{**row, "distance": "far"}]) for row in rows[:100]))
+    assert {failure[:3] for failure in refused.failures} == {"400"}
+    assert len(refused.failures) == 100
+    arms = testing.wait_until(lambda: complete(platform.backend.observe(platform.model), 500), 60, "the histograms")
+    assert arms[1].requests + arms[2].requests == 500
+    assert arms[1].unreadable + arms[2].unreadable == 100 + before
+    assert arms[tolerant].unreadable > 20
 
 
 def complete(arms, requests):
@@ -117,11 +153,6 @@ def test_counters_go_on_when_the_gateway_begins_anew(new_platform):
 def test_a_version_whose_golden_rows_differ_never_takes_traffic(new_platform):
     """DE-11, MO-14: A version that does not score its golden rows as training did is refused with the row and the difference, and gets no
     request at any weight."""
-    import json
-
-    from perennial.errors import ReleaseRefused
-    from perennial.lineage import version_folder
-
     platform = new_platform()
     good = platform.version(1)
     folder = testing.small_version(platform.scratch / "wrong", seed=5)

@@ -215,7 +215,9 @@ class LocalBackend:
     def _arms(self) -> dict[str, Arm]:
         return read_arms(
             self._admin("/clusters?format=json"),
-            self._admin("/stats?format=json&histogram_buckets=cumulative&filter=^cluster[.].*[.]upstream_rq_(time|completed|4xx)$"),
+            self._admin(
+                "/stats?format=json&histogram_buckets=cumulative&filter=^cluster[.].*[.](upstream_rq_(time|completed|4xx)|retry[.]upstream_rq_400)$"
+            ),
         )
 
     def _running_requests(self) -> dict[str, int]:

@@ -17,8 +17,8 @@ from perennial.serving import envoy
 from perennial.serving.route import Arm
 from perennial.store import Store
 
-_CLUSTER = re.compile(r"cluster\.(.+?-v\d+)(?:-then-v\d+)?\.upstream_rq_(time|completed|4xx)")
-_COUNTS = ("requests", "errors", "answered", "unreadable")
+_CLUSTER = re.compile(r"cluster\.(.+?-v\d+)(-then-v\d+)?\.(?:upstream_rq_(time|completed|4xx)|(retry\.upstream_rq_400))")
+_COUNTS = ("requests", "errors", "answered", "unreadable", "asked_again")
 _Buckets = dict[float, int]
 _TRIES = 5
 
@@ -28,13 +28,16 @@ def read_arms(clusters: str, statistics: str) -> dict[str, Arm]:
 
     Requests and errors are the endpoint's own, since an answer that was tried again elsewhere is charged to neither cluster. Latency
     and the kind of the answer are what the caller got, so they are taken from the cluster that the route chose: the version's own or an
-    aggregate that begins with it.
+    aggregate that begins with it. What a version could not read while there was another to ask is charged to its endpoint as an error
+    and to the aggregate as a retry; only that says that the version was at fault, since the caller got the other one's answer.
     """
     said: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     latency: dict[str, _Buckets] = defaultdict(lambda: defaultdict(int))
     for entry in json.loads(statistics)["stats"]:
         if counter := _CLUSTER.fullmatch(entry.get("name", "")):
-            said[counter[1]][counter[2]] += int(entry["value"])
+            version, other, of_caller, of_version = counter.groups()
+            if of_version or not (other and of_caller == "4xx"):
+                said[version][of_version or of_caller] += int(entry["value"])
         for histogram in entry.get("histograms", ()):
             match = _CLUSTER.fullmatch(histogram["name"])
             if match:
@@ -49,7 +52,10 @@ def read_arms(clusters: str, statistics: str) -> dict[str, Arm]:
             healthy = health.get("eds_health_status", "HEALTHY") == "HEALTHY" and not (set(health) - {"eds_health_status"})
             if "-then-" not in status["name"]:
                 slow, answers = _cumulative(latency[status["name"]]), said[status["name"]]
-                arms[status["name"]] = Arm(counts["rq_total"], counts["rq_error"], slow, answers["completed"], answers["4xx"], healthy)
+                again = answers["retry.upstream_rq_400"]
+                arms[status["name"]] = Arm(
+                    counts["rq_total"], counts["rq_error"], slow, answers["completed"], answers["4xx"] + again, healthy, asked_again=again
+                )
     return arms
 
 
@@ -173,9 +179,11 @@ class Observations:
                     continue
                 for key in _begun_anew(last, latest.get(source, {})):
                     base[key] = base.get(key, 0) + last[key]
-            self.known[name] = {"base": base, "last": latest}
             keys = {*_COUNTS}.union(base, *latest.values())
             total = {key: base.get(key, 0) + sum(counts.get(key, 0) for counts in latest.values()) for key in keys}
+            # Of the two counts the second is read last, and may hold some requests that the first has not: totals only grow.
+            total["errors"] = max(before.get("errors", 0), total["errors"] - total.pop("asked_again"))
+            self.known[name] = {"base": base, "last": latest, "errors": total["errors"]}
             arms[version] = _arm(total, any(arm.healthy for arm in now.values()))
         mine = re.compile(re.escape(model) + r"-v\d+")
         self.known = {name: kept for name, kept in self.known.items() if name in names.values() or not mine.fullmatch(name)}

@@ -56,6 +56,22 @@ def test_a_candidate_has_the_champion_behind_it_at_every_weight():
     assert shares(Route({1: 10_000, 2: 0}, None, DIGESTS, champion=1)) == ({"flight_delays-v1": 10_000}, [])
 
 
+def test_who_stands_in_is_asked_aside_of_the_evidence():
+    """SE-06, SE-09: What the other version was given first is no evidence of this one: each request counts once, for the version that the
+    weights gave it to; with two versions it is tried on either once, alone it is not tried again for what it holds."""
+    both = Route({1: 5000, 2: 5000}, None, DIGESTS, champion=1)
+    members = {c["name"]: c["cluster_type"]["typed_config"]["clusters"] for c in envoy.clusters([served(both)]) if "cluster_type" in c}
+    assert members["flight_delays-v1-then-v2"] == ["flight_delays-v1", "flight_delays-v2-aside"]
+    assert members["flight_delays-v2-then-v1"] == ["flight_delays-v2", "flight_delays-v1-aside"]
+
+    def policy(route):
+        return next(entry["route"]["retry_policy"] for entry in table(route) if "weighted_clusters" in entry["route"])
+
+    assert policy(both)["retry_on"].split(",")[-1] == "retriable-status-codes"
+    assert (policy(both)["retriable_status_codes"], policy(both)["num_retries"]) == ([400], 1)
+    assert "retriable" not in json.dumps(policy(Route({1: 10_000}, None, DIGESTS)))
+
+
 def test_every_cluster_that_a_route_names_exists():
     """SE-08: Routes, mirrors and aggregates name only clusters that are there, for every kind of route."""
     for route in (

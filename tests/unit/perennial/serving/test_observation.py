@@ -54,6 +54,9 @@ def test_requests_are_the_endpoints_own_and_latency_is_the_callers():
         "m-v1-aside.upstream_rq_4xx": 50,
         "m-v12-then-v1.upstream_rq_completed": 30,
         "m-v12-then-v1.upstream_rq_4xx": 11,
+        "m-v12-then-v1.retry.upstream_rq_400": 5,
+        "m-v12-then-v1.retry.upstream_rq_4xx": 5,
+        "m-v12-aside-then-v1.retry.upstream_rq_400": 8,
         "m-v12.upstream_rq_completed": 10,
         "m-v12.upstream_rq_4xx": 1,
     }
@@ -61,8 +64,21 @@ def test_requests_are_the_endpoints_own_and_latency_is_the_callers():
     arms = read_arms(json.dumps(clusters), json.dumps({"stats": [*counters, {"histograms": found}]}))
     assert arms == {
         "m-v1": Arm(100, 0, ((0.5, 50), (1.5, 60), (math.inf, 61)), 99, 2, True),
-        "m-v12": Arm(40, 7, ((0.5, 11), (1.5, 22), (math.inf, 33)), 40, 12, False),
+        "m-v12": Arm(40, 7, ((0.5, 11), (1.5, 22), (math.inf, 33)), 40, 6, False, asked_again=5),
     }
+
+
+def test_what_another_version_was_asked_is_no_error(tmp_path):
+    """SE-09: A request that a version could not read, and another was asked, is unreadable and no error; of the two counts one is read
+    later, and no total falls for that."""
+    path = tmp_path / "observed.json"
+    seen = []
+    for errors, again in ((0, 0), (5, 3), (5, 4), (9, 4)):
+        arm = Arm(20 + errors, errors, ((math.inf, 20),), 20, again, asked_again=again)
+        seen.append(Observations(KeptInFile(path)).add("m", [1], {"m-v1": arm})[1])
+    assert [(arm.errors, arm.unreadable, arm.asked_again) for arm in seen] == [(0, 0, 0), (2, 3, 0), (2, 4, 0), (5, 4, 0)]
+    restarted = Observations(KeptInFile(path)).add("m", [1], {"m-v1": Arm(2, 1, ((math.inf, 2),), 2, 1, asked_again=1)})[1]
+    assert (restarted.requests, restarted.errors, restarted.unreadable) == (31, 5, 5)
 
 
 def test_totals_of_before_unreadable_requests_were_counted_go_on(tmp_path):
