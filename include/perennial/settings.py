@@ -27,8 +27,8 @@ _GONE = {
     "reports_port",
     "reports_url",
 }  # settings of earlier versions, which programs that run may still hand on
-# How far each follows from port_base; the fourth was the reports', which are pages of Airflow now.
-PORTS = {"airflow_port": 0, "mlflow_port": 1, "gateway_port": 2, "metrics_port": 4}
+# How far each follows from port_base.
+PORTS = {"airflow_port": 0, "mlflow_port": 1, "gateway_port": 2, "prometheus_port": 3, "metrics_port": 4, "alertmanager_port": 5}
 _HOST_NAME = re.compile(r"\*|[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _EXAMPLE = re.compile(r"[a-z][a-z0-9_]*")
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -50,7 +50,7 @@ class Settings(BaseModel):
         default=0,
         ge=0,
         le=65535 - max(PORTS.values()),
-        description="First of five ports in a row: Airflow's, MLflow's, the gateway's, one that nothing uses, and the metrics'. "
+        description="First of six ports in a row: Airflow's, MLflow's, the gateway's, Prometheus', the metrics', and Alertmanager's. "
         "A port that is set by itself below stays; 0 leaves each at its own default.",
     )
     airflow_port: int = Field(default=8080, ge=1, le=65535, description="Port of the Airflow web UI.")
@@ -60,7 +60,18 @@ class Settings(BaseModel):
         default=9900,
         ge=1,
         le=65535,
-        description="Port of the metrics of gateway and versions, for Prometheus; always on 127.0.0.1.",
+        description="Port of the metrics of gateway, versions, models and machine, for Prometheus; always on 127.0.0.1.",
+    )
+    metrics: bool = Field(
+        default=False,
+        description="Whether `perennial up` also starts Prometheus and Alertmanager, with the platform's rules; both must be installed.",
+    )
+    prometheus_port: int = Field(default=9090, ge=1, le=65535, description="Port of that Prometheus; always on 127.0.0.1.")
+    alertmanager_port: int = Field(default=9093, ge=1, le=65535, description="Port of that Alertmanager; always on 127.0.0.1.")
+    alertmanager_config: str = Field(
+        default="",
+        description="Alertmanager's own configuration file. If empty, its alerts go to Airflow's connection `perennial_webhook`, if that is "
+        "given as the variable AIRFLOW_CONN_PERENNIAL_WEBHOOK, and else are shown by Alertmanager alone.",
     )
     mlflow_url: str = Field(default="", description="URL of the MLflow server; `http://<host>:<mlflow_port>` if empty.")
     mlflow_login: str = Field(
@@ -107,7 +118,8 @@ class Settings(BaseModel):
     )
     prometheus_url: str = Field(
         default="",
-        description="URL of the Prometheus that scrapes served versions, from which releases read evidence. Required for Seldon Core.",
+        description="URL of the Prometheus that scrapes served versions, from which releases read evidence. Required for Seldon Core; "
+        "with `PERENNIAL_METRICS` the one that `perennial up` starts, if empty.",
     )
     watch_seconds: float = Field(
         default=2.0,
@@ -193,10 +205,14 @@ class Settings(BaseModel):
         return settings.model_copy(
             update={
                 "home": home,
+                "alertmanager_config": str(Path(settings.alertmanager_config).expanduser().absolute())
+                if settings.alertmanager_config
+                else "",
                 "dags_folder": str(Path(settings.dags_folder).expanduser().absolute()) if settings.dags_folder else "",
                 "mlflow_login": str(Path(settings.mlflow_login).expanduser().absolute()) if settings.mlflow_login else "",
                 "store": settings.store or str(home / "store"),
                 "mlflow_url": settings.mlflow_url or f"{base}:{settings.mlflow_port}",
+                "prometheus_url": settings.prometheus_url or (f"http://127.0.0.1:{settings.prometheus_port}" if settings.metrics else ""),
                 "gateway_url": settings.gateway_url or f"{base}:{settings.gateway_port}",
                 "airflow_url": settings.airflow_url or f"{base}:{settings.airflow_port}",
             }

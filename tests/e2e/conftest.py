@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
-from perennial.local import airflow_programs, demo, stack
+from perennial.local import airflow_programs, demo, prometheus, stack
 from perennial.local.airflow_api import AirflowApi, Run
 from perennial.local.demo import Story
 from perennial.local.supervisor import Program, Supervisor
@@ -30,7 +31,7 @@ from perennial.testing import free_ports, wait_until
 from perennial.testing_s3 import missing_programs, s3_server
 
 PROJECT = Path(__file__).parents[2]
-PORTS = ("airflow_port", "mlflow_port", "gateway_port", "metrics_port")
+PORTS = ("airflow_port", "mlflow_port", "gateway_port", "metrics_port", "prometheus_port", "alertmanager_port")
 KILLED_AFTER = "✓ The platform starts"
 MODEL, BUCKET = "digits", "perennial"
 
@@ -62,6 +63,11 @@ def settings_of(home: Path, **named: str) -> Settings:
     return Settings.from_environment(named | {f"PERENNIAL_{name.upper()}": str(port) for name, port in ports.items()})
 
 
+def has_prometheus() -> bool:
+    """Whether Prometheus and Alertmanager are installed here."""
+    return all(any(map(shutil.which, programs)) for programs in prometheus.PROGRAMS.values())
+
+
 def begin_demo(settings, log):
     environment = {**os.environ, **settings.environment()}
     return subprocess.Popen(
@@ -73,7 +79,7 @@ def begin_demo(settings, log):
 def platform(tmp_path_factory):
     """The demo was begun, killed with -9 once the platform was up, begun again and told to its end."""
     home = tmp_path_factory.mktemp("home")
-    settings = settings_of(home)
+    settings = settings_of(home, **({"PERENNIAL_METRICS": "1"} if has_prometheus() else {}))
     told = demo.home_of(settings)
     try:
         with open(home / "killed.log", "w") as log:

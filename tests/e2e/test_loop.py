@@ -1,9 +1,18 @@
 """The whole loop under the real scheduler, told by the demo."""
 
+import json
 import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
 
 import pytest
 
+from .conftest import has_prometheus
+
+DASHBOARDS = sorted((Path(__file__).parents[2] / "helm/perennial/dashboards").glob("*.json"))
+# Panels that the demo has nothing for: no GPU, no release under way, no failed answer or outcome a moment ago, no shadow.
+EMPTY = ("GPUs", "Evidence against a candidate")
 pytestmark = pytest.mark.timeout(1800)
 TOLD = (
     "The platform starts",
@@ -51,3 +60,33 @@ def test_each_refusal_of_the_story_is_the_note_of_its_run(platform):
     ):
         notes = [platform.api.note(run) for run in platform.api.runs(dag) if run.state == "failed"]
         assert any(note.startswith(said) for note in notes), (dag, notes)
+
+
+def asked(platform, query: str) -> list[dict]:
+    """What the platform's Prometheus answers."""
+    address = f"{platform.settings.prometheus_url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        found: list[dict] = json.load(answer)["data"]["result"]
+    return found
+
+
+@pytest.mark.skipif(not has_prometheus(), reason="Prometheus is not installed: apt-get install prometheus prometheus-alertmanager")
+def test_prometheus_knows_who_serves_and_what_runs(platform):
+    """MN-04, MN-15, SY-07: Started with the platform, it has the champion, the machine, Airflow and the rules; each panel of the dashboards
+    finds what it asks for."""
+    (champion,) = asked(platform, 'perennial_version_share{model="flight_delays",role="champion"} == 1')
+    assert champion["metric"]["version"] == "2"
+    assert {one["metric"]["component"] for one in asked(platform, "perennial_airflow_healthy == 1")} >= {"scheduler", "triggerer"}
+    assert len(asked(platform, "perennial_program_memory_bytes > 1e6")) >= 8
+    with urllib.request.urlopen(f"{platform.settings.prometheus_url}/api/v1/rules", timeout=30) as answer:
+        rules = [rule for group in json.load(answer)["data"]["groups"] for rule in group["rules"]]
+    assert len(rules) >= 13
+    assert {rule["health"] for rule in rules} == {"ok"}
+    assert not [rule for rule in rules if rule["name"] in ("PerennialNoFigures", "PerennialProgramDown") and rule["state"] == "firing"]
+    for file in DASHBOARDS:
+        for panel in json.loads(file.read_text())["panels"]:
+            if panel["title"] not in EMPTY:
+                queries = [target["expr"].replace("$__rate_interval", "1m") for target in panel["targets"]]
+                for name in ("model", "version", "cluster"):
+                    queries = [query.replace(f"${name}", ".*") for query in queries]
+                assert any(asked(platform, query) for query in queries), (file.name, panel["title"], queries)

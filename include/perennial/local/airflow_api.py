@@ -87,6 +87,16 @@ class AirflowApi:
         """Files that could not be parsed, with the reason."""
         return [f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in self._ask("GET", "/importErrors")["import_errors"]]
 
+    def run_states(self) -> dict[tuple[str, str], int]:
+        """How many runs of each DAG are in each state, without waiting for an Airflow that is away."""
+        answer = self._ask("GET", "/dagStats", patience=0)
+        return {(one["dag_id"], part["state"]): part["count"] for one in answer["dags"] for part in one["stats"]}
+
+    def pools(self) -> dict[str, dict[str, int]]:
+        """Slots of each pool by what they do, without waiting for an Airflow that is away."""
+        answer = self._ask("GET", "/pools", patience=0)
+        return {one["name"]: {state: one[f"{state}_slots"] for state in ("open", "running", "queued")} for one in answer["pools"]}
+
     def trigger(self, dag: str, **parameters: Any) -> Run:
         """Start a run by hand with these parameters."""
         # With an id of our own, asking again after a lost answer finds the run instead of starting a second one.

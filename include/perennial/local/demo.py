@@ -315,7 +315,8 @@ def _fails_afterwards(story: Story) -> None:
     with live_traffic(story) as afterwards:
         time.sleep(SETTLES)
     _no_failures(afterwards)
-    how = f"All traffic is version {champion}'s again after {seconds:.0f} s; until then {len(load.failures):,} requests failed. {entry.reason}"
+    failed = f"{len(load.failures):,} requests failed"
+    how = f"All traffic is version {champion}'s again after {seconds:.0f} s; until then {failed}. {entry.reason}"
     story.note("It begins to fail and is left", how, began)
 
 

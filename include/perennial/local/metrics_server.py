@@ -1,4 +1,4 @@
-"""Serves all metrics of this machine to Prometheus: of the gateway, of every served version, and which programs run.
+"""Serves all metrics of this machine to Prometheus: of the gateway, every served version, the models, the machine and Airflow.
 
 Gateway and versions listen on sockets that only this user opens; what can be read of them without harm is read here. Run as
 `python -m perennial.local.metrics_server`: GET /metrics is all there is.
@@ -8,24 +8,56 @@ from __future__ import annotations
 
 import http.client
 import sys
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from perennial.errors import PerennialError
-from perennial.local import callers
+from perennial.local import airflow_programs, callers, machine_gauges
+from perennial.local.airflow_api import AirflowApi
 from perennial.local.supervisor import Supervisor
 from perennial.serving import envoy
 from perennial.serving.backends.local import read_state, server_socket
 from perennial.settings import Settings
 from perennial.sockets import get
+from perennial.store import open_store
+from perennial.views import gauges
+from perennial.views.gauges import Gauge
 
 ADDRESS = "127.0.0.1"  # whatever the settings say
 TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _WAIT_SECONDS = 5  # below the 10 that Prometheus waits
+REMEMBERED_SECONDS = 15.0  # for which gauges of store and Airflow are shown again, however often they are asked for
+
+
+class Remembered:
+    """Gauges that are made anew now and then.
+
+    Args:
+        make: makes them.
+    """
+
+    def __init__(self, make: Callable[[], list[Gauge]]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: list[Gauge] | None = None
+        self._until = 0.0
+
+    def get(self) -> list[Gauge] | None:
+        """The gauges; None while what they are read from does not answer."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                try:
+                    self._made = self._make()
+                except PerennialError as error:
+                    self._made = None
+                    print(error, file=sys.stderr, flush=True)
+                self._until = time.monotonic() + REMEMBERED_SECONDS
+            return self._made
 
 
 class MetricsServer(ThreadingHTTPServer):
@@ -37,6 +69,16 @@ class MetricsServer(ThreadingHTTPServer):
         super().__init__(address, _Handler)
         self.settings = settings
         self.supervisor = Supervisor(settings)
+        self._api: AirflowApi | None = None
+        self._gauges = {"store": Remembered(self._of_models), "airflow": Remembered(self._of_airflow)}
+
+    def _of_models(self) -> list[Gauge]:
+        return gauges.of_models(open_store(self.settings.store))
+
+    def _of_airflow(self) -> list[Gauge]:
+        if self._api is None and airflow_programs.passwords_file(self.settings).exists():
+            self._api = AirflowApi(self.settings.airflow_url, *airflow_programs.login(self.settings))
+        return machine_gauges.of_airflow(self.settings, self._api)
 
     def answer(self, path: str) -> tuple[int, str, str]:
         """Status, content type and body of the answer to one path."""
@@ -46,21 +88,33 @@ class MetricsServer(ThreadingHTTPServer):
 
     def metrics(self) -> str:
         """All metrics. A part that does not answer has none, which a gauge of its own shows."""
-        programs = {name: program.state == "RUNNING" for name, program in sorted(self.supervisor.programs().items())}
+        running = self.supervisor.programs()
         parts = {"gateway": (envoy.admin_socket(self.settings), "/stats/prometheus")}
         for model, known in sorted(read_state(self.settings).items()):
             for version in known["versions"]:
                 parts[envoy.cluster_name(model, version)] = (server_socket(self.settings, model, version), "/metrics")
         with ThreadPoolExecutor(max_workers=8) as pool:
             texts = dict(zip(parts, pool.map(lambda part: _text(*part), parts.values()), strict=True))
-        answers = {name: text is not None for name, text in texts.items()}
-        return merged(
-            [
-                _gauge("perennial_program_running", "Whether a program of this machine runs.", "program", programs),
-                _gauge("perennial_part_answers", "Whether the gateway, or the server of a version, gave its figures.", "part", answers),
-                *(text for text in texts.values() if text is not None),
-            ]
-        )
+        known_gauges = {name: remembered.get() for name, remembered in self._gauges.items() if name != "airflow" or self._has_airflow}
+        answers = {name: told is not None for name, told in {**texts, **known_gauges}.items()}
+        programs = {name: program.state == "RUNNING" for name, program in sorted(running.items())}
+        own = [
+            _flags("perennial_program_running", "Whether a program of this machine runs.", "program", programs),
+            _flags(
+                "perennial_part_answers",
+                "Whether the gateway, the server of a version, the store or Airflow gave its figures.",
+                "part",
+                answers,
+            ),
+            *machine_gauges.of_machine(self.settings, running),
+            *(gauge for made in known_gauges.values() for gauge in made or ()),
+        ]
+        return merged([gauges.text(own), *(text for text in texts.values() if text is not None)])
+
+    @property
+    def _has_airflow(self) -> bool:
+        """Whether Airflow runs under this machine's supervisor; in a container of the platform it does not."""
+        return airflow_programs.API_SERVER in self.supervisor.programs()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -103,13 +157,8 @@ def merged(texts: Iterable[str]) -> str:
     return "".join(f"{line}\n" for name, lines in samples.items() for line in (*heads.get(name, ()), *lines))
 
 
-def _gauge(name: str, meaning: str, label: str, values: dict[str, bool]) -> str:
-    lines = [
-        f"# HELP {name} {meaning}",
-        f"# TYPE {name} gauge",
-        *(f'{name}{{{label}="{key}"}} {int(value)}' for key, value in values.items()),
-    ]
-    return "\n".join(lines)
+def _flags(name: str, meaning: str, label: str, values: dict[str, bool]) -> Gauge:
+    return Gauge(name, meaning, [({label: key}, float(value)) for key, value in values.items()])
 
 
 def _text(socket: Path, path: str) -> str | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from perennial import discovery
 from perennial.data import landing
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
-from perennial.local import airflow_programs, callers, heartbeat, metrics_server, mlflow_program, postgres, routes
+from perennial.local import airflow_programs, callers, heartbeat, metrics_server, mlflow_program, postgres, prometheus, routes
 from perennial.local.project import executable
 from perennial.local.supervisor import Program, Supervisor
 from perennial.serving import caller, envoy
@@ -75,7 +75,9 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
             say(f"Programs run on whose supervisor has gone ({', '.join(left)}): each is replaced by a new one.")
         # What answers callers goes on until its successor is started; the others would meet theirs at the same database.
         supervisor.start(keep={name for name in left if _serves(name)} if settings.serving == "local" else ())
-        supervisor.remove_program("reports")  # of a platform that was started by an earlier release, which had a server for them
+        # Of a platform that was started by an earlier release, which had a server for them, or with PERENNIAL_METRICS.
+        for name in ("reports", *({prometheus.PROMETHEUS, prometheus.ALERTMANAGER} - set(parts))):
+            supervisor.remove_program(name)
         airflow_programs.login(settings)
         if not settings.postgres_url:
             postgres.initialise(settings)
@@ -86,6 +88,8 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         others = [p for n, p in parts.items() if n not in (*airflow_programs.COMPONENTS, postgres.NAME, WATCH)]
         if GATEWAY in parts:
             envoy.prepare(settings)
+        if prometheus.PROMETHEUS in parts:
+            prometheus.prepare(settings)
         for part in others:
             _add(supervisor, part)
         airflow_programs.migrate(settings)
@@ -134,6 +138,7 @@ def addresses(settings: Settings) -> dict[str, str]:
         "MLflow": settings.mlflow_url,
         "Reports": f"{settings.airflow_url}/perennial/reports",
         "Predictions": settings.gateway_url,
+        **({"Prometheus": settings.prometheus_url} if settings.metrics else {}),
     }
 
 
@@ -179,6 +184,19 @@ def _parts(settings: Settings, store: Store) -> dict[str, Part]:
                 patience=heartbeat.PATIENCE_SECONDS,
             ),
         ]
+    if settings.metrics:
+        parts += [
+            Part(
+                name,
+                command,
+                {},
+                _answers(f"http://{metrics_server.ADDRESS}:{port}/-/ready"),
+                {f"{name}_port": (metrics_server.ADDRESS, port)},
+            )
+            for (name, command), port in zip(
+                prometheus.commands(settings).items(), (settings.alertmanager_port, settings.prometheus_port), strict=True
+            )
+        ]
     if not settings.postgres_url:
         # INT is PostgreSQL's fast shutdown; TERM would wait for every client to leave.
         parts.append(
@@ -219,6 +237,10 @@ def _airflow_ready(settings: Settings, component: str) -> Callable[[], bool]:
         return answer is not None and json.loads(answer)[key]["status"] == "healthy"
 
     return ready
+
+
+def _answers(url: str) -> Callable[[], bool]:
+    return lambda: _get(url) is not None
 
 
 def _add(supervisor: Supervisor, part: Part) -> None:
