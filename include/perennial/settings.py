@@ -70,8 +70,8 @@ class Settings(BaseModel):
     alertmanager_port: int = Field(default=9093, ge=1, le=65535, description="Port of that Alertmanager; always on 127.0.0.1.")
     alertmanager_config: str = Field(
         default="",
-        description="Alertmanager's own configuration file. If empty, its alerts go to Airflow's connection `perennial_webhook`, if that is "
-        "given as the variable AIRFLOW_CONN_PERENNIAL_WEBHOOK, and else are shown by Alertmanager alone.",
+        description="Alertmanager's own configuration file. If empty, its alerts go to the webhook of the variable "
+        "AIRFLOW_CONN_PERENNIAL_WEBHOOK, and without that are shown by Alertmanager alone.",
     )
     mlflow_url: str = Field(default="", description="URL of the MLflow server; `http://<host>:<mlflow_port>` if empty.")
     mlflow_login: str = Field(
@@ -266,6 +266,10 @@ def host_name(address: str) -> str:
     place = address.partition("://")[2] or address
     host = place.partition("/")[0].lower()
     return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) if path else ""
 
 
 def _bracketed(host: str) -> str:

@@ -67,22 +67,30 @@ def _windows(store: Store, rows: Sequence[ModelRow]) -> list[Gauge]:
     newest = {row.name: points[-1] for row in rows if row.serving and (points := noted_timeline(store, row.name, []))}
 
     def gauge(name: str, meaning: str, values: Mapping[str, float | None]) -> Gauge:
-        return Gauge(f"perennial_window_{name}", meaning, [({"model": key}, value) for key, value in values.items() if value is not None])
+        return Gauge(name, meaning, [({"model": key}, value) for key, value in values.items() if value is not None])
 
     return [
-        gauge("end_timestamp_seconds", "End of the newest window.", {name: point.last.timestamp() for name, point in newest.items()}),
         gauge(
-            "drifted_columns",
+            "perennial_window_end_timestamp_seconds",
+            "End of the newest window.",
+            {name: point.last.timestamp() for name, point in newest.items()},
+        ),
+        gauge(
+            "perennial_window_drifted_columns",
             "Columns that drifted in the newest window.",
             {name: float(len(point.changes) + point.more_changes) for name, point in newest.items()},
         ),
         gauge(
-            "largest_drift_ratio",
+            "perennial_window_largest_drift_ratio",
             "The farthest that a column drifted in the newest window, in units of the effect that alarms.",
             {name: max((change.size for change in point.changes), default=0.0) for name, point in newest.items()},
         ),
-        gauge("loss", "Loss on the outcomes of the newest window.", {name: point.realised for name, point in newest.items()}),
-        gauge("loss_limit", "Loss above which those would be a jump.", {name: point.alarm for name, point in newest.items()}),
+        gauge(
+            "perennial_window_loss", "Loss on the outcomes of the newest window.", {name: point.realised for name, point in newest.items()}
+        ),
+        gauge(
+            "perennial_window_loss_limit", "Loss above which those would be a jump.", {name: point.alarm for name, point in newest.items()}
+        ),
     ]
 
 

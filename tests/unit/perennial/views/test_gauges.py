@@ -1,0 +1,67 @@
+"""Figures of models, as Prometheus reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perennial.incidents.incidents import Incidents
+from perennial.store import FolderStore, Store
+from perennial.testing import World
+from perennial.views import models as list_of_models
+from perennial.views.gauges import Gauge, of_models, text
+
+
+def lines(store: Store) -> set[str]:
+    """All samples."""
+    return {line for line in text(of_models(store)).splitlines() if not line.startswith("#")}
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A model whose second version is being released."""
+    world = World(tmp_path, steps=(5, 100), min_requests=1000).with_champion()
+    monkeypatch.setattr(list_of_models.discovery, "models", lambda: {world.spec.name: world.spec})
+    world.backend.serve(2000)
+    world.candidate()
+    assert world.look().action == "started"
+    world.look()
+    return world
+
+
+def test_a_release_under_way_is_in_figures(world: World) -> None:
+    """MN-04, MN-15: Shares by role, and how far the evidence against the candidate has come."""
+    world.backend.serve(2000, errors={2: 0.02})
+    world.look()
+    found = lines(world.store)
+    assert 'perennial_version_share{model="small_delays",version="1",role="champion"} 0.95' in found
+    assert 'perennial_version_share{model="small_delays",version="2",role="candidate"} 0.05' in found
+    assert 'perennial_release_waits{model="small_delays"} 0' in found
+    evidence = {line.partition("{")[2] for line in found if line.startswith("perennial_release_evidence_ratio")}
+    (errors,) = [float(line.rpartition(" ")[2]) for line in evidence if 'version="2",signal="errors"' in line]
+    assert 0 < errors <= 1
+
+
+def test_open_incidents_are_counted_by_severity(world: World) -> None:
+    """MN-04, MN-09: Those that are over count no more; one that cannot be read is one of its own."""
+    incidents = Incidents(world.store, world.spec.name)
+    incidents.open("drift", "temp", "warning", "It drifts.")
+    incidents.open("drift", "dewp", "warning", "It drifts.")
+    over = incidents.open("service", "gateway", "critical", "Silent.")
+    incidents.resolve(over, "It answers.")
+    assert {line for line in lines(world.store) if line.startswith("perennial_open")} == {
+        'perennial_open_incidents{model="small_delays",kind="drift",severity="warning"} 2'
+    }
+
+
+def test_without_a_model_there_are_no_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MN-04: A new platform has figures without samples, and no error."""
+    monkeypatch.setattr(list_of_models.discovery, "models", dict)
+    assert lines(FolderStore(str(tmp_path))) == set()
+
+
+def test_labels_are_quoted() -> None:
+    """MN-04: Whatever a name holds, a line stays one line."""
+    gauge = Gauge("g", "A gauge.", [({"a": 'quo"te\\ \n'}, 1.5), ({}, 1e15)])
+    assert text([gauge]).splitlines()[2:] == ['g{a="quo\\"te\\\\ \\n"} 1.5', "g 1e+15"]
