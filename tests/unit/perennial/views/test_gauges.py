@@ -32,15 +32,19 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 def test_a_release_under_way_is_in_figures(world: World) -> None:
     """MN-04, MN-15: Shares by role, and how far the evidence against the candidate has come."""
-    world.backend.serve(2000, errors={2: 0.02})
+    world.backend.serve(2000, slow={2: 0.15})
     world.look()
     found = lines(world.store)
     assert 'perennial_version_share{model="small_delays",version="1",role="champion"} 0.95' in found
     assert 'perennial_version_share{model="small_delays",version="2",role="candidate"} 0.05' in found
     assert 'perennial_release_waits{model="small_delays"} 0' in found
-    evidence = {line.partition("{")[2] for line in found if line.startswith("perennial_release_evidence_ratio")}
-    (errors,) = [float(line.rpartition(" ")[2]) for line in evidence if 'version="2",signal="errors"' in line]
-    assert 0 < errors <= 1
+    evidence = {
+        line.partition('signal="')[2].partition('"')[0]: float(line.rpartition(" ")[2])
+        for line in found
+        if line.startswith('perennial_release_evidence_ratio{model="small_delays",version="2"')
+    }
+    assert {"errors", "latency"} <= set(evidence)
+    assert all(0 <= way <= 1 for way in evidence.values())
 
 
 def test_open_incidents_are_counted_by_severity(world: World) -> None:
