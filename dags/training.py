@@ -20,6 +20,8 @@ other files (changed comments do not count), it stops with a sentence; then star
 its sentence, or the traceback in its log |
 | `evaluate` | it broke; retried | the same |
 | `register` | the gate refused the candidate: not retried | read its sentence, open *Evaluation* and *MLflow run* |
+| `close_run` | MLflow does not answer; retried. It runs only when `train` failed, and gives its run in MLflow the status KILLED if it \
+was killed outright | read the last line of its log |
 | `alert` | the store does not answer; retried, and the run does not fail because of it. It alerts people when a stage failed for good, \
 however it was ended, and when the stage next succeeds; and when the gate has refused several candidates in a row | docs/runbook.md |
 """
@@ -28,7 +30,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import DAG, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, Param
+from airflow.sdk import DAG, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, Param, TriggerRule
 
 from perennial import discovery
 from perennial.specs import ModelSpec
@@ -97,7 +99,9 @@ def training(spec: ModelSpec) -> DAG:
         )
         found_by = {stage: sightings.in_stage(stage) for stage in ("validate", "train", "evaluate")}
         alert = TellIncidents(task_id="alert", spec=spec, found_by={**found_by, "register": sightings.in_gate}, looks=[refusals])
+        close_run = stage_task("close", spec, task={"task_id": "close_run", "trigger_rule": TriggerRule.ALL_FAILED}, run_url=run_page())
         validate >> train >> evaluate >> register
+        train >> close_run
         # A teardown: it comes after everything, however that ended, and a run whose training failed is red although people were told.
         [validate, train, evaluate, register] >> alert.as_teardown()
     return dag

@@ -163,6 +163,10 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--run-url", "URL of the orchestrator's run, for the record", default=""),
         ),
     ),
+    "close": (
+        "record the end of a training that was killed outright",
+        (MODEL, Option("--run-url", "URL of the orchestrator's run that began it", required=True)),
+    ),
     "evaluate": (
         "evaluate a candidate on the test split, side by side with the champion",
         (

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from perennial.errors import CandidateRefused, RegistryDiffers, ServiceUnreachable, UnknownName
 from perennial.registry.mlflow_server import MlflowRefusal, MlflowServer
@@ -31,6 +31,8 @@ RECALIBRATES = "recalibrates"  # tag of a recalibrated version: number of the ve
 MODEL_FOLDER = "model_folder"  # tag of a run: where below its files MLflow finds what the version reads and answers
 FOLDER = "folder"  # tag of a version: where its folder is in the store
 RUNS_SHOWN = "?workflowType=machine_learning"  # without it MLflow opens on its pages for language models
+ORCHESTRATOR = "orchestrator"  # tag of a run: page of the orchestrator's run that began it
+ENDED = "ended"  # tag of a run: why a training ended without a version; empty where it runs, or has one
 NOTED = "ledger"  # tag of a version that was released: the entry of the ledger that said last what became of it
 REQUIRED = ("snapshot", "snapshot_digest", "code_digest", "lock_digest", "parameters", "seed", "cause", "parents")
 KEPT = (*REQUIRED, "run_key", "dataset", "request", "reason")  # tags that a version takes over from its run
@@ -137,6 +139,42 @@ class ModelRegistry:
         self.url = settings.mlflow_url.rstrip("/")
         self._server = server or MlflowServer(settings)
 
+    def begin_run(self, manifest: Provenance, tags: Mapping[str, str] | None = None) -> str:
+        """Say that a training runs; the id of its run.
+
+        A training that failed or was killed goes on in the run that it had. One that is recorded as finished stays so.
+        """
+        experiment, now = self._experiment(manifest.model), _now()
+        run = self._run_of_key(experiment, manifest.run_key)
+        if run is None:
+            known = {"run_key": manifest.run_key}
+            run = self._server.post(
+                "runs/create", experiment_id=experiment, run_name=manifest.run_key[:12], start_time=now, tags=_pairs(known)
+            )["run"]
+        run_id: str = run["info"]["run_id"]
+        if run["info"].get("status") == "FINISHED":
+            return run_id
+        self._log(run_id, [], _parameters(manifest), {**_run_tags(manifest), **(tags or {}), ENDED: ""})
+        self._server.post("runs/update", run_id=run_id, status="RUNNING")
+        return run_id
+
+    def end_run(self, run_id: str, status: Literal["FAILED", "KILLED"], sentence: str) -> None:
+        """Say how a training ended that made no version; one that is recorded as finished stays so. Raises UnknownName."""
+        if self._run(run_id)["info"].get("status") == "FINISHED":
+            return
+        self._log(run_id, [], {}, {ENDED: sentence})
+        self._server.post("runs/update", run_id=run_id, status=status, end_time=_now())
+
+    def running(self, model: str, orchestrator: str) -> list[str]:
+        """Ids of the runs of a model that are said to run, of those that the orchestrator's run began."""
+        answer = self._server.post(
+            "runs/search",
+            experiment_ids=[self._experiment(model)],
+            filter=f"attributes.status = 'RUNNING' and tags.{ORCHESTRATOR} = {_quoted(orchestrator)}",
+            max_results=100,
+        )
+        return [str(run["info"]["run_id"]) for run in answer.get("runs", ())]
+
     def record_run(
         self,
         manifest: Provenance,
@@ -163,7 +201,7 @@ class ModelRegistry:
         experiment = self._experiment(manifest.model)
         run = self._run_of_key(experiment, key)
         moment = _milliseconds(manifest.created)
-        tags = _run_tags(manifest, digest) | {"run_key": key}
+        tags = _run_tags(manifest) | {"digest": digest, "run_key": key}
         if run is None:
             created = self._server.post(
                 "runs/create", experiment_id=experiment, run_name=digest[:12], start_time=moment, tags=_pairs({"run_key": key})
@@ -172,7 +210,6 @@ class ModelRegistry:
         run_id: str = run["info"]["run_id"]
         if run["info"].get("status") == "FINISHED" and _unpaired(run["data"].get("tags", ())).get("digest") == digest:
             return run_id
-        parameters = {"seed": manifest.seed, **manifest.parameters, **facts.parameters}
         figures = [
             _metric(name, value, moment, int(epoch.get("epoch", place)))
             for place, epoch in enumerate(history)
@@ -182,12 +219,12 @@ class ModelRegistry:
         figures += [_metric(name, value, moment, len(history)) for name, value in metrics.items()]
         files = facts.model_files(run_id, digest, manifest.created.isoformat())
         tags |= facts.tags | ({MODEL_FOLDER: "model"} if files else {})
-        self._log(run_id, figures, {k: str(v)[:PARAMETER_LIMIT] for k, v in parameters.items()}, tags)
+        self._log(run_id, figures, _parameters(manifest, facts.parameters), tags)
         if facts.datasets:
             self._server.post("runs/log-inputs", run_id=run_id, datasets=[dataset.as_input() for dataset in facts.datasets])
         for name, data in {"manifest.json": manifest.model_dump_json(indent=1).encode(), **files}.items():
             self._server.put_file(run["info"]["artifact_uri"], name, data)
-        self._server.post("runs/update", run_id=run_id, status="FINISHED", end_time=max(moment, int(datetime.now().timestamp() * 1000)))
+        self._server.post("runs/update", run_id=run_id, status="FINISHED", end_time=max(moment, _now()), run_name=digest[:12])
         return run_id
 
     def annotate(
@@ -475,7 +512,12 @@ def withdraw_candidate(registry: ModelRegistry, model: str, *numbers: int | None
         registry.delete_alias(model, CANDIDATE)
 
 
-def _run_tags(manifest: Provenance, digest: str) -> dict[str, str]:
+def _parameters(manifest: Provenance, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    every = {"seed": manifest.seed, **manifest.parameters, **(more or {})}
+    return {name: str(value)[:PARAMETER_LIMIT] for name, value in every.items()}
+
+
+def _run_tags(manifest: Provenance) -> dict[str, str]:
     plain = (
         "model",
         "dataset",
@@ -493,7 +535,6 @@ def _run_tags(manifest: Provenance, digest: str) -> dict[str, str]:
     return tags | {
         "parameters": json.dumps(manifest.parameters, sort_keys=True),
         "parents": json.dumps(list(manifest.parents)),
-        "digest": digest,
     }
 
 
@@ -511,6 +552,15 @@ def _metric(name: str, value: float, moment: int, step: int) -> dict[str, Any]:
     number = float(value)
     shown: float | str = number if math.isfinite(number) else "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
     return {"key": name, "value": shown, "timestamp": moment, "step": step}
+
+
+def _quoted(text: str) -> str:
+    """A text in a filter of MLflow's; one with both kinds of quotes cannot be asked for."""
+    return f"'{text}'" if "'" not in text else '"' + text.replace('"', "") + '"'
+
+
+def _now() -> int:
+    return int(datetime.now().timestamp() * 1000)
 
 
 def _milliseconds(moment: datetime | str) -> int:

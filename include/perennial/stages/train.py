@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from perennial.lineage.trainings import trained_on
 from perennial.lineage.usage import Meter
 from perennial.lineage.version_folder import WEIGHTS, key, publish, read_manifest, read_weights
 from perennial.prices import Prices
-from perennial.registry.model_registry import ModelRegistry
+from perennial.registry.model_registry import ORCHESTRATOR, ModelRegistry
 from perennial.results import TrainResult
 from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
@@ -104,7 +104,8 @@ def run(
         if not is_helper(spec.compute):
             source.refuse_damaged()
         checkpoints = Checkpoints(settings.home / "runs" / manifest.run_key, store, f"models/{model}/runs/{manifest.run_key}")
-        with tempfile.TemporaryDirectory(prefix="perennial-version-") as scratch:
+        run_shown = nullcontext() if is_helper(spec.compute) else shown_as_running(registry, manifest, run_url)
+        with run_shown, tempfile.TemporaryDirectory(prefix="perennial-version-") as scratch:
             with nullcontext() if is_helper(spec.compute) else watched(store, model) as told:
                 is_first = fill_version_folder(
                     Path(scratch),
@@ -133,7 +134,7 @@ def run(
     measured = {f"validation_{name}": value for name, value in record["metrics"].items()} | (usage.figures() if usage else {})
     run_id = registry.record_run(manifest, measured, record["history"], digest, facts=facts_of(store, manifest, record))
     if run_url:
-        registry.annotate(run_id, {"orchestrator": run_url}, {}, {})
+        registry.annotate(run_id, {ORCHESTRATOR: run_url}, {}, {})
     figures = ", ".join(
         f"{name.replace('_', ' ')} {record['metrics'][name]:.4f}"
         for name in ("log_loss", "roc_auc", "rmse", "alarm_share")
@@ -149,6 +150,24 @@ def run(
         epochs=record["epochs"],
         metrics=record["metrics"],
     )
+
+
+@contextlib.contextmanager
+def shown_as_running(registry: ModelRegistry, manifest: Manifest, run_url: str) -> Iterator[None]:
+    """While the block trains, the registry shows its run as running; one that breaks, as failed, or killed where it was asked to end.
+
+    A process that is killed outright says nothing: the stage `close` does.
+    """
+    run_id = registry.begin_run(manifest, {ORCHESTRATOR: run_url} if run_url else {})
+    try:
+        yield
+    except BaseException as error:
+        status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
+        try:
+            registry.end_run(run_id, status, str(error) or type(error).__name__)
+        except PerennialError as unsaid:  # how the training ends does not hang on it
+            log.warning("The registry goes on showing the training as running: %s", unsaid)
+        raise
 
 
 def begin_manifest(

@@ -17,9 +17,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from perennial.errors import ServiceUnreachable
-from perennial.registry.model_registry import CHAMPION, COMPARED_WITH, ModelRegistry, Version
+from perennial.registry.model_registry import CHAMPION, COMPARED_WITH, ModelRegistry, Provenance, Version
 from perennial.settings import Settings
 from perennial.testing.programs import free_ports, wait_until
 
@@ -41,6 +42,7 @@ class RegistryInMemory:
     def __init__(self) -> None:
         self.unreachable = False
         self.runs: dict[str, RunNotes] = {}
+        self.statuses: dict[str, tuple[str, str]] = {}  # of runs that have begun: status, and why it ended
         self.descriptions: list[str] = []  # of what was registered, in order
         self._versions: dict[tuple[str, int], Version] = {}
         self._aliases: dict[tuple[str, str], int] = {}
@@ -95,6 +97,19 @@ class RegistryInMemory:
         number = self._next_number(model)
         self._versions[model, number] = Version(model, number, digest, run_id, number, dict(tags or {}))
         return self._versions[model, number]
+
+    def begin_run(self, manifest: Provenance, tags: Mapping[str, str] | None = None) -> str:
+        """Say that a training runs."""
+        self._answer()
+        run_id = f"run-{manifest.run_key}"
+        self.runs.setdefault(run_id, RunNotes()).tags.update(tags or {})
+        self.statuses[run_id] = ("RUNNING", "")
+        return run_id
+
+    def end_run(self, run_id: str, status: Literal["FAILED", "KILLED"], sentence: str) -> None:
+        """Say how a training ended."""
+        self._answer()
+        self.statuses[run_id] = (status, sentence)
 
     def annotate(
         self,

@@ -108,6 +108,38 @@ def read_model(url, version):
     return Model.load(path)
 
 
+PAGE = "http://airflow.test/dags/ended_training/runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00"
+
+
+def test_a_training_has_a_run_from_its_beginning(registry):
+    """DE-15, MO-10: It runs, is killed, goes on in the same run, fails with the reason, and is finished once it made a version: one run,
+    whose figures and tags are those of the version."""
+    manifest = small_manifest("ended", run_key="e" * 24, parameters={"epochs": 3})
+    run = registry.begin_run(manifest, {"orchestrator": PAGE})
+    assert registry.running("ended", PAGE) == [run]
+    assert registry.running("ended", f"{PAGE}0") == []
+    registry.end_run(run, "KILLED", "It was ended from outside.")
+    info = registry._run(run)["info"]
+    assert (info["status"], info["end_time"] >= info["start_time"]) == ("KILLED", True)
+    assert registry.run_tags(run)["ended"] == "It was ended from outside."
+    assert registry.running("ended", PAGE) == []
+    assert registry.begin_run(manifest, {"orchestrator": PAGE}) == run
+    assert registry._run(run)["info"]["status"] == "RUNNING"
+    assert registry.run_tags(run)["ended"] == ""
+    registry.end_run(run, "FAILED", "The loss is no number.")
+    assert registry.begin_run(manifest) == run
+    again = {"parameters": {"epochs": 3}}
+    assert recorded(registry, "ended", "e" * 64, **again) == run
+    assert recorded(registry, "ended", "e" * 64, **again) == run
+    found = registry._run(run)
+    assert (found["info"]["status"], found["info"]["run_name"]) == ("FINISHED", "e" * 12)
+    assert registry.run_tags(run)["ended"] == ""
+    registry.end_run(run, "KILLED", "It comes too late.")
+    assert registry.begin_run(manifest) == run
+    assert registry._run(run)["info"]["status"] == "FINISHED"
+    assert registry.register("ended", run, "e" * 64).number == 1
+
+
 def test_a_recalibration_has_a_run_of_its_own(registry):
     """MO-10, MO-19: Its training's run stays as it was, though both have the same run key in their manifests; found again by its own
     key."""

@@ -197,9 +197,10 @@ def test_alerts_stand_beside_the_line(dags, name, tasks, watched):
     """MN-09: All other tasks stand one after the other. The alert follows the tasks it looks at also where they failed, and nothing waits
     for it."""
     dag = dags[name]
-    assert [task for task in _sequence(dag) if task != "alert"] == tasks
+    beside = {"alert", "close_run"}
+    assert [task for task in _sequence(dag) if task not in beside] == tasks
     for before, after in pairwise(tasks):
-        assert dag.get_task(before).downstream_task_ids - {"alert"} == {after}
+        assert dag.get_task(before).downstream_task_ids - beside == {after}
     alert = dag.get_task("alert")
     assert (alert.upstream_task_ids, alert.downstream_task_ids) == (set(watched), set())
     rule = {"monitoring": "all_done", "ingestion": "none_skipped"}.get(name.rsplit("_", 1)[1], "all_done_setup_success")
@@ -359,6 +360,13 @@ def test_a_retried_ingest_is_told_so(dags):
     """DE-22: Its result, and so its event, is that of the whole run."""
     again = _command(dags["trips_ingestion"].get_task("ingest"), params={}, try_number=2)
     assert again == ["ingest", "--dataset=trips", "--run=manual__1 2", "--retry"]
+
+
+def test_a_training_that_was_killed_is_recorded_as_such(dags):
+    """DE-15: Only after a training that failed, whatever ended it; and what is red stays red."""
+    task = dags["automatic_training"].get_task("close_run")
+    assert (task.stage, task.upstream_task_ids, task.trigger_rule) == ("close", {"train"}, "all_failed")
+    assert "/dags/{{ dag.dag_id }}/runs/{{ run_id | urlencode }}" in task.arguments["run_url"]
 
 
 def test_train_is_told_what_validate_decided(dags):

@@ -54,6 +54,17 @@ class Registry:
         self.recorded[manifest.run_key] = {"manifest": manifest, "metrics": metrics, "history": history, "digest": digest, "facts": facts}
         return f"run-{manifest.run_key}"
 
+    def begin_run(self, manifest: Any, tags: dict[str, str]) -> str:
+        """Keep that it runs."""
+        self.recorded[f"run-{manifest.run_key}"] = {"status": "RUNNING", **tags}
+        return f"run-{manifest.run_key}"
+
+    def end_run(self, run_id: str, status: str, sentence: str) -> None:
+        """Keep how it ended."""
+        if self.down:
+            raise ServiceUnreachable("MLflow does not answer.")
+        self.recorded[run_id] |= {"status": status, "ended": sentence}
+
     def annotate(self, run_id: str, tags: dict[str, str], metrics: dict[str, float], files: dict[str, bytes]) -> None:
         """Keep the notes."""
         self.recorded[run_id] = tags
@@ -295,7 +306,8 @@ def test_other_files_than_the_run_began_with_are_refused(
     with pytest.raises(TrainingRefused, match="changed while this run was under way"):
         go(settings, store)
     assert not list(store.list("models/flight_delays"))
-    assert registry.recorded == {}
+    (shown,) = registry.recorded.values()
+    assert shown["status"] == "FAILED", "nothing was recorded as a version"
 
 
 def test_a_mistake_in_features_is_a_sentence(settings: Settings, store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,3 +345,33 @@ def test_a_warm_start_is_part_of_what_a_version_is_made_of(
     store.delete(f"{key(spec.name, first.digest)}/weights.pt")
     with pytest.raises(StoredDataDamaged, match=r"weights\.pt of flight_delays .* is missing from the store: restore"):
         stage.begun_with(store, warmed)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(TrainingRefused("The loss is no number."), "FAILED"), (MemoryError(), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+)
+@pytest.mark.parametrize("down", [False, True])
+def test_a_training_that_makes_no_version_is_recorded_as_such(
+    settings: Settings,
+    store: FolderStore,
+    registry: type[Registry],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: str,
+    down: bool,
+) -> None:
+    """DE-15: Failed where it broke, killed where it was asked to end, with the reason; a registry that is down then hides neither."""
+
+    def breaks(*_: Any, **__: Any) -> bool:
+        (shown,) = registry.recorded.values()
+        assert shown == {"status": "RUNNING", "orchestrator": "http://airflow/run"}
+        Registry.down = down
+        raise error
+
+    monkeypatch.setattr(stage, "fill_version_folder", breaks)
+    with pytest.raises(type(error)):
+        go(settings, store, run_url="http://airflow/run")
+    (shown,) = registry.recorded.values()
+    assert shown["status"] == ("RUNNING" if down else status)
+    assert down or shown["ended"] == (str(error) or type(error).__name__)
