@@ -147,6 +147,12 @@ class ScoreResult(Result):
     table: str = Field(default="", description="Name of the table of scores.")
 
 
+class CloseResult(Result):
+    """The result of `close`: which trainings were recorded as killed."""
+
+    runs: tuple[str, ...] = Field(default=(), description="Their runs in the registry.")
+
+
 class IncidentResult(Result):
     """The result of `incident`: the recorded verdict."""
 

@@ -6,14 +6,14 @@ $ perennial close --model flight_delays --run-url http://localhost:8080/dags/fli
 from __future__ import annotations
 
 from perennial.registry.model_registry import ModelRegistry
-from perennial.results import Result
+from perennial.results import CloseResult
 from perennial.settings import Settings
 from perennial.store import Store
 
 KILLED = "The training was ended from outside before it had a version; training again goes on from its checkpoint."
 
 
-def run(settings: Settings, store: Store, *, model: str, run_url: str) -> Result:
+def run(settings: Settings, store: Store, *, model: str, run_url: str) -> CloseResult:
     """Give the status KILLED to what the registry shows as running though the orchestrator's run has ended. Repeating it changes nothing.
 
     Args:
@@ -31,6 +31,6 @@ def run(settings: Settings, store: Store, *, model: str, run_url: str) -> Result
     for run_id in left:
         registry.end_run(run_id, "KILLED", KILLED)
     if not left:
-        return Result(outcome="skipped", sentence=f"No training of {model} is left that is shown as running.")
+        return CloseResult(outcome="skipped", sentence=f"No training of {model} is left that is shown as running.")
     links = {"MLflow run": registry.run_url(left[0])}
-    return Result(sentence=f"{model}: {len(left)} training that was killed is recorded as such.", links=links)
+    return CloseResult(sentence=f"{model}: {len(left)} training that was killed is recorded as such.", links=links, runs=tuple(left))

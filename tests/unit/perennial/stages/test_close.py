@@ -43,6 +43,7 @@ def test_what_was_killed_outright_is_recorded_once(monkeypatch: pytest.MonkeyPat
     assert (other.outcome, Registry.ended) == ("skipped", {})
     found = close.run(settings, store, model="delays", run_url=PAGE)
     assert (found.outcome, found.sentence) == ("done", "delays: 1 training that was killed is recorded as such.")
+    assert found.runs == ("r1",)
     assert found.links == {"MLflow run": "http://mlflow/r1"}
     assert Registry.ended == {"r1": ("KILLED", close.KILLED)}
     assert close.run(settings, store, model="delays", run_url=PAGE).outcome == "skipped"
