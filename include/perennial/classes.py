@@ -93,7 +93,7 @@ def answered_classes(task: str, scores: np.ndarray) -> NDArray[np.int64]:
     return places
 
 
-def shown_classes(rows: Sequence[int]) -> tuple[list[int], int]:
+def shown_classes(rows: Sequence[float]) -> tuple[list[int], int]:
     """Places of the classes that a confusion matrix shows, in the spec's order: those with most rows. And how many others there are: never
     one alone.
 

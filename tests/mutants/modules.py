@@ -50,6 +50,8 @@ def _of_readers(file: str) -> Module:
 MODULES = {
     "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "steady": _mirrored("serving/steady"),
+    "deadlines": _mirrored("monitoring/deadlines"),
+    "rules": _mirrored("monitoring/rules", slow_tests=("test_chance_seldom_breaks_a_rule",)),
     "live_metrics": _mirrored("monitoring/live_metrics", slow_tests=("test_the_intervals_cover_the_truth_where_days_differ",)),
     "promotion": _mirrored(
         "registry/promotion",

@@ -148,6 +148,22 @@ class LiveMetrics(Stored):
     days: tuple[DayMetrics, ...] = Field(default=(), description="Days with outcomes, oldest first, of whichever version answered.")
 
 
+class RuleFinding(Stored):
+    """What a window says of one rule on the model's answers."""
+
+    name: str
+    state: Literal["broken", "kept", "open", "few"] = Field(
+        description="Whether the interval lies beyond the limit, within it, on both sides, or there are too few answers."
+    )
+    rows: int = Field(description="Answers of the window.")
+    value: float | None = Field(default=None, description="The measure.")
+    low: float | None = Field(default=None, description="Lower end of its 95 % interval; none of a quantile, which is judged by a share.")
+    high: float | None = Field(default=None, description="Upper end.")
+    limit: float | None = None
+    severity: Literal["info", "warning", "critical"]
+    sentence: str
+
+
 @dataclass(frozen=True)
 class Service:
     """How the service answered in a window, from the predictions' own log."""

@@ -112,11 +112,11 @@ def of_classes(
     known, of_day = np.unique(days, return_inverse=True)
     if len(known) >= MIN_BLOCKS:
         of_kinds = np.bincount(of_day * len(kinds) + kind_of, minlength=len(known) * len(kinds)).reshape(len(known), len(kinds))
-        parts = _Parts(np.tensordot(of_kinds.astype(float), each, 1), np.ones(len(known)))
+        parts = _Parts(np.tensordot(of_kinds, each, 1), np.ones(len(known)))
     else:
         parts = _Parts(each, rows_of.astype(float))
     total = parts.total
-    shown, rest = shown_classes(total[1].astype(int).tolist())
+    shown, rest = shown_classes(total[1].tolist())
 
     def figures(counts: Counts) -> dict[str, Counts]:
         rates = _rates(counts)
@@ -144,6 +144,20 @@ def of_classes(
             for place in shown
         ),
     )
+
+
+def mean_of(values: Floats, days: NDArray[np.datetime64], *, share: bool) -> tuple[Metric, str]:
+    """The mean of some values with its interval by the same rule, and what that takes as independent of each other.
+
+    Args:
+        values: [rows].
+        days: day of each row.
+        share: whether each is 0 or 1.
+    """
+    units, parts = _by_day(days, np.column_stack([np.ones(len(values)), values]))
+    least = {"mean": wilson(float(values.sum()), len(values))} if share else {}
+    found = _with_intervals(lambda sums: {"mean": sums[..., 1] / sums[..., 0]}, _Parts(parts, np.ones(len(parts))), least)
+    return found["mean"], units
 
 
 def _rates(counts: Counts) -> dict[str, Counts]:

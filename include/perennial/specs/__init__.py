@@ -20,6 +20,7 @@ from perennial.specs.budget import BudgetSpec, BudgetStage, TrainingBudget
 from perennial.specs.columns import IMAGE_AXES, MOST_PLACES, NO_SCALARS, Column, ColumnType, ElementType
 from perennial.specs.compute import ComputeSpec, Toleration
 from perennial.specs.datasets import LANDED, ROW, DatasetSpec, GroupSpec, OnKnownKey, Rows
+from perennial.specs.deadlines import WEEKDAYS, DeadlineSpec
 from perennial.specs.files import FALSE, TRUE, FileForm
 from perennial.specs.models import CALENDAR_SLICES, LabelSpec, Learner, ModelSpec, stand_in
 from perennial.specs.monitoring import (
@@ -36,6 +37,7 @@ from perennial.specs.monitoring import (
 )
 from perennial.specs.named import Named
 from perennial.specs.release import ReleaseSpec, ServingSpec
+from perennial.specs.rules import AnswerRule
 from perennial.specs.scoring import ScoringSpec
 from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
 
@@ -57,9 +59,11 @@ __all__ = [
     "TEMPLATE_FIELDS",
     "TRUE",
     "VERDICTS",
+    "WEEKDAYS",
     "AlertSpec",
     "AnomalyDetector",
     "AnomalySpec",
+    "AnswerRule",
     "BudgetSpec",
     "BudgetStage",
     "Cause",
@@ -68,6 +72,7 @@ __all__ = [
     "ComputeSpec",
     "CronLine",
     "DatasetSpec",
+    "DeadlineSpec",
     "DriftKind",
     "EffectLimits",
     "ElementType",

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from perennial.specs.base import Spec
+from perennial.specs.deadlines import Deadline
 
 BudgetStage = Literal["ingest", "validate", "train", "evaluate", "register", "release"]
 
@@ -28,6 +29,12 @@ class TrainingBudget(Spec):
 class BudgetSpec(Spec):
     """How long the way of new data into traffic may take. What takes longer is not stopped: the pages of the runs say so."""
 
+    fresh_by: Deadline | None = Field(
+        default=None,
+        description="Wall time in the dataset's time zone by which a version that was trained on the same day must serve for good, such as "
+        '`"06:00"`; an incident of the kind *deadline* opens where none does. For a model that is trained on every day '
+        '(`retrain.on_new_snapshot` `"always"`).',
+    )
     whole: float | None = Field(
         default=None,
         gt=0,

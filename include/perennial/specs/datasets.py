@@ -11,6 +11,7 @@ from perennial.clock import UTC, zone
 from perennial.specs.base import Spec
 from perennial.specs.columns import NO_SCALARS, Column
 from perennial.specs.compute import ComputeSpec
+from perennial.specs.deadlines import Deadline
 from perennial.specs.files import FileForm
 from perennial.specs.named import Named
 
@@ -93,6 +94,11 @@ class DatasetSpec(Named):
     )
     max_batch_bytes: int = Field(
         default=1 << 30, gt=0, description="Largest file that is accepted, bytes (also unpacked); a larger one is refused whole."
+    )
+    expected: Deadline | None = Field(
+        default=None,
+        description='Wall time by which a batch must have been taken in on each day, such as `"05:00"`. Where none was, each model that '
+        "learns from it has an incident of the kind *deadline*. Unset: batches may come whenever they do.",
     )
     freshness_days: float | None = Field(
         default=None, description="Oldest event time that is accepted, in days before the newest one in the table; no limit if unset."

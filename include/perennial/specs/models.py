@@ -296,6 +296,20 @@ class ModelSpec(Named):
             )
         return self
 
+    @model_validator(mode="after")
+    def _rules_fit_the_task(self) -> ModelSpec:
+        for rule in self.monitoring.rules:
+            if self.classes and rule.of not in self.classes:
+                said = f"is about {rule.of!r}, which is no class" if rule.of else "does not say of which class"
+                raise ValueError(f"the rule {rule.name!r} {said}: set of to one of {', '.join(self.classes)}")
+            if not self.classes and rule.of:
+                raise ValueError(f"the rule {rule.name!r} is about {rule.of!r}, and {self._kind} model has no classes: leave out of")
+            if self.task == "regression" and rule.measure == "share":
+                raise ValueError(f"the rule {rule.name!r} is of a share, and a regression answers values: take mean or quantile")
+            if self.classes and rule.measure != "share" and not 0 < rule.limit < 1:
+                raise ValueError(f"the rule {rule.name!r} has the limit {rule.limit:g}: scores of a class are between 0 and 1")
+        return self
+
 
 def stand_in(name: str) -> ModelSpec:
     """A substitute for a spec that is broken or gone, for uses that need only the name and the serving settings.

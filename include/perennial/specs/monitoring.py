@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from perennial.specs.base import CronLine, Spec
+from perennial.specs.rules import AnswerRule
 
 Cause = Literal["data", "drift", "schedule", "manual", "performance", "code", "recalibration"]
 
 
 Verdict = Literal["real", "false alarm", "known"]
-IncidentKind = Literal["drift", "performance", "data quality", "anomaly", "service", "release", "pipeline", "spec"]
+IncidentKind = Literal["drift", "performance", "data quality", "anomaly", "answers", "deadline", "service", "release", "pipeline", "spec"]
 
 
 DriftKind = Literal["shift", "predictions", "nulls", "new category", "correlation", "joint"]
@@ -137,6 +138,18 @@ class MonitoringSpec(Spec):
     alarms_per_day: float = Field(
         default=3, gt=0, description="Budget of false alarms: anomalous requests a day while nothing is wrong. It determines the threshold."
     )
+
+    rules: tuple[AnswerRule, ...] = Field(
+        default=(),
+        description="Limits of what the model answers: its owner is told where a share of a class or the level of a score is beyond.",
+    )
+
+    @model_validator(mode="after")
+    def _rules_are_told_apart(self) -> MonitoringSpec:
+        names = [rule.name for rule in self.rules]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two rules are called {twice[0]!r}: each needs a name of its own, by which its incident is known")
+        return self
 
     def limits(self, kind: DriftKind) -> EffectLimits:
         """The drift limit and the alarm limit for this kind of finding."""

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from perennial.incidents.incidents import Incidents
 from perennial.incidents.kinds import Kind, Severity
-from perennial.monitoring.figures import Anomalies, Jump
+from perennial.monitoring.figures import Anomalies, Jump, RuleFinding
 from perennial.monitoring.report.numbers import OpenIncident, WindowIncidents
 from perennial.monitoring.windows import Window
 from perennial.stages._window import PREDICTIONS, Judged
@@ -26,6 +26,7 @@ class Findings:
     labelled: bool  # whether enough of its outcomes are known to tell
     anomalies: Anomalies
     is_newest: bool
+    rules: tuple[RuleFinding, ...] = ()
 
 
 def note_incidents(incidents: Incidents, window: Window, findings: Findings, drift_windows: int, link: str) -> tuple[str, ...]:
@@ -79,6 +80,9 @@ def wrong(findings: Findings, windows: int) -> dict[tuple[Kind, str], tuple[Seve
         seen["performance", "loss"] = "critical", findings.jump.sentence
     if findings.anomalies.unusual and not drifted:  # where the world has changed, its rows are strange: no second alarm
         seen["anomaly", "requests"] = "warning", findings.anomalies.sentence
+    for rule in findings.rules:
+        if rule.state == "broken":
+            seen["answers", rule.name] = rule.severity, rule.sentence
     return seen
 
 
@@ -94,4 +98,6 @@ def is_over(kind: Kind, key: str, findings: Findings) -> bool:
         return could_see and key.startswith(("unit of ", "missing values of "))
     if kind == "performance":
         return findings.labelled and not findings.jump.worse
+    if kind == "answers":  # by evidence, or because the rule is gone
+        return all(rule.state == "kept" for rule in findings.rules if rule.name == key)
     return kind == "anomaly" and findings.anomalies.threshold is not None and not findings.anomalies.unusual

@@ -26,7 +26,6 @@ from perennial.incidents.inbox import Inbox
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger, retired_words
 from perennial.lineage.trainings import kin
-from perennial.monitoring.figures import Anomalies
 from perennial.monitoring.performance import latency_quantile, service_figures
 from perennial.monitoring.report.numbers import (
     ArmCounts,
@@ -43,6 +42,7 @@ from perennial.monitoring.report.page import page
 from perennial.monitoring.report.sizes import note_sizes
 from perennial.monitoring.report.timeline import note_windows
 from perennial.monitoring.report.words import sentence_of
+from perennial.monitoring.rules import judge_rules
 from perennial.monitoring.scores import score_shares
 from perennial.monitoring.windows import FEW_REQUESTS, Window, newest_complete, report_folder, window_of
 from perennial.results import MonitorResult
@@ -50,11 +50,12 @@ from perennial.serving.backends import open_backend
 from perennial.settings import Settings
 from perennial.specs import DriftKind, ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._deadlines import note_deadlines
 from perennial.stages._lasting import Lasting, judged_by, lasting_drift
 from perennial.stages._late_outcomes import add_late_outcomes
 from perennial.stages._service import note_service
 from perennial.stages._traffic import Traffic, newest_time
-from perennial.stages._window import Judge, Judged, predictions_words
+from perennial.stages._window import Judge, predictions_words
 from perennial.stages._window_decision import decide
 from perennial.stages._window_incidents import Findings, incidents_now, note_incidents
 from perennial.stages._window_losses import WindowLosses, window_losses
@@ -83,6 +84,7 @@ def run(settings: Settings, store: Store, model: str, first: datetime | None = N
     if given is None and settings.serving == "local":
         note_service(settings, store, model)  # before anything can end this look: what does not answer logs nothing either
     if given is None:
+        note_deadlines(store, spec, datetime.now(timezone.utc))
         _agreement.watch(settings, store, model)
     traffic = Traffic(store, spec, dataset)
     traffic.collect()
@@ -166,7 +168,8 @@ class Look:
         lasting = lasting_drift(traffic, judge, window, judged, family)
         losses = window_losses(traffic, window, self.rows, judged.version, family)
         anomalies = judge.anomalies(judged.version, self.rows, window.seed)
-        findings = Findings(judged, lasting.confirmed, lasting.drifts, losses.jump, losses.is_labelled, anomalies, is_newest)
+        rules = judge_rules(spec, self.rows)
+        findings = Findings(judged, lasting.confirmed, lasting.drifts, losses.jump, losses.is_labelled, anomalies, is_newest, rules)
         folder = report_folder(spec.name, window)
         link = self.settings.report_url(f"{folder}/index.html")
         if is_newest and not judged.few:  # before what it changes: an older look must not undo that, even if this one dies
@@ -177,7 +180,7 @@ class Look:
         if not is_newest:
             looks_back = "This look wrote its report and changed nothing else: the newest whole window that was judged decides."
             decision = decision.model_copy(update={"why": f"{decision.why} {looks_back}"})
-        report = self._told(judge, judged, lasting, losses, anomalies, decision, incidents_now(incidents, changed))
+        report = self._told(judge, findings, lasting, losses, decision, incidents_now(incidents, changed))
         waiting = inbox.active()  # this window's or an earlier one's: a look that died before it told anybody loses nothing
         traffic.store.write(f"{folder}/index.html", page(report).encode())
         traffic.store.write(f"{folder}/report.json", report.encoded())
@@ -217,15 +220,14 @@ class Look:
     def _told(
         self,
         judge: Judge,
-        judged: Judged,
+        found: Findings,
         lasting: Lasting,
         losses: WindowLosses,
-        anomalies: Anomalies,
         decision: Decision,
         incidents: WindowIncidents,
     ) -> WindowReport:
         """All that was found, as one report."""
-        traffic, window, spec, figures = self.traffic, self.window, self.traffic.spec, losses.figures
+        traffic, window, spec, figures, judged = self.traffic, self.window, self.traffic.spec, losses.figures, found.judged
         sentence = sentence_of(
             self.rows.num_rows,
             judged.verdict,
@@ -256,13 +258,14 @@ class Look:
             sentence=sentence,
             drift=drift,
             breaks=judged.breaks,
-            anomalies=anomalies,
+            anomalies=found.anomalies,
             performance=Losses.model_validate(figures),
             estimate=losses.estimate,
             slices=tuple(SliceLosses.of(part) for part in losses.slices),
             outcomes=losses.outcomes,
             days=tuple(DayLosses.model_validate(day) for day in losses.days),
             metrics=losses.metrics,
+            rules=found.rules,
             jump=losses.jump,
             scores=score_shares(spec, losses.answered),
             service=service_figures(self.rows),

@@ -252,6 +252,39 @@ def test_weights_come_from_a_column_of_numbers():
     assert "sample_weight names at, which is a timestamp" in a_model(training={"sample_weight": "at"}).misfit(data)[1]
 
 
+SHARE = {"name": "more bad news", "measure": "share", "of": "bad", "above": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"above": None}, "needs one limit: set above or below"),
+        ({"below": 0.1}, "needs one limit: set above or below"),
+        ({"above": 1.2}, "a share is between 0 and 1"),
+        ({"of": ""}, "does not say of which class: set of to one of fine, bad"),
+        ({"of": "worse"}, "is about 'worse', which is no class: set of to one of fine, bad"),
+        ({"measure": "mean", "above": 1.0}, "scores of a class are between 0 and 1"),
+    ],
+)
+def test_a_rule_on_answers_is_refused_in_words(rule, words):
+    """MN-02: A limit too many or none, a class that the model does not know, a limit that nothing reaches: one sentence with the name."""
+    with pytest.raises(ValidationError, match=f"the rule 'more bad news' .*{words}"):
+        a_model(task="binary", classes=("fine", "bad"), monitoring={"rules": [SHARE | rule]}, gate={"metric": "log_loss", "floors": {}})
+
+
+def test_rules_of_models_without_classes():
+    """MN-02: Values have no share and no class; an anomaly model's alarms have one. Two rules of one name are refused."""
+    mean = {"name": "late", "measure": "mean", "above": 30}
+    values = {"task": "regression", "classes": (), "gate": RMSE}
+    assert a_model(**values, monitoring={"rules": [mean]}).monitoring.rules[0].limit == 30
+    with pytest.raises(ValidationError, match="a regression answers values: take mean or quantile"):
+        a_model(**values, monitoring={"rules": [SHARE | {"of": ""}]})
+    with pytest.raises(ValidationError, match="a regression model has no classes: leave out of"):
+        a_model(**values, monitoring={"rules": [mean | {"of": "late"}]})
+    with pytest.raises(ValidationError, match="two rules are called 'late'"):
+        MonitoringSpec(rules=[mean, mean])
+
+
 def test_only_what_a_training_sets_is_a_parameter():
     """MO-15: So that a new setting makes no version of before a stranger."""
     assert TrainingSpec(max_epochs=3, batch_size=7, hyperparameters={"gradient_clip": 1.0}, stall_minutes=3).parameters() == {}

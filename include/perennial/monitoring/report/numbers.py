@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, computed_field
 
 from perennial.errors import StoredDataDamaged
-from perennial.monitoring.figures import Anomalies, Break, Estimate, Jump, LiveMetrics, Service, Slice
+from perennial.monitoring.figures import Anomalies, Break, Estimate, Jump, LiveMetrics, RuleFinding, Service, Slice
 from perennial.monitoring.verdict import DriftVerdict
 from perennial.specs import Cause, DriftKind, EffectLimits, Verdict
 
@@ -182,6 +182,7 @@ class WindowReport(Part):
     days: tuple[DayLosses, ...]
     metrics: LiveMetrics = Field(default=LiveMetrics(), description="Accuracy and the like; empty in a report from before there were any.")
     jump: Jump
+    rules: tuple[RuleFinding, ...] = Field(default=(), description="What the window says of the spec's rules on the model's answers.")
     scores: tuple[ScoreShare, ...]
     service: Service
     gateway: Gateway

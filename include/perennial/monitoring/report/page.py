@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from perennial.monitoring.figures import Anomalies, Anomaly, DayMetrics, LiveMetrics
+from perennial.monitoring.figures import Anomalies, Anomaly, DayMetrics, LiveMetrics, RuleFinding
 from perennial.monitoring.report import pictures
 from perennial.monitoring.report.findings import MAX_COLUMNS, cards, key, mark, not_tested, together
 from perennial.monitoring.report.numbers import Losses, SliceLosses, WindowDrift, WindowIncidents, WindowReport
@@ -46,6 +46,7 @@ def page(report: WindowReport) -> str:
         _inputs(report),
         together(report.drift),
         _scores(report),
+        _rules(report.rules),
         _anomalies(report.anomalies),
         _performance(report),
         _metrics(report.metrics),
@@ -127,6 +128,15 @@ def _scores(report: WindowReport) -> str:
         picture = pictures.bars(bins, "scores", both=False)
         parts.append(f"<figure><figcaption>{escape(report.scores[0].of)}</figcaption>{picture}</figure>")
     return "".join(parts)
+
+
+def _rules(rules: Sequence[RuleFinding]) -> str:
+    """What the window says of the rules on the model's answers; nothing where there are none."""
+    if not rules:
+        return ""
+    words = {"broken": "<span class='mark bad'>beyond</span>", "kept": "within", "open": "cannot tell", "few": "too few"}
+    rows = [(escape(rule.name), code(rule.sentence), words[rule.state]) for rule in rules]
+    return f"<h2>Rules on the answers</h2>{table_of(('Rule', 'What was answered', ''), rows)}"
 
 
 def _anomalies(anomalies: Anomalies) -> str:

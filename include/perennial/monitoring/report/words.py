@@ -57,6 +57,7 @@ def headline_of(report: WindowReport) -> tuple[str, str]:
         (report.jump.found, " alarm", "The model has become worse."),
         (drift.confirmed, " changed", f"The world has changed: drift in {drift.windows} windows in a row."),
         (drift.alarming, " changed", "Something has changed; it is not confirmed yet."),
+        (any(rule.state == "broken" for rule in report.rules), " changed", "What the model answers is beyond a limit of its owner."),
         (report.anomalies.unusual, " changed", "Unusually many strange requests."),
         (report.decision.cause, " changed", "Retraining was asked for."),
         (drift.drifted, "", "Small changes, none worth an alarm."),

@@ -20,7 +20,15 @@ from perennial_airflow.console.buttons import right
 from perennial_airflow.console.pictures import alarms
 from perennial_airflow.console.website import Site
 
-PLACES = {"release": "release", "drift": "drift", "performance": "drift", "anomaly": "drift", "data quality": "data"}  # pages of a model
+PLACES = {
+    "release": "release",
+    "drift": "drift",
+    "performance": "drift",
+    "anomaly": "drift",
+    "answers": "drift",
+    "deadline": "data",
+    "data quality": "data",
+}  # pages of a model
 
 
 def wanted(state: State | None = None, kind: Kind | None = None, unjudged: bool = False) -> Wanted:

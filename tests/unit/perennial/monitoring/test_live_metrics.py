@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix
 from perennial.classes import MOST_CLASSES
 from perennial.counted import wilson
 from perennial.monitoring.figures import LiveMetrics
-from perennial.monitoring.live_metrics import live_metrics, of_classes, of_values
+from perennial.monitoring.live_metrics import live_metrics, mean_of, of_classes, of_values
 from perennial.training.evaluation import metrics as evaluated
 
 START = datetime(2013, 2, 1, 6, tzinfo=timezone.utc)
@@ -202,3 +202,77 @@ def test_absurd_values_stay_finite():
     found = of_values(np.array([1e308, -1e308, 2.0, 3.0]), np.array([-1e308, 1e308, 2.0, 1.0]), days(1, 1, 1, 1))
     assert all(math.isfinite(end) for metric in found.metrics.values() for end in (metric.value, metric.low, metric.high))
     assert of_values(np.zeros(4), np.array([9.0, 0.1, 0.1, 0.1]), days(1, 1, 1, 1)).metrics["rmse"].low == 0.0
+
+
+def test_three_days_are_enough_for_classes():
+    """MN-03: By hand: three days of ten rows with 9, 8 and 4 right, so unlike that rows alone would say too much."""
+    answers = np.concatenate([[0] * r + [1] * (10 - r) for r in (9, 8, 4)])
+    found = of_classes(("a", "b"), np.zeros(30, dtype=np.int64), answers, days(10, 10, 10), 1).metrics["accuracy"]
+    without = np.array([12 / 20, 13 / 20, 17 / 20])
+    reach = T95[2] * math.sqrt(2 / 3 * ((without - without.mean()) ** 2).sum())
+    assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.7 - reach, 1.0), abs=1e-4)
+
+
+def test_a_day_may_lack_what_other_days_have():
+    """MN-03: The last day has answers of one class alone."""
+    outcomes, answers = np.array([0, 1, 1, 0, 1, 0, 0, 0]), np.array([0, 1, 0, 1, 1, 0, 0, 0])
+    found = of_classes(("a", "b"), outcomes, answers, days(3, 3, 2), 1)
+    assert (found.labelled, found.metrics["accuracy"].value, found.confusion) == (8, 0.75, ((4, 1), (1, 2)))
+
+
+def test_classes_without_a_rest_have_none():
+    """MN-03: The matrix has as many names as rows."""
+    found = of_classes(("a", "b"), np.array([0, 1]), np.array([0, 1]), days(2), 1)
+    assert (found.classes, len(found.confusion)) == (("a", "b"), 2)
+
+
+def test_a_class_of_one_row_counts_in_the_mean():
+    """MN-03: Answered once and never right: its precision is 0, and the mean is over three."""
+    found = of_classes(("a", "b", "c"), np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), days(4), None).metrics
+    assert found["precision"].value == pytest.approx(2 / 3)
+
+
+def test_the_accuracy_of_unlike_days_is_never_surer_than_of_its_rows():
+    """MN-03: Three days of the same accuracy: Wilson's interval of all rows."""
+    answers = np.concatenate([[0] * 8 + [1] * 2 for _ in range(3)])
+    found = of_classes(("a", "b"), np.zeros(30, dtype=np.int64), answers, days(10, 10, 10), 1).metrics["accuracy"]
+    assert (found.low, found.high) == pytest.approx(wilson(24, 30))
+
+
+def test_the_metrics_of_the_positive_class_have_its_own_limits():
+    """MN-03: Its precision is bounded by its ten answers, not by the ninety of the other class."""
+    outcomes = np.array([1] * 10 + [0] * 90)
+    found = of_classes(("a", "b"), outcomes, outcomes, days(100), 1).metrics
+    assert found["precision"].low == pytest.approx(wilson(10, 10)[0])
+    assert found["recall"].low == pytest.approx(wilson(10, 10)[0])
+
+
+def test_two_rows_have_an_interval():
+    """MN-03: One is left out, one remains; with one degree of freedom that says little."""
+    found = of_values(np.zeros(2), np.array([1.0, 2.0]), days(2)).metrics["mae"]
+    assert (found.value, found.low, found.high) == pytest.approx((1.5, 0.0, 1.5 + 12.7062 * 0.5), abs=1e-3)
+
+
+def test_the_mean_of_some_values_has_the_same_interval():
+    """MN-02: Days left out in turn, and a share no surer than of its rows."""
+    values = np.array([1.0] * 10 + [2.0] * 30 + [4.0] * 20)
+    found, units = mean_of(values, days(10, 30, 20), share=False)
+    same = of_values(np.zeros(60), values, days(10, 30, 20)).metrics["mae"]
+    assert (found.value, found.high, max(found.low, 0), units) == (same.value, same.high, same.low, "days")
+    right, units = mean_of(np.array([1.0] * 12 + [0.0] * 8), days(20), share=True)
+    assert (right.value, units) == (0.6, "rows")
+    assert right.low <= wilson(12, 20)[0]
+    surest, _ = mean_of(np.ones(30), days(10, 10, 10), share=True)
+    assert (surest.low, surest.high) == pytest.approx((wilson(30, 30)[0], 1.0))
+    assert mean_of(np.ones(30), days(10, 10, 10), share=False)[0].low is None
+
+
+def test_the_positive_class_alone_bounds_the_metrics():
+    """MN-03: All metrics of the positive class are its own, whatever the order of the classes."""
+    outcomes = np.array([1] * 90 + [0] * 10)
+    found = of_classes(("a", "b"), outcomes, outcomes, days(100), 1).metrics
+    assert found["precision"].low == pytest.approx(wilson(90, 90)[0])
+    several = of_classes(("a", "b"), outcomes, outcomes, days(100), None).metrics
+    assert (several["precision"].low, several["precision"].high) == (None, None)
+    first = of_classes(("a", "b"), outcomes, outcomes, days(100), 0).metrics
+    assert first["precision"].low == pytest.approx(wilson(10, 10)[0])

@@ -11,7 +11,7 @@ import pytest
 
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.monitoring.drift import Bin, ColumnDrift, DriftVerdict
-from perennial.monitoring.figures import Anomalies, Break, Jump
+from perennial.monitoring.figures import Anomalies, Break, Jump, RuleFinding
 from perennial.stages._window import Judged, _together
 from perennial.stages._window_incidents import Findings, is_over, wrong
 from perennial.stages._window_losses import slices_of
@@ -20,6 +20,8 @@ from perennial.store import FolderStore
 from perennial.testing import small_model
 
 BINARY = small_model("m")
+
+RULE_STATES = ("kept", "open", "broken", "few")
 
 
 def test_half_a_window_is_completed_by_its_length():
@@ -54,7 +56,7 @@ def finding(column="temp", kind="shift", *, drifted=True, alarms=None, p=0.01):
     )
 
 
-def found(*findings, breaks=(), confirmed=(), jump=False, unusual=False, lasting=None, power="", labelled=True, few=False):
+def found(*findings, breaks=(), confirmed=(), jump=False, unusual=False, lasting=None, power="", labelled=True, few=False, rules=()):
     """What a window showed."""
     verdict = DriftVerdict(columns=findings, reference_days=30, window_days=2, labellings=400, exact=True, power=power)
     anomalies = Anomalies(
@@ -68,6 +70,9 @@ def found(*findings, breaks=(), confirmed=(), jump=False, unusual=False, lasting
         labelled,
         anomalies,
         is_newest=True,
+        rules=tuple(
+            RuleFinding(name=name, state=state, rows=500, severity="critical", sentence=f"`{name}` is beyond.") for name, state in rules
+        ),
     )
 
 
@@ -114,8 +119,21 @@ def test_an_incident_is_over_only_where_it_could_have_been_seen():
     assert not is_over("performance", "loss", found(finding(drifted=False), jump=True))
 
 
+def test_a_rule_on_the_answers_opens_and_ends_by_evidence():
+    """MN-02, MN-17: An incident of its own severity where the answers are beyond; it ends where they are within, not where nobody can tell
+    or too few were asked; one whose rule is gone ends too."""
+    assert wrong(found(rules=[("bad news", "broken"), ("b", "open"), ("c", "few"), ("d", "kept")]), 2) == {
+        ("answers", "bad news"): ("critical", "`bad news` is beyond.")
+    }
+    ends = {state: is_over("answers", "bad news", found(rules=[("bad news", state), ("other", "broken")])) for state in RULE_STATES}
+    assert ends == {"kept": True, "open": False, "broken": False, "few": False}
+    assert is_over("answers", "gone", found(rules=[("bad news", "broken")]))
+    assert is_over("answers", "gone", found())
+
+
 @pytest.mark.parametrize(
-    ("kind", "key"), [("drift", "inputs"), ("data quality", "unit of temp"), ("performance", "loss"), ("anomaly", "requests")]
+    ("kind", "key"),
+    [("drift", "inputs"), ("data quality", "unit of temp"), ("performance", "loss"), ("anomaly", "requests"), ("answers", "gone")],
 )
 def test_too_few_requests_end_no_incident(kind, key):
     """MN-09: Of no kind: that nothing was seen among so few says nothing."""

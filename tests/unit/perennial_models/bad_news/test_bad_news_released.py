@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 
 from perennial.data.tables import Table
 from perennial.lineage.version_folder import fetch
+from perennial.monitoring.rules import judge_rules
 from perennial.serving.request import read_request
 from perennial.serving.scorer import Scorer
 from perennial.settings import Settings
@@ -19,6 +22,7 @@ from perennial.stages import evaluate, register, train
 from perennial.store import FolderStore
 from perennial.testing import RegistryInMemory, World
 from perennial_datasets.remarks import FIRST, land
+from perennial_models.bad_news.features import BAD
 from perennial_models.bad_news.spec import MODEL
 
 
@@ -38,7 +42,8 @@ def days(first: int, last: int) -> pa.Table:
 
 @pytest.mark.slow
 def test_texts_are_learnt_judged_and_released_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MO-25, MO-01: Two versions, of 24 days and of 30, pass the gate and take over step by step; what serves tells good from bad."""
+    """MO-25, MO-01, MN-17: Two versions, of 24 days and of 30, pass the gate and take over step by step; what serves tells good from bad,
+    and its owner is told where bad news becomes more."""
     assert days(1, 1)["written"][0].as_py().date() == FIRST
     settings, store = Settings(home=tmp_path / "home", store=str(tmp_path / "store")), FolderStore(str(tmp_path / "store"))
     registry, threads = Registry(), torch.get_num_threads()
@@ -71,3 +76,16 @@ def test_texts_are_learnt_judged_and_released_in_steps(tmp_path: Path, monkeypat
     body = '{"data": {"rows": [{"remark": "this is a great phone, i love it !"}, {"remark": "it broke, a terrible waste of money ."}]}}'
     good, bad = scorer.score(read_request(body, scorer.signature).columns)[:, scorer.names.index("bad")]
     assert good < bad
+    _tells_the_owner_of_more_bad_news(scorer)
+
+
+def _tells_the_owner_of_more_bad_news(scorer: Scorer) -> None:
+    """By what the released version answers: three days as they are keep the example's rule, the bad remarks of the same days break it."""
+    remarks = days(28, 30)
+    states = []
+    for rows in (remarks, remarks.filter(pc.less_equal(remarks["rating"], BAD))):
+        body = json.dumps({"data": {"rows": [{"remark": text} for text in rows["remark"].to_pylist()]}})
+        scores = scorer.score(read_request(body, scorer.signature).columns)
+        (found,) = judge_rules(MODEL, pa.table({"event_time": rows["written"], "scores": pa.array(scores.tolist())}))
+        states.append((found.name, found.state))
+    assert states == [("more bad news", "kept"), ("more bad news", "broken")]
