@@ -8,7 +8,9 @@ import os
 import socket
 import stat
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from perennial.errors import SettingMissing
 from perennial.settings import Settings
@@ -58,10 +60,19 @@ def get(path: Path, asked: str, timeout: float = 5) -> tuple[int, str]:
     Raises:
         OSError, http.client.HTTPException: it does not answer.
     """
+    return _answer(path, timeout, "GET", asked)
+
+
+def post(path: Path, asked: str, body: str, headers: Mapping[str, str], timeout: float = 5) -> tuple[int, str]:
+    """The same with a body."""
+    return _answer(path, timeout, "POST", asked, body, dict(headers))
+
+
+def _answer(path: Path, timeout: float, *request: Any) -> tuple[int, str]:
     connection = UnixConnection(path, timeout)
     try:
-        connection.request("GET", asked)
+        connection.request(*request)
         answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        return answer.status, answer.read().decode(errors="replace")
     finally:
         connection.close()

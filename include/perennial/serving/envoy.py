@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES
+from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, REPLAYED
 from perennial.serving.route import Route
 from perennial.settings import Settings
 from perennial.sockets import socket_folder
@@ -191,6 +191,7 @@ def routes(served: Iterable[Served], hosts: frozenset[str]) -> Json:
                 "request_headers_to_add": [
                     {"header": {"key": PREDICTION_ID, "value": "%UNIQUE_ID%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
                 ],
+                "request_headers_to_remove": [REPLAYED],
                 "routes": [*_foreign_pages(hosts), *table, _refusal({"prefix": "/"}, 404, _NO_MODEL)],
             },
             *([] if "*" in hosts else [strangers]),

@@ -1,4 +1,4 @@
-"""Size limits of requests, enforced by the gateway and by the servers behind it.
+"""What gateway and servers agree on: size limits of requests, and the header of a replayed one.
 
 >>> from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES
 >>> MAX_BODY_BYTES // 2**20, MAX_FEEDBACK_BYTES // 2**10  # MB, KB
@@ -6,4 +6,5 @@
 """
 
 MAX_BODY_BYTES = 16 << 20
+REPLAYED = "x-perennial-replayed"  # of a request that no caller sent: it is answered, and neither logged nor counted. Callers' are removed
 MAX_FEEDBACK_BYTES = 64 << 10  # one outcome has about a hundred bytes; reading megabytes of them would hold up the only process

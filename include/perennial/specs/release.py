@@ -19,6 +19,13 @@ class ReleaseSpec(Spec):
     shadow: bool = Field(
         default=False, description="Begin with a shadow: live traffic is mirrored to the candidate, and callers never see its answers."
     )
+    replay: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="So many recent requests are sent to a candidate before it gets traffic, on one machine: they warm it, and one that "
+        "fails more of them than `max_error_rate` is not released. They are no predictions, and no evidence of errors by callers.",
+    )
     steps: tuple[int, ...] = Field(default=(5, 25, 50, 100), description="Canary steps: percent of traffic at each step.")
     min_requests: int = Field(default=100, ge=1, description="Requests that the candidate must answer on a step before it may advance.")
     min_seconds: float = Field(default=10, ge=0, description="Shortest time on a step, seconds.")

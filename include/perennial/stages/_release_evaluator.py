@@ -5,10 +5,13 @@ It may be killed between any two steps, and within one: every step can be repeat
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from perennial import discovery
+from perennial.counted import percent
 from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Entry, Ledger
@@ -23,6 +26,7 @@ from perennial.serving.watch import Watch
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
 from perennial.stages import _agreement
+from perennial.stages._recent_requests import recent_rows
 from perennial.stages._release_plan import Failure
 from perennial.stages._release_record import plan_of
 from perennial.stages._release_steps import (
@@ -45,6 +49,8 @@ from perennial.stages._release_steps import (
 )
 from perennial.stages._routes import marks, roles_of, route_of
 from perennial.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class Evaluator:
@@ -182,6 +188,23 @@ class Evaluator:
             self.backend.apply(self.spec, traffic.with_idle(now, {version: entry.versions[version]}))
             self._confirm(entry)  # what was applied just now may be what a rollback had taken away
         self.backend.wait_ready(self.spec, version, self.spec.serving.start_seconds)
+        if self.spec.release.replay and entry.candidate == version and entry.champion is not None:
+            self._replay(version, entry)
+
+    def _replay(self, version: int, entry: Entry) -> None:
+        """Warm and probe a candidate with requests that callers sent a moment ago. Raises ReleaseRefused: it fails too many."""
+        rows = recent_rows(self.store, self.spec, discovery.dataset(self.spec.dataset), self.spec.release.replay)
+        replayed = self.backend.replay(self.spec, version, rows) if rows else None
+        if replayed is None:
+            log.info("Nothing is replayed to version %d of %s: %s.", version, self.name, "no way to it" if rows else "nobody asked yet")
+            return
+        log.info("Version %d of %s was sent %s.", version, self.name, replayed.words)
+        limit = self.spec.release.max_error_rate
+        if replayed.share > limit:
+            raise ReleaseRefused(
+                f"Version {version} failed {replayed.failed:,} of {replayed.requests:,} recent requests that were sent to it before it got "
+                f"traffic ({percent(limit)} are allowed), which version {entry.champion} serves. The first: {replayed.first}"
+            )
 
     def _move(self, entry: Entry) -> None:
         """To this entry's route, or that of one that another writer put after it meanwhile and may have applied before this one.

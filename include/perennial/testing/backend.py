@@ -11,10 +11,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from perennial.serving.replayed import Replayed
 from perennial.serving.route import WHOLE, Arm, Route
 from perennial.specs import ModelSpec
 
@@ -25,6 +27,7 @@ class RehearsedBackend:
     def __init__(self, seed: int = 0) -> None:
         self.history: list[Route] = []
         self.refusals: dict[int, Exception] = {}  # what waiting for a version raises
+        self.replay_failures: dict[int, int] = {}  # requests that a version fails when they are replayed
         self.deaf: set[int] = set()  # versions that get no request, whatever their weight
         self._route: Route | None = None
         self._arms: dict[int, Arm] = {}
@@ -43,6 +46,12 @@ class RehearsedBackend:
             raise AssertionError(f"version {version} is waited for and does not run")
         if version in self.refusals:
             raise self.refusals[version]
+
+    def replay(self, model: ModelSpec, version: int, rows: Sequence[Mapping[str, Any]]) -> Replayed:
+        """Fails as many as `replay_failures` says of the version."""
+        del model
+        failed = min(len(rows), self.replay_failures.get(version, 0))
+        return Replayed(len(rows), failed, 0, "500: rehearsed" if failed else "", 5.0)
 
     def observe(self, model: ModelSpec) -> dict[int, Arm]:
         """What the versions of the route have shown."""

@@ -18,6 +18,7 @@ import pytest
 from perennial import testing
 from perennial.local.metrics_server import MetricsServer
 from perennial.serving.backends.local import server_socket
+from perennial.serving.limits import REPLAYED
 from perennial.serving.load import Call, send
 from perennial.serving.route import Route
 from perennial.sockets import UnixConnection
@@ -272,6 +273,22 @@ def test_who_names_a_version_makes_no_evidence(served):
     assert served.backend.observe(served.model)[2].answered == before[2].answered
 
 
+def test_replayed_requests_warm_a_version_and_leave_no_trace(served):
+    """SE-06, SE-13: Neither log nor counts of server and gateway know of them; of a caller the header that marks them is removed."""
+    server = server_socket(served.settings, served.model.name, 2)
+    before, arms = get_from(server, "/metrics")[1], served.backend.observe(served.model)
+    marked = {**ROW, "distance": 2999}
+    replayed = served.backend.replay(served.model, 2, [marked] * 30 + [{**ROW, "distance": "far"}])
+    assert (replayed.requests, replayed.failed, replayed.unreadable) == (31, 0, 1)
+    assert replayed.p95_ms > 0
+    counted = [line for line in before.splitlines() if line.startswith("perennial_predictions_total")]
+    assert [line for line in get_from(server, "/metrics")[1].splitlines() if line.startswith("perennial_predictions_total")] == counted
+    assert served.backend.observe(served.model)[2].requests == arms[2].requests
+    puid = post(served, {"data": {"rows": [{**ROW, "distance": 2998}]}}, headers={REPLAYED: "1"})[1]["meta"]["puid"]
+    testing.wait_until(lambda: [line for line in lines(served, "predictions") if line["id"] == f"{puid}-0"], 60, "the caller's line")
+    assert not [line for line in lines(served, "predictions") if line["row"]["distance"] == 2999]
+
+
 def two(found):
     """The items, if there are two."""
     found = list(found)
@@ -316,7 +333,9 @@ def test_all_figures_are_shown_on_one_port(served):
         'perennial_part_answers{part="gateway"} 1',
         'perennial_part_answers{part="small_delays-v1"} 1',
         'perennial_part_answers{part="small_delays-v2"} 0',
+        'perennial_part_answers{part="store"} 1',
     ]
+    assert 'perennial_program_memory_bytes{program="gateway"}' in found
     assert 'perennial_predictions_total{code="200",model="small_delays",version="1"}' in found
     assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="small_delays-v1"}' in found
     assert [kind for kind in found.splitlines() if kind.startswith("# TYPE perennial_predictions_total")] == [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+from perennial.serving.replayed import Replayed
 from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
 from perennial.specs import ModelSpec
@@ -28,6 +30,13 @@ class Backend(Protocol):
         Raises:
             ReleaseRefused: the version does not give its golden rows the scores that training gave them, or has damaged files.
             ServiceUnreachable: it is not ready after `seconds`.
+        """
+        ...
+
+    def replay(self, model: ModelSpec, version: int, rows: Sequence[Mapping[str, Any]]) -> Replayed | None:
+        """Send requests of one row each to a version that is ready, aside of all that counts; None where that cannot be done.
+
+        They warm it and probe it. Nobody's prediction is logged, and no count moves.
         """
         ...
 

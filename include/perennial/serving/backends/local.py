@@ -14,16 +14,19 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 from perennial.errors import ReleaseRefused, ServiceUnreachable
 from perennial.serving import envoy
 from perennial.serving.backends.observation import KeptInFile, Observations, read_arms
+from perennial.serving.limits import REPLAYED
+from perennial.serving.replayed import Replayed
 from perennial.serving.route import Arm, Route
 from perennial.settings import Settings
-from perennial.sockets import get, socket_folder
+from perennial.sockets import get, post, socket_folder
 from perennial.specs import ModelSpec
 
 SERVERS = "serving-"  # the programs that serve begin so
@@ -111,6 +114,33 @@ class LocalBackend:
                 log = self.supervisor.log(program(model.name, version))
                 raise ServiceUnreachable(f"Version {version} of {model.name} is not ready after {seconds:g} s: {reason}. Its log: {log}.")
             time.sleep(_POLL_SECONDS)
+
+    def replay(self, model: ModelSpec, version: int, rows: Sequence[Mapping[str, Any]]) -> Replayed | None:
+        """See `Backend.replay`. They go to the server's own socket, which the gateway and this user alone can reach."""
+        server = server_socket(self.settings, model.name, version)
+        seconds = model.serving.timeout_seconds
+
+        def ask(row: Mapping[str, Any]) -> tuple[int, str, float]:
+            began = time.perf_counter()
+            body = json.dumps({"data": {"rows": [row]}})
+            headers = {"Content-Type": "application/json", REPLAYED: "1"}
+            try:
+                status, text = post(server, f"/{envoy.PREDICTIONS}", body, headers, timeout=seconds)
+            except (OSError, http.client.HTTPException) as error:
+                status, text = 0, f"{type(error).__name__}: {error}"
+            return status, text, (time.perf_counter() - began) * 1e3
+
+        with ThreadPoolExecutor(model.serving.threads) as pool:
+            answers = list(pool.map(ask, rows))
+        failed = [f"{status or 'no answer'}: {text[:300]}" for status, text, _ in answers if not 200 <= status < 500]
+        times = sorted(milliseconds for _, _, milliseconds in answers)
+        return Replayed(
+            len(answers),
+            len(failed),
+            sum(400 <= status < 500 for status, _, _ in answers),
+            failed[0] if failed else "",
+            times[int(0.95 * (len(times) - 1))] if times else 0.0,
+        )
 
     def observe(self, model: ModelSpec) -> dict[int, Arm]:
         """See `Backend.observe`. Counters that Envoy began anew are added to what they had shown before, as far as it was looked at."""
