@@ -5,6 +5,8 @@
 ('1 file', '1,200 rows', '2 entries')
 >>> percent(0.25), percent(0.0012)
 ('25.0 %', '0.12 %')
+>>> shown_of(3, 1200), shown_of(0, 1200, 0.31)
+('3 of 1,200', 'mean 0.31 of 1,200')
 >>> lasting(90), lasting(86400)
 ('1.5 minutes', '1 day')
 >>> spent(90).replace("\u00a0", " ")
@@ -21,6 +23,11 @@ Z95 = 1.959963984540054  # so many standard deviations on both sides hold 95 % o
 def counted(number: int, noun: str, several: str = "") -> str:
     """The number and its noun, in the singular for one; `several` is the plural where an s does not make it."""
     return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
+
+
+def shown_of(events: int, requests: int, mean: float | None = None) -> str:
+    """How many of an arm's requests had an event, or, of a signal that watches a mean, which mean their values have."""
+    return f"{events:,} of {requests:,}" if mean is None else f"mean {mean:.4g} of {requests:,}"
 
 
 def percent(share: float) -> str:

@@ -49,6 +49,8 @@ def _of_readers(file: str) -> Module:
 
 MODULES = {
     "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
+    "signals": _mirrored("serving/signals", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
+    "signal_values": _mirrored("monitoring/signal_values"),
     "steady": _mirrored("serving/steady"),
     "deadlines": _mirrored("monitoring/deadlines"),
     "rules": _mirrored("monitoring/rules", slow_tests=("test_chance_seldom_breaks_a_rule",)),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from perennial.counted import counted, percent
+from perennial.counted import counted, percent, shown_of
 from perennial.store import Store
 from perennial.views._estimates import Estimate
-from perennial.views.release import Arm, ReleaseView, Step, odds, release_view
+from perennial.views.release import SIGNALS, Arm, ReleaseView, Step, odds, release_view
 
 
 def show(store: Store, name: str, version: int | None = None) -> tuple[ReleaseView, list[str]]:
@@ -21,9 +21,18 @@ def show(store: Store, name: str, version: int | None = None) -> tuple[ReleaseVi
         "Steps": list(map(_step, view.steps)),
         "Evidence that the candidate is worse, nearest to its limit first": [
             f"{one.what}: {one.tally.candidate_events:,} of the candidate's {one.tally.candidate_requests:,}, "
-            f"{one.tally.champion_events:,} of the champion's {one.tally.champion_requests:,}; {odds(one.tally.evidence)}, "
+            f"{one.tally.champion_events:,} of the champion's {one.tally.champion_requests:,}; {odds(one.evidence)}, "
             f"rolled back at {odds(one.limit)}"
             for one in view.signals
+            if one.name in SIGNALS
+        ],
+        "Signals of the spec": [
+            f"{one.what}{', dry run' if one.dry_run else ''}: candidate "
+            f"{shown_of(one.tally.candidate_events, one.tally.candidate_requests, one.tally.candidate_mean)}, champion "
+            f"{shown_of(one.tally.champion_events, one.tally.champion_requests, one.tally.champion_mean)}; {odds(one.evidence)}, "
+            f"{one.ends_at} {odds(one.limit)}"
+            for one in view.signals
+            if one.name not in SIGNALS
         ],
         "Evidence that its error rate is within limits": _within(view),
         "Versions": list(map(_arm, view.arms)),

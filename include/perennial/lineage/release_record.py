@@ -42,7 +42,12 @@ class Tally(_Part):
     candidate_events: int = Field(default=0, description="How many of them had it.")
     champion_requests: int = Field(default=0, description="The same of the champion.")
     champion_events: int = Field(default=0, description="How many of them had it.")
+    candidate_mean: float | None = Field(default=None, description="Mean of the candidate's values, of a signal that watches a mean.")
+    champion_mean: float | None = Field(default=None, description="The same of the champion's.")
     evidence: float = Field(default=0.0, description="Evidence that the candidate is worse: decimal logarithm of the e-value.")
+    within: float = Field(
+        default=0.0, description="Evidence that the candidate is within what a signal tolerates that a team added, as logarithm."
+    )
 
 
 class Latency(_Part):
@@ -80,6 +85,11 @@ class Limits(_Part):
     seconds: float = Field(description="Shortest time on a step.")
     longest_seconds: float = Field(description="Longest time on a step; then a person is asked.")
     worse: dict[str, float] = Field(default_factory=dict, description="Evidence of each signal at which it is rolled back.")
+    success: dict[str, float] = Field(
+        default_factory=dict, description="By signal that must be shown to be within what it tolerates: evidence that a promotion wants."
+    )
+    dry_run: tuple[str, ...] = Field(default=(), description="Signals of both kinds that are watched only.")
+    words: dict[str, str] = Field(default_factory=dict, description="What the signals watch that a team added.")
     promotion: float = Field(default=0.0, description="Evidence that a promotion wants.")
     error_ratio: float = Field(default=1.0, description="Multiple of the champion's error rate that it is to be shown to be below.")
     error_rate: float = Field(default=1.0, description="Error rate that it is to be shown to be below where errors are rare.")

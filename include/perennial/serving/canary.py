@@ -23,13 +23,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from perennial.counted import shown_of
 from perennial.serving.route import Arm
-from perennial.specs import ReleaseSpec
+from perennial.specs import ReleaseSpec, SignalSpec
 
 Action = Literal["advance", "hold", "promote", "roll_back", "ask"]
 
@@ -42,6 +44,8 @@ UNHEALTHY_LOOKS = 4  # a server that was killed and started again is back before
 LATENCY_HISTORY = 200  # the champion's requests from which its usual latency is read
 USUAL = 0.05  # share of the champion's requests that are slower than the edge, as near as the buckets allow
 LARGEST = 700.0  # exp() of more overflows
+ADDED = 0.25  # of alpha: of all signals together that a team adds and that may roll back
+ADDED_RATIOS = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)  # how many times the tolerated rate of such a signal a bad candidate might have
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,12 @@ class Signal:
     ratios: tuple[float, ...]  # how many times the tolerated rate a bad candidate might have
     tolerance: float = 1.0  # ratio of rates that is still harmless
     burst: float = 1.0  # events that may have one cause: evidence counts a burst of this size once
+    dry_run: bool = False  # whether it is shown only
 
 
 def signals(release: ReleaseSpec) -> dict[str, Signal]:
-    """The signals of a release. Their shares of alpha add up to one, so alpha holds over all of them together.
+    """The signals that may roll a release back, and those that would if they were no dry run. The shares of alpha of the former add up to
+    one, so alpha holds over all of them together.
 
     Requests slow down in bursts (one pause of a process delays all that wait for it), and a fresh process is a little slower
     than one that has served for hours: hence latency alone has a tolerance and a burst. Raising an e-value to the power
@@ -64,12 +70,22 @@ def signals(release: ReleaseSpec) -> dict[str, Signal]:
     A request that cannot be read (400) is its caller's doing where both arms refuse it alike, however many of them one caller sends:
     each falls on an arm by the weights alone. Where the candidate refuses more of them, its signature is what is wrong.
     """
-    return {
+    guardrails = [one for one in release.signals if one.role == "guardrail"]
+    decide = sum(not one.dry_run for one in guardrails)
+    fixed = {
         "errors": Signal(0.45, (1.5, 2, 3, 5, 10, 20)),
         "latency": Signal(0.25, (1.5, 2, 3, 5, 10), tolerance=release.max_latency_ratio, burst=10),
         "outcomes": Signal(0.15, (1.1, 1.25, 1.5, 2, 3)),
         "unreadable": Signal(0.15, (1.5, 2, 3, 5, 10, 20)),
     }
+    if decide:
+        fixed = {name: replace(signal, share=signal.share * (1 - ADDED)) for name, signal in fixed.items()}
+    return fixed | {one.name: Signal(ADDED / (decide + one.dry_run), ADDED_RATIOS, dry_run=one.dry_run) for one in guardrails}
+
+
+def successes(release: ReleaseSpec) -> list[SignalSpec]:
+    """The signals of which a promotion wants it shown that the candidate is within what they tolerate."""
+    return [one for one in release.signals if one.role == "success" and not one.dry_run]
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,12 @@ class Tally(BaseModel):
     candidate_events: int = 0
     champion_requests: int = 0
     champion_events: int = 0
+    candidate_mean: float | None = Field(default=None, description="Mean of the candidate's values, of a signal that watches a mean.")
+    champion_mean: float | None = Field(default=None, description="The same of the champion's.")
     against: tuple[float, ...] = Field(default=(), description="Log likelihood ratio for each ratio of the signal.")
+    shown: tuple[float, ...] = Field(
+        default=(), description="Of a signal that a team added: logarithms of the evidence that the candidate is within what is tolerated."
+    )
 
 
 class Evidence(BaseModel):
@@ -131,7 +152,15 @@ def stakes(candidate_requests: float, champion_requests: float, ratio: float, to
     return math.log(suspected / usual), math.log((1 - suspected) / (1 - usual))
 
 
-def add(evidence: Evidence, seen: Mapping[str, Counts], due_share: float, release: ReleaseSpec, *, healthy: bool = True) -> Evidence:
+def add(
+    evidence: Evidence,
+    seen: Mapping[str, Counts],
+    due_share: float,
+    release: ReleaseSpec,
+    *,
+    healthy: bool = True,
+    judged: Mapping[str, Tally] = MappingProxyType({}),
+) -> Evidence:
     """The evidence after one more look.
 
     Args:
@@ -140,11 +169,13 @@ def add(evidence: Evidence, seen: Mapping[str, Counts], due_share: float, releas
         due_share: share of the requests that the weights give the candidate.
         release: the limits.
         healthy: whether the gateway would send the candidate a request now.
+        judged: by signal that a team added: its evidence since the release began, where there is more of it than before.
     """
     known = signals(release)
     tallies = dict(evidence.tallies)
     for name, counts in seen.items():
         tallies[name] = _tallied(tallies.get(name, Tally()), counts, known[name])
+    tallies |= judged
     requests = seen.get("errors", Counts())
     not_worse, rare = evidence.not_worse, evidence.rare
     if requests.candidate_requests and requests.champion_requests:
@@ -196,10 +227,12 @@ def decide(evidence: Evidence, release: ReleaseSpec, step_seconds: float, *, las
 def _charge(evidence: Evidence, release: ReleaseSpec) -> str:
     """The signals that show the candidate to be worse; empty if there are none."""
     for name, signal in signals(release).items():
+        if signal.dry_run:
+            continue
         tally = evidence.tallies.get(name, Tally())
         odds, limit = average(tally.against), 1 / (release.alpha * signal.share)
         if odds >= limit:
-            return f"{_against(name, tally)} The evidence that it is worse is {_odds(odds)}, the limit {_odds(limit)}."
+            return f"{_against(name, tally, release)} The evidence that it is worse is {_odds(odds)}, the limit {_odds(limit)}."
     if evidence.silent_requests >= SILENT_REQUESTS and evidence.silent_looks >= SILENT_LOOKS:
         return (
             f"The candidate gets no requests, though {evidence.silent_requests:.0f} were due to it: the gateway has taken it out, "
@@ -228,9 +261,19 @@ def figures(evidence: Evidence, release: ReleaseSpec) -> dict[str, Any]:
         tally = evidence.tallies.get(name)
         if tally:
             numbers[name] = {
-                **tally.model_dump(exclude={"against"}),
+                **tally.model_dump(exclude={"against", "shown"}, exclude_none=True),
                 "evidence": _rounded(average(tally.against)),
                 "limit": round(1 / (release.alpha * signal.share)),
+                **({"dry_run": True} if signal.dry_run else {}),
+            }
+    for success in release.signals:
+        tally = evidence.tallies.get(success.name)
+        if tally and success.role == "success":
+            numbers[success.name] = {
+                **tally.model_dump(exclude={"against", "shown"}, exclude_none=True),
+                "within": _rounded(average(tally.shown)),
+                "wanted": round(1 / release.promotion_alpha),
+                **({"dry_run": True} if success.dry_run else {}),
             }
     numbers["not_worse"] = {
         "evidence": _rounded(average(evidence.not_worse)),
@@ -354,6 +397,13 @@ def _lacking(evidence: Evidence, release: ReleaseSpec, step_seconds: float, *, l
             f"the evidence that its error rate is within limits is {_odds(odds)} of the "
             f"{_odds(1 / release.promotion_alpha)} that promotion wants"
         )
+    for success in successes(release) if last_step else ():
+        odds = average(evidence.tallies.get(success.name, Tally()).shown)
+        if odds < 1 / release.promotion_alpha:
+            return (
+                f"the evidence that it is within what {success.words} tolerates is {_odds(odds)} of the "
+                f"{_odds(1 / release.promotion_alpha)} that promotion wants"
+            )
     return ""
 
 
@@ -382,7 +432,12 @@ def _why_promoted(evidence: Evidence, release: ReleaseSpec) -> str:
     )
 
 
-def _against(name: str, tally: Tally) -> str:
+def _against(name: str, tally: Tally, release: ReleaseSpec) -> str:
+    for added in release.signals:
+        if added.name == name:
+            ours = shown_of(tally.candidate_events, tally.candidate_requests, tally.candidate_mean)
+            theirs = shown_of(tally.champion_events, tally.champion_requests, tally.champion_mean)
+            return f"The signal {added.words} shows {ours} of the candidate's requests, {theirs} of the champion's."
     verb = {"errors": "failed", "latency": "were slow", "outcomes": "turned out wrong", "unreadable": "could not be read"}[name]
     return (
         f"{tally.candidate_events:,} of the candidate's {tally.candidate_requests:,} "

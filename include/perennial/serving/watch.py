@@ -49,6 +49,9 @@ class Watch(BaseModel):
     edge_ms: float | None = Field(
         default=None, description="Slower than this is slow. Read from the champion's past, before the requests that it judges."
     )
+    edges: dict[str, float] = Field(
+        default_factory=dict, description="By signal of a quantile: that of the champion's values, from before the release."
+    )
     latency_ms: dict[int, tuple[tuple[float | None, int], ...]] = Field(
         default_factory=dict,
         description="How long requests of both took since it began to count: (upper bound in ms, requests), "
@@ -108,7 +111,12 @@ class Watch(BaseModel):
         return watch, by_version
 
     def seen(
-        self, arms: Mapping[int, Arm], weight: float | None, release: ReleaseSpec, labelled: Mapping[int, tuple[int, int]] | None = None
+        self,
+        arms: Mapping[int, Arm],
+        weight: float | None,
+        release: ReleaseSpec,
+        labelled: Mapping[int, tuple[int, int]] | None = None,
+        added: Mapping[str, canary.Tally] | None = None,
     ) -> Watch:
         """A copy of the watch after another look.
 
@@ -117,6 +125,7 @@ class Watch(BaseModel):
             weight: the candidate's share of the traffic, 0 to 1; None while it is a shadow.
             release: the limits.
             labelled: known outcomes of each version so far, and how many of them were wrong.
+            added: evidence so far of signals that a team added, where it was read anew.
         """
         before = {number: _arm(counters, arms.get(number, Arm())) for number, counters in self.counters.items()}
         candidate, champion = (
@@ -128,7 +137,12 @@ class Watch(BaseModel):
         if outcomes.candidate_requests or outcomes.champion_requests:
             counts["outcomes"] = outcomes
         evidence = canary.add(
-            self.evidence, counts, SHADOW_SHARE if weight is None else weight, release, healthy=arms.get(self.candidate, Arm()).healthy
+            self.evidence,
+            counts,
+            SHADOW_SHARE if weight is None else weight,
+            release,
+            healthy=arms.get(self.candidate, Arm()).healthy,
+            judged=added or {},
         )
         edge = self.edge_ms if self.edge_ms is not None else canary.latency_edge(arms.get(self.champion, Arm()))
         latency = {

@@ -39,6 +39,7 @@ from perennial.specs.named import Named
 from perennial.specs.release import ReleaseSpec, ServingSpec
 from perennial.specs.rules import AnswerRule
 from perennial.specs.scoring import ScoringSpec
+from perennial.specs.signals import SignalSpec
 from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
 
 __all__ = [
@@ -91,6 +92,7 @@ __all__ = [
     "Rows",
     "ScoringSpec",
     "ServingSpec",
+    "SignalSpec",
     "Spec",
     "SplitSpec",
     "Toleration",

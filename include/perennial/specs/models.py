@@ -17,6 +17,7 @@ from perennial.specs.monitoring import MonitoringSpec, RetrainSpec
 from perennial.specs.named import Named
 from perennial.specs.release import ReleaseSpec, ServingSpec
 from perennial.specs.scoring import ScoringSpec
+from perennial.specs.signals import OF_ANSWERS, OF_OUTCOMES
 from perennial.specs.training import METRICS, GateSpec, SplitSpec, TrainingSpec
 
 BOOSTED = {"max_epochs": 500, "patience": 30}  # rounds at most, and without a better loss, unless the spec says so
@@ -182,7 +183,7 @@ class ModelSpec(Named):
         ):
             if missing := [name for name in wanted if name not in known]:
                 return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have"
-        if wrong := self._weight_misfit(dataset):
+        if wrong := self._weight_misfit(dataset) or self._signal_misfit(dataset):
             return wrong
         for names, wanted in (("label is", self._label_named), ("slices name", self.slices), ("split.group names", self.split.group)):
             for column in (*dataset.columns, *(feed.columns if self.feed and feed else ())):
@@ -203,6 +204,26 @@ class ModelSpec(Named):
         if kind is None:
             return name, f"its training.sample_weight names {name}, which the dataset {dataset.name} does not have"
         return name, f"its training.sample_weight names {name}, which is a {kind}: it must be a number"
+
+    def _signal_misfit(self, dataset: DatasetSpec) -> tuple[str, str] | None:
+        """The first column of which a signal of the release watches nothing, and why."""
+        numbers = tuple(column.name for column in dataset.columns if column.name in self.inputs and column.type in ("int", "float", "bool"))
+        known = {
+            "predictions": (*(name for name in OF_ANSWERS if self.classes or name != "class"), *self.classes, *numbers),
+            "outcomes": OF_OUTCOMES,
+        }
+        for one in self.release.signals:
+            if one.source != "prometheus" and one.column not in known[one.source]:
+                return one.column, (
+                    f"its signal {one.name} watches {one.column}, which {one.source} do not have as a number: "
+                    f"it can watch {', '.join(known[one.source])}"
+                )
+            if one.column == "class" and one.condition[1] not in self.classes:
+                return (
+                    one.name,
+                    f"its signal {one.name} watches for the class {one.condition[1]}; its classes are {', '.join(self.classes)}",
+                )
+        return None
 
     def _served_misfit(self, dataset: DatasetSpec) -> tuple[str, str] | None:
         """The first name for which predictions cannot stand among the rows of the dataset, and why."""

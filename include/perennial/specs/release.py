@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from perennial.specs.base import Spec
+from perennial.specs.signals import SignalSpec
 
 
 class ReleaseSpec(Spec):
@@ -70,6 +71,19 @@ class ReleaseSpec(Spec):
         ge=0,
         description="Time after a promotion in which a version is judged by the last good one's record, and goes back by itself, seconds.",
     )
+
+    signals: tuple[SignalSpec, ...] = Field(
+        default=(),
+        description="Signals besides errors, latency, outcomes and requests that cannot be read. Those that may roll back share a quarter "
+        "of `alpha`, so the others have a little less of it.",
+    )
+
+    @model_validator(mode="after")
+    def _signals_differ(self) -> ReleaseSpec:
+        names = [one.name for one in self.signals]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"signals name {', '.join(twice)} twice: give each a name of its own")
+        return self
 
     @model_validator(mode="after")
     def _steps_rise_to_all(self) -> ReleaseSpec:

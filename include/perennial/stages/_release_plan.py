@@ -19,7 +19,7 @@ from perennial.lineage.release_record import Look
 from perennial.monitoring.answers import WrongAnswers
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Version
 from perennial.results import ReleaseResult
-from perennial.serving import canary
+from perennial.serving import canary, signals
 from perennial.serving.route import WHOLE, Arm, Route
 from perennial.serving.watch import Watch
 from perennial.specs import ModelSpec, ReleaseSpec
@@ -441,7 +441,7 @@ def _under_way(known: Known, last: Entry, wish: Wish) -> list[Step]:
         return [Move(last), Confirm(last), AskCounts(last)]  # a rollback that came between holds, not what was read here
     watch = known.counts.watch
     if known.wrong is None and watch.wants_outcomes(known.counts.mark, known.counts.now):
-        return [CountWrong(watch.begun, watch.champion, watch.usual_error)]
+        return [CountWrong(watch.begun, watch.candidate, watch.champion, watch.usual_error, watch.edges)]
     return _judge(known, last, known.counts, promoted_by=wish.actor if wish.decision == "promote" else "")
 
 
@@ -499,11 +499,13 @@ class _Judged:
 
 def _judged(known: Known, last: Entry, counts: Counts) -> _Judged:
     """Weigh what the versions have shown since the last look."""
-    watch, labelled, release = counts.watch, None, known.spec.release
+    watch, labelled, release, added = counts.watch, None, known.spec.release, dict[str, canary.Tally]()
     if known.wrong is not None:
         watch, labelled = watch.counted(counts.mark, counts.now, known.wrong.by_version, known.wrong.usual_error, known.spec.task)
+        watch = watch.model_copy(update={"edges": {**watch.edges, **known.wrong.edges}})
+        added = {one.name: signals.judged(one, known.wrong.values[one.name]) for one in release.signals if one.name in known.wrong.values}
     weight = None if last.shadow is not None else last.weights.get(last.version, 0) / WHOLE
-    watch = watch.seen(counts.arms, weight, release, labelled)
+    watch = watch.seen(counts.arms, weight, release, labelled, added)
     step = 0 if last.shadow is not None else last.weights.get(last.version, 0) * 100 // WHOLE
     following = _next_step(release, step)
     seconds = (counts.now - watch.since).total_seconds() if watch.since else 0.0

@@ -27,6 +27,9 @@ def plan_of(release: ReleaseSpec, candidate: int, champion: int | None, slow_abo
         seconds=release.min_seconds,
         longest_seconds=release.max_seconds,
         worse={name: _rounded(-math.log10(release.alpha * signal.share)) for name, signal in canary.signals(release).items()},
+        success={one.name: _rounded(-math.log10(release.promotion_alpha)) for one in release.signals if one.role == "success"},
+        dry_run=tuple(one.name for one in release.signals if one.dry_run),
+        words={one.name: one.words for one in release.signals},
         promotion=_rounded(-math.log10(release.promotion_alpha)),
         error_ratio=release.max_error_ratio,
         error_rate=release.max_error_rate,
@@ -60,7 +63,11 @@ def look_of(watch: Watch, decision: canary.Decision, now: datetime, share: float
         step_requests=evidence.step_requests,
         step_seconds=round((now - watch.since).total_seconds(), 3) if watch.since else 0.0,
         tallies={
-            name: Tally(**tally.model_dump(exclude={"against"}), evidence=_rounded(canary.log_average(tally.against)))
+            name: Tally(
+                **tally.model_dump(exclude={"against", "shown"}),
+                evidence=_rounded(canary.log_average(tally.against)),
+                within=_rounded(canary.log_average(tally.shown)),
+            )
             for name, tally in evidence.tallies.items()
             if tally.candidate_requests or tally.champion_requests
         },

@@ -288,8 +288,10 @@ class CountWrong(Ask):
     """Take in the outcomes that came, and count the wrong predictions of each version since a time."""
 
     since: datetime
+    candidate: int
     champion: int
     usual_error: float | None
+    edges: Mapping[str, float] = field(default_factory=dict)  # of signals of a quantile, as far as they are known
 
     @property
     def sentence(self) -> str:

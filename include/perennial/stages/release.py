@@ -23,7 +23,7 @@ from perennial import discovery
 from perennial.errors import LedgerConflict, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import AGAINST, Entry, Ledger
 from perennial.lineage.trainings import kin
-from perennial.monitoring.answers import WrongAnswers, newest_mark, wrong_since
+from perennial.monitoring.answers import WrongAnswers, logged_signals, newest_mark, wrong_since
 from perennial.registry.model_registry import CANDIDATE, ModelRegistry, same_weights
 from perennial.results import ReleaseResult
 from perennial.serving.backends import Backend, open_backend
@@ -226,11 +226,22 @@ class Release:
         arms = self.backend.observe(self.spec)
         watch = watch or Watch.begin(last.version, last.champion or 0, arms)
         watch = watch.on_step(last.seq, last.time) if last.kind == "weights" else watch
-        return Counts(watch, arms, newest_mark(self.store, self.name), datetime.now(timezone.utc))
+        mark = newest_mark(self.store, self.name, with_predictions=bool(logged_signals(self.spec)))
+        return Counts(watch, arms, mark, datetime.now(timezone.utc))
 
     def _wrong(self, question: CountWrong) -> WrongAnswers:
         from perennial.data.tables import Table
 
         dataset = discovery.dataset(self.spec.dataset)
         spec = as_logged(self.store, self.spec, dataset, list(islice(self.ledger.newest_first(), RECENT)))
-        return wrong_since(self.store, spec, dataset, Table, question.since, question.champion, question.usual_error)
+        return wrong_since(
+            self.store,
+            spec,
+            dataset,
+            Table,
+            question.since,
+            question.candidate,
+            question.champion,
+            question.usual_error,
+            question.edges,
+        )

@@ -56,8 +56,20 @@ class Signal(View):
     name: str
     what: str = Field(description="Which requests it counts, in words.")
     tally: Tally
-    limit: float = Field(description="Evidence at which the release is rolled back.")
+    limit: float = Field(description="Evidence at which the release is rolled back, or that a promotion wants.")
+    role: Literal["guardrail", "success"] = Field(
+        default="guardrail", description="Whether it may roll back, or is to be shown before a promotion."
+    )
+    dry_run: bool = Field(default=False, description="Whether it is watched only.")
+    evidence: float = Field(description="Its evidence, as decimal logarithm: that the candidate is worse, or within what is tolerated.")
     way: float = Field(ge=0, le=1, description="How much of the way to that limit the evidence has gone.")
+
+    @property
+    def ends_at(self) -> str:
+        """What its evidence leads to at its limit, before that limit in a sentence."""
+        if self.role == "success":
+            return "would be shown at" if self.dry_run else "promotion wants"
+        return "would roll back at" if self.dry_run else "rolled back at"
 
 
 class Want(View):
@@ -263,7 +275,8 @@ def _next(name: str, release: PastRelease, state: State, record: Record | None, 
         said = f"Next is {following}. For that, {'; '.join(want.what for want in lacking)}{until}."
     else:
         said = f"Next is {following}: all that this step wants is there."
-    nearest = max(signals, key=lambda signal: signal.way, default=None)
+    deciding = [signal for signal in signals if signal.role == "guardrail" and not signal.dry_run]
+    nearest = max(deciding, key=lambda signal: signal.way, default=None)
     if nearest is None or nearest.way == 0:
         return f"{said} Nothing speaks for a rollback."
     return (
@@ -312,6 +325,7 @@ def _wants(record: Record, look: Look) -> tuple[Want, ...]:
     if look.last_step:
         has = _within(look)
         passed = (look.time - first.time).total_seconds()
+        wants += [_success(name, wanted, limits, look, first) for name, wanted in limits.success.items() if name not in limits.dry_run]
         wants.append(
             Want(
                 what=f"the evidence that its error rate is within limits is {odds(has)} of the {odds(limits.promotion)} "
@@ -321,6 +335,17 @@ def _wants(record: Record, look: Look) -> tuple[Want, ...]:
             )
         )
     return tuple(wants)
+
+
+def _success(name: str, wanted: float, limits: Limits, look: Look, first: Look) -> Want:
+    """How far a signal is that must be shown to be within what it tolerates."""
+    has, had = (at.tallies.get(name, Tally()).within for at in (look, first))
+    return Want(
+        what=f"the evidence that it is within what {limits.words.get(name, name)} tolerates is {odds(has)} of the {odds(wanted)} "
+        "that promotion wants",
+        way=min(1.0, max(0.0, has / wanted)) if wanted else 1.0,
+        seconds=_rest(wanted - has, has - had if has > 0 else 0.0, (look.time - first.time).total_seconds()),
+    )
 
 
 def _within(look: Look) -> float:
@@ -335,19 +360,25 @@ def _rest(lacking: float, came: float, seconds: float) -> float | None:
 
 
 def _signals(limits: Limits, look: Look) -> tuple[Signal, ...]:
-    """The signals of which something was seen, nearest to its limit first."""
+    """The signals of which something was seen, nearest to its limit first; then those that only watch, then those to be shown."""
+    wanted = {**limits.worse, **limits.success}
     slow = "" if limits.slow_above_ms is None else f" (above {limits.slow_above_ms:g} ms)"
     told = [
         Signal(
             name=name,
-            what=SIGNALS.get(name, name) + (slow if name == "latency" else ""),
+            what=SIGNALS.get(name, limits.words.get(name, name)) + (slow if name == "latency" else ""),
             tally=tally,
-            limit=limits.worse.get(name, 0.0),
-            way=min(1.0, max(0.0, tally.evidence / limits.worse[name])) if limits.worse.get(name) else 0.0,
+            limit=wanted.get(name, 0.0),
+            role="success" if name in limits.success else "guardrail",
+            dry_run=name in limits.dry_run,
+            evidence=tally.within if name in limits.success else tally.evidence,
+            way=min(1.0, max(0.0, (tally.within if name in limits.success else tally.evidence) / wanted[name]))
+            if wanted.get(name)
+            else 0.0,
         )
         for name, tally in look.tallies.items()
     ]
-    return tuple(sorted(told, key=lambda signal: -signal.way))
+    return tuple(sorted(told, key=lambda signal: (signal.role, signal.dry_run, -signal.way)))
 
 
 def _steps(release: PastRelease, plan: Plan | None, entries: Sequence[Entry], looks: Sequence[Look]) -> tuple[Step, ...]:

@@ -14,7 +14,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
-from perennial.counted import counted, spent
+from perennial.counted import counted, shown_of, spent
 from perennial.errors import UnknownName
 from perennial.monitoring.report.words import metric_words, titled, units_words
 from perennial.reports import sandbox
@@ -87,6 +87,7 @@ class Site:
             units_words=units_words,
             release=release,
             odds=odds,
+            shown_of=shown_of,
             tabs=TABS,
             reports=f"{PREFIX}/report",
         )

@@ -20,7 +20,6 @@ STYLES = {  # no signal is told by its colour alone
     "unreadable": ("var(--quiet)", "rect", "dotted"),
 }
 SHARE_HEAD = ("look", "wanted", "got on this step", "95 % interval", "what the evidence said")
-WORSE_HEAD = ("look", *SIGNALS)
 BETTER_HEAD = ("look", "within the multiple of the champion's error rate", "below the highest error rate")
 ERRORS_HEAD = ("look", "candidate failed", "95 % interval", "champion failed", "95 % interval")
 DIFFERENCE_HEAD = ("look", "difference", "95 % interval", "tolerated")
@@ -53,17 +52,18 @@ def worse(view: ReleaseView) -> dict[str, Any]:
     """The evidence of each signal that the candidate is worse, on a log scale; from its lowest limit on it is rolled back."""
     limits = dict(view.plan.limits.worse) if view.plan else {}
     series = []
-    for signal in view.signals:
+    drawn = [signal for signal in view.signals if signal.role == "guardrail"]
+    for signal in drawn:
         colour, symbol, dash = STYLES.get(signal.name, ("var(--ink)", "circle", "solid"))
         data = [[milliseconds(point.time), _drawn(point.worse[signal.name])] for point in view.points if signal.name in point.worse]
         one = line(signal.name, colour, data, symbol=symbol, type=dash)
         if signal.name in limits:
-            label = {"formatter": "rolled back", "color": "var(--bad)", "position": "insideStartTop", "show": signal is view.signals[0]}
+            label = {"formatter": "rolled back", "color": "var(--bad)", "position": "insideStartTop", "show": signal is drawn[0]}
             one["markLine"] = mark(
                 [{"yAxis": _drawn(limits[signal.name]), "label": label, "lineStyle": {"color": colour, "type": "dashed"}}]
             )
         series.append(one)
-    return _picture(_odds_axis(limits.values(), series), series, [signal.name for signal in view.signals])
+    return _picture(_odds_axis(limits.values(), series), series, [signal.name for signal in drawn])
 
 
 def better(view: ReleaseView) -> dict[str, Any]:
@@ -111,9 +111,14 @@ def share_rows(points: Sequence[Point]) -> list[list[object]]:
     return _rows(points, lambda p: [_percent(p.wanted), *_estimate(p.got, 100, "%"), p.action.replace("_", " ")])
 
 
-def worse_rows(points: Sequence[Point]) -> list[list[object]]:
+def worse_head(view: ReleaseView) -> tuple[str, ...]:
+    """The head of the table behind `worse`: the signals of every release, then those that a team added."""
+    return ("look", *SIGNALS, *(signal.name for signal in view.signals if signal.role == "guardrail" and signal.name not in SIGNALS))
+
+
+def worse_rows(view: ReleaseView) -> list[list[object]]:
     """The table behind `worse`."""
-    return _rows(points, lambda p: [odds(p.worse[name]) if name in p.worse else "" for name in SIGNALS])
+    return _rows(view.points, lambda p: [odds(p.worse[name]) if name in p.worse else "" for name in worse_head(view)[1:]])
 
 
 def better_rows(points: Sequence[Point]) -> list[list[object]]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from perennial.serving import canary
 from perennial.serving.canary import Counts, Evidence, add, average, compare, decide, increment, latency_edge, next_step, stakes
 from perennial.serving.route import Arm
-from perennial.specs import ReleaseSpec
+from perennial.specs import ReleaseSpec, SignalSpec
 
 RELEASE = ReleaseSpec()
 INFINITE = math.inf
@@ -637,3 +637,105 @@ def test_evidence_within_limits_is_told_as_it_is_judged():
     assert beside == pytest.approx(math.log10(average(evidence.not_worse)))
     assert alone == pytest.approx(math.log10(average(evidence.rare, canary.RARE_WEIGHTS)))
     assert canary.within_limits(add(evidence, {"errors": Counts(1, 0, 1, 1)}, 0.5, RELEASE))[1] is None
+
+
+def with_signals(**dry_run):
+    """A release with guardrails, each a dry run or not, and a success metric."""
+    guardrails = [SignalSpec(name=name, column="score", event="> 0.9", dry_run=dry) for name, dry in dry_run.items()]
+    return RELEASE.model_copy(update={"signals": (*guardrails, SUCCESS)})
+
+
+SUCCESS = SignalSpec(name="won", column="score", low=0, high=1, max_difference=0.1, role="success")
+
+
+@pytest.mark.parametrize(
+    ("dry_run", "shares"),
+    [
+        ({}, {"errors": 0.45, "latency": 0.25, "outcomes": 0.15, "unreadable": 0.15}),
+        ({"a": True}, {"errors": 0.45, "latency": 0.25, "outcomes": 0.15, "unreadable": 0.15, "a": 0.25}),
+        ({"a": False}, {"errors": 0.3375, "latency": 0.1875, "outcomes": 0.1125, "unreadable": 0.1125, "a": 0.25}),
+        ({"a": False, "b": True, "c": False}, {"a": 0.125, "b": 0.25 / 3, "c": 0.125, "errors": 0.3375}),
+    ],
+)
+def test_signals_that_are_added_share_a_quarter_of_alpha(dry_run, shares):
+    """SE-09: of those that may roll back the shares add up to one; a dry run takes none and shows the limit that it would have."""
+    known = canary.signals(with_signals(**dry_run))
+    assert {name: known[name].share for name in shares} == pytest.approx(shares)
+    assert sum(signal.share for signal in known.values() if not signal.dry_run) == pytest.approx(1)
+    assert {name: signal.dry_run for name, signal in known.items() if name in dry_run} == dry_run
+    assert "won" not in known
+    assert all(known[name].ratios == canary.ADDED_RATIOS for name in dry_run)
+
+
+def test_nothing_changes_for_a_release_without_signals():
+    """SE-06: to the last digit."""
+    assert [signal.share for signal in canary.signals(RELEASE).values()] == [0.45, 0.25, 0.15, 0.15]
+
+
+def tallied(share, *, alpha=RELEASE.alpha, over=1.0):
+    """A tally of a signal whose evidence is so many times its limit."""
+    return canary.Tally(
+        candidate_requests=10, candidate_events=4, champion_requests=90, champion_events=2, against=(math.log(over / (alpha * share)),)
+    )
+
+
+def test_a_signal_rolls_back_at_its_limit_and_a_dry_run_never_does():
+    """SE-10: the limit is that of its share of alpha; the sentence says what it watches and what both showed."""
+    release = with_signals(a=False, b=True)
+    for name, over, action in (("a", 1.001, "roll_back"), ("a", 0.999, "hold"), ("b", 1000, "hold"), ("won", 1000, "hold")):
+        evidence = add(Evidence(), {}, 0.1, release, judged={name: tallied(canary.ADDED, over=over)})
+        decision = decide(evidence, release, 60, last_step=False)
+        assert decision.action == action
+        if action == "roll_back":
+            assert decision.sentence == (
+                "The signal a (score > 0.9) shows 4 of 10 of the candidate's requests, 2 of 90 of the champion's. "
+                "The evidence that it is worse is 400 to 1, the limit 400 to 1."
+            )
+
+
+def test_evidence_that_is_read_anew_takes_the_place_of_what_was():
+    """SE-09: and a look that reads none keeps it."""
+    release = with_signals(a=False)
+    first = add(Evidence(), {}, 0.1, release, judged={"a": tallied(0.1)})
+    assert add(first, {"errors": Counts(5, 0, 5, 0)}, 0.1, release).tallies["a"] == tallied(0.1)
+    assert add(first, {}, 0.1, release, judged={"a": tallied(0.5)}).tallies == {"a": tallied(0.5)}
+
+
+def ready(release, **tallies):
+    """Evidence of a candidate that has all that a promotion wants but what signals want."""
+    counts = {"errors": Counts(2000, 0, 2000, 0)}
+    return add(Evidence(), counts, 0.5, release, judged=tallies)
+
+
+def test_a_success_metric_is_wanted_before_a_promotion_alone():
+    """SE-09: from its limit on; not on an earlier step, and not by a dry run."""
+    release = with_signals()
+    for odds, action in ((20.001, "promote"), (19.999, "hold")):
+        shown = canary.Tally(candidate_requests=10, champion_requests=90, candidate_mean=0.5, champion_mean=0.25, shown=(math.log(odds),))
+        decision = decide(ready(release, won=shown), release, 60, last_step=True)
+        assert decision.action == action
+        assert decision.numbers["won"] == {
+            "candidate_requests": 10, "candidate_events": 0, "champion_requests": 90, "champion_events": 0,
+            "candidate_mean": 0.5, "champion_mean": 0.25, "within": 20.0, "wanted": 20,
+        }  # fmt: skip
+    wanting = decide(ready(release), release, 60, last_step=True)
+    assert (wanting.action, "won" in wanting.numbers) == ("hold", False)
+    assert (
+        "the evidence that it is within what won (mean of score) tolerates is 1 to 1 of the 20 to 1 that promotion wants"
+        in wanting.sentence
+    )
+    assert decide(ready(release), release, 60, last_step=False).action == "advance"
+    dry = release.model_copy(update={"signals": (SUCCESS.model_copy(update={"dry_run": True}),)})
+    assert decide(ready(dry), dry, 60, last_step=True).action == "promote"
+    assert decide(ready(dry, won=canary.Tally(shown=(1.0,))), dry, 60, last_step=True).numbers["won"]["dry_run"] is True
+    assert canary.successes(dry) == []
+    assert canary.successes(with_signals(a=False)) == [SUCCESS]
+
+
+def test_figures_of_signals_that_are_added():
+    """SE-09: as the ledger keeps them: a dry run is marked, means are there where there are any."""
+    release = with_signals(a=False, b=True)
+    numbers = canary.figures(add(Evidence(), {}, 0.1, release, judged={"a": tallied(0.25), "b": tallied(0.125)}), release)
+    counts = {"candidate_requests": 10, "candidate_events": 4, "champion_requests": 90, "champion_events": 2}
+    assert numbers["a"] == {**counts, "evidence": 400.0, "limit": 400}
+    assert numbers["b"] == {**counts, "evidence": 800.0, "limit": 800, "dry_run": True}

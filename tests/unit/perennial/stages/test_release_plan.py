@@ -366,7 +366,7 @@ def test_outcomes_are_evidence_once_they_are_counted():
     """SE-09: The same counters, and answers that turned out wrong: the candidate is rolled back."""
     counts = counted(STEP, mark="1.jsonl")
     ask = planned(knowing(STEP, counts=counts), Wish())[-1]
-    assert ask == CountWrong(counts.watch.begun, 2, None)
+    assert ask == CountWrong(counts.watch.begun, 3, 2, None)
     wrong = WrongAnswers({2: (400, 80), 3: (400, 200)})
     assert words(planned(knowing(STEP, counts=counts, wrong=wrong), Wish())) == f"keep watch, {ENDS_BADLY}"
     alike = WrongAnswers({2: (400, 80), 3: (400, 80)})
@@ -787,7 +787,7 @@ def test_outcomes_are_asked_for_again_only_after_a_while():
     fresh = counted(STEP, mark="1.jsonl", labelled_at=moment, **earlier)
     assert words(planned(knowing(STEP, counts=fresh), Wish())) == "keep watch, tell hold"
     due = counted(STEP, mark="1.jsonl", labelled_at=while_ago, **earlier)
-    assert planned(knowing(STEP, counts=due), Wish()) == [CountWrong(due.watch.begun, 2, 2.5)]
+    assert planned(knowing(STEP, counts=due), Wish()) == [CountWrong(due.watch.begun, 3, 2, 2.5)]
 
 
 def test_the_first_outcomes_of_a_regression_say_what_is_usual():

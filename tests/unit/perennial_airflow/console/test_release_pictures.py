@@ -109,13 +109,13 @@ def test_early_intervals_leave_room_for_what_is_known_by_now(view: ReleaseView) 
 def test_each_table_says_what_its_picture_says(view: ReleaseView, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row for each look, newest first, under as many heads; of many looks the newest, and how many there are more."""
     tables = {
-        "share": (release.SHARE_HEAD, release.share_rows), "worse": (release.WORSE_HEAD, release.worse_rows),
+        "share": (release.SHARE_HEAD, release.share_rows), "worse": (release.worse_head(view), lambda points: release.worse_rows(view)),
         "better": (release.BETTER_HEAD, release.better_rows), "errors": (release.ERRORS_HEAD, release.error_rows),
         "difference": (release.DIFFERENCE_HEAD, release.difference_rows), "latency": (release.LATENCY_HEAD, release.latency_rows),
     }  # fmt: skip
     for head, rows in tables.values():
         assert {len(row) for row in rows(view.points)} == {len(head)}
-    assert release.worse_rows(view.points)[0] == ["2026-03-01 12:00:30 UTC", "100 to 1", "", "", ""]
+    assert release.worse_rows(view)[0] == ["2026-03-01 12:00:30 UTC", "100 to 1", "", "", ""]
     assert release.share_rows(view.points)[0][1:] == ["10 %", "10 %", "7.09 to 13.9", "roll back"]
     assert release.latency_rows(view.points)[0][1] == "24 ms"
     monkeypatch.setattr(release, "ROWS", 1)
