@@ -189,7 +189,9 @@ def _is_docstring(node: cst.CSTNode) -> bool:
 
 
 def _is_alias(node: cst.CSTNode) -> bool:
-    """`Action = Literal[...]`: a type."""
+    """`Action = Literal[...]` or `Group: TypeAlias = ...`: a type."""
+    if isinstance(node, cst.AnnAssign):
+        return m.matches(node.annotation.annotation, m.Name("TypeAlias"))
     return isinstance(node, cst.Assign) and m.matches(node.value, m.Subscript(value=m.Name("Literal") | m.Name("Annotated")))
 
 

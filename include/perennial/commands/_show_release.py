@@ -34,6 +34,7 @@ def show(store: Store, name: str, version: int | None = None) -> tuple[ReleaseVi
             for one in view.signals
             if one.name not in SIGNALS
         ],
+        "Split check": [view.split] if view.split else [],
         "Evidence that its error rate is within limits": _within(view),
         "Versions": list(map(_arm, view.arms)),
         "Decisions, newest first": [

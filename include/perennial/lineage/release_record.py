@@ -57,6 +57,15 @@ class Latency(_Part):
     champion: tuple[tuple[float | None, int], ...] = ()
 
 
+class SplitSeen(_Part):
+    """How the requests of a step were split."""
+
+    candidate: int = Field(description="Requests that the candidate got.")
+    requests: int = Field(description="Requests of both versions.")
+    evidence: float = Field(description="Evidence that its share is another than wanted, as decimal logarithm.")
+    mismatched: bool = Field(default=False, description="Whether it was on this step or an earlier one.")
+
+
 class Look(_Part):
     """One look at a release."""
 
@@ -76,6 +85,7 @@ class Look(_Part):
     latency: Latency = Latency()
     silent_requests: float = Field(default=0.0, description="Requests that were due to it since it last got one.")
     unhealthy_looks: int = Field(default=0, description="Looks in a row at which the gateway found its server unhealthy.")
+    split: SplitSeen | None = Field(default=None, description="How its requests of this step were split; none where that is not checked.")
 
 
 class Limits(_Part):
@@ -91,6 +101,7 @@ class Limits(_Part):
     dry_run: tuple[str, ...] = Field(default=(), description="Signals of both kinds that are watched only.")
     words: dict[str, str] = Field(default_factory=dict, description="What the signals watch that a team added.")
     promotion: float = Field(default=0.0, description="Evidence that a promotion wants.")
+    split: float | None = Field(default=None, description="Evidence at which a step is not split as wanted; none where it is not checked.")
     error_ratio: float = Field(default=1.0, description="Multiple of the champion's error rate that it is to be shown to be below.")
     error_rate: float = Field(default=1.0, description="Error rate that it is to be shown to be below where errors are rare.")
     latency_ratio: float = Field(default=1.0, description="Multiple of the champion's share of slow requests that is harmless.")

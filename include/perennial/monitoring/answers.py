@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perennial.monitoring.prediction_table import Table, collect_predictions
-from perennial.served_tables import is_scored, outcomes_name, predictions_name
+from perennial.served_tables import INPUT, is_scored, outcomes_name, predictions_name
 from perennial.specs import DatasetSpec, ModelSpec, SignalSpec
 from perennial.store import Store
 
@@ -105,6 +105,22 @@ def wrong_since(
         known |= {name: edge for name, edge in found.items() if edge is not None}
     values = grouped(labelled, model.task, model.classes, signals, candidate=candidate, champion=champion, edges=known)
     return WrongAnswers(by_version, usual_error, values, known)
+
+
+def why_split(
+    store: Store,
+    model: ModelSpec,
+    dataset: DatasetSpec,
+    open_table: Callable[[Store, str], ReadableTable],
+    since: datetime,
+    candidate: int,
+    champion: int,
+) -> str:
+    """What the log says of traffic that is not split as wanted, in a sentence. The arguments are those of `wrong_since`."""
+    from perennial.monitoring.split_reason import reason
+
+    answers = answers_since(store, model, dataset, open_table, since, [INPUT + name for name in model.inputs])
+    return reason(answers, candidate=candidate, champion=champion)
 
 
 def logged_signals(model: ModelSpec) -> tuple[SignalSpec, ...]:

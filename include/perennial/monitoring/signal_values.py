@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -39,7 +39,7 @@ COMPARED: Mapping[str, Callable[[npt.NDArray[np.float64], float], npt.NDArray[np
     "!=": operator.ne,
 }
 
-Groups = list[tuple[list[float], list[float]]]  # values of candidate and champion that came together
+Groups: TypeAlias = list[tuple[list[float], list[float]]]  # values of candidate and champion that came together
 
 
 def columns_of(signals: Sequence[SignalSpec], inputs: Sequence[str]) -> list[str]:
@@ -73,19 +73,19 @@ def grouped(
     versions = rows["model_version"].to_numpy().astype(np.int64)
     found = dict[str, Groups]()
     for one in signals:
-        batches = np.array(rows["outcome_batch" if one.source == "outcomes" else "_batch"].to_pylist(), dtype=object)
-        values = _counted(one, _values(one, rows, task, classes), task, classes, edges or {})
-        known = np.isfinite(values) & np.isin(versions, (candidate, champion)) & (batches != None)  # noqa: E711 - of each element
+        batches = np.array(rows["outcome_batch" if one.source == "outcomes" else "_batch"].fill_null("").to_pylist())
+        values = _counted(one, _values(one, rows, task, classes), classes, edges or {})
+        known = np.isfinite(values) & np.isin(versions, (candidate, champion)) & (batches != "")
         if known.any():
             found[one.name] = _by_batch(values[known], versions[known] == candidate, batches[known])
     return found
 
 
 def _by_batch(
-    values: npt.NDArray[np.float64], is_candidates: npt.NDArray[np.bool_], batches: npt.NDArray[np.object_]
+    values: npt.NDArray[np.float64], is_candidates: npt.NDArray[np.bool_], batches: npt.NDArray[np.str_]
 ) -> list[tuple[list[float], list[float]]]:
     """The values of candidate and champion, by batch."""
-    _, place = np.unique(batches.astype(str), return_inverse=True)
+    _, place = np.unique(batches, return_inverse=True)
     order = np.argsort(place, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(place[order])) + 1)
     return [(values[part[is_candidates[part]]].tolist(), values[part[~is_candidates[part]]].tolist()) for part in parts]
@@ -112,8 +112,6 @@ def _first_rows(answers: pa.Table) -> pa.Table:
 
 def _values(signal: SignalSpec, rows: pa.Table, task: str, classes: Sequence[str]) -> npt.NDArray[np.float64]:
     """The value of each row; NaN where it has none."""
-    if not rows.num_rows:
-        return np.zeros(0)
     name = signal.column
     if signal.source == "outcomes":
         outcomes = _floats(rows, "outcome")
@@ -122,23 +120,24 @@ def _values(signal: SignalSpec, rows: pa.Table, task: str, classes: Sequence[str
         return _floats(rows, name)
     if name not in ("score", "class", *classes):
         return _floats(rows, INPUT + name)
-    scores = np.array(rows["scores"].to_pylist(), dtype=np.float64)
-    if name == "class":
-        return _said(scores, task).astype(np.float64)
-    found: npt.NDArray[np.float64] = scores[:, -1 if name == "score" else classes.index(name)]
-    return found
+    scores = _scores(rows)
+    return _said(scores, task) if name == "class" else scores[:, -1 if name == "score" else classes.index(name)]
 
 
 def _error(rows: pa.Table, outcomes: npt.NDArray[np.float64], task: str) -> npt.NDArray[np.float64]:
-    scores = np.array(rows["scores"].to_pylist(), dtype=np.float64)
     if task == "regression":
-        return np.abs(scores[:, 0] - outcomes)
-    return np.where(np.isfinite(outcomes), (_said(scores, task) != outcomes).astype(np.float64), np.nan)
+        return np.abs(_scores(rows)[:, 0] - outcomes)
+    return np.where(np.isfinite(outcomes), np.where(_said(_scores(rows), task) == outcomes, 0.0, 1.0), np.nan)
 
 
-def _said(scores: npt.NDArray[np.float64], task: str) -> npt.NDArray[np.int64]:
+def _scores(rows: pa.Table) -> npt.NDArray[np.float64]:
+    found: npt.NDArray[np.float64] = np.array(rows["scores"].to_pylist() or np.zeros((0, 2)))
+    return found
+
+
+def _said(scores: npt.NDArray[np.float64], task: str) -> npt.NDArray[np.float64]:
     """The place of the class that each answer names."""
-    found: npt.NDArray[np.int64] = (scores[:, 1] >= 0.5).astype(np.int64) if task in ("binary", "anomaly") else scores.argmax(axis=1)
+    found: npt.NDArray[np.float64] = np.where(scores[:, 1] >= 0.5, 1.0, 0.0) if task in ("binary", "anomaly") else scores.argmax(axis=1)
     return found
 
 
@@ -148,11 +147,12 @@ def _floats(rows: pa.Table, column: str) -> npt.NDArray[np.float64]:
 
     if column not in rows.column_names:
         return np.full(rows.num_rows, np.nan)
-    return np.array(rows[column].cast(pa.float64()).to_numpy(), dtype=np.float64)
+    found: npt.NDArray[np.float64] = rows[column].cast(pa.float64()).to_numpy()
+    return found
 
 
 def _counted(
-    signal: SignalSpec, values: npt.NDArray[np.float64], task: str, classes: Sequence[str], edges: Mapping[str, float]
+    signal: SignalSpec, values: npt.NDArray[np.float64], classes: Sequence[str], edges: Mapping[str, float]
 ) -> npt.NDArray[np.float64]:
     """Values as the signal counts them."""
     if signal.kind == "mean":
@@ -160,7 +160,7 @@ def _counted(
     if signal.kind == "quantile":
         edge = edges.get(signal.name, np.nan)
         beyond = values > edge if signal.direction == "lower" else values < edge
-        return np.where(np.isfinite(values) & np.isfinite(edge), beyond.astype(np.float64), np.nan)
+        return np.where(np.isfinite(values) & np.isfinite(edge), np.where(beyond, 1.0, 0.0), np.nan)
     comparison, bound = signal.condition
     met = COMPARED[comparison](values, float(classes.index(bound) if signal.column == "class" else float(bound)))
-    return np.where(np.isfinite(values), met.astype(np.float64), np.nan)
+    return np.where(np.isfinite(values), np.where(met, 1.0, 0.0), np.nan)

@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from perennial.counted import shown_of
 from perennial.serving.route import Arm
+from perennial.serving.split import Split, limit
 from perennial.specs import ReleaseSpec, SignalSpec
 
 Action = Literal["advance", "hold", "promote", "roll_back", "ask"]
@@ -131,6 +132,7 @@ class Evidence(BaseModel):
     silent_requests: float = Field(default=0.0, description="Requests that were due to the candidate since it last got one.")
     silent_looks: int = Field(default=0, description="Looks since it last got one.")
     unhealthy_looks: int = Field(default=0, description="Looks in a row at which the gateway would have sent it none.")
+    split: Split = Field(default=Split(), description="Whether it gets the share of the requests that it is to get.")
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ def add(
         silent_requests=evidence.silent_requests + due if silent else 0.0,
         silent_looks=evidence.silent_looks + 1 if silent and due else evidence.silent_looks if silent else 0,
         unhealthy_looks=0 if healthy else evidence.unhealthy_looks + 1,
+        split=evidence.split,
     )
 
 
@@ -214,6 +217,10 @@ def decide(evidence: Evidence, release: ReleaseSpec, step_seconds: float, *, las
     numbers = {"step_requests": evidence.step_requests, "step_seconds": round(step_seconds, 1), **figures(evidence, release)}
     if charge := _charge(evidence, release):
         return Decision("roll_back", charge, numbers)
+    mismatch = evidence.split.mismatch
+    if mismatch and release.on_split_mismatch != "warn":
+        action: Action = "ask" if release.on_split_mismatch == "hold" else "roll_back"
+        return Decision(action, f"{mismatch.sentence} What both versions show cannot be compared then.", numbers)
     lacking = _lacking(evidence, release, step_seconds, last_step=last_step)
     if lacking and step_seconds >= release.max_seconds:
         return Decision("ask", f"After {step_seconds:.0f} s on this step there is no verdict: {lacking}. A person must decide.", numbers)
@@ -275,12 +282,24 @@ def figures(evidence: Evidence, release: ReleaseSpec) -> dict[str, Any]:
                 "wanted": round(1 / release.promotion_alpha),
                 **({"dry_run": True} if success.dry_run else {}),
             }
+    if evidence.split.requests:
+        numbers["split"] = {
+            "candidate_requests": evidence.split.candidate,
+            "requests": evidence.split.requests,
+            "evidence": _rounded(average([evidence.split.evidence])),
+            "limit": round(math.exp(limit(shared_steps(release)))),
+        }
     numbers["not_worse"] = {
         "evidence": _rounded(average(evidence.not_worse)),
         "rare": _rounded(average(evidence.rare, RARE_WEIGHTS)),
         "wanted": round(1 / release.promotion_alpha),
     }
     return numbers
+
+
+def shared_steps(release: ReleaseSpec) -> int:
+    """Steps of a release on which both versions get traffic."""
+    return sum(step < 100 for step in release.steps)
 
 
 def increment(before: Arm, now: Arm) -> Arm:

@@ -19,6 +19,7 @@ Values that are no number are left out, and a time in which one arm has none is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ STAKES = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)  # of the highest that cannot lose all
 NOTHING = canary.Tally()
 WITHIN = (0.9, 0.75, 0.5, 0.25)  # of what is tolerated: ratios that speak for "within it"
 
-Group = tuple[Sequence[float], Sequence[float]]  # values of the candidate and of the champion, in order of time
+Group: TypeAlias = tuple[Sequence[float], Sequence[float]]  # values of the candidate and of the champion, in order of time
 _Floats = npt.NDArray[np.float64]
 
 

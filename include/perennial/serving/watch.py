@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perennial.serving import canary
+from perennial.serving import canary, split
 from perennial.serving.route import Arm
 from perennial.specs import ReleaseSpec
 from perennial.store import Store
@@ -52,6 +52,7 @@ class Watch(BaseModel):
     edges: dict[str, float] = Field(
         default_factory=dict, description="By signal of a quantile: that of the champion's values, from before the release."
     )
+    split_reason: str | None = Field(default=None, description="Where traffic is not split as wanted: what the log says of it.")
     latency_ms: dict[int, tuple[tuple[float | None, int], ...]] = Field(
         default_factory=dict,
         description="How long requests of both took since it began to count: (upper bound in ms, requests), "
@@ -143,6 +144,18 @@ class Watch(BaseModel):
             release,
             healthy=arms.get(self.candidate, Arm()).healthy,
             judged=added or {},
+        )
+        evidence = evidence.model_copy(
+            update={
+                "split": split.add(
+                    evidence.split,
+                    step=self.step,
+                    share=weight,
+                    candidate=candidate.answered,
+                    champion=champion.answered,
+                    steps=canary.shared_steps(release),
+                )
+            }
         )
         edge = self.edge_ms if self.edge_ms is not None else canary.latency_edge(arms.get(self.champion, Arm()))
         latency = {

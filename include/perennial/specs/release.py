@@ -72,6 +72,11 @@ class ReleaseSpec(Spec):
         description="Time after a promotion in which a version is judged by the last good one's record, and goes back by itself, seconds.",
     )
 
+    on_split_mismatch: Literal["hold", "roll_back", "warn"] = Field(
+        default="hold",
+        description="If the candidate is seen to get another share of the requests than it is to get: `hold` asks a person, `roll_back` "
+        "ends the release, `warn` only says so.",
+    )
     signals: tuple[SignalSpec, ...] = Field(
         default=(),
         description="Signals besides errors, latency, outcomes and requests that cannot be read. Those that may roll back share a quarter "

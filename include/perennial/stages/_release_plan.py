@@ -21,6 +21,7 @@ from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Ver
 from perennial.results import ReleaseResult
 from perennial.serving import canary, signals
 from perennial.serving.route import WHOLE, Arm, Route
+from perennial.serving.split import Mismatch
 from perennial.serving.watch import Watch
 from perennial.specs import ModelSpec, ReleaseSpec
 from perennial.stages._release_record import look_of
@@ -36,6 +37,7 @@ from perennial.stages._release_steps import (
     CheckGateway,
     Confirm,
     CountWrong,
+    ExplainSplit,
     Follow,
     KeepWatch,
     LookAgain,
@@ -126,6 +128,7 @@ class Known:
     counts: Counts | None = None
     kin: frozenset[int] | None = None
     wrong: WrongAnswers | None = None
+    split_reason: str | None = None  # what the log says of traffic that is not split as wanted
     failure: Failure | None = None
 
     @property
@@ -442,7 +445,14 @@ def _under_way(known: Known, last: Entry, wish: Wish) -> list[Step]:
     watch = known.counts.watch
     if known.wrong is None and watch.wants_outcomes(known.counts.mark, known.counts.now):
         return [CountWrong(watch.begun, watch.candidate, watch.champion, watch.usual_error, watch.edges)]
-    return _judge(known, last, known.counts, promoted_by=wish.actor if wish.decision == "promote" else "")
+    judged = _judged(known, last, known.counts)
+    asks_why = judged.watch.evidence.split.mismatch and judged.watch.split_reason is None
+    promoted_by = wish.actor if wish.decision == "promote" else ""
+    return [_explain(judged.watch)] if asks_why else _judge(known, last, judged, promoted_by)
+
+
+def _explain(watch: Watch) -> ExplainSplit:
+    return ExplainSplit(watch.since or watch.begun, watch.candidate, watch.champion)
 
 
 def _is_being_released(name: str, version: int, wish: Wish) -> PerennialError:
@@ -509,18 +519,29 @@ def _judged(known: Known, last: Entry, counts: Counts) -> _Judged:
     step = 0 if last.shadow is not None else last.weights.get(last.version, 0) * 100 // WHOLE
     following = _next_step(release, step)
     seconds = (counts.now - watch.since).total_seconds() if watch.since else 0.0
+    if known.split_reason is not None:
+        watch = watch.model_copy(update={"split_reason": known.split_reason})
     decision = canary.decide(watch.evidence, release, seconds, last_step=following == 100)
+    if watch.evidence.split.mismatch and watch.split_reason:
+        decision = _with_reason(decision, watch.evidence.split.mismatch, watch.split_reason)
     numbers = {**decision.numbers, **({} if watch.edge_ms is None else {"slow_above_ms": watch.edge_ms})}
     look = look_of(watch, decision, counts.now, weight, last_step=following == 100)
     return _Judged(watch, decision, look, numbers, step, following)
 
 
-def _judge(known: Known, last: Entry, counts: Counts, promoted_by: str) -> list[Step]:
+def _with_reason(decision: canary.Decision, mismatch: Mismatch, reason: str) -> canary.Decision:
+    """The decision, with what is known of a split that is not as wanted: it may be why, and else has to be said."""
+    told = f"{mismatch.sentence} {reason}"
+    is_why = mismatch.sentence in decision.sentence
+    sentence = decision.sentence.replace(mismatch.sentence, told) if is_why else f"{decision.sentence} {told}"
+    return replace(decision, sentence=sentence)
+
+
+def _judge(known: Known, last: Entry, judged: _Judged, promoted_by: str) -> list[Step]:
     """Decide by the evidence; where that is not against the candidate, a person's word promotes it.
 
     They knew the evidence of when they were asked.
     """
-    judged = _judged(known, last, counts)
     decision, numbers, spec = judged.decision, judged.numbers, known.spec
     whose = f"{last.version} of {known.name}"
     goes_on = bool(promoted_by) or decision.action in ("promote", "advance")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from perennial.lineage.release_record import Latency, Limits, Look, Plan, Tally
-from perennial.serving import canary
+from perennial.lineage.release_record import Latency, Limits, Look, Plan, SplitSeen, Tally
+from perennial.serving import canary, split
 from perennial.serving.watch import Watch
 from perennial.specs import ReleaseSpec
 
@@ -31,6 +31,7 @@ def plan_of(release: ReleaseSpec, candidate: int, champion: int | None, slow_abo
         dry_run=tuple(one.name for one in release.signals if one.dry_run),
         words={one.name: one.words for one in release.signals},
         promotion=_rounded(-math.log10(release.promotion_alpha)),
+        split=_rounded(split.limit(canary.shared_steps(release)) / math.log(10)),
         error_ratio=release.max_error_ratio,
         error_rate=release.max_error_rate,
         latency_ratio=release.max_latency_ratio,
@@ -52,6 +53,7 @@ def look_of(watch: Watch, decision: canary.Decision, now: datetime, share: float
         last_step: whether the next step is the promotion.
     """
     evidence = watch.evidence
+    seen = evidence.split
     not_worse, rare = canary.within_limits(evidence)
     return Look(
         time=now,
@@ -76,6 +78,14 @@ def look_of(watch: Watch, decision: canary.Decision, now: datetime, share: float
         latency=Latency(candidate=watch.latency_ms.get(watch.candidate, ()), champion=watch.latency_ms.get(watch.champion, ())),
         silent_requests=round(evidence.silent_requests, 1),
         unhealthy_looks=evidence.unhealthy_looks,
+        split=SplitSeen(
+            candidate=seen.candidate,
+            requests=seen.requests,
+            evidence=_rounded(seen.evidence / math.log(10)),
+            mismatched=seen.mismatch is not None,
+        )
+        if seen.requests
+        else None,
     )
 
 

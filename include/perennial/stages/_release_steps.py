@@ -300,6 +300,20 @@ class CountWrong(Ask):
         return f"Take in the outcomes that have come, and count the wrong predictions since {since}: they may change what follows."
 
 
+@dataclass(frozen=True)
+class ExplainSplit(Ask):
+    """Take in what was logged, and look which requests one of both versions gets too few of."""
+
+    since: datetime
+    candidate: int
+    champion: int
+
+    @property
+    def sentence(self) -> str:
+        """See `Step.sentence`."""
+        return f"Traffic is not split as wanted: look in the log which requests version {self.candidate} gets too few or too many of."
+
+
 def _traffic(of: Entry | Change) -> str:
     """A sentence on the weights of the versions."""
     if of.candidate is not None and of.champion is None:

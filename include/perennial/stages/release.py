@@ -23,7 +23,7 @@ from perennial import discovery
 from perennial.errors import LedgerConflict, ServiceUnreachable, UnknownName
 from perennial.lineage.ledger import AGAINST, Entry, Ledger
 from perennial.lineage.trainings import kin
-from perennial.monitoring.answers import WrongAnswers, logged_signals, newest_mark, wrong_since
+from perennial.monitoring.answers import WrongAnswers, logged_signals, newest_mark, why_split, wrong_since
 from perennial.registry.model_registry import CANDIDATE, ModelRegistry, same_weights
 from perennial.results import ReleaseResult
 from perennial.serving.backends import Backend, open_backend
@@ -33,7 +33,20 @@ from perennial.specs import ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._release_evaluator import Evaluator
 from perennial.stages._release_plan import PERENNIAL, Applied, Counts, Failure, History, Known, Planner, Registered, Wish, planned
-from perennial.stages._release_steps import Ask, AskCounts, AskHistory, AskKin, AskRegistry, AskRoute, CountWrong, Follow, Move, Step, Tell
+from perennial.stages._release_steps import (
+    Ask,
+    AskCounts,
+    AskHistory,
+    AskKin,
+    AskRegistry,
+    AskRoute,
+    CountWrong,
+    ExplainSplit,
+    Follow,
+    Move,
+    Step,
+    Tell,
+)
 from perennial.stages._release_times import requests_a_day, waiting_words
 from perennial.stages._versions import RECENT, as_logged
 from perennial.store import Store
@@ -170,6 +183,9 @@ class Release:
             if isinstance(question, CountWrong):
                 steps.append(question)  # the look takes in what was logged; here what follows is told as if nothing new had been
                 known = replace(known, wrong=WrongAnswers(known.counts.watch.labelled if known.counts else {}))
+            elif isinstance(question, ExplainSplit):
+                steps.append(question)
+                known = replace(known, split_reason="")
             elif all(evaluator.changes_nothing(step) for step in steps):
                 known = self.answered(known, question)
             else:
@@ -194,8 +210,8 @@ class Release:
                 return replace(known, counts=self._counts(of))
             case AskKin(version, versions):
                 return replace(known, kin=kin(self.store, self.name, versions, version))
-            case CountWrong():
-                return replace(known, wrong=self._wrong(question))
+            case CountWrong() | ExplainSplit():
+                return self._from_log(known, question)
             case _:
                 raise AssertionError(f"nobody knows how to answer {question}")
 
@@ -229,19 +245,12 @@ class Release:
         mark = newest_mark(self.store, self.name, with_predictions=bool(logged_signals(self.spec)))
         return Counts(watch, arms, mark, datetime.now(timezone.utc))
 
-    def _wrong(self, question: CountWrong) -> WrongAnswers:
+    def _from_log(self, known: Known, question: CountWrong | ExplainSplit) -> Known:
         from perennial.data.tables import Table
 
         dataset = discovery.dataset(self.spec.dataset)
         spec = as_logged(self.store, self.spec, dataset, list(islice(self.ledger.newest_first(), RECENT)))
-        return wrong_since(
-            self.store,
-            spec,
-            dataset,
-            Table,
-            question.since,
-            question.candidate,
-            question.champion,
-            question.usual_error,
-            question.edges,
-        )
+        log = (self.store, spec, dataset, Table, question.since, question.candidate, question.champion)
+        if isinstance(question, ExplainSplit):
+            return replace(known, split_reason=why_split(*log))
+        return replace(known, wrong=wrong_since(*log, question.usual_error, question.edges))

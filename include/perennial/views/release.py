@@ -124,6 +124,7 @@ class ReleaseView(View):
     wants: tuple[Want, ...] = Field(description="What the present step wants; empty once it has ended.")
     arms: tuple[Arm, ...] = Field(description="The candidate and the champion; empty where no look was recorded.")
     signals: tuple[Signal, ...]
+    split: str = Field(default="", description="Whether requests of this step are split as wanted, in a sentence; empty while none are.")
     points: tuple[Point, ...] = Field(description="Its looks, oldest first.")
     left_out: int = Field(description="Looks that were thinned out of a long release.")
     decisions: tuple[Decision, ...] = Field(description="Entries of the ledger from its beginning to its end, newest first.")
@@ -176,6 +177,7 @@ def release_view(store: Store, name: str, *, began: int | None = None, version: 
         wants=wants,
         arms=_arms(release, looks[-1]) if looks and release.champion else (),
         signals=signals,
+        split=_split(plan.limits, looks[-1]) if plan and looks else "",
         points=_points(looks, plan.limits if plan else None),
         left_out=record.left_out if record else 0,
         decisions=tuple(map(decision_of, reversed(entries))),
@@ -379,6 +381,18 @@ def _signals(limits: Limits, look: Look) -> tuple[Signal, ...]:
         for name, tally in look.tallies.items()
     ]
     return tuple(sorted(told, key=lambda signal: (signal.role, signal.dry_run, -signal.way)))
+
+
+def _split(limits: Limits, look: Look) -> str:
+    """Whether the requests of a step are split as wanted."""
+    seen = look.split
+    if seen is None or limits.split is None:
+        return ""
+    wanted = "" if look.share is None else f", {100 * look.share:g} % are due to it"
+    part = 100 * seen.candidate / seen.requests
+    got = f"the candidate got {seen.candidate:,} of {seen.requests:,} requests of this step ({part:.3g} %){wanted}"
+    said = "not as wanted, on this step or an earlier one" if seen.mismatched else "nothing speaks against it"
+    return f"Split of the traffic: {got}; {said} ({odds(seen.evidence)}, told at {odds(limits.split)})."
 
 
 def _steps(release: PastRelease, plan: Plan | None, entries: Sequence[Entry], looks: Sequence[Look]) -> tuple[Step, ...]:

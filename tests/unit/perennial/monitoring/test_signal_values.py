@@ -84,6 +84,12 @@ def test_an_event_is_so_or_not() -> None:
     three = answers(("a-0", 2, [0.2, 0.5, 0.3], 0.0, "1", "7"), ("b-0", 1, [0.2, 0.3, 0.5], 0.0, "1", "7"))
     assert values(three, "multiclass", ("r", "s", "t"), column="class", event="== s", **bounds) == [([1.0], [0.0])]
     assert values(three, "multiclass", ("r", "s", "t"), column="t") == [([0.3], [0.5])]
+    late = answers(("a-0", 2, [0.1, 0.2, 0.7], 2.0, "1", "7"), ("b-0", 1, [0.2, 0.1, 0.7], 0.0, "1", "7"))
+    assert values(late, "multiclass", ("r", "s", "t"), column="class", event="== t", **bounds) == [([1.0], [1.0])]
+    assert values(late, "multiclass", ("r", "s", "t"), source="outcomes", column="error") == [([0.0], [1.0])]
+    even = answers(("a-0", 2, [0.5, 0.5], 1.0, "1", "7"), ("b-0", 1, [0.5, 0.5], 0.0, "1", "7"))
+    assert values(even, source="outcomes", column="error") == [([0.0], [1.0])]
+    assert values(even, "anomaly", (), source="outcomes", column="error") == [([0.0], [1.0])]
 
 
 def test_outcomes_come_in_batches_of_their_own() -> None:
@@ -106,6 +112,9 @@ def test_a_quantile_is_the_champions_of_before() -> None:
     others = [(f"s{at}-0", 2, [0.0, 9.0], None, "1", None) for at in range(200)]
     assert edge_of(answers(*history, *others), "binary", YES_NO, one, 1) == pytest.approx(0.8955)
     assert edge_of(answers(*history[1:], *others), "binary", YES_NO, one, 1) is None
+    erring = SignalSpec(name="mine", source="outcomes", column="error", quantile=0.5)
+    numbers = answers(*((f"r{at}-0", 1, [10.0], 10.0 + at, "1", "2") for at in range(201)))
+    assert edge_of(numbers, "regression", (), erring, 1) == 100.0
 
 
 def test_nothing_answered_is_no_value() -> None:
@@ -119,6 +128,8 @@ def test_values_stand_in_order_of_time() -> None:
     """SE-09: however the rows are stored."""
     rows = answers(*((f"r{at}-0", 2, [0.0, at / 8], None, "1", None) for at in range(8)))
     assert values(rows.take([3, 0, 7, 2, 1, 6, 5, 4]), column="score") == [([at / 8 for at in range(8)], [])]
+    mixed = answers(*((f"r{at:03d}-0", 2, [0.0, at / 512], None, str(at % 2), None) for at in range(512)))
+    assert values(mixed, column="score") == [([at / 512 for at in range(first, 512, 2)], []) for first in (0, 1)]
 
 
 def test_only_columns_that_are_watched_are_read() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from perennial.serving import canary
 from perennial.serving.canary import Counts, Evidence, add, average, compare, decide, increment, latency_edge, next_step, stakes
 from perennial.serving.route import Arm
+from perennial.serving.split import Mismatch, Split
 from perennial.specs import ReleaseSpec, SignalSpec
 
 RELEASE = ReleaseSpec()
@@ -739,3 +740,43 @@ def test_figures_of_signals_that_are_added():
     counts = {"candidate_requests": 10, "candidate_events": 4, "champion_requests": 90, "champion_events": 2}
     assert numbers["a"] == {**counts, "evidence": 400.0, "limit": 400}
     assert numbers["b"] == {**counts, "evidence": 800.0, "limit": 800, "dry_run": True}
+
+
+MISMATCH = Mismatch(share=0.05, candidate=100, requests=1000)
+
+
+@pytest.mark.parametrize(("reaction", "action"), [("hold", "ask"), ("roll_back", "roll_back"), ("warn", "advance")])
+def test_a_split_that_is_not_as_wanted_ends_in_what_the_spec_says(reaction, action):
+    """SE-06: a person is asked unless the spec says otherwise; what is worse is rolled back all the same."""
+    release = RELEASE.model_copy(update={"on_split_mismatch": reaction})
+    evidence = ready(release).model_copy(update={"split": Split(step=1, mismatch=MISMATCH)})
+    decision = decide(evidence, release, 60, last_step=False)
+    assert decision.action == action
+    assert (MISMATCH.sentence in decision.sentence) == (reaction != "warn")
+    failing = add(evidence, {"errors": Counts(500, 400, 500, 0)}, 0.5, release)
+    assert failing.split == evidence.split
+    assert "requests failed" in decide(failing, release, 60, last_step=False).sentence
+    assert RELEASE.on_split_mismatch == "hold"
+
+
+def test_figures_tell_how_requests_are_split():
+    """SE-06: once there are any on the step; next to the limit of a release of so many steps."""
+    assert "split" not in canary.figures(Evidence(), RELEASE)
+    evidence = Evidence(split=Split(step=1, candidate=5, requests=100, evidence=math.log(2)))
+    assert canary.figures(evidence, RELEASE)["split"] == {"candidate_requests": 5, "requests": 100, "evidence": 2.0, "limit": 3000}
+    assert [canary.shared_steps(RELEASE.model_copy(update={"steps": steps})) for steps in ((100,), (1, 99, 100))] == [0, 2]
+
+
+def test_a_success_metric_of_events_has_no_mean():
+    """SE-09: in the figures."""
+    won = SignalSpec(name="won", column="score", event="> 0.9", max_ratio=2, role="success")
+    release = RELEASE.model_copy(update={"signals": (won,)})
+    evidence = add(Evidence(), {}, 0.1, release, judged={"won": canary.Tally(candidate_requests=3, shown=(0.0,))})
+    assert canary.figures(evidence, release)["won"] == {
+        "candidate_requests": 3, "candidate_events": 0, "champion_requests": 0, "champion_events": 0, "within": 1.0, "wanted": 20,
+    }  # fmt: skip
+
+
+def test_what_signals_bet_on_stays_what_it_was():
+    """OP-08: evidence that a release has kept goes on only beside bets of the same kind."""
+    assert canary.ADDED_RATIOS == (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
