@@ -54,6 +54,7 @@ MODULES = {
     "split": _mirrored("serving/split", slow_tests=("test_a_split_as_wanted_is_rarely_doubted",)),
     "split_reason": _mirrored("monitoring/split_reason"),
     "steady": _mirrored("serving/steady"),
+    "delivery": _mirrored("lineage/delivery"),
     "deadlines": _mirrored("monitoring/deadlines"),
     "rules": _mirrored("monitoring/rules", slow_tests=("test_chance_seldom_breaks_a_rule",)),
     "live_metrics": _mirrored("monitoring/live_metrics", slow_tests=("test_the_intervals_cover_the_truth_where_days_differ",)),

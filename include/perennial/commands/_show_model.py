@@ -17,6 +17,7 @@ def show(store: Store, name: str) -> tuple[ModelView, list[str]]:
         lines.append(f"  {view.training.sentence}")
     if view.refused:
         lines.append(f"  The newest candidate was refused: {view.refused}")
+    lines.append(f"  {view.delivery.sentence}")
     parts = {
         "Decisions, newest first": [
             f"{one.time:%Y-%m-%d %H:%M} {one.kind.replace('_', ' ')}, version {one.version} at {100 * one.share:g} %, "

@@ -82,6 +82,15 @@ def usage_of(store: Store, model: str, digest: str) -> Usage | None:
     return made.usage if made else None
 
 
+def seconds_of(store: Store, model: str, digest: str) -> float | None:
+    """What the training of a version took, s; None where nobody noted it, or the note cannot be read."""
+    try:
+        made = making(store, model, digest)
+    except StoredDataDamaged:
+        return None
+    return made.seconds if made else None
+
+
 def source_commit() -> str:
     """The git commit of the source tree; empty where that is no checkout, such as in an image."""
     root = Path(perennial.__file__).parents[2]

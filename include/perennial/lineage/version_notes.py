@@ -14,13 +14,13 @@ A model with hundreds of versions is listed from one note (`store/summaries.py`)
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perennial.errors import StoredDataDamaged, UnknownName
-from perennial.lineage.making import usage_of
+from perennial.lineage.making import seconds_of, usage_of
 from perennial.lineage.manifest import Manifest
 from perennial.lineage.registrations import Registration
 from perennial.lineage.trainings import verdict_key
@@ -51,6 +51,7 @@ class VersionNote(BaseModel):
     number: int | None = Field(default=None, description="Its number in the registry; none if it is not registered.")
     registered: datetime | None = Field(default=None, description="When it was registered or judged last, UTC.")
     trained: datetime | None = Field(default=None, description="When its folder was sealed, UTC; none if the folder is gone.")
+    began: datetime | None = Field(default=None, description="When its training began, UTC; none where that was not noted.")
     cause: str = Field(default="", description="Why it was trained.")
     reason: str = Field(default="", description="A person's words for that.")
     passed: bool | None = Field(default=None, description="Whether the gate let it in; none if what it said cannot be read.")
@@ -157,7 +158,7 @@ def _both(numbered: VersionNote, judged: VersionNote) -> VersionNote:
 
 
 def _summaries(store: Store, model: str) -> Summaries[VersionNote]:
-    return Summaries(store, f"views/versions/{model}.json", VersionNote, lambda key, data: _sum_up(store, model, key, data), form=2)
+    return Summaries(store, f"views/versions/{model}.json", VersionNote, lambda key, data: _sum_up(store, model, key, data), form=3)
 
 
 def _keys(store: Store, model: str) -> list[str]:
@@ -216,10 +217,11 @@ def _facts(store: Store, model: str, digest: str, tags: dict[str, str]) -> dict[
         damage = str(error)
     if manifest is None:
         return {"figures": figures, "damage": damage, "cause": tags.get("cause", ""), "reason": tags.get("reason", "")}
-    used = usage_of(store, model, digest)
+    used, seconds = usage_of(store, model, digest), seconds_of(store, model, digest)
     return {
         "figures": figures,
         "trained": manifest.created,
+        "began": None if seconds is None else manifest.created - timedelta(seconds=seconds),
         "cause": manifest.cause,
         "reason": manifest.reason,
         "learner": manifest.learner,

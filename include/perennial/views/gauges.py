@@ -9,13 +9,15 @@ perennial_version_share{model="churn",version="7"} 0.95
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from perennial.errors import StoredDataDamaged
 from perennial.incidents.incidents import Incidents, known_names
+from perennial.lineage.delivery import Delivery
 from perennial.monitoring.report.timeline import noted_timeline
 from perennial.store import Store
+from perennial.views.delivery import delivery_of
 from perennial.views.models import ModelRow, models
 from perennial.views.release import release_view
 
@@ -50,6 +52,7 @@ def of_models(store: Store) -> list[Gauge]:
             [sample for row in rows for sample in _evidence(store, row)],
         ),
         *_windows(store, rows),
+        *_delivery(store, rows),
         Gauge("perennial_open_incidents", "Open incidents of a model or dataset, by kind and severity.", _incidents(store)),
     ]
 
@@ -91,6 +94,22 @@ def _windows(store: Store, rows: Sequence[ModelRow]) -> list[Gauge]:
         gauge(
             "perennial_window_loss_limit", "Loss above which those would be a jump.", {name: point.alarm for name, point in newest.items()}
         ),
+    ]
+
+
+def _delivery(store: Store, rows: Sequence[ModelRow]) -> list[Gauge]:
+    """How well new versions of each model that serves got into traffic in the last 90 days."""
+    known = {row.name: delivery_of(store, row.name) for row in rows if row.serving}
+
+    def gauge(name: str, meaning: str, value: Callable[[Delivery], float | None]) -> Gauge:
+        return Gauge(name, meaning, [({"model": key}, v) for key, one in known.items() if (v := value(one)) is not None])
+
+    return [
+        gauge("perennial_delivery_promoted", "Versions that got all traffic in the last 90 days.", lambda one: float(one.promoted)),
+        gauge("perennial_delivery_failed", "Releases of these days that were rolled back.", lambda one: float(one.failed)),
+        gauge("perennial_delivery_failure_ratio", "Share of these days' releases that failed.", lambda one: one.failure_rate),
+        gauge("perennial_delivery_lead_seconds", "From a training's beginning to all traffic, median.", lambda one: one.lead_seconds),
+        gauge("perennial_delivery_restore_seconds", "From trouble to its end, median.", lambda one: one.restore_seconds),
     ]
 
 

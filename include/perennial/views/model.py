@@ -19,12 +19,14 @@ from perennial.errors import StoredDataDamaged
 from perennial.incidents.incidents import Incidents
 from perennial.incidents.kinds import Severity
 from perennial.learner_words import counts
+from perennial.lineage.delivery import Delivery
 from perennial.lineage.ledger import Entry, Kind, Ledger, known_models
 from perennial.lineage.progress import progress
 from perennial.lineage.registrations import Registration, registration
 from perennial.lineage.version_notes import evaluated_metrics
 from perennial.monitoring.report.timeline import WindowPoint, timeline
 from perennial.store import Store
+from perennial.views.delivery import delivery_of
 from perennial.views.models import ModelRow, Role, model_row, refused, served_share
 from perennial.views.view import View
 
@@ -103,6 +105,7 @@ class ModelView(View):
     incidents: tuple[OpenIncident, ...] = Field(description="Those that are open, newest first.")
     training: Training | None = Field(description="The training that runs; none if none does.")
     refused: str = Field(description="Why the gate refused the newest candidate; empty if it was not refused.")
+    delivery: Delivery = Field(description="How well new versions get into traffic, over the last 90 days.")
     damage: tuple[str, ...] = Field(description="Sentences on what could not be read; all else is shown.")
 
 
@@ -137,6 +140,7 @@ def model_view(store: Store, name: str) -> ModelView:
             OpenIncident(id=one.id, kind=one.kind, severity=one.severity, opened=one.opened, sentence=one.sentence)
             for one in reversed(incidents)
         ),
+        delivery=delivery_of(store, name, damage=damage),
         damage=tuple(dict.fromkeys(damage)),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, Request, Response
 
+from perennial.views.delivery import in_short
 from perennial.views.models import ModelsView, models
 from perennial_airflow.console.buttons import buttons
 from perennial_airflow.console.website import Site
@@ -22,7 +23,8 @@ def routes(site: Site) -> APIRouter:
     def page(request: Request, user: GetUserDep) -> Response:
         view = _readable(site, user)
         back = {row.name: button for row in view.rows for button in buttons(row, user) if button.dag == f"{row.name}_rollback"}
-        return site.page(request, "models.html", view=view, rollback=back, mood=_mood(view))
+        delivery = in_short(site.store, (row.name for row in view.rows if row.serving))
+        return site.page(request, "models.html", view=view, rollback=back, mood=_mood(view), delivery=delivery)
 
     @router.get("/models.json")
     def document(user: GetUserDep) -> ModelsView:
