@@ -14,13 +14,14 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from perennial.errors import ServiceUnreachable
 from perennial.registry.model_registry import CHAMPION, COMPARED_WITH, ModelRegistry, Provenance, Version
+from perennial.registry.run_facts import RunFacts
 from perennial.settings import Settings
 from perennial.testing.programs import free_ports, wait_until
 
@@ -110,6 +111,23 @@ class RegistryInMemory:
         """Say how a training ended."""
         self._answer()
         self.statuses[run_id] = (status, sentence)
+
+    def record_run(
+        self,
+        manifest: Provenance,
+        metrics: Mapping[str, float],
+        history: Sequence[Mapping[str, float]],
+        digest: str,
+        *,
+        key: str = "",
+        facts: RunFacts | None = None,
+    ) -> str:
+        """Note the metrics of a finished training or recalibration; the id of its run."""
+        self._answer()
+        run_id = f"run-{key or manifest.run_key}"
+        self.annotate(run_id, metrics=metrics)
+        self.statuses[run_id] = ("FINISHED", "")
+        return run_id
 
     def annotate(
         self,

@@ -1,10 +1,13 @@
 """A gateway and serving processes of their own, on free ports, for each test module."""
 
+import json
 import os
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +50,14 @@ class Platform:
         for version in route.versions:
             self.backend.wait_ready(self.model, version, 60)
         return route
+
+    def answers(self, rows: list[dict[str, Any]], model: str = "") -> list[list[float]]:
+        """What callers get, with every bit."""
+        url = self.settings.gateway_url + self.settings.prediction_path(model or self.model.name)
+        body = json.dumps({"data": {"rows": rows}}).encode()
+        with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=60) as answer:
+            given: list[list[float]] = json.load(answer)["data"]["ndarray"]
+        return given
 
     def start_gateway(self) -> None:
         """Start Envoy and wait until it answers."""

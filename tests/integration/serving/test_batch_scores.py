@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -28,14 +26,6 @@ DATASET = DatasetSpec(
 )  # fmt: skip
 
 
-def answers(platform, rows):
-    """What callers get, with every bit."""
-    url = platform.settings.gateway_url + platform.settings.prediction_path(platform.model.name)
-    body = json.dumps({"data": {"rows": rows}}).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=60) as answer:
-        return json.load(answer)["data"]["ndarray"]
-
-
 def test_scores_are_the_answers_of_the_server(new_platform, monkeypatch):
     """SE-03: As many rows in a request as are scored together: equal bit for bit. In requests of one row: within the tolerance of the
     export."""
@@ -55,7 +45,7 @@ def test_scores_are_the_answers_of_the_server(new_platform, monkeypatch):
     schema = pa.schema([(column.name, kinds[column.type]) for column in DATASET.columns])
     table_of(platform.store, DATASET).append(pa.Table.from_pylist(rows, schema), "1f" * 32)
     asked = [{name: row[name] for name in model.inputs} | {"scheduled_departure": row["scheduled_departure"].isoformat()} for row in rows]
-    alone = [answers(platform, [row])[0] for row in asked]
+    alone = [platform.answers([row])[0] for row in asked]
 
     for at_once in (1, 8):
         own = model.model_copy(update={"scoring": ScoringSpec(rows_at_once=at_once)})
@@ -65,5 +55,5 @@ def test_scores_are_the_answers_of_the_server(new_platform, monkeypatch):
         assert "in the serving environment" in result.sentence
         stored = Table(platform.store, result.table).scan().sort_by("key_flight").to_pylist()
         given = [[row["score_on_time"], row["score_late"]] for row in stored]
-        assert given == [scores for place in range(0, ROWS, at_once) for scores in answers(platform, asked[place : place + at_once])]
+        assert given == [scores for place in range(0, ROWS, at_once) for scores in platform.answers(asked[place : place + at_once])]
         assert np.abs(np.array(given) - alone).max() <= 1e-4

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,12 +11,14 @@ import pytest
 
 from perennial import discovery, testing
 from perennial.data.snapshots import snapshot_at, table_of
+from perennial.data.tables import Table
 from perennial.lineage.ledger import Ledger
 from perennial.lineage.release_record import release_record
 from perennial.lineage.releases import releases
 from perennial.lineage.version_folder import publish
 from perennial.serving.load import Call, send
 from perennial.specs import ReleaseSpec
+from perennial.stages import score
 from perennial.stages._routes import route_of
 from perennial.stages.rollback import go_back
 from perennial.stages.train import fill_version_folder
@@ -128,6 +130,13 @@ MODEL = small_model().model_copy(update={{
     "dataset": "small_flights", "learner": "{learner}", "split": SplitSpec(test_days=4, validation_days=4, min_train_rows=100),
     "training": TrainingSpec(max_epochs=20)}})
 """
+UNLABELLED = """
+from perennial.specs import AnomalySpec, GateSpec, ModelSpec, SplitSpec
+from perennial.testing import small_model
+MODEL = ModelSpec(name="odd", title="Odd flights", owner="tests", dataset="small_flights", task="anomaly", learner="sklearn",
+    inputs=small_model().inputs, split=SplitSpec(test_days=4, validation_days=4, min_train_rows=100),
+    anomaly=AnomalySpec(budget=0.1, refits=2), gate=GateSpec(metric="alarm_share", floors={}))
+"""
 FEATURES = """
 from perennial.encoding import Category, Encoder, Number, Raw, numbers
 def label(columns):
@@ -156,15 +165,30 @@ def estimator(spec):
 """
 
 
+NUMBERS = """{"numbers": [Number.fit(columns, "distance"), Number.fit(columns, "temp", nulls=True)]}"""
+FOREST = """
+from sklearn.ensemble import IsolationForest
+def estimator(spec):
+    return IsolationForest(n_estimators={trees})
+"""
+
+
 def learnt(platform, folder: Path, learner: str) -> str:
     """Publish a version of the small model that a learner has made of a few hundred flights; its digest."""
     name = platform.model.name
     files = {
+        "spec.py": SPEC.format(learner=learner),
+        "features.py": FEATURES.format(tensors=TENSORS[learner]),
+        "model.py": PIPELINE,
+    }
+    return made_of(platform, folder, name, files, run_key=f"{learner:0>24}")
+
+
+def made_of(platform, folder: Path, name: str, model_files: dict[str, str], *, run_key: str) -> str:
+    """Publish a version of the model of these files, trained on a few hundred flights; its digest."""
+    files = {
         "perennial_datasets/small_flights.py": DATASET,
-        f"perennial_models/{name}/__init__.py": "",
-        f"perennial_models/{name}/spec.py": SPEC.format(learner=learner),
-        f"perennial_models/{name}/features.py": FEATURES.format(tensors=TENSORS[learner]),
-        f"perennial_models/{name}/model.py": PIPELINE,
+        **{f"perennial_models/{name}/{file}": text for file, text in ({"__init__.py": ""} | model_files).items()},
     }
     for path, text in files.items():
         (folder / "include" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -181,25 +205,53 @@ def learnt(platform, folder: Path, learner: str) -> str:
         table_of(store, dataset).append(pa.Table.from_pylist(rows, schema), "1f" * 32)
         source, checkpoints = snapshot_at(store, dataset, 1), Checkpoints(folder / "run")
         fill_version_folder(folder / "version", discovery.model(name), dataset, source, checkpoints=checkpoints)
-    return publish(platform.store, name, folder / "version", testing.small_manifest(name, run_key=f"{learner:0>24}"))
+    return publish(platform.store, name, folder / "version", testing.small_manifest(name, run_key=run_key))
+
+
+def quick_world(platform, spec, registry=None) -> World:
+    """The platform's world of a model whose releases take seconds."""
+    release = ReleaseSpec(steps=(50, 100), min_seconds=1, min_requests=40, observe_seconds=1)
+    own = {"spec": spec.model_copy(update={"release": release}), "settings": platform.settings, "store": platform.store}
+    return World(platform.scratch, **own, backend=platform.backend, registry=registry)
+
+
+def is_promoted(world: World, digest: str) -> None:
+    """Release a version under load: no caller is failed, it answers its share in each step, and it is promoted."""
+    with Load(world, 120) as load:
+        version = world.registry.add(world.spec.name, digest)
+        ended = world.until_end()
+        time.sleep(1)
+    assert (ended.action, ended.version) == ("promoted", version.number), ended.sentence
+    assert load.traffic.failures == []
+    assert load.traffic.by_version[version.number] > world.spec.release.min_requests
+    shares = [entry.weights.get(version.number, 0) for entry in Ledger(world.store, world.spec.name).entries()]
+    assert [share for share in shares if share] == [5000, 10000]
 
 
 def test_versions_by_other_learners_take_a_canary_s_traffic(world, platform, tmp_path):
     """MO-01, SE-10: One made of LightGBM's trees and one of a scikit-learn Pipeline are served by the real server, answer their share of
     the callers in each step, and are promoted."""
-    release = ReleaseSpec(steps=(50, 100), min_seconds=1, min_requests=40, observe_seconds=1)
-    quick = World(
-        platform.scratch, spec=world.spec.model_copy(update={"release": release}), settings=platform.settings, store=platform.store,
-        backend=platform.backend, registry=world.registry,
-    )  # fmt: skip
+    quick = quick_world(platform, world.spec, world.registry)
     for learner in ("boosted", "sklearn"):
-        digest = learnt(platform, tmp_path / learner, learner)
-        with Load(quick, 120) as load:
-            version = quick.registry.add(quick.spec.name, digest)
-            ended = quick.until_end()
-            time.sleep(1)
-        assert (ended.action, ended.version) == ("promoted", version.number), ended.sentence
-        assert load.traffic.failures == []
-        assert load.traffic.by_version[version.number] > release.min_requests
-        shares = [entry.weights.get(version.number, 0) for entry in Ledger(platform.store, quick.spec.name).entries()]
-        assert [share for share in shares if share] == [5000, 10000]
+        is_promoted(quick, learnt(platform, tmp_path / learner, learner))
+
+
+def test_a_model_without_labels_takes_a_canary_s_traffic(platform, tmp_path):
+    """MO-01, SE-01, SE-03, SE-10: Two isolation forests serve one after the other; each answer of the real server is a score and whether it
+    is an alarm, and batches get the same bits."""
+    files = {"spec.py": UNLABELLED, "features.py": FEATURES.format(tensors=NUMBERS)}
+    digests = [
+        made_of(platform, tmp_path / made, "odd", {**files, "model.py": FOREST.format(trees=trees)}, run_key=f"{made:0>24}")
+        for made, trees in (("first", 100), ("second", 200))
+    ]
+    with discovery.also_in(tmp_path / "second"):
+        quick = quick_world(platform, discovery.model("odd")).with_champion(digests[0])
+        is_promoted(quick, digests[1])
+        learnt_from = table_of(FolderStore(str(tmp_path / "second/store")), discovery.dataset("small_flights"))
+        table_of(platform.store, discovery.dataset("small_flights")).append(learnt_from.scan(), "1f" * 32)
+        result = score.run(platform.settings, platform.store, "odd", first=date(2013, 1, 1), last=date(2014, 1, 1))
+        stored = Table(platform.store, result.table).scan().sort_by("key_flight").to_pylist()
+    asked = [{name: row[name] for name in quick.spec.inputs} for row in testing.small_rows(400, seed=5)]
+    given = platform.answers(asked, "odd")
+    assert [[row["score_score"], row["score_alarm"]] for row in stored] == given
+    assert 0.02 < sum(alarm for _, alarm in given) / len(given) < 0.25

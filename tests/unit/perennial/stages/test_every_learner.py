@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from onnx import TensorProto, helper, numpy_helper
 from perennial import discovery
 from perennial.commands import reproduce
 from perennial.data.snapshots import snapshot_at
-from perennial.data.tables import Table
 from perennial.errors import TrainingRefused
 from perennial.lineage import manifest
 from perennial.lineage.version_folder import fetch, read_manifest
@@ -29,7 +27,6 @@ from perennial.stages import evaluate, register, train
 from perennial.store import FolderStore
 from perennial.testing import RegistryInMemory, check_model
 from perennial.training.checkpoints import Checkpoints
-from perennial.training.evaluation import resampled
 from perennial.training.learners.boosted import parameters
 from perennial.training.recalibration import Recalibration, recalibrate
 from perennial.training.scoring import score
@@ -146,14 +143,6 @@ TRAINING = {
 LINEAR = {"binary": [[-1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], "regression": [[150.0], [0.0], [0.0]]}  # of the encoded numbers
 
 
-class Registry(RegistryInMemory):
-    """A registry that records runs too."""
-
-    def record_run(self, manifest: Any, metrics: Any, history: Any, digest: str, *, facts: Any) -> str:
-        """The run's name."""
-        return f"run-{manifest.run_key}"
-
-
 def rows(days: int = 20, of_a_day: int = 40) -> pa.Table:
     """Rows whose labels follow from size and city, with noise."""
     rng, count = np.random.default_rng(0), days * of_a_day
@@ -168,14 +157,9 @@ def rows(days: int = 20, of_a_day: int = 40) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project with a dataset of twenty days, and a model by each learner."""
-    root = tmp_path_factory.mktemp("learners")
-    (root / "include/perennial_datasets").mkdir(parents=True)
-    (root / "include/perennial_datasets/learnt.py").write_text(DATASET)
-    with discovery.also_in(root):
-        Table(FolderStore(str(root / "store")), "learnt").append(rows(), "first")
-        yield root
+def project(project_of: Callable[..., Path]) -> Path:
+    """A project with a dataset of twenty days."""
+    return project_of("learnt", DATASET, rows())
 
 
 def write_model(project: Path, learner: str, task: str = "binary", *, kind: str = "", **files: str) -> str:
@@ -224,29 +208,20 @@ def brought(file: Path, weights: list[list[float]], bias: float = 0.0, **changed
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
 
 
-@pytest.fixture
-def platform(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, FolderStore, Registry]:
-    """Settings, store and registry of the project."""
-    registry = Registry()
-    for stage in (train, evaluate, register, reproduce):
-        monkeypatch.setattr(stage, "ModelRegistry", lambda _: registry)
-    monkeypatch.setattr(evaluate, "resampled", partial(resampled, resamples=20))
-    monkeypatch.setattr(train, "facts_of", lambda *_: None)
-    return Settings(home=project / "home", store=str(project / "store")), FolderStore(str(project / "store")), registry
-
-
 @pytest.mark.parametrize("task", ["binary", "regression"])
 @pytest.mark.parametrize("learner", [*LEARNERS, "adapted"])
 def test_a_version_by_any_learner(
     project: Path,
-    platform: tuple[Settings, FolderStore, Registry],
+    platform: tuple[Settings, FolderStore, RegistryInMemory],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    scored_as_served: Callable[..., None],
     learner: str,
     task: str,
 ) -> None:
-    """MO-01, MO-02, MO-13, MO-15, MO-22, SE-01: One stage trains it, the gate passes it, serving gives the scores of training, it can be
-    recalibrated, and `reproduce` makes it again to the last bit; an ordinary LightningModule with its own data module too."""
+    """MO-01, MO-02, MO-13, MO-15, MO-22, SE-01, SE-03: One stage trains it, the gate passes it, serving gives the scores of training and
+    batches those of serving, it can be recalibrated, and `reproduce` makes it again to the last bit; an ordinary LightningModule with its
+    own data module too."""
     settings, store, registry = platform
     kind, own = learner, {"model.py": ADAPTED} if learner == "adapted" else {}
     learner = "lightning" if own else learner
@@ -264,6 +239,7 @@ def test_a_version_by_any_learner(
     assert Scorer(folder).replay() is None
     assert reproduce.run(settings, store, f"{name}/1") == 0
     assert "bit-equal" in capsys.readouterr().out
+    scored_as_served(settings, store, name, trained.digest)
     table = snapshot_at(store, discovery.dataset("learnt"), 1).rows()
     columns = {column: table[column].to_numpy() for column in ("size", "age", "city")}
     before, change = score(folder, columns), Recalibration(task, 0.5, (0.0, 0.3) if task == "binary" else (7.0,))
@@ -272,7 +248,7 @@ def test_a_version_by_any_learner(
 
 
 def test_a_network_begins_with_weights_of_its_folder(
-    project: Path, platform: tuple[Settings, FolderStore, Registry], capsys: pytest.CaptureFixture[str]
+    project: Path, platform: tuple[Settings, FolderStore, RegistryInMemory], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """MO-03, MO-16, DE-23: A file of weights is read and its bytes count: with another one `reproduce` names it and gives another version;
     without it there is a sentence."""

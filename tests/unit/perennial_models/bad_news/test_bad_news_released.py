@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,14 +25,6 @@ from perennial_models.bad_news.features import BAD
 from perennial_models.bad_news.spec import MODEL
 
 
-class Registry(RegistryInMemory):
-    """One registry for all stages, which keeps no more of a run than its id."""
-
-    def record_run(self, manifest: Any, metrics: Any, history: Any, digest: str, *, facts: Any) -> str:
-        """The id of a run."""
-        return f"run-{digest[:12]}"
-
-
 def days(first: int, last: int) -> pa.Table:
     """The remarks of some days, as ingestion would have them."""
     remarks = pa.concat_tables([table for _, table in land(*(date(2024, 1, 1) + timedelta(days=day - 1) for day in (first, last)))])
@@ -46,7 +37,7 @@ def test_texts_are_learnt_judged_and_released_in_steps(tmp_path: Path, monkeypat
     and its owner is told where bad news becomes more."""
     assert days(1, 1)["written"][0].as_py().date() == FIRST
     settings, store = Settings(home=tmp_path / "home", store=str(tmp_path / "store")), FolderStore(str(tmp_path / "store"))
-    registry, threads = Registry(), torch.get_num_threads()
+    registry, threads = RegistryInMemory(), torch.get_num_threads()
     for stage in (train, evaluate, register):
         monkeypatch.setattr(stage, "ModelRegistry", lambda settings: registry)
     table = Table(store, MODEL.dataset)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -23,20 +22,12 @@ from perennial_datasets.airport_hours import land
 from perennial_models.hourly_delays.spec import MODEL
 
 
-class Registry(RegistryInMemory):
-    """One registry for all stages, which keeps no more of a run than its id."""
-
-    def record_run(self, manifest: Any, metrics: Any, history: Any, digest: str, *, facts: Any) -> str:
-        """The id of a run."""
-        return f"run-{digest[:12]}"
-
-
 @pytest.mark.slow
 def test_hours_are_learnt_judged_released_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MO-25, MO-01, SE-03: Two versions of trees, of ten weeks and of twelve, pass the gate, forecast better than the mean of all hours
     does, and take over step by step; what scores in batches gives the answers of the server bit for bit."""
     settings, store = Settings(home=tmp_path / "home", store=str(tmp_path / "store")), FolderStore(str(tmp_path / "store"))
-    registry = Registry()
+    registry = RegistryInMemory()
     for stage in (train, evaluate, register):
         monkeypatch.setattr(stage, "ModelRegistry", lambda settings: registry)
     monkeypatch.setattr(train, "facts_of", lambda *_: None)
