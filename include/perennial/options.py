@@ -425,7 +425,10 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     ),
     "watch": (
         "look at the versions that serve, every few seconds; the platform runs this by itself",
-        (Option("--once", "look a single time", bool),),
+        (
+            Option("--once", "look a single time", bool),
+            Option("--figures", "port at which the figures of models are served to a Prometheus, beside looking; none if absent", count),
+        ),
     ),
     "retire": (
         "take a model out of service for good: it no longer serves, and nothing is trained or released automatically",

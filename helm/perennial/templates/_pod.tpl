@@ -68,8 +68,12 @@ spec:
         {{- end }}
         {{- end }}
       {{- if eq .part "watch" }}
-      args: [watch]
+      args: [watch, --figures, "9900"]
+      ports:
+        - {name: figures, containerPort: 9900}
       env:
+        - name: PERENNIAL_HOST
+          value: 0.0.0.0
         - name: PERENNIAL_WATCH_SECONDS
           value: {{ $values.watch.seconds | quote }}
       {{- end }}

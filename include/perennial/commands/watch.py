@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -17,6 +18,7 @@ from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
 from perennial.incidents import news
 from perennial.lineage.ledger import known_models
 from perennial.local.heartbeat import beat
+from perennial.local.metrics_server import FiguresServer
 from perennial.registry.model_registry import ModelRegistry
 from perennial.serving.backends import open_backend
 from perennial.settings import Settings
@@ -27,12 +29,15 @@ AT_A_TIME = 8  # models: one whose servers hang keeps the others waiting for not
 log = logging.getLogger("perennial.watch")
 
 
-def run(settings: Settings, store: Store, *, once: bool = False) -> int:
+def run(settings: Settings, store: Store, *, once: bool = False, figures: int | None = None) -> int:
     """Look at every model that serves, again and again; with `once` a single time, and the exit code is 1 if one could not be looked at.
 
     What keeps it from looking is said once, until it is over. It ends when a spec was changed: whoever keeps it running starts it with the
-    new one, and it goes on with the evidence that it had.
+    new one, and it goes on with the evidence that it had. With `figures`, a port, it also serves the figures of models to a Prometheus.
     """
+    if figures is not None:
+        server = FiguresServer((settings.host, figures), settings)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
     backend, registry = open_backend(settings), ModelRegistry(settings)
     watches, troubles, specs = dict[str, SteadyWatch](), dict[str, str](), _specs()
 

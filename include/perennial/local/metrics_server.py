@@ -60,31 +60,49 @@ class Remembered:
             return self._made
 
 
-class MetricsServer(ThreadingHTTPServer):
-    """The metrics server of one home."""
+class FiguresServer(ThreadingHTTPServer):
+    """A server of the figures of models, which a watch on a cluster is.
+
+    Args:
+        address: where it listens.
+        settings: where the store is.
+    """
 
     daemon_threads = True
+    checks_callers = False  # a Prometheus of the cluster asks for it by the pod's address
 
     def __init__(self, address: tuple[str, int], settings: Settings) -> None:
         super().__init__(address, _Handler)
         self.settings = settings
-        self.supervisor = Supervisor(settings)
-        self._api: AirflowApi | None = None
-        self._gauges = {"store": Remembered(self._of_models), "airflow": Remembered(self._of_airflow)}
-
-    def _of_models(self) -> list[Gauge]:
-        return gauges.of_models(open_store(self.settings.store))
-
-    def _of_airflow(self) -> list[Gauge]:
-        if self._api is None and airflow_programs.passwords_file(self.settings).exists():
-            self._api = AirflowApi(self.settings.airflow_url, *airflow_programs.login(self.settings))
-        return machine_gauges.of_airflow(self.settings, self._api)
+        self.models = Remembered(lambda: gauges.of_models(open_store(settings.store)))
 
     def answer(self, path: str) -> tuple[int, str, str]:
         """Status, content type and body of the answer to one path."""
         if path == "/metrics":
             return HTTPStatus.OK, _METRICS, self.metrics()
         return HTTPStatus.NOT_FOUND, TEXT, "There is /metrics."
+
+    def metrics(self) -> str:
+        """The figures; a store that does not answer has none, which a gauge of its own shows."""
+        made = self.models.get()
+        return gauges.text([_answers({"store": made is not None}), *(made or ())])
+
+
+class MetricsServer(FiguresServer):
+    """The server of all figures of one home."""
+
+    checks_callers = True
+
+    def __init__(self, address: tuple[str, int], settings: Settings) -> None:
+        super().__init__(address, settings)
+        self.supervisor = Supervisor(settings)
+        self._api: AirflowApi | None = None
+        self._gauges = {"store": self.models, "airflow": Remembered(self._of_airflow)}
+
+    def _of_airflow(self) -> list[Gauge]:
+        if self._api is None and airflow_programs.passwords_file(self.settings).exists():
+            self._api = AirflowApi(self.settings.airflow_url, *airflow_programs.login(self.settings))
+        return machine_gauges.of_airflow(self.settings, self._api)
 
     def metrics(self) -> str:
         """All metrics. A part that does not answer has none, which a gauge of its own shows."""
@@ -100,12 +118,7 @@ class MetricsServer(ThreadingHTTPServer):
         programs = {name: program.state == "RUNNING" for name, program in sorted(running.items())}
         own = [
             _flags("perennial_program_running", "Whether a program of this machine runs.", "program", programs),
-            _flags(
-                "perennial_part_answers",
-                "Whether the gateway, the server of a version, the store or Airflow gave its figures.",
-                "part",
-                answers,
-            ),
+            _answers(answers),
             *machine_gauges.of_machine(self.settings, running),
             *(gauge for made in known_gauges.values() for gauge in made or ()),
         ]
@@ -118,12 +131,13 @@ class MetricsServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: MetricsServer
+    server: FiguresServer
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         try:
-            if sentence := callers.refusal(self.server.settings, self.headers.get("Host", ""), self.headers.get("Origin")):
+            sentence = callers.refusal(self.server.settings, self.headers.get("Host", ""), self.headers.get("Origin"))
+            if sentence and self.server.checks_callers:
                 answer: tuple[int, str, str] = HTTPStatus.FORBIDDEN, TEXT, sentence
             else:
                 answer = self.server.answer(self.path)
@@ -155,6 +169,12 @@ def merged(texts: Iterable[str]) -> str:
             elif line and not line.startswith("#"):
                 samples.setdefault(name, []).append(line)
     return "".join(f"{line}\n" for name, lines in samples.items() for line in (*heads.get(name, ()), *lines))
+
+
+def _answers(parts: dict[str, bool]) -> Gauge:
+    return _flags(
+        "perennial_part_answers", "Whether the gateway, a version's server, the store or Airflow gave its figures.", "part", parts
+    )
 
 
 def _flags(name: str, meaning: str, label: str, values: dict[str, bool]) -> Gauge:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from perennial.local.metrics_server import MetricsServer, merged
+from perennial.errors import ServiceUnreachable
+from perennial.local import metrics_server
+from perennial.local.metrics_server import FiguresServer, MetricsServer, merged
 from perennial.settings import Settings
 
 
@@ -26,6 +29,35 @@ def test_each_metric_is_told_of_once() -> None:
     head = "# HELP asked_total Requests.\n# TYPE asked_total counter\n"
     found = merged([f'{head}asked_total{{version="1"}} 3\n', "bare 1\n", f'{head}asked_total{{version="2"}} 4\n# EOF\n'])
     assert found == f'{head}asked_total{{version="1"}} 3\nasked_total{{version="2"}} 4\nbare 1\n'
+
+
+def test_a_watch_on_a_cluster_tells_of_models_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MN-04, MN-15: Asked by the pod's address, in Prometheus' form; of a store that does not answer one figure says so."""
+    monkeypatch.setattr(metrics_server, "REMEMBERED_SECONDS", 0.0)
+    server = FiguresServer(("127.0.0.1", 0), Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)}))
+    Thread(target=server.serve_forever, daemon=True).start()
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    try:
+        connection.request("GET", "/metrics", headers={"Host": "10.0.0.7:9900"})
+        answer = connection.getresponse()
+        assert answer.status == 200
+        found = answer.read().decode()
+        assert 'perennial_part_answers{part="store"} 1' in found
+        assert "perennial_version_share" in found
+        assert "perennial_machine" not in found
+
+        def away(uri: str) -> None:
+            raise ServiceUnreachable("The store does not answer.")
+
+        monkeypatch.setattr(metrics_server, "open_store", away)
+        connection.request("GET", "/metrics")
+        found = connection.getresponse().read().decode()
+        assert 'perennial_part_answers{part="store"} 0' in found
+        assert "perennial_version_share" not in found
+    finally:
+        connection.close()
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize(
