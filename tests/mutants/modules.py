@@ -51,6 +51,7 @@ MODULES = {
     "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "signals": _mirrored("serving/signals", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "signal_values": _mirrored("monitoring/signal_values"),
+    "asked": _mirrored("serving/asked"),
     "split": _mirrored("serving/split", slow_tests=("test_a_split_as_wanted_is_rarely_doubted",)),
     "split_reason": _mirrored("monitoring/split_reason"),
     "steady": _mirrored("serving/steady"),

@@ -19,10 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perennial.serving import canary, split
 from perennial.serving.route import Arm
-from perennial.specs import ReleaseSpec
+from perennial.specs import ReleaseSpec, SignalSpec
 from perennial.store import Store
 
 OUTCOMES_SECONDS = 30  # counting outcomes loads much, so not at every look
+BLIND_SECONDS = 600  # a signal without a value for so long is told
 SHADOW_SHARE = 0.5  # a shadow gets one request for each one that the champion gets
 
 
@@ -52,6 +53,12 @@ class Watch(BaseModel):
     edges: dict[str, float] = Field(
         default_factory=dict, description="By signal of a quantile: that of the champion's values, from before the release."
     )
+    asked_at: dict[str, datetime] = Field(
+        default_factory=dict, description="By signal that comes from a Prometheus: when it was last asked for, UTC."
+    )
+    fed_at: dict[str, datetime] = Field(
+        default_factory=dict, description="By signal that a team added: when both versions last had a value of it, UTC."
+    )
     split_reason: str | None = Field(default=None, description="Where traffic is not split as wanted: what the log says of it.")
     latency_ms: dict[int, tuple[tuple[float | None, int], ...]] = Field(
         default_factory=dict,
@@ -76,6 +83,16 @@ class Watch(BaseModel):
     def keep(self, store: Store, model: str) -> None:
         """Write the working file."""
         store.write(_key(model, self.candidate), self.model_dump_json().encode())
+
+    def due(self, release: ReleaseSpec, now: datetime) -> list[SignalSpec]:
+        """The signals that a Prometheus is to be asked for now."""
+        asked = [(one, self.asked_at.get(one.name)) for one in release.signals if one.source == "prometheus"]
+        return [one for one, at in asked if at is None or abs((now - at).total_seconds()) >= one.every_seconds]
+
+    def blind(self, release: ReleaseSpec, now: datetime) -> dict[str, float]:
+        """The signals of a team's own of which both versions have had no value for long: seconds since then."""
+        seconds = {one.name: (now - self.fed_at.get(one.name, self.begun)).total_seconds() for one in release.signals}
+        return {name: passed for name, passed in seconds.items() if passed >= BLIND_SECONDS}
 
     def on_step(self, step: int, since: datetime) -> Watch:
         """A copy of the watch on another step, the one that began with that ledger entry."""

@@ -13,7 +13,7 @@ FIXED = ("errors", "latency", "outcomes", "unreadable")  # every release has the
 OF_ANSWERS = ("score", "class", "milliseconds")  # columns of the prediction log that every model has, besides classes and inputs
 OF_OUTCOMES = ("outcome", "error")
 _EVENT = re.compile(r"(<=|>=|==|!=|<|>)\s*(\S.*)")
-_FIELD = re.compile(r"\{(\w*)\}")
+_FIELD = re.compile(r"\{(\w+)\}")
 
 
 class SignalSpec(Spec):

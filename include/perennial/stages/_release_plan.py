@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from perennial.counted import lasting
 from perennial.errors import Fault, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.lineage.ledger import AGAINST, RETIRED, Entry, retired_words
 from perennial.lineage.release_record import Look
@@ -20,6 +21,7 @@ from perennial.monitoring.answers import WrongAnswers
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Version
 from perennial.results import ReleaseResult
 from perennial.serving import canary, signals
+from perennial.serving.asked import Asked
 from perennial.serving.route import WHOLE, Arm, Route
 from perennial.serving.split import Mismatch
 from perennial.serving.watch import Watch
@@ -92,6 +94,7 @@ class Counts:
     arms: Mapping[int, Arm]
     mark: str  # of the newest outcome
     now: datetime
+    asked: Asked = field(default_factory=Asked)  # of signals that come from a Prometheus
 
 
 @dataclass(frozen=True)
@@ -515,6 +518,7 @@ def _judged(known: Known, last: Entry, counts: Counts) -> _Judged:
         watch = watch.model_copy(update={"edges": {**watch.edges, **known.wrong.edges}})
         added = {one.name: signals.judged(one, known.wrong.values[one.name]) for one in release.signals if one.name in known.wrong.values}
     weight = None if last.shadow is not None else last.weights.get(last.version, 0) / WHOLE
+    watch, added = _with_asked(watch, release, counts, added)
     watch = watch.seen(counts.arms, weight, release, labelled, added)
     step = 0 if last.shadow is not None else last.weights.get(last.version, 0) * 100 // WHOLE
     following = _next_step(release, step)
@@ -524,9 +528,42 @@ def _judged(known: Known, last: Entry, counts: Counts) -> _Judged:
     decision = canary.decide(watch.evidence, release, seconds, last_step=following == 100)
     if watch.evidence.split.mismatch and watch.split_reason:
         decision = _with_reason(decision, watch.evidence.split.mismatch, watch.split_reason)
+    decision = _with_blind(decision, watch, release, counts)
     numbers = {**decision.numbers, **({} if watch.edge_ms is None else {"slow_above_ms": watch.edge_ms})}
     look = look_of(watch, decision, counts.now, weight, last_step=following == 100)
     return _Judged(watch, decision, look, numbers, step, following)
+
+
+def _with_asked(
+    watch: Watch, release: ReleaseSpec, counts: Counts, added: dict[str, canary.Tally]
+) -> tuple[Watch, dict[str, canary.Tally]]:
+    """Evidence of the signals that a Prometheus was asked for, too, and when each signal last had a value of both versions."""
+    before, asked = watch.evidence.tallies, counts.asked
+    for one in release.signals:
+        if one.name in asked.values:
+            ours, theirs = asked.values[one.name]
+            added[one.name] = signals.judged(one, [([ours], [theirs])], before.get(one.name, signals.NOTHING))
+    fed = {name: counts.now for name, tally in added.items() if _has_more(before.get(name, signals.NOTHING), tally)}
+    asked_at = dict.fromkeys([*asked.values, *asked.why_not], counts.now)
+    return watch.model_copy(update={"asked_at": {**watch.asked_at, **asked_at}, "fed_at": {**watch.fed_at, **fed}}), added
+
+
+def _has_more(before: canary.Tally, now: canary.Tally) -> bool:
+    """Whether both versions had a value since."""
+    return now.candidate_requests > before.candidate_requests and now.champion_requests > before.champion_requests
+
+
+def _with_blind(decision: canary.Decision, watch: Watch, release: ReleaseSpec, counts: Counts) -> canary.Decision:
+    """The decision, with a word on signals that have seen nothing for long: that is no evidence, neither good nor bad."""
+    blind = watch.blind(release, counts.now)
+    if not blind or decision.action == "roll_back":
+        return decision
+    told = [
+        f"The signal {name} has had no value of both versions for {lasting(seconds)}"
+        + (f": {counts.asked.why_not[name]}." if name in counts.asked.why_not else ".")
+        for name, seconds in blind.items()
+    ]
+    return replace(decision, sentence=" ".join([decision.sentence, *told]), numbers={**decision.numbers, "blind": sorted(blind)})
 
 
 def _with_reason(decision: canary.Decision, mismatch: Mismatch, reason: str) -> canary.Decision:

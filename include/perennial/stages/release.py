@@ -26,10 +26,12 @@ from perennial.lineage.trainings import kin
 from perennial.monitoring.answers import WrongAnswers, logged_signals, newest_mark, why_split, wrong_since
 from perennial.registry.model_registry import CANDIDATE, ModelRegistry, same_weights
 from perennial.results import ReleaseResult
+from perennial.serving.asked import Asked, ask_for
 from perennial.serving.backends import Backend, open_backend
+from perennial.serving.backends.prometheus import ask
 from perennial.serving.watch import Watch
 from perennial.settings import Settings
-from perennial.specs import ModelSpec
+from perennial.specs import ModelSpec, SignalSpec
 from perennial.stages import _agreement
 from perennial.stages._release_evaluator import Evaluator
 from perennial.stages._release_plan import PERENNIAL, Applied, Counts, Failure, History, Known, Planner, Registered, Wish, planned
@@ -52,6 +54,7 @@ from perennial.stages._versions import RECENT, as_logged
 from perennial.store import Store
 
 TRIES = 3
+ASK_SECONDS = 3.0  # until a Prometheus that does not answer about a signal is left alone
 Answer = TypeVar("Answer")
 
 
@@ -243,7 +246,14 @@ class Release:
         watch = watch or Watch.begin(last.version, last.champion or 0, arms)
         watch = watch.on_step(last.seq, last.time) if last.kind == "weights" else watch
         mark = newest_mark(self.store, self.name, with_predictions=bool(logged_signals(self.spec)))
-        return Counts(watch, arms, mark, datetime.now(timezone.utc))
+        now = datetime.now(timezone.utc)
+        return Counts(watch, arms, mark, now, self._asked(watch, watch.due(self.spec.release, now)))
+
+    def _asked(self, watch: Watch, due: list[SignalSpec]) -> Asked:
+        """What a Prometheus says of signals."""
+        url = self.settings.prometheus_url
+        question = partial(ask, url, seconds=ASK_SECONDS) if url else None
+        return ask_for(due, self.name, watch.candidate, watch.champion, question)
 
     def _from_log(self, known: Known, question: CountWrong | ExplainSplit) -> Known:
         from perennial.data.tables import Table

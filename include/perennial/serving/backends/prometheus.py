@@ -22,6 +22,8 @@ STALE_SECONDS = 120  # figures older than this are no evidence
 FIRST_ERROR = 500  # status codes from here on are the version's failures
 _ANSWER_SECONDS = 10
 
+Vector = list[tuple[dict[str, str], float]]  # labels and value of each series
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -90,27 +92,35 @@ class Prometheus:
             )
         return int(match[1])
 
-    def _ask(self, query: str) -> list[tuple[dict[str, str], float]]:
-        """The vector that an instant query gives."""
-        address = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-        try:
-            with urllib.request.urlopen(address, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - the address is a setting of the operator's
-                document: dict[str, Any] = json.load(answer)
-            return [(entry["metric"], float(entry["value"][1])) for entry in document["data"]["result"]]
-        except urllib.error.HTTPError as error:
-            why = error.read(300).decode(errors="replace").strip() or error.reason
-            raise ServiceUnreachable(
-                f"The Prometheus at {self.url} refuses a question ({error.code}: {why}): check PERENNIAL_PROMETHEUS_URL and its rights."
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise ServiceUnreachable(
-                f"The Prometheus at {self.url} does not answer ({error}), and without it a release has no evidence: "
-                "check PERENNIAL_PROMETHEUS_URL and that it runs."
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ServiceUnreachable(
-                f"What answers at {self.url} is no Prometheus ({type(error).__name__}: {error}): correct PERENNIAL_PROMETHEUS_URL."
-            ) from error
+    def _ask(self, query: str) -> Vector:
+        return ask(self.url, query, _ANSWER_SECONDS)
+
+
+def ask(url: str, query: str, seconds: float) -> Vector:
+    """The vector that an instant query gives.
+
+    Raises:
+        ServiceUnreachable: Prometheus does not answer in so many seconds, or not as Prometheus does.
+    """
+    address = f"{url.rstrip('/')}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    try:
+        with urllib.request.urlopen(address, timeout=seconds) as answer:  # noqa: S310 - the address is a setting of the operator's
+            document: dict[str, Any] = json.load(answer)
+        return [(entry["metric"], float(entry["value"][1])) for entry in document["data"]["result"]]
+    except urllib.error.HTTPError as error:
+        why = error.read(300).decode(errors="replace").strip() or error.reason
+        raise ServiceUnreachable(
+            f"The Prometheus at {url} refuses a question ({error.code}: {why}): check PERENNIAL_PROMETHEUS_URL and its rights."
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise ServiceUnreachable(
+            f"The Prometheus at {url} does not answer ({error}), and without it a release has no evidence: "
+            "check PERENNIAL_PROMETHEUS_URL and that it runs."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServiceUnreachable(
+            f"What answers at {url} is no Prometheus ({type(error).__name__}: {error}): correct PERENNIAL_PROMETHEUS_URL."
+        ) from error
 
 
 def _milliseconds(bound: str) -> float:

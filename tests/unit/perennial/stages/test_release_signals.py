@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -251,3 +256,90 @@ def test_the_page_and_the_terminal_show_them(tmp_path: Path, monkeypatch: pytest
     assert "  sure (mean of score): candidate mean 0.521 of 100, champion mean 0.455 of 100; " in said
     assert ", promotion wants 20 to 1" in said
     assert ", would be shown at 20 to 1" in said
+
+
+ORDERS = {"name": "orders", "source": "prometheus", "query": 'orders{v="{version}"}', "low": 0, "high": 10, "direction": "higher"}
+
+
+@contextmanager
+def prometheus(orders: dict[int, list[float]]) -> Iterator[str]:
+    """A server that answers as Prometheus does: the orders of each version."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            query = parse_qs(urlsplit(self.path).query)["query"][0]
+            found = [{"metric": {}, "value": [0, str(value)]} for value in orders[int(query.split('"')[1])]]
+            body = json.dumps({"data": {"result": found}}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *given: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def kept(world: World, **changed: Any) -> Watch:
+    """The working file, after fields of it were changed."""
+    watch = Watch.load(world.store, world.spec.name, 2)
+    assert watch
+    watch.model_copy(update=changed).keep(world.store, world.spec.name)
+    return watch
+
+
+def test_a_prometheus_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SE-09, SE-10: one value a minute of each version; fewer orders roll the candidate back."""
+    orders = {1: [7.0], 2: [3.0]}
+    world = begun(world_with(tmp_path, monkeypatch, ORDERS))
+    with prometheus(orders) as url:
+        world.settings = Settings.from_environment({"PERENNIAL_PROMETHEUS_URL": url})
+        assert world.look().action == "hold"
+        assert world.look().action == "hold"
+        watch = kept(world)
+        assert watch.evidence.tallies["orders"].candidate_requests == 1  # it was asked a moment ago
+        assert watch.fed_at["orders"] == watch.asked_at["orders"]
+        orders[2] = []
+        kept(world, asked_at={})
+        world.look()
+        assert kept(world, asked_at={}).evidence.tallies["orders"].candidate_requests == 1
+        orders[2] = [3.0]
+        for _ in range(40):
+            result = world.look()
+            if result.action == "rolled_back":
+                break
+            kept(world, asked_at={})
+    assert result.action == "rolled_back"
+    assert 'The signal orders (mean of orders{v="{version}"}) shows mean 3 of ' in result.sentence
+
+
+def test_a_signal_that_sees_nothing_for_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SE-09: with the reason where one is known; it is no evidence, and the release goes on."""
+    world = begun(world_with(tmp_path, monkeypatch, ORDERS, ALARMS))
+    assert "blind" not in world.look().evidence
+    long_ago = datetime.now(timezone.utc) - timedelta(minutes=11)
+    kept(world, begun=long_ago, asked_at={})
+    result = world.look()
+    assert result.action == "hold"
+    assert result.evidence["blind"] == ["alarms", "orders"]
+    assert "The signal orders has had no value of both versions for 11 minutes: PERENNIAL_PROMETHEUS_URL is not set." in result.sentence
+    assert "The signal alarms has had no value of both versions for 11 minutes." in result.sentence
+    answered(world, 1, 30, 0.1)
+    answered(world, 2, 30, 0.1)
+    with prometheus({1: [7.0], 2: [7.0]}) as url:
+        world.settings = Settings.from_environment({"PERENNIAL_PROMETHEUS_URL": url})
+        kept(world, asked_at={}, labelled_at=None)
+        assert "blind" not in world.look().evidence
+    kept(world, asked_at={}, fed_at={"orders": long_ago, "alarms": datetime.now(timezone.utc)})
+    result = world.look()  # it does not answer any more
+    assert result.evidence["blind"] == ["orders"]
+    assert "does not answer" in result.sentence
