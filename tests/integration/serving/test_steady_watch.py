@@ -22,7 +22,8 @@ from perennial.testing import World
 def world(new_platform, monkeypatch) -> World:
     """With two versions that were released, and a platform of its own."""
     platform = new_platform(watch_seconds="0.5")
-    spec = platform.model.model_copy(update={"release": ReleaseSpec(steps=(100,), bake_seconds=0)})
+    serving = platform.model.serving.model_copy(update={"slow_ms": 100})
+    spec = platform.model.model_copy(update={"release": ReleaseSpec(steps=(100,), bake_seconds=0), "serving": serving})
     world = World(platform.scratch, spec=spec, settings=platform.settings, store=platform.store, backend=platform.backend)
     world.platform = platform
     world.with_champion(platform.version(1))
@@ -89,6 +90,22 @@ def test_a_champion_that_fails_at_full_traffic_is_gone_in_some_looks(world, watc
     assert traffic.by_version == {1: 40}
     assert "requests failed" in world.ledger.last().reason
     assert open_ones(world)[("release", "version 2")] == "critical"
+
+
+def test_a_champion_that_slows_down_is_told_and_stays(world, watched):
+    """MN-04, SE-10: Every request takes longer than `slow_ms` allows: people are told while it lasts, and nobody is rolled back for it."""
+    promoted(world, world.platform.saboteur(world.platform.version(1), share=0.0, seconds=0.15))
+    began, stop = time.monotonic(), threading.Event()
+    load = threading.Thread(target=lambda: send(world.settings, world.spec, calls(), rate=20, stop=stop), daemon=True)
+    load.start()
+    testing.wait_until(lambda: ("service", "latency of version 2") in open_ones(world), 90, "the incident")
+    print(f"told after {time.monotonic() - began:.1f} s")
+    stop.set()
+    load.join(30)
+    assert open_ones(world) == {("service", "latency of version 2"): "warning"}
+    assert champion(world) == 2
+    (told,) = [one.sentence for one in Incidents(world.store, world.spec.name).open_ones()]
+    assert "(above 100 ms)" in told
 
 
 def test_a_champion_that_hangs_is_left_though_nobody_asks_it(world, watched):
