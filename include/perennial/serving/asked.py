@@ -58,6 +58,14 @@ def ask_for(signals: Sequence[SignalSpec], model: str, candidate: int, champion:
     return Asked(values, why_not)
 
 
+def answer_of(signal: SignalSpec, model: str, version: int, ask: Ask | None) -> float | str:
+    """The value of one version, or why there is none. The arguments are those of `ask_for`."""
+    try:
+        return _only(ask, filled(signal, model, version))
+    except ServiceUnreachable as error:
+        return str(error).rstrip(".")
+
+
 def _only(ask: Ask | None, query: str) -> float | str:
     """The one number that a query gives, or why there is none."""
     if ask is None:

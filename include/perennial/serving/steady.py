@@ -10,6 +10,9 @@ change detection".) N is chosen from the false alarms that a month may have.
 Errors come in bursts of one cause, so an e-value is raised to the power 1/burst (it stays one, by Jensen's inequality), and one look
 counts for at most `MOST`: what is over after a look is no outage. A look without requests is no evidence, of good or of bad.
 
+A signal of the spec that comes from a Prometheus is watched where it has a limit: each value is a bet that its mean is beyond it
+(Waudby-Smith, Ramdas 2023), of fixed stakes, in place of the likelihood ratio.
+
 `benchmarks/steady_watch_simulation.py` shows false alarms a month and the time to an alarm.
 
     >>> limits = steady_limits(ReleaseSpec(), look_seconds=2)
@@ -31,12 +34,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from perennial.counted import wilson
 from perennial.serving.canary import RARE, RARE_WEIGHTS, average, increment
 from perennial.serving.route import Arm
-from perennial.specs import ReleaseSpec
+from perennial.specs import ReleaseSpec, SignalSpec
 
 ALARMS_A_MONTH = 0.5  # false ones, of one version that serves, all its signals together
 MONTH_SECONDS = 30.4375 * 86_400
 MOST = 64.0  # that one look counts for: with looks every 2 s an alarm takes four of them
 BURST = {"errors": 3.0, "latency": 10.0, "severe errors": 1.0}
+STAKES = (0.05, 0.2, 0.5, 0.9)  # of the highest that cannot lose all, on a mean beyond its limit
 RATIOS = (2.0, 5.0, 20.0, 80.0)  # how many times the limit a rate might be
 OVER = 20.0  # odds that a rate is below its limit again, by which an alarm ends
 SLOW = 0.05  # share of requests slower than `serving.slow_ms` that is no alarm
@@ -85,7 +89,42 @@ def steady_limits(release: ReleaseSpec, look_seconds: float) -> Limits:
         look_seconds: time between two looks.
     """
     rates = {"errors": release.max_error_rate, "severe errors": release.severe_error_rate, "latency": SLOW}
-    return Limits(rates, MONTH_SECONDS / look_seconds * len(rates) / ALARMS_A_MONTH)
+    return Limits(rates, MONTH_SECONDS / look_seconds * (len(rates) + len(limited(release))) / ALARMS_A_MONTH)
+
+
+def limited(release: ReleaseSpec) -> list[SignalSpec]:
+    """The signals of a team's own that are watched of a version which serves for good."""
+    return [one for one in release.signals if one.limit is not None]
+
+
+def add_value(state: State, signal: SignalSpec, value: float, release: ReleaseSpec) -> State:
+    """The evidence after one more value of a signal that has a limit. One that is no number is no evidence.
+
+    Args:
+        state: what was known before; of this signal `since` and `alarms` count values, and those beyond the limit.
+        signal: has the limit.
+        value: of the version that serves.
+        release: of the spec.
+    """
+    low, high, limit = signal.low, signal.high, signal.limit
+    if low is None or high is None or limit is None or not math.isfinite(value):
+        return state
+    name, beyond = signal.name, value > limit if signal.less_is_better else value < limit
+    edge, shown = (limit - low) / (high - low), (min(max(value, low), high) - low) / (high - low)
+    worse, room = (shown - edge, edge) if signal.less_is_better else (edge - shown, 1 - edge)
+    logs, since, alarms, well = dict(state.logs), dict(state.since), dict(state.alarms), dict(state.well)
+    before = logs.get(name, (0.0,) * len(STAKES))
+    known = since.get(name, (0, 0)) if any(log > 0 for log in before) else (0, 0)
+    since[name] = (known[0] + 1, known[1] + beyond)
+    logs[name] = tuple(max(0.0, log + math.log1p(stake / room * worse)) for log, stake in zip(before, STAKES, strict=True))
+    odds = steady_limits(release, signal.every_seconds).odds
+    if name in alarms:
+        well[name] = tuple(max(0.0, log + math.log1p(-stake / (1 - room) * worse)) for log, stake in zip(well[name], STAKES, strict=True))
+        if average(well[name]) >= OVER:
+            del alarms[name], well[name], logs[name], since[name]
+    elif average(logs[name]) >= odds:
+        alarms[name], well[name] = since[name], (0.0,) * len(STAKES)
+    return State(logs=logs, since=since, alarms=alarms, well=well)
 
 
 def bake_limits(release: ReleaseSpec, last_good: Arm) -> Limits:

@@ -60,6 +60,11 @@ class SignalSpec(Spec):
         description="A rate or mean that is worse than the champion's by this much is tolerated. If unset, a mean tolerates none, "
         "and a rate is judged by `max_ratio`.",
     )
+    limit: float | None = Field(
+        default=None,
+        description="Of `prometheus`: a version that serves for good whose mean is worse than this has an incident. If unset, it is "
+        "watched in releases only.",
+    )
     role: Literal["guardrail", "success"] = Field(
         default="guardrail",
         description="`guardrail`: rolls a candidate back that is shown to be worse than tolerated. `success`: a promotion wants it shown "
@@ -134,6 +139,19 @@ class SignalSpec(Spec):
             raise ValueError(
                 f"{where} tolerates a difference of {self.max_difference:g}, all that there can be: give a smaller max_difference"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _limit_is_within(self) -> SignalSpec:
+        if self.limit is None:
+            return self
+        if self.source != "prometheus":
+            raise ValueError(
+                f"the signal {self.name} has a limit, which is for the source prometheus: what a served version says has rules of its own, "
+                "monitoring.rules"
+            )
+        if self.low is None or self.high is None or not self.low < self.limit < self.high:
+            raise ValueError(f"the limit {self.limit:g} of the signal {self.name} must be between its low and its high")
         return self
 
     @model_validator(mode="after")

@@ -13,19 +13,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from perennial import discovery
+from perennial.counted import counted, lasting
 from perennial.errors import LedgerConflict, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.incidents.kinds import Severity
 from perennial.lineage.ledger import Entry, Ledger
 from perennial.registry.model_registry import ModelRegistry
 from perennial.serving import steady
+from perennial.serving.asked import answer_of
 from perennial.serving.backends import Backend
+from perennial.serving.backends.prometheus import ask
 from perennial.serving.route import Arm
+from perennial.serving.watch import BLIND_SECONDS
 from perennial.settings import Settings
 from perennial.specs import ModelSpec, stand_in
 from perennial.stages import rollback
@@ -38,9 +43,11 @@ from perennial.store import Store
 log = logging.getLogger("perennial.watch")
 
 ASK_SECONDS = 10.0  # between two questions to versions that have no requests which they answer
+SIGNAL_SECONDS = 1.0  # until a Prometheus that does not answer about a signal is left alone
 SILENCES = 2  # questions in a row that stay without an answer, until a version is left: one that is started anew after a crash is no outage
 AGAIN_SECONDS = 300.0  # between two tries to go back to a version that does not come up
 KEEP_SECONDS = 60.0  # between two writes of evidence in which nothing has changed: so much is lost at most if the watch is killed
+OF_VERSION = " of version "  # in the keys of incidents: after the signal, before its number
 WORDS = {"errors": "failed", "latency": "were slow"}
 
 
@@ -80,6 +87,8 @@ class SteadyWatch:
     _origin: tuple[int, str] | None = None  # the champion, and how it became one
     _began: datetime | None = None  # when this process first looked at the version
     _has_answered: bool = False  # the version, to this process
+    _signals: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)  # by signal: when it was asked for, and last had a value
+    _blind: set[str] = field(default_factory=set)  # keys of incidents of signals that have had no value for long
     _silences: int = 0  # questions in a row that it left without an answer
     _was_silent: bool = False  # whether anything was, at the last question
 
@@ -121,12 +130,14 @@ class SteadyWatch:
             news |= self._ask(incidents, entry, ledger, now)
         if self.kept is None:  # it went back
             return news
+        news |= self._ask_signals(incidents, entry.champion, now)
         return self._judge(incidents, entry, ledger, now) or news
 
     def _begin(self, version: int, now: datetime) -> None:
         """Begin to watch a version, with what an earlier process has kept of it."""
         self.kept, self._arm, self._origin = self._read(version) or Kept(version=version), None, None
         self._began, self._has_answered, self._silences = now, False, 0
+        self._signals, self._blind = {}, set()
 
     def _count(self, arms: Mapping[int, Arm], entry: Entry, now: datetime) -> steady.Seen:
         """Add what the champion has shown since the last look to the evidence."""
@@ -154,11 +165,35 @@ class SteadyWatch:
         if self.kept is not None:
             self.store.write(f"views/steady/{self.name}.json", self.kept.model_dump_json().encode())
 
+    def _ask_signals(self, incidents: Incidents, version: int, now: datetime) -> bool:
+        """Add the values of the signals that have a limit to the evidence; whether people have to be told that one has none for long."""
+        assert self.kept is not None
+        opened, release, url = False, self.spec.release, self.settings.prometheus_url
+        for one in steady.limited(release):
+            at, fed = self._signals.get(one.name, (None, now))
+            if at is not None and abs((now - at).total_seconds()) < one.every_seconds:
+                continue
+            value = answer_of(one, self.name, version, partial(ask, url, seconds=SIGNAL_SECONDS) if url else None)
+            key = _key(f"no value of {one.name}", version)
+            if isinstance(value, float):
+                self._signals[one.name] = now, now
+                state = steady.add_value(self.kept.always, one, value, release)
+                self.kept = self.kept.model_copy(update={"always": state})
+                self._blind.discard(key)
+                continue
+            self._signals[one.name] = now, fed
+            if (blind_for := (now - fed).total_seconds()) >= BLIND_SECONDS:
+                sentence = f"The signal {one.name} of {self.name} has had no value for {lasting(blind_for)}: {value}."
+                self._blind.add(key)
+                opened |= incidents.open("service", key, "warning", sentence) is not None
+        return opened
+
     def _judge(self, incidents: Incidents, entry: Entry, ledger: Ledger, now: datetime) -> bool:
         """Open and end incidents by the evidence, and go back where it says so."""
         assert self.kept is not None
         kept, version = self.kept, self.kept.version
-        alarms, opened = dict(kept.always.alarms), False
+        watched = {*WORDS, "severe errors", *(one.name for one in steady.limited(self.spec.release))}
+        alarms, opened = {signal: counts for signal, counts in kept.always.alarms.items() if signal in watched}, False
         severe = alarms.pop("severe errors", None)
         if severe:
             alarms.setdefault("errors", severe)
@@ -166,7 +201,7 @@ class SteadyWatch:
             severity: Severity = "critical" if severe and signal == "errors" else "warning"
             sentence = f"Version {version} of {self.name}, which serves: {self._told(signal, counts)}."
             opened |= incidents.open("service", _key(signal, version), severity, sentence) is not None
-        wrong = {_key(signal, version) for signal in alarms}
+        wrong = {_key(signal, version) for signal in alarms} | self._blind
         ended = self._end(incidents, wrong, f"Version {version} is within its limits again.", f"Version {version} serves now.")
         went = False
         if severe:
@@ -244,6 +279,9 @@ class SteadyWatch:
 
     def _told(self, signal: str, counts: tuple[int, int]) -> str:
         requests, events = counts
+        if signal not in WORDS:
+            added = next((one for one in self.spec.release.signals if one.name == signal), None)
+            return f"{events:,} of {counted(requests, 'value')} of {added.words if added else signal} are beyond its limit"
         than = f" (above {self.spec.serving.slow_ms:g} ms)" if signal == "latency" else ""
         return f"{events:,} of {requests:,} requests {WORDS[signal]}{than}"
 
@@ -280,12 +318,11 @@ class SteadyWatch:
         return self._asked is None or abs((now - self._asked).total_seconds()) >= ASK_SECONDS
 
     def _end(self, incidents: Incidents, wrong: set[str], over: str, replaced: str = "") -> bool:
-        """End the open incidents of errors and latency that are over, or of a version that serves no more."""
+        """End the open incidents of errors, latency and signals that are over, or of a version that serves no more."""
         ended = False
-        ours = tuple(f"{name} of version " for name in WORDS)
         for one in incidents.open_ones():
-            if one.kind == "service" and one.key.startswith(ours) and one.key not in wrong:
-                is_of_now = self.kept is not None and one.key.endswith(f" of version {self.kept.version}")
+            if one.kind == "service" and OF_VERSION in one.key and one.key not in wrong:
+                is_of_now = self.kept is not None and one.key.endswith(f"{OF_VERSION}{self.kept.version}")
                 ended |= bool(incidents.resolve(one.id, over if is_of_now or not replaced else replaced))
         return ended
 
@@ -299,4 +336,4 @@ class SteadyWatch:
 
 
 def _key(signal: str, version: int) -> str:
-    return f"{signal} of version {version}"
+    return f"{signal}{OF_VERSION}{version}"

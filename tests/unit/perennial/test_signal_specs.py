@@ -39,6 +39,9 @@ ASKED: dict[str, Any] = {**MEAN, "column": "", "source": "prometheus", "query": 
         ({**MEAN, "column": "class"}, "the signal sure watches a class: give an event such as '== yes'"),
         ({**GOOD, "event": "0.9"}, "the event '0.9' of the signal alarms cannot be read: write it like '> 0.9' or '== yes'"),
         ({**GOOD, "event": "> much"}, "the event '> much' of the signal alarms compares with no number: write it like '> 0.9'"),
+        ({**MEAN, "limit": 0.5}, "the signal sure has a limit, which is for the source prometheus: what a served version says has rules"),
+        ({**ASKED, "limit": 1}, "the limit 1 of the signal sure must be between its low and its high"),
+        ({**ASKED, "limit": 0}, "the limit 0 of the signal sure must be between its low and its high"),
         ({**GOOD, "column": "class", "event": "> 1"}, "the event '> 1' of the signal alarms compares a class: use == or !="),
     ],
 )
@@ -57,6 +60,7 @@ def test_what_a_signal_watches_is_said_in_words() -> None:
     slow = {"name": "slow", "column": "milliseconds", "quantile": 0.95}
     assert SignalSpec(**slow).words == "slow (milliseconds above the 0.95 quantile of the champion's)"
     assert SignalSpec(**slow, direction="higher").words == "slow (milliseconds below the 0.95 quantile of the champion's)"
+    assert SignalSpec(**ASKED, limit=0.5).limit == 0.5
     assert SignalSpec(**{**MEAN, "high": 4, "max_difference": 1}).max_difference == 1
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from perennial.errors import ServiceUnreachable
-from perennial.serving.asked import NOT_SET, Ask, Asked, ask_for, filled
+from perennial.serving.asked import NOT_SET, Ask, Asked, answer_of, ask_for, filled
 from perennial.specs import SignalSpec
 
 ORDERS = SignalSpec(name="orders", source="prometheus", query='o{m="{model}",v="{version}",x="{}"}', low=0, high=9)
@@ -61,4 +61,7 @@ def test_a_prometheus_that_does_not_answer_is_asked_once() -> None:
 
     assert ask_for((ORDERS, VISITS), "churn", 2, 1, ask) == Asked({}, dict.fromkeys(("orders", "visits"), "It does not answer"))
     assert len(calls) == 1
+    assert answer_of(VISITS, "churn", 2, ask) == "It does not answer"
+    assert answer_of(VISITS, "churn", 2, None) == NOT_SET
+    assert answer_of(VISITS, "churn", 2, answering()[0]) == 1.0
     assert ask_for((ORDERS, VISITS), "churn", 2, 1, None) == Asked({}, dict.fromkeys(("orders", "visits"), NOT_SET))

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from perennial.counted import wilson
 from perennial.serving import steady
+from perennial.serving.canary import average
 from perennial.serving.route import Arm
-from perennial.serving.steady import Limits, Seen, State, add, bake_limits, seen_between, steady_limits, suspected
-from perennial.specs import ReleaseSpec
+from perennial.serving.steady import (
+    ALARMS_A_MONTH,
+    MONTH_SECONDS,
+    OVER,
+    STAKES,
+    Limits,
+    Seen,
+    State,
+    add,
+    add_value,
+    bake_limits,
+    fits,
+    limited,
+    seen_between,
+    steady_limits,
+    suspected,
+)
+from perennial.specs import ReleaseSpec, SignalSpec
 
 RELEASE = ReleaseSpec()
 LIMITS = steady_limits(RELEASE, look_seconds=2)
@@ -200,3 +218,80 @@ def test_counts_that_are_odd_are_no_evidence_of_the_impossible() -> None:
     assert seen_between(arm(100, 1), arm(7, 2), 10) == Seen(7, 2)
     assert seen_between(arm(100, 1), arm(101, 5), 10) == Seen(1, 1)
     assert seen_between(arm(5, 0, (10, 5)), arm(6, 0, (10, 6)), 20) == Seen(1, 0, 1, 1)
+
+
+ORDERS = SignalSpec(name="orders", source="prometheus", query="o{version}", low=10, high=20, limit=14, direction="higher", every_seconds=60)
+LOAD = ORDERS.model_copy(update={"name": "load", "direction": "lower"})
+WATCHED = ReleaseSpec(signals=(ORDERS, LOAD, ORDERS.model_copy(update={"name": "free", "limit": None})))
+
+
+def after(*values: float, signal: SignalSpec = LOAD, state: State | None = None) -> State:
+    """The evidence after these values."""
+    state = state or State()
+    for value in values:
+        state = add_value(state, signal, value, WATCHED)
+    return state
+
+
+def test_a_value_is_a_bet_that_the_mean_is_beyond_its_limit() -> None:
+    """MN-04: to the letter, for either direction; evidence below 1 begins again, and a value outside of the range counts as its end."""
+    assert (STAKES, [one.name for one in limited(WATCHED)]) == ((0.05, 0.2, 0.5, 0.9), ["orders", "load"])
+    once = after(17.0)
+    assert once.logs["load"] == pytest.approx([math.log1p(stake / 0.4 * 0.3) for stake in STAKES])
+    assert (once.since["load"], once.alarms) == ((1, 1), {})
+    assert after(17.0, 13.0).logs["load"] == pytest.approx(
+        [max(0.0, log + math.log1p(-stake / 0.4 * 0.1)) for log, stake in zip(once.logs["load"], STAKES, strict=True)]
+    )
+    assert after(17.0, 13.0).since["load"] == (2, 1)
+    assert after(10.0).logs["load"] == (0.0,) * 4
+    assert after(10.0, 17.0).since["load"] == (1, 1)
+    assert after(99.0) == after(20.0)
+    assert after(14.0).since["load"] == (1, 0)
+    higher = after(11.0, signal=ORDERS)
+    assert higher.logs["orders"] == pytest.approx([math.log1p(stake / 0.6 * 0.3) for stake in STAKES])
+    assert higher.since["orders"] == (1, 1)
+    assert after(14.0, signal=ORDERS).since["orders"] == (1, 0)
+    assert after(math.nan, math.inf) == State()
+    assert after(17.0, signal=WATCHED.signals[2]) == State()
+
+
+def test_a_signal_alarms_at_its_odds_and_ends_by_evidence() -> None:
+    """MN-04: the odds are those of half a false alarm a month of all five signals, at so many values a month."""
+    odds = MONTH_SECONDS / 60 * 5 / ALARMS_A_MONTH
+    assert steady_limits(WATCHED, 60).odds == odds
+    state, values = State(), 0
+    while not state.alarms:
+        state, values = after(20.0, state=state), values + 1
+        assert (average(state.logs["load"]) >= odds) == bool(state.alarms)
+    assert state.alarms == {"load": (values, values)}
+    assert state.well == {"load": (0.0,) * 4}
+    assert fits(state)
+    once = after(10.0, state=state)
+    assert once.well["load"] == pytest.approx([math.log1p(stake / 0.6 * 0.4) for stake in STAKES])
+    assert after(20.0, state=once).well["load"] == (0.0,) * 4
+    assert after(16.0, state=once).well["load"] == pytest.approx(
+        [max(0.0, log + math.log1p(-stake / 0.6 * 0.2)) for log, stake in zip(once.well["load"], STAKES, strict=True)]
+    )
+    while state.alarms:
+        before, state = state, after(10.0, state=state)
+    assert average(before.well["load"]) < OVER
+    assert state == State()
+
+
+def test_other_signals_keep_their_evidence() -> None:
+    """MN-04: of another signal, alarms too."""
+    state = after(20.0, 20.0, signal=ORDERS.model_copy(update={"direction": "lower"}))
+    assert after(20.0, state=state).logs["orders"] == state.logs["orders"]
+    errors = State(alarms={"errors": (1, 1)}, well={"errors": (0.0,) * 4}, logs={"errors": (9.0,) * 4}, since={"errors": (1, 1)})
+    assert after(20.0, state=errors).alarms == errors.alarms
+
+
+def test_a_mean_within_its_limit_is_rarely_doubted() -> None:
+    """MN-04: in three months of a value a minute that is at the limit on average, at most half a month each and a few by chance."""
+    rng, alarms = np.random.default_rng(2), 0
+    for _ in range(3):
+        state = State()
+        for value in rng.uniform(10, 18, 40_000).tolist():
+            had, state = bool(state.alarms), after(value, state=state)
+            alarms += bool(state.alarms) and not had
+    assert alarms <= 3

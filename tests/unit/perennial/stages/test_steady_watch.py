@@ -11,7 +11,7 @@ from perennial.errors import ServiceUnreachable
 from perennial.incidents.incidents import Incidents
 from perennial.serving.route import WHOLE
 from perennial.settings import Settings
-from perennial.specs import ReleaseSpec, ServingSpec
+from perennial.specs import ReleaseSpec, ServingSpec, SignalSpec
 from perennial.stages import _steady_watch, rollback
 from perennial.stages._steady_watch import SteadyWatch
 from perennial.stages.release import Release
@@ -300,3 +300,67 @@ def test_a_paused_release_goes_on_being_looked_at(tmp_path: Path, monkeypatch: p
     assert world.look(looks=10, requests=200, errors={2: 0.5})
     assert world.champion == 1
     assert world.open == {("release", "version 2"): "warning"}
+
+
+def test_a_signal_with_a_limit_is_watched_of_what_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MN-04: a Prometheus is asked for it as often as its spec says; it has an incident while its mean is beyond the limit, and one while
+    it has had no value for long.
+    """
+    orders = SignalSpec(
+        name="orders", source="prometheus", query="o{version}", low=0, high=10, limit=5, direction="higher", every_seconds=4
+    )
+    world = World(tmp_path, RELEASE.model_copy(update={"signals": (orders,)}))
+    monkeypatch.setattr(_steady_watch.discovery, "models", lambda: {world.spec.name: world.spec})
+    queries, answers = [], [7.0]
+
+    def ask(url: str, query: str, seconds: float) -> list[tuple[dict[str, str], float]]:
+        queries.append((url, query))
+        if not answers:
+            raise ServiceUnreachable("It does not answer.")
+        return [({}, answers[0])]
+
+    monkeypatch.setattr(_steady_watch, "ask", ask)
+    settings = Settings.from_environment({"PERENNIAL_PROMETHEUS_URL": "http://127.0.0.1:1"})
+    world.watch = SteadyWatch(settings, world.store, world.spec.name, world.backend, world.registry)
+    assert not world.look(8)
+    assert queries == [("http://127.0.0.1:1", "o2")] * 4
+    answers[0] = 1.0
+    assert world.look(80)
+    assert world.open == {("service", "orders of version 2"): "warning"}
+    (incident,) = Incidents(world.store, world.spec.name).open_ones()
+    assert "values of orders (mean of o{version}) are beyond its limit." in incident.sentence
+    assert world.champion == 2
+    answers[0] = 9.0
+    assert world.look(60)
+    assert world.open == {}
+    answers.clear()
+    assert world.look(330)
+    assert world.open == {("service", "no value of orders of version 2"): "warning"}
+    (incident,) = Incidents(world.store, world.spec.name).open_ones()
+    assert incident.sentence.startswith("The signal orders of small_delays has had no value for 10 minutes: It does not answer.")
+    answers.append(9.0)
+    assert world.look(4)
+    assert world.open == {}
+
+
+def test_a_signal_that_left_the_spec_leaves_no_incident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MN-04: nor does one of a version that serves no more; without an address it is blind."""
+    orders = SignalSpec(name="orders", source="prometheus", query="o{version}", low=0, high=10, limit=5, every_seconds=1)
+    world = World(tmp_path, RELEASE.model_copy(update={"signals": (orders,)}))
+    specs = {world.spec.name: world.spec}
+    monkeypatch.setattr(_steady_watch.discovery, "models", lambda: specs)
+    monkeypatch.setattr(_steady_watch, "ask", lambda url, query, seconds: [({}, 10.0)])
+    settings = Settings.from_environment({"PERENNIAL_PROMETHEUS_URL": "http://127.0.0.1:1"})
+    world.watch = SteadyWatch(settings, world.store, world.spec.name, world.backend, world.registry)
+    world.look(60)
+    assert world.open == {("service", "orders of version 2"): "warning"}
+    specs[world.spec.name] = world.spec.model_copy(update={"release": RELEASE})
+    assert world.look(2)
+    assert world.open == {}
+    specs[world.spec.name] = world.spec
+    world.watch = world.new_watch()  # its settings have no address
+    world.look(310)
+    assert {key for _, key in world.open} == {"orders of version 2", "no value of orders of version 2"}
+    rollback.go_back(world.release, "So.", "jo", 1)
+    world.look(2)
+    assert world.open == {}
