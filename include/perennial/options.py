@@ -423,6 +423,14 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--page", "which fifty, from the newest on", count, default=1),
         ),
     ),
+    "review": (
+        "review a model: releases, refusals, incidents, delivery figures, live metrics, and what is open",
+        (
+            MODEL,
+            Option("--since", "first day, UTC; thirty days ago if absent", day),
+            Option("--json", "print it as JSON, for programs", bool),
+        ),
+    ),
     "watch": (
         "look at the versions that serve, every few seconds; the platform runs this by itself",
         (

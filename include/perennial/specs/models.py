@@ -97,6 +97,10 @@ class ModelSpec(Named):
     monitoring: MonitoringSpec = Field(default=MonitoringSpec(), description="What monitoring looks at.")
     serving: ServingSpec = Field(default=ServingSpec(), description="How it is served.")
     scoring: ScoringSpec = Field(default=ScoringSpec(), description="When rows are scored in batches, and how many at once.")
+    review: Literal["weekly", "monthly", "never"] = Field(
+        default="monthly",
+        description="How often its review is sent to those who are told of its incidents: on Mondays, or on the first of the month.",
+    )
     budget: BudgetSpec = Field(default=BudgetSpec(), description="How long the way of new data into traffic may take.")
 
     @model_validator(mode="after")

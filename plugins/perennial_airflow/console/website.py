@@ -38,6 +38,7 @@ TABS = {  # the pages of a model: the end of the address, and the name
     "data": "Data",
     "lineage": "Lineage",
     "incidents": "Incidents",
+    "review": "Review",
     "ledger": "Ledger",
     "reports": "Reports",
 }
@@ -67,6 +68,7 @@ class Site:
         )
         self._templates.filters.update(
             moment=words.moment,
+            day=words.day,
             percent=words.percent,
             code=words.code,
             dags=words.dags,

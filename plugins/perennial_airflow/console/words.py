@@ -24,6 +24,11 @@ def moment(when: datetime) -> Markup:
     )
 
 
+def day(when: datetime) -> str:
+    """The day of a time, UTC."""
+    return f"{when.astimezone(timezone.utc):%Y-%m-%d}"
+
+
 def percent(share: float) -> str:
     """A share in percent: `12.5 %`."""
     return f"{100 * share:g}\u00a0%"

@@ -90,10 +90,10 @@ def _command(task, **keywords):
 
 
 def test_there_is_a_dag_for_everything(dags):
-    """OP-01, SY-01, SY-12: One looks at all specs, one tells of what serves; ingestion and profiling per dataset; per model one of every
-    other kind."""
+    """OP-01, SY-01, SY-12: One looks at all specs, one tells of what serves, one sends reviews; ingestion and profiling per dataset; per
+    model one of every other kind."""
     kinds = ("training", "recalibration", "release", "monitoring", "scoring", "incidents", "rollback")
-    assert set(dags) == {"perennial_specs", "perennial_service", "trips_ingestion", "trips_profiling"} | {
+    assert set(dags) == {"perennial_specs", "perennial_service", "perennial_reviews", "trips_ingestion", "trips_profiling"} | {
         f"{m}_{k}" for m in ("automatic", "approval", "manual") for k in kinds
     }
 
@@ -144,7 +144,7 @@ def test_a_broken_spec_stops_itself_alone(two_broken):
     sound = {f"{m}_{k}" for m in ("digits", "flight_delays") for k in kinds} | {
         f"{d}_{k}" for d in ("digits", "flights") for k in ("ingestion", "profiling")
     }
-    assert set(dags) == {"perennial_specs", "perennial_service", "extra_bad_broken", "extra_late_broken"} | sound
+    assert set(dags) == {"perennial_specs", "perennial_service", "perennial_reviews", "extra_bad_broken", "extra_late_broken"} | sound
     told = {
         "extra_bad_broken": "perennial_datasets/extra_bad.py, line 2",
         "extra_late_broken": "perennial_models/extra_late/spec.py, line 1",
@@ -225,7 +225,13 @@ def test_house_rules(dags):
         assert dag.max_active_runs == (1000 if kind == "incidents" else 1)
         assert dag.catchup is False
         assert {"perennial", kind, name.removesuffix(f"_{kind}")} == dag.tags
-        assert dag.owner == {"specs": "perennial", "service": "perennial", "ingestion": "ada", "profiling": "ada"}.get(kind, "grace")
+        assert dag.owner == {
+            "specs": "perennial",
+            "service": "perennial",
+            "reviews": "perennial",
+            "ingestion": "ada",
+            "profiling": "ada",
+        }.get(kind, "grace")
         assert dag.description
         assert not set("{}") & set(dag.doc_md)
         for task in dag.tasks:
@@ -643,5 +649,6 @@ def test_nothing_else_lies_in_the_folder():
             "rollback",
             "service",
             "specs",
+            "reviews",
         )
     }

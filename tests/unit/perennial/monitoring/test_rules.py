@@ -186,3 +186,11 @@ def test_a_window_of_a_model_with_several_classes_and_days():
     (found,) = judge_rules(several, pa.table({"event_time": times, "scores": pa.array(scores)}))
     assert found.value == pytest.approx(2 / 3)
     assert "by days" in found.sentence
+
+
+def test_a_probability_of_one_half_counts_as_the_positive_class():
+    """MN-02: As the version answers it."""
+    halves = MODEL.model_copy(update={"monitoring": MODEL.monitoring.model_copy(update={"rules": (rule(min_rows=2),)})})
+    times = pa.array(np.repeat(np.arange(2), 20).astype("datetime64[D]").astype("datetime64[us]"), pa.timestamp("us", "UTC"))
+    (found,) = judge_rules(halves, pa.table({"event_time": times, "scores": pa.array([[0.5, 0.5]] * 40)}))
+    assert found.value == 1.0

@@ -312,3 +312,26 @@ def test_without_outcomes_there_is_no_picture_of_metrics(ask: Any, store: Folder
     name = write(store, 0)
     assert "chart-metrics" not in ask("/models/churn/drift").text
     assert "Metrics" not in ask(f"/models/churn/drift/{name}").text
+
+
+def test_the_review_of_a_model(ask: Any, store: FolderStore) -> None:
+    """OP-11, DE-20: Its figures, metrics and words; the days are the address's; what somebody wrote stays text."""
+    begin = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    write(store, (begin - BEGIN).days - 2, metrics=OF_CLASSES, realised=0.5)
+    page = ask("/models/churn/review").text
+    assert "30 days" in page
+    assert "lead time" in page
+    assert "chart-metrics" in page
+    assert "Accuracy 0.8 (0.75 to 0.85), F1 0.7" in page
+    assert HOSTILE not in page
+    assert "chart-metrics" not in ask("/models/churn/review?days=1").text
+    assert ask("/models/churn/review.json?days=7").json()["row"]["name"] == "churn"
+    assert ask("/models/churn/review?days=0").status_code == 422
+    assert ask("/models/secret/review").status_code == 404
+
+
+def test_delivery_stands_on_the_models_page_and_in_the_list(ask: Any) -> None:
+    """DE-20: Four figures of 90 days; of each model that serves how often and how many failed."""
+    page = ask("/models/churn").text
+    assert "time to restore, median of 0" in page
+    assert "Releases, 90 days" in ask("/models").text
