@@ -11,6 +11,7 @@ from perennial_airflow.operators import (  # noqa: F401
     ask_person,
     ask_verdict,
     look_at_specs,
+    send_reviews,
     share_out,
     tell_incidents,
     tell_refused,

@@ -32,6 +32,7 @@ from perennial.views.models import ModelRow
 from perennial.views.view import View
 
 DAYS = 30  # that are looked back, unless a beginning is given
+WINDOWS = 8  # whose metrics stand in the words; pictures have all
 LISTED = 100  # of each kind at most; the counts are of all
 
 
@@ -123,7 +124,8 @@ def review_view(store: Store, name: str, since: datetime | None = None, until: d
 
 def sections(view: ReviewView) -> dict[str, list[str]]:
     """The review in words: sentences below heads, which a mail and a terminal show as they are. Heads without any are left out."""
-    use = view.use
+    use, measured = view.use, [one for one in view.windows if one.metrics]
+    more = [f"{counted(len(measured) - WINDOWS, 'earlier window')} with metrics."] if len(measured) > WINDOWS else []
     parts = {
         "What is open": list(view.open),
         "Delivery": [view.delivery.sentence],
@@ -143,9 +145,9 @@ def sections(view: ReviewView) -> dict[str, list[str]]:
         "Metrics of live traffic, newest window first": [
             f"{one.name.replace('_', ' to ')}, version {one.version}, {one.labelled:,} outcomes: "
             + ", ".join(f"{title} {metric_words(metric)}" for title, metric in titled(one.metrics))
-            for one in reversed(view.windows)
-            if one.metrics
-        ],
+            for one in measured[: -WINDOWS - 1 : -1]
+        ]
+        + more,
         "What trainings used": [_use_words(use)] if use.trainings else [],
         "What could not be read": list(view.damage),
     }

@@ -11,7 +11,7 @@ from perennial_airflow.console.pictures.axes import band, line, milliseconds
 
 # Told apart without colour too: by symbol and by the type of the stroke.
 LOOKS = (("var(--after)", "circle", "solid"), ("var(--before)", "rect", "dashed"), ("var(--good)", "triangle", "dotted"),
-         ("var(--warn)", "diamond", "solid"))  # fmt: skip
+         ("var(--ink)", "diamond", "solid"))  # fmt: skip
 
 
 def names(windows: Sequence[WindowPoint]) -> list[str]:

@@ -139,3 +139,13 @@ def test_what_is_damaged_is_said_and_the_rest_is_told(store: FolderStore) -> Non
     assert any("Entry 2" in one for one in view.damage)
     assert sections(view)["What could not be read"] == list(view.damage)
     assert len(view.incidents) == 3
+
+
+def test_of_many_windows_the_newest_are_in_words(store: FolderStore) -> None:
+    """OP-11: A mail of a month has the newest eight, and says how many more there are."""
+    view = review_view(store, NAME)
+    (known,) = [one for one in view.windows if one.metrics]
+    told = sections(view.model_copy(update={"windows": tuple(known.model_copy(update={"version": n}) for n in range(1, 11))}))
+    metrics = told["Metrics of live traffic, newest window first"]
+    assert [line.split("version ")[1].split(",")[0] for line in metrics[:8]] == [str(n) for n in range(10, 2, -1)]
+    assert metrics[8:] == ["2 earlier windows with metrics."]
