@@ -2,7 +2,7 @@
 
 **When.** An incident opens that needs attention. Each incident has its own run, so none waits for another. Trigger it by hand for any
 incident, even one that has a verdict already; a run that is started with a verdict, such as by the buttons on the page *Incidents*, asks
-nobody and records it.
+nobody and records it; so does one that is started with *Silence, hours*: nobody is told of this kind of incident for so long.
 
 **What it does.** `ask_verdict` shows what was seen and waits for an answer as long as it takes. It holds no worker or other slot and never
 times out; an incident that ends meanwhile can still be judged.
@@ -44,7 +44,15 @@ PARAMS = {
         description="What it was. The run records it at once and asks nobody; name the incident then.",
     ),
     "reason": Param(
-        None, type=["null", "string"], maxLength=500, title="Reason", description="With a verdict: why; kept with the incident."
+        None, type=["null", "string"], maxLength=500, title="Reason", description="With a verdict or a silence: why; kept with it."
+    ),
+    "silence_hours": Param(
+        None,
+        type=["null", "number"],
+        exclusiveMinimum=0,
+        maximum=720,
+        title="Silence, hours",
+        description="For so long nobody is told of this kind of incident. It needs the incident and a reason, and no verdict.",
     ),
 }
 MOST_WAITING = 1000  # runs that wait for people hold nothing
@@ -65,6 +73,7 @@ def incidents(spec: ModelSpec) -> DAG:
             verdict=param("verdict"),
             by=STARTED_BY,
             note=param("reason"),
+            silence_hours=param("silence_hours"),
         )
         record_verdict = stage_task(
             "incident",
@@ -72,6 +81,8 @@ def incidents(spec: ModelSpec) -> DAG:
             task={"task_id": "record_verdict"},
             id=result_of("ask_verdict", "id"),
             verdict=result_of("ask_verdict", "verdict"),
+            silence=result_of("ask_verdict", "silence"),
+            hours=result_of("ask_verdict", "hours"),
             by=result_of("ask_verdict", "by"),
             note=result_of("ask_verdict", "note"),
             unless_judged="{{ params['incident'] is none }}",

@@ -6,7 +6,8 @@
 until it is fixed, and all others go on. In their place there is the DAG `NAME_broken` with the tag `broken`, whose documentation shows the
 error, the file and the line; when triggered, its task `say_broken` fails with that error. `look_at_specs` opens an incident for each, ends
 it once the files are fixed, and alerts people by mail and webhook if they are set up. It is also an incident if a model still serves
-after its folder was renamed or removed: put the folder back, or run `perennial retire NAME`.
+after its folder was renamed or removed (put the folder back, or run `perennial retire NAME`), and if a training makes no step for
+`training.told_stall_minutes`.
 
 | task | it fails when | what to do |
 | --- | --- | --- |

@@ -54,6 +54,17 @@ class Option:
             parser.add_argument(self.name, type=self.type, choices=self.choices, help=self.help, nargs=nargs, default=self.default)
 
 
+SILENCES = (*INCIDENT_KINDS, "all", "its kind")
+
+
+def hours(text: str) -> float:
+    """Hours of a silence: more than none, and a month at most."""
+    given = float(text)
+    if not 0 < given <= 720:
+        raise argparse.ArgumentTypeError(f"{text} hours are no time for a silence: give more than 0 and at most 720")
+    return given
+
+
 def moment(text: str) -> datetime:
     """An ISO 8601 date or time; UTC where no zone is given."""
     try:
@@ -235,12 +246,14 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
         (MODEL, Option("--from", "start of the window, event time", moment), Option("--to", "end of the window, event time", moment)),
     ),
     "incident": (
-        "record a person's verdict on an incident",
+        "record a person's verdict on an incident, or silence its kind for a time",
         (
             MODEL,
-            Option("--id", "id of the incident, or its number", required=True),
-            Option("--verdict", "what the incident was", choices=VERDICTS, required=True),
-            Option("--by", "who gives the verdict", default="perennial"),
+            Option("--id", "id of the incident, or its number", default=""),
+            Option("--verdict", "what the incident was", choices=VERDICTS),
+            Option("--silence", "tell nobody of this kind for a time; `its kind` is that of the incident", choices=SILENCES),
+            Option("--hours", "how long the silence holds, at most 720", hours),
+            Option("--by", "who gives the verdict, or wants the silence", default="perennial"),
             Option("--note", "a note, for the record", default=""),
             Option("--unless-judged", "keep a verdict that somebody gave before", bool),
         ),

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
 from perennial.discovery import Broken
 from perennial.incidents.incidents import REFUSED_FILES, Incidents, named
 from perennial.incidents.kinds import Kind, Severity
+
+if TYPE_CHECKING:
+    from perennial.lineage.progress import Progress
 
 NO_FOLDER = "no folder"  # key of the incident that a model serves although its folder is gone
 
@@ -51,6 +55,7 @@ class Over:
 
 REFUSED_CANDIDATE = "refused candidate"  # key of the incident that the gate turned a candidate down
 
+STALLED = "stalled"  # key of the incident that a training makes no step
 REFUSALS = "refused in a row"  # key of the incident that it turned down one candidate after the other
 
 Sightings = list[Seen | Over]
@@ -91,6 +96,24 @@ def in_release(result: Mapping[str, Any] | None) -> Sightings:
     elif action == "promoted":
         sightings.append(Over("release", None, sentence))
     return sightings
+
+
+def in_progress(known: Progress | None, limit_seconds: float, now: datetime) -> Sightings:
+    """A training that makes no step, until it goes on, ends, or another begins.
+
+    Args:
+        known: how far the model's training is; None if none runs.
+        limit_seconds: it may be so long without a step.
+        now: time of the look.
+    """
+    if known is None or not known.has_stalled(now, limit_seconds):
+        return [Over("pipeline", STALLED, "The training goes on, or has ended.")]
+    far = f"after epoch {known.epoch} of at most {known.limit}" if known.epoch else "before its first epoch was done"
+    sentence = (
+        f"The training has made no step since {known.heard:%Y-%m-%d %H:%M} UTC, {far}: it hangs, or was killed without a word. Look in the "
+        "log of `train` for what it waits for. If it is gone, train again: it goes on from its checkpoint."
+    )
+    return [Seen("pipeline", STALLED, "warning", sentence)]
 
 
 def in_specs(broken: Iterable[Broken], unowned: Mapping[str, str], before: Iterable[str]) -> dict[str, Sightings]:

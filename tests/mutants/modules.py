@@ -58,6 +58,7 @@ MODULES = {
     "delivery": _mirrored("lineage/delivery"),
     "deadlines": _mirrored("monitoring/deadlines"),
     "rules": _mirrored("monitoring/rules", slow_tests=("test_chance_seldom_breaks_a_rule",)),
+    "silences": _mirrored("incidents/silences"),
     "live_metrics": _mirrored("monitoring/live_metrics", slow_tests=("test_the_intervals_cover_the_truth_where_days_differ",)),
     "promotion": _mirrored(
         "registry/promotion",

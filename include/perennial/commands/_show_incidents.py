@@ -21,7 +21,7 @@ def show(
         UnknownName: there is no such model.
     """
     view = incidents_view(store, discovery.models_asked_about(name, names_with_incidents(store)), wanted, page)
-    lines = list(view.damage)
+    lines = [*view.damage, *view.silences]
     for model in view.models:
         lines.append(f"{model.name}: {counted(model.count, 'incident')}, {model.open:,} open. {model.rate.sentence}")
         lines += [line for row in reversed(view.rows) if row.model == model.name for line in _described(row)]

@@ -104,6 +104,12 @@ class TrainingSpec(Spec):
     stall_minutes: float | None = Field(
         default=60, gt=0, description="A training that makes no step for so long ends with a fault, and may be tried again; unset: never."
     )
+    told_stall_minutes: float = Field(
+        default=30,
+        gt=0,
+        description="People are told of a training that makes no step for so long (and for three times as long as its last epoch took), "
+        "also where its process is stopped and cannot end by itself. Reading and encoding the rows counts as one step.",
+    )
     budget: TrainingBudget = Field(default=TrainingBudget(), description="What a training may use before it is ended.")
     hyperparameters: dict[str, float | int | str | bool] = Field(default_factory=dict, description="Passed to the model's constructor.")
 

@@ -5,6 +5,7 @@ $ perennial close --model flight_delays --run-url http://localhost:8080/dags/fli
 
 from __future__ import annotations
 
+from perennial.lineage.progress import forget
 from perennial.registry.model_registry import ModelRegistry
 from perennial.results import CloseResult
 from perennial.settings import Settings
@@ -18,14 +19,14 @@ def run(settings: Settings, store: Store, *, model: str, run_url: str) -> CloseR
 
     Args:
         settings: where the registry is.
-        store: not needed.
+        store: has the note of how far it was, which is deleted.
         model: name of the model.
         run_url: page of the orchestrator's run that began the trainings; all of its tasks that train must have ended.
 
     Raises:
         ServiceUnreachable: MLflow does not answer.
     """
-    del store
+    forget(store, model)
     registry = ModelRegistry(settings)
     left = registry.running(model, run_url)
     for run_id in left:

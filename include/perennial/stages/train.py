@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -115,6 +115,7 @@ def run(
                     checkpoints=checkpoints,
                     max_epochs=max_epochs,
                     told=told,
+                    beat=told.beat if told else None,
                     begins_with=begun_with(store, manifest),
                     meter=meter,
                 )
@@ -221,6 +222,7 @@ def fill_version_folder(
     checkpoints: Checkpoints,
     max_epochs: int | None = None,
     told: Note | None = None,
+    beat: Callable[[], None] | None = None,
     begins_with: bytes = b"",
     halved: bool = False,
     meter: Meter | None = None,
@@ -228,7 +230,7 @@ def fill_version_folder(
     """Train and write every file of the version folder but its manifest; False in a helper process of a training over several devices.
 
     `begins_with` are weights as `begun_with` gives them, for a warm start. `halved` repeats a training for which memory had been short:
-    its record says `accumulate`. `meter` counts what it uses, and with it the spec's budget ends it.
+    its record says `accumulate`. `meter` counts what it uses, and with it the spec's budget ends it. `beat` is called at each step.
     """
     features, timer = discovery.model_part(spec.name, "features"), meter or Meter(spec.compute)
     with timer.part("read"), mistakes_of(features, spec):
@@ -250,9 +252,16 @@ def fill_version_folder(
         encoded = {name: features.encode(encoder, columns) for name, columns in known.items()}
     weights = row_weights(spec, cut.train, labels["train"])
     training, validation = Encoded(encoded["train"], labels["train"], weights), Encoded(encoded["validation"], labels["validation"])
-    spent = (
+    within = (
         meter.within(spec.training.budget, spec.name, counted=counts(spec.learner), resumes=spec.learner == "lightning") if meter else None
     )
+
+    def spent(seconds: float, epochs: int, limit: int) -> None:
+        if beat:
+            beat()
+        if within:
+            within(seconds, epochs, limit)
+
     lesson = Lesson(spec, encoder, training, validation, checkpoints, max_epochs, told, begins_with, halved, spent, timer.add)
     begun = time.monotonic()
     with timer.learning():

@@ -25,6 +25,7 @@ from perennial.errors import StoredDataDamaged
 from perennial.incidents.incidents import AlarmRate, Incidents, alarm_rate, known_names
 from perennial.incidents.kinds import KINDS, Kind
 from perennial.incidents.listing import Alarm, IncidentLine, Listing, Sort, State, Wanted, state_of
+from perennial.incidents.silences import Silences
 from perennial.lineage.ledger import known_models
 from perennial.store import Store
 from perennial.views.view import View
@@ -93,6 +94,7 @@ class IncidentsView(View):
     matching: int = Field(ge=0, description="How many incidents are wanted.")
     page: int = Field(ge=1)
     pages: int = Field(ge=1)
+    silences: tuple[str, ...] = Field(description="Who silenced what until when, and why: of those that hold now.")
     damage: tuple[str, ...] = Field(description="Sentences on what could not be read; all else is shown.")
 
 
@@ -119,10 +121,12 @@ def incidents_view(
     """
     now = now or datetime.now(timezone.utc)
     damage: list[str] = []
+    silenced: list[str] = []
     listings: dict[str, Listing] = {}
     for name in names:
         try:
             listings[name] = Incidents(store, name).listing()
+            silenced += [f"{name}: {silence.sentence}" for silence in Silences(store, name).active(now)]
         except StoredDataDamaged as error:
             damage.append(str(error))
     every = {kind: [0, 0, 0] for kind in KINDS}  # count, open, unjudged
@@ -161,6 +165,7 @@ def incidents_view(
         matching=matching,
         page=page,
         pages=pages,
+        silences=tuple(silenced),
         damage=tuple(dict.fromkeys(damage)),
     )
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from perennial.incidents.incidents import Incident, Incidents, due
+from perennial.incidents.silences import Silences, is_silenced
 from perennial.settings import Settings
 from perennial.specs import AlertSpec, ModelSpec, Named
 from perennial_airflow.console import PREFIX
 from perennial_airflow.notifiers.channel import Channel, ChannelFailed, NoticeRefused
-from perennial_airflow.notifiers.mail import Mail
 from perennial_airflow.notifiers.notice import Notice
 from perennial_airflow.notifiers.webhook import Webhook, connection_of, form_of, is_set_up
 
@@ -38,6 +38,8 @@ def channels(settings: Settings, spec: Named | None = None, datasets: Sequence[N
 
 def _channel(settings: Settings, alert: AlertSpec, *, data_only: bool = False) -> Channel:
     """A channel by its name; one whose connection cannot be read says so when something is sent."""
+    from perennial_airflow.notifiers.mail import Mail  # imported late: no parse of a DAG file needs Airflow's provider of mail
+
     if alert.channel == "mail":
         return Mail(settings.alert_mail_to, alert.severity, data_only=data_only)
     try:
@@ -65,7 +67,7 @@ def _concerns_data(incident: Incident) -> bool:
 
 
 def tell(incidents: Incidents, spec: Named, settings: Settings, on: Sequence[Channel], now: datetime, log: Any) -> list[str]:
-    """Tell the channels what is due.
+    """Tell the channels what is due, and nobody silenced.
 
     A channel that fails is not tried again at this look, one that refuses an alert for what it says is told the others; what it does not
     know is noted in the log of incidents and due at the next. One killed between sending and noting sends the same again.
@@ -74,6 +76,7 @@ def tell(incidents: Incidents, spec: Named, settings: Settings, on: Sequence[Cha
         The sentences of channels that failed, and of those that refused an alert, each once.
     """
     failures: list[str] = []
+    silences = Silences(incidents.store, incidents.model).all()
     former = _former(incidents.all(), on, settings)
     for channel in [*on, *former]:
         failed = ""  # why it is given up
@@ -81,6 +84,8 @@ def tell(incidents: Incidents, spec: Named, settings: Settings, on: Sequence[Cha
         for incident in incidents.all():
             news = due(incident, channel.name, channel.least, now)
             if news is None or (channel.data_only and not _concerns_data(incident)):
+                continue
+            if is_silenced(incident, channel.name, silences, now):
                 continue
             if channel in former and incident.told.get(channel.name) is None:
                 continue

@@ -37,12 +37,31 @@ class AskVerdict(AskPerson):
         verdict: what the person who started the run says it was, so that nobody is asked; empty otherwise; templated.
         by: who that is; templated.
         note: their words; templated.
+        silence_hours: for how long the incident's kind is silenced, so that nobody is asked either; empty otherwise; templated.
     """
 
     longest_sleep = timedelta(hours=6)  # many may wait, and nothing waits behind them
-    template_fields: Sequence[str] = ("incident", "again", "verdict", "by", "note")  # not the body: an incident holds what callers sent
+    template_fields: Sequence[str] = (
+        "incident",
+        "again",
+        "verdict",
+        "by",
+        "note",
+        "silence_hours",
+    )  # not the body: an incident holds what callers sent
 
-    def __init__(self, *, model: str, incident: str, again: str, verdict: str = "", by: str = "", note: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        incident: str,
+        again: str,
+        verdict: str = "",
+        by: str = "",
+        note: str = "",
+        silence_hours: str = "",
+        **kwargs: Any,
+    ) -> None:
         words = Param("", type="string", maxLength=NOTE_CHARACTERS, title="Note", description="Why; kept with the incident.")
         own = {"subject": f"What was it? An incident of {model}", "options": list(CHOICES), "params": {"note": words}}
         super().__init__(**{**kwargs, **own})  # the DAG's Params, which Airflow puts into kwargs, are no fields of the form
@@ -52,6 +71,7 @@ class AskVerdict(AskPerson):
         self.verdict = verdict
         self.by = by
         self.note = note
+        self.silence_hours = silence_hours
 
     def execute(self, context: Context) -> object:
         """Ask, unless the incident was judged, another run asks, or the run was started with a verdict, which is the answer then.
@@ -64,6 +84,9 @@ class AskVerdict(AskPerson):
         try:
             settings = Settings.from_environment()
             incidents = Incidents(open_store(settings.store), self.model)
+            if self.silence_hours:
+                said = {"id": incidents.get(self.incident).id, "by": self.by, "note": self.note}
+                return {**said, "silence": "its kind", "hours": self.silence_hours}
             if self.verdict:
                 return {"id": incidents.get(self.incident).id, "verdict": self.verdict, "by": self.by, "note": self.note}
             if self.again == "True":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,14 @@ from airflow.sdk import BaseOperator
 from perennial import discovery
 from perennial.errors import PerennialError
 from perennial.incidents.incidents import Incidents, known_names
+from perennial.incidents.news import announce
+from perennial.lineage.progress import progress
 from perennial.lineage.unowned import unowned
 from perennial.settings import Settings
-from perennial.specs import Named
-from perennial.store import open_store
+from perennial.specs import ModelSpec, Named
+from perennial.store import Store, open_store
 from perennial_airflow.notifiers.telling import channels, tell
-from perennial_airflow.sightings import in_specs
+from perennial_airflow.sightings import Seen, in_progress, in_specs
 from perennial_airflow.stage_end import RefusalsAreFinal, give_up, refuse
 
 if TYPE_CHECKING:
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
 
 class LookAtSpecs(BaseOperator):
-    """Opens an incident for each broken dataset or model and for each model that serves without its folder; ends those that are over.
+    """Opens an incident for each broken dataset or model, each model that serves without its folder and each training that makes no step;
+    ends those that are over.
 
     What is broken or gone has no DAG that could tell people, so it is told here. Notes of incidents that are missing, such as those of a
     store from before they were kept, are made on the way.
@@ -46,6 +50,7 @@ class LookAtSpecs(BaseOperator):
             broken, gone = discovery.broken(), unowned(store)
             sound, datasets = discovery.models(), discovery.datasets()
             wrong = [*(one.sentence for one in broken), *gone.values()]
+            stalled = self._look_at_trainings(store, sound.values(), now)
             for name, sightings in in_specs(broken, gone, known_names(store)).items():
                 incidents = Incidents(store, name)
                 for sighting in sightings:
@@ -56,9 +61,23 @@ class LookAtSpecs(BaseOperator):
                     failures += tell(incidents, spec, settings, channels(settings, spec), now, self.log)
         except PerennialError as error:
             give_up(self, str(error))
+        wrong += stalled
         for said in wrong or ["Every spec is sound, and every model that serves has its folder."]:
             self.log.info("%s", said)
         return {"wrong": wrong, "failures": failures}
+
+    def _look_at_trainings(self, store: Store, models: Iterable[ModelSpec], now: datetime) -> list[str]:
+        """Note trainings that make no step, and those that do again; the DAG that tells what the watch has found tells of them, at once."""
+        stalled = []
+        for spec in models:
+            incidents = Incidents(store, spec.name)
+            before = incidents.summary().events
+            for sighting in in_progress(progress(store, spec.name), 60 * spec.training.told_stall_minutes, now):
+                sighting.note(incidents)
+                stalled += [f"{spec.title}: {sighting.sentence}"] if isinstance(sighting, Seen) else []
+            if incidents.summary().events != before:
+                announce(store, now)
+        return stalled
 
 
 class SayBroken(BaseOperator):

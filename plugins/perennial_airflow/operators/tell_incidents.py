@@ -13,7 +13,6 @@ from pydantic import JsonValue
 from perennial import discovery
 from perennial.errors import PerennialError
 from perennial.incidents.incidents import Incidents, awaits_verdict
-from perennial.lineage.trainings import refused_in_a_row
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store, open_store
@@ -119,7 +118,9 @@ class TellIncidents(BaseOperator):
 
 def refusals(store: Store, spec: ModelSpec) -> Sightings:
     """Candidates of a model that the gate refuses one after the other."""
-    refused, why = refused_in_a_row(store, spec.name, spec.gate.told_refusals)
+    from perennial.lineage import trainings  # imported late: no parse of a DAG file needs manifests
+
+    refused, why = trainings.refused_in_a_row(store, spec.name, spec.gate.told_refusals)
     return in_refusals(refused, spec.gate.told_refusals, why)
 
 

@@ -463,7 +463,7 @@ def test_monitoring_takes_a_window(dags):
 def test_a_run_asks_about_one_incident(dags, named, partition, asked):
     """MN-11: That of the event, or the one a person names; who names one may judge it again."""
     task = dags["automatic_incidents"].get_task("ask_verdict")
-    context = _context({"incident": named, "verdict": None, "reason": None})
+    context = _context({"incident": named, "verdict": None, "reason": None, "silence_hours": None})
     context["dag_run"].partition_key = partition
     task.render_template_fields(context, task.dag.get_template_env())
     assert (task.incident, task.again) == asked
@@ -482,6 +482,9 @@ def test_a_verdict_is_recorded_in_the_persons_name(dags):
         "--note=--it's {{ a }} holiday",
         "--unless-judged",
     ]
+    silenced = {"id": "0003-drift", "silence": "its kind", "hours": "4.0", "by": "grace", "note": "a move"}
+    found = _command(dags["approval_incidents"].get_task("record_verdict"), params={"incident": "3"}, ask_verdict=silenced)
+    assert found[2:] == ["--id=0003-drift", "--silence=its kind", "--hours=4.0", "--by=grace", "--note=a move"]
     by_hand = _command(dags["manual_incidents"].get_task("record_verdict"), params={"incident": "3"}, ask_verdict=answer)
     assert "--unless-judged" not in by_hand  # who asked by hand overrules
 

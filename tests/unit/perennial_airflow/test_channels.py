@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from perennial.incidents.incidents import Incident, Incidents
+from perennial.incidents.silences import Silences
 from perennial.settings import Settings
 from perennial.specs import TEMPLATE_FIELDS, AlertSpec, Column, DatasetSpec
 from perennial.store import FolderStore
@@ -365,3 +366,24 @@ def test_an_end_long_ago_is_told_no_channel_that_is_new(incidents, server, monke
     spec = lateness(alerts=(AlertSpec(channel="team"),))
     tell(incidents, spec, SETTINGS, channels(SETTINGS, spec), datetime.now(timezone.utc) + timedelta(days=31), Log())
     assert server.posts == []
+
+
+def test_nobody_is_told_of_what_is_silenced(incidents, server, monkeypatch):
+    """MN-09: It is recorded all the same; another kind is told, and what is still open is told once the silence is over."""
+    _connect(monkeypatch, server, "team")
+    spec, now = lateness(alerts=(AlertSpec(channel="team"),)), datetime.now(timezone.utc)
+    Silences(incidents.store, "lateness").add("drift", now - timedelta(hours=1), now + timedelta(hours=1), "ada", "The source moves.")
+
+    def look(at):
+        before = len(server.posts)
+        tell(incidents, spec, SETTINGS, channels(SETTINGS, spec), at, Log())
+        return [body["text"].split("\n")[0].rpartition(": ")[2] for _, body in server.posts[before:]]
+
+    gone = incidents.open("drift", "a", "warning", "A drifted.")
+    incidents.open("drift", "b", "warning", "B drifted.")
+    incidents.open("service", "c", "critical", "C is down.")
+    assert look(now) == ["C is down."]
+    incidents.resolve(gone, "Over.")
+    assert look(now) == []
+    assert look(now + timedelta(hours=2)) == ["B drifted."]
+    assert len(incidents.all()) == 3

@@ -13,6 +13,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from perennial import discovery
 from perennial.incidents.incidents import REFUSED_FILES, Incident, Incidents
+from perennial.lineage import trainings
 from perennial.specs import Column, DatasetSpec, GateSpec
 from perennial.store import FolderStore
 from perennial_airflow import assets, sightings
@@ -321,7 +322,7 @@ def test_a_training_that_failed_is_told_once_until_one_works(store, sent, task_l
 def test_candidates_that_are_refused_one_after_the_other_are_told(store, sent, task_log, monkeypatch):
     """MN-09, MO-13: As many as the spec says; with what the gate said of the newest, once, and the end once one passes."""
     refused = []
-    monkeypatch.setattr(tell_incidents, "refused_in_a_row", lambda store, model, most: (len(refused[-most:]), "It is worse."))
+    monkeypatch.setattr(trainings, "refused_in_a_row", lambda store, model, most: (len(refused[-most:]), "It is worse."))
     spec = lateness(gate=GateSpec(floors={}, told_refusals=2))
     monkeypatch.setattr(discovery, "model", lambda name: spec)
 
@@ -508,6 +509,15 @@ def test_a_store_that_does_not_answer_asks_nobody(home, asked, task_log):
     assert task_log.lines[-1][0] == "ERROR"
 
 
+def test_a_run_that_silences_asks_nobody(store, asked, task_log):
+    """MN-09: Its task gives on which kind, for how long, who wants it and why."""
+    given = {"silence_hours": "4.0", "by": "ada", "note": "The source moves.", "again": "True"}
+    Incidents(store, "lateness").open("drift", "a", "warning", "A drifted.")
+    task = AskVerdict(task_id="ask_verdict", model="lateness", incident="1", **given)
+    said = {"id": "0001-drift", "by": "ada", "note": "The source moves.", "silence": "its kind", "hours": "4.0"}
+    assert task.execute({}) == said
+
+
 def test_a_verdict_by_the_command_ends_the_question(store, asked, task_log):
     """MN-11: It is skipped with who was faster; asked by hand about one that was judged before, it waits for another verdict."""
     found = Incidents(store, "lateness")
@@ -567,7 +577,7 @@ def test_columns_are_shown_as_code():
 
 def test_the_body_is_no_template():
     """SC-01: Airflow renders only what the DAG file says."""
-    assert tuple(AskVerdict.template_fields) == ("incident", "again", "verdict", "by", "note")
+    assert tuple(AskVerdict.template_fields) == ("incident", "again", "verdict", "by", "note", "silence_hours")
     assert not TellIncidents.template_fields
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
 
 from perennial import discovery
 from perennial.discovery import Broken
+from perennial.incidents import news
 from perennial.incidents.incidents import Incidents
 from perennial.lineage.ledger import Ledger
+from perennial.lineage.progress import Progress
 from perennial.store import FolderStore
 from perennial_airflow.operators import look_at_specs
 from perennial_airflow.operators.look_at_specs import LookAtSpecs
@@ -85,3 +88,37 @@ def test_notes_that_a_store_lacks_are_made(store, sent):
     store.delete("views/incidents/lateness/index.json")
     _look()
     assert store.exists("views/incidents/lateness/index.json")
+
+
+def test_a_training_that_makes_no_step_is_told_until_it_goes_on(store, sent, monkeypatch):
+    """MN-14, MN-09: Once, by the DAG that tells at once; a long epoch, and a training that has ended, are none."""
+    long_ago = datetime.now(timezone.utc) - timedelta(minutes=31)
+    note = Progress(began=long_ago, heard=long_ago, epoch=3, limit=30, seconds=5.0, loss=0.5)
+
+    def leave(**changed):
+        store.write("views/training/lateness.json", note.model_copy(update=changed).model_dump_json().encode())
+
+    leave(seconds=700.0)
+    assert _look()["wrong"] == []
+    assert news.newest(store) == ""
+    leave()
+    (said,) = _look()["wrong"]
+    told = news.newest(store)
+    assert told
+    _look()
+    assert news.newest(store) == told, "nothing new is announced"
+    incidents = Incidents(store, "lateness")
+    (incident,) = incidents.all()
+    assert (incident.kind, incident.key, incident.severity, incident.is_open) == ("pipeline", "stalled", "warning", True)
+    assert said == f"Lateness: {incident.sentence}"
+    assert f"no step since {long_ago:%Y-%m-%d %H:%M} UTC, after epoch 3 of at most 30: it hangs, or was killed" in said
+    leave(heard=datetime.now(timezone.utc))
+    assert _look()["wrong"] == []
+    assert incidents.open_ones() == []
+    assert news.newest(store) != told
+    leave(epoch=0)
+    assert "before its first epoch was done" in _look()["wrong"][0]
+    store.delete("views/training/lateness.json")
+    _look()
+    assert incidents.open_ones() == []
+    assert sent == [], "the task of the models' own DAGs tells"

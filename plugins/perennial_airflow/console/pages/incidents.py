@@ -30,6 +30,8 @@ PLACES = {
     "data quality": "data",
 }  # pages of a model
 
+SILENCE_HOURS = 4
+
 
 def wanted(state: State | None = None, kind: Kind | None = None, unjudged: bool = False) -> Wanted:
     """What the address narrows the list to."""
@@ -50,7 +52,7 @@ def routes(site: Site) -> APIRouter:
     def answer(request: Request, user: Any, template: str, view: IncidentsView, base: str, **facts: Any) -> Response:
         return site.page(
             request, template, view=view, address=_addresses(base, view), alarms=alarms, places=PLACES, verdicts=VERDICTS, conf=_conf,
-            may=_rights(view.rows, user), **facts,
+            silence=_silence, may=_rights(view.rows, user), **facts,
         )  # fmt: skip
 
     @router.get("/incidents.json")
@@ -97,3 +99,8 @@ def _rights(rows: Iterable[IncidentRow], user: Any) -> dict[str, str]:
 def _conf(row: IncidentRow, verdict: str) -> str:
     """What the DAG that records a verdict is told."""
     return json.dumps({"incident": row.id, "verdict": verdict})
+
+
+def _silence(row: IncidentRow) -> str:
+    """What the DAG that silences a kind of incident is told."""
+    return json.dumps({"incident": row.id, "silence_hours": SILENCE_HOURS})

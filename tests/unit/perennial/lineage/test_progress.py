@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perennial.lineage.progress import EVERY, progress, watched
+from perennial.lineage.progress import BEAT, EVERY, progress, watched
 from perennial.store import FolderStore
 
 
@@ -28,6 +28,36 @@ def test_a_training_is_noted_while_it_runs(tmp_path: Path, monkeypatch: pytest.M
         note(3, 20, 0.5, 0.5)
         assert progress(store, "churn").epoch == 3
     assert progress(store, "churn") is None
+
+
+def test_a_step_is_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MN-14: Within an epoch that takes long, the note says that it goes on, and how far it is stays; a hundred steps cost nothing."""
+    store, now = FolderStore(str(tmp_path)), [100.0]
+    monkeypatch.setattr("perennial.lineage.progress.time.monotonic", lambda: now[0])
+    with watched(store, "churn") as teller:
+        teller(3, 20, 0.5, 0.7)
+        first = progress(store, "churn")
+        for _ in range(100):
+            teller.beat()
+        assert progress(store, "churn") == first
+        now[0] += BEAT
+        teller.beat()
+        second = progress(store, "churn")
+    assert first is not None
+    assert second is not None
+    assert second.heard > first.heard
+    assert second == first.model_copy(update={"heard": second.heard})
+
+
+def test_a_training_has_stalled_after_the_limit_and_three_epochs(tmp_path: Path) -> None:
+    """MN-14: Whichever is longer."""
+    with watched(FolderStore(str(tmp_path)), "churn") as teller:
+        teller(1, 20, 100.0, 0.7)
+        note = progress(FolderStore(str(tmp_path)), "churn")
+    assert note is not None
+    for limit, over in ((60, 300), (400, 400)):
+        assert not note.has_stalled(note.heard + timedelta(seconds=over), limit)
+        assert note.has_stalled(note.heard + timedelta(seconds=over, milliseconds=1), limit)
 
 
 def test_a_training_that_fails_leaves_no_note(tmp_path: Path) -> None:

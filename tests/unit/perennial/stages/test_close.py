@@ -41,7 +41,9 @@ def test_what_was_killed_outright_is_recorded_once(monkeypatch: pytest.MonkeyPat
     settings, store = Settings(), FolderStore(str(tmp_path))
     other = close.run(settings, store, model="delays", run_url=f"{PAGE}2")
     assert (other.outcome, Registry.ended) == ("skipped", {})
+    store.write("views/training/delays.json", b"{}")
     found = close.run(settings, store, model="delays", run_url=PAGE)
+    assert not store.exists("views/training/delays.json"), "its page says no more that it trains"
     assert (found.outcome, found.sentence) == ("done", "delays: 1 training that was killed is recorded as such.")
     assert found.runs == ("r1",)
     assert found.links == {"MLflow run": "http://mlflow/r1"}

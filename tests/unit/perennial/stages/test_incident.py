@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
 from perennial import cli, discovery
 from perennial.incidents.incidents import Incidents
+from perennial.incidents.silences import Silences
 from perennial.store import FolderStore
 from perennial.testing import small_model
 
@@ -88,3 +90,41 @@ def test_an_incident_of_what_is_broken_or_gone_is_judged(incidents, tmp_path, mo
     assert _given(tmp_path, "--id=1", "--verdict=known", "--by=ada")[0] == 0
     assert incidents.get("1").verdict == "known"
     assert cli.main(["incident", "--model=nobody", "--id=1", "--verdict=known"]) == 2
+
+
+@pytest.mark.parametrize(("said", "kind"), [("drift", "drift"), ("all", None), ("its kind", "drift")])
+def test_a_kind_is_silenced_for_a_time(incidents, tmp_path, said, kind):
+    """MN-09, SC-08: With who wants it and why; no verdict is recorded."""
+    code, result = _given(tmp_path, f"--silence={said}", "--id=1", "--hours=4", "--by=ada", "--note=The source moves.")
+    assert code == 0
+    (silence,) = Silences(incidents.store, "small_delays").all()
+    assert (silence.kind, silence.by, silence.reason) == (kind, "ada", "The source moves.")
+    assert silence.until - silence.since == timedelta(hours=4)
+    assert result["sentence"].startswith(f"small_delays: ada silenced {kind or 'all kinds'} until ")
+    assert incidents.get("1").verdict is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--id=1",), "A verdict needs --id and --verdict"),
+        (("--verdict=real",), "A verdict needs --id and --verdict"),
+        (("--silence=drift", "--hours=4"), "A silence needs --hours, how long it holds, and --note, why"),
+        (("--silence=drift", "--note=x"), "A silence needs --hours"),
+        (("--silence=its kind", "--hours=4", "--note=x"), "give its --id"),
+        (("--silence=its kind", "--hours=4", "--note=x", "--id=7"), "has no incident '7'"),
+    ],
+)
+def test_half_a_wish_is_refused(incidents, tmp_path, arguments, words):
+    """MN-09: In a sentence that names the other half; nothing is silenced."""
+    code, result = _given(tmp_path, *arguments)
+    assert code == 2
+    assert words in result["sentence"]
+    assert Silences(incidents.store, "small_delays").all() == []
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "721", "x"])
+def test_a_silence_has_an_end(incidents, tmp_path, hours, capsys):
+    """MN-09: A month at most: who wants it for longer says so again."""
+    with pytest.raises(SystemExit):
+        _given(tmp_path, "--silence=drift", f"--hours={hours}", "--note=x")

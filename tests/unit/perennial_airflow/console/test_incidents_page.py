@@ -92,6 +92,8 @@ def test_a_verdict_is_given_by_a_button(ask: Any, incidents: Incidents, monkeypa
     )
     told = [(dag, json.loads(html.unescape(conf)), bool(disabled)) for dag, conf, disabled, _ in found]
     verdicts = ("real", "false alarm", "known")
+    silence = ("churn_incidents", {"incident": "0002-service", "silence_hours": 4}, True)
+    assert told.pop(3) == silence, "what is open can be silenced"
     assert told == [
         ("churn_incidents", {"incident": one, "verdict": verdict}, True) for one in ("0002-service", "0001-drift") for verdict in verdicts
     ]
