@@ -32,7 +32,7 @@ LOOKS = 200
 class Event(BaseModel):
     """Base class of all events, with the fields that they share."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     time: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
     writer: str = Field(default_factory=lambda: uuid.uuid4().hex, description="Makes the bytes of every event unique.")

@@ -49,7 +49,7 @@ class Event(event_log.Event):
 class Request(BaseModel):
     """A retraining request as it stands now."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     key: str = Field(description="`<snapshot>-<cause>`: what makes two requests the same.")
     cause: Cause

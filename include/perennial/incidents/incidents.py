@@ -68,7 +68,7 @@ class Event(event_log.Event):
 class Incident(BaseModel):
     """An incident as it stands now."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # DAG files load it, and few validate any
 
     id: str = Field(description="`<number>-<kind>`: number counts the model's incidents from 1 on.")
     kind: Kind
@@ -164,7 +164,7 @@ class AlarmRate:
 class Summary(BaseModel):
     """The incidents that are open, and how many there ever were: what a list of many models can read of each."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     events: int = Field(ge=0, description="Events of the log that it sums up.")
     count: int = Field(ge=0, description="Incidents, open or over.")

@@ -44,7 +44,7 @@ State = Literal["open", "over"]
 
 
 class _Noted(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # DAG files load it, and few validate any
 
 
 class IncidentLine(_Noted):
@@ -120,7 +120,7 @@ class Wanted(_Noted):
         return self.state in (None, one.state) and self.kind in (None, one.kind) and not (self.unjudged and one.judged)
 
 
-_LINES = TypeAdapter(tuple[IncidentLine, ...])
+_LINES = TypeAdapter(tuple[IncidentLine, ...], config=ConfigDict(defer_build=True))
 
 
 class Listing:
