@@ -109,7 +109,7 @@ class MetricsServer(FiguresServer):
         running = self.supervisor.programs()
         parts = {"gateway": (envoy.admin_socket(self.settings), "/stats/prometheus")}
         for model, known in sorted(read_state(self.settings).items()):
-            for version in known["versions"]:
+            for version in filter(None, known["versions"]):  # the champion's new process has the figures of its version: once is enough
                 parts[envoy.cluster_name(model, version)] = (server_socket(self.settings, model, version), "/metrics")
         with ThreadPoolExecutor(max_workers=8) as pool:
             texts = dict(zip(parts, pool.map(lambda part: _text(*part), parts.values()), strict=True))

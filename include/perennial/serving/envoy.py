@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from perennial.serving.limits import MAX_BODY_BYTES, MAX_FEEDBACK_BYTES, REPLAYED
-from perennial.serving.route import Route
+from perennial.serving.route import FRESH, Route
 from perennial.settings import Settings
 from perennial.sockets import socket_folder
 
@@ -246,13 +246,17 @@ def aggregate_name(cluster: str, then: int) -> str:
 
 def _others(route: Route) -> list[int]:
     """The versions that get a share of the traffic beside the stable one, the greatest share first."""
-    return sorted((v for v, weight in route.weights.items() if weight and v != route.stable), key=lambda v: (-route.weights[v], v))
+    others = (v for v, weight in route.weights.items() if weight and v != route.stable)
+    return sorted(others, key=lambda v: (v == FRESH, -route.weights[v], v))  # the champion's new process is no other version
 
 
 def _pairs(route: Route) -> dict[int, int]:
-    """Which version stands in for which: the stable one for all others, and the greatest other for the stable one."""
+    """Which version stands in for which: the stable one for all others, and the greatest other for the stable one and its new process."""
     others = _others(route)
-    return {**dict.fromkeys(others, route.stable), **({route.stable: others[0]} if others and route.weights[route.stable] else {})}
+    pairs = dict.fromkeys(others, route.stable)
+    if others and route.weights[route.stable]:
+        pairs[route.stable] = others[0]
+    return {**pairs, **({FRESH: others[0]} if FRESH in pairs and others[0] != FRESH else {})}
 
 
 def _stand_in(route: Route) -> list[int]:
@@ -392,7 +396,11 @@ def _weighted(model: Served, route: Route) -> list[Json]:
         if version in pairs:
             name = aggregate_name(name, pairs[version])
         shares.append(
-            {"name": name, "weight": route.weights[version], **({"request_headers_to_add": again} if version != route.stable else {})}
+            {
+                "name": name,
+                "weight": route.weights[version],
+                **({} if version in (route.stable, FRESH) else {"request_headers_to_add": again}),
+            }
         )
     return [entry for entry in shares if entry["weight"]]
 

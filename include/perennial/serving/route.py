@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 WHOLE = 10_000  # weights are basis points of this
+FRESH = 0  # stands, among the versions that a gateway parts, for a newly started process of the champion; no version has this number
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Route:
     def __post_init__(self) -> None:
         if any(weight < 0 for weight in self.weights.values()) or sum(self.weights.values()) != WHOLE:
             raise ValueError(f"weights are {self.weights}: they must not be negative and add up to {WHOLE}")
-        if self.weights.get(self.shadow or 0, 0):
+        if self.shadow is not None and self.weights.get(self.shadow):
             raise ValueError(f"version {self.shadow} is the shadow and has a weight: it can be one of them only")
         if self.champion is not None and self.champion not in self.weights:
             raise ValueError(f"version {self.champion} is the champion and not in the weights: give it one, 0 at least")

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perennial.serving import canary, split
-from perennial.serving.route import Arm
+from perennial.serving.route import FRESH, Arm
 from perennial.specs import ReleaseSpec, SignalSpec
 from perennial.store import Store
 
@@ -146,9 +146,14 @@ class Watch(BaseModel):
             added: evidence so far of signals that a team added, where it was read anew.
         """
         before = {number: _arm(counters, arms.get(number, Arm())) for number, counters in self.counters.items()}
-        candidate, champion = (
-            canary.increment(before.get(number, Arm()), arms.get(number, Arm())) for number in (self.candidate, self.champion)
+        candidate, champion, fresh = (
+            canary.increment(before.get(number, Arm()), arms.get(number, Arm())) for number in (self.candidate, self.champion, FRESH)
         )
+        answered, share = champion.answered + fresh.answered, weight
+        if (
+            FRESH in arms and weight
+        ):  # a newly started process of the champion, which has as many requests as the candidate, or all that are left
+            champion, share = fresh, weight / (weight + min(weight, 1 - weight))
         counts = canary.compare(candidate, champion, self.edge_ms)
         labelled = dict(labelled or self.labelled)
         outcomes = canary.Counts(*self._newly_labelled(self.candidate, labelled), *self._newly_labelled(self.champion, labelled))
@@ -157,7 +162,7 @@ class Watch(BaseModel):
         evidence = canary.add(
             self.evidence,
             counts,
-            SHADOW_SHARE if weight is None else weight,
+            SHADOW_SHARE if share is None else share,
             release,
             healthy=arms.get(self.candidate, Arm()).healthy,
             judged=added or {},
@@ -169,7 +174,7 @@ class Watch(BaseModel):
                     step=self.step,
                     share=weight,
                     candidate=candidate.answered,
-                    champion=champion.answered,
+                    champion=answered,
                     steps=canary.shared_steps(release),
                 )
             }

@@ -20,6 +20,11 @@ class ReleaseSpec(Spec):
     shadow: bool = Field(
         default=False, description="Begin with a shadow: live traffic is mirrored to the candidate, and callers never see its answers."
     )
+    fresh_baseline: bool = Field(
+        default=False,
+        description="Compare the candidate with a newly started process of the champion that gets as many requests, on one machine: "
+        "what being new costs, such as cold caches, then counts against neither.",
+    )
     replay: int = Field(
         default=0,
         ge=0,

@@ -62,7 +62,7 @@ from perennial.stages._window_losses import WindowLosses, window_losses
 from perennial.store import Store
 
 if TYPE_CHECKING:
-    from perennial.serving.route import Arm
+    from perennial.serving.route import FRESH, Arm
 
 
 def run(settings: Settings, store: Store, model: str, first: datetime | None = None, last: datetime | None = None) -> MonitorResult:
@@ -286,7 +286,7 @@ def gateway_counts(settings: Settings, spec: ModelSpec) -> Gateway:
         return Gateway(sentence="The gateway serves no version of this model now.", versions={})
     return Gateway(
         sentence="The gateway's own counts, since each version began to serve until this look:",
-        versions={str(v): _arm(arm) for v, arm in sorted(arms.items())},
+        versions={str(v): _arm(arm) for v, arm in sorted(arms.items()) if v != FRESH},
     )
 
 

@@ -13,7 +13,7 @@ from perennial import testing
 from perennial.errors import ReleaseRefused
 from perennial.lineage import version_folder
 from perennial.serving.load import Call, send
-from perennial.serving.route import Route
+from perennial.serving.route import FRESH, Route
 
 
 class Background:
@@ -127,6 +127,38 @@ def test_what_one_version_cannot_read_the_other_answers(new_platform, stricter):
     assert arms[1].requests + arms[2].requests == 500
     assert arms[1].unreadable + arms[2].unreadable == 100 + before
     assert arms[tolerant].unreadable > 20
+
+
+def test_a_new_process_of_the_champion_takes_as_much_as_the_candidate(new_platform):
+    """SE-06, SE-12: With a fresh baseline it answers as the champion's version, has counts of its own, loses no request when it comes
+    and goes, and is gone with the release; what one version cannot read the other is asked, not the same one again."""
+    platform = new_platform()
+    platform.model = platform.model.model_copy(
+        update={"release": platform.model.release.model_copy(update={"fresh_baseline": True}), "serving": platform.model.serving}
+    )
+    digests = {1: platform.version(1), 2: platform.version(2)}
+    platform.serve({1: 100}, {1: digests[1]})
+    with Background(platform, rate=60) as load:
+        platform.serve({1: 100, 2: 0}, digests)
+        assert "serving-small_delays-v0" not in platform.programs.programs()
+        platform.backend.apply(platform.model, Route({1: 7500, 2: 2500}, None, digests, champion=1))
+        time.sleep(8)
+        arms = platform.backend.observe(platform.model)
+        assert "serving-small_delays-v0" in platform.programs.programs()
+        platform.backend.apply(platform.model, Route({1: 5000, 2: 5000}, None, digests, champion=1))
+        at_half = platform.backend.observe(platform.model)[1].requests
+        time.sleep(3)
+        later = platform.backend.observe(platform.model)
+        platform.backend.apply(platform.model, Route({1: 10_000}, None, {1: digests[1]}, champion=1))
+        time.sleep(1)
+    assert load.traffic.failures == []
+    assert set(load.traffic.by_version) == {1, 2}
+    assert min(arms[FRESH].requests, arms[2].requests) > 60
+    assert 0.6 < arms[FRESH].requests / arms[2].requests < 1.6
+    assert later[1].requests - at_half < 10  # at half of the traffic the new process has all of the champion's
+    assert later[FRESH].requests > arms[FRESH].requests + 30
+    assert set(platform.backend.observe(platform.model)) == {1}
+    assert set(platform.programs.programs()) == {"gateway", "serving-small_delays-v1"}
 
 
 def complete(arms, requests):

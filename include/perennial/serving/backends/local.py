@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import http.client
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,11 +25,12 @@ from perennial.serving import envoy
 from perennial.serving.backends.observation import KeptInFile, Observations, read_arms
 from perennial.serving.limits import REPLAYED
 from perennial.serving.replayed import Replayed
-from perennial.serving.route import Arm, Route
+from perennial.serving.route import FRESH, Arm, Route
 from perennial.settings import Settings
 from perennial.sockets import get, post, socket_folder
 from perennial.specs import ModelSpec
 
+log = logging.getLogger(__name__)
 SERVERS = "serving-"  # the programs that serve begin so
 _TAKE_UP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
@@ -69,30 +71,56 @@ class LocalBackend:
         return self._supervisor
 
     def apply(self, model: ModelSpec, route: Route) -> None:
-        """See `Backend.apply`. Returns once the gateway has taken up the route and servers that left it have answered what they had."""
+        """See `Backend.apply`. Returns once the gateway has taken up the route and servers that left it have answered what they had.
+
+        Where the spec wants a fresh baseline a new process of the champion is started beside; it gets its share once it answers.
+        """
         with self._state() as state:
-            known = state.setdefault(model.name, {"versions": []})
-            known["prefix"] = self._prefix(model)
-            if (
-                model.dataset or "threads" not in known
-            ):  # what stands for a broken spec knows no better: other threads would replace servers that run
-                known.update(timeout_seconds=model.serving.timeout_seconds, threads=model.serving.threads)
-            known["versions"] = sorted({*known["versions"], *route.versions})
-            self._save(state)  # before anything starts: a server that a killed change had started is found again
-            for version in route.versions:
-                self._start(model.name, known, version, route.digests[version])
-            before = {name: served_model.route for name, served_model in self._served(state).items() if served_model.route is not None}
-            known["route"] = _to_json(route)
-            served = self._served(state).values()
-            self._take_up("cluster_manager.cds.version_text", envoy.write(self.settings, "cds", envoy.clusters(served, before)))
-            version_text = envoy.write(self.settings, "rds", [envoy.routes(served, self.settings.host_names())])
-            self._save(state)
-            self._take_up(f"http.{envoy.ROUTES}.rds.{envoy.ROUTES}.version_text", version_text)
-            leaving = [version for version in known["versions"] if version not in route.versions]
+            fresh, leaving = self._put(state, model, route)
         self._retire(model, leaving)
+        if fresh is None or fresh["ready"]:
+            return
+        try:
+            self._wait_ready(model, FRESH, fresh["version"], model.serving.start_seconds)
+        except (ReleaseRefused, ServiceUnreachable) as error:  # no reason to hold a release up
+            log.warning("The candidate of %s is compared with the champion that runs, not with a new process of it: %s", model.name, error)
+            return
+        with self._state() as state:
+            known = state.get(model.name, {})
+            if known.get("fresh") == fresh and known.get("route") == _to_json(route):  # no other change was faster
+                known["fresh"] = {**fresh, "ready": True}
+                self._put(state, model, route)
+
+    def _put(self, state: dict[str, Any], model: ModelSpec, route: Route) -> tuple[dict[str, Any] | None, list[int]]:
+        """Start what a route names and make the gateway take it up, under the lock; the champion's new process, and who leaves."""
+        known = state.setdefault(model.name, {"versions": []})
+        known["prefix"] = self._prefix(model)
+        if model.dataset or "threads" not in known:  # what stands for a broken spec knows no better: other threads would replace servers
+            known.update(timeout_seconds=model.serving.timeout_seconds, threads=model.serving.threads)
+        before = {name: served_model.route for name, served_model in self._served(state).items() if served_model.route is not None}
+        fresh = _fresh_wanted(model, route, known)
+        running = (*route.versions, *([] if fresh is None else [FRESH]))
+        known["versions"] = sorted({*known["versions"], *running})
+        known.pop("fresh", None)
+        if fresh is not None:
+            known["fresh"] = fresh
+        self._save(state)  # before anything starts: a server that a killed change had started is found again
+        for version in running:
+            self._start(model.name, known, version, route.digests[version if fresh is None or version != FRESH else fresh["version"]])
+        known["route"] = _to_json(route)
+        served = self._served(state).values()
+        self._take_up("cluster_manager.cds.version_text", envoy.write(self.settings, "cds", envoy.clusters(served, before)))
+        version_text = envoy.write(self.settings, "rds", [envoy.routes(served, self.settings.host_names())])
+        self._save(state)
+        self._take_up(f"http.{envoy.ROUTES}.rds.{envoy.ROUTES}.version_text", version_text)
+        return fresh, [version for version in known["versions"] if version not in running]
 
     def wait_ready(self, model: ModelSpec, version: int, seconds: float) -> None:
         """See `Backend.wait_ready`. Ready means that the server says so and that the gateway has seen it."""
+        self._wait_ready(model, version, version, seconds)
+
+    def _wait_ready(self, model: ModelSpec, version: int, says: int, seconds: float) -> None:
+        """Wait for a server that says that it is of this version."""
         deadline = time.monotonic() + seconds
         if version not in self._read().get(model.name, {"versions": []})["versions"]:
             raise ServiceUnreachable(f"Version {version} of {model.name} is not among the versions that run: apply a route that has it.")
@@ -100,7 +128,7 @@ class LocalBackend:
         while True:
             with contextlib.suppress(OSError, http.client.HTTPException, json.JSONDecodeError):
                 answer = json.loads(get(server, "/ready", timeout=max(0.1, min(2.0, deadline - time.monotonic())))[1])
-                if answer.get("version") == version and answer.get("model") == model.name:
+                if answer.get("version") == says and answer.get("model") == model.name:
                     if answer["refused"]:
                         raise ReleaseRefused(answer["reason"])
                     reason = answer["reason"] or "the gateway has not seen it yet"
@@ -112,7 +140,7 @@ class LocalBackend:
                         return
             if time.monotonic() >= deadline:
                 log = self.supervisor.log(program(model.name, version))
-                raise ServiceUnreachable(f"Version {version} of {model.name} is not ready after {seconds:g} s: {reason}. Its log: {log}.")
+                raise ServiceUnreachable(f"Version {says} of {model.name} is not ready after {seconds:g} s: {reason}. Its log: {log}.")
             time.sleep(_POLL_SECONDS)
 
     def replay(self, model: ModelSpec, version: int, rows: Sequence[Mapping[str, Any]]) -> Replayed | None:
@@ -149,7 +177,8 @@ class LocalBackend:
             return {}
         with self._lock("observed"):
             observations = Observations(KeptInFile(self.folder / "observed.json"))
-            return observations.add(model.name, route.versions, self._arms())
+            fresh = self._read().get(model.name, {}).get("fresh", {}).get("ready")
+            return observations.add(model.name, (*route.versions, *([FRESH] if fresh else [])), self._arms())
 
     def route(self, model: ModelSpec) -> Route | None:
         """See `Backend.route`."""
@@ -158,14 +187,15 @@ class LocalBackend:
 
     def routes(self) -> dict[str, Route]:
         """The route that is applied now of every model that has one."""
-        return {name: served.route for name, served in self._served(self._read()).items() if served.route is not None}
+        return {name: _from_json(known["route"]) for name, known in self._read().items() if known.get("route")}
 
     def reset(self, model: ModelSpec) -> None:
         """See `Backend.reset`."""
         with self._state() as state:
             if model.name not in state:
                 return
-            state[model.name].pop("route", None)
+            for part in ("route", "fresh"):
+                state[model.name].pop(part, None)
             leaving = [*state[model.name]["versions"]]
             version_text = envoy.write(self.settings, "rds", [envoy.routes(self._served(state).values(), self.settings.host_names())])
             self._save(state)
@@ -192,7 +222,7 @@ class LocalBackend:
             "--model",
             model,
             "--version",
-            str(version),
+            str(known["fresh"]["version"] if version == FRESH else version),
         ]
         command += ["--digest", digest, "--socket", str(server_socket(self.settings, model, version)), "--threads", str(known["threads"])]
         self.supervisor.add_program(program(model, version), command, self.settings.environment(), stop_seconds=30)
@@ -209,7 +239,8 @@ class LocalBackend:
         with self._state() as state:
             known = state.get(model.name, {"versions": []})
             route = self._served(state)[model.name].route if model.name in state else None
-            gone = [version for version in leaving if version in known["versions"] and (route is None or version not in route.versions)]
+            staying = {*(route.versions if route else ()), *([FRESH] if known.get("fresh") else [])}
+            gone = [version for version in leaving if version in known["versions"] and version not in staying]
             known["versions"] = [version for version in known["versions"] if version not in gone]
             if model.name in state and route is None and not known["versions"]:
                 del state[model.name]
@@ -224,6 +255,8 @@ class LocalBackend:
         for name, known in state.items():
             sockets = {version: server_socket(self.settings, name, version) for version in known["versions"]}
             route = _from_json(known["route"]) if known.get("route") else None
+            if route is not None and known.get("fresh", {}).get("ready"):
+                route = _with_fresh(route)
             served[name] = envoy.Served(name, known["prefix"], known["timeout_seconds"], sockets, route)
         return served
 
@@ -302,6 +335,25 @@ def read_state(settings: Settings) -> dict[str, Any]:
 def program(model: str, version: int) -> str:
     """Name of the program that serves a version."""
     return f"{SERVERS}{model}-v{version}"
+
+
+def _fresh_wanted(model: ModelSpec, route: Route, known: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The champion's new process that a route is to have beside it, with what is known of one that runs; None if it is to have none."""
+    champion, others = route.champion, [version for version, weight in route.weights.items() if weight and version != route.champion]
+    if not model.release.fresh_baseline or champion is None or not route.weights[champion] or not others:
+        return None
+    wanted = {"version": champion, "digest": route.digests[champion], "ready": False}
+    running: dict[str, Any] = known.get("fresh", {})
+    return running if {**running, "ready": False} == wanted else wanted
+
+
+def _with_fresh(route: Route) -> Route:
+    """The route in which the champion's new process takes as much of the champion's traffic as the greatest other version has."""
+    champion = route.stable
+    other = max(weight for version, weight in route.weights.items() if version != champion)
+    given = min(other, route.weights[champion])
+    weights = {**route.weights, champion: route.weights[champion] - given, FRESH: given}
+    return Route(weights, route.shadow, {**route.digests, FRESH: route.digests[champion]}, champion)
 
 
 def _to_json(route: Route) -> dict[str, Any]:

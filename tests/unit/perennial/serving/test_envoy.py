@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from perennial.serving import envoy
-from perennial.serving.route import Route
+from perennial.serving.route import FRESH, Route
 from perennial.settings import Settings
 
 DIGESTS = {1: "a", 2: "b", 3: "c"}
@@ -70,6 +70,17 @@ def test_who_stands_in_is_asked_aside_of_the_evidence():
     assert policy(both)["retry_on"].split(",")[-1] == "retriable-status-codes"
     assert (policy(both)["retriable_status_codes"], policy(both)["num_retries"]) == ([400], 1)
     assert "retriable" not in json.dumps(policy(Route({1: 10_000}, None, DIGESTS)))
+
+
+def test_the_champion_s_new_process_is_no_other_version():
+    """SE-06, SE-09: It fails as the champion does, without a retry on a 5xx; what it cannot read the candidate is asked; and the
+    candidate stands in for the champion, whatever shares they have."""
+    digests = {**DIGESTS, FRESH: DIGESTS[1]}
+    names, again = shares(Route({1: 5000, FRESH: 2500, 2: 2500}, None, digests, champion=1))
+    assert names == {"flight_delays-v1-then-v2": 5000, "flight_delays-v0-then-v2": 2500, "flight_delays-v2-then-v1": 2500}
+    assert again == ["flight_delays-v2-then-v1"]
+    names, _ = shares(Route({1: 0, FRESH: 5000, 2: 5000}, None, digests, champion=1))
+    assert names == {"flight_delays-v0-then-v2": 5000, "flight_delays-v2-then-v1": 5000}
 
 
 def test_every_cluster_that_a_route_names_exists():

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from perennial.serving.route import Arm
+from perennial.serving.route import FRESH, Arm
 from perennial.serving.watch import OUTCOMES_SECONDS, Watch
 from perennial.specs import ReleaseSpec
 
@@ -58,3 +58,24 @@ def test_latency_of_both_is_counted_from_the_beginning():
     watch = watch.seen({1: arm(1, 3, 3), 2: arm(4, 6, 8)}, 0.05, ReleaseSpec())
     assert watch.latency_ms == {1: ((5.0, 11), (25.0, 7), (None, 1)), 2: ((5.0, 4), (25.0, 2), (None, 2))}
     assert Watch.model_validate_json(watch.model_dump_json()) == watch
+
+
+def answered(requests, errors=0):
+    """Counts of a version that answered so many."""
+    return Arm(requests, errors, ((float("inf"), requests),), requests)
+
+
+def test_a_fresh_baseline_is_what_the_candidate_is_compared_with():
+    """SE-06, SE-09: What the champion's old process shows counts for neither; the split is that of both of its processes together."""
+    release = ReleaseSpec(fresh_baseline=True)
+    watch = Watch.begin(2, 1, {1: answered(5000), 2: answered(0)}).on_step(3, NOW)
+    alone = watch.seen({1: answered(5900), 2: answered(100, 3), FRESH: answered(100, 3)}, 0.09, release)
+    tally = alone.evidence.tallies["errors"]
+    assert (tally.candidate_requests, tally.candidate_events, tally.champion_requests, tally.champion_events) == (100, 3, 100, 3)
+    assert not alone.evidence.split.mismatch
+    assert alone.latency_ms == {1: ((None, 100),), 2: ((None, 100),)}
+    for _ in range(12):  # half of what is compared, not a tenth: a candidate that gets its share is not silent
+        watch = watch.seen({1: answered(6800), 2: answered(200, 3), FRESH: answered(200, 3)}, 0.1, release)
+    assert watch.evidence.tallies["errors"].champion_requests == 200
+    later = watch.seen({1: answered(6900), 2: answered(300, 3)}, 0.1, release)  # it has gone: the champion itself again
+    assert later.evidence.tallies["errors"].champion_requests == 300
