@@ -29,7 +29,7 @@ from perennial.serving.request import read_request, read_signature
 from perennial.serving.route import Arm
 from perennial.serving.scorer import Scorer
 from perennial.settings import Settings
-from perennial.specs import MonitoringSpec, RetrainSpec, SplitSpec
+from perennial.specs import AnswerRule, MonitoringSpec, RetrainSpec, SplitSpec
 from perennial.stages import _window, _window_profiles, monitor, validate
 from perennial.stages._references import References
 from perennial.stages._traffic import Traffic
@@ -581,6 +581,31 @@ def test_late_outcomes_change_the_metrics_of_the_right_window(house):
     again = house.kept()
     house.look()
     assert house.kept() == again
+
+
+def test_a_rule_on_the_answers_tells_the_owner(house, monkeypatch):
+    """MN-02, MN-17: More answers of a class than the owner allows are an incident of the whole window, in its report; a window by hand that
+    is older changes nothing, and one within the limit ends it."""
+    served = quiet(house, 2, 7)
+    rule = AnswerRule(name="many late", measure="mean", of="late", above=float(np.mean([s[1] for s in served.values()])) - 0.1)
+    narrow = MODEL.model_copy(update={"monitoring": MODEL.monitoring.model_copy(update={"rules": (rule,)})})
+    monkeypatch.setattr(discovery, "model", lambda name: narrow)
+    result = house.look()
+    (opened,) = house.incidents.open_ones()
+    assert (opened.kind, opened.key, opened.severity) == ("answers", "many late", "warning")
+    assert opened.id in result.incidents
+    assert opened.sentence.startswith("The mean of the scores of `late` is 0.")
+    assert "rows); the rule `many late` is about above" in opened.sentence
+    (told,) = house.report(result)["rules"]
+    assert (told["state"], told["rows"]) == ("broken", 400)
+    assert "<h2>Rules on the answers</h2>" in house.store.read(result.report.replace("report.json", "index.html")).decode()
+    wide = rule.model_copy(update={"above": min(rule.above + 0.3, 0.99)})
+    within = narrow.model_copy(update={"monitoring": narrow.monitoring.model_copy(update={"rules": (wide,)})})
+    monkeypatch.setattr(discovery, "model", lambda name: within)
+    house.look(february(2), february(4))
+    assert len(house.incidents.open_ones()) == 1
+    house.look()
+    assert house.incidents.open_ones() == []
 
 
 def test_a_jump_of_the_loss_asks_for_retraining(house):
