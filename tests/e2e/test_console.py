@@ -41,7 +41,7 @@ QUESTIONS: dict[str, tuple[int, Clicks, tuple[str, ...]]] = {
     "how far did the canary come, and what was its evidence": (
         1,
         ((ROW + "a", "Release"),),
-        ("Release of version 4: rolled back", "5 % ended here", "requests that failed", "Rolled back at", "100 %"),
+        ("Release of version 4: rolled back", "5 % ended here", "requests that failed", "rolled back at", "100 %"),
     ),
     "which features drift, over weeks, and what does that to the loss": (
         1,
