@@ -12,7 +12,7 @@ reached.
 not released again automatically. `ask_person` asks when the evidence is inconclusive; until then the weights stay as they are. In every
 mode it also asks, before any traffic moves, about a candidate that cannot read everything that callers send, and says what they must send.
 All questions wait until somebody answers or a command decides them: silence never counts as a yes, no worker is held, and later
-candidates wait.
+candidates wait. The channels of the model are told that a question waits, and told again, as critical, after `release.remind_hours`.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
@@ -38,7 +38,7 @@ from perennial.specs import ModelSpec
 from perennial_airflow import assets, sightings
 from perennial_airflow.dag_defaults import dag_defaults
 from perennial_airflow.operators.ask_person import AskMayStart, AskPromoteOrRollBack, OnlyByHand
-from perennial_airflow.operators.tell_incidents import TellIncidents
+from perennial_airflow.operators.tell_incidents import TellIncidents, questions
 from perennial_airflow.stage_task import STARTED_BY, param, result_of, stage_task
 
 PARAMS = {
@@ -120,7 +120,8 @@ def release(spec: ModelSpec) -> DAG:
             decision=result_of("ask_person", "decision"),
             actor=result_of("ask_person", "actor"),
         )
-        alert = TellIncidents(task_id="alert", spec=spec, found_by=dict.fromkeys(("move_traffic", "settle"), sightings.in_release))
+        found_by = dict.fromkeys(("move_traffic", "settle"), sightings.in_release)
+        alert = TellIncidents(task_id="alert", spec=spec, found_by=found_by, looks=[questions])
         chain(*may_start(spec), move_traffic, ask_person, settle)
         # A teardown: it comes after everything, however that ended, and a run whose release failed is red although people were told.
         [move_traffic, settle] >> alert.as_teardown()

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from perennial.discovery import Broken
 from perennial.incidents.incidents import REFUSED_FILES, Incidents, named
-from perennial.incidents.kinds import Kind, Severity
+from perennial.incidents.kinds import QUESTION, Kind, Severity
 
 if TYPE_CHECKING:
     from perennial.lineage.progress import Progress
@@ -114,6 +114,22 @@ def in_progress(known: Progress | None, limit_seconds: float, now: datetime) -> 
         "log of `train` for what it waits for. If it is gone, train again: it goes on from its checkpoint."
     )
     return [Seen("pipeline", STALLED, "warning", sentence)]
+
+
+def in_question(version: str, sentence: str, page: str, *, reminds: bool = False) -> Seen:
+    """A question about a version that waits for a person; a second one, which all channels are told again, where nobody has answered for
+    long."""
+    pages: dict[str, JsonValue] = {"Answer": page}
+    if reminds:
+        return Seen("release", f"{QUESTION} about version {version}, still open", "critical", f"Nobody has answered yet. {sentence}", pages)
+    return Seen("release", f"{QUESTION} about version {version}", "warning", sentence, pages)
+
+
+def answered(incidents: Incidents, sentence: str) -> None:
+    """End what says that a question waits: a model asks about one version at a time."""
+    for incident in incidents.open_ones():
+        if incident.kind == "release" and incident.key.startswith(QUESTION):
+            incidents.resolve(incident.id, sentence)
 
 
 def in_specs(broken: Iterable[Broken], unowned: Mapping[str, str], before: Iterable[str]) -> dict[str, Sightings]:

@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from perennial.errors import UnknownName
 from perennial.incidents import event_log
-from perennial.incidents.kinds import SEVERITIES, Kind, Severity
+from perennial.incidents.kinds import SEVERITIES, Kind, Severity, is_alarm
 from perennial.incidents.listing import Listing, Notes, lines_of, listing_of
 from perennial.specs import Verdict
 from perennial.store import Store
@@ -108,8 +108,8 @@ class Incident(BaseModel):
 
     @property
     def is_alarm(self) -> bool:
-        """Whether the incident is an alarm; one of severity `info` counts in no rate, and nobody is asked about it."""
-        return self.severity != "info"
+        """Whether it is an alarm. One for the record, or of a question that waits, counts in no rate, and nobody is asked about it."""
+        return is_alarm(self.severity, self.key)
 
     @property
     def is_break(self) -> bool:

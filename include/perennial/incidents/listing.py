@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from perennial.incidents.kinds import Kind, Severity
+from perennial.incidents.kinds import Kind, Severity, is_alarm
 from perennial.specs import Verdict
 from perennial.store import Store
 
@@ -63,6 +63,11 @@ class IncidentLine(_Noted):
     note: str = Field(description="Their words.")
     links: dict[str, str] = Field(description="Pages that show more, by title.")
     missed: dict[str, str] = Field(description="Why a channel does not know of it yet, by channel.")
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether it counts as an alarm, and a person is asked what it was."""
+        return is_alarm(self.severity, self.key)
 
 
 class Alarm(_Noted):
@@ -253,7 +258,7 @@ def _noted(incidents: Sequence[Incident]) -> tuple[bytes, Block]:
     lines = tuple(line_of(one) for one in incidents)
     data = _LINES.dump_json(lines)
     sorts = Counter(_sort(line) for line in lines)
-    months = Counter((f"{line.opened:%Y-%m}", line.kind) for line in lines if line.severity != "info")
+    months = Counter((f"{line.opened:%Y-%m}", line.kind) for line in lines if line.is_alarm)
     return data, Block(
         digest=_digest(data),
         sorts=tuple(one.model_copy(update={"count": count}) for one, count in sorts.items()),
@@ -278,7 +283,7 @@ def state_of(line: IncidentLine) -> State:
 
 
 def _sort(line: IncidentLine) -> Sort:
-    return Sort(kind=line.kind, state=state_of(line), judged=line.verdict is not None or line.severity == "info", count=1)
+    return Sort(kind=line.kind, state=state_of(line), judged=line.verdict is not None or not line.is_alarm, count=1)
 
 
 def _digest(data: bytes) -> str:

@@ -17,6 +17,12 @@ class ReleaseSpec(Spec):
         default="automatic",
         description="How a release starts: automatically, after a person's approval, or only when a person starts it.",
     )
+    remind_hours: float = Field(
+        default=24,
+        gt=0,
+        description="A question about a release that nobody has answered for so long is told again, now as critical, so that channels "
+        "which take nothing less hear of it too, hours.",
+    )
     shadow: bool = Field(
         default=False, description="Begin with a shadow: live traffic is mirrored to the candidate, and callers never see its answers."
     )

@@ -98,7 +98,7 @@ def review_view(store: Store, name: str, since: datetime | None = None, until: d
     refused = [note for note in made if note.passed is False]
     lines = _incidents(store, name, damage)
     opened = [line for line in lines if since <= line.opened <= until]
-    alarms = [line for line in opened if line.severity != "info"]
+    alarms = [line for line in opened if line.is_alarm]
     judged = [line for line in alarms if line.verdict is not None]
     false = sum(line.verdict == "false alarm" for line in judged)
     figures = delivery_of(store, name, since, until)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from perennial.incidents.incidents import Incident, News
-from perennial.incidents.kinds import Kind
+from perennial.incidents.kinds import QUESTION, Kind
 
 RUNBOOK = "docs/runbook.md"
 SUBJECT_CHARACTERS = 140
@@ -66,6 +66,8 @@ class Notice:
     @property
     def what_to_do(self) -> str:
         """The next step."""
+        if self.incident.key.startswith(QUESTION):
+            return "Answer it at the link, logged in to Airflow; all that wait are under Browse → Required Actions."
         looked_up = "" if self.runbook_url else f"What to do: {self.runbook}. "
         number = self.incident.id.split("-", 1)[0].lstrip("0")
         answer = f'`perennial incident --model {self.model} --id {number} --verdict real`, or "false alarm", or known'

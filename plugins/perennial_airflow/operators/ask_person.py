@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskAwaitingInput
 
+from perennial import discovery
 from perennial.errors import PerennialError
+from perennial.incidents.incidents import Incidents
+from perennial.incidents.kinds import QUESTION
+from perennial.incidents.news import announce
 from perennial.lineage.ledger import AGAINST, Entry, Ledger
 from perennial.settings import Settings
 from perennial.store import open_store
 from perennial_airflow.plain_text import plain
-from perennial_airflow.stage_end import RefusalsAreFinal, give_up, refuse, skip
+from perennial_airflow.sightings import answered, in_question
+from perennial_airflow.stage_end import NothingToDo, RefusalsAreFinal, give_up, refuse, skip
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -50,15 +56,27 @@ class AskPerson(HITLOperator):
             NothingToDo: it was decided elsewhere, and nothing is left to be done.
         """
         if event.get("error_type") != "timeout":
+            self._no_more("It was answered.")
             return self._given(context, event)
         try:
             decided = self._decided_elsewhere(context, asked)
         except PerennialError as error:
             self.log.warning("Whether the question was answered elsewhere could not be looked up: %s", error)
             decided = None
+        except NothingToDo as nothing:
+            self._no_more(str(nothing))
+            raise
         if decided is None:
+            self._tell(context, since)
             raise self._waits(asked, since)
+        self._no_more("It was decided elsewhere.")
         return decided
+
+    def _tell(self, context: Context, since: float) -> None:
+        """Tell people that the question waits; this base tells nobody. `since`: when it was asked, `time.time`."""
+
+    def _no_more(self, sentence: str) -> None:
+        """Tell those who were told that it waits no more."""
 
     def _given(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """What a person's answer means for the next task."""
@@ -74,6 +92,7 @@ class AskPerson(HITLOperator):
         try:
             super().execute(context)
         except TaskAwaitingInput:
+            self._tell(context, time.time())
             raise self._waits(asked, time.time()) from None
         raise AssertionError("a question waits")
 
@@ -89,7 +108,48 @@ class AskPerson(HITLOperator):
         return chosen, by, answer["params_input"]
 
 
-class AskMayStart(AskPerson):
+class AskOfRelease(AskPerson):
+    """Asks about a release, tells people on the channels of the model that a question waits, and tells them again after a time.
+
+    It is kept as an incident of the kind `release`, which is no alarm. How the question ends does not hang on it.
+    """
+
+    model: str
+
+    def _tell(self, context: Context, since: float) -> None:
+        waits = timedelta(seconds=time.time() - since)
+        try:
+            settings, spec = Settings.from_environment(), discovery.models().get(self.model)
+            reminds = spec is not None and waits > timedelta(hours=spec.release.remind_hours)
+            store = open_store(settings.store)
+            seen = in_question(self._version_asked(context), self._question(), _page(settings, context), reminds=reminds)
+            incidents = Incidents(store, self.model)
+            if incidents.find(seen.kind, seen.key) is None:
+                seen.note(incidents)
+                announce(store, datetime.now(timezone.utc))
+        except PerennialError as error:
+            self.log.warning("Nobody is told that the question waits: %s", error)
+
+    def _no_more(self, sentence: str) -> None:
+        try:
+            store = open_store(Settings.from_environment().store)
+            incidents = Incidents(store, self.model)
+            if any(incident.key.startswith(QUESTION) for incident in incidents.open_ones()):
+                answered(incidents, sentence)
+                announce(store, datetime.now(timezone.utc))
+        except PerennialError as error:
+            self.log.warning("The note that the question waits stays open: %s", error)
+
+    def _version_asked(self, context: Context) -> str:
+        """Number of the version that is asked about."""
+        raise NotImplementedError
+
+    def _question(self) -> str:
+        """The question, for a message."""
+        return f"{self.subject} {' or '.join(self.options)}: nothing moves until somebody answers."
+
+
+class AskMayStart(AskOfRelease):
     """Asks a person whether one version may take traffic: the answer holds for that version, whatever is registered meanwhile.
 
     Args:
@@ -141,6 +201,11 @@ class AskMayStart(AskPerson):
         chosen, actor, _ = self._answered(context, event)
         return {"version": self._which(context)[0], "decision": "" if chosen == APPROVE else "roll_back", "actor": actor}
 
+    def _version_asked(self, context: Context) -> str:
+        version = str(self._which(context)[0])
+        self.subject = f"May version {version} of {self.title} take traffic?"  # the object is a new one each time that the task wakes
+        return version
+
     def _decided_elsewhere(self, context: Context, asked: str) -> dict[str, Any] | None:
         version = self._which(context)[0]
         entry, _ = _since(self.model, version, asked)
@@ -166,7 +231,7 @@ class AskMayStart(AskPerson):
         return int(newest["version"]), str(newest.get("sentence", ""))
 
 
-class AskPromoteOrRollBack(AskPerson):
+class AskPromoteOrRollBack(AskOfRelease):
     """Asks a person what the evidence left open; or, where callers must change what they send, whether a release may begin at all.
 
     Args:
@@ -211,6 +276,10 @@ class AskPromoteOrRollBack(AskPerson):
         chosen, actor, _ = self._answered(context, event)
         return {"decision": {PROMOTE: "promote", APPROVE: ""}.get(chosen, "roll_back"), "actor": actor}
 
+    def _version_asked(self, context: Context) -> str:
+        self._choose_words()
+        return self.version
+
     def _decided_elsewhere(self, context: Context, asked: str) -> dict[str, Any] | None:
         """What holds now; the next task then finds it come true and tells of it."""
         entry, is_last = _since(self.model, int(self.version), asked)
@@ -226,6 +295,12 @@ class AskPromoteOrRollBack(AskPerson):
         if self.before_start == "True":
             self.subject = f"May the candidate of {self.title} take traffic, though it breaks callers?"
             self.options = [APPROVE, REJECT]
+
+
+def _page(settings: Settings, context: Context) -> str:
+    """Address at which a person who is logged in answers the question of a task."""
+    ti = context["ti"]
+    return f"{settings.airflow_url}/dags/{ti.dag_id}/runs/{quote(ti.run_id, safe='')}/tasks/{ti.task_id}/required_actions"
 
 
 def _ledger(model: str) -> Ledger:

@@ -13,12 +13,13 @@ from pydantic import JsonValue
 from perennial import discovery
 from perennial.errors import PerennialError
 from perennial.incidents.incidents import Incidents, awaits_verdict
+from perennial.incidents.kinds import QUESTION
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.store import Store, open_store
 from perennial_airflow import assets
 from perennial_airflow.notifiers.telling import channels, tell
-from perennial_airflow.sightings import Sight, Sightings, in_refusals
+from perennial_airflow.sightings import Over, Sight, Sightings, in_refusals
 from perennial_airflow.stage_end import give_up
 from perennial_airflow.stage_pod import made_up
 
@@ -122,6 +123,12 @@ def refusals(store: Store, spec: ModelSpec) -> Sightings:
 
     refused, why = trainings.refused_in_a_row(store, spec.name, spec.gate.told_refusals)
     return in_refusals(refused, spec.gate.told_refusals, why)
+
+
+def questions(store: Store, spec: ModelSpec) -> Sightings:
+    """Questions about a release of which a run has ended, however that was: nobody is asked any more."""
+    left = (one.key for one in Incidents(store, spec.name).open_ones() if one.kind == "release" and one.key.startswith(QUESTION))
+    return [Over("release", key, "The run that asked has ended.") for key in left]
 
 
 def _page(settings: Settings, context: Context) -> dict[str, JsonValue]:

@@ -10,13 +10,22 @@ from airflow.sdk import DAG, Asset, RetryAction
 from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
+from perennial import discovery
+from perennial.incidents import news
+from perennial.incidents.incidents import Incidents, awaits_verdict
 from perennial.lineage.ledger import Ledger
+from perennial.specs import ReleaseSpec
 from perennial.store import FolderStore
+from perennial_airflow.notifiers.notice import Notice
 from perennial_airflow.operators.announce_retraining import AnnounceRetraining
 from perennial_airflow.operators.ask_person import AskMayStart, AskPromoteOrRollBack, OnlyByHand
 from perennial_airflow.operators.share_out import ShareOut
+from perennial_airflow.operators.tell_incidents import questions
 from perennial_airflow.operators.tell_refused import TellRefused
+from perennial_airflow.sightings import in_question
 from perennial_airflow.stage_end import StageFault, StageRefused
+
+from ..lateness import lateness
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:airflow")
 
@@ -72,6 +81,9 @@ def test_no_request_is_skipped(task_log, task_instance):
         AnnounceRetraining(task_id="r", found_by="monitor").execute({"ti": task_instance(monitor={"retraining": None, "cause": None})})
 
 
+TI = SimpleNamespace(dag_id="m_release", run_id="manual 1", task_id="may_start")
+
+
 def _ask(unsettled, before_start="False"):
     return AskPromoteOrRollBack(
         task_id="ask_person", model="m", version="7", unsettled=unsettled, before_start=before_start, title="Delays", body="evidence"
@@ -99,7 +111,7 @@ def test_a_person_is_asked(home, task_log, monkeypatch):
     asked = {}
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: asked.update(details))
     with pytest.raises(TaskAwaitingInput):
-        _ask("True").execute({"task_instance": SimpleNamespace(id="1")})
+        _ask("True").execute({"task_instance": SimpleNamespace(id="1"), "ti": TI})
     assert asked["options"] == ["Promote", "Roll back"]
 
 
@@ -116,7 +128,7 @@ def test_both_answers_are_passed_on(task_log, before_start, option, decision):
 def _registered(*versions, said="Version {} is better."):
     """The context of a run that these registrations started."""
     events = [SimpleNamespace(extra={"version": number, "sentence": said.format(number)}) for number in versions]
-    return {"task_instance": SimpleNamespace(id="1"), "triggering_asset_events": {Asset("m_candidate"): events}}
+    return {"task_instance": SimpleNamespace(id="1"), "ti": TI, "triggering_asset_events": {Asset("m_candidate"): events}}
 
 
 def _may_start(version="", again="False"):
@@ -240,12 +252,69 @@ def test_a_question_that_a_command_answered_ends_by_itself(home, task_log, monke
     assert task.execute_complete(run, _answer("Approve"), **asked.kwargs)["actor"] == "ada"
 
 
+def test_a_question_is_told_reminded_and_over_with_the_answer(home, task_log, monkeypatch):
+    """MN-09, DE-02: On the model's channels at once, with the page that answers it; a second time as critical once nobody has answered for
+    the spec's hours; both are over with the answer. It is no alarm, and nobody is asked what it was."""
+    monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: None)
+    monkeypatch.setattr(discovery, "models", lambda: {"m": lateness(name="m", release=ReleaseSpec(mode="approval", remind_hours=2))})
+    store, task, run = FolderStore(str(home / "store")), _may_start(), _registered(7)
+    asked = _waits(lambda: task.execute(run))
+    told = news.newest(store)
+    assert told
+    incidents = Incidents(store, "m")
+    (waiting,) = incidents.open_ones()
+    assert (waiting.kind, waiting.key, waiting.severity, waiting.is_alarm) == ("release", "question about version 7", "warning", False)
+    assert waiting.sentence == "May version 7 of Lateness take traffic? Approve or Reject: nothing moves until somebody answers."
+    assert waiting.links["Answer"].endswith("/dags/m_release/runs/manual%201/tasks/may_start/required_actions")
+    for hours, messages in ((1.9, 1), (2.1, 2), (3, 2)):
+        woken = {**asked.kwargs, "since": asked.kwargs["since"] - 3600 * hours}
+        _waits(lambda woken=woken: _may_start().execute_complete(run, TIME_TO_LOOK, **woken))
+        assert len(incidents.open_ones()) == messages
+    reminder = incidents.open_ones()[1]
+    assert (reminder.severity, reminder.is_alarm) == ("critical", False)
+    assert reminder.sentence == f"Nobody has answered yet. {waiting.sentence}"
+    assert not any(awaits_verdict(one, datetime.now(timezone.utc)) for one in incidents.all())
+    assert incidents.alarm_rate(datetime.now(timezone.utc)).alarms == 0
+    assert all(sort.judged for sort in incidents.listing().counts())
+    _may_start().execute_complete(run, _answer("Approve"), **asked.kwargs)
+    assert incidents.open_ones() == []
+    assert news.newest(store) != told
+
+
+def test_a_question_of_a_run_that_ended_otherwise_is_over(home, task_log):
+    """MN-09: Such as one that a person marked as failed: no channel goes on believing that it waits; what else is open stays."""
+    store = FolderStore(str(home / "store"))
+    incidents = Incidents(store, "m")
+    in_question("7", "May it?", "http://airflow.test/answer").note(incidents)
+    incidents.open("release", "version 6", "warning", "Version 6 was rolled back.")
+    for over in questions(store, lateness(name="m")):
+        over.note(incidents)
+    assert [one.key for one in incidents.open_ones()] == ["version 6"]
+    notice = Notice("m", "Lateness", incidents.get("1"), "opened")
+    assert "Answer it at the link" in notice.text()
+    assert "--verdict" not in notice.text()
+
+
+def test_a_question_that_is_decided_elsewhere_is_told_as_over(home, task_log, monkeypatch):
+    """DE-02: Also where nothing is left to be done; a store that is away asks all the same."""
+    monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: None)
+    task, run = _may_start(), _registered(7)
+    asked = _waits(lambda: task.execute(run))
+    incidents = Incidents(FolderStore(str(home / "store")), "m")
+    assert len(incidents.open_ones()) == 1
+    _ledger(home, "started", "rolled_back")
+    with pytest.raises(AirflowSkipException):
+        task.execute_complete(run, TIME_TO_LOOK, **asked.kwargs)
+    (over,) = incidents.all()
+    assert "jo decided elsewhere" in over.resolution
+
+
 @pytest.mark.parametrize(("kind", "decision"), [("promoted", "promote"), ("rolled_back", "roll_back"), ("weights", "")])
 def test_a_release_that_a_command_decided_is_settled(home, task_log, monkeypatch, kind, decision):
     """DE-02: The next task finds it come true and tells of it; where the ledger has gone on since, there is nothing left to do."""
     monkeypatch.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **details: None)
     _ledger(home, "started", "paused")
-    task, run = _ask("True"), {"task_instance": SimpleNamespace(id="1")}
+    task, run = _ask("True"), {"task_instance": SimpleNamespace(id="1"), "ti": TI}
     asked = _waits(lambda: task.execute(run))
     assert _waits(lambda: task.execute_complete(run, TIME_TO_LOOK, **asked.kwargs)).kwargs == asked.kwargs
     _ledger(home, kind)
