@@ -17,7 +17,7 @@ from perennial.counted import lasting
 from perennial.errors import Fault, PerennialError, ReleaseRefused, ServiceUnreachable
 from perennial.lineage.ledger import AGAINST, RETIRED, Entry, retired_words
 from perennial.lineage.release_record import Look
-from perennial.monitoring.answers import WrongAnswers
+from perennial.monitoring.answers import WrongAnswers, logged_signals
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Version
 from perennial.results import ReleaseResult
 from perennial.serving import canary, signals
@@ -29,6 +29,7 @@ from perennial.specs import ModelSpec, ReleaseSpec
 from perennial.stages._release_record import look_of
 from perennial.stages._release_steps import (
     Apply,
+    Ask,
     AskCounts,
     AskHistory,
     AskKin,
@@ -447,15 +448,26 @@ def _under_way(known: Known, last: Entry, wish: Wish) -> list[Step]:
         return [Move(last), Confirm(last), AskCounts(last)]  # a rollback that came between holds, not what was read here
     watch = known.counts.watch
     if known.wrong is None and watch.wants_outcomes(known.counts.mark, known.counts.now):
-        return [CountWrong(watch.begun, watch.candidate, watch.champion, watch.usual_error, watch.edges)]
+        return [_count_wrong(watch)]
     judged = _judged(known, last, known.counts)
-    asks_why = judged.watch.evidence.split.mismatch and judged.watch.split_reason is None
-    promoted_by = wish.actor if wish.decision == "promote" else ""
-    return [_explain(judged.watch)] if asks_why else _judge(known, last, judged, promoted_by)
+    question = _still_to_ask(known, judged, known.counts)
+    return [question] if question else _judge(known, last, judged, promoted_by=wish.actor if wish.decision == "promote" else "")
 
 
-def _explain(watch: Watch) -> ExplainSplit:
-    return ExplainSplit(watch.since or watch.begun, watch.candidate, watch.champion)
+def _still_to_ask(known: Known, judged: _Judged, counts: Counts) -> Ask | None:
+    """What the log is asked before a decision is carried out: why traffic is not split as wanted, and, before there is more of it for a
+    candidate, what the signals show that are read from it, however short a time ago that was done last.
+    """
+    watch = judged.watch
+    if watch.evidence.split.mismatch and watch.split_reason is None:
+        return ExplainSplit(watch.since or watch.begun, watch.candidate, watch.champion)
+    if judged.decision.action not in ("advance", "promote") or known.wrong is not None or not logged_signals(known.spec):
+        return None
+    return _count_wrong(watch) if counts.mark not in ("", watch.labelled_mark) else None
+
+
+def _count_wrong(watch: Watch) -> CountWrong:
+    return CountWrong(watch.begun, watch.candidate, watch.champion, watch.usual_error, watch.edges)
 
 
 def _is_being_released(name: str, version: int, wish: Wish) -> PerennialError:

@@ -343,3 +343,15 @@ def test_a_signal_that_sees_nothing_for_long_is_told(tmp_path: Path, monkeypatch
     result = world.look()  # it does not answer any more
     assert result.evidence["blind"] == ["orders"]
     assert "does not answer" in result.sentence
+
+
+def test_the_log_is_read_before_there_is_more_traffic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SE-09: a step ends with what the log says then, though it was read a moment ago; while a step lasts that is not done."""
+    world = begun(world_with(tmp_path, monkeypatch, ALARMS))
+    answered(world, 1, 30, 0.1)
+    assert world.look().action == "hold"
+    answered(world, 1, 300, 0.1)
+    answered(world, 2, 300, 0.4)
+    assert world.look().action == "hold"
+    world.backend.serve(8000)
+    assert world.look().action == "rolled_back"
