@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from perennial.serving.split import ALPHA, PRIOR, Mismatch, Split, add, limit, odds
 
@@ -90,3 +91,17 @@ def test_a_split_that_is_not_as_wanted_is_seen() -> None:
         for ours in rng.binomial(200, got, 30).tolist():
             split = seen(split, ours, 200 - ours, share=due)
         assert split.mismatch
+
+
+def test_what_is_kept_checks_itself() -> None:
+    """OP-08: it cannot be changed, takes nothing that it does not know, and begins with nothing."""
+    assert Split().model_dump() == {"step": None, "candidate": 0, "requests": 0, "evidence": 0.0, "mismatch": None}
+    found = {"share": 0.5, "candidate": 1, "requests": 2}
+    for model, known in ((Split, {}), (Mismatch, found)):
+        with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+            model(**known, more=1)
+        with pytest.raises(ValidationError, match="Instance is frozen"):
+            model(**known).candidate = 2
+    for lacking in found:
+        with pytest.raises(ValidationError, match="Field required"):
+            Mismatch(**{name: value for name, value in found.items() if name != lacking})
