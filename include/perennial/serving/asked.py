@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from perennial.errors import ServiceUnreachable
 from perennial.specs import SignalSpec
 
-Ask = Callable[[str], "list[tuple[dict[str, str], float]]"]
+Ask: TypeAlias = Callable[[str], "list[tuple[dict[str, str], float]]"]
 NOT_SET = "PERENNIAL_PROMETHEUS_URL is not set"
 
 
@@ -48,7 +49,7 @@ def ask_for(signals: Sequence[SignalSpec], model: str, candidate: int, champion:
             answers = [_only(ask, filled(one, model, version)) for version in (candidate, champion)]
         except ServiceUnreachable as error:
             why_not[one.name] = str(error).rstrip(".")
-            ask = _gone(str(error)) if ask else None  # the others need not wait for it, too
+            ask = _gone(str(error))  # the others need not wait for it, too
             continue
         known = [answer for answer in answers if isinstance(answer, float)]
         if len(known) == len(answers):

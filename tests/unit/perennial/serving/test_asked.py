@@ -53,15 +53,16 @@ def test_no_number_is_no_evidence(values: list[float], why: str) -> None:
 
 def test_a_prometheus_that_does_not_answer_is_asked_once() -> None:
     """SE-09: and told for every signal; without an address nothing is asked."""
+    assert Asked() == Asked({}, {})
     calls = []
 
     def ask(query: str) -> list[tuple[dict[str, str], float]]:
         calls.append(query)
-        raise ServiceUnreachable("It does not answer.")
+        raise ServiceUnreachable("It does not answer X.")
 
-    assert ask_for((ORDERS, VISITS), "churn", 2, 1, ask) == Asked({}, dict.fromkeys(("orders", "visits"), "It does not answer"))
+    assert ask_for((ORDERS, VISITS), "churn", 2, 1, ask) == Asked({}, dict.fromkeys(("orders", "visits"), "It does not answer X"))
     assert len(calls) == 1
-    assert answer_of(VISITS, "churn", 2, ask) == "It does not answer"
+    assert answer_of(VISITS, "churn", 2, ask) == "It does not answer X"
     assert answer_of(VISITS, "churn", 2, None) == NOT_SET
     assert answer_of(VISITS, "churn", 2, answering()[0]) == 1.0
     assert ask_for((ORDERS, VISITS), "churn", 2, 1, None) == Asked({}, dict.fromkeys(("orders", "visits"), NOT_SET))
