@@ -102,8 +102,12 @@ class Adapted(TaskModule):
         loss = given["loss"] if isinstance(given, dict) else given
         if not isinstance(loss, torch.Tensor):
             raise TrainingRefused(f"{self.spec.name}'s training_step returns {type(loss).__name__}: let it return the loss of its batch.")
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=_row_count(theirs))
+        self.note_loss(loss, _row_count(theirs))
         return loss
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """A batch of whatever form."""
+        return LightningModule.transfer_batch_to_device(self, batch, device, dataloader_idx)
 
     def validation_step(self, batch: Batch, place: int) -> None:
         """The task's loss of a batch of the validation split, and what their step logs."""

@@ -31,6 +31,7 @@ class TaskModule(LightningModule):
         self.encoder, self.spec = encoder, spec
         self.options: Hyperparameters = dict(spec.training.hyperparameters)
         self._validated: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._losses, self._rows = torch.zeros(()), 0  # of the epoch so far: sum over its rows, and their number
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean cross entropy, mean squared error of a regression, or mean score of an anomaly model. Logits may have leading dimensions
@@ -76,8 +77,23 @@ class TaskModule(LightningModule):
         inputs, labels, *weights = batch
         self.row_weights = weights[0] if weights else None
         loss = self.training_loss(inputs, labels)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(labels))
+        self.note_loss(loss, len(labels))
         return loss
+
+    def note_loss(self, loss: torch.Tensor, rows: int) -> None:
+        """Keep the loss of a step; to have Lightning log each costs a small network a seventh of its speed."""
+        self._losses, self._rows = self._losses.to(loss.device) + loss.detach() * rows, self._rows + rows
+
+    def log_losses(self) -> None:
+        """Log the mean loss of the epoch's rows as `train_loss`."""
+        self.log("train_loss", self._losses / self._rows, sync_dist=True)
+        self._losses, self._rows = torch.zeros(()), 0
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:
+        """A batch of this form on the device, without a search through whatever a batch may be."""
+        inputs, *others = batch
+        how: dict[str, Any] = {"device": device, "non_blocking": device.type != "cpu"}
+        return {name: values.to(**how) for name, values in inputs.items()}, *(values.to(**how) for values in others)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Loss of a batch of the validation split."""

@@ -339,6 +339,8 @@ class _Diary(Callback):
         self.seconds -= took
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, TaskModule), "it trains nothing else"
+        pl_module.log_losses()
         logged = {name: float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
         wanted = self.spec.training.monitor
         if wanted not in logged:

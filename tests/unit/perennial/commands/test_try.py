@@ -18,7 +18,9 @@ from perennial.commands import _trial, _trial_words, add, try_
 from perennial.commands._trial_words import result_lines, warnings
 from perennial.errors import UnknownName
 from perennial.settings import Settings
+from perennial.specs import TrainingSpec
 from perennial.store import FolderStore
+from perennial.testing import small_model
 
 SETTINGS = Settings(home=Path(sys.executable).parents[3], store="unused", gateway_url="http://127.0.0.1:8003")
 STORE = FolderStore(tempfile.mkdtemp(prefix="perennial-try-"))
@@ -141,6 +143,23 @@ def test_rows_of_different_labels_are_shown():
     """MO-07: Seven rows of one class at the beginning say nothing of the others."""
     assert _trial.rows_shown(np.array([0.0] * 7 + [1.0, 0.0, 2.0])) == [0, 1, 2, 7, 9]
     assert _trial.rows_shown(np.array([1.0, 1.0])) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("learner", "rows", "most"),
+    [
+        ("lightning", 1_000, 60),  # as the spec says
+        ("lightning", 10_000, 25),
+        ("lightning", 10_000_000, 3),
+        ("boosted", 100_000, 500),
+        ("boosted", 500_000, 100),
+        ("boosted", 10_000_000, 20),
+    ],
+)
+def test_many_rows_are_seen_less_often(learner, rows, most):
+    """MO-01: A trial takes about a minute: fewer epochs or rounds of trees the more rows there are, and some in any case."""
+    model = small_model().model_copy(update={"learner": learner, "training": TrainingSpec(max_epochs=500 if learner == "boosted" else 60)})
+    assert _trial.passes(model, rows) == most
 
 
 def content(folder):

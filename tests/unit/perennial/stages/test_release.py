@@ -10,6 +10,9 @@ import pytest
 from perennial import cli
 from perennial.commands.served_at import describe
 from perennial.errors import Fault, ReleaseRefused, ServiceUnreachable, UnknownName
+from perennial.lineage import making
+from perennial.lineage.making import note_making
+from perennial.lineage.usage import Usage
 from perennial.lineage.version_folder import fetch, publish, read_manifest
 from perennial.monitoring import arms
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, RECALIBRATES
@@ -50,6 +53,32 @@ def test_an_equal_candidate_climbs_every_step_and_becomes_champion(tmp_path):
     assert world.ledger.last().evidence["errors"]["candidate_requests"] > 500
     assert world.backend.route(world.spec).weights == {2: 10_000, 1: 0}
     world.agrees()
+
+
+def test_the_ledger_says_what_the_training_of_a_candidate_used(tmp_path, monkeypatch):
+    """OP-06, DE-20: The entry with which a release begins has its seconds, memory, energy and money; one of a version of which nobody noted
+    them, or of which the note is damaged, has none and begins all the same."""
+    monkeypatch.setattr(making, "code_files", lambda model: {})  # the model has no folder
+    world = World(tmp_path)
+    used = Usage(
+        wall_seconds=61.5, cpu_seconds=90, gpu_seconds=0, memory_gb=1.25, energy_wh=0.5, money=0.02, currency="EUR", parts={"train": 50}
+    )
+    note_making(world.store, world.spec.name, "a" * 64, seconds=61.5, usage=used)
+    note_making(world.store, world.spec.name, "b" * 64, seconds=61.5)
+    note_making(world.store, world.spec.name, "c" * 64, usage=used)
+    (note,) = (found.key for found in world.store.list("models/") if f"made/{'c' * 64}" in found.key)
+    world.store.write(note, b"{")
+    for digest in ("a" * 64, "b" * 64, "c" * 64):
+        world.candidate(digest)
+        assert world.until_end().action == "promoted"
+    first, second, third = (entry for entry in world.ledger.entries() if entry.kind == "started")
+    assert first.evidence["training"] == {
+        "sentence": "It took 61.5 s: 90.0 CPU seconds, 1.25 GB of memory at most, about 0.5 Wh, 0.02 EUR.",
+        "used_wall_seconds": 61.5, "used_cpu_seconds": 90.0, "used_gpu_seconds": 0.0, "used_peak_memory_gb": 1.25,
+        "used_gpu_memory_gb": 0.0, "used_energy_wh": 0.5, "used_money": 0.02, "used_train_s": 50.0,
+    }  # fmt: skip
+    assert "training" not in {**second.evidence, **third.evidence}
+    assert not [entry for entry in world.ledger.entries() if entry.kind != "started" and "training" in entry.evidence]
 
 
 def test_a_candidate_that_breaks_callers_waits_for_a_person(tmp_path):
