@@ -53,7 +53,6 @@ MODULES = {
     "signal_values": _mirrored("monitoring/signal_values"),
     "asked": _mirrored("serving/asked"),
     "split": _mirrored("serving/split", slow_tests=("test_a_split_as_wanted_is_rarely_doubted",)),
-    "split_reason": _mirrored("monitoring/split_reason"),
     "steady": _mirrored("serving/steady"),
     "delivery": _mirrored("lineage/delivery"),
     "deadlines": _mirrored("monitoring/deadlines"),

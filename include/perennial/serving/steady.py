@@ -114,7 +114,7 @@ def add_value(state: State, signal: SignalSpec, value: float, release: ReleaseSp
     worse, room = (shown - edge, edge) if signal.less_is_better else (edge - shown, 1 - edge)
     logs, since, alarms, well = dict(state.logs), dict(state.since), dict(state.alarms), dict(state.well)
     before = logs.get(name, (0.0,) * len(STAKES))
-    known = since.get(name, (0, 0)) if any(log > 0 for log in before) else (0, 0)
+    known = since[name] if any(log > 0 for log in before) else (0, 0)
     since[name] = (known[0] + 1, known[1] + beyond)
     logs[name] = tuple(max(0.0, log + math.log1p(stake / room * worse)) for log, stake in zip(before, STAKES, strict=True))
     odds = steady_limits(release, signal.every_seconds).odds

@@ -122,6 +122,7 @@ def test_nothing_answered_is_no_value() -> None:
     assert values(answers(), column="score") is None
     assert values(answers(("a-0", 3, [0.1, 0.9], 1.0, "1", "7")), column="score") is None
     assert values(answers(("a-0", 2, [0.1, math.nan], 1.0, "1", "7")), column="score") is None
+    assert values(answers(("a-0", 2, [0.1, 0.9], 1.0, None, None)), column="score") is None  # in no batch yet
 
 
 def test_values_stand_in_order_of_time() -> None:
