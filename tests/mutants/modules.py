@@ -67,6 +67,7 @@ MODULES = {
             "test_many_equal_slices_seldom_refuse",
         ),
     ),
+    "alarms": _mirrored("registry/alarms"),
     "policy": _mirrored("monitoring/policy", slow_tests=("test_whatever_the_night_finds", "test_whatever_is_seen_one_reason_asks")),
     "drift": _of_drift("__init__", "compare"),
     "drift.bins": _of_drift("bins", "bins"),
