@@ -1,5 +1,6 @@
 """Whether something that must come on each day by a certain time has come. Pure; light.
 
+>>> from datetime import timezone
 >>> from perennial.specs.deadlines import DeadlineSpec
 >>> last, now = (datetime(2026, 3, day, 7, tzinfo=timezone.utc) for day in (1, 2))
 >>> missed(DeadlineSpec(by="06:00"), "UTC", last, now).day
@@ -11,7 +12,7 @@ True
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta
 
 from perennial.clock import moment, zone
 from perennial.specs.deadlines import WEEKDAYS, DeadlineSpec
@@ -42,5 +43,5 @@ def missed(deadline: DeadlineSpec, time_zone: str, last: datetime | None, now: d
         due = moment(datetime.combine(day, time.fromisoformat(deadline.by)), time_zone)
         if WEEKDAYS[day.weekday()] in deadline.days and due <= now:
             begin = moment(datetime.combine(day, time()), time_zone)
-            return Missed(day, due.astimezone(timezone.utc)) if last < begin else None
+            return Missed(day, due) if last < begin else None
     return None

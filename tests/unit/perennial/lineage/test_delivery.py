@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from pydantic import ValidationError
 
 from perennial.counted import wilson
-from perennial.lineage.delivery import MONTH_DAYS, Delivery, delivery
+from perennial.lineage.delivery import DAYS, MONTH_DAYS, Delivery, delivery
 from perennial.lineage.releases import PastRelease
 
 SINCE = datetime(2026, 3, 1, tzinfo=timezone.utc)
@@ -90,3 +91,33 @@ def test_the_figures_in_words():
     assert of(outages=((1, 2),)).sentence == (
         "0 versions got all traffic in 60 days (0.0 a month); 0 of 0 releases failed; 1 trouble took 1 day (median) to end."
     )
+
+
+def test_borders_count():
+    """DE-20: What went back, or was over, just at the end of the time, or began it."""
+    assert of(release(1, 10, 11, "promoted", undone=60)).failed == 1
+    assert of(outages=((-1, 0),)).restores == 1
+    assert of(outages=((59, 60),)).restores == 1
+    assert (DAYS, MONTH_DAYS) == (90, 30.4375)
+
+
+def test_without_trouble_none_is_told():
+    """DE-20: One release that went well."""
+    assert of(release(1, 10, 11, "promoted")).sentence == (
+        "1 version got all traffic in 50 days (0.6 a month); 0 of 1 release failed (0.0 %, 95 % interval 0.0 % to 79.3 %)."
+    )
+
+
+@pytest.mark.parametrize("name", Delivery.model_fields)
+def test_figures_are_whole_and_stay(name: str):
+    """DE-20: None may lack, none may be changed, and nothing is counted below zero."""
+    whole = of(release(1, 10, 11, "promoted")).model_dump()
+    with pytest.raises(ValidationError):
+        Delivery.model_validate({key: value for key, value in whole.items() if key != name})
+    with pytest.raises(ValidationError):
+        Delivery.model_validate(whole | {"else": 1})
+    with pytest.raises(ValidationError):
+        setattr(Delivery.model_validate(whole), name, whole[name])
+    if name in ("promoted", "failed", "ended", "per_month", "restores"):
+        with pytest.raises(ValidationError):
+            Delivery.model_validate(whole | {name: -1})

@@ -47,6 +47,12 @@ def test_the_day_is_that_of_the_zone():
     assert day_of("23:30", NEW_YORK, utc(2026, 1, 14, 1), utc(2026, 1, 15, 4, 30)) == date(2026, 1, 14)  # in UTC it is the day after
 
 
+def test_a_zone_whose_day_begins_before_that_of_utc():
+    """MN-17: Six in the morning in Tokyo is nine in the evening before, in UTC."""
+    assert day_of("06:00", "Asia/Tokyo", utc(2026, 1, 15, 14, 59), utc(2026, 1, 15, 21, 30)) == date(2026, 1, 16)
+    assert day_of("06:00", "Asia/Tokyo", utc(2026, 1, 15, 15), utc(2026, 1, 15, 21, 30)) is None
+
+
 @pytest.mark.parametrize(
     ("by", "day", "at"),
     [
