@@ -47,6 +47,7 @@ from perennial.monitoring.scores import score_shares
 from perennial.monitoring.windows import FEW_REQUESTS, Window, newest_complete, report_folder, window_of
 from perennial.results import MonitorResult
 from perennial.serving.backends import open_backend
+from perennial.serving.route import FRESH
 from perennial.settings import Settings
 from perennial.specs import DriftKind, ModelSpec
 from perennial.stages import _agreement
@@ -62,7 +63,7 @@ from perennial.stages._window_losses import WindowLosses, window_losses
 from perennial.store import Store
 
 if TYPE_CHECKING:
-    from perennial.serving.route import FRESH, Arm
+    from perennial.serving.route import Arm
 
 
 def run(settings: Settings, store: Store, model: str, first: datetime | None = None, last: datetime | None = None) -> MonitorResult:

@@ -12,6 +12,9 @@ import pytest
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.monitoring.drift import Bin, ColumnDrift, DriftVerdict
 from perennial.monitoring.figures import Anomalies, Break, Jump, RuleFinding
+from perennial.serving.route import FRESH, Arm
+from perennial.settings import Settings
+from perennial.stages import monitor
 from perennial.stages._window import Judged, _together
 from perennial.stages._window_incidents import Findings, is_over, wrong
 from perennial.stages._window_losses import slices_of
@@ -38,6 +41,14 @@ def test_a_window_that_runs_backwards_is_refused():
         UnknownName, match="from 2013-02-03 00:00 to 2013-02-01 00:00 does not run forward: give the earlier time to --from"
     ):
         _window(datetime(2013, 2, 3), datetime(2013, 2, 1), 2)
+
+
+def test_the_gateways_counts_are_those_of_versions(monkeypatch, tmp_path):
+    """MN-01, RL-04: A window's report has the gateway's counts of each version; the champion's new process is none."""
+    gateway = SimpleNamespace(observe=lambda spec: {FRESH: Arm(requests=5), 7: Arm(requests=90, errors=1)})
+    monkeypatch.setattr(monitor, "open_backend", lambda settings: gateway)
+    counts = monitor.gateway_counts(Settings(home=tmp_path, store=str(tmp_path)), BINARY)
+    assert {version: (arm.requests, arm.errors) for version, arm in counts.versions.items()} == {"7": (90, 1)}
 
 
 def finding(column="temp", kind="shift", *, drifted=True, alarms=None, p=0.01):
