@@ -44,7 +44,7 @@ def test_a_window_that_runs_backwards_is_refused():
 
 
 def test_the_gateways_counts_are_those_of_versions(monkeypatch, tmp_path):
-    """MN-01, RL-04: A window's report has the gateway's counts of each version; the champion's new process is none."""
+    """MN-01: A window's report has the gateway's counts of each version; the champion's new process is none."""
     gateway = SimpleNamespace(observe=lambda spec: {FRESH: Arm(requests=5), 7: Arm(requests=90, errors=1)})
     monkeypatch.setattr(monitor, "open_backend", lambda settings: gateway)
     counts = monitor.gateway_counts(Settings(home=tmp_path, store=str(tmp_path)), BINARY)
