@@ -20,7 +20,7 @@ from perennial.stages._window_incidents import Findings, is_over, wrong
 from perennial.stages._window_losses import slices_of
 from perennial.stages.monitor import Look, _window
 from perennial.store import FolderStore
-from perennial.testing import small_model
+from perennial.testing import RehearsedBackend, small_model
 
 BINARY = small_model("m")
 
@@ -186,3 +186,12 @@ def test_what_was_the_newest_window_is_known_or_said_to_be_unreadable(tmp_path, 
     store.write("reports/m/newest_window.json", content)
     with pytest.raises(StoredDataDamaged, match=r"^reports/m/newest_window.json cannot be read. Restore it .* or delete it"):
         look._reaches_farthest(datetime(2013, 2, 1))
+
+
+def test_the_gateway_s_counts_are_of_versions(monkeypatch):
+    """MN-04: A new process of the champion, with which a candidate is compared, is no version of its own in a report."""
+    backend = RehearsedBackend()
+    monkeypatch.setattr(backend, "observe", lambda model: {FRESH: Arm(5), 1: Arm(7, 2)})
+    monkeypatch.setattr(monitor, "open_backend", lambda settings: backend)
+    counts = monitor.gateway_counts(Settings.from_environment({}), small_model())
+    assert {version: (one.requests, one.errors) for version, one in counts.versions.items()} == {"1": (7, 2)}
