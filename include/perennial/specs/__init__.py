@@ -15,13 +15,14 @@ False
 
 from perennial.specs.alerts import TEMPLATE_FIELDS, AlertSpec
 from perennial.specs.anomaly import AnomalySpec
-from perennial.specs.base import CRON_FIELDS, CRON_PART, NAME, CronLine, Spec, cron
+from perennial.specs.base import CRON_FIELDS, CRON_PART, NAME, CronLine, Spec, cron, cron_times
 from perennial.specs.budget import BudgetSpec, BudgetStage, TrainingBudget
 from perennial.specs.columns import IMAGE_AXES, MOST_PLACES, NO_SCALARS, Column, ColumnType, ElementType
 from perennial.specs.compute import ComputeSpec, Toleration
 from perennial.specs.datasets import LANDED, ROW, DatasetSpec, GroupSpec, OnKnownKey, Rows
 from perennial.specs.deadlines import WEEKDAYS, DeadlineSpec
 from perennial.specs.files import FALSE, TRUE, FileForm
+from perennial.specs.freezes import FreezeSpec
 from perennial.specs.models import CALENDAR_SLICES, LabelSpec, Learner, ModelSpec, stand_in
 from perennial.specs.monitoring import (
     INCIDENT_KINDS,
@@ -78,6 +79,7 @@ __all__ = [
     "EffectLimits",
     "ElementType",
     "FileForm",
+    "FreezeSpec",
     "GateSpec",
     "GroupSpec",
     "IncidentKind",
@@ -100,5 +102,6 @@ __all__ = [
     "TrainingSpec",
     "Verdict",
     "cron",
+    "cron_times",
     "stand_in",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import date, time
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -33,6 +35,33 @@ def cron(line: str) -> str:
 
 
 CronLine = Annotated[str, AfterValidator(cron)]
+
+
+def cron_times(line: str, day: date) -> list[time]:
+    """The minutes of a day at which a cron line is due, in order. As with cron, where both day and weekday are given one is enough."""
+    minutes, hours, days, months, weekdays = (
+        _cron_numbers(field, least, most) for field, (_, least, most) in zip(line.split(), CRON_FIELDS, strict=True)
+    )
+    any_day, any_weekday = (line.split()[place].startswith("*") for place in (2, 4))
+    on_day, on_weekday = day.day in days, day.isoweekday() % 7 in {number % 7 for number in weekdays}
+    due = (on_day and on_weekday) if any_day or any_weekday else (on_day or on_weekday)
+    if day.month not in months or not due:
+        return []
+    return [time(hour, minute) for hour in sorted(hours) for minute in sorted(minutes)]
+
+
+@lru_cache(maxsize=256)
+def _cron_numbers(field: str, least: int, most: int) -> frozenset[int]:
+    """The numbers that a field of a cron line stands for."""
+    numbers: set[int] = set()
+    for part in field.split(","):
+        match = CRON_PART.fullmatch(part)
+        assert match, f"{part!r} is no part of a cron line: specs refuse it"
+        first, step = int(match[2] or least), int(match[6] or 1)
+        open_ended = match[2] is None or (match[6] and not match[4])
+        last = most if open_ended else int(match[4] or first)
+        numbers |= set(range(first, last + 1, step))
+    return frozenset(numbers)
 
 
 class Spec(BaseModel):

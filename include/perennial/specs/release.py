@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from perennial.specs.base import Spec
+from perennial.specs.freezes import FreezeSpec
 from perennial.specs.signals import SignalSpec
 
 
@@ -22,6 +23,11 @@ class ReleaseSpec(Spec):
         gt=0,
         description="A question about a release that nobody has answered for so long is told again, now as critical, so that channels "
         "which take nothing less hear of it too, hours.",
+    )
+    freeze: tuple[FreezeSpec, ...] = Field(
+        default=(),
+        description="Times at which no release begins, advances or promotes by itself. One under way keeps its share and is still judged; "
+        "it goes back if the evidence turns against it, and a person may start, promote or roll back all the same.",
     )
     shadow: bool = Field(
         default=False, description="Begin with a shadow: live traffic is mirrored to the candidate, and callers never see its answers."

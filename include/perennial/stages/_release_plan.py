@@ -22,6 +22,7 @@ from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Ver
 from perennial.results import ReleaseResult
 from perennial.serving import canary, signals
 from perennial.serving.asked import Asked
+from perennial.serving.freezes import Frozen, frozen
 from perennial.serving.route import WHOLE, Arm, Route
 from perennial.serving.split import Mismatch
 from perennial.serving.watch import Watch
@@ -53,6 +54,7 @@ from perennial.stages._release_steps import (
 from perennial.stages._routes import all_to, route_of
 
 PERENNIAL = "perennial"  # the actor of every decision that no person took
+FROZEN_SECONDS = 60.0  # from one look to the next while a freeze keeps a release from beginning
 ENDS: dict[str, Literal["promoted", "rolled_back", "rejected"]] = {
     "released": "promoted",
     "promoted": "promoted",
@@ -139,6 +141,11 @@ class Known:
     def name(self) -> str:
         """The model's."""
         return self.spec.name
+
+    @property
+    def frozen(self) -> Frozen | None:
+        """The freeze of releases that holds."""
+        return frozen(self.spec.release.freeze, self.now)
 
 
 Planner = Callable[[Known], list[Step]]
@@ -276,6 +283,8 @@ def _obstacle(known: Known, wish: Wish, version: Version, like_champion: Sequenc
     callers_must = version.tags.get(BREAKS_CALLERS, "no")
     if champion is not None and wish.actor == PERENNIAL and callers_must != "no":
         return _ask_first(known.name, version.number, champion, callers_must)
+    if known.frozen and wish.actor == PERENNIAL:
+        return _frozen_before_start(known, wish, version.number, known.frozen)
     return None
 
 
@@ -411,6 +420,22 @@ def _ask_first(name: str, number: int, champion: int, callers_must: str) -> Tell
     )
 
 
+def _frozen_before_start(known: Known, wish: Wish, number: int, freeze: Frozen) -> Tell:
+    """A version that waits until a freeze is over; the version of the wish stays open, so that the newest candidate then begins."""
+    sentence = (
+        f"Version {number} of {known.name} does not begin: {freeze.words}. To begin all the same: "
+        f"`perennial release --model {known.name} --version {number} --actor YOU`."
+    )
+    champion = known.last.champion if known.last else None
+    wait = max(known.spec.release.observe_seconds, FROZEN_SECONDS)
+    return Tell(ReleaseResult(action="hold", sentence=sentence, version=wish.version, champion=champion, look_again_seconds=wait))
+
+
+def _in_freeze(known: Known, reason: str) -> str:
+    """The reason of what a person begins or promotes, with a word on the freeze that holds."""
+    return f"{reason} That was during a freeze: {known.frozen.words}." if known.frozen else reason
+
+
 def _started(known: Known, version: Version, actor: str) -> Change:
     last = known.last
     champion = last.champion if last else None
@@ -428,7 +453,7 @@ def _started(known: Known, version: Version, actor: str) -> Change:
         weights={} if champion is None else {champion: WHOLE, version.number: 0},
         versions={**(last.versions if last else {}), version.number: version.digest},
         good=last.good if last else (),
-        reason=reason,
+        reason=_in_freeze(known, reason),
         actor=actor,
     )
 
@@ -442,6 +467,9 @@ def _under_way(known: Known, last: Entry, wish: Wish) -> list[Step]:
     if wish.decision == "roll_back":
         return _end_badly(known, last, f"{wish.actor} decided against it.", wish.actor)
     if last.kind == "started":
+        if known.frozen and PERENNIAL == last.actor == wish.actor:  # killed before it had traffic
+            sentence = f"Version {last.version} of {known.name} does not go on to its first traffic: {known.frozen.words}."
+            return [result_of(known.spec, last, "hold", sentence)]
         lacking = _lacks_kin(known, last)
         return [lacking] if lacking else _go_live(known, last, last.seq)
     if known.counts is None:
@@ -593,6 +621,8 @@ def _judge(known: Known, last: Entry, judged: _Judged, promoted_by: str) -> list
     """
     decision, numbers, spec = judged.decision, judged.numbers, known.spec
     whose = f"{last.version} of {known.name}"
+    if known.frozen and not promoted_by and decision.action in ("promote", "advance"):
+        decision = replace(decision, action="hold", sentence=f"nothing goes on by itself, {known.frozen.words}. {decision.sentence}")
     goes_on = bool(promoted_by) or decision.action in ("promote", "advance")
     kept: list[Step] = [KeepWatch(judged.watch, judged.look), *([BringUp(last.version, last)] if goes_on else [])]
     if decision.action == "roll_back":
@@ -601,7 +631,7 @@ def _judge(known: Known, last: Entry, judged: _Judged, promoted_by: str) -> list
         return [*kept, result_of(spec, last, "ask", f"The release of version {whose} waits for a person: {last.reason}", numbers)]
     if promoted_by or decision.action == "promote":
         lacking = _lacks_kin(known, last, promotes=True)
-        why = f"{promoted_by} decided for it." if promoted_by else decision.sentence
+        why = _in_freeze(known, f"{promoted_by} decided for it.") if promoted_by else decision.sentence
         return [lacking] if lacking else [*kept, *_promote(known, last, last.seq, why, promoted_by or PERENNIAL, numbers)]
     if decision.action == "advance":
         change = _weights(last, judged.following, decision.sentence, numbers)

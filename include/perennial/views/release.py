@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Literal
 
 from pydantic import Field
 
+from perennial import discovery
 from perennial.counted import counted, lasting
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.ledger import WHOLE, Entry, Ledger
 from perennial.lineage.release_record import Limits, Look, Plan, Record, Tally, release_record
 from perennial.lineage.releases import PastRelease, Releases, releases
+from perennial.serving.freezes import frozen
 from perennial.store import Store
 from perennial.views._estimates import Estimate, difference, quantile, share
 from perennial.views.model import Decision, decision_of, row_of
@@ -118,6 +120,7 @@ class ReleaseView(View):
     state: State = Field(description="How it stands, in a word; `none` where nothing was ever released.")
     sentence: str = Field(description="How it stands or how it ended, and why.")
     next: str = Field(description="What it waits for now and how far that is; empty once it has ended.")
+    frozen: str = Field(default="", description="Until when and why no release begins or goes on by itself; empty if none is frozen.")
     release: PastRelease | None = Field(description="When and how it began and ended.")
     plan: Plan | None = Field(description="Its steps and limits; none where its looks were not recorded.")
     steps: tuple[Step, ...]
@@ -150,13 +153,13 @@ def release_view(store: Store, name: str, *, began: int | None = None, version: 
     Raises:
         UnknownName: there is no such model or no such release.
     """
-    row, known = row_of(store, name), releases(store, name)
+    row, known, frozen_words = row_of(store, name), releases(store, name), _frozen(name)
     release = _chosen(name, known, began, version)
     damage = list(known.damage)
     if release is None:
         return ReleaseView(
-            row=row, state="none", sentence=f"No version of {name} was released yet. {row.sentence}", next="", release=None, plan=None,
-            steps=(), wants=(), arms=(), signals=(), points=(), left_out=0, decisions=(), past=(), more=known.more, damage=tuple(damage),
+            row=row, state="none", sentence=f"No version of {name} was released yet. {row.sentence}", next="", frozen=frozen_words, release=None,
+            plan=None, steps=(), wants=(), arms=(), signals=(), points=(), left_out=0, decisions=(), past=(), more=known.more, damage=tuple(damage),
         )  # fmt: skip
     entries = _entries(store, name, release, known.read_to, damage)
     record = _record(store, name, release, damage)
@@ -171,6 +174,7 @@ def release_view(store: Store, name: str, *, began: int | None = None, version: 
         state=state,
         sentence=_sentence(name, release, state, entries),
         next=_next(name, release, state, record, wants, signals),
+        frozen=frozen_words,
         release=release,
         plan=plan,
         steps=_steps(release, plan, entries, looks),
@@ -185,6 +189,13 @@ def release_view(store: Store, name: str, *, began: int | None = None, version: 
         more=known.more or len(known.newest_first) > PAST,
         damage=tuple(dict.fromkeys(damage)),
     )
+
+
+def _frozen(name: str) -> str:
+    """What a freeze of the spec means for people, in a sentence; empty if none holds."""
+    spec = discovery.models().get(name)
+    held = frozen(spec.release.freeze, datetime.now(timezone.utc)) if spec else None
+    return f"No release begins or goes on by itself: {held.words}. A person may still start, promote or roll back." if held else ""
 
 
 def _chosen(name: str, known: Releases, began: int | None, version: int | None) -> PastRelease | None:

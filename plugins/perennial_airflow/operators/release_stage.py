@@ -32,8 +32,8 @@ class ReleaseLooks(StageOperator):
             self.arguments.pop("again", None)  # a person said it once: not for what may have been rolled back since
         return super().execute(context)
 
-    def look(self, context: Context, event: object, version: int, looks: int = 1) -> Any:
-        """Take another look at the release of this version; `event` is the moment that was waited for."""
+    def look(self, context: Context, event: object, version: int | None, looks: int = 1) -> Any:
+        """Take another look at the release of this version, or of the candidate; `event` is the moment that was waited for."""
         self.arguments.pop("again", None)
         self.arguments["version"] = version
         self._looks = looks

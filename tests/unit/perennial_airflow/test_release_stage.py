@@ -57,6 +57,15 @@ def test_it_looks_until_promotion(stages, task_log, task_instance):
     ]
 
 
+def test_while_releases_are_frozen_it_looks_for_the_candidate_of_then(stages, task_log, task_instance):
+    """SE-10: A look that names no version is followed by one that names none, so that the newest candidate begins."""
+    ledger = LEDGER.replace("version=7", "version=[None, 7, 7][looks]").replace("Look {{looks}}", "Given {{given[2:]}}")
+    stages.do(ledger.format(actions=["hold", "started", "promoted"]))
+    assert _follow({"ti": task_instance()})[0]["version"] == 7
+    told = [text for _, text in task_log.lines if text.startswith("Given ")]
+    assert [text.split(":")[0] for text in told] == ["Given []", "Given []", "Given ['--version=7']"]
+
+
 def test_a_new_try_goes_on_where_the_release_stands(stages, task_log, task_instance):
     """DE-22: Killed between two looks, it takes the next look: the first is not repeated."""
     stages.do(LEDGER.format(actions=["started", "advance", "promoted"]))

@@ -809,3 +809,65 @@ def test_a_reason_is_told_without_its_full_stop():
     earlier = TURNED_DOWN.model_copy(update={"reason": "Jo wants to wait for mark X."})
     *_, answer = planned(knowing(TURNED_DOWN, registry=waiting(), history=History(earlier, earlier)), Wish())
     assert "UTC (Jo wants to wait for mark X) and is not released again" in answer.result.sentence
+
+
+FREEZE = {"freeze": [{"reason": "the holidays", "first": "2026-01-01", "last": "2026-01-02"}]}
+UNTIL = "releases are frozen until 2026-01-03 00:00 UTC (the holidays)"
+
+
+def test_no_release_begins_by_itself_in_a_freeze():
+    """SE-10: the look says until when and why and looks again; a person begins it, the ledger says that, and once it is over it begins."""
+    known = knowing(ENDED, registry=waiting(), history=NEW, release=FREEZE)
+    steps = planned(known, Wish())
+    assert words(steps) == f"{COMPLETES}, tell hold"
+    answer = steps[-1].result
+    assert answer.sentence == (
+        f"Version 3 of small_delays does not begin: {UNTIL}. To begin all the same: "
+        "`perennial release --model small_delays --version 3 --actor YOU`."
+    )
+    assert (answer.version, answer.champion, answer.look_again_seconds, answer.weight) == (None, 2, 60, 0)
+    assert planned(known, Wish(3))[-1].result.version == 3
+    assert planned(knowing(None, registry=waiting(1), history=NEW, release=FREEZE), Wish())[-1].result.champion is None
+    rarely = knowing(ENDED, registry=waiting(), history=NEW, release={**FREEZE, "observe_seconds": 100})
+    assert planned(rarely, Wish())[-1].result.look_again_seconds == 100
+    begun = planned(known, Wish(actor="jo"))
+    assert begun[-1].result.action == "started"
+    assert [one.change.reason for one in begun if isinstance(one, Write)][0] == (
+        f"The release of version 3 begins. That was during a freeze: {UNTIL}."
+    )
+    later = replace(known, now=NOW + timedelta(hours=12))
+    assert [one.change.reason for one in planned(later, Wish()) if isinstance(one, Write)][0] == "The release of version 3 begins."
+
+
+def test_a_release_that_was_killed_as_it_began_waits_for_the_end_of_a_freeze():
+    """SE-10: it gets no traffic by itself; one that a person began, or looks at, goes on."""
+    waits = planned(knowing(STARTED, release=FREEZE), Wish())
+    assert words(waits) == "tell hold"
+    assert waits[-1].result.sentence == f"Version 3 of small_delays does not go on to its first traffic: {UNTIL}."
+    assert waits[-1].result.version == 3
+    assert planned(knowing(STARTED, release=FREEZE), Wish(actor="jo"))[-1].result.action == "started"
+    by_jo = STARTED.model_copy(update={"actor": "jo"})
+    assert planned(knowing(by_jo, release=FREEZE), Wish())[-1].result.action == "started"
+    assert planned(knowing(STARTED), Wish())[-1].result.action == "started"
+
+
+@pytest.mark.parametrize(("last", "goes"), [(STEP, "advance"), (LAST_STEP, "promoted")])
+def test_a_release_keeps_its_share_in_a_freeze(last, goes):
+    """SE-10: it neither advances nor promotes, whoever looks, and its evidence is kept; a person's word promotes it, and worse ends it."""
+    counts = counted(last, 1000, seconds=60)
+    assert planned(knowing(last, counts=counts, kin=frozenset()), Wish())[-1].result.action == goes
+    frozen = knowing(last, counts=counts, kin=frozenset(), release=FREEZE)
+    for wish in (Wish(), Wish(actor="jo")):
+        steps = planned(frozen, wish)
+        assert words(steps) == "keep watch, tell hold"
+        share = 5 if last is STEP else 50
+        said = f"Version 3 of small_delays stays at {share} % of the traffic: nothing goes on by itself, {UNTIL}. "
+        assert steps[-1].result.sentence.startswith(said)
+    promoted = planned(frozen, Wish(decision=YES, actor="jo"))
+    assert words(promoted) == f"keep watch, bring up, {PROMOTES}"
+    assert promoted[2].change.reason == f"jo decided for it. That was during a freeze: {UNTIL}."
+    worse = knowing(last, counts=counted(last, 1000, 900), release=FREEZE)
+    assert words(planned(worse, Wish())) == f"keep watch, {ENDS_BADLY}"
+    assert words(planned(frozen, Wish(decision=NO, actor="jo"))) == ENDS_BADLY
+    few = planned(knowing(last, counts=counted(last, 1), release=FREEZE), Wish())[-1].result
+    assert (few.action, UNTIL in few.sentence) == ("hold", False)

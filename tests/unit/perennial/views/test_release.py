@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from perennial import discovery
 from perennial.commands import show
 from perennial.errors import UnknownName
 from perennial.settings import Settings
+from perennial.specs import FreezeSpec
 from perennial.testing import World
 from perennial.views.release import ReleaseView, odds, release_view
 
@@ -222,3 +224,22 @@ def test_an_option_of_another_view_is_refused(world: World) -> None:
     with pytest.raises(UnknownName, match=r"`perennial show models` has no --version: `show release`"):
         show.run(Settings.from_environment({}), world.store, what="models", version=2)
     assert show.run(Settings.from_environment({}), world.store, what="models", version=None) == 0
+
+
+def test_a_freeze_is_shown(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """SE-10, SE-06: the page, its text and the plan say until when and why; where none holds they say nothing of it."""
+    assert view_of(world).frozen == ""
+    today = datetime.now(timezone.utc).date()
+    freeze = FreezeSpec(reason="the holidays", first=today, last=today + timedelta(days=1))
+    spec = world.spec.model_copy(update={"release": world.spec.release.model_copy(update={"freeze": (freeze,)})})
+    monkeypatch.setattr(discovery, "_models", lambda: ({spec.name: spec}, {}))
+    view = view_of(world)
+    words = f"releases are frozen until {today + timedelta(days=2)} 00:00 UTC (the holidays)"
+    assert view.frozen == f"No release begins or goes on by itself: {words}. A person may still start, promote or roll back."
+    show.run(Settings.from_environment({}), world.store, what="release", name=spec.name)
+    assert view.frozen in capsys.readouterr().out
+    world.spec = spec
+    assert words in world.release().preview().sentence
+    assert world.look().action == "hold"
+    assert view_of(world).state == "promoted"  # the candidate has not begun
+    assert world.look(actor="jo").action == "started"

@@ -254,12 +254,15 @@ def test_each_page_of_a_model_is_one_click_from_the_list(ask: Any) -> None:
     assert re.findall(r'href="([^"]*)"', row[0]) == [f"{PREFIX}/models/churn{end and '/'}{end}" for end in TABS]
 
 
-def test_a_release_has_its_page_and_its_document(ask: Any) -> None:
+def test_a_release_has_its_page_and_its_document(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """SE-06: the one under way, by the entry with which it began and by its version alike; what there is not is said; rights hold."""
     page = ask("/models/churn/release").text
     assert "Release of version 2: starting" in page
     assert "was not recorded" in page  # nothing but the ledger knows of it
     assert "Roll back to version 1" in page
+    assert "No release begins" not in page
+    monkeypatch.setattr("perennial.views.release._frozen", lambda name: f"No release begins or goes on by itself: {name} is frozen.")
+    assert "No release begins or goes on by itself: churn is frozen." in ask("/models/churn/release").text
     assert 'href="/perennial/models/churn/release/0" aria-current="true"' in page
     for path, words in (("/models", "releasing"), ("/models/churn", "How far it is, and its evidence")):  # one click from the list
         assert f'href="{PREFIX}/models/churn/release">{words}</a>' in ask(path).text
