@@ -832,11 +832,11 @@ def test_no_release_begins_by_itself_in_a_freeze():
     assert planned(rarely, Wish())[-1].result.look_again_seconds == 100
     begun = planned(known, Wish(actor="jo"))
     assert begun[-1].result.action == "started"
-    assert [one.change.reason for one in begun if isinstance(one, Write)][0] == (
+    assert next(one.change.reason for one in begun if isinstance(one, Write)) == (
         f"The release of version 3 begins. That was during a freeze: {UNTIL}."
     )
     later = replace(known, now=NOW + timedelta(hours=12))
-    assert [one.change.reason for one in planned(later, Wish()) if isinstance(one, Write)][0] == "The release of version 3 begins."
+    assert next(one.change.reason for one in planned(later, Wish()) if isinstance(one, Write)) == "The release of version 3 begins."
 
 
 def test_a_release_that_was_killed_as_it_began_waits_for_the_end_of_a_freeze():
