@@ -467,11 +467,7 @@ def _under_way(known: Known, last: Entry, wish: Wish) -> list[Step]:
     if wish.decision == "roll_back":
         return _end_badly(known, last, f"{wish.actor} decided against it.", wish.actor)
     if last.kind == "started":
-        if known.frozen and PERENNIAL == last.actor == wish.actor:  # killed before it had traffic
-            sentence = f"Version {last.version} of {known.name} does not go on to its first traffic: {known.frozen.words}."
-            return [result_of(known.spec, last, "hold", sentence)]
-        lacking = _lacks_kin(known, last)
-        return [lacking] if lacking else _go_live(known, last, last.seq)
+        return _begun_before(known, last, wish)
     if known.counts is None:
         return [Move(last), Confirm(last), AskCounts(last)]  # a rollback that came between holds, not what was read here
     watch = known.counts.watch

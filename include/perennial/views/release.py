@@ -158,8 +158,9 @@ def release_view(store: Store, name: str, *, began: int | None = None, version: 
     damage = list(known.damage)
     if release is None:
         return ReleaseView(
-            row=row, state="none", sentence=f"No version of {name} was released yet. {row.sentence}", next="", frozen=frozen_words, release=None,
-            plan=None, steps=(), wants=(), arms=(), signals=(), points=(), left_out=0, decisions=(), past=(), more=known.more, damage=tuple(damage),
+            row=row, state="none", sentence=f"No version of {name} was released yet. {row.sentence}", next="", frozen=frozen_words,
+            release=None, plan=None, steps=(), wants=(), arms=(), signals=(), points=(), left_out=0, decisions=(), past=(),
+            more=known.more, damage=tuple(damage),
         )  # fmt: skip
     entries = _entries(store, name, release, known.read_to, damage)
     record = _record(store, name, release, damage)
