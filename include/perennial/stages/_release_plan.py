@@ -478,6 +478,15 @@ def _under_way(known: Known, last: Entry, wish: Wish) -> list[Step]:
     return [question] if question else _judge(known, last, judged, promoted_by=wish.actor if wish.decision == "promote" else "")
 
 
+def _begun_before(known: Known, last: Entry, wish: Wish) -> list[Step]:
+    """Go on with a release that was killed before its version had any traffic."""
+    if known.frozen and PERENNIAL == last.actor == wish.actor:
+        sentence = f"Version {last.version} of {known.name} does not go on to its first traffic: {known.frozen.words}."
+        return [result_of(known.spec, last, "hold", sentence)]
+    lacking = _lacks_kin(known, last)
+    return [lacking] if lacking else _go_live(known, last, last.seq)
+
+
 def _still_to_ask(known: Known, judged: _Judged, counts: Counts) -> Ask | None:
     """What the log is asked before a decision is carried out: why traffic is not split as wanted, and, before there is more of it for a
     candidate, what the signals show that are read from it, however short a time ago that was done last.
