@@ -107,6 +107,6 @@ MODULES = {
     "readers.columns": _of_readers("columns"),
     "readers.encodings": _of_readers("encodings"),
     "readers.packing": _of_readers("packing"),
-    "freezes": _mirrored("serving/freezes"),
+    "freezes": _mirrored("lineage/freezes"),
     "release_plan": Module(PACKAGE / "stages/_release_plan.py", (TESTS / "stages/test_release_plan.py",)),
 }

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from perennial.counted import lasting
 from perennial.errors import Fault, PerennialError, ReleaseRefused, ServiceUnreachable
+from perennial.lineage.freezes import Frozen, frozen
 from perennial.lineage.ledger import AGAINST, RETIRED, Entry, retired_words
 from perennial.lineage.release_record import Look
 from perennial.monitoring.answers import WrongAnswers, logged_signals
@@ -22,7 +23,6 @@ from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Ver
 from perennial.results import ReleaseResult
 from perennial.serving import canary, signals
 from perennial.serving.asked import Asked
-from perennial.serving.freezes import Frozen, frozen
 from perennial.serving.route import WHOLE, Arm, Route
 from perennial.serving.split import Mismatch
 from perennial.serving.watch import Watch

@@ -18,10 +18,10 @@ from pydantic import Field
 from perennial import discovery
 from perennial.counted import counted, lasting
 from perennial.errors import StoredDataDamaged, UnknownName
+from perennial.lineage.freezes import frozen
 from perennial.lineage.ledger import WHOLE, Entry, Ledger
 from perennial.lineage.release_record import Limits, Look, Plan, Record, Tally, release_record
 from perennial.lineage.releases import PastRelease, Releases, releases
-from perennial.serving.freezes import frozen
 from perennial.store import Store
 from perennial.views._estimates import Estimate, difference, quantile, share
 from perennial.views.model import Decision, decision_of, row_of

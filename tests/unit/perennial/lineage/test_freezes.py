@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from perennial.serving.freezes import Frozen, frozen
+from perennial.lineage.freezes import Frozen, frozen
 from perennial.specs import FreezeSpec, ReleaseSpec
 
 HOLIDAYS = FreezeSpec(reason="the holidays", first="2026-12-24", last="2026-12-26", time_zone="America/New_York")
