@@ -91,6 +91,10 @@ class ServiceUnreachable(Fault):
     """A server that the stage needs does not answer."""
 
 
+class QuestionRefused(ServiceUnreachable):
+    """A server answers, and not this question: others it may answer."""
+
+
 class StoredDataDamaged(Fault):
     """Stored bytes do not match the digest under which they were stored."""
 

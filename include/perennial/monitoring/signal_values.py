@@ -121,7 +121,9 @@ def _values(signal: SignalSpec, rows: pa.Table, task: str, classes: Sequence[str
     if name not in ("score", "class", *classes):
         return _floats(rows, INPUT + name)
     scores = _scores(rows)
-    return _said(scores, task) if name == "class" else scores[:, -1 if name == "score" else classes.index(name)]
+    if name == "score":
+        return scores[:, 0 if task == "anomaly" else -1]  # what follows an anomaly's score is whether it is an alarm
+    return _said(scores, task) if name == "class" else scores[:, classes.index(name)]
 
 
 def _error(rows: pa.Table, outcomes: npt.NDArray[np.float64], task: str) -> npt.NDArray[np.float64]:

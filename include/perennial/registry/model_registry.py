@@ -147,7 +147,7 @@ class ModelRegistry:
         experiment, now = self._experiment(manifest.model), _now()
         run = self._run_of_key(experiment, manifest.run_key)
         if run is None:
-            known = {"run_key": manifest.run_key}
+            known = {"run_key": manifest.run_key, **(tags or {})}  # one killed now is found by what it is asked for by
             run = self._server.post(
                 "runs/create", experiment_id=experiment, run_name=manifest.run_key[:12], start_time=now, tags=_pairs(known)
             )["run"]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from perennial.errors import ServiceUnreachable
+from perennial.errors import QuestionRefused, ServiceUnreachable
 from perennial.specs import SignalSpec
 
 Ask: TypeAlias = Callable[[str], "list[tuple[dict[str, str], float]]"]
@@ -47,6 +47,9 @@ def ask_for(signals: Sequence[SignalSpec], model: str, candidate: int, champion:
     for one in signals:
         try:
             answers = [_only(ask, filled(one, model, version)) for version in (candidate, champion)]
+        except QuestionRefused as error:
+            why_not[one.name] = str(error).rstrip(".")
+            continue
         except ServiceUnreachable as error:
             why_not[one.name] = str(error).rstrip(".")
             ask = _gone(str(error))  # the others need not wait for it, too

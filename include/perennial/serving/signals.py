@@ -41,9 +41,11 @@ def judged(spec: SignalSpec, groups: Sequence[Group], before: canary.Tally = NOT
     Args:
         spec: of the signal. Of an event and a quantile values are 1 where it was so, else 0.
         groups: values that came together; only values of one group are compared.
-        before: evidence that is added to.
+        before: evidence that is added to; that of a signal which the spec has made another one since is left out.
     """
     worse, within = _stakes(spec)
+    if before.against and (len(before.against), len(before.shown)) != (len(worse), len(within)):
+        before = NOTHING
     against, shown = list(before.against or (0.0,) * len(worse)), list(before.shown or (0.0,) * len(within))
     counts, sums = [before.candidate_requests, before.champion_requests], [_sum_of(before, 0), _sum_of(before, 1)]
     for group in groups:

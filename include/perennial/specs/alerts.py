@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, field_validator
+from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
 
 from perennial.specs.base import NAME, Spec
 
@@ -64,6 +64,12 @@ class AlertSpec(Spec):
         if template is not None and not named:
             raise ValueError('the template names no field of the alert, so all alerts would be the same: write one such as "{subject}"')
         return template
+
+    @model_validator(mode="after")
+    def _is_posted(self) -> AlertSpec:
+        if self.channel == "mail" and self.template is not None:
+            raise ValueError("the channel mail has a template, and a mail is not posted as JSON: leave the template out")
+        return self
 
 
 def _each_once(alerts: tuple[AlertSpec, ...]) -> tuple[AlertSpec, ...]:

@@ -65,6 +65,6 @@ def _cron_numbers(field: str, least: int, most: int) -> frozenset[int]:
 
 
 class Spec(BaseModel):
-    """Base of all specs: immutable, keyword-only, unknown fields refused."""
+    """Base of all specs: immutable, keyword-only, unknown fields refused, and numbers that are none or have no end."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -43,6 +43,7 @@ class ComputeSpec(Spec):
     longest_hours: float | None = Field(
         default=None,
         gt=0,
+        le=87_600,
         description="Longest time that a stage may take at one try, hours; what takes longer is ended and told, and not tried again but "
         "for a look of `release`. Unset: 168 for `train`, 1 for a look of `release` and for `rollback`, 24 for the others.",
     )

@@ -21,6 +21,7 @@ class ReleaseSpec(Spec):
     remind_hours: float = Field(
         default=24,
         gt=0,
+        le=87_600,
         description="A question about a release that nobody has answered for so long is told again, now as critical, so that channels "
         "which take nothing less hear of it too, hours.",
     )

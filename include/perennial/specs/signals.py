@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal
 
@@ -26,9 +27,9 @@ class SignalSpec(Spec):
     )
     column: str = Field(
         default="",
-        description="Of `predictions`: `score` (of the last class, of a regression its value), `class`, `milliseconds` (in the model), "
-        "a class (its score), or an input that is a number. Of `outcomes`: `outcome` (of a regression its value, else the place of the "
-        "class from 0) or `error` (of a regression its absolute size, else 1 for a wrong answer).",
+        description="Of `predictions`: `score` (of the last class, of a regression its value, of an anomaly model its score), `class`, "
+        "`milliseconds` (in the model), a class (its score), or an input that is a number. Of `outcomes`: `outcome` (of a regression its "
+        "value, else the place of the class from 0) or `error` (of a regression its absolute size, else 1 for a wrong answer).",
     )
     query: str = Field(
         default="",
@@ -128,6 +129,8 @@ class SignalSpec(Spec):
             raise ValueError(f"{where} needs one of: event; quantile; low and high")
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"{where} goes from low {self.low:g} to high {self.high:g}: low must be below high")
+        if self.low is not None and self.high is not None and not math.isfinite(self.high - self.low):
+            raise ValueError(f"{where} goes from low {self.low:g} to high {self.high:g}, too far to compute with: bring them together")
         if self.source == "prometheus" and self.kind != "mean":
             raise ValueError(f"{where} is one number a question: give low and high, between which it lies")
         if self.max_ratio != 1 and not self.by_ratio:
@@ -166,7 +169,9 @@ class SignalSpec(Spec):
         if self.column == "class" and found[1] not in ("==", "!="):
             raise ValueError(f"the event {self.event!r} of the signal {self.name} compares a class: use == or !=")
         try:
-            float(found[2] if self.column != "class" else "0")
+            is_number = self.column == "class" or math.isfinite(float(found[2]))
         except ValueError:
-            raise ValueError(f"the event {self.event!r} of the signal {self.name} compares with no number: write it like '> 0.9'") from None
+            is_number = False
+        if not is_number:
+            raise ValueError(f"the event {self.event!r} of the signal {self.name} compares with no number: write it like '> 0.9'")
         return self

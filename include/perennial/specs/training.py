@@ -107,6 +107,7 @@ class TrainingSpec(Spec):
     told_stall_minutes: float = Field(
         default=30,
         gt=0,
+        le=525_600,
         description="People are told of a training that makes no step for so long (and for three times as long as its last epoch took), "
         "also where its process is stopped and cannot end by itself. Reading and encoding the rows counts as one step.",
     )

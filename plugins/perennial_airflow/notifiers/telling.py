@@ -78,6 +78,7 @@ def tell(incidents: Incidents, spec: Named, settings: Settings, on: Sequence[Cha
     failures: list[str] = []
     silences = Silences(incidents.store, incidents.model).all()
     former = _former(incidents.all(), on, settings)
+    rate = incidents.alarm_rate(now).sentence
     for channel in [*on, *former]:
         failed = ""  # why it is given up
         said: dict[str, None] = {}
@@ -95,7 +96,7 @@ def tell(incidents: Incidents, spec: Named, settings: Settings, on: Sequence[Cha
                 incident,
                 news,
                 settings.runbook_url,
-                incidents.alarm_rate(now).sentence,
+                rate,
                 spec.owner,
                 incident_url(settings, spec, incident),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -39,6 +40,11 @@ ASKED: dict[str, Any] = {**MEAN, "column": "", "source": "prometheus", "query": 
         ({**MEAN, "column": "class"}, "the signal sure watches a class: give an event such as '== yes'"),
         ({**GOOD, "event": "0.9"}, "the event '0.9' of the signal alarms cannot be read: write it like '> 0.9' or '== yes'"),
         ({**GOOD, "event": "> much"}, "the event '> much' of the signal alarms compares with no number: write it like '> 0.9'"),
+        *(({**GOOD, "event": f"> {none}"}, "of the signal alarms compares with no number") for none in ("nan", "inf", "-inf", "1e999")),
+        ({**MEAN, "low": -1e308, "high": 1e308}, "the signal sure goes from low -1e+308 to high 1e+308, too far to compute with"),
+        ({**MEAN, "high": math.inf}, "Input should be a finite number"),
+        ({**ASKED, "every_seconds": math.inf}, "Input should be a finite number"),
+        ({**GOOD, "max_ratio": math.inf}, "Input should be a finite number"),
         ({**MEAN, "limit": 0.5}, "the signal sure has a limit, which is for the source prometheus: what a served version says has rules"),
         ({**ASKED, "limit": 1}, "the limit 1 of the signal sure must be between its low and its high"),
         ({**ASKED, "limit": 0}, "the limit 0 of the signal sure must be between its low and its high"),

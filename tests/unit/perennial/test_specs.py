@@ -1,5 +1,6 @@
 """Specs check themselves when they are made."""
 
+import math
 from typing import get_args
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from perennial.specs import (
     CRON_FIELDS,
+    AlertSpec,
     AnomalySpec,
     Column,
     ComputeSpec,
@@ -240,6 +242,31 @@ def test_a_training_that_cannot_be_is_refused_in_words(changes, words):
     """MO-03: Before anything is trained."""
     with pytest.raises(ValidationError, match=words):
         a_model(**changes)
+
+
+@pytest.mark.parametrize("number", [math.inf, 1e300])
+@pytest.mark.parametrize(
+    ("spec", "field"), [(ComputeSpec, "longest_hours"), (ReleaseSpec, "remind_hours"), (TrainingSpec, "told_stall_minutes")]
+)
+def test_a_time_that_no_clock_can_count_is_refused(spec, field, number):
+    """SE-09: A DAG with it could not be made, and a question could not be asked."""
+    with pytest.raises(ValidationError, match=field):
+        spec(**{field: number})
+    assert ComputeSpec(longest_hours=87_600).longest("train").days == 3650
+
+
+@pytest.mark.parametrize(
+    ("alert", "words"),
+    [
+        ({"channel": "mail", "template": {"text": "{subject}"}}, "the channel mail has a template, and a mail is not posted as JSON"),
+        ({"channel": "ops", "template": {"text": "{subject}", "n": math.inf}}, "Input should be a finite number"),
+        ({"channel": "ops", "template": {"text": "{subject}", "n": [math.nan]}}, "Input should be a finite number"),
+    ],
+)
+def test_a_template_that_could_not_be_posted_is_refused_in_words(alert, words):
+    """SY-31: One sentence, before anything goes wrong, instead of at the first alarm."""
+    with pytest.raises(ValidationError, match=words):
+        AlertSpec(**alert)
 
 
 def test_weights_come_from_a_column_of_numbers():

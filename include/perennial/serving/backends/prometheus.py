@@ -12,9 +12,10 @@ import urllib.parse
 import urllib.request
 from collections import defaultdict
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
-from perennial.errors import ServiceUnreachable, SettingMissing
+from perennial.errors import QuestionRefused, ServiceUnreachable, SettingMissing
 from perennial.serving.route import Arm
 
 KEPT_SECONDS = 900  # a pod that is gone, or was not scraped, is counted with its last values for this long
@@ -64,10 +65,10 @@ class Prometheus:
         chosen = f'{{namespace="{self.namespace}",{self.metrics.chosen.format(model=model)}}}'
         codes: dict[str, dict[str, int]] = defaultdict(dict)
         for labels, value in self._ask(f"last_over_time({self.metrics.answers}{chosen}[{KEPT_SECONDS}s])"):
-            codes[self._source(model, labels)][labels.get("code", "")] = int(value)
+            codes[self._source(model, labels)][labels.get("code", "")] = self._count(value)
         slow: dict[str, dict[float, int]] = defaultdict(dict)
         for labels, value in self._ask(f"last_over_time({self.metrics.seconds}{chosen}[{KEPT_SECONDS}s])"):
-            slow[self._source(model, labels)][_milliseconds(labels["le"])] = int(value)
+            slow[self._source(model, labels)][_milliseconds(labels.get("le", ""))] = self._count(value)
         now, newest = time.time(), dict[int, float]()
         for labels, value in self._ask(f"max by ({self.metrics.label}) (timestamp({self.metrics.answers}{chosen}))"):
             newest[self._version(labels)] = value
@@ -82,6 +83,11 @@ class Prometheus:
                 "set the labels `namespace` and `pod` where it scrapes them (PodMonitors and ServiceMonitors do)."
             )
         return f"{model}-v{self._version(labels)}/{pod}"
+
+    def _count(self, value: float) -> int:
+        if not 0 <= value < math.inf:
+            raise ServiceUnreachable(f"The Prometheus at {self.url} has {value:g} for a count of requests: look at what it scrapes.")
+        return int(value)
 
     def _version(self, labels: dict[str, str]) -> int:
         match = re.fullmatch(self.metrics.version, labels.get(self.metrics.label, ""))
@@ -105,11 +111,14 @@ def ask(url: str, query: str, seconds: float) -> Vector:
     address = f"{url.rstrip('/')}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     try:
         with urllib.request.urlopen(address, timeout=seconds) as answer:  # noqa: S310 - the address is a setting of the operator's
-            document: dict[str, Any] = json.load(answer)
-        return [(entry["metric"], float(entry["value"][1])) for entry in document["data"]["result"]]
+            data: dict[str, Any] = json.load(answer)["data"]
+        if data.get("resultType", "vector") != "vector":
+            raise QuestionRefused(f"{query} gives a {data['resultType']} instead of a vector: ask for one value of each series now")
+        return [({**entry["metric"]}, float(entry["value"][1])) for entry in data["result"]]
     except urllib.error.HTTPError as error:
         why = error.read(300).decode(errors="replace").strip() or error.reason
-        raise ServiceUnreachable(
+        refused = QuestionRefused if error.code in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) else ServiceUnreachable
+        raise refused(
             f"The Prometheus at {url} refuses a question ({error.code}: {why}): check PERENNIAL_PROMETHEUS_URL and its rights."
         ) from error
     except (OSError, http.client.HTTPException) as error:
@@ -117,14 +126,19 @@ def ask(url: str, query: str, seconds: float) -> Vector:
             f"The Prometheus at {url} does not answer ({error}), and without it a release has no evidence: "
             "check PERENNIAL_PROMETHEUS_URL and that it runs."
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ServiceUnreachable(
             f"What answers at {url} is no Prometheus ({type(error).__name__}: {error}): correct PERENNIAL_PROMETHEUS_URL."
         ) from error
 
 
 def _milliseconds(bound: str) -> float:
-    return math.inf if bound == "+Inf" else round(float(bound) * 1e3, 6)
+    try:
+        return math.inf if bound == "+Inf" else round(float(bound) * 1e3, 6)
+    except ValueError:
+        raise ServiceUnreachable(
+            f"A histogram in the Prometheus has the bound {bound!r}, which is no number: keep the label `le`."
+        ) from None
 
 
 def _arm(codes: dict[str, int], slow: dict[float, int]) -> Arm:

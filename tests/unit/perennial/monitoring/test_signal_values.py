@@ -90,6 +90,9 @@ def test_an_event_is_so_or_not() -> None:
     even = answers(("a-0", 2, [0.5, 0.5], 1.0, "1", "7"), ("b-0", 1, [0.5, 0.5], 0.0, "1", "7"))
     assert values(even, source="outcomes", column="error") == [([0.0], [1.0])]
     assert values(even, "anomaly", (), source="outcomes", column="error") == [([0.0], [1.0])]
+    alarm = answers(("a-0", 2, [3.5, 1.0], None, "1", None), ("b-0", 1, [0.2, 0.0], None, "1", None))
+    assert values(alarm, "anomaly", (), column="score", event="> 2", **bounds) == [([1.0], [0.0])]
+    assert values(alarm, "anomaly", (), column="score", low=0, high=9) == [([3.5], [0.2])]
 
 
 def test_outcomes_come_in_batches_of_their_own() -> None:

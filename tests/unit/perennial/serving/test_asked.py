@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from perennial.errors import ServiceUnreachable
+from perennial.errors import QuestionRefused, ServiceUnreachable
 from perennial.serving.asked import NOT_SET, Ask, Asked, answer_of, ask_for, filled
 from perennial.specs import SignalSpec
 
@@ -66,3 +66,16 @@ def test_a_prometheus_that_does_not_answer_is_asked_once() -> None:
     assert answer_of(VISITS, "churn", 2, None) == NOT_SET
     assert answer_of(VISITS, "churn", 2, answering()[0]) == 1.0
     assert ask_for((ORDERS, VISITS), "churn", 2, 1, None) == Asked({}, dict.fromkeys(("orders", "visits"), NOT_SET))
+
+
+def test_one_question_that_is_refused_keeps_no_other_from_its_answer() -> None:
+    """SE-09: A query that is written wrong, maybe of a dry run, blinds its own signal alone."""
+    answers, _ = answering()
+
+    def ask(query: str) -> list[tuple[dict[str, str], float]]:
+        if query == TWO:
+            raise QuestionRefused("It refuses a question (400: parse error).")
+        return answers(query)
+
+    why = {"orders": "It refuses a question (400: parse error)"}
+    assert ask_for((ORDERS, VISITS), "churn", 2, 1, ask) == Asked({"visits": (1.0, 2.0)}, why)

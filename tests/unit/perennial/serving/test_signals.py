@@ -135,3 +135,10 @@ def test_what_is_bet_on_stays_what_it_was() -> None:
     assert STAKES == (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
     assert WITHIN == (0.9, 0.75, 0.5, 0.25)
     assert ADDED_RATIOS == (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+
+def test_evidence_of_what_a_signal_was_before_is_left_out() -> None:
+    """SE-09: A spec that makes another signal of one in the middle of a release begins its evidence anew; no look breaks."""
+    was = judged(SignalSpec(name="one", column="score", event="> 0.5"), [([1.0, 0.0], [0.0, 0.0])])
+    now = SignalSpec(name="one", source="prometheus", query="v{version}", low=0, high=1)
+    assert judged(now, [([0.4], [0.6])], was) == judged(now, [([0.4], [0.6])])
