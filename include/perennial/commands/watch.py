@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import perennial_models
-from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError
+from perennial.errors import EXIT_DONE, EXIT_FAULT, PerennialError, SettingMissing
 from perennial.incidents import news
 from perennial.lineage.ledger import known_models
 from perennial.local.heartbeat import beat
@@ -36,8 +36,7 @@ def run(settings: Settings, store: Store, *, once: bool = False, figures: int | 
     new one, and it goes on with the evidence that it had. With `figures`, a port, it also serves the figures of models to a Prometheus.
     """
     if figures is not None:
-        server = FiguresServer((settings.host, figures), settings)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=_figures(settings, figures).serve_forever, daemon=True).start()
     backend, registry = open_backend(settings), ModelRegistry(settings)
     watches, troubles, specs = dict[str, SteadyWatch](), dict[str, str](), _specs()
 
@@ -80,6 +79,14 @@ def run(settings: Settings, store: Store, *, once: bool = False, figures: int | 
         watch.keep()
     log.warning("A spec was changed: the watch ends, and whoever keeps it running starts it with the new one.")
     return EXIT_DONE
+
+
+def _figures(settings: Settings, port: int) -> FiguresServer:
+    """The server of the figures of models. Raises SettingMissing: there is none at that port."""
+    try:
+        return FiguresServer((settings.host, port), settings)
+    except (OSError, OverflowError) as error:  # it is taken, or is none
+        raise SettingMissing(f"Figures cannot be served at {settings.host}:{port} ({error}): give another port to --figures.") from error
 
 
 def _specs() -> dict[str, int]:

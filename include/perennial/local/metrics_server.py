@@ -7,6 +7,7 @@ Gateway and versions listen on sockets that only this user opens; what can be re
 from __future__ import annotations
 
 import http.client
+import logging
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ from perennial.store import open_store
 from perennial.views import gauges
 from perennial.views.gauges import Gauge
 
+log = logging.getLogger(__name__)
 ADDRESS = "127.0.0.1"  # whatever the settings say
 TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -56,6 +58,9 @@ class Remembered:
                 except PerennialError as error:
                     self._made = None
                     print(error, file=sys.stderr, flush=True)
+                except Exception:  # a defect of this part: the others are told all the same, and that this one is not
+                    self._made = None
+                    log.exception("Figures could not be made.")
                 self._until = time.monotonic() + REMEMBERED_SECONDS
             return self._made
 

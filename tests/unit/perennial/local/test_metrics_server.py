@@ -7,10 +7,12 @@ from threading import Thread
 
 import pytest
 
-from perennial.errors import ServiceUnreachable
+from perennial.commands import watch
+from perennial.errors import ServiceUnreachable, SettingMissing
 from perennial.local import metrics_server
 from perennial.local.metrics_server import FiguresServer, MetricsServer, merged
 from perennial.settings import Settings
+from perennial.store import open_store
 
 
 @pytest.fixture
@@ -29,6 +31,26 @@ def test_each_metric_is_told_of_once() -> None:
     head = "# HELP asked_total Requests.\n# TYPE asked_total counter\n"
     found = merged([f'{head}asked_total{{version="1"}} 3\n', "bare 1\n", f'{head}asked_total{{version="2"}} 4\n# EOF\n'])
     assert found == f'{head}asked_total{{version="1"}} 3\nasked_total{{version="2"}} 4\nbare 1\n'
+
+
+def test_a_part_that_breaks_takes_no_other_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MN-04, MN-15: Whatever goes wrong with the figures of models, the answer comes, and says that they are missing."""
+
+    def breaks(store: object) -> None:
+        raise OSError("no such disk")
+
+    monkeypatch.setattr(metrics_server.gauges, "of_models", breaks)
+    with FiguresServer(("127.0.0.1", 0), Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})) as server:
+        told = server.metrics()
+    assert 'perennial_part_answers{part="store"} 0' in told
+
+
+@pytest.mark.parametrize("port", [None, 99_999])
+def test_a_watch_whose_port_is_taken_says_so(tmp_path: Path, port: int | None) -> None:
+    """MN-15: One sentence, whether another listens there or it is no port at all."""
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_HOST": "127.0.0.1"})
+    with FiguresServer(("127.0.0.1", 0), settings) as other, pytest.raises(SettingMissing, match="give another port to --figures"):
+        watch.run(settings, open_store(settings.store), once=True, figures=port or other.server_port)
 
 
 def test_a_watch_on_a_cluster_tells_of_models_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
