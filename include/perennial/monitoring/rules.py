@@ -27,7 +27,7 @@ from perennial.classes import answered_classes
 from perennial.counted import percent
 from perennial.monitoring.figures import Metric, RuleFinding
 from perennial.monitoring.live_metrics import mean_of
-from perennial.monitoring.performance import Floats, Task, event_days, logged_scores
+from perennial.monitoring.performance import LARGEST, Floats, Task, event_days, logged_scores
 from perennial.specs import AnswerRule, ModelSpec
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _values(rule: AnswerRule, task: Task, classes: Sequence[str], scores: Floats
     """What is averaged, of each row."""
     place = list(classes).index(rule.of) if classes else 0
     if rule.measure != "share":
-        chosen: Floats = scores[:, place]
+        chosen: Floats = np.clip(scores[:, place], -LARGEST, LARGEST)  # the mean of wilder ones would be none
         return chosen
     is_of: Floats = (answered_classes(task, scores) == (place if classes else 1)).astype(np.float64)
     return is_of

@@ -194,3 +194,13 @@ def test_a_probability_of_one_half_counts_as_the_positive_class():
     times = pa.array(np.repeat(np.arange(2), 20).astype("datetime64[D]").astype("datetime64[us]"), pa.timestamp("us", "UTC"))
     (found,) = judge_rules(halves, pa.table({"event_time": times, "scores": pa.array([[0.5, 0.5]] * 40)}))
     assert found.value == 1.0
+
+
+@pytest.mark.parametrize("wild", [1e308, -1e308])
+def test_answers_beyond_all_measure_are_judged_too(wild):
+    """MN-02: A regression that diverges has a finding of its rule, and ends no look at a window."""
+    limits = {"above": 1.0} if wild > 0 else {"above": None, "below": -1.0}
+    for measure in ("mean", "quantile"):
+        found = judge(rule(measure=measure, of="", **limits), "regression", (), np.full((300, 1), wild), days(100, 100, 100))
+        assert found.state == "broken"
+        assert np.isfinite(found.value)
