@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from pydantic import AwareDatetime
+
 from perennial.incidents.event_log import Event, EventLog
 from perennial.incidents.incidents import Incident
 from perennial.incidents.kinds import Kind
@@ -27,8 +29,8 @@ class Silence(Event):
     """One silence, as stored."""
 
     kind: Kind | None  # of incidents that nobody is told of; of all kinds if none
-    since: datetime
-    until: datetime
+    since: AwareDatetime
+    until: AwareDatetime
     by: str
     reason: str
 

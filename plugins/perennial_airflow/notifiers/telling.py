@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from perennial.errors import StoredDataDamaged
 from perennial.incidents.incidents import Incident, Incidents, due
-from perennial.incidents.silences import Silences, is_silenced
+from perennial.incidents.silences import Silence, Silences, is_silenced
 from perennial.settings import Settings
 from perennial.specs import AlertSpec, ModelSpec, Named
 from perennial_airflow.console import PREFIX
@@ -73,10 +74,15 @@ def tell(incidents: Incidents, spec: Named, settings: Settings, on: Sequence[Cha
     know is noted in the log of incidents and due at the next. One killed between sending and noting sends the same again.
 
     Returns:
-        The sentences of channels that failed, and of those that refused an alert, each once.
+        The sentences of channels that failed, and of those that refused an alert, each once; and that silences cannot be read.
     """
     failures: list[str] = []
-    silences = Silences(incidents.store, incidents.model).all()
+    silences: list[Silence] = []
+    try:
+        silences = Silences(incidents.store, incidents.model).all()
+    except StoredDataDamaged as damaged:  # what cannot be read keeps nobody from hearing of what is wrong
+        failures.append(f"{damaged} Until then nothing of {spec.name} is silenced.")
+        log.error("%s", failures[0])
     former = _former(incidents.all(), on, settings)
     rate = incidents.alarm_rate(now).sentence
     for channel in [*on, *former]:

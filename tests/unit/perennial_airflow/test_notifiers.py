@@ -584,6 +584,21 @@ def test_a_channel_with_a_defect_does_not_silence_the_others(incidents, mail_ser
     assert len(mail_server.mails) == 2
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [b"{", b'{"kind": null, "since": "2020-01-01T00:00:00", "until": "2099-01-01T00:00:00", "by": "ada", "reason": "No zone."}'],
+)
+def test_a_silence_that_cannot_be_read_silences_nobody(incidents, mail_server, damaged):
+    """MN-09: A damaged file keeps no one from hearing of what is wrong, and it is said which."""
+    incidents.open("drift", "a", "warning", "A drifted.")
+    incidents.store.write("silences/lateness/00000000.json", damaged)
+    log = Log()
+    [failure] = tell(incidents, SPEC, BOTH, [Mail("ada@example.org", "warning")], datetime.now(timezone.utc), log)
+    assert "silences/lateness/00000000.json is no event" in failure
+    assert failure.endswith("Until then nothing of lateness is silenced.")
+    assert len(mail_server.mails) == 1
+
+
 def test_channels_that_fail_at_random_are_told_all_in_the_end(incidents, webhook_server, monkeypatch):
     """MN-09: Over random outages and ends: each incident is told once when it opens and once when it is over, or once for both."""
     monkeypatch.setattr(webhook, "PAUSES", ())
