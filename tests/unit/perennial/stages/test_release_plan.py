@@ -14,9 +14,12 @@ from perennial.lineage.ledger import UNDER_WAY, Entry
 from perennial.monitoring.answers import WrongAnswers
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, Version
 from perennial.results import ReleaseResult
+from perennial.serving.asked import Asked
+from perennial.serving.canary import Evidence
 from perennial.serving.route import Arm, Route
+from perennial.serving.split import Mismatch, Split
 from perennial.serving.watch import Watch
-from perennial.specs import ReleaseSpec
+from perennial.specs import ReleaseSpec, SignalSpec
 from perennial.stages import rollback
 from perennial.stages._release_plan import Applied, Counts, Failure, History, Known, Registered, Wish, corrected, planned, result_of
 from perennial.stages._release_steps import (
@@ -31,6 +34,7 @@ from perennial.stages._release_steps import (
     CheckGateway,
     Confirm,
     CountWrong,
+    ExplainSplit,
     Follow,
     KeepWatch,
     LookAgain,
@@ -871,3 +875,93 @@ def test_a_release_keeps_its_share_in_a_freeze(last, goes):
     assert words(planned(frozen, Wish(decision=NO, actor="jo"))) == ENDS_BADLY
     few = planned(knowing(last, counts=counted(last, 1), release=FREEZE), Wish())[-1].result
     assert (few.action, UNTIL in few.sentence) == ("hold", False)
+
+
+LOGGED = SignalSpec(name="alarms", column="class", event="== late")
+OF_A_PROMETHEUS = SignalSpec(name="orders", source="prometheus", query="orders{version='{version}'}", low=0, high=1, direction="higher")
+
+
+def test_the_log_is_asked_for_a_team_s_signals_before_there_is_more_traffic():
+    """SE-10, MN-17: However short a time ago that was done last; not while nothing moves, nor where nothing new was logged."""
+    a_moment_ago = {"labelled_mark": "1", "labelled_at": NOW}
+    release = {"signals": (LOGGED,)}
+
+    def plan(requests: int = 2000, mark: str = "2", spec: dict[str, Any] = release, **given: Any) -> str:
+        return words(planned(knowing(STEP, counts=counted(STEP, requests, mark=mark, **a_moment_ago), release=spec, **given), Wish()))
+
+    goes_on = "keep watch, bring up, write weights, move, confirm, tell advance"
+    assert plan() == "count wrong"
+    assert plan(wrong=WrongAnswers()) == goes_on
+    assert plan(spec={}) == goes_on
+    assert plan(mark="1") == goes_on
+    assert plan(mark="") == goes_on
+    assert plan(requests=50) == "keep watch, tell hold"
+    last = knowing(LAST_STEP, counts=counted(LAST_STEP, 4000, mark="2", **a_moment_ago), release=release)
+    assert words(planned(last, Wish())) == "count wrong"
+
+
+def test_what_the_log_says_of_a_signal_is_evidence():
+    """SE-10, MN-17: Each answer of the candidate is an alarm, none of the champion's: it is rolled back, and the signal was fed."""
+    counts, release = counted(STEP, 200, mark="2"), {"signals": (LOGGED,)}
+    wrong = WrongAnswers(values={"alarms": [([1.0] * 60, [0.0] * 60)]}, edges={"alarms": 3.0})
+    watch, steps = looked(knowing(STEP, counts=counts, wrong=wrong, release=release))
+    tally = watch.evidence.tallies["alarms"]
+    assert (tally.candidate_requests, tally.candidate_events, tally.champion_events) == (60, 60, 0)
+    assert (watch.fed_at, watch.edges) == ({"alarms": NOW}, {"alarms": 3.0})
+    assert steps[-1].result.action == "rolled_back"
+    other, _ = looked(knowing(STEP, counts=counts, wrong=WrongAnswers(values={"other": [([1.0], [0.0])]}), release=release))
+    assert "alarms" not in other.evidence.tallies
+    again, _ = looked(knowing(STEP, counts=replace(counts, watch=watch, now=NOW + timedelta(seconds=60)), wrong=wrong, release=release))
+    assert again.fed_at == {"alarms": NOW}
+
+
+def test_what_a_prometheus_answers_is_a_pair():
+    """SE-10, MN-17: One value of each version a question, added to those before; who was asked in vain is asked again later."""
+    counts, release = counted(STEP, 50), {"signals": (OF_A_PROMETHEUS,)}
+    for answered, pairs in ((Asked({"orders": (0.5, 0.75)}), 1), (Asked(why_not={"orders": "it does not answer"}), 0)):
+        watch, _ = looked(knowing(STEP, counts=replace(counts, asked=answered), release=release))
+        assert watch.asked_at == {"orders": NOW}
+        assert watch.fed_at == ({"orders": NOW} if pairs else {})
+        assert sum(tally.candidate_requests for name, tally in watch.evidence.tallies.items() if name == "orders") == pairs
+    first, _ = looked(knowing(STEP, counts=replace(counts, asked=Asked({"orders": (0.5, 0.75)})), release=release))
+    later = replace(counts, watch=first, asked=Asked({"orders": (0.25, 1.0)}), now=NOW + timedelta(seconds=90))
+    second, _ = looked(knowing(STEP, counts=later, release=release))
+    assert second.evidence.tallies["orders"].candidate_requests == 2
+    assert second.fed_at == {"orders": NOW + timedelta(seconds=90)}
+
+
+@pytest.mark.parametrize(("why_not", "said"), [({}, "."), ({"orders": "no series has it"}, ": no series has it.")])
+def test_a_signal_that_sees_nothing_is_told(why_not, said):
+    """MN-17: After ten minutes without a value of both versions each look says so, with the reason if there is one."""
+    begun = {"begun": NOW - timedelta(minutes=12), "asked_at": {"orders": NOW}}
+    counts = replace(counted(STEP, 50, **begun), asked=Asked(why_not=why_not))
+    _, [held] = looked(knowing(STEP, counts=counts, release={"signals": (OF_A_PROMETHEUS,)}))
+    assert held.result.sentence.endswith(
+        f"100 requests that this step wants. The signal orders has had no value of both versions for 12 minutes{said}"
+    )
+    assert held.result.evidence["blind"] == ["orders"]
+    fresh = replace(counts, watch=counts.watch.model_copy(update={"fed_at": {"orders": NOW - timedelta(minutes=9)}}))
+    _, [held] = looked(knowing(STEP, counts=fresh, release={"signals": (OF_A_PROMETHEUS,)}))
+    assert "no value" not in held.result.sentence
+    assert "blind" not in held.result.evidence
+
+
+def test_why_traffic_is_split_otherwise_is_asked_once_and_told():
+    """SE-06: The log is asked since the step's begin; what it says stands behind the counts, in a question to a person or in a warning."""
+    mismatch = Mismatch(share=0.05, candidate=1, requests=1000)
+    evidence = Evidence(split=Split(step=5, candidate=1, requests=1000, mismatch=mismatch))
+    counts = counted(STEP, 50, evidence=evidence)
+    question = planned(knowing(STEP, counts=counts), Wish())[-1]
+    assert question == ExplainSplit(counts.watch.since, 3, 2)
+    no_step = replace(counts, watch=counts.watch.model_copy(update={"since": None}))
+    assert planned(knowing(STEP, counts=no_step), Wish())[-1] == ExplainSplit(counts.watch.begun, 3, 2)
+    told = f"{mismatch.sentence} The log does not tell why."
+    for reaction, action in (("hold", "ask"), ("warn", "hold"), ("roll_back", "rolled_back")):
+        known = knowing(STEP, counts=counts, split_reason="The log does not tell why.", release={"on_split_mismatch": reaction})
+        watch, steps = looked(known)
+        assert watch.split_reason == "The log does not tell why."
+        assert steps[-1].result.action == action
+        assert steps[-1].result.sentence.count(told) == 1
+        assert steps[-1].result.sentence.count("Traffic is not split") == 1
+        kept, _ = looked(replace(known, counts=replace(counts, watch=watch), split_reason=None))
+        assert kept.split_reason == "The log does not tell why."
