@@ -41,6 +41,6 @@ class PerennialPlugin(AirflowPlugin):
     listeners = [RunNotes()]  # noqa: RUF012
     fastapi_root_middlewares = [  # noqa: RUF012
         {"name": "MendedAssetGraph", "middleware": asset_graph.MendedAssetGraph},
-        {"name": "HttpOnlyToken", "middleware": doors.HttpOnlyToken},
+        {"name": "HttpOnlyToken", "middleware": doors.HttpOnlyToken, "kwargs": {"settings": _SETTINGS}},
         {"name": "KnownCallers", "middleware": doors.KnownCallers, "kwargs": {"settings": _SETTINGS}},  # the last one is asked first
     ]

@@ -11,6 +11,7 @@ Severity = Literal["info", "warning", "critical"]
 
 KINDS: tuple[Kind, ...] = INCIDENT_KINDS
 QUESTION = "question"  # begins the key of an incident that a question waits for a person
+REGISTRY_DIFFERS: tuple[Kind, str] = ("service", "registry")  # kind and key of: the registry is not what the ledger tells of
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 
 

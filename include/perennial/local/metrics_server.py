@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from perennial.errors import PerennialError
-from perennial.local import airflow_programs, callers, machine_gauges
+from perennial.local import airflow_programs, callers, machine_gauges, refusals
 from perennial.local.airflow_api import AirflowApi
 from perennial.local.supervisor import Supervisor
 from perennial.serving import envoy
@@ -124,6 +124,7 @@ class MetricsServer(FiguresServer):
         own = [
             _flags("perennial_program_running", "Whether a program of this machine runs.", "program", programs),
             _answers(answers),
+            _refused(self.settings),
             *machine_gauges.of_machine(self.settings, running),
             *(gauge for made in known_gauges.values() for gauge in made or ()),
         ]
@@ -179,6 +180,13 @@ def merged(texts: Iterable[str]) -> str:
 def _answers(parts: dict[str, bool]) -> Gauge:
     return _flags(
         "perennial_part_answers", "Whether the gateway, a version's server, the store or Airflow gave its figures.", "part", parts
+    )
+
+
+def _refused(settings: Settings) -> Gauge:
+    samples = [({"what": what}, float(number)) for what, number in refusals.counts(settings).items()]
+    return Gauge(
+        "perennial_web_refused_total", "What Airflow's web server refused: failed logins, and callers who may not ask.", samples, "counter"
     )
 
 

@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from perennial import discovery
 from perennial.errors import PerennialError, RegistryDiffers, ServiceUnreachable
 from perennial.incidents.incidents import Incidents
+from perennial.incidents.kinds import REGISTRY_DIFFERS
 from perennial.lineage.ledger import NOTE, Ledger
 from perennial.registry.model_registry import CHAMPION, NOTED, ModelRegistry, Version
 from perennial.settings import Settings
 from perennial.store import Store
 
 log = logging.getLogger("perennial.agreement")
-
-KEY = "registry"  # of the incident that the registry is not what the ledger tells of
 
 
 def require(store: Store, registry: ModelRegistry, model: str) -> None:
@@ -142,11 +141,11 @@ def watch(settings: Settings, store: Store, model: str) -> None:
     try:
         require(store, ModelRegistry(settings), model)
     except RegistryDiffers as error:
-        incidents.open("service", KEY, "critical", str(error))
+        incidents.open(*REGISTRY_DIFFERS, "critical", str(error))
     except ServiceUnreachable as error:
         log.warning("Whether the registry agrees with the ledger of %s could not be looked up: %s", model, error)
     else:
-        if known := incidents.find("service", KEY):
+        if known := incidents.find(*REGISTRY_DIFFERS):
             incidents.resolve(known.id, "The registry has what the ledger names.")
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from perennial.errors import StoredDataDamaged
 from perennial.incidents.incidents import Incidents, known_names
+from perennial.incidents.kinds import REGISTRY_DIFFERS
 from perennial.lineage.delivery import Delivery
 from perennial.monitoring.report.timeline import noted_timeline
 from perennial.store import Store
@@ -54,6 +55,7 @@ def of_models(store: Store) -> list[Gauge]:
         *_windows(store, rows),
         *_delivery(store, rows),
         Gauge("perennial_open_incidents", "Open incidents of a model or dataset, by kind and severity.", _incidents(store)),
+        Gauge("perennial_registry_differs", "Whether the registry was found not to be what the ledger tells of.", _differing(store, rows)),
     ]
 
 
@@ -121,6 +123,17 @@ def _incidents(store: Store) -> list[Sample]:
         except StoredDataDamaged:
             counts[name, "unreadable", "critical"] += 1
     return [({"model": name, "kind": kind, "severity": severity}, float(count)) for (name, kind, severity), count in sorted(counts.items())]
+
+
+def _differing(store: Store, rows: Sequence[ModelRow]) -> list[Sample]:
+    """By the open incidents; of a model whose incidents cannot be read nothing is said."""
+    samples: list[Sample] = []
+    for row in rows:
+        try:
+            samples.append(({"model": row.name}, float(Incidents(store, row.name).find(*REGISTRY_DIFFERS) is not None)))
+        except StoredDataDamaged:
+            continue
+    return samples
 
 
 def text(gauges: Iterable[Gauge]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow.configuration import conf
 
-from perennial.local import callers
+from perennial.local import callers, refusals
 from perennial.settings import Settings, host_name
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class KnownCallers:
         if scope["type"] == "http" and (
             why := callers.refusal(self.settings, _header(scope, b"host") or "", _header(scope, b"origin"), self.pages)
         ):
+            refusals.count(self.settings, "caller")
             body = json.dumps({"detail": why}).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 403, "headers": headers})
@@ -49,16 +50,17 @@ class KnownCallers:
 
 
 class HttpOnlyToken:
-    """Sets the cookie of a login itself, out of the reach of scripts; the login page's own script would set it within.
+    """Sets the cookie of a login itself, out of the reach of scripts; the login page's own script would set it within. Counts failed ones.
 
     A browser lets no script overwrite a cookie that is HttpOnly, so the page's attempt changes nothing.
 
     Args:
         app: what answers requests.
+        settings: they say where logins that fail are counted.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app, self.settings = app, settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; add the cookie to the answer of a login."""
@@ -81,6 +83,8 @@ class HttpOnlyToken:
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
+            if begun[0]["status"] == 401:
+                refusals.count(self.settings, "login")
             if begun[0]["status"] == 201 and (token := _token(body)):
                 cookie = f"{COOKIE}={token}; Path={get_cookie_path()}; HttpOnly; SameSite=lax{'; Secure' if is_secure else ''}"
                 begun[0]["headers"] = [*begun[0]["headers"], (b"set-cookie", cookie.encode())]

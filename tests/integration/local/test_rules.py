@@ -23,7 +23,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_each_alert_fires_for_what_it_is_for(tmp_path: Path) -> None:
-    """MN-04, MN-15: With the series of `rules_test.yaml`: every alert fires after its time, and none for what is well."""
+    """MN-04, MN-15, MN-16: With the series of `rules_test.yaml`: every alert fires after its time, and none for what is well."""
     for file in (*prometheus.RULES, CASES):
         shutil.copy(file, tmp_path)
     tried = run("promtool", "test", "rules", str(tmp_path / CASES.name))

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
+from perennial.local import refusals
 from perennial.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")  # a library of Airflow's loads Starlette's test client
@@ -145,3 +146,24 @@ def test_nothing_else_sets_a_cookie(client: Client, path: str, answer: Any, stat
     assert found.status_code == status
     assert "set-cookie" not in found.headers
     assert found.json() == ({"access_token": TOKEN} if answer is None else answer)
+
+
+def test_what_is_refused_is_counted(client: Client, tmp_path: Path) -> None:
+    """MN-16: Failed logins and callers who may not ask, each by itself; what is let in counts nowhere."""
+    home = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})
+    assert refusals.counts(home) == {"login": 0, "caller": 0}
+    refused, let_in = (client(status=status, PERENNIAL_HOME=str(tmp_path)) for status in (401, 201))
+    for _ in range(3):
+        assert refused.post("/auth/token").status_code == 401
+    let_in.post("/auth/token")
+    refused.get("/ui/config", headers={})
+    assert let_in.get("/ui/config", headers={"Host": "rebound.example:8080"}).status_code == 403
+    assert refusals.counts(home) == {"login": 3, "caller": 1}
+    assert (tmp_path / "refused/login").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_counted_is_refused_all_the_same(client: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """MN-16: The log says that it was not counted."""
+    (tmp_path / "refused").write_text("in the way")
+    assert client(status=401, PERENNIAL_HOME=str(tmp_path)).post("/auth/token").status_code == 401
+    assert "A refused login was not counted in" in caplog.text

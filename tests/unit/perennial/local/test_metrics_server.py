@@ -9,8 +9,9 @@ import pytest
 
 from perennial.commands import watch
 from perennial.errors import ServiceUnreachable, SettingMissing
-from perennial.local import metrics_server
+from perennial.local import metrics_server, refusals
 from perennial.local.metrics_server import FiguresServer, MetricsServer, merged
+from perennial.local.supervisor import Supervisor
 from perennial.settings import Settings
 from perennial.store import open_store
 
@@ -102,3 +103,17 @@ def test_there_is_nothing_but_figures_for_callers_of_this_machine(
     connection.request(method, path, headers=headers)
     assert connection.getresponse().status == status
     connection.close()
+
+
+def test_what_the_web_server_refused_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MN-16: Failed logins and refused callers are counters, from nought on."""
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path)})
+    monkeypatch.setattr(Supervisor, "programs", lambda self: {})
+    with MetricsServer(("127.0.0.1", 0), settings) as server:
+        assert 'perennial_web_refused_total{what="login"} 0' in server.metrics()
+        refusals.count(settings, "login")
+        refusals.count(settings, "login")
+        found = server.metrics()
+    assert "# TYPE perennial_web_refused_total counter" in found
+    assert 'perennial_web_refused_total{what="login"} 2' in found
+    assert 'perennial_web_refused_total{what="caller"} 0' in found

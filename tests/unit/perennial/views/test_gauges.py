@@ -69,3 +69,16 @@ def test_labels_are_quoted() -> None:
     """MN-04: Whatever a name holds, a line stays one line."""
     gauge = Gauge("g", "A gauge.", [({"a": 'quo"te\\ \n'}, 1.5), ({}, 1e15)])
     assert text([gauge]).splitlines()[2:] == ['g{a="quo\\"te\\\\ \\n"} 1.5', "g 1e+15"]
+
+
+def test_a_registry_that_somebody_changed_is_a_figure(world: World) -> None:
+    """MN-16: While the incident is open, not before and not after."""
+    incidents = Incidents(world.store, world.spec.name)
+    differs = 'perennial_registry_differs{model="small_delays"} '
+    assert f"{differs}0" in lines(world.store)
+    incidents.open("service", "gateway", "critical", "Silent.")
+    assert f"{differs}0" in lines(world.store)
+    found = incidents.open("service", "registry", "critical", "The alias champion is at version 7.")
+    assert f"{differs}1" in lines(world.store)
+    incidents.resolve(found, "The registry has what the ledger names.")
+    assert f"{differs}0" in lines(world.store)
