@@ -34,11 +34,12 @@ ADDRESS = "127.0.0.1"  # whatever the settings say
 TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _WAIT_SECONDS = 5  # below the 10 that Prometheus waits
+MAKE_SECONDS = 3.0  # that a scrape waits for each of them
 REMEMBERED_SECONDS = 15.0  # for which gauges of store and Airflow are shown again, however often they are asked for
 
 
 class Remembered:
-    """Gauges that are made anew now and then.
+    """Gauges that are made anew now and then, in a thread of their own: a store that hangs keeps no other figure back.
 
     Args:
         make: makes them.
@@ -46,23 +47,31 @@ class Remembered:
 
     def __init__(self, make: Callable[[], list[Gauge]]) -> None:
         self._make, self._lock = make, threading.Lock()
+        self._maker: threading.Thread | None = None
         self._made: list[Gauge] | None = None
         self._until = 0.0
 
     def get(self) -> list[Gauge] | None:
-        """The gauges; None while what they are read from does not answer."""
+        """The gauges; None while what they are read from does not answer, or not in time."""
         with self._lock:
-            if time.monotonic() >= self._until:
-                try:
-                    self._made = self._make()
-                except PerennialError as error:
-                    self._made = None
-                    print(error, file=sys.stderr, flush=True)
-                except Exception:  # a defect of this part: the others are told all the same, and that this one is not
-                    self._made = None
-                    log.exception("Figures could not be made.")
-                self._until = time.monotonic() + REMEMBERED_SECONDS
-            return self._made
+            if self._maker is None and time.monotonic() >= self._until:
+                self._maker = threading.Thread(target=self._run, daemon=True)
+                self._maker.start()
+            maker = self._maker
+        if maker is not None:
+            maker.join(MAKE_SECONDS)
+        return None if maker is not None and maker.is_alive() else self._made
+
+    def _run(self) -> None:
+        made = None
+        try:
+            made = self._make()
+        except PerennialError as error:
+            print(error, file=sys.stderr, flush=True)
+        except Exception:  # a defect of this part: the others are told all the same, and that this one is not
+            log.exception("Figures could not be made.")
+        with self._lock:
+            self._made, self._maker, self._until = made, None, time.monotonic() + REMEMBERED_SECONDS
 
 
 class FiguresServer(ThreadingHTTPServer):

@@ -54,6 +54,7 @@ class Served:
         process = psutil.Process(self.supervisor.programs()[name].pid)
         for found in (process, *process.children(recursive=True)):
             os.kill(found.pid, signal.SIGSTOP)
+            wait_until(lambda process=found: process.status() == psutil.STATUS_STOPPED, 30, "the end of what it was about")
 
     def incidents(self) -> list[Incident]:
         """The open ones."""

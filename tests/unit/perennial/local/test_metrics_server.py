@@ -3,7 +3,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -14,6 +14,8 @@ from perennial.local.metrics_server import FiguresServer, MetricsServer, merged
 from perennial.local.supervisor import Supervisor
 from perennial.settings import Settings
 from perennial.store import open_store
+from perennial.testing import wait_until
+from perennial.views.gauges import Gauge
 
 
 @pytest.fixture
@@ -117,3 +119,22 @@ def test_what_the_web_server_refused_is_told(tmp_path: Path, monkeypatch: pytest
     assert "# TYPE perennial_web_refused_total counter" in found
     assert 'perennial_web_refused_total{what="login"} 2' in found
     assert 'perennial_web_refused_total{what="caller"} 0' in found
+
+
+def test_a_store_that_hangs_keeps_no_other_figure_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MN-04: It is asked by one thread however many scrapes there are; each says in time that it does not answer, and once it does it has
+    figures again."""
+    monkeypatch.setattr(metrics_server, "MAKE_SECONDS", 0.05)
+    monkeypatch.setattr(metrics_server, "REMEMBERED_SECONDS", 0.0)
+    answers, asked = Event(), []
+
+    def make() -> list[Gauge]:
+        asked.append(1)
+        answers.wait(60)
+        return [Gauge("g", "A gauge.", [])]
+
+    remembered = metrics_server.Remembered(make)
+    assert [remembered.get() for _ in range(5)] == [None] * 5
+    assert asked == [1]
+    answers.set()
+    wait_until(lambda: remembered.get() == [Gauge("g", "A gauge.", [])], 30)
