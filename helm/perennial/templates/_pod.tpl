@@ -153,6 +153,8 @@ stage.yaml: |
 train.yaml: |
   {{- include "perennial.pod" $train | nindent 2 }}
 {{- end }}
+close.yaml: |
+  {{- include "perennial.pod" $register | nindent 2 }}
 register.yaml: |
   {{- include "perennial.pod" $register | nindent 2 }}
 incident.yaml: |

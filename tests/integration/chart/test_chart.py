@@ -28,7 +28,7 @@ NOT_OURS = ("airflow", "mlflow", "seldon-core-operator", "kube-prometheus-stack"
 # Below these the words are Kubernetes' own.
 KUBERNETES_OWN = ("resources", "container", "hard", "requests")
 SEPARATE = ("--set", "namespaces.pods=stages", "--set", "namespaces.serving=served")
-STAGE_FILES = {"stage.yaml", "register.yaml", "incident.yaml", "release.yaml", "rollback.yaml", "monitor.yaml", "server.yaml"}
+STAGE_FILES = {"stage.yaml", "close.yaml", "register.yaml", "incident.yaml", "release.yaml", "rollback.yaml", "monitor.yaml", "server.yaml"}
 
 
 @pytest.fixture(scope="module")
@@ -279,9 +279,9 @@ def test_each_stage_finds_its_template(helm: str, chart: Path) -> None:
         }.get(name, "perennial/workload:0.1.0")
         has_folder = "pod-templates" in [m["name"] for m in containers[0]["volumeMounts"]]
         assert has_folder == (name in ("release.yaml", "rollback.yaml", "monitor.yaml"))
-        assert ("resources" in containers[0]) == (name in ("register.yaml", "incident.yaml", "release.yaml", "rollback.yaml")), (
-            "a spec says the others'"
-        )
+        assert ("resources" in containers[0]) == (
+            name in ("close.yaml", "register.yaml", "incident.yaml", "release.yaml", "rollback.yaml")
+        ), "a spec says the others'"
 
 
 def _as_files(found: list[dict[str, Any]], folder: Path) -> Settings:
