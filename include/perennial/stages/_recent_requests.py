@@ -67,7 +67,7 @@ def _collected(store: Store, model: ModelSpec, dataset: DatasetSpec, count: int)
     from perennial.data.tables import Table
 
     table = Table(store, predictions_name(model.name))
-    if table.version is None:
+    if table.version() is None:
         return []
     names = [name for name in model.inputs if INPUT + name in table.dataset().schema.names]
     found = table.scan(["served_at", *(INPUT + name for name in names)], ~pc.field("shadow") & ~is_scored())

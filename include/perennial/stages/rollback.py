@@ -94,7 +94,7 @@ def _gone_back_once(known: Known, last: Entry, reason: str, actor: str) -> list[
 def _gone_back(known: Known, last: Entry, reason: str, actor: str) -> list[Step]:
     if last.candidate is not None:
         change = rolled_back(last, reason, actor)
-        sentence = f"The release of version {change.version} of {known.name} was ended ({reason}); {_now_serves(change)}."
+        sentence = f"The release of version {change.version} of {known.name} was ended ({reason.rstrip('.')}); {_now_serves(change)}."
         return [Write(change, last.seq), Move(change), *_told(known, change, sentence)]
     if last.champion is None or last.last_good is None:
         return [Refuse(ReleaseRefused(_nothing_before(known.name, last)))]
@@ -109,7 +109,7 @@ def _gone_back(known: Known, last: Entry, reason: str, actor: str) -> list[Step]
         reason=reason,
         actor=actor,
     )
-    sentence = f"Version {change.version} of {known.name} was rolled back ({reason}); {_now_serves(change)}."
+    sentence = f"Version {change.version} of {known.name} was rolled back ({reason.rstrip('.')}); {_now_serves(change)}."
     return [BringUp(target, last), Write(change, last.seq), Move(change), *_told(known, change, sentence)]
 
 

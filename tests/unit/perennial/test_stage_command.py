@@ -52,6 +52,8 @@ def test_the_command_line_understands_every_argument(stage):
         "partition": "2/4",
         "merge": 4,
         "verdict": "known",
+        "silence": "drift",
+        "hours": 4,
     }
     arguments = {name: True if option.type is bool else samples.get(name, "x") for name, option in check_arguments(stage, ()).items()}
     parsed = vars(_parser().parse_args(stage_command(stage, arguments)))

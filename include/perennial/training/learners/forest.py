@@ -53,7 +53,7 @@ def mean_depth(rows: np.ndarray) -> np.ndarray:
     """How many more cuts isolate one of so many rows, on average: equation 1 of the paper.
 
     >>> mean_depth(np.array([1, 2, 256])).round(3).tolist()
-    [0.0, 1.0, 10.244]
+    [0.0, 1.0, 10.245]
     """
     several = np.maximum(rows, 3).astype(np.float64)
     depths: np.ndarray = 2 * (np.log(several - 1) + np.euler_gamma) - 2 * (several - 1) / several
