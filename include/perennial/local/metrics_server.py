@@ -127,7 +127,8 @@ class MetricsServer(FiguresServer):
                 parts[envoy.cluster_name(model, version)] = (server_socket(self.settings, model, version), "/metrics")
         with ThreadPoolExecutor(max_workers=8) as pool:
             texts = dict(zip(parts, pool.map(lambda part: _text(*part), parts.values()), strict=True))
-        known_gauges = {name: remembered.get() for name, remembered in self._gauges.items() if name != "airflow" or self._has_airflow}
+        has_airflow = airflow_programs.API_SERVER in running  # in a container of the platform it runs elsewhere
+        known_gauges = {name: remembered.get() for name, remembered in self._gauges.items() if name != "airflow" or has_airflow}
         answers = {name: told is not None for name, told in {**texts, **known_gauges}.items()}
         programs = {name: program.state == "RUNNING" for name, program in sorted(running.items())}
         own = [
@@ -138,11 +139,6 @@ class MetricsServer(FiguresServer):
             *(gauge for made in known_gauges.values() for gauge in made or ()),
         ]
         return merged([gauges.text(own), *(text for text in texts.values() if text is not None)])
-
-    @property
-    def _has_airflow(self) -> bool:
-        """Whether Airflow runs under this machine's supervisor; in a container of the platform it does not."""
-        return airflow_programs.API_SERVER in self.supervisor.programs()
 
 
 class _Handler(BaseHTTPRequestHandler):

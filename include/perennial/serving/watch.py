@@ -150,9 +150,7 @@ class Watch(BaseModel):
             canary.increment(before.get(number, Arm()), arms.get(number, Arm())) for number in (self.candidate, self.champion, FRESH)
         )
         answered, share = champion.answered + fresh.answered, weight
-        if (
-            FRESH in arms and weight
-        ):  # a newly started process of the champion, which has as many requests as the candidate, or all that are left
+        if FRESH in arms and weight:  # its new process has as many requests as the candidate, or all that are left to the champion
             champion, share = fresh, weight / (weight + min(weight, 1 - weight))
         counts = canary.compare(candidate, champion, self.edge_ms)
         labelled = dict(labelled or self.labelled)

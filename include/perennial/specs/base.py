@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from perennial.clock import zone
+
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -34,7 +36,14 @@ def cron(line: str) -> str:
     return line
 
 
+def zone_name(name: str) -> str:
+    """The name of a time zone. Raises ValueError: there is none of that name."""
+    zone(name)
+    return name
+
+
 CronLine = Annotated[str, AfterValidator(cron)]
+TimeZone = Annotated[str, AfterValidator(zone_name)]
 
 
 def cron_times(line: str, day: date) -> list[time]:

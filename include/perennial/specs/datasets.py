@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from perennial.clock import UTC, zone
-from perennial.specs.base import Spec
+from perennial.clock import UTC
+from perennial.specs.base import Spec, TimeZone
 from perennial.specs.columns import NO_SCALARS, Column
 from perennial.specs.compute import ComputeSpec
 from perennial.specs.deadlines import Deadline
@@ -79,7 +79,7 @@ class DatasetSpec(Named):
         description="With `rows` `corrected`: bool column that marks deletions. A row with true removes the row of its key from the table "
         "and is not stored; it needs no more than its key and `newest_by`. A file without the column deletes nothing.",
     )
-    time_zone: str = Field(
+    time_zone: TimeZone = Field(
         default=UTC,
         description="Time zone (IANA name) of the dataset's times. A time without an offset is taken as wall time of this zone, "
         "one with an offset or Z is converted to it, in files and requests alike. A table with rows keeps its zone.",
@@ -119,12 +119,6 @@ class DatasetSpec(Named):
         if isinstance(groups, (tuple, list)):
             return tuple(GroupSpec(column=group) if isinstance(group, str) else group for group in groups)
         return groups
-
-    @field_validator("time_zone")
-    @classmethod
-    def _is_a_zone(cls, name: str) -> str:
-        zone(name)
-        return name
 
     @model_validator(mode="after")
     def _columns_exist(self) -> DatasetSpec:

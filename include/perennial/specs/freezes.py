@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import date
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from perennial.clock import UTC, zone
-from perennial.specs.base import CronLine, Spec
+from perennial.clock import UTC
+from perennial.specs.base import CronLine, Spec, TimeZone
 
 
 class FreezeSpec(Spec):
@@ -20,13 +20,7 @@ class FreezeSpec(Spec):
     hours: float | None = Field(
         default=None, gt=0, le=24 * 31, description="How long it lasts each time, hours; also in a night whose clock moves."
     )
-    time_zone: str = Field(default=UTC, description="Time zone (IANA name) of its days and of its cron line.")
-
-    @field_validator("time_zone")
-    @classmethod
-    def _is_a_zone(cls, name: str) -> str:
-        zone(name)
-        return name
+    time_zone: TimeZone = Field(default=UTC, description="Time zone (IANA name) of its days and of its cron line.")
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> FreezeSpec:

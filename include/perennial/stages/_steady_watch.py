@@ -123,9 +123,9 @@ class SteadyWatch:
         if entry.kind == "paused":
             news |= self._look_at_release(incidents, entry)
         seen = self._count(arms, entry, now)
-        if seen.requests > seen.errors:
-            self._has_answered, self._silences = True, 0
         answers = seen.requests > seen.errors  # what answers its callers need not be asked, unless it did not when it was asked last
+        if answers:
+            self._has_answered, self._silences = True, 0
         if self._can_ask and (self._was_silent or not answers) and self._is_due(now):
             news |= self._ask(incidents, entry, ledger, now)
         if self.kept is None:  # it went back

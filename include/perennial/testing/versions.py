@@ -21,7 +21,7 @@ import numpy as np
 from perennial import encoding
 from perennial.lineage import version_folder
 from perennial.lineage.manifest import Manifest
-from perennial.specs import GateSpec, ModelSpec, ServingSpec
+from perennial.specs import Column, DatasetSpec, GateSpec, ModelSpec, ServingSpec
 from perennial.store import Store
 
 TIME_ZONE = "America/New_York"  # of the flights
@@ -50,6 +50,19 @@ def small_model(name: str = "small_delays", **serving: Any) -> ModelSpec:
         classes=("on_time", "late"),
         gate=GateSpec(floors={"log_loss": 0.9}), serving=ServingSpec(**serving),
     )  # fmt: skip
+
+
+def small_dataset() -> DatasetSpec:
+    """The spec of the dataset that the small model's inputs and label are columns of."""
+    columns = (
+        Column(name="carrier", type="string"),
+        Column(name="origin", type="string"),
+        Column(name="scheduled_departure", type="timestamp"),
+        Column(name="distance", type="int"),
+        Column(name="temp", type="float"),
+        Column(name="late", type="bool"),
+    )
+    return DatasetSpec(name="flights", title="Flights", owner="tests", columns=columns, key=("carrier",), event_time="scheduled_departure")
 
 
 def small_rows(count: int, seed: int = 0) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 
 import pytest
@@ -75,16 +76,25 @@ def calls() -> Iterator[Call]:
         number += 1
 
 
+@contextmanager
+def traffic_to(world: World, rate: float, until: str) -> Iterator[None]:
+    """Requests in the background until the block ends, and how long that took."""
+    began, stop = time.monotonic(), threading.Event()
+    load = threading.Thread(target=lambda: send(world.settings, world.spec, calls(), rate=rate, stop=stop), daemon=True)
+    load.start()
+    try:
+        yield
+        print(f"{until} after {time.monotonic() - began:.1f} s")
+    finally:
+        stop.set()
+        load.join(30)
+
+
 def test_a_champion_that_fails_at_full_traffic_is_gone_in_some_looks(world, watched):
     """SE-10: Every request fails, nobody is there: the last good version serves, callers get answers again, and a person finds why."""
     promoted(world, world.platform.saboteur(world.platform.version(1), share=1.0))
-    began, stop = time.monotonic(), threading.Event()
-    load = threading.Thread(target=lambda: send(world.settings, world.spec, calls(), rate=40, stop=stop), daemon=True)
-    load.start()
-    testing.wait_until(lambda: ("release", "version 2") in open_ones(world), 90, "the incident that it was rolled back")
-    print(f"gone after {time.monotonic() - began:.1f} s")
-    stop.set()
-    load.join(30)
+    with traffic_to(world, rate=40, until="gone"):
+        testing.wait_until(lambda: ("release", "version 2") in open_ones(world), 90, "the incident that it was rolled back")
     traffic = send(world.settings, world.spec, [Call([row]) for row in testing.small_rows(40)])
     assert traffic.failures == []
     assert traffic.by_version == {1: 40}
@@ -95,13 +105,8 @@ def test_a_champion_that_fails_at_full_traffic_is_gone_in_some_looks(world, watc
 def test_a_champion_that_slows_down_is_told_and_stays(world, watched):
     """MN-04, SE-10: Every request takes longer than `slow_ms` allows: people are told while it lasts, and nobody is rolled back for it."""
     promoted(world, world.platform.saboteur(world.platform.version(1), share=0.0, seconds=0.15))
-    began, stop = time.monotonic(), threading.Event()
-    load = threading.Thread(target=lambda: send(world.settings, world.spec, calls(), rate=20, stop=stop), daemon=True)
-    load.start()
-    testing.wait_until(lambda: ("service", "latency of version 2") in open_ones(world), 90, "the incident")
-    print(f"told after {time.monotonic() - began:.1f} s")
-    stop.set()
-    load.join(30)
+    with traffic_to(world, rate=20, until="told"):
+        testing.wait_until(lambda: ("service", "latency of version 2") in open_ones(world), 90, "the incident")
     assert open_ones(world) == {("service", "latency of version 2"): "warning"}
     assert champion(world) == 2
     (told,) = [one.sentence for one in Incidents(world.store, world.spec.name).open_ones()]

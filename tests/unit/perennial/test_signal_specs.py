@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from perennial.specs import Column, DatasetSpec, ReleaseSpec, SignalSpec
-from perennial.testing import small_model
+from perennial.specs import ReleaseSpec, SignalSpec
+from perennial.testing import small_dataset, small_model
 
 GOOD: dict[str, Any] = {"name": "alarms", "column": "score", "event": "> 0.9"}
 MEAN: dict[str, Any] = {"name": "sure", "column": "score", "low": 0, "high": 1}
@@ -77,20 +77,8 @@ def test_two_signals_of_one_name_are_refused() -> None:
 
 
 def misfit(*signals: dict[str, Any], **changed: Any) -> Any:
-    kinds = {
-        "carrier": "string",
-        "origin": "string",
-        "scheduled_departure": "timestamp",
-        "distance": "int",
-        "temp": "float",
-        "late": "bool",
-    }
-    columns = tuple(Column(name=name, type=kind) for name, kind in kinds.items())  # type: ignore[arg-type]
-    flights = DatasetSpec(
-        name="flights", title="Flights", owner="tests", columns=columns, key=("carrier",), event_time="scheduled_departure"
-    )
     release = ReleaseSpec(signals=tuple(SignalSpec(**given) for given in signals))
-    return small_model().model_copy(update={"release": release, **changed}).misfit(flights)
+    return small_model().model_copy(update={"release": release, **changed}).misfit(small_dataset())
 
 
 def test_a_column_that_is_not_watched_is_named() -> None:

@@ -18,7 +18,6 @@ from perennial.monitoring import arms
 from perennial.registry.model_registry import BREAKS_CALLERS, COMPARED_WITH, RECALIBRATES
 from perennial.serving.watch import Watch
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec
 from perennial.stages import _release_evaluator, rollback
 from perennial.stages import recalibrate as stage_recalibrate
 from perennial.stages import release as stage
@@ -26,7 +25,7 @@ from perennial.stages._release_evaluator import Evaluator
 from perennial.stages._release_plan import Wish, planned
 from perennial.stages._release_steps import Move, Write
 from perennial.stages.release import Release
-from perennial.testing import RegistryInMemory, World, publish_small_version
+from perennial.testing import RegistryInMemory, World, publish_small_version, small_dataset
 from perennial.training.recalibration import Recalibration, recalibrate
 
 SETTINGS = Settings.from_environment({})
@@ -736,20 +735,6 @@ def test_a_lost_working_file_only_costs_time(tmp_path):
     world.store.delete(f"releases/{world.spec.name}/2.json")
     assert world.look().action == "hold"
     assert world.until_end().action == "promoted"
-
-
-def small_dataset():
-    """Where the small model's inputs come from."""
-    kinds = {
-        "carrier": "string",
-        "origin": "string",
-        "scheduled_departure": "timestamp",
-        "distance": "int",
-        "temp": "float",
-        "late": "bool",
-    }
-    columns = tuple(Column(name=name, type=kind) for name, kind in kinds.items())
-    return DatasetSpec(name="flights", title="Flights", owner="tests", columns=columns, key=("carrier",), event_time="scheduled_departure")
 
 
 def log_predictions(world, version, count, correct, moment):

@@ -19,9 +19,9 @@ from perennial.lineage.release_record import release_record
 from perennial.serving import canary
 from perennial.serving.watch import Watch
 from perennial.settings import Settings
-from perennial.specs import Column, DatasetSpec, SignalSpec
+from perennial.specs import SignalSpec
 from perennial.stages import release as stage
-from perennial.testing import World
+from perennial.testing import World, small_dataset
 from perennial.views.release import release_view
 
 ALARMS = {"name": "alarms", "column": "score", "event": "> 0.9"}
@@ -30,19 +30,7 @@ SURE = {"name": "sure", "column": "score", "low": 0, "high": 1, "max_difference"
 
 def world_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *signals: dict[str, Any], **release: Any) -> World:
     """A champion and a candidate on its first step, of a release with these signals."""
-    kinds = {
-        "carrier": "string",
-        "origin": "string",
-        "scheduled_departure": "timestamp",
-        "distance": "int",
-        "temp": "float",
-        "late": "bool",
-    }
-    columns = tuple(Column(name=name, type=kind) for name, kind in kinds.items())  # type: ignore[arg-type]
-    flights = DatasetSpec(
-        name="flights", title="Flights", owner="tests", columns=columns, key=("carrier",), event_time="scheduled_departure"
-    )
-    monkeypatch.setattr(stage.discovery, "dataset", lambda name: flights)
+    monkeypatch.setattr(stage.discovery, "dataset", lambda name: small_dataset())
     world = World(tmp_path, signals=tuple(SignalSpec(**given) for given in signals), **release).with_champion()
     return world
 
