@@ -54,7 +54,12 @@ def in_stages(letters: str) -> tuple[str, ...]:
 GROUPS = (
     ("platform", "e2e", "workload", in_e2e("loop", "console", "readme")),
     ("servers", "integration", "workload", in_integration("local", "serving")),
-    ("stages", "integration", "workload", in_integration("training", "store", "monitoring", "registry", "test_ingestion.py")),
+    (
+        "stages",
+        "integration",
+        "workload",
+        in_integration("training", "store", "monitoring", "registry", "test_ingestion.py", "test_dvc.py"),
+    ),
     ("bucket", "e2e", "workload", in_e2e("kills", "loop_s3", "scoring", "people", "your_own_data")),
     ("rest", "integration", "workload", in_integration("chart", "console", "test_stored_before.py", "test_mutants.py", "test_notebook.py")),
     # Units are in several groups, so that who has a seat left takes some of them over.

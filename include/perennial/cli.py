@@ -25,7 +25,7 @@ from perennial.results import Result, on_terminal
 from perennial.settings import Settings
 from perennial.store import open_store
 
-WRITES_SOURCES = ("add", "docs", "suite", "try")  # into the checkout, with the rights that its owner gives to files
+WRITES_SOURCES = ("add", "docs", "dvc", "suite", "try")  # into a checkout, with the rights that its owner gives to files
 log = logging.getLogger("perennial")
 
 

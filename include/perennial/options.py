@@ -279,6 +279,18 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--to", "last day of the dataset's own source", day),
         ),
     ),
+    "dvc": (
+        "hand a snapshot to DVC as files and the .dvc file that names them; or land what a .dvc file names",
+        (
+            Option("action", "what to do", required=True, choices=("export", "import")),
+            Option("what", "export: name of the dataset; import: the .dvc file", required=True),
+            Option("--snapshot", "export: table version; the newest if absent", int),
+            Option("--folder", "export: folder to write into, such as one of your Git repository", Path),
+            Option("--dataset", "import: dataset that the files belong to"),
+            Option("--remote", "import: a folder that is, or is a copy of, a remote of DVC; the files may lie there, too", Path),
+            Option("--only", "import: only files whose name is like this, such as '*.csv'", default=""),
+        ),
+    ),
     "remove-batch": (
         "remove a wrong batch from a dataset's table, and list the versions that learned from it",
         (

@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,21 +66,37 @@ def land_files(settings: Settings, store: Store, files: Sequence[Path], spec: Da
         f"{file} is {'a folder: name the files in it' if file.is_dir() else 'not there'}" for file in files if not file.is_file()
     ]:
         raise UnknownName(_all_of(missing))
-    if refused := [why for file in files if (why := _why_not(file, files, spec))]:
+    names = [file.name for file in files]
+    if twice := [
+        f"{file} has the name of another file that was given, and would replace it: land them one after the other"
+        for file in files
+        if names.count(file.name) > 1
+    ]:
+        raise BatchRefused(_all_of(twice))
+    return land_named(settings, store, {file.name: file for file in files}, spec)
+
+
+def land_named(settings: Settings, store: Store, files: Mapping[str, Path], spec: DatasetSpec) -> int:
+    """The same of files by the names under which they land, which may have folders in them.
+
+    Raises:
+        BatchRefused: no reader knows a file's name, it is empty or too large, or one of that name waits with other content.
+    """
+    if refused := [why for name, file in files.items() if (why := _why_not(name, file, spec))]:
         raise BatchRefused(_all_of(refused))
-    known = {file for file in files if _has_landed(store, _key(spec, file), file)}
+    known = {name for name, file in files.items() if _has_landed(store, _key(spec, name), file)}
     lying = {item.key: item.id for item in listing(store, spec.name)}
     waiting = {key for key, file_id in lying.items() if not store.exists(receipt_key(spec.name, file_id))}
-    if lost := [f"{file.name} waits already, with other content" for file in files if file not in known and _key(spec, file) in waiting]:
+    if lost := [f"{name} waits already, with other content" for name in files if name not in known and _key(spec, name) in waiting]:
         raise BatchRefused(f"{_all_of(lost)} Ingest it first (perennial ingest --dataset {spec.name}), or give the new one another name.")
-    for file in files:
-        if file not in known:
-            store.upload(file, _key(spec, file))
-            log.info("Landed %s: %s bytes", on_terminal(file.name), f"{file.stat().st_size:,}")
+    for name, file in files.items():
+        if name not in known:
+            store.upload(file, _key(spec, name))
+            log.info("Landed %s: %s bytes", on_terminal(name), f"{file.stat().st_size:,}")
     landed = len(files) - len(known)
     already = f"; {len(known)} had landed already" if known else ""
     print(f"Landed {counted(landed, 'file')} of {spec.name} in {store.uri(folder(spec.name))}{already}.")
-    known_ids = [lying[key] for file in files if file in known and (key := _key(spec, file)) in lying]
+    known_ids = [lying[key] for name in files if name in known and (key := _key(spec, name)) in lying]
     receipts = [receipt for file_id in known_ids if (receipt := read_receipt(store, spec.name, file_id))]
     print(*(receipt.sentence for receipt in receipts), sep="\n", end="\n" if receipts else "")
     if len(receipts) < len(files):
@@ -95,8 +111,8 @@ def land_files(settings: Settings, store: Store, files: Sequence[Path], spec: Da
     return EXIT_DONE
 
 
-def _key(spec: DatasetSpec, file: Path) -> str:
-    return f"{folder(spec.name)}/{file.name}"
+def _key(spec: DatasetSpec, name: str) -> str:
+    return f"{folder(spec.name)}/{name}"
 
 
 def _has_landed(store: Store, key: str, file: Path) -> bool:
@@ -107,22 +123,20 @@ def _has_landed(store: Store, key: str, file: Path) -> bool:
         return store.sha256(key) == hashlib.file_digest(bytes_of_file, "sha256").hexdigest()
 
 
-def _why_not(file: Path, files: Sequence[Path], spec: DatasetSpec) -> str:
+def _why_not(name: str, file: Path, spec: DatasetSpec) -> str:
     """Why a file cannot land, or could never be taken in; empty if it may."""
     from perennial.data.readers import refuse_too_large
     from perennial.data.readers.packing import unknown_extension
 
-    if [other.name for other in files].count(file.name) > 1:
-        return f"{file} has the name of another file that was given, and would replace it: land them one after the other"
-    if file.name.startswith(".") or file.name.lower().endswith(UNFINISHED):
-        return f"{file.name} has the name of a file that is hidden or still being written, which ingestion leaves alone: give it another"
-    if why := unknown_extension(file.name, file.name):
+    if any(part.startswith(".") for part in name.split("/")) or name.lower().endswith(UNFINISHED):
+        return f"{name} has the name of a file that is hidden or still being written, which ingestion leaves alone: give it another"
+    if why := unknown_extension(name, name):
         return why
     size = file.stat().st_size
     if not size:
-        return f"{file.name} is empty"
+        return f"{name} is empty"
     try:
-        refuse_too_large(size, spec, file.name)
+        refuse_too_large(size, spec, name)
     except BatchRefused as error:
         return str(error).rstrip(".")
     return ""
