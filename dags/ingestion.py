@@ -1,6 +1,7 @@
 """Ingests new files of {title}: appends good batches to the table, puts bad ones into quarantine.
 
-**When.** A few seconds after a file in `landing/{name}/` of the store (a folder or S3) has stopped changing, or by hand.
+**When.** A few seconds after a file in `landing/{name}/` of the store (a folder or S3) has stopped changing, or by hand. A dataset with a
+`source` is also looked for there, by the cron line of its `every`: what is new lands as files. Runs that files have started do not look.
 
 **What it does.** Every waiting file is checked against the suite `{name}`. A good batch is appended to the table exactly once, even if the
 task is killed or run again. A bad batch goes to `quarantine/{name}/` as a whole, with the reasons. Each file gets a receipt; the next
@@ -9,6 +10,9 @@ so that none is missed.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
+| `collect` (with a `source` only) | the source or the store does not answer; retried. Not retried: the source is not as the spec says; \
+nothing was read then | read the last line of its log; correct the connection, the source or the spec, and start the DAG again: it goes on \
+where it was |
 | `wait_for_files` | never because of missing files: then it is skipped | nothing |
 | `ingest` | the store or the disk fails; retried | read the last line of its log |
 | `tell_refused` | files were refused; all others were ingested | read the last lines of its log and the Data Docs of `ingest`, \
@@ -19,7 +23,7 @@ docs/runbook.md |
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, TriggerRule
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, TriggerRule
 
 from perennial import discovery
 from perennial.specs import DatasetSpec
@@ -37,14 +41,15 @@ PARAMS = {
         minimum=0,
         maximum=86400,
         title="Wait for files",
-        description="Seconds to wait if no file is ready; holds no worker slot.",
+        description="Seconds to wait if no file is ready, or the source has nothing new; holds no worker slot.",
     ),
 }
 
 
 def ingestion(spec: DatasetSpec) -> DAG:
     """The ingestion DAG of one dataset."""
-    with DAG(schedule=[assets.landing(spec)], params=PARAMS, **dag_defaults(spec, "ingestion", __doc__)) as dag:
+    with DAG(schedule=_schedule(spec), params=PARAMS, **dag_defaults(spec, "ingestion", __doc__)) as dag:
+        collected = {"collect": sightings.in_collection} if spec.source else {}
         wait_for_files = WaitForFiles(task_id="wait_for_files", dataset=spec.name, seconds=param("wait_seconds"))
         ingest = stage_task(
             "ingest",
@@ -55,10 +60,25 @@ def ingestion(spec: DatasetSpec) -> DAG:
         )
         tell_refused = TellRefused(task_id="tell_refused", ingested_by="ingest")
         alert = TellIncidents(
-            task_id="alert", spec=spec, found_by={"ingest": sightings.in_ingestion}, trigger_rule=TriggerRule.NONE_SKIPPED
+            task_id="alert",
+            spec=spec,
+            found_by=collected | {"ingest": sightings.in_ingestion},
+            trigger_rule=TriggerRule.NONE_SKIPPED,
         )
         wait_for_files >> ingest >> [tell_refused, alert]
+        if spec.source:
+            wait_for_files.trigger_rule = TriggerRule.NONE_FAILED
+            asked = {"connection": spec.source.connection, "seconds": param("wait_seconds")}
+            stage_task("collect", spec, task=asked, run="{{ run_id }}") >> wait_for_files
     return dag
+
+
+def _schedule(spec: DatasetSpec) -> AssetOrTimeSchedule | list[Asset]:
+    """By files, and where a source says when to look, by time."""
+    files = assets.landing(spec)
+    if spec.source is None or spec.source.every is None:
+        return [files]
+    return AssetOrTimeSchedule(timetable=CronTriggerTimetable(spec.source.every, timezone="UTC"), assets=[files])
 
 
 for spec in discovery.datasets().values():

@@ -7,12 +7,14 @@ PerennialError
 │   ├── TrainingRefused       there is nothing to train on, or training must not start
 │   ├── CandidateRefused      the gate turned a version down
 │   ├── ReleaseRefused        traffic may not move as asked
+│   ├── SourceRefused         a source is not as its dataset's spec says
 │   ├── RegistryDiffers       the registry is not the one that the ledger tells of
 │   ├── UnknownName           no such model, dataset, version or stage
 │   └── SpecBroken            the files of a dataset or model are broken
 └── Fault                   something broke: exit 1, retried with backoff
     ├── SettingMissing        a setting is absent or malformed
     ├── StoreUnreachable      the store does not answer, refuses the credentials or is full
+    ├── SourceUnreachable     a database or service from which data come does not answer
     ├── ServiceUnreachable    MLflow, the gateway or another server does not answer
     ├── StoredDataDamaged     stored bytes do not match their digest
     └── LedgerConflict        another writer took the next place in the ledger
@@ -63,6 +65,10 @@ class ReleaseRefused(Refused):
     """Traffic may not move as asked."""
 
 
+class SourceRefused(Refused):
+    """A source is not as its dataset's spec says."""
+
+
 class RegistryDiffers(Refused):
     """The registry lost versions that the ledger names, has others under their numbers, or another champion."""
 
@@ -85,6 +91,10 @@ class SettingMissing(Fault):
 
 class StoreUnreachable(Fault):
     """The store does not answer, refuses the credentials or has no room."""
+
+
+class SourceUnreachable(Fault):
+    """A database or service from which data come does not answer."""
 
 
 class ServiceUnreachable(Fault):

@@ -126,6 +126,14 @@ CODE = Option(
 CAUSES = ("data", "drift", "schedule", "manual", "performance", "code")  # of a training; a recalibration is none
 
 STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
+    "collect": (
+        "read what is new in a dataset's source, a database or service, and let it land as files",
+        (
+            DATASET,
+            Option("--run", "name of the orchestrator's run, recorded in the log of what was collected", default=""),
+            Option("--anew", "read the source from its beginning, whatever was read before", bool),
+        ),
+    ),
     "ingest": (
         "take in the files that have landed: append good batches, quarantine bad ones",
         (

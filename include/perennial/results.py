@@ -37,6 +37,19 @@ class Result(BaseModel):
     seconds: float = Field(default=0.0, description="Wall time of the stage, process start to result, s.")
 
 
+class CollectResult(Result):
+    """The result of `collect`: what landed from a dataset's source."""
+
+    files: tuple[str, ...] = Field(default=(), description="Files that landed.")
+    rows: int = Field(default=0, description="Their rows.")
+    repeated: int = Field(default=0, description="Rows that were read again by the overlap and have not changed.")
+    changed: int = Field(default=0, description="Rows that were read before and have changed since.")
+    unreadable: int = Field(default=0, description="Records that cannot be read as rows.")
+    again_at: float | None = Field(
+        default=None, description="Until when the server asks to be left alone, seconds since the epoch; none if it does not."
+    )
+
+
 class IngestResult(Result):
     """The result of `ingest`: which files were taken, and which were refused."""
 

@@ -103,6 +103,11 @@ class Settings(BaseModel):
     postgres_url: str = Field(
         default="", description="External PostgreSQL as `postgresql://user:password@host:port`; if empty, `perennial up` starts one."
     )
+    connections: str = Field(
+        default="",
+        description="JSON file of the connections by which sources are read by hand, by name; only its owner may read it (chmod 600). "
+        "In Airflow they are Airflow's connections.",
+    )
     pod_templates: str = Field(
         default="",
         description="Folder of pod templates (Kubernetes Pod manifests): `<stage>.yaml`, or `stage.yaml` for stages without one; "

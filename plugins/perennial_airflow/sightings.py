@@ -67,6 +67,15 @@ def in_monitoring(result: Mapping[str, Any] | None) -> Sightings:
     return _fault("monitoring", result) if result else []
 
 
+def in_collection(result: Mapping[str, Any] | None) -> Sightings:
+    """A source that is not read: it does not answer, or is not as its spec says; until it is read again."""
+    if not result:
+        return []
+    if result["outcome"] == "refused":
+        return [Seen("service", "collection", "warning", result["sentence"], dict(result["links"]))]
+    return _fault("collection", result)
+
+
 def in_ingestion(result: Mapping[str, Any] | None) -> Sightings:
     """Files in quarantine, until a run takes files and refuses none; data that do not come in at all."""
     if not result:

@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stage_command import check_arguments
+from perennial_airflow.operators.collect_stage import CollectStage
 from perennial_airflow.operators.process_stage import ProcessStage
 from perennial_airflow.operators.release_stage import ReleaseStage
 from perennial_airflow.operators.stage import StageOperator
@@ -63,7 +64,8 @@ def _operator(stage: str, spec: DatasetSpec | ModelSpec) -> tuple[type[StageOper
     """The only place that knows where stages run: the operator, and what it must be told about that."""
     settings = Settings.from_environment()
     if settings.runtime == "process":
-        return (ReleaseStage if stage == "release" else ProcessStage), {}
+        as_processes: dict[str, type[StageOperator]] = {"release": ReleaseStage, "collect": CollectStage}
+        return as_processes.get(stage, ProcessStage), {}
     pod_template(settings, stage)  # a missing one is told here, not by every task
     compute = compute_of(spec, stage)
     # Imported late: whoever runs stages as processes need not wait for a Kubernetes client at each parse.
@@ -71,9 +73,10 @@ def _operator(stage: str, spec: DatasetSpec | ModelSpec) -> tuple[type[StageOper
         from perennial_airflow.operators.job_stage import JobStage
 
         return JobStage, {"compute": compute}
-    from perennial_airflow.operators.pod_stage import PodReleaseStage, PodStage
+    from perennial_airflow.operators.pod_stage import PodCollectStage, PodReleaseStage, PodStage
 
-    return (PodReleaseStage if stage == "release" else PodStage), {"compute": compute}
+    as_pods: dict[str, type[StageOperator]] = {"release": PodReleaseStage, "collect": PodCollectStage}
+    return as_pods.get(stage, PodStage), {"compute": compute}
 
 
 def param(name: str) -> str:

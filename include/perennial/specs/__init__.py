@@ -41,6 +41,7 @@ from perennial.specs.release import ReleaseSpec, ServingSpec
 from perennial.specs.rules import AnswerRule
 from perennial.specs.scoring import ScoringSpec
 from perennial.specs.signals import SignalSpec
+from perennial.specs.sources import SourceSpec, SqlSource
 from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
 
 __all__ = [
@@ -95,8 +96,10 @@ __all__ = [
     "ScoringSpec",
     "ServingSpec",
     "SignalSpec",
+    "SourceSpec",
     "Spec",
     "SplitSpec",
+    "SqlSource",
     "Toleration",
     "TrainingBudget",
     "TrainingSpec",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, InstanceOf, SerializeAsAny, field_validator, model_validator
 
 from perennial.clock import UTC
 from perennial.specs.base import Spec, TimeZone
@@ -14,6 +14,7 @@ from perennial.specs.compute import ComputeSpec
 from perennial.specs.deadlines import Deadline
 from perennial.specs.files import FileForm
 from perennial.specs.named import Named
+from perennial.specs.sources import SourceSpec
 
 ROW, LANDED = "_row", "_landed"  # columns that a table adds where its dataset names no key, or no event time
 
@@ -105,6 +106,10 @@ class DatasetSpec(Named):
     )
     files: FileForm = Field(
         default=FileForm(), description="How its files are written. `perennial add dataset --sample` proposes what it finds."
+    )
+    source: SerializeAsAny[InstanceOf[SourceSpec]] | None = Field(
+        default=None,
+        description="Where batches come from beside the files that land, such as `SqlSource(...)`. What is new there lands as files.",
     )
     groups: tuple[GroupSpec, ...] = Field(
         default=(),

@@ -14,6 +14,7 @@ from pathlib import Path
 # What is below the root. Others may keep things beside it.
 FOLDERS = (
     "landing",
+    "collected",
     "quarantine",
     "receipts",
     "removals",

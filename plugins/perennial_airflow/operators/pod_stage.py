@@ -31,6 +31,7 @@ from perennial_airflow.operators.cluster_stage import (
     address,
     plain,
 )
+from perennial_airflow.operators.collect_stage import FILE, VARIABLE, Collects
 from perennial_airflow.operators.release_stage import ReleaseLooks
 from perennial_airflow.operators.stage import StageOperator
 from perennial_airflow.stage_pod import (
@@ -58,6 +59,7 @@ TASK_LABEL = "perennial/task"  # the same for all pods of a task instance, whate
 NO_INPUTS = ("retry",)  # arguments that tell how often a stage was tried, not what it works on
 QUOTA_SECONDS = 20.0  # a pod that has just ended still counts
 RESULT_SECONDS = 180.0
+CONNECTIONS = "/perennial/connections"  # where a pod finds what its source asks for
 
 
 class PodStage(ClusterStage, KubernetesPodOperator):  # type: ignore[misc] # its list of arguments is made of ours by name, for a moment
@@ -273,6 +275,40 @@ class PodStage(ClusterStage, KubernetesPodOperator):  # type: ignore[misc] # its
                 self.log.warning("%s", answer.read_stderr())
             content: str = answer.read_all()
         return content
+
+
+class PodCollectStage(Collects, PodStage):  # type: ignore[misc] # see PodStage
+    """Looks as pods. The connection is a Secret of the pod's name, which the cluster removes with the pod."""
+
+    def manifest(self, context: Context) -> dict[str, Any]:
+        """The pod with its Secret, without which it does not start."""
+        pod = super().manifest(context)
+        if self.connection:
+            container = main_container(pod)
+            container.setdefault("volumeMounts", []).append({"name": "connections", "mountPath": CONNECTIONS, "readOnly": True})
+            container.setdefault("env", []).append({"name": VARIABLE, "value": f"{CONNECTIONS}/{FILE}"})
+            secret = {"secretName": pod["metadata"]["name"], "defaultMode": 0o400}
+            pod["spec"].setdefault("volumes", []).append({"name": "connections", "secret": secret})
+        return pod
+
+    def _find_or_start(self, context: Context) -> client.V1Pod:
+        text = self._connections() if self.connection else ""  # before a pod waits for it
+        pod = super()._find_or_start(context)
+        if text:
+            self._give_secret(pod, text)
+        return pod
+
+    def _give_secret(self, pod: client.V1Pod, text: str) -> None:
+        """Make the Secret that a pod waits for, unless an earlier try has."""
+        where = pod.metadata
+        owner = client.V1OwnerReference(api_version="v1", kind="Pod", name=where.name, uid=where.uid)
+        metadata = client.V1ObjectMeta(name=where.name, namespace=where.namespace, owner_references=[owner], labels=self.labels)
+        try:
+            self.client.create_namespaced_secret(where.namespace, client.V1Secret(metadata=metadata, string_data={FILE: text}))
+        except ApiException as error:
+            if error.status != 409:
+                self._remove(_address(pod), grace_seconds=0)
+                raise
 
 
 class PodReleaseStage(ReleaseLooks, PodStage):  # type: ignore[misc] # see PodStage

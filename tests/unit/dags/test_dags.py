@@ -19,7 +19,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
 from perennial import discovery
-from perennial.specs import Column, DatasetSpec, LabelSpec, ReleaseSpec, RetrainSpec, ScoringSpec
+from perennial.specs import Column, DatasetSpec, LabelSpec, ReleaseSpec, RetrainSpec, ScoringSpec, SqlSource
 from perennial.stage_command import stage_command
 from perennial_airflow.dag_listing import listing
 from perennial_airflow.operators.ask_person import AskPerson
@@ -37,9 +37,9 @@ DAGS = Path(__file__).parents[3] / "dags"
 FILES = sorted(DAGS.glob("*.py"))
 
 
-def _dataset(name="trips"):
+def _dataset(name="trips", **more):
     columns = (Column(name="id", type="int"), Column(name="at", type="timestamp"), Column(name="late", type="bool"))
-    return DatasetSpec(name=name, title="Trips", owner="ada", columns=columns, key=("id",), event_time="at")
+    return DatasetSpec(name=name, title="Trips", owner="ada", columns=columns, key=("id",), event_time="at", **more)
 
 
 def _model(name="lateness", mode="automatic"):
@@ -205,6 +205,25 @@ def test_alerts_stand_beside_the_line(dags, name, tasks, watched):
     assert (alert.upstream_task_ids, alert.downstream_task_ids) == (set(watched), set())
     rule = {"monitoring": "all_done", "ingestion": "none_skipped"}.get(name.rsplit("_", 1)[1], "all_done_setup_success")
     assert (list(alert.found_by), alert.trigger_rule) == (watched, rule)
+
+
+def test_a_source_is_looked_at_before_the_files(monkeypatch):
+    """DM-01, OP-01: By its own times and by hand, in the same DAG; what it says counts for the run and for alerts. Where it does not say
+    when, nobody but a person starts it."""
+    for every in ("*/10 * * * *", None):
+        source = SqlSource(connection="shop", table="trips", cursor="id", every=every)
+        monkeypatch.setattr(discovery, "datasets", lambda source=source: {"trips": _dataset(source=source)})
+        dag = _parsed(DAGS / "ingestion.py")["trips_ingestion"]
+        collect, wait = dag.get_task("collect"), dag.get_task("wait_for_files")
+        assert [task for task in _sequence(dag) if task != "alert"] == ["collect", "wait_for_files", "ingest", "tell_refused"]
+        assert (collect.connection, wait.trigger_rule) == ("shop", "none_failed")
+        assert list(dag.get_task("alert").found_by) == ["collect", "ingest"]
+        assert _command(collect, params={"wait_seconds": 5}) == ["collect", "--dataset=trips", "--run=manual__1 2"]
+        assert collect.seconds == "5"
+        assert "`collect`" in dag.doc_md
+        assert isinstance(dag.timetable, AssetOrTimeSchedule) == bool(every)
+        if every:
+            assert dag.timetable.timetable == CronTriggerTimetable(every, timezone="UTC")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,178 @@
+"""What was read of the overlap: a look reads some rows again, and each must land once.
+
+A source is read again from its watermark on, or from a lag before it. A row is known by its content, and how often it was read: of two
+equal rows that are both there twice counts. A row whose key was read with other values has changed.
+
+    >>> import pyarrow as pa
+    >>> rows = pa.table({"id": [1, 2], "km": [4.2, 1.0]})
+    >>> overlap = Overlap()
+    >>> overlap.sift(rows, keys=("id",)).fresh
+    [True, True]
+    >>> overlap.keep(rows, cursors=[10, 11], keys=("id",), since=11)
+    >>> overlap.write(Path("overlap.parquet"))
+    >>> again = Overlap.read(Path("overlap.parquet")).sift(pa.table({"id": [2, 2], "km": [1.0, 3.0]}), keys=("id",))
+    >>> again.fresh, again.changed
+    ([False, True], [False, True])
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_HASH = 16  # bytes: two of a billion rows are alike by chance once in 10^20 times
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """Of each row, whether it is to land, and whether it is a change of a row that was read before."""
+
+    fresh: list[bool]
+    changed: list[bool]
+
+    @property
+    def repeated(self) -> int:
+        """Rows that were read before and have not changed."""
+        return len(self.fresh) - sum(self.fresh)
+
+
+class Overlap:
+    """The rows that were read at or after some value of the cursor."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[bytes] = Counter()  # by content: how often it was read
+        self._of: dict[bytes, tuple[bytes, Any]] = {}  # by content: the key's hash, and the cursor
+        self._keys: Counter[bytes] = Counter()  # contents of each key
+        self._met: Counter[bytes] = Counter()  # by content: how often this look has met it
+        self._columns: list[str] = []  # of the rows that were kept; of others the contents cannot be compared
+        self._known: frozenset[bytes] = frozenset()  # keys that were kept of rows with other columns
+
+    def sift(self, rows: pa.Table, keys: Sequence[str]) -> Sifted:
+        """Tell which of the next rows of a look are to land.
+
+        Args:
+            rows: as they were read.
+            keys: columns that identify a row; none if nothing does.
+        """
+        fresh, changed = [], []
+        if self._of and rows.column_names != self._columns:  # renamed, added or left out since: the keys alone say what was read
+            self._known |= frozenset(self._keys)
+            self._seen, self._of, self._keys = Counter(), {}, Counter()
+        self._columns = rows.column_names
+        for key, content in _hashes(rows, keys):
+            self._met[content] += 1
+            new = self._met[content] > self._seen[content] and not (key and key in self._known)
+            fresh.append(new)
+            changed.append(new and bool(key) and content not in self._of and self._keys[key] > 0)
+        return Sifted(fresh, changed)
+
+    def keep(self, rows: pa.Table, cursors: Sequence[Any], keys: Sequence[str], since: Any) -> None:
+        """Remember rows that a look has read, and forget those before a value of the cursor.
+
+        Args:
+            rows: as they were read, the repeated ones included.
+            cursors: value of the cursor of each row; all None where there is none.
+            keys: columns that identify a row; none if nothing does.
+            since: the next look reads from here on; None keeps all.
+        """
+        counted = Counter[bytes]()
+        for (key, content), cursor in zip(_hashes(rows, keys), cursors, strict=True):
+            if since is not None and cursor < since:
+                continue
+            counted[content] += 1
+            if content not in self._of:
+                self._keys[key] += 1
+                self._of[content] = (key, cursor)
+        for content in counted:
+            self._seen[content] = max(self._seen[content], self._met[content])
+        if since is not None:
+            for content in [content for content, (_, cursor) in self._of.items() if cursor < since]:
+                self._forget(content)
+
+    def _forget(self, content: bytes) -> None:
+        key, _ = self._of.pop(content)
+        self._keys[key] -= 1
+        del self._seen[content]
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def write(self, path: Path) -> None:
+        """Write it to a file, for the next look."""
+        contents = list(self._of)
+        columns = {
+            "content": pa.array(contents, pa.binary(_HASH)),
+            "key": pa.array([self._of[content][0] for content in contents], pa.binary()),
+            "times": pa.array([self._seen[content] for content in contents], pa.int64()),
+            "cursor": pa.array([_as_text(self._of[content][1]) for content in contents], pa.string()),
+        }
+        table = pa.table(columns).replace_schema_metadata({"columns": json.dumps(self._columns)})
+        pq.write_table(table, path)
+
+    @classmethod
+    def read(cls, path: Path) -> Overlap:
+        """That of a file which `write` wrote."""
+        overlap, table = cls(), pq.read_table(path)
+        overlap._columns = json.loads(table.schema.metadata[b"columns"])
+        for row in table.to_pylist():
+            overlap._seen[row["content"]] = row["times"]
+            overlap._of[row["content"]] = (row["key"], as_value(row["cursor"]))
+            overlap._keys[row["key"]] += 1
+        return overlap
+
+
+def _hashes(rows: pa.Table, keys: Sequence[str]) -> Iterator[tuple[bytes, bytes]]:
+    """Hash of the key, empty without keys, and hash of all values, of each row."""
+    names = rows.column_names
+    columns = [rows[name].to_pylist() for name in names]
+    places = [names.index(key) for key in keys]
+    for values in zip(*columns, strict=True):
+        yield _hash([values[place] for place in places]) if places else b"", _hash(values)
+
+
+def _hash(values: Sequence[Any]) -> bytes:
+    return hashlib.blake2b(repr(tuple(values)).encode("utf-8", "surrogatepass"), digest_size=_HASH).digest()
+
+
+_KINDS = {"int": int, "float": float, "str": str, "datetime": datetime.fromisoformat, "date": date.fromisoformat, "Decimal": Decimal}
+
+
+def _as_text(value: Any) -> str | None:
+    """A value of a cursor as text that tells its type; `as_value` gives the same value again."""
+    if value is None:
+        return None
+    said = value.isoformat() if isinstance(value, date) else repr(value) if isinstance(value, float) else str(value)
+    return f"{type(value).__name__}:{said}"
+
+
+def as_text(value: Any) -> str:
+    """A value of a cursor as text that tells its type, such as `int:42`.
+
+    Raises:
+        TypeError: it is of no type that cursors have.
+    """
+    if type(value).__name__ not in _KINDS:
+        raise TypeError(type(value).__name__)
+    return str(_as_text(value))
+
+
+def as_value(text: str | None) -> Any:
+    """The value that `as_text` wrote; None for none.
+
+    >>> as_value(as_text(datetime(2026, 3, 1, 8)))
+    datetime.datetime(2026, 3, 1, 8, 0)
+    """
+    if text is None:
+        return None
+    kind, _, said = text.partition(":")
+    return _KINDS[kind](said)  # type: ignore[operator]

@@ -1,0 +1,338 @@
+"""Tables and views of databases, read by SQLAlchemy: by a column that grows, or whole.
+
+Rows come in the order of the cursor, so that each piece has a watermark of its own: the largest value of the cursor in it. Values are
+written in the types of the dataset's columns where they fit exactly; what does not fit is left for the reader of landed files, which
+refuses it with its row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from perennial.counted import counted
+from perennial.errors import SettingMissing, SourceRefused, SourceUnreachable
+from perennial.sources.connections import Connection
+from perennial.sources.interface import Look, Piece, Tally
+from perennial.sources.overlap import Overlap, Sifted, as_text, as_value
+from perennial.specs import Column, SqlSource
+
+# What Airflow calls a kind of database, and the driver that SQLAlchemy is told, where their names differ.
+DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mssql": "mssql+pymssql"}
+CURSOR = "_cursor"  # what the cursor is called among the selected columns: it may be no column of the dataset
+_AT_ONCE = 10_000  # rows that the driver holds at a time
+
+
+def pieces(look: Look) -> Iterator[Piece]:
+    """The rows that are new or have changed, in files of at most `file_rows` rows.
+
+    Raises:
+        SettingMissing: the address of the database is malformed, or its driver is not installed.
+        SourceRefused: the table is not there or is not as the spec says.
+        SourceUnreachable: the database does not answer.
+    """
+    source = cast(SqlSource, look.dataset.source)
+    engine = _engine(source, look.connection)
+    try:
+        with _sentences(look, source, engine), engine.connect() as connection:
+            yield from _Reading(look, source, connection).pieces()
+    finally:
+        engine.dispose()
+
+
+class _Reading:
+    """The reading of one table during one look."""
+
+    def __init__(self, look: Look, source: SqlSource, connection: sa.Connection) -> None:
+        self.look, self.source, self.connection = look, source, connection
+        self.table = self._reflected()
+        self.keys = tuple(look.field(name) for name in look.dataset.key)
+        self.columns = self._columns()
+        self.overlap = Overlap.read(look.memory) if look.memory else Overlap()
+        self.known = (look.watermark or {}).get("columns")
+        self.largest = as_value((look.watermark or {}).get("cursor"))
+        self.repeated = 0  # rows since the last piece
+
+    def pieces(self) -> Iterator[Piece]:
+        """One for each file that lands."""
+        self._tell_columns()
+        if not self.source.cursor:
+            yield from self._whole()
+            return
+        cursor = self.table.c[self.source.cursor]
+        self._count_nulls(cursor)
+        last = self.connection.execute(sa.select(sa.func.max(cursor))).scalar()
+        if last is None:
+            return
+        query = sa.select(*self.columns.values(), cursor.label(CURSOR)).where(cursor.is_not(None))
+        begin = self._begin(self.largest, cursor)
+        if begin is not None:
+            query = query.where(cursor > begin if self.source.range_start == "open" and self.largest is not None else cursor >= begin)
+        query = query.where(cursor < last if self.source.range_end == "open" else cursor <= last)
+        for rows in self._parts(query.order_by(cursor, *(self.table.c[key] for key in self.keys if key in self.table.c))):
+            yield from self._piece(rows, [row[-1] for row in rows])
+
+    def _whole(self) -> Iterator[Piece]:
+        """All rows; what has not changed since the last look does not land again."""
+        for rows in self._parts(sa.select(*self.columns.values())):
+            yield from self._piece(rows, [None] * len(rows))
+
+    def _parts(self, query: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:
+        result = self.connection.execution_options(stream_results=True, max_row_buffer=_AT_ONCE).execute(query)
+        parts = result.partitions(self.source.file_rows)
+        while True:
+            try:
+                rows = next(parts, None)
+            except (TypeError, ValueError) as error:  # SQLite keeps anything in a column of any type
+                raise SourceRefused(
+                    f"The table {self.source.table} has a value that is not of its column's type ({error}): what follows was not read. "
+                    "Correct it, or read a view that leaves it out."
+                ) from None
+            if rows is None:
+                return
+            yield rows
+
+    def _piece(self, rows: Sequence[sa.Row[Any]], cursors: list[Any]) -> Iterator[Piece]:
+        table = self._as_table(rows)
+        hashed = table.append_column(CURSOR, pa.array([None if c is None else as_text(c) for c in cursors], pa.string()))
+        sifted = self.overlap.sift(hashed, self.keys)
+        largest = cursors[-1]
+        since = None if largest is None else self._begin(largest, self.table.c[self.source.cursor])
+        if self.source.range_start == "closed":
+            self.overlap.keep(hashed, cursors, self.keys, since)
+        moved, self.largest = largest != self.largest, largest
+        self.repeated += sifted.repeated
+        if not any(sifted.fresh) and not moved:
+            return
+        memory = None
+        if len(self.overlap):
+            memory = self.look.scratch / "memory.parquet"
+            self.overlap.write(memory)
+        files, tally = self._files(table, sifted)
+        watermark = {"cursor": None if largest is None else as_text(largest), "columns": sorted(self.table.c.keys())}
+        yield Piece(watermark=watermark, files=files, tally=tally, memory=memory)
+
+    def _files(self, table: pa.Table, sifted: Sifted) -> tuple[tuple[tuple[str, Path], ...], Tally]:
+        """The files of fresh rows. Where no row of the dataset may change, changed rows are a file of their own: refused without others."""
+        apart = self.look.dataset.rows == "final"
+        changed = pa.array(sifted.changed, pa.bool_())
+        new = [f and not (c and apart) for f, c in zip(sifted.fresh, sifted.changed, strict=True)]
+        files: list[tuple[str, Path]] = []
+        for name, chosen in ((self.source.table, pa.array(new, pa.bool_())), (f"{self.source.table}-changed", changed if apart else None)):
+            if chosen is None or not (rows := table.filter(chosen)).num_rows:
+                continue
+            path = self.look.scratch / f"{len(files)}.parquet"
+            pq.write_table(rows, path)
+            files.append((f"{_plain(name)}.parquet", path))
+        repeated, self.repeated = self.repeated, 0
+        return tuple(files), Tally(landed=sum(sifted.fresh), repeated=repeated, changed=sum(sifted.changed))
+
+    def _as_table(self, rows: Sequence[sa.Row[Any]]) -> pa.Table:
+        types = {self.look.field(column.name): column for column in self.look.dataset.columns}
+        return pa.table({name: _as_arrow([row[place] for row in rows], types.get(name)) for place, name in enumerate(self.columns)})
+
+    # -- the table -----------------------------------------------------------------------------------------------
+
+    def _reflected(self) -> sa.Table:
+        try:
+            return sa.Table(self.source.table, sa.MetaData(), schema=self.source.namespace or None, autoload_with=self.connection)
+        except sa.exc.NoSuchTableError:
+            names = sorted(sa.inspect(self.connection).get_table_names(schema=self.source.namespace or None))
+            raise SourceRefused(
+                f"The database of {self.look.dataset.name} has no table or view {self.source.table}"
+                f"{f' in {self.source.namespace}' if self.source.namespace else ''}: it has {', '.join(names[:10]) or 'none'}"
+                f"{' …' if len(names) > 10 else ''}. Correct the source in its spec, or give the user the right to see it."
+            ) from None
+
+    def _columns(self) -> dict[str, sa.ColumnElement[Any]]:
+        """What is selected, by the name that it gets in the file."""
+        spec = self.look.dataset
+        wanted = {}
+        for column in spec.columns:
+            for name in spec.files.time_of.get(column.name, (self.look.field(column.name),)):
+                wanted[name] = column
+        there = self.table.c
+        missing = [name for name, column in wanted.items() if name not in there and column.name != spec.deleted]
+        if self.source.cursor and self.source.cursor not in there:
+            missing.insert(0, self.source.cursor)
+        if missing:
+            raise SourceRefused(
+                f"The table {self.source.table} has no column {', '.join(dict.fromkeys(missing))}; it has {', '.join(there.keys())}. "
+                f"Nothing was read of it: correct the spec of {spec.name} (`files.fields` says what a source calls a column) or the table; "
+                "the next look goes on where the last one ended."
+            )
+        return {name: there[name] for name in wanted if name in there}
+
+    def _tell_columns(self) -> None:
+        if self.known is not None and (new := sorted(set(self.table.c.keys()) - set(self.known))):
+            self.look.notes.append(f"{self.source.table} has new columns, which the spec does not name and nobody reads: {', '.join(new)}")
+
+    def _count_nulls(self, cursor: sa.ColumnElement[Any]) -> None:
+        nulls = self.connection.execute(sa.select(sa.func.count()).select_from(self.table).where(cursor.is_(None))).scalar() or 0
+        if not nulls:
+            return
+        said = f"{counted(nulls, 'row')} of {self.source.table} {'has' if nulls == 1 else 'have'} no {self.source.cursor}"
+        if self.source.null_cursors == "refuse":
+            raise SourceRefused(
+                f"{said}, so that nobody could tell them as new. Give them one, or write null_cursors='leave_out' into the source."
+            )
+        self.look.notes.append(f"{said} and {'was' if nulls == 1 else 'were'} left out")
+
+    def _begin(self, largest: Any, cursor: sa.ColumnElement[Any]) -> Any:
+        """The value of the cursor from which is read after a largest one; None: from the beginning."""
+        if largest is None:
+            return _first(self.source.since, cursor.type) if self.source.since else None
+        if not self.source.lag:
+            return largest
+        if isinstance(largest, datetime):
+            return largest - timedelta(seconds=self.source.lag)
+        if isinstance(largest, date):
+            return largest - timedelta(days=-(-self.source.lag // 86400))
+        if isinstance(largest, (int, Decimal)):
+            return largest - (int(self.source.lag) if self.source.lag == int(self.source.lag) else Decimal(str(self.source.lag)))
+        if isinstance(largest, float):
+            return largest - self.source.lag
+        raise SourceRefused(
+            f"The source of {self.look.dataset.name} has a lag, and its cursor {self.source.cursor} is a text: no text is a number "
+            "before another. Leave the lag out, or take a time or a number as the cursor."
+        )
+
+
+def _first(since: str, kind: sa.types.TypeEngine[Any]) -> Any:
+    """The value that `since` of a spec stands for in a column of that type."""
+    try:
+        python = kind.python_type
+        return python.fromisoformat(since) if python in (datetime, date) else python(since)
+    except (NotImplementedError, ValueError, ArithmeticError) as error:
+        raise SourceRefused(f"since={since!r} of the source is no value of a column of the type {kind} ({error}).") from None
+
+
+def _engine(source: SqlSource, connection: Connection | None) -> sa.Engine:
+    try:
+        return sa.create_engine(_address(source, connection), poolclass=sa.NullPool)
+    except (ImportError, sa.exc.NoSuchModuleError) as error:
+        raise SettingMissing(
+            f"The driver of the database in {_where(source)} is not installed ({error}): add it to the requirements of the workload "
+            "environment, or name another driver in the address, such as postgresql+psycopg."
+        ) from None
+    except (sa.exc.ArgumentError, ValueError) as error:  # it may quote the address, with its password
+        raise SettingMissing(
+            f"The address of the database in {_where(source)} is none that SQLAlchemy reads ({type(error).__name__}): "
+            "write it like postgresql+psycopg://user:password@host:port/database."
+        ) from None
+
+
+def _address(source: SqlSource, connection: Connection | None) -> sa.URL:
+    if connection is None:
+        return sa.make_url(source.url)
+    if address := connection.url.get_secret_value():
+        url = sa.make_url(address)
+        return url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
+    query: Mapping[str, str] = {key: str(value) for key, value in connection.extra.items() if isinstance(value, (str, int, float))}
+    kind = connection.type or "postgres"
+    return sa.URL.create(
+        DRIVERS.get(kind, kind),
+        username=connection.login or None,
+        password=connection.password.get_secret_value() or None,
+        host=connection.host or None,
+        port=connection.port,
+        database=connection.database or None,
+        query=query,
+    )
+
+
+def _where(source: SqlSource) -> str:
+    return f"the connection {source.connection}" if source.connection else "url of the source"
+
+
+@contextmanager
+def _sentences(look: Look, source: SqlSource, engine: sa.Engine) -> Iterator[None]:
+    """What a database says, as a sentence of ours."""
+    place = engine.url.render_as_string(hide_password=True)
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        said = " ".join(str(error.orig).split())[:300].rstrip(".")
+        if error.connection_invalidated or isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+            raise SourceUnreachable(
+                f"The database of {look.dataset.name} at {place} cannot be read: {said}. "
+                f"What was read before is safe; check the server and {_where(source)}, and run it again."
+            ) from error
+        raise SourceRefused(
+            f"The database of {look.dataset.name} at {place} refuses to be read: {said}. Give the user the right, or correct the source."
+        ) from error
+
+
+def _as_arrow(values: list[Any], column: Column | None) -> pa.Array:
+    """Values of a database as a column of a file, exactly; where they do not fit, as texts, with which the reader can name the row."""
+    kind = column.type if column else ""
+    try:
+        return _EXACT.get(kind, _of_any_kind)(values)
+    except (TypeError, ValueError, OverflowError, ArithmeticError, pa.ArrowException):
+        return pa.array([None if value is None else _text(value) for value in values], pa.string())
+
+
+def _whole_numbers(values: list[Any]) -> pa.Array:
+    return pa.array([None if v is None else v if isinstance(v, str) else _as_whole(v) for v in values], pa.int64())
+
+
+def _as_whole(value: Any) -> int:
+    if value != (whole := int(value)):
+        raise ValueError(value)
+    return whole
+
+
+def _numbers(values: list[Any]) -> pa.Array:
+    return pa.array([None if v is None else v if isinstance(v, str) else float(v) for v in values], pa.float64())
+
+
+def _texts(values: list[Any]) -> pa.Array:
+    return pa.array([None if v is None else _text(v) for v in values], pa.string())
+
+
+def _times(values: list[Any]) -> pa.Array:
+    known = [v for v in values if v is not None]
+    if any(not isinstance(v, date) for v in known):
+        raise TypeError
+    if all(not isinstance(v, datetime) for v in known):
+        return pa.array(values, pa.date32())
+    if all(isinstance(v, datetime) and v.tzinfo for v in known):
+        return pa.array([None if v is None else v.astimezone(timezone.utc) for v in values], pa.timestamp("us", tz="UTC"))
+    if any(isinstance(v, datetime) and v.tzinfo for v in known):
+        raise TypeError
+    return pa.array(values, pa.timestamp("us"))
+
+
+def _truths(values: list[Any]) -> pa.Array:
+    if any(v not in (None, 0, 1) for v in values):
+        raise ValueError
+    return pa.array([None if v is None else bool(v) for v in values], pa.bool_())
+
+
+def _of_any_kind(values: list[Any]) -> pa.Array:
+    return pa.array(values)
+
+
+_EXACT = {"int": _whole_numbers, "float": _numbers, "string": _texts, "timestamp": _times, "bool": _truths}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, (bytes, memoryview)):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _plain(name: str) -> str:
+    """A name that a file may have in any store."""
+    return "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in name) or "rows"

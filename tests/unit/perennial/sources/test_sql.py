@@ -1,0 +1,277 @@
+"""Tables of a database that grow and change, read into a table of ours: exactly the rows of the server, each once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from perennial.errors import Fault, SettingMissing, SourceRefused, SourceUnreachable
+from perennial.specs import Column, DatasetSpec, FileForm, SqlSource
+from perennial.testing.collecting import Collecting
+
+Sql = Callable[..., None]
+
+
+@pytest.fixture
+def sql(tmp_path: Path) -> Sql:
+    """Runs statements on a database with the table `orders`."""
+
+    def sql(*statements: str) -> None:
+        with sqlite3.connect(tmp_path / "shop.db") as database:
+            for statement in statements:
+                database.execute(statement)
+        database.close()
+
+    sql("create table orders (id integer primary key, at timestamp, amount numeric, city text, changed integer, secret text)")
+    return sql
+
+
+def _orders(tmp_path: Path, *, rows: str = "final", **source: Any) -> Collecting:
+    source = {"url": f"sqlite:///{tmp_path}/shop.db", "table": "orders", "cursor": "changed", **source}
+    spec = DatasetSpec(
+        name="orders", title="Orders", owner="shop", key=("id",), event_time="at", rows=rows,
+        on_known_key="replace" if rows == "corrected" else "refuse", source=SqlSource(**source),
+        columns=(
+            Column(name="id", type="int"), Column(name="at", type="timestamp"), Column(name="amount", type="float"),
+            Column(name="city", type="string", nullable=True),
+        ),
+    )  # fmt: skip
+    return Collecting(spec, tmp_path / "store")
+
+
+def _row(number: int, changed: object = None, city: str = "Rome") -> str:
+    value = number if changed is None else changed
+    return f"insert into orders values ({number}, '2026-03-01 08:00:00', {number}.25, '{city}', {value}, 'x')"
+
+
+def test_what_is_new_comes_once(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: The first look reads all, the second nothing, the third what came since; values and times are the database's."""
+    sql(*(_row(number) for number in range(1, 8)))
+    orders = _orders(tmp_path, file_rows=3)
+    assert (orders.collect().rows, len(orders.take_in().appended)) == (7, 3)
+    nothing = orders.collect()
+    assert (nothing.outcome, nothing.files) == ("skipped", ())
+    assert "Nothing new" in nothing.sentence
+    sql(_row(8), _row(9))
+    assert orders.collect().rows == 2
+    orders.take_in()
+    assert [row["id"] for row in orders.rows()] == list(range(1, 10))
+    assert orders.rows()[6] == {"id": 7, "at": datetime(2026, 3, 1, 8), "amount": 7.25, "city": "Rome"}
+
+
+def test_equal_values_at_the_border(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: A row that comes later with the largest value that was read is found; those that were read do not come again, wherever a file
+    of equal values was cut."""
+    sql(*(_row(number, changed=5) for number in range(1, 8)))
+    orders = _orders(tmp_path, file_rows=2)
+    orders.collect()
+    sql(_row(8, changed=5))
+    second = orders.collect()
+    assert (second.rows, second.repeated) == (1, 7)
+    orders.take_in()
+    assert orders.keys() == dict.fromkeys(range(1, 9), 1)
+
+
+def test_open_ends(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: With an open end rows of the largest value wait; with an open start nothing is read again."""
+    sql(_row(1, changed=1), _row(2, changed=2))
+    orders = _orders(tmp_path, range_end="open", range_start="open")
+    assert orders.collect().rows == 1
+    sql(_row(3, changed=2), _row(4, changed=3))
+    third = orders.collect()
+    assert (third.rows, third.repeated) == (2, 0)
+    orders.take_in()
+    assert orders.keys() == dict.fromkeys((1, 2, 3), 1)
+
+
+def test_late_rows_come_within_the_lag(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: A row with a smaller value that was committed later is found within the lag, and what was read there is dropped; before it,
+    not."""
+    sql(*(_row(number) for number in range(100, 120)))
+    orders = _orders(tmp_path, lag=10)
+    orders.collect()
+    sql(_row(1, changed=112), _row(2, changed=100))
+    late = orders.collect()
+    assert (late.rows, late.repeated) == (1, 11)
+    sql(_row(130), _row(3, changed=121))
+    assert orders.collect().rows == 2
+    orders.take_in()
+    assert orders.keys() == dict.fromkeys([1, 3, *range(100, 120), 130], 1)
+
+
+def test_rows_without_a_cursor_are_counted(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: They are left out with a word, or the look is refused; nothing is lost silently."""
+    sql(_row(1), _row(2, changed="null"), _row(3, changed="null"))
+    counted = _orders(tmp_path).collect()
+    assert counted.rows == 1
+    assert "2 rows of orders have no changed and were left out" in counted.sentence
+    with pytest.raises(SourceRefused, match="2 rows of orders have no changed"):
+        _orders(tmp_path, null_cursors="refuse").collect(anew=True)
+
+
+def test_changed_rows_replace_or_stand_apart(tmp_path: Path, sql: Sql) -> None:
+    """DM-01, DM-02: With corrections a changed row replaces its own; where no row may change it lands in a file of its own, so that its
+    refusal costs the new rows nothing."""
+    for rows in ("corrected", "final"):
+        sql("delete from orders", *(_row(number) for number in (1, 2, 3)))
+        folder = tmp_path / rows
+        folder.mkdir()
+        orders = _orders(tmp_path, rows=rows, lag=10)
+        orders = Collecting(orders.spec, folder / "store")
+        orders.collect()
+        orders.take_in()
+        sql("update orders set city = 'Bern' where id = 2", _row(4))
+        result = orders.collect()
+        assert (result.rows, result.changed) == (2, 1)
+        taken = orders.take_in()
+        if rows == "corrected":
+            assert (len(result.files), not taken.refused) == (1, True)
+            assert [row["city"] for row in orders.rows()] == ["Rome", "Bern", "Rome", "Rome"]
+        else:
+            assert result.files == ("orders-00000002.parquet", "orders-changed-00000002.parquet")
+            assert list(taken.refused) == ["orders-changed-00000002.parquet"]
+            assert [row["city"] for row in orders.rows()] == ["Rome"] * 4
+
+
+def test_a_table_without_a_cursor_is_compared_whole(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: Only what was added or changed lands."""
+    sql(*(_row(number) for number in range(1, 6)))
+    orders = _orders(tmp_path, cursor="", rows="corrected", file_rows=2)
+    assert orders.collect().rows == 5
+    assert orders.collect().outcome == "skipped"
+    sql("update orders set amount = 9 where id = 4", _row(6))
+    assert orders.collect().rows == 2
+    orders.take_in()
+    assert [row["amount"] for row in orders.rows()] == [1.25, 2.25, 3.25, 9.0, 5.25, 6.25]
+
+
+def test_a_kill_before_any_write_costs_nothing(tmp_path: Path, sql: Sql) -> None:
+    """DM-01, DE-22: Killed before each of its writes in turn, with files taken in between, then run again: every row is in once."""
+    sql(*(_row(number) for number in range(1, 8)))
+    before, kills = 1, 0
+    while True:
+        orders = Collecting(_orders(tmp_path, file_rows=2, lag=2).spec, tmp_path / f"store-{before}")
+        killed = orders.collect_killed(before)
+        orders.take_in()
+        orders.collect()
+        taken = orders.take_in()
+        assert orders.collect().outcome == "skipped"
+        assert not taken.refused
+        assert orders.keys() == dict.fromkeys(range(1, 8), 1)
+        assert not list(orders.store.list("collected/orders/aside"))
+        kills += killed
+        if not killed:
+            break
+        before += 1
+    assert kills > 15
+
+
+def test_one_of_two_collectors_wins(tmp_path: Path, sql: Sql) -> None:
+    """DM-01, DE-22: Of two at the same time one goes on; the other says so and leaves nothing behind."""
+    sql(_row(1))
+    orders = _orders(tmp_path)
+    put = orders.store.put_if_absent
+
+    class Meanwhile(type(orders.store)):  # type: ignore[misc]
+        def put_if_absent(self, key: str, data: bytes) -> bool:
+            sql(_row(2))
+            orders.collect()
+            return bool(put(key, data))
+
+    with pytest.raises(Fault, match="at the same time, and was quicker"):
+        orders.collect(Meanwhile(orders.store.root))
+    orders.collect()
+    orders.take_in()
+    assert orders.keys() == {1: 1, 2: 1}
+    assert not list(orders.store.list("collected/orders/aside"))
+    assert len(list(orders.store.list("collected/orders/memory"))) == 1
+
+
+def test_a_changed_table_costs_nothing(tmp_path: Path, sql: Sql) -> None:
+    """DM-01, DM-02: A column that is gone is refused before anything is read, and read on from there once it is back; a new one is told
+    once."""
+    sql(_row(1))
+    orders = _orders(tmp_path)
+    orders.collect()
+    sql("alter table orders rename column amount to price", "insert into orders values (2, '2026-03-01', 1, 'x', 2, '')")
+    with pytest.raises(SourceRefused, match=r"has no column amount; it has id, at, price, city, changed, secret.*goes on where"):
+        orders.collect()
+    mended = orders.spec.model_copy(update={"files": FileForm(fields={"amount": "price"})})
+    sql("alter table orders add column colour text")
+    again = Collecting(mended, Path(orders.store.root))
+    told = again.collect()
+    assert (told.rows, "new columns, which the spec does not name and nobody reads: colour, price" in told.sentence) == (1, True)
+    assert "new columns" not in again.collect().sentence
+    orders = again
+    orders.take_in()
+    assert orders.keys() == {2: 1} | {1: 1}
+
+
+def test_another_source_is_not_read_with_this_watermark(tmp_path: Path, sql: Sql) -> None:
+    """DM-01: The spec names another table: refused with both, unless a person begins anew; what is in already comes to its outcome."""
+    sql(_row(1), "create view sales as select * from orders")
+    _orders(tmp_path).collect()
+    other = _orders(tmp_path, table="sales")
+    with pytest.raises(SourceRefused, match=r"orders by changed until .* sales by changed now.*--anew"):
+        other.collect()
+    assert other.collect(anew=True).files == ("sales-00000002.parquet",)
+    assert other.collect().outcome == "skipped"
+
+
+def test_what_is_not_there_is_a_sentence(tmp_path: Path, sql: Sql) -> None:
+    """DM-01, DE-15: No table, no cursor, no driver, no database, no address: what, where, and what to do; passwords are not shown."""
+    with pytest.raises(SourceRefused, match=r"no table or view sale: it has orders"):
+        _orders(tmp_path, table="sale").collect()
+    with pytest.raises(SourceRefused, match="has no column changes"):
+        _orders(tmp_path, cursor="changes").collect()
+    with pytest.raises(SourceUnreachable, match="unable to open database file"):
+        _orders(tmp_path, url=f"sqlite:///{tmp_path}/no/shop.db").collect()
+    with pytest.raises(SettingMissing, match=r"not installed.*requirements"):
+        _orders(tmp_path, url="firebird://h/d").collect()
+    hidden = Collecting(_orders(tmp_path, url="", connection="shop").spec, tmp_path / "s", {"shop": {"url": "postgres:/x:geheim@"}})
+    with pytest.raises(SettingMissing, match="connection shop is none that SQLAlchemy reads") as told:
+        hidden.collect()
+    assert "geheim" not in str(told.value)
+    refused = Collecting(
+        hidden.spec, tmp_path / "t", {"shop": {"type": "postgres", "host": "127.0.0.1", "port": 9, "login": "a", "password": "geheim"}}
+    )
+    with pytest.raises(SourceUnreachable, match=r"127.0.0.1:9.*connection shop, and run it again") as told:
+        refused.collect()
+    assert "geheim" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"url": "postgresql://a:b@h/d", "table": "t"}, "the address holds a password"),
+        ({"table": "t"}, "either url or connection"),
+        ({"url": "sqlite://", "connection": "c", "table": "t"}, "either url or connection"),
+        ({"connection": "c", "table": "t", "lag": 3}, "are about a cursor"),
+        ({"connection": "c", "table": "t", "cursor": "x", "lag": 3, "range_start": "open"}, "leave one of them out"),
+    ],
+)
+def test_specs_that_do_not_fit(given: dict[str, Any], why: str) -> None:
+    """DM-01, SC-05: A password in a spec, and settings that contradict each other."""
+    with pytest.raises(ValidationError, match=why):
+        SqlSource(**given)
+
+
+def test_values_that_do_not_fit_are_refused_by_row(tmp_path: Path, sql: Sql) -> None:
+    """DM-02: What the database has and the dataset cannot is in quarantine, with its row; the watermark has moved on."""
+    sql("create table loose (id integer, at text, amount text, city text, changed integer)",
+        "insert into loose values (1, '2026-03-01', '1.5', 'x', 1), (2, '2026-03-01', 'many', 'x', 2)")  # fmt: skip
+    orders = _orders(tmp_path, table="loose", file_rows=1)
+    orders.collect()
+    refused = orders.take_in().refused
+    assert list(refused) == ["loose-00000002.parquet"]
+    assert "'many' in row 1" in refused["loose-00000002.parquet"]
+    assert orders.keys() == {1: 1}
+    sql("insert into orders values (3, '2026-03-01', 1, 'x', 'then', '')", "insert into orders values (4, 'noon', 1, 'x', 4, '')")
+    with pytest.raises(SourceRefused, match=r"a value that is not of its column's type .*noon"):
+        _orders(tmp_path, table="orders").collect(anew=True)
