@@ -67,7 +67,7 @@ GROUPS = (
     ("steps", "unit", "workload", (*in_stages("a-hj-z"), *in_unit("testing"))),
     ("watching", "unit", "workload", in_unit("monitoring", "profiles", "incidents", "reports")),
     ("commands", "unit", "workload", in_unit("client", "commands", "local", "views")),
-    ("tables", "unit", "workload", in_unit("data", "quality", "store", "labelling", "column_types", "engine")),
+    ("tables", "unit", "workload", in_unit("data", "sources", "quality", "store", "labelling", "column_types", "engine")),
     ("versions", "unit", "workload", in_unit("training", "lineage", "registry", "serving")),
     (
         "words",
