@@ -5,8 +5,9 @@
 
 **What it does.** Every waiting file is checked against the suite `{name}`. A good batch is appended to the table exactly once, even if the
 task is killed or run again. A bad batch goes to `quarantine/{name}/` as a whole, with the reasons. Each file gets a receipt; the next
-run takes the files without one. A new snapshot triggers the training DAGs. A retry also announces the snapshots of the tries before it,
-so that none is missed.
+run takes the files without one. Of a dataset with `scores_of` the rows are new scores of that model instead: its scoring triggers this DAG,
+which has the tasks `ingest` and `alert` only. A new snapshot triggers the training DAGs. A retry also announces the snapshots of the tries
+before it, so that none is missed.
 
 | task | it fails when | what to do |
 | --- | --- | --- |
@@ -81,5 +82,16 @@ def _schedule(spec: DatasetSpec) -> AssetOrTimeSchedule | list[Asset]:
     return AssetOrTimeSchedule(timetable=CronTriggerTimetable(spec.source.every, timezone="UTC"), assets=[files])
 
 
+def of_scores(spec: DatasetSpec) -> DAG:
+    """The ingestion DAG of a dataset whose rows are the scores of a model: no files are waited for."""
+    with DAG(schedule=[assets.scores(spec.scores_of)], **dag_defaults(spec, "ingestion", __doc__)) as dag:
+        taken = {"outlets": [assets.snapshot(spec.name)], "announces": assets.snapshot_advanced}
+        ingest = stage_task("ingest", spec, task=taken, run="{{ run_id }}", retry="{{ ti.try_number > 1 }}")
+        ingest >> TellIncidents(
+            task_id="alert", spec=spec, found_by={"ingest": sightings.in_ingestion}, trigger_rule=TriggerRule.NONE_SKIPPED
+        )
+    return dag
+
+
 for spec in discovery.datasets().values():
-    ingestion(spec)
+    of_scores(spec) if spec.scores_of else ingestion(spec)

@@ -6,7 +6,8 @@ Without *From* and *To* the newest days are scored, as many as `scoring.days`.
 **What it does.** `plan` fixes version, rows and days: the champion by the ledger scores, unless *Version* names another. `share_out` splits
 the work into as many parts as the run asks for, `score_part` scores one part with the scorer that serves (each is a task of its own, and
 a pod if stages run as pods), and `merge` writes the table `{name}_scores`, day by day. Rows that a request would refuse are held back and
-listed below `scoring/{name}/held_back/`; the others are scored. What is new counts as predictions for monitoring, never for a release. A
+listed below `scoring/{name}/held_back/`; the others are scored. If a dataset has these scores as its rows (`scores_of`), new ones trigger
+its ingestion. What is new counts as predictions for monitoring, never for a release. A
 run that is repeated writes the same scores again, in the place of the old ones; the result does not depend on the number of parts.
 
 | task | it fails when | what to do |
@@ -91,8 +92,9 @@ def scoring(spec: ModelSpec) -> DAG:
             sentence="Version {version} scores the rows of plan {plan} in {parts} parts.",
         )
         score_part = stage_tasks("score", spec, share_out.output, task={"task_id": "score_part"})
+        told = {"outlets": [assets.scores(spec.name)], "announces": assets.scores_written} if spec.name in READ else {}
         merge = stage_task(
-            "score", spec, task={"task_id": "merge"}, planned=result_of("plan", "plan"), merge=param("parts"), run="{{ run_id }}"
+            "score", spec, task={"task_id": "merge", **told}, planned=result_of("plan", "plan"), merge=param("parts"), run="{{ run_id }}"
         )
         found_by = dict.fromkeys(("plan", "score_part", "merge"), sightings.in_stage("score"))
         alert = TellIncidents(task_id="alert", spec=spec, found_by=found_by)
@@ -101,5 +103,6 @@ def scoring(spec: ModelSpec) -> DAG:
     return dag
 
 
+READ = {dataset.scores_of for dataset in discovery.datasets().values()}  # models whose scores are rows of a dataset
 for spec in discovery.models().values():
     scoring(spec)

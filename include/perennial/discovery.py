@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -214,7 +215,64 @@ class _Found:
         models = {name: spec for name, spec in self.models.items() if not spec.example or name in names}
         names |= {name for spec in models.values() for name in spec.datasets}
         datasets = {name: spec for name, spec in self.datasets.items() if not spec.example or name in names}
-        return _Found(datasets, self.broken_datasets, models, {**self.broken_models, **wrong})
+        return _Found(datasets, self.broken_datasets, models, {**self.broken_models, **wrong}).with_columns_of_scores()
+
+    def with_columns_of_scores(self) -> _Found:
+        """The same with the columns of datasets whose rows are scores. Where they cannot be told, the dataset is broken."""
+        datasets, left_out = dict(self.datasets), dict(self.broken_datasets)
+        for name in [name for name, spec in self.datasets.items() if spec.scores_of]:
+            try:
+                datasets[name] = self._with_scores(name, ())
+            except (_NoScores, ValidationError) as error:
+                del datasets[name]
+                left_out[name] = _file_of(name).broken(_words(error), line=_file_of(name).line_of(self.datasets[name].scores_of))
+        return _Found(datasets, left_out, self.models, self.broken_models)
+
+    def _with_scores(self, name: str, way: tuple[str, ...]) -> DatasetSpec:
+        """A dataset with all of its columns. Raises _NoScores if its rows are scores, and which columns these have cannot be told.
+
+        Args:
+            name: of the dataset.
+            way: the datasets whose rows follow from it.
+        """
+        spec = self.datasets.get(name)
+        if spec is None:
+            raise _NoScores(f"dataset {name}, which {'is broken' if name in self.broken_datasets else 'is not there'}")
+        if not spec.scores_of:
+            return spec
+        if name in way:
+            circle = [*way[way.index(name) :], name]
+            steps = (f"{one} has the scores of {self.datasets[one].scores_of}, which reads {other}" for one, other in pairwise(circle))
+            raise _NoScores(f"its rows follow from themselves: {'; '.join(steps)}. Let one of these models read something else")
+        model = self.models.get(spec.scores_of)
+        if model is None:
+            if wrong := self.broken_models.get(spec.scores_of):
+                raise _NoScores(f"its rows are the scores of {spec.scores_of}, which is broken, see {wrong.place}")
+            raise _NoScores(
+                f"there is no model {spec.scores_of!r}, whose scores were its rows. {_hint(spec.scores_of, self.models).rstrip('.')}"
+            )
+        from perennial.score_datasets import with_scores
+
+        for other in model.datasets:
+            try:
+                read = self._with_scores(other, (*way, name))
+            except _NoScores as error:
+                if other == name or not str(error).startswith("dataset "):
+                    raise
+                raise _NoScores(f"its rows are the scores of {model.name}, which reads the {error}") from None
+            if other == model.dataset:
+                rows = read
+        return with_scores(spec, model, rows)
+
+
+class _NoScores(Exception):
+    """Which columns the scores of a model have cannot be told; the message is a clause on why."""
+
+
+def _file_of(dataset: str) -> _File:
+    import perennial_datasets
+
+    return next(file for file in _files("dataset", perennial_datasets.__path__) if file.name == dataset)
 
 
 def _all_found() -> _Found:
@@ -299,6 +357,8 @@ def _misfit(spec: ModelSpec, known: dict[str, DatasetSpec], left_out: dict[str, 
 def _words(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(" ".join((".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "))).strip() for e in error.errors())
+    if isinstance(error, _NoScores):
+        return str(error)
     if isinstance(error, SystemExit):
         return "it ends the program that reads it (sys.exit)"
     return f"{type(error).__name__}: {error}"

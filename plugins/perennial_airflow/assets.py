@@ -33,6 +33,11 @@ def snapshot(dataset: str) -> Asset:
     return Asset(f"{dataset}_snapshot", uri=f"{SCHEME}://snapshot/{dataset}")
 
 
+def scores(model: str) -> Asset:
+    """A model has given new scores in a batch, which are rows of a dataset."""
+    return Asset(f"{model}_scores", uri=f"{SCHEME}://scores/{model}")
+
+
 def retraining(model: ModelSpec) -> Asset:
     """Monitoring has requested retraining."""
     return Asset(f"{model.name}_retraining", uri=f"{SCHEME}://retraining/{model.name}")
@@ -52,6 +57,11 @@ def snapshot_advanced(result: Mapping[str, Any]) -> dict[str, Any] | None:
     """Event of an ingestion: none if nothing was appended."""
     # A duplicate may be what a killed try appended and could not announce.
     return {"snapshot": result["snapshot"], "cause": "data"} if result["appended"] or result["duplicates"] else None
+
+
+def scores_written(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Event of a scoring: none if no row was scored."""
+    return {"version": result["version"], "rows": result["rows"]} if result["rows"] else None
 
 
 def release_left_open(result: Mapping[str, Any]) -> dict[str, Any] | None:

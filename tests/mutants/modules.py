@@ -56,6 +56,7 @@ MODULES = {
     "steady": _mirrored("serving/steady"),
     "delivery": _mirrored("lineage/delivery"),
     "deadlines": _mirrored("monitoring/deadlines"),
+    "score_datasets": _mirrored("score_datasets"),
     "rules": _mirrored("monitoring/rules", slow_tests=("test_chance_seldom_breaks_a_rule",)),
     "silences": _mirrored("incidents/silences"),
     "live_metrics": _mirrored("monitoring/live_metrics", slow_tests=("test_the_intervals_cover_the_truth_where_days_differ",)),

@@ -48,7 +48,7 @@ def run(settings: Settings, store: Store, what: list[str], dataset: str | None, 
         return land_files(settings, store, [Path(name) for name in what], discovery.dataset(dataset))
     if len(what) > 1 or Path(what[0]).suffix:
         raise UnknownName(f"Say which dataset {'these files belong' if len(what) > 1 else f'{what[0]} belongs'} to: --dataset NAME.")
-    discovery.dataset(what[0])
+    refuse_files(discovery.dataset(what[0]))
     if first is None or last is None:
         raise UnknownName(f"Say which days of {what[0]} should land: --from DAY --to DAY; or name files: FILE ... --dataset {what[0]}.")
     return replay_source(store, what[0], first, last)
@@ -82,6 +82,7 @@ def land_named(settings: Settings, store: Store, files: Mapping[str, Path], spec
     Raises:
         BatchRefused: no reader knows a file's name, it is empty or too large, or one of that name waits with other content.
     """
+    refuse_files(spec)
     if refused := [why for name, file in files.items() if (why := _why_not(name, file, spec))]:
         raise BatchRefused(_all_of(refused))
     known = {name for name, file in files.items() if _has_landed(store, _key(spec, name), file)}
@@ -109,6 +110,15 @@ def land_named(settings: Settings, store: Store, files: Mapping[str, Path], spec
         else:
             print(f"{takes_in} while the platform is up (`perennial up`); without it: perennial ingest --dataset {spec.name}")
     return EXIT_DONE
+
+
+def refuse_files(spec: DatasetSpec) -> None:
+    """Raises BatchRefused if the rows of a dataset are scores, which come from no file."""
+    if spec.scores_of:
+        raise BatchRefused(
+            f"{spec.name} takes no files: its rows are the scores of {spec.scores_of}, which come by themselves "
+            f"(perennial score --model {spec.scores_of}, then perennial ingest --dataset {spec.name}). Nothing was landed."
+        )
 
 
 def _key(spec: DatasetSpec, name: str) -> str:

@@ -27,6 +27,7 @@ from perennial.lineage.learned import Readers
 from perennial.profiles.store import ProfileStore
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec
+from perennial.stages._ingest_scores import looked_key, scores_that_came
 from perennial.stages.profile import profile_owed
 from perennial.store import Store
 
@@ -64,7 +65,7 @@ def run(settings: Settings, store: Store, dataset: str, batch: str, *, reason: s
             chosen.digest,
             {"by": by, "reason": reason, "name": chosen.name},
             Rule.of(spec),
-            functools.partial(rows_that_came, store, spec, table),
+            functools.partial(scores_that_came, store, spec) if spec.scores_of else functools.partial(rows_that_came, store, spec, table),
             lambda batch: profiles.owe(batch.digest, batch.label),
         )
     except BatchRefused as refusal:
@@ -171,6 +172,10 @@ def _let_again(store: Store, spec: DatasetSpec, removed_batch: Batch, by: str, r
         if receipt.digest == removed_batch.digest and receipt.outcome == "removed":
             withdraw_receipt(store, spec.name, receipt)
     note_batches(store, spec.name, spec.time_column)
+    if spec.scores_of:
+        store.delete(looked_key(spec))
+        print(f"{removed_batch.label} may come back, once: it is taken with the next ingestion of {spec.name}.")
+        return EXIT_DONE
     print(
         f"The content of {removed_batch.label} may come back, once: it is taken with the next ingestion if it still lies in the landing "
         "zone; else land it."

@@ -69,7 +69,7 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
         _check_ports(parts, {*left, *_working(supervisor)})
         tighten(settings.home)
         store.make_private()
-        for dataset in discovery.datasets():
+        for dataset in (name for name, spec in discovery.datasets().items() if not spec.scores_of):
             store.make_folder(landing.folder(dataset))
         if left:
             say(f"Programs run on whose supervisor has gone ({', '.join(left)}): each is replaced by a new one.")

@@ -46,7 +46,7 @@ class GroupSpec(Spec):
 class DatasetSpec(Named):
     """One dataset: its columns, its key, its event time, and the limits of a batch."""
 
-    columns: tuple[Column, ...] = Field(min_length=1, description="All columns, in table order.")
+    columns: tuple[Column, ...] = Field(default=(), description="All columns, in table order. Only one with `scores_of` names none.")
     key: tuple[str, ...] = Field(
         default=(), description="Columns that identify a row uniquely, over all batches. If there are none, `row_id` says what names a row."
     )
@@ -56,8 +56,10 @@ class DatasetSpec(Named):
         "so that identical rows are one row, and the others are dropped and counted. `position`: the name of its file and its place there.",
     )
     event_time: str = Field(
-        description="Timestamp column by which rows are ordered, split and put into windows. Empty if rows have no time: "
-        "then the time at which their file landed counts, in a column `_landed` that the table adds."
+        default="",
+        description="Timestamp column by which rows are ordered, split and put into windows; it must be said. "
+        "Empty if rows have no time: "
+        "then the time at which their file landed counts, in a column `_landed` that the table adds.",
     )
     rows: Rows = Field(
         default="final",
@@ -111,6 +113,11 @@ class DatasetSpec(Named):
         default=None,
         description="Where batches come from beside the files that land, such as `SqlSource(...)`. What is new there lands as files.",
     )
+    scores_of: str = Field(
+        default="",
+        description="Model whose scores in batches are the rows (docs/scores.md): they come by themselves, and no files do. "
+        "Key, columns and event time follow from the model: leave them out.",
+    )
     groups: tuple[GroupSpec, ...] = Field(
         default=(),
         description="Columns whose groups must be represented: each batch is compared with the rows that are in, and an evaluation shows "
@@ -126,7 +133,22 @@ class DatasetSpec(Named):
         return groups
 
     @model_validator(mode="after")
+    def _says_columns_unless_they_follow(self) -> DatasetSpec:
+        if self.scores_of and (given := sorted(self.model_fields_set - _OF_SCORES)):
+            raise ValueError(
+                f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} set, and follow{'s' if len(given) == 1 else ''} from the model "
+                f"whose scores are its rows, {self.scores_of}: leave out what scores_of says"
+            )
+        if not self.scores_of and not self.columns:
+            raise ValueError("it has no columns: name those of its files, in table order")
+        if not self.scores_of and "event_time" not in self.model_fields_set:
+            raise ValueError('event_time is missing: name the column that says when a row happened; event_time="" if none does')
+        return self
+
+    @model_validator(mode="after")
     def _columns_exist(self) -> DatasetSpec:
+        if self.scores_of:
+            return self
         names = [c.name for c in self.columns]
         twice = {n for n in names if names.count(n) > 1}
         if twice:
@@ -139,13 +161,7 @@ class DatasetSpec(Named):
                 raise ValueError(f"columns that differ by {difference} alone: {', '.join(sorted(alike))}; tables cannot tell them apart")
         if "event_time" in names and self.event_time != "event_time":
             raise ValueError(f"the column event_time is not the event time, which is {self.time_column}: give it another name")
-        if not self.key and not self.row_id:
-            raise ValueError(
-                "it has no key: name the columns that together identify a row, or where none do, row_id='content' (identical rows are one) "
-                "or row_id='position' (every row of every file counts)"
-            )
-        if self.key and self.row_id:
-            raise ValueError(f"row_id is {self.row_id!r}, and its key names rows already ({', '.join(self.key)}): leave one of them out")
+        self._refuse_no_identity()
         if not self.event_time and self.freshness_days is not None:
             raise ValueError("freshness_days bounds event times, and it has none: a file that lands is always new. Leave it out")
         for role, wanted in (("key", self.key), ("event_time", (self.event_time,) if self.event_time else ())):
@@ -169,6 +185,16 @@ class DatasetSpec(Named):
             if column.type in NO_SCALARS and (alike := [c.name for c in self.columns if c.name.startswith(f"{column.name}[")]):
                 raise ValueError(f"the column {alike[0]} is called as a measure of {column.name} is: give it another name")
         return self
+
+    def _refuse_no_identity(self) -> None:
+        """Raises ValueError where nothing names a row, or two things do."""
+        if not self.key and not self.row_id:
+            raise ValueError(
+                "it has no key: name the columns that together identify a row, or where none do, row_id='content' (identical rows are one) "
+                "or row_id='position' (every row of every file counts)"
+            )
+        if self.key and self.row_id:
+            raise ValueError(f"row_id is {self.row_id!r}, and its key names rows already ({', '.join(self.key)}): leave one of them out")
 
     def _refuse_no_groups(self) -> None:
         """Raises ValueError where `groups` names what has no groups."""
@@ -198,6 +224,8 @@ class DatasetSpec(Named):
 
     @model_validator(mode="after")
     def _corrections_fit(self) -> DatasetSpec:
+        if self.scores_of:
+            return self
         if self.rows == "final" and (self.on_known_key != "refuse" or self.deleted):
             field = "deleted" if self.deleted else "on_known_key"
             raise ValueError(f'{field} is set, and rows="final" says that no row ever changes: write rows="corrected", or remove {field}')
@@ -224,6 +252,7 @@ class DatasetSpec(Named):
         raise KeyError(name)
 
 
+_OF_SCORES = {"name", "title", "owner", "alerts", "example", "scores_of", "label_delay_days", "expected", "groups", "compute"}
 _ADDED = (
     Column.model_construct(name=ROW, type="string", meaning="Names the row where no column of its file does."),
     Column.model_construct(name=LANDED, type="timestamp", meaning="When the row's file landed, wall time of the dataset's zone."),

@@ -26,7 +26,7 @@ from perennial.column_types import cells
 from perennial.counted import counted
 from perennial.data.added_columns import table_schema
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged
-from perennial.served_tables import INPUT
+from perennial.served_tables import INPUT, KEY, score_columns
 from perennial.serving.batch import Answers
 from perennial.specs import DatasetSpec
 from perennial.stages._score_answers import Answering
@@ -35,8 +35,6 @@ from perennial.store import Store
 
 log = logging.getLogger("perennial.score")
 
-KEY = "key_"  # before the name of a key column of the dataset, which may be any word
-SCORE = "score_"  # before the name of a class
 SAY_SECONDS = 10.0
 HELD_BACK = pa.schema([("key", pa.string()), ("event_time", pa.string()), ("why", pa.string())])
 _DIGITS = 32  # of the hash in an id: two rows would have the same once in 10^38 pairs
@@ -74,22 +72,6 @@ class Part:
 
 
 FILES = ("scored.arrow", "held_back.arrow", "json")  # of a part; the record comes last
-
-
-def score_columns(classes: Sequence[str]) -> list[str]:
-    """The columns of the table of scores for the scores of each class, in their order.
-
-    A sign that Delta Lake lets no column have is written as an underscore.
-
-    >>> score_columns(["on time", "late", "on_time"])
-    ['score_on_time', 'score_late', 'score_on_time_2']
-    """
-    names: list[str] = []
-    for place, name in enumerate(classes):
-        plain = "".join("_" if sign in " ,;{}()\n\t=" else sign for sign in name)
-        taken = {one.casefold() for one in names}
-        names.append(f"{SCORE}{plain}_{place}" if f"{SCORE}{plain}".casefold() in taken else f"{SCORE}{plain}")
-    return names
 
 
 def scored_schema(dataset: DatasetSpec, plan: ScorePlan, classes: Sequence[str]) -> pa.Schema:

@@ -93,6 +93,10 @@ def run(settings: Settings, store: Store, dataset: str, *, run: str = "", retry:
         Fault: a file could not be dealt with for another reason; all others have been.
     """
     spec = dataset_spec(dataset)
+    if spec.scores_of:
+        from perennial.stages._ingest_scores import take_scores
+
+        return take_scores(store, spec, run, retry=retry)
     summary = _Summary(run)
     if run and retry:
         _recall(store, spec, summary)

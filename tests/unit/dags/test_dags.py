@@ -19,6 +19,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
 from perennial import discovery
+from perennial.score_datasets import with_scores
 from perennial.specs import Column, DatasetSpec, LabelSpec, ReleaseSpec, RetrainSpec, ScoringSpec, SqlSource
 from perennial.stage_command import stage_command
 from perennial_airflow.dag_listing import listing
@@ -327,6 +328,34 @@ def test_what_wakes_a_dag(dags):
     assert incidents.asset_condition.name == "automatic_incident"
     assert dags["automatic_recalibration"].timetable == CronTriggerTimetable("45 4 * * *", timezone="UTC")
     assert dags["automatic_rollback"].schedule is None
+
+
+def test_scores_wake_the_dataset_that_has_them_as_rows(monkeypatch):
+    """SY-03, OP-02: The scoring announces them once they are written, if it scored any; then the snapshot wakes the model that reads it. No
+    file is waited for. A scoring that nobody reads announces nothing."""
+    monkeypatch.setenv("PERENNIAL_AIRFLOW_URL", "http://airflow.test")
+    scores = with_scores(DatasetSpec(name="late_scores", title="Scores", owner="ada", scores_of="lateness"), _model(), _dataset())
+    monkeypatch.setattr(discovery, "datasets", lambda: {"trips": _dataset(), "late_scores": scores})
+    reader = _model("reader").model_copy(update={"dataset": "late_scores"})
+    monkeypatch.setattr(discovery, "models", lambda: {"lateness": _model(), "reader": reader})
+    dag = _parsed(DAGS / "ingestion.py")["late_scores_ingestion"]
+    assert [asset.name for asset in dag.timetable.asset_condition.objects] == ["lateness_scores"]
+    assert _sequence(dag) == ["ingest", "alert"]
+    assert _command(dag.get_task("ingest"), params={}, try_number=2)[:4] == [
+        "ingest",
+        "--dataset=late_scores",
+        "--run=manual__1 2",
+        "--retry",
+    ]
+    assert [asset.name for asset in dag.get_task("ingest").outlets] == ["late_scores_snapshot"]
+    scoring = _parsed(DAGS / "scoring.py")
+    merge = scoring["lateness_scoring"].get_task("merge")
+    assert [asset.name for asset in merge.outlets] == ["lateness_scores"]
+    assert merge.announces({"version": 3, "rows": 7}) == {"version": 3, "rows": 7}
+    assert merge.announces({"version": 3, "rows": 0}) is None
+    assert scoring["reader_scoring"].get_task("merge").outlets == []
+    woken_by = _parsed(DAGS / "training.py")["reader_training"].timetable.asset_condition.objects
+    assert sorted(asset.name for asset in woken_by) == ["late_scores_snapshot", "reader_retraining"]
 
 
 def test_a_model_that_is_added_after_its_data_trains_at_once(dags):
