@@ -331,7 +331,7 @@ def test_what_wakes_a_dag(dags):
 
 
 def test_scores_wake_the_dataset_that_has_them_as_rows(monkeypatch):
-    """SY-03, OP-02: The scoring announces them once they are written, if it scored any; then the snapshot wakes the model that reads it. No
+    """DM-13, OP-02: The scoring announces them once they are written, if it scored any; then the snapshot wakes the model that reads it. No
     file is waited for. A scoring that nobody reads announces nothing."""
     monkeypatch.setenv("PERENNIAL_AIRFLOW_URL", "http://airflow.test")
     scores = with_scores(DatasetSpec(name="late_scores", title="Scores", owner="ada", scores_of="lateness"), _model(), _dataset())

@@ -56,7 +56,7 @@ def why(name: str) -> str:
 
 
 def test_the_columns_follow_from_the_model():
-    """SY-03: Key and event time of the scored row, a score for each class, the version and when; a score that is there stays."""
+    """DM-13: Key and event time of the scored row, a score for each class, the version and when; a score that is there stays."""
     made = with_scores(declared(label_delay_days=2, groups=("carrier",)), small_model(), small_dataset())
     assert [(column.name, column.type) for column in made.columns] == [
         ("carrier", "string"), ("scheduled_departure", "timestamp"), ("score_on_time", "float"), ("score_late", "float"),
@@ -68,7 +68,7 @@ def test_the_columns_follow_from_the_model():
 
 
 def test_added_columns_lose_their_underscore():
-    """SY-03, DM-01: Of a dataset without key or event time: names with one are reserved."""
+    """DM-13, DM-01: Of a dataset without key or event time: names with one are reserved."""
     rows = DatasetSpec(name="r", title="T", owner="o", columns=(Column(name="x", type="float"),), row_id="content", event_time="",
                        time_zone="Europe/Berlin")  # fmt: skip
     model = ModelSpec(
@@ -88,7 +88,7 @@ def test_added_columns_lose_their_underscore():
     ],
 )
 def test_what_follows_cannot_be_said_otherwise(more, sentence):
-    """SY-03: Neither key nor columns nor how rows live."""
+    """DM-13: Neither key nor columns nor how rows live."""
     with pytest.raises(ValueError, match=sentence):
         declared(**more)
 
@@ -107,7 +107,7 @@ def test_any_other_dataset_says_its_columns_and_its_time(given, sentence):
 
 
 def test_a_dataset_of_scores_is_found_with_its_columns(folder):
-    """SY-03, MO-01: A model may read it, and one of that in turn; a name that it does not have is told as of any dataset."""
+    """DM-13, MO-01: A model may read it, and one of that in turn; a name that it does not have is told as of any dataset."""
     (folder / "extra_a.py").write_text(SCORED.format(name="extra_a", model="flight_delays"))
     (folder / "extra_b.py").write_text(SCORED.format(name="extra_b", model="extra_r"))
     reader(folder, "extra_r", "extra_a")
@@ -121,7 +121,7 @@ def test_a_dataset_of_scores_is_found_with_its_columns(folder):
 
 
 def test_models_that_read_each_other_are_refused(folder):
-    """SY-03: A circle is told step by step, for each dataset in it; models that read them are broken by that, and nothing else is."""
+    """DM-13: A circle is told step by step, for each dataset in it; models that read them are broken by that, and nothing else is."""
     (folder / "extra_a.py").write_text(SCORED.format(name="extra_a", model="extra_s"))
     (folder / "extra_b.py").write_text(SCORED.format(name="extra_b", model="extra_r"))
     (folder / "extra_c.py").write_text(SCORED.format(name="extra_c", model="extra_r"))
@@ -140,7 +140,7 @@ def test_models_that_read_each_other_are_refused(folder):
 
 
 def test_a_model_that_reads_its_own_scores_is_refused(folder):
-    """SY-03: The shortest circle."""
+    """DM-13: The shortest circle."""
     (folder / "extra_a.py").write_text(SCORED.format(name="extra_a", model="extra_r"))
     reader(folder, "extra_r", "extra_a")
     assert why("extra_a").startswith("its rows follow from themselves: extra_a has the scores of extra_r, which reads extra_a. Let one")
@@ -156,7 +156,7 @@ def test_a_model_that_reads_its_own_scores_is_refused(folder):
     ],
 )
 def test_a_model_that_cannot_give_scores_is_told(folder, model, sentence):
-    """SY-03: It is not there, it is broken, or what it reads is."""
+    """DM-13: It is not there, it is broken, or what it reads is."""
     (folder / "extra_a.py").write_text(SCORED.format(name="extra_a", model=model))
     (folder / "extra_d.py").write_text("1 / 0")
     reader(folder, "extra_r", "flights")
@@ -168,7 +168,7 @@ def test_a_model_that_cannot_give_scores_is_told(folder, model, sentence):
 
 
 def test_a_key_that_is_called_as_a_score_is_told(folder):
-    """SY-03: Tables have one column of a name."""
+    """DM-13: Tables have one column of a name."""
     columns = 'columns=(Column(name="at", type="timestamp"), Column(name="version", type="int"), Column(name="y", type="float"))'
     (folder / "extra_d.py").write_text(
         "from perennial.specs import Column, DatasetSpec\n"
@@ -200,5 +200,5 @@ SPAN = (date(2013, 2, 1), date(2013, 2, 4))
     ],
 )  # fmt: skip
 def test_what_counts(changed, source, champion, shaped, why):
-    """SY-03: The rows of the dataset, by the champion of that moment, of days that it did not learn."""
+    """DM-13: The rows of the dataset, by the champion of that moment, of days that it did not learn."""
     assert why_not(Written(**{**WRITTEN.__dict__, **changed}), source, champion, shaped) == why

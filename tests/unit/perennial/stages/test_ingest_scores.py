@@ -126,7 +126,7 @@ def house(furnished, tmp_path, monkeypatch):
 
 
 def test_scores_of_the_champion_are_rows(house):
-    """SY-03, DM-13: With the key and the time of the scored row, the version that gave them and when; a receipt for each day."""
+    """DM-13: With the key and the time of the scored row, the version that gave them and when; a receipt for each day."""
     result = house.take("run 1")
     assert (result.outcome, result.snapshot, result.appended) == (
         "done", 2, {"small_delays version 1, 2013-02-01": 5, "small_delays version 1, 2013-02-02": 5},
@@ -147,7 +147,7 @@ def test_scores_of_the_champion_are_rows(house):
 
 
 def test_a_commit_is_taken_once(house):
-    """SY-03: A second look takes nothing, also where the note of the first is gone; scoring again gives what is known."""
+    """DM-13: A second look takes nothing, also where the note of the first is gone; scoring again gives what is known."""
     house.take("run 1")
     again = house.take("run 2")
     assert (again.outcome, again.appended, again.snapshot) == ("skipped", {}, 2)
@@ -163,7 +163,7 @@ def test_a_commit_is_taken_once(house):
 
 
 def test_a_newer_version_changes_no_row_that_is_in(house):
-    """SY-03: What a past training saw stays, and that is said; rows that have no score yet get the newer version's."""
+    """DM-13: What a past training saw stays, and that is said; rows that have no score yet get the newer version's."""
     house.take("run 1")
     before = house.rows()
     house.released(2).land(flights(2, 2, first=5), flights(3)).score()
@@ -180,7 +180,7 @@ def test_a_newer_version_changes_no_row_that_is_in(house):
 
 
 def test_what_does_not_count_is_left_out_and_told(house):
-    """SY-03: Scores of another version than the champion, of files and queries, and of days whose labels the version learned."""
+    """DM-13: Scores of another version than the champion, of files and queries, and of days whose labels the version learned."""
     house.take("run 1")
     house.sealed(2).land(flights(3, 3))
     Ledger(house.store, MODEL.name).append(
@@ -202,13 +202,13 @@ def test_what_does_not_count_is_left_out_and_told(house):
 
 
 def test_a_score_counts_if_its_version_was_the_champion_then(house):
-    """SY-03: And not if it is now: a look that comes late decides as one that came at once."""
+    """DM-13: And not if it is now: a look that comes late decides as one that came at once."""
     house.released(2)
     assert set(house.take().appended) == {"small_delays version 1, 2013-02-01", "small_delays version 1, 2013-02-02"}
 
 
 def test_a_try_that_was_killed_is_finished(house, monkeypatch):
-    """SY-03: Between the rows and their receipt, or before it was told: the next try of the run tells of all, and no row comes twice."""
+    """DM-13: Between the rows and their receipt, or before it was told: the next try of the run tells of all, and no row comes twice."""
     write, calls = _ingest_scores.write_receipt, []
 
     def killed(*arguments):
@@ -231,13 +231,13 @@ def test_a_try_that_was_killed_is_finished(house, monkeypatch):
 
 
 def test_before_anything_is_scored_there_is_nothing(house):
-    """SY-03: The sentence says what gives scores."""
+    """DM-13: The sentence says what gives scores."""
     shutil.rmtree(house.root / "store/tables/small_delays_scores")
     assert house.take().sentence == "small_delays has no scores in batches yet: set scoring in its spec, or run perennial score by hand."
 
 
 def test_a_day_whose_rows_are_gone_takes_none_away(house):
-    """SY-03: Scores that were taken in stay, though the table of scores has them no more."""
+    """DM-13: Scores that were taken in stay, though the table of scores has them no more."""
     house.take()
     for number in range(2):
         table_of(house.store, FLIGHTS).remove(f"{number:064d}", {"by": "ada", "reason": "wrong"})
@@ -255,7 +255,7 @@ def test_a_day_whose_rows_are_gone_takes_none_away(house):
     ],
 )
 def test_a_damaged_commit_is_told(house, content, sentence):
-    """SY-03, OP-04: Rather than left out without a word."""
+    """DM-13, OP-04: Rather than left out without a word."""
     key = log_key("small_delays_scores", 2)
     house.store.delete(key) if content is None else house.store.write(key, content)
     with pytest.raises(StoredDataDamaged, match=sentence):
@@ -263,7 +263,7 @@ def test_a_damaged_commit_is_told(house, content, sentence):
 
 
 def test_a_batch_of_scores_is_taken_out_and_comes_back(house, capsys):
-    """SY-03: Rows that a newer version scored, too, become its own; once it may come back, the next look takes it."""
+    """DM-13: Rows that a newer version scored, too, become its own; once it may come back, the next look takes it."""
     house.take()
     house.released(2).score().take()
     remove_batch.run(house.settings, house.store, "delay_scores", "small_delays version 1, 2013-02-01", reason="a wrong feed", by="ada")
@@ -280,7 +280,7 @@ def test_a_batch_of_scores_is_taken_out_and_comes_back(house, capsys):
 
 
 def test_the_days_that_shaped_a_version(house):
-    """SY-03: Those of its training and validation, of its recalibration, and not those that it was only measured on."""
+    """DM-13: Those of its training and validation, of its recalibration, and not those that it was only measured on."""
     house.sealed(5, recalibrated=("2013-02-02", "2013-02-03"))
     known = {one.digest: one for one in _ingest_scores.learned(house.store, MODEL.name, {})}
     assert shaping_days(house.store, MODEL.name, known[house.digests[1]]) == [(date(2013, 1, 1), date(2013, 1, 24))]
@@ -293,7 +293,7 @@ def test_the_days_that_shaped_a_version(house):
 
 
 def test_files_do_not_land_for_it(house, tmp_path):
-    """DM-01, SY-03: The sentence says where its rows come from."""
+    """DM-01, DM-13: The sentence says where its rows come from."""
     from perennial.commands import land
 
     (tmp_path / "own.csv").write_text("flight\n1\n")
