@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from perennial.alarms import answer_names
-from perennial.served_tables import score_columns
 from perennial.specs import Column, DatasetSpec, ModelSpec
 
+KEY = "key_"  # before the name of a key column of the scored rows, which may be any word; in the table of scores
+SCORE = "score_"  # before the name of a class, there and here
 VERSION, SCORED_AT = "version", "scored_at"
 
 
@@ -69,6 +70,22 @@ def with_scores(declared: DatasetSpec, model: ModelSpec, rows: DatasetSpec) -> D
         on_known_key="keep_first",  # a score that was there stays: what a row saw at its moment does not change
     )
     return made.model_copy(update={"scores_of": declared.scores_of})
+
+
+def score_columns(classes: Sequence[str]) -> list[str]:
+    """The columns of the table of scores for the scores of each class, in their order.
+
+    A sign that Delta Lake lets no column have is written as an underscore.
+
+    >>> score_columns(["on time", "late", "on_time"])
+    ['score_on_time', 'score_late', 'score_on_time_2']
+    """
+    names: list[str] = []
+    for place, name in enumerate(classes):
+        plain = "".join("_" if sign in " ,;{}()\n\t=" else sign for sign in name)
+        taken = {one.casefold() for one in names}
+        names.append(f"{SCORE}{plain}_{place}" if f"{SCORE}{plain}".casefold() in taken else f"{SCORE}{plain}")
+    return names
 
 
 def plain(name: str) -> str:

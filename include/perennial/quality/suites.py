@@ -76,7 +76,8 @@ def load_suite(dataset: str, *, without_batch_only: bool = False) -> Expectation
     rooms = [folder(), *(project / "great_expectations" for project in discovery.projects())]
     file = next((suite for room in rooms if (suite := room / "expectations" / f"{dataset}.json").is_file()), None)
     if file is None and (spec := discovery.datasets().get(dataset)) and spec.scores_of:
-        return great_expectations().ExpectationSuite(name=dataset)  # whoever scored has checked each row
+        empty: ExpectationSuite = great_expectations().ExpectationSuite(name=dataset)  # whoever scored has checked each row
+        return empty
     if file is None:
         raise UnknownName(
             f"The dataset {dataset} has no suite: write great_expectations/expectations/{dataset}.json, after the example of flights.json."

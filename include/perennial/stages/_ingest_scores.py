@@ -43,8 +43,8 @@ from perennial.lineage.ledger import Ledger
 from perennial.lineage.version_folder import key
 from perennial.profiles.store import ProfileStore
 from perennial.results import IngestResult
-from perennial.score_datasets import SCORED_AT, VERSION, Written, plain, why_not
-from perennial.served_tables import KEY, SCORE, scores_name
+from perennial.score_datasets import KEY, SCORE, SCORED_AT, VERSION, Written, plain, why_not
+from perennial.served_tables import scores_name
 from perennial.specs import DatasetSpec
 from perennial.stages.profile import profile_owed
 from perennial.store import Store

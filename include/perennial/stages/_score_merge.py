@@ -31,7 +31,8 @@ from perennial.data.partitions import PartitionedTable
 from perennial.data.served_rows import last_of
 from perennial.data.tables import Table
 from perennial.monitoring.prediction_table import prediction_schema
-from perennial.served_tables import INPUT, KEY, SCORED, predictions_name, score_columns, scores_name
+from perennial.score_datasets import KEY, score_columns
+from perennial.served_tables import INPUT, SCORED, predictions_name, scores_name
 from perennial.specs import DatasetSpec, ModelSpec
 from perennial.stages._score_parts import SAY_SECONDS, Part, PartRecord, read_record
 from perennial.stages._score_plan import PARTITION, ScorePlan, written_days

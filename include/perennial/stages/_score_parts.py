@@ -26,7 +26,8 @@ from perennial.column_types import cells
 from perennial.counted import counted
 from perennial.data.added_columns import table_schema
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged
-from perennial.served_tables import INPUT, KEY, score_columns
+from perennial.score_datasets import KEY, score_columns
+from perennial.served_tables import INPUT
 from perennial.serving.batch import Answers
 from perennial.specs import DatasetSpec
 from perennial.stages._score_answers import Answering
