@@ -6,29 +6,16 @@ Light: servers import this, and what reads logs.
 >>> threshold = threshold_of(np.arange(100.0), budget=0.05)
 >>> threshold, with_alarms(np.array([[94.0], [95.0]]), threshold)[:, 1].tolist()
 (94.0, [0.0, 1.0])
->>> answer_names("anomaly", ()), outcome_names("anomaly", ())
-(('score', 'alarm'), ('0', '1'))
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
 
 ABOVE = "alarm_above"  # in `signature.json`: the score above which a row is an alarm
-
-
-def answer_names(task: str, classes: Sequence[str]) -> tuple[str, ...]:
-    """What the numbers of an answer are called, in their order: a score for each class, score and alarm, or the value."""
-    return tuple(classes) or (("score", "alarm") if task == "anomaly" else ("value",))
-
-
-def outcome_names(task: str, classes: Sequence[str]) -> tuple[str, ...]:
-    """What may come true, by its number: a class, or whether a row was an anomaly (1) or not (0). None of a regression: any number may."""
-    return tuple(classes) or (("0", "1") if task == "anomaly" else ())
 
 
 def threshold_of(scores: np.ndarray, budget: float) -> float | None:

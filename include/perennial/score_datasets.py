@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from perennial.alarms import answer_names
+from perennial.answer_names import answer_names
 from perennial.specs import Column, DatasetSpec, ModelSpec
 
 KEY = "key_"  # before the name of a key column of the scored rows, which may be any word; in the table of scores

@@ -146,7 +146,7 @@ def _lines(name: str, rows: Iterable[tuple[str, Row]]) -> list[tuple[str, Row]]:
 
 def check(rows: Iterable[tuple[str, Row]], model: ModelSpec, name: str) -> list[dict[str, Any]]:
     """The rows as the table has them. Raises BatchRefused with a sentence that names the wrong ones."""
-    from perennial.alarms import outcome_names
+    from perennial.answer_names import outcome_names
     from perennial.classes import expected, outcome_number
 
     classes = outcome_names(model.task, model.classes)

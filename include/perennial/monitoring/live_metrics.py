@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.alarms import outcome_names
+from perennial.answer_names import outcome_names
 from perennial.classes import answered_classes, shown_classes
 from perennial.counted import wilson
 from perennial.monitoring.figures import ClassMetrics, DayMetrics, LiveMetrics, Metric

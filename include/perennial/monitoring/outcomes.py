@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perennial.alarms import outcome_names
+from perennial.answer_names import outcome_names
 from perennial.classes import named_by_numbers, outcome_number
 from perennial.monitoring.log_lines import Damage, LineField, read_lines
 from perennial.monitoring.prediction_table import TIME, Collected, Table, collect

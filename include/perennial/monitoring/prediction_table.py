@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from perennial.alarms import answer_names
+from perennial.answer_names import answer_names
 from perennial.clock import moment_sql, wall_sql
 from perennial.column_types import kind_of
 from perennial.errors import StoredDataDamaged

@@ -24,7 +24,8 @@ import onnxruntime
 import orjson
 
 from perennial import encoding
-from perennial.alarms import ABOVE, answer_names, outcome_names, with_alarms
+from perennial.alarms import ABOVE, with_alarms
+from perennial.answer_names import answer_names, outcome_names
 from perennial.serving.request import BadRequest, read_request, read_signature
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from perennial.alarms import outcome_names
+from perennial.answer_names import outcome_names
 from perennial.quality.groups import (
     MISSING,
     MOST_GROUPS,

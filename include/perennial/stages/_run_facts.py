@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from perennial import discovery
-from perennial.alarms import answer_names
+from perennial.answer_names import answer_names
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.making import making
 from perennial.lineage.manifest import LabelsUsed, Manifest

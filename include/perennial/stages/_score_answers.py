@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from perennial.alarms import answer_names
+from perennial.answer_names import answer_names
 from perennial.errors import CandidateRefused, Fault
 from perennial.serving.batch import Answers, answer
 from perennial.serving.scorer import Scorer, ScoringFailed
