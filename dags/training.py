@@ -65,7 +65,7 @@ def training(spec: ModelSpec) -> DAG:
     """The training DAG of one model."""
     # A model that is added after its data need not wait for the night: the first run of a DAG comes at once.
     nightly = CronTriggerTimetable(spec.retrain.schedule, timezone="UTC", run_immediately=True)
-    data = [assets.snapshot(dataset) for dataset in spec.datasets]
+    data = [assets.snapshot(dataset) for dataset in spec.awaited]
     schedule = AssetOrTimeSchedule(timetable=nightly, assets=AssetAny(*data, assets.retraining(spec)))
     with DAG(schedule=schedule, params=PARAMS, **dag_defaults(spec, "training", __doc__)) as dag:
         validate = stage_task(
@@ -77,6 +77,7 @@ def training(spec: ModelSpec) -> DAG:
             snapshot=result_of("validate", "snapshot"),
             labels=result_of("validate", "labels"),
             predictions=result_of("validate", "predictions"),
+            joined=result_of("validate", "joined"),
             cause=result_of("validate", "cause"),
             request=result_of("validate", "request"),
             code=result_of("validate", "code"),

@@ -30,7 +30,7 @@ from pydantic import ValidationError
 
 from perennial.errors import SpecBroken, UnknownName
 from perennial.settings import Settings
-from perennial.specs import DatasetSpec, ModelSpec
+from perennial.specs import DatasetSpec, ModelSpec, brought_by
 
 Kind = Literal["dataset", "model"]
 _Spec = TypeVar("_Spec", DatasetSpec, ModelSpec)
@@ -113,6 +113,11 @@ def dataset(name: str) -> DatasetSpec:
 def model(name: str) -> ModelSpec:
     """The model of that name. Raises UnknownName; SpecBroken."""
     return _pick(name, models(), "model")
+
+
+def dataset_of(spec: ModelSpec) -> DatasetSpec:
+    """The dataset of a model, with the columns that its joins bring. Raises UnknownName; SpecBroken."""
+    return dataset(spec.dataset).joined_with(brought_by(spec.joins, {join.dataset: dataset(join.dataset) for join in spec.joins}))
 
 
 def models_asked_about(name: str | None, stored: Iterable[str]) -> list[str]:
@@ -345,13 +350,14 @@ def _load(file: _File, wanted: type[_Spec]) -> _Spec | Broken:
 
 def _misfit(spec: ModelSpec, known: dict[str, DatasetSpec], left_out: dict[str, Broken]) -> tuple[str, str] | None:
     """The first name in a model's spec that its datasets do not have, and why; None if the spec fits."""
-    wanted = {"dataset": spec.dataset} | ({"label feed": spec.feed.dataset} if spec.feed else {})
-    for role, name in wanted.items():
+    wanted = [("dataset", spec.dataset), *([("label feed", spec.feed.dataset)] if spec.feed else [])]
+    wanted += [("joined dataset", join.dataset) for join in spec.joins]
+    for role, name in wanted:
         if name in left_out:
             return name, f"its {role} {name} is broken, see {left_out[name].place}"
         if name not in known:
             return name, f"there is no dataset {name!r}. {_hint(name, known).rstrip('.')}"
-    return spec.misfit(known[spec.dataset], known[spec.feed.dataset] if spec.feed else None)
+    return spec.misfit(known[spec.dataset], known[spec.feed.dataset] if spec.feed else None, known)
 
 
 def _words(error: BaseException) -> str:

@@ -97,6 +97,14 @@ def share(text: str) -> tuple[int, int]:
     return int(number), int(parts)
 
 
+def versions(text: str) -> dict[str, int]:
+    """Versions of tables by name, such as weather=3,prices=12."""
+    pairs = [one.partition("=") for one in text.split(",") if one]
+    if not all(name and number.isdecimal() for name, _, number in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} names no versions of tables: write them like weather=3,prices=12")
+    return {name: int(number) for name, _, number in pairs}
+
+
 def rate(text: str) -> float:
     """A number from 0 on."""
     try:
@@ -162,6 +170,7 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--snapshot", "table version to train on; the newest if absent", int),
             Option("--labels", "version of the label feed's table, or of the table of outcomes; the newest if absent", int),
             Option("--predictions", "version of the table of predictions, where it learns from outcomes; the newest if absent", int),
+            Option("--joined", "versions of the tables that it joins, such as weather=3,prices=12; the newest if absent", versions),
             Option("--force", "train even if nothing is new", bool),
             Option("--reason", "a person's reason, for the record", default=""),
             Option("--run-url", "URL of the orchestrator's run, for the record", default=""),
@@ -174,6 +183,7 @@ STAGES: dict[str, tuple[str, tuple[Option, ...]]] = {
             Option("--snapshot", "table version to train on", int, required=True),
             Option("--labels", "version of the label feed's table, or of the table of outcomes; the newest if absent", int),
             Option("--predictions", "version of the table of predictions, where it learns from outcomes; the newest if absent", int),
+            Option("--joined", "versions of the tables that it joins, such as weather=3,prices=12; the newest if absent", versions),
             Option("--cause", "why the candidate is trained", choices=CAUSES, default="manual"),
             CODE,
             Option("--request", "key of the retraining request that this answers", default=""),

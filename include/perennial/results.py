@@ -83,6 +83,9 @@ class ValidateResult(Result):
         default=None, description="Version of the label feed's table, or of the table of outcomes; none without a label feed."
     )
     predictions: int | None = Field(default=None, description="Version of the table of predictions, where it learns from outcomes.")
+    joined: str | None = Field(
+        default=None, description="Versions of the joined datasets' tables, such as `weather=3`; none without joins."
+    )
     cause: Cause = Field(default="schedule", description="Why training starts.")
     request: str | None = Field(default=None, description="Key of the retraining request that this run answers.")
     rows: int = Field(default=0, description="Rows of the snapshot.")

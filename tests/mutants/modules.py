@@ -48,6 +48,9 @@ def _of_readers(file: str) -> Module:
 
 
 MODULES = {
+    "joins": _mirrored("data/joins", "test_join_specs.py"),
+    "past_rows": Module(PACKAGE / "data/past_rows.py", (TESTS / "data/test_joins.py",)),
+    "join_specs": Module(PACKAGE / "specs/joins.py", (TESTS / "test_join_specs.py",)),
     "canary": _mirrored("serving/canary", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "signals": _mirrored("serving/signals", slow_tests=("test_arms_that_are_alike_are_rarely_parted",)),
     "signal_values": _mirrored("monitoring/signal_values"),

@@ -117,7 +117,7 @@ def _by_gateway(here: Connection, spec: ModelSpec, frame: pandas.DataFrame, numb
     from perennial.serving.load import NO_ANSWER, ask, gateway
     from perennial.stages._versions import as_logged
 
-    dataset = discovery.dataset(spec.dataset)
+    dataset = discovery.dataset_of(spec)
     inputs = as_logged(here.store, spec, dataset, Ledger(here.store, spec.name).entries()[-1:]).inputs
     rows = request_rows(spec, frame, inputs)
     headers = {} if number is None else {VERSION_WANTED: str(number)}
@@ -169,7 +169,7 @@ def request_rows(spec: ModelSpec, frame: pandas.DataFrame, inputs: Sequence[str]
     names = [name for name in inputs if name in frame.columns]
     if not names:
         raise UnknownName(f"The frame has no input of {spec.name}: {spec.name} reads {', '.join(inputs)}.")
-    whole = {column.name for column in discovery.dataset(spec.dataset).columns if column.type == "int"}
+    whole = {column.name for column in discovery.dataset_of(spec).columns if column.type == "int"}
     rows = rows_from_columns({name: _values(frame[name]) for name in names}, names)
     # Whole numbers come as floats where some are missing.
     return [

@@ -107,7 +107,7 @@ def opened(store: Store, name: str) -> Iterator[Model]:
     digest = last.versions[number] if last and number is not None else ""
     with TemporaryDirectory(prefix="perennial-labels-") as scratch:
         folder = fetch(store, name, digest, Path(scratch) / "champion") if digest else Path(scratch)
-        yield Model(store, spec, discovery.dataset(spec.dataset), number, digest, folder)
+        yield Model(store, spec, discovery.dataset_of(spec), number, digest, folder)
 
 
 @dataclass(frozen=True)

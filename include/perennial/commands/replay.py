@@ -88,7 +88,7 @@ def run(
         TrainingRefused: the history is too short, or has no labels.
     """
     spec = discovery.model(model)
-    dataset = discovery.dataset(spec.dataset)
+    dataset = discovery.dataset_of(spec)
     if spec.task == "anomaly":
         raise TrainingRefused(f"{model} cannot be replayed: a replay judges days by their labels, and an anomaly model learns without.")
     if spec.split.by != "time" or not dataset.event_time:

@@ -21,7 +21,7 @@ from perennial.lineage.manifest import Manifest, code_digest, code_files, lock_d
 from perennial.lineage.version_folder import MANIFEST, fetch, read_manifest, seal
 from perennial.registry.model_registry import ModelRegistry
 from perennial.settings import Settings
-from perennial.specs import ModelSpec
+from perennial.specs import ModelSpec, brought_by
 from perennial.stages._snapshots import snapshot_of
 from perennial.stages.train import RECORD, begun_with, fill_version_folder
 from perennial.store import Store
@@ -39,12 +39,13 @@ def run(settings: Settings, store: Store, version: str) -> int:
     if registered is None:
         raise UnknownName(f"There is no version {number} of {model}: the registry at {settings.mlflow_url} lists them.")
     spec, manifest = discovery.model(model), read_manifest(store, model, registered.digest)
-    dataset = discovery.dataset(manifest.dataset)
+    joined = brought_by(joins := [used.join for used in manifest.joined], {join.dataset: discovery.dataset(join.dataset) for join in joins})
+    dataset = discovery.dataset(manifest.dataset).joined_with(joined)
     source = snapshot_of(store, dataset, manifest)
     if manifest.snapshot_digest not in source.digests:
         raise StoredDataDamaged(
             f"{sentence_case(source.words)} is not what {model}/{number} was trained on: "
-            f"restore the table{'s' if source.labels else ''} from a backup."
+            f"restore the table{'s' if source.labels or source.joins else ''} from a backup."
         )
     source.refuse_damaged()
     for line in unknown_before(source, manifest):
@@ -93,6 +94,7 @@ def unknown_before(source: Snapshot, manifest: Manifest) -> list[str]:
     The bytes of files that were written before their hashes were kept are known since a later day only.
     """
     tables = [(source.table, source.version), *(source.labels.tables if source.labels else ())]
+    tables += source.joins.tables if source.joins else ()
     late = {f"{table.name}/{path}": when for table, version in tables for path, when in table.hashes(version).late.items()}
     since = max((when for when in late.values() if when > manifest.created), default=None)
     if since is None:

@@ -32,9 +32,8 @@ _DIGITS = 32  # of the hash: two different rows would have the same once in 10^3
 
 def table_schema(spec: DatasetSpec) -> pa.Schema:
     """All columns of a dataset's table as Arrow types: those of its files, then those that are added."""
-    added = (pa.field(column.name, _TYPES[column.name]) for column in spec.table_columns if column.name in _TYPES)
-    fields = zip((*schema(spec), *added), spec.table_columns, strict=True)
-    return pa.schema([field.with_nullable(column.nullable) for field, column in fields])
+    given = schema(spec)
+    return pa.schema([pa.field(c.name, _TYPES.get(c.name) or given.field(c.name).type, c.nullable) for c in spec.table_columns])
 
 
 def with_added_columns(rows: pa.Table, spec: DatasetSpec, file: Landed, first: int = 0) -> pa.Table:

@@ -134,7 +134,7 @@ class KnownOutcomes:
         begin = None if self.since is None else pc.field(dataset.time_column) < pa.scalar(datetime.combine(self.since, time()))
         conditions = [condition for condition in (where, begin) if condition is not None]
         asked = None if not conditions else conditions[0] if len(conditions) == 1 else conditions[0] & conditions[1]
-        own = self.own.table.scan(own_columns, asked, self.own.version)
+        own = self.own.read(own_columns, asked)
         served = self._served(own.schema)
         if key:
             known, waiting = served.filter(served[OUTCOME].is_valid()), served.filter(served[OUTCOME].is_null())

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timezone
 from types import ModuleType
@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from perennial import discovery
 from perennial.data.added_columns import table_schema
 from perennial.data.hashes import digest_by_names, digest_of
+from perennial.data.joins import JoinedTable, KnownJoins
 from perennial.data.label_feed import KnownLabels
 from perennial.data.labels import Coverage, UnknownLabels, coverage_of, unknown_labels
 from perennial.data.served_rows import OUTCOME, PREDICTION, KnownOutcomes, moment_of
@@ -36,7 +37,7 @@ from perennial.data.tables import Table
 from perennial.encoding import whole_numbers
 from perennial.errors import TrainingRefused, UnknownName
 from perennial.served_tables import outcomes_name, predictions_name
-from perennial.specs import DatasetSpec, ModelSpec
+from perennial.specs import DatasetSpec, JoinSpec, ModelSpec
 from perennial.store import Store
 
 if TYPE_CHECKING:
@@ -45,22 +46,25 @@ if TYPE_CHECKING:
 
 
 LABELLED = "labelled:"  # how the digest of a snapshot with a label feed, or with outcomes, begins
+JOINED = "joined:"  # and that of one with joins
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """One version of a dataset's table; for a model with a label feed, with the labels that it knew by a moment; for one that learns
-    from outcomes, with its predictions and their outcomes by then. Immutable."""
+    from outcomes, with its predictions and their outcomes by then; for one with joins, with what they bring. Immutable."""
 
     dataset: DatasetSpec
     version: int
     store: Store
     labels: KnownLabels | KnownOutcomes | None = None
+    joins: KnownJoins | None = None
 
     @property
     def words(self) -> str:
         """What snapshot this is, for a sentence."""
-        return f"snapshot {self.version} of {self.dataset.name}" + (f" with {self.labels.words}" if self.labels else "")
+        joined = f" joined with {self.joins.words}" if self.joins else ""
+        return f"snapshot {self.version} of {self.dataset.name}{joined}" + (f" with {self.labels.words}" if self.labels else "")
 
     @property
     def table(self) -> Table:
@@ -70,8 +74,11 @@ class Snapshot:
     @property
     def digest(self) -> str:
         """Digest of the content: a hash of the SHA-256 of each of its files, as recorded when they were written
-        (`refuse_damaged` reads the files). With a label feed or outcomes, of the files of all tables and the moment: other labels
+        (`refuse_damaged` reads the files). With a label feed, outcomes or joins, of the files of all tables and the moment: other labels
         are another snapshot."""
+        if self.joins:
+            parts: list[Any] = [replace(self, joins=None).digest, *self.joins.identity]
+            return f"{JOINED}{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
         if self.labels is None:
             return self.rows_digest
         parts = [self.rows_digest, *self.labels.identity]
@@ -85,13 +92,15 @@ class Snapshot:
     @property
     def digests(self) -> tuple[str, ...]:
         """The digest, and the digest in the old form, from before file hashes and label feeds were kept."""
-        return (self.digest,) if self.labels else (self.digest, digest_by_names(self.table.files(self.version)))
+        return (self.digest,) if self.labels or self.joins else (self.digest, digest_by_names(self.table.files(self.version)))
 
     def refuse_damaged(self) -> None:
         """Read every file of the snapshot once. Raises StoredDataDamaged if one has changed since it was written."""
         self.table.refuse_damaged(self.version)
         for table, version in self.labels.tables if self.labels else ():
             table.refuse_damaged(version)
+        if self.joins:
+            self.joins.refuse_damaged()
 
     def count(self) -> int:
         """Number of rows."""
@@ -106,7 +115,7 @@ class Snapshot:
         """The snapshot's rows, sorted by event time and key, so that the same snapshot always gives the same frame.
 
         Args:
-            columns: which columns, in this order; all, in the spec's order and with the label columns, if absent.
+            columns: which columns, in this order; all, in the spec's order, with the label columns and those of joins, if absent.
             since: first event time, included.
             until: last event time, not included.
 
@@ -117,17 +126,21 @@ class Snapshot:
         Raises:
             Fault: the table has not the columns and types of the spec.
         """
-        brought = self.labels.columns if self.labels else ()
-        wanted = list(dict.fromkeys((*(c.name for c in self.dataset.table_columns), *brought))) if columns is None else list(columns)
+        wanted = list(dict.fromkeys((*(c.name for c in self.dataset.table_columns), *self.brought))) if columns is None else list(columns)
         return self._sorted(self.read((*wanted, *self._order), self._between(since, until)), wanted)
+
+    @property
+    def brought(self) -> tuple[str, ...]:
+        """The columns that labels and joins bring."""
+        return (*(self.labels.columns if self.labels else ()), *(self.joins.columns if self.joins else ()))
 
     def landed_and_labelled(self, since: datetime | None = None) -> tuple[pandas.DataFrame, pandas.DataFrame]:
         """The rows as they landed, and with the labels of the feed, if there is one, or with predictions. Sorted as by `rows`."""
         if self.served:
             begin = None if self.served.since is None else datetime.combine(self.served.since, time())
-            return replace(self, labels=None).rows(since=since, until=begin), self.rows(since=since)
+            return replace(self, labels=None, joins=None).rows(since=since, until=begin), self.rows(since=since)
         columns = [column.name for column in self.dataset.table_columns]
-        landed = replace(self, labels=None).read((*columns, *self._order), self._between(since, None))
+        landed = replace(self, labels=None, joins=None).read((*columns, *self._order), self._between(since, None))
         rows = self._sorted(landed, columns)
         if not isinstance(self.labels, KnownLabels):
             return rows, rows
@@ -212,7 +225,7 @@ class Snapshot:
         return _frame(rows.sort_by([(name, "ascending") for name in self._order]).select(wanted))
 
     def read(self, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
-        """Columns of the rows, and of the labels that were known of them, in no particular order.
+        """Columns of the rows, of the labels that were known of them and of what joins bring, in no particular order.
 
         Args:
             columns: which columns; each once.
@@ -220,6 +233,11 @@ class Snapshot:
         """
         if self.served:
             return self.served.rows(list(dict.fromkeys(columns)), where)
+        if self.joins and (joined := [name for name in columns if name in self.joins.columns]):
+            others = (name for name in columns if name not in joined)
+            by = list(dict.fromkeys((*others, *self.joins.needed(joined), self.dataset.time_column)))
+            rows = self.joins.join(replace(self, joins=None).read(by, where), self.dataset.time_column, joined)
+            return rows.select(list(dict.fromkeys(columns)))
         labels = self.labels if isinstance(self.labels, KnownLabels) and set(self.labels.columns) & set(columns) else None
         own = [name for name in columns if labels is None or name not in labels.columns]
         needed = (*own, *labels.spec.key, self.dataset.time_column) if labels else own
@@ -252,10 +270,15 @@ def snapshot_at(store: Store, dataset: DatasetSpec, version: int) -> Snapshot:
 
 
 def model_snapshot(
-    store: Store, spec: ModelSpec, version: int | None = None, labels: int | None = None, predictions: int | None = None
+    store: Store,
+    spec: ModelSpec,
+    version: int | None = None,
+    labels: int | None = None,
+    predictions: int | None = None,
+    joined: Mapping[str, int] | None = None,
 ) -> Snapshot | None:
     """The snapshot that a model learns from: of its dataset, with the labels of its feed, if it has one, as of the snapshot; or with its
-    predictions and their outcomes.
+    predictions and their outcomes; and with what its joins bring.
 
     The moment of a feed is the newest time in both tables: the newest event time, or the newest time at which a label became known. That
     of outcomes is when the newest of the two table versions was made. It depends on the table versions alone, so the same versions give
@@ -267,15 +290,18 @@ def model_snapshot(
         version: of the dataset's table; the newest if absent.
         labels: version of the label feed's table, or of the table of outcomes (0: none); the newest if absent.
         predictions: version of the table of predictions (0: none), for a model that learns from outcomes; the newest if absent.
+        joined: version of the table of each joined dataset; the newest where it is not named.
 
     Returns:
-        None while the dataset or the label feed has no snapshot.
+        None while the dataset, the label feed or a joined dataset has no snapshot.
 
     Raises:
         UnknownName: there is no such version.
     """
     dataset = discovery.dataset(spec.dataset)
     source = latest_snapshot(store, dataset) if version is None else snapshot_at(store, dataset, version)
+    if source is not None and spec.joins:
+        source = joined_with(source, spec.joins, joined or {})
     if source is not None and spec.learns_from_outcomes:
         versions = {predictions_name(spec.name): predictions, outcomes_name(spec.name): labels}
         known = [_version_of(Table(store, name), asked) for name, asked in versions.items()]
@@ -289,6 +315,27 @@ def model_snapshot(
     spans = (source.span(), feed.span(spec.feed.known_at))
     times = [ends[1] for ends in spans if ends]
     return replace(source, labels=KnownLabels(spec.feed, feed, max(times), dataset.label_delay_days)) if times else source
+
+
+def joined_with(own: Snapshot, joins: Sequence[JoinSpec], versions: Mapping[str, int]) -> Snapshot | None:
+    """A snapshot with what joins bring; None while a joined dataset has no snapshot.
+
+    Args:
+        own: the rows.
+        joins: which.
+        versions: of the joined datasets' tables; the newest where one is not named.
+
+    Raises:
+        UnknownName: there is no such dataset or version.
+    """
+    sources: dict[str, Snapshot] = {}
+    for name in dict.fromkeys(join.dataset for join in joins):
+        dataset = discovery.dataset(name)
+        found = snapshot_at(own.store, dataset, versions[name]) if name in versions else latest_snapshot(own.store, dataset)
+        if found is None:
+            return None
+        sources[name] = found
+    return replace(own, joins=KnownJoins(tuple(JoinedTable(join, sources[join.dataset]) for join in joins))) if joins else own
 
 
 def with_outcomes(own: Snapshot, model: str, predictions: int, outcomes: int, *, since: date | None) -> Snapshot:
@@ -315,7 +362,7 @@ def _version_of(table: Table, asked: int | None) -> int:
 
 
 def empty_dataset(store: Store, spec: ModelSpec) -> str:
-    """Name of the dataset for want of which a model has no snapshot: its own, or its label feed."""
+    """Name of the dataset for want of which a model has no snapshot: its own, its label feed, or one that it joins."""
     return next((name for name in spec.datasets if latest_snapshot(store, discovery.dataset(name)) is None), spec.dataset)
 
 

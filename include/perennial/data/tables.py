@@ -468,6 +468,19 @@ class Table:
             return pa.table({})
         return self._scan(table, columns, where)
 
+    def rows_of_files(self, paths: Sequence[str], where: pc.Expression, columns: Sequence[str]) -> pa.Table:
+        """Rows of named files that are, or were, the table's. A column that they lack is null."""
+        from pyarrow.dataset import FileSystemDataset
+
+        table = self._open()
+        if table is None:
+            return pa.table({})
+        with self._sentences():
+            whole = table.to_pyarrow_dataset()
+            schema = pa.schema([*whole.schema, *self._null_columns(table, whole.schema.names)])
+            files = [whole.format.make_fragment(path, whole.filesystem) for path in paths]
+            return FileSystemDataset(files, schema, whole.format, whole.filesystem).to_table(columns=list(columns), filter=where)
+
     def dataset(self, version: int | None = None, part: tuple[int, int] = (1, 1)) -> Dataset:
         """A version's files as one Arrow dataset, read only as far as somebody asks; without files while there is no table.
 

@@ -53,6 +53,7 @@ class Learned(BaseModel):
     feed: str = Field(description="Dataset from which its labels came; empty if they are in its rows, or are outcomes.")
     feed_snapshot: int | None = Field(description="Version of that dataset's table.")
     predictions: int | None = Field(description="Version of the table of its own predictions that it learned from; none if from none.")
+    joined: dict[str, int] = Field(default_factory=dict, description="Version of the table of each dataset that it joins.")
     run_key: str = Field(description="Identity of the training.")
     cause: str
     created: datetime = Field(description="When it was sealed.")
@@ -63,7 +64,12 @@ class Learned(BaseModel):
 
     def read_of(self, dataset: str) -> int | None:
         """Version of a dataset's table that it read; None if it read none."""
-        return self.snapshot if dataset == self.dataset else self.feed_snapshot if dataset == self.feed else None
+        return {**self.joined, self.feed: self.feed_snapshot, self.dataset: self.snapshot}.get(dataset)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets that it read: its own, its label feed, those that it joins."""
+        return tuple(dict.fromkeys(name for name in (self.dataset, self.feed, *self.joined) if name))
 
     def how(self, dataset: str, days: tuple[date, date] | None) -> How | None:
         """Whether it learned from rows of some days of a snapshot that it read, or was only measured on them.
@@ -193,6 +199,7 @@ def _of_record(manifest: Manifest, record: dict[str, Any]) -> Learned:
         feed=feed.feed.dataset if feed else "",
         feed_snapshot=feed.snapshot if feed else None,
         predictions=labels.predictions if isinstance(labels, OutcomesUsed) else None,
+        joined={used.join.dataset: used.snapshot for used in manifest.joined},
         run_key=manifest.run_key,
         cause=manifest.cause,
         created=manifest.created,

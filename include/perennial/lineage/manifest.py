@@ -23,7 +23,7 @@ import perennial
 from perennial import discovery
 from perennial.errors import SettingMissing, SpecBroken, TrainingRefused
 from perennial.lineage.imported import imports, unpinned
-from perennial.specs import Cause, LabelSpec, ModelSpec
+from perennial.specs import Cause, JoinSpec, LabelSpec, ModelSpec
 
 Parameter = str | int | float | bool | None
 
@@ -62,6 +62,7 @@ LEARNER_CODE: dict[str, tuple[str, ...]] = {
     "sklearn": ("training/learners/forest.py", "training/learners/sklearn.py", "training/learners/trees.py"),
     "onnx": ("training/learners/onnx.py",),
 }
+JOIN_CODE = ("data/joins.py", "data/past_rows.py")  # what finds the values of other tables, for models that join some
 _SPEC_FILES = ("spec.py", "__init__.py")  # of a model's folder: a spec counts by its parameters
 _PACKAGE = Path(perennial.__file__).parent
 _LOCK = _PACKAGE.parent / "images" / "workload" / "requirements.txt"
@@ -94,6 +95,16 @@ class OutcomesUsed(LaterLabels):
     since: date | None = Field(description="First day whose rows were predictions; if none, the key told them from the dataset's rows.")
 
 
+class JoinUsed(BaseModel):
+    """A join of a training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    join: JoinSpec = Field(description="The join, as the spec had it.")
+    snapshot: int = Field(description="Version of the joined dataset's table.")
+    digest: str = Field(description="Identity of the join and of all that the table had up to that version.")
+
+
 class Manifest(BaseModel):
     """Everything needed to train a version again, and why it was trained."""
 
@@ -103,10 +114,11 @@ class Manifest(BaseModel):
     run_key: str = Field(description="Identity of the training: equal keys train the same version.")
     dataset: str = Field(description="Dataset it was trained on.")
     snapshot: int = Field(description="Table version.")
-    snapshot_digest: str = Field(description="Identity of the snapshot's content, the labels of a feed included.")
+    snapshot_digest: str = Field(description="Identity of the snapshot's content, labels of a feed and what joins read included.")
     labels: LabelsUsed | OutcomesUsed | None = Field(
         default=None, description="Labels that came after the rows; none if the rows had their label."
     )
+    joined: list[JoinUsed] = Field(default_factory=list, description="Joins, each with the version of its table.")
     code_digest: str = Field(description="Identity of the training code.")
     lock_digest: str = Field(description="Identity of the lock file of the workload environment.")
     parameters: dict[str, Parameter] = Field(description="What the spec and the run asked for, flat.")
@@ -132,6 +144,10 @@ class Manifest(BaseModel):
     def digest(self) -> str:
         """Content address: over the files and what made them, not over when, why and after whom."""
         identity = self.model_dump(mode="json", exclude={"snapshot", "cause", "reason", "request", "parents", "created"})
+        if not self.joined:
+            del identity["joined"]  # as in versions from before there were joins
+        for used in identity.get("joined", ()):
+            del used["snapshot"]
         if self.labels is None:
             del identity["labels"]  # as in versions from before there were label feeds
         else:
@@ -156,6 +172,7 @@ def training_parameters(spec: ModelSpec, max_epochs: int | None = None, begins_w
         "label": spec.label,
         **({} if spec.labels is None else {"labels": spec.feed.model_dump_json() if spec.feed else "outcomes"}),
         **({"served_since": spec.served_since.isoformat()} if spec.served_since else {}),
+        **({"joins": _canonical([join.model_dump(mode="json") for join in spec.joins])} if spec.joins else {}),
         "classes": ",".join(spec.classes),
         **spec.split.parameters(),
         "cpus": spec.compute.cpus,
@@ -186,7 +203,7 @@ def code_files(model: str) -> dict[str, str]:
 
 def run_code(spec: ModelSpec) -> str:
     """Identity of all that a run reads of a model: its folder, the spec included, what that imports from its project, and the files of
-    its dataset and label feed; comments, docstrings and layout apart."""
+    its datasets; comments, docstrings and layout apart."""
     roots = _roots()
     files_of = {name: [file for root in roots if (file := root / "perennial_datasets" / f"{name}.py").is_file()] for name in spec.datasets}
     datasets = [file for files in files_of.values() for file in files[:1]]  # the first that is found is the one that is used
@@ -237,7 +254,8 @@ def unpinned_imports(model: str) -> list[str]:
 
 
 def _training_code(model: str) -> dict[str, str]:
-    files = [_PACKAGE / name for name in (*TRAINING_CODE, *LEARNER_CODE[discovery.model(model).learner])]
+    spec = discovery.model(model)
+    files = [_PACKAGE / name for name in (*TRAINING_CODE, *(JOIN_CODE if spec.joins else ()), *LEARNER_CODE[spec.learner])]
     own = _own_code(model)
     others = [file for file in imports(own, _roots()).files if file.name not in _SPEC_FILES or "perennial_models" not in file.parts]
     return {_name(file): _meaning(file) for file in (*files, *own, *others, *_brought(model))}

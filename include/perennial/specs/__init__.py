@@ -23,6 +23,7 @@ from perennial.specs.datasets import LANDED, ROW, DatasetSpec, GroupSpec, OnKnow
 from perennial.specs.deadlines import WEEKDAYS, DeadlineSpec
 from perennial.specs.files import FALSE, TRUE, FileForm
 from perennial.specs.freezes import FreezeSpec
+from perennial.specs.joins import JoinSpec, brought_by
 from perennial.specs.models import CALENDAR_SLICES, LabelSpec, Learner, ModelSpec, stand_in
 from perennial.specs.monitoring import (
     INCIDENT_KINDS,
@@ -84,6 +85,7 @@ __all__ = [
     "GateSpec",
     "GroupSpec",
     "IncidentKind",
+    "JoinSpec",
     "LabelSpec",
     "Learner",
     "ModelSpec",
@@ -104,6 +106,7 @@ __all__ = [
     "TrainingBudget",
     "TrainingSpec",
     "Verdict",
+    "brought_by",
     "cron",
     "cron_times",
     "stand_in",

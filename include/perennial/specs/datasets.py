@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field, InstanceOf, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, InstanceOf, PrivateAttr, SerializeAsAny, field_validator, model_validator
 
 from perennial.clock import UTC
 from perennial.specs.base import Spec, TimeZone
@@ -124,6 +125,7 @@ class DatasetSpec(Named):
         "labels and gaps by group. The name of a column alone stands for a `GroupSpec` of it.",
     )
     compute: ComputeSpec = Field(default=ComputeSpec(), description="Resources for ingestion.")
+    _joined: frozenset[str] = PrivateAttr(default=frozenset())  # columns that a model's joins bring: its table has none of them
 
     @field_validator("groups", mode="before")
     @classmethod
@@ -220,7 +222,16 @@ class DatasetSpec(Named):
     @property
     def table_columns(self) -> tuple[Column, ...]:
         """All columns of the table: those of the files, then those that are added."""
-        return (*self.columns, *(column for column in _ADDED if column.name in (*self.key_columns, self.time_column)))
+        own = (column for column in self.columns if column.name not in self._joined)
+        return (*own, *(column for column in _ADDED if column.name in (*self.key_columns, self.time_column)))
+
+    def joined_with(self, columns: Sequence[Column]) -> DatasetSpec:
+        """The dataset as a model sees it whose joins bring these columns; `table_columns` are as before."""
+        if not columns:
+            return self
+        wide = self.model_copy(update={"columns": (*self.columns, *columns)})
+        wide._joined = self._joined | {column.name for column in columns}
+        return wide
 
     @model_validator(mode="after")
     def _corrections_fit(self) -> DatasetSpec:
@@ -245,8 +256,8 @@ class DatasetSpec(Named):
         return self
 
     def column(self, name: str) -> Column:
-        """The column of the table of that name; KeyError if there is none."""
-        for column in self.table_columns:
+        """The column of that name, of the table or brought by a join; KeyError if there is none."""
+        for column in (*self.columns, *self.table_columns):
             if column.name == name:
                 return column
         raise KeyError(name)

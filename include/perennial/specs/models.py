@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Literal
 
@@ -13,6 +14,7 @@ from perennial.specs.budget import BudgetSpec
 from perennial.specs.columns import NO_SCALARS
 from perennial.specs.compute import ComputeSpec
 from perennial.specs.datasets import DatasetSpec
+from perennial.specs.joins import JoinSpec, brought_by
 from perennial.specs.monitoring import MonitoringSpec, RetrainSpec
 from perennial.specs.named import Named
 from perennial.specs.release import ReleaseSpec, ServingSpec
@@ -79,6 +81,11 @@ class ModelSpec(Named):
         description="With `labels` `outcomes`: the first day of event time whose rows are the predictions that were served; before it they "
         "are those of the dataset. If unset, the key tells them apart (all its columns must be inputs): of a row and a prediction of one "
         "key the prediction counts once its outcome is known, else the row.",
+    )
+    joins: tuple[JoinSpec, ...] = Field(
+        default=(),
+        description="Columns of other datasets, as they were known at the moment of each row (docs/joins.md), in training and "
+        "evaluation alike.",
     )
     classes: tuple[str, ...] = Field(default=(), description="Class names of a classifier, in the order of the scores.")
     slices: tuple[str, ...] = Field(default=(), description="Columns by which evaluation is broken down.")
@@ -154,7 +161,13 @@ class ModelSpec(Named):
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """The datasets that a training reads: the model's own, and its label feed if it has one."""
+        """The datasets that a training reads: the model's own, its label feed if it has one, and those that it joins."""
+        return tuple(dict.fromkeys((*self.awaited, *(join.dataset for join in self.joins))))
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The datasets whose new rows start a training: its own, and its label feed. What joins find of the rows that there are stays as it
+        is when more of the joined rows come."""
         return (self.dataset, *((self.feed.dataset,) if self.feed else ()))
 
     @property
@@ -167,33 +180,44 @@ class ModelSpec(Named):
         """Whether it learns from its own predictions, with the outcomes that were reported."""
         return self.labels == "outcomes"
 
-    def misfit(self, dataset: DatasetSpec, feed: DatasetSpec | None = None) -> tuple[str, str] | None:
+    def misfit(
+        self, dataset: DatasetSpec, feed: DatasetSpec | None = None, joined: Mapping[str, DatasetSpec] | None = None
+    ) -> tuple[str, str] | None:
         """The first name in this spec that the datasets do not have, with a clause that says so; None if the model fits them.
 
         Args:
             dataset: that the model learns from.
             feed: its label feed, if it has one.
+            joined: the datasets that it joins, by name.
         """
-        if self.feed and feed and (wrong := self._feed_misfit(self.feed, dataset, feed)):
+        own, others = dataset, joined or {}
+        of_joins = (wrong for join in self.joins if (wrong := join.misfit(own, others[join.dataset])))
+        if wrong := next(of_joins, None) or (self._feed_misfit(self.feed, own, feed) if self.feed and feed else None):
             return wrong
-        columns, later = {column.name for column in dataset.columns}, set(self.feed.columns if self.feed else ())
+        dataset = own.joined_with(brought_by(self.joins, others))
+        columns, later = {column.name for column in own.columns}, set(self.feed.columns if self.feed else ())
+        brought = {name for join in self.joins for name in join.names}
         if early := [name for name in self.inputs if name in later]:
             return early[0], f"its inputs name {', '.join(early)}, which its label feed brings: at prediction time it is not known"
         for names, wanted, known in (
-            ("inputs name", self.inputs, columns),
+            ("inputs name", self.inputs, columns | brought),
             ("label is", self._label_named, columns | later),
-            ("slices name", self.slices, columns | later | set(CALENDAR_SLICES)),
+            ("slices name", self.slices, columns | later | brought | set(CALENDAR_SLICES)),
             ("split.group names", self.split.group, columns),
         ):
             if missing := [name for name in wanted if name not in known]:
-                return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have"
-        if wrong := self._weight_misfit(dataset) or self._signal_misfit(dataset):
+                return missing[0], f"its {names} {', '.join(missing)}, which the dataset {dataset.name} does not have{self._nor_joins}"
+        if wrong := self._weight_misfit(own) or self._signal_misfit(dataset):
             return wrong
         for names, wanted in (("label is", self._label_named), ("slices name", self.slices), ("split.group names", self.split.group)):
             for column in (*dataset.columns, *(feed.columns if self.feed and feed else ())):
                 if column.name in wanted and column.type in NO_SCALARS:
                     return column.name, f"its {names} {column.name}, which is a {column.type}: it must be a number, a word or a time"
         return self._served_misfit(dataset) if self.learns_from_outcomes else None
+
+    @property
+    def _nor_joins(self) -> str:
+        return ", and no join brings" if self.joins else ""
 
     @property
     def _label_named(self) -> tuple[str, ...]:
@@ -286,6 +310,15 @@ class ModelSpec(Named):
             ),
         )
         return next(((word, why) for word, holds, why in checks if not holds), None)
+
+    @model_validator(mode="after")
+    def _joins_bring_names_once(self) -> ModelSpec:
+        names = [name.casefold() for join in self.joins for name in join.names]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"joins bring {', '.join(twice)} twice: set prefix in one of them")
+        if self.feed and (both := sorted(set(names) & {name.casefold() for name in self.feed.columns})):
+            raise ValueError(f"joins and the label feed both bring {', '.join(both)}: set prefix in the join")
+        return self
 
     @model_validator(mode="after")
     def _served_since_fits(self) -> ModelSpec:

@@ -30,7 +30,7 @@ from perennial.profiles.profile import Profile, profile
 from perennial.profiles.reference import reference
 from perennial.profiles.store import ProfileStore
 from perennial.specs import DatasetSpec, ModelSpec, SplitSpec
-from perennial.stages._snapshots import served_with
+from perennial.stages._snapshots import served_with, with_joins_of
 from perennial.stages._versions import as_of
 from perennial.stages.profile import layout_of
 from perennial.stages.train import RECORD
@@ -59,7 +59,8 @@ class References:
     def snapshot(self, version: int) -> tuple[Snapshot, str]:
         """The snapshot that a version was trained on, and its digest."""
         manifest = self.manifest(version)
-        return served_with(Snapshot(self.dataset, manifest.snapshot, self.store), manifest), manifest.snapshot_digest
+        rows = with_joins_of(Snapshot(self.dataset, manifest.snapshot, self.store), manifest)
+        return served_with(rows, manifest), manifest.snapshot_digest
 
     def as_of(self, version: int) -> ModelSpec:
         """The spec with the inputs that a version reads."""

@@ -193,7 +193,7 @@ class Evaluator:
 
     def _replay(self, version: int, entry: Entry) -> None:
         """Warm and probe a candidate with requests that callers sent a moment ago. Raises ReleaseRefused: it fails too many."""
-        rows = recent_rows(self.store, self.spec, discovery.dataset(self.spec.dataset), self.spec.release.replay)
+        rows = recent_rows(self.store, self.spec, discovery.dataset_of(self.spec), self.spec.release.replay)
         replayed = self.backend.replay(self.spec, version, rows) if rows else None
         if replayed is None:
             log.info("Nothing is replayed to version %d of %s: %s.", version, self.name, "no way to it" if rows else "nobody asked yet")

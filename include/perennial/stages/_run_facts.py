@@ -45,6 +45,8 @@ def _datasets(store: Store, manifest: Manifest, rows: int | None) -> list[Datase
     every = [_dataset(store, manifest.dataset, content, manifest.snapshot, rows=rows)]
     if isinstance(used, LabelsUsed):
         every.append(_dataset(store, used.feed.dataset, used.digest, used.snapshot, context="labels"))
+    joined = {one.join.dataset: one for one in manifest.joined}
+    every += [_dataset(store, name, one.digest, one.snapshot, context="joined") for name, one in joined.items()]
     return every
 
 

@@ -8,27 +8,28 @@ from datetime import datetime, time
 from perennial import discovery
 from perennial.data.label_feed import KnownLabels
 from perennial.data.served_rows import KnownOutcomes
-from perennial.data.snapshots import Snapshot, snapshot_at
-from perennial.lineage.manifest import LabelsUsed, Manifest, OutcomesUsed
+from perennial.data.snapshots import Snapshot, joined_with, snapshot_at
+from perennial.lineage.manifest import JoinUsed, LabelsUsed, Manifest, OutcomesUsed
 from perennial.specs import DatasetSpec
 from perennial.store import Store
 
 
 def snapshot_of(store: Store, dataset: DatasetSpec, manifest: Manifest) -> Snapshot:
-    """The snapshot that a version was trained on: its rows, with the labels that were known then.
+    """The snapshot that a version was trained on: its rows, with the labels that were known then and what its joins brought.
 
     Raises:
-        UnknownName: a table has no such version, or there is no such label feed any more.
+        UnknownName: a table has no such version, or there is no such label feed or joined dataset any more.
     """
-    return with_labels_of(snapshot_at(store, dataset, manifest.snapshot), manifest)
+    return as_trained(snapshot_at(store, dataset, manifest.snapshot), manifest)
 
 
-def with_labels_of(source: Snapshot, manifest: Manifest) -> Snapshot:
-    """The rows of a snapshot with the labels that were known when a version was trained; as they are if it had no label feed.
+def as_trained(source: Snapshot, manifest: Manifest) -> Snapshot:
+    """The rows of a snapshot with the labels that were known when a version was trained, and with what its joins bring.
 
     Raises:
-        UnknownName: there is no such label feed any more, or its table has no such version.
+        UnknownName: there is no such label feed or joined dataset any more, or its table has no such version.
     """
+    source = with_joins_of(source, manifest)
     used = manifest.labels
     if used is None:
         return source
@@ -36,6 +37,18 @@ def with_labels_of(source: Snapshot, manifest: Manifest) -> Snapshot:
         return served_with(source, manifest)
     feed = snapshot_at(source.store, discovery.dataset(used.feed.dataset), used.snapshot)
     return replace(source, labels=KnownLabels(used.feed, feed, used.known_by, used.delay_days))
+
+
+def with_joins_of(source: Snapshot, manifest: Manifest) -> Snapshot:
+    """The rows of a snapshot with what the joins of a version bring, from the tables as it read them; without joins if it had none.
+
+    Raises:
+        UnknownName: there is no such dataset any more, or its table has no such version.
+    """
+    versions = {used.join.dataset: used.snapshot for used in manifest.joined}
+    joined = joined_with(source, [used.join for used in manifest.joined], versions)
+    assert joined, "each version is named"
+    return joined
 
 
 def served_with(source: Snapshot, manifest: Manifest) -> Snapshot:
@@ -53,13 +66,30 @@ def digests_since(source: Snapshot, last: Manifest | None) -> tuple[str, ...]:
 
     Args:
         source: the snapshot.
-        last: of the last training, if there is one. Where predictions alone have come since, none of which has an outcome, the snapshot
-            is the same as that one's.
+        last: of the last training, if there is one. Where predictions alone have come since, none of which has an outcome, or joined rows
+            that none of its rows can find, the snapshot is the same as that one's.
     """
-    used = last.labels if last else None
-    if last and source.served and used and (source.version, source.served.version) == (last.snapshot, used.snapshot):
-        return (*source.digests, last.snapshot_digest)
-    return source.digests
+    if last is None or not (source.served or source.joins):
+        return source.digests
+    before, now = last.labels.snapshot if last.labels else None, source.labels.version if source.labels else None
+    if (source.version, now) != (last.snapshot, before) or _finds_more(source, last):
+        return source.digests
+    return (*source.digests, last.snapshot_digest)
+
+
+def joins_used(source: Snapshot) -> list[JoinUsed]:
+    """What a manifest records of a snapshot's joins."""
+    joined = source.joins.joined if source.joins else ()
+    return [JoinUsed(join=one.spec, snapshot=one.source.version, digest=one.identity) for one in joined]
+
+
+def _finds_more(source: Snapshot, last: Manifest) -> bool:
+    """Whether the rows of a snapshot, which were those of the last training, may find more in joined tables than they did."""
+    joined = source.joins.joined if source.joins else ()
+    if [one.spec for one in joined] != [used.join for used in last.joined]:
+        return True
+    newer = [(one, used.snapshot) for one, used in zip(joined, last.joined, strict=True) if one.source.version != used.snapshot]
+    return bool(newer) and any(one.shows_more(since, source.newest()) for one, since in newer)
 
 
 def labels_used(source: Snapshot, label: str) -> LabelsUsed | OutcomesUsed | None:

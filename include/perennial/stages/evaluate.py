@@ -34,10 +34,10 @@ from perennial.registry.promotion import Drawn
 from perennial.registry.signatures import Changes, compare
 from perennial.results import EvaluateResult
 from perennial.settings import Settings
-from perennial.specs import DatasetSpec, ModelSpec, SplitSpec
+from perennial.specs import DatasetSpec, JoinSpec, ModelSpec, SplitSpec
 from perennial.stages import _agreement
 from perennial.stages._groups import groups_of_snapshot
-from perennial.stages._snapshots import with_labels_of
+from perennial.stages._snapshots import as_trained, with_joins_of
 from perennial.stages.train import RECORD
 from perennial.store import Store
 from perennial.training.alarm_facts import alarm_facts
@@ -89,6 +89,16 @@ class Sealed:
         return {**document, "label": self.manifest.parameters.get("label")}
 
     @property
+    def inputs(self) -> list[str]:
+        """The columns that it reads."""
+        return [given["name"] for given in self.signature["inputs"]]
+
+    @property
+    def joins(self) -> list[JoinSpec]:
+        """The joins that it was trained with."""
+        return [used.join for used in self.manifest.joined]
+
+    @property
     def split(self) -> SplitSpec:
         """How its snapshot was split; versions from before splits could be by anything else than time say nothing of it."""
         return SplitSpec.model_validate(self.record.get("split", {}))
@@ -136,7 +146,7 @@ def run(settings: Settings, store: Store, model: str, digest: str, run_id: str, 
     """
     spec = discovery.model(model)
     require_code(spec, code)
-    dataset = discovery.dataset(spec.dataset)
+    dataset = discovery.dataset_of(spec)
     registry = ModelRegistry(settings)
     _agreement.require(store, registry, model)
     registered = registry.version(model, "champion")
@@ -191,7 +201,11 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
     """
     versions = {"candidate": candidate} | ({"champion": champion} if champion else {})
     # A champion may read what the dataset has no more: the table has it still, of the batches that had it.
-    inputs = [given["name"] for version in versions.values() for given in version.signature["inputs"]]
+    inputs = [name for version in versions.values() for name in version.inputs]
+    joins_otherwise = champion is not None and champion.joins != candidate.joins
+    if champion and joins_otherwise:
+        of_joins = {name for join in champion.joins for name in join.names}
+        inputs = [name for name in inputs if name in candidate.inputs or name not in of_joins]
     names = [*_names(dataset, source.split), *inputs]
     frame = _rows_of(store, dataset, source, candidate, "test", names)
     columns = {name: frame[name].to_numpy() for name in frame.columns}
@@ -204,7 +218,11 @@ def measure(store: Store, spec: ModelSpec, dataset: DatasetSpec, source: Sealed,
         )
     unknown = unknown_of(spec, frame, labels)
     columns = {name: values[known] for name, values in columns.items()}
-    scores = {who: score(version.folder, columns, threads=2) for who, version in versions.items()}
+    read = dict.fromkeys(versions, columns)
+    if champion and joins_otherwise:  # each reads what its own joins bring
+        own = _rows_of(store, dataset, source, candidate, "test", [dataset.time_column, *champion.inputs], joined_as=champion)
+        read["champion"] = {name: own[name].to_numpy()[known] for name in champion.inputs}
+    scores = {who: score(version.folder, read[who], threads=2) for who, version in versions.items()}
     days = columns[dataset.time_column].astype("datetime64[D]")
     groups = groups_of(frame[known], source.split.group)[0] if source.split.by == "group" else None
     return Compared(columns, labels[known], days, scores, unknown, DRAWN[source.split.by], groups)
@@ -236,12 +254,22 @@ def _names(dataset: DatasetSpec, split: SplitSpec) -> list[str]:
     return [*(column.name for column in dataset.table_columns), *columns_of_split(split, dataset)]
 
 
-def _rows_of(store: Store, dataset: DatasetSpec, source: Sealed, candidate: Sealed, part: str, names: Iterable[str]) -> pandas.DataFrame:
-    """The rows of a part of a version's snapshot, with those columns and the labels that the candidate's training knew."""
+def _rows_of(
+    store: Store,
+    dataset: DatasetSpec,
+    source: Sealed,
+    candidate: Sealed,
+    part: str,
+    names: Iterable[str],
+    joined_as: Sealed | None = None,
+) -> pandas.DataFrame:
+    """The rows of a part of a version's snapshot, with those columns, the labels that the candidate's training knew, and what its joins
+    bring, or those of another version."""
     first, end = (np.datetime64(day).astype("datetime64[s]").item() for day in source.record["bounds"][part])
-    snapshot = with_labels_of(snapshot_at(store, dataset, source.manifest.snapshot), candidate.manifest)
-    brought = snapshot.labels.columns if snapshot.labels else ()
-    frame = snapshot.rows(list(dict.fromkeys([*names, *brought])), first, end)
+    snapshot = as_trained(snapshot_at(store, dataset, source.manifest.snapshot), candidate.manifest)
+    if joined_as:
+        snapshot = with_joins_of(snapshot, joined_as.manifest)
+    frame = snapshot.rows(list(dict.fromkeys([*names, *snapshot.brought])), first, end)
     if source.split.by == "time":
         return frame
     return frame[part_of(frame, source.split, dataset) == part].reset_index(drop=True)  # its days have rows of all parts

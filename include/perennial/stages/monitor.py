@@ -80,7 +80,7 @@ def run(settings: Settings, store: Store, model: str, first: datetime | None = N
         UnknownName: there is no such model, or the window ends before it begins.
     """
     spec = discovery.model(model)
-    dataset = discovery.dataset(spec.dataset)
+    dataset = discovery.dataset_of(spec)
     given = None if first is None and last is None else _window(first, last, spec.monitoring.window_days)
     if given is None and settings.serving == "local":
         note_service(settings, store, model)  # before anything can end this look: what does not answer logs nothing either

@@ -95,7 +95,7 @@ def run(settings: Settings, store: Store, model: str, *, run_url: str = "") -> R
     if why_not := _hindrance(store, spec, registry, last, waiting):
         return _nothing(why_not, last.champion)
     own = as_of(store, spec, last.versions[last.champion])
-    return Fit(settings, store, own, discovery.dataset(spec.dataset), registry, last).run(run_url)
+    return Fit(settings, store, own, discovery.dataset_of(spec), registry, last).run(run_url)
 
 
 def _hindrance(store: Store, spec: ModelSpec, registry: ModelRegistry, last: Entry, waiting: Version | None) -> str:

@@ -258,7 +258,7 @@ class Release:
     def _from_log(self, known: Known, question: CountWrong | ExplainSplit) -> Known:
         from perennial.data.tables import Table
 
-        dataset = discovery.dataset(self.spec.dataset)
+        dataset = discovery.dataset_of(self.spec)
         spec = as_logged(self.store, self.spec, dataset, list(islice(self.ledger.newest_first(), RECENT)))
         log = (self.store, spec, dataset, Table, question.since, question.candidate, question.champion)
         if isinstance(question, ExplainSplit):

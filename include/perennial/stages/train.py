@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -41,7 +41,7 @@ from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._run_facts import facts_of
-from perennial.stages._snapshots import labels_used
+from perennial.stages._snapshots import joins_used, labels_used
 from perennial.store import Store
 from perennial.training.processes import is_helper
 from perennial.training.row_weights import row_weights
@@ -64,6 +64,7 @@ def run(
     snapshot: int,
     labels: int | None = None,
     predictions: int | None = None,
+    joined: Mapping[str, int] | None = None,
     cause: Cause = "manual",
     request: str = "",
     max_epochs: int | None = None,
@@ -82,11 +83,11 @@ def run(
     spec = discovery.model(model)
     code = code or run_code(spec)
     require_code(spec, code)
-    dataset = discovery.dataset(spec.dataset)
+    dataset = discovery.dataset_of(spec)
     registry = ModelRegistry(settings)
     _agreement.require(store, registry, model)
     champion = registry.version(model, "champion")
-    source = model_snapshot(store, spec, snapshot, labels, predictions)
+    source = model_snapshot(store, spec, snapshot, labels, predictions, joined)
     if source is None:
         raise TrainingRefused(f"{empty_dataset(store, spec)} has no snapshot yet: ingest a batch first.")
     manifest = begin_manifest(
@@ -191,6 +192,7 @@ def begin_manifest(
         snapshot=source.version,
         snapshot_digest=content,
         labels=labels_used(source, spec.label),
+        joined=joins_used(source),
         code_digest=code,
         lock_digest=lock,
         parameters=parameters,

@@ -12,7 +12,7 @@ import math
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perennial import discovery
 from perennial.counted import counted
@@ -43,6 +43,7 @@ LIKE_CODE = (
     "label",
     "labels",
     "served_since",
+    "joins",
     "classes",
 )  # of a spec: what the model reads and says; a change asks for a training as one of the code does
 log = logging.getLogger("perennial.validate")
@@ -57,6 +58,7 @@ def run(
     snapshot: int | None = None,
     labels: int | None = None,
     predictions: int | None = None,
+    joined: Mapping[str, int] | None = None,
     force: bool = False,
     reason: str = "",
     run_url: str = "",
@@ -72,7 +74,7 @@ def run(
     """
     spec = discovery.model(model)
     code = run_code(spec)  # at once: it is what was loaded just now
-    dataset = discovery.dataset(spec.dataset)
+    dataset = discovery.dataset_of(spec)
     asked_by_person = force or cause == "manual"
     retired = Ledger(store, model).retirement()
     if retired and not asked_by_person:
@@ -81,7 +83,7 @@ def run(
         from perennial.stages._logs import take_in
 
         take_in(store, spec, dataset)
-    source = model_snapshot(store, spec, snapshot, labels, predictions)
+    source = model_snapshot(store, spec, snapshot, labels, predictions, joined)
     if source is None:
         coverage, too_small = None, f"{empty_dataset(store, spec)} has no snapshot yet: ingest a batch first."
     else:
@@ -109,11 +111,12 @@ def run(
             inbox.end(request.key, "refused", decision.why)
         return ValidateResult(outcome="skipped", sentence=decision.why, **_versions(source), cause=cause, rows=source.count())
     _agreement.require(store, ModelRegistry(settings), model)  # before a GPU is asked for what the gate would then refuse
+    joined_rows = _find(spec, source)
     links, left_out = _check(settings, store, spec, source, coverage, inbox=inbox, request=request)
     if request and inbox.claim(request.key, run_url or f"by hand {uuid.uuid4().hex[:12]}") is None:
         raise TrainingRefused(f"The retraining request {request.key} of {model} has ended: {inbox.get(request.key).sentence}")
     words = f" ({reason})" if reason else ""
-    why = f"{decision.why}{words} {left_out} {coverage.sentence() if coverage else ''}".strip()
+    why = f"{decision.why}{words} {joined_rows} {left_out} {coverage.sentence() if coverage else ''}".strip()
     begins = f"Training starts on {source.words}, cause {decision.cause}"
     if not run_url:  # by hand: no run goes on with it
         begins = f"A training on {source.words} may start, cause {decision.cause}"
@@ -186,7 +189,9 @@ def _situation(
 def _changed(then: Mapping[str, Parameter], now: Mapping[str, Parameter]) -> tuple[str, ...]:
     """What the spec says otherwise than at a training. One that recorded nothing of it, long ago, had the same; but for where labels
     come from, which is recorded where it is not the rows alone."""
-    return tuple(name for name in LIKE_CODE if (name in then or name in ("labels", "served_since")) and then.get(name) != now.get(name))
+    return tuple(
+        name for name in LIKE_CODE if (name in then or name in ("labels", "served_since", "joins")) and then.get(name) != now.get(name)
+    )
 
 
 def _too_small(spec: ModelSpec, dataset: DatasetSpec, source: Snapshot) -> str:
@@ -222,10 +227,15 @@ def _newest(source: Snapshot, coverage: Coverage | None) -> datetime:
     return datetime.combine(coverage.labelled_days[-1], datetime.min.time()) if coverage else source.newest()
 
 
-def _versions(source: Snapshot) -> dict[str, int | None]:
+def _versions(source: Snapshot) -> dict[str, Any]:
     """The table versions that the training is told to use."""
-    labels, served = source.labels, source.served
-    return {"snapshot": source.version, "labels": labels.version if labels else None, "predictions": served.predictions if served else None}
+    labels, served, joins = source.labels, source.served, source.joins
+    return {
+        "snapshot": source.version,
+        "labels": labels.version if labels else None,
+        "predictions": served.predictions if served else None,
+        "joined": ",".join(f"{name}={version}" for name, version in joins.versions.items()) if joins else None,
+    }
 
 
 def _too_few_labels(spec: ModelSpec, source: Snapshot, coverage: Coverage) -> str:
@@ -286,6 +296,25 @@ def _check(
     if request:
         inbox.end(request.key, "refused", sentence)
     raise TrainingRefused(sentence, {"Data Docs": link} if link else {})
+
+
+def _find(spec: ModelSpec, source: Snapshot) -> str:
+    """For how many rows joins find something, as sentences; empty without joins. Raises TrainingRefused where one finds nothing."""
+    if not source.joins:
+        return ""
+    time_column = source.dataset.time_column
+    rows = source.read([*source.joins.needed(source.joins.columns), time_column])
+    every = source.joins.found(rows, time_column)
+    for one in every:
+        if not one.found:
+            history = (
+                f" Where rows of {one.join.dataset} are a history that was loaded at once, say so in the join: history_until, and "
+                "history_delay_hours for how long after its event time a row was usually known."
+                if one.too_late and not one.join.history_until
+                else ""
+            )
+            raise TrainingRefused(f"{spec.name} must not be trained on {source.words}: {one.sentence}{history}")
+    return " ".join(one.sentence for one in every)
 
 
 def _left_out(spec: ModelSpec, source: Snapshot, rows: pandas.DataFrame) -> str:

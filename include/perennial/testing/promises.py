@@ -127,7 +127,7 @@ def check_model(model: str | ModelSpec, rows: Sequence[Row] | None = None, *, on
     if only is not None and only not in PROMISES:
         raise UnknownName(f"There is no promise {only!r}: name one of {', '.join(PROMISES)}.")
     spec = discovery.model(model) if isinstance(model, str) else model
-    dataset = discovery.dataset(spec.dataset)
+    dataset = discovery.dataset_of(spec)
     features = discovery.model_part(spec.name, "features")
     network = discovery.model_part(spec.name, "model").Model if spec.learner == "lightning" else None
     broken = broken_promises(Trial(spec, dataset, features, network, rows or rows_like(spec, dataset)), only)

@@ -200,7 +200,7 @@ def datasets_of(store: Store, name: str) -> tuple[str, ...]:
     if name in discovery.datasets() or name in store.folders("receipts"):
         return (name,)
     discovery.models_asked_about(name, known_models(store))
-    read = {dataset: None for one in learned(store, name, {}) for dataset in (one.dataset, one.feed) if dataset}
+    read = {dataset: None for one in learned(store, name, {}) for dataset in one.datasets}
     if not read:
         raise UnknownName(
             f"Which dataset {name} reads is not known: no version of it is left, and its spec cannot be read. Mend perennial_models/{name}."

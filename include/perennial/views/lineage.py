@@ -132,7 +132,7 @@ def _sources(store: Store, known: Learned, damage: list[str]) -> tuple[tuple[Sou
     """The files that are shown, the snapshots, and what is left out."""
     files: list[tuple[str, Receipt, How]] = []
     snapshots, remarks = [], []
-    for dataset in dict.fromkeys(name for name in (known.dataset, known.feed) if name):
+    for dataset in known.datasets:
         read = known.read_of(dataset)
         if read is None:
             continue

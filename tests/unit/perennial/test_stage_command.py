@@ -47,6 +47,7 @@ def test_the_command_line_understands_every_argument(stage):
         "snapshot": 1,
         "labels": 1,
         "predictions": 1,
+        "joined": "weather=3,prices=12",
         "max_epochs": 2,
         "version": 3,
         "partition": "2/4",
