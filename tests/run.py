@@ -58,7 +58,7 @@ GROUPS = (
         "stages",
         "integration",
         "workload",
-        in_integration("training", "store", "monitoring", "registry", "test_ingestion.py", "test_dvc.py"),
+        in_integration("training", "store", "sources", "monitoring", "registry", "test_ingestion.py", "test_dvc.py"),
     ),
     ("bucket", "e2e", "workload", in_e2e("kills", "loop_s3", "scoring", "people", "your_own_data")),
     ("rest", "integration", "workload", in_integration("chart", "console", "test_stored_before.py", "test_mutants.py", "test_notebook.py")),

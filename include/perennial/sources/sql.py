@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -89,17 +89,17 @@ class _Reading:
     def _parts(self, query: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:
         result = self.connection.execution_options(stream_results=True, max_row_buffer=_AT_ONCE).execute(query)
         parts = result.partitions(self.source.file_rows)
-        while True:
-            try:
-                rows = next(parts, None)
-            except (TypeError, ValueError) as error:  # SQLite keeps anything in a column of any type
-                raise SourceRefused(
-                    f"The table {self.source.table} has a value that is not of its column's type ({error}): what follows was not read. "
-                    "Correct it, or read a view that leaves it out."
-                ) from None
-            if rows is None:
-                return
-            yield rows
+        try:
+            while rows := next(parts, None):
+                yield rows
+        except (TypeError, ValueError) as error:  # SQLite keeps anything in a column of any type
+            raise SourceRefused(
+                f"The table {self.source.table} has a value that is not of its column's type ({error}): what follows was not read. "
+                "Correct it, or read a view that leaves it out."
+            ) from None
+        finally:
+            with suppress(sa.exc.DBAPIError):  # of a server that is gone
+                result.close()
 
     def _piece(self, rows: Sequence[sa.Row[Any]], cursors: list[Any]) -> Iterator[Piece]:
         table = self._as_table(rows)
