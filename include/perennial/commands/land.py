@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 from perennial import discovery
 from perennial.counted import counted
-from perennial.data.landing import UNFINISHED, folder, listing, receipt_key
+from perennial.data.landing import folder, listing, receipt_key
 from perennial.data.receipts import read_receipt
 from perennial.discovery import dataset_module
 from perennial.errors import EXIT_DONE, BatchRefused, UnknownName
 from perennial.results import on_terminal
 from perennial.settings import Settings
-from perennial.specs import DatasetSpec
+from perennial.specs import UNFINISHED, DatasetSpec
 from perennial.store import Store
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ import hashlib
 import time
 from dataclasses import dataclass
 
+from perennial.specs import UNFINISHED
 from perennial.store import Store, StoredObject
 
 LARGE = 32 << 20  # bytes of a file that must have been still for twice as long as a small one
-UNFINISHED = (".part", ".tmp", ".partial", ".crdownload", ".filepart")
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ class CollectedLog:
             Fault: another process has written the next entry meanwhile.
         """
         number = after + 1
+        assert len({name for name, _ in piece.files}) == len(piece.files), "one file of a piece would replace another"
         files, aside = [], []
         for name, path in piece.files:
             with open(path, "rb") as stream:

@@ -73,3 +73,8 @@ class ComeLater(Fault):
     def __init__(self, sentence: str, at: datetime) -> None:
         super().__init__(sentence)
         self.at = at
+
+
+def said(error: Exception) -> str:
+    """What an error says, as the part of a sentence."""
+    return " ".join(str(error).split())[:300].rstrip(".")

@@ -21,8 +21,9 @@ import sqlalchemy as sa
 
 from perennial.counted import counted
 from perennial.errors import SettingMissing, SourceRefused, SourceUnreachable
+from perennial.sources.columns import wanted
 from perennial.sources.connections import Connection
-from perennial.sources.interface import Look, Piece, Tally
+from perennial.sources.interface import Look, Piece, Tally, said
 from perennial.sources.overlap import Overlap, Sifted, as_text, as_value
 from perennial.specs import Column, SqlSource
 
@@ -155,22 +156,13 @@ class _Reading:
 
     def _columns(self) -> dict[str, sa.ColumnElement[Any]]:
         """What is selected, by the name that it gets in the file."""
-        spec = self.look.dataset
-        wanted = {}
-        for column in spec.columns:
-            for name in spec.files.time_of.get(column.name, (self.look.field(column.name),)):
-                wanted[name] = column
         there = self.table.c
-        missing = [name for name, column in wanted.items() if name not in there and column.name != spec.deleted]
         if self.source.cursor and self.source.cursor not in there:
-            missing.insert(0, self.source.cursor)
-        if missing:
             raise SourceRefused(
-                f"The table {self.source.table} has no column {', '.join(dict.fromkeys(missing))}; it has {', '.join(there.keys())}. "
-                f"Nothing was read of it: correct the spec of {spec.name} (`files.fields` says what a source calls a column) or the table; "
-                "the next look goes on where the last one ended."
+                f"The table {self.source.table} has no column {self.source.cursor}, the cursor; it has {', '.join(there.keys())}. Correct "
+                f"the source of {self.look.dataset.name}."
             )
-        return {name: there[name] for name in wanted if name in there}
+        return {name: there[name] for name in wanted(self.look, f"The table {self.source.table}", there.keys())}
 
     def _tell_columns(self) -> None:
         if self.known is not None and (new := sorted(set(self.table.c.keys()) - set(self.known))):
@@ -261,14 +253,14 @@ def _sentences(look: Look, source: SqlSource, engine: sa.Engine) -> Iterator[Non
     try:
         yield
     except sa.exc.DBAPIError as error:
-        said = " ".join(str(error.orig).split())[:300].rstrip(".")
+        why = said(cast(Exception, error.orig))
         if error.connection_invalidated or isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
             raise SourceUnreachable(
-                f"The database of {look.dataset.name} at {place} cannot be read: {said}. "
+                f"The database of {look.dataset.name} at {place} cannot be read: {why}. "
                 f"What was read before is safe; check the server and {_where(source)}, and run it again."
             ) from error
         raise SourceRefused(
-            f"The database of {look.dataset.name} at {place} refuses to be read: {said}. Give the user the right, or correct the source."
+            f"The database of {look.dataset.name} at {place} refuses to be read: {why}. Give the user the right, or correct the source."
         ) from error
 
 

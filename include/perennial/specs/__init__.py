@@ -21,7 +21,7 @@ from perennial.specs.columns import IMAGE_AXES, MOST_PLACES, NO_SCALARS, Column,
 from perennial.specs.compute import ComputeSpec, Toleration
 from perennial.specs.datasets import LANDED, ROW, DatasetSpec, GroupSpec, OnKnownKey, Rows
 from perennial.specs.deadlines import WEEKDAYS, DeadlineSpec
-from perennial.specs.files import FALSE, TRUE, FileForm
+from perennial.specs.files import FALSE, TRUE, UNFINISHED, FileForm
 from perennial.specs.freezes import FreezeSpec
 from perennial.specs.joins import JoinSpec, brought_by
 from perennial.specs.models import CALENDAR_SLICES, LabelSpec, Learner, ModelSpec, stand_in
@@ -42,7 +42,7 @@ from perennial.specs.release import ReleaseSpec, ServingSpec
 from perennial.specs.rules import AnswerRule
 from perennial.specs.scoring import ScoringSpec
 from perennial.specs.signals import SignalSpec
-from perennial.specs.sources import SourceSpec, SqlSource
+from perennial.specs.sources import DeltaSource, FilesSource, IcebergSource, SourceSpec, SqlSource
 from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "ROW",
     "TEMPLATE_FIELDS",
     "TRUE",
+    "UNFINISHED",
     "VERDICTS",
     "WEEKDAYS",
     "AlertSpec",
@@ -77,13 +78,16 @@ __all__ = [
     "CronLine",
     "DatasetSpec",
     "DeadlineSpec",
+    "DeltaSource",
     "DriftKind",
     "EffectLimits",
     "ElementType",
     "FileForm",
+    "FilesSource",
     "FreezeSpec",
     "GateSpec",
     "GroupSpec",
+    "IcebergSource",
     "IncidentKind",
     "JoinSpec",
     "LabelSpec",

@@ -12,6 +12,8 @@ from perennial.specs.base import Spec
 
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")  # texts that are truth values in any file, in whatever case; as in `encoding`
 
+UNFINISHED = (".part", ".tmp", ".partial", ".crdownload", ".filepart")  # endings of files that are still being written
+
 
 class FileForm(Spec):
     """How the files of a dataset are written. What is not declared here is never guessed: the refusal names what the file seems to have."""

@@ -102,3 +102,92 @@ class SqlSource(SourceSpec):
         """Database, table and cursor."""
         table = f"{self.namespace}.{self.table}" if self.namespace else self.table
         return f"{self.connection or self.url}: {table} by {self.cursor or 'all rows'}"
+
+
+class FilesSource(SourceSpec):
+    """Files of somebody else's folder or bucket, which are taken as they are and left where they lie."""
+
+    url: str = Field(
+        description="Folder of the files: `s3://bucket/prefix`, `gs://…`, `abfs://container/…`, `hdfs://…`, `file:///…` or what fsspec "
+        "knows besides, such as `sftp://…`. With `days` it may have codes of strftime."
+    )
+    pattern: str = Field(
+        default="**", description="Which files below it: `*` is any name, `**` any folders too, such as `2026/**/*.csv.gz`."
+    )
+    days: int | None = Field(
+        default=None,
+        ge=1,
+        description="The codes of strftime in `url`, such as `%Y/%m/%d`, are filled in with today (UTC) and so many days before it, and no "
+        "other folders are listed. For a bucket whose listing is long.",
+    )
+    settle_seconds: float = Field(
+        default=10,
+        ge=1,
+        description="A file is taken once it was last written longer ago than this: its writer may not be done, or may write again.",
+    )
+    overwritten: Literal["take", "leave"] = Field(
+        default="take",
+        description="A file that is written again under its name is taken again, and the dataset's rules for known keys decide on its "
+        "rows; or it is left with a word.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        if "://" not in url:
+            raise ValueError(f"{url!r} is no address: write file:///data/in, s3://bucket/prefix or the like")
+        return without_secret(url)
+
+    @model_validator(mode="after")
+    def _days_have_codes(self) -> FilesSource:
+        if (self.days is not None) != ("%" in self.url):
+            raise ValueError("days and codes of strftime in the url, such as %Y/%m/%d, belong together: give both or neither")
+        return self
+
+    @property
+    def place(self) -> str:
+        """Folder and pattern."""
+        return f"{self.url.rstrip('/')}/{self.pattern}"
+
+
+class DeltaSource(SourceSpec):
+    """A table of Delta Lake that somebody else writes: its rows, then what each of its commits adds and changes."""
+
+    url: str = Field(description="Folder of the table: a path, `s3://…`, `gs://…` or `abfs://…`.")
+
+    @field_validator("url")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        return without_secret(url)
+
+    @property
+    def place(self) -> str:
+        """The table."""
+        return self.url
+
+
+class IcebergSource(SourceSpec):
+    """A table of Iceberg that somebody else writes: its rows, then what is appended."""
+
+    table: str = Field(description="Name in its catalog, such as `sales.orders`.")
+    catalog: str = Field(
+        default="",
+        description="Address of a catalog that asks for no password, such as `http://catalog:8181` or `sqlite:////data/catalog.db`; else "
+        "the connection has the settings of pyiceberg in its `extra`.",
+    )
+
+    @field_validator("catalog")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        return without_secret(url)
+
+    @model_validator(mode="after")
+    def _has_a_catalog(self) -> IcebergSource:
+        if bool(self.catalog) == bool(self.connection):
+            raise ValueError("say where the catalog is: either catalog or connection")
+        return self
+
+    @property
+    def place(self) -> str:
+        """Catalog and table."""
+        return f"{self.connection or self.catalog}: {self.table}"

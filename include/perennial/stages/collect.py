@@ -101,7 +101,8 @@ def _look(
 
 def _result(spec: DatasetSpec, tally: Tally, files: list[str], notes: list[str], again_at: datetime | None) -> CollectResult:
     assert spec.source is not None
-    said = f"{counted(tally.landed, 'row')} of {spec.source.place} landed for {spec.name} in {counted(len(files), 'file')}"
+    rows = f"{counted(tally.landed, 'row')} of {spec.source.place} landed for {spec.name} in {counted(len(files), 'file')}"
+    said = rows if tally.landed else f"{counted(len(files), 'file')} of {spec.source.place} landed for {spec.name}"
     sentence = said if files else f"Nothing new in {spec.source.place} for {spec.name}"
     if tally.repeated:
         sentence += f"; {counted(tally.repeated, 'row')} of the overlap had landed before"

@@ -96,17 +96,31 @@ class Collecting:
         assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the stage broke before it was killed"
         return os.WIFSIGNALED(status)
 
+    def collect_cut(self, before: int) -> bool:
+        """The same within this process, for libraries that no forked process may use: the stage is left before its n-th write."""
+        try:
+            self.collect(_Killing(self.store.root, before, process=False))
+        except Cut:
+            return True
+        return False
+
+
+class Cut(BaseException):
+    """The end of a stage in the middle, where a process cannot be forked and killed."""
+
 
 class _Killing(FolderStore):
-    """A store that ends its process before a write."""
+    """A store that ends its process before a write, or its stage."""
 
-    def __init__(self, root: str, before: int) -> None:
+    def __init__(self, root: str, before: int, *, process: bool = True) -> None:
         super().__init__(root)
-        self._left = before
+        self._left, self._process = before, process
 
     def __getattribute__(self, name: str) -> Any:
         if name in WRITES:
             self._left -= 1
+            if self._left == 0 and not self._process:
+                raise Cut
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
         return super().__getattribute__(name)

@@ -21,7 +21,8 @@ from .conftest import Postgres
 
 def _rides(tmp_path: Path, postgres: Postgres, *, rows: str = "final", files: FileForm | None = None, **source: Any) -> Collecting:
     spec = DatasetSpec(
-        name="rides", title="Rides", owner="fleet", key=("id",), event_time="at", rows=rows, time_zone="America/New_York", files=files or FileForm(),
+        name="rides", title="Rides", owner="fleet", key=("id",), event_time="at", rows=rows, time_zone="America/New_York",
+        files=files or FileForm(),
         on_known_key="replace" if rows == "corrected" else "refuse",
         source=SqlSource(**{"connection": "fleet", "table": "rides", "cursor": "changed", **source}),
         columns=(
@@ -58,15 +59,16 @@ def test_from_a_table_to_a_table(tmp_path: Path, rides: Postgres) -> None:
     assert (third.rows, "1 row of rides has no changed and was left out" in third.sentence) == (3, True)
     table.take_in()
     assert table.keys() == dict.fromkeys(range(1, 5004), 1)
-    assert next(row for row in table.rows() if row["id"] == 1001) == {"id": 1001, "at": datetime(2026, 3, 1, 7), "fare": 100.1, "zone": "z1001", "paid": False}  # fmt: skip
+    one = next(row for row in table.rows() if row["id"] == 1001)
+    assert one == {"id": 1001, "at": datetime(2026, 3, 1, 7), "fare": 100.1, "zone": "z1001", "paid": False}
 
 
 def test_values_without_a_scale_and_of_other_types(tmp_path: Path, rides: Postgres) -> None:
     """DM-01, DM-02: Numbers of any precision, UUIDs and JSON as text, days as times; NaN is missing."""
     rides.sql(
-        "create view odd as select i as id, current_date as at, case i when 1 then 'NaN'::numeric else 1.000000000000000000000001 end as fare,"
-        " case i when 1 then gen_random_uuid()::text else '{\"a\": [1]}'::jsonb::text end as zone, null::boolean as paid, i as changed"
-        " from generate_series(1, 2) i",
+        "create view odd as select i as id, current_date as at, case i when 1 then 'NaN'::numeric else 1.0000000000000000000001 end"
+        " as fare, case i when 1 then gen_random_uuid()::text else '{\"a\": [1]}'::jsonb::text end as zone, null::boolean as paid,"
+        " i as changed from generate_series(1, 2) i",
     )
     table = _rides(tmp_path, rides, table="odd")
     table.collect()
