@@ -1,7 +1,7 @@
 # Perennial. Plain `make` lists what it can do. Everything it makes is below PERENNIAL_HOME (.perennial).
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
-.PHONY: help setup pictures notebook demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs capabilities lock images kubernetes chart check-chart mutants check-mutants
+.PHONY: help setup pictures notebook demo up down status test check check-format check-lint check-types check-contracts check-documents format add-model add-dataset docs capabilities lock images kubernetes chart check-chart mutants check-mutants check-projects format-projects
 
 export PERENNIAL_HOME ?= $(CURDIR)/.perennial
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
@@ -34,7 +34,7 @@ down: ## stop what `make up` or `make demo` started, and nothing else
 status: ## show what runs
 	@"$(PERENNIAL)" status
 
-test: setup ## run every test that this machine can (TESTS="unit" or "integration" or "e2e" for a part)
+test: setup ## run every test that this machine can (TESTS="unit", "integration", "e2e", or "project" for PERENNIAL_PROJECT's)
 	@"$(TOOLS)/python" tests/run.py $(TESTS)
 
 kubernetes: export PERENNIAL_TEST_IMAGES ?= $(if $(REGISTRY),$(REGISTRY)/)perennial/{}:$(or $(TAG),dev)
@@ -42,8 +42,8 @@ kubernetes: setup ## run the tests on the cluster of KUBECONFIG (BUILD=1 REGISTR
 	@if [ -n "$(BUILD)" ]; then $(MAKE) --no-print-directory images PUSH=1 TAG="$(or $(TAG),dev)" REGISTRY="$(REGISTRY)"; fi
 	@"$(TOOLS)/python" tests/run.py kubernetes
 
-check: setup ## format, lint, types, import contracts, generated documents, mutants of changed lines, Helm chart (left out with a line where no helm can be had, unless CHART=required)
-	@$(MAKE) --no-print-directory --keep-going -j2 --output-sync=target check-format check-lint check-types check-contracts check-documents check-mutants check-chart || \
+check: setup ## format, lint, types, import contracts, generated documents, mutants of changed lines, projects of PERENNIAL_PROJECT, Helm chart (left out with a line where no helm can be had, unless CHART=required)
+	@$(MAKE) --no-print-directory --keep-going -j2 --output-sync=target check-format check-lint check-types check-contracts check-documents check-mutants check-chart check-projects || \
 		{ echo "make check found something: each line with Error above names its part, which can be run alone, like make check-lint." >&2; exit 1; }
 
 check-format:
@@ -71,6 +71,12 @@ check-documents:
 check-mutants:
 	@echo "== mutants of changed lines"
 	@"$(VENVS)/workload/bin/python" tests/mutants/run.py --changed
+
+check-projects:
+	@"$(TOOLS)/python" tests/projects.py check
+
+format-projects:
+	@"$(TOOLS)/python" tests/projects.py format
 
 check-chart:
 	@echo "== Helm chart"

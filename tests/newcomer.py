@@ -1,7 +1,6 @@
 """Somebody with a file of rows, who does what the README and the commands say and knows nothing else; and three such files.
 
-Shared by a test and a benchmark. A newcomer's project is a folder of its own, so that this checkout stays as it is: copies of the packages
-of datasets and models, which a platform finds before the checkout's.
+Shared by a test and a benchmark. What a newcomer has made lies in a project, which the commands that are printed make.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -20,14 +18,11 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
-import perennial_datasets
-import perennial_models
-from perennial.local.airflow_programs import home as airflow_home
 from perennial.local.project import ROOT
 from perennial.settings import Settings
 
 README = (ROOT / "README.md").read_text()
-PACKAGES = (perennial_datasets, perennial_models)
+EXPORT = "export PERENNIAL_PROJECT="
 
 
 @dataclass(frozen=True)
@@ -61,23 +56,8 @@ class Newcomer:
     """Somebody at a shell, in a project of their own."""
 
     def __init__(self, settings: Settings, project: Path) -> None:
-        self.settings, self.project = settings, project
-        self.links = [settings.home, airflow_home(settings) / "config"]  # stages, servers and Airflow find packages there
-
-    def moves_in(self) -> None:
-        """Put copies of all datasets and models where the platform finds them before the checkout's."""
-        for package in PACKAGES:
-            copy = self.project / "include" / package.__name__
-            shutil.copytree(Path(package.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-            for folder in self.links:
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / package.__name__).symlink_to(copy)
-
-    def moves_out(self) -> None:
-        """Leave the checkout's packages."""
-        for package in PACKAGES:
-            for folder in self.links:
-                (folder / package.__name__).unlink(missing_ok=True)
+        self.project = project
+        self.environment = settings.environment()
 
     def tries(self, table: Table) -> tuple[str, list[str]]:
         """Run the first command that the README has for one's own data; what it says, and the commands that it says come next."""
@@ -85,12 +65,15 @@ class Newcomer:
         assert shown
         said = self.does(shown[1].replace("FILE", str(table.file)).replace("COLUMN", table.label))
         commands = [line.strip() for line in said.splitlines() if _is_command(line)]
-        return said, [command.replace(f" {ROOT}/", f" {self.project}/") for command in commands]
+        return said, [command.replace(str(ROOT.parent / "my-models"), str(self.project)) for command in commands]
 
     def does(self, command: str) -> str:
         """Run a command; returns what it prints. It must succeed."""
+        if command.startswith(EXPORT):  # in this shell, for all that follows
+            self.environment["PERENNIAL_PROJECT"] = command.removeprefix(EXPORT)
+            return ""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, **self.settings.environment(), "PATH": path, "PYTHONPATH": str(self.settings.home)}
+        environment = {**os.environ, **self.environment, "PATH": path}
         done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -111,4 +94,4 @@ class Newcomer:
 
 
 def _is_command(line: str) -> bool:
-    return re.match(r"  (cp|curl|\S*perennial) ", line) is not None
+    return re.match(r"  (cp|curl|export|\S*perennial) ", line) is not None

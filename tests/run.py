@@ -1,11 +1,11 @@
 """`make test`: every test in the environment that it belongs to, one total at the end. Standard library only.
 
-Arguments name a part: `unit`, `integration`, `e2e`, `kubernetes`; none runs all but `kubernetes`, which needs a cluster: one line
-says how to run it, and its tests count neither as passed nor as skipped. Groups of tests run beside each other, because most of them
-wait for servers much of their time: each in processes, folders and ports of its own, its lines marked by its name. The last line counts
-every test once: `N passed, N failed, N skipped`. The exit code is 0 only if nothing failed and, where unit tests ran, they cover enough
-of include/perennial: they alone are measured, which costs a third of their time. `--missing-packages` only names the Debian packages
-that tests could use and this machine has not; nothing is installed here.
+Arguments name a part: `unit`, `integration`, `e2e`, `kubernetes`, or `project`, the tests in the projects of PERENNIAL_PROJECT. None
+runs all but `kubernetes`, which needs a cluster: one line says how to run it, and its tests count neither as passed nor as skipped.
+Groups of tests run beside each other, because most of them wait for servers much of their time: each in processes, folders and ports of
+its own, its lines marked by its name. The last line counts every test once: `N passed, N failed, N skipped`. The exit code is 0 only if
+nothing failed and, where unit tests ran, they cover enough of include/perennial: they alone are measured, which costs a third of their
+time. `--missing-packages` only names the Debian packages that tests could use and this machine has not; nothing is installed here.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "include"))
+
+from perennial import projects  # noqa: E402
+
 HOME = Path(os.environ.get("PERENNIAL_HOME") or ROOT / ".perennial").expanduser().absolute()
 RESULTS = HOME / "test-results"
 LEAST_COVERAGE = 90
@@ -83,6 +87,8 @@ GROUPS = (
     ("pods", "kubernetes", "airflow", ("tests/kubernetes/airflow",)),
     ("cluster", "kubernetes", "workload", ("tests/kubernetes/workload",)),
 )
+PROJECT = "project"  # the part of tests that lie in projects
+NEEDS_AIRFLOW = ("tests/unit/dags", "tests/unit/airflow")  # folders of a project
 SEATS = os.cpu_count() or 1  # groups at the same time; with one more the servers of all of them starve each other
 # Parts whose tests wait for no server: they run beside the seats, some groups at a time, in what those leave of the processors.
 IN_THE_GAPS = ("unit",)
@@ -94,6 +100,7 @@ HANDED_ON = {
     "versions": ("PERENNIAL_SELDON_CRDS",),
     "pods": ("PERENNIAL_SELDON_CRDS", "PERENNIAL_TEST_"),
     "cluster": ("PERENNIAL_SELDON_CRDS", "PERENNIAL_TEST_"),
+    PROJECT: (projects.VARIABLE,),
 }
 MEASURED = ("unit",)
 # Parts that run only where they are named -> what a run without them says.
@@ -140,7 +147,8 @@ class Total:
 
 def main(parts: list[str]) -> int:
     """Run the parts; 0 if all is well."""
-    known = list(dict.fromkeys(part for _, part, _, _ in GROUPS))
+    known = [*dict.fromkeys(part for _, part, _, _ in GROUPS), PROJECT]
+    every = (*GROUPS, *groups_of_projects())
     if parts[:1] == [ONLY_NAME]:
         print(*missing_packages(parts[1:] or [part for part in known if part not in ONLY_IF_NAMED]))
         return 0
@@ -148,14 +156,24 @@ def main(parts: list[str]) -> int:
     if unknown:
         print(f"There is no part {unknown[0]!r}: name {', '.join(known[:-1])} or {known[-1]}.", file=sys.stderr)
         return 2
+    named = projects.folders(os.environ.get(projects.VARIABLE, ""))
+    wrong = [why for project in named if (why := projects.trouble(project))]
+    if PROJECT in parts and not named:
+        wrong = [f"{projects.VARIABLE} names no project, so there is nothing to test"]
+    if wrong:
+        print(*(f"{why[0].upper()}{why[1:]}." for why in wrong), sep="\n", file=sys.stderr)
+        return 2
     wanted = parts or [part for part in known if part not in ONLY_IF_NAMED]
     if "kubernetes" in wanted and not cluster_answers():
         return 1
+    if wanted == [PROJECT]:
+        global RESULTS  # noqa: PLW0603 - those of the platform's own tests stay
+        RESULTS = named[0] / ".perennial" / "test-results"
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     if missing := missing_packages(wanted):
         print(f"Tests that need {', '.join(missing)} are skipped. To run them too: sudo {APT_GET} {' '.join(missing)}", flush=True)
-    total, groups = Total(), [(name, part, venv, list(paths)) for name, part, venv, paths in GROUPS if part in wanted and hold_tests(paths)]
+    total, groups = Total(), [(name, part, venv, list(paths)) for name, part, venv, paths in every if part in wanted and hold_tests(paths)]
     alone = "kubernetes" in wanted  # a cluster is shared: nothing runs beside its tests
     seated = deque(group for group in groups if alone or group[1] not in IN_THE_GAPS)
     filling = deque(group for group in groups if group not in seated)
@@ -187,6 +205,14 @@ def main(parts: list[str]) -> int:
     return 0 if enough and not total.failed and total.passed else 1
 
 
+def groups_of_projects() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """The tests of projects: those that need Airflow, and all others, each in the project's folder."""
+    for project in projects.folders(os.environ.get(projects.VARIABLE, "")):
+        within = [folder for name in NEEDS_AIRFLOW if (folder := project / name).is_dir()]
+        yield f"{project.name}/dags", PROJECT, "airflow", tuple(map(str, within))
+        yield project.name, PROJECT, "workload", (str(project / "tests"), *(f"--ignore={folder}" for folder in within))
+
+
 def cluster_answers() -> bool:
     """Whether there is a cluster to test on; says why not. Whoever names the part is not served by tests that are all skipped."""
     python = str(HOME / "venvs" / "airflow" / "bin" / "python")
@@ -203,16 +229,18 @@ def hold_tests(paths: Collection[str]) -> bool:
 
 def run_group(name: str, part: str, venv: str, paths: list[str], in_the_gaps: bool = False) -> tuple[Path, int]:
     """Run one group's pytest and show what it writes; returns its JUnit report and exit code."""
-    report, began = RESULTS / f"{name}.xml", time.monotonic()
+    report, began = RESULTS / f"{name.replace('/', '-')}.xml", time.monotonic()
     show(name, f"{' '.join(paths)} ({venv})")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PERENNIAL_", "AIRFLOW", "PYTHON", "MLFLOW_"))}
-    environment |= {k: v for k, v in os.environ.items() if k.startswith(HANDED_ON.get(name, ()))}
-    environment |= {"COVERAGE_FILE": str(RESULTS / f"coverage-{name}"), "AIRFLOW_HOME": str(RESULTS / f"airflow-{name}")}
+    environment |= {k: v for k, v in os.environ.items() if k.startswith(HANDED_ON.get(PROJECT if part == PROJECT else name, ()))}
+    environment |= {"COVERAGE_FILE": str(RESULTS / f"coverage-{report.stem}"), "AIRFLOW_HOME": str(RESULTS / f"airflow-{report.stem}")}
     python = str(HOME / "venvs" / venv / "bin" / "python")
     runner = ["-m", "coverage", "run", "-m", "pytest"] if part in MEASURED else ["-m", "pytest"]
     gentle, patient = (["nice", "-n", NICE], ["-o", f"timeout={GAP_TIMEOUT}"]) if in_the_gaps else ([], [])
-    command = [*gentle, python, *runner, *patient, f"--junitxml={report}", "-o", f"cache_dir={RESULTS / f'cache-{name}'}", *paths]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as group:
+    command = [*gentle, python, *runner, *patient, f"--junitxml={report}", "-o", f"cache_dir={RESULTS / f'cache-{report.stem}'}", *paths]
+    tests = Path(paths[0])
+    cwd = next(folder for folder in (tests, *tests.parents) if folder.name == "tests").parent if part == PROJECT else ROOT
+    with subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as group:
         assert group.stdout
         for line in group.stdout:
             show(name, line.rstrip())

@@ -25,7 +25,7 @@ from perennial.results import Result, on_terminal
 from perennial.settings import Settings
 from perennial.store import open_store
 
-WRITES_SOURCES = ("add", "docs", "dvc", "suite", "try")  # into a checkout, with the rights that its owner gives to files
+WRITES_SOURCES = ("add", "docs", "dvc", "new", "suite", "try")  # into a checkout, with the rights that its owner gives to files
 log = logging.getLogger("perennial")
 
 
@@ -84,9 +84,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 BEGIN = (
-    "With data of your own: `perennial try --data FILE --label COLUMN` needs nothing set up. To go on, `add dataset` and `add model` "
-    "describe them, `land` hands files in and `up` starts the platform, which does the rest: the first commands, up to `rollback`, are its "
-    "stages, each of which can be run by hand. `perennial COMMAND --help` says what one takes; docs/how-to.md what to do when."
+    "With data of your own: `perennial try --data FILE --label COLUMN` needs nothing set up. To go on, `new` makes a repository of yours, "
+    "in which `add dataset` and `add model` describe them; `land` hands files in and `up` starts the platform, which does the rest: the "
+    "first commands, up to `rollback`, are its stages, each of which can be run by hand. `perennial COMMAND --help` says what one takes; "
+    "docs/how-to.md what to do when."
 )
 
 

@@ -3,6 +3,9 @@
 What is found is sound. A file that cannot be imported, or a model that does not fit its dataset, is *broken*: it stops itself
 alone. Commands on its name refuse with the sentence that says what is wrong and where; everything else goes on without it.
 
+The projects that `PERENNIAL_PROJECT` names are looked through first, then the platform. Of two files of one name the first is used, so that
+no other project and no release of the platform takes a name away; the second is left out with a sentence.
+
 An example is found only where the setting `PERENNIAL_EXAMPLES` names it: each model costs Airflow seven DAGs.
 
     >>> from perennial import discovery
@@ -21,18 +24,22 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
+import perennial_datasets
+import perennial_models
+from perennial import projects
 from perennial.errors import SpecBroken, UnknownName
 from perennial.settings import Settings
 from perennial.specs import DatasetSpec, ModelSpec, brought_by
 
-Kind = Literal["dataset", "model"]
+SpecKind = Literal["dataset", "model"]
+Kind = SpecKind | Literal["project"]
 _Spec = TypeVar("_Spec", DatasetSpec, ModelSpec)
 INIT = "__init__.py"
 EXAMPLES = "PERENNIAL_EXAMPLES"  # the setting
@@ -42,7 +49,7 @@ MODEL = {"lightning": "Model", "sklearn": "estimator"}  # what its model.py must
 
 @dataclass(frozen=True)
 class Broken:
-    """A dataset or a model whose files do not give a valid spec."""
+    """A dataset or a model whose files do not give a valid spec, or something of a project that cannot be used."""
 
     kind: Kind
     name: str
@@ -52,6 +59,8 @@ class Broken:
     @property
     def sentence(self) -> str:
         """A sentence on what is wrong, where, and what to do."""
+        if self.kind == "project":
+            return f"The project {self.name} is not used whole: {self.why} ({self.place}). All else goes on without it."
         return f"The {self.kind} {self.name} is broken: {self.why} ({self.place}). Mend that file; all others go on without it."
 
 
@@ -59,9 +68,14 @@ class Broken:
 class _File:
     """The file that holds one spec."""
 
-    kind: Kind
+    kind: SpecKind
     name: str
     top: Path  # folder of the package that it lies in
+
+    @property
+    def home(self) -> Path:
+        """The folder `include` that it lies in."""
+        return self.top.parent
 
     @property
     def module(self) -> str:
@@ -73,7 +87,7 @@ class _File:
 
     def broken(self, why: str, path: Path | None = None, line: int | None = None) -> Broken:
         path = path or self.path
-        shown = f"perennial_{self.kind}s/{path.relative_to(self.top)}" if path.is_relative_to(self.top) else str(path)
+        shown = self.shown(path) if path.is_relative_to(self.top) else str(path)
         return Broken(self.kind, self.name, why, shown if line is None else f"{shown}, line {line}")
 
     def broken_by(self, error: BaseException) -> Broken:
@@ -83,6 +97,17 @@ class _File:
         own = self.path.parent if self.kind == "model" else self.path
         frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(own)]
         return self.broken(_words(error), *((Path(frames[-1].filename), frames[-1].lineno) if frames else ()))
+
+    def shown(self, path: Path) -> str:
+        """The path of a file below its folder, as sentences show it."""
+        project = projects.of(path, Settings.from_environment().projects)
+        below = f"perennial_{self.kind}s/{path.relative_to(self.top).as_posix()}"
+        return f"{project.name}/include/{below}" if project else below
+
+    @property
+    def is_example(self) -> bool:
+        """Whether its text says so; its module cannot be asked where another one has its name."""
+        return bool(re.search(r"^\s+example=True\b", self.path.read_text(), re.MULTILINE)) if self.path.is_file() else False
 
     def line_of(self, word: str) -> int | None:
         """The first line that has this word in quotes."""
@@ -101,8 +126,8 @@ def models() -> dict[str, ModelSpec]:
 
 
 def broken() -> list[Broken]:
-    """Every dataset and model that is left out, and why; datasets first."""
-    return [*_datasets()[1].values(), *_models()[1].values()]
+    """Every dataset and model that is left out, and why; datasets first, and last what cannot be used of projects."""
+    return [*_datasets()[1].values(), *_models()[1].values(), *_of_projects()]
 
 
 def dataset(name: str) -> DatasetSpec:
@@ -139,9 +164,6 @@ def models_asked_about(name: str | None, stored: Iterable[str]) -> list[str]:
 @contextmanager
 def also_in(project: Path) -> Iterator[None]:
     """Meanwhile, what lies in another project is found too: its `include/perennial_datasets` and `include/perennial_models`."""
-    import perennial_datasets
-    import perennial_models
-
     packages = (perennial_datasets, perennial_models)
     before, loaded = [list(package.__path__) for package in packages], set(sys.modules)
     for package in packages:
@@ -156,11 +178,25 @@ def also_in(project: Path) -> Iterator[None]:
         importlib.invalidate_caches()
 
 
-def projects() -> list[Path]:
-    """The folders that hold `include/perennial_datasets`: this project, and any that is meanwhile found too."""
-    import perennial_datasets
-
+def homes() -> list[Path]:
+    """The folders that hold `include/perennial_datasets`: the projects, the platform, and any that is meanwhile found too."""
     return [Path(top).resolve().parents[1] for top in perennial_datasets.__path__]
+
+
+def dataset_home(name: str) -> Path | None:
+    """That of these folders which has the file of a dataset; None if none has."""
+    return next((home for home in homes() if (home / "include" / perennial_datasets.__name__ / f"{name}.py").is_file()), None)
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a model, in whichever project it lies; where it would lie in the platform if there is none."""
+    folders = [Path(top, name) for top in perennial_models.__path__]
+    return next((folder for folder in folders if folder.is_dir()), folders[-1])
+
+
+def project_of(name: str) -> Path | None:
+    """The project that a model lies in; None if it is the platform's."""
+    return projects.of(model_folder(name), Settings.from_environment().projects)
 
 
 def dataset_module(name: str) -> ModuleType:
@@ -178,9 +214,7 @@ def clean_of(name: str) -> Callable[..., Any] | None:
 def model_part(name: str, part: str) -> ModuleType:
     """One file of a model's folder: `features` or `model`. Heavy ones load only here. Raises SpecBroken if it cannot be."""
     spec = model(name)
-    import perennial_models
-
-    file = _File("model", name, next((Path(top) for top in perennial_models.__path__ if Path(top, name).is_dir()), Path()))
+    file = _File("model", name, model_folder(name).parent)
     path = file.path.with_name(f"{part}.py")
     try:
         module = importlib.import_module(f"perennial_models.{name}.{part}")
@@ -275,18 +309,13 @@ class _NoScores(Exception):
 
 
 def _file_of(dataset: str) -> _File:
-    import perennial_datasets
-
-    return next(file for file in _files("dataset", perennial_datasets.__path__) if file.name == dataset)
+    return next(file for file in _first("dataset") if file.name == dataset)
 
 
 def _all_found() -> _Found:
-    import perennial_datasets
-    import perennial_models
-
     return _Found(
-        *_read("dataset", perennial_datasets.__path__, DatasetSpec),
-        *_read("model", perennial_models.__path__, ModelSpec),
+        *_read("dataset", DatasetSpec),
+        *_read("model", ModelSpec),
     )
 
 
@@ -296,23 +325,28 @@ def _datasets() -> tuple[dict[str, DatasetSpec], dict[str, Broken]]:
 
 
 def _models() -> tuple[dict[str, ModelSpec], dict[str, Broken]]:
-    import perennial_models
-
     found = _all_found().switched_on()
     specs, left_out = found.models, found.broken_models
-    for file in _files("model", perennial_models.__path__):
+    hidden = {(file.home, file.name): file for file, _ in _hidden("dataset")}
+    for file in _first("model"):
         spec = specs.get(file.name)
-        if spec and (wrong := _misfit(spec, found.datasets, found.broken_datasets)):
+        own = next((hidden[file.home, name] for name in spec.datasets if (file.home, name) in hidden), None) if spec and hidden else None
+        if own and spec:
+            del specs[file.name]
+            left_out[file.name] = file.broken(
+                f"its dataset {own.name} is hidden by another of that name: rename one of them", line=file.line_of(own.name)
+            )
+        elif spec and (wrong := _misfit(spec, found.datasets, found.broken_datasets)):
             word, why = wrong
             del specs[file.name]
             left_out[file.name] = file.broken(why, line=file.line_of(word))
     return specs, left_out
 
 
-def _read(kind: Kind, path: Iterable[str], wanted: type[_Spec]) -> tuple[dict[str, _Spec], dict[str, Broken]]:
+def _read(kind: SpecKind, wanted: type[_Spec]) -> tuple[dict[str, _Spec], dict[str, Broken]]:
     specs: dict[str, _Spec] = {}
     left_out: dict[str, Broken] = {}
-    for file in _files(kind, path):
+    for file in _first(kind):
         spec = _load(file, wanted)
         if isinstance(spec, Broken):
             left_out[file.name] = spec
@@ -321,8 +355,43 @@ def _read(kind: Kind, path: Iterable[str], wanted: type[_Spec]) -> tuple[dict[st
     return specs, left_out
 
 
-def _files(kind: Kind, path: Iterable[str]) -> list[_File]:
-    tops = [Path(top) for top in path]
+def _first(kind: SpecKind) -> list[_File]:
+    """The file that is used of each name."""
+    return [next(files) for _, files in groupby(_files(kind), key=lambda file: file.name)]
+
+
+def _hidden(kind: SpecKind) -> list[tuple[_File, _File]]:
+    """Files that are not used, since another one has their name, and that one; without examples that are switched off."""
+    pairs = []
+    for _, files in groupby(_files(kind), key=lambda file: file.name):
+        first, *others = files
+        pairs += [(file, first) for file in others if not file.is_example or file.name in Settings.from_environment().example_names]
+    return pairs
+
+
+def _of_projects() -> list[Broken]:
+    """What cannot be used of projects: all of one that is none, and what another one, the platform or a library has the name of."""
+    named = Settings.from_environment().projects
+    wrong = [Broken("project", folder.name, why, projects.VARIABLE) for folder in named if (why := projects.trouble(folder))]
+    for hidden, used in [*_hidden("dataset"), *_hidden("model")] if named else ():
+        owner, other = projects.of(hidden.path, named), projects.of(used.path, named)
+        if owner and other:
+            why = f"its {hidden.kind} {hidden.name} has the name of one of the project {other.name}, which is used: rename it"
+            wrong.append(Broken("project", owner.name, why, hidden.shown(hidden.path)))
+        elif other:
+            why = f"its {used.kind} {used.name} has the name of one of the platform, which is left out: rename it"
+            wrong.append(Broken("project", other.name, why, used.shown(used.path)))
+    for folder in named:
+        for module in projects.modules(folder):
+            if place := projects.hidden_by(module):
+                why = f"its module {module.stem} cannot be imported, as {place} has its name: rename it"
+                wrong.append(Broken("project", folder.name, why, f"{folder.name}/{module.relative_to(folder).as_posix()}"))
+    return wrong
+
+
+def _files(kind: SpecKind) -> list[_File]:
+    """The files of all names; of one name those of the first project first."""
+    tops = [Path(top) for top in (perennial_datasets if kind == "dataset" else perennial_models).__path__]
     files = [_File(kind, m.name, top) for top in tops for m in pkgutil.iter_modules([str(top)]) if m.ispkg == (kind == "model")]
     if kind == "model":  # Python would not find them, and nobody would say so
         files += [

@@ -54,6 +54,7 @@ class Option:
             parser.add_argument(self.name, type=self.type, choices=self.choices, help=self.help, nargs=nargs, default=self.default)
 
 
+PROJECT_HELP = "name or folder of the project that it is for; the only one that PERENNIAL_PROJECT names if absent"
 SILENCES = (*INCIDENT_KINDS, "all", "its kind")
 
 
@@ -534,7 +535,8 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
                 "lightning if absent",
                 choices=("lightning", "boosted", "sklearn"),
             ),
-            Option("--folder", "folder to write into, laid out like this project; `<home>/try/<name>` if absent", Path),
+            Option("--folder", "folder to write into, laid out like a project; `<home>/try/<name>` if absent", Path),
+            Option("--project", PROJECT_HELP, Path),
         ),
     ),
     "add": (
@@ -564,7 +566,12 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
                 "a file of ONNX made elsewhere (onnx); lightning if absent",
                 choices=("lightning", "boosted", "sklearn", "onnx"),
             ),
+            Option("--project", PROJECT_HELP, Path),
         ),
+    ),
+    "new": (
+        "write a small repository of your own for datasets, models, suites, DAGs and tests, beside the platform; overwrites nothing",
+        (Option("folder", "where; its name is the project's", Path, required=True),),
     ),
     "docs": ("write the generated documentation", (Option("--check", "write nothing; fail if a page is out of date", bool),)),
 }

@@ -19,14 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from perennial.errors import SettingMissing
 from perennial.prices import Prices
+from perennial.projects import folders
 
 PREFIX = "PERENNIAL_"
-_GONE = {
-    "gateway_admin_port",
-    "serving_port",
-    "reports_port",
-    "reports_url",
-}  # settings of earlier versions, which programs that run may still hand on
+# Settings of earlier versions, which programs that run may still hand on.
+_GONE = {"gateway_admin_port", "serving_port", "reports_port", "reports_url", "dags_folder"}
+_OF_MAKEFILES = {"platform"}  # where a project's Makefile finds this checkout: nothing else asks for it
 # How far each follows from port_base.
 PORTS = {"airflow_port": 0, "mlflow_port": 1, "gateway_port": 2, "prometheus_port": 3, "metrics_port": 4, "alertmanager_port": 5}
 _HOST_NAME = re.compile(r"\*|[a-z0-9._-]+|\[[0-9a-f:.]+\]")
@@ -95,10 +93,10 @@ class Settings(BaseModel):
         description="Examples that are switched on, comma-separated names of models or datasets, such as `bad_news,hourly_delays`; the "
         "datasets of these models come along. None if empty.",
     )
-    dags_folder: str = Field(
+    project: str = Field(
         default="",
-        description="Folder of a team's own DAG files and what they import, outside of this checkout; `perennial up` shows them beside "
-        "Perennial's. None if empty.",
+        description="Projects of your own, comma-separated folders as `perennial new` makes them: their datasets, models, suites and DAGs "
+        "are found beside the platform's, and `make setup`, `check`, `test` and `images` take them in. None if empty.",
     )
     postgres_url: str = Field(
         default="", description="External PostgreSQL as `postgresql://user:password@host:port`; if empty, `perennial up` starts one."
@@ -177,6 +175,14 @@ class Settings(BaseModel):
                 raise ValueError(f"{name!r} is no name: give names like hourly_delays with commas between")
         return given
 
+    @field_validator("project")
+    @classmethod
+    def _have_names(cls, given: str) -> str:
+        names = [folder.name for folder in folders(given)]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two of these folders are called {twice}, and projects are told apart by their names: rename one")
+        return given
+
     @field_validator("prices")
     @classmethod
     def _are_prices(cls, given: str) -> str:
@@ -192,7 +198,7 @@ class Settings(BaseModel):
         """
         environment = os.environ if environment is None else environment
         given = {k[len(PREFIX) :].lower(): v for k, v in environment.items() if k.startswith(PREFIX)}
-        for name in _GONE:
+        for name in _GONE | _OF_MAKEFILES:
             given.pop(name, None)
         unknown = sorted(set(given) - set(cls.model_fields))
         if unknown:
@@ -213,7 +219,7 @@ class Settings(BaseModel):
                 "alertmanager_config": str(Path(settings.alertmanager_config).expanduser().absolute())
                 if settings.alertmanager_config
                 else "",
-                "dags_folder": str(Path(settings.dags_folder).expanduser().absolute()) if settings.dags_folder else "",
+                "project": ",".join(map(str, settings.projects)),
                 "mlflow_login": str(Path(settings.mlflow_login).expanduser().absolute()) if settings.mlflow_login else "",
                 "store": settings.store or str(home / "store"),
                 "mlflow_url": settings.mlflow_url or f"{base}:{settings.mlflow_port}",
@@ -250,6 +256,11 @@ class Settings(BaseModel):
     def example_names(self) -> frozenset[str]:
         """Names of the examples that are switched on."""
         return frozenset(filter(None, (name.strip() for name in self.examples.split(","))))
+
+    @property
+    def projects(self) -> tuple[Path, ...]:
+        """Folders of the projects, in the order in which they are named."""
+        return tuple(folders(self.project))
 
     @property
     def mlflow_password(self) -> Path:

@@ -156,7 +156,7 @@ def in_specs(broken: Iterable[Broken], unowned: Mapping[str, str], before: Itera
     sightings: dict[str, Sightings] = {}
     for name in sorted({*before, *(name for name, _ in wrong)}):
         seen = {(s.kind, s.key): s for known, s in wrong if known == name}
-        mended = [Over("spec", kind, f"The files of the {kind} are mended or gone.") for kind in ("dataset", "model")]
+        mended = [Over("spec", kind, f"The files of the {kind} are mended or gone.") for kind in ("dataset", "model", "project")]
         over = [*mended, Over("service", NO_FOLDER, "The folder is back, or the model was retired.")]
         sightings[name] = [*seen.values(), *(o for o in over if (o.kind, o.key) not in seen)]
     return sightings

@@ -132,6 +132,30 @@ def test_every_test_belongs_to_one_group(runner: ModuleType) -> None:
         assert len(own) == 1, f"{file} belongs to the groups {own}: put it into one of GROUPS in tests/run.py"
 
 
+def test_projects_bring_tests_of_their_own(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DE-01: Of each project that is named, those of DAG files with Airflow and the others without; a plain run has them too. One that
+    is not there, or none at all where its tests are asked for, is no success."""
+    monkeypatch.delenv("PERENNIAL_PROJECT", raising=False)
+    assert runner.main(["project"]) == 2
+    assert capsys.readouterr().err == "PERENNIAL_PROJECT names no project, so there is nothing to test.\n"
+    monkeypatch.setenv("PERENNIAL_PROJECT", f"{tmp_path}/ours,{tmp_path}/plain")
+    assert runner.main([]) == 2
+    assert f"There is no folder {tmp_path}/ours: correct PERENNIAL_PROJECT" in capsys.readouterr().err
+    for folder in ("ours/include", "ours/tests/unit/dags", "plain/dags", "plain/tests"):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("ours/tests", "ours/tests/unit/dags"):
+        (tmp_path / folder / "test_it.py").touch()
+    groups = {name: (part, venv, paths) for name, part, venv, paths in runner.groups_of_projects()}
+    assert groups["ours/dags"] == ("project", "airflow", (f"{tmp_path}/ours/tests/unit/dags",))
+    assert groups["ours"] == ("project", "workload", (f"{tmp_path}/ours/tests", f"--ignore={tmp_path}/ours/tests/unit/dags"))
+    assert groups["plain"] == ("project", "workload", (f"{tmp_path}/plain/tests",))
+    ran = _rehearse(runner, tmp_path, monkeypatch)
+    assert runner.main([]) == 0
+    assert ran.count(("workload", "project")) == ran.count(("airflow", "project")) == 1
+
+
 def test_groups_run_beside_each_other(runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DE-01: The suite takes as long as its longest group and not as all together, and each of them counts."""
     _rehearse(runner, tmp_path, monkeypatch)

@@ -1,4 +1,4 @@
-"""A newcomer with three public tables: the commands of the README, and those that they print, end with versions that serve.
+"""A newcomer with three public tables: the commands of the README, and those that they print, end with versions that serve from a project.
 
 On the platform of `digits` (conftest.py), after the tests that need it as it was.
 """
@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.newcomer import Newcomer, tables
 
-from perennial.local.supervisor import Supervisor
 from perennial.registry.model_registry import ModelRegistry
 from perennial.testing import wait_until
 
@@ -21,25 +20,30 @@ TASKS = {"tumours": "binary", "sugar": "regression", "wine": "multiclass"}
 
 
 @pytest.fixture(scope="module")
-def answers(digits, tmp_path_factory):
-    """What each version answers to the request that the trial of its table wrote; all commands that were printed have run, in order."""
-    newcomer = Newcomer(digits.settings, tmp_path_factory.mktemp("project"))
+def newcomer(digits, tmp_path_factory):
+    return Newcomer(digits.settings, tmp_path_factory.mktemp("newcomer") / "my-models")
+
+
+@pytest.fixture(scope="module")
+def commands(newcomer, tmp_path_factory):
+    """What the trial of each table says comes next, all of which but the question has been done, in order."""
     files = tables(tmp_path_factory.mktemp("files"))
-    newcomer.moves_in()
-    try:
-        with ThreadPoolExecutor(2) as both:
-            commands = dict(zip(files, (said[1] for said in both.map(newcomer.tries, files.values())), strict=True))
-        for take_in, _, _, _ in commands.values():
-            newcomer.does(take_in)
-        for name in ("airflow-dag-processor", "airflow-scheduler"):  # they remember which folders there were
-            Supervisor(digits.settings).restart(name)
-        _, up, _, _ = next(iter(commands.values()))
-        newcomer.does(up)
-        for _, _, land, _ in commands.values():
-            newcomer.does(land)
-        yield {name: newcomer.asks_until_answered(curl, 900) for name, (_, _, _, curl) in commands.items()}
-    finally:
-        newcomer.moves_out()
+    with ThreadPoolExecutor(2) as both:
+        commands = dict(zip(files, (said[1] for said in both.map(newcomer.tries, files.values())), strict=True))
+    for new, export, take_in, _, _, _ in commands.values():  # for the second table the project is there already
+        newcomer.does(new)
+        newcomer.does(export)
+        newcomer.does(take_in)
+    newcomer.does(next(iter(commands.values()))[3])
+    for *_, land, _ in commands.values():
+        newcomer.does(land)
+    return commands
+
+
+@pytest.fixture(scope="module")
+def answers(newcomer, commands):
+    """What each version answers to the request that the trial of its table wrote."""
+    return {name: newcomer.asks_until_answered(curl, 900) for name, (*_, curl) in commands.items()}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -56,3 +60,12 @@ def test_a_table_becomes_a_served_version_by_the_commands_alone(answers, digits,
     assert answers[name]["meta"]["tags"]["model"] == name
     registry = ModelRegistry(digits.settings)  # which is told of it once it has the traffic
     assert wait_until(lambda: registry.version(name, "champion"), 300, f"the champion of {name}").number == 1
+
+
+def test_a_project_s_own_dags_run_with_its_operators(answers, digits):
+    """DE-01, DE-09: Airflow shows them beside the platform's, and a run of one imports the operator from the project."""
+    run = digits.api.trigger("my_models_names")
+    assert digits.api.wait(run, 300).state == "success"
+    log = "\n".join(digits.api.log(run, "name_models"))
+    assert "sugar" in log
+    assert digits.api.import_errors() == []

@@ -24,14 +24,14 @@ from perennial.commands._feed_of_model import label_spec, labelled
 from perennial.commands._new_dataset import dataset_files
 from perennial.commands._new_model import asked_dataset, model_files
 from perennial.commands._sample import read_sample, rows_of_table
+from perennial.commands._target import PROJECT, target
 from perennial.commands._wrongs import Wrongs
 from perennial.data.landing import folder
 from perennial.errors import EXIT_DONE, UnknownName
+from perennial.projects import VARIABLE
 from perennial.settings import Settings
 from perennial.specs import NAME, Learner
 from perennial.store import Store
-
-PROJECT = Path(__file__).parents[3]
 
 
 def run(
@@ -47,14 +47,15 @@ def run(
     task: str | None = None,
     labels: str | None = None,
     learner: Learner | None = None,
-    project: Path = PROJECT,
+    project: Path | None = None,
 ) -> int:
-    """Write the files and say what to edit next.
+    """Write the files, into a project if one is named, and say what to edit next.
 
     Raises:
         UnknownName: the name is malformed or taken, or something that must be said was not; a line for each thing that is wrong.
     """
     wrongs = Wrongs()
+    home = target(settings, project)
     spec, given, joined, files, said = None, None, None, dict[Path, str](), list[str]()
     with wrongs:
         require_name(name)
@@ -79,10 +80,12 @@ def run(
             said = [*told, *said]
     with wrongs:
         own = Path("include/perennial_datasets", f"{name}.py") if kind == "dataset" else Path("include/perennial_models", name, "spec.py")
-        if taken := [path for path in (own, *files) if (project / path).exists()]:
+        if taken := [path for path in (own, *files) if (home / path).exists()]:
             raise UnknownName(f"{taken[0]} exists already: choose another name than {name}, or edit that file.")
     wrongs.refuse()
-    for path in write_files(files, project, settings):
+    if home != PROJECT:
+        print(f"Into {home}:" if home in settings.projects else f"Into {home}, where it is found once {VARIABLE} names that folder:")
+    for path in write_files(files, home, settings):
         print(f"wrote {path}")
     if kind == "dataset":
         store.make_folder(folder(name))  # who looks for it finds it before the platform starts again
@@ -102,16 +105,17 @@ def write_files(files: Mapping[Path, str], project: Path, settings: Settings) ->
     """Write the files of a new dataset or model into a project; yields the path of each, once it is written."""
     for path, text in files.items():
         (project / path).parent.mkdir(parents=True, exist_ok=True)
-        (project / path).write_text(_formatted(text, path, settings))
+        (project / path).write_text(_formatted(text, path, project, settings))
         yield path
 
 
-def _formatted(text: str, path: Path, settings: Settings) -> str:
+def _formatted(text: str, path: Path, project: Path, settings: Settings) -> str:
     """Python code formatted as by `make format`; unchanged if the tools are not installed, as in an image."""
     ruff = settings.venv("tools") / "bin" / "ruff"
     if path.suffix != ".py" or not ruff.exists():
         return text
-    command = [str(ruff), "format", "--config", str(PROJECT / "pyproject.toml"), "--stdin-filename", str(path), "-"]
+    configuration = next(file for home in (project, PROJECT) if (file := home / "pyproject.toml").is_file())
+    command = [str(ruff), "format", "--config", str(configuration), "--stdin-filename", str(path), "-"]
     return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
 
 

@@ -46,7 +46,7 @@ def run(
     spec = discovery.dataset(dataset)
     batches, pairs = facts_of_table(store, spec, first, last)
     proposed = proposals(spec, batches, pairs)
-    path = suites.folder() / "expectations" / f"{dataset}.json"
+    path = suites.file_of(dataset)
     file = SuiteFile.read(dataset, path)
     found = differences(proposed, file.expectations, batches)
     added = [expectation_of(each.proposal) for each in found if each.written and each.replaces is None]

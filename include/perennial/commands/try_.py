@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from perennial.commands import _trial
+from perennial.commands._target import PROJECT, target
 from perennial.commands._trial import Asked, Trial
 from perennial.commands._trial_words import result_lines
-from perennial.commands.add import PROJECT, require_name
+from perennial.commands.add import require_name
 from perennial.errors import EXIT_DONE, UnknownName
+from perennial.projects import VARIABLE
 from perennial.results import on_terminal
 from perennial.settings import Settings
 from perennial.specs import Learner
@@ -52,6 +54,7 @@ def run(
     name: str | None = None,
     folder: Path | None = None,
     learner: Learner | None = None,
+    project: Path | None = None,
 ) -> int:
     """Try it, print what came of it, and write the files.
 
@@ -63,15 +66,16 @@ def run(
     require_name(name)
     if not data.is_file():
         raise UnknownName(f"There is no file {data}: give the path of your data with --data.")
+    into = target(settings, project)
     folder = (folder or settings.home / "try" / name).expanduser().absolute()
     asked = Asked(name, data, label, task, _names(inputs), event_time, key, learner or "lightning")
     if settings.log_level != "DEBUG":
         logging.getLogger("perennial").setLevel("WARNING")  # the lines of progress say what is done
     with tempfile.TemporaryDirectory(prefix="perennial-try-") as scratch:
         edited = _edited(folder, asked)
-        trial = _trial.run(settings, asked, Path(scratch), _Clock(), lambda texts: _refuse_edited(folder, name, texts), edited)
+        trial = _trial.run(settings, asked, Path(scratch), _Clock(), lambda texts: _refuse_edited(folder, name, texts, into), edited)
     replaced = _write(folder, name, trial, asked, edited=bool(edited))
-    lines = [*result_lines(trial), "", *_places(folder, name, replaced), "", *_next(settings, asked, folder)]
+    lines = [*result_lines(trial), "", *_places(folder, name, replaced), "", *_next(settings, asked, folder, into)]
     print(on_terminal("\n".join(lines)), flush=True)
     return EXIT_DONE
 
@@ -158,10 +162,10 @@ def _edited(folder: Path, asked: Asked) -> dict[Path, str]:
     return {path: (folder / path).read_text() for path in dict.fromkeys((*own, *added))}
 
 
-def _refuse_edited(folder: Path, name: str, texts: Mapping[Path, str]) -> None:
-    """Raises UnknownName where a file that somebody wrote or edited is in the way, in the folder or in this project."""
+def _refuse_edited(folder: Path, name: str, texts: Mapping[Path, str], into: Path = PROJECT) -> None:
+    """Raises UnknownName where a file that somebody wrote or edited is in the way, in the folder or in the project."""
     before = _tried_before(folder, name)
-    for project in dict.fromkeys((folder, PROJECT)):
+    for project in dict.fromkeys((folder, into, PROJECT)):  # the platform's own names are taken too
         for path, text in texts.items():
             file = project / path
             if not file.exists() or file.read_bytes() == text.encode():
@@ -230,11 +234,14 @@ def _places(folder: Path, name: str, replaced: list[Path]) -> list[str]:
     ]
 
 
-def _next(settings: Settings, asked: Asked, folder: Path) -> list[str]:
+def _next(settings: Settings, asked: Asked, folder: Path, into: Path) -> list[str]:
     """The commands that take it from here to a served version."""
     command = "perennial" if shutil.which("perennial") else shlex.quote(str(settings.home / "bin" / "perennial"))
     parts = " ".join(shlex.quote(str(folder / part)) for part in _FOLDERS)
-    take_in = [] if folder == PROJECT else [f"  cp -r {parts} {shlex.quote(str(PROJECT))}/"]
+    project = PROJECT.parent / "my-models" if into == PROJECT else into  # the platform's checkout stays as it was released
+    quoted = shlex.quote(str(project))
+    make = [f"  {command} new {quoted}", f"  export {VARIABLE}={quoted}"] if into == PROJECT else []
+    take_in = [] if folder == into else [*make, f"  cp -r {parts} {quoted}/"]
     address = f"{settings.gateway_url}{settings.prediction_path(asked.name)}"
     request = shlex.quote(f"@{folder / 'reports' / asked.name / 'request.json'}")
     return [

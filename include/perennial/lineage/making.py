@@ -20,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import perennial
+from perennial import discovery
 from perennial.errors import StoredDataDamaged
 from perennial.lineage.manifest import code_files, locked_packages
 from perennial.lineage.usage import Usage
@@ -35,7 +36,11 @@ class Making(BaseModel):
         description="Wall time of the run that sealed it, s; none if that was cut short before it could be noted."
     )
     usage: Usage | None = Field(default=None, description="What that run used; none for a version from before that was noted.")
-    commit: str = Field(description="Git commit of the source tree; empty where that is no checkout.")
+    commit: str = Field(description="Git commit of the platform's source tree; empty where that is no checkout.")
+    project_commit: str = Field(
+        default="",
+        description="Git commit of the project that the model lies in; empty where that is no checkout, and for a model of the platform.",
+    )
     code: dict[str, str] = Field(description="Identity of each file of the code, by its path.")
     packages: dict[str, str] = Field(description="Version of each package of the lock file.")
 
@@ -52,7 +57,14 @@ def note_making(store: Store, model: str, digest: str, *, seconds: float | None 
     """
     if store.exists(_key(model, digest)):
         return
-    made = Making(seconds=seconds, usage=usage, commit=source_commit(), code=code_files(model), packages=locked_packages())
+    made = Making(
+        seconds=seconds,
+        usage=usage,
+        commit=source_commit(),
+        project_commit=project_commit(model),
+        code=code_files(model),
+        packages=locked_packages(),
+    )
     store.put_if_absent(_key(model, digest), made.model_dump_json().encode())
 
 
@@ -93,7 +105,16 @@ def seconds_of(store: Store, model: str, digest: str) -> float | None:
 
 def source_commit() -> str:
     """The git commit of the source tree; empty where that is no checkout, such as in an image."""
-    root = Path(perennial.__file__).parents[2]
+    return _commit(Path(perennial.__file__).parents[2])
+
+
+def project_commit(model: str) -> str:
+    """The git commit of the project that a model lies in; empty where that is no checkout, and for a model of the platform."""
+    project = discovery.project_of(model)
+    return _commit(project) if project else ""
+
+
+def _commit(root: Path) -> str:
     if not (root / ".git").exists():
         return ""
     try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import sys
 from datetime import date, datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +21,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 import perennial
+import perennial_models
 from perennial import discovery
 from perennial.errors import SettingMissing, SpecBroken, TrainingRefused
 from perennial.lineage.imported import imports, unpinned
+from perennial.projects import EXTRA
 from perennial.specs import Cause, JoinSpec, LabelSpec, ModelSpec
 
 Parameter = str | int | float | bool | None
@@ -207,7 +210,7 @@ def run_code(spec: ModelSpec) -> str:
     roots = _roots()
     files_of = {name: [file for root in roots if (file := root / "perennial_datasets" / f"{name}.py").is_file()] for name in spec.datasets}
     datasets = [file for files in files_of.values() for file in files[:1]]  # the first that is found is the one that is used
-    own = sorted(_folder(spec.name).rglob("*.py"))
+    own = sorted(discovery.model_folder(spec.name).rglob("*.py"))
     files = [*own, *imports([*own, *datasets], roots).files, *_brought(spec.name), *datasets]
     return _sha256(_canonical({_name(file): _meaning(file) for file in files}))
 
@@ -231,7 +234,7 @@ def require_code(spec: ModelSpec, began_with: str) -> None:
 
 
 def lock_digest() -> str:
-    """Identity of the workload environment's lock file.
+    """Identity of the workload environment's lock file, and of what projects added to that environment.
 
     Raises SettingMissing if the file is not where the source tree and the image have it.
     """
@@ -239,7 +242,10 @@ def lock_digest() -> str:
 
 
 def locked_packages() -> dict[str, str]:
-    """Version of each package of the workload environment's lock file. Raises SettingMissing as `lock_digest` does."""
+    """Version of each package of the workload environment's lock file, and of those that projects added.
+
+    Raises SettingMissing as `lock_digest` does.
+    """
     return {name: version for name, _, version in (line.partition("==") for line in _lock().decode().splitlines()) if version}
 
 
@@ -262,12 +268,12 @@ def _training_code(model: str) -> dict[str, str]:
 
 
 def _own_code(model: str) -> list[Path]:
-    return sorted(file for file in _folder(model).rglob("*.py") if file.name not in _SPEC_FILES)
+    return sorted(file for file in discovery.model_folder(model).rglob("*.py") if file.name not in _SPEC_FILES)
 
 
 def _brought(model: str) -> list[Path]:
     """Other files in a model's folder, such as weights and graphs of ONNX, whose bytes count as code does."""
-    folder = _folder(model)
+    folder = discovery.model_folder(model)
     return sorted(
         file
         for file in folder.rglob("*")
@@ -278,16 +284,8 @@ def _brought(model: str) -> list[Path]:
 
 
 def _roots() -> list[Path]:
-    """Folders in which packages of this project lie, and of any that is meanwhile found too."""
-    import perennial_models
-
-    return list(dict.fromkeys([_PACKAGE.parent, *(Path(top).parent for top in perennial_models.__path__)]))
-
-
-def _folder(model: str) -> Path:
-    """The folder of a model, in whichever project it lies."""
-    folders = [root / "perennial_models" / model for root in _roots()]
-    return next((folder for folder in folders if folder.is_dir()), folders[0])
+    """Folders in which packages lie: `include` of the projects, in their order, and of the platform."""
+    return list(dict.fromkeys([*(Path(top).parent for top in perennial_models.__path__), _PACKAGE.parent]))
 
 
 def _name(file: Path) -> str:
@@ -300,7 +298,8 @@ def _lock() -> bytes:
         raise SettingMissing(
             f"The lock file {_LOCK} is missing: install Perennial from its source tree (pip install -e) or from the workload image."
         )
-    return _LOCK.read_bytes()
+    extra = Path(sys.prefix) / EXTRA  # of this process, which is one of the workload environment
+    return _LOCK.read_bytes() + (extra.read_bytes() if extra.is_file() else b"")
 
 
 def _meaning(file: Path) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "CORE__PARALLELISM": str(max(4, os.cpu_count() or 1)),
         "CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        **({"DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(_bundles(settings.dags_folder))} if settings.dags_folder else {}),
+        **({"DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles(settings.projects))} if settings.projects else {}),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks the name server, which a laptop may not reach
@@ -106,10 +107,11 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _bundles(team: str) -> list[dict[str, Any]]:
-    """Airflow's bundles of DAG files: Perennial's own folder, and that of a team; each file can import what lies beside it."""
-    folders: dict[str, dict[str, str]] = {"dags-folder": {}, "team": {"path": team}}
-    return [{"name": name, "classpath": FOLDER_BUNDLE, "kwargs": kwargs} for name, kwargs in folders.items()]
+def bundles(projects: Sequence[Path]) -> list[dict[str, Any]]:
+    """Airflow's bundles of DAG files: Perennial's own folder, and that of each project; each file can import what lies beside it."""
+    own: list[tuple[str, dict[str, str]]] = [("dags-folder", {})]
+    theirs = [(f"project-{project.name}", {"path": str(project / "dags")}) for project in projects if (project / "dags").is_dir()]
+    return [{"name": name, "classpath": FOLDER_BUNDLE, "kwargs": kwargs} for name, kwargs in own + theirs]
 
 
 def command(settings: Settings, component: str) -> list[str]:

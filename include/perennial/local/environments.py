@@ -3,7 +3,8 @@
 Run with Python 3.11 as a script; with the argument `lock` it compiles the lock files instead. A second run finds every stamp and does
 nothing; an environment without a stamp was cut short and is made anew. pip's own configuration (indexes, find-links, certificate) is
 handed on to uv, which installs; the library that pages draw with comes from the npm registry, the data of examples from PyPI. What only
-tests need has lock files of its own, installed on top: the images install the others alone.
+tests need has lock files of its own, installed on top: the images install the others alone. What projects ask for in
+`requirements/<environment>.txt` comes on top too, in versions that agree with the lock files, and is noted beside the stamp.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
+if not __package__:  # a script, beside which nothing is installed yet
+    sys.path.append(str(ROOT / "include"))
+
+from perennial import projects  # noqa: E402
+
 LOCKS = {
     "tools": ROOT / "include/perennial/local/requirements.txt",
     "airflow": ROOT / "requirements.txt",
@@ -81,6 +88,7 @@ def main() -> int:
 
 def make_all(home: Path) -> None:
     """Bring every environment to its lock file."""
+    _refuse_unknown_files()
     missing = [name for name in LOCKS if not _is_done(home, name)]
     if not missing:
         print("All environments are up to date.")
@@ -92,8 +100,9 @@ def make_all(home: Path) -> None:
     rest = [name for name in missing if name != "tools"]
     uv = [str(home / "venvs/tools/bin/uv")]
     environment, options = uv_settings(_pip_settings(home), os.environ)
+    extra = {name: _resolved(name, uv, options, environment) for name in rest}  # before anything is changed that works
     with ThreadPoolExecutor(2) as pool:
-        for name, seconds in pool.map(lambda n: _make(home, n, uv, options, environment), rest):
+        for name, seconds in pool.map(lambda n: _make(home, n, extra[n], uv, options, environment), rest):
             print(f"  {name:<10} {seconds:.0f} s", flush=True)
     for name in rest:  # one after the other: each build writes the same metadata folder beside the source
         _run(
@@ -197,13 +206,80 @@ def _make_tools(home: Path) -> None:
     print(f"  {'tools':<10} {time.monotonic() - began:.0f} s", flush=True)
 
 
-def _make(home: Path, name: str, uv: list[str], options: list[str], environment: dict[str, str]) -> tuple[str, float]:
+def extra_packages(resolved: str, locks: Iterable[str]) -> list[str]:
+    """What is added to an environment: the resolved packages of which no lock file has the name, sorted.
+
+    Args:
+        resolved: `name==version` or `name @ address`, one a line.
+        locks: texts of the environment's lock files.
+    """
+    names = {_plain(line) for lock in locks for line in lock.splitlines() if line}
+    lines = {line.strip() for line in resolved.splitlines() if line.strip() and not line.lstrip().startswith(("#", "--"))}
+    return sorted(line for line in lines if _plain(line) not in names and not line.startswith(CUDA_PACKAGES))
+
+
+def disagreement(said: str) -> str:
+    """What a resolver says of two wishes that exclude each other, in a clause; empty if it was another trouble."""
+    found = re.search(r"Because (.+?),\s+we can conclude", said, re.DOTALL)
+    return " ".join(found[1].split()) if found else ""
+
+
+def _plain(line: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.split(r"[\s=@\[;<>!~]", line.strip(), maxsplit=1)[0]).lower()
+
+
+def _named() -> list[Path]:
+    return projects.folders(os.environ.get(projects.VARIABLE, ""))
+
+
+def _refuse_unknown_files() -> None:
+    """Raises SetupError where a project asks for packages of an environment that there is none of."""
+    for project in _named():
+        for file in sorted((project / "requirements").glob("*.txt")):
+            if file.stem not in projects.ENVIRONMENTS:
+                raise SetupError(f"{file} is of no environment: packages go into {', '.join(projects.ENVIRONMENTS)}.txt beside it.")
+
+
+def _locks(name: str) -> list[Path]:
+    return [locks[name] for locks in (TEST_LOCKS, LOCKS) if name in locks]
+
+
+def _resolved(name: str, uv: list[str], options: list[str], environment: dict[str, str]) -> list[str]:
+    """The packages that projects add to an environment. Raises SetupError where they do not fit what the platform's lock has."""
+    files = projects.requirements(_named(), name)
+    for file in files:
+        if line := projects.refused_line(file):
+            raise SetupError(f"{file}, {line}, is no package: write one a line, such as holidays==0.60, or name @ address.")
+    if not files:
+        return []
+    locks = [*_locks(name), *([CUDA_LOCK] if name == "workload" else [])]
+    constraints = [part for lock in locks for part in ("--constraint", str(lock))]
+    plain = ["--quiet", "--python-version", "3.11", "--no-header", "--no-annotate", "--no-emit-index-url", "--no-strip-extras"]
+    command = [*uv, "pip", "compile", *plain, *options, *constraints, *map(str, files)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        asked = " and ".join(map(str, files))
+        if why := disagreement(done.stderr):
+            raise SetupError(
+                f"What {asked} asks for cannot be put beside the platform's lock {LOCKS[name]}: {why}. Change it there, then run "
+                "`make setup` again; nothing was changed."
+            )
+        print(done.stderr.strip(), file=sys.stderr)
+        raise SetupError(f"What {asked} asks for cannot be found; the lines above say why. Correct it there, then run `make setup` again.")
+    return extra_packages(done.stdout, [lock.read_text() for lock in locks])
+
+
+def _make(home: Path, name: str, extra: list[str], uv: list[str], options: list[str], environment: dict[str, str]) -> tuple[str, float]:
     began, folder = time.monotonic(), home / "venvs" / name
     if not (folder / STAMP).exists():
         shutil.rmtree(folder, ignore_errors=True)
         _run([*uv, "venv", "--quiet", "--python", sys.executable, str(folder)], environment, name)
-    (folder / STAMP).unlink(missing_ok=True)
-    locks = [str(locks[name]) for locks in (TEST_LOCKS, LOCKS) if name in locks]
+    for file in (STAMP, projects.EXTRA):
+        (folder / file).unlink(missing_ok=True)
+    locks = [str(lock) for lock in _locks(name)]
+    if extra:
+        (folder / projects.EXTRA).write_text("".join(f"{line}\n" for line in extra))
+        locks.append(str(folder / projects.EXTRA))
     sync = [*uv, "pip", "sync", "--quiet", "--compile-bytecode", "--python", _python(home, name), *options]
     _run([*sync, *locks], environment, f"the environment {name}")
     if name == "workload" and _torch_is_for_cuda(folder):
@@ -242,6 +318,8 @@ def _wanted(home: Path, name: str) -> str:
     locks = [LOCKS[name], *([TEST_LOCKS[name]] if name in TEST_LOCKS else []), *([CUDA_LOCK] if name == "workload" else [])]
     locks += BROWSER_LOCKS if name == "airflow" else [EXAMPLE_DATA] if name == "workload" else ()
     parts = [*(lock.read_bytes() for lock in locks), str(home).encode(), sys.version.encode()]
+    if files := projects.requirements(_named(), name):
+        parts += [file.read_bytes() for file in files]
     if name in WITH_PROJECT:
         parts += [(ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

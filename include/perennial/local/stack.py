@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from perennial import discovery
+from perennial import discovery, projects
 from perennial.data import landing
 from perennial.errors import Fault, ServiceUnreachable, SettingMissing
 from perennial.local import airflow_programs, callers, heartbeat, metrics_server, mlflow_program, postgres, prometheus, routes
@@ -57,12 +57,11 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
 
     Raises:
         Fault: an environment is missing, or a part does not become ready.
-        SettingMissing: ports are taken, or the folder of the team's DAGs is not there; nothing was set up then.
+        SettingMissing: ports are taken, or a project is not there; nothing was set up then.
     """
     with _only_one(settings):
         began, begun = time.monotonic(), datetime.now(timezone.utc)
-        if settings.dags_folder and not Path(settings.dags_folder).is_dir():
-            raise SettingMissing(f"PERENNIAL_DAGS_FOLDER is {settings.dags_folder}, which is no folder: make it, or unset the variable.")
+        _require_projects(settings)
         supervisor = Supervisor(settings)
         parts = _parts(settings, store)
         left = supervisor.left()
@@ -104,6 +103,18 @@ def start(settings: Settings, store: Store, say: Callable[[str], None] = print) 
             _wait(supervisor, [parts[WATCH]], begun, say)
         supervisor.end_left()
         say(f"The platform is up ({time.monotonic() - began:.0f} s).")
+
+
+def _require_projects(settings: Settings) -> None:
+    """Raises SettingMissing where Airflow would show nothing of what a team wrote, without a word."""
+    if os.environ.get("PERENNIAL_DAGS_FOLDER"):
+        raise SettingMissing(
+            "PERENNIAL_DAGS_FOLDER is no setting any more: put those DAG files into dags/ of a project (`perennial new` makes one), "
+            "name that in PERENNIAL_PROJECT, and unset the variable."
+        )
+    for project in settings.projects:
+        if why := projects.trouble(project):
+            raise SettingMissing(f"{why[0].upper()}{why[1:]}.")
 
 
 def stop(settings: Settings) -> None:

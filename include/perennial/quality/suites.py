@@ -73,16 +73,22 @@ def load_suite(dataset: str, *, without_batch_only: bool = False) -> Expectation
         UnknownName: the dataset has no suite.
         SettingMissing: the file is not a suite.
     """
-    rooms = [folder(), *(project / "great_expectations" for project in discovery.projects())]
-    file = next((suite for room in rooms if (suite := room / "expectations" / f"{dataset}.json").is_file()), None)
-    if file is None and (spec := discovery.datasets().get(dataset)) and spec.scores_of:
+    file = file_of(dataset)
+    if not file.is_file() and (spec := discovery.datasets().get(dataset)) and spec.scores_of:
         empty: ExpectationSuite = great_expectations().ExpectationSuite(name=dataset)  # whoever scored has checked each row
         return empty
-    if file is None:
+    if not file.is_file():
         raise UnknownName(
             f"The dataset {dataset} has no suite: write great_expectations/expectations/{dataset}.json, after the example of flights.json."
         )
     return _loaded(file, file.stat().st_mtime_ns, without_batch_only)
+
+
+def file_of(dataset: str) -> Path:
+    """The file of a dataset's suite, whether it is there or not: in the project that the dataset lies in."""
+    own = discovery.dataset_home(dataset)
+    room = folder() if own in (None, Path(__file__).resolve().parents[3]) else own / "great_expectations"
+    return room / "expectations" / f"{dataset}.json"
 
 
 @functools.lru_cache(maxsize=16)

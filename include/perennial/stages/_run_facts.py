@@ -64,7 +64,9 @@ def _commit(store: Store, manifest: Manifest) -> str:
         made = making(store, manifest.model, manifest.digest)
     except StoredDataDamaged:
         return ""  # a page says it; the registry needs no commit
-    return made.commit if made else ""
+    if made is None:
+        return ""
+    return made.project_commit if discovery.project_of(manifest.model) else made.commit
 
 
 def _parameters(manifest: Manifest, record: dict[str, Any]) -> dict[str, str]:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import perennial
 from perennial import discovery
 from perennial.errors import CandidateRefused, Fault, StoredDataDamaged, UnknownName
 from perennial.learner_words import name_of
@@ -185,7 +184,7 @@ def judged_page(store: Store, model: str, digest: str, verdict: Mapping[str, Any
 
 def readme(spec: ModelSpec) -> str:
     """The model's description from its folder, in Markdown, with which every model card begins."""
-    file = Path(perennial.__file__).parent.parent / "perennial_models" / spec.name / "README.md"
+    file = discovery.model_folder(spec.name) / "README.md"
     return (file.read_text() if file.exists() else f"# {spec.title}\n").rstrip()
 
 

@@ -276,6 +276,7 @@ def _making(view: VersionView) -> dict[str, str]:
         "code": view.code_digest,
         "lock file": view.lock_digest,
         "commit": view.made.commit if view.made else "",
+        "commit of the project": view.made.project_commit if view.made else "",
     }
     return {name: value for name, value in facts.items() if value}
 

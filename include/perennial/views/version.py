@@ -18,12 +18,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-import perennial
+from perennial import discovery
 from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.learner_words import counts
 from perennial.lineage.making import Making, making
@@ -271,5 +270,5 @@ def _card(store: Store, name: str, digest: str) -> tuple[str, bool]:
         return store.read(card_key(name, digest)).decode(errors="replace")[:LETTERS], False
     except KeyError:
         pass
-    file = Path(perennial.__file__).parents[1] / "perennial_models" / name / "README.md"
+    file = discovery.model_folder(name) / "README.md"
     return (file.read_text(errors="replace")[:LETTERS] if file.is_file() else ""), True

@@ -46,6 +46,7 @@ def test_a_setting_that_went_away_stops_nothing(tmp_path):
     gone = {"PERENNIAL_GATEWAY_ADMIN_PORT": "9901", "PERENNIAL_SERVING_PORT": "9100"}
     gone |= {"PERENNIAL_REPORTS_PORT": "8081", "PERENNIAL_REPORTS_URL": "http://reports.example.com"}
     assert Settings.from_environment({**given, **gone}) == Settings.from_environment(given)
+    assert Settings.from_environment({**given, "PERENNIAL_PLATFORM": "/perennial"}) == Settings.from_environment(given)  # of Makefiles
 
 
 def test_a_report_is_read_where_airflow_is():
@@ -68,6 +69,7 @@ def test_the_prediction_path_is_a_legal_name_in_every_backend():
         ({"PERENNIAL_AIRFLOW_PORT": "web"}, "PERENNIAL_AIRFLOW_PORT is 'web'"),
         ({"PERENNIAL_RUNTIME": "swarm"}, "PERENNIAL_RUNTIME is 'swarm'"),
         ({"PERENNIAL_GATEWAY_PORT": "99999"}, "PERENNIAL_GATEWAY_PORT is '99999'"),
+        ({"PERENNIAL_PROJECT": "/a/models,/b/models"}, "PERENNIAL_PROJECT .* two of these folders are called models, and .*: rename one"),
         ({"PERENNIAL_ALLOWED_HOSTS": "a.example, *.b.example"}, "PERENNIAL_ALLOWED_HOSTS .* '[*].b.example' is no host name"),
     ],
 )

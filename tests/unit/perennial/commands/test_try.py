@@ -308,9 +308,14 @@ def test_the_commands_that_follow_are_complete(trial, bottles, tmp_path):
     """They name the file, the dataset, this project and the address at which the version will answer; the request is one of rows."""
     asked = _trial.Asked(NAME, bottles, "target", None, (), None, None)
     try_._write(tmp_path, NAME, trial, ASKED)
-    lines = "\n".join(try_._next(SETTINGS, asked, tmp_path))
+    lines = "\n".join(try_._next(SETTINGS, asked, tmp_path, add.PROJECT))
     assert f"land {bottles} --dataset {NAME}" in lines
     assert f"{tmp_path}/include" in lines
-    assert f" {add.PROJECT}/" in lines
+    mine = add.PROJECT.parent / "my-models"
+    assert f"perennial new {mine}\n  export PERENNIAL_PROJECT={mine}\n" in lines
+    assert f" {mine}/\n" in lines
+    named = "\n".join(try_._next(SETTINGS, asked, tmp_path, tmp_path / "ours"))
+    assert f" {tmp_path}/ours/\n" in named
+    assert "perennial new" not in named
     request = json.loads((tmp_path / "reports" / NAME / "request.json").read_text())
     assert set(request["data"]["rows"][0]) == set(trial.model.inputs)

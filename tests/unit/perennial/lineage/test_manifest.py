@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import perennial_models
 from perennial import discovery
 from perennial.errors import SettingMissing, SpecBroken, TrainingRefused
 from perennial.lineage import manifest as module
@@ -94,6 +96,7 @@ def copy_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("perennial", "perennial_models"):
         shutil.copytree(include / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "_PACKAGE", tmp_path / "perennial")
+    monkeypatch.setattr(perennial_models, "__path__", [str(tmp_path / "perennial_models")])
     return tmp_path
 
 
@@ -144,6 +147,22 @@ def test_the_lock_file_counts_byte_by_byte(tmp_path: Path, monkeypatch: pytest.M
     assert lock_digest() != before
 
 
+def test_what_a_project_added_counts_as_the_lock_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MO-16, DE-03: Another package of a project's is another environment; without any the digest is that of the lock file, as it was."""
+    lock = tmp_path / "requirements.txt"
+    lock.write_text("numpy==1\n")
+    monkeypatch.setattr(module, "_LOCK", lock)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert lock_digest() == hashlib.sha256(b"numpy==1\n").hexdigest()
+    extra = tmp_path / "perennial-extra-requirements.txt"
+    extra.write_text("holidays==0.60\n")
+    before = lock_digest()
+    assert before != hashlib.sha256(b"numpy==1\n").hexdigest()
+    assert module.locked_packages() == {"numpy": "1", "holidays": "0.60"}
+    extra.write_text("holidays==0.61\n")
+    assert lock_digest() != before
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the files of a model and of its dataset."""
@@ -151,6 +170,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for part in ("perennial_models/digits", "perennial_datasets"):
         shutil.copytree(top / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "_PACKAGE", tmp_path / "perennial")
+    monkeypatch.setattr(perennial_models, "__path__", [str(tmp_path / "perennial_models")])
     return tmp_path
 
 

@@ -80,12 +80,15 @@ def test_connections_for_alerts_are_handed_on(home, monkeypatch):
     assert given["PERENNIAL_ALERT_MAIL_TO"] == "a@b.c"
 
 
-def test_a_team_has_a_folder_of_its_own(home):
-    """Beside that of Perennial, under the name that Airflow gives to it otherwise too; without one nothing is said to Airflow."""
+def test_each_project_has_a_bundle_of_dag_files(home):
+    """DE-09: Beside that of Perennial, under the name that Airflow gives to it otherwise too; without one nothing is said to Airflow."""
     name = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
-    given = airflow_programs.environment(settings(home, PERENNIAL_DAGS_FOLDER=str(home / "team")))
+    for folder in ("ours/dags", "theirs/dags", "without/include"):
+        (home / folder).mkdir(parents=True)
+    given = airflow_programs.environment(settings(home, PERENNIAL_PROJECT=f"{home}/ours,{home}/without,{home}/theirs"))
     assert [(bundle["name"], bundle["kwargs"]) for bundle in json.loads(given[name])] == [
         ("dags-folder", {}),
-        ("team", {"path": str(home / "team")}),
+        ("project-ours", {"path": str(home / "ours/dags")}),
+        ("project-theirs", {"path": str(home / "theirs/dags")}),
     ]
     assert name not in airflow_programs.environment(settings(home))

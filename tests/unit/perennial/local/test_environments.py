@@ -260,3 +260,99 @@ def test_changed_test_dependencies_bring_their_environment_up_to_date(home, inst
     assert environments.main() == 0
     synced = [c[-2:] for c in installer.calls if "sync" in c]
     assert synced == [[str(environments.TEST_LOCKS["airflow"]), str(environments.LOCKS["airflow"])]]
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a project's own packages, which the setting names."""
+    folder = tmp_path / "ours" / "requirements"
+    folder.mkdir(parents=True)
+    for name in ("workload", "airflow", "serving"):
+        (folder / f"{name}.txt").write_text("# Packages that we need, such as `holidays==0.60`.\n")
+    monkeypatch.setenv("PERENNIAL_PROJECT", str(tmp_path / "ours"))
+    return folder
+
+
+def resolving(installer: Installer, monkeypatch: pytest.MonkeyPatch, said: str, *, fails: bool = False) -> None:
+    """From then on the resolver says this."""
+
+    def run(command: list[str], **given: object) -> subprocess.CompletedProcess[str]:
+        done = installer(command, **given)
+        if command[1:3] == ["pip", "compile"]:
+            return subprocess.CompletedProcess(command, int(fails), "" if fails else said, said if fails else "")
+        return done
+
+    monkeypatch.setattr(environments.subprocess, "run", run)
+
+
+def noted(home: Path, name: str) -> str:
+    file = home / "venvs" / name / "perennial-extra-requirements.txt"
+    return file.read_text() if file.exists() else ""
+
+
+def test_a_project_s_packages_are_put_on_top(home, installer, ours, monkeypatch):
+    """DE-09, MO-16: They are resolved within the lock files, installed with them in one go, and noted; the next set-up does nothing, and
+    one without them takes them away."""
+    assert environments.main() == 0
+    assert not [command for command in installer.calls if command[1:3] == ["pip", "compile"]]  # comments ask for nothing
+    (ours / "workload.txt").write_text("holidays==0.60  # a remark\n")
+    installer.calls.clear()
+    resolving(installer, monkeypatch, "holidays==0.60\nboto3==1\nsix==1.17.0\n")
+    assert environments.main() == 0
+    (resolve,) = (command for command in installer.calls if command[1:3] == ["pip", "compile"])
+    constraints = [resolve[place + 1] for place, part in enumerate(resolve) if part == "--constraint"]
+    assert constraints == [str(environments.TEST_LOCKS["workload"]), str(environments.LOCKS["workload"]), str(environments.CUDA_LOCK)]
+    assert resolve[-1] == str(ours / "workload.txt")
+    (sync,) = (command for command in installer.calls if command[1:3] == ["pip", "sync"])  # the others are as they were
+    assert sync[-1] == str(home / "venvs/workload/perennial-extra-requirements.txt")
+    assert noted(home, "workload") == "holidays==0.60\nsix==1.17.0\n"
+    installer.calls.clear()
+    assert environments.main() == 0
+    assert installer.calls == []
+    monkeypatch.delenv("PERENNIAL_PROJECT")
+    assert environments.main() == 0
+    assert noted(home, "workload") == ""
+    assert [command for command in installer.calls if command[1:3] == ["pip", "sync"]]
+
+
+def test_packages_that_disagree_with_the_lock_are_named(home, installer, ours, monkeypatch, capsys):
+    """DE-09: One sentence names the two, and the environment stays as it was."""
+    assert environments.main() == 0
+    (ours / "workload.txt").write_text("numba==0.57.0\n")
+    said = "  cause: Because numba==0.57.0 depends on numpy>=1.21,<1.25\n  and numpy==2.4.6, we can conclude that numba cannot be used.\n"
+    resolving(installer, monkeypatch, said, fails=True)
+    installer.calls.clear()
+    assert environments.main() == 1
+    assert capsys.readouterr().err == (
+        f"What {ours}/workload.txt asks for cannot be put beside the platform's lock {environments.LOCKS['workload']}: numba==0.57.0 "
+        "depends on numpy>=1.21,<1.25 and numpy==2.4.6. Change it there, then run `make setup` again; nothing was changed.\n"
+    )
+    assert not [command for command in installer.calls if command[1:3] == ["pip", "sync"]]
+    assert (home / "venvs/workload/perennial-stamp").exists()
+    resolving(installer, monkeypatch, "error: no route to host", fails=True)
+    assert environments.main() == 1
+    assert "cannot be found; the lines above say why" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "why"),
+    [
+        ("workload.txt", "a==1\n-r other.txt\n", "workload.txt, line 2, '-r other.txt', is no package: write one a line"),
+        ("serving.txt", "./wheels/a.whl\n", "serving.txt, line 1, './wheels/a.whl', is no package"),
+        ("worklaod.txt", "a==1\n", "worklaod.txt is of no environment: packages go into workload, airflow, serving.txt"),
+    ],
+)
+def test_what_is_no_package_is_refused(home, installer, ours, capsys, file, text, why):
+    """DE-09: A file that would change unseen, or that nothing reads."""
+    (ours / file).write_text(text)
+    assert environments.main() == 1
+    assert why in capsys.readouterr().err
+
+
+def test_what_is_added_is_told_apart_from_the_lock():
+    """MO-16: By the name, however it is written; the build of torch for GPUs stays out."""
+    resolved = "holidays==0.60\nScikit_Learn==1.5\nnvidia-cublas-cu12==1\nours @ git+https://example.org/ours@0123\n# via\ntorch[x]==2\n"
+    assert environments.extra_packages(resolved, ["scikit-learn==1.5\n\ntorch==2\n"]) == [
+        "holidays==0.60",
+        "ours @ git+https://example.org/ours@0123",
+    ]

@@ -125,8 +125,16 @@ def test_a_port_that_two_would_have_is_named(taken):
         stack._check_ports(programs_at(taken[0], taken[0]), ours=PORTS)
 
 
-def test_a_folder_of_a_team_that_is_not_there_is_named(tmp_path):
+def test_a_folder_of_dags_that_is_no_longer_read_is_named(tmp_path, monkeypatch):
+    """DE-09: It was a setting once: its DAGs would be gone without a word. Programs that run may hand it on: they go on."""
+    monkeypatch.setenv("PERENNIAL_DAGS_FOLDER", str(tmp_path))
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_DAGS_FOLDER": str(tmp_path)})
+    with pytest.raises(SettingMissing, match=r"^PERENNIAL_DAGS_FOLDER is no setting any more: put those DAG files into dags/ of a project"):
+        stack.start(settings, FolderStore(str(tmp_path / "store")))
+
+
+def test_a_project_that_is_not_there_is_named(tmp_path):
     """DE-09: Before anything is set up: Airflow would show nothing of it, without a word."""
-    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_DAGS_FOLDER": str(tmp_path / "teem")})
-    with pytest.raises(SettingMissing, match=f"PERENNIAL_DAGS_FOLDER is {tmp_path}/teem, which is no folder"):
+    settings = Settings.from_environment({"PERENNIAL_HOME": str(tmp_path), "PERENNIAL_PROJECT": str(tmp_path / "teem")})
+    with pytest.raises(SettingMissing, match=f"^There is no folder {tmp_path}/teem: correct PERENNIAL_PROJECT"):
         stack.start(settings, FolderStore(str(tmp_path / "store")))
