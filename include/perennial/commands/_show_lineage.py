@@ -32,6 +32,7 @@ def _version_lines(view: LineageView) -> list[str]:
     ]
     if len(view.files) > LINES:
         lines.append(f"  {len(view.files) - LINES} more are in `perennial show lineage {view.model} --version {view.version} --json`.")
+    lines += [f"Scores of {model}, version {', '.join(map(str, numbers))}" for model, numbers in view.reads.items()]
     lines += [f"Snapshot {one.version} of {one.dataset}: {counted(one.files, 'file')}, {one.rows:,} rows" for one in view.snapshots]
     lines += [f"  {part}: {first} to {last}" for part, (first, last) in view.days.items()]
     trained = f" on {view.trained:%Y-%m-%d %H:%M} UTC" if view.trained else ""
@@ -42,6 +43,7 @@ def _version_lines(view: LineageView) -> list[str]:
         f"{'in the shadow' if window.shadow else f'{100 * window.share:g} %'}"
         for window in view.windows
     ]
+    lines += [f"Read by {one.words}" for one in view.read_by]
     return [*lines, *([view.remark] if view.remark else [])]
 
 

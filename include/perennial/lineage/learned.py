@@ -54,6 +54,9 @@ class Learned(BaseModel):
     feed_snapshot: int | None = Field(description="Version of that dataset's table.")
     predictions: int | None = Field(description="Version of the table of its own predictions that it learned from; none if from none.")
     joined: dict[str, int] = Field(default_factory=dict, description="Version of the table of each dataset that it joins.")
+    scores: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict, description="Versions of other models whose scores were among its rows, by model."
+    )
     run_key: str = Field(description="Identity of the training.")
     cause: str
     created: datetime = Field(description="When it was sealed.")
@@ -163,6 +166,27 @@ class Readers:
         return [version.model_copy(update={"how": how}) for version, one in had if (how := one.how(self._dataset, days))]
 
 
+def readers_of_scores(store: Store, model: str, number: int, damage: list[str], visible: Visible = all_of) -> list[Reached]:
+    """The versions of other models that learned from scores that a version gave, by model and number.
+
+    Args:
+        store: has the versions.
+        model: name of the one that gave scores.
+        number: of its version.
+        damage: takes a sentence for each version of which nothing can be told.
+        visible: of some models, those that may be named, in these sentences too.
+    """
+    readers: list[Reached] = []
+    for other in sorted(visible(set(store.folders("models")) - {model})):
+        damaged: dict[str, str] = {}
+        reading = [one for one in learned(store, other, damaged) if number in one.scores.get(model, ())]
+        damage += damaged.values()
+        numbers = numbers_of(store, other, damage) if reading else {}
+        found = [Reached(model=other, number=numbers.get(o.digest), digest=o.digest, snapshot=o.snapshot, how="learned") for o in reading]
+        readers += sorted(found, key=lambda one: (one.number is None, one.number or 0, one.digest))
+    return readers
+
+
 def numbers_of(store: Store, model: str, damage: list[str]) -> dict[str, int]:
     """The number of each version that was registered or released, by the digest of its folder."""
     numbers: dict[str, int] = {}
@@ -200,6 +224,7 @@ def _of_record(manifest: Manifest, record: dict[str, Any]) -> Learned:
         feed_snapshot=feed.snapshot if feed else None,
         predictions=labels.predictions if isinstance(labels, OutcomesUsed) else None,
         joined={used.join.dataset: used.snapshot for used in manifest.joined},
+        scores={model: tuple(sorted(versions)) for model, versions in manifest.scores.items()},
         run_key=manifest.run_key,
         cause=manifest.cause,
         created=manifest.created,

@@ -122,6 +122,9 @@ class Manifest(BaseModel):
         default=None, description="Labels that came after the rows; none if the rows had their label."
     )
     joined: list[JoinUsed] = Field(default_factory=list, description="Joins, each with the version of its table.")
+    scores: dict[str, dict[int, str]] = Field(
+        default_factory=dict, description="Versions of other models whose scores were among the rows: by model, number and digest."
+    )
     code_digest: str = Field(description="Identity of the training code.")
     lock_digest: str = Field(description="Identity of the lock file of the workload environment.")
     parameters: dict[str, Parameter] = Field(description="What the spec and the run asked for, flat.")
@@ -151,6 +154,8 @@ class Manifest(BaseModel):
             del identity["joined"]  # as in versions from before there were joins
         for used in identity.get("joined", ()):
             del used["snapshot"]
+        if not self.scores:
+            del identity["scores"]  # as in versions from before models could read scores
         if self.labels is None:
             del identity["labels"]  # as in versions from before there were label feeds
         else:

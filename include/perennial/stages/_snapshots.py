@@ -9,7 +9,9 @@ from perennial import discovery
 from perennial.data.label_feed import KnownLabels
 from perennial.data.served_rows import KnownOutcomes
 from perennial.data.snapshots import Snapshot, joined_with, snapshot_at
+from perennial.lineage.learned import numbers_of
 from perennial.lineage.manifest import JoinUsed, LabelsUsed, Manifest, OutcomesUsed
+from perennial.score_datasets import VERSION
 from perennial.specs import DatasetSpec
 from perennial.store import Store
 
@@ -119,6 +121,19 @@ def labels_used(source: Snapshot, label: str) -> LabelsUsed | OutcomesUsed | Non
         delay_days=known.delay_days,
         newest_day=newest_day,
     )
+
+
+def scores_used(source: Snapshot) -> dict[str, dict[int, str]]:
+    """The versions of other models whose scores are among the rows of a snapshot, or of the tables that it joins: by model and number, with
+    their digests."""
+    used: dict[str, dict[int, str]] = {}
+    for read in (source, *(one.source for one in (source.joins.joined if source.joins else ()))):
+        if not read.dataset.scores_of:
+            continue
+        numbers = read.table.scan([VERSION], version=read.version)[VERSION].unique().to_pylist()
+        digests = {number: digest for digest, number in numbers_of(source.store, read.dataset.scores_of, []).items()}
+        used[read.dataset.scores_of] = {number: digests.get(number, "") for number in sorted(numbers)}
+    return used
 
 
 def newest_trained(source: Snapshot, manifest: Manifest) -> datetime:

@@ -41,7 +41,7 @@ from perennial.settings import Settings
 from perennial.specs import Cause, DatasetSpec, ModelSpec
 from perennial.stages import _agreement
 from perennial.stages._run_facts import facts_of
-from perennial.stages._snapshots import joins_used, labels_used
+from perennial.stages._snapshots import joins_used, labels_used, scores_used
 from perennial.store import Store
 from perennial.training.processes import is_helper
 from perennial.training.row_weights import row_weights
@@ -193,6 +193,7 @@ def begin_manifest(
         snapshot_digest=content,
         labels=labels_used(source, spec.label),
         joined=joins_used(source),
+        scores=scores_used(source),
         code_digest=code,
         lock_digest=lock,
         parameters=parameters,

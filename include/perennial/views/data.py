@@ -21,7 +21,7 @@ from perennial.counted import counted
 from perennial.data.batches import Batches, Place
 from perennial.data.receipts import Receipt
 from perennial.errors import StoredDataDamaged, UnknownName
-from perennial.lineage.learned import Reached, Readers, Visible, all_of, learned
+from perennial.lineage.learned import Reached, Readers, Visible, all_of, learned, readers_of_scores
 from perennial.lineage.ledger import Ledger, known_models
 from perennial.lineage.served_windows import ServedWindow, served_windows
 from perennial.store import Store
@@ -103,6 +103,7 @@ class BatchView(View):
     dataset: str
     batch: BatchRow
     reached: tuple[ReachedVersion, ...] = Field(description="By model and number.")
+    fed: tuple[Reached, ...] = Field(description="Versions of other models that learned from scores of these, by model and number.")
     sentence: str = Field(description="How far it reached, in a sentence.")
     command: str = Field(description="What to type next: takes it out, or lets it come back; empty if there is nothing to do.")
     namesakes: tuple[str, ...] = Field(description="Identities of other files of that name.")
@@ -173,11 +174,14 @@ def batch_view(store: Store, name: str, batch: str, *, dataset: str = "", visibl
         reached = tuple(
             ReachedVersion(version=version, windows=tuple(served[version.model].get(version.number or 0, ()))) for version in row.versions
         )
+        fed = _fed(store, row.versions, damage, visible)
+        further = f" From scores of these {listed([one.words for one in fed])} learned." if fed else ""
         return BatchView(
             dataset=chosen,
             batch=row,
             reached=reached,
-            sentence=_reach(row, reached),
+            fed=fed,
+            sentence=_reach(row, reached) + further,
             command=_command(chosen, row),
             namesakes=namesakes,
             damage=tuple(dict.fromkeys(damage)),
@@ -314,6 +318,19 @@ def _windows(store: Store, model: str, damage: list[str]) -> dict[int, list[Serv
         return {}
 
 
+def _fed(store: Store, versions: Sequence[Reached], damage: list[str], visible: Visible) -> tuple[Reached, ...]:
+    """The versions of other models that learned from scores of versions, and of their scores in turn."""
+    found: dict[str, Reached] = {}
+    waiting = [version for version in versions if version.how == "learned"]
+    while waiting:
+        one = waiting.pop()
+        for reader in readers_of_scores(store, one.model, one.number, damage, visible) if one.number else ():
+            if reader.digest not in found:
+                found[reader.digest] = reader
+                waiting.append(reader)
+    return tuple(sorted(found.values(), key=lambda one: (one.model, one.number is None, one.number or 0)))
+
+
 def _reach(row: BatchRow, reached: Sequence[ReachedVersion]) -> str:
     if row.since is None:
         taken = "it is in no snapshot, and no version learned from it"
@@ -322,14 +339,15 @@ def _reach(row: BatchRow, reached: Sequence[ReachedVersion]) -> str:
     names = [one.version.words for one in reached if one.version.how == "learned"]
     measured = [one.version.words for one in reached if one.version.how == "measured"]
     answered = [one.version.words for one in reached if any(window.share for window in one.windows)]
-    learned_from = f"{_listed(names)} learned from it" if names else "no version learned from it"
-    also = f"; {_listed(measured)} {'was' if len(measured) == 1 else 'were'} only measured on it" if measured else ""
-    traffic = f" Of these, {_listed(answered)} answered requests." if answered else " None of these answered a request." if reached else ""
+    learned_from = f"{listed(names)} learned from it" if names else "no version learned from it"
+    also = f"; {listed(measured)} {'was' if len(measured) == 1 else 'were'} only measured on it" if measured else ""
+    traffic = f" Of these, {listed(answered)} answered requests." if answered else " None of these answered a request." if reached else ""
     hidden = f" {counted(row.hidden, 'version')} of models that you may not see had it too." if row.hidden else ""
     return f"{row.name} is in {snapshots}; {learned_from}{also}.{traffic}{hidden}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence; of many the first twelve."""
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 from pydantic import Field
@@ -16,12 +17,12 @@ from perennial import discovery
 from perennial.counted import counted
 from perennial.data.receipts import Receipt
 from perennial.errors import PerennialError, StoredDataDamaged, UnknownName
-from perennial.lineage.learned import How, Learned, learned, numbers_of
+from perennial.lineage.learned import How, Learned, Reached, Visible, all_of, learned, numbers_of, readers_of_scores
 from perennial.lineage.ledger import Ledger, known_models
 from perennial.lineage.served_windows import ServedWindow, served_windows
 from perennial.lineage.version_folder import read_manifest
 from perennial.store import Store
-from perennial.views.data import batches_of, days_of, snapshots_of, windows_words
+from perennial.views.data import batches_of, days_of, listed, snapshots_of, windows_words
 from perennial.views.view import View
 
 FILES, READ, CHOICES = 300, 10_000, 100  # files that are shown, receipts that are read, and versions to choose from, at most
@@ -59,6 +60,8 @@ class LineageView(View):
     versions: tuple[int, ...] = Field(description="Numbers of versions to choose from, newest first.")
     files: tuple[SourceFile, ...] = Field(description="Those that it learned from first, newest first; at most 300.")
     snapshots: tuple[SourceSnapshot, ...]
+    reads: dict[str, tuple[int, ...]] = Field(description="Versions of other models whose scores it learned from, by model.")
+    read_by: tuple[Reached, ...] = Field(description="Versions of other models that learned from its scores, by model and number.")
     days: dict[str, tuple[date, date]] = Field(description="First and last day of each part of its split, event time.")
     rows: dict[str, int] = Field(description="Rows of each part of its split.")
     run_key: str = Field(description="Identity of its training.")
@@ -72,13 +75,14 @@ class LineageView(View):
     damage: tuple[str, ...] = Field(description="Sentences on what could not be read; all else is shown.")
 
 
-def lineage_view(store: Store, name: str, version: int | None = None) -> LineageView:
+def lineage_view(store: Store, name: str, version: int | None = None, visible: Visible = all_of) -> LineageView:
     """Where a version of a model comes from and where it went.
 
     Args:
         store: has all of it.
         name: of the model.
         version: number of the version; the one that serves if absent, else the newest.
+        visible: of some models, those that may be named.
 
     Raises:
         UnknownName: there is no such model, or no such version of it.
@@ -107,6 +111,8 @@ def lineage_view(store: Store, name: str, version: int | None = None) -> Lineage
     reason, parents = _words(store, name, digest)
     numbers = {digest: number for number, digest in digests.items()}
     served = tuple(windows.get(number, ()))
+    reads = {model: versions for model, versions in known.scores.items() if visible({model})} if known else {}
+    read_by = tuple(readers_of_scores(store, name, number, damage, visible))
     return LineageView(
         model=name,
         version=number,
@@ -114,6 +120,8 @@ def lineage_view(store: Store, name: str, version: int | None = None) -> Lineage
         versions=tuple(sorted(digests, reverse=True)[:CHOICES]),
         files=files,
         snapshots=snapshots,
+        reads=reads,
+        read_by=read_by,
         days=known.days if known else {},
         rows=known.rows if known else {},
         run_key=known.run_key if known else "",
@@ -122,7 +130,7 @@ def lineage_view(store: Store, name: str, version: int | None = None) -> Lineage
         parents=tuple(numbers[parent] for parent in parents if parent in numbers),
         trained=known.created if known else None,
         windows=served,
-        sentence=_sentence(name, number, known, snapshots, served),
+        sentence=_sentence(name, number, known, snapshots, served) + _fed(reads, read_by),
         remark=remark,
         damage=tuple(dict.fromkeys(damage)),
     )
@@ -204,6 +212,13 @@ def _sentence(
     )
 
 
+def _fed(reads: Mapping[str, Sequence[int]], read_by: Sequence[Reached]) -> str:
+    """What it read of other models, and who reads it, as sentences; empty if neither is so."""
+    of = [f"{'version' if len(numbers) == 1 else 'versions'} {', '.join(map(str, numbers))} of {model}" for model, numbers in reads.items()]
+    said = f" It learned from the scores of {' and '.join(of)}." if of else ""
+    return said + (f" From its own scores {listed([one.words for one in read_by])} learned." if read_by else "")
+
+
 def _nothing(name: str, damage: list[str]) -> LineageView:
     return LineageView(
         model=name,
@@ -212,6 +227,8 @@ def _nothing(name: str, damage: list[str]) -> LineageView:
         versions=(),
         files=(),
         snapshots=(),
+        reads={},
+        read_by=(),
         days={},
         rows={},
         run_key="",

@@ -17,12 +17,12 @@ def routes(site: Site) -> APIRouter:
     @router.get("/models/{name}/lineage.json")
     def document(name: str, user: GetUserDep, version: int | None = None) -> LineageView:
         site.require(name, user)
-        return lineage_view(site.store, name, version)
+        return lineage_view(site.store, name, version, lambda models: site.readable(models, user))
 
     @router.get("/models/{name}/lineage")
     def page(request: Request, name: str, user: GetUserDep, version: int | None = None) -> Response:
         site.require(name, user)
-        view = lineage_view(site.store, name, version)
+        view = lineage_view(site.store, name, version, lambda models: site.readable(models, user))
         return site.model_page(request, "lineage.html", name, user, view=view, picture=way, tab="lineage")
 
     return router
