@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from perennial import discovery
 from perennial.commands import show
 from perennial.data.tables import Table
 from perennial.lineage.ledger import Ledger
@@ -110,7 +109,7 @@ def project(project_of: Callable[..., Path]) -> Path:
 
 def trained(platform: Platform, model: str, **asked: Any) -> tuple[int, str]:
     """Number and digest of a version that the stages made."""
-    settings, store, registry = platform
+    settings, store, _ = platform
     made = train.run(settings, store, model=model, **asked)
     measured = evaluate.run(settings, store, model, made.digest, made.run_id)
     passed = register.run(settings, store, model=model, digest=made.digest, run_id=made.run_id, evaluation=measured.evaluation)

@@ -21,7 +21,8 @@ from perennial.views.lineage import lineage_view
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
-    """Version 1 of small_delays gave scores to alerts, whose version 1 gave some to calls; another candidate of alerts was never registered."""
+    """Version 1 of small_delays gave scores to alerts, whose version 1 gave some to calls; another candidate of alerts
+    was never registered."""
     store = FolderStore(str(tmp_path / "store"))
     specs = {name: small_model(name) for name in ("small_delays", "alerts", "calls")}
     monkeypatch.setattr(discovery, "models", lambda: specs)

@@ -184,7 +184,7 @@ def lineage(files: int, windows: int) -> LineageView:
             SourceFile(id=f"f{place}", name=HOSTILE, dataset="d", time=BEGIN, rows=2, days=None, how="learned", removed=False)
             for place in range(files)
         ),
-        snapshots=(SourceSnapshot(dataset="d", version=7, digest="c", files=files, rows=2 * files),),
+        reads={}, read_by=(), snapshots=(SourceSnapshot(dataset="d", version=7, digest="c", files=files, rows=2 * files),),
         windows=tuple(ServedWindow(begin=BEGIN, end=None, share=0.1, shadow=False) for _ in range(windows)),
     )  # fmt: skip
 
