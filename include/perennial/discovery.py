@@ -362,7 +362,9 @@ def _first(kind: SpecKind) -> list[_File]:
 
 def _hidden(kind: SpecKind) -> list[tuple[_File, _File]]:
     """Files that are not used, since another one has their name, and that one; without examples that are switched off."""
-    pairs = []
+    pairs: list[tuple[_File, _File]] = []
+    if len(perennial_datasets.__path__) == 1:  # the platform alone: nothing to look for at each parse
+        return pairs
     for _, files in groupby(_files(kind), key=lambda file: file.name):
         first, *others = files
         pairs += [(file, first) for file in others if not file.is_example or file.name in Settings.from_environment().example_names]

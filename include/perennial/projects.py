@@ -10,12 +10,16 @@ A project is laid out like the platform: `include/perennial_datasets`, `include/
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+FOLDER_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 VARIABLE = "PERENNIAL_PROJECT"
+BUNDLES = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"  # Airflow's variable for them
 ENVIRONMENTS = ("workload", "airflow", "serving")  # to which a project may add packages
 EXTRA = "perennial-extra-requirements.txt"  # in an environment's folder: what projects added to it, each with its version
 IMPORTED = ("include", "plugins")  # folders of a project from which Python imports
@@ -65,6 +69,13 @@ def _asked(file: Path) -> Iterator[tuple[int, str]]:
     yield from ((number, text) for number, line in enumerate(lines, 1) if (text := line.partition("#")[0].strip()))
 
 
+def bundles(named: Iterable[Path]) -> list[dict[str, Any]]:
+    """Airflow's bundles of DAG files: the platform's own folder, and that of each project; each file can import what lies beside it."""
+    own: list[tuple[str, dict[str, str]]] = [("dags-folder", {})]
+    theirs = [(f"project-{project.name}", {"path": str(project / "dags")}) for project in named if (project / "dags").is_dir()]
+    return [{"name": name, "classpath": FOLDER_BUNDLE, "kwargs": kwargs} for name, kwargs in own + theirs]
+
+
 def of(file: Path, named: Iterable[Path]) -> Path | None:
     """The project that a file lies in; None if it is the platform's."""
     return next((project for project in named if file.is_relative_to(project)), None)
@@ -90,3 +101,7 @@ def hidden_by(module: Path) -> str:
         return ""
     places = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else [])]
     return "" if any(Path(place).is_relative_to(module) for place in places) else (places[-1] if places else "Python itself")
+
+
+if __name__ == "__main__":  # `python -m perennial.projects`: Airflow's own option, for containers
+    print(json.dumps(bundles(folders(os.environ.get(VARIABLE, "")))))

@@ -74,6 +74,28 @@ def test_compose_accepts_the_file(secrets: Path) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+def test_a_project_is_mounted_where_it_is_read(secrets: Path, tmp_path: Path) -> None:
+    """OP-07, DE-09: Everything that reads specs or DAG files has the folder, and the variable that names it; without a folder Compose says
+    what to name."""
+    with_project = ("--file", str(COMPOSE / "project.yaml"), "--env-file", str(secrets), "config", "--format", "json")
+    missing = compose(*with_project)
+    assert missing.returncode != 0
+    assert "PROJECT" in missing.stderr
+    assert "name the folder of a project" in missing.stderr
+    named = tmp_path / ".env"
+    named.write_text(f"{secrets.read_text()}\nPROJECT={tmp_path}/ours\n")
+    shown = compose(*("--file", str(COMPOSE / "project.yaml"), "--env-file", str(named), "config", "--format", "json"))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    services = json.loads(shown.stdout)["services"]
+    place = "/opt/perennial/projects/mounted"
+    told = {name for name, service in services.items() if service.get("environment", {}).get("PERENNIAL_PROJECT") == place}
+    assert told == {"airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "machine"}
+    for name in told:
+        (mounted,) = (volume for volume in services[name]["volumes"] if volume["target"] == place)
+        assert (mounted["source"], mounted["read_only"]) == (f"{tmp_path}/ours", True)
+        assert services[name]["environment"]["PERENNIAL_STORE"]  # what it had besides is there
+
+
 def test_every_secret_is_asked_for(secrets: Path) -> None:
     """SC-04: Without any one of them nothing starts, and the message says how to make it."""
     lines = secrets.read_text().splitlines()

@@ -28,7 +28,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/perennial"
 GOLDEN = Path(__file__).parent / "golden"
-VALUES = ("values.yaml", "values-dev.yaml", "values-prod.yaml")
+VALUES = ("values.yaml", "values-dev.yaml", "values-prod.yaml", "values-project.yaml")
 KUBERNETES = "1.33"
 RELEASE = NAMESPACE = "perennial"
 # npm's package holds the official binary; its digest is that of helm's own release.

@@ -1,14 +1,18 @@
 """A newcomer with three public tables: the commands of the README, and those that they print, end with versions that serve from a project.
 
-On the platform of `digits` (conftest.py), after the tests that need it as it was.
+On the platform of `digits` (conftest.py), after the tests that need it as it was. At the end the platform is upgraded; the project is not.
 """
 
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from tests.newcomer import Newcomer, tables
+from tests.upgraded import LATER, environments_of, later_checkout
 
+from perennial.local import stack
 from perennial.registry.model_registry import ModelRegistry
 from perennial.testing import wait_until
 
@@ -69,3 +73,36 @@ def test_a_project_s_own_dags_run_with_its_operators(answers, digits):
     log = "\n".join(digits.api.log(run, "name_models"))
     assert "sugar" in log
     assert digits.api.import_errors() == []
+
+
+def test_the_platform_is_upgraded_and_the_project_stays_as_it_is(answers, commands, newcomer, digits, tmp_path):
+    """OP-08, DE-09: Another checkout takes over: what served answers the same, what is stored opens, and nothing in the project changed."""
+    git = ["git", "-C", str(newcomer.project), "-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", "Three tables."], check=True)
+    checkout = later_checkout(tmp_path)
+    venvs: Path = digits.settings.home / "venvs"
+    later = environments_of(checkout, venvs.resolve(), tmp_path / "venvs")
+    newcomer.does("perennial down")
+    venvs.unlink()
+    venvs.symlink_to(later)
+    perennial = venvs / "workload/bin/perennial"
+    newcomer.does(f"{perennial} up")
+    try:
+        assert LATER in digits.api.until(lambda: described(digits, "sugar_rollback"), "the manual of the later version", 300)
+        for name, (*_, curl) in commands.items():
+            again = newcomer.asks_until_answered(curl, 300)
+            assert again["data"] == answers[name]["data"]
+            assert again["meta"]["tags"] == answers[name]["meta"]["tags"]
+        for question in ("verify", "ledger verify", "show versions sugar", "show lineage sugar"):
+            newcomer.does(f"{perennial} {question}")
+        changed = subprocess.run([*git, "status", "--porcelain"], check=True, capture_output=True, text=True).stdout
+        assert changed == ""
+    finally:
+        stack.stop(digits.settings)
+
+
+def described(digits, dag):
+    """The manual of a DAG if it is the later version's."""
+    manual = digits.api._ask("GET", f"/dags/{dag}/details")["doc_md"]
+    return manual if LATER in manual else None

@@ -50,6 +50,33 @@ spec:
     fsGroupChangePolicy: OnRootMismatch
     seccompProfile:
       type: RuntimeDefault
+  {{- $project := and $values.project.repository (ne .part "server") }}
+  {{- if $project }}
+  initContainers:
+    - name: project
+      image: {{ include "perennial.image" (list .root $values.images.gitSync) }}
+      imagePullPolicy: {{ $values.images.pullPolicy }}
+      args:
+        - --repo={{ $values.project.repository }}
+        - --ref={{ $values.project.ref }}
+        - --root=/opt/perennial/projects
+        - --link={{ $values.project.name }}
+        - --depth=1
+        - --one-time
+      {{- with $values.project.secret }}
+      envFrom:
+        - secretRef:
+            name: {{ . }}
+      {{- end }}
+      resources:
+        {{- toYaml $values.project.resources | nindent 8 }}
+      securityContext: {{- include "perennial.restricted" . | nindent 8 }}
+      volumeMounts:
+        - name: project
+          mountPath: /opt/perennial/projects
+        - name: tmp
+          mountPath: /tmp
+  {{- end }}
   containers:
     - name: base
       image: {{ .image }}
@@ -99,6 +126,11 @@ spec:
           mountPath: /var/lib/perennial
         - name: tmp
           mountPath: /tmp
+        {{- if $project }}
+        - name: project
+          mountPath: /opt/perennial/projects
+          readOnly: true
+        {{- end }}
         {{- if .templates }}
         - name: pod-templates
           mountPath: /etc/perennial/pod-templates
@@ -119,6 +151,10 @@ spec:
     - name: tmp
       emptyDir:
         sizeLimit: {{ .pod.scratch }}
+    {{- if $project }}
+    - name: project
+      emptyDir: {}
+    {{- end }}
     {{- if .templates }}
     - name: pod-templates
       configMap:

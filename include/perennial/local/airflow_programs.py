@@ -7,17 +7,15 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from perennial import projects
 from perennial.errors import Fault
 from perennial.local import postgres
 from perennial.local.project import ROOT, executable, secret
 from perennial.settings import Settings
 
 USER = "admin"
-FOLDER_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 # Begins the variables of Airflow's connections over which alerts go; no other variable of Airflow's is handed on.
 CONNECTIONS = "AIRFLOW_CONN_PERENNIAL_"
 # Name of the program -> airflow's arguments. Task logs are read from the disk
@@ -62,7 +60,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "CORE__PARALLELISM": str(max(4, os.cpu_count() or 1)),
         "CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-        **({"DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles(settings.projects))} if settings.projects else {}),
+        **({"DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(projects.bundles(settings.projects))} if settings.projects else {}),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__HOSTNAME_CALLABLE": "socket.gethostname",  # the default asks the name server, which a laptop may not reach
@@ -105,13 +103,6 @@ def environment(settings: Settings) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if name.startswith(CONNECTIONS) and value},
         **settings.environment(),
     }
-
-
-def bundles(projects: Sequence[Path]) -> list[dict[str, Any]]:
-    """Airflow's bundles of DAG files: Perennial's own folder, and that of each project; each file can import what lies beside it."""
-    own: list[tuple[str, dict[str, str]]] = [("dags-folder", {})]
-    theirs = [(f"project-{project.name}", {"path": str(project / "dags")}) for project in projects if (project / "dags").is_dir()]
-    return [{"name": name, "classpath": FOLDER_BUNDLE, "kwargs": kwargs} for name, kwargs in own + theirs]
 
 
 def command(settings: Settings, component: str) -> list[str]:

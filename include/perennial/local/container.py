@@ -11,6 +11,7 @@ the container is started again. What the programs write is shown, and another po
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TextIO
 
+from perennial import projects
 from perennial.errors import EXIT_DONE, EXIT_FAULT, Fault, PerennialError
 from perennial.local import routes
 from perennial.local.metrics_server import TEXT, MetricsServer
@@ -88,8 +90,10 @@ def run(settings: Settings, store: Store, command: list[str], status_port: int) 
 
 
 def environment(outer: Mapping[str, str]) -> dict[str, str]:
-    """Variables of the container that supervisord itself does not hand on, for the command."""
+    """Variables of the container that supervisord itself does not hand on, for the command; and Airflow's, for DAG files of projects."""
     handed_on = {k: v for k, v in outer.items() if k.startswith(NOT_INHERITED) and not k.startswith("SUPERVISOR_")}
+    if named := projects.folders(outer.get(projects.VARIABLE, "")):
+        handed_on = {projects.BUNDLES: json.dumps(projects.bundles(named)), **handed_on}
     return {**handed_on, "SPT_NOENV": "1"}  # keeps the environment readable, by which a killed supervisor's children are found
 
 

@@ -1,13 +1,15 @@
 """`make images`: the images, with the builder that this machine has. Standard library only: it runs before anything is installed.
 
 A build gets a folder that is put together for it: `project/`, the files that a running image reads, and `wheels/`, those wheels
-that the lock files name and this machine keeps in a folder of its own (`find-links` of pip). The rest of the checkout stays out.
+that the lock files name and this machine keeps in a folder of its own (`find-links` of pip); and `projects/`, what PERENNIAL_PROJECT names,
+with what these add to the environments in `extra/`. The rest of the checkout stays out.
 The environment variables that `docs/images.md` lists say what is built, of what, and where it is pushed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -19,7 +21,9 @@ import time
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from perennial import projects
 from perennial.local import browser_library, environments
 
 ROOT = environments.ROOT
@@ -28,6 +32,9 @@ LOCKS = {**environments.LOCKS, **environments.IMAGE_LOCKS}
 BUILDERS = ("docker", "podman", "buildah")
 # What the code reads from the project's folder. Whatever is below is taken but caches and metadata of installations.
 PROJECT = ("LICENSE", "README.md", "pyproject.toml", "requirements.txt", "dags", "great_expectations", "include", "plugins")
+# What is taken of a project of a team's.
+OF_PROJECTS = ("README.md", "pyproject.toml", "dags", "great_expectations", "include", "plugins", "requirements")
+PLACE = "/opt/perennial/projects"  # of projects in an image
 LEFT_OUT = ("__pycache__", "*.pyc", "*.egg-info", "uncommitted")
 LAST, PARTS = "single-host", ("airflow", "serving", "workload")  # the last is put together from the others
 EPOCH = 1_000_000_000  # every file's time: the same files make the same layers
@@ -61,14 +68,18 @@ def build_all(environment: Mapping[str, str]) -> None:
     pip = pip_settings()
     with tempfile.TemporaryDirectory(prefix="perennial-images-") as folder:
         context = Path(folder)
+        named = projects.folders(environment.get(projects.VARIABLE, ""))
         code = copy_project(context / "project")
-        copy_wheels(context / "wheels", pip.get("find-links", ""), variant)
+        code = copy_projects(context / "projects", named, code)
+        extra = {name: resolve_extra(context / "extra", name, named) for name in projects.ENVIRONMENTS}
+        copy_wheels(context / "wheels", pip.get("find-links", ""), variant, "".join(extra.values()))
         copy_library(context, environment)
-        common = {**common_arguments(environment, pip), "CODE_DIGEST": code}
+        places = ",".join(f"{PLACE}/{project.name}" for project in named)
+        common = {**common_arguments(environment, pip), "CODE_DIGEST": code, "PROJECTS": places}
         for name in names:
             began, tag = time.monotonic(), reference(name, environment, variant)
             print(f"Building {tag} with {builder} ...", flush=True)
-            arguments = {**common, **own_arguments(name, environment, variant), "LOCK_DIGEST": lock_digest(name)}
+            arguments = {**common, **own_arguments(name, environment, variant), "LOCK_DIGEST": lock_digest(name, extra.get(name, ""))}
             command = build_command(builder, name, tag, context, arguments, shlex.split(environment.get("IMAGE_OPTIONS", "")))
             _run(
                 command,
@@ -167,13 +178,82 @@ def own_arguments(name: str, environment: Mapping[str, str], variant: str) -> di
 
 def copy_project(folder: Path) -> str:
     """Put the project's files together; returns their digest: SHA-256 over names and contents."""
-    for name in PROJECT:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    _copy(ROOT, PROJECT, folder)
+    return _sealed(folder)
+
+
+def copy_projects(folder: Path, named: Iterable[Path], code: str) -> str:
+    """Put the files of projects together, each in a folder of its name; returns the digest of all code, that of the platform among it.
+
+    Raises:
+        ImagesError: one of them is no project.
+    """
+    folder.mkdir()
+    digests = [code]
+    for project in named:
+        if why := projects.trouble(project):
+            raise ImagesError(f"{why[0].upper()}{why[1:]}.")
+        _copy(project, [name for name in OF_PROJECTS if (project / name).exists()], folder / project.name)
+        digests.append(_sealed(folder / project.name))
+    os.utime(folder, (EPOCH, EPOCH))
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest() if len(digests) > 1 else code
+
+
+def resolve_extra(folder: Path, name: str, named: Iterable[Path]) -> str:
+    """Write the packages that projects add to an environment, one a line with its version; returns that text.
+
+    Raises:
+        ImagesError: they do not agree with the lock, or cannot be found.
+    """
+    folder.mkdir(exist_ok=True)
+    files = projects.requirements(named, name)
+    lines = _resolved(name, files) if files else []
+    text = "".join(f"{line}\n" for line in lines)
+    (folder / f"{name}.txt").write_text(text)
+    for path in (folder / f"{name}.txt", folder):
+        os.utime(path, (EPOCH, EPOCH))
+    return text
+
+
+def _resolved(name: str, files: list[Path]) -> list[str]:
+    lock, asked = LOCKS[name], " and ".join(map(str, files))
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch, "report.json")
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--dry-run", "--ignore-installed"]
+        command += ["--report", str(report), "--constraint", str(lock), *(part for file in files for part in ("-r", str(file)))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not done.returncode:
+            found = [_pinned(each) for each in json.loads(report.read_text())["install"]]
+            return environments.extra_packages("\n".join(found), [lock.read_text()])
+    if why := disagreement(done.stdout + done.stderr):
+        raise ImagesError(f"What {asked} asks for cannot be put beside the platform's lock {lock}: {why}. Change it there.")
+    print(done.stderr.strip(), file=sys.stderr)
+    raise ImagesError(f"What {asked} asks for cannot be found; the lines above say why. Correct it, then run `make images` again.")
+
+
+def _pinned(found: Mapping[str, Any]) -> str:
+    """A package that pip found, as a requirement that names it and no other."""
+    name = found["metadata"]["name"].lower()
+    return f"{name} @ {found['download_info']['url']}" if found.get("is_direct") else f"{name}=={found['metadata']['version']}"
+
+
+def disagreement(said: str) -> str:
+    """What pip says of two wishes that exclude each other, in a clause; empty if it was another trouble."""
+    found = re.search(r"The conflict is caused by:\n((?: +\S.*\n)+)", said)
+    return " and ".join(line.strip() for line in found[1].splitlines()) if found else ""
+
+
+def _copy(source: Path, names: Iterable[str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, folder / name)
+            shutil.copy(source / name, folder / name)
+
+
+def _sealed(folder: Path) -> str:
+    """Give all files of a folder their rights and their time; returns the digest of names and contents."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -186,10 +266,10 @@ def copy_project(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def copy_wheels(folder: Path, links: str, variant: str) -> None:
-    """Link the wheels that the lock files name from folders of this machine; for CUDA no CPU build."""
+def copy_wheels(folder: Path, links: str, variant: str, extra: str = "") -> None:
+    """Link the wheels that the lock files name, and those that projects add, from folders of this machine; for CUDA no CPU build."""
     folder.mkdir()
-    pins = {line.strip() for lock in LOCKS.values() for line in lock.read_text().splitlines()}
+    pins = {line.strip() for text in (*(lock.read_text() for lock in LOCKS.values()), extra) for line in text.splitlines()}
     for link in links.split():
         for wheel in sorted(Path(link.removeprefix("file://")).glob("*.whl")) if "://" not in link.removeprefix("file://") else ():
             name, build = wheel.name.split("-")[:2]
@@ -220,9 +300,9 @@ def pip_settings() -> dict[str, str]:
     return environments.parse_pip_settings(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
 
 
-def lock_digest(name: str) -> str:
-    """SHA-256 of an image's lock file: for the workload image the lock digest that manifests record."""
-    return hashlib.sha256(LOCKS[name].read_bytes()).hexdigest()
+def lock_digest(name: str, extra: str = "") -> str:
+    """SHA-256 of an image's lock file and of what projects add: for the workload image the lock digest that manifests record."""
+    return hashlib.sha256(LOCKS[name].read_bytes() + extra.encode()).hexdigest()
 
 
 def version() -> str:

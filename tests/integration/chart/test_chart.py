@@ -476,3 +476,68 @@ def test_yaml_in_the_chart_has_no_surprises() -> None:
 
     for file in VALUES:
         assert isinstance(yaml.load((CHART / file).read_text(), Strict), dict)  # a safe loader's child
+
+
+def test_a_project_is_fetched_by_every_pod_of_a_stage(helm: str, chart: Path) -> None:
+    """DE-06, DE-07: Before the stage begins, by git-sync, at the place that the settings name; a served version carries its own files and
+    fetches none. Without a repository nothing of it is there."""
+    given = ("--values", str(CHART / "values-project.yaml"), "--set", "project.secret=git-login", "--set", "watch.enabled=true")
+    found = rendered(helm, chart, *given)
+    maps = of_kind(found, "ConfigMap")
+    assert maps["perennial/perennial-settings"]["data"]["PERENNIAL_PROJECT"] == "/opt/perennial/projects/my-models"
+    templates = pod_templates(maps["perennial/perennial-pod-templates"])
+    watch = of_kind(found, "Deployment")["perennial/perennial-watch"]["spec"]["template"]
+    for name, pod in {**templates, "watch": watch}.items():
+        fetching = pod["spec"].get("initContainers", [])
+        mounted = [m for m in pod["spec"]["containers"][0]["volumeMounts"] if m["name"] == "project"]
+        if name == "server.yaml":
+            assert (fetching, mounted) == ([], [])
+            continue
+        (container,) = fetching
+        assert {"--repo=https://git.example.org/team/my-models.git", "--ref=main", "--link=my-models", "--one-time"} <= set(
+            container["args"]
+        )
+        assert container["envFrom"] == [{"secretRef": {"name": "git-login"}}]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert mounted == [{"name": "project", "mountPath": "/opt/perennial/projects", "readOnly": True}]
+        assert {"name": "project", "emptyDir": {}} in pod["spec"]["volumes"]
+    plain = rendered(helm, chart)
+    assert "projects" not in json.dumps([one for one in plain if one["kind"] in ("ConfigMap", "Deployment")])
+    ports = [rule.get("ports") for rule in of_kind(found, "NetworkPolicy")["perennial/perennial-stages"]["spec"]["egress"]]
+    assert len(ports) == len(of_kind(plain, "NetworkPolicy")["perennial/perennial-stages"]["spec"]["egress"]) + 1
+
+
+def test_airflow_and_stages_fetch_the_same_project() -> None:
+    """DE-07: In the file of values that shows how, every component of Airflow that reads specs fetches what stages fetch, to the same
+    place, and has the pod templates that it had."""
+    values = yaml.safe_load((CHART / "values-project.yaml").read_text())
+    project, airflow = values["project"], values["airflow"]
+    usual = yaml.safe_load((CHART / "values.yaml").read_text())
+    image = f"{usual['images']['gitSync']['repository']}:{usual['images']['gitSync']['tag']}"
+    for part in ("volumes", "volumeMounts"):
+        assert airflow[part][0] == usual["airflow"][part][0]
+    for component in ("scheduler", "dagProcessor", "triggerer", "apiServer"):
+        (first,), (kept,) = airflow[component]["extraInitContainers"], airflow[component]["extraContainers"]
+        assert "--one-time" in first["args"]
+        assert "--one-time" not in kept["args"]
+        for container in (first, kept):
+            named = {f"--repo={project['repository']}", f"--ref={project['ref']}", f"--link={project['name']}"}
+            assert named <= set(container["args"])
+            assert container["image"] == image
+            assert container["volumeMounts"] == [{"name": "project", "mountPath": "/opt/perennial/projects"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("project.repository=my-models", "project.repository: Does not match pattern"),
+        ("project.ref=--upload-pack=x", "project.ref: Does not match pattern"),
+        ("project.name=../x", "project.name: Does not match pattern"),
+        ("project.branch=main", "project: Additional property branch is not allowed"),
+    ],
+)
+def test_a_mistyped_project_is_refused(helm: str, chart: Path, given: str, said: str) -> None:
+    """DE-07: Before anything is installed."""
+    with pytest.raises(CheckError) as refused:
+        render(helm, chart, "--set", given)
+    assert said in re.sub(r"\(root\):? ?", "", str(refused.value))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -31,6 +32,16 @@ def test_the_command_gets_what_supervisord_keeps_back() -> None:
     """OP-07: Airflow's, the platform's and Python's variables reach the command; supervisord's own and the rest do not."""
     given = environment({"AIRFLOW__CORE__X": "1", "PERENNIAL_HOME": "/h", "PYTHONUNBUFFERED": "1", "SUPERVISOR_X": "1", "PATH": "/bin"})
     assert given == {"AIRFLOW__CORE__X": "1", "PERENNIAL_HOME": "/h", "PYTHONUNBUFFERED": "1", "SPT_NOENV": "1"}
+
+
+def test_airflow_is_told_of_the_dag_files_of_projects(tmp_path: Path) -> None:
+    """OP-07, DE-09: The variable that names projects is enough; what somebody told Airflow stays."""
+    (tmp_path / "ours" / "dags").mkdir(parents=True)
+    outer = {"PERENNIAL_PROJECT": f"{tmp_path}/ours"}
+    name = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
+    assert [bundle["name"] for bundle in json.loads(environment(outer)[name])] == ["dags-folder", "project-ours"]
+    assert environment({**outer, name: "[]"})[name] == "[]"
+    assert name not in environment({})
 
 
 def test_a_command_is_named_after_its_words() -> None:

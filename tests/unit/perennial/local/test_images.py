@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import http.server
+import json
 import subprocess
 import sys
 import threading
@@ -187,6 +189,88 @@ def test_labels_name_the_lock_file_that_manifests_record(machine):
     assert by_name["workload"]["LOCK_DIGEST"] == lock_digest()
     assert by_name["airflow"]["LOCK_DIGEST"] != by_name["workload"]["LOCK_DIGEST"]
     assert by_name["airflow"]["CODE_DIGEST"] == by_name["workload"]["CODE_DIGEST"]
+
+
+@pytest.fixture
+def ours(tmp_path, monkeypatch):
+    """A project with a file of each kind, which the variable names."""
+    read = ("include/perennial_datasets/rides.py", "dags/own.py", "requirements/workload.txt")
+    for name in (*read, "tests/test_it.py", ".git/config", "Makefile"):
+        (tmp_path / "ours" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "ours" / name).write_text("# one\n")
+    monkeypatch.setenv("PERENNIAL_PROJECT", str(tmp_path / "ours"))
+    return tmp_path / "ours"
+
+
+def test_a_project_is_part_of_every_image(machine, ours, monkeypatch):
+    """DE-04, DE-23: What is read at run time, in a folder of its name that the image's PERENNIAL_PROJECT names; labels cover it and what it
+    adds to the environment. Without a project nothing of them is there, and the digest is that of the platform."""
+    monkeypatch.setattr(images, "_resolved", lambda name, files: ["holidays==0.60"] if files == [ours / f"requirements/{name}.txt"] else [])
+    (machine.wheels / "holidays-0.60-py3-none-any.whl").touch()
+    (ours / "requirements/workload.txt").write_text("holidays\n")
+    assert images.main() == 0
+    given = machine.context["workload"]
+    assert [file for file in given if file.startswith(("projects/", "extra/", "wheels/"))] == [
+        "extra/airflow.txt", "extra/serving.txt", "extra/workload.txt", "projects/ours/dags/own.py",
+        "projects/ours/include/perennial_datasets/rides.py", "projects/ours/requirements/workload.txt",
+        "wheels/holidays-0.60-py3-none-any.whl",
+    ]  # fmt: skip
+    calls = machine.started("docker", "build")
+    built = {Path(call[call.index("--file") + 1]).parent.name: arguments(call) for call in calls}
+    assert {each["PROJECTS"] for each in built.values()} == {"/opt/perennial/projects/ours"}
+    lock = environments.LOCKS["workload"].read_bytes()
+    assert built["workload"]["LOCK_DIGEST"] == hashlib.sha256(lock + b"holidays==0.60\n").hexdigest()
+    assert built["serving"]["LOCK_DIGEST"] == hashlib.sha256(environments.LOCKS["serving"].read_bytes()).hexdigest()
+    codes = {built["workload"]["CODE_DIGEST"]}
+    (ours / "dags/own.py").write_text("# two\n")
+    assert images.main() == 0
+    codes.add(arguments(machine.calls[-1])["CODE_DIGEST"])
+    monkeypatch.delenv("PERENNIAL_PROJECT")
+    assert images.main() == 0
+    plain = arguments(machine.calls[-1])
+    assert len({*codes, plain["CODE_DIGEST"]}) == 3
+    assert "PROJECTS" not in plain
+    assert [file for file in machine.context["workload"] if file.startswith("projects/")] == []
+
+
+def test_a_project_that_is_none_builds_nothing(machine, ours, monkeypatch, capsys):
+    """DE-04: One sentence, before any image."""
+    monkeypatch.setenv("PERENNIAL_PROJECT", f"{ours}-gone")
+    assert images.main() == 1
+    assert capsys.readouterr().err.startswith(f"There is no folder {ours}-gone: correct PERENNIAL_PROJECT")
+    assert not machine.context
+
+
+def test_what_pip_cannot_put_together_is_a_clause(ours, monkeypatch, capsys):
+    """DE-04: The two that disagree, as pip names them, beside the project's file and the lock."""
+    said = (
+        "ERROR: Cannot install numba because these package versions have conflicting dependencies.\n\nThe conflict is caused by:\n"
+        "    numba 0.57.0 depends on numpy<1.25\n    The user requested (constraint) numpy==2.4.6\n\nTo fix this you could try to:\n"
+    )
+    monkeypatch.setattr(images.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, said, "no luck\n"))
+    with pytest.raises(
+        images.ImagesError, match=r"numba 0.57.0 depends on numpy<1.25 and The user requested \(constraint\) numpy==2.4.6\. "
+    ):
+        images._resolved("workload", [ours / "requirements/workload.txt"])
+    said = "ERROR: no route to host\n"
+    with pytest.raises(images.ImagesError, match="cannot be found; the lines above say why"):
+        images._resolved("workload", [ours / "requirements/workload.txt"])
+    assert "no luck" in capsys.readouterr().err
+
+
+def test_airflow_s_image_tells_airflow_of_projects(tmp_path):
+    """DE-04, DE-09: Whatever Airflow runs, its entrypoint hands on the bundles of the projects that the variable names."""
+    (tmp_path / "ours" / "dags").mkdir(parents=True)
+    name = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
+    entrypoint = ["sh", str(images.IMAGES / "airflow/entrypoint.sh"), "sh", "-c", f'echo "${{{name}:-none}}"']
+
+    def told(**variables):
+        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        return subprocess.run(entrypoint, env={"PATH": path, **variables}, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert [bundle["name"] for bundle in json.loads(told(PERENNIAL_PROJECT=f"{tmp_path}/ours"))] == ["dags-folder", "project-ours"]
+    assert told(PERENNIAL_PROJECT=f"{tmp_path}/ours", **{name: "[]"}) == "[]"
+    assert told() == "none"
 
 
 def test_pip_in_the_build_looks_where_pip_looks_here(machine):
