@@ -13,10 +13,9 @@ def show(store: Store, name: str, only: Only = "") -> tuple[DataView, list[str]]
     """What landed for a dataset, or for the one that a model learns from. Raises UnknownName if nothing is called so."""
     view = data_view(store, name, only=only)
     lines = [f"{view.dataset}: {counted(len(view.batches), 'file')}{f', {only} ones alone' if only else ''}.", *view.damage]
+    lines += [view.source.sentence] if view.source else []
     if not view.batches:
-        lines.append(
-            "No file like that has come." if only else f"Nothing has landed yet: put files into the store's landing/{view.dataset}/."
-        )
+        lines.append("No file like that has come." if only else _nothing(view))
     lines += ["By the day on which they came, newest first:", *(f"  {day_words(day)}" for day in view.came[::-1][:10])] if view.came else []
     lines += [line for row in view.batches[:LINES] for line in batch_lines(row)]
     if len(view.batches) > LINES:
@@ -40,3 +39,8 @@ def batch_lines(row: BatchRow) -> list[str]:
         f"{row.time:%Y-%m-%d %H:%M} {row.outcome} {row.name} ({row.digest[:12] or 'not read'}): {row.sentence}",
         *([f"  Learned from it: {', '.join(learned[:6])}{more}."] if learned else []),
     ]
+
+
+def _nothing(view: DataView) -> str:
+    more = f", or run perennial collect --dataset {view.dataset}" if view.source else ""
+    return f"Nothing has landed yet: put files into the store's landing/{view.dataset}/{more}."

@@ -22,13 +22,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from perennial.sources.cursors import as_text, as_value
 
 _HASH = 16  # bytes: two of a billion rows are alike by chance once in 10^20 times
 
@@ -114,7 +114,7 @@ class Overlap:
             "content": pa.array(contents, pa.binary(_HASH)),
             "key": pa.array([self._of[content][0] for content in contents], pa.binary()),
             "times": pa.array([self._seen[content] for content in contents], pa.int64()),
-            "cursor": pa.array([_as_text(self._of[content][1]) for content in contents], pa.string()),
+            "cursor": pa.array([_text(self._of[content][1]) for content in contents], pa.string()),
         }
         table = pa.table(columns).replace_schema_metadata({"columns": json.dumps(self._columns)})
         pq.write_table(table, path)
@@ -144,35 +144,5 @@ def _hash(values: Sequence[Any]) -> bytes:
     return hashlib.blake2b(repr(tuple(values)).encode("utf-8", "surrogatepass"), digest_size=_HASH).digest()
 
 
-_KINDS = {"int": int, "float": float, "str": str, "datetime": datetime.fromisoformat, "date": date.fromisoformat, "Decimal": Decimal}
-
-
-def _as_text(value: Any) -> str | None:
-    """A value of a cursor as text that tells its type; `as_value` gives the same value again."""
-    if value is None:
-        return None
-    said = value.isoformat() if isinstance(value, date) else repr(value) if isinstance(value, float) else str(value)
-    return f"{type(value).__name__}:{said}"
-
-
-def as_text(value: Any) -> str:
-    """A value of a cursor as text that tells its type, such as `int:42`.
-
-    Raises:
-        TypeError: it is of no type that cursors have.
-    """
-    if type(value).__name__ not in _KINDS:
-        raise TypeError(type(value).__name__)
-    return str(_as_text(value))
-
-
-def as_value(text: str | None) -> Any:
-    """The value that `as_text` wrote; None for none.
-
-    >>> as_value(as_text(datetime(2026, 3, 1, 8)))
-    datetime.datetime(2026, 3, 1, 8, 0)
-    """
-    if text is None:
-        return None
-    kind, _, said = text.partition(":")
-    return _KINDS[kind](said)  # type: ignore[operator]
+def _text(cursor: Any) -> str | None:
+    return None if cursor is None else as_text(cursor)

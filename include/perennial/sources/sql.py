@@ -23,8 +23,9 @@ from perennial.counted import counted
 from perennial.errors import SettingMissing, SourceRefused, SourceUnreachable
 from perennial.sources.columns import wanted
 from perennial.sources.connections import Connection
+from perennial.sources.cursors import as_text, as_value
 from perennial.sources.interface import Look, Piece, Tally, said
-from perennial.sources.overlap import Overlap, Sifted, as_text, as_value
+from perennial.sources.overlap import Overlap, Sifted
 from perennial.specs import Column, SqlSource
 
 # What Airflow calls a kind of database, and the driver that SQLAlchemy is told, where their names differ.

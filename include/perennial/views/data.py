@@ -24,6 +24,8 @@ from perennial.errors import StoredDataDamaged, UnknownName
 from perennial.lineage.learned import Reached, Readers, Visible, all_of, learned, readers_of_scores
 from perennial.lineage.ledger import Ledger, known_models
 from perennial.lineage.served_windows import ServedWindow, served_windows
+from perennial.sources.collected import CollectedLog
+from perennial.sources.cursors import as_value
 from perennial.store import Store
 from perennial.views.view import View
 
@@ -76,11 +78,24 @@ class BatchRow(View):
     hidden: int = Field(description="Further ones, of models that whoever asks may not see.")
 
 
+class SourceView(View):
+    """Where a dataset's batches come from, and up to where that was read."""
+
+    place: str = Field(description="What is read and where, without secrets.")
+    every: str = Field(description="When it is looked at, a cron line in UTC; empty if a person asks.")
+    pieces: int = Field(description="Pieces that were read of it.")
+    last: datetime | None = Field(description="When the last piece was read, UTC; none if nothing was.")
+    watermark: str = Field(description="Where reading goes on, in words; empty if nothing was read.")
+    counts: dict[str, int] = Field(description="What became of the rows of the last piece; what there is none of is left out.")
+    sentence: str = Field(description="All of it, for a person.")
+
+
 class DataView(View):
     """What landed for one dataset."""
 
     dataset: str
     datasets: tuple[str, ...] = Field(description="All that the model reads which was asked about; else this one.")
+    source: SourceView | None = Field(description="Where its batches come from beside the files that land; none if nowhere.")
     only: Only = Field(description="Which batches are shown: all, or those alone.")
     came: tuple[DayOfData, ...] = Field(description="By the day on which they came, UTC, oldest first.")
     of_days: tuple[DayOfData, ...] = Field(description="The same by the first day of their rows, where that is known.")
@@ -137,6 +152,7 @@ def data_view(store: Store, name: str, *, dataset: str = "", only: Only = "", be
     return DataView(
         dataset=chosen,
         datasets=names,
+        source=_source(store, chosen, damage),
         only=only,
         came=_by_day(read, lambda receipt: receipt.time.date()),
         of_days=_by_day(read, lambda receipt: receipt.oldest.date() if receipt.oldest else None),
@@ -240,6 +256,41 @@ def windows_words(windows: Sequence[ServedWindow]) -> str:
     return (
         f"served from {answered[0].begin:%Y-%m-%d %H:%M} {until} UTC with up to {100 * max(w.share for w in answered):g} % of the traffic"
     )
+
+
+def _source(store: Store, dataset: str, damage: list[str]) -> SourceView | None:
+    spec = discovery.datasets().get(dataset)
+    if spec is None or spec.source is None:
+        return None
+    source, newest = spec.source, None
+    try:
+        newest = CollectedLog(store, dataset, "").newest()
+    except StoredDataDamaged as error:
+        damage.append(str(error))
+    when = f"It is looked at by {source.every} (UTC)" if source.every else "It is looked at when a person asks"
+    if newest is None:
+        return SourceView(
+            place=source.place, every=source.every or "", pieces=0, last=None, watermark="", counts={},
+            sentence=f"Source: {source.place}. Nothing was read of it yet. {when}.",
+        )  # fmt: skip
+    up_to = ", ".join(
+        f"{name} {as_value(value) if name == 'cursor' else value}" for name, value in newest.watermark.items() if _is_short(value)
+    )
+    other = "" if newest.place == source.place else f" That was {newest.place}: another source than the spec names now."
+    said = f"{counted(newest.number, 'piece was', 'pieces were')} read, the last at {newest.time:%Y-%m-%d %H:%M} UTC"
+    return SourceView(
+        place=source.place,
+        every=source.every or "",
+        pieces=newest.number,
+        last=newest.time,
+        watermark=up_to,
+        counts={name: count for name, count in newest.tally if count},
+        sentence=f"Source: {source.place}. {said}{f', up to {up_to}' if up_to else ''}.{other} {when}.",
+    )
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, (int, float, str)) and len(str(value)) < 100
 
 
 def _row(receipt: Receipt, readers: Readers) -> BatchRow:

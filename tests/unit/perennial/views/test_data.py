@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from perennial import discovery
-from perennial.commands import served_at, show
+from perennial.commands import _show_data, served_at, show
 from perennial.data.batches import note_batches
 from perennial.data.landing import receipt_key
 from perennial.data.receipts import Receipt, correct_receipt, write_receipt
@@ -21,8 +23,10 @@ from perennial.lineage.registrations import note_registration
 from perennial.lineage.version_folder import publish
 from perennial.served_ids import Indexed, write_ids
 from perennial.settings import Settings
+from perennial.specs import Column, DatasetSpec, SqlSource
 from perennial.store import FolderStore
 from perennial.testing import small_manifest, small_model, small_version
+from perennial.testing.collecting import Collecting
 from perennial.views import data as data_module
 from perennial.views.data import BatchView, DataView, batch_view, data_view
 from perennial.views.ledger import ROWS, answer_view, ledger_view, moment_view
@@ -348,3 +352,35 @@ def test_the_terminal_says_what_the_pages_say(store: FolderStore, capsys: pytest
     assert DataView.model_validate_json(capsys.readouterr().out) == data_view(store, NAME)
     with pytest.raises(UnknownName, match="`perennial show data` has no --batch: `show lineage` has"):
         show.run(SETTINGS, store, what="data", batch="x")
+
+
+def test_where_batches_come_from(store: FolderStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """DM-01, MN-01: The source, up to where it was read and when it is looked at: in the view, in a terminal; another one is told."""
+    columns = (Column(name="id", type="int"), Column(name="at", type="timestamp"))
+    with sqlite3.connect(tmp_path / "shop.db") as database:
+        database.execute("create table orders (id integer, at timestamp)")
+        database.execute("insert into orders values (1, '2026-03-01 08:00:00'), (7, '2026-03-01 09:00:00')")
+
+    def look(**more: Any) -> DatasetSpec:
+        source = SqlSource(url=f"sqlite:///{tmp_path}/shop.db", table="orders", cursor="id", **more)
+        spec = DatasetSpec(name=DATASET, title="Orders", owner="shop", columns=columns, key=("id",), event_time="at", source=source)
+        monkeypatch.setattr(discovery, "_datasets", lambda: ({DATASET: spec}, {}))
+        return spec
+
+    spec = look()
+    place = f"sqlite:///{tmp_path}/shop.db: orders by id"
+    assert data_view(store, DATASET).source.sentence == f"Source: {place}. Nothing was read of it yet. It is looked at when a person asks."
+    Collecting(spec, Path(store.root)).collect()
+    look(every="0 3 * * *")
+    source = data_view(store, DATASET).source
+    assert (source.pieces, source.watermark, source.counts, source.every) == (1, "cursor 7", {"landed": 2}, "0 3 * * *")
+    assert source.sentence in _show_data.show(store, DATASET)[1]
+    assert re.fullmatch(
+        rf"Source: {place}. 1 piece was read, the last at .* UTC, up to cursor 7. It is looked at by 0 3 \* \* \* \(UTC\).", source.sentence
+    )
+    spec = look()
+    other = spec.model_copy(update={"source": spec.source.model_copy(update={"table": "sales"})})
+    monkeypatch.setattr(discovery, "_datasets", lambda: ({DATASET: other}, {}))
+    assert f"That was {place}: another source than the spec names now." in data_view(store, DATASET).source.sentence
+    store.write(f"collected/{DATASET}/00000001.json", b"{")
+    assert "cannot be read" in data_view(store, DATASET).damage[0]
