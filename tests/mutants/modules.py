@@ -112,5 +112,7 @@ MODULES = {
     "readers.encodings": _of_readers("encodings"),
     "readers.packing": _of_readers("packing"),
     "freezes": _mirrored("lineage/freezes"),
+    "overlap": _mirrored("sources/overlap"),
+    "cursors": _mirrored("sources/cursors"),
     "release_plan": Module(PACKAGE / "stages/_release_plan.py", (TESTS / "stages/test_release_plan.py",)),
 }

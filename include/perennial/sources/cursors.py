@@ -18,7 +18,7 @@ def as_text(value: Any) -> str:
     kind = type(value).__name__
     if kind not in _KINDS:
         raise TypeError(f"a cursor cannot be of the type {kind}")
-    return f"{kind}:{value.isoformat() if isinstance(value, date) else repr(value) if isinstance(value, float) else value}"
+    return f"{kind}:{value}"
 
 
 def as_value(text: str | None) -> Any:

@@ -85,16 +85,13 @@ class Overlap:
             keys: columns that identify a row; none if nothing does.
             since: the next look reads from here on; None keeps all.
         """
-        counted = Counter[bytes]()
         for (key, content), cursor in zip(_hashes(rows, keys), cursors, strict=True):
             if since is not None and cursor < since:
                 continue
-            counted[content] += 1
+            self._seen[content] = max(self._seen[content], self._met[content])
             if content not in self._of:
                 self._keys[key] += 1
                 self._of[content] = (key, cursor)
-        for content in counted:
-            self._seen[content] = max(self._seen[content], self._met[content])
         if since is not None:
             for content in [content for content, (_, cursor) in self._of.items() if cursor < since]:
                 self._forget(content)
@@ -109,15 +106,13 @@ class Overlap:
 
     def write(self, path: Path) -> None:
         """Write it to a file, for the next look."""
-        contents = list(self._of)
         columns = {
-            "content": pa.array(contents, pa.binary(_HASH)),
-            "key": pa.array([self._of[content][0] for content in contents], pa.binary()),
-            "times": pa.array([self._seen[content] for content in contents], pa.int64()),
-            "cursor": pa.array([_text(self._of[content][1]) for content in contents], pa.string()),
+            "content": list(self._of),
+            "key": [key for key, _ in self._of.values()],
+            "times": [self._seen[content] for content in self._of],
+            "cursor": [None if cursor is None else as_text(cursor) for _, cursor in self._of.values()],
         }
-        table = pa.table(columns).replace_schema_metadata({"columns": json.dumps(self._columns)})
-        pq.write_table(table, path)
+        pq.write_table(pa.table(columns).replace_schema_metadata({"columns": json.dumps(self._columns)}), path)
 
     @classmethod
     def read(cls, path: Path) -> Overlap:
@@ -141,8 +136,4 @@ def _hashes(rows: pa.Table, keys: Sequence[str]) -> Iterator[tuple[bytes, bytes]
 
 
 def _hash(values: Sequence[Any]) -> bytes:
-    return hashlib.blake2b(repr(tuple(values)).encode("utf-8", "surrogatepass"), digest_size=_HASH).digest()
-
-
-def _text(cursor: Any) -> str | None:
-    return None if cursor is None else as_text(cursor)
+    return hashlib.blake2b(repr(tuple(values)).encode(), digest_size=_HASH).digest()
