@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,13 @@ class CollectedLog:
         if after > 1 and (before := self.read(after - 1)).memory:  # the newest is needed, and one more for a person who looks
             self.store.delete(before.memory)
         return entry
+
+    def forget_answers(self, days: float) -> None:
+        """Remove answers that are kept as they came and are older than so many days."""
+        oldest = time.time() - days * 86_400
+        for item in list(self.store.list(f"{self.folder}/raw")):
+            if item.modified < oldest:
+                self.store.delete(item.key)
 
     def _land(self, key: str, name: str) -> None:
         self.store.copy(key, f"{self.landing}/{name}")

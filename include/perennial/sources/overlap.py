@@ -76,6 +76,13 @@ class Overlap:
             changed.append(new and bool(key) and content not in self._of and self._keys[key] > 0)
         return Sifted(fresh, changed)
 
+    def meet_again(self) -> None:
+        """What comes next in this look may have been met in it: what has its content is no second row, but the same one once more.
+
+        For pages, between which rows move while they are read. Only where rows have keys is it known that they are the same.
+        """
+        self._met = Counter()
+
     def keep(self, rows: pa.Table, cursors: Sequence[Any], keys: Sequence[str], since: Any) -> None:
         """Remember rows that a look has read, and forget those before a value of the cursor.
 

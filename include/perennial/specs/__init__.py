@@ -44,6 +44,7 @@ from perennial.specs.scoring import ScoringSpec
 from perennial.specs.signals import SignalSpec
 from perennial.specs.sources import DeltaSource, FilesSource, IcebergSource, SourceSpec, SqlSource
 from perennial.specs.training import CLASSIFIER_METRICS, HIGHER_IS_BETTER, METRICS, GateSpec, SplitSpec, TrainingSpec
+from perennial.specs.web import HttpSource, Pagination
 
 __all__ = [
     "CALENDAR_SLICES",
@@ -87,6 +88,7 @@ __all__ = [
     "FreezeSpec",
     "GateSpec",
     "GroupSpec",
+    "HttpSource",
     "IcebergSource",
     "IncidentKind",
     "JoinSpec",
@@ -96,6 +98,7 @@ __all__ = [
     "MonitoringSpec",
     "Named",
     "OnKnownKey",
+    "Pagination",
     "ReleaseSpec",
     "RetrainSpec",
     "Rows",

@@ -46,6 +46,11 @@ class SourceSpec(Spec):
         """What is read and where, without secrets. A source with another place is another source, which is read from its beginning."""
         raise NotImplementedError
 
+    @property
+    def days_of_answers(self) -> float:
+        """Days that answers are kept as they came."""
+        return 0
+
 
 class SqlSource(SourceSpec):
     """A table or view of a database that SQLAlchemy reaches, read by a column that grows, or whole."""
